@@ -1,0 +1,124 @@
+"""Everything that lightwell raises on purpose.
+
+::
+
+    LightwellError                      a sentence for a person, saying what to do next
+    ├── ConfigurationError              a setting, flag or file of ours is wrong (exit code 2)
+    ├── StorageError                    the database, disk or object store failed
+    ├── InputError                      one input file cannot be taken; names the file's fault
+    │   └── ServerFault                 ... and the fault is ours (a killed worker, a bug)
+    └── ApiError                        an answer of the HTTP API: status, AWS error name, message
+        ├── ValidationError             400 ValidationException
+        ├── BadRequestError             400 BadRequestException
+        ├── QuotaExceededError          402 ServiceQuotaExceededException
+        ├── AuthenticationError         403, one of the AWS names for a failed signature
+        ├── AccessDeniedError           403 AccessDeniedException
+        ├── NotFoundError               404 ResourceNotFoundException
+        ├── UnknownOperationError       404 UnknownOperationException
+        ├── NotAcceptableError          406 NotAcceptableException
+        ├── ConflictError               409 ConflictException
+        ├── TooLargeError               413 RequestEntityTooLargeException
+        ├── ThrottlingError             429 ThrottlingException
+        ├── InternalError               500 InternalServerException
+        └── NotBuiltError               501 NotImplementedException
+
+Statuses and names: the service model of ``medical-imaging`` and AWS's Common Errors page.
+"""
+
+from __future__ import annotations
+
+
+class LightwellError(Exception):
+    """Base of all; ``str()`` of it is the sentence that a person reads."""
+
+
+class ConfigurationError(LightwellError):
+    """A setting, a flag or one of our own files is wrong."""
+
+
+class StorageError(LightwellError):
+    """The database, the disk or the object store failed."""
+
+
+class InputError(LightwellError):
+    """One input file cannot be imported; becomes a line of ``failure.ndjson``.
+
+    ``exception_type`` is the AWS name in that line.
+    """
+
+    exception_type = "ValidationException"
+
+
+class ServerFault(InputError):
+    """One input file could not be imported by our own fault; counts as a server error."""
+
+    exception_type = "InternalServerException"
+
+
+class ApiError(LightwellError):
+    """An answer of the HTTP API that is not 200."""
+
+    status = 500
+    code = "InternalServerException"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class ValidationError(ApiError):
+    status, code = 400, "ValidationException"
+
+
+class BadRequestError(ApiError):
+    status, code = 400, "BadRequestException"
+
+
+class QuotaExceededError(ApiError):
+    status, code = 402, "ServiceQuotaExceededException"
+
+
+class AuthenticationError(ApiError):
+    """``code`` is one of the AWS names, such as ``InvalidSignatureException``."""
+
+    status = 403
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class AccessDeniedError(ApiError):
+    status, code = 403, "AccessDeniedException"
+
+
+class NotFoundError(ApiError):
+    status, code = 404, "ResourceNotFoundException"
+
+
+class UnknownOperationError(ApiError):
+    status, code = 404, "UnknownOperationException"
+
+
+class NotAcceptableError(ApiError):
+    status, code = 406, "NotAcceptableException"
+
+
+class ConflictError(ApiError):
+    status, code = 409, "ConflictException"
+
+
+class TooLargeError(ApiError):
+    status, code = 413, "RequestEntityTooLargeException"
+
+
+class ThrottlingError(ApiError):
+    status, code = 429, "ThrottlingException"
+
+
+class InternalError(ApiError):
+    status, code = 500, "InternalServerException"
+
+
+class NotBuiltError(ApiError):
+    status, code = 501, "NotImplementedException"

@@ -1,0 +1,369 @@
+"""The tables, as `versions.md` of the design names them; one set for SQLite and PostgreSQL.
+
+Conventions: ``key`` columns are random 63-bit integers made by ``context.ids``; ``id`` columns are the
+32 lowercase hex digits that the API shows. Times are integers, milliseconds since the epoch. Blobs named
+``*_z`` are zstd frames. A half-open range ``valid_from <= v < valid_to`` says in which versions of an image
+set a row holds; ``valid_to`` is NULL while it does.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+metadata = MetaData()
+
+
+def _key(name: str = "key", **kw: object) -> Column[int]:
+    return Column(name, BigInteger, autoincrement=False, **kw)  # type: ignore[arg-type]
+
+
+datastore = Table(
+    "datastore",
+    metadata,
+    _key(primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("name", Text, nullable=False),
+    Column("status", Text, nullable=False),  # CREATING ACTIVE CREATE_FAILED DELETING DELETED
+    Column("storage_format", Text, nullable=False),  # HTJ2K JPEG_2000_LOSSLESS
+    Column("kms_key_arn", Text),
+    Column("lambda_authorizer_arn", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Index("datastore_by_age", "created_at", "key"),
+    Index("datastore_by_status", "status", "created_at", "key"),
+)
+
+study = Table(
+    "study",
+    metadata,
+    _key(primary_key=True),
+    _key("datastore", nullable=False),
+    Column("study_instance_uid", Text, nullable=False),
+    UniqueConstraint("datastore", "study_instance_uid", name="study_by_uid"),
+)
+
+image_set = Table(
+    "image_set",
+    metadata,
+    _key(primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    _key("datastore", nullable=False),
+    _key("study", nullable=False),
+    Column("series_instance_uid", Text),  # NULL once deleted
+    Column("origin", Text, nullable=False),  # import copy
+    Column("is_primary", Boolean, nullable=False),
+    Column("state", Text, nullable=False),  # ACTIVE DELETED
+    Column("latest_version", Integer, nullable=False),
+    Column("readable_version", Integer, nullable=False),  # 0: none has content
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+    Column("deleted_at", BigInteger),
+    Column("last_accessed_at", BigInteger, nullable=False),
+    # Searchable: the data store's key while the set can be found, else NULL. It leads every search index.
+    _key("listed_in"),
+    # Search columns: the readable version's attributes, padding trimmed; NULL where absent or empty.
+    Column("patient_id", Text),
+    Column("patient_name", Text),
+    Column("patient_birth_date", Text),
+    Column("patient_sex", Text),
+    Column("study_instance_uid", Text),
+    Column("study_id", Text),
+    Column("study_description", Text),
+    Column("accession_number", Text),
+    Column("study_date", Text),
+    Column("study_time", Text),
+    Column("study_moment", Text),  # YYYYMMDDHHMMSS.FFFFFF, sorts and ranges; NULL without a StudyDate
+    Column("series_number", Text),
+    Column("modality", Text),
+    Column("body_part_examined", Text),
+    Column("instance_count", Integer, nullable=False),
+    Index("image_set_by_series", "datastore", "series_instance_uid"),
+    Index("image_set_by_study", "study"),
+    Index(
+        "one_primary_a_series",
+        "datastore",
+        "study_instance_uid",
+        "series_instance_uid",
+        unique=True,
+        sqlite_where=text("is_primary AND state = 'ACTIVE'"),
+        postgresql_where=text("is_primary AND state = 'ACTIVE'"),
+    ),
+    Index("search_updated", "listed_in", "updated_at", "key"),
+    Index("search_created", "listed_in", "created_at", "key"),
+    Index("search_moment", "listed_in", "study_moment", "key"),
+    Index("search_primary", "listed_in", "is_primary", "updated_at", "key"),
+    Index("search_patient", "listed_in", "patient_id", "updated_at", "key"),
+    Index("search_accession", "listed_in", "accession_number", "updated_at", "key"),
+    Index("search_study_id", "listed_in", "study_id", "updated_at", "key"),
+    Index("search_study_uid", "listed_in", "study_instance_uid", "updated_at", "key"),
+    Index("search_series_uid", "listed_in", "series_instance_uid", "updated_at", "key"),
+)
+
+version = Table(
+    "version",
+    metadata,
+    _key("image_set", primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("workflow_status", Text, nullable=False),  # a final one: CREATED IMPORTED IMPORT_FAILED ...
+    Column("message", Text),
+    Column("forced", Boolean),
+    Column("caller", Text, nullable=False),  # ARN of who made it
+    Column("created_at", BigInteger, nullable=False),
+)
+
+level_value = Table(
+    "level_value",
+    metadata,
+    _key(primary_key=True),
+    _key("datastore", nullable=False),
+    Column("hash", LargeBinary, nullable=False),  # SHA-256 of level number and body
+    Column("body_z", LargeBinary, nullable=False),  # JSON object of one level, keys in order
+    UniqueConstraint("datastore", "hash", name="level_value_by_hash"),
+)
+
+level = Table(
+    "level",
+    metadata,
+    _key("image_set", primary_key=True),
+    Column("level", SmallInteger, primary_key=True, autoincrement=False),  # 0 patient, 1 study, 2 series
+    Column("valid_from", Integer, primary_key=True, autoincrement=False),
+    Column("valid_to", Integer),
+    _key("base", nullable=False),  # level_value
+    Column("edits", LargeBinary),
+    Index(
+        "one_open_level",
+        "image_set",
+        "level",
+        unique=True,
+        sqlite_where=text("valid_to IS NULL"),
+        postgresql_where=text("valid_to IS NULL"),
+    ),
+)
+
+instance = Table(
+    "instance",
+    metadata,
+    _key(primary_key=True),
+    _key("datastore", nullable=False),
+    Column("sop_instance_uid", Text, nullable=False),
+    UniqueConstraint("datastore", "sop_instance_uid", name="instance_by_uid"),
+)
+
+pixels = Table(
+    "pixels",
+    metadata,
+    _key(primary_key=True),
+    _key("datastore", nullable=False),
+    _key("pack", nullable=False),
+    Column("stored_syntax", Text, nullable=False),
+    Column("frame_count", Integer, nullable=False),
+    Column("checksum_type", Text, nullable=False),  # DECOMPRESSED COMPRESSED
+    Column("width", Integer, nullable=False),
+    Column("height", Integer, nullable=False),
+    Column("image", LargeBinary, nullable=False),  # JSON: the image description at import
+    Column("decoder", Text, nullable=False),  # name and version of what decoded the file
+    Index("pixels_by_pack", "pack"),
+)
+
+frame_table = Table(
+    "frame_table",
+    metadata,
+    _key("pixels", primary_key=True),
+    Column("first_frame", Integer, primary_key=True, autoincrement=False),  # 0, 256, 512, ...
+    Column("entries", LargeBinary, nullable=False),  # domain.frames.pack_entries
+)
+
+dictionary = Table(
+    "dictionary",
+    metadata,
+    _key(primary_key=True),
+    Column("bytes", LargeBinary, nullable=False),
+)
+
+record = Table(
+    "record",
+    metadata,
+    _key(primary_key=True),
+    _key("datastore", nullable=False),
+    _key("pixels"),
+    _key("patient_value", nullable=False),
+    _key("study_value", nullable=False),
+    _key("series_value", nullable=False),
+    Column("sop_instance_uid", Text, nullable=False),
+    Column("sop_class_uid", Text),
+    Column("instance_number", Integer),
+    Column("fragment_z", LargeBinary, nullable=False),  # native JSON of the instance, see domain.document
+    _key("dictionary"),
+    _key("pack", nullable=False),  # holds the original
+    Column("original_offset", BigInteger, nullable=False),
+    Column("original_length", BigInteger, nullable=False),
+    Column("override_z", LargeBinary),  # DICOM JSON laid over the file at import, if any
+    Index("record_by_pixels", "pixels"),
+    Index("record_by_pack", "pack"),
+)
+
+member = Table(
+    "member",
+    metadata,
+    _key("image_set", primary_key=True),
+    _key("instance", primary_key=True),
+    Column("valid_from", Integer, primary_key=True, autoincrement=False),
+    Column("valid_to", Integer),
+    _key("record", nullable=False),
+    _key("pixels"),
+    Column("edits", LargeBinary),
+    Index("member_by_pixels", "image_set", "pixels"),
+    Index(
+        "one_open_member",
+        "image_set",
+        "instance",
+        unique=True,
+        sqlite_where=text("valid_to IS NULL"),
+        postgresql_where=text("valid_to IS NULL"),
+    ),
+    Index("member_by_record", "record"),
+)
+
+pack = Table(
+    "pack",
+    metadata,
+    _key(primary_key=True),
+    _key("datastore", nullable=False),
+    Column("state", Text, nullable=False),  # open live doomed
+    Column("size", BigInteger),
+    Column("checksum", BigInteger),  # CRC-32 of the whole object
+    Column("created_at", BigInteger, nullable=False),
+    Index("pack_by_state", "state", "created_at"),
+)
+
+import_job = Table(
+    "import_job",
+    metadata,
+    _key(primary_key=True),
+    Column("id", Text, nullable=False, unique=True),
+    _key("datastore", nullable=False),
+    Column("name", Text),
+    Column("status", Text, nullable=False),  # SUBMITTED IN_PROGRESS COMPLETED FAILED
+    Column("phase", Text, nullable=False),  # list read commit report done
+    Column("message", Text),
+    Column("role_arn", Text, nullable=False),
+    Column("input_uri", Text, nullable=False),
+    Column("output_uri", Text, nullable=False),  # expanded, with a slash at its end
+    Column("input_owner", Text),
+    Column("configuration", LargeBinary),  # JSON of importConfiguration
+    Column("source", LargeBinary),  # JSON: what `lightwell import` named, instead of a bucket
+    Column("caller", Text, nullable=False),
+    Column("submitted_at", BigInteger, nullable=False),
+    Column("ended_at", BigInteger),
+    Column("scanned", Integer, nullable=False),
+    Column("read", Integer, nullable=False),  # files whose chunk is done
+    Column("claim", Text),  # who works at listing, committing or reporting
+    Column("claimed_until", BigInteger),
+    Index("job_by_store", "datastore", "submitted_at", "key"),
+    Index("job_by_status", "datastore", "status", "submitted_at", "key"),
+    Index("job_by_phase", "phase"),
+)
+
+chunk = Table(
+    "chunk",
+    metadata,
+    _key("job", primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("state", Text, nullable=False),  # ready claimed done
+    Column("first_file", Integer, nullable=False),
+    Column("file_count", Integer, nullable=False),
+    Column("files_z", LargeBinary, nullable=False),  # JSON: [[name, location, size], ...]
+    Column("deaths", LargeBinary),  # JSON: {"file number": why its worker died}
+    Column("claim", Text),
+    Column("claimed_until", BigInteger),
+    Index("chunk_by_state", "state", "claimed_until"),
+)
+
+staged = Table(
+    "staged",
+    metadata,
+    _key("job", primary_key=True),
+    Column("file", Integer, primary_key=True, autoincrement=False),
+    _key("record", nullable=False),
+    Column("study_instance_uid", Text, nullable=False),
+    Column("series_instance_uid", Text, nullable=False),
+    Column("input_file", Text, nullable=False),
+    Column("grouping", Text, nullable=False),  # JSON array of the seven grouping values
+    Column("warnings", Text),  # JSON array
+    Index("staged_by_series", "job", "study_instance_uid", "series_instance_uid", "file"),
+    Index("staged_by_record", "record"),
+)
+
+outcome = Table(
+    "outcome",
+    metadata,
+    _key("job", primary_key=True),
+    Column("file", Integer, primary_key=True, autoincrement=False),
+    Column("input_file", Text, nullable=False),
+    Column("kind", Text, nullable=False),  # imported customer server
+    Column("exception_type", Text),
+    Column("message", Text),
+    Column("image_set", Text),  # its id
+    Column("version", Integer),
+    Column("is_primary", Boolean),
+    Column("warnings", Text),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
+    Column("event", Text, nullable=False),  # JSON, the whole EventBridge envelope
+    Column("delivered_at", BigInteger),
+    Index(
+        "outbox_waiting",
+        "number",
+        sqlite_where=text("delivered_at IS NULL"),
+        postgresql_where=text("delivered_at IS NULL"),
+    ),
+)
+
+token = Table(
+    "token",
+    metadata,
+    Column("operation", Text, primary_key=True),
+    Column("account", Text, primary_key=True),
+    Column("token", Text, primary_key=True),
+    Column("request_hash", LargeBinary, nullable=False),
+    Column("answer", LargeBinary, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+)
+
+tag = Table(
+    "tag",
+    metadata,
+    Column("resource", Text, primary_key=True),  # ARN path: datastore/ID or datastore/ID/imageset/ID
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+access_key = Table(
+    "access_key",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("secret", LargeBinary, nullable=False),  # Fernet, under DATA/secret.key
+    Column("session_token", LargeBinary),  # Fernet; only temporary credentials have one
+    Column("is_root", Boolean, nullable=False),
+    Column("created_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger),
+    Column("revoked_at", BigInteger),
+)
