@@ -1,0 +1,248 @@
+"""Settings: flags > environment > ``lightwell.toml`` > defaults, and where each value came from.
+
+Each field of `Settings` is one setting. Its environment variable is ``LIGHTWELL_`` and the name in capitals,
+its key in ``lightwell.toml`` is the name itself. The only module that reads the environment.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from lightwell.errors import ConfigurationError
+
+PREFIX = "LIGHTWELL_"
+FILE = "lightwell.toml"
+MiB = 1 << 20
+GiB = 1 << 30
+
+# What `LIGHTWELL_QUOTAS=aws` puts in place of "no limit". Source: devguide/endpoints-quotas.
+AWS_QUOTAS: dict[str, int] = {
+    "import_max_files": 5_000,
+    "import_max_bytes": 10 * GiB,
+    "import_max_file_bytes": 4 * GiB,
+    "import_max_folders": 10_000,
+}
+
+
+def _setting(default: Any, help: str, *, secret: bool = False, choices: tuple[str, ...] = ()) -> Any:
+    return field(default=default, metadata={"help": help, "secret": secret, "choices": choices})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every effective setting. Byte counts are bytes, times are seconds; 0 means no limit where it says so."""
+
+    data: Path = _setting(Path("lightwell-data"), "folder that holds everything of the embedded default")
+    host: str = _setting("127.0.0.1", "address to listen on")
+    port: int = _setting(8085, "port to listen on; 0 takes a free one")
+    workers: int = _setting(0, "HTTP worker processes; 0 is one a core")
+    codec_workers: int = _setting(0, "processes that read and encode imports; 0 is one a core")
+    tls_cert: Path | None = _setting(None, "certificate chain, PEM")
+    tls_key: Path | None = _setting(None, "private key, PEM")
+    region: str = _setting("us-east-1", "Region in ARNs and events")
+    account_id: str = _setting("000000000000", "account in ARNs and events")
+    root_access_key_id: str | None = _setting(None, "root access key; made on first start if unset")
+    root_secret_access_key: str | None = _setting(None, "secret of the root access key", secret=True)
+    secret_key: str | None = _setting(
+        None, "key under which secrets are kept; DATA/secret.key if unset", secret=True
+    )
+    database_url: str | None = _setting(None, "sqlite:///PATH or postgresql://…; DATA/lightwell.db if unset")
+    storage_url: str | None = _setting(None, "file:///PATH or s3://BUCKET/PREFIX; DATA/objects if unset")
+    storage_endpoint_url: str | None = _setting(None, "endpoint of an s3:// storage that is not AWS")
+    buckets_dir: Path | None = _setting(None, "folder whose folders are buckets; DATA/buckets if unset")
+    s3_endpoint_url: str | None = _setting(None, "S3 endpoint for buckets without a folder; AWS if unset")
+    public_url: str | None = _setting(None, "base of links in answers; what the client asked if unset")
+    cors_origins: str = _setting("*", "origins that browsers may call from, separated by commas")
+    engine: str = _setting("local", "who works on imports", choices=("local",))
+    quotas: str = _setting("off", "aws: enforce the published quotas of imports", choices=("off", "aws"))
+    import_max_files: int = _setting(0, "most files of one import job; 0 is no limit")
+    import_max_bytes: int = _setting(0, "most bytes of one import job; 0 is no limit")
+    import_max_file_bytes: int = _setting(0, "most bytes of one file; 0 is no limit")
+    import_max_folders: int = _setting(0, "most nested folders of one import job; 0 is no limit")
+    inflate_max_bytes: int = _setting(16 * GiB, "most bytes that a deflated or zipped file may inflate to")
+    worker_memory: int = _setting(1 * GiB, "most memory of one codec worker; a file that needs more fails")
+    file_timeout: int = _setting(600, "most seconds that one file may take")
+    log_level: str = _setting("info", "least level logged", choices=("debug", "info", "warning", "error"))
+    log_format: str = _setting(
+        "auto", "auto: text on a terminal, else JSON", choices=("auto", "text", "json")
+    )
+
+    sources: Mapping[str, str] = field(default_factory=dict, repr=False, metadata={"internal": True})
+
+    # Derived places -------------------------------------------------------------------------------------
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite:///{self.data.resolve() / 'lightwell.db'}"
+
+    @property
+    def storage(self) -> str:
+        return self.storage_url or f"file://{self.data.resolve() / 'objects'}"
+
+    @property
+    def buckets(self) -> Path:
+        return self.buckets_dir or self.data / "buckets"
+
+    @property
+    def cores(self) -> int:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    @property
+    def http_workers(self) -> int:
+        return self.workers or self.cores
+
+    @property
+    def codec_processes(self) -> int:
+        return self.codec_workers or self.cores
+
+
+FIELDS = {f.name: f for f in dataclasses.fields(Settings) if not f.metadata.get("internal")}
+
+
+def load(
+    flags: Mapping[str, Any] | None = None,
+    *,
+    environ: Mapping[str, str] | None = None,
+    file: Path | None = None,
+) -> Settings:
+    """The effective settings.
+
+    ``flags`` holds what the command line gave (None values are as if absent), ``environ`` defaults to the
+    process's environment, ``file`` to ``lightwell.toml`` in the current folder where there is one. Raises
+    `ConfigurationError` naming the setting, where it came from and what it takes.
+    """
+    environ = os.environ if environ is None else environ
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    path = file or Path(FILE)
+    for name, raw in _from_file(path, required=file is not None).items():
+        values[name], sources[name] = _convert(name, raw, f"{path}"), f"{path}"
+    for variable, raw in environ.items():
+        if not variable.startswith(PREFIX) or variable.startswith(f"{PREFIX}TEST_"):
+            continue
+        name = _known(variable.removeprefix(PREFIX).lower(), variable, lambda n: PREFIX + n.upper())
+        if raw == "":
+            continue
+        values[name], sources[name] = _convert(name, raw, variable), variable
+    for name, raw in (flags or {}).items():
+        if raw is not None:
+            flag = "--" + name.replace("_", "-")
+            values[name], sources[name] = _convert(name, raw, flag), flag
+    if values.get("quotas") == "aws":
+        for name, limit in AWS_QUOTAS.items():
+            if name not in values:
+                values[name], sources[name] = limit, "quotas = aws"
+    return _checked(Settings(**values, sources=sources))
+
+
+def aws_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The usual ``AWS_…`` variables that S3 storage and buckets are reached with."""
+    environ = os.environ if environ is None else environ
+    return {name: value for name, value in environ.items() if name.startswith("AWS_")}
+
+
+def masked(name: str, value: object) -> str:
+    """``value`` as a person may see it: secrets and passwords in URLs are replaced by stars."""
+    if value is None:
+        return ""
+    if FIELDS[name].metadata["secret"]:
+        return "********"
+    text = str(value)
+    if "://" in text:
+        parts = urlsplit(text)
+        if parts.password:
+            host = parts.netloc.rpartition("@")[2]
+            text = urlunsplit(parts._replace(netloc=f"{parts.username}:********@{host}"))
+    return text
+
+
+def _from_file(path: Path, *, required: bool) -> dict[str, Any]:
+    try:
+        with path.open("rb") as stream:
+            table = tomllib.load(stream)
+    except FileNotFoundError:
+        if required:
+            raise ConfigurationError(f"{path} does not exist") from None
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not valid TOML: {error}") from None
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
+    return {_known(key, f"{key} in {path}", str): value for key, value in table.items()}
+
+
+def _known(name: str, where: str, spell: Any) -> str:
+    if name in FIELDS:
+        return name
+    close = difflib.get_close_matches(name, FIELDS, n=1)
+    hint = f"; did you mean {spell(close[0])}?" if close else "; `lightwell config show` lists the settings"
+    raise ConfigurationError(f"unknown setting {where}{hint}")
+
+
+def _convert(name: str, raw: Any, where: str) -> Any:
+    kind = str(FIELDS[name].type)
+    choices = FIELDS[name].metadata["choices"]
+    if kind.startswith("Path"):
+        if not isinstance(raw, str | Path) or str(raw) == "":
+            raise ConfigurationError(f"{name} from {where} must be a path")
+        return Path(raw).expanduser()
+    if kind == "int":
+        return _integer(name, raw, where)
+    if not isinstance(raw, str):
+        raise ConfigurationError(f"{name} from {where} must be text, not {type(raw).__name__}")
+    if choices and raw not in choices:
+        raise ConfigurationError(f"{name} from {where} is {raw!r}; it takes {' or '.join(choices)}")
+    return raw
+
+
+def _integer(name: str, raw: Any, where: str) -> int:
+    units = {"": 1, "k": 1 << 10, "m": MiB, "g": GiB}
+    if isinstance(raw, int) and not isinstance(raw, bool):
+        number = raw
+    else:
+        match = (
+            re.fullmatch(r"(\d{1,18})\s*([kKmMgG]?)(?:i?[bB])?", raw.strip())
+            if isinstance(raw, str)
+            else None
+        )
+        if match is None:
+            raise ConfigurationError(f"{name} from {where} is {raw!r}; it takes a whole number")
+        number = int(match[1]) * units[match[2].lower()]
+    if number < 0:
+        raise ConfigurationError(f"{name} from {where} is {number}; it takes 0 or more")
+    return number
+
+
+def _checked(settings: Settings) -> Settings:
+    def refuse(name: str, text: str) -> None:
+        where = settings.sources.get(name, "the defaults")
+        raise ConfigurationError(f"{name} from {where} {text}")
+
+    if not re.fullmatch(r"\d{12}", settings.account_id):
+        refuse("account_id", f"is {settings.account_id!r}; it takes 12 digits")
+    if not re.fullmatch(r"[a-z0-9-]{1,32}", settings.region):
+        refuse("region", f"is {settings.region!r}; it takes a name such as us-east-1")
+    if settings.port > 65535:
+        refuse("port", f"is {settings.port}; it takes 0 to 65535")
+    if (settings.root_access_key_id is None) != (settings.root_secret_access_key is None):
+        refuse("root_access_key_id", "needs root_secret_access_key, and the other way round")
+    if settings.root_access_key_id and not re.fullmatch(r"\w{16,128}", settings.root_access_key_id, re.ASCII):
+        refuse("root_access_key_id", "takes 16 to 128 letters, digits or underscores")
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        refuse("tls_cert", "needs tls_key, and the other way round")
+    if settings.database_url and not re.match(r"sqlite:///|postgres(ql)?://", settings.database_url):
+        refuse("database_url", "takes sqlite:///PATH or postgresql://…")
+    if settings.storage_url and not re.match(r"file:///|s3://[^/]", settings.storage_url):
+        refuse("storage_url", "takes file:///PATH or s3://BUCKET/PREFIX")
+    if settings.worker_memory < 256 * MiB:
+        refuse("worker_memory", "takes 256m or more")
+    return settings
