@@ -39,7 +39,7 @@ def _setting(default: Any, help: str, *, secret: bool = False, choices: tuple[st
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Every effective setting. Byte counts are bytes, times are seconds; 0 means no limit where it says so."""
+    """Every effective setting. Sizes are bytes, times are seconds; 0 is no limit where it says so."""
 
     data: Path = _setting(Path("lightwell-data"), "folder that holds everything of the embedded default")
     host: str = _setting("127.0.0.1", "address to listen on")
@@ -60,7 +60,6 @@ class Settings:
     storage_endpoint_url: str | None = _setting(None, "endpoint of an s3:// storage that is not AWS")
     buckets_dir: Path | None = _setting(None, "folder whose folders are buckets; DATA/buckets if unset")
     s3_endpoint_url: str | None = _setting(None, "S3 endpoint for buckets without a folder; AWS if unset")
-    public_url: str | None = _setting(None, "base of links in answers; what the client asked if unset")
     cors_origins: str = _setting("*", "origins that browsers may call from, separated by commas")
     engine: str = _setting("local", "who works on imports", choices=("local",))
     quotas: str = _setting("off", "aws: enforce the published quotas of imports", choices=("off", "aws"))

@@ -21,9 +21,9 @@ class Frame:
     """One stored frame.
 
     ``offset`` and ``length`` are bytes in the pack, boxes included; ``head`` is how many of them stand before
-    the bare codestream (0 where there are no boxes). ``checksum`` is the CRC-32 of the decoded full-resolution
-    frame, or of the stored bytes where the syntax was kept. ``low`` and ``high`` are the least and greatest
-    stored pixel value, both None where not known.
+    the bare codestream (0 without boxes). ``checksum`` is the CRC-32 of the decoded full-resolution frame, or
+    of the stored bytes where the syntax was kept. ``low`` and ``high`` are the least and the greatest pixel
+    value stored, both None where not known.
     """
 
     offset: int
@@ -67,5 +67,6 @@ def unpack_entry(entries: bytes, index: int) -> Frame | None:
 def unpack_entries(entries: bytes) -> list[Frame]:
     """All entries of a row, in frame order."""
     return [
-        Frame(o, n, h, c, lo if k else None, hi if k else None) for o, n, h, c, k, lo, hi in _ENTRY.iter_unpack(entries)
+        Frame(offset, length, head, checksum, low if known else None, high if known else None)
+        for offset, length, head, checksum, known, low, high in _ENTRY.iter_unpack(entries)
     ]
