@@ -1,7 +1,7 @@
 """The sample studies that come with the product, for `lightwell demo`.
 
 One CT volume of a made-up head is computed here; the others are pydicom's own test files (MIT), which its
-wheel ships: MR, ultrasound in colour, a palette image, a one-bit segmentation, a dose grid, a report and an ECG.
+wheel ships: MR, ultrasound in colour, a palette, a one-bit segmentation, a dose grid, a report, an ECG.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _NAMESPACE = uuid.UUID("6c7b1c1e-2b53-4f61-9a3e-1f0d5a5b8e21")
 # Ellipsoids of a head: centre and half axes in (z, y, x) as fractions of the volume, Hounsfield units added.
 _ELLIPSOIDS = (
     ((0.0, 0.0, 0.0), (0.95, 0.92, 0.69), 1800.0),  # skull
-    ((0.0, -0.02, 0.0), (0.88, 0.87, 0.64), -960.0),  # brain
-    ((0.1, 0.05, 0.15), (0.45, 0.30, 0.11), -45.0),  # ventricles
-    ((0.1, 0.05, -0.15), (0.45, 0.30, 0.11), -45.0),
-    ((-0.2, -0.35, 0.2), (0.20, 0.12, 0.16), 60.0),  # a bleed
+    ((0.0, -0.02, 0.0), (0.88, 0.87, 0.64), -765.0),  # brain
+    ((0.1, 0.05, 0.15), (0.45, 0.30, 0.11), -30.0),  # ventricles
+    ((0.1, 0.05, -0.15), (0.45, 0.30, 0.11), -30.0),
+    ((-0.2, -0.35, 0.2), (0.20, 0.12, 0.16), 35.0),  # a bleed
     ((-0.45, 0.55, 0.0), (0.18, 0.10, 0.14), -900.0),  # a sinus
 )
 
