@@ -282,14 +282,14 @@ chunk = Table(
     metadata,
     _key("job", primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("state", Text, nullable=False),  # ready claimed done
+    Column("state", Text, nullable=False),  # ready (claimed_until: not before) claimed done
     Column("first_file", Integer, nullable=False),
     Column("file_count", Integer, nullable=False),
     Column("files_z", LargeBinary, nullable=False),  # JSON: [[name, location, size], ...]
-    Column("deaths", LargeBinary),  # JSON: {"file number": why its worker died}
+    Column("deaths", LargeBinary),  # JSON: {"file number": [why its worker died, ...]}
     Column("claim", Text),
     Column("claimed_until", BigInteger),
-    Index("chunk_by_state", "state", "claimed_until"),
+    Index("chunk_by_state", "state", "job", "number"),
 )
 
 staged = Table(
