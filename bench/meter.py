@@ -1,0 +1,57 @@
+"""Who used the processors while something was measured."""
+
+from __future__ import annotations
+
+import os
+import resource
+import time
+from pathlib import Path
+from types import TracebackType
+
+from bench.processes import Tree
+
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+def _busy() -> tuple[float, float]:
+    """(CPU seconds that all processors worked, seconds that the host took away), since boot."""
+    user, nice, system, _idle, _wait, irq, soft, steal = map(
+        int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+    )
+    return (user + nice + system + irq + soft) / _TICK, steal / _TICK
+
+
+def _own() -> float:
+    times = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+    return sum(t.ru_utime + t.ru_stime for t in times)
+
+
+class Meter:
+    """A span of wall time and the CPU seconds spent in it.
+
+    ``server`` by the given trees, ``client`` by this process and those of its children that ended in the
+    span, ``others`` by everything else on the machine, in cores: a round in which this is not near 0 was
+    disturbed. ``stolen`` is what the hypervisor gave to somebody else, in cores.
+    """
+
+    def __init__(self, *trees: Tree) -> None:
+        self._trees = trees
+        self.wall = self.server = self.client = self.others = self.stolen = 0.0
+
+    def __enter__(self) -> Meter:
+        self._start = (self._server(), _own(), *_busy(), time.perf_counter())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        server, client, busy, stolen, begun = self._start
+        self.wall = time.perf_counter() - begun
+        all_busy, all_stolen = _busy()
+        self.client = _own() - client
+        self.server = self._server() - server
+        self.others = max(0.0, all_busy - busy - self.server - self.client) / self.wall
+        self.stolen = (all_stolen - stolen) / self.wall
+
+    def _server(self) -> float:
+        return sum(tree.cpu() for tree in self._trees)

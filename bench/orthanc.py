@@ -1,0 +1,179 @@
+"""Debian's Orthanc with its DICOMweb plugin, in the two set-ups that lightwell is compared with."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from bench.load import Request
+from bench.place import free_port, fresh
+from bench.processes import Tree
+
+_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+_BOUNDARY = b"lightwell-bench-part"
+
+# Everything that its manual names as costly and that a store can do without is off; what it needs to be durable
+# (SyncStorageArea) stays on. The extra tags save it from opening files when it answers queries.
+_TUNED: dict[str, object] = {
+    "StorageCompression": False,
+    "RemoteAccessAllowed": False,
+    "AuthenticationEnabled": False,
+    "DicomServerEnabled": False,
+    "HttpThreadsCount": 50,
+    "KeepAlive": True,
+    "KeepAliveTimeout": 60,
+    "TcpNoDelay": True,
+    "HttpCompressionEnabled": False,
+    "ConcurrentJobs": 4,
+    "JobsHistorySize": 0,
+    "SaveJobs": False,
+    "StoreMD5ForAttachments": False,
+    "CheckRevisions": False,
+    "StoreDicom": True,
+    "SyncStorageArea": True,
+    "OverwriteInstances": False,
+    "StorageAccessOnFind": "Never",
+    "MaximumStorageCacheSize": 512,
+    "MallocArenaMax": 5,
+    "LimitFindResults": 0,
+    "MetricsEnabled": False,
+    "ExecuteLuaEnabled": False,
+    "StableAge": 60,
+    "ExtraMainDicomTags": {
+        "Instance": [
+            "Rows",
+            "Columns",
+            "BitsAllocated",
+            "NumberOfFrames",
+            "SOPClassUID",
+            "ImagePositionPatient",
+            "ImageOrientationPatient",
+            "SliceLocation",
+        ],
+        "Series": [
+            "TimezoneOffsetFromUTC",
+            "PerformedProcedureStepStartDate",
+            "PerformedProcedureStepStartTime",
+            "RequestAttributesSequence",
+            "SeriesDescription",
+        ],
+        "Study": ["TimezoneOffsetFromUTC", "InstanceAvailability", "RetrieveURL"],
+        "Patient": [],
+    },
+    "Plugins": [str(_PLUGIN)],
+    "DicomWeb": {
+        "Enable": True,
+        "Root": "/dicom-web/",
+        "StudiesMetadata": "Full",
+        "SeriesMetadata": "Full",
+        "EnableMetadataCache": True,
+        "MetadataWorkerThreadsCount": 2,
+        "EnablePerformanceLogs": False,
+        "PublicRoot": "/dicom-web/",
+    },
+}
+
+# tuned: files are kept as they come. jpegls: pixels are kept as JPEG-LS lossless, by Orthanc's own codec.
+FLAVOURS: dict[str, dict[str, object]] = {
+    "tuned": _TUNED,
+    "jpegls": {**_TUNED, "IngestTranscoding": "1.2.840.10008.1.2.4.80"},
+}
+
+
+def missing() -> str | None:
+    """Why Orthanc cannot take part, None if it can."""
+    if _program() is None:
+        return "Orthanc is not installed (Debian: orthanc)"
+    if not _PLUGIN.exists():
+        return f"{_PLUGIN} is missing (Debian: orthanc-dicomweb)"
+    return None
+
+
+def _program() -> str | None:
+    return shutil.which("Orthanc", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
+class Orthanc:
+    """One Orthanc on its default SQLite index, empty at the start, in a folder of its own."""
+
+    def __init__(self, flavour: str) -> None:
+        program = _program()
+        if program is None:
+            raise FileNotFoundError(missing())
+        self.name = f"Orthanc {flavour}"
+        self._folder = fresh(f"orthanc-{flavour}")
+        self.address = ("127.0.0.1", free_port())
+        configuration = self._folder / "orthanc.json"
+        configuration.write_text(
+            json.dumps(
+                {
+                    **FLAVOURS[flavour],
+                    "Name": f"bench-{flavour}",
+                    "StorageDirectory": str(self._folder / "storage"),
+                    "IndexDirectory": str(self._folder / "storage"),
+                    "HttpPort": self.address[1],
+                }
+            )
+        )
+        self.tree = Tree(self.name, [program, str(configuration)], log=self._folder / "output.log")
+        for _ in self.tree.wait_for("answer to /system", 30):
+            try:
+                self.version = str(self.call("GET", "/system")["Version"])
+                break
+            except OSError:
+                continue
+
+    def call(self, method: str, path: str) -> dict[str, object]:
+        """One request of its own REST API; the answer as JSON."""
+        connection = http.client.HTTPConnection(*self.address, timeout=120)
+        try:
+            connection.request(method, path)
+            answer = connection.getresponse()
+            body = answer.read()
+        finally:
+            connection.close()
+        if answer.status != 200:
+            raise OSError(f"{self.name}: {method} {path} answered {answer.status}: {body[:200]!r}")
+        parsed: dict[str, object] = json.loads(body)
+        return parsed
+
+    def stow(self, files: Iterable[bytes]) -> list[Request]:
+        """One STOW-RS request a file."""
+        return [self._stow(data) for data in files]
+
+    def _stow(self, data: bytes) -> Request:
+        host, port = self.address
+        body = (
+            b"--" + _BOUNDARY + b"\r\nContent-Type: application/dicom\r\n\r\n" + data + b"\r\n--" + _BOUNDARY
+        ) + b"--\r\n"
+        head = (
+            f"POST /dicom-web/studies HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: application/dicom+json\r\n"
+            f'Content-Type: multipart/related; type="application/dicom"; boundary={_BOUNDARY.decode()}\r\n'
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        return Request(head.encode() + body)
+
+    def instances(self) -> int:
+        """How many instances it holds."""
+        return int(str(self.call("GET", "/statistics")["CountInstances"]))
+
+    def bytes_kept(self) -> int:
+        """What it holds, in bytes on disk."""
+        return int(str(self.call("GET", "/statistics")["TotalDiskSize"]))
+
+    def empty(self, patients: Sequence[str] | None = None) -> None:
+        """Deletes everything, so that the next round starts from an empty index in a warm process."""
+        for patient in patients if patients is not None else self._patients():
+            self.call("DELETE", f"/patients/{patient}")
+
+    def _patients(self) -> list[str]:
+        found: object = self.call("GET", "/patients")
+        return [str(item) for item in found] if isinstance(found, list) else []
+
+    def stop(self) -> None:
+        self.tree.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
