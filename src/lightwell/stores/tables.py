@@ -25,6 +25,9 @@ from sqlalchemy import (
 
 metadata = MetaData()
 
+# Compared and sorted by bytes, as SQLite does, whatever the locale of the PostgreSQL database.
+_TEXT = Text().with_variant(Text(collation="C"), "postgresql")
+
 
 def _key(name: str = "key", **kw: object) -> Column[int]:
     return Column(name, BigInteger, autoincrement=False, **kw)  # type: ignore[arg-type]
@@ -34,12 +37,12 @@ datastore = Table(
     "datastore",
     metadata,
     _key(primary_key=True),
-    Column("id", Text, nullable=False, unique=True),
-    Column("name", Text, nullable=False),
-    Column("status", Text, nullable=False),  # CREATING ACTIVE CREATE_FAILED DELETING DELETED
-    Column("storage_format", Text, nullable=False),  # HTJ2K JPEG_2000_LOSSLESS
-    Column("kms_key_arn", Text),
-    Column("lambda_authorizer_arn", Text),
+    Column("id", _TEXT, nullable=False, unique=True),
+    Column("name", _TEXT, nullable=False),
+    Column("status", _TEXT, nullable=False),  # CREATING ACTIVE CREATE_FAILED DELETING DELETED
+    Column("storage_format", _TEXT, nullable=False),  # HTJ2K JPEG_2000_LOSSLESS
+    Column("kms_key_arn", _TEXT),
+    Column("lambda_authorizer_arn", _TEXT),
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
     Index("datastore_by_age", "created_at", "key"),
@@ -51,7 +54,7 @@ study = Table(
     metadata,
     _key(primary_key=True),
     _key("datastore", nullable=False),
-    Column("study_instance_uid", Text, nullable=False),
+    Column("study_instance_uid", _TEXT, nullable=False),
     UniqueConstraint("datastore", "study_instance_uid", name="study_by_uid"),
 )
 
@@ -59,13 +62,13 @@ image_set = Table(
     "image_set",
     metadata,
     _key(primary_key=True),
-    Column("id", Text, nullable=False, unique=True),
+    Column("id", _TEXT, nullable=False, unique=True),
     _key("datastore", nullable=False),
     _key("study", nullable=False),
-    Column("series_instance_uid", Text),  # NULL once deleted
-    Column("origin", Text, nullable=False),  # import copy
+    Column("series_instance_uid", _TEXT),  # NULL once deleted
+    Column("origin", _TEXT, nullable=False),  # import copy
     Column("is_primary", Boolean, nullable=False),
-    Column("state", Text, nullable=False),  # ACTIVE DELETED
+    Column("state", _TEXT, nullable=False),  # ACTIVE DELETED
     Column("latest_version", Integer, nullable=False),
     Column("readable_version", Integer, nullable=False),  # 0: none has content
     Column("created_at", BigInteger, nullable=False),
@@ -75,20 +78,20 @@ image_set = Table(
     # Searchable: the data store's key while the set can be found, else NULL. It leads every search index.
     _key("listed_in"),
     # Search columns: the readable version's attributes, padding trimmed; NULL where absent or empty.
-    Column("patient_id", Text),
-    Column("patient_name", Text),
-    Column("patient_birth_date", Text),
-    Column("patient_sex", Text),
-    Column("study_instance_uid", Text),
-    Column("study_id", Text),
-    Column("study_description", Text),
-    Column("accession_number", Text),
-    Column("study_date", Text),
-    Column("study_time", Text),
-    Column("study_moment", Text),  # YYYYMMDDHHMMSS.FFFFFF, sorts and ranges; NULL without a StudyDate
-    Column("series_number", Text),
-    Column("modality", Text),
-    Column("body_part_examined", Text),
+    Column("patient_id", _TEXT),
+    Column("patient_name", _TEXT),
+    Column("patient_birth_date", _TEXT),
+    Column("patient_sex", _TEXT),
+    Column("study_instance_uid", _TEXT),
+    Column("study_id", _TEXT),
+    Column("study_description", _TEXT),
+    Column("accession_number", _TEXT),
+    Column("study_date", _TEXT),
+    Column("study_time", _TEXT),
+    Column("study_moment", _TEXT),  # YYYYMMDDHHMMSS.FFFFFF, sorts and ranges; NULL without a StudyDate
+    Column("series_number", _TEXT),
+    Column("modality", _TEXT),
+    Column("body_part_examined", _TEXT),
     Column("instance_count", Integer, nullable=False),
     Index("image_set_by_series", "datastore", "series_instance_uid"),
     Index("image_set_by_study", "study"),
@@ -101,9 +104,10 @@ image_set = Table(
         sqlite_where=text("is_primary AND state = 'ACTIVE'"),
         postgresql_where=text("is_primary AND state = 'ACTIVE'"),
     ),
-    Index("search_updated", "listed_in", "updated_at", "key"),
-    Index("search_created", "listed_in", "created_at", "key"),
-    Index("search_moment", "listed_in", "study_moment", "key"),
+    # What follows the key lets a range of one time be sorted by another without opening the rows.
+    Index("search_updated", "listed_in", "updated_at", "key", "created_at", "study_moment", "is_primary"),
+    Index("search_created", "listed_in", "created_at", "key", "updated_at", "study_moment", "is_primary"),
+    Index("search_moment", "listed_in", "study_moment", "key", "updated_at", "created_at", "is_primary"),
     Index("search_primary", "listed_in", "is_primary", "updated_at", "key"),
     Index("search_patient", "listed_in", "patient_id", "updated_at", "key"),
     Index("search_accession", "listed_in", "accession_number", "updated_at", "key"),
@@ -117,10 +121,10 @@ version = Table(
     metadata,
     _key("image_set", primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("workflow_status", Text, nullable=False),  # a final one: CREATED IMPORTED IMPORT_FAILED ...
-    Column("message", Text),
+    Column("workflow_status", _TEXT, nullable=False),  # a final one: CREATED IMPORTED IMPORT_FAILED ...
+    Column("message", _TEXT),
     Column("forced", Boolean),
-    Column("caller", Text, nullable=False),  # ARN of who made it
+    Column("caller", _TEXT, nullable=False),  # ARN of who made it
     Column("created_at", BigInteger, nullable=False),
 )
 
@@ -158,7 +162,7 @@ instance = Table(
     metadata,
     _key(primary_key=True),
     _key("datastore", nullable=False),
-    Column("sop_instance_uid", Text, nullable=False),
+    Column("sop_instance_uid", _TEXT, nullable=False),
     UniqueConstraint("datastore", "sop_instance_uid", name="instance_by_uid"),
 )
 
@@ -168,13 +172,13 @@ pixels = Table(
     _key(primary_key=True),
     _key("datastore", nullable=False),
     _key("pack", nullable=False),
-    Column("stored_syntax", Text, nullable=False),
+    Column("stored_syntax", _TEXT, nullable=False),
     Column("frame_count", Integer, nullable=False),
-    Column("checksum_type", Text, nullable=False),  # DECOMPRESSED COMPRESSED
+    Column("checksum_type", _TEXT, nullable=False),  # DECOMPRESSED COMPRESSED
     Column("width", Integer, nullable=False),
     Column("height", Integer, nullable=False),
     Column("image", LargeBinary, nullable=False),  # JSON: the image description at import
-    Column("decoder", Text, nullable=False),  # name and version of what decoded the file
+    Column("decoder", _TEXT, nullable=False),  # name and version of what decoded the file
     Index("pixels_by_pack", "pack"),
 )
 
@@ -202,8 +206,8 @@ record = Table(
     _key("patient_value", nullable=False),
     _key("study_value", nullable=False),
     _key("series_value", nullable=False),
-    Column("sop_instance_uid", Text, nullable=False),
-    Column("sop_class_uid", Text),
+    Column("sop_instance_uid", _TEXT, nullable=False),
+    Column("sop_class_uid", _TEXT),
     Column("instance_number", Integer),
     Column("fragment_z", LargeBinary, nullable=False),  # native JSON of the instance, see domain.document
     _key("dictionary"),
@@ -242,7 +246,7 @@ pack = Table(
     metadata,
     _key(primary_key=True),
     _key("datastore", nullable=False),
-    Column("state", Text, nullable=False),  # open live doomed
+    Column("state", _TEXT, nullable=False),  # open live doomed
     Column("size", BigInteger),
     Column("checksum", BigInteger),  # CRC-32 of the whole object
     Column("created_at", BigInteger, nullable=False),
@@ -253,24 +257,24 @@ import_job = Table(
     "import_job",
     metadata,
     _key(primary_key=True),
-    Column("id", Text, nullable=False, unique=True),
+    Column("id", _TEXT, nullable=False, unique=True),
     _key("datastore", nullable=False),
-    Column("name", Text),
-    Column("status", Text, nullable=False),  # SUBMITTED IN_PROGRESS COMPLETED FAILED
-    Column("phase", Text, nullable=False),  # list read commit report done
-    Column("message", Text),
-    Column("role_arn", Text, nullable=False),
-    Column("input_uri", Text, nullable=False),
-    Column("output_uri", Text, nullable=False),  # expanded, with a slash at its end
-    Column("input_owner", Text),
+    Column("name", _TEXT),
+    Column("status", _TEXT, nullable=False),  # SUBMITTED IN_PROGRESS COMPLETED FAILED
+    Column("phase", _TEXT, nullable=False),  # list read commit report done
+    Column("message", _TEXT),
+    Column("role_arn", _TEXT, nullable=False),
+    Column("input_uri", _TEXT, nullable=False),
+    Column("output_uri", _TEXT, nullable=False),  # expanded, with a slash at its end
+    Column("input_owner", _TEXT),
     Column("configuration", LargeBinary),  # JSON of importConfiguration
     Column("source", LargeBinary),  # JSON: what `lightwell import` named, instead of a bucket
-    Column("caller", Text, nullable=False),
+    Column("caller", _TEXT, nullable=False),
     Column("submitted_at", BigInteger, nullable=False),
     Column("ended_at", BigInteger),
     Column("scanned", Integer, nullable=False),
     Column("read", Integer, nullable=False),  # files whose chunk is done
-    Column("claim", Text),  # who works at listing, committing or reporting
+    Column("claim", _TEXT),  # who works at listing, committing or reporting
     Column("claimed_until", BigInteger),
     Index("job_by_store", "datastore", "submitted_at", "key"),
     Index("job_by_status", "datastore", "status", "submitted_at", "key"),
@@ -282,12 +286,12 @@ chunk = Table(
     metadata,
     _key("job", primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("state", Text, nullable=False),  # ready (claimed_until: not before) claimed done
+    Column("state", _TEXT, nullable=False),  # ready (claimed_until: not before) claimed done
     Column("first_file", Integer, nullable=False),
     Column("file_count", Integer, nullable=False),
     Column("files_z", LargeBinary, nullable=False),  # JSON: [[name, location, size], ...]
     Column("deaths", LargeBinary),  # JSON: {"file number": [why its worker died, ...]}
-    Column("claim", Text),
+    Column("claim", _TEXT),
     Column("claimed_until", BigInteger),
     Index("chunk_by_state", "state", "job", "number"),
 )
@@ -298,11 +302,11 @@ staged = Table(
     _key("job", primary_key=True),
     Column("file", Integer, primary_key=True, autoincrement=False),
     _key("record", nullable=False),
-    Column("study_instance_uid", Text, nullable=False),
-    Column("series_instance_uid", Text, nullable=False),
-    Column("input_file", Text, nullable=False),
-    Column("grouping", Text, nullable=False),  # JSON array of the seven grouping values
-    Column("warnings", Text),  # JSON array
+    Column("study_instance_uid", _TEXT, nullable=False),
+    Column("series_instance_uid", _TEXT, nullable=False),
+    Column("input_file", _TEXT, nullable=False),
+    Column("grouping", _TEXT, nullable=False),  # JSON array of the seven grouping values
+    Column("warnings", _TEXT),  # JSON array
     Index("staged_by_series", "job", "study_instance_uid", "series_instance_uid", "file"),
     Index("staged_by_record", "record"),
 )
@@ -312,21 +316,21 @@ outcome = Table(
     metadata,
     _key("job", primary_key=True),
     Column("file", Integer, primary_key=True, autoincrement=False),
-    Column("input_file", Text, nullable=False),
-    Column("kind", Text, nullable=False),  # imported customer server
-    Column("exception_type", Text),
-    Column("message", Text),
-    Column("image_set", Text),  # its id
+    Column("input_file", _TEXT, nullable=False),
+    Column("kind", _TEXT, nullable=False),  # imported customer server
+    Column("exception_type", _TEXT),
+    Column("message", _TEXT),
+    Column("image_set", _TEXT),  # its id
     Column("version", Integer),
     Column("is_primary", Boolean),
-    Column("warnings", Text),
+    Column("warnings", _TEXT),
 )
 
 outbox = Table(
     "outbox",
     metadata,
     Column("number", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True),
-    Column("event", Text, nullable=False),  # JSON, the whole EventBridge envelope
+    Column("event", _TEXT, nullable=False),  # JSON, the whole EventBridge envelope
     Column("delivered_at", BigInteger),
     Index(
         "outbox_waiting",
@@ -339,9 +343,9 @@ outbox = Table(
 token = Table(
     "token",
     metadata,
-    Column("operation", Text, primary_key=True),
-    Column("account", Text, primary_key=True),
-    Column("token", Text, primary_key=True),
+    Column("operation", _TEXT, primary_key=True),
+    Column("account", _TEXT, primary_key=True),
+    Column("token", _TEXT, primary_key=True),
     Column("request_hash", LargeBinary, nullable=False),
     Column("answer", LargeBinary, nullable=False),
     Column("created_at", BigInteger, nullable=False),
@@ -350,16 +354,16 @@ token = Table(
 tag = Table(
     "tag",
     metadata,
-    Column("resource", Text, primary_key=True),  # ARN path: datastore/ID or datastore/ID/imageset/ID
-    Column("key", Text, primary_key=True),
-    Column("value", Text, nullable=False),
+    Column("resource", _TEXT, primary_key=True),  # ARN path: datastore/ID or datastore/ID/imageset/ID
+    Column("key", _TEXT, primary_key=True),
+    Column("value", _TEXT, nullable=False),
 )
 
 access_key = Table(
     "access_key",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("name", Text, nullable=False),
+    Column("id", _TEXT, primary_key=True),
+    Column("name", _TEXT, nullable=False),
     Column("secret", LargeBinary, nullable=False),  # Fernet, under DATA/secret.key
     Column("session_token", LargeBinary),  # Fernet; only temporary credentials have one
     Column("is_root", Boolean, nullable=False),
