@@ -1,0 +1,63 @@
+"""Names of resources: ``arn:aws:medical-imaging:REGION:ACCOUNT:datastore/ID[/imageset/ID]``.
+
+Source: the Service Authorization Reference of medical-imaging, and the pattern of ``Arn`` in the service model
+(``imageset`` in lower case here, ``imageSet`` in paths of URLs).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_ARN = re.compile(
+    r"arn:aws[a-z-]*:medical-imaging:([a-z0-9-]+):([0-9]{12}):datastore/([0-9a-z]{32})(?:/imageset/([0-9a-z]{32}))?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """What an ARN names: a data store, or an image set in one."""
+
+    region: str
+    account: str
+    datastore_id: str
+    image_set_id: str | None
+
+    @property
+    def path(self) -> str:
+        """The last part of the ARN, the name under which tags are kept."""
+        path = datastore_path(self.datastore_id)
+        return path if self.image_set_id is None else f"{path}/imageset/{self.image_set_id}"
+
+
+def datastore_path(datastore_id: str) -> str:
+    return f"datastore/{datastore_id}"
+
+
+def datastore_arn(region: str, account: str, datastore_id: str) -> str:
+    return f"arn:aws:medical-imaging:{region}:{account}:{datastore_path(datastore_id)}"
+
+
+def image_set_arn(region: str, account: str, datastore_id: str, image_set_id: str) -> str:
+    return f"{datastore_arn(region, account, datastore_id)}/imageset/{image_set_id}"
+
+
+def parse(text: str) -> Resource | None:
+    """The resource that ``text`` names; None if it is no ARN of this service."""
+    match = _ARN.fullmatch(text)
+    return None if match is None else Resource(match[1], match[2], match[3], match[4])
+
+
+def root_arn(account: str) -> str:
+    """Who the root key is."""
+    return f"arn:aws:iam::{account}:root"
+
+
+def user_arn(account: str, name: str) -> str:
+    """Who an access key made by ``lightwell key create --name NAME`` is."""
+    return f"arn:aws:iam::{account}:user/{name}"
+
+
+def session_arn(account: str, role_and_session: str) -> str:
+    """Who temporary credentials are; ``role_and_session`` is ``ROLE/SESSION``."""
+    return f"arn:aws:sts::{account}:assumed-role/{role_and_session}"
