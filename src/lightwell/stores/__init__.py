@@ -1,0 +1,78 @@
+"""Where things are kept: the database, objects, buckets, cached documents, and room for work in progress."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from lightwell.errors import StorageError
+from lightwell.stores.buckets import Buckets
+from lightwell.stores.database import Database
+from lightwell.stores.documents import Documents
+from lightwell.stores.objects import Objects, open_objects
+
+__all__ = ["Stores", "open_stores"]
+
+
+class Places(Protocol):
+    """What of the settings says where things are."""
+
+    @property
+    def data(self) -> Path: ...
+    @property
+    def database(self) -> str: ...
+    @property
+    def storage(self) -> str: ...
+    @property
+    def storage_endpoint_url(self) -> str | None: ...
+    @property
+    def buckets(self) -> Path: ...
+    @property
+    def s3_endpoint_url(self) -> str | None: ...
+    @property
+    def region(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Everything that is kept. Nothing in it is open before it is used."""
+
+    db: Database
+    objects: Objects
+    buckets: Buckets
+    documents: Documents
+    spool: Path  # for temporary files; on the disk of the data folder, not durable
+
+    def close(self) -> None:
+        """Close what this process has open; before a fork, too. The next use opens again."""
+        self.db.close()
+        self.objects.close()
+        self.buckets.close()
+
+
+def open_stores(settings: Places) -> Stores:
+    """The stores of a data folder, which is made if it is missing (mode 0700). The schema is not looked at.
+
+    Raises `StorageError` if the folder cannot be made, `ConfigurationError` for a URL of no known kind.
+    """
+    data = settings.data.absolute()
+    spool = data / "spool"
+    try:
+        data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        spool.mkdir(mode=0o700, exist_ok=True)
+        settings.buckets.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"The data folder {data} cannot be made or written to: {error.strerror}; check LIGHTWELL_DATA "
+            "and who owns the folder."
+        ) from error
+    return Stores(
+        db=Database(settings.database),
+        objects=open_objects(
+            settings.storage, endpoint_url=settings.storage_endpoint_url, region=settings.region
+        ),
+        buckets=Buckets(settings.buckets, settings.s3_endpoint_url, settings.region),
+        documents=Documents(data / "documents"),
+        spool=spool,
+    )

@@ -1,0 +1,171 @@
+"""The cache of assembled documents: files that anyone may drop, and a GET may write.
+
+A document is ``ab/SET/VERSION-FORMAT`` below the root, written without an fsync: it begins with its length
+and CRC-32, and what does not match them is as if it were not there. The cache keeps to ``limit`` bytes by
+dropping first what is not the latest version of its set, then what was read least recently. Several processes
+may share it; each looks at the whole of it only after it has added a sixteenth of the limit itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import struct
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from isal import isal_zlib
+
+from lightwell.stores.local_objects import make_folders
+
+_HEAD = struct.Struct("<4sIQ")
+_MAGIC = b"lwd1"
+_OLD = 0o400  # the mode that tells a version which was not the latest when it was written
+
+
+@dataclass(slots=True)
+class _Entry:
+    path: Path
+    set_key: int
+    version: int
+    format: str
+    size: int
+    read_at: int
+    old: bool
+
+
+class Documents:
+    """``root`` is made on the first write; ``limit`` is bytes, 0 keeps nothing."""
+
+    def __init__(self, root: Path, limit: int = 2 << 30) -> None:
+        self.root = root.absolute()
+        self.limit = limit
+        self._added = limit  # so that the first write looks at what is there
+        self._lock = threading.Lock()
+
+    def get(self, set_key: int, version: int, format: str) -> bytes | None:
+        """The document, None if it is not kept. ``format`` is letters, digits, dots."""
+        path = self._path(set_key, version, format)
+        try:
+            data = path.read_bytes()
+        except OSError:
+            return None
+        if len(data) < _HEAD.size:
+            return None
+        magic, checksum, length = _HEAD.unpack_from(data)
+        body = data[_HEAD.size :]
+        if magic != _MAGIC or length != len(body) or checksum != isal_zlib.crc32(body):
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(path)  # read now: eviction goes by it
+        return body
+
+    def put(self, set_key: int, version: int, format: str, data: bytes, *, is_latest: bool = True) -> None:
+        """Keep a document; nothing is raised if it cannot be kept. A version's document never changes."""
+        size = _HEAD.size + len(data)
+        if size > self.limit // 4:
+            return
+        path = self._path(set_key, version, format)
+        temporary: Path | None = None
+        try:
+            make_folders(path.parent)
+            fd, name = tempfile.mkstemp(prefix=".", dir=path.parent)
+            temporary = Path(name)
+            with os.fdopen(fd, "wb") as stream:
+                stream.write(_HEAD.pack(_MAGIC, isal_zlib.crc32(data), len(data)))
+                stream.write(data)
+            if not is_latest:
+                temporary.chmod(_OLD)
+            temporary.rename(path)
+        except OSError:
+            if temporary is not None:
+                with contextlib.suppress(OSError):
+                    temporary.unlink()
+            return
+        with self._lock:
+            self._added += size
+            if self._added < self.limit // 16:
+                return
+            self._added = 0
+        self.evict()
+
+    def drop(self, set_key: int) -> None:
+        """Forget every document of a set, here; other hosts drop theirs by `sweep`."""
+        folder = self._folder(set_key)
+        with contextlib.suppress(OSError):
+            for path in list(folder.iterdir()):
+                path.unlink(missing_ok=True)
+            folder.rmdir()
+
+    def sweep(self, is_living: Callable[[int], bool]) -> int:
+        """Drop documents of sets that are not living any more; how many sets."""
+        dropped = 0
+        for set_key, _ in self._folders():
+            if not is_living(set_key):
+                self.drop(set_key)
+                dropped += 1
+        return dropped
+
+    def size(self) -> int:
+        """Bytes that the cache takes now."""
+        return sum(entry.size for entry in self._entries())
+
+    def evict(self) -> None:
+        """Come down to nine tenths of the limit if it is exceeded; nothing if another process is at it."""
+        with contextlib.suppress(OSError), (self.root / ".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            entries = list(self._entries())
+            total = sum(entry.size for entry in entries)
+            if total <= self.limit:
+                return
+            newest: dict[tuple[int, str], int] = {}
+            for entry in entries:
+                known = (entry.set_key, entry.format)
+                newest[known] = max(newest.get(known, 0), entry.version)
+            for entry in entries:
+                entry.old = entry.old or entry.version < newest[entry.set_key, entry.format]
+            entries.sort(key=lambda entry: (not entry.old, entry.read_at))
+            for entry in entries:
+                if total <= self.limit // 10 * 9:
+                    return
+                entry.path.unlink(missing_ok=True)
+                total -= entry.size
+                with contextlib.suppress(OSError):
+                    entry.path.parent.rmdir()
+
+    def _entries(self) -> Iterator[_Entry]:
+        for set_key, folder in self._folders():
+            try:
+                paths = list(os.scandir(folder))
+            except OSError:
+                continue
+            for found in paths:
+                version, _, format = found.name.partition("-")
+                with contextlib.suppress(OSError):
+                    status = found.stat(follow_symlinks=False)
+                    # A name without a number is left from a crash, or just being written: it counts as old.
+                    number = int(version) if version.isdigit() else 0
+                    old = number == 0 or status.st_mode & 0o777 == _OLD
+                    read_at = status.st_mtime_ns
+                    yield _Entry(Path(found.path), set_key, number, format, status.st_size, read_at, old)
+
+    def _folders(self) -> Iterator[tuple[int, Path]]:
+        with contextlib.suppress(OSError):
+            for outer in sorted(self.root.iterdir()):
+                if outer.name.startswith("."):
+                    continue
+                with contextlib.suppress(OSError, ValueError):
+                    for inner in list(outer.iterdir()):
+                        yield int(inner.name, 16), inner
+
+    def _folder(self, set_key: int) -> Path:
+        return self.root / f"{set_key & 0xFF:02x}" / f"{set_key:016x}"
+
+    def _path(self, set_key: int, version: int, format: str) -> Path:
+        if not format.replace(".", "").isalnum() or format.startswith("."):
+            raise ValueError(f"{format!r} is no format of a document")
+        return self._folder(set_key) / f"{version}-{format}"

@@ -1,0 +1,135 @@
+"""How connections are opened: SQLite with its pragmas, PostgreSQL with its time limits."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.pool import QueuePool
+
+_BUSY_SECONDS = 10.0
+
+# Milliseconds. A statement that runs for a minute is a plan gone wrong; a lock that long, a stuck process.
+_PG_OPTIONS = (
+    "-c statement_timeout=60000 -c lock_timeout=30000 -c idle_in_transaction_session_timeout=120000 "
+    "-c default_transaction_isolation=read\\ committed -c timezone=UTC -c client_encoding=UTF8"
+)
+
+
+def sqlite_path(url: str) -> Path:
+    """The file of an ``sqlite:///PATH`` URL, which is taken as it stands: no escapes, no parameters."""
+    return Path(url.removeprefix("sqlite:///"))
+
+
+def _connect_sqlite(path: Path, *, create: bool, timeout: float = _BUSY_SECONDS) -> sqlite3.Connection:
+    uri = path.absolute().as_uri() + ("?mode=rwc" if create else "?mode=rw")
+    connection = sqlite3.connect(
+        uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
+    connection.execute("PRAGMA temp_store=MEMORY")
+    return connection
+
+
+def _sqlite_reader(path: Path) -> sqlite3.Connection:
+    connection = _connect_sqlite(path, create=False)
+    connection.execute("PRAGMA query_only=1")
+    return connection
+
+
+def _sqlite_writer(path: Path) -> sqlite3.Connection:
+    path.absolute().parent.mkdir(parents=True, exist_ok=True)
+    connection = _connect_sqlite(path, create=True)
+    connection.execute("PRAGMA synchronous=FULL")
+    _switch_to_wal(connection)
+    return connection
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    # Several processes may make the file at once, and this one pragma ignores the busy timeout.
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").fetchone()
+            return
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
+def sqlite_engines(url: str, pool: int) -> tuple[Engine, Engine]:
+    """``(reader, writer)``; neither has a connection yet."""
+    path = sqlite_path(url)
+    options: dict[str, Any] = {
+        "poolclass": QueuePool,
+        "hide_parameters": True,  # values are patients' names; they do not belong in an error's text
+        "execution_options": {"preserve_rowcount": True},
+    }
+    reader = create_engine(
+        "sqlite://",
+        creator=lambda: _sqlite_reader(path),
+        pool_size=pool,
+        max_overflow=64,
+        pool_use_lifo=True,
+        **options,
+    )
+    writer = create_engine(
+        "sqlite://", creator=lambda: _sqlite_writer(path), pool_size=1, max_overflow=0, **options
+    )
+
+    # sqlite3 itself would begin only at the first write, and then without the lock.
+    @event.listens_for(reader, "begin")
+    def begin_read(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    @event.listens_for(writer, "begin")
+    def begin_write(connection: Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return reader, writer
+
+
+def postgresql_engines(url: str, pool: int) -> tuple[Engine, Engine]:
+    """``(reader, writer)`` over one pool; neither has a connection yet."""
+    writer = create_engine(
+        "postgresql+psycopg://",
+        creator=lambda: _connect_postgresql(url),
+        pool_size=pool,
+        max_overflow=pool,
+        pool_timeout=30,
+        pool_pre_ping=True,
+        pool_use_lifo=True,
+        hide_parameters=True,
+        execution_options={"preserve_rowcount": True},
+    )
+    # One snapshot for all statements of a read, as SQLite gives it.
+    reader = writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    return reader, writer
+
+
+def _connect_postgresql(url: str, **more: Any) -> Any:
+    import psycopg
+    from psycopg.conninfo import conninfo_to_dict
+
+    given = conninfo_to_dict(url)
+    defaults: dict[str, Any] = {
+        "connect_timeout": 5,
+        "application_name": "lightwell",
+        "keepalives_idle": 30,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+    }
+    options = f"{_PG_OPTIONS} {given.pop('options', '') or ''}".strip()
+    return psycopg.connect(**{**defaults, **given, "options": options}, **more)
+
+
+def connect_raw(url: str) -> Any:
+    """A driver connection for reading, in autocommit."""
+    if url.startswith("sqlite:"):
+        return _sqlite_reader(sqlite_path(url))
+    connection = _connect_postgresql(url, autocommit=True)
+    connection.read_only = True
+    return connection

@@ -1,0 +1,116 @@
+"""What the database's own errors mean for a person: one `StorageError` with a sentence each."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from typing import TYPE_CHECKING
+
+from sqlalchemy import exc
+
+from lightwell.errors import StorageError
+
+if TYPE_CHECKING:
+    import psycopg
+
+# SQLSTATEs after which the same transaction, run again, may well succeed (PostgreSQL, appendix A).
+_SERIALIZATION, _DEADLOCK = "40001", "40P01"
+
+_SQLITE: tuple[tuple[str, str], ...] = (
+    ("no such table", "its schema is missing or behind: run `lightwell data migrate`"),
+    ("no such column", "its schema is behind: run `lightwell data migrate`"),
+    ("unable to open", "check that its folder exists and that this user may read and write in it"),
+    ("readonly", "this user may not write to it: check the owner and the mode of the file and its folder"),
+    ("database or disk is full", "the disk is full: make room, nothing was lost"),
+    ("locked", "another process has held it for too long: is a backup or a shell open on it?"),
+    ("not a database", "the file is not an SQLite database: check LIGHTWELL_DATABASE_URL"),
+    ("malformed", "the file is damaged: restore a backup, or try `sqlite3 FILE .recover`"),
+    ("disk i/o error", "the disk failed: look at the system's log"),
+)
+_POSTGRESQL: tuple[tuple[str, str], ...] = (
+    ("42P01", "its schema is missing or behind: run `lightwell data migrate`"),
+    ("42703", "its schema is behind: run `lightwell data migrate`"),
+    ("3D000", "create the database first, or check the name in LIGHTWELL_DATABASE_URL"),
+    ("28", "check user and password in LIGHTWELL_DATABASE_URL, and pg_hba.conf"),
+    ("53100", "its disk is full: make room, nothing was lost"),
+    ("53300", "it has no connection left: raise max_connections or run fewer processes"),
+    ("57014", "a statement ran into the time limit"),
+    ("55P03", "a lock was held by another transaction for too long"),
+    ("25006", "it is read-only, perhaps a replica: check LIGHTWELL_DATABASE_URL"),
+)
+
+
+def driver_error(error: BaseException) -> BaseException:
+    """The driver's own exception in what SQLAlchemy wrapped around it."""
+    return error.orig if isinstance(error, exc.DBAPIError) and error.orig is not None else error
+
+
+def may_retry(error: BaseException) -> bool:
+    """Whether the transaction failed because of others, and may be run again."""
+    cause = driver_error(error)
+    if isinstance(cause, sqlite3.OperationalError):
+        # Not SQLITE_FULL or SQLITE_IOERR; the low byte is the primary code.
+        return (getattr(cause, "sqlite_errorcode", 0) & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+    return getattr(cause, "sqlstate", None) in (_SERIALIZATION, _DEADLOCK)
+
+
+def is_failure(error: BaseException) -> bool:
+    """Whether ``error`` says that the database failed, not that the data broke one of its rules."""
+    if isinstance(error, exc.IntegrityError | exc.DataError):
+        return False
+    if isinstance(
+        error, exc.DBAPIError | exc.TimeoutError | sqlite3.OperationalError | sqlite3.DatabaseError
+    ):
+        return not isinstance(error, sqlite3.IntegrityError | sqlite3.DataError | sqlite3.ProgrammingError)
+    return _is_psycopg_failure(error)
+
+
+def _is_psycopg_failure(error: BaseException) -> bool:
+    if not type(error).__module__.startswith("psycopg"):
+        return False
+    import psycopg
+
+    return isinstance(error, psycopg.OperationalError | psycopg.InternalError | psycopg.InterfaceError) or (
+        isinstance(error, psycopg.ProgrammingError) and error.sqlstate is not None
+    )
+
+
+def explain(error: BaseException, address: str) -> StorageError:
+    """A sentence for a person: which database, what happened, what to do. Never a bound value."""
+    if isinstance(error, exc.TimeoutError):
+        return StorageError(
+            f"The database {address} is busy: every connection of this process was in use for 30 seconds."
+        )
+    cause = driver_error(error)
+    text = masked(str(cause).strip().split("\n")[0])
+    if isinstance(cause, sqlite3.Error):
+        low = text.lower()
+        advice = next((advice for mark, advice in _SQLITE if mark in low), None)
+        return StorageError(f"The database {address} failed: {text}{'; ' + advice if advice else ''}.")
+    state = getattr(cause, "sqlstate", None) or ""
+    if advice := next((advice for mark, advice in _POSTGRESQL if state and state.startswith(mark)), None):
+        return StorageError(f"The database {address} failed: {text}; {advice}.")
+    if state and not state.startswith(("08", "57P")):
+        return StorageError(f"The database {address} failed: {text}.")
+    for mark, advice in (("password", _POSTGRESQL[3][1]), ("does not exist", _POSTGRESQL[2][1])):
+        if mark in text:
+            return StorageError(f"The database {address} cannot be used: {text}; {advice}.")
+    return StorageError(
+        f"The database {address} cannot be reached: {text}; check that it runs and that host and port in "
+        "LIGHTWELL_DATABASE_URL are right."
+    )
+
+
+def masked(text: str) -> str:
+    """``text`` with passwords in URLs and connection strings replaced by stars."""
+    text = re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:********@", text)
+    return re.sub(r"(password=)('[^']*'|[^&\s]*)", r"\1********", text, flags=re.IGNORECASE)
+
+
+def lost_connection(error: psycopg.Error) -> bool:
+    """Whether a psycopg error means that the connection itself is gone."""
+    import psycopg
+
+    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and (
+        error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
+    )

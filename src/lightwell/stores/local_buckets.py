@@ -1,0 +1,238 @@
+"""A folder as a bucket.
+
+Names are keys as they stand. Nothing outside the folder can be reached: no ``..``, no link that leads out,
+and nothing but regular files is opened, without ever waiting for the other end of a pipe.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from lightwell.errors import InputError, StorageError
+from lightwell.stores.local_objects import failure
+
+# Names of one folder that are sorted in memory at a time; up to twice as many are held.
+_BATCH = 100_000
+_TEMPORARY = ".lightwell-"  # and 16 hex digits and .part; never listed
+
+
+class LocalBucket:
+    """The folder ``root``, which may itself be a link to anywhere."""
+
+    def __init__(self, root: Path, name: str) -> None:
+        self._root = os.path.realpath(root)
+        self._name = name
+
+    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+        if "\0" in prefix or not _is_plain(prefix.rpartition("/")[0].split("/") if "/" in prefix else []):
+            raise InputError(f"s3://{self._name}/{_shown(prefix)} is no prefix of keys that can be here")
+        folder, slash, start = prefix.rpartition("/")
+        real = os.path.realpath(f"{self._root}/{folder}") if folder else self._root
+        if not self._holds(real):
+            raise InputError(f"s3://{self._name}/{_shown(folder)} is a link that leads out of the bucket")
+        if not Path(real).is_dir():
+            return
+        yield from self._walk(real, folder + slash, start, linked=False)
+
+    def _walk(self, folder: str, above: str, start: str, *, linked: bool) -> Iterator[tuple[str, int]]:
+        for name in _sorted_names(folder, start):
+            if not name.endswith("/"):
+                size = _size(f"{folder}/{name}")
+                if size is not None:
+                    yield above + _decodable(name), size
+                continue
+            path, key = f"{folder}/{name[:-1]}", above + _decodable(name)
+            link = Path(path).is_symlink()
+            if link:
+                real = os.path.realpath(path)
+                # Links out of the bucket, to a folder above, and links below links (there may be circles) are
+                # listed as if files: fetching them tells why they are not followed.
+                if linked or not self._holds(real) or f"{path}/".startswith(f"{real}/"):
+                    yield key[:-1], 0
+                    continue
+            try:
+                yield from self._walk(path, key, "", linked=linked or link)
+            except PermissionError:
+                yield key[:-1], 0
+
+    def fetch(self, key: str, *, memory_limit: int, spool_dir: Path) -> Path:
+        path = self._resolve(key)
+        try:
+            # Never waits: a pipe without a writer would hold a reader that opens it plainly.
+            fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC)
+        except OSError as error:
+            raise self._refusal(key, path, error) from None
+        try:
+            kind = os.fstat(fd).st_mode
+        finally:
+            os.close(fd)
+        if not stat.S_ISREG(kind):
+            raise self._not_a_file(key, kind)
+        return Path(path)
+
+    def put(self, key: str, data: bytes) -> None:
+        with self._replacing(key) as stream:
+            stream.write(data)
+
+    def put_file(self, key: str, path: Path) -> None:
+        with self._replacing(key) as stream, path.open("rb") as source:
+            while block := source.read(1 << 20):
+                stream.write(block)
+
+    def _replacing(self, key: str) -> _Replacing:
+        parts = key.split("/")
+        if "\0" in key or not key or not _is_plain(parts):
+            raise StorageError(f"s3://{self._name}/{_shown(key)} is no key that can be written here.")
+        target = Path(self._root, *parts)
+        if not self._holds(os.path.realpath(target.parent)):
+            raise StorageError(f"s3://{self._name}/{_shown(key)} lies behind a link out of the bucket.")
+        return _Replacing(target, f"s3://{self._name}/{_shown(key)}")
+
+    def _resolve(self, key: str) -> str:
+        if "\0" in key or not key or not _is_plain(key.split("/")):
+            raise InputError(f"s3://{self._name}/{_shown(key)} does not exist")
+        try:
+            path = os.path.realpath(f"{self._root}/{key}")
+        except OSError as error:
+            raise self._refusal(key, key, error) from None
+        if not self._holds(path):
+            raise InputError(f"s3://{self._name}/{_shown(key)} is a link that leads out of the bucket")
+        return path
+
+    def _holds(self, real: str) -> bool:
+        return real == self._root or real.startswith(self._root.rstrip("/") + "/")
+
+    def _refusal(self, key: str, path: str, error: OSError) -> InputError:
+        where = f"s3://{self._name}/{_shown(key)}"
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            if Path(self._root, key).is_symlink():
+                return InputError(f"{where} is a link to nothing")
+            hint = "; its name is not UTF-8: rename it" if "\ufffd" in key else ""
+            return InputError(f"{where} does not exist{hint}")
+        if isinstance(error, PermissionError):
+            return InputError(
+                f"{where} cannot be read: this server has no right to; check its owner and mode"
+            )
+        try:
+            return self._not_a_file(key, os.lstat(path).st_mode)
+        except OSError:
+            return InputError(f"{where} cannot be read: {error.strerror}")
+
+    def _not_a_file(self, key: str, kind: int) -> InputError:
+        where = f"s3://{self._name}/{_shown(key)}"
+        if stat.S_ISDIR(kind):
+            if not os.access(f"{self._root}/{key}", os.R_OK | os.X_OK):
+                return InputError(
+                    f"{where} is a folder that this server has no right to read; check its mode"
+                )
+            return InputError(f"{where} is a folder, or a link to one that is not followed")
+        names = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFLNK: "a link"}
+        return InputError(f"{where} is {names.get(stat.S_IFMT(kind), 'a device')}, not a file")
+
+
+class _Replacing:
+    """A file that takes the place of another when the block ends without an error."""
+
+    def __init__(self, target: Path, where: str) -> None:
+        self._target = target
+        self._where = where
+        self._temporary = target.with_name(f"{_TEMPORARY}{secrets.token_hex(8)}.part")
+
+    def __enter__(self) -> _Replacing:
+        try:
+            self._target.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = self._temporary.open("xb")
+        except OSError as error:
+            raise failure(error, f"{self._where} cannot be written") from error
+        return self
+
+    def write(self, data: bytes) -> None:
+        self._stream.write(data)
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        try:
+            if error is None:
+                self._stream.flush()
+                os.fsync(self._stream.fileno())
+                self._stream.close()
+                self._temporary.rename(self._target)
+                folder = os.open(self._target.parent, os.O_RDONLY | os.O_DIRECTORY)
+                try:
+                    os.fsync(folder)
+                finally:
+                    os.close(folder)
+        except OSError as failed:
+            error = failed
+        if error is not None:
+            self._stream.close()
+            self._temporary.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise failure(error, f"{self._where} cannot be written") from error
+
+
+def _sorted_names(folder: str, start: str) -> Iterator[str]:
+    """The names in ``folder`` that begin with ``start``, in order; folders with a slash at their end.
+
+    So they come in the order of whole keys, where ``a-b`` stands before ``a/b``. A folder with more than
+    `_BATCH` names is read several times, each time for the next least ones.
+    """
+    after = ""
+    while True:
+        kept: list[str] = []
+        limit: str | None = None
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                name = entry.name
+                if not name.startswith(start) or (name.startswith(_TEMPORARY) and name.endswith(".part")):
+                    continue
+                if entry.is_dir():
+                    name += "/"
+                if name <= after or (limit is not None and name > limit):
+                    continue
+                kept.append(name)
+                if len(kept) == 2 * _BATCH:
+                    kept.sort()
+                    del kept[_BATCH:]
+                    limit = kept[-1]
+        kept.sort()
+        more = limit is not None or len(kept) > _BATCH
+        del kept[_BATCH:]
+        yield from kept
+        if not more:
+            return
+        after = kept[-1]
+
+
+def _size(path: str) -> int | None:
+    """Bytes of a file; 0 for what is none; None if it has gone."""
+    try:
+        status = os.lstat(path)
+        if stat.S_ISLNK(status.st_mode):
+            status = Path(path).stat()
+    except FileNotFoundError:
+        return 0 if Path(path).is_symlink() else None
+    except OSError:
+        return 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
+
+
+def _is_plain(parts: list[str]) -> bool:
+    return not any(part in ("", ".", "..") for part in parts)
+
+
+def _decodable(name: str) -> str:
+    """``name``, or what a person may recognise of it where its bytes are no UTF-8."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return os.fsencode(name).decode("utf-8", "replace")
+    return name
+
+
+def _shown(key: str) -> str:
+    """``key`` on one line."""
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in key)

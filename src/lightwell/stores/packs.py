@@ -1,0 +1,120 @@
+"""Packs: one object that holds the frames and originals of one series of one chunk, and its row.
+
+Order of things: the row is inserted *open* before the first byte; bytes are written and fsynced; whoever
+names the pack finds it *open* or *live* in the same transaction and makes it *live*. The collector makes
+*doomed* what nothing names, in a transaction of its own, and removes the bytes after that. So a writer that
+slept through all of it cannot commit a pack that is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from isal import isal_zlib
+from sqlalchemy import Connection, select
+
+from lightwell.errors import StorageError
+from lightwell.stores.objects import Objects
+from lightwell.stores.rows import insert_many
+from lightwell.stores.tables import pack
+
+OPEN, LIVE, DOOMED = "open", "live", "doomed"
+
+
+def pack_name(key: int) -> str:
+    """The object of a pack: ``packs/`` and the last two of 16 hex digits, so that folders fill evenly."""
+    return f"packs/{key & 0xFF:02x}/{key:016x}.pack"
+
+
+class PackWriter:
+    """A pack in the making; as a context manager it is aborted unless it was finished."""
+
+    def __init__(self, objects: Objects, spool_dir: Path, key: int) -> None:
+        self.key = key
+        self._object = objects.writer(pack_name(key), spool_dir)
+        self._size = 0
+        self._crc = 0
+
+    def append(self, data: bytes | memoryview) -> int:
+        """Add ``data``; the offset at which it lies."""
+        offset = self._size
+        self._object.write(data)
+        self._crc = isal_zlib.crc32(data, self._crc)
+        self._size += len(data)
+        return offset
+
+    def tell(self) -> int:
+        """Where the next append will lie."""
+        return self._size
+
+    def finish(self) -> tuple[int, int]:
+        """``(size, CRC-32)`` of the whole pack, which is durable when this returns."""
+        self._object.commit()
+        return self._size, self._crc
+
+    def abort(self) -> None:
+        """Forget the pack; harmless after `finish`."""
+        self._object.abort()
+
+    def __enter__(self) -> PackWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.abort()
+
+
+def insert_open(conn: Connection, keys: Sequence[int], datastore: int, now: int) -> None:
+    """Announce packs that are about to be written. ``now`` is ms since the epoch."""
+    insert_many(
+        conn,
+        pack,
+        [
+            {
+                "key": key,
+                "datastore": datastore,
+                "state": OPEN,
+                "size": None,
+                "checksum": None,
+                "created_at": now,
+            }
+            for key in keys
+        ],
+    )
+
+
+def make_live(conn: Connection, packs: dict[int, tuple[int, int]]) -> None:
+    """Make packs *live*, ``{key: (size, CRC-32)}``, in the transaction that names them.
+
+    Raises `StorageError` if one is doomed or gone: its bytes may be removed already, so the transaction must
+    not commit and its work must be done again.
+    """
+    for key in sorted(packs):
+        size, checksum = packs[key]
+        found = conn.execute(
+            pack.update()
+            .where(pack.c.key == key, pack.c.state.in_((OPEN, LIVE)))
+            .values(state=LIVE, size=size, checksum=checksum)
+        ).rowcount
+        if found != 1:
+            raise StorageError(
+                f"The pack {key:016x} was collected before it was used: its writer had paused for longer "
+                "than the grace period. The work is to be done again."
+            )
+
+
+def keep_live(conn: Connection, keys: Sequence[int]) -> None:
+    """Hold packs that another record or pixels row is to name, such as in a copy; locks their rows.
+
+    Raises `StorageError` as `make_live` does.
+    """
+    for key in sorted(set(keys)):
+        state = conn.execute(select(pack.c.state).where(pack.c.key == key).with_for_update()).scalar()
+        if state not in (OPEN, LIVE):
+            raise StorageError(f"The pack {key:016x} was collected before it was used.")
+
+
+def states(conn: Connection, keys: Sequence[int]) -> dict[int, str]:
+    """The state of each pack that there is."""
+    rows = conn.execute(select(pack.c.key, pack.c.state).where(pack.c.key.in_(keys)))
+    return {row.key: row.state for row in rows}

@@ -1,0 +1,111 @@
+"""Many rows into a table at once, by the fastest way that each database has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+from sqlalchemy import Connection, Table
+from sqlalchemy.dialects import postgresql
+
+_PG = postgresql.dialect()  # type: ignore[no-untyped-call]
+
+
+def insert_many(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert ``rows``, which all have the same columns. Raises IntegrityError if one breaks a rule."""
+    if not rows:
+        return
+    columns = tuple(rows[0])
+    if conn.dialect.name == "sqlite":
+        conn.exec_driver_sql(_insert(table, columns), _tuples(rows, columns))
+    elif len(rows) < 20:
+        _insert_arrays(conn, table, rows, columns, "")
+    else:
+        _copy(conn, table, rows, columns)
+
+
+def insert_missing(
+    conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]], keys: Sequence[str]
+) -> None:
+    """Insert those of ``rows`` whose ``keys``, the columns of a unique rule, are not there yet.
+
+    After it every row is there, from whichever transaction, and another statement of the same transaction
+    sees it. Rows go in by key order, so that two transactions with the same rows cannot wait for each other
+    in a circle.
+    """
+    if not rows:
+        return
+    columns = tuple(rows[0])
+    if len(rows) > 1:
+        rows = sorted(rows, key=lambda row: tuple(row[name] for name in keys))
+    tail = f" ON CONFLICT ({', '.join(map(_quoted, keys))}) DO NOTHING"
+    if conn.dialect.name == "sqlite":
+        conn.exec_driver_sql(_insert(table, columns) + tail, _tuples(rows, columns))
+    else:
+        _insert_arrays(conn, table, rows, columns, tail)
+
+
+def _tuples(rows: Sequence[Mapping[str, Any]], columns: tuple[str, ...]) -> list[tuple[Any, ...]]:
+    try:
+        tuples = [tuple(row[name] for name in columns) for row in rows]
+    except KeyError as error:
+        raise ValueError(f"rows differ in their columns: {error.args[0]!r} is missing in one") from None
+    if any(len(row) != len(columns) for row in rows):
+        raise ValueError("rows differ in their columns")
+    return tuples
+
+
+@lru_cache(256)
+def _insert(table: Table, columns: tuple[str, ...]) -> str:
+    marks = ", ".join("?" * len(columns))
+    return f"INSERT INTO {_quoted(table.name)} ({_names(table, columns)}) VALUES ({marks})"
+
+
+def _insert_arrays(
+    conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]], columns: tuple[str, ...], tail: str
+) -> None:
+    """One statement and one round trip, however many rows: an array a column."""
+    arrays = tuple(map(list, zip(*_tuples(rows, columns), strict=True)))
+    conn.exec_driver_sql(_insert_from_arrays(table, columns) + tail, arrays)
+
+
+@lru_cache(256)
+def _insert_from_arrays(table: Table, columns: tuple[str, ...]) -> str:
+    arrays = ", ".join(f"%s::{_type(table, name)}[]" for name in columns)
+    names = _names(table, columns)
+    return f"INSERT INTO {_quoted(table.name)} ({names}) SELECT * FROM unnest({arrays})"
+
+
+def _copy(
+    conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]], columns: tuple[str, ...]
+) -> None:
+    tuples = _tuples(rows, columns)
+    # Past SQLAlchemy, in the same transaction: psycopg begins it with the first statement, whichever way.
+    if not conn.in_transaction():
+        conn.begin()
+    driver = conn.connection.driver_connection
+    assert driver is not None
+    with driver.cursor() as cursor, cursor.copy(_copy_from(table, columns)) as copy:
+        for row in tuples:
+            copy.write_row(row)
+
+
+@lru_cache(256)
+def _copy_from(table: Table, columns: tuple[str, ...]) -> str:
+    return f"COPY {_quoted(table.name)} ({_names(table, columns)}) FROM STDIN"
+
+
+def _names(table: Table, columns: tuple[str, ...]) -> str:
+    for name in columns:
+        if name not in table.c:
+            raise ValueError(f"the table {table.name} has no column {name!r}")
+    return ", ".join(map(_quoted, columns))
+
+
+def _type(table: Table, column: str) -> str:
+    return table.c[column].type.compile(_PG).split(" COLLATE")[0]
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
