@@ -1,7 +1,7 @@
 """Names of resources: ``arn:aws:medical-imaging:REGION:ACCOUNT:datastore/ID[/imageset/ID]``.
 
-Source: the Service Authorization Reference of medical-imaging, and the pattern of ``Arn`` in the service model
-(``imageset`` in lower case here, ``imageSet`` in paths of URLs).
+Source: the Service Authorization Reference of medical-imaging, and the pattern of ``Arn`` in the service
+model (``imageset`` in lower case here, ``imageSet`` in paths of URLs).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Tokens of paged lists: where the next page starts, opaque to clients.
 
-A token is the URL-safe base64 of a JSON array, without padding. It names the sort key of the last item of a page
-(keyset paging), so pages neither repeat nor skip what was there all the time. It is not secret and not signed: a
-forged one can only start a page somewhere else in the same list.
+A token is the URL-safe base64 of a JSON array, without padding. It names the sort key of the last item of a
+page (keyset paging), so pages neither repeat nor skip what was there all the time. It is not secret and not
+signed: a forged one can only start a page somewhere else in the same list.
 """
 
 from __future__ import annotations
