@@ -1,0 +1,122 @@
+"""Access keys in the database. Secrets come and go encrypted; `auth.principals` holds the key to them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, or_, select, text, update
+
+from lightwell.stores.rows import insert_many
+from lightwell.stores.tables import access_key
+
+_COLUMNS = (
+    access_key.c.id,
+    access_key.c.name,
+    access_key.c.secret,
+    access_key.c.session_token,
+    access_key.c.is_root,
+    access_key.c.created_at,
+    access_key.c.expires_at,
+    access_key.c.revoked_at,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKey:
+    """One access key; ``secret`` and ``session_token`` are encrypted, times are milliseconds."""
+
+    id: str
+    name: str
+    secret: bytes
+    session_token: bytes | None
+    is_root: bool
+    created_at: int
+    expires_at: int | None
+    revoked_at: int | None
+
+
+def get(conn: Connection, id: str) -> AccessKey | None:
+    """The access key with this id, revoked ones too."""
+    row = conn.execute(select(*_COLUMNS).where(access_key.c.id == id)).first()
+    return None if row is None else _key(row)
+
+
+def insert(conn: Connection, key: AccessKey) -> None:
+    insert_many(conn, access_key, [{column.name: getattr(key, column.name) for column in _COLUMNS}])
+
+
+def page(conn: Connection) -> Sequence[AccessKey]:
+    """All access keys that are not revoked, oldest first; not the temporary ones."""
+    rows = conn.execute(
+        select(*_COLUMNS)
+        .where(access_key.c.revoked_at.is_(None), access_key.c.session_token.is_(None))
+        .order_by(access_key.c.created_at, access_key.c.id)
+    )
+    return [_key(row) for row in rows]
+
+
+def root(conn: Connection) -> AccessKey | None:
+    """The root key that holds."""
+    row = conn.execute(
+        select(*_COLUMNS)
+        .where(access_key.c.is_root, access_key.c.revoked_at.is_(None))
+        .order_by(access_key.c.created_at.desc())
+    ).first()
+    return None if row is None else _key(row)
+
+
+def any_key(conn: Connection) -> AccessKey | None:
+    """Some access key, to try the secret key on."""
+    row = conn.execute(select(*_COLUMNS).order_by(access_key.c.created_at.desc()).limit(1)).first()
+    return None if row is None else _key(row)
+
+
+def revoke(conn: Connection, id: str, now: int) -> bool:
+    """Revoke a key for good; False if there is none of this id that holds."""
+    done = conn.execute(
+        update(access_key)
+        .where(access_key.c.id == id, access_key.c.revoked_at.is_(None))
+        .values(revoked_at=now)
+    )
+    return done.rowcount > 0
+
+
+def revoke_other_roots(conn: Connection, id: str, now: int) -> None:
+    """Only the root key ``id`` holds."""
+    conn.execute(
+        update(access_key)
+        .where(access_key.c.is_root, access_key.c.id != id, access_key.c.revoked_at.is_(None))
+        .values(revoked_at=now)
+    )
+
+
+def replace(conn: Connection, key: AccessKey) -> None:
+    """Write over what is kept under the key's id, or insert it."""
+    values = {column.name: getattr(key, column.name) for column in _COLUMNS}
+    done = conn.execute(update(access_key).where(access_key.c.id == key.id).values(**values))
+    if done.rowcount == 0:
+        insert(conn, key)
+
+
+def name_is_taken(conn: Connection, name: str, now: int) -> bool:
+    """Whether a key that holds has this name."""
+    row = conn.execute(
+        select(access_key.c.id).where(
+            access_key.c.name == name,
+            access_key.c.revoked_at.is_(None),
+            or_(access_key.c.expires_at.is_(None), access_key.c.expires_at > now),
+        )
+    ).first()
+    return row is not None
+
+
+def lock_all(conn: Connection) -> None:
+    """Nobody else writes access keys before the transaction ends; SQLite's writers are alone anyway."""
+    if conn.dialect.name == "postgresql":
+        conn.execute(text("LOCK TABLE access_key IN SHARE ROW EXCLUSIVE MODE"))
+
+
+def _key(row: Any) -> AccessKey:
+    return AccessKey(*row)
