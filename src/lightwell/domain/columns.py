@@ -1,0 +1,96 @@
+"""The search columns of an image set, from the level blocks that its document shows.
+
+The six grouping values are taken from `Grouping`, by which instances join sets, so that the two never disagree.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date
+
+from lightwell.domain.grouping import Grouping
+
+_TIME = re.compile(r"(\d\d)(?::?(\d\d)(?::?(\d\d)(?:\.(\d{1,6}))?)?)?")
+
+
+@dataclass(frozen=True, slots=True)
+class SearchColumns:
+    """One value a column of ``image_set``; None where the attribute is absent or empty."""
+
+    patient_id: str | None
+    patient_name: str | None
+    patient_birth_date: str | None
+    patient_sex: str | None
+    study_instance_uid: str
+    study_id: str | None
+    study_description: str | None
+    accession_number: str | None
+    study_date: str | None
+    study_time: str | None
+    study_moment: str | None
+    series_number: str | None
+    modality: str | None
+    body_part_examined: str | None
+
+    def as_row(self) -> dict[str, str | None]:
+        return asdict(self)
+
+
+def search_columns(
+    grouping: Grouping,
+    patient: Mapping[str, object],
+    study: Mapping[str, object],
+    series: Mapping[str, object],
+) -> SearchColumns:
+    """From the ``DICOM`` objects of the three levels."""
+    study_time = _text(study, "StudyTime")
+    return SearchColumns(
+        patient_id=_clean(grouping.patient_id),
+        patient_name=_text(patient, "PatientName"),
+        patient_birth_date=_text(patient, "PatientBirthDate"),
+        patient_sex=_text(patient, "PatientSex"),
+        study_instance_uid=grouping.study_instance_uid,
+        study_id=_clean(grouping.study_id),
+        study_description=_text(study, "StudyDescription"),
+        accession_number=_clean(grouping.accession_number),
+        study_date=_clean(grouping.study_date),
+        study_time=study_time,
+        study_moment=study_moment(grouping.study_date, study_time),
+        series_number=_clean(grouping.series_number),
+        modality=_text(series, "Modality"),
+        body_part_examined=_text(series, "BodyPartExamined"),
+    )
+
+
+def study_moment(study_date: str | None, study_time: str | None) -> str | None:
+    """``YYYYMMDDHHMMSS.FFFFFF``, which sorts; None without a real StudyDate (PS3.5 §6.2, DA and TM).
+
+    The older ``YYYY.MM.DD`` and ``HH:MM:SS`` are taken too. A StudyTime that is none counts as midnight.
+    """
+    digits = (study_date or "").replace(".", "")
+    if not re.fullmatch(r"\d{8}", digits, re.ASCII):
+        return None
+    try:
+        date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
+    except ValueError:
+        return None
+    match = _TIME.fullmatch(study_time or "")
+    if match is None or not match[0].isascii():
+        return f"{digits}000000.000000"
+    hours, minutes, seconds, fraction = (part or "" for part in match.groups())
+    return f"{digits}{hours or '00'}{minutes or '00'}{seconds or '00'}.{fraction:0<6}"
+
+
+def _text(block: Mapping[str, object], keyword: str) -> str | None:
+    value = block.get(keyword)
+    if isinstance(value, list):
+        value = "\\".join(str(part) for part in value)
+    return None if value is None else _clean(str(value))
+
+
+def _clean(text: str) -> str | None:
+    # PostgreSQL takes no NUL in a text, and SQLite's driver no lone surrogate.
+    text = text.replace("\0", "").encode("utf-8", "replace").decode().strip()
+    return text or None
