@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, or_, select, text, update
+from sqlalchemy import Connection, select, text, update
 
 from lightwell.stores.rows import insert_many
 from lightwell.stores.tables import access_key
@@ -98,18 +98,6 @@ def replace(conn: Connection, key: AccessKey) -> None:
     done = conn.execute(update(access_key).where(access_key.c.id == key.id).values(**values))
     if done.rowcount == 0:
         insert(conn, key)
-
-
-def name_is_taken(conn: Connection, name: str, now: int) -> bool:
-    """Whether a key that holds has this name."""
-    row = conn.execute(
-        select(access_key.c.id).where(
-            access_key.c.name == name,
-            access_key.c.revoked_at.is_(None),
-            or_(access_key.c.expires_at.is_(None), access_key.c.expires_at > now),
-        )
-    ).first()
-    return row is not None
 
 
 def lock_all(conn: Connection) -> None:

@@ -1,0 +1,87 @@
+"""The secret key: what secrets of access keys are encrypted with in the database.
+
+SigV4 needs the secret itself, so a hash will not do. The key is the setting ``secret_key``, or
+``DATA/secret.key``, made on first use with mode 0600.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from cryptography.fernet import Fernet, InvalidToken
+
+from lightwell.errors import ConfigurationError
+
+FILE = "secret.key"
+
+
+class Vault:
+    """Encrypts and decrypts short texts (Fernet: AES-128-CBC and HMAC-SHA-256)."""
+
+    def __init__(self, key: bytes, origin: str) -> None:
+        self._fernet = Fernet(base64.urlsafe_b64encode(key))
+        self._origin = origin
+
+    def encrypt(self, text: str) -> bytes:
+        return self._fernet.encrypt(text.encode())
+
+    def decrypt(self, token: bytes) -> str:
+        """Raises `ConfigurationError` if it was encrypted under another secret key."""
+        try:
+            return self._fernet.decrypt(bytes(token)).decode()
+        except InvalidToken:
+            raise ConfigurationError(
+                f"The access keys in the database were encrypted under another key than {self._origin}. "
+                "Put the right one back (setting secret_key, or the file DATA/secret.key of your backup)."
+            ) from None
+
+
+def open_vault(secret_key: str | None, data: Path) -> Vault:
+    """The vault under the setting ``secret_key``, else under ``DATA/secret.key``, made if missing."""
+    if secret_key is not None:
+        return Vault(_read(secret_key, "the setting secret_key"), "the setting secret_key")
+    path = data / FILE
+    if not path.exists():
+        _make(path)
+    try:
+        text = path.read_text("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from None
+    return Vault(_read(text, str(path)), str(path))
+
+
+def _read(text: str, where: str) -> bytes:
+    """32 bytes in base64, of either alphabet, with or without padding."""
+    text = text.strip().rstrip("=").translate(str.maketrans("+/", "-_"))
+    with suppress(ValueError, binascii.Error):
+        key = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        if len(key) == 32:
+            return key
+    raise ConfigurationError(
+        f"{where} is no secret key: it takes 32 bytes in base64 (`openssl rand -base64 32`)"
+    )
+
+
+def _make(path: Path) -> None:
+    """Written whole before it has its name, and never over another: processes that race agree on one."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle, name = tempfile.mkstemp(prefix=FILE, dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(base64.urlsafe_b64encode(os.urandom(32)) + b"\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        with suppress(FileExistsError):
+            os.link(name, path)  # fails where `rename` would replace another process's key
+    finally:
+        Path(name).unlink()
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
