@@ -14,6 +14,7 @@ import socket
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 _SCRATCH = 1 << 20
@@ -29,7 +30,7 @@ class Request:
 
 @dataclass(slots=True)
 class Load:
-    """What one drive gave: ``latencies`` are seconds, unordered, ``received`` body bytes, of the good answers."""
+    """``latencies`` (seconds, unordered) and ``received`` body bytes are those of the good answers."""
 
     wall: float = 0.0
     received: int = 0
@@ -69,10 +70,8 @@ class _Connection:
         return self.flush()
 
     def flush(self) -> bool:
-        try:
+        with suppress(BlockingIOError):
             self.pending = self.pending[self.socket.send(self.pending) :]
-        except BlockingIOError:
-            pass
         return not self.pending
 
     def receive(self, scratch: bytearray) -> str | None:

@@ -13,7 +13,7 @@ from bench.processes import Tree
 _TICK = os.sysconf("SC_CLK_TCK")
 
 
-def _busy() -> tuple[float, float]:
+def busy() -> tuple[float, float]:
     """(CPU seconds that all processors worked, seconds that the host took away), since boot."""
     user, nice, system, _idle, _wait, irq, soft, steal = map(
         int, Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
@@ -39,18 +39,18 @@ class Meter:
         self.wall = self.server = self.client = self.others = self.stolen = 0.0
 
     def __enter__(self) -> Meter:
-        self._start = (self._server(), _own(), *_busy(), time.perf_counter())
+        self._start = (self._server(), _own(), *busy(), time.perf_counter())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        server, client, busy, stolen, begun = self._start
+        server, client, all_before, stolen, begun = self._start
         self.wall = time.perf_counter() - begun
-        all_busy, all_stolen = _busy()
+        all_busy, all_stolen = busy()
         self.client = _own() - client
         self.server = self._server() - server
-        self.others = max(0.0, all_busy - busy - self.server - self.client) / self.wall
+        self.others = max(0.0, all_busy - all_before - self.server - self.client) / self.wall
         self.stolen = (all_stolen - stolen) / self.wall
 
     def _server(self) -> float:

@@ -67,7 +67,15 @@ class Nginx:
         )
         self.tree = Tree(
             "nginx",
-            [program, "-p", str(self._folder), "-e", str(self._folder / "error.log"), "-c", str(configuration)],
+            [
+                program,
+                "-p",
+                str(self._folder),
+                "-e",
+                str(self._folder / "error.log"),
+                "-c",
+                str(configuration),
+            ],
             log=self._folder / "output.log",
         )
         for _ in self.tree.wait_for("open port", 10):

@@ -6,8 +6,8 @@ import http.client
 import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from bench.load import Request
 from bench.place import free_port, fresh
@@ -16,7 +16,7 @@ from bench.processes import Tree
 _PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 _BOUNDARY = b"lightwell-bench-part"
 
-# Everything that its manual names as costly and that a store can do without is off; what it needs to be durable
+# Everything that its manual names as costly and that a store can do without is off; what makes it durable
 # (SyncStorageArea) stays on. The extra tags save it from opening files when it answers queries.
 _TUNED: dict[str, object] = {
     "StorageCompression": False,
@@ -97,6 +97,27 @@ def _program() -> str | None:
     return shutil.which("Orthanc", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
+def stow(data: bytes) -> Request:
+    """One STOW-RS request that stores the file ``data``; any Orthanc takes it."""
+    body = b"".join(
+        (
+            b"--",
+            _BOUNDARY,
+            b"\r\nContent-Type: application/dicom\r\n\r\n",
+            data,
+            b"\r\n--",
+            _BOUNDARY,
+            b"--\r\n",
+        )
+    )
+    head = (
+        "POST /dicom-web/studies HTTP/1.1\r\nHost: orthanc\r\nAccept: application/dicom+json\r\n"
+        f'Content-Type: multipart/related; type="application/dicom"; boundary={_BOUNDARY.decode()}\r\n'
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    return Request(head.encode() + body)
+
+
 class Orthanc:
     """One Orthanc on its default SQLite index, empty at the start, in a folder of its own."""
 
@@ -127,7 +148,7 @@ class Orthanc:
             except OSError:
                 continue
 
-    def call(self, method: str, path: str) -> dict[str, object]:
+    def call(self, method: str, path: str) -> Any:
         """One request of its own REST API; the answer as JSON."""
         connection = http.client.HTTPConnection(*self.address, timeout=120)
         try:
@@ -138,41 +159,20 @@ class Orthanc:
             connection.close()
         if answer.status != 200:
             raise OSError(f"{self.name}: {method} {path} answered {answer.status}: {body[:200]!r}")
-        parsed: dict[str, object] = json.loads(body)
-        return parsed
-
-    def stow(self, files: Iterable[bytes]) -> list[Request]:
-        """One STOW-RS request a file."""
-        return [self._stow(data) for data in files]
-
-    def _stow(self, data: bytes) -> Request:
-        host, port = self.address
-        body = (
-            b"--" + _BOUNDARY + b"\r\nContent-Type: application/dicom\r\n\r\n" + data + b"\r\n--" + _BOUNDARY
-        ) + b"--\r\n"
-        head = (
-            f"POST /dicom-web/studies HTTP/1.1\r\nHost: {host}:{port}\r\nAccept: application/dicom+json\r\n"
-            f'Content-Type: multipart/related; type="application/dicom"; boundary={_BOUNDARY.decode()}\r\n'
-            f"Content-Length: {len(body)}\r\n\r\n"
-        )
-        return Request(head.encode() + body)
+        return json.loads(body)
 
     def instances(self) -> int:
         """How many instances it holds."""
-        return int(str(self.call("GET", "/statistics")["CountInstances"]))
+        return int(self.call("GET", "/statistics")["CountInstances"])
 
     def bytes_kept(self) -> int:
         """What it holds, in bytes on disk."""
-        return int(str(self.call("GET", "/statistics")["TotalDiskSize"]))
+        return int(self.call("GET", "/statistics")["TotalDiskSize"])
 
-    def empty(self, patients: Sequence[str] | None = None) -> None:
+    def empty(self) -> None:
         """Deletes everything, so that the next round starts from an empty index in a warm process."""
-        for patient in patients if patients is not None else self._patients():
+        for patient in self.call("GET", "/patients"):
             self.call("DELETE", f"/patients/{patient}")
-
-    def _patients(self) -> list[str]:
-        found: object = self.call("GET", "/patients")
-        return [str(item) for item in found] if isinstance(found, list) else []
 
     def stop(self) -> None:
         self.tree.stop()

@@ -28,7 +28,7 @@ _VESSELS = 40
 def ct_slice(seed: int, number: int, count: int, *, noise: float = 72.0) -> NDArray[np.int16]:
     """Slice ``number`` of ``count``: 512 by 512 little-endian int16, Hounsfield units of -1024 and more.
 
-    ``noise`` is the standard deviation in tissue; the default makes lossless HTJ2K reach a ratio of about 2.4.
+    ``noise`` is the standard deviation in tissue; with the default, lossless HTJ2K has a ratio of about 2.4.
     """
     z = 2 * number / max(1, count - 1) - 1
     axis = np.linspace(-1, 1, SIZE, dtype=np.float32)
@@ -63,7 +63,7 @@ def _add(
     section: float,
     value: float,
 ) -> None:
-    """Adds ``value`` inside an ellipse, with an edge about two pixels wide; ``section`` <= 0: not in this slice."""
+    """Adds ``value`` inside an ellipse with a soft edge; ``section`` <= 0: it is not in this slice."""
     if section <= 0:
         return
     scale = float(np.sqrt(section))
@@ -76,9 +76,9 @@ def _add(
 
 
 def _noise(random: np.random.Generator) -> NDArray[np.float32]:
-    """Noise of unit variance whose power rises with frequency and falls near the limit (ramp with a soft window)."""
+    """Noise of unit variance whose power rises with frequency and falls near the limit: a ramp, windowed."""
     white = np.fft.rfft2(random.standard_normal((SIZE, SIZE), dtype=np.float32))
     fy, fx = np.fft.fftfreq(SIZE)[:, None], np.fft.rfftfreq(SIZE)[None, :]
     radius = np.hypot(fy, fx)
     shaped = np.fft.irfft2(white * np.sqrt(radius) * np.exp(-((radius / 0.42) ** 2)), (SIZE, SIZE))
-    return (shaped / shaped.std()).astype(np.float32)
+    return np.asarray(shaped / shaped.std(), np.float32)

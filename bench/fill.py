@@ -1,0 +1,209 @@
+"""Data folders with many image sets, filled straight into the tables and kept for later runs.
+
+Only what search reads is filled: studies, image sets and their versions, no members or frames. Rows go in
+while the large table has no indexes; they are made again from their own definitions, so a million sets take a
+minute or two. Needs a server on SQLite, whose data folder is made by starting it once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+
+from bench.place import work
+from bench.server import Server
+from lightwell.stores import tables
+
+_FIRST_DAY = date(2015, 1, 1)
+DAYS = 3650
+SAMPLES = 200  # of each kind of value, for the queries
+_FAMILY = (
+    "Silva",
+    "Okafor",
+    "Nguyen",
+    "Jensen",
+    "Haddad",
+    "Novak",
+    "Moreau",
+    "Kaya",
+    "Sato",
+    "Brown",
+    "Lindqvist",
+)
+_GIVEN = ("Ana", "Kwame", "Linh", "Mette", "Omar", "Jana", "Luc", "Elif", "Yui", "Grace", "Nils", "Ines")
+_MODALITIES = ("CT", "MR", "CR", "US", "DX", "PT")
+
+
+@dataclass(slots=True)
+class Filled:
+    """A data folder of ``sets`` image sets in one data store, and values that occur in it."""
+
+    folder: Path
+    datastore: str
+    sets: int
+    patients: list[str] = field(default_factory=list)
+    accessions: list[str] = field(default_factory=list)
+    studies: list[str] = field(default_factory=list)
+    series: list[str] = field(default_factory=list)
+
+
+def filled(sets: int) -> Filled:
+    """The folder with ``sets`` image sets: the kept one if the tables have not changed, else a new one."""
+    schema = repr(
+        [(table.name, [str(column) for column in table.c]) for table in tables.metadata.sorted_tables]
+    )
+    indexes = repr(sorted(str(index) for table in tables.metadata.sorted_tables for index in table.indexes))
+    mark = hashlib.sha256((schema + indexes + Path(__file__).read_text()).encode()).hexdigest()[:12]
+    folder = work() / "filled" / f"{sets}-{mark}"
+    notes = folder / "filled.json"
+    if notes.exists():
+        known = json.loads(notes.read_text())
+        return Filled(**{**known, "folder": folder})
+    print(f"filling {sets:,} image sets into {folder}")
+    begun = time.monotonic()
+    server = Server("filling", data=folder / "data")
+    try:
+        result = Filled(folder, server.datastore("search"), sets)
+    finally:
+        server.stop()
+    database = folder / "data" / "lightwell.db"
+    _fill(database, result)
+    notes.write_text(json.dumps({**asdict(result), "folder": str(folder)}))
+    print(f"  {time.monotonic() - begun:.0f} s, {database.stat().st_size / 1e6:,.0f} MB")
+    return result
+
+
+def _fill(database: Path, result: Filled) -> None:
+    random_ = random.Random(result.sets)
+    db = sqlite3.connect(database, isolation_level=None)
+    try:
+        store = db.execute("SELECT key FROM datastore WHERE id = ?", (result.datastore,)).fetchone()[0]
+        db.execute("PRAGMA synchronous=OFF")
+        db.execute("PRAGMA cache_size=-500000")
+        dropped = db.execute(
+            "SELECT name, sql FROM sqlite_master"
+            " WHERE type = 'index' AND tbl_name = 'image_set' AND sql IS NOT NULL"
+        ).fetchall()
+        db.execute("BEGIN")
+        for name, _ in dropped:
+            db.execute(f'DROP INDEX "{name}"')
+        batch: dict[str, list[dict[str, object]]] = {"study": [], "image_set": [], "version": []}
+        for study, sets in _studies(random_, store, result):
+            batch["study"].append(study)
+            for image_set, version in sets:
+                batch["image_set"].append(image_set)
+                batch["version"].append(version)
+            if len(batch["image_set"]) > 20_000:
+                _insert(db, batch)
+        _insert(db, batch)
+        for _, statement in dropped:
+            db.execute(statement)
+        db.execute("COMMIT")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        db.close()
+
+
+def _insert(db: sqlite3.Connection, batch: dict[str, list[dict[str, object]]]) -> None:
+    for table, rows in batch.items():
+        if rows:
+            names = list(rows[0])
+            places = ", ".join(f":{name}" for name in names)
+            db.executemany(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({places})", rows)
+            rows.clear()
+
+
+_Set = tuple[dict[str, object], dict[str, object]]
+
+
+def _studies(
+    random_: random.Random, store: int, result: Filled
+) -> Iterator[tuple[dict[str, object], list[_Set]]]:
+    """Studies of one to five series, patients of one to three studies, dates evenly over ten years."""
+    made = number = 0
+    patient: dict[str, object] = {}
+    left = 0
+    keep = max(1, result.sets // (3 * SAMPLES))
+    while made < result.sets:
+        if not left:
+            left = random_.randint(1, 3)
+            patient = _patient(random_, number)
+        left -= 1
+        study_key, uid = random_.getrandbits(63), f"1.2.826.0.1.3680043.8.498.78.{random_.getrandbits(60)}"
+        moment = _FIRST_DAY + timedelta(days=random_.randrange(DAYS))
+        day, second = moment.strftime("%Y%m%d"), random_.randrange(86400)
+        clock = f"{second // 3600:02d}{second // 60 % 60:02d}{second % 60:02d}"
+        study: dict[str, object] = {
+            **patient,
+            "study_instance_uid": uid,
+            "study_id": str(number % 100_000),
+            "study_description": "CT Thorax m. KM",
+            "accession_number": f"ACC{number:09d}",
+            "study_date": day,
+            "study_time": clock,
+            "study_moment": f"{day}{clock}.000000",
+        }
+        count = min(random_.randint(1, 5), result.sets - made)
+        sets = [_image_set(random_, store, study_key, study, index) for index in range(count)]
+        if number % keep == 0 and len(result.studies) < SAMPLES:
+            result.patients.append(str(patient["patient_id"]))
+            result.accessions.append(str(study["accession_number"]))
+            result.studies.append(uid)
+            result.series.append(str(sets[0][0]["series_instance_uid"]))
+        yield {"key": study_key, "datastore": store, "study_instance_uid": uid}, sets
+        made += count
+        number += 1
+
+
+def _patient(random_: random.Random, number: int) -> dict[str, object]:
+    return {
+        "patient_id": f"P{number:08d}",
+        "patient_name": f"{random_.choice(_FAMILY)}^{random_.choice(_GIVEN)}",
+        "patient_birth_date": f"{random_.randint(1930, 2015)}{random_.randint(101, 128):04d}",
+        "patient_sex": random_.choice("FMO"),
+    }
+
+
+def _image_set(
+    random_: random.Random, store: int, study: int, columns: dict[str, object], index: int
+) -> _Set:
+    key = random_.getrandbits(63)
+    # imported over a year, in an order that has nothing to do with the study dates
+    created = 1_735_689_600_000 + random_.randrange(365 * 86_400_000)
+    image_set: dict[str, object] = {
+        "key": key,
+        "id": f"{random_.getrandbits(128):032x}",
+        "datastore": store,
+        "study": study,
+        "series_instance_uid": f"1.2.826.0.1.3680043.8.498.79.{random_.getrandbits(60)}",
+        "origin": "import",
+        "is_primary": 1,
+        "state": "ACTIVE",
+        "latest_version": 1,
+        "readable_version": 1,
+        "created_at": created,
+        "updated_at": created,
+        "deleted_at": None,
+        "last_accessed_at": created,
+        "listed_in": store,
+        **columns,
+        "series_number": str(index + 1),
+        "modality": random_.choice(_MODALITIES),
+        "body_part_examined": "CHEST",
+        "instance_count": random_.randint(1, 400),
+    }
+    version: dict[str, object] = {
+        "image_set": key,
+        "number": 1,
+        "workflow_status": "CREATED",
+        "caller": "arn:aws:iam::000000000000:root",
+        "created_at": created,
+    }
+    return image_set, version

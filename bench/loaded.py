@@ -1,0 +1,63 @@
+"""A server that holds the CT series, with what the read scenarios ask for."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import imagecodecs
+import numpy as np
+
+from bench.corpus import Corpus
+from bench.jobs import ImportJob
+from bench.processes import ServerFailed
+from bench.server import Server
+from bench.signing import Signer
+
+_CODESTREAM = b"\xff\x4f\xff\x51"  # SOC and SIZ: where the JPEG 2000 codestream starts inside its boxes
+
+
+class Loaded:
+    """``corpus`` as one image set of ``server``. ``frame_ids`` are in the order of the corpus."""
+
+    def __init__(self, server: Server, corpus: Corpus) -> None:
+        self.server = server
+        self.corpus = corpus
+        self.datastore = server.datastore("reads")
+        ImportJob(server, self.datastore, corpus.uri).wait()
+        self.client = server.client()
+        self.sign = Signer(server.client())
+        self.image_set = only_image_set(server, self.datastore, len(corpus.slices))
+        answer = self.client.get_image_set_metadata(datastoreId=self.datastore, imageSetId=self.image_set)
+        self.metadata: bytes = answer["imageSetMetadataBlob"].read()
+        document = json.loads(gzip.decompress(self.metadata))
+        instances = {
+            uid: instance
+            for series in document["Study"]["Series"].values()
+            for uid, instance in series["Instances"].items()
+        }
+        self.frame_ids: list[str] = [
+            instances[item.sop_instance_uid]["ImageFrames"][0]["ID"] for item in corpus.slices
+        ]
+
+    def frame(self, index: int) -> bytes:
+        """The stored frame of slice ``index``, after a check that it decodes to the pixels of the file."""
+        data: bytes = self.client.get_image_frame(
+            datastoreId=self.datastore,
+            imageSetId=self.image_set,
+            imageFrameInformation={"imageFrameId": self.frame_ids[index]},
+        )["imageFrameBlob"].read()
+        pixels = imagecodecs.htj2k_decode(data[data.index(_CODESTREAM) :])
+        if np.ascontiguousarray(pixels).tobytes() != self.corpus.pixels(index):
+            raise ServerFailed(f"frame {index} decodes to other pixels than the file has")
+        return data
+
+
+def only_image_set(server: Server, datastore: str, instances: int) -> str:
+    """The id of the one image set of ``datastore``, which must hold ``instances``."""
+    found = server.client().search_image_sets(datastoreId=datastore)["imageSetsMetadataSummaries"]
+    counts = [item["DICOMTags"].get("DICOMNumberOfStudyRelatedInstances") for item in found]
+    if counts != [instances]:
+        raise ServerFailed(f"expected one image set of {instances} instances, found sets of {counts}")
+    identity: str = found[0]["imageSetId"]
+    return identity

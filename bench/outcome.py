@@ -1,0 +1,113 @@
+"""What a scenario found, and the bars that it is held against."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One line of the table. ``unit`` stands behind the numbers; ``least``: more is better."""
+
+    what: str
+    unit: str
+    least: bool
+    bar: float
+    aim: float
+
+    def verdict(self, value: float) -> str:
+        if self._holds(value, self.aim):
+            return "aim met"
+        return "bar met" if self._holds(value, self.bar) else "**missed**"
+
+    def _holds(self, value: float, limit: float) -> bool:
+        return value >= limit if self.least else value <= limit
+
+
+_SEARCH = "SearchImageSets {}: p50 at 1,000,000 image sets against 1,000"
+_MEMORY = "peak memory of any process, one 2 GB multi-frame file: {}"
+
+BARS: dict[str, Bar] = {
+    "import-jpegls": Bar(
+        "import of 500 CT slices (HTJ2K, verified, fsync), against Orthanc storing lossless JPEG-LS by STOW",
+        "×",
+        True,
+        2,
+        3.5,
+    ),
+    "import-tuned": Bar("the same, against Orthanc storing them raw", "×", True, 0.5, 1),
+    "import-cpu": Bar(
+        "CPU a slice of the whole import, against the bare chain with plain pydicom", "×", False, 1.0, 0.7
+    ),
+    "import-workers": Bar("import with 2 codec workers against 1", "×", True, 1.5, 1.8),
+    "frames": Bar("GetImageFrame, signed, 8 connections, against nginx", "×", True, 0.45, 0.65),
+    "frames-wrk": Bar("the same, driven by wrk", "×", True, 0.45, 0.65),
+    "metadata": Bar(
+        "GetImageSetMetadata of 500 instances, warm, 8 connections, against nginx", "×", True, 0.4, 0.8
+    ),
+    "search-patient": Bar(_SEARCH.format("by patient"), "×", False, 2, 1.2),
+    "search-accession": Bar(_SEARCH.format("by accession number"), "×", False, 2, 1.2),
+    "search-study": Bar(_SEARCH.format("by study UID"), "×", False, 2, 1.2),
+    "search-series": Bar(_SEARCH.format("by series UID"), "×", False, 2, 1.2),
+    "search-dates": Bar(_SEARCH.format("by a date range with some 20 hits"), "×", False, 2, 1.2),
+    "search-year": Bar(_SEARCH.format("by a year, first page"), "×", False, 2, 1.2),
+    "search-year-by-date": Bar(_SEARCH.format("by a year, first page by study date"), "×", False, 2, 1.2),
+    "memory-native": Bar(_MEMORY.format("native"), "MiB", False, 1024, 300),
+    "memory-encapsulated": Bar(_MEMORY.format("encapsulated (RLE)"), "MiB", False, 1024, 300),
+    "memory-deflated": Bar(_MEMORY.format("deflated"), "MiB", False, 1024, 300),
+    "start": Bar("`lightwell serve`: start to ready", "s", False, 4, 1),
+    "idle": Bar("idle memory (PSS) of the whole process tree", "MiB", False, 300, 150),
+}
+
+Round = Mapping[str, float]
+
+
+@dataclass(slots=True)
+class Outcome:
+    """One bar's result: a value a round, or why there is none.
+
+    ``detail`` says in words what the numbers came from; ``rounds`` keeps everything that was measured.
+    """
+
+    bar: str
+    values: list[float] = field(default_factory=list)
+    detail: str = ""
+    skipped: str = ""
+    rounds: list[dict[str, float]] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How long to measure: ``rounds`` visits of every contestant, ``seconds`` of each load."""
+
+    rounds: int = 5
+    seconds: float = 3.0
+    quick: bool = False
+
+
+def median(rounds: Sequence[Round], key: str) -> float:
+    """Median of ``key`` over the rounds that have it; NaN if none has."""
+    values = [entry[key] for entry in rounds if key in entry]
+    return statistics.median(values) if values else float("nan")
+
+
+def spread(rounds: Sequence[Round], key: str, digits: int = 0, unit: str = "") -> str:
+    """``median (least..most)`` in words."""
+    values = [entry[key] for entry in rounds if key in entry]
+    if not values:
+        return "not measured"
+    low, middle, high = (
+        f"{value:,.{digits}f}" for value in (min(values), statistics.median(values), max(values))
+    )
+    return f"{middle}{unit} ({low}..{high})"
+
+
+def ratios(rounds: Sequence[Round], above: str, below: str) -> list[float]:
+    """One quotient a round, of the rounds that have both."""
+    return [entry[above] / entry[below] for entry in rounds if entry.get(below) and above in entry]

@@ -1,0 +1,93 @@
+"""Runs the benchmarks: ``python -m bench.run [--only import,frames] [--rounds N] [--quick]``.
+
+Results go to $BENCH_WORK/results/SCENARIO.json; docs/performance.md gets a new table from all of them. A peer
+that is not installed is skipped with the reason. Exit code 1 if a scenario failed, whatever the bars say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import asdict
+
+from bench.machine import facts
+from bench.outcome import Options, Outcome
+from bench.place import work
+from bench.report import write
+
+SCENARIOS = {
+    "startup": "bench.scenarios.startup",
+    "import": "bench.scenarios.imports",
+    "frames": "bench.scenarios.frames",
+    "metadata": "bench.scenarios.metadata",
+    "search": "bench.scenarios.search",
+    "memory": "bench.scenarios.memory",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default=",".join(SCENARIOS), help=f"some of: {', '.join(SCENARIOS)}")
+    parser.add_argument("--rounds", type=int, help="visits of every contestant; default 5, with --quick 2")
+    parser.add_argument("--seconds", type=float, help="length of one load; default 3, with --quick 1")
+    parser.add_argument(
+        "--quick", action="store_true", help="small inputs, to see that it works; never quote it"
+    )
+    parser.add_argument("--no-report", action="store_true", help="leave docs/performance.md as it is")
+    given = parser.parse_args()
+    wanted = given.only.split(",")
+    if unknown := sorted(set(wanted) - set(SCENARIOS)):
+        parser.error(f"no scenario {', '.join(unknown)}: choose from {', '.join(SCENARIOS)}")
+    options = Options(
+        rounds=given.rounds or (2 if given.quick else Options().rounds),
+        seconds=given.seconds or (1.0 if given.quick else Options().seconds),
+        quick=given.quick,
+    )
+    shutil.rmtree(work() / "run", ignore_errors=True)  # what an interrupted run left
+    failed = [name for name in wanted if not _scenario(name, options)]
+    if not given.no_report and not given.quick:
+        write()
+    sys.exit(1 if failed else 0)
+
+
+def _scenario(name: str, options: Options) -> bool:
+    """Runs one scenario and keeps its results; False if it failed."""
+    print(f"{name}:", flush=True)
+    begun = time.time()
+    try:
+        run: Callable[[Options], list[Outcome]] = importlib.import_module(SCENARIOS[name]).run
+        outcomes = run(options)
+    except Exception:
+        traceback.print_exc()
+        return False
+    for outcome in outcomes:
+        value = (
+            f"skipped: {outcome.skipped}"
+            if outcome.skipped
+            else f"{outcome.median:.2f}"
+            if outcome.values
+            else "-"
+        )
+        print(f"  {outcome.bar:20} {value}  {outcome.detail}")
+    folder = work() / ("results-quick" if options.quick else "results")
+    folder.mkdir(exist_ok=True)
+    record = {
+        "scenario": name,
+        "seconds": round(time.time() - begun),
+        "options": asdict(options),
+        "command": " ".join(["python -m bench.run", *sys.argv[1:]]),
+        "facts": facts(),
+        "outcomes": [asdict(outcome) for outcome in outcomes],
+    }
+    (folder / f"{name}.json").write_text(json.dumps(record, indent=1))
+    return True
+
+
+if __name__ == "__main__":
+    main()
