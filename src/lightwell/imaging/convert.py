@@ -1,0 +1,233 @@
+"""The careful lane: every data set that can be walked, turned into entries element by element.
+
+Slow but complete: all uncompressed encodings, character sets that change inside of sequences, VRs that follow from
+other elements (PS3.5 Annex A and PS3.3 C.11.1.1.1, C.7.6.3.1), UN, private dictionaries, values of any size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lightwell.domain import limits
+from lightwell.domain.levels import INSTANCE
+from lightwell.domain.warnings import Warning
+from lightwell.errors import InputError
+from lightwell.imaging import dictionary, values
+from lightwell.imaging.charset import Charset, charset_of
+from lightwell.imaging.dictionary import Attribute, attribute_of
+from lightwell.imaging.entry import NEEDED, Entry, keyed, listed_vr, needed_value, unfit
+from lightwell.imaging.walk import Place, Walker
+
+
+@dataclass(frozen=True, slots=True)
+class _Surroundings:
+    """What holds for the elements of one data set or item: some of it is inherited from around it."""
+
+    charset: Charset
+    creators: dict[int, str]  # private group and block → creator
+    signed: bool
+    one_value: bool  # the LUT of this item has a single value
+
+
+class Converter:
+    """Turns places of one walk into entries."""
+
+    def __init__(self, walker: Walker) -> None:
+        self._walker = walker
+
+    def entries(self, places: Sequence[Place]) -> list[Entry]:
+        """Entries of the data set itself in tag order, without pixel elements and group lengths."""
+        notes: list[Warning] = []
+        ordered = _in_order(places, notes)
+        around = self._surroundings(ordered, None, notes)
+        entries: list[Entry] = []
+        for place in ordered:
+            if place.tag in dictionary.PIXEL_TAGS:
+                continue
+            attribute = attribute_of(place.tag)
+            vrs: dict[bytes, bytes] = {}
+            json = self._element(place, attribute, around, 0, vrs, notes)
+            value = self._value(place, attribute, around) if place.tag in NEEDED else None
+            entry = Entry(place.tag, attribute.level, json, tuple(vrs.values()), tuple(notes), value)
+            if vrs and json.startswith(b'"%s"' % attribute.hex.encode()):
+                entry.level = INSTANCE
+            entries.append(entry)
+            notes.clear()
+        return entries
+
+    def _surroundings(
+        self, places: Sequence[Place], outer: _Surroundings | None, notes: list[Warning]
+    ) -> _Surroundings:
+        charset = outer.charset if outer else charset_of(b"")
+        signed = outer.signed if outer else False
+        one_value = False
+        private = []
+        for place in places:
+            if place.tag == dictionary.CHARSET:
+                charset = charset_of(self._walker.read(place) if place.length < 4096 else b"?")
+                if charset.unknown:
+                    known = ", ".join(repr(term) for term in charset.unknown)[:200]
+                    notes.append(
+                        Warning("CoercionOfDataElements", f"SpecificCharacterSet: {known} is not understood")
+                    )
+            elif place.tag == dictionary.PIXEL_REPRESENTATION and place.length == 2:
+                signed = any(self._walker.read(place))
+            elif place.tag == dictionary.LUT_DESCRIPTOR and place.length >= 2:
+                one_value = self._walker.read(place)[:2] == (b"\0\1" if place.form.big else b"\1\0")
+            elif place.form.implicit and place.tag >> 16 & 1 and 0x10 <= place.tag & 0xFFFF <= 0xFF:
+                private.append(place)
+        creators = {
+            place.tag: charset.decode(self._walker.read(place))[0].strip(" \0")
+            for place in private
+            if place.length <= 256
+        }
+        return _Surroundings(charset, creators, signed, one_value)
+
+    def _element(
+        self,
+        place: Place,
+        attribute: Attribute,
+        around: _Surroundings,
+        depth: int,
+        vrs: dict[bytes, bytes],
+        notes: list[Warning],
+    ) -> bytes:
+        """``"key":value`` of one element."""
+        vr = _vr(place, attribute, around)
+        if vr == "SQ":
+            if place.undefined or place.vr == "SQ" or not place.vr and not attribute.private:
+                _list(attribute, vr, vrs)
+                return keyed(attribute, self._sequence(place, attribute, around, depth, vrs, notes))
+            inner, warned = dict(vrs), list(notes)
+            try:
+                _list(attribute, vr, inner)
+                json = keyed(attribute, self._sequence(place, attribute, around, depth, inner, warned))
+            except InputError:
+                vr = "UN"  # only the dictionary said that it is a sequence
+            else:
+                vrs.update(inner)
+                notes[:] = warned
+                return json
+        elif place.undefined and vr not in values.BINARY:
+            raise InputError(
+                f"{attribute.name} has no length, which its VR {vr} does not allow: the file is damaged"
+            )
+        if not place.length:
+            json = values.empty(attribute)
+        elif place.length > limits.PRIVATE_BINARY and attribute.private and vr in values.BINARY:
+            json = b'""'
+        elif place.length > limits.VALUE:
+            json = b'""'
+            notes.append(
+                Warning(
+                    "ElementsDiscarded",
+                    f"{attribute.name}: its {place.length} bytes are kept with the original, but are too many for the "
+                    "metadata",
+                )
+            )
+        else:
+            try:
+                if vr == "UN" and attribute.keyed:
+                    raise values.Misfit
+                json = values.value_json(
+                    attribute, vr, self._walker.read(place), around.charset, notes, big=place.form.big
+                )
+            except values.Misfit:
+                pair, listed = unfit(
+                    attribute,
+                    lambda: self._walker.read(place),
+                    notes,
+                    f"its {place.length} bytes are no value of VR {vr}",
+                )
+                vrs.setdefault(listed[:10], listed)
+                return pair
+        _list(attribute, vr, vrs)
+        return keyed(attribute, json)
+
+    def _sequence(
+        self,
+        place: Place,
+        attribute: Attribute,
+        around: _Surroundings,
+        depth: int,
+        vrs: dict[bytes, bytes],
+        notes: list[Warning],
+    ) -> bytes:
+        items: list[bytes] = []
+        for elements in self._walker.items(place, depth):
+            ordered = _in_order(elements, notes)
+            inside = self._surroundings(ordered, around, notes)
+            parts = [
+                self._element(inner, attribute_of(inner.tag), inside, depth + 1, vrs, notes)
+                for inner in ordered
+            ]
+            items.append(b"{" + b",".join(parts) + b"}")
+        return b"[" + b",".join(items) + b"]" if items else values.empty(attribute)
+
+    def _value(self, place: Place, attribute: Attribute, around: _Surroundings) -> str | float | None:
+        vr = _vr(place, attribute, around)
+        if place.length > 65_536 or place.undefined:
+            return None
+        try:
+            return needed_value(attribute, vr, self._walker.read(place), around.charset, big=place.form.big)
+        except values.Misfit:
+            return None
+
+
+def _vr(place: Place, attribute: Attribute, around: _Surroundings) -> str:
+    """The VR by which a value is read: that of the file, where it gives one that says something."""
+    vr = place.vr
+    if vr in values.KNOWN and vr != "UN":
+        return vr
+    if vr and vr != "UN":
+        return "UN"
+    known = attribute.vr
+    if attribute.private and not known:
+        if vr == "UN" and not place.undefined:
+            return "UN"
+        creator = around.creators.get(place.tag & 0xFFFF0000 | place.tag >> 8 & 0xFF)
+        known = dictionary.private_vr(place.tag, creator) if creator and not vr else "UN"
+        if place.undefined and known in ("UN", "SQ"):
+            return "SQ"
+        return known
+    if not known:
+        return "SQ" if place.undefined else "UN"
+    if len(known) == 2:
+        return known
+    if place.undefined:
+        return "OB"
+    if known == "US or SS":
+        return "SS" if around.signed else "US"
+    if known == "US or OW" and around.one_value:
+        return "US"
+    return "OW"
+
+
+def _list(attribute: Attribute, vr: str, vrs: dict[bytes, bytes]) -> None:
+    if not attribute.keyed:
+        listed = listed_vr(attribute, vr)
+        vrs.setdefault(listed[:10], listed)
+
+
+def _in_order(places: Sequence[Place], notes: list[Warning]) -> list[Place]:
+    """Places by tag; the last of equal ones; no group lengths."""
+    ordered: list[Place] = []
+    last = -1
+    sorted_already = True
+    for place in places:
+        if place.tag <= last:
+            sorted_already = False
+        last = place.tag
+        if place.tag & 0xFFFF or place.tag >> 16 == 2:
+            ordered.append(place)
+    if sorted_already:
+        return ordered
+    unique = {place.tag: place for place in ordered}
+    if len(unique) < len(ordered):
+        twice = sorted({p.tag for p in ordered if unique[p.tag] is not p})
+        names = ", ".join(attribute_of(tag).name for tag in twice[:8])
+        notes.append(
+            Warning("CoercionOfDataElements", f"{names}: there more than once, the last one is taken")
+        )
+    return [unique[tag] for tag in sorted(unique)]

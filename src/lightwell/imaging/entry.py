@@ -1,0 +1,97 @@
+"""Entries: elements turned into the texts of the metadata document."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lightwell.domain.warnings import Warning
+from lightwell.imaging import values
+from lightwell.imaging.charset import Charset
+from lightwell.imaging.dictionary import Attribute
+
+#: Elements whose value the server itself looks at, besides showing it.
+NEEDED = frozenset(
+    (
+        0x00020010,  # TransferSyntaxUID
+        0x00080005,  # SpecificCharacterSet
+        0x00080016,  # SOPClassUID
+        0x00080018,  # SOPInstanceUID
+        0x00080020,  # StudyDate
+        0x00080030,  # StudyTime
+        0x00080050,  # AccessionNumber
+        0x00081030,  # StudyDescription
+        0x00100010,  # PatientName
+        0x00100020,  # PatientID
+        0x00100030,  # PatientBirthDate
+        0x00100040,  # PatientSex
+        0x0020000D,  # StudyInstanceUID
+        0x0020000E,  # SeriesInstanceUID
+        0x00200010,  # StudyID
+        0x00200011,  # SeriesNumber
+        0x00200013,  # InstanceNumber
+        0x00201206,  # NumberOfStudyRelatedSeries
+        0x00201208,  # NumberOfStudyRelatedInstances
+        0x00280002,  # SamplesPerPixel
+        0x00280004,  # PhotometricInterpretation
+        0x00280006,  # PlanarConfiguration
+        0x00280008,  # NumberOfFrames
+        0x00280010,  # Rows
+        0x00280011,  # Columns
+        0x00280100,  # BitsAllocated
+        0x00280101,  # BitsStored
+        0x00280103,  # PixelRepresentation
+        0x00283002,  # LUTDescriptor
+    )
+)
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One element of the data set itself.
+
+    ``json`` is ``"key":value``. ``vrs`` are what it adds to DICOMVRs, each ``"digits":"VR"``: its own, then those of
+    elements inside of it. ``value`` is set for `NEEDED` elements only: text (padding trimmed), a number, or None.
+    ``raw`` is the whole element as it stands in the file, where it may be looked for.
+    """
+
+    tag: int
+    level: int
+    json: bytes
+    vrs: tuple[bytes, ...] = ()
+    notes: tuple[Warning, ...] = ()
+    value: str | float | None = None
+    raw: bytes = b""
+
+
+def listed_vr(attribute: Attribute, vr: str) -> bytes:
+    """The entry of DICOMVRs."""
+    return f'"{attribute.hex}":"{vr}"'.encode()
+
+
+def keyed(attribute: Attribute, json: bytes) -> bytes:
+    """``"key":value``."""
+    return b'"%s":%s' % (attribute.keyword.encode(), json)
+
+
+def unfit(
+    attribute: Attribute, read: Callable[[], bytes], notes: list[Warning], reason: str
+) -> tuple[bytes, bytes]:
+    """An element whose bytes are no value of its VR: shown under its digits as UN, with a warning."""
+    notes.append(Warning("CoercionOfDataElements", f"{attribute.name}: {reason}; it is shown as UN"))
+    return b'"%s":%s' % (attribute.hex.encode(), values.binary("UN", read(), big=False)), listed_vr(
+        attribute, "UN"
+    )
+
+
+def needed_value(
+    attribute: Attribute, vr: str, data: bytes, charset: Charset, *, big: bool
+) -> str | float | None:
+    """The first value of a `NEEDED` element as text or number, None if it has none."""
+    if vr in values.TEXT:
+        text = values.decode_text(attribute, vr, data, charset, []).strip(" \0")
+        return text or None
+    if vr in values.NUMBERS:
+        numbers = values.numbers(vr, data, big=big)
+        return numbers[0] if numbers else None
+    return None

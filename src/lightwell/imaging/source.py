@@ -1,0 +1,103 @@
+"""Random access to the bytes of one file, whole in memory or on disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+HEAD = 65_536
+
+
+class Source(Protocol):
+    """The bytes of one file; ``read`` gives fewer than ``length`` bytes only at the end of the file."""
+
+    size: int
+
+    def read(self, offset: int, length: int) -> bytes: ...
+
+
+class BytesSource:
+    """A file that is in memory."""
+
+    __slots__ = ("_data", "size")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.size = len(data)
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self._data[offset : offset + length]
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class FileSource:
+    """A file on disk, read by ``pread``; its first `HEAD` bytes are read once and kept.
+
+    ``size`` is taken when it is opened: a file that grows is read up to there, one that shrinks reads short.
+    """
+
+    __slots__ = ("_fd", "_head", "size")
+
+    def __init__(self, path: Path | str) -> None:
+        self._fd = -1
+        self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        self.size = os.fstat(self._fd).st_size
+        self._head = b""
+
+    @classmethod
+    def adopt(cls, fd: int) -> Self:
+        """A source over an open file descriptor, which it closes."""
+        self = cls.__new__(cls)
+        self._fd = fd
+        self.size = os.fstat(fd).st_size
+        self._head = b""
+        return self
+
+    def read(self, offset: int, length: int) -> bytes:
+        end = offset + length
+        if end <= HEAD:
+            if not self._head:
+                self._head = self._pread(0, HEAD)
+            return self._head[offset:end]
+        return self._pread(offset, length)
+
+    def _pread(self, offset: int, length: int) -> bytes:
+        length = min(length, self.size - offset)
+        if length <= 0:
+            return b""
+        data = os.pread(self._fd, length, offset)
+        while len(data) < length:  # pread stops at 2 GiB
+            more = os.pread(self._fd, length - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    def close(self) -> None:
+        """Close the file; a second call does nothing."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
