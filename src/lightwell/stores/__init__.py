@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lightwell.errors import StorageError
+from lightwell.stores.accesses import Accesses
 from lightwell.stores.buckets import Buckets
 from lightwell.stores.database import Database
 from lightwell.stores.documents import Documents
@@ -43,9 +44,11 @@ class Stores:
     buckets: Buckets
     documents: Documents
     spool: Path  # for temporary files; on the disk of the data folder, not durable
+    accesses: Accesses
 
     def close(self) -> None:
         """Close what this process has open; before a fork, too. The next use opens again."""
+        self.accesses.flush()
         self.db.close()
         self.objects.close()
         self.buckets.close()
@@ -67,12 +70,14 @@ def open_stores(settings: Places) -> Stores:
             f"The data folder {data} cannot be made or written to: {error.strerror}; check LIGHTWELL_DATA "
             "and who owns the folder."
         ) from error
+    db = Database(settings.database)
     return Stores(
-        db=Database(settings.database),
+        db=db,
         objects=open_objects(
             settings.storage, endpoint_url=settings.storage_endpoint_url, region=settings.region
         ),
         buckets=Buckets(settings.buckets, settings.s3_endpoint_url, settings.region),
         documents=Documents(data / "documents"),
         spool=spool,
+        accesses=Accesses(db),
     )

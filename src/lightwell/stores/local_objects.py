@@ -16,6 +16,7 @@ from lightwell.errors import StorageError
 from lightwell.stores.objects import MissingObjectError, ObjectWriter, valid_key, valid_prefix
 
 _OPEN_FILES = 128
+_NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 _TEMPORARY = ".tmp"  # no key begins with a dot
 
 
@@ -81,7 +82,9 @@ class LocalObjects:
     # Reading --------------------------------------------------------------------------------------------
 
     def read(self, key: str, offset: int, length: int) -> bytes:
-        handle = self._handle(key)
+        return self._read(self._handle(key), key, offset, length)
+
+    def _read(self, handle: _Handle, key: str, offset: int, length: int) -> bytes:
         try:
             data = os.pread(handle.fd, length, offset)
             while len(data) < length:
@@ -95,6 +98,18 @@ class LocalObjects:
         except OSError as error:
             raise failure(error, f"{self._base}{key} cannot be read") from error
         return data
+
+    def read_warm(self, key: str, offset: int, length: int) -> bytes | None:
+        handle = self._handle(key)
+        probe = bytearray(1)
+        try:
+            # Where both ends are in the page cache, so is what lies between, but for rare chance.
+            for place in (offset, offset + length - 1):
+                if os.preadv(handle.fd, [probe], place, _NOWAIT) != 1:
+                    return None
+        except OSError:
+            return None  # not in memory, or a file system that cannot tell
+        return self._read(handle, key, offset, length)
 
     def get(self, key: str) -> bytes | None:
         try:

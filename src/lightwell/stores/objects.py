@@ -54,6 +54,9 @@ class Objects(Protocol):
         Raises `MissingObjectError` if it is not there, `StorageError` if it ends before.
         """
 
+    def read_warm(self, key: str, offset: int, length: int) -> bytes | None:
+        """As `read`, but None where the bytes are not in memory, so that reading them would wait."""
+
     def get(self, key: str) -> bytes | None:
         """The whole object, None if it is not there."""
 
@@ -100,7 +103,7 @@ def open_objects(url: str, *, endpoint_url: str | None = None, region: str = "us
         given = Path(url.removeprefix("file://"))
         return LocalObjects(given if given.exists() or "%" not in url else Path(unquote(parts.path)))
     if parts.scheme == "s3" and parts.netloc:
-        from lightwell.stores.s3_objects import open_s3
+        from lightwell.stores.s3_objects import S3Objects
 
-        return open_s3(parts.netloc, parts.path.strip("/"), endpoint_url=endpoint_url, region=region)
+        return S3Objects(parts.netloc, parts.path.strip("/"), endpoint_url=endpoint_url, region=region)
     raise ConfigurationError(f"LIGHTWELL_STORAGE_URL is {url!r}; it takes file:///PATH or s3://BUCKET/PREFIX")

@@ -1,0 +1,149 @@
+"""The native metadata document of a version, joined from ready pieces that are never decoded.
+
+``record.fragment_z`` holds ``"DICOM":{…},"DICOMVRs":{…}`` of one instance, ``level_value.body_z`` the JSON
+object of a patient, study or series. Both are joined as they are; only what differs between instances of a
+set on a level, which is rare, is looked into.
+
+Source: native metadata documents as AWS's samples show them, and devguide/get-image-set-metadata.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from lightwell.domain.frames import Frame, frame_id
+from lightwell.errors import StorageError
+
+SCHEMA_VERSION = "1.1"
+
+_DICOM = b'"DICOM":{'
+_MISSING = object()
+
+
+@dataclass(frozen=True, slots=True)
+class MemberPixels:
+    """What a document says of pixels; ``frame_count`` is 0 where they could not be split into frames."""
+
+    key: int
+    stored_syntax: str
+    checksum_type: str
+    frame_count: int
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One instance of a version.
+
+    ``fragment`` is its ready JSON, ``level_values`` the keys of its own patient, study and series block.
+    """
+
+    record: int
+    sop_instance_uid: str
+    fragment: bytes
+    level_values: tuple[int, int, int]
+    pixels: MemberPixels | None
+
+
+def opening(datastore_id: str, image_set_id: str, levels: tuple[bytes, bytes, bytes], series: str) -> bytes:
+    """Everything before the first instance. ``levels`` are the JSON objects of patient, study and series."""
+    patient, study, series_block = levels
+    return (
+        b'{"SchemaVersion":"%s","DatastoreID":"%s","ImageSetID":"%s","Patient":{"DICOM":%s},'
+        b'"Study":{"DICOM":%s,"Series":{%s:{"DICOM":%s,"Instances":{'
+    ) % (
+        SCHEMA_VERSION.encode(),
+        datastore_id.encode(),
+        image_set_id.encode(),
+        patient,
+        study,
+        quoted(series),
+        series_block,
+    )
+
+
+CLOSING = b"}}}}}"
+
+
+def instance_opening(member: Member, differing: bytes) -> bytes:
+    """An instance up to and with the bracket that opens its frames.
+
+    ``differing`` holds the members, ``"key":value,…``, in which its level blocks differ from the set's.
+    """
+    fragment = member.fragment
+    if differing:
+        fragment = laid_in(fragment, differing)
+    pixels = member.pixels
+    if pixels is None:
+        return b'%s:{%s,"ImageFrames":[' % (quoted(member.sop_instance_uid), fragment)
+    return b'%s:{%s,"StoredTransferSyntaxUID":"%s","ChecksumType":"%s","ImageFrames":[' % (
+        quoted(member.sop_instance_uid),
+        fragment,
+        pixels.stored_syntax.encode(),
+        pixels.checksum_type.encode(),
+    )
+
+
+INSTANCE_CLOSING = b"]}"
+
+
+def frames(pixels: MemberPixels, first: int, entries: Iterable[Frame]) -> bytes:
+    """The entries of ``ImageFrames`` from frame number ``first`` on, with commas between.
+
+    ``FrameSizeInBytes`` is the size of what GetImageFrame returns, as documents of 2025 have it.
+    """
+    return b",".join(
+        b'{"ID":"%s","PixelDataChecksumFromBaseToFullResolution":[{"Width":%d,"Height":%d,"Checksum":%d}],'
+        b'"MinPixelValue":%s,"MaxPixelValue":%s,"FrameSizeInBytes":%d}'
+        % (
+            frame_id(pixels.key, number).encode(),
+            pixels.width,
+            pixels.height,
+            frame.checksum,
+            b"null" if frame.low is None else b"%d" % frame.low,
+            b"null" if frame.high is None else b"%d" % frame.high,
+            frame.length,
+        )
+        for number, frame in enumerate(entries, first)
+    )
+
+
+def differences(own: bytes, base: bytes) -> bytes:
+    """What an instance must show where its level block is not the set's: ``"key":value,…``, may be empty.
+
+    Attributes that the instance has otherwise come with its value. Those that only the set's block has come
+    as ``null``, the document's word for an empty value: who lays the levels over each other must not take
+    another instance's value for this one's.
+    """
+    ours, theirs = _object(own), _object(base)
+    shown = {key: value for key, value in ours.items() if theirs.get(key, _MISSING) != value}
+    shown.update((key, None) for key in theirs if key not in ours)
+    if not shown:
+        return b""
+    ordered = {key: shown[key] for key in sorted(shown)}
+    return json.dumps(ordered, ensure_ascii=False, separators=(",", ":")).encode()[1:-1]
+
+
+def laid_in(fragment: bytes, members: bytes) -> bytes:
+    """``fragment`` with ``members`` put in front of the others of its DICOM object."""
+    if not fragment.startswith(_DICOM):
+        raise StorageError(
+            "A stored fragment does not begin with its DICOM block; run `lightwell data verify`."
+        )
+    rest = fragment[len(_DICOM) :]
+    return b"".join((_DICOM, members, b"" if rest.startswith(b"}") else b",", rest))
+
+
+def quoted(text: str) -> bytes:
+    """``text`` as a JSON string."""
+    return json.dumps(text, ensure_ascii=False).encode()
+
+
+def _object(text: bytes) -> dict[str, object]:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise StorageError("A stored level block is no JSON object; run `lightwell data verify`.")
+    return value

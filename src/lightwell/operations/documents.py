@@ -1,0 +1,161 @@
+"""The finished documents of versions: found in memory or in the cache of the stores, else assembled.
+
+A document is gzip and never changes; memory holds the most recently read ones. Whether its set may be read is
+no question of this module: its callers look that up on every request, after a document was made as well as
+before.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from isal import isal_zlib
+from sqlalchemy import Connection
+
+from lightwell.domain import document
+from lightwell.domain.frames import PAGE
+from lightwell.domain.image_set import ImageSet
+from lightwell.errors import StorageError
+from lightwell.stores import members
+
+if TYPE_CHECKING:
+    from lightwell.stores import Stores
+
+NATIVE = "native"
+
+_PIECE = 256 * 1024
+_GZIP = 16 + isal_zlib.MAX_WBITS
+_DIFFERENCES = 1024
+
+
+class Recent:
+    """Documents in memory, bounded in bytes; the least recently read goes first."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._size = 0
+        self._lock = threading.Lock()
+        self._held: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+
+    def get(self, key: int, version: int) -> bytes | None:
+        with self._lock:
+            found = self._held.get((key, version))
+            if found is not None:
+                self._held.move_to_end((key, version))
+            return found
+
+    def put(self, key: int, version: int, data: bytes) -> None:
+        if len(data) > self._limit // 4:
+            return
+        with self._lock:
+            self._size += len(data) - len(self._held.pop((key, version), b""))
+            self._held[key, version] = data
+            while self._size > self._limit:
+                self._size -= len(self._held.popitem(last=False)[1])
+
+    def drop(self, key: int) -> None:
+        with self._lock:
+            for held in [held for held in self._held if held[0] == key]:
+                self._size -= len(self._held.pop(held))
+
+
+recent = Recent(64 << 20)
+"""Of this process. Keys of sets are random, so one store's never stand for another's."""
+
+# Many clients that ask for one document at once wait for one assembly. Sets share a lock now and then.
+_making = tuple(threading.Lock() for _ in range(64))
+
+
+def native(stores: Stores, datastore_id: str, found: ImageSet, version: int) -> bytes:
+    """The gzipped native document of a version of a set that is not deleted."""
+    if (data := recent.get(found.key, version)) is not None:
+        return data
+    with _making[found.key % len(_making)]:
+        if (data := recent.get(found.key, version)) is not None:
+            return data
+        data = stores.documents.get(found.key, version, NATIVE)
+        if data is None:
+            data = assemble(stores, datastore_id, found, version)
+            stores.documents.put(
+                found.key, version, NATIVE, data, is_latest=version == found.readable_version
+            )
+        recent.put(found.key, version, data)
+        return data
+
+
+def drop(stores: Stores, key: int) -> None:
+    """Forget every document of a set."""
+    recent.drop(key)
+    stores.documents.drop(key)
+
+
+def assemble(stores: Stores, datastore_id: str, found: ImageSet, version: int) -> bytes:
+    """The gzipped native document from the rows of the version, in the memory that its gzip takes."""
+    packer = isal_zlib.compressobj(1, isal_zlib.DEFLATED, _GZIP)
+    packed: list[bytes] = []
+    waiting: list[bytes] = []
+    size = 0
+    with stores.db.read() as conn:
+        for piece in pieces(conn, datastore_id, found, version):
+            waiting.append(piece)
+            size += len(piece)
+            if size >= _PIECE:
+                packed.append(packer.compress(b"".join(waiting)))
+                waiting, size = [], 0
+    packed.append(packer.compress(b"".join(waiting)))
+    packed.append(packer.flush())
+    return b"".join(packed)
+
+
+def pieces(conn: Connection, datastore_id: str, found: ImageSet, version: int) -> Iterator[bytes]:
+    """The native document of a version, piece by piece. ``conn`` must see one state of the database
+    throughout.
+
+    Raises `StorageError` where anything that the version names is missing.
+    """
+    if found.series_instance_uid is None:
+        raise StorageError(f"Image set {found.id} names no series; run `lightwell data verify`.")
+    patient, study, series = members.levels(conn, found.key, version)
+    bases = (patient[0], study[0], series[0])
+    blocks = (patient[1], study[1], series[1])
+    shown: dict[tuple[int, int, int], bytes] = {bases: b""}
+    yield document.opening(datastore_id, found.id, blocks, found.series_instance_uid)
+    separator = b""
+    for member, entries in members.members(conn, found.key, version):
+        differing = shown.get(member.level_values)
+        if differing is None:
+            if len(shown) > _DIFFERENCES:
+                shown = {bases: b""}
+            differing = shown[member.level_values] = _differing(conn, member.level_values, bases, blocks)
+        yield separator
+        yield document.instance_opening(member, differing)
+        if member.pixels is not None and entries:
+            yield document.frames(member.pixels, 0, entries)
+            for first in range(PAGE, member.pixels.frame_count, PAGE):
+                page = members.frames(conn, member.pixels.key, first)
+                if len(page) != min(PAGE, member.pixels.frame_count - first):
+                    raise StorageError(
+                        "The database has lost frames of an instance; run `lightwell data verify`."
+                    )
+                yield b","
+                yield document.frames(member.pixels, first, page)
+        yield document.INSTANCE_CLOSING
+        separator = b","
+    yield document.CLOSING
+
+
+def _differing(
+    conn: Connection,
+    own: tuple[int, int, int],
+    bases: tuple[int, int, int],
+    blocks: tuple[bytes, bytes, bytes],
+) -> bytes:
+    parts = [
+        document.differences(members.level_body(conn, key), block)
+        for key, base, block in zip(own, bases, blocks, strict=True)
+        if key != base
+    ]
+    return b",".join(part for part in parts if part)

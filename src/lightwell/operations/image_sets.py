@@ -1,0 +1,138 @@
+"""GetImageSet and ListImageSetVersions."""
+
+from __future__ import annotations
+
+from lightwell.context import Context
+from lightwell.domain import arn, pages
+from lightwell.domain.image_set import (
+    DELETED,
+    IMPORTING,
+    ImageSet,
+    Version,
+    numbered_version,
+    storage_tier,
+)
+from lightwell.errors import InternalError, NotFoundError
+from lightwell.stores import datastores, image_sets
+from lightwell.wire import shapes
+
+_PAGE = 50
+
+
+def get_image_set(ctx: Context, request: shapes.GetImageSetRequest) -> shapes.GetImageSetResponse:
+    """Properties of a version, by default the latest; those of a deleted set too, with ``deletedAt``."""
+    with ctx.stores.db.read() as conn:
+        found = image_sets.get(conn, request.datastore_id, request.image_set_id)
+        if found is not None:
+            number = found.latest_version
+            if request.version_id is not None:
+                number = numbered_version(request.version_id, found)
+            version = image_sets.get_version(conn, found.key, number)
+            importing = number == found.latest_version and image_sets.awaits_instances(conn, found)
+    if found is None:
+        raise unknown(ctx, request.datastore_id, request.image_set_id)
+    if version is None:
+        raise InternalError(f"Version {number} of image set {found.id} is lost; run `lightwell data verify`.")
+    now = ctx.clock.now()
+    return shapes.GetImageSetResponse(
+        datastore_id=request.datastore_id,
+        image_set_id=found.id,
+        version_id=str(number),
+        image_set_state=found.state,
+        image_set_workflow_status=_status(found, version, importing=importing),
+        created_at=seconds(found.created_at),
+        updated_at=seconds(
+            max(found.updated_at, version.created_at) if _latest(found, version) else version.created_at
+        ),
+        deleted_at=None if found.deleted_at is None else seconds(found.deleted_at),
+        message=version.message,
+        image_set_arn=arn.image_set_arn(
+            ctx.settings.region, ctx.settings.account_id, request.datastore_id, found.id
+        ),
+        overrides=_overrides(version),
+        is_primary=found.is_primary,
+        last_accessed_at=seconds(found.last_accessed_at),
+        storage_tier=storage_tier(found.last_accessed_at, now),
+    )
+
+
+def list_image_set_versions(
+    ctx: Context, request: shapes.ListImageSetVersionsRequest
+) -> shapes.ListImageSetVersionsResponse:
+    """Every version, failed ones too, newest first."""
+    limit = request.max_results or _PAGE
+    below: int | None = None
+    if request.next_token is not None:
+        (token,) = pages.decode(request.next_token, int)
+        assert isinstance(token, int)
+        below = token
+    with ctx.stores.db.read() as conn:
+        found = image_sets.get(conn, request.datastore_id, request.image_set_id)
+        if found is not None:
+            versions = image_sets.versions(conn, found.key, below=below, limit=limit + 1)
+            importing = below is None and image_sets.awaits_instances(conn, found)
+    if found is None:
+        raise unknown(ctx, request.datastore_id, request.image_set_id)
+    shown = versions[:limit]
+    return shapes.ListImageSetVersionsResponse(
+        image_set_properties_list=[
+            shapes.ImageSetProperties(
+                image_set_id=found.id,
+                version_id=str(version.number),
+                image_set_state=found.state,
+                image_set_workflow_status=_status(
+                    found, version, importing=importing and _latest(found, version)
+                ),
+                created_at=seconds(found.created_at),
+                updated_at=None if version.number == 1 else seconds(version.created_at),
+                deleted_at=None if found.deleted_at is None else seconds(found.deleted_at),
+                message=version.message,
+                overrides=_overrides(version),
+                is_primary=found.is_primary,
+            )
+            for version in shown
+        ],
+        next_token=pages.encode([shown[-1].number]) if len(versions) > limit else None,
+    )
+
+
+def find_readable(ctx: Context, datastore_id: str, image_set_id: str) -> ImageSet:
+    """The set, for a reader of its content. Raises `NotFoundError` where it is not there or deleted."""
+    with ctx.stores.db.read() as conn:
+        found = image_sets.get(conn, datastore_id, image_set_id)
+    if found is None:
+        raise unknown(ctx, datastore_id, image_set_id)
+    if found.deleted:
+        raise NotFoundError(f"Image set {image_set_id} is deleted.")
+    return found
+
+
+def unknown(ctx: Context, datastore_id: str, image_set_id: str) -> NotFoundError:
+    """Says which of the two is not there."""
+    with ctx.stores.db.read() as conn:
+        if datastores.get(conn, datastore_id) is None:
+            return NotFoundError(
+                f"There is no data store {datastore_id}; ListDatastores shows those there are."
+            )
+    return NotFoundError(
+        f"There is no image set {image_set_id} in data store {datastore_id}; SearchImageSets lists them."
+    )
+
+
+def seconds(milliseconds: int) -> float:
+    """As timestamps travel: seconds since the epoch."""
+    return milliseconds / 1000
+
+
+def _latest(found: ImageSet, version: Version) -> bool:
+    return version.number == found.latest_version
+
+
+def _status(found: ImageSet, version: Version, *, importing: bool) -> str:
+    if found.deleted:
+        return DELETED
+    return IMPORTING if importing else version.workflow_status
+
+
+def _overrides(version: Version) -> shapes.Overrides | None:
+    return None if version.forced is None else shapes.Overrides(forced=version.forced)

@@ -1,0 +1,63 @@
+"""GetImageSetMetadata."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lightwell.context import Clock, Context
+from lightwell.domain.image_set import requested_version
+from lightwell.operations import documents
+from lightwell.operations.image_sets import find_readable
+from lightwell.stores import image_sets
+from lightwell.wire import shapes
+
+if TYPE_CHECKING:
+    from lightwell.stores import Stores
+
+
+def get_image_set_metadata(
+    ctx: Context, request: shapes.GetImageSetMetadataRequest
+) -> shapes.GetImageSetMetadataResponse:
+    """The native document of a version, always gzip, whatever Accept-Encoding says (native clients inflate it
+    themselves, browsers by the header).
+
+    Raises `NotFoundError` for a set that is not there or deleted, and for a version that is not there or has
+    no content.
+    """
+    found = find_readable(ctx, request.datastore_id, request.image_set_id)
+    version = requested_version(request.version_id, found)
+    data = documents.native(ctx.stores, request.datastore_id, found, version)
+    # A document made while its set was deleted must neither be served nor stay.
+    try:
+        find_readable(ctx, request.datastore_id, request.image_set_id)
+    except Exception:
+        documents.drop(ctx.stores, found.key)
+        raise
+    ctx.stores.accesses.note(found.key, ctx.clock.now())
+    return shapes.GetImageSetMetadataResponse(
+        image_set_metadata_blob=data, content_type="application/json", content_encoding="gzip"
+    )
+
+
+class MetadataReader:
+    """The short way to documents that are in memory: one look-up of the set, and nothing that could wait."""
+
+    def __init__(self, stores: Stores, clock: Clock) -> None:
+        self._stores = stores
+        self._clock = clock
+        self._may_wait = stores.db.dialect != "sqlite"
+
+    def warm(self, datastore_id: str, image_set_id: str, version: int | None) -> bytes | None:
+        """The document as `get_image_set_metadata` gives it; None where that has to be asked."""
+        if self._may_wait:
+            return None
+        row = self._stores.db.look_up(image_sets.READABLE_LOOK_UP, (image_set_id, datastore_id))
+        if row is None:
+            return None
+        key, readable = row
+        if version is not None and version > readable:
+            return None
+        data = documents.recent.get(key, readable if version is None else version)
+        if data is not None:
+            self._stores.accesses.note(key, self._clock.now())
+        return data

@@ -1,0 +1,127 @@
+"""Image sets and their versions, as read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Select, and_, bindparam, select, update
+
+from lightwell.domain.image_set import ACTIVE, ImageSet, Summary, Version
+from lightwell.stores.rows import insert_many as insert_rows
+from lightwell.stores.tables import datastore, image_set, import_job, staged, version
+
+_SET = tuple(image_set.c[name] for name in ImageSet.__slots__)
+_VERSION = tuple(version.c[name] for name in Version.__slots__)
+SUMMARY = tuple(
+    image_set.c["readable_version" if name == "version" else name].label(name) for name in Summary.__slots__
+)
+
+_GET: Select[Any] = (
+    select(*_SET)
+    .join(datastore, datastore.c.key == image_set.c.datastore)
+    .where(image_set.c.id == bindparam("id"), datastore.c.id == bindparam("datastore_id"))
+)
+_SUMMARY: Select[Any] = select(*SUMMARY).where(image_set.c.key == bindparam("key"))
+_GET_VERSION: Select[Any] = select(*_VERSION).where(
+    version.c.image_set == bindparam("key"), version.c.number == bindparam("number")
+)
+_VERSIONS: Select[Any] = (
+    select(*_VERSION)
+    .where(version.c.image_set == bindparam("key"), version.c.number < bindparam("below"))
+    .order_by(version.c.number.desc())
+    .limit(bindparam("limit"))
+)
+_WAITING: Select[Any] = (
+    select(staged.c.grouping)
+    .join(import_job, import_job.c.key == staged.c.job)
+    .where(
+        import_job.c.datastore == bindparam("store"),
+        import_job.c.status == "IN_PROGRESS",
+        staged.c.study_instance_uid == bindparam("study"),
+        staged.c.series_instance_uid == bindparam("series"),
+    )
+    .distinct()
+)
+_BELOW_ALL = 2**31 - 1
+
+FRAME_LOOK_UP = (
+    "SELECT s.key FROM image_set s WHERE s.id = ? AND s.state = 'ACTIVE'"
+    " AND s.datastore = (SELECT d.key FROM datastore d WHERE d.id = ?)"
+    " AND EXISTS (SELECT 1 FROM member m WHERE m.image_set = s.key AND m.pixels = ?)"
+)
+"""For `Database.look_up` (image set id, data store id, pixels key): a row where a frame of these pixels may
+be read through this set: it is there, not deleted, and in some version of it an instance has them."""
+
+READABLE_LOOK_UP = (
+    "SELECT s.key, s.readable_version FROM image_set s WHERE s.id = ? AND s.state = 'ACTIVE'"
+    " AND s.datastore = (SELECT d.key FROM datastore d WHERE d.id = ?)"
+)
+"""For `Database.look_up` (image set id, data store id): key and readable version of a set that is not
+deleted.
+"""
+
+
+def get(conn: Connection, datastore_id: str, image_set_id: str) -> ImageSet | None:
+    """The set of that id in that data store, deleted or not."""
+    row = conn.execute(_GET, {"id": image_set_id, "datastore_id": datastore_id}).one_or_none()
+    return None if row is None else ImageSet(*row)
+
+
+def summary(conn: Connection, key: int) -> Summary:
+    """The search columns of one set."""
+    return Summary(*conn.execute(_SUMMARY, {"key": key}).one())
+
+
+def get_version(conn: Connection, key: int, number: int) -> Version | None:
+    row = conn.execute(_GET_VERSION, {"key": key, "number": number}).one_or_none()
+    return None if row is None else Version(*row)
+
+
+def versions(conn: Connection, key: int, *, below: int | None, limit: int) -> list[Version]:
+    """At most ``limit`` versions, newest first; only those numbered under ``below`` where that is given."""
+    below = _BELOW_ALL if below is None else min(below, _BELOW_ALL)
+    rows = conn.execute(_VERSIONS, {"key": key, "below": below, "limit": limit})
+    return [Version(*row) for row in rows]
+
+
+def awaits_instances(conn: Connection, found: ImageSet) -> bool:
+    """Whether a running import has read instances that will go into this set.
+
+    They go into sets of origin import with the same seven grouping values.
+    """
+    if found.deleted or found.origin != "import" or not found.readable_version:
+        return False
+    grouping = summary(conn, found.key).grouping
+    rows = conn.execute(
+        _WAITING,
+        {
+            "store": found.datastore,
+            "study": grouping.study_instance_uid,
+            "series": grouping.series_instance_uid,
+        },
+    )
+    wanted = json.loads(grouping.to_json())
+    return any(json.loads(row.grouping) == wanted for row in rows)
+
+
+def touch(conn: Connection, keys: Sequence[int], now: int) -> None:
+    """Note that the content of these sets was read."""
+    for start in range(0, len(keys), 500):
+        conn.execute(
+            update(image_set)
+            .where(
+                image_set.c.key.in_(keys[start : start + 500]),
+                and_(image_set.c.state == ACTIVE, image_set.c.last_accessed_at < now),
+            )
+            .values(last_accessed_at=now)
+        )
+
+
+def insert_many(
+    conn: Connection, sets: Sequence[Mapping[str, Any]], versions: Sequence[Mapping[str, Any]]
+) -> None:
+    """Insert many rows of ``image_set`` and ``version`` at once, all with the same columns."""
+    insert_rows(conn, image_set, sets)
+    insert_rows(conn, version, versions)

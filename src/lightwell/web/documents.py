@@ -1,0 +1,41 @@
+"""GetImageSetMetadata on the event loop, for documents that are in memory."""
+
+from __future__ import annotations
+
+import re
+from typing import Protocol
+
+from lightwell.operations.metadata import MetadataReader
+from lightwell.web.answer import Answer
+
+_QUERY = re.compile(rb"(?:version=([0-9]{1,9}))?")
+
+
+class State(Protocol):
+    """What of the application a document needs."""
+
+    @property
+    def metadata(self) -> MetadataReader: ...
+
+
+def serve_warm_metadata(state: State, params: dict[str, str], query: bytes) -> Answer | None:
+    """The document if it can be answered at once; None where the operation itself has to be called.
+
+    ``query`` is the query string as it came. Nothing is refused here: errors are the operation's to tell.
+    """
+    asked = _QUERY.fullmatch(query)
+    if asked is None:
+        return None
+    version = None if asked[1] is None else int(asked[1])
+    data = state.metadata.warm(params["datastoreId"], params["imageSetId"], version)
+    if data is None:
+        return None
+    return Answer(
+        200,
+        [
+            (b"content-type", b"application/json"),
+            (b"content-encoding", b"gzip"),
+            (b"content-length", b"%d" % len(data)),
+        ],
+        data,
+    )
