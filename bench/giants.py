@@ -31,7 +31,7 @@ _ITEM, _END = struct.pack("<HH", 0xFFFE, 0xE000), struct.pack("<HHL", 0xFFFE, 0x
 
 
 def giant(kind: str, size: int = GIGA) -> tuple[str, int]:
-    """(URI of a prefix that holds just this file, number of its frames); of ``size`` bytes of pixels or less."""
+    """(URI of a prefix that holds just this file, number of its frames); ``size`` is of its pixels."""
     bucket = f"bench-{kind}-{size // 1_000_000}"
     folder = buckets() / bucket / "in"
     frames = [ct_slice(11, number, _DISTINCT).tobytes() for number in range(_DISTINCT)]

@@ -108,6 +108,12 @@ def spread(rounds: Sequence[Round], key: str, digits: int = 0, unit: str = "") -
     return f"{middle}{unit} ({low}..{high})"
 
 
+def noise(rounds: Sequence[Round]) -> str:
+    """What everything else on the machine used at worst, in words."""
+    used = [value for entry in rounds for key, value in entry.items() if key.endswith("others")]
+    return f"others up to {max(used, default=0):.1f} cores"
+
+
 def ratios(rounds: Sequence[Round], above: str, below: str) -> list[float]:
     """One quotient a round, of the rounds that have both."""
     return [entry[above] / entry[below] for entry in rounds if entry.get(below) and above in entry]

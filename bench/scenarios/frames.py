@@ -7,7 +7,7 @@ from bench.load import Request, drive
 from bench.loaded import Loaded
 from bench.meter import Meter
 from bench.nginx import Nginx
-from bench.outcome import Options, Outcome, ratios, spread
+from bench.outcome import Options, Outcome, noise, ratios, spread
 from bench.processes import Tree
 from bench.server import Server
 
@@ -103,5 +103,5 @@ def describe(rounds: list[dict[str, float]]) -> str:
         f"lightwell {spread(rounds, 'lightwell rate')} requests/s, nginx {spread(rounds, 'nginx rate')}; "
         f"p50 {spread(rounds, 'lightwell p50', 2)} ms; "
         f"CPU {spread(rounds, 'lightwell cpu')} µs a request, nginx {spread(rounds, 'nginx cpu')}, "
-        f"client {spread(rounds, 'lightwell client')}"
+        f"client {spread(rounds, 'lightwell client')}; {noise(rounds)}"
     )

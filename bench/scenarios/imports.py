@@ -15,7 +15,7 @@ from bench.load import Request, drive
 from bench.loaded import only_image_set
 from bench.meter import Meter
 from bench.orthanc import Orthanc
-from bench.outcome import Options, Outcome, median, ratios, spread
+from bench.outcome import Options, Outcome, median, noise, ratios, spread
 from bench.server import Server
 
 CONNECTIONS = 8
@@ -126,7 +126,9 @@ def run(options: Options) -> list[Outcome]:
                 [orthanc.stow(path.read_bytes()) for path in which.paths()] for which in (files, warm)
             )
             contestants += [Stow(flavour, requests, warm_requests) for flavour in ("jpegls", "tuned")]
-        rounds = [_round(contestants, number) for number in range(options.rounds)]
+        rounds = [_round(contestants, number) for number in range(-1, options.rounds)][
+            1:
+        ]  # the first warms all
     finally:
         for contestant in contestants:
             contestant.stop()
@@ -152,7 +154,7 @@ def _outcomes(rounds: list[dict[str, float]], absent: str | None, no_orthanc: st
     for flavour in ("jpegls", "tuned"):
         outcome = Outcome(f"import-{flavour}", rounds=rounds, skipped=absent or no_orthanc or "")
         outcome.values = ratios(rounds, "lightwell-2 rate", f"orthanc-{flavour} rate")
-        outcome.detail = f"{ours}, Orthanc {spread(rounds, f'orthanc-{flavour} rate')}"
+        outcome.detail = f"{ours}, Orthanc {spread(rounds, f'orthanc-{flavour} rate')}; {noise(rounds)}"
         outcomes.append(outcome)
     outcomes.append(
         Outcome(

@@ -11,7 +11,7 @@ from bench import server
 from bench.fill import DAYS, Filled, filled
 from bench.load import Request, drive
 from bench.meter import Meter
-from bench.outcome import Options, Outcome, ratios, spread
+from bench.outcome import Options, Outcome, noise, ratios, spread
 from bench.server import Server
 from bench.signing import Signer, exchange
 
@@ -129,7 +129,7 @@ def _ask(kind: str, asked: Asked, seconds: float) -> dict[str, float]:
 def _outcome(kind: str, rounds: list[dict[str, float]], hits: dict[str, float], large: int) -> Outcome:
     detail = (
         f"p50 {spread(rounds, f'{kind} large', 2)} ms against {spread(rounds, f'{kind} small', 2)} ms; "
-        f"{hits[f'{kind} large']:.0f} and {hits[f'{kind} small']:.0f} sets a page"
+        f"{hits[f'{kind} large']:.0f} and {hits[f'{kind} small']:.0f} sets a page; {noise(rounds)}"
     )
     if large != LARGE:
         detail += f"; **only {large:,} sets**"
