@@ -1,0 +1,411 @@
+"""AWS Signature Version 4: is a request signed with this secret?
+
+Pure verification; who owns an access key and whether its session has ended is the caller's to know.
+Two forms are read: the ``Authorization`` header, and the query of a presigned URL. Sources: AWS
+General Reference, "Signature Version 4" and its published vectors; what botocore signs where that
+text is open. As every service but S3, the path is normalised (RFC 3986 §5.2.4, empty segments
+removed) and encoded once more than it is on the wire, so that ``%3A`` is signed as ``%253A``.
+
+The Host header is taken as it came, whichever name the client used. Any Region is accepted.
+
+Refusals are AuthenticationError, 403, with AWS's names: MissingAuthenticationToken and
+IncompleteSignature (spelled as on AWS's Common Errors page; some of its front ends add "Exception"),
+InvalidSignatureException, and for the caller UnrecognizedClientException and ExpiredTokenException.
+"""
+
+from __future__ import annotations
+
+import hmac
+from calendar import timegm
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from hashlib import sha256
+from time import strftime
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from lightwell.errors import AuthenticationError
+
+ALGORITHM = b"AWS4-HMAC-SHA256"
+TERMINATOR = "aws4_request"
+SKEW = 15 * 60
+LONGEST_PRESIGNED = 7 * 24 * 3600
+UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"
+STREAMING_PREFIX = "STREAMING-"
+
+MISSING = "MissingAuthenticationToken"
+INCOMPLETE = "IncompleteSignature"
+INVALID = "InvalidSignatureException"
+
+_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_SAFE_PATH = bytes(_SAFE) + b"/"
+_SAFE_QUERY = bytes(_SAFE) + b"=&"
+_DOES_NOT_MATCH = (
+    "The request signature we calculated does not match the signature you provided. "
+    "Check your secret access key and signing method."
+)
+# Given twice, it would not be clear which of the two was meant.
+_SINGLE = (
+    b"authorization",
+    b"host",
+    b"x-amz-date",
+    b"x-amz-content-sha256",
+    b"x-amz-security-token",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRequest:
+    """A request as it came: path and query still encoded, header names in lower case."""
+
+    method: str
+    raw_path: bytes
+    query: bytes
+    headers: list[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """What a request says of its signature; nothing of it is verified yet.
+
+    `signed_at` is in epoch seconds, `timestamp` the same as it was signed (``YYYYMMDDTHHMMSSZ``).
+    `payload_hash` is the client's word for the body, None where the hash of the body itself was
+    signed. `expires` is the life of a presigned URL in seconds, None for the header form.
+    """
+
+    access_key_id: str
+    session_token: str | None
+    region: str
+    service: str
+    date: str
+    timestamp: str
+    signed_at: int
+    signed_headers: bytes
+    signature: bytes
+    payload_hash: str | None
+    expires: int | None
+    headers: dict[bytes, bytes]
+
+
+def read_signature(request: SignedRequest) -> Signature:
+    """The signature of a request; AuthenticationError where there is none or it cannot be read."""
+    headers: dict[bytes, bytes] = {}
+    for name, value in request.headers:
+        if name in headers:
+            if name in _SINGLE:
+                raise _incomplete(f"The header {name.decode('ascii', 'replace')} must be given once")
+            headers[name] = _trim(headers[name]) + b"," + _trim(value)
+        else:
+            headers[name] = value
+    authorization = headers.get(b"authorization", b"").strip()
+    presigned = b"X-Amz-Signature=" in request.query or b"X-Amz-Algorithm=" in request.query
+    if presigned and authorization:
+        raise _incomplete("A request is signed by its Authorization header or by its query, not by both")
+    if authorization:
+        return _from_header(authorization, headers)
+    if presigned:
+        return _from_query(request.query, headers)
+    raise AuthenticationError(MISSING, "Missing Authentication Token: sign the request with an access key")
+
+
+def verify(
+    signature: Signature,
+    request: SignedRequest,
+    secret: str,
+    body_sha256: str | Callable[[], str],
+    now: float,
+    service: str = "medical-imaging",
+) -> None:
+    """AuthenticationError unless `request` was signed with `secret` about `now` (epoch seconds).
+
+    `body_sha256` is the SHA-256 of the body in lower-case hex, or gives it; it is asked for only
+    where the signature needs it: last, where the client states the hash itself in
+    ``x-amz-content-sha256``, and never for ``UNSIGNED-PAYLOAD`` and the ``STREAMING-…`` literals.
+    """
+    if signature.service != service:
+        raise _invalid(f"Credential should be scoped to correct service: '{service}'.")
+    if not signature.timestamp.startswith(signature.date):
+        raise _invalid(
+            f"Date in Credential scope does not match YYYYMMDD of {signature.timestamp}: '{signature.date}'."
+        )
+    _check_time(signature, now)
+    stated = signature.payload_hash
+    if stated is None:
+        stated = body_sha256 if isinstance(body_sha256, str) else body_sha256()
+    key = _signing_key(secret, signature.date, signature.region, service)
+    head = _string_head(signature.timestamp, signature.region, service)
+    canonical_headers = _canonical_headers(signature)
+    for query in _canonical_queries(request.query, signature.expires is not None):
+        canonical = b"\n".join(
+            (
+                request.method.encode(),
+                canonical_path(request.raw_path),
+                query,
+                canonical_headers,
+                b"",
+                signature.signed_headers,
+                stated.encode(),
+            )
+        )
+        expected = hmac.digest(key, head + sha256(canonical).hexdigest().encode(), "sha256").hex()
+        if hmac.compare_digest(expected.encode(), signature.signature):
+            break
+    else:
+        raise _invalid(_DOES_NOT_MATCH)
+    if signature.payload_hash is not None and not is_literal(stated):
+        actual = body_sha256 if isinstance(body_sha256, str) else body_sha256()
+        if not hmac.compare_digest(stated.lower().encode(), actual.encode()):
+            raise _invalid("The value of x-amz-content-sha256 is not the SHA-256 of the body that came.")
+
+
+def is_literal(payload_hash: str) -> bool:
+    """Does the client's word for the body stand for "not hashed"?"""
+    return payload_hash == UNSIGNED_PAYLOAD or payload_hash.startswith(STREAMING_PREFIX)
+
+
+# Reading the two forms
+
+
+def _from_header(authorization: bytes, headers: dict[bytes, bytes]) -> Signature:
+    algorithm, _, rest = authorization.partition(b" ")
+    if algorithm != ALGORITHM:
+        raise _incomplete(f"The Authorization header must begin with {ALGORITHM.decode()}")
+    parts: dict[bytes, bytes] = {}
+    for part in rest.split(b","):
+        name, equals, value = part.strip().partition(b"=")
+        if not equals or name in parts:
+            raise _incomplete("The Authorization header must hold Credential=…, SignedHeaders=…, Signature=…")
+        parts[name] = value
+    try:
+        credential, signed_headers, given = parts[b"Credential"], parts[b"SignedHeaders"], parts[b"Signature"]
+    except KeyError as error:
+        raise _incomplete(f"The Authorization header requires '{error.args[0].decode()}'") from None
+    date = headers.get(b"x-amz-date")
+    if date is not None:
+        timestamp = _text(date)
+    else:
+        timestamp = _timestamp_of_date(headers.get(b"date"))
+    payload_hash = headers.get(b"x-amz-content-sha256")
+    token = headers.get(b"x-amz-security-token")
+    return _signature(credential, signed_headers, given, timestamp, token, payload_hash, None, headers)
+
+
+def _from_query(query: bytes, headers: dict[bytes, bytes]) -> Signature:
+    values: dict[bytes, bytes] = {}
+    for pair in query.split(b"&"):
+        name, _, value = pair.partition(b"=")
+        name = unquote_to_bytes(name)
+        if name.startswith(b"X-Amz-"):
+            if name in values:
+                raise _incomplete(f"The query must give {name.decode('ascii', 'replace')} once")
+            values[name] = unquote_to_bytes(value)
+    if values.get(b"X-Amz-Algorithm") != ALGORITHM:
+        raise _incomplete(f"X-Amz-Algorithm must be {ALGORITHM.decode()}")
+    for name in (
+        b"X-Amz-Credential",
+        b"X-Amz-Date",
+        b"X-Amz-Expires",
+        b"X-Amz-SignedHeaders",
+        b"X-Amz-Signature",
+    ):
+        if not values.get(name):
+            raise _incomplete(f"A presigned request must have {name.decode()} in its query")
+    expires = values[b"X-Amz-Expires"]
+    if not expires.isdigit() or len(expires) > 6 or not 1 <= int(expires) <= LONGEST_PRESIGNED:
+        raise _incomplete(f"X-Amz-Expires must be a number of seconds from 1 to {LONGEST_PRESIGNED}")
+    return _signature(
+        values[b"X-Amz-Credential"],
+        values[b"X-Amz-SignedHeaders"],
+        values[b"X-Amz-Signature"],
+        _text(values[b"X-Amz-Date"]),
+        values.get(b"X-Amz-Security-Token"),
+        values.get(b"X-Amz-Content-Sha256", headers.get(b"x-amz-content-sha256")),
+        int(expires),
+        headers,
+    )
+
+
+def _signature(
+    credential: bytes,
+    signed_headers: bytes,
+    given: bytes,
+    timestamp: str,
+    token: bytes | None,
+    payload_hash: bytes | None,
+    expires: int | None,
+    headers: dict[bytes, bytes],
+) -> Signature:
+    # From the right: nothing forbids a slash in an access key id.
+    scope = _text(credential).rsplit("/", 4)
+    if len(scope) != 5 or not all(scope):
+        raise _incomplete(f"Credential must be KEY/YYYYMMDD/REGION/SERVICE/{TERMINATOR}")
+    key_id, date, region, service, terminator = scope
+    if terminator != TERMINATOR:
+        raise _invalid(f"Credential should be scoped with a valid terminator: '{TERMINATOR}'.")
+    if not given or not signed_headers:
+        raise _incomplete("SignedHeaders and Signature must not be empty")
+    if b"host" not in signed_headers.split(b";"):
+        raise _invalid("'host' must be among the SignedHeaders.")
+    return Signature(
+        access_key_id=key_id,
+        session_token=None if token is None else _text(token),
+        region=region,
+        service=service,
+        date=date,
+        timestamp=timestamp,
+        signed_at=_seconds(timestamp),
+        signed_headers=signed_headers,
+        signature=given,
+        payload_hash=None if payload_hash is None else _text(payload_hash),
+        expires=expires,
+        headers=headers,
+    )
+
+
+def _timestamp_of_date(date: bytes | None) -> str:
+    """The ``date`` header, where there is no ``x-amz-date``: ISO 8601 basic or RFC 7231's form."""
+    if date is None:
+        raise _incomplete(
+            "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header."
+        )
+    text = _text(date)
+    if len(text) == 16 and text.endswith("Z"):
+        return text
+    try:
+        moment = parsedate_to_datetime(text).utctimetuple()
+    except (ValueError, IndexError, TypeError, OverflowError):
+        raise _incomplete("The Date header is no date") from None
+    return strftime("%Y%m%dT%H%M%SZ", moment)
+
+
+@lru_cache(maxsize=1024)
+def _seconds(timestamp: str) -> int:
+    if len(timestamp) == 16 and timestamp[8] == "T" and timestamp[15] == "Z":
+        digits = timestamp[:8] + timestamp[9:15]
+        if digits.isascii() and digits.isdigit():
+            try:
+                return timegm(datetime.strptime(timestamp, "%Y%m%dT%H%M%SZ").timetuple())
+            except ValueError:
+                pass
+    raise _incomplete("Date must be in ISO-8601 'basic format', YYYYMMDDTHHMMSSZ")
+
+
+def _check_time(signature: Signature, now: float) -> None:
+    signed_at = signature.signed_at
+    if signed_at > now + SKEW:
+        raise _invalid(
+            f"Signature not yet current: {signature.timestamp} is still later than {_stamp(now + SKEW)} "
+            f"({_stamp(now)} + 15 min.)"
+        )
+    if signature.expires is not None:
+        if now > signed_at + signature.expires:
+            end = _stamp(signed_at + signature.expires)
+            raise _invalid(f"Signature expired: this presigned request was good until {end}")
+    elif signed_at < now - SKEW:
+        raise _invalid(
+            f"Signature expired: {signature.timestamp} is now earlier than {_stamp(now - SKEW)} "
+            f"({_stamp(now)} - 15 min.)"
+        )
+
+
+# The canonical request
+
+
+def canonical_path(path: bytes) -> bytes:
+    """Dot segments and empty ones removed, then percent-encoded as if it were not encoded yet."""
+    if b"//" in path or b"/." in path or not path.startswith(b"/"):
+        kept: list[bytes] = []
+        for segment in path.split(b"/"):
+            if segment == b"..":
+                if kept:
+                    kept.pop()
+            elif segment not in (b"", b"."):
+                kept.append(segment)
+        end = b"/" if path.endswith(b"/") and kept else b""
+        path = b"/" + b"/".join(kept) + end
+    if not path.translate(None, _SAFE_PATH):
+        return path
+    return quote_from_bytes(path, safe="/~").encode()
+
+
+def _canonical_queries(query: bytes, presigned: bool) -> list[bytes]:
+    """The canonical forms that a client may have signed, most often one.
+
+    First the pairs as they came, sorted, which is what botocore signs; then, where that differs, each
+    decoded and encoded by the book. Both bind every byte that came.
+    """
+    if not query:
+        return [b""]
+    pairs = []
+    plain_is_strict = not query.translate(None, _SAFE_QUERY)
+    for pair in query.split(b"&"):
+        name, _, value = pair.partition(b"=")
+        if not presigned or name != b"X-Amz-Signature":
+            pairs.append((name, value))
+            if not pair or b"=" in value:
+                plain_is_strict = False
+    pairs.sort()
+    plain = b"&".join([name + b"=" + value for name, value in pairs])
+    if plain_is_strict:
+        return [plain]
+    encoded = sorted([(_encode(name), _encode(value)) for name, value in pairs if name or value])
+    strict = b"&".join([name + b"=" + value for name, value in encoded])
+    return [plain] if strict == plain else [plain, strict]
+
+
+def _encode(text: bytes) -> bytes:
+    return quote_from_bytes(unquote_to_bytes(text), safe="~").encode()
+
+
+def _canonical_headers(signature: Signature) -> bytes:
+    lines = []
+    headers = signature.headers
+    for name in signature.signed_headers.split(b";"):
+        value = headers.get(name)
+        if value is None:
+            shown = name.decode("ascii", "replace")
+            raise _invalid(
+                f"'{shown}' is named as a SignedHeader, but it does not exist in the HTTP request."
+            )
+        lines.append(name + b":" + _trim(value))
+    return b"\n".join(lines)
+
+
+def _trim(value: bytes) -> bytes:
+    """Without white space at the ends, runs of it as one space (also inside of quotes)."""
+    return b" ".join(value.split())
+
+
+# Keys and texts
+
+
+@lru_cache(maxsize=1024)
+def _signing_key(secret: str, date: str, region: str, service: str) -> bytes:
+    """The key of one day; deriving it costs as much as the rest of a verification."""
+    key = hmac.digest(b"AWS4" + secret.encode(), date.encode(), "sha256")
+    for part in (region, service, TERMINATOR):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
+
+
+@lru_cache(maxsize=1024)
+def _string_head(timestamp: str, region: str, service: str) -> bytes:
+    return f"{ALGORITHM.decode()}\n{timestamp}\n{timestamp[:8]}/{region}/{service}/{TERMINATOR}\n".encode()
+
+
+def _text(value: bytes) -> str:
+    return value.decode("latin-1").strip()
+
+
+def _stamp(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y%m%dT%H%M%SZ")
+
+
+def _incomplete(message: str) -> AuthenticationError:
+    return AuthenticationError(INCOMPLETE, message)
+
+
+def _invalid(message: str) -> AuthenticationError:
+    return AuthenticationError(INVALID, message)
