@@ -1,140 +1,130 @@
-"""The sample studies that come with the product, for `lightwell demo`.
-
-One CT volume of a made-up head is computed here; the others are pydicom's own test files (MIT), which its
-wheel ships: MR, ultrasound in colour, a palette, a one-bit segmentation, a dose grid, a report, an ECG.
-"""
+"""Decoded samples of one frame: their types, shapes and native layouts."""
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
-from pydicom.data import get_testdata_file
-from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
-SHIPPED = (
-    "MR_small.dcm",
-    "examples_overlay.dcm",
-    "examples_palette.dcm",
-    "examples_rgb_color.dcm",
-    "examples_ybr_color.dcm",
-    "examples_jpeg2k.dcm",
-    "liver_1frame.dcm",
-    "rtdose.dcm",
-    "reportsi.dcm",
-    "waveform_ecg.dcm",
-)
-SIZE = 512
-_NAMESPACE = uuid.UUID("6c7b1c1e-2b53-4f61-9a3e-1f0d5a5b8e21")
+from lightwell.imaging.failure import cannot_extract, cannot_transcode
+from lightwell.imaging.image import ImageDescription
 
-# Ellipsoids of a head: centre and half axes in (z, y, x) as fractions of the volume, Hounsfield units added.
-_ELLIPSOIDS = (
-    ((0.0, 0.0, 0.0), (0.95, 0.92, 0.69), 1800.0),  # skull
-    ((0.0, -0.02, 0.0), (0.88, 0.87, 0.64), -765.0),  # brain
-    ((0.1, 0.05, 0.15), (0.45, 0.30, 0.11), -30.0),  # ventricles
-    ((0.1, 0.05, -0.15), (0.45, 0.30, 0.11), -30.0),
-    ((-0.2, -0.35, 0.2), (0.20, 0.12, 0.16), 35.0),  # a bleed
-    ((-0.45, 0.55, 0.0), (0.18, 0.10, 0.14), -900.0),  # a sinus
-)
+Samples = NDArray[Any]
+"""Stored values of one frame, (rows, columns) or (rows, columns, samples per pixel), row-major."""
+
+SUBSAMPLED = frozenset({"YBR_FULL_422", "YBR_PARTIAL_422"})
+"""Whose native frames hold two chrominance samples for every two pixels (PS3.3 C.7.6.3.1.2)."""
+
+_FLOATS = {"FloatPixelData": 32, "DoubleFloatPixelData": 64}
 
 
-def write_samples(folder: Path, slices: int = 40) -> list[Path]:
-    """Write every sample file below ``folder`` and return the paths, in import order."""
-    paths = []
-    for name in SHIPPED:
-        source = get_testdata_file(name, download=False)
-        if source is None:
-            continue
-        path = folder / "shipped-with-pydicom" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(Path(str(source)).read_bytes())
-        paths.append(path)
-    volume = head(slices)
-    for number in range(slices):
-        path = folder / "ct-head" / f"{number + 1:04d}.dcm"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        ct_slice(volume[number], number).save_as(path, enforce_file_format=True)
-        paths.append(path)
-    return paths
+def check_description(image: ImageDescription) -> None:
+    """Refuse a description that no frame can have; raises `PixelFailure`."""
+    if image.rows < 1 or image.columns < 1 or image.samples < 1 or image.frames < 1:
+        raise cannot_extract(
+            f"{image.frames} frames of {image.rows} rows, {image.columns} columns and {image.samples} samples"
+            " hold no pixels: Rows, Columns, SamplesPerPixel and NumberOfFrames must be at least 1"
+        )
+    wanted = _FLOATS.get(image.pixel_keyword)
+    if wanted is not None and image.bits_allocated != wanted:
+        raise cannot_extract(
+            f"{image.pixel_keyword} has BitsAllocated {image.bits_allocated}, it must be {wanted}"
+        )
+    if image.bits_allocated not in (1, 8, 16, 32, 64):
+        raise cannot_transcode(
+            f"BitsAllocated {image.bits_allocated} is not supported: 1, 8, 16, 32 and 64 are"
+        )
 
 
-def head(slices: int) -> NDArray[np.int16]:
-    """A head made of ellipsoids with a little noise: ``(slices, 512, 512)``, Hounsfield units plus 1024."""
-    z = np.linspace(-1, 1, slices, dtype=np.float32)[:, None, None]
-    y, x = np.meshgrid(*[np.linspace(-1, 1, SIZE, dtype=np.float32)] * 2, indexing="ij")
-    volume = np.full((slices, SIZE, SIZE), 24.0, dtype=np.float32)
-    for (cz, cy, cx), (az, ay, ax), units in _ELLIPSOIDS:
-        inside = ((z - cz) / az) ** 2 + ((y - cy) / ay) ** 2 + ((x - cx) / ax) ** 2 <= 1
-        volume[inside] += units
-    noise = np.random.default_rng(20261124).normal(0, 6, volume.shape).astype(np.float32)
-    whole: NDArray[np.int16] = np.clip(volume + noise, 0, 4095).astype(np.int16)
-    return whole
+def sample_type(image: ImageDescription) -> np.dtype[Any]:
+    """The little-endian type that holds one sample; 1-bit samples unpack to bytes."""
+    if image.pixel_keyword in _FLOATS:
+        return np.dtype(f"<f{image.bits_allocated // 8}")
+    return np.dtype(f"<{'i' if image.signed else 'u'}{max(image.bits_allocated // 8, 1)}")
 
 
-def ct_slice(pixels: NDArray[np.int16], number: int) -> FileDataset:
-    """Slice ``number`` (from 0) of the head as a CT Image Storage data set, Explicit VR Little Endian."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = CTImageStorage
-    meta.MediaStorageSOPInstanceUID = uid(f"instance {number}")
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    meta.ImplementationClassUID = uid("implementation")
-    data = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    _identify(data, number)
-    data.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
-    data.SliceThickness = "4"
-    data.KVP = "120"
-    data.ImagePositionPatient = ["-120", "-120", str(4 * number)]
-    data.ImageOrientationPatient = ["1", "0", "0", "0", "1", "0"]
-    data.PixelSpacing = ["0.46875", "0.46875"]
-    data.SamplesPerPixel = 1
-    data.PhotometricInterpretation = "MONOCHROME2"
-    data.Rows, data.Columns = pixels.shape
-    data.BitsAllocated, data.BitsStored, data.HighBit = 16, 12, 11
-    data.PixelRepresentation = 0
-    data.WindowCenter, data.WindowWidth = "40", "80"
-    data.RescaleIntercept, data.RescaleSlope, data.RescaleType = "-1024", "1", "HU"
-    data.PixelData = pixels.astype("<u2").tobytes()
-    return data
+def frame_shape(image: ImageDescription) -> tuple[int, ...]:
+    """(rows, columns), with a third axis where a pixel has several samples."""
+    if image.samples == 1:
+        return (image.rows, image.columns)
+    return (image.rows, image.columns, image.samples)
 
 
-def uid(name: str) -> UID:
-    """The same UID for the same name, always: PS3.5 §B.2 (UUID derived)."""
-    return UID(f"2.25.{uuid.uuid5(_NAMESPACE, name).int}")
+def has_lossless_form(image: ImageDescription) -> bool:
+    """Whether HTJ2K and JPEG 2000 keep these frames exactly, and readers of the field open them.
+
+    Not so for 1, 32 and 64 bits and floats; for other than 1 or 3 samples, which JP2 boxes need a palette or
+    channel table for; for one row or column, which OpenJPH 0.32.0 encodes wrongly.
+    """
+    return (
+        image.pixel_keyword == "PixelData"
+        and image.bits_allocated in (8, 16)
+        and image.samples in (1, 3)
+        and min(image.rows, image.columns) > 1
+    )
 
 
-def source_frames(path: Path) -> Iterator[NDArray[np.generic]]:
-    """Every frame of a file as pydicom decodes it, samples as stored; for comparing with what is served."""
-    yield from iter_pixels(path, raw=True)
+def is_subsampled(image: ImageDescription) -> bool:
+    """Whether a native frame of this image has its chrominance halved along the rows."""
+    return image.photometric in SUBSAMPLED and image.samples == 3 and image.bits_allocated in (8, 16)
 
 
-def has_pixels(path: Path) -> bool:
-    """Whether the file holds PixelData."""
-    return "PixelData" in pydicom.dcmread(path, specific_tags=["PixelData"], defer_size=1024)
+def native_bits(image: ImageDescription) -> int:
+    """Bits of one native frame without padding (PS3.5 8.1.1, 8.2)."""
+    if is_subsampled(image):
+        return image.rows * image.columns * 2 * image.bits_allocated
+    return image.frame_bits
 
 
-def _identify(data: Dataset, number: int) -> None:
-    data.SpecificCharacterSet = "ISO_IR 192"
-    data.SOPClassUID = CTImageStorage
-    data.SOPInstanceUID = uid(f"instance {number}")
-    data.StudyInstanceUID = uid("study")
-    data.SeriesInstanceUID = uid("series")
-    data.FrameOfReferenceUID = uid("frame of reference")
-    data.PatientName = "Yamada^Tarou=山田^太郎=やまだ^たろう"
-    data.PatientID = "LIGHTWELL-1"
-    data.PatientBirthDate, data.PatientSex = "19700101", "O"
-    data.StudyDate, data.StudyTime = "20261124", "081500"
-    data.StudyID, data.AccessionNumber = "1", "DEMO-0001"
-    data.StudyDescription = "Head, made of ellipsoids"
-    data.ReferringPhysicianName = None
-    data.Modality = "CT"
-    data.SeriesNumber, data.InstanceNumber = "1", str(number + 1)
-    data.SeriesDescription = "Axial 4 mm"
-    data.BodyPartExamined = "HEAD"
-    data.PatientPosition = "HFS"
-    data.Manufacturer = "lightwell"
+def from_native(data: bytes | memoryview, image: ImageDescription) -> Samples:
+    """Samples of one native little-endian frame that starts at the first bit of ``data``.
+
+    Several samples a pixel come out interleaved, whatever PlanarConfiguration says; 1-bit samples as bytes
+    of 0 and 1. Raises `PixelFailure` where ``data`` is too short, ValueError for subsampled chrominance.
+    """
+    if is_subsampled(image):
+        raise ValueError("a frame with halved chrominance is no array of samples")
+    need = (native_bits(image) + 7) // 8
+    if len(data) < need:
+        raise cannot_extract(f"a frame has {len(data)} bytes where {need} are needed")
+    count = image.rows * image.columns * image.samples
+    if image.bits_allocated == 1:
+        flat = np.unpackbits(np.frombuffer(data, np.uint8, need), count=count, bitorder="little")
+    else:
+        flat = np.frombuffer(data, sample_type(image), count)
+    if image.samples > 1 and image.planar == 1:
+        planes = flat.reshape(image.samples, image.rows, image.columns)
+        return np.ascontiguousarray(planes.transpose(1, 2, 0))
+    return flat.reshape(frame_shape(image))
+
+
+def expand_chrominance(data: bytes | memoryview, image: ImageDescription) -> Samples:
+    """Samples of a native frame with halved chrominance, (rows, columns, 3), each chrominance value used
+    twice.
+
+    The order of its samples is Y1 Y2 CB CR for every two pixels of a row (PS3.3 C.7.6.3.1.2).
+    """
+    count = image.rows * image.columns * 2
+    if len(data) < count * image.bits_allocated // 8:
+        raise cannot_extract(
+            f"a frame has {len(data)} bytes where {count * image.bits_allocated // 8} are needed"
+        )
+    pairs = np.frombuffer(data, sample_type(image), count).reshape(-1, 4)
+    full = np.empty((len(pairs), 2, 3), pairs.dtype)
+    full[:, :, 0] = pairs[:, :2]
+    full[:, :, 1] = pairs[:, 2:3]
+    full[:, :, 2] = pairs[:, 3:4]
+    return full.reshape(image.rows, image.columns, 3)
+
+
+def to_native(samples: Samples, image: ImageDescription) -> bytes:
+    """One native little-endian frame of ``samples``, planar where the image says so, 1-bit samples packed.
+
+    The last bits of a 1-bit frame are 0; an odd length stays odd.
+    """
+    if image.samples > 1 and image.planar == 1:
+        samples = samples.transpose(2, 0, 1)
+    if image.bits_allocated == 1:
+        return np.packbits(samples.reshape(-1), bitorder="little").tobytes()
+    return samples.astype(sample_type(image), copy=False).tobytes()

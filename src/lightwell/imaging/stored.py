@@ -1,0 +1,91 @@
+"""Frames as a data store keeps them, and back to samples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lightwell.imaging import htj2k
+from lightwell.imaging.decode import decode_frame
+from lightwell.imaging.failure import cannot_transcode
+from lightwell.imaging.image import ImageDescription
+from lightwell.imaging.samples import (
+    Samples,
+    expand_chrominance,
+    frame_shape,
+    from_native,
+    is_subsampled,
+    sample_type,
+)
+from lightwell.imaging.syntaxes import EXPLICIT_LITTLE, HTJ2K_RPCL, SYNTAXES
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedFrame:
+    """One frame as it is stored.
+
+    ``head`` is how many bytes of ``data`` stand before the bare codestream. ``checksum`` is the CRC-32 of
+    the decoded samples, or of the stored bytes where the checksum type is COMPRESSED; ``low`` and ``high``
+    are the least and greatest stored sample, both None where the frame was not decoded.
+
+    An object too large for memory (a long video) has no ``data``: ``ranges`` are then the (offset, length)
+    of its bytes in the source of the file, in order.
+    """
+
+    data: bytes
+    head: int
+    checksum: int
+    low: int | None
+    high: int | None
+    ranges: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def length(self) -> int:
+        """Bytes that the frame takes in a pack."""
+        return sum(length for _, length in self.ranges) or len(self.data)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPixels:
+    """What all frames of an instance have in common.
+
+    ``checksum_type`` is DECOMPRESSED or COMPRESSED, ``decoder`` the name and version of what decoded the
+    file, ``width`` and ``height`` are in pixels, ``frame_count`` is how many frames the stream yields (1
+    for a video).
+    """
+
+    stored_syntax: str
+    checksum_type: str
+    decoder: str
+    width: int
+    height: int
+    frame_count: int
+
+
+def decode_stored(data: bytes, head: int, stored_syntax: str, image: ImageDescription) -> Samples:
+    """Samples of one stored frame, shaped as `samples.frame_shape` and typed as `samples.sample_type` say.
+
+    Halved chrominance comes out in full; `decoded_photometric` names the colour space. Raises `PixelFailure`,
+    for video always.
+    """
+    if stored_syntax == HTJ2K_RPCL:
+        samples = htj2k.decode(memoryview(data)[head:])
+    elif stored_syntax == EXPLICIT_LITTLE:
+        samples = expand_chrominance(data, image) if is_subsampled(image) else from_native(data, image)
+    else:
+        syntax = SYNTAXES.get(stored_syntax)
+        if syntax is None or syntax.video or syntax.codec == "jpegxl":
+            raise cannot_transcode(f"frames stored under {stored_syntax} cannot be decoded here")
+        samples, _ = decode_frame(data[head:], syntax.codec, image)
+    if samples.shape != frame_shape(image) or samples.dtype != sample_type(image):
+        raise cannot_transcode(
+            f"a stored frame decodes to {samples.dtype} {samples.shape}, which is not its own shape"
+        )
+    return samples
+
+
+def decoded_photometric(image: ImageDescription) -> str:
+    """PhotometricInterpretation that is true of the samples of `decode_stored`: decoders undo some."""
+    return _DECODED.get(image.photometric, image.photometric)
+
+
+_DECODED = {"YBR_RCT": "RGB", "YBR_ICT": "RGB", "YBR_FULL_422": "YBR_FULL", "YBR_PARTIAL_422": "YBR_PARTIAL"}
