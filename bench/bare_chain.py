@@ -4,7 +4,7 @@
 
 Read, parse, convert to JSON, CRC-32, least and greatest value, HTJ2K, decode again and compare, append to a
 pack, and every 64 slices one fsync and one SQLite transaction. No server, job, log, grouping or manifest.
-Prints one JSON object: ``slices``, ``wall`` (s), ``cpu`` (s of the loop, without imports), ``others`` (cores).
+Prints one JSON object: ``slices``, ``wall`` (s), ``cpu`` (s of the loop without imports), ``others`` (cores).
 """
 
 from __future__ import annotations

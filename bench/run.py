@@ -7,6 +7,7 @@ that is not installed is skipped with the reason. Exit code 1 if a scenario fail
 from __future__ import annotations
 
 import argparse
+import fcntl
 import importlib
 import json
 import shutil
@@ -49,8 +50,13 @@ def main() -> None:
         seconds=given.seconds or (1.0 if given.quick else Options().seconds),
         quick=given.quick,
     )
-    shutil.rmtree(work() / "run", ignore_errors=True)  # what an interrupted run left
-    failed = [name for name in wanted if not _scenario(name, options)]
+    with (work() / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit(f"another run uses {work()}; two at once would measure each other")
+        shutil.rmtree(work() / "run", ignore_errors=True)  # what an interrupted run left
+        failed = [name for name in wanted if not _scenario(name, options)]
     if not given.no_report and not given.quick:
         write()
     sys.exit(1 if failed else 0)
