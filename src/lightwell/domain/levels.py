@@ -1,7 +1,7 @@
 """Which attributes stand at patient, study and series level of the metadata; all others at the instance.
 
-Source: devguide/metadata-normalization. Private attributes are always at the instance. Only elements of the data
-set itself are levelled, never those inside of sequences.
+Source: devguide/metadata-normalization. Private attributes are always at the instance. Only elements of the
+data set itself are levelled, never those inside of sequences.
 """
 
 from __future__ import annotations

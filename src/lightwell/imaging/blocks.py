@@ -52,7 +52,7 @@ def check_required(found: Mapping[int, Entry]) -> None:
 
 
 def check_limits(found: Mapping[int, Entry]) -> None:
-    """`InputError` for a value above the element constraints at import (devguide/dicom-element-constraints)."""
+    """`InputError` for a value above devguide/dicom-element-constraints."""
     for tag, keyword, limit in _LENGTHS:
         entry = found.get(tag)
         if entry is not None and isinstance(entry.value, str) and len(entry.value) > limit:

@@ -1,7 +1,7 @@
 """Text of the character sets that SpecificCharacterSet (0008,0005) names.
 
-Source: PS3.3 C.12.1.1.2 (defined terms and escape sequences), PS3.5 §6.1.2 (code extension, and where the first
-set is active again). Nothing here fails: what cannot be read becomes U+FFFD, and the caller is told.
+Source: PS3.3 C.12.1.1.2 (defined terms and escape sequences), PS3.5 §6.1.2 (code extension, and where the
+first set is active again). Nothing here fails: what cannot be read becomes U+FFFD, and the caller is told.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ _UNDECLARED = "a character set is used that SpecificCharacterSet does not declar
 class Charset:
     """How text is decoded under one value of SpecificCharacterSet.
 
-    ``codec`` reads all that stands without escape sequences; "" is the default repertoire. ``alone`` tells that
-    escape sequences have no meaning. ``declared`` are the numbers of the sets that may be escaped to.
+    ``codec`` reads all that stands without escape sequences; "" is the default repertoire. ``alone`` tells
+    that escape sequences have no meaning. ``declared`` are the numbers of the sets that may be escaped to.
     ``unknown`` are the terms that were not understood.
     """
 
@@ -136,7 +136,9 @@ def _read(data: bytes, codec: str) -> tuple[str, str]:
 
 
 def _mixed(data: bytes, low: str, high: str) -> tuple[str, str]:
-    """Text without escape sequences or resets, its lower half in ``low`` and its upper half in codec ``high``."""
+    """Text without escape sequences or resets, its lower half in ``low`` and its upper half in codec
+    ``high``.
+    """
     if low not in _KANJI:
         return (data.decode("ascii"), "") if data.isascii() else _read(data, high)
     pieces: list[str] = []
@@ -158,8 +160,8 @@ def _mixed(data: bytes, low: str, high: str) -> tuple[str, str]:
 def charset_of(raw: bytes) -> Charset:
     """The character set of the value ``raw`` of SpecificCharacterSet, b"" for the default repertoire.
 
-    Misspelled terms such as ``ISO-IR 100`` or ``iso_ir_100`` are understood. Of a list with a set that allows no
-    code extension (UTF-8, GB18030, GBK) only the first term counts (PS3.3 C.12.1.1.2).
+    Misspelled terms such as ``ISO-IR 100`` or ``iso_ir_100`` are understood. Of a list with a set that allows
+    no code extension (UTF-8, GB18030, GBK) only the first term counts (PS3.3 C.12.1.1.2).
     """
     terms = [_plain(term) for term in raw.decode("latin_1").split("\\")]
     unknown: list[str] = []

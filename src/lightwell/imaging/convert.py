@@ -1,7 +1,8 @@
 """The careful lane: every data set that can be walked, turned into entries element by element.
 
-Slow but complete: all uncompressed encodings, character sets that change inside of sequences, VRs that follow from
-other elements (PS3.5 Annex A and PS3.3 C.11.1.1.1, C.7.6.3.1), UN, private dictionaries, values of any size.
+Slow but complete: all uncompressed encodings, character sets that change inside of sequences, VRs that follow
+from other elements (PS3.5 Annex A and PS3.3 C.11.1.1.1, C.7.6.3.1), UN, private dictionaries, values of any
+size.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class Converter:
         """``"key":value`` of one element."""
         vr = _vr(place, attribute, around)
         if vr == "SQ":
-            if place.undefined or place.vr == "SQ" or not place.vr and not attribute.private:
+            if place.undefined or place.vr == "SQ" or (not place.vr and not attribute.private):
                 _list(attribute, vr, vrs)
                 return keyed(attribute, self._sequence(place, attribute, around, depth, vrs, notes))
             inner, warned = dict(vrs), list(notes)
@@ -122,8 +123,8 @@ class Converter:
             notes.append(
                 Warning(
                     "ElementsDiscarded",
-                    f"{attribute.name}: its {place.length} bytes are kept with the original, but are too many for the "
-                    "metadata",
+                    f"{attribute.name}: its {place.length} bytes are too many for the metadata; they are kept with "
+                    "the original",
                 )
             )
         else:

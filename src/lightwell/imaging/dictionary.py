@@ -1,7 +1,7 @@
 """What is known of an element by its tag: keyword, VR, multiplicity, level and key in the metadata document.
 
-Source: PS3.6, as pydicom ships it. Elements without a keyword of their own (private, unknown, repeating groups such
-as overlays) are keyed by eight hexadecimal digits, and their VR is listed in DICOMVRs.
+Source: PS3.6, as pydicom ships it. Elements without a keyword of their own (private, unknown, repeating
+groups such as overlays) are keyed by eight hexadecimal digits, and their VR is listed in DICOMVRs.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from pydicom.datadict import DicomDictionary, private_dictionary_VR, repeater_has_tag, dictionary_VR
+from pydicom._dicom_dict import DicomDictionary
+from pydicom.datadict import dictionary_VR, private_dictionary_VR, repeater_has_tag
 
 from lightwell.domain.levels import INSTANCE, level_of
 
@@ -21,10 +22,12 @@ LUT_DESCRIPTOR = 0x00283002
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Attribute:
-    """One tag. ``vr`` is the dictionary's, "" where it knows none, such as "US or SS" where it leaves a choice.
+    """One tag. ``vr`` is the dictionary's, "" where it knows none, such as "US or SS" where it leaves a
+    choice.
 
-    ``name`` is what people read in messages. ``keyed`` tells whether the keyword is the key. ``single``: VM 1, which
-    shows a scalar; None for those keyed by digits, whose number of values decides. ``private``: odd group.
+    ``name`` is what people read in messages. ``keyed`` tells whether the keyword is the key. ``single``: VM
+    1, which shows a scalar; None for those keyed by digits, whose number of values decides. ``private``: odd
+    group.
     """
 
     tag: int

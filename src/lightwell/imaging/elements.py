@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -41,11 +42,11 @@ class PixelElement:
 class Instance:
     """One instance as it came.
 
-    UIDs are trimmed. ``patient``, ``study`` and ``series`` are the level blocks, JSON objects in UTF-8 with keys in
-    alphabetical order. ``fragment`` is ``"DICOM":{...},"DICOMVRs":{...}`` of the instance level in tag order, group
-    0002 included. ``image`` is None where there are no pixels or the file does not say what a frame is; ``pixel``
-    is None where there are none. ``original`` are (offset, length) ranges of the source that make up the data set
-    without its pixel element, in file order.
+    UIDs are trimmed. ``patient``, ``study`` and ``series`` are the level blocks, JSON objects in UTF-8 with
+    keys in alphabetical order. ``fragment`` is ``"DICOM":{...},"DICOMVRs":{...}`` of the instance level in
+    tag order, group 0002 included. ``image`` is None where there are no pixels or the file does not say what
+    a frame is; ``pixel`` is None where there are none. ``original`` are (offset, length) ranges of the source
+    that make up the data set without its pixel element, in file order.
     """
 
     study_instance_uid: str
@@ -79,9 +80,9 @@ def read_instance(
 ) -> Instance:
     """Read the elements of an opened file; never loads the pixel element.
 
-    ``override`` is a data set in the DICOM JSON Model (PS3.18 Annex F) that is laid over that of the file. Raises
-    `InputError` for a file that is cut off or damaged outside of its pixels, that lacks one of its UIDs, or that has
-    a value above the element constraints.
+    ``override`` is a data set in the DICOM JSON Model (PS3.18 Annex F) that is laid over that of the file.
+    Raises `InputError` for a file that is cut off or damaged outside of its pixels, that lacks one of its
+    UIDs, or that has a value above the element constraints.
     """
     try:
         return _read(part10, cache, override)
@@ -139,12 +140,13 @@ def read_carefully(part10: Part10) -> Reading:
         notes.append(
             Warning(
                 "CoercionOfDataElements",
-                f"The transfer syntax says {kinds[part10.implicit]} VR, the data set is in {kinds[form.implicit]} VR",
+                f"The transfer syntax says {kinds[part10.implicit]} VR, the data set is "
+                f"in {kinds[form.implicit]} VR",
             )
         )
     if walker.padding:
         notes.append(Warning("ElementsDiscarded", f"{walker.padding} zero bytes after the last element"))
-    if any(second.tag <= first.tag for first, second in zip(places, places[1:], strict=False)):
+    if any(second.tag <= first.tag for first, second in itertools.pairwise(places)):
         notes.append(Warning("CoercionOfDataElements", "The elements are not in the order of their tags"))
     pixel_place = _choose(places, notes)
     original: tuple[tuple[int, int], ...] = ((start, part10.source.size - start),)

@@ -50,9 +50,9 @@ NEEDED = frozenset(
 class Entry:
     """One element of the data set itself.
 
-    ``json`` is ``"key":value``. ``vrs`` are what it adds to DICOMVRs, each ``"digits":"VR"``: its own, then those of
-    elements inside of it. ``value`` is set for `NEEDED` elements only: text (padding trimmed), a number, or None.
-    ``raw`` is the whole element as it stands in the file, where it may be looked for.
+    ``json`` is ``"key":value``. ``vrs`` are what it adds to DICOMVRs, each ``"digits":"VR"``: its own, then
+    those of elements inside of it. ``value`` is set for `NEEDED` elements only: text (padding trimmed), a
+    number, or None. ``raw`` is the whole element as it stands in the file, where it may be looked for.
     """
 
     tag: int

@@ -1,7 +1,7 @@
 """Opening a DICOM Part 10 file: preamble, file meta group, and where its data set lies.
 
-Source: PS3.10 §7.1 (preamble, prefix, group 0002 always in Explicit VR Little Endian), PS3.5 Annex A (transfer
-syntaxes; A.5 for the deflated one).
+Source: PS3.10 §7.1 (preamble, prefix, group 0002 always in Explicit VR Little Endian), PS3.5 Annex A
+(transfer syntaxes; A.5 for the deflated one).
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ _LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC"
 class Part10:
     """An opened Part 10 file.
 
-    ``source`` is what the data set is read from: the file, or for a deflated file its inflated data set in a spool
-    file that is gone when the source is. ``transfer_syntax`` is the TransferSyntaxUID of the file meta, trimmed.
-    ``file_meta`` are the elements of group 0002 as in the file. ``dataset_offset`` is where the data set starts in
-    ``source``. ``little_endian`` and ``implicit`` follow from the transfer syntax.
+    ``source`` is what the data set is read from: the file, or for a deflated file its inflated data set in a
+    spool file that is gone when the source is. ``transfer_syntax`` is the TransferSyntaxUID of the file meta,
+    trimmed. ``file_meta`` are the elements of group 0002 as in the file. ``dataset_offset`` is where the data
+    set starts in ``source``. ``little_endian`` and ``implicit`` follow from the transfer syntax.
     """
 
     source: Source
@@ -54,9 +54,9 @@ def open_part10(source: Source, *, spool_dir: Path, inflate_limit: int) -> Part1
     """Read the head of a Part 10 file.
 
     A deflated data set is inflated into a file of ``spool_dir``, to at most ``inflate_limit`` bytes. Raises
-    `InputError`: "DICOM attributes does not exist" for what is no Part 10 file or ends in its file meta, "DICOM
-    attribute TransferSyntaxUID does not exist" for one without that element, and a plain sentence for a deflated
-    data set that is broken or too large.
+    `InputError`: "DICOM attributes does not exist" for what is no Part 10 file or ends in its file meta,
+    "DICOM attribute TransferSyntaxUID does not exist" for one without that element, and a plain sentence for
+    a deflated data set that is broken or too large.
     """
     prefix = source.read(128, 4)
     if prefix != b"DICM":
@@ -134,9 +134,7 @@ def _inflate_to(fd: int, inflater: zlib._Decompress, source: Source, offset: int
             waiting = inflater.unconsumed_tail
             total += len(piece)
             if total > limit:
-                raise InputError(
-                    f"The deflated data set is larger than {limit} bytes: send it uncompressed or raise the limit"
-                )
+                raise InputError(f"The deflated data set is larger than {limit} bytes: send it uncompressed")
             if total > _RATIO_FROM and total > _RATIO * consumed:
                 raise InputError(
                     f"The deflated data set grows more than {_RATIO} times: it is not taken as an image"

@@ -1,9 +1,9 @@
 """Values of elements as the JSON texts of the metadata document.
 
-Source: the typing rules seen in public documents of the service. Text VRs are trimmed of padding, DS and IS stand as
-in the file; standard elements without a value are ``null``, others ``""``; an attribute whose multiplicity is not 1
-is always an array. Numbers that are not finite are the strings "NaN", "Infinity" and "-Infinity", since JSON has no
-others. All JSON is UTF-8.
+Source: the typing rules seen in public documents of the service. Text VRs are trimmed of padding, DS and IS
+stand as in the file; standard elements without a value are ``null``, others ``""``; an attribute whose
+multiplicity is not 1 is always an array. Numbers that are not finite are the strings "NaN", "Infinity" and
+"-Infinity", since JSON has no others. All JSON is UTF-8.
 """
 
 from __future__ import annotations

@@ -1,10 +1,11 @@
 """The careful walk: where each element of a data set lies, in every uncompressed encoding.
 
-Source: PS3.5 §7 (data elements, sequences, items) and §6.2.2 note on UN. It reads heads only, never values, so that
-a file of any size is walked in the memory of one window. What is plainly broken (an element that runs over the end
-of its item or of the file, an item that is none) is refused by name; what real writers do and readers agree about
-is taken: implicit VR inside of explicit data sets, or in whole files whose transfer syntax says otherwise, unknown
-VRs with a two-byte length, stray delimiters, zero bytes after the last element.
+Source: PS3.5 §7 (data elements, sequences, items) and §6.2.2 note on UN. It reads heads only, never values,
+so that a file of any size is walked in the memory of one window. What is plainly broken (an element that runs
+over the end of its item or of the file, an item that is none) is refused by name; what real writers do and
+readers agree about is taken: implicit VR inside of explicit data sets, or in whole files whose transfer
+syntax says otherwise, unknown VRs with a two-byte length, stray delimiters, zero bytes after the last
+element.
 """
 
 from __future__ import annotations
@@ -40,9 +41,10 @@ IMPLICIT_LITTLE = Form(implicit=True, big=False)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One element: ``vr`` is "" where the encoding gives none. ``value`` to ``value_end`` are the bytes of its value
-    without a closing delimiter, ``end`` is behind that. ``declared`` is the length that stands in the file, which is
-    more than is there for a pixel element that is cut off. ``form`` is how items inside of it are encoded.
+    """One element: ``vr`` is "" where the encoding gives none. ``value`` to ``value_end`` are the bytes of
+    its value without a closing delimiter, ``end`` is behind that. ``declared`` is the length that stands in
+    the file, which is more than is there for a pixel element that is cut off. ``form`` is how items inside of
+    it are encoded.
     """
 
     tag: int
