@@ -121,13 +121,13 @@ def seaweedfs() -> Iterator[S3]:
         actions = ["Admin", "Read", "Write", "List", "Tagging"]
         identity = {"name": "test", "credentials": [pair], "actions": actions}
         (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-        # Its gRPC ports are 10,000 above.
+        # Its gRPC ports are 10,000 above. Every bucket takes some volumes of its own.
         master, volume, filer, port = _free_ports(4, also=10_000)
         command = [
             weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
             f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-s3.port={port}",
             "-filer", "-s3", f"-s3.config={folder / 's3.json'}", "-s3.autoCreateBucket=false",
-            "-master.volumeSizeLimitMB=256", "-volume.max=50", "-volume.preStopSeconds=0",
+            "-master.volumeSizeLimitMB=128", "-volume.max=2000", "-volume.preStopSeconds=0",
             "-master.telemetry=false",
         ]  # fmt: skip
         with _running([*_as(None), *command], folder, signal.SIGKILL) as server:

@@ -1,0 +1,102 @@
+"""What S3 storage and S3 buckets share: how a bucket is opened with obstore, and what its errors mean."""
+
+from __future__ import annotations
+
+import os
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from lightwell.errors import InputError, StorageError
+
+if TYPE_CHECKING:
+    from obstore.store import S3Store
+
+# Uploads of more than one part are sent in parts of this size, that many at a time.
+PART = 16 << 20
+PARTS_AT_ONCE = 4
+
+_CODE = re.compile(r"<Code>([A-Za-z0-9]+)</Code>")
+_STATUS = re.compile(r"non-2xx status code: (\d{3})")
+_CREDENTIALS = (
+    "InvalidAccessKeyId",
+    "SignatureDoesNotMatch",
+    "InvalidToken",
+    "ExpiredToken",
+    "RequestTimeTooSkewed",
+    "AuthorizationHeaderMalformed",
+)
+
+# obstore's threads belong to the process that used it first and do not live in its forks.
+_used_by: int | None = None
+
+
+def open_bucket(bucket: str, *, prefix: str = "", endpoint_url: str | None, region: str) -> S3Store:
+    """The bucket, with credentials, and Region before ``region``, from the usual ``AWS_…`` variables."""
+    global _used_by
+    if _used_by not in (None, os.getpid()):
+        raise RuntimeError("S3 was used before this process was forked: start such processes by spawn")
+    _used_by = os.getpid()
+    from obstore.store import S3Store
+
+    more: dict[str, str] = {"endpoint": endpoint_url.rstrip("/")} if endpoint_url else {}
+    return S3Store(
+        bucket,
+        prefix=prefix or None,
+        default_region=region,
+        client_options={
+            "allow_http": True,  # where the endpoint says http:// itself
+            "connect_timeout": timedelta(seconds=5),
+            "timeout": timedelta(seconds=120),
+        },
+        retry_config={
+            "max_retries": 5,
+            "retry_timeout": timedelta(seconds=60),
+            "backoff": {"max_backoff": timedelta(seconds=5)},
+        },
+        **more,  # type: ignore[arg-type]
+    )
+
+
+def is_missing(error: BaseException) -> bool:
+    """Whether the object, and not its bucket, is not there."""
+    return isinstance(error, FileNotFoundError) and "<Code>NoSuchBucket</Code>" not in str(error)
+
+
+def explain(error: BaseException, where: str) -> StorageError | InputError:
+    """A sentence for a person. `InputError` where the bucket's owner can mend it."""
+    text = str(error)
+    found = _CODE.search(text)
+    code = found[1] if found else ""
+    status = _STATUS.search(text)
+    if code == "NoSuchBucket":
+        return InputError(f"{where}: there is no such bucket on S3")
+    if is_missing(error):
+        return InputError(f"{where} does not exist")
+    if "169.254.169.254" in text or "169.254.170" in text:
+        return StorageError(
+            f"{where}: there are no AWS credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+        )
+    if code in _CREDENTIALS:
+        return StorageError(
+            f"{where}: S3 refused the credentials ({code}); check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY "
+            "and the clock."
+        )
+    if "redirect" in text and "region" in text:
+        return StorageError(
+            f"{where}: the bucket is in another Region; set AWS_REGION to that of the bucket."
+        )
+    if code == "AccessDenied" or isinstance(error, PermissionError) or (status and status[1] == "403"):
+        return InputError(f"{where}: S3 denies access; the credentials of this server need a right to it")
+    if "InvalidPath" in type(error).__name__ or "Could not parse path" in text:
+        path = text.partition('path: "')[2].partition('",')[0] or where
+        return InputError(
+            f"{where}: the key {path} has an empty part, a part . or .. or a control character, which this "
+            "server cannot read from S3; rename the object or import a prefix that does not hold it"
+        )
+    if status:
+        return StorageError(f"{where}: S3 answered {status[1]} {code}".rstrip() + ".")
+    reason = next((line for line in text.splitlines() if line), type(error).__name__)
+    return StorageError(
+        f"{where} cannot be reached: {reason[:300]}; check the network and the endpoint of the storage."
+    )
