@@ -150,6 +150,10 @@ class Orthanc:
 
     def call(self, method: str, path: str) -> Any:
         """One request of its own REST API; the answer as JSON."""
+        return json.loads(self.fetch(path, method))
+
+    def fetch(self, path: str, method: str = "GET") -> bytes:
+        """The body of one answer; OSError unless it is 200."""
         connection = http.client.HTTPConnection(*self.address, timeout=120)
         try:
             connection.request(method, path)
@@ -159,7 +163,7 @@ class Orthanc:
             connection.close()
         if answer.status != 200:
             raise OSError(f"{self.name}: {method} {path} answered {answer.status}: {body[:200]!r}")
-        return json.loads(body)
+        return body
 
     def instances(self) -> int:
         """How many instances it holds."""

@@ -7,7 +7,10 @@ import os
 import subprocess
 import sys
 import time
+from io import BytesIO
 from typing import Protocol
+
+from pydicom import dcmread
 
 from bench import corpus, orthanc, server
 from bench.jobs import ImportJob
@@ -63,9 +66,11 @@ class Lightwell:
 class Stow:
     """One Orthanc, emptied before every round."""
 
-    def __init__(self, flavour: str, requests: list[Request], warm: list[Request]) -> None:
+    def __init__(
+        self, flavour: str, files: corpus.Corpus, requests: list[Request], warm: list[Request]
+    ) -> None:
         self.name = f"orthanc-{flavour}"
-        self._requests, self._warm = requests, warm
+        self._files, self._requests, self._warm = files, requests, warm
         self._orthanc = Orthanc(flavour)
 
     def take_in(self) -> dict[str, float]:
@@ -79,6 +84,7 @@ class Stow:
             )
         if load.errors or self._orthanc.instances() != count:
             raise RuntimeError(f"{self.name} took {self._orthanc.instances()} of {count}: {load.errors}")
+        _check(self._orthanc, self._files)
         return {
             "rate": load.rate,
             "cpu": 1000 * meter.server / count,
@@ -89,6 +95,15 @@ class Stow:
 
     def stop(self) -> None:
         self._orthanc.stop()
+
+
+def _check(peer: Orthanc, files: corpus.Corpus) -> None:
+    """Reads one slice back: what is called lossless must be so."""
+    identity = peer.call("GET", "/instances?limit=1&since=0")[0]
+    kept = dcmread(BytesIO(peer.fetch(f"/instances/{identity}/file")))
+    names = [item.sop_instance_uid for item in files.slices]
+    if kept.pixel_array.astype("<i2").tobytes() != files.pixels(names.index(kept.SOPInstanceUID)):
+        raise RuntimeError(f"{peer.name} keeps other pixels than it was sent")
 
 
 class BareChain:
@@ -125,7 +140,7 @@ def run(options: Options) -> list[Outcome]:
             requests, warm_requests = (
                 [orthanc.stow(path.read_bytes()) for path in which.paths()] for which in (files, warm)
             )
-            contestants += [Stow(flavour, requests, warm_requests) for flavour in ("jpegls", "tuned")]
+            contestants += [Stow(flavour, files, requests, warm_requests) for flavour in ("jpegls", "tuned")]
         rounds = [_round(contestants, number) for number in range(-1, options.rounds)][
             1:
         ]  # the first warms all
