@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import Protocol
 
-from lightwell.operations.metadata import MetadataReader
-from lightwell.web.answer import Answer
+from lightwell.web.reply import Answer
+from lightwell.web.request import Request
+from lightwell.web.state import AppState
 
 _QUERY = re.compile(rb"(?:version=([0-9]{1,9}))?")
 
 
-class State(Protocol):
-    """What of the application a document needs."""
-
-    @property
-    def metadata(self) -> MetadataReader: ...
-
-
-def serve_warm_metadata(state: State, params: dict[str, str], query: bytes) -> Answer | None:
+async def serve_warm_metadata(
+    state: AppState, request: Request, params: dict[str, str], body: bytes
+) -> Answer | None:
     """The document if it can be answered at once; None where the operation itself has to be called.
 
-    ``query`` is the query string as it came. Nothing is refused here: errors are the operation's to tell.
+    Nothing is refused here: errors are the operation's to tell.
     """
-    asked = _QUERY.fullmatch(query)
+    asked = _QUERY.fullmatch(request.query)
     if asked is None:
         return None
     version = None if asked[1] is None else int(asked[1])

@@ -1,24 +1,28 @@
 """GetImageFrame on the event loop: one look-up and one read without a thread, wherever neither can wait.
 
 What can wait goes to a thread: a database behind a network, an object store, bytes that are not in memory,
-and frames of more than a megabyte, which are sent in pieces.
+and frames of more than four megabytes, which are sent in pieces.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
 
 from lightwell.errors import BadRequestError, NotAcceptableError, NotFoundError, ValidationError
-from lightwell.operations.frames import FrameReader, Place
-from lightwell.web.answer import Answer
+from lightwell.operations.frames import Place
 from lightwell.web.negotiation import accepted, quality
+from lightwell.web.reply import Answer
+from lightwell.web.request import Request
+from lightwell.web.state import AppState
 from lightwell.wire import shapes
 from lightwell.wire.body import read_body
 from lightwell.wire.parse import parse
 from lightwell.wire.routes import ROUTES
+
+T = TypeVar("T")
 
 PIECE = 1 << 20
 """Bytes read and sent at a time of a frame longer than `LARGE`, such as a video."""
@@ -29,19 +33,10 @@ _USUAL_BODY = re.compile(rb'\s*\{\s*"imageFrameId"\s*:\s*"([0-9a-z]{32})"\s*\}\s
 _ANY = "application/octet-stream"
 
 
-class State(Protocol):
-    """What of the application a frame needs."""
-
-    @property
-    def frames(self) -> FrameReader: ...
-
-
-async def serve_frame(
-    state: State, params: dict[str, str], headers: list[tuple[bytes, bytes]], body: bytes
-) -> Answer:
+async def serve_frame(state: AppState, request: Request, params: dict[str, str], body: bytes) -> Answer:
     """The bytes of a frame as stored, with the content type of their syntax.
 
-    ``params`` are the labels of the path, ``headers`` have lower-case names. Raises `ValidationError` or
+    ``params`` are the labels of the path. Raises `ValidationError` or
     `BadRequestError` for a request that is none, `NotFoundError` where the set does not hold the frame,
     `NotAcceptableError` where the client does not take what is stored, `InternalError` where bytes are lost.
     """
@@ -50,39 +45,44 @@ async def serve_frame(
     reader = state.frames
     try:
         if reader.may_wait:
-            place = await asyncio.to_thread(
-                reader.place, params["datastoreId"], params["imageSetId"], frame_id
+            place = await _in_thread(
+                state, reader.place, params["datastoreId"], params["imageSetId"], frame_id
             )
         else:
             place = reader.place(params["datastoreId"], params["imageSetId"], frame_id)
     except NotFoundError:
         parse(_ROUTE, params, [], body)  # ids that break the model's pattern are a ValidationException
         raise
-    _check_accept(headers, place.content_type)
+    _check_accept(request.headers, place.content_type)
     reader.accessed(place)
     return Answer(
         200,
         [(b"content-type", place.content_type.encode()), (b"content-length", b"%d" % place.length)],
-        await _content(reader, place),
+        await _content(state, place),
     )
 
 
-async def _content(reader: FrameReader, place: Place) -> bytes | AsyncIterator[bytes]:
+async def _content(state: AppState, place: Place) -> bytes | AsyncIterator[bytes]:
+    reader = state.frames
     if place.length > LARGE:
         # The first piece is read before the answer begins, so that a lost pack is a 500 and no broken body.
-        return _pieces(reader, place, await asyncio.to_thread(reader.read, place, 0, PIECE))
+        return _pieces(state, place, await _in_thread(state, reader.read, place, 0, PIECE))
     data = reader.read_warm(place)
-    return data if data is not None else await asyncio.to_thread(reader.read, place, 0, place.length)
+    return data if data is not None else await _in_thread(state, reader.read, place, 0, place.length)
 
 
-async def _pieces(reader: FrameReader, place: Place, piece: bytes) -> AsyncIterator[bytes]:
+async def _pieces(state: AppState, place: Place, piece: bytes) -> AsyncIterator[bytes]:
     sent = 0
     while True:
         yield piece
         sent += len(piece)
         if sent == place.length:
             return
-        piece = await asyncio.to_thread(reader.read, place, sent, min(PIECE, place.length - sent))
+        piece = await _in_thread(state, state.frames.read, place, sent, min(PIECE, place.length - sent))
+
+
+async def _in_thread(state: AppState, call: Callable[..., T], *arguments: object) -> T:
+    return await asyncio.get_running_loop().run_in_executor(state.threads, call, *arguments)
 
 
 def _frame_id(params: dict[str, str], body: bytes) -> str:
