@@ -41,7 +41,14 @@ def test_reads_any_place_alone() -> None:
     data = os.urandom(4 * BLOCK + 5)
     pack = Pack()
     original = Original(pack.read, *write_original(b"", BytesSource(data), [(0, len(data))], pack.append))
-    for offset, length in [(0, 1), (BLOCK - 1, 2), (BLOCK, BLOCK), (17, 3 * BLOCK), (4 * BLOCK, 99), (len(data), 5)]:
+    for offset, length in [
+        (0, 1),
+        (BLOCK - 1, 2),
+        (BLOCK, BLOCK),
+        (17, 3 * BLOCK),
+        (4 * BLOCK, 99),
+        (len(data), 5),
+    ]:
         assert original.read(offset, length) == data[offset : offset + length]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from datetime import date
 
 from lightwell.domain.grouping import Grouping
@@ -90,7 +90,16 @@ def _text(block: Mapping[str, object], keyword: str) -> str | None:
     return None if value is None else _clean(str(value))
 
 
-def _clean(text: str) -> str | None:
+def cleaned(text: str) -> str:
+    """``text`` as both databases take it, without padding."""
     # PostgreSQL takes no NUL in a text, and SQLite's driver no lone surrogate.
-    text = text.replace("\0", "").encode("utf-8", "replace").decode().strip()
-    return text or None
+    return text.replace("\0", "").encode("utf-8", "replace").decode().strip()
+
+
+def cleaned_grouping(grouping: Grouping) -> Grouping:
+    """The grouping values as the columns have them, so that what comes again finds its set again."""
+    return Grouping(*map(cleaned, astuple(grouping)))
+
+
+def _clean(text: str) -> str | None:
+    return cleaned(text) or None

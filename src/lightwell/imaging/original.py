@@ -86,7 +86,9 @@ class Original:
         index_size = 4 * count
         if magic != _MAGIC or _HEAD.size + index_size > length:
             raise _damaged()
-        lengths = struct.unpack(f"<{count}I", read_pack(offset + length - index_size, index_size)) if count else ()
+        lengths = (
+            struct.unpack(f"<{count}I", read_pack(offset + length - index_size, index_size)) if count else ()
+        )
         if _HEAD.size + sum(lengths) + index_size != length:
             raise _damaged()
         self._read_pack = read_pack

@@ -80,7 +80,8 @@ WHERE m.image_set = :image_set AND m.valid_to IS NULL AND r.{column} = :base LIM
     for column in _LEVEL_COLUMNS
 ]
 _CARRIED_BY_BATCH = [
-    _statement(f"SELECT 1 FROM batch WHERE place = 1 AND {column} = :base LIMIT 1") for column in _LEVEL_COLUMNS
+    _statement(f"SELECT 1 FROM batch WHERE place = 1 AND {column} = :base LIMIT 1")
+    for column in _LEVEL_COLUMNS
 ]
 _OLDEST = text(
     """

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, insert, or_, sel
 
 from lightwell.domain import jobs as domain
 from lightwell.domain.jobs import Job
-from lightwell.stores.tables import chunk, import_job, staged
+from lightwell.stores.tables import chunk, datastore, import_job, staged
 
 _COLUMNS = [
     import_job.c[name]
@@ -65,19 +65,29 @@ def get(conn: Connection, key: int) -> Job | None:
     return _job(row) if row else None
 
 
-def find(conn: Connection, datastore: int, job_id: str) -> Job | None:
+def place(conn: Connection, key: int) -> tuple[str, str]:
+    """(id, storage format) of the data store that a job imports into."""
+    row = conn.execute(
+        select(datastore.c.id, datastore.c.storage_format)
+        .join(import_job, import_job.c.datastore == datastore.c.key)
+        .where(import_job.c.key == key)
+    ).one()
+    return row.id, row.storage_format
+
+
+def find(conn: Connection, store: int, job_id: str) -> Job | None:
     """The job with this id in this data store."""
     row = conn.execute(
-        select(*_COLUMNS).where(import_job.c.id == job_id, import_job.c.datastore == datastore)
+        select(*_COLUMNS).where(import_job.c.id == job_id, import_job.c.datastore == store)
     ).first()
     return _job(row) if row else None
 
 
 def page(
-    conn: Connection, datastore: int, status: str | None, limit: int, after: tuple[int, int] | None
+    conn: Connection, store: int, status: str | None, limit: int, after: tuple[int, int] | None
 ) -> list[Job]:
     """Newest first, from behind ``after``, the (submitted_at, key) of the last job of the page before."""
-    query = select(*_COLUMNS).where(import_job.c.datastore == datastore)
+    query = select(*_COLUMNS).where(import_job.c.datastore == store)
     if status is not None:
         query = query.where(import_job.c.status == status)
     if after is not None:
@@ -90,12 +100,12 @@ def page(
     return [_job(row) for row in conn.execute(query)]
 
 
-def running(conn: Connection, datastore: int) -> int:
+def running(conn: Connection, store: int) -> int:
     """How many jobs of the data store are submitted or in progress, counted up to 101."""
     rows = conn.execute(
         select(import_job.c.key)
         .where(
-            import_job.c.datastore == datastore,
+            import_job.c.datastore == store,
             import_job.c.status.in_((domain.SUBMITTED, domain.IN_PROGRESS)),
         )
         .limit(101)

@@ -93,6 +93,20 @@ def waiting_groups(conn: Connection, job: int, series: WaitingSeries) -> list[Wa
     return [WaitingGroup(grouping, file, count, records[file]) for grouping, file, count in rows]
 
 
+def staged_files(conn: Connection, job: int, series: WaitingSeries) -> list[tuple[int, str]]:
+    """(file number, name) of what a series has staged."""
+    rows = conn.execute(
+        select(staged.c.file, staged.c.input_file)
+        .where(
+            staged.c.job == job,
+            staged.c.study_instance_uid == series.study_instance_uid,
+            staged.c.series_instance_uid == series.series_instance_uid,
+        )
+        .order_by(staged.c.file)
+    )
+    return [(file, name) for file, name in rows]
+
+
 def clear_series(conn: Connection, job: int, series: WaitingSeries) -> int:
     """Delete the staged rows of a series; returns how many there were."""
     return conn.execute(

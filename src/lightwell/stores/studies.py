@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy import Connection, select
 
 from lightwell.stores.rows import insert_missing
 from lightwell.stores.tables import study
 
 
-def lock(conn: Connection, datastore: int, study_instance_uid: str, new_key: int) -> int:
-    """The key of the study, made under ``new_key`` if it is not there yet, and locked until the commit.
+def lock(conn: Connection, datastore: int, studies: Mapping[str, int]) -> dict[str, int]:
+    """The keys of studies by StudyInstanceUID, locked in key order until the commit.
 
-    SQLite has one writer at a time; there the transaction itself is the lock.
+    ``studies`` gives for each the key under which it is made if it is not there yet. SQLite has one writer at a
+    time; there the transaction itself is the lock.
     """
     insert_missing(
         conn,
         study,
-        [{"key": new_key, "datastore": datastore, "study_instance_uid": study_instance_uid}],
+        [{"key": key, "datastore": datastore, "study_instance_uid": uid} for uid, key in studies.items()],
         ["datastore", "study_instance_uid"],
     )
-    return int(
-        conn.execute(
-            select(study.c.key)
-            .where(study.c.datastore == datastore, study.c.study_instance_uid == study_instance_uid)
-            .with_for_update()
-        ).scalar_one()
+    rows = conn.execute(
+        select(study.c.study_instance_uid, study.c.key)
+        .where(study.c.datastore == datastore, study.c.study_instance_uid.in_(list(studies)))
+        .order_by(study.c.key)
+        .with_for_update()
     )
+    return {uid: key for uid, key in rows}

@@ -1,0 +1,289 @@
+"""The chain that every instance goes through on its way in: open, read, pixels, pack, original.
+
+Import jobs run it in codec workers, a chunk of files at a time. Nothing it yields counts until the packs are
+finished and the rows are committed; see `versions.md`, "Commit order".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from isal import isal_zlib
+
+from lightwell.context import Ids
+from lightwell.domain.columns import cleaned_grouping
+from lightwell.domain.frames import PAGE, Frame, pack_entries
+from lightwell.domain.grouping import Grouping
+from lightwell.domain.records import NewPixels, NewRecord
+from lightwell.domain.warnings import Warning
+from lightwell.errors import InputError, StorageError
+from lightwell.imaging.cache import SeriesCache
+from lightwell.imaging.elements import Instance, PixelElement, read_instance
+from lightwell.imaging.failure import PixelFailure, cannot_transcode
+from lightwell.imaging.image import ImageDescription
+from lightwell.imaging.original import write_original
+from lightwell.imaging.part10 import Part10, Source, open_part10
+from lightwell.imaging.store_pixels import blob_ranges, store_pixels
+from lightwell.stores.objects import Objects
+from lightwell.stores.packs import PackWriter
+from lightwell.stores.records import FragmentCompressor, compress
+
+# A first fragment longer than this is no dictionary: it would fill memory for little.
+_DICTIONARY_LIMIT = 128 << 10
+_PIECE = 1 << 20
+_INT32 = 1 << 31
+
+OverrideFinder = Callable[[str, str, str], Mapping[str, object] | None]
+
+
+class _Series:
+    """The pack of one series of a chunk, and the dictionary of its fragments."""
+
+    def __init__(self, pack: PackWriter) -> None:
+        self.pack = pack
+        self.first: bytes | None = None
+        self.closed_to_dictionary = False
+        self.dictionary: int | None = None
+        self.compressor: FragmentCompressor | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What a chunk leaves beside its records: see `domain.records.ChunkResult`."""
+
+    level_values: dict[bytes, bytes]
+    dictionaries: dict[int, bytes]
+    packs: dict[int, tuple[int, int]]
+
+
+class Pipeline:
+    """Reads the files of one chunk; to be closed by `finish` or `abort`.
+
+    ``take_pack`` gives the key of a pack whose row is *open*. ``override`` gives the DICOM JSON to lay over
+    an instance, by its StudyInstanceUID, SeriesInstanceUID and SOPInstanceUID, or None.
+    """
+
+    def __init__(
+        self,
+        objects: Objects,
+        spool: Path,
+        *,
+        storage_format: str,
+        inflate_limit: int,
+        ids: Ids,
+        cache: SeriesCache,
+        take_pack: Callable[[], int],
+        override: OverrideFinder | None = None,
+    ) -> None:
+        self._objects = objects
+        self._spool = spool
+        self._storage_format = storage_format
+        self._inflate_limit = inflate_limit
+        self._ids = ids
+        self._cache = cache
+        self._take_pack = take_pack
+        self._override = override
+        self._series: dict[tuple[str, str], _Series] = {}
+        self._level_values: dict[bytes, bytes] = {}
+        self._dictionaries: dict[int, bytes] = {}
+
+    def read(self, number: int, name: str, source: Source) -> NewRecord:
+        """The record of one file. Raises `InputError` where it cannot be taken."""
+        part10 = open_part10(source, spool_dir=self._spool, inflate_limit=self._inflate_limit)
+        try:
+            return self._read(number, name, part10)
+        finally:
+            if part10.source is not source:
+                part10.source.close()  # type: ignore[attr-defined]
+
+    def _read(self, number: int, name: str, part10: Part10) -> NewRecord:
+        instance = read_instance(part10, self._cache)
+        override_z = None
+        if self._override is not None:
+            override = self._override(
+                instance.study_instance_uid, instance.series_instance_uid, instance.sop_instance_uid
+            )
+            if override is not None:
+                instance = read_instance(part10, self._cache, override=override)
+                override_z = compress(_json(override))
+        _check(instance)
+        series = self._series_of(instance)
+        pixels, pixel_warnings = self._pixels(part10, instance, series.pack)
+        offset, length = write_original(
+            part10.file_meta, part10.source, instance.original, series.pack.append
+        )
+        fragment_z, dictionary = self._compress(series, instance.fragment)
+        number_in_series = instance.instance_number
+        return NewRecord(
+            file=number,
+            input_file=name,
+            key=self._ids.key(),
+            study_instance_uid=instance.study_instance_uid,
+            series_instance_uid=instance.series_instance_uid,
+            sop_instance_uid=instance.sop_instance_uid,
+            sop_class_uid=instance.sop_class_uid,
+            instance_number=(
+                number_in_series
+                if number_in_series is not None and -_INT32 <= number_in_series < _INT32
+                else None
+            ),
+            grouping=_grouping(instance.grouping),
+            patient=self._level(0, instance.patient),
+            study=self._level(1, instance.study),
+            series=self._level(2, instance.series),
+            fragment_z=fragment_z,
+            dictionary=dictionary,
+            pack=series.pack.key,
+            original_offset=offset,
+            original_length=length,
+            override_z=override_z,
+            warnings=_warnings([*instance.warnings, *pixel_warnings]),
+            pixels=pixels,
+        )
+
+    def finish(self) -> Finished:
+        """Make everything durable. Raises `StorageError`; the chunk has then to be read again."""
+        packs = {}
+        for series in self._series.values():
+            packs[series.pack.key] = series.pack.finish()
+        self._series.clear()
+        return Finished(self._level_values, self._dictionaries, packs)
+
+    def abort(self) -> None:
+        """Forget all that was read; harmless after `finish`."""
+        for series in self._series.values():
+            series.pack.abort()
+        self._series.clear()
+
+    def _series_of(self, instance: Instance) -> _Series:
+        key = (instance.study_instance_uid, instance.series_instance_uid)
+        series = self._series.get(key)
+        if series is None:
+            pack = PackWriter(self._objects, self._spool, self._take_pack())
+            series = self._series[key] = _Series(pack)
+        return series
+
+    def _level(self, number: int, body: bytes) -> bytes:
+        digest = hashlib.sha256(bytes((number,)) + body).digest()
+        if digest not in self._level_values:
+            self._level_values[digest] = compress(body)
+        return digest
+
+    def _compress(self, series: _Series, fragment: bytes) -> tuple[bytes, int | None]:
+        if series.compressor is None:
+            if series.first is None:
+                if len(fragment) <= _DICTIONARY_LIMIT:
+                    series.first = fragment
+                return compress(fragment), None
+            series.dictionary = self._ids.key()
+            series.compressor = FragmentCompressor(series.first)
+            self._dictionaries[series.dictionary] = series.first
+        return series.compressor.compress(fragment), series.dictionary
+
+    def _pixels(
+        self, part10: Part10, instance: Instance, pack: PackWriter
+    ) -> tuple[NewPixels | None, list[Warning]]:
+        pixel = instance.pixel
+        if pixel is None:
+            return None, []
+        try:
+            if instance.image is None:
+                raise cannot_transcode("The attributes that describe the pixels are missing or not valid")
+            stream = store_pixels(part10, instance.image, pixel, self._storage_format)
+            pages: list[bytes] = []
+            page: list[Frame] = []
+            count = 0
+            for frame in stream:
+                offset = pack.append(frame.data)
+                page.append(Frame(offset, len(frame.data), frame.head, frame.checksum, frame.low, frame.high))
+                count += 1
+                if len(page) == PAGE:
+                    pages.append(pack_entries(page))
+                    page = []
+            if page:
+                pages.append(pack_entries(page))
+            if not count:
+                raise cannot_transcode("The pixel data holds no frame")
+            stored = stream.stored
+            return (
+                NewPixels(
+                    key=self._ids.key(),
+                    pack=pack.key,
+                    stored_syntax=stored.stored_syntax,
+                    frame_count=count,
+                    checksum_type=stored.checksum_type,
+                    width=stored.width,
+                    height=stored.height,
+                    image=_image(instance.image, part10.transfer_syntax),
+                    decoder=stored.decoder,
+                    pages=pages,
+                ),
+                stream.warnings,
+            )
+        except PixelFailure as failure:
+            return self._blob(part10, instance.image, pixel, pack), [failure.warning]
+
+    def _blob(
+        self, part10: Part10, image: ImageDescription | None, pixel: PixelElement, pack: PackWriter
+    ) -> NewPixels:
+        """The pixel element's bytes as they are, in one piece and without frames."""
+        offset, checksum = pack.tell(), 0
+        for start, length in blob_ranges(part10, pixel):
+            done = 0
+            while done < length:
+                piece = part10.source.read(start + done, min(_PIECE, length - done))
+                if not piece:
+                    break
+                pack.append(piece)
+                checksum = isal_zlib.crc32(piece, checksum)
+                done += len(piece)
+        span = Frame(offset, pack.tell() - offset, 0, checksum, None, None)
+        return NewPixels(
+            key=self._ids.key(),
+            pack=pack.key,
+            stored_syntax=part10.transfer_syntax,
+            frame_count=0,
+            checksum_type="COMPRESSED",
+            width=image.columns if image else 0,
+            height=image.rows if image else 0,
+            image=_image(image, part10.transfer_syntax),
+            decoder="",
+            pages=[pack_entries([span])],
+        )
+
+
+def _check(instance: Instance) -> None:
+    for keyword in ("study_instance_uid", "series_instance_uid", "sop_instance_uid", "sop_class_uid"):
+        if "\0" in (getattr(instance, keyword) or ""):
+            name = keyword.replace("uid", "UID").title().replace("_", "").replace("Uid", "UID")
+            raise InputError(f"DICOM attribute {name.replace('Sop', 'SOP')} has a NUL character inside")
+
+
+@lru_cache(64)
+def _grouping(grouping: Grouping) -> str:
+    return cleaned_grouping(grouping).to_json()
+
+
+@lru_cache(64)
+def _image(image: ImageDescription | None, original_syntax: str) -> bytes:
+    fields: dict[str, object] = asdict(image) if image else {}
+    return _json({**fields, "original_syntax": original_syntax})
+
+
+def _warnings(warnings: list[Warning]) -> str | None:
+    if not warnings:
+        return None
+    text = json.dumps([w.to_json() for w in warnings], ensure_ascii=False, separators=(",", ":"))
+    return text.replace("\\u0000", "")
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+__all__ = ["Finished", "Pipeline", "StorageError"]

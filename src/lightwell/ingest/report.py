@@ -1,0 +1,71 @@
+"""What a job leaves in its output folder: the manifest and the three ndjson files, always all of them.
+
+Written from the outcome rows in bounded memory. Doing it again writes the same.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from lightwell.domain import manifests
+from lightwell.domain.jobs import IMPORTED, Job, split_uri
+from lightwell.errors import StorageError
+from lightwell.stores import Stores, staging
+
+_PAGE = 2000
+
+
+def write_report(stores: Stores, job: Job, datastore_id: str) -> None:
+    """Put the report into the output bucket.
+
+    Raises `StorageError` if the outcomes do not account for every scanned file, or if the bucket cannot be
+    written; `InputError` if there is no such bucket.
+    """
+    bucket, folder = split_uri(job.output_uri)
+    with TemporaryDirectory(dir=stores.spool, prefix="report-") as name:
+        place = Path(name)
+        _write_lines(stores, job, place)
+        with stores.db.read() as conn:
+            counts = staging.counts(conn, job.key)
+            sets = staging.set_summaries(conn, job.key)
+        if counts.total != job.scanned:
+            raise StorageError(
+                f"Job {job.id} has scanned {job.scanned} files but has outcomes of {counts.total}: "
+                "this is a fault in lightwell, please report it."
+            )
+        for path in (manifests.SUCCESS, manifests.FAILURE, manifests.WARNING):
+            stores.buckets.put_file(bucket, folder + path, place / Path(path).name)
+        # The manifest comes last: who finds it finds everything that it names.
+        manifest = json.dumps(manifests.summary(job, datastore_id, counts, sets), indent=2)
+        stores.buckets.put(bucket, folder + manifests.MANIFEST, manifest.encode())
+
+
+def _write_lines(stores: Stores, job: Job, place: Path) -> None:
+    names = [Path(path).name for path in (manifests.SUCCESS, manifests.FAILURE, manifests.WARNING)]
+    success, failure, warning = [(place / name).open("wb") for name in names]
+    with success, failure, warning:
+        after = -1
+        while True:
+            with stores.db.read() as conn:
+                page = staging.outcomes(conn, job.key, after, _PAGE)
+            if not page:
+                return
+            after = page[-1].file
+            for outcome in page:
+                if outcome.kind != IMPORTED:
+                    failure.write(manifests.line(manifests.failure(outcome)))
+                    continue
+                success.write(manifests.line(manifests.success(outcome)))
+                if outcome.warnings:
+                    warning.write(manifests.line(manifests.warning(outcome)))
+
+
+def check_output(stores: Stores, job: Job) -> None:
+    """Make sure that the report will have a place. Raises what `Buckets.put` raises.
+
+    The empty file that it leaves is replaced by the report.
+    """
+    bucket, folder = split_uri(job.output_uri)
+    stores.buckets.put(bucket, folder + manifests.SUCCESS, b"")

@@ -1,0 +1,228 @@
+"""The engine: works at import jobs until they are done. All truth is in tables, so any engine can go on.
+
+Threads: one polls the tables, two do the phases *list*, *commit* and *report*, one for each codec worker does
+*read*, one holds the claims, one delivers events.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+from lightwell.context import Clock, Ids
+from lightwell.domain import jobs as domain
+from lightwell.errors import LightwellError, StorageError
+from lightwell.settings import Settings
+from lightwell.stores import Stores, chunks, jobs
+from lightwell.work.claims import Claims
+from lightwell.work.deliver import EVENTS, EventLog, deliver
+from lightwell.work.importer import CLAIM_MS, ClaimLost, Importer
+from lightwell.work.reading import Reader
+from lightwell.work.workers import remove_leftovers
+
+log = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.15
+_DELIVER_SECONDS = 0.5
+_CLERKS = 2
+# A phase that fails so often by a fault of ours ends its job.
+_FAULTS = 5
+
+
+class Engine:
+    """Works in threads of this process and in codec workers.
+
+    ``alone``: no other engine works at this database (the holder of `EngineLock` on SQLite), so claims that
+    are found at the start are of the dead.
+    """
+
+    def __init__(
+        self,
+        stores: Stores,
+        settings: Settings,
+        clock: Clock | None = None,
+        ids: Ids | None = None,
+        *,
+        alone: bool = False,
+    ) -> None:
+        self._stores = stores
+        self._settings = settings
+        self._clock = clock or Clock()
+        self._ids = ids or Ids()
+        self._alone = alone
+        self._name = self._ids.id()[:12]
+        self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._work = threading.Condition()
+        self._polls = 0
+        self._claims = Claims(stores, self._clock, self._ids, self._name, self._wake.set)
+        self._importer = Importer(stores, settings, self._clock, self._ids, self._beat)
+        self._readers = [
+            Reader(stores, settings, self._claims, self._stopping, self._wait_for_work)
+            for _ in range(settings.codec_processes)
+        ]
+        self._desk: queue.SimpleQueue[tuple[int, str] | None] = queue.SimpleQueue()
+        self._busy: dict[int, str | None] = {}
+        self._busy_lock = threading.Lock()
+        self._faults: dict[int, int] = {}
+
+    def run(self, until: Callable[[], bool] = lambda: False) -> None:
+        """Work until ``until`` says so or `stop` is called. Returns when every thread has ended."""
+        if self._alone:
+            self._stores.db.write(jobs.release_all)
+            remove_leftovers(self._stores.spool)
+        threads = [threading.Thread(target=r.run, name=f"reader-{i}") for i, r in enumerate(self._readers)]
+        threads += [threading.Thread(target=self._clerk, name=f"clerk-{i}") for i in range(_CLERKS)]
+        threads += [
+            threading.Thread(target=self._hold, name="claims"),
+            threading.Thread(target=self._deliver, name="deliver"),
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            while not self._stopping.is_set() and not until():
+                self._poll()
+                self._wake.wait(POLL_SECONDS)
+                self._wake.clear()
+        finally:
+            self.stop()
+            for _ in range(_CLERKS):
+                self._desk.put(None)
+            for thread in threads:
+                thread.join()
+
+    def stop(self) -> None:
+        """Stop soon: chunks in work are given back. For any thread, and for a signal handler."""
+        self._stopping.set()
+        self._wake.set()
+
+    def wake(self) -> None:
+        """Look at the tables at once."""
+        self._wake.set()
+
+    def worker_pids(self) -> list[int]:
+        """The process ids of the codec workers that run now."""
+        return [pid for r in self._readers if (pid := r.worker_pid) is not None]
+
+    def _poll(self) -> None:
+        now = self._clock.now()
+        try:
+            with self._stores.db.read() as conn:
+                waiting = jobs.waiting(conn, now)
+                to_read = any(w.phase == domain.READ for w in waiting) and chunks.any_waiting(conn, now)
+        except StorageError as error:
+            log.warning("the engine waits for the database: %s", error)
+            self._stopping.wait(1)
+            return
+        for job in waiting:
+            if job.phase != domain.READ and job.free:
+                with self._busy_lock:
+                    if job.key in self._busy:
+                        continue
+                    self._busy[job.key] = None
+                self._desk.put((job.key, job.phase))
+        if to_read:
+            with self._work:
+                self._polls += 1
+                self._work.notify_all()
+
+    def _wait_for_work(self, seconds: float) -> None:
+        """For readers: until there may be a chunk, or the engine stops."""
+        end = time.monotonic() + seconds
+        with self._work:
+            polls = self._polls
+            while self._polls == polls and not self._stopping.is_set():
+                left = end - time.monotonic()
+                if left <= 0:
+                    return
+                self._work.wait(min(left, 0.5))
+
+    # list, commit, report -------------------------------------------------------------------------------
+
+    def _clerk(self) -> None:
+        while (item := self._desk.get()) is not None and not self._stopping.is_set():
+            key, phase = item
+            try:
+                self._phase(key, phase)
+            except ClaimLost:
+                log.warning("an import job was taken over by another engine")
+            except StorageError as error:
+                log.warning("an import job waits for the storage: %s", error)
+            except Exception:
+                log.exception("working at an import job failed")
+            finally:
+                with self._busy_lock:
+                    self._busy.pop(key, None)
+                self._wake.set()
+
+    def _phase(self, key: int, phase: str) -> None:
+        now = self._clock.now()
+        claim = f"{self._name}:{phase}:{self._ids.id()[:8]}"
+        if not self._stores.db.write(lambda conn: jobs.claim(conn, key, phase, claim, now, now + CLAIM_MS)):
+            return
+        with self._busy_lock:
+            self._busy[key] = claim
+        try:
+            self._importer.work(key, phase, claim)
+            self._faults.pop(key, None)
+        except ClaimLost:
+            raise
+        except Exception as error:
+            self._later(key, claim, error)
+            raise
+
+    def _later(self, key: int, claim: str, error: Exception) -> None:
+        """Let the phase be tried again after a while; end the job when it never works."""
+        faults = self._faults[key] = self._faults.get(key, 0) + 1
+        if faults >= _FAULTS and not self._stopping.is_set():
+            if isinstance(error, LightwellError):
+                message = str(error)
+            else:
+                message = f"A fault in lightwell ended the job ({type(error).__name__}), please report it."
+            self._importer.give_up(key, claim, message)
+            self._faults.pop(key, None)
+            return
+        not_before = self._clock.now() + min(250 * 2**faults, 30_000)
+        self._stores.db.write(lambda conn: jobs.release(conn, key, claim, not_before))
+
+    # claims and events ----------------------------------------------------------------------------------
+
+    def _beat(self, key: int, claim: str) -> bool:
+        until = self._clock.now() + CLAIM_MS
+        return self._stores.db.write(lambda conn: jobs.hold(conn, key, claim, until))
+
+    def _hold(self) -> None:
+        while not self._stopping.wait(CLAIM_MS / 4000):
+            with self._busy_lock:
+                held = {key: claim for key, claim in self._busy.items() if claim is not None}
+            names = self._claims.held()
+            if not held and not names:
+                continue
+            try:
+                self._renew(held, names)
+            except StorageError as error:
+                log.warning("claims could not be renewed: %s", error)
+
+    def _renew(self, held: dict[int, str], names: set[str]) -> None:
+        until = self._clock.now() + CLAIM_MS
+        self._stores.db.write(lambda conn: [jobs.hold(conn, *item, until) for item in held.items()])
+        self._stores.db.write(lambda conn: chunks.hold(conn, names, until))
+
+    def _deliver(self) -> None:
+        events = EventLog(self._settings.data / EVENTS)
+        try:
+            while True:
+                last = self._stopping.is_set()
+                try:
+                    while deliver(self._stores, events, self._clock):
+                        pass
+                except StorageError as error:
+                    log.warning("events wait for delivery: %s", error)
+                if last:
+                    return
+                self._stopping.wait(_DELIVER_SECONDS)
+        finally:
+            events.close()

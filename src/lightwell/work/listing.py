@@ -1,0 +1,131 @@
+"""What an import job finds: its input as one stream of files in a fixed order."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightwell.domain.jobs import Job, split_uri
+from lightwell.errors import InputError
+from lightwell.stores.buckets import Buckets
+
+_ZIP = b"PK\x03\x04"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One file; see `domain.jobs.InputFile`. ``refusal`` says why it cannot even be tried."""
+
+    name: str
+    location: tuple[str, ...] | None
+    size: int
+    refusal: str | None = None
+
+
+def folder_prefix(buckets: Buckets, bucket: str, prefix: str) -> str:
+    """The prefix of keys that an input URI means.
+
+    ``a/b`` without a slash at its end means the folder ``a/b/`` if anything is in it, else every key that
+    begins so, as S3 has it.
+    """
+    if prefix and not prefix.endswith("/") and next(buckets.list(bucket, f"{prefix}/"), None) is not None:
+        return f"{prefix}/"
+    return prefix
+
+
+def list_bucket(buckets: Buckets, job: Job, leave_out: frozenset[str]) -> Iterator[Found]:
+    """The objects below the job's input URI, by key."""
+    bucket, prefix = split_uri(job.input_uri)
+    for key, size in buckets.list(bucket, folder_prefix(buckets, bucket, prefix)):
+        if key not in leave_out and not (key.endswith("/") and size == 0):
+            yield Found(key, None, size)
+
+
+def list_sources(buckets: Buckets, source: bytes) -> Iterator[Found]:
+    """What `lightwell import` named: files, folders, zip files, a DICOMDIR, s3 URIs, in the order given."""
+    for name in json.loads(source):
+        if name.startswith("s3://"):
+            bucket, prefix = split_uri(name)
+            for key, size in buckets.list(bucket, folder_prefix(buckets, bucket, prefix)):
+                yield Found(key, ("s3", bucket, key), size)
+        else:
+            yield from _path(Path(name))
+
+
+def _path(path: Path) -> Iterator[Found]:
+    if path.is_dir():
+        yield from _folder(path)
+    elif path.name.upper() == "DICOMDIR":
+        yield from _dicomdir(path)
+    else:
+        yield from _file(path)
+
+
+def _folder(folder: Path) -> Iterator[Found]:
+    """All files below a folder. A DICOMDIR is no instance: the files that it lists lie beside it."""
+    for place, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            if name.upper() != "DICOMDIR":
+                yield from _file(Path(place, name))
+
+
+def _file(path: Path) -> Iterator[Found]:
+    name = _printable(str(path))
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            is_zip = stream.read(4) == _ZIP
+    except OSError as error:
+        yield Found(name, None, 0, f"{name} cannot be read: {error.strerror}")
+        return
+    if is_zip:
+        yield from _zip(path)
+    else:
+        yield Found(name, ("file", str(path)), size)
+
+
+def _zip(path: Path) -> Iterator[Found]:
+    name = _printable(str(path))
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
+        yield Found(name, None, 0, f"{name} is no zip file that can be read: {error}")
+        return
+    for member in members:
+        last = member.filename.rsplit("/", 1)[-1]
+        if member.is_dir() or last.upper() == "DICOMDIR" or member.filename.startswith("__MACOSX/"):
+            continue
+        yield Found(
+            f"{name}/{_printable(member.filename)}", ("zip", str(path), member.filename), member.file_size
+        )
+
+
+def _dicomdir(path: Path) -> Iterator[Found]:
+    from lightwell.imaging.dicomdir import referenced_files
+
+    name = _printable(str(path))
+    try:
+        files = referenced_files(path)
+    except InputError as error:
+        yield Found(name, None, 0, str(error))
+        return
+    for file in files:
+        yield from _file(file)
+
+
+def _printable(name: str) -> str:
+    """A name that the manifests and the tables can hold, where its bytes are no UTF-8."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\0", "")
+
+
+def peek(found: Iterator[Found]) -> Iterator[Found] | None:
+    """The same stream, or None if it is empty."""
+    first = next(found, None)
+    return None if first is None else itertools.chain([first], found)

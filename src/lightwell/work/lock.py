@@ -1,0 +1,40 @@
+"""``DATA/engine.lock``: which process works at the imports of a data folder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+
+class EngineLock:
+    """Held by the one engine of a data folder, and by the system let go when its process ends."""
+
+    def __init__(self, data: Path) -> None:
+        self._path = data / "engine.lock"
+        self._fd: int | None = None
+
+    def take(self) -> bool:
+        """Take the lock; False if another process holds it."""
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return False
+        os.ftruncate(fd, 0)
+        os.write(fd, f"{os.getpid()}\n".encode())
+        self._fd = fd
+        return True
+
+    def release(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+    def __enter__(self) -> EngineLock:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.release()

@@ -1,0 +1,165 @@
+"""The codec worker: reads chunks of files in a process of its own, as untrusted bytes may crash or fill it.
+
+It announces each file before it touches it, so that its death, its deadline or its limit of memory names that
+file and no other.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from lightwell.context import Ids
+from lightwell.domain.jobs import InputFile, unpack_files
+from lightwell.domain.records import Failure, NewRecord
+from lightwell.errors import InputError, LightwellError, ServerFault, StorageError
+from lightwell.imaging.cache import SeriesCache
+from lightwell.ingest.overrides import LIMIT, Overrides, load
+from lightwell.ingest.pipeline import Pipeline
+from lightwell.settings import Settings
+from lightwell.stores import Stores, open_stores
+from lightwell.work.messages import (
+    Channel,
+    NeedPacks,
+    Packs,
+    Read,
+    Reading,
+    Ready,
+    Refused,
+    Task,
+    TaskDone,
+    TaskFailed,
+)
+from lightwell.work.sources import Fetcher, OpenFile
+
+log = logging.getLogger(__name__)
+
+
+class _EngineGone(Exception):
+    """The other end of the channel is closed."""
+
+
+class Worker:
+    """Reads one chunk after another, until the engine is gone."""
+
+    def __init__(self, channel: Channel, stores: Stores, settings: Settings, spool: Path) -> None:
+        self._channel = channel
+        self._stores = stores
+        self._settings = settings
+        self._spool = spool
+        self._ids = Ids()
+        self._cache = SeriesCache()
+        self._tasks: deque[Task] = deque()
+        self._fetcher = Fetcher(stores.buckets, spool, settings.inflate_max_bytes)
+
+    def run(self) -> None:
+        self._channel.send(Ready())
+        while True:
+            order = self._tasks.popleft() if self._tasks else self._channel.receive_order()
+            if not isinstance(order, Task):
+                return
+            try:
+                self._read_chunk(order)
+            except StorageError as error:
+                self._channel.send(TaskFailed(order.number, str(error)))
+
+    def _read_chunk(self, task: Task) -> None:
+        packs = iter(self._packs(task))
+        overrides = Overrides(task.mappings, lambda key: self._json(task.bucket, key))
+        pipeline = Pipeline(
+            self._stores.objects,
+            self._spool,
+            storage_format=task.storage_format,
+            inflate_limit=self._settings.inflate_max_bytes,
+            ids=self._ids,
+            cache=self._cache,
+            take_pack=lambda: next(packs),
+            override=overrides.find if task.mappings else None,
+        )
+        try:
+            for file, open_file in self._fetcher.each(task.bucket, _in_order(task)):
+                self._channel.send(Reading(task.number, file.number))
+                self._channel.send(self._read_file(task, pipeline, file, open_file))
+            self._channel.send(Reading(task.number, None))
+            done = pipeline.finish()
+            self._channel.send(TaskDone(task.number, done.level_values, done.dictionaries, done.packs))
+        finally:
+            pipeline.abort()
+            self._fetcher.close_archive()
+
+    def _read_file(
+        self, task: Task, pipeline: Pipeline, file: InputFile, open_file: Callable[[], OpenFile]
+    ) -> Read | Refused:
+        try:
+            return Read(task.number, self._record(task, pipeline, file, open_file))
+        except InputError as error:
+            return Refused(task.number, Failure(file.number, file.name, error.exception_type, _text(error)))
+        except MemoryError:
+            fault = ServerFault(
+                "Reading this file takes more memory than a codec worker may use, "
+                f"{self._settings.worker_memory} bytes: raise LIGHTWELL_WORKER_MEMORY and import it again"
+            )
+        except (LightwellError, _EngineGone):
+            raise
+        except Exception as error:
+            log.exception("file %d of the chunk could not be read", file.number)
+            fault = ServerFault(
+                f"This file could not be read because of a fault in lightwell ({type(error).__name__}): "
+                "please report it"
+            )
+        return Refused(task.number, Failure(file.number, file.name, fault.exception_type, _text(fault)))
+
+    def _record(
+        self, task: Task, pipeline: Pipeline, file: InputFile, open_file: Callable[[], OpenFile]
+    ) -> NewRecord:
+        try:
+            opened = open_file()
+        except StorageError as error:
+            if task.last_attempt:
+                raise ServerFault(str(error)) from error
+            raise
+        try:
+            return pipeline.read(file.number, file.name, opened.source)
+        finally:
+            opened.close()
+
+    def _packs(self, task: Task) -> Iterator[int]:
+        yield from task.packs
+        count = 1
+        while True:
+            self._channel.send(NeedPacks(task.number, count))
+            while not isinstance(order := self._channel.receive_order(), Packs):
+                if order is None:
+                    raise _EngineGone
+                if isinstance(order, Task):
+                    self._tasks.append(order)  # the next chunk, sent ahead
+            yield from order.keys
+            count = min(2 * count, 16)
+
+    def _json(self, bucket: str, key: str) -> bytes:
+        got = self._stores.buckets.fetch(bucket, key, memory_limit=LIMIT, spool_dir=self._spool)
+        return load(got, key, self._spool)
+
+
+def _in_order(task: Task) -> list[InputFile]:
+    """Those of which a worker died before come first, so that dying again wastes no work."""
+    skip, first = set(task.skip), set(task.first)
+    files = [f for f in unpack_files(task.files, task.first_file) if f.number not in skip]
+    return sorted(files, key=lambda f: f.number not in first)
+
+
+def _text(error: BaseException) -> str:
+    """The message as both databases take it."""
+    text = str(error).replace("\0", "").encode("utf-8", "replace").decode()
+    return text[:4000] or type(error).__name__
+
+
+def run(channel: Channel, settings: Settings, spool: Path) -> bool:
+    """Serve the engine at the other end until it closes the channel; False if it was gone in the middle."""
+    try:
+        Worker(channel, open_stores(settings), settings, spool).run()
+    except (_EngineGone, BrokenPipeError, ConnectionResetError):
+        return False
+    return True

@@ -1,0 +1,65 @@
+"""Starts a codec worker: ``python -m lightwell.work.worker_main FD PARENT``.
+
+FD is the worker's end of a socket pair to the engine, PARENT the engine's process id. The limits are set
+before anything is loaded that reads untrusted bytes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import resource
+import signal
+import socket
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from lightwell.settings import Settings
+from lightwell.work.messages import Begin, Channel
+
+_PR_SET_PDEATHSIG = 1
+# Thread pools of numerical libraries would take memory and fight the other workers for the cores.
+_POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+def _die_with_the_engine(parent: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def _settings(begin: Begin) -> Settings:
+    paths = {f.name for f in fields(Settings) if "Path" in str(f.type)}
+    values: dict[str, Any] = dict(begin.settings)
+    for name in paths & values.keys():
+        if values[name] is not None:
+            values[name] = Path(values[name])
+    return Settings(**values)
+
+
+def main(arguments: list[str]) -> int:
+    descriptor, parent = map(int, arguments)
+    _die_with_the_engine(parent)
+    # The engine decides when a worker ends; Ctrl-C on a terminal reaches the whole process group.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in _POOLS:
+        os.putenv(name, "1")
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+    channel = Channel(socket.socket(fileno=descriptor))
+    begin = channel.receive_order()
+    if not isinstance(begin, Begin):
+        return 1
+    settings = _settings(begin)
+    resource.setrlimit(resource.RLIMIT_DATA, (settings.worker_memory, settings.worker_memory))
+
+    from lightwell.work import worker
+
+    return 0 if worker.run(channel, settings, Path(begin.spool)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

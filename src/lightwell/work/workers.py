@@ -1,0 +1,122 @@
+"""Codec workers as the engine holds them: processes that are started, spoken to and killed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import fields
+from pathlib import Path
+
+from lightwell.settings import Settings
+from lightwell.work.messages import Answer, Begin, Channel, Order, Ready
+
+_START_SECONDS = 120.0
+
+
+class WorkerDied(Exception):
+    """The process has ended, and why."""
+
+
+class CodecWorker:
+    """One running worker. The thread that made it has to outlive it: Linux ties the process to that thread.
+
+    Raises `WorkerDied` from `send` and `receive` once the process has ended.
+    """
+
+    def __init__(self, settings: Settings, spool: Path) -> None:
+        self._spool = spool / f"worker-{os.getpid()}-{threading.get_ident()}"
+        shutil.rmtree(self._spool, ignore_errors=True)
+        self._spool.mkdir(parents=True)
+        ours, theirs = socket.socketpair()
+        try:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "lightwell.work.worker_main",
+                    str(theirs.fileno()),
+                    str(os.getpid()),
+                ],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._channel = Channel(ours)
+        self._killed: str | None = None
+        self.send(Begin(_public(settings), str(self._spool)))
+        if not isinstance(self.receive(_START_SECONDS), Ready):
+            self.kill("it did not start in time")
+            raise WorkerDied(self.reason())
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def send(self, order: Order) -> None:
+        try:
+            self._channel.send(order)
+        except (BrokenPipeError, ConnectionResetError):
+            raise WorkerDied(self.reason()) from None
+
+    def receive(self, timeout: float) -> Answer | None:
+        """The next answer, None if none comes in ``timeout`` seconds."""
+        try:
+            return self._channel.receive_answer(timeout)
+        except EOFError:
+            raise WorkerDied(self.reason()) from None
+
+    def kill(self, why: str | None = None) -> None:
+        """End the process at once; ``why`` becomes the reason of its death."""
+        self._killed = self._killed or why
+        self.process.kill()
+
+    def reason(self) -> str:
+        """Why the process ended, once it has."""
+        try:
+            code = self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait()
+        if self._killed:
+            return self._killed
+        if code < 0:
+            try:
+                name = signal.Signals(-code).name
+            except ValueError:
+                name = f"signal {-code}"
+            return f"its process was ended by {name}"
+        return f"its process ended with code {code}"
+
+    def close(self) -> None:
+        """End the process and remove what it left."""
+        self._channel.close()
+        self.process.kill()
+        self.process.wait()
+        shutil.rmtree(self._spool, ignore_errors=True)
+
+
+def remove_leftovers(spool: Path) -> None:
+    """Remove the folders of workers whose engine is gone. Only for the one engine of a data folder."""
+    for folder in spool.glob("worker-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _public(settings: Settings) -> dict[str, str | int | None]:
+    """The settings that a worker needs; it never touches the database, so it gets no secret."""
+    values: dict[str, str | int | None] = {}
+    for field in fields(Settings):
+        if field.metadata.get("internal") or field.metadata.get("secret") or field.name == "database_url":
+            continue
+        value = getattr(settings, field.name)
+        values[field.name] = str(value.absolute()) if isinstance(value, Path) else value
+    return values
