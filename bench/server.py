@@ -37,7 +37,7 @@ def command() -> list[str]:
     if script.exists():
         return [str(script)]
     if importlib.util.find_spec("lightwell.cli.main"):
-        return [sys.executable, "-c", "from lightwell.cli.main import main; main()"]
+        return [sys.executable, "-c", "import sys; from lightwell.cli.main import main; sys.exit(main())"]
     raise ServerFailed("lightwell is not installed for this Python: pip install -e .")
 
 
