@@ -1,0 +1,25 @@
+"""The operations: one function each, ``(context, request Struct) -> response Struct``, by the API's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lightwell.operations import datastores, image_sets, import_jobs, metadata, search, tags
+
+OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "CreateDatastore": datastores.create_datastore,
+    "DeleteDatastore": datastores.delete_datastore,
+    "GetDICOMImportJob": import_jobs.get_dicom_import_job,
+    "GetDatastore": datastores.get_datastore,
+    "GetImageSet": image_sets.get_image_set,
+    "GetImageSetMetadata": metadata.get_image_set_metadata,
+    "ListDICOMImportJobs": import_jobs.list_dicom_import_jobs,
+    "ListDatastores": datastores.list_datastores,
+    "ListImageSetVersions": image_sets.list_image_set_versions,
+    "ListTagsForResource": tags.list_tags_for_resource,
+    "SearchImageSets": search.search_image_sets,
+    "StartDICOMImportJob": import_jobs.start_dicom_import_job,
+    "TagResource": tags.tag_resource,
+    "UntagResource": tags.untag_resource,
+}

@@ -1,0 +1,254 @@
+"""StartDICOMImportJob, GetDICOMImportJob, ListDICOMImportJobs, and the jobs of ``lightwell import``.
+
+Sources: the service model, devguide/understanding-import-jobs, devguide/endpoints-quotas. A job is accepted as
+it stands; what its buckets hold is found out while it runs, and one that cannot run ends FAILED with a message.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from lightwell.context import Context
+from lightwell.domain import pages
+from lightwell.domain.datastore import ACTIVE, DELETED, DataStore
+from lightwell.domain.events import import_job_event
+from lightwell.domain.jobs import LIST, SUBMITTED, Job, output_folder
+from lightwell.errors import ConflictError, InputError, NotFoundError, QuotaExceededError, StorageError
+from lightwell.stores import datastores, jobs, outbox, tokens
+from lightwell.wire import shapes
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+PAGE = 50
+# devguide/endpoints-quotas: import jobs of a data store that run at the same time.
+_CONCURRENT = 100
+LOCAL_BUCKET = "lightwell-imports"
+_LOCAL_ROLE = "arn:aws:iam::{account}:role/lightwell-import"
+
+
+def start_dicom_import_job(
+    ctx: Context, request: shapes.StartDICOMImportJobRequest
+) -> shapes.StartDICOMImportJobResponse:
+    """Accept a job, or answer as before if the client token was used for the same request.
+
+    Raises `NotFoundError` and `ConflictError` for a data store that is not ACTIVE, `ConflictError` for a token
+    used with other parameters, `QuotaExceededError` for too many running jobs where quotas are enforced.
+    """
+    asked = msgspec.json.encode(msgspec.structs.replace(request, client_token=""), order="sorted")
+    configuration = request.import_configuration
+    job = _submit(
+        ctx,
+        request.datastore_id,
+        name=request.job_name,
+        role_arn=request.data_access_role_arn,
+        input_uri=request.input_s3_uri,
+        output_uri=request.output_s3_uri,
+        input_owner=request.input_owner_account_id,
+        configuration=None if configuration is None else msgspec.json.encode(configuration),
+        token=(request.client_token, hashlib.sha256(asked).digest()),
+    )
+    return shapes.StartDICOMImportJobResponse(
+        datastore_id=request.datastore_id,
+        job_id=job.id,
+        job_status=SUBMITTED,
+        submitted_at=job.submitted_at / 1000,
+    )
+
+
+def submit_local(ctx: Context, datastore_id: str, sources: Sequence[str], *, name: str | None = None) -> Job:
+    """A job of ``lightwell import``: files, folders, zip files, a DICOMDIR, ``s3://`` URIs.
+
+    Its report goes to the local bucket ``lightwell-imports``. Raises `InputError` for a path that is not there.
+    """
+    named = []
+    for source in sources:
+        if source.startswith("s3://"):
+            named.append(source)
+            continue
+        path = Path(source).absolute()
+        if not path.exists():
+            raise InputError(f"{source} does not exist")
+        named.append(str(path))
+    if not named:
+        raise InputError("nothing to import: name files, folders, zip files or s3:// URIs")
+    bucket = ctx.stores.buckets.root / LOCAL_BUCKET
+    try:
+        bucket.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{bucket} cannot be made: {error.strerror}.") from error
+    shown = next((s for s in named if s.startswith("s3://")), f"s3://{LOCAL_BUCKET}/")
+    return _submit(
+        ctx,
+        datastore_id,
+        name=name,
+        role_arn=_LOCAL_ROLE.format(account=ctx.settings.account_id),
+        input_uri=shown,
+        output_uri=f"s3://{LOCAL_BUCKET}",
+        source=json.dumps(named).encode(),
+    )
+
+
+def _submit(
+    ctx: Context,
+    datastore_id: str,
+    *,
+    name: str | None,
+    role_arn: str,
+    input_uri: str,
+    output_uri: str,
+    input_owner: str | None = None,
+    configuration: bytes | None = None,
+    source: bytes | None = None,
+    token: tuple[str, bytes] | None = None,
+) -> Job:
+    now, id, key, event_id = ctx.clock.now(), ctx.ids.id(), ctx.ids.key(), ctx.ids.id()
+    event = import_job_event(
+        "Import Job Submitted",
+        id=event_id,
+        now=now,
+        region=ctx.settings.region,
+        account=ctx.settings.account_id,
+        datastore_id=datastore_id,
+        job_id=id,
+        job_name=name,
+        job_status=SUBMITTED,
+        input_uri=input_uri,
+        output_uri=output_folder(output_uri, datastore_id, id),
+    )
+
+    def work(conn: Connection) -> Job:
+        if token is not None:
+            known = tokens.claim(
+                conn,
+                operation="StartDICOMImportJob",
+                account=ctx.caller.account,
+                token=token[0],
+                request_hash=token[1],
+                answer=id.encode(),
+                now=now,
+            )
+            before = known and _known(conn, datastore_id, known.decode())
+            if before:
+                return before
+        store = datastores.get(conn, datastore_id, hold=True)
+        _check_active(store, datastore_id)
+        assert store is not None
+        if ctx.settings.quotas == "aws" and jobs.running(conn, store.key) >= _CONCURRENT:
+            raise QuotaExceededError(
+                f"Datastore {datastore_id} has {_CONCURRENT} import jobs that are submitted or in progress. "
+                "Wait for one of them to end."
+            )
+        job = Job(
+            key=key,
+            id=id,
+            datastore=store.key,
+            name=name,
+            status=SUBMITTED,
+            phase=LIST,
+            message=None,
+            role_arn=role_arn,
+            input_uri=input_uri,
+            output_uri=output_folder(output_uri, datastore_id, id),
+            input_owner=input_owner,
+            configuration=configuration,
+            source=source,
+            caller=ctx.caller.arn,
+            submitted_at=now,
+            ended_at=None,
+            scanned=0,
+            read=0,
+        )
+        jobs.add(conn, job)
+        outbox.append(conn, event)
+        return job
+
+    return ctx.stores.db.write(work)
+
+
+def _known(conn: Connection, datastore_id: str, job_id: str) -> Job | None:
+    store = datastores.get(conn, datastore_id)
+    return None if store is None else jobs.find(conn, store.key, job_id)
+
+
+def _check_active(store: DataStore | None, datastore_id: str) -> None:
+    if store is None or store.status == DELETED:
+        raise _no_store(datastore_id)
+    if store.status != ACTIVE:
+        raise ConflictError(f"Datastore {datastore_id} is {store.status}; an import needs an ACTIVE one.")
+
+
+def get_dicom_import_job(
+    ctx: Context, request: shapes.GetDICOMImportJobRequest
+) -> shapes.GetDICOMImportJobResponse:
+    """The properties of a job. Raises `NotFoundError` for an unknown data store or job."""
+    with ctx.stores.db.read() as conn:
+        job = _known(conn, request.datastore_id, request.job_id)
+    if job is None:
+        raise NotFoundError(
+            f"Import job {request.job_id} does not exist in datastore {request.datastore_id}."
+        )
+    configuration = (
+        None
+        if job.configuration is None
+        else msgspec.json.decode(job.configuration, type=shapes.ImportConfiguration)
+    )
+    return shapes.GetDICOMImportJobResponse(
+        job_properties=shapes.DICOMImportJobProperties(
+            job_id=job.id,
+            job_name=job.name,
+            job_status=job.status,
+            datastore_id=request.datastore_id,
+            data_access_role_arn=job.role_arn,
+            ended_at=None if job.ended_at is None else job.ended_at / 1000,
+            submitted_at=job.submitted_at / 1000,
+            input_s3_uri=job.input_uri,
+            output_s3_uri=job.output_uri,
+            message=job.message,
+            import_configuration=configuration,
+        )
+    )
+
+
+def list_dicom_import_jobs(
+    ctx: Context, request: shapes.ListDICOMImportJobsRequest
+) -> shapes.ListDICOMImportJobsResponse:
+    """The jobs of a data store, newest first; in pages of ``maxResults``, 50 if left out."""
+    after: tuple[int, int] | None = None
+    if request.next_token is not None:
+        submitted_at, key = pages.decode(request.next_token, int, int)
+        assert isinstance(submitted_at, int) and isinstance(key, int)
+        after = submitted_at, key
+    limit = request.max_results or PAGE
+    with ctx.stores.db.read() as conn:
+        store = datastores.get(conn, request.datastore_id)
+        if store is None:
+            raise _no_store(request.datastore_id)
+        found = jobs.page(conn, store.key, request.job_status, limit + 1, after)
+    shown = found[:limit]
+    return shapes.ListDICOMImportJobsResponse(
+        job_summaries=[
+            shapes.DICOMImportJobSummary(
+                job_id=job.id,
+                job_name=job.name,
+                job_status=job.status,
+                datastore_id=request.datastore_id,
+                data_access_role_arn=job.role_arn,
+                ended_at=None if job.ended_at is None else job.ended_at / 1000,
+                submitted_at=job.submitted_at / 1000,
+                message=job.message,
+            )
+            for job in shown
+        ],
+        next_token=pages.encode([shown[-1].submitted_at, shown[-1].key]) if len(found) > limit else None,
+    )
+
+
+def _no_store(datastore_id: str) -> NotFoundError:
+    return NotFoundError(f"Datastore {datastore_id} does not exist.")
