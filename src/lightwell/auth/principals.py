@@ -113,7 +113,7 @@ def create_key(db: Database, vault: Vault, name: str, now: int) -> Credentials:
     """Make an access key; its owner signs as ``user/NAME``. Several keys may have one name."""
     if not _NAME.fullmatch(name) or name == ROOT:
         raise ConfigurationError(
-            f"The name {name!r} will not do: it takes 1 to 64 letters, digits or any of _+=,.@- and not {ROOT}"
+            f"The name {name!r} will not do: it takes 1 to 64 letters, digits or _+=,.@- and not {ROOT}"
         )
     made = new_credentials()
     db.write(lambda conn: table.insert(conn, _sealed(vault, made, name, is_root=False, now=now)))

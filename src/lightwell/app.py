@@ -1,0 +1,71 @@
+"""The composition root: settings → stores → gate → the ASGI application. The only place that wires."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from lightwell.auth.gate import Gate
+from lightwell.auth.principals import Principals
+from lightwell.auth.vault import open_vault
+from lightwell.context import Clock, Ids
+from lightwell.observe.metrics import Meter, Recorder
+from lightwell.settings import Settings
+from lightwell.stores import Stores, open_stores
+from lightwell.stores.schema import schema_state
+from lightwell.web.gateway import Gateway
+from lightwell.web.request import OTHERS
+from lightwell.web.state import AppState, Check
+from lightwell.wire.routes import ROUTES
+
+# As many as the database keeps connections (`Database(pool=…)`), so that no thread waits for one.
+THREADS = 8
+
+_SCHEMA = {
+    "behind": "the database's schema is older than this lightwell: run `lightwell data migrate`",
+    "ahead": "the database was migrated by a newer lightwell: install that version",
+}
+
+
+def meter(processes: int) -> Meter:
+    """The counters of a server of so many processes; made before they are forked."""
+    return Meter([*ROUTES, *OTHERS], processes)
+
+
+def build(settings: Settings, recorder: Recorder | None = None) -> Gateway:
+    """The ASGI application of one process. Nothing is opened before the first request needs it."""
+    stores = open_stores(settings)
+    vault = open_vault(settings.secret_key, settings.data)
+    return Gateway(
+        AppState(
+            settings=settings,
+            stores=stores,
+            clock=Clock(),
+            ids=Ids(),
+            gate=Gate(Principals(stores.db, vault, settings.account_id)),
+            recorder=recorder or meter(1).join(0),
+            threads=ThreadPoolExecutor(THREADS, thread_name_prefix="lightwell-operation"),
+            checks=_checks(stores),
+        )
+    )
+
+
+def close(gateway: Gateway) -> None:
+    """Finish what runs in threads and close the stores."""
+    gateway.state.threads.shutdown(wait=True)
+    gateway.state.stores.close()
+
+
+def _checks(stores: Stores) -> list[Check]:
+    def database() -> str | None:
+        with stores.db.read() as conn:
+            conn.exec_driver_sql("SELECT 1")
+        return None
+
+    def schema() -> str | None:
+        return _SCHEMA.get(schema_state(stores.db))
+
+    def storage() -> str | None:
+        stores.objects.check()
+        return None
+
+    return [Check("database", database), Check("schema", schema), Check("storage", storage)]

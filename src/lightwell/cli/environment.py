@@ -1,0 +1,64 @@
+"""``lightwell env``: the ``export`` lines that make unmodified AWS clients use this server."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+
+from lightwell.auth.credentials import FILE, read_credentials
+from lightwell.auth.principals import Credentials
+from lightwell.cli import flags
+from lightwell.errors import LightwellError
+from lightwell.settings import Settings
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of export lines")
+    flags.add(
+        parser,
+        ("data", "host", "port", "region", "tls_cert", "tls_key", "root_access_key_id"),
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    variables = environment(flags.settings(args))
+    if args.json:
+        print(json.dumps(variables, indent=2))
+    else:
+        for name, value in variables.items():
+            print(f"export {name}={shlex.quote(value)}")
+    return 0
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The variables. Raises `LightwellError` where no root key was made yet."""
+    key = root_credentials(settings)
+    return {
+        "AWS_ACCESS_KEY_ID": key.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": key.secret_access_key,
+        "AWS_REGION": settings.region,
+        "AWS_DEFAULT_REGION": settings.region,
+        "AWS_ENDPOINT_URL_MEDICAL_IMAGING": endpoint(settings),
+        "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",
+    }
+
+
+def endpoint(settings: Settings) -> str:
+    """The URL under which a client on this machine reaches the server."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(settings.host, settings.host)  # noqa: S104
+    scheme = "https" if settings.tls_cert else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}"
+
+
+def root_credentials(settings: Settings) -> Credentials:
+    """The root key that the settings give, or that the first start has made."""
+    if settings.root_access_key_id and settings.root_secret_access_key:
+        return Credentials(settings.root_access_key_id, settings.root_secret_access_key)
+    key = read_credentials(settings.data)
+    if key is None:
+        raise LightwellError(
+            f"{settings.data / FILE} holds no root key yet: `lightwell serve` makes one at its first start, "
+            "or name its data folder with --data"
+        )
+    return key

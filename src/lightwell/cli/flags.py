@@ -1,0 +1,41 @@
+"""Command line flags for the settings, made from their table."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+from lightwell import settings as table
+from lightwell.settings import Settings
+
+# What a verb that works on the stores needs to find them.
+PLACES = ("data", "database_url", "storage_url", "storage_endpoint_url", "region", "account_id")
+
+
+def add(parser: argparse.ArgumentParser, names: Iterable[str] | None = None) -> None:
+    """Add a flag for each of these settings, or for all. Secrets get none: others can read command lines."""
+    group = parser.add_argument_group(
+        "settings", "each is also an environment variable LIGHTWELL_… and a key of lightwell.toml"
+    )
+    for name in table.FIELDS if names is None else names:
+        field = table.FIELDS[name]
+        if not field.metadata["secret"]:
+            group.add_argument(
+                "--" + name.replace("_", "-"),
+                dest=f"setting_{name}",
+                metavar=name.rpartition("_")[2].upper(),
+                choices=field.metadata["choices"] or None,
+                help=field.metadata["help"].replace("%", "%%"),
+            )
+    group.add_argument("--config", type=Path, metavar="FILE", help="read this instead of ./lightwell.toml")
+
+
+def settings(args: argparse.Namespace) -> Settings:
+    """The effective settings of a command line. Raises `ConfigurationError`."""
+    given = {
+        name.removeprefix("setting_"): value
+        for name, value in vars(args).items()
+        if name.startswith("setting_")
+    }
+    return table.load(given, file=args.config)

@@ -1,0 +1,106 @@
+"""``lightwell key create|list|revoke``: access keys, with the server up or down."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from lightwell.cli import flags
+from lightwell.errors import ConfigurationError, LightwellError
+
+if TYPE_CHECKING:
+    from lightwell.settings import Settings
+    from lightwell.stores.database import Database
+
+_PLACES = ("data", "database_url", "root_access_key_id")
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    create = actions.add_parser("create", help="make a key; prints it once, as JSON", allow_abbrev=False)
+    create.add_argument("--name", default="key", help="who it is for: the user of its ARN")
+    create.add_argument("--policy", metavar="FILE", help="refused until policies are enforced")
+    listing = actions.add_parser("list", help="list the keys that hold", allow_abbrev=False)
+    listing.add_argument("--json", action="store_true", help="print a JSON array")
+    revoke = actions.add_parser("revoke", help="revoke a key for good, within seconds", allow_abbrev=False)
+    revoke.add_argument("id", help="the access key id")
+    for action in (create, listing, revoke):
+        flags.add(action, _PLACES)
+
+
+def run(args: argparse.Namespace) -> int:
+    if args.action == "create" and args.policy is not None:
+        raise ConfigurationError(
+            "--policy is not built yet: this version does not enforce policies, and a key that only looks "
+            "restricted would be worse than none. Make the key without it: it may do everything."
+        )
+    settings = flags.settings(args)
+    db = _database(settings)
+    try:
+        if args.action == "create":
+            return _create(settings, db, args.name)
+        if args.action == "list":
+            return _list(db, as_json=args.json)
+        return _revoke(settings, db, args.id)
+    finally:
+        db.close()
+
+
+def _database(settings: Settings) -> Database:
+    from lightwell.stores.database import Database
+    from lightwell.stores.schema import schema_state
+
+    db = Database(settings.database)
+    if schema_state(db) != "current":
+        raise LightwellError(
+            f"The database {db.address} is not ready: start `lightwell serve` on it once, or check --data"
+        )
+    return db
+
+
+def _create(settings: Settings, db: Database, name: str) -> int:
+    from lightwell.auth.principals import create_key
+    from lightwell.auth.vault import open_vault
+    from lightwell.context import Clock
+
+    made = create_key(db, open_vault(settings.secret_key, settings.data), name, Clock().now())
+    print(json.dumps({"accessKeyId": made.access_key_id, "secretAccessKey": made.secret_access_key}))
+    return 0
+
+
+def _list(db: Database, *, as_json: bool) -> int:
+    from lightwell.stores import principals
+
+    with db.read() as conn:
+        keys = principals.page(conn)
+    rows = [
+        {
+            "accessKeyId": key.id,
+            "name": key.name,
+            "isRoot": key.is_root,
+            "createdAt": datetime.fromtimestamp(key.created_at / 1000, UTC).isoformat(timespec="seconds"),
+        }
+        for key in keys
+    ]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    else:
+        for row in rows:
+            print(f"{row['accessKeyId']}  {row['createdAt']}  {row['name']}")
+    return 0
+
+
+def _revoke(settings: Settings, db: Database, id: str) -> int:
+    from lightwell.context import Clock
+    from lightwell.stores import principals
+
+    if id == settings.root_access_key_id:
+        raise ConfigurationError(
+            f"{id} is the root key that the settings give; change the settings and restart the server"
+        )
+    now = Clock().now()
+    if not db.write(lambda conn: principals.revoke(conn, id, now)):
+        raise LightwellError(f"There is no access key {id} that holds; `lightwell key list` shows them")
+    return 0

@@ -1,0 +1,77 @@
+"""``lightwell``: find the verb, load its module, turn what goes wrong into a sentence and an exit code.
+
+Exit codes: 0 done, 1 the work failed, 2 wrong usage or a wrong setting.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import traceback
+from collections.abc import Sequence
+
+from lightwell import __version__
+from lightwell.errors import ConfigurationError, LightwellError
+
+# A verb is a module with `add(parser)` and `run(args) -> exit code`, imported only when it is called.
+VERBS: dict[str, tuple[str, str]] = {
+    "serve": ("lightwell.cli.serve", "run the server: HTTP and background work in one process tree"),
+    "env": ("lightwell.cli.environment", "print the exports that point AWS clients at this server"),
+    "key": ("lightwell.cli.key", "create, list and revoke access keys"),
+    "config": ("lightwell.cli.config", "show the settings and where each came from"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; answers the exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    verbose = "--verbose" in arguments
+    try:
+        args = _parse(arguments)
+        status: int = args.run(args)
+        sys.stdout.flush()
+        return status
+    except LightwellError as error:
+        if verbose:
+            traceback.print_exc()
+        print(f"lightwell: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigurationError) else 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read the output has had enough; keep the interpreter from complaining when it flushes.
+        sys.stdout = None
+        return 1
+    except Exception as error:
+        if verbose:
+            traceback.print_exc()
+        hint = "" if verbose else "; --verbose shows where"
+        print(f"lightwell: unexpected {type(error).__name__}: {error}{hint}", file=sys.stderr)
+        return 1
+
+
+def _parse(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="lightwell",
+        description="The open, self-hosted medical image store that speaks the AWS HealthImaging API.",
+        epilog="`lightwell VERB --help` tells more of one verb.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"lightwell {__version__}")
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    called = next((word for word in arguments if not word.startswith("-")), None)
+    for name, (module, text) in VERBS.items():
+        verb = verbs.add_parser(
+            name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
+        )
+        if name == called:
+            loaded = importlib.import_module(module)
+            loaded.add(verb)
+            verb.add_argument("--verbose", action="store_true", help="show stack traces")
+            verb.set_defaults(run=loaded.run)
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,183 @@
+"""``lightwell serve``: everything in one process tree.
+
+The supervisor reads the settings, brings the database to the current schema, makes the root key, binds the
+port, and forks the HTTP workers and the work process. It prints one line to stdout, when all HTTP workers
+accept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import fcntl
+import importlib.util
+import os
+import resource
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from time import monotonic, sleep
+
+from lightwell.auth.credentials import FILE, write_credentials
+from lightwell.auth.principals import Credentials, ensure_root
+from lightwell.auth.vault import open_vault
+from lightwell.cli import flags
+from lightwell.cli.tree import Child, Tree, run_apart
+from lightwell.context import Clock
+from lightwell.errors import ConfigurationError, LightwellError, StorageError
+from lightwell.observe import logs
+from lightwell.settings import Settings
+
+LOCK = "serve.lock"
+# A server that was killed a moment ago may still hold the port.
+_PORT_PATIENCE = 2.0
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    flags.add(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    return serve(flags.settings(args))
+
+
+def serve(settings: Settings) -> int:
+    """Run the server until SIGTERM or SIGINT; answers the exit code."""
+    from lightwell import app
+    from lightwell.web import server
+
+    logs.configure(settings.log_level, settings.log_format)
+    lock = _lock(settings)
+    listener = _bind(settings)
+    server.check_tls(settings)
+    if status := run_apart(lambda: prepare(settings)):
+        return status
+    _raise_file_limit()
+    count = settings.http_workers
+    meter = app.meter(count + 1)
+
+    def http(place: int) -> Callable[[Callable[[], None]], int]:
+        def main(ready: Callable[[], None]) -> int:
+            gateway = app.build(settings, meter.join(place))
+            try:
+                server.serve(gateway, listener, settings, ready)
+            finally:
+                app.close(gateway)
+            return 0
+
+        return main
+
+    children = [Child(f"http-{place}", http(place), must_be_ready=True) for place in range(count)]
+    if importlib.util.find_spec("lightwell.work.main") is not None:
+        children.append(Child("work", _work(settings), must_be_ready=False))
+
+    def on_ready() -> None:
+        with suppress(OSError):
+            print(f"lightwell listening on {_url(settings, listener)}", flush=True)
+
+    return Tree(children, on_ready, close_in_child=[lock]).run()
+
+
+def prepare(settings: Settings) -> int:
+    """Bring the data folder to where it can be served: schema, secret key, root key. May run many times."""
+    from lightwell.stores import open_stores
+    from lightwell.stores.schema import migrate
+
+    try:
+        stores = open_stores(settings)
+        migrate(stores.db)
+        vault = open_vault(settings.secret_key, settings.data)
+        given = None
+        if settings.root_access_key_id and settings.root_secret_access_key:
+            given = Credentials(settings.root_access_key_id, settings.root_secret_access_key)
+        key, is_new = ensure_root(stores.db, vault, given, Clock().now())
+        if given is None:
+            write_credentials(settings.data, key)
+        stores.close()
+    except LightwellError as error:
+        print(f"lightwell: {error}", file=sys.stderr)
+        return 2 if isinstance(error, ConfigurationError) else 1
+    if is_new:
+        print(
+            "lightwell: made the root access key\n"
+            f"  aws_access_key_id = {key.access_key_id}\n"
+            f"  aws_secret_access_key = {key.secret_access_key}\n"
+            f"It is kept in {settings.data / FILE}; `lightwell env` prints it for a shell.",
+            file=sys.stderr,
+            flush=True,
+        )
+    return 0
+
+
+def _work(settings: Settings) -> Callable[[Callable[[], None]], int]:
+    def main(ready: Callable[[], None]) -> int:
+        status: int = importlib.import_module("lightwell.work.main").work_main(settings)
+        return status
+
+    return main
+
+
+def _lock(settings: Settings) -> int:
+    """Only one server works on a data folder. The lock goes with the process that holds it."""
+    try:
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(settings.data / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StorageError(
+            f"The data folder {settings.data} cannot be made or written to: {error.strerror}; check --data "
+            "and who owns the folder"
+        ) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        owner = os.pread(handle, 20, 0).decode(errors="replace").strip()
+        raise LightwellError(
+            f"Another lightwell serves the data folder {settings.data}"
+            f"{f' (process {owner})' if owner else ''}: stop it, or name another folder with --data"
+        ) from None
+    os.ftruncate(handle, 0)
+    os.pwrite(handle, b"%d\n" % os.getpid(), 0)
+    return handle
+
+
+def _bind(settings: Settings) -> socket.socket:
+    """The listening socket, bound; the workers listen on it once they can answer."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host or None, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror:
+        raise ConfigurationError(f"The host {settings.host!r} is no address of this machine") from None
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    until = monotonic() + _PORT_PATIENCE
+    while True:
+        try:
+            listener.bind(address)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and monotonic() < until:
+                sleep(0.05)
+                continue
+            listener.close()
+            advice = {
+                errno.EADDRINUSE: "another program listens there; choose another --port, or 0 for a free one",
+                errno.EACCES: "ports below 1024 need privileges; choose another with --port",
+                errno.EADDRNOTAVAIL: "this machine has no such address; check --host",
+            }.get(error.errno or 0, error.strerror)
+            raise LightwellError(f"Cannot listen on {settings.host}:{settings.port}: {advice}") from None
+        listener.set_inheritable(True)
+        return listener
+
+
+def _url(settings: Settings, listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"{'https' if settings.tls_cert else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _raise_file_limit() -> None:
+    """Connections, packs and database files: as many as the system lets this user have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

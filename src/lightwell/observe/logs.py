@@ -1,0 +1,75 @@
+"""Logs: one event a line on stderr, JSON for machines or text for people.
+
+An event is a name and fields. Fields never hold what a patient could be known by: no bodies, no query
+strings, no messages of refusals (they quote values).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+_LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+# What others log at these levels is noise to whoever runs a server, or can be provoked from outside.
+_QUIET = {"uvicorn.error": logging.ERROR, "uvicorn.access": logging.CRITICAL, "asyncio": logging.ERROR}
+
+
+def configure(level: str, format: str, stream: TextIO | None = None) -> None:
+    """Send all logs to ``stream`` (stderr). ``format`` is ``auto``, ``text`` or ``json``."""
+    stream = stream or sys.stderr
+    as_json = format == "json" or (format == "auto" and not stream.isatty())
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(_Json() if as_json else _Text())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("lightwell").setLevel(_LEVELS[level])
+    for name, least in _QUIET.items():
+        logging.getLogger(name).setLevel(least)
+    # Threads and processes of each record: nobody reads them, and they cost a third of the time.
+    logging.logThreads = logging.logMultiprocessing = False
+
+
+def event(logger: logging.Logger, level: int, name: str, **fields: object) -> None:
+    """Log one event; fields that are None are left out."""
+    if logger.isEnabledFor(level):
+        logger.log(level, name, extra={"fields": fields})
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    fields: dict[str, Any] = getattr(record, "fields", {})
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _time(record: logging.LogRecord) -> str:
+    moment = datetime.fromtimestamp(record.created, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{int(record.msecs):03d}Z"
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "event": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, separators=(",", ":"), default=str)
+
+
+class _Text(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
+        line = f"{_time(record)} {record.levelname.lower():7} {record.getMessage()}{fields}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line

@@ -1,0 +1,71 @@
+"""TagResource, UntagResource, ListTagsForResource, on data stores and image sets that are not deleted.
+
+Sources: the service model, devguide/tagging, devguide/understanding-image-sets (50 tags a resource). The
+model declares no conflict and no quota error here, so the 51st tag is a ValidationException.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lightwell.context import Context
+from lightwell.domain import arn
+from lightwell.domain.arn import Resource
+from lightwell.domain.datastore import MOST_TAGS
+from lightwell.errors import NotFoundError, ValidationError
+from lightwell.stores import tags
+from lightwell.wire import shapes
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+
+def tag_resource(ctx: Context, request: shapes.TagResourceRequest) -> shapes.TagResourceResponse:
+    """Add tags, or overwrite those of the same keys."""
+    resource = _resource(ctx, request.resource_arn)
+
+    def work(conn: Connection) -> None:
+        if not tags.exists(conn, resource, lock=True):
+            raise _missing(request.resource_arn)
+        if tags.put(conn, resource, request.tags) > MOST_TAGS:
+            raise ValidationError(f"A resource can have at most {MOST_TAGS} tags.")
+
+    ctx.stores.db.write(work)
+    return shapes.TagResourceResponse()
+
+
+def untag_resource(ctx: Context, request: shapes.UntagResourceRequest) -> shapes.UntagResourceResponse:
+    """Remove the tags of these keys; keys that are not there are no error."""
+    resource = _resource(ctx, request.resource_arn)
+
+    def work(conn: Connection) -> None:
+        if not tags.exists(conn, resource, lock=True):
+            raise _missing(request.resource_arn)
+        tags.remove(conn, resource, request.tag_keys)
+
+    ctx.stores.db.write(work)
+    return shapes.UntagResourceResponse()
+
+
+def list_tags_for_resource(
+    ctx: Context, request: shapes.ListTagsForResourceRequest
+) -> shapes.ListTagsForResourceResponse:
+    """All tags of a resource."""
+    resource = _resource(ctx, request.resource_arn)
+    with ctx.stores.db.read() as conn:
+        if not tags.exists(conn, resource):
+            raise _missing(request.resource_arn)
+        found = tags.get(conn, resource)
+    return shapes.ListTagsForResourceResponse(tags=found)
+
+
+def _resource(ctx: Context, text: str) -> Resource:
+    resource = arn.parse(text)
+    settings = ctx.settings
+    if resource is None or (resource.region, resource.account) != (settings.region, settings.account_id):
+        raise _missing(text)
+    return resource
+
+
+def _missing(text: str) -> NotFoundError:
+    return NotFoundError(f"Resource {text} does not exist.")

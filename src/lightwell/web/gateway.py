@@ -1,0 +1,144 @@
+"""The life of a request, as one ordered list; the ASGI application.
+
+Plain ASGI, since a framework's router and middlewares cost as much as the rest of a frame's answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from time import perf_counter
+from typing import TypeVar
+
+from lightwell.context import Caller
+from lightwell.errors import ApiError, InternalError, TooLargeError
+from lightwell.observe.logs import event
+from lightwell.web import native, reply
+from lightwell.web.cors import Cors
+from lightwell.web.inline import INLINE
+from lightwell.web.reply import Answer, Message, Receive, Send
+from lightwell.web.request import PREFLIGHT, STATUS, Disconnected, Request
+from lightwell.web.state import AppState
+from lightwell.web.status import Status
+from lightwell.wire.matching import match
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_ORIGIN, _WANTED = b"origin", b"access-control-request-method"
+_GONE = 499
+
+
+class Gateway:
+    """Answers every HTTP request of one process."""
+
+    def __init__(self, state: AppState) -> None:
+        self.state = state
+        self._cors = Cors(state.settings.cors_origins)
+        self._status = Status(state)
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        started = perf_counter()
+        request = Request(scope, _request_id(self.state.ids.id()))
+        self.state.recorder.begin()
+        answer: Answer | None = None
+        try:
+            answer = await self._answer(request, receive)
+            self._complete(request, answer)
+            await reply.write(answer, send)
+        except Disconnected:
+            pass
+        except Exception:
+            # The answer has begun: all that is left is to break it off, which uvicorn does.
+            log.exception("answer broke off", extra={"fields": {"request": request.id}})
+        finally:
+            self._record(request, answer, perf_counter() - started)
+
+    async def _answer(self, request: Request, receive: Receive) -> Answer:
+        """What the life of the request comes to, errors included."""
+        try:
+            return await self._life(request, receive)
+        except ApiError as error:
+            answer = reply.refusal(error)
+            if isinstance(error, TooLargeError):
+                answer.headers.append((b"connection", b"close"))
+            return answer
+        except Disconnected:
+            raise
+        except Exception:
+            log.exception("request failed", extra={"fields": {"request": request.id}})
+            return reply.refusal(
+                InternalError(f"The server failed. Its log says why, under the request id {request.id}.")
+            )
+
+    async def _life(self, request: Request, receive: Receive) -> Answer:
+        """The list. A step may end it with an answer or an `ApiError`."""
+        state = self.state
+
+        # Routes that need no signature.
+        if (status := self._status.route(request.method, request.path)) is not None:
+            request.operation = STATUS
+            return await status()
+        if request.method == "OPTIONS" and _ORIGIN in request.head and _WANTED in request.head:
+            request.operation = PREFLIGHT
+            return self._cors.preflight(request.head.get(b"access-control-request-headers"))
+
+        # Who signed? An unsigned request costs no look-up, and its body is not read.
+        signed, now = request.signed(), state.clock.now()
+        signature = state.gate.read(signed)
+        principal = state.gate.known(signature, now)
+        if principal is None:
+            principal = await self._in_thread(lambda: state.gate.load(signature, now))
+        body = await request.body(receive)
+        state.gate.admit(signature, signed, principal, body, now)
+        request.caller = principal.arn
+        caller = Caller(state.settings.account_id, principal.arn, principal.access_key_id)
+
+        # What is wanted? Unknown paths are told apart only to those who may ask.
+        route, params = match(request.method, request.path)
+        request.operation = route.operation
+        inline = INLINE.get(route.operation)
+        if inline is not None and (answer := await inline(state, request, params, body)) is not None:
+            return answer
+        context = state.context(caller)
+        return await self._in_thread(lambda: native.perform(context, route, params, request.query, body))
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self.state.threads, work)
+
+    def _complete(self, request: Request, answer: Answer) -> None:
+        """The headers that every answer bears."""
+        answer.headers.append((b"x-amzn-requestid", request.id.encode()))
+        answer.headers += self._cors.allowed(request.head.get(_ORIGIN))
+
+    def _record(self, request: Request, answer: Answer | None, seconds: float) -> None:
+        status = _GONE if answer is None else answer.status
+        sent = 0 if answer is None else answer.size
+        self.state.recorder.request(request.operation, status, seconds, request.received, sent)
+        # Frames and probes come by the thousand; what they did is in the metrics.
+        is_common = status == 200 and (request.operation in INLINE or request.operation == STATUS)
+        event(
+            log,
+            logging.DEBUG if is_common else logging.INFO,
+            "request",
+            request=request.id,
+            operation=request.operation,
+            status=status,
+            error=None if answer is None else answer.error,
+            method=request.method,
+            path=request.path.decode("ascii", "replace")[:300],
+            caller=request.caller,
+            client=request.client,
+            ms=round(seconds * 1000, 3),
+            received=request.received,
+            sent=sent,
+        )
+
+
+def _request_id(digits: str) -> str:
+    """32 random hex digits as a UUID of version 4, which is what AWS's request ids look like."""
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"

@@ -1,0 +1,30 @@
+"""The native operations: parse, call, render."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lightwell.context import Context
+from lightwell.errors import NotBuiltError
+from lightwell.operations import OPERATIONS
+from lightwell.web.reply import Answer
+from lightwell.wire.parse import parse
+from lightwell.wire.query import query_pairs
+from lightwell.wire.render import render
+from lightwell.wire.route import Route
+
+
+def perform(context: Context, route: Route, params: dict[str, str], query: bytes, body: bytes) -> Answer:
+    """Run one operation from its request to its answer. Blocks; raises `ApiError`."""
+    request: Any = parse(route, params, query_pairs(query), body)
+    operation = OPERATIONS.get(route.operation)
+    if operation is None:
+        raise not_built(route)
+    rendered = render(route, operation(context, request))
+    return Answer(rendered.status, rendered.headers, rendered.body)
+
+
+def not_built(route: Route) -> NotBuiltError:
+    return NotBuiltError(
+        f"{route.operation} is not built yet; docs/compatibility.md of lightwell lists what is."
+    )

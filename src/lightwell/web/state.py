@@ -1,0 +1,50 @@
+"""What the HTTP side of one process holds; `app` makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from lightwell.auth.gate import Gate
+from lightwell.context import Caller, Clock, Context, Ids
+from lightwell.observe.metrics import Recorder
+from lightwell.operations.frames import FrameReader
+from lightwell.operations.metadata import MetadataReader
+
+if TYPE_CHECKING:
+    from lightwell.settings import Settings
+    from lightwell.stores import Stores
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One condition of readiness: ``ask`` returns None, or the reason why not. It may block and raise."""
+
+    name: str
+    ask: Callable[[], str | None]
+
+
+@dataclass(frozen=True, slots=True)
+class AppState:
+    """Shared by all requests of a process. ``threads`` run what blocks."""
+
+    settings: Settings
+    stores: Stores
+    clock: Clock
+    ids: Ids
+    gate: Gate
+    recorder: Recorder
+    threads: ThreadPoolExecutor
+    checks: Sequence[Check]
+    frames: FrameReader = field(init=False)
+    metadata: MetadataReader = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "frames", FrameReader(self.stores, self.clock))
+        object.__setattr__(self, "metadata", MetadataReader(self.stores, self.clock))
+
+    def context(self, caller: Caller) -> Context:
+        """What an operation may touch, for one request."""
+        return Context(self.stores, self.settings, self.clock, self.ids, caller)

@@ -1,0 +1,91 @@
+"""/healthz, /readyz, /metrics and /version: for machines that watch the server, without a signature."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from time import monotonic
+
+import msgspec
+
+from lightwell import __version__
+from lightwell.errors import LightwellError
+from lightwell.observe.logs import event
+from lightwell.web.reply import Answer, plain
+from lightwell.web.state import AppState
+
+log = logging.getLogger(__name__)
+
+# A readiness check writes to the storage; however often anybody asks, it runs once in this time a process.
+_FRESH = 1.0
+_PATIENCE = 10.0
+_TEXT = b"text/plain; version=0.0.4; charset=utf-8"
+
+
+class Status:
+    """The status routes of one process."""
+
+    def __init__(self, state: AppState) -> None:
+        self._state = state
+        self._routes: dict[bytes, Callable[[], Awaitable[Answer]]] = {
+            b"/healthz": self._alive,
+            b"/readyz": self._ready,
+            b"/metrics": self._metrics,
+            b"/version": self._version,
+        }
+        self._asked: tuple[float, asyncio.Task[dict[str, str]]] | None = None
+
+    def route(self, method: str, path: bytes) -> Callable[[], Awaitable[Answer]] | None:
+        """What answers this path; None if it is none of ours."""
+        found = self._routes.get(path)
+        if found is None or method in ("GET", "HEAD"):
+            return found
+        return self._not_allowed
+
+    async def _alive(self) -> Answer:
+        return plain(200, b'{"status":"ok"}')
+
+    async def _version(self) -> Answer:
+        return plain(200, msgspec.json.encode({"name": "lightwell", "version": __version__}))
+
+    async def _metrics(self) -> Answer:
+        return plain(200, self._state.recorder.meter.render([("version", __version__)]), _TEXT)
+
+    async def _ready(self) -> Answer:
+        found = await asyncio.shield(self._checks())
+        bad = {name: reason for name, reason in found.items() if reason != "ok"}
+        body = msgspec.json.encode({"status": "not ready" if bad else "ready", "checks": found})
+        if bad:
+            event(log, logging.WARNING, "not ready", **bad)
+        return plain(503 if bad else 200, body)
+
+    async def _not_allowed(self) -> Answer:
+        answer = plain(405, b'{"message":"GET or HEAD only."}')
+        answer.headers += [(b"allow", b"GET, HEAD"), (b"x-amzn-errortype", b"MethodNotAllowedException")]
+        answer.error = "MethodNotAllowedException"
+        return answer
+
+    def _checks(self) -> asyncio.Task[dict[str, str]]:
+        """The checks that run, or ran just now; all who ask meanwhile share them."""
+        now = monotonic()
+        if self._asked is None or (self._asked[1].done() and now - self._asked[0] > _FRESH):
+            self._asked = now, asyncio.create_task(self._run_checks())
+        return self._asked[1]
+
+    async def _run_checks(self) -> dict[str, str]:
+        loop = asyncio.get_running_loop()
+        found = {}
+        for check in self._state.checks:
+            try:
+                asked: asyncio.Future[str | None] = loop.run_in_executor(self._state.threads, check.ask)
+                reason = await asyncio.wait_for(asked, _PATIENCE)
+                found[check.name] = reason or "ok"
+            except TimeoutError:
+                found[check.name] = f"no answer within {_PATIENCE:.0f} seconds"
+            except LightwellError as error:
+                found[check.name] = str(error)
+            except Exception as error:
+                log.exception("readiness check failed")
+                found[check.name] = f"failed: {type(error).__name__}"
+        return found
