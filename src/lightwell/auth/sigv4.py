@@ -315,7 +315,7 @@ def _check_time(signature: Signature, now: float) -> None:
 
 def canonical_path(path: bytes) -> bytes:
     """Dot segments and empty ones removed, then percent-encoded as if it were not encoded yet."""
-    if b"//" in path or b"/." in path or not path.startswith(b"/"):
+    if b"//" in path or b"/." in path or not path:
         kept: list[bytes] = []
         for segment in path.split(b"/"):
             if segment == b"..":
@@ -323,8 +323,9 @@ def canonical_path(path: bytes) -> bytes:
                     kept.pop()
             elif segment not in (b"", b"."):
                 kept.append(segment)
+        start = b"/" if path.startswith(b"/") or not path else b""
         end = b"/" if path.endswith(b"/") and kept else b""
-        path = b"/" + b"/".join(kept) + end
+        path = start + b"/".join(kept) + end
     if not path.translate(None, _SAFE_PATH):
         return path
     return quote_from_bytes(path, safe="/~").encode()
