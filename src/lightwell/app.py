@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from lightwell.auth.gate import Gate
@@ -16,9 +18,13 @@ from lightwell.web.gateway import Gateway
 from lightwell.web.request import OTHERS
 from lightwell.web.state import AppState, Check
 from lightwell.wire.routes import ROUTES
+from lightwell.work.engine import Engine
+from lightwell.work.lock import EngineLock
 
 # As many as the database keeps connections (`Database(pool=…)`), so that no thread waits for one.
 THREADS = 8
+
+_LOCK_SECONDS = 0.5
 
 _SCHEMA = {
     "behind": "the database's schema is older than this lightwell: run `lightwell data migrate`",
@@ -53,6 +59,26 @@ def close(gateway: Gateway) -> None:
     """Finish what runs in threads and close the stores."""
     gateway.state.threads.shutdown(wait=True)
     gateway.state.stores.close()
+
+
+def work(settings: Settings) -> int:
+    """The work process: the engine, until SIGTERM. Answers the exit code.
+
+    While another process is the engine of the data folder (``lightwell import`` without a server), it waits.
+    """
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: stopping.set())
+    lock = EngineLock(settings.data)
+    while not lock.take():
+        if stopping.wait(_LOCK_SECONDS):
+            return 0
+    stores = open_stores(settings)
+    engine = Engine(stores, settings, alone=stores.db.dialect == "sqlite")
+    signal.signal(signal.SIGTERM, lambda number, frame: engine.stop())
+    engine.run(stopping.is_set)
+    stores.close()
+    lock.release()
+    return 0
 
 
 def _checks(stores: Stores) -> list[Check]:

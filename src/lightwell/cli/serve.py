@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import errno
 import fcntl
-import importlib.util
 import os
 import resource
 import socket
@@ -69,8 +68,7 @@ def serve(settings: Settings) -> int:
         return main
 
     children = [Child(f"http-{place}", http(place), must_be_ready=True) for place in range(count)]
-    if importlib.util.find_spec("lightwell.work.main") is not None:
-        children.append(Child("work", _work(settings), must_be_ready=False))
+    children.append(Child("work", lambda ready: app.work(settings), must_be_ready=False))
 
     def on_ready() -> None:
         with suppress(OSError):
@@ -108,14 +106,6 @@ def prepare(settings: Settings) -> int:
             flush=True,
         )
     return 0
-
-
-def _work(settings: Settings) -> Callable[[Callable[[], None]], int]:
-    def main(ready: Callable[[], None]) -> int:
-        status: int = importlib.import_module("lightwell.work.main").work_main(settings)
-        return status
-
-    return main
 
 
 def _lock(settings: Settings) -> int:
