@@ -29,7 +29,8 @@ __all__ = ["Database", "insert_many", "insert_missing"]
 
 T = TypeVar("T")
 
-_ATTEMPTS = 6
+# How often, and for how many seconds, a transaction that others got in the way of is tried.
+_ATTEMPTS, _PATIENCE = 6, 10.0
 
 
 class _Opened:
@@ -118,6 +119,7 @@ class Database:
 
     def _attempts(self, state: _Opened, work: Callable[[Connection], T]) -> T:
         self._inside.write = True
+        patient_until = time.monotonic() + _PATIENCE
         try:
             for attempt in range(1, _ATTEMPTS + 1):
                 try:
@@ -126,7 +128,8 @@ class Database:
                 except Exception as error:
                     if not is_failure(error):
                         raise
-                    if attempt == _ATTEMPTS or not may_retry(error):
+                    last = attempt == _ATTEMPTS or time.monotonic() > patient_until
+                    if last or not may_retry(error):
                         raise explain(error, self.address) from error
                 time.sleep(random.uniform(0.5, 1) * 0.005 * 2**attempt)
             raise AssertionError("unreachable")

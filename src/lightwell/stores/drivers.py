@@ -24,10 +24,14 @@ def sqlite_path(url: str) -> Path:
     return Path(url.removeprefix("sqlite:///"))
 
 
-def _connect_sqlite(path: Path, *, create: bool, timeout: float = _BUSY_SECONDS) -> sqlite3.Connection:
-    uri = path.absolute().as_uri() + ("?mode=rwc" if create else "?mode=rw")
+def _connect_sqlite(path: Path, *, create: bool) -> sqlite3.Connection:
     connection = sqlite3.connect(
-        uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False, cached_statements=256
+        path.absolute().as_uri() + ("?mode=rwc" if create else "?mode=rw"),
+        uri=True,
+        timeout=_BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
     )
     connection.execute("PRAGMA temp_store=MEMORY")
     return connection
@@ -110,7 +114,7 @@ def postgresql_engines(url: str, pool: int) -> tuple[Engine, Engine]:
     return reader, writer
 
 
-def _connect_postgresql(url: str, **more: Any) -> Any:
+def _connect_postgresql(url: str, own_options: str = "", **more: Any) -> Any:
     import psycopg
     from psycopg.conninfo import conninfo_to_dict
 
@@ -122,7 +126,7 @@ def _connect_postgresql(url: str, **more: Any) -> Any:
         "keepalives_interval": 10,
         "keepalives_count": 3,
     }
-    options = f"{_PG_OPTIONS} {given.pop('options', '') or ''}".strip()
+    options = f"{_PG_OPTIONS} {own_options} {given.pop('options', '') or ''}".strip()
     return psycopg.connect(**{**defaults, **given, "options": options}, **more)
 
 
@@ -130,6 +134,4 @@ def connect_raw(url: str) -> Any:
     """A driver connection for reading, in autocommit."""
     if url.startswith("sqlite:"):
         return _sqlite_reader(sqlite_path(url))
-    connection = _connect_postgresql(url, autocommit=True)
-    connection.read_only = True
-    return connection
+    return _connect_postgresql(url, "-c default_transaction_read_only=on", autocommit=True)

@@ -72,8 +72,8 @@ def _insert_arrays(
 
 @lru_cache(256)
 def _insert_from_arrays(table: Table, columns: tuple[str, ...]) -> str:
-    arrays = ", ".join(f"%s::{_type(table, name)}[]" for name in columns)
     names = _names(table, columns)
+    arrays = ", ".join(f"%s::{_type(table, name)}[]" for name in columns)
     return f"INSERT INTO {_quoted(table.name)} ({names}) SELECT * FROM unnest({arrays})"
 
 
