@@ -1,9 +1,9 @@
 """Searching image sets: keyset pages, each from an index.
 
-A condition and an order that one index serves together are read straight from it. Else two ways are open, and
-both stay on indexes too. Where some condition is met by few sets, which counting up to `FEW` tells, those are
-sorted. Where every condition is met by many, the index of the order is walked until the page is full, which
-is soon since many meet the conditions.
+A condition and an order that one index serves together are read straight from it. Else there are two ways, on
+indexes too: to sort the sets that meet one condition, or to walk along the order until the page is full. The
+one is short where few sets meet the condition, the other where many do. Neither is known beforehand, so both
+are tried with a limit that grows from `FEW`: what it costs is a small multiple of the shorter way.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from lightwell.stores.image_sets import SUMMARY
 from lightwell.stores.tables import image_set
 
 FEW = 5_000
-"""So many sets are sorted rather than finding a page among more in the order of an index."""
+"""So many sets are counted, sorted or walked along at first."""
+_GROWTH = 8
 
 # Which condition leads, by how few sets meet it as a rule. Each has an index that goes on with updated_at.
 _LEADING = (
@@ -107,35 +108,57 @@ class _Query:
         # The indexes of attributes go on with updated_at, so they have that order alone.
         served = named[0] if named and named[0] in criteria.equals and self._sort == "updated_at" else None
         others = [name for name in named if name not in (served, self._sort)]
-        if not others or (served is not None and self._is_few(served)):
+        if not others:
             return self._walk(served, others, limit)
-        few = next((name for name in others if self._is_few(name)), None)
-        if few is not None:
-            return self._sorted(few, limit)
-        return self._walk(served, others, limit)
+        most = FEW
+        while True:
+            if served is not None and self._meet_at_most(served, most):
+                return self._walk(served, others, limit)
+            for name in others:
+                if self._meet_at_most(name, most):
+                    return self._sorted(name, most, limit)
+            until = self._place(served, most)
+            found = self._walk(served, others, limit, until)
+            if until is None or len(found) == limit:
+                return found
+            most *= _GROWTH
 
-    def _is_few(self, name: str) -> bool:
-        some = select(image_set.c.key).where(self._listed, *self._condition(name, image_set.c)).limit(FEW + 1)
-        return self._conn.execute(select(func.count()).select_from(some.subquery())).scalar_one() <= FEW
+    def _meet_at_most(self, name: str, most: int) -> bool:
+        """Whether no more sets than that meet the condition on one column."""
+        some = (
+            select(image_set.c.key).where(self._listed, *self._condition(name, image_set.c)).limit(most + 1)
+        )
+        return self._conn.execute(select(func.count()).select_from(some.subquery())).scalar_one() <= most
 
-    def _walk(self, served: str | None, others: Sequence[str], limit: int) -> list[Cursor]:
-        """Along an index that has the order, from the right place in it."""
+    def _place(self, served: str | None, distance: int) -> Cursor | None:
+        """The place of the set so far on in the order, None if it ends before."""
+        conditions = [self._listed, *self._stretch(image_set.c)]
+        if served is not None:
+            conditions += self._condition(served, image_set.c)
+        statement = select(image_set.c[self._sort], image_set.c.key).where(*conditions).offset(distance)
+        places = self._places(statement, image_set.c, 1)
+        return places[0] if places else None
+
+    def _walk(
+        self, served: str | None, others: Sequence[str], limit: int, until: Cursor | None = None
+    ) -> list[Cursor]:
+        """Along an index that has the order, from the right place in it, at most to ``until``."""
         c = image_set.c
-        conditions = [self._listed, *self._stretch(c)]
+        conditions = [self._listed, *self._stretch(c, until)]
         if served is not None:
             conditions += self._condition(served, c)
         for name in others:
             conditions += self._condition(name, c, unindexed=self._conn.dialect.name == "sqlite")
         return self._places(select(c[self._sort], c.key).where(*conditions), c, limit)
 
-    def _sorted(self, few: str, limit: int) -> list[Cursor]:
-        """The sets that meet one condition, which are few, sorted."""
+    def _sorted(self, few: str, most: int, limit: int) -> list[Cursor]:
+        """The sets that meet one condition, which are no more than ``most``, sorted."""
         names = {"key", self._sort, *self._criteria.equals, *self._criteria.ranges} - {few}
         inner = (
             select(*(image_set.c[name] for name in sorted(names)))
             .where(self._listed, *self._condition(few, image_set.c))
             # Never reached, as was counted; keeps the database from another way to the same.
-            .limit(FEW + 1)
+            .limit(most + 1)
             .subquery()
         )
         conditions = self._stretch(inner.c)
@@ -160,24 +183,26 @@ class _Query:
         low, high = self._criteria.ranges[name]
         return [column >= low, column <= high]
 
-    def _stretch(self, c: Columns) -> list[ColumnElement[bool]]:
+    def _stretch(self, c: Columns, until: Cursor | None = None) -> list[ColumnElement[bool]]:
         """Where in the order the sets lie: one bound at each end, where SQLite takes them up."""
-        column, after = c[self._sort], self._phase.after
+        column, place, after = c[self._sort], tuple_(c[self._sort], c.key), self._phase.after
         ascending = not self._criteria.descending
         if self._phase.undated:
             bounds = [column.is_(None)]
             if after is not None:
                 bounds.append(c.key > after[1] if ascending else c.key < after[1])
+            if until is not None:
+                bounds.append(c.key <= until[1] if ascending else c.key >= until[1])
             return bounds
         low, high = self._criteria.ranges.get(self._sort, (None, None))
         if low is None and self._sort == "study_moment":
             low = ""
         lower = None if low is None else column >= low
         upper = None if high is None else column <= high
-        if after is not None:
-            place = tuple_(column, c.key)
-            if ascending:
-                lower = place > after
-            else:
-                upper = place < after
+        if ascending:
+            lower = lower if after is None else place > after
+            upper = upper if until is None else place <= until
+        else:
+            upper = upper if after is None else place < after
+            lower = lower if until is None else place >= until
         return [bound for bound in (lower, upper) if bound is not None]
