@@ -10,14 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lightwell.domain import limits
 from lightwell.domain.levels import INSTANCE
 from lightwell.domain.warnings import Warning
 from lightwell.errors import InputError
 from lightwell.imaging import dictionary, values
 from lightwell.imaging.charset import Charset, charset_of
 from lightwell.imaging.dictionary import Attribute, attribute_of
-from lightwell.imaging.entry import NEEDED, Entry, keyed, listed_vr, needed_value, unfit
+from lightwell.imaging.entry import NEEDED, Entry, keyed, listed_vr, needed_value, own_key, plain_element
 from lightwell.imaging.walk import Place, Walker
 
 
@@ -49,11 +48,10 @@ class Converter:
             attribute = attribute_of(place.tag)
             vrs: dict[bytes, bytes] = {}
             json = self._element(place, attribute, around, 0, vrs, notes)
-            value = self._value(place, attribute, around) if place.tag in NEEDED else None
-            entry = Entry(place.tag, attribute.level, json, tuple(vrs.values()), tuple(notes), value)
-            if vrs and json.startswith(b'"%s"' % attribute.hex.encode()):
-                entry.level = INSTANCE
-            entries.append(entry)
+            needed = place.tag in NEEDED
+            value = self._value(place, attribute, around) if needed else None
+            level = attribute.level if own_key(attribute, json) else INSTANCE
+            entries.append(Entry(place.tag, level, json, tuple(vrs.values()), tuple(notes), value, needed))
             notes.clear()
         return entries
 
@@ -114,37 +112,18 @@ class Converter:
             raise InputError(
                 f"{attribute.name} has no length, which its VR {vr} does not allow: the file is damaged"
             )
-        if not place.length:
-            json = values.empty(attribute)
-        elif place.length > limits.PRIVATE_BINARY and attribute.private and vr in values.BINARY:
-            json = b'""'
-        elif place.length > limits.VALUE:
-            json = b'""'
-            notes.append(
-                Warning(
-                    "ElementsDiscarded",
-                    f"{attribute.name}: its {place.length} bytes are too many for the metadata; they are kept with "
-                    "the original",
-                )
-            )
-        else:
-            try:
-                if vr == "UN" and attribute.keyed:
-                    raise values.Misfit
-                json = values.value_json(
-                    attribute, vr, self._walker.read(place), around.charset, notes, big=place.form.big
-                )
-            except values.Misfit:
-                pair, listed = unfit(
-                    attribute,
-                    lambda: self._walker.read(place),
-                    notes,
-                    f"its {place.length} bytes are no value of VR {vr}",
-                )
-                vrs.setdefault(listed[:10], listed)
-                return pair
-        _list(attribute, vr, vrs)
-        return keyed(attribute, json)
+        json, listed = plain_element(
+            attribute,
+            vr,
+            place.length,
+            lambda: self._walker.read(place),
+            around.charset,
+            notes,
+            big=place.form.big,
+        )
+        if listed:
+            vrs.setdefault(listed[:10], listed)
+        return json
 
     def _sequence(
         self,

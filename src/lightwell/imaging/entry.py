@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lightwell.domain import limits
 from lightwell.domain.warnings import Warning
 from lightwell.imaging import values
 from lightwell.imaging.charset import Charset
 from lightwell.imaging.dictionary import Attribute
+
+#: The level of what is not shown: group lengths.
+SKIPPED = 4
 
 #: Elements whose value the server itself looks at, besides showing it.
 NEEDED = frozenset(
@@ -48,11 +52,11 @@ NEEDED = frozenset(
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """One element of the data set itself.
+    """One element.
 
-    ``json`` is ``"key":value``. ``vrs`` are what it adds to DICOMVRs, each ``"digits":"VR"``: its own, then
-    those of elements inside of it. ``value`` is set for `NEEDED` elements only: text (padding trimmed), a
-    number, or None. ``raw`` is the whole element as it stands in the file, where it may be looked for.
+    ``level`` is one of `domain.levels`, or `SKIPPED`. ``json`` is ``"key":value``. ``vrs`` are what it adds
+    to DICOMVRs, each ``"digits":"VR"``: its own, then those of elements inside of it. ``value`` is set for
+    `NEEDED` elements only: text (padding trimmed), a number, or None.
     """
 
     tag: int
@@ -61,7 +65,7 @@ class Entry:
     vrs: tuple[bytes, ...] = ()
     notes: tuple[Warning, ...] = ()
     value: str | float | None = None
-    raw: bytes = b""
+    needed: bool = False
 
 
 def listed_vr(attribute: Attribute, vr: str) -> bytes:
@@ -74,14 +78,53 @@ def keyed(attribute: Attribute, json: bytes) -> bytes:
     return b'"%s":%s' % (attribute.keyword.encode(), json)
 
 
-def unfit(
-    attribute: Attribute, read: Callable[[], bytes], notes: list[Warning], reason: str
+def own_key(attribute: Attribute, json: bytes) -> bool:
+    """True if ``json`` is keyed as the attribute usually is, not by its digits because it did not fit."""
+    return not attribute.keyed or not json.startswith(b'"%s"' % attribute.hex.encode())
+
+
+def plain_element(
+    attribute: Attribute,
+    vr: str,
+    length: int,
+    read: Callable[[], bytes],
+    charset: Charset,
+    notes: list[Warning],
+    *,
+    big: bool = False,
 ) -> tuple[bytes, bytes]:
-    """An element whose bytes are no value of its VR: shown under its digits as UN, with a warning."""
-    notes.append(Warning("CoercionOfDataElements", f"{attribute.name}: {reason}; it is shown as UN"))
-    return b'"%s":%s' % (attribute.hex.encode(), values.binary("UN", read(), big=False)), listed_vr(
-        attribute, "UN"
-    )
+    """``"key":value`` of an element that is no sequence, and what it adds to DICOMVRs (b"" for nothing).
+
+    Bytes that are no value of the VR, and standard elements whose VR the file does not know, are shown under
+    their digits as UN.
+    """
+    if not length:
+        json = values.empty(attribute)
+    elif attribute.private and length > limits.PRIVATE_BINARY and vr in values.BINARY:
+        json = b'""'
+    elif length > limits.VALUE:
+        json = b'""'
+        notes.append(
+            Warning(
+                "ElementsDiscarded",
+                f"{attribute.name}: its {length} bytes are too many for the metadata; "
+                "they are kept with the original",
+            )
+        )
+    else:
+        data = read()
+        try:
+            if vr == "UN" and attribute.keyed:
+                raise values.Misfit
+            json = values.value_json(attribute, vr, data, charset, notes, big=big)
+        except values.Misfit:
+            reason = f"its {length} bytes are no value of VR {vr}" if vr != "UN" else "its VR is not known"
+            notes.append(Warning("CoercionOfDataElements", f"{attribute.name}: {reason}; it is shown as UN"))
+            return (
+                b'"%s":%s' % (attribute.hex.encode(), values.binary("UN", data, big=False)),
+                listed_vr(attribute, "UN"),
+            )
+    return keyed(attribute, json), b"" if attribute.keyed else listed_vr(attribute, vr)
 
 
 def needed_value(

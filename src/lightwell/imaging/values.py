@@ -48,12 +48,14 @@ class Misfit(Exception):
     """The bytes cannot be a value of the VR."""
 
 
+def whole(text: str) -> str:
+    """``text`` with U+FFFD for lone surrogates, which JSON can escape but UTF-8 cannot hold."""
+    return _SURROGATES.sub("\ufffd", text)
+
+
 def quote(text: str) -> bytes:
     """A JSON string."""
-    try:
-        return encode_basestring(text).encode()
-    except UnicodeEncodeError:
-        return encode_basestring(_SURROGATES.sub("\ufffd", text)).encode()
+    return encode_basestring(text).encode()
 
 
 def number(value: float) -> bytes:

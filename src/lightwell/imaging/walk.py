@@ -255,6 +255,14 @@ class Walker:
         return True
 
 
+def fragments_end(source: Source, value: int) -> int:
+    """Where encapsulated pixel data end whose fragments begin at ``value``, their delimiter included.
+
+    The end of the file where they are cut off or damaged.
+    """
+    return Walker(source)._skip(value, source.size, 0x7FE00010, Form(False, False), 0, True)[1]
+
+
 def _name(tag: int) -> str:
     attribute = attribute_of(tag)
     digits = f"({tag >> 16:04X},{tag & 0xFFFF:04X})"

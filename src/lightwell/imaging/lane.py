@@ -1,0 +1,349 @@
+"""The fast lane: Explicit VR Little Endian in one pass over its bytes, with what the cache knows.
+
+It takes only what is plainly regular: known VRs, ascending tags, lengths that fit, one character set.
+Anything else raises `Slow`, and the careful lane (`walk`, `convert`) reads the file from the start; tests
+prove that both find the same.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from lightwell.domain.levels import INSTANCE
+from lightwell.domain.limits import NESTING
+from lightwell.domain.warnings import Warning
+from lightwell.imaging.cache import LONGEST, SeriesCache, Table
+from lightwell.imaging.dictionary import CHARSET, PIXEL_TAGS, attribute_of
+from lightwell.imaging.entry import (
+    NEEDED,
+    SKIPPED,
+    Entry,
+    keyed,
+    listed_vr,
+    needed_value,
+    own_key,
+    plain_element,
+)
+from lightwell.imaging.source import HEAD, Source
+from lightwell.imaging.values import Misfit, empty
+from lightwell.imaging.walk import UNDEFINED, fragments_end
+
+#: the longest header that is taken whole into memory
+LIMIT = 64 << 20
+
+# VR codes as little endian numbers, so that a head is one unpacking.
+_SHORT = frozenset(
+    int.from_bytes(code, "little")
+    for code in b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split()
+)
+_LONG = frozenset(int.from_bytes(code, "little") for code in b"OB OD OF OL OV OW SV UC UN UR UT UV".split())
+_UNKNOWN = int.from_bytes(b"UN", "little")
+_SEQUENCE = int.from_bytes(b"SQ", "little")
+_ITEM, _ITEM_END, _SEQUENCE_END = 0xE000FFFE, 0xE00DFFFE, 0xE0DDFFFE
+_PIXEL_GROUP = 0x7FE0
+_CHARSET = 0x00050008
+
+_head = struct.Struct("<IHH").unpack_from
+_length = struct.Struct("<I").unpack_from
+_item = struct.Struct("<II").unpack_from
+
+
+class Slow(Exception):
+    """Something that is left to the careful lane."""
+
+
+class _More(Exception):
+    """The bytes at hand end too early."""
+
+
+class Lane:
+    """One walk over one file; ``levels`` are the entries found, by level and in tag order within each."""
+
+    def __init__(self, source: Source, start: int, cache: SeriesCache) -> None:
+        self._source = source
+        self._base = start  # where in the file the bytes at hand begin
+        self._data = source.read(start, HEAD - start if start < HEAD // 2 else HEAD)
+        self._cache = cache
+        self._charset = b""
+        self._last = 0
+        self._resume = 0
+        self._table: Table = cache.table(b"")
+        self.levels: tuple[list[Entry], ...] = ([], [], [], [], [])
+        self.needed: dict[int, Entry] = {}
+        #: (tag, VR, start, value offset, declared length, end) of the pixel element
+        self.pixel: tuple[int, str, int, int, int, int] | None = None
+        #: place of (7FE0,0001) and (7FE0,0002)
+        self.tables: dict[int, tuple[int, int]] = {}
+
+    def meta(self) -> None:
+        """Walk a file meta group. Raises `Slow`."""
+        try:
+            self._walk(0)
+        except (_More, struct.error):
+            raise Slow from None
+
+    def dataset(self) -> None:
+        """Walk a data set to the end of the file. Raises `Slow`."""
+        chosen = self._choose_table()
+        self._last = 0x0003FFFF
+        pos = 0
+        while self._base + pos < self._source.size:
+            try:
+                pos = self._walk(pos)
+            except (_More, struct.error):
+                pos = self._resume
+                self._enlarge()
+            else:
+                if pos and self._base + pos < self._source.size:
+                    self._enlarge()
+        if not chosen and CHARSET in self.needed:
+            raise Slow
+
+    def _enlarge(self) -> None:
+        have = len(self._data)
+        if self._base + have >= self._source.size or have >= LIMIT:
+            raise Slow
+        self._data = self._source.read(self._base, max(4 * have, HEAD))
+        if len(self._data) <= have:
+            raise Slow
+
+    def _choose_table(self) -> bool:
+        """Find SpecificCharacterSet, which stands before all text; False if it is not there."""
+        data, pos = self._data, 0
+        while len(data) >= pos + 8:
+            word, vr, length = _head(data, pos)
+            if vr not in _SHORT:
+                return False
+            pos += 8 + length
+            if word == _CHARSET:
+                if pos > len(data) or length > 4096:
+                    raise Slow
+                self._charset = data[pos - length : pos]
+                self._table = self._cache.table(self._charset)
+                if self._table.charset.unknown:
+                    raise Slow
+                return True
+            if (word & 0xFFFF) << 16 | word >> 16 > CHARSET:
+                return False
+        return False
+
+    def _walk(self, pos: int) -> int:
+        """Walk on from ``pos``; returns where the bytes at hand end, or where other bytes begin."""
+        data = self._data
+        stop = len(data)
+        get = self._table.elements.get
+        levels, needed = self.levels, self.needed
+        last = self._last
+        while pos < stop:
+            self._resume = pos
+            self._last = last
+            word, vr, length = _head(data, pos)
+            if vr in _SHORT:
+                end = pos + 8 + length
+                if end > stop:
+                    raise _More
+                raw = data[pos:end]
+                entry = get(raw)
+                if entry is None:
+                    entry = self._miss(raw, 8)
+            elif vr == _SEQUENCE:
+                entry, end = self._sequence(data, pos, 0)
+            elif vr in _LONG:
+                (length,) = _length(data, pos + 8)
+                if word & 0xFFFF == _PIXEL_GROUP and self._pixels(word, vr, pos, length):
+                    return 0
+                if length == UNDEFINED:
+                    raise Slow
+                end = pos + 12 + length
+                if end > stop:
+                    raise _More
+                raw = data[pos:end]
+                entry = get(raw)
+                if entry is None:
+                    entry = self._miss(raw, 12)
+            else:
+                raise Slow
+            if entry.tag <= last:
+                raise Slow
+            last = entry.tag
+            levels[entry.level].append(entry)
+            if entry.needed:
+                needed[last] = entry
+            pos = end
+        self._last = last
+        self._resume = pos
+        return pos
+
+    def _pixels(self, word: int, vr: int, pos: int, length: int) -> bool:
+        """Note an element of group 7FE0; True if it is the pixel element, behind which the walk goes on."""
+        tag = (word & 0xFFFF) << 16 | word >> 16
+        start = self._base + pos
+        if tag not in PIXEL_TAGS:
+            if length != UNDEFINED:
+                self.tables[tag] = (start + 12, length)
+            return False
+        if self.pixel or tag <= self._last or vr == _UNKNOWN:
+            raise Slow
+        value = start + 12
+        if length == UNDEFINED:
+            end = fragments_end(self._source, value)
+        else:
+            end = min(value + length, self._source.size)
+        self.pixel = (tag, vr.to_bytes(2, "little").decode(), start, value, length, end)
+        self._last = tag
+        self._base = end
+        self._data = self._source.read(end, 4096) if end < self._source.size else b""
+        return True
+
+    def _miss(self, raw: bytes, head: int) -> Entry:
+        """The entry of an element that the cache does not know, or only in its older generation."""
+        entry = self._cache.older(self._charset, raw) if len(raw) <= LONGEST else None
+        if entry is not None:
+            return entry
+        word, vr_code, _ = _head(raw, 0)
+        tag = (word & 0xFFFF) << 16 | word >> 16
+        if word >> 16 == 0 and tag != 0x00020000:
+            entry = Entry(tag, SKIPPED, b"")
+        else:
+            entry = self._entry(tag, vr_code.to_bytes(2, "little").decode(), raw, head)
+        self._cache.keep(self._table, raw, entry)
+        return entry
+
+    def _entry(self, tag: int, vr: str, raw: bytes, head: int) -> Entry:
+        attribute = attribute_of(tag)
+        if (vr == "UN" and attribute.vr) or (tag in PIXEL_TAGS and head == 8) or tag >> 16 == 0xFFFE:
+            raise Slow
+        notes: list[Warning] = []
+        charset = self._table.charset
+        length = len(raw) - head
+        json, listed = plain_element(attribute, vr, length, lambda: raw[head:], charset, notes)
+        value = None
+        needed = tag in NEEDED
+        if needed and length <= 65_536:
+            try:
+                value = needed_value(attribute, vr, raw[head:], charset, big=False)
+            except Misfit:
+                value = None
+        level = attribute.level if own_key(attribute, json) else INSTANCE
+        return Entry(tag, level, json, (listed,) if listed else (), tuple(notes), value, needed)
+
+    def _sequence(self, data: bytes, pos: int, depth: int) -> tuple[Entry, int]:
+        """The entry of the sequence whose head is at ``pos``, and where it ends."""
+        if depth >= NESTING:
+            raise Slow
+        (length,) = _length(data, pos + 8)
+        value = pos + 12
+        if length != UNDEFINED:
+            end = value + length
+            if end > len(data):
+                raise _More
+            raw = b""
+            if end - pos <= LONGEST:
+                raw = data[pos:end]
+                entry = self._table.elements.get(raw) or self._cache.older(self._charset, raw)
+                if entry is not None:
+                    return entry, end
+            entry, _ = self._items(data, pos, value, end, depth)
+            if raw:
+                self._cache.keep(self._table, raw, entry)
+            return entry, end
+        head = data[pos:value]
+        for seen, entry in self._table.sequences.get(head, ()):
+            if data.startswith(seen, pos):
+                return entry, pos + len(seen)
+        entry, end = self._items(data, pos, value, None, depth)
+        if end - pos <= LONGEST:
+            self._cache.keep_sequence(self._table, head, data[pos:end], entry)
+        return entry, end
+
+    def _items(self, data: bytes, pos: int, at: int, end: int | None, depth: int) -> tuple[Entry, int]:
+        """The entry of a sequence, its head at ``pos`` and its items from ``at`` to ``end`` or its delimiter."""
+        (word,) = _length(data, pos)
+        attribute = attribute_of((word & 0xFFFF) << 16 | word >> 16)
+        vrs: dict[bytes, bytes] = {}
+        notes: dict[Warning, None] = {}
+        if not attribute.keyed:
+            listed = listed_vr(attribute, "SQ")
+            vrs[listed[:10]] = listed
+        items: list[bytes] = []
+        while at != end:
+            word, length = _item(data, at)
+            at += 8
+            if word == _ITEM:
+                if length == UNDEFINED:
+                    parts, at = self._elements(data, at, None, depth, vrs, notes)
+                else:
+                    stop = at + length
+                    if end is not None and stop > end:
+                        raise Slow
+                    if stop > len(data):
+                        raise _More
+                    parts, at = self._elements(data, at, stop, depth, vrs, notes)
+                items.append(b"{" + b",".join(parts) + b"}")
+            elif word == _SEQUENCE_END and end is None and not length:
+                break
+            else:
+                raise Slow
+        json = b"[" + b",".join(items) + b"]" if items else empty(attribute)
+        entry = Entry(
+            attribute.tag, attribute.level, keyed(attribute, json), tuple(vrs.values()), tuple(notes)
+        )
+        return entry, at
+
+    def _elements(
+        self,
+        data: bytes,
+        pos: int,
+        stop: int | None,
+        depth: int,
+        vrs: dict[bytes, bytes],
+        notes: dict[Warning, None],
+    ) -> tuple[list[bytes], int]:
+        """``"key":value`` of the elements of one item, from ``pos`` to ``stop`` or its delimiter."""
+        get = self._table.elements.get
+        bound = len(data) if stop is None else stop
+        parts: list[bytes] = []
+        last = 0
+        while pos != stop:
+            word, vr, length = _head(data, pos)
+            if vr in _SHORT:
+                if word == _CHARSET:
+                    raise Slow
+                end = pos + 8 + length
+                if end > bound:
+                    raise _More if stop is None else Slow
+                raw = data[pos:end]
+                entry = get(raw)
+                if entry is None:
+                    entry = self._miss(raw, 8)
+            elif vr == _SEQUENCE:
+                entry, end = self._sequence(data, pos, depth + 1)
+            elif vr in _LONG:
+                (length,) = _length(data, pos + 8)
+                end = pos + 12 + length
+                if length == UNDEFINED:
+                    raise Slow
+                if end > bound:
+                    raise _More if stop is None else Slow
+                raw = data[pos:end]
+                entry = get(raw)
+                if entry is None:
+                    entry = self._miss(raw, 12)
+            elif word == _ITEM_END and stop is None and not vr and not length:
+                return parts, pos + 8
+            else:
+                raise Slow
+            if entry.tag <= last:
+                raise Slow
+            last = entry.tag
+            if entry.level != SKIPPED:
+                parts.append(entry.json)
+                if entry.vrs:
+                    for listed in entry.vrs:
+                        vrs.setdefault(listed[:10], listed)
+                if entry.notes:
+                    notes.update(dict.fromkeys(entry.notes))
+            pos = end
+            if pos > bound:
+                raise Slow
+        return parts, pos
