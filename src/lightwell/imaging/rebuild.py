@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 import pydicom
@@ -47,7 +47,9 @@ class PixelValue:
     image: ImageDescription | None = None
 
 
-def write_part10(out: BinaryIO, original: bytes, pixel: PixelValue | None) -> None:
+def write_part10(
+    out: BinaryIO, original: bytes, pixel: PixelValue | None, override: Mapping[str, Any] | None = None
+) -> None:
     """Write preamble, file meta, data set and pixel element to ``out``.
 
     ``original`` is the file meta group and the data set without its pixel element, in the syntax that the
@@ -77,18 +79,18 @@ def write_part10(out: BinaryIO, original: bytes, pixel: PixelValue | None) -> No
         _write_elements(out, data[tag + 1 :], syntax)
 
 
-def native_frame(array: NDArray[np.generic]) -> bytes:
-    """A decoded frame as native pixel data: little endian, samples interleaved by pixel (PS3.5 §8.1.1)."""
-    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes()
+def encapsulated(frames: Iterable[tuple[int, Iterable[bytes]]]) -> Iterator[bytes]:
+    """Item by item: an empty Basic Offset Table, one fragment a frame, the delimiter (PS3.5 A.4).
 
-
-def encapsulated(frames: Iterable[bytes]) -> Iterator[bytes]:
-    """Item by item: an empty Basic Offset Table, one fragment a frame, the delimiter (PS3.5 A.4)."""
+    ``frames`` are the length of each frame and its bytes in pieces.
+    """
     yield _ITEM + struct.pack("<L", 0)
-    for frame in frames:
-        odd = len(frame) % 2
-        yield _ITEM + struct.pack("<L", len(frame) + odd)
-        yield frame + b"\0" * odd
+    for length, pieces in frames:
+        odd = length % 2
+        yield _ITEM + struct.pack("<L", length + odd)
+        yield from pieces
+        if odd:
+            yield b"\0"
     yield _END
 
 
@@ -125,6 +127,15 @@ def _inflated_meta(original: bytes) -> bytes:
     # The UID element is last of what matters here: same length, padded with NUL as UI allows (PS3.5 §6.2).
     plain = str(ExplicitVRLittleEndian).encode().ljust(len(deflated), b"\0")
     return original[:place] + plain + original[place + len(deflated) :]
+
+
+def _lay_over(data: Dataset, override: Mapping[str, Any]) -> None:
+    """The elements of the DICOM JSON in the place of the file's own; text is UTF-8 from then on."""
+    data.decode()
+    data.SpecificCharacterSet = "ISO_IR 192"
+    for element in Dataset.from_json(dict(override)):
+        if element.tag.group != 2 and element.tag not in (0x00080005, *PIXEL_TAGS.values()):
+            data[element.tag] = element
 
 
 def _describe(data: Dataset, image: ImageDescription) -> None:

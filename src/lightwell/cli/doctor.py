@@ -1,0 +1,188 @@
+"""``lightwell doctor``: one line a check, ok or what is wrong and what to do."""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from lightwell import __version__
+from lightwell.cli import flags
+from lightwell.errors import LightwellError
+from lightwell.settings import GiB, Settings
+
+Check = Callable[[Settings], str]
+
+# Round trips of the codecs are run in a process of their own, as imports do.
+_CODECS = """
+import numpy as np
+from lightwell.imaging import htj2k, jpeg2000
+samples = np.arange(-3000, 1096, dtype=np.int16).reshape(64, 64)
+data, head = htj2k.encode(samples, "MONOCHROME2", second=True)
+assert np.array_equal(htj2k.decode(memoryview(data)[head:]), samples), "HTJ2K differs"
+jpeg2000.encode(samples, "MONOCHROME2")
+"""
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON array")
+    flags.add(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    settings = flags.settings(args)
+    rows = []
+    for name, check in CHECKS.items():
+        try:
+            rows.append({"check": name, "ok": True, "says": check(settings)})
+        except LightwellError as error:
+            rows.append({"check": name, "ok": False, "says": str(error)})
+        except Exception as error:
+            rows.append({"check": name, "ok": False, "says": f"{type(error).__name__}: {error}"})
+    if args.json:
+        print(json.dumps(rows, indent=2))
+    else:
+        for row in rows:
+            print(f"{'ok   ' if row['ok'] else 'WRONG'}  {row['check']:<9}  {row['says']}")
+    return 0 if all(row["ok"] for row in rows) else 1
+
+
+def _python(settings: Settings) -> str:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info[:2] > (3, 13):
+        return f"lightwell {__version__} on Python {version}, newer than those it is tested on (to 3.13)"
+    return f"lightwell {__version__} on Python {version}, {settings.cores} cores"
+
+
+def _settings(settings: Settings) -> str:
+    where = sorted(set(settings.sources.values()))
+    return f"{len(settings.sources)} set, from {', '.join(where)}" if where else "all are defaults"
+
+
+def _disk(settings: Settings) -> str:
+    place = settings.data.absolute()
+    while not place.exists():
+        place = place.parent
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise LightwellError(f"this user may not write to {place}: change its owner, or set LIGHTWELL_DATA")
+    free = shutil.disk_usage(place).free
+    if free < GiB:
+        raise LightwellError(f"{free / GiB:.1f} GiB are free at {place}: make room, imports will fail")
+    return f"{settings.data.absolute()}, {free / GiB:.0f} GiB free"
+
+
+def _database(settings: Settings) -> str:
+    from lightwell.stores.database import Database
+    from lightwell.stores.schema import schema_state
+
+    if settings.database_url is None and not (settings.data / "lightwell.db").exists():
+        return "not made yet; the first start makes it"
+    db = Database(settings.database)
+    try:
+        state = schema_state(db)
+        if state == "ahead":
+            raise LightwellError("its schema is of a newer lightwell: install that version")
+        return (
+            f"{db.address}, schema {'current' if state == 'current' else 'to be migrated at the next start'}"
+        )
+    finally:
+        db.close()
+
+
+def _storage(settings: Settings) -> str:
+    from lightwell.stores.objects import open_objects
+
+    if settings.storage_url is None and not (settings.data / "objects").exists():
+        return "not made yet; the first start makes it"
+    objects = open_objects(
+        settings.storage, endpoint_url=settings.storage_endpoint_url, region=settings.region
+    )
+    try:
+        objects.check()
+    finally:
+        objects.close()
+    return f"{settings.storage} can be written"
+
+
+def _buckets(settings: Settings) -> str:
+    root = settings.buckets
+    far = settings.s3_endpoint_url or "AWS"
+    if not root.exists():
+        return f"{root.absolute()} is not made yet; other buckets are looked up on {far}"
+    names = sorted(path.name for path in root.iterdir() if path.is_dir())
+    shown = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
+    return f"{len(names)} in {root.absolute()}{f' ({shown})' if names else ''}; others on {far}"
+
+
+def _secrets(settings: Settings) -> str:
+    for name in ("credentials", "secret.key"):
+        path = settings.data / name
+        if path.exists() and path.stat().st_mode & 0o077:
+            raise LightwellError(f"others may read {path}: chmod 600 {path}")
+    return "only this user can read them" if (settings.data / "secret.key").exists() else "not made yet"
+
+
+def _codecs(settings: Settings) -> str:
+    done = subprocess.run([sys.executable, "-c", _CODECS], capture_output=True, text=True, timeout=60)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise LightwellError(f"the codecs do not round-trip ({last}): reinstall lightwell's dependencies")
+    return "HTJ2K and JPEG 2000 come back exactly, by two decoders"
+
+
+def _clock(settings: Settings) -> str:
+    now = time.time()
+    newest = max((p.stat().st_mtime for p in (settings.data, Path(__file__)) if p.exists()), default=0)
+    if now < newest - 86400:
+        raise LightwellError("the clock is behind the files of this machine: set it, signatures depend on it")
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)) + "; clients must be within 15 minutes of it"
+
+
+def _port(settings: Settings) -> str:
+    host = "127.0.0.1" if settings.host in ("0.0.0.0", "") else settings.host  # noqa: S104
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.settimeout(2)
+        if settings.port == 0 or probe.connect_ex((host, settings.port)):
+            return f"nothing listens on {host}:{settings.port}; `lightwell serve` can"
+    connection: http.client.HTTPConnection
+    if settings.tls_cert:
+        context = ssl._create_unverified_context()  # noqa: S323
+        connection = http.client.HTTPSConnection(host, settings.port, timeout=5, context=context)
+    else:
+        connection = http.client.HTTPConnection(host, settings.port, timeout=5)
+    try:
+        connection.request("GET", "/readyz")
+        answer = connection.getresponse()
+        body = answer.read(4096).decode(errors="replace")
+    except (OSError, http.client.HTTPException) as error:
+        raise LightwellError(f"what listens on {host}:{settings.port} does not speak HTTP: {error}") from None
+    finally:
+        connection.close()
+    if answer.getheader("x-amzn-RequestId") is None:
+        raise LightwellError(f"another program listens on {host}:{settings.port}: choose another port")
+    if answer.status != 200:
+        raise LightwellError(f"lightwell on {host}:{settings.port} is not ready: {body}")
+    return f"lightwell answers on {host}:{settings.port} and is ready"
+
+
+CHECKS: dict[str, Check] = {
+    "version": _python,
+    "settings": _settings,
+    "disk": _disk,
+    "database": _database,
+    "storage": _storage,
+    "buckets": _buckets,
+    "secrets": _secrets,
+    "codecs": _codecs,
+    "clock": _clock,
+    "port": _port,
+}

@@ -1,0 +1,73 @@
+"""``lightwell export``: DICOM Part 10 files out again, one folder a study and a series."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from pathlib import Path
+
+from lightwell.cli import flags
+from lightwell.cli.importing import find
+from lightwell.cli.opening import local_context, opened
+from lightwell.errors import InputError, LightwellError
+from lightwell.stores import Stores, originals
+from lightwell.stores.originals import ReadableSet
+
+_UNSAFE = re.compile(r"[^0-9A-Za-z._-]")
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", metavar="DIR", type=Path, help="where to write; made if it is missing")
+    parser.add_argument("--datastore", required=True, help="name or id")
+    parser.add_argument("--image-set", metavar="ID", help="only this image set [all]")
+    flags.add(parser, flags.PLACES)
+
+
+def run(args: argparse.Namespace) -> int:
+    settings = flags.settings(args)
+    with opened(settings) as stores:
+        store = find(local_context(settings, stores), args.datastore)
+        if store is None:
+            raise LightwellError(f"There is no data store {args.datastore}")
+        with stores.db.read() as conn:
+            sets = originals.readable_sets(conn, store.key, args.image_set)
+        if args.image_set and not sets:
+            raise LightwellError(f"There is no image set {args.image_set} in data store {args.datastore}")
+        written = failed = 0
+        for image_set in sets:
+            done, not_done = _export(stores, image_set, args.folder)
+            written, failed = written + done, failed + not_done
+    print(f"{written} files of {len(sets)} image sets written to {args.folder}")
+    return 1 if failed else 0
+
+
+def _export(stores: Stores, image_set: ReadableSet, folder: Path) -> tuple[int, int]:
+    """Write the instances of one set; answers how many were written, and how many could not be."""
+    from lightwell.operations.part10 import write_instance
+
+    place = folder / _name(image_set.study_instance_uid) / _name(image_set.series_instance_uid) / image_set.id
+    place.mkdir(parents=True, exist_ok=True)
+    with stores.db.read() as conn:
+        instances = originals.instances(conn, image_set.key, image_set.version)
+    failed = 0
+    for instance in instances:
+        target = place / f"{_name(instance.sop_instance_uid)}.dcm"
+        # Under another name until it is whole: a file with its own name can be trusted.
+        unfinished = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            with unfinished.open("wb") as out:
+                write_instance(stores, instance, out)
+            unfinished.replace(target)
+        except InputError as error:
+            failed += 1
+            print(f"lightwell: {instance.sop_instance_uid}: {error}", file=sys.stderr)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    return len(instances) - failed, failed
+
+
+def _name(uid: str) -> str:
+    """A UID as a file name: they come from files and may hold anything."""
+    return _UNSAFE.sub("_", uid).strip(".")[:128] or "_"

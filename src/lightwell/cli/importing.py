@@ -1,0 +1,216 @@
+"""``lightwell import``: files, folders, zip files, a DICOMDIR or ``s3://`` URIs as an import job.
+
+Works with the server up or down: whoever holds the engine's lock of the data folder does the work.
+``--check`` does all of it in a data folder of its own that is thrown away, so it says what would happen.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import signal
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+from lightwell.cli import flags
+from lightwell.cli.opening import local_context, opened
+from lightwell.cli.progress import Progress
+from lightwell.context import Context
+from lightwell.domain import jobs as states
+from lightwell.domain.datastore import ACTIVE, DataStore
+from lightwell.domain.jobs import Job
+from lightwell.errors import ConfigurationError, InputError, LightwellError
+from lightwell.settings import Settings
+from lightwell.stores import datastores, jobs, outcomes
+from lightwell.stores.outcomes import Tally
+
+_POLL_SECONDS = 0.2
+_MOST_CAUSES = 20
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="file, folder, zip, DICOMDIR or s3://… URI")
+    parser.add_argument("--datastore", default="default", help="name or id; made if it is missing [default]")
+    parser.add_argument("--name", help="name of the job")
+    parser.add_argument(
+        "--check", action="store_true", help="dry run: say what would be imported and what not"
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    flags.add(
+        parser,
+        (*flags.PLACES, "buckets_dir", "s3_endpoint_url", "codec_workers", "worker_memory", "file_timeout"),
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    settings = flags.settings(args)
+    if not args.check:
+        return _import(args, settings)
+    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="check-", dir=settings.data) as folder:
+        apart = replace(
+            settings,
+            data=Path(folder),
+            database_url=None,
+            storage_url=None,
+            buckets_dir=settings.buckets,
+        )
+        return _import(args, apart)
+
+
+def _import(args: argparse.Namespace, settings: Settings) -> int:
+    from lightwell.operations.import_jobs import submit_local
+
+    with opened(settings, make=True) as stores:
+        ctx = local_context(settings, stores)
+        store = find_or_make(ctx, args.datastore)
+        job = submit_local(ctx, store.id, args.paths, name=args.name)
+        with _interruptible() as interrupted:
+            finished = _watch(ctx, job, interrupted, quiet=args.json or not sys.stderr.isatty())
+        with stores.db.read() as conn:
+            tally = outcomes.tally(conn, job.key)
+    if args.json:
+        print(json.dumps(_report(store, finished, tally, check=args.check), indent=2))
+    else:
+        _print(store, finished, tally, check=args.check)
+    done = finished.status == states.COMPLETED and tally.imported == tally.files
+    return 0 if done else 1
+
+
+def find_or_make(ctx: Context, name_or_id: str) -> DataStore:
+    """The data store of this id or name, made with this name if there is none."""
+    from lightwell.operations.datastores import create_datastore
+    from lightwell.wire.shapes import CreateDatastoreRequest
+
+    found = find(ctx, name_or_id)
+    if found is not None:
+        return found
+    if not re.fullmatch(r"[A-Za-z0-9._/#-]{1,256}", name_or_id):
+        raise ConfigurationError(f"{name_or_id!r} cannot name a data store: use letters, digits and ._/#-")
+    made = create_datastore(ctx, CreateDatastoreRequest(client_token=ctx.ids.id(), datastore_name=name_or_id))
+    with ctx.stores.db.read() as conn:
+        store = datastores.get(conn, made.datastore_id)
+    assert store is not None
+    return store
+
+
+def find(ctx: Context, name_or_id: str) -> DataStore | None:
+    """The ACTIVE data store of this id, else the only one of this name; None if there is neither."""
+    with ctx.stores.db.read() as conn:
+        by_id = datastores.get(conn, name_or_id)
+        named = [store for store in datastores.find_by_name(conn, name_or_id) if store.status == ACTIVE]
+    if by_id is not None and by_id.status == ACTIVE:
+        return by_id
+    if len(named) > 1:
+        ids = ", ".join(store.id for store in named)
+        raise ConfigurationError(
+            f"{len(named)} data stores are named {name_or_id}: name one by its id: {ids}"
+        )
+    return named[0] if named else None
+
+
+@contextmanager
+def _interruptible() -> Iterator[threading.Event]:
+    """An event that Ctrl-C and SIGTERM set, so that claims are given back before we go."""
+    event = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        event.set()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _watch(ctx: Context, job: Job, interrupted: threading.Event, *, quiet: bool) -> Job:
+    """Until the job is done, work at it ourselves whenever no server does."""
+    from lightwell.work.engine import Engine
+    from lightwell.work.lock import EngineLock
+
+    lock = EngineLock(ctx.settings.data)
+    with Progress(quiet=quiet) as bars:
+
+        def look() -> Job:
+            with ctx.stores.db.read() as conn:
+                now = jobs.get(conn, job.key)
+                counted = outcomes.count(conn, job.key)
+            if now is None:
+                raise LightwellError(f"Import job {job.id} is gone from the database")
+            bars.show(now.scanned, now.read, counted, listed=now.phase != states.LIST)
+            return now
+
+        def is_over() -> bool:
+            return interrupted.is_set() or look().phase == states.DONE
+
+        while True:
+            if lock.take():
+                try:
+                    on_sqlite = ctx.stores.db.dialect == "sqlite"
+                    Engine(ctx.stores, ctx.settings, ctx.clock, ctx.ids, alone=on_sqlite).run(is_over)
+                finally:
+                    lock.release()
+            now = look()
+            if now.phase == states.DONE:
+                return now
+            if interrupted.wait(_POLL_SECONDS):
+                raise InputError(
+                    f"Interrupted. Import job {job.id} is kept: it goes on when `lightwell serve` or another "
+                    "import runs on this data folder"
+                )
+
+
+def _report(store: DataStore, job: Job, tally: Tally, *, check: bool) -> dict[str, object]:
+    return {
+        "datastoreId": store.id if not check else None,
+        "jobId": job.id if not check else None,
+        "jobStatus": job.status,
+        "message": job.message,
+        "outputS3Uri": job.output_uri if not check else None,
+        "numberOfScannedFiles": tally.files,
+        "numberOfImportedFiles": tally.imported,
+        "numberOfFilesWithCustomerError": tally.customer,
+        "numberOfFilesWithServerError": tally.server,
+        "imageSets": tally.image_sets if not check else len(tally.image_sets),
+        "reasons": [
+            {"reason": cause.reason, "files": cause.files, "example": cause.example}
+            for cause in tally.failures
+        ],
+        "warnings": [
+            {"reason": cause.reason, "files": cause.files, "example": cause.example}
+            for cause in tally.warnings
+        ],
+    }
+
+
+def _print(store: DataStore, job: Job, tally: Tally, *, check: bool) -> None:
+    verb = "would be imported" if check else "imported"
+    print(f"{tally.imported} of {tally.files} files {verb}, {len(tally.image_sets)} image sets")
+    if job.status == states.FAILED:
+        print(f"the job failed: {job.message}")
+    _causes("not imported", tally.failures)
+    _causes("imported with a warning", tally.warnings)
+    if not check:
+        print(f"data store {store.id} ({store.name})")
+        print(f"job        {job.id}")
+        print(f"report     {job.output_uri}")
+
+
+def _causes(title: str, causes: list[outcomes.Cause]) -> None:
+    if not causes:
+        return
+    print(f"{title}:")
+    for cause in causes[:_MOST_CAUSES]:
+        print(f"  {cause.files:>6}  {cause.reason}")
+        print(f"          such as {cause.example}")
+    if len(causes) > _MOST_CAUSES:
+        print(f"  and {len(causes) - _MOST_CAUSES} other reasons; --json shows all")

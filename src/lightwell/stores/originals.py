@@ -1,0 +1,103 @@
+"""Where the original and the frames of each instance of a version lie: what a Part 10 file is built from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, and_, or_, select
+
+from lightwell.domain.frames import Frame, unpack_entries
+from lightwell.stores.tables import frame_table, image_set, member, pixels, record
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """The pixels of an instance. ``image`` is the JSON that the import wrote; see `ingest.pipeline`."""
+
+    key: int
+    pack: int
+    stored_syntax: str
+    frame_count: int
+    image: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInstance:
+    """One instance: its original in ``pack``, the DICOM JSON laid over it at import, and its pixels."""
+
+    sop_instance_uid: str
+    pack: int
+    offset: int
+    length: int
+    override_z: bytes | None
+    pixels: StoredImage | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadableSet:
+    """An image set with a version that can be read."""
+
+    key: int
+    id: str
+    study_instance_uid: str
+    series_instance_uid: str
+    version: int
+
+
+def readable_sets(conn: Connection, datastore: int, only: str | None = None) -> list[ReadableSet]:
+    """The searchable image sets of a data store, oldest first, or the one with the id ``only``."""
+    query = select(
+        image_set.c.key,
+        image_set.c.id,
+        image_set.c.study_instance_uid,
+        image_set.c.series_instance_uid,
+        image_set.c.readable_version,
+    ).where(image_set.c.listed_in == datastore)
+    if only is not None:
+        query = query.where(image_set.c.id == only)
+    return [
+        ReadableSet(*row) for row in conn.execute(query.order_by(image_set.c.created_at, image_set.c.key))
+    ]
+
+
+def instances(conn: Connection, image_set_key: int, version: int) -> list[StoredInstance]:
+    """The instances of a version, by InstanceNumber, then by key."""
+    rows = conn.execute(
+        select(
+            record.c.sop_instance_uid,
+            record.c.pack,
+            record.c.original_offset,
+            record.c.original_length,
+            record.c.override_z,
+            pixels.c.key,
+            pixels.c.pack,
+            pixels.c.stored_syntax,
+            pixels.c.frame_count,
+            pixels.c.image,
+        )
+        .select_from(member)
+        .join(record, record.c.key == member.c.record)
+        .outerjoin(pixels, pixels.c.key == member.c.pixels)
+        .where(
+            member.c.image_set == image_set_key,
+            member.c.valid_from <= version,
+            or_(member.c.valid_to.is_(None), member.c.valid_to > version),
+        )
+        .order_by(record.c.instance_number, record.c.key)
+    )
+    return [
+        StoredInstance(*row[:5], pixels=StoredImage(*row[5:10]) if row[5] is not None else None)
+        for row in rows
+    ]
+
+
+def frames(conn: Connection, pixels_key: int) -> Iterator[Frame]:
+    """Every frame, or the one span of pixel data that could not be split."""
+    rows = conn.execute(
+        select(frame_table.c.entries)
+        .where(and_(frame_table.c.pixels == pixels_key))
+        .order_by(frame_table.c.first_frame)
+    )
+    for (entries,) in rows:
+        yield from unpack_entries(entries)
