@@ -37,6 +37,10 @@ _RECEIVED = _SECONDS + 1
 _SENT = _RECEIVED + 1
 _WIDTH = _SENT + 1
 
+# From the end of a process's part.
+_CONNECTIONS, _IN_FLIGHT = -2, -1
+_NOT_LISTENING = float("inf")
+
 
 class Meter:
     """The counters of ``processes`` processes for these ``operations``."""
@@ -50,9 +54,11 @@ class Meter:
             )
         }
         self._behind = len(self.operations) * _WIDTH
-        self._part = self._behind + len(self._counters) + 1
+        self._part = self._behind + len(self._counters) + 2
         self._processes = processes
         self._numbers = memoryview(mmap.mmap(-1, max(1, processes) * self._part * 8)).cast("d")
+        for process in range(processes):
+            self._numbers[(process + 1) * self._part + _CONNECTIONS] = _NOT_LISTENING
 
     def join(self, process: int) -> Recorder:
         """The part of one process, numbered from 0."""
@@ -67,6 +73,11 @@ class Meter:
     def render(self, info: Sequence[tuple[str, str]]) -> bytes:
         """All counters; ``info`` are the labels of ``lightwell_build_info``."""
         return "".join(f"{line}\n" for line in self._lines(info)).encode()
+
+    def fewest_connections(self) -> float:
+        """How many connections the least busy process has that takes some."""
+        numbers, part = self._numbers, self._part
+        return min(numbers[(process + 1) * part + _CONNECTIONS] for process in range(self._processes))
 
     def _sums(self) -> list[float]:
         numbers, part = self._numbers, self._part
@@ -116,7 +127,11 @@ class Meter:
                 yield f'{metric}{{{label}="{value}"}} {_number(count)}'
         yield "# HELP lightwell_requests_in_flight Requests that are being answered"
         yield "# TYPE lightwell_requests_in_flight gauge"
-        yield f"lightwell_requests_in_flight {_number(sums[-1])}"
+        yield f"lightwell_requests_in_flight {_number(sums[_IN_FLIGHT])}"
+        open_now = (self._numbers[(p + 1) * self._part + _CONNECTIONS] for p in range(self._processes))
+        yield "# HELP lightwell_connections Connections that are open"
+        yield "# TYPE lightwell_connections gauge"
+        yield f"lightwell_connections {_number(sum(n for n in open_now if n != _NOT_LISTENING))}"
 
 
 class Recorder:
@@ -134,16 +149,16 @@ class Recorder:
         self._counters = counters
         self._lock = threading.Lock()
         self.meter = meter
-        numbers[-1] = 0.0
+        numbers[_IN_FLIGHT] = 0.0
 
     def begin(self) -> None:
         """A request came in."""
-        self._numbers[-1] += 1
+        self._numbers[_IN_FLIGHT] += 1
 
     def request(self, operation: str, status: int, seconds: float, received: int, sent: int) -> None:
         """A request that began was answered."""
         numbers = self._numbers
-        numbers[-1] -= 1
+        numbers[_IN_FLIGHT] -= 1
         row = self._operations[operation]
         numbers[row + _STATUS_PLACE.get(status, _OTHER)] += 1
         place = 0
@@ -155,6 +170,10 @@ class Recorder:
         numbers[row + _SECONDS] += seconds
         numbers[row + _RECEIVED] += received
         numbers[row + _SENT] += sent
+
+    def connections(self, number: int) -> None:
+        """So many connections are open."""
+        self._numbers[_CONNECTIONS] = number
 
     def count(self, counter: str, value: str, by: int = 1) -> None:
         """Add to one of `COUNTERS`, under one value of its label."""

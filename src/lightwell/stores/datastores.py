@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, exists, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, exists, or_, select, update
 
 from lightwell.domain.datastore import DELETED, DataStore
 from lightwell.stores.rows import insert_many
@@ -24,6 +24,11 @@ _COLUMNS = (
 )
 _RUNNING = ("SUBMITTED", "IN_PROGRESS")
 
+# Made once: building a statement costs as much as running it.
+_GET = select(*_COLUMNS).where(datastore.c.id == bindparam("datastore_id"))
+_HOLD = _GET.with_for_update(read=True)
+_LOCK = _GET.with_for_update()
+
 
 def insert(conn: Connection, store: DataStore) -> None:
     row = {column.name: getattr(store, column.name) for column in _COLUMNS}
@@ -36,10 +41,8 @@ def get(conn: Connection, datastore_id: str, *, hold: bool = False, lock: bool =
     With ``hold`` it cannot be deleted before the transaction ends: for whoever puts a job or an image set
     into it. With ``lock`` nobody else can hold or lock it. On SQLite a write transaction is alone anyway.
     """
-    statement = select(*_COLUMNS).where(datastore.c.id == datastore_id)
-    if hold or lock:
-        statement = statement.with_for_update(read=not lock)
-    row = conn.execute(statement).first()
+    statement = _LOCK if lock else _HOLD if hold else _GET
+    row = conn.execute(statement, {"datastore_id": datastore_id}).first()
     return None if row is None else _store(row)
 
 

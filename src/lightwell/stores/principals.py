@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select, text, update
+from sqlalchemy import Connection, bindparam, select, text, update
 
 from lightwell.stores.rows import insert_many
 from lightwell.stores.tables import access_key
@@ -21,6 +21,7 @@ _COLUMNS = (
     access_key.c.expires_at,
     access_key.c.revoked_at,
 )
+_GET = select(*_COLUMNS).where(access_key.c.id == bindparam("access_key_id"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class AccessKey:
 
 def get(conn: Connection, id: str) -> AccessKey | None:
     """The access key with this id, revoked ones too."""
-    row = conn.execute(select(*_COLUMNS).where(access_key.c.id == id)).first()
+    row = conn.execute(_GET, {"access_key_id": id}).first()
     return None if row is None else _key(row)
 
 

@@ -8,6 +8,7 @@ for a request that arrives whole.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -23,10 +24,11 @@ SILENT_SECONDS = 75.0
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection."""
+    """One connection. ``on_count`` hears how many are open whenever that changes."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, on_count: Callable[[int], None] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.on_count = on_count or _ignore
         self._timer: asyncio.TimerHandle | None = None
         self._head_open = False  # a request began and its head is not complete
         self._body_open = False
@@ -37,11 +39,13 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.on_count(len(self.connections))
         self._timer = self.loop.call_later(SILENT_SECONDS, self._silent)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
         super().connection_lost(exc)
+        self.on_count(len(self.connections))
 
     def data_received(self, data: bytes) -> None:
         # Before the first byte the timer of the silent connection runs; after it, that of this request.
@@ -132,3 +136,7 @@ class Protocol(HttpToolsProtocol):
             ]
             self.transport.write(b"\r\n".join(lines))
         self.transport.close()
+
+
+def _ignore(number: int) -> None:
+    pass

@@ -14,6 +14,8 @@ import uvicorn
 import uvloop  # noqa: F401 — imported before the fork, for its pages to be shared
 
 from lightwell.errors import ConfigurationError
+from lightwell.observe.metrics import Recorder
+from lightwell.web.acceptor import Acceptor
 from lightwell.web.gateway import Gateway
 from lightwell.web.protocol import SILENT_SECONDS, Protocol
 
@@ -28,12 +30,23 @@ _BACKLOG = 2048
 class _Server(uvicorn.Server):
     """Says when it accepts, and ends with exit code 0 after SIGTERM."""
 
-    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, recorder: Recorder, ready: Callable[[], None]) -> None:
         super().__init__(config)
+        self._recorder = recorder
         self._say_ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        """As uvicorn's own, but for how connections are taken."""
+        assert sockets is not None
+        listener = sockets[0]
+
+        def make() -> Protocol:
+            return Protocol(self.config, self.server_state, {}, on_count=acceptor.count)
+
+        acceptor = Acceptor(listener, make, self._recorder, self.config.ssl)
+        acceptor.start(self.config.backlog)
+        self.servers = [acceptor]  # type: ignore[list-item]
+        self.started = True
         self._say_ready()
 
     @contextmanager
@@ -63,7 +76,7 @@ def serve(gateway: Gateway, listener: socket.socket, settings: Settings, ready: 
         timeout_graceful_shutdown=GRACE_SECONDS,
         **tls,
     )
-    _Server(config, ready).run(sockets=[listener])
+    _Server(config, gateway.state.recorder, ready).run(sockets=[listener])
 
 
 def check_tls(settings: Settings) -> None:
