@@ -8,7 +8,7 @@ MINOR   = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2]
 
 $(VENV)/.installed: pyproject.toml constraints/py3.11.txt constraints/py3.12.txt constraints/py3.13.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/py$(MINOR).txt --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/py$(MINOR).txt --editable '.[demo]'
 	touch $@
 
 $(VENV)/.tested: $(VENV)/.installed

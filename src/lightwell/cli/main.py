@@ -17,6 +17,10 @@ from lightwell.errors import ConfigurationError, LightwellError
 # A verb is a module with `add(parser)` and `run(args) -> exit code`, imported only when it is called.
 VERBS: dict[str, tuple[str, str]] = {
     "serve": ("lightwell.cli.serve", "run the server: HTTP and background work in one process tree"),
+    "import": ("lightwell.cli.importing", "import files, folders, zip files, a DICOMDIR or s3:// URIs"),
+    "export": ("lightwell.cli.export", "write DICOM Part 10 files out again"),
+    "demo": ("lightwell.cli.demo", "start the server and import sample studies"),
+    "doctor": ("lightwell.cli.doctor", "check this machine and the data folder, a line each"),
     "env": ("lightwell.cli.environment", "print the exports that point AWS clients at this server"),
     "key": ("lightwell.cli.key", "create, list and revoke access keys"),
     "config": ("lightwell.cli.config", "show the settings and where each came from"),

@@ -7,16 +7,22 @@ wheel ships: MR, ultrasound in colour, a palette, a one-bit segmentation, a dose
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import imagecodecs
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.encaps import get_frame
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
+
+from lightwell.imaging.syntaxes import HTJ2K_RPCL
 
 SHIPPED = (
     "MR_small.dcm",
@@ -113,9 +119,52 @@ def source_frames(path: Path) -> Iterator[NDArray[np.generic]]:
     yield from iter_pixels(path, raw=True)
 
 
-def has_pixels(path: Path) -> bool:
-    """Whether the file holds PixelData."""
-    return "PixelData" in pydicom.dcmread(path, specific_tags=["PixelData"], defer_size=1024)
+def sop_instance_uid(path: Path) -> str:
+    """SOPInstanceUID of a file."""
+    return str(
+        pydicom.dcmread(path, specific_tags=["SOPInstanceUID"], stop_before_pixels=True).SOPInstanceUID
+    )
+
+
+def compare(
+    path: Path, stored_syntax: str | None, frames: Sequence[tuple[Mapping[str, Any], bytes]]
+) -> str | None:
+    """What is wrong with the frames that were read back for a file, or None.
+
+    ``frames`` are entries of ImageFrames in the metadata, each with its bytes. Checked are their number,
+    their checksums (devguide/pixel-data-verification) and, sample by sample, the pixels.
+    """
+    data = pydicom.dcmread(path, defer_size=1024)
+    if "PixelData" not in data:
+        return f"{len(frames)} frames where there are no pixels" if frames else None
+    sources = list(source_frames(path))
+    if len(sources) != len(frames):
+        return f"{len(frames)} frames, the file has {len(sources)}"
+    for number, (source, (entry, stored)) in enumerate(zip(sources, frames, strict=True), 1):
+        checksum = entry["PixelDataChecksumFromBaseToFullResolution"][-1]["Checksum"]
+        if stored_syntax == HTJ2K_RPCL:
+            # OpenJPEG, which had no part in encoding the frame.
+            decoded = imagecodecs.jpeg2k_decode(stored)
+            if not np.array_equal(decoded, source):
+                return f"frame {number} differs from the file"
+            if zlib.crc32(decoded.tobytes()) != checksum:
+                return f"the checksum of frame {number} is not that of its pixels"
+        elif zlib.crc32(stored) != checksum:
+            return f"the checksum of frame {number} is not that of its bytes"
+        elif not _holds(data, stored, number - 1, source):
+            return f"frame {number} differs from the file"
+    return None
+
+
+def _holds(data: Dataset, stored: bytes, number: int, source: NDArray[np.generic]) -> bool:
+    """Whether a frame that was kept is the bytes of the file."""
+    if data.file_meta.TransferSyntaxUID.is_encapsulated:
+        return (
+            get_frame(data.PixelData, number, number_of_frames=int(data.get("NumberOfFrames", 1))) == stored
+        )
+    if data.BitsAllocated == 1:
+        return np.packbits(source.astype(np.uint8).reshape(-1), bitorder="little").tobytes() == stored
+    return np.ascontiguousarray(source).tobytes() == stored
 
 
 def _identify(data: Dataset, number: int) -> None:
