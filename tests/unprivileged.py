@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def public_folder() -> Iterator[Path]:
+    """A folder that every user may enter, which pytest's own are not."""
+    with tempfile.TemporaryDirectory(prefix="lightwell-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
 
 
 def become_nobody() -> None:

@@ -19,6 +19,7 @@ from lightwell.stores import local_objects
 from lightwell.stores.local_objects import LocalObjects
 from lightwell.stores.objects import MissingObjectError, open_objects, valid_key
 from lightwell.stores.packs import PackWriter, pack_name
+from tests.unprivileged import public_folder
 
 FAR_FUTURE = 1 << 50
 ROOT = Path(__file__).parents[2]
@@ -207,7 +208,7 @@ def test_says_that_the_disk_is_full(tmp_path: Path) -> None:
     assert output.stderr == ""
 
 
-def test_says_that_it_may_not_write(tmp_path: Path) -> None:
+def test_says_that_it_may_not_write() -> None:
     code = (
         "import sys; from pathlib import Path\n"
         "from lightwell.stores.local_objects import LocalObjects\n"
@@ -215,9 +216,10 @@ def test_says_that_it_may_not_write(tmp_path: Path) -> None:
         "become_nobody()\n"
         "LocalObjects(Path(sys.argv[1])).put('a', b'x')\n"
     )
-    folder = tmp_path / "objects"
-    folder.mkdir(mode=0o500)
-    done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, cwd=ROOT)
+    with public_folder() as outer:
+        folder = outer / "objects"
+        folder.mkdir(mode=0o555)
+        done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, cwd=ROOT)
     assert "this user has no right to: check owner and mode." in done.stderr
 
 

@@ -19,6 +19,8 @@ from lightwell.stores.local_objects import failure
 _BATCH = 100_000
 _TEMPORARY = ".lightwell-"  # and 16 hex digits and .part; never listed
 
+_NO_RIGHT = "this server has no right to; check its owner and mode"
+
 
 class LocalBucket:
     """The folder ``root``, which may itself be a link to anywhere."""
@@ -36,7 +38,13 @@ class LocalBucket:
             raise InputError(f"s3://{self._name}/{_shown(folder)} is a link that leads out of the bucket")
         if not Path(real).is_dir():
             return
-        yield from self._walk(real, folder + slash, start, linked=False)
+        try:
+            yield from self._walk(real, folder + slash, start, linked=False)
+        except PermissionError:
+            where = f"s3://{self._name}/{_shown(folder + slash)}"
+            raise InputError(f"{where} cannot be listed: {_NO_RIGHT}") from None
+        except OSError as error:
+            raise failure(error, f"{self._root} cannot be listed") from error
 
     def _walk(self, folder: str, above: str, start: str, *, linked: bool) -> Iterator[tuple[str, int]]:
         for name in _sorted_names(folder, start):
@@ -79,7 +87,7 @@ class LocalBucket:
             stream.write(data)
 
     def put_file(self, key: str, path: Path) -> None:
-        with self._replacing(key) as stream, path.open("rb") as source:
+        with path.open("rb") as source, self._replacing(key) as stream:
             while block := source.read(1 << 20):
                 stream.write(block)
 
@@ -114,9 +122,7 @@ class LocalBucket:
             hint = "; its name is not UTF-8: rename it" if "\ufffd" in key else ""
             return InputError(f"{where} does not exist{hint}")
         if isinstance(error, PermissionError):
-            return InputError(
-                f"{where} cannot be read: this server has no right to; check its owner and mode"
-            )
+            return InputError(f"{where} cannot be read: {_NO_RIGHT}")
         try:
             return self._not_a_file(key, os.lstat(path).st_mode)
         except OSError:
@@ -125,10 +131,6 @@ class LocalBucket:
     def _not_a_file(self, key: str, kind: int) -> InputError:
         where = f"s3://{self._name}/{_shown(key)}"
         if stat.S_ISDIR(kind):
-            if not os.access(f"{self._root}/{key}", os.R_OK | os.X_OK):
-                return InputError(
-                    f"{where} is a folder that this server has no right to read; check its mode"
-                )
             return InputError(f"{where} is a folder, or a link to one that is not followed")
         names = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket", stat.S_IFLNK: "a link"}
         return InputError(f"{where} is {names.get(stat.S_IFMT(kind), 'a device')}, not a file")
@@ -189,7 +191,7 @@ def _sorted_names(folder: str, start: str) -> Iterator[str]:
                 name = entry.name
                 if not name.startswith(start) or (name.startswith(_TEMPORARY) and name.endswith(".part")):
                     continue
-                if entry.is_dir():
+                if _is_folder(entry):
                     name += "/"
                 if name <= after or (limit is not None and name > limit):
                     continue
@@ -205,6 +207,13 @@ def _sorted_names(folder: str, start: str) -> Iterator[str]:
         if not more:
             return
         after = kept[-1]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle, or through a folder that may not be read
+        return False
 
 
 def _size(path: str) -> int | None:

@@ -73,7 +73,7 @@ def explain(error: BaseException, where: str) -> StorageError | InputError:
         return InputError(f"{where}: there is no such bucket on S3")
     if is_missing(error):
         return InputError(f"{where} does not exist")
-    if "169.254.169.254" in text or "169.254.170" in text:
+    if "/latest/api/token" in text or "/latest/meta-data" in text or "169.254.170" in text:
         return StorageError(
             f"{where}: there are no AWS credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
         )
