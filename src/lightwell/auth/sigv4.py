@@ -3,8 +3,7 @@
 Pure verification; who owns an access key and whether its session has ended is the caller's to know.
 Two forms are read: the ``Authorization`` header, and the query of a presigned URL. Sources: AWS
 General Reference, "Signature Version 4" and its published vectors; what botocore signs where that
-text is open. As every service but S3, the path is normalised (RFC 3986 §5.2.4, empty segments
-removed) and encoded once more than it is on the wire, so that ``%3A`` is signed as ``%253A``.
+text is open.
 
 The Host header is taken as it came, whichever name the client used. Any Region is accepted.
 
@@ -24,8 +23,9 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from hashlib import sha256
 from time import strftime
-from urllib.parse import quote_from_bytes, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
+from lightwell.auth.canonical import canonical_path, canonical_queries, trim
 from lightwell.errors import AuthenticationError
 
 ALGORITHM = b"AWS4-HMAC-SHA256"
@@ -39,9 +39,6 @@ MISSING = "MissingAuthenticationToken"
 INCOMPLETE = "IncompleteSignature"
 INVALID = "InvalidSignatureException"
 
-_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-_SAFE_PATH = bytes(_SAFE) + b"/"
-_SAFE_QUERY = bytes(_SAFE) + b"=&"
 _DOES_NOT_MATCH = (
     "The request signature we calculated does not match the signature you provided. "
     "Check your secret access key and signing method."
@@ -96,7 +93,7 @@ def read_signature(request: SignedRequest) -> Signature:
         if name in headers:
             if name in _SINGLE:
                 raise _incomplete(f"The header {name.decode('ascii', 'replace')} must be given once")
-            headers[name] = _trim(headers[name]) + b"," + _trim(value)
+            headers[name] = trim(headers[name]) + b"," + trim(value)
         else:
             headers[name] = value
     authorization = headers.get(b"authorization", b"").strip()
@@ -137,7 +134,7 @@ def verify(
     key = _signing_key(secret, signature.date, signature.region, service)
     head = _string_head(signature.timestamp, signature.region, service)
     canonical_headers = _canonical_headers(signature)
-    for query in _canonical_queries(request.query, signature.expires is not None):
+    for query in canonical_queries(request.query, signature.expires is not None):
         canonical = b"\n".join(
             (
                 request.method.encode(),
@@ -313,53 +310,6 @@ def _check_time(signature: Signature, now: float) -> None:
 # The canonical request
 
 
-def canonical_path(path: bytes) -> bytes:
-    """Dot segments and empty ones removed, then percent-encoded as if it were not encoded yet."""
-    if b"//" in path or b"/." in path or not path:
-        kept: list[bytes] = []
-        for segment in path.split(b"/"):
-            if segment == b"..":
-                if kept:
-                    kept.pop()
-            elif segment not in (b"", b"."):
-                kept.append(segment)
-        start = b"/" if path.startswith(b"/") or not path else b""
-        end = b"/" if path.endswith(b"/") and kept else b""
-        path = start + b"/".join(kept) + end
-    if not path.translate(None, _SAFE_PATH):
-        return path
-    return quote_from_bytes(path, safe="/~").encode()
-
-
-def _canonical_queries(query: bytes, presigned: bool) -> list[bytes]:
-    """The canonical forms that a client may have signed, most often one.
-
-    First the pairs as they came, sorted, which is what botocore signs; then, where that differs, each
-    decoded and encoded by the book. Both bind every byte that came.
-    """
-    if not query:
-        return [b""]
-    pairs = []
-    plain_is_strict = not query.translate(None, _SAFE_QUERY)
-    for pair in query.split(b"&"):
-        name, _, value = pair.partition(b"=")
-        if not presigned or name != b"X-Amz-Signature":
-            pairs.append((name, value))
-            if not pair or b"=" in value:
-                plain_is_strict = False
-    pairs.sort()
-    plain = b"&".join([name + b"=" + value for name, value in pairs])
-    if plain_is_strict:
-        return [plain]
-    encoded = sorted([(_encode(name), _encode(value)) for name, value in pairs if name or value])
-    strict = b"&".join([name + b"=" + value for name, value in encoded])
-    return [plain] if strict == plain else [plain, strict]
-
-
-def _encode(text: bytes) -> bytes:
-    return quote_from_bytes(unquote_to_bytes(text), safe="~").encode()
-
-
 def _canonical_headers(signature: Signature) -> bytes:
     lines = []
     headers = signature.headers
@@ -370,13 +320,8 @@ def _canonical_headers(signature: Signature) -> bytes:
             raise _invalid(
                 f"'{shown}' is named as a SignedHeader, but it does not exist in the HTTP request."
             )
-        lines.append(name + b":" + _trim(value))
+        lines.append(name + b":" + trim(value))
     return b"\n".join(lines)
-
-
-def _trim(value: bytes) -> bytes:
-    """Without white space at the ends, runs of it as one space (also inside of quotes)."""
-    return b" ".join(value.split())
 
 
 # Keys and texts

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lightwell.auth.sigv4 import SignedRequest, canonical_path, read_signature, verify
+from lightwell.auth.canonical import canonical_path
+from lightwell.auth.sigv4 import SignedRequest, read_signature, verify
 from lightwell.errors import AuthenticationError
 from tests.data import SHARED
 
