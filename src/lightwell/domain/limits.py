@@ -36,5 +36,8 @@ VALUE = 50_000_000
 #: sequences inside of sequences
 NESTING = 100
 
-#: elements that one item of a top-level sequence, with all below it, may have
-ITEM_ELEMENTS = 1_000_000
+#: elements of one data set or item
+ELEMENTS = 20_000
+
+#: bytes of metadata of one instance
+METADATA = 256_000_000

@@ -29,19 +29,24 @@ def instance_fragment(entries: Sequence[Entry]) -> bytes:
 
     DICOMVRs is flat: where a private tag has several VRs, that of the data set itself counts, then the first.
     """
-    listing = [entry for entry in entries if entry.vrs]
-    if any(len(entry.vrs) > 1 for entry in listing) or any(
-        entry.vrs[0][:10] != entry.json[:10] for entry in listing
-    ):
-        vrs = {entry.vrs[0][:10]: entry.vrs[0] for entry in listing if entry.vrs[0][:10] == entry.json[:10]}
-        for entry in listing:
-            for listed in entry.vrs:
-                vrs.setdefault(listed[:10], listed)
-        flat: Iterable[bytes] = [vrs[key] for key in sorted(vrs)]
-    else:
-        flat = [entry.vrs[0] for entry in listing]
+    listings = [entry.vrs for entry in entries if entry.vrs]
+    flat = [vrs[0] for vrs in listings if len(vrs) == 1]
+    if len(flat) < len(listings) or any(entry.nested for entry in entries):
+        flat = _flat([entry for entry in entries if entry.vrs])
     shown = b",".join([entry.json for entry in entries])
-    return b'"DICOM":{' + shown + b'},"DICOMVRs":{' + b",".join(flat) + b"}"
+    return b"".join((b'"DICOM":{', shown, b'},"DICOMVRs":{', b",".join(flat), b"}"))
+
+
+def _flat(entries: Sequence[Entry]) -> list[bytes]:
+    """The listed VRs of entries, some of which have others inside of them, in tag order."""
+    vrs: dict[bytes, bytes] = {}
+    for entry in entries:
+        if not entry.nested or entry.json.startswith(entry.vrs[0][:10]):
+            vrs[entry.vrs[0][:10]] = entry.vrs[0]
+    for entry in entries:
+        for listed in entry.vrs:
+            vrs.setdefault(listed[:10], listed)
+    return [vrs[key] for key in sorted(vrs)]
 
 
 def check_required(found: Mapping[int, Entry]) -> None:

@@ -80,5 +80,5 @@ class SeriesCache:
     def _room(self, raw: bytes, entry: Entry) -> bool:
         if len(raw) > LONGEST or self._used >= self._half:
             return False
-        self._used += len(raw) + len(entry.json) + sum(map(len, entry.vrs)) + _OVERHEAD
+        self._used += 2 * len(raw) + len(entry.json) + _OVERHEAD
         return True

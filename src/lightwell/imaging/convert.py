@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightwell.domain.levels import INSTANCE
+from lightwell.domain.limits import METADATA
 from lightwell.domain.warnings import Warning
 from lightwell.errors import InputError
 from lightwell.imaging import dictionary, values
 from lightwell.imaging.charset import Charset, charset_of
 from lightwell.imaging.dictionary import Attribute, attribute_of
-from lightwell.imaging.entry import NEEDED, Entry, keyed, listed_vr, needed_value, own_key, plain_element
+from lightwell.imaging.entry import NEEDED, Entry, listed_vr, needed_value, own_key, plain_element
 from lightwell.imaging.walk import Place, Walker
 
 
@@ -35,6 +36,7 @@ class Converter:
 
     def __init__(self, walker: Walker) -> None:
         self._walker = walker
+        self._bytes = 0
 
     def entries(self, places: Sequence[Place]) -> list[Entry]:
         """Entries of the data set itself in tag order, without pixel elements and group lengths."""
@@ -50,8 +52,11 @@ class Converter:
             json = self._element(place, attribute, around, 0, vrs, notes)
             needed = place.tag in NEEDED
             value = self._value(place, attribute, around) if needed else None
+            self._count(json)
             level = attribute.level if own_key(attribute, json) else INSTANCE
-            entries.append(Entry(place.tag, level, json, tuple(vrs.values()), tuple(notes), value, needed))
+            nested = len(vrs) > 1 or (bool(vrs) and not json.startswith(next(iter(vrs))))
+            listed = tuple(vrs.values())
+            entries.append(Entry(place.tag, level, json, listed, tuple(notes), value, needed, nested))
             notes.clear()
         return entries
 
@@ -97,11 +102,11 @@ class Converter:
         if vr == "SQ":
             if place.undefined or place.vr == "SQ" or (not place.vr and not attribute.private):
                 _list(attribute, vr, vrs)
-                return keyed(attribute, self._sequence(place, attribute, around, depth, vrs, notes))
+                return attribute.key + self._sequence(place, attribute, around, depth, vrs, notes)
             inner, warned = dict(vrs), list(notes)
             try:
                 _list(attribute, vr, inner)
-                json = keyed(attribute, self._sequence(place, attribute, around, depth, inner, warned))
+                json = attribute.key + self._sequence(place, attribute, around, depth, inner, warned)
             except InputError:
                 vr = "UN"  # only the dictionary said that it is a sequence
             else:
@@ -142,8 +147,16 @@ class Converter:
                 self._element(inner, attribute_of(inner.tag), inside, depth + 1, vrs, notes)
                 for inner in ordered
             ]
-            items.append(b"{" + b",".join(parts) + b"}")
+            item = b"{" + b",".join(parts) + b"}"
+            if not depth:
+                self._count(item)
+            items.append(item)
         return b"[" + b",".join(items) + b"]" if items else values.empty(attribute)
+
+    def _count(self, json: bytes) -> None:
+        self._bytes += len(json)
+        if self._bytes > METADATA:
+            raise InputError(f"The metadata of the instance are larger than {METADATA} bytes")
 
     def _value(self, place: Place, attribute: Attribute, around: _Surroundings) -> str | float | None:
         vr = _vr(place, attribute, around)

@@ -37,6 +37,7 @@ class Attribute:
     single: bool | None
     private: bool
     level: int
+    key: bytes
 
     @property
     def name(self) -> str:
@@ -54,8 +55,8 @@ def attribute_of(tag: int) -> Attribute:
     private = bool(tag >> 16 & 1)
     entry = None if private else DicomDictionary.get(tag)
     if entry and entry[4]:
-        vr = "" if entry[0] == "NONE" else entry[0]
-        return Attribute(tag, entry[4], vr, True, entry[1] == "1", False, level_of(entry[4]))
+        keyword, vr = entry[4], "" if entry[0] == "NONE" else entry[0]
+        return Attribute(tag, keyword, vr, True, entry[1] == "1", False, level_of(keyword), _key(keyword))
     vr = ""
     if entry:
         vr = entry[0]
@@ -63,7 +64,11 @@ def attribute_of(tag: int) -> Attribute:
         vr = dictionary_VR(tag)
     elif private and 0x10 <= tag & 0xFFFF <= 0xFF:
         vr = "LO"
-    return Attribute(tag, f"{tag:08X}", vr, False, None, private, INSTANCE)
+    return Attribute(tag, f"{tag:08X}", vr, False, None, private, INSTANCE, _key(f"{tag:08X}"))
+
+
+def _key(name: str) -> bytes:
+    return f'"{name}":'.encode()
 
 
 @lru_cache(maxsize=4096)

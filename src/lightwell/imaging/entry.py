@@ -56,7 +56,7 @@ class Entry:
 
     ``level`` is one of `domain.levels`, or `SKIPPED`. ``json`` is ``"key":value``. ``vrs`` are what it adds
     to DICOMVRs, each ``"digits":"VR"``: its own, then those of elements inside of it. ``value`` is set for
-    `NEEDED` elements only: text (padding trimmed), a number, or None.
+    `NEEDED` elements only: text (padding trimmed), a number, or None. ``nested``: a sequence.
     """
 
     tag: int
@@ -66,6 +66,7 @@ class Entry:
     notes: tuple[Warning, ...] = ()
     value: str | float | None = None
     needed: bool = False
+    nested: bool = False
 
 
 def listed_vr(attribute: Attribute, vr: str) -> bytes:
@@ -73,14 +74,9 @@ def listed_vr(attribute: Attribute, vr: str) -> bytes:
     return f'"{attribute.hex}":"{vr}"'.encode()
 
 
-def keyed(attribute: Attribute, json: bytes) -> bytes:
-    """``"key":value``."""
-    return b'"%s":%s' % (attribute.keyword.encode(), json)
-
-
 def own_key(attribute: Attribute, json: bytes) -> bool:
     """True if ``json`` is keyed as the attribute usually is, not by its digits because it did not fit."""
-    return not attribute.keyed or not json.startswith(b'"%s"' % attribute.hex.encode())
+    return json.startswith(attribute.key)
 
 
 def plain_element(
@@ -124,7 +120,7 @@ def plain_element(
                 b'"%s":%s' % (attribute.hex.encode(), values.binary("UN", data, big=False)),
                 listed_vr(attribute, "UN"),
             )
-    return keyed(attribute, json), b"" if attribute.keyed else listed_vr(attribute, vr)
+    return attribute.key + json, b"" if attribute.keyed else listed_vr(attribute, vr)
 
 
 def needed_value(
@@ -132,6 +128,8 @@ def needed_value(
 ) -> str | float | None:
     """The first value of a `NEEDED` element as text or number, None if it has none."""
     if vr in values.TEXT:
+        if data.isascii() and b"\x1b" not in data:
+            return data.decode("ascii").strip(" \0") or None
         text = values.decode_text(attribute, vr, data, charset, []).strip(" \0")
         return text or None
     if vr in values.NUMBERS:

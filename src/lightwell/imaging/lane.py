@@ -18,7 +18,6 @@ from lightwell.imaging.entry import (
     NEEDED,
     SKIPPED,
     Entry,
-    keyed,
     listed_vr,
     needed_value,
     own_key,
@@ -29,7 +28,9 @@ from lightwell.imaging.values import Misfit, empty
 from lightwell.imaging.walk import UNDEFINED, fragments_end
 
 #: the longest header that is taken whole into memory
-LIMIT = 64 << 20
+LIMIT = 16 << 20
+#: elements that the cache did not know, after which the careful lane, which needs less memory, takes over
+_MISSES = 200_000
 
 # VR codes as little endian numbers, so that a head is one unpacking.
 _SHORT = frozenset(
@@ -67,6 +68,7 @@ class Lane:
         self._charset = b""
         self._last = 0
         self._resume = 0
+        self._misses = 0
         self._table: Table = cache.table(b"")
         self.levels: tuple[list[Entry], ...] = ([], [], [], [], [])
         self.needed: dict[int, Entry] = {}
@@ -103,7 +105,7 @@ class Lane:
         have = len(self._data)
         if self._base + have >= self._source.size or have >= LIMIT:
             raise Slow
-        self._data = self._source.read(self._base, max(4 * have, HEAD))
+        self._data = self._source.read(self._base, max(8 * have, HEAD))
         if len(self._data) <= have:
             raise Slow
 
@@ -128,53 +130,59 @@ class Lane:
         return False
 
     def _walk(self, pos: int) -> int:
-        """Walk on from ``pos``; returns where the bytes at hand end, or where other bytes begin."""
+        """Walk on from ``pos``; returns where the bytes at hand end, or where other bytes begin.
+
+        Where they end inside of an element, `_resume` is its place.
+        """
         data = self._data
         stop = len(data)
         get = self._table.elements.get
         levels, needed = self.levels, self.needed
         last = self._last
-        while pos < stop:
+        try:
+            while pos < stop:
+                word, vr, length = _head(data, pos)
+                if vr in _SHORT:
+                    end = pos + 8 + length
+                    raw = data[pos:end]
+                    entry = get(raw)
+                    if entry is None:
+                        if end > stop:
+                            raise _More
+                        entry = self._miss(raw, 8)
+                elif vr == _SEQUENCE:
+                    entry, end = self._sequence(data, pos, 0)
+                elif vr in _LONG:
+                    (length,) = _length(data, pos + 8)
+                    if word & 0xFFFF == _PIXEL_GROUP and self._pixels(word, vr, pos, length, last):
+                        return 0
+                    if length == UNDEFINED:
+                        raise Slow
+                    end = pos + 12 + length
+                    if end > stop:
+                        raise _More
+                    raw = data[pos:end]
+                    entry = get(raw)
+                    if entry is None:
+                        entry = self._miss(raw, 12)
+                else:
+                    raise Slow
+                tag = entry.tag
+                if tag <= last:
+                    raise Slow
+                last = tag
+                levels[entry.level].append(entry)
+                if entry.needed:
+                    needed[tag] = entry
+                pos = end
+        except (_More, struct.error):
             self._resume = pos
             self._last = last
-            word, vr, length = _head(data, pos)
-            if vr in _SHORT:
-                end = pos + 8 + length
-                if end > stop:
-                    raise _More
-                raw = data[pos:end]
-                entry = get(raw)
-                if entry is None:
-                    entry = self._miss(raw, 8)
-            elif vr == _SEQUENCE:
-                entry, end = self._sequence(data, pos, 0)
-            elif vr in _LONG:
-                (length,) = _length(data, pos + 8)
-                if word & 0xFFFF == _PIXEL_GROUP and self._pixels(word, vr, pos, length):
-                    return 0
-                if length == UNDEFINED:
-                    raise Slow
-                end = pos + 12 + length
-                if end > stop:
-                    raise _More
-                raw = data[pos:end]
-                entry = get(raw)
-                if entry is None:
-                    entry = self._miss(raw, 12)
-            else:
-                raise Slow
-            if entry.tag <= last:
-                raise Slow
-            last = entry.tag
-            levels[entry.level].append(entry)
-            if entry.needed:
-                needed[last] = entry
-            pos = end
+            raise
         self._last = last
-        self._resume = pos
         return pos
 
-    def _pixels(self, word: int, vr: int, pos: int, length: int) -> bool:
+    def _pixels(self, word: int, vr: int, pos: int, length: int, last: int) -> bool:
         """Note an element of group 7FE0; True if it is the pixel element, behind which the walk goes on."""
         tag = (word & 0xFFFF) << 16 | word >> 16
         start = self._base + pos
@@ -182,7 +190,7 @@ class Lane:
             if length != UNDEFINED:
                 self.tables[tag] = (start + 12, length)
             return False
-        if self.pixel or tag <= self._last or vr == _UNKNOWN:
+        if self.pixel or tag <= last or vr == _UNKNOWN:
             raise Slow
         value = start + 12
         if length == UNDEFINED:
@@ -200,6 +208,9 @@ class Lane:
         entry = self._cache.older(self._charset, raw) if len(raw) <= LONGEST else None
         if entry is not None:
             return entry
+        self._misses += 1
+        if self._misses > _MISSES:
+            raise Slow
         word, vr_code, _ = _head(raw, 0)
         tag = (word & 0xFFFF) << 16 | word >> 16
         if word >> 16 == 0 and tag != 0x00020000:
@@ -257,7 +268,7 @@ class Lane:
         return entry, end
 
     def _items(self, data: bytes, pos: int, at: int, end: int | None, depth: int) -> tuple[Entry, int]:
-        """The entry of a sequence, its head at ``pos`` and its items from ``at`` to ``end`` or its delimiter."""
+        """The entry of the sequence at ``pos``, its items from ``at`` to ``end`` or its delimiter."""
         (word,) = _length(data, pos)
         attribute = attribute_of((word & 0xFFFF) << 16 | word >> 16)
         vrs: dict[bytes, bytes] = {}
@@ -286,7 +297,12 @@ class Lane:
                 raise Slow
         json = b"[" + b",".join(items) + b"]" if items else empty(attribute)
         entry = Entry(
-            attribute.tag, attribute.level, keyed(attribute, json), tuple(vrs.values()), tuple(notes)
+            attribute.tag,
+            attribute.level,
+            attribute.key + json,
+            tuple(vrs.values()),
+            tuple(notes),
+            nested=True,
         )
         return entry, at
 
@@ -310,11 +326,11 @@ class Lane:
                 if word == _CHARSET:
                     raise Slow
                 end = pos + 8 + length
-                if end > bound:
-                    raise _More if stop is None else Slow
                 raw = data[pos:end]
                 entry = get(raw)
                 if entry is None:
+                    if end > bound:
+                        raise _More if stop is None else Slow
                     entry = self._miss(raw, 8)
             elif vr == _SEQUENCE:
                 entry, end = self._sequence(data, pos, depth + 1)
@@ -336,7 +352,7 @@ class Lane:
             if entry.tag <= last:
                 raise Slow
             last = entry.tag
-            if entry.level != SKIPPED:
+            if entry.json:
                 parts.append(entry.json)
                 if entry.vrs:
                     for listed in entry.vrs:

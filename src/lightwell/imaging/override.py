@@ -73,7 +73,14 @@ def _entry(attribute: Attribute, element: Mapping[str, object]) -> Entry:
     level = attribute.level if own_key(attribute, json) else INSTANCE
     needed = attribute.tag in NEEDED
     return Entry(
-        attribute.tag, level, json, tuple(vrs.values()), tuple(notes), value if needed else None, needed
+        attribute.tag,
+        level,
+        json,
+        tuple(vrs.values()),
+        tuple(notes),
+        value if needed else None,
+        needed,
+        _vr_of(attribute, element) == "SQ",
     )
 
 

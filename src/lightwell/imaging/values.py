@@ -20,6 +20,8 @@ from lightwell.imaging.dictionary import Attribute
 
 #: VR → struct letter
 NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
+_SIZES = {vr: struct.calcsize("<" + letter) for vr, letter in NUMBERS.items()}
+_SINGLES = {vr: struct.Struct("<" + letter).unpack for vr, letter in NUMBERS.items()}
 #: VR → bytes of one word, which are swapped in big endian data sets
 BINARY = {"OB": 1, "UN": 1, "OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
 #: VRs whose text follows SpecificCharacterSet
@@ -53,11 +55,6 @@ def whole(text: str) -> str:
     return _SURROGATES.sub("\ufffd", text)
 
 
-def quote(text: str) -> bytes:
-    """A JSON string."""
-    return encode_basestring(text).encode()
-
-
 def number(value: float) -> bytes:
     """A JSON number, without a fraction where it is whole; a string where JSON has no such number."""
     if type(value) is int:
@@ -83,6 +80,8 @@ def array(attribute: Attribute, parts: list[bytes]) -> bytes:
 
 def decode_text(attribute: Attribute, vr: str, data: bytes, charset: Charset, notes: list[Warning]) -> str:
     """Text of a whole value, its padding still there; what had to be guessed goes to ``notes``."""
+    if data.isascii() and b"\x1b" not in data:
+        return data.decode("ascii")
     text, problem = charset.decode(data, name=vr == "PN")
     if not problem and vr in PLAIN_TEXT and not data.isascii():
         problem = (
@@ -114,6 +113,8 @@ def _check(attribute: Attribute, vr: str, values: list[str], notes: list[Warning
     limit = LENGTHS.get(vr)
     if limit is None:
         return
+    if vr != "UI" and len(values) == 1 and len(values[0]) <= limit:
+        return
     if attribute.single and vr not in SINGLE_TEXT:
         values = values[0].split("\\")
     if max(map(len, values)) > limit:
@@ -138,16 +139,20 @@ def texts_json(attribute: Attribute, values: list[str]) -> bytes:
     """JSON of text values."""
     if not values:
         return empty(attribute)
-    return array(attribute, [quote(value) for value in values])
+    if len(values) == 1 and attribute.single is not False:
+        return encode_basestring(values[0]).encode()
+    return b"[" + ",".join([encode_basestring(value) for value in values]).encode() + b"]"
 
 
 def numbers(vr: str, data: bytes, *, big: bool) -> tuple[float, ...]:
     """Numbers of a value; `Misfit` if its length is no multiple of theirs."""
-    letter = NUMBERS[vr]
-    count, rest = divmod(len(data), struct.calcsize("<" + letter))
+    size = _SIZES[vr]
+    if len(data) == size and not big:
+        return _SINGLES[vr](data)
+    count, rest = divmod(len(data), size)
     if rest:
         raise Misfit
-    return struct.unpack(f"{'>' if big else '<'}{count}{letter}", data)
+    return struct.unpack(f"{'>' if big else '<'}{count}{NUMBERS[vr]}", data)
 
 
 def tags(data: bytes, *, big: bool) -> list[str]:

@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lightwell.domain.limits import NESTING
+from lightwell.domain.limits import ELEMENTS, NESTING
 from lightwell.errors import InputError
 from lightwell.imaging.dictionary import PIXEL_TAGS, attribute_of
 from lightwell.imaging.source import Source
@@ -97,7 +97,7 @@ class Walker:
                 break
             place = self._element(pos, self.size, form, 0, top=True)
             if place.tag >> 16 != 0xFFFE:
-                places.append(place)
+                _add(places, place)
             pos = place.end
         return places
 
@@ -111,12 +111,11 @@ class Walker:
             if tag == SEQUENCE_END:
                 break
             if length == UNDEFINED:
-                elements, pos = self._open_item(value, place.value_end, place.form, depth + 1)
+                elements: list[Place] = []
+                pos = self._open_item(value, place.value_end, place.form, depth + 1, elements)
             else:
-                elements, pos = (
-                    self._closed_item(value, value + length, place.form, depth + 1),
-                    value + length,
-                )
+                pos = value + length
+                elements = self._closed_item(value, pos, place.form, depth + 1)
             yield elements
 
     def read(self, place: Place) -> bytes:
@@ -137,20 +136,21 @@ class Walker:
         while pos < end:
             place = self._element(pos, end, form, depth)
             if place.tag >> 16 != 0xFFFE:
-                places.append(place)
+                _add(places, place)
             pos = place.end
         return places
 
-    def _open_item(self, pos: int, end: int, form: Form, depth: int) -> tuple[list[Place], int]:
-        places: list[Place] = []
+    def _open_item(self, pos: int, end: int, form: Form, depth: int, places: list[Place] | None) -> int:
+        """Where an item of undefined length ends; its elements go to ``places``."""
         while True:
             place = self._element(pos, end, form, depth)
             pos = place.end
             if place.tag == ITEM_END:
-                return places, pos
+                return pos
             if place.tag == SEQUENCE_END:
                 raise InputError("A sequence ends inside of an item: the data set is damaged")
-            places.append(place)
+            if places is not None:
+                _add(places, place)
 
     def _element(self, pos: int, end: int, form: Form, depth: int, *, top: bool = False) -> Place:
         """The element at ``pos``, which must lie before ``end``."""
@@ -235,7 +235,7 @@ class Walker:
                 if item == SEQUENCE_END:
                     return pos, value
                 if length == UNDEFINED:
-                    _, pos = self._open_item(value, end, form, depth + 1)
+                    pos = self._open_item(value, end, form, depth + 1, None)
                 else:
                     pos = value + length
         except InputError:
@@ -253,6 +253,12 @@ class Walker:
                 return not chunk
             pos += len(chunk)
         return True
+
+
+def _add(places: list[Place], place: Place) -> None:
+    if len(places) >= ELEMENTS:
+        raise InputError(f"The data set, or an item in it, has more than {ELEMENTS} elements")
+    places.append(place)
 
 
 def fragments_end(source: Source, value: int) -> int:
