@@ -19,7 +19,7 @@ from lightwell.imaging.boxes import codestream_of
 from lightwell.imaging.codestream import CodestreamHeader, check_header, check_scans, read_header
 from lightwell.imaging.failure import cannot_transcode
 from lightwell.imaging.image import ImageDescription
-from lightwell.imaging.samples import Samples, frame_shape, from_native, native_bits, sample_type
+from lightwell.imaging.samples import Samples, frame_shape, from_native, native_bits, sample_type, whole_frame
 
 
 def decode_frame(data: bytes, codec: str, image: ImageDescription) -> tuple[Samples, str]:
@@ -31,7 +31,7 @@ def decode_frame(data: bytes, codec: str, image: ImageDescription) -> tuple[Samp
     if codec == "rle":
         return rle.decode(data, image), "pylibjpeg-rle"
     if codec == "native":
-        return from_native(data, image), "native"
+        return from_native(whole_frame(data, image), image), "native"
     if codec == "deflate":
         return from_native(_inflate(data, (native_bits(image) + 7) // 8), image), "zlib"
     samples, header, decoder = decode_codestream(data, codec, image)

@@ -77,6 +77,14 @@ def native_bits(image: ImageDescription) -> int:
     return image.frame_bits
 
 
+def whole_frame(data: bytes, image: ImageDescription) -> bytes:
+    """One native frame out of ``data``, less the byte that may make it even; raises `PixelFailure`."""
+    need = (native_bits(image) + 7) // 8
+    if not need <= len(data) <= need + 1:
+        raise cannot_extract(f"a frame has {len(data)} bytes where {need} are needed")
+    return data if len(data) == need else data[:need]
+
+
 def from_native(data: bytes | memoryview, image: ImageDescription) -> Samples:
     """Samples of one native little-endian frame that starts at the first bit of ``data``.
 

@@ -12,8 +12,10 @@ Source: devguide/supported-transfer-syntaxes and pixel-data-verification. Three 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from lightwell.domain.warnings import Warning
@@ -32,8 +34,9 @@ from lightwell.imaging.samples import (
     is_subsampled,
     native_bits,
     to_native,
+    whole_frame,
 )
-from lightwell.imaging.stored import EncodedFrame, StoredPixels
+from lightwell.imaging.stored import EncodedFrame, Pieces, StoredPixels
 from lightwell.imaging.syntaxes import EXPLICIT_LITTLE, JPEG2000_LOSSLESS, STORED, SYNTAXES, Syntax
 
 if TYPE_CHECKING:
@@ -45,14 +48,14 @@ FRAME_LIMIT = 1 << 29
 """Bytes that one decoded frame, and one coded frame that has to be decoded, may have."""
 
 MEMORY_LIMIT = 1 << 26
-"""Bytes of a kept frame above which it is handed on as ranges of the file."""
+"""Bytes of a kept frame above which it is handed on in pieces."""
 
 
 class _Frames(Protocol):
     def read(self, number: int) -> bytes: ...
 
 
-class FrameStream:
+class FrameStream(ABC):
     """The frames of one instance, made one at a time while iterating; may be iterated again.
 
     Iterating raises `PixelFailure` at the first frame that cannot be stored: what was yielded before is
@@ -76,8 +79,8 @@ class FrameStream:
         for number in range(self._stored.frame_count):
             yield self._frame(number)
 
-    def _frame(self, number: int) -> EncodedFrame:
-        raise NotImplementedError
+    @abstractmethod
+    def _frame(self, number: int) -> EncodedFrame: ...
 
     def _note(self, decoder: str) -> None:
         if decoder not in self._decoders:
@@ -92,6 +95,13 @@ class _Samples:
 
     def decode(self, number: int) -> tuple[Samples, str]:
         return decode_frame(self.frames.read(number), self.codec, self.image)
+
+    def native(self, number: int) -> tuple[bytes, str]:
+        """The same as one native little-endian frame; bytes that are native already are not decoded."""
+        if self.codec == "native":
+            return whole_frame(self.frames.read(number), self.image), "native"
+        samples, decoder = self.decode(number)
+        return to_native(samples, self.image), decoder
 
 
 class _Coded(FrameStream):
@@ -120,11 +130,7 @@ class _Native(FrameStream):
         self._samples = samples
 
     def _frame(self, number: int) -> EncodedFrame:
-        if self._samples.codec == "native":
-            data, decoder = self._samples.frames.read(number), "native"
-        else:
-            samples, decoder = self._samples.decode(number)
-            data = to_native(samples, self._samples.image)
+        data, decoder = self._samples.native(number)
         self._note(decoder)
         return EncodedFrame(data, 0, bytes_checksum((data,)), None, None)
 
@@ -140,7 +146,8 @@ class _Kept(FrameStream):
         if self._frames.size(number) > MEMORY_LIMIT:
             check_kept(self._frames.head(number, HEAD), self._syntax)
             checksum = bytes_checksum(self._frames.pieces(number))
-            return EncodedFrame(b"", 0, checksum, None, None, tuple(self._frames.ranges(number)))
+            content = Pieces(self._frames.size(number), partial(self._frames.pieces, number))
+            return EncodedFrame(content, 0, checksum, None, None)
         data = self._frames.read(number)
         check_kept(data[:HEAD], self._syntax)
         return EncodedFrame(data, 0, bytes_checksum((data,)), None, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from lightwell.imaging import htj2k
@@ -19,29 +20,50 @@ from lightwell.imaging.samples import (
 from lightwell.imaging.syntaxes import EXPLICIT_LITTLE, HTJ2K_RPCL, SYNTAXES
 
 
+class Pieces:
+    """Bytes too many to hold at once: ranges of a file, read piece by piece as often as asked."""
+
+    def __init__(self, length: int, read: Callable[[], Iterator[bytes]]) -> None:
+        self.length, self._read = length, read
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._read()
+
+
 @dataclass(frozen=True, slots=True)
 class EncodedFrame:
     """One frame as it is stored.
 
-    ``head`` is how many bytes of ``data`` stand before the bare codestream. ``checksum`` is the CRC-32 of
-    the decoded samples, or of the stored bytes where the checksum type is COMPRESSED; ``low`` and ``high``
-    are the least and greatest stored sample, both None where the frame was not decoded.
-
-    An object too large for memory (a long video) has no ``data``: ``ranges`` are then the (offset, length)
-    of its bytes in the source of the file, in order.
+    ``content`` is all its bytes, or `Pieces` of an object too large for memory (a long video). ``head`` is
+    how many of them stand before the bare codestream. ``checksum`` is the CRC-32 of the decoded samples, or
+    of the stored bytes where the checksum type is COMPRESSED; ``low`` and ``high`` are the least and
+    greatest stored sample, both None where the frame was not decoded.
     """
 
-    data: bytes
+    content: bytes | Pieces
     head: int
     checksum: int
     low: int | None
     high: int | None
-    ranges: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def data(self) -> bytes:
+        """All bytes at once; raises ValueError where there are too many, see `pieces`."""
+        if isinstance(self.content, Pieces):
+            raise ValueError(f"a frame of {self.content.length:,} bytes comes in pieces only")
+        return self.content
 
     @property
     def length(self) -> int:
         """Bytes that the frame takes in a pack."""
-        return sum(length for _, length in self.ranges) or len(self.data)
+        return self.content.length if isinstance(self.content, Pieces) else len(self.content)
+
+    def pieces(self) -> Iterator[bytes]:
+        """All bytes in order, at most some megabytes at a time where the frame is large."""
+        if isinstance(self.content, Pieces):
+            yield from self.content
+        else:
+            yield self.content
 
 
 @dataclass(frozen=True, slots=True)
