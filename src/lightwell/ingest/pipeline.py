@@ -199,8 +199,11 @@ class Pipeline:
             page: list[Frame] = []
             count = 0
             for frame in stream:
-                offset = pack.append(frame.data)
-                page.append(Frame(offset, len(frame.data), frame.head, frame.checksum, frame.low, frame.high))
+                offset = pack.tell()
+                for piece in frame.pieces():
+                    pack.append(piece)
+                length = pack.tell() - offset
+                page.append(Frame(offset, length, frame.head, frame.checksum, frame.low, frame.high))
                 count += 1
                 if len(page) == PAGE:
                     pages.append(pack_entries(page))

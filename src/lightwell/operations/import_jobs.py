@@ -1,7 +1,8 @@
 """StartDICOMImportJob, GetDICOMImportJob, ListDICOMImportJobs, and the jobs of ``lightwell import``.
 
-Sources: the service model, devguide/understanding-import-jobs, devguide/endpoints-quotas. A job is accepted as
-it stands; what its buckets hold is found out while it runs, and one that cannot run ends FAILED with a message.
+Sources: the service model, devguide/understanding-import-jobs, devguide/endpoints-quotas. A job is accepted
+as it stands; what its buckets hold is found out while it runs, and one that cannot run ends FAILED with a
+message.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ def start_dicom_import_job(
 ) -> shapes.StartDICOMImportJobResponse:
     """Accept a job, or answer as before if the client token was used for the same request.
 
-    Raises `NotFoundError` and `ConflictError` for a data store that is not ACTIVE, `ConflictError` for a token
-    used with other parameters, `QuotaExceededError` for too many running jobs where quotas are enforced.
+    Raises `NotFoundError` and `ConflictError` for a data store that is not ACTIVE, `ConflictError` for a
+    token used with other parameters, `QuotaExceededError` for too many running jobs where quotas are on.
     """
     asked = msgspec.json.encode(msgspec.structs.replace(request, client_token=""), order="sorted")
     configuration = request.import_configuration
@@ -65,7 +66,8 @@ def start_dicom_import_job(
 def submit_local(ctx: Context, datastore_id: str, sources: Sequence[str], *, name: str | None = None) -> Job:
     """A job of ``lightwell import``: files, folders, zip files, a DICOMDIR, ``s3://`` URIs.
 
-    Its report goes to the local bucket ``lightwell-imports``. Raises `InputError` for a path that is not there.
+    Its report goes to the local bucket ``lightwell-imports``. Raises `InputError` for a path that is not
+    there.
     """
     named = []
     for source in sources:

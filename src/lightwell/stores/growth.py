@@ -36,9 +36,10 @@ def _statement(sql: str) -> TextClause:
     return text(_BATCH + sql)
 
 
-_ADD_INSTANCES = _statement(
-    """
+_ADD_INSTANCES = text(
+    f"""
 INSERT INTO instance (key, datastore, sop_instance_uid)
+{_BATCH}
 SELECT record, CAST(:datastore AS BIGINT), sop_instance_uid FROM batch WHERE place = 1
 ORDER BY sop_instance_uid
 ON CONFLICT (datastore, sop_instance_uid) DO NOTHING
@@ -60,9 +61,11 @@ UPDATE member SET valid_to = :version
 WHERE image_set = :image_set AND valid_to IS NULL AND instance IN {_BATCH_INSTANCES}
 """
 )
-_ADD_MEMBERS = _statement(
-    """
+# WITH stands behind INSERT here: of a statement that begins with WITH, sqlite3 tells no count of rows.
+_ADD_MEMBERS = text(
+    f"""
 INSERT INTO member (image_set, instance, valid_from, valid_to, record, pixels, edits)
+{_BATCH}
 SELECT CAST(:image_set AS BIGINT), i.key, CAST(:version AS INTEGER), NULL, b.record, b.pixels, NULL
 FROM batch b JOIN instance i ON i.datastore = :datastore AND i.sop_instance_uid = b.sop_instance_uid
 WHERE b.place = 1

@@ -1,0 +1,198 @@
+"""What must hold after every step and every kill, to be called by any test."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections import defaultdict
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from lightwell.domain.columns import SearchColumns, search_columns
+from lightwell.domain.frames import PAGE, Frame, unpack_entries
+from lightwell.domain.grouping import Grouping
+from lightwell.imaging.checksum import frame_checksum
+from lightwell.imaging.image import ImageDescription
+from lightwell.imaging.original import read_original
+from lightwell.imaging.stored import decode_stored
+from lightwell.stores import Stores, records, tables
+from lightwell.stores.packs import pack_name
+
+
+def check(stores: Stores, *, decode: bool = False) -> None:
+    """Assert all invariants; with ``decode`` every frame is decoded too, not only read."""
+    with stores.db.read() as conn:
+        _packs(conn, stores)
+        _sets(conn)
+        _members(conn)
+        _records(conn, stores)
+        _frames(conn, stores, decode)
+        _jobs(conn)
+
+
+def _rows(conn: Connection, table: Any, *where: Any) -> list[Any]:
+    return list(conn.execute(select(table).where(*where)))
+
+
+def _packs(conn: Connection, stores: Stores) -> None:
+    packs = {p.key: p for p in _rows(conn, tables.pack)}
+    named = set(conn.execute(select(tables.record.c.pack)).scalars())
+    named |= set(conn.execute(select(tables.pixels.c.pack)).scalars())
+    for key in named:
+        assert packs[key].state == "live", f"pack {key:016x} is named and {packs[key].state}"
+    for pack in packs.values():
+        if pack.state == "live":
+            data = stores.objects.get(pack_name(pack.key))
+            assert data is not None, f"the bytes of pack {pack.key:016x} are gone"
+            assert (len(data), zlib.crc32(data)) == (pack.size, pack.checksum)
+        else:
+            assert pack.key not in named
+
+
+def _sets(conn: Connection) -> None:
+    primaries: dict[tuple[Any, ...], int] = defaultdict(int)
+    studies = {s.key: s.study_instance_uid for s in _rows(conn, tables.study)}
+    for row in _rows(conn, tables.image_set):
+        numbers = sorted(v.number for v in _rows(conn, tables.version, tables.version.c.image_set == row.key))
+        assert numbers == list(range(1, row.latest_version + 1)), f"versions of {row.id}: {numbers}"
+        assert row.readable_version <= row.latest_version
+        if row.state == "DELETED":
+            continue
+        assert studies[row.study] == row.study_instance_uid
+        if row.is_primary:
+            primaries[row.datastore, row.study_instance_uid, row.series_instance_uid] += 1
+        _check_columns(conn, row)
+    assert all(count == 1 for count in primaries.values()), "a series with several primary sets"
+
+
+def _check_columns(conn: Connection, row: Any) -> None:
+    if not row.readable_version:
+        return
+    blocks = []
+    for number in (0, 1, 2):
+        (level,) = [
+            n
+            for n in _rows(
+                conn, tables.level, tables.level.c.image_set == row.key, tables.level.c.level == number
+            )
+            if _holds(n, row.readable_version)
+        ]
+        body = records.level_bodies(conn, [level.base])[level.base]
+        blocks.append(json.loads(body))
+    patient, study, series = blocks
+
+    def text(block: dict[str, Any], keyword: str) -> str:
+        return str(block.get(keyword) or "").strip()
+
+    shown = search_columns(
+        Grouping(
+            text(study, "StudyInstanceUID"),
+            text(series, "SeriesInstanceUID"),
+            text(patient, "PatientID"),
+            text(study, "StudyDate"),
+            text(study, "AccessionNumber"),
+            text(study, "StudyID"),
+            text(series, "SeriesNumber"),
+        ),
+        patient,
+        study,
+        series,
+    )
+    kept = SearchColumns(**{name: getattr(row, name) for name in SearchColumns.__slots__})
+    assert kept == shown, f"search columns of {row.id}"
+    assert row.series_instance_uid == text(series, "SeriesInstanceUID")
+    assert row.listed_in == row.datastore
+    members = _rows(conn, tables.member, tables.member.c.image_set == row.key)
+    count = sum(_holds(m, row.readable_version) for m in members)
+    assert row.instance_count == count, f"{row.id} counts {row.instance_count} instances of {count}"
+    assert count > 0
+
+
+def _holds(row: Any, version: int) -> bool:
+    return bool(row.valid_from <= version and (row.valid_to is None or version < row.valid_to))
+
+
+def _members(conn: Connection) -> None:
+    sets = {s.key: s for s in _rows(conn, tables.image_set)}
+    uids = {i.key: i.sop_instance_uid for i in _rows(conn, tables.instance)}
+    found = {r.key: r for r in _rows(conn, tables.record)}
+    carried: dict[int, set[tuple[int, int]]] = defaultdict(set)
+    open_ones = set()
+    for member in _rows(conn, tables.member):
+        latest = sets[member.image_set].latest_version
+        assert 1 <= member.valid_from <= latest
+        assert member.valid_to is None or member.valid_from < member.valid_to <= latest
+        record = found[member.record]
+        assert uids[member.instance] == record.sop_instance_uid
+        assert member.pixels == record.pixels
+        if member.valid_to is None:
+            assert (member.image_set, member.instance) not in open_ones
+            open_ones.add((member.image_set, member.instance))
+            values = (record.patient_value, record.study_value, record.series_value)
+            carried[member.image_set] |= set(enumerate(values))
+    for level in _rows(conn, tables.level, tables.level.c.valid_to.is_(None)):
+        if sets[level.image_set].state != "DELETED":
+            assert (level.level, level.base) in carried[level.image_set], "a base that no open member carries"
+
+
+def _records(conn: Connection, stores: Stores) -> None:
+    dictionaries = {d.key: bytes(d.bytes) for d in _rows(conn, tables.dictionary)}
+    keys = set(conn.execute(select(tables.level_value.c.key)).scalars())
+    for record in _rows(conn, tables.record):
+        body = dictionaries[record.dictionary] if record.dictionary is not None else None
+        fragment = json.loads(b"{" + records.decompress(record.fragment_z, body) + b"}")
+        assert str(fragment["DICOM"]["SOPInstanceUID"]).strip("\0 ") == record.sop_instance_uid
+        assert {record.patient_value, record.study_value, record.series_value} <= keys
+        name = pack_name(record.pack)
+        original = read_original(
+            lambda offset, length, name=name: stores.objects.read(name, offset, length),  # type: ignore[misc]
+            record.original_offset,
+            record.original_length,
+        )
+        assert original.startswith(b"\x02\x00"), "an original begins with its file meta"
+
+
+def _frames(conn: Connection, stores: Stores, decode: bool) -> None:
+    for pixels in _rows(conn, tables.pixels):
+        pages = sorted(
+            _rows(conn, tables.frame_table, tables.frame_table.c.pixels == pixels.key),
+            key=lambda row: int(row.first_frame),
+        )
+        assert [p.first_frame for p in pages] == [i * PAGE for i in range(len(pages))]
+        frames = [frame for page in pages for frame in unpack_entries(page.entries)]
+        assert len(frames) == (pixels.frame_count or 1)
+        for frame in frames:
+            _check_frame(stores, pixels, frame, decode)
+
+
+def _check_frame(stores: Stores, pixels: Any, frame: Frame, decode: bool) -> None:
+    data = stores.objects.read(pack_name(pixels.pack), frame.offset, frame.length)
+    if pixels.checksum_type == "COMPRESSED" or not pixels.frame_count:
+        assert zlib.crc32(data[frame.head :]) == frame.checksum or zlib.crc32(data) == frame.checksum
+    elif decode:
+        fields = {k: v for k, v in json.loads(pixels.image).items() if k != "original_syntax"}
+        array = decode_stored(data, frame.head, pixels.stored_syntax, ImageDescription(**fields))
+        assert frame_checksum(array) == frame.checksum
+
+
+def _jobs(conn: Connection) -> None:
+    for job in _rows(conn, tables.import_job):
+        staged = conn.execute(
+            select(func.count()).select_from(tables.staged).where(tables.staged.c.job == job.key)
+        ).scalar()
+        outcomes = _rows(conn, tables.outcome, tables.outcome.c.job == job.key)
+        if job.phase != "done":
+            assert job.status in ("SUBMITTED", "IN_PROGRESS")
+            continue
+        assert job.status in ("COMPLETED", "FAILED")
+        assert staged == 0, "staged rows of a job that is done"
+        assert not _rows(conn, tables.chunk, tables.chunk.c.job == job.key)
+        if job.status == "FAILED":
+            assert job.message
+            continue
+        files = sorted(o.file for o in outcomes)
+        assert files == list(range(job.scanned)), "not every file in exactly one outcome"
+        for outcome in outcomes:
+            assert (outcome.kind == "imported") == (outcome.image_set is not None)
+            assert (outcome.kind != "imported") == bool(outcome.message)
