@@ -1,0 +1,33 @@
+"""Running ``lightwell`` as a person does: in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    status: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def lightwell(*arguments: str | Path, data: Path | None = None, timeout: float = 120, **environ: str) -> Done:
+    """Run a command line to its end; ``environ`` adds variables."""
+    command = [sys.executable, "-m", "lightwell.cli.main", *map(str, arguments)]
+    if data is not None:
+        command += ["--data", str(data)]
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("LIGHTWELL_", "AWS_"))}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=clean | environ)
+    return Done(done.returncode, done.stdout, done.stderr)

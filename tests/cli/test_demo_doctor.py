@@ -1,0 +1,75 @@
+"""``lightwell demo`` and ``lightwell doctor``."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.running import lightwell
+
+
+def test_demo_checks_every_frame_once() -> None:
+    done = lightwell("demo", "--once", timeout=240)
+    assert done.status == 0, done
+    found = re.search(r"(\d+) frames of (\d+) files read back .* exactly what its file holds", done.out)
+    assert found, done.out
+    assert (int(found[1]), int(found[2])) == (91, 50)
+
+
+def test_demo_prints_a_snippet_that_works_as_printed(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "lightwell.cli.main", "demo", "--data", str(tmp_path), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
+        assert demo.stdout is not None and demo.stderr is not None
+        lines: list[str] = []
+        try:
+            for line in demo.stdout:
+                lines.append(line)
+                if "Ctrl-C" in line:
+                    break
+            text = "".join(lines)
+            snippet = text[text.index("import boto3") : text.index("Other AWS clients")]
+            done = subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True, timeout=60)
+        finally:
+            demo.send_signal(signal.SIGTERM)
+            demo.stdout.close()
+            demo.stderr.close()
+    assert "Yamada^Tarou=山田^太郎=やまだ^たろう" in done.stdout, done.stderr
+    assert re.search(r"image/jph \d+ bytes of HTJ2K", done.stdout)
+    assert demo.returncode == 0
+
+
+def test_doctor_finds_nothing_wrong_with_a_fresh_folder(tmp_path: Path) -> None:
+    done = lightwell("doctor", "--port", "0", data=tmp_path / "data")
+    assert done.status == 0, done.out
+    assert all(line.startswith("ok") for line in done.out.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("environ", "check", "words"),
+    [
+        (
+            {"LIGHTWELL_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/x"},
+            "database",
+            "LIGHTWELL_DATABASE_URL",
+        ),
+        ({"LIGHTWELL_STORAGE_URL": "file:///proc/none"}, "storage", "/proc/none"),
+    ],
+)
+def test_doctor_says_what_is_wrong(environ: dict[str, str], check: str, words: str, tmp_path: Path) -> None:
+    done = lightwell("doctor", "--port", "0", "--json", data=tmp_path / "data", **environ)
+    rows = {row["check"]: row for row in done.json()}
+    assert done.status == 1
+    assert not rows[check]["ok"]
+    assert words in rows[check]["says"]
+
+
+def test_doctor_finds_secrets_that_others_can_read(tmp_path: Path) -> None:
+    (tmp_path / "credentials").write_text("secret")
+    (tmp_path / "credentials").chmod(0o644)
+    done = lightwell("doctor", "--port", "0", data=tmp_path)
+    assert (done.status, "chmod 600" in done.out) == (1, True)

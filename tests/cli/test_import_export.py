@@ -1,0 +1,119 @@
+"""``lightwell import`` and ``lightwell export``: in, and out again with the same pixels and attributes."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.data import get_testdata_file
+from pydicom.pixels.utils import iter_pixels
+
+from tests.cli.running import lightwell
+
+# One of each way that pixels are kept: encoded, kept native, kept as they came, not there, cut off.
+NAMES = [
+    "CT_small.dcm",
+    "MR_small_bigendian.dcm",
+    "MR_truncated.dcm",
+    "JPEG2000.dcm",
+    "SC_rgb_jpeg_dcmtk.dcm",
+    "SC_rgb_rle_2frame.dcm",
+    "SC_rgb_small_odd_big_endian.dcm",
+    "examples_palette.dcm",
+    "examples_ybr_color.dcm",
+    "image_dfl.dcm",
+    "liver_1frame.dcm",
+    "reportsi.dcm",
+    "rtdose.dcm",
+]
+
+
+def shipped(name: str) -> Path:
+    path = get_testdata_file(name, download=False)
+    assert path is not None, f"pydicom's wheel lacks {name}"
+    return Path(str(path))
+
+
+def exported(folder: Path) -> dict[str, Path]:
+    return {p.stem: p for p in folder.rglob("*.dcm")}
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.filterwarnings("ignore")
+def test_gives_back_the_pixels_and_attributes_that_went_in(name: str, tmp_path: Path) -> None:
+    source = shipped(name)
+    done = lightwell("import", source, data=tmp_path / "data")
+    assert (done.status, "1 of 1 files imported" in done.out) == (0, True), done
+    assert lightwell("export", "--datastore", "default", tmp_path / "out", data=tmp_path / "data").status == 0
+    before = pydicom.dcmread(source)
+    after_path = exported(tmp_path / "out")[before.SOPInstanceUID]
+    after = pydicom.dcmread(after_path)
+    pixel_module = {"PixelData", "PlanarConfiguration", "PhotometricInterpretation"}
+    for element in before:
+        if element.keyword not in pixel_module and element.tag.element != 0:
+            assert after[element.tag].value == element.value, element
+    if "PixelData" not in before:
+        assert "PixelData" not in after
+    elif name == "MR_truncated.dcm":
+        assert after.PixelData == before.PixelData
+    else:
+        pairs = zip(iter_pixels(before, raw=True), iter_pixels(after, raw=True), strict=True)
+        assert all(np.array_equal(a, b) for a, b in pairs)
+
+
+def test_takes_folders_zip_files_and_what_is_no_dicom(tmp_path: Path) -> None:
+    folder = tmp_path / "in" / "deep"
+    folder.mkdir(parents=True)
+    shutil.copy(shipped("CT_small.dcm"), folder / "a.dcm")
+    (folder / "notes.txt").write_text("no DICOM at all")
+    with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
+        archive.write(shipped("rtdose.dcm"), "x/rtdose.dcm")
+    done = lightwell("import", tmp_path / "in", tmp_path / "more.zip", "--json", data=tmp_path / "data")
+    result = done.json()
+    assert done.status == 1, done.err
+    assert (result["numberOfScannedFiles"], result["numberOfImportedFiles"]) == (3, 2)
+    assert result["numberOfFilesWithCustomerError"] == 1
+    assert [reason["reason"] for reason in result["reasons"]] == ["DICOM attributes does not exist"]
+    assert result["reasons"][0]["example"].endswith("notes.txt")
+    assert len(result["imageSets"]) == 2
+
+
+def test_checks_without_keeping_anything(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    done = lightwell("import", "--check", shipped("CT_small.dcm"), data=data)
+    assert (done.status, "1 of 1 files would be imported, 1 image sets" in done.out) == (0, True), done
+    assert list(data.iterdir()) == []
+
+
+def test_imports_again_as_a_new_version_of_the_same_set(tmp_path: Path) -> None:
+    first = lightwell("import", shipped("CT_small.dcm"), "--json", data=tmp_path / "data").json()
+    second = lightwell("import", shipped("CT_small.dcm"), "--json", data=tmp_path / "data").json()
+    assert first["imageSets"] == second["imageSets"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["import", "/does/not/exist"], "does not exist"),
+        (["import", "--datastore", "a b", "."], "cannot name a data store"),
+        (["export", "--datastore", "none", "out"], "no data folder"),
+    ],
+)
+def test_says_what_is_wrong_without_a_stack_trace(arguments: list[str], words: str, tmp_path: Path) -> None:
+    done = lightwell(*arguments, data=tmp_path / "data")
+    assert done.status in (1, 2)
+    assert words in done.err
+    assert "Traceback" not in done.err
+
+
+def test_refuses_an_unknown_data_store_and_image_set_at_export(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    assert lightwell("import", shipped("CT_small.dcm"), data=data).status == 0
+    done = lightwell("export", "--datastore", "other", tmp_path / "out", data=data)
+    assert (done.status, "no data store other" in done.err) == (1, True)
+    done = lightwell("export", "--datastore", "default", "--image-set", "0" * 32, tmp_path / "out", data=data)
+    assert (done.status, "no image set" in done.err) == (1, True)
