@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,8 @@ class Importing:
     stores: Stores
     context: Context
     datastore: str
+    _engine: Engine | None = None
+    _thread: threading.Thread | None = None
 
     @property
     def input(self) -> Path:
@@ -61,15 +65,26 @@ class Importing:
         with self.stores.db.read() as conn:
             return len(jobs.waiting(conn, 0))
 
-    def engine(self, **settings: Any) -> Engine:
-        import dataclasses
+    def engine(self) -> Engine:
+        """An engine that does not run yet."""
+        return Engine(self.stores, self.settings, alone=self.stores.db.dialect == "sqlite")
 
-        changed = dataclasses.replace(self.settings, **settings)
-        return Engine(self.stores, changed, alone=self.stores.db.dialect == "sqlite")
+    def work(self) -> None:
+        """Work until every job is done. The engine stays, its workers warm, until `close`."""
+        if self._engine is None:
+            self._engine = self.engine()
+            self._thread = threading.Thread(target=self._engine.run)
+            self._thread.start()
+        self._engine.wake()
+        while self.unfinished():
+            time.sleep(0.01)
 
-    def work(self, **settings: Any) -> None:
-        """Work until every job is done."""
-        self.engine(**settings).run(lambda: self.unfinished() == 0)
+    def close(self) -> None:
+        if self._engine is not None and self._thread is not None:
+            self._engine.stop()
+            self._thread.join()
+            self._engine = None
+        self.stores.close()
 
     def run(self, prefix: str = "", **more: Any) -> Report:
         """Start a job, work, and read its report."""

@@ -13,7 +13,7 @@ def sqlite(tmp_path: Path, migrated_sqlite_url: str) -> Iterator[Importing]:
     """An import on SQLite; for what does not depend on the database."""
     made = importing(tmp_path / "data", migrated_sqlite_url)
     yield made
-    made.stores.close()
+    made.close()
 
 
 @pytest.fixture
@@ -21,4 +21,4 @@ def server(tmp_path: Path, database_url: str) -> Iterator[Importing]:
     """An import on either database."""
     made = importing(tmp_path / "data", database_url)
     yield made
-    made.stores.close()
+    made.close()

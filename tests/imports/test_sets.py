@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from sqlalchemy import select
 
 from lightwell.stores import tables
@@ -139,11 +141,10 @@ def test_makes_no_second_primary_patient_in_a_study(server: Importing) -> None:
 
 
 def test_tells_of_every_set_and_every_step_of_the_job(server: Importing) -> None:
-    import json
-
     write_series(server.input / "a", 1)
     server.run("a/")
     server.run("a/")
+    server.close()
     lines = (server.settings.data / "events.ndjson").read_bytes().splitlines()
     events = [json.loads(line) for line in lines]
     assert [e["detail-type"] for e in events] == [
