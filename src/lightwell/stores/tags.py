@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from sqlalchemy import Connection, delete, func, or_, select
+from sqlalchemy import Connection, and_, delete, func, or_, select
 
 from lightwell.domain.arn import Resource
 from lightwell.domain.datastore import DELETED
@@ -59,5 +59,5 @@ def remove(conn: Connection, resource: Resource, keys: Iterable[str]) -> None:
 def drop(conn: Connection, resource: Resource) -> None:
     """Remove all tags of a resource that is deleted, and of everything in it."""
     path = resource.path
-    inside = tag.c.resource.between(path + "/", path + "0")  # "0" follows "/"
+    inside = and_(tag.c.resource > path + "/", tag.c.resource < path + "0")  # "0" follows "/"
     conn.execute(delete(tag).where(or_(tag.c.resource == path, inside)))
