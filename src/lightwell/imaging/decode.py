@@ -29,7 +29,7 @@ def decode_frame(data: bytes, codec: str, image: ImageDescription) -> tuple[Samp
     of `samples.frame_shape`. Raises `PixelFailure`.
     """
     if codec == "rle":
-        return rle.decode(data, image), "pylibjpeg-rle"
+        return rle.decode(data, image), rle.codec_name()
     if codec == "native":
         return from_native(whole_frame(data, image), image), "native"
     if codec == "deflate":

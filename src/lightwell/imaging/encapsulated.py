@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from lightwell.imaging.failure import PixelFailure, cannot_extract, wrong_number
 if TYPE_CHECKING:
     from lightwell.imaging.part10 import Source
 
+_HEAD = struct.Struct("<4sI")
 _ITEM = b"\xfe\xff\x00\xe0"
 _DELIMITER = b"\xfe\xff\xdd\xe0"
 _UNDEFINED = 0xFFFFFFFF
@@ -50,23 +51,6 @@ class Fragments:
         return len(self.starts)
 
 
-@dataclass(slots=True)
-class _Window:
-    """Reads item headers out of one large read where items are small."""
-
-    source: Source
-    place: int = 0
-    data: bytes = field(default=b"")
-
-    def read(self, offset: int, length: int) -> bytes:
-        start = offset - self.place
-        if start < 0 or start + length > len(self.data):
-            near = offset - self.place < _WINDOW // 8
-            self.place, start = offset, 0
-            self.data = self.source.read(offset, _WINDOW if near else length)
-        return self.data[start : start + length]
-
-
 def read_fragments(source: Source, offset: int, length: int = -1) -> Fragments:
     """Walk the items of an encapsulated element whose value begins at ``offset``.
 
@@ -75,30 +59,34 @@ def read_fragments(source: Source, offset: int, length: int = -1) -> Fragments:
     anything but whole items.
     """
     limit = source.size if length < 0 else min(offset + length, source.size)
-    window = _Window(source)
     starts, lengths = array("Q"), array("Q")
     table: tuple[int, int] | None = None
-    place = offset
+    window, base, place, gap = b"", offset, offset, 0
     while place < limit:
-        head = window.read(place, min(8, limit - place))
-        if len(head) < 8:
+        # Where items are small, one read serves many headers.
+        if place + 8 > base + len(window):
+            base, window = place, source.read(place, _WINDOW if gap < _WINDOW // 8 else 8)
+        if len(window) < 8 or place + 8 > limit:
             raise cannot_extract(f"the file ends inside an item header of the pixel data, at byte {place}")
-        size = int.from_bytes(head[4:], "little")
-        if head[:4] == _DELIMITER:
+        tag, gap = _HEAD.unpack_from(window, place - base)
+        if tag == _DELIMITER:
             place += 8
             break
-        if head[:4] != _ITEM:
+        if tag != _ITEM:
             raise cannot_extract(f"the pixel data has something other than an item at byte {place}")
-        if size == _UNDEFINED or place + 8 + size > limit:
-            raise cannot_extract(f"an item of the pixel data at byte {place} is longer than what follows it")
+        place += 8
+        if gap == _UNDEFINED or place + gap > limit:
+            raise cannot_extract(
+                f"an item of the pixel data at byte {place - 8} is longer than what follows it"
+            )
         if table is None:
-            table = (place + 8, size)
+            table = (place, gap)
         elif len(starts) == _MOST_FRAGMENTS:
             raise cannot_extract(f"the pixel data has more than {_MOST_FRAGMENTS:,} fragments")
         else:
-            starts.append(place + 8)
-            lengths.append(size)
-        place += 8 + size
+            starts.append(place)
+            lengths.append(gap)
+        place += gap
     if table is None:
         raise cannot_extract("the encapsulated pixel data has no items")
     return Fragments(starts, lengths, table, place)
@@ -147,6 +135,12 @@ class EncapsulatedFrames:
         """Bytes of frame ``number``."""
         return sum(length for _, length in self.ranges(number))
 
+    def largest(self) -> int:
+        """Bytes of the longest frame."""
+        if len(self) == len(self._fragments):
+            return max(self._fragments.lengths)
+        return max(map(self.size, range(len(self))))
+
     def read(self, number: int) -> bytes:
         """All bytes of frame ``number``, padding as in the file."""
         pieces = [self._read(offset, length) for offset, length in self.ranges(number)]
@@ -179,9 +173,10 @@ class EncapsulatedFrames:
             bounds = self._by_basic_table(frames)
         else:
             bounds = self._by_fragments(frames)
-        for number, (first, last) in enumerate(pairwise(bounds)):
-            if not any(self._fragments.lengths[i] for i in range(first, last)):
-                raise cannot_extract(f"frame {number + 1} has no bytes")
+        if 0 in self._fragments.lengths:
+            for number, (first, last) in enumerate(pairwise(bounds)):
+                if not any(self._fragments.lengths[first:last]):
+                    raise cannot_extract(f"frame {number + 1} has no bytes")
         return bounds
 
     def _by_basic_table(self, frames: int) -> array[int]:
@@ -196,13 +191,15 @@ class EncapsulatedFrames:
             raise wrong_number(f"the pixel data has no fragments, NumberOfFrames says {len(table)}")
         bounds, index = array("Q"), 0
         for number, entry in enumerate(table):
-            while index < count and starts[index] - starts[0] < entry:
+            wanted = starts[0] + entry
+            while index < count and starts[index] < wanted:
                 index += 1
-            if index == count or starts[index] - starts[0] != entry or (number and index <= bounds[-1]):
+            if index == count or starts[index] != wanted:
                 raise wrong_offsets(
                     f"entry {number + 1} of the offset table, {entry}, is the start of no frame"
                 )
             bounds.append(index)
+            index += 1
         if bounds[0] != 0:
             raise wrong_offsets("the offset table leaves out the first fragments")
         bounds.append(count)
@@ -253,6 +250,8 @@ class EncapsulatedFrames:
 
     def _check_starts(self, bounds: array[int]) -> None:
         """A fragment inside a frame that begins a codestream means that the table misses a frame."""
+        if len(bounds) - 1 == len(self._fragments):
+            return
         for first, last in pairwise(bounds):
             for index in self._beginnings(list(range(first + 1, last))):
                 raise wrong_offsets(

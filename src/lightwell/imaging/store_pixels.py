@@ -209,9 +209,10 @@ def store_pixels(
     frames = EncapsulatedFrames(source, fragments, image.frames, syntax.codec, tables)
     if syntax.keep:
         return _Kept(_stored(image, syntax.uid, "COMPRESSED"), frames, syntax)
-    largest = max(frames.size(number) for number in range(len(frames)))
-    if largest > frame_limit:
-        raise cannot_transcode(f"a coded frame has {largest:,} bytes, at most {frame_limit:,} are decoded")
+    if frames.largest() > frame_limit:
+        raise cannot_transcode(
+            f"a coded frame has {frames.largest():,} bytes, at most {frame_limit:,} are decoded"
+        )
     if syntax.uid == JPEG2000_LOSSLESS == STORED[storage_format]:
         return _KeptLossless(_stored(image, syntax.uid, "DECOMPRESSED"), frames, image)
     samples = _Samples(frames, syntax.codec, image)

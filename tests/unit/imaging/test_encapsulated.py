@@ -78,6 +78,12 @@ def test_reads_an_element_of_defined_length():
     assert len(read_fragments(source, 0, len(value))) == 2
 
 
+def test_refuses_an_item_header_that_reaches_beyond_the_element():
+    value = items(b"aa", end=b"")
+    with pytest.raises(PixelFailure):
+        read_fragments(BytesSource(value + item(b"not ours")), 0, len(value) + 4)
+
+
 def test_starts_where_the_element_does():
     source = BytesSource(b"head" + items(b"aa", table=(0,)))
     assert EncapsulatedFrames(source, read_fragments(source, 4), 1, "jpeg").read(0) == b"aa"
