@@ -53,7 +53,7 @@ def decode_codestream(
         raise cannot_transcode(
             f"a frame decodes to the shape {samples.shape}, the attributes say {frame_shape(image)}"
         )
-    return samples, header, decoder
+    return np.ascontiguousarray(samples), header, decoder
 
 
 def _run(stream: bytes | memoryview, codec: str, header: CodestreamHeader) -> tuple[Samples, str]:
@@ -63,6 +63,8 @@ def _run(stream: bytes | memoryview, codec: str, header: CodestreamHeader) -> tu
         return samples, f"{name} {imagecodecs.jpeg2k_version()}"
     if codec == "jpegls":
         return _run_jpegls(bytes(stream), name)
+    if header.samples not in (1, 3):
+        raise cannot_transcode(f"a JPEG frame has {header.samples} samples a pixel: 1 and 3 can be decoded")
     coded = bytes(stream)
     check_scans(coded)
     # With the same space in and out libjpeg converts nothing.

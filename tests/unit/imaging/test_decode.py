@@ -2,6 +2,7 @@ import zlib
 from typing import Any
 
 import imagecodecs
+import jpeg_ls
 import numpy as np
 import pytest
 
@@ -132,6 +133,31 @@ def test_asks_a_second_jpeg_ls_decoder(monkeypatch: pytest.MonkeyPatch):
     again, decoder = decode_frame(coded, "jpegls", image_of(samples))
     assert np.array_equal(again, samples)
     assert decoder.startswith("pyjpegls ")
+
+
+@pytest.mark.parametrize("mode", [0, 1, 2])
+@pytest.mark.parametrize("second", [False, True])
+def test_decodes_every_interleaving_of_jpeg_ls(mode: int, second: bool, monkeypatch: pytest.MonkeyPatch):
+    def refuse(data: bytes) -> None:
+        raise imagecodecs.JpeglsError("no", 1)
+
+    samples = noise((30, 50, 3), "u1")
+    value = samples if mode else samples.transpose(2, 0, 1)
+    coded = jpeg_ls.encode_buffer(
+        value.tobytes(), rows=30, columns=50, samples_per_pixel=3, bits_stored=8, interleave_mode=mode
+    )
+    if second:
+        monkeypatch.setattr(imagecodecs, "jpegls_decode", refuse)
+    again, _ = decode_frame(bytes(coded), "jpegls", image_of(samples))
+    assert again.flags.c_contiguous
+    assert np.array_equal(again, samples)
+
+
+def test_refuses_jpeg_of_four_samples():
+    samples = noise((16, 16, 4), "u1")
+    coded = bytes(imagecodecs.jpeg8_encode(samples, colorspace="cmyk", outcolorspace="cmyk"))
+    with pytest.raises(PixelFailure, match="4 samples"):
+        decode_frame(coded, "jpeg", image_of(samples))
 
 
 def header(precision: int, signed: bool = False) -> CodestreamHeader:
