@@ -11,8 +11,7 @@ import msgspec
 from lightwell.domain.records import Failure, NewRecord
 
 _LENGTH = struct.Struct("<I")
-# A record with the frame tables of 100,000 frames is 5 MB.
-_MOST = 1 << 30
+_STEP = 1 << 18
 _MESSAGE_SECONDS = 60.0
 
 
@@ -112,14 +111,23 @@ class Channel:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self._received = bytearray()
+        self._start = 0
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
 
-    def send(self, message: Order | Answer) -> None:
-        data = _encoder.encode(message)
-        self._sock.sendall(_LENGTH.pack(len(data)) + data)
+    def send(self, *messages: Order | Answer) -> None:
+        """Send messages in one go."""
+        data = bytearray()
+        for message in messages:
+            encoded = _encoder.encode(message)
+            data += _LENGTH.pack(len(encoded))
+            data += encoded
+        self._sock.sendall(data)
 
     def receive_order(self) -> Order | None:
         """The next message to a worker; None once the engine is gone."""
-        data = self._receive()
+        data = self._next()
         return None if data is None else _orders.decode(data)
 
     def receive_answer(self, timeout: float) -> Answer | None:
@@ -127,11 +135,11 @@ class Channel:
 
         Raises EOFError once the worker is gone, or stands still in the middle of a message.
         """
-        if not self._wait(timeout):
+        if not self._has_message() and not self._poll.poll(timeout * 1000):
             return None
         self._sock.settimeout(_MESSAGE_SECONDS)
         try:
-            data = self._receive()
+            data = self._next()
         except TimeoutError:
             data = None
         finally:
@@ -141,36 +149,30 @@ class Channel:
         answer: Answer = _answers.decode(data)
         return answer
 
-    def _wait(self, timeout: float) -> bool:
-        poll = select.poll()
-        poll.register(self._sock, select.POLLIN)
-        return bool(poll.poll(timeout * 1000))
+    def _has_message(self) -> bool:
+        have = len(self._received) - self._start
+        return have >= 4 and have - 4 >= _LENGTH.unpack_from(self._received, self._start)[0]
 
-    def _receive(self) -> bytearray | None:
-        head = self._exactly(_LENGTH.size)
-        if head is None:
-            return None
-        (length,) = _LENGTH.unpack(head)
-        if length > _MOST:
-            raise ConnectionError(f"a message of {length} bytes")
-        return self._exactly(length)
-
-    def _exactly(self, length: int) -> bytearray | None:
-        data = bytearray(length)
-        view = memoryview(data)
-        done = 0
-        while done < length:
+    def _next(self) -> bytes | None:
+        """The bytes of the next message, None if the other end is closed before it is whole."""
+        while not self._has_message():
             try:
-                got = self._sock.recv_into(view[done:])
+                more = self._sock.recv(_STEP)
             except (ConnectionResetError, BrokenPipeError):
                 return None
-            if not got:
+            if not more:
                 return None
-            done += got
+            if self._start:
+                del self._received[: self._start]
+                self._start = 0
+            self._received += more
+        (length,) = _LENGTH.unpack_from(self._received, self._start)
+        begin = self._start + _LENGTH.size
+        self._start = begin + length
+        data = bytes(memoryview(self._received)[begin : self._start])
+        if self._start == len(self._received):
+            self._received, self._start = bytearray(), 0
         return data
-
-    def fileno(self) -> int:
-        return self._sock.fileno()
 
     def close(self) -> None:
         self._sock.close()

@@ -79,10 +79,12 @@ class Worker:
             override=overrides.find if task.mappings else None,
         )
         try:
+            last: list[Read | Refused] = []
             for file, open_file in self._fetcher.each(task.bucket, _in_order(task)):
-                self._channel.send(Reading(task.number, file.number))
-                self._channel.send(self._read_file(task, pipeline, file, open_file))
-            self._channel.send(Reading(task.number, None))
+                # What the file before has yielded goes with the announcement of this one.
+                self._channel.send(*last, Reading(task.number, file.number))
+                last = [self._read_file(task, pipeline, file, open_file)]
+            self._channel.send(*last, Reading(task.number, None))
             done = pipeline.finish()
             self._channel.send(TaskDone(task.number, done.level_values, done.dictionaries, done.packs))
         finally:
