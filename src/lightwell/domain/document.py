@@ -10,6 +10,7 @@ Source: native metadata documents as AWS's samples show them, and devguide/get-i
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from lightwell.errors import StorageError
 SCHEMA_VERSION = "1.1"
 
 _DICOM = b'"DICOM":{'
+_UID = re.compile(r"[0-9.]*", re.ASCII)
 _MISSING = object()
 
 
@@ -139,6 +141,8 @@ def laid_in(fragment: bytes, members: bytes) -> bytes:
 
 def quoted(text: str) -> bytes:
     """``text`` as a JSON string."""
+    if _UID.fullmatch(text):
+        return b'"%s"' % text.encode()
     return json.dumps(text, ensure_ascii=False).encode()
 
 

@@ -33,6 +33,11 @@ _VERSIONS: Select[Any] = (
     .order_by(version.c.number.desc())
     .limit(bindparam("limit"))
 )
+_RUNNING: Select[Any] = (
+    select(import_job.c.key)
+    .where(import_job.c.datastore == bindparam("store"), import_job.c.status == "IN_PROGRESS")
+    .limit(1)
+)
 _WAITING: Select[Any] = (
     select(staged.c.grouping)
     .join(import_job, import_job.c.key == staged.c.job)
@@ -92,6 +97,8 @@ def awaits_instances(conn: Connection, found: ImageSet) -> bool:
     They go into sets of origin import with the same seven grouping values.
     """
     if found.deleted or found.origin != "import" or not found.readable_version:
+        return False
+    if conn.execute(_RUNNING, {"store": found.datastore}).first() is None:
         return False
     grouping = summary(conn, found.key).grouping
     rows = conn.execute(

@@ -99,7 +99,7 @@ def members(conn: Connection, image_set: int, version: int) -> Iterator[tuple[Me
     `StorageError` where anything that the version names is missing. ``conn`` must see one state of the
     database throughout.
     """
-    rows = list(conn.execute(_ORDER, {"set": image_set, "version": version}))
+    rows = list(conn.execute(_ORDER, {"set": image_set, "version": version}).all())
     _refuse_edits(row.edits for row in rows)
     if any(row.key is None for row in rows):
         raise _lost(f"the record of an instance of version {version}")
@@ -107,7 +107,8 @@ def members(conn: Connection, image_set: int, version: int) -> Iterator[tuple[Me
     readers: dict[int, FragmentReader] = {}
     for start in range(0, len(rows), _BATCH):
         batch = rows[start : start + _BATCH]
-        found = {row[0]: row for row in conn.execute(_FRAGMENTS, {"keys": [row.key for row in batch]})}
+        keys = [row.key for row in batch]
+        found = {row[0]: row for row in conn.execute(_FRAGMENTS, {"keys": keys}).all()}
         seen = _pixels(conn, [row.pixels for row in batch if row.pixels is not None])
         for wanted in batch:
             key, uid, fragment_z, dictionary_key, *values = found[wanted.key]
@@ -138,7 +139,7 @@ def _pixels(conn: Connection, keys: list[int]) -> dict[int, tuple[MemberPixels, 
     found: dict[int, tuple[MemberPixels, list[Frame]]] = {}
     if not keys:
         return found
-    for *values, entries in conn.execute(_PIXELS, {"keys": keys}):
+    for *values, entries in conn.execute(_PIXELS, {"keys": keys}).all():
         image = MemberPixels(*values)
         # Pixels that could not be split have one entry, for the whole of their bytes, and no frame.
         page = unpack_entries(entries) if entries is not None and image.frame_count else []
