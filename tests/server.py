@@ -61,6 +61,10 @@ class Server:
         return parts.hostname, parts.port
 
     @property
+    def root_pair(self) -> tuple[str, str]:
+        return self.root.access_key, self.root.secret_key
+
+    @property
     def root(self) -> Credentials:
         key = read_credentials(self.data)
         assert key is not None

@@ -47,34 +47,39 @@ def serve(settings: Settings) -> int:
     from lightwell.web import server
 
     logs.configure(settings.log_level, settings.log_format)
-    lock = _lock(settings)
-    listener = _bind(settings)
     server.check_tls(settings)
-    if status := run_apart(lambda: prepare(settings)):
-        return status
-    _raise_file_limit()
-    count = settings.http_workers
-    meter = app.meter(count + 1)
+    lock = _lock(settings)
+    with _bind(settings) as listener:
+        if status := run_apart(lambda: prepare(settings)):
+            return status
+        _raise_file_limit()
+        count = settings.http_workers
+        meter = app.meter(count + 1)
 
-    def http(place: int) -> Callable[[Callable[[], None]], int]:
-        def main(ready: Callable[[], None]) -> int:
-            gateway = app.build(settings, meter.join(place))
-            try:
-                server.serve(gateway, listener, settings, ready)
-            finally:
-                app.close(gateway)
-            return 0
+        def http(place: int) -> Callable[[Callable[[], None]], int]:
+            def main(ready: Callable[[], None]) -> int:
+                gateway = app.build(settings, meter.join(place))
+                try:
+                    server.serve(gateway, listener, settings, ready)
+                finally:
+                    app.close(gateway)
+                return 0
 
-        return main
+            return main
 
-    children = [Child(f"http-{place}", http(place), must_be_ready=True) for place in range(count)]
-    children.append(Child("work", lambda ready: app.work(settings), must_be_ready=False))
+        def work(ready: Callable[[], None]) -> int:
+            listener.close()
+            return app.work(settings)
 
-    def on_ready() -> None:
-        with suppress(OSError):
-            print(f"lightwell listening on {_url(settings, listener)}", flush=True)
+        def on_ready() -> None:
+            with suppress(OSError):
+                print(f"lightwell listening on {url}", flush=True)
 
-    return Tree(children, on_ready, close_in_child=[lock]).run()
+        url = _url(settings, listener)
+        children = [Child(f"http-{place}", http(place), must_be_ready=True) for place in range(count)]
+        children.append(Child("work", work, must_be_ready=False))
+        # A socket that anybody holds open takes connections, so the supervisor lets go of its own at the end.
+        return Tree(children, on_ready=on_ready, on_stop=listener.close, close_in_child=[lock]).run()
 
 
 def prepare(settings: Settings) -> int:

@@ -45,13 +45,22 @@ class Child:
 
 
 class Tree:
-    """Runs children until a signal says stop. ``on_ready`` is called once, when all that must are ready."""
+    """Runs children until a signal says stop.
+
+    ``on_ready`` is called once, when all that must are ready; ``on_stop`` when the end begins.
+    """
 
     def __init__(
-        self, children: list[Child], on_ready: Callable[[], None], close_in_child: list[int]
+        self,
+        children: list[Child],
+        *,
+        on_ready: Callable[[], None],
+        on_stop: Callable[[], None],
+        close_in_child: list[int],
     ) -> None:
         self._children = children
         self._on_ready = on_ready
+        self._on_stop = on_stop
         self._close_in_child = close_in_child
         self._was_ready = False
         self._stops = 0
@@ -108,6 +117,7 @@ class Tree:
         if self._stops == 1:
             self._status = status
             self._stop_by = monotonic() + GRACE_SECONDS
+            self._on_stop()
             self._kill(signal.SIGTERM)
 
     def _kill(self, number: int) -> None:
