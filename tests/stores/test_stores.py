@@ -1,0 +1,70 @@
+"""Opening the stores: what is made, what is said when it cannot be."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lightwell.errors import StorageError
+from lightwell.settings import load
+from lightwell.stores import open_stores
+from lightwell.stores.local_objects import LocalObjects
+from lightwell.stores.schema import migrate, schema_state
+
+
+def test_keeps_everything_below_the_data_folder(tmp_path: Path) -> None:
+    stores = open_stores(load({"data": str(tmp_path / "a" / "data")}, environ={}))
+    data = tmp_path / "a" / "data"
+    assert migrate(stores.db) is True
+    stores.objects.put("a", b"x")
+    stores.documents.put(1, 1, "native", b"x")
+    (data / "buckets" / "inn").mkdir()
+    assert stores.buckets.is_local("inn")
+    assert sorted(path.name for path in data.iterdir() if not path.name.startswith("lightwell.db-")) == [
+        "buckets", "documents", "lightwell.db", "lightwell.db.lock", "objects", "spool",
+    ]  # fmt: skip
+    assert data.stat().st_mode & 0o777 == 0o700
+    stores.close()
+    assert schema_state(stores.db) == "current"
+    assert stores.objects.get("a") == b"x"
+    stores.close()
+
+
+def test_takes_places_from_the_settings(tmp_path: Path) -> None:
+    settings = load(
+        {
+            "data": str(tmp_path / "data"),
+            "database_url": f"sqlite:///{tmp_path}/other.db",
+            "storage_url": f"file://{tmp_path}/packs",
+            "buckets_dir": str(tmp_path / "in"),
+        },
+        environ={},
+    )
+    stores = open_stores(settings)
+    assert stores.db.url == f"sqlite:///{tmp_path}/other.db"
+    assert isinstance(stores.objects, LocalObjects)
+    assert stores.objects.root == tmp_path / "packs"
+    assert stores.buckets.root == tmp_path / "in"
+    stores.close()
+
+
+def test_opens_nothing_before_it_is_used(tmp_path: Path) -> None:
+    code = (
+        "import sys; from lightwell.settings import load; from lightwell.stores import open_stores\n"
+        "stores = open_stores(load({'data': sys.argv[1]}, environ={}))\n"
+        "import os; print(sorted(os.listdir(sys.argv[1])))\n"
+        "print([name for name in ('alembic', 'psycopg', 'obstore') if name in sys.modules])\n"
+        "stores.close()\n"
+    )
+    command = [sys.executable, "-W", "error", "-c", code, tmp_path / "data"]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert output == "['buckets', 'spool']\n[]\n"
+
+
+def test_says_that_the_data_folder_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError, match="check LIGHTWELL_DATA"):
+        open_stores(load({"data": str(tmp_path / "file" / "data")}, environ={}))
