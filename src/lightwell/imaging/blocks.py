@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from lightwell.domain.grouping import Grouping
+from lightwell.domain.levels import INSTANCE
 from lightwell.domain.limits import ELEMENT_LENGTHS, ELEMENT_VALUES
 from lightwell.domain.warnings import Warning
 from lightwell.errors import InputError
@@ -24,15 +25,18 @@ def level_block(entries: Sequence[Entry]) -> bytes:
     return b"{" + b",".join(sorted([entry.json for entry in entries])) + b"}"
 
 
-def instance_fragment(entries: Sequence[Entry]) -> bytes:
-    """``"DICOM":{...},"DICOMVRs":{...}`` of the instance level, in tag order.
+def instance_fragment(levels: Sequence[Sequence[Entry]]) -> bytes:
+    """``"DICOM":{...},"DICOMVRs":{...}`` of the instance level in tag order, from the entries of all levels.
 
-    DICOMVRs is flat: where a private tag has several VRs, that of the data set itself counts, then the first.
+    DICOMVRs is flat and also lists private elements inside of sequences that stand at other levels. Where a
+    private tag has several VRs, that of the data set itself counts, then the first.
     """
-    listings = [entry.vrs for entry in entries if entry.vrs]
-    flat = [vrs[0] for vrs in listings if len(vrs) == 1]
-    if len(flat) < len(listings) or any(entry.nested for entry in entries):
-        flat = _flat([entry for entry in entries if entry.vrs])
+    entries = levels[INSTANCE]
+    listing = [entry for level in levels for entry in level if entry.vrs]
+    if any([entry.nested for entry in listing]):
+        flat = _flat(listing)
+    else:
+        flat = [entry.vrs[0] for entry in listing]
     shown = b",".join([entry.json for entry in entries])
     return b"".join((b'"DICOM":{', shown, b'},"DICOMVRs":{', b",".join(flat), b"}"))
 

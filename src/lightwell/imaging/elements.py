@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from lightwell.domain.grouping import Grouping
-from lightwell.domain.levels import INSTANCE, PATIENT, SERIES, STUDY
+from lightwell.domain.levels import PATIENT, SERIES, STUDY
 from lightwell.domain.warnings import Warning
 from lightwell.errors import InputError
 from lightwell.imaging import blocks
@@ -100,7 +100,7 @@ def _instance(reading: Reading, cache: SeriesCache, override: Mapping[str, objec
         patient=_block(levels[PATIENT], cache),
         study=_block(levels[STUDY], cache),
         series=_block(levels[SERIES], cache),
-        fragment=blocks.instance_fragment(levels[INSTANCE]),
+        fragment=blocks.instance_fragment(levels[:4]),
         image=image,
         pixel=pixel,
         original=reading.original,

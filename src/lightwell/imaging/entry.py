@@ -110,7 +110,7 @@ def plain_element(
     else:
         data = read()
         try:
-            if vr == "UN" and attribute.keyed:
+            if vr == "UN" and attribute.keyed and attribute.vr != "UN":
                 raise values.Misfit
             json = values.value_json(attribute, vr, data, charset, notes, big=big)
         except values.Misfit:

@@ -109,6 +109,8 @@ class Walker:
         while pos < place.value_end:
             tag, length, value = self._item_head(pos, place.value_end, place)
             if tag == SEQUENCE_END:
+                if value < place.value_end:
+                    raise InputError(f"The sequence {_name(place.tag)} ends before its declared length")
                 break
             if length == UNDEFINED:
                 elements: list[Place] = []
