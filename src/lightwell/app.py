@@ -83,8 +83,7 @@ def work(settings: Settings) -> int:
 
 def _checks(stores: Stores) -> list[Check]:
     def database() -> str | None:
-        with stores.db.read() as conn:
-            conn.exec_driver_sql("SELECT 1")
+        schema_state(stores.db)
         return None
 
     def schema() -> str | None:

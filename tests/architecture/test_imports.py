@@ -1,0 +1,194 @@
+"""The house, as data: who may import whom, and what may be done where."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+
+from tests.architecture.imports import Module, modules
+
+# A room may import these rooms, or these modules of one, besides itself.
+ROOMS: dict[str, set[str]] = {
+    "errors": set(),
+    "domain": set(),
+    "wire": set(),
+    "observe": set(),
+    "imaging": {"domain"},
+    "stores": {"domain"},
+    "auth": {"stores.principals", "domain.arn"},
+    "ingest": {"domain", "imaging", "stores"},
+    "operations": {"wire.shapes", "ingest", "domain", "imaging", "stores"},
+    "work": {"ingest", "stores", "domain", "imaging"},
+    "web": {"operations", "auth", "wire", "observe"},
+    "settings": set(),
+    "context": set(),
+}
+EVERYTHING = {"app", "cli", "__main__"}
+EVERYBODY_MAY = {"errors", ""}
+ABOVE_DOMAIN = {"imaging", "stores", "auth", "ingest", "operations", "work", "web"}
+FROM_INGEST_UP = {"ingest", "operations", "work", "web"}
+NOBODY_MAY = {"web", "cli", "app"}
+
+# Third-party packages with one home.
+HOMES: dict[str, set[str]] = {
+    "imaging": {
+        "pydicom", "imagecodecs", "gdcm", "openjpeg", "pylibjpeg", "jpeg_ls", "rle", "libjpeg", "_openjpeg",
+    },
+    "stores": {"sqlalchemy", "alembic", "psycopg", "sqlite3", "obstore"},
+    "web": {"uvicorn", "uvloop", "httptools", "starlette"},
+    "auth": {"cryptography"},
+}  # fmt: skip
+
+BAD_NAMES = {"utils", "util", "helpers", "common", "base", "manager", "misc", "core"}
+GENERATED = {"wire.shapes", "wire.routes"}
+LONGEST = 450
+
+# Where the time and new ids come from; everybody else is given them.
+CLOCK = {
+    "time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today", "date.today",
+    "uuid.uuid1", "uuid.uuid4", "secrets.token_hex", "secrets.token_bytes", "secrets.randbits", "os.urandom",
+}  # fmt: skip
+# The secret key is no id, and neither is the name of a temporary file; the doctor examines the clock itself.
+MAY_MAKE = {"context", "auth.vault", "stores.local_buckets", "cli.doctor"}
+SQL = re.compile(
+    r"\s*(SELECT\s.+|INSERT\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM|CREATE\s+TABLE)\b", re.DOTALL
+)
+
+
+def allowed(module: Module, name: str) -> bool:
+    room = name.partition(".")[0]
+    if module.room in EVERYTHING or room in EVERYBODY_MAY or room == module.room:
+        return True
+    if room in NOBODY_MAY:
+        return False
+    if room == "observe" and module.room in ABOVE_DOMAIN:
+        return True
+    if room in ("context", "settings") and module.room in FROM_INGEST_UP:
+        return True
+    may = ROOMS[module.room]
+    return room in may or name in may
+
+
+def dotted(node: ast.AST) -> str:
+    """``datetime.now`` of ``datetime.datetime.now``: the last two parts of a chain of attributes."""
+    if isinstance(node, ast.Attribute):
+        owner = node.value
+        last = (
+            owner.attr
+            if isinstance(owner, ast.Attribute)
+            else owner.id
+            if isinstance(owner, ast.Name)
+            else ""
+        )
+        return f"{last}.{node.attr}"
+    return ""
+
+
+def nodes() -> Iterator[tuple[Module, ast.AST]]:
+    for module in modules():
+        for node in ast.walk(module.tree):
+            yield module, node
+
+
+def places(found: Iterator[tuple[Module, int, str]]) -> list[str]:
+    return [f"{module.path}:{line}: {what}" for module, line, what in found]
+
+
+def test_every_room_stands_in_the_table() -> None:
+    rooms = {module.room for module in modules()} - {""}
+    assert rooms - EVERYTHING <= set(ROOMS)
+
+
+def test_light_falls_one_way() -> None:
+    wrong = (
+        (module, line, f"{module.room} may not import {name}")
+        for module in modules()
+        for name, line in module.inside()
+        if not allowed(module, name)
+    )
+    assert places(wrong) == []
+
+
+def test_no_circle_anywhere() -> None:
+    graph = {module.name: {name for name, _ in module.inside(late=False) if name} for module in modules()}
+    # A package's __init__ runs before its modules, and imports of them there are no circle.
+    for name in graph:
+        graph[name].discard(name)
+    packages = {name for name in graph if any(other.startswith(f"{name}.") for other in graph)}
+    for name in packages:
+        graph[name] -= {other for other in graph if other.startswith(f"{name}.")}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        raise AssertionError(" → ".join(error.args[1])) from None
+
+
+def test_domain_needs_the_standard_library_only() -> None:
+    wrong = (
+        (module, line, name)
+        for module in modules()
+        if module.room in ("domain", "errors")
+        for name, line in module.outside()
+        if name not in sys.stdlib_module_names
+    )
+    assert places(wrong) == []
+
+
+def test_packages_stay_at_home() -> None:
+    homes = {package: home for home, packages in HOMES.items() for package in packages}
+    wrong = (
+        (module, line, f"{name} belongs into {homes[name]}")
+        for module in modules()
+        for name, line in module.outside()
+        if name in homes and module.room != homes[name]
+    )
+    assert places(wrong) == []
+
+
+def test_sql_stands_in_stores_only() -> None:
+    wrong = (
+        (module, node.lineno, node.value[:40])
+        for module, node in nodes()
+        if module.room != "stores"
+        and isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and SQL.match(node.value)
+    )
+    assert places(wrong) == []
+
+
+def test_only_settings_reads_the_environment() -> None:
+    words = {"os.environ", "os.environb", "os.getenv"}
+    wrong = (
+        (module, getattr(node, "lineno", 0), dotted(node))
+        for module, node in nodes()
+        if module.name != "settings" and dotted(node) in words
+    )
+    assert places(wrong) == []
+
+
+def test_the_clock_and_new_ids_come_from_the_context() -> None:
+    wrong = (
+        (module, getattr(node, "lineno", 0), dotted(node))
+        for module, node in nodes()
+        if module.name not in MAY_MAKE and dotted(node) in CLOCK
+    )
+    assert places(wrong) == []
+
+
+def test_files_are_named_after_what_they_hold() -> None:
+    wrong = [module.name for module in modules() if BAD_NAMES & set(module.name.split("."))]
+    assert wrong == []
+
+
+def test_files_read_in_one_sitting() -> None:
+    long = {
+        module.name: count
+        for module in modules()
+        if module.name not in GENERATED
+        and (count := len(module.path.read_text("utf-8").splitlines())) > LONGEST
+    }
+    assert long == {}
