@@ -15,6 +15,7 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from lightwell.context import Ids
+from lightwell.web.transport import JoiningTransport
 
 HEAD_LIMIT = 64 << 10
 HEAD_SECONDS = 20.0
@@ -38,7 +39,7 @@ class Protocol(HttpToolsProtocol):
     # What the connection says
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(JoiningTransport(transport, self.loop))  # type: ignore[arg-type]
         self.on_count(len(self.connections))
         self._timer = self.loop.call_later(SILENT_SECONDS, self._silent)
 
