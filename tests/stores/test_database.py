@@ -168,6 +168,16 @@ def test_serves_forty_threads(database: Database) -> None:
     assert len(keys_in(database)) == 200
 
 
+def test_closes_the_connections_of_threads_that_ended(database: Database) -> None:
+    def look(_: int) -> object:
+        thread = threading.Thread(target=database.look_up, args=("SELECT 1", ()))
+        thread.start()
+        thread.join()
+        return database._state and len(database._state.raws)
+
+    assert list(map(look, range(5))) == [1] * 5
+
+
 def test_loses_no_update_of_many_threads(database: Database) -> None:
     add(database, 0)
 

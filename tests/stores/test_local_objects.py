@@ -154,6 +154,14 @@ def test_closes_every_file(objects: LocalObjects) -> None:
     assert objects.read("a/1", 0, 1) == b"x"
 
 
+def test_lists_only_what_it_may_have_made(objects: LocalObjects) -> None:
+    objects.put("packs/1", b"x")
+    for name in ("packs/.hidden", "packs/a b", "packs/ünï", "lost+found"):
+        (objects.root / name).write_bytes(b"")
+    (objects.root / "packs" / "link").symlink_to("1")
+    assert list(objects.list()) == [("packs/1", 1)]
+
+
 def test_sweeps_only_old_leftovers(objects: LocalObjects) -> None:
     objects.put("a", b"x")
     old, new = objects.root / ".tmp" / "old", objects.root / ".tmp" / "new"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,19 @@ def test_takes_places_from_the_settings(tmp_path: Path) -> None:
     assert stores.objects.root == tmp_path / "packs"
     assert stores.buckets.root == tmp_path / "in"
     stores.close()
+
+
+def test_sweeps_what_crashes_left(tmp_path: Path) -> None:
+    stores = open_stores(load({"data": str(tmp_path)}, environ={}))
+    stores.objects.put("a", b"x")
+    kept = stores.spool / "kept"
+    for path in (stores.spool / "old", tmp_path / "objects" / ".tmp" / "old", kept):
+        path.write_bytes(b"x")
+        os.utime(path, (1000, 1000))
+    os.utime(kept, (3000, 3000))
+    assert stores.sweep(2_000_000) == 2
+    assert list(stores.spool.iterdir()) == [kept]
+    assert stores.objects.get("a") == b"x"
 
 
 def test_opens_nothing_before_it_is_used(tmp_path: Path) -> None:

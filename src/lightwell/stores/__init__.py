@@ -11,6 +11,7 @@ from lightwell.stores.accesses import Accesses
 from lightwell.stores.buckets import Buckets
 from lightwell.stores.database import Database
 from lightwell.stores.documents import Documents
+from lightwell.stores.local_objects import sweep_folder
 from lightwell.stores.objects import Objects, open_objects
 
 __all__ = ["Stores", "open_stores"]
@@ -45,6 +46,13 @@ class Stores:
     documents: Documents
     spool: Path  # for temporary files; on the disk of the data folder, not durable
     accesses: Accesses
+
+    def sweep(self, older_than: int) -> int:
+        """Remove what crashes left half written, here and in the spool; how many files.
+
+        ``older_than`` is ms since the epoch. Nothing that is still being written may be that old.
+        """
+        return self.objects.sweep(older_than) + sweep_folder(self.spool, older_than)
 
     def close(self) -> None:
         """Close what this process has open; before a fork, too. The next use opens again."""

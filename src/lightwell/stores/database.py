@@ -42,7 +42,7 @@ class _Opened:
         self.writer: Engine
         self.thread: ThreadPoolExecutor | None = None
         self.raw = threading.local()
-        self.raws: list[Any] = []
+        self.raws: list[tuple[threading.Thread, Any]] = []
         if url.startswith("sqlite:"):
             self.reader, self.writer = drivers.sqlite_engines(url, pool)
             self.thread = ThreadPoolExecutor(1, thread_name_prefix="lightwell-writer")
@@ -54,8 +54,16 @@ class _Opened:
             self.thread.shutdown(wait=True)
         self.reader.dispose()
         self.writer.dispose()
-        for connection in self.raws:
+        for _, connection in self.raws:
             connection.close()
+
+    def keep_raw(self, connection: Any) -> None:
+        """Close it in the end; and now those whose threads have ended."""
+        ended = [raw for thread, raw in self.raws if not thread.is_alive()]
+        self.raws = [(thread, raw) for thread, raw in self.raws if thread.is_alive()]
+        self.raws.append((threading.current_thread(), connection))
+        for raw in ended:
+            raw.close()
 
 
 class Database:
@@ -153,8 +161,7 @@ class Database:
                 raise
             state.raw.connection = connection
             with self._lock:
-                state.raws = [c for c in state.raws if not getattr(c, "closed", False)]
-                state.raws.append(connection)
+                state.keep_raw(connection)
         return connection
 
     def look_up(self, sql: str, parameters: Sequence[object]) -> tuple[Any, ...] | None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lightwell.errors import StorageError
-from lightwell.stores.objects import MissingObjectError, ObjectWriter, valid_key, valid_prefix
+from lightwell.stores.objects import MissingObjectError, ObjectWriter, is_key, valid_key, valid_prefix
 
 _OPEN_FILES = 128
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
@@ -143,7 +143,7 @@ class LocalObjects:
             raise failure(error, f"{folder} cannot be listed") from error
         with entries:
             for entry in entries:
-                if entry.name.startswith("."):
+                if not is_key(entry.name):
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     yield from self._walk(entry.path)
@@ -157,21 +157,7 @@ class LocalObjects:
     # Care -----------------------------------------------------------------------------------------------
 
     def sweep(self, older_than: int) -> int:
-        removed = 0
-        folder = self.root / _TEMPORARY
-        try:
-            entries = os.scandir(folder)
-        except FileNotFoundError:
-            return 0
-        with entries:
-            for entry in entries:
-                try:
-                    if entry.stat(follow_symlinks=False).st_mtime_ns // 1_000_000 < older_than:
-                        (folder / entry.name).unlink()
-                        removed += 1
-                except FileNotFoundError:
-                    continue
-        return removed
+        return sweep_folder(self.root / _TEMPORARY, older_than)
 
     def check(self) -> None:
         key = f"checks/{os.getpid()}-{threading.get_ident()}"
@@ -291,6 +277,22 @@ def make_folders(path: Path) -> None:
     with contextlib.suppress(FileExistsError):
         path.mkdir(0o700)
     _sync_folder(path.parent)
+
+
+def sweep_folder(folder: Path, older_than: int) -> int:
+    """Remove the files in ``folder`` last written before ``older_than``, ms since the epoch; how many."""
+    removed = 0
+    try:
+        entries = os.scandir(folder)
+    except FileNotFoundError:
+        return 0
+    with entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                if entry.stat(follow_symlinks=False).st_mtime_ns // 1_000_000 < older_than:
+                    (folder / entry.name).unlink()
+                    removed += 1
+    return removed
 
 
 def _sync_folder(path: Path) -> None:

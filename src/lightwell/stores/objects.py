@@ -69,7 +69,10 @@ class Objects(Protocol):
         """Remove it; nothing happens if it is not there."""
 
     def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
-        """``(key, bytes)`` of every object in the folder ``prefix`` and below, in no particular order."""
+        """``(key, bytes)`` of every object in the folder ``prefix`` and below, in no particular order.
+
+        What has a name that lightwell does not give is left out.
+        """
 
     def sweep(self, older_than: int) -> int:
         """Remove what crashes left half written before ``older_than`` (ms since the epoch); how many."""
@@ -85,6 +88,11 @@ def valid_key(key: str) -> str:
     if not _KEY.fullmatch(key):
         raise ValueError(f"{key!r} is no key of an object")
     return key
+
+
+def is_key(text: str) -> bool:
+    """Whether lightwell may have made this key; other programs' objects are not ours to list or remove."""
+    return _KEY.fullmatch(text) is not None
 
 
 def valid_prefix(prefix: str) -> str:

@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 from lightwell.errors import StorageError
 from lightwell.stores import s3
 from lightwell.stores.local_objects import failure
-from lightwell.stores.objects import MissingObjectError, ObjectWriter, valid_key, valid_prefix
+from lightwell.stores.objects import MissingObjectError, ObjectWriter, is_key, valid_key, valid_prefix
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -116,7 +116,8 @@ class S3Objects:
         chunks: Iterator[Any] = iter(self._do(prefix, lambda: obstore.list(self._store, prefix or None)))
         while chunk := self._do(prefix, lambda: next(chunks, None)):
             for found in chunk:
-                yield found["path"], found["size"]
+                if is_key(found["path"]):
+                    yield found["path"], found["size"]
 
     def sweep(self, older_than: int) -> int:
         return 0
