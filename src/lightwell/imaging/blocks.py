@@ -44,6 +44,7 @@ def instance_fragment(levels: Sequence[Sequence[Entry]]) -> bytes:
 def _flat(entries: Sequence[Entry]) -> list[bytes]:
     """The listed VRs of entries, some of which have others inside of them, in tag order."""
     vrs: dict[bytes, bytes] = {}
+    entries = sorted(entries, key=lambda entry: entry.tag)
     for entry in entries:
         if not entry.nested or entry.json.startswith(entry.vrs[0][:10]):
             vrs[entry.vrs[0][:10]] = entry.vrs[0]
