@@ -20,8 +20,6 @@ from pathlib import Path
 
 from isal import isal_zlib
 
-from lightwell.stores.local_objects import make_folders
-
 _HEAD = struct.Struct("<4sIQ")
 _MAGIC = b"lwd1"
 _OLD = 0o400  # the mode that tells a version which was not the latest when it was written
@@ -72,7 +70,7 @@ class Documents:
         path = self._path(set_key, version, format)
         temporary: Path | None = None
         try:
-            make_folders(path.parent)
+            path.parent.mkdir(0o700, parents=True, exist_ok=True)
             fd, name = tempfile.mkstemp(prefix=".", dir=path.parent)
             temporary = Path(name)
             with os.fdopen(fd, "wb") as stream:
