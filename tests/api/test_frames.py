@@ -173,7 +173,7 @@ def test_refuses_a_set_of_another_data_store(
     refused("ResourceNotFoundException", read, client=client, built=built, frame=image.frame_id())
     built.datastore_id = "0" * 32
     message = refused("ResourceNotFoundException", read, client=client, built=built, frame=image.frame_id())
-    assert "data store" in message
+    assert "Datastore" in message
 
 
 def test_ignores_members_that_it_does_not_know(server: Server, stores: Stores, datastore: str) -> None:

@@ -149,9 +149,9 @@ def test_says_which_of_data_store_and_set_is_not_there(
     built, other = build(stores, datastore), client.create_datastore()["datastoreId"]
     call = client.get_image_set
     message = refused("ResourceNotFoundException", call, datastoreId=datastore, imageSetId="0" * 32)
-    assert "image set 0000" in message and datastore in message
+    assert "Image set 0000" in message and datastore in message
     message = refused("ResourceNotFoundException", call, datastoreId="0" * 32, imageSetId=built.id)
-    assert "data store 0000" in message
+    assert "Datastore 0000" in message
     refused("ResourceNotFoundException", call, datastoreId=other, imageSetId=built.id)
 
 

@@ -115,7 +115,7 @@ def test_refuses_a_set_of_another_data_store(
     built.datastore_id = client.create_datastore()["datastoreId"]
     refused("ResourceNotFoundException", read, client=client, built=built)
     built.datastore_id = "0" * 32
-    assert "data store" in refused("ResourceNotFoundException", read, client=client, built=built)
+    assert "Datastore" in refused("ResourceNotFoundException", read, client=client, built=built)
 
 
 def test_notes_that_the_set_was_accessed(client: Any, stores: Stores, datastore: str) -> None:

@@ -239,7 +239,12 @@ def test_refuses_more_filters_and_results_than_the_model_allows(
 
 def test_refuses_an_unknown_data_store(client: Any, refused: Refused) -> None:
     message = refused("ResourceNotFoundException", client.search_image_sets, datastoreId="0" * 32)
-    assert "data store" in message
+    assert "Datastore 0000" in message
+
+
+def test_refuses_a_deleted_data_store(client: Any, datastore: str, refused: Refused) -> None:
+    client.delete_datastore(datastoreId=datastore)
+    refused("ResourceNotFoundException", client.search_image_sets, datastoreId=datastore)
 
 
 def test_finds_names_of_every_script(client: Any, stores: Stores, datastore: str) -> None:

@@ -148,11 +148,9 @@ class FrameReader:
             found = image_sets.get(conn, datastore_id, image_set_id)
             store = datastores.get(conn, datastore_id)
         if store is None:
-            return NotFoundError(
-                f"There is no data store {datastore_id}; ListDatastores shows those there are."
-            )
+            return NotFoundError(f"Datastore {datastore_id} does not exist.")
         if found is None:
-            return NotFoundError(f"There is no image set {image_set_id} in data store {datastore_id}.")
+            return NotFoundError(f"Image set {image_set_id} does not exist in datastore {datastore_id}.")
         if found.deleted:
             return NotFoundError(f"Image set {image_set_id} is deleted.")
         return NotFoundError(

@@ -110,13 +110,10 @@ def find_readable(ctx: Context, datastore_id: str, image_set_id: str) -> ImageSe
 def unknown(ctx: Context, datastore_id: str, image_set_id: str) -> NotFoundError:
     """Says which of the two is not there."""
     with ctx.stores.db.read() as conn:
-        if datastores.get(conn, datastore_id) is None:
-            return NotFoundError(
-                f"There is no data store {datastore_id}; ListDatastores shows those there are."
-            )
-    return NotFoundError(
-        f"There is no image set {image_set_id} in data store {datastore_id}; SearchImageSets lists them."
-    )
+        store = datastores.get(conn, datastore_id)
+    if store is None:
+        return NotFoundError(f"Datastore {datastore_id} does not exist.")
+    return NotFoundError(f"Image set {image_set_id} does not exist in datastore {datastore_id}.")
 
 
 def seconds(milliseconds: int) -> float:

@@ -9,6 +9,7 @@ import msgspec
 
 from lightwell.context import Context
 from lightwell.domain import pages
+from lightwell.domain.datastore import DELETED
 from lightwell.domain.image_set import Summary, storage_tier
 from lightwell.domain.search import Criteria, Filter, StudyMoment, Value, criteria
 from lightwell.errors import NotFoundError, ValidationError
@@ -38,10 +39,8 @@ def search_image_sets(ctx: Context, request: shapes.SearchImageSetsRequest) -> s
     after = None if request.next_token is None else _cursor(request.next_token, digest, wanted)
     with ctx.stores.db.read() as conn:
         store = datastores.get(conn, request.datastore_id)
-        if store is None:
-            raise NotFoundError(
-                f"There is no data store {request.datastore_id}; ListDatastores shows those there are."
-            )
+        if store is None or store.status == DELETED:
+            raise NotFoundError(f"Datastore {request.datastore_id} does not exist.")
         found = search.search(conn, store.key, wanted, after=after, limit=request.max_results or _PAGE)
     now = ctx.clock.now()
     return shapes.SearchImageSetsResponse(
