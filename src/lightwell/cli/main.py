@@ -30,7 +30,9 @@ VERBS: dict[str, tuple[str, str]] = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; answers the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    # For every verb and action alike, wherever it stands.
     verbose = "--verbose" in arguments
+    arguments = [word for word in arguments if word != "--verbose"]
     try:
         args = _parse(arguments)
         status: int = args.run(args)

@@ -1,0 +1,183 @@
+"""``lightwell`` itself, ``env``, ``key`` and ``config``."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lightwell import __version__
+from lightwell.auth.credentials import read_credentials
+from lightwell.cli.main import VERBS, main
+from lightwell.cli.serve import prepare
+from lightwell.settings import load
+from tests.cli.running import lightwell
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """A data folder that was served once."""
+    folder = tmp_path / "data"
+    assert prepare(load({"data": folder}, environ={}, file=None)) == 0
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    yield
+
+
+def test_tells_its_version_and_its_verbs(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"lightwell {__version__}\n"
+    with pytest.raises(SystemExit) as end:
+        main(["--help"])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    assert all(verb in text for verb in VERBS)
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_explains_every_verb(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([verb, "--help"])
+    assert end.value.code == 0
+    assert f"lightwell {verb}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [[], ["fly"], ["serve", "--wings", "2"], ["key"], ["key", "create", "x"]])
+def test_ends_with_2_after_wrong_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 2
+    assert "usage: lightwell" in capsys.readouterr().err
+
+
+def test_shows_no_stack_trace_unless_asked(data: Path) -> None:
+    wrong = ("key", "revoke", "NOSUCHKEY", "--data", str(data))
+    done = lightwell(*wrong)
+    assert (done.status, done.out) == (1, "")
+    assert done.err.startswith("lightwell: ") and "Traceback" not in done.err
+    assert "Traceback" in lightwell(*wrong, "--verbose").err
+
+
+def test_says_which_setting_was_meant() -> None:
+    done = lightwell("config", "show", LIGHTWELL_DATABSE_URL="x")
+    assert done.status == 2
+    assert "LIGHTWELL_DATABASE_URL" in done.err
+
+
+def test_ends_quietly_when_nobody_reads_on() -> None:
+    command = f"{shlex.quote(sys.executable)} -m lightwell config show --json | head -c 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
+
+
+def test_shows_each_setting_and_its_source(tmp_path: Path) -> None:
+    (tmp_path / "lightwell.toml").write_text('region = "eu-west-1"\nport = 1\n')
+    done = lightwell(
+        "config", "show", "--json", "--port", "2", LIGHTWELL_HOST="::", LIGHTWELL_SECRET_KEY="hush"
+    )
+    found = done.json()
+    assert found["region"] == {"value": "eu-west-1", "source": "lightwell.toml"}
+    assert found["port"] == {"value": "2", "source": "--port"}
+    assert found["host"] == {"value": "::", "source": "LIGHTWELL_HOST"}
+    assert found["workers"]["source"] == "default"
+    assert "hush" not in done.out
+    text = lightwell("config", "show", "--port", "2").out
+    assert "eu-west-1" in text and "--port" in text
+
+
+def test_reads_the_file_that_is_named(tmp_path: Path) -> None:
+    (tmp_path / "other.toml").write_text('region = "eu-west-1"\n')
+    done = lightwell("config", "show", "--json", "--config", "other.toml")
+    assert done.json()["region"]["value"] == "eu-west-1"
+    assert lightwell("config", "show", "--config", "nowhere.toml").status == 2
+
+
+def test_points_aws_clients_at_the_server(data: Path) -> None:
+    key = read_credentials(data)
+    assert key is not None
+    done = lightwell("env", "--port", "8090", "--region", "eu-west-1", data=data)
+    lines = [shlex.split(line) for line in done.out.splitlines()]
+    assert all(word == "export" for word, _ in lines)
+    assert dict(setting.split("=", 1) for _, setting in lines) == {
+        "AWS_ACCESS_KEY_ID": key.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": key.secret_access_key,
+        "AWS_REGION": "eu-west-1",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_ENDPOINT_URL_MEDICAL_IMAGING": "http://127.0.0.1:8090",
+        "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",
+    }
+    assert lightwell("env", "--json", data=data).json()["AWS_ACCESS_KEY_ID"] == key.access_key_id
+
+
+def test_names_an_address_that_a_client_can_reach(data: Path) -> None:
+    for host, url in (
+        ("0.0.0.0", "http://127.0.0.1:8085"),
+        ("::", "http://[::1]:8085"),
+        ("a.b", "http://a.b:8085"),
+    ):
+        done = lightwell("env", "--json", "--host", host, data=data)
+        assert done.json()["AWS_ENDPOINT_URL_MEDICAL_IMAGING"] == url
+
+
+def test_says_that_there_is_no_key_yet(tmp_path: Path) -> None:
+    done = lightwell("env", data=tmp_path / "new")
+    assert done.status == 1
+    assert "lightwell serve" in done.err
+    assert not (tmp_path / "new").exists()
+
+
+def test_creates_lists_and_revokes_keys(data: Path) -> None:
+    made = lightwell("key", "create", "--name", "ana", data=data).json()
+    assert sorted(made) == ["accessKeyId", "secretAccessKey"]
+    listed = lightwell("key", "list", "--json", data=data)
+    assert [(key["name"], key["isRoot"]) for key in listed.json()] == [("root", True), ("ana", False)]
+    assert made["secretAccessKey"] not in listed.out
+    assert made["accessKeyId"] in lightwell("key", "list", data=data).out
+    assert lightwell("key", "revoke", made["accessKeyId"], data=data).status == 0
+    assert [key["name"] for key in lightwell("key", "list", "--json", data=data).json()] == ["root"]
+    assert lightwell("key", "revoke", made["accessKeyId"], data=data).status == 1
+
+
+def test_refuses_a_policy_that_nobody_would_enforce(data: Path) -> None:
+    done = lightwell("key", "create", "--policy", "policy.json", data=data)
+    assert (done.status, done.out) == (2, "")
+    assert "--policy" in done.err
+    assert len(lightwell("key", "list", "--json", data=data).json()) == 1
+
+
+def test_makes_no_data_folder_to_look_for_keys(tmp_path: Path) -> None:
+    done = lightwell("key", "list", data=tmp_path / "new")
+    assert done.status == 1
+    assert "lightwell serve" in done.err
+    assert not (tmp_path / "new").exists()
+
+
+def test_does_not_revoke_a_root_key_that_the_settings_would_bring_back(data: Path) -> None:
+    given = {"LIGHTWELL_ROOT_ACCESS_KEY_ID": "K" * 20, "LIGHTWELL_ROOT_SECRET_ACCESS_KEY": "s"}
+    assert lightwell("key", "revoke", "K" * 20, data=data, **given).status == 2
+
+
+def test_loads_nothing_that_a_server_does_not_need() -> None:
+    heavy = (
+        "alembic", "boto3", "botocore", "rich", "pydicom", "numpy", "imagecodecs", "psycopg", "obstore",
+        "starlette", "structlog", "prometheus_client",
+    )  # fmt: skip
+    code = (
+        "import lightwell.app, lightwell.cli.serve, lightwell.web.server, sys; "
+        f"print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert json.loads(done.stdout.replace("'", '"')) == []

@@ -1,0 +1,159 @@
+"""Access keys: the root key, the look-up and its cache, the vault."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from lightwell.auth import principals
+from lightwell.auth.credentials import read_credentials, write_credentials
+from lightwell.auth.principals import FRESH_MS, Credentials, Principals, create_key, ensure_root
+from lightwell.auth.vault import Vault, open_vault
+from lightwell.errors import ConfigurationError
+from lightwell.stores import principals as table
+from lightwell.stores.database import Database
+
+ACCOUNT = "000000000000"
+GIVEN = Credentials("GIVEN_BY_SETTINGS", "secret")
+
+
+@pytest.fixture
+def vault() -> Vault:
+    return Vault(b"k" * 32, "a test")
+
+
+@pytest.fixture
+def known(database: Database, vault: Vault) -> Principals:
+    return Principals(database, vault, ACCOUNT)
+
+
+@pytest.fixture
+def sqlite(migrated_sqlite_url: str) -> Iterator[Database]:
+    db = Database(migrated_sqlite_url)
+    yield db
+    db.close()
+
+
+def test_makes_the_root_key_once(database: Database, vault: Vault) -> None:
+    with ThreadPoolExecutor(6) as pool:
+        made = list(pool.map(lambda now: ensure_root(database, vault, None, now), range(6)))
+    assert len({key for key, _ in made}) == 1
+    assert [is_new for _, is_new in made].count(True) == 1
+
+
+def test_puts_the_given_root_key_in_place_of_the_made_one(database: Database, vault: Vault) -> None:
+    made, _ = ensure_root(database, vault, None, 1)
+    assert ensure_root(database, vault, GIVEN, 2) == (GIVEN, False)
+    assert ensure_root(database, vault, GIVEN, 3) == (GIVEN, False)
+    assert ensure_root(database, vault, None, 4) == (GIVEN, False)
+    with database.read() as conn:
+        old, new = table.get(conn, made.access_key_id), table.get(conn, GIVEN.access_key_id)
+    assert old is not None and old.revoked_at == 2
+    assert new is not None and new.revoked_at is None and new.created_at == 2
+
+
+def test_lets_no_setting_take_over_a_users_key(sqlite: Database, vault: Vault) -> None:
+    user = create_key(sqlite, vault, "ana", 1)
+    with pytest.raises(ConfigurationError, match="ana"):
+        ensure_root(sqlite, vault, Credentials(user.access_key_id, "mine"), 2)
+
+
+def test_refuses_a_database_of_another_secret_key(sqlite: Database, vault: Vault) -> None:
+    create_key(sqlite, vault, "ana", 1)
+    other = Vault(b"o" * 32, "another test")
+    for given in (None, GIVEN):
+        with pytest.raises(ConfigurationError, match="another"):
+            ensure_root(sqlite, other, given, 2)
+
+
+@pytest.mark.parametrize("name", ["", "root", "a b", "ü", "a/b", "n" * 65])
+def test_refuses_names_that_no_arn_could_hold(sqlite: Database, vault: Vault, name: str) -> None:
+    with pytest.raises(ConfigurationError):
+        create_key(sqlite, vault, name, 1)
+
+
+def test_tells_who_a_key_is(database: Database, vault: Vault, known: Principals) -> None:
+    root, _ = ensure_root(database, vault, None, 1)
+    user = create_key(database, vault, "ana", 1)
+    found = known.load(root.access_key_id, 0)
+    assert found is not None and found.arn == "arn:aws:iam::000000000000:root"
+    found = known.load(user.access_key_id, 0)
+    assert found is not None and found.arn == "arn:aws:iam::000000000000:user/ana"
+    assert (found.secret, found.session_token) == (user.secret_access_key, None)
+
+
+def test_remembers_for_a_moment(database: Database, vault: Vault, known: Principals) -> None:
+    key = create_key(database, vault, "ana", 1).access_key_id
+    assert known.cached(key, 0) == (False, None)
+    found = known.load(key, 0)
+    assert known.cached(key, FRESH_MS - 1) == (True, found)
+    assert known.cached(key, FRESH_MS) == (False, None)
+    assert known.cached(key, -1) == (False, None), "the clock went back"
+    database.write(lambda conn: table.revoke(conn, key, 2))
+    assert known.load(key, FRESH_MS) is None
+    assert known.cached(key, FRESH_MS + 1) == (True, None)
+    assert known.cached(key, 2 * FRESH_MS) == (False, None)
+
+
+def test_asks_nobody_about_what_is_no_id(known: Principals) -> None:
+    for id in ("", "short", "x" * 129, "with blank in the id", "Ünïcödé0123456789"):
+        assert known.cached(id, 0) == (True, None)
+
+
+def test_keeps_what_is_in_use_when_ids_are_guessed(
+    sqlite: Database, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(principals, "_MOST_UNKNOWN", 10)
+    known = Principals(sqlite, vault, ACCOUNT)
+    key = create_key(sqlite, vault, "ana", 1).access_key_id
+    known.load(key, 0)
+    for number in range(35):
+        assert known.load(f"GUESS{number:020}", 0) is None
+    assert len(known._unknown) <= 10
+    assert known.cached(key, 0)[1] is not None
+
+
+def test_makes_keys_of_the_shape_of_aws(vault: Vault) -> None:
+    made = {principals.new_credentials() for _ in range(50)}
+    assert len({key.access_key_id for key in made}) == 50
+    assert all(len(k.access_key_id) == 20 and len(k.secret_access_key) == 40 for k in made)
+
+
+def test_keeps_credentials_in_a_file_for_its_owner(tmp_path: Path) -> None:
+    key = Credentials("AKLW0123456789ABCDEF", "a+b/c")
+    assert read_credentials(tmp_path) is None
+    assert write_credentials(tmp_path, key)
+    assert not write_credentials(tmp_path, key)
+    assert read_credentials(tmp_path) == key
+    assert (tmp_path / "credentials").stat().st_mode & 0o777 == 0o600
+    for broken in ("", "[other]\na = b\n", "[lightwell]\naws_access_key_id = x\n", "no ini", "\xff"):
+        (tmp_path / "credentials").write_text(broken, "latin-1")
+        assert read_credentials(tmp_path) is None
+    assert write_credentials(tmp_path, key)
+
+
+def test_makes_one_secret_key_however_many_ask(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        vaults = list(pool.map(lambda _: open_vault(None, tmp_path / "new"), range(8)))
+    sealed = vaults[0].encrypt("text")
+    assert {vault.decrypt(sealed) for vault in vaults} == {"text"}
+    assert (tmp_path / "new" / "secret.key").stat().st_mode & 0o777 == 0o600
+    assert len(list((tmp_path / "new").iterdir())) == 1
+
+
+def test_takes_a_secret_key_in_either_alphabet(tmp_path: Path) -> None:
+    raw = bytes(range(224, 256))
+    sealed = Vault(raw, "a test").encrypt("text")
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        assert open_vault(encode(raw).decode(), tmp_path).decrypt(sealed) == "text"
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("text", ["", "short", "A" * 44, "é" * 43, "=" * 44])
+def test_refuses_what_is_no_secret_key(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ConfigurationError, match="openssl rand"):
+        open_vault(text, tmp_path)

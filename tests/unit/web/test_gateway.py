@@ -1,0 +1,183 @@
+"""The gateway as an ASGI application, without a server around it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from lightwell import app
+from lightwell.auth.principals import ensure_root
+from lightwell.auth.vault import open_vault
+from lightwell.errors import StorageError
+from lightwell.operations import OPERATIONS
+from lightwell.settings import load
+from lightwell.stores.database import Database
+from lightwell.web.gateway import Gateway
+from lightwell.web.reply import Message
+
+
+class Answered:
+    """What the gateway sent."""
+
+    def __init__(self, messages: list[Message]) -> None:
+        self.messages = messages
+
+    @property
+    def status(self) -> int:
+        return int(self.messages[0]["status"])
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {name.decode(): value.decode() for name, value in self.messages[0]["headers"]}
+
+    @property
+    def body(self) -> bytes:
+        return b"".join(message["body"] for message in self.messages[1:])
+
+
+@pytest.fixture
+def build(tmp_path: Path, migrated_sqlite_url: str) -> Iterator[Callable[..., Gateway]]:
+    made: list[Gateway] = []
+
+    def make(**flags: str) -> Gateway:
+        settings = load({"data": tmp_path, "database_url": migrated_sqlite_url, **flags}, environ={})
+        made.append(app.build(settings))
+        return made[-1]
+
+    yield make
+    for gateway in made:
+        app.close(gateway)
+
+
+@pytest.fixture
+def gateway(build: Callable[..., Gateway]) -> Gateway:
+    return build()
+
+
+@pytest.fixture
+def root(tmp_path: Path, migrated_sqlite_url: str) -> Credentials:
+    db = Database(migrated_sqlite_url)
+    key, _ = ensure_root(db, open_vault(None, tmp_path), None, 1)
+    db.close()
+    return Credentials(key.access_key_id, key.secret_access_key)
+
+
+def ask(
+    gateway: Gateway,
+    method: str,
+    path: str,
+    *,
+    key: Credentials | None = None,
+    headers: dict[str, str] | None = None,
+    messages: list[Message] | None = None,
+) -> Answered:
+    given = {"host": "localhost", **(headers or {})}
+    if key is not None:
+        request = AWSRequest(method, f"http://localhost{path}", headers=headers or {})
+        SigV4Auth(key, "medical-imaging", "us-east-1").add_auth(request)
+        given |= {name.lower(): value for name, value in request.headers.items()}
+    raw_path, _, query = path.partition("?")
+    scope: Message = {
+        "type": "http",
+        "method": method,
+        "raw_path": raw_path.encode(),
+        "query_string": query.encode(),
+        "headers": [(name.encode(), value.encode()) for name, value in given.items()],
+        "client": ("192.0.2.1", 1234),
+    }
+    sent: list[Message] = []
+    waiting = list(messages or [])
+
+    async def receive() -> Message:
+        return waiting.pop(0) if waiting else {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    asyncio.run(gateway(scope, receive, send))
+    return Answered(sent)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("secret detail"), StorageError("the disk is full")])
+def test_hides_a_fault_and_logs_it_under_the_request_id(
+    gateway: Gateway,
+    root: Credentials,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+) -> None:
+    def fail(context: Any, request: Any) -> None:
+        raise error
+
+    monkeypatch.setitem(OPERATIONS, "ListDatastores", fail)
+    answered = ask(gateway, "GET", "/datastore", key=root)
+    assert answered.status == 500
+    assert answered.headers["x-amzn-errortype"] == "InternalServerException"
+    id = answered.headers["x-amzn-requestid"]
+    assert id in json.loads(answered.body)["message"]
+    assert str(error) not in answered.body.decode()
+    (record,) = [record for record in caplog.records if record.exc_info]
+    assert record.fields["request"] == id  # type: ignore[attr-defined]
+    assert record.exc_info is not None and record.exc_info[1] is error
+
+
+def test_counts_and_logs_a_client_that_went_away(
+    gateway: Gateway, root: Credentials, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "lightwell")
+    answered = ask(gateway, "POST", "/datastore", key=root, headers={"content-length": "10"})
+    assert answered.messages == []
+    assert [r.fields["status"] for r in caplog.records if r.message == "request"] == [499]  # type: ignore[attr-defined]
+    assert b"lightwell_requests_in_flight 0\n" in gateway.state.recorder.meter.render([])
+
+
+def test_lets_only_the_named_origins_read(build: Callable[..., Gateway]) -> None:
+    gateway = build(cors_origins="https://a.example, https://b.example/")
+    for origin in ("https://a.example", "https://b.example"):
+        answered = ask(gateway, "GET", "/healthz", headers={"origin": origin})
+        assert answered.headers["access-control-allow-origin"] == origin
+        assert answered.headers["vary"] == "origin"
+    for headers in ({"origin": "https://c.example"}, {}):
+        answered = ask(gateway, "GET", "/healthz", headers=headers)
+        assert "access-control-allow-origin" not in answered.headers
+        assert answered.headers["vary"] == "origin"
+
+
+def test_lets_no_origin_read_where_none_is_named(build: Callable[..., Gateway]) -> None:
+    answered = ask(build(cors_origins=","), "GET", "/healthz", headers={"origin": "https://a.example"})
+    assert not {"access-control-allow-origin", "vary"} & set(answered.headers)
+
+
+def test_echoes_no_header_list_that_is_none(gateway: Gateway) -> None:
+    headers = {
+        "origin": "https://a.example",
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "x\r\nset-cookie: a=b",
+    }
+    answered = ask(gateway, "OPTIONS", "/datastore", headers=headers)
+    assert "set-cookie" not in answered.headers["access-control-allow-headers"]
+    assert "authorization" in answered.headers["access-control-allow-headers"]
+
+
+def test_reads_no_body_of_a_request_without_a_signature(gateway: Gateway) -> None:
+    answered = ask(gateway, "POST", "/datastore", headers={"content-length": "5"}, messages=[])
+    assert (answered.status, answered.headers["x-amzn-errortype"]) == (403, "MissingAuthenticationToken")
+
+
+def test_says_why_it_is_not_ready(gateway: Gateway, tmp_path: Path) -> None:
+    assert ask(gateway, "GET", "/readyz").status == 200
+    (tmp_path / "lightwell.db").rename(tmp_path / "away.db")
+    gateway.state.stores.db.close()
+    gateway._status._asked = None
+    answered = ask(gateway, "GET", "/readyz")
+    assert answered.status == 503
+    assert "migrate" in json.loads(answered.body)["checks"]["schema"]

@@ -1,0 +1,170 @@
+"""What a connection may take in time, on a real loop with limits of a moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import uvicorn
+
+from lightwell.web import protocol
+from lightwell.web.protocol import Protocol
+from lightwell.web.reply import Message, Receive, Send
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+async def echo(scope: Message, receive: Receive, send: Send) -> None:
+    """Answer with as many bytes as came; answer /early before the body was read."""
+    size, more = 0, scope["path"] != "/early"
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            return
+        size, more = size + len(message["body"]), message["more_body"]
+    body = str(size).encode()
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def talk(with_server: Talk) -> None:
+    """Run a conversation with a server of one connection."""
+
+    async def main() -> None:
+        config = uvicorn.Config(echo, lifespan="off", log_config=None, http=Protocol, ws="none")
+        config.load()
+        state = uvicorn.server.ServerState()
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: Protocol(config, state, {}), "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        try:
+            await with_server(reader, writer)
+        finally:
+            writer.close()
+            server.close()
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (
+        ("HEAD_SECONDS", 0.2),
+        ("BODY_SECONDS", 0.2),
+        ("SILENT_SECONDS", 0.2),
+        ("BODY_RATE", 100),
+    ):
+        monkeypatch.setattr(protocol, name, value)
+
+
+async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+    head = await reader.readuntil(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines[1:] if line)
+    return int(lines[0].split()[1]), headers, await reader.readexactly(int(headers["content-length"]))
+
+
+def test_closes_a_connection_that_says_nothing() -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.read() == b""
+
+    talk(silent)
+
+
+def test_refuses_a_head_that_trickles() -> None:
+    async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def write() -> None:
+            for letter in b"GET / HTTP/1.1\r\nHost: " + b"x" * 10_000:
+                writer.write(bytes([letter]))
+                await asyncio.sleep(0.01)
+
+        task = asyncio.create_task(write())
+        status, headers, _ = await answer(reader)
+        task.cancel()
+        assert (status, headers["x-amzn-errortype"]) == (408, "requesttimeoutexception")
+        assert await reader.read() == b""
+
+    talk(trickle)
+
+
+def test_refuses_a_body_that_stops() -> None:
+    async def stop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"POST / HTTP/1.1\r\nContent-Length: 1000\r\n\r\nhalf")
+        assert (await answer(reader))[0] == 408
+        assert await reader.read() == b""
+
+    talk(stop)
+
+
+def test_takes_a_slow_body_that_goes_on() -> None:
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"POST / HTTP/1.1\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(20):
+            writer.write(b"x" * 50)
+            await asyncio.sleep(0.03)
+        assert await answer(reader) == (200, {"content-length": "4"} | ANY, b"1000")
+
+    talk(slow)
+
+
+class _Any(dict[str, Any]):
+    """Equal to any headers."""
+
+    def __ror__(self, other: object) -> _Any:
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, dict)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+ANY = _Any()
+
+
+def test_answers_many_requests_on_one_connection_however_they_are_cut() -> None:
+    async def many(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for size in (1, 7, 1000):
+            request = b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello" * 3
+            for start in range(0, len(request), size):
+                writer.write(request[start : start + size])
+                await writer.drain()
+            for _ in range(3):
+                assert (await answer(reader))[::2] == (200, b"5")
+
+    talk(many)
+
+
+def test_says_nothing_after_an_answer_that_came_before_the_body() -> None:
+    async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"POST /early HTTP/1.1\r\nContent-Length: 1000\r\n\r\nhalf")
+        assert (await answer(reader))[::2] == (200, b"0")
+        assert await reader.read() == b""
+
+    talk(early)
+
+
+def test_keeps_a_connection_open_between_requests() -> None:
+    async def two(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            assert (await answer(reader))[0] == 200
+            # Longer than the limit on a head: the time between two requests is none of it.
+            await asyncio.sleep(0.4)
+
+    talk(two)
+
+
+def test_bounds_the_head_also_where_it_comes_in_one_piece_after_another() -> None:
+    async def large(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"GET / HTTP/1.1\r\nx: ")
+        await writer.drain()
+        await asyncio.sleep(0.02)
+        writer.write(b"a" * (protocol.HEAD_LIMIT + 1))
+        assert (await answer(reader))[0] == 431
+
+    talk(large)
