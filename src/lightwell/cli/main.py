@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 the work failed, 2 wrong usage or a wrong setting.
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import sys
 import traceback
@@ -72,7 +73,10 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
             name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
         )
         if name == called:
+            # Imports make no garbage, and looking for it takes a fifth of their time.
+            gc.disable()
             loaded = importlib.import_module(module)
+            gc.enable()
             loaded.add(verb)
             verb.add_argument("--verbose", action="store_true", help="show stack traces")
             verb.set_defaults(run=loaded.run)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import errno
 import fcntl
+import gc
 import os
 import resource
 import socket
@@ -43,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
 
 def serve(settings: Settings) -> int:
     """Run the server until SIGTERM or SIGINT; answers the exit code."""
+    gc.disable()  # until the fork: what is imported is kept
     from lightwell import app
     from lightwell.web import server
 

@@ -63,6 +63,7 @@ class Tree:
         self._on_stop = on_stop
         self._close_in_child = close_in_child
         self._was_ready = False
+        self._pid = os.getpid()
         self._stops = 0
         self._stop_by = 0.0
         self._status = 0
@@ -79,6 +80,7 @@ class Tree:
         # What is there now is there for good: collecting it would only unshare its pages.
         gc.collect()
         gc.freeze()
+        gc.enable()
         while True:
             now = monotonic()
             self._reap(now)
@@ -109,7 +111,8 @@ class Tree:
             self._on_ready()
 
     def _on_signal(self, number: int, frame: object) -> None:
-        if number in (signal.SIGTERM, signal.SIGINT):
+        # A child that was forked a moment ago and still has these handlers stops nobody.
+        if number in (signal.SIGTERM, signal.SIGINT) and os.getpid() == self._pid:
             self._stop(status=0)
 
     def _stop(self, status: int) -> None:
