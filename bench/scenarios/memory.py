@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import re
+
 from bench import giants, server
 from bench.jobs import ImportJob
 from bench.outcome import Options, Outcome
@@ -14,6 +18,19 @@ _MIB = 1 << 20
 def run(options: Options) -> list[Outcome]:
     reason = server.missing()
     return [_one(kind, options, reason) for kind in giants.KINDS]
+
+
+def _frames(server_: Server, datastore: str) -> int:
+    """How many frames the one instance of the one image set has; 0 if there is none."""
+    client = server_.client()
+    found = client.search_image_sets(datastoreId=datastore)["imageSetsMetadataSummaries"]
+    if len(found) != 1:
+        return 0
+    answer = client.get_image_set_metadata(datastoreId=datastore, imageSetId=found[0]["imageSetId"])
+    document = json.loads(gzip.decompress(answer["imageSetMetadataBlob"].read()))
+    (series,) = document["Study"]["Series"].values()
+    (instance,) = series["Instances"].values()
+    return len(instance["ImageFrames"])
 
 
 def _one(kind: str, options: Options, reason: str | None) -> Outcome:
@@ -35,15 +52,16 @@ def _one(kind: str, options: Options, reason: str | None) -> Outcome:
         datastore = subject.datastore(kind)
         seconds: float = ImportJob(subject, datastore, uri).wait(1800, look)["seconds"]
         look()
-        found = subject.client().search_image_sets(datastoreId=datastore)["imageSetsMetadataSummaries"]
-        if len(found) != 1:
-            raise ServerFailed(f"the {kind} file of {frames} frames was not taken: {len(found)} image sets")
+        stored = _frames(subject, datastore)
+        if stored != frames:
+            raise ServerFailed(f"{stored} of the {frames} frames of the {kind} file were stored")
     finally:
         subject.stop()
     highest = max(peaks, key=lambda pid: peaks[pid])
     for pid, peak in sorted(peaks.items(), key=lambda item: -item[1]):
         print(f"  {kind:13} {peak / _MIB:7.0f} MiB  {names[pid]}")
-    detail = f"{frames} frames of 512×512 in {seconds:.0f} s; the process: `{names[highest][-60:]}`"
+    module = re.search(r"-m (\S+)", names[highest])
+    detail = f"{frames} frames of 512×512 in {seconds:.0f} s; highest in `{module[1] if module else '?'}`"
     return Outcome(
         f"memory-{kind}",
         [peaks[highest] / _MIB],
