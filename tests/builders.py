@@ -17,6 +17,7 @@ from lightwell.domain.frames import PAGE, Frame, frame_id, pack_entries
 from lightwell.domain.grouping import Grouping
 from lightwell.settings import Settings
 from lightwell.stores import Stores, open_stores, tables
+from lightwell.stores.contents import instances as instance_keys
 from lightwell.stores.packs import pack_name
 from lightwell.stores.records import compress
 from lightwell.stores.rows import insert_many
@@ -238,10 +239,11 @@ class _Rows:
                 "override_z": None,
             }
         )
+        self.instances.setdefault(instance.uid, _ids.key())
         self.members.append(
             {
                 "image_set": 0,
-                "instance": self.instances.setdefault(instance.uid, _ids.key()),
+                "instance": instance.uid,
                 "valid_from": instance.from_version,
                 "valid_to": instance.to_version,
                 "record": record,
@@ -288,8 +290,10 @@ class _Rows:
         for rows in (self.records, self.pixels):
             for row in rows:
                 row["datastore"] = datastore
+        keys = instance_keys(conn, datastore, self.instances)
         for row in self.members:
             row["image_set"] = image_set
+            row["instance"] = keys[row["instance"]]
         if self.dictionary:
             insert_many(conn, tables.dictionary, [{"key": self.dictionary[0], "bytes": self.dictionary[1]}])
         insert_many(

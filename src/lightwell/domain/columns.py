@@ -1,6 +1,7 @@
 """The search columns of an image set, from the level blocks that its document shows.
 
-The six grouping values are taken from `Grouping`, by which instances join sets, so that the two never disagree.
+The six grouping values are taken from `Grouping`, by which instances join sets, so that the two never
+disagree.
 """
 
 from __future__ import annotations
@@ -62,6 +63,22 @@ def search_columns(
         modality=_text(series, "Modality"),
         body_part_examined=_text(series, "BodyPartExamined"),
     )
+
+
+def columns_of_levels(
+    patient: Mapping[str, object], study: Mapping[str, object], series: Mapping[str, object]
+) -> SearchColumns:
+    """From the ``DICOM`` objects of the three levels alone, as a version shows them."""
+    grouping = Grouping(
+        study_instance_uid=_text(study, "StudyInstanceUID") or "",
+        series_instance_uid=_text(series, "SeriesInstanceUID") or "",
+        patient_id=_text(patient, "PatientID") or "",
+        study_date=_text(study, "StudyDate") or "",
+        accession_number=_text(study, "AccessionNumber") or "",
+        study_id=_text(study, "StudyID") or "",
+        series_number=_text(series, "SeriesNumber") or "",
+    )
+    return search_columns(grouping, patient, study, series)
 
 
 def study_moment(study_date: str | None, study_time: str | None) -> str | None:

@@ -1,0 +1,80 @@
+"""Edits: what was changed of attributes since they came, relative to the original.
+
+They stand on a level of an image set, where they apply to every member, and on a member. Keys are those of
+the native document: the keyword, or eight upper-case hex digits where there is none. Where both name a key,
+the level's edit counts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from lightwell.errors import StorageError
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A new value, as the native document shows it, and its VR.
+
+    ``vrs`` are the VRs of elements without a keyword inside of a sequence, by key.
+    """
+
+    vr: str
+    value: object
+    vrs: Mapping[str, str] = field(default_factory=dict)
+
+
+#: key → the new value, or None where the attribute was removed
+Edits = Mapping[str, Edit | None]
+
+NONE: Edits = {}
+
+
+def merged(older: Edits, newer: Edits) -> Edits:
+    """``newer`` on top of ``older``. What came from neither is still the original's."""
+    return {**older, **newer} if newer else older
+
+
+def without(edits: Edits, keys: Iterable[str]) -> Edits:
+    """``edits`` but for some keys, which are the original's again."""
+    left = dict(edits)
+    for key in keys:
+        left.pop(key, None)
+    return left
+
+
+def laid_over(block: Mapping[str, object], edits: Edits) -> dict[str, object]:
+    """A ``DICOM`` object with the edits on top; keys that are new come last."""
+    shown = dict(block)
+    for key, edit in edits.items():
+        if edit is None:
+            shown.pop(key, None)
+        else:
+            shown[key] = edit.value
+    return shown
+
+
+def encode(edits: Edits) -> bytes:
+    """The JSON in which edits are kept: equal edits give equal bytes, whatever order they were made in."""
+    plain: dict[str, object] = {}
+    for key, edit in edits.items():
+        if edit is None:
+            plain[key] = None
+        else:
+            plain[key] = {"vr": edit.vr, "value": edit.value}
+            if edit.vrs:
+                plain[key] = {"vr": edit.vr, "value": edit.value, "vrs": dict(edit.vrs)}
+    return json.dumps(plain, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+
+
+def decode(data: bytes) -> Edits:
+    """The inverse of `encode`. Raises `StorageError` for anything that it did not write."""
+    try:
+        found: dict[str, Edit | None] = {}
+        for key, plain in json.loads(data).items():
+            found[key] = None if plain is None else Edit(plain["vr"], plain["value"], plain.get("vrs", {}))
+        return found
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise StorageError("Stored edits cannot be read; run `lightwell data verify`.") from None
