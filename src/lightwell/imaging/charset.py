@@ -53,12 +53,15 @@ _ESCAPES: dict[bytes, tuple[str, int]] = {
     b"$)A": ("58", 1),
     b"$)C": ("149", 1),
 }
-_ESCAPE = re.compile(rb"\x1b(\$[()][A-D]|\$[B@]|[()\-][A-Za-z])")
+_ESCAPE = re.compile(rb"\x1b(\$[()][A-D]|\$[B@]|[()\-][A-Za-z]|)")
 _RUN = re.compile(rb"[\x80-\xff]+|[\x00-\x7f]+")
 _RESET_TEXT = re.compile(rb"[\t\n\f\r\\]")
 _RESET_NAME = re.compile(rb"[\t\n\f\r\\^=]")
 _RESET_KANJI = re.compile(rb"[\x00-\x1f]")
 _KATAKANA = re.compile(rb"[\x00-\x7f\xa1-\xdf]*")
+
+# ISO_IR 100 and ISO 2022 IR 100, and how they are misspelled; "ISO 2022 58" is pydicom's and others' for 58.
+_TERM = re.compile(r"ISO ?(?:2022 ?IR ?|2022 |IR ?)(\d{1,3})")
 
 _REPLACED = "bytes that are not valid in its character set became U+FFFD"
 _GUESSED = "bytes outside of the default repertoire were read as ISO 8859-1"
@@ -174,23 +177,17 @@ def charset_of(raw: bytes) -> Charset:
             else:
                 unknown.append(term)
             continue
-        number = (
-            term.rpartition(" ")[2] if term.startswith(("ISO IR ", "ISO 2022 IR ", "ISO 2022 ")) else None
-        )
-        if term == "" or number in _SINGLE or number in _MULTI or number in _KANJI:
-            if alone:
-                unknown.append(term)
-                continue
-            declared.add(number or "6")
-            if index == 0 and number:
-                codec = _MULTI.get(number) or _SINGLE.get(number, "")
-        else:
+        match = _TERM.fullmatch(term)
+        number = match[1] if match else "" if term else "6"
+        if alone or not (number in _SINGLE or number in _MULTI or number in _KANJI):
             unknown.append(term)
+            continue
+        declared.add(number)
+        if index == 0:
+            codec = _MULTI.get(number) or _SINGLE.get(number, "")
     return Charset(codec, alone, frozenset(declared), tuple(unknown))
 
 
 def _plain(term: str) -> str:
     term = re.sub(r"[\s_\-\0]+", " ", term).strip().upper()
-    return re.sub(
-        r"^ISO ?(IR|2022)", r"ISO \1", term.replace("ISO2022", "ISO 2022").replace("ISOIR", "ISO IR")
-    )
+    return "ISO IR 192" if term in ("ISOIR 192", "ISO IR192", "ISOIR192") else term

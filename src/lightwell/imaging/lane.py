@@ -54,7 +54,7 @@ class Slow(Exception):
 
 
 class _More(Exception):
-    """The bytes at hand end too early."""
+    """The bytes at hand end too early; its argument is how many are needed at least."""
 
 
 class Lane:
@@ -92,20 +92,23 @@ class Lane:
         while self._base + pos < self._source.size:
             try:
                 pos = self._walk(pos)
-            except (_More, struct.error):
+            except _More as more:
                 pos = self._resume
-                self._enlarge()
+                self._enlarge(*more.args)
+            except struct.error:
+                pos = self._resume
+                self._enlarge(0)
             else:
                 if pos and self._base + pos < self._source.size:
-                    self._enlarge()
+                    self._enlarge(0)
         if not chosen and CHARSET in self.needed:
             raise Slow
 
-    def _enlarge(self) -> None:
+    def _enlarge(self, needed: int) -> None:
         have = len(self._data)
-        if self._base + have >= self._source.size or have >= LIMIT:
+        if needed > LIMIT or have >= LIMIT or self._base + max(needed, have + 1) > self._source.size:
             raise Slow
-        self._data = self._source.read(self._base, max(8 * have, HEAD))
+        self._data = self._source.read(self._base, min(max(8 * have, HEAD, needed), LIMIT))
         if len(self._data) <= have:
             raise Slow
 
@@ -148,7 +151,7 @@ class Lane:
                     entry = get(raw)
                     if entry is None:
                         if end > stop:
-                            raise _More
+                            raise _More(end)
                         entry = self._miss(raw, 8)
                 elif vr == _SEQUENCE:
                     entry, end = self._sequence(data, pos, 0)
@@ -160,7 +163,7 @@ class Lane:
                         raise Slow
                     end = pos + 12 + length
                     if end > stop:
-                        raise _More
+                        raise _More(end)
                     raw = data[pos:end]
                     entry = get(raw)
                     if entry is None:
@@ -247,7 +250,7 @@ class Lane:
         if length != UNDEFINED:
             end = value + length
             if end > len(data):
-                raise _More
+                raise _More(end)
             raw = b""
             if end - pos <= LONGEST:
                 raw = data[pos:end]
@@ -288,7 +291,7 @@ class Lane:
                     if end is not None and stop > end:
                         raise Slow
                     if stop > len(data):
-                        raise _More
+                        raise _More(stop)
                     parts, at = self._elements(data, at, stop, depth, vrs, notes)
                 items.append(b"{" + b",".join(parts) + b"}")
             elif word == _SEQUENCE_END and end is None and not length:
@@ -330,7 +333,7 @@ class Lane:
                 entry = get(raw)
                 if entry is None:
                     if end > bound:
-                        raise _More if stop is None else Slow
+                        raise _More(end) if stop is None else Slow
                     entry = self._miss(raw, 8)
             elif vr == _SEQUENCE:
                 entry, end = self._sequence(data, pos, depth + 1)
@@ -340,7 +343,7 @@ class Lane:
                 if length == UNDEFINED:
                     raise Slow
                 if end > bound:
-                    raise _More if stop is None else Slow
+                    raise _More(end) if stop is None else Slow
                 raw = data[pos:end]
                 entry = get(raw)
                 if entry is None:
