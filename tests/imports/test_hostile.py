@@ -1,0 +1,189 @@
+"""One bad, huge or hostile file never stops the others: each has its line, and the rest is imported."""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from lightwell.work import workers
+from tests import invariants
+from tests.ct_files import ct, write, write_series
+from tests.importing import Importing
+
+
+def _bytes(tmp_path: Path) -> bytes:
+    return write(tmp_path / "made" / "one.dcm", ct(77)).read_bytes()
+
+
+def test_imports_what_is_good_beside_truncated_files(sqlite: Importing, tmp_path: Path) -> None:
+    whole = _bytes(tmp_path)
+    write_series(sqlite.input, 3)
+    for end in range(0, len(whole), 100):
+        (sqlite.input / f"cut-{end:05}.dcm").write_bytes(whole[:end])
+    report = sqlite.run()
+    manifest = report.manifest
+    names = {line["inputFile"] for line in report.success}
+    assert {"0001.dcm", "0002.dcm", "0003.dcm"} <= names
+    assert manifest["numberOfFilesWithServerError"] == 0
+    assert manifest["numberOfScannedFiles"] == 3 + len(range(0, len(whole), 100))
+    invariants.check(sqlite.stores)
+
+
+@pytest.mark.slow
+def test_survives_every_corrupted_length(sqlite: Importing, tmp_path: Path) -> None:
+    whole = bytearray(_bytes(tmp_path))
+    write_series(sqlite.input, 2)
+    count = 0
+    for place in range(132, len(whole) - 520):
+        for vr in (b"UI", b"SH", b"LO", b"CS", b"US", b"IS", b"DA", b"PN", b"OW"):
+            if whole[place : place + 2] == vr:
+                broken = bytearray(whole)
+                broken[place + 2 : place + 4] = struct.pack("<H", 0xFFF1)
+                if vr == b"OW":
+                    broken[place + 4 : place + 8] = struct.pack("<L", 0x7FFFFFF0)
+                (sqlite.input / f"x-{count:04}.dcm").write_bytes(broken)
+                count += 1
+    report = sqlite.run()
+    assert report.manifest["numberOfScannedFiles"] == count + 2
+    assert report.manifest["numberOfFilesWithServerError"] == 0
+    assert {"0001.dcm", "0002.dcm"} <= {line["inputFile"] for line in report.success}
+    invariants.check(sqlite.stores)
+
+
+def test_fails_a_declared_element_that_is_not_there(sqlite: Importing, tmp_path: Path) -> None:
+    data = ct(5)
+    del data.PixelData
+    head = write(tmp_path / "h.dcm", data).read_bytes()
+    tail = struct.pack("<HH2sHL", 0x7FE0, 0x0010, b"OW", 0, 0x7FFFFFFE)
+    write(sqlite.input / "good.dcm", ct(1))
+    (sqlite.input / "huge.dcm").write_bytes(head + tail + b"\0" * 100)
+    report = sqlite.run()
+    assert "good.dcm" in {line["inputFile"] for line in report.success}
+    assert report.manifest["numberOfFilesWithServerError"] == 0
+    invariants.check(sqlite.stores)
+
+
+def test_keeps_pixels_that_cannot_be_split_as_one_blob(sqlite: Importing) -> None:
+    short = ct(1)
+    short.PixelData = short.PixelData[:100]
+    write(sqlite.input / "short.dcm", short)
+    report = sqlite.run()
+    assert report.manifest["numberOfImportedFiles"] == 1
+    assert [line["inputFile"] for line in report.success] == ["short.dcm"]
+    (line,) = report.warning
+    assert line["importResponse"]["warnings"][0]["type"] in (
+        "FramesExtractionFailure",
+        "TranscodingException",
+    )
+    invariants.check(sqlite.stores)
+
+
+def test_fails_the_file_that_needs_too_much_memory_and_no_other(sqlite: Importing) -> None:
+    server = replace(sqlite, settings=replace(sqlite.settings, worker_memory=256 << 20))
+    write_series(server.input, 3)
+    huge = ct(9, Rows=20000, Columns=20000, BitsAllocated=8, BitsStored=8, HighBit=7, PixelRepresentation=0)
+    huge.PixelData = b""
+    path = write(server.input / "0002-huge.dcm", huge)
+    # The value is as long as declared, but a hole of the disk.
+    content = path.read_bytes()
+    place = content.rindex(struct.pack("<HH2s", 0x7FE0, 0x0010, b"OW"))
+    with path.open("r+b") as stream:
+        stream.seek(place + 8)
+        stream.write(struct.pack("<L", 400_000_000))
+        stream.truncate(place + 12 + 400_000_000)
+    report = server.run()
+    messages = report.messages()
+    assert list(messages) == ["0002-huge.dcm"]
+    assert "memory" in messages["0002-huge.dcm"]
+    assert report.manifest["numberOfFilesWithServerError"] == 1
+    assert {"0001.dcm", "0002.dcm", "0003.dcm"} <= {line["inputFile"] for line in report.success}
+    invariants.check(server.stores)
+    server.close()
+
+
+class _Killer:
+    """Kills the worker whenever it has announced one of some files."""
+
+    def __init__(self, files: set[int], monkeypatch: pytest.MonkeyPatch, how: Callable[[int], None]) -> None:
+        self.kills = 0
+        receive = workers.CodecWorker.receive
+
+        def watching(worker: workers.CodecWorker, timeout: float) -> object:
+            answer = receive(worker, timeout)
+            if type(answer).__name__ == "Reading" and answer.file in files:  # type: ignore[union-attr]
+                self.kills += 1
+                how(worker.pid)
+            return answer
+
+        monkeypatch.setattr(workers.CodecWorker, "receive", watching)
+
+
+def _stop(pid: int) -> None:
+    os.kill(pid, 19)
+
+
+def test_tries_a_file_again_after_its_worker_was_killed_once(
+    sqlite: Importing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_series(sqlite.input, 12)
+    write(sqlite.input / "0005.dcm", ct(5, size=1500))
+    first = [True]
+
+    def once(pid: int) -> None:
+        if first:
+            first.clear()
+            os.kill(pid, 9)
+
+    killer = _Killer({4}, monkeypatch, once)
+    report = sqlite.run()
+    assert killer.kills >= 1
+    assert report.manifest["numberOfImportedFiles"] == 12
+    invariants.check(sqlite.stores)
+
+
+def test_gives_up_a_file_whose_worker_dies_again_and_imports_the_rest(
+    sqlite: Importing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_series(sqlite.input, 12)
+    for number in (5, 8):  # they take so long that the kill meets them
+        write(sqlite.input / f"{number:04}.dcm", ct(number, size=1500))
+    _Killer({4, 7}, monkeypatch, lambda pid: os.kill(pid, 9))
+    report = sqlite.run()
+    assert report.manifest["numberOfImportedFiles"] == 10
+    assert report.manifest["numberOfFilesWithServerError"] == 2
+    assert set(report.messages()) == {"0005.dcm", "0008.dcm"}
+    assert "SIGKILL" in report.messages()["0005.dcm"]
+    assert report.failure[0]["exception"]["exceptionType"] == "InternalServerException"
+    invariants.check(sqlite.stores)
+
+
+def test_ends_a_file_that_takes_too_long(sqlite: Importing, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = replace(sqlite, settings=replace(sqlite.settings, file_timeout=1))
+    write_series(server.input, 4)
+    write(server.input / "0003.dcm", ct(3, size=1500))
+    _Killer({2}, monkeypatch, _stop)
+    report = server.run()
+    assert "longer than 1 seconds" in report.messages()["0003.dcm"]
+    assert report.manifest["numberOfImportedFiles"] == 3
+    invariants.check(server.stores)
+    server.close()
+
+
+def test_leaves_no_worker_behind(sqlite: Importing) -> None:
+    write_series(sqlite.input, 1)
+    sqlite.run()
+    assert sqlite._engine is not None
+    pids = sqlite._engine.worker_pids()
+    assert pids
+    sqlite.close()
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    assert not [t for t in threading.enumerate() if t.name.startswith("reader")]
+    assert not list(sqlite.stores.spool.glob("worker-*"))
