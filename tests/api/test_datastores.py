@@ -122,13 +122,14 @@ def test_walks_data_stores_of_the_same_millisecond(server: Server, client: Any) 
     with server.database() as db:
         store = rows.datastore(db, id)
         twins = [
-            {c.name: getattr(store, c.name) for c in tables.datastore.c} | {"key": n + 1, "id": f"{n:032x}"}
-            for n in range(7)
+            {c.name: getattr(store, c.name) for c in tables.datastore.c}
+            | {"key": Ids().key(), "id": Ids().id()}
+            for _ in range(7)
         ]
         db.write(lambda conn: conn.execute(insert(tables.datastore), twins))
     pages = client.get_paginator("list_datastores").paginate(PaginationConfig={"PageSize": 3})
     ids = [summary["datastoreId"] for page in pages for summary in page["datastoreSummaries"]]
-    assert {f"{n:032x}" for n in range(7)} <= set(ids)
+    assert {twin["id"] for twin in twins} <= set(ids)
     assert len(ids) == len(set(ids))
 
 
