@@ -162,7 +162,7 @@ def values(draw: st.DrawFn, vr: str) -> bytes:
     if vr == "AT":
         return b"".join(draw(st.lists(st.binary(min_size=4, max_size=4), max_size=3)))
     if vr in _TEXTS:
-        text = draw(st.text(st.characters(codec="utf-8"), max_size=20))
+        text = draw(st.text(st.characters(codec="utf-8", exclude_characters="\x1b"), max_size=20))
         return headers.even(text.encode(draw(st.sampled_from(["utf-8", "latin-1", "gb18030"])), "replace"))
     if vr in ("DS", "IS"):
         return headers.even(draw(st.text("0123456789.+-\\ ", max_size=18)))
