@@ -61,7 +61,7 @@ def close(gateway: Gateway) -> None:
     gateway.state.stores.close()
 
 
-def work(settings: Settings) -> int:
+def work(settings: Settings, recorder: Recorder) -> int:
     """The work process: the engine, until SIGTERM. Answers the exit code.
 
     While another process is the engine of the data folder (``lightwell import`` without a server), it waits.
@@ -73,7 +73,7 @@ def work(settings: Settings) -> int:
         if stopping.wait(_LOCK_SECONDS):
             return 0
     stores = open_stores(settings)
-    engine = Engine(stores, settings, alone=stores.db.dialect == "sqlite")
+    engine = Engine(stores, settings, alone=stores.db.dialect == "sqlite", count=recorder.count)
     signal.signal(signal.SIGTERM, lambda number, frame: engine.stop())
     engine.run(stopping.is_set)
     stores.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import socket
+import time
 from contextlib import ExitStack
 from typing import Any
 
@@ -173,6 +174,23 @@ def test_counts_requests_in_the_words_of_prometheus(server: Server, client: Any)
     buckets = [s.value for s in histogram if s.name.endswith("_bucket")]
     assert buckets == sorted(buckets)
     assert [s.value for s in histogram if s.name.endswith("_count")] == [buckets[-1]]
+
+
+def test_counts_import_jobs_of_the_work_process(server: Server, client: Any, datastore: str) -> None:
+    (server.data / "buckets" / "empty").mkdir(exist_ok=True)
+    client.start_dicom_import_job(
+        datastoreId=datastore,
+        dataAccessRoleArn="arn:aws:iam::000000000000:role/import",
+        inputS3Uri="s3://empty/in/",
+        outputS3Uri="s3://empty/out/",
+    )
+    for _ in range(300):
+        samples = (sample for family in metrics(server) for sample in family.samples)
+        failed = {"status": "FAILED"}
+        if any(s.name == "lightwell_import_jobs_total" and s.labels == failed and s.value for s in samples):
+            return
+        time.sleep(0.1)
+    raise AssertionError("the job was never counted")
 
 
 def test_lets_browsers_call_from_anywhere(server: Server) -> None:

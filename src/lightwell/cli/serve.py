@@ -71,7 +71,7 @@ def serve(settings: Settings) -> int:
 
         def work(ready: Callable[[], None]) -> int:
             listener.close()
-            return app.work(settings)
+            return app.work(settings, meter.join(count))
 
         def on_ready() -> None:
             with suppress(OSError):

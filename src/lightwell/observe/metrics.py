@@ -25,8 +25,6 @@ COUNTERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         ("imported", "customer", "server"),
     ),
     "lightwell_import_jobs_total": ("Import jobs that ended", "status", ("COMPLETED", "FAILED")),
-    "lightwell_events_total": ("Events by delivery", "outcome", ("delivered", "failed")),
-    "lightwell_codec_workers_total": ("Codec workers that ended", "how", ("idle", "crashed", "killed")),
 }
 
 # One operation: a counter a status and one for others, the histogram, sum of seconds, bytes in, bytes out.

@@ -19,7 +19,7 @@ from lightwell.settings import Settings
 from lightwell.stores import Stores, chunks, jobs
 from lightwell.work.claims import Claims
 from lightwell.work.deliver import EVENTS, EventLog, deliver
-from lightwell.work.importer import CLAIM_MS, ClaimLost, Importer
+from lightwell.work.importer import CLAIM_MS, ClaimLost, Count, Importer
 from lightwell.work.reading import Reader
 from lightwell.work.workers import remove_leftovers
 
@@ -36,7 +36,7 @@ class Engine:
     """Works in threads of this process and in codec workers.
 
     ``alone``: no other engine works at this database (the holder of `EngineLock` on SQLite), so claims that
-    are found at the start are of the dead.
+    are found at the start are of the dead. ``count`` adds to one of `observe.metrics.COUNTERS`.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class Engine:
         ids: Ids | None = None,
         *,
         alone: bool = False,
+        count: Count = lambda counter, value, by: None,
     ) -> None:
         self._stores = stores
         self._settings = settings
@@ -59,7 +60,7 @@ class Engine:
         self._work = threading.Condition()
         self._polls = 0
         self._claims = Claims(stores, self._clock, self._ids, self._name, self._wake.set)
-        self._importer = Importer(stores, settings, self._clock, self._ids, self._beat)
+        self._importer = Importer(stores, settings, self._clock, self._ids, self._beat, count)
         self._readers = [
             Reader(stores, settings, self._claims, self._stopping, self._wait_for_work)
             for _ in range(settings.codec_processes)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from lightwell.context import Clock, Ids
 from lightwell.domain import jobs as domain
 from lightwell.domain.events import import_job_event
-from lightwell.domain.jobs import CUSTOMER, InputFile, Job, Outcome, split_uri
+from lightwell.domain.jobs import CUSTOMER, IMPORTED, SERVER, InputFile, Job, Outcome, split_uri
 from lightwell.errors import InputError, LightwellError, StorageError
 from lightwell.ingest import merge, overrides, report
 from lightwell.ingest.merge import Place, Series
@@ -22,6 +22,8 @@ from lightwell.work import listing, planning
 from lightwell.work.listing import Found
 
 log = logging.getLogger(__name__)
+
+Count = Callable[[str, str, int], None]
 
 # Series in one transaction of the commit phase: so many, or until they have so many files.
 _SERIES, _FILES = 32, 1000
@@ -80,17 +82,24 @@ class Importer:
     """Works at one phase of one job under a claim.
 
     ``beat`` is called now and then with the job's key and the claim; it holds the claim and returns
-    False when it is lost.
+    False when it is lost. ``count`` adds to one of `observe.metrics.COUNTERS`.
     """
 
     def __init__(
-        self, stores: Stores, settings: Settings, clock: Clock, ids: Ids, beat: Callable[[int, str], bool]
+        self,
+        stores: Stores,
+        settings: Settings,
+        clock: Clock,
+        ids: Ids,
+        beat: Callable[[int, str], bool],
+        count: Count,
     ) -> None:
         self._stores = stores
         self._settings = settings
         self._clock = clock
         self._ids = ids
         self._beat = beat
+        self._count = count
 
     def work(self, key: int, phase: str, claim: str) -> None:
         """Do the phase; a job that cannot go on ends FAILED. Raises `StorageError` and `ClaimLost`."""
@@ -138,6 +147,11 @@ class Importer:
 
         if not self._stores.db.write(work):
             raise ClaimLost(job.id)
+        self._count("lightwell_import_jobs_total", status, 1)
+        with self._stores.db.read() as conn:
+            files = staging.counts(conn, job.key)
+        for outcome in (IMPORTED, CUSTOMER, SERVER):
+            self._count("lightwell_import_files_total", outcome, getattr(files, outcome))
 
     def _event(self, name: str, job: Job, datastore_id: str, status: str, now: int) -> dict[str, object]:
         return import_job_event(
