@@ -121,9 +121,12 @@ class Gateway:
         self.state.recorder.request(request.operation, status, seconds, request.received, sent)
         # Frames and probes come by the thousand; what they did is in the metrics.
         is_common = status == 200 and (request.operation in INLINE or request.operation == STATUS)
+        level = logging.DEBUG if is_common else logging.INFO
+        if not log.isEnabledFor(level):
+            return
         event(
             log,
-            logging.DEBUG if is_common else logging.INFO,
+            level,
             "request",
             request=request.id,
             operation=request.operation,
