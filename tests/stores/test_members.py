@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, update
+from sqlalchemy import Connection, delete, select, update
 
+from lightwell.domain.edits import Edit
 from lightwell.domain.image_set import ImageSet
-from lightwell.errors import NotBuiltError, StorageError
+from lightwell.errors import StorageError
 from lightwell.operations import documents
 from lightwell.stores import Stores, image_sets, members, tables
+from lightwell.stores.edits import pack
+from lightwell.stores.records import compress
 from tests import builders
 from tests.builders import BuiltInstance, BuiltSet
 
@@ -152,8 +155,51 @@ def test_refuses_rather_than_leaving_out_what_is_lost(stores: Stores, table: Any
         read(stores, built)
 
 
-def test_refuses_edits_that_it_cannot_show(stores: Stores) -> None:
+def test_shows_edits_of_levels_and_instances(stores: Stores) -> None:
+    built = builders.image_set(
+        stores,
+        [
+            BuiltInstance("1.1", 1, {"Rows": 3}),
+            BuiltInstance("1.2", 2, {"Rows": 4}, patient={"PatientID": "P2", "PatientName": "X"}),
+        ],
+        patient={"PatientID": "P1", "PatientName": "DOE"},
+    )
+
+    def edit(conn: Connection) -> None:
+        on_level = pack({"PatientID": Edit("LO", "NEW"), "PatientAge": None, "EthnicGroup": Edit("SH", "é")})
+        conn.execute(update(tables.level).where(tables.level.c.level == 0).values(edits=on_level))
+        key = conn.execute(
+            select(tables.instance.c.key).where(tables.instance.c.sop_instance_uid == "1.2")
+        ).scalar_one()
+        own = {
+            "Rows": None,
+            "Columns": Edit("US", 7),
+            "00191001": Edit("DS", "1"),
+            "PatientName": Edit("PN", "Y"),
+        }
+        own["SOPInstanceUID"] = Edit("UI", "9.9")
+        conn.execute(update(tables.member).where(tables.member.c.instance == key).values(edits=pack(own)))
+
+    stores.db.write(edit)
+    document = read(stores, built)
+    assert list(document["Patient"]["DICOM"].items()) == [
+        ("EthnicGroup", "é"), ("PatientID", "NEW"), ("PatientName", "DOE"),
+    ]  # fmt: skip
+    first, second = instances(document).items()
+    assert first == (
+        "1.1",
+        {"DICOM": {"SOPInstanceUID": "1.1", "Rows": 3}, "DICOMVRs": {}, "ImageFrames": []},
+    )
+    assert second[0] == "9.9"
+    assert list(second[1]["DICOM"].items()) == [
+        ("PatientName", "Y"), ("SOPInstanceUID", "9.9"), ("00191001", "1"), ("Columns", 7),
+    ]  # fmt: skip
+    assert second[1]["DICOMVRs"] == {"00191001": "DS"}
+
+
+@pytest.mark.parametrize("damaged", [b"{}", compress(b"{"), compress(b'{"A":1}'), compress(b"[]")])
+def test_refuses_edits_that_are_damaged(stores: Stores, damaged: bytes) -> None:
     built = builders.image_set(stores, [BuiltInstance("1.1", 1)])
-    stores.db.write(lambda conn: conn.execute(update(tables.member).values(edits=b"{}")))
-    with pytest.raises(NotBuiltError):
+    stores.db.write(lambda conn: conn.execute(update(tables.member).values(edits=damaged)))
+    with pytest.raises(StorageError, match="data verify"):
         read(stores, built)

@@ -12,8 +12,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from lightwell.domain.edits import NONE, Edits, laid_over
 from lightwell.domain.frames import Frame, frame_id
 from lightwell.errors import StorageError
 
@@ -40,7 +41,8 @@ class MemberPixels:
 class Member:
     """One instance of a version.
 
-    ``fragment`` is its ready JSON, ``level_values`` the keys of its own patient, study and series block.
+    ``fragment`` is its ready JSON, ``level_values`` the keys of its own patient, study and series block: both
+    as they came, without the ``edits``.
     """
 
     record: int
@@ -48,6 +50,19 @@ class Member:
     fragment: bytes
     level_values: tuple[int, int, int]
     pixels: MemberPixels | None
+    edits: Edits = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LevelBlock:
+    """A patient, study or series level of a version.
+
+    ``base`` is the key of the level value with the JSON object ``body``, as it came; ``edits`` go on top.
+    """
+
+    base: int
+    body: bytes
+    edits: Edits = field(default_factory=dict)
 
 
 def opening(datastore_id: str, image_set_id: str, levels: tuple[bytes, bytes, bytes], series: str) -> bytes:
@@ -113,14 +128,18 @@ def frames(pixels: MemberPixels, first: int, entries: Iterable[Frame]) -> bytes:
     )
 
 
-def differences(own: bytes, base: bytes) -> bytes:
+def differences(own: bytes, base: bytes, own_edits: Edits = NONE, level_edits: Edits = NONE) -> bytes:
     """What an instance must show where its level block is not the set's: ``"key":value,…``, may be empty.
 
     Attributes that the instance has otherwise come with its value. Those that only the set's block has come
     as ``null``, the document's word for an empty value: who lays the levels over each other must not take
-    another instance's value for this one's.
+    another instance's value for this one's. ``own_edits`` are those of the instance on this level; what
+    ``level_edits`` name is the same for all.
     """
-    ours, theirs = _object(own), _object(base)
+    ours, theirs = laid_over(_object(own), own_edits), _object(base)
+    for key in level_edits:
+        ours.pop(key, None)
+        theirs.pop(key, None)
     shown = {key: value for key, value in ours.items() if theirs.get(key, _MISSING) != value}
     shown.update((key, None) for key in theirs if key not in ours)
     if not shown:

@@ -6,11 +6,12 @@ groups such as overlays) are keyed by eight hexadecimal digits, and their VR is 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
 from pydicom._dicom_dict import DicomDictionary
-from pydicom.datadict import dictionary_VR, private_dictionary_VR, repeater_has_tag
+from pydicom.datadict import dictionary_VR, private_dictionary_VR, repeater_has_tag, tag_for_keyword
 
 from lightwell.domain.levels import INSTANCE, level_of
 
@@ -18,6 +19,8 @@ PIXEL_TAGS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 CHARSET = 0x00080005
 PIXEL_REPRESENTATION = 0x00280103
 LUT_DESCRIPTOR = 0x00283002
+
+_DIGITS = re.compile(r"[0-9A-F]{8}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,6 +68,17 @@ def attribute_of(tag: int) -> Attribute:
     elif private and 0x10 <= tag & 0xFFFF <= 0xFF:
         vr = "LO"
     return Attribute(tag, f"{tag:08X}", vr, False, None, private, INSTANCE, _key(f"{tag:08X}"))
+
+
+def attribute_named(key: str) -> Attribute | None:
+    """The attribute that a key of the metadata document names: a keyword, or eight upper-case hex digits.
+
+    None for what is neither, such as an unknown keyword.
+    """
+    if _DIGITS.fullmatch(key):
+        return attribute_of(int(key, 16))
+    tag = tag_for_keyword(key)
+    return None if tag is None else attribute_of(tag)
 
 
 def _key(name: str) -> bytes:

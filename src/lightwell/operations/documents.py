@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from isal import isal_zlib
 from sqlalchemy import Connection
 
 from lightwell.domain import document
+from lightwell.domain.document import LevelBlock
+from lightwell.domain.edits import NONE, Edits
 from lightwell.domain.frames import PAGE
 from lightwell.domain.image_set import ImageSet
 from lightwell.errors import StorageError
+from lightwell.operations import laying
 from lightwell.stores import members
 
 if TYPE_CHECKING:
@@ -118,18 +122,25 @@ def pieces(conn: Connection, datastore_id: str, found: ImageSet, version: int) -
     """
     if found.series_instance_uid is None:
         raise StorageError(f"Image set {found.id} names no series; run `lightwell data verify`.")
-    patient, study, series = members.levels(conn, found.key, version)
-    bases = (patient[0], study[0], series[0])
-    blocks = (patient[1], study[1], series[1])
+    levels = members.levels(conn, found.key, version)
+    bases = (levels[0].base, levels[1].base, levels[2].base)
+    patient, study, series = (laying.block(level.body, level.edits) for level in levels)
+    series_uid = laying.text_of(series, "SeriesInstanceUID") or found.series_instance_uid
     shown: dict[tuple[int, int, int], bytes] = {bases: b""}
-    yield document.opening(datastore_id, found.id, blocks, found.series_instance_uid)
+    yield document.opening(datastore_id, found.id, (patient, study, series), series_uid)
     separator = b""
     for member, entries in members.members(conn, found.key, version):
-        differing = shown.get(member.level_values)
-        if differing is None:
-            if len(shown) > _DIFFERENCES:
-                shown = {bases: b""}
-            differing = shown[member.level_values] = _differing(conn, member.level_values, bases, blocks)
+        if member.edits:
+            own, on_levels = laying.apart(member.edits)
+            differing = _differing(conn, member.level_values, levels, on_levels)
+            member = replace(member, fragment=laying.fragment(member.fragment, own))
+        else:
+            known = shown.get(member.level_values)
+            if known is None:
+                if len(shown) > _DIFFERENCES:
+                    shown = {bases: b""}
+                known = shown[member.level_values] = _differing(conn, member.level_values, levels)
+            differing = known
         yield separator
         yield document.instance_opening(member, differing)
         if member.pixels is not None and entries:
@@ -150,12 +161,12 @@ def pieces(conn: Connection, datastore_id: str, found: ImageSet, version: int) -
 def _differing(
     conn: Connection,
     own: tuple[int, int, int],
-    bases: tuple[int, int, int],
-    blocks: tuple[bytes, bytes, bytes],
+    levels: Sequence[LevelBlock],
+    edits: Sequence[Edits] = (NONE, NONE, NONE),
 ) -> bytes:
     parts = [
-        document.differences(members.level_body(conn, key), block)
-        for key, base, block in zip(own, bases, blocks, strict=True)
-        if key != base
+        document.differences(members.level_body(conn, key), level.body, on_level, level.edits)
+        for key, level, on_level in zip(own, levels, edits, strict=True)
+        if key != level.base or on_level
     ]
     return b",".join(part for part in parts if part)

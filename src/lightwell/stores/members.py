@@ -9,9 +9,11 @@ import zstandard
 from sqlalchemy import Connection, Select, and_, bindparam, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
-from lightwell.domain.document import Member, MemberPixels
+from lightwell.domain.document import LevelBlock, Member, MemberPixels
+from lightwell.domain.edits import NONE, Edits
 from lightwell.domain.frames import PAGE, Frame, unpack_entries
-from lightwell.errors import NotBuiltError, StorageError
+from lightwell.errors import StorageError
+from lightwell.stores import edits as packed
 from lightwell.stores.records import FragmentReader, decompress
 from lightwell.stores.tables import dictionary, frame_table, level, level_value, member, pixels, record
 
@@ -72,16 +74,15 @@ FRAME_PLACE = (
 """For `Database.look_up` (pixels key, first frame of a page): where the frames of that page lie."""
 
 
-def levels(conn: Connection, image_set: int, version: int) -> list[tuple[int, bytes]]:
-    """Patient, study and series block of a version: the key of each level value, and its JSON object.
+def levels(conn: Connection, image_set: int, version: int) -> list[LevelBlock]:
+    """Patient, study and series block of a version.
 
     Raises `StorageError` where one is missing.
     """
     rows = conn.execute(_LEVELS, {"set": image_set, "version": version}).all()
     if [row.level for row in rows] != [0, 1, 2] or any(row.body_z is None for row in rows):
         raise _lost(f"a level block of version {version}")
-    _refuse_edits(row.edits for row in rows)
-    return [(row.base, _inflate(row.body_z)) for row in rows]
+    return [LevelBlock(row.base, _inflate(row.body_z), packed.unpack(row.edits)) for row in rows]
 
 
 def level_body(conn: Connection, key: int) -> bytes:
@@ -100,7 +101,6 @@ def members(conn: Connection, image_set: int, version: int) -> Iterator[tuple[Me
     database throughout.
     """
     rows = list(conn.execute(_ORDER, {"set": image_set, "version": version}).all())
-    _refuse_edits(row.edits for row in rows)
     if any(row.key is None for row in rows):
         raise _lost(f"the record of an instance of version {version}")
     rows.sort(key=lambda row: (row.instance_number is None, row.instance_number or 0, row.key))
@@ -115,16 +115,25 @@ def members(conn: Connection, image_set: int, version: int) -> Iterator[tuple[Me
             if dictionary_key is not None and dictionary_key not in readers:
                 readers[dictionary_key] = _reader(conn, dictionary_key)
             image, entries = seen[wanted.pixels] if wanted.pixels is not None else (None, [])
+            fragment = _inflate(fragment_z, readers.get(dictionary_key))
+            edits = NONE if wanted.edits is None else packed.unpack(wanted.edits)
             yield (
                 Member(
                     key,
-                    uid,
-                    _inflate(fragment_z, readers.get(dictionary_key)),
+                    sop_instance_uid(uid, edits) if edits else uid,
+                    fragment,
                     (values[0], values[1], values[2]),
                     image,
+                    edits,
                 ),
                 entries,
             )
+
+
+def sop_instance_uid(came_with: str, edits: Edits) -> str:
+    """The SOPInstanceUID of an edited instance."""
+    edit = edits.get("SOPInstanceUID")
+    return came_with if edit is None else str(edit.value)
 
 
 def frames(conn: Connection, pixels_key: int, first: int) -> list[Frame]:
@@ -165,11 +174,6 @@ def _inflate(data: bytes, reader: FragmentReader | None = None) -> bytes:
         raise StorageError(
             f"A stored attribute block cannot be decompressed ({error}); run `lightwell data verify`."
         ) from None
-
-
-def _refuse_edits(edits: Iterator[bytes | None]) -> None:
-    if any(edit is not None for edit in edits):
-        raise NotBuiltError("This image set was edited, and this release cannot show edited sets.")
 
 
 def _lost(what: str) -> StorageError:

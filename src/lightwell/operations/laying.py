@@ -1,0 +1,129 @@
+"""Edits laid over ready JSON: every value that is not edited stays byte for byte as it is."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import msgspec
+
+from lightwell.domain.edits import NONE, Edit, Edits
+from lightwell.domain.levels import INSTANCE, level_of
+from lightwell.errors import StorageError
+
+T = TypeVar("T")
+
+_Values = dict[str, msgspec.Raw]
+_DIGITS = re.compile(r"[0-9A-F]{8}")
+
+_read_block = msgspec.json.Decoder(_Values).decode
+_read_fragment = msgspec.json.Decoder(dict[str, _Values]).decode
+
+
+def block(body: bytes, edits: Edits) -> bytes:
+    """The JSON object of a level with its edits, keys in alphabetical order."""
+    if not edits:
+        return body
+    values = _decoded(_read_block, body)
+    for key, edit in edits.items():
+        if edit is None:
+            values.pop(key, None)
+        else:
+            values[key] = _written(edit.value)
+    return _object({key: values[key] for key in sorted(values)})
+
+
+def fragment(ready: bytes, edits: Edits) -> bytes:
+    """``"DICOM":{…},"DICOMVRs":{…}`` of an instance with its edits, keys in tag order.
+
+    ``edits`` name no patient, study or series attribute.
+    """
+    if not edits:
+        return ready
+    parts = _decoded(_read_fragment, b"{%s}" % ready)
+    if parts.keys() != {"DICOM", "DICOMVRs"}:
+        raise _damaged()
+    values, vrs = parts["DICOM"], parts["DICOMVRs"]
+    fresh: _Values = {}
+    listed: dict[str, str] = {}
+    for key, edit in edits.items():
+        if edit is None:
+            values.pop(key, None)
+            if key in vrs and not _inside(key, values):
+                del vrs[key]
+            continue
+        (values if key in values else fresh)[key] = _written(edit.value)
+        if _DIGITS.fullmatch(key):
+            vrs[key] = _written(edit.vr)
+        listed.update(edit.vrs)
+    for key, vr in listed.items():
+        vrs.setdefault(key, _written(vr))
+    if fresh:
+        values = _sorted_in(values, fresh)
+    return b'"DICOM":%s,"DICOMVRs":%s' % (_object(values), _object({key: vrs[key] for key in sorted(vrs)}))
+
+
+def apart(edits: Edits) -> tuple[Edits, tuple[Edits, Edits, Edits]]:
+    """The edits of a member on attributes of the instance itself, and those on each of its levels."""
+    if all(level_of(key) == INSTANCE for key in edits):
+        return edits, (NONE, NONE, NONE)
+    by_level: tuple[dict[str, Edit | None], ...] = ({}, {}, {}, {})
+    for key, edit in edits.items():
+        by_level[level_of(key)][key] = edit
+    patient, study, series, own = by_level
+    return own, (patient, study, series)
+
+
+def text_of(body: bytes, key: str) -> str | None:
+    """The value of one key of a JSON object, if it is a text that is not empty."""
+    raw = _decoded(_read_block, body).get(key)
+    value = None if raw is None else json.loads(bytes(raw))
+    return value if isinstance(value, str) and value else None
+
+
+def _sorted_in(values: _Values, fresh: _Values) -> _Values:
+    # The dictionary takes its time to load, and who only reads unedited documents never needs it.
+    from lightwell.imaging.dictionary import attribute_named
+
+    def tag(key: str) -> int:
+        attribute = attribute_named(key)
+        return 0xFFFFFFFF if attribute is None else attribute.tag
+
+    waiting = sorted(((tag(key), key) for key in fresh), reverse=True)
+    ordered: _Values = {}
+    for key, value in values.items():
+        place = tag(key)
+        while waiting and waiting[-1][0] < place:
+            new = waiting.pop()[1]
+            ordered[new] = fresh[new]
+        ordered[key] = value
+    for _, new in reversed(waiting):
+        ordered[new] = fresh[new]
+    return ordered
+
+
+def _inside(key: str, values: _Values) -> bool:
+    """Whether a sequence still holds an element with this key."""
+    quoted = b'"%s":' % key.encode()
+    return any(quoted in bytes(value) for value in values.values())
+
+
+def _decoded(decode: Callable[[bytes], T], text: bytes) -> T:
+    try:
+        return decode(text)
+    except msgspec.DecodeError:
+        raise _damaged() from None
+
+
+def _written(value: object) -> msgspec.Raw:
+    return msgspec.Raw(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def _object(values: Mapping[str, msgspec.Raw]) -> bytes:
+    return b"{%s}" % b",".join([b'"%s":%s' % (key.encode(), bytes(value)) for key, value in values.items()])
+
+
+def _damaged() -> StorageError:
+    return StorageError("A stored attribute block is no such JSON; run `lightwell data verify`.")
