@@ -12,6 +12,8 @@ from lightwell.errors import NotFoundError
 
 ACTIVE = "ACTIVE"
 DELETED = "DELETED"
+LOCKED = "LOCKED"
+"""Shown by answers and events of operations; never a state that is kept."""
 IMPORTING = "IMPORTING"
 
 _ARCHIVE_AFTER = 30 * 24 * 3600 * 1000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from lightwell.operations import datastores, image_sets, import_jobs, metadata, search, tags
+from lightwell.operations import datastores, image_sets, import_jobs, metadata, search, tags, updates
 
 OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "CreateDatastore": datastores.create_datastore,
@@ -22,4 +22,5 @@ OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "StartDICOMImportJob": import_jobs.start_dicom_import_job,
     "TagResource": tags.tag_resource,
     "UntagResource": tags.untag_resource,
+    "UpdateImageSetMetadata": updates.update_image_set_metadata,
 }

@@ -7,6 +7,7 @@ before.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -17,8 +18,8 @@ from isal import isal_zlib
 from sqlalchemy import Connection
 
 from lightwell.domain import document
-from lightwell.domain.document import LevelBlock
-from lightwell.domain.edits import NONE, Edits
+from lightwell.domain.document import LevelBlock, Member
+from lightwell.domain.edits import NONE, Edits, laid_over
 from lightwell.domain.frames import PAGE
 from lightwell.domain.image_set import ImageSet
 from lightwell.errors import StorageError
@@ -125,15 +126,13 @@ def pieces(conn: Connection, datastore_id: str, found: ImageSet, version: int) -
     levels = members.levels(conn, found.key, version)
     bases = (levels[0].base, levels[1].base, levels[2].base)
     patient, study, series = (laying.block(level.body, level.edits) for level in levels)
-    series_uid = laying.text_of(series, "SeriesInstanceUID") or found.series_instance_uid
+    series_key = series_uid(levels) or found.series_instance_uid
     shown: dict[tuple[int, int, int], bytes] = {bases: b""}
-    yield document.opening(datastore_id, found.id, (patient, study, series), series_uid)
+    yield document.opening(datastore_id, found.id, (patient, study, series), series_key)
     separator = b""
     for member, entries in members.members(conn, found.key, version):
         if member.edits:
-            own, on_levels = laying.apart(member.edits)
-            differing = _differing(conn, member.level_values, levels, on_levels)
-            member = replace(member, fragment=laying.fragment(member.fragment, own))
+            member, differing = _edited(conn, member, levels)
         else:
             known = shown.get(member.level_values)
             if known is None:
@@ -156,6 +155,33 @@ def pieces(conn: Connection, datastore_id: str, found: ImageSet, version: int) -
         yield document.INSTANCE_CLOSING
         separator = b","
     yield document.CLOSING
+
+
+def shown_block(level: LevelBlock) -> dict[str, object]:
+    """The ``DICOM`` object that the document of a version shows of a level."""
+    return laid_over(json.loads(level.body), level.edits)
+
+
+def series_uid(levels: Sequence[LevelBlock]) -> str | None:
+    """The key of the series in the document of a version; None where its block does not give it."""
+    return laying.text_of(laying.block(levels[2].body, levels[2].edits), "SeriesInstanceUID")
+
+
+def shown_instance(
+    conn: Connection, member: Member, levels: Sequence[LevelBlock]
+) -> tuple[dict[str, object], dict[str, str]]:
+    """The ``DICOM`` and ``DICOMVRs`` objects that the document of a version shows of an instance."""
+    member, differing = _edited(conn, member, levels)
+    fragment = document.laid_in(member.fragment, differing) if differing else member.fragment
+    parts = json.loads(b"{%s}" % fragment)
+    return parts["DICOM"], parts["DICOMVRs"]
+
+
+def _edited(conn: Connection, member: Member, levels: Sequence[LevelBlock]) -> tuple[Member, bytes]:
+    """A member with its edits in its fragment, and the members in which its levels differ from the set's."""
+    own, on_levels = laying.apart(member.edits)
+    differing = _differing(conn, member.level_values, levels, on_levels)
+    return replace(member, fragment=laying.fragment(member.fragment, own)), differing
 
 
 def _differing(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import zstandard
@@ -93,14 +93,18 @@ def level_body(conn: Connection, key: int) -> bytes:
     return _inflate(row.body_z)
 
 
-def members(conn: Connection, image_set: int, version: int) -> Iterator[tuple[Member, list[Frame]]]:
-    """The instances of a version by InstanceNumber (those without come last), then by record key.
+def members(
+    conn: Connection, image_set: int, version: int, *, only: Sequence[int] | None = None
+) -> Iterator[tuple[Member, list[Frame]]]:
+    """The instances of a version by InstanceNumber (those without come last), then by record key; ``only``
+    those with these keys of ``instance``.
 
     With each come its first frames, at most `domain.frames.PAGE`; `frames` has the others. Raises
     `StorageError` where anything that the version names is missing. ``conn`` must see one state of the
     database throughout.
     """
-    rows = list(conn.execute(_ORDER, {"set": image_set, "version": version}).all())
+    order = _ORDER if only is None else _ORDER.where(member.c.instance.in_(only))
+    rows = list(conn.execute(order, {"set": image_set, "version": version}).all())
     if any(row.key is None for row in rows):
         raise _lost(f"the record of an instance of version {version}")
     rows.sort(key=lambda row: (row.instance_number is None, row.instance_number or 0, row.key))

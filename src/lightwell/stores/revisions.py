@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, insert, or_, select, update
+from sqlalchemy import Connection, Select, and_, func, insert, or_, select, update
 
 from lightwell.domain.columns import SearchColumns
 from lightwell.domain.events import image_set_event
@@ -90,20 +90,28 @@ def open_sets(
         # A set may move to another study just before its lock; that study is not locked then.
         if all(rows[id].study == before[id].study for id in wanted):
             break
-    opened: dict[str, OpenSet] = {}
-    for id, number in wanted.items():
-        row = rows[id]
-        if row.state != ACTIVE:
-            raise NotFoundError(f"Image set {id} is deleted.")
-        if _number(number) != row.latest_version:
-            raise NotFoundError(STALE)
-        if not row.readable_version:
-            raise ConflictError(
-                f"Image set {id} has no content, since what should have made it failed: delete it, and make "
-                "it again. GetImageSet shows what happened."
-            )
-        opened[id] = OpenSet(*row[:-1])
-    return opened
+    return {id: _checked(rows[id], number) for id, number in wanted.items()}
+
+
+def look_up(conn: Connection, datastore_id: str, id: str, number: str | int) -> OpenSet:
+    """The set as `open_sets` gives it and with its errors, but not locked: to see what would be changed.
+
+    What a version holds never changes: it is the same when the set is opened at this version.
+    """
+    return _checked(_rows(conn, datastore_id, {id: number})[id], number)
+
+
+def _checked(row: Any, number: str | int) -> OpenSet:
+    if row.state != ACTIVE:
+        raise NotFoundError(f"Image set {row.id} is deleted.")
+    if _number(number) != row.latest_version:
+        raise NotFoundError(STALE)
+    if not row.readable_version:
+        raise ConflictError(
+            f"Image set {row.id} has no content, since what should have made it failed: delete it, and make "
+            "it again. GetImageSet shows what happened."
+        )
+    return OpenSet(*row[:-1])
 
 
 def open_primaries(conn: Connection, study_key: int) -> list[OpenSet]:
@@ -114,6 +122,17 @@ def open_primaries(conn: Connection, study_key: int) -> list[OpenSet]:
         .with_for_update()
     )
     return [OpenSet(*row[:-1]) for row in rows]
+
+
+def contradicted(conn: Connection, opened: OpenSet, columns: SearchColumns) -> bool:
+    """Whether another primary set of the study has another PatientID or other grouping values of it."""
+    t = image_set.c
+    differs = [
+        func.coalesce(t[name], "") != (getattr(columns, name) or "")
+        for name in ("patient_id", "study_date", "accession_number", "study_id")
+    ]
+    others = and_(t.study == opened.study, t.is_primary, t.state == ACTIVE, t.key != opened.key)
+    return conn.execute(select(t.key).where(others, or_(*differs)).limit(1)).first() is not None
 
 
 def study_keys(conn: Connection, datastore_key: int, uids: Sequence[str]) -> dict[str, int]:
