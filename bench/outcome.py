@@ -84,11 +84,16 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How long to measure: ``rounds`` visits of every contestant, ``seconds`` of each load."""
+    """How long to measure: ``rounds`` visits of every contestant, ``seconds`` of each load.
+
+    ``tries`` and ``quiet``: see `bench.patience`.
+    """
 
     rounds: int = 5
     seconds: float = 3.0
     quick: bool = False
+    tries: int = 3
+    quiet: float = 0.25
 
 
 def median(rounds: Sequence[Round], key: str) -> float:

@@ -36,6 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.run", description=__doc__.splitlines()[0])
     parser.add_argument("--only", default=",".join(SCENARIOS), help=f"some of: {', '.join(SCENARIOS)}")
     parser.add_argument("--rounds", type=int, help="visits of every contestant; default 5, with --quick 2")
+    parser.add_argument("--tries", type=int, help="measurements at most where others disturb; default 3")
     parser.add_argument("--seconds", type=float, help="length of one load; default 3, with --quick 1")
     parser.add_argument(
         "--quick", action="store_true", help="small inputs, to see that it works; never quote it"
@@ -49,6 +50,7 @@ def main() -> None:
         rounds=given.rounds or (2 if given.quick else Options().rounds),
         seconds=given.seconds or (1.0 if given.quick else Options().seconds),
         quick=given.quick,
+        tries=given.tries or (1 if given.quick else Options().tries),
     )
     with (work() / "lock").open("w") as lock:
         try:

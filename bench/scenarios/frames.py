@@ -8,6 +8,7 @@ from bench.loaded import Loaded
 from bench.meter import Meter
 from bench.nginx import Nginx
 from bench.outcome import Options, Outcome, noise, ratios, spread
+from bench.patience import undisturbed
 from bench.processes import Tree
 from bench.server import Server
 
@@ -47,7 +48,7 @@ def run(options: Options) -> list[Outcome]:
             ]
             found: dict[str, float] = {}
             for name, tree, address, requests in contestants[:: 1 if number % 2 else -1]:
-                found |= measure(name, tree, address, requests, options.seconds)
+                found |= measure(name, tree, address, requests, options)
                 if no_wrk is None:
                     found[f"{name} wrk"] = wrk.drive(
                         address, requests, connections=CONNECTIONS, seconds=options.seconds
@@ -70,9 +71,17 @@ def run(options: Options) -> list[Outcome]:
 
 
 def measure(
+    name: str, tree: Tree, address: tuple[str, int], requests: list[Request], options: Options
+) -> dict[str, float]:
+    """A closed-loop drive of one contestant; RuntimeError if any answer was wrong."""
+    return undisturbed(
+        lambda: _drive(name, tree, address, requests, options.seconds), f"{name} others", options
+    )
+
+
+def _drive(
     name: str, tree: Tree, address: tuple[str, int], requests: list[Request], seconds: float
 ) -> dict[str, float]:
-    """One closed-loop drive of one contestant; RuntimeError if any answer was wrong."""
     with Meter(tree) as meter:
         load = drive(address, requests, connections=CONNECTIONS, seconds=seconds)
     if load.errors:

@@ -19,6 +19,7 @@ from bench.loaded import only_image_set
 from bench.meter import Meter
 from bench.orthanc import Orthanc
 from bench.outcome import Options, Outcome, median, noise, ratios, spread
+from bench.patience import undisturbed
 from bench.server import Server
 
 CONNECTIONS = 8
@@ -141,21 +142,23 @@ def run(options: Options) -> list[Outcome]:
                 [orthanc.stow(path.read_bytes()) for path in which.paths()] for which in (files, warm)
             )
             contestants += [Stow(flavour, files, requests, warm_requests) for flavour in ("jpegls", "tuned")]
-        rounds = [_round(contestants, number) for number in range(-1, options.rounds)][
-            1:
-        ]  # the first warms all
+        _round(contestants, -1, options)  # warms everybody
+        rounds = [_round(contestants, number, options) for number in range(options.rounds)]
     finally:
         for contestant in contestants:
             contestant.stop()
     return _outcomes(rounds, absent, reason)
 
 
-def _round(contestants: list[Contestant], number: int) -> dict[str, float]:
+def _round(contestants: list[Contestant], number: int, options: Options) -> dict[str, float]:
     found: dict[str, float] = {}
     turn = number % len(contestants)  # nobody always comes after the same one
     for contestant in contestants[turn:] + contestants[:turn]:
         name = contestant.name
-        found |= {f"{name} {key}": value for key, value in contestant.take_in().items()}
+        found |= {
+            f"{name} {key}": value
+            for key, value in undisturbed(contestant.take_in, "others", options).items()
+        }
         print(
             f"  round {number + 1}  {name:16} {found[f'{name} rate']:7.1f} slices/s  "
             f"{found[f'{name} cpu']:6.2f} ms CPU  others {found[f'{name} others']:.2f} cores"

@@ -33,7 +33,7 @@ def run(options: Options) -> list[Outcome]:
             ]
             found: dict[str, float] = {}
             for name, tree, address, requests in contestants[:: 1 if number % 2 else -1]:
-                found |= measure(name, tree, address, requests, options.seconds)
+                found |= measure(name, tree, address, requests, options)
             if number >= 0:
                 show(number, found)
                 rounds.append(found)

@@ -12,6 +12,7 @@ from bench.fill import DAYS, Filled, filled
 from bench.load import Request, drive
 from bench.meter import Meter
 from bench.outcome import Options, Outcome, noise, ratios, spread
+from bench.patience import undisturbed
 from bench.server import Server
 from bench.signing import Signer, exchange
 
@@ -101,15 +102,16 @@ def run(options: Options) -> list[Outcome]:
             found: dict[str, float] = {}
             for kind in KINDS:
                 for asked in contestants[:: 1 if number % 2 else -1]:
-                    found |= _ask(kind, asked, min(1.0, options.seconds))
+                    found |= _ask(kind, asked, options)
             if number >= 0:
                 rounds.append(found)
+                disturbed = max(value for key, value in found.items() if key.endswith("others"))
                 print(
                     f"  round {number + 1}  "
                     + "  ".join(
                         f"{kind} {found[f'{kind} small']:.2f}/{found[f'{kind} large']:.2f}" for kind in KINDS
                     )
-                    + f" ms  others {max(found[f'{kind} others'] for kind in KINDS):.2f} cores"
+                    + f" ms  others {disturbed:.2f} cores"
                 )
     finally:
         for asked in contestants:
@@ -117,13 +119,17 @@ def run(options: Options) -> list[Outcome]:
     return [_outcome(kind, rounds, hits, large) for kind in KINDS]
 
 
-def _ask(kind: str, asked: Asked, seconds: float) -> dict[str, float]:
-    questions = asked.questions(kind)
-    with Meter(asked.server.tree) as meter:
-        load = drive(asked.server.address, questions, connections=1, seconds=seconds)
-    if load.errors:
-        raise RuntimeError(f"{asked.name}, by {kind}: {load.errors}")
-    return {f"{kind} {asked.name}": 1000 * load.quantile(0.5), f"{kind} others": meter.others}
+def _ask(kind: str, asked: Asked, options: Options) -> dict[str, float]:
+    def once() -> dict[str, float]:
+        questions = asked.questions(kind)
+        with Meter(asked.server.tree) as meter:
+            load = drive(asked.server.address, questions, connections=1, seconds=min(1.0, options.seconds))
+        if load.errors:
+            raise RuntimeError(f"{asked.name}, by {kind}: {load.errors}")
+        return {f"{kind} {asked.name}": 1000 * load.quantile(0.5), others: meter.others}
+
+    others = f"{kind} {asked.name} others"
+    return undisturbed(once, others, options)
 
 
 def _outcome(kind: str, rounds: list[dict[str, float]], hits: dict[str, float], large: int) -> Outcome:

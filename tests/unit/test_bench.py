@@ -14,7 +14,8 @@ from bench import corpus, giants, nginx, place, report
 from bench.bare_chain import convert
 from bench.load import Request, drive
 from bench.meter import Meter
-from bench.outcome import BARS, ratios, spread
+from bench.outcome import BARS, Options, ratios, spread
+from bench.patience import undisturbed
 from bench.phantom import ct_slice
 from bench.place import free_port
 from bench.processes import ServerFailed, Tree
@@ -305,3 +306,13 @@ def test_waits_no_longer_than_told(tmp_path: Path) -> None:
         assert time.monotonic() - begun < 5
     finally:
         tree.stop()
+
+
+def test_measures_again_until_nobody_disturbs() -> None:
+    found = iter([{"others": 0.9, "rate": 9.0}, {"others": 0.1, "rate": 1.0}, {"others": 0.0, "rate": 5.0}])
+    assert undisturbed(lambda: next(found), "others", Options(tries=3))["rate"] == 1.0
+
+
+def test_takes_the_least_disturbed_measurement_in_the_end() -> None:
+    found = iter([{"others": 0.9, "rate": 9.0}, {"others": 0.5, "rate": 1.0}])
+    assert undisturbed(lambda: next(found), "others", Options(tries=2))["rate"] == 1.0
