@@ -37,8 +37,11 @@ def instance_fragment(levels: Sequence[Sequence[Entry]]) -> bytes:
         flat = _flat(listing)
     else:
         flat = [entry.vrs[0] for entry in listing]
-    shown = b",".join([entry.json for entry in entries])
-    return b"".join((b'"DICOM":{', shown, b'},"DICOMVRs":{', b",".join(flat), b"}"))
+    # One join, since large values make every further copy cost.
+    shown = [entry.json for entry in entries] or [b""]
+    shown[0] = b'"DICOM":{' + shown[0]
+    shown[-1] = b"".join((shown[-1], b'},"DICOMVRs":{', b",".join(flat), b"}"))
+    return b",".join(shown)
 
 
 def _flat(entries: Sequence[Entry]) -> list[bytes]:

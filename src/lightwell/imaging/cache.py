@@ -17,8 +17,12 @@ _CANDIDATES = 4
 _BLOCKS = 256
 
 
+#: implicit VR, value of SpecificCharacterSet, private creator
+Key = tuple[bool, bytes, bytes]
+
+
 class Table:
-    """Entries under one SpecificCharacterSet."""
+    """Entries under one key."""
 
     __slots__ = ("charset", "elements", "sequences")
 
@@ -39,17 +43,17 @@ class SeriesCache:
     def __init__(self, limit: int = 24 << 20) -> None:
         self._half = limit // 2
         self._used = 0
-        self._young: dict[bytes, Table] = {}
-        self._old: dict[bytes, Table] = {}
+        self._young: dict[Key, Table] = {}
+        self._old: dict[Key, Table] = {}
         #: entries of a level → its block
         self.blocks: dict[tuple[Entry, ...], bytes] = {}
 
-    def table(self, charset: bytes) -> Table:
-        """The entries under a value of SpecificCharacterSet."""
-        table = self._young.get(charset)
+    def table(self, key: Key) -> Table:
+        """The entries under ``key``."""
+        table = self._young.get(key)
         if table is None:
-            table = self._young[charset] = Table(charset_of(charset))
-            self._used += _OVERHEAD + len(charset)
+            table = self._young[key] = Table(charset_of(key[1]))
+            self._used += _OVERHEAD + len(key[1]) + len(key[2])
         return table
 
     def settle(self) -> None:
@@ -59,12 +63,12 @@ class SeriesCache:
         if len(self.blocks) > _BLOCKS:
             self.blocks.clear()
 
-    def older(self, charset: bytes, raw: bytes) -> Entry | None:
+    def older(self, key: Key, raw: bytes) -> Entry | None:
         """An element of the older generation, moved to the younger one."""
-        table = self._old.get(charset)
+        table = self._old.get(key)
         entry = table.elements.get(raw) if table else None
         if entry is not None:
-            self.keep(self.table(charset), raw, entry)
+            self.keep(self.table(key), raw, entry)
         return entry
 
     def keep(self, table: Table, raw: bytes, entry: Entry) -> None:

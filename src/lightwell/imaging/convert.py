@@ -22,7 +22,7 @@ from lightwell.imaging.walk import Place, Walker
 
 
 @dataclass(frozen=True, slots=True)
-class _Surroundings:
+class Surroundings:
     """What holds for the elements of one data set or item: some of it is inherited from around it."""
 
     charset: Charset
@@ -41,7 +41,7 @@ class Converter:
     def entries(self, places: Sequence[Place]) -> list[Entry]:
         """Entries of the data set itself in tag order, without pixel elements and group lengths."""
         notes: list[Warning] = []
-        ordered = _in_order(places, notes)
+        ordered = in_order(places, notes)
         around = self._surroundings(ordered, None, notes)
         entries: list[Entry] = []
         for place in ordered:
@@ -61,8 +61,8 @@ class Converter:
         return entries
 
     def _surroundings(
-        self, places: Sequence[Place], outer: _Surroundings | None, notes: list[Warning]
-    ) -> _Surroundings:
+        self, places: Sequence[Place], outer: Surroundings | None, notes: list[Warning]
+    ) -> Surroundings:
         charset = outer.charset if outer else charset_of(b"")
         signed = outer.signed if outer else False
         one_value = False
@@ -86,19 +86,19 @@ class Converter:
             for place in private
             if place.length <= 256
         }
-        return _Surroundings(charset, creators, signed, one_value)
+        return Surroundings(charset, creators, signed, one_value)
 
     def _element(
         self,
         place: Place,
         attribute: Attribute,
-        around: _Surroundings,
+        around: Surroundings,
         depth: int,
         vrs: dict[bytes, bytes],
         notes: list[Warning],
     ) -> bytes:
         """``"key":value`` of one element."""
-        vr = _vr(place, attribute, around)
+        vr = vr_of(place, attribute, around)
         if vr == "SQ":
             if place.undefined or place.vr == "SQ" or (not place.vr and not attribute.private):
                 _list(attribute, vr, vrs)
@@ -134,14 +134,14 @@ class Converter:
         self,
         place: Place,
         attribute: Attribute,
-        around: _Surroundings,
+        around: Surroundings,
         depth: int,
         vrs: dict[bytes, bytes],
         notes: list[Warning],
     ) -> bytes:
         items: list[bytes] = []
         for elements in self._walker.items(place, depth):
-            ordered = _in_order(elements, notes)
+            ordered = in_order(elements, notes)
             inside = self._surroundings(ordered, around, notes)
             parts = [
                 self._element(inner, attribute_of(inner.tag), inside, depth + 1, vrs, notes)
@@ -158,8 +158,8 @@ class Converter:
         if self._bytes > METADATA:
             raise InputError(f"The metadata of the instance are larger than {METADATA} bytes")
 
-    def _value(self, place: Place, attribute: Attribute, around: _Surroundings) -> str | float | None:
-        vr = _vr(place, attribute, around)
+    def _value(self, place: Place, attribute: Attribute, around: Surroundings) -> str | float | None:
+        vr = vr_of(place, attribute, around)
         if place.length > 65_536 or place.undefined:
             return None
         try:
@@ -168,7 +168,7 @@ class Converter:
             return None
 
 
-def _vr(place: Place, attribute: Attribute, around: _Surroundings) -> str:
+def vr_of(place: Place, attribute: Attribute, around: Surroundings) -> str:
     """The VR by which a value is read: that of the file, where it gives one that says something."""
     vr = place.vr
     if vr in values.KNOWN and vr != "UN":
@@ -177,13 +177,10 @@ def _vr(place: Place, attribute: Attribute, around: _Surroundings) -> str:
         return "UN"
     known = attribute.vr
     if attribute.private and not known:
-        if vr == "UN" and not place.undefined:
-            return "UN"
-        creator = around.creators.get(place.tag & 0xFFFF0000 | place.tag >> 8 & 0xFF)
-        known = dictionary.private_vr(place.tag, creator) if creator and not vr else "UN"
-        if place.undefined and known in ("UN", "SQ"):
+        if place.undefined:
             return "SQ"
-        return known
+        creator = around.creators.get(place.tag & 0xFFFF0000 | place.tag >> 8 & 0xFF)
+        return dictionary.private_vr(place.tag, creator) if creator and not vr else "UN"
     if not known:
         return "SQ" if place.undefined else "UN"
     if len(known) == 2:
@@ -203,7 +200,7 @@ def _list(attribute: Attribute, vr: str, vrs: dict[bytes, bytes]) -> None:
         vrs.setdefault(listed[:10], listed)
 
 
-def _in_order(places: Sequence[Place], notes: list[Warning]) -> list[Place]:
+def in_order(places: Sequence[Place], notes: list[Warning]) -> list[Place]:
     """Places by tag; the last of equal ones; no group lengths."""
     ordered: list[Place] = []
     last = -1

@@ -70,12 +70,10 @@ def read_instance(
 
 def _read(part10: Part10, cache: SeriesCache) -> Reading:
     """By the fast lane if it can, else by the careful one."""
-    if part10.little_endian and not part10.implicit:
-        try:
-            return read_fast(part10, cache)
-        except Slow:
-            pass
-    return read_carefully(part10)
+    try:
+        return read_fast(part10, cache)
+    except Slow:
+        return read_carefully(part10)
 
 
 def _instance(reading: Reading, cache: SeriesCache, override: Mapping[str, object] | None) -> Instance:

@@ -126,12 +126,13 @@ def plain_element(
 def needed_value(
     attribute: Attribute, vr: str, data: bytes, charset: Charset, *, big: bool
 ) -> str | float | None:
-    """The first value of a `NEEDED` element as text or number, None if it has none."""
+    """The first value of a `NEEDED` element as text or number, None if it has none.
+
+    Zero bytes inside of a text, which a database may refuse, are U+FFFD.
+    """
     if vr in values.TEXT:
-        if data.isascii() and b"\x1b" not in data:
-            return data.decode("ascii").strip(" \0") or None
         text = values.decode_text(attribute, vr, data, charset, []).strip(" \0")
-        return text or None
+        return text.replace("\0", "\ufffd") or None
     if vr in values.NUMBERS:
         numbers = values.numbers(vr, data, big=big)
         return numbers[0] if numbers else None

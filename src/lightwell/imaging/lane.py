@@ -12,7 +12,7 @@ import struct
 from lightwell.domain.levels import INSTANCE
 from lightwell.domain.limits import NESTING
 from lightwell.domain.warnings import Warning
-from lightwell.imaging.cache import LONGEST, SeriesCache, Table
+from lightwell.imaging.cache import LONGEST, Key, SeriesCache, Table
 from lightwell.imaging.dictionary import CHARSET, PIXEL_TAGS, attribute_of
 from lightwell.imaging.entry import (
     NEEDED,
@@ -43,6 +43,7 @@ _SEQUENCE = int.from_bytes(b"SQ", "little")
 _ITEM, _ITEM_END, _SEQUENCE_END = 0xE000FFFE, 0xE00DFFFE, 0xE0DDFFFE
 _PIXEL_GROUP = 0x7FE0
 _CHARSET = 0x00050008
+_LATER = 0xFFFFFFFF
 
 _head = struct.Struct("<IHH").unpack_from
 _length = struct.Struct("<I").unpack_from
@@ -53,23 +54,25 @@ class Slow(Exception):
     """Something that is left to the careful lane."""
 
 
-class _More(Exception):
+class More(Exception):
     """The bytes at hand end too early; its argument is how many are needed at least."""
 
 
 class Lane:
     """One walk over one file; ``levels`` are the entries found, by level and in tag order within each."""
 
+    _implicit = False
+
     def __init__(self, source: Source, start: int, cache: SeriesCache) -> None:
         self._source = source
         self._base = start  # where in the file the bytes at hand begin
         self._data = source.read(start, HEAD - start if start < HEAD // 2 else HEAD)
         self._cache = cache
-        self._charset = b""
+        self._key: Key = (self._implicit, b"", b"")
         self._last = 0
         self._resume = 0
         self._misses = 0
-        self._table: Table = cache.table(b"")
+        self._table: Table = cache.table(self._key)
         self.levels: tuple[list[Entry], ...] = ([], [], [], [], [])
         self.needed: dict[int, Entry] = {}
         #: (tag, VR, start, value offset, declared length, end) of the pixel element
@@ -81,7 +84,7 @@ class Lane:
         """Walk a file meta group. Raises `Slow`."""
         try:
             self._walk(0)
-        except (_More, struct.error):
+        except (More, struct.error):
             raise Slow from None
 
     def dataset(self) -> None:
@@ -92,7 +95,7 @@ class Lane:
         while self._base + pos < self._source.size:
             try:
                 pos = self._walk(pos)
-            except _More as more:
+            except More as more:
                 pos = self._resume
                 self._enlarge(*more.args)
             except struct.error:
@@ -116,21 +119,24 @@ class Lane:
         """Find SpecificCharacterSet, which stands before all text; False if it is not there."""
         data, pos = self._data, 0
         while len(data) >= pos + 8:
-            word, vr, length = _head(data, pos)
-            if vr not in _SHORT:
-                return False
+            word, length = self._first(data, pos)
             pos += 8 + length
             if word == _CHARSET:
                 if pos > len(data) or length > 4096:
                     raise Slow
-                self._charset = data[pos - length : pos]
-                self._table = self._cache.table(self._charset)
+                self._key = (self._implicit, data[pos - length : pos], b"")
+                self._table = self._cache.table(self._key)
                 if self._table.charset.unknown:
                     raise Slow
                 return True
             if (word & 0xFFFF) << 16 | word >> 16 > CHARSET:
                 return False
         return False
+
+    def _first(self, data: bytes, pos: int) -> tuple[int, int]:
+        """Tag and length of one of the first elements, which have short VRs."""
+        word, vr, length = _head(data, pos)
+        return (word, length) if vr in _SHORT else (_LATER, 0)
 
     def _walk(self, pos: int) -> int:
         """Walk on from ``pos``; returns where the bytes at hand end, or where other bytes begin.
@@ -151,7 +157,7 @@ class Lane:
                     entry = get(raw)
                     if entry is None:
                         if end > stop:
-                            raise _More(end)
+                            raise More(end)
                         entry = self._miss(raw, 8)
                 elif vr == _SEQUENCE:
                     entry, end = self._sequence(data, pos, 0)
@@ -163,7 +169,7 @@ class Lane:
                         raise Slow
                     end = pos + 12 + length
                     if end > stop:
-                        raise _More(end)
+                        raise More(end)
                     raw = data[pos:end]
                     entry = get(raw)
                     if entry is None:
@@ -178,24 +184,24 @@ class Lane:
                 if entry.needed:
                     needed[tag] = entry
                 pos = end
-        except (_More, struct.error):
+        except (More, struct.error):
             self._resume = pos
             self._last = last
             raise
         self._last = last
         return pos
 
-    def _pixels(self, word: int, vr: int, pos: int, length: int, last: int) -> bool:
+    def _pixels(self, word: int, vr: int, pos: int, length: int, last: int, head: int = 12) -> bool:
         """Note an element of group 7FE0; True if it is the pixel element, behind which the walk goes on."""
         tag = (word & 0xFFFF) << 16 | word >> 16
         start = self._base + pos
         if tag not in PIXEL_TAGS:
             if length != UNDEFINED:
-                self.tables[tag] = (start + 12, length)
+                self.tables[tag] = (start + head, length)
             return False
         if self.pixel or tag <= last or vr == _UNKNOWN:
             raise Slow
-        value = start + 12
+        value = start + head
         if length == UNDEFINED:
             end = fragments_end(self._source, value)
         else:
@@ -208,12 +214,10 @@ class Lane:
 
     def _miss(self, raw: bytes, head: int) -> Entry:
         """The entry of an element that the cache does not know, or only in its older generation."""
-        entry = self._cache.older(self._charset, raw) if len(raw) <= LONGEST else None
+        entry = self._cache.older(self._key, raw) if len(raw) <= LONGEST else None
         if entry is not None:
             return entry
-        self._misses += 1
-        if self._misses > _MISSES:
-            raise Slow
+        self._count()
         word, vr_code, _ = _head(raw, 0)
         tag = (word & 0xFFFF) << 16 | word >> 16
         if word >> 16 == 0 and tag != 0x00020000:
@@ -222,6 +226,11 @@ class Lane:
             entry = self._entry(tag, vr_code.to_bytes(2, "little").decode(), raw, head)
         self._cache.keep(self._table, raw, entry)
         return entry
+
+    def _count(self) -> None:
+        self._misses += 1
+        if self._misses > _MISSES:
+            raise Slow
 
     def _entry(self, tag: int, vr: str, raw: bytes, head: int) -> Entry:
         attribute = attribute_of(tag)
@@ -250,11 +259,11 @@ class Lane:
         if length != UNDEFINED:
             end = value + length
             if end > len(data):
-                raise _More(end)
+                raise More(end)
             raw = b""
             if end - pos <= LONGEST:
                 raw = data[pos:end]
-                entry = self._table.elements.get(raw) or self._cache.older(self._charset, raw)
+                entry = self._table.elements.get(raw) or self._cache.older(self._key, raw)
                 if entry is not None:
                     return entry, end
             entry, _ = self._items(data, pos, value, end, depth)
@@ -291,7 +300,7 @@ class Lane:
                     if end is not None and stop > end:
                         raise Slow
                     if stop > len(data):
-                        raise _More(stop)
+                        raise More(stop)
                     parts, at = self._elements(data, at, stop, depth, vrs, notes)
                 items.append(b"{" + b",".join(parts) + b"}")
             elif word == _SEQUENCE_END and end is None and not length:
@@ -333,7 +342,7 @@ class Lane:
                 entry = get(raw)
                 if entry is None:
                     if end > bound:
-                        raise _More(end) if stop is None else Slow
+                        raise More(end) if stop is None else Slow
                     entry = self._miss(raw, 8)
             elif vr == _SEQUENCE:
                 entry, end = self._sequence(data, pos, depth + 1)
@@ -343,7 +352,7 @@ class Lane:
                 if length == UNDEFINED:
                     raise Slow
                 if end > bound:
-                    raise _More(end) if stop is None else Slow
+                    raise More(end) if stop is None else Slow
                 raw = data[pos:end]
                 entry = get(raw)
                 if entry is None:

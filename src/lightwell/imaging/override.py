@@ -22,7 +22,7 @@ from lightwell.imaging.dictionary import Attribute, attribute_of
 from lightwell.imaging.entry import NEEDED, Entry, listed_vr, own_key
 
 _TAG = re.compile(r"[0-9A-Fa-f]{8}")
-_UIDS = (0x00080018, 0x0020000D, 0x0020000E)
+UIDS = (0x00080018, 0x0020000D, 0x0020000E)
 _GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 _SPECIAL = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 _INTEGER = re.compile(r"-?\d{1,20}", re.ASCII)
@@ -31,12 +31,12 @@ _INTEGER = re.compile(r"-?\d{1,20}", re.ASCII)
 def overlay(entries: Sequence[Entry], override: Mapping[str, object]) -> list[Entry]:
     """``entries`` in tag order with those of ``override`` in their place. Raises `InputError`."""
     merged = {entry.tag: entry for entry in entries}
-    for attribute, element in _elements(override):
+    for attribute, element in elements_of(override):
         tag = attribute.tag
         if tag >> 16 == 2 or tag in dictionary.PIXEL_TAGS or tag == dictionary.CHARSET:
             continue
         entry = _entry(attribute, element)
-        if tag in _UIDS:
+        if tag in UIDS:
             own = merged.get(tag)
             if own is None or own.value != entry.value:
                 raise InputError(
@@ -48,7 +48,7 @@ def overlay(entries: Sequence[Entry], override: Mapping[str, object]) -> list[En
     return [merged[tag] for tag in sorted(merged)]
 
 
-def _elements(dataset: object) -> list[tuple[Attribute, Mapping[str, object]]]:
+def elements_of(dataset: object) -> list[tuple[Attribute, Mapping[str, object]]]:
     """Attributes and elements of a JSON data set in tag order, without group lengths."""
     if not isinstance(dataset, Mapping):
         raise InputError("The metadata override is not DICOM JSON: a data set must be an object")
@@ -80,7 +80,7 @@ def _entry(attribute: Attribute, element: Mapping[str, object]) -> Entry:
         tuple(notes),
         value if needed else None,
         needed,
-        _vr_of(attribute, element) == "SQ",
+        given_vr(attribute, element) == "SQ",
     )
 
 
@@ -92,24 +92,24 @@ def _element(
     notes: list[Warning],
 ) -> tuple[bytes, str | float | None]:
     """``"key":value`` and the first value."""
-    vr = _vr_of(attribute, element)
+    vr = given_vr(attribute, element)
     key = attribute.keyword if vr != "UN" else attribute.hex
     if not attribute.keyed or vr == "UN":
         listed = listed_vr(attribute, vr)
         vrs.setdefault(listed[:10], listed)
     if "BulkDataURI" in element:
-        raise _wrong(attribute, "BulkDataURI is not fetched; give the value as Value or InlineBinary")
+        raise wrong(attribute, "BulkDataURI is not fetched; give the value as Value or InlineBinary")
     first: str | float | None = None
     if vr in values.BINARY:
         json = _binary(attribute, element)
     else:
         if "InlineBinary" in element:
-            raise _wrong(attribute, f"InlineBinary does not go with VR {vr}")
+            raise wrong(attribute, f"InlineBinary does not go with VR {vr}")
         given = element.get("Value")
         if given is None:
             given = []
         if not isinstance(given, list):
-            raise _wrong(attribute, "Value must be an array")
+            raise wrong(attribute, "Value must be an array")
         if vr == "SQ":
             json = _sequence(attribute, given, depth, vrs, notes)
         elif vr in values.TEXT:
@@ -121,12 +121,12 @@ def _element(
     return b'"%s":%s' % (key.encode(), json), first
 
 
-def _vr_of(attribute: Attribute, element: Mapping[str, object]) -> str:
+def given_vr(attribute: Attribute, element: Mapping[str, object]) -> str:
     vr = element.get("vr")
     if vr is None and len(attribute.vr) == 2:
         return attribute.vr
     if not isinstance(vr, str) or vr not in values.KNOWN:
-        raise _wrong(attribute, f"vr {str(vr)[:16]!r} is none that DICOM has")
+        raise wrong(attribute, f"vr {str(vr)[:16]!r} is none that DICOM has")
     return vr
 
 
@@ -134,11 +134,11 @@ def _sequence(
     attribute: Attribute, given: list[object], depth: int, vrs: dict[bytes, bytes], notes: list[Warning]
 ) -> bytes:
     if depth >= NESTING:
-        raise _wrong(attribute, f"sequences are nested more than {NESTING} deep")
+        raise wrong(attribute, f"sequences are nested more than {NESTING} deep")
     items: list[bytes] = []
     for item in given:
         parts = [
-            _element(inner, element, depth + 1, vrs, notes)[0] for inner, element in _elements(item or {})
+            _element(inner, element, depth + 1, vrs, notes)[0] for inner, element in elements_of(item or {})
         ]
         items.append(b"{" + b",".join(parts) + b"}")
     return b"[" + b",".join(items) + b"]" if items else values.empty(attribute)
@@ -147,31 +147,29 @@ def _sequence(
 def _texts(
     attribute: Attribute, vr: str, given: list[object], notes: list[Warning]
 ) -> tuple[bytes, str | None]:
-    texts = [_text(attribute, vr, value) for value in given]
+    texts = [given_text(attribute, vr, value) for value in given]
     if len(texts) > 1 and vr in values.SINGLE_TEXT:
-        raise _wrong(attribute, f"VR {vr} has one value at most")
+        raise wrong(attribute, f"VR {vr} has one value at most")
     text = "\\".join(texts)
     return values.texts_json(attribute, values.text_values(attribute, vr, text, notes)), text.strip(
         " \0"
     ) or None
 
 
-def _text(attribute: Attribute, vr: str, value: object) -> str:
+def given_text(attribute: Attribute, vr: str, value: object) -> str:
     if value is None:
         return ""
     if vr == "PN" and isinstance(value, Mapping):
         groups = [value.get(group) or "" for group in _GROUPS]
         if set(value) - set(_GROUPS) or not all(isinstance(group, str) for group in groups):
-            raise _wrong(attribute, "a name has the texts Alphabetic, Ideographic and Phonetic")
+            raise wrong(attribute, "a name has the texts Alphabetic, Ideographic and Phonetic")
         value = "=".join(map(str, groups)).rstrip("=")
     elif vr in values.VERBATIM and isinstance(value, int | float) and not isinstance(value, bool):
         value = values.number(value).decode().strip('"')
     if not isinstance(value, str):
-        raise _wrong(attribute, f"a value of VR {vr} must be a text")
+        raise wrong(attribute, f"a value of VR {vr} must be a text")
     if "\\" in value and vr not in values.SINGLE_TEXT:
-        raise _wrong(
-            attribute, "a value has a backslash; give several values as several members of the array"
-        )
+        raise wrong(attribute, "a value has a backslash; give several values as several members of the array")
     return values.whole(value)
 
 
@@ -179,7 +177,7 @@ def _tags(attribute: Attribute, given: list[object]) -> bytes:
     parts: list[bytes] = []
     for value in given:
         if not isinstance(value, str) or not _TAG.fullmatch(value):
-            raise _wrong(attribute, "a value of VR AT must be 8 hex digits")
+            raise wrong(attribute, "a value of VR AT must be 8 hex digits")
         parts.append(b'"%s"' % value.upper().encode())
     return values.array(attribute, parts) if parts else values.empty(attribute)
 
@@ -188,20 +186,20 @@ def _numbers(attribute: Attribute, vr: str, given: list[object]) -> tuple[bytes,
     numbers: list[float] = []
     code = "<" + values.NUMBERS[vr]
     for value in given:
-        value = _read_number(vr, value)
+        value = given_number(vr, value)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise _wrong(attribute, f"a value of VR {vr} must be a number")
+            raise wrong(attribute, f"a value of VR {vr} must be a number")
         try:
             # As the file would hold it: checks the range, and rounds FL.
             numbers.append(struct.unpack(code, struct.pack(code, value))[0])
         except (struct.error, OverflowError):
-            raise _wrong(attribute, f"{str(value)[:40]} does not fit VR {vr}") from None
+            raise wrong(attribute, f"{str(value)[:40]} does not fit VR {vr}") from None
     if not numbers:
         return values.empty(attribute), None
     return values.array(attribute, [values.number(number) for number in numbers]), numbers[0]
 
 
-def _read_number(vr: str, value: object) -> object:
+def given_number(vr: str, value: object) -> object:
     """Numbers that are written as text, and whole ones that are written with a fraction."""
     if vr in ("FL", "FD"):
         return _SPECIAL.get(value, value) if isinstance(value, str) else value
@@ -211,23 +209,30 @@ def _read_number(vr: str, value: object) -> object:
 
 
 def _binary(attribute: Attribute, element: Mapping[str, object]) -> bytes:
-    given = element.get("InlineBinary")
-    if isinstance(given, list) and len(given) == 1:  # the wording of older editions
-        given = given[0]
-    if given is None or given == "":
-        if element.get("Value"):
-            raise _wrong(attribute, "a binary value is given as InlineBinary")
+    data = given_bytes(attribute, element)
+    if not data:
         return values.empty(attribute)
-    if not isinstance(given, str):
-        raise _wrong(attribute, "InlineBinary must be a text in base64")
-    try:
-        data = binascii.a2b_base64("".join(given.split()).encode("ascii"), strict_mode=True)
-    except (ValueError, binascii.Error):
-        raise _wrong(attribute, "InlineBinary is not base64") from None
     if attribute.private and len(data) > PRIVATE_BINARY:
         return b'""'
     return values.binary("UN", data, big=False)
 
 
-def _wrong(attribute: Attribute, reason: str) -> InputError:
+def given_bytes(attribute: Attribute, element: Mapping[str, object]) -> bytes:
+    """A binary value; empty where none is given."""
+    given = element.get("InlineBinary")
+    if isinstance(given, list) and len(given) == 1:  # the wording of older editions
+        given = given[0]
+    if given is None or given == "":
+        if element.get("Value"):
+            raise wrong(attribute, "a binary value is given as InlineBinary")
+        return b""
+    if not isinstance(given, str):
+        raise wrong(attribute, "InlineBinary must be a text in base64")
+    try:
+        return binascii.a2b_base64("".join(given.split()).encode("ascii"), strict_mode=True)
+    except (ValueError, binascii.Error):
+        raise wrong(attribute, "InlineBinary is not base64") from None
+
+
+def wrong(attribute: Attribute, reason: str) -> InputError:
     return InputError(f"The metadata override cannot be used: {attribute.name}: {reason}")

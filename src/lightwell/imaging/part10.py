@@ -61,7 +61,7 @@ def open_part10(source: Source, *, spool_dir: Path, inflate_limit: int) -> Part1
     prefix = source.read(128, 4)
     if prefix != b"DICM":
         raise InputError(_UNREADABLE)
-    meta, syntax = _read_meta(source, 132)
+    meta, syntax = split_meta(source, 132)
     if not syntax:
         raise InputError("DICOM attribute TransferSyntaxUID does not exist")
     offset = 132 + len(meta)
@@ -70,7 +70,7 @@ def open_part10(source: Source, *, spool_dir: Path, inflate_limit: int) -> Part1
     return Part10(source, syntax, meta, offset, syntax != EXPLICIT_BIG, syntax == IMPLICIT_LITTLE)
 
 
-def _read_meta(source: Source, start: int) -> tuple[bytes, str]:
+def split_meta(source: Source, start: int) -> tuple[bytes, str]:
     """The bytes of group 0002 from ``start`` on, and its TransferSyntaxUID ("" if it has none)."""
     data = source.read(start, 4096)
     syntax = b""

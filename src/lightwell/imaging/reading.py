@@ -12,6 +12,7 @@ from lightwell.imaging.cache import SeriesCache
 from lightwell.imaging.convert import Converter
 from lightwell.imaging.dictionary import attribute_of
 from lightwell.imaging.entry import Entry
+from lightwell.imaging.implicit_lane import ImplicitLane
 from lightwell.imaging.lane import Lane, Slow
 from lightwell.imaging.part10 import Part10
 from lightwell.imaging.source import BytesSource
@@ -62,8 +63,10 @@ def by_level(entries: Sequence[Entry]) -> list[list[Entry]]:
 
 def read_fast(part10: Part10, cache: SeriesCache) -> Reading:
     """The fast lane. Raises `Slow` for what it does not take."""
+    if not part10.little_endian:
+        raise Slow
     source, start = part10.source, part10.dataset_offset
-    lane = Lane(source, start, cache)
+    lane = (ImplicitLane if part10.implicit else Lane)(source, start, cache)
     lane.dataset()
     meta = read_meta(part10.file_meta, cache)
     lane.needed.update((entry.tag, entry) for entry in meta if entry.needed)

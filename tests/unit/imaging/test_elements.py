@@ -288,3 +288,9 @@ def test_lets_nothing_of_pydicom_be_heard(caplog: pytest.LogCaptureFixture) -> N
         found = read(strange)
     assert not caplog.records
     assert any("SpecificCharacterSet" in w.message for w in found.warnings)
+
+
+def test_gives_no_zero_bytes_to_databases() -> None:
+    found = read(image(element(0x00100020, "LO", b"1\x007")))
+    assert found.grouping.patient_id == "1\ufffd7"
+    assert json.loads(found.patient) == {"PatientID": "1\x007"}

@@ -16,7 +16,7 @@ from lightwell.imaging.elements import PixelElement, SeriesCache, read_instance
 from lightwell.imaging.part10 import BytesSource, FileSource, open_part10
 from tests.unit.imaging import headers
 from tests.unit.imaging.headers import element, image, item, opened, part10, read, sequence, uids
-from tests.unit.imaging.test_elements import PIXEL_MODULE, PIXELS, blocks
+from tests.unit.imaging.test_elements import PIXEL_MODULE, PIXELS, blocks, us
 
 
 @pytest.mark.parametrize("form", ["explicit", "implicit", "big"])
