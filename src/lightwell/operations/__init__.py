@@ -5,11 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from lightwell.operations import datastores, image_sets, import_jobs, metadata, search, tags, updates
+from lightwell.operations import (
+    datastores,
+    deletions,
+    image_sets,
+    import_jobs,
+    metadata,
+    search,
+    tags,
+    updates,
+)
 
 OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
     "CreateDatastore": datastores.create_datastore,
     "DeleteDatastore": datastores.delete_datastore,
+    "DeleteImageSet": deletions.delete_image_set,
     "GetDICOMImportJob": import_jobs.get_dicom_import_job,
     "GetDatastore": datastores.get_datastore,
     "GetImageSet": image_sets.get_image_set,

@@ -9,15 +9,16 @@ slept through all of it cannot commit a pack that is gone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from isal import isal_zlib
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, delete, select, union, update
 
 from lightwell.errors import StorageError
 from lightwell.stores.objects import Objects
 from lightwell.stores.rows import insert_many
-from lightwell.stores.tables import pack
+from lightwell.stores.tables import pack, pixels, record
 
 OPEN, LIVE, DOOMED = "open", "live", "doomed"
 
@@ -118,3 +119,63 @@ def states(conn: Connection, keys: Sequence[int]) -> dict[int, str]:
     """The state of each pack that there is."""
     rows = conn.execute(select(pack.c.key, pack.c.state).where(pack.c.key.in_(keys)))
     return {row.key: row.state for row in rows}
+
+
+def open_since(conn: Connection, before: int, limit: int) -> list[int]:
+    """Packs that were announced before a time, ms since the epoch, and that nobody has named."""
+    rows = conn.execute(
+        select(pack.c.key)
+        .where(pack.c.state == OPEN, pack.c.created_at < before)
+        .order_by(pack.c.created_at)
+        .limit(limit)
+    )
+    return list(rows.scalars())
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What `doom` did: the packs that are doomed now, and those that it has no more to do with."""
+
+    doomed: list[int]
+    settled: list[int]
+
+
+def doom(conn: Connection, keys: Sequence[int], before: int) -> Judged:
+    """Make *doomed* those of the packs that are older than ``before`` and that no row names.
+
+    In a transaction of its own. Packs that another transaction holds, or that are younger, are left alone.
+    """
+    # Locked first, and looked at by a statement that begins after: whoever named one has committed by then,
+    # and who wants to later finds it doomed.
+    rows = conn.execute(
+        select(pack.c.key)
+        .where(pack.c.key.in_(keys), pack.c.state.in_((OPEN, LIVE)), pack.c.created_at < before)
+        .order_by(pack.c.key)
+        .with_for_update(skip_locked=True)
+    )
+    held = set(rows.scalars())
+    names = union(
+        select(record.c.pack).where(record.c.pack.in_(held)),
+        select(pixels.c.pack).where(pixels.c.pack.in_(held)),
+    )
+    doomed = sorted(held - set(conn.execute(names).scalars()))
+    conn.execute(update(pack).where(pack.c.key.in_(doomed)).values(state=DOOMED))
+    waiting = set(
+        conn.execute(select(pack.c.key).where(pack.c.key.in_(keys), pack.c.state.in_((OPEN, LIVE)))).scalars()
+    )
+    return Judged(doomed, [key for key in keys if key in held or key not in waiting])
+
+
+def doomed(conn: Connection, limit: int) -> list[int]:
+    """Packs whose bytes are to be removed."""
+    return list(conn.execute(select(pack.c.key).where(pack.c.state == DOOMED).limit(limit)).scalars())
+
+
+def forget(conn: Connection, keys: Sequence[int]) -> None:
+    """Remove the rows of doomed packs, whose bytes are gone."""
+    conn.execute(delete(pack).where(pack.c.key.in_(keys), pack.c.state == DOOMED))
+
+
+def known(conn: Connection, keys: Sequence[int]) -> set[int]:
+    """Which packs there are."""
+    return set(conn.execute(select(pack.c.key).where(pack.c.key.in_(keys))).scalars())

@@ -215,7 +215,6 @@ record = Table(
     Column("original_offset", BigInteger, nullable=False),
     Column("original_length", BigInteger, nullable=False),
     Column("override_z", LargeBinary),  # DICOM JSON laid over the file at import, if any
-    Index("record_by_pixels", "pixels"),
     Index("record_by_pack", "pack"),
 )
 
@@ -238,7 +237,6 @@ member = Table(
         sqlite_where=text("valid_to IS NULL"),
         postgresql_where=text("valid_to IS NULL"),
     ),
-    Index("member_by_record", "record"),
 )
 
 pack = Table(
@@ -251,6 +249,15 @@ pack = Table(
     Column("checksum", BigInteger),  # CRC-32 of the whole object
     Column("created_at", BigInteger, nullable=False),
     Index("pack_by_state", "state", "created_at"),
+)
+
+# What may be named by nothing any more, for the collector; see `stores.leftovers`.
+leftover = Table(
+    "leftover",
+    metadata,
+    Column("kind", SmallInteger, primary_key=True, autoincrement=False),
+    _key(primary_key=True),
+    Column("mark", BigInteger, nullable=False),  # of the transaction that wrote it
 )
 
 import_job = Table(
@@ -308,7 +315,6 @@ staged = Table(
     Column("grouping", _TEXT, nullable=False),  # JSON array of the seven grouping values
     Column("warnings", _TEXT),  # JSON array
     Index("staged_by_series", "job", "study_instance_uid", "series_instance_uid", "file"),
-    Index("staged_by_record", "record"),
 )
 
 outcome = Table(

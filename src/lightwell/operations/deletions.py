@@ -1,0 +1,73 @@
+"""DeleteImageSet.
+
+Sources: the service model, devguide/delete-image-set, devguide/event-notifications. A set is deleted when
+the answer comes: from then on no server finds it or serves its content. The answer says LOCKED and DELETING
+as the service's does; a client that polls finds DELETED at once. The rows go later, see `work.collect`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lightwell.context import Context
+from lightwell.domain.arn import Resource
+from lightwell.domain.image_set import DELETED, ImageSet
+from lightwell.errors import NotFoundError
+from lightwell.operations import documents
+from lightwell.operations.image_sets import unknown
+from lightwell.stores import removal, tags
+from lightwell.stores.revisions import Announcer
+from lightwell.wire import shapes
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+
+def delete_image_set(ctx: Context, request: shapes.DeleteImageSetRequest) -> shapes.DeleteImageSetResponse:
+    """Delete an image set, primary or not, with all its versions and tags. No other set becomes primary.
+
+    Raises `NotFoundError` for a set that is not there or deleted already, which clients take for "done".
+    """
+    settings, now = ctx.settings, ctx.clock.now()
+    resource = Resource(settings.region, settings.account_id, request.datastore_id, request.image_set_id)
+
+    def work(conn: Connection) -> ImageSet | None:
+        found = removal.lock_set(conn, request.datastore_id, request.image_set_id)
+        if found is None or found.deleted:
+            return found
+        removal.delete_set(conn, found.key, now)
+        tags.drop(conn, resource)
+        events = Announcer(
+            conn,
+            region=settings.region,
+            account=settings.account_id,
+            datastore_id=request.datastore_id,
+            new_id=ctx.ids.id,
+            now=now,
+        )
+        for name, state, status in (
+            ("Image Set Deleting", "LOCKED", "DELETING"),
+            ("Image Set Deleted", DELETED, DELETED),
+        ):
+            events.image_set(
+                name,
+                id=found.id,
+                version=found.latest_version,
+                is_primary=found.is_primary,
+                state=state,
+                workflow_status=status,
+            )
+        return found
+
+    found = ctx.stores.db.write(work)
+    if found is None:
+        raise unknown(ctx, request.datastore_id, request.image_set_id)
+    if found.deleted:
+        raise NotFoundError(f"Image set {request.image_set_id} is deleted.")
+    documents.drop(ctx.stores, found.key)
+    return shapes.DeleteImageSetResponse(
+        datastore_id=request.datastore_id,
+        image_set_id=request.image_set_id,
+        image_set_state="LOCKED",
+        image_set_workflow_status="DELETING",
+    )
