@@ -7,7 +7,7 @@ understanding-import-jobs.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -18,9 +18,9 @@ from lightwell.domain.events import image_set_event
 from lightwell.domain.grouping import Grouping
 from lightwell.domain.jobs import SERVER, Job, Outcome
 from lightwell.stores import growth, outbox, records, staging, studies
-from lightwell.stores.growth import Batch, OpenLevel, SetRow
+from lightwell.stores.growth import OpenLevel, SetRow
 from lightwell.stores.records import Levels
-from lightwell.stores.staging import WaitingSeries
+from lightwell.stores.staging import Batch, WaitingSeries
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,66 +39,73 @@ class Group:
 
     batch: Batch
     grouping: Grouping
+    files: int
     levels: Levels
     columns: SearchColumns
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
-    """A series that waits to be committed, its groups in input order."""
+def prepare(conn: Connection, job: Job, waiting: WaitingSeries) -> list[Group]:
+    """The groups of a series in input order, with what their commit needs.
 
-    waiting: WaitingSeries
-    groups: tuple[Group, ...]
-
-
-def prepare(conn: Connection, job: Job, waiting: WaitingSeries) -> Series:
-    """Read what the commit of a series needs, before its transaction: only the job's holder changes it."""
+    Read before the transaction: nobody but the job's holder changes it.
+    """
     rows = staging.waiting_groups(conn, job.key, waiting)
     levels = records.levels_of(conn, [row.first_record for row in rows])
     keys = {key for of in levels.values() for key in (of.patient, of.study, of.series)}
     bodies = {key: json.loads(body) for key, body in records.level_bodies(conn, keys).items()}
     groups = []
     for row in rows:
-        grouping = Grouping.from_json(row.grouping)
         of = levels[row.first_record]
         batch = Batch(
             job.key, job.datastore, waiting.study_instance_uid, waiting.series_instance_uid, row.grouping
         )
+        grouping = Grouping.from_json(row.grouping)
         columns = search_columns(grouping, bodies[of.patient], bodies[of.study], bodies[of.series])
-        groups.append(Group(batch, grouping, of, columns))
-    return Series(waiting, tuple(groups))
+        groups.append(Group(batch, grouping, row.files, of, columns))
+    return groups
 
 
-def commit(conn: Connection, job: Job, place: Place, batch: Sequence[Series], *, ids: Ids, now: int) -> None:
-    """Put series, in input order, into image sets. Harmless where that was done: nothing is staged then."""
-    uids = {series.waiting.study_instance_uid: ids.key() for series in batch}
-    locked = studies.lock(conn, place.datastore, uids)
-    for series in batch:
-        waiting = series.waiting
-        study = locked[waiting.study_instance_uid]
-        sets = growth.sets_of_series(
-            conn, place.datastore, waiting.study_instance_uid, waiting.series_instance_uid
-        )
-        for group in series.groups:
-            growth.add_instances(conn, group.batch)
-            candidate = _candidate(sets, group.columns)
-            if candidate is None:
-                sets.append(_create(conn, job, place, study, sets, group, ids, now))
-            else:
-                _grow(conn, job, place, candidate, group, ids, now)
-        staging.clear_series(conn, job.key, waiting)
+class _Sets:
+    """The image sets of one series, under the lock of its study."""
+
+    def __init__(self, rows: list[SetRow]) -> None:
+        self.has_primary = any(row.is_primary for row in rows)
+        self._by_values: dict[tuple[str, ...], SetRow] = {}
+        imported = [row for row in rows if row.origin == "import"]
+        for row in sorted(imported, key=lambda r: (not r.is_primary, r.created_at, r.key)):
+            self._by_values.setdefault(row.grouping, row)
+
+    def candidate(self, columns: SearchColumns) -> SetRow | None:
+        """The set to join: from an import, the same grouping values, primary first, then the oldest."""
+        return self._by_values.get(_values(columns))
+
+    def add(self, row: SetRow) -> None:
+        self.has_primary |= row.is_primary
+        self._by_values[row.grouping] = row
 
 
-def _candidate(sets: list[SetRow], columns: SearchColumns) -> SetRow | None:
-    """The set that the group joins: from an import, the same grouping values, primary first, then oldest."""
-    wanted = _values(columns)
-    found = [
-        s
-        for s in sets
-        if s.origin == "import"
-        and (s.patient_id, s.study_date, s.accession_number, s.study_id, s.series_number) == wanted
-    ]
-    return min(found, key=lambda s: (not s.is_primary, s.created_at, s.key), default=None)
+def commit(conn: Connection, job: Job, place: Place, groups: Sequence[Group], *, ids: Ids, now: int) -> None:
+    """Put groups, in input order, into image sets. Harmless where that was done: nothing is staged then."""
+    studies_of = {group.batch.study_instance_uid: ids.key() for group in groups}
+    locked = studies.lock(conn, place.datastore, studies_of)
+    for group, sets in _with_sets(conn, place, groups):
+        growth.add_instances(conn, group.batch)
+        candidate = sets.candidate(group.columns)
+        if candidate is None:
+            study = locked[group.batch.study_instance_uid]
+            sets.add(_create(conn, job, place, study, sets.has_primary, group, ids, now))
+        else:
+            _grow(conn, job, place, candidate, group, ids, now)
+        staging.clear(conn, group.batch)
+
+
+def _with_sets(conn: Connection, place: Place, groups: Sequence[Group]) -> Iterator[tuple[Group, _Sets]]:
+    found: dict[tuple[str, str], _Sets] = {}
+    for group in groups:
+        series = (group.batch.study_instance_uid, group.batch.series_instance_uid)
+        if series not in found:
+            found[series] = _Sets(growth.sets_of_series(conn, place.datastore, *series))
+        yield group, found[series]
 
 
 def _values(columns: SearchColumns) -> tuple[str, ...]:
@@ -119,13 +126,13 @@ def _create(
     job: Job,
     place: Place,
     study: int,
-    sets: list[SetRow],
+    has_primary: bool,
     group: Group,
     ids: Ids,
     now: int,
 ) -> SetRow:
     key, id, batch, columns = ids.key(), ids.id(), group.batch, group.columns
-    is_primary = not any(s.is_primary for s in sets) and not growth.contradicted(conn, study, columns)
+    is_primary = not has_primary and not growth.contradicted(conn, study, columns)
     count = growth.add_members(conn, batch, key, 1)
     growth.add_set(
         conn,
@@ -143,7 +150,7 @@ def _create(
     )
     growth.add_outcomes(conn, batch, id, 1, is_primary)
     _announce(conn, place, id, 1, is_primary, "CREATED", ids, now)
-    return SetRow(key, id, "import", is_primary, 1, now, *_values(columns))
+    return SetRow(key, id, "import", is_primary, 1, now, _values(columns))
 
 
 def _grow(conn: Connection, job: Job, place: Place, target: SetRow, group: Group, ids: Ids, now: int) -> None:
@@ -211,25 +218,17 @@ def _announce(
     outbox.append(conn, event)
 
 
-def give_up(conn: Connection, job: Job, place: Place, series: Series, *, message: str, now: int) -> None:
-    """Record that a series cannot be committed: its files fail, and the sets that they would join say so."""
-    waiting = series.waiting
-    sets = growth.sets_of_series(
-        conn, place.datastore, waiting.study_instance_uid, waiting.series_instance_uid
-    )
-    for group in series.groups:
-        candidate = _candidate(sets, group.columns)
-        if candidate is not None:
-            number = candidate.latest_version + 1
-            growth.add_version(conn, candidate.key, number, "IMPORT_FAILED", message, job.caller, now)
-            growth.fail_version(conn, candidate.key, number, now)
-    files = staging.staged_files(conn, job.key, waiting)
-    staging.add_outcomes(
-        conn,
-        job.key,
-        [
-            Outcome(file, name, SERVER, exception_type="InternalServerException", message=message)
-            for file, name in files
-        ],
-    )
-    staging.clear_series(conn, job.key, waiting)
+def give_up(conn: Connection, job: Job, place: Place, group: Group, *, message: str, now: int) -> None:
+    """Record that a group cannot be committed: its files fail, and the set that they would join says so."""
+    ((_, sets),) = _with_sets(conn, place, [group])
+    candidate = sets.candidate(group.columns)
+    if candidate is not None:
+        number = candidate.latest_version + 1
+        growth.add_version(conn, candidate.key, number, "IMPORT_FAILED", message, job.caller, now)
+        growth.fail_version(conn, candidate.key, number, now)
+    outcomes = [
+        Outcome(file, name, SERVER, exception_type="InternalServerException", message=message)
+        for file, name in staging.staged_files(conn, group.batch)
+    ]
+    staging.add_outcomes(conn, job.key, outcomes)
+    staging.clear(conn, group.batch)

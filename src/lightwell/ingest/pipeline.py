@@ -113,7 +113,8 @@ class Pipeline:
                 override_z = compress(_json(override))
         _check(instance)
         series = self._series_of(instance)
-        pixels, pixel_warnings = self._pixels(part10, instance, series.pack)
+        key = self._ids.key()
+        pixels, pixel_warnings = self._pixels(part10, instance, series.pack, key)
         offset, length = write_original(
             part10.file_meta, part10.source, instance.original, series.pack.append
         )
@@ -122,7 +123,7 @@ class Pipeline:
         return NewRecord(
             file=number,
             input_file=name,
-            key=self._ids.key(),
+            key=key,
             study_instance_uid=instance.study_instance_uid,
             series_instance_uid=instance.series_instance_uid,
             sop_instance_uid=instance.sop_instance_uid,
@@ -186,8 +187,9 @@ class Pipeline:
         return series.compressor.compress(fragment), series.dictionary
 
     def _pixels(
-        self, part10: Part10, instance: Instance, pack: PackWriter
+        self, part10: Part10, instance: Instance, pack: PackWriter, key: int
     ) -> tuple[NewPixels | None, list[Warning]]:
+        """Stored under the key of the record, by which its members are found without another index."""
         pixel = instance.pixel
         if pixel is None:
             return None, []
@@ -215,24 +217,29 @@ class Pipeline:
             stored = stream.stored
             return (
                 NewPixels(
-                    key=self._ids.key(),
+                    key=key,
                     pack=pack.key,
                     stored_syntax=stored.stored_syntax,
                     frame_count=count,
                     checksum_type=stored.checksum_type,
                     width=stored.width,
                     height=stored.height,
-                    image=_image(instance.image, part10.transfer_syntax),
+                    image=_image(instance.image, part10.transfer_syntax, pixel.keyword),
                     decoder=stored.decoder,
                     pages=pages,
                 ),
                 stream.warnings,
             )
         except PixelFailure as failure:
-            return self._blob(part10, instance.image, pixel, pack), [failure.warning]
+            return self._blob(part10, instance.image, pixel, pack, key), [failure.warning]
 
     def _blob(
-        self, part10: Part10, image: ImageDescription | None, pixel: PixelElement, pack: PackWriter
+        self,
+        part10: Part10,
+        image: ImageDescription | None,
+        pixel: PixelElement,
+        pack: PackWriter,
+        key: int,
     ) -> NewPixels:
         """The pixel element's bytes as they are, in one piece and without frames."""
         offset, checksum = pack.tell(), 0
@@ -247,14 +254,14 @@ class Pipeline:
                 done += len(piece)
         span = Frame(offset, pack.tell() - offset, 0, checksum, None, None)
         return NewPixels(
-            key=self._ids.key(),
+            key=key,
             pack=pack.key,
             stored_syntax=part10.transfer_syntax,
             frame_count=0,
             checksum_type="COMPRESSED",
             width=image.columns if image else 0,
             height=image.rows if image else 0,
-            image=_image(image, part10.transfer_syntax),
+            image=_image(image, part10.transfer_syntax, pixel.keyword),
             decoder="",
             pages=[pack_entries([span])],
         )
@@ -273,8 +280,8 @@ def _grouping(grouping: Grouping) -> str:
 
 
 @lru_cache(64)
-def _image(image: ImageDescription | None, original_syntax: str) -> bytes:
-    fields: dict[str, object] = asdict(image) if image else {}
+def _image(image: ImageDescription | None, original_syntax: str, keyword: str) -> bytes:
+    fields: dict[str, object] = asdict(image) if image else {"pixel_keyword": keyword}
     return _json({**fields, "original_syntax": original_syntax})
 
 

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, TextClause, and_, func, insert, or_, select, 
 
 from lightwell.domain.columns import SearchColumns
 from lightwell.stores.records import Levels
+from lightwell.stores.staging import Batch
 from lightwell.stores.tables import image_set, level, version
 
 # The staged rows of a batch with their records. `place` is 1 for the last file of each SOPInstanceUID.
@@ -106,28 +107,11 @@ WHERE job = :job AND study_instance_uid = :study AND series_instance_uid = :seri
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """What a job has staged for one group of one series; ``grouping`` is its JSON."""
-
-    job: int
-    datastore: int
-    study_instance_uid: str
-    series_instance_uid: str
-    grouping: str
-
-    def values(self, **more: object) -> dict[str, object]:
-        return {
-            "job": self.job,
-            "study": self.study_instance_uid,
-            "series": self.series_instance_uid,
-            "grouping": self.grouping,
-            **more,
-        }
-
-
-@dataclass(frozen=True, slots=True)
 class SetRow:
-    """An image set of a series, as the merge needs it. Grouping values are ``""`` where absent."""
+    """An image set of a series, as the merge needs it.
+
+    ``grouping``: PatientID, StudyDate, AccessionNumber, StudyID and SeriesNumber, ``""`` where absent.
+    """
 
     key: int
     id: str
@@ -135,11 +119,7 @@ class SetRow:
     is_primary: bool
     latest_version: int
     created_at: int
-    patient_id: str
-    study_date: str
-    accession_number: str
-    study_id: str
-    series_number: str
+    grouping: tuple[str, ...]
 
 
 def sets_of_series(
@@ -170,7 +150,7 @@ def sets_of_series(
         .order_by(t.key)
         .with_for_update()
     )
-    return [SetRow(*row) for row in rows]
+    return [SetRow(*row[:6], grouping=tuple(row[6:])) for row in rows]
 
 
 def contradicted(conn: Connection, study: int, columns: SearchColumns) -> bool:

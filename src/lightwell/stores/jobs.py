@@ -1,7 +1,7 @@
 """Rows of ``import_job``: who works at a job, and how far it is.
 
-A job's phase can be worked at by one process at a time, which holds it by a claim with an end. Whoever finds the
-claim ended may take it over, and every statement of the old holder then changes nothing.
+A job's phase can be worked at by one process at a time, which holds it by a claim with an end. Whoever finds
+the claim ended may take it over, and every statement of the old holder then changes nothing.
 """
 
 from __future__ import annotations

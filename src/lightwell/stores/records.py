@@ -1,11 +1,10 @@
-"""How instances came: ``record``, ``pixels``, ``frame_table``, ``level_value`` and ``dictionary``, never changed."""
+"""How instances came: ``record``, ``pixels``, ``frame_table``, ``level_value``, ``dictionary``; immutable."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import zstandard
 from sqlalchemy import Connection, select
@@ -16,6 +15,7 @@ from lightwell.stores.rows import insert_many, insert_missing
 from lightwell.stores.tables import dictionary, frame_table, level_value, pixels, record
 
 _LEVEL = 3
+_LOOK_UP = 500  # keys in one statement
 _local = threading.local()
 
 
@@ -88,10 +88,10 @@ def level_values(
 
 def _level_keys(conn: Connection, datastore: int, hashes: Sequence[bytes]) -> dict[bytes, int]:
     found: dict[bytes, int] = {}
-    for start in range(0, len(hashes), 500):
+    for start in range(0, len(hashes), _LOOK_UP):
         rows = conn.execute(
             select(level_value.c.hash, level_value.c.key).where(
-                level_value.c.datastore == datastore, level_value.c.hash.in_(hashes[start : start + 500])
+                level_value.c.datastore == datastore, level_value.c.hash.in_(hashes[start : start + _LOOK_UP])
             )
         )
         found.update((bytes(digest), key) for digest, key in rows)
@@ -173,17 +173,23 @@ class Levels:
 
 def levels_of(conn: Connection, record_keys: Sequence[int]) -> dict[int, Levels]:
     """The level values of some records, by record key."""
-    rows = conn.execute(
-        select(record.c.key, record.c.patient_value, record.c.study_value, record.c.series_value).where(
-            record.c.key.in_(record_keys)
-        )
-    )
-    return {key: Levels(*values) for key, *values in rows}
+    columns = (record.c.key, record.c.patient_value, record.c.study_value, record.c.series_value)
+    found: dict[int, Levels] = {}
+    for start in range(0, len(record_keys), _LOOK_UP):
+        wanted = record.c.key.in_(record_keys[start : start + _LOOK_UP])
+        found.update((key, Levels(*values)) for key, *values in conn.execute(select(*columns).where(wanted)))
+    return found
 
 
 def level_bodies(conn: Connection, keys: Iterable[int]) -> dict[int, bytes]:
     """The JSON of level values, by key."""
-    rows: Any = conn.execute(
-        select(level_value.c.key, level_value.c.body_z).where(level_value.c.key.in_(list(keys)))
-    )
-    return {key: decompress(body_z) for key, body_z in rows}
+    wanted = list(keys)
+    found: dict[int, bytes] = {}
+    for start in range(0, len(wanted), _LOOK_UP):
+        rows = conn.execute(
+            select(level_value.c.key, level_value.c.body_z).where(
+                level_value.c.key.in_(wanted[start : start + _LOOK_UP])
+            )
+        )
+        found.update((key, decompress(body_z)) for key, body_z in rows)
+    return found

@@ -1,11 +1,11 @@
-"""Rows of ``staged`` and ``outcome``: what has been read and waits for its image set, and what became of it."""
+"""Rows of ``staged`` and ``outcome``: what was read and waits for its image set, and what became of it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import ColumnElement, Connection, delete, func, select
 
 from lightwell.domain.jobs import CUSTOMER, IMPORTED, SERVER, Outcome
 from lightwell.domain.manifests import Counts, SetSummary
@@ -32,6 +32,26 @@ class WaitingGroup:
     first_file: int
     files: int
     first_record: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a job has staged for one group of one series; ``grouping`` is its JSON."""
+
+    job: int
+    datastore: int
+    study_instance_uid: str
+    series_instance_uid: str
+    grouping: str
+
+    def values(self, **more: object) -> dict[str, object]:
+        return {
+            "job": self.job,
+            "study": self.study_instance_uid,
+            "series": self.series_instance_uid,
+            "grouping": self.grouping,
+            **more,
+        }
 
 
 def stage(conn: Connection, job: int, records: Sequence[NewRecord]) -> None:
@@ -93,29 +113,24 @@ def waiting_groups(conn: Connection, job: int, series: WaitingSeries) -> list[Wa
     return [WaitingGroup(grouping, file, count, records[file]) for grouping, file, count in rows]
 
 
-def staged_files(conn: Connection, job: int, series: WaitingSeries) -> list[tuple[int, str]]:
-    """(file number, name) of what a series has staged."""
-    rows = conn.execute(
-        select(staged.c.file, staged.c.input_file)
-        .where(
-            staged.c.job == job,
-            staged.c.study_instance_uid == series.study_instance_uid,
-            staged.c.series_instance_uid == series.series_instance_uid,
-        )
-        .order_by(staged.c.file)
-    )
+def _of(batch: Batch) -> list[ColumnElement[bool]]:
+    return [
+        staged.c.job == batch.job,
+        staged.c.study_instance_uid == batch.study_instance_uid,
+        staged.c.series_instance_uid == batch.series_instance_uid,
+        staged.c.grouping == batch.grouping,
+    ]
+
+
+def staged_files(conn: Connection, batch: Batch) -> list[tuple[int, str]]:
+    """(file number, name) of what a group has staged."""
+    rows = conn.execute(select(staged.c.file, staged.c.input_file).where(*_of(batch)).order_by(staged.c.file))
     return [(file, name) for file, name in rows]
 
 
-def clear_series(conn: Connection, job: int, series: WaitingSeries) -> int:
-    """Delete the staged rows of a series; returns how many there were."""
-    return conn.execute(
-        delete(staged).where(
-            staged.c.job == job,
-            staged.c.study_instance_uid == series.study_instance_uid,
-            staged.c.series_instance_uid == series.series_instance_uid,
-        )
-    ).rowcount
+def clear(conn: Connection, batch: Batch) -> None:
+    """Delete the staged rows of a group."""
+    conn.execute(delete(staged).where(*_of(batch)))
 
 
 def add_outcomes(conn: Connection, job: int, outcomes: Sequence[Outcome]) -> None:

@@ -13,8 +13,8 @@ from lightwell.stores.tables import study
 def lock(conn: Connection, datastore: int, studies: Mapping[str, int]) -> dict[str, int]:
     """The keys of studies by StudyInstanceUID, locked in key order until the commit.
 
-    ``studies`` gives for each the key under which it is made if it is not there yet. SQLite has one writer at a
-    time; there the transaction itself is the lock.
+    ``studies`` gives for each the key under which it is made if it is not there yet. SQLite has one writer
+    at a time; there the transaction itself is the lock.
     """
     insert_missing(
         conn,

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import DataError, IntegrityError
 
 from lightwell.context import Clock, Ids
 from lightwell.domain import jobs as domain
 from lightwell.domain.jobs import CUSTOMER, SERVER, Chunk, Outcome
-from lightwell.domain.records import ChunkResult, Failure
+from lightwell.domain.records import ChunkResult, Failure, NewRecord
 from lightwell.errors import StorageError
 from lightwell.ingest import overrides
 from lightwell.stores import Stores, chunks, jobs, packs, records, staging
@@ -24,6 +25,7 @@ from lightwell.work.messages import Task
 log = logging.getLogger(__name__)
 
 _COMMIT_ATTEMPTS = 8
+_REFUSED = "This file has values that the database does not take: please report it."
 
 
 @dataclass(slots=True)
@@ -111,7 +113,6 @@ class Claims:
         chunk, result = claimed.chunk, claimed.result
         result.failures.extend(_given_up(chunk, claimed.task.skip))
         new_keys = [self._ids.key() for _ in result.level_values]
-        outcomes = [_outcome(f) for f in result.failures]
 
         def work(conn: Connection) -> bool:
             if not chunks.finish(conn, chunk.job, chunk.number, claimed.claim):
@@ -120,26 +121,65 @@ class Claims:
             keys = records.level_values(conn, claimed.datastore, result.level_values, new_keys)
             records.insert(conn, claimed.datastore, result.records, keys, result.dictionaries)
             staging.stage(conn, chunk.job, result.records)
-            staging.add_outcomes(conn, chunk.job, outcomes)
+            staging.add_outcomes(conn, chunk.job, [_outcome(f) for f in result.failures])
             jobs.add_read(conn, chunk.job, len(chunk.files))
             jobs.read_done(conn, chunk.job)
             return True
 
         try:
-            for attempt in range(_COMMIT_ATTEMPTS):
-                try:
-                    if not self._stores.db.write(work):
-                        log.warning("chunk %d of a job was taken over by another engine", chunk.number)
-                    break
-                except StorageError as error:
-                    if attempt + 1 == _COMMIT_ATTEMPTS:
-                        self.put_back(claimed, domain.STORAGE, str(error))
-                        raise
-                    log.warning("a chunk could not be committed, trying again: %s", error)
-                    time.sleep(min(0.1 * 2**attempt, 5))
+            if not self._write(work, claimed):
+                log.warning("chunk %d of a job was taken over by another engine", chunk.number)
+        except StorageError as error:
+            self.put_back(claimed, domain.STORAGE, str(error))
+            raise
+        except Exception as error:
+            log.exception("a chunk could not be committed")
+            self.put_back(claimed, domain.NO_FILE, f"a fault in lightwell ({type(error).__name__})")
         finally:
             self._forget(claimed)
             self._on_change()
+
+    def _write(self, work: Callable[[Connection], bool], claimed: Claimed) -> bool:
+        attempt = 0
+        while True:
+            try:
+                return self._stores.db.write(work)
+            except StorageError as error:
+                attempt += 1
+                if attempt == _COMMIT_ATTEMPTS:
+                    raise
+                log.warning("a chunk could not be committed, trying again: %s", error)
+                time.sleep(min(0.1 * 2**attempt, 5))
+            except Exception:
+                # A row that the database does not take: find it, and let the others go on.
+                if not self._leave_out_refused(claimed):
+                    raise
+
+    def _leave_out_refused(self, claimed: Claimed) -> bool:
+        """Turn records that the database refuses into failures; False if there are none."""
+        result = claimed.result
+
+        def work(conn: Connection) -> list[NewRecord]:
+            keys = {hash: index for index, hash in enumerate(result.level_values)}
+            refused = []
+            for record in result.records:
+                trial = conn.begin_nested()
+                try:
+                    records.insert(conn, claimed.datastore, [record], keys, {})
+                    staging.stage(conn, claimed.chunk.job, [record])
+                except (IntegrityError, DataError):
+                    refused.append(record)
+                finally:
+                    trial.rollback()
+            return refused
+
+        refused = self._stores.db.write(work)
+        numbers = {record.file for record in refused}
+        result.records = [r for r in result.records if r.file not in numbers]
+        result.failures += [
+            Failure(r.file, r.input_file, "InternalServerException", _REFUSED) for r in refused
+        ]
+        return bool(refused)
 
     def put_back(self, claimed: Claimed, cause: str | None = None, reason: str = "") -> None:
         """Let the chunk be read again; ``cause`` is the file number, or the kind of trouble, to be noted."""

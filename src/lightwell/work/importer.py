@@ -15,7 +15,7 @@ from lightwell.domain.events import import_job_event
 from lightwell.domain.jobs import CUSTOMER, IMPORTED, SERVER, InputFile, Job, Outcome, split_uri
 from lightwell.errors import InputError, LightwellError, StorageError
 from lightwell.ingest import merge, overrides, report
-from lightwell.ingest.merge import Place, Series
+from lightwell.ingest.merge import Group, Place
 from lightwell.settings import Settings
 from lightwell.stores import Stores, chunks, jobs, outbox, staging
 from lightwell.work import listing, planning
@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 
 Count = Callable[[str, str, int], None]
 
-# Series in one transaction of the commit phase: so many, or until they have so many files.
-_SERIES, _FILES = 32, 1000
+# Groups in one transaction of the commit phase: so many, or until they have so many files.
+_GROUPS, _FILES = 32, 1000
 _CHUNKS_AT_ONCE = 32
 _OUTCOMES_AT_ONCE = 1000
 
@@ -287,43 +287,45 @@ class Importer:
     def _commit(self, job: Job, place: Place, claim: str) -> None:
         while True:
             with self._stores.db.read() as conn:
-                waiting = staging.waiting_series(conn, job.key, 20 * _SERIES)
+                waiting = staging.waiting_series(conn, job.key, 20 * _GROUPS)
             if not waiting:
                 break
-            batch: list[Series] = []
+            groups: list[Group] = []
             files = 0
             for series in waiting:
                 with self._stores.db.read() as conn:
-                    batch.append(merge.prepare(conn, job, series))
-                files += series.files
-                if len(batch) >= _SERIES or files >= _FILES:
-                    self._commit_batch(job, place, claim, batch)
-                    batch, files = [], 0
-            if batch:
-                self._commit_batch(job, place, claim, batch)
+                    found = merge.prepare(conn, job, series)
+                for group in found:
+                    groups.append(group)
+                    files += group.files
+                    if len(groups) >= _GROUPS or files >= _FILES:
+                        self._commit_groups(job, place, claim, groups)
+                        groups, files = [], 0
+            if groups:
+                self._commit_groups(job, place, claim, groups)
         if not self._stores.db.write(lambda conn: jobs.advance(conn, job.key, claim, domain.REPORT)):
             raise ClaimLost(job.id)
 
-    def _commit_batch(self, job: Job, place: Place, claim: str, batch: list[Series]) -> None:
+    def _commit_groups(self, job: Job, place: Place, claim: str, groups: list[Group]) -> None:
         now = self._clock.now()
 
         def work(conn: Connection) -> None:
             self._own(conn, job, claim)
-            merge.commit(conn, job, place, batch, ids=self._ids, now=now)
+            merge.commit(conn, job, place, groups, ids=self._ids, now=now)
 
         try:
             self._stores.db.write(work)
         except LightwellError:
             raise
         except Exception:
-            if len(batch) > 1:
-                for series in batch:
-                    self._commit_batch(job, place, claim, [series])
+            if len(groups) > 1:
+                for group in groups:
+                    self._commit_groups(job, place, claim, [group])
                 return
             log.exception("import job %s: a series could not be committed", job.id)
-            self._give_up(job, place, claim, batch[0])
+            self._give_up(job, place, claim, groups[0])
 
-    def _give_up(self, job: Job, place: Place, claim: str, series: Series) -> None:
+    def _give_up(self, job: Job, place: Place, claim: str, group: Group) -> None:
         now = self._clock.now()
         message = (
             "The series could not be put into an image set because of a fault in lightwell, please report it."
@@ -331,7 +333,7 @@ class Importer:
 
         def work(conn: Connection) -> None:
             self._own(conn, job, claim)
-            merge.give_up(conn, job, place, series, message=message, now=now)
+            merge.give_up(conn, job, place, group, message=message, now=now)
 
         self._stores.db.write(work)
 

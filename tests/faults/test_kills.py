@@ -1,0 +1,217 @@
+"""kill -9 of any process at any moment of an import, then a restart: the job finishes by itself."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from sqlalchemy import func, select
+
+from lightwell.stores import tables
+from tests import invariants
+from tests.ct_files import ct, write, write_series
+from tests.importing import Importing, importing
+
+ROOT = Path(__file__).parents[2]
+
+
+class EngineProcess:
+    """A running engine, in a process group of its own."""
+
+    def __init__(self, server: Importing, workers: int = 1) -> None:
+        self.process = subprocess.Popen(
+            [
+                sys.executable,
+                "-m",
+                "tests.faults.engine_main",
+                str(server.settings.data),
+                server.stores.db.url,
+                str(workers),
+            ],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+
+    def workers(self) -> list[int]:
+        """The process ids of its codec workers."""
+        try:
+            return [child.pid for child in psutil.Process(self.process.pid).children()]
+        except psutil.NoSuchProcess:
+            return []
+
+    def kill(self) -> list[int]:
+        """kill -9 the engine alone; returns its workers, which have to end by themselves."""
+        children = self.workers()
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        return children
+
+    def finish(self, timeout: float = 240) -> None:
+        try:
+            output, _ = self.process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            raise
+        assert output.endswith("done\n"), output
+
+
+def _gone(pids: list[int]) -> None:
+    deadline = time.monotonic() + 10
+    while any(psutil.pid_exists(p) and psutil.Process(p).status() != "zombie" for p in pids):
+        assert time.monotonic() < deadline, "a codec worker outlives its engine"
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def killable(tmp_path: Path, database_url: str) -> Iterator[Importing]:
+    made = importing(tmp_path / "data", database_url)
+    _input(made)
+    yield made
+    made.close()
+
+
+def _input(server: Importing) -> None:
+    write_series(server.input / "a", 40, series="1", size=96)
+    write_series(server.input / "b", 10, series="2", size=32, PatientID="P2")
+    write(server.input / "c" / "again.dcm", ct(3, series="1", ImageComments="again"))
+    (server.input / "d.txt").write_text("no DICOM")
+    (server.input / "e.dcm").write_bytes((server.input / "a" / "0001.dcm").read_bytes()[:200])
+
+
+def _check(server: Importing, id: str, *, decode: bool = True) -> None:
+    report = server.report(id)
+    assert report.job.status == "COMPLETED"
+    assert report.manifest["numberOfScannedFiles"] == 53
+    assert report.manifest["numberOfImportedFiles"] == 51
+    assert report.manifest["numberOfFilesWithServerError"] == 0
+    assert sorted(report.messages()) == ["d.txt", "e.dcm"]
+    assert len({line["inputFile"] for line in report.success}) == len(report.success) == 51
+    invariants.check(server.stores, decode=decode)
+    with server.stores.db.read() as conn:
+        sets = conn.execute(select(func.count()).select_from(tables.image_set)).scalar()
+        created = conn.execute(
+            select(func.count())
+            .select_from(tables.outbox)
+            .where(tables.outbox.c.event.like("%Import Job Completed%"))
+        ).scalar()
+    assert (sets, created) == (2, 1)
+    assert not list(server.stores.objects.list("packs/.tmp"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("seed", range(4))
+def test_finishes_after_kills_of_the_engine(killable: Importing, seed: int) -> None:
+    """Ten kills a seed, at times that walk through all phases of the job."""
+    chance = random.Random(seed)
+    job = killable.start()
+    if killable.stores.db.dialect == "postgresql":
+        _shorten_leases(killable)
+    for _ in range(10):
+        engine = EngineProcess(killable)
+        assert engine.process.stdout is not None
+        engine.process.stdout.readline()
+        time.sleep(chance.uniform(0, 2.5))
+        if engine.process.poll() is not None:
+            engine.finish()
+            break
+        _gone(engine.kill())
+        if killable.stores.db.dialect == "postgresql":
+            _shorten_leases(killable)
+    EngineProcess(killable).finish()
+    _check(killable, job.id)
+
+
+def _shorten_leases(server: Importing) -> None:
+    """Let the claims of the killed end now; on SQLite the next engine knows that it is alone."""
+    from sqlalchemy import update
+
+    def work(conn: object) -> None:
+        for table in (tables.import_job, tables.chunk):
+            conn.execute(  # type: ignore[attr-defined]
+                update(table).where(table.c.claim.is_not(None)).values(claimed_until=1)
+            )
+
+    server.stores.db.write(work)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("seed", range(2))
+def test_finishes_while_its_workers_are_killed(killable: Importing, seed: int) -> None:
+    chance = random.Random(seed)
+    job = killable.start()
+    engine = EngineProcess(killable, workers=2)
+    kills = 0
+    while engine.process.poll() is None and kills < 6:
+        time.sleep(chance.uniform(0.2, 1.2))
+        for pid in engine.workers()[:1]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+                kills += 1
+            except ProcessLookupError:
+                pass
+    engine.finish()
+    _check(killable, job.id)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_goes_on_when_claims_end(killable: Importing) -> None:
+    """What a killed engine held is taken over by another once its lease is over, without any help."""
+    if killable.stores.db.dialect != "postgresql":
+        pytest.skip("on SQLite the one engine takes over at once")
+    job = killable.start()
+    engine = EngineProcess(killable)
+    while not engine.workers():
+        time.sleep(0.05)
+    time.sleep(0.5)
+    engine.kill()
+    EngineProcess(killable).finish()
+    _check(killable, job.id)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_lets_two_engines_share_a_job(tmp_path: Path, migrated_postgres_url: str) -> None:
+    server = importing(tmp_path / "data", migrated_postgres_url)
+    _input(server)
+    jobs = [server.start(), server.start()]
+    engines = [EngineProcess(server), EngineProcess(server)]
+    for engine in engines:
+        engine.finish()
+    for job in jobs:
+        assert server.report(job.id).manifest["numberOfImportedFiles"] == 51
+    invariants.check(server.stores)
+    server.close()
+
+
+def test_lets_one_engine_at_a_data_folder(sqlite_server: Importing) -> None:
+    from lightwell.work.lock import EngineLock
+
+    with EngineLock(sqlite_server.settings.data) as lock:
+        assert lock.take()
+        engine = EngineProcess(sqlite_server)
+        output, _ = engine.process.communicate(timeout=60)
+        assert engine.process.returncode == 1
+        assert "another engine" in output
+
+
+@pytest.fixture
+def sqlite_server(tmp_path: Path, migrated_sqlite_url: str) -> Iterator[Importing]:
+    made = importing(tmp_path / "data", migrated_sqlite_url)
+    yield made
+    made.close()
