@@ -219,7 +219,7 @@ class _Rows:
         own = (instance.patient or blocks[0], instance.study or blocks[1], instance.series or blocks[2])
         keys = [self.values.setdefault(json_bytes(block), _ids.key()) for block in own]
         pixels = None if instance.frames is None else self.add_pixels(instance)
-        record = _ids.key()
+        record = instance.pixels_key or _ids.key()
         self.records.append(
             {
                 "key": record,
@@ -239,7 +239,7 @@ class _Rows:
                 "override_z": None,
             }
         )
-        self.instances.setdefault(instance.uid, _ids.key())
+        self.instances.setdefault(instance.uid, record)
         self.members.append(
             {
                 "image_set": 0,

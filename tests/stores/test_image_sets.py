@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from lightwell.domain.image_set import requested_version, storage_tier
 from lightwell.errors import NotFoundError
@@ -53,7 +53,7 @@ def test_looks_up_frames_by_set_store_and_pixels(stores: Stores) -> None:
     built = builders.image_set(stores, [image], versions=[{}, {}])
 
     def look_up(set_id: str, store_id: str, pixels: int) -> Any:
-        return stores.db.look_up(image_sets.FRAME_LOOK_UP, (set_id, store_id, pixels))
+        return stores.db.look_up(image_sets.FRAME_LOOK_UP, (set_id, store_id, pixels, pixels, pixels))
 
     assert look_up(built.id, built.datastore_id, image.pixels_key) == (built.key,)
     assert look_up(built.id, built.datastore_id, image.pixels_key + 1) is None
@@ -62,10 +62,24 @@ def test_looks_up_frames_by_set_store_and_pixels(stores: Stores) -> None:
     assert look_up(built.id, built.datastore_id, image.pixels_key) is None
 
 
+def test_looks_up_frames_of_instances_that_came_again(stores: Stores) -> None:
+    older = BuiltInstance("1.1", 1, frames=[b"x"], to_version=2)
+    newer = BuiltInstance("1.1", 1, frames=[b"y"], from_version=2)
+    other = BuiltInstance("1.2", 2, frames=[b"z"])
+    built = builders.image_set(stores, [older, newer, other], versions=[{}, {}])
+    with stores.db.read() as conn:
+        keys = set(conn.execute(select(tables.member.c.instance)).scalars())
+    assert keys == {older.pixels_key, other.pixels_key}
+    for image in (older, newer, other):
+        pixels = (image.pixels_key,) * 3
+        found = stores.db.look_up(image_sets.FRAME_LOOK_UP, (built.id, built.datastore_id, *pixels))
+        assert found == (built.key,)
+
+
 def test_uses_an_index_for_each_step_of_the_look_up_of_a_frame(migrated_sqlite_url: str) -> None:
     db = Database(migrated_sqlite_url)
     with db.read() as conn:
-        plan = conn.exec_driver_sql("EXPLAIN QUERY PLAN " + image_sets.FRAME_LOOK_UP, ("a", "b", 1)).all()
+        plan = conn.exec_driver_sql("EXPLAIN QUERY PLAN " + image_sets.FRAME_LOOK_UP, ("a", "b", 1, 1, 1)).all()
     db.close()
     assert not [step for step in plan if "SCAN" in step[3] and "CONSTANT" not in step[3]]
 

@@ -55,8 +55,13 @@ def test_alembic_finds_nothing_to_change(database: Database) -> None:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext
 
+    def is_of_this_database(table: object, name: str | None, *_: object) -> bool:
+        # A trigger on SQLite, of which Alembic knows nothing.
+        return (database.dialect, name) != ("sqlite", "one_open_member")
+
     with database.read() as conn:
-        assert compare_metadata(MigrationContext.configure(conn), tables.metadata) == []
+        context = MigrationContext.configure(conn, opts={"include_object": is_of_this_database})
+        assert compare_metadata(context, tables.metadata) == []
 
 
 def test_knows_its_revisions() -> None:

@@ -97,7 +97,7 @@ class FrameReader:
             raise self._missing(datastore_id, image_set_id, frame_id)
         pixels, number = parsed
         look_up = self._stores.db.look_up
-        row = look_up(image_sets.FRAME_LOOK_UP, (image_set_id, datastore_id, pixels))
+        row = look_up(image_sets.FRAME_LOOK_UP, (image_set_id, datastore_id, pixels, pixels, pixels))
         if row is None:
             raise self._missing(datastore_id, image_set_id, frame_id)
         index = number % PAGE

@@ -54,10 +54,13 @@ _BELOW_ALL = 2**31 - 1
 FRAME_LOOK_UP = (
     "SELECT s.key FROM image_set s WHERE s.id = ? AND s.state = 'ACTIVE'"
     " AND s.datastore = (SELECT d.key FROM datastore d WHERE d.id = ?)"
-    " AND EXISTS (SELECT 1 FROM member m WHERE m.image_set = s.key AND m.pixels = ?)"
+    " AND (EXISTS (SELECT 1 FROM member m WHERE m.image_set = s.key AND m.instance = ? AND m.pixels = ?)"
+    " OR EXISTS (SELECT 1 FROM member m WHERE m.image_set = s.key AND m.pixels = ?"
+    " AND m.pixels <> m.instance))"
 )
-"""For `Database.look_up` (image set id, data store id, pixels key): a row where a frame of these pixels may
-be read through this set: it is there, not deleted, and in some version of it an instance has them."""
+"""For `Database.look_up` (image set id, data store id, and the pixels key three times): a row where a frame of
+these pixels may be read through this set: it is there, not deleted, and in some version of it an instance has
+them. Most instances have pixels of their own key; the others are in an index."""
 
 READABLE_LOOK_UP = (
     "SELECT s.key, s.readable_version FROM image_set s WHERE s.id = ? AND s.state = 'ACTIVE'"

@@ -9,6 +9,7 @@ set a row holds; ``valid_to`` is NULL while it does.
 from __future__ import annotations
 
 from sqlalchemy import (
+    DDL,
     BigInteger,
     Boolean,
     Column,
@@ -20,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    event,
     text,
 )
 
@@ -218,6 +220,9 @@ record = Table(
     Index("record_by_pack", "pack"),
 )
 
+# One B-tree on SQLite, since every copy of a set writes a row for each of its instances. An import gives
+# instance and pixels one key, so that most pixels are found by the primary key, and those of instances that
+# came again or got another UID by the index.
 member = Table(
     "member",
     metadata,
@@ -228,15 +233,37 @@ member = Table(
     _key("record", nullable=False),
     _key("pixels"),
     Column("edits", LargeBinary),
-    Index("member_by_pixels", "image_set", "pixels"),
+    Index(
+        "member_by_pixels",
+        "image_set",
+        "pixels",
+        sqlite_where=text("pixels <> instance"),
+        postgresql_where=text("pixels <> instance"),
+    ),
+    # On SQLite a trigger does the same, and writes nothing.
     Index(
         "one_open_member",
         "image_set",
         "instance",
         unique=True,
-        sqlite_where=text("valid_to IS NULL"),
         postgresql_where=text("valid_to IS NULL"),
-    ),
+    ).ddl_if(dialect="postgresql"),
+    sqlite_with_rowid=False,
+)
+event.listen(
+    member,
+    "after_create",
+    DDL(
+        """
+CREATE TRIGGER one_open_member BEFORE INSERT ON member WHEN NEW.valid_to IS NULL
+BEGIN
+    SELECT RAISE(ABORT, 'UNIQUE constraint failed: one open member a set and instance')
+    WHERE EXISTS (
+        SELECT 1 FROM member
+        WHERE image_set = NEW.image_set AND instance = NEW.instance AND valid_to IS NULL);
+END
+"""
+    ).execute_if(dialect="sqlite"),
 )
 
 pack = Table(

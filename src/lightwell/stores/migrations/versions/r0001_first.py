@@ -282,10 +282,24 @@ def member() -> None:
         big("record"),
         big("pixels", nullable=True),
         blob("edits", nullable=True),
+        sqlite_with_rowid=False,
     )
-    partial_index("one_open_member", "member", ["image_set", "instance"], "valid_to IS NULL", unique=True)
+    if op.get_bind().dialect.name == "sqlite":
+        op.execute(
+            """
+CREATE TRIGGER one_open_member BEFORE INSERT ON member WHEN NEW.valid_to IS NULL
+BEGIN
+    SELECT RAISE(ABORT, 'UNIQUE constraint failed: one open member a set and instance')
+    WHERE EXISTS (
+        SELECT 1 FROM member
+        WHERE image_set = NEW.image_set AND instance = NEW.instance AND valid_to IS NULL);
+END
+"""
+        )
+    else:
+        partial_index("one_open_member", "member", ["image_set", "instance"], "valid_to IS NULL", unique=True)
     op.create_index("member_by_record", "member", ["record"])
-    op.create_index("member_by_pixels", "member", ["image_set", "pixels"])
+    partial_index("member_by_pixels", "member", ["image_set", "pixels"], "pixels <> instance")
 
 
 def pack() -> None:
