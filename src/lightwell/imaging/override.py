@@ -151,9 +151,8 @@ def _texts(
     if len(texts) > 1 and vr in values.SINGLE_TEXT:
         raise wrong(attribute, f"VR {vr} has one value at most")
     text = "\\".join(texts)
-    return values.texts_json(attribute, values.text_values(attribute, vr, text, notes)), text.strip(
-        " \0"
-    ) or None
+    json = values.texts_json(attribute, values.text_values(attribute, vr, text, notes))
+    return json, text.strip(" \0").replace("\0", "\ufffd") or None
 
 
 def given_text(attribute: Attribute, vr: str, value: object) -> str:
