@@ -1,34 +1,40 @@
 """A DICOM Part 10 file built again from its original data set and its stored frames.
 
 Source: PS3.10 §7 (file format), PS3.5 §8 and A.4 (encoding of pixel data). Transcoded frames come out
-as native Explicit VR Little Endian; frames that were kept come out as they came.
+as native Explicit VR Little Endian; frames that were kept come out as they came. Elements come out byte for
+byte as they came, except where their encoding has to change.
 """
 
 from __future__ import annotations
 
-import io
+import json
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_dataset, write_file_meta_info
-from pydicom.tag import Tag
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
 
 from lightwell.errors import InputError
+from lightwell.imaging.charset import charset_of
+from lightwell.imaging.convert import in_order
+from lightwell.imaging.dictionary import CHARSET
 from lightwell.imaging.image import ImageDescription
+from lightwell.imaging.override_elements import override_elements
+from lightwell.imaging.part10 import DEFLATED, EXPLICIT_BIG, IMPLICIT_LITTLE, BytesSource, split_meta
+from lightwell.imaging.syntaxes import EXPLICIT_LITTLE, SYNTAXES
+from lightwell.imaging.transcribe import UTF8, Transcriber, element_head
+from lightwell.imaging.walk import UNDEFINED, Form, Place, Walker
 
 PIXEL_TAGS = {"PixelData": 0x7FE00010, "FloatPixelData": 0x7FE00008, "DoubleFloatPixelData": 0x7FE00009}
 _OFFSET_TABLES = (0x7FE00001, 0x7FE00002, 0x7FE00003)
-_ITEM = struct.pack("<HH", 0xFFFE, 0xE000)
-_END = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
+_TRANSFER_SYNTAX, _GROUP_LENGTH = 0x00020010, 0x00020000
+_PHOTOMETRIC, _PLANAR = 0x00280004, 0x00280006
+ITEM = struct.pack("<HH", 0xFFFE, 0xE000)
+END = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
 _LONGEST = 0xFFFFFFFE
+_EXPLICIT = Form(implicit=False, big=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,9 @@ class PixelValue:
     """The value of the pixel element to write.
 
     ``pieces`` are its bytes in order; ``length`` is their sum, or None for an encapsulated value: its pieces
-    are items and delimiter already. ``syntax`` is the transfer syntax that the file will have.
+    are items and delimiter already. ``syntax`` is the transfer syntax that the file will have. ``image``
+    describes decoded frames where the data set may say otherwise. ``whole`` tells that the value is as it
+    came, so that its offset tables are still true.
     """
 
     keyword: str
@@ -45,53 +53,74 @@ class PixelValue:
     length: int | None
     pieces: Iterable[bytes]
     image: ImageDescription | None = None
+    whole: bool = False
 
 
 def write_part10(
-    out: BinaryIO, original: bytes, pixel: PixelValue | None, override: Mapping[str, Any] | None = None
+    out: BinaryIO, original: bytes, pixel: PixelValue | None, override: Mapping[str, object] | None = None
 ) -> None:
     """Write preamble, file meta, data set and pixel element to ``out``.
 
     ``original`` is the file meta group and the data set without its pixel element, in the syntax that the
-    file meta names (a deflated one inflated). Raises `InputError` where the value does not fit its syntax.
+    file meta names (a deflated one inflated); ``override`` is the DICOM JSON that was laid over it. Raises
+    `InputError` where the value does not fit its syntax.
     """
-    meta, data = _read(original)
-    source = UID(meta.TransferSyntaxUID)
-    syntax = UID(pixel.syntax) if pixel else source
-    if syntax == DeflatedExplicitVRLittleEndian:
-        syntax = ExplicitVRLittleEndian
-    meta.TransferSyntaxUID = syntax
     if pixel and pixel.length is not None and pixel.length > _LONGEST:
         raise InputError(
             f"{pixel.length} bytes of pixel data do not fit a native DICOM file; the most is {_LONGEST}"
         )
+    source = BytesSource(original)
+    meta, came_in = split_meta(source, 0)
+    walker = Walker(source)
+    found = walker.sniff(len(meta), _form_of(came_in, _EXPLICIT))
+    places = walker.root(len(meta), found)
+    syntax = pixel.syntax if pixel else came_in
+    if syntax == DEFLATED or (not pixel and override):
+        syntax = EXPLICIT_LITTLE
+    form = _form_of(syntax, found)
+    laid = override_elements(override, form) if override else {}
+    utf8 = not json.dumps(override, ensure_ascii=False).isascii() and not _is_utf8(places, original)
+    if utf8:
+        laid[CHARSET] = element_head(CHARSET, "CS", len(UTF8), form) + UTF8
+    elements = _elements(walker, places, found, form, utf8=utf8)
     if pixel and pixel.image:
-        _describe(data, pixel.image)
-    out.write(b"\0" * 128 + b"DICM")
-    head = DicomBytesIO()
-    write_file_meta_info(head, meta, enforce_standard=False)
-    out.write(head.getvalue())
-    tag = PIXEL_TAGS[pixel.keyword] if pixel else 0xFFFFFFFF
-    _write_elements(out, data[:tag], syntax)
-    if pixel:
-        for chunk in _element(tag, pixel, syntax):
-            out.write(chunk)
-        _write_elements(out, data[tag + 1 :], syntax)
+        laid |= _description(elements, pixel.image, form)
+    elements |= laid
+    _write(out, _meta(meta, syntax), elements, pixel, form)
+
+
+def _write(
+    out: BinaryIO, meta: bytes, elements: dict[int, bytes], pixel: PixelValue | None, form: Form
+) -> None:
+    out.write(b"\0" * 128 + b"DICM" + meta)
+    place = PIXEL_TAGS[pixel.keyword] if pixel else None
+    dropped = _OFFSET_TABLES if pixel and not pixel.whole else ()
+    for tag in sorted(elements):
+        if pixel and place is not None and tag > place:
+            out.writelines(_pixel_element(place, pixel, form))
+            place = None
+        if tag not in dropped:
+            out.write(elements[tag])
+    if pixel and place is not None:
+        out.writelines(_pixel_element(place, pixel, form))
 
 
 def encapsulated(frames: Iterable[tuple[int, Iterable[bytes]]]) -> Iterator[bytes]:
     """Item by item: an empty Basic Offset Table, one fragment a frame, the delimiter (PS3.5 A.4).
 
-    ``frames`` are the length of each frame and its bytes in pieces.
+    ``frames`` are the length of each frame and its bytes in pieces. Raises `InputError` where a frame is too
+    long for an item.
     """
-    yield _ITEM + struct.pack("<L", 0)
+    yield ITEM + struct.pack("<L", 0)
     for length, pieces in frames:
         odd = length % 2
-        yield _ITEM + struct.pack("<L", length + odd)
+        if length + odd > _LONGEST:
+            raise InputError(f"{length} bytes do not fit an item of encapsulated pixel data")
+        yield ITEM + struct.pack("<L", length + odd)
         yield from pieces
         if odd:
             yield b"\0"
-    yield _END
+    yield END
 
 
 def joined_bits(frames: Iterable[bytes], bits: int) -> Iterator[bytes]:
@@ -110,58 +139,67 @@ def joined_bits(frames: Iterable[bytes], bits: int) -> Iterator[bytes]:
         yield np.packbits(rest, bitorder="little").tobytes()
 
 
-def _read(original: bytes) -> tuple[pydicom.dataset.FileMetaDataset, Dataset]:
-    data = pydicom.dcmread(io.BytesIO(b"\0" * 128 + b"DICM" + _inflated_meta(original)), force=True)
-    for tag in _OFFSET_TABLES:
-        if tag in data:
-            del data[Tag(tag)]
-    return data.file_meta, data
+def _form_of(syntax: str, unknown: Form) -> Form:
+    """How elements are encoded under a transfer syntax; of one that is not known, as they were found."""
+    if syntax == IMPLICIT_LITTLE:
+        return Form(implicit=True, big=False)
+    if syntax == EXPLICIT_BIG:
+        return Form(implicit=False, big=True)
+    return _EXPLICIT if syntax in SYNTAXES else unknown
 
 
-def _inflated_meta(original: bytes) -> bytes:
-    """A deflated file's data set is kept inflated: its meta must say so before pydicom reads it."""
-    deflated = str(DeflatedExplicitVRLittleEndian).encode()
-    place = original.find(deflated, 0, 4096)
-    if place < 0 or original[place - 4 : place - 2] != b"UI":
-        return original
-    # The UID element is last of what matters here: same length, padded with NUL as UI allows (PS3.5 §6.2).
-    plain = str(ExplicitVRLittleEndian).encode().ljust(len(deflated), b"\0")
-    return original[:place] + plain + original[place + len(deflated) :]
+def _is_utf8(places: list[Place], original: bytes) -> bool:
+    terms = [original[place.value : place.value_end] for place in places if place.tag == CHARSET]
+    return bool(terms) and charset_of(terms[-1]).codec == "utf_8"
 
 
-def _lay_over(data: Dataset, override: Mapping[str, Any]) -> None:
-    """The elements of the DICOM JSON in the place of the file's own; text is UTF-8 from then on."""
-    data.decode()
-    data.SpecificCharacterSet = "ISO_IR 192"
-    for element in Dataset.from_json(dict(override)):
-        if element.tag.group != 2 and element.tag not in (0x00080005, *PIXEL_TAGS.values()):
-            data[element.tag] = element
+def _elements(
+    walker: Walker, places: list[Place], found: Form, form: Form, *, utf8: bool
+) -> dict[int, bytes]:
+    """Tag → whole element in ``form``."""
+    if found == form and not utf8:
+        return {
+            place.tag: walker.source.read(place.start, place.end - place.start)
+            for place in in_order(places, [])
+        }
+    if form != _EXPLICIT:
+        raise InputError(
+            "The file's own encoding can hold neither its pixel data in another one nor the metadata override"
+        )
+    return dict(Transcriber(walker, utf8=utf8).elements(places))
 
 
-def _describe(data: Dataset, image: ImageDescription) -> None:
-    """Make the Image Pixel module say what the native frames are."""
+def _description(elements: dict[int, bytes], image: ImageDescription, form: Form) -> dict[int, bytes]:
+    """What the Image Pixel module must say of decoded frames and does not."""
+    head = 8
+    changed: dict[int, bytes] = {}
+    photometric = image.photometric.encode("ascii", "replace")
+    if photometric and elements.get(_PHOTOMETRIC, b"")[head:].strip(b"\0 ") != photometric:
+        photometric += b" " * (len(photometric) % 2)
+        changed[_PHOTOMETRIC] = element_head(_PHOTOMETRIC, "CS", len(photometric), form) + photometric
     if image.samples > 1:
-        data.PlanarConfiguration = image.planar
-    data.PhotometricInterpretation = image.photometric
+        changed[_PLANAR] = element_head(_PLANAR, "US", 2, form) + struct.pack("<H", image.planar)
+    return changed
 
 
-def _write_elements(out: BinaryIO, data: Dataset, syntax: UID) -> None:
-    if not len(data):
-        return
-    buffer = DicomBytesIO()
-    buffer.is_little_endian, buffer.is_implicit_VR = syntax.is_little_endian, syntax.is_implicit_VR
-    write_dataset(buffer, data)
-    out.write(buffer.getvalue())
+def _meta(file_meta: bytes, syntax: str) -> bytes:
+    """The file meta group with another transfer syntax, and its length put right."""
+    walker = Walker(BytesSource(file_meta))
+    elements = {
+        place.tag: file_meta[place.start : place.end]
+        for place in walker.root(0, _EXPLICIT)
+        if place.tag != _GROUP_LENGTH
+    }
+    uid = syntax.encode("ascii", "replace")
+    uid += b"\0" * (len(uid) % 2)
+    elements[_TRANSFER_SYNTAX] = element_head(_TRANSFER_SYNTAX, "UI", len(uid), _EXPLICIT) + uid
+    content = b"".join([elements[tag] for tag in sorted(elements)])
+    return element_head(_GROUP_LENGTH, "UL", 4, _EXPLICIT) + struct.pack("<I", len(content)) + content
 
 
-def _element(tag: int, pixel: PixelValue, syntax: UID) -> Iterator[bytes]:
-    order = "<" if syntax.is_little_endian else ">"
-    length = 0xFFFFFFFF if pixel.length is None else pixel.length + pixel.length % 2
-    yield struct.pack(f"{order}HH", tag >> 16, tag & 0xFFFF)
-    if syntax.is_implicit_VR:
-        yield struct.pack(f"{order}L", length)
-    else:
-        yield pixel.vr.encode() + struct.pack(f"{order}HL", 0, length)
+def _pixel_element(tag: int, pixel: PixelValue, form: Form) -> Iterator[bytes]:
+    length = UNDEFINED if pixel.length is None else pixel.length + pixel.length % 2
+    yield element_head(tag, pixel.vr, length, form)
     written = 0
     for piece in pixel.pieces:
         written += len(piece)

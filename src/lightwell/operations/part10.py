@@ -15,7 +15,7 @@ from lightwell.domain.frames import Frame
 from lightwell.errors import StorageError
 from lightwell.imaging.image import ImageDescription
 from lightwell.imaging.original import read_original
-from lightwell.imaging.rebuild import PixelValue, encapsulated, joined_bits, write_part10
+from lightwell.imaging.rebuild import END, ITEM, PixelValue, encapsulated, joined_bits, write_part10
 from lightwell.imaging.samples import native_bits, to_native
 from lightwell.imaging.stored import decode_stored, decoded_photometric
 from lightwell.imaging.syntaxes import EXPLICIT_LITTLE, JPEG2000_LOSSLESS, SYNTAXES
@@ -61,20 +61,25 @@ def _pixel_value(stores: Stores, stored: StoredImage) -> PixelValue:
                 (place.length, _pieces(stores, stored.pack, place)) for place in _places(stores, stored)
             ),
         )
-    return _decoded(stores, stored, image)
+    return _decoded(stores, stored, image, original_syntax)
 
 
 def _blob(stores: Stores, stored: StoredImage, described: dict[str, Any], syntax: str) -> PixelValue:
     """The bytes of a pixel element that could not be split, as they came."""
     with stores.db.read() as conn:
         span = next(originals.frames(conn, stored.key))
-    native = syntax in SYNTAXES and not SYNTAXES[syntax].encapsulated
+    # Under a syntax that is not known, or is not kept to, the bytes tell whether they are items.
+    items = b"".join(_pieces(stores, stored.pack, replace(span, length=min(span.length, 4)))) == ITEM
+    if items and syntax in SYNTAXES and not SYNTAXES[syntax].encapsulated:
+        tail = replace(span, offset=span.offset + span.length - 8, length=8) if span.length >= 8 else span
+        items = b"".join(_pieces(stores, stored.pack, tail)) == END
     return PixelValue(
         keyword=described.get("pixel_keyword", "PixelData"),
-        vr="OW" if native and described.get("bits_allocated", 16) > 8 else "OB",
+        vr="OB" if items or described.get("bits_allocated", 16) <= 8 else "OW",
         syntax=syntax,
-        length=span.length if native else None,
+        length=None if items else span.length,
         pieces=_pieces(stores, stored.pack, span),
+        whole=True,
     )
 
 
@@ -89,7 +94,12 @@ def _native(stores: Stores, stored: StoredImage, image: ImageDescription) -> Pix
     )
 
 
-def _decoded(stores: Stores, stored: StoredImage, image: ImageDescription) -> PixelValue:
+def _decoded(
+    stores: Stores, stored: StoredImage, image: ImageDescription, original_syntax: str
+) -> PixelValue:
+    # The codecs of these undo colour transforms and halved chrominance, the others have none.
+    undone = SYNTAXES[original_syntax].codec in ("jpeg", "jpegls", "jpeg2000")
+
     def frames() -> Iterator[bytes]:
         for place in _places(stores, stored):
             data = b"".join(_pieces(stores, stored.pack, place))
@@ -101,7 +111,7 @@ def _decoded(stores: Stores, stored: StoredImage, image: ImageDescription) -> Pi
         syntax=EXPLICIT_LITTLE,
         length=image.frame_bytes * stored.frame_count,
         pieces=frames(),
-        image=replace(image, photometric=decoded_photometric(image)),
+        image=replace(image, photometric=decoded_photometric(image)) if undone else image,
     )
 
 
