@@ -20,7 +20,8 @@ from lightwell.stores import Stores, open_stores, tables
 from lightwell.stores.contents import instances as instance_keys
 from lightwell.stores.packs import pack_name
 from lightwell.stores.records import compress
-from lightwell.stores.rows import insert_many
+from lightwell.stores.revisions import study_keys
+from lightwell.stores.rows import insert_many, insert_missing
 
 HTJ2K = "1.2.840.10008.1.2.4.202"
 NOW = 1_763_978_400_000
@@ -173,10 +174,18 @@ def image_set(
             str(blocks[2].get("SeriesNumber") or ""),
         )
         found = search_columns(grouping, *blocks).as_row()
+        uid = grouping.study_instance_uid
+        insert_missing(
+            conn,
+            tables.study,
+            [{"key": _ids.key(), "datastore": datastore_key, "study_instance_uid": uid}],
+            ["datastore", "study_instance_uid"],
+        )
         row = image_set_row(
             datastore_key,
             **{
                 "key": key,
+                "study": study_keys(conn, datastore_key, [uid])[uid],
                 "series_instance_uid": grouping.series_instance_uid,
                 "latest_version": number,
                 "readable_version": number,

@@ -58,15 +58,16 @@ def laid_over(block: Mapping[str, object], edits: Edits) -> dict[str, object]:
 
 def encode(edits: Edits) -> bytes:
     """The JSON in which edits are kept: equal edits give equal bytes, whatever order they were made in."""
-    plain: dict[str, object] = {}
-    for key, edit in edits.items():
-        if edit is None:
-            plain[key] = None
-        else:
-            plain[key] = {"vr": edit.vr, "value": edit.value}
-            if edit.vrs:
-                plain[key] = {"vr": edit.vr, "value": edit.value, "vrs": dict(edit.vrs)}
-    return json.dumps(plain, ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode()
+    # Values keep their order: that of the elements in an item of a sequence is shown.
+    plain = {key: _plain(edits[key]) for key in sorted(edits)}
+    return json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _plain(edit: Edit | None) -> dict[str, object] | None:
+    if edit is None:
+        return None
+    plain = {"vr": edit.vr, "value": edit.value}
+    return plain | {"vrs": {key: edit.vrs[key] for key in sorted(edit.vrs)}} if edit.vrs else plain
 
 
 def decode(data: bytes) -> Edits:

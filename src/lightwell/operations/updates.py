@@ -253,7 +253,8 @@ def _made(ctx: Context, conn: Connection, opened: OpenSet, change: _Change) -> _
 
 def _reopen(ctx: Context, conn: Connection, opened: OpenSet, plan: Plan) -> None:
     """The changed instances again, with their new edits and under their new UIDs."""
-    keys = contents.instances(conn, opened.datastore, {uid: ctx.ids.key() for uid in plan.renamed})
+    new = {uid: ctx.ids.key() for uid in plan.renamed}
+    keys = contents.instances(conn, opened.datastore, new) if new else {}
     changed = [
         replace(held, instance=keys.get(held.sop_instance_uid, held.instance))
         for held in plan.changed.values()
