@@ -15,8 +15,10 @@ from lightwell.settings import Settings
 from lightwell.stores import Stores, open_stores
 from lightwell.stores.schema import schema_state
 from lightwell.web.gateway import Gateway
+from lightwell.web.rates import AWS_RATES
 from lightwell.web.request import OTHERS
 from lightwell.web.state import AppState, Check
+from lightwell.web.throttle import Throttle
 from lightwell.wire.routes import ROUTES
 from lightwell.work.engine import Engine
 from lightwell.work.lock import EngineLock
@@ -37,7 +39,12 @@ def meter(processes: int) -> Meter:
     return Meter([*ROUTES, *OTHERS], processes)
 
 
-def build(settings: Settings, recorder: Recorder | None = None) -> Gateway:
+def throttle(settings: Settings) -> Throttle | None:
+    """The token buckets of a server, None where nothing is throttled; made before it forks."""
+    return Throttle(AWS_RATES) if settings.throttle == "aws" else None
+
+
+def build(settings: Settings, recorder: Recorder | None = None, throttle: Throttle | None = None) -> Gateway:
     """The ASGI application of one process. Nothing is opened before the first request needs it."""
     stores = open_stores(settings)
     vault = open_vault(settings.secret_key, settings.data)
@@ -51,6 +58,7 @@ def build(settings: Settings, recorder: Recorder | None = None) -> Gateway:
             recorder=recorder or meter(1).join(0),
             threads=ThreadPoolExecutor(THREADS, thread_name_prefix="lightwell-operation"),
             checks=_checks(stores),
+            throttle=throttle,
         )
     )
 

@@ -113,7 +113,13 @@ class TooLargeError(ApiError):
 
 
 class ThrottlingError(ApiError):
+    """``retry_after`` is the whole seconds after which there is hope."""
+
     status, code = 429, "ThrottlingException"
+
+    def __init__(self, message: str, *, retry_after: int) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class InternalError(ApiError):

@@ -62,7 +62,8 @@ class Settings:
     s3_endpoint_url: str | None = _setting(None, "S3 endpoint for buckets without a folder; AWS if unset")
     cors_origins: str = _setting("*", "origins that browsers may call from, separated by commas")
     engine: str = _setting("local", "who works on imports", choices=("local",))
-    quotas: str = _setting("off", "aws: enforce the published quotas of imports", choices=("off", "aws"))
+    quotas: str = _setting("off", "aws: enforce the published quotas", choices=("off", "aws"))
+    throttle: str = _setting("off", "aws: enforce the published rates and bursts", choices=("off", "aws"))
     import_max_files: int = _setting(0, "most files of one import job; 0 is no limit")
     import_max_bytes: int = _setting(0, "most bytes of one import job; 0 is no limit")
     import_max_file_bytes: int = _setting(0, "most bytes of one file; 0 is no limit")
@@ -70,6 +71,11 @@ class Settings:
     inflate_max_bytes: int = _setting(16 * GiB, "most bytes that a deflated or zipped file may inflate to")
     worker_memory: int = _setting(1 * GiB, "most memory of one codec worker; a file that needs more fails")
     file_timeout: int = _setting(600, "most seconds that one file may take")
+    collect_interval: int = _setting(60, "seconds between two rounds of the collector")
+    collect_grace: int = _setting(
+        86_400,
+        "seconds for which bytes that nothing names stay; a chunk of an import must not take longer",
+    )
     log_level: str = _setting("info", "least level logged", choices=("debug", "info", "warning", "error"))
     log_format: str = _setting(
         "auto", "auto: text on a terminal, else JSON", choices=("auto", "text", "json")

@@ -57,10 +57,11 @@ def serve(settings: Settings) -> int:
         _raise_file_limit()
         count = settings.http_workers
         meter = app.meter(count + 1)
+        throttle = app.throttle(settings)
 
         def http(place: int) -> Callable[[Callable[[], None]], int]:
             def main(ready: Callable[[], None]) -> int:
-                gateway = app.build(settings, meter.join(place))
+                gateway = app.build(settings, meter.join(place), throttle)
                 try:
                     server.serve(gateway, listener, settings, ready)
                 finally:

@@ -101,6 +101,8 @@ class Gateway:
         # What is wanted? Unknown paths are told apart only to those who may ask.
         route, params = match(request.method, request.path)
         request.operation = route.operation
+        if state.throttle is not None:
+            state.throttle.take(route.operation)
         inline = INLINE.get(route.operation)
         if inline is not None and (answer := await inline(state, request, params, body)) is not None:
             return answer

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from lightwell.errors import ApiError
+from lightwell.errors import ApiError, ThrottlingError
 from lightwell.wire.render import render_error
 
 Message = MutableMapping[str, Any]
@@ -44,7 +44,10 @@ def plain(status: int, body: bytes, content_type: bytes = b"application/json") -
 def refusal(error: ApiError) -> Answer:
     """``{"message": …}`` with the AWS name in ``x-amzn-errortype``."""
     rendered = render_error(error)
-    return Answer(rendered.status, rendered.headers, rendered.body, error.code)
+    headers = list(rendered.headers)
+    if isinstance(error, ThrottlingError):
+        headers.append((b"retry-after", b"%d" % error.retry_after))
+    return Answer(rendered.status, headers, rendered.body, error.code)
 
 
 async def write(answer: Answer, send: Send) -> None:

@@ -12,6 +12,7 @@ from lightwell.context import Caller, Clock, Context, Ids
 from lightwell.observe.metrics import Recorder
 from lightwell.operations.frames import FrameReader
 from lightwell.operations.metadata import MetadataReader
+from lightwell.web.throttle import Throttle
 
 if TYPE_CHECKING:
     from lightwell.settings import Settings
@@ -38,6 +39,7 @@ class AppState:
     recorder: Recorder
     threads: ThreadPoolExecutor
     checks: Sequence[Check]
+    throttle: Throttle | None = None
     frames: FrameReader = field(init=False)
     metadata: MetadataReader = field(init=False)
 

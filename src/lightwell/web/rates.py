@@ -1,0 +1,39 @@
+"""How often each operation may be called where throttling is on.
+
+Source: devguide/throttling-limits, the rates and bursts of an account in a Region. All of them can be raised
+at AWS; here they are what they are published as.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A token bucket: ``burst`` tokens at most, filled with ``per_second``; a request takes one."""
+
+    per_second: float
+    burst: int
+
+
+AWS_RATES: dict[str, Rate] = {
+    "CreateDatastore": Rate(0.085, 1),
+    "GetDatastore": Rate(10, 20),
+    "ListDatastores": Rate(5, 10),
+    "DeleteDatastore": Rate(0.085, 1),
+    "StartDICOMImportJob": Rate(1, 2),
+    "GetDICOMImportJob": Rate(25, 50),
+    "ListDICOMImportJobs": Rate(10, 20),
+    "SearchImageSets": Rate(25, 50),
+    "GetImageSet": Rate(25, 50),
+    "GetImageSetMetadata": Rate(50, 100),
+    "GetImageFrame": Rate(1000, 2000),
+    "ListImageSetVersions": Rate(25, 50),
+    "UpdateImageSetMetadata": Rate(0.25, 1),
+    "CopyImageSet": Rate(0.25, 1),
+    "DeleteImageSet": Rate(0.25, 1),
+    "TagResource": Rate(10, 20),
+    "UntagResource": Rate(10, 20),
+    "ListTagsForResource": Rate(10, 20),
+}
