@@ -216,8 +216,13 @@ def store_pixels(
     if syntax.uid == JPEG2000_LOSSLESS == STORED[storage_format]:
         return _KeptLossless(_stored(image, syntax.uid, "DECOMPRESSED"), frames, image)
     samples = _Samples(frames, syntax.codec, image)
-    if has_lossless_form(image) and not (syntax.codec in ("native", "deflate") and is_subsampled(image)):
+    halved = is_subsampled(image) and syntax.codec in ("native", "deflate")
+    if has_lossless_form(image) and not halved:
         return _Coded(_stored(image, STORED[storage_format], "DECOMPRESSED"), samples, second)
+    if is_subsampled(image) and not halved:
+        raise cannot_transcode(
+            f"decoded frames hold more than {image.photometric} says, and as native ones would be misread"
+        )
     return _Native(_stored(image, EXPLICIT_LITTLE, "COMPRESSED"), samples)
 
 
@@ -238,6 +243,13 @@ def _store_native(
 ) -> FrameStream:
     if pixel.length < 0:
         raise cannot_extract("the pixel data is encapsulated, but the transfer syntax is an uncompressed one")
+    if not part10.little_endian and image.pixel_keyword == "PixelData" and image.bits_allocated > 16:
+        # OW swaps the bytes of 16-bit words and leaves these in little endian order (PS3.5 7.3), as DCMTK and
+        # GDCM do; other writers swap whole samples. Nothing in the file tells which of them it came from.
+        raise cannot_transcode(
+            f"samples of {image.bits_allocated} bits in big endian order are written in two ways:"
+            " send the file in a little endian transfer syntax"
+        )
     swapped = swap_unit(image, pixel.vr, big_endian=not part10.little_endian)
     frames = NativeFrames(part10.source, pixel.offset, pixel.length, image, swapped)
     samples = _Samples(frames, "native", image)

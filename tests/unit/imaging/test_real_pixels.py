@@ -28,8 +28,10 @@ DICOM = "1.2.840.10008.1.2."
 REFUSED = {
     "MR_truncated.dcm": "FramesExtractionFailure",
     "966.dcm": "TranscodingException",
+    "rtdose_expb.dcm": "TranscodingException",
+    "rtdose_expb_1frame.dcm": "TranscodingException",
 }
-"""Damaged on purpose, and the warning that each becomes."""
+"""Damaged on purpose, or 32 bits in big endian order, and the warning that each becomes."""
 
 WITHOUT_REFERENCE = {
     "JPEG-lossy.dcm",  # 12-bit lossy JPEG: no decoder that pydicom can ask reads it

@@ -85,16 +85,22 @@ def test_leaves_bytes_of_big_endian_ob_alone():
     assert np.array_equal(imagecodecs.jpeg2k_decode(encoded.data), samples)
 
 
-@pytest.mark.parametrize("syntax", [EXPLICIT, BIG])
 @pytest.mark.parametrize("planar", [0, 1])
-def test_reorders_what_stays_native_to_little_endian(syntax: str, planar: int):
+def test_keeps_samples_of_32_bits(planar: int):
     samples = noise((2, 5, 7, 3), "u4")
-    value = samples.astype(">u4" if syntax == BIG else "<u4").tobytes()
-    stream = store_native(value, image_of(samples[0], frames=2, planar=planar), syntax)
+    stream = store_native(samples.tobytes(), image_of(samples[0], frames=2, planar=planar))
     assert [frame.data for frame in stream] == [frame.tobytes() for frame in samples]
     assert [frame.checksum for frame in stream] == [zlib.crc32(frame.tobytes()) for frame in samples]
     assert {(frame.low, frame.high, frame.head) for frame in stream} == {(None, None, 0)}
     assert (stream.stored.stored_syntax, stream.stored.checksum_type) == (EXPLICIT, "COMPRESSED")
+
+
+@pytest.mark.parametrize("kind", ["u4", "i4", "u8"])
+def test_does_not_guess_the_order_of_long_big_endian_samples(kind: str):
+    samples = noise((2, 3), kind)
+    with pytest.raises(PixelFailure, match="two ways") as failure:
+        store_native(samples.astype(">" + kind).tobytes(), image_of(samples), BIG)
+    assert failure.value.warning.type == "TranscodingException"
 
 
 @pytest.mark.parametrize(("keyword", "kind"), [("FloatPixelData", "f4"), ("DoubleFloatPixelData", "f8")])
@@ -183,6 +189,13 @@ def test_keeps_a_video_as_one_object(limit: int, monkeypatch: pytest.MonkeyPatch
     assert frame.length == 16
     assert frame.checksum == zlib.crc32(b"".join(parts))
     assert stream.stored.frame_count == len(stream) == 1
+
+
+def test_does_not_keep_full_chrominance_as_native_frames_of_halved_one():
+    samples = noise((1, 6, 3), "u1")
+    assert refusal(items(lossless(samples)), image_of(samples, photometric="YBR_FULL_422"), J2K) == (
+        "TranscodingException"
+    )
 
 
 def test_refuses_a_video_that_is_none():
