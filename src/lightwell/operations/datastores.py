@@ -27,13 +27,15 @@ from lightwell.domain.datastore import (
     default_name,
 )
 from lightwell.domain.events import datastore_event
-from lightwell.errors import NotFoundError, ValidationError
+from lightwell.errors import NotFoundError, QuotaExceededError, ValidationError
 from lightwell.stores import datastores, outbox, tags, tokens
 from lightwell.wire import shapes
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+# devguide/endpoints-quotas: data stores of a Region that are not deleted.
+_QUOTA = 100
 # The model's greatest maxResults, and what a page holds where the client does not say.
 PAGE = 50
 
@@ -41,7 +43,8 @@ PAGE = 50
 def create_datastore(ctx: Context, request: shapes.CreateDatastoreRequest) -> shapes.CreateDatastoreResponse:
     """Make a data store, or answer as before if the client token was used for the same request.
 
-    Raises `ConflictError` for a token used with other parameters, `ValidationError` for more than 50 tags.
+    Raises `ConflictError` for a token used with other parameters, `ValidationError` for more than 50 tags,
+    `QuotaExceededError` for one more than 100 data stores where quotas are on.
     """
     wanted = request.tags or {}
     if len(wanted) > MOST_TAGS:
@@ -75,6 +78,10 @@ def create_datastore(ctx: Context, request: shapes.CreateDatastoreRequest) -> sh
         )
         if known is not None:
             return known.decode()
+        if ctx.settings.quotas == "aws" and datastores.count(conn, _QUOTA) >= _QUOTA:
+            raise QuotaExceededError(
+                f"There are {_QUOTA} data stores already. Delete one that is not needed."
+            )
         datastores.insert(conn, store)
         tags.put(conn, _resource(ctx, id), wanted)
         _tell(ctx, conn, "Data Store Creating", event_ids[0], now, store, CREATING)

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 PAGE = 50
 # devguide/endpoints-quotas: import jobs of a data store that run at the same time.
 _CONCURRENT = 100
+# devguide/understanding-import-jobs: so long jobs stay in the list, ms.
+_LISTED_FOR = 90 * 24 * 3600 * 1000
 LOCAL_BUCKET = "lightwell-imports"
 _LOCAL_ROLE = "arn:aws:iam::{account}:role/lightwell-import"
 
@@ -221,7 +223,10 @@ def get_dicom_import_job(
 def list_dicom_import_jobs(
     ctx: Context, request: shapes.ListDICOMImportJobsRequest
 ) -> shapes.ListDICOMImportJobsResponse:
-    """The jobs of a data store, newest first; in pages of ``maxResults``, 50 if left out."""
+    """The jobs of a data store, newest first; in pages of ``maxResults``, 50 if left out.
+
+    A job leaves the list 90 days after it was submitted; GetDICOMImportJob still answers for it.
+    """
     after: tuple[int, int] | None = None
     if request.next_token is not None:
         submitted_at, key = pages.decode(request.next_token, int, int)
@@ -232,7 +237,8 @@ def list_dicom_import_jobs(
         store = datastores.get(conn, request.datastore_id)
         if store is None:
             raise _no_store(request.datastore_id)
-        found = jobs.page(conn, store.key, request.job_status, limit + 1, after)
+        since = ctx.clock.now() - _LISTED_FOR
+        found = jobs.page(conn, store.key, request.job_status, limit + 1, after, since=since)
     shown = found[:limit]
     return shapes.ListDICOMImportJobsResponse(
         job_summaries=[

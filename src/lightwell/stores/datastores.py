@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, exists, or_, select, update
 
-from lightwell.domain.datastore import DELETED, DataStore
+from lightwell.domain.datastore import ACTIVE, CREATING, DELETED, DELETING, DataStore
 from lightwell.stores.rows import insert_many
 from lightwell.stores.tables import datastore, image_set, import_job
 
@@ -22,6 +22,7 @@ _COLUMNS = (
     datastore.c.created_at,
     datastore.c.updated_at,
 )
+_STANDING = (CREATING, ACTIVE, DELETING)
 _RUNNING = ("SUBMITTED", "IN_PROGRESS")
 
 # Made once: building a statement costs as much as running it.
@@ -64,6 +65,12 @@ def page(
             ),
         )
     return [_store(row) for row in conn.execute(statement)]
+
+
+def count(conn: Connection, most: int) -> int:
+    """How many data stores are not deleted, counted up to ``most``."""
+    rows = conn.execute(select(datastore.c.key).where(datastore.c.status.in_(_STANDING)).limit(most))
+    return len(rows.all())
 
 
 def set_status(conn: Connection, key: int, status: str, now: int) -> None:

@@ -84,10 +84,18 @@ def find(conn: Connection, store: int, job_id: str) -> Job | None:
 
 
 def page(
-    conn: Connection, store: int, status: str | None, limit: int, after: tuple[int, int] | None
+    conn: Connection,
+    store: int,
+    status: str | None,
+    limit: int,
+    after: tuple[int, int] | None,
+    *,
+    since: int = 0,
 ) -> list[Job]:
-    """Newest first, from behind ``after``, the (submitted_at, key) of the last job of the page before."""
-    query = select(*_COLUMNS).where(import_job.c.datastore == store)
+    """Newest first, from behind ``after``, the (submitted_at, key) of the last job of the page before; none
+    that was submitted before ``since``.
+    """
+    query = select(*_COLUMNS).where(import_job.c.datastore == store, import_job.c.submitted_at >= since)
     if status is not None:
         query = query.where(import_job.c.status == status)
     if after is not None:
