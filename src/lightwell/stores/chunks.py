@@ -39,6 +39,7 @@ def clear(conn: Connection, job: int) -> None:
     """Forget a listing that was not finished."""
     conn.execute(delete(chunk).where(chunk.c.job == job))
     conn.execute(delete(outcome).where(outcome.c.job == job))
+    conn.execute(update(import_job).where(import_job.c.key == job).values(scanned=0, read=0))
 
 
 def any_waiting(conn: Connection, now: int) -> bool:

@@ -117,9 +117,10 @@ class Claims:
         def work(conn: Connection) -> bool:
             if not chunks.finish(conn, chunk.job, chunk.number, claimed.claim):
                 return False
-            packs.make_live(conn, result.packs)
-            keys = records.level_values(conn, claimed.datastore, result.level_values, new_keys)
-            records.insert(conn, claimed.datastore, result.records, keys, result.dictionaries)
+            used = result.used()
+            packs.make_live(conn, used.packs)
+            keys = records.level_values(conn, claimed.datastore, used.level_values, new_keys)
+            records.insert(conn, claimed.datastore, result.records, keys, used.dictionaries)
             staging.stage(conn, chunk.job, result.records)
             staging.add_outcomes(conn, chunk.job, [_outcome(f) for f in result.failures])
             jobs.add_read(conn, chunk.job, len(chunk.files))

@@ -1,7 +1,7 @@
 """The engine: works at import jobs until they are done. All truth is in tables, so any engine can go on.
 
 Threads: one polls the tables, two do the phases *list*, *commit* and *report*, one for each codec worker does
-*read*, one holds the claims, one delivers events.
+*read*, one holds the claims, one delivers events, one collects what nothing names any more.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from lightwell.errors import LightwellError, StorageError
 from lightwell.settings import Settings
 from lightwell.stores import Stores, chunks, jobs
 from lightwell.work.claims import Claims
+from lightwell.work.collect import Collector
 from lightwell.work.deliver import EVENTS, EventLog, deliver
 from lightwell.work.importer import CLAIM_MS, ClaimLost, Count, Importer
 from lightwell.work.reading import Reader
@@ -65,6 +66,7 @@ class Engine:
             Reader(stores, settings, self._claims, self._stopping, self._wait_for_work)
             for _ in range(settings.codec_processes)
         ]
+        self._collector = Collector(stores, settings, self._clock, self._ids, self._stopping)
         self._desk: queue.SimpleQueue[tuple[int, str] | None] = queue.SimpleQueue()
         self._busy: dict[int, str | None] = {}
         self._busy_lock = threading.Lock()
@@ -80,6 +82,7 @@ class Engine:
         threads += [
             threading.Thread(target=self._hold, name="claims"),
             threading.Thread(target=self._deliver, name="deliver"),
+            threading.Thread(target=self._collector.run, name="collect"),
         ]
         for thread in threads:
             thread.start()

@@ -5,20 +5,20 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
 from lightwell.context import Clock, Ids
 from lightwell.domain import jobs as domain
 from lightwell.domain.events import import_job_event
-from lightwell.domain.jobs import CUSTOMER, IMPORTED, SERVER, InputFile, Job, Outcome, split_uri
+from lightwell.domain.jobs import CUSTOMER, IMPORTED, SERVER, Job
 from lightwell.errors import InputError, LightwellError, StorageError
-from lightwell.ingest import merge, overrides, report
+from lightwell.ingest import merge, report
 from lightwell.ingest.merge import Group, Place
 from lightwell.settings import Settings
 from lightwell.stores import Stores, chunks, jobs, outbox, staging
-from lightwell.work import listing, planning
+from lightwell.work import listing
+from lightwell.work.intake import Intake, JobFailed
 from lightwell.work.listing import Found
 
 log = logging.getLogger(__name__)
@@ -27,55 +27,10 @@ Count = Callable[[str, str, int], None]
 
 # Groups in one transaction of the commit phase: so many, or until they have so many files.
 _GROUPS, _FILES = 32, 1000
-_CHUNKS_AT_ONCE = 32
-_OUTCOMES_AT_ONCE = 1000
-
-
-class JobFailed(LightwellError):
-    """The whole job cannot go on; ``str()`` of it is its message."""
 
 
 class ClaimLost(LightwellError):
     """Another engine has taken the job over."""
-
-
-@dataclass(slots=True)
-class _Counter:
-    """What listing has counted, and the limits on it."""
-
-    settings: Settings
-    where: str
-    files: int = 0
-    bytes: int = 0
-    folders: int = 0
-    _folder: tuple[str, ...] = ()
-
-    def add(self, found: Found) -> None:
-        s = self.settings
-        self.files += 1
-        self.bytes += found.size
-        if s.import_max_folders:
-            folder = tuple(found.name.split("/")[:-1])
-            same = len(
-                [
-                    1
-                    for _ in itertools.takewhile(
-                        lambda ab: ab[0] == ab[1], zip(folder, self._folder, strict=False)
-                    )
-                ]
-            )
-            self.folders += len(folder) - same
-            self._folder = folder
-            if self.folders > s.import_max_folders:
-                raise JobFailed(
-                    f"The input {self.where} has more than {s.import_max_folders} folders, the most of one "
-                    "import job. Split it into several jobs or raise the setting import_max_folders."
-                )
-        if s.import_max_bytes and self.bytes > s.import_max_bytes:
-            raise JobFailed(
-                f"The input {self.where} has more than {s.import_max_bytes} bytes, the most of one import "
-                "job. Split it into several jobs or raise the setting import_max_bytes."
-            )
 
 
 class Importer:
@@ -181,7 +136,8 @@ class Importer:
             chunks.clear(conn, job.key)
 
         self._stores.db.write(begin)
-        refused, leave_out = self._mappings(job)
+        intake = Intake(self._stores, self._settings, job, lambda: self._keep(job, claim))
+        refused, leave_out = intake.mappings()
         found = listing.peek(self._found(job, leave_out))
         if found is None:
             raise JobFailed(f"There is no file below the input {job.input_uri}. Check bucket and prefix.")
@@ -189,7 +145,7 @@ class Importer:
             report.check_output(self._stores, job)
         except (InputError, StorageError) as error:
             raise JobFailed(f"The output {job.output_uri} cannot be written: {error}") from error
-        scanned = self._plan(job, claim, itertools.chain(refused, found))
+        scanned = intake.plan(itertools.chain(refused, found))
         chunkless = self._stores.db.write(lambda conn: self._listed(conn, job, claim, scanned))
         log.info("import job %s: %d files listed%s", job.id, scanned, ", none to read" if chunkless else "")
 
@@ -202,81 +158,6 @@ class Importer:
         if job.source is not None:
             return listing.list_sources(self._stores.buckets, job.source)
         return listing.list_bucket(self._stores.buckets, job, leave_out)
-
-    def _mappings(self, job: Job) -> tuple[list[Found], frozenset[str]]:
-        """The JSON files of a metadata override: those that cannot be used, and the keys of all."""
-        bucket, prefix = split_uri(job.input_uri)
-        refused = []
-        keys = overrides.keys(job.configuration, prefix)
-        for key in keys:
-            try:
-                got = self._stores.buckets.fetch(
-                    bucket, key, memory_limit=overrides.LIMIT, spool_dir=self._stores.spool
-                )
-                overrides.check(got, key, self._stores.spool)
-            except InputError as error:
-                refused.append(Found(key, None, 0, str(error)))
-        return refused, frozenset(keys)
-
-    def _plan(self, job: Job, claim: str, found: Iterator[Found]) -> int:
-        """Write chunks and refusals in bounded batches; returns how many files there are."""
-        settings, counter = self._settings, _Counter(self._settings, job.input_uri)
-        refusals: list[Outcome] = []
-
-        def readable() -> Iterator[InputFile]:
-            for one in found:
-                number = counter.files
-                counter.add(one)
-                if settings.import_max_files and counter.files > settings.import_max_files:
-                    raise JobFailed(self._too_many(counter, found))
-                refusal = one.refusal
-                if settings.import_max_file_bytes and one.size > settings.import_max_file_bytes:
-                    refusal = (
-                        f"The file has {one.size} bytes, more than the {settings.import_max_file_bytes} that "
-                        "one file of an import job may have"
-                    )
-                if refusal is None:
-                    yield InputFile(number, one.name, one.location, one.size)
-                else:
-                    refusals.append(
-                        Outcome(number, one.name, CUSTOMER, "ValidationException", _text(refusal))
-                    )
-                    if len(refusals) >= _OUTCOMES_AT_ONCE:
-                        self._flush(job, claim, [], refusals)
-
-        rows: list[tuple[int, list[InputFile]]] = []
-        for number, run in enumerate(_consecutive(planning.chunks(readable(), settings.codec_processes))):
-            rows.append((number, run))
-            if len(rows) >= _CHUNKS_AT_ONCE:
-                self._flush(job, claim, rows, refusals)
-        self._flush(job, claim, rows, refusals)
-        return counter.files
-
-    def _flush(
-        self,
-        job: Job,
-        claim: str,
-        rows: list[tuple[int, list[InputFile]]],
-        refusals: list[Outcome],
-    ) -> None:
-        packed = [(number, files[0].number, len(files), chunks.compress(files)) for number, files in rows]
-
-        def work(conn: Connection) -> None:
-            chunks.add(conn, job.key, packed)
-            staging.add_outcomes(conn, job.key, refusals)
-
-        self._stores.db.write(work)
-        rows.clear()
-        refusals.clear()
-        self._keep(job, claim)
-
-    def _too_many(self, counter: _Counter, found: Iterator[Found]) -> str:
-        limit = self._settings.import_max_files
-        count = counter.files + sum(1 for _ in itertools.islice(found, 1_000_000))
-        return (
-            f"The input {counter.where} has {count} files; the most of one import job is {limit}. Split it "
-            "into several jobs or raise the setting import_max_files."
-        )
 
     def _keep(self, job: Job, claim: str) -> None:
         if not self._beat(job.key, claim):
@@ -350,17 +231,3 @@ class Importer:
 
 # How long a claim holds without a heartbeat.
 CLAIM_MS = 30_000
-
-
-def _consecutive(planned: Iterator[list[InputFile]]) -> Iterator[list[InputFile]]:
-    """Chunks whose file numbers follow one another: files that were refused in between split them."""
-    for chunk in planned:
-        start = 0
-        for i in range(1, len(chunk) + 1):
-            if i == len(chunk) or chunk[i].number != chunk[i - 1].number + 1:
-                yield chunk[start:i]
-                start = i
-
-
-def _text(message: str) -> str:
-    return message.replace("\0", "").encode("utf-8", "replace").decode()[:4000]

@@ -7,8 +7,10 @@ file and no other.
 from __future__ import annotations
 
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from lightwell.context import Ids
@@ -21,6 +23,7 @@ from lightwell.ingest.pipeline import Pipeline
 from lightwell.settings import Settings
 from lightwell.stores import Stores, open_stores
 from lightwell.work.messages import (
+    Answer,
     Channel,
     NeedPacks,
     Packs,
@@ -52,23 +55,65 @@ class Worker:
         self._ids = Ids()
         self._cache = SeriesCache()
         self._tasks: deque[Task] = deque()
+        self._sending = threading.Lock()
+        self._finisher = ThreadPoolExecutor(1, thread_name_prefix="finish")
+        self._finishing: Future[None] | None = None
         self._fetcher = Fetcher(stores.buckets, spool, settings.inflate_max_bytes)
 
     def run(self) -> None:
-        self._channel.send(Ready())
-        while True:
-            order = self._tasks.popleft() if self._tasks else self._channel.receive_order()
-            if not isinstance(order, Task):
-                return
-            try:
-                self._read_chunk(order)
-            except StorageError as error:
-                self._channel.send(TaskFailed(order.number, str(error)))
+        self._send(Ready())
+        try:
+            while True:
+                order = self._tasks.popleft() if self._tasks else self._channel.receive_order()
+                if not isinstance(order, Task):
+                    return
+                self._begin(order)
+        finally:
+            self._finisher.shutdown(wait=True)
 
-    def _read_chunk(self, task: Task) -> None:
-        packs = iter(self._packs(task))
+    def _send(self, *messages: Answer) -> None:
+        with self._sending:
+            self._channel.send(*messages)
+
+    def _begin(self, task: Task) -> None:
+        """Read a chunk; its bytes become durable while the next is read."""
+        pipeline = self._pipeline(task)
+        try:
+            last: list[Answer] = []
+            for file, open_file in self._fetcher.each(task.bucket, _in_order(task)):
+                # What the file before has yielded goes with the announcement of this one.
+                self._send(*last, Reading(task.number, file.number))
+                last = [self._read_file(task, pipeline, file, open_file)]
+            self._send(*last, Reading(task.number, None))
+        except BaseException as error:
+            pipeline.abort()
+            if not isinstance(error, StorageError):
+                raise
+            self._send(TaskFailed(task.number, str(error)))
+            return
+        finally:
+            self._fetcher.close_archive()
+        if self._finishing is not None:
+            self._finishing.result()
+        self._finishing = self._finisher.submit(self._finish, task, pipeline)
+
+    def _finish(self, task: Task, pipeline: Pipeline) -> None:
+        try:
+            done = pipeline.finish()
+        except StorageError as error:
+            self._send(TaskFailed(task.number, str(error)))
+        except Exception as error:
+            log.exception("a pack could not be finished")
+            self._send(TaskFailed(task.number, f"a fault in lightwell ({type(error).__name__})"))
+        else:
+            self._send(TaskDone(task.number, done.level_values, done.dictionaries, done.packs))
+        finally:
+            pipeline.abort()
+
+    def _pipeline(self, task: Task) -> Pipeline:
+        packs = self._packs(task)
         overrides = Overrides(task.mappings, lambda key: self._json(task.bucket, key))
-        pipeline = Pipeline(
+        return Pipeline(
             self._stores.objects,
             self._spool,
             storage_format=task.storage_format,
@@ -78,18 +123,6 @@ class Worker:
             take_pack=lambda: next(packs),
             override=overrides.find if task.mappings else None,
         )
-        try:
-            last: list[Read | Refused] = []
-            for file, open_file in self._fetcher.each(task.bucket, _in_order(task)):
-                # What the file before has yielded goes with the announcement of this one.
-                self._channel.send(*last, Reading(task.number, file.number))
-                last = [self._read_file(task, pipeline, file, open_file)]
-            self._channel.send(*last, Reading(task.number, None))
-            done = pipeline.finish()
-            self._channel.send(TaskDone(task.number, done.level_values, done.dictionaries, done.packs))
-        finally:
-            pipeline.abort()
-            self._fetcher.close_archive()
 
     def _read_file(
         self, task: Task, pipeline: Pipeline, file: InputFile, open_file: Callable[[], OpenFile]
@@ -131,7 +164,7 @@ class Worker:
         yield from task.packs
         count = 1
         while True:
-            self._channel.send(NeedPacks(task.number, count))
+            self._send(NeedPacks(task.number, count))
             while not isinstance(order := self._channel.receive_order(), Packs):
                 if order is None:
                     raise _EngineGone
