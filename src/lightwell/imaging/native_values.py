@@ -25,7 +25,7 @@ _UIDS = frozenset(("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "S
 _INTEGER = re.compile(r" *[+-]?\d{1,20} *", re.ASCII)
 _DECIMAL = re.compile(r" *[+-]?(?:\d+\.?\d*|\.\d+)(?:[Ee][+-]?\d+)? *", re.ASCII)
 _INFINITE = (float("inf"), float("-inf"))  # what a number too large for a double is read as
-_SPECIAL = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
+SPECIAL = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +52,17 @@ def typed(attribute: Attribute, value: object, rules: Rules) -> Edit:
 
 
 def vr_of(attribute: Attribute, value: object, rules: Rules) -> str:
-    """The dictionary's VR; for what it does not know, the one given, else that of its creator, else UN."""
+    """The dictionary's VR; for what has no keyword, the one that ``rules`` give, else UN."""
     if attribute.keyed:
-        return attribute.vr if len(attribute.vr) == 2 else _chosen(attribute, value)
+        return chosen_vr(attribute, value)
     vr = rules.vrs.get(attribute.hex, attribute.vr if len(attribute.vr) == 2 else "UN")
     if vr not in values.KNOWN:
         raise ValidationError(f"DICOMVRs: {vr[:16]!r}, given for {attribute.hex}, is no VR that DICOM has.")
     return vr
 
 
-def _chosen(attribute: Attribute, value: object) -> str:
-    """One of the VRs that PS3.6 leaves a choice between."""
+def chosen_vr(attribute: Attribute, value: object) -> str:
+    """The dictionary's VR; where PS3.6 leaves a choice, the one that goes with ``value``."""
     choice = attribute.vr.split(" or ")
     if isinstance(value, str) and value:
         return next((vr for vr in choice if vr in values.BINARY), choice[0])
@@ -145,8 +145,8 @@ def _read_number(vr: str, value: object) -> float | None:
     """Numbers, also those that are written as text; None for anything else."""
     if isinstance(value, str):
         if vr in ("FL", "FD"):
-            if value in _SPECIAL:
-                return _SPECIAL[value]
+            if value in SPECIAL:
+                return SPECIAL[value]
             value = float(value) if _DECIMAL.fullmatch(value) else None
         else:
             value = int(value) if _INTEGER.fullmatch(value) else None

@@ -16,10 +16,12 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from lightwell.domain.edits import NONE, Edits
 from lightwell.errors import InputError
 from lightwell.imaging.charset import charset_of
 from lightwell.imaging.convert import in_order
 from lightwell.imaging.dictionary import CHARSET
+from lightwell.imaging.edited_elements import edited_elements, is_ascii
 from lightwell.imaging.image import ImageDescription
 from lightwell.imaging.override_elements import override_elements
 from lightwell.imaging.part10 import DEFLATED, EXPLICIT_BIG, IMPLICIT_LITTLE, BytesSource, split_meta
@@ -57,13 +59,17 @@ class PixelValue:
 
 
 def write_part10(
-    out: BinaryIO, original: bytes, pixel: PixelValue | None, override: Mapping[str, object] | None = None
+    out: BinaryIO,
+    original: bytes,
+    pixel: PixelValue | None,
+    override: Mapping[str, object] | None = None,
+    edits: Edits = NONE,
 ) -> None:
     """Write preamble, file meta, data set and pixel element to ``out``.
 
     ``original`` is the file meta group and the data set without its pixel element, in the syntax that the
-    file meta names (a deflated one inflated); ``override`` is the DICOM JSON that was laid over it. Raises
-    `InputError` where the value does not fit its syntax.
+    file meta names (a deflated one inflated); ``override`` is the DICOM JSON that was laid over it at import,
+    and ``edits`` are what was changed since. Raises `InputError` where the value does not fit its syntax.
     """
     if pixel and pixel.length is not None and pixel.length > _LONGEST:
         raise InputError(
@@ -75,18 +81,29 @@ def write_part10(
     found = walker.sniff(len(meta), _form_of(came_in, _EXPLICIT))
     places = walker.root(len(meta), found)
     syntax = pixel.syntax if pixel else came_in
-    if syntax == DEFLATED or (not pixel and override):
+    if syntax == DEFLATED or (not pixel and (override or edits)):
         syntax = EXPLICIT_LITTLE
     form = _form_of(syntax, found)
     laid = override_elements(override, form) if override else {}
-    utf8 = not json.dumps(override, ensure_ascii=False).isascii() and not _is_utf8(places, original)
+    changed = edited_elements(edits, form, with_pixels=pixel is not None)
+    ascii = json.dumps(override, ensure_ascii=False).isascii() and is_ascii(edits)
+    utf8 = not ascii and not _is_utf8(places, original)
     if utf8:
         laid[CHARSET] = element_head(CHARSET, "CS", len(UTF8), form) + UTF8
     elements = _elements(walker, places, found, form, utf8=utf8)
     if pixel and pixel.image:
         laid |= _description(elements, pixel.image, form)
     elements |= laid
-    _write(out, _meta(meta, syntax), elements, pixel, form)
+    _lay(elements, changed.elements)
+    _write(out, _meta(meta, syntax, changed.meta), elements, pixel, form)
+
+
+def _lay(elements: dict[int, bytes], changed: Mapping[int, bytes | None]) -> None:
+    for tag, element in changed.items():
+        if element is None:
+            elements.pop(tag, None)
+        else:
+            elements[tag] = element
 
 
 def _write(
@@ -182,14 +199,15 @@ def _description(elements: dict[int, bytes], image: ImageDescription, form: Form
     return changed
 
 
-def _meta(file_meta: bytes, syntax: str) -> bytes:
-    """The file meta group with another transfer syntax, and its length put right."""
+def _meta(file_meta: bytes, syntax: str, changed: Mapping[int, bytes | None]) -> bytes:
+    """The file meta group with another transfer syntax and what was changed, its length put right."""
     walker = Walker(BytesSource(file_meta))
     elements = {
         place.tag: file_meta[place.start : place.end]
         for place in walker.root(0, _EXPLICIT)
         if place.tag != _GROUP_LENGTH
     }
+    _lay(elements, changed)
     uid = syntax.encode("ascii", "replace")
     uid += b"\0" * (len(uid) % 2)
     elements[_TRANSFER_SYNTAX] = element_head(_TRANSFER_SYNTAX, "UI", len(uid), _EXPLICIT) + uid

@@ -40,7 +40,7 @@ def write_instance(stores: Stores, instance: StoredInstance, out: BinaryIO) -> N
     )
     override = json.loads(decompress(instance.override_z)) if instance.override_z else None
     pixel = _pixel_value(stores, instance.pixels) if instance.pixels else None
-    write_part10(out, original, pixel, override)
+    write_part10(out, original, pixel, override, instance.edits)
 
 
 def _pixel_value(stores: Stores, stored: StoredImage) -> PixelValue:

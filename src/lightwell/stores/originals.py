@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, and_, or_, select
 
+from lightwell.domain.edits import Edits, merged
 from lightwell.domain.frames import Frame, unpack_entries
+from lightwell.stores import members
+from lightwell.stores.edits import unpack
 from lightwell.stores.tables import frame_table, image_set, member, pixels, record
 
 
@@ -24,7 +27,10 @@ class StoredImage:
 
 @dataclass(frozen=True, slots=True)
 class StoredInstance:
-    """One instance: its original in ``pack``, the DICOM JSON laid over it at import, and its pixels."""
+    """One instance: its original in ``pack``, the DICOM JSON laid over it at import, and its pixels.
+
+    ``edits`` are all that the version lays over the original, those of its levels included.
+    """
 
     sop_instance_uid: str
     pack: int
@@ -32,6 +38,7 @@ class StoredInstance:
     length: int
     override_z: bytes | None
     pixels: StoredImage | None
+    edits: Edits = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,7 @@ def instances(conn: Connection, image_set_key: int, version: int) -> list[Stored
             pixels.c.stored_syntax,
             pixels.c.frame_count,
             pixels.c.image,
+            member.c.edits,
         )
         .select_from(member)
         .join(record, record.c.key == member.c.record)
@@ -86,10 +94,24 @@ def instances(conn: Connection, image_set_key: int, version: int) -> list[Stored
         )
         .order_by(record.c.instance_number, record.c.key)
     )
-    return [
-        StoredInstance(*row[:5], pixels=StoredImage(*row[5:10]) if row[5] is not None else None)
-        for row in rows
-    ]
+    on_levels: Edits = {}
+    for level in members.levels(conn, image_set_key, version):
+        on_levels = merged(on_levels, level.edits)
+    found = []
+    for row in rows:
+        own = unpack(row.edits)
+        found.append(
+            StoredInstance(
+                members.sop_instance_uid(row.sop_instance_uid, own),
+                row.pack,
+                row.original_offset,
+                row.original_length,
+                row.override_z,
+                StoredImage(*row[5:10]) if row[5] is not None else None,
+                merged(own, on_levels),
+            )
+        )
+    return found
 
 
 def frames(conn: Connection, pixels_key: int) -> Iterator[Frame]:
