@@ -66,14 +66,14 @@ def _jpeg(data: bytes | memoryview, codec: str) -> CodestreamHeader:
         raise cannot_transcode("a frame does not begin with a JPEG start marker")
     place = 2
     while True:
-        marker, place = _marker(data, place)
+        marker, place = marker_at(data, place)
         if marker in _ALONE:
             continue
         if marker in (0xD9, 0xDA):
             raise cannot_transcode("a JPEG frame has no frame header before its scan")
         if marker in _FRAMES:
             break
-        place += _length(data, place)
+        place += segment_length(data, place)
     if (marker == 0xF7) != (codec == "jpegls"):
         raise cannot_transcode(
             "a frame is JPEG-LS where the transfer syntax says JPEG, or the other way round"
@@ -98,12 +98,12 @@ def _jpeg2000(data: bytes | memoryview) -> CodestreamHeader:
         raise cannot_transcode("a frame uses extensions of JPEG 2000 Part 2, which no decoder here undoes")
     place, transform = 42 + 3 * samples, False
     while True:
-        marker, place = _marker(data, place)
+        marker, place = marker_at(data, place)
         if marker in (0x90, 0x93, 0xD9):
             break
         if marker == 0x52:
             transform = data[place + 6] == 1
-        place += _length(data, place)
+        place += segment_length(data, place)
     depth = components[0][0]
     return CodestreamHeader(
         bottom - top, right - left, samples, (depth & 0x7F) + 1, bool(depth & 0x80), transform=transform
@@ -119,12 +119,12 @@ def check_scans(data: bytes) -> None:
     place = 2
     try:
         while True:
-            marker, place = _marker(data, place)
+            marker, place = marker_at(data, place)
             if marker == 0xD9:
                 break
             if marker in _ALONE:
                 continue
-            place += _length(data, place)
+            place += segment_length(data, place)
             if marker == 0xDA:
                 following = _NEXT_MARKER.search(data, place)
                 if following is None:
@@ -136,7 +136,7 @@ def check_scans(data: bytes) -> None:
         raise cannot_transcode("a JPEG frame goes on after its end marker")
 
 
-def _marker(data: bytes | memoryview, place: int) -> tuple[int, int]:
+def marker_at(data: bytes | memoryview, place: int) -> tuple[int, int]:
     """The marker at ``place`` and the first byte after it; fill bytes before it are skipped."""
     if data[place] != 0xFF:
         raise cannot_transcode("a frame has something other than a marker in its header")
@@ -145,7 +145,7 @@ def _marker(data: bytes | memoryview, place: int) -> tuple[int, int]:
     return data[place], place + 1
 
 
-def _length(data: bytes | memoryview, place: int) -> int:
+def segment_length(data: bytes | memoryview, place: int) -> int:
     (length,) = struct.unpack_from(">H", data, place)
     if length < 2:
         raise cannot_transcode("a segment in the header of a frame has no length")

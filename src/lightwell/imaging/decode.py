@@ -19,7 +19,10 @@ from lightwell.imaging.boxes import codestream_of
 from lightwell.imaging.codestream import CodestreamHeader, check_header, check_scans, read_header
 from lightwell.imaging.failure import cannot_transcode
 from lightwell.imaging.image import ImageDescription
+from lightwell.imaging.lossless_jpeg import check_coded_length
 from lightwell.imaging.samples import Samples, frame_shape, from_native, native_bits, sample_type, whole_frame
+
+_LOSSLESS = 0xC3
 
 
 def decode_frame(data: bytes, codec: str, image: ImageDescription) -> tuple[Samples, str]:
@@ -70,6 +73,8 @@ def _run(stream: bytes | memoryview, codec: str, header: CodestreamHeader) -> tu
     # With the same space in and out libjpeg converts nothing.
     space = "ycbcr" if header.samples == 3 else None
     samples = imagecodecs.jpeg8_decode(coded, colorspace=space, outcolorspace=space)
+    if header.process == _LOSSLESS:
+        check_coded_length(coded, samples)
     return samples, f"{name} {imagecodecs.jpeg8_version()}"
 
 
