@@ -31,6 +31,74 @@ def check(stores: Stores, *, decode: bool = False) -> None:
         _jobs(conn)
 
 
+def check_collected(stores: Stores, *, older_than: int | None = None) -> None:
+    """Assert that a collector has left nothing that nothing names.
+
+    ``older_than``: packs that are younger, ms since the epoch, may be there yet.
+    """
+    with stores.db.read() as conn:
+        _deleted_are_empty(conn)
+        _nothing_unnamed(conn)
+        keys = _old_packs(conn, older_than)
+        everything = set(conn.execute(select(tables.pack.c.key)).scalars())
+        assert not _rows(conn, tables.leftover, tables.leftover.c.kind.not_in((0, 8))), "work was left"
+        if older_than is None:
+            assert not _rows(conn, tables.leftover, tables.leftover.c.kind != 0), "work was left"
+    unnamed = {f"{key:016x}" for key in keys}
+    assert not unnamed, f"packs that nothing names: {unnamed}"
+    stored = {name for name, _ in stores.objects.list("packs")}
+    assert stored <= {pack_name(key) for key in everything}, "packs without a row"
+
+
+def _deleted_are_empty(conn: Connection) -> None:
+    deleted = _rows(conn, tables.image_set, tables.image_set.c.state == "DELETED")
+    keys = {row.key for row in deleted}
+    kept = {"key", "id", "datastore", "study", "origin", "is_primary", "state", "latest_version"}
+    kept |= {"readable_version", "created_at", "updated_at", "deleted_at", "last_accessed_at"}
+    for row in deleted:
+        left = {name for name, value in row._mapping.items() if value is not None} - kept
+        assert left == {"instance_count"} and row.instance_count == 0, f"{row.id} still has {left}"
+        assert row.deleted_at
+    for table in (tables.member, tables.level):
+        assert not keys & set(conn.execute(select(table.c.image_set)).scalars()), f"a {table.name} is left"
+    for version in _rows(conn, tables.version):
+        assert version.image_set not in keys or version.message is None
+    ids = {row.id for row in deleted}
+    tagged = {path.rpartition("/")[2] for path in conn.execute(select(tables.tag.c.resource)).scalars()}
+    assert not ids & tagged, "a tag of a deleted set is left"
+
+
+def _nothing_unnamed(conn: Connection) -> None:
+    t = tables
+
+    def named(*columns: Any) -> set[Any]:
+        return {key for column in columns for key in conn.execute(select(column)).scalars()}
+
+    record = t.record.c
+    for table, names in (
+        (t.record, (t.member.c.record, t.staged.c.record)),
+        (t.pixels, (record.pixels,)),
+        (t.dictionary, (record.dictionary,)),
+        (t.level_value, (record.patient_value, record.study_value, record.series_value, t.level.c.base)),
+        (t.instance, (t.member.c.instance,)),
+    ):
+        assert named(table.c.key) <= named(*names), f"a {table.name} that nothing names"
+    assert named(t.frame_table.c.pixels) <= named(t.pixels.c.key)
+    living = set(conn.execute(select(t.image_set.c.study).where(t.image_set.c.state == "ACTIVE")).scalars())
+    assert named(t.study.c.key) <= living, "a study without an image set"
+
+
+def _old_packs(conn: Connection, older_than: int | None) -> set[int]:
+    """Packs of that age that nothing names."""
+    named = set(conn.execute(select(tables.record.c.pack)).scalars())
+    named |= set(conn.execute(select(tables.pixels.c.pack)).scalars())
+    return {
+        row.key
+        for row in _rows(conn, tables.pack)
+        if row.key not in named and (older_than is None or row.created_at < older_than)
+    }
+
+
 def _rows(conn: Connection, table: Any, *where: Any) -> list[Any]:
     return list(conn.execute(select(table).where(*where)))
 

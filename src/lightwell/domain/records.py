@@ -78,3 +78,16 @@ class ChunkResult:
     level_values: dict[bytes, bytes] = field(default_factory=dict)
     dictionaries: dict[int, bytes] = field(default_factory=dict)
     packs: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def used(self) -> ChunkResult:
+        """Only what the records name: a file may have failed after it had begun a pack or brought a block."""
+        blocks = {value for r in self.records for value in (r.patient, r.study, r.series)}
+        dictionaries = {r.dictionary for r in self.records}
+        packs = {r.pack for r in self.records} | {r.pixels.pack for r in self.records if r.pixels}
+        return ChunkResult(
+            self.records,
+            self.failures,
+            {value: body for value, body in self.level_values.items() if value in blocks},
+            {key: body for key, body in self.dictionaries.items() if key in dictionaries},
+            {key: place for key, place in self.packs.items() if key in packs},
+        )

@@ -18,7 +18,7 @@ from lightwell.domain.columns import SearchColumns, columns_of_levels
 from lightwell.domain.edits import Edits, laid_over
 from lightwell.errors import StorageError
 from lightwell.stores import edits as packed
-from lightwell.stores import records
+from lightwell.stores import leftovers, records
 from lightwell.stores.rows import insert_many, insert_missing
 from lightwell.stores.tables import instance, level, member
 
@@ -179,6 +179,7 @@ def add_members(conn: Connection, key: int, number: int, members: Sequence[Held]
 
 def instances(conn: Connection, datastore: int, uids: Mapping[str, int]) -> dict[str, int]:
     """The keys of instances by SOPInstanceUID; ``uids`` gives each the key that it has if it is new."""
+    leftovers.share(conn)
     rows = [{"key": key, "datastore": datastore, "sop_instance_uid": uid} for uid, key in uids.items()]
     insert_missing(conn, instance, rows, ["datastore", "sop_instance_uid"])
     found: dict[str, int] = {}
@@ -193,6 +194,7 @@ def instances(conn: Connection, datastore: int, uids: Mapping[str, int]) -> dict
                 )
             )
         )
+    leftovers.rescue(conn, leftovers.INSTANCE, found.values())
     return found
 
 

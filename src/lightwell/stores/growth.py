@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, TextClause, and_, func, insert, or_, select, text, update
 
 from lightwell.domain.columns import SearchColumns
+from lightwell.stores import leftovers
 from lightwell.stores.records import Levels
 from lightwell.stores.staging import Batch
 from lightwell.stores.tables import image_set, level, version
@@ -44,6 +45,22 @@ INSERT INTO instance (key, datastore, sop_instance_uid)
 SELECT record, CAST(:datastore AS BIGINT), sop_instance_uid FROM batch WHERE place = 1
 ORDER BY sop_instance_uid
 ON CONFLICT (datastore, sop_instance_uid) DO NOTHING
+"""
+)
+_RESCUE_INSTANCES = text(
+    f"""
+DELETE FROM leftover WHERE kind = :kind AND key IN (
+{_BATCH}
+    SELECT i.key FROM batch b
+    JOIN instance i ON i.datastore = :datastore AND i.sop_instance_uid = b.sop_instance_uid
+)
+"""
+)
+_LIST_UNUSED = text(
+    f"""
+INSERT INTO leftover (kind, key, mark)
+{_BATCH}
+SELECT CAST(:kind AS SMALLINT), record, 0 FROM batch WHERE place >= :first
 """
 )
 _REPLACED = _statement(
@@ -253,8 +270,18 @@ def fail_version(conn: Connection, key: int, number: int, now: int) -> None:
 
 
 def add_instances(conn: Connection, batch: Batch) -> None:
-    """Rows of ``instance`` for the UIDs of the batch that are new to the data store."""
+    """Rows of ``instance`` for the UIDs of the batch that are new to the data store.
+
+    The transaction has to hold `leftovers.share`, as it does after `studies.lock`.
+    """
     conn.execute(_ADD_INSTANCES, batch.values(datastore=batch.datastore))
+    if leftovers.any_of(conn, leftovers.INSTANCE):
+        conn.execute(_RESCUE_INSTANCES, batch.values(datastore=batch.datastore, kind=leftovers.INSTANCE))
+
+
+def list_unused(conn: Connection, batch: Batch, *, all: bool) -> None:
+    """Tell the collector of the records of the batch that came twice and became no member, or of all."""
+    conn.execute(_LIST_UNUSED, batch.values(kind=leftovers.RECORD, first=1 if all else 2))
 
 
 def add_members(conn: Connection, batch: Batch, key: int, number: int) -> int:
@@ -314,6 +341,11 @@ def heir(conn: Connection, batch: Batch, key: int, number: int) -> int:
     row = conn.execute(_OLDEST, {"image_set": key, "version": number}).first()
     if row is not None:
         return int(row[0])
+    return first_of_batch(conn, batch)
+
+
+def first_of_batch(conn: Connection, batch: Batch) -> int:
+    """The record of the first file of the batch that becomes a member."""
     return int(conn.execute(_FIRST_OF_BATCH, batch.values()).scalar_one())
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, insert, or_, sel
 
 from lightwell.domain import jobs as domain
 from lightwell.domain.jobs import Job
+from lightwell.stores import leftovers
 from lightwell.stores.tables import chunk, datastore, import_job, staged
 
 _COLUMNS = [
@@ -235,6 +236,7 @@ def end(conn: Connection, key: int, name: str, status: str, message: str | None,
     if done.rowcount != 1:
         return False
     conn.execute(delete(chunk).where(chunk.c.job == key))
+    leftovers.add_staged(conn, key)
     conn.execute(delete(staged).where(staged.c.job == key))
     return True
 

@@ -39,7 +39,7 @@ from sqlalchemy import (
     update,
 )
 
-from lightwell.stores.rows import insert_many, insert_missing
+from lightwell.stores.rows import insert_missing
 from lightwell.stores.tables import leftover, level, member, record, staged
 
 # The kinds of rows on the list. They are in databases: never renumbered.
@@ -93,7 +93,8 @@ def add(conn: Connection, kind: int, keys: Iterable[int | None], mark: int) -> N
     """
     wanted = sorted({key for key in keys if key is not None})
     rescue(conn, kind, wanted)
-    insert_many(conn, leftover, [{"kind": kind, "key": key, "mark": mark} for key in wanted])
+    rows = [{"kind": kind, "key": key, "mark": mark} for key in wanted]
+    insert_missing(conn, leftover, rows, ["kind", "key"])
 
 
 def add_staged(conn: Connection, job: int) -> None:

@@ -156,6 +156,12 @@ class LocalObjects:
 
     # Care -----------------------------------------------------------------------------------------------
 
+    def stale(self, prefix: str, older_than: int) -> Iterator[str]:
+        for key, _ in self.list(prefix):
+            with contextlib.suppress(FileNotFoundError):
+                if self._path(key).stat().st_mtime_ns // 1_000_000 < older_than:
+                    yield key
+
     def sweep(self, older_than: int) -> int:
         return sweep_folder(self.root / _TEMPORARY, older_than)
 

@@ -74,6 +74,9 @@ class Objects(Protocol):
         What has a name that lightwell does not give is left out.
         """
 
+    def stale(self, prefix: str, older_than: int) -> Iterator[str]:
+        """As `list`, but only keys, of what was written before ``older_than`` (ms since the epoch)."""
+
     def sweep(self, older_than: int) -> int:
         """Remove what crashes left half written before ``older_than`` (ms since the epoch); how many."""
 

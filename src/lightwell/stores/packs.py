@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isal import isal_zlib
-from sqlalchemy import Connection, delete, select, union, update
+from sqlalchemy import Connection, delete, func, select, union, update
 
 from lightwell.errors import StorageError
 from lightwell.stores.objects import Objects
@@ -179,3 +179,18 @@ def forget(conn: Connection, keys: Sequence[int]) -> None:
 def known(conn: Connection, keys: Sequence[int]) -> set[int]:
     """Which packs there are."""
     return set(conn.execute(select(pack.c.key).where(pack.c.key.in_(keys))).scalars())
+
+
+def key_of(name: str) -> int | None:
+    """The key of the pack that is an object of this name, None if it is another object."""
+    digits = name.rpartition("/")[2].removesuffix(".pack")
+    try:
+        key = int(digits, 16)
+    except ValueError:
+        return None
+    return key if pack_name(key) == name else None
+
+
+def count(conn: Connection) -> int:
+    """How many packs there are."""
+    return conn.execute(select(func.count()).select_from(pack)).scalar_one()

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, select
 
 from lightwell.domain.frames import PAGE
 from lightwell.domain.records import NewRecord
+from lightwell.stores import leftovers
 from lightwell.stores.rows import insert_many, insert_missing
 from lightwell.stores.tables import dictionary, frame_table, level_value, pixels, record
 
@@ -74,7 +75,9 @@ def level_values(
     """
     if not bodies:
         return {}
+    leftovers.share(conn)
     found = _level_keys(conn, datastore, list(bodies))
+    leftovers.rescue(conn, leftovers.LEVEL, found.values())
     missing = [digest for digest in bodies if digest not in found]
     if missing:
         rows = [

@@ -108,9 +108,24 @@ def empty_set(conn: Connection, key: int, mark: int, limit: int) -> bool:
     return True
 
 
-def remove_records(conn: Connection, rows: Sequence[Leftover], mark: int) -> int:
-    """Remove records that a scan has found unnamed; answers how many."""
-    keys = leftovers.unchanged(conn, RECORD, rows)
+def remove(conn: Connection, kind: int, rows: Sequence[Leftover], mark: int) -> int:
+    """Remove records, pixels, dictionaries, level values or instances that a scan has found unnamed.
+
+    Answers how many. What they alone may have named is put on the list.
+    """
+    keys = leftovers.unchanged(conn, kind, rows)
+    leftovers.rescue(conn, kind, keys)
+    if kind == RECORD:
+        _list_names(conn, keys, mark)
+    elif kind == PIXELS:
+        packs = conn.execute(select(pixels.c.pack).where(pixels.c.key.in_(keys))).scalars().all()
+        leftovers.add(conn, PACK, packs, mark)
+        conn.execute(delete(frame_table).where(frame_table.c.pixels.in_(keys)))
+    table, column = _KEYS[kind]
+    return conn.execute(delete(table).where(column.in_(keys))).rowcount
+
+
+def _list_names(conn: Connection, keys: Sequence[int], mark: int) -> None:
     found = conn.execute(
         select(
             record.c.pixels,
@@ -121,34 +136,19 @@ def remove_records(conn: Connection, rows: Sequence[Leftover], mark: int) -> int
             record.c.pack,
         ).where(record.c.key.in_(keys))
     ).all()
-    conn.execute(delete(record).where(record.c.key.in_(keys)))
-    leftovers.rescue(conn, RECORD, keys)
     leftovers.add(conn, PIXELS, [row.pixels for row in found], mark)
     leftovers.add(conn, DICTIONARY, [row.dictionary for row in found], mark)
     leftovers.add(conn, LEVEL, [value for row in found for value in row[2:5]], mark)
     leftovers.add(conn, PACK, [row.pack for row in found], mark)
-    return len(found)
 
 
 _KEYS: dict[int, tuple[Table, Column[int]]] = {
+    RECORD: (record, record.c.key),
     PIXELS: (pixels, pixels.c.key),
     DICTIONARY: (dictionary, dictionary.c.key),
     LEVEL: (level_value, level_value.c.key),
     INSTANCE: (instance, instance.c.key),
 }
-
-
-def remove_values(conn: Connection, kind: int, rows: Sequence[Leftover], mark: int) -> int:
-    """Remove pixels, dictionaries, level values or instances that a scan has found unnamed; how many."""
-    table, column = _KEYS[kind]
-    keys = leftovers.unchanged(conn, kind, rows)
-    if kind == PIXELS:
-        packs = conn.execute(select(pixels.c.pack).where(pixels.c.key.in_(keys))).scalars().all()
-        leftovers.add(conn, PACK, packs, mark)
-        conn.execute(delete(frame_table).where(frame_table.c.pixels.in_(keys)))
-    removed = conn.execute(delete(table).where(column.in_(keys))).rowcount
-    leftovers.rescue(conn, kind, keys)
-    return removed
 
 
 def keep(conn: Connection, kind: int, rows: Sequence[Leftover]) -> None:
@@ -169,3 +169,9 @@ def remove_studies(conn: Connection, rows: Sequence[Leftover]) -> int:
     held = set(conn.execute(there).scalars()) - set(free)
     leftovers.rescue(conn, STUDY, [key for key in keys if key not in held])
     return removed
+
+
+def is_living(conn: Connection, key: int) -> bool:
+    """Whether there is an image set with this key that is not deleted."""
+    there = select(image_set.c.key).where(image_set.c.key == key, image_set.c.state == ACTIVE)
+    return conn.execute(there).first() is not None

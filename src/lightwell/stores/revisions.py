@@ -23,7 +23,7 @@ from lightwell.domain.columns import SearchColumns
 from lightwell.domain.events import image_set_event
 from lightwell.domain.image_set import ACTIVE
 from lightwell.errors import ApiError, ConflictError, NotFoundError
-from lightwell.stores import datastores, outbox
+from lightwell.stores import datastores, leftovers, outbox
 from lightwell.stores.failures import is_failure
 from lightwell.stores.rows import insert_missing
 from lightwell.stores.tables import datastore, image_set, study, version
@@ -171,6 +171,7 @@ def _unknown(conn: Connection, datastore_id: str, id: str) -> NotFoundError:
 def _lock_studies(conn: Connection, sets: Mapping[str, Any], others: Mapping[str, int]) -> None:
     rows = list(sets.values())
     if others:
+        leftovers.share(conn)
         insert_missing(
             conn,
             study,
@@ -260,6 +261,7 @@ def write_version(
         values["series_instance_uid"] = series_instance_uid
     if study_key is not None:
         values["study"] = study_key
+        leftovers.add(conn, leftovers.STUDY, [opened.study], now)
     if instance_count is not None:
         values["instance_count"] = instance_count
     conn.execute(update(image_set).where(image_set.c.key == opened.key).values(values))

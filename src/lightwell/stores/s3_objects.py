@@ -110,14 +110,21 @@ class S3Objects:
             self._do(key, lambda: obstore.delete(self._store, valid_key(key)))
 
     def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
+        for found in self._found(prefix):
+            yield found["path"], found["size"]
+
+    def stale(self, prefix: str, older_than: int) -> Iterator[str]:
+        for found in self._found(prefix):
+            if found["last_modified"].timestamp() * 1000 < older_than:
+                yield found["path"]
+
+    def _found(self, prefix: str) -> Iterator[Any]:
         import obstore
 
         prefix = valid_prefix(prefix)
         chunks: Iterator[Any] = iter(self._do(prefix, lambda: obstore.list(self._store, prefix or None)))
         while chunk := self._do(prefix, lambda: next(chunks, None)):
-            for found in chunk:
-                if is_key(found["path"]):
-                    yield found["path"], found["size"]
+            yield from (found for found in chunk if is_key(found["path"]))
 
     def sweep(self, older_than: int) -> int:
         return 0

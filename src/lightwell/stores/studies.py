@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection, select
 
+from lightwell.stores import leftovers
 from lightwell.stores.rows import insert_missing
 from lightwell.stores.tables import study
 
@@ -16,6 +17,7 @@ def lock(conn: Connection, datastore: int, studies: Mapping[str, int]) -> dict[s
     ``studies`` gives for each the key under which it is made if it is not there yet. SQLite has one writer
     at a time; there the transaction itself is the lock.
     """
+    leftovers.share(conn)
     insert_missing(
         conn,
         study,
