@@ -16,7 +16,9 @@ from lightwell.imaging.checksum import frame_checksum
 from lightwell.imaging.image import ImageDescription
 from lightwell.imaging.original import read_original
 from lightwell.imaging.stored import decode_stored
-from lightwell.stores import Stores, records, tables
+from lightwell.operations import documents
+from lightwell.stores import Stores, members, records, tables
+from lightwell.stores.edits import unpack
 from lightwell.stores.packs import pack_name
 
 
@@ -137,17 +139,8 @@ def _sets(conn: Connection) -> None:
 def _check_columns(conn: Connection, row: Any) -> None:
     if not row.readable_version:
         return
-    blocks = []
-    for number in (0, 1, 2):
-        (level,) = [
-            n
-            for n in _rows(
-                conn, tables.level, tables.level.c.image_set == row.key, tables.level.c.level == number
-            )
-            if _holds(n, row.readable_version)
-        ]
-        body = records.level_bodies(conn, [level.base])[level.base]
-        blocks.append(json.loads(body))
+    levels = members.levels(conn, row.key, row.readable_version)
+    blocks = [documents.shown_block(level) for level in levels]
     patient, study, series = blocks
 
     def text(block: dict[str, Any], keyword: str) -> str:
@@ -171,8 +164,8 @@ def _check_columns(conn: Connection, row: Any) -> None:
     assert kept == shown, f"search columns of {row.id}"
     assert row.series_instance_uid == text(series, "SeriesInstanceUID")
     assert row.listed_in == row.datastore
-    members = _rows(conn, tables.member, tables.member.c.image_set == row.key)
-    count = sum(_holds(m, row.readable_version) for m in members)
+    found = _rows(conn, tables.member, tables.member.c.image_set == row.key)
+    count = sum(_holds(m, row.readable_version) for m in found)
     assert row.instance_count == count, f"{row.id} counts {row.instance_count} instances of {count}"
     assert count > 0
 
@@ -192,7 +185,8 @@ def _members(conn: Connection) -> None:
         assert 1 <= member.valid_from <= latest
         assert member.valid_to is None or member.valid_from < member.valid_to <= latest
         record = found[member.record]
-        assert uids[member.instance] == record.sop_instance_uid
+        uid = members.sop_instance_uid(record.sop_instance_uid, unpack(member.edits))
+        assert uids[member.instance] == uid
         assert member.pixels == record.pixels
         if member.valid_to is None:
             assert (member.image_set, member.instance) not in open_ones

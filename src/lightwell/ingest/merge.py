@@ -134,10 +134,6 @@ def _create(
     key, id, batch, columns = ids.key(), ids.id(), group.batch, group.columns
     is_primary = not has_primary and not growth.contradicted(conn, study, columns)
     count = growth.add_members(conn, batch, key, 1)
-    levels = group.levels
-    if count != group.files:
-        growth.list_unused(conn, batch, all=False)
-        levels, columns = _of_first_member(conn, group)
     growth.add_set(
         conn,
         key=key,
@@ -147,7 +143,7 @@ def _create(
         series_instance_uid=batch.series_instance_uid,
         is_primary=is_primary,
         columns=columns,
-        levels=levels,
+        levels=group.levels,
         instance_count=count,
         caller=job.caller,
         now=now,
@@ -157,24 +153,11 @@ def _create(
     return SetRow(key, id, "import", is_primary, 1, now, _values(columns))
 
 
-def _of_first_member(conn: Connection, group: Group) -> tuple[Levels, SearchColumns]:
-    """What the first file that became a member says: the very first may have come again in the same batch."""
-    record = growth.first_of_batch(conn, group.batch)
-    levels = records.levels_of(conn, [record])[record]
-    if levels == group.levels:
-        return levels, group.columns
-    keys = (levels.patient, levels.study, levels.series)
-    bodies = records.level_bodies(conn, keys)
-    return levels, search_columns(group.grouping, *(json.loads(bodies[key]) for key in keys))
-
-
 def _grow(conn: Connection, job: Job, place: Place, target: SetRow, group: Group, ids: Ids, now: int) -> None:
     batch, number = group.batch, target.latest_version + 1
     levels = growth.open_levels(conn, target.key)
     closed, lost = growth.close_replaced(conn, batch, target.key, number, levels)
     added = growth.add_members(conn, batch, target.key, number)
-    if added != group.files:
-        growth.list_unused(conn, batch, all=False)
     columns = _hand_over(conn, batch, target, number, lost)
     growth.add_version(conn, target.key, number, "IMPORTED", None, job.caller, now)
     growth.grow(conn, target.key, number, added - closed, now, columns)
@@ -239,5 +222,4 @@ def give_up(conn: Connection, job: Job, place: Place, group: Group, *, message: 
         for file, name in staging.staged_files(conn, group.batch)
     ]
     staging.add_outcomes(conn, job.key, outcomes)
-    growth.list_unused(conn, group.batch, all=True)
     staging.clear(conn, group.batch)
