@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lightwell.operations import (
+    copies,
     datastores,
     deletions,
     image_sets,
@@ -17,6 +18,7 @@ from lightwell.operations import (
 )
 
 OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
+    "CopyImageSet": copies.copy_image_set,
     "CreateDatastore": datastores.create_datastore,
     "DeleteDatastore": datastores.delete_datastore,
     "DeleteImageSet": deletions.delete_image_set,

@@ -58,9 +58,9 @@ FRAME_LOOK_UP = (
     " OR EXISTS (SELECT 1 FROM member m WHERE m.image_set = s.key AND m.pixels = ?"
     " AND m.pixels <> m.instance))"
 )
-"""For `Database.look_up` (image set id, data store id, and the pixels key three times): a row where a frame of
-these pixels may be read through this set: it is there, not deleted, and in some version of it an instance has
-them. Most instances have pixels of their own key; the others are in an index."""
+"""For `Database.look_up` (image set id, data store id, and the pixels key three times): a row where a frame
+of these pixels may be read through this set: it is there, not deleted, and in some version of it an instance
+has them. Most instances have pixels of their own key; the others are in an index."""
 
 READABLE_LOOK_UP = (
     "SELECT s.key, s.readable_version FROM image_set s WHERE s.id = ? AND s.state = 'ACTIVE'"

@@ -253,7 +253,7 @@ member = Table(
 event.listen(
     member,
     "after_create",
-    DDL(
+    DDL(  # type: ignore[no-untyped-call]
         """
 CREATE TRIGGER one_open_member BEFORE INSERT ON member WHEN NEW.valid_to IS NULL
 BEGIN
