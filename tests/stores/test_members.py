@@ -203,3 +203,17 @@ def test_refuses_edits_that_are_damaged(stores: Stores, damaged: bytes) -> None:
     stores.db.write(lambda conn: conn.execute(update(tables.member).values(edits=damaged)))
     with pytest.raises(StorageError, match="data verify"):
         read(stores, built)
+
+
+def test_covers_what_an_instance_shows_by_the_digits_of_its_tag(stores: Stores) -> None:
+    odd = {"Rows": 3, "00100010": "QUJD", "00100020": "QUJD"}
+    built = builders.image_set(stores, [BuiltInstance("1.1", 1, odd), BuiltInstance("1.2", 2, {"Rows": 4})])
+    assert "00100010" in instances(read(stores, built))["1.1"]["DICOM"]
+    gone = update(tables.level).where(tables.level.c.level == 0).values(edits=pack({"PatientName": None}))
+    stores.db.write(lambda conn: conn.execute(gone))
+    shown = instances(read(stores, built))
+    assert shown["1.1"]["DICOM"] == {"SOPInstanceUID": "1.1", "Rows": 3, "00100020": "QUJD"}
+    assert shown["1.2"]["DICOM"] == {"SOPInstanceUID": "1.2", "Rows": 4}
+    own = update(tables.member).values(edits=pack({"00100010": Edit("UN", "QUJE"), "Columns": Edit("US", 5)}))
+    stores.db.write(lambda conn: conn.execute(own))
+    assert "00100010" not in instances(read(stores, built))["1.1"]["DICOM"]

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightwell.domain.edits import Edit, Edits, decode, encode, laid_over, merged, without
+from lightwell.domain.level_tags import DIGITS
 from lightwell.domain.levels import INSTANCE, LEVELS, level_of
 from lightwell.errors import StorageError
 from lightwell.imaging.dictionary import attribute_named
@@ -131,3 +132,17 @@ def test_refuses_what_is_no_fragment(damaged: bytes) -> None:
 def test_reads_one_text_of_a_block() -> None:
     block = b'{"A":"x","B":null,"C":"","D":1}'
     assert [laying.text_of(block, key) for key in "ABCDE"] == ["x", None, None, None, None]
+
+
+def test_knows_the_tag_of_every_levelled_attribute() -> None:
+    assert DIGITS.keys() == LEVELS.keys()
+    for keyword, digits in DIGITS.items():
+        attribute = attribute_named(keyword)
+        assert attribute is not None and attribute.hex == digits
+
+
+def test_sees_levelled_attributes_that_stand_under_their_digits() -> None:
+    digits = laying.covered([{"PatientName": None}, {"Rows": None, "StudyID": Edit("SH", "x")}])
+    assert digits == ("00100010", "00200010")
+    assert laying.shows(b'"DICOM":{"00100010":"QQ=="},"DICOMVRs":{"00100010":"UN"}', digits)
+    assert not laying.shows(b'"DICOM":{"PatientName":"00100010"},"DICOMVRs":{}', digits)

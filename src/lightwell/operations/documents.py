@@ -130,8 +130,9 @@ def pieces(conn: Connection, datastore_id: str, found: ImageSet, version: int) -
     shown: dict[tuple[int, int, int], bytes] = {bases: b""}
     yield document.opening(datastore_id, found.id, (patient, study, series), series_key)
     separator = b""
+    digits = laying.covered(level.edits for level in levels)
     for member, entries in members.members(conn, found.key, version):
-        if member.edits:
+        if member.edits or (digits and laying.shows(member.fragment, digits)):
             member, differing = _edited(conn, member, levels)
         else:
             known = shown.get(member.level_values)
@@ -180,8 +181,9 @@ def shown_instance(
 def _edited(conn: Connection, member: Member, levels: Sequence[LevelBlock]) -> tuple[Member, bytes]:
     """A member with its edits in its fragment, and the members in which its levels differ from the set's."""
     own, on_levels = laying.apart(member.edits)
+    hidden = dict.fromkeys(laying.covered(level.edits for level in levels))
     differing = _differing(conn, member.level_values, levels, on_levels)
-    return replace(member, fragment=laying.fragment(member.fragment, own)), differing
+    return replace(member, fragment=laying.fragment(member.fragment, {**own, **hidden})), differing
 
 
 def _differing(

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 import msgspec
 
 from lightwell.domain.edits import NONE, Edit, Edits
+from lightwell.domain.level_tags import DIGITS
 from lightwell.domain.levels import INSTANCE, level_of
 from lightwell.errors import StorageError
 
@@ -63,6 +64,16 @@ def fragment(ready: bytes, edits: Edits) -> bytes:
     if fresh:
         values = _sorted_in(values, fresh)
     return b'"DICOM":%s,"DICOMVRs":%s' % (_object(values), _object({key: vrs[key] for key in sorted(vrs)}))
+
+
+def covered(levels: Iterable[Edits]) -> tuple[str, ...]:
+    """The digits under which an instance may show what edits of its levels name, see `domain.level_tags`."""
+    return tuple(DIGITS[key] for edits in levels for key in edits if key in DIGITS)
+
+
+def shows(ready: bytes, digits: Iterable[str]) -> bool:
+    """Whether ``ready`` may show an attribute under one of these digits, be it inside of a sequence."""
+    return any(b'"%s":' % key.encode() in ready for key in digits)
 
 
 def apart(edits: Edits) -> tuple[Edits, tuple[Edits, Edits, Edits]]:
