@@ -1,0 +1,259 @@
+"""Comparison of the real thing with the model: what every read answers, and every frame by its pixels."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterable
+from io import BytesIO
+from random import Random
+from typing import Any
+
+import imagecodecs
+import pydicom
+import pytest
+
+from lightwell.operations import documents
+from lightwell.operations.part10 import write_instance
+from lightwell.stores import originals
+from tests.lifecycle import native
+from tests.lifecycle.door import Door, Refused
+from tests.lifecycle.model import Content, ImageSet, Model
+from tests.lifecycle.native import Came
+
+_CODESTREAM = b"\xff\x4f\xff\x51"
+_TAGS = {
+    "DICOMPatientId": "PatientID",
+    "DICOMPatientName": "PatientName",
+    "DICOMPatientBirthDate": "PatientBirthDate",
+    "DICOMPatientSex": "PatientSex",
+    "DICOMStudyInstanceUID": "StudyInstanceUID",
+    "DICOMStudyId": "StudyID",
+    "DICOMStudyDescription": "StudyDescription",
+    "DICOMAccessionNumber": "AccessionNumber",
+    "DICOMSeriesInstanceUID": "SeriesInstanceUID",
+    "DICOMSeriesModality": "Modality",
+    "DICOMSeriesBodyPart": "BodyPartExamined",
+    "DICOMStudyDate": "StudyDate",
+    "DICOMStudyTime": "StudyTime",
+}
+_FILTERS = ("DICOMPatientId", "DICOMAccessionNumber", "DICOMStudyInstanceUID", "DICOMSeriesInstanceUID")
+
+
+def lines(door: Door, output: str) -> list[dict[str, Any]]:
+    """The lines of ``success.ndjson`` in a job's output folder; fails where a file was not imported."""
+    folder = door.settings.buckets / output.removeprefix("s3://")
+    assert not (folder / "FAILURE" / "failure.ndjson").read_bytes()
+    return [json.loads(line) for line in (folder / "SUCCESS" / "success.ndjson").read_bytes().splitlines()]
+
+
+class Checker:
+    def __init__(self, door: Door, model: Model) -> None:
+        self._door = door
+        self._model = model
+        # What the first document said of the frames of an instance, by how it came; and what was read.
+        self._frames: dict[int, list[dict[str, Any]]] = {}
+        self._read: set[tuple[str, str]] = set()
+
+    def forget(self) -> None:
+        """Drop every cached document, and the memory of frames that were read."""
+        with self._door.stores.db.read() as conn:
+            from lightwell.stores import tables
+
+            keys = list(conn.execute(tables.image_set.select()).scalars())
+        for key in keys:
+            documents.drop(self._door.stores, key)
+        self._read.clear()
+
+    def check(self, one: ImageSet, versions: Iterable[int]) -> None:
+        """Compare a set: its properties, its list of versions, and the documents of some."""
+        if one.deleted:
+            return self._check_deleted(one)
+        latest = self._door.call("GetImageSet", imageSetId=one.id)
+        assert latest["versionId"] == str(one.number)
+        listed = self._door.call("ListImageSetVersions", imageSetId=one.id, maxResults=50)
+        shown = listed["imageSetPropertiesList"]
+        assert [int(entry["versionId"]) for entry in shown] == list(range(one.number, 0, -1))[:50]
+        for entry in (latest, *shown):
+            self._check_properties(one, entry)
+        for number in versions:
+            if number >= 1:
+                self._check_document(one, number)
+
+    def _check_properties(self, one: ImageSet, entry: dict[str, Any]) -> None:
+        version = one.versions[int(entry["versionId"]) - 1]
+        status = entry.get("imageSetWorkflowStatus") or entry.get("ImageSetWorkflowStatus")
+        assert (entry["imageSetState"], status) == ("ACTIVE", version.status)
+        assert entry.get("isPrimary") == one.is_primary
+        assert entry.get("overrides", {}).get("forced") == version.forced
+        assert bool(entry.get("message")) == version.failed
+
+    def _check_deleted(self, one: ImageSet) -> None:
+        found = self._door.call("GetImageSet", imageSetId=one.id)
+        assert (found["imageSetState"], found["imageSetWorkflowStatus"]) == ("DELETED", "DELETED")
+        assert found["versionId"] == str(one.number)
+        with pytest.raises(Refused, match="ResourceNotFoundException"):
+            self._door.call("GetImageSetMetadata", imageSetId=one.id)
+        for content in {id(version.content): version.content for version in one.versions}.values():
+            for member in content.members.values() if content else ():
+                for frame in self._frames.get(id(member.came), ())[:1]:
+                    with pytest.raises(Refused, match="ResourceNotFoundException"):
+                        self._door.frame(one.id, frame["ID"])
+
+    def _check_document(self, one: ImageSet, number: int) -> None:
+        content = one.versions[number - 1].content
+        if content is None:
+            with pytest.raises(Refused, match="ResourceNotFoundException"):
+                self._door.call("GetImageSetMetadata", imageSetId=one.id, versionId=str(number))
+            return
+        asked = {} if number == one.number else {"versionId": str(number)}
+        answer = self._door.call("GetImageSetMetadata", imageSetId=one.id, **asked)
+        document = json.loads(gzip.decompress(answer["imageSetMetadataBlob"]))
+        frames = _without_frames(document)
+        expected = self._expected(one, content)
+        assert document == expected, f"{one!r}, version {number}: {differences(expected, document)}"
+        for uid, member in content.members.items():
+            self._check_frames(one, member.came, frames[uid])
+
+    def _expected(self, one: ImageSet, content: Content) -> dict[str, Any]:
+        instances = {}
+        for uid in content.members:
+            dicom, vrs = content.instance(uid)
+            instances[uid] = {
+                "DICOM": dicom,
+                "DICOMVRs": vrs,
+                "StoredTransferSyntaxUID": "1.2.840.10008.1.2.4.202",
+                "ChecksumType": "DECOMPRESSED",
+            }
+        patient, study, series = (level.shown for level in content.levels)
+        named = {content.value("SeriesInstanceUID"): {"DICOM": series, "Instances": instances}}
+        return {
+            "SchemaVersion": "1.1",
+            "DatastoreID": self._door.datastore,
+            "ImageSetID": one.id,
+            "Patient": {"DICOM": patient},
+            "Study": {"DICOM": study, "Series": named},
+        }
+
+    def _check_frames(self, one: ImageSet, came: Came, frames: list[dict[str, Any]]) -> None:
+        known = self._frames.setdefault(id(came), frames)
+        assert frames == known, "what is said of frames never changes"
+        width, height = came.size
+        for frame, checksum in zip(frames, came.checksums, strict=True):
+            assert frame["PixelDataChecksumFromBaseToFullResolution"] == [
+                {"Width": width, "Height": height, "Checksum": checksum}
+            ]
+            if (one.id, frame["ID"]) in self._read:
+                continue
+            data = self._door.frame(one.id, frame["ID"])
+            assert len(data) == frame["FrameSizeInBytes"]
+            pixels = imagecodecs.htj2k_decode(data[data.index(_CODESTREAM) :])
+            assert zlib.crc32(pixels.astype("<i2").tobytes()) == checksum
+            self._read.add((one.id, frame["ID"]))
+
+    def search(self, chance: Random | None = None) -> None:
+        """Compare what a search finds: everything, or by one filter where ``chance`` chooses it."""
+        found, criteria = self._model.readable(), {}
+        if chance is not None and found:
+            key = chance.choice(_FILTERS)
+            value = chance.choice(found).held.value(_TAGS[key])
+            if value:
+                found = [one for one in found if one.held.value(_TAGS[key]) == value]
+                criteria = {"filters": [{"operator": "EQUAL", "values": [{key: value}]}]}
+        expected = {one.id: _summary(one) for one in found}
+        pages: dict[str, Any] = {}
+        token: dict[str, str] = {}
+        while True:
+            answer = self._door.call(
+                "SearchImageSets", searchCriteria=criteria, maxResults=50 if chance is None else 3, **token
+            )
+            for summary in answer["imageSetsMetadataSummaries"]:
+                assert summary["imageSetId"] not in pages
+                pages[summary["imageSetId"]] = (
+                    summary["version"],
+                    summary["isPrimary"],
+                    summary["DICOMTags"],
+                )
+            if "nextToken" not in answer:
+                break
+            token = {"nextToken": answer["nextToken"]}
+        assert pages == expected
+
+    def check_files(self, one: ImageSet) -> None:
+        """Compare the Part 10 file of each instance of the latest version: the edits are in it, too."""
+        if one.deleted or one.content is None:
+            return
+        stores = self._door.stores
+        with stores.db.read() as conn:
+            (found,) = [each for each in originals.readable_sets(conn, self._datastore_key(conn), one.id)]
+            instances = originals.instances(conn, found.key, found.version)
+        seen = set()
+        for instance in instances:
+            out = BytesIO()
+            write_instance(stores, instance, out)
+            came = native.came(out.getvalue())
+            seen.add(came.uid)
+            held = one.content.flat(came.uid)
+            shown = {**came.levels[0], **came.levels[1], **came.levels[2], **came.dicom}
+            differing = differences(_comparable(held), _comparable(shown))
+            assert not differing, f"Part 10 of {came.uid} of {one!r}: {differing}"
+            assert came.checksums == one.content.members[came.uid].came.checksums
+            meta = pydicom.dcmread(BytesIO(out.getvalue()), stop_before_pixels=True).file_meta
+            assert meta.MediaStorageSOPInstanceUID == came.uid
+        assert seen == one.content.members.keys()
+
+    def _datastore_key(self, conn: Any) -> int:
+        from lightwell.stores import datastores
+
+        store = datastores.get(conn, self._door.datastore)
+        assert store is not None
+        return store.key
+
+
+def differences(expected: Any, found: Any, path: str = "") -> list[str]:
+    """Where two documents differ, in words."""
+    if not (isinstance(expected, dict) and isinstance(found, dict)):
+        return [] if expected == found else [f"{path}: expected {expected!r}, found {found!r}"]
+    return [
+        text
+        for key in sorted(expected.keys() | found.keys())
+        for text in differences(expected.get(key, "nothing"), found.get(key, "nothing"), f"{path}/{key}")
+    ]
+
+
+def _without_frames(document: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Take the frames out of a document; by SOPInstanceUID."""
+    return {
+        uid: instance.pop("ImageFrames")
+        for series in document["Study"]["Series"].values()
+        for uid, instance in series["Instances"].items()
+    }
+
+
+def _summary(one: ImageSet) -> tuple[int, bool, dict[str, Any]]:
+    held = one.held
+    tags: dict[str, Any] = {name: held.value(key) for name, key in _TAGS.items() if held.value(key)}
+    tags["DICOMNumberOfStudyRelatedSeries"] = 1
+    tags["DICOMNumberOfStudyRelatedInstances"] = len(held.members)
+    if held.value("SeriesNumber"):
+        tags["DICOMSeriesNumber"] = int(held.value("SeriesNumber"))
+    return one.number, one.is_primary, tags
+
+
+def _comparable(values: dict[str, Any]) -> dict[str, Any]:
+    """Without what belongs to the file alone, and without padding."""
+    of_the_file = {
+        *("FileMetaInformationGroupLength", "FileMetaInformationVersion", "MediaStorageSOPClassUID"),
+        *("MediaStorageSOPInstanceUID", "TransferSyntaxUID", "ImplementationClassUID"),
+        *("ImplementationVersionName", "SourceApplicationEntityTitle"),
+    }
+    return {key: _bare(value) for key, value in values.items() if key not in of_the_file}
+
+
+def _bare(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_bare(part) for part in value]
+    if isinstance(value, dict):
+        return {key: _bare(part) for key, part in value.items()}
+    return value.rstrip(" ") if isinstance(value, str) else value

@@ -1,0 +1,136 @@
+"""Copies of the model: of a whole set or some instances, to a new or an existing set, and promotion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tests.lifecycle.changes import VALIDATION, bare
+from tests.lifecycle.model import REMOVED, Content, ImageSet, Member, Model, rebased
+from tests.lifecycle.native import Values
+
+CONFLICT = "ConflictException"
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A CopyImageSet request; ``only`` are the instances that are named, None for all."""
+
+    source: ImageSet
+    destination: ImageSet | None = None
+    only: tuple[str, ...] | None = None
+    force: bool = False
+    promote: bool = False
+
+
+def refusal(copy: Copy) -> str | None:
+    """The error by which a copy of the latest versions is refused at once."""
+    if copy.destination is copy.source or (copy.promote and copy.destination is not None):
+        return VALIDATION
+    if copy.only is not None and (not copy.only or not set(copy.only) <= copy.source.held.members.keys()):
+        return VALIDATION
+    if copy.promote and copy.source.is_primary:
+        return CONFLICT
+    return None
+
+
+def copy(model: Model, request: Copy) -> ImageSet:
+    """Make a copy that is not refused; the set that has a new version, maybe a failed one."""
+    model.time += 1
+    held = request.source.held
+    uids = held.members.keys() if request.only is None else request.only
+    forced = True if request.force else None
+    if request.promote:
+        return _promote(model, request, uids, forced)
+    if request.destination is None:
+        made = ImageSet(model.time, "copy", False)
+        made.add("COPIED", _new(held, uids), forced=forced)
+        model.sets.append(made)
+        return made
+    _merge(request.destination, held, uids, force=request.force, forced=forced)
+    return request.destination
+
+
+def _new(held: Content, uids: Iterable[str]) -> Content:
+    return rebased(replace(held, members={uid: replace(held.members[uid], since=1) for uid in uids}))
+
+
+def _merge(
+    target: ImageSet, source: Content, uids: Iterable[str], *, force: bool, forced: bool | None
+) -> None:
+    joined = _joined(target, source, list(uids), force=force)
+    if joined is None:
+        target.add("COPY_FAILED", target.held, failed=True, forced=forced)
+    else:
+        target.add("COPIED", joined, forced=forced)
+
+
+def _joined(target: ImageSet, source: Content, uids: Sequence[str], *, force: bool) -> Content | None:
+    """What the set holds with the instances; None where they cannot join it."""
+    held = target.held
+    agree = all(_agree(a.shown, b.shown) for a, b in zip(source.levels, held.levels, strict=True))
+    if any(uid in held.members for uid in uids) or not (agree or force):
+        return None
+    members = [source.members[uid] for uid in uids]
+    if not force and any(_hidden(source, held, member) for member in members):
+        return None
+    added = {
+        member.uid: _adapted(source, held, member, target.number + 1, force=not agree) for member in members
+    }
+    return replace(held, members={**held.members, **added})
+
+
+def _agree(one: Values, other: Values) -> bool:
+    return all(_filled(one.get(key)) == _filled(other.get(key)) for key in one.keys() | other.keys())
+
+
+def _filled(value: Any) -> Any:
+    """Without padding; absent is as good as empty."""
+    return None if bare(value) == [] else bare(value)
+
+
+def _hidden(source: Content, held: Content, member: Member) -> bool:
+    """Whether an instance would lose a value of its own under what was edited in the other set."""
+    return any(
+        _filled(member.own(number).get(key)) != _filled(ours.shown.get(key))
+        for number, (theirs, ours) in enumerate(zip(source.levels, held.levels, strict=True))
+        for key in ours.edits.keys() - theirs.edits.keys()
+    )
+
+
+def _adapted(source: Content, held: Content, member: Member, number: int, *, force: bool) -> Member:
+    """A member of ``source`` as it stands in the set that holds ``held``.
+
+    What the source's levels were given since is its own now. With force it takes what the other set shows
+    where the levels of both show different things.
+    """
+    edits: dict[str, Any] = dict(member.edits)
+    for theirs, ours in zip(source.levels, held.levels, strict=True):
+        edits |= theirs.edits
+        there, here = theirs.shown, ours.shown
+        for key in there.keys() | here.keys() if force else ():
+            if there.get(key, REMOVED) != here.get(key, REMOVED):
+                edits[key] = here.get(key, REMOVED)
+    return replace(member, since=number, edits=edits)
+
+
+def _promote(model: Model, request: Copy, uids: Iterable[str], forced: bool | None) -> ImageSet:
+    """Into the primary set of the series, or else a new one; a new set without content where that fails."""
+    held = request.source.held
+    primary = model.primary(held.series)
+    if primary is not None:
+        joined = _joined(primary, held, list(uids), force=False)
+        if joined is not None:
+            primary.add("COPIED", joined, forced=forced)
+            return primary
+    content = _new(held, uids)
+    # A promoted set is one that imports join.
+    made = ImageSet(model.time, "import", True)
+    if primary is not None or model.contradicts(content):
+        made = ImageSet(model.time, "copy", False)
+        made.add("COPY_FAILED", None, failed=True, forced=forced)
+    else:
+        made.add("COPIED", content, forced=forced)
+    model.sets.append(made)
+    return made
