@@ -84,6 +84,8 @@ def write_part10(
     if syntax == DEFLATED or (not pixel and (override or edits)):
         syntax = EXPLICIT_LITTLE
     form = _form_of(syntax, found)
+    if form.implicit and not found.implicit and (not pixel or pixel.length is not None):
+        syntax, form = EXPLICIT_LITTLE, _EXPLICIT  # what the data set is, whatever its file meta says
     laid = override_elements(override, form) if override else {}
     changed = edited_elements(edits, form, with_pixels=pixel is not None)
     ascii = json.dumps(override, ensure_ascii=False).isascii() and is_ascii(edits)

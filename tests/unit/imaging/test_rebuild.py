@@ -199,6 +199,14 @@ def test_keeps_offset_tables_with_pixels_as_they_came_alone():
     assert table in written(*uids(), table, syntax=KEPT, pixel=whole)
 
 
+def test_names_the_syntax_that_a_data_set_is_in():
+    data = written(*uids(), syntax=IMPLICIT)
+    assert dataset(data) == b"".join(uids())
+    assert pydicom.dcmread(io.BytesIO(data)).file_meta.TransferSyntaxUID == EXPLICIT
+    data = written(*uids("implicit"), syntax=KEPT)
+    assert dataset(data) == b"".join(uids())
+
+
 def test_names_the_syntax_of_an_inflated_data_set():
     data = written(*uids(), syntax=DEFLATED)
     assert pydicom.dcmread(io.BytesIO(data)).file_meta.TransferSyntaxUID == EXPLICIT
