@@ -187,3 +187,22 @@ def test_leaves_no_worker_behind(sqlite: Importing) -> None:
             os.kill(pid, 0)
     assert not [t for t in threading.enumerate() if t.name.startswith("reader")]
     assert not list(sqlite.stores.spool.glob("worker-*"))
+
+
+def test_waits_for_a_worker_that_cannot_start(sqlite: Importing, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_series(sqlite.input, 2)
+    real = workers.sys.executable
+    monkeypatch.setattr(workers.sys, "executable", "/bin/false")
+    start = workers.CodecWorker.__init__
+    tries = []
+
+    def counting(worker: workers.CodecWorker, *args: object) -> None:
+        tries.append(1)
+        if len(tries) == 3:
+            monkeypatch.setattr(workers.sys, "executable", real)
+        start(worker, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(workers.CodecWorker, "__init__", counting)
+    report = sqlite.run()
+    assert report.manifest["numberOfImportedFiles"] == 2
+    assert len(tries) == 3

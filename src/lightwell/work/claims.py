@@ -189,8 +189,9 @@ class Claims:
         not_before = None
         if cause is not None:
             deaths.setdefault(cause, []).append(reason[:500])
-            if cause == domain.STORAGE:
-                not_before = now + min(500 * 2 ** len(deaths[cause]), 60_000)
+            if cause in (domain.STORAGE, domain.NO_FILE):
+                # No file is to blame: what is wrong may pass, a full disk or a worker that cannot start.
+                not_before = now + min(250 * 2 ** len(deaths[cause]), 60_000)
         try:
             self._stores.db.write(
                 lambda conn: chunks.put_back(conn, chunk.job, chunk.number, claimed.claim, deaths, not_before)

@@ -53,10 +53,14 @@ class CodecWorker:
             theirs.close()
         self._channel = Channel(ours)
         self._killed: str | None = None
-        self.send(Begin(_public(settings), str(self._spool)))
-        if not isinstance(self.receive(_START_SECONDS), Ready):
-            self.kill("it did not start in time")
-            raise WorkerDied(self.reason())
+        try:
+            self.send(Begin(_public(settings), str(self._spool)))
+            if not isinstance(self.receive(_START_SECONDS), Ready):
+                self.kill("it took too long")
+                raise WorkerDied(self.reason())
+        except WorkerDied as death:
+            self.close()
+            raise WorkerDied(f"a codec worker could not be started: {death}") from None
 
     @property
     def pid(self) -> int:
