@@ -20,6 +20,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "serve": ("lightwell.cli.serve", "run the server: HTTP and background work in one process tree"),
     "import": ("lightwell.cli.importing", "import files, folders, zip files, a DICOMDIR or s3:// URIs"),
     "export": ("lightwell.cli.export", "write DICOM Part 10 files out again"),
+    "sets": ("lightwell.cli.sets", "show what changed between two versions of an image set"),
     "demo": ("lightwell.cli.demo", "start the server and import sample studies"),
     "doctor": ("lightwell.cli.doctor", "check this machine and the data folder, a line each"),
     "env": ("lightwell.cli.environment", "print the exports that point AWS clients at this server"),

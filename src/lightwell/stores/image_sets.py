@@ -23,6 +23,11 @@ _GET: Select[Any] = (
     .join(datastore, datastore.c.key == image_set.c.datastore)
     .where(image_set.c.id == bindparam("id"), datastore.c.id == bindparam("datastore_id"))
 )
+_FIND: Select[Any] = (
+    select(datastore.c.id, *_SET)
+    .join(datastore, datastore.c.key == image_set.c.datastore)
+    .where(image_set.c.id == bindparam("id"))
+)
 _SUMMARY: Select[Any] = select(*SUMMARY).where(image_set.c.key == bindparam("key"))
 _GET_VERSION: Select[Any] = select(*_VERSION).where(
     version.c.image_set == bindparam("key"), version.c.number == bindparam("number")
@@ -75,6 +80,12 @@ def get(conn: Connection, datastore_id: str, image_set_id: str) -> ImageSet | No
     """The set of that id in that data store, deleted or not."""
     row = conn.execute(_GET, {"id": image_set_id, "datastore_id": datastore_id}).one_or_none()
     return None if row is None else ImageSet(*row)
+
+
+def find(conn: Connection, image_set_id: str) -> tuple[str, ImageSet] | None:
+    """The id of its data store and the set of that id, deleted or not."""
+    row = conn.execute(_FIND, {"id": image_set_id}).one_or_none()
+    return None if row is None else (row[0], ImageSet(*row[1:]))
 
 
 def summary(conn: Connection, key: int) -> Summary:

@@ -1,0 +1,182 @@
+"""``lightwell sets diff ID V1 V2``: what changed between two versions of an image set, by whom and when."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+from lightwell.cli import flags
+from lightwell.cli.opening import opened
+from lightwell.domain.differences import (
+    ABSENT,
+    ADDED,
+    CHANGED,
+    LEVEL_NAMES,
+    REMOVED,
+    REPLACED,
+    ElementDifference,
+    FramesDifference,
+    InstanceDifference,
+    SetDifference,
+)
+from lightwell.domain.image_set import Version
+
+_LONGEST_VALUE = 100
+_MOST_FRAMES = 5
+_SIGNS = {ADDED: "+", REMOVED: "-", REPLACED: "~", CHANGED: "~"}
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    diff = actions.add_parser("diff", help="compare two versions, element by element", allow_abbrev=False)
+    diff.add_argument("id", metavar="ID", help="the id of the image set")
+    diff.add_argument("first", metavar="V1", type=_version, help="the version that it was")
+    diff.add_argument("second", metavar="V2", type=_version, help="the version that it became")
+    diff.add_argument("--json", action="store_true", help="print one JSON object, values in full")
+    flags.add(diff, flags.PLACES)
+
+
+def run(args: argparse.Namespace) -> int:
+    settings = flags.settings(args)
+    with opened(settings) as stores:
+        from lightwell.operations.differences import between
+
+        found = between(stores, args.id, args.first, args.second)
+    if args.json:
+        print(json.dumps(_as_json(found), indent=2, ensure_ascii=False))
+    else:
+        for line in _lines(found):
+            print(_printable(line))
+    return 0
+
+
+def _version(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no version: they count from 1")
+    return int(text)
+
+
+def _as_json(found: SetDifference) -> dict[str, object]:
+    return {
+        "datastoreId": found.datastore_id,
+        "imageSetId": found.image_set_id,
+        "oldVersionId": str(found.first),
+        "newVersionId": str(found.second),
+        "versions": [
+            {
+                "versionId": str(version.number),
+                "workflowStatus": version.workflow_status,
+                "caller": version.caller,
+                "createdAt": _moment(version.created_at),
+                **({"forced": version.forced} if version.forced is not None else {}),
+                **({"message": version.message} if version.message is not None else {}),
+            }
+            for version in found.versions
+        ],
+        "levels": {
+            LEVEL_NAMES[level.level]: {
+                "version": level.version,
+                "elements": [element.as_json() for element in level.elements],
+            }
+            for level in found.levels
+        },
+        "instances": [instance.as_json() for instance in found.instances],
+        "instancesUnchanged": found.same,
+    }
+
+
+def _lines(found: SetDifference) -> Iterator[str]:
+    yield f"image set {found.image_set_id}, version {found.first} → {found.second}"
+    if found.versions:
+        yield ""
+    for version in found.versions:
+        yield from _version_lines(version)
+    if found.empty:
+        yield ""
+        yield "no attribute, instance or frame differs"
+        return
+    for level in found.levels:
+        yield ""
+        yield f"{LEVEL_NAMES[level.level]}{_in_version(level.version)}"
+        yield from _element_lines(level.elements, "  ")
+    yield ""
+    counts = [
+        f"{number} {kind}"
+        for kind in (ADDED, REMOVED, REPLACED, CHANGED)
+        if (number := sum(each.kind == kind for each in found.instances))
+    ]
+    yield f"Instances: {', '.join([*counts, f'{found.same} as they were'])}"
+    for instance in found.instances:
+        yield from _instance_lines(instance)
+
+
+def _version_lines(version: Version) -> Iterator[str]:
+    forced = "  forced" if version.forced else ""
+    yield (
+        f"  version {version.number}  {_moment(version.created_at)}  {version.workflow_status}  "
+        f"{version.caller}{forced}"
+    )
+    if version.message is not None:
+        yield f"    {version.message}"
+
+
+def _instance_lines(instance: InstanceDifference) -> Iterator[str]:
+    uid = instance.new_uid or instance.old_uid
+    if instance.old_uid and instance.new_uid and instance.old_uid != instance.new_uid:
+        uid = f"{instance.old_uid} → {instance.new_uid}"
+    number = "" if instance.number is None else f"  InstanceNumber {instance.number}"
+    yield f"  {_SIGNS[instance.kind]} {uid}{number}  {instance.kind}{_in_version(instance.version)}"
+    yield from _element_lines(instance.elements, "      ")
+    if instance.frames is not None:
+        yield from _frame_lines(instance.frames, "      ")
+
+
+def _element_lines(elements: Sequence[ElementDifference], indent: str) -> Iterator[str]:
+    width = max((len(element.path) for element in elements), default=0)
+    for element in elements:
+        vr = element.new_vr or element.old_vr
+        if element.old_vr and element.new_vr and element.old_vr != element.new_vr:
+            vr = f"{element.old_vr} → {element.new_vr}"
+        head = f"{element.path:{width}}  {vr or '--'}"
+        if element.old is ABSENT:
+            yield f"{indent}+ {head}  {_value(element.new)}"
+        elif element.new is ABSENT:
+            yield f"{indent}- {head}  {_value(element.old)}"
+        else:
+            yield f"{indent}~ {head}  {_value(element.old)} → {_value(element.new)}"
+
+
+def _frame_lines(frames: FramesDifference, indent: str) -> Iterator[str]:
+    count = f"{frames.new} frames" if frames.old == frames.new else f"{frames.old} → {frames.new} frames"
+    if not frames.differing:
+        yield f"{indent}pixels stored anew: {count}, all as they were"
+        return
+    yield f"{indent}pixels stored anew: {count}, {len(frames.differing)} differ"
+    for frame in frames.differing[:_MOST_FRAMES]:
+        yield f"{indent}  frame {frame.number}: CRC-32 {_crc(frame.old)} → {_crc(frame.new)}"
+    if len(frames.differing) > _MOST_FRAMES:
+        yield f"{indent}  and {len(frames.differing) - _MOST_FRAMES} more; --json lists them"
+
+
+def _in_version(number: int | None) -> str:
+    return "" if number is None else f", in version {number}"
+
+
+def _crc(checksum: int | None) -> str:
+    return "none" if checksum is None else f"{checksum:08x}"
+
+
+def _value(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}… ({len(text)} characters)"
+
+
+def _moment(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _printable(line: str) -> str:
+    """Values come from files: nothing in them may steer a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
