@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from lightwell.domain.edits import NONE, Edits, laid_over
-from lightwell.domain.frames import Frame, frame_id
+from lightwell.domain.frames import Frame
 from lightwell.errors import StorageError
 
 SCHEMA_VERSION = "1.1"
@@ -106,26 +106,33 @@ def instance_opening(member: Member, differing: bytes) -> bytes:
 
 INSTANCE_CLOSING = b"]}"
 
+# The id is that of `domain.frames.frame_id`.
+_FRAME_HEAD = (
+    b'{"ID":"%016x%08x00000000","PixelDataChecksumFromBaseToFullResolution":'
+    b'[{"Width":%d,"Height":%d,"Checksum":%d}],'
+)
+_FRAME = _FRAME_HEAD + b'"MinPixelValue":%d,"MaxPixelValue":%d,"FrameSizeInBytes":%d}'
+_FRAME_UNKNOWN = _FRAME_HEAD + b'"MinPixelValue":%s,"MaxPixelValue":%s,"FrameSizeInBytes":%d}'
+
 
 def frames(pixels: MemberPixels, first: int, entries: Iterable[Frame]) -> bytes:
     """The entries of ``ImageFrames`` from frame number ``first`` on, with commas between.
 
     ``FrameSizeInBytes`` is the size of what GetImageFrame returns, as documents of 2025 have it.
     """
+    key, size = pixels.key, (pixels.width, pixels.height)
     return b",".join(
-        b'{"ID":"%s","PixelDataChecksumFromBaseToFullResolution":[{"Width":%d,"Height":%d,"Checksum":%d}],'
-        b'"MinPixelValue":%s,"MaxPixelValue":%s,"FrameSizeInBytes":%d}'
-        % (
-            frame_id(pixels.key, number).encode(),
-            pixels.width,
-            pixels.height,
-            frame.checksum,
-            b"null" if frame.low is None else b"%d" % frame.low,
-            b"null" if frame.high is None else b"%d" % frame.high,
-            frame.length,
-        )
-        for number, frame in enumerate(entries, first)
+        [
+            _FRAME % (key, number, *size, f.checksum, f.low, f.high, f.length)
+            if f.low is not None and f.high is not None
+            else _FRAME_UNKNOWN % (key, number, *size, f.checksum, _number(f.low), _number(f.high), f.length)
+            for number, f in enumerate(entries, first)
+        ]
     )
+
+
+def _number(value: int | None) -> bytes:
+    return b"null" if value is None else b"%d" % value
 
 
 def differences(own: bytes, base: bytes, own_edits: Edits = NONE, level_edits: Edits = NONE) -> bytes:

@@ -141,10 +141,10 @@ def pieces(conn: Connection, datastore_id: str, found: ImageSet, version: int) -
                     shown = {bases: b""}
                 known = shown[member.level_values] = _differing(conn, member.level_values, levels)
             differing = known
-        yield separator
-        yield document.instance_opening(member, differing)
-        if member.pixels is not None and entries:
-            yield document.frames(member.pixels, 0, entries)
+        opening = document.instance_opening(member, differing)
+        frames = b"" if member.pixels is None or not entries else document.frames(member.pixels, 0, entries)
+        yield separator + opening + frames
+        if member.pixels is not None and member.pixels.frame_count > PAGE:
             for first in range(PAGE, member.pixels.frame_count, PAGE):
                 page = members.frames(conn, member.pixels.key, first)
                 if len(page) != min(PAGE, member.pixels.frame_count - first):
@@ -153,9 +153,8 @@ def pieces(conn: Connection, datastore_id: str, found: ImageSet, version: int) -
                     )
                 yield b","
                 yield document.frames(member.pixels, first, page)
-        yield document.INSTANCE_CLOSING
-        separator = b","
-    yield document.CLOSING
+        separator = document.INSTANCE_CLOSING + b","
+    yield separator[:-1] + document.CLOSING
 
 
 def shown_block(level: LevelBlock) -> dict[str, object]:

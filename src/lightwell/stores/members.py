@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,10 +16,10 @@ from lightwell.domain.frames import PAGE, Frame, unpack_entries
 from lightwell.errors import StorageError
 from lightwell.stores import edits as packed
 from lightwell.stores.records import FragmentReader, decompress
-from lightwell.stores.tables import dictionary, frame_table, level, level_value, member, pixels, record
+from lightwell.stores.tables import dictionary, frame_table, level, level_value, member, record
 
-_BATCH = 256
-"""Fragments in memory at a time. Most are 10 KB, few more than 100 KB."""
+_FEW, _MANY, _BYTES = 64, 2048, 2 << 20
+"""Fragments are read ahead in batches of so many; how many follows from the bytes of the last one."""
 
 
 def _holds(table: Any) -> ColumnElement[bool]:
@@ -31,9 +32,11 @@ def _holds(table: Any) -> ColumnElement[bool]:
 
 
 _ORDER: Select[Any] = (
-    select(member.c.record, record.c.key, record.c.instance_number, member.c.pixels, member.c.edits)
+    select(record.c.key, member.c.pixels, member.c.edits)
+    .select_from(member)
     .outerjoin(record, record.c.key == member.c.record)
     .where(_holds(member))
+    .order_by(record.c.instance_number.is_(None), record.c.instance_number, record.c.key)
 )
 _LEVELS: Select[Any] = (
     select(level.c.level, level.c.base, level.c.edits, level_value.c.body_z)
@@ -41,28 +44,15 @@ _LEVELS: Select[Any] = (
     .where(_holds(level))
     .order_by(level.c.level)
 )
-_FRAGMENTS: Select[Any] = select(
-    record.c.key,
-    record.c.sop_instance_uid,
-    record.c.fragment_z,
-    record.c.dictionary,
-    record.c.patient_value,
-    record.c.study_value,
-    record.c.series_value,
-).where(record.c.key.in_(bindparam("keys", expanding=True)))
-_PIXELS: Select[Any] = (
-    select(
-        pixels.c.key,
-        pixels.c.stored_syntax,
-        pixels.c.checksum_type,
-        pixels.c.frame_count,
-        pixels.c.width,
-        pixels.c.height,
-        frame_table.c.entries,
-    )
-    .outerjoin(frame_table, and_(frame_table.c.pixels == pixels.c.key, frame_table.c.first_frame == 0))
-    .where(pixels.c.key.in_(bindparam("keys", expanding=True)))
-)
+# One text for however many keys, prepared once; in Core a list of keys costs as much as the rows.
+_RECORDS = """
+SELECT r.key, r.sop_instance_uid, r.fragment_z, r.dictionary, r.patient_value, r.study_value, r.series_value,
+       p.key, p.stored_syntax, p.checksum_type, p.frame_count, p.width, p.height, t.entries
+FROM record r
+LEFT JOIN pixels p ON p.key = r.pixels
+LEFT JOIN frame_table t ON t.pixels = p.key AND t.first_frame = 0
+WHERE r.key """
+_KEYS = {"sqlite": "IN (SELECT value FROM json_each(?))", "postgresql": "= ANY(%s)"}
 _PAGE: Select[Any] = select(frame_table.c.entries).where(
     frame_table.c.pixels == bindparam("pixels"), frame_table.c.first_frame == bindparam("first")
 )
@@ -104,34 +94,45 @@ def members(
     database throughout.
     """
     order = _ORDER if only is None else _ORDER.where(member.c.instance.in_(only))
-    rows = list(conn.execute(order, {"set": image_set, "version": version}).all())
-    if any(row.key is None for row in rows):
+    rows = conn.execute(order, {"set": image_set, "version": version}).all()
+    if rows and (rows[0][0] is None or rows[-1][0] is None):
         raise _lost(f"the record of an instance of version {version}")
-    rows.sort(key=lambda row: (row.instance_number is None, row.instance_number or 0, row.key))
-    readers: dict[int, FragmentReader] = {}
-    for start in range(0, len(rows), _BATCH):
-        batch = rows[start : start + _BATCH]
-        keys = [row.key for row in batch]
-        found = {row[0]: row for row in conn.execute(_FRAGMENTS, {"keys": keys}).all()}
-        seen = _pixels(conn, [row.pixels for row in batch if row.pixels is not None])
-        for wanted in batch:
-            key, uid, fragment_z, dictionary_key, *values = found[wanted.key]
-            if dictionary_key is not None and dictionary_key not in readers:
+    readers: dict[int | None, FragmentReader | None] = {None: None}
+    start, many = 0, _FEW
+    while start < len(rows):
+        batch = rows[start : start + many]
+        start += many
+        found = _records(conn, [key for key, _, _ in batch])
+        for key, pixels_key, edits_z in batch:
+            uid, fragment_z, dictionary_key, patient, study, series, *image, entries = found[key]
+            if dictionary_key not in readers:
                 readers[dictionary_key] = _reader(conn, dictionary_key)
-            image, entries = seen[wanted.pixels] if wanted.pixels is not None else (None, [])
-            fragment = _inflate(fragment_z, readers.get(dictionary_key))
-            edits = NONE if wanted.edits is None else packed.unpack(wanted.edits)
-            yield (
-                Member(
-                    key,
-                    sop_instance_uid(uid, edits) if edits else uid,
-                    fragment,
-                    (values[0], values[1], values[2]),
-                    image,
-                    edits,
-                ),
-                entries,
-            )
+            fragment = _inflate(fragment_z, readers[dictionary_key])
+            edits = NONE if edits_z is None else packed.unpack(edits_z)
+            if edits:
+                uid = sop_instance_uid(uid, edits)
+            pixels, frames = (None, []) if pixels_key is None else _image(pixels_key, image, entries)
+            yield Member(key, uid, fragment, (patient, study, series), pixels, edits), frames
+        size = sum(len(row[1]) + len(row[-1] or b"") for row in found.values())
+        many = min(_MANY, max(_FEW, many * _BYTES // max(size, 1)))
+
+
+def _records(conn: Connection, keys: list[int]) -> dict[int, Sequence[Any]]:
+    dialect = conn.dialect.name
+    keys_given = json.dumps(keys) if dialect == "sqlite" else keys
+    rows = conn.exec_driver_sql(_RECORDS + _KEYS[dialect], (keys_given,)).all()
+    return {row[0]: row[1:] for row in rows}
+
+
+def _image(key: int, image: Sequence[Any], entries: bytes | None) -> tuple[MemberPixels, list[Frame]]:
+    if image[0] != key:
+        raise _lost("the pixels of an instance")
+    pixels = MemberPixels(*image)
+    # Pixels that could not be split have one entry, for the whole of their bytes, and no frame.
+    page = unpack_entries(entries) if entries is not None and pixels.frame_count else []
+    if len(page) != min(pixels.frame_count, PAGE):
+        raise _lost("the frame table of an instance")
+    return pixels, page
 
 
 def sop_instance_uid(came_with: str, edits: Edits) -> str:
@@ -146,22 +147,6 @@ def frames(conn: Connection, pixels_key: int, first: int) -> list[Frame]:
     if row is None:
         raise _lost("the frame table of an instance")
     return unpack_entries(row.entries)
-
-
-def _pixels(conn: Connection, keys: list[int]) -> dict[int, tuple[MemberPixels, list[Frame]]]:
-    found: dict[int, tuple[MemberPixels, list[Frame]]] = {}
-    if not keys:
-        return found
-    for *values, entries in conn.execute(_PIXELS, {"keys": keys}).all():
-        image = MemberPixels(*values)
-        # Pixels that could not be split have one entry, for the whole of their bytes, and no frame.
-        page = unpack_entries(entries) if entries is not None and image.frame_count else []
-        if len(page) != min(image.frame_count, PAGE):
-            raise _lost("the frame table of an instance")
-        found[image.key] = image, page
-    if len(found) != len(set(keys)):
-        raise _lost("the pixels of an instance")
-    return found
 
 
 def _reader(conn: Connection, key: int) -> FragmentReader:
