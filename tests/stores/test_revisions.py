@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select
 
 from lightwell.domain.edits import Edit
 from lightwell.errors import ConflictError, NotFoundError, ValidationError
-from lightwell.stores import Stores, contents, revisions, tables
+from lightwell.stores import Stores, bases, contents, revisions, tables
 from lightwell.stores.revisions import OpenSet
 from tests import builders
 from tests.builders import NOW, BuiltInstance, BuiltSet
@@ -158,7 +158,7 @@ def test_hands_a_level_to_the_oldest_member_when_its_base_goes(stores: Stores) -
         def work(conn: Connection, opened: OpenSet) -> bool:
             found = contents.open_members(conn, opened.key, [uid])
             contents.close_members(conn, opened.key, opened.number, [found[uid].instance])
-            return contents.hand_over(conn, opened.key, opened.number)
+            return bases.hand_over(conn, opened.key, opened.number)
 
         return work
 

@@ -28,7 +28,7 @@ from lightwell.domain.image_set import ACTIVE, LOCKED
 from lightwell.errors import ConflictError, QuotaExceededError, ValidationError
 from lightwell.operations import joining
 from lightwell.operations.image_sets import seconds
-from lightwell.stores import contents, copies, revisions
+from lightwell.stores import bases, contents, copies, revisions
 from lightwell.stores.revisions import OpenSet
 from lightwell.wire import shapes
 
@@ -227,11 +227,11 @@ class _Copier:
             else:
                 taken = copies.members(conn, source.key, self._instances)
                 count = copies.add_members(conn, key, 1, taken, {})
-                contents.hand_over(conn, key, 1)
+                bases.hand_over(conn, key, 1)
             columns = contents.search_columns(conn, key)
+            copies.fill(conn, key, columns, count)
             if is_primary and revisions.contradicted(conn, source, columns):
                 raise CopyRefused(CONTRADICTED)
-            copies.fill(conn, key, columns, count)
 
         self._attempt(change)
         if self.failure is not None:

@@ -180,7 +180,7 @@ def shown_instance(
 def _edited(conn: Connection, member: Member, levels: Sequence[LevelBlock]) -> tuple[Member, bytes]:
     """A member with its edits in its fragment, and the members in which its levels differ from the set's."""
     own, on_levels = laying.apart(member.edits)
-    hidden = dict.fromkeys(laying.covered(level.edits for level in levels))
+    hidden = dict.fromkeys(laying.covered((*(level.edits for level in levels), *on_levels)))
     differing = _differing(conn, member.level_values, levels, on_levels)
     return replace(member, fragment=laying.fragment(member.fragment, {**own, **hidden})), differing
 

@@ -21,7 +21,7 @@ from lightwell.domain.updates import PAYLOAD_QUOTA, REMOVABLE, UPDATABLE, Change
 from lightwell.errors import QuotaExceededError, ValidationError
 from lightwell.operations import documents
 from lightwell.operations.image_sets import seconds
-from lightwell.stores import contents, image_sets, members, revisions
+from lightwell.stores import bases, contents, image_sets, members, revisions
 from lightwell.stores.revisions import OpenSet
 from lightwell.wire import shapes
 
@@ -242,7 +242,7 @@ def _made(ctx: Context, conn: Connection, opened: OpenSet, change: _Change) -> _
             contents.replace_level(
                 conn, opened.key, opened.number, replace(row, edits=merged(row.edits, edits))
             )
-    handed_over = bool(plan.removed) and contents.hand_over(conn, opened.key, opened.number)
+    handed_over = bool(plan.removed) and bases.hand_over(conn, opened.key, opened.number)
     return _Result(
         columns=contents.search_columns(conn, opened.key) if levels or handed_over else None,
         series_instance_uid=plan.uid(SERIES, "SeriesInstanceUID"),

@@ -2,15 +2,15 @@
 
 A row holds in the versions ``valid_from <= v < valid_to``, and is open while ``valid_to`` is NULL. Every
 function takes the key of a set that `revisions.open_sets` has locked, and the number of the version that is
-being made. Nothing here costs more in a set of 5,000 instances than in one of 5, but for `restore` and the
-search for a new base.
+being made. Nothing here costs more in a set of 5,000 instances than in one of 5, but for `restore`. What
+becomes of levels whose first member is closed, see `bases`.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, delete, func, insert, select, text, update
 
@@ -24,22 +24,6 @@ from lightwell.stores.tables import instance, level, member
 
 _SOME = 500
 
-_CARRIED = [
-    text(
-        f"""
-SELECT 1 FROM member m JOIN record r ON r.key = m.record
-WHERE m.image_set = :set AND m.valid_to IS NULL AND r.{column} = :base LIMIT 1
-"""
-    )
-    for column in ("patient_value", "study_value", "series_value")
-]
-_OLDEST = text(
-    """
-SELECT m.record FROM member m JOIN record r ON r.key = m.record
-WHERE m.image_set = :set AND m.valid_to IS NULL
-ORDER BY m.valid_from, coalesce(r.instance_number, 2147483647), m.record LIMIT 1
-"""
-)
 # "o" held at the target; rows are the same where record (base) and edits are.
 _SAME_EDITS = "(o.edits = n.edits OR (o.edits IS NULL AND n.edits IS NULL))"
 _HELD = "o.valid_from <= :target AND (o.valid_to IS NULL OR o.valid_to > :target)"
@@ -196,28 +180,6 @@ def instances(conn: Connection, datastore: int, uids: Mapping[str, int]) -> dict
         )
     leftovers.rescue(conn, leftovers.INSTANCE, found.values())
     return found
-
-
-def hand_over(conn: Connection, key: int, number: int) -> bool:
-    """After members were closed: give levels whose base no member carries any more the oldest member's.
-
-    Tells whether a level has changed. Raises `StorageError` for a set without members.
-    """
-    orphaned = [
-        row
-        for row in open_levels(conn, key)
-        if conn.execute(_CARRIED[row.level], {"set": key, "base": row.base}).first() is None
-    ]
-    if not orphaned:
-        return False
-    oldest = conn.execute(_OLDEST, {"set": key}).scalar()
-    if oldest is None:
-        raise StorageError("An image set has lost all its instances; run `lightwell data verify`.")
-    heir = records.levels_of(conn, [oldest])[oldest]
-    for row in orphaned:
-        base = (heir.patient, heir.study, heir.series)[row.level]
-        replace_level(conn, key, number, replace(row, base=base))
-    return True
 
 
 def restore(conn: Connection, key: int, number: int, target: int) -> None:
