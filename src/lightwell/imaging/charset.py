@@ -58,12 +58,17 @@ _RUN = re.compile(rb"[\x80-\xff]+|[\x00-\x7f]+")
 _RESET_TEXT = re.compile(rb"[\t\n\f\r\\]")
 _RESET_NAME = re.compile(rb"[\t\n\f\r\\^=]")
 _RESET_KANJI = re.compile(rb"[\x00-\x1f]")
+# What writers use in truth when they name the smaller set.
+_WIDER = {"euc_kr": "cp949", "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932"}
 _KATAKANA = re.compile(rb"[\x00-\x7f\xa1-\xdf]*")
 
 # ISO_IR 100 and ISO 2022 IR 100, and how they are misspelled; "ISO 2022 58" is pydicom's and others' for 58.
 _TERM = re.compile(r"ISO ?(?:2022 ?IR ?|2022 |IR ?)(\d{1,3})")
 
 _REPLACED = "bytes that are not valid in its character set became U+FFFD"
+_WIDENED = "bytes that are not valid in its character set were read by a wider one of its kind"
+_NOT_INVOKED = "bytes were read by a character set that is declared, but not invoked where they stand"
+_GUESSED_UTF8 = "bytes outside of the default repertoire were read as UTF-8"
 _GUESSED = "bytes outside of the default repertoire were read as ISO 8859-1"
 _UNDECLARED = "a character set is used that SpecificCharacterSet does not declare"
 
@@ -73,14 +78,16 @@ class Charset:
     """How text is decoded under one value of SpecificCharacterSet.
 
     ``codec`` reads all that stands without escape sequences; "" is the default repertoire. ``alone`` tells
-    that escape sequences have no meaning. ``declared`` are the numbers of the sets that may be escaped to.
-    ``unknown`` are the terms that were not understood.
+    that escape sequences have no meaning. ``declared`` are the numbers of the sets that may be escaped to,
+    ``spare`` is the codec of the first of them that has letters above the default repertoire, for text that
+    forgets to. ``unknown`` are the terms that were not understood.
     """
 
     codec: str
     alone: bool
     declared: frozenset[str]
     unknown: tuple[str, ...]
+    spare: str = ""
 
     def decode(self, data: bytes, *, name: bool = False) -> tuple[str, str]:
         """Text of ``data``, a whole value with its backslashes, and what is wrong with it ("" if nothing).
@@ -90,7 +97,7 @@ class Charset:
         if data.isascii() and (self.alone or ESC not in data):
             return data.decode("ascii"), ""
         if self.alone or ESC not in data:
-            return _read(data, self.codec)
+            return _read(data, self.codec, self.spare)
         return self._extended(data, _RESET_NAME if name else _RESET_TEXT)
 
     def _extended(self, data: bytes, reset: re.Pattern[bytes]) -> tuple[str, str]:
@@ -103,7 +110,7 @@ class Charset:
             while pos < end:
                 stop = (_RESET_KANJI if low in _KANJI else reset).search(data, pos, end)
                 cut = stop.start() if stop else end
-                text, wrong = _mixed(data[pos:cut], low, high)
+                text, wrong = _mixed(data[pos:cut], low, high, self.spare)
                 pieces.append(text)
                 problem = problem or wrong
                 if stop:
@@ -126,37 +133,63 @@ class Charset:
         return "".join(pieces), problem
 
 
-def _read(data: bytes, codec: str) -> tuple[str, str]:
+def _read(data: bytes, codec: str, spare: str) -> tuple[str, str]:
     if not codec:
-        return data.decode("latin_1"), "" if data.isascii() else _GUESSED
+        return _guess(data, spare)
     try:
         text = data.decode(codec)
     except UnicodeDecodeError:
-        return data.decode(codec, "replace"), _REPLACED
+        try:
+            return data.decode(_WIDER.get(codec, codec)), _WIDENED
+        except UnicodeDecodeError:
+            return data.decode(codec, "replace"), _REPLACED
     if codec == "shift_jis" and not _KATAKANA.fullmatch(data):
         return text, _UNDECLARED
     return text, ""
 
 
-def _mixed(data: bytes, low: str, high: str) -> tuple[str, str]:
+def _guess(data: bytes, spare: str) -> tuple[str, str]:
+    """Text where nothing is invoked that has letters beyond ASCII; what is valid UTF-8 surely is that."""
+    if data.isascii():
+        return data.decode("ascii"), ""
+    for codec, problem in ((spare, _NOT_INVOKED), ("utf_8", _GUESSED_UTF8)):
+        try:
+            if codec:
+                return data.decode(codec), problem
+        except UnicodeDecodeError:
+            pass
+    return data.decode("latin_1"), _GUESSED
+
+
+def _mixed(data: bytes, low: str, high: str, spare: str) -> tuple[str, str]:
     """Text without escape sequences or resets, its lower half in ``low`` and its upper half in codec
     ``high``.
     """
     if low not in _KANJI:
-        return (data.decode("ascii"), "") if data.isascii() else _read(data, high)
+        return (data.decode("ascii"), "") if data.isascii() else _read(data, high, spare)
     pieces: list[str] = []
     problem = ""
     for run in _RUN.findall(data):
         if run[0] >= 0x80:
-            text, wrong = _read(run, high)
+            text, wrong = _read(run, high, spare)
         else:
             try:
                 text, wrong = (_KANJI[low] + run).decode("iso2022_jp_2"), ""
             except UnicodeDecodeError:
-                text, wrong = (_KANJI[low] + run).decode("iso2022_jp_2", "replace"), _REPLACED
+                text, wrong = _wider_kanji(run, low)
         pieces.append(text)
         problem = problem or wrong
     return "".join(pieces), problem
+
+
+def _wider_kanji(run: bytes, low: str) -> tuple[str, str]:
+    """JIS X 0208 with the rows that JIS X 0213 adds to it, such as that of circled digits."""
+    if low == "87":
+        try:
+            return (b"\x1b$(Q" + run).decode("iso2022_jp_2004"), _WIDENED
+        except UnicodeDecodeError:
+            pass
+    return (_KANJI[low] + run).decode("iso2022_jp_2", "replace"), _REPLACED
 
 
 @lru_cache(maxsize=256)
@@ -168,7 +201,7 @@ def charset_of(raw: bytes) -> Charset:
     """
     terms = [_plain(term) for term in raw.decode("latin_1").split("\\")]
     unknown: list[str] = []
-    codec, alone = "", False
+    codec, spare, alone = "", "", False
     declared: set[str] = set()
     for index, term in enumerate(terms):
         if term in _ALONE:
@@ -183,9 +216,11 @@ def charset_of(raw: bytes) -> Charset:
             unknown.append(term)
             continue
         declared.add(number)
+        upper = _MULTI.get(number) or _SINGLE.get(number, "")
         if index == 0:
-            codec = _MULTI.get(number) or _SINGLE.get(number, "")
-    return Charset(codec, alone, frozenset(declared), tuple(unknown))
+            codec = upper
+        spare = spare or upper
+    return Charset(codec, alone, frozenset(declared), tuple(unknown), spare)
 
 
 def _plain(term: str) -> str:

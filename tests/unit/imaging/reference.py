@@ -101,7 +101,7 @@ def _value(tag: Any, vr: str, raw: Any, element: Any, keyword: str, encodings: A
         if data is None:
             text = _joined(element)
         elif vr in _BY_CHARSET:
-            text = decode_bytes(data, encodings, TEXT_VR_DELIMS)
+            text = _decoded(data, encodings)
         else:
             text = data.decode("latin-1")
         text = text.rstrip(" \0")
@@ -123,6 +123,17 @@ def _value(tag: Any, vr: str, raw: Any, element: Any, keyword: str, encodings: A
     if (not keyword or dictionary_VM(tag) == "1") and len(values) == 1:
         return values[0]
     return values
+
+
+def _decoded(data: bytes, encodings: Any) -> str:
+    """As pydicom, which does not look for UTF-8 where no character set is named."""
+    if encodings[0] == "iso8859" and b"\x1b" not in data:
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError:
+            pass
+    text: str = decode_bytes(data, encodings, TEXT_VR_DELIMS)
+    return text
 
 
 def _joined(element: Any) -> str:

@@ -94,6 +94,47 @@ def test_reads_letters_without_a_character_set_as_latin_1_and_says_so() -> None:
         assert "default repertoire" in problem
 
 
+def test_reads_utf_8_without_a_character_set_and_says_so() -> None:
+    for charset in (b"", b"ISO_IR 6", b"nonsense"):
+        text, problem = charset_of(charset).decode("Jérôme^Люк=山田".encode(), name=True)
+        assert text == "Jérôme^Люк=山田"
+        assert "UTF-8" in problem
+
+
+@pytest.mark.parametrize(
+    ("charset", "data", "text"),
+    [
+        (b"\\ISO 2022 IR 149", b"\x1b$)C\xfb\xf3^\xd1\xce\xd4\xd7", "洪^吉洞"),
+        (b"\\ISO 2022 IR 149", b"\xc8\xab^\xb1\xe6\xb5\xbf", "홍^길동"),
+        (b"\\ISO 2022 IR 58", b"Zhang=\xd5\xc5", "Zhang=张"),
+        (b"ISO 2022 IR 6\\ISO 2022 IR 100", b"J\xe9r", "Jér"),
+        (b"ISO 2022 IR 6\\ISO 2022 IR 87\\ISO 2022 IR 144", b"\xbb\xee\xda", "Люк"),
+    ],
+)
+def test_reads_a_declared_set_that_was_not_escaped_to_and_says_so(
+    charset: bytes, data: bytes, text: str
+) -> None:
+    found, problem = charset_of(charset).decode(data, name=True)
+    assert found == text
+    assert "not invoked" in problem
+
+
+@pytest.mark.parametrize(
+    ("charset", "data", "text"),
+    [
+        (b"\\ISO 2022 IR 149", b"\x1b$)C" + "똠방".encode("cp949"), "똠방"),
+        (b"\\ISO 2022 IR 58", b"\x1b$)A" + "張镕".encode("gbk"), "張镕"),
+        (b"GBK", "𠀀".encode("gb18030"), "𠀀"),
+        (b"ISO_IR 13", "髙".encode("cp932"), "髙"),
+        (b"\\ISO 2022 IR 87", b"\x1b$B-!\x1b(B", "①"),
+    ],
+)
+def test_reads_letters_of_a_wider_set_of_the_kind_and_says_so(charset: bytes, data: bytes, text: str) -> None:
+    found, problem = charset_of(charset).decode(data, name=True)
+    assert found == text
+    assert "wider" in problem
+
+
 def test_reads_a_set_that_is_escaped_to_but_not_declared_and_says_so() -> None:
     text, problem = charset_of(b"ISO_IR 100").decode(b"\x1b$B;3ED\x1b(B")
     assert text == "山田"
