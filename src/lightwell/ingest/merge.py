@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from sqlalchemy import Connection
 
@@ -17,8 +18,8 @@ from lightwell.domain.columns import SearchColumns, search_columns
 from lightwell.domain.events import image_set_event
 from lightwell.domain.grouping import Grouping
 from lightwell.domain.jobs import SERVER, Job, Outcome
-from lightwell.stores import contents, growth, outbox, records, staging, studies
-from lightwell.stores.growth import OpenLevel, SetRow
+from lightwell.stores import bases, contents, growth, outbox, records, staging, studies
+from lightwell.stores.growth import SetRow
 from lightwell.stores.records import Levels
 from lightwell.stores.staging import Batch, WaitingSeries
 
@@ -134,6 +135,10 @@ def _create(
     key, id, batch, columns = ids.key(), ids.id(), group.batch, group.columns
     is_primary = not has_primary and not growth.contradicted(conn, study, columns)
     count = growth.add_members(conn, batch, key, 1)
+    levels = group.levels
+    if count != group.files:
+        growth.list_unused(conn, batch, all=False)
+        levels, columns = _of_first_member(conn, group)
     growth.add_set(
         conn,
         key=key,
@@ -143,7 +148,7 @@ def _create(
         series_instance_uid=batch.series_instance_uid,
         is_primary=is_primary,
         columns=columns,
-        levels=group.levels,
+        levels=levels,
         instance_count=count,
         caller=job.caller,
         now=now,
@@ -153,33 +158,35 @@ def _create(
     return SetRow(key, id, "import", is_primary, 1, now, _values(columns))
 
 
+def _of_first_member(conn: Connection, group: Group) -> tuple[Levels, SearchColumns]:
+    """What the first file that became a member says: the very first may have come again in the same batch."""
+    record = growth.first_of_batch(conn, group.batch)
+    levels = records.levels_of(conn, [record])[record]
+    if levels == group.levels:
+        return levels, group.columns
+    keys = (levels.patient, levels.study, levels.series)
+    bodies = records.level_bodies(conn, keys)
+    return levels, search_columns(group.grouping, *(json.loads(bodies[key]) for key in keys))
+
+
 def _grow(conn: Connection, job: Job, place: Place, target: SetRow, group: Group, ids: Ids, now: int) -> None:
     batch, number = group.batch, target.latest_version + 1
-    levels = growth.open_levels(conn, target.key)
-    closed, lost = growth.close_replaced(conn, batch, target.key, number, levels)
+    closed = growth.close_replaced(conn, batch, target.key, number)
     added = growth.add_members(conn, batch, target.key, number)
-    columns = _hand_over(conn, batch, target, number, lost)
+    if added != group.files:
+        growth.list_unused(conn, batch, all=False)
+    columns = _hand_over(conn, batch, target, number) if closed else None
     growth.add_version(conn, target.key, number, "IMPORTED", None, job.caller, now)
     growth.grow(conn, target.key, number, added - closed, now, columns)
     growth.add_outcomes(conn, batch, target.id, number, target.is_primary)
     _announce(conn, place, target.id, number, target.is_primary, "IMPORTED", ids, now)
 
 
-def _hand_over(
-    conn: Connection, batch: Batch, target: SetRow, number: int, lost: list[OpenLevel]
-) -> SearchColumns | None:
-    """Give each level whose base no open member carries any more the oldest open member's block.
-
-    Its edits stay on top. Returns the search columns if they may have changed.
-    """
-    orphaned = [row for row in lost if not growth.carried(conn, target.key, row)]
-    if not orphaned:
+def _hand_over(conn: Connection, batch: Batch, target: SetRow, number: int) -> SearchColumns | None:
+    """Pass on levels whose first member has come again; the search columns if they may have changed."""
+    first = partial(growth.first_of_batch, conn, batch)
+    if not bases.hand_over(conn, target.key, number, first=first):
         return None
-    record = growth.heir(conn, batch, target.key, number)
-    heir = records.levels_of(conn, [record])[record]
-    for row in orphaned:
-        base = (heir.patient, heir.study, heir.series)[row.level]
-        growth.replace_level(conn, target.key, row, number, base)
     return contents.search_columns(conn, target.key)
 
 
@@ -222,4 +229,5 @@ def give_up(conn: Connection, job: Job, place: Place, group: Group, *, message: 
         for file, name in staging.staged_files(conn, group.batch)
     ]
     staging.add_outcomes(conn, job.key, outcomes)
+    growth.list_unused(conn, group.batch, all=True)
     staging.clear(conn, group.batch)

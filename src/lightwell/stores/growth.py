@@ -27,11 +27,6 @@ WITH batch AS (
       AND s.grouping = :grouping
 )
 """
-_BATCH_INSTANCES = """(
-    SELECT i.key FROM batch b
-    JOIN instance i ON i.datastore = :datastore AND i.sop_instance_uid = b.sop_instance_uid
-    WHERE b.place = 1
-)"""
 
 
 def _statement(sql: str) -> TextClause:
@@ -63,23 +58,18 @@ INSERT INTO leftover (kind, key, mark)
 SELECT CAST(:kind AS SMALLINT), record, 0 FROM batch WHERE place >= :first
 """
 )
-_REPLACED = _statement(
-    f"""
-SELECT count(*),
-       coalesce(max(CASE WHEN r.patient_value = :base0 THEN 1 ELSE 0 END), 0),
-       coalesce(max(CASE WHEN r.study_value = :base1 THEN 1 ELSE 0 END), 0),
-       coalesce(max(CASE WHEN r.series_value = :base2 THEN 1 ELSE 0 END), 0)
-FROM member m JOIN record r ON r.key = m.record
-WHERE m.image_set = :image_set AND m.valid_to IS NULL AND m.instance IN {_BATCH_INSTANCES}
-"""
-)
-_CLOSE = _statement(
+# WITH stands inside here: of a statement that begins with WITH, sqlite3 tells no count of rows.
+_CLOSE = text(
     f"""
 UPDATE member SET valid_to = :version
-WHERE image_set = :image_set AND valid_to IS NULL AND instance IN {_BATCH_INSTANCES}
+WHERE image_set = :image_set AND valid_to IS NULL AND instance IN (
+{_BATCH}
+    SELECT i.key FROM batch b
+    JOIN instance i ON i.datastore = :datastore AND i.sop_instance_uid = b.sop_instance_uid
+    WHERE b.place = 1
+)
 """
 )
-# WITH stands behind INSERT here: of a statement that begins with WITH, sqlite3 tells no count of rows.
 _ADD_MEMBERS = text(
     f"""
 INSERT INTO member (image_set, instance, valid_from, valid_to, record, pixels, edits)
@@ -87,28 +77,6 @@ INSERT INTO member (image_set, instance, valid_from, valid_to, record, pixels, e
 SELECT CAST(:image_set AS BIGINT), i.key, CAST(:version AS INTEGER), NULL, b.record, b.pixels, NULL
 FROM batch b JOIN instance i ON i.datastore = :datastore AND i.sop_instance_uid = b.sop_instance_uid
 WHERE b.place = 1
-"""
-)
-_LEVEL_COLUMNS = ("patient_value", "study_value", "series_value")
-# Whether an open member carries a base: first those of this version, which are often enough.
-_CARRIED = [
-    text(
-        f"""
-SELECT 1 FROM member m JOIN record r ON r.key = m.record
-WHERE m.image_set = :image_set AND m.valid_to IS NULL AND r.{column} = :base LIMIT 1
-"""
-    )
-    for column in _LEVEL_COLUMNS
-]
-_CARRIED_BY_BATCH = [
-    _statement(f"SELECT 1 FROM batch WHERE place = 1 AND {column} = :base LIMIT 1")
-    for column in _LEVEL_COLUMNS
-]
-_OLDEST = text(
-    """
-SELECT m.record, m.valid_from FROM member m JOIN record r ON r.key = m.record
-WHERE m.image_set = :image_set AND m.valid_to IS NULL AND m.valid_from < :version
-ORDER BY m.valid_from, coalesce(r.instance_number, 2147483647), m.record LIMIT 1
 """
 )
 _FIRST_OF_BATCH = _statement("SELECT record FROM batch WHERE place = 1 ORDER BY file LIMIT 1")
@@ -290,76 +258,15 @@ def add_members(conn: Connection, batch: Batch, key: int, number: int) -> int:
     return conn.execute(_ADD_MEMBERS, values).rowcount
 
 
-@dataclass(frozen=True, slots=True)
-class OpenLevel:
-    """A level row that holds now."""
-
-    level: int
-    base: int
-    edits: bytes | None
-
-
-def open_levels(conn: Connection, key: int) -> list[OpenLevel]:
-    """The three level rows that hold now, patient first."""
-    rows = conn.execute(
-        select(level.c.level, level.c.base, level.c.edits)
-        .where(level.c.image_set == key, level.c.valid_to.is_(None))
-        .order_by(level.c.level)
-    )
-    return [OpenLevel(*row) for row in rows]
-
-
-def close_replaced(
-    conn: Connection, batch: Batch, key: int, number: int, levels: list[OpenLevel]
-) -> tuple[int, list[OpenLevel]]:
-    """Close the members whose SOPInstanceUID comes again.
-
-    Returns how many, and the levels whose base one of them carried and the batch does not.
-    """
-    bases = {f"base{n.level}": n.base for n in levels}
-    values = batch.values(datastore=batch.datastore, image_set=key, **bases)
-    count, *carried = conn.execute(_REPLACED, values).one()
-    if not count:
-        return 0, []
-    conn.execute(_CLOSE, batch.values(datastore=batch.datastore, image_set=key, version=number))
-    lost = [
-        n
-        for n in levels
-        if carried[n.level]
-        and conn.execute(_CARRIED_BY_BATCH[n.level], batch.values(base=n.base)).first() is None
-    ]
-    return count, lost
-
-
-def carried(conn: Connection, key: int, row: OpenLevel) -> bool:
-    """Whether an open member of the set carries the base of a level row."""
-    return conn.execute(_CARRIED[row.level], {"image_set": key, "base": row.base}).first() is not None
-
-
-def heir(conn: Connection, batch: Batch, key: int, number: int) -> int:
-    """The record of the oldest open member: of an older version, or else the first of the batch."""
-    row = conn.execute(_OLDEST, {"image_set": key, "version": number}).first()
-    if row is not None:
-        return int(row[0])
-    return first_of_batch(conn, batch)
+def close_replaced(conn: Connection, batch: Batch, key: int, number: int) -> int:
+    """Close the members whose SOPInstanceUID comes again; returns how many."""
+    values = batch.values(datastore=batch.datastore, image_set=key, version=number)
+    return conn.execute(_CLOSE, values).rowcount
 
 
 def first_of_batch(conn: Connection, batch: Batch) -> int:
     """The record of the first file of the batch that becomes a member."""
     return int(conn.execute(_FIRST_OF_BATCH, batch.values()).scalar_one())
-
-
-def replace_level(conn: Connection, key: int, row: OpenLevel, number: int, base: int) -> None:
-    """Give a level another base from version ``number`` on; its edits stay."""
-    conn.execute(
-        update(level)
-        .where(level.c.image_set == key, level.c.level == row.level, level.c.valid_to.is_(None))
-        .values(valid_to=number)
-    )
-    conn.execute(
-        insert(level),
-        {"image_set": key, "level": row.level, "valid_from": number, "base": base, "edits": row.edits},
-    )
 
 
 def add_outcomes(conn: Connection, batch: Batch, id: str, number: int, is_primary: bool) -> None:
