@@ -33,6 +33,9 @@ PRIVATE_BINARY = 1 << 20
 #: bytes above which any one value stays out of the metadata; it is the quota of a whole metadata document
 VALUE = 50_000_000
 
+#: bytes of the metadata document of an image set, a published quota (devguide/endpoints-quotas)
+METADATA_QUOTA = 50_000_000
+
 #: sequences inside of sequences
 NESTING = 100
 

@@ -26,7 +26,7 @@ from lightwell.domain.copying import (
 )
 from lightwell.domain.image_set import ACTIVE, LOCKED
 from lightwell.errors import ConflictError, QuotaExceededError, ValidationError
-from lightwell.operations import joining
+from lightwell.operations import joining, quotas
 from lightwell.operations.image_sets import seconds
 from lightwell.stores import bases, contents, copies, revisions
 from lightwell.stores.revisions import OpenSet
@@ -59,7 +59,8 @@ def copy_image_set(ctx: Context, request: shapes.CopyImageSetRequest) -> shapes.
 
     Raises `ValidationError` for what a rule forbids, `NotFoundError` for a set that is not there and, with
     the service's own words, for a version that is not the latest; `ConflictError` for the promotion of a
-    primary set; `QuotaExceededError` for more frames than the quota where quotas are enforced.
+    primary set; `QuotaExceededError` for more frames or a longer document than the quota where quotas
+    are enforced.
     """
     asked = request.copy_image_set_information
     destination, subset = asked.destination_image_set, asked.source_image_set.dicom_copies
@@ -127,6 +128,8 @@ def _copy(
     else:
         made = copier.make(is_primary=promoted)
     _announce(ctx, conn, request.datastore_id, made, failed=copier.failure is not None, now=now)
+    if ctx.settings.quotas == "aws" and copier.failure is None:
+        quotas.check_metadata(conn, request.datastore_id, made.id)
     return made
 
 

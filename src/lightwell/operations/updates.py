@@ -19,7 +19,7 @@ from lightwell.domain.image_set import ACTIVE, LOCKED
 from lightwell.domain.levels import SERIES, STUDY
 from lightwell.domain.updates import PAYLOAD_QUOTA, REMOVABLE, UPDATABLE, Changes, read_changes
 from lightwell.errors import QuotaExceededError, ValidationError
-from lightwell.operations import documents
+from lightwell.operations import documents, quotas
 from lightwell.operations.image_sets import seconds
 from lightwell.stores import bases, contents, image_sets, members, revisions
 from lightwell.stores.revisions import OpenSet
@@ -71,8 +71,8 @@ def update_image_set_metadata(
     """Change or remove attributes, remove instances, or go back to what an older version holds.
 
     Raises `ValidationError` for what a rule forbids, `NotFoundError` for a set that is not there and, with
-    the service's own words, for a version that is not the latest; `QuotaExceededError` for blobs above the
-    quota where quotas are enforced.
+    the service's own words, for a version that is not the latest; `QuotaExceededError` for blobs or a
+    document above the quota where quotas are enforced.
     """
     updates = request.update_image_set_metadata_updates
     study_wide = bool(request.include_study_image_sets)
@@ -209,6 +209,9 @@ def _update(
     for each in sets:
         _write(conn, ctx, each, results.get(each.key), forced=True if request.force else None, now=now)
     _announce(announcer, sets, failed=fault is not None)
+    if ctx.settings.quotas == "aws" and fault is None:
+        for each in sets:
+            quotas.check_metadata(conn, request.datastore_id, each.id)
     return opened
 
 

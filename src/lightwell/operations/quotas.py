@@ -1,0 +1,31 @@
+"""The quota of a metadata document, where quotas are enforced (devguide/endpoints-quotas).
+
+It costs the assembly of the document, which is no price where nobody asks for the service's quotas.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lightwell.domain import limits
+from lightwell.errors import QuotaExceededError
+from lightwell.operations import documents
+from lightwell.stores import image_sets
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+
+def check_metadata(conn: Connection, datastore_id: str, image_set_id: str) -> None:
+    """Raises `QuotaExceededError` where the document of a set, as it is by now, is longer than the quota."""
+    found = image_sets.get(conn, datastore_id, image_set_id)
+    if found is None:
+        return
+    size = 0
+    for piece in documents.pieces(conn, datastore_id, found, found.readable_version):
+        size += len(piece)
+        if size > limits.METADATA_QUOTA:
+            raise QuotaExceededError(
+                f"The metadata of image set {image_set_id} would be longer than {limits.METADATA_QUOTA} "
+                "bytes, which is the quota of one image set: spread its instances over several."
+            )
