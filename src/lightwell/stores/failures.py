@@ -13,6 +13,9 @@ from lightwell.errors import StorageError
 if TYPE_CHECKING:
     import psycopg
 
+#: what is raised where the data breaks a rule of the database
+BROKEN_RULES: tuple[type[Exception], ...] = (exc.IntegrityError, exc.DataError)
+
 # SQLSTATEs after which the same transaction, run again, may well succeed (PostgreSQL, appendix A).
 _SERIALIZATION, _DEADLOCK = "40001", "40P01"
 
@@ -56,7 +59,7 @@ def may_retry(error: BaseException) -> bool:
 
 def is_failure(error: BaseException) -> bool:
     """Whether ``error`` says that the database failed, not that the data broke one of its rules."""
-    if isinstance(error, exc.IntegrityError | exc.DataError):
+    if isinstance(error, BROKEN_RULES):
         return False
     if isinstance(
         error, exc.DBAPIError | exc.TimeoutError | sqlite3.OperationalError | sqlite3.DatabaseError

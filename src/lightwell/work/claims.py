@@ -8,9 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-
-from sqlalchemy import Connection
-from sqlalchemy.exc import DataError, IntegrityError
+from typing import TYPE_CHECKING
 
 from lightwell.context import Clock, Ids
 from lightwell.domain import jobs as domain
@@ -19,8 +17,12 @@ from lightwell.domain.records import ChunkResult, Failure, NewRecord
 from lightwell.errors import StorageError
 from lightwell.ingest import overrides
 from lightwell.stores import Stores, chunks, jobs, packs, records, staging
+from lightwell.stores.failures import BROKEN_RULES
 from lightwell.work.importer import CLAIM_MS
 from lightwell.work.messages import Task
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +170,7 @@ class Claims:
                 try:
                     records.insert(conn, claimed.datastore, [record], keys, {})
                     staging.stage(conn, claimed.chunk.job, [record])
-                except (IntegrityError, DataError):
+                except BROKEN_RULES:
                     refused.append(record)
                 finally:
                     trial.rollback()
