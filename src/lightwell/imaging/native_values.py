@@ -52,22 +52,22 @@ def typed(attribute: Attribute, value: object, rules: Rules) -> Edit:
 
 
 def vr_of(attribute: Attribute, value: object, rules: Rules) -> str:
-    """The dictionary's VR; for what has no keyword, the one that ``rules`` give, else UN."""
+    """The dictionary's VR; for what has no keyword, the one that ``rules`` give before it."""
     if attribute.keyed:
         return chosen_vr(attribute, value)
-    vr = rules.vrs.get(attribute.hex, attribute.vr if len(attribute.vr) == 2 else "UN")
+    vr = rules.vrs.get(attribute.hex) or chosen_vr(attribute, value)
     if vr not in values.KNOWN:
         raise ValidationError(f"DICOMVRs: {vr[:16]!r}, given for {attribute.hex}, is no VR that DICOM has.")
     return vr
 
 
 def chosen_vr(attribute: Attribute, value: object) -> str:
-    """The dictionary's VR; where PS3.6 leaves a choice, the one that goes with ``value``."""
-    choice = attribute.vr.split(" or ")
-    if isinstance(value, str) and value:
+    """The dictionary's VR; where PS3.6 leaves a choice, the one that goes with ``value``; UN without any."""
+    choice = (attribute.vr or "UN").split(" or ")
+    if isinstance(value, str) and value and not _INTEGER.fullmatch(value):
         return next((vr for vr in choice if vr in values.BINARY), choice[0])
     numbers = value if isinstance(value, list) else [value]
-    negative = any(isinstance(number, int | float) and number < 0 for number in numbers)
+    negative = any(str(number).lstrip().startswith("-") for number in numbers)
     return "SS" if negative and "SS" in choice else choice[0]
 
 
