@@ -94,8 +94,8 @@ class Chunk:
 class Outcome:
     """What became of one file; a line of the manifests.
 
-    ``warnings`` is the JSON array of the manifest. ``exception_type`` and ``message`` are set for kinds customer
-    and server, the image set for imported.
+    ``warnings`` is the JSON array of the manifest. ``exception_type`` and ``message`` are set for kinds
+    customer and server, the image set for imported.
     """
 
     file: int

@@ -1,7 +1,7 @@
 """What an import job leaves in its output folder.
 
-Source: devguide/understanding-import-jobs; the four keys of an image set's summary are those that a production
-client requires.
+Source: devguide/understanding-import-jobs; the four keys of an image set's summary are those that a
+production client requires.
 """
 
 from __future__ import annotations

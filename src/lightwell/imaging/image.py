@@ -1,6 +1,6 @@
 """How the pixels of one instance are described: the Image Pixel module, as decoding needs it.
 
-Source: PS3.3 C.7.6.3. Kept with the pixels at import, so that later edits of attributes never change decoding.
+Source: PS3.3 C.7.6.3. Kept with the pixels at import, so that later edits never change decoding.
 """
 
 from __future__ import annotations

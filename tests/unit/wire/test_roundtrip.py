@@ -70,7 +70,7 @@ def test_answers_what_boto3_reads(name: str, data: st.DataObject) -> None:
     [
         ConflictError("The data store is being deleted"),
         QuotaExceededError("There may be 10 data stores"),
-        ThrottlingError("Rate exceeded"),
+        ThrottlingError("Rate exceeded", retry_after=1),
         AuthenticationError("InvalidSignatureException", "The signature does not match"),
     ],
 )
