@@ -178,7 +178,7 @@ class Checker:
             if "nextToken" not in answer:
                 break
             token = {"nextToken": answer["nextToken"]}
-        assert pages == expected
+        assert pages == expected, differences(expected, pages)
 
     def check_files(self, one: ImageSet) -> None:
         """Compare the Part 10 file of each instance of the latest version: the edits are in it, too."""

@@ -150,8 +150,8 @@ def rebased(content: Content) -> Content:
         content,
         levels=tuple(
             level
-            if any(member.came.levels[number] == level.base for member in members)
-            else replace(level, base=oldest.came.levels[number])
+            if any(member.own(number) == level.base for member in members)
+            else replace(level, base=oldest.own(number))
             for number, level in enumerate(content.levels)
         ),
     )

@@ -1,0 +1,81 @@
+"""Random lives of image sets beside a model of them: hypothesis chooses the steps, and shortens what fails.
+
+A run is up to 50 steps in an empty data store. After each step the versions that it touched are compared, at
+the end of the run all versions of all sets, and the invariants of the tables hold all the time. What fails is
+shown with all its steps; with LIGHTWELL_SHRINK=1 it is shortened first, which may take minutes.
+"""
+
+from __future__ import annotations
+
+import os
+from random import Random
+from typing import ClassVar
+
+import pytest
+from hypothesis import HealthCheck, Phase, note, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+
+from tests.lifecycle.door import Door, Inside, Outside
+from tests.lifecycle.walk import Walk
+
+_STEPS = 50
+
+
+class Lives(RuleBasedStateMachine):
+    """One run. ``door`` is that of the whole test, ``steps`` and ``kinds`` count what it has done."""
+
+    door: ClassVar[Door]
+    steps: ClassVar[int]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.door.empty()
+        self.walk = Walk(self.door, note)
+        self.broken = False
+
+    @rule(seed=st.integers(0, 2**64 - 1))
+    def step(self, seed: int) -> None:
+        # Hypothesis would choose odd numbers rather than evenly, and most requests were refused.
+        self.broken = True
+        self.walk.step(Random(seed))
+        self.broken = False
+
+    def teardown(self) -> None:
+        if not self.broken:
+            self.walk.finish()
+            type(self).steps += self.walk.steps
+
+
+def _live(door: Door, runs: int) -> int:
+    """Make ``runs`` runs; how many steps they were."""
+    machine = type("Lives", (Lives,), {"door": door, "steps": 0})
+    chosen = settings(
+        max_examples=runs,
+        stateful_step_count=_STEPS,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate, Phase.shrink] if os.environ.get("LIGHTWELL_SHRINK") else [Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(machine, settings=chosen)
+    return machine.steps  # type: ignore[attr-defined, no-any-return]
+
+
+def test_lives_as_the_model_does(inside: Inside) -> None:
+    assert _live(inside, 3) > 60
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_lives_long_as_the_model_does(inside: Inside) -> None:
+    steps = _live(inside, 40)
+    assert steps >= 1700
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_lives_through_boto3_as_the_model_does(outside: Outside) -> None:
+    steps = _live(outside, 8)
+    assert steps >= 300
