@@ -1,19 +1,23 @@
-"""Writes docs/reference/settings.md from the settings themselves; ``--check`` only compares.
+"""Writes docs/reference/{settings,commands}.md from the code; ``--check`` only compares.
 
 Run by `make docs`; a test runs it with ``--check``.
 """
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from lightwell import settings
+from lightwell.cli.main import VERBS
 
-PAGE = Path(__file__).parents[1] / "docs" / "reference" / "settings.md"
+FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 
 
-def page() -> str:
+def settings_page() -> str:
     lines = [
         "# Settings",
         "",
@@ -42,16 +46,83 @@ def page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def commands_page() -> str:
+    lines = [
+        "# Commands",
+        "",
+        "<!-- Written by tools/reference.py from the commands themselves: change them, then `make docs`. -->",
+        "",
+        "Every command takes `--help` and `--verbose`, which shows stack traces. Exit codes: 0 done, 1 the",
+        "work failed (reasons on stderr), 2 wrong usage or a wrong setting. Commands open the data folder",
+        "directly, whether a server runs on it or not.",
+    ]
+    for verb, (module, text) in VERBS.items():
+        parser = argparse.ArgumentParser(prog=f"lightwell {verb}", allow_abbrev=False)
+        importlib.import_module(module).add(parser)
+        lines += ["", f"## `lightwell {verb}`", "", f"{_sentence(text)}"]
+        lines += _command(parser)
+    return "\n".join(lines) + "\n"
+
+
+def _command(parser: argparse.ArgumentParser) -> Iterator[str]:
+    """The lines of a command, and of its actions below it."""
+    shown = [action for action in parser._actions if action.dest != "help"]
+    below = [action for action in shown if isinstance(action, argparse._SubParsersAction)]
+    mine = [action for action in shown if action not in below]
+    own = [action for action in mine if not action.dest.startswith("setting_") and action.dest != "config"]
+    given = {action.dest.removeprefix("setting_") for action in mine if action.dest.startswith("setting_")}
+    if own:
+        yield from ("", "| argument | what it is |", "|---|---|")
+    for action in own:
+        needed = " (required)" if action.required and action.option_strings else ""
+        yield f"| `{_spelling(action)}` | {(action.help or '').replace('|', '/')}{needed} |"
+    if given:
+        yield ""
+        yield f"Settings that it takes as flags, and `--config FILE`: {_flags(given)}."
+    for group in below:
+        texts = {choice.dest: choice.help for choice in group._choices_actions}
+        for name, child in group.choices.items():
+            positionals = [a for a in child._actions if not a.option_strings]
+            words = " ".join([f"{parser.prog} {name}", *map(_spelling, positionals)])
+            yield from ("", f"### `{words}`", "", _sentence(texts.get(name) or ""))
+            yield from _command(child)
+
+
+def _flags(names: set[str]) -> str:
+    public = [name for name, field in settings.FIELDS.items() if not field.metadata["secret"]]
+    if names == set(public):
+        return "all of [settings.md](settings.md) but secrets"
+    return ", ".join(f"`--{name.replace('_', '-')}`" for name in public if name in names)
+
+
+def _spelling(action: argparse.Action) -> str:
+    """The argument as a person types it."""
+    metavar = action.metavar if isinstance(action.metavar, str) else action.dest.upper()
+    if not action.option_strings:
+        name = action.metavar if isinstance(action.metavar, str) else action.dest
+        return f"{name}..." if action.nargs in ("+", "*") else name
+    takes_value = action.nargs != 0
+    return f"{action.option_strings[-1]} {metavar}" if takes_value else action.option_strings[-1]
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+PAGES = {"settings.md": settings_page, "commands.md": commands_page}
+
+
 def main() -> int:
-    if "--check" in sys.argv:
-        current = PAGE.read_text() if PAGE.exists() else ""
-        if current != page():
-            print(f"{PAGE.name} is not what the settings say; run: make docs", file=sys.stderr)
-            return 1
-        return 0
-    PAGE.parent.mkdir(parents=True, exist_ok=True)
-    PAGE.write_text(page())
-    return 0
+    status = 0
+    for name, page in PAGES.items():
+        place = FOLDER / name
+        if "--check" not in sys.argv:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_text(page(), "utf-8")
+        elif not place.exists() or place.read_text("utf-8") != page():
+            print(f"{name} is not what the code says; run: make docs", file=sys.stderr)
+            status = 1
+    return status
 
 
 if __name__ == "__main__":

@@ -84,6 +84,6 @@ def test_masks_secrets_and_passwords_in_urls() -> None:
     assert settings.masked("port", 1) == "1"
 
 
-def test_has_a_reference_page_that_is_up_to_date() -> None:
+def test_has_reference_pages_that_are_up_to_date() -> None:
     done = subprocess.run([sys.executable, ROOT / "tools" / "reference.py", "--check"], capture_output=True)
     assert done.returncode == 0, done.stderr.decode()

@@ -25,7 +25,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="list the keys that hold", allow_abbrev=False)
     listing.add_argument("--json", action="store_true", help="print a JSON array")
     revoke = actions.add_parser("revoke", help="revoke a key for good, within seconds", allow_abbrev=False)
-    revoke.add_argument("id", help="the access key id")
+    revoke.add_argument("id", metavar="ID", help="the access key id")
     for action in (create, listing, revoke):
         flags.add(action, _PLACES)
 
