@@ -10,7 +10,8 @@ class NewPixels:
     """A row of ``pixels`` and its frame table.
 
     ``image`` is JSON. ``pages`` are the rows of the frame table in order, `domain.frames.PAGE` entries each.
-    An instance whose pixel data could not be split has ``frame_count`` 0 and one entry that spans all its bytes.
+    An instance whose pixel data could not be split has ``frame_count`` 0 and one entry that spans all
+    its bytes.
     """
 
     key: int

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 class ImageDescription:
     """Shape and sample format of every frame of an instance.
 
-    ``pixel_keyword`` is PixelData, FloatPixelData or DoubleFloatPixelData. ``frames`` is NumberOfFrames, 1 where
-    absent. ``frames_declared`` tells whether the file had NumberOfFrames at all.
+    ``pixel_keyword`` is PixelData, FloatPixelData or DoubleFloatPixelData. ``frames`` is NumberOfFrames, 1
+    where absent. ``frames_declared`` tells whether the file had NumberOfFrames at all.
     """
 
     rows: int

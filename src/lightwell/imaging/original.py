@@ -6,8 +6,9 @@ A container that is written in one pass and read at any place::
     zstd frames, each of 1 MiB of the original, the last of what is left
     length of each zstd frame (u32 each)
 
-How many frames there are follows from the bytes in all, so the lengths are found from the end. A large value can
-be read alone: only the frames that it touches are decompressed. The data set of a deflated file is kept inflated.
+How many frames there are follows from the bytes in all, so the lengths are found from the end. A large value
+can be read alone: only the frames that it touches are decompressed. The data set of a deflated file is kept
+inflated.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ def write_original(
 ) -> tuple[int, int]:
     """Append the container; returns its (offset, length) by what ``append`` returns for each piece.
 
-    ``ranges`` are the (offset, length) in ``source`` that make up the data set without the pixel element. Holds
-    about two MiB in memory. Ranges that reach past the end of the source are cut there.
+    ``ranges`` are the (offset, length) in ``source`` that make up the data set without the pixel element.
+    Holds about two MiB in memory. Ranges that reach past the end of the source are cut there.
     """
     clipped = [(start, min(length, source.size - start)) for start, length in ranges if start < source.size]
     total = len(file_meta) + sum(length for _, length in clipped)
@@ -74,8 +75,8 @@ def _blocks(file_meta: bytes, source: Source, ranges: list[tuple[int, int]]) -> 
 class Original:
     """Random access to an original; it is a `Source` whose data set starts at ``meta_length``.
 
-    ``read_pack(offset, length)`` reads from the object that holds the container. Raises `StorageError` where it is
-    damaged.
+    ``read_pack(offset, length)`` reads from the object that holds the container. Raises `StorageError` where
+    it is damaged.
     """
 
     def __init__(self, read_pack: Callable[[int, int], bytes], offset: int, length: int) -> None:
