@@ -23,6 +23,7 @@ LEVELS = {PATIENT: "Patient", STUDY: "Study", SERIES: "Series"}
 Selection = Mapping[str, frozenset[str] | None]
 
 Block = Mapping[str, object]
+_ABSENT = object()
 
 
 class CopyRefused(Exception):
@@ -110,7 +111,7 @@ def carried_along(
     for key in sorted(source.keys() | destination.keys() | source_edits.keys()):
         if key in destination_edits:
             continue
-        if edit_to is not None and source.get(key) != destination.get(key):
+        if edit_to is not None and source.get(key, _ABSENT) != destination.get(key, _ABSENT):
             found[key] = edit_to(key, destination[key]) if key in destination else None
         elif key in source_edits:
             found[key] = source_edits[key]
