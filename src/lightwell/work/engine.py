@@ -61,7 +61,7 @@ class Engine:
         self._work = threading.Condition()
         self._polls = 0
         self._claims = Claims(stores, self._clock, self._ids, self._name, self._wake.set)
-        self._importer = Importer(stores, settings, self._clock, self._ids, self._beat, count)
+        self._importer = Importer(stores, settings, self._clock, self._ids, count)
         self._readers = [
             Reader(stores, settings, self._claims, self._stopping, self._wait_for_work)
             for _ in range(settings.codec_processes)
@@ -193,10 +193,6 @@ class Engine:
         self._stores.db.write(lambda conn: jobs.release(conn, key, claim, not_before))
 
     # claims and events ----------------------------------------------------------------------------------
-
-    def _beat(self, key: int, claim: str) -> bool:
-        until = self._clock.now() + CLAIM_MS
-        return self._stores.db.write(lambda conn: jobs.hold(conn, key, claim, until))
 
     def _hold(self) -> None:
         while not self._stopping.wait(CLAIM_MS / 4000):

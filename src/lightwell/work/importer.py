@@ -28,32 +28,21 @@ Count = Callable[[str, str, int], None]
 # Groups in one transaction of the commit phase: so many, or until they have so many files.
 _GROUPS, _FILES = 32, 1000
 
+_FAULT = "The series could not be put into an image set because of a fault in lightwell, please report it."
+
 
 class ClaimLost(LightwellError):
     """Another engine has taken the job over."""
 
 
 class Importer:
-    """Works at one phase of one job under a claim.
+    """Works at one phase of one job under a claim. ``count`` adds to one of `observe.metrics.COUNTERS`."""
 
-    ``beat`` is called now and then with the job's key and the claim; it holds the claim and returns
-    False when it is lost. ``count`` adds to one of `observe.metrics.COUNTERS`.
-    """
-
-    def __init__(
-        self,
-        stores: Stores,
-        settings: Settings,
-        clock: Clock,
-        ids: Ids,
-        beat: Callable[[int, str], bool],
-        count: Count,
-    ) -> None:
+    def __init__(self, stores: Stores, settings: Settings, clock: Clock, ids: Ids, count: Count) -> None:
         self._stores = stores
         self._settings = settings
         self._clock = clock
         self._ids = ids
-        self._beat = beat
         self._count = count
 
     def work(self, key: int, phase: str, claim: str) -> None:
@@ -75,12 +64,20 @@ class Importer:
             self.fail(job, datastore_id, claim, str(error))
 
     def give_up(self, key: int, claim: str, message: str) -> None:
-        """End a job FAILED whose phase never succeeds."""
+        """End a job FAILED whose phase never succeeds. The sets that waited for it say so."""
         with self._stores.db.read() as conn:
             job = jobs.get(conn, key)
             if job is None:
                 return
             datastore_id, _ = jobs.place(conn, key)
+        if job.phase == domain.COMMIT:
+            place = Place(self._settings.region, self._settings.account_id, job.datastore, datastore_id)
+            try:
+                self._give_up_waiting(job, place, claim, domain.clean_message(message))
+            except ClaimLost:
+                raise
+            except Exception:
+                log.exception("import job %s: the sets that it would join cannot be told", job.id)
         self.fail(job, datastore_id, claim, message)
 
     def fail(self, job: Job, datastore_id: str, claim: str, message: str) -> None:
@@ -131,12 +128,14 @@ class Importer:
         )
 
         def begin(conn: Connection) -> None:
+            # Whoever has lost the claim must not clear what its new holder has listed.
+            self._own(conn, job, claim)
             if jobs.start(conn, job.key, claim):
                 outbox.append(conn, event)
             chunks.clear(conn, job.key)
 
         self._stores.db.write(begin)
-        intake = Intake(self._stores, self._settings, job, lambda: self._keep(job, claim))
+        intake = Intake(self._stores, self._settings, job, lambda conn: self._own(conn, job, claim))
         refused, leave_out = intake.mappings()
         found = listing.peek(self._found(job, leave_out))
         if found is None:
@@ -158,10 +157,6 @@ class Importer:
         if job.source is not None:
             return listing.list_sources(self._stores.buckets, job.source)
         return listing.list_bucket(self._stores.buckets, job, leave_out)
-
-    def _keep(self, job: Job, claim: str) -> None:
-        if not self._beat(job.key, claim):
-            raise ClaimLost(job.id)
 
     # commit ---------------------------------------------------------------------------------------------
 
@@ -204,13 +199,20 @@ class Importer:
                     self._commit_groups(job, place, claim, [group])
                 return
             log.exception("import job %s: a series could not be committed", job.id)
-            self._give_up(job, place, claim, groups[0])
+            self._give_up(job, place, claim, groups[0], _FAULT)
 
-    def _give_up(self, job: Job, place: Place, claim: str, group: Group) -> None:
+    def _give_up_waiting(self, job: Job, place: Place, claim: str, message: str) -> None:
+        while True:
+            with self._stores.db.read() as conn:
+                waiting = staging.waiting_series(conn, job.key, 1)
+                groups = [group for series in waiting for group in merge.prepare(conn, job, series)]
+            if not groups:
+                return
+            for group in groups:
+                self._give_up(job, place, claim, group, message)
+
+    def _give_up(self, job: Job, place: Place, claim: str, group: Group, message: str) -> None:
         now = self._clock.now()
-        message = (
-            "The series could not be put into an image set because of a fault in lightwell, please report it."
-        )
 
         def work(conn: Connection) -> None:
             self._own(conn, job, claim)

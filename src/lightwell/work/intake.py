@@ -64,13 +64,18 @@ class _Counter:
 
 
 class Intake:
-    """Writes the chunks of one job in bounded batches; ``keep`` is called after each, to hold the claim."""
+    """Writes the chunks of one job in bounded batches.
 
-    def __init__(self, stores: Stores, settings: Settings, job: Job, keep: Callable[[], None]) -> None:
+    ``own`` is called in the transaction of each, and raises where the claim is lost.
+    """
+
+    def __init__(
+        self, stores: Stores, settings: Settings, job: Job, own: Callable[[Connection], None]
+    ) -> None:
         self._stores = stores
         self._settings = settings
         self._job = job
-        self._keep = keep
+        self._own = own
 
     def mappings(self) -> tuple[list[Found], frozenset[str]]:
         """The JSON files of a metadata override: those that cannot be used, and the keys of all."""
@@ -129,6 +134,7 @@ class Intake:
         packed = [(number, files[0].number, len(files), chunks.compress(files)) for number, files in rows]
 
         def work(conn: Connection) -> None:
+            self._own(conn)
             chunks.add(conn, self._job.key, packed)
             staging.add_outcomes(conn, self._job.key, refusals)
             jobs.add_read(conn, self._job.key, len(refusals))
@@ -136,7 +142,6 @@ class Intake:
         self._stores.db.write(work)
         rows.clear()
         refusals.clear()
-        self._keep()
 
     def _too_many(self, counter: _Counter, found: Iterator[Found]) -> str:
         limit = self._settings.import_max_files

@@ -1,0 +1,86 @@
+"""The collector beside everything else, in any order, with anybody dying anywhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from lightwell.operations import documents
+from lightwell.work import claims
+from tests import invariants, services
+from tests.importing import importing
+from tests.interleaving import House
+
+# One of these for every run; more by hand.
+EXAMPLES = int(os.environ.get("LIGHTWELL_TEST_INTERLEAVINGS", "25"))
+STEPS = 120
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def databases(request: pytest.FixtureRequest) -> Callable[[Path], Iterator[str]]:
+    """Makes a migrated database for each example."""
+    if request.param == "sqlite":
+        template = request.getfixturevalue("_sqlite_template")
+
+        def sqlite(folder: Path) -> Iterator[str]:
+            shutil.copy(template, folder / "lightwell.db")
+            yield f"sqlite:///{folder / 'lightwell.db'}"
+
+        return sqlite
+    server = request.getfixturevalue("postgres_server")
+    name = request.getfixturevalue("_postgres_template")
+
+    def postgresql(folder: Path) -> Iterator[str]:
+        with services.new_database(server, name) as url:
+            yield url
+
+    return postgresql
+
+
+def test_takes_all_that_is_dead_and_nothing_that_lives(
+    databases: Callable[[Path], Iterator[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(claims, "_COMMIT_ATTEMPTS", 1)
+    is_sqlite = databases.__name__ == "sqlite"
+
+    @settings(
+        max_examples=EXAMPLES if is_sqlite else max(1, EXAMPLES // 3),
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate],  # an example takes a second, and shrinking hundreds of them
+        database=None,
+    )
+    @given(st.data())
+    def run(data: st.DataObject) -> None:
+        def choose(below: int) -> int:
+            return data.draw(st.integers(0, below - 1)) if below > 1 else 0
+
+        # Transactions are the steps here, not what a disk makes of them: memory is enough.
+        folder = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+        with (
+            tempfile.TemporaryDirectory(dir=folder) as name,
+            contextmanager(databases)(Path(name)) as url,
+        ):
+            server = importing(Path(name) / "data", url)
+            # Keys come again in the next example, as in no other life of a process.
+            monkeypatch.setattr(documents, "recent", documents.Recent(1 << 20))
+            try:
+                house = House(server, choose)
+                for _ in range(STEPS):
+                    house.step()
+                invariants.check(server.stores)
+                house.finish()
+                invariants.check(server.stores, decode=True)
+                invariants.check_collected(server.stores)
+            finally:
+                server.close()
+
+    run()
