@@ -251,6 +251,24 @@ def test_shows_what_instances_show_since_their_level_was_edited(
     assert [(e.path, e.old) for e in second.elements] == [("StudyDescription", "B")]
 
 
+def test_shows_what_an_edit_of_a_level_hides_in_an_instance(
+    server: Importing, capsys: pytest.CaptureFixture[str]
+) -> None:
+    diff = Diff(server, capsys)
+    # A StudyDescription that came under a VR which is not its own is shown by its digits.
+    with server.stores.db.read() as conn:
+        store = datastores.get(conn, server.datastore)
+    assert store is not None
+    odd = BuiltInstance(f"{SERIES}.1", 1, {"00081030": "QUJD"})
+    diff.id = builders.image_set(
+        server.stores, [odd, BuiltInstance(f"{SERIES}.2", 2)], store=(store.key, store.id), is_primary=False
+    ).id
+    diff.update(1, updatable_attributes=study(StudyDescription="C"))
+    (found,) = diff.json(1, 2)["instances"]
+    assert (found["SOPInstanceUID"], found["change"]) == (f"{SERIES}.1", "changed")
+    assert [(e["element"], e["old"], "new" in e) for e in found["elements"]] == [("00081030", "QUJD", False)]
+
+
 @pytest.mark.parametrize(
     ("words", "status", "expected"),
     [

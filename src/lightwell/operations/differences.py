@@ -1,7 +1,8 @@
 """What differs between two versions of an image set: rows first, and only what they hold that differs.
 
 Most of the cost is that of the instances that were edited or came again: those are opened in both versions.
-Members that were only added or removed are named, and those that are the same are counted.
+Members that were only added or removed are named, and those that are the same are counted; but where edits of
+a level began or ended, the ready fragments of all are looked through for what these hide.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from lightwell.domain.frames import PAGE, Frame
 from lightwell.domain.image_set import ImageSet, Version, numbered_version
 from lightwell.errors import NotFoundError, StorageError
 from lightwell.imaging.dictionary import attribute_named
-from lightwell.operations import documents
+from lightwell.operations import documents, laying
 from lightwell.stores import differences as rows
 from lightwell.stores import image_sets, members
 from lightwell.stores.differences import Row
@@ -127,7 +128,7 @@ def _instances(conn: Connection, key: int, old: _Side, new: _Side) -> tuple[Inst
     for row, _ in pairs:
         del gone[row.instance]
     pairs += _renamed(gone, came)
-    pairs += [(row, row) for row in _beside(conn, key, low, high)]
+    pairs += [(row, row) for row in _beside(conn, key, old, new)]
     found = [
         InstanceDifference(
             kind,
@@ -157,15 +158,33 @@ def _renamed(gone: dict[int, Row], came: dict[int, Row]) -> list[tuple[Row, Row]
     return pairs
 
 
-def _beside(conn: Connection, key: int, low: int, high: int) -> list[Row]:
+def _beside(conn: Connection, key: int, old: _Side, new: _Side) -> list[Row]:
     """Members that hold in both versions, but may show other attributes since a level has changed."""
+    low, high = sorted((old.version, new.version))
     before, after = rows.levels(conn, key, low), rows.levels(conn, key, high)
     bases = {
         level: sorted({before[level].base, after[level].base})
         for level in before.keys() & after.keys()
         if before[level] != after[level]
     }
-    return rows.beside(conn, key, low, high, bases) if bases else []
+    if not bases:
+        return []
+    found = rows.beside(conn, key, low, high, bases)
+    named = [set(laying.covered(level.edits for level in side.levels)) for side in (old, new)]
+    if digits := named[0] ^ named[1]:
+        # No row tells which instances show such an attribute by its digits: their fragments do.
+        hiding = {
+            member.sop_instance_uid
+            for member, _ in members.members(conn, key, high)
+            if laying.shows(member.fragment, digits)
+        }
+        known = {row.instance for row in found}
+        found += [
+            row
+            for row in (rows.staying(conn, key, low, high) if hiding else [])
+            if row.sop_instance_uid in hiding and row.instance not in known
+        ]
+    return found
 
 
 def _changed(

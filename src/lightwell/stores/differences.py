@@ -41,6 +41,10 @@ def _holds(table: Any, version: int) -> ColumnElement[bool]:
     return and_(table.c.valid_from <= version, or_(table.c.valid_to.is_(None), table.c.valid_to > version))
 
 
+def _stays(low: int, high: int) -> ColumnElement[bool]:
+    return and_(member.c.valid_from <= low, or_(member.c.valid_to.is_(None), member.c.valid_to > high))
+
+
 def levels(conn: Connection, key: int, version: int) -> dict[int, LevelRow]:
     """The levels of a version, by number; none in a version without content."""
     rows = conn.execute(
@@ -66,9 +70,13 @@ def beside(conn: Connection, key: int, low: int, high: int, bases: Mapping[int, 
     """The members that hold in both versions and have edits, or on one of the levels in ``bases`` another
     value than one of the bases given there: what they show may depend on the level.
     """
-    stays = and_(member.c.valid_from <= low, or_(member.c.valid_to.is_(None), member.c.valid_to > high))
     other = [_LEVEL_VALUES[number] != base for number, both in bases.items() for base in both]
-    return _rows(conn, key, and_(stays, or_(member.c.edits.is_not(None), *other)), low, high)
+    return _rows(conn, key, and_(_stays(low, high), or_(member.c.edits.is_not(None), *other)), low, high)
+
+
+def staying(conn: Connection, key: int, low: int, high: int) -> list[Row]:
+    """All members that hold in both versions, and in those between."""
+    return _rows(conn, key, _stays(low, high), low, high)
 
 
 def count(conn: Connection, key: int, version: int) -> int:
