@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
+import pydicom
 from sqlalchemy import select
 
-from lightwell.stores import records, tables
+from lightwell.operations.part10 import write_instance
+from lightwell.stores import originals, records, tables
 from lightwell.wire import shapes
 from tests import invariants
 from tests.ct_files import ROOT, ct, write, write_series
@@ -71,6 +74,22 @@ def test_lays_study_and_series_objects_over_the_files(server: Importing) -> None
     overrides = [json.loads(records.decompress(z)) for z in kept]
     assert all("00020010" not in o for o in overrides)
     invariants.check(server.stores)
+
+
+def test_exports_what_it_laid_over_the_files(sqlite: Importing) -> None:
+    write(sqlite.input / "a" / "x.dcm", ct(1, PatientName="OLD^NAME"))
+    name = {"Alphabetic": "Łukasz^Müller", "Ideographic": "山田"}
+    _json(sqlite, "study.json", {"00100010": _element("PN", name), "00081030": {"vr": "LO"}})
+    _run(sqlite, (STUDY, None, "study.json"))
+    with sqlite.stores.db.read() as conn:
+        key = conn.execute(select(tables.image_set.c.key)).scalar_one()
+        (instance,) = originals.instances(conn, key, 1)
+    out = io.BytesIO()
+    write_instance(sqlite.stores, instance, out)
+    found = pydicom.dcmread(io.BytesIO(out.getvalue()))
+    assert found.PatientName == "Łukasz^Müller=山田"
+    assert (found.SpecificCharacterSet, found.StudyDescription) == ("ISO_IR 192", "")
+    assert len(found.PixelData) == found.Rows * found.Columns * 2
 
 
 def test_leaves_files_alone_that_no_mapping_names(sqlite: Importing) -> None:
