@@ -144,6 +144,41 @@ def test_exports_forced_instances_as_those_of_their_set(server: Importing) -> No
     invariants.check(server.stores)
 
 
+def test_forces_values_under_their_own_vr(server: Importing) -> None:
+    item = pydicom.Dataset()
+    item.CodeValue = "x"
+    item.private_block(0x0009, "ACME", create=True).add_new(1, "DS", "5")
+    target = imported(
+        server, "a", 1, ProcedureCodeSequence=[item], PixelPaddingValue=-2000, OtherPatientNames=["A^B", "C"]
+    )
+    source = imported(server, "b", 1, series="2", PatientBirthDate="19700101")
+    copy(server, source, 1, target, force=True)
+    first, joined = (exported(server, target)[f"{series_uid(n)}.1"] for n in (1, 2))
+    assert joined.ProcedureCodeSequence == first.ProcedureCodeSequence
+    assert joined.ProcedureCodeSequence[0][0x00091001].VR == "DS"
+    assert joined["PixelPaddingValue"].VR == "SS" and joined.PixelPaddingValue == -2000
+    assert joined.OtherPatientNames == ["A^B", "C"]
+    assert "PatientBirthDate" not in joined
+    shown = document(server, target)["Study"]["Series"][series_uid(1)]["Instances"]
+    assert not shown[f"{series_uid(2)}.1"]["DICOM"].keys() & {"ProcedureCodeSequence", "PixelPaddingValue"}
+    invariants.check(server.stores)
+
+
+def test_covers_what_an_instance_shows_by_the_digits_of_its_tag(server: Importing) -> None:
+    target = imported(server, "a", 1)
+    odd = ct(1, series="2")
+    del odd.PatientName
+    odd.add_new(0x00100010, "UN", b"SECRET^NAME ")
+    write(server.input / "b" / "1.dcm", odd)
+    source = server.run("b/").manifest["imageSetsSummary"][0]["imageSetId"]
+    forms = ("SECRET", "U0VDUkVU")  # as text, and in base64
+    assert any(form in json.dumps(document(server, source)) for form in forms)
+    copy(server, source, 1, target, force=True)
+    assert not any(form in json.dumps(document(server, target)) for form in forms)
+    assert exported(server, target)[f"{series_uid(2)}.1"].PatientName == "DOE^JANE"
+    invariants.check(server.stores)
+
+
 def test_lets_no_forced_instance_show_its_origin_when_it_is_left_alone(server: Importing) -> None:
     target = imported(server, "a", 1)
     source = imported(server, "b", 1, series="2", PatientID="P2", PatientName="OTHER", PatientComments="x")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 
 from lightwell.domain.copying import (
+    CONTRADICTED,
     agree,
     blocks_agree,
     carried_along,
@@ -119,5 +121,8 @@ def test_says_what_the_service_says() -> None:
         for name in ("Patient", "Study", "Series")
     ]
     assert "SOPInstanceUID 1.2.3 of" in str(twice("1.2.3"))
+    # The model's pattern of messages.
+    for message in (CONTRADICTED, str(twice("1.2.3")), str(twice("<;>")), str(mismatch(0))):
+        assert re.fullmatch(r"[\w -:`]{1,2048}", message, re.ASCII)
     for odd in ("<script>", "1.2;", "a" * 300, "١.٢"):
         assert odd not in str(twice(odd))
