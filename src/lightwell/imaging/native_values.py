@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from lightwell.domain.edits import Edit
 from lightwell.domain.limits import ELEMENT_LENGTHS, ELEMENT_VALUES, NESTING
 from lightwell.errors import ValidationError
-from lightwell.imaging import dictionary, values
+from lightwell.imaging import values
 from lightwell.imaging.conformance import fault, has_form, is_uid
 from lightwell.imaging.dictionary import Attribute, attribute_named
 
@@ -195,7 +195,7 @@ def _item(
         if attribute is None or (attribute.keyed and attribute.keyword != key):
             raise _wrong(sequence, f"{key[:64]!r} is no DICOM keyword, and no tag that has none")
         group, element = attribute.tag >> 16, attribute.tag & 0xFFFF
-        if group in (0x0002, 0xFFFE) or not element or attribute.tag in dictionary.PIXEL_TAGS:
+        if group in (0x0002, 0xFFFE) or not element:
             raise _wrong(sequence, f"{key} cannot stand inside of a sequence")
         vr = vr_of(attribute, value, rules)
         if not attribute.keyed:

@@ -181,11 +181,9 @@ def _elements(
             place.tag: walker.source.read(place.start, place.end - place.start)
             for place in in_order(places, [])
         }
-    if form != _EXPLICIT:
-        raise InputError(
-            "The file's own encoding can hold neither its pixel data in another one nor the metadata override"
-        )
-    return dict(Transcriber(walker, utf8=utf8).elements(places))
+    if form not in (found, _EXPLICIT):
+        raise InputError("The file's own encoding cannot hold its pixel data in another one")
+    return dict(Transcriber(walker, form, utf8=utf8).elements(places))
 
 
 def _description(elements: dict[int, bytes], image: ImageDescription, form: Form) -> dict[int, bytes]:

@@ -1,4 +1,4 @@
-"""A data set written again in Explicit VR Little Endian, element by element, whatever encoding it came in.
+"""A data set written again, element by element: in Explicit VR Little Endian, or with its text in UTF-8.
 
 Source: PS3.5 §7 (data elements), §6.2.2 (UN for what is too long for its VR), §7.3 (byte order). Values stay
 as they are, but for the order of their bytes; VRs that an implicit data set does not give are those that the
@@ -47,11 +47,16 @@ def swapped(data: bytes, width: int) -> bytes:
 
 
 class Transcriber(Converter):
-    """Writes the elements of one walk; with ``utf8`` their text too is written again, in UTF-8."""
+    """Writes the elements of one walk; with ``utf8`` their text too is written again, in UTF-8.
 
-    def __init__(self, walker: Walker, *, utf8: bool = False) -> None:
+    ``form`` is Explicit VR Little Endian, or the one that the walk has found.
+    """
+
+    def __init__(self, walker: Walker, form: Form, *, utf8: bool = False) -> None:
         super().__init__(walker)
+        self._form = form
         self._utf8 = utf8
+        self._item = struct.pack(">HH" if form.big else "<HH", 0xFFFE, 0xE000)
 
     def elements(self, places: Sequence[Place]) -> Iterator[tuple[int, bytes]]:
         """Tag and whole element of a data set, in tag order, without group lengths."""
@@ -67,22 +72,22 @@ class Transcriber(Converter):
         if vr == "SQ":
             try:
                 content = b"".join(self._items(place, around, depth))
-                return element_head(place.tag, vr, len(content), _EXPLICIT) + content
+                return element_head(place.tag, vr, len(content), self._form) + content
             except InputError:
                 if place.vr == "SQ" or place.undefined:
                     raise
                 vr = "UN"  # only the dictionary said that it is a sequence
         if place.undefined:
             content = self._walker.source.read(place.value, place.end - place.value)
-            return element_head(place.tag, vr, UNDEFINED, _EXPLICIT) + content
+            return element_head(place.tag, vr, UNDEFINED, self._form) + content
         data = self._value_of(place, vr, around)
         if vr not in values.KNOWN or (vr not in LONG and len(data) > 0xFFFF):
             vr = "UN"
-        return element_head(place.tag, vr, len(data), _EXPLICIT) + data
+        return element_head(place.tag, vr, len(data), self._form) + data
 
     def _value_of(self, place: Place, vr: str, around: Surroundings) -> bytes:
         data = self._walker.read(place)
-        if place.form.big and not (vr == "AT" and len(data) % 4):
+        if place.form.big != self._form.big and not (vr == "AT" and len(data) % 4):
             data = swapped(data, _WIDTHS.get(vr, 1))
         if not self._utf8:
             return data
@@ -99,8 +104,4 @@ class Transcriber(Converter):
             ordered = in_order(elements, [])
             inside = self._surroundings(ordered, around, [])
             content = b"".join([self._written(inner, inside, depth + 1) for inner in ordered])
-            yield _ITEM + struct.pack("<I", len(content)) + content
-
-
-_EXPLICIT = Form(implicit=False, big=False)
-_ITEM = struct.pack("<HH", 0xFFFE, 0xE000)
+            yield self._item + struct.pack(">I" if self._form.big else "<I", len(content)) + content

@@ -182,13 +182,33 @@ def test_keeps_an_unknown_syntax_and_what_came_in_it():
     data = written(*uids("implicit"), syntax=UNKNOWN, pixel=pixel)
     assert dataset(data) == b"".join(uids("implicit")) + element(0x7FE00010, "OW", b"ab", form="implicit")
     assert UNKNOWN.encode() in data[:400]
-    with pytest.raises(InputError, match="own encoding"):
-        written(
-            *uids("implicit"),
-            syntax=UNKNOWN,
-            pixel=pixel,
-            override={"00100010": {"vr": "PN", "Value": ["山"]}},
-        )
+
+
+@pytest.mark.parametrize("syntax", [UNKNOWN, BIG])
+def test_writes_text_in_utf8_under_the_encoding_that_pixels_came_in(syntax: str):
+    form = FORMS[syntax]
+    pixel = PixelValue("PixelData", "OW", syntax, 2, [b"ab"], whole=True)
+    came = [
+        element(0x00080005, "CS", "ISO_IR 100", form=form),
+        element(0x00080090, "PN", b"J\xe9", form=form),
+        sequence(
+            0x00081140,
+            item(element(0x00081155, "UI", "9.9", form=form), order=">" if form == "big" else "<"),
+            form=form,
+        ),
+        element(0x00280010, "US", b"\1\2", form=form),
+    ]
+    data = written(*came, syntax=syntax, pixel=pixel, override={"00100010": {"vr": "PN", "Value": ["山"]}})
+    assert dataset(data) == b"".join(
+        [
+            element(0x00080005, "CS", "ISO_IR 192", form=form),
+            element(0x00080090, "PN", "Jé".encode() + b" ", form=form),
+            *came[2:3],
+            element(0x00100010, "PN", "山".encode(), form=form),
+            came[3],
+            element(0x7FE00010, "OW", b"ab", form=form),
+        ]
+    )
 
 
 def test_keeps_offset_tables_with_pixels_as_they_came_alone():
