@@ -10,7 +10,7 @@ from tests.lifecycle.changes import VALIDATION, bare
 from tests.lifecycle.model import REMOVED, Content, ImageSet, Member, Model, rebased
 from tests.lifecycle.native import Values
 
-CONFLICT = "ConflictException"
+CONFLICT, NOT_FOUND = "ConflictException", "ResourceNotFoundException"
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,12 @@ class Copy:
     promote: bool = False
 
 
-def refusal(copy: Copy) -> str | None:
-    """The error by which a copy of the latest versions is refused at once."""
+def refusal(copy: Copy, *, stale: bool = False) -> str | None:
+    """The error by which a copy is refused at once; ``stale``: not of the latest versions."""
     if copy.destination is copy.source or (copy.promote and copy.destination is not None):
         return VALIDATION
+    if stale:
+        return NOT_FOUND
     if copy.only is not None and (not copy.only or not set(copy.only) <= copy.source.held.members.keys()):
         return VALIDATION
     if copy.promote and copy.source.is_primary:

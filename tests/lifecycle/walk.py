@@ -146,7 +146,7 @@ class Walk:
             return
         source, destination = request.source, request.destination
         number = self._version(chance, source)
-        expected = NOT_FOUND if number != source.number else copies.refusal(request)
+        expected = copies.refusal(request, stale=number != source.number)
         information: dict[str, Any] = {"sourceImageSet": {"latestVersionId": str(number)}}
         if destination is not None:
             information["destinationImageSet"] = {
