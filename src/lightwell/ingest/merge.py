@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from sqlalchemy import Connection
 
@@ -19,7 +18,7 @@ from lightwell.domain.events import image_set_event
 from lightwell.domain.grouping import Grouping
 from lightwell.domain.jobs import SERVER, Job, Outcome
 from lightwell.stores import bases, contents, growth, outbox, records, staging, studies
-from lightwell.stores.growth import SetRow
+from lightwell.stores.growth import Loaded, SetRow
 from lightwell.stores.records import Levels
 from lightwell.stores.staging import Batch, WaitingSeries
 
@@ -90,13 +89,16 @@ def commit(conn: Connection, job: Job, place: Place, groups: Sequence[Group], *,
     studies_of = {group.batch.study_instance_uid: ids.key() for group in groups}
     locked = studies.lock(conn, place.datastore, studies_of)
     for group, sets in _with_sets(conn, place, groups):
-        growth.add_instances(conn, group.batch)
+        loaded = growth.load(conn, group.batch)
+        if not loaded.members:
+            continue
         candidate = sets.candidate(group.columns)
         if candidate is None:
             study = locked[group.batch.study_instance_uid]
-            sets.add(_create(conn, job, place, study, sets.has_primary, group, ids, now))
+            sets.add(_create(conn, job, place, study, sets.has_primary, group, loaded, ids, now))
         else:
-            _grow(conn, job, place, candidate, group, ids, now)
+            _grow(conn, job, place, candidate, group, loaded, ids, now)
+        growth.list_unused(conn, loaded.unused)
         staging.clear(conn, group.batch)
 
 
@@ -129,16 +131,16 @@ def _create(
     study: int,
     has_primary: bool,
     group: Group,
+    loaded: Loaded,
     ids: Ids,
     now: int,
 ) -> SetRow:
     key, id, batch, columns = ids.key(), ids.id(), group.batch, group.columns
     is_primary = not has_primary and not growth.contradicted(conn, study, columns)
-    count = growth.add_members(conn, batch, key, 1)
+    growth.add_members(conn, loaded, growth.find_instances(conn, place.datastore, loaded), key, 1)
     levels = group.levels
-    if count != group.files:
-        growth.list_unused(conn, batch, all=False)
-        levels, columns = _of_first_member(conn, group)
+    if loaded.unused:
+        levels, columns = _of_first_member(conn, group, loaded)
     growth.add_set(
         conn,
         key=key,
@@ -149,7 +151,7 @@ def _create(
         is_primary=is_primary,
         columns=columns,
         levels=levels,
-        instance_count=count,
+        instance_count=len(loaded.members),
         caller=job.caller,
         now=now,
     )
@@ -158,9 +160,9 @@ def _create(
     return SetRow(key, id, "import", is_primary, 1, now, _values(columns))
 
 
-def _of_first_member(conn: Connection, group: Group) -> tuple[Levels, SearchColumns]:
+def _of_first_member(conn: Connection, group: Group, loaded: Loaded) -> tuple[Levels, SearchColumns]:
     """What the first file that became a member says: the very first may have come again in the same batch."""
-    record = growth.first_of_batch(conn, group.batch)
+    record = loaded.members[0].record
     levels = records.levels_of(conn, [record])[record]
     if levels == group.levels:
         return levels, group.columns
@@ -169,23 +171,31 @@ def _of_first_member(conn: Connection, group: Group) -> tuple[Levels, SearchColu
     return levels, search_columns(group.grouping, *(json.loads(bodies[key]) for key in keys))
 
 
-def _grow(conn: Connection, job: Job, place: Place, target: SetRow, group: Group, ids: Ids, now: int) -> None:
+def _grow(
+    conn: Connection,
+    job: Job,
+    place: Place,
+    target: SetRow,
+    group: Group,
+    loaded: Loaded,
+    ids: Ids,
+    now: int,
+) -> None:
     batch, number = group.batch, target.latest_version + 1
-    closed = growth.close_replaced(conn, batch, target.key, number)
-    added = growth.add_members(conn, batch, target.key, number)
-    if added != group.files:
-        growth.list_unused(conn, batch, all=False)
-    columns = _hand_over(conn, batch, target, number) if closed else None
+    instances = growth.find_instances(conn, place.datastore, loaded)
+    closed = growth.close_replaced(conn, instances.values(), target.key, number)
+    growth.add_members(conn, loaded, instances, target.key, number)
+    columns = _hand_over(conn, loaded, target, number) if closed else None
+    added = len(loaded.members)
     growth.add_version(conn, target.key, number, "IMPORTED", None, job.caller, now)
     growth.grow(conn, target.key, number, added - closed, now, columns)
     growth.add_outcomes(conn, batch, target.id, number, target.is_primary)
     _announce(conn, place, target.id, number, target.is_primary, "IMPORTED", ids, now)
 
 
-def _hand_over(conn: Connection, batch: Batch, target: SetRow, number: int) -> SearchColumns | None:
+def _hand_over(conn: Connection, loaded: Loaded, target: SetRow, number: int) -> SearchColumns | None:
     """Pass on levels whose first member has come again; the search columns if they may have changed."""
-    first = partial(growth.first_of_batch, conn, batch)
-    if not bases.hand_over(conn, target.key, number, first=first):
+    if not bases.hand_over(conn, target.key, number, first=lambda: loaded.members[0].record):
         return None
     return contents.search_columns(conn, target.key)
 
@@ -229,5 +239,6 @@ def give_up(conn: Connection, job: Job, place: Place, group: Group, *, message: 
         for file, name in staging.staged_files(conn, group.batch)
     ]
     staging.add_outcomes(conn, job.key, outcomes)
-    growth.list_unused(conn, group.batch, all=True)
+    loaded = growth.load(conn, group.batch)
+    growth.list_unused(conn, [*loaded.unused, *(came.record for came in loaded.members)])
     staging.clear(conn, group.batch)

@@ -6,80 +6,20 @@ instances than in an empty one, except to find a new base once the last member w
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, TextClause, and_, func, insert, or_, select, text, update
+from sqlalchemy import Connection, and_, func, insert, or_, select, text, update
 
 from lightwell.domain.columns import SearchColumns
 from lightwell.stores import leftovers
 from lightwell.stores.records import Levels
-from lightwell.stores.staging import Batch
-from lightwell.stores.tables import image_set, level, version
+from lightwell.stores.rows import insert_many, insert_missing
+from lightwell.stores.staging import Batch, of_batch
+from lightwell.stores.tables import image_set, instance, leftover, level, member, record, staged, version
 
-# The staged rows of a batch with their records. `place` is 1 for the last file of each SOPInstanceUID.
-_BATCH = """
-WITH batch AS (
-    SELECT s.file, r.key AS record, r.pixels, r.sop_instance_uid,
-           r.patient_value, r.study_value, r.series_value,
-           row_number() OVER (PARTITION BY r.sop_instance_uid ORDER BY s.file DESC) AS place
-    FROM staged s JOIN record r ON r.key = s.record
-    WHERE s.job = :job AND s.study_instance_uid = :study AND s.series_instance_uid = :series
-      AND s.grouping = :grouping
-)
-"""
+_SOME = 500  # keys in one statement
 
-
-def _statement(sql: str) -> TextClause:
-    return text(_BATCH + sql)
-
-
-_ADD_INSTANCES = text(
-    f"""
-INSERT INTO instance (key, datastore, sop_instance_uid)
-{_BATCH}
-SELECT record, CAST(:datastore AS BIGINT), sop_instance_uid FROM batch WHERE place = 1
-ORDER BY sop_instance_uid
-ON CONFLICT (datastore, sop_instance_uid) DO NOTHING
-"""
-)
-_RESCUE_INSTANCES = text(
-    f"""
-DELETE FROM leftover WHERE kind = :kind AND key IN (
-{_BATCH}
-    SELECT i.key FROM batch b
-    JOIN instance i ON i.datastore = :datastore AND i.sop_instance_uid = b.sop_instance_uid
-)
-"""
-)
-_LIST_UNUSED = text(
-    f"""
-INSERT INTO leftover (kind, key, mark)
-{_BATCH}
-SELECT CAST(:kind AS SMALLINT), record, 0 FROM batch WHERE place >= :first
-"""
-)
-# WITH stands inside here: of a statement that begins with WITH, sqlite3 tells no count of rows.
-_CLOSE = text(
-    f"""
-UPDATE member SET valid_to = :version
-WHERE image_set = :image_set AND valid_to IS NULL AND instance IN (
-{_BATCH}
-    SELECT i.key FROM batch b
-    JOIN instance i ON i.datastore = :datastore AND i.sop_instance_uid = b.sop_instance_uid
-    WHERE b.place = 1
-)
-"""
-)
-_ADD_MEMBERS = text(
-    f"""
-INSERT INTO member (image_set, instance, valid_from, valid_to, record, pixels, edits)
-{_BATCH}
-SELECT CAST(:image_set AS BIGINT), i.key, CAST(:version AS INTEGER), NULL, b.record, b.pixels, NULL
-FROM batch b JOIN instance i ON i.datastore = :datastore AND i.sop_instance_uid = b.sop_instance_uid
-WHERE b.place = 1
-"""
-)
-_FIRST_OF_BATCH = _statement("SELECT record FROM batch WHERE place = 1 ORDER BY file LIMIT 1")
 _OUTCOMES = text(
     """
 INSERT INTO outcome (job, file, input_file, kind, image_set, version, is_primary, warnings)
@@ -89,6 +29,23 @@ FROM staged
 WHERE job = :job AND study_instance_uid = :study AND series_instance_uid = :series AND grouping = :grouping
 """
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Came:
+    """One instance of a batch, by the keys of its record and pixels."""
+
+    uid: str
+    record: int
+    pixels: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A batch: its members to be, in the order of the files that they come from, and the other records."""
+
+    members: list[Came]
+    unused: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,36 +194,98 @@ def fail_version(conn: Connection, key: int, number: int, now: int) -> None:
     )
 
 
-def add_instances(conn: Connection, batch: Batch) -> None:
-    """Rows of ``instance`` for the UIDs of the batch that are new to the data store.
+def load(conn: Connection, batch: Batch) -> Loaded:
+    """What the batch holds; of several files with one SOPInstanceUID the last becomes the member.
+
+    It goes through here, and its keys back in small lists, since a join with a growing set is planned by
+    statistics, and those of `staged` are always old.
+    """
+    rows = conn.execute(
+        select(staged.c.record, record.c.pixels, record.c.sop_instance_uid)
+        .join(record, record.c.key == staged.c.record)
+        .where(*of_batch(batch))
+        .order_by(staged.c.file)
+    )
+    last: dict[str, Came] = {}
+    unused = []
+    for key, pixels, uid in rows:
+        before = last.pop(uid, None)
+        if before is not None:
+            unused.append(before.record)
+        last[uid] = Came(uid, key, pixels)
+    return Loaded(list(last.values()), unused)
+
+
+def find_instances(conn: Connection, datastore: int, loaded: Loaded) -> dict[str, int]:
+    """The keys of ``instance`` by UID; a UID that is new to the data store gets the key of its record.
 
     The transaction has to hold `leftovers.share`, as it does after `studies.lock`.
     """
-    conn.execute(_ADD_INSTANCES, batch.values(datastore=batch.datastore))
-    if leftovers.any_of(conn, leftovers.INSTANCE):
-        conn.execute(_RESCUE_INSTANCES, batch.values(datastore=batch.datastore, kind=leftovers.INSTANCE))
+    uids = [came.uid for came in loaded.members]
+    found = _instances(conn, datastore, uids)
+    if found and leftovers.any_of(conn, leftovers.INSTANCE):
+        leftovers.rescue(conn, leftovers.INSTANCE, found.values())
+    new = [came for came in loaded.members if came.uid not in found]
+    if new:
+        rows = [{"key": came.record, "datastore": datastore, "sop_instance_uid": came.uid} for came in new]
+        insert_missing(conn, instance, rows, ["datastore", "sop_instance_uid"])
+        found |= _instances(conn, datastore, [came.uid for came in new])
+    return found
 
 
-def list_unused(conn: Connection, batch: Batch, *, all: bool) -> None:
-    """Tell the collector of the records of the batch that came twice and became no member, or of all."""
-    conn.execute(_LIST_UNUSED, batch.values(kind=leftovers.RECORD, first=1 if all else 2))
+def _instances(conn: Connection, datastore: int, uids: Sequence[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for start in range(0, len(uids), _SOME):
+        rows = conn.execute(
+            select(instance.c.sop_instance_uid, instance.c.key).where(
+                instance.c.datastore == datastore,
+                instance.c.sop_instance_uid.in_(uids[start : start + _SOME]),
+            )
+        )
+        found.update((uid, key) for uid, key in rows)
+    return found
 
 
-def add_members(conn: Connection, batch: Batch, key: int, number: int) -> int:
-    """A member a SOPInstanceUID of the batch, valid from version ``number``; returns how many."""
-    values = batch.values(datastore=batch.datastore, image_set=key, version=number)
-    return conn.execute(_ADD_MEMBERS, values).rowcount
+def list_unused(conn: Connection, records: Sequence[int]) -> None:
+    """Tell the collector of records that became no member: they came twice, or their commit failed."""
+    rows = [{"kind": leftovers.RECORD, "key": key, "mark": 0} for key in records]
+    insert_many(conn, leftover, rows)
 
 
-def close_replaced(conn: Connection, batch: Batch, key: int, number: int) -> int:
-    """Close the members whose SOPInstanceUID comes again; returns how many."""
-    values = batch.values(datastore=batch.datastore, image_set=key, version=number)
-    return conn.execute(_CLOSE, values).rowcount
+def add_members(
+    conn: Connection, loaded: Loaded, instances: Mapping[str, int], key: int, number: int
+) -> None:
+    """A member a SOPInstanceUID of the batch, valid from version ``number``."""
+    rows = [
+        {
+            "image_set": key,
+            "instance": instances[came.uid],
+            "valid_from": number,
+            "valid_to": None,
+            "record": came.record,
+            "pixels": came.pixels,
+            "edits": None,
+        }
+        for came in loaded.members
+    ]
+    insert_many(conn, member, rows)
 
 
-def first_of_batch(conn: Connection, batch: Batch) -> int:
-    """The record of the first file of the batch that becomes a member."""
-    return int(conn.execute(_FIRST_OF_BATCH, batch.values()).scalar_one())
+def close_replaced(conn: Connection, instances: Collection[int], key: int, number: int) -> int:
+    """Close the members whose instance comes again; returns how many."""
+    keys = list(instances)
+    closed = 0
+    for start in range(0, len(keys), _SOME):
+        closed += conn.execute(
+            update(member)
+            .where(
+                member.c.image_set == key,
+                member.c.instance.in_(keys[start : start + _SOME]),
+                member.c.valid_to.is_(None),
+            )
+            .values(valid_to=number)
+        ).rowcount
+    return closed
 
 
 def add_outcomes(conn: Connection, batch: Batch, id: str, number: int, is_primary: bool) -> None:

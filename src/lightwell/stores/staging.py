@@ -113,7 +113,8 @@ def waiting_groups(conn: Connection, job: int, series: WaitingSeries) -> list[Wa
     return [WaitingGroup(grouping, file, count, records[file]) for grouping, file, count in rows]
 
 
-def _of(batch: Batch) -> list[ColumnElement[bool]]:
+def of_batch(batch: Batch) -> list[ColumnElement[bool]]:
+    """Which staged rows are of a batch."""
     return [
         staged.c.job == batch.job,
         staged.c.study_instance_uid == batch.study_instance_uid,
@@ -124,13 +125,15 @@ def _of(batch: Batch) -> list[ColumnElement[bool]]:
 
 def staged_files(conn: Connection, batch: Batch) -> list[tuple[int, str]]:
     """(file number, name) of what a group has staged."""
-    rows = conn.execute(select(staged.c.file, staged.c.input_file).where(*_of(batch)).order_by(staged.c.file))
+    rows = conn.execute(
+        select(staged.c.file, staged.c.input_file).where(*of_batch(batch)).order_by(staged.c.file)
+    )
     return [(file, name) for file, name in rows]
 
 
 def clear(conn: Connection, batch: Batch) -> None:
     """Delete the staged rows of a group."""
-    conn.execute(delete(staged).where(*_of(batch)))
+    conn.execute(delete(staged).where(*of_batch(batch)))
 
 
 def add_outcomes(conn: Connection, job: int, outcomes: Sequence[Outcome]) -> None:
