@@ -79,7 +79,7 @@ def write_part10(
     meta, came_in = split_meta(source, 0)
     walker = Walker(source)
     found = walker.sniff(len(meta), _form_of(came_in, _EXPLICIT))
-    places = walker.root(len(meta), found)
+    places = [place for place in walker.root(len(meta), found) if place.tag >> 16 not in (0, 2)]
     syntax = pixel.syntax if pixel else came_in
     if syntax == DEFLATED or (not pixel and (override or edits)):
         syntax = EXPLICIT_LITTLE
@@ -176,7 +176,8 @@ def _elements(
     walker: Walker, places: list[Place], found: Form, form: Form, *, utf8: bool
 ) -> dict[int, bytes]:
     """Tag → whole element in ``form``."""
-    if found == form and not utf8:
+    # Elements without a VR in an explicit data set are not passed on: what reads the file may not see them.
+    if found == form and not utf8 and (form != _EXPLICIT or all(place.vr for place in places)):
         return {
             place.tag: walker.source.read(place.start, place.end - place.start)
             for place in in_order(places, [])

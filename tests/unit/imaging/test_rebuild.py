@@ -219,6 +219,13 @@ def test_keeps_offset_tables_with_pixels_as_they_came_alone():
     assert table in written(*uids(), table, syntax=KEPT, pixel=whole)
 
 
+def test_mends_what_only_lenient_readers_take():
+    stray = element(0x00020013, "SH", "NAME")
+    without = element(0x00100010, "PN", "A^B ", form="implicit")
+    data = dataset(written(stray, *uids()[:2], without, *uids()[2:]))
+    assert data == b"".join([*uids()[:2], element(0x00100010, "PN", "A^B "), *uids()[2:]])
+
+
 def test_names_the_syntax_that_a_data_set_is_in():
     data = written(*uids(), syntax=IMPLICIT)
     assert dataset(data) == b"".join(uids())
