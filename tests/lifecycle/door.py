@@ -116,7 +116,7 @@ class Outside:
         self.client = self.server.client()
 
     def call(self, operation: str, **members: Any) -> dict[str, Any]:
-        if operation != "CreateDatastore":
+        if operation not in ("CreateDatastore", "ListDatastores"):
             members = {"datastoreId": self.datastore} | members
         try:
             found: dict[str, Any] = getattr(self.client, ROUTES[operation].function)(**members)

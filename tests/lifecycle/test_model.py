@@ -8,6 +8,7 @@ shown with all its steps; with LIGHTWELL_SHRINK=1 it is shortened first, which m
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from random import Random
 from typing import ClassVar
 
@@ -72,6 +73,17 @@ def test_lives_as_the_model_does(inside: Inside) -> None:
 def test_lives_long_as_the_model_does(inside: Inside) -> None:
     steps = _live(inside, 40)
     assert steps >= 1700
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_lives_on_postgresql_as_the_model_does(tmp_path: Path, migrated_postgres_url: str) -> None:
+    door = Inside(tmp_path / "data", migrated_postgres_url)
+    try:
+        steps = _live(door, 5)
+    finally:
+        door.close()
+    assert steps >= 150
 
 
 @pytest.mark.slow

@@ -1,0 +1,168 @@
+"""A server whose processes are killed while it works, and a client that goes on all the same."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import psutil
+from botocore.exceptions import ConnectionError as NotReached
+from botocore.exceptions import HTTPClientError, IncompleteReadError
+from sqlalchemy import select
+
+from lightwell.settings import load
+from lightwell.stores import open_stores, tables
+from tests.lifecycle.door import Outside, Refused
+from tests.server import Server, launch, wait_until_ready
+
+_WRITES = {"UpdateImageSetMetadata", "CopyImageSet", "DeleteImageSet"}
+_LOST = (HTTPClientError, NotReached, IncompleteReadError)
+_PATIENCE = 90
+
+
+class Crashing(Outside):
+    """Through boto3, one call after the other, while `Killer` is at work.
+
+    Where an answer is lost, the tables tell whether the call took effect: if so its answer is made up from
+    them, if not it is made again. There is no third way: that is what the run proves.
+    """
+
+    def __init__(self, data: Path) -> None:
+        self.data = data
+        self.restarts = 0
+        self.lost = 0
+        self.alive = threading.Lock()
+        """Held while the server is started: nothing is killed then."""
+        server = self._start()
+        settings = replace(load({"data": data}, environ={}, file=None), codec_workers=1)
+        super().__init__(server, open_stores(settings), settings)
+
+    def _start(self) -> Server:
+        server = launch(self.data, workers=2)
+        wait_until_ready(server)
+        return server
+
+    def call(self, operation: str, **members: Any) -> dict[str, Any]:
+        before = self._versions() if operation in _WRITES else {}
+        while True:
+            try:
+                return super().call(operation, **members)
+            except _LOST:
+                self.lost += 1
+            except Refused as error:
+                if error.code not in ("500", "502", "503"):
+                    raise
+            self._revive()
+            if operation in _WRITES and (made := self._versions().items() - before.items()):
+                return self._answer(operation, members, dict(made))
+
+    def frame(self, image_set: str, frame: str) -> bytes:
+        while True:
+            try:
+                return super().frame(image_set, frame)
+            except _LOST:
+                self.lost += 1
+                self._revive()
+
+    def _versions(self) -> dict[str, tuple[int, str]]:
+        """The latest version and state of every set, by id."""
+        t = tables.image_set.c
+        with self.stores.db.read() as conn:
+            return {
+                id: (number, state)
+                for id, number, state in conn.execute(select(t.id, t.latest_version, t.state))
+            }
+
+    def _answer(
+        self, operation: str, members: dict[str, Any], made: dict[str, tuple[int, str]]
+    ) -> dict[str, Any]:
+        """What the call would have answered that led to these versions."""
+        if operation == "DeleteImageSet":
+            assert made.keys() == {members["imageSetId"]}
+            return {}
+        if operation == "UpdateImageSetMetadata":
+            id = members["imageSetId"]
+            return _locked(id, made[id][0], "UPDATING")
+        ((destination, (number, _)),) = made.items()
+        version = members["copyImageSetInformation"]["sourceImageSet"]["latestVersionId"]
+        source = _locked(members["sourceImageSetId"], version, "COPYING_WITH_READ_ONLY_ACCESS")
+        return {
+            "sourceImageSetProperties": source,
+            "destinationImageSetProperties": _locked(destination, number, "COPYING"),
+        }
+
+    def _revive(self) -> None:
+        """Start the server again if it is gone, and wait until it answers."""
+        end = time.monotonic() + _PATIENCE
+        while True:
+            with self.alive:
+                if self.server.process.poll() is not None:
+                    self.restarts += 1
+                    self.server.stop()
+                    self.server = self._start()
+                    self.connect()
+            try:
+                self.client.list_datastores()
+                return
+            except _LOST:
+                assert time.monotonic() < end, "\n".join(self.server.err[-20:])
+                time.sleep(0.05)
+
+    def close(self) -> None:
+        self.server.stop()
+        super().close()
+
+
+def _locked(id: str, number: int | str, status: str) -> dict[str, Any]:
+    return {
+        "imageSetId": id,
+        "latestVersionId": str(number),
+        "imageSetState": "LOCKED",
+        "imageSetWorkflowStatus": status,
+    }
+
+
+class Killer(threading.Thread):
+    """kill -9 of one process of the server, or of all of them at once, every now and then."""
+
+    def __init__(self, door: Crashing, chance: Random) -> None:
+        super().__init__()
+        self._door = door
+        self._chance = chance
+        self._over = threading.Event()
+        self.kills = 0
+
+    def run(self) -> None:
+        while not self._over.wait(self._chance.uniform(0.1, 1.2)):
+            with self._door.alive:
+                self._kill()
+
+    def stop(self) -> None:
+        self._over.set()
+        self.join()
+
+    def _kill(self) -> None:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            supervisor = psutil.Process(self._door.server.process.pid)
+            below = supervisor.children(recursive=True)
+            if self._chance.random() < 0.4:
+                # Stopped first, so that none goes on or is started anew while the others die.
+                doomed = [supervisor, *below]
+                for process in doomed:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.suspend()
+                doomed += [one for one in supervisor.children(recursive=True) if one not in doomed]
+            else:
+                doomed = [self._chance.choice(below)] if below else []
+            for process in doomed:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
+            psutil.wait_procs(doomed, 10)
+            self.kills += 1

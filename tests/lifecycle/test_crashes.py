@@ -1,0 +1,40 @@
+"""kill -9 of any process of the server at any moment of a random life: what was answered holds, all else is
+whole or not there.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.lifecycle.crashing import Crashing, Killer
+from tests.lifecycle.walk import Walk
+
+_STEPS = 40
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("seed", range(3))
+def test_lives_on_after_every_kill(tmp_path: Path, seed: int) -> None:
+    said: list[str] = []
+    door = Crashing(tmp_path / "data")
+    killer = Killer(door, Random(-seed))
+    try:
+        walk, chance = Walk(door, said.append), Random(seed)
+        killer.start()
+        try:
+            for _ in range(_STEPS):
+                walk.step(chance)
+        finally:
+            killer.stop()
+        door.call("ListDatastores")
+        walk.finish()
+        assert door.restarts and killer.kills > door.restarts
+    except BaseException:
+        print("\n".join(said))
+        raise
+    finally:
+        door.close()
