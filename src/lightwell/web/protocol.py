@@ -1,8 +1,8 @@
 """HTTP/1.1 on a connection: uvicorn's protocol, with the limits that it leaves to others.
 
 A head is at most `HEAD_LIMIT` and takes at most `HEAD_SECONDS`; a body comes at `BODY_RATE` at least, seen
-over `BODY_SECONDS`; a connection that says nothing is closed after `SILENT_SECONDS`. No timer is started
-for a request that arrives whole.
+over `BODY_SECONDS`; a connection that says nothing is closed after `SILENT_SECONDS`. For a request that
+arrives whole no timer is started, and no task either as long as nothing has to be waited for.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote
 
+import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from lightwell.context import Ids
-from lightwell.web.transport import JoiningTransport
+from lightwell.web.exchange import Begun, Exchange, finish
 
 HEAD_LIMIT = 64 << 10
 HEAD_SECONDS = 20.0
@@ -31,6 +33,9 @@ class Protocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self.on_count = on_count or _ignore
         self._timer: asyncio.TimerHandle | None = None
+        self._silence: asyncio.TimerHandle | None = None
+        self._silent_since: float | None = None  # None while a request or its answer is under way
+        self._next: Exchange | None = None  # to be begun when the parser has seen all that came
         self._head_open = False  # a request began and its head is not complete
         self._body_open = False
         self._head_size = 0
@@ -39,31 +44,35 @@ class Protocol(HttpToolsProtocol):
     # What the connection says
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(JoiningTransport(transport, self.loop))  # type: ignore[arg-type]
+        super().connection_made(transport)
         self.on_count(len(self.connections))
-        self._timer = self.loop.call_later(SILENT_SECONDS, self._silent)
+        self._silent_since = self.loop.time()
+        self._silence = self.loop.call_later(SILENT_SECONDS, self._check_silence)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        if self._silence is not None:
+            self._silence.cancel()
         super().connection_lost(exc)
         self.on_count(len(self.connections))
 
     def data_received(self, data: bytes) -> None:
-        # Before the first byte the timer of the silent connection runs; after it, that of this request.
         if not (self._head_open or self._body_open):
-            self._stop_timer()
             self._head_size = 0
         if self._body_open:
             self._body_seen += len(data)
         else:
             self._head_size += len(data)
         super().data_received(data)
+        if self._next is not None:
+            exchange, self._next = self._next, None
+            self._begin(exchange)
         if self._head_open and self._head_size > HEAD_LIMIT:
             self._refuse(431, "RequestHeaderFieldsTooLargeException", "The head of the request is too large.")
-        elif self._timer is None and not self.transport.is_closing():
+        elif (self._head_open or self._body_open) and self._timer is None and not self.transport.is_closing():
             if self._head_open:
                 self._timer = self.loop.call_later(HEAD_SECONDS, self._late)
-            elif self._body_open:
+            else:
                 self._body_seen = 0
                 self._timer = self.loop.call_later(BODY_SECONDS, self._check_body)
 
@@ -71,12 +80,41 @@ class Protocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._head_open = True
+        self._silent_since = None
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
+        """As uvicorn's, for an `Exchange`; there is no upgrade, no root path and no limit of requests."""
         self._head_open, self._body_open = False, True
+        self._silent_since = None
         self._stop_timer()
-        super().on_headers_complete()
+        parser, scope = self.parser, self.scope
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        scope["method"] = parser.get_method().decode("ascii")
+        scope["http_version"] = version = parser.get_http_version()
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = url.path
+        scope["query_string"] = url.query or b""
+        before = self.cycle
+        self.cycle = exchange = Exchange(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if before is None or before.response_complete:
+            self._next = exchange
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((exchange, self.app))
 
     def on_message_complete(self) -> None:
         self._body_open = False
@@ -84,11 +122,42 @@ class Protocol(HttpToolsProtocol):
         self._head_size = 0
         super().on_message_complete()
 
+    # Requests one after the other
+
+    def _begin(self, exchange: Exchange) -> None:
+        """Answer it here and now if nothing has to be waited for; else a task does from there on."""
+        running = exchange.run_asgi(self.app)
+        try:
+            future = running.send(None)
+        except StopIteration:
+            return
+        task = self.loop.create_task(finish(Begun(running, future)))
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
+
+    def on_response_complete(self) -> None:
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            exchange, app = self.pipeline.pop()
+            self._start_asgi_task(exchange, app)
+        else:
+            self._silent_since = self.loop.time()
+
     # What the timers say
 
-    def _silent(self) -> None:
-        self._timer = None
-        self.transport.close()
+    def _check_silence(self) -> None:
+        # One timer that looks again costs less than one for every answer. After a request it is the server's
+        # own setting that holds.
+        limit = SILENT_SECONDS if self.cycle is None else self.timeout_keep_alive
+        since = self._silent_since
+        left = limit if since is None else since + limit - self.loop.time()
+        if left <= 0:
+            self.transport.close()
+        else:
+            self._silence = self.loop.call_later(left, self._check_silence)
 
     def _late(self) -> None:
         self._timer = None
