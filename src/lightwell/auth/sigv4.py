@@ -23,6 +23,7 @@ from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from hashlib import sha256
 from time import strftime
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from lightwell.auth.canonical import canonical_path, canonical_queries, trim
@@ -63,8 +64,7 @@ class SignedRequest:
     headers: list[tuple[bytes, bytes]]
 
 
-@dataclass(frozen=True, slots=True)
-class Signature:
+class Signature(NamedTuple):
     """What a request says of its signature; nothing of it is verified yet.
 
     `signed_at` is in epoch seconds, `timestamp` the same as it was signed (``YYYYMMDDTHHMMSSZ``).
@@ -88,14 +88,9 @@ class Signature:
 
 def read_signature(request: SignedRequest) -> Signature:
     """The signature of a request; AuthenticationError where there is none or it cannot be read."""
-    headers: dict[bytes, bytes] = {}
-    for name, value in request.headers:
-        if name in headers:
-            if name in _SINGLE:
-                raise _incomplete(f"The header {name.decode('ascii', 'replace')} must be given once")
-            headers[name] = trim(headers[name]) + b"," + trim(value)
-        else:
-            headers[name] = value
+    headers = dict(request.headers)
+    if len(headers) != len(request.headers):
+        headers = _joined(request.headers)
     authorization = headers.get(b"authorization", b"").strip()
     presigned = b"X-Amz-Signature=" in request.query or b"X-Amz-Algorithm=" in request.query
     if presigned and authorization:
@@ -163,6 +158,19 @@ def is_literal(payload_hash: str) -> bool:
 
 
 # Reading the two forms
+
+
+def _joined(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """The values of each header in one, as they are signed."""
+    headers: dict[bytes, bytes] = {}
+    for name, value in pairs:
+        if name not in headers:
+            headers[name] = value
+        elif name in _SINGLE:
+            raise _incomplete(f"The header {name.decode('ascii', 'replace')} must be given once")
+        else:
+            headers[name] = trim(headers[name]) + b"," + trim(value)
+    return headers
 
 
 def _from_header(authorization: bytes, headers: dict[bytes, bytes]) -> Signature:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 from typing import TypeVar
 
@@ -92,11 +93,10 @@ class Gateway:
         signature = state.gate.read(signed)
         principal = state.gate.known(signature, now)
         if principal is None:
-            principal = await self._in_thread(lambda: state.gate.load(signature, now))
+            principal = await self._in_thread(partial(state.gate.load, signature, now))
         body = await request.body(receive)
         state.gate.admit(signature, signed, principal, body, now)
         request.caller = principal.arn
-        caller = Caller(state.settings.account_id, principal.arn, principal.access_key_id)
 
         # What is wanted? Unknown paths are told apart only to those who may ask.
         route, params = match(request.method, request.path)
@@ -106,8 +106,10 @@ class Gateway:
         inline = INLINE.get(route.operation)
         if inline is not None and (answer := await inline(state, request, params, body)) is not None:
             return answer
-        context = state.context(caller)
-        return await self._in_thread(lambda: native.perform(context, route, params, request.query, body))
+        caller = Caller(state.settings.account_id, principal.arn, principal.access_key_id)
+        return await self._in_thread(
+            partial(native.perform, state.context(caller), route, params, request.query, body)
+        )
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.state.threads, work)
