@@ -11,10 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NoReturn
 
+from lightwell.domain.limits import NESTING
 from lightwell.errors import ValidationError
 
 PAYLOAD_QUOTA = 10 * 1024
 """Bytes of both blobs together; a published quota of the service (devguide/endpoints-quotas)."""
+
+# A sequence is an array of objects, and stands below Study, Series, a UID, Instances, another UID and DICOM.
+_DEPTH = 2 * NESTING + 10
 
 UPDATABLE, REMOVABLE = "updatableAttributes", "removableAttributes"
 
@@ -158,6 +162,7 @@ def _json(blob: bytes, name: str) -> object:
         value: object = json.loads(
             blob.decode("utf-8"), object_pairs_hook=pairs, parse_constant=refuse_constant
         )
+        _check_depth(value)
         # Half of a surrogate pair can be escaped, but nowhere kept.
         text = json.dumps(value, ensure_ascii=False)
         text.encode()
@@ -171,6 +176,22 @@ def _json(blob: bytes, name: str) -> object:
     if "\\u0000" in text and name == UPDATABLE:
         raise ValidationError(f"{name} holds the character U+0000, which cannot be kept.")
     return value
+
+
+def _check_depth(value: object) -> None:
+    """RecursionError for what no document is as deep as, before anything that recurses looks at it."""
+    here = [value]
+    for _ in range(_DEPTH):
+        inside: list[object] = []
+        for each in here:
+            if isinstance(each, dict):
+                inside += each.values()
+            elif isinstance(each, list):
+                inside += each
+        if not inside:
+            return
+        here = inside
+    raise RecursionError
 
 
 def same_value(given: object, held: object) -> bool:

@@ -44,8 +44,8 @@ _OPEN_AGAIN = [
         f"""
 INSERT INTO {table} (image_set, {key}, valid_from, valid_to, {content})
 SELECT o.image_set, o.{key}, CAST(:number AS INTEGER), NULL, {content} FROM {table} o
-WHERE o.image_set = :set AND {_HELD} AND NOT EXISTS (
-    SELECT 1 FROM {table} n WHERE n.image_set = o.image_set AND n.{key} = o.{key} AND n.valid_to IS NULL)
+WHERE o.image_set = :set AND o.valid_from <= :target AND o.valid_to > :target AND NOT EXISTS (
+    SELECT 1 FROM {table} n WHERE n.image_set = :set AND n.{key} = o.{key} AND n.valid_to IS NULL)
 """
     )
     for table, key, content in (
