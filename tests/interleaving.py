@@ -181,20 +181,24 @@ class House:
         self.actors.append(Actor(body, self.choose(1 << 16)))
 
     def step(self) -> None:
-        """One transaction of one actor, or a new actor, or the end of one."""
-        what = self.choose(20)
-        if what < 3 or not self.actors:
-            begin = (self.importer, self.importer, self.deleter, self.changer, self.copier, self.reader)
-            self.start([*begin, self.collector, self.collector, self.collector][self.choose(9)])
-        elif what == 3:
-            self.clock.ms += (1, 1_000, 11_000, 40_000)[self.choose(4)]
+        """Some transactions of one actor, or a new actor, or the end of one."""
+        what = self.choose(16)
+        if what < 4 or not self.actors:
+            begin = [self.importer] * 3 + [self.deleter] * 3 + [self.collector] * 3
+            begin += [self.changer, self.copier, self.reader]
+            self.start(begin[self.choose(len(begin))])
         elif what == 4:
+            self.clock.ms += (1, 1_000, 11_000, 40_000)[self.choose(4)]
+        elif what == 5:
             self.actors.pop(self.choose(len(self.actors))).die()
         else:
+            # Mostly one goes on for a while: what another has just seen is then long over.
             actor = self.actors[self.choose(len(self.actors))]
-            actor.step()
-            if actor.done:
-                self.actors.remove(actor)
+            for _ in range((1, 1, 2, 3, 5, 8, 20, 100)[self.choose(8)]):
+                actor.step()
+                if actor.done:
+                    self.actors.remove(actor)
+                    break
 
     def finish(self) -> None:
         """Kill or finish who is at work, start again, and let everything come to its end."""
@@ -231,7 +235,7 @@ class House:
         folder = self.server.input / prefix
         folder.mkdir()
         for place in range(1 + actor.choose(3)):
-            study, series = actor.choose(2), actor.choose(2)
+            study, series = actor.choose(4) // 3, actor.choose(3) // 2
             data = file(study, series, 1 + actor.choose(3), actor.choose(2))
             (folder / f"{place}.dcm").write_bytes(data)
         stores = self.stores(actor)

@@ -21,7 +21,7 @@ from tests.interleaving import House
 
 # One of these for every run; more by hand.
 EXAMPLES = int(os.environ.get("LIGHTWELL_TEST_INTERLEAVINGS", "25"))
-STEPS = 120
+STEPS = 60
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -64,7 +64,7 @@ def test_takes_all_that_is_dead_and_nothing_that_lives(
             return data.draw(st.integers(0, below - 1)) if below > 1 else 0
 
         # Transactions are the steps here, not what a disk makes of them: memory is enough.
-        folder = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+        folder = "/dev/shm" if Path("/dev/shm").is_dir() else None
         with (
             tempfile.TemporaryDirectory(dir=folder) as name,
             contextmanager(databases)(Path(name)) as url,
