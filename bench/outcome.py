@@ -54,6 +54,25 @@ BARS: dict[str, Bar] = {
     "search-dates": Bar(_SEARCH.format("by a date range with some 20 hits"), "×", False, 2, 1.2),
     "search-year": Bar(_SEARCH.format("by a year, first page"), "×", False, 2, 1.2),
     "search-year-by-date": Bar(_SEARCH.format("by a year, first page by study date"), "×", False, 2, 1.2),
+    "lives-update": Bar(
+        "update of one study attribute of 5,000 instances, against the same of 5", "×", False, 2, 1.2
+    ),
+    "lives-copy-bytes": Bar(
+        "copy of 5,000 instances: written an instance, log included", "bytes", False, 300, 120
+    ),
+    "lives-store-one": Bar(
+        "storing one more instance into a set of 5,000, against into an empty one", "×", False, 2, 1.1
+    ),
+    "lives-new-version": Bar(
+        "first read of the metadata of a new version of 5,000 CT instances, an instance", "µs", False, 15, 4
+    ),
+    "lives-old-versions": Bar(
+        "GetImageSetMetadata of versions 1, 500 and 1,000 of 1,000, first read, against the only one",
+        "×",
+        False,
+        1.5,
+        1.1,
+    ),
     "memory-native": Bar(_MEMORY.format("native"), "MiB", False, 1024, 300),
     "memory-encapsulated": Bar(_MEMORY.format("encapsulated (RLE)"), "MiB", False, 1024, 300),
     "memory-deflated": Bar(_MEMORY.format("deflated"), "MiB", False, 1024, 300),

@@ -28,6 +28,7 @@ SCENARIOS = {
     "frames": "bench.scenarios.frames",
     "metadata": "bench.scenarios.metadata",
     "search": "bench.scenarios.search",
+    "lives": "bench.scenarios.lives",
     "memory": "bench.scenarios.memory",
 }
 

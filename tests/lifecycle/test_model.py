@@ -71,8 +71,8 @@ def test_lives_as_the_model_does(inside: Inside) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_lives_long_as_the_model_does(inside: Inside) -> None:
-    steps = _live(inside, 40)
-    assert steps >= 1700
+    steps = _live(inside, 50)
+    assert steps >= 2000
 
 
 @pytest.mark.slow
