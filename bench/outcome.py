@@ -66,7 +66,7 @@ BARS: dict[str, Bar] = {
     "lives-new-version": Bar(
         "first read of the metadata of a new version of 5,000 CT instances, an instance", "µs", False, 15, 4
     ),
-    "lives-old-versions": Bar(
+    "lives-versions": Bar(
         "GetImageSetMetadata of versions 1, 500 and 1,000 of 1,000, first read, against the only one",
         "×",
         False,

@@ -21,7 +21,7 @@ from bench.signing import Signer, exchange_on
 
 MANY, FEW, VERSIONS, OF_VERSIONS = 5_000, 5, 1_000, 100
 _IDLE = 2.0  # seconds after which the server may have closed a connection
-BARS = ("update", "copy-bytes", "store-one", "new-version", "old-versions")
+BARS = ("update", "copy-bytes", "store-one", "new-version", "versions")
 
 
 class Subject:
@@ -244,7 +244,7 @@ def _old_versions(subject: Subject, options: Options) -> Outcome:
         _show(number, rounds[-1])
     parts = ", ".join(f"{key} {spread(rounds, key, 1, ' ms')}" for key in first)
     return Outcome(
-        "lives-old-versions",
+        "lives-versions",
         ratios(rounds, "worst", "one"),
         f"{OF_VERSIONS} instances; {parts}; the only version {spread(rounds, 'one', 1, ' ms')}",
         rounds=rounds,
