@@ -26,13 +26,12 @@ def test_lives_on_after_every_kill(tmp_path: Path, seed: int) -> None:
         walk, chance = Walk(door, said.append), Random(seed)
         killer.start()
         try:
-            for _ in range(_STEPS):
+            while walk.steps < _STEPS or door.restarts < 2 or killer.kills < 5:
                 walk.step(chance)
         finally:
             killer.stop()
         door.call("ListDatastores")
         walk.finish()
-        assert door.restarts and killer.kills > door.restarts
     except BaseException:
         print("\n".join(said))
         raise
