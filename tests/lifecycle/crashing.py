@@ -133,7 +133,7 @@ class Killer(threading.Thread):
     """kill -9 of one process of the server, or of all of them at once, every now and then."""
 
     def __init__(self, door: Crashing, chance: Random) -> None:
-        super().__init__()
+        super().__init__(daemon=True)
         self._door = door
         self._chance = chance
         self._over = threading.Event()
