@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "export": ("lightwell.cli.export", "write DICOM Part 10 files out again"),
     "sets": ("lightwell.cli.sets", "show what changed between two versions of an image set"),
     "demo": ("lightwell.cli.demo", "start the server and import sample studies"),
+    "data": ("lightwell.cli.data", "verify what is kept, migrate the database"),
     "doctor": ("lightwell.cli.doctor", "check this machine and the data folder, a line each"),
     "env": ("lightwell.cli.environment", "print the exports that point AWS clients at this server"),
     "key": ("lightwell.cli.key", "create, list and revoke access keys"),

@@ -70,6 +70,16 @@ def open_part10(source: Source, *, spool_dir: Path, inflate_limit: int) -> Part1
     return Part10(source, syntax, meta, offset, syntax != EXPLICIT_BIG, syntax == IMPLICIT_LITTLE)
 
 
+def kept_part10(source: Source, meta_length: int) -> Part10:
+    """A file as `imaging.original` keeps it: file meta and data set without preamble, never deflated."""
+    meta, syntax = split_meta(source, 0)
+    if len(meta) < meta_length or not syntax:
+        raise InputError(_UNREADABLE)
+    return Part10(
+        source, syntax, meta[:meta_length], meta_length, syntax != EXPLICIT_BIG, syntax == IMPLICIT_LITTLE
+    )
+
+
 def split_meta(source: Source, start: int) -> tuple[bytes, str]:
     """The bytes of group 0002 from ``start`` on, and its TransferSyntaxUID ("" if it has none)."""
     data = source.read(start, 4096)

@@ -8,6 +8,7 @@ import struct
 
 import msgspec
 
+from lightwell.domain.holdings import HeldBodies, HeldPack, HeldRecord
 from lightwell.domain.records import Failure, NewRecord
 
 _LENGTH = struct.Struct("<I")
@@ -48,7 +49,20 @@ class Packs(msgspec.Struct, tag=True, frozen=True):
     keys: list[int]
 
 
-Order = Begin | Task | Packs
+class Check(msgspec.Struct, tag=True, frozen=True):
+    """To a worker: check a pack, None for records of one that was checked, and what lies in it.
+
+    ``first`` is the place of the first of ``records`` in the pack's, for `Reading`.
+    """
+
+    number: int
+    pack: HeldPack | None
+    records: list[HeldRecord]
+    first: int
+    bodies: HeldBodies
+
+
+Order = Begin | Task | Packs | Check
 
 
 class Ready(msgspec.Struct, tag=True, frozen=True):
@@ -92,6 +106,14 @@ class TaskDone(msgspec.Struct, tag=True, frozen=True):
     packs: dict[int, tuple[int, int]]
 
 
+class Checked(msgspec.Struct, tag=True, frozen=True):
+    """From a worker: what is wrong, with the place of the record, -1 for the pack; ``frames`` were read."""
+
+    number: int
+    faults: list[tuple[int, str]]
+    frames: int
+
+
 class TaskFailed(msgspec.Struct, tag=True, frozen=True):
     """From a worker: storage failed; nothing of the chunk counts."""
 
@@ -99,7 +121,7 @@ class TaskFailed(msgspec.Struct, tag=True, frozen=True):
     message: str
 
 
-Answer = Ready | Reading | NeedPacks | Read | Refused | TaskDone | TaskFailed
+Answer = Ready | Reading | NeedPacks | Read | Refused | TaskDone | TaskFailed | Checked
 
 _orders = msgspec.msgpack.Decoder(Order)
 _answers = msgspec.msgpack.Decoder(Answer)

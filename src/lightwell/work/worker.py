@@ -22,9 +22,12 @@ from lightwell.ingest.overrides import LIMIT, Overrides, load
 from lightwell.ingest.pipeline import Pipeline
 from lightwell.settings import Settings
 from lightwell.stores import Stores, open_stores
+from lightwell.work.checking import Checker
 from lightwell.work.messages import (
     Answer,
     Channel,
+    Check,
+    Checked,
     NeedPacks,
     Packs,
     Read,
@@ -65,11 +68,25 @@ class Worker:
         try:
             while True:
                 order = self._tasks.popleft() if self._tasks else self._channel.receive_order()
+                if isinstance(order, Check):
+                    self._check(order)
+                    continue
                 if not isinstance(order, Task):
                     return
                 self._begin(order)
         finally:
             self._finisher.shutdown(wait=True)
+
+    def _check(self, order: Check) -> None:
+        checker = Checker(self._stores.objects, self._cache)
+        faults: list[tuple[int, str]] = []
+        if order.pack is not None:
+            self._send(Reading(order.number, -1))
+            faults += [(-1, fault) for fault in checker.pack(order.pack)]
+        for place, record in enumerate(order.records, order.first):
+            self._send(Reading(order.number, place))
+            faults += [(place, fault) for fault in checker.record(record, order.bodies)]
+        self._send(Checked(order.number, faults, checker.frames))
 
     def _send(self, *messages: Answer) -> None:
         with self._sending:

@@ -25,10 +25,11 @@ class WorkerDied(Exception):
 class CodecWorker:
     """One running worker. The thread that made it has to outlive it: Linux ties the process to that thread.
 
-    Raises `WorkerDied` from `send` and `receive` once the process has ended.
+    ``quiet``: what it and the codecs print is not shown. Raises `WorkerDied` from `send` and `receive` once
+    the process has ended.
     """
 
-    def __init__(self, settings: Settings, spool: Path) -> None:
+    def __init__(self, settings: Settings, spool: Path, *, quiet: bool = False) -> None:
         self._spool = spool / f"worker-{os.getpid()}-{threading.get_ident()}"
         shutil.rmtree(self._spool, ignore_errors=True)
         self._spool.mkdir(parents=True)
@@ -45,6 +46,7 @@ class CodecWorker:
                 ],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL if quiet else None,
             )
         except BaseException:
             ours.close()

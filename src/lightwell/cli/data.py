@@ -1,0 +1,117 @@
+"""``lightwell data verify|migrate``: care of what is kept, with the server up or down."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from lightwell.cli import flags
+from lightwell.cli.opening import opened
+
+if TYPE_CHECKING:
+    from lightwell.domain.holdings import Problem
+    from lightwell.settings import Settings
+    from lightwell.work.verify import Report
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    verify = actions.add_parser(
+        "verify", help="read everything that is kept again and check it", allow_abbrev=False
+    )
+    verify.add_argument("--quick", action="store_true", help="packs and rows only: decode no frame")
+    verify.add_argument("--json", action="store_true", help="print one JSON object")
+    migrate = actions.add_parser(
+        "migrate", help="bring the database to the schema of this version", allow_abbrev=False
+    )
+    flags.add(verify, (*flags.PLACES, "codec_workers", "worker_memory", "file_timeout"))
+    flags.add(migrate, ("data", "database_url"))
+
+
+def run(args: argparse.Namespace) -> int:
+    settings = flags.settings(args)
+    return _migrate(settings) if args.action == "migrate" else _verify(settings, args)
+
+
+def _migrate(settings: Settings) -> int:
+    from lightwell.stores.database import Database
+    from lightwell.stores.schema import migrate
+
+    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    db = Database(settings.database)
+    try:
+        changed = migrate(db)
+    finally:
+        db.close()
+    print(f"{db.address}: {'migrated to the schema of this version' if changed else 'its schema is current'}")
+    return 0
+
+
+def _verify(settings: Settings, args: argparse.Namespace) -> int:
+    from lightwell.work.verify import Verifier
+
+    with opened(settings) as stores, _bar(quiet=args.json or not sys.stderr.isatty()) as show:
+        report = Verifier(stores, settings, show, quick=args.quick).run()
+    if args.json:
+        print(json.dumps(_as_json(report), indent=2))
+    else:
+        _print(report, quick=args.quick)
+    return 1 if report.problems else 0
+
+
+def _as_json(report: Report) -> dict[str, object]:
+    problems = [
+        {
+            "datastoreId": problem.datastore_id,
+            "imageSetId": problem.image_set_id,
+            "sopInstanceUid": problem.sop_instance_uid,
+            "pack": problem.pack,
+            "reason": problem.reason,
+        }
+        for problem in report.problems
+    ]
+    counts = {key: value for key, value in asdict(report).items() if key != "problems"}
+    counts["imageSets"] = counts.pop("image_sets")
+    return {**counts, "problems": problems}
+
+
+def _print(report: Report, *, quick: bool) -> None:
+    def place(problem: Problem) -> tuple[str, str]:
+        return problem.datastore_id or "", problem.image_set_id or ""
+
+    for (store, image_set), found in groupby(sorted(report.problems, key=place), place):
+        print(
+            f"image set {image_set} of data store {store}:" if image_set else "packs:",
+            file=sys.stderr,
+        )
+        for problem in found:
+            name = problem.sop_instance_uid or ("" if image_set else problem.pack)
+            print(f"  {f'{name}: ' if name else ''}{problem.reason}", file=sys.stderr)
+    checked = f"{report.image_sets} image sets and {report.packs} packs ({report.bytes:,} bytes)"
+    if not quick:
+        checked += f" with {report.instances} instances and {report.frames} frames"
+    if report.problems:
+        print(f"{checked} checked: {len(report.problems)} problems", file=sys.stderr)
+        print("Restore what is damaged from a backup, or import it again.", file=sys.stderr)
+    else:
+        print(f"{checked} checked: all is as it was stored")
+
+
+@contextmanager
+def _bar(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    if quiet:
+        yield lambda done, total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("checked"), BarColumn(bar_width=None), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bars:
+        bar = bars.add_task("checked", total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)

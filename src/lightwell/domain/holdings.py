@@ -1,0 +1,63 @@
+"""What `lightwell data verify` looks at: packs, the records in them, and what is wrong with either."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class HeldPack:
+    """A live pack; ``checksum`` is the CRC-32 of its ``size`` bytes."""
+
+    key: int
+    datastore: int
+    size: int
+    checksum: int
+
+
+@dataclass(frozen=True, slots=True)
+class HeldPixels:
+    """The pixels of a record; ``pages`` are the rows of their frame table in order."""
+
+    pack: int
+    stored_syntax: str
+    frame_count: int
+    checksum_type: str
+    image: bytes
+    pages: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRecord:
+    """A record as it is kept, and its pixels. ``lost`` says what it names and is not there."""
+
+    key: int
+    sop_instance_uid: str
+    pack: int
+    original_offset: int
+    original_length: int
+    override_z: bytes | None
+    fragment_z: bytes
+    dictionary: int | None
+    levels: tuple[int, int, int]
+    pixels: HeldPixels | None
+    lost: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBodies:
+    """What records share: dictionaries, and level values still compressed, by key."""
+
+    dictionaries: dict[int, bytes]
+    levels: dict[int, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that is not as it was written. What it concerns is None where that is not known."""
+
+    reason: str
+    datastore_id: str | None = None
+    image_set_id: str | None = None
+    sop_instance_uid: str | None = None
+    pack: str | None = None

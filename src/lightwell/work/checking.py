@@ -1,0 +1,132 @@
+"""Checks what is kept against what it came from: packs, originals, fragments, level blocks and frames.
+
+Runs in codec workers: what is damaged on a disk is as little to be trusted as what comes from outside.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import zstandard
+
+from lightwell.domain.frames import Frame, unpack_entries
+from lightwell.domain.holdings import HeldBodies, HeldPack, HeldPixels, HeldRecord
+from lightwell.errors import LightwellError, StorageError
+from lightwell.imaging.cache import SeriesCache
+from lightwell.imaging.checksum import bytes_checksum, frame_checksum
+from lightwell.imaging.elements import read_instance
+from lightwell.imaging.failure import PixelFailure
+from lightwell.imaging.image import ImageDescription
+from lightwell.imaging.original import Original
+from lightwell.imaging.part10 import kept_part10
+from lightwell.imaging.stored import decode_stored
+from lightwell.stores.objects import Objects
+from lightwell.stores.packs import pack_name
+from lightwell.stores.records import decompress
+
+_PIECE = 1 << 20
+_LEVELS = ("patient", "study", "series")
+
+
+class Checker:
+    """Each check yields a sentence for everything that is wrong. ``frames`` counts those that were read."""
+
+    def __init__(self, objects: Objects, cache: SeriesCache) -> None:
+        self._objects = objects
+        self._cache = cache
+        self.frames = 0
+
+    def pack(self, held: HeldPack) -> Iterator[str]:
+        """Every byte of a pack against its CRC-32."""
+        name = pack_name(held.key)
+        try:
+            size = self._objects.size(name)
+            if size != held.size:
+                yield "it is not there" if size is None else f"it has {size} bytes, not {held.size}"
+            elif bytes_checksum(self._pieces(held.key, 0, held.size)) != held.checksum:
+                yield "its bytes have changed: its checksum differs"
+        except StorageError as error:
+            yield str(error)
+
+    def record(self, held: HeldRecord, bodies: HeldBodies) -> Iterator[str]:
+        """A record against its original, and its frames against their checksums."""
+        for lost in held.lost:
+            yield f"the database has lost {lost}"
+        yield from self._attributes(held, bodies)
+        if held.pixels is not None:
+            yield from self._pixels(held.pixels)
+
+    def _attributes(self, held: HeldRecord, bodies: HeldBodies) -> Iterator[str]:
+        try:
+            fragment, levels = _stored(held, bodies)
+        except (StorageError, zstandard.ZstdError) as error:
+            yield f"its attributes cannot be read from the database ({error})"
+            return
+        try:
+            original = Original(
+                lambda offset, length: self._objects.read(pack_name(held.pack), offset, length),
+                held.original_offset,
+                held.original_length,
+            )
+            override = json.loads(decompress(held.override_z)) if held.override_z else None
+            derived = read_instance(
+                kept_part10(original, original.meta_length), self._cache, override=override
+            )
+        except (LightwellError, zstandard.ZstdError, ValueError) as error:
+            yield f"its original cannot be read: {error}"
+            return
+        if derived.sop_instance_uid != held.sop_instance_uid:
+            yield f"its original is of the instance {derived.sop_instance_uid}"
+        if derived.fragment != fragment:
+            yield "its attributes in the database are not those of its original"
+        blocks = (derived.patient, derived.study, derived.series)
+        for name, body, own in zip(_LEVELS, levels, blocks, strict=True):
+            if body != own:
+                yield f"its {name} attributes in the database are not those of its original"
+
+    def _pixels(self, held: HeldPixels) -> Iterator[str]:
+        frames = [frame for page in held.pages for frame in unpack_entries(page)]
+        # Pixels that could not be split have one entry, for the whole of their bytes.
+        if len(frames) != (held.frame_count or 1):
+            yield f"the database has {len(frames)} of its {held.frame_count} frames"
+        try:
+            fields = json.loads(held.image)
+            fields.pop("original_syntax", None)
+            image = ImageDescription(**fields) if held.frame_count else None
+        except (ValueError, TypeError) as error:
+            yield f"the description of its pixels cannot be read ({error})"
+            return
+        for number, frame in enumerate(frames, 1):
+            self.frames += 1
+            try:
+                if self._checksum(held, frame, image) != frame.checksum:
+                    yield f"frame {number} is not the one that was stored: its checksum differs"
+            except (StorageError, PixelFailure) as error:
+                yield f"frame {number} cannot be read: {error}"
+
+    def _checksum(self, held: HeldPixels, frame: Frame, image: ImageDescription | None) -> int:
+        if image is None or held.checksum_type == "COMPRESSED":
+            return bytes_checksum(
+                self._pieces(held.pack, frame.offset + frame.head, frame.length - frame.head)
+            )
+        data = self._objects.read(pack_name(held.pack), frame.offset, frame.length)
+        return frame_checksum(decode_stored(data, frame.head, held.stored_syntax, image))
+
+    def _pieces(self, pack: int, offset: int, length: int) -> Iterator[bytes]:
+        for start in range(0, length, _PIECE):
+            yield self._objects.read(pack_name(pack), offset + start, min(_PIECE, length - start))
+
+
+def _stored(held: HeldRecord, bodies: HeldBodies) -> tuple[bytes, list[bytes]]:
+    dictionary = None
+    if held.dictionary is not None:
+        dictionary = bodies.dictionaries.get(held.dictionary)
+        if dictionary is None:
+            raise StorageError("their dictionary is lost")
+    levels = []
+    for name, key in zip(_LEVELS, held.levels, strict=True):
+        if key not in bodies.levels:
+            raise StorageError(f"their {name} block is lost")
+        levels.append(decompress(bodies.levels[key]))
+    return decompress(held.fragment_z, dictionary), levels

@@ -1,0 +1,278 @@
+"""Checks everything that is kept, with the server up or down: `lightwell data verify`.
+
+Threads take one pack after another and hand its records to codec workers, which read, derive and decode
+everything again (`work.checking`). Then the rows of every image set are looked at. Nothing is changed.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+from lightwell.domain.holdings import HeldBodies, HeldPack, HeldRecord, Problem
+from lightwell.errors import StorageError
+from lightwell.settings import Settings
+from lightwell.stores import Stores, holdings
+from lightwell.stores.packs import pack_name
+from lightwell.work.messages import Check, Checked, Reading
+from lightwell.work.workers import CodecWorker, WorkerDied
+
+# So many records are told to a worker at once.
+_RECORDS = 32
+_PACKS, _SETS = 200, 200
+_STEP_SECONDS = 0.5
+# A whole pack has to be read within this.
+_PACK_SECONDS = 3600.0
+
+
+@dataclass(slots=True)
+class Report:
+    """What was checked, and all that is wrong."""
+
+    packs: int = 0
+    instances: int = 0
+    frames: int = 0
+    image_sets: int = 0
+    bytes: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """What a worker has found; ``record`` None for the pack itself."""
+
+    pack: HeldPack
+    record: HeldRecord | None
+    reason: str
+
+
+class Verifier:
+    """One run. ``show`` is called with the bytes checked so far and in all; ``quick`` decodes nothing."""
+
+    def __init__(
+        self, stores: Stores, settings: Settings, show: Callable[[int, int], None], *, quick: bool = False
+    ) -> None:
+        self._stores = stores
+        self._settings = settings
+        self._show = show
+        self._quick = quick
+        self._packs: queue.Queue[HeldPack | None] = queue.Queue(2 * settings.codec_processes)
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._faults: list[_Fault] = []
+        self._error: Exception | None = None
+        self.report = Report()
+
+    def run(self) -> Report:
+        """Check everything. Raises `StorageError` where the database or the workers fail as such."""
+        with self._stores.db.read() as conn:
+            total = holdings.pack_bytes(conn)
+        threads = [
+            threading.Thread(target=self._thread, args=(total,), name=f"verify-{number}")
+            for number in range(self._settings.codec_processes)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            for pack in self._all_packs():
+                self._put(pack)
+            for _ in threads:
+                self._put(None)
+            for thread in threads:
+                thread.join()
+        except BaseException:
+            self._stopping.set()
+            raise
+        finally:
+            for thread in threads:
+                thread.join()
+        if self._error is not None:
+            raise self._error
+        self._explain()
+        self._sets()
+        return self.report
+
+    def _put(self, pack: HeldPack | None) -> None:
+        while not self._stopping.is_set():
+            try:
+                return self._packs.put(pack, timeout=_STEP_SECONDS)
+            except queue.Full:
+                continue
+
+    def _all_packs(self) -> Iterator[HeldPack]:
+        after = -1
+        while not self._stopping.is_set():
+            with self._stores.db.read() as conn:
+                page = holdings.packs(conn, after, _PACKS)
+            if not page:
+                return
+            yield from page
+            after = page[-1].key
+
+    # Packs ----------------------------------------------------------------------------------------------
+
+    def _thread(self, total: int) -> None:
+        hands = _Hands(self._stores, self._settings, self._stopping)
+        try:
+            while not self._stopping.is_set():
+                try:
+                    pack = self._packs.get(timeout=_STEP_SECONDS)
+                except queue.Empty:
+                    continue
+                if pack is None:
+                    return
+                faults, instances, frames = hands.check(pack, quick=self._quick)
+                with self._lock:
+                    report = self.report
+                    report.packs += 1
+                    report.bytes += pack.size
+                    report.instances += instances
+                    report.frames += frames
+                    self._faults += faults
+                    self._show(report.bytes, total)
+        except Exception as error:
+            self._error = self._error or error
+            self._stopping.set()
+        finally:
+            hands.close()
+
+    def _explain(self) -> None:
+        """Say of each fault which image sets it concerns; what was collected meanwhile is no fault."""
+        faults = sorted(
+            self._faults, key=lambda f: (f.pack.key, f.record.original_offset if f.record else -1)
+        )
+        with self._stores.db.read() as conn:
+            live = holdings.are_live(conn, sorted({fault.pack.key for fault in faults}))
+            sets = holdings.sets_of(conn, {fault.record.key for fault in faults if fault.record})
+        for fault in faults:
+            if fault.pack.key not in live:
+                continue
+            problem = Problem(fault.reason, pack=pack_name(fault.pack.key))
+            if fault.record is None:
+                self.report.problems.append(problem)
+                continue
+            uid = fault.record.sop_instance_uid
+            for store, image_set in sets.get(fault.record.key, []):
+                self.report.problems.append(
+                    replace(problem, datastore_id=store, image_set_id=image_set, sop_instance_uid=uid)
+                )
+
+    # Image sets -----------------------------------------------------------------------------------------
+
+    def _sets(self) -> None:
+        after = -1
+        while True:
+            with self._stores.db.read() as conn:
+                page = holdings.sets(conn, after, _SETS)
+                for key, image_set, store in page:
+                    self.report.image_sets += 1
+                    self.report.problems += [
+                        Problem(fault, store, image_set) for fault in holdings.faults_of_set(conn, key)
+                    ]
+            if not page:
+                return
+            after = page[-1][0]
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """What a worker says of a part of a pack; ``died_on`` is the place of the record of which it died."""
+
+    faults: list[tuple[int, str]]
+    frames: int
+    died_on: int | None = None
+
+
+class _Hands:
+    """A codec worker, started again when it dies. For one thread, which outlives it."""
+
+    def __init__(self, stores: Stores, settings: Settings, stopping: threading.Event) -> None:
+        self._stores = stores
+        self._settings = settings
+        self._stopping = stopping
+        self._worker: CodecWorker | None = None
+        self._number = 0
+
+    def close(self) -> None:
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
+
+    def check(self, pack: HeldPack, *, quick: bool) -> tuple[list[_Fault], int, int]:
+        """Everything in a pack: what is wrong, and how many records and frames there were."""
+        with self._stores.db.read() as conn:
+            records = [] if quick else holdings.records(conn, pack.key)
+            bodies = holdings.bodies(conn, records)
+        done = self._ask(pack, whole=True, part=[], first=0, bodies=HeldBodies({}, {}))
+        faults = [_Fault(pack, None, reason) for _, reason in done.faults]
+        frames = 0
+        for first in range(0, len(records), _RECORDS):
+            for place, reason, count in self._check_records(pack, records, first, first + _RECORDS, bodies):
+                frames += count
+                if reason:
+                    faults.append(_Fault(pack, records[place], reason))
+        return faults, len(records), frames
+
+    def _check_records(
+        self, pack: HeldPack, records: list[HeldRecord], first: int, end: int, bodies: HeldBodies
+    ) -> Iterator[tuple[int, str, int]]:
+        """(place, what is wrong or "", frames read) of the records from ``first`` to ``end``."""
+        part = records[first:end]
+        if not part or self._stopping.is_set():
+            return
+        done = self._ask(pack, whole=False, part=part, first=first, bodies=_of(bodies, part))
+        if done.died_on is None:
+            yield first, "", done.frames
+            yield from ((place, reason, 0) for place, reason in done.faults)
+            return
+        # What it had found before is gone with it.
+        on = max(done.died_on, first)
+        yield from self._check_records(pack, records, first, on, bodies)
+        yield from ((on, reason, 0) for _, reason in done.faults)
+        yield from self._check_records(pack, records, on + 1, first + len(part), bodies)
+
+    def _ask(
+        self, pack: HeldPack, *, whole: bool, part: list[HeldRecord], first: int, bodies: HeldBodies
+    ) -> _Done:
+        self._number += 1
+        on = -1
+        try:
+            worker = self._running()
+            worker.send(Check(self._number, pack if whole else None, part, first, bodies))
+            end = time.monotonic() + _PACK_SECONDS
+            while not self._stopping.is_set():
+                answer = worker.receive(_STEP_SECONDS)
+                if isinstance(answer, Checked):
+                    return _Done(answer.faults, answer.frames)
+                if isinstance(answer, Reading) and answer.file is not None:
+                    on = answer.file
+                    seconds = _PACK_SECONDS if on < 0 else float(self._settings.file_timeout)
+                    end = time.monotonic() + seconds
+                elif answer is None and time.monotonic() > end:
+                    worker.kill("it took too long")
+        except WorkerDied as death:
+            self.close()
+            return _Done([(on, f"the process that checked it ended: {death}")], 0, on)
+        return _Done([], 0)
+
+    def _running(self) -> CodecWorker:
+        if self._worker is None:
+            try:
+                # Codecs print tracebacks of damaged frames, of which the report tells.
+                self._worker = CodecWorker(self._settings, self._stores.spool, quiet=True)
+            except (WorkerDied, OSError) as error:
+                raise StorageError(f"A codec worker cannot be started: {error}") from error
+        return self._worker
+
+
+def _of(bodies: HeldBodies, part: list[HeldRecord]) -> HeldBodies:
+    """Only what these records name."""
+    levels = {key for record in part for key in record.levels}
+    dictionaries = {record.dictionary for record in part}
+    return HeldBodies(
+        {key: body for key, body in bodies.dictionaries.items() if key in dictionaries},
+        {key: body for key, body in bodies.levels.items() if key in levels},
+    )

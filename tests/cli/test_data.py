@@ -1,0 +1,67 @@
+"""``lightwell data verify`` and ``migrate``, as a person runs them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.cli.running import lightwell
+from tests.ct_files import write_series
+from tests.data import SHARED, needs_shared
+
+
+def filled(folder: Path) -> Path:
+    write_series(folder / "in", 3)
+    done = lightwell("import", folder / "in", "--datastore", "d", data=folder / "data")
+    assert done.status == 0, done
+    return folder / "data"
+
+
+def damage(data: Path) -> None:
+    (pack,) = (data / "objects" / "packs").rglob("*.pack")
+    pack.write_bytes(bytes(reversed(pack.read_bytes())))
+
+
+def test_says_that_all_is_well(tmp_path: Path) -> None:
+    done = lightwell("data", "verify", data=filled(tmp_path))
+    assert done.status == 0, done
+    assert done.out.startswith("1 image sets and 1 packs (")
+    assert "with 3 instances and 3 frames checked: all is as it was stored" in done.out
+    assert done.err == ""
+
+
+def test_says_what_is_damaged_set_by_set(tmp_path: Path) -> None:
+    data = filled(tmp_path)
+    damage(data)
+    done = lightwell("data", "verify", data=data)
+    assert (done.status, done.out) == (1, "")
+    assert "packs:\n  packs/" in done.err
+    assert "image set " in done.err and "  1.2.826.0.1.3680043.10.999.1.1.2: " in done.err
+    assert "Restore what is damaged from a backup, or import it again." in done.err
+    assert "Traceback" not in done.err
+    found = lightwell("data", "verify", "--json", data=data)
+    assert found.status == 1
+    report = found.json()
+    assert report["instances"] == 3 and report["imageSets"] == 1
+    assert {p["sopInstanceUid"] is None for p in report["problems"]} == {True, False}
+    quick = lightwell("data", "verify", "--json", "--quick", data=data).json()
+    assert [p["reason"] for p in quick["problems"]] == ["its bytes have changed: its checksum differs"]
+
+
+def test_migrates_once(tmp_path: Path) -> None:
+    first = lightwell("data", "migrate", data=tmp_path / "data")
+    assert first.status == 0 and "migrated to the schema of this version" in first.out
+    again = lightwell("data", "migrate", data=tmp_path / "data")
+    assert again.status == 0 and "its schema is current" in again.out
+
+
+def test_verifies_nothing_that_is_not_there(tmp_path: Path) -> None:
+    done = lightwell("data", "verify", data=tmp_path / "nowhere")
+    assert done.status == 1 and "There is no data folder" in done.err
+
+
+@needs_shared
+def test_finds_nothing_wrong_with_real_files(tmp_path: Path) -> None:
+    lightwell("import", SHARED / "syntaxes", "--datastore", "d", data=tmp_path / "data")
+    done = lightwell("data", "verify", "--json", data=tmp_path / "data")
+    assert (done.status, done.json()["problems"]) == (0, [])
+    assert done.json()["instances"] > 20
