@@ -155,6 +155,15 @@ def test_refuses_rather_than_leaving_out_what_is_lost(stores: Stores, table: Any
         read(stores, built)
 
 
+@pytest.mark.parametrize("number", range(3))
+def test_refuses_where_any_record_is_lost(stores: Stores, number: int) -> None:
+    built = builders.image_set(stores, [BuiltInstance(f"1.{number}") for number in range(3)])
+    lost = delete(tables.record).where(tables.record.c.sop_instance_uid == f"1.{number}")
+    stores.db.write(lambda conn: conn.execute(lost))
+    with pytest.raises(StorageError, match="the record of an instance"):
+        read(stores, built)
+
+
 def test_shows_edits_of_levels_and_instances(stores: Stores) -> None:
     built = builders.image_set(
         stores,

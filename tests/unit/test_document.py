@@ -8,7 +8,7 @@ import pytest
 
 from lightwell.domain import document
 from lightwell.domain.document import Member, MemberPixels
-from lightwell.domain.frames import Frame
+from lightwell.domain.frames import Frame, pack_entries
 from lightwell.errors import StorageError
 
 
@@ -75,6 +75,17 @@ def test_numbers_the_frames_of_a_later_page_from_its_first() -> None:
     pixels = MemberPixels(7, "1.2", "COMPRESSED", 300, 5, 4)
     text = b"[" + document.frames(pixels, 256, [Frame(0, 1, 0, 0, None, None)] * 2) + b"]"
     assert [frame["ID"][16:24] for frame in json.loads(text)] == ["00000100", "00000101"]
+
+
+def test_writes_an_instance_of_one_frame_as_any_other() -> None:
+    pixels = MemberPixels(7, "1.2.840.10008.1.2.4.202", "DECOMPRESSED", 1, 5, 4)
+    frame = Frame(10, 20, 3, 4294967295, -5, 6)
+    one = member(b'"DICOM":{},"DICOMVRs":{}', pixels)
+    given = one.sop_instance_uid, one.fragment, (7, pixels.stored_syntax, pixels.checksum_type, 5, 4)
+    by_parts = document.instance_opening(one, b"") + document.frames(pixels, 0, [frame])
+    ready = document.single_frame(*given, pack_entries([frame]))
+    assert ready == by_parts + document.INSTANCE_CLOSING
+    assert document.single_frame(*given, pack_entries([Frame(10, 20, 3, 1, None, None)])) is None
 
 
 def test_shows_only_what_an_instance_has_otherwise() -> None:

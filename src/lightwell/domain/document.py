@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from lightwell.domain.edits import NONE, Edits, laid_over
-from lightwell.domain.frames import Frame
+from lightwell.domain.frames import Frame, read_entry
 from lightwell.errors import StorageError
 
 SCHEMA_VERSION = "1.1"
@@ -128,6 +128,39 @@ def frames(pixels: MemberPixels, first: int, entries: Iterable[Frame]) -> bytes:
             else _FRAME_UNKNOWN % (key, number, *size, f.checksum, _number(f.low), _number(f.high), f.length)
             for number, f in enumerate(entries, first)
         ]
+    )
+
+
+_ONE_FRAME = (
+    b'%s:{%s,"StoredTransferSyntaxUID":"%s","ChecksumType":"%s","ImageFrames":[' + _FRAME + INSTANCE_CLOSING
+)
+
+
+def single_frame(
+    uid: str, fragment: bytes, pixels: tuple[int, str, str, int, int], entry: bytes
+) -> bytes | None:
+    """An instance of one frame as `instance_opening`, `frames` and `INSTANCE_CLOSING` give it, in one go;
+    None where the least and the greatest value of its frame are not known.
+
+    ``pixels`` are key, stored syntax, checksum type, width and height; ``entry`` is the frame table's.
+    """
+    _, length, _, checksum, known, low, high = read_entry(entry)
+    if not known:
+        return None
+    key, syntax, checksum_type, width, height = pixels
+    return _ONE_FRAME % (
+        quoted(uid),
+        fragment,
+        syntax.encode(),
+        checksum_type.encode(),
+        key,
+        0,
+        width,
+        height,
+        checksum,
+        low,
+        high,
+        length,
     )
 
 

@@ -64,6 +64,10 @@ def unpack_entry(entries: bytes, index: int) -> Frame | None:
     return Frame(offset, length, head, checksum, low if known else None, high if known else None)
 
 
+read_entry = _ENTRY.unpack
+"""The fields of a row of one entry: offset, length, head, checksum, if low and high are known, low, high."""
+
+
 def unpack_entries(entries: bytes) -> list[Frame]:
     """All entries of a row, in frame order."""
     return [

@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 from lightwell.domain import document
 from lightwell.domain.document import LevelBlock, Member
 from lightwell.domain.edits import NONE, Edits, laid_over
-from lightwell.domain.frames import PAGE
+from lightwell.domain.frames import ENTRY_SIZE, PAGE, Frame
 from lightwell.domain.image_set import ImageSet
 from lightwell.errors import StorageError
 from lightwell.operations import laying
@@ -131,30 +131,63 @@ def pieces(conn: Connection, datastore_id: str, found: ImageSet, version: int) -
     yield document.opening(datastore_id, found.id, (patient, study, series), series_key)
     separator = b""
     digits = laying.covered(level.edits for level in levels)
-    for member, entries in members.members(conn, found.key, version):
-        if member.edits or (digits and laying.shows(member.fragment, digits)):
-            member, differing = _edited(conn, member, levels)
-        else:
-            known = shown.get(member.level_values)
-            if known is None:
-                if len(shown) > _DIFFERENCES:
-                    shown = {bases: b""}
-                known = shown[member.level_values] = _differing(conn, member.level_values, levels)
-            differing = known
-        opening = document.instance_opening(member, differing)
-        frames = b"" if member.pixels is None or not entries else document.frames(member.pixels, 0, entries)
-        yield separator + opening + frames
-        if member.pixels is not None and member.pixels.frame_count > PAGE:
-            for first in range(PAGE, member.pixels.frame_count, PAGE):
-                page = members.frames(conn, member.pixels.key, first)
-                if len(page) != min(PAGE, member.pixels.frame_count - first):
-                    raise StorageError(
-                        "The database has lost frames of an instance; run `lightwell data verify`."
-                    )
-                yield b","
-                yield document.frames(member.pixels, first, page)
-        separator = document.INSTANCE_CLOSING + b","
-    yield separator[:-1] + document.CLOSING
+    patient_base, study_base, series_base = bases
+    fragments = members.Fragments(conn)
+    for batch in members.batches(conn, found.key, version):
+        for row, pixels_key, edits_z in batch:
+            fragment = fragments.read(row[3], row[4])
+            # Most have one frame and nothing of their own: a third of the time that a `Member` takes.
+            plain = edits_z is None and not (digits and laying.shows(fragment, digits))
+            if plain:
+                (_, _, uid, _, _, own_patient, own_study, own_series, key, syntax, checksum_type, count,
+                 width, height, entries) = row  # fmt: skip
+                if (
+                    own_series == series_base
+                    and own_study == study_base
+                    and own_patient == patient_base
+                    and count == 1
+                    and key == pixels_key
+                    and entries is not None
+                    and len(entries) == ENTRY_SIZE
+                ):
+                    pixels = (key, syntax, checksum_type, width, height)
+                    ready = document.single_frame(uid, fragment, pixels, entries)
+                    if ready is not None:
+                        yield separator + ready
+                        separator = b","
+                        continue
+            member, frames = members.of(row, pixels_key, edits_z, fragment)
+            if member.edits or not plain:
+                member, differing = _edited(conn, member, levels)
+            else:
+                known = shown.get(member.level_values)
+                if known is None:
+                    if len(shown) > _DIFFERENCES:
+                        shown = {bases: b""}
+                    known = shown[member.level_values] = _differing(conn, member.level_values, levels)
+                differing = known
+            yield from _instance(conn, separator, member, differing, frames)
+            separator = b","
+    yield document.CLOSING
+
+
+def _instance(
+    conn: Connection, separator: bytes, member: Member, differing: bytes, entries: Sequence[Frame]
+) -> Iterator[bytes]:
+    """A member of any kind, its frames page by page."""
+    opening = document.instance_opening(member, differing)
+    frames = b"" if member.pixels is None or not entries else document.frames(member.pixels, 0, entries)
+    yield separator + opening + frames
+    if member.pixels is not None and member.pixels.frame_count > PAGE:
+        for first in range(PAGE, member.pixels.frame_count, PAGE):
+            page = members.frames(conn, member.pixels.key, first)
+            if len(page) != min(PAGE, member.pixels.frame_count - first):
+                raise StorageError(
+                    "The database has lost frames of an instance; run `lightwell data verify`."
+                )
+            yield b","
+            yield document.frames(member.pixels, first, page)
+    yield document.INSTANCE_CLOSING
 
 
 def shown_block(level: LevelBlock) -> dict[str, object]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import zstandard
-from sqlalchemy import Connection, Select, and_, bindparam, or_, select
+from sqlalchemy import Connection, CursorResult, Select, and_, bindparam, literal_column, or_, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from lightwell.domain.document import LevelBlock, Member, MemberPixels
@@ -16,7 +16,7 @@ from lightwell.domain.frames import PAGE, Frame, unpack_entries
 from lightwell.errors import StorageError
 from lightwell.stores import edits as packed
 from lightwell.stores.records import FragmentReader, decompress
-from lightwell.stores.tables import dictionary, frame_table, level, level_value, member, record
+from lightwell.stores.tables import frame_table, level, level_value, member, record
 
 _FEW, _MANY, _BYTES = 64, 2048, 2 << 20
 """Fragments are read ahead in batches of so many; how many follows from the bytes of the last one."""
@@ -31,13 +31,18 @@ def _holds(table: Any) -> ColumnElement[bool]:
     )
 
 
-_ORDER: Select[Any] = (
-    select(record.c.key, member.c.pixels, member.c.edits)
-    .select_from(member)
-    .outerjoin(record, record.c.key == member.c.record)
-    .where(_holds(member))
-    .order_by(record.c.instance_number.is_(None), record.c.instance_number, record.c.key)
-)
+def _order(place: ColumnElement[Any]) -> Select[Any]:
+    return (
+        select(place, member.c.pixels, member.c.edits)
+        .select_from(member)
+        .outerjoin(record, record.c.key == member.c.record)
+        .where(_holds(member))
+        .order_by(record.c.instance_number.is_(None), record.c.instance_number, record.c.key)
+    )
+
+
+# By what the records are then looked up. On SQLite the rowid spares a search in the index of the keys.
+_ORDER = {"sqlite": _order(literal_column("record.rowid")), "postgresql": _order(record.c.key)}
 _LEVELS: Select[Any] = (
     select(level.c.level, level.c.base, level.c.edits, level_value.c.body_z)
     .outerjoin(level_value, level_value.c.key == level.c.base)
@@ -46,13 +51,24 @@ _LEVELS: Select[Any] = (
 )
 # One text for however many keys, prepared once; in Core a list of keys costs as much as the rows.
 _RECORDS = """
-SELECT r.key, r.sop_instance_uid, r.fragment_z, r.dictionary, r.patient_value, r.study_value, r.series_value,
+SELECT {place}, r.key, r.sop_instance_uid, r.fragment_z, r.dictionary,
+       r.patient_value, r.study_value, r.series_value,
        p.key, p.stored_syntax, p.checksum_type, p.frame_count, p.width, p.height, t.entries
-FROM record r
+FROM {record}
 LEFT JOIN pixels p ON p.key = r.pixels
 LEFT JOIN frame_table t ON t.pixels = p.key AND t.first_frame = 0
-WHERE r.key """
-_KEYS = {"sqlite": "IN (SELECT value FROM json_each(?))", "postgresql": "= ANY(%s)"}
+"""
+# SQLite would go through the result of IN by key; by InstanceNumber, neighbours lie on one page.
+_BY_PLACE = {
+    "sqlite": _RECORDS.format(
+        place="r.rowid", record="json_each(?) j CROSS JOIN record r ON r.rowid = j.value"
+    ),
+    "postgresql": _RECORDS.format(place="r.key", record="record r") + "WHERE r.key = ANY(%s)",
+}
+_DICTIONARY = {
+    "sqlite": "SELECT bytes FROM dictionary WHERE key = ?",
+    "postgresql": "SELECT bytes FROM dictionary WHERE key = %s",
+}
 _PAGE: Select[Any] = select(frame_table.c.entries).where(
     frame_table.c.pixels == bindparam("pixels"), frame_table.c.first_frame == bindparam("first")
 )
@@ -83,6 +99,61 @@ def level_body(conn: Connection, key: int) -> bytes:
     return _inflate(row.body_z)
 
 
+Row = tuple[Any, ...]
+"""What the tables say of an instance as it came: its place in ``record`` (of no use elsewhere); its record's
+key, SOPInstanceUID, ``fragment_z`` and the key of its dictionary; the keys of its level values; key, stored
+syntax, checksum type, frame count, width and height of its pixels, and the first page of its frame table."""
+
+
+class Fragments:
+    """Decompresses the fragments of records; keeps the dictionaries that it needed."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+        self._decompress: dict[int | None, Callable[[bytes], bytes]] = {None: decompress}
+
+    def read(self, data: bytes, dictionary_key: int | None) -> bytes:
+        """The fragment in ``data``. Raises `StorageError` where it is damaged or its dictionary is lost."""
+        decompress_it = self._decompress.get(dictionary_key)
+        if decompress_it is None:
+            decompress_it = self._decompress[dictionary_key] = self._reader(dictionary_key).decompress
+        try:
+            return decompress_it(data)
+        except zstandard.ZstdError as error:
+            raise _damaged(error) from None
+
+    def _reader(self, key: int | None) -> FragmentReader:
+        # There is one for each few dozen instances: too many for Core.
+        result = self._conn.exec_driver_sql(_DICTIONARY[self._conn.dialect.name], (key,))
+        found = _fetched(result)
+        if not found:
+            raise _lost("the dictionary of a fragment")
+        return FragmentReader(found[0][0])
+
+
+def batches(
+    conn: Connection, image_set: int, version: int, *, only: Sequence[int] | None = None
+) -> Iterator[list[tuple[Row, int | None, bytes | None]]]:
+    """The instances of a version in the order of `members`: row, key of the pixels, packed edits.
+
+    For who reads thousands and has no use for most of `Member`; in batches of bounded bytes.
+    """
+    dialect = conn.dialect.name
+    order = _ORDER[dialect] if only is None else _ORDER[dialect].where(member.c.instance.in_(only))
+    rows = _fetched(conn.execute(order, {"set": image_set, "version": version}))
+    start, many = 0, _FEW
+    while start < len(rows):
+        places = [row[0] for row in rows[start : start + many]]
+        given = json.dumps(places) if dialect == "sqlite" else places
+        found = {row[0]: row for row in _fetched(conn.exec_driver_sql(_BY_PLACE[dialect], (given,)))}
+        if len(found) < len(set(places)):
+            raise _lost(f"the record of an instance of version {version}")
+        yield [(found[place], pixels, edits) for place, pixels, edits in rows[start : start + many]]
+        start += many
+        size = sum([len(row[3]) + len(row[-1] or b"") for row in found.values()])
+        many = min(_MANY, max(_FEW, many * _BYTES // max(size, 1)))
+
+
 def members(
     conn: Connection, image_set: int, version: int, *, only: Sequence[int] | None = None
 ) -> Iterator[tuple[Member, list[Frame]]]:
@@ -93,35 +164,30 @@ def members(
     `StorageError` where anything that the version names is missing. ``conn`` must see one state of the
     database throughout.
     """
-    order = _ORDER if only is None else _ORDER.where(member.c.instance.in_(only))
-    rows = conn.execute(order, {"set": image_set, "version": version}).all()
-    if rows and (rows[0][0] is None or rows[-1][0] is None):
-        raise _lost(f"the record of an instance of version {version}")
-    readers: dict[int | None, FragmentReader | None] = {None: None}
-    start, many = 0, _FEW
-    while start < len(rows):
-        batch = rows[start : start + many]
-        start += many
-        found = _records(conn, [key for key, _, _ in batch])
-        for key, pixels_key, edits_z in batch:
-            uid, fragment_z, dictionary_key, patient, study, series, *image, entries = found[key]
-            if dictionary_key not in readers:
-                readers[dictionary_key] = _reader(conn, dictionary_key)
-            fragment = _inflate(fragment_z, readers[dictionary_key])
-            edits = NONE if edits_z is None else packed.unpack(edits_z)
-            if edits:
-                uid = sop_instance_uid(uid, edits)
-            pixels, frames = (None, []) if pixels_key is None else _image(pixels_key, image, entries)
-            yield Member(key, uid, fragment, (patient, study, series), pixels, edits), frames
-        size = sum(len(row[1]) + len(row[-1] or b"") for row in found.values())
-        many = min(_MANY, max(_FEW, many * _BYTES // max(size, 1)))
+    fragments = Fragments(conn)
+    for batch in batches(conn, image_set, version, only=only):
+        for row, pixels_key, edits_z in batch:
+            yield of(row, pixels_key, edits_z, fragments.read(row[3], row[4]))
 
 
-def _records(conn: Connection, keys: list[int]) -> dict[int, Sequence[Any]]:
-    dialect = conn.dialect.name
-    keys_given = json.dumps(keys) if dialect == "sqlite" else keys
-    rows = conn.exec_driver_sql(_RECORDS + _KEYS[dialect], (keys_given,)).all()
-    return {row[0]: row[1:] for row in rows}
+def of(
+    row: Row, pixels_key: int | None, edits_z: bytes | None, fragment: bytes
+) -> tuple[Member, list[Frame]]:
+    """The member of a row with its first frames, see `members`."""
+    _, key, uid, _, _, patient, study, series, *image, entries = row
+    edits = NONE if edits_z is None else packed.unpack(edits_z)
+    if edits:
+        uid = sop_instance_uid(uid, edits)
+    pixels, frames = (None, []) if pixels_key is None else _image(pixels_key, image, entries)
+    return Member(key, uid, fragment, (patient, study, series), pixels, edits), frames
+
+
+def _fetched(result: CursorResult[Any]) -> list[Row]:
+    """The driver's own tuples, without a `Row` of SQLAlchemy around each."""
+    cursor = result.cursor
+    rows: list[Row] = [] if cursor is None else list(cursor.fetchall())
+    result.close()
+    return rows
 
 
 def _image(key: int, image: Sequence[Any], entries: bytes | None) -> tuple[MemberPixels, list[Frame]]:
@@ -149,20 +215,17 @@ def frames(conn: Connection, pixels_key: int, first: int) -> list[Frame]:
     return unpack_entries(row.entries)
 
 
-def _reader(conn: Connection, key: int) -> FragmentReader:
-    row = conn.execute(select(dictionary.c.bytes).where(dictionary.c.key == key)).one_or_none()
-    if row is None:
-        raise _lost("the dictionary of a fragment")
-    return FragmentReader(row.bytes)
-
-
-def _inflate(data: bytes, reader: FragmentReader | None = None) -> bytes:
+def _inflate(data: bytes) -> bytes:
     try:
-        return reader.decompress(data) if reader is not None else decompress(data)
+        return decompress(data)
     except zstandard.ZstdError as error:
-        raise StorageError(
-            f"A stored attribute block cannot be decompressed ({error}); run `lightwell data verify`."
-        ) from None
+        raise _damaged(error) from None
+
+
+def _damaged(error: Exception) -> StorageError:
+    return StorageError(
+        f"A stored attribute block cannot be decompressed ({error}); run `lightwell data verify`."
+    )
 
 
 def _lost(what: str) -> StorageError:
