@@ -105,13 +105,13 @@ def _adapted(source: Content, held: Content, member: Member, number: int, *, for
     """A member of ``source`` as it stands in the set that holds ``held``.
 
     What the source's levels were given since is its own now. With force it takes what the other set shows
-    where the levels of both show different things.
+    where the levels of both show different things. Edits of the other set's levels settle what they name.
     """
     edits: dict[str, Any] = dict(member.edits)
     for theirs, ours in zip(source.levels, held.levels, strict=True):
-        edits |= theirs.edits
+        edits |= {key: value for key, value in theirs.edits.items() if key not in ours.edits}
         there, here = theirs.shown, ours.shown
-        for key in there.keys() | here.keys() if force else ():
+        for key in (there.keys() | here.keys()) - ours.edits.keys() if force else ():
             if there.get(key, REMOVED) != here.get(key, REMOVED):
                 edits[key] = here.get(key, REMOVED)
     return replace(member, since=number, edits=edits)

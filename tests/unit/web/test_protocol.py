@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -86,7 +87,9 @@ def test_refuses_a_head_that_trickles() -> None:
         status, headers, _ = await answer(reader)
         task.cancel()
         assert (status, headers["x-amzn-errortype"]) == (408, "requesttimeoutexception")
-        assert await reader.read() == b""
+        # What was still on its way when the server closed may reset the connection.
+        with suppress(ConnectionResetError):
+            assert await reader.read() == b""
 
     talk(trickle)
 
