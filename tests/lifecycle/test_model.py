@@ -71,7 +71,7 @@ def test_lives_as_the_model_does(inside: Inside) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_lives_long_as_the_model_does(inside: Inside) -> None:
-    steps = _live(inside, 50)
+    steps = _live(inside, 56)
     assert steps >= 2000
 
 
