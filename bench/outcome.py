@@ -47,6 +47,7 @@ BARS: dict[str, Bar] = {
     "metadata": Bar(
         "GetImageSetMetadata of 500 instances, warm, 8 connections, against nginx", "×", True, 0.4, 0.8
     ),
+    "metadata-wrk": Bar("the same answer, driven by wrk", "×", True, 0.4, 0.8),
     "search-patient": Bar(_SEARCH.format("by patient"), "×", False, 2, 1.2),
     "search-accession": Bar(_SEARCH.format("by accession number"), "×", False, 2, 1.2),
     "search-study": Bar(_SEARCH.format("by study UID"), "×", False, 2, 1.2),
