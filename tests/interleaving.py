@@ -93,6 +93,16 @@ class Actor(threading.Thread):
             self.step()
 
 
+class Free(Actor):
+    """One that waits for nobody: for threads that run at the same time."""
+
+    def __init__(self, seed: int) -> None:
+        self.choose = Random(seed).randrange
+
+    def wait(self) -> None:
+        pass
+
+
 class _Database:
     def __init__(self, actor: Actor, real: Any) -> None:
         self._actor, self._real = actor, real
@@ -173,12 +183,14 @@ class House:
         self.clock, self.ids = Time(), Numbers(choose(1 << 30))
         self.settings: Settings = replace(server.settings, collect_grace=GRACE_SECONDS)
         self.actors: list[Actor] = []
+        self._in_order = bool(choose(2))
         self._jobs = 0
 
     # What happens ---------------------------------------------------------------------------------------
 
     def start(self, body: Callable[[Actor], None]) -> None:
-        self.actors.append(Actor(body, self.choose(1 << 16)))
+        place = self.choose(len(self.actors) + 1) if self._in_order else len(self.actors)
+        self.actors.insert(place, Actor(body, self.choose(1 << 16)))
 
     def step(self) -> None:
         """Some transactions of one actor, or a new actor, or the end of one."""
@@ -192,13 +204,16 @@ class House:
         elif what == 5:
             self.actors.pop(self.choose(len(self.actors))).die()
         else:
-            # Mostly one goes on for a while: what another has just seen is then long over.
-            actor = self.actors[self.choose(len(self.actors))]
+            # Mostly one goes on for a while: what another has just seen is then long over. In half of all
+            # runs the first goes on until it is put last, so that everybody overtakes it.
+            actor = self.actors[0 if self._in_order else self.choose(len(self.actors))]
             for _ in range((1, 1, 2, 3, 5, 8, 20, 100)[self.choose(8)]):
                 actor.step()
                 if actor.done:
                     self.actors.remove(actor)
-                    break
+                    return
+            if self._in_order and self.choose(3) == 0:
+                self.actors.append(self.actors.pop(0))
 
     def finish(self) -> None:
         """Kill or finish who is at work, start again, and let everything come to its end."""
@@ -208,9 +223,12 @@ class House:
                 actor.die()
             while not actor.done:
                 actor.step()
-        while self.server.unfinished():
+        for _ in range(20):
+            if not self.server.unfinished():
+                break
             self.clock.ms += 60_000
             self._work(self.server.stores)
+        assert not self.server.unfinished(), "a job never ends"
         self.clock.ms += GRACE_SECONDS * 1000 + 1
         collector = Collector(self.server.stores, self.settings, self.clock, self.ids, batch=3)
         collector.collect(housekeeping=True)
@@ -249,7 +267,7 @@ class House:
 
     def _work(self, stores: Stores) -> None:
         engine = Engine(stores, self.settings, self.clock, self.ids)
-        while True:
+        for _ in range(100):
             with stores.db.read() as conn:
                 waiting = jobs.waiting(conn, self.clock.now())
             before = self.clock.now()

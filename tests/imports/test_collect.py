@@ -273,3 +273,68 @@ def test_collects_while_the_engine_runs(tmp_path: Path, database_url: str) -> No
 def _column(server: Importing, column: object) -> set[int]:
     with server.stores.db.read() as conn:
         return set(conn.execute(select(column)).scalars())  # type: ignore[call-overload]
+
+
+def test_tells_a_reader_who_was_overtaken_that_the_set_is_deleted(server: Importing) -> None:
+    import gzip
+    import json
+
+    from lightwell.errors import NotFoundError
+    from lightwell.operations import documents, metadata
+    from lightwell.operations.frames import FrameReader
+    from lightwell.wire import shapes
+
+    write_series(server.input / "a", 1)
+    server.run("a/")
+    (made,) = living(server)
+    request = shapes.GetImageSetMetadataRequest(datastore_id=server.datastore, image_set_id=made)
+    document = json.loads(
+        gzip.decompress(metadata.get_image_set_metadata(server.context, request).image_set_metadata_blob)
+    )
+    (series,) = document["Study"]["Series"].values()
+    (instance,) = series["Instances"].values()
+    frames = FrameReader(server.stores, server.context.clock)
+    place = frames.place(server.datastore, made, instance["ImageFrames"][0]["ID"])
+    assert frames.read(place, 0, place.length)
+    real = documents.native
+
+    def slowly(*arguments: object) -> bytes:
+        delete(server, made)
+        collector(server).collect()
+        return real(*arguments)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(documents, "native", slowly)
+        with pytest.raises(NotFoundError, match="is deleted"):
+            metadata.get_image_set_metadata(server.context, request)
+    server.stores.objects.close()
+    with pytest.raises(NotFoundError, match="is deleted"):
+        frames.read(place, 0, place.length)
+
+
+def test_tells_the_sets_of_a_job_that_was_given_up(server: Importing) -> None:
+    write_series(server.input / "a", 1)
+    server.run("a/")
+    server.close()  # the engine that ran it; the stores open again
+    write(server.input / "b" / "2.dcm", ct(2))
+    job = server.start("b/")
+    engine = server.engine()
+    engine._clerk = lambda: None  # type: ignore[method-assign]
+    server.stores.db.write(lambda conn: jobs.claim(conn, job.key, "list", "c", 0, 2**60))
+    engine._importer.work(job.key, "list", "c")
+    engine.run(lambda: server.job(job.id).phase == COMMIT)
+    server.stores.db.write(lambda conn: jobs.claim(conn, job.key, COMMIT, "c", 0, 2**60))
+    engine._importer.give_up(job.key, "c", "nothing works")
+    with server.stores.db.read() as conn:
+        found = conn.execute(
+            select(
+                tables.version.c.number, tables.version.c.workflow_status, tables.version.c.message
+            ).order_by(tables.version.c.number)
+        ).all()
+    assert [tuple(row) for row in found] == [
+        (1, "CREATED", None), (2, "IMPORT_FAILED", "nothing works"),
+    ]  # fmt: skip
+    assert server.job(job.id).status == "FAILED"
+    invariants.check(server.stores)
+    collector(server).collect()
+    invariants.check_collected(server.stores)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
+from random import Random
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -16,8 +19,8 @@ from hypothesis import strategies as st
 from lightwell.operations import documents
 from lightwell.work import claims
 from tests import invariants, services
-from tests.importing import importing
-from tests.interleaving import House
+from tests.importing import Importing, importing
+from tests.interleaving import Actor, Free, House
 
 # One of these for every run; more by hand.
 EXAMPLES = int(os.environ.get("LIGHTWELL_TEST_INTERLEAVINGS", "25"))
@@ -84,3 +87,32 @@ def test_takes_all_that_is_dead_and_nothing_that_lives(
                 server.close()
 
     run()
+
+
+def test_takes_nothing_that_lives_while_all_run_at_once(
+    server: Importing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads that wait for no one but the database's locks."""
+    monkeypatch.setattr(claims, "_COMMIT_ATTEMPTS", 1)
+    house = House(server, Random(1).randrange)
+    ended = threading.Event()
+
+    def repeat(body: Callable[[Actor], None], seed: int, times: int | None) -> None:
+        actor = Free(seed)
+        for _ in range(times) if times else iter(int, 1):
+            body(actor)
+            if times is None and ended.wait(0.005):
+                return
+
+    with ThreadPoolExecutor(8) as pool:
+        doing = [pool.submit(repeat, house.importer, seed, 8) for seed in (1, 2)]
+        doing += [pool.submit(repeat, house.changer, 3, 20), pool.submit(repeat, house.copier, 4, 10)]
+        others = [pool.submit(repeat, house.deleter, 5, None), pool.submit(repeat, house.reader, 6, None)]
+        others += [pool.submit(repeat, house.collector, seed, None) for seed in (7, 8)]
+        wait(doing)
+        ended.set()
+        for future in (*doing, *others):
+            future.result()
+    house.finish()
+    invariants.check(server.stores, decode=True)
+    invariants.check_collected(server.stores)

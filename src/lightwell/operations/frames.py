@@ -17,7 +17,7 @@ from lightwell.context import Clock
 from lightwell.domain.frames import PAGE, parse_frame_id, unpack_entry
 from lightwell.errors import InternalError, NotFoundError, StorageError
 from lightwell.imaging.syntaxes import content_type
-from lightwell.stores import datastores, image_sets, members
+from lightwell.stores import datastores, image_sets, members, removal
 from lightwell.stores.packs import pack_name
 
 if TYPE_CHECKING:
@@ -115,19 +115,20 @@ class FrameReader:
         try:
             return self._stores.objects.read_warm(place.object, place.offset, place.length)
         except StorageError as error:
-            raise self._lost(error) from error
+            raise self._failed(place, error) from error
 
     def read(self, place: Place, start: int, length: int) -> bytes:
         """Exactly ``length`` bytes of the frame from its byte ``start`` on.
 
-        Raises `InternalError` where they are not there: a truncated frame is never returned.
+        Raises `InternalError` where they are not there, `NotFoundError` where their set has been deleted
+        since `place`: a truncated frame is never returned.
         """
         try:
             data = self._stores.objects.read(place.object, place.offset + start, length)
         except StorageError as error:
-            raise self._lost(error) from error
+            raise self._failed(place, error) from error
         if len(data) != length:
-            raise self._lost(StorageError(f"{place.object} is shorter than its frames."))
+            raise self._failed(place, StorageError(f"{place.object} is shorter than its frames."))
         return data
 
     def accessed(self, place: Place) -> None:
@@ -157,6 +158,9 @@ class FrameReader:
             f"Image set {image_set_id} has no frame {frame_id}; its metadata lists the frames that it has."
         )
 
-    def _lost(self, error: StorageError) -> InternalError:
+    def _failed(self, place: Place, error: StorageError) -> InternalError | NotFoundError:
+        with self._stores.db.read() as conn:
+            if not removal.is_living(conn, place.image_set):
+                return NotFoundError("The image set is deleted.")
         _log.error("a frame cannot be read: %s", error)
         return InternalError("The frame cannot be read: its storage failed. The server's log says why.")

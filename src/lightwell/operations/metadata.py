@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from lightwell.context import Clock, Context
 from lightwell.domain.image_set import requested_version
+from lightwell.errors import StorageError
 from lightwell.operations import documents
 from lightwell.operations.image_sets import find_readable
 from lightwell.stores import image_sets
@@ -26,7 +27,12 @@ def get_image_set_metadata(
     """
     found = find_readable(ctx, request.datastore_id, request.image_set_id)
     version = requested_version(request.version_id, found)
-    data = documents.native(ctx.stores, request.datastore_id, found, version)
+    try:
+        data = documents.native(ctx.stores, request.datastore_id, found, version)
+    except StorageError:
+        # Where the set was deleted meanwhile, its rows may be gone already.
+        find_readable(ctx, request.datastore_id, request.image_set_id)
+        raise
     # A document made while its set was deleted must neither be served nor stay.
     try:
         find_readable(ctx, request.datastore_id, request.image_set_id)
