@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 import time
@@ -10,11 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pydicom
+
 from lightwell.context import Caller, Clock, Context, Ids
 from lightwell.domain.jobs import Job
 from lightwell.operations import datastores, import_jobs
+from lightwell.operations.part10 import write_instance
 from lightwell.settings import Settings
-from lightwell.stores import Stores, jobs, open_stores
+from lightwell.stores import Stores, jobs, open_stores, originals
+from lightwell.stores import datastores as store_rows
 from lightwell.wire import shapes
 from lightwell.work.engine import Engine
 
@@ -148,3 +153,19 @@ def importing(folder: Path, database_url: str, **settings: Any) -> Importing:
 
 
 Make = Callable[..., Importing]
+
+
+def exported(server: Importing, id: str) -> dict[str, pydicom.FileDataset]:
+    """What `lightwell export` writes of an image set, by SOPInstanceUID."""
+    with server.stores.db.read() as conn:
+        store = store_rows.get(conn, server.datastore)
+        assert store is not None
+        (found,) = originals.readable_sets(conn, store.key, id)
+        instances = originals.instances(conn, found.key, found.version)
+    files = {}
+    for instance in instances:
+        out = io.BytesIO()
+        write_instance(server.stores, instance, out)
+        out.seek(0)
+        files[instance.sop_instance_uid] = pydicom.dcmread(out)
+    return files

@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from bench import corpus, nginx, server, wrk
-from bench.load import Request, drive
+from bench import corpus, nginx, server
+from bench.load import Request
 from bench.loaded import Loaded
-from bench.meter import Meter
 from bench.nginx import Nginx
-from bench.outcome import Options, Outcome, noise, ratios, spread
-from bench.patience import undisturbed
-from bench.processes import Tree
+from bench.outcome import Options, Outcome
+from bench.replay import replay
 from bench.server import Server
-
-CONNECTIONS = 8
 
 
 def run(options: Options) -> list[Outcome]:
     reason = server.missing() or nginx.missing()
     if reason:
         return [Outcome("frames", skipped=reason), Outcome("frames-wrk", skipped=reason)]
-    no_wrk = wrk.missing()
     subject = Server("lightwell", workers=2)
     peer = Nginx()
-    rounds = []
     try:
         loaded = Loaded(subject, corpus.ct())
         frames = [loaded.frame(index) for index in range(len(loaded.frame_ids))]
         for index, data in enumerate(frames):
             peer.put(f"/frames/{index}", data)
         files = [Request(peer.get(f"/frames/{index}"), len(data)) for index, data in enumerate(frames)]
-        for number in range(-1, options.rounds):  # round -1 warms both
-            signed = [
+
+        def sign() -> list[Request]:
+            return [
                 Request(
                     loaded.sign(
                         "get_image_frame",
@@ -42,75 +37,8 @@ def run(options: Options) -> list[Outcome]:
                 )
                 for identity, data in zip(loaded.frame_ids, frames, strict=True)
             ]
-            contestants = [
-                ("lightwell", subject.tree, subject.address, signed),
-                ("nginx", peer.tree, peer.address, files),
-            ]
-            found: dict[str, float] = {}
-            for name, tree, address, requests in contestants[:: 1 if number % 2 else -1]:
-                found |= measure(name, tree, address, requests, options)
-                if no_wrk is None:
-                    found[f"{name} wrk"] = wrk.drive(
-                        address, requests, connections=CONNECTIONS, seconds=options.seconds
-                    )
-            if number >= 0:
-                show(number, found)
-                rounds.append(found)
+
+        return replay("frames", subject, peer, sign, files, options)
     finally:
         subject.stop()
         peer.stop()
-    return [
-        Outcome("frames", ratios(rounds, "lightwell rate", "nginx rate"), describe(rounds), rounds=rounds),
-        Outcome(
-            "frames-wrk",
-            ratios(rounds, "lightwell wrk", "nginx wrk"),
-            f"lightwell {spread(rounds, 'lightwell wrk')} requests/s, nginx {spread(rounds, 'nginx wrk')}",
-            no_wrk or "",
-        ),
-    ]
-
-
-def measure(
-    name: str, tree: Tree, address: tuple[str, int], requests: list[Request], options: Options
-) -> dict[str, float]:
-    """A closed-loop drive of one contestant; RuntimeError if any answer was wrong."""
-    return undisturbed(
-        lambda: _drive(name, tree, address, requests, options.seconds), f"{name} others", options
-    )
-
-
-def _drive(
-    name: str, tree: Tree, address: tuple[str, int], requests: list[Request], seconds: float
-) -> dict[str, float]:
-    with Meter(tree) as meter:
-        load = drive(address, requests, connections=CONNECTIONS, seconds=seconds)
-    if load.errors:
-        raise RuntimeError(f"{name}: {load.errors}")
-    count = len(load.latencies)
-    return {
-        f"{name} rate": load.rate,
-        f"{name} p50": 1000 * load.quantile(0.5),
-        f"{name} p99": 1000 * load.quantile(0.99),
-        f"{name} cpu": 1e6 * meter.server / count,
-        f"{name} client": 1e6 * meter.client / count,
-        f"{name} others": meter.others,
-    }
-
-
-def show(number: int, found: dict[str, float]) -> None:
-    for name in ("lightwell", "nginx"):
-        print(
-            f"  round {number + 1}  {name:10} {found[f'{name} rate']:8.0f}/s  "
-            f"p50 {found[f'{name} p50']:.2f} ms  "
-            f"CPU {found[f'{name} cpu']:.0f} + client {found[f'{name} client']:.0f} µs a request  "
-            f"others {found[f'{name} others']:.2f} cores  wrk {found.get(f'{name} wrk', float('nan')):.0f}/s"
-        )
-
-
-def describe(rounds: list[dict[str, float]]) -> str:
-    return (
-        f"lightwell {spread(rounds, 'lightwell rate')} requests/s, nginx {spread(rounds, 'nginx rate')}; "
-        f"p50 {spread(rounds, 'lightwell p50', 2)} ms; "
-        f"CPU {spread(rounds, 'lightwell cpu')} µs a request, nginx {spread(rounds, 'nginx cpu')}, "
-        f"client {spread(rounds, 'lightwell client')}; {noise(rounds)}"
-    )

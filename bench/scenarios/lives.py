@@ -226,7 +226,9 @@ def _old_versions(subject: Subject, options: Options) -> Outcome:
     copy = subject.copy(id, 1)
     for number in range(1, versions):
         instance = {uid: {"DICOM": {"ImageComments": f"comment {number}"}}}
-        blob = _describe(number) if number % 2 else {"Study": {"Series": {series: {"Instances": instance}}}}
+        blob: dict[str, object] = (
+            _describe(number) if number % 2 else {"Study": {"Series": {series: {"Instances": instance}}}}
+        )
         subject.timed(subject.update(copy, number, blob, wide=False))
     reads = 5
     first = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import threading
 from collections import Counter
@@ -17,12 +16,11 @@ from sqlalchemy import select
 from lightwell.errors import ApiError, NotFoundError
 from lightwell.operations import copies as operation
 from lightwell.operations import deletions, frames, image_sets, metadata, updates
-from lightwell.operations.part10 import write_instance
-from lightwell.stores import copies, database, datastores, originals, tables
+from lightwell.stores import copies, database, tables
 from lightwell.wire import shapes
 from tests import invariants
 from tests.ct_files import ROOT, ct, write, write_series
-from tests.importing import Importing
+from tests.importing import Importing, exported
 
 
 def copy(
@@ -106,21 +104,6 @@ def imported(server: Importing, prefix: str, count: int = 2, **options: Any) -> 
     write_series(server.input / prefix, count, **options)
     (summary,) = server.run(f"{prefix}/").manifest["imageSetsSummary"]
     return str(summary["imageSetId"])
-
-
-def exported(server: Importing, id: str) -> dict[str, pydicom.FileDataset]:
-    with server.stores.db.read() as conn:
-        store = datastores.get(conn, server.datastore)
-        assert store is not None
-        (found,) = originals.readable_sets(conn, store.key, id)
-        instances = originals.instances(conn, found.key, found.version)
-    files = {}
-    for instance in instances:
-        out = io.BytesIO()
-        write_instance(server.stores, instance, out)
-        out.seek(0)
-        files[instance.sop_instance_uid] = pydicom.dcmread(out)
-    return files
 
 
 def series_uid(number: int) -> str:

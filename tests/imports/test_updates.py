@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import gzip
-import io
 import json
 import re
 from typing import Any
 
-import pydicom
 import pytest
 
 from lightwell.context import Context
 from lightwell.errors import QuotaExceededError
 from lightwell.operations import image_sets, metadata, updates
-from lightwell.operations.part10 import write_instance
 from lightwell.settings import load
-from lightwell.stores import contents, datastores, originals
+from lightwell.stores import contents
 from lightwell.wire import shapes
 from tests import invariants
 from tests.ct_files import ROOT, ct, write, write_series
-from tests.importing import Importing
+from tests.importing import Importing, exported
 
 STUDY, SERIES = f"{ROOT}.1", f"{ROOT}.1.1"
 
@@ -112,21 +109,6 @@ def events(server: Importing) -> list[tuple[str, str, str]]:
         for e in found
         if e["detail-type"].startswith("Image Set U")
     ]
-
-
-def exported(server: Importing, id: str) -> dict[str, pydicom.FileDataset]:
-    with server.stores.db.read() as conn:
-        store = datastores.get(conn, server.datastore)
-        assert store is not None
-        (found,) = originals.readable_sets(conn, store.key, id)
-        instances = originals.instances(conn, found.key, found.version)
-    files = {}
-    for instance in instances:
-        out = io.BytesIO()
-        write_instance(server.stores, instance, out)
-        out.seek(0)
-        files[instance.sop_instance_uid] = pydicom.dcmread(out)
-    return files
 
 
 def test_exports_what_the_document_shows(server: Importing) -> None:

@@ -39,6 +39,18 @@ def decode(token: str, *kinds: type | tuple[type, ...]) -> list[object]:
     return values
 
 
+def after(token: str | None) -> tuple[int, int] | None:
+    """The (time, key) of the last row of the page before, from a token of these two; None for the first page.
+
+    Raises `ValidationError` as `decode` does.
+    """
+    if token is None:
+        return None
+    moment, key = decode(token, int, int)
+    assert isinstance(moment, int) and isinstance(key, int)
+    return moment, key
+
+
 def _values(token: str) -> list[object] | None:
     if len(token) > _LONGEST:
         return None

@@ -69,8 +69,14 @@ def encode(samples: Samples, photometric: str, *, second: bool = False) -> tuple
 
 
 def decode(codestream: bytes | bytearray | memoryview) -> Samples:
-    """Samples of a frame that `encode` made; frames of others go through OpenJPEG, lossy ones wrap here."""
-    samples: Samples = imagecodecs.htj2k_decode(cast(bytes, codestream), planar=False)
+    """Samples of a frame that `encode` made; frames of others go through OpenJPEG, lossy ones wrap here.
+
+    Raises `PixelFailure` where the codestream is damaged so that it cannot be decoded.
+    """
+    try:
+        samples: Samples = imagecodecs.htj2k_decode(cast(bytes, codestream), planar=False)
+    except (imagecodecs.Htj2kError, ValueError) as error:
+        raise cannot_transcode(f"an HTJ2K frame could not be decoded: {error}") from error
     return samples
 
 

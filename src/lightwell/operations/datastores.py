@@ -114,11 +114,7 @@ def get_datastore(ctx: Context, request: shapes.GetDatastoreRequest) -> shapes.G
 
 def list_datastores(ctx: Context, request: shapes.ListDatastoresRequest) -> shapes.ListDatastoresResponse:
     """The data stores, newest first, deleted ones too; in pages of ``maxResults``, 50 if left out."""
-    after: tuple[int, int] | None = None
-    if request.next_token is not None:
-        created_at, key = pages.decode(request.next_token, int, int)
-        assert isinstance(created_at, int) and isinstance(key, int)
-        after = created_at, key
+    after = pages.after(request.next_token)
     limit = request.max_results or PAGE
     with ctx.stores.db.read() as conn:
         found = datastores.page(conn, status=request.datastore_status, after=after, limit=limit + 1)

@@ -227,11 +227,7 @@ def list_dicom_import_jobs(
 
     A job leaves the list 90 days after it was submitted; GetDICOMImportJob still answers for it.
     """
-    after: tuple[int, int] | None = None
-    if request.next_token is not None:
-        submitted_at, key = pages.decode(request.next_token, int, int)
-        assert isinstance(submitted_at, int) and isinstance(key, int)
-        after = submitted_at, key
+    after = pages.after(request.next_token)
     limit = request.max_results or PAGE
     with ctx.stores.db.read() as conn:
         store = datastores.get(conn, request.datastore_id)

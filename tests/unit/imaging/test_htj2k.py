@@ -114,6 +114,25 @@ def test_reads_frames_that_may_not_be_written():
     assert np.array_equal(htj2k.decode(stream(samples)), samples)
 
 
+def test_says_of_a_damaged_frame_that_it_cannot_be_decoded():
+    samples = noise((20, 30), "u2")
+    whole = stream(samples)
+    refused = 0
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        try:
+            htj2k.decode(damaged)
+        except PixelFailure as failure:
+            assert "could not be decoded" in str(failure)
+            refused += 1
+    # A bit in the marker segments or in a block's structure is noticed; one among the samples may decode.
+    assert refused > 40
+    for length in (0, 1, 40):
+        with pytest.raises(PixelFailure):
+            htj2k.decode(whole[:length])
+
+
 def test_can_be_read_at_every_resolution():
     samples = slope((300, 260), "u2")
     main = Main(coded := stream(samples))
