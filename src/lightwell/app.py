@@ -14,6 +14,7 @@ from lightwell.observe.metrics import Meter, Recorder
 from lightwell.settings import Settings
 from lightwell.stores import Stores, open_stores
 from lightwell.stores.schema import schema_state
+from lightwell.web.dicomweb.resources import OPERATIONS as DICOMWEB
 from lightwell.web.gateway import Gateway
 from lightwell.web.rates import AWS_RATES
 from lightwell.web.request import OTHERS
@@ -36,7 +37,7 @@ _SCHEMA = {
 
 def meter(processes: int) -> Meter:
     """The counters of a server of so many processes; made before they are forked."""
-    return Meter([*ROUTES, *OTHERS], processes)
+    return Meter(dict.fromkeys([*ROUTES, *DICOMWEB, *OTHERS]), processes)
 
 
 def throttle(settings: Settings) -> Throttle | None:

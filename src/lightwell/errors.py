@@ -15,6 +15,7 @@
         ├── AccessDeniedError           403 AccessDeniedException
         ├── NotFoundError               404 ResourceNotFoundException
         ├── UnknownOperationError       404 UnknownOperationException
+        ├── MethodNotAllowedError       405 MethodNotAllowedException
         ├── NotAcceptableError          406 NotAcceptableException
         ├── ConflictError               409 ConflictException
         ├── TooLargeError               413 RequestEntityTooLargeException
@@ -98,6 +99,16 @@ class NotFoundError(ApiError):
 
 class UnknownOperationError(ApiError):
     status, code = 404, "UnknownOperationException"
+
+
+class MethodNotAllowedError(ApiError):
+    """``allowed`` is what the ``Allow`` header says (RFC 9110 §15.5.6)."""
+
+    status, code = 405, "MethodNotAllowedException"
+
+    def __init__(self, message: str, allowed: str) -> None:
+        super().__init__(message)
+        self.allowed = allowed
 
 
 class NotAcceptableError(ApiError):

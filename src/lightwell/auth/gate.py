@@ -7,8 +7,8 @@ names them, all 403.
 
 from __future__ import annotations
 
-import hashlib
 import hmac
+from collections.abc import Callable
 
 from lightwell.auth.principals import Principal, Principals
 from lightwell.auth.sigv4 import Signature, SignedRequest, read_signature, verify
@@ -47,9 +47,16 @@ class Gate:
         return principal
 
     def admit(
-        self, signature: Signature, request: SignedRequest, principal: Principal, body: bytes, now: int
+        self,
+        signature: Signature,
+        request: SignedRequest,
+        principal: Principal,
+        digest: Callable[[], str],
+        now: int,
     ) -> None:
         """Verify the signature with the key's secret; ``now`` is milliseconds since the epoch.
+
+        ``digest`` gives the SHA-256 of the body in lower-case hex; it is asked for where it is needed only.
 
         Raises `AuthenticationError`: InvalidSignatureException for a wrong or skewed one,
         UnrecognizedClientException where the session token is not the key's, ExpiredTokenException after the
@@ -59,7 +66,7 @@ class Gate:
             signature,
             request,
             principal.secret,
-            lambda: hashlib.sha256(body).hexdigest(),
+            digest,
             now / 1000,
         )
         given, kept = signature.session_token or "", principal.session_token or ""

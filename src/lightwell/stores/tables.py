@@ -217,6 +217,9 @@ record = Table(
     Column("original_offset", BigInteger, nullable=False),
     Column("original_length", BigInteger, nullable=False),
     Column("override_z", LargeBinary),  # DICOM JSON laid over the file at import, if any
+    # The whole data set without its pixels in the DICOM JSON Model; NULL: to be derived from the original.
+    Column("dicom_z", LargeBinary),
+    _key("dicom_dictionary"),
     Index("record_by_pack", "pack"),
 )
 
@@ -403,4 +406,26 @@ access_key = Table(
     Column("created_at", BigInteger, nullable=False),
     Column("expires_at", BigInteger),
     Column("revoked_at", BigInteger),
+    Column("policies", _TEXT),  # JSON array of IAM policies; NULL: may do everything
+    Column("role", _TEXT),  # of temporary credentials: the role's name
+    Column("session_name", _TEXT),
+)
+
+role = Table(
+    "role",
+    metadata,
+    Column("name", _TEXT, primary_key=True),
+    Column("trust_policy", _TEXT, nullable=False),  # JSON
+    Column("policies", _TEXT, nullable=False),  # JSON array of IAM policies
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
+)
+
+authorizer = Table(
+    "authorizer",
+    metadata,
+    Column("arn", _TEXT, primary_key=True),  # of the Lambda function that it stands for
+    Column("target", _TEXT, nullable=False),  # http(s)://… or python:package.module:function
+    Column("created_at", BigInteger, nullable=False),
+    Column("updated_at", BigInteger, nullable=False),
 )

@@ -9,14 +9,20 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
+from hashlib import sha256
 from time import perf_counter
 from typing import TypeVar
 
+from lightwell.auth.gate import Signature, SignedRequest
+from lightwell.auth.principals import Principal
 from lightwell.context import Caller
 from lightwell.errors import ApiError, InternalError, TooLargeError
 from lightwell.observe.logs import event
 from lightwell.web import native, reply
 from lightwell.web.cors import Cors
+from lightwell.web.dicomweb import dispatch
+from lightwell.web.dicomweb import resources as dicomweb
+from lightwell.web.dicomweb.resources import Resource
 from lightwell.web.inline import INLINE
 from lightwell.web.reply import Answer, Message, Receive, Send
 from lightwell.web.request import PREFLIGHT, STATUS, Disconnected, Request
@@ -88,14 +94,15 @@ class Gateway:
             request.operation = PREFLIGHT
             return self._cors.preflight(request.head.get(b"access-control-request-headers"))
 
+        resource = dicomweb.resource(request.method, request.path, request.query)
+        if resource is not None:
+            return await self._dicomweb(request, resource, receive)
+
         # Who signed? An unsigned request costs no look-up, and its body is not read.
         signed, now = request.signed(), state.clock.now()
-        signature = state.gate.read(signed)
-        principal = state.gate.known(signature, now)
-        if principal is None:
-            principal = await self._in_thread(partial(state.gate.load, signature, now))
+        signature, principal = await self._signer(signed, now)
         body = await request.body(receive)
-        state.gate.admit(signature, signed, principal, body, now)
+        state.gate.admit(signature, signed, principal, lambda: sha256(body).hexdigest(), now)
         request.caller = principal.arn
 
         # What is wanted? Unknown paths are told apart only to those who may ask.
@@ -110,6 +117,32 @@ class Gateway:
         return await self._in_thread(
             partial(native.perform, state.context(caller), route, params, request.query, body)
         )
+
+    async def _dicomweb(self, request: Request, resource: Resource, receive: Receive) -> Answer:
+        """A request below ``/datastore/{id}`` that PS3.18 or HealthImaging's DICOMweb pages define."""
+        state = self.state
+        request.operation = resource.operation
+        signed, now = request.signed(), state.clock.now()
+        signature, principal = await self._signer(signed, now)
+
+        def prove(digest: str) -> None:
+            state.gate.admit(signature, signed, principal, lambda: digest, now)
+
+        if resource.kind != "store":
+            prove(sha256(await request.body(receive)).hexdigest())
+        request.caller = principal.arn
+        if state.throttle is not None:
+            state.throttle.take(resource.operation)
+        return await dispatch.answer(dispatch.Visit(state, request, resource, principal, receive, prove))
+
+    async def _signer(self, signed: SignedRequest, now: int) -> tuple[Signature, Principal]:
+        """What a request says of its signature, and whose key that is; verified by `Gate.admit`."""
+        gate = self.state.gate
+        signature = gate.read(signed)
+        principal = gate.known(signature, now)
+        if principal is None:
+            principal = await self._in_thread(partial(gate.load, signature, now))
+        return signature, principal
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self.state.threads, work)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from lightwell.errors import ApiError, ThrottlingError
+from lightwell.errors import ApiError, MethodNotAllowedError, ThrottlingError
 from lightwell.wire.render import render_error
 
 Message = MutableMapping[str, Any]
@@ -47,6 +47,8 @@ def refusal(error: ApiError) -> Answer:
     headers = list(rendered.headers)
     if isinstance(error, ThrottlingError):
         headers.append((b"retry-after", b"%d" % error.retry_after))
+    if isinstance(error, MethodNotAllowedError):
+        headers.append((b"allow", error.allowed.encode()))
     return Answer(rendered.status, headers, rendered.body, error.code)
 
 

@@ -1,0 +1,1 @@
+"""The DICOMweb surface below ``/datastore/{id}``: what lies there, and who answers."""
