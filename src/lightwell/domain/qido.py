@@ -54,8 +54,9 @@ Match = OneOf | Range | Wildcard | Words
 class Criteria:
     """One search.
 
-    ``level`` is what is found: studies, series or instances; ``study`` and ``series`` are the UIDs of the path.
-    ``matches`` are by keyword, all have to hold; those of person names are folded. ``limit`` is at least 0.
+    ``level`` is what is found: studies, series or instances; ``study`` and ``series`` are the UIDs of the
+    path. ``matches`` are by keyword, all have to hold; those of person names are folded. ``limit`` is at
+    least 0.
     """
 
     level: str
