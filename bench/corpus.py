@@ -92,15 +92,21 @@ def ct(count: int = COUNT, name: str = "ct") -> Corpus:
 
 def _write(job: tuple[Path, str, int, int]) -> Slice:
     folder, name, number, count = job
-    data = dataset(name, number, count)
-    pixels = ct_slice(SEED, number, count).tobytes()
-    data.PixelData = pixels
-    data["PixelData"].VR = "OW"
-    data.file_meta = file_meta(CT_STORAGE, data.SOPInstanceUID, ExplicitVRLittleEndian)
+    data, pixels = ct_file(name, number, count)
     path = folder / f"{number:05d}.dcm"
     dcmwrite(path, data, enforce_file_format=True)
     size = path.stat().st_size
     return Slice(path.name, str(data.SOPInstanceUID), size, size - len(pixels))
+
+
+def ct_file(name: str, number: int, count: int) -> tuple[Dataset, bytes]:
+    """One slice of the corpus ``name`` with its file meta, and its pixels; ``number`` may be beyond ``count``."""
+    data = dataset(name, number, count)
+    pixels = ct_slice(SEED, number % count, count).tobytes()
+    data.PixelData = pixels
+    data["PixelData"].VR = "OW"
+    data.file_meta = file_meta(CT_STORAGE, data.SOPInstanceUID, ExplicitVRLittleEndian)
+    return data, pixels
 
 
 def file_meta(sop_class: str, sop_instance: str, syntax: str) -> FileMetaDataset:
@@ -128,7 +134,7 @@ def dataset(name: str, number: int, count: int) -> Dataset:
     position = round(-250 + 0.625 * number, 3)
     data.ImagePositionPatient = ["-179.648438", "-299.648438", f"{position}"]
     data.SliceLocation = f"{position}"
-    second = 15 * number // count
+    second = 15 * (number % count) // count
     for keyword in ("AcquisitionTime", "ContentTime"):
         setattr(data, keyword, f"1014{10 + second}.{number * 2017 % 1000000:06d}")
     data.InstanceCreationTime = f"1015{10 + second}"

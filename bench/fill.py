@@ -24,7 +24,7 @@ from lightwell.stores import tables
 _FIRST_DAY = date(2015, 1, 1)
 DAYS = 3650
 SAMPLES = 200  # of each kind of value, for the queries
-_FAMILY = (
+FAMILY = (
     "Silva",
     "Okafor",
     "Nguyen",
@@ -37,7 +37,7 @@ _FAMILY = (
     "Brown",
     "Lindqvist",
 )
-_GIVEN = ("Ana", "Kwame", "Linh", "Mette", "Omar", "Jana", "Luc", "Elif", "Yui", "Grace", "Nils", "Ines")
+GIVEN = ("Ana", "Kwame", "Linh", "Mette", "Omar", "Jana", "Luc", "Elif", "Yui", "Grace", "Nils", "Ines")
 _MODALITIES = ("CT", "MR", "CR", "US", "DX", "PT")
 
 
@@ -54,14 +54,17 @@ class Filled:
     series: list[str] = field(default_factory=list)
 
 
-def filled(sets: int) -> Filled:
-    """The folder with ``sets`` image sets: the kept one if the tables have not changed, else a new one."""
+def filled(sets: int, series: int = 5) -> Filled:
+    """The folder with ``sets`` image sets: the kept one if the tables have not changed, else a new one.
+
+    Studies have one to ``series`` series.
+    """
     schema = repr(
         [(table.name, [str(column) for column in table.c]) for table in tables.metadata.sorted_tables]
     )
     indexes = repr(sorted(str(index) for table in tables.metadata.sorted_tables for index in table.indexes))
     mark = hashlib.sha256((schema + indexes + Path(__file__).read_text()).encode()).hexdigest()[:12]
-    folder = work() / "filled" / f"{sets}-{mark}"
+    folder = work() / "filled" / (f"{sets}-{mark}" if series == 5 else f"{sets}-{series}-{mark}")
     notes = folder / "filled.json"
     if notes.exists():
         known = json.loads(notes.read_text())
@@ -74,13 +77,13 @@ def filled(sets: int) -> Filled:
     finally:
         server.stop()
     database = folder / "data" / "lightwell.db"
-    _fill(database, result)
+    _fill(database, result, series)
     notes.write_text(json.dumps({**asdict(result), "folder": str(folder)}))
     print(f"  {time.monotonic() - begun:.0f} s, {database.stat().st_size / 1e6:,.0f} MB")
     return result
 
 
-def _fill(database: Path, result: Filled) -> None:
+def _fill(database: Path, result: Filled, series: int) -> None:
     random_ = random.Random(result.sets)
     db = sqlite3.connect(database, isolation_level=None)
     try:
@@ -95,7 +98,7 @@ def _fill(database: Path, result: Filled) -> None:
         for name, _ in dropped:
             db.execute(f'DROP INDEX "{name}"')
         batch: dict[str, list[dict[str, object]]] = {"study": [], "image_set": [], "version": []}
-        for study, sets in _studies(random_, store, result):
+        for study, sets in _studies(random_, store, result, series):
             batch["study"].append(study)
             for image_set, version in sets:
                 batch["image_set"].append(image_set)
@@ -124,9 +127,9 @@ _Set = tuple[dict[str, object], dict[str, object]]
 
 
 def _studies(
-    random_: random.Random, store: int, result: Filled
+    random_: random.Random, store: int, result: Filled, series: int
 ) -> Iterator[tuple[dict[str, object], list[_Set]]]:
-    """Studies of one to five series, patients of one to three studies, dates evenly over ten years."""
+    """Studies of one to ``series`` series, patients of one to three studies, dates evenly over ten years."""
     made = number = 0
     patient: dict[str, object] = {}
     left = 0
@@ -150,7 +153,7 @@ def _studies(
             "study_time": clock,
             "study_moment": f"{day}{clock}.000000",
         }
-        count = min(random_.randint(1, 5), result.sets - made)
+        count = min(random_.randint(1, series), result.sets - made)
         sets = [_image_set(random_, store, study_key, study, index) for index in range(count)]
         if number % keep == 0 and len(result.studies) < SAMPLES:
             result.patients.append(str(patient["patient_id"]))
@@ -165,7 +168,7 @@ def _studies(
 def _patient(random_: random.Random, number: int) -> dict[str, object]:
     return {
         "patient_id": f"P{number:08d}",
-        "patient_name": f"{random_.choice(_FAMILY)}^{random_.choice(_GIVEN)}",
+        "patient_name": f"{random_.choice(FAMILY)}^{random_.choice(GIVEN)}",
         "patient_birth_date": f"{random_.randint(1930, 2015)}{random_.randint(101, 128):04d}",
         "patient_sex": random_.choice("FMO"),
     }

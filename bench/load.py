@@ -1,8 +1,8 @@
 """A closed-loop HTTP/1.1 client that costs little: raw keep-alive sockets, one epoll loop a process.
 
 It sends prepared bytes and counts what comes back, so that the same few microseconds a request are spent on
-every server it drives. Each answer must have a 2xx status, a Content-Length and, where the caller knows it,
-the expected length. What the bytes are is checked by the scenarios before they measure.
+every server it drives. Each answer must have a 2xx status, a Content-Length or chunks and, where the caller
+knows it, the expected length. What the bytes are is checked by the scenarios before they measure.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 _SCRATCH = 1 << 20
+_CHUNKED = -2  # in place of what is left of a body: it comes in chunks
+_LAST_CHUNK = b"0\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Load:
 
 
 class _Connection:
-    __slots__ = ("begun", "expected", "head", "left", "length", "pending", "socket")
+    __slots__ = ("begun", "expected", "head", "left", "length", "pending", "socket", "tail")
 
     def __init__(self, address: tuple[str, int]) -> None:
         self.socket = socket.create_connection(address, timeout=60)
@@ -59,7 +61,8 @@ class _Connection:
         self.head = b""
         self.left = -1  # of the body; -1 while the head is incomplete
         self.expected: int | None = None
-        self.length = 0  # Content-Length of the answer
+        self.length = 0  # of the body; of one in chunks with what stands between them
+        self.tail = b""
         self.begun = 0.0
 
     def send(self, request: Request) -> bool:
@@ -79,11 +82,16 @@ class _Connection:
         count = self.socket.recv_into(scratch)
         if not count:
             return "closed"
+        if self.left == _CHUNKED:
+            return self._chunks(bytes(scratch[max(0, count - len(_LAST_CHUNK)) : count]), count)
         if self.left < 0:
             self.head += scratch[:count]
             end = self.head.find(b"\r\n\r\n")
             if end < 0:
                 return None
+            if b"\r\ntransfer-encoding: chunked" in self.head[:end].lower():
+                self.left, self.length, self.tail = _CHUNKED, 0, b""
+                return self._chunks(self.head[end + 4 :], len(self.head) - end - 4)
             length = _content_length(self.head[:end])
             if length is None:
                 return "no Content-Length"
@@ -92,14 +100,23 @@ class _Connection:
         self.left -= count
         if self.left > 0:
             return None
-        status = self.head[9:12]
-        if not status.startswith(b"2"):
-            return f"status {status.decode('latin-1')}"
+        if problem := self._status():
+            return problem
         if self.left < 0:
             return "more than Content-Length"
         if self.expected is not None and self.expected != self.length:
             return "unexpected length"
         return ""
+
+    def _status(self) -> str:
+        status = self.head[9:12]
+        return "" if status.startswith(b"2") else f"status {status.decode('latin-1')}"
+
+    def _chunks(self, end: bytes, count: int) -> str | None:
+        """What has come of a body in chunks; no multipart body ends as the last chunk does."""
+        self.length += count
+        self.tail = (self.tail + end)[-len(_LAST_CHUNK) :]
+        return self._status() if self.tail == _LAST_CHUNK else None
 
 
 def _content_length(head: bytes) -> int | None:

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,36 +98,45 @@ def _program() -> str | None:
     return shutil.which("Orthanc", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
-def stow(data: bytes) -> Request:
-    """One STOW-RS request that stores the file ``data``; any Orthanc takes it."""
-    body = b"".join(
-        (
-            b"--",
-            _BOUNDARY,
-            b"\r\nContent-Type: application/dicom\r\n\r\n",
-            data,
-            b"\r\n--",
-            _BOUNDARY,
-            b"--\r\n",
-        )
-    )
+def stow(*files: bytes) -> Request:
+    """One STOW-RS request that stores ``files``; any Orthanc takes it."""
+    kind, body = stow_body(files)
     head = (
         "POST /dicom-web/studies HTTP/1.1\r\nHost: orthanc\r\nAccept: application/dicom+json\r\n"
-        f'Content-Type: multipart/related; type="application/dicom"; boundary={_BOUNDARY.decode()}\r\n'
-        f"Content-Length: {len(body)}\r\n\r\n"
+        f"Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return Request(head.encode() + body)
+
+
+def stow_body(files: Sequence[bytes]) -> tuple[str, bytes]:
+    """(Content-Type, body) of a STOW-RS request."""
+    parts = [
+        piece
+        for data in files
+        for piece in (b"--", _BOUNDARY, b"\r\nContent-Type: application/dicom\r\n\r\n", data, b"\r\n")
+    ]
+    body = b"".join([*parts, b"--", _BOUNDARY, b"--\r\n"])
+    return f'multipart/related; type="application/dicom"; boundary={_BOUNDARY.decode()}', body
+
+
+def get(path: str, **headers: str) -> Request:
+    """A GET below ``/dicom-web``."""
+    lines = [f"GET /dicom-web{path} HTTP/1.1", "Host: orthanc"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return Request(("\r\n".join(lines) + "\r\n\r\n").encode())
 
 
 class Orthanc:
     """One Orthanc on its default SQLite index, empty at the start, in a folder of its own."""
 
-    def __init__(self, flavour: str) -> None:
+    def __init__(self, flavour: str, folder: Path | None = None) -> None:
+        """``folder`` keeps what it stores; else it is gone after `stop`."""
         program = _program()
         if program is None:
             raise FileNotFoundError(missing())
         self.name = f"Orthanc {flavour}"
-        self._folder = fresh(f"orthanc-{flavour}")
+        self._keep = folder is not None
+        self._folder = folder or fresh(f"orthanc-{flavour}")
         self.address = ("127.0.0.1", free_port())
         configuration = self._folder / "orthanc.json"
         configuration.write_text(
@@ -180,4 +190,5 @@ class Orthanc:
 
     def stop(self) -> None:
         self.tree.stop()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        if not self._keep:
+            shutil.rmtree(self._folder, ignore_errors=True)

@@ -27,6 +27,8 @@ class Bar:
 
 
 _SEARCH = "SearchImageSets {}: p50 at 1,000,000 image sets against 1,000"
+_QIDO = "QIDO-RS by {} at 10,000 studies: p50 against Orthanc's"
+_QIDO_SIZE = "QIDO-RS by {}: p50 at 1,000,000 studies against 1,000"
 _MEMORY = "peak memory of any process, one 2 GB multi-frame file: {}"
 
 BARS: dict[str, Bar] = {
@@ -79,6 +81,56 @@ BARS: dict[str, Bar] = {
     "memory-deflated": Bar(_MEMORY.format("deflated"), "MiB", False, 1024, 300),
     "start": Bar("`lightwell serve`: start to ready", "s", False, 4, 1),
     "idle": Bar("idle memory (PSS) of the whole process tree", "MiB", False, 300, 150),
+    "web-frames": Bar(
+        "DICOMweb, one CT frame a request, as stored, 8 connections, against Orthanc", "×", True, 4, 6
+    ),
+    "web-frames-raw": Bar(
+        "the same as Explicit VR Little Endian (decoded here, copied there)", "×", True, 0.4, 0.7
+    ),
+    "web-metadata": Bar(
+        "DICOMweb metadata of a series of 500 instances, gzip accepted, warm, against Orthanc",
+        "×",
+        True,
+        5,
+        10,
+    ),
+    "web-metadata-first": Bar("the same, first read after a change", "×", True, 5, 20),
+    "qido-PatientID": Bar(_QIDO.format("PatientID"), "×", True, 10, 30),
+    "qido-AccessionNumber": Bar(_QIDO.format("AccessionNumber"), "×", True, 10, 30),
+    "qido-StudyInstanceUID": Bar(_QIDO.format("StudyInstanceUID"), "×", True, 10, 30),
+    "qido-StudyDate": Bar(_QIDO.format("StudyDate range"), "×", True, 10, 30),
+    "qido-size-PatientID": Bar(_QIDO_SIZE.format("PatientID"), "×", False, 2, 1.2),
+    "qido-size-AccessionNumber": Bar(_QIDO_SIZE.format("AccessionNumber"), "×", False, 2, 1.2),
+    "qido-size-StudyInstanceUID": Bar(_QIDO_SIZE.format("StudyInstanceUID"), "×", False, 2, 1.2),
+    "qido-size-StudyDate": Bar(_QIDO_SIZE.format("StudyDate range, first 20"), "×", False, 2, 1.2),
+    "qido-size-wildcard": Bar(_QIDO_SIZE.format("infix wildcard"), "×", False, 2, 1.2),
+    "web-store-jpegls": Bar(
+        "STOW-RS of CT slices in batches of 10, 8 connections (HTJ2K, verified, fsync), against Orthanc "
+        "storing lossless JPEG-LS",
+        "×",
+        True,
+        1.6,
+        3,
+    ),
+    "web-store-tuned": Bar("the same, against Orthanc storing them raw", "×", True, 0.4, 0.8),
+    "web-store-full": Bar(
+        "the same with 40,000 studies stored, against an empty store", "×", True, 0.8, 0.95
+    ),
+    "web-bearer-python": Bar(
+        "a frame by bearer token, a `python:` authorizer asked, against the same signed: p50",
+        "×",
+        False,
+        3,
+        1.5,
+    ),
+    "web-bearer-http": Bar(
+        "the same with an HTTP authorizer: p50 beyond the signed request and the function's own time",
+        "ms",
+        False,
+        2,
+        0.5,
+    ),
+    "web-memory": Bar("memory above idle while a study of 2 GB is retrieved", "MiB", False, 200, 64),
 }
 
 Round = Mapping[str, float]

@@ -30,6 +30,12 @@ SCENARIOS = {
     "search": "bench.scenarios.search",
     "lives": "bench.scenarios.lives",
     "memory": "bench.scenarios.memory",
+    "web-frames": "bench.scenarios.web_frames",
+    "web-metadata": "bench.scenarios.web_metadata",
+    "web-search": "bench.scenarios.web_search",
+    "web-store": "bench.scenarios.web_store",
+    "web-bearer": "bench.scenarios.web_bearer",
+    "web-memory": "bench.scenarios.web_memory",
 }
 
 

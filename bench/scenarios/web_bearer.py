@@ -1,0 +1,134 @@
+"""A request with a bearer token against the same one signed: by a Python function and by an HTTP function."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from bench import authorizers, corpus, server
+from bench.dicomweb import Web
+from bench.jobs import ImportJob
+from bench.load import Request, drive
+from bench.meter import Meter
+from bench.outcome import Options, Outcome, noise, ratios, spread
+from bench.patience import undisturbed
+from bench.place import fresh
+from bench.scenarios.web_frames import path_of
+from bench.server import Server, command
+
+_ARN = "arn:aws:lambda:us-east-1:000000000000:function:bench-{}"
+_TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Principal": {"Service": "medical-imaging.amazonaws.com"},
+            "Action": "sts:AssumeRole",
+        }
+    ],
+}
+_POLICY = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Action": "medical-imaging:*", "Resource": "*"}],
+}
+_ACCEPT = {"Accept": 'multipart/related; type="application/octet-stream"; transfer-syntax=*'}
+
+
+def run(options: Options) -> list[Outcome]:
+    if reason := server.missing():
+        return [Outcome(key, skipped=reason) for key in ("web-bearer-python", "web-bearer-http")]
+    function = subprocess.Popen([sys.executable, "-m", "bench.authorizers"], stdout=subprocess.PIPE)
+    assert function.stdout is not None
+    port = int(function.stdout.readline())
+    subject = Server("lightwell", workers=2)
+    try:
+        _register(subject.data, port)
+        files = corpus.ct(16, "warm")
+        rounds: list[dict[str, float]] = []
+        webs = {}
+        for kind in ("python", "http"):
+            datastore = subject.client().create_datastore(
+                datastoreName=f"bearer-{kind}", lambdaAuthorizerArn=_ARN.format(kind)
+            )["datastoreId"]
+            ImportJob(subject, datastore, files.uri).wait()
+            webs[kind] = Web(subject, datastore)
+        path = path_of(files, 0, "warm") + "/frames/1"
+        for number in range(-1, options.rounds):
+            found: dict[str, float] = {"function": _own_time(port, options.seconds)}
+            for kind, web in webs.items():
+                ways = {
+                    "signed": web.get(path, _ACCEPT),
+                    "bearer": web.bearer(path, authorizers.token(), _ACCEPT),
+                }
+                for way, request in ways.items():
+                    web.fetch(request)
+                    found |= _p50(f"{kind} {way}", subject, request, options)
+            if number >= 0:
+                rounds.append(found)
+                print(
+                    f"  round {number + 1}  "
+                    + "  ".join(f"{key} {value:.2f}" for key, value in found.items())
+                )
+    finally:
+        subject.stop()
+        function.terminate()
+        function.wait()
+    return [
+        Outcome(
+            "web-bearer-python",
+            ratios(rounds, "python bearer", "python signed"),
+            f"p50 at 1 connection: {spread(rounds, 'python bearer', 2)} ms, "
+            f"signed {spread(rounds, 'python signed', 2)} ms; {noise(rounds)}",
+            rounds=rounds,
+        ),
+        Outcome(
+            "web-bearer-http",
+            [entry["http bearer"] - entry["http signed"] - entry["function"] for entry in rounds],
+            f"p50 at 1 connection: {spread(rounds, 'http bearer', 2)} ms, signed "
+            f"{spread(rounds, 'http signed', 2)} ms, the function alone {spread(rounds, 'function', 2)} ms",
+        ),
+    ]
+
+
+def _register(data: Path, port: int) -> None:
+    """The role, and both functions under their ARNs."""
+    folder = fresh("role")
+    trust, policy = folder / "trust.json", folder / "policy.json"
+    trust.write_text(json.dumps(_TRUST))
+    policy.write_text(json.dumps(_POLICY))
+    lines = [
+        ["role", "put", "bench", "--trust-policy", str(trust), "--policy", str(policy)],
+        ["authorizer", "put", _ARN.format("python"), "python:bench.authorizers:allow"],
+        ["authorizer", "put", _ARN.format("http"), f"http://127.0.0.1:{port}/invoke"],
+    ]
+    for line in lines:
+        subprocess.run([*command(), *line, "--data", str(data)], check=True, stdout=subprocess.DEVNULL)
+
+
+def _own_time(port: int, seconds: float) -> float:
+    """p50 of the HTTP function alone, in milliseconds."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    times = []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        begun = time.perf_counter()
+        connection.request("POST", "/invoke", b"{}", {"Content-Type": "application/json"})
+        connection.getresponse().read()
+        times.append(time.perf_counter() - begun)
+    connection.close()
+    return 1000 * sorted(times)[len(times) // 2]
+
+
+def _p50(name: str, subject: Server, request: Request, options: Options) -> dict[str, float]:
+    def once() -> dict[str, float]:
+        with Meter(subject.tree) as meter:
+            load = drive(subject.address, [request], connections=1, seconds=options.seconds)
+        if load.errors:
+            raise RuntimeError(f"{name}: {load.errors}")
+        return {name: 1000 * load.quantile(0.5), f"{name} others": meter.others}
+
+    return undisturbed(once, f"{name} others", options)

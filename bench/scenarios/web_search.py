@@ -1,0 +1,203 @@
+"""QIDO-RS: against Orthanc at 10,000 studies, and the same questions at 1,000 and 1,000,000 studies."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from urllib.parse import quote
+
+from bench import orthanc, server, studies
+from bench.dicomweb import Web
+from bench.fill import Filled, filled
+from bench.jobs import ImportJob
+from bench.load import Request, drive
+from bench.meter import Meter
+from bench.orthanc import Orthanc
+from bench.outcome import Options, Outcome, noise, ratios, spread
+from bench.patience import undisturbed
+from bench.place import work
+from bench.processes import Tree
+from bench.server import Server
+from bench.signing import exchange
+from bench.studies import Studies
+
+PEERED = 10_000
+SMALL, LARGE = 1_000, 1_000_000
+KINDS = ("PatientID", "AccessionNumber", "StudyInstanceUID", "StudyDate")
+_JSON = {"Accept": "application/dicom+json"}
+
+
+def run(options: Options) -> list[Outcome]:
+    absent = server.missing()
+    return [*_against_orthanc(options, absent or orthanc.missing()), *_by_size(options, absent)]
+
+
+# Against Orthanc -----------------------------------------------------------------------------------------
+
+
+def _queries(files: Studies) -> dict[str, list[str]]:
+    days = [
+        (day, (datetime.strptime(day, "%Y%m%d") + timedelta(days=3)).strftime("%Y%m%d"))
+        for day in files.dates
+    ]
+    return {
+        "PatientID": [f"/studies?PatientID={value}" for value in files.patients],
+        "AccessionNumber": [f"/studies?AccessionNumber={value}" for value in files.accessions],
+        "StudyInstanceUID": [f"/studies?StudyInstanceUID={value}" for value in files.studies],
+        "StudyDate": [f"/studies?StudyDate={first}-{last}" for first, last in days],
+    }
+
+
+def _against_orthanc(options: Options, reason: str | None) -> list[Outcome]:
+    if reason:
+        return [Outcome(f"qido-{kind}", skipped=reason) for kind in KINDS]
+    files = studies.studies(500 if options.quick else PEERED)
+    subject = Server("lightwell", workers=2)
+    peer = _filled_orthanc(files)
+    try:
+        datastore = subject.datastore("qido")
+        ImportJob(subject, datastore, files.uri).wait(1800)
+        web = Web(subject, datastore)
+        rounds = []
+        for number in range(-1, options.rounds):
+            found: dict[str, float] = {}
+            for kind, paths in _queries(files).items():
+                ours = [web.get(path, _JSON) for path in paths]
+                theirs = [orthanc.get(path, **_JSON) for path in paths]
+                if number < 0:
+                    _same(web, ours, peer, theirs)
+                found |= _p50(f"lightwell {kind}", subject.tree, subject.address, ours, options)
+                found |= _p50(f"orthanc {kind}", peer.tree, peer.address, theirs, options)
+            if number >= 0:
+                rounds.append(found)
+                print(
+                    f"  round {number + 1}  "
+                    + "  ".join(f"{key} {value:.2f}" for key, value in found.items())
+                )
+    finally:
+        subject.stop()
+        peer.stop()
+    return [
+        Outcome(
+            f"qido-{kind}",
+            ratios(rounds, f"orthanc {kind}", f"lightwell {kind}"),
+            f"p50 at 1 connection: lightwell {spread(rounds, f'lightwell {kind}', 2)} ms, "
+            f"Orthanc {spread(rounds, f'orthanc {kind}', 2)} ms; {noise(rounds)}",
+            rounds=rounds,
+        )
+        for kind in KINDS
+    ]
+
+
+def _filled_orthanc(files: Studies) -> Orthanc:
+    """An Orthanc with these studies; filling it takes minutes, so its folder is kept."""
+    folder = work() / f"orthanc-{files.count}-{studies.REVISION}"
+    folder.mkdir(exist_ok=True)
+    peer = Orthanc("tuned", folder)
+    if peer.instances() != files.count:
+        print(f"filling Orthanc with {files.count:,} studies")
+        paths = sorted(files.folder.iterdir())
+        for first in range(0, len(paths), 500):
+            load = [orthanc.stow(path.read_bytes()) for path in paths[first : first + 500]]
+            if errors := drive(peer.address, load, connections=4, seconds=None).errors:
+                peer.stop()
+                raise RuntimeError(f"Orthanc did not take the studies: {errors}")
+    return peer
+
+
+def _same(web: Web, ours: list[Request], peer: Orthanc, theirs: list[Request]) -> None:
+    """Both must find the same studies."""
+    for mine, other in list(zip(ours, theirs, strict=True))[::40]:
+        _, body = web.fetch(mine)
+        status, _, answer = exchange(peer.address, other)
+        if status != 200 or _uids(body) != _uids(answer) or not _uids(body):
+            raise RuntimeError(f"{other.data[:200]!r}: {_uids(body)} here, {status} {_uids(answer)} there")
+
+
+def _uids(body: bytes) -> list[str]:
+    return sorted(hit["0020000D"]["Value"][0] for hit in json.loads(body or b"[]"))
+
+
+# By size -------------------------------------------------------------------------------------------------
+
+
+def _by_size(options: Options, reason: str | None) -> list[Outcome]:
+    kinds = (*KINDS, "wildcard")
+    if reason:
+        return [Outcome(f"qido-size-{kind}", skipped=reason) for kind in kinds]
+    sizes = (SMALL, LARGE // 50 if options.quick else LARGE)
+    data = [filled(size, series=1) for size in sizes]
+    subjects = [
+        Server(f"lightwell-{size}", data=each.folder / "data") for size, each in zip(sizes, data, strict=True)
+    ]
+    try:
+        asked = [(Web(subject, each.datastore), each) for subject, each in zip(subjects, data, strict=True)]
+        rounds = []
+        for number in range(-1, options.rounds):
+            found: dict[str, float] = {}
+            for kind in kinds:
+                for name, subject, (web, each) in zip(("small", "large"), subjects, asked, strict=True):
+                    requests = [web.get(path, _JSON) for path in _paths(kind, each)]
+                    if number < 0:
+                        _finds_some(web, requests)
+                    found |= _p50(f"{name} {kind}", subject.tree, subject.address, requests, options)
+            if number >= 0:
+                rounds.append(found)
+                print(
+                    f"  round {number + 1}  "
+                    + "  ".join(f"{key} {value:.2f}" for key, value in found.items())
+                )
+    finally:
+        for subject in subjects:
+            subject.stop()
+    return [
+        Outcome(
+            f"qido-size-{kind}",
+            ratios(rounds, f"large {kind}", f"small {kind}"),
+            f"p50 {spread(rounds, f'large {kind}', 2)} ms at {sizes[1]:,} studies, "
+            f"{spread(rounds, f'small {kind}', 2)} ms at {sizes[0]:,}; {noise(rounds)}",
+            rounds=rounds,
+        )
+        for kind in kinds
+    ]
+
+
+def _paths(kind: str, data: Filled) -> list[str]:
+    """Questions that find about as many studies in a small store as in a large one."""
+    if kind == "PatientID":
+        return [f"/studies?PatientID={value}" for value in data.patients]
+    if kind == "AccessionNumber":
+        return [f"/studies?AccessionNumber={value}" for value in data.accessions]
+    if kind == "StudyInstanceUID":
+        return [f"/studies?StudyInstanceUID={value}" for value in data.studies]
+    if kind == "wildcard":
+        # ACC000012345 → *12345*: what nobody but this study and its like has.
+        return [f"/studies?AccessionNumber={quote(f'*{value[-7:]}*')}&limit=20" for value in data.accessions]
+    # A page of the newest: a range of a year in the large store, of all in the small one.
+    years = range(2015, 2024)
+    return [f"/studies?StudyDate={year}0101-{year}1231&limit=20" for year in years]
+
+
+def _finds_some(web: Web, requests: list[Request]) -> None:
+    for request in requests[::40]:
+        _, body = web.fetch(request)
+        if not _uids(body):
+            raise RuntimeError(f"a search that must find something found nothing: {request.data[:200]!r}")
+
+
+def _p50(
+    name: str, tree: Tree, address: tuple[str, int], requests: list[Request], options: Options
+) -> dict[str, float]:
+    once: Callable[[], dict[str, float]] = lambda: _once(name, tree, address, requests, options.seconds)  # noqa: E731
+    return undisturbed(once, f"{name} others", options)
+
+
+def _once(
+    name: str, tree: Tree, address: tuple[str, int], requests: list[Request], seconds: float
+) -> dict[str, float]:
+    with Meter(tree) as meter:
+        load = drive(address, requests, connections=1, seconds=seconds)
+    if load.errors:
+        raise RuntimeError(f"{name}: {load.errors}")
+    return {name: 1000 * load.quantile(0.5), f"{name} others": meter.others}
