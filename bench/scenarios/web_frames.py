@@ -66,8 +66,8 @@ def run(options: Options) -> list[Outcome]:
         Outcome(
             key,
             ratios(rounds, f"{name} rate", "orthanc rate"),
-            f"lightwell {spread(rounds, f'{name} rate')} requests/s, p50 {spread(rounds, f'{name} p50', 2)} ms, "
-            f"{theirs}",
+            f"lightwell {spread(rounds, f'{name} rate')} requests/s, "
+            f"p50 {spread(rounds, f'{name} p50', 2)} ms, {theirs}",
             rounds=rounds,
         )
         for key, name in (("web-frames", "stored"), ("web-frames-raw", "raw"))

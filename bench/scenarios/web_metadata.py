@@ -1,4 +1,4 @@
-"""DICOMweb metadata of a series of 500 instances, against Orthanc: warm, and the first read after a change."""
+"""DICOMweb metadata of a series of 500 instances, against Orthanc: warm, and first read after a change."""
 
 from __future__ import annotations
 

@@ -52,8 +52,10 @@ def run(options: Options) -> list[Outcome]:
                 rounds.append(found)
                 print(f"  round {number + 1}  " + "  ".join(f"{n} {found[f'{n} rate']:.0f}/s" for n in turns))
     finally:
-        for each in (subject, stored, *peers.values()):
+        for each in (subject, stored):
             each.stop()
+        for peer in peers.values():
+            peer.stop()
     ours = f"lightwell {spread(rounds, 'lightwell rate')} slices/s"
     outcomes = [
         Outcome(
@@ -110,7 +112,7 @@ def _lightwell(
 
 
 def _delete(subject: Server, datastore: str, count: int) -> None:
-    """Deletes the set of the corpus, so that the next round makes it anew; RuntimeError if it is not whole."""
+    """Deletes the set of the corpus, so that it can be made anew. RuntimeError if it is not whole."""
     client = subject.client()
     series = [{"DICOMSeriesInstanceUID": corpus.uid("ct", "series")}]
     found = client.search_image_sets(
