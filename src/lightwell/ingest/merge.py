@@ -7,8 +7,8 @@ understanding-import-jobs.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
@@ -35,13 +35,26 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Staged files of one series that agree in the grouping values, with what their first one says."""
+    """Files of one series that agree in the grouping values, with what their first one says.
+
+    ``caller`` is the ARN of who brought them.
+    """
 
     batch: Batch
     grouping: Grouping
     files: int
     levels: Levels
     columns: SearchColumns
+    caller: str
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The version of an image set in which a group's instances are."""
+
+    id: str
+    version: int
+    is_primary: bool
 
 
 def prepare(conn: Connection, job: Job, waiting: WaitingSeries) -> list[Group]:
@@ -61,7 +74,7 @@ def prepare(conn: Connection, job: Job, waiting: WaitingSeries) -> list[Group]:
         )
         grouping = Grouping.from_json(row.grouping)
         columns = search_columns(grouping, bodies[of.patient], bodies[of.study], bodies[of.series])
-        groups.append(Group(batch, grouping, row.files, of, columns))
+        groups.append(Group(batch, grouping, row.files, of, columns, job.caller))
     return groups
 
 
@@ -84,22 +97,48 @@ class _Sets:
         self._by_values[row.grouping] = row
 
 
-def commit(conn: Connection, job: Job, place: Place, groups: Sequence[Group], *, ids: Ids, now: int) -> None:
-    """Put groups, in input order, into image sets. Harmless where that was done: nothing is staged then."""
+def commit(conn: Connection, place: Place, groups: Sequence[Group], *, ids: Ids, now: int) -> None:
+    """Put what a job has staged for groups into image sets, in input order.
+
+    Harmless where that was done: nothing is staged then.
+    """
+
+    def settle(group: Group, loaded: Loaded, joined: Joined) -> None:
+        growth.add_outcomes(conn, group.batch, joined.id, joined.version, joined.is_primary)
+        growth.list_unused(conn, loaded.unused)
+        staging.clear(conn, group.batch)
+
+    put(conn, place, groups, lambda group: growth.load(conn, group.batch), settle, ids=ids, now=now)
+
+
+def put(
+    conn: Connection,
+    place: Place,
+    groups: Sequence[Group],
+    load: Callable[[Group], Loaded],
+    settle: Callable[[Group, Loaded, Joined], None],
+    *,
+    ids: Ids,
+    now: int,
+) -> None:
+    """Put groups, in input order, into image sets, in the caller's transaction.
+
+    ``load`` gives the instances of a group, and ``settle`` hears where they are; not for a group without any.
+    """
     studies_of = {group.batch.study_instance_uid: ids.key() for group in groups}
     locked = studies.lock(conn, place.datastore, studies_of)
     for group, sets in _with_sets(conn, place, groups):
-        loaded = growth.load(conn, group.batch)
+        loaded = load(group)
         if not loaded.members:
             continue
         candidate = sets.candidate(group.columns)
         if candidate is None:
             study = locked[group.batch.study_instance_uid]
-            sets.add(_create(conn, job, place, study, sets.has_primary, group, loaded, ids, now))
+            row = _create(conn, place, study, sets.has_primary, group, loaded, ids, now)
         else:
-            _grow(conn, job, place, candidate, group, loaded, ids, now)
-        growth.list_unused(conn, loaded.unused)
-        staging.clear(conn, group.batch)
+            row = _grow(conn, place, candidate, group, loaded, ids, now)
+        sets.add(row)
+        settle(group, loaded, Joined(row.id, row.latest_version, row.is_primary))
 
 
 def _with_sets(conn: Connection, place: Place, groups: Sequence[Group]) -> Iterator[tuple[Group, _Sets]]:
@@ -126,7 +165,6 @@ def _values(columns: SearchColumns) -> tuple[str, ...]:
 
 def _create(
     conn: Connection,
-    job: Job,
     place: Place,
     study: int,
     has_primary: bool,
@@ -152,10 +190,9 @@ def _create(
         columns=columns,
         levels=levels,
         instance_count=len(loaded.members),
-        caller=job.caller,
+        caller=group.caller,
         now=now,
     )
-    growth.add_outcomes(conn, batch, id, 1, is_primary)
     _announce(conn, place, id, 1, is_primary, "CREATED", ids, now)
     return SetRow(key, id, "import", is_primary, 1, now, _values(columns))
 
@@ -173,24 +210,23 @@ def _of_first_member(conn: Connection, group: Group, loaded: Loaded) -> tuple[Le
 
 def _grow(
     conn: Connection,
-    job: Job,
     place: Place,
     target: SetRow,
     group: Group,
     loaded: Loaded,
     ids: Ids,
     now: int,
-) -> None:
-    batch, number = group.batch, target.latest_version + 1
+) -> SetRow:
+    number = target.latest_version + 1
     instances = growth.find_instances(conn, place.datastore, loaded)
     closed = growth.close_replaced(conn, instances.values(), target.key, number)
     growth.add_members(conn, loaded, instances, target.key, number)
     columns = _hand_over(conn, loaded, target, number) if closed else None
     added = len(loaded.members)
-    growth.add_version(conn, target.key, number, "IMPORTED", None, job.caller, now)
+    growth.add_version(conn, target.key, number, "IMPORTED", None, group.caller, now)
     growth.grow(conn, target.key, number, added - closed, now, columns)
-    growth.add_outcomes(conn, batch, target.id, number, target.is_primary)
     _announce(conn, place, target.id, number, target.is_primary, "IMPORTED", ids, now)
+    return replace(target, latest_version=number)
 
 
 def _hand_over(conn: Connection, loaded: Loaded, target: SetRow, number: int) -> SearchColumns | None:

@@ -187,7 +187,7 @@ class Importer:
 
         def work(conn: Connection) -> None:
             self._own(conn, job, claim)
-            merge.commit(conn, job, place, groups, ids=self._ids, now=now)
+            merge.commit(conn, place, groups, ids=self._ids, now=now)
 
         try:
             self._stores.db.write(work)
