@@ -100,7 +100,7 @@ def _write(job: tuple[Path, str, int, int]) -> Slice:
 
 
 def ct_file(name: str, number: int, count: int) -> tuple[Dataset, bytes]:
-    """One slice of the corpus ``name`` with its file meta, and its pixels; ``number`` may exceed ``count``."""
+    """One slice of the corpus ``name`` with file meta, and its pixels; ``number`` may exceed ``count``."""
     data = dataset(name, number, count)
     pixels = ct_slice(SEED, number % count, count).tobytes()
     data.PixelData = pixels

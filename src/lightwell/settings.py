@@ -46,6 +46,9 @@ class Settings:
     port: int = _setting(8085, "port to listen on; 0 takes a free one")
     workers: int = _setting(0, "HTTP worker processes; 0 is one a core")
     codec_workers: int = _setting(0, "processes that read and encode imports; 0 is one a core")
+    public_url: str | None = _setting(
+        None, "address by which clients reach the server, in links; that of the request if unset"
+    )
     tls_cert: Path | None = _setting(None, "certificate chain, PEM")
     tls_key: Path | None = _setting(None, "private key, PEM")
     region: str = _setting("us-east-1", "Region in ARNs and events")
@@ -244,6 +247,8 @@ def _checked(settings: Settings) -> Settings:
         refuse("root_access_key_id", "takes 16 to 128 letters, digits or underscores")
     if (settings.tls_cert is None) != (settings.tls_key is None):
         refuse("tls_cert", "needs tls_key, and the other way round")
+    if settings.public_url and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", settings.public_url):
+        refuse("public_url", "takes http(s)://HOST[:PORT][/PATH]")
     if settings.database_url and not re.match(r"sqlite:///|postgres(ql)?://", settings.database_url):
         refuse("database_url", "takes sqlite:///PATH or postgresql://…")
     if settings.storage_url and not re.match(r"file:///|s3://[^/]", settings.storage_url):

@@ -84,5 +84,5 @@ class SeriesCache:
     def _room(self, raw: bytes, entry: Entry) -> bool:
         if len(raw) > LONGEST or self._used >= self._half:
             return False
-        self._used += 2 * len(raw) + len(entry.json) + _OVERHEAD
+        self._used += 2 * len(raw) + len(entry.json) + len(entry.dicom) + _OVERHEAD
         return True

@@ -14,7 +14,7 @@ from lightwell.domain.levels import INSTANCE
 from lightwell.domain.limits import METADATA
 from lightwell.domain.warnings import Warning
 from lightwell.errors import InputError
-from lightwell.imaging import dictionary, values
+from lightwell.imaging import dicom_json, dictionary, values
 from lightwell.imaging.charset import Charset, charset_of
 from lightwell.imaging.dictionary import Attribute, attribute_of
 from lightwell.imaging.entry import NEEDED, Entry, listed_vr, needed_value, own_key, plain_element
@@ -49,14 +49,14 @@ class Converter:
                 continue
             attribute = attribute_of(place.tag)
             vrs: dict[bytes, bytes] = {}
-            json = self._element(place, attribute, around, 0, vrs, notes)
+            json, dicom = self._element(place, attribute, around, 0, vrs, notes, attribute.hex)
             needed = place.tag in NEEDED
             value = self._value(place, attribute, around) if needed else None
             self._count(json)
             level = attribute.level if own_key(attribute, json) else INSTANCE
             nested = len(vrs) > 1 or (bool(vrs) and not json.startswith(next(iter(vrs))))
             listed = tuple(vrs.values())
-            entries.append(Entry(place.tag, level, json, listed, tuple(notes), value, needed, nested))
+            entries.append(Entry(place.tag, level, json, listed, tuple(notes), value, needed, nested, dicom))
             notes.clear()
         return entries
 
@@ -96,39 +96,34 @@ class Converter:
         depth: int,
         vrs: dict[bytes, bytes],
         notes: list[Warning],
-    ) -> bytes:
-        """``"key":value`` of one element."""
+        path: str,
+    ) -> tuple[bytes, bytes]:
+        """``"key":value`` of one element, and its text in the DICOM JSON Model. ``path`` ends with it."""
         vr = vr_of(place, attribute, around)
         if vr == "SQ":
             if place.undefined or place.vr == "SQ" or (not place.vr and not attribute.private):
                 _list(attribute, vr, vrs)
-                return attribute.key + self._sequence(place, attribute, around, depth, vrs, notes)
+                return self._sequence(place, attribute, around, depth, vrs, notes, path)
             inner, warned = dict(vrs), list(notes)
             try:
                 _list(attribute, vr, inner)
-                json = attribute.key + self._sequence(place, attribute, around, depth, inner, warned)
+                texts = self._sequence(place, attribute, around, depth, inner, warned, path)
             except InputError:
                 vr = "UN"  # only the dictionary said that it is a sequence
             else:
                 vrs.update(inner)
                 notes[:] = warned
-                return json
+                return texts
         elif place.undefined and vr not in values.BINARY:
             raise InputError(
                 f"{attribute.name} has no length, which its VR {vr} does not allow: the file is damaged"
             )
-        json, listed = plain_element(
-            attribute,
-            vr,
-            place.length,
-            lambda: self._walker.read(place),
-            around.charset,
-            notes,
-            big=place.form.big,
-        )
+        how = (attribute, vr, place.length, lambda: self._walker.read(place), around.charset)
+        json, listed = plain_element(*how, notes, big=place.form.big)
         if listed:
             vrs.setdefault(listed[:10], listed)
-        return json
+        dicom = b"" if place.tag in dicom_json.HIDDEN else dicom_json.plain(*how, path, big=place.form.big)
+        return json, dicom
 
     def _sequence(
         self,
@@ -138,20 +133,32 @@ class Converter:
         depth: int,
         vrs: dict[bytes, bytes],
         notes: list[Warning],
-    ) -> bytes:
+        path: str,
+    ) -> tuple[bytes, bytes]:
         items: list[bytes] = []
-        for elements in self._walker.items(place, depth):
+        dicom_items: list[bytes] = []
+        for number, elements in enumerate(self._walker.items(place, depth)):
             ordered = in_order(elements, notes)
             inside = self._surroundings(ordered, around, notes)
-            parts = [
-                self._element(inner, attribute_of(inner.tag), inside, depth + 1, vrs, notes)
+            texts = [
+                self._element(
+                    inner,
+                    attribute_of(inner.tag),
+                    inside,
+                    depth + 1,
+                    vrs,
+                    notes,
+                    f"{path}/{number}/{inner.tag:08X}",
+                )
                 for inner in ordered
             ]
-            item = b"{" + b",".join(parts) + b"}"
+            item = b"{" + b",".join([json for json, _ in texts]) + b"}"
             if not depth:
                 self._count(item)
             items.append(item)
-        return b"[" + b",".join(items) + b"]" if items else values.empty(attribute)
+            dicom_items.append(b",".join([dicom for _, dicom in texts if dicom]))
+        json = b"[" + b",".join(items) + b"]" if items else values.empty(attribute)
+        return attribute.key + json, dicom_json.from_items(attribute, dicom_items)
 
     def _count(self, json: bytes) -> None:
         self._bytes += len(json)

@@ -9,7 +9,7 @@ from lightwell.domain.grouping import Grouping
 from lightwell.domain.levels import PATIENT, SERIES, STUDY
 from lightwell.domain.warnings import Warning
 from lightwell.errors import InputError
-from lightwell.imaging import blocks
+from lightwell.imaging import blocks, dicom_json
 from lightwell.imaging.cache import SeriesCache
 from lightwell.imaging.entry import Entry
 from lightwell.imaging.image import ImageDescription
@@ -27,7 +27,8 @@ class Instance:
 
     UIDs are trimmed. ``patient``, ``study`` and ``series`` are the level blocks, JSON objects in UTF-8 with
     keys in alphabetical order. ``fragment`` is ``"DICOM":{...},"DICOMVRs":{...}`` of the instance level in
-    tag order, group 0002 included. ``image`` is None where there are no pixels or the file does not say what
+    tag order, group 0002 included. ``dicom`` is the whole data set in the DICOM JSON Model, as `dicom_json`
+    keeps it. ``image`` is None where there are no pixels or the file does not say what
     a frame is; ``pixel`` is None where there are none. ``original`` are (offset, length) ranges of the source
     that make up the data set without its pixel element, in file order.
     """
@@ -42,6 +43,7 @@ class Instance:
     study: bytes
     series: bytes
     fragment: bytes
+    dicom: bytes
     image: ImageDescription | None
     pixel: PixelElement | None
     original: tuple[tuple[int, int], ...]
@@ -81,10 +83,11 @@ def _instance(reading: Reading, cache: SeriesCache, override: Mapping[str, objec
     pixel = reading.pixel
     # Decoding goes by what the file says, whatever is laid over it.
     image = blocks.describe_image(reading.needed, pixel.keyword, notes) if pixel else None
-    levels, needed = reading.levels, reading.needed
+    levels, found, needed = reading.levels, reading.found, reading.needed
     if override:
         entries = overlay([entry for level in levels[:4] for entry in level], override)
         levels = by_level(entries)
+        found = [entry for entry in entries if entry.tag >> 16 > 2]
         needed = {entry.tag: entry for entry in entries if entry.needed}
     blocks.check_required(needed)
     blocks.check_limits(needed)
@@ -99,6 +102,7 @@ def _instance(reading: Reading, cache: SeriesCache, override: Mapping[str, objec
         study=_block(levels[STUDY], cache),
         series=_block(levels[SERIES], cache),
         fragment=blocks.instance_fragment(levels[:4]),
+        dicom=dicom_json.lines(found),
         image=image,
         pixel=pixel,
         original=reading.original,

@@ -35,3 +35,11 @@ def wrong_number(message: str) -> PixelFailure:
 def wrong_offsets(message: str) -> PixelFailure:
     """0xB112: the offset table disagrees with the fragments."""
     return PixelFailure("InvalidOffsetTable", message)
+
+
+class RenderFailure(InputError):
+    """No picture can be made of an instance, and why; ``bad`` where what was asked for is at fault."""
+
+    def __init__(self, message: str, *, bad: bool = False) -> None:
+        super().__init__(message)
+        self.bad = bad

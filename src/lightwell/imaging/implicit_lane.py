@@ -12,6 +12,7 @@ import struct
 from lightwell.domain.limits import NESTING
 from lightwell.domain.warnings import Warning
 from lightwell.imaging.cache import LONGEST, Key, Table
+from lightwell.imaging.dicom_json import BULK
 from lightwell.imaging.dictionary import PIXEL_REPRESENTATION, Attribute, attribute_of, private_vr
 from lightwell.imaging.entry import SKIPPED, Entry
 from lightwell.imaging.lane import Lane, More, Slow
@@ -49,7 +50,7 @@ class ImplicitLane(Lane):
         data = self._data
         stop = len(data)
         get = self._table.elements.get
-        levels, needed = self.levels, self.needed
+        levels, needed, found = self.levels, self.needed, self.found
         last = self._last
         try:
             while pos < stop:
@@ -67,6 +68,7 @@ class ImplicitLane(Lane):
                     raise Slow
                 last = tag
                 levels[entry.level].append(entry)
+                found.append(entry)
                 if entry.needed:
                     needed[tag] = entry
                 pos = end
@@ -92,6 +94,8 @@ class ImplicitLane(Lane):
         end = pos + 8 + length
         if end > bound:
             raise More(end)
+        if depth and length > BULK:
+            raise Slow  # it is named by its path, which is not followed here
         raw = data[pos:end]
         if not attribute.private:
             return self._public(attribute, raw), end
@@ -181,11 +185,11 @@ class ImplicitLane(Lane):
         depth: int,
         vrs: dict[bytes, bytes],
         notes: dict[Warning, None],
-    ) -> tuple[list[bytes], int]:
+    ) -> tuple[list[Entry], int]:
         get = self._table.elements.get
         bound = len(data) if stop is None else stop
         creators: Creators = {}
-        parts: list[bytes] = []
+        inner: list[Entry] = []
         last = 0
         while pos != stop:
             word, length = _head(data, pos)
@@ -194,7 +198,7 @@ class ImplicitLane(Lane):
             if word == _ITEM_END:
                 if stop is not None or length:
                     raise Slow
-                return parts, pos + 8
+                return inner, pos + 8
             end = pos + 8 + length
             raw = data[pos:end] if length != UNDEFINED else b""
             entry = None if word & 1 else get(raw)
@@ -206,7 +210,7 @@ class ImplicitLane(Lane):
                 raise Slow
             last = entry.tag
             if entry.json:
-                parts.append(entry.json)
+                inner.append(entry)
                 if entry.vrs:
                     for listed in entry.vrs:
                         vrs.setdefault(listed[:10], listed)
@@ -215,4 +219,4 @@ class ImplicitLane(Lane):
             pos = end
             if pos > bound:
                 raise Slow
-        return parts, pos
+        return inner, pos

@@ -12,6 +12,7 @@ import struct
 from lightwell.domain.levels import INSTANCE
 from lightwell.domain.limits import NESTING
 from lightwell.domain.warnings import Warning
+from lightwell.imaging import dicom_json
 from lightwell.imaging.cache import LONGEST, Key, SeriesCache, Table
 from lightwell.imaging.dictionary import CHARSET, PIXEL_TAGS, attribute_of
 from lightwell.imaging.entry import (
@@ -74,6 +75,8 @@ class Lane:
         self._misses = 0
         self._table: Table = cache.table(self._key)
         self.levels: tuple[list[Entry], ...] = ([], [], [], [], [])
+        #: all of them in tag order
+        self.found: list[Entry] = []
         self.needed: dict[int, Entry] = {}
         #: (tag, VR, start, value offset, declared length, end) of the pixel element
         self.pixel: tuple[int, str, int, int, int, int] | None = None
@@ -146,7 +149,7 @@ class Lane:
         data = self._data
         stop = len(data)
         get = self._table.elements.get
-        levels, needed = self.levels, self.needed
+        levels, needed, found = self.levels, self.needed, self.found
         last = self._last
         try:
             while pos < stop:
@@ -181,6 +184,7 @@ class Lane:
                     raise Slow
                 last = tag
                 levels[entry.level].append(entry)
+                found.append(entry)
                 if entry.needed:
                     needed[tag] = entry
                 pos = end
@@ -248,7 +252,12 @@ class Lane:
             except Misfit:
                 value = None
         level = attribute.level if own_key(attribute, json) else INSTANCE
-        return Entry(tag, level, json, (listed,) if listed else (), tuple(notes), value, needed)
+        dicom = b""
+        if tag not in dicom_json.HIDDEN:
+            # Inside of sequences nothing is so long that its path would count.
+            dicom = dicom_json.plain(attribute, vr, length, lambda: raw[head:], charset, attribute.hex)
+        vrs = (listed,) if listed else ()
+        return Entry(tag, level, json, vrs, tuple(notes), value, needed, dicom=dicom)
 
     def _sequence(self, data: bytes, pos: int, depth: int) -> tuple[Entry, int]:
         """The entry of the sequence whose head is at ``pos``, and where it ends."""
@@ -289,20 +298,22 @@ class Lane:
             listed = listed_vr(attribute, "SQ")
             vrs[listed[:10]] = listed
         items: list[bytes] = []
+        dicom_items: list[bytes] = []
         while at != end:
             word, length = _item(data, at)
             at += 8
             if word == _ITEM:
                 if length == UNDEFINED:
-                    parts, at = self._elements(data, at, None, depth, vrs, notes)
+                    inner, at = self._elements(data, at, None, depth, vrs, notes)
                 else:
                     stop = at + length
                     if end is not None and stop > end:
                         raise Slow
                     if stop > len(data):
                         raise More(stop)
-                    parts, at = self._elements(data, at, stop, depth, vrs, notes)
-                items.append(b"{" + b",".join(parts) + b"}")
+                    inner, at = self._elements(data, at, stop, depth, vrs, notes)
+                items.append(b"{" + b",".join([each.json for each in inner]) + b"}")
+                dicom_items.append(b",".join([each.dicom for each in inner if each.dicom]))
             elif word == _SEQUENCE_END and end is None and not length:
                 break
             else:
@@ -315,6 +326,7 @@ class Lane:
             tuple(vrs.values()),
             tuple(notes),
             nested=True,
+            dicom=dicom_json.from_items(attribute, dicom_items),
         )
         return entry, at
 
@@ -326,11 +338,11 @@ class Lane:
         depth: int,
         vrs: dict[bytes, bytes],
         notes: dict[Warning, None],
-    ) -> tuple[list[bytes], int]:
-        """``"key":value`` of the elements of one item, from ``pos`` to ``stop`` or its delimiter."""
+    ) -> tuple[list[Entry], int]:
+        """The elements of one item, from ``pos`` to ``stop`` or its delimiter."""
         get = self._table.elements.get
         bound = len(data) if stop is None else stop
-        parts: list[bytes] = []
+        inner: list[Entry] = []
         last = 0
         while pos != stop:
             word, vr, length = _head(data, pos)
@@ -353,19 +365,21 @@ class Lane:
                     raise Slow
                 if end > bound:
                     raise More(end) if stop is None else Slow
+                if length > dicom_json.BULK:
+                    raise Slow  # it is named by its path, which is not followed here
                 raw = data[pos:end]
                 entry = get(raw)
                 if entry is None:
                     entry = self._miss(raw, 12)
             elif word == _ITEM_END and stop is None and not vr and not length:
-                return parts, pos + 8
+                return inner, pos + 8
             else:
                 raise Slow
             if entry.tag <= last:
                 raise Slow
             last = entry.tag
             if entry.json:
-                parts.append(entry.json)
+                inner.append(entry)
                 if entry.vrs:
                     for listed in entry.vrs:
                         vrs.setdefault(listed[:10], listed)
@@ -374,4 +388,4 @@ class Lane:
             pos = end
             if pos > bound:
                 raise Slow
-        return parts, pos
+        return inner, pos

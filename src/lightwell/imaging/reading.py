@@ -42,11 +42,12 @@ class PixelElement:
 class Reading:
     """What a lane found.
 
-    ``levels`` are the entries of each level in tag order, group 0002 first; ``needed`` those whose value
-    counts, by tag. ``original`` are (offset, length) ranges of the source around the pixel element.
+    ``levels`` are the entries of each level in tag order, group 0002 first; ``found`` those of the data set in
+    tag order; ``needed`` those whose value counts, by tag. ``original`` are (offset, length) ranges of the source around the pixel element.
     """
 
     levels: Sequence[list[Entry]]
+    found: Sequence[Entry]
     needed: dict[int, Entry]
     pixel: PixelElement | None
     original: tuple[tuple[int, int], ...]
@@ -84,7 +85,7 @@ def read_fast(part10: Part10, cache: SeriesCache) -> Reading:
             lane.tables.get(_TABLES[1]),
         )
     original = _ranges(start, first, second, source.size)
-    return Reading(lane.levels[:4], lane.needed, pixel, original, [])
+    return Reading(lane.levels[:4], lane.found, lane.needed, pixel, original, [])
 
 
 def read_meta(file_meta: bytes, cache: SeriesCache) -> list[Entry]:
@@ -126,9 +127,11 @@ def read_carefully(part10: Part10) -> Reading:
     pixel_place = _choose(places, notes)
     size = part10.source.size
     first, second = (pixel_place.start, pixel_place.end) if pixel_place else (size, size)
-    entries = read_meta_carefully(part10.file_meta) + Converter(walker).entries(places)
+    found = Converter(walker).entries(places)
+    entries = read_meta_carefully(part10.file_meta) + found
     return Reading(
         by_level(entries),
+        found,
         {entry.tag: entry for entry in entries if entry.needed},
         _pixel_element(pixel_place, places) if pixel_place else None,
         _ranges(start, first, second, size),

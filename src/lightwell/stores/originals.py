@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
-from sqlalchemy import Connection, and_, or_, select
+from sqlalchemy import Connection, Select, and_, bindparam, or_, select
 
 from lightwell.domain.edits import Edits, merged
 from lightwell.domain.frames import Frame, unpack_entries
 from lightwell.stores import members
 from lightwell.stores.edits import unpack
-from lightwell.stores.tables import frame_table, image_set, member, pixels, record
+from lightwell.stores.tables import frame_table, image_set, instance, member, pixels, record
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +24,15 @@ class StoredImage:
     stored_syntax: str
     frame_count: int
     image: bytes
+    checksum_type: str
 
 
 @dataclass(frozen=True, slots=True)
 class StoredInstance:
     """One instance: its original in ``pack``, the DICOM JSON laid over it at import, and its pixels.
 
-    ``edits`` are all that the version lays over the original, those of its levels included.
+    ``edits`` are all that the version lays over the original, those of its levels included. ``record`` and
+    ``instance`` are keys of rows, ``sop_class_uid`` is as it came.
     """
 
     sop_instance_uid: str
@@ -39,6 +42,9 @@ class StoredInstance:
     override_z: bytes | None
     pixels: StoredImage | None
     edits: Edits = field(default_factory=dict)
+    record: int = 0
+    instance: int = 0
+    sop_class_uid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,50 +74,74 @@ def readable_sets(conn: Connection, datastore: int, only: str | None = None) -> 
     ]
 
 
-def instances(conn: Connection, image_set_key: int, version: int) -> list[StoredInstance]:
-    """The instances of a version, by InstanceNumber, then by key."""
-    rows = conn.execute(
-        select(
-            record.c.sop_instance_uid,
-            record.c.pack,
-            record.c.original_offset,
-            record.c.original_length,
-            record.c.override_z,
-            pixels.c.key,
-            pixels.c.pack,
-            pixels.c.stored_syntax,
-            pixels.c.frame_count,
-            pixels.c.image,
-            member.c.edits,
-        )
-        .select_from(member)
-        .join(record, record.c.key == member.c.record)
-        .outerjoin(pixels, pixels.c.key == member.c.pixels)
-        .where(
-            member.c.image_set == image_set_key,
-            member.c.valid_from <= version,
-            or_(member.c.valid_to.is_(None), member.c.valid_to > version),
-        )
-        .order_by(record.c.instance_number, record.c.key)
+_INSTANCES: Select[Any] = (
+    select(
+        record.c.sop_instance_uid,
+        record.c.pack,
+        record.c.original_offset,
+        record.c.original_length,
+        record.c.override_z,
+        pixels.c.key,
+        pixels.c.pack,
+        pixels.c.stored_syntax,
+        pixels.c.frame_count,
+        pixels.c.image,
+        pixels.c.checksum_type,
+        member.c.edits,
+        record.c.key,
+        member.c.instance,
+        record.c.sop_class_uid,
     )
+    .select_from(member)
+    .join(record, record.c.key == member.c.record)
+    .outerjoin(pixels, pixels.c.key == member.c.pixels)
+    .where(
+        member.c.image_set == bindparam("set"),
+        member.c.valid_from <= bindparam("version"),
+        or_(member.c.valid_to.is_(None), member.c.valid_to > bindparam("version")),
+    )
+    .order_by(record.c.instance_number.is_(None), record.c.instance_number, record.c.key)
+)
+_NAMED = _INSTANCES.join(instance, instance.c.key == member.c.instance).where(
+    instance.c.datastore == bindparam("datastore"), instance.c.sop_instance_uid == bindparam("uid")
+)
+
+
+def instances(conn: Connection, image_set_key: int, version: int) -> list[StoredInstance]:
+    """The instances of a version, by InstanceNumber (those without come last), then by key."""
+    rows = conn.execute(_INSTANCES, {"set": image_set_key, "version": version}).all()
+    on_levels = _on_levels(conn, image_set_key, version)
+    return [_stored(row, on_levels) for row in rows]
+
+
+def named(
+    conn: Connection, image_set_key: int, version: int, datastore: int, sop_instance_uid: str
+) -> StoredInstance | None:
+    """The instance of a version that has this SOPInstanceUID, an edited one too."""
+    values = {"set": image_set_key, "version": version, "datastore": datastore, "uid": sop_instance_uid}
+    row = conn.execute(_NAMED, values).one_or_none()
+    return None if row is None else _stored(row, _on_levels(conn, image_set_key, version))
+
+
+def _on_levels(conn: Connection, image_set_key: int, version: int) -> Edits:
     on_levels: Edits = {}
     for level in members.levels(conn, image_set_key, version):
         on_levels = merged(on_levels, level.edits)
-    found = []
-    for row in rows:
-        own = unpack(row.edits)
-        found.append(
-            StoredInstance(
-                members.sop_instance_uid(row.sop_instance_uid, own),
-                row.pack,
-                row.original_offset,
-                row.original_length,
-                row.override_z,
-                StoredImage(*row[5:10]) if row[5] is not None else None,
-                merged(own, on_levels),
-            )
-        )
-    return found
+    return on_levels
+
+
+def _stored(row: Any, on_levels: Edits) -> StoredInstance:
+    own = unpack(row.edits)
+    return StoredInstance(
+        members.sop_instance_uid(row.sop_instance_uid, own),
+        row.pack,
+        row.original_offset,
+        row.original_length,
+        row.override_z,
+        StoredImage(*row[5:11]) if row[5] is not None else None,
+        merged(own, on_levels),
+        *row[12:15],
+    )
 
 
 def frames(conn: Connection, pixels_key: int) -> Iterator[Frame]:
