@@ -1,0 +1,172 @@
+"""Which media types a DICOMweb client takes, and what else is read off its request. Pure functions.
+
+Source: PS3.18 §8.3.3 (query parameters), §8.7 (media types), RFC 9110 §12.5.1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import unquote_to_bytes
+
+from lightwell.errors import NotAcceptableError, ValidationError
+from lightwell.settings import Settings
+from lightwell.web.request import Request
+
+DICOM_JSON, JSON, DICOM_XML = "application/dicom+json", "application/json", "application/dicom+xml"
+MULTIPART = "multipart/related"
+
+# A part of a header up to a separator, with quoted strings in which separators mean nothing.
+_COMMA = re.compile(r'((?:[^,"]|"(?:[^"\\]|\\.)*"?)*)(?:,|$)')
+_SEMICOLON = re.compile(r'((?:[^;"]|"(?:[^"\\]|\\.)*"?)*)(?:;|$)')
+_ESCAPED = re.compile(r"\\(.)")
+_HOST = re.compile(rb"[A-Za-z0-9._~%-]+(?::\d{1,5})?|\[[0-9A-Fa-f:.]+\](?::\d{1,5})?")
+_LONGEST = 8 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class MediaRange:
+    """One alternative of an Accept header, all in lower case and without quotes.
+
+    ``inner`` is the ``type`` parameter of a multipart type, ``transfer_syntax`` the parameter of that name
+    (``*`` for any). Where a parameter comes twice the first one counts.
+    """
+
+    type: str
+    inner: str | None = None
+    transfer_syntax: str | None = None
+    q: float = 1.0
+
+
+def wanted(request: Request) -> tuple[MediaRange, ...]:
+    """What the client takes, the best first; empty where it does not say, so that anything will do.
+
+    The query parameter ``accept`` stands for the header where it is given (PS3.18 §8.3.3.1).
+    """
+    if b"accept=" in request.query:
+        values = [value for name, value in query(request) if name == "accept" and value.strip()]
+        if values:
+            # The + of a type that was not percent-encoded has become a space.
+            return ranges(", ".join(re.sub(r"(?<=\w) (?=\w)", "+", value) for value in values))
+    header = request.head.get(b"accept")
+    if header is None:
+        return ()
+    values = [value.decode("latin-1") for name, value in request.headers if name == b"accept"]
+    return ranges(", ".join(values) if len(values) > 1 else values[0])
+
+
+@lru_cache(256)
+def ranges(accept: str) -> tuple[MediaRange, ...]:
+    """The alternatives of an Accept header, by ``q``, then as they stand, without those of ``q`` 0."""
+    if len(accept) > _LONGEST:
+        raise ValidationError(f"The Accept header is longer than {_LONGEST} characters.")
+    found = [_range(part) for part in _split(_COMMA, accept)]
+    return tuple(sorted((each for each in found if each.type and each.q > 0), key=lambda each: -each.q))
+
+
+def json_type(request: Request) -> str:
+    """`DICOM_JSON`, `JSON` or `DICOM_XML` (which is sent as `MULTIPART`), whichever the client likes best.
+
+    Raises `NotAcceptableError` where it takes none of them.
+    """
+    alternatives = wanted(request)
+    if not alternatives:
+        return DICOM_JSON
+    for each in alternatives:
+        kind = (each.inner or "*/*") if each.type == MULTIPART else each.type
+        if kind in (DICOM_JSON, "*/*", "application/*", "*"):
+            # A multipart answer of any kind is no wish for JSON, which is never sent so.
+            if each.type == MULTIPART and kind != DICOM_JSON:
+                return DICOM_XML
+            return DICOM_JSON
+        if kind == JSON:
+            return JSON
+        if kind == DICOM_XML:
+            return DICOM_XML
+    raise NotAcceptableError(
+        f"Metadata and search results come as {DICOM_JSON}, {JSON} or "
+        f'{MULTIPART}; type="{DICOM_XML}"; the Accept header takes none of them.'
+    )
+
+
+def query(request: Request) -> list[tuple[str, str]]:
+    """Names and values of the query string, form-decoded (``+`` is a space).
+
+    Raises `ValidationError` where it is no UTF-8.
+    """
+    pairs = []
+    for pair in request.query.split(b"&"):
+        if pair:
+            name, _, value = pair.partition(b"=")
+            pairs.append((_text(name), _text(value)))
+    return pairs
+
+
+def parameter(request: Request, name: str) -> str | None:
+    """The one value of a query parameter, None without it. Raises `ValidationError` where it comes twice."""
+    if name.encode() not in request.query:
+        return None
+    values = [value for key, value in query(request) if key == name]
+    if len(values) > 1:
+        raise ValidationError(f"The query parameter {name} is given {len(values)} times; give it once.")
+    return values[0] if values else None
+
+
+def base_url(request: Request, settings: Settings) -> str:
+    """The address of the request's data store, up to and with its id, as the client can reach it.
+
+    The setting ``public_url`` where there is one, else what the client itself wrote as Host.
+    """
+    store = _text(request.path.split(b"/")[2])
+    if settings.public_url:
+        return f"{settings.public_url.rstrip('/')}/datastore/{store}"
+    host = request.head.get(b"host", b"")
+    if not _HOST.fullmatch(host):
+        address, port = request.scope.get("server") or ("127.0.0.1", settings.port)
+        host = (f"[{address}]:{port}" if ":" in address else f"{address}:{port}").encode()
+    return f"{request.scope.get('scheme', 'http')}://{host.decode('ascii')}/datastore/{store}"
+
+
+def _range(part: str) -> MediaRange:
+    name, _, tail = part.partition(";")
+    parameters: dict[str, str] = {}
+    for piece in _split(_SEMICOLON, tail):
+        key, _, value = piece.partition("=")
+        parameters.setdefault(key.strip().lower(), _unquoted(value.strip()).lower())
+    return MediaRange(
+        name.strip().lower(),
+        parameters.get("type"),
+        parameters.get("transfer-syntax"),
+        _weight(parameters.get("q")),
+    )
+
+
+def _split(separator: re.Pattern[str], text: str) -> Iterator[str]:
+    for match in separator.finditer(text):
+        if part := match[1].strip():
+            yield part
+
+
+def _unquoted(value: str) -> str:
+    if not value.startswith('"'):
+        return value
+    return _ESCAPED.sub(r"\1", value[1:].removesuffix('"'))
+
+
+def _weight(text: str | None) -> float:
+    if text is None:
+        return 1.0
+    try:
+        weight = float(text)
+    except ValueError:
+        return 0.0
+    return weight if 0 <= weight <= 1 else 0.0
+
+
+def _text(encoded: bytes) -> str:
+    try:
+        return unquote_to_bytes(encoded.replace(b"+", b" ")).decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValidationError("The query string is not UTF-8.") from None
