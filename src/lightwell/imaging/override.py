@@ -17,7 +17,7 @@ from lightwell.domain.levels import INSTANCE
 from lightwell.domain.limits import NESTING, PRIVATE_BINARY
 from lightwell.domain.warnings import Warning
 from lightwell.errors import InputError
-from lightwell.imaging import dictionary, values
+from lightwell.imaging import dicom_json, dictionary, values
 from lightwell.imaging.dictionary import Attribute, attribute_of
 from lightwell.imaging.entry import NEEDED, Entry, listed_vr, own_key
 
@@ -69,7 +69,7 @@ def elements_of(dataset: object) -> list[tuple[Attribute, Mapping[str, object]]]
 def _entry(attribute: Attribute, element: Mapping[str, object]) -> Entry:
     vrs: dict[bytes, bytes] = {}
     notes: list[Warning] = []
-    json, value = _element(attribute, element, 0, vrs, notes)
+    json, value, dicom = _element(attribute, element, 0, vrs, notes, attribute.hex)
     level = attribute.level if own_key(attribute, json) else INSTANCE
     needed = attribute.tag in NEEDED
     return Entry(
@@ -81,6 +81,7 @@ def _entry(attribute: Attribute, element: Mapping[str, object]) -> Entry:
         value if needed else None,
         needed,
         given_vr(attribute, element) == "SQ",
+        dicom,
     )
 
 
@@ -90,8 +91,9 @@ def _element(
     depth: int,
     vrs: dict[bytes, bytes],
     notes: list[Warning],
-) -> tuple[bytes, str | float | None]:
-    """``"key":value`` and the first value."""
+    path: str,
+) -> tuple[bytes, str | float | None, bytes]:
+    """``"key":value``, the first value, and the text in the DICOM JSON Model. ``path`` ends with the element."""
     vr = given_vr(attribute, element)
     key = attribute.keyword if vr != "UN" else attribute.hex
     if not attribute.keyed or vr == "UN":
@@ -101,7 +103,8 @@ def _element(
         raise wrong(attribute, "BulkDataURI is not fetched; give the value as Value or InlineBinary")
     first: str | float | None = None
     if vr in values.BINARY:
-        json = _binary(attribute, element)
+        data = given_bytes(attribute, element)
+        json, dicom = _binary(attribute, data), _dicom_binary(attribute, vr, data, path)
     else:
         if "InlineBinary" in element:
             raise wrong(attribute, f"InlineBinary does not go with VR {vr}")
@@ -111,14 +114,14 @@ def _element(
         if not isinstance(given, list):
             raise wrong(attribute, "Value must be an array")
         if vr == "SQ":
-            json = _sequence(attribute, given, depth, vrs, notes)
+            json, dicom = _sequence(attribute, given, depth, vrs, notes, path)
         elif vr in values.TEXT:
-            json, first = _texts(attribute, vr, given, notes)
+            json, first, dicom = _texts(attribute, vr, given, notes)
         elif vr == "AT":
-            json = _tags(attribute, given)
+            json, dicom = _tags(attribute, given)
         else:
-            json, first = _numbers(attribute, vr, given)
-    return b'"%s":%s' % (key.encode(), json), first
+            json, first, dicom = _numbers(attribute, vr, given)
+    return b'"%s":%s' % (key.encode(), json), first, dicom
 
 
 def given_vr(attribute: Attribute, element: Mapping[str, object]) -> str:
@@ -131,28 +134,38 @@ def given_vr(attribute: Attribute, element: Mapping[str, object]) -> str:
 
 
 def _sequence(
-    attribute: Attribute, given: list[object], depth: int, vrs: dict[bytes, bytes], notes: list[Warning]
-) -> bytes:
+    attribute: Attribute,
+    given: list[object],
+    depth: int,
+    vrs: dict[bytes, bytes],
+    notes: list[Warning],
+    path: str,
+) -> tuple[bytes, bytes]:
     if depth >= NESTING:
         raise wrong(attribute, f"sequences are nested more than {NESTING} deep")
     items: list[bytes] = []
-    for item in given:
-        parts = [
-            _element(inner, element, depth + 1, vrs, notes)[0] for inner, element in elements_of(item or {})
+    dicom_items: list[bytes] = []
+    for number, item in enumerate(given):
+        inside = [
+            _element(inner, element, depth + 1, vrs, notes, f"{path}/{number}/{inner.hex}")
+            for inner, element in elements_of(item or {})
         ]
-        items.append(b"{" + b",".join(parts) + b"}")
-    return b"[" + b",".join(items) + b"]" if items else values.empty(attribute)
+        items.append(b"{" + b",".join([json for json, _, _ in inside]) + b"}")
+        dicom_items.append(b",".join([dicom for _, _, dicom in inside]))
+    json = b"[" + b",".join(items) + b"]" if items else values.empty(attribute)
+    return json, dicom_json.from_items(attribute, dicom_items)
 
 
 def _texts(
     attribute: Attribute, vr: str, given: list[object], notes: list[Warning]
-) -> tuple[bytes, str | None]:
+) -> tuple[bytes, str | None, bytes]:
     texts = [given_text(attribute, vr, value) for value in given]
     if len(texts) > 1 and vr in values.SINGLE_TEXT:
         raise wrong(attribute, f"VR {vr} has one value at most")
     text = "\\".join(texts)
     json = values.texts_json(attribute, values.text_values(attribute, vr, text, notes))
-    return json, text.strip(" \0").replace("\0", "\ufffd") or None
+    first = text.strip(" \0").replace("\0", "\ufffd") or None
+    return json, first, dicom_json.from_text(attribute, vr, text)
 
 
 def given_text(attribute: Attribute, vr: str, value: object) -> str:
@@ -172,16 +185,17 @@ def given_text(attribute: Attribute, vr: str, value: object) -> str:
     return values.whole(value)
 
 
-def _tags(attribute: Attribute, given: list[object]) -> bytes:
+def _tags(attribute: Attribute, given: list[object]) -> tuple[bytes, bytes]:
     parts: list[bytes] = []
     for value in given:
         if not isinstance(value, str) or not _TAG.fullmatch(value):
             raise wrong(attribute, "a value of VR AT must be 8 hex digits")
         parts.append(b'"%s"' % value.upper().encode())
-    return values.array(attribute, parts) if parts else values.empty(attribute)
+    json = values.array(attribute, parts) if parts else values.empty(attribute)
+    return json, dicom_json.valued(attribute, "AT", parts)
 
 
-def _numbers(attribute: Attribute, vr: str, given: list[object]) -> tuple[bytes, float | None]:
+def _numbers(attribute: Attribute, vr: str, given: list[object]) -> tuple[bytes, float | None, bytes]:
     numbers: list[float] = []
     code = "<" + values.NUMBERS[vr]
     for value in given:
@@ -193,9 +207,10 @@ def _numbers(attribute: Attribute, vr: str, given: list[object]) -> tuple[bytes,
             numbers.append(struct.unpack(code, struct.pack(code, value))[0])
         except (struct.error, OverflowError):
             raise wrong(attribute, f"{str(value)[:40]} does not fit VR {vr}") from None
+    dicom = dicom_json.from_numbers(attribute, vr, numbers)
     if not numbers:
-        return values.empty(attribute), None
-    return values.array(attribute, [values.number(number) for number in numbers]), numbers[0]
+        return values.empty(attribute), None, dicom
+    return values.array(attribute, [values.number(number) for number in numbers]), numbers[0], dicom
 
 
 def given_number(vr: str, value: object) -> object:
@@ -207,13 +222,19 @@ def given_number(vr: str, value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _binary(attribute: Attribute, element: Mapping[str, object]) -> bytes:
-    data = given_bytes(attribute, element)
+def _binary(attribute: Attribute, data: bytes) -> bytes:
     if not data:
         return values.empty(attribute)
     if attribute.private and len(data) > PRIVATE_BINARY:
         return b'""'
     return values.binary("UN", data, big=False)
+
+
+def _dicom_binary(attribute: Attribute, vr: str, data: bytes, path: str) -> bytes:
+    data += b"\0" * (len(data) % 2)  # as a file would hold it
+    if len(data) > dicom_json.BULK:
+        return dicom_json.bulk(attribute, vr, path)
+    return dicom_json.from_base64(attribute, vr, binascii.b2a_base64(data, newline=False).decode())
 
 
 def given_bytes(attribute: Attribute, element: Mapping[str, object]) -> bytes:

@@ -127,11 +127,11 @@ def read_carefully(part10: Part10) -> Reading:
     pixel_place = _choose(places, notes)
     size = part10.source.size
     first, second = (pixel_place.start, pixel_place.end) if pixel_place else (size, size)
-    found = Converter(walker).entries(places)
-    entries = read_meta_carefully(part10.file_meta) + found
+    elements = Converter(walker).entries(places)
+    entries = read_meta_carefully(part10.file_meta) + elements
     return Reading(
         by_level(entries),
-        found,
+        elements,
         {entry.tag: entry for entry in entries if entry.needed},
         _pixel_element(pixel_place, places) if pixel_place else None,
         _ranges(start, first, second, size),
