@@ -1,6 +1,7 @@
 # `make demo` and `make test` are all a newcomer needs; everything below `.venv` is made on demand.
 PYTHON ?= python3
 VENV   ?= .venv
+JOBS   ?= auto
 BIN    := $(VENV)/bin
 MINOR   = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 
@@ -25,10 +26,10 @@ system:  ## Debian packages that the tests need
 	tools/system-packages
 
 test: system check  ## everything, against real components
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 test-fast: $(VENV)/.tested  ## without the long runs
-	$(BIN)/python -m pytest -m 'not slow' $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'not slow' $(ARGS)
 
 check: $(VENV)/.tested  ## ruff, mypy --strict
 	$(BIN)/ruff check .
