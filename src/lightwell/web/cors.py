@@ -10,10 +10,16 @@ import re
 
 from lightwell.web.reply import Answer, Headers
 
-_EXPOSED = b"x-amzn-requestid, x-amzn-errortype, content-type, content-encoding, content-length"
+_EXPOSED = (
+    b"x-amzn-requestid, x-amzn-errortype, content-type, content-encoding, content-length, content-range,"
+    b" content-location, accept-ranges, etag, warning"
+)
 _METHODS = b"GET, POST, PUT, DELETE, HEAD, OPTIONS"
 _HEADER_LIST = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~, \t-]{0,2048}")
-_DEFAULT_HEADERS = b"authorization, content-type, x-amz-date, x-amz-security-token, x-amz-content-sha256"
+_DEFAULT_HEADERS = (
+    b"authorization, accept, content-type, range, if-none-match, x-amz-date, x-amz-security-token,"
+    b" x-amz-content-sha256, x-amz-decoded-content-length"
+)
 _DAY = b"86400"
 
 

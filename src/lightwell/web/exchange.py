@@ -2,6 +2,9 @@
 
 uvicorn writes head and body one after the other, and uvloop sends what it is given at once: two system calls,
 and a client woken up for a head that it can do nothing with. Here the head waits for the first of the body.
+
+An answer without a ``content-length`` goes out in chunks (RFC 9112 §7.1); to a client of HTTP/1.0, that knows
+none, its end is that of the connection.
 """
 
 from __future__ import annotations
@@ -18,15 +21,22 @@ _PRINTABLE = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
 
 
 class Exchange(RequestResponseCycle):
-    """One request and its answer; that must have a ``content-length``, or a status without a body."""
+    """One request and its answer."""
 
     _head = b""
+    _in_chunks = False
+    _length: int | None = None  # of the body that is still to come, where it was announced
 
     async def send(self, message: Any) -> None:
-        """As ASGI says. RuntimeError for what is no HTTP, or no answer of the announced length."""
+        """As ASGI says. RuntimeError for what is no HTTP, or no answer of the announced length.
+
+        ConnectionResetError where there is more to come that nobody will read.
+        """
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
         if self.disconnected:
+            if message.get("more_body"):
+                raise ConnectionResetError("The client is gone.")
             return
         kind = message["type"]
         if kind == _START and not self.response_started:
@@ -34,8 +44,14 @@ class Exchange(RequestResponseCycle):
         elif kind == _BODY and self.response_started and not self.response_complete:
             body = message["body"]
             self._announced(len(body))
-            self._write(b"" if self._is_head_only else body)
-            if not message.get("more_body", False):
+            more = message.get("more_body", False)
+            if self._is_head_only:
+                self._write(b"")
+            elif self._in_chunks:
+                self._write_chunk(body, last=not more)
+            else:
+                self._write(body)
+            if not more:
                 self._end()
         else:
             raise RuntimeError(f"The ASGI message {kind} is out of place.")
@@ -55,9 +71,12 @@ class Exchange(RequestResponseCycle):
                 length = int(value)
             elif name == b"connection" and value == b"close":
                 self.keep_alive = False
-        if length is None:
-            raise RuntimeError("An answer needs its content-length.")
-        self.expected_content_length = length
+        if length is None and self.scope["http_version"] == "1.1":
+            self._in_chunks = True
+            parts += (b"transfer-encoding", b": ", b"chunked", b"\r\n")
+        elif length is None:
+            self.keep_alive = False
+        self._length = length
         head = b"".join(parts)
         if head.translate(None, _PRINTABLE) != b"\r\n" * (len(parts) // 4 + 1):
             raise RuntimeError("A header holds what no header may.")
@@ -65,12 +84,13 @@ class Exchange(RequestResponseCycle):
         self._head = head + (b"\r\n" if is_told else b"connection: close\r\n\r\n")
 
     def _announced(self, count: int) -> None:
-        self.expected_content_length -= count
-        if self.expected_content_length < 0:
-            raise RuntimeError("An answer is longer than its content-length.")
+        if self._length is not None:
+            self._length -= count
+            if self._length < 0:
+                raise RuntimeError("An answer is longer than its content-length.")
 
     def _end(self) -> None:
-        if self.expected_content_length and not self._is_head_only:
+        if self._length and not self._is_head_only:
             raise RuntimeError("An answer is shorter than its content-length.")
         self.response_complete = True
         self.message_event.set()
@@ -84,6 +104,16 @@ class Exchange(RequestResponseCycle):
             self.transport.writelines((head, body))
         elif head or body:
             self.transport.write(head or body)
+
+    def _write_chunk(self, body: bytes, *, last: bool) -> None:
+        parts = [self._head] if self._head else []
+        if body:
+            parts += (b"%x\r\n" % len(body), body, b"\r\n")
+        if last:
+            parts.append(b"0\r\n\r\n")
+        self._head = b""
+        if parts:
+            self.transport.writelines(parts)
 
 
 class Begun:

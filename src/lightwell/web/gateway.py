@@ -56,7 +56,7 @@ class Gateway:
         try:
             answer = await self._answer(request, receive)
             self._complete(request, answer)
-            await reply.write(answer, send)
+            await reply.write(answer, send, head_only=request.method == "HEAD")
         except Disconnected:
             pass
         except Exception:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
 
-from lightwell.errors import ApiError, MethodNotAllowedError, ThrottlingError
+from lightwell.errors import ApiError, MethodNotAllowedError, ThrottlingError, UnavailableError
 from lightwell.wire.render import render_error
 
 Message = MutableMapping[str, Any]
@@ -17,23 +17,22 @@ Headers = list[tuple[bytes, bytes]]
 
 @dataclass(slots=True)
 class Answer:
-    """An answer, its body whole or in pieces. Header names are in lower case, with ``content-length``.
+    """An answer, its body whole or in pieces. Header names are in lower case.
 
-    ``error`` is the AWS name where it is a refusal. The id of the request and the CORS headers are added by
-    the gateway.
+    A body in pieces without a ``content-length`` goes out in chunks. ``error`` is the AWS name where it is a
+    refusal. The id of the request and the CORS headers are added by the gateway.
     """
 
     status: int
     headers: Headers
     body: bytes | AsyncIterator[bytes]
     error: str | None = None
+    sent: int = 0
 
     @property
     def size(self) -> int:
-        """Bytes of the body."""
-        if isinstance(self.body, bytes):
-            return len(self.body)
-        return next(int(value) for name, value in self.headers if name == b"content-length")
+        """Bytes of the body; of one in pieces, those sent so far."""
+        return len(self.body) if isinstance(self.body, bytes) else self.sent
 
 
 def plain(status: int, body: bytes, content_type: bytes = b"application/json") -> Answer:
@@ -45,19 +44,31 @@ def refusal(error: ApiError) -> Answer:
     """``{"message": …}`` with the AWS name in ``x-amzn-errortype``."""
     rendered = render_error(error)
     headers = list(rendered.headers)
-    if isinstance(error, ThrottlingError):
+    if isinstance(error, ThrottlingError | UnavailableError):
         headers.append((b"retry-after", b"%d" % error.retry_after))
     if isinstance(error, MethodNotAllowedError):
         headers.append((b"allow", error.allowed.encode()))
     return Answer(rendered.status, headers, rendered.body, error.code)
 
 
-async def write(answer: Answer, send: Send) -> None:
-    """Write the answer; on a connection that is gone, nothing happens."""
+async def write(answer: Answer, send: Send, *, head_only: bool = False) -> None:
+    """Write the answer; on a connection that is gone, nothing happens.
+
+    With ``head_only`` a body in pieces is not made, since none of it would be sent.
+    """
     await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
-    if isinstance(answer.body, bytes):
-        await send({"type": "http.response.body", "body": answer.body})
+    body = answer.body
+    if isinstance(body, bytes):
+        await send({"type": "http.response.body", "body": body})
         return
-    async for piece in answer.body:
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
-    await send({"type": "http.response.body", "body": b""})
+    try:
+        if not head_only:
+            async for piece in body:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                answer.sent += len(piece)
+        await send({"type": "http.response.body", "body": b""})
+    except ConnectionResetError:
+        pass
+    finally:
+        if isinstance(body, AsyncGenerator):
+            await body.aclose()

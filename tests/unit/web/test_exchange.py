@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, cast
 
 import pytest
 import uvicorn
 
+from lightwell.web import reply
 from lightwell.web.protocol import Protocol
-from lightwell.web.reply import Headers, Message, Receive, Send
+from lightwell.web.reply import Answer, Headers, Message, Receive, Send
 
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 GET = b"GET / HTTP/1.1\r\n\r\n"
@@ -177,7 +178,69 @@ def test_sends_no_header_that_ends_early(value: bytes, turns: int) -> None:
 @pytest.mark.parametrize("length", [b"3", b"5"])
 def test_breaks_off_an_answer_of_another_length_than_announced(length: bytes) -> None:
     assert talk(answering(b"body", headers=[(b"content-length", length)]), GET).closed
-    assert talk(answering(b"body", headers=[]), GET).closed
+
+
+CHUNKED = OK + b"transfer-encoding: chunked\r\n\r\n"
+
+
+def test_sends_chunks_where_no_length_is_known() -> None:
+    wire = talk(answering(b"one", b"", b"seventeen letters", b"", headers=[]), GET)
+    assert wire.calls == [
+        [CHUNKED, b"3\r\n", b"one", b"\r\n"],
+        [b"11\r\n", b"seventeen letters", b"\r\n"],
+        [b"0\r\n\r\n"],
+    ]
+    assert talk(answering(b"all", headers=[]), GET).bytes == CHUNKED + b"3\r\nall\r\n0\r\n\r\n"
+    assert talk(answering(b"", headers=[]), GET).bytes == CHUNKED + b"0\r\n\r\n"
+
+
+def test_ends_the_connection_where_a_client_knows_no_chunks() -> None:
+    wire = talk(answering(b"one", b"two", headers=[]), b"GET / HTTP/1.0\r\n\r\n")
+    assert wire.bytes == OK + b"connection: close\r\n\r\nonetwo"
+    assert wire.closed
+
+
+def test_sends_no_chunk_where_no_body_belongs() -> None:
+    for body in ((b"body",), (b"in ", b"pieces")):
+        assert talk(answering(*body, headers=[]), b"HEAD / HTTP/1.1\r\n\r\n").bytes == CHUNKED
+
+
+def test_ends_no_chunked_answer_that_broke_off() -> None:
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"one", "more_body": True})
+        raise RuntimeError("the second is lost")
+
+    wire = talk(app, GET)
+    assert wire.bytes == CHUNKED + b"3\r\none\r\n" and wire.closed
+
+
+def test_stops_an_answer_that_nobody_will_read() -> None:
+    seen: list[object] = []
+
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        try:
+            for number in range(3):
+                seen.append(number)
+                yield b"piece"
+                await asyncio.sleep(0.01)
+        finally:
+            seen.append("closed")
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        answer = Answer(200, [], pieces())
+        await reply.write(answer, send)
+        seen.append(answer.size)
+
+    async def main() -> None:
+        wire = Wire()
+        protocol = connect(app, wire)
+        protocol.data_received(GET)
+        protocol.connection_lost(None)
+        await asyncio.sleep(0.03)
+
+    asyncio.run(main())
+    assert seen == [0, 1, "closed", 5]
 
 
 @pytest.mark.parametrize("turns", [0, 1])
