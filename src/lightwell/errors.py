@@ -17,11 +17,15 @@
         ├── UnknownOperationError       404 UnknownOperationException
         ├── MethodNotAllowedError       405 MethodNotAllowedException
         ├── NotAcceptableError          406 NotAcceptableException
+        ├── RequestTimeoutError         408 RequestTimeoutException
         ├── ConflictError               409 ConflictException
         ├── TooLargeError               413 RequestEntityTooLargeException
+        ├── FailedDependencyError       424 FailedDependencyException
+        ├── MediaTypeError              415 UnsupportedMediaTypeException
         ├── ThrottlingError             429 ThrottlingException
         ├── InternalError               500 InternalServerException
-        └── NotBuiltError               501 NotImplementedException
+        ├── NotBuiltError               501 NotImplementedException
+        └── UnavailableError            503 ServiceUnavailableException
 
 Statuses and names: the service model of ``medical-imaging`` and AWS's Common Errors page.
 """
@@ -115,12 +119,28 @@ class NotAcceptableError(ApiError):
     status, code = 406, "NotAcceptableException"
 
 
+class RequestTimeoutError(ApiError):
+    """An authorizer took too long. AWS documents the status and the text; the name is ours."""
+
+    status, code = 408, "RequestTimeoutException"
+
+
 class ConflictError(ApiError):
     status, code = 409, "ConflictException"
 
 
 class TooLargeError(ApiError):
     status, code = 413, "RequestEntityTooLargeException"
+
+
+class FailedDependencyError(ApiError):
+    """An authorizer is not as it must be, or failed. AWS documents the status and the texts; the name is ours."""
+
+    status, code = 424, "FailedDependencyException"
+
+
+class MediaTypeError(ApiError):
+    status, code = 415, "UnsupportedMediaTypeException"
 
 
 class ThrottlingError(ApiError):
@@ -139,3 +159,10 @@ class InternalError(ApiError):
 
 class NotBuiltError(ApiError):
     status, code = 501, "NotImplementedException"
+
+
+class UnavailableError(ApiError):
+    """The request may succeed if it is made again; ``retry_after`` is in seconds."""
+
+    status, code = 503, "ServiceUnavailableException"
+    retry_after = 1

@@ -1,0 +1,104 @@
+"""Bearer tokens: is this a JWT, and may it be used now? Whether it is genuine is for the authorizer to say.
+
+Sources: RFC 6750 §2.1 (the header), RFC 7519 (the token), devguide/dicomweb-oidc-requirements (``exp`` and
+``iat`` must be there, a token is good for 12 hours at most).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from lightwell.errors import AccessDeniedError
+
+# Longer ones do not come: a request's head is not taken above 64 KiB.
+LONGEST = 32 << 10
+GREATEST_AGE = 12 * 3600
+"""Seconds since ``iat``."""
+INVALID = "Invalid or Expired Token"
+
+_JWT = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+_SESSION = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
+_HASHED = "sub-"
+_NAMELESS = "dicomweb"
+
+
+class _Header(msgspec.Struct):
+    alg: str
+
+
+class _Claims(msgspec.Struct):
+    exp: int | float
+    iat: int | float
+    nbf: int | float | msgspec.UnsetType = msgspec.UNSET
+    sub: object = None
+
+
+_HEADER = msgspec.json.Decoder(_Header)
+_CLAIMS = msgspec.json.Decoder(_Claims)
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A JWT that may be used now. ``expires_at`` is in epoch seconds, ``session`` names its subject."""
+
+    text: str
+    expires_at: float
+    session: str
+
+
+def is_bearer(authorization: bytes) -> bool:
+    """Does this ``Authorization`` header bear a token? The scheme is told in any case (RFC 9110 §11.1)."""
+    return authorization[:6].lower() == b"bearer" and authorization[6:7] in (b"", b" ", b"\t")
+
+
+def read_token(headers: Sequence[tuple[bytes, bytes]], now: int, leeway: int = 0) -> Token:
+    """The token of a request; ``now`` is milliseconds since the epoch, ``leeway`` seconds.
+
+    Raises `AccessDeniedError` for what is no signed JWT, has ``exp``, ``iat`` or ``nbf`` that are not
+    numbers, or is expired, not yet good, or older than `GREATEST_AGE`.
+    """
+    given = [value for name, value in headers if name == b"authorization"]
+    text = given[0][6:].strip() if len(given) == 1 else b""
+    if len(text) > LONGEST or not _JWT.fullmatch(text):
+        raise invalid_token()
+    header, payload, _ = text.split(b".")
+    try:
+        algorithm = _HEADER.decode(_decoded(header)).alg
+        claims = _CLAIMS.decode(_decoded(payload))
+    except (ValueError, RecursionError):
+        raise invalid_token() from None
+    if algorithm.lower() == "none" or not _is_current(claims, now / 1000, leeway):
+        raise invalid_token()
+    return Token(text.decode(), claims.exp, session_name(claims.sub))
+
+
+def session_name(subject: object) -> str:
+    """What the session of a role is called: the token's subject, hashed where it is not fit for a name."""
+    if not isinstance(subject, str) or not subject:
+        return _NAMELESS
+    if _SESSION.fullmatch(subject) and not subject.startswith(_HASHED) and subject != _NAMELESS:
+        return subject
+    return _HASHED + hashlib.sha256(subject.encode("utf-8", "surrogatepass")).hexdigest()[:40]
+
+
+def invalid_token() -> AccessDeniedError:
+    """The refusal of a token, the same whatever is wrong with it."""
+    return AccessDeniedError(INVALID)
+
+
+def _is_current(claims: _Claims, now: float, leeway: int) -> bool:
+    if not now < claims.exp + leeway:
+        return False
+    if not claims.iat - leeway < now or now - claims.iat > GREATEST_AGE + leeway:
+        return False
+    return claims.nbf is msgspec.UNSET or claims.nbf - leeway < now
+
+
+def _decoded(part: bytes) -> bytes:
+    return base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4))
