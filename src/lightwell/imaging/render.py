@@ -1,0 +1,62 @@
+"""From the samples of one frame and its attributes to a picture.
+
+The order is PS3.18's (§8.3.5.1): how the image itself is shown (PS3.4 N.2), then the region, then the
+viewport.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydicom.dataset import Dataset
+
+from lightwell.domain.rendering import Rendering
+from lightwell.imaging.colour import MONOCHROME, PALETTE, colours
+from lightwell.imaging.frame_attributes import frame_attributes
+from lightwell.imaging.greyscale import greys
+from lightwell.imaging.image import ImageDescription
+from lightwell.imaging.overlays import draw_overlays
+from lightwell.imaging.pictures import encode
+from lightwell.imaging.samples import Samples
+from lightwell.imaging.scaling import Bytes
+from lightwell.imaging.viewport import aspect, shown
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture as a file; ``notes`` say what of the request or the image is not in it."""
+
+    data: bytes
+    notes: tuple[str, ...] = ()
+
+
+def render(
+    samples: Samples,
+    image: ImageDescription,
+    photometric: str,
+    data_set: Dataset,
+    frame: int,
+    asked: Rendering,
+) -> Picture:
+    """The picture of one frame.
+
+    ``samples`` are as `stored.decode_stored` gives them and ``photometric`` is true of them; ``frame`` counts
+    from 0. Raises `RenderFailure`.
+    """
+    attributes = frame_attributes(data_set, frame)
+    picture, notes = full_picture(samples, image, photometric, attributes, asked)
+    picture, left_out = draw_overlays(picture, data_set, frame)
+    picture = shown(picture, asked, aspect(attributes))
+    return Picture(encode(picture, asked.media_type, asked.quality), (*notes, *left_out))
+
+
+def full_picture(
+    samples: Samples, image: ImageDescription, photometric: str, attributes: Dataset, asked: Rendering
+) -> tuple[Bytes, list[str]]:
+    """The whole frame in 8 bits, in grey or in colour, and notes. Raises `RenderFailure`."""
+    if image.samples == 1 and photometric != PALETTE:
+        known = photometric in MONOCHROME
+        note = [] if known else [f"The photometric interpretation {photometric!r} is shown as MONOCHROME2"]
+        return greys(samples, image, attributes, asked.window), note
+    note = ["The parameter window does not apply to images in colour"] if asked.window else []
+    return colours(samples, image, attributes, photometric), note
