@@ -84,7 +84,7 @@ def _nothing_unnamed(conn: Connection) -> None:
     for table, names in (
         (t.record, (t.member.c.record, t.staged.c.record)),
         (t.pixels, (record.pixels,)),
-        (t.dictionary, (record.dictionary,)),
+        (t.dictionary, (record.dictionary, record.dicom_dictionary)),
         (t.level_value, (record.patient_value, record.study_value, record.series_value, t.level.c.base)),
         (t.instance, (t.member.c.instance,)),
     ):

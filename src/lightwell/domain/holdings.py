@@ -29,7 +29,10 @@ class HeldPixels:
 
 @dataclass(frozen=True, slots=True)
 class HeldRecord:
-    """A record as it is kept, and its pixels. ``lost`` says what it names and is not there."""
+    """A record as it is kept, and its pixels. ``lost`` says what it names and is not there.
+
+    Records from before DICOMweb have no ``dicom_z``.
+    """
 
     key: int
     sop_instance_uid: str
@@ -39,6 +42,8 @@ class HeldRecord:
     override_z: bytes | None
     fragment_z: bytes
     dictionary: int | None
+    dicom_z: bytes | None
+    dicom_dictionary: int | None
     levels: tuple[int, int, int]
     pixels: HeldPixels | None
     lost: list[str]

@@ -31,7 +31,9 @@ class NewRecord:
     """A row of ``record`` and of ``staged``.
 
     ``patient``, ``study`` and ``series`` are hashes of level blocks, whose bodies are in
-    `ChunkResult.level_values`. ``grouping`` is JSON, ``warnings`` the JSON array of the manifests.
+    `ChunkResult.level_values`. ``fragment_z`` and ``dicom_z`` are the compressed attributes, as the native
+    document shows them and in the DICOM JSON Model, each with the key of its dictionary. ``grouping`` is
+    JSON, ``warnings`` the JSON array of the manifests.
     """
 
     file: int
@@ -48,6 +50,8 @@ class NewRecord:
     series: bytes
     fragment_z: bytes
     dictionary: int | None
+    dicom_z: bytes
+    dicom_dictionary: int | None
     pack: int
     original_offset: int
     original_length: int
@@ -83,7 +87,7 @@ class ChunkResult:
     def used(self) -> ChunkResult:
         """Only what the records name: a file may have failed after it had begun a pack or brought a block."""
         blocks = {value for r in self.records for value in (r.patient, r.study, r.series)}
-        dictionaries = {r.dictionary for r in self.records}
+        dictionaries = {key for r in self.records for key in (r.dictionary, r.dicom_dictionary)}
         packs = {r.pack for r in self.records} | {r.pixels.pack for r in self.records if r.pixels}
         return ChunkResult(
             self.records,

@@ -1,12 +1,12 @@
 """Elements in the DICOM JSON Model, as ready texts.
 
-Source: PS3.18 Annex F. The texts of an instance are kept as *lines*: its elements in tag order without the
-braces, ``,\\n`` between two of them. No JSON text has a line feed inside, so an element of the data set itself
-is found by a search, and an edited one put in its place, without decoding anything. AvailableTransferSyntaxUID
-has an empty line in its place, which `lines_shown` fills.
+Source: PS3.18 Annex F. An instance is kept as *lines*: its elements in tag order without the braces, a comma
+and a line feed between two of them. No JSON text has a line feed inside, so an element of the data set
+itself is found by a search, and an edited one put in its place, without decoding anything. An empty line
+stands where AvailableTransferSyntaxUID belongs, which `lines_shown` fills.
 
-A value of `BULK` bytes or less is in the text, a longer one of a binary VR is named: ``"BulkDataURI":"HASH"``,
-the hash that of the path to its element (`bulk_name`); `lines_shown` makes it a path, and who serves the text
+A value of `BULK` bytes or less is in the text, a longer one of a binary VR is named: ``"BulkDataURI":"HASH"``
+with the hash of the path to its element (`bulk_name`). `lines_shown` makes it a path, and who serves the text
 puts the address of the server before it.
 """
 

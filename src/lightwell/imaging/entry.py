@@ -56,8 +56,8 @@ class Entry:
 
     ``level`` is one of `domain.levels`, or `SKIPPED`. ``json`` is ``"key":value``. ``vrs`` are what it adds
     to DICOMVRs, each ``"digits":"VR"``: its own, then those of elements inside of it. ``value`` is set for
-    `NEEDED` elements only: text (padding trimmed), a number, or None. ``nested``: a sequence. ``dicom`` is the
-    element in the DICOM JSON Model (`dicom_json`), empty for what is not shown there.
+    `NEEDED` elements only: text (padding trimmed), a number, or None. ``nested``: a sequence. ``dicom`` is
+    the element in the DICOM JSON Model (`dicom_json`), empty for what is not shown there.
     """
 
     tag: int

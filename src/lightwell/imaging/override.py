@@ -93,7 +93,7 @@ def _element(
     notes: list[Warning],
     path: str,
 ) -> tuple[bytes, str | float | None, bytes]:
-    """``"key":value``, the first value, and the text in the DICOM JSON Model. ``path`` ends with the element."""
+    """``"key":value``, the first value, and the element in the DICOM JSON Model; ``path`` ends with it."""
     vr = given_vr(attribute, element)
     key = attribute.keyword if vr != "UN" else attribute.hex
     if not attribute.keyed or vr == "UN":

@@ -42,8 +42,9 @@ class PixelElement:
 class Reading:
     """What a lane found.
 
-    ``levels`` are the entries of each level in tag order, group 0002 first; ``found`` those of the data set in
-    tag order; ``needed`` those whose value counts, by tag. ``original`` are (offset, length) ranges of the source around the pixel element.
+    ``levels`` are the entries of each level in tag order, group 0002 first; ``found`` those of the data set
+    in tag order; ``needed`` those whose value counts, by tag. ``original`` are (offset, length) ranges of the
+    source around the pixel element.
     """
 
     levels: Sequence[list[Entry]]

@@ -34,22 +34,42 @@ from lightwell.stores.packs import PackWriter
 from lightwell.stores.records import FragmentCompressor, compress
 
 # A first fragment longer than this is no dictionary: it would fill memory for little.
-_DICTIONARY_LIMIT = 128 << 10
+_DICTIONARY_LIMIT, _DICOM_LIMIT = 128 << 10, 256 << 10
 _PIECE = 1 << 20
 _INT32 = 1 << 31
 
 OverrideFinder = Callable[[str, str, str], Mapping[str, object] | None]
 
 
+class _Shelf:
+    """Compresses texts of one kind of a series, all but the first with that as their dictionary."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._first: bytes | None = None
+        self._dictionary: int | None = None
+        self._compressor: FragmentCompressor | None = None
+
+    def compress(self, text: bytes, ids: Ids, dictionaries: dict[int, bytes]) -> tuple[bytes, int | None]:
+        """The compressed text, and the key of its dictionary, which is put in ``dictionaries``."""
+        if self._compressor is None:
+            if self._first is None:
+                if len(text) <= self._limit:
+                    self._first = text
+                return compress(text), None
+            self._dictionary = ids.key()
+            self._compressor = FragmentCompressor(self._first)
+            dictionaries[self._dictionary] = self._first
+        return self._compressor.compress(text), self._dictionary
+
+
 class _Series:
-    """The pack of one series of a chunk, and the dictionary of its fragments."""
+    """The pack of one series of a chunk, and what compresses the attributes of its instances."""
 
     def __init__(self, pack: PackWriter) -> None:
         self.pack = pack
-        self.first: bytes | None = None
-        self.closed_to_dictionary = False
-        self.dictionary: int | None = None
-        self.compressor: FragmentCompressor | None = None
+        self.fragments = _Shelf(_DICTIONARY_LIMIT)
+        self.dicom = _Shelf(_DICOM_LIMIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +138,9 @@ class Pipeline:
         offset, length = write_original(
             part10.file_meta, part10.source, instance.original, series.pack.append
         )
-        fragment_z, dictionary = self._compress(series, instance.fragment)
+        shared = self._ids, self._dictionaries
+        fragment_z, dictionary = series.fragments.compress(instance.fragment, *shared)
+        dicom_z, dicom_dictionary = series.dicom.compress(instance.dicom, *shared)
         number_in_series = instance.instance_number
         return NewRecord(
             file=number,
@@ -139,6 +161,8 @@ class Pipeline:
             series=self._level(2, instance.series),
             fragment_z=fragment_z,
             dictionary=dictionary,
+            dicom_z=dicom_z,
+            dicom_dictionary=dicom_dictionary,
             pack=series.pack.key,
             original_offset=offset,
             original_length=length,
@@ -174,17 +198,6 @@ class Pipeline:
         if digest not in self._level_values:
             self._level_values[digest] = compress(body)
         return digest
-
-    def _compress(self, series: _Series, fragment: bytes) -> tuple[bytes, int | None]:
-        if series.compressor is None:
-            if series.first is None:
-                if len(fragment) <= _DICTIONARY_LIMIT:
-                    series.first = fragment
-                return compress(fragment), None
-            series.dictionary = self._ids.key()
-            series.compressor = FragmentCompressor(series.first)
-            self._dictionaries[series.dictionary] = series.first
-        return series.compressor.compress(fragment), series.dictionary
 
     def _pixels(
         self, part10: Part10, instance: Instance, pack: PackWriter, key: int

@@ -96,6 +96,8 @@ def _record(row: Any, pages: dict[int, list[tuple[int, bytes]]]) -> HeldRecord:
         row[record.c.override_z],
         row[record.c.fragment_z],
         row[record.c.dictionary],
+        row[record.c.dicom_z],
+        row[record.c.dicom_dictionary],
         (row[record.c.patient_value], row[record.c.study_value], row[record.c.series_value]),
         held,
         lost,
@@ -106,7 +108,8 @@ def bodies(conn: Connection, held: Iterable[HeldRecord]) -> HeldBodies:
     """The dictionaries and level values that records name; those that are lost are left out."""
     found = HeldBodies({}, {})
     held = list(held)
-    dictionaries = {each.dictionary for each in held if each.dictionary is not None}
+    named = {key for each in held for key in (each.dictionary, each.dicom_dictionary)}
+    dictionaries = [key for key in named if key is not None]
     for some in _parts(dictionaries):
         query = select(dictionary.c.key, dictionary.c.bytes).where(dictionary.c.key.in_(some))
         found.dictionaries.update((key, body) for key, body in conn.execute(query))

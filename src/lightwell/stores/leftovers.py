@@ -53,7 +53,7 @@ _LOCK = 0x6C69676E  # advisory, of the database
 _NAMES: Mapping[int, tuple[ColumnElement[int], ...]] = {
     RECORD: (member.c.record, staged.c.record),
     PIXELS: (record.c.pixels, member.c.pixels),
-    DICTIONARY: (record.c.dictionary,),
+    DICTIONARY: (record.c.dictionary, record.c.dicom_dictionary),
     LEVEL: (record.c.patient_value, record.c.study_value, record.c.series_value, level.c.base),
     INSTANCE: (member.c.instance,),
 }

@@ -155,6 +155,8 @@ def insert(
                 "instance_number": r.instance_number,
                 "fragment_z": r.fragment_z,
                 "dictionary": r.dictionary,
+                "dicom_z": r.dicom_z,
+                "dicom_dictionary": r.dicom_dictionary,
                 "pack": r.pack,
                 "original_offset": r.original_offset,
                 "original_length": r.original_length,

@@ -129,16 +129,17 @@ def _list_names(conn: Connection, keys: Sequence[int], mark: int) -> None:
     found = conn.execute(
         select(
             record.c.pixels,
-            record.c.dictionary,
             record.c.patient_value,
             record.c.study_value,
             record.c.series_value,
+            record.c.dictionary,
+            record.c.dicom_dictionary,
             record.c.pack,
         ).where(record.c.key.in_(keys))
     ).all()
     leftovers.add(conn, PIXELS, [row.pixels for row in found], mark)
-    leftovers.add(conn, DICTIONARY, [row.dictionary for row in found], mark)
-    leftovers.add(conn, LEVEL, [value for row in found for value in row[2:5]], mark)
+    leftovers.add(conn, LEVEL, [value for row in found for value in row[1:4]], mark)
+    leftovers.add(conn, DICTIONARY, [key for row in found for key in row[4:6]], mark)
     leftovers.add(conn, PACK, [row.pack for row in found], mark)
 
 

@@ -60,6 +60,9 @@ class Checker:
     def _attributes(self, held: HeldRecord, bodies: HeldBodies) -> Iterator[str]:
         try:
             fragment, levels = _stored(held, bodies)
+            dicom = None
+            if held.dicom_z is not None:
+                dicom = decompress(held.dicom_z, _dictionary(held.dicom_dictionary, bodies))
         except (StorageError, zstandard.ZstdError) as error:
             yield f"its attributes cannot be read from the database ({error})"
             return
@@ -80,6 +83,8 @@ class Checker:
             yield f"its original is of the instance {derived.sop_instance_uid}"
         if derived.fragment != fragment:
             yield "its attributes in the database are not those of its original"
+        if dicom is not None and derived.dicom != dicom:
+            yield "its attributes for DICOMweb in the database are not those of its original"
         blocks = (derived.patient, derived.study, derived.series)
         for name, body, own in zip(_LEVELS, levels, blocks, strict=True):
             if body != own:
@@ -119,14 +124,17 @@ class Checker:
 
 
 def _stored(held: HeldRecord, bodies: HeldBodies) -> tuple[bytes, list[bytes]]:
-    dictionary = None
-    if held.dictionary is not None:
-        dictionary = bodies.dictionaries.get(held.dictionary)
-        if dictionary is None:
-            raise StorageError("their dictionary is lost")
     levels = []
     for name, key in zip(_LEVELS, held.levels, strict=True):
         if key not in bodies.levels:
             raise StorageError(f"their {name} block is lost")
         levels.append(decompress(bodies.levels[key]))
-    return decompress(held.fragment_z, dictionary), levels
+    return decompress(held.fragment_z, _dictionary(held.dictionary, bodies)), levels
+
+
+def _dictionary(key: int | None, bodies: HeldBodies) -> bytes | None:
+    if key is None:
+        return None
+    if key not in bodies.dictionaries:
+        raise StorageError("their dictionary is lost")
+    return bodies.dictionaries[key]

@@ -271,7 +271,7 @@ class _Hands:
 def _of(bodies: HeldBodies, part: list[HeldRecord]) -> HeldBodies:
     """Only what these records name."""
     levels = {key for record in part for key in record.levels}
-    dictionaries = {record.dictionary for record in part}
+    dictionaries = {key for record in part for key in (record.dictionary, record.dicom_dictionary)}
     return HeldBodies(
         {key: body for key, body in bodies.dictionaries.items() if key in dictionaries},
         {key: body for key, body in bodies.levels.items() if key in levels},
