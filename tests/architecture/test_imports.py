@@ -18,7 +18,7 @@ ROOMS: dict[str, set[str]] = {
     "observe": set(),
     "imaging": {"domain"},
     "stores": {"domain"},
-    "auth": {"stores.principals", "domain.arn"},
+    "auth": {"stores.principals", "stores.roles", "stores.tags", "domain.arn"},
     "ingest": {"domain", "imaging", "stores"},
     "operations": {"wire.shapes", "ingest", "domain", "imaging", "stores"},
     "work": {"ingest", "stores", "domain", "imaging"},

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from lightwell.auth.policy import Permissions, permissions
+from lightwell.auth.subjects import root_subject, session_subject, user_subject
 from lightwell.auth.vault import Vault
 from lightwell.domain import arn
 from lightwell.errors import ConfigurationError
 from lightwell.stores import principals as table
+from lightwell.stores import roles
 from lightwell.stores.principals import AccessKey
+from lightwell.stores.roles import Role
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from sqlalchemy import Connection
 
     from lightwell.stores.database import Database
@@ -32,22 +38,43 @@ ROOT = "root"
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who signs with an access key, and with what. Times are milliseconds."""
+    """Who signs with an access key, and with what; or who has a role without a key. Times are milliseconds.
+
+    ``policies`` is what it may do, None: everything. ``role`` is the role's name, None for users and root;
+    ``issued_at`` is when temporary credentials were.
+    """
 
     access_key_id: str
     arn: str
     secret: str
     session_token: str | None
     expires_at: int | None
+    policies: Permissions | None = None
+    role: str | None = None
+    issued_at: int | None = None
+
+    def identity(self, account: str) -> str:
+        """The ARN of the identity behind it: of the role that a session has, else its own."""
+        return self.arn if self.role is None else arn.role_arn(account, self.role)
+
+
+def subject_of(principal: Principal, account: str, region: str) -> Mapping[str, str]:
+    """The context keys that are the same for all requests of the principal."""
+    if principal.policies is not None:
+        return principal.policies.subject
+    if principal.arn == arn.root_arn(account):
+        return root_subject(account, region)
+    return user_subject(account, region, principal.arn.rpartition("/")[2])
 
 
 class Principals:
     """Look-up by access key id, cached for `FRESH_MS`; safe to use from several threads."""
 
-    def __init__(self, db: Database, vault: Vault, account: str) -> None:
+    def __init__(self, db: Database, vault: Vault, account: str, region: str = "us-east-1") -> None:
         self._db = db
         self._vault = vault
         self._account = account
+        self._region = region
         # Apart, so that a flood of guessed ids does not push out those that are in use.
         self._known: dict[str, tuple[int, Principal]] = {}
         self._unknown: dict[str, int] = {}
@@ -66,31 +93,51 @@ class Principals:
         """Look into the database, and remember; None if no such key holds. Blocks."""
         with self._db.read() as conn:
             key = table.get(conn, access_key_id)
-        if key is None or key.revoked_at is not None:
+            role = None if key is None or key.role is None else roles.get(conn, key.role)
+        principal = None if key is None else self._principal(key, role)
+        if principal is None:
             self._known.pop(access_key_id, None)
             if len(self._unknown) >= _MOST_UNKNOWN:
                 self._unknown.clear()
             self._unknown[access_key_id] = now
             return None
-        principal = Principal(
-            key.id,
-            _arn(self._account, key),
-            self._vault.decrypt(key.secret),
-            None if key.session_token is None else self._vault.decrypt(key.session_token),
-            key.expires_at,
-        )
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
         self._known[access_key_id] = (now, principal)
         return principal
 
+    def _principal(self, key: AccessKey, role: Role | None) -> Principal | None:
+        """Whose key it is; None where it is revoked, or the role that it was given for is gone."""
+        if key.revoked_at is not None:
+            return None
+        if key.role is None or key.session_name is None:
+            return Principal(
+                key.id,
+                arn.root_arn(self._account) if key.is_root else arn.user_arn(self._account, key.name),
+                self._vault.decrypt(key.secret),
+                None if key.session_token is None else self._vault.decrypt(key.session_token),
+                key.expires_at,
+                self._user_policies(key),
+            )
+        # A role of the same name that was made since is another one.
+        if role is None or role.created_at > key.created_at or key.session_token is None:
+            return None
+        subject = session_subject(self._account, self._region, key.role, key.session_name)
+        return Principal(
+            key.id,
+            arn.session_arn(self._account, f"{key.role}/{key.session_name}"),
+            self._vault.decrypt(key.secret),
+            self._vault.decrypt(key.session_token),
+            key.expires_at,
+            permissions(role.policies, subject, key.policies),
+            key.role,
+            key.created_at,
+        )
 
-def _arn(account: str, key: AccessKey) -> str:
-    if key.is_root:
-        return arn.root_arn(account)
-    if key.session_token is not None:
-        return arn.session_arn(account, key.name)
-    return arn.user_arn(account, key.name)
+    def _user_policies(self, key: AccessKey) -> Permissions | None:
+        if key.is_root or key.policies is None:
+            return None
+        return permissions(key.policies, user_subject(self._account, self._region, key.name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +156,23 @@ def new_credentials() -> Credentials:
     )
 
 
-def create_key(db: Database, vault: Vault, name: str, now: int) -> Credentials:
-    """Make an access key; its owner signs as ``user/NAME``. Several keys may have one name."""
+def create_key(
+    db: Database, vault: Vault, name: str, now: int, policies: Sequence[str] | None = None
+) -> Credentials:
+    """Make an access key; its owner signs as ``user/NAME``. Several keys may have one name.
+
+    ``policies`` are identity policies in JSON, checked before; None: the key may do everything.
+    """
     if not _NAME.fullmatch(name) or name == ROOT:
         raise ConfigurationError(
             f"The name {name!r} will not do: it takes 1 to 64 letters, digits or _+=,.@- and not {ROOT}"
         )
     made = new_credentials()
-    db.write(lambda conn: table.insert(conn, _sealed(vault, made, name, is_root=False, now=now)))
+    sealed = replace(
+        _sealed(vault, made, name, is_root=False, now=now),
+        policies=None if policies is None else tuple(policies),
+    )
+    db.write(lambda conn: table.insert(conn, sealed))
     return made
 
 
@@ -154,7 +210,7 @@ def _put_root(conn: Connection, vault: Vault, given: Credentials, now: int) -> C
         other = table.any_key(conn)
         if other is not None and other.id != given.access_key_id:
             vault.decrypt(other.secret)
-        table.replace(conn, _sealed(vault, given, ROOT, is_root=True, now=now))
+        table.put(conn, _sealed(vault, given, ROOT, is_root=True, now=now))
     table.revoke_other_roots(conn, given.access_key_id, now)
     return given
 

@@ -61,3 +61,31 @@ def user_arn(account: str, name: str) -> str:
 def session_arn(account: str, role_and_session: str) -> str:
     """Who temporary credentials are; ``role_and_session`` is ``ROLE/SESSION``."""
     return f"arn:aws:sts::{account}:assumed-role/{role_and_session}"
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A Lambda function, or one version or alias of it."""
+
+    region: str
+    account: str
+    name: str
+    qualifier: str | None
+
+
+# The pattern of ``LambdaArn`` in the service model.
+_FUNCTION = re.compile(
+    r"arn:(?:aws[a-zA-Z-]*)?:lambda:([a-z]{2}(?:-gov|-isob?)?-[a-z]+-[0-9]):([0-9]{12})"
+    r":function:([a-zA-Z0-9_-]+)(?::(\$LATEST|[a-zA-Z0-9_-]+))?"
+)
+
+
+def parse_function(text: str) -> Function | None:
+    """The Lambda function that ``text`` names; None if it is no ARN of one."""
+    match = _FUNCTION.fullmatch(text)
+    return None if match is None else Function(match[1], match[2], match[3], match[4])
+
+
+def role_arn(account: str, name: str) -> str:
+    """A role made by ``lightwell role put NAME``."""
+    return f"arn:aws:iam::{account}:role/{name}"

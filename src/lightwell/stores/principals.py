@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, text, update
+from sqlalchemy import Connection, bindparam, delete, select, text, update
 
 from lightwell.stores.rows import insert_many
 from lightwell.stores.tables import access_key
@@ -20,13 +21,20 @@ _COLUMNS = (
     access_key.c.created_at,
     access_key.c.expires_at,
     access_key.c.revoked_at,
+    access_key.c.policies,
+    access_key.c.role,
+    access_key.c.session_name,
 )
 _GET = select(*_COLUMNS).where(access_key.c.id == bindparam("access_key_id"))
 
 
 @dataclass(frozen=True, slots=True)
 class AccessKey:
-    """One access key; ``secret`` and ``session_token`` are encrypted, times are milliseconds."""
+    """One access key; ``secret`` and ``session_token`` are encrypted, times are milliseconds.
+
+    ``policies`` are JSON texts: of a user's key its identity policies, None for one that may do everything;
+    of temporary credentials, which have a ``role`` and a ``session_name``, the session's, None for none.
+    """
 
     id: str
     name: str
@@ -36,6 +44,9 @@ class AccessKey:
     created_at: int
     expires_at: int | None
     revoked_at: int | None
+    policies: tuple[str, ...] | None = None
+    role: str | None = None
+    session_name: str | None = None
 
 
 def get(conn: Connection, id: str) -> AccessKey | None:
@@ -45,7 +56,7 @@ def get(conn: Connection, id: str) -> AccessKey | None:
 
 
 def insert(conn: Connection, key: AccessKey) -> None:
-    insert_many(conn, access_key, [{column.name: getattr(key, column.name) for column in _COLUMNS}])
+    insert_many(conn, access_key, [_values(key)])
 
 
 def page(conn: Connection) -> Sequence[AccessKey]:
@@ -93,10 +104,9 @@ def revoke_other_roots(conn: Connection, id: str, now: int) -> None:
     )
 
 
-def replace(conn: Connection, key: AccessKey) -> None:
+def put(conn: Connection, key: AccessKey) -> None:
     """Write over what is kept under the key's id, or insert it."""
-    values = {column.name: getattr(key, column.name) for column in _COLUMNS}
-    done = conn.execute(update(access_key).where(access_key.c.id == key.id).values(**values))
+    done = conn.execute(update(access_key).where(access_key.c.id == key.id).values(**_values(key)))
     if done.rowcount == 0:
         insert(conn, key)
 
@@ -107,5 +117,20 @@ def lock_all(conn: Connection) -> None:
         conn.execute(text("LOCK TABLE access_key IN SHARE ROW EXCLUSIVE MODE"))
 
 
+def remove_ended(conn: Connection, before: int) -> None:
+    """Delete temporary credentials whose session ended before this moment."""
+    conn.execute(
+        delete(access_key).where(access_key.c.session_token.is_not(None), access_key.c.expires_at < before)
+    )
+
+
 def _key(row: Any) -> AccessKey:
-    return AccessKey(*row)
+    key = AccessKey(*row)
+    # The column is a JSON array.
+    return key if key.policies is None else replace(key, policies=tuple(json.loads(str(key.policies))))
+
+
+def _values(key: AccessKey) -> dict[str, Any]:
+    values = {column.name: getattr(key, column.name) for column in _COLUMNS}
+    values["policies"] = None if key.policies is None else json.dumps(list(key.policies))
+    return values

@@ -28,7 +28,7 @@ def vault() -> Vault:
 
 @pytest.fixture
 def known(database: Database, vault: Vault) -> Principals:
-    return Principals(database, vault, ACCOUNT)
+    return Principals(database, vault, ACCOUNT, "us-east-1")
 
 
 @pytest.fixture
@@ -108,7 +108,7 @@ def test_keeps_what_is_in_use_when_ids_are_guessed(
     sqlite: Database, vault: Vault, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(principals, "_MOST_UNKNOWN", 10)
-    known = Principals(sqlite, vault, ACCOUNT)
+    known = Principals(sqlite, vault, ACCOUNT, "us-east-1")
     key = create_key(sqlite, vault, "ana", 1).access_key_id
     known.load(key, 0)
     for number in range(35):
