@@ -134,7 +134,7 @@ class TooLargeError(ApiError):
 
 
 class FailedDependencyError(ApiError):
-    """An authorizer is not as it must be, or failed. AWS documents the status and the texts; the name is ours."""
+    """An authorizer is not as it must be, or failed. Status and texts are AWS's, the name is ours."""
 
     status, code = 424, "FailedDependencyException"
 

@@ -63,6 +63,16 @@ class Settings:
     storage_endpoint_url: str | None = _setting(None, "endpoint of an s3:// storage that is not AWS")
     buckets_dir: Path | None = _setting(None, "folder whose folders are buckets; DATA/buckets if unset")
     s3_endpoint_url: str | None = _setting(None, "S3 endpoint for buckets without a folder; AWS if unset")
+    authorizers_dir: Path | None = _setting(
+        None, "folder with the modules of `python:` authorizers; DATA/authorizers if unset"
+    )
+    authorizer_processes: int = _setting(4, "most processes of one `python:` authorizer in an HTTP worker")
+    authorizer_cache: int = _setting(
+        0, "seconds for which a decision of an authorizer is remembered; 0 is not at all"
+    )
+    authorizer_leeway: int = _setting(
+        0, "seconds by which clocks may differ from those that issue tokens; at most 60"
+    )
     cors_origins: str = _setting("*", "origins that browsers may call from, separated by commas")
     engine: str = _setting("local", "who works on imports", choices=("local",))
     quotas: str = _setting("off", "aws: enforce the published quotas", choices=("off", "aws"))
@@ -99,6 +109,10 @@ class Settings:
     @property
     def buckets(self) -> Path:
         return self.buckets_dir or self.data / "buckets"
+
+    @property
+    def authorizers(self) -> Path:
+        return self.authorizers_dir or self.data / "authorizers"
 
     @property
     def cores(self) -> int:
@@ -156,6 +170,12 @@ def aws_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
     """The usual ``AWS_…`` variables that S3 storage and buckets are reached with."""
     environ = os.environ if environ is None else environ
     return {name: value for name, value in environ.items() if name.startswith("AWS_")}
+
+
+def function_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What a function that an administrator put into the server finds: not the server's keys and secrets."""
+    environ = os.environ if environ is None else environ
+    return {name: value for name, value in environ.items() if not name.startswith((PREFIX, "AWS_"))}
 
 
 def masked(name: str, value: object) -> str:
@@ -255,4 +275,8 @@ def _checked(settings: Settings) -> Settings:
         refuse("storage_url", "takes file:///PATH or s3://BUCKET/PREFIX")
     if settings.worker_memory < 256 * MiB:
         refuse("worker_memory", "takes 256m or more")
+    if settings.authorizer_leeway > 60:
+        refuse("authorizer_leeway", f"is {settings.authorizer_leeway}; it takes 0 to 60 seconds")
+    if settings.authorizer_processes < 1:
+        refuse("authorizer_processes", "takes 1 or more")
     return settings

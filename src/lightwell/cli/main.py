@@ -26,6 +26,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "doctor": ("lightwell.cli.doctor", "check this machine and the data folder, a line each"),
     "env": ("lightwell.cli.environment", "print the exports that point AWS clients at this server"),
     "key": ("lightwell.cli.key", "create, list and revoke access keys"),
+    "authorizer": ("lightwell.cli.authorizer", "say what stands for the Lambda authorizers of data stores"),
     "config": ("lightwell.cli.config", "show the settings and where each came from"),
 }
 

@@ -9,6 +9,7 @@ from lightwell.context import Caller, Clock, Context, Ids
 from lightwell.errors import LightwellError
 from lightwell.settings import Settings
 from lightwell.stores import Stores, open_stores
+from lightwell.stores.database import Database
 from lightwell.stores.schema import migrate, schema_state
 
 
@@ -31,6 +32,20 @@ def opened(settings: Settings, *, make: bool = False) -> Iterator[Stores]:
         yield stores
     finally:
         stores.close()
+
+
+@contextmanager
+def opened_database(settings: Settings) -> Iterator[Database]:
+    """The database alone, closed at the end; it must have the current schema."""
+    db = Database(settings.database)
+    try:
+        if schema_state(db) != "current":
+            raise LightwellError(
+                f"The database {db.address} is not ready: start `lightwell serve` on it once, or check --data"
+            )
+        yield db
+    finally:
+        db.close()
 
 
 def local_context(settings: Settings, stores: Stores) -> Context:

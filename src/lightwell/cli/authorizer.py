@@ -1,0 +1,111 @@
+"""``lightwell authorizer put|list|delete``: what stands for the Lambda functions of data stores."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from lightwell.cli import flags
+from lightwell.errors import ConfigurationError, LightwellError
+
+if TYPE_CHECKING:
+    from lightwell.settings import Settings
+    from lightwell.stores.database import Database
+
+_PLACES = ("data", "database_url", "region", "account_id")
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    put = actions.add_parser(
+        "put", help="say what stands for a function, or load its code again", allow_abbrev=False
+    )
+    put.add_argument("arn", metavar="ARN", help="of the Lambda function, as data stores name it")
+    put.add_argument(
+        "target",
+        metavar="TARGET",
+        help="http(s)://… (the Lambda Invoke API of a function) or python:PACKAGE.MODULE:FUNCTION",
+    )
+    listing = actions.add_parser("list", help="list what stands for which function", allow_abbrev=False)
+    listing.add_argument("--json", action="store_true", help="print a JSON array")
+    delete = actions.add_parser(
+        "delete", help="let nothing stand for a function any more", allow_abbrev=False
+    )
+    delete.add_argument("arn", metavar="ARN", help="of the Lambda function")
+    for action in (put, listing, delete):
+        flags.add(action, _PLACES)
+
+
+def run(args: argparse.Namespace) -> int:
+    from lightwell.cli.opening import opened_database
+
+    settings = flags.settings(args)
+    if args.action == "put":
+        _check(settings, args.arn, args.target)
+    with opened_database(settings) as db:
+        if args.action == "put":
+            return _put(db, args.arn, args.target)
+        if args.action == "list":
+            return _list(db, as_json=args.json)
+        return _delete(db, args.arn)
+
+
+def _check(settings: Settings, arn: str, target: str) -> None:
+    from lightwell.auth.authorizer import parse_target
+    from lightwell.domain.arn import parse_function
+
+    function = parse_function(arn)
+    if function is None:
+        raise ConfigurationError(
+            f"{arn!r} is no ARN of a Lambda function: "
+            f"it takes arn:aws:lambda:{settings.region}:{settings.account_id}:function:NAME"
+        )
+    if (function.region, function.account) != (settings.region, settings.account_id):
+        raise ConfigurationError(
+            f"{arn} is of another Region or account than this server, which is {settings.region} and "
+            f"{settings.account_id}: no data store of it can name that function"
+        )
+    parse_target(target)
+
+
+def _put(db: Database, arn: str, target: str) -> int:
+    from lightwell.context import Clock
+    from lightwell.stores import authorizers
+
+    now = Clock().now()
+    db.write(lambda conn: authorizers.put(conn, arn, target, now))
+    return 0
+
+
+def _list(db: Database, *, as_json: bool) -> int:
+    from lightwell.stores import authorizers
+
+    with db.read() as conn:
+        found = authorizers.page(conn)
+    rows = [
+        {
+            "arn": one.arn,
+            "target": one.target,
+            "createdAt": datetime.fromtimestamp(one.created_at / 1000, UTC).isoformat(timespec="seconds"),
+            "updatedAt": datetime.fromtimestamp(one.updated_at / 1000, UTC).isoformat(timespec="seconds"),
+        }
+        for one in found
+    ]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    else:
+        for row in rows:
+            print(f"{row['arn']}  {row['target']}")
+    return 0
+
+
+def _delete(db: Database, arn: str) -> int:
+    from lightwell.stores import authorizers
+
+    if not db.write(lambda conn: authorizers.remove(conn, arn)):
+        raise LightwellError(
+            f"Nothing stands for {arn}; `lightwell authorizer list` shows what stands for what"
+        )
+    return 0

@@ -1,0 +1,66 @@
+"""Which authorizer a data store has, and what stands for it; remembered for a moment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lightwell.domain.arn import parse_function
+from lightwell.stores import authorizers
+
+if TYPE_CHECKING:
+    from lightwell.stores.database import Database
+
+FRESH_MS = 2_000
+"""What ``lightwell authorizer`` changes holds everywhere within this time."""
+_MOST = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """The authorizer of a data store; ``arn`` is None without one, ``target`` where nothing stands for it.
+
+    ``revision`` is another after each change of the target.
+    """
+
+    arn: str | None
+    target: str | None
+    revision: int
+
+
+class Bindings:
+    """Look-up by data store id, cached for `FRESH_MS`; safe to use from several threads."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+        self._known: dict[str, tuple[int, Binding]] = {}
+
+    def cached(self, datastore_id: str, now: int) -> Binding | None:
+        """What was looked up not long ago; None: `load` must be asked."""
+        entry = self._known.get(datastore_id)
+        return entry[1] if entry is not None and 0 <= now - entry[0] < FRESH_MS else None
+
+    def load(self, datastore_id: str, now: int) -> Binding | None:
+        """What the database says; None if there is no such data store. Blocks."""
+        with self._db.read() as conn:
+            named = authorizers.arn_of(conn, datastore_id)
+            if named is None:
+                self._known.pop(datastore_id, None)
+                return None
+            found = None
+            for arn in _spellings(named[0]):
+                found = found or authorizers.get(conn, arn)
+        target, revision = (None, 0) if found is None else (found.target, found.updated_at)
+        binding = Binding(named[0], target, revision)
+        if len(self._known) >= _MOST:
+            self._known.clear()
+        self._known[datastore_id] = (now, binding)
+        return binding
+
+
+def _spellings(arn: str | None) -> list[str]:
+    """An authorizer that was put for the function stands for its versions and aliases, too."""
+    function = None if arn is None else parse_function(arn)
+    if arn is None or function is None or function.qualifier is None:
+        return [] if arn is None else [arn]
+    return [arn, arn.removesuffix(f":{function.qualifier}")]
