@@ -73,6 +73,9 @@ class Settings:
     authorizer_leeway: int = _setting(
         0, "seconds by which clocks may differ from those that issue tokens; at most 60"
     )
+    empty_search: str = _setting(
+        "200", "status of a DICOMweb search that finds nothing: 200 with [], or 204", choices=("200", "204")
+    )
     cors_origins: str = _setting("*", "origins that browsers may call from, separated by commas")
     engine: str = _setting("local", "who works on imports", choices=("local",))
     quotas: str = _setting("off", "aws: enforce the published quotas", choices=("off", "aws"))
