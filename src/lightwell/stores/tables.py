@@ -16,24 +16,19 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
-    MetaData,
     SmallInteger,
     Table,
-    Text,
     UniqueConstraint,
     event,
     text,
 )
 
-metadata = MetaData()
-
-# Compared and sorted by bytes, as SQLite does, whatever the locale of the PostgreSQL database.
-_TEXT = Text().with_variant(Text(collation="C"), "postgresql")
-
-
-def _key(name: str = "key", **kw: object) -> Column[int]:
-    return Column(name, BigInteger, autoincrement=False, **kw)  # type: ignore[arg-type]
-
+from lightwell.stores.qido_tables import primary_instance as primary_instance
+from lightwell.stores.qido_tables import primary_series as primary_series
+from lightwell.stores.qido_tables import study as study
+from lightwell.stores.table_parts import TEXT as _TEXT
+from lightwell.stores.table_parts import key as _key
+from lightwell.stores.table_parts import metadata as metadata
 
 datastore = Table(
     "datastore",
@@ -49,15 +44,6 @@ datastore = Table(
     Column("updated_at", BigInteger, nullable=False),
     Index("datastore_by_age", "created_at", "key"),
     Index("datastore_by_status", "status", "created_at", "key"),
-)
-
-study = Table(
-    "study",
-    metadata,
-    _key(primary_key=True),
-    _key("datastore", nullable=False),
-    Column("study_instance_uid", _TEXT, nullable=False),
-    UniqueConstraint("datastore", "study_instance_uid", name="study_by_uid"),
 )
 
 image_set = Table(
@@ -95,6 +81,11 @@ image_set = Table(
     Column("modality", _TEXT),
     Column("body_part_examined", _TEXT),
     Column("instance_count", Integer, nullable=False),
+    # What a search of DICOMweb shows besides.
+    Column("patient_birth_time", _TEXT),
+    Column("referring_physician_name", _TEXT),
+    Column("series_description", _TEXT),
+    Column("requests", _TEXT),  # JSON: [[scheduled step's id or null, requested procedure's or null], ...]
     Index("image_set_by_series", "datastore", "series_instance_uid"),
     Index("image_set_by_study", "study"),
     Index(
@@ -220,6 +211,7 @@ record = Table(
     # The whole data set without its pixels in the DICOM JSON Model; NULL: to be derived from the original.
     Column("dicom_z", LargeBinary),
     _key("dicom_dictionary"),
+    Column("warnings", _TEXT),  # JSON array of the reason codes of its import
     Index("record_by_pack", "pack"),
 )
 
