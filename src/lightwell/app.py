@@ -8,13 +8,17 @@ from concurrent.futures import ThreadPoolExecutor
 
 from lightwell.auth.gate import Gate
 from lightwell.auth.principals import Principals
+from lightwell.auth.roles import Roles
 from lightwell.auth.vault import open_vault
 from lightwell.context import Clock, Ids
+from lightwell.ingest.pool import Pool
 from lightwell.observe.metrics import Meter, Recorder
+from lightwell.operations.authorizers import Bindings
 from lightwell.settings import Settings
 from lightwell.stores import Stores, open_stores
 from lightwell.stores.schema import schema_state
 from lightwell.web.dicomweb.resources import OPERATIONS as DICOMWEB
+from lightwell.web.federation import Federation
 from lightwell.web.gateway import Gateway
 from lightwell.web.rates import AWS_RATES
 from lightwell.web.request import OTHERS
@@ -28,6 +32,10 @@ from lightwell.work.lock import EngineLock
 THREADS = 8
 
 _LOCK_SECONDS = 0.5
+# Within the grace of `cli.tree`: HTTP processes that finish may still have something read or stored.
+_LINGER_SECONDS = 18.0
+# Threads that wait for codec workers, one a request.
+_WAITERS = 64
 
 _SCHEMA = {
     "behind": "the database's schema is older than this lightwell: run `lightwell data migrate`",
@@ -49,15 +57,21 @@ def build(settings: Settings, recorder: Recorder | None = None, throttle: Thrott
     """The ASGI application of one process. Nothing is opened before the first request needs it."""
     stores = open_stores(settings)
     vault = open_vault(settings.secret_key, settings.data)
+    roles = Roles(stores.db, settings.account_id, settings.region)
+    bindings = Bindings(stores.db, settings.region, settings.account_id)
+    threads = ThreadPoolExecutor(THREADS, thread_name_prefix="lightwell-operation")
     return Gateway(
         AppState(
             settings=settings,
             stores=stores,
             clock=Clock(),
             ids=Ids(),
-            gate=Gate(Principals(stores.db, vault, settings.account_id)),
+            gate=Gate(Principals(stores.db, vault, settings.account_id, settings.region)),
+            federation=Federation(settings, bindings, roles, threads),
             recorder=recorder or meter(1).join(0),
-            threads=ThreadPoolExecutor(THREADS, thread_name_prefix="lightwell-operation"),
+            threads=threads,
+            pool=Pool(settings.data),
+            waiters=ThreadPoolExecutor(_WAITERS, thread_name_prefix="lightwell-waiter"),
             checks=_checks(stores),
             throttle=throttle,
         )
@@ -66,7 +80,10 @@ def build(settings: Settings, recorder: Recorder | None = None, throttle: Thrott
 
 def close(gateway: Gateway) -> None:
     """Finish what runs in threads and close the stores."""
+    gateway.state.federation.close()
     gateway.state.threads.shutdown(wait=True)
+    gateway.state.waiters.shutdown(wait=True)
+    gateway.state.pool.close()
     gateway.state.stores.close()
 
 
@@ -82,7 +99,8 @@ def work(settings: Settings, recorder: Recorder) -> int:
         if stopping.wait(_LOCK_SECONDS):
             return 0
     stores = open_stores(settings)
-    engine = Engine(stores, settings, alone=stores.db.dialect == "sqlite", count=recorder.count)
+    alone = stores.db.dialect == "sqlite"
+    engine = Engine(stores, settings, alone=alone, count=recorder.count, door=_LINGER_SECONDS)
     signal.signal(signal.SIGTERM, lambda number, frame: engine.stop())
     engine.run(stopping.is_set)
     stores.close()

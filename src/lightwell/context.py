@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lightwell.ingest.pool import Pool
     from lightwell.settings import Settings
     from lightwell.stores import Stores
 
@@ -43,10 +44,14 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Handed to every operation, and to nothing below `operations`, `ingest` and `work`."""
+    """Handed to every operation, and to nothing below `operations`, `ingest` and `work`.
+
+    ``pool`` asks codec workers; None in commands, which have no work process.
+    """
 
     stores: Stores
     settings: Settings
     clock: Clock
     ids: Ids
     caller: Caller
+    pool: Pool | None = None

@@ -196,11 +196,11 @@ def test_waits_for_a_worker_that_cannot_start(sqlite: Importing, monkeypatch: py
     start = workers.CodecWorker.__init__
     tries = []
 
-    def counting(worker: workers.CodecWorker, *args: object) -> None:
+    def counting(worker: workers.CodecWorker, *args: object, **more: int) -> None:
         tries.append(1)
         if len(tries) == 3:
             monkeypatch.setattr(workers.sys, "executable", real)
-        start(worker, *args)  # type: ignore[arg-type]
+        start(worker, *args, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(workers.CodecWorker, "__init__", counting)
     report = sqlite.run()

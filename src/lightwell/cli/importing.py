@@ -156,7 +156,8 @@ def _watch(ctx: Context, job: Job, interrupted: threading.Event, *, quiet: bool)
             if lock.take():
                 try:
                     on_sqlite = ctx.stores.db.dialect == "sqlite"
-                    Engine(ctx.stores, ctx.settings, ctx.clock, ctx.ids, alone=on_sqlite).run(is_over)
+                    engine = Engine(ctx.stores, ctx.settings, ctx.clock, ctx.ids, alone=on_sqlite, door=0.0)
+                    engine.run(is_over)
                 finally:
                     lock.release()
             now = look()

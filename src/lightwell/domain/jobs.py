@@ -67,7 +67,8 @@ class InputFile:
 
     ``number`` counts from 0 in input order. ``name`` is what the manifests call it: the object's key.
     ``location`` says where it is where that is not the job's bucket: ``["file", path]``,
-    ``["zip", path, member]`` or ``["s3", bucket, key]``.
+    ``["zip", path, member]``, ``["s3", bucket, key]`` or, for ``size`` bytes of a file,
+    ``["part", path, offset]``.
     """
 
     number: int

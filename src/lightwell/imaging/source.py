@@ -48,13 +48,22 @@ class FileSource:
     ``size`` is taken when it is opened: a file that grows is read up to there, one that shrinks reads short.
     """
 
-    __slots__ = ("_fd", "_head", "size")
+    __slots__ = ("_fd", "_head", "_start", "size")
 
     def __init__(self, path: Path | str) -> None:
         self._fd = -1
         self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         self.size = os.fstat(self._fd).st_size
         self._head = b""
+        self._start = 0
+
+    @classmethod
+    def part(cls, path: Path | str, start: int, length: int) -> Self:
+        """A source over a range of a file, which is cut where the file ends."""
+        self = cls(path)
+        self._start = start
+        self.size = max(0, min(length, self.size - start))
+        return self
 
     @classmethod
     def adopt(cls, fd: int) -> Self:
@@ -63,6 +72,7 @@ class FileSource:
         self._fd = fd
         self.size = os.fstat(fd).st_size
         self._head = b""
+        self._start = 0
         return self
 
     def read(self, offset: int, length: int) -> bytes:
@@ -77,6 +87,7 @@ class FileSource:
         length = min(length, self.size - offset)
         if length <= 0:
             return b""
+        offset += self._start
         data = os.pread(self._fd, length, offset)
         while len(data) < length:  # pread stops at 2 GiB
             more = os.pread(self._fd, length - len(data), offset + len(data))

@@ -12,9 +12,11 @@ from lightwell.context import Caller, Clock, Context, Ids
 from lightwell.observe.metrics import Recorder
 from lightwell.operations.frames import FrameReader
 from lightwell.operations.metadata import MetadataReader
+from lightwell.web.federation import Federation
 from lightwell.web.throttle import Throttle
 
 if TYPE_CHECKING:
+    from lightwell.ingest.pool import Pool
     from lightwell.settings import Settings
     from lightwell.stores import Stores
 
@@ -29,15 +31,21 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class AppState:
-    """Shared by all requests of a process. ``threads`` run what blocks."""
+    """Shared by all requests of a process.
+
+    ``threads`` run what blocks; ``waiters`` what waits for a codec worker, so that nobody else waits with it.
+    """
 
     settings: Settings
     stores: Stores
     clock: Clock
     ids: Ids
     gate: Gate
+    federation: Federation
     recorder: Recorder
     threads: ThreadPoolExecutor
+    pool: Pool
+    waiters: ThreadPoolExecutor
     checks: Sequence[Check]
     throttle: Throttle | None = None
     frames: FrameReader = field(init=False)
@@ -49,4 +57,4 @@ class AppState:
 
     def context(self, caller: Caller) -> Context:
         """What an operation may touch, for one request."""
-        return Context(self.stores, self.settings, self.clock, self.ids, caller)
+        return Context(self.stores, self.settings, self.clock, self.ids, caller, self.pool)

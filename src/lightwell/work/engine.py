@@ -1,7 +1,8 @@
 """The engine: works at import jobs until they are done. All truth is in tables, so any engine can go on.
 
 Threads: one polls the tables, two do the phases *list*, *commit* and *report*, one for each codec worker does
-*read*, one holds the claims, one delivers events, one collects what nothing names any more.
+*read*, one holds the claims, one delivers events, one collects what nothing names any more; and for the
+orders that clients of the HTTP processes wait for (`door`), one a codec worker again, and one that commits.
 """
 
 from __future__ import annotations
@@ -17,11 +18,15 @@ from lightwell.domain import jobs as domain
 from lightwell.errors import LightwellError, StorageError
 from lightwell.settings import Settings
 from lightwell.stores import Stores, chunks, jobs
+from lightwell.work.attendant import Attendant
 from lightwell.work.claims import Claims
 from lightwell.work.collect import Collector
 from lightwell.work.deliver import EVENTS, EventLog, deliver
+from lightwell.work.desk import Desk
+from lightwell.work.door import Door
 from lightwell.work.importer import CLAIM_MS, ClaimLost, Count, Importer
 from lightwell.work.reading import Reader
+from lightwell.work.storing import Storer
 from lightwell.work.workers import remove_leftovers
 
 log = logging.getLogger(__name__)
@@ -29,6 +34,8 @@ log = logging.getLogger(__name__)
 POLL_SECONDS = 0.15
 _DELIVER_SECONDS = 0.5
 _CLERKS = 2
+# Direct orders that are under way when the engine is told to stop may take so long.
+_ORDER_SECONDS = 4.0
 # A phase that fails so often by a fault of ours ends its job.
 _FAULTS = 5
 
@@ -37,7 +44,9 @@ class Engine:
     """Works in threads of this process and in codec workers.
 
     ``alone``: no other engine works at this database (the holder of `EngineLock` on SQLite), so claims that
-    are found at the start are of the dead. ``count`` adds to one of `observe.metrics.COUNTERS`.
+    are found at the start are of the dead. ``count`` adds to one of `observe.metrics.COUNTERS`. ``door``:
+    take direct orders, too, and once told to stop wait so many seconds for callers to go; for the holder of
+    `EngineLock` only.
     """
 
     def __init__(
@@ -49,6 +58,7 @@ class Engine:
         *,
         alone: bool = False,
         count: Count = lambda counter, value, by: None,
+        door: float | None = None,
     ) -> None:
         self._stores = stores
         self._settings = settings
@@ -66,8 +76,17 @@ class Engine:
             Reader(stores, settings, self._claims, self._stopping, self._wait_for_work)
             for _ in range(settings.codec_processes)
         ]
+        self._desk = Desk()
+        self._door = Door(settings.data, self._desk) if door is not None else None
+        self._linger = door or 0.0
+        self._storer = Storer(stores, settings, self._clock, self._ids)
+        self._attendants = [
+            Attendant(stores, settings, self._desk, self._storer)
+            for _ in range(settings.codec_processes if door is not None else 0)
+        ]
+        self._attended, self._stored = threading.Event(), threading.Event()
         self._collector = Collector(stores, settings, self._clock, self._ids, self._stopping)
-        self._desk: queue.SimpleQueue[tuple[int, str] | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[tuple[int, str] | None] = queue.SimpleQueue()
         self._busy: dict[int, str | None] = {}
         self._busy_lock = threading.Lock()
         self._faults: dict[int, int] = {}
@@ -84,8 +103,17 @@ class Engine:
             threading.Thread(target=self._deliver, name="deliver"),
             threading.Thread(target=self._collector.run, name="collect"),
         ]
+        attending = [
+            threading.Thread(target=a.run, args=(self._attended,), name=f"attendant-{i}")
+            for i, a in enumerate(self._attendants)
+        ]
+        storing = threading.Thread(target=self._storer.run, args=(self._stored,), name="storer")
         for thread in threads:
             thread.start()
+        if self._door is not None:
+            for thread in [*attending, storing]:
+                thread.start()
+            self._door.open()
         try:
             while not self._stopping.is_set() and not until():
                 self._poll()
@@ -94,9 +122,23 @@ class Engine:
         finally:
             self.stop()
             for _ in range(_CLERKS):
-                self._desk.put(None)
+                self._inbox.put(None)
+            if self._door is not None:
+                self._close_door(attending, storing)
             for thread in threads:
                 thread.join()
+
+    def _close_door(self, attending: list[threading.Thread], storing: threading.Thread) -> None:
+        """Let callers who are there finish, then end."""
+        assert self._door is not None
+        self._door.wait(self._linger)
+        self._desk.close(_ORDER_SECONDS)
+        self._attended.set()
+        for thread in attending:
+            thread.join()
+        self._stored.set()
+        storing.join()
+        self._door.close()
 
     def stop(self) -> None:
         """Stop soon: chunks in work are given back. For any thread, and for a signal handler."""
@@ -109,7 +151,8 @@ class Engine:
 
     def worker_pids(self) -> list[int]:
         """The process ids of the codec workers that run now."""
-        return [pid for r in self._readers if (pid := r.worker_pid) is not None]
+        slots: list[Reader | Attendant] = [*self._readers, *self._attendants]
+        return [pid for slot in slots if (pid := slot.worker_pid) is not None]
 
     def _poll(self) -> None:
         now = self._clock.now()
@@ -127,7 +170,7 @@ class Engine:
                     if job.key in self._busy:
                         continue
                     self._busy[job.key] = None
-                self._desk.put((job.key, job.phase))
+                self._inbox.put((job.key, job.phase))
         if to_read:
             with self._work:
                 self._polls += 1
@@ -147,7 +190,7 @@ class Engine:
     # list, commit, report -------------------------------------------------------------------------------
 
     def _clerk(self) -> None:
-        while (item := self._desk.get()) is not None and not self._stopping.is_set():
+        while (item := self._inbox.get()) is not None and not self._stopping.is_set():
             key, phase = item
             try:
                 self._phase(key, phase)

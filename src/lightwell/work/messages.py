@@ -10,6 +10,8 @@ import msgspec
 
 from lightwell.domain.holdings import HeldBodies, HeldPack, HeldRecord
 from lightwell.domain.records import Failure, NewRecord
+from lightwell.ingest import orders
+from lightwell.ingest.orders import Direct
 
 _LENGTH = struct.Struct("<I")
 _STEP = 1 << 18
@@ -62,7 +64,14 @@ class Check(msgspec.Struct, tag=True, frozen=True):
     bodies: HeldBodies
 
 
-Order = Begin | Task | Packs | Check
+class Perform(msgspec.Struct, tag=True, frozen=True):
+    """To a worker: carry out an order that a client waits for."""
+
+    number: int
+    order: Direct
+
+
+Order = Begin | Task | Packs | Check | Perform
 
 
 class Ready(msgspec.Struct, tag=True, frozen=True):
@@ -121,7 +130,14 @@ class TaskFailed(msgspec.Struct, tag=True, frozen=True):
     message: str
 
 
-Answer = Ready | Reading | NeedPacks | Read | Refused | TaskDone | TaskFailed | Checked
+class Performed(msgspec.Struct, tag=True, frozen=True):
+    """From a worker: the answer to a direct order."""
+
+    number: int
+    answer: orders.Answer
+
+
+Answer = Ready | Reading | NeedPacks | Read | Refused | TaskDone | TaskFailed | Checked | Performed
 
 _orders = msgspec.msgpack.Decoder(Order)
 _answers = msgspec.msgpack.Decoder(Answer)

@@ -31,6 +31,8 @@ _AHEAD = 6
 # The bytes of a chunk have to be durable within this.
 _FINISH_SECONDS = 1800.0
 _STEP_SECONDS = 0.5
+# Jobs stand back for the orders that clients wait for, and for the answers to HTTP.
+_NICE = 5
 
 
 @dataclass(slots=True)
@@ -115,7 +117,7 @@ class Reader:
         left = len(claimed.chunk.files) - len(claimed.task.skip)
         self._sent[claimed.task.number] = _Sent(claimed, left, min(_AHEAD, left - 1))
         if self._worker is None:
-            self._worker = CodecWorker(self._settings, self._stores.spool)
+            self._worker = CodecWorker(self._settings, self._stores.spool, nice=_NICE)
         if len(self._sent) == 1:
             self._announced(claimed.task.number, None)
         self._worker.send(claimed.task)

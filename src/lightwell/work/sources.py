@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from lightwell.domain.jobs import InputFile
-from lightwell.errors import InputError
+from lightwell.errors import InputError, StorageError
 from lightwell.imaging.source import BytesSource, FileSource
 from lightwell.stores.buckets import Buckets
 
@@ -104,6 +104,8 @@ class Fetcher:
                 return self._object(name, key)
             case ("file", path):
                 return self._path(Path(path))
+            case ("part", path, offset):
+                return self._part(Path(path), int(offset), file.size)
             case ("zip", path, member):
                 return self._member(path, member)
         raise InputError(f"{file.name} is in no place that can be read")
@@ -126,6 +128,17 @@ class Fetcher:
         if spooled:
             path.unlink(missing_ok=True)
         return OpenFile(BytesSource(data))
+
+    @staticmethod
+    def _part(path: Path, offset: int, length: int) -> OpenFile:
+        try:
+            source = FileSource.part(path, offset, length)
+            if length > WHOLE:
+                return OpenFile(source)
+            with source:
+                return OpenFile(BytesSource(source.read(0, length)))
+        except OSError as error:
+            raise StorageError(f"{path} cannot be read: {error.strerror}") from None
 
     def _member(self, path: str, member: str) -> OpenFile:
         try:

@@ -23,13 +23,17 @@ from lightwell.ingest.pipeline import Pipeline
 from lightwell.settings import Settings
 from lightwell.stores import Stores, open_stores
 from lightwell.work.checking import Checker
+from lightwell.work.direct import Direct
 from lightwell.work.messages import (
     Answer,
     Channel,
     Check,
     Checked,
     NeedPacks,
+    Order,
     Packs,
+    Perform,
+    Performed,
     Read,
     Reading,
     Ready,
@@ -57,23 +61,27 @@ class Worker:
         self._spool = spool
         self._ids = Ids()
         self._cache = SeriesCache()
-        self._tasks: deque[Task] = deque()
+        self._orders: deque[Order] = deque()
         self._sending = threading.Lock()
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="finish")
         self._finishing: Future[None] | None = None
         self._fetcher = Fetcher(stores.buckets, spool, settings.inflate_max_bytes)
+        self._direct = Direct(stores, settings)
 
     def run(self) -> None:
         self._send(Ready())
         try:
             while True:
-                order = self._tasks.popleft() if self._tasks else self._channel.receive_order()
-                if isinstance(order, Check):
+                order = self._orders.popleft() if self._orders else self._channel.receive_order()
+                if isinstance(order, Task):
+                    self._begin(order)
+                elif isinstance(order, Check):
                     self._check(order)
-                    continue
-                if not isinstance(order, Task):
+                elif isinstance(order, Perform):
+                    self._send(Reading(order.number, 0))
+                    self._send(Performed(order.number, self._direct.perform(order.order)))
+                else:
                     return
-                self._begin(order)
         finally:
             self._finisher.shutdown(wait=True)
 
@@ -185,8 +193,7 @@ class Worker:
             while not isinstance(order := self._channel.receive_order(), Packs):
                 if order is None:
                     raise _EngineGone
-                if isinstance(order, Task):
-                    self._tasks.append(order)  # the next chunk, sent ahead
+                self._orders.append(order)  # the next chunk, sent ahead
             yield from order.keys
             count = min(2 * count, 16)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -25,11 +26,11 @@ class WorkerDied(Exception):
 class CodecWorker:
     """One running worker. The thread that made it has to outlive it: Linux ties the process to that thread.
 
-    ``quiet``: what it and the codecs print is not shown. Raises `WorkerDied` from `send` and `receive` once
-    the process has ended.
+    ``quiet``: what it and the codecs print is not shown. ``nice``: how far it stands back where the cores are
+    busy. Raises `WorkerDied` from `send` and `receive` once the process has ended.
     """
 
-    def __init__(self, settings: Settings, spool: Path, *, quiet: bool = False) -> None:
+    def __init__(self, settings: Settings, spool: Path, *, quiet: bool = False, nice: int = 0) -> None:
         self._spool = spool / f"worker-{os.getpid()}-{threading.get_ident()}"
         shutil.rmtree(self._spool, ignore_errors=True)
         self._spool.mkdir(parents=True)
@@ -53,6 +54,9 @@ class CodecWorker:
             raise
         finally:
             theirs.close()
+        if nice:
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, self.process.pid, nice)
         self._channel = Channel(ours)
         self._killed: str | None = None
         try:

@@ -1,0 +1,52 @@
+"""Direct orders, as a codec worker carries them out: a function a kind, in `PERFORMED`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from lightwell.errors import InputError, StorageError
+from lightwell.ingest.orders import Answer, Ping, Pong, Trouble
+from lightwell.settings import Settings
+from lightwell.stores import Stores
+
+log = logging.getLogger(__name__)
+
+Perform = Callable[[Stores, Settings, Any], Answer]
+
+
+def _ping(stores: Stores, settings: Settings, order: Ping) -> Answer:
+    time.sleep(order.seconds)
+    return Pong(os.getpid())
+
+
+PERFORMED: dict[type, Perform] = {Ping: _ping}
+"""By the type of the order. A worker has no database: an order says all that it needs from there."""
+
+
+class Direct:
+    """Carries orders out, one after the other, and answers whatever happens short of its own end."""
+
+    def __init__(self, stores: Stores, settings: Settings) -> None:
+        self._stores = stores
+        self._settings = settings
+
+    def perform(self, order: Any) -> Answer:
+        try:
+            return PERFORMED[type(order)](self._stores, self._settings, order)
+        except InputError as error:
+            return Trouble("input", str(error))
+        except StorageError as error:
+            return Trouble("storage", str(error))
+        except MemoryError:
+            return Trouble(
+                "memory",
+                "This takes more memory than a codec worker may use, "
+                f"{self._settings.worker_memory} bytes: raise LIGHTWELL_WORKER_MEMORY.",
+            )
+        except Exception as error:
+            log.exception("a direct order failed")
+            return Trouble("fault", f"A fault in lightwell ({type(error).__name__}): please report it.")
