@@ -5,6 +5,7 @@ Source: PS3.18 §10.6.3.3 (what is answered), Annex F (how it is written).
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -19,8 +20,10 @@ Values = Mapping[str, str | int | None]
 
 RETRIEVE_URL = 0x00081190
 AVAILABILITY = 0x00080056
+REQUESTS = 0x00400275
 
 _REQUIRED, _PRESENT, _ASKED = "required", "present", "asked"
+_STEP_ID, _PROCEDURE_ID = "00400009", "00401001"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ def _columns() -> Iterable[Column]:
     yield Column("TimezoneOffsetFromUTC", 0x00080201, "SH", STUDY, _PRESENT)
     yield Column("SeriesDescription", 0x0008103E, "LO", SERIES, _PRESENT)
     yield Column("NumberOfSeriesRelatedInstances", 0x00201209, "IS", SERIES, _REQUIRED)
+    # JSON, an array of [ScheduledProcedureStepID or null, RequestedProcedureID or null].
+    yield Column("RequestAttributesSequence", REQUESTS, "SQ", SERIES, _PRESENT)
     yield Column("NumberOfFrames", 0x00280008, "IS", INSTANCE, _PRESENT)
     yield Column("Rows", 0x00280010, "US", INSTANCE, _PRESENT)
     yield Column("Columns", 0x00280011, "US", INSTANCE, _PRESENT)
@@ -68,12 +73,16 @@ _Step = tuple[str, str, _Write, str | None]
 class Form:
     """How the results of one search are written.
 
-    ``levels`` are those whose attributes are always answered, ``asked`` the tags of columns that are beside.
-    The UIDs of study and series are always there, so that a result can be told from any other.
+    ``levels`` are those whose attributes are answered in any case. Beside these come the columns with the
+    tags ``named``, and ``asked`` where they have a value. The UIDs of study and series are always there, so
+    that a result can be told from any other.
     """
 
-    def __init__(self, level: str, levels: Iterable[str], asked: Iterable[int]) -> None:
-        known, answered, wanted = LEVELS[: LEVELS.index(level) + 1], set(levels), set(asked)
+    def __init__(
+        self, level: str, levels: Iterable[str], named: Iterable[int] = (), asked: Iterable[int] = ()
+    ) -> None:
+        known, answered = LEVELS[: LEVELS.index(level) + 1], set(levels)
+        keys, wanted = set(named), {*named, *asked}
         steps: list[tuple[int, _Step]] = []
         for column in COLUMNS.values():
             if column.level not in known:
@@ -82,13 +91,12 @@ class Form:
             if not (column.tag in wanted or is_uid or (column.level in answered and column.shown != _ASKED)):
                 continue
             key = f'"{column.tag:08X}":{{"vr":"{column.vr}"'
-            always = column.tag in wanted or column.shown == _REQUIRED
-            write = _name if column.vr == "PN" else _number if column.vr in ("IS", "US") else _text
+            always = column.tag in keys or (column.shown == _REQUIRED and column.level in answered)
+            write = _WRITERS.get(column.vr, _text)
             steps.append(
                 (column.tag, (column.keyword, f'{key},"Value":[', write, key + "}" if always else None))
             )
         self.level = level
-        self.tags = frozenset(tag for tag, _ in steps) | {AVAILABILITY, RETRIEVE_URL}
         ordered = sorted(steps, key=lambda step: step[0])
         # InstanceAvailability and RetrieveURL stand where their tags belong.
         self._first = [step for tag, step in ordered if tag < AVAILABILITY]
@@ -159,3 +167,18 @@ def _integer(text: str) -> str:
     if _INTEGER.fullmatch(text):
         return str(int(text))
     return encode_basestring(text) if text else "null"
+
+
+def _requests(value: str | int) -> str:
+    items = []
+    for ids in json.loads(str(value)):
+        parts = [
+            f'"{tag}":{{"vr":"SH","Value":[{encode_basestring(id)}]}}'
+            for tag, id in zip((_STEP_ID, _PROCEDURE_ID), ids, strict=True)
+            if id
+        ]
+        items.append(f"{{{','.join(parts)}}}")
+    return ",".join(items)
+
+
+_WRITERS: dict[str, _Write] = {"PN": _name, "IS": _number, "US": _number, "SQ": _requests}

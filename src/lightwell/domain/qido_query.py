@@ -45,13 +45,14 @@ TagOf = Callable[[str], int | None]
 class Query:
     """What one search asks for.
 
-    ``fields`` are the attributes that the answer shall have beside those that it always has, the match keys
-    among them; each the tags from the data set down to it, in the order in which they were named.
-    ``everything``: ``includefield=all``. ``creators`` are private creators by their tags: they have to stand
-    there for the private attributes of their blocks to be answered.
+    ``named`` are the attributes that are match parameters, with or without a value, ``fields`` those of
+    ``includefield``: each the tags from the data set down to it. The answer shall have both beside what it
+    always has. ``everything``: ``includefield=all``. ``creators`` are private creators by their tags: they
+    have to stand there for the private attributes of their blocks to be answered.
     """
 
     criteria: Criteria
+    named: tuple[Path, ...] = ()
     fields: tuple[Path, ...] = ()
     everything: bool = False
     creators: Mapping[int, str] = field(default_factory=dict)
@@ -66,7 +67,7 @@ def parse(
     overlooked or misunderstood: its message names the parameter.
     """
     given = _once(pairs)
-    named, everything = _included([value for name, value in pairs if name == _FIELD], tag_of)
+    fields, everything = _included([value for name, value in pairs if name == _FIELD], tag_of)
     fuzzy = _flag(_FUZZY, given.get(_FUZZY))
     for name in _ABSENT:
         if _flag(name, given.get(name)):
@@ -99,7 +100,7 @@ def parse(
         _number(_LIMIT, given.get(_LIMIT), LIMIT, LIMIT),
         _number(_OFFSET, given.get(_OFFSET), OFFSET, 0),
     )
-    return Query(criteria, tuple(dict.fromkeys((*texts, *named))), everything, creators)
+    return Query(criteria, tuple(texts), tuple(dict.fromkeys(fields)), everything, creators)
 
 
 def path_of(name: str, tag_of: TagOf) -> Path | None:

@@ -55,7 +55,7 @@ def test_takes_every_key_by_keyword_and_by_tag_in_either_case(key) -> None:  # t
     assert list(wanted) == [key.keyword]
     assert matched(f"{key.name}={text}", key.level) == wanted
     assert matched(f"{key.name.lower()}={text}", key.level) == wanted
-    assert query(f"{key.keyword}={text}", key.level).fields == (key.path,)
+    assert query(f"{key.keyword}={text}", key.level).named == (key.path,)
     if key.level != STUDY:
         below = "series" if key.level == SERIES else "instances"
         assert f"only one for {below}. It can by StudyDate, " in refusal(f"{key.keyword}={text}")
@@ -131,7 +131,7 @@ def test_reads_texts_with_wildcards_and_all_else_literally(text: str, wanted: Ma
 def test_any_value_will_do_where_none_is_given(text: str) -> None:
     found = query(text)
     assert not found.criteria.matches
-    assert found.fields == ((_TAGS[text.partition("=")[0]],),)
+    assert found.named == ((_TAGS[text.partition("=")[0]],),)
 
 
 @pytest.mark.parametrize("separator", [",", "%2C", "%5C", ",+"])
@@ -224,7 +224,8 @@ def test_includes_fifty_fields_and_no_more() -> None:
 
 def test_private_attributes_come_with_their_creator() -> None:
     found = query("includefield=00191001&00190010=Philips", INSTANCE)
-    assert (found.creators, found.fields) == ({0x00190010: "Philips"}, ((0x00190010,), (0x00191001,)))
+    assert found.creators == {0x00190010: "Philips"}
+    assert (found.named, found.fields) == (((0x00190010,),), ((0x00191001,),))
     assert not found.criteria.matches
     assert "cannot be asked by 00191001" in refusal("00191001=5", INSTANCE)
 
@@ -246,7 +247,7 @@ def test_says_what_can_be_matched_instead() -> None:
     assert refusal("SeriesDescription=x", SERIES).startswith(
         "A search for series cannot be asked by SeriesDescription. It can by StudyDate, "
     )
-    assert query("SeriesDescription=", SERIES).fields == ((0x0008103E,),)
+    assert query("SeriesDescription=", SERIES).named == ((0x0008103E,),)
 
 
 def test_refuses_what_would_be_overlooked() -> None:

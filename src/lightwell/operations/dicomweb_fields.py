@@ -1,0 +1,149 @@
+"""Attributes that a search answers beside its columns: read from the records of the page, and only of it.
+
+Source: PS3.18 §8.3.4.3 and §10.6.3.3, AWS's dicomweb-search pages (``includefield``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from sqlalchemy import Connection
+
+from lightwell.domain import levels
+from lightwell.domain.level_tags import DIGITS
+from lightwell.domain.qido import INSTANCE, STUDY
+from lightwell.domain.qido_answers import AVAILABILITY, COLUMNS, REQUESTS, RETRIEVE_URL
+from lightwell.domain.qido_keys import BY_PATH, LEVELS, SERIES_FIELDS, STUDY_FIELDS
+from lightwell.domain.qido_query import Path, Query, creator_of, is_creator, is_private
+
+if TYPE_CHECKING:
+    from lightwell.stores import Stores
+    from lightwell.stores.qido import Hit
+
+_PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
+_ALWAYS = frozenset((AVAILABILITY, RETRIEVE_URL))
+_REQUESTS = f"{REQUESTS:08X}"
+_DataSet = dict[str, msgspec.Raw]
+_read = msgspec.json.Decoder(_DataSet).decode
+
+# What may be asked for of a study and of a series: what is the same in all of it.
+_STUDY_TAGS = STUDY_FIELDS | {
+    int(digits, 16) for keyword, digits in DIGITS.items() if levels.level_of(keyword) <= levels.STUDY
+}
+_SERIES_TAGS = SERIES_FIELDS | {int(digits, 16) for digits in DIGITS.values()}
+
+
+def tag_of(keyword: str) -> int | None:
+    """The tag of a keyword of PS3.6."""
+    # Imported here since the dictionary takes memory, and most searches name columns.
+    from lightwell.imaging.dictionary import attribute_named
+
+    attribute = attribute_named(keyword)
+    return None if attribute is None else attribute.tag
+
+
+class Asked:
+    """What one search asks for beside what it always answers.
+
+    ``named`` and ``columns`` are tags that the index has, those of match parameters and others. What is of a
+    lower level than that of the search, and what has no meaning, is passed over.
+    """
+
+    def __init__(self, level: str, query: Query) -> None:
+        known = LEVELS[: LEVELS.index(level) + 1]
+        self._here = frozenset(tag for tag, column in COLUMNS.items() if column.level in known)
+        self._whole: frozenset[int] | None = frozenset()
+        columns: set[int] = set()
+        if query.everything:
+            fields = STUDY_FIELDS if level == STUDY else SERIES_FIELDS
+            self._whole = None if level == INSTANCE else fields - self._here - _ALWAYS
+            columns = set() if level == INSTANCE else set(fields)
+        self._parts: dict[int, list[Path]] = {}
+        self._creators = query.creators
+        for path in (*query.named, *query.fields):
+            if not self._has(path) and self._may(level, path[0]):
+                self._parts.setdefault(path[0], []).append(path[1:])
+        columns.update(path[0] for path in query.fields if self._has(path))
+        self.columns = frozenset(columns)
+        self.named = frozenset(path[0] for path in query.named if self._has(path))
+
+    def _has(self, path: Path) -> bool:
+        """Whether the index has it; of sequences it has what can be matched."""
+        return path in BY_PATH if path[0] == REQUESTS else path[0] in self._here and len(path) == 1
+
+    @property
+    def reads_records(self) -> bool:
+        return self._whole is None or bool(self._whole) or bool(self._parts)
+
+    def add(self, elements: list[str], data_set: bytes) -> None:
+        """Put what is asked for among the elements of a result, from a data set in the DICOM JSON Model."""
+        found = _read(data_set)
+        chosen = dict(self._chosen(found))
+        for element in elements:
+            # What the index has not, since it is no value to search by, may stand in the data set.
+            key = element[1:9]
+            if key not in chosen or ('"Value"' in element and key != _REQUESTS):
+                chosen[key] = element
+        elements[:] = [chosen[key] for key in sorted(chosen)]
+
+    def _chosen(self, data_set: _DataSet) -> Iterator[tuple[str, str]]:
+        """Key → element."""
+        for key, value in data_set.items():
+            tag = int(key, 16)
+            if tag >> 16 == 2 or tag in _PIXELS:
+                continue
+            if self._whole is None or tag in self._whole:
+                yield key, f'"{key}":{bytes(value).decode()}'
+            elif tag in self._parts and self._is_of_its_creator(tag, data_set):
+                paths = self._parts[tag]
+                text = bytes(value).decode() if () in paths else _pruned(value, paths)
+                if text is not None:
+                    yield key, f'"{key}":{text}'
+
+    def _may(self, level: str, tag: int) -> bool:
+        if tag in _ALWAYS or tag in _PIXELS or (tag in COLUMNS and tag not in self._here):
+            return False
+        if level == INSTANCE or is_private(tag):
+            return True
+        return tag in (_STUDY_TAGS if level == STUDY else _SERIES_TAGS)
+
+    def _is_of_its_creator(self, tag: int, data_set: _DataSet) -> bool:
+        """Whether a private attribute has the creator that the query names; True for all others."""
+        if not is_private(tag):
+            return True
+        creator = tag if is_creator(tag) else creator_of(tag)
+        if creator not in self._creators:
+            return tag == creator
+        element = data_set.get(f"{creator:08X}")
+        values = [] if element is None else msgspec.json.decode(element).get("Value", [])
+        return values == [self._creators[creator]]
+
+
+def _pruned(element: msgspec.Raw, paths: Sequence[Path]) -> str | None:
+    """A sequence with nothing but what stands at the paths in its items; None where nothing does."""
+    kept = _kept(msgspec.json.decode(element), paths)
+    return None if kept is None else msgspec.json.encode(kept).decode()
+
+
+def _kept(element: Mapping[str, Any], paths: Sequence[Path]) -> Mapping[str, Any] | None:
+    if () in paths:
+        return element
+    if element.get("vr") != "SQ":
+        return None
+    wanted: dict[str, list[Path]] = {}
+    for path in paths:
+        wanted.setdefault(f"{path[0]:08X}", []).append(path[1:])
+    items = []
+    for item in element.get("Value", ()):
+        parts = {key: _kept(item[key], rest) for key, rest in sorted(wanted.items()) if key in item}
+        items.append({key: part for key, part in parts.items() if part is not None})
+    return {"vr": "SQ", "Value": items} if any(items) else None
+
+
+def data_sets(
+    stores: Stores, conn: Connection, datastore_id: str, hits: Sequence[Hit], base: str
+) -> list[bytes]:
+    """The whole data sets of the instances that stand for the hits, in their order."""
+    raise NotImplementedError

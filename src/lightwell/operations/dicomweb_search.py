@@ -1,0 +1,84 @@
+"""The six DICOMweb searches: SearchDICOMStudies, …Series, …Instances and the three relational ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from isal import igzip
+
+from lightwell.context import Context
+from lightwell.domain import qido_answers, qido_query
+from lightwell.domain.datastore import DELETED
+from lightwell.domain.qido import INSTANCE, SERIES, STUDY
+from lightwell.errors import NotFoundError
+from lightwell.operations import dicomweb_fields
+from lightwell.operations.dicomweb_lookup import check_ids, check_uids
+from lightwell.stores import datastores, qido
+
+# operation → what it finds, and the levels whose attributes are answered without being asked for
+# (PS3.18 §10.6.3.3: those above are, unless the path says which study or series they are of).
+_SEARCHES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "SearchDICOMStudies": (STUDY, (STUDY,)),
+    "SearchDICOMSeries": (SERIES, (SERIES,)),
+    "SearchDICOMInstances": (INSTANCE, (INSTANCE,)),
+    "SearchDICOMAllSeries": (SERIES, (STUDY, SERIES)),
+    "SearchDICOMStudyInstances": (INSTANCE, (SERIES, INSTANCE)),
+    "SearchDICOMAllInstances": (INSTANCE, (STUDY, SERIES, INSTANCE)),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """One page: each result a JSON object, and how many more there are behind it (None: some)."""
+
+    objects: list[str]
+    remaining: int | None
+
+    @property
+    def body(self) -> bytes:
+        """The JSON array."""
+        return f"[{','.join(self.objects)}]".encode()
+
+
+def search(
+    ctx: Context,
+    operation: str,
+    datastore_id: str,
+    study: str | None,
+    series: str | None,
+    pairs: Sequence[tuple[str, str]],
+    base: str,
+) -> Results:
+    """What an operation finds in a data store, below a study and a series of it where the path names them.
+
+    ``pairs`` is the query, form-decoded; ``base`` the URL of the data store, in links. Only primary image
+    sets are found. Raises `ValidationError` for a query or UIDs that are none, `NotFoundError` for an unknown
+    data store.
+    """
+    check_ids(datastore_id)
+    level, levels = _SEARCHES[operation]
+    for uid in (study, series):
+        if uid is not None and not uid.isprintable():
+            check_uids(study, series)
+    query = qido_query.parse(level, study, series, pairs, dicomweb_fields.tag_of)
+    asked = dicomweb_fields.Asked(level, query)
+    form = qido_answers.Form(level, levels, asked.named, asked.columns)
+    with ctx.stores.db.read() as conn:
+        store = datastores.get(conn, datastore_id)
+        if store is None or store.status == DELETED:
+            raise NotFoundError(f"Datastore {datastore_id} does not exist.")
+        found = qido.search(conn, store.key, query.criteria)
+        elements = [form.elements(hit.values, base) for hit in found.hits]
+        if found.hits and asked.reads_records:
+            data_sets = dicomweb_fields.data_sets(ctx.stores, conn, datastore_id, found.hits, base)
+            for own, data_set in zip(elements, data_sets, strict=True):
+                asked.add(own, data_set)
+    if not found.hits:
+        check_uids(study, series)
+    return Results([f"{{{','.join(own)}}}" for own in elements], found.remaining)
+
+
+def packed(body: bytes) -> bytes:
+    """The body as gzip."""
+    return igzip.compress(body, 1)

@@ -1,0 +1,56 @@
+"""QIDO-RS: the six searches.
+
+Source: PS3.18 §8.3.4.4 (the warning about what there is more), §10.6.3; CP-2473 (200 where nothing is found).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+from lightwell.operations import dicomweb_search
+from lightwell.web.dicomweb import media
+from lightwell.web.negotiation import quality
+from lightwell.web.reply import Answer, Headers
+
+if TYPE_CHECKING:
+    from lightwell.web.dicomweb.dispatch import Visit
+
+_LARGE = 4 << 10
+"""Bodies of so many bytes are gzipped for clients that take it."""
+
+
+async def search(visit: Visit) -> Answer:
+    """A page of what was found, in the DICOM JSON Model or as the Native DICOM Model."""
+    return await asyncio.get_running_loop().run_in_executor(visit.state.threads, partial(_answer, visit))
+
+
+def _answer(visit: Visit) -> Answer:
+    request, resource, settings = visit.request, visit.resource, visit.state.settings
+    kind = media.json_type(request)
+    base = media.base_url(request, settings)
+    found = dicomweb_search.search(
+        visit.state.context(visit.caller),
+        resource.operation,
+        resource.datastore_id,
+        resource.study,
+        resource.series,
+        media.query(request),
+        base,
+    )
+    headers: Headers = [(b"vary", b"accept, accept-encoding")]
+    if found.remaining != 0:
+        many = "" if found.remaining is None else f"{found.remaining} "
+        text = f"299 {base}: There are {many}additional results that can be requested"
+        headers.append((b"warning", text.encode()))
+    if not found.objects and settings.empty_search == "204":
+        return Answer(204, headers, b"")
+    body = found.body
+    headers.append((b"content-type", kind.encode()))
+    accept = request.head.get(b"accept-encoding", b"").decode("latin-1")
+    if len(body) >= _LARGE and quality(accept, "gzip"):
+        body = dicomweb_search.packed(body)
+        headers.append((b"content-encoding", b"gzip"))
+    headers.append((b"content-length", b"%d" % len(body)))
+    return Answer(200, headers, body)
