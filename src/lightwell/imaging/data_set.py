@@ -1,0 +1,58 @@
+"""The data set of a version without its pixels, as pydicom reads it; and documents that lie in one."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import pydicom
+from pydicom.dataset import Dataset
+
+from lightwell.domain.edits import NONE, Edits
+from lightwell.imaging.failure import RenderFailure
+from lightwell.imaging.rebuild import write_part10
+
+_PDF = "application/pdf"
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """While pydicom works at a data set of ours: what it only warns of was said at import.
+
+    What it stumbles over becomes a `RenderFailure`: it looks at values only when it is asked for them.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError) as error:
+            raise RenderFailure(f"The attributes of the instance cannot be used: {error}") from error
+
+
+def data_set(original: bytes, override: Mapping[str, object] | None = None, edits: Edits = NONE) -> Dataset:
+    """The attributes of a version, read lazily; to be used within `reading`.
+
+    ``original`` is as `imaging.original` gives it, ``override`` what was laid over it at import and ``edits``
+    what was changed since. Raises `InputError`.
+    """
+    file = io.BytesIO()
+    write_part10(file, original, None, override, edits)
+    file.seek(0)
+    return pydicom.dcmread(file)
+
+
+def document(data_set: Dataset) -> tuple[str, bytes] | None:
+    """The media type and bytes of an encapsulated document that browsers show, None without one.
+
+    That is PDF alone: others, such as CDA or models, would run as what they say they are (PS3.3 C.24.2).
+    """
+    value = data_set.get("EncapsulatedDocument")
+    kind = str(data_set.get("MIMETypeOfEncapsulatedDocument", "")).strip().lower()
+    if not isinstance(value, bytes) or kind != _PDF or b"%PDF-" not in value[:1024]:
+        return None
+    length = data_set.get("EncapsulatedDocumentLength")
+    if isinstance(length, int) and 0 <= len(value) - length <= 1:
+        value = value[:length]
+    return _PDF, value

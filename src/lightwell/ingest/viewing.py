@@ -1,0 +1,84 @@
+"""Pictures and samples of what is stored, as a codec worker makes them for `ingest.views`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from lightwell.domain.edits import NONE, decode
+from lightwell.errors import InputError, StorageError
+from lightwell.imaging.colour import coded_photometric
+from lightwell.imaging.data_set import data_set, document, reading
+from lightwell.imaging.failure import PixelFailure, RenderFailure
+from lightwell.imaging.image import ImageDescription
+from lightwell.imaging.original import read_original
+from lightwell.imaging.render import render
+from lightwell.imaging.samples import Samples, to_native
+from lightwell.imaging.stored import decode_stored, decoded_photometric
+from lightwell.imaging.syntaxes import SYNTAXES
+from lightwell.ingest.views import Decode, Decoded, NotRendered, Pixels, Render, Rendered, Span
+from lightwell.stores.records import decompress
+
+Read = Callable[[str, int, int], bytes]
+"""``read(object, offset, length)``, as `stores.objects` has it."""
+
+
+def view(read: Read, order: Render) -> Rendered | NotRendered:
+    """Carry out `Render`. Raises `StorageError`."""
+    try:
+        return _view(read, order)
+    except RenderFailure as error:
+        return NotRendered(error.bad, str(error))
+    except PixelFailure as error:
+        return NotRendered(False, f"The frame cannot be decoded: {error}")
+    except InputError as error:
+        return NotRendered(False, f"The instance cannot be shown: {error}")
+
+
+def _view(read: Read, order: Render) -> Rendered:
+    place = order.original
+    original = read_original(lambda o, n: read(place.object, o, n), place.offset, place.length)
+    override = json.loads(decompress(order.override_z)) if order.override_z else None
+    edits = decode(order.edits) if order.edits else NONE
+    with reading():
+        attributes = data_set(original, override, edits)
+        if order.pixels is None or order.frame is None:
+            found = document(attributes)
+            if found is None:
+                raise RenderFailure(
+                    "The instance has neither an image nor a PDF document that could be shown."
+                )
+            return Rendered(*found, [])
+        image = _description(order.pixels)
+        samples, photometric = _samples(read, order.pixels, image, order.frame)
+        picture = render(samples, image, photometric, attributes, order.number, order.asked)
+    return Rendered(order.asked.media_type, picture.data, list(picture.notes))
+
+
+def decoded(read: Read, order: Decode) -> Decoded:
+    """Carry out `Decode`. Raises `PixelFailure` and `StorageError`."""
+    image = _description(order.pixels)
+    photometric, frames = decoded_photometric(image), []
+    for span in order.frames:
+        samples, photometric = _samples(read, order.pixels, image, span)
+        frames.append(to_native(samples, image))
+    return Decoded(photometric, frames)
+
+
+def _samples(read: Read, pixels: Pixels, image: ImageDescription, span: Span) -> tuple[Samples, str]:
+    """The samples of a frame and the photometric interpretation that is true of them."""
+    data = read(span.object, span.offset, span.length)
+    if len(data) != span.length:
+        raise StorageError(f"{span.object} is shorter than its frames; run `lightwell data verify`.")
+    samples = decode_stored(data, span.head, pixels.stored_syntax, image)
+    photometric = decoded_photometric(image)
+    syntax = SYNTAXES.get(pixels.stored_syntax)
+    if syntax is not None and image.samples == 3:
+        photometric = coded_photometric(data, syntax.codec, photometric)
+    return samples, photometric
+
+
+def _description(pixels: Pixels) -> ImageDescription:
+    described = json.loads(pixels.image)
+    described.pop("original_syntax")
+    return ImageDescription(**described)
