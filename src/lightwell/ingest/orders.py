@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
+from lightwell.ingest.views import Decode, Decoded, NotRendered, Render, Rendered
+
 
 class Spooled(msgspec.Struct, frozen=True, array_like=True):
     """A range of a file in the spool that may be a DICOM Part 10 file; ``name`` is for messages."""
@@ -36,7 +38,7 @@ class Ping(msgspec.Struct, tag=True, frozen=True):
     seconds: float = 0.0
 
 
-Direct = Ping
+Direct = Ping | Render | Decode
 """Orders that a codec worker carries out alone."""
 
 Order = Store | Direct
@@ -84,7 +86,7 @@ class Trouble(msgspec.Struct, tag=True, frozen=True):
     message: str
 
 
-Answer = Stored | Pong | Trouble
+Answer = Stored | Pong | Rendered | NotRendered | Decoded | Trouble
 """What comes back for an order."""
 
 

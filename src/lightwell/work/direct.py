@@ -10,6 +10,8 @@ from typing import Any
 
 from lightwell.errors import InputError, StorageError
 from lightwell.ingest.orders import Answer, Ping, Pong, Trouble
+from lightwell.ingest.viewing import decoded, view
+from lightwell.ingest.views import Decode, Render
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 
@@ -23,7 +25,15 @@ def _ping(stores: Stores, settings: Settings, order: Ping) -> Answer:
     return Pong(os.getpid())
 
 
-PERFORMED: dict[type, Perform] = {Ping: _ping}
+def _render(stores: Stores, settings: Settings, order: Render) -> Answer:
+    return view(stores.objects.read, order)
+
+
+def _decode(stores: Stores, settings: Settings, order: Decode) -> Answer:
+    return decoded(stores.objects.read, order)
+
+
+PERFORMED: dict[type, Perform] = {Ping: _ping, Render: _render, Decode: _decode}
 """By the type of the order. A worker has no database: an order says all that it needs from there."""
 
 
