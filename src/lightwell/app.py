@@ -7,8 +7,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from lightwell.auth.gate import Gate
+from lightwell.auth.guard import Guard
 from lightwell.auth.principals import Principals
 from lightwell.auth.roles import Roles
+from lightwell.auth.sessions import Sessions
 from lightwell.auth.vault import open_vault
 from lightwell.context import Clock, Ids
 from lightwell.ingest.pool import Pool
@@ -23,6 +25,7 @@ from lightwell.web.gateway import Gateway
 from lightwell.web.rates import AWS_RATES
 from lightwell.web.request import OTHERS
 from lightwell.web.state import AppState, Check
+from lightwell.web.sts import OPERATIONS as STS
 from lightwell.web.throttle import Throttle
 from lightwell.wire.routes import ROUTES
 from lightwell.work.engine import Engine
@@ -45,7 +48,7 @@ _SCHEMA = {
 
 def meter(processes: int) -> Meter:
     """The counters of a server of so many processes; made before they are forked."""
-    return Meter(dict.fromkeys([*ROUTES, *DICOMWEB, *OTHERS]), processes)
+    return Meter(dict.fromkeys([*ROUTES, *DICOMWEB, *STS, *OTHERS]), processes)
 
 
 def throttle(settings: Settings) -> Throttle | None:
@@ -58,6 +61,7 @@ def build(settings: Settings, recorder: Recorder | None = None, throttle: Thrott
     stores = open_stores(settings)
     vault = open_vault(settings.secret_key, settings.data)
     roles = Roles(stores.db, settings.account_id, settings.region)
+    guard = Guard(stores.db, settings.region, settings.account_id)
     bindings = Bindings(stores.db, settings.region, settings.account_id)
     threads = ThreadPoolExecutor(THREADS, thread_name_prefix="lightwell-operation")
     return Gateway(
@@ -67,6 +71,8 @@ def build(settings: Settings, recorder: Recorder | None = None, throttle: Thrott
             clock=Clock(),
             ids=Ids(),
             gate=Gate(Principals(stores.db, vault, settings.account_id, settings.region)),
+            guard=guard,
+            sessions=Sessions(stores.db, vault, roles, guard, settings.account_id),
             federation=Federation(settings, bindings, roles, threads),
             recorder=recorder or meter(1).join(0),
             threads=threads,

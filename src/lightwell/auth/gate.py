@@ -53,6 +53,7 @@ class Gate:
         principal: Principal,
         digest: Callable[[], str],
         now: int,
+        service: str = "medical-imaging",
     ) -> None:
         """Verify the signature with the key's secret; ``now`` is milliseconds since the epoch.
 
@@ -68,6 +69,7 @@ class Gate:
             principal.secret,
             digest,
             now / 1000,
+            service,
         )
         given, kept = signature.session_token or "", principal.session_token or ""
         if not hmac.compare_digest(given.encode(), kept.encode()):

@@ -113,7 +113,7 @@ class Principals:
         if key.role is None or key.session_name is None:
             return Principal(
                 key.id,
-                arn.root_arn(self._account) if key.is_root else arn.user_arn(self._account, key.name),
+                _arn(self._account, key),
                 self._vault.decrypt(key.secret),
                 None if key.session_token is None else self._vault.decrypt(key.session_token),
                 key.expires_at,
@@ -140,6 +140,14 @@ class Principals:
         return permissions(key.policies, user_subject(self._account, self._region, key.name))
 
 
+def _arn(account: str, key: AccessKey) -> str:
+    if key.is_root:
+        return arn.root_arn(account)
+    if key.session_token is not None:
+        return arn.session_arn(account, key.name)
+    return arn.user_arn(account, key.name)
+
+
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """An access key as its owner gets it."""
@@ -148,10 +156,10 @@ class Credentials:
     secret_access_key: str
 
 
-def new_credentials() -> Credentials:
+def new_credentials(*, temporary: bool = False) -> Credentials:
     """Of the lengths that AWS's keys have; the prefix keeps scanners from taking them for AWS's own."""
     return Credentials(
-        "AKLW" + "".join(secrets.choice(_ID_LETTERS) for _ in range(16)),
+        ("ASLW" if temporary else "AKLW") + "".join(secrets.choice(_ID_LETTERS) for _ in range(16)),
         "".join(secrets.choice(_LETTERS) for _ in range(40)),
     )
 

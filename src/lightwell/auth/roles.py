@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     from lightwell.stores.database import Database
 
 _MOST_KNOWN = 1_024
-_ARN = re.compile(
-    r"arn:aws[a-z-]*:iam::([0-9]{12}):role/(?:[\x21-\x7e]{1,510}/)?([\w+=,.@-]{1,64})", re.ASCII
-)
+# One spelling only, so that a policy about a role cannot be written around: no path, no other partition.
+_ARN = re.compile(r"arn:aws:iam::([0-9]{12}):role/([\w+=,.@-]{1,64})", re.ASCII)
 SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
 
 MISSING, TRUST, FOREIGN = "missing", "trust", "foreign"

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lightwell.auth.gate import Gate
+from lightwell.auth.guard import Guard
+from lightwell.auth.sessions import Sessions
 from lightwell.context import Caller, Clock, Context, Ids
 from lightwell.observe.metrics import Recorder
 from lightwell.operations.frames import FrameReader
@@ -41,6 +43,8 @@ class AppState:
     clock: Clock
     ids: Ids
     gate: Gate
+    guard: Guard
+    sessions: Sessions
     federation: Federation
     recorder: Recorder
     threads: ThreadPoolExecutor

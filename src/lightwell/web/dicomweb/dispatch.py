@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lightwell.auth.principals import Principal
 from lightwell.context import Caller
 from lightwell.errors import NotBuiltError
+from lightwell.web.authorising import authorise, dicomweb_asks
 from lightwell.web.dicomweb.resources import Resource
 from lightwell.web.reply import Answer, Receive
 from lightwell.web.request import Request
@@ -42,7 +43,10 @@ HANDLERS: dict[str, Handler] = {}
 
 
 async def answer(visit: Visit) -> Answer:
-    """What the resource's handler answers. Raises `ApiError`."""
+    """What the resource's handler answers, if the caller may ask. Raises `ApiError`."""
+    if visit.principal.policies is not None:
+        asks = dicomweb_asks(visit.state, visit.request, visit.resource)
+        await authorise(visit.state, visit.request, visit.principal, asks, visit.state.clock.now())
     handler = HANDLERS.get(visit.resource.kind)
     if handler is None:
         raise NotBuiltError(

@@ -1,0 +1,183 @@
+"""Temporary credentials: a role taken by AssumeRole, for a while.
+
+Source: AWS STS API Reference, AssumeRole (constraints, session policies, role chaining). Kept like access
+keys, encrypted, until a day after their end, so that who comes late is told that the session has ended.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lightwell.auth.actions import ASSUME_ROLE, Ask
+from lightwell.auth.policy_check import check_session_policy
+from lightwell.auth.principals import Credentials, Principal, new_credentials
+from lightwell.auth.roles import FOREIGN, SESSION_NAME, RoleError, Roles
+from lightwell.auth.subjects import role_id
+from lightwell.auth.vault import Vault
+from lightwell.domain import arn as arns
+from lightwell.errors import AccessDeniedError, ConfigurationError, ValidationError
+from lightwell.stores import principals as table
+from lightwell.stores.principals import AccessKey
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from lightwell.auth.guard import Facts, Guard
+    from lightwell.stores.database import Database
+
+SHORTEST, USUAL, LONGEST, LONGEST_CHAINED = 900, 3_600, 43_200, 3_600
+LONGEST_POLICY = 2_048
+_KEPT_MS = 24 * 3600 * 1000
+_EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
+
+
+class PolicyError(ValidationError):
+    """A session policy is none; says why."""
+
+    code = "MalformedPolicyDocument"
+
+
+@dataclass(frozen=True, slots=True)
+class AssumedRole:
+    """What AssumeRole answers. ``expires_at`` is milliseconds, ``packed`` the part of the room for session
+    policies that is used, in percent.
+    """
+
+    credentials: Credentials
+    session_token: str
+    expires_at: int
+    arn: str
+    id: str
+    packed: int | None
+
+
+class Sessions:
+    """Gives temporary credentials out."""
+
+    def __init__(self, db: Database, vault: Vault, roles: Roles, guard: Guard, account: str) -> None:
+        self._db = db
+        self._vault = vault
+        self._roles = roles
+        self._guard = guard
+        self._account = account
+
+    def assume(
+        self,
+        caller: Principal,
+        role_arn: str,
+        session: str,
+        facts: Facts,
+        *,
+        duration: int = USUAL,
+        policy: str | None = None,
+        external_id: str | None = None,
+    ) -> AssumedRole:
+        """Take a role for ``duration`` seconds. Blocks.
+
+        Both the caller's own policies and the role's trust policy must allow it. Raises `ValidationError` for
+        a parameter out of its bounds, `PolicyError` for a session policy that is none, `AccessDeniedError`.
+        """
+        _check(caller, role_arn, session, duration, external_id)
+        if policy is not None:
+            _check_policy(policy)
+        self._guard.check(
+            caller, [Ask((ASSUME_ROLE,), role_arn, None, _context(session, external_id))], facts
+        )
+        context = {**facts.context(), **_context(session, external_id)}
+        try:
+            taken = self._roles.assume(
+                role_arn,
+                session=session,
+                now=facts.now,
+                principal=caller,
+                context=context,
+                session_policies=None if policy is None else [policy],
+            )
+        except RoleError as error:
+            # Whether the role is not there or does not trust the caller is not told, as at AWS.
+            hint = "" if error.kind != FOREIGN else f". Roles of this server are of account {self._account}"
+            raise AccessDeniedError(
+                f"User: {caller.arn} is not authorized to perform: {ASSUME_ROLE} on resource: "
+                f"{role_arn}{hint}"
+            ) from None
+        made, token = new_credentials(temporary=True), secrets.token_urlsafe(96)
+        assert taken.role is not None
+        key = AccessKey(
+            id=made.access_key_id,
+            name=f"{taken.role}/{session}",
+            secret=self._vault.encrypt(made.secret_access_key),
+            session_token=self._vault.encrypt(token),
+            is_root=False,
+            created_at=facts.now,
+            expires_at=facts.now + duration * 1000,
+            revoked_at=None,
+            policies=None if policy is None else (policy,),
+            role=taken.role,
+            session_name=session,
+        )
+
+        def work(conn: Connection) -> None:
+            table.remove_ended(conn, facts.now - _KEPT_MS)
+            table.insert(conn, key)
+
+        self._db.write(work)
+        return AssumedRole(
+            made,
+            token,
+            facts.now + duration * 1000,
+            arns.session_arn(self._account, f"{taken.role}/{session}"),
+            f"{role_id(self._account, taken.role)}:{session}",
+            None if policy is None else max(1, round(len(policy) * 100 / LONGEST_POLICY)),
+        )
+
+
+def _context(session: str, external_id: str | None) -> dict[str, str]:
+    context = {"sts:rolesessionname": session}
+    if external_id is not None:
+        context["sts:externalid"] = external_id
+    return context
+
+
+def _check(caller: Principal, role_arn: str, session: str, duration: int, external_id: str | None) -> None:
+    if not 20 <= len(role_arn) <= 2048 or not role_arn.isprintable():
+        raise _refused(role_arn, "roleArn", "Member must have length between 20 and 2048")
+    if SESSION_NAME.fullmatch(session) is None:
+        raise _refused(
+            session,
+            "roleSessionName",
+            f"Member must satisfy regular expression pattern: {SESSION_NAME.pattern}",
+        )
+    if not SHORTEST <= duration <= LONGEST:
+        raise _refused(
+            str(duration), "durationSeconds", f"Member must have value between {SHORTEST} and {LONGEST}"
+        )
+    if caller.role is not None and duration > LONGEST_CHAINED:
+        raise ValidationError(
+            "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role "
+            "chaining"
+        )
+    if external_id is not None and _EXTERNAL_ID.fullmatch(external_id) is None:
+        raise _refused(
+            external_id,
+            "externalId",
+            f"Member must satisfy regular expression pattern: {_EXTERNAL_ID.pattern}",
+        )
+
+
+def _check_policy(policy: str) -> None:
+    if not 1 <= len(policy) <= LONGEST_POLICY:
+        raise _refused(policy[:60], "policy", f"Member must have length between 1 and {LONGEST_POLICY}")
+    try:
+        check_session_policy(policy)
+    except ConfigurationError as error:
+        raise PolicyError(str(error)) from None
+
+
+def _refused(value: str, member: str, constraint: str) -> ValidationError:
+    return ValidationError(
+        f"1 validation error detected: Value '{value[:200]}' at '{member}' failed to satisfy constraint: "
+        f"{constraint}"
+    )

@@ -1,0 +1,74 @@
+"""Asking the guard: what a request tells of itself, and what a DICOMweb path says of study and series."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+from lightwell.auth.actions import Ask
+from lightwell.auth.condition_keys import UNKNOWN, Value
+from lightwell.auth.guard import Facts
+from lightwell.auth.principals import Principal
+from lightwell.web.request import Request
+
+if TYPE_CHECKING:
+    from lightwell.web.dicomweb.resources import Resource
+    from lightwell.web.state import AppState
+
+_STUDY, _SERIES = "medical-imaging:studyinstanceuid", "medical-imaging:seriesinstanceuid"
+# Kinds of resources that HealthImaging has without a series; of all others it always knows both.
+_WITHOUT_SERIES = ("search", "store", "capabilities")
+
+
+def facts(request: Request, now: int) -> Facts:
+    """What policies may ask of a request, ``now`` in milliseconds since the epoch."""
+    return Facts(
+        now,
+        request.client,
+        request.scope.get("scheme") == "https",
+        _text(request, b"user-agent"),
+        _text(request, b"referer"),
+    )
+
+
+async def authorise(
+    state: AppState, request: Request, principal: Principal, asks: Sequence[Ask], now: int
+) -> None:
+    """Raises `AccessDeniedError` unless the principal may do all that is asked."""
+    check = partial(state.guard.check, principal, asks, facts(request, now))
+    if state.guard.may_wait(principal, asks):
+        await asyncio.get_running_loop().run_in_executor(state.threads, check)
+    else:
+        check()
+
+
+def dicomweb_asks(state: AppState, request: Request, resource: Resource) -> list[Ask]:
+    """What must be allowed for a DICOMweb resource, before anything of it is looked up."""
+    return state.guard.actions.dicomweb(
+        resource.operation, resource.action, resource.datastore_id, uid_context(resource, request.query)
+    )
+
+
+def uid_context(resource: Resource, query: bytes) -> dict[str, Value]:
+    """``medical-imaging:StudyInstanceUID`` and ``…SeriesInstanceUID``, from the path or WADO-URI's query.
+
+    Where more than one series is read or deleted at once, which HealthImaging cannot do, which ones is not
+    known: a policy that tells series apart does not let it pass.
+    """
+    study: Value | None = resource.study
+    series: Value | None = resource.series
+    if resource.kind == "wado-uri":
+        given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+        study = tuple(value for name, value in given if name.lower() == "studyuid")
+        series = tuple(value for name, value in given if name.lower() == "seriesuid")
+    if resource.kind not in _WITHOUT_SERIES:
+        study, series = study or UNKNOWN, series or UNKNOWN
+    return {key: value for key, value in ((_STUDY, study), (_SERIES, series)) if value is not None}
+
+
+def _text(request: Request, header: bytes) -> str | None:
+    value = request.head.get(header)
+    return None if value is None else value.decode("latin-1")

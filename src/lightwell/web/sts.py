@@ -1,0 +1,196 @@
+"""The STS endpoint: AssumeRole and GetCallerIdentity at ``/``, so that ``boto3.client("sts")`` works here.
+
+Source: AWS STS API Reference 2011-06-15 and the AWS Query protocol: parameters in the body of a POST or in
+the query, answers and errors in XML. Signed for the service ``sts``. GetCallerIdentity needs no permission.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import partial
+from hashlib import sha256
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+from xml.sax.saxutils import escape
+
+from lightwell.auth.principals import Principal, subject_of
+from lightwell.auth.sessions import USUAL, AssumedRole
+from lightwell.errors import ApiError, ValidationError
+from lightwell.web.authorising import facts
+from lightwell.web.reply import Answer, Receive, plain
+from lightwell.web.request import Request
+
+if TYPE_CHECKING:
+    from lightwell.web.state import AppState
+
+SERVICE, VERSION = "sts", "2011-06-15"
+OPERATIONS = ("AssumeRole", "GetCallerIdentity")
+
+_NAMESPACE = f"https://sts.amazonaws.com/doc/{VERSION}/"
+_XML = b"text/xml"
+# STS names some errors otherwise than the service's JSON protocol does.
+_NAMES = {
+    "AccessDeniedException": "AccessDenied",
+    "ExpiredTokenException": "ExpiredToken",
+    "InternalServerException": "InternalFailure",
+    "InvalidSignatureException": "SignatureDoesNotMatch",
+    "ThrottlingException": "Throttling",
+    "UnrecognizedClientException": "InvalidClientTokenId",
+    "ValidationException": "ValidationError",
+}
+_BODY_LIMIT = 64 << 10
+# Session tags, devices and managed policies do not exist here; to ignore one could widen a session.
+_NOT_BUILT = (
+    "PolicyArns",
+    "ProvidedContexts",
+    "SerialNumber",
+    "SourceIdentity",
+    "Tags",
+    "TokenCode",
+    "TransitiveTagKeys",
+)
+
+Parameters = Mapping[str, str]
+
+
+class InvalidActionError(ApiError):
+    """There is no such action here."""
+
+    status, code = 400, "InvalidAction"
+
+
+def is_meant(request: Request) -> bool:
+    """Whether the request is for STS: any POST to ``/``, and a GET that names an action."""
+    if request.path not in (b"/", b""):
+        return False
+    return request.method == "POST" or (request.method == "GET" and b"Action=" in request.query)
+
+
+async def answer(state: AppState, request: Request, receive: Receive) -> Answer:
+    """The whole life of one request, errors included."""
+    try:
+        return await _answer(state, request, receive)
+    except ApiError as error:
+        return refusal(error, request.id)
+
+
+def refusal(error: ApiError, request_id: str) -> Answer:
+    """An error in XML, under the name that STS has for it."""
+    code = _NAMES.get(error.code, error.code)
+    kind = "Receiver" if error.status >= 500 else "Sender"
+    body = (
+        f'<ErrorResponse xmlns="{_NAMESPACE}"><Error><Type>{kind}</Type><Code>{escape(code)}</Code>'
+        f"<Message>{_text(error.message)}</Message></Error><RequestId>{request_id}</RequestId></ErrorResponse>"
+    )
+    made = plain(error.status, body.encode(), _XML)
+    made.error = code
+    return made
+
+
+async def _answer(state: AppState, request: Request, receive: Receive) -> Answer:
+    signed, now = request.signed(), state.clock.now()
+    gate, loop = state.gate, asyncio.get_running_loop()
+    signature = gate.read(signed)
+    principal = gate.known(signature, now)
+    if principal is None:
+        principal = await loop.run_in_executor(state.threads, gate.load, signature, now)
+    body = await request.body(receive, _BODY_LIMIT)
+    gate.admit(signature, signed, principal, lambda: sha256(body).hexdigest(), now, SERVICE)
+    request.caller = principal.arn
+    parameters = _parameters(request.query, body)
+    action = parameters.get("Action", "")
+    if action not in OPERATIONS:
+        raise InvalidActionError(
+            f"Could not find operation {action[:100]} for version {VERSION}: this endpoint knows "
+            f"{' and '.join(OPERATIONS)}"
+        )
+    request.operation = action
+    if action == "GetCallerIdentity":
+        return _rendered(action, _identity(state, principal), request.id)
+    work = partial(_assume, state, principal, parameters, request, now)
+    return _rendered(action, await loop.run_in_executor(state.threads, work), request.id)
+
+
+def _parameters(query: bytes, body: bytes) -> Parameters:
+    """Of the query and of a form; one that is given twice is refused."""
+    parameters: dict[str, str] = {}
+    for source in (query, body):
+        try:
+            pairs = parse_qsl(
+                source.decode("ascii"), keep_blank_values=True, max_num_fields=100, errors="strict"
+            )
+        except ValueError:
+            raise ValidationError("The parameters are no form (application/x-www-form-urlencoded).") from None
+        for name, value in pairs:
+            if name in parameters:
+                raise ValidationError(f"The parameter {name[:60]} is given twice.")
+            parameters[name] = value
+    return parameters
+
+
+def _identity(state: AppState, principal: Principal) -> str:
+    subject = subject_of(principal, state.settings.account_id, state.settings.region)
+    return (
+        f"<Arn>{_text(principal.arn)}</Arn><UserId>{_text(subject['aws:userid'])}</UserId>"
+        f"<Account>{state.settings.account_id}</Account>"
+    )
+
+
+def _assume(state: AppState, principal: Principal, parameters: Parameters, request: Request, now: int) -> str:
+    refused = [name for name in parameters if name.partition(".")[0] in _NOT_BUILT]
+    if refused:
+        raise ValidationError(
+            f"{refused[0]} is not supported: policies of a session are given inline, in Policy. Leave it out."
+            if refused[0].startswith("PolicyArns")
+            else f"{refused[0]} is not supported here. Leave it out."
+        )
+    duration = parameters.get("DurationSeconds", str(USUAL))
+    if not (duration.isascii() and duration.isdigit() and len(duration) <= 9):
+        raise ValidationError(f"DurationSeconds takes a number of seconds, not {duration[:60]!r}")
+    taken = state.sessions.assume(
+        principal,
+        _required(parameters, "RoleArn"),
+        _required(parameters, "RoleSessionName"),
+        facts(request, now),
+        duration=int(duration),
+        policy=parameters.get("Policy"),
+        external_id=parameters.get("ExternalId"),
+    )
+    return _taken(taken)
+
+
+def _required(parameters: Parameters, name: str) -> str:
+    if not parameters.get(name):
+        member = name[0].lower() + name[1:]
+        raise ValidationError(
+            f"1 validation error detected: Value null at '{member}' failed to satisfy constraint: "
+            "Member must not be null"
+        )
+    return parameters[name]
+
+
+def _taken(taken: AssumedRole) -> str:
+    end = datetime.fromtimestamp(taken.expires_at // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    packed = "" if taken.packed is None else f"<PackedPolicySize>{taken.packed}</PackedPolicySize>"
+    return (
+        f"<AssumedRoleUser><AssumedRoleId>{_text(taken.id)}</AssumedRoleId><Arn>{_text(taken.arn)}</Arn>"
+        "</AssumedRoleUser><Credentials>"
+        f"<AccessKeyId>{taken.credentials.access_key_id}</AccessKeyId>"
+        f"<SecretAccessKey>{taken.credentials.secret_access_key}</SecretAccessKey>"
+        f"<SessionToken>{taken.session_token}</SessionToken><Expiration>{end}</Expiration>"
+        f"</Credentials>{packed}"
+    )
+
+
+def _rendered(action: str, result: str, request_id: str) -> Answer:
+    body = (
+        f'<{action}Response xmlns="{_NAMESPACE}"><{action}Result>{result}</{action}Result>'
+        f"<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></{action}Response>"
+    )
+    return plain(200, body.encode(), _XML)
+
+
+def _text(text: str) -> str:
+    return escape("".join(c if c.isprintable() else " " for c in text[:2048]))
