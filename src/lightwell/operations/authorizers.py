@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lightwell.domain.arn import parse_function
+from lightwell.domain.arn import datastore_arn, parse_function
 from lightwell.stores import authorizers
 
 if TYPE_CHECKING:
@@ -20,10 +20,13 @@ _MOST = 4_096
 class Binding:
     """The authorizer of a data store; ``arn`` is None without one, ``target`` where nothing stands for it.
 
-    ``revision`` is another after each change of the target.
+    ``revision`` is another after each change of the target; ``is_foreign`` where the ARN is of another
+    account or Region than the settings are now.
     """
 
+    datastore_arn: str
     arn: str | None
+    is_foreign: bool
     target: str | None
     revision: int
 
@@ -31,8 +34,10 @@ class Binding:
 class Bindings:
     """Look-up by data store id, cached for `FRESH_MS`; safe to use from several threads."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, region: str, account: str) -> None:
         self._db = db
+        self._region = region
+        self._account = account
         self._known: dict[str, tuple[int, Binding]] = {}
 
     def cached(self, datastore_id: str, now: int) -> Binding | None:
@@ -47,11 +52,17 @@ class Bindings:
             if named is None:
                 self._known.pop(datastore_id, None)
                 return None
-            found = None
-            for arn in _spellings(named[0]):
-                found = found or authorizers.get(conn, arn)
-        target, revision = (None, 0) if found is None else (found.target, found.updated_at)
-        binding = Binding(named[0], target, revision)
+            arn, found = named[0], None
+            for spelling in _spellings(arn):
+                found = found or authorizers.get(conn, spelling)
+        function = None if arn is None else parse_function(arn)
+        binding = Binding(
+            datastore_arn(self._region, self._account, datastore_id),
+            arn,
+            function is None or (function.region, function.account) != (self._region, self._account),
+            None if found is None else found.target,
+            0 if found is None else found.updated_at,
+        )
         if len(self._known) >= _MOST:
             self._known.clear()
         self._known[datastore_id] = (now, binding)
