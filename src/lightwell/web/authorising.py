@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from lightwell.auth.actions import Ask
@@ -17,6 +17,7 @@ from lightwell.web.request import Request
 if TYPE_CHECKING:
     from lightwell.web.dicomweb.resources import Resource
     from lightwell.web.state import AppState
+    from lightwell.wire.route import Route
 
 _STUDY, _SERIES = "medical-imaging:studyinstanceuid", "medical-imaging:seriesinstanceuid"
 # Kinds of resources that HealthImaging has without a series; of all others it always knows both.
@@ -43,6 +44,23 @@ async def authorise(
         await asyncio.get_running_loop().run_in_executor(state.threads, check)
     else:
         check()
+
+
+def image_set_asks(state: AppState, operation: str, params: Mapping[str, str]) -> list[Ask]:
+    """What must be allowed for an operation on one image set, by the labels of its path."""
+    return state.guard.actions.image_sets(operation, params["datastoreId"], [params["imageSetId"]])
+
+
+def native_check(
+    state: AppState, request: Request, principal: Principal, route: Route, now: int
+) -> Callable[[Any], None]:
+    """Refuses a native request, once parsed, that the principal may not make. Blocks."""
+
+    def check(parsed: Any) -> None:
+        asks = state.guard.actions.native(route.operation, parsed)
+        state.guard.check(principal, asks, facts(request, now))
+
+    return check
 
 
 def dicomweb_asks(state: AppState, request: Request, resource: Resource) -> list[Ask]:

@@ -13,12 +13,15 @@ from hashlib import sha256
 from time import perf_counter
 from typing import TypeVar
 
+from lightwell.auth.authorizer import BUSY
+from lightwell.auth.bearer import is_bearer
 from lightwell.auth.gate import Signature, SignedRequest
 from lightwell.auth.principals import Principal
 from lightwell.context import Caller
-from lightwell.errors import ApiError, InternalError, TooLargeError
+from lightwell.errors import ApiError, InternalError, ThrottlingError, TooLargeError
 from lightwell.observe.logs import event
-from lightwell.web import native, reply
+from lightwell.web import native, reply, sts
+from lightwell.web.authorising import authorise, image_set_asks, native_check
 from lightwell.web.cors import Cors
 from lightwell.web.dicomweb import dispatch
 from lightwell.web.dicomweb import resources as dicomweb
@@ -94,6 +97,9 @@ class Gateway:
             request.operation = PREFLIGHT
             return self._cors.preflight(request.head.get(b"access-control-request-headers"))
 
+        if sts.is_meant(request):
+            return await sts.answer(state, request, receive)
+
         resource = dicomweb.resource(request.method, request.path, request.query)
         if resource is not None:
             return await self._dicomweb(request, resource, receive)
@@ -111,18 +117,26 @@ class Gateway:
         if state.throttle is not None:
             state.throttle.take(route.operation)
         inline = INLINE.get(route.operation)
-        if inline is not None and (answer := await inline(state, request, params, body)) is not None:
-            return answer
+        if inline is not None:
+            if principal.policies is not None:
+                asks = image_set_asks(state, route.operation, params)
+                await authorise(state, request, principal, asks, now)
+            if (answer := await inline(state, request, params, body)) is not None:
+                return answer
         caller = Caller(state.settings.account_id, principal.arn, principal.access_key_id)
+        allow = None if principal.policies is None else native_check(state, request, principal, route, now)
         return await self._in_thread(
-            partial(native.perform, state.context(caller), route, params, request.query, body)
+            partial(native.perform, state.context(caller), route, params, request.query, body, allow)
         )
 
     async def _dicomweb(self, request: Request, resource: Resource, receive: Receive) -> Answer:
         """A request below ``/datastore/{id}`` that PS3.18 or HealthImaging's DICOMweb pages define."""
         state = self.state
         request.operation = resource.operation
-        signed, now = request.signed(), state.clock.now()
+        now = state.clock.now()
+        if is_bearer(request.head.get(b"authorization", b"")):
+            return await self._borne(request, resource, receive, now)
+        signed = request.signed()
         signature, principal = await self._signer(signed, now)
 
         def prove(digest: str) -> None:
@@ -134,6 +148,22 @@ class Gateway:
         if state.throttle is not None:
             state.throttle.take(resource.operation)
         return await dispatch.answer(dispatch.Visit(state, request, resource, principal, receive, prove))
+
+    async def _borne(self, request: Request, resource: Resource, receive: Receive, now: int) -> Answer:
+        """The same by a bearer token, which the data store's authorizer has to accept."""
+        state = self.state
+        principal = await state.federation.principal(
+            request.headers, resource.datastore_id, resource.operation, request=request.id, now=now
+        )
+        if resource.kind != "store":
+            await request.body(receive)
+        request.caller = principal.arn
+        if state.throttle is not None:
+            try:
+                state.throttle.take(resource.operation)
+            except ThrottlingError as error:
+                raise ThrottlingError(BUSY, retry_after=error.retry_after) from None
+        return await dispatch.answer(dispatch.Visit(state, request, resource, principal, receive, _unsigned))
 
     async def _signer(self, signed: SignedRequest, now: int) -> tuple[Signature, Principal]:
         """What a request says of its signature, and whose key that is; verified by `Gate.admit`."""
@@ -177,6 +207,10 @@ class Gateway:
             received=request.received,
             sent=sent,
         )
+
+
+def _unsigned(digest: str) -> None:
+    """A bearer's request says nothing of its body that could be proved."""
 
 
 def _request_id(digits: str) -> str:

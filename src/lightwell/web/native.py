@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from lightwell.context import Context
@@ -14,9 +15,21 @@ from lightwell.wire.render import render
 from lightwell.wire.route import Route
 
 
-def perform(context: Context, route: Route, params: dict[str, str], query: bytes, body: bytes) -> Answer:
-    """Run one operation from its request to its answer. Blocks; raises `ApiError`."""
+def perform(
+    context: Context,
+    route: Route,
+    params: dict[str, str],
+    query: bytes,
+    body: bytes,
+    allow: Callable[[Any], None] | None = None,
+) -> Answer:
+    """Run one operation from its request to its answer. Blocks; raises `ApiError`.
+
+    ``allow`` is asked about the request before anything is looked up; it raises what refuses it.
+    """
     request: Any = parse(route, params, query_pairs(query), body)
+    if allow is not None:
+        allow(request)
     operation = OPERATIONS.get(route.operation)
     if operation is None:
         raise not_built(route)
