@@ -14,7 +14,7 @@ import msgspec
 
 from lightwell.context import Context
 from lightwell.domain import pages
-from lightwell.domain.arn import Resource, datastore_arn
+from lightwell.domain.arn import Resource, datastore_arn, parse_function
 from lightwell.domain.datastore import (
     ACTIVE,
     CREATING,
@@ -43,9 +43,11 @@ PAGE = 50
 def create_datastore(ctx: Context, request: shapes.CreateDatastoreRequest) -> shapes.CreateDatastoreResponse:
     """Make a data store, or answer as before if the client token was used for the same request.
 
-    Raises `ConflictError` for a token used with other parameters, `ValidationError` for more than 50 tags,
-    `QuotaExceededError` for one more than 100 data stores where quotas are on.
+    The authorizer is not called, and nothing need stand for it yet. Raises `ConflictError` for a token used
+    with other parameters, `ValidationError` for more than 50 tags and for an authorizer of another account or
+    Region, `QuotaExceededError` for one more than 100 data stores where quotas are on.
     """
+    _check_authorizer(ctx, request.lambda_authorizer_arn)
     wanted = request.tags or {}
     if len(wanted) > MOST_TAGS:
         raise ValidationError(f"A resource can have at most {MOST_TAGS} tags.")
@@ -161,6 +163,16 @@ def delete_datastore(ctx: Context, request: shapes.DeleteDatastoreRequest) -> sh
 
     ctx.stores.db.write(work)
     return shapes.DeleteDatastoreResponse(datastore_id=request.datastore_id, datastore_status=DELETING)
+
+
+def _check_authorizer(ctx: Context, arn: str | None) -> None:
+    function = None if arn is None else parse_function(arn)
+    here = (ctx.settings.region, ctx.settings.account_id)
+    if arn is not None and (function is None or (function.region, function.account) != here):
+        raise ValidationError(
+            f"The Lambda authorizer {arn} must be in the account and Region of the data store, "
+            f"{here[1]} and {here[0]}."
+        )
 
 
 def _tell(
