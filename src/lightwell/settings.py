@@ -77,6 +77,9 @@ class Settings:
         "200", "status of a DICOMweb search that finds nothing: 200 with [], or 204", choices=("200", "204")
     )
     cors_origins: str = _setting("*", "origins that browsers may call from, separated by commas")
+    metadata_transfer_syntax: str = _setting(
+        "on", "on: DICOMweb metadata show TransferSyntaxUID (0002,0010), too", choices=("on", "off")
+    )
     engine: str = _setting("local", "who works on imports", choices=("local",))
     quotas: str = _setting("off", "aws: enforce the published quotas", choices=("off", "aws"))
     throttle: str = _setting("off", "aws: enforce the published rates and bursts", choices=("off", "aws"))
@@ -85,6 +88,7 @@ class Settings:
     import_max_file_bytes: int = _setting(0, "most bytes of one file; 0 is no limit")
     import_max_folders: int = _setting(0, "most nested folders of one import job; 0 is no limit")
     inflate_max_bytes: int = _setting(16 * GiB, "most bytes that a deflated or zipped file may inflate to")
+    store_max_bytes: int = _setting(1 * GiB, "most bytes of DICOM data in one DICOMweb store request")
     worker_memory: int = _setting(1 * GiB, "most memory of one codec worker; a file that needs more fails")
     file_timeout: int = _setting(600, "most seconds that one file may take")
     collect_interval: int = _setting(60, "seconds between two rounds of the collector")

@@ -1,19 +1,11 @@
-"""Elements in the DICOM JSON Model, as ready texts.
+"""Elements in the DICOM JSON Model, as ready texts: ``"TAG":{"vr":…}``.
 
-Source: PS3.18 Annex F. An instance is kept as *lines*: its elements in tag order without the braces, a comma
-and a line feed between two of them. No JSON text has a line feed inside, so an element of the data set
-itself is found by a search, and an edited one put in its place, without decoding anything. An empty line
-stands where AvailableTransferSyntaxUID belongs, which `lines_shown` fills.
-
-A value of `BULK` bytes or less is in the text, a longer one of a binary VR is named: ``"BulkDataURI":"HASH"``
-with the hash of the path to its element (`bulk_name`). `lines_shown` makes it a path, and who serves the text
-puts the address of the server before it.
+Source: PS3.18 Annex F. `domain.dicom_lines` says how the texts of an instance are kept.
 """
 
 from __future__ import annotations
 
 import re
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from functools import lru_cache
@@ -21,7 +13,7 @@ from hashlib import blake2s
 from json.encoder import encode_basestring
 from math import isfinite, isnan
 
-from lightwell.domain import limits
+from lightwell.domain import dicom_lines, limits
 from lightwell.imaging import values
 from lightwell.imaging.charset import Charset
 from lightwell.imaging.dictionary import Attribute
@@ -30,8 +22,6 @@ from lightwell.imaging.entry import Entry
 #: the longest binary value that stands in the text (HealthImaging: "over 1 MB")
 BULK = 1 << 20
 
-AVAILABLE = 0x00083002
-_PLACE = b'"00083002":{"vr":"UI"}'
 #: tables of where frames lay in a value that is not kept as it came
 HIDDEN = frozenset((0x7FE00001, 0x7FE00002, 0x7FE00003))
 _GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
@@ -44,75 +34,9 @@ _SAFE = 15  # digits that every double holds
 _EXACT = 1 << 53
 
 
-def lines(entries: Sequence[Entry]) -> bytes:
+def lines(entries: Iterable[Entry]) -> bytes:
     """The lines of a data set; ``entries`` are in tag order, those of file meta and pixels left out."""
-    found = [entry.dicom for entry in entries if entry.dicom]
-    at = bisect_left(found, _PLACE[:11])
-    own = found[at : at + 1] and found[at].startswith(_PLACE[:11])
-    found[at : at + bool(own)] = [_PLACE]
-    return b",\n".join(found)
-
-
-def lines_shown(text: bytes, syntax: str, path: str, *, meta: bool) -> bytes:
-    """The data set of lines as a JSON object.
-
-    ``syntax`` is the transfer syntax in which it is available, with ``meta`` shown as that of the file too.
-    ``path`` is of the instance: ``/studies/…/instances/…``.
-    """
-    value = b'{"vr":"UI","Value":["%s"]}' % syntax.encode()
-    text = text.replace(b"\n" + _PLACE, b'\n"00083002":' + value, 1)
-    if _BULK_KEY in text:
-        text = text.replace(_BULK_KEY, b"%s%s/bulkdata/" % (_BULK_KEY, path.encode()))
-    return b'{"00020010":%s,\n%s}' % (value, text) if meta else b"{%s}" % text
-
-
-_BULK_KEY = b'"BulkDataURI":"'
-# In a JSON text, quotes that do not end a string stand behind a backslash.
-_BULK_PATH = re.compile(rb'"BulkDataURI":"(/[^"]*)"')
-
-
-def has_bulk(text: bytes) -> bool:
-    """Whether a text names values that are not in it."""
-    return _BULK_KEY in text
-
-
-def addressed(text: bytes, base: str, suffix: str = "") -> bytes:
-    """``text`` with whole URLs in the place of the paths that `lines_shown` wrote."""
-    written = b'"BulkDataURI":"%s%%s%s"' % (
-        base.replace("%", "%%").encode(),
-        suffix.replace("%", "%%").encode(),
-    )
-    return _BULK_PATH.sub(lambda found: written % found[1], text)
-
-
-def laid(text: bytes, changed: dict[int, bytes | None]) -> bytes:
-    """Lines with others in the place of those of the same tags; None takes one away."""
-    found: dict[bytes, bytes] = {}
-    for line in text.split(b",\n"):
-        found[line[1:9]] = line
-    for tag, line_of_it in changed.items():
-        key = b"%08X" % tag
-        if line_of_it is None:
-            found.pop(key, None)
-        else:
-            found[key] = line_of_it
-    found[b"%08X" % AVAILABLE] = _PLACE
-    return b",\n".join([found[key] for key in sorted(found)])
-
-
-def line(text: bytes, tag: int) -> bytes | None:
-    """The line of one element, None where the data set has none."""
-    needle = b'"%08X":' % tag
-    if not text.startswith(needle):
-        start = text.find(b"\n" + needle)
-        if start < 0:
-            return None
-        text = text[start + 1 :]
-    end = text.find(b",\n")
-    return text if end < 0 else text[:end]
-
-
-# Elements ---------------------------------------------------------------------------------------------------
+    return dicom_lines.joined([entry.dicom for entry in entries])
 
 
 def plain(
@@ -199,6 +123,11 @@ def from_items(attribute: Attribute, items: Sequence[bytes]) -> bytes:
     return valued(attribute, "SQ", [b"{%s}" % item for item in items])
 
 
+def from_native(attribute: Attribute, vr: str, json: bytes) -> bytes:
+    """The text of a binary element that is not empty, from its value in the native document, in quotes."""
+    return b'"%08X":{"vr":"%s","InlineBinary":%s}' % (attribute.tag, vr.encode(), json)
+
+
 def from_base64(attribute: Attribute, vr: str, value: str) -> bytes:
     """The text of a binary element, its bytes in little endian order."""
     if not value:
@@ -225,8 +154,7 @@ def valued(attribute: Attribute, vr: str, parts: list[bytes]) -> bytes:
 
 
 def _binary(attribute: Attribute, vr: str, data: bytes, *, big: bool) -> bytes:
-    written = values.binary(vr, data, big=big)
-    return b'"%08X":{"vr":"%s","InlineBinary":%s}' % (attribute.tag, vr.encode(), written)
+    return from_native(attribute, vr, values.binary(vr, data, big=big))
 
 
 def _string(text: str) -> bytes:

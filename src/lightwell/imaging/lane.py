@@ -25,7 +25,7 @@ from lightwell.imaging.entry import (
     plain_element,
 )
 from lightwell.imaging.source import HEAD, Source
-from lightwell.imaging.values import Misfit, empty
+from lightwell.imaging.values import BINARY, Misfit, empty
 from lightwell.imaging.walk import UNDEFINED, fragments_end
 
 #: the longest header that is taken whole into memory
@@ -253,7 +253,11 @@ class Lane:
                 value = None
         level = attribute.level if own_key(attribute, json) else INSTANCE
         dicom = b""
-        if tag not in dicom_json.HIDDEN:
+        if tag in dicom_json.HIDDEN:
+            pass
+        elif vr in BINARY and 0 < length <= dicom_json.BULK and own_key(attribute, json):
+            dicom = dicom_json.from_native(attribute, vr, json[len(attribute.key) :])
+        else:
             # Inside of sequences nothing is so long that its path would count.
             dicom = dicom_json.plain(attribute, vr, length, lambda: raw[head:], charset, attribute.hex)
         vrs = (listed,) if listed else ()

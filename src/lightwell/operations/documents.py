@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -43,21 +43,21 @@ class Recent:
         self._limit = limit
         self._size = 0
         self._lock = threading.Lock()
-        self._held: OrderedDict[tuple[int, int], bytes] = OrderedDict()
+        self._held: OrderedDict[tuple[int, int, str], bytes] = OrderedDict()
 
-    def get(self, key: int, version: int) -> bytes | None:
+    def get(self, key: int, version: int, format: str = NATIVE) -> bytes | None:
         with self._lock:
-            found = self._held.get((key, version))
+            found = self._held.get((key, version, format))
             if found is not None:
-                self._held.move_to_end((key, version))
+                self._held.move_to_end((key, version, format))
             return found
 
-    def put(self, key: int, version: int, data: bytes) -> None:
+    def put(self, key: int, version: int, data: bytes, format: str = NATIVE) -> None:
         if len(data) > self._limit // 4:
             return
         with self._lock:
-            self._size += len(data) - len(self._held.pop((key, version), b""))
-            self._held[key, version] = data
+            self._size += len(data) - len(self._held.pop((key, version, format), b""))
+            self._held[key, version, format] = data
             while self._size > self._limit:
                 self._size -= len(self._held.popitem(last=False)[1])
 
@@ -74,11 +74,16 @@ recent = Recent(64 << 20)
 _making = tuple(threading.Lock() for _ in range(64))
 
 
+def making(key: int) -> threading.Lock:
+    """The lock of who makes a document of a set."""
+    return _making[key % len(_making)]
+
+
 def native(stores: Stores, datastore_id: str, found: ImageSet, version: int) -> bytes:
     """The gzipped native document of a version of a set that is not deleted."""
     if (data := recent.get(found.key, version)) is not None:
         return data
-    with _making[found.key % len(_making)]:
+    with making(found.key):
         if (data := recent.get(found.key, version)) is not None:
             return data
         data = stores.documents.get(found.key, version, NATIVE)
@@ -99,20 +104,34 @@ def drop(stores: Stores, key: int) -> None:
 
 def assemble(stores: Stores, datastore_id: str, found: ImageSet, version: int) -> bytes:
     """The gzipped native document from the rows of the version, in the memory that its gzip takes."""
+    with stores.db.read() as conn:
+        return packed(pieces(conn, datastore_id, found, version))
+
+
+def packed(pieces: Iterable[bytes]) -> bytes:
+    """Pieces as one gzip, in the memory that it takes."""
     packer = isal_zlib.compressobj(1, isal_zlib.DEFLATED, _GZIP)
-    packed: list[bytes] = []
+    done: list[bytes] = []
     waiting: list[bytes] = []
     size = 0
-    with stores.db.read() as conn:
-        for piece in pieces(conn, datastore_id, found, version):
-            waiting.append(piece)
-            size += len(piece)
-            if size >= _PIECE:
-                packed.append(packer.compress(b"".join(waiting)))
-                waiting, size = [], 0
-    packed.append(packer.compress(b"".join(waiting)))
-    packed.append(packer.flush())
-    return b"".join(packed)
+    for piece in pieces:
+        waiting.append(piece)
+        size += len(piece)
+        if size >= _PIECE:
+            done.append(packer.compress(b"".join(waiting)))
+            waiting, size = [], 0
+    done.append(packer.compress(b"".join(waiting)))
+    done.append(packer.flush())
+    return b"".join(done)
+
+
+def unpacked(data: bytes) -> Iterator[bytes]:
+    """What `packed` has packed, in pieces of bounded size."""
+    unpacker = isal_zlib.decompressobj(_GZIP)
+    piece = unpacker.decompress(data, _PIECE)
+    while piece:
+        yield piece
+        piece = unpacker.decompress(unpacker.unconsumed_tail, _PIECE)
 
 
 def pieces(conn: Connection, datastore_id: str, found: ImageSet, version: int) -> Iterator[bytes]:

@@ -125,7 +125,7 @@ class Fragments:
     def _reader(self, key: int | None) -> FragmentReader:
         # There is one for each few dozen instances: too many for Core.
         result = self._conn.exec_driver_sql(_DICTIONARY[self._conn.dialect.name], (key,))
-        found = _fetched(result)
+        found = fetched(result)
         if not found:
             raise _lost("the dictionary of a fragment")
         return FragmentReader(found[0][0])
@@ -140,12 +140,12 @@ def batches(
     """
     dialect = conn.dialect.name
     order = _ORDER[dialect] if only is None else _ORDER[dialect].where(member.c.instance.in_(only))
-    rows = _fetched(conn.execute(order, {"set": image_set, "version": version}))
+    rows = fetched(conn.execute(order, {"set": image_set, "version": version}))
     start, many = 0, _FEW
     while start < len(rows):
         places = [row[0] for row in rows[start : start + many]]
         given = json.dumps(places) if dialect == "sqlite" else places
-        found = {row[0]: row for row in _fetched(conn.exec_driver_sql(_BY_PLACE[dialect], (given,)))}
+        found = {row[0]: row for row in fetched(conn.exec_driver_sql(_BY_PLACE[dialect], (given,)))}
         if len(found) < len(set(places)):
             raise _lost(f"the record of an instance of version {version}")
         yield [(found[place], pixels, edits) for place, pixels, edits in rows[start : start + many]]
@@ -182,7 +182,7 @@ def of(
     return Member(key, uid, fragment, (patient, study, series), pixels, edits), frames
 
 
-def _fetched(result: CursorResult[Any]) -> list[Row]:
+def fetched(result: CursorResult[Any]) -> list[Row]:
     """The driver's own tuples, without a `Row` of SQLAlchemy around each."""
     cursor = result.cursor
     rows: list[Row] = [] if cursor is None else list(cursor.fetchall())
