@@ -39,7 +39,7 @@ class DicomRow:
     length: int
     override_z: bytes | None
     stored_syntax: str | None
-    edits: Edits = NONE
+    edits: Edits
 
 
 def _order(place: ColumnElement[Any]) -> Select[Any]:
