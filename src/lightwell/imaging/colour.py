@@ -44,14 +44,15 @@ def colours(samples: Samples, image: ImageDescription, attributes: Dataset, phot
     if photometric == "RGB":
         return narrow
     if photometric == "YBR_FULL":
-        return convert_color_space(narrow, "YBR_FULL", "RGB").astype(np.uint8, copy=False)
+        rgb: Bytes = convert_color_space(narrow, "YBR_FULL", "RGB")
+        return rgb
     if photometric == "YBR_PARTIAL":
-        rgb = (narrow.astype(np.float32) - np.array([16, 128, 128], np.float32)) @ _FROM_PARTIAL
-        return np.floor(rgb + 0.5).clip(0, 255).astype(np.uint8)
+        full = (narrow.astype(np.float32) - np.array([16, 128, 128], np.float32)) @ _FROM_PARTIAL
+        return np.floor(full + 0.5).clip(0, 255).astype(np.uint8)
     raise RenderFailure(f"The photometric interpretation {photometric or '(none)'} cannot be shown.")
 
 
-def coded_photometric(data: bytes, codec: str, photometric: str) -> str:
+def framed_photometric(data: bytes, codec: str, photometric: str) -> str:
     """The photometric interpretation of a kept frame's samples, where its own JPEG header contradicts.
 
     ``photometric`` is that of the attributes. Components named R, G and B are that; a JFIF marker says YCbCr

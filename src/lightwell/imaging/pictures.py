@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import imagecodecs
 
+from lightwell.domain.rendering import GIF, IMAGE_TYPES, JPEG, PNG
 from lightwell.imaging.scaling import Bytes
-
-JPEG, PNG, GIF = "image/jpeg", "image/png", "image/gif"
-MEDIA_TYPES = (JPEG, PNG, GIF)
-"""The first is the default (PS3.18 Table 8.7.4-1)."""
 
 
 def encode(picture: Bytes, media_type: str, quality: int) -> bytes:
-    """A picture as one of `MEDIA_TYPES`; ``quality`` is that of image/jpeg.
+    """A picture as one of `IMAGE_TYPES`; ``quality`` is that of image/jpeg.
 
     JPEG is the baseline process with Huffman codes (PS3.18 §8.7.4), its colours as fine as its greys from a
     quality of 90 on.
@@ -30,4 +27,4 @@ def encode(picture: Bytes, media_type: str, quality: int) -> bytes:
         return bytes(imagecodecs.png_encode(picture, level=4))
     if media_type == GIF:
         return bytes(imagecodecs.gif_encode(picture))
-    raise ValueError(f"{media_type} is none of {MEDIA_TYPES}")
+    raise ValueError(f"{media_type} is none of {IMAGE_TYPES}")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from lightwell.domain.edits import NONE, decode
 from lightwell.errors import InputError, StorageError
-from lightwell.imaging.colour import coded_photometric
+from lightwell.imaging.colour import framed_photometric
 from lightwell.imaging.data_set import data_set, document, reading
 from lightwell.imaging.failure import PixelFailure, RenderFailure
 from lightwell.imaging.image import ImageDescription
@@ -74,7 +74,7 @@ def _samples(read: Read, pixels: Pixels, image: ImageDescription, span: Span) ->
     photometric = decoded_photometric(image)
     syntax = SYNTAXES.get(pixels.stored_syntax)
     if syntax is not None and image.samples == 3:
-        photometric = coded_photometric(data, syntax.codec, photometric)
+        photometric = framed_photometric(data, syntax.codec, photometric)
     return samples, photometric
 
 

@@ -1,0 +1,150 @@
+"""Pictures of studies, series, instances and frames (WADO-RS rendered resources and thumbnails).
+
+Source: PS3.18 §8.3.5 (parameters), §8.7.4 (media types), §10.4. HealthImaging has none of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from functools import partial
+from typing import TYPE_CHECKING
+
+from lightwell.domain.rendering import (
+    IMAGE_TYPES,
+    PDF,
+    THUMBNAIL_SIDE,
+    Asked,
+    Rendering,
+    rendered_parameters,
+)
+from lightwell.errors import NotAcceptableError, ValidationError
+from lightwell.operations import dicomweb_rendered
+from lightwell.operations.dicomweb_rendered import Shown, Target
+from lightwell.web.dicomweb import media
+from lightwell.web.reply import Answer, Headers
+
+if TYPE_CHECKING:
+    from lightwell.web.dicomweb.dispatch import Visit
+
+_NUMBER = re.compile(r"[0-9]{1,9}")
+_CACHED = b"private, no-cache"
+_BROWSER_SAFE = (b"x-content-type-options", b"nosniff")
+
+
+async def rendered(visit: Visit) -> Answer:
+    """One picture, or the PDF that an instance is."""
+    asked = rendered_parameters(media.query(visit.request))
+    return await _show(visit, asked, None)
+
+
+async def thumbnail(visit: Visit) -> Answer:
+    """One small picture."""
+    asked = rendered_parameters(media.query(visit.request), thumbnail=True)
+    return await _show(visit, asked, THUMBNAIL_SIDE)
+
+
+async def _show(visit: Visit, asked: Asked, side: int | None) -> Answer:
+    target = _target(visit)
+    return await in_threads(visit, target, asked, side, media.wanted(visit.request))
+
+
+async def in_threads(
+    visit: Visit, target: Target, asked: Asked, side: int | None, ranges: tuple[media.MediaRange, ...]
+) -> Answer:
+    """The picture of ``target`` in the best media type of ``ranges``; ``side`` where it is a thumbnail."""
+    state, loop = visit.state, asyncio.get_running_loop()
+    what = await loop.run_in_executor(state.threads, dicomweb_rendered.shown, state.stores, target)
+    kind = media_type(ranges, (PDF,) if what.frame is None else IMAGE_TYPES)
+    wish = dicomweb_rendered.rendering(kind, asked, side=side)
+    headers = _headers(visit, what, wish)
+    if _has_it(visit, headers):
+        return Answer(304, headers, b"")
+    # Only what has to be made waits for a codec worker; a kept thumbnail is read like any file.
+    return await loop.run_in_executor(
+        state.waiters, partial(_answer, visit, what, wish, asked, side, headers)
+    )
+
+
+def media_type(ranges: tuple[media.MediaRange, ...], offered: tuple[str, ...]) -> str:
+    """The best of what is offered that the client takes. Raises `NotAcceptableError`."""
+    if not ranges:
+        return offered[0]
+    for each in ranges:
+        for kind in offered:
+            if each.type in (kind, "*/*", f"{kind.partition('/')[0]}/*"):
+                return kind
+    raise NotAcceptableError(
+        f"This can be shown as {', '.join(offered)}, one picture an answer; the request takes none of them."
+    )
+
+
+def _answer(
+    visit: Visit, what: Shown, wish: Rendering, asked: Asked, side: int | None, headers: Headers
+) -> Answer:
+    ctx = visit.state.context(visit.caller)
+    if side is None:
+        made = dicomweb_rendered.picture(ctx, what, wish)
+    else:
+        made = dicomweb_rendered.thumbnail(ctx, what, wish, usual=wish == _usual_thumbnail(side))
+    base = media.base_url(visit.request, visit.state.settings)
+    for note in (*asked.notes, *made.notes):
+        headers.append((b"warning", f"299 {base}: {note}".encode("ascii", "replace")))
+    headers += [
+        (b"content-type", made.media_type.encode()),
+        (b"content-length", b"%d" % len(made.data)),
+        _BROWSER_SAFE,
+    ]
+    return Answer(200, headers, made.data)
+
+
+def _usual_thumbnail(side: int) -> Rendering:
+    return Rendering(dicomweb_rendered.THUMBNAIL, width=side, height=side)
+
+
+def _target(visit: Visit) -> Target:
+    resource = visit.resource
+    return Target(
+        resource.datastore_id,
+        resource.study or "",
+        resource.series,
+        resource.instance,
+        frame_number(resource.item) if resource.item is not None else None,
+        media.parameter(visit.request, "imageSetId"),
+    )
+
+
+def frame_number(text: str) -> int:
+    """The one frame of a frame list. Raises `ValidationError`."""
+    if "," in text:
+        raise ValidationError("One picture shows one frame: ask for each of these frames on its own.")
+    if not _NUMBER.fullmatch(text) or not int(text):
+        raise ValidationError(f"{text[:40]!r} is no frame number: the first frame is 1.")
+    return int(text)
+
+
+def _headers(visit: Visit, what: Shown, wish: Rendering) -> Headers:
+    """What 200 and 304 have in common."""
+    place = visit.resource
+    found = what.found
+    path = f"/studies/{found.study_instance_uid}/series/{found.series_instance_uid}"
+    path += f"/instances/{what.instance.sop_instance_uid}"
+    if what.number is not None:
+        path += f"/frames/{what.number + 1}"
+    headers: Headers = [
+        (b"etag", f'"{what.tag(wish)}"'.encode()),
+        (b"vary", b"accept"),
+        (b"cache-control", _CACHED),
+    ]
+    if place.kind != "wado-uri":
+        base = media.base_url(visit.request, visit.state.settings)
+        headers.append((b"content-location", f"{base}{path}/{place.kind}".encode("ascii", "replace")))
+    return headers
+
+
+def _has_it(visit: Visit, headers: Headers) -> bool:
+    given = visit.request.head.get(b"if-none-match")
+    if given is None:
+        return False
+    tag = headers[0][1]
+    return given.strip() == b"*" or tag in [each.strip().removeprefix(b"W/") for each in given.split(b",")]
