@@ -44,8 +44,7 @@ def colours(samples: Samples, image: ImageDescription, attributes: Dataset, phot
     if photometric == "RGB":
         return narrow
     if photometric == "YBR_FULL":
-        rgb: Bytes = convert_color_space(narrow, "YBR_FULL", "RGB")
-        return rgb
+        return np.asarray(convert_color_space(narrow, "YBR_FULL", "RGB"), np.uint8)
     if photometric == "YBR_PARTIAL":
         full = (narrow.astype(np.float32) - np.array([16, 128, 128], np.float32)) @ _FROM_PARTIAL
         return np.floor(full + 0.5).clip(0, 255).astype(np.uint8)
