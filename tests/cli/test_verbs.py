@@ -115,6 +115,7 @@ def test_points_aws_clients_at_the_server(data: Path) -> None:
         "AWS_REGION": "eu-west-1",
         "AWS_DEFAULT_REGION": "eu-west-1",
         "AWS_ENDPOINT_URL_MEDICAL_IMAGING": "http://127.0.0.1:8090",
+        "AWS_ENDPOINT_URL_STS": "http://127.0.0.1:8090",
         "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",
     }
     assert lightwell("env", "--json", data=data).json()["AWS_ACCESS_KEY_ID"] == key.access_key_id
@@ -149,10 +150,19 @@ def test_creates_lists_and_revokes_keys(data: Path) -> None:
     assert lightwell("key", "revoke", made["accessKeyId"], data=data).status == 1
 
 
-def test_refuses_a_policy_that_nobody_would_enforce(data: Path) -> None:
-    done = lightwell("key", "create", "--policy", "policy.json", data=data)
-    assert (done.status, done.out) == (2, "")
-    assert "--policy" in done.err
+def test_refuses_a_policy_that_will_not_do(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "policy.json"
+    for text, why in (
+        (None, "cannot be read"),
+        ("{", "no JSON"),
+        ('{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*"}]}', "Resource"),
+    ):
+        if text is not None:
+            file.write_text(text)
+        done = lightwell("key", "create", "--policy", str(file), data=data)
+        assert (done.status, done.out) == (2, "")
+        assert "policy.json" in done.err
+        assert why in done.err
     assert len(lightwell("key", "list", "--json", data=data).json()) == 1
 
 

@@ -14,7 +14,7 @@ from lightwell.auth.principals import FRESH_MS, Principal, subject_of
 from lightwell.auth.subjects import session_subject
 from lightwell.auth.trust import Taker, trusts
 from lightwell.domain import arn as arns
-from lightwell.errors import LightwellError
+from lightwell.errors import ConfigurationError, LightwellError
 from lightwell.stores import roles as table
 from lightwell.stores.roles import Role
 
@@ -27,9 +27,18 @@ if TYPE_CHECKING:
 _MOST_KNOWN = 1_024
 # One spelling only, so that a policy about a role cannot be written around: no path, no other partition.
 _ARN = re.compile(r"arn:aws:iam::([0-9]{12}):role/([\w+=,.@-]{1,64})", re.ASCII)
+_NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
 SESSION_NAME = re.compile(r"[\w+=,.@-]{2,64}", re.ASCII)
 
 MISSING, TRUST, FOREIGN = "missing", "trust", "foreign"
+
+
+def check_name(name: str) -> None:
+    """Raises `ConfigurationError` unless a role may have this name."""
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"The name {name!r} will not do: it takes 1 to 64 letters, digits or _+=,.@-"
+        )
 
 
 class RoleError(LightwellError):

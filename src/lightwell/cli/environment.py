@@ -40,6 +40,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "AWS_REGION": settings.region,
         "AWS_DEFAULT_REGION": settings.region,
         "AWS_ENDPOINT_URL_MEDICAL_IMAGING": endpoint(settings),
+        "AWS_ENDPOINT_URL_STS": endpoint(settings),
         "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightwell.cli import flags
@@ -21,7 +22,13 @@ def add(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     create = actions.add_parser("create", help="make a key; prints it once, as JSON", allow_abbrev=False)
     create.add_argument("--name", default="key", help="who it is for: the user of its ARN")
-    create.add_argument("--policy", metavar="FILE", help="refused until policies are enforced")
+    create.add_argument(
+        "--policy",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        help="what it may do, in IAM's JSON; may be given more than once; without one it may do everything",
+    )
     listing = actions.add_parser("list", help="list the keys that hold", allow_abbrev=False)
     listing.add_argument("--json", action="store_true", help="print a JSON array")
     revoke = actions.add_parser("revoke", help="revoke a key for good, within seconds", allow_abbrev=False)
@@ -31,16 +38,16 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.action == "create" and args.policy is not None:
-        raise ConfigurationError(
-            "--policy is not built yet: this version does not enforce policies, and a key that only looks "
-            "restricted would be worse than none. Make the key without it: it may do everything."
-        )
     settings = flags.settings(args)
-    db = _database(settings)
+    policies = None
+    if args.action == "create" and args.policy is not None:
+        from lightwell.cli.policies import read_policies
+
+        policies = read_policies(args.policy)
+    db = open_database(settings)
     try:
         if args.action == "create":
-            return _create(settings, db, args.name)
+            return _create(settings, db, args.name, policies)
         if args.action == "list":
             return _list(db, as_json=args.json)
         return _revoke(settings, db, args.id)
@@ -48,7 +55,8 @@ def run(args: argparse.Namespace) -> int:
         db.close()
 
 
-def _database(settings: Settings) -> Database:
+def open_database(settings: Settings) -> Database:
+    """The database alone, for verbs that touch no files. Raises `LightwellError` where it is not ready."""
     from lightwell.stores.database import Database
     from lightwell.stores.schema import schema_state
 
@@ -60,12 +68,13 @@ def _database(settings: Settings) -> Database:
     return db
 
 
-def _create(settings: Settings, db: Database, name: str) -> int:
+def _create(settings: Settings, db: Database, name: str, policies: list[str] | None) -> int:
     from lightwell.auth.principals import create_key
     from lightwell.auth.vault import open_vault
     from lightwell.context import Clock
 
-    made = create_key(db, open_vault(settings.secret_key, settings.data), name, Clock().now())
+    vault = open_vault(settings.secret_key, settings.data)
+    made = create_key(db, vault, name, Clock().now(), policies)
     print(json.dumps({"accessKeyId": made.access_key_id, "secretAccessKey": made.secret_access_key}))
     return 0
 
@@ -81,6 +90,7 @@ def _list(db: Database, *, as_json: bool) -> int:
             "name": key.name,
             "isRoot": key.is_root,
             "createdAt": datetime.fromtimestamp(key.created_at / 1000, UTC).isoformat(timespec="seconds"),
+            "policies": None if key.policies is None else [json.loads(policy) for policy in key.policies],
         }
         for key in keys
     ]
@@ -88,7 +98,9 @@ def _list(db: Database, *, as_json: bool) -> int:
         print(json.dumps(rows, indent=2))
     else:
         for row in rows:
-            print(f"{row['accessKeyId']}  {row['createdAt']}  {row['name']}")
+            policies = row["policies"]
+            may = "everything" if policies is None else "by policy"
+            print(f"{row['accessKeyId']}  {row['createdAt']}  {may:<10}  {row['name']}")
     return 0
 
 

@@ -27,6 +27,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "env": ("lightwell.cli.environment", "print the exports that point AWS clients at this server"),
     "key": ("lightwell.cli.key", "create, list and revoke access keys"),
     "authorizer": ("lightwell.cli.authorizer", "say what stands for the Lambda authorizers of data stores"),
+    "role": ("lightwell.cli.role", "make, list and delete roles"),
+    "policy": ("lightwell.cli.policy", "explain what a key or a role may do"),
     "config": ("lightwell.cli.config", "show the settings and where each came from"),
 }
 

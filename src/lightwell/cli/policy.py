@@ -1,0 +1,186 @@
+"""``lightwell policy explain``: which statement decides, and why."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import json
+from typing import TYPE_CHECKING, Any
+
+from lightwell.cli import flags
+from lightwell.errors import ConfigurationError, LightwellError
+
+if TYPE_CHECKING:
+    from lightwell.auth.condition_keys import Value
+    from lightwell.auth.explain import Explanation
+    from lightwell.auth.policy import Permissions
+    from lightwell.settings import Settings
+    from lightwell.stores.database import Database
+
+_PLACES = ("data", "database_url", "region", "account_id")
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    explain = actions.add_parser(
+        "explain", help="say which statement decides about an action, and why", allow_abbrev=False
+    )
+    who = explain.add_mutually_exclusive_group(required=True)
+    who.add_argument("--key", metavar="ID", help="the access key that would sign")
+    who.add_argument("--role", metavar="NAME", help="the role that would be taken")
+    explain.add_argument(
+        "--action",
+        dest="asked",
+        metavar="A",
+        required=True,
+        help="the action, such as medical-imaging:GetImageSet",
+    )
+    explain.add_argument("--resource", metavar="ARN", required=True, help="the resource's ARN, or *")
+    explain.add_argument(
+        "--context",
+        metavar="K=V",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="keys of the request, such as aws:SourceIp=10.0.0.1; one with many values is repeated",
+    )
+    explain.add_argument("--json", action="store_true", help="print one JSON object")
+    flags.add(explain, _PLACES)
+
+
+def run(args: argparse.Namespace) -> int:
+    from lightwell.auth.explain import explain
+    from lightwell.cli.key import open_database
+
+    settings = flags.settings(args)
+    action = _action(args.asked)
+    context = _context(args.context)
+    db = open_database(settings)
+    try:
+        who, permissions = _of_key(settings, db, args.key) if args.key else _of_role(settings, db, args.role)
+        context = {**_now(), **_tags(settings, db, args.resource), **context}
+    finally:
+        db.close()
+    found = None if permissions is None else explain(permissions, action, args.resource, context)
+    if args.json:
+        print(json.dumps(_object(who, action, args.resource, found), indent=2))
+    else:
+        _print(who, action, args.resource, found)
+    return 0
+
+
+def _print(who: str, action: str, resource: str, found: Explanation | None) -> None:
+    if found is None:
+        print(f"ALLOWED  {action} on {resource} for {who}")
+        print("by nothing but the key: it has no policy, and may do everything")
+        return
+    print(f"{'ALLOWED' if found.allowed else 'DENIED '}  {action} on {resource} for {who}")
+    print(found.reason)
+    for line in found.lines:
+        print(f"  {line.title}: {line.effect} {'applies' if line.applies else 'does not apply'}: {line.why}")
+
+
+def _object(who: str, action: str, resource: str, found: Explanation | None) -> dict[str, Any]:
+    shown: dict[str, Any] = {"principal": who, "action": action, "resource": resource}
+    if found is None:
+        return {
+            **shown,
+            "allowed": True,
+            "reason": "the key has no policy",
+            "deciding": None,
+            "statements": [],
+        }
+    return {
+        **shown,
+        "allowed": found.allowed,
+        "reason": found.reason,
+        "deciding": found.deciding,
+        "statements": [
+            {"statement": line.title, "effect": line.effect, "applies": line.applies, "why": line.why}
+            for line in found.lines
+        ],
+    }
+
+
+def _action(text: str) -> str:
+    from lightwell.auth.actions import KNOWN, PREFIX
+
+    spelled = {known.lower(): known for known in KNOWN}
+    for name in (text, PREFIX + text):
+        if name.lower() in spelled:
+            return spelled[name.lower()]
+    near = difflib.get_close_matches((text if ":" in text else PREFIX + text).lower(), spelled, n=1)
+    hint = f"; did you mean {spelled[near[0]]}?" if near else ""
+    raise ConfigurationError(f"No request ever asks for the action {text}{hint}")
+
+
+def _context(pairs: list[str]) -> dict[str, Value]:
+    from lightwell.auth.condition_keys import MANY, is_known, nearest
+
+    context: dict[str, Value] = {}
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        name = key.lower()
+        if not equals:
+            raise ConfigurationError(f"--context takes KEY=VALUE, not {pair!r}")
+        if not is_known(name):
+            hint = nearest(key)
+            raise ConfigurationError(
+                f"The condition key {key} is not known here{f'; did you mean {hint}?' if hint else ''}"
+            )
+        if name in MANY:
+            before = context.get(name, ())
+            assert isinstance(before, tuple)
+            context[name] = (*before, value)
+        elif name in context:
+            raise ConfigurationError(f"--context gives {key} twice, and it holds one value")
+        else:
+            context[name] = value
+    return context
+
+
+def _now() -> dict[str, str]:
+    from lightwell.auth.trust import moment
+    from lightwell.context import Clock
+
+    return moment(Clock().now())
+
+
+def _tags(settings: Settings, db: Database, resource: str) -> dict[str, Value]:
+    """Those that the resource has now."""
+    from lightwell.auth.condition_keys import RESOURCE_TAG, tag_context
+    from lightwell.domain import arn
+    from lightwell.stores import tags
+
+    found = arn.parse(resource)
+    if found is None or (found.region, found.account) != (settings.region, settings.account_id):
+        return {}
+    with db.read() as conn:
+        return tag_context(RESOURCE_TAG, tags.get(conn, found))
+
+
+def _of_key(settings: Settings, db: Database, id: str) -> tuple[str, Permissions | None]:
+    from lightwell.auth.principals import Principals
+    from lightwell.auth.vault import open_vault
+    from lightwell.context import Clock
+
+    principals = Principals(
+        db, open_vault(settings.secret_key, settings.data), settings.account_id, settings.region
+    )
+    found = principals.load(id, Clock().now())
+    if found is None:
+        raise LightwellError(f"There is no access key {id} that holds; `lightwell key list` shows them")
+    return found.arn, found.policies
+
+
+def _of_role(settings: Settings, db: Database, name: str) -> tuple[str, Permissions | None]:
+    from lightwell.auth.roles import Roles
+    from lightwell.context import Clock
+
+    now = Clock().now()
+    roles = Roles(db, settings.account_id, settings.region)
+    role = roles.get(name, now)
+    if role is None:
+        raise LightwellError(f"There is no role {name}; `lightwell role list` shows those that are")
+    taken = roles.session(role, "explained", now)
+    return taken.arn, taken.policies

@@ -1,0 +1,113 @@
+"""``lightwell role put|list|delete``: roles, which an authorizer or AssumeRole lets somebody take."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lightwell.cli import flags
+from lightwell.cli.policies import read_policies, read_trust_policy
+from lightwell.errors import LightwellError
+
+if TYPE_CHECKING:
+    from lightwell.settings import Settings
+    from lightwell.stores.database import Database
+
+_PLACES = ("data", "database_url", "account_id")
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    put = actions.add_parser(
+        "put", help="make a role, or replace its policies; prints its ARN", allow_abbrev=False
+    )
+    put.add_argument("name", metavar="NAME", help="the name of the role")
+    put.add_argument(
+        "--trust-policy", metavar="FILE", type=Path, required=True, help="who may take it, in IAM's JSON"
+    )
+    put.add_argument(
+        "--policy",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        required=True,
+        help="what it may do, in IAM's JSON; may be given more than once",
+    )
+    listing = actions.add_parser("list", help="list the roles", allow_abbrev=False)
+    listing.add_argument("--json", action="store_true", help="print a JSON array, policies included")
+    delete = actions.add_parser(
+        "delete", help="delete a role; its sessions end within seconds", allow_abbrev=False
+    )
+    delete.add_argument("name", metavar="NAME", help="the name of the role")
+    for action in (put, listing, delete):
+        flags.add(action, _PLACES)
+
+
+def run(args: argparse.Namespace) -> int:
+    from lightwell.cli.key import open_database
+
+    settings = flags.settings(args)
+    if args.action == "put":
+        trust, policies = read_trust_policy(args.trust_policy), read_policies(args.policy)
+    db = open_database(settings)
+    try:
+        if args.action == "put":
+            return _put(settings, db, args.name, trust, policies)
+        if args.action == "list":
+            return _list(settings, db, as_json=args.json)
+        return _delete(db, args.name)
+    finally:
+        db.close()
+
+
+def _put(settings: Settings, db: Database, name: str, trust: str, policies: list[str]) -> int:
+    from lightwell.auth.roles import check_name
+    from lightwell.context import Clock
+    from lightwell.domain.arn import role_arn
+    from lightwell.stores import roles
+
+    check_name(name)
+    now = Clock().now()
+    db.write(lambda conn: roles.put(conn, name, trust, policies, now))
+    print(role_arn(settings.account_id, name))
+    return 0
+
+
+def _list(settings: Settings, db: Database, *, as_json: bool) -> int:
+    from lightwell.domain.arn import role_arn
+    from lightwell.stores import roles
+
+    with db.read() as conn:
+        found = roles.page(conn)
+    if not as_json:
+        for role in found:
+            print(f"{role_arn(settings.account_id, role.name)}  {_time(role.updated_at)}")
+        return 0
+    rows = [
+        {
+            "name": role.name,
+            "arn": role_arn(settings.account_id, role.name),
+            "createdAt": _time(role.created_at),
+            "updatedAt": _time(role.updated_at),
+            "trustPolicy": json.loads(role.trust_policy),
+            "policies": [json.loads(policy) for policy in role.policies],
+        }
+        for role in found
+    ]
+    print(json.dumps(rows, indent=2))
+    return 0
+
+
+def _delete(db: Database, name: str) -> int:
+    from lightwell.stores import roles
+
+    if not db.write(lambda conn: roles.remove(conn, name)):
+        raise LightwellError(f"There is no role {name}; `lightwell role list` shows those that are")
+    return 0
+
+
+def _time(at: int) -> str:
+    return datetime.fromtimestamp(at / 1000, UTC).isoformat(timespec="seconds")
