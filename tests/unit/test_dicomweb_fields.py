@@ -37,7 +37,8 @@ def added(text: str, level: str = INSTANCE, elements: tuple[str, ...] = ()) -> d
     asked = Asked(level, parse(level, None, None, pairs, tag_of))
     own = list(elements)
     if asked.reads_records:
-        asked.add(own, json.dumps(DATA_SET).encode())
+        lines = [f'"{key}":{json.dumps(value)}' for key, value in DATA_SET.items()]
+        asked.add(own, ",\n".join(lines).encode())
     found: dict[str, Any] = json.loads("{" + ",".join(own) + "}")
     assert list(found) == sorted(found)
     return found

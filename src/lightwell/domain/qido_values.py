@@ -113,9 +113,7 @@ def _time(key: Key, text: str) -> Match | None:
     ends = _ends(text)
     for end in (text,) if ends is None else ends:
         if not _TIME.fullmatch(end) and not (ends is not None and end == ""):
-            raise _refused(
-                key, "is no time HHMMSS.FFFFFF or a beginning of one, and no range of two"
-            )
+            raise _refused(key, "is no time HHMMSS.FFFFFF or a beginning of one, and no range of two")
     # "10" as a single value is the hour: what is not said is open.
     low, high = (text, text) if ends is None else ends
     if not low and not high:

@@ -12,21 +12,28 @@ import msgspec
 from sqlalchemy import Connection
 
 from lightwell.domain import levels
+from lightwell.domain.dicom_lines import BREAK
 from lightwell.domain.level_tags import DIGITS
 from lightwell.domain.qido import INSTANCE, STUDY
 from lightwell.domain.qido_answers import AVAILABILITY, COLUMNS, REQUESTS, RETRIEVE_URL
 from lightwell.domain.qido_keys import BY_PATH, LEVELS, SERIES_FIELDS, STUDY_FIELDS
 from lightwell.domain.qido_query import Path, Query, creator_of, is_creator, is_private
+from lightwell.errors import TooLargeError
+from lightwell.operations import dicomweb_metadata
+from lightwell.stores import dicom_hits
 
 if TYPE_CHECKING:
     from lightwell.stores import Stores
     from lightwell.stores.qido import Hit
 
+LARGEST = 128 << 20
+"""So many characters has an answer with attributes from records at most."""
+_BATCH = 100
 _PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 _ALWAYS = frozenset((AVAILABILITY, RETRIEVE_URL))
 _REQUESTS = f"{REQUESTS:08X}"
-_DataSet = dict[str, msgspec.Raw]
-_read = msgspec.json.Decoder(_DataSet).decode
+_DataSet = Mapping[bytes, bytes]
+"""Key → line."""
 
 # What may be asked for of a study and of a series: what is the same in all of it.
 _STUDY_TAGS = STUDY_FIELDS | {
@@ -77,10 +84,9 @@ class Asked:
     def reads_records(self) -> bool:
         return self._whole is None or bool(self._whole) or bool(self._parts)
 
-    def add(self, elements: list[str], data_set: bytes) -> None:
-        """Put what is asked for among the elements of a result, from a data set in the DICOM JSON Model."""
-        found = _read(data_set)
-        chosen = dict(self._chosen(found))
+    def add(self, elements: list[str], lines: bytes) -> None:
+        """Put what is asked for among the elements of a result, from the lines of a data set."""
+        chosen = dict(self._chosen({line[1:9]: line for line in lines.split(BREAK)}))
         for element in elements:
             # What the index has not, since it is no value to search by, may stand in the data set.
             key = element[1:9]
@@ -90,17 +96,18 @@ class Asked:
 
     def _chosen(self, data_set: _DataSet) -> Iterator[tuple[str, str]]:
         """Key → element."""
-        for key, value in data_set.items():
+        for key, line in data_set.items():
             tag = int(key, 16)
             if tag >> 16 == 2 or tag in _PIXELS:
                 continue
+            text: str | None = None
             if self._whole is None or tag in self._whole:
-                yield key, f'"{key}":{bytes(value).decode()}'
+                text = line.decode()
             elif tag in self._parts and self._is_of_its_creator(tag, data_set):
                 paths = self._parts[tag]
-                text = bytes(value).decode() if () in paths else _pruned(value, paths)
-                if text is not None:
-                    yield key, f'"{key}":{text}'
+                text = line.decode() if () in paths else _pruned(line, paths)
+            if text is not None:
+                yield key.decode(), text
 
     def _may(self, level: str, tag: int) -> bool:
         if tag in _ALWAYS or tag in _PIXELS or (tag in COLUMNS and tag not in self._here):
@@ -116,15 +123,19 @@ class Asked:
         creator = tag if is_creator(tag) else creator_of(tag)
         if creator not in self._creators:
             return tag == creator
-        element = data_set.get(f"{creator:08X}")
-        values = [] if element is None else msgspec.json.decode(element).get("Value", [])
-        return values == [self._creators[creator]]
+        line = data_set.get(b"%08X" % creator)
+        return line is not None and _value(line).get("Value") == [self._creators[creator]]
 
 
-def _pruned(element: msgspec.Raw, paths: Sequence[Path]) -> str | None:
+def _pruned(line: bytes, paths: Sequence[Path]) -> str | None:
     """A sequence with nothing but what stands at the paths in its items; None where nothing does."""
-    kept = _kept(msgspec.json.decode(element), paths)
-    return None if kept is None else msgspec.json.encode(kept).decode()
+    kept = _kept(_value(line), paths)
+    return None if kept is None else line[:11].decode() + msgspec.json.encode(kept).decode()
+
+
+def _value(line: bytes) -> dict[str, Any]:
+    value: dict[str, Any] = msgspec.json.decode(line[11:])
+    return value
 
 
 def _kept(element: Mapping[str, Any], paths: Sequence[Path]) -> Mapping[str, Any] | None:
@@ -142,8 +153,26 @@ def _kept(element: Mapping[str, Any], paths: Sequence[Path]) -> Mapping[str, Any
     return {"vr": "SQ", "Value": items} if any(items) else None
 
 
-def data_sets(
-    stores: Stores, conn: Connection, datastore_id: str, hits: Sequence[Hit], base: str
-) -> list[bytes]:
-    """The whole data sets of the instances that stand for the hits, in their order."""
-    raise NotImplementedError
+def add_to(
+    results: Sequence[list[str]],
+    asked: Asked,
+    stores: Stores,
+    conn: Connection,
+    hits: Sequence[Hit],
+    base: str,
+) -> None:
+    """Put what is asked for among the elements of results, from the instances that stand for their hits.
+
+    ``base`` is the URL of the data store. Raises `TooLargeError` above `LARGEST` characters.
+    """
+    size = 0
+    for start in range(0, len(hits), _BATCH):
+        rows = dicom_hits.rows(conn, hits[start : start + _BATCH])
+        objects = dicomweb_metadata.instance_objects(conn, stores, rows, base)
+        for elements, data_set in zip(results[start : start + _BATCH], objects, strict=True):
+            asked.add(elements, data_set[1:-1])
+            size += sum(map(len, elements))
+        if size > LARGEST:
+            raise TooLargeError(
+                f"The results are larger than {LARGEST >> 20} MiB; ask for fewer by limit and offset."
+            )

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from isal import igzip
-
 from lightwell.context import Context
 from lightwell.domain import qido_answers, qido_query
 from lightwell.domain.datastore import DELETED
@@ -54,7 +52,7 @@ def search(
 
     ``pairs`` is the query, form-decoded; ``base`` the URL of the data store, in links. Only primary image
     sets are found. Raises `ValidationError` for a query or UIDs that are none, `NotFoundError` for an unknown
-    data store.
+    data store, `TooLargeError` where whole data sets are asked for that are too large together.
     """
     check_ids(datastore_id)
     level, levels = _SEARCHES[operation]
@@ -71,14 +69,7 @@ def search(
         found = qido.search(conn, store.key, query.criteria)
         elements = [form.elements(hit.values, base) for hit in found.hits]
         if found.hits and asked.reads_records:
-            data_sets = dicomweb_fields.data_sets(ctx.stores, conn, datastore_id, found.hits, base)
-            for own, data_set in zip(elements, data_sets, strict=True):
-                asked.add(own, data_set)
+            dicomweb_fields.add_to(elements, asked, ctx.stores, conn, found.hits, base)
     if not found.hits:
         check_uids(study, series)
     return Results([f"{{{','.join(own)}}}" for own in elements], found.remaining)
-
-
-def packed(body: bytes) -> bytes:
-    """The body as gzip."""
-    return igzip.compress(body, 1)

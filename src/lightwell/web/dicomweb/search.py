@@ -9,7 +9,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lightwell.operations import dicomweb_search
+from lightwell.operations import dicomweb_search, documents
 from lightwell.web.dicomweb import media
 from lightwell.web.negotiation import quality
 from lightwell.web.reply import Answer, Headers
@@ -50,7 +50,7 @@ def _answer(visit: Visit) -> Answer:
     headers.append((b"content-type", kind.encode()))
     accept = request.head.get(b"accept-encoding", b"").decode("latin-1")
     if len(body) >= _LARGE and quality(accept, "gzip"):
-        body = dicomweb_search.packed(body)
+        body = documents.packed([body])
         headers.append((b"content-encoding", b"gzip"))
     headers.append((b"content-length", b"%d" % len(body)))
     return Answer(200, headers, body)
