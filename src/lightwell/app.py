@@ -17,7 +17,7 @@ from lightwell.ingest.pool import Pool
 from lightwell.observe.metrics import Meter, Recorder
 from lightwell.operations.authorizers import Bindings
 from lightwell.settings import Settings
-from lightwell.stores import Stores, open_stores
+from lightwell.stores import Stores, open_stores, uploads
 from lightwell.stores.schema import schema_state
 from lightwell.web.dicomweb.resources import OPERATIONS as DICOMWEB
 from lightwell.web.federation import Federation
@@ -59,6 +59,7 @@ def throttle(settings: Settings) -> Throttle | None:
 def build(settings: Settings, recorder: Recorder | None = None, throttle: Throttle | None = None) -> Gateway:
     """The ASGI application of one process. Nothing is opened before the first request needs it."""
     stores = open_stores(settings)
+    uploads.sweep(stores.spool)
     vault = open_vault(settings.secret_key, settings.data)
     roles = Roles(stores.db, settings.account_id, settings.region)
     guard = Guard(stores.db, settings.region, settings.account_id)

@@ -7,6 +7,7 @@ Source: PS3.10 §7.1 (preamble, prefix, group 0002 always in Explicit VR Little 
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 import zlib
 from dataclasses import dataclass
@@ -111,6 +112,24 @@ def split_meta(source: Source, start: int) -> tuple[bytes, str]:
             syntax = data[pos + head : end]
         pos = end
     return data[:pos], syntax.strip(b"\0 ").decode("ascii", "replace")
+
+
+def meta_uids(head: bytes) -> tuple[str | None, str | None]:
+    """MediaStorageSOPClassUID and MediaStorageSOPInstanceUID of a file that begins so, None where absent.
+
+    For telling which file could not be read: nothing is checked, and nothing raised.
+    """
+    found: dict[bytes, str] = {}
+    pos = 132 if head[128:132] == b"DICM" else len(head)
+    while head[pos : pos + 2] == b"\x02\x00" and len(head) >= pos + 12:
+        tag, is_long = head[pos + 2 : pos + 4], head[pos + 4 : pos + 6] in _LONG
+        start = pos + (12 if is_long else 8)
+        size = head[pos + 8 : pos + 12] if is_long else head[pos + 6 : pos + 8]
+        pos = start + int.from_bytes(size, "little")
+        value = head[start:pos].strip(b"\0 ")
+        if re.fullmatch(rb"[0-9.]{1,64}", value):
+            found[tag] = value.decode()
+    return found.get(b"\x02\x00"), found.get(b"\x03\x00")
 
 
 def _longer(source: Source, start: int, length: int) -> bytes:

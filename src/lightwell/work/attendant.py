@@ -116,7 +116,9 @@ class Attendant:
 
     def _take(self, seconds: float) -> None:
         """Take an errand and send it to the worker."""
-        errand = self._again.pop(0) if self._again else self._desk.take(seconds)
+        errand = self._again.pop(0) if self._again else None
+        if errand is None:
+            errand = self._desk.take(seconds, warm=self._worker is not None)
         if errand is None:
             return
         number = next(self._numbers)

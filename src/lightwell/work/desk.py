@@ -41,23 +41,28 @@ class Desk:
         self._changed = threading.Condition()
         self._closed = False
         self._under_way = 0
+        # Threads that wait with a worker in hand.
+        self._warm = 0
 
     def put(self, errand: Errand) -> None:
         """Let an errand wait; it is answered at once where too many do, or where the desk is closed."""
         with self._changed:
             if not self._closed and len(self._waiting) < MOST_WAITING:
                 self._waiting.append(errand)
-                self._changed.notify()
+                self._changed.notify_all()
                 return
             trouble = _CLOSED if self._closed else _FULL
         errand.reply(trouble)
 
-    def take(self, seconds: float) -> Errand | None:
-        """The errand that has waited longest and is still of use; None if there is none for ``seconds``."""
+    def take(self, seconds: float, *, warm: bool = True) -> Errand | None:
+        """The errand that has waited longest and is still of use; None if there is none for ``seconds``.
+
+        ``warm``: who asks has a worker that runs. Others get what those who have one leave.
+        """
         end = time.monotonic() + seconds
         with self._changed:
             while True:
-                while self._waiting:
+                while self._waiting and (warm or len(self._waiting) > self._warm):
                     errand = self._waiting.popleft()
                     if not errand.is_gone and errand.until > time.monotonic():
                         self._under_way += 1
@@ -65,7 +70,11 @@ class Desk:
                 left = end - time.monotonic()
                 if left <= 0 or self._closed:
                     return None
-                self._changed.wait(left)
+                self._warm += warm
+                try:
+                    self._changed.wait(left)
+                finally:
+                    self._warm -= warm
 
     @property
     def is_closed(self) -> bool:

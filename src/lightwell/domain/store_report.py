@@ -1,0 +1,124 @@
+"""The Store Instances Response Module, as a DICOM JSON object, and the status of the answer that bears it.
+
+Source: PS3.18 §10.5.3, Annex I (Table I.1-1, reasons in I.2); Table 10.5.3-1 for the statuses, but that
+warnings alone are 200: clients of HealthImaging take 202 for an error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+# LO; see `_comment`.
+_LONGEST_COMMENT = 64
+
+Item = dict[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """What became of one part of a request; ``part`` counts from 0.
+
+    Stored: the UIDs, and ``warnings``, the JSON array of the manifests or None. Failed: ``reason``, a Failure
+    Reason, with a sentence, and the UIDs if the part says them.
+    """
+
+    part: int
+    sop_class_uid: str | None
+    sop_instance_uid: str | None
+    study_instance_uid: str | None = None
+    series_instance_uid: str | None = None
+    warnings: str | None = None
+    reason: int | None = None
+    message: str = ""
+
+
+def status(instances: Sequence[Instance]) -> int:
+    """200 where all are stored, 202 where some are, 409 where none is."""
+    failed = sum(each.reason is not None for each in instances)
+    if not failed:
+        return 200
+    return 202 if failed < len(instances) else 409
+
+
+def report(instances: Sequence[Instance], base_url: str) -> Item:
+    """The module; ``base_url`` is the address of the data store.
+
+    Beside what the standard has, items bear words for a person: `_comment`. A failed item says its
+    SOPInstanceUID a second time as (0008,0018), where AWS's own client looks for it.
+    """
+    stored = [_stored(each, base_url) for each in instances if each.reason is None]
+    known = [each for each in instances if each.reason is not None and each.sop_instance_uid]
+    others = [each for each in instances if each.reason is not None and not each.sop_instance_uid]
+    studies = {each.study_instance_uid for each in instances if each.reason is None}
+    module: Item = {"00081190": {"vr": "UR"}}
+    if len(studies) == 1:
+        (study,) = studies
+        module["00081190"] = _element("UR", f"{base_url}/studies/{quote(study or '', safe='')}")
+    for tag, items in (
+        ("00081198", [_failed(each) for each in known]),
+        ("00081199", stored),
+        ("0008119A", [_other(each) for each in others]),
+    ):
+        if items:
+            module[tag] = {"vr": "SQ", "Value": items}
+    return module
+
+
+def _stored(instance: Instance, base_url: str) -> Item:
+    path = "/".join(
+        f"{name}/{quote(uid or '', safe='')}"
+        for name, uid in (
+            ("studies", instance.study_instance_uid),
+            ("series", instance.series_instance_uid),
+            ("instances", instance.sop_instance_uid),
+        )
+    )
+    warnings = json.loads(instance.warnings) if instance.warnings else []
+    comment = _comment("; ".join(dict.fromkeys(w["message"] for w in warnings))) if warnings else {}
+    item: Item = {
+        "00081150": _element("UI", instance.sop_class_uid),
+        "00081155": _element("UI", instance.sop_instance_uid),
+        "00081190": _element("UR", f"{base_url}/{path}"),
+    }
+    if warnings:
+        # Where several apply the single most appropriate one is given (PS3.18 §I.2.1): the gravest, which is
+        # the one about pixels.
+        codes = [w["warning_reason_code"] for w in warnings]
+        pixels = [code for code in codes if 0xB100 <= code < 0xB200]
+        item["00081196"] = _element("US", (pixels or codes)[0])
+    return _item(item, comment)
+
+
+def _failed(instance: Instance) -> Item:
+    item: Item = {
+        "00080018": _element("UI", instance.sop_instance_uid),
+        "00081150": _element("UI", instance.sop_class_uid),
+        "00081155": _element("UI", instance.sop_instance_uid),
+        "00081197": _element("US", instance.reason),
+    }
+    return _item(item, _comment(instance.message))
+
+
+def _other(instance: Instance) -> Item:
+    message = f"Part {instance.part + 1}: {instance.message}"
+    return _item({"00081197": _element("US", instance.reason)}, _comment(message))
+
+
+def _comment(text: str) -> Item:
+    """ErrorComment, PS3.7 §C.4.2: 64 characters; what is longer is there once more, whole, as TextValue."""
+    if len(text) <= _LONGEST_COMMENT:
+        return {"00000902": _element("LO", text)}
+    short = text[: _LONGEST_COMMENT - 1].rstrip() + "…"
+    return {"00000902": _element("LO", short), "0040A160": _element("UT", text)}
+
+
+def _item(*parts: Item) -> Item:
+    """One item of all the elements, by tag."""
+    return dict(sorted((tag, element) for part in parts for tag, element in part.items()))
+
+
+def _element(vr: str, value: object) -> Item:
+    return {"vr": vr} if value is None else {"vr": vr, "Value": [value]}

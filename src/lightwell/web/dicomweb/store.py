@@ -1,0 +1,57 @@
+"""STOW-RS: StoreDICOM and StoreDICOMStudy.
+
+Source: PS3.18 §10.5, Annex I; AWS's dicomweb-storing page.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from functools import partial
+from typing import TYPE_CHECKING
+
+from lightwell.errors import NotAcceptableError, ValidationError
+from lightwell.operations import dicomweb_store
+from lightwell.web.dicomweb import media, upload
+from lightwell.web.reply import Answer
+
+if TYPE_CHECKING:
+    from lightwell.web.dicomweb.dispatch import Visit
+
+_HASH = re.compile(rb"[0-9a-f]{64}")
+_LITERALS = (b"UNSIGNED-PAYLOAD", b"STREAMING-")
+
+
+async def store(visit: Visit) -> Answer:
+    """Take the upload, have it stored, and say what became of each instance."""
+    state, request, resource = visit.state, visit.request, visit.resource
+    kind = media.json_type(request)
+    if kind == media.DICOM_XML:
+        raise NotAcceptableError(
+            "What became of the instances is told as application/dicom+json."
+        )
+    delimiter = upload.boundary(request.head.get(b"content-type"))
+    # What can be proved before a gigabyte is read is.
+    stated = request.head.get(b"x-amz-content-sha256", b"")
+    if _HASH.fullmatch(stated) or stated.startswith(_LITERALS):
+        visit.prove(stated.decode())
+    ctx = state.context(visit.caller)
+    loop = asyncio.get_running_loop()
+    begin = partial(dicomweb_store.begin, ctx, resource.datastore_id, resource.study)
+    spooled = await loop.run_in_executor(state.threads, begin)
+    try:
+        parts = await upload.receive(visit, spooled, delimiter, state.settings.store_max_bytes)
+        if not parts:
+            raise ValidationError("The request holds no DICOM file.")
+        base = media.base_url(request, state.settings)
+        work = partial(
+            dicomweb_store.store, ctx, resource.datastore_id, resource.study, spooled, parts, base, kind
+        )
+        result = await loop.run_in_executor(state.waiters, work)
+    finally:
+        state.threads.submit(spooled.remove)
+    headers = [
+        (b"content-type", result.content_type.encode()),
+        (b"content-length", b"%d" % len(result.body)),
+    ]
+    return Answer(result.status, headers, result.body)

@@ -1,0 +1,234 @@
+"""What a client stores, from the connection to the spool: in bounded memory, hashed on the way.
+
+Source: PS3.18 §8.7.3.5 and §10.5 (``multipart/related``), RFC 2046 §5.1, RFC 2387; and what clients send: no
+``type`` parameter, one quoted or not, a CRLF before the first delimiter, none behind the last, one bare file
+as ``application/dicom``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from functools import partial
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Protocol
+
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser
+
+from lightwell.errors import MediaTypeError, TooLargeError, ValidationError
+from lightwell.web.request import Disconnected
+
+if TYPE_CHECKING:
+    from lightwell.web.dicomweb.dispatch import Visit
+
+DICOM, MULTIPART = "application/dicom", "multipart/related"
+
+# A request may have so many parts, whose places are kept, and so many bytes of headers a part.
+MOST_PARTS = 100_000
+MOST_HEADERS = 8 << 10
+# Text before the first delimiter is dropped, up to here.
+_PREAMBLE = 64 << 10
+# What delimiters and headers may take beside the DICOM data that is limited.
+_BESIDE = 64 << 20
+# So much is gathered before a thread hashes and writes it.
+_GATHER = 1 << 20
+# Of a body that is too large so much is read and dropped, for the client to get to read the refusal.
+_DRAIN = 16 << 20
+
+_PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)')
+_ESCAPED = re.compile(r"\\(.)")
+# RFC 2046 §5.1.1, and the characters that clients use beside.
+_BOUNDARY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,198}[\x21-\x7e])?")
+
+_LEFT = "The server stores application/dicom, alone or as the parts of multipart/related"
+
+
+class File(Protocol):
+    """Where the bytes of the parts go, one after the other."""
+
+    def write(self, pieces: list[bytes | memoryview]) -> None: ...
+
+
+def boundary(content_type: bytes | None) -> bytes | None:
+    """The boundary of a multipart body, None for a body that is one file.
+
+    Raises `MediaTypeError` for what is no DICOM, `ValidationError` for a multipart type without a boundary.
+    """
+    text = (content_type or b"").decode("latin-1").strip()
+    kind = text.partition(";")[0].strip().lower()
+    if kind == DICOM:
+        return None
+    if kind != MULTIPART:
+        raise MediaTypeError(f"{_LEFT}, not {kind or 'a body without a Content-Type'}.")
+    parameters: dict[str, str] = {}
+    for name, value in _PARAMETER.findall(text):
+        parameters.setdefault(name.lower(), _unquoted(value.strip()))
+    inner = parameters.get("type", DICOM).partition(";")[0].strip().lower()
+    if inner != DICOM:
+        raise MediaTypeError(f"{_LEFT}, not parts of {inner}.")
+    found = parameters.get("boundary", "")
+    if not _BOUNDARY.fullmatch(found):
+        raise ValidationError("The Content-Type multipart/related needs a boundary parameter.")
+    return found.encode("latin-1")
+
+
+def _unquoted(value: str) -> str:
+    if not value.startswith('"'):
+        return value
+    return _ESCAPED.sub(r"\1", value[1:].removesuffix('"'))
+
+
+class Whole:
+    """A body that is one file."""
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[int, int]] = []
+        self.size = 0
+
+    def feed(self, data: bytes) -> list[memoryview]:
+        self.size += len(data)
+        return [memoryview(data)]
+
+    def end(self) -> None:
+        if self.size:
+            self.parts.append((0, self.size))
+
+
+class Parts:
+    """Cuts a multipart body, however it comes in pieces, into what its parts hold.
+
+    ``parts``: (offset, length) of each whole part in what `feed` has given so far; ``size`` is that in bytes.
+    """
+
+    def __init__(self, delimiter: bytes) -> None:
+        self.parts: list[tuple[int, int]] = []
+        self.size = 0
+        self._delimiter = b"--" + delimiter
+        self._preamble: bytes | None = b""
+        self._start = 0
+        self._headers = 0
+        self._ended = False
+        self._out: list[memoryview] = []
+        callbacks: dict[str, Callable[..., None]] = {
+            "on_part_begin": self._begin,
+            "on_header_field": self._header,
+            "on_header_value": self._header,
+            "on_part_data": self._data,
+            "on_part_end": self._end,
+            "on_end": self._close,
+        }
+        self._parser: Any = MultipartParser(delimiter, callbacks)  # type: ignore[arg-type]
+
+    def feed(self, data: bytes) -> list[memoryview]:
+        """The bytes of parts in the next piece of the body. Raises `ValidationError`."""
+        if self._ended:
+            return []  # an epilogue
+        if self._preamble is not None:
+            found = self._first(data)
+            if found is None:
+                return []
+            data = found
+        try:
+            self._parser.write(data)
+        except MultipartParseError as error:
+            raise ValidationError(f"The multipart body cannot be read: {error}.") from None
+        out, self._out = self._out, []
+        return out
+
+    def end(self) -> None:
+        """The body is over. Raises `ValidationError` if its last delimiter has not come."""
+        if not self._ended:
+            raise ValidationError("The multipart body ends before its last delimiter.")
+
+    def _first(self, data: bytes) -> bytes | None:
+        """What begins with the first delimiter, None as long as that has not come."""
+        assert self._preamble is not None
+        data = self._preamble + data
+        at = 0 if data.startswith(self._delimiter) else data.find(b"\n" + self._delimiter) + 1
+        if at or data.startswith(self._delimiter):
+            self._preamble = None
+            return data[at:]
+        if len(data) > _PREAMBLE:
+            raise ValidationError("The boundary of the Content-Type does not occur in the body.")
+        self._preamble = data
+        return None
+
+    def _begin(self) -> None:
+        if len(self.parts) >= MOST_PARTS:
+            raise ValidationError(f"The request has more than {MOST_PARTS} parts.")
+        self._start, self._headers = self.size, 0
+
+    def _header(self, data: bytes, start: int, end: int) -> None:
+        self._headers += end - start
+        if self._headers > MOST_HEADERS:
+            raise ValidationError(f"A part of the request has more than {MOST_HEADERS} bytes of headers.")
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        self._out.append(memoryview(data)[start:end])
+        self.size += end - start
+
+    def _end(self) -> None:
+        self.parts.append((self._start, self.size - self._start))
+
+    def _close(self) -> None:
+        self._ended = True
+
+
+async def receive(visit: Visit, file: File, delimiter: bytes | None, limit: int) -> list[tuple[int, int]]:
+    """Read the body into ``file`` and have its hash proved; (offset, length) of each DICOM file in it.
+
+    Raises `TooLargeError` above ``limit`` bytes of DICOM data, `ValidationError` for a body that cannot be
+    read, `AuthenticationError` where another body was signed, `Disconnected`.
+    """
+    request = visit.request
+    declared = request.head.get(b"content-length")
+    if declared is not None and (not declared.isdigit() or int(declared) > limit + _BESIDE):
+        raise TooLargeError(_too_large(limit))
+    if declared is None and b"transfer-encoding" not in request.head:
+        raise ValidationError("The request has no body.")
+    cutter = Whole() if delimiter is None else Parts(delimiter)
+    digest = sha256()
+    raw: list[bytes] = []
+    pieces: list[bytes | memoryview] = []
+    gathered, more = 0, True
+    loop = asyncio.get_running_loop()
+    while more:
+        message = await visit.receive()
+        if message["type"] != "http.request":
+            raise Disconnected
+        body, more = message["body"], message["more_body"]
+        request.received += len(body)
+        pieces += cutter.feed(body)
+        if cutter.size > limit or request.received > limit + _BESIDE:
+            await _drain(visit, more)
+            raise TooLargeError(_too_large(limit))
+        raw.append(body)
+        gathered += len(body)
+        if gathered >= _GATHER or not more:
+            await loop.run_in_executor(visit.state.threads, partial(_keep, digest, file, raw, pieces))
+            raw, pieces, gathered = [], [], 0
+    cutter.end()
+    visit.prove(digest.hexdigest())
+    return cutter.parts
+
+
+def _keep(digest: Any, file: File, raw: list[bytes], pieces: list[bytes | memoryview]) -> None:
+    for each in raw:
+        digest.update(each)
+    file.write(pieces)
+
+
+async def _drain(visit: Visit, more: bool) -> None:
+    left = _DRAIN
+    while more and left > 0:
+        message = await visit.receive()
+        if message["type"] != "http.request":
+            raise Disconnected
+        left -= len(message["body"])
+        more = message["more_body"]
+
+
+def _too_large(limit: int) -> str:
+    return f"The request holds more than {limit} bytes of DICOM data: store it in several."
