@@ -44,10 +44,11 @@ def colours(samples: Samples, image: ImageDescription, attributes: Dataset, phot
     if photometric == "RGB":
         return narrow
     if photometric == "YBR_FULL":
-        return np.asarray(convert_color_space(narrow, "YBR_FULL", "RGB"), np.uint8)
+        return convert_color_space(narrow, "YBR_FULL", "RGB").astype(np.uint8, copy=False)
     if photometric == "YBR_PARTIAL":
-        full = (narrow.astype(np.float32) - np.array([16, 128, 128], np.float32)) @ _FROM_PARTIAL
-        return np.floor(full + 0.5).clip(0, 255).astype(np.uint8)
+        away = narrow.astype(np.float32) - np.array([16, 128, 128], np.float32)
+        shades: Bytes = np.floor(away @ _FROM_PARTIAL + 0.5).clip(0, 255).astype(np.uint8)
+        return shades
     raise RenderFailure(f"The photometric interpretation {photometric or '(none)'} cannot be shown.")
 
 
