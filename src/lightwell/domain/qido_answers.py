@@ -52,17 +52,22 @@ def _columns() -> Iterable[Column]:
     yield Column("NumberOfStudyRelatedSeries", 0x00201206, "IS", STUDY, _REQUIRED)
     yield Column("NumberOfStudyRelatedInstances", 0x00201208, "IS", STUDY, _REQUIRED)
     yield Column("TimezoneOffsetFromUTC", 0x00080201, "SH", STUDY, _PRESENT)
-    yield Column("SeriesDescription", 0x0008103E, "LO", SERIES, _PRESENT)
     yield Column("NumberOfSeriesRelatedInstances", 0x00201209, "IS", SERIES, _REQUIRED)
     # JSON, an array of [ScheduledProcedureStepID or null, RequestedProcedureID or null].
     yield Column("RequestAttributesSequence", REQUESTS, "SQ", SERIES, _PRESENT)
-    yield Column("NumberOfFrames", 0x00280008, "IS", INSTANCE, _PRESENT)
-    yield Column("Rows", 0x00280010, "US", INSTANCE, _PRESENT)
-    yield Column("Columns", 0x00280011, "US", INSTANCE, _PRESENT)
-    yield Column("BitsAllocated", 0x00280100, "US", INSTANCE, _PRESENT)
 
 
 COLUMNS = {column.tag: column for column in _columns()}
+
+BESIDE: dict[str, tuple[int, ...]] = {
+    STUDY: (),
+    SERIES: (0x0008103E,),
+    INSTANCE: (0x00280008, 0x00280010, 0x00280011, 0x00280100),
+}
+"""What the index has not and is answered of a level where there is a value.
+
+SeriesDescription; NumberOfFrames, Rows, Columns, BitsAllocated.
+"""
 
 _INTEGER = re.compile(r"[+-]?\d{1,15}", re.ASCII)
 

@@ -5,17 +5,17 @@ Source: PS3.18 §8.3.4.3 and §10.6.3.3, AWS's dicomweb-search pages (``includef
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from sqlalchemy import Connection
 
 from lightwell.domain import levels
-from lightwell.domain.dicom_lines import BREAK
+from lightwell.domain.dicom_lines import BREAK, line_of
 from lightwell.domain.level_tags import DIGITS
 from lightwell.domain.qido import INSTANCE, STUDY
-from lightwell.domain.qido_answers import AVAILABILITY, COLUMNS, REQUESTS, RETRIEVE_URL
+from lightwell.domain.qido_answers import AVAILABILITY, BESIDE, COLUMNS, REQUESTS, RETRIEVE_URL
 from lightwell.domain.qido_keys import BY_PATH, LEVELS, SERIES_FIELDS, STUDY_FIELDS
 from lightwell.domain.qido_query import Path, Query, creator_of, is_creator, is_private
 from lightwell.errors import TooLargeError
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 LARGEST = 128 << 20
 """So many characters has an answer with attributes from records at most."""
 _BATCH = 100
+_FEW = 10  # elements that are rather searched for than all told apart
 _PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 _ALWAYS = frozenset((AVAILABILITY, RETRIEVE_URL))
 _REQUESTS = f"{REQUESTS:08X}"
@@ -54,11 +55,12 @@ def tag_of(keyword: str) -> int | None:
 class Asked:
     """What one search asks for beside what it always answers.
 
-    ``named`` and ``columns`` are tags that the index has, those of match parameters and others. What is of a
-    lower level than that of the search, and what has no meaning, is passed over.
+    ``levels`` are those whose attributes are answered in any case. ``named`` and ``columns`` are tags that
+    the index has, those of match parameters and others. What is of a lower level than that of the search, and
+    what has no meaning, is passed over.
     """
 
-    def __init__(self, level: str, query: Query) -> None:
+    def __init__(self, level: str, levels: Iterable[str], query: Query) -> None:
         known = LEVELS[: LEVELS.index(level) + 1]
         self._here = frozenset(tag for tag, column in COLUMNS.items() if column.level in known)
         self._whole: frozenset[int] | None = frozenset()
@@ -67,7 +69,7 @@ class Asked:
             fields = STUDY_FIELDS if level == STUDY else SERIES_FIELDS
             self._whole = None if level == INSTANCE else fields - self._here - _ALWAYS
             columns = set() if level == INSTANCE else set(fields)
-        self._parts: dict[int, list[Path]] = {}
+        self._parts: dict[int, list[Path]] = {tag: [()] for each in levels for tag in BESIDE[each]}
         self._creators = query.creators
         for path in (*query.named, *query.fields):
             if not self._has(path) and self._may(level, path[0]):
@@ -86,7 +88,12 @@ class Asked:
 
     def add(self, elements: list[str], lines: bytes) -> None:
         """Put what is asked for among the elements of a result, from the lines of a data set."""
-        chosen = dict(self._chosen({line[1:9]: line for line in lines.split(BREAK)}))
+        if self._whole == frozenset() and len(self._parts) < _FEW:
+            tags = {*self._parts, *self._creators}
+            data_set = {b"%08X" % tag: line for tag in tags if (line := line_of(lines, tag)) is not None}
+        else:
+            data_set = {line[1:9]: line for line in lines.split(BREAK)}
+        chosen = dict(self._chosen(data_set))
         for element in elements:
             # What the index has not, since it is no value to search by, may stand in the data set.
             key = element[1:9]

@@ -60,7 +60,7 @@ def search(
         if uid is not None and not uid.isprintable():
             check_uids(study, series)
     query = qido_query.parse(level, study, series, pairs, dicomweb_fields.tag_of)
-    asked = dicomweb_fields.Asked(level, query)
+    asked = dicomweb_fields.Asked(level, levels, query)
     form = qido_answers.Form(level, levels, asked.named, asked.columns)
     with ctx.stores.db.read() as conn:
         store = datastores.get(conn, datastore_id)
