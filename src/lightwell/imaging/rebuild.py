@@ -1,8 +1,7 @@
 """A DICOM Part 10 file built again from its original data set and its stored frames.
 
-Source: PS3.10 §7 (file format), PS3.5 §8 and A.4 (encoding of pixel data). Transcoded frames come out
-as native Explicit VR Little Endian; frames that were kept come out as they came. Elements come out byte for
-byte as they came, except where their encoding has to change.
+Source: PS3.10 §7 (file format), PS3.5 §8 and A.4 (encoding of pixel data). Elements come out byte for byte as
+they came, except where their encoding has to change.
 """
 
 from __future__ import annotations
@@ -36,6 +35,7 @@ _PHOTOMETRIC, _PLANAR = 0x00280004, 0x00280006
 ITEM = struct.pack("<HH", 0xFFFE, 0xE000)
 END = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
 _LONGEST = 0xFFFFFFFE
+_BLOCK = 1 << 16
 _EXPLICIT = Form(implicit=False, big=False)
 
 
@@ -44,9 +44,9 @@ class PixelValue:
     """The value of the pixel element to write.
 
     ``pieces`` are its bytes in order; ``length`` is their sum, or None for an encapsulated value: its pieces
-    are items and delimiter already. ``syntax`` is the transfer syntax that the file will have. ``image``
-    describes decoded frames where the data set may say otherwise. ``whole`` tells that the value is as it
-    came, so that its offset tables are still true.
+    are items and delimiter already, ``size`` is their sum where it is known. ``syntax`` is the transfer
+    syntax that the file will have. ``image`` describes the frames where the data set may say otherwise.
+    ``whole`` tells that the value is as it came, so that its offset tables are still true.
     """
 
     keyword: str
@@ -56,6 +56,20 @@ class PixelValue:
     pieces: Iterable[bytes]
     image: ImageDescription | None = None
     whole: bool = False
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Part10File:
+    """A file that is about to be written: its TransferSyntaxUID, its bytes, and how many they are if known.
+
+    Iterating reads the frames; it raises `InputError` where they do not give the length that is due, and what
+    reading them raises.
+    """
+
+    syntax: str
+    length: int | None
+    pieces: Iterator[bytes]
 
 
 def write_part10(
@@ -65,11 +79,24 @@ def write_part10(
     override: Mapping[str, object] | None = None,
     edits: Edits = NONE,
 ) -> None:
-    """Write preamble, file meta, data set and pixel element to ``out``.
+    """Write the file of `part10` to ``out``."""
+    out.writelines(part10(original, pixel, override, edits).pieces)
+
+
+def part10(
+    original: bytes,
+    pixel: PixelValue | None,
+    override: Mapping[str, object] | None = None,
+    edits: Edits = NONE,
+    *,
+    syntax: str | None = None,
+) -> Part10File:
+    """Preamble, file meta, data set and pixel element.
 
     ``original`` is the file meta group and the data set without its pixel element, in the syntax that the
     file meta names (a deflated one inflated); ``override`` is the DICOM JSON that was laid over it at import,
-    and ``edits`` are what was changed since. Raises `InputError` where the value does not fit its syntax.
+    and ``edits`` are what was changed since. ``syntax`` is the transfer syntax of a file without pixels where
+    it shall not stay as it came. Raises `InputError` where the value does not fit its syntax.
     """
     if pixel and pixel.length is not None and pixel.length > _LONGEST:
         raise InputError(
@@ -80,8 +107,12 @@ def write_part10(
     walker = Walker(source)
     found = walker.sniff(len(meta), _form_of(came_in, _EXPLICIT))
     places = [place for place in walker.root(len(meta), found) if place.tag >> 16 not in (0, 2)]
-    syntax = pixel.syntax if pixel else came_in
-    if syntax == DEFLATED or (not pixel and (override or edits)):
+    if pixel:
+        syntax = pixel.syntax
+    elif syntax is None:
+        changes = came_in == DEFLATED or override or edits
+        syntax = EXPLICIT_LITTLE if changes else came_in
+    elif syntax == DEFLATED:
         syntax = EXPLICIT_LITTLE
     form = _form_of(syntax, found)
     if form.implicit and not found.implicit and (not pixel or pixel.length is not None):
@@ -97,7 +128,18 @@ def write_part10(
         laid |= _description(elements, pixel.image, form)
     elements |= laid
     _lay(elements, changed.elements)
-    _write(out, _meta(meta, syntax, changed.meta), elements, pixel, form)
+    head = b"\0" * 128 + b"DICM" + _meta(meta, syntax, changed.meta)
+    dropped = _OFFSET_TABLES if pixel and not pixel.whole else ()
+    for tag in dropped:
+        elements.pop(tag, None)
+    length = len(head) + sum(map(len, elements.values()))
+    if pixel:
+        size = pixel.size if pixel.length is None else pixel.length + pixel.length % 2
+        opening = len(_opening(pixel, form))
+        return Part10File(
+            syntax, None if size is None else length + opening + size, _pieces(head, elements, pixel, form)
+        )
+    return Part10File(syntax, length, _pieces(head, elements, None, form))
 
 
 def _lay(elements: dict[int, bytes], changed: Mapping[int, bytes | None]) -> None:
@@ -108,20 +150,24 @@ def _lay(elements: dict[int, bytes], changed: Mapping[int, bytes | None]) -> Non
             elements[tag] = element
 
 
-def _write(
-    out: BinaryIO, meta: bytes, elements: dict[int, bytes], pixel: PixelValue | None, form: Form
-) -> None:
-    out.write(b"\0" * 128 + b"DICM" + meta)
+def _pieces(head: bytes, elements: dict[int, bytes], pixel: PixelValue | None, form: Form) -> Iterator[bytes]:
     place = PIXEL_TAGS[pixel.keyword] if pixel else None
-    dropped = _OFFSET_TABLES if pixel and not pixel.whole else ()
+    waiting = [head]
+    size = len(head)
     for tag in sorted(elements):
         if pixel and place is not None and tag > place:
-            out.writelines(_pixel_element(place, pixel, form))
-            place = None
-        if tag not in dropped:
-            out.write(elements[tag])
+            yield b"".join(waiting)
+            yield from _pixel_element(pixel, form)
+            place, waiting, size = None, [], 0
+        waiting.append(elements[tag])
+        size += len(elements[tag])
+        if size > _BLOCK:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield b"".join(waiting)
     if pixel and place is not None:
-        out.writelines(_pixel_element(place, pixel, form))
+        yield from _pixel_element(pixel, form)
 
 
 def encapsulated(frames: Iterable[tuple[int, Iterable[bytes]]]) -> Iterator[bytes]:
@@ -140,6 +186,11 @@ def encapsulated(frames: Iterable[tuple[int, Iterable[bytes]]]) -> Iterator[byte
         if odd:
             yield b"\0"
     yield END
+
+
+def encapsulated_size(lengths: Iterable[int]) -> int:
+    """How many bytes `encapsulated` yields for frames of these lengths."""
+    return 2 * 8 + sum(8 + length + length % 2 for length in lengths)
 
 
 def joined_bits(frames: Iterable[bytes], bits: int) -> Iterator[bytes]:
@@ -216,9 +267,13 @@ def _meta(file_meta: bytes, syntax: str, changed: Mapping[int, bytes | None]) ->
     return element_head(_GROUP_LENGTH, "UL", 4, _EXPLICIT) + struct.pack("<I", len(content)) + content
 
 
-def _pixel_element(tag: int, pixel: PixelValue, form: Form) -> Iterator[bytes]:
+def _opening(pixel: PixelValue, form: Form) -> bytes:
     length = UNDEFINED if pixel.length is None else pixel.length + pixel.length % 2
-    yield element_head(tag, pixel.vr, length, form)
+    return element_head(PIXEL_TAGS[pixel.keyword], pixel.vr, length, form)
+
+
+def _pixel_element(pixel: PixelValue, form: Form) -> Iterator[bytes]:
+    yield _opening(pixel, form)
     written = 0
     for piece in pixel.pieces:
         written += len(piece)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from lightwell.errors import StorageError
 from lightwell.imaging import htj2k
+from lightwell.imaging.checksum import frame_checksum
 from lightwell.imaging.decode import decode_frame
-from lightwell.imaging.failure import cannot_transcode
+from lightwell.imaging.failure import PixelFailure, cannot_transcode
 from lightwell.imaging.image import ImageDescription
 from lightwell.imaging.samples import (
     Samples,
@@ -105,9 +107,35 @@ def decode_stored(data: bytes, head: int, stored_syntax: str, image: ImageDescri
     return samples
 
 
+def decode_proved(
+    data: bytes, head: int, stored_syntax: str, image: ImageDescription, checksum: int
+) -> Samples:
+    """`decode_stored` of a transcoded frame, proved by the CRC-32 of its samples at import.
+
+    Raises `StorageError` where it does not give the pixels that were imported.
+    """
+    try:
+        samples = decode_stored(data, head, stored_syntax, image)
+    except PixelFailure as error:
+        raise StorageError(f"A stored frame is damaged: {error}; run `lightwell data verify`.") from error
+    if frame_checksum(samples) != checksum:
+        raise StorageError("A stored frame decodes to other pixels than came; run `lightwell data verify`.")
+    return samples
+
+
 def decoded_photometric(image: ImageDescription) -> str:
     """PhotometricInterpretation that is true of the samples of `decode_stored`: decoders undo some."""
     return _DECODED.get(image.photometric, image.photometric)
+
+
+def coded_photometric(image: ImageDescription) -> str:
+    """PhotometricInterpretation that is true of frames which `htj2k.encode` or `jpeg2000.encode` made.
+
+    Both apply the reversible colour transform to what is like RGB, and to nothing else (PS3.5 8.2.4, 8.2.14).
+    """
+    if image.samples > 1 and image.photometric in htj2k.LIKE_RGB:
+        return "YBR_RCT"
+    return decoded_photometric(image)
 
 
 _DECODED = {"YBR_RCT": "RGB", "YBR_ICT": "RGB", "YBR_FULL_422": "YBR_FULL", "YBR_PARTIAL_422": "YBR_PARTIAL"}

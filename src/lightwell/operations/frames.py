@@ -35,6 +35,7 @@ class Page:
     content_type: str
     frame_count: int
     entries: bytes
+    stored_syntax: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ class FrameReader:
     """The frames of a process."""
 
     def __init__(self, stores: Stores, clock: Clock) -> None:
-        self._stores = stores
+        self.stores = stores
         self._clock = clock
         self._pages = Pages()
         self.may_wait = stores.db.dialect != "sqlite"
@@ -96,14 +97,12 @@ class FrameReader:
         if parsed is None or parsed[0] > _LARGEST_KEY:
             raise self._missing(datastore_id, image_set_id, frame_id)
         pixels, number = parsed
-        look_up = self._stores.db.look_up
+        look_up = self.stores.db.look_up
         row = look_up(image_sets.FRAME_LOOK_UP, (image_set_id, datastore_id, pixels, pixels, pixels))
         if row is None:
             raise self._missing(datastore_id, image_set_id, frame_id)
         index = number % PAGE
-        page = self._pages.get(pixels, number - index)
-        if page is None:
-            page = self._page(pixels, number - index)
+        page = self.page(pixels, number - index)
         # Pixels that could not be split into frames have an entry for all their bytes, and no frame.
         frame = None if page is None or number >= page.frame_count else unpack_entry(page.entries, index)
         if page is None or frame is None:
@@ -113,9 +112,9 @@ class FrameReader:
     def read_warm(self, place: Place) -> bytes | None:
         """The whole frame if that cannot wait for a disk or a network, else None."""
         try:
-            return self._stores.objects.read_warm(place.object, place.offset, place.length)
+            return self.stores.objects.read_warm(place.object, place.offset, place.length)
         except StorageError as error:
-            raise self._failed(place, error) from error
+            raise self.failed(place, error) from error
 
     def read(self, place: Place, start: int, length: int) -> bytes:
         """Exactly ``length`` bytes of the frame from its byte ``start`` on.
@@ -124,28 +123,32 @@ class FrameReader:
         since `place`: a truncated frame is never returned.
         """
         try:
-            data = self._stores.objects.read(place.object, place.offset + start, length)
+            data = self.stores.objects.read(place.object, place.offset + start, length)
         except StorageError as error:
-            raise self._failed(place, error) from error
+            raise self.failed(place, error) from error
         if len(data) != length:
-            raise self._failed(place, StorageError(f"{place.object} is shorter than its frames."))
+            raise self.failed(place, StorageError(f"{place.object} is shorter than its frames."))
         return data
 
     def accessed(self, place: Place) -> None:
         """Note that the set's content was read."""
-        self._stores.accesses.note(place.image_set, self._clock.now())
+        self.stores.accesses.note(place.image_set, self._clock.now())
 
-    def _page(self, pixels: int, first: int) -> Page | None:
-        row = self._stores.db.look_up(members.FRAME_PLACE, (pixels, first))
+    def page(self, pixels: int, first: int) -> Page | None:
+        """The page of some pixels that begins with frame ``first``, from 0, None where there is none."""
+        page = self._pages.get(pixels, first)
+        if page is not None:
+            return page
+        row = self.stores.db.look_up(members.FRAME_PLACE, (pixels, first))
         if row is None:
             return None
         pack, stored_syntax, frame_count, entries = row
-        page = Page(pack_name(pack), content_type(stored_syntax), frame_count, bytes(entries))
+        page = Page(pack_name(pack), content_type(stored_syntax), frame_count, bytes(entries), stored_syntax)
         self._pages.put(pixels, first, page)
         return page
 
     def _missing(self, datastore_id: str, image_set_id: str, frame_id: str) -> NotFoundError:
-        with self._stores.db.read() as conn:
+        with self.stores.db.read() as conn:
             found = image_sets.get(conn, datastore_id, image_set_id)
             store = datastores.get(conn, datastore_id)
         if store is None:
@@ -158,8 +161,9 @@ class FrameReader:
             f"Image set {image_set_id} has no frame {frame_id}; its metadata lists the frames that it has."
         )
 
-    def _failed(self, place: Place, error: StorageError) -> InternalError | NotFoundError:
-        with self._stores.db.read() as conn:
+    def failed(self, place: Place, error: StorageError) -> InternalError | NotFoundError:
+        """What to answer where bytes cannot be had: their set was deleted meanwhile, or they are lost."""
+        with self.stores.db.read() as conn:
             if not removal.is_living(conn, place.image_set):
                 return NotFoundError("The image set is deleted.")
         _log.error("a frame cannot be read: %s", error)

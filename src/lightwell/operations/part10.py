@@ -1,26 +1,36 @@
 """DICOM Part 10 files out again, from the originals and the frames of a version.
 
-Frames that were transcoded come out as native Explicit VR Little Endian, frames that were kept as they came:
-in both cases the pixels are those that were imported.
+In every transfer syntax the pixels are those that were imported: decoded frames are proved by the checksum
+that the import took.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, BinaryIO
 
 from lightwell.domain.frames import Frame
 from lightwell.errors import StorageError
+from lightwell.imaging import jpeg2000
 from lightwell.imaging.image import ImageDescription
 from lightwell.imaging.original import read_original
-from lightwell.imaging.rebuild import END, ITEM, PixelValue, encapsulated, joined_bits, write_part10
-from lightwell.imaging.samples import native_bits, to_native
-from lightwell.imaging.stored import decode_stored, decoded_photometric
+from lightwell.imaging.rebuild import (
+    END,
+    ITEM,
+    Part10File,
+    PixelValue,
+    encapsulated,
+    encapsulated_size,
+    joined_bits,
+    part10,
+)
+from lightwell.imaging.samples import Samples, native_bits, to_native
+from lightwell.imaging.stored import coded_photometric, decode_proved, decoded_photometric
 from lightwell.imaging.syntaxes import EXPLICIT_LITTLE, JPEG2000_LOSSLESS, SYNTAXES
 from lightwell.stores import Stores, originals
-from lightwell.stores.originals import StoredImage, StoredInstance
+from lightwell.stores.originals import FrameTable, StoredImage, StoredInstance
 from lightwell.stores.packs import pack_name
 from lightwell.stores.records import decompress
 
@@ -28,10 +38,19 @@ _PIECE = 1 << 20
 
 
 def write_instance(stores: Stores, instance: StoredInstance, out: BinaryIO) -> None:
-    """Write one instance as a Part 10 file.
+    """Write one instance as a Part 10 file in the syntax that `open_instance` chooses."""
+    out.writelines(open_instance(stores, instance).pieces)
 
-    Holds one frame and the data set without pixels in memory. Raises `StorageError` where a pack is damaged,
-    `InputError` where the pixels are too many for a native file.
+
+def open_instance(stores: Stores, instance: StoredInstance, target: str | None = None) -> Part10File:
+    """One instance as a Part 10 file, in pieces of at most a megabyte or a frame.
+
+    ``target`` is the transfer syntax that its pixels shall have: that in which they are stored, Explicit VR
+    Little Endian, or JPEG 2000 Lossless for what was transcoded at import. Without one, frames that were
+    transcoded come out native and those that were kept as they came. Pixels that could not be split come out
+    as they came in either case; a file without pixels is Explicit VR Little Endian where there is a target.
+    Holds one frame and the data set without pixels in memory. Raises, here or from the pieces, `StorageError`
+    where a pack is damaged, `InputError` where the pixels do not fit a file of that syntax.
     """
     original = read_original(
         lambda offset, length: stores.objects.read(pack_name(instance.pack), offset, length),
@@ -39,11 +58,13 @@ def write_instance(stores: Stores, instance: StoredInstance, out: BinaryIO) -> N
         instance.length,
     )
     override = json.loads(decompress(instance.override_z)) if instance.override_z else None
-    pixel = _pixel_value(stores, instance.pixels) if instance.pixels else None
-    write_part10(out, original, pixel, override, instance.edits)
+    pixel = _pixel_value(stores, instance.pixels, target) if instance.pixels else None
+    return part10(
+        original, pixel, override, instance.edits, syntax=None if target is None else EXPLICIT_LITTLE
+    )
 
 
-def _pixel_value(stores: Stores, stored: StoredImage) -> PixelValue:
+def _pixel_value(stores: Stores, stored: StoredImage, target: str | None) -> PixelValue:
     described = json.loads(stored.image)
     original_syntax = described.pop("original_syntax")
     if not stored.frame_count:
@@ -51,23 +72,29 @@ def _pixel_value(stores: Stores, stored: StoredImage) -> PixelValue:
     image = ImageDescription(**described)
     if stored.stored_syntax == EXPLICIT_LITTLE:
         return _native(stores, stored, image)
-    if _came_so(stored.stored_syntax, original_syntax):
-        return PixelValue(
-            keyword=image.pixel_keyword,
-            vr="OB",
-            syntax=original_syntax,
-            length=None,
-            pieces=encapsulated(
-                (place.length, _pieces(stores, stored.pack, place)) for place in _places(stores, stored)
-            ),
-        )
-    return _decoded(stores, stored, image, original_syntax)
+    came_so = _came_so(stored.stored_syntax, original_syntax)
+    # The codecs of these undo colour transforms and halved chrominance, the others have none.
+    undone = SYNTAXES[original_syntax].codec in ("jpeg", "jpegls", "jpeg2000")
+    true = replace(image, photometric=decoded_photometric(image)) if undone else image
+    coded = replace(true, photometric=coded_photometric(true), planar=0)
+    if target == stored.stored_syntax or (target is None and came_so):
+        return _as_stored(stores, stored, image, None if came_so else coded)
+    if target == JPEG2000_LOSSLESS:
+        return _recoded(stores, stored, image, coded)
+    return PixelValue(
+        keyword=image.pixel_keyword,
+        vr=_native_vr(image),
+        syntax=EXPLICIT_LITTLE,
+        length=image.frame_bytes * stored.frame_count,
+        pieces=_decoded(stores, stored, image, lambda samples: to_native(samples, image)),
+        image=true,
+    )
 
 
 def _blob(stores: Stores, stored: StoredImage, described: dict[str, Any], syntax: str) -> PixelValue:
     """The bytes of a pixel element that could not be split, as they came."""
     with stores.db.read() as conn:
-        span = next(originals.frames(conn, stored.key))
+        span = next(iter(originals.frames(conn, stored.key)))
     # Under a syntax that is not known, or is not kept to, the bytes tell whether they are items.
     items = b"".join(_pieces(stores, stored.pack, replace(span, length=min(span.length, 4)))) == ITEM
     if items and syntax in SYNTAXES and not SYNTAXES[syntax].encapsulated:
@@ -80,6 +107,7 @@ def _blob(stores: Stores, stored: StoredImage, described: dict[str, Any], syntax
         length=None if items else span.length,
         pieces=_pieces(stores, stored.pack, span),
         whole=True,
+        size=span.length,
     )
 
 
@@ -94,25 +122,44 @@ def _native(stores: Stores, stored: StoredImage, image: ImageDescription) -> Pix
     )
 
 
-def _decoded(
-    stores: Stores, stored: StoredImage, image: ImageDescription, original_syntax: str
+def _as_stored(
+    stores: Stores, stored: StoredImage, image: ImageDescription, coded: ImageDescription | None
 ) -> PixelValue:
-    # The codecs of these undo colour transforms and halved chrominance, the others have none.
-    undone = SYNTAXES[original_syntax].codec in ("jpeg", "jpegls", "jpeg2000")
-
-    def frames() -> Iterator[bytes]:
-        for place in _places(stores, stored):
-            data = b"".join(_pieces(stores, stored.pack, place))
-            yield to_native(decode_stored(data, place.head, stored.stored_syntax, image), image)
-
+    """Bare codestreams, one a fragment: boxes do not belong into DICOM (PS3.5 A.4.4)."""
+    table = _table(stores, stored)
+    bare = map(_bare, table)
     return PixelValue(
         keyword=image.pixel_keyword,
-        vr=_native_vr(image),
-        syntax=EXPLICIT_LITTLE,
-        length=image.frame_bytes * stored.frame_count,
-        pieces=frames(),
-        image=replace(image, photometric=decoded_photometric(image)) if undone else image,
+        vr="OB",
+        syntax=stored.stored_syntax,
+        length=None,
+        pieces=encapsulated((place.length, _pieces(stores, stored.pack, place)) for place in bare),
+        image=coded,
+        size=encapsulated_size(place.length - place.head for place in table),
     )
+
+
+def _recoded(
+    stores: Stores, stored: StoredImage, image: ImageDescription, coded: ImageDescription
+) -> PixelValue:
+    """Frames of the lossless storage format as JPEG 2000; each is decoded again by who encodes it."""
+    frames = _decoded(stores, stored, image, lambda samples: jpeg2000.encode(samples, image.photometric))
+    return PixelValue(
+        keyword=image.pixel_keyword,
+        vr="OB",
+        syntax=JPEG2000_LOSSLESS,
+        length=None,
+        pieces=encapsulated((len(frame), [frame]) for frame in frames),
+        image=coded,
+    )
+
+
+def _decoded(
+    stores: Stores, stored: StoredImage, image: ImageDescription, write: Callable[[Samples], bytes]
+) -> Iterator[bytes]:
+    for place in _table(stores, stored):
+        data = b"".join(_pieces(stores, stored.pack, place))
+        yield write(decode_proved(data, place.head, stored.stored_syntax, image, place.checksum))
 
 
 def _native_vr(image: ImageDescription) -> str:
@@ -128,18 +175,22 @@ def _came_so(stored_syntax: str, original_syntax: str) -> bool:
 
 
 def _frames(stores: Stores, stored: StoredImage) -> Iterator[bytes]:
-    for place in _places(stores, stored):
+    for place in _table(stores, stored):
         yield b"".join(_pieces(stores, stored.pack, place))
 
 
-def _places(stores: Stores, stored: StoredImage) -> list[Frame]:
+def _table(stores: Stores, stored: StoredImage) -> FrameTable:
     with stores.db.read() as conn:
-        places = list(originals.frames(conn, stored.key))
-    if len(places) != stored.frame_count:
+        table = originals.frames(conn, stored.key)
+    if len(table) != stored.frame_count:
         raise StorageError(
-            f"The frame table of an instance has {len(places)} frames, not {stored.frame_count}."
+            f"The frame table of an instance has {len(table)} frames, not {stored.frame_count}."
         )
-    return places
+    return table
+
+
+def _bare(place: Frame) -> Frame:
+    return replace(place, offset=place.offset + place.head, length=place.length - place.head, head=0)
 
 
 def _pieces(stores: Stores, pack: int, place: Frame) -> Iterator[bytes]:

@@ -79,6 +79,9 @@ FRAME_PLACE = (
 )
 """For `Database.look_up` (pixels key, first frame of a page): where the frames of that page lie."""
 
+DESCRIPTION = "SELECT p.image FROM pixels p WHERE p.key = ?"
+"""For `Database.look_up` (pixels key): the JSON of the image description that the import wrote."""
+
 
 def levels(conn: Connection, image_set: int, version: int) -> list[LevelBlock]:
     """Patient, study and series block of a version.

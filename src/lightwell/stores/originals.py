@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, bindparam, or_, select
+from sqlalchemy import Connection, Select, bindparam, or_, select
 
 from lightwell.domain.edits import Edits, merged
-from lightwell.domain.frames import Frame, unpack_entries
+from lightwell.domain.frames import ENTRY_SIZE, Frame, unpack_entries
 from lightwell.stores import members
 from lightwell.stores.edits import unpack
 from lightwell.stores.tables import frame_table, image_set, instance, member, pixels, record
@@ -144,12 +144,25 @@ def _stored(row: Any, on_levels: Edits) -> StoredInstance:
     )
 
 
-def frames(conn: Connection, pixels_key: int) -> Iterator[Frame]:
-    """Every frame, or the one span of pixel data that could not be split."""
+@dataclass(frozen=True, slots=True)
+class FrameTable:
+    """Every frame of some pixels, or the one span of pixel data that could not be split; 41 bytes a frame."""
+
+    pages: tuple[bytes, ...]
+
+    def __len__(self) -> int:
+        return sum(len(page) // ENTRY_SIZE for page in self.pages)
+
+    def __iter__(self) -> Iterator[Frame]:
+        for page in self.pages:
+            yield from unpack_entries(page)
+
+
+def frames(conn: Connection, pixels_key: int) -> FrameTable:
+    """The whole frame table of some pixels."""
     rows = conn.execute(
         select(frame_table.c.entries)
-        .where(and_(frame_table.c.pixels == pixels_key))
+        .where(frame_table.c.pixels == pixels_key)
         .order_by(frame_table.c.first_frame)
     )
-    for (entries,) in rows:
-        yield from unpack_entries(entries)
+    return FrameTable(tuple(bytes(entries) for (entries,) in rows))

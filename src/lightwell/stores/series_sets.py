@@ -53,6 +53,21 @@ _FOUND: Select[Any] = (
 _PRIMARY = _FOUND.where(image_set.c.is_primary)
 _IN_SERIES = _FOUND.where(image_set.c.series_instance_uid == bindparam("series"))
 
+_PIXELS = (
+    "SELECT s.key, m.pixels FROM datastore d, image_set s, instance i, member m"
+    " WHERE d.id = ? AND s.datastore = d.key AND s.study_instance_uid = ? AND s.series_instance_uid = ?"
+    " AND s.state = 'ACTIVE' AND i.datastore = d.key AND i.sop_instance_uid = ?"
+    " AND m.image_set = s.key AND m.instance = i.key AND m.valid_from <= s.readable_version"
+    " AND (m.valid_to IS NULL OR m.valid_to > s.readable_version)"
+)
+
+PIXELS_LOOK_UP = _PIXELS + " AND s.is_primary"
+"""For `Database.look_up` (data store id, study, series and SOP instance UID): key of the primary set of the
+series and of the pixels, NULL without any, which the instance has in its readable version."""
+
+PIXELS_LOOK_UP_IN = _PIXELS + " AND s.id = ?"
+"""The same in the set whose id is the fifth parameter, primary or not."""
+
 
 def of_study(conn: Connection, datastore_id: str, study: str) -> list[SeriesSet]:
     """The primary sets of a study, by SeriesNumber (those without come last), then by UID."""

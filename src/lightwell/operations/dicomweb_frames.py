@@ -1,0 +1,157 @@
+"""Frames of an instance that is named by its UIDs, apart from HTTP: where they lie, and their bytes.
+
+What can be had in which transfer syntax: AWS's dicomweb-retrieve-instance-frames page, PS3.18 §8.7.3. Every
+request looks up which pixels the instance has in the readable version of its set, so that nothing of a
+deleted set is served; where frames lie never changes and is remembered, see `frames`.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from lightwell.domain.frames import PAGE, unpack_entry
+from lightwell.errors import InternalError, NotAcceptableError, NotFoundError, StorageError
+from lightwell.imaging import jpeg2000
+from lightwell.imaging.image import ImageDescription
+from lightwell.imaging.samples import to_native
+from lightwell.imaging.stored import decode_proved
+from lightwell.imaging.syntaxes import EXPLICIT_LITTLE, JPEG2000_LOSSLESS
+from lightwell.operations import dicomweb_lookup
+from lightwell.operations.frames import FrameReader, Place
+from lightwell.stores import members, series_sets
+
+_DESCRIPTIONS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class InstancePixels:
+    """The pixels of an instance. ``image_set`` and ``key`` are keys of rows."""
+
+    image_set: int
+    key: int
+    stored_syntax: str
+    frame_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class BareFrame:
+    """Where the bare codestream of one frame lies, and its checksum; see `domain.frames.Frame`."""
+
+    place: Place
+    checksum: int
+
+
+class InstanceFrames:
+    """The frames of a process, by UIDs. Calls that read the database wait for it."""
+
+    def __init__(self, reader: FrameReader) -> None:
+        self.reader = reader
+        self._stores = reader.stores
+        self._descriptions: OrderedDict[int, ImageDescription] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def find(
+        self, datastore_id: str, study: str, series: str, instance: str, image_set_id: str | None = None
+    ) -> InstancePixels:
+        """The pixels of an instance.
+
+        Raises `NotFoundError` where there is no such instance, or it has no pixels; `ValidationError` for ids
+        that are none; `NotAcceptableError` where its pixels could not be split into frames at import.
+        """
+        named: tuple[str, ...]
+        if image_set_id is None:
+            sql, named = series_sets.PIXELS_LOOK_UP, (datastore_id, study, series, instance)
+        else:
+            sql = series_sets.PIXELS_LOOK_UP_IN
+            named = (datastore_id, study, series, instance, image_set_id)
+        row = None
+        if "\0" not in study + series + instance:
+            row = self._stores.db.look_up(sql, named)
+        if row is None:
+            return self._missing(datastore_id, study, series, instance, image_set_id)
+        image_set, pixels = row
+        if pixels is None:
+            raise NotFoundError(f"Instance {instance} has no pixel data.")
+        page = self.reader.page(pixels, 0)
+        if page is None:
+            raise InternalError("The frames of the instance are lost; run `lightwell data verify`.")
+        if not page.frame_count:
+            raise NotAcceptableError(
+                "The pixel data of this instance could not be split into frames at import. Get the whole "
+                "instance with transfer-syntax=*."
+            )
+        return InstancePixels(image_set, pixels, page.stored_syntax, page.frame_count)
+
+    def frame(self, pixels: InstancePixels, number: int) -> BareFrame:
+        """Where frame ``number``, from 1, lies. Raises `NotFoundError` where there are not so many."""
+        index = (number - 1) % PAGE
+        page = None
+        if 0 < number <= pixels.frame_count:
+            page = self.reader.page(pixels.key, number - 1 - index)
+        found = None if page is None else unpack_entry(page.entries, index)
+        if page is None or found is None:
+            raise NotFoundError(f"The instance has {pixels.frame_count} frames, and no frame {number}.")
+        place = Place(
+            pixels.image_set,
+            page.object,
+            found.offset + found.head,
+            found.length - found.head,
+            page.content_type,
+        )
+        return BareFrame(place, found.checksum)
+
+    def frame_size(self, pixels: InstancePixels, syntax: str) -> int | None:
+        """Bytes of every frame in ``syntax``; None where they differ and only decoding would tell."""
+        if syntax != EXPLICIT_LITTLE:
+            return None
+        return self.description(pixels.key).frame_bytes
+
+    def transcoded(self, pixels: InstancePixels, frame: BareFrame, syntax: str) -> bytes:
+        """A frame of the lossless storage format in Explicit VR Little Endian or JPEG 2000 Lossless.
+
+        Takes the time of a codec. Raises `InternalError` where what is stored does not give the pixels that
+        were imported.
+        """
+        data = self.reader.read(frame.place, 0, frame.place.length)
+        image = self.description(pixels.key)
+        try:
+            samples = decode_proved(data, 0, pixels.stored_syntax, image, frame.checksum)
+        except StorageError as error:
+            raise self.reader.failed(frame.place, error) from error
+        if syntax == JPEG2000_LOSSLESS:
+            return jpeg2000.encode(samples, image.photometric)
+        return to_native(samples, image)
+
+    def description(self, pixels_key: int) -> ImageDescription:
+        """How the frames of some pixels are described. Raises `InternalError` where that is lost."""
+        with self._lock:
+            found = self._descriptions.get(pixels_key)
+        if found is not None:
+            return found
+        row = self._stores.db.look_up(members.DESCRIPTION, (pixels_key,))
+        if row is None:
+            raise InternalError("The description of the pixels is lost; run `lightwell data verify`.")
+        described = json.loads(row[0])
+        described.pop("original_syntax")
+        found = ImageDescription(**described)
+        with self._lock:
+            self._descriptions[pixels_key] = found
+            if len(self._descriptions) > _DESCRIPTIONS:
+                self._descriptions.popitem(last=False)
+        return found
+
+    def _missing(
+        self, datastore_id: str, study: str, series: str, instance: str, image_set_id: str | None
+    ) -> InstancePixels:
+        """Says what is not there."""
+        with self._stores.db.read() as conn:
+            found = dicomweb_lookup.series_set(conn, datastore_id, study, series, image_set_id)
+            stored = dicomweb_lookup.instance_of(conn, found, instance)
+        # It came between the two look-ups.
+        if stored.pixels is None:
+            raise NotFoundError(f"Instance {instance} has no pixel data.")
+        image = stored.pixels
+        return InstancePixels(found.key, image.key, image.stored_syntax, image.frame_count)
