@@ -12,14 +12,17 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 
+from lightwell.context import Context
 from lightwell.domain.frames import PAGE, unpack_entry
-from lightwell.errors import InternalError, NotAcceptableError, NotFoundError, StorageError
+from lightwell.errors import InputError, InternalError, NotAcceptableError, NotFoundError, StorageError
 from lightwell.imaging import jpeg2000
 from lightwell.imaging.image import ImageDescription
 from lightwell.imaging.samples import to_native
 from lightwell.imaging.stored import decode_proved
-from lightwell.imaging.syntaxes import EXPLICIT_LITTLE, JPEG2000_LOSSLESS
+from lightwell.imaging.syntaxes import JPEG2000_LOSSLESS
+from lightwell.ingest.views import Decode, Decoded, Pixels, Span
 from lightwell.operations import dicomweb_lookup
+from lightwell.operations.dicomweb_syntax import PROVED
 from lightwell.operations.frames import FrameReader, Place
 from lightwell.stores import members, series_sets
 
@@ -49,6 +52,7 @@ class InstanceFrames:
 
     def __init__(self, reader: FrameReader) -> None:
         self.reader = reader
+        self.may_wait = reader.may_wait
         self._stores = reader.stores
         self._descriptions: OrderedDict[int, ImageDescription] = OrderedDict()
         self._lock = threading.Lock()
@@ -103,11 +107,37 @@ class InstanceFrames:
         )
         return BareFrame(place, found.checksum)
 
-    def frame_size(self, pixels: InstancePixels, syntax: str) -> int | None:
-        """Bytes of every frame in ``syntax``; None where they differ and only decoding would tell."""
-        if syntax != EXPLICIT_LITTLE:
-            return None
-        return self.description(pixels.key).frame_bytes
+    def accessed(self, pixels: InstancePixels) -> None:
+        """Note that the content of the set was read."""
+        self.reader.note(pixels.image_set)
+
+    def needs_worker(self, pixels: InstancePixels) -> bool:
+        """Whether only a codec worker may decode the frames: those that were never proved by the import."""
+        return pixels.stored_syntax not in PROVED
+
+    def by_worker(self, ctx: Context, pixels: InstancePixels, frame: BareFrame) -> bytes:
+        """A frame that was kept as it came, in Explicit VR Little Endian. Waits for a codec worker.
+
+        Raises `NotAcceptableError` where it cannot be decoded, and what `Pool.ask` raises.
+        """
+        if ctx.pool is None:
+            raise NotAcceptableError("There are no codec workers here to decode lossy frames.")
+        row = self._stores.db.look_up(members.DESCRIPTION, (pixels.key,))
+        if row is None:
+            raise InternalError("The description of the pixels is lost; run `lightwell data verify`.")
+        place = frame.place
+        order = Decode(
+            Pixels(pixels.stored_syntax, bytes(row[0])), [Span(place.object, place.offset, place.length)]
+        )
+        try:
+            answer = ctx.pool.ask(order, ctx.settings.file_timeout)
+        except InputError as error:
+            raise NotAcceptableError(
+                f"The frame cannot be decoded: {error}. Get it as it is stored, with transfer-syntax=*."
+            ) from error
+        if not isinstance(answer, Decoded):
+            raise InternalError("A codec worker gave an answer to another question.")
+        return answer.frames[0]
 
     def transcoded(self, pixels: InstancePixels, frame: BareFrame, syntax: str) -> bytes:
         """A frame of the lossless storage format in Explicit VR Little Endian or JPEG 2000 Lossless.

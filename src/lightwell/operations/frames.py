@@ -132,7 +132,11 @@ class FrameReader:
 
     def accessed(self, place: Place) -> None:
         """Note that the set's content was read."""
-        self.stores.accesses.note(place.image_set, self._clock.now())
+        self.note(place.image_set)
+
+    def note(self, image_set: int) -> None:
+        """Note that the content of the set with this key was read."""
+        self.stores.accesses.note(image_set, self._clock.now())
 
     def page(self, pixels: int, first: int) -> Page | None:
         """The page of some pixels that begins with frame ``first``, from 0, None where there is none."""

@@ -12,6 +12,7 @@ from lightwell.auth.guard import Guard
 from lightwell.auth.sessions import Sessions
 from lightwell.context import Caller, Clock, Context, Ids
 from lightwell.observe.metrics import Recorder
+from lightwell.operations.dicomweb_frames import InstanceFrames
 from lightwell.operations.frames import FrameReader
 from lightwell.operations.metadata import MetadataReader
 from lightwell.web.federation import Federation
@@ -53,10 +54,12 @@ class AppState:
     checks: Sequence[Check]
     throttle: Throttle | None = None
     frames: FrameReader = field(init=False)
+    instance_frames: InstanceFrames = field(init=False)
     metadata: MetadataReader = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "frames", FrameReader(self.stores, self.clock))
+        object.__setattr__(self, "instance_frames", InstanceFrames(self.frames))
         object.__setattr__(self, "metadata", MetadataReader(self.stores, self.clock))
 
     def context(self, caller: Caller) -> Context:

@@ -9,7 +9,7 @@ from lightwell.auth.principals import Principal
 from lightwell.context import Caller
 from lightwell.errors import NotBuiltError
 from lightwell.web.authorising import authorise, dicomweb_asks
-from lightwell.web.dicomweb import metadata, rendered, store
+from lightwell.web.dicomweb import frames, metadata, rendered, store
 from lightwell.web.dicomweb.resources import Resource
 from lightwell.web.reply import Answer, Receive
 from lightwell.web.request import Request
@@ -40,6 +40,7 @@ class Visit:
 Handler = Callable[[Visit], Awaitable[Answer]]
 
 HANDLERS: dict[str, Handler] = {
+    "frames": frames.frames,
     "store": store.store,
     "metadata": metadata.metadata,
     "rendered": rendered.rendered,

@@ -1,0 +1,111 @@
+"""Conditions and byte ranges of one representation (RFC 9110 §13 and §14), and gzip for JSON.
+
+Only one range a request: a list of them, other units and what cannot be read are ignored, as is allowed.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from lightwell.web.negotiation import quality
+from lightwell.web.reply import Answer, Headers
+from lightwell.web.request import Request
+
+_RANGE = re.compile(rb"\s*bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNORECASE)
+_TAG = re.compile(rb'(?:W/)?("[^"]*")')
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The bytes to send: ``length`` from ``start`` on, of ``total``."""
+
+    start: int
+    length: int
+    total: int
+
+    @property
+    def is_part(self) -> bool:
+        return self.length != self.total
+
+    @property
+    def status(self) -> int:
+        return 206 if self.is_part else 200
+
+    def headers(self) -> Headers:
+        """``content-length`` and ``accept-ranges``, and ``content-range`` of a part."""
+        found = [(b"content-length", b"%d" % self.length), (b"accept-ranges", b"bytes")]
+        if self.is_part:
+            end = self.start + self.length - 1
+            found.append((b"content-range", b"bytes %d-%d/%d" % (self.start, end, self.total)))
+        return found
+
+
+def is_known(request: Request, etag: bytes) -> bool:
+    """Whether the client has this representation already, by its If-None-Match; then 304 is the answer."""
+    known = request.head.get(b"if-none-match")
+    if known is None:
+        return False
+    if known.strip() == b"*":
+        return True
+    (own,) = _TAG.findall(etag)
+    return own in _TAG.findall(known)
+
+
+def not_modified(etag: bytes) -> Answer:
+    return Answer(304, [(b"etag", etag), (b"vary", b"accept")], b"")
+
+
+def span(request: Request, total: int, etag: bytes) -> Span | None:
+    """Which bytes the client asks for, all of them where it names no range; None where there are none such.
+
+    A range counts only while If-Range, if given, names ``etag``, a strong one.
+    """
+    asked = request.head.get(b"range")
+    whole = Span(0, total, total)
+    if asked is None or request.method not in ("GET", "HEAD"):
+        return whole
+    condition = request.head.get(b"if-range")
+    found = _RANGE.fullmatch(asked)
+    if found is None or (condition is not None and condition.strip() != etag):
+        return whole
+    first, last = found[1], found[2]
+    if not first and not last:
+        return whole
+    if not first:
+        length = min(int(last), total)
+        return Span(total - length, length, total) if length else None
+    start, end = int(first), int(last) if last else total - 1
+    if last and end < start:
+        return whole
+    if start >= total:
+        return None
+    return Span(start, min(end, total - 1) - start + 1, total)
+
+
+def unsatisfiable(total: int) -> Answer:
+    """416, with how many bytes there are."""
+    body = (
+        b'{"message":"The resource has %d bytes, and none of them in the range that was asked for."}' % total
+    )
+    return Answer(
+        416,
+        [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            (b"content-range", b"bytes */%d" % total),
+            (b"x-amzn-errortype", b"RangeNotSatisfiableException"),
+        ],
+        body,
+        "RangeNotSatisfiableException",
+    )
+
+
+def takes_gzip(request: Request) -> bool:
+    """Whether the client takes a body with ``content-encoding: gzip``."""
+    accepted = request.head.get(b"accept-encoding")
+    if accepted is None:
+        return False
+    # An encoding is weighed as a media type is: a name, a star, a q.
+    text = accepted.decode("latin-1").replace("*", "*/*")
+    return bool(quality(text, "gzip"))
