@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from json.encoder import encode_basestring
 from urllib.parse import quote
 
@@ -123,6 +124,12 @@ class Form:
         if self.level == INSTANCE:
             url += f"/instances/{_segment(values, 'SOPInstanceUID')}"
         return url
+
+
+@lru_cache(256)
+def form(level: str, levels: tuple[str, ...], named: frozenset[int], asked: frozenset[int]) -> Form:
+    """The `Form` of a search; most are asked again."""
+    return Form(level, levels, named, asked)
 
 
 def _segment(values: Values, keyword: str) -> str:

@@ -10,8 +10,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from lightwell.domain.level_tags import DIGITS
 from lightwell.domain.qido import INSTANCE, SERIES, STUDY, Criteria, Match
-from lightwell.domain.qido_keys import BY_PATH, Key, matchable
+from lightwell.domain.qido_keys import BY_PATH, KEYS, Key, matchable
 from lightwell.domain.qido_values import match
 from lightwell.errors import ValidationError
 
@@ -35,6 +36,11 @@ _ABSENT = ("emptyvaluematching", "multiplevaluematching")
 _PARAMETERS = (_LIMIT, _OFFSET, _FUZZY, _FIELD)
 _OTHERS = ("accept",)  # of the answer's form, not of the search; read elsewhere
 _SIGNATURE = "x-amz-"
+
+# Keywords for which nobody has to be asked.
+_TAGS = {keyword: int(digits, 16) for keyword, digits in DIGITS.items()} | {
+    part: tag for key in KEYS.values() for part, tag in zip(key.keyword.split("."), key.path, strict=True)
+}
 
 Path = tuple[int, ...]
 TagOf = Callable[[str], int | None]
@@ -110,7 +116,9 @@ def path_of(name: str, tag_of: TagOf) -> Path | None:
     if len(parts) > _DEEPEST:
         return None
     for part in parts:
-        tag = int(part, 16) if _TAG.fullmatch(part) else tag_of(part)
+        tag = _TAGS.get(part)
+        if tag is None:
+            tag = int(part, 16) if _TAG.fullmatch(part) else tag_of(part)
         if tag is None:
             return None
         path.append(tag)

@@ -61,7 +61,7 @@ def search(
             check_uids(study, series)
     query = qido_query.parse(level, study, series, pairs, dicomweb_fields.tag_of)
     asked = dicomweb_fields.Asked(level, levels, query)
-    form = qido_answers.Form(level, levels, asked.named, asked.columns)
+    form = qido_answers.form(level, levels, asked.named, asked.columns)
     with ctx.stores.db.read() as conn:
         store = datastores.get(conn, datastore_id)
         if store is None or store.status == DELETED:

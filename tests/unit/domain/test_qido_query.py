@@ -13,7 +13,7 @@ from lightwell.domain.qido_keys import KEYS, SERIES_FIELDS, STUDY_FIELDS, matcha
 from lightwell.domain.qido_query import Query, parse
 from lightwell.errors import ValidationError
 
-# As much of the dictionary as is asked here; the domain knows the match keys alone.
+# As much of the dictionary as is asked here; the domain does not know it.
 _TAGS = {
     part: tag for key in KEYS.values() for part, tag in zip(key.keyword.split("."), key.path, strict=True)
 }
