@@ -19,9 +19,10 @@ from lightwell.imaging.image import ImageDescription
 from lightwell.imaging.original import read_original
 from lightwell.imaging.stored import decode_stored
 from lightwell.operations import documents
-from lightwell.stores import Stores, members, records, tables
+from lightwell.stores import Stores, members, originals, records, tables
 from lightwell.stores.edits import unpack
 from lightwell.stores.packs import pack_name
+from tests import agreement
 
 
 def check(stores: Stores, *, decode: bool = False) -> None:
@@ -32,6 +33,7 @@ def check(stores: Stores, *, decode: bool = False) -> None:
         _members(conn)
         _records(conn, stores)
         _frames(conn, stores, decode)
+        _agreement(conn, stores)
         _jobs(conn)
 
 
@@ -245,6 +247,21 @@ def _check_frame(stores: Stores, pixels: Any, frame: Frame, decode: bool) -> Non
         fields = {k: v for k, v in json.loads(pixels.image).items() if k != "original_syntax"}
         array = decode_stored(data, frame.head, pixels.stored_syntax, ImageDescription(**fields))
         assert frame_checksum(array) == frame.checksum
+
+
+_agreed: set[tuple[int, int]] = set()  # (set, version), which never change
+
+
+def _agreement(conn: Connection, stores: Stores) -> None:
+    for row in _rows(conn, tables.image_set, tables.image_set.c.state == "ACTIVE"):
+        if not row.readable_version or (row.key, row.readable_version) in _agreed:
+            continue
+        found = originals.ReadableSet(
+            row.key, row.id, row.study_instance_uid, row.series_instance_uid, row.readable_version
+        )
+        wrong = agreement.differences(conn, stores, found, some=2)
+        assert not wrong, f"{row.id} in version {row.readable_version}: {wrong}"
+        _agreed.add((row.key, row.readable_version))
 
 
 def _jobs(conn: Connection) -> None:
