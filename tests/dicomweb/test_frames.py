@@ -1,0 +1,226 @@
+"""Frames over HTTP, as HealthImaging documents them and as viewers ask for them."""
+
+from __future__ import annotations
+
+import imagecodecs
+import numpy as np
+import pytest
+
+from tests.dicomweb.holding import EXPLICIT, FRAMES, HTJ2K, JPEG, JPEG2000, Holding, parts
+
+STORED = FRAMES + "*"
+OCTETS = "application/octet-stream"
+
+
+def pixels(held: Holding, name: str) -> np.ndarray:  # type: ignore[type-arg]
+    return held.files[name].pixel_array
+
+
+@pytest.mark.parametrize(
+    ("accept", "syntax", "kind"),
+    [
+        (None, EXPLICIT, OCTETS),
+        ("*/*", EXPLICIT, OCTETS),
+        ('multipart/related; type="*/*"', EXPLICIT, OCTETS),
+        ("multipart/related", EXPLICIT, OCTETS),
+        (FRAMES + EXPLICIT, EXPLICIT, OCTETS),
+        (f"multipart/related; type={OCTETS}; transfer-syntax={EXPLICIT}", EXPLICIT, OCTETS),
+        (STORED, HTJ2K, "image/jphc"),
+        (FRAMES + '"*"', HTJ2K, "image/jphc"),
+        (FRAMES + HTJ2K + "; transfer-syntax=*", HTJ2K, "image/jphc"),
+        ("multipart/related; type=image/jphc", HTJ2K, "image/jphc"),
+        (f"multipart/related; type=image/jphc; transfer-syntax={HTJ2K}", HTJ2K, "image/jphc"),
+        (f'multipart/related; type="image/jp2"; transfer-syntax={JPEG2000}', JPEG2000, "image/jp2"),
+        ("multipart/related; type=image/jp2", JPEG2000, "image/jp2"),
+        (f"multipart/related; type=image/jpeg; transfer-syntax={JPEG}, {STORED};q=0.5", HTJ2K, "image/jphc"),
+        ("text/html, multipart/related; type=image/jls, */*;q=0.1", EXPLICIT, OCTETS),
+    ],
+)
+def test_gives_a_frame_as_it_is_asked_for(held: Holding, accept: str | None, syntax: str, kind: str) -> None:
+    reply = held.get(held.instance("ct1") + "/frames/1", accept)
+    assert reply.status == 200, reply.body
+    (part,) = parts(reply)
+    assert reply.headers["content-type"].startswith(f'multipart/related; type="{kind}"; boundary=')
+    assert int(reply.headers["content-length"]) == len(reply.body)
+    assert part.headers["content-type"] == f"{kind}; transfer-syntax={syntax}"
+    assert part.headers["content-location"] == (
+        f"{held.server.url}{held.root}{held.instance('ct1')}/frames/1"
+    )
+    if syntax == EXPLICIT:
+        assert part.body == held.files["ct1"].PixelData
+    else:
+        assert part.body.startswith(b"\xff\x4f\xff\x51")  # a bare codestream
+        assert np.array_equal(imagecodecs.jpeg2k_decode(part.body), pixels(held, "ct1"))
+
+
+@pytest.mark.parametrize("asked", ["1", "1,2", "2,1", "4%2C1,3", "1,2,3,4"])
+@pytest.mark.parametrize("accept", [STORED, FRAMES + EXPLICIT, FRAMES + JPEG2000])
+def test_gives_frames_in_the_order_asked(held: Holding, asked: str, accept: str) -> None:
+    reply = held.get(f"{held.instance('frames')}/frames/{asked}", accept)
+    wanted = [int(number) for number in asked.replace("%2C", ",").split(",")]
+    found = parts(reply)
+    assert [int(part.headers["content-location"].rpartition("/")[2]) for part in found] == wanted
+    for part, number in zip(found, wanted, strict=True):
+        frame = pixels(held, "frames")[number - 1]
+        if part.headers["content-type"].endswith(f"={EXPLICIT}"):
+            assert part.body == frame.tobytes()
+        else:
+            assert np.array_equal(imagecodecs.jpeg2k_decode(part.body), frame)
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "error"),
+    [
+        ("0", 400, "ValidationException"),
+        ("1,1", 400, "ValidationException"),
+        ("one", 400, "ValidationException"),
+        ("1,", 400, "ValidationException"),
+        ("-1", 400, "ValidationException"),
+        ("5", 404, "ResourceNotFoundException"),
+        ("1,5", 404, "ResourceNotFoundException"),
+        ("999999999", 404, "ResourceNotFoundException"),
+    ],
+)
+def test_refuses_frames_that_are_not_there(held: Holding, asked: str, status: int, error: str) -> None:
+    reply = held.get(f"{held.instance('frames')}/frames/{asked}", STORED)
+    assert (reply.status, reply.headers["x-amzn-errortype"]) == (status, error)
+
+
+@pytest.mark.parametrize(
+    ("name", "accept"),
+    [
+        ("ct1", FRAMES + JPEG),
+        ("ct1", FRAMES + "1.2.840.10008.1.2"),
+        ("ct1", FRAMES + "1.2.840.10008.1.2.4.91"),
+        ("ct1", "image/jpeg"),
+        ("ct1", "text/html"),
+        ("jpeg", FRAMES + HTJ2K),
+        ("jpeg", FRAMES + JPEG2000),
+        ("bits", FRAMES + JPEG2000),
+        ("blob", STORED),
+    ],
+)
+def test_answers_406_for_what_cannot_be_had(held: Holding, name: str, accept: str) -> None:
+    reply = held.get(held.instance(name) + "/frames/1", accept)
+    assert (reply.status, reply.headers["x-amzn-errortype"]) == (406, "NotAcceptableException")
+    assert b"transfer-syntax=*" in reply.body
+
+
+def test_gives_what_was_kept_as_it_came(held: Holding) -> None:
+    (fragment,) = pydicom_frames(held, "jpeg")
+    for accept in (None, STORED, FRAMES + JPEG, "multipart/related; type=image/jpeg"):
+        (part,) = parts(held.get(held.instance("jpeg") + "/frames/1", accept))
+        assert part.headers["content-type"] == f"image/jpeg; transfer-syntax={JPEG}"
+        assert part.body.rstrip(b"\0") == fragment.rstrip(b"\0")
+
+
+def test_decodes_what_was_kept(held: Holding) -> None:
+    (part,) = parts(held.get(held.instance("jpeg") + "/frames/1", FRAMES + EXPLICIT))
+    image = held.files["jpeg"]
+    assert part.headers["content-type"] == f"{OCTETS}; transfer-syntax={EXPLICIT}"
+    assert len(part.body) == image.Rows * image.Columns * 3
+
+
+def test_gives_colours_in_the_planes_of_the_image(held: Holding) -> None:
+    (part,) = parts(held.get(held.instance("colour") + "/frames/1", FRAMES + EXPLICIT))
+    assert part.body == held.files["colour"].PixelData
+
+
+def test_gives_one_frame_alone(held: Holding) -> None:
+    path = held.instance("ct1") + "/frames/1"
+    reply = held.get(path, OCTETS)
+    assert reply.headers["content-type"] == f"{OCTETS}; transfer-syntax={EXPLICIT}"
+    assert reply.body == held.files["ct1"].PixelData
+    for accept in ("image/jphc", f"{OCTETS}; transfer-syntax=*", "image/jph", "image/*"):
+        reply = held.get(path, accept)
+        assert reply.headers["content-type"] == f"image/jphc; transfer-syntax={HTJ2K}"
+        assert reply.headers["accept-ranges"] == "bytes"
+        assert np.array_equal(imagecodecs.htj2k_decode(reply.body), pixels(held, "ct1"))
+    assert held.get(held.instance("frames") + "/frames/1,2", "image/jphc").status == 406
+
+
+def test_takes_the_media_type_from_the_query(held: Holding) -> None:
+    reply = held.get(held.instance("ct1") + "/frames/1?accept=image%2Fjphc", "*/*")
+    assert reply.headers["content-type"].startswith("image/jphc")
+
+
+def test_gives_a_range_of_bytes(held: Holding) -> None:
+    path = held.instance("ct1") + "/frames/1"
+    for accept in ("image/jphc", OCTETS):
+        whole = held.get(path, accept)
+        for asked, start, end in (
+            ("0-9", 0, 10),
+            ("10-", 10, None),
+            ("-5", -5, None),
+            ("5-99999999", 5, None),
+        ):
+            reply = held.get(path, accept, range=f"bytes={asked}")
+            assert (reply.status, reply.body) == (206, whole.body[start:end])
+            first, last = len(whole.body[: start % len(whole.body)]), len(whole.body)
+            last = first + len(reply.body) - 1
+            assert reply.headers["content-range"] == f"bytes {first}-{last}/{len(whole.body)}"
+        reply = held.get(path, accept, range="bytes=99999999-")
+        assert (reply.status, reply.headers["content-range"]) == (416, f"bytes */{len(whole.body)}")
+        stale = held.get(path, accept, range="bytes=0-9", if_range='"another"')
+        assert (stale.status, stale.body) == (200, whole.body)
+        fresh = held.get(path, accept, range="bytes=0-9", if_range=whole.headers["etag"])
+        assert fresh.status == 206
+
+
+def test_says_that_a_frame_is_the_one_known(held: Holding) -> None:
+    path = held.instance("frames") + "/frames/2,1"
+    for accept in (STORED, FRAMES + EXPLICIT):
+        etag = held.get(path, accept).headers["etag"]
+        reply = held.get(path, accept, if_none_match=f'"x", {etag}')
+        assert (reply.status, reply.body, reply.headers["etag"]) == (304, b"", etag)
+        other = FRAMES + EXPLICIT if accept == STORED else STORED
+        assert held.get(path, other, if_none_match=etag).status == 200
+
+
+def test_answers_head_without_a_body(held: Holding) -> None:
+    path = held.instance("ct1") + "/frames/1"
+    whole, head = (held.get(path, "image/jphc", method=method) for method in ("GET", "HEAD"))
+    assert (head.status, head.body) == (200, b"")
+    assert head.headers["content-length"] == whole.headers["content-length"]
+
+
+def test_finds_frames_of_another_set_by_its_id(held: Holding) -> None:
+    path = held.instance("other") + "/frames/1"
+    assert held.get(path, STORED).status == 404
+    reply = held.get(f"{path}?imageSetId={held.non_primary}", FRAMES + EXPLICIT)
+    (part,) = parts(reply)
+    assert part.body == held.files["other"].PixelData
+    assert part.headers["content-location"].endswith(f"/frames/1?imageSetId={held.non_primary}")
+    assert held.get(f"{held.instance('ct1')}/frames/1?imageSetId={held.non_primary}", STORED).status == 404
+    assert held.get(f"{path}?imageSetId={'0' * 32}", STORED).status == 404
+    assert held.get(f"{path}?imageSetId=no", STORED).status == 400
+
+
+def test_says_what_is_not_there(held: Holding) -> None:
+    for path, status in (
+        (held.instance("report") + "/frames/1", 404),
+        (held.series("ct1") + "/instances/1.2.3/frames/1", 404),
+        (held.series("ct1") + "/instances/abc/frames/1", 400),
+        (held.study("ct1") + "/series/1.2/instances/1.2.3/frames/1", 404),
+    ):
+        assert held.get(path, STORED).status == status, path
+
+
+def test_lets_browsers_read_answers_and_refusals(held: Holding) -> None:
+    for path in (held.instance("ct1") + "/frames/1", held.instance("ct1") + "/frames/0"):
+        reply = held.get(path, STORED, origin="https://viewer.example")
+        assert reply.headers["access-control-allow-origin"] == "*"
+        exposed = set(reply.headers["access-control-expose-headers"].split(", "))
+        assert exposed >= set(
+            "content-type content-length content-range accept-ranges etag warning x-amzn-requestid "
+            "x-amzn-errortype".split()
+        )
+    asked = {"origin": "https://viewer.example", "access-control-request-method": "GET"}
+    preflight = held.server.call("OPTIONS", held.root + held.instance("ct1") + "/frames/1", headers=asked)
+    assert preflight.status == 204 and "authorization" in preflight.headers["access-control-allow-headers"]
+
+
+def pydicom_frames(held: Holding, name: str) -> list[bytes]:
+    from pydicom.encaps import generate_frames
+
+    return list(generate_frames(held.files[name].PixelData, number_of_frames=1))
