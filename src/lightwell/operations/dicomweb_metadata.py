@@ -72,7 +72,7 @@ def gzipped(ctx: Context, wanted: Wanted, found: Found) -> bytes:
     """The JSON array as gzip. Raises `NotFoundError` where it was deleted meanwhile."""
     try:
         if wanted.instance is not None:
-            data = documents.packed(_array(_one(ctx, wanted, found.sets[0])))
+            data = documents.packed(_array([_one(ctx, wanted, found.sets[0])]))
         elif wanted.series is not None:
             data = _of_series(ctx, wanted, found.sets[0])
         else:
@@ -87,12 +87,20 @@ def gzipped(ctx: Context, wanted: Wanted, found: Found) -> bytes:
 def objects(ctx: Context, wanted: Wanted, found: Found) -> Iterator[bytes]:
     """The JSON objects one by one, in bounded memory but for the gzipped documents."""
     if wanted.instance is not None:
-        yield from _one(ctx, wanted, found.sets[0])
+        yield _one(ctx, wanted, found.sets[0])
         return
     for each in found.sets:
         data, has_bulk = _kept(ctx, each)
         for text in _split(data):
             yield dicom_lines.addressed(text, wanted.base, wanted.image_set_id) if has_bulk else text
+
+
+def as_xml(ctx: Context, wanted: Wanted, found: Found) -> Iterator[bytes]:
+    """The same objects in the Native DICOM Model."""
+    from lightwell.imaging.dicom_xml import native_model
+
+    for text in objects(ctx, wanted, found):
+        yield native_model(text)
 
 
 def warm(stores: Stores, settings: Settings, clock: Clock, wanted: Wanted) -> tuple[str, bytes] | None:
@@ -225,18 +233,15 @@ def _recheck(ctx: Context, wanted: Wanted, found: Found) -> None:
         ctx.stores.accesses.note(each.key, ctx.clock.now())
 
 
-def _one(ctx: Context, wanted: Wanted, found: SeriesSet) -> Iterator[bytes]:
+def _one(ctx: Context, wanted: Wanted, found: SeriesSet) -> bytes:
     assert wanted.instance is not None
+    uids = found.study_instance_uid, found.series_instance_uid
     with ctx.stores.db.read() as conn:
         instance = instance_of(conn, found, wanted.instance).instance
-        uids = found.study_instance_uid, found.series_instance_uid
-        fragments = members.Fragments(conn)
-        for batch in dicom_rows.batches(conn, found.key, found.version, only=[instance]):
-            for row in batch:
-                lines = _shown(ctx.stores, fragments, _Changes(), row, uids)
-                meta = _syntax(row) if ctx.settings.metadata_transfer_syntax == "on" else None
-                text = dicom_lines.as_object(lines, meta)
-                yield dicom_lines.addressed(text, wanted.base, wanted.image_set_id)
+        ((row,),) = dicom_rows.batches(conn, found.key, found.version, only=[instance])
+        lines = _shown(ctx.stores, members.Fragments(conn), _Changes(), row, uids)
+    meta = _syntax(row) if ctx.settings.metadata_transfer_syntax == "on" else None
+    return dicom_lines.addressed(dicom_lines.as_object(lines, meta), wanted.base, wanted.image_set_id)
 
 
 def _of_series(ctx: Context, wanted: Wanted, found: SeriesSet) -> bytes:

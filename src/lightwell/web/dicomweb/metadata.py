@@ -1,50 +1,48 @@
 """Metadata of studies, series and instances (WADO-RS).
 
-Source: PS3.18 §10.4, AWS's dicomweb-retrieve-instance-metadata and -series-metadata pages; that of a study is
-an extension.
+Source: PS3.18 §10.4, AWS's dicomweb-retrieve-instance-metadata and -series-metadata pages. The metadata of a
+study, XML, conditions and gzip are extensions.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
 from lightwell.operations import dicomweb_metadata, documents
 from lightwell.operations.dicomweb_metadata import Wanted
-from lightwell.web.dicomweb import media
-from lightwell.web.negotiation import quality
+from lightwell.web.dicomweb import media, ranges
+from lightwell.web.dicomweb.multipart import Multipart
+from lightwell.web.dicomweb.streams import begun
 from lightwell.web.reply import Answer, Headers
 
 if TYPE_CHECKING:
     from lightwell.web.dicomweb.dispatch import Visit
 
+_VARY = (b"vary", b"accept, accept-encoding")
+
 
 async def metadata(visit: Visit) -> Answer:
-    """The metadata as JSON or XML. What is in memory is answered at once."""
+    """The metadata as JSON or XML. JSON that is in memory is answered at once."""
     state, request = visit.state, visit.request
     kind = media.json_type(request)
-    wanted = _wanted(visit)
-    if kind != media.DICOM_XML and _takes_gzip(visit):
+    wanted = wanted_by(visit)
+    if kind == media.DICOM_XML:
+        return await _xml(visit, wanted)
+    if ranges.takes_gzip(request):
         found = dicomweb_metadata.warm(state.stores, state.settings, state.clock, wanted)
         if found is not None:
-            etag, data = found
-            return _unchanged(visit, kind, etag) or _json(visit, kind, etag, data)
+            etag = _tag(visit, kind, found[0])
+            return _unchanged(visit, etag) or _json(visit, kind, etag, found[1])
     return await asyncio.get_running_loop().run_in_executor(
         state.threads, partial(_answer, visit, kind, wanted)
     )
 
 
-def _answer(visit: Visit, kind: str, wanted: Wanted) -> Answer:
-    ctx = visit.state.context(visit.caller)
-    found = dicomweb_metadata.find(ctx, wanted)
-    unchanged = _unchanged(visit, kind, found.etag)
-    if unchanged is not None:
-        return unchanged
-    return _json(visit, kind, found.etag, dicomweb_metadata.gzipped(ctx, wanted, found))
-
-
-def _wanted(visit: Visit) -> Wanted:
+def wanted_by(visit: Visit) -> Wanted:
+    """What the path and query of a request for metadata or bulk data name."""
     resource, request = visit.resource, visit.request
     return Wanted(
         resource.datastore_id,
@@ -56,15 +54,16 @@ def _wanted(visit: Visit) -> Wanted:
     )
 
 
-def _takes_gzip(visit: Visit) -> bool:
-    accept = visit.request.head.get(b"accept-encoding")
-    return bool(accept and quality(accept.decode("latin-1"), "gzip"))
+def _answer(visit: Visit, kind: str, wanted: Wanted) -> Answer:
+    ctx = visit.state.context(visit.caller)
+    found = dicomweb_metadata.find(ctx, wanted)
+    etag = _tag(visit, kind, found.etag)
+    return _unchanged(visit, etag) or _json(visit, kind, etag, dicomweb_metadata.gzipped(ctx, wanted, found))
 
 
-def _json(visit: Visit, kind: str, etag: str, data: bytes) -> Answer:
-    headers = _headers(visit, kind, etag)
-    headers.append((b"content-type", kind.encode()))
-    if _takes_gzip(visit):
+def _json(visit: Visit, kind: str, etag: bytes, data: bytes) -> Answer:
+    headers: Headers = [(b"etag", etag), _VARY, (b"content-type", kind.encode())]
+    if ranges.takes_gzip(visit.request):
         headers.append((b"content-encoding", b"gzip"))
     else:
         data = b"".join(documents.unpacked(data))
@@ -72,22 +71,36 @@ def _json(visit: Visit, kind: str, etag: str, data: bytes) -> Answer:
     return Answer(200, headers, data)
 
 
-def _headers(visit: Visit, kind: str, etag: str) -> Headers:
-    return [(b"etag", _tag(visit, kind, etag)), (b"vary", b"accept, accept-encoding")]
+def _tag(visit: Visit, kind: str, state: str) -> bytes:
+    """The entity tag of a form of the metadata."""
+    coding = "-gzip" if ranges.takes_gzip(visit.request) else ""
+    return f'"{state}-{kind.rpartition("/")[2].replace("+", ".")}{coding}"'.encode()
 
 
-def _tag(visit: Visit, kind: str, etag: str) -> bytes:
-    coding = "-gzip" if _takes_gzip(visit) else ""
-    return f'"{etag}-{kind.rpartition("/")[2].replace("+", ".")}{coding}"'.encode()
-
-
-def _unchanged(visit: Visit, kind: str, etag: str) -> Answer | None:
-    """304 where the client has the very same (RFC 9110 §13.1.2)."""
-    given = visit.request.head.get(b"if-none-match")
-    if given is None:
+def _unchanged(visit: Visit, etag: bytes) -> Answer | None:
+    if not ranges.is_known(visit.request, etag):
         return None
-    tag = _tag(visit, kind, etag)
-    known = [each.strip().removeprefix(b"W/") for each in given.split(b",")]
-    if tag not in known and given.strip() != b"*":
-        return None
-    return Answer(304, _headers(visit, kind, etag), b"")
+    return Answer(304, [(b"etag", etag), _VARY], b"")
+
+
+async def _xml(visit: Visit, wanted: Wanted) -> Answer:
+    """Each instance as a part, made while it is sent."""
+    ctx, request = visit.state.context(visit.caller), visit.request
+    find = partial(dicomweb_metadata.find, ctx, wanted)
+    found = await asyncio.get_running_loop().run_in_executor(visit.state.threads, find)
+    etag = f'W/"{found.etag}-xml"'.encode()
+    unchanged = _unchanged(visit, etag)
+    if unchanged is not None:
+        return unchanged
+    parts = Multipart(request.id)
+    headers: Headers = [(b"etag", etag), _VARY, (b"content-type", parts.content_type(media.DICOM_XML))]
+
+    def pieces() -> Iterator[bytes]:
+        location = f"{wanted.base}{request.path.decode('latin-1').partition(wanted.datastore_id)[2]}"
+        first = True
+        for text in dicomweb_metadata.as_xml(ctx, wanted, found):
+            yield parts.opening(media.DICOM_XML, location, first=first) + text
+            first = False
+        yield parts.closing
+
+    return Answer(200, headers, await begun(visit.state.threads, pieces()))

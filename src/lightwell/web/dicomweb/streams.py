@@ -1,0 +1,45 @@
+"""Bodies that are made while they are sent, their work in threads."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+PIECE = 1 << 18
+"""Bytes that are sent at once, about."""
+
+
+async def in_threads(threads: ThreadPoolExecutor, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """``pieces``, joined to some `PIECE` bytes; the next are made when those before have been taken."""
+    loop = asyncio.get_running_loop()
+    while data := await loop.run_in_executor(threads, _some, pieces):
+        yield data
+
+
+async def begun(threads: ThreadPoolExecutor, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """The same; what fails before the first bytes fails here, before the answer has begun."""
+    stream = in_threads(threads, pieces)
+    try:
+        first = await anext(stream)
+    except StopAsyncIteration:
+        first = b""
+    return _after(first, stream)
+
+
+async def _after(first: bytes, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    if first:
+        yield first
+    async for piece in stream:
+        yield piece
+
+
+def _some(pieces: Iterator[bytes]) -> bytes:
+    found: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        found.append(piece)
+        size += len(piece)
+        if size >= PIECE:
+            break
+    return b"".join(found)
