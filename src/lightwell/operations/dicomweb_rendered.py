@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 THUMBNAIL = JPEG
 """What a thumbnail is unless asked otherwise; these are kept in the cache of documents."""
 
+PDF_STORAGE = "1.2.840.10008.5.1.4.1.1.104.1"
+"""Encapsulated PDF Storage."""
+
 _EXISTS_AS = "rendered resources are made of it by no decoder here; its frames can be retrieved as they are"
 
 
@@ -92,6 +95,10 @@ def shown(stores: Stores, target: Target) -> Shown:
     with stores.db.read() as conn:
         found, instance = _instance(conn, target)
     stored = instance.pixels
+    if stored is None and instance.sop_class_uid != PDF_STORAGE:
+        raise NotAcceptableError(
+            f"The instance {instance.sop_instance_uid} has neither an image nor a PDF document to be shown."
+        )
     if stored is None or not stored.frame_count:
         if target.number is not None:
             raise NotFoundError(f"The instance {instance.sop_instance_uid} has no frame {target.number}.")
@@ -104,8 +111,8 @@ def shown(stores: Stores, target: Target) -> Shown:
     number = (target.number or 1) - 1
     if number >= stored.frame_count:
         raise NotFoundError(
-            f"The instance {instance.sop_instance_uid} has {stored.frame_count} frames, so there is no frame "
-            f"{number + 1}."
+            f"The instance {instance.sop_instance_uid} has no frame {number + 1}: the last is "
+            f"{stored.frame_count}."
         )
     _check_codec(stored)
     return Shown(

@@ -21,7 +21,7 @@ from lightwell.domain.rendering import (
 from lightwell.errors import NotAcceptableError, ValidationError
 from lightwell.operations import dicomweb_rendered
 from lightwell.operations.dicomweb_rendered import Shown, Target
-from lightwell.web.dicomweb import media
+from lightwell.web.dicomweb import media, ranges
 from lightwell.web.reply import Answer, Headers
 
 if TYPE_CHECKING:
@@ -45,20 +45,19 @@ async def thumbnail(visit: Visit) -> Answer:
 
 
 async def _show(visit: Visit, asked: Asked, side: int | None) -> Answer:
-    target = _target(visit)
-    return await in_threads(visit, target, asked, side, media.wanted(visit.request))
+    return await show(visit, _target(visit), asked, side, media.wanted(visit.request))
 
 
-async def in_threads(
-    visit: Visit, target: Target, asked: Asked, side: int | None, ranges: tuple[media.MediaRange, ...]
+async def show(
+    visit: Visit, target: Target, asked: Asked, side: int | None, wanted: tuple[media.MediaRange, ...]
 ) -> Answer:
-    """The picture of ``target`` in the best media type of ``ranges``; ``side`` where it is a thumbnail."""
+    """The picture of ``target`` in the media type ``wanted`` most; ``side`` bounds a thumbnail."""
     state, loop = visit.state, asyncio.get_running_loop()
     what = await loop.run_in_executor(state.threads, dicomweb_rendered.shown, state.stores, target)
-    kind = media_type(ranges, (PDF,) if what.frame is None else IMAGE_TYPES)
+    kind = media_type(wanted, (PDF,) if what.frame is None else IMAGE_TYPES)
     wish = dicomweb_rendered.rendering(kind, asked, side=side)
     headers = _headers(visit, what, wish)
-    if _has_it(visit, headers):
+    if ranges.is_known(visit.request, headers[0][1]):
         return Answer(304, headers, b"")
     # Only what has to be made waits for a codec worker; a kept thumbnail is read like any file.
     return await loop.run_in_executor(
@@ -66,11 +65,11 @@ async def in_threads(
     )
 
 
-def media_type(ranges: tuple[media.MediaRange, ...], offered: tuple[str, ...]) -> str:
+def media_type(wanted: tuple[media.MediaRange, ...], offered: tuple[str, ...]) -> str:
     """The best of what is offered that the client takes. Raises `NotAcceptableError`."""
-    if not ranges:
+    if not wanted:
         return offered[0]
-    for each in ranges:
+    for each in wanted:
         for kind in offered:
             if each.type in (kind, "*/*", f"{kind.partition('/')[0]}/*"):
                 return kind
@@ -140,11 +139,3 @@ def _headers(visit: Visit, what: Shown, wish: Rendering) -> Headers:
         base = media.base_url(visit.request, visit.state.settings)
         headers.append((b"content-location", f"{base}{path}/{place.kind}".encode("ascii", "replace")))
     return headers
-
-
-def _has_it(visit: Visit, headers: Headers) -> bool:
-    given = visit.request.head.get(b"if-none-match")
-    if given is None:
-        return False
-    tag = headers[0][1]
-    return given.strip() == b"*" or tag in [each.strip().removeprefix(b"W/") for each in given.split(b",")]

@@ -1,0 +1,130 @@
+"""The URI service (WADO-URI): one instance by a query string, as a file or as a picture.
+
+Source: PS3.18 §9. HealthImaging has none. Names of parameters are taken in any case.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from lightwell.domain.rendering import IMAGE_TYPES, PDF, Asked, uri_parameters
+from lightwell.errors import NotAcceptableError, NotBuiltError, ValidationError
+from lightwell.imaging.syntaxes import EXPLICIT_LITTLE
+from lightwell.operations import dicomweb_rendered
+from lightwell.operations.dicomweb_rendered import Target
+from lightwell.web.dicomweb import media, rendered
+from lightwell.web.dicomweb.media import MediaRange
+from lightwell.web.reply import Answer
+from lightwell.web.request import Request
+
+if TYPE_CHECKING:
+    from lightwell.web.dicomweb.dispatch import Visit
+
+DICOM = "application/dicom"
+_OURS = (*IMAGE_TYPES, PDF)
+_UIDS = ("studyuid", "seriesuid", "objectuid")
+
+
+async def wado_uri(visit: Visit) -> Answer:
+    """The file, or a picture of it: as contentType says, then the Accept header.
+
+    Without either it is a JPEG picture of what has one frame, and the file of everything else (§9.4).
+    Raises `ValidationError` for parameters that are missing, wrong, or cannot be honoured.
+    """
+    query = _query(visit.request)
+    target = _target(visit, query)
+    asked = uri_parameters(query)
+    ranges = media.ranges(query["contenttype"]) if "contenttype" in query else media.wanted(visit.request)
+    if next(_choices(ranges)) == DICOM:
+        return await _file(visit, target, query.get("transfersyntax"))
+    if _takes_any(ranges) and not await _has_picture(visit, target):
+        return await _file(visit, target, query.get("transfersyntax"))
+    return await _picture(visit, target, asked, ranges)
+
+
+def _query(request: Request) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in media.query(request):
+        if name.lower() in found:
+            raise ValidationError(f"The parameter {name} may stand once only.")
+        found[name.lower()] = value
+    if found.get("requesttype") != "WADO":
+        raise ValidationError("requestType has to be WADO; nothing else is known here.")
+    if "anonymize" in found:
+        # PS3.18 §9.5.1.4: an origin server that does not remove identities must not answer as if it did.
+        raise ValidationError("Instances are not anonymized here: ask without the parameter anonymize.")
+    return found
+
+
+def _target(visit: Visit, query: dict[str, str]) -> Target:
+    missing = [name for name in _UIDS if not query.get(name)]
+    if missing:
+        names = {"studyuid": "studyUID", "seriesuid": "seriesUID", "objectuid": "objectUID"}
+        raise ValidationError(f"The parameter {names[missing[0]]} is needed.")
+    number = rendered.frame_number(query["framenumber"]) if "framenumber" in query else None
+    study, series, instance = (query[name] for name in _UIDS)
+    store, image_set = visit.resource.datastore_id, query.get("imagesetid")
+    return Target(store, study, series, instance, number, image_set)
+
+
+def _choices(ranges: tuple[MediaRange, ...]) -> Iterator[str]:
+    """What a client takes, the best first: `DICOM`, or an empty text for anything that is shown.
+
+    Raises `NotAcceptableError` at the end.
+    """
+    if not ranges:
+        yield ""
+    for each in ranges:
+        if each.type == DICOM:
+            yield DICOM
+        elif each.type in ("*/*", "image/*", "application/*") or each.type in _OURS:
+            yield ""
+    raise NotAcceptableError(f"An instance comes as {DICOM} or {', '.join(_OURS)}; none of them is accepted.")
+
+
+def _takes_any(ranges: tuple[MediaRange, ...]) -> bool:
+    return not ranges or any(each.type == "*/*" for each in ranges)
+
+
+async def _has_picture(visit: Visit, target: Target) -> bool:
+    """Whether the instance has one frame, or the one that is named, and it can be shown."""
+    state = visit.state
+    try:
+        what = await asyncio.get_running_loop().run_in_executor(
+            state.threads, dicomweb_rendered.shown, state.stores, target
+        )
+    except NotAcceptableError:
+        return False
+    stored = what.instance.pixels
+    return stored is not None and (stored.frame_count == 1 or target.number is not None)
+
+
+async def _picture(visit: Visit, target: Target, asked: Asked, ranges: tuple[MediaRange, ...]) -> Answer:
+    return await rendered.show(visit, target, asked, None, ranges)
+
+
+async def _file(visit: Visit, target: Target, syntax: str | None) -> Answer:
+    """The Part 10 file, as the RESTful service has it.
+
+    What cannot be had in the transfer syntax asked for comes in Explicit VR Little Endian, or else as it is
+    stored (§9.5.1.3.1).
+    """
+    from lightwell.web.dicomweb.dispatch import HANDLERS
+
+    handler = HANDLERS.get("part10")
+    if handler is None:
+        raise NotBuiltError("Files are not served by WADO-URI yet.")
+    wanted = dict.fromkeys([syntax or EXPLICIT_LITTLE, EXPLICIT_LITTLE, "*"])
+    accept = ", ".join(f"{DICOM}; transfer-syntax={each}" for each in wanted)
+    query = f"accept={quote(accept)}"
+    if target.image_set_id is not None:
+        query += f"&imageSetId={quote(target.image_set_id)}"
+    request = Request({**visit.request.scope, "query_string": query.encode()}, visit.request.id)
+    resource = replace(
+        visit.resource, kind="part10", study=target.study, series=target.series, instance=target.instance
+    )
+    return await handler(replace(visit, request=request, resource=resource))
