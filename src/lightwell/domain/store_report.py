@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
+# Failure Reasons (0008,1197) of Table I.2-2; the standard has none for an instance of another study.
+CANNOT_UNDERSTAND, PROCESSING_FAILURE, OTHER_STUDY = 0xC000, 0x0110, 0xA901
+
 # LO; see `_comment`.
 _LONGEST_COMMENT = 64
 

@@ -8,7 +8,7 @@ own.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection
@@ -20,9 +20,12 @@ from lightwell.domain.records import ChunkResult, NewRecord
 from lightwell.ingest import merge
 from lightwell.ingest.merge import Group, Joined, Place
 from lightwell.stores import growth, packs, records
+from lightwell.stores.failures import BROKEN_RULES
 from lightwell.stores.growth import Came, Loaded
 from lightwell.stores.records import Levels
 from lightwell.stores.staging import Batch
+
+REFUSED = "This file has values that the database does not take: please report it."
 
 # No job has this key.
 _NO_JOB = 0
@@ -68,6 +71,25 @@ def commit(
         joined.update((record.file, where) for record in of_group)
 
     merge.put(conn, place, groups, lambda group: loads[id(group)][0], settle, ids=ids, now=now)
+    return found
+
+
+def refused(
+    conn: Connection, datastore: int, result: ChunkResult, also: Callable[[NewRecord], None] | None = None
+) -> list[NewRecord]:
+    """Which records the database does not take, with the rows that ``also`` adds to each; inserts nothing."""
+    keys = {digest: index for index, digest in enumerate(result.level_values)}
+    found = []
+    for record in result.records:
+        trial = conn.begin_nested()
+        try:
+            records.insert(conn, datastore, [record], keys, {})
+            if also is not None:
+                also(record)
+        except BROKEN_RULES:
+            found.append(record)
+        finally:
+            trial.rollback()
     return found
 
 

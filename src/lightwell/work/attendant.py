@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from lightwell.domain import jobs as domain
 from lightwell.domain.jobs import InputFile
 from lightwell.domain.records import ChunkResult
+from lightwell.domain.store_report import CANNOT_UNDERSTAND, OTHER_STUDY, PROCESSING_FAILURE
 from lightwell.errors import StorageError
 from lightwell.ingest.orders import Answer, NotKept, Store, Stored, Trouble
 from lightwell.settings import Settings
@@ -47,11 +48,6 @@ _STEP_SECONDS = 0.5
 _MOMENT = 0.005
 # An order on which so many workers ended, though on none of its files, is given up.
 _DEATHS = 2
-
-# Failure Reasons (0008,1197), PS3.18 Table I.2-2.
-CANNOT_UNDERSTAND = 0xC000
-PROCESSING_FAILURE = 0x0110
-OTHER_STUDY = 0xA901
 
 _OTHER_STUDY = "The instance is of the study {}, not of the one that the request names."
 _ENDED = "Reading this file has ended its codec worker: {}"

@@ -15,9 +15,8 @@ from lightwell.domain import jobs as domain
 from lightwell.domain.jobs import CUSTOMER, SERVER, Chunk, Outcome
 from lightwell.domain.records import ChunkResult, Failure, NewRecord
 from lightwell.errors import StorageError
-from lightwell.ingest import overrides
+from lightwell.ingest import deposit, overrides
 from lightwell.stores import Stores, chunks, jobs, packs, records, staging
-from lightwell.stores.failures import BROKEN_RULES
 from lightwell.work.importer import CLAIM_MS
 from lightwell.work.messages import Task
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _COMMIT_ATTEMPTS = 8
-_REFUSED = "This file has values that the database does not take: please report it."
 
 
 @dataclass(slots=True)
@@ -163,24 +161,16 @@ class Claims:
         result = claimed.result
 
         def work(conn: Connection) -> list[NewRecord]:
-            keys = {hash: index for index, hash in enumerate(result.level_values)}
-            refused = []
-            for record in result.records:
-                trial = conn.begin_nested()
-                try:
-                    records.insert(conn, claimed.datastore, [record], keys, {})
-                    staging.stage(conn, claimed.chunk.job, [record])
-                except BROKEN_RULES:
-                    refused.append(record)
-                finally:
-                    trial.rollback()
-            return refused
+            def stage(record: NewRecord) -> None:
+                staging.stage(conn, claimed.chunk.job, [record])
+
+            return deposit.refused(conn, claimed.datastore, result, stage)
 
         refused = self._stores.db.write(work)
         numbers = {record.file for record in refused}
         result.records = [r for r in result.records if r.file not in numbers]
         result.failures += [
-            Failure(r.file, r.input_file, "InternalServerException", _REFUSED) for r in refused
+            Failure(r.file, r.input_file, "InternalServerException", deposit.REFUSED) for r in refused
         ]
         return bool(refused)
 

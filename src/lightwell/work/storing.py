@@ -6,6 +6,7 @@ grow with the number of clients.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Sequence
@@ -15,7 +16,8 @@ from sqlalchemy import Connection
 
 from lightwell.context import Clock, Ids
 from lightwell.domain.datastore import ACTIVE
-from lightwell.domain.records import ChunkResult
+from lightwell.domain.records import ChunkResult, NewRecord
+from lightwell.domain.store_report import PROCESSING_FAILURE
 from lightwell.errors import StorageError
 from lightwell.ingest import deposit
 from lightwell.ingest.deposit import Deposit
@@ -147,7 +149,7 @@ class Storer:
         except Exception:
             if len(batch) == 1:
                 log.exception("instances could not be stored")
-                batch[0].reply(Trouble("fault", _FAULT))
+                self._without_refused(batch[0])
                 return
         else:
             for place, one in enumerate(batch):
@@ -156,6 +158,22 @@ class Storer:
         # One is at fault: the others go on.
         for one in batch:
             self._commit([one])
+
+    def _without_refused(self, one: Finished) -> None:
+        """Store what the database takes; the rest fails."""
+        refused: list[NewRecord] = []
+        with contextlib.suppress(StorageError):
+            refused = self._stores.db.write(lambda conn: deposit.refused(conn, one.target.key, one.result))
+        if not refused:
+            one.reply(Trouble("fault", _FAULT))
+            return
+        numbers = {record.file for record in refused}
+        one.failed.update((number, (PROCESSING_FAILURE, deposit.REFUSED)) for number in numbers)
+        one.result.records = [r for r in one.result.records if r.file not in numbers]
+        if one.result.records:
+            self._commit([one])
+        else:
+            one.reply(_answer(one, {}))
 
     def _write(self, conn: Connection, batch: Sequence[Finished]) -> list[dict[int, Joined]] | None:
         target = batch[0].target

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lightwell.web.dicomweb.dispatch import Visit
 
 _HASH = re.compile(rb"[0-9a-f]{64}")
+# In place of the hash of a body that nobody hashes (`auth.sigv4`).
 _LITERALS = (b"UNSIGNED-PAYLOAD", b"STREAMING-")
 
 
@@ -27,20 +28,22 @@ async def store(visit: Visit) -> Answer:
     state, request, resource = visit.state, visit.request, visit.resource
     kind = media.json_type(request)
     if kind == media.DICOM_XML:
-        raise NotAcceptableError(
-            "What became of the instances is told as application/dicom+json."
-        )
+        raise NotAcceptableError("What became of the instances is told as application/dicom+json.")
     delimiter = upload.boundary(request.head.get(b"content-type"))
     # What can be proved before a gigabyte is read is.
     stated = request.head.get(b"x-amz-content-sha256", b"")
-    if _HASH.fullmatch(stated) or stated.startswith(_LITERALS):
+    literal = stated.decode() if stated.startswith(_LITERALS) else None
+    if literal or _HASH.fullmatch(stated):
         visit.prove(stated.decode())
     ctx = state.context(visit.caller)
     loop = asyncio.get_running_loop()
     begin = partial(dicomweb_store.begin, ctx, resource.datastore_id, resource.study)
     spooled = await loop.run_in_executor(state.threads, begin)
     try:
-        parts = await upload.receive(visit, spooled, delimiter, state.settings.store_max_bytes)
+        parts, digest = await upload.receive(
+            visit, spooled, delimiter, state.settings.store_max_bytes, hashed=literal is None
+        )
+        visit.prove(literal or digest)
         if not parts:
             raise ValidationError("The request holds no DICOM file.")
         base = media.base_url(request, state.settings)

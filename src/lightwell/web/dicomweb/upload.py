@@ -176,11 +176,13 @@ class Parts:
         self._ended = True
 
 
-async def receive(visit: Visit, file: File, delimiter: bytes | None, limit: int) -> list[tuple[int, int]]:
-    """Read the body into ``file`` and have its hash proved; (offset, length) of each DICOM file in it.
+async def receive(
+    visit: Visit, file: File, delimiter: bytes | None, limit: int, *, hashed: bool = True
+) -> tuple[list[tuple[int, int]], str]:
+    """Read the body into ``file``: (offset, length) of each DICOM file in it, and the SHA-256 of it all.
 
-    Raises `TooLargeError` above ``limit`` bytes of DICOM data, `ValidationError` for a body that cannot be
-    read, `AuthenticationError` where another body was signed, `Disconnected`.
+    ``hashed`` False: nobody asks for the SHA-256. Raises `TooLargeError` above ``limit`` bytes of DICOM data,
+    `ValidationError` for a body that cannot be read, `Disconnected`.
     """
     request = visit.request
     declared = request.head.get(b"content-length")
@@ -189,7 +191,7 @@ async def receive(visit: Visit, file: File, delimiter: bytes | None, limit: int)
     if declared is None and b"transfer-encoding" not in request.head:
         raise ValidationError("The request has no body.")
     cutter = Whole() if delimiter is None else Parts(delimiter)
-    digest = sha256()
+    digest = sha256() if hashed else None
     raw: list[bytes] = []
     pieces: list[bytes | memoryview] = []
     gathered, more = 0, True
@@ -204,14 +206,14 @@ async def receive(visit: Visit, file: File, delimiter: bytes | None, limit: int)
         if cutter.size > limit or request.received > limit + _BESIDE:
             await _drain(visit, more)
             raise TooLargeError(_too_large(limit))
-        raw.append(body)
+        if hashed:
+            raw.append(body)
         gathered += len(body)
         if gathered >= _GATHER or not more:
             await loop.run_in_executor(visit.state.threads, partial(_keep, digest, file, raw, pieces))
             raw, pieces, gathered = [], [], 0
     cutter.end()
-    visit.prove(digest.hexdigest())
-    return cutter.parts
+    return cutter.parts, "" if digest is None else digest.hexdigest()
 
 
 def _keep(digest: Any, file: File, raw: list[bytes], pieces: list[bytes | memoryview]) -> None:
