@@ -1,7 +1,7 @@
 """One server with one small data store for all tests of retrieval.
 
-``held`` is that data store, made once a session; tests must not change what is in it. `tests.dicomweb.holding`
-says what it holds and how to ask.
+``held`` is that data store, made once a session; tests must not change it. `tests.dicomweb.holding` says
+what it holds and how to ask.
 """
 
 from __future__ import annotations

@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import chain
 from typing import Any, BinaryIO
 
 from lightwell.domain.frames import Frame
-from lightwell.errors import StorageError
+from lightwell.errors import InputError, StorageError
 from lightwell.imaging import jpeg2000
 from lightwell.imaging.image import ImageDescription
 from lightwell.imaging.original import read_original
@@ -29,12 +30,18 @@ from lightwell.imaging.rebuild import (
 from lightwell.imaging.samples import Samples, native_bits, to_native
 from lightwell.imaging.stored import coded_photometric, decode_proved, decoded_photometric
 from lightwell.imaging.syntaxes import EXPLICIT_LITTLE, JPEG2000_LOSSLESS, SYNTAXES
+from lightwell.operations.dicomweb_syntax import PROVED
 from lightwell.stores import Stores, originals
 from lightwell.stores.originals import FrameTable, StoredImage, StoredInstance
 from lightwell.stores.packs import pack_name
 from lightwell.stores.records import decompress
 
+__all__ = ["Decoder", "Part10File", "open_instance", "write_instance"]
+
 _PIECE = 1 << 20
+
+Decoder = Callable[[StoredImage, Frame], tuple[str, bytes]]
+"""Decodes one frame: its photometric interpretation, and its bytes as a native frame. Raises `InputError`."""
 
 
 def write_instance(stores: Stores, instance: StoredInstance, out: BinaryIO) -> None:
@@ -42,13 +49,16 @@ def write_instance(stores: Stores, instance: StoredInstance, out: BinaryIO) -> N
     out.writelines(open_instance(stores, instance).pieces)
 
 
-def open_instance(stores: Stores, instance: StoredInstance, target: str | None = None) -> Part10File:
+def open_instance(
+    stores: Stores, instance: StoredInstance, target: str | None = None, *, decode: Decoder | None = None
+) -> Part10File:
     """One instance as a Part 10 file, in pieces of at most a megabyte or a frame.
 
     ``target`` is the transfer syntax that its pixels shall have: that in which they are stored, Explicit VR
     Little Endian, or JPEG 2000 Lossless for what was transcoded at import. Without one, frames that were
     transcoded come out native and those that were kept as they came. Pixels that could not be split come out
     as they came in either case; a file without pixels is Explicit VR Little Endian where there is a target.
+    ``decode`` is who decodes frames that were kept as they came, which no import has proved.
     Holds one frame and the data set without pixels in memory. Raises, here or from the pieces, `StorageError`
     where a pack is damaged, `InputError` where the pixels do not fit a file of that syntax.
     """
@@ -58,13 +68,15 @@ def open_instance(stores: Stores, instance: StoredInstance, target: str | None =
         instance.length,
     )
     override = json.loads(decompress(instance.override_z)) if instance.override_z else None
-    pixel = _pixel_value(stores, instance.pixels, target) if instance.pixels else None
+    pixel = _pixel_value(stores, instance.pixels, target, decode) if instance.pixels else None
     return part10(
         original, pixel, override, instance.edits, syntax=None if target is None else EXPLICIT_LITTLE
     )
 
 
-def _pixel_value(stores: Stores, stored: StoredImage, target: str | None) -> PixelValue:
+def _pixel_value(
+    stores: Stores, stored: StoredImage, target: str | None, decode: Decoder | None
+) -> PixelValue:
     described = json.loads(stored.image)
     original_syntax = described.pop("original_syntax")
     if not stored.frame_count:
@@ -81,6 +93,10 @@ def _pixel_value(stores: Stores, stored: StoredImage, target: str | None) -> Pix
         return _as_stored(stores, stored, image, None if came_so else coded)
     if target == JPEG2000_LOSSLESS:
         return _recoded(stores, stored, image, coded)
+    if stored.stored_syntax not in PROVED:
+        if decode is None:
+            raise InputError(f"frames stored under {stored.stored_syntax} are not decoded here")
+        return _decoded_elsewhere(stores, stored, image, decode)
     return PixelValue(
         keyword=image.pixel_keyword,
         vr=_native_vr(image),
@@ -151,6 +167,22 @@ def _recoded(
         length=None,
         pieces=encapsulated((len(frame), [frame]) for frame in frames),
         image=coded,
+    )
+
+
+def _decoded_elsewhere(
+    stores: Stores, stored: StoredImage, image: ImageDescription, decode: Decoder
+) -> PixelValue:
+    """The first frame is decoded at once: it tells what colours the others have, too."""
+    frames = (decode(stored, place) for place in _table(stores, stored))
+    photometric, first = next(frames)
+    return PixelValue(
+        keyword=image.pixel_keyword,
+        vr=_native_vr(image),
+        syntax=EXPLICIT_LITTLE,
+        length=image.frame_bytes * stored.frame_count,
+        pieces=chain([first], (frame for _, frame in frames)),
+        image=replace(image, photometric=photometric),
     )
 
 

@@ -9,7 +9,7 @@ from lightwell.auth.principals import Principal
 from lightwell.context import Caller
 from lightwell.errors import NotBuiltError
 from lightwell.web.authorising import authorise, dicomweb_asks
-from lightwell.web.dicomweb import bulkdata, frames, metadata, rendered, store, wado_uri
+from lightwell.web.dicomweb import bulkdata, frames, metadata, rendered, retrieve, store, wado_uri
 from lightwell.web.dicomweb.resources import Resource
 from lightwell.web.reply import Answer, Receive
 from lightwell.web.request import Request
@@ -41,6 +41,7 @@ Handler = Callable[[Visit], Awaitable[Answer]]
 
 HANDLERS: dict[str, Handler] = {
     "frames": frames.frames,
+    "part10": retrieve.part10,
     "store": store.store,
     "bulkdata": bulkdata.bulkdata,
     "bulkdata-collection": bulkdata.collection,

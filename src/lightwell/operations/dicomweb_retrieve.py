@@ -1,0 +1,154 @@
+"""Instances of a study, a series or one alone as DICOM files, apart from HTTP.
+
+Source: AWS's dicomweb-retrieve-instance page; PS3.18 §10.4 for studies and series, which HealthImaging does
+not have.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from lightwell.context import Context
+from lightwell.domain.edits import encode
+from lightwell.domain.frames import Frame
+from lightwell.errors import InputError, InternalError, NotAcceptableError
+from lightwell.imaging.rebuild import Part10File
+from lightwell.imaging.syntaxes import EXPLICIT_LITTLE
+from lightwell.ingest.views import Decode, Decoded, Pixels, Span
+from lightwell.operations import dicomweb_lookup
+from lightwell.operations.dicomweb_syntax import ANY, syntax_for
+from lightwell.operations.part10 import open_instance
+from lightwell.stores import Stores, originals
+from lightwell.stores.originals import StoredImage, StoredInstance
+from lightwell.stores.packs import pack_name
+from lightwell.stores.series_sets import SeriesSet
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a path names, UIDs decoded."""
+
+    datastore_id: str
+    study: str
+    series: str | None = None
+    instance: str | None = None
+    image_set_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One instance, and the set that it was found in."""
+
+    set: SeriesSet
+    instance: StoredInstance
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """One instance in the transfer syntax in which it is to be sent."""
+
+    found: Found
+    syntax: str
+
+    @property
+    def etag(self) -> str:
+        """The same for the same bytes."""
+        instance = self.found.instance
+        pixels = instance.pixels.key if instance.pixels else 0
+        edits = zlib.crc32(encode(instance.edits)) if instance.edits else 0
+        return f'"{instance.record:x}-{pixels:x}-{edits:x}-{self.syntax.rpartition(".")[2]}"'
+
+
+def find(stores: Stores, target: Target) -> list[Found]:
+    """What is there, series by SeriesNumber and instances by InstanceNumber.
+
+    Raises `NotFoundError` where there is nothing, `ValidationError` for ids that are none.
+    """
+    ids = (target.datastore_id, target.study)
+    with stores.db.read() as conn:
+        if target.series is None:
+            sets = dicomweb_lookup.study_sets(conn, *ids)
+            if target.image_set_id is not None:
+                sets = [each for each in sets if each.id == target.image_set_id]
+        else:
+            sets = [dicomweb_lookup.series_set(conn, *ids, target.series, target.image_set_id)]
+        if target.instance is not None:
+            return [Found(each, dicomweb_lookup.instance_of(conn, each, target.instance)) for each in sets]
+        return [
+            Found(each, instance)
+            for each in sets
+            for instance in originals.instances(conn, each.key, each.version)
+        ]
+
+
+def chosen(found: Sequence[Found], wanted: str | None, *, alone: bool) -> list[Sent]:
+    """Those that can be sent under the transfer syntax ``wanted`` (None for no wish), each with its own.
+
+    Of several, ``alone`` being false, those without pixels are sent in any case, and without a wish nothing
+    is left out.
+    """
+    made = []
+    for each in found:
+        syntax = _syntax(each.instance, wanted, alone=alone)
+        if syntax is not None:
+            made.append(Sent(each, syntax))
+    return made
+
+
+def _syntax(instance: StoredInstance, wanted: str | None, *, alone: bool) -> str | None:
+    pixels = instance.pixels
+    if pixels is None:
+        return EXPLICIT_LITTLE if not alone or wanted in (None, ANY, EXPLICIT_LITTLE) else None
+    if not pixels.frame_count:
+        # What could not be split into frames is given as it came to who asks for that.
+        as_it_came = wanted in (ANY, pixels.stored_syntax) or (wanted is None and not alone)
+        return pixels.stored_syntax if as_it_came else None
+    return syntax_for(pixels.stored_syntax, wanted, decodes=True)
+
+
+def opened(ctx: Context, sent: Sent) -> Part10File:
+    """The file, whose frames are read as it is iterated.
+
+    Raises `NotAcceptableError` where the pixels cannot be written so, `StorageError` where they are lost.
+    """
+    instance = sent.found.instance
+    ctx.stores.accesses.note(sent.found.set.key, ctx.clock.now())
+    try:
+        return open_instance(
+            ctx.stores, instance, sent.syntax, decode=lambda stored, place: decoded(ctx, stored, place)
+        )
+    except InputError as error:
+        raise NotAcceptableError(
+            f"Instance {instance.sop_instance_uid} cannot be had in the transfer syntax {sent.syntax}: "
+            f"{error}. Ask for transfer-syntax=* to get it as it is stored."
+        ) from error
+
+
+def decoded(ctx: Context, stored: StoredImage, place: Frame) -> tuple[str, bytes]:
+    """A frame that was kept as it came, native, and its photometric interpretation; by a codec worker.
+
+    Raises `InputError` where it cannot be decoded, and what `Pool.ask` raises.
+    """
+    if ctx.pool is None:
+        raise InputError("there are no codec workers here")
+    span = Span(pack_name(stored.pack), place.offset, place.length, place.head)
+    answer = ctx.pool.ask(
+        Decode(Pixels(stored.stored_syntax, bytes(stored.image)), [span]), ctx.settings.file_timeout
+    )
+    if not isinstance(answer, Decoded):
+        raise InternalError("A codec worker gave an answer to another question.")
+    return answer.photometric, answer.frames[0]
+
+
+def batch(pieces: Iterator[bytes], size: int) -> bytes:
+    """The next pieces joined, ``size`` bytes or some more of them; empty at the end."""
+    taken: list[bytes] = []
+    length = 0
+    for piece in pieces:
+        taken.append(piece)
+        length += len(piece)
+        if length >= size:
+            break
+    return taken[0] if len(taken) == 1 else b"".join(taken)

@@ -1,0 +1,165 @@
+"""Instances as DICOM files: one alone or as a part, those of a series or a study as parts (WADO-RS).
+
+Source: AWS's dicomweb-retrieve-instance page (single-part), PS3.18 §10.4 and §8.7.3. Parts, series and
+studies are extensions. Files are made and sent piece by piece, the next while the last is on its way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from lightwell.context import Context
+from lightwell.errors import NotAcceptableError
+from lightwell.operations import dicomweb_retrieve
+from lightwell.operations.dicomweb_retrieve import Found, Sent, Target
+from lightwell.web.dicomweb import media, ranges
+from lightwell.web.dicomweb.media import MULTIPART, MediaRange
+from lightwell.web.dicomweb.multipart import Multipart
+from lightwell.web.dicomweb.ranges import Span
+from lightwell.web.reply import Answer, Headers
+
+if TYPE_CHECKING:
+    from lightwell.operations.part10 import Part10File
+    from lightwell.web.dicomweb.dispatch import Visit
+
+T = TypeVar("T")
+
+DICOM = "application/dicom"
+BATCH = 1 << 20
+"""Bytes that are made in a thread at a time."""
+
+_ANY = ("*/*", "*", "application/*")
+
+
+async def part10(visit: Visit) -> Answer:
+    """The files of what the path names.
+
+    Raises `NotAcceptableError` where nothing of it can be had as the client takes it.
+    """
+    ctx = visit.state.context(visit.caller)
+    found = await in_thread(visit, partial(dicomweb_retrieve.find, visit.state.stores, target_of(visit)))
+    alone = visit.resource.instance is not None
+    in_parts, sent = _chosen(media.wanted(visit.request), found, alone=alone)
+    if not in_parts:
+        return await _alone(visit, ctx, sent[0])
+    parts = Multipart(visit.request.id)
+    headers: Headers = [(b"content-type", parts.content_type(DICOM)), (b"vary", b"accept")]
+    left_out = len(found) - len(sent)
+    if left_out:
+        headers.append((b"warning", warning(f"{left_out} instances cannot be had in this transfer syntax")))
+    pieces = _parts(ctx, sent, parts, media.base_url(visit.request, visit.state.settings), visit)
+    return Answer(206 if left_out else 200, headers, await streamed(visit, pieces))
+
+
+def target_of(visit: Visit) -> Target:
+    resource = visit.resource
+    return Target(
+        resource.datastore_id,
+        resource.study or "",
+        resource.series,
+        resource.instance,
+        media.parameter(visit.request, "imageSetId"),
+    )
+
+
+def warning(text: str) -> bytes:
+    """The value of a Warning header (PS3.18 §8.4.3)."""
+    return f'299 lightwell "{text}"'.encode("ascii", "replace")
+
+
+def _chosen(
+    wanted: tuple[MediaRange, ...], found: Sequence[Found], *, alone: bool
+) -> tuple[bool, list[Sent]]:
+    """Whether as parts, and what in which transfer syntax, by the first alternative that can be met."""
+    for each in wanted or (MediaRange("*/*"),):
+        if each.type == MULTIPART and (each.inner or DICOM) in (DICOM, *_ANY):
+            in_parts = True
+        elif each.type in _ANY:
+            in_parts = not alone
+        elif each.type == DICOM and len(found) == 1:
+            in_parts = False
+        else:
+            continue
+        sent = dicomweb_retrieve.chosen(found, each.transfer_syntax, alone=alone)
+        if sent:
+            return in_parts, sent
+    kind = DICOM if alone else f'{MULTIPART}; type="{DICOM}"'
+    raise NotAcceptableError(
+        f"What is stored cannot be had in any form that the Accept header takes. Send Accept: {kind}; "
+        "transfer-syntax=* to get it as it is stored."
+    )
+
+
+async def _alone(visit: Visit, ctx: Context, sent: Sent) -> Answer:
+    """One file as the whole body, or a range of its bytes where its length is known."""
+    request = visit.request
+    etag = sent.etag.encode()
+    if ranges.is_known(request, etag):
+        return ranges.not_modified(etag)
+    file = await in_thread(visit, partial(dicomweb_retrieve.opened, ctx, sent))
+    headers: Headers = [
+        (b"content-type", f"{DICOM}; transfer-syntax={file.syntax}".encode()),
+        (b"etag", etag),
+        (b"vary", b"accept"),
+    ]
+    if file.length is None:
+        return Answer(200, headers, await streamed(visit, file.pieces))
+    span = ranges.span(request, file.length, etag)
+    if span is None:
+        return ranges.unsatisfiable(file.length)
+    pieces = _within(file, span) if span.is_part else file.pieces
+    return Answer(span.status, headers + span.headers(), await streamed(visit, pieces))
+
+
+def _within(file: Part10File, span: Span) -> Iterator[bytes]:
+    """The bytes of a range; those before it are made and dropped."""
+    position, end = 0, span.start + span.length
+    for piece in file.pieces:
+        part = piece[max(span.start - position, 0) : end - position]
+        position += len(piece)
+        if part:
+            yield part
+        if position >= end:
+            return
+
+
+def _parts(ctx: Context, sent: Sequence[Sent], parts: Multipart, base: str, visit: Visit) -> Iterator[bytes]:
+    image_set_id = media.parameter(visit.request, "imageSetId")
+    tail = f"?imageSetId={image_set_id}" if image_set_id else ""
+    for position, each in enumerate(sent):
+        file = dicomweb_retrieve.opened(ctx, each)
+        found = each.found
+        location = (
+            f"{base}/studies/{found.set.study_instance_uid}/series/{found.set.series_instance_uid}"
+            f"/instances/{found.instance.sop_instance_uid}{tail}"
+        )
+        yield parts.opening(f"{DICOM}; transfer-syntax={file.syntax}", location, first=not position)
+        yield from file.pieces
+    yield parts.closing
+
+
+async def streamed(visit: Visit, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """The pieces, made in threads. The first of them are made now, so that what is lost is an error yet."""
+    first = b""
+    if visit.request.method != "HEAD":
+        first = await in_thread(visit, partial(dicomweb_retrieve.batch, pieces, BATCH))
+    return _stream(visit, first, pieces)
+
+
+async def _stream(visit: Visit, data: bytes, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    while data:
+        coming = asyncio.get_running_loop().run_in_executor(
+            visit.state.threads, dicomweb_retrieve.batch, pieces, BATCH
+        )
+        try:
+            yield data
+        finally:
+            # Nobody else may touch the pieces before the thread is done with them.
+            data = await coming
+
+
+async def in_thread(visit: Visit, call: partial[T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(visit.state.threads, call)
