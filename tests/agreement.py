@@ -110,12 +110,12 @@ def differences(conn: Connection, stores: Stores, found: ReadableSet, *, some: i
         write_instance(stores, each, of_file)
         ours = {k: v for k, v in shown[each.sop_instance_uid].items() if k not in _OF_THE_FILE}
         theirs = {k: v for k, v in by_pydicom(of_file.getvalue()).items() if k not in _OF_THE_FILE}
-        wrong += [f"file: {text}" for text in _unlike(_without_urls(normal(ours)), _without_urls(theirs))]
+        wrong += [f"file: {text}" for text in unlike(without_urls(normal(ours)), without_urls(theirs))]
         wrong += [f"document: {text}" for text in _unlike_native(ours, native[each.sop_instance_uid], each)]
     return wrong
 
 
-def _unlike(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
+def unlike(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     keys = sorted(ours.keys() | theirs.keys())
     return [
         f"{key}: {str(ours.get(key))[:120]} is not {str(theirs.get(key))[:120]}"
@@ -124,13 +124,13 @@ def _unlike(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
     ]
 
 
-def _without_urls(dataset: dict[str, Any]) -> dict[str, Any]:
+def without_urls(dataset: dict[str, Any]) -> dict[str, Any]:
     found = {}
     for key, element in dataset.items():
         if "BulkDataURI" in element:
             element = {**element, "BulkDataURI": "bulk"}
         elif element["vr"] == "SQ" and "Value" in element:
-            element = {**element, "Value": [_without_urls(item) for item in element["Value"]]}
+            element = {**element, "Value": [without_urls(item) for item in element["Value"]]}
         found[key] = element
     return found
 

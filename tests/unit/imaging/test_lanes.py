@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from pydicom.datadict import DicomDictionary
 
 from lightwell.errors import InputError
-from lightwell.imaging import blocks
+from lightwell.imaging import blocks, dicom_json
 from lightwell.imaging.cache import SeriesCache
 from lightwell.imaging.lane import Slow
 from lightwell.imaging.part10 import FileSource, Part10, open_part10
@@ -34,6 +34,7 @@ def found(reading: Reading) -> tuple[Any, ...]:
     return (
         [blocks.level_block(level) for level in reading.levels[:3]],
         blocks.instance_fragment(reading.levels),
+        dicom_json.lines(reading.found),
         reading.pixel,
         reading.original,
         {tag: entry.value for tag, entry in reading.needed.items()},
