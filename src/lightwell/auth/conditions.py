@@ -307,10 +307,9 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 def _addresses(values: Sequence[str], operator: str, variables: bool) -> _Compiled:
     networks: list[_Network] = []
     for value in values:
+        text = _without_variables(value, operator, variables)
         try:
-            networks.append(
-                ipaddress.ip_network(_without_variables(value, operator, variables), strict=False)
-            )
+            networks.append(ipaddress.ip_network(text, strict=False))
         except ValueError:
             raise ConditionError(
                 f"{operator} takes an address or a network such as 203.0.113.0/24, not {value!r}"

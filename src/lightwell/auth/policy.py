@@ -136,7 +136,7 @@ def _statement(read: dict[str, Any], source: str, number: int, *, variables: boo
         why = "it lacks Action or Resource"
     conditions = tuple(
         compile_condition(operator, key, scalars(values), variables=variables)
-        for operator, tests in (read.get("Condition") or {}).items()
+        for operator, tests in read.get("Condition", {}).items()
         for key, values in tests.items()
     )
     keys = frozenset().union(*(each.keys for each in conditions), *(each.keys for each in resources))

@@ -102,7 +102,7 @@ def _statement(read: dict[str, Any], *, variables: bool) -> TrustStatement:
         "NotAction" in read and "Action" not in read,
         tuple(
             compile_condition(operator, key, scalars(values), variables=variables)
-            for operator, tests in (read.get("Condition") or {}).items()
+            for operator, tests in read.get("Condition", {}).items()
             for key, values in tests.items()
         ),
         known=set(read) <= _ELEMENTS,
