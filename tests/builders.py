@@ -120,6 +120,10 @@ def image_set_row(datastore_key: int, **columns: Any) -> dict[str, Any]:
         "modality": "CT",
         "body_part_examined": None,
         "instance_count": 1,
+        "patient_birth_time": None,
+        "referring_physician_name": None,
+        "series_description": None,
+        "requests": None,
     }
     unknown = set(columns) - set(row)
     assert not unknown, f"no such columns: {unknown}"

@@ -6,6 +6,7 @@ disagree.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass
@@ -34,6 +35,10 @@ class SearchColumns:
     series_number: str | None
     modality: str | None
     body_part_examined: str | None
+    patient_birth_time: str | None
+    referring_physician_name: str | None
+    series_description: str | None
+    requests: str | None
 
     def as_row(self) -> dict[str, str | None]:
         return asdict(self)
@@ -62,6 +67,10 @@ def search_columns(
         series_number=_clean(grouping.series_number),
         modality=_text(series, "Modality"),
         body_part_examined=_text(series, "BodyPartExamined"),
+        patient_birth_time=_text(patient, "PatientBirthTime"),
+        referring_physician_name=_text(study, "ReferringPhysicianName"),
+        series_description=_text(series, "SeriesDescription"),
+        requests=_requests(series),
     )
 
 
@@ -86,18 +95,50 @@ def study_moment(study_date: str | None, study_time: str | None) -> str | None:
 
     The older ``YYYY.MM.DD`` and ``HH:MM:SS`` are taken too. A StudyTime that is none counts as midnight.
     """
-    digits = (study_date or "").replace(".", "")
+    digits = day(study_date)
+    return None if digits is None else digits + (clock(study_time) or "000000.000000")
+
+
+def day(value: str | None) -> str | None:
+    """``YYYYMMDD`` of a DA value; None for what is no date."""
+    digits = (value or "").replace(".", "")
     if not re.fullmatch(r"\d{8}", digits, re.ASCII):
         return None
     try:
         date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
     except ValueError:
         return None
-    match = _TIME.fullmatch(study_time or "")
+    return digits
+
+
+def clock(value: str | None) -> str | None:
+    """``HHMMSS.FFFFFF`` of a TM value; None for what is no time."""
+    match = _TIME.fullmatch(value or "")
     if match is None or not match[0].isascii():
-        return f"{digits}000000.000000"
+        return None
     hours, minutes, seconds, fraction = (part or "" for part in match.groups())
-    return f"{digits}{hours or '00'}{minutes or '00'}{seconds or '00'}.{fraction:0<6}"
+    return f"{hours or '00'}{minutes or '00'}{seconds or '00'}.{fraction:0<6}"
+
+
+def integer(value: object) -> int | None:
+    """An IS value as a number; None for what is none that fits in 32 bits (PS3.5 §6.2)."""
+    try:
+        number = int(str(value).strip())
+    except ValueError:
+        return None
+    return number if -(2**31) <= number < 2**31 else None
+
+
+def _requests(series: Mapping[str, object]) -> str | None:
+    """JSON of the pairs of ScheduledProcedureStepID and RequestedProcedureID."""
+    items = series.get("RequestAttributesSequence")
+    pairs = [
+        [_text(item, "ScheduledProcedureStepID"), _text(item, "RequestedProcedureID")]
+        for item in (items if isinstance(items, list) else ())
+        if isinstance(item, dict)
+    ]
+    pairs = [pair for pair in pairs if pair != [None, None]]
+    return json.dumps(pairs, ensure_ascii=False, separators=(",", ":")) if pairs else None
 
 
 def _text(block: Mapping[str, object], keyword: str) -> str | None:

@@ -17,7 +17,7 @@ from lightwell.domain.columns import SearchColumns, search_columns
 from lightwell.domain.events import image_set_event
 from lightwell.domain.grouping import Grouping
 from lightwell.domain.jobs import SERVER, Job, Outcome
-from lightwell.stores import bases, contents, growth, outbox, records, staging, studies
+from lightwell.stores import bases, contents, growth, outbox, qido_index, records, staging, studies
 from lightwell.stores.growth import Loaded, SetRow
 from lightwell.stores.records import Levels
 from lightwell.stores.staging import Batch, WaitingSeries
@@ -193,6 +193,8 @@ def _create(
         caller=group.caller,
         now=now,
     )
+    if is_primary:
+        qido_index.add_set(conn, key, now)
     _announce(conn, place, id, 1, is_primary, "CREATED", ids, now)
     return SetRow(key, id, "import", is_primary, 1, now, _values(columns))
 
@@ -225,6 +227,10 @@ def _grow(
     added = len(loaded.members)
     growth.add_version(conn, target.key, number, "IMPORTED", None, group.caller, now)
     growth.grow(conn, target.key, number, added - closed, now, columns)
+    if target.is_primary:
+        qido_index.grow_set(
+            conn, target.key, now, instances.values(), again=closed > 0, columns=columns is not None
+        )
     _announce(conn, place, target.id, number, target.is_primary, "IMPORTED", ids, now)
     return replace(target, latest_version=number)
 

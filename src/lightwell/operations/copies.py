@@ -28,7 +28,7 @@ from lightwell.domain.image_set import ACTIVE, LOCKED
 from lightwell.errors import ConflictError, QuotaExceededError, ValidationError
 from lightwell.operations import joining, quotas
 from lightwell.operations.image_sets import seconds
-from lightwell.stores import bases, contents, copies, revisions
+from lightwell.stores import bases, contents, copies, qido_index, revisions
 from lightwell.stores.revisions import OpenSet
 from lightwell.wire import shapes
 
@@ -215,6 +215,8 @@ class _Copier:
             instance_count=target.instance_count + added if self.failure is None else None,
             accessed=self.failure is None,
         )
+        if target.is_primary and self.failure is None:
+            qido_index.change_to(conn, target.key, self._now, target.number, before=target.study)
         return _Made(source, target.id, target.number, target.created_at, target.is_primary)
 
     def make(self, *, is_primary: bool) -> _Made:
@@ -239,6 +241,8 @@ class _Copier:
         self._attempt(change)
         if self.failure is not None:
             return self._failed()
+        if is_primary:
+            qido_index.add_set(conn, key, self._now)
         return _Made(source, id, 1, self._now, is_primary)
 
     def _failed(self) -> _Made:

@@ -21,7 +21,7 @@ from lightwell.domain.updates import PAYLOAD_QUOTA, REMOVABLE, UPDATABLE, Change
 from lightwell.errors import QuotaExceededError, ValidationError
 from lightwell.operations import documents, quotas
 from lightwell.operations.image_sets import seconds
-from lightwell.stores import bases, contents, image_sets, members, revisions
+from lightwell.stores import bases, contents, image_sets, members, qido_index, revisions
 from lightwell.stores.revisions import OpenSet
 from lightwell.wire import shapes
 
@@ -208,6 +208,9 @@ def _update(
     )
     for each in sets:
         _write(conn, ctx, each, results.get(each.key), forced=True if request.force else None, now=now)
+    for each in sets:
+        if each.is_primary and fault is None:
+            _index(conn, each, results[each.key], now)
     _announce(announcer, sets, failed=fault is not None)
     if ctx.settings.quotas == "aws" and fault is None:
         for each in sets:
@@ -223,6 +226,9 @@ class _Result:
     series_instance_uid: str | None = None
     study_key: int | None = None
     instance_count: int | None = None
+    #: the instances whose members were closed and opened; None after a revert
+    closed: Sequence[int] | None = ()
+    opened: Sequence[int] = ()
 
 
 def _made(ctx: Context, conn: Connection, opened: OpenSet, change: _Change) -> _Result:
@@ -235,9 +241,10 @@ def _made(ctx: Context, conn: Connection, opened: OpenSet, change: _Change) -> _
     plan = change.plan
     assert plan is not None
     closed = [held.instance for held in (*plan.removed.values(), *plan.changed.values())]
+    reopened: list[int] = []
     if closed:
         contents.close_members(conn, opened.key, opened.number, closed)
-        _reopen(ctx, conn, opened, plan)
+        reopened = _reopen(ctx, conn, opened, plan)
     levels = {row.level: row for row in contents.open_levels(conn, opened.key)} if any(plan.levels) else {}
     for number, edits in enumerate(plan.levels):
         if edits:
@@ -251,11 +258,13 @@ def _made(ctx: Context, conn: Connection, opened: OpenSet, change: _Change) -> _
         series_instance_uid=plan.uid(SERIES, "SeriesInstanceUID"),
         study_key=study_key,
         instance_count=opened.instance_count - len(plan.removed) if plan.removed else None,
+        closed=closed,
+        opened=reopened,
     )
 
 
-def _reopen(ctx: Context, conn: Connection, opened: OpenSet, plan: Plan) -> None:
-    """The changed instances again, with their new edits and under their new UIDs."""
+def _reopen(ctx: Context, conn: Connection, opened: OpenSet, plan: Plan) -> list[int]:
+    """The changed instances again, with their new edits and under their new UIDs; their keys."""
     new = {uid: ctx.ids.key() for uid in plan.renamed}
     keys = contents.instances(conn, opened.datastore, new) if new else {}
     changed = [
@@ -263,6 +272,7 @@ def _reopen(ctx: Context, conn: Connection, opened: OpenSet, plan: Plan) -> None
         for held in plan.changed.values()
     ]
     contents.add_members(conn, opened.key, opened.number, changed)
+    return [held.instance for held in changed]
 
 
 def _reverted(conn: Connection, opened: OpenSet, revert: _Revert, study_key: int | None) -> _Result:
@@ -282,6 +292,7 @@ def _reverted(conn: Connection, opened: OpenSet, revert: _Revert, study_key: int
         series_instance_uid=revert.series,
         study_key=study_key,
         instance_count=contents.count(conn, opened.key),
+        closed=None,
     )
 
 
@@ -311,6 +322,14 @@ def _write(
         study_key=result.study_key,
         instance_count=result.instance_count,
     )
+
+
+def _index(conn: Connection, opened: OpenSet, result: _Result, now: int) -> None:
+    """Let searches find what the set shows now."""
+    if result.closed is None:
+        qido_index.change_to(conn, opened.key, now, opened.number, before=opened.study)
+    else:
+        qido_index.change_set(conn, opened.key, now, result.closed, result.opened, before=opened.study)
 
 
 def _announce(announcer: revisions.Announcer, sets: Sequence[OpenSet], *, failed: bool) -> None:

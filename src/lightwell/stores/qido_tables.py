@@ -71,8 +71,7 @@ study = Table(
 
 GRAMS = {
     "sqlite": (
-        "CREATE VIRTUAL TABLE study_grams"
-        " USING fts5(grams, content='', columnsize=0, detail=none, tokenize='ascii')",
+        "CREATE VIRTUAL TABLE study_grams USING fts5(grams, content='', columnsize=0, tokenize='ascii')",
     ),
     "postgresql": (
         "CREATE TABLE study_grams (study BIGINT NOT NULL PRIMARY KEY, grams TSVECTOR NOT NULL)",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -161,10 +162,19 @@ def insert(
                 "original_offset": r.original_offset,
                 "original_length": r.original_length,
                 "override_z": r.override_z,
+                "warnings": _reasons(r.warnings),
             }
             for r in records
         ],
     )
+
+
+def _reasons(warnings: str | None) -> str | None:
+    """The reason codes of the warnings of a manifest."""
+    if warnings is None:
+        return None
+    codes = sorted({int(warning["warning_reason_code"]) for warning in json.loads(warnings)})
+    return json.dumps(codes, separators=(",", ":")) if codes else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from sqlalchemy import Column, Connection, Table, delete, exists, select, tuple_
 
 from lightwell.domain.columns import SearchColumns
 from lightwell.domain.image_set import ACTIVE, DELETED, ImageSet
-from lightwell.stores import image_sets, leftovers
+from lightwell.stores import image_sets, leftovers, qido_index, qido_text
 from lightwell.stores.leftovers import (
     DICTIONARY,
     INSTANCE,
@@ -73,6 +73,7 @@ def delete_set(conn: Connection, key: int, now: int) -> None:
             **_NO_COLUMNS,
         )
     )
+    qido_index.drop_set(conn, key, now)
     leftovers.add(conn, SET, [key], now)
 
 
@@ -96,6 +97,9 @@ def empty_set(conn: Connection, key: int, mark: int, limit: int) -> bool:
         leftovers.add(conn, PIXELS, [row.pixels for row in rows], mark)
         leftovers.add(conn, INSTANCE, [row.instance for row in rows], mark)
         return False
+    if not qido_index.empty_set(conn, key, limit):
+        return False
+    qido_text.forget(conn)
     bases = conn.execute(select(level.c.base).where(level.c.image_set == key)).scalars().all()
     conn.execute(delete(level).where(level.c.image_set == key))
     # Why an update or a copy failed may name values of attributes.

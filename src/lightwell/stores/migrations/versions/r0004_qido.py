@@ -12,7 +12,7 @@ down_revision = "0003"
 _GRAMS = {
     "sqlite": (
         "CREATE VIRTUAL TABLE study_grams"
-        " USING fts5(grams, content='', columnsize=0, detail=none, tokenize='ascii')",
+        " USING fts5(grams, content='', columnsize=0, tokenize='ascii')",
     ),
     "postgresql": (
         "CREATE TABLE study_grams (study BIGINT NOT NULL PRIMARY KEY, grams TSVECTOR NOT NULL)",
