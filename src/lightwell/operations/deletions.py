@@ -28,38 +28,10 @@ def delete_image_set(ctx: Context, request: shapes.DeleteImageSetRequest) -> sha
 
     Raises `NotFoundError` for a set that is not there or deleted already, which clients take for "done".
     """
-    settings, now = ctx.settings, ctx.clock.now()
-    resource = Resource(settings.region, settings.account_id, request.datastore_id, request.image_set_id)
-
-    def work(conn: Connection) -> ImageSet | None:
-        found = removal.lock_set(conn, request.datastore_id, request.image_set_id)
-        if found is None or found.deleted:
-            return found
-        removal.delete_set(conn, found.key, now)
-        tags.drop(conn, resource)
-        events = Announcer(
-            conn,
-            region=settings.region,
-            account=settings.account_id,
-            datastore_id=request.datastore_id,
-            new_id=ctx.ids.id,
-            now=now,
-        )
-        for name, state, status in (
-            ("Image Set Deleting", "LOCKED", "DELETING"),
-            ("Image Set Deleted", DELETED, DELETED),
-        ):
-            events.image_set(
-                name,
-                id=found.id,
-                version=found.latest_version,
-                is_primary=found.is_primary,
-                state=state,
-                workflow_status=status,
-            )
-        return found
-
-    found = ctx.stores.db.write(work)
+    now = ctx.clock.now()
+    found = ctx.stores.db.write(
+        lambda conn: delete_in(ctx, conn, request.datastore_id, request.image_set_id, now)
+    )
     if found is None:
         raise unknown(ctx, request.datastore_id, request.image_set_id)
     if found.deleted:
@@ -71,3 +43,39 @@ def delete_image_set(ctx: Context, request: shapes.DeleteImageSetRequest) -> sha
         image_set_state="LOCKED",
         image_set_workflow_status="DELETING",
     )
+
+
+def delete_in(
+    ctx: Context, conn: Connection, datastore_id: str, image_set_id: str, now: int
+) -> ImageSet | None:
+    """Delete a set within a transaction, with its events; what it was before, None if there is none such.
+
+    Its documents may be dropped after the commit. Who deletes several goes by the order of their keys.
+    """
+    settings = ctx.settings
+    found = removal.lock_set(conn, datastore_id, image_set_id)
+    if found is None or found.deleted:
+        return found
+    removal.delete_set(conn, found.key, now)
+    tags.drop(conn, Resource(settings.region, settings.account_id, datastore_id, image_set_id))
+    events = Announcer(
+        conn,
+        region=settings.region,
+        account=settings.account_id,
+        datastore_id=datastore_id,
+        new_id=ctx.ids.id,
+        now=now,
+    )
+    for name, state, status in (
+        ("Image Set Deleting", "LOCKED", "DELETING"),
+        ("Image Set Deleted", DELETED, DELETED),
+    ):
+        events.image_set(
+            name,
+            id=found.id,
+            version=found.latest_version,
+            is_primary=found.is_primary,
+            state=state,
+            workflow_status=status,
+        )
+    return found

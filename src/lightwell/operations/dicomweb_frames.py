@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lightwell.context import Context
@@ -154,6 +155,22 @@ class InstanceFrames:
         if syntax == JPEG2000_LOSSLESS:
             return jpeg2000.encode(samples, image.photometric)
         return to_native(samples, image)
+
+    def pieces(
+        self, ctx: Context, pixels: InstancePixels, number: int, syntax: str, size: int
+    ) -> Iterator[bytes]:
+        """Frame ``number``, from 1, in ``syntax``, as stored in pieces of ``size`` bytes at most.
+
+        Raises what the other methods do.
+        """
+        frame = self.frame(pixels, number)
+        if syntax == pixels.stored_syntax:
+            for start in range(0, frame.place.length, size):
+                yield self.reader.read(frame.place, start, min(size, frame.place.length - start))
+        elif self.needs_worker(pixels):
+            yield self.by_worker(ctx, pixels, frame)
+        else:
+            yield self.transcoded(pixels, frame, syntax)
 
     def description(self, pixels_key: int) -> ImageDescription:
         """How the frames of some pixels are described. Raises `InternalError` where that is lost."""

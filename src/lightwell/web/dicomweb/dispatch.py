@@ -9,7 +9,19 @@ from lightwell.auth.principals import Principal
 from lightwell.context import Caller
 from lightwell.errors import NotBuiltError
 from lightwell.web.authorising import authorise, dicomweb_asks
-from lightwell.web.dicomweb import bulkdata, frames, metadata, rendered, retrieve, store, wado_uri
+from lightwell.web.dicomweb import (
+    bulkdata,
+    capabilities,
+    delete,
+    frames,
+    metadata,
+    pixeldata,
+    rendered,
+    retrieve,
+    search,
+    store,
+    wado_uri,
+)
 from lightwell.web.dicomweb.resources import Resource
 from lightwell.web.reply import Answer, Receive
 from lightwell.web.request import Request
@@ -40,12 +52,16 @@ class Visit:
 Handler = Callable[[Visit], Awaitable[Answer]]
 
 HANDLERS: dict[str, Handler] = {
+    "capabilities": capabilities.capabilities,
+    "delete": delete.delete,
     "frames": frames.frames,
+    "pixeldata-collection": pixeldata.pixeldata,
     "part10": retrieve.part10,
     "store": store.store,
     "bulkdata": bulkdata.bulkdata,
     "bulkdata-collection": bulkdata.collection,
     "metadata": metadata.metadata,
+    "search": search.search,
     "rendered": rendered.rendered,
     "thumbnail": rendered.thumbnail,
     "wado-uri": wado_uri.wado_uri,

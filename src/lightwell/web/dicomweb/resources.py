@@ -43,8 +43,8 @@ _BULKDATA = ("GetDICOMBulkdata", "GetDICOMBulkdata")
 _SERIES_METADATA = ("GetDICOMSeriesMetadata", "GetDICOMSeriesMetadata")
 _DELETE = ("DeleteImageSet", "DeleteImageSet")
 
-# The literals of a path behind the data store, with S, E, I for UIDs and * for an item.
-_PATHS: dict[str, dict[str, tuple[str, _Names]]] = {
+# Literals of a path behind the data store, S, E, I for UIDs and * for an item → method → kind and names.
+PATHS: dict[str, dict[str, tuple[str, _Names]]] = {
     "": {
         "GET": ("wado-uri", _INSTANCE),
         "OPTIONS": ("capabilities", ("SearchDICOMStudies", "SearchDICOMStudies")),
@@ -76,15 +76,15 @@ _PATHS: dict[str, dict[str, tuple[str, _Names]]] = {
     "studies/S/series/E/instances/I/bulkdata/*": {"GET": ("bulkdata", _BULKDATA)},
 }
 for _level in ("studies/S", "studies/S/series/E", "studies/S/series/E/instances/I"):
-    _PATHS[f"{_level}/rendered"] = {"GET": ("rendered", _FRAMES)}
-    _PATHS[f"{_level}/thumbnail"] = {"GET": ("thumbnail", _FRAMES)}
-    _PATHS[f"{_level}/bulkdata"] = {"GET": ("bulkdata-collection", _BULKDATA)}
-    _PATHS[f"{_level}/pixeldata"] = {"GET": ("pixeldata-collection", _FRAMES)}
+    PATHS[f"{_level}/rendered"] = {"GET": ("rendered", _FRAMES)}
+    PATHS[f"{_level}/thumbnail"] = {"GET": ("thumbnail", _FRAMES)}
+    PATHS[f"{_level}/bulkdata"] = {"GET": ("bulkdata-collection", _BULKDATA)}
+    PATHS[f"{_level}/pixeldata"] = {"GET": ("pixeldata-collection", _FRAMES)}
 
-OPERATIONS = tuple(sorted({names[0] for of in _PATHS.values() for _, names in of.values()}))
+OPERATIONS = tuple(sorted({names[0] for of in PATHS.values() for _, names in of.values()}))
 """Every operation name that a resource may have."""
 
-_FIRST = {path.partition("/")[0].encode() for path in _PATHS if path}
+_FIRST = {path.partition("/")[0].encode() for path in PATHS if path}
 _AFTER = {b"studies": "S", b"series": "E", b"instances": "I", b"frames": "*", b"bulkdata": "*"}
 
 
@@ -105,7 +105,7 @@ def resource(method: str, raw_path: bytes, query: bytes = b"") -> Resource | Non
     if not rest and method != "OPTIONS" and not (method in ("GET", "HEAD") and _WADO_URI.search(query)):
         return None
     pattern, labels = _pattern(rest)
-    methods = _PATHS.get(pattern)
+    methods = PATHS.get(pattern)
     if methods is None:
         return None
     found = methods.get("GET" if method == "HEAD" else method)

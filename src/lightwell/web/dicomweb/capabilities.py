@@ -1,0 +1,83 @@
+"""What a data store's DICOMweb service can do (PS3.18 §8.9), as JSON or as the WADL of the standard."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+from xml.sax.saxutils import quoteattr
+
+from lightwell.web.dicomweb import media, resources
+from lightwell.web.dicomweb.media import DICOM_JSON, DICOM_XML, JSON, MULTIPART
+from lightwell.web.reply import Answer
+
+if TYPE_CHECKING:
+    from lightwell.web.dicomweb.dispatch import Visit
+
+WADL = "application/vnd.sun.wadl+xml"
+_NAMESPACE = "http://wadl.dev.java.net/2009/02"
+_LABELS = {"S": "{study}", "E": "{series}", "I": "{instance}", "*": "{item}"}
+_FRAME_TYPES = ("application/octet-stream", "image/jphc", "image/jp2", "image/jpeg", "image/jxl", "video/*")
+_PICTURES = ("image/jpeg", "image/png", "image/gif")
+_JSON_TYPES = (DICOM_JSON, JSON, f'{MULTIPART}; type="{DICOM_XML}"')
+_TYPES: dict[str, tuple[str, ...]] = {
+    "part10": (f'{MULTIPART}; type="application/dicom"', "application/dicom"),
+    "frames": (*(f'{MULTIPART}; type="{kind}"' for kind in _FRAME_TYPES), *_FRAME_TYPES),
+    "pixeldata-collection": tuple(f'{MULTIPART}; type="{kind}"' for kind in _FRAME_TYPES),
+    "bulkdata": ("application/octet-stream", f'{MULTIPART}; type="application/octet-stream"'),
+    "bulkdata-collection": (f'{MULTIPART}; type="application/octet-stream"',),
+    "metadata": _JSON_TYPES,
+    "search": _JSON_TYPES,
+    "store": (DICOM_JSON, JSON),
+    "rendered": (*_PICTURES, "application/pdf"),
+    "thumbnail": _PICTURES,
+    "wado-uri": ("application/dicom", *_PICTURES),
+    "capabilities": (JSON, WADL),
+}
+
+
+async def capabilities(visit: Visit) -> Answer:
+    """Every resource with its methods and media types; JSON where the client does not ask for WADL."""
+    found = described()
+    base = media.base_url(visit.request, visit.state.settings)
+    for each in media.wanted(visit.request):
+        if each.type in (JSON, "*/*", "application/*", "*"):
+            break
+        if each.type in (WADL, "application/xml", "text/xml"):
+            return _answer(WADL, _wadl(base, found).encode())
+    return _answer(JSON, json.dumps({"base": base, "resources": found}).encode())
+
+
+def described() -> list[dict[str, Any]]:
+    """Path, methods, operation and media types of every resource."""
+    found = []
+    for path, methods in resources.PATHS.items():
+        template = "/".join(_LABELS.get(part, part) for part in path.split("/"))
+        listed = [
+            {"name": method, "operation": names[0], "mediaTypes": list(_TYPES.get(kind, ()))}
+            for method, (kind, names) in methods.items()
+        ]
+        found.append({"path": f"/{template}" if template else "", "methods": listed})
+    return found
+
+
+def _answer(kind: str, body: bytes) -> Answer:
+    headers = [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(body)), (b"vary", b"accept")]
+    return Answer(200, headers, body)
+
+
+def _wadl(base: str, found: list[dict[str, Any]]) -> str:
+    lines = [
+        '<?xml version="1.0" encoding="UTF-8"?>',
+        f"<application xmlns={quoteattr(_NAMESPACE)}>",
+        f"<resources base={quoteattr(base)}>",
+    ]
+    for each in found:
+        lines.append(f"<resource path={quoteattr(each['path'].lstrip('/'))}>")
+        for method in each["methods"]:
+            lines.append(f"<method name={quoteattr(method['name'])} id={quoteattr(method['operation'])}>")
+            lines.append('<response status="200">')
+            lines += [f"<representation mediaType={quoteattr(kind)}/>" for kind in method["mediaTypes"]]
+            lines.append("</response></method>")
+        lines.append("</resource>")
+    lines.append("</resources></application>\n")
+    return "\n".join(lines)

@@ -1,0 +1,98 @@
+"""All frames of an instance, a series or a study as parts (PS3.18 §10.4); an extension."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from lightwell.context import Context
+from lightwell.errors import NotAcceptableError, NotFoundError
+from lightwell.operations import dicomweb_retrieve
+from lightwell.operations.dicomweb_frames import InstanceFrames, InstancePixels
+from lightwell.operations.dicomweb_retrieve import Found
+from lightwell.web.dicomweb import media
+from lightwell.web.dicomweb.frames import Form, form_for
+from lightwell.web.dicomweb.media import MediaRange
+from lightwell.web.dicomweb.multipart import Multipart
+from lightwell.web.dicomweb.retrieve import in_thread, streamed, target_of, warning
+from lightwell.web.frames import PIECE
+from lightwell.web.reply import Answer, Headers
+
+if TYPE_CHECKING:
+    from lightwell.web.dicomweb.dispatch import Visit
+
+
+@dataclass(frozen=True, slots=True)
+class _Image:
+    """The frames of one instance, where they are and how they are sent."""
+
+    location: str
+    pixels: InstancePixels
+    form: Form
+
+
+async def pixeldata(visit: Visit) -> Answer:
+    """The frames, instance by instance; those that the client does not take are left out, with a warning.
+
+    Raises `NotFoundError` where there is no frame, `NotAcceptableError` where none can be had.
+    """
+    ctx = visit.state.context(visit.caller)
+    found = await in_thread(visit, partial(dicomweb_retrieve.find, visit.state.stores, target_of(visit)))
+    with_pixels = [each for each in found if each.instance.pixels is not None]
+    if not with_pixels:
+        raise NotFoundError("There is no pixel data.")
+    images = _images(visit, with_pixels)
+    parts = Multipart(visit.request.id)
+    kind = images[0].form.media_type
+    headers: Headers = [(b"content-type", parts.content_type(kind)), (b"vary", b"accept")]
+    left_out = len(with_pixels) - len(images)
+    if left_out:
+        headers.append(
+            (b"warning", warning(f"the pixel data of {left_out} instances cannot be had like this"))
+        )
+    pieces = _parts(ctx, visit.state.instance_frames, images, parts)
+    return Answer(206 if left_out else 200, headers, await streamed(visit, pieces))
+
+
+def _images(visit: Visit, found: Sequence[Found]) -> list[_Image]:
+    wanted = media.wanted(visit.request)
+    base = media.base_url(visit.request, visit.state.settings)
+    images = []
+    refused: NotAcceptableError | None = None
+    for each in found:
+        stored = each.instance.pixels
+        if stored is None or not stored.frame_count:
+            continue
+        try:
+            # Several frames come as parts only.
+            form = form_for(wanted or (MediaRange("*/*"),), stored.stored_syntax, 2)
+        except NotAcceptableError as error:
+            refused = error
+            continue
+        location = (
+            f"{base}/studies/{each.set.study_instance_uid}/series/{each.set.series_instance_uid}"
+            f"/instances/{each.instance.sop_instance_uid}/frames/"
+        )
+        pixels = InstancePixels(each.set.key, stored.key, stored.stored_syntax, stored.frame_count)
+        images.append(_Image(location, pixels, form))
+    if not images:
+        raise refused or NotAcceptableError(
+            "The pixel data could not be split into frames at import. Get the instances with "
+            "transfer-syntax=*."
+        )
+    return images
+
+
+def _parts(
+    ctx: Context, frames: InstanceFrames, images: Sequence[_Image], parts: Multipart
+) -> Iterator[bytes]:
+    first = True
+    for image in images:
+        frames.accessed(image.pixels)
+        for number in range(1, image.pixels.frame_count + 1):
+            yield parts.opening(image.form.content_type, f"{image.location}{number}", first=first)
+            first = False
+            yield from frames.pieces(ctx, image.pixels, number, image.form.syntax, PIECE)
+    yield parts.closing

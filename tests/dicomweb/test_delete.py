@@ -1,0 +1,125 @@
+"""DELETE, collections of pixel data, and capabilities over HTTP."""
+
+from __future__ import annotations
+
+import json
+from xml.etree import ElementTree
+
+import imagecodecs
+import numpy as np
+import pytest
+
+from tests.ct_files import ct, write
+from tests.dicomweb.holding import EXPLICIT, FRAMES, HTJ2K, JPEG, Holding, parts, read
+from tests.dicomweb.viewing import imported
+
+FILES = {"a1": ("1", 1), "a2": ("1", 2), "b1": ("2", 1), "c1": ("3", 1)}
+
+
+@pytest.fixture
+def doomed(held: Holding) -> Holding:
+    """A data store of a study with series of 2, 1 and 1 instances, whose parts may be deleted."""
+    datastore = held.server.client().create_datastore(datastoreName="doomed")["datastoreId"]
+    files = {name: ct(number, study="77", series=series) for name, (series, number) in FILES.items()}
+    for name, data in files.items():
+        write(held.server.data / "buckets" / "in-bucket" / datastore / f"{name}.dcm", data)
+    imported(held.server, datastore, f"{datastore}/")
+    return Holding(held.server, datastore, files)
+
+
+def left(holding: Holding) -> set[str]:
+    return {name for name in FILES if holding.get(holding.instance(name)).status == 200}
+
+
+def test_deletes_an_instance_a_series_and_a_study(doomed: Holding) -> None:
+    reply = doomed.get(doomed.instance("a1"), method="DELETE")
+    assert (reply.status, reply.body) == (204, b"")
+    assert left(doomed) == {"a2", "b1", "c1"}
+    sets = doomed.server.client().search_image_sets(datastoreId=doomed.datastore)
+    assert sorted(found["version"] for found in sets["imageSetsMetadataSummaries"]) == [1, 1, 2]
+    # The last one takes the set with it.
+    assert doomed.get(doomed.instance("a2"), method="DELETE").status == 204
+    assert left(doomed) == {"b1", "c1"}
+    assert doomed.get(doomed.series("a1"), method="DELETE").status == 404
+    assert doomed.get(doomed.series("b1"), method="DELETE").status == 204
+    assert left(doomed) == {"c1"}
+    assert doomed.get(doomed.study("a1"), method="DELETE").status == 204
+    assert doomed.get(doomed.study("a1")).status == 404
+    sets = doomed.server.client().search_image_sets(datastoreId=doomed.datastore)
+    assert sets["imageSetsMetadataSummaries"] == []
+
+
+def test_deletes_a_whole_study_at_once(doomed: Holding) -> None:
+    assert doomed.get(doomed.study("a1"), method="DELETE").status == 204
+    assert left(doomed) == set()
+
+
+def test_deletes_nothing_that_is_not_there(held: Holding) -> None:
+    for path, status in (
+        ("/studies/1.2.3", 404),
+        ("/studies/x", 400),
+        (f"{held.study('ct1')}/series/1.2.3", 404),
+        (f"{held.series('ct1')}/instances/1.2.3", 404),
+        (f"{held.instance('ct1')}?imageSetId={'0' * 32}", 404),
+    ):
+        assert held.get(path, method="DELETE").status == status, path
+
+
+def test_shows_updates_in_a_file(doomed: Holding) -> None:
+    client = doomed.server.client()
+    (found,) = client.search_image_sets(
+        datastoreId=doomed.datastore,
+        searchCriteria={
+            "filters": [
+                {
+                    "operator": "EQUAL",
+                    "values": [{"DICOMSeriesInstanceUID": doomed.files["b1"].SeriesInstanceUID}],
+                }
+            ]
+        },
+    )["imageSetsMetadataSummaries"]
+    before = doomed.get(doomed.instance("b1")).headers["etag"]
+    client.update_image_set_metadata(
+        datastoreId=doomed.datastore,
+        imageSetId=found["imageSetId"],
+        latestVersionId="1",
+        includeStudyImageSets=True,
+        updateImageSetMetadataUpdates={
+            "DICOMUpdates": {
+                "updatableAttributes": json.dumps(
+                    {"SchemaVersion": 1.1, "Study": {"DICOM": {"StudyDescription": "KNEE"}}}
+                ).encode()
+            }
+        },
+    )
+    reply = doomed.get(doomed.instance("b1"), "application/dicom; transfer-syntax=*")
+    assert read(reply.body).StudyDescription == "KNEE"
+    assert np.array_equal(read(reply.body).pixel_array, doomed.files["b1"].pixel_array)
+    assert doomed.get(doomed.instance("b1")).headers["etag"] != before
+
+
+def test_gives_all_pixel_data(held: Holding) -> None:
+    for accept, syntax in ((None, EXPLICIT), (FRAMES + "*", HTJ2K)):
+        reply = held.get(held.instance("frames") + "/pixeldata", accept)
+        found = parts(reply)
+        assert [part.headers["content-type"].rpartition("=")[2] for part in found] == [syntax] * 4
+        for part, frame in zip(found, held.files["frames"].pixel_array, strict=True):
+            got = part.body if syntax == EXPLICIT else imagecodecs.htj2k_decode(part.body).tobytes()
+            assert got == frame.tobytes()
+    assert len(parts(held.get(held.series("ct1") + "/pixeldata"))) == 3
+    reply = held.get(held.study("ct1") + "/pixeldata", FRAMES + JPEG)
+    assert reply.status == 206 and reply.headers["warning"].startswith("299 ")
+    (part,) = parts(reply)
+    assert part.headers["content-location"].endswith(held.instance("jpeg") + "/frames/1")
+    assert held.get(held.instance("report") + "/pixeldata").status == 404
+    assert held.get(held.instance("blob") + "/pixeldata").status == 406
+
+
+def test_describes_what_there_is(held: Holding) -> None:
+    found = json.loads(held.get("", method="OPTIONS").body)
+    assert found["base"] == held.server.url + held.root
+    paths = {each["path"]: [method["name"] for method in each["methods"]] for each in found["resources"]}
+    assert paths["/studies/{study}"] == ["GET", "POST", "DELETE"]
+    wadl = held.get("", "application/vnd.sun.wadl+xml", method="OPTIONS")
+    root = ElementTree.fromstring(wadl.body)
+    assert len(root[0]) == len(paths)
