@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,9 @@ from botocore.awsrequest import AWSRequest
 from dicomweb_client.api import DICOMwebClient
 
 from lightwell.domain.store_report import CANNOT_UNDERSTAND, OTHER_STUDY
-from tests import services
+from lightwell.settings import load
+from lightwell.stores import open_stores
+from tests import invariants
 from tests.ct_files import ROOT, ct
 from tests.dicomweb.storing import BOUNDARY, RELATED, Store, head, new, part10, pieces, related
 from tests.server import REGION, Server, running
@@ -33,15 +35,12 @@ from tests.server import REGION, Server, running
 STREAMING = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with ExitStack() as stack:
-        url = None
-        if request.param == "postgresql":
-            url = stack.enter_context(services.new_database(request.getfixturevalue("postgres_server")))
-        data = tmp_path_factory.mktemp(request.param) / "data"
-        env = {"LIGHTWELL_STORE_MAX_BYTES": "220m", "LIGHTWELL_CODEC_WORKERS": "2"}
-        yield stack.enter_context(running(data, database_url=url, env=env))
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """On SQLite; `tests.imports.test_orders` stores on both databases."""
+    env = {"LIGHTWELL_STORE_MAX_BYTES": "220m", "LIGHTWELL_CODEC_WORKERS": "2"}
+    with running(tmp_path_factory.mktemp("store") / "data", env=env) as server:
+        yield server
 
 
 @pytest.fixture
@@ -354,6 +353,9 @@ def test_says_that_the_work_process_was_lost_and_keeps_nothing_half(store: Store
     assert report.status == 200 and len(report.stored) == 12
     counts = sorted(each["DICOMTags"].get("DICOMNumberOfStudyRelatedInstances", 0) for each in store.sets())
     assert counts == [1, 12]
+    stores = open_stores(load({"data": store.server.data}, environ={}))
+    invariants.check(stores)
+    stores.close()
 
 
 def test_removes_at_the_next_start_what_a_killed_server_has_spooled(tmp_path: Path) -> None:
