@@ -97,5 +97,5 @@ def test_private_attributes_need_their_creator() -> None:
 def test_beside_columns_some_attributes_are_always_answered() -> None:
     asked = Asked(INSTANCE, [SERIES, INSTANCE], parse(INSTANCE, None, None, [], tag_of))
     own = ['"00080018":{"vr":"UI","Value":["1"]}']
-    asked.add(own, b'"0008103E":{"vr":"LO","Value":["x"]},\n"00280010":{"vr":"US","Value":[5]}')
-    assert [element[1:9] for element in own] == ["00080018", "0008103E", "00280010"]
+    asked.add(own, b'"00280008":{"vr":"IS","Value":[2]},\n"00280010":{"vr":"US","Value":[5]}')
+    assert [element[1:9] for element in own] == ["00080018", "00280008", "00280010"]

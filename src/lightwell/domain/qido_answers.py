@@ -54,6 +54,8 @@ def _columns() -> Iterable[Column]:
     yield Column("NumberOfStudyRelatedInstances", 0x00201208, "IS", STUDY, _REQUIRED)
     yield Column("TimezoneOffsetFromUTC", 0x00080201, "SH", STUDY, _PRESENT)
     yield Column("NumberOfSeriesRelatedInstances", 0x00201209, "IS", SERIES, _REQUIRED)
+    yield Column("SeriesDescription", 0x0008103E, "LO", SERIES, _PRESENT)
+    yield Column("BodyPartExamined", 0x00180015, "CS", SERIES, _ASKED)
     # JSON, an array of [ScheduledProcedureStepID or null, RequestedProcedureID or null].
     yield Column("RequestAttributesSequence", REQUESTS, "SQ", SERIES, _PRESENT)
 
@@ -62,12 +64,12 @@ COLUMNS = {column.tag: column for column in _columns()}
 
 BESIDE: dict[str, tuple[int, ...]] = {
     STUDY: (),
-    SERIES: (0x0008103E,),
+    SERIES: (),
     INSTANCE: (0x00280008, 0x00280010, 0x00280011, 0x00280100),
 }
 """What the index has not and is answered of a level where there is a value.
 
-SeriesDescription; NumberOfFrames, Rows, Columns, BitsAllocated.
+NumberOfFrames, Rows, Columns, BitsAllocated.
 """
 
 _INTEGER = re.compile(r"[+-]?\d{1,15}", re.ASCII)

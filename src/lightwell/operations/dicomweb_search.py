@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from lightwell.context import Context
@@ -37,6 +37,14 @@ class Results:
     def body(self) -> bytes:
         """The JSON array."""
         return f"[{','.join(self.objects)}]".encode()
+
+    def xml(self) -> Iterator[bytes]:
+        """Each result in the Native DICOM Model."""
+        # Imported here since the dictionary takes memory, and hardly anybody asks for XML.
+        from lightwell.imaging.dicom_xml import native_model
+
+        for text in self.objects:
+            yield native_model(text.encode())
 
 
 def search(

@@ -10,8 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from lightwell.operations import dicomweb_search, documents
-from lightwell.web.dicomweb import media
-from lightwell.web.negotiation import quality
+from lightwell.web.dicomweb import media, ranges
+from lightwell.web.dicomweb.multipart import Multipart
 from lightwell.web.reply import Answer, Headers
 
 if TYPE_CHECKING:
@@ -46,11 +46,23 @@ def _answer(visit: Visit) -> Answer:
         headers.append((b"warning", text.encode()))
     if not found.objects and settings.empty_search == "204":
         return Answer(204, headers, b"")
-    body = found.body
-    headers.append((b"content-type", kind.encode()))
-    accept = request.head.get(b"accept-encoding", b"").decode("latin-1")
-    if len(body) >= _LARGE and quality(accept, "gzip"):
+    if kind == media.DICOM_XML:
+        parts = Multipart(request.id)
+        headers.append((b"content-type", parts.content_type(kind)))
+        body = _parts(parts, found, base)
+    else:
+        headers.append((b"content-type", kind.encode()))
+        body = found.body
+    if len(body) >= _LARGE and ranges.takes_gzip(request):
         body = documents.packed([body])
         headers.append((b"content-encoding", b"gzip"))
     headers.append((b"content-length", b"%d" % len(body)))
     return Answer(200, headers, body)
+
+
+def _parts(parts: Multipart, found: dicomweb_search.Results, base: str) -> bytes:
+    """The multipart body of the results in XML."""
+    pieces: list[bytes] = []
+    for text in found.xml():
+        pieces += (parts.opening(media.DICOM_XML, base, first=not pieces), text)
+    return b"".join([*pieces, parts.closing])
