@@ -103,11 +103,11 @@ def _palette(samples: Samples, attributes: Dataset) -> Bytes:
 
 
 def _widen(attributes: Dataset) -> None:
-    """Bring 8-bit entries to 16 bits: pydicom indexes with their type, which wraps beyond 256 of them."""
+    """Bring 8-bit entries to 16 bits: pydicom indexes with their type, in which larger samples wrap."""
     descriptor = attributes.get("RedPaletteColorLookupTableDescriptor")
     count = (int(descriptor[0]) or 1 << 16) if descriptor else 0
     for channel in _CHANNELS:
         keyword = f"{channel}PaletteColorLookupTableData"
         data = attributes.get(keyword)
-        if count > 256 and isinstance(data, bytes) and count <= len(data) <= count + 1:
+        if isinstance(data, bytes) and count <= len(data) <= count + 1:
             attributes[keyword].value = np.frombuffer(data, np.uint8, count).astype("<u2").tobytes()

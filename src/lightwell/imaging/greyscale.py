@@ -102,7 +102,8 @@ class _Pipeline:
     def run(self, values: NDArray[Any]) -> Bytes:
         mapped = self._modal(values)
         if self._window is not None:
-            shades = apply_windowing(mapped, self._window)
+            with np.errstate(over="ignore"):  # far from the centre a sigmoid's exponential is infinite
+                shades = apply_windowing(mapped, self._window)
         elif self._table is not None:
             # Its input are whole numbers; a rescaled one may not be.
             whole = np.floor(mapped + 0.5).astype(np.int64) if mapped.dtype.kind == "f" else mapped
@@ -110,7 +111,8 @@ class _Pipeline:
         else:
             assert self._range is not None, "the range was taken from the frame"
             low, high = self._range
-            shades = (mapped.astype(np.float64) - low) * (255.0 / (high - low) if high > low else 0.0)
+            above = mapped.astype(np.float64) - low
+            shades = above * 255.0 / (high - low) if high > low else above * 0.0
         if self._inverse:
             shades = 255.0 - shades
         if shades.dtype.kind == "f":
