@@ -1,7 +1,7 @@
 """A Lambda authorizer for OpenID Connect: is a token genuine, and which role does its scope give?
 
-It runs as it is in lightwell (``python:oidc_authorizer:handler``) and in AWS Lambda, and needs ``joserfc``. It is
-told in the environment:
+It runs as it is in lightwell (``python:oidc_authorizer:handler``) and in AWS Lambda, and needs ``joserfc``.
+It is told in the environment:
 
 ``OIDC_ISSUER``    the provider, as tokens name it in ``iss``
 ``OIDC_AUDIENCE``  whom tokens must be meant for: ``aud`` must have it

@@ -87,7 +87,6 @@ def build(settings: Settings, recorder: Recorder | None = None, throttle: Thrott
 
 def close(gateway: Gateway) -> None:
     """Finish what runs in threads and close the stores."""
-    gateway.state.federation.close()
     gateway.state.threads.shutdown(wait=True)
     gateway.state.waiters.shutdown(wait=True)
     gateway.state.pool.close()

@@ -84,10 +84,13 @@ class Federation:
             self._tell(binding, request, failure, answer)
             raise answer from None
 
-    def close(self) -> None:
-        """End what was started; the event loop runs no more."""
-        for _, function in self._functions.values():
-            function.end()
+    async def close(self) -> None:
+        """End what was started, while the event loop still runs."""
+        functions, self._functions = list(self._functions.values()), {}
+        for _, function in functions:
+            function.close()
+        for _, function in functions:
+            await function.closed()
 
     # The function
 

@@ -57,6 +57,7 @@ class FunctionProcess(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._problem: Failure | None = None
         self._is_over = False
+        self._gone: Failure | None = None
 
     def start(self, folder: Path) -> None:
         """Start it; modules are looked for in ``folder`` first. Raises `OSError`."""
@@ -109,12 +110,6 @@ class FunctionProcess(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def end(self) -> None:
-        """`kill` for when the event loop runs no more; waits."""
-        if self._popen is not None:
-            self._popen.kill()
-            self._popen.wait()
-
     # The socket
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -145,7 +140,7 @@ class FunctionProcess(asyncio.Protocol):
         asked, self._asked = self._asked, None
         if asked is not None and not asked.done():
             asked.set_exception(failure)
-        self._owner.gone(self, None if self.is_ready else failure)
+        self._gone = None if self.is_ready else failure
         self._reap()
 
     def _hear(self, kind: bytes, body: bytes) -> None:
@@ -169,12 +164,20 @@ class FunctionProcess(asyncio.Protocol):
         self._owner.free(self)
 
     def _reap(self) -> None:
-        """The process has closed its socket: it is gone, or soon will be."""
-        if self._popen is not None and self._popen.poll() is None:
+        """Its socket is closed: the process is gone, or will be at once."""
+        assert self._popen is not None
+        if self._popen.poll() is None:
             self._popen.kill()
-            self.loop.call_later(0.02, self._reap)
-        elif self._output is not None:
-            self.loop.call_later(0.5, self._output.close)
+            self.loop.call_later(0.005, self._reap)
+            return
+        # What it wrote last is still to be read.
+        self.loop.call_later(0.02, self._leave)
+
+    def _leave(self) -> None:
+        if self._output is not None:
+            # A child of the function may still have the other end.
+            self._output.close()
+        self._owner.gone(self, self._gone)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

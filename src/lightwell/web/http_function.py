@@ -58,8 +58,9 @@ class HttpFunction:
         for connection in idle:
             connection.abort()
 
-    def end(self) -> None:
-        """`close` for when the event loop runs no more: the sockets go with the process."""
+    async def closed(self) -> None:
+        """Wait, after `close`, until the connections are gone."""
+        await asyncio.sleep(0)
 
     async def _exchange(self, message: bytes) -> bytes:
         connection = self._kept()

@@ -52,13 +52,13 @@ class PythonFunction:
         if self._sweeping is not None:
             self._sweeping.cancel()
         for process in list(self._processes):
-            process.kill("the authorizer was changed")
-        self._fail(Failure("failed", "the authorizer was changed"))
+            process.kill("the authorizer was changed, or the server ends")
+        self._fail(Failure("failed", "the authorizer was changed, or the server ends"))
 
-    def end(self) -> None:
-        """`close` for when the event loop runs no more."""
-        for process in self._processes:
-            process.end()
+    async def closed(self) -> None:
+        """Wait, after `close`, until the processes are gone."""
+        while self._processes:
+            await asyncio.sleep(0.01)
 
     # Waiting for a process
 

@@ -14,7 +14,6 @@ import uvicorn
 import uvloop  # noqa: F401 — imported before the fork, for its pages to be shared
 
 from lightwell.errors import ConfigurationError
-from lightwell.observe.metrics import Recorder
 from lightwell.web.acceptor import Acceptor
 from lightwell.web.gateway import Gateway
 from lightwell.web.protocol import SILENT_SECONDS, Protocol
@@ -30,9 +29,10 @@ _BACKLOG = 2048
 class _Server(uvicorn.Server):
     """Says when it accepts, and ends with exit code 0 after SIGTERM."""
 
-    def __init__(self, config: uvicorn.Config, recorder: Recorder, ready: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, gateway: Gateway, ready: Callable[[], None]) -> None:
         super().__init__(config)
-        self._recorder = recorder
+        self._recorder = gateway.state.recorder
+        self._federation = gateway.state.federation
         self._say_ready = ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -48,6 +48,11 @@ class _Server(uvicorn.Server):
         self.servers = [acceptor]  # type: ignore[list-item]
         self.started = True
         self._say_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's own; then what requests have started ends, too."""
+        await super().shutdown(sockets)
+        await self._federation.close()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -76,7 +81,7 @@ def serve(gateway: Gateway, listener: socket.socket, settings: Settings, ready: 
         timeout_graceful_shutdown=GRACE_SECONDS,
         **tls,
     )
-    _Server(config, gateway.state.recorder, ready).run(sockets=[listener])
+    _Server(config, gateway, ready).run(sockets=[listener])
 
 
 def check_tls(settings: Settings) -> None:
