@@ -14,6 +14,7 @@ $(VENV)/.installed: pyproject.toml constraints/py3.11.txt constraints/py3.12.txt
 
 $(VENV)/.tested: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/py$(MINOR).txt --editable '.[test]'
+	tools/lambda-emulator $(BIN)/python
 	touch $@
 
 demo: $(VENV)/.installed  ## start lightwell, import sample studies, print a snippet that works

@@ -80,7 +80,7 @@ def postgres() -> Iterator[str]:
         )  # fmt: skip
         if made.returncode:
             raise Unavailable(f"initdb failed: {made.stderr.strip()[-500:]}")
-        port = _free_ports(1)[0]
+        port = free_ports(1)[0]
         settings = {
             "listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "fsync": "off",
             "full_page_writes": "off", "max_connections": 200, "shared_buffers": "64MB",
@@ -122,7 +122,7 @@ def seaweedfs() -> Iterator[S3]:
         identity = {"name": "test", "credentials": [pair], "actions": actions}
         (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
         # Its gRPC ports are 10,000 above. Every bucket takes some volumes of its own.
-        master, volume, filer, port = _free_ports(4, also=10_000)
+        master, volume, filer, port = free_ports(4, also=10_000)
         command = [
             weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
             f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-s3.port={port}",
@@ -217,7 +217,7 @@ def _folder(prefix: str) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _free_ports(count: int, also: int = 0) -> list[int]:
+def free_ports(count: int, also: int = 0) -> list[int]:
     """Ports below the range that the kernel hands out, each with its neighbour ``also`` above."""
     found: list[int] = []
     start = 12_000 + os.getpid() * 37 % 8_000

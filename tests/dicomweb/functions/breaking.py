@@ -1,0 +1,3 @@
+"""An authorizer that cannot be loaded."""
+
+raise RuntimeError("as I was told")
