@@ -15,6 +15,7 @@ from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import psutil
 import pydicom
@@ -231,6 +232,15 @@ def test_refuses_what_it_cannot_take(store: Store, body: bytes, kind: str, statu
 def test_refuses_an_accept_header_before_anything_is_stored(store: Store) -> None:
     reply, _ = store.post(part10(ct(1)), "application/dicom", accept="image/png")
     assert reply.status == 406 and store.is_empty()
+
+
+def test_answers_in_xml_where_that_is_asked_for(store: Store) -> None:
+    body = related(part10(ct(1)), b"junk")
+    reply, _ = store.post(body, accept="application/dicom+xml")
+    assert reply.status == 202 and reply.headers["content-type"] == "application/dicom+xml"
+    root = ElementTree.fromstring(reply.body)
+    names = {each.get("keyword") for each in root}
+    assert names == {"RetrieveURL", "ReferencedSOPSequence", "OtherFailuresSequence"}
 
 
 def test_refuses_stores_and_studies_that_are_none(store: Store) -> None:

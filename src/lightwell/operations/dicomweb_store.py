@@ -29,7 +29,7 @@ _META = 4096
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The answer: 200, 202 or 409, and the response module in ``content_type``."""
+    """The answer: 200, 202 or 409, and the response module, JSON or the Native DICOM Model (PS3.19 §A.1)."""
 
     status: int
     content_type: str
@@ -77,6 +77,10 @@ def store(
     instances = [_instance(n, file, upload, parts[n]) for n, file in enumerate(answer.files)]
     module = report(instances, base_url)
     body = json.dumps(module, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    if kind.endswith("+xml"):
+        from lightwell.imaging.dicom_xml import native_model
+
+        body = native_model(body)
     return Result(status(instances), kind, body)
 
 

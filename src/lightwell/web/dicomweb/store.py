@@ -10,7 +10,7 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lightwell.errors import NotAcceptableError, ValidationError
+from lightwell.errors import ValidationError
 from lightwell.operations import dicomweb_store
 from lightwell.web.dicomweb import media, upload
 from lightwell.web.reply import Answer
@@ -27,8 +27,6 @@ async def store(visit: Visit) -> Answer:
     """Take the upload, have it stored, and say what became of each instance."""
     state, request, resource = visit.state, visit.request, visit.resource
     kind = media.json_type(request)
-    if kind == media.DICOM_XML:
-        raise NotAcceptableError("What became of the instances is told as application/dicom+json.")
     delimiter = upload.boundary(request.head.get(b"content-type"))
     # What can be proved before a gigabyte is read is.
     stated = request.head.get(b"x-amz-content-sha256", b"")
