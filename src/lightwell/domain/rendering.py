@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from lightwell.errors import ValidationError
 
-JPEG, PNG, GIF, PDF = "image/jpeg", "image/png", "image/gif", "application/pdf"
-IMAGE_TYPES = (JPEG, PNG, GIF)
-"""What a picture may be; the first is the default (PS3.18 Table 8.7.4-1)."""
+JPEG, PNG, PDF = "image/jpeg", "image/png", "application/pdf"
+IMAGE_TYPES = (JPEG, PNG)
+"""What a picture may be; the first is the default (PS3.18 Table 8.7.4-1). GIF has too few colours."""
 
 LARGEST_SIDE = 4096
 """Pixels that a viewport may have in width and in height."""

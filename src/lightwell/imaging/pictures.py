@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import imagecodecs
 
-from lightwell.domain.rendering import GIF, IMAGE_TYPES, JPEG, PNG
+from lightwell.domain.rendering import IMAGE_TYPES, JPEG, PNG
 from lightwell.imaging.scaling import Bytes
 
 
@@ -25,6 +25,4 @@ def encode(picture: Bytes, media_type: str, quality: int) -> bytes:
         )
     if media_type == PNG:
         return bytes(imagecodecs.png_encode(picture, level=4))
-    if media_type == GIF:
-        return bytes(imagecodecs.gif_encode(picture))
     raise ValueError(f"{media_type} is none of {IMAGE_TYPES}")

@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
+# New rows made at a time, and how many pixels of the old ones may be floats for them.
 _STRIPE = 64
+_PIXELS = 1 << 22
 
 
 def scaled(picture: Bytes, box: tuple[float, float, float, float], width: int, height: int) -> Bytes:
@@ -33,8 +35,9 @@ def _along_rows(picture: NDArray[Any], start: float, end: float, count: int) -> 
     reach = max(scale, 1.0)
     flat = picture[first:last].reshape(last - first, -1)
     out = np.empty((count, flat.shape[1]), np.float32)
-    for begin in range(0, count, _STRIPE):
-        centers = start - first + (np.arange(begin, min(begin + _STRIPE, count)) + 0.5) * scale
+    stripe_rows = min(max(int(_PIXELS / (2 * reach * flat.shape[1])), 1), _STRIPE)
+    for begin in range(0, count, stripe_rows):
+        centers = start - first + (np.arange(begin, min(begin + stripe_rows, count)) + 0.5) * scale
         low = max(int(centers[0] - reach), 0)
         high = min(int(centers[-1] + reach) + 1, len(flat))
         distance = np.abs(np.arange(low, high) + 0.5 - centers[:, None]) / reach

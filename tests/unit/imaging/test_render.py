@@ -374,7 +374,7 @@ def test_refuses_a_picture_that_is_too_large() -> None:
     picture = np.lib.stride_tricks.as_strided(np.zeros(1, np.uint8), (9_000, 9_000), (0, 0))
     with pytest.raises(RenderFailure, match="viewport"):
         shown(picture, PNG, 1.0)
-    assert shown(picture, Rendering("image/png", None, 20, 20), 1.0).shape == (20, 20)
+    assert shown(picture[:3000, :3000], Rendering("image/png", None, 20, 20), 1.0).shape == (20, 20)
 
 
 @pytest.mark.parametrize(
@@ -428,9 +428,10 @@ def test_writes_what_browsers_read(kind: str, shape: tuple[int, ...]) -> None:
     image: ImageDescription = image_of(samples)
     picture = render(samples, image, image.photometric, attributes(), 0, Rendering(kind, quality=95))
     read = {"image/jpeg": imagecodecs.jpeg8_decode, "image/png": imagecodecs.png_decode}
-    found = read.get(kind, imagecodecs.gif_decode)(picture.data)
-    assert np.abs(found.reshape(-1).astype(int) - 200).max() <= (2 if kind == "image/jpeg" else 0)
-    starts = {"image/jpeg": b"\xff\xd8\xff\xe0", "image/png": b"\x89PNG", "image/gif": b"GIF8"}
+    found = read[kind](picture.data)
+    assert found.shape == shape
+    assert np.abs(found.astype(int) - 200).max() <= (2 if kind == "image/jpeg" else 0)
+    starts = {"image/jpeg": b"\xff\xd8\xff\xe0", "image/png": b"\x89PNG"}
     assert picture.data.startswith(starts[kind])
 
 

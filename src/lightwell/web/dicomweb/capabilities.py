@@ -17,7 +17,7 @@ WADL = "application/vnd.sun.wadl+xml"
 _NAMESPACE = "http://wadl.dev.java.net/2009/02"
 _LABELS = {"S": "{study}", "E": "{series}", "I": "{instance}", "*": "{item}"}
 _FRAME_TYPES = ("application/octet-stream", "image/jphc", "image/jp2", "image/jpeg", "image/jxl", "video/*")
-_PICTURES = ("image/jpeg", "image/png", "image/gif")
+_PICTURES = ("image/jpeg", "image/png")
 _JSON_TYPES = (DICOM_JSON, JSON, f'{MULTIPART}; type="{DICOM_XML}"')
 _TYPES: dict[str, tuple[str, ...]] = {
     "part10": (f'{MULTIPART}; type="application/dicom"', "application/dicom"),

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from lightwell.web.dicomweb.dispatch import Visit
 
 _NUMBER = re.compile(r"[0-9]{1,9}")
+# A note may hold what a file says: nothing of it may end the header.
+_PRINTABLE = bytes(byte if 0x20 <= byte < 0x7F else 0x3F for byte in range(256))
 _CACHED = b"private, no-cache"
 _BROWSER_SAFE = (b"x-content-type-options", b"nosniff")
 
@@ -88,7 +90,7 @@ def _answer(
         made = dicomweb_rendered.thumbnail(ctx, what, wish, usual=wish == _usual_thumbnail(side))
     base = media.base_url(visit.request, visit.state.settings)
     for note in (*asked.notes, *made.notes):
-        headers.append((b"warning", f"299 {base}: {note}".encode("ascii", "replace")))
+        headers.append((b"warning", f"299 {base}: {note}".encode("ascii", "replace").translate(_PRINTABLE)))
     headers += [
         (b"content-type", made.media_type.encode()),
         (b"content-length", b"%d" % len(made.data)),

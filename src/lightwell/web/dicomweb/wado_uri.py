@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from lightwell.domain.rendering import IMAGE_TYPES, PDF, Asked, uri_parameters
-from lightwell.errors import NotAcceptableError, NotBuiltError, ValidationError
+from lightwell.errors import NotAcceptableError, ValidationError
 from lightwell.imaging.syntaxes import EXPLICIT_LITTLE
 from lightwell.operations import dicomweb_rendered
 from lightwell.operations.dicomweb_rendered import Target
-from lightwell.web.dicomweb import media, rendered
+from lightwell.web.dicomweb import media, rendered, retrieve
 from lightwell.web.dicomweb.media import MediaRange
 from lightwell.web.reply import Answer
 from lightwell.web.request import Request
@@ -113,11 +113,6 @@ async def _file(visit: Visit, target: Target, syntax: str | None) -> Answer:
     What cannot be had in the transfer syntax asked for comes in Explicit VR Little Endian, or else as it is
     stored (§9.5.1.3.1).
     """
-    from lightwell.web.dicomweb.dispatch import HANDLERS
-
-    handler = HANDLERS.get("part10")
-    if handler is None:
-        raise NotBuiltError("Files are not served by WADO-URI yet.")
     wanted = dict.fromkeys([syntax or EXPLICIT_LITTLE, EXPLICIT_LITTLE, "*"])
     accept = ", ".join(f"{DICOM}; transfer-syntax={each}" for each in wanted)
     query = f"accept={quote(accept)}"
@@ -127,4 +122,4 @@ async def _file(visit: Visit, target: Target, syntax: str | None) -> Answer:
     resource = replace(
         visit.resource, kind="part10", study=target.study, series=target.series, instance=target.instance
     )
-    return await handler(replace(visit, request=request, resource=resource))
+    return await retrieve.part10(replace(visit, request=request, resource=resource))

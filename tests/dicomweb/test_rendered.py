@@ -1,0 +1,193 @@
+"""Rendered resources and thumbnails over HTTP."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import imagecodecs
+import numpy as np
+import pytest
+from pydicom.encaps import generate_frames
+
+from tests.dicomweb.gallery import PDF, Gallery, hang, pixels
+from tests.dicomweb.holding import Holding
+
+
+@pytest.fixture(scope="module")
+def gallery(held: Holding) -> Iterator[Gallery]:
+    yield hang(held.server)
+
+
+def shades(gallery: Gallery, name: str) -> np.ndarray:  # type: ignore[type-arg]
+    """What the window of the gallery's slices makes of one: -160 is black, 240 is white."""
+    return np.floor((pixels(gallery.files[name]) + 160).clip(0, 400) * 255 / 400 + 0.5)
+
+
+def test_shows_an_instance_by_its_own_window(gallery: Gallery) -> None:
+    for name in ("slice1", "slice5"):
+        found = gallery.picture(gallery.instance(name) + "/rendered")
+        assert np.abs(found - shades(gallery, name)).max() <= 1
+    found = gallery.picture(gallery.instance("inverse") + "/rendered")
+    assert np.abs(found - (255 - shades(gallery, "inverse"))).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("accept", "query", "kind"),
+    [
+        (None, "", "image/jpeg"),
+        ("*/*", "", "image/jpeg"),
+        ("image/*", "", "image/jpeg"),
+        ("image/png", "", "image/png"),
+        ("image/gif, image/png;q=0.5, image/jpeg;q=0.4", "", "image/png"),
+        ("text/html,image/avif,image/webp,*/*;q=0.8", "", "image/jpeg"),
+        ("image/jpeg", "accept=image/png", "image/png"),
+    ],
+)
+def test_comes_in_the_media_type_that_is_wanted(
+    gallery: Gallery, accept: str | None, query: str, kind: str
+) -> None:
+    reply = gallery.get(f"{gallery.instance('slice1')}/rendered?{query}", accept)
+    assert reply.status == 200, reply.body
+    assert reply.headers["content-type"] == kind
+    assert reply.headers["x-content-type-options"] == "nosniff"
+    decode = {"image/jpeg": imagecodecs.jpeg8_decode, "image/png": imagecodecs.png_decode}
+    assert decode[kind](reply.body).shape[:2] == (64, 64)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("slice1/rendered?accept=image/jp2", 406),
+        ("slice1/rendered?accept=multipart/related;type=image/jpeg", 406),
+        ("slice1/rendered?window=1,2", 400),
+        ("slice1/rendered?viewport=100,100,60,60,10,10", 400),
+        ("slice1/rendered?quality=0", 400),
+        ("slice1/thumbnail?viewport=10,10,0,0,5,5", 400),
+        ("slice1/frames/0/rendered", 400),
+        ("slice1/frames/x/rendered", 400),
+        ("slice1/frames/1,2/rendered", 400),
+        ("slice1/frames/2/rendered", 404),
+        ("slice1/rendered?imageSetId=0123456789abcdef0123456789abcdef", 404),
+        ("slice1/rendered?imageSetId=x", 400),
+        ("report/rendered", 406),
+        ("report/frames/1/rendered", 406),
+        ("pdf/frames/1/rendered", 404),
+        ("pdf/rendered?accept=image/jpeg", 406),
+        ("video/rendered", 406),
+        ("video/thumbnail", 406),
+    ],
+)
+def test_says_what_is_wrong(gallery: Gallery, path: str, status: int) -> None:
+    name, _, rest = path.partition("/")
+    reply = gallery.get(f"{gallery.instance(name)}/{rest}")
+    assert (reply.status, b"message" in reply.body) == (status, True), reply.body
+
+
+def test_shows_the_frame_that_is_named(gallery: Gallery) -> None:
+    path = gallery.instance("frames")
+    found = [gallery.picture(f"{path}/frames/{n}/rendered").mean() for n in (1, 2, 3)]
+    assert found == [0, 128, 255]
+    assert gallery.picture(f"{path}/rendered").mean() == 0
+    assert gallery.get(f"{path}/frames/4/rendered").status == 404
+
+
+def test_shows_the_middle_of_a_series_and_the_first_series_of_a_study(gallery: Gallery) -> None:
+    for path in (gallery.series("slice1"), gallery.study("slice1")):
+        reply = gallery.get(path + "/rendered", "image/png")
+        middle = f"{gallery.server.url}{gallery.root}{gallery.instance('slice3')}/frames/1/rendered"
+        assert reply.headers["content-location"] == middle
+        assert np.array_equal(
+            imagecodecs.png_decode(reply.body), gallery.picture(gallery.instance("slice3") + "/rendered")
+        )
+
+
+def test_windows_cuts_scales_and_mirrors(gallery: Gallery) -> None:
+    path = gallery.instance("slice1") + "/rendered"
+    found = gallery.picture(path + "?window=0,100,linear-exact")
+    expected = np.floor((pixels(gallery.files["slice1"]) + 50).clip(0, 100) * 255 / 100 + 0.5)
+    assert np.abs(found - expected).max() <= 1
+    whole = gallery.picture(path)
+    assert np.array_equal(gallery.picture(path + "?viewport=16,16,8,4,-16,16"), whole[4:20, 8:24][:, ::-1])
+    assert gallery.picture(path + "?viewport=32,100").shape == (32, 32)
+    assert gallery.picture(gallery.instance("wide") + "/rendered?viewport=100,100").shape == (50, 100)
+
+
+def test_shows_palettes_and_frames_that_were_kept(gallery: Gallery) -> None:
+    found = gallery.picture(gallery.instance("palette") + "/rendered")
+    assert found.ndim == 3 and found.std() > 10
+    (coded,) = generate_frames(gallery.files["jpeg"].PixelData, number_of_frames=1)
+    expected = imagecodecs.jpeg8_decode(coded)
+    found = gallery.picture(gallery.instance("jpeg") + "/rendered")
+    assert np.abs(found.astype(int) - expected).max() <= 2
+
+
+def test_draws_overlays(gallery: Gallery) -> None:
+    found = gallery.picture(gallery.instance("drawn") + "/rendered")
+    assert np.argwhere(found).tolist() == [[10, 20]]
+
+
+def test_gives_a_pdf_as_it_is(gallery: Gallery) -> None:
+    for path in (gallery.instance("pdf"), gallery.study("pdf")):
+        reply = gallery.get(path + "/rendered", "application/pdf, */*;q=0.1")
+        assert (reply.status, reply.headers["content-type"], reply.body) == (200, "application/pdf", PDF)
+    assert gallery.get(gallery.instance("pdf") + "/rendered").headers["content-type"] == "application/pdf"
+
+
+def test_warns_of_what_it_does_not_do(gallery: Gallery) -> None:
+    reply = gallery.get(gallery.instance("slice1") + "/rendered?annotation=patient&unknown=1")
+    assert reply.status == 200
+    assert reply.headers["warning"].startswith("299 ")
+    assert "annotation values are not supported: patient" in reply.headers["warning"]
+
+
+def test_tells_a_client_that_it_has_a_picture(gallery: Gallery) -> None:
+    path = gallery.instance("slice1") + "/rendered"
+    tag = gallery.get(path).headers["etag"]
+    again = gallery.get(path, if_none_match=f'"x", {tag}')
+    assert (again.status, again.body, again.headers["etag"]) == (304, b"", tag)
+    assert gallery.get(path + "?quality=50", if_none_match=tag).status == 200
+    assert gallery.get(gallery.instance("slice2") + "/rendered", if_none_match=tag).status == 200
+
+
+def test_makes_small_pictures_once(gallery: Gallery) -> None:
+    for path in (gallery.instance("slice1"), gallery.instance("slice1") + "/frames/1"):
+        first, second = (gallery.get(path + "/thumbnail") for _ in range(2))
+        assert first.headers["content-type"] == "image/jpeg" and first.body == second.body
+        assert imagecodecs.jpeg8_decode(first.body).shape == (128, 128)
+    small = gallery.get(path + "/thumbnail?viewport=20,30", "image/png")
+    assert imagecodecs.png_decode(small.body).shape == (20, 20)
+    wide = gallery.get(gallery.series("wide") + "/thumbnail")
+    assert imagecodecs.jpeg8_decode(wide.body).shape == (64, 128)
+    documents = gallery.server.data / "documents"
+    assert documents.exists() and any("thumbnail" in p.name for p in documents.rglob("*"))
+
+
+def test_shows_what_an_update_changed(gallery: Gallery) -> None:
+    path = gallery.instance("inverse")
+    before = gallery.get(path + "/thumbnail")
+    client = gallery.server.client()
+    (found,) = client.search_image_sets(
+        datastoreId=gallery.datastore,
+        searchCriteria={
+            "filters": [
+                {
+                    "values": [{"DICOMSeriesInstanceUID": gallery.files["inverse"].SeriesInstanceUID}],
+                    "operator": "EQUAL",
+                }
+            ]
+        },
+    )["imageSetsMetadataSummaries"]
+    uid = gallery.files["inverse"].SOPInstanceUID
+    series = gallery.files["inverse"].SeriesInstanceUID
+    edits = {"Instances": {uid: {"DICOM": {"RescaleIntercept": 5000}}}}
+    changes = {"SchemaVersion": "1.1", "Study": {"Series": {series: edits}}}
+    client.update_image_set_metadata(
+        datastoreId=gallery.datastore,
+        imageSetId=found["imageSetId"],
+        latestVersionId="1",
+        updateImageSetMetadataUpdates={"DICOMUpdates": {"updatableAttributes": json.dumps(changes).encode()}},
+    )
+    after = gallery.get(path + "/thumbnail")
+    assert after.headers["etag"] != before.headers["etag"]
+    assert imagecodecs.jpeg8_decode(after.body).max() == 0
