@@ -8,6 +8,7 @@ the set with it. With ``imageSetId`` that set is meant, primary or not.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from lightwell.context import Context
@@ -25,12 +26,18 @@ if TYPE_CHECKING:
 _ATTEMPTS = 4
 
 
-def delete(ctx: Context, target: Target) -> None:
+def delete(ctx: Context, target: Target, allow: Callable[[Sequence[str]], None] | None = None) -> None:
     """Delete what is named; it is gone when this returns.
+
+    ``allow`` is asked about the ids of the image sets that this changes, and raises what refuses it.
 
     Raises `NotFoundError` where there is nothing, `ValidationError` for ids that are none, `ConflictError`
     where others change the same set all the time.
     """
+    if allow is not None:
+        with ctx.stores.db.read() as conn:
+            ids = [each.id for each in _sets(conn, target)]
+        allow(ids)
     if target.instance is None:
         _delete_sets(ctx, target)
     else:

@@ -88,6 +88,26 @@ def find(conn: Connection, image_set_id: str) -> tuple[str, ImageSet] | None:
     return None if row is None else (row[0], ImageSet(*row[1:]))
 
 
+def primary_siblings(conn: Connection, datastore_id: str, image_set_id: str, *, of_series: bool) -> list[str]:
+    """The ids of the primary sets of the set's study, or with ``of_series`` of its series."""
+    named = image_set.alias()
+    same = [image_set.c.study == named.c.study]
+    if of_series:
+        same.append(image_set.c.series_instance_uid == named.c.series_instance_uid)
+    rows = conn.execute(
+        select(image_set.c.id)
+        .join(named, and_(*same))
+        .join(datastore, datastore.c.key == named.c.datastore)
+        .where(
+            named.c.id == image_set_id,
+            datastore.c.id == datastore_id,
+            image_set.c.is_primary,
+            image_set.c.state == ACTIVE,
+        )
+    )
+    return [row[0] for row in rows]
+
+
 def summary(conn: Connection, key: int) -> Summary:
     """The search columns of one set."""
     return Summary(*conn.execute(_SUMMARY, {"key": key}).one())

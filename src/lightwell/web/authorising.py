@@ -12,6 +12,7 @@ from lightwell.auth.actions import Ask
 from lightwell.auth.condition_keys import UNKNOWN, Value
 from lightwell.auth.guard import Facts
 from lightwell.auth.principals import Principal
+from lightwell.operations import siblings
 from lightwell.web.request import Request
 
 if TYPE_CHECKING:
@@ -57,8 +58,28 @@ def native_check(
     """Refuses a native request, once parsed, that the principal may not make. Blocks."""
 
     def check(parsed: Any) -> None:
-        asks = state.guard.actions.native(route.operation, parsed)
-        state.guard.check(principal, asks, facts(request, now))
+        guard, told = state.guard, facts(request, now)
+        guard.check(principal, guard.actions.native(route.operation, parsed), told)
+        also = siblings.reached(state.stores, route.operation, parsed)
+        if also:
+            guard.check(principal, guard.actions.image_sets(route.operation, parsed.datastore_id, also), told)
+
+    return check
+
+
+def image_sets_check(
+    state: AppState, request: Request, principal: Principal, action: str, datastore_id: str
+) -> Callable[[Sequence[str]], None] | None:
+    """Refuses an action on image sets that the principal may not do; None for who may do everything.
+
+    For those that a path does not name and a handler has found. It blocks.
+    """
+    if principal.policies is None:
+        return None
+
+    def check(ids: Sequence[str]) -> None:
+        asks = state.guard.actions.image_sets(action, datastore_id, ids)
+        state.guard.check(principal, asks, facts(request, state.clock.now()))
 
     return check
 
