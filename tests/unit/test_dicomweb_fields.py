@@ -34,7 +34,7 @@ DATA_SET = {
 
 def added(text: str, level: str = INSTANCE, elements: tuple[str, ...] = ()) -> dict[str, Any]:
     pairs = [(name, value) for name, _, value in (pair.partition("=") for pair in text.split("&"))]
-    asked = Asked(level, (), parse(level, None, None, pairs, tag_of))
+    asked = Asked(level, parse(level, None, None, pairs, tag_of))
     own = list(elements)
     if asked.reads_records:
         lines = [f'"{key}":{json.dumps(value)}' for key, value in DATA_SET.items()]
@@ -46,7 +46,7 @@ def added(text: str, level: str = INSTANCE, elements: tuple[str, ...] = ()) -> d
 
 def test_reads_records_only_for_what_is_no_column() -> None:
     query = parse(STUDY, None, None, [("includefield", "00081030,00080060,00080090,00100030")], tag_of)
-    asked = Asked(STUDY, [STUDY], query)
+    asked = Asked(STUDY, query)
     assert not asked.reads_records and asked.columns == {0x00081030, 0x00080090, 0x00100030}
 
 
@@ -92,10 +92,3 @@ def test_private_attributes_need_their_creator() -> None:
     assert added("includefield=00191001") == {}
     assert added("includefield=00190010").keys() == {"00190010"}
     assert added("00190010=Maker", STUDY).keys() == {"00190010"}
-
-
-def test_beside_columns_some_attributes_are_always_answered() -> None:
-    asked = Asked(INSTANCE, [SERIES, INSTANCE], parse(INSTANCE, None, None, [], tag_of))
-    own = ['"00080018":{"vr":"UI","Value":["1"]}']
-    asked.add(own, b'"00280008":{"vr":"IS","Value":[2]},\n"00280010":{"vr":"US","Value":[5]}')
-    assert [element[1:9] for element in own] == ["00080018", "00280008", "00280010"]

@@ -58,19 +58,14 @@ def _columns() -> Iterable[Column]:
     yield Column("BodyPartExamined", 0x00180015, "CS", SERIES, _ASKED)
     # JSON, an array of [ScheduledProcedureStepID or null, RequestedProcedureID or null].
     yield Column("RequestAttributesSequence", REQUESTS, "SQ", SERIES, _PRESENT)
+    # These are not in the index, but with the pixels.
+    yield Column("NumberOfFrames", 0x00280008, "IS", INSTANCE, _PRESENT)
+    yield Column("Rows", 0x00280010, "US", INSTANCE, _PRESENT)
+    yield Column("Columns", 0x00280011, "US", INSTANCE, _PRESENT)
+    yield Column("BitsAllocated", 0x00280100, "US", INSTANCE, _PRESENT)
 
 
 COLUMNS = {column.tag: column for column in _columns()}
-
-BESIDE: dict[str, tuple[int, ...]] = {
-    STUDY: (),
-    SERIES: (),
-    INSTANCE: (0x00280008, 0x00280010, 0x00280011, 0x00280100),
-}
-"""What the index has not and is answered of a level where there is a value.
-
-NumberOfFrames, Rows, Columns, BitsAllocated.
-"""
 
 _INTEGER = re.compile(r"[+-]?\d{1,15}", re.ASCII)
 

@@ -5,7 +5,7 @@ Source: PS3.18 §8.3.4.3 and §10.6.3.3, AWS's dicomweb-search pages (``includef
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,7 +15,7 @@ from lightwell.domain import levels
 from lightwell.domain.dicom_lines import BREAK, line_of
 from lightwell.domain.level_tags import DIGITS
 from lightwell.domain.qido import INSTANCE, STUDY
-from lightwell.domain.qido_answers import AVAILABILITY, BESIDE, COLUMNS, REQUESTS, RETRIEVE_URL
+from lightwell.domain.qido_answers import AVAILABILITY, COLUMNS, REQUESTS, RETRIEVE_URL
 from lightwell.domain.qido_keys import BY_PATH, LEVELS, SERIES_FIELDS, STUDY_FIELDS
 from lightwell.domain.qido_query import Path, Query, creator_of, is_creator, is_private
 from lightwell.errors import TooLargeError
@@ -30,6 +30,7 @@ LARGEST = 128 << 20
 """So many characters has an answer with attributes from records at most."""
 _BATCH = 100
 _FEW = 10  # elements that are rather searched for than all told apart
+_OF_IMAGES = (("Rows", "rows"), ("Columns", "columns"), ("BitsAllocated", "bits_allocated"))
 _PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 _ALWAYS = frozenset((AVAILABILITY, RETRIEVE_URL))
 _REQUESTS = f"{REQUESTS:08X}"
@@ -55,12 +56,11 @@ def tag_of(keyword: str) -> int | None:
 class Asked:
     """What one search asks for beside what it always answers.
 
-    ``levels`` are those whose attributes are answered in any case. ``named`` and ``columns`` are tags that
-    the index has, those of match parameters and others. What is of a lower level than that of the search, and
-    what has no meaning, is passed over.
+    ``named`` and ``columns`` are tags that the index has, those of match parameters and others. What is of a
+    lower level than that of the search, and what has no meaning, is passed over.
     """
 
-    def __init__(self, level: str, levels: Iterable[str], query: Query) -> None:
+    def __init__(self, level: str, query: Query) -> None:
         known = LEVELS[: LEVELS.index(level) + 1]
         self._here = frozenset(tag for tag, column in COLUMNS.items() if column.level in known)
         self._whole: frozenset[int] | None = frozenset()
@@ -69,7 +69,7 @@ class Asked:
             fields = STUDY_FIELDS if level == STUDY else SERIES_FIELDS
             self._whole = None if level == INSTANCE else fields - self._here - _ALWAYS
             columns = set() if level == INSTANCE else set(fields)
-        self._parts: dict[int, list[Path]] = {tag: [()] for each in levels for tag in BESIDE[each]}
+        self._parts: dict[int, list[Path]] = {}
         self._creators = query.creators
         for path in (*query.named, *query.fields):
             if not self._has(path) and self._may(level, path[0]):
@@ -158,6 +158,15 @@ def _kept(element: Mapping[str, Any], paths: Sequence[Path]) -> Mapping[str, Any
         parts = {key: _kept(item[key], rest) for key, rest in sorted(wanted.items()) if key in item}
         items.append({key: part for key, part in parts.items() if part is not None})
     return {"vr": "SQ", "Value": items} if any(items) else None
+
+
+def add_images(conn: Connection, hits: Sequence[Hit]) -> None:
+    """Put what the pixels say of themselves among the values of instances; of those without, nothing."""
+    for hit, image in zip(hits, dicom_hits.images(conn, hits), strict=True):
+        described = {} if image is None else msgspec.json.decode(image)
+        hit.values.update((keyword, described.get(name)) for keyword, name in _OF_IMAGES)
+        if described.get("frames_declared"):
+            hit.values["NumberOfFrames"] = described["frames"]
 
 
 def add_to(

@@ -68,13 +68,15 @@ def search(
         if uid is not None and not uid.isprintable():
             check_uids(study, series)
     query = qido_query.parse(level, study, series, pairs, dicomweb_fields.tag_of)
-    asked = dicomweb_fields.Asked(level, levels, query)
+    asked = dicomweb_fields.Asked(level, query)
     form = qido_answers.form(level, levels, asked.named, asked.columns)
     with ctx.stores.db.read() as conn:
         store = datastores.get(conn, datastore_id)
         if store is None or store.status == DELETED:
             raise NotFoundError(f"Datastore {datastore_id} does not exist.")
         found = qido.search(conn, store.key, query.criteria)
+        if level == INSTANCE and found.hits:
+            dicomweb_fields.add_images(conn, found.hits)
         elements = [form.elements(hit.values, base) for hit in found.hits]
         if found.hits and asked.reads_records:
             dicomweb_fields.add_to(elements, asked, ctx.stores, conn, found.hits, base)

@@ -51,6 +51,14 @@ ORDER BY l.image_set, l.level
 """
 
 
+_IMAGES = """
+WITH place AS ({places})
+SELECT p.image FROM place
+LEFT JOIN record r ON r.key = place.record
+LEFT JOIN pixels p ON p.key = r.pixels
+ORDER BY place.n
+"""
+
 Row = tuple[str, str, DicomRow]
 """The UIDs of study and series, and the instance."""
 
@@ -68,6 +76,11 @@ def rows(conn: Connection, hits: Sequence[Hit]) -> list[Row]:
     for image_set, edits in _all(conn, _EDITED, given):
         on_levels[image_set] = merged(on_levels.get(image_set, NONE), packed.unpack(edits))
     return [_hit(row, on_levels) for row in found]
+
+
+def images(conn: Connection, hits: Sequence[Hit]) -> list[bytes | None]:
+    """The image descriptions (JSON) of the instances that were found, None for those without pixels."""
+    return [image for (image,) in _all(conn, _IMAGES, _given(conn, hits))]
 
 
 def _hit(row: members.Row, on_levels: dict[int, Edits]) -> Row:
