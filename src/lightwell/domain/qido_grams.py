@@ -75,13 +75,15 @@ def grams(datastore: int, texts: Mapping[str, str | None]) -> str:
 def query(datastore: int, keyword: str, match: Match) -> list[list[str]] | None:
     """What the grams of a study that matches begin with: of each list any, of all lists one.
 
-    None where grams are of no help. `is_rare` tells whether they help much.
+    A person name matches by all of it or by one of its groups. None where grams are of no help; `is_rare`
+    tells whether they help much.
     """
     if keyword not in LETTERS or isinstance(match, Range):
         return None
     mark = _mark(datastore) + LETTERS[keyword]
     if isinstance(match, OneOf):
-        wholes = [_BEGIN + _encoded(keyword, value) + _END for value in match.values]
+        end = "" if keyword in NAMES else _END  # what matches may be one group of a name
+        wholes = [_BEGIN + _encoded(keyword, value) + end for value in match.values]
         if len(wholes) == 1:
             return [[mark + piece] for piece in _pieces(wholes[0])]
         return [[mark + whole[:LENGTH] for whole in wholes]]
@@ -121,8 +123,7 @@ def _encoded(keyword: str, text: str) -> str:
 
 def _parts(keyword: str, match: Wildcard) -> Iterator[str]:
     """What stands between the wildcards, with the value's own beginning and end where there are none."""
-    pattern = match.pattern
-    parts = re.split(r"[*?]+", pattern)
+    parts = re.split(r"[*?]+", match.pattern)
     for place, part in enumerate(parts):
         if keyword in NAMES:
             part = fold(part).translate(_NAME)
@@ -131,7 +132,7 @@ def _parts(keyword: str, match: Wildcard) -> Iterator[str]:
         part = part.translate(_PLAIN)
         if place == 0 and part:
             part = _BEGIN + part
-        if place == len(parts) - 1 and part:
+        if place == len(parts) - 1 and part and keyword not in NAMES:
             part += _END
         if part:
             yield part

@@ -12,8 +12,9 @@ from typing import Any
 from lightwell.domain import qido_grams
 from lightwell.domain.qido import INSTANCE, SERIES, STUDY, Match, OneOf, Range, Wildcard, Words
 
-# What a column holds: text or number; a JSON array of texts or codes, or of pairs of which one half counts.
-_TEXT, _NUMBER, _LIST, _CODES, _STEPS, _PROCEDURES = range(6)
+# What a column holds: text, number or folded name; a JSON array of texts or codes, or of pairs of which one
+# half counts.
+_TEXT, _NUMBER, _NAME, _LIST, _CODES, _STEPS, _PROCEDURES = range(7)
 
 _REQUESTS = "RequestAttributesSequence."
 # keyword → level, column, what it holds, whether an index begins with it; those first that find fewest.
@@ -36,8 +37,8 @@ _COLUMNS: dict[str, tuple[str, str, int, bool]] = {
     "InstanceNumber": (INSTANCE, "i.number", _NUMBER, True),
     _REQUESTS + "ScheduledProcedureStepID": (SERIES, "s.requests", _STEPS, False),
     _REQUESTS + "RequestedProcedureID": (SERIES, "s.requests", _PROCEDURES, False),
-    "PatientName": (STUDY, "t.patient_name_folded", _TEXT, False),
-    "ReferringPhysicianName": (STUDY, "t.referring_physician_name_folded", _TEXT, False),
+    "PatientName": (STUDY, "t.patient_name_folded", _NAME, False),
+    "ReferringPhysicianName": (STUDY, "t.referring_physician_name_folded", _NAME, False),
     "StudyID": (STUDY, "t.study_id", _TEXT, False),
     "StudyDescription": (STUDY, "t.study_description", _TEXT, False),
     "ModalitiesInStudy": (STUDY, "t.modalities", _LIST, False),
@@ -94,6 +95,8 @@ def _condition(dialect: str, datastore: int, keyword: str, match: Match) -> Cond
 
 
 def _matching(dialect: str, column: str, holds: int, match: Match) -> tuple[str, tuple[Any, ...]]:
+    if holds == _NAME:
+        return _name(dialect, column, match)
     if holds in (_TEXT, _NUMBER):
         return _value(dialect, column, match, holds)
     if holds in (_STEPS, _PROCEDURES):
@@ -123,16 +126,27 @@ def _value(dialect: str, value: str, match: Match, holds: int) -> tuple[str, tup
         ends = [(">=", match.low), ("<=", match.high)]
         parts = [f"{value} {sign} ?" for sign, end in ends if end is not None]
         return " AND ".join(parts) or f"{value} IS NOT NULL", tuple(e for _, e in ends if e is not None)
-    if isinstance(match, Words):
-        words = _WORDS[dialect].format(value.removeprefix("+"))
-        some = " OR ".join([f"{words} {_GLOB[dialect]} ?"] * len(match.words))
-        return f"({some})", tuple(_pattern(dialect, "*^" + _literal(word) + "*") for word in match.words)
+    assert isinstance(match, Wildcard), f"{value} holds no names"
     return f"{value} {_GLOB[dialect]} ?", (_pattern(dialect, match.pattern),)
 
 
-def _literal(word: str) -> str:
-    """A word without wildcards, which G's grammar has no way to ask for."""
-    return word.replace("*", "").replace("?", "")
+def _name(dialect: str, column: str, match: Match) -> tuple[str, tuple[Any, ...]]:
+    """By the whole name or one of its groups: alphabetic, ideographic, phonetic (PS3.5 §6.2.1.1)."""
+    glob, column = _GLOB[dialect], column.removeprefix("+")
+    if isinstance(match, Words):
+        value, patterns = _WORDS[dialect].format(column), [f"*^{_literal(word)}*" for word in match.words]
+    else:
+        assert not isinstance(match, Range)
+        value = f"'=' || {column} || '='"
+        wanted = (match.pattern,) if isinstance(match, Wildcard) else map(_literal, match.values)
+        patterns = [f"*={pattern}=*" for pattern in wanted]
+    some = " OR ".join([f"{value} {glob} ?"] * len(patterns))
+    return f"({some})", tuple(_pattern(dialect, pattern) for pattern in patterns)
+
+
+def _literal(text: str) -> str:
+    """Text without wildcards: a query has no way to ask for the characters themselves."""
+    return text.replace("*", "").replace("?", "")
 
 
 def _pattern(dialect: str, pattern: str) -> str:
