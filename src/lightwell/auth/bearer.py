@@ -100,5 +100,5 @@ def _is_current(claims: _Claims, now: float, leeway: int) -> bool:
     return claims.nbf is msgspec.UNSET or claims.nbf - leeway < now
 
 
-def _decoded(part: bytes) -> bytes:
-    return base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4))
+def _decoded(part: bytes) -> str:
+    return base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4)).decode()

@@ -14,7 +14,7 @@ MOST_CONNECTIONS = 64
 """Calls of one function that one HTTP worker has under way at a time."""
 MOST_WAITING = 1_000
 IDLE_SECONDS = 55.0
-_LONGEST_ANSWER = 1 << 20
+LONGEST_ANSWER = 1 << 20
 
 
 class HttpFunction:
@@ -211,8 +211,8 @@ class _Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         self._body += body
-        if len(self._body) > _LONGEST_ANSWER:
-            self._fail(Failure("misconfigured", f"the answer is longer than {_LONGEST_ANSWER} bytes"))
+        if len(self._body) > LONGEST_ANSWER:
+            self._fail(Failure("misconfigured", f"the answer is longer than {LONGEST_ANSWER} bytes"))
 
     def on_message_complete(self) -> None:
         parser = self._parser
