@@ -126,6 +126,14 @@ def expand_chrominance(data: bytes | memoryview, image: ImageDescription) -> Sam
     return full.reshape(image.rows, image.columns, 3)
 
 
+def native_view(samples: Samples, image: ImageDescription) -> bytes | memoryview:
+    """What `to_native` gives, without a copy where ``samples`` lie in memory as a native frame does."""
+    if image.bits_allocated == 1 or (image.samples > 1 and image.planar == 1):
+        return to_native(samples, image)
+    plain = np.ascontiguousarray(samples.astype(sample_type(image), copy=False))
+    return plain.reshape(-1).view(np.uint8).data
+
+
 def to_native(samples: Samples, image: ImageDescription) -> bytes:
     """One native little-endian frame of ``samples``, planar where the image says so, 1-bit samples packed.
 

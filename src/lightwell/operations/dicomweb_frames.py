@@ -18,7 +18,7 @@ from lightwell.domain.frames import PAGE, unpack_entry
 from lightwell.errors import InputError, InternalError, NotAcceptableError, NotFoundError, StorageError
 from lightwell.imaging import jpeg2000
 from lightwell.imaging.image import ImageDescription
-from lightwell.imaging.samples import to_native
+from lightwell.imaging.samples import native_view
 from lightwell.imaging.stored import decode_proved
 from lightwell.imaging.syntaxes import JPEG2000_LOSSLESS
 from lightwell.ingest.views import Decode, Decoded, Pixels, Span
@@ -140,7 +140,7 @@ class InstanceFrames:
             raise InternalError("A codec worker gave an answer to another question.")
         return answer.frames[0]
 
-    def transcoded(self, pixels: InstancePixels, frame: BareFrame, syntax: str) -> bytes:
+    def transcoded(self, pixels: InstancePixels, frame: BareFrame, syntax: str) -> bytes | memoryview:
         """A frame of the lossless storage format in Explicit VR Little Endian or JPEG 2000 Lossless.
 
         Takes the time of a codec. Raises `InternalError` where what is stored does not give the pixels that
@@ -154,7 +154,7 @@ class InstanceFrames:
             raise self.reader.failed(frame.place, error) from error
         if syntax == JPEG2000_LOSSLESS:
             return jpeg2000.encode(samples, image.photometric)
-        return to_native(samples, image)
+        return native_view(samples, image)
 
     def pieces(
         self, ctx: Context, pixels: InstancePixels, number: int, syntax: str, size: int
@@ -170,7 +170,7 @@ class InstanceFrames:
         elif self.needs_worker(pixels):
             yield self.by_worker(ctx, pixels, frame)
         else:
-            yield self.transcoded(pixels, frame, syntax)
+            yield bytes(self.transcoded(pixels, frame, syntax))
 
     def description(self, pixels_key: int) -> ImageDescription:
         """How the frames of some pixels are described. Raises `InternalError` where that is lost."""

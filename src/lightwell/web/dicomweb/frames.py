@@ -136,7 +136,7 @@ async def _alone(
     """One frame as the whole body, or a range of its bytes."""
     request = visit.request
     frame = await _placed(visit, found, numbers[0])
-    data: bytes | None = None
+    data: bytes | memoryview | None = None
     if form.syntax != found.stored_syntax:
         data = await _transcoded(visit, found, frame, form)
     total = frame.place.length if data is None else len(data)
@@ -146,7 +146,7 @@ async def _alone(
     headers += [(b"content-type", form.content_type.encode()), *span.headers()]
     body: bytes | AsyncIterator[bytes]
     if data is not None:
-        body = data[span.start : span.start + span.length]
+        body = bytes(data[span.start : span.start + span.length])
     elif span.length > LARGE:
         body = _from_first(await _started(visit, frame, span.start, span.length), visit, frame, span)
     else:
@@ -164,6 +164,7 @@ async def _parts(
     headers.append((b"content-type", parts.content_type(form.media_type)))
     first = await _placed(visit, found, numbers[0])
     opening = parts.opening(form.content_type, location(numbers[0]), first=True)
+    data: bytes | memoryview
     if len(numbers) == 1 and (form.syntax != found.stored_syntax or first.place.length <= LARGE):
         if form.syntax == found.stored_syntax:
             data = await _read(visit, first, 0, first.place.length)
@@ -206,7 +207,7 @@ async def _stream(
 async def _begun(visit: Visit, found: InstancePixels, frame: BareFrame, form: Form) -> bytes:
     """A whole frame where that is not too much, else the first piece of it."""
     if form.syntax != found.stored_syntax:
-        return await _transcoded(visit, found, frame, form)
+        return bytes(await _transcoded(visit, found, frame, form))
     length = frame.place.length
     return await _read(visit, frame, 0, length if length <= LARGE else PIECE)
 
@@ -243,7 +244,9 @@ async def _read(visit: Visit, frame: BareFrame, start: int, length: int) -> byte
     return await _in_thread(visit, reader.read, frame.place, start, length)
 
 
-async def _transcoded(visit: Visit, found: InstancePixels, frame: BareFrame, form: Form) -> bytes:
+async def _transcoded(
+    visit: Visit, found: InstancePixels, frame: BareFrame, form: Form
+) -> bytes | memoryview:
     reader = visit.state.instance_frames
     if reader.needs_worker(found):
         return await asyncio.get_running_loop().run_in_executor(
