@@ -17,7 +17,16 @@ from lightwell import __version__
 from lightwell.context import Context
 from lightwell.domain.edits import encode
 from lightwell.domain.frames import PAGE, unpack_entry
-from lightwell.domain.rendering import JPEG, Asked, Rendering
+from lightwell.domain.rendering import (
+    IMAGE_TYPES,
+    JPEG,
+    PDF,
+    THUMBNAIL_SIDE,
+    Asked,
+    Rendering,
+    rendered_parameters,
+    uri_parameters,
+)
 from lightwell.errors import (
     InputError,
     InternalError,
@@ -36,6 +45,24 @@ from lightwell.stores.series_sets import SeriesSet
 
 if TYPE_CHECKING:
     from lightwell.ingest.pool import Pool
+
+__all__ = [
+    "IMAGE_TYPES",
+    "PDF",
+    "THUMBNAIL",
+    "THUMBNAIL_SIDE",
+    "Asked",
+    "Picture",
+    "Rendering",
+    "Shown",
+    "Target",
+    "picture",
+    "rendered_parameters",
+    "rendering",
+    "shown",
+    "thumbnail",
+    "uri_parameters",
+]
 
 THUMBNAIL = JPEG
 """What a thumbnail is unless asked otherwise; these are kept in the cache of documents."""

@@ -10,17 +10,18 @@ import re
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lightwell.domain.rendering import (
+from lightwell.errors import NotAcceptableError, ValidationError
+from lightwell.operations import dicomweb_rendered
+from lightwell.operations.dicomweb_rendered import (
     IMAGE_TYPES,
     PDF,
     THUMBNAIL_SIDE,
     Asked,
     Rendering,
+    Shown,
+    Target,
     rendered_parameters,
 )
-from lightwell.errors import NotAcceptableError, ValidationError
-from lightwell.operations import dicomweb_rendered
-from lightwell.operations.dicomweb_rendered import Shown, Target
 from lightwell.web.dicomweb import media, ranges
 from lightwell.web.reply import Answer, Headers
 

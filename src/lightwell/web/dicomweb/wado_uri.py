@@ -6,16 +6,15 @@ Source: PS3.18 §9. HealthImaging has none. Names of parameters are taken in any
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from lightwell.domain.rendering import IMAGE_TYPES, PDF, Asked, uri_parameters
 from lightwell.errors import NotAcceptableError, ValidationError
-from lightwell.imaging.syntaxes import EXPLICIT_LITTLE
 from lightwell.operations import dicomweb_rendered
-from lightwell.operations.dicomweb_rendered import Target
+from lightwell.operations.dicomweb_rendered import IMAGE_TYPES, PDF, Asked, Target, uri_parameters
 from lightwell.web.dicomweb import media, rendered, retrieve
 from lightwell.web.dicomweb.media import MediaRange
 from lightwell.web.reply import Answer
@@ -25,6 +24,8 @@ if TYPE_CHECKING:
     from lightwell.web.dicomweb.dispatch import Visit
 
 DICOM = "application/dicom"
+_AS_STORED = f"{DICOM}; transfer-syntax=*"
+_SYNTAX = re.compile(r"\*|[0-9.]{1,64}")
 _OURS = (*IMAGE_TYPES, PDF)
 _UIDS = ("studyuid", "seriesuid", "objectuid")
 
@@ -113,9 +114,8 @@ async def _file(visit: Visit, target: Target, syntax: str | None) -> Answer:
     What cannot be had in the transfer syntax asked for comes in Explicit VR Little Endian, or else as it is
     stored (§9.5.1.3.1).
     """
-    wanted = dict.fromkeys([syntax or EXPLICIT_LITTLE, EXPLICIT_LITTLE, "*"])
-    accept = ", ".join(f"{DICOM}; transfer-syntax={each}" for each in wanted)
-    query = f"accept={quote(accept)}"
+    wanted = [f"{DICOM}; transfer-syntax={syntax}"] if syntax and _SYNTAX.fullmatch(syntax) else []
+    query = f"accept={quote(', '.join([*wanted, DICOM, _AS_STORED]))}"
     if target.image_set_id is not None:
         query += f"&imageSetId={quote(target.image_set_id)}"
     request = Request({**visit.request.scope, "query_string": query.encode()}, visit.request.id)
