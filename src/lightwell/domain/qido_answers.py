@@ -67,6 +67,7 @@ def _columns() -> Iterable[Column]:
 
 COLUMNS = {column.tag: column for column in _columns()}
 
+_UID = re.compile(r"[0-9.]+", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,15}", re.ASCII)
 
 _Write = Callable[[str | int], str]
@@ -130,7 +131,8 @@ def form(level: str, levels: tuple[str, ...], named: frozenset[int], asked: froz
 
 
 def _segment(values: Values, keyword: str) -> str:
-    return quote(str(values.get(keyword) or ""), safe="")
+    uid = str(values.get(keyword) or "")
+    return uid if _UID.fullmatch(uid) else quote(uid, safe="")
 
 
 def _written(steps: list[_Step], values: Values) -> list[str]:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from lightwell.context import Context
 from lightwell.domain import qido_answers, qido_query
-from lightwell.domain.datastore import DELETED
 from lightwell.domain.qido import INSTANCE, SERIES, STUDY
 from lightwell.errors import NotFoundError
 from lightwell.operations import dicomweb_fields
@@ -70,11 +69,11 @@ def search(
     query = qido_query.parse(level, study, series, pairs, dicomweb_fields.tag_of)
     asked = dicomweb_fields.Asked(level, query)
     form = qido_answers.form(level, levels, asked.named, asked.columns)
+    store = ctx.stores.db.look_up(datastores.STANDING_LOOK_UP, (datastore_id,))
+    if store is None:
+        raise NotFoundError(f"Datastore {datastore_id} does not exist.")
     with ctx.stores.db.read() as conn:
-        store = datastores.get(conn, datastore_id)
-        if store is None or store.status == DELETED:
-            raise NotFoundError(f"Datastore {datastore_id} does not exist.")
-        found = qido.search(conn, store.key, query.criteria)
+        found = qido.search(conn, store[0], query.criteria)
         if level == INSTANCE and found.hits:
             dicomweb_fields.add_images(conn, found.hits)
         elements = [form.elements(hit.values, base) for hit in found.hits]

@@ -22,6 +22,10 @@ _COLUMNS = (
     datastore.c.created_at,
     datastore.c.updated_at,
 )
+
+STANDING_LOOK_UP = "SELECT key FROM datastore WHERE id = ? AND status <> 'DELETED'"
+"""For `Database.look_up` (id): the key of a data store that is not deleted."""
+
 _STANDING = (CREATING, ACTIVE, DELETING)
 _RUNNING = ("SUBMITTED", "IN_PROGRESS")
 
