@@ -1,0 +1,60 @@
+"""kill -9 of the work process around each transaction of a store: all of a request is there, or nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from lightwell.errors import UnavailableError
+from lightwell.ingest.orders import Kept, Store
+from lightwell.ingest.pool import Pool
+from tests import invariants
+from tests.ct_files import ct
+from tests.faults.test_kills import ROOT
+from tests.importing import Importing
+from tests.imports.conftest import sqlite as sqlite  # a fixture
+from tests.imports.test_orders import opened, order, stored
+
+
+def _killed(server: Importing, number: int, when: str, ask: Store) -> bool:
+    """Whether the engine that kills itself has answered before."""
+    arguments = [str(server.settings.data), server.stores.db.url, "1", str(number), when, "door"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.faults.engine_main", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    pool = Pool(server.settings.data)
+    try:
+        stored(pool.ask(ask, 30))
+        return True
+    except UnavailableError:
+        return False
+    finally:
+        pool.close()
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize(("when", "numbers"), [("before", (3,)), ("after", (2, 3))])
+def test_keeps_a_request_whole_or_not_at_all(sqlite: Importing, when: str, numbers: tuple[int, ...]) -> None:
+    ask = order(sqlite, *(ct(n) for n in range(1, 5)), ct(1, series="2"))
+    answered = 0
+    # The second transaction of an engine announces packs, the third commits the instances.
+    for number in numbers:
+        answered += _killed(sqlite, number, when, ask)
+        with sqlite.stores.db.read() as conn:
+            counts = conn.exec_driver_sql(
+                "SELECT latest_version, instance_count FROM image_set ORDER BY instance_count"
+            ).all()
+        assert [count for _, count in counts] in ([], [1, 4])
+        assert len({version for version, _ in counts}) <= 1, "both series have come, or none"
+        assert not counts or counts[0][0] >= answered
+        invariants.check(sqlite.stores)
+    with opened(sqlite) as (pool, _):
+        files = stored(pool.ask(ask, 60))
+    assert all(isinstance(file, Kept) for file in files)
+    invariants.check(sqlite.stores, decode=True)
