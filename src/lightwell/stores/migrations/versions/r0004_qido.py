@@ -6,13 +6,14 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy import Column
 
+from lightwell.stores.migrations import fill_0004
+
 revision = "0004"
 down_revision = "0003"
 
 _GRAMS = {
     "sqlite": (
-        "CREATE VIRTUAL TABLE study_grams"
-        " USING fts5(grams, content='', columnsize=0, tokenize='ascii')",
+        "CREATE VIRTUAL TABLE study_grams USING fts5(grams, content='', columnsize=0, tokenize='ascii')",
     ),
     "postgresql": (
         "CREATE TABLE study_grams (study BIGINT NOT NULL PRIMARY KEY, grams TSVECTOR NOT NULL)",
@@ -31,6 +32,7 @@ def upgrade() -> None:
         op.execute(statement)
     _series(text)
     _instances(text)
+    fill_0004.fill(op.get_bind())
 
 
 def _study(text: sa.types.TypeEngine[str]) -> None:
