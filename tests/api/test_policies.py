@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
+from tests import builders
 from tests.api import rows
+from tests.api.copying import Maker
 from tests.api.restricting import ACCOUNT, REGION, allow, deny, key, store_arn
 from tests.server import Server
 
@@ -286,3 +288,39 @@ class TestConditions:
             )
         client = server.client(Credentials(made.access_key_id, made.secret_access_key))
         assert call(client, "GetDatastore", datastore) == "AccessDeniedException"
+
+
+class TestReach:
+    """Image sets that a change reaches without naming them."""
+
+    @pytest.fixture
+    def make(self, client: Any, server: Server, datastore: str) -> Iterator[Maker]:
+        stores = builders.open_at(server.data, server.database_url)
+        yield Maker(client, stores, datastore)
+        stores.close()
+
+    def test_asks_for_the_primary_set_that_a_promotion_joins(
+        self, server: Server, make: Maker, datastore: str
+    ) -> None:
+        primary, source = make(is_primary=True), make("2.1")
+        arn = store_arn(datastore)
+        named = [arn, f"{arn}/imageset/{source.id}"]
+        copy: dict[str, Any] = {
+            "sourceImageSetId": source.id,
+            "copyImageSetInformation": {"sourceImageSet": {"latestVersionId": "1"}},
+        }
+        for resource, expected in ((named, "AccessDeniedException"), ("*", None)):
+            ana = server.client(key(server, allow("medical-imaging:CopyImageSet", resource)))
+            assert call(ana, "CopyImageSet", datastore, **copy, promoteToPrimary=True) == expected
+        assert primary.status()[0] == "2"
+
+    def test_asks_for_all_primary_sets_of_a_study_where_all_are_updated(
+        self, server: Server, make: Maker, datastore: str
+    ) -> None:
+        primary, target = make(is_primary=True), make("2.1")
+        kept = f"{store_arn(datastore)}/imageset/{primary.id}"
+        update = "medical-imaging:UpdateImageSetMetadata"
+        ana = server.client(key(server, allow("*"), deny(update, kept)))
+        on = {"imageSetId": target.id, "includeStudyImageSets": True}
+        assert call(ana, "UpdateImageSetMetadata", datastore, **on) == "AccessDeniedException"
+        assert call(ana, "UpdateImageSetMetadata", datastore, imageSetId=target.id) != "AccessDeniedException"
