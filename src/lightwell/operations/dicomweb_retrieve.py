@@ -7,7 +7,7 @@ not have.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lightwell.context import Context
@@ -140,15 +140,3 @@ def decoded(ctx: Context, stored: StoredImage, place: Frame) -> tuple[str, bytes
     if not isinstance(answer, Decoded):
         raise InternalError("A codec worker gave an answer to another question.")
     return answer.photometric, answer.frames[0]
-
-
-def batch(pieces: Iterator[bytes], size: int) -> bytes:
-    """The next pieces joined, ``size`` bytes or some more of them; empty at the end."""
-    taken: list[bytes] = []
-    length = 0
-    for piece in pieces:
-        taken.append(piece)
-        length += len(piece)
-        if length >= size:
-            break
-    return taken[0] if len(taken) == 1 else b"".join(taken)

@@ -16,7 +16,8 @@ from lightwell.web.dicomweb import media
 from lightwell.web.dicomweb.frames import Form, form_for
 from lightwell.web.dicomweb.media import MediaRange
 from lightwell.web.dicomweb.multipart import Multipart
-from lightwell.web.dicomweb.retrieve import in_thread, streamed, target_of, warning
+from lightwell.web.dicomweb.retrieve import in_thread, target_of, warning
+from lightwell.web.dicomweb.streams import begun
 from lightwell.web.frames import PIECE
 from lightwell.web.reply import Answer, Headers
 
@@ -53,7 +54,7 @@ async def pixeldata(visit: Visit) -> Answer:
             (b"warning", warning(f"the pixel data of {left_out} instances cannot be had like this"))
         )
     pieces = _parts(ctx, visit.state.instance_frames, images, parts)
-    return Answer(206 if left_out else 200, headers, await streamed(visit, pieces))
+    return Answer(206 if left_out else 200, headers, await begun(visit.state.threads, pieces))
 
 
 def _images(visit: Visit, found: Sequence[Found]) -> list[_Image]:

@@ -7,7 +7,7 @@ studies are extensions. Files are made and sent piece by piece, the next while t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -19,6 +19,7 @@ from lightwell.web.dicomweb import media, ranges
 from lightwell.web.dicomweb.media import MULTIPART, MediaRange
 from lightwell.web.dicomweb.multipart import Multipart
 from lightwell.web.dicomweb.ranges import Span
+from lightwell.web.dicomweb.streams import begun
 from lightwell.web.reply import Answer, Headers
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 DICOM = "application/dicom"
-BATCH = 1 << 20
-"""Bytes that are made in a thread at a time."""
 
 _ANY = ("*/*", "*", "application/*")
 
@@ -51,7 +50,7 @@ async def part10(visit: Visit) -> Answer:
     if left_out:
         headers.append((b"warning", warning(f"{left_out} instances cannot be had in this transfer syntax")))
     pieces = _parts(ctx, sent, parts, media.base_url(visit.request, visit.state.settings), visit)
-    return Answer(206 if left_out else 200, headers, await streamed(visit, pieces))
+    return Answer(206 if left_out else 200, headers, await begun(visit.state.threads, pieces))
 
 
 def target_of(visit: Visit) -> Target:
@@ -106,12 +105,12 @@ async def _alone(visit: Visit, ctx: Context, sent: Sent) -> Answer:
         (b"vary", b"accept"),
     ]
     if file.length is None:
-        return Answer(200, headers, await streamed(visit, file.pieces))
+        return Answer(200, headers, await begun(visit.state.threads, file.pieces))
     span = ranges.span(request, file.length, etag)
     if span is None:
         return ranges.unsatisfiable(file.length)
     pieces = _within(file, span) if span.is_part else file.pieces
-    return Answer(span.status, headers + span.headers(), await streamed(visit, pieces))
+    return Answer(span.status, headers + span.headers(), await begun(visit.state.threads, pieces))
 
 
 def _within(file: Part10File, span: Span) -> Iterator[bytes]:
@@ -139,26 +138,6 @@ def _parts(ctx: Context, sent: Sequence[Sent], parts: Multipart, base: str, visi
         yield parts.opening(f"{DICOM}; transfer-syntax={file.syntax}", location, first=not position)
         yield from file.pieces
     yield parts.closing
-
-
-async def streamed(visit: Visit, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """The pieces, made in threads. The first of them are made now, so that what is lost is an error yet."""
-    first = b""
-    if visit.request.method != "HEAD":
-        first = await in_thread(visit, partial(dicomweb_retrieve.batch, pieces, BATCH))
-    return _stream(visit, first, pieces)
-
-
-async def _stream(visit: Visit, data: bytes, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    while data:
-        coming = asyncio.get_running_loop().run_in_executor(
-            visit.state.threads, dicomweb_retrieve.batch, pieces, BATCH
-        )
-        try:
-            yield data
-        finally:
-            # Nobody else may touch the pieces before the thread is done with them.
-            data = await coming
 
 
 async def in_thread(visit: Visit, call: partial[T]) -> T:

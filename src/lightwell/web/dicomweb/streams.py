@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 PIECE = 1 << 18
@@ -11,10 +11,16 @@ PIECE = 1 << 18
 
 
 async def in_threads(threads: ThreadPoolExecutor, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """``pieces``, joined to some `PIECE` bytes; the next are made when those before have been taken."""
+    """``pieces``, joined to some `PIECE` bytes; the next are made while those before are being taken."""
     loop = asyncio.get_running_loop()
-    while data := await loop.run_in_executor(threads, _some, pieces):
-        yield data
+    data = await loop.run_in_executor(threads, _some, pieces)
+    while data:
+        coming = loop.run_in_executor(threads, _some, pieces)
+        try:
+            yield data
+        finally:
+            # Nobody else may touch the pieces before the thread is done with them.
+            data = await coming
 
 
 async def begun(threads: ThreadPoolExecutor, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
@@ -28,10 +34,14 @@ async def begun(threads: ThreadPoolExecutor, pieces: Iterator[bytes]) -> AsyncIt
 
 
 async def _after(first: bytes, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    if first:
-        yield first
-    async for piece in stream:
-        yield piece
+    try:
+        if first:
+            yield first
+        async for piece in stream:
+            yield piece
+    finally:
+        if isinstance(stream, AsyncGenerator):
+            await stream.aclose()
 
 
 def _some(pieces: Iterator[bytes]) -> bytes:
@@ -42,4 +52,4 @@ def _some(pieces: Iterator[bytes]) -> bytes:
         size += len(piece)
         if size >= PIECE:
             break
-    return b"".join(found)
+    return found[0] if len(found) == 1 else b"".join(found)
