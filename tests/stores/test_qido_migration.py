@@ -74,7 +74,11 @@ def fill(stores: Stores) -> None:
     stores.db.write(edit)
     more = {"store": store, "patient": patient, "study": study}
     builders.image_set(
-        stores, [BuiltInstance("2.1")], **more, series={"SeriesInstanceUID": "1.2.4", "Modality": "MR"}
+        stores,
+        [BuiltInstance("2.1")],
+        **more,
+        series={"SeriesInstanceUID": "1.2.4", "Modality": "MR"},
+        created_at=NOW + 1,
     )
     builders.image_set(
         stores, [BuiltInstance("3.1", 1)], **more, series=_SERIES, is_primary=False, series_number="4"
