@@ -205,6 +205,10 @@ def _instance(conn: Connection, target: Target) -> tuple[SeriesSet, StoredInstan
     store, study = target.datastore_id, target.study
     if target.series is None:
         sets = dicomweb_lookup.study_sets(conn, store, study)
+        if target.image_set_id is not None:
+            sets = [each for each in sets if each.id == target.image_set_id]
+        if not sets:
+            raise NotFoundError(f"No primary image set of study {study} has the id {target.image_set_id}.")
     else:
         sets = [dicomweb_lookup.series_set(conn, store, study, target.series, target.image_set_id)]
     if target.instance is not None:

@@ -140,5 +140,7 @@ def _headers(visit: Visit, what: Shown, wish: Rendering) -> Headers:
     ]
     if place.kind != "wado-uri":
         base = media.base_url(visit.request, visit.state.settings)
-        headers.append((b"content-location", f"{base}{path}/{place.kind}".encode("ascii", "replace")))
+        tail = "" if found.is_primary else f"?imageSetId={found.id}"
+        where = f"{base}{path}/{place.kind}{tail}"
+        headers.append((b"content-location", where.encode("ascii", "replace").translate(_PRINTABLE)))
     return headers
