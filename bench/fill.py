@@ -1,8 +1,9 @@
 """Data folders with many image sets, filled straight into the tables and kept for later runs.
 
-Only what search reads is filled: studies, image sets and their versions, no members or frames. Rows go in
-while the large table has no indexes; they are made again from their own definitions, so a million sets take a
-minute or two. Needs a server on SQLite, whose data folder is made by starting it once.
+Only what search reads is filled: studies, image sets and their versions, no members or frames; and the search
+index of DICOMweb, with one instance a series. Rows go in while the large tables have no indexes; they are made
+again from their own definitions, so a million sets take some minutes. Needs a server on SQLite, whose data
+folder is made by starting it once.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from pathlib import Path
 
 from bench.place import work
 from bench.server import Server
-from lightwell.stores import tables
+from lightwell.domain.qido_grams import fold_name
+from lightwell.stores import qido_text, tables
 
 _FIRST_DAY = date(2015, 1, 1)
 DAYS = 3650
@@ -92,17 +94,21 @@ def _fill(database: Path, result: Filled, series: int) -> None:
         db.execute("PRAGMA cache_size=-500000")
         dropped = db.execute(
             "SELECT name, sql FROM sqlite_master"
-            " WHERE type = 'index' AND tbl_name = 'image_set' AND sql IS NOT NULL"
+            " WHERE type = 'index' AND sql IS NOT NULL"
+            " AND tbl_name IN ('study', 'image_set', 'primary_series', 'primary_instance')"
         ).fetchall()
         db.execute("BEGIN")
         for name, _ in dropped:
             db.execute(f'DROP INDEX "{name}"')
-        batch: dict[str, list[dict[str, object]]] = {"study": [], "image_set": [], "version": []}
+        batch: dict[str, list[dict[str, object]]] = {name: [] for name in _TABLES}
         for study, sets in _studies(random_, store, result, series):
             batch["study"].append(study)
             for image_set, version in sets:
                 batch["image_set"].append(image_set)
                 batch["version"].append(version)
+                batch["primary_series"].append(_series(image_set))
+                batch["primary_instance"].append(_instance(image_set))
+            batch["study_grams"].append({"rowid": study["key"], "grams": qido_text.grams_of(study)})
             if len(batch["image_set"]) > 20_000:
                 _insert(db, batch)
         _insert(db, batch)
@@ -123,6 +129,7 @@ def _insert(db: sqlite3.Connection, batch: dict[str, list[dict[str, object]]]) -
             rows.clear()
 
 
+_TABLES = ("study", "image_set", "version", "primary_series", "primary_instance", "study_grams")
 _Set = tuple[dict[str, object], dict[str, object]]
 
 
@@ -160,7 +167,7 @@ def _studies(
             result.accessions.append(str(study["accession_number"]))
             result.studies.append(uid)
             result.series.append(str(sets[0][0]["series_instance_uid"]))
-        yield {"key": study_key, "datastore": store, "study_instance_uid": uid}, sets
+        yield _study(study_key, store, study, [image_set for image_set, _ in sets]), sets
         made += count
         number += 1
 
@@ -210,3 +217,51 @@ def _image_set(
         "created_at": created,
     }
     return image_set, version
+
+
+def _study(
+    key: int, store: int, shown: dict[str, object], sets: list[dict[str, object]]
+) -> dict[str, object]:
+    lead = min(sets, key=lambda row: int(str(row["created_at"])))
+    return {
+        "key": key,
+        "datastore": store,
+        "listed_in": store,
+        "lead": lead["key"],
+        "updated_at": max(int(str(row["updated_at"])) for row in sets),
+        "series_count": len(sets),
+        "instance_count": sum(int(str(row["instance_count"])) for row in sets),
+        **{name: value for name, value in shown.items() if name != "study_moment"},
+        "patient_name_folded": fold_name(str(shown["patient_name"])),
+        "referring_physician_name": None,
+        "modalities": json.dumps(sorted({row["modality"] for row in sets}), separators=(",", ":")),
+        "scheduled_step_ids": None,
+        "requested_procedure_ids": None,
+        "study_day": shown["study_date"],
+        "study_clock": f"{shown['study_time']}.000000",
+        "birth_day": shown["patient_birth_date"],
+    }
+
+
+def _series(image_set: dict[str, object]) -> dict[str, object]:
+    return {
+        "image_set": image_set["key"],
+        "listed_in": image_set["listed_in"],
+        "study": image_set["study"],
+        "series_instance_uid": image_set["series_instance_uid"],
+        "number": int(str(image_set["series_number"])),
+        "modality": image_set["modality"],
+        "first_record": image_set["key"],
+    }
+
+
+def _instance(image_set: dict[str, object]) -> dict[str, object]:
+    return {
+        "image_set": image_set["key"],
+        "number": 1,
+        "sop_instance_uid": f"{image_set['series_instance_uid']}.1",
+        "listed_in": image_set["listed_in"],
+        "instance": image_set["key"],
+        "record": image_set["key"],
+        "sop_class_uid": "1.2.840.10008.5.1.4.1.1.2",
+    }

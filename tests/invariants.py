@@ -22,7 +22,7 @@ from lightwell.operations import documents
 from lightwell.stores import Stores, members, originals, records, tables
 from lightwell.stores.edits import unpack
 from lightwell.stores.packs import pack_name
-from tests import agreement
+from tests import agreement, search_index
 
 
 def check(stores: Stores, *, decode: bool = False) -> None:
@@ -31,6 +31,7 @@ def check(stores: Stores, *, decode: bool = False) -> None:
         _packs(conn, stores)
         _sets(conn)
         _members(conn)
+        search_index.check(conn)
         _records(conn, stores)
         _frames(conn, stores, decode)
         _agreement(conn, stores)
@@ -67,7 +68,7 @@ def _deleted_are_empty(conn: Connection) -> None:
         left = {name for name, value in row._mapping.items() if value is not None} - kept
         assert left == {"instance_count"} and row.instance_count == 0, f"{row.id} still has {left}"
         assert row.deleted_at
-    for table in (tables.member, tables.level):
+    for table in (tables.member, tables.level, tables.primary_series, tables.primary_instance):
         assert not keys & set(conn.execute(select(table.c.image_set)).scalars()), f"a {table.name} is left"
     for version in _rows(conn, tables.version):
         assert version.image_set not in keys or version.message is None

@@ -43,7 +43,7 @@ _POSTGRESQL_INSERT = (
 
 def replace(conn: Connection, study: int, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
     """Bring the grams of a study from one row of ``study`` to another; they are of listed studies alone."""
-    old, new = _grams(before), _grams(after)
+    old, new = grams_of(before), grams_of(after)
     if old == new:
         return
     if conn.dialect.name == "sqlite":
@@ -66,7 +66,8 @@ def forget(conn: Connection) -> None:
         conn.exec_driver_sql(_SQLITE_OPTIMIZE)
 
 
-def _grams(row: Mapping[str, Any]) -> str:
+def grams_of(row: Mapping[str, Any]) -> str:
+    """The grams that a row of ``study`` has, with a space between; none of a study that is not listed."""
     if row["listed_in"] is None:
         return ""
     return qido_grams.grams(row["listed_in"], {keyword: row[name] for keyword, name in COLUMNS.items()})
