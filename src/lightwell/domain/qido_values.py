@@ -25,6 +25,7 @@ _NUMBER = re.compile(r"[+-]?\d{1,12}", re.ASCII)
 _HEX = re.compile(r"(?:0[xX])?([0-9A-Fa-f]{4})", re.ASCII)
 _SEPARATORS = re.compile(r"[,\\]")
 _WORDS = re.compile(r"[\^ =,]+")
+_WILD = re.compile(r"[*?]")
 _RUNS = re.compile(r"\*+")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
 
@@ -67,8 +68,8 @@ def _name(text: str) -> str:
 
 
 def _words(text: str) -> Match | None:
-    """Any word of ``thomas^albert``, with or without quotes around; stars say what a prefix says anyway."""
-    words = (word.strip("*") for word in _WORDS.split(fold(text.replace('"', " "))))
+    """Any word of ``thomas^albert``, with or without quotes around, each up to its first wildcard."""
+    words = (_WILD.split(word.lstrip("*?"))[0] for word in _WORDS.split(fold(text.replace('"', " "))))
     found = tuple(dict.fromkeys(word for word in words if word))
     return Words(found) if found else None
 

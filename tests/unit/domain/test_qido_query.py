@@ -169,6 +169,7 @@ def test_folds_person_names(text: str, wanted: Match) -> None:
         ('"Albert"', ("albert",)),
         ("Albert,Thomas=Albert", ("albert", "thomas")),
         ("*Tho*", ("tho",)),
+        ("Tho*as^A?b ?c", ("tho", "a", "c")),
         ("M%C3%BCller", ("muller",)),
     ],
 )
