@@ -8,10 +8,13 @@ from collections.abc import Iterator
 import imagecodecs
 import numpy as np
 import pytest
+import requests
+from dicomweb_client import DICOMwebClient
 from pydicom.encaps import generate_frames
 
 from tests.dicomweb.gallery import PDF, Gallery, hang, pixels
 from tests.dicomweb.holding import Holding
+from tests.dicomweb.test_python_client import Signed
 
 
 @pytest.fixture(scope="module")
@@ -191,3 +194,26 @@ def test_shows_what_an_update_changed(gallery: Gallery) -> None:
     after = gallery.get(path + "/thumbnail")
     assert after.headers["etag"] != before.headers["etag"]
     assert imagecodecs.jpeg8_decode(after.body).max() == 0
+
+
+def test_serves_the_python_client(gallery: Gallery) -> None:
+    with requests.Session() as session:
+        session.auth = Signed(gallery.server)
+        client = DICOMwebClient(gallery.server.url + gallery.root, session=session)
+        data = gallery.files["frames"]
+        uids = (data.StudyInstanceUID, data.SeriesInstanceUID, data.SOPInstanceUID)
+        png = ("image/png",)
+        found = client.retrieve_instance_frames_rendered(*uids, [3], media_types=png)
+        assert imagecodecs.png_decode(found).mean() == 255
+        wish = {"viewport": "8,8", "window": "40,2,linear"}
+        found = client.retrieve_instance_rendered(*uids, media_types=png, params=wish)
+        assert imagecodecs.png_decode(found).shape == (8, 8)
+        found = client.retrieve_series_rendered(
+            *uids[:2], media_types=("image/jpeg",), params={"quality": 80}
+        )
+        assert found.startswith(b"\xff\xd8")
+        pdf = gallery.files["pdf"]
+        uids = (pdf.StudyInstanceUID, pdf.SeriesInstanceUID, pdf.SOPInstanceUID)
+        assert client.retrieve_instance_rendered(*uids, media_types=("application/pdf",)) == PDF
+        for types in (None, ("image/jpeg", "image/png")):
+            assert client.retrieve_instance_rendered(*uids, media_types=types) == PDF
