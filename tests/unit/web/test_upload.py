@@ -14,7 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightwell.errors import MediaTypeError, TooLargeError, ValidationError
+from lightwell.errors import (
+    MediaTypeError,
+    StorageError,
+    TooLargeError,
+    UnavailableError,
+    ValidationError,
+)
 from lightwell.web.dicomweb import upload
 from lightwell.web.dicomweb.upload import Parts, boundary, receive
 from lightwell.web.request import Disconnected
@@ -195,6 +201,15 @@ def test_says_that_a_request_has_no_body() -> None:
         _receive([], 100, None, {})
     (parts, _), _, _ = _receive([], 100, None, {b"content-length": b"0"})
     assert parts == []
+
+
+def test_says_that_the_disk_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(spool: _Spool, pieces: list[bytes | memoryview]) -> None:
+        raise StorageError("The spool cannot be written: the disk is full.")
+
+    monkeypatch.setattr(_Spool, "write", full)
+    with pytest.raises(UnavailableError, match="disk is full"):
+        _receive([b"x"], 100, None, _CHUNKED)
 
 
 def test_notices_a_client_that_went_away() -> None:

@@ -17,7 +17,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser
 
-from lightwell.errors import MediaTypeError, TooLargeError, ValidationError
+from lightwell.errors import (
+    MediaTypeError,
+    StorageError,
+    TooLargeError,
+    UnavailableError,
+    ValidationError,
+)
 from lightwell.web.request import Disconnected
 
 if TYPE_CHECKING:
@@ -182,7 +188,7 @@ async def receive(
     """Read the body into ``file``: (offset, length) of each DICOM file in it, and the SHA-256 of it all.
 
     ``hashed`` False: nobody asks for the SHA-256. Raises `TooLargeError` above ``limit`` bytes of DICOM data,
-    `ValidationError` for a body that cannot be read, `Disconnected`.
+    `ValidationError` for a body that cannot be read, `UnavailableError` for a full disk, `Disconnected`.
     """
     request = visit.request
     declared = request.head.get(b"content-length")
@@ -210,7 +216,10 @@ async def receive(
             raw.append(body)
         gathered += len(body)
         if gathered >= _GATHER or not more:
-            await loop.run_in_executor(visit.state.threads, partial(_keep, digest, file, raw, pieces))
+            try:
+                await loop.run_in_executor(visit.state.threads, partial(_keep, digest, file, raw, pieces))
+            except StorageError as error:
+                raise UnavailableError(str(error)) from error
             raw, pieces, gathered = [], [], 0
     cutter.end()
     return cutter.parts, "" if digest is None else digest.hexdigest()
