@@ -12,6 +12,7 @@ import numpy as np
 import pydicom
 from pydicom.data import get_testdata_file
 from pydicom.dataset import FileDataset
+from pydicom.encaps import encapsulate
 from sqlalchemy import select
 
 from lightwell.stores.tables import image_set
@@ -23,6 +24,8 @@ EXPLICIT = "1.2.840.10008.1.2.1"
 HTJ2K = "1.2.840.10008.1.2.4.202"
 JPEG2000 = "1.2.840.10008.1.2.4.90"
 JPEG = "1.2.840.10008.1.2.4.50"
+H264 = "1.2.840.10008.1.2.4.102"
+VIDEO = b"\0\0\0\1" + np.random.default_rng(9).bytes(5_000_000)
 FRAMES = 'multipart/related; type="application/octet-stream"; transfer-syntax='
 
 
@@ -41,8 +44,8 @@ class Holding:
     ``files`` are the files as they were imported, by name: ``ct1``, ``ct2`` and ``ct3`` of one series;
     ``frames`` with four frames, ``colour`` in RGB, ``jpeg`` kept as it came, ``bits`` with one bit a pixel,
     ``report`` without pixels, ``large`` with a private value of 1.5 MB, ``blob`` whose pixels could not be
-    split into frames, each in a series of its own. ``other`` is of the series of ``ct1`` and contradicts it:
-    it lies in the set ``non_primary`` (its id).
+    split into frames, ``video`` of 5 MB that is none inside, each in a series of its own. ``other`` is of the
+    series of ``ct1`` and contradicts it: it lies in the set ``non_primary`` (its id).
     """
 
     server: Server
@@ -133,6 +136,14 @@ def _files() -> dict[str, FileDataset]:
     files["large"] = large
     blob = ct(1, series="8", size=16, NumberOfFrames=3)
     files["blob"] = blob
+    video = ct(
+        1, series="9", size=16, SamplesPerPixel=3, PhotometricInterpretation="YBR_PARTIAL_420", **eight
+    )
+    video.PlanarConfiguration, video.NumberOfFrames = 0, 25
+    video.file_meta.TransferSyntaxUID = H264
+    video.PixelData = encapsulate([VIDEO], has_bot=False)
+    video["PixelData"].is_undefined_length = True
+    files["video"] = video
     files["other"] = ct(9, PatientID="P2", size=16)
     return files
 

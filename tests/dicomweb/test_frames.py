@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import imagecodecs
 import numpy as np
 import pytest
+from pydicom.encaps import generate_frames
+from sqlalchemy import Connection, select, update
 
-from tests.dicomweb.holding import EXPLICIT, FRAMES, HTJ2K, JPEG, JPEG2000, Holding, parts
+from lightwell.domain.frames import pack_entries, unpack_entries
+from lightwell.stores.tables import frame_table, pack, pixels
+from tests.ct_files import ct, write
+from tests.dicomweb.holding import EXPLICIT, FRAMES, H264, HTJ2K, JPEG, JPEG2000, VIDEO, Holding, parts
+from tests.dicomweb.viewing import imported
 
 STORED = FRAMES + "*"
 OCTETS = "application/octet-stream"
 
 
-def pixels(held: Holding, name: str) -> np.ndarray:  # type: ignore[type-arg]
+def samples_of(held: Holding, name: str) -> np.ndarray:  # type: ignore[type-arg]
     return held.files[name].pixel_array
 
 
@@ -50,7 +58,7 @@ def test_gives_a_frame_as_it_is_asked_for(held: Holding, accept: str | None, syn
         assert part.body == held.files["ct1"].PixelData
     else:
         assert part.body.startswith(b"\xff\x4f\xff\x51")  # a bare codestream
-        assert np.array_equal(imagecodecs.jpeg2k_decode(part.body), pixels(held, "ct1"))
+        assert np.array_equal(imagecodecs.jpeg2k_decode(part.body), samples_of(held, "ct1"))
 
 
 @pytest.mark.parametrize("asked", ["1", "1,2", "2,1", "4%2C1,3", "1,2,3,4"])
@@ -61,7 +69,7 @@ def test_gives_frames_in_the_order_asked(held: Holding, asked: str, accept: str)
     found = parts(reply)
     assert [int(part.headers["content-location"].rpartition("/")[2]) for part in found] == wanted
     for part, number in zip(found, wanted, strict=True):
-        frame = pixels(held, "frames")[number - 1]
+        frame = samples_of(held, "frames")[number - 1]
         if part.headers["content-type"].endswith(f"={EXPLICIT}"):
             assert part.body == frame.tobytes()
         else:
@@ -98,6 +106,7 @@ def test_refuses_frames_that_are_not_there(held: Holding, asked: str, status: in
         ("jpeg", FRAMES + JPEG2000),
         ("bits", FRAMES + JPEG2000),
         ("blob", STORED),
+        ("video", FRAMES + EXPLICIT),
     ],
 )
 def test_answers_406_for_what_cannot_be_had(held: Holding, name: str, accept: str) -> None:
@@ -135,8 +144,50 @@ def test_gives_one_frame_alone(held: Holding) -> None:
         reply = held.get(path, accept)
         assert reply.headers["content-type"] == f"image/jphc; transfer-syntax={HTJ2K}"
         assert reply.headers["accept-ranges"] == "bytes"
-        assert np.array_equal(imagecodecs.htj2k_decode(reply.body), pixels(held, "ct1"))
+        assert np.array_equal(imagecodecs.htj2k_decode(reply.body), samples_of(held, "ct1"))
     assert held.get(held.instance("frames") + "/frames/1,2", "image/jphc").status == 406
+
+
+def test_gives_a_video_in_pieces_and_parts_of_it(held: Holding) -> None:
+    path = held.instance("video") + "/frames/1"
+    (part,) = parts(held.get(path, STORED))
+    assert part.headers["content-type"] == f"video/mp4; transfer-syntax={H264}"
+    assert part.body == VIDEO
+    assert held.get(path, "video/mp4").body == VIDEO
+    for start, end in ((1, 4_999_999), (4_999_000, 5_000_004), (0, 10)):
+        reply = held.get(path, "video/*", range=f"bytes={start}-{end - 1}")
+        assert (reply.status, reply.body) == (206, VIDEO[start:end])
+    assert held.get(held.instance("video") + "/frames/2", STORED).status == 404
+
+
+def test_gives_no_pixels_that_are_not_those_that_came(held: Holding) -> None:
+    datastore = held.server.client().create_datastore(datastoreName="damaged")["datastoreId"]
+    image = ct(1, study="79", size=70)
+    write(held.server.data / "buckets" / "in-bucket" / datastore / "1.dcm", image)
+    imported(held.server, datastore, f"{datastore}/")
+    damaged = Holding(held.server, datastore, {"ct1": image})
+    with held.server.database() as db:
+        db.write(_damage)
+    for accept in (None, FRAMES + JPEG2000, OCTETS):
+        reply = damaged.get(damaged.instance("ct1") + "/frames/1", accept)
+        assert (reply.status, reply.headers["x-amzn-errortype"]) == (500, "InternalServerException")
+    assert damaged.get(damaged.instance("ct1")).status == 500
+    assert damaged.get(damaged.instance("ct1") + "/frames/1", STORED).status == 200
+
+
+def _damage(conn: Connection) -> None:
+    """Say that the newest pixels decode to something else."""
+    newest = (
+        conn.execute(
+            select(pixels.c.key).join(pack, pack.c.key == pixels.c.pack).order_by(pack.c.created_at.desc())
+        )
+        .scalars()
+        .first()
+    )
+    where = frame_table.c.pixels == newest
+    (frame,) = unpack_entries(conn.execute(select(frame_table.c.entries).where(where)).scalar_one())
+    entries = pack_entries([replace(frame, checksum=frame.checksum ^ 1)])
+    conn.execute(update(frame_table).where(where).values(entries=entries))
 
 
 def test_takes_the_media_type_from_the_query(held: Holding) -> None:
@@ -219,6 +270,4 @@ def test_lets_browsers_read_answers_and_refusals(held: Holding) -> None:
 
 
 def pydicom_frames(held: Holding, name: str) -> list[bytes]:
-    from pydicom.encaps import generate_frames
-
     return list(generate_frames(held.files[name].PixelData, number_of_frames=1))

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from pydicom.dataset import FileDataset
 
-from tests.dicomweb.holding import EXPLICIT, HTJ2K, JPEG, JPEG2000, Holding, parts, read
+from tests.dicomweb.holding import EXPLICIT, H264, HTJ2K, JPEG, JPEG2000, Holding, parts, read
 from tests.dicomweb.viewing import needed
 
 DICOM = "application/dicom"
 PARTS = 'multipart/related; type="application/dicom"'
-ALL = ("ct1", "ct2", "ct3", "frames", "colour", "jpeg", "bits", "report", "large", "blob")
+ALL = ("ct1", "ct2", "ct3", "frames", "colour", "jpeg", "bits", "report", "large", "blob", "video")
 
 
 def same(found: FileDataset, came: FileDataset) -> None:
@@ -49,6 +49,8 @@ def same(found: FileDataset, came: FileDataset) -> None:
         ("report", f"{DICOM}; transfer-syntax=*", EXPLICIT),
         ("large", None, EXPLICIT),
         ("blob", f"{DICOM}; transfer-syntax=*", EXPLICIT),
+        ("video", None, H264),
+        ("video", f"{DICOM}; transfer-syntax=*", H264),
     ],
 )
 def test_gives_an_instance_with_the_pixels_that_came(
@@ -60,7 +62,7 @@ def test_gives_an_instance_with_the_pixels_that_came(
     found, came = read(reply.body), held.files[name]
     assert found.file_meta.TransferSyntaxUID == syntax
     same(found, came)
-    if name == "blob":
+    if name in ("blob", "video"):
         assert found.PixelData == came.PixelData
     elif name == "jpeg" and syntax == EXPLICIT:
         assert found.pixel_array.shape == came.pixel_array.shape
@@ -94,6 +96,7 @@ def faults(path: Path) -> set[str]:
         ("jpeg", f"{DICOM}; transfer-syntax={JPEG2000}"),
         ("report", f"{DICOM}; transfer-syntax={HTJ2K}"),
         ("blob", DICOM),
+        ("video", f"{DICOM}; transfer-syntax={EXPLICIT}"),
     ],
 )
 def test_answers_406_for_what_an_instance_cannot_be(held: Holding, name: str, accept: str) -> None:
@@ -134,7 +137,7 @@ def test_says_what_of_a_study_is_left_out(held: Holding) -> None:
     reply = held.get(held.study("ct1"), f"{PARTS}; transfer-syntax={HTJ2K}")
     assert reply.status == 206 and reply.headers["warning"].startswith("299 lightwell ")
     found = {read(part.body).SOPInstanceUID for part in parts(reply)}
-    left_out = {held.files[name].SOPInstanceUID for name in ("jpeg", "bits", "blob")}
+    left_out = {held.files[name].SOPInstanceUID for name in ("jpeg", "bits", "blob", "video")}
     assert found == {held.files[name].SOPInstanceUID for name in ALL} - left_out
     assert held.get(held.series("jpeg"), f"{PARTS}; transfer-syntax={HTJ2K}").status == 406
 

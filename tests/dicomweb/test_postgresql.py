@@ -1,0 +1,32 @@
+"""Retrieval on PostgreSQL, whose look-ups are statements of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests import services
+from tests.dicomweb.holding import EXPLICIT, FRAMES, Holding, fill, parts
+from tests.server import running
+
+
+@pytest.fixture(scope="module")
+def there(postgres_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Holding]:
+    data = tmp_path_factory.mktemp("postgresql") / "data"
+    with services.new_database(postgres_server) as url, running(data, database_url=url) as server:
+        yield fill(server)
+
+
+def test_retrieves_and_deletes(there: Holding) -> None:
+    (part,) = parts(there.get(there.instance("ct1") + "/frames/1", FRAMES + EXPLICIT))
+    assert part.body == there.files["ct1"].PixelData
+    other = f"{there.instance('other')}/frames/1"
+    assert there.get(other, FRAMES + "*").status == 404
+    assert there.get(f"{other}?imageSetId={there.non_primary}", FRAMES + "*").status == 200
+    assert there.get(there.series("ct1") + "/instances/1%00/frames/1", FRAMES + "*").status == 400
+    assert len(parts(there.get(there.series("ct1")))) == 3
+    assert there.get(there.instance("ct1"), method="DELETE").status == 204
+    assert len(parts(there.get(there.series("ct1")))) == 2
+    assert there.get(there.study("ct1"), method="DELETE").status == 204
+    assert there.get(there.study("ct1")).status == 404
