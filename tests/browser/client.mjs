@@ -79,10 +79,6 @@ seen.frame = hash(Buffer.from(frames[0]))
 const bulk = Object.values(ofSeries[0]).find((element) => element.BulkDataURI)
 const data = await client.retrieveBulkData({ BulkDataURI: bulk.BulkDataURI })
 seen.bulk = hash(Buffer.from(data[0]))
-const picture = await client.retrieveInstanceRendered({
-  ...one,
-  mediaTypes: [{ mediaType: 'image/png' }],
-  request: { responseType: 'arraybuffer' }
-})
-seen.picture = Buffer.from(picture).subarray(1, 4).toString()
+const picture = await client.retrieveInstanceRendered({ ...one, mediaTypes: [{ mediaType: 'image/png' }] })
+seen.picture = Buffer.from([picture].flat()[0]).subarray(1, 4).toString()
 console.log(JSON.stringify(seen))
