@@ -39,7 +39,7 @@ def _killed(server: Importing, number: int, when: str, ask: Store) -> bool:
         process.wait()
 
 
-@pytest.mark.parametrize(("when", "numbers"), [("before", (3,)), ("after", (2, 3))])
+@pytest.mark.parametrize(("when", "numbers"), [("before", (3,)), ("after", (3,))])
 def test_keeps_a_request_whole_or_not_at_all(sqlite: Importing, when: str, numbers: tuple[int, ...]) -> None:
     ask = order(sqlite, *(ct(n) for n in range(1, 5)), ct(1, series="2"))
     answered = 0

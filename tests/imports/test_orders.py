@@ -183,8 +183,8 @@ def test_takes_the_place_of_a_dead_socket_and_lets_nobody_else_in(sqlite: Import
 
 
 def test_answers_while_an_import_has_all_its_workers(server: Importing) -> None:
-    for number in range(6):
-        write(server.input / f"{number}.dcm", ct(number, size=2000))
+    for number in range(4):
+        write(server.input / f"{number}.dcm", ct(number, size=1200))
     with opened(server) as (pool, engine):
         server.start()
         end = time.monotonic() + 20
