@@ -126,6 +126,7 @@ def test_finds_a_missing_and_a_short_pack(server: Importing, made: str) -> None:
     ("column", "reason"),
     [
         ("fragment_z", "its attributes in the database are not those of its original"),
+        ("dicom_z", "its attributes for DICOMweb in the database are not those of its original"),
         ("patient_value", "its patient attributes in the database are not those of its original"),
     ],
 )
@@ -135,7 +136,7 @@ def test_finds_attributes_that_are_not_the_original_s(
     with server.stores.db.read() as conn:
         rows = conn.execute(select(tables.record).order_by(tables.record.c.instance_number)).all()
     # Those of another instance, or of another level, as no disk would damage them.
-    other = rows[2].fragment_z if column == "fragment_z" else rows[0].series_value
+    other = rows[0].series_value if column == "patient_value" else getattr(rows[2], column)
     execute(
         server,
         update(tables.record).where(tables.record.c.key == rows[1].key).values({column: other}),

@@ -107,7 +107,7 @@ def warm(stores: Stores, settings: Settings, clock: Clock, wanted: Wanted) -> tu
     """ETag and gzipped array of the primary set of a series, where both are at hand without any waiting."""
     if stores.db.dialect != "sqlite" or wanted.instance is not None or wanted.series is None:
         return None
-    row = stores.db.look_up(_PRIMARY, (wanted.datastore_id, wanted.study, wanted.series))
+    row = stores.db.look_up(dicom_rows.PRIMARY_LOOK_UP, (wanted.datastore_id, wanted.study, wanted.series))
     if row is None or wanted.image_set_id not in (None, row[1]):
         return None
     key, id, version = row
@@ -119,13 +119,6 @@ def warm(stores: Stores, settings: Settings, clock: Clock, wanted: Wanted) -> tu
         return None
     stores.accesses.note(key, clock.now())
     return _etag(settings, [(id, version)], wanted), data
-
-
-_PRIMARY = (
-    "SELECT s.key, s.id, s.readable_version FROM image_set s, datastore d"
-    " WHERE d.id = ? AND s.datastore = d.key AND s.study_instance_uid = ? AND s.series_instance_uid = ?"
-    " AND s.is_primary AND s.state = 'ACTIVE' AND s.readable_version > 0"
-)
 
 
 def instance_objects(

@@ -21,6 +21,14 @@ _FEW, _MANY, _BYTES = 64, 2048, 4 << 20
 """Lines are read ahead in batches of so many; how many follows from the bytes of the last one."""
 
 
+PRIMARY_LOOK_UP = (
+    "SELECT s.key, s.id, s.readable_version FROM image_set s, datastore d"
+    " WHERE d.id = ? AND s.datastore = d.key AND s.study_instance_uid = ? AND s.series_instance_uid = ?"
+    " AND s.is_primary AND s.state = 'ACTIVE' AND s.readable_version > 0"
+)
+"""For `Database.look_up` (data store id, study and series UID): key, id and version of the primary set."""
+
+
 @dataclass(frozen=True, slots=True)
 class DicomRow:
     """One instance of a version; ``record`` is the key of its row.
