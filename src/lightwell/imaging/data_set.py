@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import io
+import struct
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException, InvalidDicomError
 
 from lightwell.domain.edits import NONE, Edits
 from lightwell.imaging.failure import RenderFailure
 from lightwell.imaging.rebuild import write_part10
 
 _PDF = "application/pdf"
+_STUMBLES = (
+    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, NotImplementedError),
+    *(EOFError, RecursionError, struct.error, BytesLengthException, InvalidDicomError),
+)
+"""What pydicom raises where values are not as they should be."""
 
 
 @contextmanager
@@ -27,7 +34,7 @@ def reading() -> Iterator[None]:
         warnings.simplefilter("ignore")
         try:
             yield
-        except (ValueError, TypeError, KeyError, IndexError, AttributeError, NotImplementedError) as error:
+        except _STUMBLES as error:
             raise RenderFailure(f"The attributes of the instance cannot be used: {error}") from error
 
 

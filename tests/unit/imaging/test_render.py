@@ -10,12 +10,14 @@ import numpy as np
 import pydicom
 import pytest
 from numpy.typing import NDArray
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
+from pydicom.tag import Tag
 
 from lightwell.domain.rendering import IMAGE_TYPES, Region, Rendering, Window
 from lightwell.imaging.colour import framed_photometric
-from lightwell.imaging.data_set import document
+from lightwell.imaging.data_set import document, reading
 from lightwell.imaging.failure import RenderFailure
 from lightwell.imaging.frame_attributes import frame_attributes
 from lightwell.imaging.image import ImageDescription
@@ -454,3 +456,10 @@ def test_hands_out_pdf_and_no_other_document() -> None:
     data.EncapsulatedDocument = b"<html><script>"
     assert document(data) is None
     assert document(pydicom.Dataset()) is None
+
+
+def test_turns_what_pydicom_stumbles_over_into_a_reason() -> None:
+    data = attributes()
+    data[0x00281050] = RawDataElement(Tag(0x00281050), "US", 3, b"\x01\x02\x03", 0, False, True)
+    with pytest.raises(RenderFailure, match="attributes"), reading():
+        data.get("WindowCenter")
