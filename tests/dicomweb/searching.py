@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,15 +73,15 @@ def value(result: Mapping[str, Any], tag: str) -> Any:
     return result.get(tag, {}).get("Value", [None])[0]
 
 
-def filled(server: Server) -> Archive:
-    """A new data store of the server with the studies."""
+def filled(server: Server, files: Sequence[FileDataset] | None = None) -> Archive:
+    """A new data store of the server with the studies, or with other files."""
     client = server.client()
     datastore = client.create_datastore(datastoreName="searched")["datastoreId"]
     folder = server.data / "buckets" / IN / datastore
     folder.mkdir(parents=True)
     (server.data / "buckets" / OUT).mkdir(exist_ok=True)
     with pydicom.config.disable_value_validation():
-        for number, data in enumerate(_files()):
+        for number, data in enumerate(_files() if files is None else files):
             stream = io.BytesIO()
             pydicom.dcmwrite(stream, data, enforce_file_format=True)
             (folder / f"{number:02}.dcm").write_bytes(stream.getvalue())
