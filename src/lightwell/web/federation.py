@@ -29,6 +29,8 @@ from lightwell.web.python_function import PythonFunction
 log = logging.getLogger(__name__)
 
 SERVICE = "medical-imaging.amazonaws.com"
+SESSION_MS = 1_000
+"""So long a role that was taken is not taken anew; what a role may do changes within `FRESH_MS` more."""
 
 _ID = re.compile(r"[0-9a-z]{32}")
 _MOST_REMEMBERED = 4_096
@@ -47,6 +49,7 @@ class Federation:
         # By the ARN under which a data store names it, with the revision of the target.
         self._functions: dict[str, tuple[int, HttpFunction | PythonFunction]] = {}
         self._remembered: dict[bytes, tuple[int, Decision]] = {}
+        self._sessions: dict[tuple[str, str, str], tuple[int, Principal]] = {}
 
     async def principal(
         self,
@@ -150,13 +153,27 @@ class Federation:
     # The role
 
     async def _assume(self, role: str, session: str, binding: Binding, now: int) -> Principal:
-        source = binding.datastore_arn
-        take = partial(self._roles.assume, role, service=SERVICE, session=session, source_arn=source, now=now)
+        key = (role, session, binding.datastore_arn)
+        known = self._sessions.get(key)
+        if known is not None and 0 <= now - known[0] < SESSION_MS:
+            return known[1]
+        take = partial(
+            self._roles.assume,
+            role,
+            service=SERVICE,
+            session=session,
+            source_arn=binding.datastore_arn,
+            now=now,
+        )
         try:
-            return take() if self._roles.fresh(role, now) else await self._in_thread(take)
+            principal = take() if self._roles.fresh(role, now) else await self._in_thread(take)
         except RoleError as error:
             kind: authorizer.Kind = "foreign" if error.kind == FOREIGN else "misconfigured"
             raise Failure(kind, str(error)) from None
+        if len(self._sessions) >= _MOST_REMEMBERED:
+            self._sessions.clear()
+        self._sessions[key] = now, principal
+        return principal
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
