@@ -16,10 +16,7 @@ from dataclasses import dataclass
 from lightwell.context import Context
 from lightwell.domain.frames import PAGE, unpack_entry
 from lightwell.errors import InputError, InternalError, NotAcceptableError, NotFoundError, StorageError
-from lightwell.imaging import jpeg2000
 from lightwell.imaging.image import ImageDescription
-from lightwell.imaging.samples import native_view
-from lightwell.imaging.stored import decode_proved
 from lightwell.imaging.syntaxes import JPEG2000_LOSSLESS
 from lightwell.ingest.views import Decode, Decoded, Pixels, Span
 from lightwell.operations import dicomweb_lookup
@@ -146,6 +143,11 @@ class InstanceFrames:
         Takes the time of a codec. Raises `InternalError` where what is stored does not give the pixels that
         were imported.
         """
+        # Who only sends what is stored needs no codec.
+        from lightwell.imaging import jpeg2000
+        from lightwell.imaging.samples import native_view
+        from lightwell.imaging.stored import decode_proved
+
         data = self.reader.read(frame.place, 0, frame.place.length)
         image = self.description(pixels.key)
         try:

@@ -145,6 +145,9 @@ class Gateway:
 
         if resource.kind != "store":
             prove(sha256(await request.body(receive)).hexdigest())
+        elif signature.payload_hash is not None:
+            # All but the body itself, before a gigabyte of it is read.
+            prove(signature.payload_hash)
         request.caller = principal.arn
         if state.throttle is not None:
             state.throttle.take(resource.operation)

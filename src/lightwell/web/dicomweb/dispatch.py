@@ -2,26 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from importlib import import_module
 
 from lightwell.auth.principals import Principal
 from lightwell.context import Caller
-from lightwell.errors import NotBuiltError
 from lightwell.web.authorising import authorise, dicomweb_asks
-from lightwell.web.dicomweb import (
-    bulkdata,
-    capabilities,
-    delete,
-    frames,
-    metadata,
-    pixeldata,
-    rendered,
-    retrieve,
-    search,
-    store,
-    wado_uri,
-)
 from lightwell.web.dicomweb.resources import Resource
 from lightwell.web.reply import Answer, Receive
 from lightwell.web.request import Request
@@ -51,22 +39,34 @@ class Visit:
 
 Handler = Callable[[Visit], Awaitable[Answer]]
 
-HANDLERS: dict[str, Handler] = {
-    "capabilities": capabilities.capabilities,
-    "delete": delete.delete,
-    "frames": frames.frames,
-    "pixeldata-collection": pixeldata.pixeldata,
-    "part10": retrieve.part10,
-    "store": store.store,
-    "bulkdata": bulkdata.bulkdata,
-    "bulkdata-collection": bulkdata.collection,
-    "metadata": metadata.metadata,
-    "search": search.search,
-    "rendered": rendered.rendered,
-    "thumbnail": rendered.thumbnail,
-    "wado-uri": wado_uri.wado_uri,
+# By `Resource.kind`: module of this package and function. Loaded when first asked for: numpy, pydicom and the
+# codecs behind them are most of a server's start and of its memory, and many servers never need them.
+_HANDLERS = {
+    "capabilities": ("capabilities", "capabilities"),
+    "delete": ("delete", "delete"),
+    "frames": ("frames", "frames"),
+    "pixeldata-collection": ("pixeldata", "pixeldata"),
+    "part10": ("retrieve", "part10"),
+    "store": ("store", "store"),
+    "bulkdata": ("bulkdata", "bulkdata"),
+    "bulkdata-collection": ("bulkdata", "collection"),
+    "metadata": ("metadata", "metadata"),
+    "search": ("search", "search"),
+    "rendered": ("rendered", "rendered"),
+    "thumbnail": ("rendered", "thumbnail"),
+    "wado-uri": ("wado_uri", "wado_uri"),
 }
-"""By `Resource.kind`."""
+
+
+_loaded: dict[str, Handler] = {}
+
+
+def handler(kind: str) -> Handler:
+    """Who answers resources of this kind. Blocks while it is loaded for the first time."""
+    module, name = _HANDLERS[kind]
+    found: Handler = getattr(import_module(f"lightwell.web.dicomweb.{module}"), name)
+    _loaded[kind] = found
+    return found
 
 
 async def answer(visit: Visit) -> Answer:
@@ -74,9 +74,8 @@ async def answer(visit: Visit) -> Answer:
     if visit.principal.policies is not None:
         asks = dicomweb_asks(visit.state, visit.request, visit.resource)
         await authorise(visit.state, visit.request, visit.principal, asks, visit.state.clock.now())
-    handler = HANDLERS.get(visit.resource.kind)
-    if handler is None:
-        raise NotBuiltError(
-            f"{visit.resource.operation} is not built yet; docs/compatibility.md of lightwell lists what is."
-        )
-    return await handler(visit)
+    kind = visit.resource.kind
+    found = _loaded.get(kind)
+    if found is None:
+        found = await asyncio.get_running_loop().run_in_executor(visit.state.threads, handler, kind)
+    return await found(visit)

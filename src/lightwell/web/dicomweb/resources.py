@@ -21,7 +21,7 @@ class Resource:
     """One resource, asked for by one method.
 
     ``operation`` is the API's name for it: it is counted, throttled and told to an authorizer; ``action`` is
-    the IAM action without its prefix. ``kind`` names who answers (`dispatch.HANDLERS`). UIDs are percent-
+    the IAM action without its prefix. ``kind`` names who answers (`dispatch.handler`). UIDs are percent-
     decoded and not yet checked; ``item`` is the frame list of ``frames`` or the hash of ``bulkdata``.
     """
 
