@@ -1,0 +1,64 @@
+"""``lightwell authorizer``: what stands for a function."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lightwell.cli.main import main
+from lightwell.stores.database import Database
+from lightwell.stores.schema import migrate
+
+ARN = "arn:aws:lambda:us-east-1:000000000000:function:authorize"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    db = Database(f"sqlite:///{folder / 'lightwell.db'}")
+    migrate(db)
+    db.close()
+    return folder
+
+
+def run(data: Path, *arguments: str) -> int:
+    return main(["authorizer", *arguments, "--data", str(data)])
+
+
+def test_says_what_stands_for_a_function(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(data, "put", ARN, "https://functions.example/authorize") == 0
+    assert run(data, "put", f"{ARN}:live", "python:authorize:handler") == 0
+    capsys.readouterr()
+    assert run(data, "list", "--json") == 0
+    first, second = json.loads(capsys.readouterr().out)
+    assert (first["arn"], first["target"]) == (ARN, "https://functions.example/authorize")
+    assert (second["arn"], second["target"]) == (f"{ARN}:live", "python:authorize:handler")
+    assert run(data, "put", ARN, "python:other:handler") == 0
+    assert run(data, "delete", f"{ARN}:live") == 0
+    capsys.readouterr()
+    assert run(data, "list") == 0
+    assert capsys.readouterr().out == f"{ARN}  python:other:handler\n"
+    assert run(data, "delete", f"{ARN}:live") == 1
+
+
+@pytest.mark.parametrize(
+    ("arn", "target", "reason"),
+    [
+        ("authorize", "python:a:b", "no ARN of a Lambda function"),
+        ("arn:aws:iam::000000000000:role/authorize", "python:a:b", "no ARN of a Lambda function"),
+        (ARN.replace("us-east-1", "eu-west-1"), "python:a:b", "another Region or account"),
+        (ARN.replace(":000000000000:", ":000000000001:"), "python:a:b", "another Region or account"),
+        (ARN, "authorize:handler", "python:PACKAGE.MODULE:FUNCTION"),
+        (ARN, "http://user:secret@host", "user or a password"),
+    ],
+)
+def test_refuses_what_could_never_work(
+    data: Path, capsys: pytest.CaptureFixture[str], arn: str, target: str, reason: str
+) -> None:
+    assert run(data, "put", arn, target) == 2
+    assert reason in capsys.readouterr().err
+    assert run(data, "list") == 0
+    assert capsys.readouterr().out == ""
