@@ -70,7 +70,7 @@ def subject_of(principal: Principal, account: str, region: str) -> Mapping[str, 
 class Principals:
     """Look-up by access key id, cached for `FRESH_MS`; safe to use from several threads."""
 
-    def __init__(self, db: Database, vault: Vault, account: str, region: str = "us-east-1") -> None:
+    def __init__(self, db: Database, vault: Vault, account: str, region: str) -> None:
         self._db = db
         self._vault = vault
         self._account = account
