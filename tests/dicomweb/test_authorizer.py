@@ -91,7 +91,9 @@ class Site:
         """Let ``target`` stand for the function of this name; the id of a data store that it authorises."""
         if name not in self._stores:
             arn = function_arn(name)
-            created = self.server.client().create_datastore(datastoreName="authorised", lambdaAuthorizerArn=arn)
+            created = self.server.client().create_datastore(
+                datastoreName="authorised", lambdaAuthorizerArn=arn
+            )
             self._stores[name] = created["datastoreId"]
             assert self.run("authorizer", "put", arn.removesuffix(":live"), target) == 0
         return self._stores[name]
@@ -317,6 +319,23 @@ def test_loads_the_code_again_when_it_is_put_again(site: Site) -> None:
     assert site.run("authorizer", "delete", function_arn("changing")) == 0
     seen = _until(lambda: site.get(store, jwt()), lambda reply: reply.status == 424)
     assert refusal(seen) == MISCONFIGURED
+
+
+def test_tells_bearers_that_they_ask_too_often(tmp_path: Path) -> None:
+    functions = tmp_path / "functions"
+    functions.mkdir()
+    shutil.copy(FUNCTIONS / "behaving.py", functions)
+    with running(tmp_path / "data", "--throttle", "aws", "--authorizers-dir", str(functions)) as server:
+        site = Site(server, functions)
+        store, token = site.put("behaving", "python:behaving:handler"), jwt(answer=valid())
+        assert is_let_in(site.warm(store, token))
+        path = f"/datastore/{store}/studies/{STUDY}"
+        replies = [
+            server.call("DELETE", path, headers={"Authorization": f"Bearer {token}"}) for _ in range(2)
+        ]
+    assert replies[0].status == 404
+    assert refusal(replies[1]) == (429, "ThrottlingException", "Too many requests")
+    assert int(replies[1].headers["retry-after"]) >= 1
 
 
 # With real tokens of a real provider ------------------------------------------------------------------------

@@ -17,6 +17,9 @@ class Rate:
     burst: int
 
 
+# Published for the retrieval of instances, frames and metadata alone; the others are taken to be like them.
+_DICOMWEB = Rate(50, 100)
+
 AWS_RATES: dict[str, Rate] = {
     "CreateDatastore": Rate(0.085, 1),
     "GetDatastore": Rate(10, 20),
@@ -36,4 +39,17 @@ AWS_RATES: dict[str, Rate] = {
     "TagResource": Rate(10, 20),
     "UntagResource": Rate(10, 20),
     "ListTagsForResource": Rate(10, 20),
+    "GetDICOMInstance": _DICOMWEB,
+    "GetDICOMInstanceMetadata": _DICOMWEB,
+    "GetDICOMInstanceFrames": _DICOMWEB,
+    "GetDICOMSeriesMetadata": _DICOMWEB,
+    "GetDICOMBulkdata": _DICOMWEB,
+    "SearchDICOMStudies": _DICOMWEB,
+    "SearchDICOMSeries": _DICOMWEB,
+    "SearchDICOMInstances": _DICOMWEB,
+    "SearchDICOMAllSeries": _DICOMWEB,
+    "SearchDICOMAllInstances": _DICOMWEB,
+    "SearchDICOMStudyInstances": _DICOMWEB,
+    "StoreDICOM": _DICOMWEB,
+    "StoreDICOMStudy": _DICOMWEB,
 }
