@@ -44,7 +44,8 @@ def run(options: Options) -> list[Outcome]:
     function = subprocess.Popen([sys.executable, "-m", "bench.authorizers"], stdout=subprocess.PIPE)
     assert function.stdout is not None
     port = int(function.stdout.readline())
-    subject = Server("lightwell", workers=2)
+    root = str(Path(__file__).parents[2])
+    subject = Server("lightwell", workers=2, settings={"LIGHTWELL_AUTHORIZERS_DIR": root})
     try:
         _register(subject.data, port)
         files = corpus.ct(16, "warm")
