@@ -2,8 +2,8 @@
 
 Only what search reads is filled: studies, image sets and their versions, no members or frames; and the
 search index of DICOMweb, with one instance a series. Rows go in while the large tables have no indexes; they
-are made again from their own definitions, so a million sets take some minutes. Needs a server on SQLite, whose
-data folder is made by starting it once.
+are made again from their own definitions, so a million sets take some minutes. Needs a server on SQLite,
+whose data folder is made by starting it once.
 """
 
 from __future__ import annotations
