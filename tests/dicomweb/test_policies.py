@@ -85,6 +85,24 @@ def test_refuses_before_it_tells_what_is_there(held: Holding) -> None:
     assert held.server.send(request).status == 403
 
 
+def test_tells_nobody_but_the_signer_why_an_upload_is_refused(held: Holding) -> None:
+    nobody = key(held.server, deny("s3:*"), name="eve")
+    thief = Credentials(nobody.access_key, "guessed")
+    for who, body, error, message in (
+        (thief, b"x" * 100, "InvalidSignatureException", "does not match"),
+        (nobody, b"x" * 100, "AccessDeniedException", "user/eve is not authorized"),
+        # Of a long one it is not found out: its hash must be in a header.
+        (nobody, b"x" * (2 << 20), "AccessDeniedException", "x-amz-content-sha256"),
+        (thief, b"", "InvalidSignatureException", "does not match"),
+    ):
+        for root in (held.root, f"/datastore/{'0' * 32}"):
+            headers = {"content-type": "application/dicom"}
+            path = f"{root}/studies"
+            reply = held.server.send(held.server.signed("POST", path, body, credentials=who, headers=headers))
+            assert (reply.status, reply.headers["x-amzn-errortype"]) == (403, error)
+            assert message in json.loads(reply.body)["message"]
+
+
 @pytest.mark.parametrize("allowed", [True, False])
 def test_goes_by_the_study_in_the_path(held: Holding, allowed: bool) -> None:
     uid = str(held.files["ct1"].StudyInstanceUID)

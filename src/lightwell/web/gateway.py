@@ -18,7 +18,7 @@ from lightwell.auth.bearer import is_bearer
 from lightwell.auth.gate import Signature, SignedRequest
 from lightwell.auth.principals import Principal
 from lightwell.context import Caller
-from lightwell.errors import ApiError, InternalError, ThrottlingError, TooLargeError
+from lightwell.errors import AccessDeniedError, ApiError, InternalError, ThrottlingError, TooLargeError
 from lightwell.observe.logs import event
 from lightwell.web import native, reply, sts
 from lightwell.web.authorising import authorise, image_set_asks, native_check
@@ -143,6 +143,7 @@ class Gateway:
         def prove(digest: str) -> None:
             state.gate.admit(signature, signed, principal, lambda: digest, now)
 
+        reading = _Reading(receive)
         if resource.kind != "store":
             prove(sha256(await request.body(receive)).hexdigest())
         elif signature.payload_hash is not None:
@@ -151,7 +152,15 @@ class Gateway:
         request.caller = principal.arn
         if state.throttle is not None:
             state.throttle.take(resource.operation)
-        return await dispatch.answer(dispatch.Visit(state, request, resource, principal, receive, prove))
+        visit = dispatch.Visit(state, request, resource, principal, reading, prove)
+        try:
+            return await dispatch.answer(visit)
+        except TooLargeError:
+            raise
+        except ApiError:
+            if resource.kind == "store" and signature.payload_hash is None and not reading.is_begun:
+                await _prove_first(visit)
+            raise
 
     async def _borne(self, request: Request, resource: Resource, receive: Receive, now: int) -> Answer:
         """The same by a bearer token, which the data store's authorizer has to accept."""
@@ -211,6 +220,32 @@ class Gateway:
             received=request.received,
             sent=sent,
         )
+
+
+class _Reading:
+    """The body of a request; remembers whether anything of it was asked for."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.is_begun = False
+
+    async def __call__(self) -> Message:
+        self.is_begun = True
+        return await self._receive()
+
+
+async def _prove_first(visit: dispatch.Visit) -> None:
+    """Why an upload is refused is told to who signed it: no name, no policy and no data store to others.
+
+    Raises `AuthenticationError` for others, `AccessDeniedError` where the body is too long to find that out.
+    """
+    try:
+        body = await visit.request.body(visit.receive)
+    except TooLargeError:
+        raise AccessDeniedError(
+            "This upload is refused. Sign it with its hash in x-amz-content-sha256 to be told why."
+        ) from None
+    visit.prove(sha256(body).hexdigest())
 
 
 def _unsigned(digest: str) -> None:
