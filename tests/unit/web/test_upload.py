@@ -149,8 +149,10 @@ class _Spool:
     def __init__(self) -> None:
         self.data = b""
         self.largest = 0
+        self.most = 0
 
     def write(self, pieces: list[bytes | memoryview]) -> None:
+        self.most = max(self.most, len(pieces))
         size = sum(map(len, pieces))
         self.largest = max(self.largest, size)
         self.data += b"".join(bytes(piece) for piece in pieces)
@@ -194,6 +196,12 @@ def test_hashes_the_whole_body_and_writes_it_in_bounded_pieces() -> None:
     assert digest == hashlib.sha256(b"".join(pieces)).hexdigest()
     assert parts == [(0, 64 * 65536)] and spool.data == b"".join(pieces)
     assert spool.largest <= (1 << 20) + 65536
+
+
+def test_keeps_few_pieces_however_short_they_are() -> None:
+    (parts, digest), spool, _ = _receive([b"x"] * 5000, 5000, None, _CHUNKED)
+    assert parts == [(0, 5000)] and digest == hashlib.sha256(b"x" * 5000).hexdigest()
+    assert spool.most <= 1024
 
 
 def test_says_that_a_request_has_no_body() -> None:

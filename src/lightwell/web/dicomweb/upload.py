@@ -40,6 +40,8 @@ _PREAMBLE = 64 << 10
 _BESIDE = 64 << 20
 # So much is gathered before a thread hashes and writes it.
 _GATHER = 1 << 20
+# Or so many pieces: each takes some hundred bytes, however short it is.
+_MOST_PIECES = 1024
 # Of a body that is too large so much is read and dropped, for the client to get to read the refusal.
 _DRAIN = 16 << 20
 
@@ -215,7 +217,7 @@ async def receive(
         if hashed:
             raw.append(body)
         gathered += len(body)
-        if gathered >= _GATHER or not more:
+        if gathered >= _GATHER or len(raw) + len(pieces) >= _MOST_PIECES or not more:
             try:
                 await loop.run_in_executor(visit.state.threads, partial(_keep, digest, file, raw, pieces))
             except StorageError as error:
