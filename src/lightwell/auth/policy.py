@@ -23,6 +23,8 @@ NEWEST = "2012-10-17"
 VERSIONS = (NEWEST, "2008-10-17")
 
 _MOST_DECIDED = 4_096
+# The ARN of an image set has some 120 characters; a path may name what is none, at any length.
+_LONGEST_DECIDED = 256
 _ELEMENTS = {"Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"}
 
 
@@ -231,7 +233,7 @@ class Permissions:
             return known
         layers, keys = self._of(action)
         decision = _decide(layers, resource, {**self.subject, **context})
-        if keys <= STABLE:
+        if keys <= STABLE and len(resource) <= _LONGEST_DECIDED:
             if len(self._decided) >= _MOST_DECIDED:
                 self._decided.clear()
             self._decided[action, resource] = decision

@@ -90,6 +90,13 @@ def test_remembers_only_what_no_request_can_change() -> None:
     assert not moving.decide(GET, STORE, lowered({STUDY: "1.3"})).allowed
 
 
+def test_remembers_nothing_of_a_path_of_any_length() -> None:
+    all_of_it = permissions([document([allow()])], SUBJECT)
+    assert all_of_it.decide(GET, STORE + "x" * 10_000, {}).allowed
+    assert all_of_it.known(GET, STORE + "x" * 10_000) is None
+    assert all_of_it.decide(GET, SET, {}).allowed and all_of_it.known(GET, SET) is not None
+
+
 def test_keeps_one_set_of_permissions_as_long_as_nothing_changes() -> None:
     texts = [document([allow()])]
     assert permissions(texts, SUBJECT) is permissions(list(texts), dict(SUBJECT))
