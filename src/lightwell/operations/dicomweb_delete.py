@@ -34,27 +34,37 @@ def delete(ctx: Context, target: Target, allow: Callable[[Sequence[str]], None] 
     Raises `NotFoundError` where there is nothing, `ValidationError` for ids that are none, `ConflictError`
     where others change the same set all the time.
     """
+    allowed: frozenset[str] | None = None
     if allow is not None:
         with ctx.stores.db.read() as conn:
             ids = [each.id for each in _sets(conn, target)]
         allow(ids)
+        allowed = frozenset(ids)
     if target.instance is None:
-        _delete_sets(ctx, target)
+        _delete_sets(ctx, target, allowed)
     else:
-        _delete_instance(ctx, target, target.instance)
+        _delete_instance(ctx, target, target.instance, allowed)
 
 
-def _delete_sets(ctx: Context, target: Target) -> None:
+def _delete_sets(ctx: Context, target: Target, allowed: frozenset[str] | None) -> None:
     now = ctx.clock.now()
 
     def work(conn: Connection) -> list[SeriesSet]:
-        found = _sets(conn, target)
+        found = _allowed_sets(conn, target, allowed)
         for each in sorted(found, key=lambda each: each.key):
             deletions.delete_in(ctx, conn, each.datastore_id, each.id, now)
         return found
 
     for each in ctx.stores.db.write(work):
         documents.drop(ctx.stores, each.key)
+
+
+def _allowed_sets(conn: Connection, target: Target, allowed: frozenset[str] | None) -> list[SeriesSet]:
+    """The same sets as were asked about, or fewer. Raises `ConflictError` where another has come since."""
+    found = _sets(conn, target)
+    if allowed is not None and any(each.id not in allowed for each in found):
+        raise ConflictError(f"Study {target.study} is being changed by others; try again.")
+    return found
 
 
 def _sets(conn: Connection, target: Target) -> list[SeriesSet]:
@@ -72,17 +82,17 @@ def _sets(conn: Connection, target: Target) -> list[SeriesSet]:
     ]
 
 
-def _delete_instance(ctx: Context, target: Target, uid: str) -> None:
+def _delete_instance(ctx: Context, target: Target, uid: str, allowed: frozenset[str] | None) -> None:
     for attempt in range(1, _ATTEMPTS + 1):
         with ctx.stores.db.read() as conn:
-            (found,) = _sets(conn, target)
+            (found,) = _allowed_sets(conn, target, allowed)
             dicomweb_lookup.instance_of(conn, found, uid)
             is_last = len(originals.instances(conn, found.key, found.version)) == 1
             current = image_sets.get(conn, found.datastore_id, found.id)
         if current is None or current.readable_version != found.version:
             continue
         if is_last:
-            _delete_sets(ctx, target)
+            _delete_sets(ctx, target, allowed)
             return
         series: dict[str, object] = {found.series_instance_uid: {"Instances": {uid: {}}}}
         blob = json.dumps({"SchemaVersion": 1.1, "Study": {"Series": series}}, ensure_ascii=False)
