@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from types import SimpleNamespace
+from typing import Any
 from xml.etree import ElementTree
 
 import imagecodecs
 import numpy as np
 import pytest
 
+from lightwell.errors import ConflictError
+from lightwell.operations import dicomweb_delete
+from lightwell.operations.dicomweb_retrieve import Target
 from tests.ct_files import ct, write
 from tests.dicomweb.holding import EXPLICIT, FRAMES, HTJ2K, JPEG, Holding, parts, read
 from tests.dicomweb.viewing import imported
@@ -123,3 +129,36 @@ def test_describes_what_there_is(held: Holding) -> None:
     wadl = held.get("", "application/vnd.sun.wadl+xml", method="OPTIONS")
     root = ElementTree.fromstring(wadl.body)
     assert len(root[0]) == len(paths)
+
+
+def test_describes_nothing_below_what_is_no_id(held: Holding) -> None:
+    for id in ("%00", "%0D%0AX:1", "A", f"{held.datastore}%2Fstudies"):
+        reply = held.server.send(held.server.signed("OPTIONS", f"/datastore/{id}"))
+        assert reply.status == 400
+
+
+def test_deletes_no_set_that_has_come_since_it_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = (SimpleNamespace(id=id * 32, key=int(id)) for id in "12")
+    found: list[Any] = [one]
+
+    class Database:
+        def read(self) -> Any:
+            return contextlib.nullcontext()
+
+        def write(self, work: Any) -> Any:
+            return work(None)
+
+    def allow(ids: Any) -> None:
+        assert list(ids) == [one.id]
+        found.append(other)
+
+    ctx: Any = SimpleNamespace(
+        stores=SimpleNamespace(db=Database()), clock=SimpleNamespace(now=lambda: 0), ids=None
+    )
+    monkeypatch.setattr(dicomweb_delete, "_sets", lambda conn, target: list(found))
+    monkeypatch.setattr(dicomweb_delete.deletions, "delete_in", lambda *args: pytest.fail("deleted"))
+    for instance in (None, "1.2.3"):
+        del found[1:]
+        series = None if instance is None else "1.2"
+        with pytest.raises(ConflictError, match="try again"):
+            dicomweb_delete.delete(ctx, Target("0" * 32, "1", series, instance), allow)

@@ -151,6 +151,7 @@ def test_gives_another_set_by_its_id(held: Holding) -> None:
     for path, status in (
         (f"{held.instance('ct1')}?imageSetId={held.non_primary}", 404),
         (f"{held.instance('ct1')}?imageSetId={'0' * 32}", 404),
+        (f"{held.study('ct1')}?imageSetId={'0' * 32}", 404),
         (f"{held.instance('ct1')}?imageSetId=A", 400),
         ("/studies/1.2.3", 404),
         ("/studies/x", 400),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from lightwell.context import Context
 from lightwell.domain.edits import encode
 from lightwell.domain.frames import Frame
-from lightwell.errors import InputError, InternalError, NotAcceptableError
+from lightwell.errors import InputError, InternalError, NotAcceptableError, NotFoundError
 from lightwell.imaging.rebuild import Part10File
 from lightwell.imaging.syntaxes import EXPLICIT_LITTLE
 from lightwell.ingest.views import Decode, Decoded, Pixels, Span
@@ -72,6 +72,8 @@ def find(stores: Stores, target: Target) -> list[Found]:
             sets = dicomweb_lookup.study_sets(conn, *ids)
             if target.image_set_id is not None:
                 sets = [each for each in sets if each.id == target.image_set_id]
+            if not sets:
+                raise NotFoundError(f"Image set {target.image_set_id} does not hold study {target.study}.")
         else:
             sets = [dicomweb_lookup.series_set(conn, *ids, target.series, target.image_set_id)]
         if target.instance is not None:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import quoteattr
 
+from lightwell.operations.dicomweb_lookup import check_ids
 from lightwell.web.dicomweb import media, resources
 from lightwell.web.dicomweb.media import DICOM_JSON, DICOM_XML, JSON, MULTIPART
 from lightwell.web.reply import Answer
@@ -36,7 +37,11 @@ _TYPES: dict[str, tuple[str, ...]] = {
 
 
 async def capabilities(visit: Visit) -> Answer:
-    """Every resource with its methods and media types; JSON where the client does not ask for WADL."""
+    """Every resource with its methods and media types; JSON where the client does not ask for WADL.
+
+    Raises `ValidationError` for what cannot be the id of a data store.
+    """
+    check_ids(visit.resource.datastore_id)
     found = described()
     base = media.base_url(visit.request, visit.state.settings)
     for each in media.wanted(visit.request):
