@@ -49,6 +49,7 @@ def same(found: FileDataset, came: FileDataset) -> None:
         ("report", f"{DICOM}; transfer-syntax=*", EXPLICIT),
         ("large", None, EXPLICIT),
         ("blob", f"{DICOM}; transfer-syntax=*", EXPLICIT),
+        ("blob", DICOM, EXPLICIT),
         ("video", None, H264),
         ("video", f"{DICOM}; transfer-syntax=*", H264),
     ],
@@ -95,7 +96,7 @@ def faults(path: Path) -> set[str]:
         ("ct1", "image/jpeg"),
         ("jpeg", f"{DICOM}; transfer-syntax={JPEG2000}"),
         ("report", f"{DICOM}; transfer-syntax={HTJ2K}"),
-        ("blob", DICOM),
+        ("blob", f"{DICOM}; transfer-syntax={HTJ2K}"),
         ("video", f"{DICOM}; transfer-syntax={EXPLICIT}"),
     ],
 )

@@ -104,8 +104,11 @@ def _syntax(instance: StoredInstance, wanted: str | None, *, alone: bool) -> str
     if pixels is None:
         return EXPLICIT_LITTLE if not alone or wanted in (None, ANY, EXPLICIT_LITTLE) else None
     if not pixels.frame_count:
-        # What could not be split into frames is given as it came to who asks for that.
-        as_it_came = wanted in (ANY, pixels.stored_syntax) or (wanted is None and not alone)
+        # What could not be split into frames is given as it came to who asks for that, and without a wish
+        # where it came in the syntax that no wish stands for: AWS's warnings B110 to B112 say to get it so.
+        as_it_came = wanted in (ANY, pixels.stored_syntax) or (
+            wanted is None and (not alone or pixels.stored_syntax == EXPLICIT_LITTLE)
+        )
         return pixels.stored_syntax if as_it_came else None
     return syntax_for(pixels.stored_syntax, wanted, decodes=True)
 
