@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import os
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +26,9 @@ class Upload:
 
     def __init__(self, spool: Path) -> None:
         self.size = 0
+        # A request that is broken off is removed while a thread may still write: never into a number that
+        # has become another file's.
+        self._lock = threading.Lock()
         try:
             while True:
                 self._fd, name = tempfile.mkstemp(prefix=_PREFIX, dir=spool)
@@ -42,7 +46,8 @@ class Upload:
         waiting = [memoryview(piece) for piece in pieces if len(piece)]
         try:
             while waiting:
-                count = os.writev(self._fd, waiting[:_AT_ONCE])
+                with self._lock:
+                    count = os.writev(self._fd, waiting[:_AT_ONCE])
                 self.size += count
                 while waiting and count >= len(waiting[0]):
                     count -= len(waiting.pop(0))
@@ -53,18 +58,19 @@ class Upload:
 
     def head(self, offset: int, length: int) -> bytes:
         """Some bytes of it; fewer at its end."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), self._lock:
             return os.pread(self._fd, length, offset)
         return b""
 
     def remove(self) -> None:
         """Remove the file; a second call does nothing."""
-        if self._fd < 0:
-            return
-        with contextlib.suppress(OSError):
-            self.path.unlink()
-        os.close(self._fd)
-        self._fd = -1
+        with self._lock:
+            if self._fd < 0:
+                return
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+            os.close(self._fd)
+            self._fd = -1
 
 
 def sweep(spool: Path) -> int:
