@@ -127,6 +127,12 @@ def test_stores_multipart_as_clients_write_it(store: Store, kind: str, before: b
     assert reply.status == 200 and len(report.stored) == 2
 
 
+def test_takes_a_hash_in_capitals(store: Store) -> None:
+    body = related(part10(ct(1)))
+    reply, report = store.post(body, x_amz_content_sha256=sha256(body).hexdigest().upper())
+    assert reply.status == 200 and len(report.stored) == 1
+
+
 def test_waits_for_100_continue_and_takes_chunks(store: Store) -> None:
     signed = store.server.signed(
         "POST", store.path(), headers={"content-type": RELATED, "x-amz-content-sha256": "UNSIGNED-PAYLOAD"}

@@ -148,7 +148,7 @@ class Gateway:
             prove(sha256(await request.body(receive)).hexdigest())
         elif signature.payload_hash is not None:
             # All but the body itself, before a gigabyte of it is read.
-            prove(signature.payload_hash)
+            prove(signature.payload_hash.lower())
         request.caller = principal.arn
         if state.throttle is not None:
             state.throttle.take(resource.operation)
