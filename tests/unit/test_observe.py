@@ -115,6 +115,15 @@ def test_logs_text_for_people(stream: io.StringIO) -> None:
     assert stream.getvalue().endswith("debug   began size=3\n")
 
 
+def test_logs_what_strangers_sent_on_one_line(stream: io.StringIO) -> None:
+    logs.configure("debug", "text", stream)
+    logs.event(
+        logging.getLogger("lightwell.test"), logging.INFO, "said", line="a\n2026 error\r\x1b[31m\u2028é"
+    )
+    (line,) = stream.getvalue().splitlines()
+    assert line.endswith(r"said line=a\n2026 error\r\x1b[31m\u2028é")
+
+
 def test_keeps_the_noise_of_others_out(stream: io.StringIO) -> None:
     logs.configure("debug", "text", stream)
     logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
