@@ -162,9 +162,10 @@ def _name(value: str | int) -> str:
 
 def _groups(name: str) -> str:
     if "=" not in name:
+        name = name.rstrip(" ")
         return f'{{"Alphabetic":{encode_basestring(name)}}}' if name else "null"
     groups = zip(("Alphabetic", "Ideographic", "Phonetic"), name.split("=", 2), strict=False)
-    shown = [f'"{key}":{encode_basestring(group)}' for key, group in groups if group]
+    shown = [f'"{key}":{encode_basestring(text)}' for key, group in groups if (text := group.rstrip(" "))]
     return f"{{{','.join(shown)}}}" if shown else "null"
 
 
