@@ -27,10 +27,10 @@ system:  ## Debian packages that the tests need
 	tools/system-packages
 
 test: system check  ## everything, against real components
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-fast: $(VENV)/.tested  ## without the long runs
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'not slow' $(ARGS)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m 'not slow' $(ARGS)
 
 check: $(VENV)/.tested  ## ruff, mypy --strict
 	$(BIN)/ruff check .

@@ -11,13 +11,14 @@ from typing import Any
 
 import pydicom.data
 import pytest
+from sqlalchemy import Connection, select
 from sqlalchemy import update as sql_update
 
 from lightwell.context import Ids
 from lightwell.operations import metadata, updates
 from lightwell.operations.datastores import create_datastore
 from lightwell.operations.part10 import write_instance
-from lightwell.stores import datastores, originals, tables
+from lightwell.stores import datastores, originals, qido_index, tables
 from lightwell.wire import shapes
 from tests import invariants
 from tests.data import SHARED
@@ -47,9 +48,16 @@ def real(tmp_path: Path, migrated_sqlite_url: str) -> Iterator[tuple[Importing, 
         shutil.copy(path, folder / f"{number}.dcm")
     ids = [summary["imageSetId"] for summary in server.run("real/").manifest["imageSetsSummary"]]
     assert len(ids) > 20
-    server.stores.db.write(lambda conn: conn.execute(sql_update(tables.image_set).values(is_primary=False)))
+    server.stores.db.write(_make_none_primary)
     yield server, ids
     server.close()
+
+
+def _make_none_primary(conn: Connection) -> None:
+    conn.execute(sql_update(tables.image_set).values(is_primary=False))
+    for key in conn.execute(select(tables.image_set.c.key)).scalars().all():
+        qido_index.drop_set(conn, key, 0)
+        qido_index.empty_set(conn, key, 10_000)
 
 
 def text(server: Importing, id: str) -> str:

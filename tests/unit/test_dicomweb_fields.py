@@ -65,12 +65,25 @@ def test_everything_of_a_study_and_a_series_are_the_fixed_lists() -> None:
     assert added("includefield=all", SERIES).keys() == {"00080080"}
 
 
-def test_columns_win_where_they_have_a_value() -> None:
-    found = added(
-        "includefield=all", INSTANCE, ('"00080020":{"vr":"DA"}', '"00280010":{"vr":"US","Value":[1]}')
+def test_a_whole_data_set_shows_what_the_instance_itself_says() -> None:
+    columns = (
+        '"00080020":{"vr":"DA"}',
+        '"00080061":{"vr":"CS","Value":["MR"]}',
+        '"00100010":{"vr":"PN","Value":[{"Alphabetic":"ANOTHER"}]}',
+        '"00280010":{"vr":"US","Value":[1]}',
     )
+    found = added("includefield=all", INSTANCE, columns)
     assert found["00080020"]["Value"] == ["2024-01-02"]
-    assert found["00280010"]["Value"] == [1]
+    assert found["00100010"]["Value"] == [{"Alphabetic": "DOE"}]
+    assert found["00280010"]["Value"] == [512]
+    # What the store counts stays.
+    assert found["00080061"]["Value"] == ["MR"]
+
+
+def test_columns_win_elsewhere_where_they_have_a_value() -> None:
+    columns = ('"00080020":{"vr":"DA"}', '"00100010":{"vr":"PN","Value":[{"Alphabetic":"ANOTHER"}]}')
+    found = added("includefield=00080080", INSTANCE, columns)
+    assert found["00100010"]["Value"] == [{"Alphabetic": "ANOTHER"}]
 
 
 def test_cuts_sequences_down_to_the_paths() -> None:

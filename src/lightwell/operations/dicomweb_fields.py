@@ -34,6 +34,11 @@ _OF_IMAGES = (("Rows", "rows"), ("Columns", "columns"), ("BitsAllocated", "bits_
 _PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 _ALWAYS = frozenset((AVAILABILITY, RETRIEVE_URL))
 _REQUESTS = f"{REQUESTS:08X}"
+# ModalitiesInStudy, NumberOfStudyRelatedSeries and …Instances, NumberOfSeriesRelatedInstances: what the store
+# knows better than a file. InstanceAvailability and RetrieveURL, too.
+_COUNTED = frozenset(
+    ("00080061", "00201206", "00201208", "00201209", f"{AVAILABILITY:08X}", f"{RETRIEVE_URL:08X}")
+)
 _DataSet = Mapping[bytes, bytes]
 """Key → line."""
 
@@ -95,8 +100,11 @@ class Asked:
             data_set = {line[1:9]: line for line in lines.split(BREAK)}
         chosen = dict(self._chosen(data_set))
         for element in elements:
-            # What the index has not, since it is no value to search by, may stand in the data set.
+            # What the index has not, since it is no value to search by, may stand in the data set. A whole
+            # data set shows what the instance itself says, also where that contradicts the rest of its study.
             key = element[1:9]
+            if key in chosen and self._whole is None and key not in _COUNTED:
+                continue
             if key not in chosen or ('"Value"' in element and key != _REQUESTS):
                 chosen[key] = element
         elements[:] = [chosen[key] for key in sorted(chosen)]

@@ -235,9 +235,12 @@ def _refresh_series(conn: Connection, key: int, *, look: bool) -> _Series:
         "requests": row.requests,
     }
     i = primary_instance.c
-    first = conn.execute(
-        select(i.record, i.instance).where(i.image_set == key).order_by(i.number, i.sop_instance_uid).limit(1)
-    ).one()
+    firsts = select(i.record, i.instance).where(i.image_set == key).order_by(i.number, i.sop_instance_uid)
+    first = conn.execute(firsts.limit(1)).first()
+    if first is None:
+        # Its part of the index was lost; a change of the set must not fail for that.
+        add_instances(conn, key, None)
+        first = conn.execute(firsts.limit(1)).one()
     if look or before is None or before["first_record"] != first.record:
         values |= {"first_record": first.record, **_of_first(conn, key, first.instance)}
     else:
