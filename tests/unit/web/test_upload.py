@@ -158,7 +158,14 @@ class _Spool:
         self.data += b"".join(bytes(piece) for piece in pieces)
 
 
-def _receive(pieces: Sequence[bytes], limit: int, delimiter: bytes | None, head: dict[bytes, bytes]) -> Any:
+def _receive(
+    pieces: Sequence[bytes],
+    limit: int,
+    delimiter: bytes | None,
+    head: dict[bytes, bytes],
+    *,
+    proved: bool = True,
+) -> Any:
     waiting = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
     waiting.append({"type": "http.request", "body": b"", "more_body": False})
 
@@ -172,7 +179,7 @@ def _receive(pieces: Sequence[bytes], limit: int, delimiter: bytes | None, head:
             request=SimpleNamespace(head=head, received=0),
             receive=more,
         )
-        found = asyncio.run(receive(visit, spool, delimiter, limit))
+        found = asyncio.run(receive(visit, spool, delimiter, limit, proved=proved))
     return found, spool, visit
 
 
@@ -202,6 +209,15 @@ def test_keeps_few_pieces_however_short_they_are() -> None:
     (parts, digest), spool, _ = _receive([b"x"] * 5000, 5000, None, _CHUNKED)
     assert parts == [(0, 5000)] and digest == hashlib.sha256(b"x" * 5000).hexdigest()
     assert spool.most <= 1024
+
+
+def test_bounds_what_all_unproved_uploads_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload.unproved, "bytes", 350)
+    _receive([b"x" * 50], 100, None, _CHUNKED, proved=False)
+    with pytest.raises(UnavailableError, match="x-amz-content-sha256"):
+        _receive([b"x"], 100, None, _CHUNKED, proved=False)
+    (parts, _), _, _ = _receive([b"x"], 100, None, _CHUNKED)
+    assert parts == [(0, 1)]
 
 
 def test_says_that_a_request_has_no_body() -> None:

@@ -9,6 +9,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
+from lightwell.auth.bearer import is_bearer
 from lightwell.errors import ValidationError
 from lightwell.operations import dicomweb_store
 from lightwell.web.dicomweb import media, upload
@@ -28,14 +29,24 @@ async def store(visit: Visit) -> Answer:
     delimiter = upload.boundary(request.head.get(b"content-type"))
     stated = request.head.get(b"x-amz-content-sha256", b"")
     literal = stated.decode() if stated.startswith(_LITERALS) else None
+    proved = bool(stated) or is_bearer(request.head.get(b"authorization", b""))
     ctx = state.context(visit.caller)
     loop = asyncio.get_running_loop()
     begin = partial(dicomweb_store.begin, ctx, resource.datastore_id, resource.study)
     spooled = await loop.run_in_executor(state.threads, begin)
     try:
-        parts, digest = await upload.receive(
-            visit, spooled, delimiter, state.settings.store_max_bytes, hashed=literal is None
-        )
+        try:
+            parts, digest = await upload.receive(
+                visit,
+                spooled,
+                delimiter,
+                state.settings.store_max_bytes,
+                hashed=literal is None,
+                proved=proved,
+            )
+        finally:
+            if not proved:
+                upload.unproved.bytes -= request.received
         visit.prove(literal or digest)
         if not parts:
             raise ValidationError("The request holds no DICOM file.")

@@ -40,6 +40,8 @@ _PREAMBLE = 64 << 10
 _BESIDE = 64 << 20
 # So much is gathered before a thread hashes and writes it.
 _GATHER = 1 << 20
+# All uploads of a process that cannot be proved before their end may take so often what one may have.
+_UNPROVED = 4
 # Or so many pieces: each takes some hundred bytes, however short it is.
 _MOST_PIECES = 1024
 # Of a body that is too large so much is read and dropped, for the client to get to read the refusal.
@@ -51,6 +53,28 @@ _ESCAPED = re.compile(r"\\(.)")
 _BOUNDARY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,198}[\x21-\x7e])?")
 
 _LEFT = "The server stores application/dicom, alone or as the parts of multipart/related"
+
+
+class _Unproved:
+    """What lies in the spool of uploads whose signature can only be checked at their end.
+
+    Anybody who has heard of an access key may send them, so all of a process together have a limit.
+    """
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def add(self, count: int, limit: int) -> None:
+        self.bytes += count
+        if self.bytes > _UNPROVED * limit:
+            raise UnavailableError(
+                "Too much is being uploaded without x-amz-content-sha256, by which the signature could be "
+                "checked first: send that header, or try again later."
+            )
+
+
+unproved = _Unproved()
+"""Of this process; for the event loop alone."""
 
 
 class File(Protocol):
@@ -185,12 +209,13 @@ class Parts:
 
 
 async def receive(
-    visit: Visit, file: File, delimiter: bytes | None, limit: int, *, hashed: bool = True
+    visit: Visit, file: File, delimiter: bytes | None, limit: int, *, hashed: bool = True, proved: bool = True
 ) -> tuple[list[tuple[int, int]], str]:
     """Read the body into ``file``: (offset, length) of each DICOM file in it, and the SHA-256 of it all.
 
-    ``hashed`` False: nobody asks for the SHA-256. Raises `TooLargeError` above ``limit`` bytes of DICOM data,
-    `ValidationError` for a body that cannot be read, `UnavailableError` for a full disk, `Disconnected`.
+    ``hashed`` False: nobody asks for the SHA-256; ``proved`` False: the signature waits for it. Raises
+    `TooLargeError` above ``limit`` bytes of DICOM data, `ValidationError` for a body that cannot be read,
+    `UnavailableError` for a full disk or too many unproved uploads, `Disconnected`.
     """
     request = visit.request
     declared = request.head.get(b"content-length")
@@ -210,6 +235,8 @@ async def receive(
             raise Disconnected
         body, more = message["body"], message["more_body"]
         request.received += len(body)
+        if not proved:
+            unproved.add(len(body), limit)
         pieces += cutter.feed(body)
         if cutter.size > limit or request.received > limit + _BESIDE:
             await _drain(visit, more)
