@@ -10,12 +10,10 @@ import time
 from pathlib import Path
 
 from bench import authorizers, corpus, server
+from bench.asking import p50, show
 from bench.dicomweb import Web
 from bench.jobs import ImportJob
-from bench.load import Request, drive
-from bench.meter import Meter
 from bench.outcome import Options, Outcome, noise, ratios, spread
-from bench.patience import undisturbed
 from bench.place import fresh
 from bench.scenarios.web_frames import path_of
 from bench.server import Server, command
@@ -67,13 +65,10 @@ def run(options: Options) -> list[Outcome]:
                 }
                 for way, request in ways.items():
                     web.fetch(request)
-                    found |= _p50(f"{kind} {way}", subject, request, options)
+                    found |= p50(f"{kind} {way}", subject, [request], options)
             if number >= 0:
                 rounds.append(found)
-                print(
-                    f"  round {number + 1}  "
-                    + "  ".join(f"{key} {value:.2f}" for key, value in found.items())
-                )
+                show(number, found)
     finally:
         subject.stop()
         function.terminate()
@@ -122,14 +117,3 @@ def _own_time(port: int, seconds: float) -> float:
         times.append(time.perf_counter() - begun)
     connection.close()
     return 1000 * sorted(times)[len(times) // 2]
-
-
-def _p50(name: str, subject: Server, request: Request, options: Options) -> dict[str, float]:
-    def once() -> dict[str, float]:
-        with Meter(subject.tree) as meter:
-            load = drive(subject.address, [request], connections=1, seconds=options.seconds)
-        if load.errors:
-            raise RuntimeError(f"{name}: {load.errors}")
-        return {name: 1000 * load.quantile(0.5), f"{name} others": meter.others}
-
-    return undisturbed(once, f"{name} others", options)

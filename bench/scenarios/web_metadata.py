@@ -10,13 +10,12 @@ from io import BytesIO
 from pydicom import dcmwrite
 
 from bench import corpus, orthanc, server
+from bench.asking import p50, show
 from bench.dicomweb import Web
 from bench.jobs import ImportJob
-from bench.load import Request, drive
-from bench.meter import Meter
+from bench.load import drive
 from bench.orthanc import Orthanc
 from bench.outcome import Options, Outcome, noise, ratios, spread
-from bench.patience import undisturbed
 from bench.server import Server
 from bench.signing import exchange
 
@@ -57,14 +56,11 @@ def run(options: Options) -> list[Outcome]:
             found["orthanc first"] = 1000 * (time.perf_counter() - begun)
             if len(json.loads(ours)) != count + 2 + number or len(json.loads(theirs)) != count + 2 + number:
                 raise RuntimeError("the metadata does not have every instance")
-            found |= _warm("lightwell", subject, [web.get(path, _HEADERS)], options)
-            found |= _warm("orthanc", peer, [orthanc.get(path, **_ORTHANC)], options)
+            found |= p50("lightwell warm", subject, [web.get(path, _HEADERS)], options)
+            found |= p50("orthanc warm", peer, [orthanc.get(path, **_ORTHANC)], options)
             if number >= 0:
                 rounds.append(found)
-                print(
-                    f"  round {number + 1}  "
-                    + "  ".join(f"{key} {value:.2f}" for key, value in found.items())
-                )
+                show(number, found)
     finally:
         subject.stop()
         peer.stop()
@@ -86,14 +82,3 @@ def run(options: Options) -> list[Outcome]:
 
 
 _ORTHANC = {"Accept": "application/dicom+json", "Accept_Encoding": "gzip"}
-
-
-def _warm(name: str, target: Server | Orthanc, requests: list[Request], options: Options) -> dict[str, float]:
-    def once() -> dict[str, float]:
-        with Meter(target.tree) as meter:
-            load = drive(target.address, requests, connections=1, seconds=options.seconds)
-        if load.errors:
-            raise RuntimeError(f"{name}: {load.errors}")
-        return {f"{name} warm": 1000 * load.quantile(0.5), f"{name} others": meter.others}
-
-    return undisturbed(once, f"{name} others", options)

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
 from bench import orthanc, server, studies
+from bench.asking import p50, show
 from bench.dicomweb import Web
 from bench.fill import Filled, filled
 from bench.jobs import ImportJob
 from bench.load import Request, drive
-from bench.meter import Meter
 from bench.orthanc import Orthanc
 from bench.outcome import Options, Outcome, noise, ratios, spread
-from bench.patience import undisturbed
 from bench.place import work
-from bench.processes import Tree
 from bench.server import Server
 from bench.signing import exchange
 from bench.studies import Studies
@@ -67,14 +64,11 @@ def _against_orthanc(options: Options, reason: str | None) -> list[Outcome]:
                 theirs = [orthanc.get(path, **_JSON) for path in paths]
                 if number < 0:
                     _same(web, ours, peer, theirs)
-                found |= _p50(f"lightwell {kind}", subject.tree, subject.address, ours, options)
-                found |= _p50(f"orthanc {kind}", peer.tree, peer.address, theirs, options)
+                found |= p50(f"lightwell {kind}", subject, ours, options)
+                found |= p50(f"orthanc {kind}", peer, theirs, options)
             if number >= 0:
                 rounds.append(found)
-                print(
-                    f"  round {number + 1}  "
-                    + "  ".join(f"{key} {value:.2f}" for key, value in found.items())
-                )
+                show(number, found)
     finally:
         subject.stop()
         peer.stop()
@@ -141,13 +135,10 @@ def _by_size(options: Options, reason: str | None) -> list[Outcome]:
                     requests = [web.get(path, _JSON) for path in _paths(kind, each)]
                     if number < 0:
                         _finds_some(web, requests)
-                    found |= _p50(f"{name} {kind}", subject.tree, subject.address, requests, options)
+                    found |= p50(f"{name} {kind}", subject, requests, options)
             if number >= 0:
                 rounds.append(found)
-                print(
-                    f"  round {number + 1}  "
-                    + "  ".join(f"{key} {value:.2f}" for key, value in found.items())
-                )
+                show(number, found)
     finally:
         for subject in subjects:
             subject.stop()
@@ -184,20 +175,3 @@ def _finds_some(web: Web, requests: list[Request]) -> None:
         _, body = web.fetch(request)
         if not _uids(body):
             raise RuntimeError(f"a search that must find something found nothing: {request.data[:200]!r}")
-
-
-def _p50(
-    name: str, tree: Tree, address: tuple[str, int], requests: list[Request], options: Options
-) -> dict[str, float]:
-    once: Callable[[], dict[str, float]] = lambda: _once(name, tree, address, requests, options.seconds)  # noqa: E731
-    return undisturbed(once, f"{name} others", options)
-
-
-def _once(
-    name: str, tree: Tree, address: tuple[str, int], requests: list[Request], seconds: float
-) -> dict[str, float]:
-    with Meter(tree) as meter:
-        load = drive(address, requests, connections=1, seconds=seconds)
-    if load.errors:
-        raise RuntimeError(f"{name}: {load.errors}")
-    return {name: 1000 * load.quantile(0.5), f"{name} others": meter.others}

@@ -13,42 +13,19 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import FileDataset
 
 from tests.ct_files import ct, write
+from tests.dicomweb.filed import Filed
 from tests.dicomweb.viewing import imported
-from tests.server import Reply, Server
+from tests.server import Server
 
 PDF = b"%PDF-1.4\n1 0 obj\n<<>>\nendobj\ntrailer\n<<>>\n%%EOF\n"
 
 
 @dataclass(slots=True)
-class Gallery:
+class Gallery(Filed):
     """``files``: ``slice1`` to ``slice5`` of one series, which has a window; ``inverse`` in MONOCHROME1;
     ``frames`` with three frames; ``palette``; ``jpeg`` kept as it came; ``drawn`` with an overlay; ``wide``
     with pixels that are not square; ``pdf`` alone in a study; ``report`` and ``video`` that cannot be shown.
     """
-
-    server: Server
-    datastore: str
-    files: dict[str, FileDataset]
-
-    @property
-    def root(self) -> str:
-        return f"/datastore/{self.datastore}"
-
-    def study(self, name: str) -> str:
-        return f"/studies/{self.files[name].StudyInstanceUID}"
-
-    def series(self, name: str) -> str:
-        return f"{self.study(name)}/series/{self.files[name].SeriesInstanceUID}"
-
-    def instance(self, name: str) -> str:
-        return f"{self.series(name)}/instances/{self.files[name].SOPInstanceUID}"
-
-    def get(self, path: str, accept: str | None = None, **headers: str) -> Reply:
-        """Ask below the data store, signed. Header names are written with underscores."""
-        given = {name.replace("_", "-"): value for name, value in headers.items()}
-        if accept is not None:
-            given["accept"] = accept
-        return self.server.send(self.server.signed("GET", self.root + path, headers=given))
 
     def picture(self, path: str) -> NDArray[Any]:
         """The samples of a PNG."""

@@ -17,6 +17,7 @@ from sqlalchemy import select
 
 from lightwell.stores.tables import image_set
 from tests.ct_files import ROOT, ct, write
+from tests.dicomweb.filed import Filed
 from tests.dicomweb.viewing import imported
 from tests.server import Reply, Server
 
@@ -38,7 +39,7 @@ class Part:
 
 
 @dataclass(slots=True)
-class Holding:
+class Holding(Filed):
     """The data store.
 
     ``files`` are the files as they were imported, by name: ``ct1``, ``ct2`` and ``ct3`` of one series;
@@ -48,30 +49,7 @@ class Holding:
     series of ``ct1`` and contradicts it: it lies in the set ``non_primary`` (its id).
     """
 
-    server: Server
-    datastore: str
-    files: dict[str, FileDataset]
     non_primary: str = ""
-
-    @property
-    def root(self) -> str:
-        return f"/datastore/{self.datastore}"
-
-    def study(self, name: str) -> str:
-        return f"/studies/{self.files[name].StudyInstanceUID}"
-
-    def series(self, name: str) -> str:
-        return f"{self.study(name)}/series/{self.files[name].SeriesInstanceUID}"
-
-    def instance(self, name: str) -> str:
-        return f"{self.series(name)}/instances/{self.files[name].SOPInstanceUID}"
-
-    def get(self, path: str, accept: str | None = None, *, method: str = "GET", **headers: str) -> Reply:
-        """Ask below the data store, signed. Header names are written with underscores."""
-        given = {name.replace("_", "-"): value for name, value in headers.items()}
-        if accept is not None:
-            given["accept"] = accept
-        return self.server.send(self.server.signed(method, self.root + path, headers=given))
 
 
 def parts(reply: Reply) -> list[Part]:

@@ -14,7 +14,7 @@ import pytest
 
 from lightwell.errors import ConflictError
 from lightwell.operations import dicomweb_delete
-from lightwell.operations.dicomweb_retrieve import Target
+from lightwell.operations.dicomweb_lookup import Target
 from tests.ct_files import ct, write
 from tests.dicomweb.holding import EXPLICIT, FRAMES, HTJ2K, JPEG, Holding, parts, read
 from tests.dicomweb.viewing import imported

@@ -98,21 +98,34 @@ class Decision:
         return f"because no {article.split(' ', 1)[1]} allows the {action} action"
 
 
+#: What reading a stored policy may raise where it is none.
+NOT_UNDERSTOOD = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
+
+def statements_of(text: str) -> tuple[list[Any], bool]:
+    """The statements of a policy in JSON, unread, and whether its Version has variables.
+
+    Raises what `NOT_UNDERSTOOD` names.
+    """
+    document = json.loads(text)
+    version = document.get("Version", VERSIONS[1])
+    statements = document["Statement"]
+    if isinstance(statements, dict):
+        statements = [statements]
+    if version not in VERSIONS:
+        raise ValueError(f"its Version is {version!r}")
+    return statements, version == NEWEST
+
+
 def compile_policy(text: str, source: str) -> tuple[Statement, ...]:
     """The statements of a policy in JSON; of one that is not understood, one that denies everything."""
     try:
-        document = json.loads(text)
-        version = document.get("Version", VERSIONS[1])
-        statements = document["Statement"]
-        if isinstance(statements, dict):
-            statements = [statements]
-        if version not in VERSIONS:
-            raise ValueError(f"its Version is {version!r}")
+        statements, variables = statements_of(text)
         return tuple(
-            _statement(statement, source, number, variables=version == NEWEST)
+            _statement(statement, source, number, variables=variables)
             for number, statement in enumerate(statements, 1)
         )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except NOT_UNDERSTOOD as error:
         return (_closed(source, 1, f"the policy is not understood: {error}"),)
 
 

@@ -6,7 +6,6 @@ comes first, and of what is not understood an Allow allows nothing and a Deny de
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -14,7 +13,7 @@ from typing import Any
 
 from lightwell.auth.condition_keys import Context
 from lightwell.auth.conditions import Condition, all_of, compile_condition
-from lightwell.auth.policy import NEWEST, VERSIONS, scalars, texts
+from lightwell.auth.policy import NOT_UNDERSTOOD, scalars, statements_of, texts
 from lightwell.auth.templates import Template, Truth, action_template
 
 ASSUME_ROLE = "sts:AssumeRole"
@@ -79,15 +78,9 @@ def moment(now: int) -> dict[str, str]:
 def compile_trust_policy(text: str) -> tuple[TrustStatement, ...]:
     """The statements of a trust policy in JSON; of one that is not understood, one that denies everybody."""
     try:
-        document = json.loads(text)
-        version = document.get("Version", VERSIONS[1])
-        statements = document["Statement"]
-        if isinstance(statements, dict):
-            statements = [statements]
-        if version not in VERSIONS:
-            raise ValueError(version)
-        return tuple(_statement(statement, variables=version == NEWEST) for statement in statements)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        statements, variables = statements_of(text)
+        return tuple(_statement(statement, variables=variables) for statement in statements)
+    except NOT_UNDERSTOOD:
         return (TrustStatement(False, (), (), False, (), known=False),)
 
 

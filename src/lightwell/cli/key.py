@@ -38,34 +38,20 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from lightwell.cli.opening import opened_database
+
     settings = flags.settings(args)
     policies = None
     if args.action == "create" and args.policy is not None:
         from lightwell.cli.policies import read_policies
 
         policies = read_policies(args.policy)
-    db = open_database(settings)
-    try:
+    with opened_database(settings) as db:
         if args.action == "create":
             return _create(settings, db, args.name, policies)
         if args.action == "list":
             return _list(db, as_json=args.json)
         return _revoke(settings, db, args.id)
-    finally:
-        db.close()
-
-
-def open_database(settings: Settings) -> Database:
-    """The database alone, for verbs that touch no files. Raises `LightwellError` where it is not ready."""
-    from lightwell.stores.database import Database
-    from lightwell.stores.schema import schema_state
-
-    db = Database(settings.database)
-    if schema_state(db) != "current":
-        raise LightwellError(
-            f"The database {db.address} is not ready: start `lightwell serve` on it once, or check --data"
-        )
-    return db
 
 
 def _create(settings: Settings, db: Database, name: str, policies: list[str] | None) -> int:

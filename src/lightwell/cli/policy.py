@@ -50,17 +50,14 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from lightwell.auth.explain import explain
-    from lightwell.cli.key import open_database
+    from lightwell.cli.opening import opened_database
 
     settings = flags.settings(args)
     action = _action(args.asked)
     context = _context(args.context)
-    db = open_database(settings)
-    try:
+    with opened_database(settings) as db:
         who, permissions = _of_key(settings, db, args.key) if args.key else _of_role(settings, db, args.role)
         context = {**_now(), **_tags(settings, db, args.resource), **context}
-    finally:
-        db.close()
     found = None if permissions is None else explain(permissions, action, args.resource, context)
     if args.json:
         print(json.dumps(_object(who, action, args.resource, found), indent=2))

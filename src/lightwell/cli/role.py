@@ -47,20 +47,17 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lightwell.cli.key import open_database
+    from lightwell.cli.opening import opened_database
 
     settings = flags.settings(args)
     if args.action == "put":
         trust, policies = read_trust_policy(args.trust_policy), read_policies(args.policy)
-    db = open_database(settings)
-    try:
+    with opened_database(settings) as db:
         if args.action == "put":
             return _put(settings, db, args.name, trust, policies)
         if args.action == "list":
             return _list(settings, db, as_json=args.json)
         return _delete(db, args.name)
-    finally:
-        db.close()
 
 
 def _put(settings: Settings, db: Database, name: str, trust: str, policies: list[str]) -> int:

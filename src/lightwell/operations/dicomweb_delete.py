@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from lightwell.context import Context
 from lightwell.errors import ConflictError, NotFoundError
 from lightwell.operations import deletions, dicomweb_lookup, documents, updates
-from lightwell.operations.dicomweb_retrieve import Target
+from lightwell.operations.dicomweb_lookup import Target
 from lightwell.stores import image_sets, originals
 from lightwell.wire import shapes
 

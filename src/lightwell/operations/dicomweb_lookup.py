@@ -7,6 +7,7 @@ any; always their latest version that can be read. See `stores.series_sets`.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
@@ -19,6 +20,7 @@ from lightwell.stores.series_sets import SeriesSet
 __all__ = [
     "SeriesSet",
     "StoredInstance",
+    "Target",
     "check_ids",
     "check_uids",
     "instance_of",
@@ -30,6 +32,18 @@ _ID = re.compile(r"[0-9a-z]{32}")
 _UID = re.compile(r"[0-9.]{1,64}")
 _LONGEST = 256
 _NAMES = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a path names, UIDs decoded: a study, a series, an instance or a frame, ``number`` from 1."""
+
+    datastore_id: str
+    study: str
+    series: str | None = None
+    instance: str | None = None
+    image_set_id: str | None = None
+    number: int | None = None
 
 
 def study_sets(conn: Connection, datastore_id: str, study_uid: str) -> list[SeriesSet]:

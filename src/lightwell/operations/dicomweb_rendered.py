@@ -38,6 +38,7 @@ from lightwell.errors import (
 from lightwell.imaging.syntaxes import SYNTAXES
 from lightwell.ingest.views import NotRendered, Pixels, Render, Rendered, Span
 from lightwell.operations import dicomweb_lookup
+from lightwell.operations.dicomweb_lookup import Target
 from lightwell.stores import Stores, members, showing
 from lightwell.stores.originals import StoredImage, StoredInstance
 from lightwell.stores.packs import pack_name
@@ -55,7 +56,6 @@ __all__ = [
     "Picture",
     "Rendering",
     "Shown",
-    "Target",
     "picture",
     "rendered_parameters",
     "rendering",
@@ -71,18 +71,6 @@ PDF_STORAGE = "1.2.840.10008.5.1.4.1.1.104.1"
 """Encapsulated PDF Storage."""
 
 _EXISTS_AS = "rendered resources are made of it by no decoder here; its frames can be retrieved as they are"
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a path names: a study, a series, an instance or, ``number`` from 1, one of its frames."""
-
-    datastore_id: str
-    study: str
-    series: str | None = None
-    instance: str | None = None
-    number: int | None = None
-    image_set_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

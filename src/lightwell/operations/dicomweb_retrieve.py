@@ -18,23 +18,13 @@ from lightwell.imaging.rebuild import Part10File
 from lightwell.imaging.syntaxes import EXPLICIT_LITTLE
 from lightwell.ingest.views import Decode, Decoded, Pixels, Span
 from lightwell.operations import dicomweb_lookup
+from lightwell.operations.dicomweb_lookup import Target
 from lightwell.operations.dicomweb_syntax import ANY, syntax_for
 from lightwell.operations.part10 import open_instance
 from lightwell.stores import Stores, originals
 from lightwell.stores.originals import StoredImage, StoredInstance
 from lightwell.stores.packs import pack_name
 from lightwell.stores.series_sets import SeriesSet
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a path names, UIDs decoded."""
-
-    datastore_id: str
-    study: str
-    series: str | None = None
-    instance: str | None = None
-    image_set_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

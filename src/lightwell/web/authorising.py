@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -42,7 +41,7 @@ async def authorise(
     """Raises `AccessDeniedError` unless the principal may do all that is asked."""
     check = partial(state.guard.check, principal, asks, facts(request, now))
     if state.guard.may_wait(principal, asks):
-        await asyncio.get_running_loop().run_in_executor(state.threads, check)
+        await state.in_thread(check)
     else:
         check()
 

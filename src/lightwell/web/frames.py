@@ -6,10 +6,8 @@ and frames of more than four megabytes, which are sent in pieces.
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
-from typing import TypeVar
+from collections.abc import AsyncIterator
 
 from lightwell.errors import BadRequestError, NotAcceptableError, NotFoundError, ValidationError
 from lightwell.operations.frames import Place
@@ -21,8 +19,6 @@ from lightwell.wire import shapes
 from lightwell.wire.body import read_body
 from lightwell.wire.parse import parse
 from lightwell.wire.routes import ROUTES
-
-T = TypeVar("T")
 
 PIECE = 1 << 20
 """Bytes read and sent at a time of a frame longer than `LARGE`, such as a video."""
@@ -45,9 +41,7 @@ async def serve_frame(state: AppState, request: Request, params: dict[str, str],
     reader = state.frames
     try:
         if reader.may_wait:
-            place = await _in_thread(
-                state, reader.place, params["datastoreId"], params["imageSetId"], frame_id
-            )
+            place = await state.in_thread(reader.place, params["datastoreId"], params["imageSetId"], frame_id)
         else:
             place = reader.place(params["datastoreId"], params["imageSetId"], frame_id)
     except NotFoundError:
@@ -67,9 +61,9 @@ async def _content(state: AppState, place: Place) -> bytes | AsyncIterator[bytes
     reader = state.frames
     if place.length > LARGE:
         # The first piece is read before the answer begins, so that a lost pack is a 500 and no broken body.
-        return _pieces(state, place, await _in_thread(state, reader.read, place, 0, PIECE))
+        return _pieces(state, place, await state.in_thread(reader.read, place, 0, PIECE))
     data = reader.read_warm(place)
-    return data if data is not None else await _in_thread(state, reader.read, place, 0, place.length)
+    return data if data is not None else await state.in_thread(reader.read, place, 0, place.length)
 
 
 async def _pieces(state: AppState, place: Place, piece: bytes) -> AsyncIterator[bytes]:
@@ -79,11 +73,7 @@ async def _pieces(state: AppState, place: Place, piece: bytes) -> AsyncIterator[
         sent += len(piece)
         if sent == place.length:
             return
-        piece = await _in_thread(state, state.frames.read, place, sent, min(PIECE, place.length - sent))
-
-
-async def _in_thread(state: AppState, call: Callable[..., T], *arguments: object) -> T:
-    return await asyncio.get_running_loop().run_in_executor(state.threads, call, *arguments)
+        piece = await state.in_thread(state.frames.read, place, sent, min(PIECE, place.length - sent))
 
 
 def _frame_id(params: dict[str, str], body: bytes) -> str:

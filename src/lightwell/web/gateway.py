@@ -5,18 +5,13 @@ Plain ASGI, since a framework's router and middlewares cost as much as the rest 
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Callable
 from functools import partial
 from hashlib import sha256
 from time import perf_counter
-from typing import TypeVar
 
 from lightwell.auth.authorizer import BUSY
 from lightwell.auth.bearer import is_bearer
-from lightwell.auth.gate import Signature, SignedRequest
-from lightwell.auth.principals import Principal
 from lightwell.context import Caller
 from lightwell.errors import AccessDeniedError, ApiError, InternalError, ThrottlingError, TooLargeError
 from lightwell.observe.logs import event
@@ -34,8 +29,6 @@ from lightwell.web.status import Status
 from lightwell.wire.matching import match
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 _ORIGIN, _WANTED = b"origin", b"access-control-request-method"
 _GONE = 499
@@ -107,7 +100,7 @@ class Gateway:
 
         # Who signed? An unsigned request costs no look-up, and its body is not read.
         signed, now = request.signed(), state.clock.now()
-        signature, principal = await self._signer(signed, now)
+        signature, principal = await state.signer(signed, now)
         body = await request.body(receive)
         state.gate.admit(signature, signed, principal, lambda: sha256(body).hexdigest(), now)
         request.caller = principal.arn
@@ -126,7 +119,7 @@ class Gateway:
                 return answer
         caller = Caller(state.settings.account_id, principal.arn, principal.access_key_id)
         allow = None if principal.policies is None else native_check(state, request, principal, route, now)
-        return await self._in_thread(
+        return await state.in_thread(
             partial(native.perform, state.context(caller), route, params, request.query, body, allow)
         )
 
@@ -138,7 +131,7 @@ class Gateway:
         if is_bearer(request.head.get(b"authorization", b"")):
             return await self._borne(request, resource, receive, now)
         signed = request.signed()
-        signature, principal = await self._signer(signed, now)
+        signature, principal = await state.signer(signed, now)
 
         def prove(digest: str) -> None:
             state.gate.admit(signature, signed, principal, lambda: digest, now)
@@ -177,18 +170,6 @@ class Gateway:
             except ThrottlingError as error:
                 raise ThrottlingError(BUSY, retry_after=error.retry_after) from None
         return await dispatch.answer(dispatch.Visit(state, request, resource, principal, receive, _unsigned))
-
-    async def _signer(self, signed: SignedRequest, now: int) -> tuple[Signature, Principal]:
-        """What a request says of its signature, and whose key that is; verified by `Gate.admit`."""
-        gate = self.state.gate
-        signature = gate.read(signed)
-        principal = gate.known(signature, now)
-        if principal is None:
-            principal = await self._in_thread(partial(gate.load, signature, now))
-        return signature, principal
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self.state.threads, work)
 
     def _complete(self, request: Request, answer: Answer) -> None:
         """The headers that every answer bears."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from lightwell.auth.gate import Gate
+from lightwell.auth.gate import Gate, Signature, SignedRequest
 from lightwell.auth.guard import Guard
+from lightwell.auth.principals import Principal
 from lightwell.auth.sessions import Sessions
 from lightwell.context import Caller, Clock, Context, Ids
 from lightwell.observe.metrics import Recorder
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
     from lightwell.ingest.pool import Pool
     from lightwell.settings import Settings
     from lightwell.stores import Stores
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,18 @@ class AppState:
         object.__setattr__(self, "frames", FrameReader(self.stores, self.clock))
         object.__setattr__(self, "instance_frames", InstanceFrames(self.frames))
         object.__setattr__(self, "metadata", MetadataReader(self.stores, self.clock))
+
+    async def in_thread(self, call: Callable[..., T], *arguments: object) -> T:
+        """What a call that blocks returns, made in one of ``threads``."""
+        return await asyncio.get_running_loop().run_in_executor(self.threads, call, *arguments)
+
+    async def signer(self, signed: SignedRequest, now: int) -> tuple[Signature, Principal]:
+        """What a request says of its signature, and whose key that is; verified by `Gate.admit`."""
+        signature = self.gate.read(signed)
+        principal = self.gate.known(signature, now)
+        if principal is None:
+            principal = await self.in_thread(self.gate.load, signature, now)
+        return signature, principal
 
     def context(self, caller: Caller) -> Context:
         """What an operation may touch, for one request."""

@@ -6,7 +6,6 @@ the query, answers and errors in XML. Signed for the service ``sts``. GetCallerI
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -91,13 +90,9 @@ def refusal(error: ApiError, request_id: str) -> Answer:
 
 async def _answer(state: AppState, request: Request, receive: Receive) -> Answer:
     signed, now = request.signed(), state.clock.now()
-    gate, loop = state.gate, asyncio.get_running_loop()
-    signature = gate.read(signed)
-    principal = gate.known(signature, now)
-    if principal is None:
-        principal = await loop.run_in_executor(state.threads, gate.load, signature, now)
+    signature, principal = await state.signer(signed, now)
     body = await request.body(receive, _BODY_LIMIT)
-    gate.admit(signature, signed, principal, lambda: sha256(body).hexdigest(), now, SERVICE)
+    state.gate.admit(signature, signed, principal, lambda: sha256(body).hexdigest(), now, SERVICE)
     request.caller = principal.arn
     parameters = _parameters(request.query, body)
     action = parameters.get("Action", "")
@@ -110,7 +105,7 @@ async def _answer(state: AppState, request: Request, receive: Receive) -> Answer
     if action == "GetCallerIdentity":
         return _rendered(action, _identity(state, principal), request.id)
     work = partial(_assume, state, principal, parameters, request, now)
-    return _rendered(action, await loop.run_in_executor(state.threads, work), request.id)
+    return _rendered(action, await state.in_thread(work), request.id)
 
 
 def _parameters(query: bytes, body: bytes) -> Parameters:

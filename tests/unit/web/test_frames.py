@@ -31,6 +31,7 @@ class State:
 
     frames: FrameReader
     threads: ThreadPoolExecutor
+    in_thread = AppState.in_thread
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ conditions and the collections of an instance, a series and a study are extensio
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
@@ -34,9 +33,8 @@ async def bulkdata(visit: Visit) -> Answer:
     state, request = visit.state, visit.request
     in_parts = _is_multipart(visit, alone=True)
     wanted = wanted_by(visit)
-    loop = asyncio.get_running_loop()
     find = partial(dicomweb_bulkdata.find, state.context(visit.caller), wanted, visit.resource.item or "")
-    tag, value = await loop.run_in_executor(state.threads, find)
+    tag, value = await state.in_thread(find)
     # The boundary between parts is another each time, so what is in parts is only equivalent.
     etag = f'{"W/" if in_parts else ""}"{tag}"'.encode()
     if ranges.is_known(request, etag):
@@ -68,13 +66,12 @@ async def collection(visit: Visit) -> Answer:
     _is_multipart(visit, alone=False)
     wanted = wanted_by(visit)
     ctx = state.context(visit.caller)
-    loop = asyncio.get_running_loop()
 
     def first() -> tuple[tuple[str, BulkValue] | None, Iterator[tuple[str, BulkValue]]]:
         values = dicomweb_bulkdata.collect(ctx, wanted, dicomweb_metadata.find(ctx, wanted))
         return next(values, None), values
 
-    found, values = await loop.run_in_executor(state.threads, first)
+    found, values = await state.in_thread(first)
     if found is None:
         raise NotFoundError("There is no bulk data: the metadata hold every value.")
     parts = Multipart(visit.request.id)

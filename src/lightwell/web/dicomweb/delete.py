@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from lightwell.operations import dicomweb_delete
 from lightwell.web.authorising import image_sets_check
-from lightwell.web.dicomweb.retrieve import in_thread, target_of
 from lightwell.web.reply import Answer
 
 if TYPE_CHECKING:
@@ -17,9 +15,9 @@ if TYPE_CHECKING:
 async def delete(visit: Visit) -> Answer:
     """204 when it is gone."""
     ctx = visit.state.context(visit.caller)
-    target = target_of(visit)
+    target = visit.target()
     allow = image_sets_check(
         visit.state, visit.request, visit.principal, "DeleteImageSet", target.datastore_id
     )
-    await in_thread(visit, partial(dicomweb_delete.delete, ctx, target, allow))
+    await visit.state.in_thread(dicomweb_delete.delete, ctx, target, allow)
     return Answer(204, [], b"")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from importlib import import_module
 
 from lightwell.auth.principals import Principal
 from lightwell.context import Caller
+from lightwell.operations.dicomweb_lookup import Target
 from lightwell.web.authorising import authorise, dicomweb_asks
+from lightwell.web.dicomweb import media
 from lightwell.web.dicomweb.resources import Resource
 from lightwell.web.reply import Answer, Receive
 from lightwell.web.request import Request
@@ -31,6 +32,18 @@ class Visit:
     principal: Principal
     receive: Receive
     prove: Callable[[str], None]
+
+    def target(self, number: int | None = None) -> Target:
+        """What the path names, in the image set that the query names; ``number`` is that of a frame."""
+        resource = self.resource
+        return Target(
+            resource.datastore_id,
+            resource.study or "",
+            resource.series,
+            resource.instance,
+            media.parameter(self.request, "imageSetId"),
+            number,
+        )
 
     @property
     def caller(self) -> Caller:
@@ -77,5 +90,5 @@ async def answer(visit: Visit) -> Answer:
     kind = visit.resource.kind
     found = _loaded.get(kind)
     if found is None:
-        found = await asyncio.get_running_loop().run_in_executor(visit.state.threads, handler, kind)
+        found = await visit.state.in_thread(handler, kind)
     return await found(visit)

@@ -58,7 +58,7 @@ async def frames(visit: Visit) -> Answer:
     path = (resource.datastore_id, resource.study or "", resource.series or "", resource.instance or "")
     image_set_id = media.parameter(request, "imageSetId")
     if reader.may_wait:
-        found = await _in_thread(visit, reader.find, *path, image_set_id)
+        found = await visit.state.in_thread(reader.find, *path, image_set_id)
     else:
         found = reader.find(*path, image_set_id)
     most = max(numbers)
@@ -231,7 +231,7 @@ async def _from_first(
 async def _placed(visit: Visit, found: InstancePixels, number: int) -> BareFrame:
     reader = visit.state.instance_frames
     if reader.may_wait:
-        return await _in_thread(visit, reader.frame, found, number)
+        return await visit.state.in_thread(reader.frame, found, number)
     return reader.frame(found, number)
 
 
@@ -241,7 +241,7 @@ async def _read(visit: Visit, frame: BareFrame, start: int, length: int) -> byte
         data = reader.read_warm(frame.place)
         if data is not None:
             return data
-    return await _in_thread(visit, reader.read, frame.place, start, length)
+    return await visit.state.in_thread(reader.read, frame.place, start, length)
 
 
 async def _transcoded(
@@ -252,7 +252,7 @@ async def _transcoded(
         return await asyncio.get_running_loop().run_in_executor(
             visit.state.waiters, reader.by_worker, visit.state.context(visit.caller), found, frame
         )
-    return await _in_thread(visit, reader.transcoded, found, frame, form.syntax)
+    return await visit.state.in_thread(reader.transcoded, found, frame, form.syntax)
 
 
 def _location(visit: Visit) -> Callable[[int], str]:
@@ -263,7 +263,3 @@ def _location(visit: Visit) -> Callable[[int], str]:
     image_set_id = media.parameter(visit.request, "imageSetId")
     tail = f"?imageSetId={image_set_id}" if image_set_id else ""
     return lambda number: f"{path}{number}{tail}"
-
-
-async def _in_thread(visit: Visit, call: Callable[..., T], *arguments: object) -> T:
-    return await asyncio.get_running_loop().run_in_executor(visit.state.threads, call, *arguments)

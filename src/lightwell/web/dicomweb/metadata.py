@@ -6,7 +6,6 @@ study, XML, conditions and gzip are extensions.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
@@ -36,9 +35,7 @@ async def metadata(visit: Visit) -> Answer:
         if found is not None:
             etag = _tag(visit, kind, found[0])
             return _unchanged(visit, etag) or _json(visit, kind, etag, found[1])
-    return await asyncio.get_running_loop().run_in_executor(
-        state.threads, partial(_answer, visit, kind, wanted)
-    )
+    return await state.in_thread(_answer, visit, kind, wanted)
 
 
 def wanted_by(visit: Visit) -> Wanted:
@@ -87,7 +84,7 @@ async def _xml(visit: Visit, wanted: Wanted) -> Answer:
     """Each instance as a part, made while it is sent."""
     ctx, request = visit.state.context(visit.caller), visit.request
     find = partial(dicomweb_metadata.find, ctx, wanted)
-    found = await asyncio.get_running_loop().run_in_executor(visit.state.threads, find)
+    found = await visit.state.in_thread(find)
     etag = f'W/"{found.etag}-xml"'.encode()
     unchanged = _unchanged(visit, etag)
     if unchanged is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from lightwell.context import Context
@@ -16,7 +15,7 @@ from lightwell.web.dicomweb import media
 from lightwell.web.dicomweb.frames import Form, form_for
 from lightwell.web.dicomweb.media import MediaRange
 from lightwell.web.dicomweb.multipart import Multipart
-from lightwell.web.dicomweb.retrieve import in_thread, target_of, warning
+from lightwell.web.dicomweb.retrieve import warning
 from lightwell.web.dicomweb.streams import begun
 from lightwell.web.frames import PIECE
 from lightwell.web.reply import Answer, Headers
@@ -40,7 +39,7 @@ async def pixeldata(visit: Visit) -> Answer:
     Raises `NotFoundError` where there is no frame, `NotAcceptableError` where none can be had.
     """
     ctx = visit.state.context(visit.caller)
-    found = await in_thread(visit, partial(dicomweb_retrieve.find, visit.state.stores, target_of(visit)))
+    found = await visit.state.in_thread(dicomweb_retrieve.find, visit.state.stores, visit.target())
     with_pixels = [each for each in found if each.instance.pixels is not None]
     if not with_pixels:
         raise NotFoundError("There is no pixel data.")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from lightwell.errors import NotAcceptableError, ValidationError
 from lightwell.operations import dicomweb_rendered
+from lightwell.operations.dicomweb_lookup import Target
 from lightwell.operations.dicomweb_rendered import (
     IMAGE_TYPES,
     PDF,
@@ -19,7 +20,6 @@ from lightwell.operations.dicomweb_rendered import (
     Asked,
     Rendering,
     Shown,
-    Target,
     rendered_parameters,
 )
 from lightwell.web.dicomweb import media, ranges
@@ -48,22 +48,24 @@ async def thumbnail(visit: Visit) -> Answer:
 
 
 async def _show(visit: Visit, asked: Asked, side: int | None) -> Answer:
-    return await show(visit, _target(visit), asked, side, media.wanted(visit.request))
+    item = visit.resource.item
+    target = visit.target(None if item is None else frame_number(item))
+    return await show(visit, target, asked, side, media.wanted(visit.request))
 
 
 async def show(
     visit: Visit, target: Target, asked: Asked, side: int | None, wanted: tuple[media.MediaRange, ...]
 ) -> Answer:
     """The picture of ``target`` in the media type ``wanted`` most; ``side`` bounds a thumbnail."""
-    state, loop = visit.state, asyncio.get_running_loop()
-    what = await loop.run_in_executor(state.threads, dicomweb_rendered.shown, state.stores, target)
+    state = visit.state
+    what = await state.in_thread(dicomweb_rendered.shown, state.stores, target)
     kind = media_type(wanted, (PDF,) if what.frame is None else IMAGE_TYPES)
     wish = dicomweb_rendered.rendering(kind, asked, side=side)
     headers = _headers(visit, what, wish)
     if ranges.is_known(visit.request, headers[0][1]):
         return Answer(304, headers, b"")
     # Only what has to be made waits for a codec worker; a kept thumbnail is read like any file.
-    return await loop.run_in_executor(
+    return await asyncio.get_running_loop().run_in_executor(
         state.waiters, partial(_answer, visit, what, wish, asked, side, headers)
     )
 
@@ -102,18 +104,6 @@ def _answer(
 
 def _usual_thumbnail(side: int) -> Rendering:
     return Rendering(dicomweb_rendered.THUMBNAIL, width=side, height=side)
-
-
-def _target(visit: Visit) -> Target:
-    resource = visit.resource
-    return Target(
-        resource.datastore_id,
-        resource.study or "",
-        resource.series,
-        resource.instance,
-        frame_number(resource.item) if resource.item is not None else None,
-        media.parameter(visit.request, "imageSetId"),
-    )
 
 
 def frame_number(text: str) -> int:

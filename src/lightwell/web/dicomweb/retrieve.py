@@ -6,15 +6,13 @@ studies are extensions. Files are made and sent piece by piece, the next while t
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from lightwell.context import Context
 from lightwell.errors import NotAcceptableError
 from lightwell.operations import dicomweb_retrieve
-from lightwell.operations.dicomweb_retrieve import Found, Sent, Target
+from lightwell.operations.dicomweb_retrieve import Found, Sent
 from lightwell.web.dicomweb import media, ranges
 from lightwell.web.dicomweb.media import MULTIPART, MediaRange
 from lightwell.web.dicomweb.multipart import Multipart
@@ -39,7 +37,7 @@ async def part10(visit: Visit) -> Answer:
     Raises `NotAcceptableError` where nothing of it can be had as the client takes it.
     """
     ctx = visit.state.context(visit.caller)
-    found = await in_thread(visit, partial(dicomweb_retrieve.find, visit.state.stores, target_of(visit)))
+    found = await visit.state.in_thread(dicomweb_retrieve.find, visit.state.stores, visit.target())
     alone = visit.resource.instance is not None
     in_parts, sent = _chosen(media.wanted(visit.request), found, alone=alone)
     if not in_parts:
@@ -51,17 +49,6 @@ async def part10(visit: Visit) -> Answer:
         headers.append((b"warning", warning(f"{left_out} instances cannot be had in this transfer syntax")))
     pieces = _parts(ctx, sent, parts, media.base_url(visit.request, visit.state.settings), visit)
     return Answer(206 if left_out else 200, headers, await begun(visit.state.threads, pieces))
-
-
-def target_of(visit: Visit) -> Target:
-    resource = visit.resource
-    return Target(
-        resource.datastore_id,
-        resource.study or "",
-        resource.series,
-        resource.instance,
-        media.parameter(visit.request, "imageSetId"),
-    )
 
 
 def warning(text: str) -> bytes:
@@ -98,7 +85,7 @@ async def _alone(visit: Visit, ctx: Context, sent: Sent) -> Answer:
     etag = sent.etag.encode()
     if ranges.is_known(request, etag):
         return ranges.not_modified(etag)
-    file = await in_thread(visit, partial(dicomweb_retrieve.opened, ctx, sent))
+    file = await visit.state.in_thread(dicomweb_retrieve.opened, ctx, sent)
     headers: Headers = [
         (b"content-type", f"{DICOM}; transfer-syntax={file.syntax}".encode()),
         (b"etag", etag),
@@ -138,7 +125,3 @@ def _parts(ctx: Context, sent: Sequence[Sent], parts: Multipart, base: str, visi
         yield parts.opening(f"{DICOM}; transfer-syntax={file.syntax}", location, first=not position)
         yield from file.pieces
     yield parts.closing
-
-
-async def in_thread(visit: Visit, call: partial[T]) -> T:
-    return await asyncio.get_running_loop().run_in_executor(visit.state.threads, call)

@@ -5,8 +5,6 @@ Source: PS3.18 §8.3.4.4 (the warning about what there is more), §10.6.3; CP-24
 
 from __future__ import annotations
 
-import asyncio
-from functools import partial
 from typing import TYPE_CHECKING
 
 from lightwell.operations import dicomweb_search, documents
@@ -23,7 +21,7 @@ _LARGE = 4 << 10
 
 async def search(visit: Visit) -> Answer:
     """A page of what was found, in the DICOM JSON Model or as the Native DICOM Model."""
-    return await asyncio.get_running_loop().run_in_executor(visit.state.threads, partial(_answer, visit))
+    return await visit.state.in_thread(_answer, visit)
 
 
 def _answer(visit: Visit) -> Answer:

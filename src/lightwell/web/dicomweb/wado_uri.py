@@ -5,7 +5,6 @@ Source: PS3.18 §9. HealthImaging has none. Names of parameters are taken in any
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,7 +13,8 @@ from urllib.parse import quote
 
 from lightwell.errors import NotAcceptableError, ValidationError
 from lightwell.operations import dicomweb_rendered
-from lightwell.operations.dicomweb_rendered import IMAGE_TYPES, PDF, Asked, Target, uri_parameters
+from lightwell.operations.dicomweb_lookup import Target
+from lightwell.operations.dicomweb_rendered import IMAGE_TYPES, PDF, Asked, uri_parameters
 from lightwell.web.dicomweb import media, rendered, retrieve
 from lightwell.web.dicomweb.media import MediaRange
 from lightwell.web.reply import Answer
@@ -69,7 +69,7 @@ def _target(visit: Visit, query: dict[str, str]) -> Target:
     number = rendered.frame_number(query["framenumber"]) if "framenumber" in query else None
     study, series, instance = (query[name] for name in _UIDS)
     store, image_set = visit.resource.datastore_id, query.get("imagesetid")
-    return Target(store, study, series, instance, number, image_set)
+    return Target(store, study, series, instance, image_set, number)
 
 
 def _choices(ranges: tuple[MediaRange, ...]) -> Iterator[str]:
@@ -95,9 +95,7 @@ async def _has_picture(visit: Visit, target: Target) -> bool:
     """Whether the instance has one frame, or the one that is named, and it can be shown."""
     state = visit.state
     try:
-        what = await asyncio.get_running_loop().run_in_executor(
-            state.threads, dicomweb_rendered.shown, state.stores, target
-        )
+        what = await state.in_thread(dicomweb_rendered.shown, state.stores, target)
     except NotAcceptableError:
         return False
     stored = what.instance.pixels
