@@ -127,6 +127,8 @@ def seaweedfs() -> Iterator[S3]:
             weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
             f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-s3.port={port}",
             "-filer", "-s3", f"-s3.config={folder / 's3.json'}", "-s3.autoCreateBucket=false",
+            # On by default at fixed ports, where a second server of this machine cannot start.
+            "-s3.port.iceberg=0", "-s3.port.lance=0",
             "-master.volumeSizeLimitMB=128", "-volume.max=2000", "-volume.preStopSeconds=0",
             "-master.telemetry=false",
         ]  # fmt: skip
