@@ -30,7 +30,7 @@ from lightwell.stores.database import Database
 
 REGION = "us-east-1"
 START_SECONDS = 60
-STOP_SECONDS = 40
+STOP_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Server:
     def client(self, credentials: Credentials | None = None, **more: Any) -> Any:
         """A boto3 client that never retries."""
         key = credentials or self.root
-        config = Config(inject_host_prefix=False, retries={"total_max_attempts": 1}, read_timeout=30)
+        config = Config(inject_host_prefix=False, retries={"total_max_attempts": 1}, read_timeout=120)
         return boto3.client(
             "medical-imaging",
             endpoint_url=self.url,
@@ -113,7 +113,7 @@ class Server:
         self, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None
     ) -> Reply:
         """Send a request as it is."""
-        connection = http.client.HTTPConnection(*self.address, timeout=30)
+        connection = http.client.HTTPConnection(*self.address, timeout=120)
         try:
             connection.request(method, path, body or None, dict(headers or {}))
             response = connection.getresponse()
@@ -127,7 +127,7 @@ class Server:
 
         With ``end`` nothing follows them, which may close the connection before an answer that takes longer.
         """
-        with socket.create_connection(self.address, timeout=30) as connection:
+        with socket.create_connection(self.address, timeout=120) as connection:
             connection.sendall(data)
             if end:
                 connection.shutdown(socket.SHUT_WR)

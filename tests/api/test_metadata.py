@@ -123,7 +123,7 @@ def test_notes_that_the_set_was_accessed(client: Any, stores: Stores, datastore:
     ids = {"datastoreId": datastore, "imageSetId": built.id}
     assert client.get_image_set(**ids)["storageTier"] == "ARCHIVE_INSTANT_ACCESS"
     read(client, built)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while (found := client.get_image_set(**ids))["storageTier"] != "FREQUENT_ACCESS":
         assert time.monotonic() < deadline
         time.sleep(0.2)

@@ -71,7 +71,7 @@ class EngineProcess:
 
 
 def _gone(pids: list[int]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while any(psutil.pid_exists(p) and psutil.Process(p).status() != "zombie" for p in pids):
         assert time.monotonic() < deadline, "a codec worker outlives its engine"
         time.sleep(0.02)

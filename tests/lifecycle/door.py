@@ -157,7 +157,7 @@ class Outside:
 
     def finished(self, job: str) -> str:
         """Wait for a job; the folder of its output."""
-        end = time.monotonic() + 60
+        end = time.monotonic() + 180
         while time.monotonic() < end:
             found = self.call("GetDICOMImportJob", jobId=job)["jobProperties"]
             if found["jobStatus"] in ("COMPLETED", "FAILED"):

@@ -14,7 +14,7 @@ from tests.lifecycle.door import Outside
 from tests.server import Server
 
 STUDY, SERIES = f"{ROOT}.1", f"{ROOT}.1.1"
-_SECONDS = 60
+_SECONDS = 180
 
 
 @dataclass(frozen=True)

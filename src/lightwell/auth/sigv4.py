@@ -44,6 +44,7 @@ _DOES_NOT_MATCH = (
     "The request signature we calculated does not match the signature you provided. "
     "Check your secret access key and signing method."
 )
+_LONGEST_SCOPE = 1024  # bytes of a header, remembered for the next that begins alike
 # Given twice, it would not be clear which of the two was meant.
 _SINGLE = (
     b"authorization",
@@ -54,7 +55,7 @@ _SINGLE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SignedRequest:
     """A request as it came: path and query still encoded, header names in lower case."""
 
@@ -84,6 +85,16 @@ class Signature(NamedTuple):
     payload_hash: str | None
     expires: int | None
     headers: dict[bytes, bytes]
+
+
+class _Scope(NamedTuple):
+    """What a request is signed for, and by whom."""
+
+    access_key_id: str
+    region: str
+    service: str
+    date: str
+    signed_headers: bytes
 
 
 def read_signature(request: SignedRequest) -> Signature:
@@ -174,6 +185,32 @@ def _joined(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 
 
 def _from_header(authorization: bytes, headers: dict[bytes, bytes]) -> Signature:
+    start, name, given = authorization.rpartition(b"Signature=")
+    if name and given.isalnum() and len(start) < _LONGEST_SCOPE:
+        scope = _usual_scope(start + name)
+    else:
+        scope, given = _parts(authorization)
+    date = headers.get(b"x-amz-date")
+    if date is not None:
+        timestamp = _text(date)
+    else:
+        timestamp = _timestamp_of_date(headers.get(b"date"))
+    payload_hash = headers.get(b"x-amz-content-sha256")
+    token = headers.get(b"x-amz-security-token")
+    return _signature(scope, given, timestamp, token, payload_hash, None, headers)
+
+
+@lru_cache(maxsize=1024)
+def _usual_scope(start: bytes) -> _Scope:
+    """The scope in an ``Authorization`` header up to the value of the signature, which most have last.
+
+    A client sends the same all day.
+    """
+    return _parts(start + b"-")[0]
+
+
+def _parts(authorization: bytes) -> tuple[_Scope, bytes]:
+    """Scope and signature of an ``Authorization`` header."""
     algorithm, _, rest = authorization.partition(b" ")
     if algorithm != ALGORITHM:
         raise _incomplete(f"The Authorization header must begin with {ALGORITHM.decode()}")
@@ -187,14 +224,7 @@ def _from_header(authorization: bytes, headers: dict[bytes, bytes]) -> Signature
         credential, signed_headers, given = parts[b"Credential"], parts[b"SignedHeaders"], parts[b"Signature"]
     except KeyError as error:
         raise _incomplete(f"The Authorization header requires '{error.args[0].decode()}'") from None
-    date = headers.get(b"x-amz-date")
-    if date is not None:
-        timestamp = _text(date)
-    else:
-        timestamp = _timestamp_of_date(headers.get(b"date"))
-    payload_hash = headers.get(b"x-amz-content-sha256")
-    token = headers.get(b"x-amz-security-token")
-    return _signature(credential, signed_headers, given, timestamp, token, payload_hash, None, headers)
+    return _scope(credential, signed_headers, given), given
 
 
 def _from_query(query: bytes, headers: dict[bytes, bytes]) -> Signature:
@@ -220,10 +250,10 @@ def _from_query(query: bytes, headers: dict[bytes, bytes]) -> Signature:
     expires = values[b"X-Amz-Expires"]
     if not expires.isdigit() or len(expires) > 6 or not 1 <= int(expires) <= LONGEST_PRESIGNED:
         raise _incomplete(f"X-Amz-Expires must be a number of seconds from 1 to {LONGEST_PRESIGNED}")
+    given = values[b"X-Amz-Signature"]
     return _signature(
-        values[b"X-Amz-Credential"],
-        values[b"X-Amz-SignedHeaders"],
-        values[b"X-Amz-Signature"],
+        _scope(values[b"X-Amz-Credential"], values[b"X-Amz-SignedHeaders"], given),
+        given,
         _text(values[b"X-Amz-Date"]),
         values.get(b"X-Amz-Security-Token"),
         values.get(b"X-Amz-Content-Sha256", headers.get(b"x-amz-content-sha256")),
@@ -232,16 +262,7 @@ def _from_query(query: bytes, headers: dict[bytes, bytes]) -> Signature:
     )
 
 
-def _signature(
-    credential: bytes,
-    signed_headers: bytes,
-    given: bytes,
-    timestamp: str,
-    token: bytes | None,
-    payload_hash: bytes | None,
-    expires: int | None,
-    headers: dict[bytes, bytes],
-) -> Signature:
+def _scope(credential: bytes, signed_headers: bytes, given: bytes) -> _Scope:
     # From the right: nothing forbids a slash in an access key id.
     scope = _text(credential).rsplit("/", 4)
     if len(scope) != 5 or not all(scope):
@@ -253,19 +274,31 @@ def _signature(
         raise _incomplete("SignedHeaders and Signature must not be empty")
     if b"host" not in signed_headers.split(b";"):
         raise _invalid("'host' must be among the SignedHeaders.")
+    return _Scope(key_id, region, service, date, signed_headers)
+
+
+def _signature(
+    scope: _Scope,
+    given: bytes,
+    timestamp: str,
+    token: bytes | None,
+    payload_hash: bytes | None,
+    expires: int | None,
+    headers: dict[bytes, bytes],
+) -> Signature:
     return Signature(
-        access_key_id=key_id,
-        session_token=None if token is None else _text(token),
-        region=region,
-        service=service,
-        date=date,
-        timestamp=timestamp,
-        signed_at=_seconds(timestamp),
-        signed_headers=signed_headers,
-        signature=given,
-        payload_hash=None if payload_hash is None else _text(payload_hash),
-        expires=expires,
-        headers=headers,
+        scope.access_key_id,
+        None if token is None else _text(token),
+        scope.region,
+        scope.service,
+        scope.date,
+        timestamp,
+        _seconds(timestamp),
+        scope.signed_headers,
+        given,
+        None if payload_hash is None else _text(payload_hash),
+        expires,
+        headers,
     )
 
 
@@ -328,7 +361,7 @@ def _canonical_headers(signature: Signature) -> bytes:
             raise _invalid(
                 f"'{shown}' is named as a SignedHeader, but it does not exist in the HTTP request."
             )
-        lines.append(name + b":" + trim(value))
+        lines.append(name + b":" + b" ".join(value.split()))  # `trim`
     return b"\n".join(lines)
 
 

@@ -9,15 +9,45 @@ none, its end is that of the connection.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine, Generator
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
+from lightwell.web.reply import WHOLE
+
+EXTENSIONS: dict[str, dict[str, object]] = {WHOLE: {}}
 _START, _BODY = "http.response.start", "http.response.body"
 _BODILESS = (204, 304)
 # What may be in a head beside the ends of its lines.
 _PRINTABLE = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
+
+
+class Flag:
+    """An `asyncio.Event` that costs next to nothing until somebody has to wait for it."""
+
+    __slots__ = ("_event", "_is_set")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._event: asyncio.Event | None = None
+
+    def set(self) -> None:
+        self._is_set = True
+        if self._event is not None:
+            self._event.set()
+
+    def clear(self) -> None:
+        self._is_set = False
+        if self._event is not None:
+            self._event.clear()
+
+    async def wait(self) -> None:
+        if not self._is_set:
+            if self._event is None:
+                self._event = asyncio.Event()
+            await self._event.wait()
 
 
 class Exchange(RequestResponseCycle):
@@ -39,7 +69,13 @@ class Exchange(RequestResponseCycle):
                 raise ConnectionResetError("The client is gone.")
             return
         kind = message["type"]
-        if kind == _START and not self.response_started:
+        if kind == WHOLE and not self.response_started:
+            self._begin(message["status"], message["headers"])
+            body = message["body"]
+            self._announced(len(body))
+            self._write(b"" if self._is_head_only else body)
+            self._end()
+        elif kind == _START and not self.response_started:
             self._begin(message["status"], message["headers"])
         elif kind == _BODY and self.response_started and not self.response_complete:
             body = message["body"]

@@ -22,7 +22,7 @@ from lightwell.web.dicomweb import dispatch
 from lightwell.web.dicomweb import resources as dicomweb
 from lightwell.web.dicomweb.resources import Resource
 from lightwell.web.inline import INLINE
-from lightwell.web.reply import Answer, Message, Receive, Send
+from lightwell.web.reply import WHOLE, Answer, Message, Receive, Send
 from lightwell.web.request import PREFLIGHT, STATUS, Disconnected, Request
 from lightwell.web.state import AppState
 from lightwell.web.status import Status
@@ -53,7 +53,8 @@ class Gateway:
         try:
             answer = await self._answer(request, receive)
             self._complete(request, answer)
-            await reply.write(answer, send, head_only=request.method == "HEAD")
+            knows_whole = WHOLE in scope.get("extensions", ())
+            await reply.write(answer, send, head_only=request.method == "HEAD", knows_whole=knows_whole)
         except Disconnected:
             pass
         except Exception:

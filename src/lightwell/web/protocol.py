@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 
 import httptools
@@ -17,13 +17,17 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from lightwell.context import Ids
-from lightwell.web.exchange import Begun, Exchange, finish
+from lightwell.web.exchange import EXTENSIONS, Begun, Exchange, Flag, finish
 
 HEAD_LIMIT = 64 << 10
 HEAD_SECONDS = 20.0
 BODY_SECONDS = 20.0
 BODY_RATE = 1 << 10  # bytes a second
 SILENT_SECONDS = 75.0
+
+_ASGI = {"version": "3.0", "spec_version": "2.3"}
+# Of these, a target is a path and a query and nothing else.
+_PLAIN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/?&=%:,+*@!$'();"
 
 
 class Protocol(HttpToolsProtocol):
@@ -63,7 +67,12 @@ class Protocol(HttpToolsProtocol):
             self._body_seen += len(data)
         else:
             self._head_size += len(data)
-        super().data_received(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # there is none to what a client may ask for
+        except httptools.HttpParserError:
+            self.send_400_response("")
         if self._next is not None:
             exchange, self._next = self._next, None
             self._begin(exchange)
@@ -81,34 +90,53 @@ class Protocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._head_open = True
         self._silent_since = None
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        self.headers.append((name, value))
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
 
     def on_headers_complete(self) -> None:
         """As uvicorn's, for an `Exchange`; there is no upgrade, no root path and no limit of requests."""
         self._head_open, self._body_open = False, True
         self._silent_since = None
         self._stop_timer()
-        parser, scope = self.parser, self.scope
-        url = httptools.parse_url(self.url)
-        path = url.path.decode("ascii")
-        scope["method"] = parser.get_method().decode("ascii")
-        scope["http_version"] = version = parser.get_http_version()
-        scope["path"] = unquote(path) if "%" in path else path
-        scope["raw_path"] = url.path
-        scope["query_string"] = url.query or b""
+        parser = self.parser
+        raw_path, query = _split(self.url)
+        path = raw_path.decode("ascii")
+        version = parser.get_http_version()
+        scope: Any = {
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": "",
+            "headers": self.headers,
+            "method": parser.get_method().decode("ascii"),
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": raw_path,
+            "query_string": query,
+            "extensions": EXTENSIONS,
+        }
         before = self.cycle
         self.cycle = exchange = Exchange(
-            scope=scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=False,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and parser.should_keep_alive(),
-            on_response=self.on_response_complete,
+            scope,
+            self.transport,
+            self.flow,
+            self.logger,
+            self.access_logger,
+            False,
+            self.server_state.default_headers,
+            cast(asyncio.Event, Flag()),
+            self.expect_100_continue,
+            version != "1.0" and parser.should_keep_alive(),
+            self.on_response_complete,
         )
         if before is None or before.response_complete:
             self._next = exchange
@@ -120,7 +148,10 @@ class Protocol(HttpToolsProtocol):
         self._body_open = False
         self._stop_timer()
         self._head_size = 0
-        super().on_message_complete()
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.more_body = False
+            cycle.message_event.set()
 
     # Requests one after the other
 
@@ -206,6 +237,18 @@ class Protocol(HttpToolsProtocol):
             ]
             self.transport.write(b"\r\n".join(lines))
         self.transport.close()
+
+
+def _split(url: bytes) -> tuple[bytes, bytes]:
+    """Path and query of a request's target (RFC 9112 §3.2).
+
+    Raises `httptools.HttpParserError` or UnicodeDecodeError for what is none, which the parser passes on.
+    """
+    if url.startswith(b"/") and not url.translate(None, _PLAIN):
+        path, _, query = url.partition(b"?")
+        return path, query
+    parsed = httptools.parse_url(url)
+    return parsed.path, parsed.query or b""
 
 
 def _ignore(number: int) -> None:

@@ -14,6 +14,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
+WHOLE = "lightwell.response.whole"
+"""An extension of ASGI: the message that is an answer in one, with its status, headers and body."""
+
 
 @dataclass(slots=True)
 class Answer:
@@ -51,13 +54,17 @@ def refusal(error: ApiError) -> Answer:
     return Answer(rendered.status, headers, rendered.body, error.code)
 
 
-async def write(answer: Answer, send: Send, *, head_only: bool = False) -> None:
+async def write(answer: Answer, send: Send, *, head_only: bool = False, knows_whole: bool = False) -> None:
     """Write the answer; on a connection that is gone, nothing happens.
 
-    With ``head_only`` a body in pieces is not made, since none of it would be sent.
+    With ``head_only`` a body in pieces is not made, since none of it would be sent. ``knows_whole``: `send`
+    takes `WHOLE`.
     """
-    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
     body = answer.body
+    if knows_whole and isinstance(body, bytes):
+        await send({"type": WHOLE, "status": answer.status, "headers": answer.headers, "body": body})
+        return
+    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
     if isinstance(body, bytes):
         await send({"type": "http.response.body", "body": body})
         return

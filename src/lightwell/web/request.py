@@ -66,7 +66,7 @@ class Request:
         concern (`web.protocol`).
         """
         declared = self.head.get(b"content-length")
-        if declared is None and b"transfer-encoding" not in self.head:
+        if (declared is None and b"transfer-encoding" not in self.head) or declared == b"0":
             return b""
         if declared is not None and not declared.isdigit():
             raise ValidationError("The Content-Length header is not a number.")

@@ -240,6 +240,10 @@ def test_a_request_without_a_signature_is_missing_one(headers: list[tuple[bytes,
         b"AWS4-HMAC-SHA256 Credential a/20240517/r/s/aws4_request, SignedHeaders=host, Signature=00",
         b"AWS4-HMAC-SHA256 Credential=a/20240517/r/s/aws4_request, Credential=b/20240517/r/s/aws4_request,"
         b" SignedHeaders=host, Signature=00",
+        b"AWS4-HMAC-SHA256 Credential=a/20240517/r/s/aws4_request, SignedHeaders=host, Signature=0,"
+        b" Signature=0",
+        b"AWS4-HMAC-SHA256 Credential=a/20240517/r/s/aws4_request, SignedHeaders=host, XSignature=00",
+        b"AWS4-HMAC-SHA256 Credential=a/20240517/r/s/aws4_request, Signature=host, Signature=00",
         b"\xff\xfe", b"AWS4-HMAC-SHA256 \xff",
     ],
 )  # fmt: skip

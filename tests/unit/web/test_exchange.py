@@ -10,6 +10,7 @@ import pytest
 import uvicorn
 
 from lightwell.web import reply
+from lightwell.web.exchange import Flag
 from lightwell.web.protocol import Protocol
 from lightwell.web.reply import Answer, Headers, Message, Receive, Send
 
@@ -88,6 +89,57 @@ def answering(*body: bytes, status: int = 200, headers: Headers | None = None, t
 
 def test_sends_head_and_body_at_once() -> None:
     assert talk(answering(b"body"), GET).calls == [[OK + b"content-length: 4\r\n\r\n", b"body"]]
+
+
+def whole(body: bytes, length: int | None = None) -> App:
+    """An app that knows the extension."""
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        answer = reply.plain(200, body)
+        if length is not None:
+            answer.headers[-1] = (b"content-length", b"%d" % length)
+        await reply.write(answer, send, knows_whole=reply.WHOLE in scope["extensions"])
+
+    return app
+
+
+def test_answers_in_one_message_as_in_two() -> None:
+    async def in_two(scope: Message, receive: Receive, send: Send) -> None:
+        await reply.write(reply.plain(200, b"body"), send)
+
+    for request in (GET, GET.replace(b"GET", b"HEAD"), GET.replace(b"1.1", b"1.0")):
+        one = talk(whole(b"body"), request, request)
+        assert one.calls and one.calls == talk(in_two, request, request).calls
+
+
+@pytest.mark.parametrize("length", [3, 5])
+def test_breaks_off_a_whole_answer_of_another_length_than_announced(length: int) -> None:
+    assert talk(whole(b"body", length), GET).closed
+
+
+def test_waits_for_a_flag_only_where_it_is_not_set() -> None:
+    async def main() -> list[str]:
+        flag, seen = Flag(), []
+
+        async def wait() -> None:
+            await flag.wait()
+            seen.append("through")
+
+        waiters = [asyncio.create_task(wait()) for _ in range(2)]
+        await asyncio.sleep(0)
+        assert seen == []
+        flag.set()
+        await asyncio.gather(*waiters)
+        await flag.wait()
+        flag.clear()
+        again = asyncio.create_task(wait())
+        await asyncio.sleep(0)
+        assert seen == ["through", "through"]
+        flag.set()
+        await again
+        return seen
+
+    assert asyncio.run(main()) == ["through"] * 3
 
 
 def test_sends_a_head_alone_where_no_body_belongs() -> None:

@@ -7,8 +7,11 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
+import httptools
 import pytest
 import uvicorn
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lightwell.web import protocol
 from lightwell.web.protocol import Protocol
@@ -171,3 +174,21 @@ def test_bounds_the_head_also_where_it_comes_in_one_piece_after_another() -> Non
         assert (await answer(reader))[0] == 431
 
     talk(large)
+
+
+_TARGETS = st.one_of(
+    st.text('/?#%:@a0.~ [{"\\^`|<>\x7f\u00e9;=&', max_size=12).map(lambda text: "/" + text),
+    st.sampled_from(["*", "http://host/path?query", "//host/path", "/a?b?c", "/?", "/#f", "host:443"]),
+).map(lambda text: text.encode())
+
+
+@given(_TARGETS)
+def test_splits_a_target_as_the_library_does(target: bytes) -> None:
+    try:
+        parsed = httptools.parse_url(target)
+    except httptools.HttpParserError:
+        with pytest.raises(httptools.HttpParserError):
+            protocol._split(target)
+        return
+    expected = (parsed.path, parsed.query or b"")
+    assert protocol._split(target) == expected
