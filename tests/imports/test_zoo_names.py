@@ -100,9 +100,18 @@ LISTS = {
     "japanese": ("\\ISO 2022 IR 87", b"\x1b$B;3\x1b(B\\abc\\\x1b$BI=G=\x1b(B", ["山", "abc", "表能"]),
     "latin": ("ISO_IR 100", b"\xe9\\\xe8 ", ["é", "è"]),
 }
+TEXTS = {
+    "greek-over-a-backslash": (
+        "ISO 2022 IR 100\\ISO 2022 IR 126",
+        b"\xe9\x1b-F\xc4\\\xd9^\r\n\xe9",
+        "éΔ\\Ω^\r\né",
+    ),
+    "korean-over-a-backslash": ("ISO 2022 IR 100\\ISO 2022 IR 149", b"\x1b$)C\xc8\xab\\\xb1\xe6", "홍\\길"),
+}
 ALL = [
     *((f"name-{name}", 0x00100010, "PN", "PatientName", *found) for name, found in NAMES.items()),
     *((f"list-{name}", 0x00102000, "LO", "MedicalAlerts", *found) for name, found in LISTS.items()),
+    *((f"text-{name}", 0x00104000, "LT", "PatientComments", *found) for name, found in TEXTS.items()),
 ]
 SYNTAXES = [EXPLICIT, IMPLICIT, BIG]
 

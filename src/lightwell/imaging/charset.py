@@ -56,7 +56,9 @@ _ESCAPES: dict[bytes, tuple[str, int]] = {
 _ESCAPE = re.compile(rb"\x1b(\$[()][A-D]|\$[B@]|[()\-][A-Za-z]|)")
 _RUN = re.compile(rb"[\x80-\xff]+|[\x00-\x7f]+")
 _RESET_TEXT = re.compile(rb"[\t\n\f\r\\]")
-_RESET_NAME = re.compile(rb"[\t\n\f\r\\^=]")
+# Where the backslash separates no values it is a letter like others.
+_RESET_LINE = re.compile(rb"[\t\n\f\r]")
+_RESETS = {"PN": re.compile(rb"[\t\n\f\r\\^=]"), "LT": _RESET_LINE, "ST": _RESET_LINE, "UT": _RESET_LINE}
 _RESET_KANJI = re.compile(rb"[\x00-\x1f]")
 # What writers use in truth when they name the smaller set.
 _WIDER = {"euc_kr": "cp949", "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932"}
@@ -89,16 +91,17 @@ class Charset:
     unknown: tuple[str, ...]
     spare: str = ""
 
-    def decode(self, data: bytes, *, name: bool = False) -> tuple[str, str]:
+    def decode(self, data: bytes, vr: str = "LO") -> tuple[str, str]:
         """Text of ``data``, a whole value with its backslashes, and what is wrong with it ("" if nothing).
 
-        ``name`` is true for PN, where ``^`` and ``=`` bring back the first character set.
+        ``vr`` tells what brings back the first character set: ends of lines, backslashes but in LT, ST and
+        UT, and in PN ``^`` and ``=`` (PS3.5 §6.1.2.5.3).
         """
         if data.isascii() and (self.alone or ESC not in data):
             return data.decode("ascii"), ""
         if self.alone or ESC not in data:
             return _read(data, self.codec, self.spare)
-        return self._extended(data, _RESET_NAME if name else _RESET_TEXT)
+        return self._extended(data, _RESETS.get(vr, _RESET_TEXT))
 
     def _extended(self, data: bytes, reset: re.Pattern[bytes]) -> tuple[str, str]:
         pieces: list[str] = []

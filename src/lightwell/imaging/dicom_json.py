@@ -89,7 +89,7 @@ def from_bytes(attribute: Attribute, vr: str, data: bytes, charset: Charset, *, 
     if vr in values.TEXT:
         text = data.decode("ascii") if data.isascii() and b"\x1b" not in data else ""
         if not text:
-            text = charset.decode(data, name=vr == "PN")[0]
+            text = charset.decode(data, vr)[0]
         return from_text(attribute, vr, text)
     if vr in values.NUMBERS:
         return from_numbers(attribute, vr, values.numbers(vr, data, big=big))

@@ -94,7 +94,7 @@ class Transcriber(Converter):
         if place.tag == CHARSET:
             return UTF8
         if vr in values.CHARSET_TEXT and not (data.isascii() and b"\x1b" not in data):
-            text, _ = around.charset.decode(data, name=vr == "PN")
+            text, _ = around.charset.decode(data, vr)
             data = text.encode("utf-8", "replace")
             data += b" " * (len(data) % 2)
         return data

@@ -1,9 +1,9 @@
 """Values of elements as the JSON texts of the metadata document.
 
 Source: the typing rules seen in public documents of the service. Text VRs are trimmed of padding, DS and IS
-stand as in the file; standard elements without a value are ``null``, others ``""``; an attribute whose
-multiplicity is not 1 is always an array. Numbers that are not finite are the strings "NaN", "Infinity" and
-"-Infinity", since JSON has no others. All JSON is UTF-8.
+stand as in the file, but for zero bytes at the end; standard elements without a value are ``null``, others
+``""``; an attribute whose multiplicity is not 1 is always an array. Numbers that are not finite are the
+strings "NaN", "Infinity" and "-Infinity", since JSON has no others. All JSON is UTF-8.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def decode_text(attribute: Attribute, vr: str, data: bytes, charset: Charset, no
     """Text of a whole value, its padding still there; what had to be guessed goes to ``notes``."""
     if data.isascii() and b"\x1b" not in data:
         return data.decode("ascii")
-    text, problem = charset.decode(data, name=vr == "PN")
+    text, problem = charset.decode(data, vr)
     if not problem and vr in PLAIN_TEXT and not data.isascii():
         problem = (
             "bytes outside of the default repertoire, which its VR does not allow, were read all the same"
@@ -93,12 +93,14 @@ def decode_text(attribute: Attribute, vr: str, data: bytes, charset: Charset, no
 
 
 def text_values(attribute: Attribute, vr: str, text: str, notes: list[Warning]) -> list[str]:
-    """The values of ``text``: trimmed (DS and IS verbatim), checked; none if there is only padding."""
+    """The values of ``text``: trimmed (DS and IS of zero bytes), checked; none if all is padding."""
     stripped = text.rstrip(" \0")
     if not stripped:
         return []
     if vr in VERBATIM:
         values = [text] if attribute.single else text.split("\\")
+        if "\0" in text:
+            values = [value.rstrip("\0") for value in values]
     else:
         values = [stripped] if attribute.single or vr in SINGLE_TEXT else stripped.split("\\")
         if vr in _BOTH_ENDS:

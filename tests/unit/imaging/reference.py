@@ -96,7 +96,8 @@ def _value(tag: Any, vr: str, raw: Any, element: Any, keyword: str, encodings: A
         values = [base64.b64encode(content).decode()] if content else []
     elif vr in ("DS", "IS"):
         text = data.decode("latin-1") if data is not None else _joined(element)
-        values = _split(tag, vr, text, keyword) if text.strip(" \0") else []
+        found = _split(tag, vr, text, keyword) if text.strip(" \0") else []
+        values = [value.rstrip("\0") for value in found]
     elif vr in _TEXT:
         if data is None:
             text = _joined(element)

@@ -44,7 +44,7 @@ CHINESE = b"Zhang^XiaoDong=\x1b$)A\xd5\xc5^\x1b$)A\xd0\xa1\xb6\xab="
     ],
 )
 def test_reads_text(charset: bytes, data: bytes, text: str) -> None:
-    assert charset_of(charset).decode(data, name=True) == (text, "")
+    assert charset_of(charset).decode(data, "PN") == (text, "")
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_reads_letters_without_a_character_set_as_latin_1_and_says_so() -> None:
 
 def test_reads_utf_8_without_a_character_set_and_says_so() -> None:
     for charset in (b"", b"ISO_IR 6", b"nonsense"):
-        text, problem = charset_of(charset).decode("Jérôme^Люк=山田".encode(), name=True)
+        text, problem = charset_of(charset).decode("Jérôme^Люк=山田".encode(), "PN")
         assert text == "Jérôme^Люк=山田"
         assert "UTF-8" in problem
 
@@ -114,7 +114,7 @@ def test_reads_utf_8_without_a_character_set_and_says_so() -> None:
 def test_reads_a_declared_set_that_was_not_escaped_to_and_says_so(
     charset: bytes, data: bytes, text: str
 ) -> None:
-    found, problem = charset_of(charset).decode(data, name=True)
+    found, problem = charset_of(charset).decode(data, "PN")
     assert found == text
     assert "not invoked" in problem
 
@@ -130,7 +130,7 @@ def test_reads_a_declared_set_that_was_not_escaped_to_and_says_so(
     ],
 )
 def test_reads_letters_of_a_wider_set_of_the_kind_and_says_so(charset: bytes, data: bytes, text: str) -> None:
-    found, problem = charset_of(charset).decode(data, name=True)
+    found, problem = charset_of(charset).decode(data, "PN")
     assert found == text
     assert "wider" in problem
 
@@ -154,10 +154,10 @@ def test_reads_a_set_that_is_escaped_to_but_not_declared_and_says_so() -> None:
             b"\xff\\\0",
         ]
     ),
-    st.booleans(),
+    st.sampled_from(["PN", "LO", "LT"]),
 )
-def test_reads_any_bytes_to_text_that_utf_8_can_hold(data: bytes, charset: bytes, name: bool) -> None:
-    text, _ = charset_of(charset).decode(data, name=name)
+def test_reads_any_bytes_to_text_that_utf_8_can_hold(data: bytes, charset: bytes, vr: str) -> None:
+    text, _ = charset_of(charset).decode(data, vr)
     text.encode("utf-8")
 
 
@@ -185,7 +185,5 @@ def test_reads_any_bytes_to_text_that_utf_8_can_hold(data: bytes, charset: bytes
     )
 )
 def test_reads_any_mixture_of_escape_sequences(parts: list[bytes]) -> None:
-    text, _ = charset_of(b"ISO 2022 IR 100\\ISO 2022 IR 87\\ISO 2022 IR 149").decode(
-        b"".join(parts), name=True
-    )
+    text, _ = charset_of(b"ISO 2022 IR 100\\ISO 2022 IR 87\\ISO 2022 IR 149").decode(b"".join(parts), "PN")
     text.encode("utf-8")

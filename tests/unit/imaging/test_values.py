@@ -43,6 +43,8 @@ def notes_of(tag: int, vr: str, data: bytes, charset: bytes = b"") -> list[Warni
         (0x00280030, "DS", b"0.25\\0.25 ", ["0.25", "0.25 "]),  # PixelSpacing
         (0x00200013, "IS", b" 7 ", " 7 "),  # InstanceNumber
         (0x00080008, "CS", b"ORIGINAL\\PRIMARY\\\\0015", ["ORIGINAL", "PRIMARY", "", "0015"]),  # ImageType
+        (0x00101030, "DS", b"70.5 \0\0", "70.5 "),  # PatientWeight, padded as if it were a UID
+        (0x00281050, "DS", b"40\0\\50\0", ["40", "50"]),
         (0x00080005, "CS", b"ISO-IR 100", ["ISO-IR 100"]),  # SpecificCharacterSet
         (0x00280009, "AT", bytes.fromhex("18006510"), ["00181065"]),  # FrameIncrementPointer
         (0x00020001, "OB", b"\0\1", "AAE="),  # FileMetaInformationVersion
