@@ -14,7 +14,7 @@ from datetime import date
 
 from lightwell.domain.grouping import Grouping
 
-_TIME = re.compile(r"(\d\d)(?::?(\d\d)(?::?(\d\d)(?:\.(\d{1,6}))?)?)?")
+_TIME = re.compile(r"([01]\d|2[0-3])(?::?([0-5]\d)(?::?([0-5]\d|60)(?:\.(\d{1,6}))?)?)?")
 
 
 @dataclass(frozen=True, slots=True)
