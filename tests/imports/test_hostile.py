@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
+import random
+import string
 import struct
 import threading
 from collections.abc import Callable
@@ -10,11 +14,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
 
+from lightwell.operations.metadata import get_image_set_metadata
+from lightwell.stores import tables
+from lightwell.wire import shapes
 from lightwell.work import workers
 from tests import invariants
 from tests.ct_files import ct, write, write_series
 from tests.importing import Importing
+from tests.unit.imaging.headers import IMPLICIT, element, image, item
 
 
 def _bytes(tmp_path: Path) -> bytes:
@@ -54,6 +63,45 @@ def test_survives_every_corrupted_length(sqlite: Importing, tmp_path: Path) -> N
     assert report.manifest["numberOfFilesWithServerError"] == 0
     assert {"0001.dcm", "0002.dcm"} <= {line["inputFile"] for line in report.success}
     invariants.check(sqlite.stores)
+
+
+def test_keeps_values_out_of_the_search_that_no_index_can_hold(server: Importing) -> None:
+    chance = random.Random(7)
+    noise = "".join(chance.choices(string.ascii_uppercase + string.digits, k=130_000))
+    request = item(
+        element(0x00400009, "SH", noise[:600], form="implicit"),
+        element(0x00401001, "SH", "R1", form="implicit"),
+    )
+    long = image(
+        element(0x00080060, "CS", noise[:20_000], form="implicit"),
+        element(0x00080090, "PN", noise, form="implicit"),
+        element(0x00400275, "SQ", request, form="implicit"),
+        syntax=IMPLICIT,
+        form="implicit",
+    )
+    (server.input / "long.dcm").write_bytes(long)
+    no_class = image(
+        element(0x00080016, "UI", noise[:300], form="implicit"), syntax=IMPLICIT, form="implicit"
+    )
+    (server.input / "class.dcm").write_bytes(no_class)
+    write(server.input / "good.dcm", ct(1))
+    report = server.run()
+    assert report.messages() == {"class.dcm": "SOPClassUID is 300 characters long, at most 256 are allowed"}
+    (warned,) = report.warning
+    assert {w["type"] for w in warned["importResponse"]["warnings"]} == {"InvalidDicomValueLength"}
+    made = {line["inputFile"]: line["importResponse"]["imageSetId"] for line in report.success}
+    assert made.keys() == {"long.dcm", "good.dcm"}
+    whole = shapes.GetImageSetMetadataRequest(datastore_id=server.datastore, image_set_id=made["long.dcm"])
+    blob = get_image_set_metadata(server.context, whole).image_set_metadata_blob
+    study = json.loads(gzip.decompress(blob))["Study"]
+    assert study["DICOM"]["ReferringPhysicianName"] == noise
+    (series,) = study["Series"].values()
+    assert series["DICOM"]["Modality"] == noise[:20_000]
+    with server.stores.db.read() as conn:
+        t = tables.image_set.c
+        row = conn.execute(select(t).where(t.referring_physician_name.is_(None), t.modality.is_(None))).one()
+    assert json.loads(row.requests) == [[None, "R1"]]
+    invariants.check(server.stores)
 
 
 def test_fails_a_declared_element_that_is_not_there(sqlite: Importing, tmp_path: Path) -> None:

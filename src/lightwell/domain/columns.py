@@ -14,12 +14,18 @@ from datetime import date
 
 from lightwell.domain.grouping import Grouping
 
+LONGEST = 512
+"""Characters of a text that a column takes, the most that the service model's DICOMTags have. A longer one
+cannot be searched for, as AWS says of overlong values; PostgreSQL could not index it."""
+
+_PAIRS = 100  # of a series; real ones have one or two
+
 _TIME = re.compile(r"([01]\d|2[0-3])(?::?([0-5]\d)(?::?([0-5]\d|60)(?:\.(\d{1,6}))?)?)?")
 
 
 @dataclass(frozen=True, slots=True)
 class SearchColumns:
-    """One value a column of ``image_set``; None where the attribute is absent or empty."""
+    """One value a column of ``image_set``; None where there is none, or one longer than `LONGEST`."""
 
     patient_id: str | None
     patient_name: str | None
@@ -79,13 +85,13 @@ def columns_of_levels(
 ) -> SearchColumns:
     """From the ``DICOM`` objects of the three levels alone, as a version shows them."""
     grouping = Grouping(
-        study_instance_uid=_text(study, "StudyInstanceUID") or "",
-        series_instance_uid=_text(series, "SeriesInstanceUID") or "",
-        patient_id=_text(patient, "PatientID") or "",
-        study_date=_text(study, "StudyDate") or "",
-        accession_number=_text(study, "AccessionNumber") or "",
-        study_id=_text(study, "StudyID") or "",
-        series_number=_text(series, "SeriesNumber") or "",
+        study_instance_uid=_whole(study, "StudyInstanceUID") or "",
+        series_instance_uid=_whole(series, "SeriesInstanceUID") or "",
+        patient_id=_whole(patient, "PatientID") or "",
+        study_date=_whole(study, "StudyDate") or "",
+        accession_number=_whole(study, "AccessionNumber") or "",
+        study_id=_whole(study, "StudyID") or "",
+        series_number=_whole(series, "SeriesNumber") or "",
     )
     return search_columns(grouping, patient, study, series)
 
@@ -137,11 +143,16 @@ def _requests(series: Mapping[str, object]) -> str | None:
         for item in (items if isinstance(items, list) else ())
         if isinstance(item, dict)
     ]
-    pairs = [pair for pair in pairs if pair != [None, None]]
+    pairs = [pair for pair in pairs if pair != [None, None]][:_PAIRS]
     return json.dumps(pairs, ensure_ascii=False, separators=(",", ":")) if pairs else None
 
 
 def _text(block: Mapping[str, object], keyword: str) -> str | None:
+    text = _whole(block, keyword)
+    return None if text is None or len(text) > LONGEST else text
+
+
+def _whole(block: Mapping[str, object], keyword: str) -> str | None:
     value = block.get(keyword)
     if isinstance(value, list):
         value = "\\".join(str(part) for part in value)

@@ -18,6 +18,7 @@ ELEMENT_LENGTHS: dict[str, int] = {
     "StudyDate": 18,
     "StudyTime": 28,
     "SOPInstanceUID": 256,
+    "SOPClassUID": 256,  # not of that page: the limit of the other UIDs, so that it can be indexed
     "SeriesInstanceUID": 256,
 }
 

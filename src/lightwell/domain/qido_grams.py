@@ -26,6 +26,10 @@ _PLAIN = str.maketrans(
     {chr(code): chr(code + 0x100) for code in range(0x80) if not chr(code).isalnum()} | {"^": "\u015f"}
 )
 
+MOST = 40_000
+"""Grams of one study, of which PostgreSQL keeps a megabyte. What has more, such as a study of some hundred
+series with long lists of requests, is not found by all of them."""
+
 LETTERS = {
     "PatientName": "n",
     "ReferringPhysicianName": "r",
@@ -60,7 +64,10 @@ def fold_name(text: str) -> str:
 
 
 def grams(datastore: int, texts: Mapping[str, str | None]) -> str:
-    """All grams of a study, sorted, with a space between. ``texts`` are its columns by keyword."""
+    """Grams of a study, sorted, with a space between: all, or `MOST` at most.
+
+    ``texts`` are its columns by keyword.
+    """
     found: set[str] = set()
     for keyword, text in texts.items():
         if text is None:
@@ -68,6 +75,8 @@ def grams(datastore: int, texts: Mapping[str, str | None]) -> str:
         mark = _mark(datastore) + LETTERS[keyword]
         for value in json.loads(text) if keyword in LISTS else (text,):
             whole = _BEGIN + _encoded(keyword, value) + _END
+            if len(found) + len(whole) > MOST:
+                return " ".join(sorted(found))
             found.update(mark + whole[place : place + LENGTH] for place in range(len(whole) - 1))
     return " ".join(sorted(found))
 

@@ -160,6 +160,7 @@ def gathered(entries: Iterable[Entry], others: Iterable[Warning]) -> tuple[Warni
 _LENGTHS = [
     (tag, keyword, ELEMENT_LENGTHS[keyword])
     for tag, keyword in (
+        (0x00080016, "SOPClassUID"),
         (0x00080018, "SOPInstanceUID"),
         (0x00080020, "StudyDate"),
         (0x00080030, "StudyTime"),
