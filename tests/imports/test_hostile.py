@@ -23,7 +23,10 @@ from lightwell.work import workers
 from tests import invariants
 from tests.ct_files import ct, write, write_series
 from tests.importing import Importing
-from tests.unit.imaging.headers import IMPLICIT, element, image, item
+from tests.unit.imaging.headers import EXPLICIT, IMPLICIT, element, image, item
+
+
+VIDEO = "1.2.840.10008.1.2.4.102"
 
 
 def _bytes(tmp_path: Path) -> bytes:
@@ -101,6 +104,25 @@ def test_keeps_values_out_of_the_search_that_no_index_can_hold(server: Importing
         t = tables.image_set.c
         row = conn.execute(select(t).where(t.referring_physician_name.is_(None), t.modality.is_(None))).one()
     assert json.loads(row.requests) == [[None, "R1"]]
+    invariants.check(server.stores)
+
+
+@pytest.mark.parametrize("syntax", [EXPLICIT, VIDEO])
+def test_keeps_pixels_as_one_blob_whose_size_no_image_has(server: Importing, syntax: str) -> None:
+    size = struct.pack("<Q", 2**53)
+    huge = image(
+        element(0x00280010, "UV", size),
+        element(0x00280011, "UV", size),
+        element(0x00280100, "US", b"\x08\0"),
+        element(0x7FE00010, "OB", bytes(16)),
+        syntax=syntax,
+    )
+    (server.input / "huge.dcm").write_bytes(huge)
+    write(server.input / "good.dcm", ct(1))
+    report = server.run()
+    assert {line["inputFile"] for line in report.success} == {"huge.dcm", "good.dcm"}
+    (line,) = report.warning
+    assert [w["type"] for w in line["importResponse"]["warnings"]] == ["TranscodingException"]
     invariants.check(server.stores)
 
 

@@ -14,6 +14,7 @@ from lightwell.imaging.dictionary import attribute_of
 from lightwell.imaging.entry import Entry
 from lightwell.imaging.image import ImageDescription
 
+_US_MOST = 0xFFFF
 #: kinds of warning and element that one file may name; the rest are counted
 _WARNINGS = 50
 
@@ -97,6 +98,8 @@ def describe_image(
     bits_allocated = integer_of(found, 0x00280100)
     if not rows or not columns or not bits_allocated or min(rows, columns, bits_allocated) < 1:
         return None
+    if max(rows, columns, bits_allocated) > _US_MOST:
+        return None  # of another VR than US, whose values these are
     samples = integer_of(found, 0x00280002)
     bits_stored = integer_of(found, 0x00280101)
     frames, declared = 1, False
