@@ -25,7 +25,6 @@ from tests.ct_files import ct, write, write_series
 from tests.importing import Importing
 from tests.unit.imaging.headers import EXPLICIT, IMPLICIT, element, image, item
 
-
 VIDEO = "1.2.840.10008.1.2.4.102"
 
 
@@ -124,6 +123,17 @@ def test_keeps_pixels_as_one_blob_whose_size_no_image_has(server: Importing, syn
     (line,) = report.warning
     assert [w["type"] for w in line["importResponse"]["warnings"]] == ["TranscodingException"]
     invariants.check(server.stores)
+
+
+@pytest.mark.parametrize("more", ["\0x", '","x":"', "\r\nX: y", "1" * 64])
+def test_fails_a_transfer_syntax_that_is_no_uid(sqlite: Importing, more: str) -> None:
+    (sqlite.input / "odd.dcm").write_bytes(image(syntax=EXPLICIT + more))
+    write(sqlite.input / "good.dcm", ct(1))
+    report = sqlite.run()
+    assert [line["inputFile"] for line in report.success] == ["good.dcm"]
+    assert report.messages()["odd.dcm"].startswith(
+        f"TransferSyntaxUID {(EXPLICIT + more)[:80]!r} is not a UID"
+    )
 
 
 def test_fails_a_declared_element_that_is_not_there(sqlite: Importing, tmp_path: Path) -> None:

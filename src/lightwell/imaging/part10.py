@@ -29,6 +29,7 @@ _STEP = 1 << 20
 # What deflate can do at most is 1032:1. Headers and pixels of real images stay far below 200:1.
 _RATIO, _RATIO_FROM = 200, 256 << 20
 
+_UID = re.compile(r"[0-9.]{1,64}", re.ASCII)
 _UNREADABLE = "DICOM attributes does not exist"
 _LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
 
@@ -56,8 +57,8 @@ def open_part10(source: Source, *, spool_dir: Path, inflate_limit: int) -> Part1
 
     A deflated data set is inflated into a file of ``spool_dir``, to at most ``inflate_limit`` bytes. Raises
     `InputError`: "DICOM attributes does not exist" for what is no Part 10 file or ends in its file meta,
-    "DICOM attribute TransferSyntaxUID does not exist" for one without that element, and a plain sentence for
-    a deflated data set that is broken or too large.
+    "DICOM attribute TransferSyntaxUID does not exist" for one without that element, and a plain sentence
+    where that is no UID (PS3.5 §9.1) and for a deflated data set that is broken or too large.
     """
     prefix = source.read(128, 4)
     if prefix != b"DICM":
@@ -65,6 +66,10 @@ def open_part10(source: Source, *, spool_dir: Path, inflate_limit: int) -> Part1
     meta, syntax = split_meta(source, 132)
     if not syntax:
         raise InputError("DICOM attribute TransferSyntaxUID does not exist")
+    if not _UID.fullmatch(syntax):
+        raise InputError(
+            f"TransferSyntaxUID {syntax[:80]!r} is not a UID: it cannot be told how to read the file"
+        )
     offset = 132 + len(meta)
     if syntax == DEFLATED:
         return Part10(_inflate(source, offset, spool_dir, inflate_limit), syntax, meta, 0, True, False)
