@@ -77,6 +77,7 @@ def test_keeps_values_out_of_the_search_that_no_index_can_hold(server: Importing
     long = image(
         element(0x00080060, "CS", noise[:20_000], form="implicit"),
         element(0x00080090, "PN", noise, form="implicit"),
+        element(0x00100020, "LO", "A\0B", form="implicit"),
         element(0x00400275, "SQ", request, form="implicit"),
         syntax=IMPLICIT,
         form="implicit",
@@ -103,6 +104,7 @@ def test_keeps_values_out_of_the_search_that_no_index_can_hold(server: Importing
         t = tables.image_set.c
         row = conn.execute(select(t).where(t.referring_physician_name.is_(None), t.modality.is_(None))).one()
     assert json.loads(row.requests) == [[None, "R1"]]
+    assert row.patient_id == "A\ufffdB"
     invariants.check(server.stores)
 
 

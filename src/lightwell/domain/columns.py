@@ -162,7 +162,7 @@ def _whole(block: Mapping[str, object], keyword: str) -> str | None:
 def cleaned(text: str) -> str:
     """``text`` as both databases take it, without padding."""
     # PostgreSQL takes no NUL in a text, and SQLite's driver no lone surrogate.
-    return text.replace("\0", "").encode("utf-8", "replace").decode().strip()
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode().strip()
 
 
 def cleaned_grouping(grouping: Grouping) -> Grouping:
