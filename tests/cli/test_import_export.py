@@ -13,6 +13,7 @@ from pydicom.data import get_testdata_file
 from pydicom.pixels.utils import iter_pixels
 
 from tests.cli.running import lightwell
+from tests.unit.imaging import headers
 
 # One of each way that pixels are kept: encoded, kept native, kept as they came, not there, cut off.
 NAMES = [
@@ -108,6 +109,21 @@ def test_says_what_is_wrong_without_a_stack_trace(arguments: list[str], words: s
     assert done.status in (1, 2)
     assert words in done.err
     assert "Traceback" not in done.err
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_exports_every_instance_whatever_its_uid_looks_like(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    long = "1.2." + "3" * 200
+    uids = {f"{long}.1", f"{long}.2", "1/2", "1*2", "A.1", "a.1", "../../up", "1.2.3"}
+    for number, uid in enumerate(sorted(uids)):
+        (tmp_path / "in" / f"{number}.dcm").write_bytes(headers.image(headers.element(0x00080018, "UI", uid)))
+    assert lightwell("import", tmp_path / "in", data=tmp_path / "data").status == 0
+    done = lightwell("export", "--datastore", "default", tmp_path / "out", data=tmp_path / "data")
+    assert (done.status, f"{len(uids)} files" in done.out) == (0, True), done
+    files = list((tmp_path / "out").rglob("*.dcm"))
+    assert {str(pydicom.dcmread(path).SOPInstanceUID) for path in files} == uids
+    assert len({path.name.lower() for path in files}) == len(uids)
 
 
 def test_refuses_an_unknown_data_store_and_image_set_at_export(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import sys
+from hashlib import blake2s
 from pathlib import Path
 
 from lightwell.cli import flags
@@ -15,6 +16,7 @@ from lightwell.errors import InputError, LightwellError
 from lightwell.stores import Stores, originals
 from lightwell.stores.originals import ReadableSet
 
+_SAFE = re.compile(r"[0-9](?:[0-9.]{0,126}[0-9])?", re.ASCII)
 _UNSAFE = re.compile(r"[^0-9A-Za-z._-]")
 
 
@@ -69,5 +71,8 @@ def _export(stores: Stores, image_set: ReadableSet, folder: Path) -> tuple[int, 
 
 
 def _name(uid: str) -> str:
-    """A UID as a file name: they come from files and may hold anything."""
-    return _UNSAFE.sub("_", uid).strip(".")[:128] or "_"
+    """A UID as a file name: they come from files and may hold anything. Others get a name of their own."""
+    if _SAFE.fullmatch(uid):
+        return uid
+    digest = blake2s(uid.encode("utf-8", "replace"), digest_size=8).hexdigest()
+    return f"{_UNSAFE.sub('_', uid).strip('.')[:100]}-{digest}"
