@@ -5,11 +5,16 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pytest
 from pydicom.dataset import FileDataset
+from pydicom.encaps import encapsulate
 
+from tests.ct_files import ct
+from tests.dicomweb.filed import Filed
 from tests.dicomweb.holding import EXPLICIT, H264, HTJ2K, JPEG, JPEG2000, Holding, parts, read
+from tests.dicomweb.storing import Store
 from tests.dicomweb.viewing import needed
 
 DICOM = "application/dicom"
@@ -132,6 +137,26 @@ def test_gives_a_study_whole(held: Holding) -> None:
         assert reply.status == 200 and "warning" not in reply.headers
         files = [read(part.body) for part in parts(reply)]
         assert [file.SOPInstanceUID for file in files] == [held.files[name].SOPInstanceUID for name in ALL]
+
+
+@pytest.mark.parametrize("syntax", [JPEG2000, "1.2.840.10008.1.2.4.91"])
+def test_leaves_no_bits_between_frames_of_one_bit_that_it_decodes(held: Holding, syntax: str) -> None:
+    made = held.server.client().create_datastore(losslessStorageFormat="JPEG_2000_LOSSLESS")
+    bits = np.random.default_rng(4).integers(0, 2, (3, 7, 9), np.uint8)
+    coded = [imagecodecs.jpeg2k_encode(f, codecformat="j2k", reversible=True, bitspersample=1) for f in bits]
+    one: dict[str, int] = {"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0, "PixelRepresentation": 0}
+    came = ct(Rows=7, Columns=9, NumberOfFrames=3, **one)
+    came.PixelData = encapsulate(coded)
+    came["PixelData"].VR = "OB"
+    came.file_meta.TransferSyntaxUID = syntax
+    assert Store(held.server, made["datastoreId"]).store(came).status == 200
+    filed = Filed(held.server, made["datastoreId"], {"bits": came})
+    reply = filed.get(filed.instance("bits"), f"{DICOM}; transfer-syntax={EXPLICIT}")
+    assert np.array_equal(read(reply.body).pixel_array, bits)
+    asked = f'multipart/related; type="application/octet-stream"; transfer-syntax={EXPLICIT}'
+    found = parts(filed.get(filed.instance("bits") + "/frames/1,2,3", asked))
+    for part, frame in zip(found, bits, strict=True):
+        assert part.body == np.packbits(frame, bitorder="little").tobytes()
 
 
 def test_says_what_of_a_study_is_left_out(held: Holding) -> None:

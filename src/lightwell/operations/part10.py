@@ -83,7 +83,7 @@ def _pixel_value(
         return _blob(stores, stored, described, original_syntax)
     image = ImageDescription(**described)
     if stored.stored_syntax == EXPLICIT_LITTLE:
-        return _native(stores, stored, image)
+        return _native(image, stored.frame_count, _frames(stores, stored), native_bits(image))
     came_so = _came_so(stored.stored_syntax, original_syntax)
     # The codecs of these undo colour transforms and halved chrominance, the others have none.
     undone = SYNTAXES[original_syntax].codec in ("jpeg", "jpegls", "jpeg2000")
@@ -97,14 +97,8 @@ def _pixel_value(
         if decode is None:
             raise InputError(f"frames stored under {stored.stored_syntax} are not decoded here")
         return _decoded_elsewhere(stores, stored, image, decode)
-    return PixelValue(
-        keyword=image.pixel_keyword,
-        vr=_native_vr(image),
-        syntax=EXPLICIT_LITTLE,
-        length=image.frame_bytes * stored.frame_count,
-        pieces=_decoded(stores, stored, image, lambda samples: to_native(samples, image)),
-        image=true,
-    )
+    frames = _decoded(stores, stored, image, lambda samples: to_native(samples, image))
+    return _native(image, stored.frame_count, frames, image.frame_bits, true)
 
 
 def _blob(stores: Stores, stored: StoredImage, described: dict[str, Any], syntax: str) -> PixelValue:
@@ -127,14 +121,21 @@ def _blob(stores: Stores, stored: StoredImage, described: dict[str, Any], syntax
     )
 
 
-def _native(stores: Stores, stored: StoredImage, image: ImageDescription) -> PixelValue:
-    bits = native_bits(image)
+def _native(
+    image: ImageDescription,
+    count: int,
+    frames: Iterator[bytes],
+    bits: int,
+    described: ImageDescription | None = None,
+) -> PixelValue:
+    """Native frames of ``bits`` bits each, the last bits of which are padding where they fill no byte."""
     return PixelValue(
         keyword=image.pixel_keyword,
         vr=_native_vr(image),
         syntax=EXPLICIT_LITTLE,
-        length=(bits * stored.frame_count + 7) // 8,
-        pieces=joined_bits(_frames(stores, stored), bits),
+        length=(bits * count + 7) // 8,
+        pieces=joined_bits(frames, bits),
+        image=described,
     )
 
 
@@ -176,14 +177,9 @@ def _decoded_elsewhere(
     """The first frame is decoded at once: it tells what colours the others have, too."""
     frames = (decode(stored, place) for place in _table(stores, stored))
     photometric, first = next(frames)
-    return PixelValue(
-        keyword=image.pixel_keyword,
-        vr=_native_vr(image),
-        syntax=EXPLICIT_LITTLE,
-        length=image.frame_bytes * stored.frame_count,
-        pieces=chain([first], (frame for _, frame in frames)),
-        image=replace(image, photometric=photometric),
-    )
+    native = chain([first], (frame for _, frame in frames))
+    true = replace(image, photometric=photometric)
+    return _native(image, stored.frame_count, native, image.frame_bits, true)
 
 
 def _decoded(
