@@ -51,7 +51,7 @@ def match(key: Key, text: str, *, fuzzy: bool) -> Match | None:
     if key.vr in ("IS", "US"):
         return _number(key, text)
     if key.vr == "PN":
-        return _words(text) if fuzzy and key.keyword in FUZZY else _text(_name(text))
+        return _person(key, text, fuzzy=fuzzy and key.keyword in FUZZY)
     return _text(text)
 
 
@@ -60,6 +60,14 @@ def _text(text: str) -> Match | None:
         pattern = _RUNS.sub("*", text)
         return None if pattern == "*" else Wildcard(pattern)
     return OneOf((text,)) if text else None
+
+
+def _person(key: Key, text: str, *, fuzzy: bool) -> Match | None:
+    """A name of empty components alone is an empty one (PS3.5 §6.2.1), so that any value will do."""
+    found = _words(text) if fuzzy else _text(_name(text))
+    if found is None and text.strip('^= *?,"' if fuzzy else "^= *"):
+        raise _refused(key, "holds nothing that names are compared by")
+    return found
 
 
 def _name(text: str) -> str:
@@ -80,8 +88,10 @@ def _list(key: Key, text: str) -> Match | None:
         raise _refused(key, f"lists more than {_MOST} values")
     if any(len(value) > LONGEST for value in values):
         raise _refused(key, f"is longer than {LONGEST} characters")
+    if not values:
+        raise _refused(key, "has separators and no value between them")
     if not any("*" in value or "?" in value for value in values):
-        return OneOf(values) if values else None
+        return OneOf(values)
     if len(values) == 1 and key.vr == "CS":
         return _text(values[0])
     if values == ("*",):

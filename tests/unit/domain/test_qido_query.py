@@ -126,12 +126,22 @@ def test_reads_texts_with_wildcards_and_all_else_literally(text: str, wanted: Ma
 @pytest.mark.parametrize(
     "text", ["PatientID=", "PatientID=*", "PatientID=**", "StudyDate=", "StudyDate=-", "StudyTime=*",
              "StudyInstanceUID=*", "ModalitiesInStudy=*", "PatientName=",
-             "PatientName=%22%22&fuzzymatching=true"]
+             "PatientName=%22%22&fuzzymatching=true", "PatientName=^^^^", "PatientName=^=",
+             "PatientName=^&fuzzymatching=true"]
 )  # fmt: skip
 def test_any_value_will_do_where_none_is_given(text: str) -> None:
     found = query(text)
     assert not found.criteria.matches
     assert found.named == ((_TAGS[text.partition("=")[0]],),)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["PatientName=%CC%81", "PatientName=%CC%81*", "PatientName=^%C2%B4&fuzzymatching=true",
+     "StudyInstanceUID=,", "StudyInstanceUID=%5C+,", "ModalitiesInStudy=%5C"]
+)  # fmt: skip
+def test_takes_no_value_for_none_that_only_has_nothing_to_compare(text: str) -> None:
+    assert refusal(text).startswith(f"The value of {text.partition('=')[0]} h")
 
 
 @pytest.mark.parametrize("separator", [",", "%2C", "%5C", ",+"])

@@ -77,6 +77,12 @@ def test_says_nothing_where_the_client_does() -> None:
     assert media.wanted(request()) == ()
 
 
+@pytest.mark.parametrize("accept", ["*/*;q=0", "a/b; q=0.0, c/d;q=0", "a/b;q=x", "a/b;q=1.5"])
+def test_takes_a_client_that_takes_nothing_at_its_word(accept: str) -> None:
+    with pytest.raises(NotAcceptableError):
+        media.wanted(request(accept))
+
+
 def test_refuses_an_accept_header_without_end() -> None:
     with pytest.raises(ValidationError):
         media.wanted(request("a/b," * 3000))

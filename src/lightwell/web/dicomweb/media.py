@@ -59,11 +59,21 @@ def wanted(request: Request) -> tuple[MediaRange, ...]:
 
 @lru_cache(256)
 def ranges(accept: str) -> tuple[MediaRange, ...]:
-    """The alternatives of an Accept header, by ``q``, then as they stand, without those of ``q`` 0."""
+    """The alternatives of an Accept header, by ``q``, then as they stand, without those of ``q`` 0.
+
+    Raises `NotAcceptableError` where it has alternatives and all of them are of ``q`` 0: who takes nothing
+    has not left the choice open.
+    """
     if len(accept) > _LONGEST:
         raise ValidationError(f"The Accept header is longer than {_LONGEST} characters.")
-    found = [_range(part) for part in _split(_COMMA, accept)]
-    return tuple(sorted((each for each in found if each.type and each.q > 0), key=lambda each: -each.q))
+    found = [each for each in map(_range, _split(_COMMA, accept)) if each.type]
+    taken = [each for each in found if each.q > 0]
+    if found and not taken:
+        raise NotAcceptableError(
+            "The Accept header refuses every media type that it names: give one of them a q from 0.001 to 1, "
+            "or leave the header out."
+        )
+    return tuple(sorted(taken, key=lambda each: -each.q))
 
 
 def json_type(request: Request) -> str:
