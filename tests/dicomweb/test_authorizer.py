@@ -338,6 +338,55 @@ def test_tells_bearers_that_they_ask_too_often(tmp_path: Path) -> None:
     assert int(replies[1].headers["retry-after"]) >= 1
 
 
+def test_remembers_what_let_a_token_in_and_nothing_else(tmp_path: Path) -> None:
+    """The setting ``authorizer_cache``: by token, data store and operation, for as long as it says."""
+    functions = tmp_path / "functions"
+    functions.mkdir()
+    says, asked = functions / "says.json", functions / "asked"
+    (functions / "counting.py").write_text(
+        "import json, pathlib\n"
+        "def handler(event, context):\n"
+        f"    with open({str(asked)!r}, 'a') as file:\n"
+        "        file.write(event['operation'] + '\\n')\n"
+        f"    return json.loads(pathlib.Path({str(says)!r}).read_text())\n"
+    )
+    says.write_text(json.dumps(valid() | {"roleArn": ""}))
+    flags = ("--authorizer-cache", "3600", "--authorizers-dir", str(functions))
+    with running(tmp_path / "data", *flags) as server:
+        site = Site(server, functions)
+        store = site.put("counting", "python:counting:handler")
+        other = server.client().create_datastore(lambdaAuthorizerArn=function_arn("counting"))["datastoreId"]
+        # No refusal is remembered: whoever is let in later is let in at once.
+        assert refusal(site.warm(store, jwt(jti="a"))) == DENIED
+        says.write_text(json.dumps({"isTokenValid": False, "roleArn": ""}))
+        assert refusal(site.warm(store, jwt(jti="a"))) == INVALID
+        says.write_text(json.dumps(valid()))
+        token = jwt(jti="a")
+        assert is_let_in(site.warm(store, token))
+        short = jwt(jti="short", exp=int(time.time()) + 4)
+        assert is_let_in(site.get(store, short))
+        # The provider takes the token back: it goes on opening what it has opened, and nothing beside.
+        says.write_text(json.dumps({"isTokenValid": False, "roleArn": ""}))
+        before = asked.read_text()
+        assert is_let_in(site.get(store, token)) and is_let_in(site.get(store, token))
+        assert asked.read_text() == before
+        assert refusal(site.get(store, token, "/series")) == INVALID
+        assert refusal(site.get(other, token)) == INVALID
+        assert refusal(site.get(store, jwt(jti="b"))) == INVALID
+        # What is remembered is no longer good than the token is.
+        before = asked.read_text()
+        ended = _until(lambda: site.get(store, short), lambda reply: reply.status == 403)
+        assert refusal(ended) == INVALID and asked.read_text() == before
+        # It holds what the authorizer said, not that there is such a role.
+        assert site.run("role", "delete", "Reader") == 0
+        seen = _until(lambda: site.get(store, token), lambda reply: reply.status == 424)
+        assert refusal(seen) == MISCONFIGURED and asked.read_text() == before
+        # Whoever puts the function again has all bearers asked again.
+        assert site.run("authorizer", "put", function_arn("counting"), "python:counting:handler") == 0
+        seen = _until(lambda: site.get(store, token), lambda reply: reply.status == 403)
+        assert refusal(seen) == INVALID
+
+
 # With real tokens of a real provider ------------------------------------------------------------------------
 
 

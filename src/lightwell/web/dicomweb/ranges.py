@@ -59,11 +59,12 @@ def not_modified(etag: bytes) -> Answer:
 def span(request: Request, total: int, etag: bytes) -> Span | None:
     """Which bytes the client asks for, all of them where it names no range; None where there are none such.
 
-    A range counts only while If-Range, if given, names ``etag``, a strong one.
+    A range counts for GET alone (RFC 9110 §14.2), and only while If-Range, if given, names ``etag``, a strong
+    one.
     """
     asked = request.head.get(b"range")
     whole = Span(0, total, total)
-    if asked is None or request.method not in ("GET", "HEAD"):
+    if asked is None or request.method != "GET":
         return whole
     condition = request.head.get(b"if-range")
     found = _RANGE.fullmatch(asked)
