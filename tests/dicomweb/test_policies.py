@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from botocore.credentials import Credentials
 
+from lightwell.auth.actions import OTHER_NAMES
 from tests.api.restricting import ACCOUNT, allow, deny, key, store_arn
 from tests.ct_files import ct, write
 from tests.dicomweb.holding import Holding
@@ -66,6 +67,19 @@ def test_asks_for_the_action_of_every_resource(held: Holding) -> None:
         for name in (operation, action):
             unable = key(held.server, allow("*"), deny(f"medical-imaging:{name}"))
             assert status(held, unable, path) == 403, path
+
+
+@pytest.mark.parametrize(("effect", "found"), [("Allow", 403), ("Deny", 200)])
+def test_leaves_out_a_search_under_both_of_its_names(held: Holding, effect: str, found: int) -> None:
+    named = ["medical-imaging:SearchDICOMInstances", "medical-imaging:SearchDICOMSeries"]
+    others = {"Effect": effect, "NotAction": named, "Resource": "*"}
+    who = key(held.server, others, *([allow("*")] if effect == "Deny" else []))
+    for path, (operation, action) in paths(held).items():
+        if f"medical-imaging:{action}" in named:
+            assert status(held, who, path) == found, operation
+    assert {operation: action for operation, action in paths(held).values() if operation != action} == {
+        operation.rpartition(":")[2]: action.rpartition(":")[2] for operation, action in OTHER_NAMES.items()
+    }
 
 
 def test_says_who_may_not_do_what(held: Holding) -> None:

@@ -36,6 +36,15 @@ _DICOMWEB = (
     "StoreDICOMStudy",
 )
 
+OTHER_NAMES = {
+    f"{PREFIX}SearchDICOMAllInstances": f"{PREFIX}SearchDICOMInstances",
+    f"{PREFIX}SearchDICOMStudyInstances": f"{PREFIX}SearchDICOMInstances",
+    f"{PREFIX}SearchDICOMAllSeries": f"{PREFIX}SearchDICOMSeries",
+}
+"""Operations that go by the action of another and by their own name. What a ``NotAction`` leaves out under
+the action's name, which is all that AWS's reference has, it leaves out under both.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Ask:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from lightwell.auth.actions import OTHER_NAMES
 from lightwell.auth.condition_keys import RESOURCE_TAG, STABLE, Context
 from lightwell.auth.conditions import Condition, all_of, any_of, compile_condition, negate
 from lightwell.auth.templates import Absent, ArnTemplate, Template, TemplateError, Truth, action_template
@@ -55,7 +56,10 @@ class Statement:
         """Whether the action is among those that it names."""
         if self.why is not None and not self.actions:
             return True
-        return any(template.match(action, {}) is True for template in self.actions) is not self.not_actions
+        if not self.not_actions:
+            return any(template.match(action, {}) is True for template in self.actions)
+        names = (action, OTHER_NAMES.get(action, action))
+        return not any(template.match(name, {}) is True for template in self.actions for name in names)
 
     def covers(self, resource: str, context: Context) -> Truth:
         """Whether the resource is among those that it names."""
