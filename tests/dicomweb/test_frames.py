@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import imagecodecs
 import numpy as np
 import pytest
-from pydicom.encaps import generate_frames
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.pixels.processing import convert_color_space
 from sqlalchemy import Connection, select, update
 
 from lightwell.domain.frames import pack_entries, unpack_entries
 from lightwell.stores.tables import frame_table, pack, pixels
 from tests.ct_files import ct, write
+from tests.dicomweb.filed import Filed
 from tests.dicomweb.holding import EXPLICIT, FRAMES, H264, HTJ2K, JPEG, JPEG2000, VIDEO, Holding, parts
+from tests.dicomweb.storing import new
 from tests.dicomweb.viewing import imported
 
 STORED = FRAMES + "*"
@@ -128,6 +132,37 @@ def test_decodes_what_was_kept(held: Holding) -> None:
     image = held.files["jpeg"]
     assert part.headers["content-type"] == f"{OCTETS}; transfer-syntax={EXPLICIT}"
     assert len(part.body) == image.Rows * image.Columns * 3
+
+
+def test_gives_decoded_colours_as_the_metadata_describe_them(held: Holding) -> None:
+    rows, columns = np.mgrid[0:48, 0:64]
+    came = np.stack([rows * 5, columns * 3 + 20, 200 - rows - columns], axis=-1).astype(np.uint8)
+    seen = imagecodecs.jpeg8_decode(coded(came, "ycbcr"))
+    store = new(held.server)
+    three = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "LossyImageCompression": "01"}
+    eight = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelRepresentation": 0}
+    files = {}
+    for series, (said, space) in enumerate(
+        [("YBR_FULL_422", "ycbcr"), ("YBR_FULL", "ycbcr"), ("RGB", "rgb"), ("RGB", "ycbcr")], 1
+    ):
+        data = ct(series=str(series), Rows=48, Columns=64, PhotometricInterpretation=said, **three, **eight)
+        data.PixelData = encapsulate([coded(came, space)])
+        data["PixelData"].VR = "OB"
+        data.file_meta.TransferSyntaxUID = JPEG
+        files[f"{said} {space}"] = data
+    assert store.store(*files.values()).status == 200
+    kept = Filed(held.server, store.datastore, files)
+    for name, data in files.items():
+        (part,) = parts(kept.get(kept.instance(name) + "/frames/1", FRAMES + EXPLICIT))
+        pixels = np.frombuffer(part.body, np.uint8).reshape(48, 64, 3)
+        if data.PhotometricInterpretation == "YBR_FULL":
+            pixels = convert_color_space(pixels, "YBR_FULL", "RGB")
+        assert np.abs(pixels.astype(int) - seen).max() <= 8, name
+
+
+def coded(pixels: Any, space: str) -> bytes:
+    """A JPEG frame in a colour space of its own."""
+    return bytes(imagecodecs.jpeg8_encode(pixels, level=95, colorspace="rgb", outcolorspace=space))
 
 
 def test_gives_colours_in_the_planes_of_the_image(held: Holding) -> None:

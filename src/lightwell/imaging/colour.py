@@ -52,6 +52,25 @@ def colours(samples: Samples, image: ImageDescription, attributes: Dataset, phot
     raise RenderFailure(f"The photometric interpretation {photometric or '(none)'} cannot be shown.")
 
 
+def as_described(samples: Samples, image: ImageDescription, photometric: str) -> tuple[Samples, str]:
+    """A decoded JPEG frame of 8 bits in the colour space that the attributes of the instance let expect.
+
+    ``photometric`` is true of ``samples``; both are answered as they are then. The attributes name that of
+    the coded frame, and no whole native frame can be YBR_FULL_422: clients take such a frame for RGB, and for
+    YBR_FULL only what is called so.
+    """
+    wanted = "YBR_FULL" if image.photometric == "YBR_FULL" else "RGB"
+    if image.samples != 3 or samples.dtype != np.uint8 or image.bits_stored != 8 or photometric == wanted:
+        return samples, photometric
+    if photometric not in ("RGB", "YBR_FULL", "YBR_PARTIAL"):
+        return samples, photometric
+    if photometric != "RGB":
+        samples = colours(samples, image, Dataset(), photometric)
+    if wanted != "RGB":
+        samples = convert_color_space(samples, "RGB", wanted).astype(np.uint8, copy=False)
+    return samples, wanted
+
+
 def framed_photometric(data: bytes, codec: str, photometric: str) -> str:
     """The photometric interpretation of a kept frame's samples, where its own JPEG header contradicts.
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from lightwell.domain.edits import NONE, decode
 from lightwell.errors import InputError, StorageError
-from lightwell.imaging.colour import framed_photometric
+from lightwell.imaging.colour import as_described, framed_photometric
 from lightwell.imaging.data_set import data_set, document, reading
 from lightwell.imaging.failure import PixelFailure, RenderFailure
 from lightwell.imaging.image import ImageDescription
@@ -59,8 +59,12 @@ def decoded(read: Read, order: Decode) -> Decoded:
     """Carry out `Decode`. Raises `PixelFailure` and `StorageError`."""
     image = _description(order.pixels)
     photometric, frames = decoded_photometric(image), []
+    syntax = SYNTAXES.get(order.pixels.stored_syntax)
+    converts = order.described and syntax is not None and syntax.codec == "jpeg"
     for span in order.frames:
         samples, photometric = _samples(read, order.pixels, image, span)
+        if converts:
+            samples, photometric = as_described(samples, image, photometric)
         frames.append(to_native(samples, image))
     return Decoded(photometric, frames)
 

@@ -48,9 +48,11 @@ class Decode(msgspec.Struct, tag=True, frozen=True):
 
     Answered by `Decoded`: for each frame its bytes as Explicit VR Little Endian has them (PS3.5 A.2), planar
     where the image's own PlanarConfiguration says so, 1-bit samples packed, an odd length left odd; and the
-    PhotometricInterpretation that is true of them, which decoding may have changed. `InputError` comes back
-    from `Pool.ask` where the frames cannot be decoded: that is to be a 406. All frames of an order are in
-    memory at once, so ask for some megabytes at a time::
+    PhotometricInterpretation that is true of them, which decoding may have changed. ``described``: who gets
+    the frames knows the attributes as they came and not that one, so the colours of JPEG frames are converted
+    to what those let expect (`colour.as_described`). `InputError` comes back from `Pool.ask` where the frames
+    cannot be decoded: that is to be a 406. All frames of an order are in memory at once, so ask for some
+    megabytes at a time::
 
         order = Decode(Pixels(stored.stored_syntax, stored.image), [Span(pack_name(stored.pack), f.offset,
                        f.length, f.head) for f in frames])
@@ -59,6 +61,7 @@ class Decode(msgspec.Struct, tag=True, frozen=True):
 
     pixels: Pixels
     frames: list[Span]
+    described: bool = False
 
 
 class Rendered(msgspec.Struct, tag=True, frozen=True):

@@ -116,6 +116,7 @@ class InstanceFrames:
     def by_worker(self, ctx: Context, pixels: InstancePixels, frame: BareFrame) -> bytes:
         """A frame that was kept as it came, in Explicit VR Little Endian. Waits for a codec worker.
 
+        A frame tells no photometric interpretation of its own: its colours are as the attributes describe it.
         Raises `NotAcceptableError` where it cannot be decoded, and what `Pool.ask` raises.
         """
         if ctx.pool is None:
@@ -125,7 +126,9 @@ class InstanceFrames:
             raise InternalError("The description of the pixels is lost; run `lightwell data verify`.")
         place = frame.place
         order = Decode(
-            Pixels(pixels.stored_syntax, bytes(row[0])), [Span(place.object, place.offset, place.length)]
+            Pixels(pixels.stored_syntax, bytes(row[0])),
+            [Span(place.object, place.offset, place.length)],
+            described=True,
         )
         try:
             answer = ctx.pool.ask(order, ctx.settings.file_timeout)
