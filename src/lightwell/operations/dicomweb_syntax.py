@@ -20,8 +20,9 @@ _TYPES = {
     "image/jhc": "image/jphc",
     "image/j2c": "image/jp2",
     "image/j2k": "image/jp2",
+    "video/mpeg2": "video/mpeg",
 }
-"""Other names that clients have for a type, the native API's own among them."""
+"""Other names that clients have for a type, the native API's own and those of dicomweb-client among them."""
 
 
 def syntax_for(stored_syntax: str, wanted: str | None, *, decodes: bool = False) -> str | None:
