@@ -71,8 +71,13 @@ def _person(key: Key, text: str, *, fuzzy: bool) -> Match | None:
 
 
 def _name(text: str) -> str:
-    """A person name folded, without the empty components that end its groups (PS3.5 §6.2.1)."""
-    return "=".join(group.rstrip("^ ") for group in fold(text).split("=")).rstrip("=")
+    """A person name folded, without the empty components that end its groups (PS3.5 §6.2.1).
+
+    A group without a value asks for nothing: what stands before the others is left out, one between them is
+    a wildcard.
+    """
+    name = "=".join(group.rstrip("^ ") for group in fold(text).split("=")).strip("=")
+    return name.replace("==", "=*=")
 
 
 def _words(text: str) -> Match | None:

@@ -165,6 +165,9 @@ def test_knows_where_wildcards_have_no_place() -> None:
         ("Stra%C3%9Fe", OneOf(("strasse",))),
         ("Yamada^Tarou=%E5%B1%B1%E7%94%B0^%E5%A4%AA%E9%83%8E", OneOf(("yamada^tarou=山田^太郎",))),
         ("%22Doe%22", OneOf(('"doe"',))),
+        ("=%E5%B1%B1%E7%94%B0^%E5%A4%AA%E9%83%8E", OneOf(("山田^太郎",))),
+        ("^==%E5%B1%B1*", Wildcard("山*")),
+        ("Yamada==Yamada", Wildcard("yamada=*=yamada")),
     ],
 )
 def test_folds_person_names(text: str, wanted: Match) -> None:
