@@ -14,7 +14,7 @@ from pydicom.encaps import encapsulate
 from tests.ct_files import ct
 from tests.dicomweb.filed import Filed
 from tests.dicomweb.holding import EXPLICIT, H264, HTJ2K, JPEG, JPEG2000, Holding, parts, read
-from tests.dicomweb.storing import Store
+from tests.dicomweb.storing import Store, new
 from tests.dicomweb.viewing import needed
 
 DICOM = "application/dicom"
@@ -157,6 +157,25 @@ def test_leaves_no_bits_between_frames_of_one_bit_that_it_decodes(held: Holding,
     found = parts(filed.get(filed.instance("bits") + "/frames/1,2,3", asked))
     for part, frame in zip(found, bits, strict=True):
         assert part.body == np.packbits(frame, bitorder="little").tobytes()
+
+
+def test_gives_no_file_that_names_one_colour_space_for_frames_of_two(held: Holding) -> None:
+    pixels = np.random.default_rng(6).integers(0, 256, (16, 16, 3), np.uint8)
+    frames = [
+        imagecodecs.jpeg8_encode(pixels, colorspace="rgb", outcolorspace=space) for space in ("ycbcr", "rgb")
+    ]
+    three = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PhotometricInterpretation": "YBR_FULL_422"}
+    eight = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelRepresentation": 0}
+    came = ct(NumberOfFrames=2, **three, **eight)
+    came.PixelData = encapsulate(frames)
+    came["PixelData"].VR = "OB"
+    came.file_meta.TransferSyntaxUID = JPEG
+    store = new(held.server)
+    assert store.store(came).status == 200
+    filed = Filed(held.server, store.datastore, {"mixed": came})
+    assert filed.get(filed.instance("mixed")).status == 200
+    reply = filed.get(filed.instance("mixed"), f"{DICOM}; transfer-syntax={EXPLICIT}")
+    assert (reply.status, reply.headers["x-amzn-errortype"]) == (406, "NotAcceptableException"), reply
 
 
 def test_says_what_of_a_study_is_left_out(held: Holding) -> None:

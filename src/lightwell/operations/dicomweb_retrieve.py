@@ -7,8 +7,8 @@ not have.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from lightwell.context import Context
 from lightwell.domain.edits import encode
@@ -106,19 +106,33 @@ def _syntax(instance: StoredInstance, wanted: str | None, *, alone: bool) -> str
 def opened(ctx: Context, sent: Sent) -> Part10File:
     """The file, whose frames are read as it is iterated.
 
-    Raises `NotAcceptableError` where the pixels cannot be written so, `StorageError` where they are lost.
+    Raises, here or from the pieces, `NotAcceptableError` where the pixels cannot be written so,
+    `StorageError` where they are lost.
     """
     instance = sent.found.instance
     ctx.stores.accesses.note(sent.found.set.key, ctx.clock.now())
     try:
-        return open_instance(
+        file = open_instance(
             ctx.stores, instance, sent.syntax, decode=lambda stored, place: decoded(ctx, stored, place)
         )
     except InputError as error:
-        raise NotAcceptableError(
-            f"Instance {instance.sop_instance_uid} cannot be had in the transfer syntax {sent.syntax}: "
-            f"{error}. Ask for transfer-syntax=* to get it as it is stored."
-        ) from error
+        raise _refused(sent, error) from error
+    return replace(file, pieces=_pieces(sent, file))
+
+
+def _pieces(sent: Sent, file: Part10File) -> Iterator[bytes]:
+    try:
+        yield from file.pieces
+    except InputError as error:
+        raise _refused(sent, error) from error
+
+
+def _refused(sent: Sent, error: InputError) -> NotAcceptableError:
+    uid = sent.found.instance.sop_instance_uid
+    return NotAcceptableError(
+        f"Instance {uid} cannot be had in the transfer syntax {sent.syntax}: {error}. "
+        "Ask for transfer-syntax=* to get it as it is stored."
+    )
 
 
 def decoded(ctx: Context, stored: StoredImage, place: Frame) -> tuple[str, bytes]:

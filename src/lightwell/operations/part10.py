@@ -177,9 +177,17 @@ def _decoded_elsewhere(
     """The first frame is decoded at once: it tells what colours the others have, too."""
     frames = (decode(stored, place) for place in _table(stores, stored))
     photometric, first = next(frames)
-    native = chain([first], (frame for _, frame in frames))
+    native = chain([first], _alike(frames, photometric))
     true = replace(image, photometric=photometric)
     return _native(image, stored.frame_count, native, image.frame_bits, true)
+
+
+def _alike(frames: Iterator[tuple[str, bytes]], photometric: str) -> Iterator[bytes]:
+    """Frames that have to be in one colour space, since a file names one for all."""
+    for found, frame in frames:
+        if found != photometric:
+            raise InputError(f"frames in {photometric} and in {found} do not fit one native file")
+        yield frame
 
 
 def _decoded(
