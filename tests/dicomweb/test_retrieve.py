@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from pydicom.dataset import FileDataset
 from pydicom.encaps import encapsulate
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from tests.ct_files import ct
 from tests.dicomweb.filed import Filed
@@ -157,6 +159,23 @@ def test_leaves_no_bits_between_frames_of_one_bit_that_it_decodes(held: Holding,
     found = parts(filed.get(filed.instance("bits") + "/frames/1,2,3", asked))
     for part, frame in zip(found, bits, strict=True):
         assert part.body == np.packbits(frame, bitorder="little").tobytes()
+
+
+def test_says_of_a_deflated_file_that_it_was_inflated(held: Holding) -> None:
+    came = ct(size=16, NumberOfFrames=3)  # of which there is one
+    came.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    store = new(held.server)
+    assert store.store(came).status == 200
+    filed = Filed(held.server, store.datastore, {"deflated": came})
+    for accept in (None, f"{DICOM}; transfer-syntax=*", f"{DICOM}; transfer-syntax={EXPLICIT}"):
+        reply = filed.get(filed.instance("deflated"), accept)
+        assert reply.headers["content-type"] == f"{DICOM}; transfer-syntax={EXPLICIT}"
+        found = read(reply.body)
+        assert (found.file_meta.TransferSyntaxUID, found.PixelData) == (EXPLICIT, came.PixelData)
+    deflated = f"{DICOM}; transfer-syntax={DeflatedExplicitVRLittleEndian}"
+    assert filed.get(filed.instance("deflated"), deflated).status == 406
+    (metadata,) = json.loads(filed.get(filed.instance("deflated") + "/metadata").body)
+    assert metadata["00083002"]["Value"] == [EXPLICIT]
 
 
 def test_gives_no_file_that_names_one_colour_space_for_frames_of_two(held: Holding) -> None:

@@ -110,10 +110,9 @@ def part10(
     if pixel:
         syntax = pixel.syntax
     elif syntax is None:
-        changes = came_in == DEFLATED or override or edits
-        syntax = EXPLICIT_LITTLE if changes else came_in
-    elif syntax == DEFLATED:
-        syntax = EXPLICIT_LITTLE
+        syntax = EXPLICIT_LITTLE if override or edits else came_in
+    if syntax == DEFLATED:
+        syntax = EXPLICIT_LITTLE  # the original is kept inflated
     form = _form_of(syntax, found)
     if form.implicit and not found.implicit and (not pixel or pixel.length is not None):
         syntax, form = EXPLICIT_LITTLE, _EXPLICIT  # what the data set is, whatever its file meta says

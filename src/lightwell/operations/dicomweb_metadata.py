@@ -22,6 +22,7 @@ from lightwell.domain.edits import Edits
 from lightwell.errors import LightwellError, ValidationError
 from lightwell.operations import documents
 from lightwell.operations.dicomweb_lookup import SeriesSet, instance_of, series_set, study_sets
+from lightwell.operations.dicomweb_syntax import unsplit_syntax
 from lightwell.stores import dicom_rows, members
 from lightwell.stores.dicom_rows import DicomRow
 from lightwell.stores.packs import pack_name
@@ -202,7 +203,7 @@ def _shown(
 
 
 def _syntax(row: DicomRow) -> str:
-    return row.stored_syntax or _NATIVE
+    return unsplit_syntax(row.stored_syntax) if row.stored_syntax else _NATIVE
 
 
 def _sets(conn: Connection, wanted: Wanted) -> list[SeriesSet]:

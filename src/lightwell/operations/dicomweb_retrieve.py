@@ -19,7 +19,7 @@ from lightwell.imaging.syntaxes import EXPLICIT_LITTLE
 from lightwell.ingest.views import Decode, Decoded, Pixels, Span
 from lightwell.operations import dicomweb_lookup
 from lightwell.operations.dicomweb_lookup import Target
-from lightwell.operations.dicomweb_syntax import ANY, syntax_for
+from lightwell.operations.dicomweb_syntax import ANY, syntax_for, unsplit_syntax
 from lightwell.operations.part10 import open_instance
 from lightwell.stores import Stores, originals
 from lightwell.stores.originals import StoredImage, StoredInstance
@@ -96,10 +96,9 @@ def _syntax(instance: StoredInstance, wanted: str | None, *, alone: bool) -> str
     if not pixels.frame_count:
         # What could not be split into frames is given as it came to who asks for that, and without a wish
         # where it came in the syntax that no wish stands for: AWS's warnings B110 to B112 say to get it so.
-        as_it_came = wanted in (ANY, pixels.stored_syntax) or (
-            wanted is None and (not alone or pixels.stored_syntax == EXPLICIT_LITTLE)
-        )
-        return pixels.stored_syntax if as_it_came else None
+        came = unsplit_syntax(pixels.stored_syntax)
+        as_it_came = wanted in (ANY, came) or (wanted is None and (not alone or came == EXPLICIT_LITTLE))
+        return came if as_it_came else None
     return syntax_for(pixels.stored_syntax, wanted, decodes=True)
 
 

@@ -14,6 +14,7 @@ OCTETS = "application/octet-stream"
 PROVED = frozenset({HTJ2K_RPCL, JPEG2000_LOSSLESS, EXPLICIT_LITTLE})
 """In which frames are stored that are lossless, and that the import decoded and compared."""
 
+_DEFLATED = "1.2.840.10008.1.2.1.99"
 _CODEC_TYPES = {"jpeg": "image/jpeg", "jpegxl": "image/jxl", "mpeg2": "video/mpeg", "h264": "video/mp4"}
 _TYPES = {
     "image/jph": "image/jphc",
@@ -41,6 +42,14 @@ def syntax_for(stored_syntax: str, wanted: str | None, *, decodes: bool = False)
     if wanted == JPEG2000_LOSSLESS and stored_syntax == HTJ2K_RPCL:
         return JPEG2000_LOSSLESS
     return None
+
+
+def unsplit_syntax(stored_syntax: str) -> str:
+    """The transfer syntax of a file with pixels that came in ``stored_syntax`` and could not be split.
+
+    It is the same, but for a deflated data set, which was inflated at import.
+    """
+    return EXPLICIT_LITTLE if stored_syntax == _DEFLATED else stored_syntax
 
 
 def is_decodable(stored_syntax: str) -> bool:
