@@ -7,11 +7,13 @@ that ``%3A`` is signed as ``%253A``.
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _SAFE_PATH = bytes(_SAFE) + b"/"
 _SAFE_QUERY = bytes(_SAFE) + b"=&"
+_FORM = re.compile(rb"/datastore/[^/]+(?:/|/(?:studies|series|instances)(?:/.*)?)?", re.DOTALL)
 
 
 def canonical_path(path: bytes) -> bytes:
@@ -32,11 +34,12 @@ def canonical_path(path: bytes) -> bytes:
     return quote_from_bytes(path, safe="/~").encode()
 
 
-def canonical_queries(query: bytes, presigned: bool) -> list[bytes]:
+def canonical_queries(query: bytes, presigned: bool, *, form: bool = False) -> list[bytes]:
     """The canonical forms that a client may have signed, most often one.
 
     First the pairs as they came, sorted, which is what botocore signs; then, where that differs, each
-    decoded and encoded by the book. Both bind all that the query says.
+    decoded and encoded by the book; then, where the query is read as a ``form`` in which ``+`` is a space,
+    the same with that space, which is what requests-aws4auth and curl sign. All bind all that the query says.
     """
     if not query:
         return [b""]
@@ -54,7 +57,15 @@ def canonical_queries(query: bytes, presigned: bool) -> list[bytes]:
         return [plain]
     encoded = sorted([(_encode(name), _encode(value)) for name, value in pairs if name or value])
     strict = b"&".join([name + b"=" + value for name, value in encoded])
-    return [plain] if strict == plain else [plain, strict]
+    found = [plain] if strict == plain else [plain, strict]
+    if form and b"+" in query:
+        found += canonical_queries(query.replace(b"+", b"%20"), presigned)[-1:]
+    return found
+
+
+def is_form(path: bytes) -> bool:
+    """Whether the query of a path is read as a form: those of DICOMweb, which clients make as browsers do."""
+    return _FORM.fullmatch(path) is not None
 
 
 def _encode(text: bytes) -> bytes:

@@ -26,7 +26,7 @@ from time import strftime
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from lightwell.auth.canonical import canonical_path, canonical_queries, trim
+from lightwell.auth.canonical import canonical_path, canonical_queries, is_form, trim
 from lightwell.errors import AuthenticationError
 
 ALGORITHM = b"AWS4-HMAC-SHA256"
@@ -140,7 +140,8 @@ def verify(
     key = _signing_key(secret, signature.date, signature.region, service)
     head = _string_head(signature.timestamp, signature.region, service)
     canonical_headers = _canonical_headers(signature)
-    for query in canonical_queries(request.query, signature.expires is not None):
+    form = b"+" in request.query and is_form(request.raw_path)
+    for query in canonical_queries(request.query, signature.expires is not None, form=form):
         canonical = b"\n".join(
             (
                 request.method.encode(),

@@ -156,6 +156,27 @@ def test_takes_a_query_in_another_order_and_spelling() -> None:
     assert code(dataclasses.replace(request, query=b"a=1%2F2&b=x%20y")) == "InvalidSignatureException"
 
 
+@pytest.mark.parametrize("sign", [signed, presigned])
+@pytest.mark.parametrize("path", ["", "/", "/studies", "/studies/1.2/series", "/instances"])
+def test_takes_a_plus_for_a_space_where_a_query_is_a_form(
+    sign: Callable[..., SignedRequest], path: str
+) -> None:
+    # requests writes a plus, and requests-aws4auth signs a space.
+    request = sign("GET", f"/datastore/{'a' * 32}{path}?PatientName=Thomas%20Albert&limit=5")
+    form = request.query.replace(b"Thomas%20Albert", b"Thomas+Albert")
+    assert form != request.query
+    check(dataclasses.replace(request, query=form))
+    for other in (form.replace(b"+", b"%2B"), form.replace(b"+", b"")):
+        assert code(dataclasses.replace(request, query=other)) == "InvalidSignatureException"
+
+
+@pytest.mark.parametrize("path", ["/imageSet/x", "/searchImageSets", "/studiesx"])
+def test_takes_a_plus_for_itself_where_a_query_is_none(path: str) -> None:
+    request = signed("GET", f"/datastore/{'a' * 32}{path}?name=a%20b")
+    request = dataclasses.replace(request, query=b"name=a+b")
+    assert code(request) == "InvalidSignatureException"
+
+
 def test_folds_white_space_and_joins_repeated_headers() -> None:
     request = signed(headers=[("X-My", "a   b"), ("X-My", " c ")])
     headers = [h for h in request.headers if h[0] != b"x-my"]
