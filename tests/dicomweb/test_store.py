@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import os
 import signal
@@ -233,6 +234,13 @@ def test_refuses_what_it_cannot_take(store: Store, body: bytes, kind: str, statu
         assert report.others and "00081190" in report.module
     else:
         assert b'"message"' in reply.body and reply.headers["x-amzn-errortype"]
+
+
+def test_refuses_a_body_that_is_coded(store: Store) -> None:
+    reply, _ = store.post(gzip.compress(part10(ct(1))), "application/dicom", content_encoding="gzip")
+    assert (reply.status, reply.headers["x-amzn-errortype"]) == (415, "UnsupportedMediaTypeException")
+    assert b"gzip" in reply.body and store.is_empty()
+    assert store.post(part10(ct(1)), "application/dicom", content_encoding="identity")[0].status == 200
 
 
 def test_refuses_an_accept_header_before_anything_is_stored(store: Store) -> None:

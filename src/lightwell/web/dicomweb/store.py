@@ -26,6 +26,7 @@ async def store(visit: Visit) -> Answer:
     """Take the upload, have it stored, and say what became of each instance."""
     state, request, resource = visit.state, visit.request, visit.resource
     kind = media.json_type(request)
+    upload.check_coding(request.head.get(b"content-encoding"))
     delimiter = upload.boundary(request.head.get(b"content-type"))
     stated = request.head.get(b"x-amz-content-sha256", b"")
     literal = stated.decode() if stated.startswith(_LITERALS) else None

@@ -83,6 +83,16 @@ class File(Protocol):
     def write(self, pieces: list[bytes | memoryview]) -> None: ...
 
 
+def check_coding(content_encoding: bytes | None) -> None:
+    """Raises `MediaTypeError` for a body that is coded: it would be taken for a file (RFC 9110 §15.5.16).
+
+    ``aws-chunked`` is no coding of the body: who signs for it may send a plain one.
+    """
+    coding = (content_encoding or b"").decode("latin-1").strip()
+    if coding and coding.lower() not in ("identity", "aws-chunked"):
+        raise MediaTypeError(f"The server stores what is sent without a Content-Encoding, not {coding[:40]}.")
+
+
 def boundary(content_type: bytes | None) -> bytes | None:
     """The boundary of a multipart body, None for a body that is one file.
 
