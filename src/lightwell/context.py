@@ -46,7 +46,9 @@ class Caller:
 class Context:
     """Handed to every operation, and to nothing below `operations`, `ingest` and `work`.
 
-    ``pool`` asks codec workers; None in commands, which have no work process.
+    ``pool`` asks codec workers; None in commands, which have no work process. ``reach`` are the ids of the
+    image sets that the caller's policies let the operation change without being named in the request; None
+    for all.
     """
 
     stores: Stores
@@ -55,3 +57,4 @@ class Context:
     ids: Ids
     caller: Caller
     pool: Pool | None = None
+    reach: frozenset[str] | None = None

@@ -6,6 +6,7 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -13,7 +14,7 @@ import pydicom
 import pytest
 from sqlalchemy import select
 
-from lightwell.errors import ApiError, NotFoundError
+from lightwell.errors import ApiError, ConflictError, NotFoundError
 from lightwell.operations import copies as operation
 from lightwell.operations import deletions, frames, image_sets, metadata, updates
 from lightwell.stores import copies, database, tables
@@ -314,6 +315,26 @@ def test_promotes_one_of_several_sets_of_a_series(server: Importing) -> None:
     results = together(*calls)
     statuses = Counter(properties(server, id).image_set_workflow_status for id in results)
     assert statuses == {"COPIED": 1, "COPY_FAILED": 3}
+    invariants.check(server.stores)
+
+
+def test_joins_no_primary_set_that_came_after_the_policies_were_asked(server: Importing) -> None:
+    primary = imported(server, "a", 1)
+    copied = copy(server, primary)
+    delete(server, primary)
+    write(server.input / "b" / "2.dcm", ct(2))
+    server.run("b/")
+    request = shapes.CopyImageSetRequest(
+        datastore_id=server.datastore,
+        source_image_set_id=copied,
+        copy_image_set_information=shapes.CopyImageSetInformation(
+            source_image_set=shapes.CopySourceImageSetInformation(latest_version_id="1")
+        ),
+        promote_to_primary=True,
+    )
+    with pytest.raises(ConflictError, match="is being changed by others; try again"):
+        operation.copy_image_set(replace(server.context, reach=frozenset()), request)
+    operation.copy_image_set(server.context, request)
     invariants.check(server.stores)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from lightwell.context import Context
-from lightwell.errors import QuotaExceededError
+from lightwell.errors import ConflictError, QuotaExceededError
 from lightwell.operations import image_sets, metadata, updates
 from lightwell.settings import load
 from lightwell.stores import contents
@@ -263,6 +264,21 @@ def test_fails_for_all_sets_of_a_study_or_for_none(
     update(server, ids[1], 2, blob(study={"StudyDate": "20250101"}), **wide)
     assert [properties(server, id).version_id for id in ids] == ["3"] * 3
     assert [document(server, id)["Study"]["DICOM"]["StudyDate"] for id in ids] == ["20250101"] * 3
+    invariants.check(server.stores)
+
+
+def test_changes_no_set_that_joined_the_study_after_the_policies_were_asked(server: Importing) -> None:
+    write_series(server.input / "a", 1)
+    write_series(server.input / "b", 1, series="2")
+    (first,), (second,) = ([each["imageSetId"] for each in sets(server, prefix)] for prefix in ("a/", "b/"))
+    asked = replace(server.context, reach=frozenset([first]))
+    changed = blob(study={"StudyDate": "20250101"})
+    with pytest.raises(ConflictError, match="is being changed by others; try again"):
+        update(server, first, 1, changed, context=asked, include_study_image_sets=True)
+    assert [properties(server, id).version_id for id in (first, second)] == ["1", "1"]
+    both = replace(server.context, reach=frozenset([first, second]))
+    update(server, first, 1, changed, context=both, include_study_image_sets=True)
+    assert [properties(server, id).version_id for id in (first, second)] == ["2", "2"]
     invariants.check(server.stores)
 
 

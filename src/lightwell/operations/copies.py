@@ -26,7 +26,7 @@ from lightwell.domain.copying import (
 )
 from lightwell.domain.image_set import ACTIVE, LOCKED
 from lightwell.errors import ConflictError, QuotaExceededError, ValidationError
-from lightwell.operations import joining, quotas
+from lightwell.operations import joining, quotas, siblings
 from lightwell.operations.image_sets import seconds
 from lightwell.stores import bases, contents, copies, qido_index, revisions
 from lightwell.stores.revisions import OpenSet
@@ -59,8 +59,8 @@ def copy_image_set(ctx: Context, request: shapes.CopyImageSetRequest) -> shapes.
 
     Raises `ValidationError` for what a rule forbids, `NotFoundError` for a set that is not there and, with
     the service's own words, for a version that is not the latest; `ConflictError` for the promotion of a
-    primary set; `QuotaExceededError` for more frames or a longer document than the quota where quotas
-    are enforced.
+    primary set, or into one that has come since the caller's policies were asked; `QuotaExceededError` for
+    more frames or a longer document than the quota where quotas are enforced.
     """
     asked = request.copy_image_set_information
     destination, subset = asked.destination_image_set, asked.source_image_set.dicom_copies
@@ -120,7 +120,9 @@ def _copy(
     instances = None if selection is None else _instances(conn, source, selection)
     if ctx.settings.quotas == "aws":
         _check_quota(conn, source, instances)
-    target = next(iter(opened.values()), None) or (_primary(conn, source) if promoted else None)
+    target = next(iter(opened.values()), None)
+    if promoted and (target := _primary(conn, source)) is not None:
+        siblings.check_reach(ctx, [target])
     copier = _Copier(ctx, conn, source, instances, forced=True if request.force else None, now=now)
     if target is not None:
         # What a promotion would join is not the caller's to force.

@@ -6,18 +6,22 @@ UpdateImageSetMetadata with ``includeStudyImageSets`` reaches the primary sets o
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from lightwell.errors import ConflictError
 from lightwell.stores import image_sets
 
 if TYPE_CHECKING:
+    from lightwell.context import Context
     from lightwell.stores import Stores
+    from lightwell.stores.revisions import OpenSet
 
 
 def reached(stores: Stores, operation: str, request: Any) -> list[str]:
     """Their ids, in no order; the set that the request names may be among them.
 
-    A set that joins the study between this and the change is not among them.
+    The change asks `check_reach` about those that it finds, once it has locked them.
     """
     if operation == "UpdateImageSetMetadata" and request.include_study_image_sets:
         named, of_series = request.image_set_id, False
@@ -27,3 +31,9 @@ def reached(stores: Stores, operation: str, request: Any) -> list[str]:
         return []
     with stores.db.read() as conn:
         return image_sets.primary_siblings(conn, request.datastore_id, named, of_series=of_series)
+
+
+def check_reach(ctx: Context, sets: Iterable[OpenSet]) -> None:
+    """Raises `ConflictError` where one of the sets has come since the caller's policies were asked."""
+    if ctx.reach is not None and any(each.id not in ctx.reach for each in sets):
+        raise ConflictError("The study is being changed by others; try again.")

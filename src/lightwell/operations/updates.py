@@ -19,7 +19,7 @@ from lightwell.domain.image_set import ACTIVE, LOCKED
 from lightwell.domain.levels import SERIES, STUDY
 from lightwell.domain.updates import PAYLOAD_QUOTA, REMOVABLE, UPDATABLE, Changes, read_changes
 from lightwell.errors import QuotaExceededError, ValidationError
-from lightwell.operations import documents, quotas
+from lightwell.operations import documents, quotas, siblings
 from lightwell.operations.image_sets import seconds
 from lightwell.stores import bases, contents, image_sets, members, qido_index, revisions
 from lightwell.stores.revisions import OpenSet
@@ -71,8 +71,9 @@ def update_image_set_metadata(
     """Change or remove attributes, remove instances, or go back to what an older version holds.
 
     Raises `ValidationError` for what a rule forbids, `NotFoundError` for a set that is not there and, with
-    the service's own words, for a version that is not the latest; `QuotaExceededError` for blobs or a
-    document above the quota where quotas are enforced.
+    the service's own words, for a version that is not the latest; `ConflictError` where a set has come into
+    the study since the caller's policies were asked; `QuotaExceededError` for blobs or a document above the
+    quota where quotas are enforced.
     """
     updates = request.update_image_set_metadata_updates
     study_wide = bool(request.include_study_image_sets)
@@ -188,6 +189,7 @@ def _update(
     sets = [opened]
     if change.study_wide:
         sets += [each for each in revisions.open_primaries(conn, opened.study) if each.key != opened.key]
+        siblings.check_reach(ctx, sets[1:])
     results: dict[int, _Result] = {}
 
     def make() -> None:

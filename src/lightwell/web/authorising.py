@@ -53,15 +53,18 @@ def image_set_asks(state: AppState, operation: str, params: Mapping[str, str]) -
 
 def native_check(
     state: AppState, request: Request, principal: Principal, route: Route, now: int
-) -> Callable[[Any], None]:
-    """Refuses a native request, once parsed, that the principal may not make. Blocks."""
+) -> Callable[[Any], frozenset[str]]:
+    """Refuses a native request, once parsed, that the principal may not make; answers the ids of the image
+    sets that it reaches without naming them. Blocks.
+    """
 
-    def check(parsed: Any) -> None:
+    def check(parsed: Any) -> frozenset[str]:
         guard, told = state.guard, facts(request, now)
         guard.check(principal, guard.actions.native(route.operation, parsed), told)
         also = siblings.reached(state.stores, route.operation, parsed)
         if also:
             guard.check(principal, guard.actions.image_sets(route.operation, parsed.datastore_id, also), told)
+        return frozenset(also)
 
     return check
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from lightwell.context import Context
@@ -21,15 +22,16 @@ def perform(
     params: dict[str, str],
     query: bytes,
     body: bytes,
-    allow: Callable[[Any], None] | None = None,
+    allow: Callable[[Any], frozenset[str]] | None = None,
 ) -> Answer:
     """Run one operation from its request to its answer. Blocks; raises `ApiError`.
 
-    ``allow`` is asked about the request before anything is looked up; it raises what refuses it.
+    ``allow`` is asked about the request before the operation looks anything up; it raises what refuses it,
+    and answers which image sets may be changed that the request does not name.
     """
     request: Any = parse(route, params, query_pairs(query), body)
     if allow is not None:
-        allow(request)
+        context = replace(context, reach=allow(request))
     operation = OPERATIONS.get(route.operation)
     if operation is None:
         raise not_built(route)
