@@ -35,6 +35,7 @@ from sqlalchemy import (
     or_,
     select,
     text,
+    tuple_,
     union_all,
     update,
 )
@@ -109,6 +110,14 @@ def rescue(conn: Connection, kind: int, keys: Iterable[int]) -> None:
     wanted = list(keys)
     for start in range(0, len(wanted), _SOME):
         these = leftover.c.key.in_(wanted[start : start + _SOME])
+        conn.execute(delete(leftover).where(leftover.c.kind == kind, these))
+
+
+def strike(conn: Connection, kind: int, rows: Sequence[Leftover]) -> None:
+    """Strike off those rows that are on the list under the same mark still: for who does not hold `alone`."""
+    wanted = [(row.key, row.mark) for row in rows]
+    for start in range(0, len(wanted), _SOME):
+        these = tuple_(leftover.c.key, leftover.c.mark).in_(wanted[start : start + _SOME])
         conn.execute(delete(leftover).where(leftover.c.kind == kind, these))
 
 

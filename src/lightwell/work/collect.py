@@ -165,17 +165,19 @@ class Collector:
         """Doom packs that no row names and that are older than the grace period."""
         before = self._before()
         for page in self._pages(PACK):
-            self._doom([row.key for row in page], before)
+            self._doom([row.key for row in page], before, page)
         while not self._stopping.is_set():
             with self._stores.db.read() as conn:
                 keys = packs.open_since(conn, before, self._batch)
             if not keys or not self._doom(keys, before):
                 return
 
-    def _doom(self, keys: Sequence[int], before: int) -> list[int]:
+    def _doom(self, keys: Sequence[int], before: int, listed: Sequence[Leftover] = ()) -> list[int]:
         def work(conn: Connection) -> list[int]:
             judged = packs.doom(conn, keys, before)
-            leftovers.rescue(conn, PACK, judged.settled)
+            settled = set(judged.settled)
+            # Another collector may take a pack's last name just now, and list it again.
+            leftovers.strike(conn, PACK, [row for row in listed if row.key in settled])
             return judged.doomed
 
         return self._stores.db.write(work)
