@@ -338,3 +338,47 @@ def test_tells_the_sets_of_a_job_that_was_given_up(server: Importing) -> None:
     invariants.check(server.stores)
     collector(server).collect()
     invariants.check_collected(server.stores)
+
+
+def test_tells_readers_of_streams_who_were_overtaken_that_there_is_nothing(server: Importing) -> None:
+    from lightwell.errors import NotFoundError
+    from lightwell.operations import dicomweb_bulkdata, dicomweb_metadata
+    from lightwell.operations.dicomweb_metadata import Wanted
+
+    write_series(server.input / "a", 1)
+    server.run("a/")
+    data = ct(1)
+    wanted = Wanted(server.datastore, data.StudyInstanceUID, data.SeriesInstanceUID, None, None, "")
+    found = dicomweb_metadata.find(server.context, wanted)
+    delete(server, living(server)[0])
+    collector(server).collect()
+    for read in (dicomweb_metadata.objects, dicomweb_metadata.as_xml, dicomweb_bulkdata.collect):
+        with pytest.raises(NotFoundError, match="has no series"):
+            list(read(server.context, wanted, found))
+
+
+def test_lets_an_export_go_on_whose_next_set_is_deleted(
+    server: Importing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lightwell.cli.main import main
+    from lightwell.stores import originals
+
+    for name in ("1", "2"):
+        write_series(server.input / name, 1, series=name)
+        server.run(f"{name}/")
+    gone, kept = living(server)
+    real = originals.readable_sets
+
+    def overtaken(*arguments: object) -> object:
+        found = real(*arguments)  # type: ignore[arg-type]
+        delete(server, gone)
+        collector(server).collect()
+        return found
+
+    monkeypatch.setattr(originals, "readable_sets", overtaken)
+    places = ["--data", str(server.settings.data), "--database-url", server.settings.database]
+    assert main(["export", str(tmp_path / "out"), "--datastore", server.datastore, *places]) == 0
+    said = capsys.readouterr()
+    assert f"image set {gone} has been deleted meanwhile" in said.err
+    assert "1 files of 2 image sets written" in said.out
+    assert [path.parent.name for path in (tmp_path / "out").rglob("*.dcm")] == [kept]

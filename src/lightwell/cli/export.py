@@ -13,7 +13,7 @@ from lightwell.cli import flags
 from lightwell.cli.importing import find
 from lightwell.cli.opening import local_context, opened
 from lightwell.errors import InputError, LightwellError
-from lightwell.stores import Stores, originals
+from lightwell.stores import Stores, originals, removal
 from lightwell.stores.originals import ReadableSet
 
 _SAFE = re.compile(r"[0-9](?:[0-9.]{0,126}[0-9])?", re.ASCII)
@@ -50,9 +50,13 @@ def _export(stores: Stores, image_set: ReadableSet, folder: Path) -> tuple[int, 
     from lightwell.operations.part10 import write_instance
 
     place = folder / _name(image_set.study_instance_uid) / _name(image_set.series_instance_uid) / image_set.id
-    place.mkdir(parents=True, exist_ok=True)
     with stores.db.read() as conn:
+        # A set may be deleted while others are exported, and its rows may be gone already.
+        if not removal.is_living(conn, image_set.key):
+            print(f"lightwell: image set {image_set.id} has been deleted meanwhile", file=sys.stderr)
+            return 0, 0
         instances = originals.instances(conn, image_set.key, image_set.version)
+    place.mkdir(parents=True, exist_ok=True)
     failed = 0
     for instance in instances:
         target = place / f"{_name(instance.sop_instance_uid)}.dcm"

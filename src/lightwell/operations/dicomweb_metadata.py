@@ -91,7 +91,11 @@ def objects(ctx: Context, wanted: Wanted, found: Found) -> Iterator[bytes]:
         yield _one(ctx, wanted, found.sets[0])
         return
     for each in found.sets:
-        data, has_bulk = _kept(ctx, each)
+        try:
+            data, has_bulk = _kept(ctx, each)
+        except LightwellError:
+            find(ctx, wanted)  # rows of what was deleted may be gone already
+            raise
         for text in _split(data):
             yield dicom_lines.addressed(text, wanted.base, wanted.image_set_id) if has_bulk else text
 
