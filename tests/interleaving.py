@@ -29,12 +29,13 @@ from lightwell.ingest.pipeline import Pipeline
 from lightwell.operations import OPERATIONS
 from lightwell.operations.frames import FrameReader
 from lightwell.settings import Settings
-from lightwell.stores import Stores, jobs, tables
+from lightwell.stores import Stores, jobs, packs, tables
 from lightwell.wire.routes import ROUTES
 from lightwell.work.claims import Claimed
 from lightwell.work.collect import Collector
 from lightwell.work.engine import Engine
 from lightwell.work.importer import ClaimLost
+from tests import invariants
 from tests.ct_files import ROOT, ct
 from tests.importing import Importing
 
@@ -124,11 +125,17 @@ class _Database:
 
 
 class _Objects:
-    def __init__(self, actor: Actor, real: Any) -> None:
-        self._actor, self._real = actor, real
+    def __init__(self, actor: Actor, real: Stores, clock: Clock) -> None:
+        self._actor, self._stores, self._clock = actor, real, clock
+        self._real = real.objects
 
     def delete(self, key: str) -> None:
         self._actor.wait()
+        pack = tables.pack.c
+        with self._stores.db.read() as conn:
+            announced = conn.execute(select(pack.created_at).where(pack.key == packs.key_of(key))).scalar()
+        grace = GRACE_SECONDS * 1000
+        assert announced is None or announced + grace < self._clock.now(), "the grace period is not over"
         self._real.delete(key)
 
     def __getattr__(self, name: str) -> Any:
@@ -194,11 +201,13 @@ class House:
 
     def step(self) -> None:
         """Some transactions of one actor, or a new actor, or the end of one."""
-        what = self.choose(16)
+        what = self.choose(17)
         if what < 4 or not self.actors:
             begin = [self.importer] * 3 + [self.deleter] * 3 + [self.collector] * 3
-            begin += [self.changer, self.copier, self.reader]
+            begin += [self.changer, self.copier, self.heir, self.reader]
             self.start(begin[self.choose(len(begin))])
+        elif what == 16:
+            self.overtake()
         elif what == 4:
             self.clock.ms += (1, 1_000, 11_000, 40_000)[self.choose(4)]
         elif what == 5:
@@ -214,6 +223,20 @@ class House:
                     return
             if self._in_order and self.choose(3) == 0:
                 self.actors.append(self.actors.pop(0))
+
+    def overtake(self) -> None:
+        """A collector stands still somewhere while others come, one after the other, each to its end."""
+        slow = Actor(self.collector, self.choose(1 << 16))
+        for _ in range(1 + self.choose(16)):
+            if not slow.done:
+                slow.step()
+        for _ in range(2 + self.choose(5)):
+            come = [self.importer, self.deleter, self.collector] * 2 + [self.heir, self.copier]
+            actor = Actor(come[self.choose(len(come))], self.choose(1 << 16))
+            while not actor.done:
+                actor.step()
+        if not slow.done:
+            self.actors.append(slow)
 
     def finish(self) -> None:
         """Kill or finish who is at work, start again, and let everything come to its end."""
@@ -237,7 +260,7 @@ class House:
 
     def stores(self, actor: Actor) -> Stores:
         real = self.server.stores
-        db, objects = _Database(actor, real.db), _Objects(actor, real.objects)
+        db, objects = _Database(actor, real.db), _Objects(actor, real, self.clock)
         return replace(real, db=db, objects=objects)  # type: ignore[arg-type]
 
     def call(self, stores: Stores, operation: str, **members: Any) -> Any:
@@ -375,6 +398,34 @@ class House:
                 promoteToPrimary=not other and bool(actor.choose(2)),
             )
 
+    def heir(self, actor: Actor) -> None:
+        """Leave a copy whose level blocks come from edits, so that none of its records names them."""
+        target, source = self._chosen(actor), self._chosen(actor)
+        if target is None or source is None or target[0] == source[0]:
+            return
+        stores, (id, version, series) = self.stores(actor), target
+        before = self._instances(id)
+        with suppress(ApiError):
+            copy: dict[str, Any] = {
+                "sourceImageSet": {"latestVersionId": str(source[1])},
+                "destinationImageSet": {"imageSetId": id, "latestVersionId": str(version)},
+            }
+            self.call(
+                stores, "CopyImageSet", sourceImageSetId=source[0], copyImageSetInformation=copy, force=True
+            )
+            named = {"Series": {series: {"Instances": {uid: {} for uid in before}}}}
+            blob = json.dumps({"SchemaVersion": 1.1, "Study": named}).encode()
+            self.call(
+                stores,
+                "UpdateImageSetMetadata",
+                imageSetId=id,
+                latestVersionId=str(version + 1),
+                updateImageSetMetadataUpdates={"DICOMUpdates": {"removableAttributes": blob}},
+            )
+            copy = {"sourceImageSet": {"latestVersionId": str(version + 2)}}
+            self.call(stores, "CopyImageSet", sourceImageSetId=id, copyImageSetInformation=copy)
+            self.call(stores, "DeleteImageSet", imageSetId=id)
+
     def reader(self, actor: Actor) -> None:
         """Read a version whole. It fails only if the set was deleted."""
         if not (chosen := self._chosen(actor)):
@@ -399,6 +450,30 @@ class House:
     def _chosen(self, actor: Actor) -> tuple[str, int, str] | None:
         found = self._living()
         return found[actor.choose(len(found))] if found else None
+
+    def _instances(self, id: str) -> list[str]:
+        """The SOPInstanceUIDs that a set holds."""
+        t, member, instance = tables.image_set.c, tables.member.c, tables.instance.c
+        held = tables.member.join(tables.instance, instance.key == member.instance).join(
+            tables.image_set, t.key == member.image_set
+        )
+        with self.server.stores.db.read() as conn:
+            rows = conn.execute(
+                select(instance.sop_instance_uid)
+                .select_from(held)
+                .where(t.id == id, member.valid_to.is_(None))
+                .order_by(instance.sop_instance_uid)
+            )
+            return list(rows.scalars())
+
+    def check(self) -> None:
+        """What must hold between any two steps; no operation may have met a fault of ours."""
+        v = tables.version.c
+        failed = select(v.message).where(v.workflow_status.like("%_FAILED"), v.message.like("The server%"))
+        with self.server.stores.db.read() as conn:
+            assert not conn.execute(failed).all(), "an operation ended in a fault of the server"
+        invariants.forget()
+        invariants.check(self.server.stores)
 
     def _living(self) -> list[tuple[str, int, str]]:
         t = tables.image_set.c

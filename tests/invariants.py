@@ -253,6 +253,11 @@ def _check_frame(stores: Stores, pixels: Any, frame: Frame, decode: bool) -> Non
 _agreed: set[tuple[int, int]] = set()  # (set, version), which never change
 
 
+def forget() -> None:
+    """Let agreement be looked at again: where keys come again, as they never do in one database."""
+    _agreed.clear()
+
+
 def _agreement(conn: Connection, stores: Stores) -> None:
     for row in _rows(conn, tables.image_set, tables.image_set.c.state == "ACTIVE"):
         if not row.readable_version or (row.key, row.readable_version) in _agreed:

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -15,8 +15,12 @@ from random import Random
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import Connection, select
 
+from lightwell.errors import StorageError
 from lightwell.operations import documents
+from lightwell.stores import leftovers, packs, tables
+from lightwell.stores.leftovers import Leftover
 from lightwell.work import claims
 from tests import invariants, services
 from tests.importing import Importing, importing
@@ -81,14 +85,88 @@ def test_takes_all_that_is_dead_and_nothing_that_lives(
                 house = House(server, choose)
                 for _ in range(STEPS):
                     house.step()
-                invariants.check(server.stores)
+                house.check()
                 house.finish()
+                house.check()
                 invariants.check(server.stores, decode=True)
                 invariants.check_collected(server.stores)
             finally:
                 server.close()
 
     run()
+
+
+def _sees_no_base(patch: pytest.MonkeyPatch) -> None:
+    """A level block goes though a version carries it."""
+    r = tables.record.c
+    patch.setitem(leftovers._NAMES, leftovers.LEVEL, (r.patient_value, r.study_value, r.series_value))  # type: ignore[arg-type]
+
+
+def _sees_no_study_block(patch: pytest.MonkeyPatch) -> None:
+    """One name too few is counted."""
+    r = tables.record.c
+    names = (r.patient_value, r.series_value, tables.level.c.base)
+    patch.setitem(leftovers._NAMES, leftovers.LEVEL, names)  # type: ignore[arg-type]
+
+
+def _sees_open_members_alone(patch: pytest.MonkeyPatch) -> None:
+    """Older versions count for nothing."""
+    real = leftovers.named
+
+    def named(conn: Connection, pages: Mapping[int, Sequence[Leftover]]) -> dict[int, set[int]]:
+        found, member = real(conn, pages), tables.member.c
+        if leftovers.RECORD in found:
+            held = select(member.record).where(member.valid_to.is_(None))
+            held = held.union(select(tables.staged.c.record))  # type: ignore[assignment]
+            found[leftovers.RECORD] &= set(conn.execute(held).scalars())
+        return found
+
+    patch.setattr(leftovers, "named", named)
+
+
+def _has_no_grace(patch: pytest.MonkeyPatch) -> None:
+    real = packs.doom
+    patch.setattr(packs, "doom", lambda conn, keys, before: real(conn, keys, 2**62))
+
+
+# The seed is one that finds it early; it is looked for on from there.
+@pytest.mark.parametrize(
+    ("broken", "seed"),
+    [(_sees_no_base, 2), (_sees_no_study_block, 1), (_sees_open_members_alone, 10), (_has_no_grace, 1)],
+)
+def test_finds_out_a_collector_that_is_broken(
+    broken: Callable[[pytest.MonkeyPatch], None],
+    seed: int,
+    tmp_path: Path,
+    _sqlite_template: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(claims, "_COMMIT_ATTEMPTS", 1)
+    monkeypatch.setattr(documents, "_making", (nullcontext(),))
+    broken(monkeypatch)
+
+    def life(folder: Path, seed: int) -> None:
+        folder.mkdir()
+        shutil.copy(_sqlite_template, folder / "lightwell.db")
+        server = importing(folder / "data", f"sqlite:///{folder / 'lightwell.db'}")
+        monkeypatch.setattr(documents, "recent", documents.Recent(1 << 20))
+        chance = Random(seed)
+        try:
+            house = House(server, lambda below: chance.randrange(below) if below > 1 else 0)
+            for _ in range(STEPS):
+                house.step()
+            house.check()
+            house.finish()
+            house.check()
+        finally:
+            server.close()
+
+    for number in range(seed, seed + 40):
+        try:
+            life(tmp_path / str(number), number)
+        except (AssertionError, KeyError, StorageError):
+            return
+    raise AssertionError("nobody has noticed")
 
 
 def test_takes_nothing_that_lives_while_all_run_at_once(
@@ -116,5 +194,6 @@ def test_takes_nothing_that_lives_while_all_run_at_once(
         for future in (*doing, *others):
             future.result()
     house.finish()
+    house.check()
     invariants.check(server.stores, decode=True)
     invariants.check_collected(server.stores)
