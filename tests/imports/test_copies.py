@@ -180,6 +180,38 @@ def test_lets_no_forced_instance_show_its_origin_when_it_is_left_alone(server: I
     invariants.check(server.stores)
 
 
+def test_keeps_what_its_edits_say_of_forced_instances_that_are_left_alone(server: Importing) -> None:
+    """Edits of a level settle what they name; the base below them is never seen, whichever block it is."""
+    target = imported(server, "a", 1, PatientComments="of the target")
+    source = copy(server, imported(server, "b", 1, series="2", PatientName="OTHER", PatientComments="x"))
+    target = copy(server, target)
+    update(
+        server,
+        target,
+        1,
+        updatable={"Patient": {"DICOM": {"PatientName": "EDITED"}}},
+        removable={"Patient": {"DICOM": {"PatientComments": "of the target"}}},
+    )
+    update(server, source, 1, updatable={"Patient": {"DICOM": {"PatientName": "MOVED", "PatientSex": "F"}}})
+    copy(server, source, 2, target, 2, force=True)
+    before = document(server, target)
+    assert before["Patient"]["DICOM"] == {"PatientID": "P1", "PatientName": "EDITED"}
+    gone = {"Study": {"Series": {series_uid(1): {"Instances": {f"{series_uid(1)}.1": {}}}}}}
+    update(server, target, 3, removable=gone)
+    aside = copy(server, target, 4)
+    for id in (target, aside):
+        after = document(server, id)
+        assert after["Patient"] == before["Patient"]
+        assert after["Study"]["DICOM"] == before["Study"]["DICOM"]
+        (series,), (was,) = after["Study"]["Series"].values(), before["Study"]["Series"].values()
+        assert series["DICOM"] == was["DICOM"]
+        assert series["Instances"] == {uid: was["Instances"][uid] for uid in series["Instances"]}
+        (file,) = exported(server, id).values()
+        assert (file.PatientName, file.SeriesInstanceUID) == ("EDITED", series_uid(1))
+        assert not {"PatientComments", "PatientSex"} & set(file.dir("Patient"))
+    invariants.check(server.stores)
+
+
 def test_passes_levels_on_to_an_edited_instance_when_an_import_replaces_the_first(server: Importing) -> None:
     write(server.input / "a" / "1.dcm", ct(1))
     write(server.input / "a" / "2.dcm", ct(2, PatientName="DOE^J", PatientComments="x"))

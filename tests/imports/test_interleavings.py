@@ -184,9 +184,10 @@ def test_takes_nothing_that_lives_while_all_run_at_once(
             if times is None and ended.wait(0.005):
                 return
 
-    with ThreadPoolExecutor(8) as pool:
+    with ThreadPoolExecutor(9) as pool:
         doing = [pool.submit(repeat, house.importer, seed, 8) for seed in (1, 2)]
         doing += [pool.submit(repeat, house.changer, 3, 20), pool.submit(repeat, house.copier, 4, 10)]
+        doing.append(pool.submit(repeat, house.heir, 9, 10))
         others = [pool.submit(repeat, house.deleter, 5, None), pool.submit(repeat, house.reader, 6, None)]
         others += [pool.submit(repeat, house.collector, seed, None) for seed in (7, 8)]
         wait(doing)
