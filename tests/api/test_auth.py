@@ -60,6 +60,8 @@ def test_takes_no_request_without_a_signature(server: Server) -> None:
         ("OPTIONS", "/datastore"),
     ):
         assert refusal(server.call(method, path)) == (403, "MissingAuthenticationToken")
+    reply = server.call("GET", f"/datastore/{'0' * 32}/studies")
+    assert b"bearer token" in reply.body, "a viewer whose token is lost is told what to send"
     reply = server.call("HEAD", "/datastore")
     assert (reply.status, reply.body) == (403, b"")
 

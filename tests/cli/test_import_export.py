@@ -130,6 +130,6 @@ def test_refuses_an_unknown_data_store_and_image_set_at_export(tmp_path: Path) -
     data = tmp_path / "data"
     assert lightwell("import", shipped("CT_small.dcm"), data=data).status == 0
     done = lightwell("export", "--datastore", "other", tmp_path / "out", data=data)
-    assert (done.status, "no data store other" in done.err) == (1, True)
+    assert (done.status, done.err) == (1, "lightwell: There is no data store other: there is default\n")
     done = lightwell("export", "--datastore", "default", "--image-set", "0" * 32, tmp_path / "out", data=data)
     assert (done.status, "no image set" in done.err) == (1, True)

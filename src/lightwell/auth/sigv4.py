@@ -110,7 +110,10 @@ def read_signature(request: SignedRequest) -> Signature:
         return _from_header(authorization, headers)
     if presigned:
         return _from_query(request.query, headers)
-    raise AuthenticationError(MISSING, "Missing Authentication Token: sign the request with an access key")
+    raise AuthenticationError(
+        MISSING,
+        "Missing Authentication Token: sign the request with an access key, or send DICOMweb a bearer token",
+    )
 
 
 def verify(

@@ -12,12 +12,14 @@ from pathlib import Path
 from lightwell.cli import flags
 from lightwell.cli.importing import find
 from lightwell.cli.opening import local_context, opened
+from lightwell.domain.datastore import ACTIVE
 from lightwell.errors import InputError, LightwellError
-from lightwell.stores import Stores, originals, removal
+from lightwell.stores import Stores, datastores, originals, removal
 from lightwell.stores.originals import ReadableSet
 
 _SAFE = re.compile(r"[0-9](?:[0-9.]{0,126}[0-9])?", re.ASCII)
 _UNSAFE = re.compile(r"[^0-9A-Za-z._-]")
+_SHOWN = 5  # names of data stores in a message
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     with opened(settings) as stores:
         store = find(local_context(settings, stores), args.datastore)
         if store is None:
-            raise LightwellError(f"There is no data store {args.datastore}")
+            raise LightwellError(f"There is no data store {args.datastore}: {_there_are(stores)}")
         with stores.db.read() as conn:
             sets = originals.readable_sets(conn, store.key, args.image_set)
         if args.image_set and not sets:
@@ -43,6 +45,16 @@ def run(args: argparse.Namespace) -> int:
             written, failed = written + done, failed + not_done
     print(f"{written} files of {len(sets)} image sets written to {args.folder}")
     return 1 if failed else 0
+
+
+def _there_are(stores: Stores) -> str:
+    """The names of the first data stores that can be exported, for who has named another."""
+    with stores.db.read() as conn:
+        found = datastores.page(conn, status=ACTIVE, after=None, limit=_SHOWN + 1)
+    names = ", ".join(store.name or store.id for store in found[:_SHOWN])
+    if not names:
+        return "there are none yet; `lightwell import` makes one"
+    return f"there {'is' if len(found) == 1 else 'are'} {names}{' and others' if len(found) > _SHOWN else ''}"
 
 
 def _export(stores: Stores, image_set: ReadableSet, folder: Path) -> tuple[int, int]:
