@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -34,12 +35,17 @@ def test_demo_prints_a_snippet_that_works_as_printed(tmp_path: Path) -> None:
             text = "".join(lines)
             snippet = text[text.index("import boto3") : text.index("Other AWS clients")]
             done = subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True, timeout=60)
+            printed = re.search(r'eval "\$\(lightwell (env .+?)\)"', text)
+            assert printed, text
+            variables = lightwell(*shlex.split(printed[1]))
         finally:
             demo.send_signal(signal.SIGTERM)
             demo.stdout.close()
             demo.stderr.close()
     assert "Yamada^Tarou=山田^太郎=やまだ^たろう" in done.stdout, done.stderr
     assert re.search(r"image/jph \d+ bytes of HTJ2K", done.stdout)
+    url = re.search(r'endpoint_url="(.+)"', snippet)
+    assert url and f"AWS_ENDPOINT_URL_MEDICAL_IMAGING={url[1]}" in variables.out, variables
     assert demo.returncode == 0
 
 

@@ -20,9 +20,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from lightwell.cli import flags
-from lightwell.cli.environment import root_credentials
+from lightwell.cli.environment import command, root_credentials
 from lightwell.errors import LightwellError
 from lightwell.settings import Settings
 
@@ -112,12 +113,12 @@ def _demo(settings: Settings, *, once: bool) -> int:
 
 @contextmanager
 def _server(settings: Settings) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    command = [sys.executable, "-m", "lightwell.cli.main", "serve", "--data", str(settings.data)]
-    command += ["--host", settings.host, "--port", str(settings.port), "--region", settings.region]
-    command += ["--account-id", settings.account_id, "--workers", str(settings.workers)]
+    words = [sys.executable, "-m", "lightwell.cli.main", "serve", "--data", str(settings.data)]
+    words += ["--host", settings.host, "--port", str(settings.port), "--region", settings.region]
+    words += ["--account-id", settings.account_id, "--workers", str(settings.workers)]
     if "log_level" not in settings.sources:
-        command += ["--log-level", "warning"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        words += ["--log-level", "warning"]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
@@ -251,7 +252,8 @@ def _print_snippet(settings: Settings, url: str, store: str, image_set: str) -> 
         image_set=image_set,
     )
     print(f"\nRead them with boto3, such as by {shlex.quote(sys.executable)}:\n\n{snippet}")
-    print('Other AWS clients: eval "$(lightwell env)" in their shell. Ctrl-C stops the server.', flush=True)
+    others = command(settings, urlsplit(url).port)
+    print(f'Other AWS clients: eval "$({others})" in their shell. Ctrl-C stops the server.', flush=True)
 
 
 def _stay(process: subprocess.Popen[str]) -> int:

@@ -10,15 +10,14 @@ from lightwell.auth.credentials import FILE, read_credentials
 from lightwell.auth.principals import Credentials
 from lightwell.cli import flags
 from lightwell.errors import LightwellError
-from lightwell.settings import Settings
+from lightwell.settings import FIELDS, Settings
+
+_PLACES = ("data", "host", "port", "region", "tls_cert", "tls_key")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of export lines")
-    flags.add(
-        parser,
-        ("data", "host", "port", "region", "tls_cert", "tls_key", "root_access_key_id"),
-    )
+    flags.add(parser, (*_PLACES, "root_access_key_id"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,6 +42,20 @@ def environment(settings: Settings) -> dict[str, str]:
         "AWS_ENDPOINT_URL_STS": endpoint(settings),
         "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",
     }
+
+
+def command(settings: Settings, port: int | None = None) -> str:
+    """``lightwell env`` as a shell needs it that lacks the flags and the environment of this process.
+
+    ``port`` is the one that is listened on; without it, 0 (a free one) is left out.
+    """
+    words = ["lightwell", "env"]
+    for name in _PLACES:
+        value = port if name == "port" and port else getattr(settings, name)
+        told = settings.sources.get(name, "").startswith(("--", "LIGHTWELL_"))
+        if value and told and value != FIELDS[name].default:
+            words += ["--" + name.replace("_", "-"), str(value)]
+    return shlex.join(words)
 
 
 def endpoint(settings: Settings) -> str:

@@ -23,6 +23,7 @@ from lightwell.auth.credentials import FILE, write_credentials
 from lightwell.auth.principals import Credentials, ensure_root
 from lightwell.auth.vault import open_vault
 from lightwell.cli import flags
+from lightwell.cli.environment import command
 from lightwell.cli.tree import Child, Tree, run_apart
 from lightwell.context import Clock
 from lightwell.errors import ConfigurationError, LightwellError, StorageError
@@ -109,7 +110,7 @@ def prepare(settings: Settings) -> int:
             "lightwell: made the root access key\n"
             f"  aws_access_key_id = {key.access_key_id}\n"
             f"  aws_secret_access_key = {key.secret_access_key}\n"
-            f"It is kept in {settings.data / FILE}; `lightwell env` prints it for a shell.",
+            f"It is kept in {settings.data / FILE}; `{command(settings)}` prints it for a shell.",
             file=sys.stderr,
             flush=True,
         )
