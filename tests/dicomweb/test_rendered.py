@@ -217,3 +217,37 @@ def test_serves_the_python_client(gallery: Gallery) -> None:
         assert client.retrieve_instance_rendered(*uids, media_types=("application/pdf",)) == PDF
         for types in (None, ("image/jpeg", "image/png")):
             assert client.retrieve_instance_rendered(*uids, media_types=types) == PDF
+
+
+_OCTETS = 'multipart/related; type="application/octet-stream"'
+_SLIDES = ", ".join(
+    f'multipart/related; type="{kind}"; transfer-syntax={syntax}'
+    for kind, syntax in (
+        ("image/jls", "1.2.840.10008.1.2.4.80"),
+        ("image/jls", "1.2.840.10008.1.2.4.81"),
+        ("image/jp2", "1.2.840.10008.1.2.4.90"),
+        ("image/jp2", "1.2.840.10008.1.2.4.91"),
+        ("image/jpx", "1.2.840.10008.1.2.4.92"),
+        ("image/jpx", "1.2.840.10008.1.2.4.93"),
+        ("application/octet-stream", "*"),
+        ("image/jpeg", "1.2.840.10008.1.2.4.50"),
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "kind"),
+    [
+        ("slice1/thumbnail?accept=image%2Fjpeg", _OCTETS, "image/jpeg"),
+        ("slice1/frames/1", _OCTETS + '; transfer-syntax="*"', "image/jphc"),
+        ("jpeg/frames/1", _OCTETS + '; transfer-syntax="*"', "image/jpeg"),
+        ("jpeg/frames/1", _SLIDES, "image/jpeg"),
+        ("report", 'multipart/related; type="application/dicom"', "application/dicom"),
+    ],
+)
+def test_answers_what_ohif_was_seen_to_ask(gallery: Gallery, path: str, accept: str, kind: str) -> None:
+    """OHIF 3.13.2 in Chromium: `docs/howto/ohif.md`."""
+    name, _, rest = path.partition("/")
+    reply = gallery.get(f"{gallery.instance(name)}/{rest}".rstrip("/"), accept)
+    assert reply.status == 200, reply.body
+    assert kind in reply.headers["content-type"]
