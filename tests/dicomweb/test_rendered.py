@@ -92,6 +92,10 @@ def test_shows_the_frame_that_is_named(gallery: Gallery) -> None:
     found = [gallery.picture(f"{path}/frames/{n}/rendered").mean() for n in (1, 2, 3)]
     assert found == [0, 128, 255]
     assert gallery.picture(f"{path}/rendered").mean() == 0
+    assert gallery.picture(f"{path}/thumbnail").mean() == 128, "volumes mostly begin with nothing"
+    reply = gallery.get(f"{path}/thumbnail")
+    assert reply.headers["content-location"].endswith("/frames/2/thumbnail")
+    assert gallery.picture(f"{path}/frames/1/thumbnail").mean() == 0
     assert gallery.get(f"{path}/frames/4/rendered").status == 404
 
 

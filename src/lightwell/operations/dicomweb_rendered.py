@@ -101,8 +101,10 @@ class Picture:
     notes: tuple[str, ...] = ()
 
 
-def shown(stores: Stores, target: Target) -> Shown:
-    """Find what ``target`` names.
+def shown(stores: Stores, target: Target, *, small: bool = False) -> Shown:
+    """Find what ``target`` names; of several frames the first or, for a ``small`` picture, the middle one.
+
+    PS3.18 §10.4.1.1.4 leaves the choice for thumbnails to the server: volumes mostly begin with nothing.
 
     Raises `ValidationError` for ids that are none, `NotFoundError` for what is not there,
     `NotAcceptableError` for a frame that cannot be shown.
@@ -123,7 +125,9 @@ def shown(stores: Stores, target: Target) -> Shown:
                 " import, so it cannot be shown."
             )
         return Shown(found, instance, None, None, None)
-    number = (target.number or 1) - 1
+    number = (stored.frame_count - 1) // 2 if small else 0
+    if target.number is not None:
+        number = target.number - 1
     if number >= stored.frame_count:
         raise NotFoundError(
             f"The instance {instance.sop_instance_uid} has no frame {number + 1}: the last is "

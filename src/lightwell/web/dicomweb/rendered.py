@@ -58,7 +58,9 @@ async def show(
 ) -> Answer:
     """The picture of ``target`` in the media type ``wanted`` most; ``side`` bounds a thumbnail."""
     state = visit.state
-    what = await state.in_thread(dicomweb_rendered.shown, state.stores, target)
+    what = await state.in_thread(
+        partial(dicomweb_rendered.shown, small=side is not None), state.stores, target
+    )
     kind = media_type(wanted, (PDF,) if what.frame is None else IMAGE_TYPES)
     wish = dicomweb_rendered.rendering(kind, asked, side=side)
     headers = _headers(visit, what, wish)
