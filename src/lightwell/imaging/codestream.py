@@ -113,8 +113,8 @@ def _jpeg2000(data: bytes | memoryview) -> CodestreamHeader:
 def check_scans(data: bytes) -> None:
     """Refuse a JPEG frame whose coded data does not run up to its end marker, with at most padding after it.
 
-    The decoders fill what is missing with grey and say nothing, so a cut frame has to be found here. Raises
-    `PixelFailure`.
+    The decoders fill what is missing with grey and say nothing, so a cut frame has to be found here. One byte
+    more, of any value, is padding that makes the fragment even (PS3.5 A.4). Raises `PixelFailure`.
     """
     place = 2
     try:
@@ -132,7 +132,8 @@ def check_scans(data: bytes) -> None:
                 place = following.start()
     except (struct.error, IndexError) as error:
         raise cannot_transcode("a JPEG frame has no end marker: it is cut off") from error
-    if data[place:].strip(_PADDING):
+    rest = data[place:]
+    if len(rest) > 1 and rest.strip(_PADDING):
         raise cannot_transcode("a JPEG frame goes on after its end marker")
 
 

@@ -114,8 +114,13 @@ def test_refuses_a_frame_of_another_size_than_the_attributes_say(changes: dict[s
 
 
 def test_takes_a_whole_scan_and_its_padding():
-    for end in (b"", b"\0", b"\xff", b" ", b"\0\0\0\0"):
+    for end in (b"", b"\0", b"\xff", b" ", b"\xbb", b"\0\0\0\0"):
         check_scans(jpeg() + end)
+
+
+def test_refuses_what_is_more_than_padding():
+    with pytest.raises(PixelFailure):
+        check_scans(jpeg() + b"\0\xbb")
 
 
 def test_takes_several_scans():
