@@ -17,6 +17,7 @@ from pydicom import Dataset
 from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.datadict import dictionary_has_tag, dictionary_VM, keyword_for_tag
 from pydicom.dataelem import RawDataElement
+from pydicom.errors import BytesLengthException
 from pydicom.filereader import dcmread
 from pydicom.valuerep import TEXT_VR_DELIMS
 
@@ -62,7 +63,10 @@ def _elements(dataset: Dataset, nested: dict[str, str], *, top: bool = True) -> 
         private_unknown = (
             private and isinstance(raw, RawDataElement) and raw.VR == "UN" and tag.element > 0xFF
         )
-        element = None if private_unknown else dataset[tag]
+        try:
+            element = None if private_unknown else dataset[tag]
+        except BytesLengthException:  # what the private dictionary says does not fit
+            element = None
         vr = "UN" if element is None else str(element.VR)
         if vr == "SQ":
             if not keyword and not top:
