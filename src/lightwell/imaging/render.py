@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from pydicom.dataset import Dataset
 
 from lightwell.domain.rendering import Rendering
 from lightwell.imaging.colour import MONOCHROME, PALETTE, colours
+from lightwell.imaging.failure import RenderFailure
 from lightwell.imaging.frame_attributes import frame_attributes
 from lightwell.imaging.greyscale import greys
 from lightwell.imaging.image import ImageDescription
@@ -54,9 +56,25 @@ def full_picture(
     samples: Samples, image: ImageDescription, photometric: str, attributes: Dataset, asked: Rendering
 ) -> tuple[Bytes, list[str]]:
     """The whole frame in 8 bits, in grey or in colour, and notes. Raises `RenderFailure`."""
+    _check_alignment(samples, image, attributes)
     if image.samples == 1 and photometric != PALETTE:
         known = photometric in MONOCHROME
         note = [] if known else [f"The photometric interpretation {photometric!r} is shown as MONOCHROME2"]
         return greys(samples, image, attributes, asked.window), note
     note = ["The parameter window does not apply to images in colour"] if asked.window else []
     return colours(samples, image, attributes, photometric), note
+
+
+def _check_alignment(samples: Samples, image: ImageDescription, attributes: Dataset) -> None:
+    """Refuse samples that may not stand in the lowest bits of their words, as PS3.5 8.1.1 now asks of all.
+
+    HighBit alone does not tell: some writers give a wrong one. So samples that BitsStored can hold are shown.
+    """
+    high, stored = attributes.get("HighBit"), image.bits_stored
+    if not isinstance(high, int) or not 1 <= stored <= high < image.bits_allocated:
+        return
+    if samples.dtype.kind in "iu" and np.any(((samples >> stored) + 1) >> 1):
+        raise RenderFailure(
+            f"HighBit is {high} where BitsStored is {stored}, and samples have more bits than that: which of"
+            " them are the picture cannot be told."
+        )

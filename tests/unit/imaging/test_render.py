@@ -95,6 +95,18 @@ def test_looks_at_the_stored_bits_of_a_sample_alone() -> None:
     assert grey(samples, None, window, bits_stored=12).tolist() == [[0, 128]]
 
 
+@pytest.mark.parametrize("shape", [(2, 2), (2, 2, 3)])
+@pytest.mark.parametrize("kind", ["u2", "i2"])
+def test_refuses_samples_that_may_lie_higher_in_their_words(kind: str, shape: tuple[int, ...]) -> None:
+    samples = np.full(shape, 0x7000, kind)
+    with pytest.raises(RenderFailure, match="HighBit is 15"):
+        grey(samples, attributes(HighBit=15), bits_stored=12)
+    assert grey(samples, attributes(HighBit=11), bits_stored=12).shape == shape
+    # A HighBit that is only wrong.
+    for sample in (0x07FF, 0) if kind == "u2" else (0x07FF, -0x0800):
+        assert grey(np.full(shape, sample, kind), attributes(HighBit=15), bits_stored=12).shape == shape
+
+
 def linear(x: float, c: float, w: float) -> float:
     if x <= c - 0.5 - (w - 1) / 2:
         return 0.0
