@@ -173,6 +173,18 @@ def natives() -> Iterator[tuple[str, Samples, dict[str, Any]]]:
     high = picture((1, 9, 9), "u2", 12)
     yield "bits-above", high | 0x5000, {"bits": 12}
     yield "left-aligned", high << 4, {"bits": 12}
+    signed = picture((1, 9, 9), "i2", 12)
+    bare_sign = signed & 0xFFF
+    yield "sign-not-extended", signed, {"bits": 12, "written": bare_sign}
+    half = np.where(np.arange(81).reshape(signed.shape) % 2, signed, bare_sign)
+    yield "sign-extended-in-places", signed, {"bits": 12, "written": half}
+    narrow = picture((1, 9, 9), "i1", 7)
+    yield "sign-not-extended-7", narrow, {"bits": 7, "written": narrow & 0x7F}
+    overlay = bare_sign | 0x1000 * (np.arange(81, dtype="i2").reshape(signed.shape) % 2)
+    yield "overlay-above-a-sign", overlay, {"bits": 12, "more": {0x60000102: ("US", 12)}}
+    yield "empty-overlay-above-a-sign", bare_sign, {"bits": 12, "more": {0x60000102: ("US", 12)}}
+    yield "junk-above-a-sign", overlay, {"bits": 12}
+    yield "higher-high-bit", signed << 4, {"bits": 12, "more": {0x00280102: ("US", 15)}}
 
 
 def has_lossless_form(samples: Samples) -> bool:
@@ -188,7 +200,8 @@ def native_specimens(number: int) -> Iterator[Specimen]:
         vr = how.get("vr") or ("OW" if samples.dtype.itemsize > 1 or syntax == IMPLICIT else "OB")
         number += 1
         attributes = description(samples, how.get("bits"), colour, planar)
-        attributes[0x7FE00010] = (vr, native_bytes(samples, syntax, planar, vr))
+        attributes |= how.get("more", {})
+        attributes[0x7FE00010] = (vr, native_bytes(how.get("written", samples), syntax, planar, vr))
         data, uid = file(number, b"", syntax, attributes)
         stored = HTJ2K if has_lossless_form(samples) else NATIVE
         kept = [] if stored == HTJ2K else [native_bytes(f[None], "", planar, "OB") for f in samples]
@@ -303,6 +316,9 @@ def coded() -> Iterator[tuple[str, str, Samples, Callable[[Samples], bytes], dic
         yield f"process14-{name}", ".4.57", samples, unsigned(lossless, stored_bits), more
     signed = picture((1, 19, 23), "i2")
     yield "j2k-of-the-other-sign", J2K, signed, unsigned(bare(j2k)), {}
+    signed = picture((2, 19, 23), "i2", 12)
+    for name, tail, code in (("rle", ".5", rle), ("j2k", J2K, bare(j2k)), ("deflate", ".8.1", deflate)):
+        yield f"{name}-sign-not-extended", tail, signed, unsigned(code, 12), {"bits": 12}
     boxed = bare(imagecodecs.jpeg2k_encode, codecformat="jp2", reversible=True)
     yield "jp2-in-a-fragment", J2K, picture((1, 19, 23), "u2"), boxed, {}
     for kind in ("u1", "u2"):

@@ -11,7 +11,7 @@ from lightwell.domain.limits import ELEMENT_LENGTHS, ELEMENT_VALUES
 from lightwell.domain.warnings import Warning
 from lightwell.errors import InputError
 from lightwell.imaging.dictionary import attribute_of
-from lightwell.imaging.entry import Entry
+from lightwell.imaging.entry import OVERLAY_POSITIONS, Entry
 from lightwell.imaging.image import ImageDescription
 
 _US_MOST = 0xFFFF
@@ -124,7 +124,14 @@ def describe_image(
         frames=frames,
         frames_declared=declared,
         pixel_keyword=pixel_keyword,
+        idle_bits=_idle_bits(found, bits_allocated, bits_stored),
     )
+
+
+def _idle_bits(found: Mapping[int, Entry], allocated: int, stored: int | None) -> int:
+    if stored is None or not 1 <= stored < allocated or integer_of(found, 0x00280102) != stored - 1:
+        return 0
+    return 0 if any(integer_of(found, tag) for tag in OVERLAY_POSITIONS) else allocated - stored
 
 
 def text_of(found: Mapping[int, Entry], tag: int) -> str:

@@ -14,6 +14,9 @@ from lightwell.imaging.dictionary import Attribute
 #: The level of what is not shown: group lengths.
 SKIPPED = 4
 
+#: OverlayBitPosition of each overlay.
+OVERLAY_POSITIONS = range(0x60000102, 0x60200102, 0x00020000)
+
 #: Elements whose value the server itself looks at, besides showing it.
 NEEDED = frozenset(
     (
@@ -44,8 +47,10 @@ NEEDED = frozenset(
         0x00280011,  # Columns
         0x00280100,  # BitsAllocated
         0x00280101,  # BitsStored
+        0x00280102,  # HighBit
         0x00280103,  # PixelRepresentation
         0x00283002,  # LUTDescriptor
+        *OVERLAY_POSITIONS,
     )
 )
 

@@ -13,7 +13,9 @@ class ImageDescription:
     """Shape and sample format of every frame of an instance.
 
     ``pixel_keyword`` is PixelData, FloatPixelData or DoubleFloatPixelData. ``frames`` is NumberOfFrames, 1
-    where absent. ``frames_declared`` tells whether the file had NumberOfFrames at all.
+    where absent. ``frames_declared`` tells whether the file had NumberOfFrames at all. ``idle_bits`` is how
+    many bits of a sample lie above BitsStored and hold nothing by the attributes (PS3.5 8.1.1): 0 where
+    HighBit is another than BitsStored - 1, or where an overlay lies in them (OverlayBitPosition, retired).
     """
 
     rows: int
@@ -27,6 +29,7 @@ class ImageDescription:
     frames: int
     frames_declared: bool
     pixel_keyword: str
+    idle_bits: int = 0
 
     @property
     def frame_bits(self) -> int:

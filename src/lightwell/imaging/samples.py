@@ -107,6 +107,23 @@ def from_native(data: bytes | memoryview, image: ImageDescription) -> Samples:
     return flat.reshape(frame_shape(image))
 
 
+def extend_sign(samples: Samples, image: ImageDescription) -> Samples:
+    """Signed samples whose sign was not written to the bits above BitsStored, with it there.
+
+    Of those bits a reader may assume nothing (PS3.5 8.1.1), but one that decodes a frame goes by its type. A
+    frame comes back as it is where its values are right already, where the attributes say that these bits
+    are in use (``idle_bits``), and where any sample has others than zeros or its sign there.
+    """
+    stored = image.bits_allocated - image.idle_bits
+    half = 1 << (stored - 1)
+    if not (image.signed and image.idle_bits) or (samples.max() < half and samples.min() >= -half):
+        return samples
+    above = samples >> stored
+    if np.any((above != 0) & ((above != -1) | (samples & half == 0))):
+        return samples
+    return (samples << image.idle_bits) >> image.idle_bits
+
+
 def expand_chrominance(data: bytes | memoryview, image: ImageDescription) -> Samples:
     """Samples of a native frame with halved chrominance, (rows, columns, 3), each chrominance value used
     twice.

@@ -30,6 +30,7 @@ from lightwell.imaging.native import NativeFrames, swap_unit
 from lightwell.imaging.samples import (
     Samples,
     check_description,
+    extend_sign,
     has_lossless_form,
     is_subsampled,
     native_bits,
@@ -114,6 +115,7 @@ class _Coded(FrameStream):
     def _frame(self, number: int) -> EncodedFrame:
         samples, decoder = self._samples.decode(number)
         self._note(decoder)
+        samples = extend_sign(samples, self._samples.image)
         photometric = self._samples.image.photometric
         if self._stored.stored_syntax == JPEG2000_LOSSLESS:
             data, head = jpeg2000.encode(samples, photometric), 0
@@ -164,7 +166,7 @@ class _KeptLossless(FrameStream):
         data = self._frames.read(number)
         samples, header, decoder = decode_codestream(data, "jpeg2000", self._image)
         self._note(decoder)
-        pixels = to_stored(samples, header, self._image)
+        pixels = extend_sign(to_stored(samples, header, self._image), self._image)
         return EncodedFrame(data, 0, frame_checksum(samples), int(pixels.min()), int(pixels.max()))
 
 

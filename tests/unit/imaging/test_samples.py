@@ -5,6 +5,7 @@ from lightwell.imaging.failure import PixelFailure
 from lightwell.imaging.samples import (
     check_description,
     expand_chrominance,
+    extend_sign,
     from_native,
     has_lossless_form,
     native_bits,
@@ -115,3 +116,24 @@ def test_keeps_native_what_the_lossless_formats_do_not_serve(changes: dict[str, 
 def test_encodes_eight_and_sixteen_bits():
     assert has_lossless_form(image())
     assert has_lossless_form(image(bits_allocated=8, samples=3, signed=True))
+
+
+@pytest.mark.parametrize("kind", ["i1", "i2"])
+def test_writes_the_sign_above_bits_stored(kind: str):
+    right = np.arange(-8, 8, dtype=kind).reshape(4, 4)
+    description = image_of(right, bits_stored=4, idle_bits=right.dtype.itemsize * 8 - 4)
+    for written in (right & 15, np.where(right % 2, right & 15, right), right):
+        samples = extend_sign(written.astype(kind), description)
+        assert samples.dtype == right.dtype
+        assert np.array_equal(samples, right)
+
+
+def test_leaves_bits_above_bits_stored_that_are_in_use():
+    negative = np.full((4, 4), 0x0FFF, "i2")
+    description = image_of(negative, bits_stored=12, idle_bits=4)
+    for used in (0x1FFF, -0x0801, 0x7800, 0x1001):
+        samples = negative.copy()
+        samples[2, 3] = used
+        assert np.array_equal(extend_sign(samples, description), samples)
+    for other in ({"idle_bits": 0}, {"signed": False, "idle_bits": 4}):
+        assert np.array_equal(extend_sign(negative, image_of(negative, bits_stored=12, **other)), negative)

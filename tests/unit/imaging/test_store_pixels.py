@@ -159,6 +159,13 @@ def test_takes_the_checksum_of_kept_jpeg_2000_over_its_own_samples():
     assert (frame.low, frame.high) == (codes.view("i2").min(), codes.view("i2").max())
 
 
+def test_tells_the_range_of_kept_jpeg_2000_by_bits_stored():
+    values = np.arange(-2048, 2047, 117, "i2").reshape(5, 7)
+    description = image_of(values, bits_stored=12, idle_bits=4)
+    (frame,) = store_encapsulated(items(lossless(values & 0xFFF)), description, J2K, "JPEG_2000_LOSSLESS")
+    assert (frame.low, frame.high) == (values.min(), values.max())
+
+
 def test_refuses_broken_jpeg_2000_in_a_store_of_jpeg_2000():
     samples = noise((5, 7), "u2")
     value = items(lossless(samples)[:-20])
