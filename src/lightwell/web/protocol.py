@@ -1,19 +1,24 @@
 """HTTP/1.1 on a connection: uvicorn's protocol, with the limits that it leaves to others.
 
 A head is at most `HEAD_LIMIT` and takes at most `HEAD_SECONDS`; a body comes at `BODY_RATE` at least, seen
-over `BODY_SECONDS`; a connection that says nothing is closed after `SILENT_SECONDS`. For a request that
-arrives whole no timer is started, and no task either as long as nothing has to be waited for.
+over `BODY_SECONDS`, and what surrounds it (extensions of chunks, trailers, which are dropped) is at most
+`HEAD_LIMIT`; an answer that nobody takes anything of is broken off after `UNREAD_SECONDS`; a connection that
+says nothing is closed after `SILENT_SECONDS`. Of requests sent without waiting for answers `MOST_WAITING`
+wait; what comes behind them is not read, and where it has come already the connection ends after them
+(RFC 9112 §9.3.2: the client sends the rest again). For a request that arrives whole no timer is started, and
+no task either as long as nothing has to be waited for.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any, cast
 from urllib.parse import unquote
 
 import httptools
 import msgspec
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from lightwell.context import Ids
@@ -24,10 +29,28 @@ HEAD_SECONDS = 20.0
 BODY_SECONDS = 20.0
 BODY_RATE = 1 << 10  # bytes a second
 SILENT_SECONDS = 75.0
+UNREAD_SECONDS = 300.0
+MOST_WAITING = 64
 
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 # Of these, a target is a path and a query and nothing else.
 _PLAIN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/?&=%:,+*@!$'();"
+
+
+class _Flow(FlowControl):
+    """Reads nothing as long as requests wait, whoever of them asks for its body: it has come."""
+
+    def __init__(self, transport: asyncio.Transport, waiting: Sized) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        if not self._waiting:
+            super().resume_reading()
+
+
+class _TooManyError(Exception):
+    """More requests wait than may."""
 
 
 class Protocol(HttpToolsProtocol):
@@ -44,27 +67,48 @@ class Protocol(HttpToolsProtocol):
         self._body_open = False
         self._head_size = 0
         self._body_seen = 0
+        self._beside_body = 0  # bytes since the last of the body
+        self._unread: asyncio.TimerHandle | None = None
+        self._current: Exchange | None = None  # that is being answered, or was last
+        self._is_full = False  # nothing more is read
 
     # What the connection says
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self.flow = _Flow(transport, self.pipeline)
         self.on_count(len(self.connections))
         self._silent_since = self.loop.time()
         self._silence = self.loop.call_later(SILENT_SECONDS, self._check_silence)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
-        if self._silence is not None:
-            self._silence.cancel()
+        for timer in (self._silence, self._unread):
+            if timer is not None:
+                timer.cancel()
+        if self._current is not None and not self._current.response_complete:
+            self._current.disconnected = True
         super().connection_lost(exc)
         self.on_count(len(self.connections))
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(UNREAD_SECONDS, self._break_off)
+
+    def resume_writing(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+        super().resume_writing()
+
     def data_received(self, data: bytes) -> None:
+        if self._is_full:
+            return
         if not (self._head_open or self._body_open):
             self._head_size = 0
         if self._body_open:
             self._body_seen += len(data)
+            self._beside_body += len(data)
         else:
             self._head_size += len(data)
         try:
@@ -76,7 +120,9 @@ class Protocol(HttpToolsProtocol):
         if self._next is not None:
             exchange, self._next = self._next, None
             self._begin(exchange)
-        if self._head_open and self._head_size > HEAD_LIMIT:
+        if (self._head_open and self._head_size > HEAD_LIMIT) or (
+            self._body_open and self._beside_body > HEAD_LIMIT
+        ):
             self._refuse(431, "RequestHeaderFieldsTooLargeException", "The head of the request is too large.")
         elif (self._head_open or self._body_open) and self._timer is None and not self.transport.is_closing():
             if self._head_open:
@@ -95,14 +141,23 @@ class Protocol(HttpToolsProtocol):
         self.expect_100_continue = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._body_open:
+            return  # A trailer was not signed, and nothing here is done with one.
         name = name.lower()
         self.headers.append((name, value))
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
 
+    def on_body(self, body: bytes) -> None:
+        self._beside_body = 0
+        super().on_body(body)
+
     def on_headers_complete(self) -> None:
         """As uvicorn's, for an `Exchange`; there is no upgrade, no root path and no limit of requests."""
+        if len(self.pipeline) >= MOST_WAITING:
+            raise _TooManyError
         self._head_open, self._body_open = False, True
+        self._beside_body = 0
         self._silent_since = None
         self._stop_timer()
         parser = self.parser
@@ -157,6 +212,7 @@ class Protocol(HttpToolsProtocol):
 
     def _begin(self, exchange: Exchange) -> None:
         """Answer it here and now if nothing has to be waited for; else a task does from there on."""
+        self._current = exchange
         running = exchange.run_asgi(self.app)
         try:
             future = running.send(None)
@@ -170,11 +226,13 @@ class Protocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        self.flow.resume_reading()
         if self.pipeline:
             exchange, app = self.pipeline.pop()
+            self._current = exchange  # type: ignore[assignment]
+            self.flow.resume_reading()
             self._start_asgi_task(exchange, app)
         else:
+            self.flow.resume_reading()
             self._silent_since = self.loop.time()
 
     # What the timers say
@@ -190,8 +248,15 @@ class Protocol(HttpToolsProtocol):
         else:
             self._silence = self.loop.call_later(left, self._check_silence)
 
+    def _break_off(self) -> None:
+        self.transport.abort()
+
     def _late(self) -> None:
         self._timer = None
+        if self._head_open and self.flow.read_paused:
+            # What comes behind requests that wait is ours to read.
+            self._timer = self.loop.call_later(HEAD_SECONDS, self._late)
+            return
         self._refuse(408, "RequestTimeoutException", "The request did not arrive in time.")
 
     def _check_body(self) -> None:
@@ -211,6 +276,12 @@ class Protocol(HttpToolsProtocol):
     # Refusals that no request object is there for
 
     def send_400_response(self, msg: str) -> None:
+        if self.pipeline and not self._body_open:
+            # Requests that came whole are answered yet; the connection ends with the last of them.
+            self.pipeline[0][0].keep_alive = False
+            self._is_full, self._head_open = True, False
+            self._stop_timer()
+            return
         self._refuse(400, "BadRequestException", "The request is not valid HTTP.")
 
     def _refuse(self, status: int, error: str, message: str) -> None:
@@ -219,8 +290,8 @@ class Protocol(HttpToolsProtocol):
             return
         cycle = self.cycle
         # An answer may be under way, or given before the body was complete.
-        is_too_late = cycle is not None and (
-            self._body_open if cycle.response_complete else cycle.response_started
+        is_too_late = bool(self.pipeline) or (
+            cycle is not None and (self._body_open if cycle.response_complete else cycle.response_started)
         )
         if not is_too_late:
             body = msgspec.json.encode({"message": message})

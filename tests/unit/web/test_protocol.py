@@ -20,8 +20,21 @@ from lightwell.web.reply import Message, Receive, Send
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
+broken_off: list[bytes] = []
+
+
 async def echo(scope: Message, receive: Receive, send: Send) -> None:
-    """Answer with as many bytes as came; answer /early before the body was read."""
+    """Answer with as many bytes as came; answer /early before the body was read, /large with 64 MB."""
+    if scope["path"] == "/large":
+        piece = bytes(1 << 20)
+        headers = [(b"content-length", b"%d" % (64 << 20))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        try:
+            for number in range(64):
+                await send({"type": "http.response.body", "body": piece, "more_body": number < 63})
+        except ConnectionResetError:
+            broken_off.append(scope["query_string"])
+        return
     size, more = 0, scope["path"] != "/early"
     while more:
         message = await receive()
@@ -34,15 +47,25 @@ async def echo(scope: Message, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
+connections: list[Protocol] = []
+
+
+def made(connection: Protocol) -> Protocol:
+    connections.append(connection)
+    return connection
+
+
 def talk(with_server: Talk) -> None:
     """Run a conversation with a server of one connection."""
+    connections.clear()
+    broken_off.clear()
 
     async def main() -> None:
         config = uvicorn.Config(echo, lifespan="off", log_config=None, http=Protocol, ws="none")
         config.load()
         state = uvicorn.server.ServerState()
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: Protocol(config, state, {}), "127.0.0.1", 0)
+        server = await loop.create_server(lambda: made(Protocol(config, state, {})), "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         try:
             await with_server(reader, writer)
@@ -60,6 +83,7 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
         ("HEAD_SECONDS", 0.2),
         ("BODY_SECONDS", 0.2),
         ("SILENT_SECONDS", 0.2),
+        ("UNREAD_SECONDS", 0.2),
         ("BODY_RATE", 100),
     ):
         monkeypatch.setattr(protocol, name, value)
@@ -192,3 +216,107 @@ def test_splits_a_target_as_the_library_does(target: bytes) -> None:
         return
     expected = (parsed.path, parsed.query or b"")
     assert protocol._split(target) == expected
+
+
+def test_keeps_few_requests_of_a_client_that_reads_no_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "UNREAD_SECONDS", 60)
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()
+        writer.write(b"GET /large HTTP/1.1\r\n\r\n")
+        while not connections:
+            await asyncio.sleep(0.001)
+        (connection,) = connections
+        for _ in range(10):
+            writer.write(b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi" * 1000)
+            for _ in range(20):
+                await asyncio.sleep(0.001)
+                assert len(connection.pipeline) <= protocol.MOST_WAITING
+        assert connection.pipeline
+        assert connection.flow.read_paused
+        connection.transport.abort()
+
+    talk(flood)
+
+
+def test_answers_what_it_took_of_too_many_requests_and_closes() -> None:
+    async def many(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello" * 1000)
+        answers = (await reader.read()).split(b"HTTP/1.1 ")[1:]
+        assert len(answers) == protocol.MOST_WAITING + 1
+        assert all(each.startswith(b"200 ") and each.endswith(b"5") for each in answers)
+        assert [b"connection: close" in each for each in answers].count(True) == 1
+        assert b"connection: close" in answers[-1]
+
+    talk(many)
+
+
+def test_answers_the_requests_before_one_that_is_no_http() -> None:
+    async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello" * 3 + b"G\x00T\r\n\r\n")
+        answers = (await reader.read()).split(b"HTTP/1.1 ")[1:]
+        assert [each[:3] for each in answers] == [b"200"] * 3
+
+    talk(garbage)
+
+
+def test_writes_no_refusal_into_an_answer() -> None:
+    async def into(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        get = b"GET /large HTTP/1.1\r\n\r\n"
+        writer.write(get + b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+        content = await reader.read()
+        assert b"400 Bad Request" not in content
+
+    talk(into)
+
+
+def test_bounds_what_comes_beside_a_body() -> None:
+    for beside in (b"0\r\nx: " + b"a" * 1000, b"0\r\n" + b"x: y\r\n" * 1000, b"1;" + b"a=b;" * 1000):
+
+        async def endless(
+            reader: asyncio.StreamReader, writer: asyncio.StreamWriter, beside: bytes = beside
+        ) -> None:
+            writer.write(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + beside)
+            more = beside.partition(b"\n")[2] or beside
+            with suppress(ConnectionResetError):
+                while not writer.transport.is_closing() and not reader.at_eof():
+                    writer.write(more.removeprefix(b"0\r\n").removeprefix(b"1;"))
+                    await asyncio.wait_for(writer.drain(), 5)
+                    await asyncio.sleep(0)
+                assert (await answer(reader))[0] == 431
+
+        talk(endless)
+
+
+def test_drops_trailers() -> None:
+    async def trailing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await asyncio.sleep(0.02)
+        writer.write(b"2\r\nhi\r\n0\r\nHost: elsewhere\r\n\r\n")
+        assert (await answer(reader))[::2] == (200, b"2")
+        assert connections[0].headers == [(b"transfer-encoding", b"chunked")]
+
+    talk(trailing)
+
+
+def test_breaks_off_an_answer_that_nobody_reads() -> None:
+    async def unread(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"GET /large?unread HTTP/1.1\r\n\r\n")
+        writer.transport.pause_reading()
+        while not broken_off:
+            await asyncio.sleep(0.01)
+        assert broken_off == [b"unread"]
+
+    talk(unread)
+
+
+def test_breaks_off_an_answer_whose_client_left_with_more_to_come() -> None:
+    async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"GET /large?left HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n")
+        await reader.readexactly(100)
+        writer.transport.abort()
+        while not broken_off:
+            await asyncio.sleep(0.01)
+        assert broken_off == [b"left"]
+
+    talk(leave)
