@@ -30,3 +30,11 @@ def test_retrieves_and_deletes(there: Holding) -> None:
     assert len(parts(there.get(there.series("ct1")))) == 2
     assert there.get(there.study("ct1"), method="DELETE").status == 204
     assert there.get(there.study("ct1")).status == 404
+
+
+def test_refuses_ids_that_the_database_cannot_be_asked_for(there: Holding) -> None:
+    body = b'{"imageFrameId":"%s"}' % (b"0" * 32)
+    for path in (f"/datastore/{'0' * 32}/imageSet/%00", f"/datastore/a%00b/imageSet/{'0' * 32}"):
+        for operation in ("getImageFrame", "getImageSetMetadata", "getImageSet"):
+            reply = there.server.send(there.server.signed("POST", f"{path}/{operation}", body))
+            assert (reply.status, reply.headers["x-amzn-errortype"]) == (400, "ValidationException")

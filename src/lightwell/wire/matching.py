@@ -86,7 +86,7 @@ def _find(method: str, segments: list[bytes]) -> tuple[Route, Params] | None:
 
 
 def _decode(segment: bytes) -> str:
-    """Bytes that are no UTF-8 become U+FFFD, which no constraint of a label allows."""
+    """Bytes that are no UTF-8, and NUL, become U+FFFD, which no constraint of a label allows."""
     if b"%" in segment:
         segment = unquote_to_bytes(segment)
-    return segment.decode("utf-8", "replace")
+    return segment.decode("utf-8", "replace").replace("\0", "\ufffd")

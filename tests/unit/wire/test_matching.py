@@ -39,7 +39,7 @@ def test_decodes_a_label_after_the_path_was_split() -> None:
 
 
 def test_bytes_that_are_no_utf8_reach_validation() -> None:
-    assert match("GET", b"/datastore/%FF\xff%zz")[1] == {"datastoreId": "\ufffd\ufffd%zz"}
+    assert match("GET", b"/datastore/%FF\xff%zz%00")[1] == {"datastoreId": "\ufffd\ufffd%zz\ufffd"}
 
 
 def test_ignores_one_slash_behind_a_complete_path() -> None:

@@ -144,4 +144,4 @@ def _pattern(rest: list[bytes]) -> tuple[str, dict[str, str]]:
 def _decoded(segment: bytes) -> str:
     if b"%" in segment:
         segment = unquote_to_bytes(segment)
-    return segment.decode("utf-8", "replace")
+    return segment.decode("utf-8", "replace").replace("\0", "\ufffd")
