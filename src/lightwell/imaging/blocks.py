@@ -102,6 +102,12 @@ def describe_image(
         return None  # of another VR than US, whose values these are
     samples = integer_of(found, 0x00280002)
     bits_stored = integer_of(found, 0x00280101)
+    if bits_stored is not None and not 1 <= bits_stored <= bits_allocated:
+        notes.append(_taken_as("BitsStored", bits_stored, bits_allocated))
+        bits_stored = bits_allocated
+    representation = integer_of(found, 0x00280103) or 0
+    if representation not in (0, 1):
+        notes.append(_taken_as("PixelRepresentation", representation, 1))
     frames, declared = 1, False
     entry = found.get(0x00280008)
     if entry is not None and entry.value is not None:
@@ -109,16 +115,14 @@ def describe_image(
         if number is not None and number > 0:
             frames, declared = number, True
         else:
-            notes.append(
-                Warning("CoercionOfDataElements", f"NumberOfFrames: {str(entry.value)[:40]!r} is taken as 1")
-            )
+            notes.append(_taken_as("NumberOfFrames", entry.value, 1))
     return ImageDescription(
         rows=rows,
         columns=columns,
         samples=1 if samples is None else samples,
         bits_allocated=bits_allocated,
         bits_stored=bits_allocated if bits_stored is None else bits_stored,
-        signed=bool(integer_of(found, 0x00280103)),
+        signed=bool(representation),
         photometric=text_of(found, 0x00280004),
         planar=integer_of(found, 0x00280006) or 0,
         frames=frames,
@@ -132,6 +136,10 @@ def _idle_bits(found: Mapping[int, Entry], allocated: int, stored: int | None) -
     if stored is None or not 1 <= stored < allocated or integer_of(found, 0x00280102) != stored - 1:
         return 0
     return 0 if any(integer_of(found, tag) for tag in OVERLAY_POSITIONS) else allocated - stored
+
+
+def _taken_as(keyword: str, value: object, number: int) -> Warning:
+    return Warning("CoercionOfDataElements", f"{keyword}: {str(value)[:40]!r} is taken as {number}")
 
 
 def text_of(found: Mapping[int, Entry], tag: int) -> str:

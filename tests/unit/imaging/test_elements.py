@@ -191,6 +191,18 @@ def test_takes_a_number_of_frames_that_is_none_for_one_and_says_so() -> None:
     assert [w.type for w in found.warnings] == ["CoercionOfDataElements"]
 
 
+def test_takes_a_sign_and_bits_that_cannot_be_for_the_nearest_and_says_so() -> None:
+    wrong = (element(0x00280101, "US", us(17)), element(0x00280103, "US", us(3)))
+    rest = [each for each in PIXEL_MODULE if each[:4] not in (wrong[0][:4], wrong[1][:4])]
+    found = read(image(*rest, *wrong, PIXELS))
+    assert found.image
+    assert (found.image.bits_stored, found.image.signed) == (found.image.bits_allocated, True)
+    assert [(w.type, w.message.partition(":")[0]) for w in found.warnings] == [
+        ("CoercionOfDataElements", "BitsStored"),
+        ("CoercionOfDataElements", "PixelRepresentation"),
+    ]
+
+
 def test_keys_unknown_retired_and_repeated_elements_by_digits() -> None:
     *_, instance, vrs = blocks(
         read(
