@@ -5,6 +5,7 @@
     LightwellError                      a sentence for a person, saying what to do next
     ├── ConfigurationError              a setting, flag or file of ours is wrong (exit code 2)
     ├── StorageError                    the database, disk or object store failed
+    │   └── StorageUnavailableError     ... and may be back: out of reach, busy or full
     ├── InputError                      one input file cannot be taken; names the file's fault
     │   └── ServerFault                 ... and the fault is ours (a killed worker, a bug)
     └── ApiError                        an answer of the HTTP API: status, AWS error name, message
@@ -43,6 +44,13 @@ class ConfigurationError(LightwellError):
 
 class StorageError(LightwellError):
     """The database, the disk or the object store failed."""
+
+
+class StorageUnavailableError(StorageError):
+    """The database, the disk or the object store cannot be used now: out of reach, busy, full or read-only.
+
+    Nothing is lost, and what was asked may be asked again.
+    """
 
 
 class InputError(LightwellError):

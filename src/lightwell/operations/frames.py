@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING
 
 from lightwell.context import Clock
 from lightwell.domain.frames import PAGE, parse_frame_id, unpack_entry
-from lightwell.errors import InternalError, NotFoundError, StorageError
+from lightwell.errors import (
+    ApiError,
+    InternalError,
+    NotFoundError,
+    StorageError,
+    StorageUnavailableError,
+    UnavailableError,
+)
 from lightwell.imaging.syntaxes import content_type
 from lightwell.stores import datastores, image_sets, members, removal
 from lightwell.stores.packs import pack_name
@@ -165,10 +172,12 @@ class FrameReader:
             f"Image set {image_set_id} has no frame {frame_id}; its metadata lists the frames that it has."
         )
 
-    def failed(self, place: Place, error: StorageError) -> InternalError | NotFoundError:
-        """What to answer where bytes cannot be had: their set was deleted meanwhile, or they are lost."""
+    def failed(self, place: Place, error: StorageError) -> ApiError:
+        """What to answer where bytes cannot be had: their set was deleted, they are out of reach, or lost."""
         with self.stores.db.read() as conn:
             if not removal.is_living(conn, place.image_set):
                 return NotFoundError("The image set is deleted.")
         _log.error("a frame cannot be read: %s", error)
+        if isinstance(error, StorageUnavailableError):
+            return UnavailableError("The storage of the frame is not available: try again later.")
         return InternalError("The frame cannot be read: its storage failed. The server's log says why.")

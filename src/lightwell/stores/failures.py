@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import exc
 
-from lightwell.errors import StorageError
+from lightwell.errors import StorageError, StorageUnavailableError
 
 if TYPE_CHECKING:
     import psycopg
@@ -41,6 +41,11 @@ _POSTGRESQL: tuple[tuple[str, str], ...] = (
     ("55P03", "a lock was held by another transaction for too long"),
     ("25006", "it is read-only, perhaps a replica: check LIGHTWELL_DATABASE_URL"),
 )
+
+
+# What only an administrator ends: the schema, the file itself. All else may pass.
+_LASTING = ("no such table", "no such column", "not a database", "malformed")
+_PASSING = ("08", "53", "57", "55P03", "25006")
 
 
 def driver_error(error: BaseException) -> BaseException:
@@ -79,9 +84,12 @@ def _is_psycopg_failure(error: BaseException) -> bool:
 
 
 def explain(error: BaseException, address: str) -> StorageError:
-    """A sentence for a person: which database, what happened, what to do. Never a bound value."""
+    """A sentence for a person: which database, what happened, what to do. Never a bound value.
+
+    A `StorageUnavailableError` where trying again may help.
+    """
     if isinstance(error, exc.TimeoutError):
-        return StorageError(
+        return StorageUnavailableError(
             f"The database {address} is busy: every connection of this process was in use for 30 seconds."
         )
     cause = driver_error(error)
@@ -89,16 +97,19 @@ def explain(error: BaseException, address: str) -> StorageError:
     if isinstance(cause, sqlite3.Error):
         low = text.lower()
         advice = next((advice for mark, advice in _SQLITE if mark in low), None)
-        return StorageError(f"The database {address} failed: {text}{'; ' + advice if advice else ''}.")
+        lasts = advice is None or any(mark in low for mark in _LASTING)
+        kind = StorageError if lasts else StorageUnavailableError
+        return kind(f"The database {address} failed: {text}{'; ' + advice if advice else ''}.")
     state = getattr(cause, "sqlstate", None) or ""
+    kind = StorageUnavailableError if not state or state.startswith(_PASSING) else StorageError
     if advice := next((advice for mark, advice in _POSTGRESQL if state and state.startswith(mark)), None):
-        return StorageError(f"The database {address} failed: {text}; {advice}.")
+        return kind(f"The database {address} failed: {text}; {advice}.")
     if state and not state.startswith(("08", "57P")):
-        return StorageError(f"The database {address} failed: {text}.")
+        return kind(f"The database {address} failed: {text}.")
     for mark, advice in (("password", _POSTGRESQL[3][1]), ("does not exist", _POSTGRESQL[2][1])):
         if mark in text:
-            return StorageError(f"The database {address} cannot be used: {text}; {advice}.")
-    return StorageError(
+            return kind(f"The database {address} cannot be used: {text}; {advice}.")
+    return kind(
         f"The database {address} cannot be reached: {text}; check that it runs and that host and port in "
         "LIGHTWELL_DATABASE_URL are right."
     )

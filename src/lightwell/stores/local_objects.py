@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 
-from lightwell.errors import StorageError
+from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.stores.objects import MissingObjectError, ObjectWriter, is_key, valid_key, valid_prefix
 
 _OPEN_FILES = 128
@@ -309,6 +309,11 @@ def _sync_folder(path: Path) -> None:
         os.close(fd)
 
 
+_PASSING = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE)
+)
+
+
 def failure(error: OSError, what: str) -> StorageError:
     """A sentence for a person, with what to do about it."""
     advice = {
@@ -322,4 +327,5 @@ def failure(error: OSError, what: str) -> StorageError:
         errno.EIO: "the disk failed: look at the system's log",
         errno.ENOTDIR: "a file stands where a folder should",
     }.get(error.errno or 0, error.strerror or str(error))
-    return StorageError(f"{what}: {advice}.")
+    kind = StorageUnavailableError if error.errno in _PASSING else StorageError
+    return kind(f"{what}: {advice}.")

@@ -7,7 +7,7 @@ import re
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from lightwell.errors import InputError, StorageError
+from lightwell.errors import InputError, StorageError, StorageUnavailableError
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -95,8 +95,10 @@ def explain(error: BaseException, where: str) -> StorageError | InputError:
             "server cannot read from S3; rename the object or import a prefix that does not hold it"
         )
     if status:
-        return StorageError(f"{where}: S3 answered {status[1]} {code}".rstrip() + ".")
+        passing = status[1] == "429" or status[1].startswith("5")
+        kind = StorageUnavailableError if passing else StorageError
+        return kind(f"{where}: S3 answered {status[1]} {code}".rstrip() + ".")
     reason = next((line for line in text.splitlines() if line), type(error).__name__)
-    return StorageError(
+    return StorageUnavailableError(
         f"{where} cannot be reached: {reason[:300]}; check the network and the endpoint of the storage."
     )

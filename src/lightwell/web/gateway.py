@@ -13,7 +13,15 @@ from time import perf_counter
 from lightwell.auth.authorizer import BUSY
 from lightwell.auth.bearer import is_bearer
 from lightwell.context import Caller
-from lightwell.errors import AccessDeniedError, ApiError, InternalError, ThrottlingError, TooLargeError
+from lightwell.errors import (
+    AccessDeniedError,
+    ApiError,
+    InternalError,
+    StorageUnavailableError,
+    ThrottlingError,
+    TooLargeError,
+    UnavailableError,
+)
 from lightwell.observe.logs import event
 from lightwell.web import native, reply, sts
 from lightwell.web.authorising import authorise, image_set_asks, native_check
@@ -74,10 +82,20 @@ class Gateway:
             return answer
         except Disconnected:
             raise
+        except StorageUnavailableError as error:
+            log.error("the storage is not available: %s", error, extra={"fields": {"request": request.id}})
+            return _refusal(
+                request,
+                UnavailableError(
+                    "The server cannot reach its storage now: try again later. Its log says why, under the "
+                    f"request id {request.id}."
+                ),
+            )
         except Exception:
             log.exception("request failed", extra={"fields": {"request": request.id}})
-            return reply.refusal(
-                InternalError(f"The server failed. Its log says why, under the request id {request.id}.")
+            return _refusal(
+                request,
+                InternalError(f"The server failed. Its log says why, under the request id {request.id}."),
             )
 
     async def _life(self, request: Request, receive: Receive) -> Answer:
@@ -228,6 +246,10 @@ async def _prove_first(visit: dispatch.Visit) -> None:
             "This upload is refused. Sign it with its hash in x-amz-content-sha256 to be told why."
         ) from None
     visit.prove(sha256(body).hexdigest())
+
+
+def _refusal(request: Request, error: ApiError) -> Answer:
+    return sts.refusal(error, request.id) if sts.is_meant(request) else reply.refusal(error)
 
 
 def _unsigned(digest: str) -> None:

@@ -16,7 +16,7 @@ from xml.sax.saxutils import escape
 
 from lightwell.auth.principals import Principal, subject_of
 from lightwell.auth.sessions import USUAL, AssumedRole
-from lightwell.errors import ApiError, ValidationError
+from lightwell.errors import ApiError, UnavailableError, ValidationError
 from lightwell.web.authorising import facts
 from lightwell.web.reply import Answer, Receive, plain
 from lightwell.web.request import Request
@@ -85,6 +85,8 @@ def refusal(error: ApiError, request_id: str) -> Answer:
     )
     made = plain(error.status, body.encode(), _XML)
     made.error = code
+    if isinstance(error, UnavailableError):
+        made.headers.append((b"retry-after", b"%d" % error.retry_after))
     return made
 
 
