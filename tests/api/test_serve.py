@@ -18,6 +18,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from lightwell.auth.credentials import read_credentials
+from tests.ct_files import ct, write
 from tests.server import Server, launch, running, trusting, wait_until_ready
 
 KEY = "A-KEY-OF-THE-SETTINGS".replace("-", "_")
@@ -183,6 +184,26 @@ def test_finishes_what_is_in_flight_before_it_ends(data: Path) -> None:
             connection.sendall(body)
             assert b"200 OK" in connection.recv(65536)
             assert idle.recv(1) == b""
+        assert server.stop() == 0
+
+
+def test_stores_an_upload_that_is_in_flight_before_it_ends(data: Path, tmp_path: Path) -> None:
+    content = write(tmp_path / "one.dcm", ct(1)).read_bytes()
+    with running(data) as server:
+        store = server.client().create_datastore(datastoreName="a")["datastoreId"]
+        request = server.signed(
+            "POST", f"/datastore/{store}/studies", content, headers={"Content-Type": "application/dicom"}
+        )
+        lines = [f"{name}: {value}\r\n" for name, value in request.headers.items()]
+        host, more = "{}:{}".format(*server.address), f"Content-Length: {len(content)}\r\n\r\n"
+        head = f"POST /datastore/{store}/studies HTTP/1.1\r\nHost: {host}\r\n{''.join(lines)}{more}"
+        with socket.create_connection(server.address, timeout=30) as connection:
+            connection.sendall(head.encode() + content[:1000])
+            assert server.call("GET", "/healthz").status == 200
+            server.process.send_signal(signal.SIGTERM)
+            until(lambda: refuses(server))
+            connection.sendall(content[1000:])
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
         assert server.stop() == 0
 
 

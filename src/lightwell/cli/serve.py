@@ -81,7 +81,7 @@ def serve(settings: Settings) -> int:
 
         url = _url(settings, listener)
         children = [Child(f"http-{place}", http(place), must_be_ready=True) for place in range(count)]
-        children.append(Child("work", work, must_be_ready=False))
+        children.append(Child("work", work, must_be_ready=False, stops_last=True))
         # A socket that anybody holds open takes connections, so the supervisor lets go of its own at the end.
         return Tree(children, on_ready=on_ready, on_stop=listener.close, close_in_child=[lock]).run()
 

@@ -24,6 +24,8 @@ log = logging.getLogger("lightwell.serve")
 
 # Children finish what they are at within the first; what is left is killed before the contract's 30 seconds.
 GRACE_SECONDS = 25.0
+# Who stops last has at least so much of that.
+_LAST_SECONDS = 4.0
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 10.0
 _STEADY_SECONDS = 30.0  # who lived so long starts its back-off anew
 _TRIES_BEFORE_READY = 3
@@ -32,11 +34,15 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(slots=True)
 class Child:
-    """One process of the tree. ``main`` gets what to call once it is ready, and answers the exit code."""
+    """One process of the tree. ``main`` gets what to call once it is ready, and answers the exit code.
+
+    ``stops_last``: the others need it to finish what they are at.
+    """
 
     name: str
     main: Callable[[Callable[[], None]], int]
     must_be_ready: bool
+    stops_last: bool = False
     pid: int = 0
     started: float = 0.0
     failures: int = 0
@@ -66,6 +72,7 @@ class Tree:
         self._pid = os.getpid()
         self._stops = 0
         self._stop_by = 0.0
+        self._is_last = False  # also who stops last has been told
         self._status = 0
         self._wake, self._wake_end = os.pipe()
         self._ready, self._ready_end = os.pipe()
@@ -89,6 +96,9 @@ class Tree:
                     return self._status
                 if now >= self._stop_by or self._stops > 1:
                     self._kill(signal.SIGKILL)
+                elif not self._is_last and self._is_time_for_last(now):
+                    self._is_last = True
+                    self._kill(signal.SIGTERM)
             else:
                 self._start_due(now)
             self._wait(now)
@@ -96,7 +106,8 @@ class Tree:
     def _wait(self, now: float) -> None:
         waits = [child.start_at - now for child in self._children if not child.pid and not self._stops]
         if self._stops:
-            waits.append(max(0.05, self._stop_by - now))
+            end = self._stop_by if self._is_last else self._stop_by - _LAST_SECONDS
+            waits.append(max(0.05, end - now))
         timeout = max(0.0, min(waits)) if waits else None
         readable, _, _ = select.select([self._wake, self._ready], [], [], timeout)
         if self._wake in readable:
@@ -123,9 +134,13 @@ class Tree:
             self._on_stop()
             self._kill(signal.SIGTERM)
 
+    def _is_time_for_last(self, now: float) -> bool:
+        first = (child for child in self._children if not child.stops_last)
+        return now >= self._stop_by - _LAST_SECONDS or not any(child.pid for child in first)
+
     def _kill(self, number: int) -> None:
         for child in self._children:
-            if child.pid:
+            if child.pid and (self._is_last or not child.stops_last or number == signal.SIGKILL):
                 with suppress(ProcessLookupError):
                     os.kill(child.pid, number)
 
