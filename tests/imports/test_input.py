@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 import shutil
+import warnings
 import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
 from lightwell.errors import ConflictError, InputError, NotFoundError, QuotaExceededError
 from lightwell.operations import datastores, import_jobs
+from lightwell.stores import tables
 from lightwell.wire import shapes
 from tests import invariants
 from tests.ct_files import ct, write, write_series
@@ -261,6 +264,19 @@ def test_imports_what_a_dicomdir_lists(sqlite: Importing, tmp_path: Path) -> Non
     manifest = sqlite.report(job.id).manifest
     assert manifest["numberOfScannedFiles"] == 31
     assert manifest["numberOfImportedFiles"] == 31
+
+
+def test_imports_each_of_the_members_of_a_zip_that_share_a_name(sqlite: Importing, tmp_path: Path) -> None:
+    files = [write(tmp_path / f"{number}.dcm", ct(number)) for number in (1, 2)]
+    with warnings.catch_warnings(), zipfile.ZipFile(tmp_path / "same.zip", "w") as archive:
+        warnings.simplefilter("ignore")
+        for file in files:
+            archive.write(file, "same.dcm")
+    job = import_jobs.submit_local(sqlite.context, sqlite.datastore, [str(tmp_path / "same.zip")])
+    sqlite.work()
+    assert sqlite.report(job.id).manifest["numberOfImportedFiles"] == 2
+    with sqlite.stores.db.read() as conn:
+        assert conn.execute(select(func.count()).select_from(tables.instance)).scalar() == 2
 
 
 def test_stops_a_zip_member_that_grows_past_the_limit(sqlite: Importing, tmp_path: Path) -> None:

@@ -67,8 +67,8 @@ class InputFile:
 
     ``number`` counts from 0 in input order. ``name`` is what the manifests call it: the object's key.
     ``location`` says where it is where that is not the job's bucket: ``["file", path]``,
-    ``["zip", path, member]``, ``["s3", bucket, key]`` or, for ``size`` bytes of a file,
-    ``["part", path, offset]``.
+    ``["zip", path, member, index]`` (in the zip's directory, since members may share a name; jobs of old lack
+    it), ``["s3", bucket, key]`` or, for ``size`` bytes of a file, ``["part", path, offset]``.
     """
 
     number: int

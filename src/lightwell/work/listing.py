@@ -98,12 +98,14 @@ def _zip(path: Path) -> Iterator[Found]:
     except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
         yield Found(name, None, 0, f"{name} is no zip file that can be read: {error}")
         return
-    for member in members:
+    for index, member in enumerate(members):
         last = member.filename.rsplit("/", 1)[-1]
         if member.is_dir() or last.upper() == "DICOMDIR" or member.filename.startswith("__MACOSX/"):
             continue
         yield Found(
-            f"{name}/{_printable(member.filename)}", ("zip", str(path), member.filename), member.file_size
+            f"{name}/{_printable(member.filename)}",
+            ("zip", str(path), member.filename, str(index)),
+            member.file_size,
         )
 
 

@@ -108,6 +108,8 @@ class Fetcher:
                 return self._part(Path(path), int(offset), file.size)
             case ("zip", path, member):
                 return self._member(path, member)
+            case ("zip", path, member, index):
+                return self._member(path, member, int(index))
         raise InputError(f"{file.name} is in no place that can be read")
 
     def _object(self, bucket: str, key: str) -> OpenFile:
@@ -140,9 +142,13 @@ class Fetcher:
         except OSError as error:
             raise StorageError(f"{path} cannot be read: {error.strerror}") from None
 
-    def _member(self, path: str, member: str) -> OpenFile:
+    def _member(self, path: str, member: str, index: int | None = None) -> OpenFile:
         try:
-            with self._archive(path).open(member) as stream:
+            archive = self._archive(path)
+            entry = archive.getinfo(member) if index is None else archive.infolist()[index]
+            if entry.filename != member:
+                raise InputError(f"{path} has changed since its files were listed: import it again")
+            with archive.open(entry) as stream:
                 data = self._bounded(stream.read(WHOLE + 1), member)
                 if len(data) <= WHOLE:
                     return OpenFile(BytesSource(data))
@@ -166,7 +172,7 @@ class Fetcher:
                     raise
         except (zipfile.BadZipFile, zlib.error, EOFError) as error:
             raise InputError(f"{member} in {path} is damaged: {error}") from None
-        except (KeyError, NotImplementedError, RuntimeError) as error:
+        except (LookupError, NotImplementedError, RuntimeError) as error:
             # An encrypted member is a RuntimeError, an unknown compression a NotImplementedError.
             raise InputError(f"{member} in {path} cannot be unzipped: {error}") from None
         except OSError as error:
