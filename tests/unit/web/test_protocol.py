@@ -277,13 +277,19 @@ def test_bounds_what_comes_beside_a_body() -> None:
             reader: asyncio.StreamReader, writer: asyncio.StreamWriter, beside: bytes = beside
         ) -> None:
             writer.write(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + beside)
-            more = beside.partition(b"\n")[2] or beside
-            with suppress(ConnectionResetError):
+            more = (beside.partition(b"\n")[2] or beside).removeprefix(b"0\r\n").removeprefix(b"1;")
+            sent = 0
+            try:
                 while not writer.transport.is_closing() and not reader.at_eof():
-                    writer.write(more.removeprefix(b"0\r\n").removeprefix(b"1;"))
+                    assert sent < 16 << 20, "more than sockets hold was taken"
+                    writer.write(more)
+                    sent += len(more)
                     await asyncio.wait_for(writer.drain(), 5)
                     await asyncio.sleep(0)
-                assert (await answer(reader))[0] == 431
+                status = (await answer(reader))[0]
+            except ConnectionError:
+                status = None  # a client that goes on writing may lose what it was answered
+            assert status in (431, None)
 
         talk(endless)
 
