@@ -9,7 +9,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -97,13 +97,20 @@ def test_removes_nothing_that_another_transaction_has_found(db: Database, kind: 
     assert keys(db, kind.table) == [OLD]
 
 
+@contextmanager
+def removing(db: Database, kind: Kind, pool: ThreadPoolExecutor) -> Iterator[tuple[Connection, Future[int]]]:
+    """The transaction of a collector that has removed the row, and another that has come to find it."""
+    with transaction(db) as collector:
+        assert leftovers.alone(collector, wait=False)
+        assert removal.remove(collector, kind.number, [Leftover(OLD, MARK)], 6) == 1
+        finding = pool.submit(db.write, lambda conn: kind.find(conn, NEW))
+        until_waiting(db, finding)
+        yield collector, finding
+
+
 def test_finds_nothing_that_is_being_removed(db: Database, kind: Kind) -> None:
     with ThreadPoolExecutor(1) as pool:
-        with transaction(db) as collector:
-            assert leftovers.alone(collector, wait=False)
-            assert removal.remove(collector, kind.number, [Leftover(OLD, MARK)], 6) == 1
-            finding = pool.submit(db.write, lambda conn: kind.find(conn, NEW))
-            until_waiting(db, finding)
+        with removing(db, kind, pool) as (_, finding):
             assert not finding.done(), "it has found what goes"
         assert finding.result() == NEW
     assert keys(db, kind.table) == [NEW]
@@ -111,11 +118,7 @@ def test_finds_nothing_that_is_being_removed(db: Database, kind: Kind) -> None:
 
 def test_finds_what_stays_where_a_removal_is_undone(db: Database, kind: Kind) -> None:
     with ThreadPoolExecutor(1) as pool:
-        with transaction(db) as collector:
-            assert leftovers.alone(collector, wait=False)
-            assert removal.remove(collector, kind.number, [Leftover(OLD, MARK)], 6) == 1
-            finding = pool.submit(db.write, lambda conn: kind.find(conn, NEW))
-            until_waiting(db, finding)
+        with removing(db, kind, pool) as (collector, finding):
             collector.get_transaction().rollback()  # type: ignore[union-attr]
         assert finding.result() == OLD
     assert keys(db, kind.table) == [OLD]

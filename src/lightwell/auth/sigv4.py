@@ -365,7 +365,7 @@ def _canonical_headers(signature: Signature) -> bytes:
             raise _invalid(
                 f"'{shown}' is named as a SignedHeader, but it does not exist in the HTTP request."
             )
-        lines.append(name + b":" + b" ".join(value.split()))  # `trim`
+        lines.append(name + b":" + trim(value))
     return b"\n".join(lines)
 
 

@@ -133,7 +133,7 @@ def describe_image(
 
 
 def _idle_bits(found: Mapping[int, Entry], allocated: int, stored: int | None) -> int:
-    if stored is None or not 1 <= stored < allocated or integer_of(found, 0x00280102) != stored - 1:
+    if stored is None or integer_of(found, 0x00280102) != stored - 1:
         return 0
     return 0 if any(integer_of(found, tag) for tag in OVERLAY_POSITIONS) else allocated - stored
 

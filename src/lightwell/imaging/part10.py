@@ -15,12 +15,12 @@ from pathlib import Path
 
 from lightwell.errors import InputError
 from lightwell.imaging.source import BytesSource, FileSource, Source
+from lightwell.imaging.syntaxes import DEFLATED
 
 __all__ = ["BytesSource", "FileSource", "Part10", "Source", "open_part10"]
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_BIG = "1.2.840.10008.1.2.2"
-DEFLATED = "1.2.840.10008.1.2.1.99"
 
 #: bytes of a file meta group; real ones have some hundred
 META_LIMIT = 1 << 20

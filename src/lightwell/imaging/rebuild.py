@@ -23,8 +23,8 @@ from lightwell.imaging.dictionary import CHARSET
 from lightwell.imaging.edited_elements import edited_elements, is_ascii
 from lightwell.imaging.image import ImageDescription
 from lightwell.imaging.override_elements import override_elements
-from lightwell.imaging.part10 import DEFLATED, EXPLICIT_BIG, IMPLICIT_LITTLE, BytesSource, split_meta
-from lightwell.imaging.syntaxes import EXPLICIT_LITTLE, SYNTAXES
+from lightwell.imaging.part10 import EXPLICIT_BIG, IMPLICIT_LITTLE, BytesSource, split_meta
+from lightwell.imaging.syntaxes import DEFLATED, EXPLICIT_LITTLE, SYNTAXES
 from lightwell.imaging.transcribe import UTF8, Transcriber, element_head
 from lightwell.imaging.walk import UNDEFINED, Form, Place, Walker
 

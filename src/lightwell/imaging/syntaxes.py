@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
+DEFLATED = "1.2.840.10008.1.2.1.99"
 HTJ2K_RPCL = "1.2.840.10008.1.2.4.202"
 JPEG2000_LOSSLESS = "1.2.840.10008.1.2.4.90"
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from lightwell.context import Context
 from lightwell.domain import dicom_lines
 from lightwell.domain.edits import Edits
-from lightwell.errors import LightwellError, NotFoundError
+from lightwell.errors import NotFoundError
 from lightwell.operations import dicomweb_metadata
 from lightwell.operations.dicomweb_lookup import SeriesSet, instance_of
 from lightwell.operations.dicomweb_metadata import Found, Wanted
@@ -50,12 +50,8 @@ def find(ctx: Context, wanted: Wanted, name: str) -> tuple[str, BulkValue]:
 def collect(ctx: Context, wanted: Wanted, found: Found) -> Iterator[tuple[str, BulkValue]]:
     """URL and value of each bulk value, instance by instance."""
     for each in found.sets:
-        try:
-            with ctx.stores.db.read() as conn:
-                instances = list(_with_bulk(conn, ctx.stores, wanted, each))
-        except LightwellError:
-            dicomweb_metadata.find(ctx, wanted)  # rows of what was deleted may be gone already
-            raise
+        with dicomweb_metadata.unless_deleted(ctx, wanted), ctx.stores.db.read() as conn:
+            instances = list(_with_bulk(conn, ctx.stores, wanted, each))
         for path, place, override_z, edits in instances:
             for value in _values(ctx.stores, place, override_z, edits):
                 suffix = f"?imageSetId={wanted.image_set_id}" if wanted.image_set_id else ""

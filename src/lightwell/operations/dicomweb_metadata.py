@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -69,18 +70,27 @@ def find(ctx: Context, wanted: Wanted) -> Found:
     return Found(sets, _etag(ctx.settings, [(each.id, each.version) for each in sets], wanted))
 
 
+@contextmanager
+def unless_deleted(ctx: Context, wanted: Wanted) -> Iterator[None]:
+    """Where reading what `find` has found fails, `NotFoundError` if it has been deleted since: rows of it may
+    be gone already.
+    """
+    try:
+        yield
+    except LightwellError:
+        find(ctx, wanted)
+        raise
+
+
 def gzipped(ctx: Context, wanted: Wanted, found: Found) -> bytes:
     """The JSON array as gzip. Raises `NotFoundError` where it was deleted meanwhile."""
-    try:
+    with unless_deleted(ctx, wanted):
         if wanted.instance is not None:
             data = documents.packed(_array([_one(ctx, wanted, found.sets[0])]))
         elif wanted.series is not None:
             data = _of_series(ctx, wanted, found.sets[0])
         else:
             data = documents.packed(_array(objects(ctx, wanted, found)))
-    except LightwellError:
-        find(ctx, wanted)  # rows of what was deleted may be gone already
-        raise
     _recheck(ctx, wanted, found)
     return data
 
@@ -91,11 +101,8 @@ def objects(ctx: Context, wanted: Wanted, found: Found) -> Iterator[bytes]:
         yield _one(ctx, wanted, found.sets[0])
         return
     for each in found.sets:
-        try:
+        with unless_deleted(ctx, wanted):
             data, has_bulk = _kept(ctx, each)
-        except LightwellError:
-            find(ctx, wanted)  # rows of what was deleted may be gone already
-            raise
         for text in _split(data):
             yield dicom_lines.addressed(text, wanted.base, wanted.image_set_id) if has_bulk else text
 

@@ -6,7 +6,7 @@ Endian, or JPEG 2000 Lossless made of what is stored lossless; nothing else), PS
 
 from __future__ import annotations
 
-from lightwell.imaging.syntaxes import EXPLICIT_LITTLE, HTJ2K_RPCL, JPEG2000_LOSSLESS, SYNTAXES
+from lightwell.imaging.syntaxes import DEFLATED, EXPLICIT_LITTLE, HTJ2K_RPCL, JPEG2000_LOSSLESS, SYNTAXES
 
 ANY = "*"
 OCTETS = "application/octet-stream"
@@ -14,7 +14,6 @@ OCTETS = "application/octet-stream"
 PROVED = frozenset({HTJ2K_RPCL, JPEG2000_LOSSLESS, EXPLICIT_LITTLE})
 """In which frames are stored that are lossless, and that the import decoded and compared."""
 
-_DEFLATED = "1.2.840.10008.1.2.1.99"
 _CODEC_TYPES = {"jpeg": "image/jpeg", "jpegxl": "image/jxl", "mpeg2": "video/mpeg", "h264": "video/mp4"}
 _TYPES = {
     "image/jph": "image/jphc",
@@ -49,7 +48,7 @@ def unsplit_syntax(stored_syntax: str) -> str:
 
     It is the same, but for a deflated data set, which was inflated at import.
     """
-    return EXPLICIT_LITTLE if stored_syntax == _DEFLATED else stored_syntax
+    return EXPLICIT_LITTLE if stored_syntax == DEFLATED else stored_syntax
 
 
 def is_decodable(stored_syntax: str) -> bool:

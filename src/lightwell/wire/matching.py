@@ -59,7 +59,7 @@ def match(method: str, raw_path: bytes) -> tuple[Route, Params]:
         if segments[0] == _CATCH_ALL and len(segments) > 1:
             if method in _TAGS:
                 route, label = _TAGS[method]
-                return route, {label: _decode(b"/".join(segments[1:]))}
+                return route, {label: decoded(b"/".join(segments[1:]))}
         else:
             found = _find(method, segments)
             if found is None and segments[-1] == b"":
@@ -82,11 +82,11 @@ def _find(method: str, segments: list[bytes]) -> tuple[Route, Params] | None:
     for place, literal in literals:
         if segments[place] != literal:
             return None
-    return route, {name: _decode(segments[place]) for place, name in labels}
+    return route, {name: decoded(segments[place]) for place, name in labels}
 
 
-def _decode(segment: bytes) -> str:
-    """Bytes that are no UTF-8, and NUL, become U+FFFD, which no constraint of a label allows."""
+def decoded(segment: bytes) -> str:
+    """Text of a segment; what is no UTF-8, and NUL, becomes U+FFFD, which no constraint of a label allows."""
     if b"%" in segment:
         segment = unquote_to_bytes(segment)
     return segment.decode("utf-8", "replace").replace("\0", "\ufffd")

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import unquote_to_bytes
 
 from lightwell.errors import MethodNotAllowedError
+from lightwell.wire.matching import decoded
 
 _ROOT = b"datastore"
 _WADO_URI = re.compile(rb"(?:^|&)requestType=", re.IGNORECASE)
@@ -117,7 +117,7 @@ def resource(method: str, raw_path: bytes, query: bytes = b"") -> Resource | Non
         operation,
         action,
         kind,
-        _decoded(segments[2]),
+        decoded(segments[2]),
         labels.get("S"),
         labels.get("E"),
         labels.get("I"),
@@ -132,16 +132,10 @@ def _pattern(rest: list[bytes]) -> tuple[str, dict[str, str]]:
     expected = ""
     for segment in rest:
         if expected:
-            labels[expected] = _decoded(segment)
+            labels[expected] = decoded(segment)
             parts.append(expected)
             expected = ""
         else:
             parts.append(segment.decode("ascii", "replace"))
             expected = _AFTER.get(segment, "")
     return "/".join(parts), labels
-
-
-def _decoded(segment: bytes) -> str:
-    if b"%" in segment:
-        segment = unquote_to_bytes(segment)
-    return segment.decode("utf-8", "replace").replace("\0", "\ufffd")
