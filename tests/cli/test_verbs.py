@@ -139,7 +139,7 @@ def test_says_that_there_is_no_key_yet(tmp_path: Path) -> None:
 
 
 def test_creates_lists_and_revokes_keys(data: Path) -> None:
-    made = lightwell("key", "create", "--name", "ana", data=data).json()
+    made = lightwell("key", "create", "--name", "ana", "--admin", data=data).json()
     assert sorted(made) == ["accessKeyId", "secretAccessKey"]
     listed = lightwell("key", "list", "--json", data=data)
     assert [(key["name"], key["isRoot"]) for key in listed.json()] == [("root", True), ("ana", False)]
@@ -148,6 +148,18 @@ def test_creates_lists_and_revokes_keys(data: Path) -> None:
     assert lightwell("key", "revoke", made["accessKeyId"], data=data).status == 0
     assert [key["name"] for key in lightwell("key", "list", "--json", data=data).json()] == ["root"]
     assert lightwell("key", "revoke", made["accessKeyId"], data=data).status == 1
+
+
+@pytest.mark.parametrize("words", [(), ("--admin", "--policy")])
+def test_makes_no_key_without_being_told_what_it_may_do(
+    words: tuple[str, ...], data: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "policy.json"
+    file.write_text('{"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}')
+    done = lightwell("key", "create", *words, *([file] if words else []), data=data)
+    assert (done.status, done.out) == (2, "")
+    assert "--policy FILE" in done.err and "--admin" in done.err
+    assert len(lightwell("key", "list", "--json", data=data).json()) == 1
 
 
 def test_refuses_a_policy_that_will_not_do(data: Path, tmp_path: Path) -> None:

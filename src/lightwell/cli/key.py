@@ -27,8 +27,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         type=Path,
         action="append",
-        help="what it may do, in IAM's JSON; may be given more than once; without one it may do everything",
+        help="what it may do, in IAM's JSON; may be given more than once",
     )
+    create.add_argument("--admin", action="store_true", help="it may do everything; instead of --policy")
     listing = actions.add_parser("list", help="list the keys that hold", allow_abbrev=False)
     listing.add_argument("--json", action="store_true", help="print a JSON array")
     revoke = actions.add_parser("revoke", help="revoke a key for good, within seconds", allow_abbrev=False)
@@ -41,17 +42,25 @@ def run(args: argparse.Namespace) -> int:
     from lightwell.cli.opening import opened_database
 
     settings = flags.settings(args)
-    policies = None
-    if args.action == "create" and args.policy is not None:
-        from lightwell.cli.policies import read_policies
-
-        policies = read_policies(args.policy)
+    policies = _policies(args.policy, is_admin=args.admin) if args.action == "create" else None
     with opened_database(settings) as db:
         if args.action == "create":
             return _create(settings, db, args.name, policies)
         if args.action == "list":
             return _list(db, as_json=args.json)
         return _revoke(settings, db, args.id)
+
+
+def _policies(files: list[Path] | None, *, is_admin: bool) -> list[str] | None:
+    """What a new key may do; None for everything, which nobody gets by leaving something out."""
+    from lightwell.cli.policies import read_policies
+
+    if (files is not None) == is_admin:
+        raise ConfigurationError(
+            "Say what the key may do: --policy FILE for what a policy allows, or --admin for everything"
+            + (", but not both" if is_admin else "")
+        )
+    return None if files is None else read_policies(files)
 
 
 def _create(settings: Settings, db: Database, name: str, policies: list[str] | None) -> int:
