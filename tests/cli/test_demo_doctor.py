@@ -11,7 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from lightwell.auth.credentials import read_credentials
+from lightwell.cli.demo import snippet
+from lightwell.settings import load
 from tests.cli.running import lightwell
+
+GIVEN = {"LIGHTWELL_ROOT_ACCESS_KEY_ID": "K" * 20, "LIGHTWELL_ROOT_SECRET_ACCESS_KEY": "a secret of theirs"}
 
 
 def test_demo_checks_every_frame_once() -> None:
@@ -33,20 +38,32 @@ def test_demo_prints_a_snippet_that_works_as_printed(tmp_path: Path) -> None:
                 if "Ctrl-C" in line:
                     break
             text = "".join(lines)
-            snippet = text[text.index("import boto3") : text.index("Other AWS clients")]
-            done = subprocess.run([sys.executable, "-c", snippet], capture_output=True, text=True, timeout=60)
+            program = text[text.index("import boto3") : text.index("Other AWS clients")]
+            done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
             printed = re.search(r'eval "\$\(lightwell (env .+?)\)"', text)
             assert printed, text
             variables = lightwell(*shlex.split(printed[1]))
         finally:
             demo.send_signal(signal.SIGTERM)
+            said = text + demo.stderr.read()
             demo.stdout.close()
             demo.stderr.close()
     assert "Yamada^Tarou=山田^太郎=やまだ^たろう" in done.stdout, done.stderr
     assert re.search(r"image/jph \d+ bytes of HTJ2K", done.stdout)
-    url = re.search(r'endpoint_url="(.+)"', snippet)
+    url = re.search(r'endpoint_url="(.+)"', program)
     assert url and f"AWS_ENDPOINT_URL_MEDICAL_IMAGING={url[1]}" in variables.out, variables
     assert demo.returncode == 0
+    key = read_credentials(tmp_path)
+    assert key is not None
+    assert str(tmp_path / "credentials") in said and key.secret_access_key not in said
+
+
+def test_demo_leaves_a_root_key_that_the_settings_give_to_the_environment(tmp_path: Path) -> None:
+    settings = load({"data": tmp_path}, environ={**GIVEN, "LIGHTWELL_PORT": "8086"})
+    text = snippet(settings, "http://127.0.0.1:8086", "a" * 32, "b" * 32)
+    assert not any(value in text for value in GIVEN.values())
+    assert "AWS_SHARED_CREDENTIALS_FILE" not in text
+    assert re.search(r'after eval "\$\(lightwell env .*--port 8086\)"', text)
 
 
 def test_doctor_finds_nothing_wrong_with_a_fresh_folder(tmp_path: Path) -> None:

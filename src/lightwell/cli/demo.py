@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from lightwell.auth.credentials import FILE, PROFILE
 from lightwell.cli import flags
 from lightwell.cli.environment import command, root_credentials
 from lightwell.errors import LightwellError
@@ -30,16 +31,23 @@ from lightwell.settings import Settings
 BUCKET = "lightwell-demo"
 STORE = "demo"
 _PATIENCE_SECONDS = 300
+# Nothing that is printed holds a secret: terminals keep what they show, and CI its logs.
+_WITH_PROFILE = """\
+os.environ["AWS_SHARED_CREDENTIALS_FILE"] = {file}
+session = boto3.Session(profile_name="{profile}")
+"""
+_WITH_ENVIRONMENT = """\
+session = boto3.Session()
+"""
 _SNIPPET = """\
-import boto3, gzip, json
+import boto3, gzip, json, os
 from botocore.config import Config
 
-client = boto3.client(
+{session}\
+client = session.client(
     "medical-imaging",
     endpoint_url="{url}",
     region_name="{region}",
-    aws_access_key_id="{key}",
-    aws_secret_access_key="{secret}",
     config=Config(inject_host_prefix=False),
 )
 store, image_set = "{store}", "{image_set}"
@@ -107,7 +115,7 @@ def _demo(settings: Settings, *, once: bool) -> int:
             if once:
                 return _check(client, imported, Path(folder), samples)
             head = str(samples[-1].relative_to(folder))
-            _print_snippet(settings, url, imported.store, imported.files[head])
+            _say(snippet(settings, url, imported.store, imported.files[head]))
             return _stay(process)
 
 
@@ -241,19 +249,21 @@ def _instance(document: dict[str, Any], uid: str) -> dict[str, Any]:
     raise LightwellError(f"The metadata lacks instance {uid}")
 
 
-def _print_snippet(settings: Settings, url: str, store: str, image_set: str) -> None:
-    key = root_credentials(settings)
-    snippet = _SNIPPET.format(
-        url=url,
-        region=settings.region,
-        key=key.access_key_id,
-        secret=key.secret_access_key,
-        store=store,
-        image_set=image_set,
-    )
-    print(f"\nRead them with boto3, such as by {shlex.quote(sys.executable)}:\n\n{snippet}")
+def snippet(settings: Settings, url: str, store: str, image_set: str) -> str:
+    """What the demo prints at its end: a program that works as it stands, and how others get at the key."""
     others = command(settings, urlsplit(url).port)
-    print(f'Other AWS clients: eval "$({others})" in their shell. Ctrl-C stops the server.', flush=True)
+    if settings.root_secret_access_key:
+        session, first = _WITH_ENVIRONMENT, f' after eval "$({others})"'
+    else:
+        file = json.dumps(str(settings.data.resolve() / FILE))
+        session, first = _WITH_PROFILE.format(file=file, profile=PROFILE), ""
+    program = _SNIPPET.format(
+        session=session, url=url, region=settings.region, store=store, image_set=image_set
+    )
+    return (
+        f"\nRead them with boto3, such as by {shlex.quote(sys.executable)}{first}:\n\n{program}\n"
+        f'Other AWS clients: eval "$({others})" in their shell. Ctrl-C stops the server.'
+    )
 
 
 def _stay(process: subprocess.Popen[str]) -> int:

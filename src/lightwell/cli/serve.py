@@ -107,10 +107,8 @@ def prepare(settings: Settings) -> int:
         return 2 if isinstance(error, ConfigurationError) else 1
     if is_new:
         print(
-            "lightwell: made the root access key\n"
-            f"  aws_access_key_id = {key.access_key_id}\n"
-            f"  aws_secret_access_key = {key.secret_access_key}\n"
-            f"It is kept in {settings.data / FILE}; `{command(settings)}` prints it for a shell.",
+            f"lightwell: made the root access key and keeps it in {settings.data.resolve() / FILE}; "
+            f'`eval "$({command(settings)})"` takes it into a shell',
             file=sys.stderr,
             flush=True,
         )
