@@ -24,7 +24,7 @@ from lightwell.web.federation import Federation
 from lightwell.web.gateway import Gateway
 from lightwell.web.rates import AWS_RATES
 from lightwell.web.request import OTHERS
-from lightwell.web.state import AppState, Check
+from lightwell.web.state import AppState, Check, Fault
 from lightwell.web.sts import OPERATIONS as STS
 from lightwell.web.throttle import Throttle
 from lightwell.wire.routes import ROUTES
@@ -115,15 +115,14 @@ def work(settings: Settings, recorder: Recorder) -> int:
 
 
 def _checks(stores: Stores) -> list[Check]:
-    def database() -> str | None:
+    def database() -> None:
         schema_state(stores.db)
-        return None
 
-    def schema() -> str | None:
-        return _SCHEMA.get(schema_state(stores.db))
+    def schema() -> Fault | None:
+        state = schema_state(stores.db)
+        return None if state == "current" else Fault(state, _SCHEMA[state])
 
-    def storage() -> str | None:
+    def storage() -> None:
         stores.objects.check()
-        return None
 
     return [Check("database", database), Check("schema", schema), Check("storage", storage)]

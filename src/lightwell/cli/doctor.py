@@ -170,7 +170,7 @@ def _port(settings: Settings) -> str:
     if answer.getheader("x-amzn-RequestId") is None:
         raise LightwellError(f"another program listens on {host}:{settings.port}: choose another port")
     if answer.status != 200:
-        raise LightwellError(f"lightwell on {host}:{settings.port} is not ready: {body}")
+        raise LightwellError(f"lightwell on {host}:{settings.port} is not ready: {body}; its log says why")
     return f"lightwell answers on {host}:{settings.port} and is ready"
 
 

@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 _ORIGIN, _WANTED = b"origin", b"access-control-request-method"
 _GONE = 499
-_COMMON = frozenset({*INLINE, STATUS, "GetDICOMInstanceFrames"})
+_COMMON = frozenset({*INLINE, "GetDICOMInstanceFrames"})
 
 
 class Gateway:
@@ -200,7 +200,7 @@ class Gateway:
         sent = 0 if answer is None else answer.size
         self.state.recorder.request(request.operation, status, seconds, request.received, sent)
         # Frames and probes come by the thousand; what they did is in the metrics.
-        is_common = status == 200 and request.operation in _COMMON
+        is_common = request.operation == STATUS or (status == 200 and request.operation in _COMMON)
         level = logging.DEBUG if is_common else logging.INFO
         if not log.isEnabledFor(level):
             return

@@ -30,11 +30,19 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a server is not ready: ``code`` for anybody, ``reason`` for its log alone."""
+
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
-    """One condition of readiness: ``ask`` returns None, or the reason why not. It may block and raise."""
+    """One condition of readiness: ``ask`` returns None, or why not. It may block and raise."""
 
     name: str
-    ask: Callable[[], str | None]
+    ask: Callable[[], Fault | None]
 
 
 @dataclass(frozen=True, slots=True)

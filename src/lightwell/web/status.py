@@ -13,13 +13,15 @@ from lightwell import __version__
 from lightwell.errors import LightwellError
 from lightwell.observe.logs import event
 from lightwell.web.reply import Answer, plain
-from lightwell.web.state import AppState
+from lightwell.web.state import AppState, Check, Fault
 
 log = logging.getLogger(__name__)
 
 # A readiness check writes to the storage; however often anybody asks, it runs once in this time a process.
 _FRESH = 1.0
 _PATIENCE = 10.0
+# Probes come every second or so, and for days: what is wrong is logged when it changes, and then so often.
+_REMINDER = 300.0
 _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -35,6 +37,8 @@ class Status:
             b"/version": self._version,
         }
         self._asked: tuple[float, asyncio.Task[dict[str, str]]] | None = None
+        self._logged: dict[str, str] = {}  # the codes of what was not ready then
+        self._logged_at = 0.0
 
     def route(self, method: str, path: bytes) -> Callable[[], Awaitable[Answer]] | None:
         """What answers this path; None if it is none of ours."""
@@ -53,12 +57,11 @@ class Status:
         return plain(200, self._state.recorder.meter.render([("version", __version__)]), _TEXT)
 
     async def _ready(self) -> Answer:
+        """What is not ready by a code alone: anybody may ask, and reasons name paths, hosts and users."""
         found = await asyncio.shield(self._checks())
-        bad = {name: reason for name, reason in found.items() if reason != "ok"}
-        body = msgspec.json.encode({"status": "not ready" if bad else "ready", "checks": found})
-        if bad:
-            event(log, logging.WARNING, "not ready", **bad)
-        return plain(503 if bad else 200, body)
+        is_ready = all(code == "ok" for code in found.values())
+        body = msgspec.json.encode({"status": "ready" if is_ready else "not ready", "checks": found})
+        return plain(200 if is_ready else 503, body)
 
     async def _not_allowed(self) -> Answer:
         answer = plain(405, b'{"message":"GET or HEAD only."}')
@@ -74,18 +77,30 @@ class Status:
         return self._asked[1]
 
     async def _run_checks(self) -> dict[str, str]:
+        """Each check's code, ``ok`` where nothing is wrong; the reasons go to the log."""
+        faults = {check.name: await self._run(check) for check in self._state.checks}
+        bad = {name: fault for name, fault in faults.items() if fault is not None}
+        self._log(bad)
+        return {name: "ok" if fault is None else fault.code for name, fault in faults.items()}
+
+    async def _run(self, check: Check) -> Fault | None:
         loop = asyncio.get_running_loop()
-        found = {}
-        for check in self._state.checks:
-            try:
-                asked: asyncio.Future[str | None] = loop.run_in_executor(self._state.threads, check.ask)
-                reason = await asyncio.wait_for(asked, _PATIENCE)
-                found[check.name] = reason or "ok"
-            except TimeoutError:
-                found[check.name] = f"no answer within {_PATIENCE:.0f} seconds"
-            except LightwellError as error:
-                found[check.name] = str(error)
-            except Exception as error:
-                log.exception("readiness check failed")
-                found[check.name] = f"failed: {type(error).__name__}"
-        return found
+        try:
+            asked: asyncio.Future[Fault | None] = loop.run_in_executor(self._state.threads, check.ask)
+            return await asyncio.wait_for(asked, _PATIENCE)
+        except TimeoutError:
+            return Fault("timeout", f"no answer within {_PATIENCE:.0f} seconds")
+        except LightwellError as error:
+            return Fault("unavailable", str(error))
+        except Exception as error:
+            return Fault("failed", f"{type(error).__name__}: {error}")
+
+    def _log(self, bad: dict[str, Fault]) -> None:
+        codes, now = {name: fault.code for name, fault in bad.items()}, monotonic()
+        if codes == self._logged and (not bad or now - self._logged_at < _REMINDER):
+            return
+        self._logged, self._logged_at = codes, now
+        if bad:
+            event(log, logging.WARNING, "not ready", **{name: fault.reason for name, fault in bad.items()})
+        else:
+            event(log, logging.INFO, "ready again")

@@ -173,11 +173,31 @@ def test_reads_no_body_of_a_request_without_a_signature(gateway: Gateway) -> Non
     assert (answered.status, answered.headers["x-amzn-errortype"]) == (403, "MissingAuthenticationToken")
 
 
-def test_says_why_it_is_not_ready(gateway: Gateway, tmp_path: Path) -> None:
-    assert ask(gateway, "GET", "/readyz").status == 200
+def test_says_what_is_not_ready_and_why_to_its_log_alone(
+    gateway: Gateway, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "lightwell")
+
+    def probe() -> Answered:
+        gateway._status._asked = None
+        return ask(gateway, "GET", "/readyz")
+
+    def logged() -> list[str]:
+        return [str(r.fields) for r in caplog.records if r.name != "asyncio"]  # type: ignore[attr-defined]
+
+    assert probe().status == 200
     (tmp_path / "lightwell.db").rename(tmp_path / "away.db")
     gateway.state.stores.db.close()
-    gateway._status._asked = None
-    answered = ask(gateway, "GET", "/readyz")
-    assert answered.status == 503
-    assert "migrate" in json.loads(answered.body)["checks"]["schema"]
+    (tmp_path / "objects").rename(tmp_path / "away")
+    (tmp_path / "objects").write_text("in the way")
+    for _ in range(3):
+        answered = probe()
+        assert answered.status == 503
+        checks = {"database": "ok", "schema": "behind", "storage": "unavailable"}
+        assert json.loads(answered.body) == {"status": "not ready", "checks": checks}
+    (line,) = logged()
+    assert "data migrate" in line and str(tmp_path / "objects") in line
+    (tmp_path / "objects").unlink()
+    assert json.loads(probe().body)["checks"]["storage"] == "ok"
+    assert len(logged()) == 2
+    assert "storage" not in logged()[1]
