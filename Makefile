@@ -1,50 +1,55 @@
-# `make demo` and `make test` are all a newcomer needs; everything below `.venv` is made on demand.
-PYTHON ?= python3
+# `make demo` and `make test` are all a newcomer needs; everything below `.venv` is made on demand, with the newest Python
+# from 3.11 up that has venv, or with PYTHON=….
+PYTHON ?=
 VENV   ?= .venv
 JOBS   ?= auto
 BIN    := $(VENV)/bin
-MINOR   = $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+# Each process takes half of the tests and, once it is done, half of what the other still has: a long file at the end keeps
+# nobody waiting.
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: demo serve test test-fast check bench docs lock clean system
+.PHONY: demo serve test test-fast test-unit test-bytes check bench docs lock clean system venv venv-test
 
-$(VENV)/.installed: pyproject.toml constraints/py3.11.txt constraints/py3.12.txt constraints/py3.13.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/py$(MINOR).txt --editable '.[demo]'
-	touch $@
+venv:
+	@tools/venv $(VENV) demo $(PYTHON)
 
-$(VENV)/.tested: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints/py$(MINOR).txt --editable '.[test]'
-	tools/lambda-emulator $(BIN)/python
-	touch $@
+venv-test:
+	@tools/venv $(VENV) test $(PYTHON)
 
-demo: $(VENV)/.installed  ## start lightwell, import sample studies, print a snippet that works
+demo: venv  ## start lightwell, import sample studies, print a snippet that works
 	@$(BIN)/lightwell demo $(ARGS)
 
-serve: $(VENV)/.installed  ## start lightwell on ./lightwell-data
+serve: venv  ## start lightwell on ./lightwell-data
 	@$(BIN)/lightwell serve $(ARGS)
 
 system:  ## Debian packages that the tests need
 	tools/system-packages
 
 test: system check  ## everything, against real components
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PYTEST) $(ARGS)
 
-test-fast: $(VENV)/.tested  ## without the long runs
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m 'not slow' $(ARGS)
+test-fast: venv-test  ## without the long runs
+	$(PYTEST) -m 'not slow' $(ARGS)
 
-check: $(VENV)/.tested  ## ruff, mypy --strict
+test-unit: venv-test  ## what starts no server
+	$(PYTEST) -m 'not slow' tests/unit tests/architecture $(ARGS)
+
+test-bytes: venv-test system  ## what touches bytes, pixels and C libraries; CI runs it on the oldest Python, too
+	$(PYTEST) -m 'not slow' tests/unit tests/architecture tests/stores tests/imports tests/dicomweb tests/cli $(ARGS)
+
+check: venv-test  ## ruff, mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/.tested  ## measure against Orthanc and nginx; writes docs/performance.md
+bench: venv-test  ## measure against Orthanc and nginx; writes docs/performance.md
 	$(BIN)/python -m bench.run $(ARGS)
 
-docs: $(VENV)/.tested  ## generate the reference pages from the code
+docs: venv-test  ## generate the reference pages from the code
 	$(BIN)/python tools/reference.py
 
-lock: $(VENV)/.tested  ## write constraints/pyX.Y.txt for the interpreter of this venv
-	tools/lock $(BIN)/python constraints/py$(MINOR).txt
+lock: venv-test  ## write constraints/pyX.Y.txt for the interpreter of this venv
+	tools/lock $(BIN)/python
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
