@@ -30,7 +30,7 @@ from lightwell.web.dicomweb import dispatch
 from lightwell.web.dicomweb import resources as dicomweb
 from lightwell.web.dicomweb.resources import Resource
 from lightwell.web.inline import INLINE
-from lightwell.web.reply import WHOLE, Answer, Message, Receive, Send
+from lightwell.web.reply import WHOLE, Answer, Message, Receive, Send, caching
 from lightwell.web.request import PREFLIGHT, STATUS, Disconnected, Request
 from lightwell.web.state import AppState
 from lightwell.web.status import Status
@@ -192,7 +192,7 @@ class Gateway:
 
     def _complete(self, request: Request, answer: Answer) -> None:
         """The headers that every answer bears."""
-        answer.headers.append((b"x-amzn-requestid", request.id.encode()))
+        answer.headers += (caching(answer.headers), (b"x-amzn-requestid", request.id.encode()))
         answer.headers += self._cors.allowed(request.head.get(_ORIGIN))
 
     def _record(self, request: Request, answer: Answer | None, seconds: float) -> None:

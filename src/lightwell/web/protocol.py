@@ -300,6 +300,7 @@ class Protocol(HttpToolsProtocol):
                 *(name + b": " + value for name, value in self.server_state.default_headers),
                 b"content-type: application/json",
                 b"content-length: %d" % len(body),
+                b"cache-control: no-store",
                 b"x-amzn-requestid: " + Ids().id().encode(),
                 b"x-amzn-errortype: " + error.encode(),
                 b"connection: close",

@@ -14,6 +14,10 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
 
+NO_STORE = (b"cache-control", b"no-store")
+PRIVATE = (b"cache-control", b"private, no-cache")
+"""RFC 9111 §5.2.2: kept by the client alone, which asks again before it uses what it kept."""
+
 WHOLE = "lightwell.response.whole"
 """An extension of ASGI: the message that is an answer in one, with its status, headers and body."""
 
@@ -23,7 +27,7 @@ class Answer:
     """An answer, its body whole or in pieces. Header names are in lower case.
 
     A body in pieces without a ``content-length`` goes out in chunks. ``error`` is the AWS name where it is a
-    refusal. The id of the request and the CORS headers are added by the gateway.
+    refusal. The id of the request, Cache-Control and the CORS headers are added by the gateway.
     """
 
     status: int
@@ -36,6 +40,18 @@ class Answer:
     def size(self) -> int:
         """Bytes of the body; of one in pieces, those sent so far."""
         return len(self.body) if isinstance(self.body, bytes) else self.sent
+
+
+def caching(headers: Headers) -> tuple[bytes, bytes]:
+    """The Cache-Control of an answer with these headers.
+
+    Any answer may tell of a patient, so nobody keeps it, but for a client of its own what has an ETag: that it
+    still may see it and that it is still the same is asked each time, and what has not changed is not sent.
+    """
+    for name, _ in headers:
+        if name == b"etag":
+            return PRIVATE
+    return NO_STORE
 
 
 def plain(status: int, body: bytes, content_type: bytes = b"application/json") -> Answer:

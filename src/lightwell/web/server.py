@@ -76,6 +76,8 @@ def serve(gateway: Gateway, listener: socket.socket, settings: Settings, ready: 
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        # On every answer, those that `Protocol` gives without asking the gateway included.
+        headers=[("x-content-type-options", "nosniff")],
         backlog=_BACKLOG,
         timeout_keep_alive=int(SILENT_SECONDS),
         timeout_graceful_shutdown=GRACE_SECONDS,

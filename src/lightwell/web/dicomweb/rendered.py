@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 _NUMBER = re.compile(r"[0-9]{1,9}")
 # A note may hold what a file says: nothing of it may end the header.
 _PRINTABLE = bytes(byte if 0x20 <= byte < 0x7F else 0x3F for byte in range(256))
-_CACHED = b"private, no-cache"
-_BROWSER_SAFE = (b"x-content-type-options", b"nosniff")
 
 
 async def rendered(visit: Visit) -> Answer:
@@ -99,7 +97,6 @@ def _answer(
     headers += [
         (b"content-type", made.media_type.encode()),
         (b"content-length", b"%d" % len(made.data)),
-        _BROWSER_SAFE,
     ]
     return Answer(200, headers, made.data)
 
@@ -128,7 +125,6 @@ def _headers(visit: Visit, what: Shown, wish: Rendering) -> Headers:
     headers: Headers = [
         (b"etag", f'"{what.tag(wish)}"'.encode()),
         (b"vary", b"accept"),
-        (b"cache-control", _CACHED),
     ]
     if place.kind != "wado-uri":
         base = media.base_url(visit.request, visit.state.settings)

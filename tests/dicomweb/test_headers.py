@@ -1,0 +1,158 @@
+"""The headers that keep answers out of shared caches and from being taken for what they are not."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from lightwell.web.dicomweb.resources import PATHS
+from lightwell.wire.routes import ROUTES
+from tests.dicomweb.holding import Holding
+from tests.server import Reply
+
+NO_STORE, REVALIDATED = "no-store", "private, no-cache"
+IDS = {"jobId": "4" * 32, "resourceArn": "arn%3Aaws%3Ax"}
+
+
+def check(reply: Reply, what: str) -> None:
+    """Nobody but the client itself keeps the answer, and where it has an ETag, not without asking again."""
+    assert reply.headers.get("x-content-type-options") == "nosniff", what
+    expected = REVALIDATED if "etag" in reply.headers else NO_STORE
+    assert reply.headers.get("cache-control") == expected, what
+
+
+@pytest.fixture(scope="module")
+def bulk(held: Holding) -> str:
+    """The hash of a bulk value of the instance ``large``."""
+    document = held.get(held.instance("large") + "/metadata").body.decode()
+    found = re.search(r"/bulkdata/([^\"?/]+)\"", document)
+    assert found is not None
+    return found[1]
+
+
+def resources(held: Holding, bulk: str) -> Iterator[tuple[str, str, str]]:
+    """Method, path and kind of every DICOMweb resource."""
+    for pattern, methods in PATHS.items():
+        name = "large" if "bulkdata" in pattern else "ct1"
+        data = held.files[name]
+        item = bulk if pattern.endswith("bulkdata/*") else "1"
+        labels = {
+            "S": data.StudyInstanceUID,
+            "E": data.SeriesInstanceUID,
+            "I": data.SOPInstanceUID,
+            "*": item,
+        }
+        path = "".join(f"/{labels.get(part, part)}" for part in pattern.split("/") if part)
+        if not pattern:
+            uids = f"studyUID={labels['S']}&seriesUID={labels['E']}&objectUID={labels['I']}"
+            path = f"?requestType=WADO&{uids}"
+        for method, (kind, _) in methods.items():
+            yield method, path, kind
+
+
+def test_keeps_dicomweb_answers_out_of_caches(held: Holding, bulk: str) -> None:
+    seen = set()
+    for method, path, kind in resources(held, bulk):
+        # Nothing of what the other tests read is deleted.
+        path = path.replace("/studies/", "/studies/9.") if method == "DELETE" else path
+        first = held.get(path, method=method)
+        check(first, f"{method} {path}")
+        if method == "GET":
+            assert first.status in (200, 206), path
+            check(held.get(path, method="HEAD"), path)
+            check(held.get(path, accept="x/y"), path)
+        if "etag" in first.headers:
+            again = held.get(path, if_none_match=first.headers["etag"])
+            assert again.status == 304, path
+            check(again, path)
+            seen.add(kind)
+        refused = held.server.call(method, held.root + path)
+        assert refused.status == 403
+        check(refused, f"{method} {path} without a signature")
+    assert seen >= {"frames", "part10", "metadata", "bulkdata", "rendered", "thumbnail"}
+
+
+def test_keeps_a_range_out_of_caches(held: Holding, bulk: str) -> None:
+    for path, accept in (
+        (held.instance("ct1") + "/frames/1", "application/octet-stream"),
+        (held.instance("large") + f"/bulkdata/{bulk}", "application/octet-stream"),
+        (held.instance("ct1"), "application/dicom"),
+    ):
+        for wanted, status in (("bytes=0-3", 206), ("bytes=99999999-", 416)):
+            reply = held.get(path, accept, range=wanted)
+            assert reply.status == status, path
+            check(reply, path)
+
+
+def test_keeps_native_answers_out_of_caches(held: Holding) -> None:
+    client = held.server.client()
+    image_set = client.search_image_sets(datastoreId=held.datastore)["imageSetsMetadataSummaries"][0]
+    labels = {**IDS, "datastoreId": held.datastore, "imageSetId": image_set["imageSetId"]}
+    for operation, route in ROUTES.items():
+        path = re.sub(r"\{(\w+)\+?\}", lambda m: labels.get(m[1], labels["imageSetId"]), route.template)
+        if operation.startswith(("Delete", "Create")):
+            path = path.replace(held.datastore, "9" * 32)
+        check(held.server.send(held.server.signed(route.method, path)), operation)
+        check(held.server.call(route.method, path), f"{operation} without a signature")
+    # Those that are answered on the event loop, and with what they are asked for.
+    root = f"{held.root}/imageSet/{image_set['imageSetId']}"
+    for _ in range(2):
+        document = held.server.send(held.server.signed("POST", f"{root}/getImageSetMetadata"))
+        assert document.status == 200
+        check(document, "GetImageSetMetadata")
+    (study,) = client.search_image_sets(
+        datastoreId=held.datastore,
+        searchCriteria={
+            "filters": [
+                {
+                    "operator": "EQUAL",
+                    "values": [{"DICOMSeriesInstanceUID": held.files["video"].SeriesInstanceUID}],
+                }
+            ]
+        },
+    )["imageSetsMetadataSummaries"]
+    metadata = client.get_image_set_metadata(datastoreId=held.datastore, imageSetId=study["imageSetId"])
+    for frame_id in frame_ids(metadata["imageSetMetadataBlob"].read()):
+        path = f"{held.root}/imageSet/{study['imageSetId']}/getImageFrame"
+        body = json.dumps({"imageFrameId": frame_id}).encode()
+        frame = held.server.send(held.server.signed("POST", path, body))
+        assert frame.status == 200
+        check(frame, "GetImageFrame")
+
+
+def frame_ids(document: bytes) -> list[str]:
+    import gzip
+
+    found = re.findall(rb'"ID":"([0-9a-f]{32})"', gzip.decompress(document).replace(b" ", b""))
+    assert found
+    return [each.decode() for each in found]
+
+
+def test_keeps_everything_else_out_of_caches(held: Holding) -> None:
+    server = held.server
+    for path in ("/healthz", "/readyz", "/metrics", "/version", "/", "/nowhere"):
+        for method in ("GET", "HEAD", "POST"):
+            check(server.call(method, path), f"{method} {path}")
+    preflight = {"origin": "https://viewer.example", "access-control-request-method": "GET"}
+    reply = server.call("OPTIONS", held.root + "/studies", headers=preflight)
+    assert reply.status == 204
+    check(reply, "preflight")
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    check(server.call("POST", "/", b"Action=GetCallerIdentity&Version=2011-06-15", form), "STS")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHo st: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * (80 << 10),
+    ],
+)
+def test_keeps_refusals_of_what_is_no_request_out_of_caches(held: Holding, data: bytes) -> None:
+    head = held.server.raw(data, end=False).partition(b"\r\n\r\n")[0].lower().split(b"\r\n")
+    assert b"x-content-type-options: nosniff" in head
+    assert b"cache-control: no-store" in head
