@@ -27,6 +27,9 @@ def settings_page() -> str:
         "folder, that over the default. `lightwell config show` prints each effective value and where it",
         "came from. An unknown setting is an error. Sizes take `k`, `m` and `g`.",
         "",
+        "A file is obeyed if it belongs to the user who runs lightwell or to root, and nobody else may write it",
+        "(`chmod go-w lightwell.toml`); otherwise the command ends. `lightwell serve` says which file it has read.",
+        "",
         "| in `lightwell.toml` | in the environment | default | what it is |",
         "|---|---|---|---|",
     ]

@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -102,6 +103,8 @@ class Settings:
     )
 
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, metadata={"internal": True})
+    file: Path | None = field(default=None, repr=False, metadata={"internal": True})
+    """The file that was read, its whole path; None where there is none."""
 
     # Derived places -------------------------------------------------------------------------------------
 
@@ -147,14 +150,16 @@ def load(
 
     ``flags`` holds what the command line gave (None values are as if absent), ``environ`` defaults to the
     process's environment, ``file`` to ``lightwell.toml`` in the current folder where there is one. Raises
-    `ConfigurationError` naming the setting, where it came from and what it takes.
+    `ConfigurationError` naming the setting, where it came from and what it takes, and where others than this
+    user and root can say what stands in the file.
     """
     environ = os.environ if environ is None else environ
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     path = file or Path(FILE)
-    for name, raw in _from_file(path, required=file is not None).items():
-        values[name], sources[name] = _convert(name, raw, f"{path}"), f"{path}"
+    table = _from_file(path, required=file is not None)
+    for name, raw in (table or {}).items():
+        values[name], sources[name] = _convert(name, raw, f"{path}"), f"{path.absolute()}"
     for variable, raw in environ.items():
         if not variable.startswith(PREFIX) or variable.startswith(f"{PREFIX}TEST_"):
             continue
@@ -170,7 +175,7 @@ def load(
         for name, limit in AWS_QUOTAS.items():
             if name not in values:
                 values[name], sources[name] = limit, "quotas = aws"
-    return _checked(Settings(**values, sources=sources))
+    return _checked(Settings(**values, sources=sources, file=None if table is None else path.absolute()))
 
 
 def aws_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -200,19 +205,49 @@ def masked(name: str, value: object) -> str:
     return text
 
 
-def _from_file(path: Path, *, required: bool) -> dict[str, Any]:
+def _from_file(path: Path, *, required: bool) -> dict[str, Any] | None:
+    """The settings of a file; None if there is none and none is required."""
     try:
-        with path.open("rb") as stream:
+        # Nobody named the file in the current folder, so it must not make anybody wait, as a pipe could.
+        flags = os.O_RDONLY | os.O_CLOEXEC | (0 if required else os.O_NONBLOCK)
+        with os.fdopen(os.open(path, flags), "rb") as stream:
+            _check_hands(path, os.fstat(stream.fileno()))
+            if not required and path.lstat().st_uid not in _trusted():
+                # Whoever made a symbolic link has chosen among this user's files.
+                raise _foreign(path, path.lstat().st_uid)
             table = tomllib.load(stream)
     except FileNotFoundError:
         if required:
             raise ConfigurationError(f"{path} does not exist") from None
-        return {}
+        return None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} is not valid TOML: {error}") from None
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
     return {_known(key, f"{key} in {path}", str): value for key, value in table.items()}
+
+
+def _trusted() -> tuple[int, int]:
+    return os.geteuid(), 0
+
+
+def _check_hands(path: Path, state: os.stat_result) -> None:
+    """Raises `ConfigurationError` if others than this user and root can write the file that was opened."""
+    if state.st_uid not in _trusted():
+        raise _foreign(path, state.st_uid)
+    if state.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and stat.S_ISREG(state.st_mode):
+        raise ConfigurationError(
+            f"{path.absolute()} may be written by others than its owner (mode {state.st_mode & 0o7777:04o}), "
+            f"who could say what lightwell does: chmod go-w {path.absolute()}"
+        )
+
+
+def _foreign(path: Path, owner: int) -> ConfigurationError:
+    return ConfigurationError(
+        f"{path.absolute()} belongs to user {owner}, and settings are taken from files of user "
+        f"{os.geteuid()}, who runs this, and of root: change its owner if what it says is right, or work in "
+        "another folder"
+    )
 
 
 def _known(name: str, where: str, spell: Any) -> str:

@@ -75,6 +75,18 @@ def test_makes_the_root_key_once(data: Path) -> None:
     assert not [line for line in server.err if "credentials" in line]
 
 
+def test_says_which_file_its_settings_are_from(data: Path, tmp_path: Path) -> None:
+    file = tmp_path / "lightwell.toml"
+    file.write_text('log_level = "error"\n')
+    file.chmod(0o644)
+    with running(data, "--config", str(file)) as server:
+        pass
+    assert f"lightwell: settings from {file}" in server.err
+    file.chmod(0o666)
+    status, err = failed(launch(data, "--config", str(file)))
+    assert (status, "chmod go-w" in err) == (2, True)
+
+
 def test_takes_the_root_key_of_the_settings_and_revokes_the_other(data: Path) -> None:
     with running(data) as server:
         made = server.root

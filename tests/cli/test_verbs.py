@@ -82,12 +82,14 @@ def test_ends_quietly_when_nobody_reads_on() -> None:
 
 
 def test_shows_each_setting_and_its_source(tmp_path: Path) -> None:
-    (tmp_path / "lightwell.toml").write_text('region = "eu-west-1"\nport = 1\n')
+    file = tmp_path / "lightwell.toml"
+    file.write_text('region = "eu-west-1"\nport = 1\n')
+    file.chmod(0o644)
     done = lightwell(
         "config", "show", "--json", "--port", "2", LIGHTWELL_HOST="::", LIGHTWELL_SECRET_KEY="hush"
     )
     found = done.json()
-    assert found["region"] == {"value": "eu-west-1", "source": "lightwell.toml"}
+    assert found["region"] == {"value": "eu-west-1", "source": str(file)}
     assert found["port"] == {"value": "2", "source": "--port"}
     assert found["host"] == {"value": "::", "source": "LIGHTWELL_HOST"}
     assert found["workers"]["source"] == "default"
@@ -98,6 +100,7 @@ def test_shows_each_setting_and_its_source(tmp_path: Path) -> None:
 
 def test_reads_the_file_that_is_named(tmp_path: Path) -> None:
     (tmp_path / "other.toml").write_text('region = "eu-west-1"\n')
+    (tmp_path / "other.toml").chmod(0o600)
     done = lightwell("config", "show", "--json", "--config", "other.toml")
     assert done.json()["region"]["value"] == "eu-west-1"
     assert lightwell("config", "show", "--config", "nowhere.toml").status == 2

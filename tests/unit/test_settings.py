@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,16 @@ ROOT = Path(__file__).parents[2]
 def write(folder: Path, text: str) -> Path:
     path = folder / "lightwell.toml"
     path.write_text(text)
+    path.chmod(0o644)
     return path
+
+
+def give(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a file, or a symbolic link, one of another user than who runs this."""
+    if os.geteuid() == 0:
+        os.lchown(path, 65_534, 65_534)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: path.lstat().st_uid + 1)
 
 
 def test_takes_flags_before_environment_before_file_before_defaults(tmp_path: Path) -> None:
@@ -87,3 +97,48 @@ def test_masks_secrets_and_passwords_in_urls() -> None:
 def test_has_reference_pages_that_are_up_to_date() -> None:
     done = subprocess.run([sys.executable, ROOT / "tools" / "reference.py", "--check"], capture_output=True)
     assert done.returncode == 0, done.stderr.decode()
+
+
+@pytest.mark.parametrize("mode", [0o646, 0o664])
+@pytest.mark.parametrize("is_named", [True, False])
+def test_refuses_a_file_that_others_may_write(
+    mode: int, is_named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path, "port = 1")
+    file.chmod(mode)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError, match=f"chmod go-w {file}"):
+        settings.load(environ={}, file=file if is_named else None)
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_refuses_a_file_of_another_user(
+    is_named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write(tmp_path, "port = 1")
+    give(file, monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError, match=f"{file} belongs to user"):
+        settings.load(environ={}, file=file if is_named else None)
+
+
+def test_refuses_another_users_link_to_a_file_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = write(tmp_path, "port = 1").rename(tmp_path / "elsewhere.toml")
+    link = tmp_path / "lightwell.toml"
+    link.symlink_to(target)
+    monkeypatch.chdir(tmp_path)
+    loaded = settings.load(environ={})
+    assert (loaded.port, loaded.file) == (1, link)
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a link away and keep its target")
+    give(link, monkeypatch)
+    with pytest.raises(ConfigurationError, match=f"{link} belongs to user 65534"):
+        settings.load(environ={})
+
+
+def test_waits_for_no_pipe_that_nobody_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "lightwell.toml", 0o600)
+    monkeypatch.chdir(tmp_path)
+    assert settings.load(environ={}).port == 8085

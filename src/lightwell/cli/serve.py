@@ -50,6 +50,9 @@ def serve(settings: Settings) -> int:
     from lightwell.web import server
 
     logs.configure(settings.log_level, settings.log_format)
+    if settings.file is not None:
+        # Printed, not logged: the file itself could silence a log.
+        print(f"lightwell: settings from {settings.file}", file=sys.stderr, flush=True)
     server.check_tls(settings)
     lock = _lock(settings)
     with _bind(settings) as listener:
