@@ -11,7 +11,8 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -234,6 +235,15 @@ def running(data: Path, *flags: str, **more: Any) -> Iterator[Server]:
         yield server
     finally:
         server.stop()
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait for something that other processes do."""
+    for _ in range(600):
+        if true():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not happen")
 
 
 def trusting() -> ssl.SSLContext:

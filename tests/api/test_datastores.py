@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import insert, select
@@ -12,7 +13,8 @@ from sqlalchemy import insert, select
 from lightwell.context import Ids
 from lightwell.stores import tables
 from tests.api import rows
-from tests.server import Server
+from tests.cli.running import lightwell
+from tests.server import Server, until
 
 Refused = Callable[..., str]
 KMS = "arn:aws:kms:us-east-1:000000000000:key/12345678-1234-1234-1234-123456789012"
@@ -50,6 +52,23 @@ def test_keeps_and_echoes_what_was_asked(client: Any) -> None:
     assert found["datastoreName"] == f"Datastore-{created['datastoreId'][:8]}"
     tags = client.list_tags_for_resource(resourceArn=found["datastoreArn"])["tags"]
     assert tags == {"team": "radiology"}
+
+
+def test_says_that_nothing_is_encrypted_with_a_kms_key(server: Server, client: Any, tmp_path: Path) -> None:
+    def logged(name: str) -> list[str]:
+        return [line for line in server.err if "kmsKeyArn" in line and f'"name":"{name}"' in line]
+
+    for key, name in (({"kmsKeyArn": KMS}, "with-a-key"), ({}, "without-one")):
+        for _ in range(2):
+            client.create_datastore(datastoreName=name, clientToken=name, **key)
+    until(lambda: bool(logged("with-a-key")))
+    assert len(logged("with-a-key")) == 1
+    assert not logged("without-one")
+    environ = {"LIGHTWELL_DATABASE_URL": server.database_url}
+    rows = {row["check"]: row for row in lightwell("doctor", "--json", data=tmp_path, **environ).json()}
+    says = rows["encryption"]["says"]
+    assert (rows["encryption"]["ok"], rows["encryption"]["warning"]) == (True, True)
+    assert "with-a-key" in says and "without-one" not in says
 
 
 def test_gives_timestamps_as_epoch_seconds(server: Server, datastore: str) -> None:

@@ -8,9 +8,7 @@ import signal
 import socket
 import stat
 import subprocess
-import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,7 +17,7 @@ from botocore.exceptions import ClientError
 
 from lightwell.auth.credentials import read_credentials
 from tests.ct_files import ct, write
-from tests.server import Server, launch, running, trusting, wait_until_ready
+from tests.server import Server, launch, running, trusting, until, wait_until_ready
 
 KEY = "A-KEY-OF-THE-SETTINGS".replace("-", "_")
 GIVEN = {"LIGHTWELL_ROOT_ACCESS_KEY_ID": KEY, "LIGHTWELL_ROOT_SECRET_ACCESS_KEY": "given secret"}
@@ -28,15 +26,6 @@ GIVEN = {"LIGHTWELL_ROOT_ACCESS_KEY_ID": KEY, "LIGHTWELL_ROOT_SECRET_ACCESS_KEY"
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
-
-
-def until(true: Callable[[], bool]) -> None:
-    """Wait for something that other processes do."""
-    for _ in range(600):
-        if true():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it did not happen")
 
 
 def failed(server: Server) -> tuple[int, str]:

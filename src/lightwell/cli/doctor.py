@@ -22,6 +22,11 @@ from lightwell.settings import GiB, Settings
 
 Check = Callable[[Settings], str]
 
+
+class _Caution(Exception):
+    """Nothing is broken, but somebody ought to know: shown as a warning, and the exit code stays 0."""
+
+
 # Round trips of the codecs are run in a process of their own, as imports do.
 _CODECS = """
 import numpy as np
@@ -31,6 +36,8 @@ data, head = htj2k.encode(samples, "MONOCHROME2", second=True)
 assert np.array_equal(htj2k.decode(memoryview(data)[head:]), samples), "HTJ2K differs"
 jpeg2000.encode(samples, "MONOCHROME2")
 """
+
+_MOST_NAMES = 20
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -43,16 +50,21 @@ def run(args: argparse.Namespace) -> int:
     rows = []
     for name, check in CHECKS.items():
         try:
-            rows.append({"check": name, "ok": True, "says": check(settings)})
+            rows.append({"check": name, "ok": True, "warning": False, "says": check(settings)})
+        except _Caution as caution:
+            rows.append({"check": name, "ok": True, "warning": True, "says": str(caution)})
         except LightwellError as error:
-            rows.append({"check": name, "ok": False, "says": str(error)})
+            rows.append({"check": name, "ok": False, "warning": False, "says": str(error)})
         except Exception as error:
-            rows.append({"check": name, "ok": False, "says": f"{type(error).__name__}: {error}"})
+            rows.append(
+                {"check": name, "ok": False, "warning": False, "says": f"{type(error).__name__}: {error}"}
+            )
     if args.json:
         print(json.dumps(rows, indent=2))
     else:
         for row in rows:
-            print(f"{'ok   ' if row['ok'] else 'WRONG'}  {row['check']:<9}  {row['says']}")
+            sign = ("WARN" if row["warning"] else "ok") if row["ok"] else "WRONG"
+            print(f"{sign:<5}  {row['check']:<10}  {row['says']}")
     return 0 if all(row["ok"] for row in rows) else 1
 
 
@@ -96,6 +108,31 @@ def _database(settings: Settings) -> str:
         )
     finally:
         db.close()
+
+
+def _encryption(settings: Settings) -> str:
+    from lightwell.stores import datastores
+    from lightwell.stores.database import Database
+    from lightwell.stores.schema import schema_state
+
+    if settings.database_url is None and not (settings.data / "lightwell.db").exists():
+        return "no data store names a KMS key"
+    db = Database(settings.database)
+    try:
+        if schema_state(db) != "current":
+            return "asked once the schema is current"
+        with db.read() as conn:
+            found = datastores.with_kms_key(conn)
+    finally:
+        db.close()
+    if not found:
+        return "no data store names a KMS key"
+    shown = ", ".join(f"{store.name} ({store.id})" for store in found[:_MOST_NAMES])
+    if len(found) > _MOST_NAMES:
+        shown += f" and {len(found) - _MOST_NAMES} more"
+    raise _Caution(
+        f"a kmsKeyArn is kept but encrypts nothing: keep the data of {shown} on an encrypted disk or bucket"
+    )
 
 
 def _storage(settings: Settings) -> str:
@@ -180,6 +217,7 @@ CHECKS: dict[str, Check] = {
     "disk": _disk,
     "database": _database,
     "storage": _storage,
+    "encryption": _encryption,
     "buckets": _buckets,
     "secrets": _secrets,
     "codecs": _codecs,

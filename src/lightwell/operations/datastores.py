@@ -8,6 +8,7 @@ CREATING and DELETING as the service's do, and clients that poll for ACTIVE find
 from __future__ import annotations
 
 import hashlib
+import logging
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -34,6 +35,8 @@ from lightwell.wire import shapes
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+log = logging.getLogger(__name__)
+
 # devguide/endpoints-quotas: data stores of a Region that are not deleted.
 _QUOTA = 100
 # The model's greatest maxResults, and what a page holds where the client does not say.
@@ -45,7 +48,8 @@ def create_datastore(ctx: Context, request: shapes.CreateDatastoreRequest) -> sh
 
     The authorizer is not called, and nothing need stand for it yet. Raises `ConflictError` for a token used
     with other parameters, `ValidationError` for more than 50 tags and for an authorizer of another account or
-    Region, `QuotaExceededError` for one more than 100 data stores where quotas are on.
+    Region, `QuotaExceededError` for one more than 100 data stores where quotas are on. A ``kmsKeyArn`` is
+    kept, since unmodified applications send it, but no key service is asked: the log and `doctor` say so.
     """
     _check_authorizer(ctx, request.lambda_authorizer_arn)
     wanted = request.tags or {}
@@ -90,7 +94,13 @@ def create_datastore(ctx: Context, request: shapes.CreateDatastoreRequest) -> sh
         _tell(ctx, conn, "Data Store Created", event_ids[1], now, store, ACTIVE)
         return id
 
-    return shapes.CreateDatastoreResponse(datastore_id=ctx.stores.db.write(work), datastore_status=CREATING)
+    answered = ctx.stores.db.write(work)
+    if answered == id and store.kms_key_arn is not None:
+        log.warning(
+            "nothing is encrypted with the kmsKeyArn of this data store",
+            extra={"fields": {"datastore": id, "name": store.name, "kms_key_arn": store.kms_key_arn}},
+        )
+    return shapes.CreateDatastoreResponse(datastore_id=answered, datastore_status=CREATING)
 
 
 def get_datastore(ctx: Context, request: shapes.GetDatastoreRequest) -> shapes.GetDatastoreResponse:

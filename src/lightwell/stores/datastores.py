@@ -103,5 +103,15 @@ def find_by_name(conn: Connection, name: str) -> Sequence[DataStore]:
     return [_store(row) for row in conn.execute(statement)]
 
 
+def with_kms_key(conn: Connection) -> Sequence[DataStore]:
+    """The data stores that name a KMS key and are not deleted, oldest first."""
+    statement = (
+        select(*_COLUMNS)
+        .where(datastore.c.kms_key_arn.is_not(None), datastore.c.status != DELETED)
+        .order_by(datastore.c.created_at, datastore.c.key)
+    )
+    return [_store(row) for row in conn.execute(statement)]
+
+
 def _store(row: Any) -> DataStore:
     return DataStore(*row)
