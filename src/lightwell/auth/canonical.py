@@ -8,6 +8,7 @@ that ``%3A`` is signed as ``%253A``.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
@@ -34,15 +35,17 @@ def canonical_path(path: bytes) -> bytes:
     return quote_from_bytes(path, safe="/~").encode()
 
 
-def canonical_queries(query: bytes, presigned: bool, *, form: bool = False) -> list[bytes]:
-    """The canonical forms that a client may have signed, most often one.
+def canonical_queries(query: bytes, presigned: bool, *, form: bool = False) -> Iterator[tuple[bytes, bytes]]:
+    """The canonical forms that a client may have signed, most often one, each with the query it stands for.
 
     First the pairs as they came, sorted, which is what botocore signs; then, where that differs, each
-    decoded and encoded by the book; then, where the query is read as a ``form`` in which ``+`` is a space,
-    the same with that space, which is what requests-aws4auth and curl sign. All bind all that the query says.
+    decoded and encoded by the book, where a ``+`` is ``%2B``; then, where the query is read as a ``form`` in
+    which ``+`` is a space, the same with that space, which is what requests-aws4auth and curl sign. All bind
+    all that the query says: what it stands for is spelled so that a ``+`` is read as it was signed.
     """
     if not query:
-        return [b""]
+        yield b"", query
+        return
     pairs = []
     plain_is_strict = not query.translate(None, _SAFE_QUERY)
     for pair in query.split(b"&"):
@@ -53,19 +56,25 @@ def canonical_queries(query: bytes, presigned: bool, *, form: bool = False) -> l
                 plain_is_strict = False
     pairs.sort()
     plain = b"&".join([name + b"=" + value for name, value in pairs])
+    yield plain, query
     if plain_is_strict:
-        return [plain]
-    encoded = sorted([(_encode(name), _encode(value)) for name, value in pairs if name or value])
-    strict = b"&".join([name + b"=" + value for name, value in encoded])
-    found = [plain] if strict == plain else [plain, strict]
+        return
+    strict = _strict(pairs)
+    if strict != plain:
+        yield strict, query.replace(b"+", b"%2B")
     if form and b"+" in query:
-        found += canonical_queries(query.replace(b"+", b"%20"), presigned)[-1:]
-    return found
+        spaced = [(name.replace(b"+", b" "), value.replace(b"+", b" ")) for name, value in pairs]
+        yield _strict(spaced), query
 
 
 def is_form(path: bytes) -> bool:
     """Whether the query of a path is read as a form: those of DICOMweb, which clients make as browsers do."""
     return _FORM.fullmatch(path) is not None
+
+
+def _strict(pairs: list[tuple[bytes, bytes]]) -> bytes:
+    encoded = sorted([(_encode(name), _encode(value)) for name, value in pairs if name or value])
+    return b"&".join([name + b"=" + value for name, value in encoded])
 
 
 def _encode(text: bytes) -> bytes:

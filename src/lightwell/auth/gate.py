@@ -54,8 +54,10 @@ class Gate:
         digest: Callable[[], str],
         now: int,
         service: str = "medical-imaging",
-    ) -> None:
+    ) -> bytes:
         """Verify the signature with the key's secret; ``now`` is milliseconds since the epoch.
+
+        Returns the query as it was signed, which is the one to read (`verify`).
 
         ``digest`` gives the SHA-256 of the body in lower-case hex; it is asked for where it is needed only.
 
@@ -63,7 +65,7 @@ class Gate:
         UnrecognizedClientException where the session token is not the key's, ExpiredTokenException after the
         end of a session.
         """
-        verify(
+        query = verify(
             signature,
             request,
             principal.secret,
@@ -78,3 +80,4 @@ class Gate:
             raise AuthenticationError(
                 "ExpiredTokenException", "The security token included in the request is expired."
             )
+        return query

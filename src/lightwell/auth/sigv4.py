@@ -45,6 +45,8 @@ _DOES_NOT_MATCH = (
     "Check your secret access key and signing method."
 )
 _LONGEST_SCOPE = 1024  # bytes of a header, remembered for the next that begins alike
+_LONGEST_AUTHORIZATION = 8 << 10
+_LONGEST_DATE = 64
 # Given twice, it would not be clear which of the two was meant.
 _SINGLE = (
     b"authorization",
@@ -123,8 +125,11 @@ def verify(
     body_sha256: str | Callable[[], str],
     now: float,
     service: str = "medical-imaging",
-) -> None:
+) -> bytes:
     """AuthenticationError unless `request` was signed with `secret` about `now` (epoch seconds).
+
+    Returns the query as it was signed: a ``+`` that was signed as ``%2B`` is spelled so, since readers may
+    take a ``+`` for a space. One signature never covers two readings.
 
     `body_sha256` is the SHA-256 of the body in lower-case hex, or gives it; it is asked for only
     where the signature needs it: last, where the client states the hash itself in
@@ -132,7 +137,8 @@ def verify(
     """
     if signature.service != service:
         raise _invalid(f"Credential should be scoped to correct service: '{service}'.")
-    if not signature.timestamp.startswith(signature.date):
+    # Eight digits, since those of the timestamp are.
+    if signature.timestamp[:8] != signature.date:
         raise _invalid(
             f"Date in Credential scope does not match YYYYMMDD of {signature.timestamp}: '{signature.date}'."
         )
@@ -144,11 +150,12 @@ def verify(
     head = _string_head(signature.timestamp, signature.region, service)
     canonical_headers = _canonical_headers(signature)
     form = b"+" in request.query and is_form(request.raw_path)
-    for query in canonical_queries(request.query, signature.expires is not None, form=form):
+    path = canonical_path(request.raw_path)
+    for query, said in canonical_queries(request.query, signature.expires is not None, form=form):
         canonical = b"\n".join(
             (
                 request.method.encode(),
-                canonical_path(request.raw_path),
+                path,
                 query,
                 canonical_headers,
                 b"",
@@ -158,6 +165,7 @@ def verify(
         )
         expected = hmac.digest(key, head + sha256(canonical).hexdigest().encode(), "sha256").hex()
         if hmac.compare_digest(expected.encode(), signature.signature):
+            as_signed = said
             break
     else:
         raise _invalid(_DOES_NOT_MATCH)
@@ -165,6 +173,7 @@ def verify(
         actual = body_sha256 if isinstance(body_sha256, str) else body_sha256()
         if not hmac.compare_digest(stated.lower().encode(), actual.encode()):
             raise _invalid("The value of x-amz-content-sha256 is not the SHA-256 of the body that came.")
+    return as_signed
 
 
 def is_literal(payload_hash: str) -> bool:
@@ -178,13 +187,16 @@ def is_literal(payload_hash: str) -> bool:
 def _joined(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """The values of each header in one, as they are signed."""
     headers: dict[bytes, bytes] = {}
+    repeated: dict[bytes, list[bytes]] = {}
     for name, value in pairs:
         if name not in headers:
             headers[name] = value
         elif name in _SINGLE:
             raise _incomplete(f"The header {name.decode('ascii', 'replace')} must be given once")
         else:
-            headers[name] = trim(headers[name]) + b"," + trim(value)
+            repeated.setdefault(name, [trim(headers[name])]).append(trim(value))
+    for name, values in repeated.items():
+        headers[name] = b",".join(values)
     return headers
 
 
@@ -215,6 +227,8 @@ def _usual_scope(start: bytes) -> _Scope:
 
 def _parts(authorization: bytes) -> tuple[_Scope, bytes]:
     """Scope and signature of an ``Authorization`` header."""
+    if len(authorization) > _LONGEST_AUTHORIZATION:
+        raise _incomplete(f"The Authorization header is longer than {_LONGEST_AUTHORIZATION} bytes")
     algorithm, _, rest = authorization.partition(b" ")
     if algorithm != ALGORITHM:
         raise _incomplete(f"The Authorization header must begin with {ALGORITHM.decode()}")
@@ -276,8 +290,11 @@ def _scope(credential: bytes, signed_headers: bytes, given: bytes) -> _Scope:
         raise _invalid(f"Credential should be scoped with a valid terminator: '{TERMINATOR}'.")
     if not given or not signed_headers:
         raise _incomplete("SignedHeaders and Signature must not be empty")
-    if b"host" not in signed_headers.split(b";"):
+    names = signed_headers.split(b";")
+    if b"host" not in names:
         raise _invalid("'host' must be among the SignedHeaders.")
+    if len(set(names)) != len(names):
+        raise _invalid("SignedHeaders must name each header once.")
     return _Scope(key_id, region, service, date, signed_headers)
 
 
@@ -315,6 +332,8 @@ def _timestamp_of_date(date: bytes | None) -> str:
     text = _text(date)
     if len(text) == 16 and text.endswith("Z"):
         return text
+    if len(text) > _LONGEST_DATE:
+        raise _incomplete("The Date header is no date")
     try:
         moment = parsedate_to_datetime(text).utctimetuple()
     except (ValueError, IndexError, TypeError, OverflowError):

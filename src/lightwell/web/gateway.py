@@ -121,7 +121,8 @@ class Gateway:
         signed, now = request.signed(), state.clock.now()
         signature, principal = await state.signer(signed, now)
         body = await request.body(receive)
-        state.gate.admit(signature, signed, principal, lambda: sha256(body).hexdigest(), now)
+        admit = state.gate.admit
+        request.query = admit(signature, signed, principal, lambda: sha256(body).hexdigest(), now)
         request.caller = principal.arn
 
         # What is wanted? Unknown paths are told apart only to those who may ask.
@@ -153,7 +154,8 @@ class Gateway:
         signature, principal = await state.signer(signed, now)
 
         def prove(digest: str) -> None:
-            state.gate.admit(signature, signed, principal, lambda: digest, now)
+            request.query = state.gate.admit(signature, signed, principal, lambda: digest, now)
+            request.caller = principal.arn
 
         reading = _Reading(receive)
         if resource.kind != "store":
@@ -161,7 +163,6 @@ class Gateway:
         elif signature.payload_hash is not None:
             # All but the body itself, before a gigabyte of it is read.
             prove(signature.payload_hash.lower())
-        request.caller = principal.arn
         if state.throttle is not None:
             state.throttle.take(resource.operation)
         visit = dispatch.Visit(state, request, resource, principal, reading, prove)

@@ -94,7 +94,8 @@ async def _answer(state: AppState, request: Request, receive: Receive) -> Answer
     signed, now = request.signed(), state.clock.now()
     signature, principal = await state.signer(signed, now)
     body = await request.body(receive, _BODY_LIMIT)
-    state.gate.admit(signature, signed, principal, lambda: sha256(body).hexdigest(), now, SERVICE)
+    admit = state.gate.admit
+    request.query = admit(signature, signed, principal, lambda: sha256(body).hexdigest(), now, SERVICE)
     request.caller = principal.arn
     parameters = _parameters(request.query, body)
     action = parameters.get("Action", "")
