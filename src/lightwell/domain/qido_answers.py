@@ -67,6 +67,18 @@ def _columns() -> Iterable[Column]:
 
 COLUMNS = {column.tag: column for column in _columns()}
 
+
+def shown(levels: Iterable[str]) -> frozenset[int]:
+    """The tags of what a search answers without being asked for, where these levels are answered."""
+    answered = set(levels)
+    uids = ("StudyInstanceUID", "SeriesInstanceUID")
+    return frozenset(
+        column.tag
+        for column in COLUMNS.values()
+        if column.keyword in uids or (column.level in answered and column.shown != _ASKED)
+    )
+
+
 _UID = re.compile(r"[0-9.]+", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,15}", re.ASCII)
 

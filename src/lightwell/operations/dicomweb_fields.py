@@ -6,6 +6,7 @@ Source: PS3.18 §8.3.4.3 and §10.6.3.3, AWS's dicomweb-search pages (``includef
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -86,6 +87,17 @@ class Asked:
     def _has(self, path: Path) -> bool:
         """Whether the index has it; of sequences it has what can be matched."""
         return path in BY_PATH if path[0] == REQUESTS else path[0] in self._here and len(path) == 1
+
+    def is_beyond(self, within: frozenset[int]) -> bool:
+        """Whether anything is asked for that is not among the columns with these tags."""
+        return self.reads_records or not (self.columns | self.named) <= within
+
+    def limited(self, query: Query, within: frozenset[int]) -> Query:
+        """The query, asking for nothing else than the columns with these tags."""
+        fields: list[Path] = [(tag,) for tag in sorted(within)] if query.everything else []
+        fields += [path for path in query.fields if self._has(path) and path[0] in within]
+        named = tuple(path for path in query.named if self._has(path) and path[0] in within)
+        return replace(query, named=named, fields=tuple(fields), everything=False)
 
     @property
     def reads_records(self) -> bool:

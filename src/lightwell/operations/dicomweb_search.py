@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from lightwell.context import Context
 from lightwell.domain import qido_answers, qido_query
 from lightwell.domain.qido import INSTANCE, SERIES, STUDY
-from lightwell.errors import NotFoundError
+from lightwell.domain.qido_keys import KEYS
+from lightwell.domain.qido_query import Query
+from lightwell.errors import AccessDeniedError, NotFoundError
 from lightwell.operations import dicomweb_fields
 from lightwell.operations.dicomweb_lookup import check_ids, check_uids
 from lightwell.stores import datastores, qido
@@ -23,14 +25,26 @@ _SEARCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     "SearchDICOMStudyInstances": (INSTANCE, (SERIES, INSTANCE)),
     "SearchDICOMAllInstances": (INSTANCE, (STUDY, SERIES, INSTANCE)),
 }
+# The levels of the keys that AWS's page has for the operation, where they are more than those.
+_MATCHED = {"SearchDICOMStudyInstances": (STUDY, SERIES, INSTANCE)}
+# operation → tags: what it answers anyway or HealthImaging lets it be asked by. Who may search sees these.
+_SEEN: dict[str, frozenset[int]] = {
+    operation: qido_answers.shown(levels)
+    | {key.path[0] for key in KEYS.values() if key.level in _MATCHED.get(operation, levels)}
+    for operation, (_, levels) in _SEARCHES.items()
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """One page: each result a JSON object, and how many more there are behind it (None: some)."""
+    """One page: each result a JSON object, and how many more there are behind it (None: some).
+
+    ``is_limited``: attributes that were asked for are left out, since the caller may not read them.
+    """
 
     objects: list[str]
     remaining: int | None
+    is_limited: bool = False
 
     @property
     def body(self) -> bytes:
@@ -54,12 +68,15 @@ def search(
     series: str | None,
     pairs: Sequence[tuple[str, str]],
     base: str,
+    may_read: Callable[[], None] | None = None,
 ) -> Results:
     """What an operation finds in a data store, below a study and a series of it where the path names them.
 
     ``pairs`` is the query, form-decoded; ``base`` the URL of the data store, in links. Only primary image
-    sets are found. Raises `ValidationError` for a query or UIDs that are none, `NotFoundError` for an unknown
-    data store, `TooLargeError` where whole data sets are asked for that are too large together.
+    sets are found. ``may_read`` raises `AccessDeniedError` for who may search and not read metadata: without
+    it such a caller is answered what the search shows to everybody, and refused where it is asked by more.
+    None for who may read all. Raises `ValidationError` for a query or UIDs that are none, `NotFoundError` for
+    an unknown data store, `TooLargeError` where whole data sets are asked for that are too large together.
     """
     check_ids(datastore_id)
     level, levels = _SEARCHES[operation]
@@ -68,6 +85,10 @@ def search(
             check_uids(study, series)
     query = qido_query.parse(level, study, series, pairs, dicomweb_fields.tag_of)
     asked = dicomweb_fields.Asked(level, query)
+    seen = _SEEN[operation]
+    is_limited = may_read is not None and asked.is_beyond(seen) and not _reads(query, seen, may_read)
+    if is_limited:
+        asked = dicomweb_fields.Asked(level, asked.limited(query, seen))
     form = qido_answers.form(level, levels, asked.named, asked.columns)
     store = ctx.stores.db.look_up(datastores.STANDING_LOOK_UP, (datastore_id,))
     if store is None:
@@ -81,4 +102,20 @@ def search(
             dicomweb_fields.add_to(elements, asked, ctx.stores, conn, found.hits, base)
     if not found.hits:
         check_uids(study, series)
-    return Results([f"{{{','.join(own)}}}" for own in elements], found.remaining)
+    return Results([f"{{{','.join(own)}}}" for own in elements], found.remaining, is_limited)
+
+
+def _reads(query: Query, seen: frozenset[int], may_read: Callable[[], None]) -> bool:
+    """Whether the caller may have what goes beyond ``seen``.
+
+    Raises `AccessDeniedError` where it may not and the search is asked by such an attribute: which results
+    there are would tell what it holds.
+    """
+    try:
+        may_read()
+    except AccessDeniedError as error:
+        matched = [name for name in query.criteria.matches if KEYS[name].path[0] not in seen]
+        if matched:
+            raise AccessDeniedError(f"{error.message}, which a search here by {matched[0]} needs") from None
+        return False
+    return True

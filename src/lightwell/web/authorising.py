@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lightwell.wire.route import Route
 
 _STUDY, _SERIES = "medical-imaging:studyinstanceuid", "medical-imaging:seriesinstanceuid"
+_METADATA = "GetDICOMInstanceMetadata"
 # Kinds of resources that HealthImaging has without a series; of all others it always knows both.
 _WITHOUT_SERIES = ("search", "store", "capabilities")
 
@@ -91,6 +92,25 @@ def dicomweb_asks(state: AppState, request: Request, resource: Resource) -> list
     return state.guard.actions.dicomweb(
         resource.operation, resource.action, resource.datastore_id, uid_context(resource, request.query)
     )
+
+
+def metadata_check(
+    state: AppState, request: Request, principal: Principal, resource: Resource
+) -> Callable[[], None] | None:
+    """Refuses to show more of what a search finds than searches show; None for who may do everything.
+
+    It is the metadata of all that is found that is shown: where the path does not name one series, a policy
+    that tells series apart does not let it pass. It blocks.
+    """
+    if principal.policies is None:
+        return None
+
+    def check() -> None:
+        context = {_STUDY: resource.study or UNKNOWN, _SERIES: resource.series or UNKNOWN}
+        asks = state.guard.actions.dicomweb(_METADATA, _METADATA, resource.datastore_id, context)
+        state.guard.check(principal, asks, facts(request, state.clock.now()))
+
+    return check
 
 
 def uid_context(resource: Resource, query: bytes) -> dict[str, Value]:

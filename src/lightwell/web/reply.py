@@ -45,8 +45,8 @@ class Answer:
 def caching(headers: Headers) -> tuple[bytes, bytes]:
     """The Cache-Control of an answer with these headers.
 
-    Any answer may tell of a patient, so nobody keeps it, but for a client of its own what has an ETag: that it
-    still may see it and that it is still the same is asked each time, and what has not changed is not sent.
+    Any answer may tell of a patient, so nobody keeps it. A client alone may keep what has an ETag: whether it
+    still may see it, and whether it is still the same, is asked each time.
     """
     for name, _ in headers:
         if name == b"etag":

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lightwell.operations import dicomweb_search, documents
+from lightwell.web.authorising import metadata_check
 from lightwell.web.dicomweb import media, ranges
 from lightwell.web.dicomweb.multipart import Multipart
 from lightwell.web.reply import Answer, Headers
@@ -36,11 +37,15 @@ def _answer(visit: Visit) -> Answer:
         resource.series,
         media.query(request),
         base,
+        metadata_check(visit.state, request, visit.principal, resource),
     )
     headers: Headers = [(b"vary", b"accept, accept-encoding")]
     if found.remaining != 0:
         many = "" if found.remaining is None else f"{found.remaining} "
         text = f"299 {base}: There are {many}additional results that can be requested"
+        headers.append((b"warning", text.encode()))
+    if found.is_limited:
+        text = f"299 {base}: Attributes that need the right to GetDICOMInstanceMetadata are left out"
         headers.append((b"warning", text.encode()))
     if not found.objects and settings.empty_search == "204":
         return Answer(204, headers, b"")
