@@ -29,8 +29,10 @@ def missing() -> str | None:
     return None
 
 
-def command() -> list[str]:
-    """How to call lightwell with this Python."""
+def command(python: str | None = None) -> list[str]:
+    """How to call lightwell with this Python, or with the Python of another checkout."""
+    if python is not None:
+        return [python, "-m", "lightwell"]
     if importlib.util.find_spec("lightwell.__main__"):
         return [sys.executable, "-m", "lightwell"]
     script = Path(sys.executable).with_name("lightwell")
@@ -44,8 +46,9 @@ def command() -> list[str]:
 class Server:
     """`lightwell serve` on a free port, started at once and stopped by `stop`.
 
-    ``data`` is its data folder: a new one that `stop` removes again, unless the caller names one to keep. Its
-    environment holds no LIGHTWELL_ or AWS_ variable but those of ``settings`` and the buckets folder.
+    ``data`` is its data folder: a new one that `stop` removes again, unless the caller names one to keep.
+    Its environment holds no LIGHTWELL_ or AWS_ variable but those of ``settings`` and the buckets folder.
+    ``python`` is the interpreter of another checkout, where that is to be measured.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Server:
         data: Path | None = None,
         workers: int = 2,
         settings: Mapping[str, str] | None = None,
+        python: str | None = None,
     ) -> None:
         self.name = name
         self._keep = data is not None
@@ -67,7 +71,7 @@ class Server:
         options = ["--host", host, "--port", str(port), "--workers", str(workers)]
         self.tree = Tree(
             name,
-            [*command(), "serve", "--data", str(self.data), *options],
+            [*command(python), "serve", "--data", str(self.data), *options],
             log=self._folder / "output.log",
             env=env,
         )

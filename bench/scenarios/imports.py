@@ -38,10 +38,12 @@ class Contestant(Protocol):
 class Lightwell:
     """One server with a fixed number of codec workers; every round goes into a new data store."""
 
-    def __init__(self, files: corpus.Corpus, warm: corpus.Corpus, workers: int) -> None:
+    def __init__(
+        self, files: corpus.Corpus, warm: corpus.Corpus, workers: int, python: str | None = None
+    ) -> None:
         self.name = f"lightwell-{workers}"
         self._files, self._warm, self._round = files, warm, 0
-        self._server = Server(self.name, settings={"LIGHTWELL_CODEC_WORKERS": str(workers)})
+        self._server = Server(self.name, settings={"LIGHTWELL_CODEC_WORKERS": str(workers)}, python=python)
 
     def take_in(self) -> dict[str, float]:
         self._round += 1

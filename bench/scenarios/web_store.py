@@ -29,7 +29,7 @@ def run(options: Options) -> list[Outcome]:
     if absent:
         return [Outcome(key, skipped=absent) for key in keys]
     files = corpus.ct(100 if options.quick else corpus.COUNT)
-    batches = _batches(files)
+    batches = batches_of(files)
     full = filled(STORED // 20 if options.quick else STORED, series=1)
     subject, stored = (
         Server("lightwell", workers=2),
@@ -37,8 +37,8 @@ def run(options: Options) -> list[Outcome]:
     )
     peers = {} if no_orthanc else {name: Orthanc(name) for name in ("jpegls", "tuned")}
     turns = {
-        "lightwell": lambda number: _lightwell(subject, f"r{number}", None, files, batches),
-        "full": lambda number: _lightwell(stored, "", full.datastore, files, batches),
+        "lightwell": lambda number: take_in(subject, f"r{number}", None, files, batches),
+        "full": lambda number: take_in(stored, "", full.datastore, files, batches),
         **{name: _of_orthanc(peer, len(files.slices), batches) for name, peer in peers.items()},
     }
     try:
@@ -79,12 +79,12 @@ def run(options: Options) -> list[Outcome]:
     return outcomes
 
 
-def _batches(files: Corpus) -> list[list[bytes]]:
+def batches_of(files: Corpus) -> list[list[bytes]]:
     data = [path.read_bytes() for path in files.paths()]
     return [data[first : first + BATCH] for first in range(0, len(data), BATCH)]
 
 
-def _lightwell(
+def take_in(
     subject: Server, name: str, datastore: str | None, files: Corpus, batches: list[list[bytes]]
 ) -> dict[str, float]:
     """All batches into a new data store, or into one that is kept, where they are deleted again."""

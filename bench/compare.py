@@ -1,0 +1,150 @@
+"""One state of the code against another: ``python -m bench.compare PYTHON [--only frames] [--rounds N]``.
+
+PYTHON is the interpreter of the other checkout's environment. Both servers do the same in turn, and who
+begins changes from round to round, so that a machine whose speed drifts changes both. Every row is the
+ratio, pair by pair, of this checkout to the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from bench import corpus
+from bench.load import Request, drive
+from bench.loaded import Loaded
+from bench.meter import Meter
+from bench.outcome import Options
+from bench.patience import undisturbed
+from bench.scenarios.imports import WARM, Lightwell
+from bench.scenarios.web_store import batches_of, take_in
+from bench.server import Server
+
+CONNECTIONS = 8
+
+# Measures one side once; the argument numbers the rounds. ``rate`` is work a second, ``cpu`` a unit of work.
+Turn = Callable[[int], dict[str, float]]
+
+
+def imports(stack: ExitStack, python: str | None, options: Options) -> Turn:
+    """Import of 500 CT slices by a job, in two codec workers."""
+    side = Lightwell(corpus.ct(), corpus.ct(WARM, "warm"), 2, python)
+    stack.callback(side.stop)
+    return lambda number: side.take_in()
+
+
+def frames(stack: ExitStack, python: str | None, options: Options) -> Turn:
+    """GetImageFrame, signed."""
+    loaded = _loaded(stack, python)
+    sizes = [len(loaded.frame(index)) for index in range(len(loaded.frame_ids))]
+
+    def turn(number: int) -> dict[str, float]:
+        requests = [
+            Request(
+                loaded.sign(
+                    "get_image_frame",
+                    datastoreId=loaded.datastore,
+                    imageSetId=loaded.image_set,
+                    imageFrameInformation={"imageFrameId": identity},
+                ).data,
+                size,
+            )
+            for identity, size in zip(loaded.frame_ids, sizes, strict=True)
+        ]
+        return _drive(loaded.server, requests, options)
+
+    return turn
+
+
+def metadata(stack: ExitStack, python: str | None, options: Options) -> Turn:
+    """GetImageSetMetadata of 500 instances, warm."""
+    loaded = _loaded(stack, python)
+
+    def turn(number: int) -> dict[str, float]:
+        signed = loaded.sign(
+            "get_image_set_metadata", datastoreId=loaded.datastore, imageSetId=loaded.image_set
+        )
+        return _drive(loaded.server, [Request(signed.data, len(loaded.metadata))], options)
+
+    return turn
+
+
+def store(stack: ExitStack, python: str | None, options: Options) -> Turn:
+    """STOW-RS of 500 CT slices in batches of ten."""
+    server, files = _server(stack, python), corpus.ct()
+    batches = batches_of(files)
+    return lambda number: take_in(server, f"r{number}", None, files, batches)
+
+
+ROWS = {"import": imports, "frames": frames, "metadata": metadata, "store": store}
+
+
+def _server(stack: ExitStack, python: str | None) -> Server:
+    server = Server("lightwell", workers=2, python=python)
+    stack.callback(server.stop)
+    return server
+
+
+def _loaded(stack: ExitStack, python: str | None) -> Loaded:
+    return Loaded(_server(stack, python), corpus.ct())
+
+
+def _drive(server: Server, requests: list[Request], options: Options) -> dict[str, float]:
+    with Meter(server.tree) as meter:
+        load = drive(server.address, requests, connections=CONNECTIONS, seconds=options.seconds)
+    if load.errors:
+        raise RuntimeError(f"{server.name}: {load.errors}")
+    return {
+        "rate": load.rate,
+        "cpu": 1000 * meter.server / len(load.latencies),
+        "others": meter.others,
+    }
+
+
+def compare(name: str, python: str, options: Options) -> None:
+    """Measure one row and print it: the median of the pairs' ratios, the least and the greatest."""
+    with ExitStack() as stack:
+        turns = {"this": ROWS[name](stack, None, options), "other": ROWS[name](stack, python, options)}
+        pairs = []
+        for number in range(-1, options.rounds):  # round -1 warms both
+            found = {}
+            for side in list(turns)[:: 1 if number % 2 else -1]:
+                found[side] = undisturbed(lambda s=side, n=number: turns[s](n), "others", options)  # type: ignore[misc]
+            if number >= 0:
+                pairs.append(found)
+    for figure, good in (("rate", "more is better"), ("cpu", "less is better")):
+        ratios = [pair["this"][figure] / pair["other"][figure] for pair in pairs]
+        this, other = (statistics.median(pair[side][figure] for pair in pairs) for side in turns)
+        noise = max(pair[side]["others"] for pair in pairs for side in turns)
+        print(
+            f"{name:9} {figure:5} {statistics.median(ratios):.3f} × ({min(ratios):.3f}..{max(ratios):.3f}; "
+            f"{good})  this {this:,.2f}, other {other:,.2f}; others up to {noise:.1f} cores",
+            flush=True,
+        )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.compare", description=__doc__.splitlines()[0])
+    parser.add_argument("python", help="the interpreter of the other checkout's environment")
+    parser.add_argument("--only", default=",".join(ROWS), help=f"some of: {', '.join(ROWS)}")
+    parser.add_argument("--rounds", type=int, default=7, help="pairs of each row")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of one load")
+    given = parser.parse_args()
+    wanted = given.only.split(",")
+    if unknown := sorted(set(wanted) - set(ROWS)):
+        parser.error(f"no row {', '.join(unknown)}: choose from {', '.join(ROWS)}")
+    where = "import lightwell; print(lightwell.__file__)"
+    for python in (sys.executable, given.python):
+        found = subprocess.run([python, "-c", where], check=True, capture_output=True, text=True)
+        print(found.stdout.strip(), flush=True)
+    options = Options(rounds=given.rounds, seconds=given.seconds)
+    for name in wanted:
+        compare(name, given.python, options)
+
+
+if __name__ == "__main__":
+    main()
