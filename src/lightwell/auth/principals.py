@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lightwell.auth.policy import Permissions, permissions
 from lightwell.auth.subjects import root_subject, session_subject, user_subject
-from lightwell.auth.vault import Vault
+from lightwell.auth.vault import Vault, make_secret_key, open_vault
 from lightwell.domain import arn
 from lightwell.errors import ConfigurationError
 from lightwell.stores import principals as table
@@ -19,6 +19,7 @@ from lightwell.stores.roles import Role
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from sqlalchemy import Connection
 
@@ -34,6 +35,9 @@ _NAME = re.compile(r"[\w+=,.@-]{1,64}", re.ASCII)
 _ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 ROOT = "root"
+
+# An ARN, and what it may do, None: everything.
+Standing = tuple[str, Permissions | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,36 +112,48 @@ class Principals:
 
     def _principal(self, key: AccessKey, role: Role | None) -> Principal | None:
         """Whose key it is; None where it is revoked, or the role that it was given for is gone."""
-        if key.revoked_at is not None:
+        found = _standing(key, role, self._account, self._region)
+        if found is None:
             return None
-        if key.role is None or key.session_name is None:
-            return Principal(
-                key.id,
-                _arn(self._account, key),
-                self._vault.decrypt(key.secret),
-                None if key.session_token is None else self._vault.decrypt(key.session_token),
-                key.expires_at,
-                self._user_policies(key),
-            )
-        # A role of the same name that was made since is another one.
-        if role is None or role.created_at > key.created_at or key.session_token is None:
-            return None
-        subject = session_subject(self._account, self._region, key.role, key.session_name)
+        has_role = key.role is not None and key.session_name is not None
         return Principal(
             key.id,
-            arn.session_arn(self._account, f"{key.role}/{key.session_name}"),
+            found[0],
             self._vault.decrypt(key.secret),
-            self._vault.decrypt(key.session_token),
+            None if key.session_token is None else self._vault.decrypt(key.session_token),
             key.expires_at,
-            permissions(role.policies, subject, key.policies),
-            key.role,
-            key.created_at,
+            found[1],
+            key.role if has_role else None,
+            key.created_at if has_role else None,
         )
 
-    def _user_policies(self, key: AccessKey) -> Permissions | None:
+
+def standing(db: Database, access_key_id: str, account: str, region: str) -> Standing | None:
+    """The ARN behind an access key and what it may do, None if no such key holds.
+
+    Nothing is decrypted: it can be asked where the secret key is lost.
+    """
+    with db.read() as conn:
+        key = table.get(conn, access_key_id)
+        role = None if key is None or key.role is None else roles.get(conn, key.role)
+    return None if key is None else _standing(key, role, account, region)
+
+
+def _standing(key: AccessKey, role: Role | None, account: str, region: str) -> Standing | None:
+    if key.revoked_at is not None:
+        return None
+    if key.role is None or key.session_name is None:
         if key.is_root or key.policies is None:
-            return None
-        return permissions(key.policies, user_subject(self._account, self._region, key.name))
+            return _arn(account, key), None
+        return _arn(account, key), permissions(key.policies, user_subject(account, region, key.name))
+    # A role of the same name that was made since is another one.
+    if role is None or role.created_at > key.created_at or key.session_token is None:
+        return None
+    subject = session_subject(account, region, key.role, key.session_name)
+    return (
+        arn.session_arn(account, f"{key.role}/{key.session_name}"),
+        permissions(role.policies, subject, key.policies),
+    )
 
 
 def _arn(account: str, key: AccessKey) -> str:
@@ -164,12 +180,49 @@ def new_credentials(*, temporary: bool = False) -> Credentials:
     )
 
 
+def vault_of(db: Database, secret_key: str | None, data: Path) -> Vault:
+    """The vault of a database: the secret key is made if it is missing and no access key holds yet.
+
+    Raises `ConfigurationError` if it is missing although keys hold, or is not the one of those that do.
+    """
+
+    with db.read() as conn:
+        key = table.holding(conn)
+    if key is None and secret_key is None:
+        make_secret_key(data)
+    vault = open_vault(secret_key, data)
+    if key is not None:
+        vault.decrypt(key.secret)
+    return vault
+
+
+def foreign_keys(db: Database, vault: Vault) -> list[str]:
+    """The ids of access keys that hold but were encrypted under another secret key: nobody can use them."""
+    with db.read() as conn:
+        keys = table.page(conn)
+    foreign = []
+    for key in keys:
+        try:
+            vault.decrypt(key.secret)
+        except ConfigurationError:
+            foreign.append(key.id)
+    return foreign
+
+
+def _prove(conn: Connection, vault: Vault) -> None:
+    """Nothing is encrypted beside what another secret key has encrypted: raises `ConfigurationError`."""
+    kept = table.holding(conn)
+    if kept is not None:
+        vault.decrypt(kept.secret)
+
+
 def create_key(
     db: Database, vault: Vault, name: str, now: int, policies: Sequence[str] | None = None
 ) -> Credentials:
     """Make an access key; its owner signs as ``user/NAME``. Several keys may have one name.
 
-    ``policies`` are identity policies in JSON, checked before; None: the key may do everything.
+    ``policies`` are identity policies in JSON, checked before; None: the key may do everything. Raises
+    `ConfigurationError` if the keys that hold are encrypted under another secret key.
     """
     if not _NAME.fullmatch(name) or name == ROOT:
         raise ConfigurationError(
@@ -180,7 +233,13 @@ def create_key(
         _sealed(vault, made, name, is_root=False, now=now),
         policies=None if policies is None else tuple(policies),
     )
-    db.write(lambda conn: table.insert(conn, sealed))
+
+    def work(conn: Connection) -> None:
+        table.lock_all(conn)
+        _prove(conn, vault)
+        table.insert(conn, sealed)
+
+    db.write(work)
     return made
 
 
@@ -198,9 +257,7 @@ def ensure_root(db: Database, vault: Vault, given: Credentials | None, now: int)
         kept = table.root(conn)
         if kept is not None:
             return Credentials(kept.id, vault.decrypt(kept.secret)), False
-        other = table.any_key(conn)
-        if other is not None:
-            vault.decrypt(other.secret)
+        _prove(conn, vault)
         table.insert(conn, _sealed(vault, made, ROOT, is_root=True, now=now))
         return made, True
 
@@ -215,9 +272,7 @@ def _put_root(conn: Connection, vault: Vault, given: Credentials, now: int) -> C
         )
     holds = kept is not None and kept.revoked_at is None
     if not (holds and kept is not None and vault.decrypt(kept.secret) == given.secret_access_key):
-        other = table.any_key(conn)
-        if other is not None and other.id != given.access_key_id:
-            vault.decrypt(other.secret)
+        _prove(conn, vault)
         table.put(conn, _sealed(vault, given, ROOT, is_root=True, now=now))
     table.revoke_other_roots(conn, given.access_key_id, now)
     return given

@@ -1,7 +1,7 @@
 """The secret key: what secrets of access keys are encrypted with in the database.
 
 SigV4 needs the secret itself, so a hash will not do. The key is the setting ``secret_key``, or
-``DATA/secret.key``, made on first use with mode 0600.
+``DATA/secret.key``, made with mode 0600 for a database that holds no access key yet, and for no other.
 """
 
 from __future__ import annotations
@@ -18,6 +18,12 @@ from cryptography.fernet import Fernet, InvalidToken
 from lightwell.errors import ConfigurationError
 
 FILE = "secret.key"
+
+_CURE = (
+    "Put the right one back (setting secret_key, or the file DATA/secret.key of your backup). If it is lost "
+    "for good, remove the wrong one and `lightwell key revoke` each key that `lightwell key list` shows: "
+    "the next start makes new ones."
+)
 
 
 class Vault:
@@ -37,19 +43,25 @@ class Vault:
         except InvalidToken:
             raise ConfigurationError(
                 f"The access keys in the database were encrypted under another key than {self._origin}. "
-                "Put the right one back (setting secret_key, or the file DATA/secret.key of your backup)."
+                f"{_CURE}"
             ) from None
 
 
 def open_vault(secret_key: str | None, data: Path) -> Vault:
-    """The vault under the setting ``secret_key``, else under ``DATA/secret.key``, made if missing."""
+    """The vault under the setting ``secret_key``, else under ``DATA/secret.key``.
+
+    Raises `ConfigurationError` for what is no key, and where there is none: to make one is for
+    `make_secret_key`, and for who knows that no access key is encrypted under another.
+    """
     if secret_key is not None:
         return Vault(_read(secret_key, "the setting secret_key"), "the setting secret_key")
     path = data / FILE
-    if not path.exists():
-        _make(path)
     try:
         text = path.read_text("ascii")
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"{path} is missing, and the access keys in the database are encrypted under it. {_CURE}"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from None
     return Vault(_read(text, str(path)), str(path))
@@ -67,8 +79,14 @@ def _read(text: str, where: str) -> bytes:
     )
 
 
-def _make(path: Path) -> None:
-    """Written whole before it has its name, and never over another: processes that race agree on one."""
+def make_secret_key(data: Path) -> None:
+    """Make ``DATA/secret.key`` if it is missing.
+
+    Written whole before it has its name, and never over another: processes that race agree on one.
+    """
+    path = data / FILE
+    if path.exists():
+        return
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     handle, name = tempfile.mkstemp(prefix=FILE, dir=path.parent)
     try:

@@ -165,7 +165,38 @@ def _secrets(settings: Settings) -> str:
         path = settings.data / name
         if path.exists() and path.stat().st_mode & 0o077:
             raise LightwellError(f"others may read {path}: chmod 600 {path}")
-    return "only this user can read them" if (settings.data / "secret.key").exists() else "not made yet"
+    return _secret_key(settings)
+
+
+def _secret_key(settings: Settings) -> str:
+    """Whether the access keys in the database can be decrypted."""
+    from lightwell.auth.principals import foreign_keys
+    from lightwell.auth.vault import FILE, open_vault
+    from lightwell.stores import principals
+    from lightwell.stores.database import Database
+    from lightwell.stores.schema import schema_state
+
+    is_there = settings.secret_key is not None or (settings.data / FILE).exists()
+    vault = open_vault(settings.secret_key, settings.data) if is_there else None
+    db = Database(settings.database)
+    try:
+        kept = None
+        if schema_state(db) == "current":
+            with db.read() as conn:
+                kept = principals.holding(conn)
+        if kept is None:
+            return "no access key is made yet" if is_there else "not made yet"
+        vault = vault or open_vault(None, settings.data)
+        vault.decrypt(kept.secret)
+        foreign = foreign_keys(db, vault)
+    finally:
+        db.close()
+    if foreign:
+        raise LightwellError(
+            f"{len(foreign)} access keys were made under another secret key, nobody can sign with them: "
+            f"{'; '.join(f'lightwell key revoke {id}' for id in foreign)}"
+        )
+    return "only this user can read them, and they open the access keys in the database"
 
 
 def _codecs(settings: Settings) -> str:

@@ -157,17 +157,12 @@ def _tags(settings: Settings, db: Database, resource: str) -> dict[str, Value]:
 
 
 def _of_key(settings: Settings, db: Database, id: str) -> tuple[str, Permissions | None]:
-    from lightwell.auth.principals import Principals
-    from lightwell.auth.vault import open_vault
-    from lightwell.context import Clock
+    from lightwell.auth.principals import standing
 
-    principals = Principals(
-        db, open_vault(settings.secret_key, settings.data), settings.account_id, settings.region
-    )
-    found = principals.load(id, Clock().now())
+    found = standing(db, id, settings.account_id, settings.region)
     if found is None:
         raise LightwellError(f"There is no access key {id} that holds; `lightwell key list` shows them")
-    return found.arn, found.policies
+    return found
 
 
 def _of_role(settings: Settings, db: Database, name: str) -> tuple[str, Permissions | None]:

@@ -20,8 +20,7 @@ from contextlib import suppress
 from time import monotonic, sleep
 
 from lightwell.auth.credentials import FILE, write_credentials
-from lightwell.auth.principals import Credentials, ensure_root
-from lightwell.auth.vault import open_vault
+from lightwell.auth.principals import Credentials, ensure_root, vault_of
 from lightwell.cli import flags
 from lightwell.cli.environment import command
 from lightwell.cli.tree import Child, Tree, run_apart
@@ -97,7 +96,7 @@ def prepare(settings: Settings) -> int:
     try:
         stores = open_stores(settings)
         migrate(stores.db)
-        vault = open_vault(settings.secret_key, settings.data)
+        vault = vault_of(stores.db, settings.secret_key, settings.data)
         given = None
         if settings.root_access_key_id and settings.root_secret_access_key:
             given = Credentials(settings.root_access_key_id, settings.root_secret_access_key)

@@ -79,9 +79,14 @@ def root(conn: Connection) -> AccessKey | None:
     return None if row is None else _key(row)
 
 
-def any_key(conn: Connection) -> AccessKey | None:
-    """Some access key, to try the secret key on."""
-    row = conn.execute(select(*_COLUMNS).order_by(access_key.c.created_at.desc()).limit(1)).first()
+def holding(conn: Connection) -> AccessKey | None:
+    """Some access key that holds, to try the secret key on: the root key before others, no temporary one."""
+    row = conn.execute(
+        select(*_COLUMNS)
+        .where(access_key.c.revoked_at.is_(None), access_key.c.session_token.is_(None))
+        .order_by(access_key.c.is_root.desc(), access_key.c.created_at)
+        .limit(1)
+    ).first()
     return None if row is None else _key(row)
 
 

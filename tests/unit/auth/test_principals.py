@@ -12,7 +12,7 @@ import pytest
 from lightwell.auth import principals
 from lightwell.auth.credentials import read_credentials, write_credentials
 from lightwell.auth.principals import FRESH_MS, Credentials, Principals, create_key, ensure_root
-from lightwell.auth.vault import Vault, open_vault
+from lightwell.auth.vault import Vault, make_secret_key, open_vault
 from lightwell.errors import ConfigurationError
 from lightwell.stores import principals as table
 from lightwell.stores.database import Database
@@ -137,8 +137,12 @@ def test_keeps_credentials_in_a_file_for_its_owner(tmp_path: Path) -> None:
 
 
 def test_makes_one_secret_key_however_many_ask(tmp_path: Path) -> None:
+    def made(_: int) -> Vault:
+        make_secret_key(tmp_path / "new")
+        return open_vault(None, tmp_path / "new")
+
     with ThreadPoolExecutor(8) as pool:
-        vaults = list(pool.map(lambda _: open_vault(None, tmp_path / "new"), range(8)))
+        vaults = list(pool.map(made, range(8)))
     sealed = vaults[0].encrypt("text")
     assert {vault.decrypt(sealed) for vault in vaults} == {"text"}
     assert (tmp_path / "new" / "secret.key").stat().st_mode & 0o777 == 0o600

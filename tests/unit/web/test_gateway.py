@@ -16,7 +16,7 @@ from botocore.credentials import Credentials
 
 from lightwell import app
 from lightwell.auth.principals import ensure_root
-from lightwell.auth.vault import open_vault
+from lightwell.auth.vault import make_secret_key, open_vault
 from lightwell.errors import StorageError
 from lightwell.operations import OPERATIONS
 from lightwell.settings import load
@@ -47,6 +47,8 @@ class Answered:
 @pytest.fixture
 def build(tmp_path: Path, migrated_sqlite_url: str) -> Iterator[Callable[..., Gateway]]:
     made: list[Gateway] = []
+
+    make_secret_key(tmp_path)
 
     def make(**flags: str) -> Gateway:
         settings = load({"data": tmp_path, "database_url": migrated_sqlite_url, **flags}, environ={})
