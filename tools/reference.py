@@ -28,7 +28,8 @@ def settings_page() -> str:
         "came from. An unknown setting is an error. Sizes take `k`, `m` and `g`.",
         "",
         "A file is obeyed if it belongs to the user who runs lightwell or to root, and nobody else may write",
-        "it (`chmod go-w lightwell.toml`); otherwise the command ends. `lightwell serve` says which file it read.",
+        "it (`chmod go-w lightwell.toml`); otherwise the command ends. `lightwell serve` says which file it",
+        "has read.",
         "",
         "| in `lightwell.toml` | in the environment | default | what it is |",
         "|---|---|---|---|",
@@ -36,7 +37,7 @@ def settings_page() -> str:
     for name, field in settings.FIELDS.items():
         choices = field.metadata["choices"]
         text = field.metadata["help"] + (f" ({', '.join(choices)})" if choices else "")
-        default = "" if field.default is None else f"`{field.default}`"
+        default = "" if field.default is None else f"`{_default(field.default)}`"
         lines.append(f"| `{name}` | `{settings.PREFIX}{name.upper()}` | {default} | {text} |")
     lines += [
         "",
@@ -47,6 +48,10 @@ def settings_page() -> str:
     ]
     lines += [f"| `{name}` | {value:,} |" for name, value in settings.AWS_QUOTAS.items()]
     return "\n".join(lines) + "\n"
+
+
+def _default(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def commands_page() -> str:

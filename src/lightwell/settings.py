@@ -14,6 +14,7 @@ import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -52,6 +53,14 @@ class Settings:
     )
     tls_cert: Path | None = _setting(None, "certificate chain, PEM")
     tls_key: Path | None = _setting(None, "private key, PEM")
+    insecure_http: bool = _setting(
+        False, "true: listen without TLS on addresses that others reach, with no proxy in front"
+    )
+    trusted_proxies: str | None = _setting(
+        None,
+        "addresses and networks of proxies, separated by commas, whose X-Forwarded-For and X-Forwarded-Proto "
+        "are believed",
+    )
     region: str = _setting("us-east-1", "Region in ARNs and events")
     account_id: str = _setting("000000000000", "account in ARNs and events")
     root_access_key_id: str | None = _setting(None, "root access key; made on first start if unset")
@@ -119,6 +128,11 @@ class Settings:
     @property
     def buckets(self) -> Path:
         return self.buckets_dir or self.data / "buckets"
+
+    @property
+    def proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:
+        """The networks of ``trusted_proxies``."""
+        return tuple(ip_network(text) for text in _listed(self.trusted_proxies))
 
     @property
     def authorizers(self) -> Path:
@@ -267,11 +281,31 @@ def _convert(name: str, raw: Any, where: str) -> Any:
         return Path(raw).expanduser()
     if kind == "int":
         return _integer(name, raw, where)
+    if kind == "bool":
+        return _truth(name, raw, where)
     if not isinstance(raw, str):
         raise ConfigurationError(f"{name} from {where} must be text, not {type(raw).__name__}")
     if choices and raw not in choices:
         raise ConfigurationError(f"{name} from {where} is {raw!r}; it takes {' or '.join(choices)}")
     return raw
+
+
+def _truth(name: str, raw: Any, where: str) -> bool:
+    words = {
+        "true": True,
+        "yes": True,
+        "on": True,
+        "1": True,
+        "false": False,
+        "no": False,
+        "off": False,
+        "0": False,
+    }
+    if isinstance(raw, bool):
+        return raw
+    if not isinstance(raw, str) or raw.lower() not in words:
+        raise ConfigurationError(f"{name} from {where} is {raw!r}; it takes true or false")
+    return words[raw.lower()]
 
 
 def _integer(name: str, raw: Any, where: str) -> int:
@@ -290,6 +324,10 @@ def _integer(name: str, raw: Any, where: str) -> int:
     if number < 0:
         raise ConfigurationError(f"{name} from {where} is {number}; it takes 0 or more")
     return number
+
+
+def _listed(text: str | None) -> list[str]:
+    return [word for part in (text or "").split(",") if (word := part.strip())]
 
 
 def _checked(settings: Settings) -> Settings:
@@ -311,6 +349,14 @@ def _checked(settings: Settings) -> Settings:
         refuse("tls_cert", "needs tls_key, and the other way round")
     if settings.public_url and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", settings.public_url):
         refuse("public_url", "takes http(s)://HOST[:PORT][/PATH]")
+    for text in _listed(settings.trusted_proxies):
+        try:
+            network = ip_network(text)
+        except ValueError as error:
+            refuse("trusted_proxies", f"takes addresses and networks such as 10.0.0.0/8: {error}")
+        else:
+            if network.prefixlen == 0:
+                refuse("trusted_proxies", f"names {text}, and so would believe what anybody says")
     if settings.database_url and not re.match(r"sqlite:///|postgres(ql)?://", settings.database_url):
         refuse("database_url", "takes sqlite:///PATH or postgresql://…")
     if settings.storage_url and not re.match(r"file:///|s3://[^/]", settings.storage_url):

@@ -126,9 +126,17 @@ def test_refuses_a_port_that_is_taken(data: Path) -> None:
         (("--database-url", "mysql://x"), "--database-url"),
         (("--host", "no.such.host.invalid"), "no.such.host"),
         (("--no-such-flag",), "no-such-flag"),
+        (("--host", ""), "--insecure-http or LIGHTWELL_INSECURE_HTTP=true"),
+        (("--host", "0.0.0.0"), "--insecure-http or LIGHTWELL_INSECURE_HTTP=true"),
+        (("--host", "0.0.0.0", "--config", "off.toml"), "--tls-cert and --tls-key"),
+        (("--host", "192.0.2.1"), "--trusted-proxies"),
+        (("--trusted-proxies", "10.0.0.1/8"), "--trusted-proxies"),
+        (("--trusted-proxies", "0.0.0.0/0"), "anybody"),
     ],
 )
 def test_refuses_wrong_usage(data: Path, flags: tuple[str, ...], word: str) -> None:
+    (data.parent / "off.toml").write_text("insecure_http = false\n")
+    (data.parent / "off.toml").chmod(0o600)
     status, err = failed(launch(data, *flags))
     assert status == 2
     assert word in err
@@ -274,6 +282,22 @@ def test_serves_tls(data: Path, tmp_path: Path) -> None:
             connection.sendall(b"GET / HTTP/1.1\r\n\r\n")
         with urllib.request.urlopen(f"{server.url}/healthz", context=trusting()) as response:
             assert response.status == 200
+
+
+@pytest.mark.parametrize(
+    ("flags", "env"),
+    [
+        (("--insecure-http",), {}),
+        ((), {"LIGHTWELL_INSECURE_HTTP": "true"}),
+        ((), {"LIGHTWELL_TRUSTED_PROXIES": "192.0.2.1, 2001:db8::/32"}),
+    ],
+)
+def test_listens_without_tls_for_others_if_it_is_told_to(
+    data: Path, flags: tuple[str, ...], env: dict[str, str]
+) -> None:
+    with running(data, *flags, host="0.0.0.0", env=env) as server:
+        assert server.url.startswith("http://0.0.0.0:")
+        assert server.call("GET", "/healthz").status == 200
 
 
 def test_listens_on_ipv6(data: Path) -> None:

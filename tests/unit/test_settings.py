@@ -142,3 +142,17 @@ def test_waits_for_no_pipe_that_nobody_named(tmp_path: Path, monkeypatch: pytest
     os.mkfifo(tmp_path / "lightwell.toml", 0o600)
     monkeypatch.chdir(tmp_path)
     assert settings.load(environ={}).port == 8085
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("true", True), ("1", True), ("On", True), ("no", False), ("0", False)]
+)
+def test_takes_a_setting_that_is_true_or_false(text: str, value: bool, tmp_path: Path) -> None:
+    assert settings.load(environ={"LIGHTWELL_INSECURE_HTTP": text}).insecure_http is value
+    file = write(tmp_path, f"insecure_http = {str(value).lower()}")
+    assert settings.load(environ={}, file=file).insecure_http is value
+
+
+def test_takes_no_word_for_true_that_may_not_mean_it() -> None:
+    with pytest.raises(ConfigurationError, match="true or false"):
+        settings.load(environ={"LIGHTWELL_INSECURE_HTTP": "maybe"})

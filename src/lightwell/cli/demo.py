@@ -77,7 +77,7 @@ class Imported:
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--once", action="store_true", help="check every frame against its file, then end")
-    flags.add(parser, ("data", "host", "port", "workers", "region", "account_id"))
+    flags.add(parser, ("data", "host", "port", "insecure_http", "workers", "region", "account_id"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -124,6 +124,8 @@ def _server(settings: Settings) -> Iterator[tuple[subprocess.Popen[str], str]]:
     words = [sys.executable, "-m", "lightwell.cli.main", "serve", "--data", str(settings.data)]
     words += ["--host", settings.host, "--port", str(settings.port), "--region", settings.region]
     words += ["--account-id", settings.account_id, "--workers", str(settings.workers)]
+    if settings.insecure_http:
+        words += ["--insecure-http"]
     if "log_level" not in settings.sources:
         words += ["--log-level", "warning"]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from lightwell import __version__
 from lightwell.cli import flags
+from lightwell.cli.exposure import addresses, check_exposure
 from lightwell.errors import LightwellError
 from lightwell.settings import GiB, Settings
 
@@ -216,6 +217,7 @@ def _clock(settings: Settings) -> str:
 
 
 def _port(settings: Settings) -> str:
+    check_exposure(settings, addresses(settings))
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "") else settings.host  # noqa: S104
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.settimeout(2)

@@ -20,13 +20,18 @@ def add(parser: argparse.ArgumentParser, names: Iterable[str] | None = None) -> 
     )
     for name in table.FIELDS if names is None else names:
         field = table.FIELDS[name]
-        if not field.metadata["secret"]:
+        flag, dest = "--" + name.replace("_", "-"), f"setting_{name}"
+        text = field.metadata["help"].replace("%", "%%")
+        if field.type == "bool":
+            text = text.removeprefix("true: ")
+            group.add_argument(flag, dest=dest, action="store_const", const=True, help=text)
+        elif not field.metadata["secret"]:
             group.add_argument(
-                "--" + name.replace("_", "-"),
-                dest=f"setting_{name}",
+                flag,
+                dest=dest,
                 metavar=name.rpartition("_")[2].upper(),
                 choices=field.metadata["choices"] or None,
-                help=field.metadata["help"].replace("%", "%%"),
+                help=text,
             )
     group.add_argument("--config", type=Path, metavar="FILE", help="read this instead of ./lightwell.toml")
 

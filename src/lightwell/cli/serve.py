@@ -23,6 +23,7 @@ from lightwell.auth.credentials import FILE, write_credentials
 from lightwell.auth.principals import Credentials, ensure_root, vault_of
 from lightwell.cli import flags
 from lightwell.cli.environment import command
+from lightwell.cli.exposure import check_exposure
 from lightwell.cli.tree import Child, Tree, run_apart
 from lightwell.context import Clock
 from lightwell.errors import ConfigurationError, LightwellError, StorageError
@@ -143,11 +144,13 @@ def _lock(settings: Settings) -> int:
 def _bind(settings: Settings) -> socket.socket:
     """The listening socket, bound; the workers listen on it once they can answer."""
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
+        found = socket.getaddrinfo(
             settings.host or None, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        )
     except socket.gaierror:
         raise ConfigurationError(f"The host {settings.host!r} is no address of this machine") from None
+    check_exposure(settings, [str(address[0]) for *_, address in found])
+    family, kind, protocol, _, address = found[0]
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     until = monotonic() + _PORT_PATIENCE

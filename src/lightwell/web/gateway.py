@@ -30,6 +30,7 @@ from lightwell.web.dicomweb import dispatch
 from lightwell.web.dicomweb import resources as dicomweb
 from lightwell.web.dicomweb.resources import Resource
 from lightwell.web.inline import INLINE
+from lightwell.web.proxies import Proxies
 from lightwell.web.reply import WHOLE, Answer, Message, Receive, Send, caching
 from lightwell.web.request import PREFLIGHT, STATUS, Disconnected, Request
 from lightwell.web.state import AppState
@@ -50,11 +51,14 @@ class Gateway:
         self.state = state
         self._cors = Cors(state.settings.cors_origins)
         self._status = Status(state)
+        self._proxies = Proxies(state.settings.proxies)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         started = perf_counter()
+        if self._proxies:
+            self._proxies.apply(scope)
         request = Request(scope, _request_id(self.state.ids.id()))
         self.state.recorder.begin()
         answer: Answer | None = None
