@@ -19,6 +19,7 @@ from lightwell.operations.authorizers import Bindings
 from lightwell.settings import Settings
 from lightwell.stores import Stores, open_stores, uploads
 from lightwell.stores.schema import schema_state
+from lightwell.stores.servers import Server
 from lightwell.web.dicomweb.resources import OPERATIONS as DICOMWEB
 from lightwell.web.federation import Federation
 from lightwell.web.gateway import Gateway
@@ -30,6 +31,7 @@ from lightwell.web.throttle import Throttle
 from lightwell.wire.routes import ROUTES
 from lightwell.work.engine import Engine
 from lightwell.work.lock import EngineLock
+from lightwell.work.presence import Presence
 
 # As many as the database keeps connections (`Database(pool=…)`), so that no thread waits for one.
 THREADS = 8
@@ -93,25 +95,37 @@ def close(gateway: Gateway) -> None:
     gateway.state.stores.close()
 
 
-def work(settings: Settings, recorder: Recorder) -> int:
+def work(settings: Settings, recorder: Recorder, server: Server | None = None) -> int:
     """The work process: the engine, until SIGTERM. Answers the exit code.
 
     While another process is the engine of the data folder (``lightwell import`` without a server), it waits.
+    ``server``: the row to renew where other servers may work on the database.
     """
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: stopping.set())
+    stores = open_stores(settings)
+    presence = None if server is None else Presence(stores, server)
+    if presence is not None:
+        presence.begin()
+    try:
+        _engine(settings, stores, recorder, stopping)
+    finally:
+        if presence is not None:
+            presence.end()
+        stores.close()
+    return 0
+
+
+def _engine(settings: Settings, stores: Stores, recorder: Recorder, stopping: threading.Event) -> None:
     lock = EngineLock(settings.data)
     while not lock.take():
         if stopping.wait(_LOCK_SECONDS):
-            return 0
-    stores = open_stores(settings)
+            return
     alone = stores.db.dialect == "sqlite"
     engine = Engine(stores, settings, alone=alone, count=recorder.count, door=_LINGER_SECONDS)
     signal.signal(signal.SIGTERM, lambda number, frame: engine.stop())
     engine.run(stopping.is_set)
-    stores.close()
     lock.release()
-    return 0
 
 
 def _checks(stores: Stores) -> list[Check]:

@@ -51,8 +51,9 @@ CLOCK = {
     "time.time", "time.time_ns", "datetime.now", "datetime.utcnow", "datetime.today", "date.today",
     "uuid.uuid1", "uuid.uuid4", "secrets.token_hex", "secrets.token_bytes", "secrets.randbits", "os.urandom",
 }  # fmt: skip
-# The secret key is no id, and neither is the name of a temporary file; the doctor examines the clock itself.
-MAY_MAKE = {"context", "auth.vault", "stores.local_buckets", "cli.doctor"}
+# The secret key is no id, and neither is the name of a temporary file; the doctor examines the clock itself;
+# a data folder is named before there is a context.
+MAY_MAKE = {"context", "auth.vault", "stores.local_buckets", "stores.node", "cli.doctor"}
 SQL = re.compile(
     r"\s*(SELECT\s.+|INSERT\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM|CREATE\s+TABLE)\b", re.DOTALL
 )

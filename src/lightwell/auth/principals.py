@@ -18,7 +18,7 @@ from lightwell.stores.principals import AccessKey
 from lightwell.stores.roles import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from sqlalchemy import Connection
@@ -243,25 +243,40 @@ def create_key(
     return made
 
 
-def ensure_root(db: Database, vault: Vault, given: Credentials | None, now: int) -> tuple[Credentials, bool]:
+def ensure_root(
+    db: Database,
+    vault: Vault,
+    given: Credentials | None,
+    now: int,
+    enter: Callable[[Connection, str, bool], None] = lambda conn, root, changes: None,
+) -> tuple[Credentials, bool]:
     """The root key: ``given`` by the settings, or the one that holds, or a new one (then the second is True).
 
     Any number of processes may call it at once and agree. A root key that is not the given one is revoked.
+    ``enter`` is called in the transaction with the id of the root key and whether another held before; it may
+    raise what refuses that.
     """
     made = new_credentials()
 
     def work(conn: Connection) -> tuple[Credentials, bool]:
         table.lock_all(conn)
-        if given is not None:
-            return _put_root(conn, vault, given, now), False
         kept = table.root(conn)
+        if given is not None:
+            enter(conn, given.access_key_id, kept is not None and _differs(vault, kept, given))
+            return _put_root(conn, vault, given, now), False
         if kept is not None:
+            enter(conn, kept.id, False)
             return Credentials(kept.id, vault.decrypt(kept.secret)), False
         _prove(conn, vault)
+        enter(conn, made.access_key_id, False)
         table.insert(conn, _sealed(vault, made, ROOT, is_root=True, now=now))
         return made, True
 
     return db.write(work)
+
+
+def _differs(vault: Vault, kept: AccessKey, given: Credentials) -> bool:
+    return kept.id != given.access_key_id or vault.decrypt(kept.secret) != given.secret_access_key
 
 
 def _put_root(conn: Connection, vault: Vault, given: Credentials, now: int) -> Credentials:

@@ -14,12 +14,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lightwell import __version__
 from lightwell.cli import flags
 from lightwell.cli.exposure import addresses, check_exposure
 from lightwell.errors import LightwellError
 from lightwell.settings import GiB, Settings
+
+if TYPE_CHECKING:
+    from lightwell.stores.servers import Awaited
 
 Check = Callable[[Settings], str]
 
@@ -136,6 +140,34 @@ def _encryption(settings: Settings) -> str:
     )
 
 
+def _jobs(settings: Settings) -> str:
+    from lightwell.stores import servers
+    from lightwell.stores.database import Database
+    from lightwell.stores.schema import schema_state
+
+    if settings.database.startswith("sqlite:"):
+        return "none can wait for another server"
+    db = Database(settings.database)
+    try:
+        if schema_state(db) != "current":
+            return "not looked at before the database is migrated"
+        with db.read() as conn:
+            awaited = servers.awaited(conn)
+    finally:
+        db.close()
+    if awaited:
+        raise LightwellError("; ".join(map(_awaited, awaited)))
+    return "none waits for a server that does not run"
+
+
+def _awaited(one: Awaited) -> str:
+    if one.place is None:
+        where = f"a server with {one.node} in its node.id, of which nothing is known"
+    else:
+        where = f"the server on {one.place}, not heard of for {(one.unheard_ms or 0) // 1000} s"
+    return f"import jobs on local buckets wait for {where}, {one.jobs} of them: start it, and they go on"
+
+
 def _storage(settings: Settings) -> str:
     from lightwell.stores.objects import open_objects
 
@@ -249,6 +281,7 @@ CHECKS: dict[str, Check] = {
     "settings": _settings,
     "disk": _disk,
     "database": _database,
+    "jobs": _jobs,
     "storage": _storage,
     "encryption": _encryption,
     "buckets": _buckets,

@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic, sleep
+from typing import TYPE_CHECKING
 
 from lightwell.auth.credentials import FILE, write_credentials
 from lightwell.auth.principals import Credentials, ensure_root, vault_of
@@ -25,10 +26,15 @@ from lightwell.cli import flags
 from lightwell.cli.environment import command
 from lightwell.cli.exposure import check_exposure
 from lightwell.cli.tree import Child, Tree, run_apart
-from lightwell.context import Clock
+from lightwell.context import Clock, Ids
 from lightwell.errors import ConfigurationError, LightwellError, StorageError
 from lightwell.observe import logs
 from lightwell.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from lightwell.stores.servers import Server
 
 LOCK = "serve.lock"
 # A server that was killed a moment ago may still hold the port.
@@ -55,8 +61,9 @@ def serve(settings: Settings) -> int:
         print(f"lightwell: settings from {settings.file}", file=sys.stderr, flush=True)
     server.check_tls(settings)
     lock = _lock(settings)
+    entry = _entry(settings)
     with _bind(settings) as listener:
-        if status := run_apart(lambda: prepare(settings)):
+        if status := run_apart(lambda: prepare(settings, entry)):
             return status
         _raise_file_limit()
         count = settings.http_workers
@@ -76,7 +83,7 @@ def serve(settings: Settings) -> int:
 
         def work(ready: Callable[[], None]) -> int:
             listener.close()
-            return app.work(settings, meter.join(count))
+            return app.work(settings, meter.join(count), entry)
 
         def on_ready() -> None:
             with suppress(OSError):
@@ -89,9 +96,23 @@ def serve(settings: Settings) -> int:
         return Tree(children, on_ready=on_ready, on_stop=listener.close, close_in_child=[lock]).run()
 
 
-def prepare(settings: Settings) -> int:
-    """Bring the data folder to where it can be served: schema, secret key, root key. May run many times."""
-    from lightwell.stores import open_stores
+def _entry(settings: Settings) -> Server | None:
+    """As what this server is known to others on its database; None where there are none."""
+    from lightwell.stores.node import Node
+    from lightwell.stores.servers import Server
+
+    if settings.database.startswith("sqlite:"):
+        return None
+    place = f"{socket.gethostname()} ({settings.data.absolute()})"
+    return Server(Node(settings.data.absolute()).id, place, Ids().id())
+
+
+def prepare(settings: Settings, entry: Server | None = None) -> int:
+    """Bring the data folder to where it can be served: schema, secret key, root key. May run many times.
+
+    ``entry``: what other servers on the database may know of this one, from now on.
+    """
+    from lightwell.stores import open_stores, servers
     from lightwell.stores.schema import migrate
 
     try:
@@ -101,7 +122,12 @@ def prepare(settings: Settings) -> int:
         given = None
         if settings.root_access_key_id and settings.root_secret_access_key:
             given = Credentials(settings.root_access_key_id, settings.root_secret_access_key)
-        key, is_new = ensure_root(stores.db, vault, given, Clock().now())
+
+        def enter(conn: Connection, root: str, changes_root: bool) -> None:
+            if entry is not None:
+                servers.enter(conn, entry, root, changes_root=changes_root)
+
+        key, is_new = ensure_root(stores.db, vault, given, Clock().now(), enter)
         if given is None:
             write_credentials(settings.data, key)
         stores.close()

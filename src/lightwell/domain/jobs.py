@@ -39,7 +39,12 @@ def clean_message(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A row of ``import_job``. Times are milliseconds since the epoch."""
+    """A row of ``import_job``. Times are milliseconds since the epoch.
+
+    ``input_node`` and ``output_node``: the node whose folders the input and the output are in, and who alone
+    reads or writes them (`stores.node`); "" for none, since they are in S3; None for any, as on SQLite, where
+    there is one.
+    """
 
     key: int
     id: str
@@ -59,6 +64,14 @@ class Job:
     ended_at: int | None
     scanned: int
     read: int
+    input_node: str | None = None
+    output_node: str | None = None
+
+
+def belongs(phase: str, node: str, input_node: str | None, output_node: str | None) -> bool:
+    """Whether the server of ``node`` may work at a phase of a job; see `Job`."""
+    needs = {LIST: (input_node, output_node), READ: (input_node,), REPORT: (output_node,)}.get(phase, ())
+    return all(each in (None, "", node) for each in needs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ def write_report(stores: Stores, job: Job, datastore_id: str) -> None:
     written; `InputError` if there is no such bucket.
     """
     bucket, folder = split_uri(job.output_uri)
+    buckets = stores.output_buckets(job)
     with TemporaryDirectory(dir=stores.spool, prefix="report-") as name:
         place = Path(name)
         _write_lines(stores, job, place)
@@ -36,10 +37,10 @@ def write_report(stores: Stores, job: Job, datastore_id: str) -> None:
                 "this is a fault in lightwell, please report it."
             )
         for path in (manifests.SUCCESS, manifests.FAILURE, manifests.WARNING):
-            stores.buckets.put_file(bucket, folder + path, place / Path(path).name)
+            buckets.put_file(bucket, folder + path, place / Path(path).name)
         # The manifest comes last: who finds it finds everything that it names.
         manifest = json.dumps(manifests.summary(job, datastore_id, counts, sets), indent=2)
-        stores.buckets.put(bucket, folder + manifests.MANIFEST, manifest.encode())
+        buckets.put(bucket, folder + manifests.MANIFEST, manifest.encode())
 
 
 def _write_lines(stores: Stores, job: Job, place: Path) -> None:
@@ -68,4 +69,4 @@ def check_output(stores: Stores, job: Job) -> None:
     The empty file that it leaves is replaced by the report.
     """
     bucket, folder = split_uri(job.output_uri)
-    stores.buckets.put(bucket, folder + manifests.SUCCESS, b"")
+    stores.output_buckets(job).put(bucket, folder + manifests.SUCCESS, b"")

@@ -19,9 +19,10 @@ from lightwell.context import Context
 from lightwell.domain import pages
 from lightwell.domain.datastore import ACTIVE, DELETED, DataStore
 from lightwell.domain.events import import_job_event
-from lightwell.domain.jobs import LIST, SUBMITTED, Job, output_folder
+from lightwell.domain.jobs import LIST, SUBMITTED, Job, output_folder, split_uri
 from lightwell.errors import ConflictError, InputError, NotFoundError, QuotaExceededError, StorageError
 from lightwell.stores import datastores, jobs, outbox, tokens
+from lightwell.stores.node import NOBODY
 from lightwell.wire import shapes
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def _submit(
     token: tuple[str, bytes] | None = None,
 ) -> Job:
     now, id, key, event_id = ctx.clock.now(), ctx.ids.id(), ctx.ids.key(), ctx.ids.id()
+    input_node, output_node = _nodes(ctx, [input_uri] if source is None else json.loads(source), output_uri)
     event = import_job_event(
         "Import Job Submitted",
         id=event_id,
@@ -168,12 +170,30 @@ def _submit(
             ended_at=None,
             scanned=0,
             read=0,
+            input_node=input_node,
+            output_node=output_node,
         )
         jobs.add(conn, job)
         outbox.append(conn, event)
         return job
 
     return ctx.stores.db.write(work)
+
+
+def _nodes(ctx: Context, inputs: Sequence[str], output: str) -> tuple[str | None, str | None]:
+    """Whose folders input and output are in; see `domain.jobs.Job`.
+
+    Decided once, by the server that takes the job: a name that is a folder here may be another folder, or a
+    bucket of S3, for the next server.
+    """
+    node = ctx.stores.node_id
+    if node is None:
+        return None, None
+
+    def is_near(uri: str) -> bool:
+        return not uri.startswith("s3://") or ctx.stores.buckets.is_local(split_uri(uri)[0])
+
+    return node if any(map(is_near, inputs)) else NOBODY, node if is_near(output) else NOBODY
 
 
 def _known(conn: Connection, datastore_id: str, job_id: str) -> Job | None:

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from lightwell.domain.jobs import Job
 from lightwell.errors import StorageError
 from lightwell.stores.accesses import Accesses
 from lightwell.stores.buckets import Buckets
 from lightwell.stores.database import Database
 from lightwell.stores.documents import Documents
 from lightwell.stores.local_objects import sweep_folder
+from lightwell.stores.node import NOBODY, Node
 from lightwell.stores.objects import Objects, open_objects
 
 __all__ = ["Stores", "open_stores"]
@@ -46,6 +48,20 @@ class Stores:
     documents: Documents
     spool: Path  # for temporary files; on the disk of the data folder, not durable
     accesses: Accesses
+    node: Node
+
+    @property
+    def node_id(self) -> str | None:
+        """The id of this server's folders; None on SQLite, whose server has no others beside it."""
+        return None if self.db.dialect == "sqlite" else self.node.id
+
+    def input_buckets(self, job: Job) -> Buckets:
+        """The buckets as the names of a job's input mean them."""
+        return self.buckets.far() if job.input_node == NOBODY else self.buckets
+
+    def output_buckets(self, job: Job) -> Buckets:
+        """The buckets as the name of a job's output means them."""
+        return self.buckets.far() if job.output_node == NOBODY else self.buckets
 
     def sweep(self, older_than: int) -> int:
         """Remove what crashes left half written, here and in the spool; how many files.
@@ -88,4 +104,5 @@ def open_stores(settings: Places) -> Stores:
         documents=Documents(data / "documents"),
         spool=spool,
         accesses=Accesses(db),
+        node=Node(data),
     )

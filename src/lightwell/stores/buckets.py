@@ -36,11 +36,26 @@ class Buckets:
     the usual ``AWS_…`` variables.
     """
 
-    def __init__(self, root: Path, endpoint_url: str | None = None, region: str = "us-east-1") -> None:
+    def __init__(
+        self,
+        root: Path,
+        endpoint_url: str | None = None,
+        region: str = "us-east-1",
+        *,
+        far_only: bool = False,
+    ) -> None:
         self.root = root.absolute()
         self.endpoint_url = endpoint_url
         self.region = region
         self._remote: dict[str, Bucket] = {}
+        self._far_only = far_only
+
+    def far(self) -> Buckets:
+        """The same without the folders here: every name means a bucket of S3.
+
+        For jobs of which another server may have read a part, for whom such a name is no folder.
+        """
+        return Buckets(self.root, self.endpoint_url, self.region, far_only=True)
 
     def list(self, bucket: str, prefix: str) -> Iterator[tuple[str, int]]:
         """``(key, bytes)`` of every object whose key begins with ``prefix``, sorted by the key's UTF-8 bytes.
@@ -70,7 +85,7 @@ class Buckets:
 
     def is_local(self, bucket: str) -> bool:
         """Whether the bucket is a folder here."""
-        return _NAME.fullmatch(bucket) is not None and (self.root / bucket).is_dir()
+        return not self._far_only and _NAME.fullmatch(bucket) is not None and (self.root / bucket).is_dir()
 
     def close(self) -> None:
         """Drop connections; before a fork, for one."""
@@ -79,13 +94,15 @@ class Buckets:
     def _bucket(self, name: str) -> Bucket:
         if not _NAME.fullmatch(name):
             raise InputError(f"{name!r} is no name of a bucket")
-        if (self.root / name).is_dir():
+        if self.is_local(name):
             return LocalBucket(self.root / name, name)
         bucket = self._remote.get(name)
         if bucket is None:
             from lightwell.stores.s3_buckets import S3Bucket
 
             where = f"there is no folder {self.root / name}"
+            if self._far_only:
+                where = f"the server that took the job has no folder {name} among its buckets"
             bucket = S3Bucket(name, endpoint_url=self.endpoint_url, region=self.region, no_folder=where)
             self._remote[name] = bucket
         return bucket

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import zstandard
 from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
@@ -42,22 +42,28 @@ def clear(conn: Connection, job: int) -> None:
     conn.execute(update(import_job).where(import_job.c.key == job).values(scanned=0, read=0))
 
 
-def any_waiting(conn: Connection, now: int) -> bool:
+def any_waiting(conn: Connection, now: int, node: str | None = None, skip: Collection[int] = ()) -> bool:
     """Whether `claim` would find a chunk."""
-    return bool(_candidates(conn, now))
+    return bool(_candidates(conn, now, node, skip))
 
 
-def _candidates(conn: Connection, now: int) -> list[tuple[int, int | None, str | None]]:
+def _candidates(
+    conn: Connection, now: int, node: str | None, skip: Collection[int]
+) -> list[tuple[int, int | None, str | None]]:
     """(job, number or None for its first ready one, claim that has ended), the best first.
 
     The job with the fewest chunks in work comes first, so that a big job does not starve a small one.
     """
     jobs = conn.execute(
-        select(import_job.c.key)
+        select(import_job.c.key, import_job.c.input_node)
         .where(import_job.c.phase == domain.READ)
         .order_by(import_job.c.submitted_at, import_job.c.key)
-    ).scalars()
-    reading = list(jobs)
+    )
+    reading = [
+        key
+        for key, input_node in jobs
+        if key not in skip and (node is None or domain.belongs(domain.READ, node, input_node, None))
+    ]
     if not reading:
         return []
     busy: Counter[int] = Counter()
@@ -87,9 +93,19 @@ def _candidates(conn: Connection, now: int) -> list[tuple[int, int | None, str |
     return found
 
 
-def claim(conn: Connection, name: str, now: int, until: int) -> Chunk | None:
-    """Take a chunk of a job in its phase *read*: a ready one, or one whose claim has ended."""
-    for job, number, old in _candidates(conn, now):
+def claim(
+    conn: Connection,
+    name: str,
+    now: int,
+    until: int,
+    node: str | None = None,
+    skip: Collection[int] = (),
+) -> Chunk | None:
+    """Take a chunk of a job in its phase *read*: a ready one, or one whose claim has ended.
+
+    Only of jobs that ``node`` may read, None for all, and none of the jobs to ``skip``.
+    """
+    for job, number, old in _candidates(conn, now, node, skip):
         before = (
             and_(chunk.c.state == "claimed", chunk.c.claim == old, chunk.c.claimed_until < now)
             if old is not None

@@ -38,6 +38,8 @@ _COLUMNS = [
         "ended_at",
         "scanned",
         "read",
+        "input_node",
+        "output_node",
     )
 ]
 _UNFINISHED = (domain.LIST, domain.READ, domain.COMMIT, domain.REPORT)
@@ -45,7 +47,7 @@ _UNFINISHED = (domain.LIST, domain.READ, domain.COMMIT, domain.REPORT)
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """A job that is not done. ``free`` tells whether its phase can be claimed now."""
+    """A job that is not done. ``free`` tells whether this node can claim its phase now."""
 
     key: int
     phase: str
@@ -122,16 +124,31 @@ def running(conn: Connection, store: int) -> int:
     return len(rows.all())
 
 
-def waiting(conn: Connection, now: int) -> list[Waiting]:
-    """All jobs that are not done, oldest first. Cheap: asked several times a second."""
+def waiting(conn: Connection, now: int, node: str | None = None) -> list[Waiting]:
+    """All jobs that are not done, oldest first. Cheap: asked several times a second.
+
+    ``node``: whose phases are free, None for every node's.
+    """
     rows = conn.execute(
-        select(import_job.c.key, import_job.c.phase, import_job.c.claim, import_job.c.claimed_until)
+        select(
+            import_job.c.key,
+            import_job.c.phase,
+            import_job.c.claim,
+            import_job.c.claimed_until,
+            import_job.c.input_node,
+            import_job.c.output_node,
+        )
         .where(import_job.c.phase.in_(_UNFINISHED))
         .order_by(import_job.c.submitted_at, import_job.c.key)
     )
     return [
-        Waiting(key, phase, (claim is None and (until or 0) <= now) or (claim is not None and until < now))
-        for key, phase, claim, until in rows
+        Waiting(
+            key,
+            phase,
+            ((claim is None and (until or 0) <= now) or (claim is not None and until < now))
+            and (node is None or domain.belongs(phase, node, input_node, output_node)),
+        )
+        for key, phase, claim, until, input_node, output_node in rows
     ]
 
 

@@ -305,6 +305,8 @@ import_job = Table(
     Column("read", Integer, nullable=False),  # files whose chunk is done
     Column("claim", _TEXT),  # who works at listing, committing or reporting
     Column("claimed_until", BigInteger),
+    Column("input_node", _TEXT),  # whose folders the input is in; see `domain.jobs.Job`
+    Column("output_node", _TEXT),
     Index("job_by_store", "datastore", "submitted_at", "key"),
     Index("job_by_status", "datastore", "status", "submitted_at", "key"),
     Index("job_by_phase", "phase"),
@@ -420,4 +422,14 @@ authorizer = Table(
     Column("target", _TEXT, nullable=False),  # http(s)://… or python:package.module:function
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
+)
+
+server = Table(
+    "server",
+    metadata,
+    Column("node", _TEXT, primary_key=True),  # DATA/node.id
+    Column("place", _TEXT, nullable=False),  # machine and data folder, for people
+    Column("run", _TEXT),  # which start of it this is; NULL once it has stopped
+    Column("root", _TEXT),  # the access key id that it was started with as root
+    Column("seen_at", BigInteger, nullable=False),  # by the database's clock
 )

@@ -17,6 +17,7 @@ from lightwell.domain.records import ChunkResult, Failure, NewRecord
 from lightwell.errors import StorageError
 from lightwell.ingest import deposit, overrides
 from lightwell.stores import Stores, chunks, jobs, packs, records, staging
+from lightwell.stores.node import NOBODY
 from lightwell.work.importer import CLAIM_MS
 from lightwell.work.messages import Task
 
@@ -46,6 +47,7 @@ class _JobFacts:
     datastore: int
     storage_format: str
     bucket: str
+    far: bool
     mappings: list[tuple[str, str | None, str]]
 
 
@@ -75,15 +77,15 @@ class Claims:
 
     def take(self) -> Claimed | None:
         """Claim a chunk, None if there is none."""
-        now = self._clock.now()
+        now, node = self._clock.now(), self._stores.node_id
         with self._stores.db.read() as conn:
-            if not chunks.any_waiting(conn, now):
+            if not chunks.any_waiting(conn, now, node):
                 return None
         number = next(self._numbers)
         claim, pack = f"{self._engine}:{number}", self._ids.key()
 
         def work(conn: Connection) -> tuple[Chunk, _JobFacts] | None:
-            chunk = chunks.claim(conn, claim, now, now + CLAIM_MS)
+            chunk = chunks.claim(conn, claim, now, now + CLAIM_MS, node)
             if chunk is None:
                 return None
             facts = self._facts.get(chunk.job) or _facts_of(conn, chunk.job)
@@ -223,7 +225,8 @@ def _facts_of(conn: Connection, key: int) -> _JobFacts:
     assert job is not None
     _, storage_format = jobs.place(conn, key)
     bucket, prefix = domain.split_uri(job.input_uri)
-    return _JobFacts(job.datastore, storage_format, bucket, overrides.mappings(job.configuration, prefix))
+    mappings = overrides.mappings(job.configuration, prefix)
+    return _JobFacts(job.datastore, storage_format, bucket, job.input_node == NOBODY, mappings)
 
 
 def _task(number: int, chunk: Chunk, facts: _JobFacts, pack: int) -> Task:
@@ -238,6 +241,7 @@ def _task(number: int, chunk: Chunk, facts: _JobFacts, pack: int) -> Task:
         packs=[pack],
         mappings=facts.mappings,
         last_attempt=len(chunk.deaths.get(domain.STORAGE, ())) >= domain.STORAGE_FAILURES - 1,
+        far=facts.far,
     )
 
 

@@ -157,9 +157,10 @@ class Engine:
     def _poll(self) -> None:
         now = self._clock.now()
         try:
+            node = self._stores.node_id
             with self._stores.db.read() as conn:
-                waiting = jobs.waiting(conn, now)
-                to_read = any(w.phase == domain.READ for w in waiting) and chunks.any_waiting(conn, now)
+                waiting = jobs.waiting(conn, now, node)
+                to_read = any(w.phase == domain.READ for w in waiting) and chunks.any_waiting(conn, now, node)
         except StorageError as error:
             log.warning("the engine waits for the database: %s", error)
             self._stopping.wait(1)

@@ -154,9 +154,10 @@ class Importer:
         return jobs.read_done(conn, job.key)
 
     def _found(self, job: Job, leave_out: frozenset[str]) -> Iterator[Found]:
+        buckets = self._stores.input_buckets(job)
         if job.source is not None:
-            return listing.list_sources(self._stores.buckets, job.source)
-        return listing.list_bucket(self._stores.buckets, job, leave_out)
+            return listing.list_sources(buckets, job.source)
+        return listing.list_bucket(buckets, job, leave_out)
 
     # commit ---------------------------------------------------------------------------------------------
 

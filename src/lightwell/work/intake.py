@@ -82,11 +82,10 @@ class Intake:
         bucket, prefix = split_uri(self._job.input_uri)
         refused = []
         keys = overrides.keys(self._job.configuration, prefix)
+        buckets = self._stores.input_buckets(self._job)
         for key in keys:
             try:
-                got = self._stores.buckets.fetch(
-                    bucket, key, memory_limit=overrides.LIMIT, spool_dir=self._stores.spool
-                )
+                got = buckets.fetch(bucket, key, memory_limit=overrides.LIMIT, spool_dir=self._stores.spool)
                 overrides.check(got, key, self._stores.spool)
             except InputError as error:
                 refused.append(Found(key, None, 0, str(error)))

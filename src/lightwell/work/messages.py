@@ -31,6 +31,7 @@ class Task(msgspec.Struct, tag=True, frozen=True):
     ``files`` as `domain.jobs.pack_files` makes them. ``skip`` are not read; ``first`` are read before the
     others, since a worker died of each. ``mappings`` are (study, series, key of the JSON) of a metadata
     override, their keys in ``bucket``. ``last_attempt``: files that cannot be fetched fail, not the chunk.
+    ``far``: no bucket is a folder of this server.
     """
 
     number: int
@@ -43,6 +44,7 @@ class Task(msgspec.Struct, tag=True, frozen=True):
     packs: list[int]
     mappings: list[tuple[str, str | None, str]]
     last_attempt: bool
+    far: bool = False
 
 
 class Packs(msgspec.Struct, tag=True, frozen=True):

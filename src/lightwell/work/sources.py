@@ -38,11 +38,12 @@ class OpenFile:
 class Fetcher:
     """Opens input files. Not for several threads at once.
 
-    ``spool`` is a folder of its own. ``inflate_limit`` is the most bytes that a zip member may have.
+    ``buckets`` may be replaced between two chunks. ``spool`` is a folder of its own. ``inflate_limit`` is the
+    most bytes that a zip member may have.
     """
 
     def __init__(self, buckets: Buckets, spool: Path, inflate_limit: int) -> None:
-        self._buckets = buckets
+        self.buckets = buckets
         self._spool = spool
         self._inflate_limit = inflate_limit
         self._zip: tuple[str, zipfile.ZipFile] | None = None
@@ -93,7 +94,7 @@ class Fetcher:
         kind = file.location[0] if file.location else "s3"
         if kind != "s3":
             return True
-        return self._buckets.is_local(file.location[1] if file.location else bucket)
+        return self.buckets.is_local(file.location[1] if file.location else bucket)
 
     def open(self, bucket: str, file: InputFile) -> OpenFile:
         """Open one file. Raises `InputError` if it is not there, `StorageError` if its place fails."""
@@ -113,7 +114,7 @@ class Fetcher:
         raise InputError(f"{file.name} is in no place that can be read")
 
     def _object(self, bucket: str, key: str) -> OpenFile:
-        got = self._buckets.fetch(bucket, key, memory_limit=WHOLE, spool_dir=self._spool)
+        got = self.buckets.fetch(bucket, key, memory_limit=WHOLE, spool_dir=self._spool)
         if isinstance(got, bytes):
             return OpenFile(BytesSource(got))
         return self._path(got, spooled=got.parent == self._spool)

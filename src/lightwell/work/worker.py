@@ -65,6 +65,7 @@ class Worker:
         self._sending = threading.Lock()
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="finish")
         self._finishing: Future[None] | None = None
+        self._buckets, self._far = stores.buckets, stores.buckets.far()
         self._fetcher = Fetcher(stores.buckets, spool, settings.inflate_max_bytes)
         self._direct = Direct(stores, settings)
 
@@ -102,6 +103,7 @@ class Worker:
 
     def _begin(self, task: Task) -> None:
         """Read a chunk; its bytes become durable while the next is read."""
+        self._fetcher.buckets = self._far if task.far else self._buckets
         pipeline = self._pipeline(task)
         try:
             last: list[Answer] = []
@@ -137,7 +139,7 @@ class Worker:
 
     def _pipeline(self, task: Task) -> Pipeline:
         packs = self._packs(task)
-        overrides = Overrides(task.mappings, lambda key: self._json(task.bucket, key))
+        overrides = Overrides(task.mappings, lambda key: self._json(task, key))
         return Pipeline(
             self._stores.objects,
             self._spool,
@@ -197,8 +199,9 @@ class Worker:
             yield from order.keys
             count = min(2 * count, 16)
 
-    def _json(self, bucket: str, key: str) -> bytes:
-        got = self._stores.buckets.fetch(bucket, key, memory_limit=LIMIT, spool_dir=self._spool)
+    def _json(self, task: Task, key: str) -> bytes:
+        buckets = self._far if task.far else self._buckets
+        got = buckets.fetch(task.bucket, key, memory_limit=LIMIT, spool_dir=self._spool)
         return load(got, key, self._spool)
 
 
