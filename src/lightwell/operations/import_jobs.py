@@ -34,6 +34,8 @@ _CONCURRENT = 100
 # devguide/understanding-import-jobs: so long jobs stay in the list, ms.
 _LISTED_FOR = 90 * 24 * 3600 * 1000
 LOCAL_BUCKET = "lightwell-imports"
+# Made here and not where it is used: see `wire.parse.READY`.
+_configuration = msgspec.json.Decoder(shapes.ImportConfiguration)
 _LOCAL_ROLE = "arn:aws:iam::{account}:role/lightwell-import"
 
 
@@ -218,11 +220,7 @@ def get_dicom_import_job(
         raise NotFoundError(
             f"Import job {request.job_id} does not exist in datastore {request.datastore_id}."
         )
-    configuration = (
-        None
-        if job.configuration is None
-        else msgspec.json.decode(job.configuration, type=shapes.ImportConfiguration)
-    )
+    configuration = None if job.configuration is None else _configuration.decode(job.configuration)
     return shapes.GetDICOMImportJobResponse(
         job_properties=shapes.DICOMImportJobProperties(
             job_id=job.id,

@@ -13,6 +13,12 @@ from lightwell.wire.body import read_body
 from lightwell.wire.constraints import explain
 from lightwell.wire.query import read_query
 from lightwell.wire.route import Route
+from lightwell.wire.routes import ROUTES
+
+# msgspec finds out how a type is read at its first use, and dies of SIGSEGV where another thread reads with
+# what it knows so far. So each is used once before there are threads, and before a server forks.
+READY = {route.request: msgspec.json.Decoder(route.request) for route in ROUTES.values()}
+"""The types that `parse` makes, each with a proof that msgspec has finished it."""
 
 
 def parse(
