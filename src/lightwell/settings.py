@@ -204,6 +204,28 @@ def function_environment(environ: Mapping[str, str] | None = None) -> dict[str, 
     return {name: value for name, value in environ.items() if not name.startswith((PREFIX, "AWS_"))}
 
 
+# What a program needs to be found and to run, and how it names and writes things; nothing that opens a door.
+_PROGRAM = frozenset(("PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH"))
+_PROGRAM_PREFIXES = ("LC_", "PYTHON")
+# What reaching S3 takes.
+_NETWORK = frozenset(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"))
+
+
+def worker_environment(*, network: bool, environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What a process finds that reads untrusted bytes: no key and no secret.
+
+    ``network``: it has to reach S3, so it gets the ``AWS_…`` variables and what names proxies, too.
+    """
+    environ = os.environ if environ is None else environ
+
+    def may_have(name: str) -> bool:
+        if name in _PROGRAM or name.startswith(_PROGRAM_PREFIXES):
+            return True
+        return network and (name.startswith("AWS_") or name.upper() in _NETWORK)
+
+    return {name: value for name, value in environ.items() if may_have(name)}
+
+
 def masked(name: str, value: object) -> str:
     """``value`` as a person may see it: secrets and passwords in URLs are replaced by stars."""
     if value is None:

@@ -16,16 +16,12 @@ from lightwell.stores.local_objects import sweep_folder
 from lightwell.stores.node import NOBODY, Node
 from lightwell.stores.objects import Objects, open_objects
 
-__all__ = ["Stores", "open_stores"]
+__all__ = ["Files", "Stores", "open_files", "open_stores"]
 
 
-class Places(Protocol):
-    """What of the settings says where things are."""
+class FilePlaces(Protocol):
+    """What of the settings says where `Files` are."""
 
-    @property
-    def data(self) -> Path: ...
-    @property
-    def database(self) -> str: ...
     @property
     def storage(self) -> str: ...
     @property
@@ -36,6 +32,31 @@ class Places(Protocol):
     def s3_endpoint_url(self) -> str | None: ...
     @property
     def region(self) -> str: ...
+
+
+class Places(FilePlaces, Protocol):
+    """What of the settings says where things are."""
+
+    @property
+    def data(self) -> Path: ...
+    @property
+    def database(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """What a codec worker may touch: what is kept without its database, and the input of imports."""
+
+    objects: Objects
+    buckets: Buckets
+
+
+def open_files(settings: FilePlaces) -> Files:
+    """Nothing is made and nothing opened before it is used."""
+    return Files(
+        open_objects(settings.storage, endpoint_url=settings.storage_endpoint_url, region=settings.region),
+        Buckets(settings.buckets, settings.s3_endpoint_url, settings.region),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +116,11 @@ def open_stores(settings: Places) -> Stores:
             "and who owns the folder."
         ) from error
     db = Database(settings.database)
+    files = open_files(settings)
     return Stores(
         db=db,
-        objects=open_objects(
-            settings.storage, endpoint_url=settings.storage_endpoint_url, region=settings.region
-        ),
-        buckets=Buckets(settings.buckets, settings.s3_endpoint_url, settings.region),
+        objects=files.objects,
+        buckets=files.buckets,
         documents=Documents(data / "documents"),
         spool=spool,
         accesses=Accesses(db),

@@ -20,6 +20,7 @@ from lightwell.stores import Stores, chunks, jobs, packs, records, staging
 from lightwell.stores.node import NOBODY
 from lightwell.work.importer import CLAIM_MS
 from lightwell.work.messages import Task
+from lightwell.work.reach import inputs_of
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -31,12 +32,16 @@ _COMMIT_ATTEMPTS = 8
 
 @dataclass(slots=True)
 class Claimed:
-    """A chunk that this engine holds under ``claim``; ``task`` is what a worker is told."""
+    """A chunk that this engine holds under ``claim``; ``task`` is what a worker is told.
+
+    ``inputs`` as `reach.inputs_of` gives them.
+    """
 
     chunk: Chunk
     claim: str
     datastore: int
     task: Task
+    inputs: tuple[str, ...] = ()
     result: ChunkResult = field(default_factory=ChunkResult)
 
 
@@ -49,6 +54,7 @@ class _JobFacts:
     bucket: str
     far: bool
     mappings: list[tuple[str, str | None, str]]
+    inputs: tuple[str, ...]
 
 
 class Claims:
@@ -101,7 +107,8 @@ class Claims:
             if len(self._facts) > 256:
                 self._facts.clear()
             self._facts[chunk.job] = facts
-        return Claimed(chunk, claim, facts.datastore, _task(number, chunk, facts, pack))
+        task = _task(number, chunk, facts, pack)
+        return Claimed(chunk, claim, facts.datastore, task, facts.inputs)
 
     def open_packs(self, claimed: Claimed, count: int) -> list[int]:
         """Keys of packs whose rows are open from now on."""
@@ -225,8 +232,14 @@ def _facts_of(conn: Connection, key: int) -> _JobFacts:
     assert job is not None
     _, storage_format = jobs.place(conn, key)
     bucket, prefix = domain.split_uri(job.input_uri)
-    mappings = overrides.mappings(job.configuration, prefix)
-    return _JobFacts(job.datastore, storage_format, bucket, job.input_node == NOBODY, mappings)
+    return _JobFacts(
+        job.datastore,
+        storage_format,
+        bucket,
+        job.input_node == NOBODY,
+        overrides.mappings(job.configuration, prefix),
+        inputs_of(job.source),
+    )
 
 
 def _task(number: int, chunk: Chunk, facts: _JobFacts, pack: int) -> Task:

@@ -13,24 +13,24 @@ from lightwell.ingest.orders import Answer, Ping, Pong, Trouble
 from lightwell.ingest.viewing import decoded, view
 from lightwell.ingest.views import Decode, Render
 from lightwell.settings import Settings
-from lightwell.stores import Stores
+from lightwell.stores import Files
 
 log = logging.getLogger(__name__)
 
-Perform = Callable[[Stores, Settings, Any], Answer]
+Perform = Callable[[Files, Settings, Any], Answer]
 
 
-def _ping(stores: Stores, settings: Settings, order: Ping) -> Answer:
+def _ping(files: Files, settings: Settings, order: Ping) -> Answer:
     time.sleep(order.seconds)
     return Pong(os.getpid())
 
 
-def _render(stores: Stores, settings: Settings, order: Render) -> Answer:
-    return view(stores.objects.read, order)
+def _render(files: Files, settings: Settings, order: Render) -> Answer:
+    return view(files.objects.read, order)
 
 
-def _decode(stores: Stores, settings: Settings, order: Decode) -> Answer:
-    return decoded(stores.objects.read, order)
+def _decode(files: Files, settings: Settings, order: Decode) -> Answer:
+    return decoded(files.objects.read, order)
 
 
 PERFORMED: dict[type, Perform] = {Ping: _ping, Render: _render, Decode: _decode}
@@ -40,13 +40,13 @@ PERFORMED: dict[type, Perform] = {Ping: _ping, Render: _render, Decode: _decode}
 class Direct:
     """Carries orders out, one after the other, and answers whatever happens short of its own end."""
 
-    def __init__(self, stores: Stores, settings: Settings) -> None:
-        self._stores = stores
+    def __init__(self, files: Files, settings: Settings) -> None:
+        self._files = files
         self._settings = settings
 
     def perform(self, order: Any) -> Answer:
         try:
-            return PERFORMED[type(order)](self._stores, self._settings, order)
+            return PERFORMED[type(order)](self._files, self._settings, order)
         except InputError as error:
             return Trouble("input", str(error))
         except StorageError as error:

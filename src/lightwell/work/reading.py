@@ -20,6 +20,7 @@ from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.work.claims import Claimed, Claims
 from lightwell.work.messages import Answer, NeedPacks, Packs, Read, Reading, Refused, TaskDone, TaskFailed
+from lightwell.work.reach import of_files
 from lightwell.work.workers import CodecWorker, WorkerDied
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,8 @@ class Reader:
         self._wait_for_work = wait_for_work
         self._worker: CodecWorker | None = None
         self._sent: dict[int, _Sent] = {}
+        # A chunk that needs a worker with more reach, once this one has nothing left to do.
+        self._kept: Claimed | None = None
         # What the worker has announced: the task, and its file or None between files.
         self._on: tuple[int, int | None] = (0, None)
         self._deadline = 0.0
@@ -106,18 +109,31 @@ class Reader:
 
     def _take(self) -> bool:
         """Claim a chunk and send it to the worker; False if there is none."""
-        claimed = self._claims.take()
+        if self._kept is not None and self._sent:
+            return False
+        claimed, self._kept = self._kept or self._claims.take(), None
         if claimed is None:
             return False
         reason = self._claims.hopeless(claimed)
         if reason is not None:
             self._claims.fail_all(claimed, reason)
             return False
-        # Known before it is sent, so that it is given back whatever happens.
+        # Known from here on, so that it is given back whatever happens.
+        self._kept = claimed
+        task, buckets = claimed.task, self._stores.buckets
+        if task.far:
+            buckets = buckets.far()
+        reach = of_files(self._settings, buckets, task.bucket, claimed.chunk.files, claimed.inputs)
+        if self._worker is not None and not self._worker.reach.covers(reach):
+            if self._sent:
+                return False
+            reach = self._worker.reach.joined(reach)
+            self._close_worker()
         left = len(claimed.chunk.files) - len(claimed.task.skip)
         self._sent[claimed.task.number] = _Sent(claimed, left, min(_AHEAD, left - 1))
+        self._kept = None
         if self._worker is None:
-            self._worker = CodecWorker(self._settings, self._stores.spool, nice=_NICE)
+            self._worker = CodecWorker(self._settings, self._stores.spool, reach, nice=_NICE)
         if len(self._sent) == 1:
             self._announced(claimed.task.number, None)
         self._worker.send(claimed.task)
@@ -179,10 +195,14 @@ class Reader:
     def _drop(self) -> None:
         """End the worker and give back what it has."""
         self._close_worker()
-        while self._sent:
-            _, sent = self._sent.popitem()
+        held = [sent.claimed for sent in self._sent.values()]
+        if self._kept is not None:
+            held.append(self._kept)
+        self._sent.clear()
+        self._kept = None
+        for claimed in reversed(held):
             try:
-                self._claims.put_back(sent.claimed)
+                self._claims.put_back(claimed)
             except StorageError as error:
                 # The claim ends by itself, only later.
                 log.warning("a chunk could not be given back: %s", error)

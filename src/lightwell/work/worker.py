@@ -21,7 +21,7 @@ from lightwell.imaging.cache import SeriesCache
 from lightwell.ingest.overrides import LIMIT, Overrides, load
 from lightwell.ingest.pipeline import Pipeline
 from lightwell.settings import Settings
-from lightwell.stores import Stores, open_stores
+from lightwell.stores import Files, open_files
 from lightwell.work.checking import Checker
 from lightwell.work.direct import Direct
 from lightwell.work.messages import (
@@ -54,9 +54,9 @@ class _EngineGone(Exception):
 class Worker:
     """Reads one chunk after another, until the engine is gone."""
 
-    def __init__(self, channel: Channel, stores: Stores, settings: Settings, spool: Path) -> None:
+    def __init__(self, channel: Channel, files: Files, settings: Settings, spool: Path) -> None:
         self._channel = channel
-        self._stores = stores
+        self._files = files
         self._settings = settings
         self._spool = spool
         self._ids = Ids()
@@ -65,9 +65,9 @@ class Worker:
         self._sending = threading.Lock()
         self._finisher = ThreadPoolExecutor(1, thread_name_prefix="finish")
         self._finishing: Future[None] | None = None
-        self._buckets, self._far = stores.buckets, stores.buckets.far()
-        self._fetcher = Fetcher(stores.buckets, spool, settings.inflate_max_bytes)
-        self._direct = Direct(stores, settings)
+        self._buckets, self._far = files.buckets, files.buckets.far()
+        self._fetcher = Fetcher(files.buckets, spool, settings.inflate_max_bytes)
+        self._direct = Direct(files, settings)
 
     def run(self) -> None:
         self._send(Ready())
@@ -87,7 +87,7 @@ class Worker:
             self._finisher.shutdown(wait=True)
 
     def _check(self, order: Check) -> None:
-        checker = Checker(self._stores.objects, self._cache)
+        checker = Checker(self._files.objects, self._cache)
         faults: list[tuple[int, str]] = []
         if order.pack is not None:
             self._send(Reading(order.number, -1))
@@ -141,7 +141,7 @@ class Worker:
         packs = self._packs(task)
         overrides = Overrides(task.mappings, lambda key: self._json(task, key))
         return Pipeline(
-            self._stores.objects,
+            self._files.objects,
             self._spool,
             storage_format=task.storage_format,
             inflate_limit=self._settings.inflate_max_bytes,
@@ -221,7 +221,7 @@ def _text(error: BaseException) -> str:
 def run(channel: Channel, settings: Settings, spool: Path) -> bool:
     """Serve the engine at the other end until it closes the channel; False if it was gone in the middle."""
     try:
-        Worker(channel, open_stores(settings), settings, spool).run()
+        Worker(channel, open_files(settings), settings, spool).run()
     except (_EngineGone, BrokenPipeError, ConnectionResetError):
         return False
     return True

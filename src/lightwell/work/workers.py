@@ -13,10 +13,13 @@ import threading
 from dataclasses import fields
 from pathlib import Path
 
-from lightwell.settings import Settings
+from lightwell.settings import Settings, worker_environment
 from lightwell.work.messages import Answer, Begin, Channel, Order, Ready
+from lightwell.work.reach import Reach, of_storage
 
 _START_SECONDS = 120.0
+# A URL may hold a password.
+_ENDPOINTS = ("storage_endpoint_url", "s3_endpoint_url")
 
 
 class WorkerDied(Exception):
@@ -26,11 +29,21 @@ class WorkerDied(Exception):
 class CodecWorker:
     """One running worker. The thread that made it has to outlive it: Linux ties the process to that thread.
 
-    ``quiet``: what it and the codecs print is not shown. ``nice``: how far it stands back where the cores are
-    busy. Raises `WorkerDied` from `send` and `receive` once the process has ended.
+    ``reach``: what it may reach beside its own places, by default nothing but the storage. ``quiet``: what it
+    and the codecs print is not shown. ``nice``: how far it stands back where the cores are busy. Raises
+    `WorkerDied` from `send` and `receive` once the process has ended.
     """
 
-    def __init__(self, settings: Settings, spool: Path, *, quiet: bool = False, nice: int = 0) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        spool: Path,
+        reach: Reach | None = None,
+        *,
+        quiet: bool = False,
+        nice: int = 0,
+    ) -> None:
+        self.reach = reach or of_storage(settings)
         self._spool = spool / f"worker-{os.getpid()}-{threading.get_ident()}"
         shutil.rmtree(self._spool, ignore_errors=True)
         self._spool.mkdir(parents=True)
@@ -48,6 +61,7 @@ class CodecWorker:
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL if quiet else None,
+                env=worker_environment(network=self.reach.network),
             )
         except BaseException:
             ours.close()
@@ -60,7 +74,7 @@ class CodecWorker:
         self._channel = Channel(ours)
         self._killed: str | None = None
         try:
-            self.send(Begin(_public(settings), str(self._spool)))
+            self.send(Begin(_public(settings, self.reach), str(self._spool)))
             if not isinstance(self.receive(_START_SECONDS), Ready):
                 self.kill("it took too long")
                 raise WorkerDied(self.reason())
@@ -121,11 +135,12 @@ def remove_leftovers(spool: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _public(settings: Settings) -> dict[str, str | int | None]:
-    """The settings that a worker needs; it never touches the database, so it gets no secret."""
+def _public(settings: Settings, reach: Reach) -> dict[str, str | int | None]:
+    """The settings that a worker needs; it has no database, so it gets no secret."""
+    left_out = {"database_url"} if reach.network else {"database_url", *_ENDPOINTS}
     values: dict[str, str | int | None] = {}
     for field in fields(Settings):
-        if field.metadata.get("internal") or field.metadata.get("secret") or field.name == "database_url":
+        if field.metadata.get("internal") or field.metadata.get("secret") or field.name in left_out:
             continue
         value = getattr(settings, field.name)
         values[field.name] = str(value.absolute()) if isinstance(value, Path) else value
