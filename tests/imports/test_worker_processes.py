@@ -58,7 +58,7 @@ def imported(server: Server, prefix: str) -> dict[str, Any]:
         if found["jobStatus"] in ("COMPLETED", "FAILED"):
             return found
         time.sleep(0.1)
-    raise AssertionError("the import did not end")
+    raise AssertionError("the import did not end:\n" + "\n".join(server.err))
 
 
 def workers(server: Server) -> list[psutil.Process]:

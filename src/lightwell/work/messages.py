@@ -21,7 +21,7 @@ _MESSAGE_SECONDS = 60.0
 class Begin(msgspec.Struct, tag=True, frozen=True):
     """To a new worker: the effective settings without the secrets, and the worker's own spool folder."""
 
-    settings: dict[str, str | int | None]
+    settings: dict[str, str | int | bool | None]
     spool: str
 
 

@@ -135,10 +135,10 @@ def remove_leftovers(spool: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _public(settings: Settings, reach: Reach) -> dict[str, str | int | None]:
+def _public(settings: Settings, reach: Reach) -> dict[str, str | int | bool | None]:
     """The settings that a worker needs; it has no database, so it gets no secret."""
     left_out = {"database_url"} if reach.network else {"database_url", *_ENDPOINTS}
-    values: dict[str, str | int | None] = {}
+    values: dict[str, str | int | bool | None] = {}
     for field in fields(Settings):
         if field.metadata.get("internal") or field.metadata.get("secret") or field.name in left_out:
             continue
