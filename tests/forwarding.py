@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,19 +14,6 @@ from tests.server import Server
 
 # Those of one connection only (RFC 9110 §7.6.1), and what is framed anew.
 _HOP = {"connection", "keep-alive", "transfer-encoding", "content-length"}
-
-
-def certificate(folder: Path, name: str = "localhost", *more: str) -> tuple[Path, Path]:
-    """A new self-signed certificate and its key, as PEM files; ``more`` are arguments of ``openssl req``."""
-    cert, key = folder / f"{name}.pem", folder / f"{name}.key"
-    subprocess.run(
-        [
-            "openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-            "-subj", f"/CN={name}", "-keyout", str(key), "-out", str(cert), *more,
-        ],
-        check=True, capture_output=True,
-    )  # fmt: skip
-    return cert, key
 
 
 @contextmanager

@@ -12,7 +12,8 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 
 from tests.api.restricting import REGION, allow, key
-from tests.forwarding import certificate, proxy
+from tests.certificates import certificate
+from tests.forwarding import proxy
 from tests.server import Server, running, trusting, until
 
 # All of 127.0.0.0/8 is this machine, so that client and proxy can have an address each.

@@ -43,6 +43,7 @@ jpeg2000.encode(samples, "MONOCHROME2")
 """
 
 _MOST_NAMES = 20
+_SOON = 14 * 86_400_000  # milliseconds
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -248,6 +249,20 @@ def _clock(settings: Settings) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now)) + "; clients must be within 15 minutes of it"
 
 
+def _tls(settings: Settings) -> str:
+    from lightwell.auth import certificate
+
+    if settings.tls_cert is None or settings.tls_key is None:
+        return "no certificate is set"
+    certificate.load(settings.tls_cert, settings.tls_key)
+    found, now = certificate.validity(settings.tls_cert), time.time_ns() // 1_000_000
+    if fault := found.fault(now):
+        raise LightwellError(f"the certificate in {settings.tls_cert} {fault}")
+    if found.fault(now + _SOON):
+        raise _Caution(f"the certificate in {settings.tls_cert} expires soon, on {found.until()}: renew it")
+    return f"{settings.tls_cert} with its key, valid until {found.until()}"
+
+
 def _port(settings: Settings) -> str:
     check_exposure(settings, addresses(settings))
     host = "127.0.0.1" if settings.host in ("0.0.0.0", "") else settings.host  # noqa: S104
@@ -288,5 +303,6 @@ CHECKS: dict[str, Check] = {
     "secrets": _secrets,
     "codecs": _codecs,
     "clock": _clock,
+    "tls": _tls,
     "port": _port,
 }

@@ -59,7 +59,7 @@ def serve(settings: Settings) -> int:
     if settings.file is not None:
         # Printed, not logged: the file itself could silence a log.
         print(f"lightwell: settings from {settings.file}", file=sys.stderr, flush=True)
-    server.check_tls(settings)
+    tls = server.check_tls(settings, Clock().now())
     lock = _lock(settings)
     entry = _entry(settings)
     with _bind(settings) as listener:
@@ -74,7 +74,7 @@ def serve(settings: Settings) -> int:
             def main(ready: Callable[[], None]) -> int:
                 gateway = app.build(settings, meter.join(place), throttle)
                 try:
-                    server.serve(gateway, listener, settings, ready)
+                    server.serve(gateway, listener, ready, tls)
                 finally:
                     app.close(gateway)
                 return 0

@@ -123,8 +123,13 @@ class Tree:
 
     def _on_signal(self, number: int, frame: object) -> None:
         # A child that was forked a moment ago and still has these handlers stops nobody.
-        if number in (signal.SIGTERM, signal.SIGINT) and os.getpid() == self._pid:
+        if os.getpid() != self._pid:
+            return
+        if number in (signal.SIGTERM, signal.SIGINT):
             self._stop(status=0)
+        elif number == signal.SIGHUP:
+            # Whoever has something to read again does; the others ignore it.
+            self._kill(signal.SIGHUP)
 
     def _stop(self, status: int) -> None:
         self._stops += 1
@@ -206,10 +211,11 @@ class Tree:
 
     def _become_child(self, parent: int) -> None:
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        # Ctrl-C reaches the whole group; the supervisor alone says how to end.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # Ctrl-C and a terminal that is closed reach the whole group; the supervisor alone says how to end.
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
         die_with_parent(parent)
         for end in (self._wake, self._wake_end, self._ready, *self._close_in_child):
             os.close(end)

@@ -52,6 +52,10 @@ class Acceptor:
         self._open = number
         self._recorder.connections(number)
 
+    def renew(self, tls: ssl.SSLContext) -> None:
+        """Connections that begin from now on get this certificate."""
+        self._tls = tls
+
     def close(self) -> None:
         self._is_closed = True
         if self._again is not None:

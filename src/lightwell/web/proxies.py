@@ -2,8 +2,8 @@
 
 Anybody can send these headers, so they count only from a peer that the settings name, and of the addresses
 only what such proxies have added at the right. ``Forwarded`` (RFC 7239) is not read: most proxies do not
-write it, and pass on what a client has made up. Neither is ``X-Forwarded-Host``: signatures cover ``Host``, which a
-proxy has to leave as it is.
+write it, and pass on what a client has made up. Neither is ``X-Forwarded-Host``: signatures cover ``Host``,
+which a proxy has to leave as it is.
 """
 
 from __future__ import annotations

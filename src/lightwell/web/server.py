@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import signal
 import socket
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import uvicorn
 import uvloop  # noqa: F401 — imported before the fork, for its pages to be shared
 
-from lightwell.errors import ConfigurationError
+from lightwell.auth import certificate
 from lightwell.web.acceptor import Acceptor
 from lightwell.web.gateway import Gateway
 from lightwell.web.protocol import SILENT_SECONDS, Protocol
+from lightwell.web.renewal import Renewal
 
 if TYPE_CHECKING:
     from lightwell.settings import Settings
+
+log = logging.getLogger(__name__)
 
 # Requests in flight get so long to finish.
 GRACE_SECONDS = 20
@@ -29,8 +33,16 @@ _BACKLOG = 2048
 class _Server(uvicorn.Server):
     """Says when it accepts, and ends with exit code 0 after SIGTERM."""
 
-    def __init__(self, config: uvicorn.Config, gateway: Gateway, ready: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        gateway: Gateway,
+        ready: Callable[[], None],
+        tls: ssl.SSLContext | None,
+    ) -> None:
         super().__init__(config)
+        self._settings = gateway.state.settings
+        self._tls = tls
         self._recorder = gateway.state.recorder
         self._federation = gateway.state.federation
         self._say_ready = ready
@@ -43,7 +55,12 @@ class _Server(uvicorn.Server):
         def make() -> Protocol:
             return Protocol(self.config, self.server_state, {}, on_count=acceptor.count)
 
-        acceptor = Acceptor(listener, make, self._recorder, self.config.ssl)
+        acceptor = Acceptor(listener, make, self._recorder, self._tls)
+        cert, key = self._settings.tls_cert, self._settings.tls_key
+        if cert is not None and key is not None:
+            renewal = Renewal(cert, key, acceptor.renew)
+            renewal.start()
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, renewal.read)
         acceptor.start(self.config.backlog)
         self.servers = [acceptor]  # type: ignore[list-item]
         self.started = True
@@ -60,11 +77,13 @@ class _Server(uvicorn.Server):
         yield
 
 
-def serve(gateway: Gateway, listener: socket.socket, settings: Settings, ready: Callable[[], None]) -> None:
-    """Answer requests on ``listener`` until SIGTERM, then finish those in flight."""
-    tls: dict[str, Any] = {}
-    if settings.tls_cert is not None:
-        tls = {"ssl_certfile": str(settings.tls_cert), "ssl_keyfile": str(settings.tls_key)}
+def serve(
+    gateway: Gateway, listener: socket.socket, ready: Callable[[], None], tls: ssl.SSLContext | None
+) -> None:
+    """Answer requests on ``listener`` until SIGTERM, then finish those in flight.
+
+    ``tls`` is what `check_tls` has found; as soon as the files hold something newer, connections get that.
+    """
     config = uvicorn.Config(
         gateway,
         interface="asgi3",
@@ -81,20 +100,20 @@ def serve(gateway: Gateway, listener: socket.socket, settings: Settings, ready: 
         backlog=_BACKLOG,
         timeout_keep_alive=int(SILENT_SECONDS),
         timeout_graceful_shutdown=GRACE_SECONDS,
-        **tls,
     )
-    _Server(config, gateway, ready).run(sockets=[listener])
+    _Server(config, gateway, ready, tls).run(sockets=[listener])
 
 
-def check_tls(settings: Settings) -> None:
-    """Raises `ConfigurationError` if the certificate and its key cannot be used."""
-    cert, key = settings.tls_cert, settings.tls_key
-    if cert is None or key is None:
-        return
-    for path in (cert, key):
-        if not Path(path).is_file():
-            raise ConfigurationError(f"{path} does not exist; tls_cert and tls_key take PEM files")
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key)
-    except (ssl.SSLError, OSError) as error:
-        raise ConfigurationError(f"{cert} and {key} are no certificate with its key: {error}") from None
+def check_tls(settings: Settings, now: int) -> ssl.SSLContext | None:
+    """The certificate and its key for a listener; None where the settings name none.
+
+    Raises `ConfigurationError` if they cannot be used. One that is valid no more, or not yet, is only logged:
+    each client decides whether it takes it.
+    """
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    context = certificate.load(settings.tls_cert, settings.tls_key)
+    fault = certificate.validity(settings.tls_cert).fault(now)
+    if fault is not None:
+        log.warning("the certificate in %s %s", settings.tls_cert, fault)
+    return context
