@@ -134,6 +134,14 @@ class Server:
                 connection.shutdown(socket.SHUT_WR)
             return b"".join(iter(lambda: connection.recv(65536), b""))
 
+    def raw_in_pieces(self, data: bytes, size: int) -> bytes:
+        """Send bytes as they are, so many at a time, and read until the server closes."""
+        with socket.create_connection(self.address, timeout=120) as connection:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for start in range(0, len(data), size):
+                connection.sendall(data[start : start + size])
+            return b"".join(iter(lambda: connection.recv(65536), b""))
+
     @contextmanager
     def database(self) -> Iterator[Database]:
         """The server's database, behind its back."""

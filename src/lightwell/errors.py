@@ -21,6 +21,7 @@
         ├── RequestTimeoutError         408 RequestTimeoutException
         ├── ConflictError               409 ConflictException
         ├── TooLargeError               413 RequestEntityTooLargeException
+        ├── UriTooLongError             414 RequestURITooLongException
         ├── FailedDependencyError       424 FailedDependencyException
         ├── MediaTypeError              415 UnsupportedMediaTypeException
         ├── ThrottlingError             429 ThrottlingException
@@ -139,6 +140,12 @@ class ConflictError(ApiError):
 
 class TooLargeError(ApiError):
     status, code = 413, "RequestEntityTooLargeException"
+
+
+class UriTooLongError(ApiError):
+    """RFC 9110 §15.5.15. AWS has no name for it; this one goes with that of 413."""
+
+    status, code = 414, "RequestURITooLongException"
 
 
 class FailedDependencyError(ApiError):

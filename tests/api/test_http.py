@@ -52,6 +52,7 @@ def test_refuses_what_is_no_http(server: Server) -> None:
         b"POST / HTTP/1.1\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org\r\n\r\n",
+        b"CONNECT /healthz HTTP/1.1\r\nHost: x\r\n\r\n",
     ):
         answer = server.raw(data)
         assert status_of(answer) in (400, 403, 404), data

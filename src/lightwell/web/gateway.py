@@ -80,7 +80,7 @@ class Gateway:
         try:
             return await self._life(request, receive)
         except ApiError as error:
-            answer = reply.refusal(error)
+            answer = _refusal(request, error)
             if isinstance(error, TooLargeError):
                 answer.headers.append((b"connection", b"close"))
             return answer
@@ -105,6 +105,7 @@ class Gateway:
     async def _life(self, request: Request, receive: Receive) -> Answer:
         """The list. A step may end it with an answer or an `ApiError`."""
         state = self.state
+        request.check_size()
 
         # Routes that need no signature.
         if (status := self._status.route(request.method, request.path)) is not None:

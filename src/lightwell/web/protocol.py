@@ -1,12 +1,13 @@
 """HTTP/1.1 on a connection: uvicorn's protocol, with the limits that it leaves to others.
 
-A head is at most `HEAD_LIMIT` and takes at most `HEAD_SECONDS`; a body comes at `BODY_RATE` at least, seen
-over `BODY_SECONDS`, and what surrounds it (extensions of chunks, trailers, which are dropped) is at most
-`HEAD_LIMIT`; an answer that nobody takes anything of is broken off after `UNREAD_SECONDS`; a connection that
-says nothing is closed after `SILENT_SECONDS`. Of requests sent without waiting for answers `MOST_WAITING`
-wait; what comes behind them is not read, and where it has come already the connection ends after them
-(RFC 9112 §9.3.2: the client sends the rest again). For a request that arrives whole no timer is started, and
-no task either as long as nothing has to be waited for.
+A head is at most `HEAD_LIMIT`, has at most `MOST_HEADERS` and takes at most `HEAD_SECONDS`; a body comes at
+`BODY_RATE` at least, seen over `BODY_SECONDS`, and what surrounds it (extensions of chunks, trailers, which
+are dropped) is at most `HEAD_LIMIT`; an answer that nobody takes anything of is broken off after
+`UNREAD_SECONDS`; a connection that says nothing is closed after `SILENT_SECONDS`. Of requests sent without
+waiting for answers `MOST_WAITING` wait; what comes behind them is not read, and where it has come already
+the connection ends after them (RFC 9112 §9.3.2: the client sends the rest again). For a request that arrives
+whole no timer is started, and no task either as long as nothing has to be waited for. An ``Upgrade`` is
+ignored (RFC 9110 §7.8).
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sized
 from typing import Any, cast
-from urllib.parse import unquote
 
 import httptools
 import msgspec
@@ -25,6 +25,7 @@ from lightwell.context import Ids
 from lightwell.web.exchange import EXTENSIONS, Begun, Exchange, Flag, finish
 
 HEAD_LIMIT = 64 << 10
+MOST_HEADERS = 200
 HEAD_SECONDS = 20.0
 BODY_SECONDS = 20.0
 BODY_RATE = 1 << 10  # bytes a second
@@ -53,6 +54,10 @@ class _TooManyError(Exception):
     """More requests wait than may."""
 
 
+class _CrowdedError(Exception):
+    """A head has more headers than it may."""
+
+
 class Protocol(HttpToolsProtocol):
     """One connection. ``on_count`` hears how many are open whenever that changes."""
 
@@ -71,6 +76,7 @@ class Protocol(HttpToolsProtocol):
         self._unread: asyncio.TimerHandle | None = None
         self._current: Exchange | None = None  # that is being answered, or was last
         self._is_full = False  # nothing more is read
+        self._framing = b""  # of a body that follows an Upgrade
 
     # What the connection says
 
@@ -111,17 +117,20 @@ class Protocol(HttpToolsProtocol):
             self._beside_body += len(data)
         else:
             self._head_size += len(data)
+        fault: httptools.HttpParserError | None = None
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # there is none to what a client may ask for
-        except httptools.HttpParserError:
-            self.send_400_response("")
-        if self._next is not None:
-            exchange, self._next = self._next, None
+            self._parse(data)
+        except httptools.HttpParserError as error:
+            fault = error
+        exchange, self._next = self._next, None
+        if exchange is not None and not (fault is not None and self._body_open and exchange is self.cycle):
             self._begin(exchange)
-        if (self._head_open and self._head_size > HEAD_LIMIT) or (
-            self._body_open and self._beside_body > HEAD_LIMIT
+        if fault is not None and not isinstance(fault.__context__, _CrowdedError):
+            self.send_400_response("")
+        elif (
+            fault is not None
+            or (self._head_open and self._head_size > HEAD_LIMIT)
+            or (self._body_open and self._beside_body > HEAD_LIMIT)
         ):
             self._refuse(431, "RequestHeaderFieldsTooLargeException", "The head of the request is too large.")
         elif (self._head_open or self._body_open) and self._timer is None and not self.transport.is_closing():
@@ -130,6 +139,26 @@ class Protocol(HttpToolsProtocol):
             else:
                 self._body_seen = 0
                 self._timer = self.loop.call_later(BODY_SECONDS, self._check_body)
+
+    def _parse(self, data: bytes) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                # There is none to what a client may ask for, so what follows is HTTP yet.
+                data = data[upgrade.args[0] :]
+                if self._framing:
+                    self._parse_body()
+            else:
+                return
+
+    def _parse_body(self) -> None:
+        """Go on with the body of a request that had an Upgrade, which the parser does not take for one."""
+        framing, self._framing = self._framing, b""
+        behind = _Behind(self)
+        self.parser = httptools.HttpRequestParser(behind)
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n" + framing + b"\r\n")
+        behind.is_past_head = True
 
     # What the parser says
 
@@ -143,6 +172,8 @@ class Protocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._body_open:
             return  # A trailer was not signed, and nothing here is done with one.
+        if len(self.headers) >= MOST_HEADERS:
+            raise _CrowdedError
         name = name.lower()
         self.headers.append((name, value))
         if name == b"expect" and value.lower() == b"100-continue":
@@ -156,13 +187,16 @@ class Protocol(HttpToolsProtocol):
         """As uvicorn's, for an `Exchange`; there is no upgrade, no root path and no limit of requests."""
         if len(self.pipeline) >= MOST_WAITING:
             raise _TooManyError
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                raise httptools.HttpParserInvalidMethodError("What follows CONNECT may be no HTTP.")
+            self._framing = _framing(self.headers)
         self._head_open, self._body_open = False, True
         self._beside_body = 0
         self._silent_since = None
         self._stop_timer()
         parser = self.parser
         raw_path, query = _split(self.url)
-        path = raw_path.decode("ascii")
         version = parser.get_http_version()
         scope: Any = {
             "type": "http",
@@ -174,7 +208,7 @@ class Protocol(HttpToolsProtocol):
             "root_path": "",
             "headers": self.headers,
             "method": parser.get_method().decode("ascii"),
-            "path": unquote(path) if "%" in path else path,
+            "path": raw_path.decode("ascii"),  # encoded yet: nothing here reads it
             "raw_path": raw_path,
             "query_string": query,
             "extensions": EXTENSIONS,
@@ -200,6 +234,8 @@ class Protocol(HttpToolsProtocol):
             self.pipeline.appendleft((exchange, self.app))
 
     def on_message_complete(self) -> None:
+        if self._framing:
+            return
         self._body_open = False
         self._stop_timer()
         self._head_size = 0
@@ -276,12 +312,6 @@ class Protocol(HttpToolsProtocol):
     # Refusals that no request object is there for
 
     def send_400_response(self, msg: str) -> None:
-        if self.pipeline and not self._body_open:
-            # Requests that came whole are answered yet; the connection ends with the last of them.
-            self.pipeline[0][0].keep_alive = False
-            self._is_full, self._head_open = True, False
-            self._stop_timer()
-            return
         self._refuse(400, "BadRequestException", "The request is not valid HTTP.")
 
     def _refuse(self, status: int, error: str, message: str) -> None:
@@ -289,6 +319,11 @@ class Protocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         cycle = self.cycle
+        if cycle is not None and not cycle.response_complete and not self._body_open:
+            # Requests that came whole are answered yet; the connection ends with the last of them.
+            cycle.keep_alive = False
+            self._is_full, self._head_open = True, False
+            return
         # An answer may be under way, or given before the body was complete.
         is_too_late = bool(self.pipeline) or (
             cycle is not None and (self._body_open if cycle.response_complete else cycle.response_started)
@@ -309,6 +344,42 @@ class Protocol(HttpToolsProtocol):
             ]
             self.transport.write(b"\r\n".join(lines))
         self.transport.close()
+
+
+class _Behind:
+    """Hears, for a connection, a parser whose first head is not what the client sent."""
+
+    def __init__(self, protocol: Protocol) -> None:
+        self.is_past_head = False
+        self.on_body = protocol.on_body
+        self.on_message_complete = protocol.on_message_complete
+        self._protocol = protocol
+
+    def on_message_begin(self) -> None:
+        if self.is_past_head:
+            self._protocol.on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        if self.is_past_head:
+            self._protocol.on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.is_past_head:
+            self._protocol.on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if self.is_past_head:
+            self._protocol.on_headers_complete()
+
+
+def _framing(headers: list[tuple[bytes, bytes]]) -> bytes:
+    """What says how long the body is, as lines of a head; empty where there is none."""
+    lines = [
+        name + b": " + value + b"\r\n"
+        for name, value in headers
+        if name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0"))
+    ]
+    return b"".join(lines)
 
 
 def _split(url: bytes) -> tuple[bytes, bytes]:

@@ -6,11 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightwell.auth.gate import SignedRequest
-from lightwell.errors import TooLargeError, ValidationError
+from lightwell.errors import TooLargeError, UriTooLongError, ValidationError
 from lightwell.web.reply import Receive
 
 # What a native operation may send. The largest legal one, CopiableAttributes, is 260,000 characters.
 BODY_LIMIT = 1 << 20
+# What is written once more and hashed before it is known who asks. A path may list frames, a query UIDs.
+LONGEST_PATH = 16 << 10
+LONGEST_QUERY = 8 << 10
+MOST_PAIRS = 200
 # Of a body that is too large this much is read and dropped, so that the client gets to read the refusal.
 _DRAIN_LIMIT = 16 << 20
 
@@ -55,6 +59,24 @@ class Request:
     def client(self) -> str | None:
         peer = self.scope.get("client")
         return peer[0] if peer else None
+
+    def check_size(self) -> None:
+        """Raises `UriTooLongError` or `ValidationError` for a path or query that nobody has to send."""
+        if len(self.query) > LONGEST_QUERY:
+            raise UriTooLongError(
+                f"The query is {len(self.query)} bytes long, and may be {LONGEST_QUERY}: "
+                "ask for fewer values at once, in several requests."
+            )
+        if self.query.count(b"&") >= MOST_PAIRS:
+            raise ValidationError(
+                f"The query has more than {MOST_PAIRS} parameters: ask for fewer values at once, in several "
+                "requests, or give them as one list where the parameter takes one."
+            )
+        if len(self.path) > LONGEST_PATH:
+            raise UriTooLongError(
+                f"The path is {len(self.path)} bytes long, and may be {LONGEST_PATH}: "
+                "ask for fewer frames at once, in several requests."
+            )
 
     def signed(self) -> SignedRequest:
         return SignedRequest(self.method, self.path, self.query, self.headers)
