@@ -14,10 +14,9 @@ from lightwell.domain.edits import laid_over
 from lightwell.domain.frames import PAGE, Frame, unpack_entries
 from lightwell.domain.grouping import Grouping
 from lightwell.domain.levels import level_of
-from lightwell.imaging.checksum import frame_checksum
 from lightwell.imaging.image import ImageDescription
 from lightwell.imaging.original import read_original
-from lightwell.imaging.stored import decode_stored
+from lightwell.imaging.stored import decode_proved
 from lightwell.operations import documents
 from lightwell.stores import Stores, members, originals, records, tables
 from lightwell.stores.edits import unpack
@@ -246,8 +245,8 @@ def _check_frame(stores: Stores, pixels: Any, frame: Frame, decode: bool) -> Non
         assert zlib.crc32(data[frame.head :]) == frame.checksum or zlib.crc32(data) == frame.checksum
     elif decode:
         fields = {k: v for k, v in json.loads(pixels.image).items() if k != "original_syntax"}
-        array = decode_stored(data, frame.head, pixels.stored_syntax, ImageDescription(**fields))
-        assert frame_checksum(array) == frame.checksum
+        image = ImageDescription(**fields)
+        decode_proved(data, frame.head, pixels.stored_syntax, image, frame.checksum)
 
 
 _agreed: set[tuple[int, int]] = set()  # (set, version), which never change

@@ -5,7 +5,8 @@
     LightwellError                      a sentence for a person, saying what to do next
     ├── ConfigurationError              a setting, flag or file of ours is wrong (exit code 2)
     ├── StorageError                    the database, disk or object store failed
-    │   └── StorageUnavailableError     ... and may be back: out of reach, busy or full
+    │   ├── StorageUnavailableError     ... and may be back: out of reach, busy or full
+    │   └── DamagedError                ... and what is kept is not what was stored
     ├── InputError                      one input file cannot be taken; names the file's fault
     │   └── ServerFault                 ... and the fault is ours (a killed worker, a bug)
     └── ApiError                        an answer of the HTTP API: status, AWS error name, message
@@ -51,6 +52,13 @@ class StorageUnavailableError(StorageError):
     """The database, the disk or the object store cannot be used now: out of reach, busy, full or read-only.
 
     Nothing is lost, and what was asked may be asked again.
+    """
+
+
+class DamagedError(StorageError):
+    """What is kept is not what was stored, and asking again does not help.
+
+    `lightwell data verify` tells which image sets it concerns, and what else is damaged.
     """
 
 

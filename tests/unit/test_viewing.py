@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from pydicom.pixels import pixel_array
 
 from lightwell.domain.edits import Edit, encode
 from lightwell.domain.rendering import Region, Rendering, Window
-from lightwell.errors import StorageError
+from lightwell.errors import DamagedError, StorageError
 from lightwell.imaging.failure import PixelFailure
 from lightwell.imaging.original import write_original
 from lightwell.imaging.part10 import open_part10
@@ -25,7 +26,7 @@ from lightwell.imaging.source import BytesSource
 from lightwell.imaging.store_pixels import store_pixels
 from lightwell.ingest.orders import Ask
 from lightwell.ingest.viewing import decoded, view
-from lightwell.ingest.views import Decode, NotRendered, Pixels, Render, Rendered, Span
+from lightwell.ingest.views import Decode, FrameSpan, NotRendered, Pixels, Render, Rendered, Span
 from tests.ct_files import ct
 from tests.data import SHARED
 from tests.unit.imaging.pixel_files import WHEEL, opened_dataset, read_dataset
@@ -39,12 +40,13 @@ class Pack:
     def __init__(self, data: pydicom.Dataset) -> None:
         self._bytes = bytearray()
         self.pixels: Pixels | None = None
-        self.frames: list[Span] = []
+        self.frames: list[FrameSpan] = []
         if "PixelData" in data:
             part10, image, pixel = opened_dataset(data)
             stream = store_pixels(part10, image, pixel, "HTJ2K")
             for frame in stream:
-                self.frames.append(Span("pack", self.append(frame.data), frame.length, frame.head))
+                place = self.append(frame.data), frame.length, frame.head, frame.checksum
+                self.frames.append(FrameSpan("pack", *place))
             described = asdict(image) | {"original_syntax": part10.transfer_syntax}
             self.pixels = Pixels(stream.stored.stored_syntax, json.dumps(described).encode())
             del data.PixelData
@@ -72,8 +74,8 @@ class Pack:
 
 def test_survives_the_way_to_the_worker() -> None:
     asked = Rendering("image/png", Window(1.5, 2.0, "SIGMOID"), 3, None, Region(0, 1, None, -2.5), 7)
-    order = Render(Span("a", 1, 2), b"x", None, Pixels("s", b"{}"), Span("b", 3, 4, 5), 6, asked)
-    for each in (order, Decode(Pixels("s", b"{}"), [Span("b", 3, 4)])):
+    order = Render(Span("a", 1, 2), b"x", None, Pixels("s", b"{}"), FrameSpan("b", 3, 4, 5, 6), 7, asked)
+    for each in (order, Decode(Pixels("s", b"{}"), [FrameSpan("b", 3, 4, 5, 6)])):
         assert msgspec.msgpack.decode(msgspec.msgpack.encode(Ask(1.0, each)), type=Ask).order == each
 
 
@@ -103,10 +105,10 @@ def test_says_why_nothing_can_be_shown() -> None:
 def test_does_not_show_what_storage_has_lost() -> None:
     pack = Pack(ct(1))
     with pytest.raises(StorageError, match="shorter"):
-        pack.render(frame=Span("pack", 0, 1 << 20))
+        pack.render(frame=FrameSpan("pack", 0, 1 << 20, 0, 0))
     assert pack.pixels is not None
     with pytest.raises(StorageError):
-        decoded(pack.read, Decode(pack.pixels, [Span("pack", 1 << 30, 10)]))
+        decoded(pack.read, Decode(pack.pixels, [FrameSpan("pack", 1 << 30, 10, 0, 0)]))
 
 
 KEPT = [
@@ -144,7 +146,18 @@ def test_refuses_a_damaged_frame() -> None:
     pack = Pack(read_dataset(WHEEL / "SC_rgb_jpeg_dcmtk.dcm"))
     assert pack.pixels is not None
     (span,) = pack.frames
-    cut = Span("pack", span.offset, span.length // 2)
+    cut = msgspec.structs.replace(span, length=span.length // 2)
+    for order in (lambda: decoded(pack.read, Decode(pack.pixels, [cut])), lambda: pack.render(frame=cut)):
+        with pytest.raises(DamagedError, match="lightwell data verify"):
+            order()
+
+
+def test_says_of_a_frame_that_came_damaged_that_it_cannot_be_decoded() -> None:
+    pack = Pack(read_dataset(WHEEL / "SC_rgb_jpeg_dcmtk.dcm"))
+    assert pack.pixels is not None
+    (span,) = pack.frames
+    came = pack.read(span.object, span.offset, span.length // 2)
+    cut = msgspec.structs.replace(span, length=len(came), checksum=zlib.crc32(came))
     with pytest.raises(PixelFailure):
         decoded(pack.read, Decode(pack.pixels, [cut]))
     refused = pack.render(frame=cut)

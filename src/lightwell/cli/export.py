@@ -13,7 +13,7 @@ from lightwell.cli import flags
 from lightwell.cli.importing import find
 from lightwell.cli.opening import local_context, opened
 from lightwell.domain.datastore import ACTIVE
-from lightwell.errors import InputError, LightwellError
+from lightwell.errors import DamagedError, InputError, LightwellError
 from lightwell.stores import Stores, datastores, originals, removal
 from lightwell.stores.originals import ReadableSet
 
@@ -78,7 +78,7 @@ def _export(stores: Stores, image_set: ReadableSet, folder: Path) -> tuple[int, 
             with unfinished.open("wb") as out:
                 write_instance(stores, instance, out)
             unfinished.replace(target)
-        except InputError as error:
+        except (InputError, DamagedError) as error:
             failed += 1
             print(f"lightwell: {instance.sop_instance_uid}: {error}", file=sys.stderr)
         finally:

@@ -23,9 +23,10 @@ def frame_checksum(samples: Samples) -> int:
     return int(isal_zlib.crc32(np.ascontiguousarray(samples).data))
 
 
-def bytes_checksum(chunks: Iterable[bytes]) -> int:
-    """Unsigned CRC-32 over the stored bytes of a kept frame, given in pieces."""
-    value = 0
+def bytes_checksum(chunks: Iterable[bytes], value: int = 0) -> int:
+    """Unsigned CRC-32 over the stored bytes of a kept frame, given in pieces; ``value`` is that of those
+    before.
+    """
     for chunk in chunks:
         value = isal_zlib.crc32(chunk, value)
     return int(value)

@@ -42,7 +42,7 @@ def render(
 ) -> Picture:
     """The picture of one frame.
 
-    ``samples`` are as `stored.decode_stored` gives them and ``photometric`` is true of them; ``frame`` counts
+    ``samples`` are as `stored.decode_proved` gives them and ``photometric`` is true of them; ``frame`` counts
     from 0. Raises `RenderFailure`.
     """
     attributes = frame_attributes(data_set, frame)

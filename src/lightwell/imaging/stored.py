@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from lightwell.errors import StorageError
+from lightwell.errors import DamagedError
 from lightwell.imaging import htj2k
-from lightwell.imaging.checksum import frame_checksum
-from lightwell.imaging.decode import decode_frame
+from lightwell.imaging.checksum import bytes_checksum, frame_checksum
+from lightwell.imaging.decode import decode_codestream, decode_frame, to_stored
 from lightwell.imaging.failure import PixelFailure, cannot_transcode
 from lightwell.imaging.image import ImageDescription
 from lightwell.imaging.samples import (
@@ -19,7 +19,7 @@ from lightwell.imaging.samples import (
     is_subsampled,
     sample_type,
 )
-from lightwell.imaging.syntaxes import EXPLICIT_LITTLE, HTJ2K_RPCL, SYNTAXES
+from lightwell.imaging.syntaxes import HTJ2K_RPCL, STORED, SYNTAXES
 
 
 class Pieces:
@@ -85,21 +85,75 @@ class StoredPixels:
     frame_count: int
 
 
-def decode_stored(data: bytes, head: int, stored_syntax: str, image: ImageDescription) -> Samples:
+class _Damage(Exception):
+    """A stored frame is not the one that was imported: how, to go on after "a frame …"."""
+
+
+def decode_proved(
+    data: bytes, head: int, stored_syntax: str, image: ImageDescription, checksum: int
+) -> Samples:
     """Samples of one stored frame, shaped as `samples.frame_shape` and typed as `samples.sample_type` say.
 
-    Halved chrominance comes out in full; `decoded_photometric` names the colour space. Raises `PixelFailure`,
-    for video always.
+    The only way from what is stored to samples. ``checksum`` is the frame's own from its import: of its
+    samples or, where frames were kept as they came or are native, of its bytes, which are then compared
+    before a codec sees them. Halved chrominance comes out in full; `decoded_photometric` names the colour
+    space. Raises `DamagedError` where the frame is not the one that was imported, `PixelFailure` where it
+    is, but cannot be decoded here, which holds for video always.
     """
-    if stored_syntax == HTJ2K_RPCL:
-        samples = htj2k.decode(memoryview(data)[head:])
-    elif stored_syntax == EXPLICIT_LITTLE:
-        samples = expand_chrominance(data, image) if is_subsampled(image) else from_native(data, image)
+    try:
+        return _decode(data, head, stored_syntax, image, checksum)
+    except _Damage as damage:
+        raise _damaged(damage) from damage
+
+
+def prove_bytes(pieces: Iterable[bytes], checksum: int) -> Iterator[bytes]:
+    """The bytes of a frame whose checksum is of them, piece by piece.
+
+    Raises `DamagedError` in place of the last piece where they are not those that were imported.
+    """
+    found, last = 0, b""
+    for piece in pieces:
+        if last:
+            yield last
+        found, last = bytes_checksum((piece,), found), piece
+    if found != checksum:
+        raise _damaged("has other bytes than came")
+    if last:
+        yield last
+
+
+def frame_fault(
+    data: bytes, head: int, stored_syntax: str, image: ImageDescription, checksum: int
+) -> str | None:
+    """What is wrong with a stored frame, to go on after "frame 3 …"; None where it is as it was imported."""
+    try:
+        _decode(data, head, stored_syntax, image, checksum)
+    except _Damage as damage:
+        return str(damage)
+    except PixelFailure as error:
+        return f"cannot be decoded: {error}"
+    return None
+
+
+def has_samples_checksum(stored_syntax: str) -> bool:
+    """Whether the checksum of frames under ``stored_syntax`` is of their samples, not of their bytes."""
+    return stored_syntax in STORED.values()
+
+
+def _decode(data: bytes, head: int, stored_syntax: str, image: ImageDescription, checksum: int) -> Samples:
+    if has_samples_checksum(stored_syntax):
+        try:
+            samples, as_described = _decode_lossless(data, head, stored_syntax, image)
+        except PixelFailure as error:
+            raise _Damage(f"cannot be decoded any more ({error})") from error
+        if frame_checksum(samples) != checksum:
+            raise _Damage("decodes to other pixels than came: its checksum differs")
+        samples = as_described(samples)
     else:
-        syntax = SYNTAXES.get(stored_syntax)
-        if syntax is None or syntax.video or syntax.codec == "jpegxl":
-            raise cannot_transcode(f"frames stored under {stored_syntax} cannot be decoded here")
-        samples, _ = decode_frame(data[head:], syntax.codec, image)
+        codec = _codec_of_kept(stored_syntax)
+        if bytes_checksum((data,)) != checksum:
+            raise _Damage("has other bytes than came: its checksum differs")
+        samples = _decode_kept(data, codec, image)
     if samples.shape != frame_shape(image) or samples.dtype != sample_type(image):
         raise cannot_transcode(
             f"a stored frame decodes to {samples.dtype} {samples.shape}, which is not its own shape"
@@ -107,24 +161,39 @@ def decode_stored(data: bytes, head: int, stored_syntax: str, image: ImageDescri
     return samples
 
 
-def decode_proved(
-    data: bytes, head: int, stored_syntax: str, image: ImageDescription, checksum: int
-) -> Samples:
-    """`decode_stored` of a transcoded frame, proved by the CRC-32 of its samples at import.
+def _decode_lossless(
+    data: bytes, head: int, stored_syntax: str, image: ImageDescription
+) -> tuple[Samples, Callable[[Samples], Samples]]:
+    """Samples as their checksum takes them, and how they become those that the attributes describe.
 
-    Raises `StorageError` where it does not give the pixels that were imported.
+    JPEG 2000 frames may have come so, in a codestream that disagrees with the attributes about sign and
+    width: the checksum is of the codestream's own samples then.
     """
-    try:
-        samples = decode_stored(data, head, stored_syntax, image)
-    except PixelFailure as error:
-        raise StorageError(f"A stored frame is damaged: {error}; run `lightwell data verify`.") from error
-    if frame_checksum(samples) != checksum:
-        raise StorageError("A stored frame decodes to other pixels than came; run `lightwell data verify`.")
-    return samples
+    if stored_syntax == HTJ2K_RPCL:
+        return htj2k.decode(memoryview(data)[head:]), lambda samples: samples
+    samples, header, _ = decode_codestream(data[head:], "jpeg2000", image)
+    return samples, lambda found: to_stored(found, header, image)
+
+
+def _codec_of_kept(stored_syntax: str) -> str:
+    syntax = SYNTAXES.get(stored_syntax)
+    if syntax is None or syntax.video or syntax.codec == "jpegxl":
+        raise cannot_transcode(f"frames stored under {stored_syntax} cannot be decoded here")
+    return syntax.codec
+
+
+def _decode_kept(data: bytes, codec: str, image: ImageDescription) -> Samples:
+    if codec == "native":
+        return expand_chrominance(data, image) if is_subsampled(image) else from_native(data, image)
+    return decode_frame(data, codec, image)[0]
+
+
+def _damaged(how: object) -> DamagedError:
+    return DamagedError(f"A stored frame is damaged: it {how}; run `lightwell data verify`.")
 
 
 def decoded_photometric(image: ImageDescription) -> str:
-    """PhotometricInterpretation that is true of the samples of `decode_stored`: decoders undo some."""
+    """PhotometricInterpretation that is true of the samples of `decode_proved`: decoders undo some."""
     return _DECODED.get(image.photometric, image.photometric)
 
 

@@ -79,7 +79,8 @@ class Trouble(msgspec.Struct, tag=True, frozen=True):
     """An order was not carried out.
 
     ``kind``: *input*, its bytes are at fault; *memory*, *time*, *died*, the codec worker reached a limit or
-    ended; *busy*, too many wait; *storage*; *missing*, what it names is not there; *fault*, ours.
+    ended; *busy*, too many wait; *storage*; *damaged*, what is kept is not what was stored; *missing*, what
+    it names is not there; *fault*, ours.
     """
 
     kind: str

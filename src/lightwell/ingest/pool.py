@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from lightwell.errors import InputError, InternalError, NotFoundError, UnavailableError
+from lightwell.errors import DamagedError, InputError, InternalError, NotFoundError, UnavailableError
 from lightwell.ingest.orders import Answer, Ask, Order, Trouble
 
 SOCKET = "work.sock"
@@ -73,7 +73,8 @@ class Pool:
 
         Raises `UnavailableError` where trying again may help: the work process is not there, was lost
         meanwhile, has too much to do, or its storage fails; `InputError` where the bytes are at fault;
-        `NotFoundError` where something named is not there; `InternalError` for a worker that died, reached
+        `NotFoundError` where something named is not there; `DamagedError` where what is kept is not what was
+        stored; `InternalError` for a worker that died, reached
         its limit of memory or ``timeout`` seconds, and for our own faults.
         """
         until = time.monotonic() + timeout
@@ -166,4 +167,6 @@ def _error(trouble: Trouble) -> Exception:
         return NotFoundError(trouble.message)
     if trouble.kind == "input":
         return InputError(trouble.message)
+    if trouble.kind == "damaged":
+        return DamagedError(trouble.message)
     return InternalError(trouble.message)

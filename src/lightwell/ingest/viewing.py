@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 from lightwell.domain.edits import NONE, decode
-from lightwell.errors import InputError, StorageError
+from lightwell.errors import DamagedError, InputError
 from lightwell.imaging.colour import as_described, framed_photometric
 from lightwell.imaging.data_set import data_set, document, reading
 from lightwell.imaging.failure import PixelFailure, RenderFailure
@@ -14,9 +14,9 @@ from lightwell.imaging.image import ImageDescription
 from lightwell.imaging.original import read_original
 from lightwell.imaging.render import render
 from lightwell.imaging.samples import Samples, to_native
-from lightwell.imaging.stored import decode_stored, decoded_photometric
+from lightwell.imaging.stored import decode_proved, decoded_photometric
 from lightwell.imaging.syntaxes import SYNTAXES
-from lightwell.ingest.views import Decode, Decoded, NotRendered, Pixels, Render, Rendered, Span
+from lightwell.ingest.views import Decode, Decoded, FrameSpan, NotRendered, Pixels, Render, Rendered
 from lightwell.stores.records import decompress
 
 Read = Callable[[str, int, int], bytes]
@@ -69,12 +69,12 @@ def decoded(read: Read, order: Decode) -> Decoded:
     return Decoded(photometric, frames)
 
 
-def _samples(read: Read, pixels: Pixels, image: ImageDescription, span: Span) -> tuple[Samples, str]:
+def _samples(read: Read, pixels: Pixels, image: ImageDescription, span: FrameSpan) -> tuple[Samples, str]:
     """The samples of a frame and the photometric interpretation that is true of them."""
     data = read(span.object, span.offset, span.length)
     if len(data) != span.length:
-        raise StorageError(f"{span.object} is shorter than its frames; run `lightwell data verify`.")
-    samples = decode_stored(data, span.head, pixels.stored_syntax, image)
+        raise DamagedError(f"{span.object} is shorter than its frames; run `lightwell data verify`.")
+    samples = decode_proved(data, span.head, pixels.stored_syntax, image, span.checksum)
     photometric = decoded_photometric(image)
     syntax = SYNTAXES.get(pixels.stored_syntax)
     if syntax is not None and image.samples == 3:

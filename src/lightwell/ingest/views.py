@@ -11,12 +11,21 @@ from lightwell.domain.rendering import Rendering
 
 
 class Span(msgspec.Struct, frozen=True, array_like=True):
-    """Bytes of an object of the store; ``head`` is how many of them stand before a bare codestream."""
+    """Bytes of an object of the store."""
 
     object: str
     offset: int
     length: int
-    head: int = 0
+
+
+class FrameSpan(msgspec.Struct, frozen=True, array_like=True):
+    """Where a frame lies, and the ``checksum`` that proves it (`domain.frames.Frame`)."""
+
+    object: str
+    offset: int
+    length: int
+    head: int
+    checksum: int
 
 
 class Pixels(msgspec.Struct, frozen=True, array_like=True):
@@ -38,7 +47,7 @@ class Render(msgspec.Struct, tag=True, frozen=True):
     override_z: bytes | None
     edits: bytes | None
     pixels: Pixels | None
-    frame: Span | None
+    frame: FrameSpan | None
     number: int
     asked: Rendering
 
@@ -50,17 +59,17 @@ class Decode(msgspec.Struct, tag=True, frozen=True):
     where the image's own PlanarConfiguration says so, 1-bit samples packed, an odd length left odd; and the
     PhotometricInterpretation that is true of them, which decoding may have changed. ``described``: who gets
     the frames knows the attributes as they came and not that one, so the colours of JPEG frames are converted
-    to what those let expect (`colour.as_described`). `InputError` comes back from `Pool.ask` where the frames
-    cannot be decoded: that is to be a 406. All frames of an order are in memory at once, so ask for some
-    megabytes at a time::
+    to what those let expect (`colour.as_described`). `Pool.ask` raises `InputError` where the frames cannot
+    be decoded: that is to be a 406; and `DamagedError` where they are not those that came. All frames of an
+    order are in memory at once, so ask for some megabytes at a time::
 
-        order = Decode(Pixels(stored.stored_syntax, stored.image), [Span(pack_name(stored.pack), f.offset,
-                       f.length, f.head) for f in frames])
+        order = Decode(Pixels(stored.stored_syntax, stored.image), [FrameSpan(pack_name(stored.pack),
+                       f.offset, f.length, f.head, f.checksum) for f in frames])
         answer = context.pool.ask(order, settings.file_timeout)
     """
 
     pixels: Pixels
-    frames: list[Span]
+    frames: list[FrameSpan]
     described: bool = False
 
 

@@ -15,10 +15,16 @@ from dataclasses import dataclass
 
 from lightwell.context import Context
 from lightwell.domain.frames import PAGE, unpack_entry
-from lightwell.errors import InputError, InternalError, NotAcceptableError, NotFoundError, StorageError
+from lightwell.errors import (
+    DamagedError,
+    InputError,
+    InternalError,
+    NotAcceptableError,
+    NotFoundError,
+)
 from lightwell.imaging.image import ImageDescription
 from lightwell.imaging.syntaxes import JPEG2000_LOSSLESS
-from lightwell.ingest.views import Decode, Decoded, Pixels, Span
+from lightwell.ingest.views import Decode, Decoded, FrameSpan, Pixels
 from lightwell.operations import dicomweb_lookup
 from lightwell.operations.dicomweb_syntax import PROVED
 from lightwell.operations.frames import FrameReader, Place
@@ -127,7 +133,7 @@ class InstanceFrames:
         place = frame.place
         order = Decode(
             Pixels(pixels.stored_syntax, bytes(row[0])),
-            [Span(place.object, place.offset, place.length)],
+            [FrameSpan(place.object, place.offset, place.length, 0, frame.checksum)],
             described=True,
         )
         try:
@@ -155,7 +161,7 @@ class InstanceFrames:
         image = self.description(pixels.key)
         try:
             samples = decode_proved(data, 0, pixels.stored_syntax, image, frame.checksum)
-        except StorageError as error:
+        except DamagedError as error:
             raise self.reader.failed(frame.place, error) from error
         if syntax == JPEG2000_LOSSLESS:
             return jpeg2000.encode(samples, image.photometric)

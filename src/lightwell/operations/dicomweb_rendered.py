@@ -36,7 +36,7 @@ from lightwell.errors import (
     ValidationError,
 )
 from lightwell.imaging.syntaxes import SYNTAXES
-from lightwell.ingest.views import NotRendered, Pixels, Render, Rendered, Span
+from lightwell.ingest.views import FrameSpan, NotRendered, Pixels, Render, Rendered, Span
 from lightwell.operations import dicomweb_lookup
 from lightwell.operations.dicomweb_lookup import Target
 from lightwell.stores import Stores, members, showing
@@ -84,7 +84,7 @@ class Shown:
     instance: StoredInstance
     number: int | None
     pixels: Pixels | None
-    frame: Span | None
+    frame: FrameSpan | None
 
     def tag(self, asked: Rendering) -> str:
         """An entity tag: the same for the same frame of the same version, asked for in the same way."""
@@ -159,7 +159,8 @@ def picture(context: Context, what: Shown, asked: Rendering) -> Picture:
     """Have the picture made.
 
     Raises `NotAcceptableError` where it cannot be, `ValidationError` where what is asked does not fit the
-    image, `UnavailableError` where trying again may help, `InternalError` where a codec worker failed.
+    image, `UnavailableError` where trying again may help, `InternalError` where a codec worker failed,
+    `DamagedError` where the frame is not the one that was imported.
     """
     instance = what.instance
     order = Render(
@@ -223,12 +224,12 @@ def _check_codec(stored: StoredImage) -> None:
         raise NotAcceptableError(f"The pixel data is stored as {name}: {_EXISTS_AS}.")
 
 
-def _span(stores: Stores, stored: StoredImage, number: int) -> Span:
+def _span(stores: Stores, stored: StoredImage, number: int) -> FrameSpan:
     row = stores.db.look_up(members.FRAME_PLACE, (stored.key, number - number % PAGE))
     frame = unpack_entry(bytes(row[3]), number % PAGE) if row is not None else None
     if row is None or frame is None:
         raise InternalError("The frame's place is not in the frame table; run `lightwell data verify`.")
-    return Span(pack_name(row[0]), frame.offset, frame.length, frame.head)
+    return FrameSpan(pack_name(row[0]), frame.offset, frame.length, frame.head, frame.checksum)
 
 
 def _ask(context: Context, order: Render) -> Rendered | NotRendered:

@@ -16,7 +16,7 @@ from lightwell.domain.frames import Frame
 from lightwell.errors import InputError, InternalError, NotAcceptableError, NotFoundError
 from lightwell.imaging.rebuild import Part10File
 from lightwell.imaging.syntaxes import EXPLICIT_LITTLE
-from lightwell.ingest.views import Decode, Decoded, Pixels, Span
+from lightwell.ingest.views import Decode, Decoded, FrameSpan, Pixels
 from lightwell.operations import dicomweb_lookup
 from lightwell.operations.dicomweb_lookup import Target
 from lightwell.operations.dicomweb_syntax import ANY, syntax_for, unsplit_syntax
@@ -141,7 +141,7 @@ def decoded(ctx: Context, stored: StoredImage, place: Frame) -> tuple[str, bytes
     """
     if ctx.pool is None:
         raise InputError("there are no codec workers here")
-    span = Span(pack_name(stored.pack), place.offset, place.length, place.head)
+    span = FrameSpan(pack_name(stored.pack), place.offset, place.length, place.head, place.checksum)
     answer = ctx.pool.ask(
         Decode(Pixels(stored.stored_syntax, bytes(stored.image)), [span]), ctx.settings.file_timeout
     )

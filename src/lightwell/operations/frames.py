@@ -17,6 +17,7 @@ from lightwell.context import Clock
 from lightwell.domain.frames import PAGE, parse_frame_id, unpack_entry
 from lightwell.errors import (
     ApiError,
+    DamagedError,
     InternalError,
     NotFoundError,
     StorageError,
@@ -134,7 +135,10 @@ class FrameReader:
         except StorageError as error:
             raise self.failed(place, error) from error
         if len(data) != length:
-            raise self.failed(place, StorageError(f"{place.object} is shorter than its frames."))
+            raise self.failed(
+                place,
+                DamagedError(f"{place.object} is shorter than its frames; run `lightwell data verify`."),
+            )
         return data
 
     def accessed(self, place: Place) -> None:
@@ -178,6 +182,8 @@ class FrameReader:
             if not removal.is_living(conn, place.image_set):
                 return NotFoundError("The image set is deleted.")
         _log.error("a frame cannot be read: %s", error)
+        if isinstance(error, DamagedError):
+            return InternalError(str(error))
         if isinstance(error, StorageUnavailableError):
             return UnavailableError("The storage of the frame is not available: try again later.")
         return InternalError("The frame cannot be read: its storage failed. The server's log says why.")

@@ -1,7 +1,7 @@
 """DICOM Part 10 files out again, from the originals and the frames of a version.
 
-In every transfer syntax the pixels are those that were imported: decoded frames are proved by the checksum
-that the import took.
+In every transfer syntax the pixels are those that were imported: frames are proved by the checksum that the
+import took, but for coded ones that are sent as they are stored and would have to be decoded for it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,13 @@ from lightwell.imaging.rebuild import (
     part10,
 )
 from lightwell.imaging.samples import Samples, native_bits, to_native
-from lightwell.imaging.stored import coded_photometric, decode_proved, decoded_photometric
+from lightwell.imaging.stored import (
+    coded_photometric,
+    decode_proved,
+    decoded_photometric,
+    has_samples_checksum,
+    prove_bytes,
+)
 from lightwell.imaging.syntaxes import EXPLICIT_LITTLE, JPEG2000_LOSSLESS, SYNTAXES
 from lightwell.operations.dicomweb_syntax import PROVED
 from lightwell.stores import Stores, originals
@@ -60,7 +66,8 @@ def open_instance(
     as they came in either case; a file without pixels is Explicit VR Little Endian where there is a target.
     ``decode`` is who decodes frames that were kept as they came, which no import has proved.
     Holds one frame and the data set without pixels in memory. Raises, here or from the pieces, `StorageError`
-    where a pack is damaged, `InputError` where the pixels do not fit a file of that syntax.
+    where a pack cannot be read, `DamagedError` where a frame is not the one that came, `InputError` where the
+    pixels do not fit a file of that syntax.
     """
     original = read_original(
         lambda offset, length: stores.objects.read(pack_name(instance.pack), offset, length),
@@ -115,7 +122,7 @@ def _blob(stores: Stores, stored: StoredImage, described: dict[str, Any], syntax
         vr="OB" if items or described.get("bits_allocated", 16) <= 8 else "OW",
         syntax=syntax,
         length=None if items else span.length,
-        pieces=_pieces(stores, stored.pack, span),
+        pieces=prove_bytes(_pieces(stores, stored.pack, span), span.checksum),
         whole=True,
         size=span.length,
     )
@@ -150,7 +157,7 @@ def _as_stored(
         vr="OB",
         syntax=stored.stored_syntax,
         length=None,
-        pieces=encapsulated((place.length, _pieces(stores, stored.pack, place)) for place in bare),
+        pieces=encapsulated((place.length, _proved_pieces(stores, stored, place)) for place in bare),
         image=coded,
         size=encapsulated_size(place.length - place.head for place in table),
     )
@@ -212,7 +219,7 @@ def _came_so(stored_syntax: str, original_syntax: str) -> bool:
 
 def _frames(stores: Stores, stored: StoredImage) -> Iterator[bytes]:
     for place in _table(stores, stored):
-        yield b"".join(_pieces(stores, stored.pack, place))
+        yield b"".join(_proved_pieces(stores, stored, place))
 
 
 def _table(stores: Stores, stored: StoredImage) -> FrameTable:
@@ -227,6 +234,12 @@ def _table(stores: Stores, stored: StoredImage) -> FrameTable:
 
 def _bare(place: Frame) -> Frame:
     return replace(place, offset=place.offset + place.head, length=place.length - place.head, head=0)
+
+
+def _proved_pieces(stores: Stores, stored: StoredImage, place: Frame) -> Iterator[bytes]:
+    """The bytes of a frame, proved where its checksum is of them."""
+    pieces = _pieces(stores, stored.pack, place)
+    return pieces if has_samples_checksum(stored.stored_syntax) else prove_bytes(pieces, place.checksum)
 
 
 def _pieces(stores: Stores, pack: int, place: Frame) -> Iterator[bytes]:

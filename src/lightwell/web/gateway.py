@@ -16,6 +16,7 @@ from lightwell.context import Caller
 from lightwell.errors import (
     AccessDeniedError,
     ApiError,
+    DamagedError,
     InternalError,
     StorageUnavailableError,
     ThrottlingError,
@@ -95,6 +96,9 @@ class Gateway:
                     f"request id {request.id}."
                 ),
             )
+        except DamagedError as error:
+            log.error("what is stored is damaged: %s", error, extra={"fields": {"request": request.id}})
+            return _refusal(request, InternalError(str(error)))
         except Exception:
             log.exception("request failed", extra={"fields": {"request": request.id}})
             return _refusal(

@@ -14,13 +14,12 @@ from lightwell.domain.frames import Frame, unpack_entries
 from lightwell.domain.holdings import HeldBodies, HeldPack, HeldPixels, HeldRecord
 from lightwell.errors import LightwellError, StorageError
 from lightwell.imaging.cache import SeriesCache
-from lightwell.imaging.checksum import bytes_checksum, frame_checksum
+from lightwell.imaging.checksum import bytes_checksum
 from lightwell.imaging.elements import read_instance
-from lightwell.imaging.failure import PixelFailure
 from lightwell.imaging.image import ImageDescription
 from lightwell.imaging.original import Original
 from lightwell.imaging.part10 import kept_part10
-from lightwell.imaging.stored import decode_stored
+from lightwell.imaging.stored import frame_fault
 from lightwell.stores.objects import Objects
 from lightwell.stores.packs import pack_name
 from lightwell.stores.records import decompress
@@ -105,18 +104,19 @@ class Checker:
         for number, frame in enumerate(frames, 1):
             self.frames += 1
             try:
-                if self._checksum(held, frame, image) != frame.checksum:
-                    yield f"frame {number} is not the one that was stored: its checksum differs"
-            except (StorageError, PixelFailure) as error:
-                yield f"frame {number} cannot be read: {error}"
+                fault = self._frame(held, frame, image)
+            except StorageError as error:
+                fault = f"cannot be read: {error}"
+            if fault is not None:
+                yield f"frame {number} {fault}"
 
-    def _checksum(self, held: HeldPixels, frame: Frame, image: ImageDescription | None) -> int:
+    def _frame(self, held: HeldPixels, frame: Frame, image: ImageDescription | None) -> str | None:
         if image is None or held.checksum_type == "COMPRESSED":
-            return bytes_checksum(
-                self._pieces(held.pack, frame.offset + frame.head, frame.length - frame.head)
-            )
+            pieces = self._pieces(held.pack, frame.offset + frame.head, frame.length - frame.head)
+            same = bytes_checksum(pieces) == frame.checksum
+            return None if same else "is not the one that was stored: its checksum differs"
         data = self._objects.read(pack_name(held.pack), frame.offset, frame.length)
-        return frame_checksum(decode_stored(data, frame.head, held.stored_syntax, image))
+        return frame_fault(data, frame.head, held.stored_syntax, image, frame.checksum)
 
     def _pieces(self, pack: int, offset: int, length: int) -> Iterator[bytes]:
         for start in range(0, length, _PIECE):

@@ -17,7 +17,7 @@ from lightwell.imaging.checksum import bytes_checksum, frame_checksum
 from lightwell.imaging.failure import PixelFailure
 from lightwell.imaging.image import ImageDescription
 from lightwell.imaging.store_pixels import FrameStream, store_pixels
-from lightwell.imaging.stored import decode_stored
+from lightwell.imaging.stored import decode_proved
 from lightwell.imaging.syntaxes import EXPLICIT_LITTLE, HTJ2K_RPCL, JPEG2000_LOSSLESS
 from tests.data import SHARED, needs_shared
 from tests.unit.imaging.pixel_files import WHEEL, opened_dataset, read_dataset
@@ -101,7 +101,7 @@ def check_frames(path: Path, store: str) -> None:
             assert frame.checksum == bytes_checksum([frame.data])
             assert frame.low is frame.high is None
             continue
-        samples = decode_stored(frame.data, frame.head, syntax, image)
+        samples = decode_proved(frame.data, frame.head, syntax, image, frame.checksum)
         assert (frame.low, frame.high) == (samples.min(), samples.max())
         independent = imagecodecs.jpeg2k_decode(frame.data, planar=False)
         assert frame.checksum == frame_checksum(independent)
@@ -113,7 +113,7 @@ def check_frames(path: Path, store: str) -> None:
     expected = reference(path, image)
     assert len(expected) == len(frames)
     for frame, wanted in zip(frames, expected, strict=True):
-        found = decode_stored(frame.data, frame.head, syntax, image)
+        found = decode_proved(frame.data, frame.head, syntax, image, frame.checksum)
         assert np.array_equal(significant(found, image), significant(wanted, image))
 
 
@@ -167,7 +167,7 @@ def test_reads_one_segmentation_the_same_from_every_coding():
     def segments(name: str) -> list[bytes]:
         stream, image = stored(FOLDER / name, "HTJ2K")
         assert stream.stored.stored_syntax == EXPLICIT_LITTLE
-        return [decode_stored(f.data, f.head, EXPLICIT_LITTLE, image).tobytes() for f in stream]
+        return [decode_proved(f.data, f.head, EXPLICIT_LITTLE, image, f.checksum).tobytes() for f in stream]
 
     plain = segments("liver_nonbyte_aligned.dcm")
     for coding in ("deflate", "j2k", "rle"):

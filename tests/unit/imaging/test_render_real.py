@@ -22,7 +22,7 @@ from lightwell.imaging.image import ImageDescription
 from lightwell.imaging.render import full_picture
 from lightwell.imaging.samples import Samples, to_native
 from lightwell.imaging.store_pixels import store_pixels
-from lightwell.imaging.stored import decode_stored, decoded_photometric
+from lightwell.imaging.stored import decode_proved, decoded_photometric
 from tests.data import SHARED, needs_shared
 from tests.unit.imaging.pixel_files import EXPLICIT, WHEEL, opened_dataset, read_dataset
 from tests.unit.imaging.test_real_pixels import has_pixels
@@ -38,7 +38,7 @@ def loaded(path: Path) -> tuple[pydicom.Dataset, ImageDescription, Samples, str]
         part10, image, pixel = opened_dataset(data)
         stream = store_pixels(part10, image, pixel, "HTJ2K")
         frame = next(iter(stream))
-        samples = decode_stored(frame.data, frame.head, stream.stored.stored_syntax, image)
+        samples = decode_proved(frame.data, frame.head, stream.stored.stored_syntax, image, frame.checksum)
     except (StopIteration, AttributeError, PixelFailure) as error:
         pytest.skip(f"no frames: {error}")
     return data, image, samples, decoded_photometric(image)

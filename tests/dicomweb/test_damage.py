@@ -1,0 +1,201 @@
+"""Frames of which one sample is another than came, and which decode all the same: no path gives them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pydicom
+import pytest
+from pydicom.data import get_testdata_file
+from pydicom.encaps import encapsulate
+from sqlalchemy import select, update
+
+from lightwell.domain.frames import Frame, pack_entries, unpack_entries
+from lightwell.imaging import htj2k, jpeg2000
+from lightwell.stores import tables
+from lightwell.stores.packs import pack_name
+from lightwell.stores.tables import frame_table, pixels
+from tests.ct_files import ROOT, ct, write
+from tests.dicomweb.filed import Filed
+from tests.dicomweb.holding import EXPLICIT, FRAMES, HTJ2K, JPEG, JPEG2000, Holding
+from tests.dicomweb.viewing import imported
+from tests.server import Server, environment
+
+SINGLE = 'application/octet-stream; transfer-syntax="1.2.840.10008.1.2.1"'
+FILE = 'multipart/related; type="application/dicom"; transfer-syntax='
+PICTURE = "image/png"
+
+PATHS = [
+    ("htj2k", "{instance}/frames/1", None),
+    ("htj2k", "{instance}/frames/1", SINGLE),
+    ("htj2k", "{instance}/frames/1", FRAMES + JPEG2000),
+    ("htj2k", "{instance}/pixeldata", FRAMES + EXPLICIT),
+    ("htj2k", "{study}/pixeldata", FRAMES + JPEG2000),
+    ("htj2k", "{instance}", FILE + EXPLICIT),
+    ("htj2k", "{instance}", FILE + JPEG2000),
+    ("htj2k", "{series}", FILE + EXPLICIT),
+    ("htj2k", "{study}", FILE + EXPLICIT),
+    ("htj2k", "{instance}/rendered", PICTURE),
+    ("htj2k", "{instance}/frames/1/rendered", PICTURE),
+    ("htj2k", "{series}/rendered", PICTURE),
+    ("htj2k", "{study}/rendered", PICTURE),
+    ("htj2k", "{instance}/thumbnail", None),
+    ("htj2k", "{instance}/frames/1/thumbnail", None),
+    ("htj2k", "{series}/thumbnail", None),
+    ("htj2k", "{study}/thumbnail", None),
+    ("htj2k", "{wado}&contentType=application/dicom", None),
+    ("htj2k", "{wado}&contentType=image/jpeg", None),
+    ("j2k", "{instance}/frames/1", None),
+    ("j2k", "{instance}/pixeldata", FRAMES + EXPLICIT),
+    ("j2k", "{instance}", FILE + EXPLICIT),
+    ("j2k", "{instance}/rendered", PICTURE),
+    ("j2k", "{instance}/thumbnail", None),
+    ("kept", "{instance}/frames/1", None),
+    ("kept", "{instance}", FILE + EXPLICIT),
+    ("kept", "{instance}/rendered", PICTURE),
+    ("jpeg", "{instance}/frames/1", FRAMES + EXPLICIT),
+    ("jpeg", "{instance}/pixeldata", FRAMES + EXPLICIT),
+    ("jpeg", "{instance}", FILE + EXPLICIT),
+    ("jpeg", "{instance}", FILE + "*"),
+    ("jpeg", "{instance}/rendered", PICTURE),
+    ("jpeg", "{instance}/thumbnail", None),
+    ("jpeg", "{wado}&contentType=image/jpeg", None),
+    ("bits", "{instance}", FILE + EXPLICIT),
+    ("bits", "{instance}/rendered", PICTURE),
+    ("bits", "{instance}/thumbnail", None),
+]
+
+
+@pytest.fixture(scope="module")
+def broken(held: Holding) -> Iterator[dict[str, Filed]]:
+    """By the kind of its frames: an instance of a study of its own whose frame has one other sample."""
+    server = held.server
+    stores = {
+        format: server.client().create_datastore(
+            datastoreName=f"broken-{number}", losslessStorageFormat=format
+        )["datastoreId"]
+        for number, format in enumerate(("HTJ2K", "JPEG_2000_LOSSLESS"))
+    }
+    found: dict[str, Filed] = {}
+    for number, (kind, data) in enumerate(_files().items()):
+        store = stores["JPEG_2000_LOSSLESS" if kind in ("j2k", "kept") else "HTJ2K"]
+        data.StudyInstanceUID = f"{ROOT}.9{number}"
+        data.SeriesInstanceUID = f"{ROOT}.9{number}.1"
+        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = f"{ROOT}.9{number}.1.1"
+        write(server.data / "buckets" / "in-bucket" / f"broken-{kind}" / "1.dcm", data)
+        imported(server, store, f"broken-{kind}/")
+        found[kind] = Filed(server, store, {kind: data})
+        _break(server)
+    yield found
+
+
+def _files() -> dict[str, Any]:
+    kept = ct(1, size=40)
+    coded = imagecodecs.jpeg2k_encode(kept.pixel_array, codecformat="j2k", reversible=True)
+    kept.PixelData = encapsulate([bytes(coded)])
+    kept["PixelData"].is_undefined_length = True
+    kept.file_meta.TransferSyntaxUID = JPEG2000
+    bits = ct(1, size=12, BitsAllocated=1, BitsStored=1, HighBit=0, PixelRepresentation=0)
+    bits.PixelData = bytes(range(18))
+    return {
+        "htj2k": ct(1, size=40),
+        "j2k": ct(1, size=40),
+        "kept": kept,
+        "jpeg": pydicom.dcmread(str(get_testdata_file("SC_rgb_jpeg_dcmtk.dcm"))),
+        "bits": bits,
+    }
+
+
+def _break(server: Server) -> None:
+    """Change one sample of the frame of the newest pixels, which lies at the end of its pack then."""
+    with server.database() as db:
+        with db.read() as conn:
+            key, pack, syntax = conn.execute(
+                select(pixels.c.key, pixels.c.pack, pixels.c.stored_syntax)
+                .join(tables.pack, tables.pack.c.key == pixels.c.pack)
+                .order_by(tables.pack.c.created_at.desc())
+                .limit(1)
+            ).one()
+            where = frame_table.c.pixels == key
+            (frame,) = unpack_entries(conn.execute(select(frame_table.c.entries).where(where)).scalar_one())
+        path = server.data / "objects" / pack_name(pack)
+        whole = path.read_bytes()
+        data, head = _changed(whole[frame.offset : frame.offset + frame.length], frame, syntax)
+        path.write_bytes(whole + data)
+        entries = pack_entries([replace(frame, offset=len(whole), length=len(data), head=head)])
+        db.write(lambda conn: conn.execute(update(frame_table).where(where).values(entries=entries)))
+
+
+def _changed(data: bytes, frame: Frame, syntax: str) -> tuple[bytes, int]:
+    """A frame with one sample changed by the least, coded like the one that was stored."""
+    if syntax == EXPLICIT:
+        return bytes([data[0] ^ 1]) + data[1:], 0
+    if syntax == JPEG:
+        samples = np.array(imagecodecs.jpeg8_decode(data))
+        samples[0, 0, 0] ^= 1
+        return bytes(imagecodecs.jpeg8_encode(samples, 100)), 0
+    samples = np.array(imagecodecs.jpeg2k_decode(data[frame.head :], planar=False))
+    samples[0, 0] ^= 1
+    if syntax == HTJ2K:
+        return htj2k.encode(samples, "MONOCHROME2")
+    assert syntax == JPEG2000
+    return jpeg2000.encode(samples, "MONOCHROME2"), 0
+
+
+@pytest.mark.parametrize(("kind", "path", "accept"), PATHS)
+def test_gives_no_sample_that_is_not_the_one_that_came(
+    broken: dict[str, Filed], kind: str, path: str, accept: str | None
+) -> None:
+    filed = broken[kind]
+    data = filed.files[kind]
+    wado = f"?requestType=WADO&studyUID={data.StudyInstanceUID}&seriesUID={data.SeriesInstanceUID}"
+    places = {
+        "study": filed.study(kind),
+        "series": filed.series(kind),
+        "instance": filed.instance(kind),
+        "wado": f"{wado}&objectUID={data.SOPInstanceUID}",
+    }
+    logged = len(filed.server.err)
+    reply = filed.get(path.format(**places), accept)
+    assert (reply.status, reply.headers.get("x-amzn-errortype")) == (500, "InternalServerException")
+    assert b"lightwell data verify" in reply.body
+    _wait_for_log(filed.server, logged)
+
+
+def _wait_for_log(server: Server, first: int) -> None:
+    """Until the log says, from its line ``first`` on, what a request has met."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if any("lightwell data verify" in line for line in server.err[first:]):
+            return
+        time.sleep(0.05)
+    raise AssertionError("\n".join(server.err[-20:]))
+
+
+def test_exports_what_is_whole_and_names_what_is_not(broken: dict[str, Filed], tmp_path: Path) -> None:
+    server, store = broken["htj2k"].server, broken["htj2k"].datastore
+    write(server.data / "buckets" / "in-bucket" / "whole" / "1.dcm", ct(1, study="81", size=16))
+    imported(server, store, "whole/")
+    flags = ("--datastore", store, "--data", str(server.data))
+    done = subprocess.run(
+        [sys.executable, "-m", "lightwell.cli.main", "export", str(tmp_path), *flags],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=environment(),
+    )
+    assert done.returncode == 1
+    for kind in ("htj2k", "jpeg", "bits"):
+        uid = broken[kind].files[kind].SOPInstanceUID
+        (line,) = [line for line in done.stderr.splitlines() if f"{uid}:" in line]
+        assert "lightwell data verify" in line
+    (file,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    assert pydicom.dcmread(file).pixel_array.tobytes() == ct(1, study="81", size=16).PixelData
