@@ -24,13 +24,19 @@ def proxy(server: Server, tls: tuple[Path, Path] | None = None) -> Iterator[tupl
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
+            self.forward()
+
+        def do_OPTIONS(self) -> None:
+            self.forward()
+
+        def forward(self) -> None:
             headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP}
             before = self.headers.get("X-Forwarded-For")
             own = self.client_address[0]
             headers["X-Forwarded-For"] = own if before is None else f"{before}, {own}"
             headers["X-Forwarded-Proto"] = "http" if tls is None else "https"
             connection = http.client.HTTPConnection(*server.address, timeout=60)
-            connection.request("GET", self.path, headers=headers)
+            connection.request(self.command, self.path, headers=headers)
             answer = connection.getresponse()
             body = answer.read()
             connection.close()

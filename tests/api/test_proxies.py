@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
 
 from tests.api.restricting import REGION, allow, key
 from tests.certificates import certificate
@@ -29,18 +31,18 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-def status(
-    server: Server,
+def ask(
     address: tuple[str, int],
-    condition: Mapping[str, Any],
+    who: Credentials,
+    method: str = "GET",
+    path: str = "/datastore",
     *,
     headers: Mapping[str, str] | None = None,
     tls: bool = False,
     source: str = CLIENT,
-) -> int:
-    """How ListDatastores is answered at ``address``, asked from ``source`` with a key under ``condition``."""
-    who = key(server, allow("medical-imaging:ListDatastores", **condition))
-    request = AWSRequest("GET", "{}://{}:{}/datastore".format("https" if tls else "http", *address))
+) -> tuple[int, bytes]:
+    """Status and body of the answer at ``address`` to a request that ``who`` has signed, from ``source``."""
+    request = AWSRequest(method, "{}://{}:{}{}".format("https" if tls else "http", *address, path))
     SigV4Auth(who, "medical-imaging", REGION).add_auth(request)
     connection = (
         http.client.HTTPSConnection(*address, timeout=60, context=trusting(), source_address=(source, 0))
@@ -48,12 +50,16 @@ def status(
         else http.client.HTTPConnection(*address, timeout=60, source_address=(source, 0))
     )
     try:
-        connection.request("GET", "/datastore", headers={**dict(request.headers), **(headers or {})})
+        connection.request(method, path, headers={**dict(request.headers), **(headers or {})})
         answer = connection.getresponse()
-        answer.read()
-        return answer.status
+        return answer.status, answer.read()
     finally:
         connection.close()
+
+
+def status(server: Server, address: tuple[str, int], condition: Mapping[str, Any], **more: Any) -> int:
+    """How ListDatastores is answered to a key under ``condition``."""
+    return ask(address, key(server, allow("medical-imaging:ListDatastores", **condition)), **more)[0]
 
 
 def at(address: str) -> dict[str, Any]:
@@ -74,6 +80,13 @@ def test_sees_the_client_and_the_tls_behind_a_proxy(server: Server, tmp_path: Pa
         ):
             assert status(server, address, condition, tls=True) == expected
     until(lambda: any(f'"client":"{CLIENT}"' in line for line in server.err))
+
+
+def test_writes_links_as_the_client_reaches_it(server: Server, tmp_path: Path) -> None:
+    store = server.client().create_datastore()["datastoreId"]
+    with proxy(server, certificate(tmp_path)) as address:
+        _, body = ask(address, server.root, "OPTIONS", f"/datastore/{store}", tls=True)
+    assert json.loads(body)["base"] == "https://{}:{}/datastore/{}".format(*address, store)
 
 
 def test_sees_that_there_is_no_tls_before_a_proxy(server: Server) -> None:
