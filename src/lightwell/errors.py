@@ -137,7 +137,7 @@ class NotAcceptableError(ApiError):
 
 
 class RequestTimeoutError(ApiError):
-    """An authorizer took too long. AWS documents the status and the text; the name is ours."""
+    """An authorizer took too long, or a body. AWS documents the status for the former; the name is ours."""
 
     status, code = 408, "RequestTimeoutException"
 

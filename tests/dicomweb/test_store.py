@@ -359,7 +359,8 @@ def test_says_that_the_work_process_was_lost_and_keeps_nothing_half(store: Store
     assert store.store(ct(1)).status == 200
     answers: list[Any] = []
     body = related(*(part10(ct(n, series="2", size=1200)) for n in range(1, 13)))
-    sender = threading.Thread(target=lambda: answers.append(store.post(body)[0]))
+    proof = {"x_amz_content_sha256": sha256(body).hexdigest()}
+    sender = threading.Thread(target=lambda: answers.append(store.post(body, **proof)[0]))
     sender.start()
     work = _work_process(store.server)
     end = time.monotonic() + 60
@@ -373,7 +374,7 @@ def test_says_that_the_work_process_was_lost_and_keeps_nothing_half(store: Store
     if reply.status == 503:
         assert b"Try again" in reply.body and reply.headers["retry-after"] == "1"
     # The supervisor starts another, which is waited for.
-    report = store.post(body)[1]
+    report = store.post(body, **proof)[1]
     assert report.status == 200 and len(report.stored) == 12
     counts = sorted(each["DICOMTags"].get("DICOMNumberOfStudyRelatedInstances", 0) for each in store.sets())
     assert counts == [1, 12]

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from hashlib import sha256
 from typing import Any
 
 import pytest
 from botocore.credentials import Credentials
 
 from tests.ct_files import ct
-from tests.dicomweb.storing import RELATED, Store, new, part10, related
+from tests.dicomweb.storing import RELATED, Store, head, new, part10, related
 from tests.server import Reply, Server, running
 
 
@@ -49,3 +52,64 @@ def test_logs_no_caller_before_the_signature_is_proved(store: Store) -> None:
     taken, _ = store.post(body)
     assert taken.status == 200
     assert logged(server, taken)["caller"] == "arn:aws:iam::000000000000:root"
+
+
+BIG = 17 << 20
+
+
+def test_refuses_a_large_upload_that_states_no_hash_and_says_how_to_prove_it(store: Store) -> None:
+    big = ct(1, size=16, Rows=9999)
+    big.PixelData = bytes(BIG)
+    body = part10(big)
+    reply, _ = store.post(body, "application/dicom")
+    assert (reply.status, reply.headers["x-amzn-errortype"]) == (413, "RequestEntityTooLargeException")
+    assert "x-amz-content-sha256" in json.loads(reply.body)["message"]
+    assert reply.headers["connection"] == "close"
+    reply, report = store.post(body, "application/dicom", x_amz_content_sha256=sha256(body).hexdigest())
+    assert reply.status == 200 and len(report.stored) == 1
+
+
+def test_answers_a_client_that_writes_on_and_on_without_a_proof(store: Store) -> None:
+    # It reads nothing before it has written all of it: four times what it may.
+    request = store.server.signed("POST", store.path(), headers={"content-type": "application/dicom"})
+    names = {name: value for name, value in request.headers.items() if name != "Content-Length"}
+    for framing in ({"Transfer-Encoding": "chunked"}, {"Content-Length": str(4 * BIG)}):
+        names |= {"Host": "{}:{}".format(*store.server.address)}
+        piece = bytes(1 << 20)
+        if "Transfer-Encoding" in framing:
+            piece = b"%x\r\n%s\r\n" % (len(piece), piece)
+        with socket.create_connection(store.server.address, timeout=120) as connection:
+            connection.sendall(head(store.server, store.path(), {**names, **framing}))
+            for _ in range(4 * BIG >> 20):
+                connection.sendall(piece)
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+        assert answer.startswith(b"HTTP/1.1 413 ") and b"x-amz-content-sha256" in answer
+    assert store.is_empty()
+
+
+def test_keeps_room_for_others_while_strangers_upload(store: Store) -> None:
+    """Uploads under a known key and a false signature, which go as far as they can and stop there."""
+    forged = Credentials(store.server.root.access_key, "A" * 40)
+    request = store.server.signed(
+        "POST", store.path(), credentials=forged, headers={"content-type": "application/dicom"}
+    )
+    names = {name: value for name, value in request.headers.items() if name != "Content-Length"}
+    names |= {"Host": "{}:{}".format(*store.server.address), "Content-Length": str(16 << 20)}
+    with ExitStack() as stack:
+        for _ in range(4):
+            connection = stack.enter_context(socket.create_connection(store.server.address, timeout=120))
+            connection.sendall(head(store.server, store.path(), names) + bytes((16 << 20) - 1))
+        body = part10(ct(1))
+        until = time.monotonic() + 60
+        while (reply := store.post(body, "application/dicom")[0]).status == 200:
+            assert time.monotonic() < until, "strangers never took all of the room"
+            time.sleep(0.01)
+        assert (reply.status, reply.headers["retry-after"]) == (503, "5")
+        assert "x-amz-content-sha256" in json.loads(reply.body)["message"]
+        reply, _ = store.post(body, "application/dicom", x_amz_content_sha256=sha256(body).hexdigest())
+        assert reply.status == 200
+    until = time.monotonic() + 60
+    while store.spooled():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert store.post(body, "application/dicom")[0].status == 200

@@ -130,7 +130,7 @@ class Exchange(RequestResponseCycle):
             raise RuntimeError("An answer is shorter than its content-length.")
         self.response_complete = True
         self.message_event.set()
-        if not self.keep_alive:
+        if not self.keep_alive and not self.more_body:
             self.transport.close()
         self.on_response()
 

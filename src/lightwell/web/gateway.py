@@ -18,6 +18,7 @@ from lightwell.errors import (
     ApiError,
     DamagedError,
     InternalError,
+    RequestTimeoutError,
     StorageUnavailableError,
     ThrottlingError,
     TooLargeError,
@@ -82,7 +83,7 @@ class Gateway:
             return await self._life(request, receive)
         except ApiError as error:
             answer = _refusal(request, error)
-            if isinstance(error, TooLargeError):
+            if isinstance(error, TooLargeError | RequestTimeoutError):
                 answer.headers.append((b"connection", b"close"))
             return answer
         except Disconnected:
@@ -166,21 +167,23 @@ class Gateway:
             request.query = state.gate.admit(signature, signed, principal, lambda: digest, now)
             request.caller = principal.arn
 
-        reading = _Reading(receive)
+        reading, is_proved = _Reading(receive), True
         if resource.kind != "store":
             prove(sha256(await request.body(receive)).hexdigest())
         elif signature.payload_hash is not None:
             # All but the body itself, before a gigabyte of it is read.
             prove(signature.payload_hash.lower())
+        else:
+            is_proved = False
         if state.throttle is not None:
             state.throttle.take(resource.operation)
-        visit = dispatch.Visit(state, request, resource, principal, reading, prove)
+        visit = dispatch.Visit(state, request, resource, principal, reading, prove, is_proved)
         try:
             return await dispatch.answer(visit)
         except TooLargeError:
             raise
         except ApiError:
-            if resource.kind == "store" and signature.payload_hash is None and not reading.is_begun:
+            if not is_proved and not reading.is_begun:
                 await _prove_first(visit)
             raise
 
@@ -198,7 +201,8 @@ class Gateway:
                 state.throttle.take(resource.operation)
             except ThrottlingError as error:
                 raise ThrottlingError(BUSY, retry_after=error.retry_after) from None
-        return await dispatch.answer(dispatch.Visit(state, request, resource, principal, receive, _unsigned))
+        visit = dispatch.Visit(state, request, resource, principal, receive, _unsigned, True)
+        return await dispatch.answer(visit)
 
     def _complete(self, request: Request, answer: Answer) -> None:
         """The headers that every answer bears."""

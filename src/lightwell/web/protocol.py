@@ -31,6 +31,7 @@ BODY_SECONDS = 20.0
 BODY_RATE = 1 << 10  # bytes a second
 SILENT_SECONDS = 75.0
 UNREAD_SECONDS = 300.0
+LINGER_SECONDS = 20.0
 MOST_WAITING = 64
 
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
@@ -262,7 +263,9 @@ class Protocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
-        if self.pipeline:
+        if self._body_open and self._current is not None and not self._current.keep_alive:
+            self._linger()
+        elif self.pipeline:
             exchange, app = self.pipeline.pop()
             self._current = exchange  # type: ignore[assignment]
             self.flow.resume_reading()
@@ -270,6 +273,20 @@ class Protocol(HttpToolsProtocol):
         else:
             self.flow.resume_reading()
             self._silent_since = self.loop.time()
+
+    def _linger(self) -> None:
+        """Take nothing more, but read on for a while.
+
+        Closed at once, the connection would take the answer back from a client that still writes (RFC 9112
+        §9.6).
+        """
+        self._is_full, self._body_open = True, False
+        self._silent_since = self.loop.time()
+        self._stop_timer()
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.flow.resume_reading()
+        self._timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
     # What the timers say
 

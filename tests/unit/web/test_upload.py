@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 
 from lightwell.errors import (
     MediaTypeError,
+    RequestTimeoutError,
     StorageError,
     TooLargeError,
     UnavailableError,
     ValidationError,
 )
-from lightwell.web.dicomweb import upload
+from lightwell.web.dicomweb import share, upload
 from lightwell.web.dicomweb.upload import Parts, boundary, receive
 from lightwell.web.request import Disconnected
 
@@ -165,6 +166,7 @@ def _receive(
     head: dict[bytes, bytes],
     *,
     proved: bool = True,
+    spool: share.Spool | None = None,
 ) -> Any:
     waiting = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
     waiting.append({"type": "http.request", "body": b"", "more_body": False})
@@ -172,15 +174,19 @@ def _receive(
     async def more() -> dict[str, Any]:
         return waiting.pop(0) if waiting else {"type": "http.disconnect"}
 
-    spool = _Spool()
+    file = _Spool()
+    held = share.Share(spool or share.Spool(), limit, is_proved=proved)
     with ThreadPoolExecutor(1) as threads:
         visit: Any = SimpleNamespace(
             state=SimpleNamespace(threads=threads),
             request=SimpleNamespace(head=head, received=0),
             receive=more,
         )
-        found = asyncio.run(receive(visit, spool, delimiter, limit, proved=proved))
-    return found, spool, visit
+        try:
+            found = asyncio.run(receive(visit, file, delimiter, limit, held))
+        finally:
+            held.end()
+    return found, file, visit
 
 
 _CHUNKED = {b"transfer-encoding": b"chunked"}
@@ -211,13 +217,62 @@ def test_keeps_few_pieces_however_short_they_are() -> None:
     assert spool.most <= 1024
 
 
-def test_bounds_what_all_unproved_uploads_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upload.unproved, "bytes", 350)
-    _receive([b"x" * 50], 100, None, _CHUNKED, proved=False)
-    with pytest.raises(UnavailableError, match="x-amz-content-sha256"):
-        _receive([b"x"], 100, None, _CHUNKED, proved=False)
-    (parts, _), _, _ = _receive([b"x"], 100, None, _CHUNKED)
-    assert parts == [(0, 1)]
+def test_bounds_what_an_unproved_upload_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(share, "UNPROVED", 100)
+    (parts, _), _, _ = _receive([b"x" * 100], 1000, None, _CHUNKED, proved=False)
+    assert parts == [(0, 100)]
+    for pieces, head in (([b"x" * 60, b"y" * 41], _CHUNKED), ([], {b"content-length": b"101"})):
+        with pytest.raises(TooLargeError, match="x-amz-content-sha256"):
+            _receive(pieces, 1000, None, head, proved=False)
+    (parts, _), _, _ = _receive([b"x" * 101], 1000, None, _CHUNKED)
+    assert parts == [(0, 101)]
+
+
+@pytest.mark.parametrize("proved", [True, False])
+def test_bounds_what_all_uploads_take(monkeypatch: pytest.MonkeyPatch, proved: bool) -> None:
+    monkeypatch.setattr(share, "ALL_UNPROVED", 400)
+    spool = share.Spool()
+    others = share.Share(spool, 100, is_proved=proved)
+    others.add(350)
+    _receive([b"x" * 50], 100, None, _CHUNKED, proved=proved, spool=spool)
+    with pytest.raises(UnavailableError, match="uploaded") as refused:
+        _receive([b"x" * 51], 100, None, _CHUNKED, proved=proved, spool=spool)
+    assert refused.value.retry_after == 5
+    # What the one kind takes leaves the other its room, and what has gone makes room again.
+    _receive([b"x" * 51], 100, None, _CHUNKED, proved=not proved, spool=spool)
+    others.end()
+    _receive([b"x" * 51], 100, None, _CHUNKED, proved=proved, spool=spool)
+    assert (spool.proved, spool.unproved) == (0, 0)
+
+
+def test_counts_an_upload_as_proved_once_it_is() -> None:
+    spool = share.Spool()
+    one = share.Share(spool, 100, is_proved=False)
+    one.add(70)
+    assert (spool.proved, spool.unproved) == (0, 70)
+    one.prove()
+    assert (spool.proved, spool.unproved) == (70, 0)
+    one.end()
+    one.end()
+    assert (spool.proved, spool.unproved) == (0, 0)
+
+
+def test_waits_for_an_unproved_upload_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload, "UNPROVED_SECONDS", 0.05)
+    ended = []
+
+    async def never() -> dict[str, Any]:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            ended.append(True)
+        return {}
+
+    visit: Any = SimpleNamespace(request=SimpleNamespace(head=_CHUNKED, received=0), receive=never)
+    held = share.Share(share.Spool(), 100, is_proved=False)
+    with pytest.raises(RequestTimeoutError, match="x-amz-content-sha256"):
+        asyncio.run(receive(visit, _Spool(), None, 100, held))
+    assert ended == [True]
 
 
 def test_says_that_a_request_has_no_body() -> None:
@@ -244,4 +299,4 @@ def test_notices_a_client_that_went_away() -> None:
         state=SimpleNamespace(threads=None), request=SimpleNamespace(head=_CHUNKED, received=0), receive=gone
     )
     with pytest.raises(Disconnected):
-        asyncio.run(receive(visit, _Spool(), None, 100))
+        asyncio.run(receive(visit, _Spool(), None, 100, share.Share(share.Spool(), 100, is_proved=True)))

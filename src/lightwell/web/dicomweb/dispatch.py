@@ -23,7 +23,8 @@ class Visit:
 
     ``prove`` has to be called by whoever reads the body, with its SHA-256 in lower-case hex, before anything
     of it counts: it raises `AuthenticationError` where the signature covers another body. For every kind but
-    *store* the body was read, and proved, before.
+    *store* the body was read, and proved, before. ``is_proved``: who asks is known to be who they say,
+    whatever the body is.
     """
 
     state: AppState
@@ -32,6 +33,7 @@ class Visit:
     principal: Principal
     receive: Receive
     prove: Callable[[str], None]
+    is_proved: bool
 
     def target(self, number: int | None = None) -> Target:
         """What the path names, in the image set that the query names; ``number`` is that of a frame."""

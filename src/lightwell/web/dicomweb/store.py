@@ -9,10 +9,10 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lightwell.auth.bearer import is_bearer
 from lightwell.errors import ValidationError
 from lightwell.operations import dicomweb_store
 from lightwell.web.dicomweb import media, upload
+from lightwell.web.dicomweb.share import Share, spool
 from lightwell.web.reply import Answer
 
 if TYPE_CHECKING:
@@ -30,25 +30,16 @@ async def store(visit: Visit) -> Answer:
     delimiter = upload.boundary(request.head.get(b"content-type"))
     stated = request.head.get(b"x-amz-content-sha256", b"")
     literal = stated.decode() if stated.startswith(_LITERALS) else None
-    proved = bool(stated) or is_bearer(request.head.get(b"authorization", b""))
     ctx = state.context(visit.caller)
     loop = asyncio.get_running_loop()
     begin = partial(dicomweb_store.begin, ctx, resource.datastore_id, resource.study)
     spooled = await loop.run_in_executor(state.threads, begin)
+    limit = state.settings.store_max_bytes
+    share = Share(spool, limit, is_proved=visit.is_proved)
     try:
-        try:
-            parts, digest = await upload.receive(
-                visit,
-                spooled,
-                delimiter,
-                state.settings.store_max_bytes,
-                hashed=literal is None,
-                proved=proved,
-            )
-        finally:
-            if not proved:
-                upload.unproved.bytes -= request.received
+        parts, digest = await upload.receive(visit, spooled, delimiter, limit, share, hashed=literal is None)
         visit.prove(literal or digest)
+        share.prove()
         if not parts:
             raise ValidationError("The request holds no DICOM file.")
         base = media.base_url(request, state.settings)
@@ -58,6 +49,7 @@ async def store(visit: Visit) -> Answer:
         result = await loop.run_in_executor(state.waiters, work)
     finally:
         state.threads.submit(spooled.remove)
+        share.end()
     headers = [
         (b"content-type", result.content_type.encode()),
         (b"content-length", b"%d" % len(result.body)),

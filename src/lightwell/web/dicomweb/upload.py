@@ -19,11 +19,14 @@ from python_multipart.multipart import MultipartParser
 
 from lightwell.errors import (
     MediaTypeError,
+    RequestTimeoutError,
     StorageError,
     TooLargeError,
     UnavailableError,
     ValidationError,
 )
+from lightwell.web.dicomweb.share import HOW_TO_PROVE, UNPROVED_SECONDS, Share
+from lightwell.web.reply import Message, Receive
 from lightwell.web.request import Disconnected
 
 if TYPE_CHECKING:
@@ -40,8 +43,6 @@ _PREAMBLE = 64 << 10
 _BESIDE = 64 << 20
 # So much is gathered before a thread hashes and writes it.
 _GATHER = 1 << 20
-# All uploads of a process that cannot be proved before their end may take so often what one may have.
-_UNPROVED = 4
 # Or so many pieces: each takes some hundred bytes, however short it is.
 _MOST_PIECES = 1024
 # Of a body that is too large so much is read and dropped, for the client to get to read the refusal.
@@ -53,28 +54,6 @@ _ESCAPED = re.compile(r"\\(.)")
 _BOUNDARY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,198}[\x21-\x7e])?")
 
 _LEFT = "The server stores application/dicom, alone or as the parts of multipart/related"
-
-
-class _Unproved:
-    """What lies in the spool of uploads whose signature can only be checked at their end.
-
-    Anybody who has heard of an access key may send them, so all of a process together have a limit.
-    """
-
-    def __init__(self) -> None:
-        self.bytes = 0
-
-    def add(self, count: int, limit: int) -> None:
-        self.bytes += count
-        if self.bytes > _UNPROVED * limit:
-            raise UnavailableError(
-                "Too much is being uploaded without x-amz-content-sha256, by which the signature could be "
-                "checked first: send that header, or try again later."
-            )
-
-
-unproved = _Unproved()
-"""Of this process; for the event loop alone."""
 
 
 class File(Protocol):
@@ -219,13 +198,13 @@ class Parts:
 
 
 async def receive(
-    visit: Visit, file: File, delimiter: bytes | None, limit: int, *, hashed: bool = True, proved: bool = True
+    visit: Visit, file: File, delimiter: bytes | None, limit: int, share: Share, *, hashed: bool = True
 ) -> tuple[list[tuple[int, int]], str]:
     """Read the body into ``file``: (offset, length) of each DICOM file in it, and the SHA-256 of it all.
 
-    ``hashed`` False: nobody asks for the SHA-256; ``proved`` False: the signature waits for it. Raises
-    `TooLargeError` above ``limit`` bytes of DICOM data, `ValidationError` for a body that cannot be read,
-    `UnavailableError` for a full disk or too many unproved uploads, `Disconnected`.
+    ``hashed`` False: nobody asks for the SHA-256. Raises `TooLargeError` above ``limit`` bytes of DICOM data,
+    `ValidationError` for a body that cannot be read, `UnavailableError` for a full disk or spool,
+    `RequestTimeoutError` where the ``share`` is unproved and has to wait, `Disconnected`.
     """
     request = visit.request
     declared = request.head.get(b"content-length")
@@ -233,20 +212,22 @@ async def receive(
         raise TooLargeError(_too_large(limit))
     if declared is None and b"transfer-encoding" not in request.head:
         raise ValidationError("The request has no body.")
+    if declared is not None:
+        share.check(int(declared))
     cutter = Whole() if delimiter is None else Parts(delimiter)
     digest = sha256() if hashed else None
     raw: list[bytes] = []
     pieces: list[bytes | memoryview] = []
     gathered, more = 0, True
     loop = asyncio.get_running_loop()
+    until = loop.time() + UNPROVED_SECONDS
     while more:
-        message = await visit.receive()
+        message = await (visit.receive() if share.is_proved else _before(until, visit.receive))
         if message["type"] != "http.request":
             raise Disconnected
         body, more = message["body"], message["more_body"]
         request.received += len(body)
-        if not proved:
-            unproved.add(len(body), limit)
+        share.add(len(body))
         pieces += cutter.feed(body)
         if cutter.size > limit or request.received > limit + _BESIDE:
             await _drain(visit, more)
@@ -262,6 +243,28 @@ async def receive(
             raw, pieces, gathered = [], [], 0
     cutter.end()
     return cutter.parts, "" if digest is None else digest.hexdigest()
+
+
+async def _before(until: float, receive: Receive) -> Message:
+    """The next of the body, if it comes in time. Raises `RequestTimeoutError`.
+
+    A request may be under way outside a task (`web.exchange`), where `asyncio.timeout` cannot be had.
+    """
+
+    async def once() -> Message:
+        return await receive()
+
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(once())
+    try:
+        await asyncio.wait((task,), timeout=max(0.0, until - loop.time()))
+        if task.done():
+            return task.result()
+        raise RequestTimeoutError(
+            f"An upload that does not state its hash has {UNPROVED_SECONDS:.0f} seconds. {HOW_TO_PROVE}"
+        )
+    finally:
+        task.cancel()
 
 
 def _keep(digest: Any, file: File, raw: list[bytes], pieces: list[bytes | memoryview]) -> None:
