@@ -52,6 +52,8 @@ def databases(request: pytest.FixtureRequest) -> Callable[[Path], Iterator[str]]
     return postgresql
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_takes_all_that_is_dead_and_nothing_that_lives(
     databases: Callable[[Path], Iterator[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +132,8 @@ def _has_no_grace(patch: pytest.MonkeyPatch) -> None:
 
 
 # The seed is one that finds it early; it is looked for on from there.
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     ("broken", "seed"),
     [(_sees_no_base, 2), (_sees_no_study_block, 1), (_sees_open_members_alone, 10), (_has_no_grace, 1)],
