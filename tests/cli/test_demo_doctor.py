@@ -91,8 +91,9 @@ def test_doctor_says_what_is_wrong(environ: dict[str, str], check: str, words: s
     assert words in rows[check]["says"]
 
 
-def test_doctor_finds_secrets_that_others_can_read(tmp_path: Path) -> None:
+def test_doctor_closes_secrets_that_others_can_read(tmp_path: Path) -> None:
     (tmp_path / "credentials").write_text("secret")
     (tmp_path / "credentials").chmod(0o644)
     done = lightwell("doctor", "--port", "0", data=tmp_path)
-    assert (done.status, "chmod 600" in done.out) == (1, True)
+    assert (done.status, f"others could read {tmp_path / 'credentials'} (mode 0644)" in done.out) == (0, True)
+    assert (tmp_path / "credentials").stat().st_mode & 0o777 == 0o600

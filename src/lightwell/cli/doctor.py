@@ -194,15 +194,41 @@ def _buckets(settings: Settings) -> str:
     return f"{len(names)} in {root.absolute()}{f' ({shown})' if names else ''}; others on {far}"
 
 
+def _files(settings: Settings) -> str:
+    """Closes to other users what is kept and lightwell owns, and says what was open."""
+    from lightwell.cli.opening import openness
+    from lightwell.stores.modes import mend_all
+
+    if not settings.data.exists():
+        return "not made yet"
+    found = mend_all(settings, _reports(settings))
+    if found:
+        shown = "; ".join(openness(one) for one in sorted(found, key=lambda one: one.is_mended)[:_MOST_NAMES])
+        raise _Caution(shown + (f"; and {len(found) - _MOST_NAMES} more" if len(found) > _MOST_NAMES else ""))
+    return "only this user can read what is kept"
+
+
+def _reports(settings: Settings) -> list[Path]:
+    """The folders of local buckets that lightwell has written reports into."""
+    from lightwell.domain.jobs import split_uri
+    from lightwell.stores import jobs
+    from lightwell.stores.database import Database
+    from lightwell.stores.schema import schema_state
+
+    db = Database(settings.database)
+    try:
+        if schema_state(db) != "current":
+            return []
+        with db.read() as conn:
+            places = [split_uri(uri) for uri in jobs.outputs(conn)]
+    except LightwellError:
+        return []  # the check of the database says more
+    finally:
+        db.close()
+    return [settings.buckets.absolute() / bucket / folder for bucket, folder in places if folder]
+
+
 def _secrets(settings: Settings) -> str:
-    for name in ("credentials", "secret.key"):
-        path = settings.data / name
-        if path.exists() and path.stat().st_mode & 0o077:
-            raise LightwellError(f"others may read {path}: chmod 600 {path}")
-    return _secret_key(settings)
-
-
-def _secret_key(settings: Settings) -> str:
     """Whether the access keys in the database can be decrypted."""
     from lightwell.auth.principals import foreign_keys
     from lightwell.auth.vault import FILE, open_vault
@@ -230,7 +256,7 @@ def _secret_key(settings: Settings) -> str:
             f"{len(foreign)} access keys were made under another secret key, nobody can sign with them: "
             f"{'; '.join(f'lightwell key revoke {id}' for id in foreign)}"
         )
-    return "only this user can read them, and they open the access keys in the database"
+    return "the secret key opens the access keys in the database"
 
 
 def _codecs(settings: Settings) -> str:
@@ -300,6 +326,7 @@ CHECKS: dict[str, Check] = {
     "storage": _storage,
     "encryption": _encryption,
     "buckets": _buckets,
+    "files": _files,
     "secrets": _secrets,
     "codecs": _codecs,
     "clock": _clock,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import gc
 import importlib
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -35,7 +36,15 @@ VERBS: dict[str, tuple[str, str]] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line; answers the exit code."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
+    # Patients' data are for this user alone, in all that is made here and in the processes that are started.
+    before = os.umask(0o077)
+    try:
+        return _run(list(sys.argv[1:] if argv is None else argv))
+    finally:
+        os.umask(before)
+
+
+def _run(arguments: list[str]) -> int:
     # For every verb and action alike, wherever it stands.
     verbose = "--verbose" in arguments
     arguments = [word for word in arguments if word != "--verbose"]

@@ -112,10 +112,12 @@ def prepare(settings: Settings, entry: Server | None = None) -> int:
 
     ``entry``: what other servers on the database may know of this one, from now on.
     """
+    from lightwell.cli.opening import close_to_others
     from lightwell.stores import open_stores, servers
     from lightwell.stores.schema import migrate
 
     try:
+        close_to_others(settings, warn=True)
         stores = open_stores(settings)
         migrate(stores.db)
         vault = vault_of(stores.db, settings.secret_key, settings.data)

@@ -87,7 +87,7 @@ def submit_local(ctx: Context, datastore_id: str, sources: Sequence[str], *, nam
         raise InputError("nothing to import: name files, folders, zip files or s3:// URIs")
     bucket = ctx.stores.buckets.root / LOCAL_BUCKET
     try:
-        bucket.mkdir(parents=True, exist_ok=True)
+        bucket.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(f"{bucket} cannot be made: {error.strerror}.") from error
     shown = next((s for s in named if s.startswith("s3://")), f"s3://{LOCAL_BUCKET}/")

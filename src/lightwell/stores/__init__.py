@@ -109,7 +109,7 @@ def open_stores(settings: Places) -> Stores:
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         spool.mkdir(mode=0o700, exist_ok=True)
-        settings.buckets.mkdir(parents=True, exist_ok=True)
+        settings.buckets.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(
             f"The data folder {data} cannot be made or written to: {error.strerror}; check LIGHTWELL_DATA "

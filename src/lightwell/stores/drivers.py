@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
 import time
 from pathlib import Path
@@ -44,7 +46,11 @@ def _sqlite_reader(path: Path) -> sqlite3.Connection:
 
 
 def _sqlite_writer(path: Path) -> sqlite3.Connection:
-    path.absolute().parent.mkdir(parents=True, exist_ok=True)
+    path.absolute().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # SQLite itself would make it as the umask says, and -wal, -shm and -journal after its mode.
+    # Never opened once it is there: closing it again would end the locks that this process has on it.
+    with contextlib.suppress(OSError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     connection = _connect_sqlite(path, create=True)
     connection.execute("PRAGMA synchronous=FULL")
     _switch_to_wal(connection)

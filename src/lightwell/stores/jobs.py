@@ -111,6 +111,11 @@ def page(
     return [_job(row) for row in conn.execute(query)]
 
 
+def outputs(conn: Connection) -> list[str]:
+    """The output folders of all jobs, as ``s3://BUCKET/FOLDER/``."""
+    return list(conn.execute(select(import_job.c.output_uri)).scalars())
+
+
 def running(conn: Connection, store: int) -> int:
     """How many jobs of the data store are submitted or in progress, counted up to 101."""
     rows = conn.execute(

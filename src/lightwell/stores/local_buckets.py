@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lightwell.errors import InputError, StorageError
-from lightwell.stores.local_objects import failure
+from lightwell.stores.local_objects import failure, make_folders
 
 # Names of one folder that are sorted in memory at a time; up to twice as many are held.
 _BATCH = 100_000
@@ -146,8 +146,10 @@ class _Replacing:
 
     def __enter__(self) -> _Replacing:
         try:
-            self._target.parent.mkdir(parents=True, exist_ok=True)
-            self._stream = self._temporary.open("xb")
+            make_folders(self._target.parent)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            # What is written here are reports, which name patients' files.
+            self._stream = os.fdopen(os.open(self._temporary, flags, 0o600), "wb")
         except OSError as error:
             raise failure(error, f"{self._where} cannot be written") from error
         return self

@@ -104,15 +104,24 @@ def valid_prefix(prefix: str) -> str:
     return valid_key(prefix) if prefix else ""
 
 
+def local_root(url: str) -> Path | None:
+    """The folder of a ``file:///PATH``; None for storage that is no folder."""
+    parts = urlsplit(url)
+    if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path:
+        return None
+    # As it stands if there is such a folder: a person rarely escapes what looks like a path.
+    given = Path(url.removeprefix("file://"))
+    return given if given.exists() or "%" not in url else Path(unquote(parts.path))
+
+
 def open_objects(url: str, *, endpoint_url: str | None = None, region: str = "us-east-1") -> Objects:
     """The storage of ``file:///PATH`` or ``s3://BUCKET/PREFIX``; S3 with the usual ``AWS_…`` variables."""
-    parts = urlsplit(url)
-    if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path:
+    root = local_root(url)
+    if root is not None:
         from lightwell.stores.local_objects import LocalObjects
 
-        # As it stands if there is such a folder: a person rarely escapes what looks like a path.
-        given = Path(url.removeprefix("file://"))
-        return LocalObjects(given if given.exists() or "%" not in url else Path(unquote(parts.path)))
+        return LocalObjects(root)
+    parts = urlsplit(url)
     if parts.scheme == "s3" and parts.netloc:
         from lightwell.stores.s3_objects import S3Objects
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -81,7 +82,8 @@ def _migrate(conn: Connection, address: str) -> bool:
 @contextmanager
 def _only_one(database: Path) -> Iterator[None]:
     """Others wait as long as it takes, where SQLite's own lock would give up after ten seconds."""
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with database.with_name(database.name + ".lock").open("a") as stream:
+    database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = os.open(database.with_name(database.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with os.fdopen(lock, "w") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
         yield

@@ -54,6 +54,7 @@ def _settings(begin: Begin) -> Settings:
 
 def main(arguments: list[str]) -> int:
     descriptor, parent = map(int, arguments)
+    os.umask(0o077)  # whoever started it: what it spools are patients' data
     _die_with_the_engine(parent)
     # The engine decides when a worker ends; Ctrl-C on a terminal reaches the whole process group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

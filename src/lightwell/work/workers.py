@@ -46,7 +46,7 @@ class CodecWorker:
         self.reach = reach or of_storage(settings)
         self._spool = spool / f"worker-{os.getpid()}-{threading.get_ident()}"
         shutil.rmtree(self._spool, ignore_errors=True)
-        self._spool.mkdir(parents=True)
+        self._spool.mkdir(mode=0o700, parents=True)
         ours, theirs = socket.socketpair()
         try:
             self.process = subprocess.Popen(
