@@ -100,6 +100,11 @@ class Settings:
     inflate_max_bytes: int = _setting(16 * GiB, "most bytes that a deflated or zipped file may inflate to")
     store_max_bytes: int = _setting(1 * GiB, "most bytes of DICOM data in one DICOMweb store request")
     worker_memory: int = _setting(1 * GiB, "most memory of one codec worker; a file that needs more fails")
+    worker_sandbox: str = _setting(
+        "on",
+        "off: codec workers run without the limits of seccomp and Landlock, should these be in the way",
+        choices=("on", "off"),
+    )
     file_timeout: int = _setting(600, "most seconds that one file may take")
     collect_interval: int = _setting(60, "seconds between two rounds of the collector")
     collect_grace: int = _setting(
@@ -224,6 +229,12 @@ def worker_environment(*, network: bool, environ: Mapping[str, str] | None = Non
         return network and (name.startswith("AWS_") or name.upper() in _NETWORK)
 
     return {name: value for name, value in environ.items() if may_have(name)}
+
+
+def s3_files(environ: Mapping[str, str] | None = None) -> list[str]:
+    """The files and folders that `worker_environment` names, of certificates and tokens."""
+    environ = os.environ if environ is None else environ
+    return [v for n, v in environ.items() if n.startswith(("AWS_", "SSL_CERT_")) and v.startswith("/")]
 
 
 def masked(name: str, value: object) -> str:

@@ -8,12 +8,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from lightwell.auth.credentials import read_credentials
 from lightwell.cli.demo import snippet
 from lightwell.settings import load
+from lightwell.work import landlock
 from tests.cli.running import lightwell
 
 GIVEN = {"LIGHTWELL_ROOT_ACCESS_KEY_ID": "K" * 20, "LIGHTWELL_ROOT_SECRET_ACCESS_KEY": "a secret of theirs"}
@@ -69,7 +71,24 @@ def test_demo_leaves_a_root_key_that_the_settings_give_to_the_environment(tmp_pa
 def test_doctor_finds_nothing_wrong_with_a_fresh_folder(tmp_path: Path) -> None:
     done = lightwell("doctor", "--port", "0", data=tmp_path / "data")
     assert done.status == 0, done.out
-    assert all(line.startswith("ok") for line in done.out.splitlines())
+    lines = [line for line in done.out.splitlines() if " sandbox " not in line]
+    assert all(line.startswith("ok") for line in lines)
+
+
+def test_doctor_says_what_confines_codec_workers(tmp_path: Path) -> None:
+    def says(**environ: str) -> dict[str, Any]:
+        rows = lightwell("doctor", "--port", "0", "--json", data=tmp_path / "data", **environ).json()
+        (found,) = (row for row in rows if row["check"] == "sandbox")
+        assert found["ok"]
+        return dict(found)
+
+    held = says()
+    if held["warning"]:  # the kernel that this runs on
+        assert "no seccomp" in held["says"] or "no Landlock" in held["says"]
+    else:
+        assert f"Landlock (version {landlock.version()})" in held["says"]
+    off = says(LIGHTWELL_WORKER_SANDBOX="off")
+    assert off["warning"] and "worker_sandbox is off" in off["says"]
 
 
 @pytest.mark.parametrize(

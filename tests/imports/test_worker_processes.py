@@ -84,6 +84,17 @@ def test_finds_no_key_and_no_secret_in_its_environment(reading: list[psutil.Proc
             assert name not in environment and value not in environment
 
 
+def test_is_confined_in_every_thread(server: Server, reading: list[psutil.Process]) -> None:
+    lacking = [line for line in server.err if "confined less" in line]
+    if lacking:
+        pytest.skip(f"this kernel: {lacking}")
+    for process in reading:
+        for thread in Path(f"/proc/{process.pid}/task").iterdir():
+            lines = (thread / "status").read_text().splitlines()
+            assert "NoNewPrivs:\t1" in lines and "Seccomp:\t2" in lines
+        assert process.rlimit(psutil.RLIMIT_CORE) == (0, 0)
+
+
 def test_gets_what_reaching_s3_takes_only_where_it_has_to() -> None:
     environ = {**SECRETS, "PATH": "/bin", "LC_ALL": "C", "PYTHONPATH": "/x", "no_proxy": "here"}
     local = worker_environment(network=False, environ=environ)

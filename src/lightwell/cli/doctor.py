@@ -20,7 +20,7 @@ from lightwell import __version__
 from lightwell.cli import flags
 from lightwell.cli.exposure import addresses, check_exposure
 from lightwell.errors import LightwellError
-from lightwell.settings import GiB, Settings
+from lightwell.settings import GiB, Settings, worker_environment
 
 if TYPE_CHECKING:
     from lightwell.stores.servers import Awaited
@@ -40,6 +40,14 @@ samples = np.arange(-3000, 1096, dtype=np.int16).reshape(64, 64)
 data, head = htj2k.encode(samples, "MONOCHROME2", second=True)
 assert np.array_equal(htj2k.decode(memoryview(data)[head:]), samples), "HTJ2K differs"
 jpeg2000.encode(samples, "MONOCHROME2")
+"""
+
+# What codec workers give up, given up by a process of its own.
+_SANDBOX = """
+import json
+from lightwell.work import landlock, sandbox
+version = landlock.version()
+print(json.dumps([version, sandbox.confine([], [], network=False)]))
 """
 
 _MOST_NAMES = 20
@@ -267,6 +275,31 @@ def _codecs(settings: Settings) -> str:
     return "HTJ2K and JPEG 2000 come back exactly, by two decoders"
 
 
+def _sandbox(settings: Settings) -> str:
+    if settings.worker_sandbox == "off":
+        raise _Caution(
+            "worker_sandbox is off: a file that takes a codec worker over may do what this user may do; "
+            "set it to on"
+        )
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", _SANDBOX],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=worker_environment(network=False),
+    )
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+        raise LightwellError(
+            f"a process cannot be confined as codec workers are ({last}): set LIGHTWELL_WORKER_SANDBOX=off, "
+            "which starts them without, and report it please"
+        )
+    version, missing = json.loads(done.stdout)
+    if missing:
+        raise _Caution(f"everything works, but codec workers are confined less: {'; '.join(missing)}")
+    return f"codec workers have no_new_privs, a seccomp filter and Landlock (version {version})"
+
+
 def _clock(settings: Settings) -> str:
     now = time.time()
     newest = max((p.stat().st_mtime for p in (settings.data, Path(__file__)) if p.exists()), default=0)
@@ -329,6 +362,7 @@ CHECKS: dict[str, Check] = {
     "files": _files,
     "secrets": _secrets,
     "codecs": _codecs,
+    "sandbox": _sandbox,
     "clock": _clock,
     "tls": _tls,
     "port": _port,

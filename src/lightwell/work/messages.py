@@ -19,10 +19,15 @@ _MESSAGE_SECONDS = 60.0
 
 
 class Begin(msgspec.Struct, tag=True, frozen=True):
-    """To a new worker: the effective settings without the secrets, and the worker's own spool folder."""
+    """To a new worker: the effective settings without the secrets, and the worker's own spool folder.
+
+    ``network`` and ``paths`` as in `reach.Reach`.
+    """
 
     settings: dict[str, str | int | bool | None]
     spool: str
+    network: bool
+    paths: list[str]
 
 
 class Task(msgspec.Struct, tag=True, frozen=True):
@@ -77,7 +82,9 @@ Order = Begin | Task | Packs | Check | Perform
 
 
 class Ready(msgspec.Struct, tag=True, frozen=True):
-    """From a worker that has loaded its codecs."""
+    """From a worker that has loaded its codecs. ``missing``: as `sandbox.confine` says it."""
+
+    missing: list[str] = []
 
 
 class Reading(msgspec.Struct, tag=True, frozen=True):

@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from lightwell.context import Ids
@@ -22,10 +23,12 @@ from lightwell.ingest.overrides import LIMIT, Overrides, load
 from lightwell.ingest.pipeline import Pipeline
 from lightwell.settings import Settings
 from lightwell.stores import Files, open_files
+from lightwell.stores.local_objects import LocalObjects, make_folders
 from lightwell.work.checking import Checker
 from lightwell.work.direct import Direct
 from lightwell.work.messages import (
     Answer,
+    Begin,
     Channel,
     Check,
     Checked,
@@ -42,6 +45,7 @@ from lightwell.work.messages import (
     TaskDone,
     TaskFailed,
 )
+from lightwell.work.sandbox import confine
 from lightwell.work.sources import Fetcher, OpenFile
 
 log = logging.getLogger(__name__)
@@ -69,8 +73,8 @@ class Worker:
         self._fetcher = Fetcher(files.buckets, spool, settings.inflate_max_bytes)
         self._direct = Direct(files, settings)
 
-    def run(self) -> None:
-        self._send(Ready())
+    def run(self, missing: list[str]) -> None:
+        self._send(Ready(missing))
         try:
             while True:
                 order = self._orders.popleft() if self._orders else self._channel.receive_order()
@@ -218,10 +222,27 @@ def _text(error: BaseException) -> str:
     return text[:4000] or type(error).__name__
 
 
-def run(channel: Channel, settings: Settings, spool: Path) -> bool:
+def run(channel: Channel, settings: Settings, begin: Begin) -> bool:
     """Serve the engine at the other end until it closes the channel; False if it was gone in the middle."""
+    files, spool = open_files(settings), Path(begin.spool)
+    missing = _confine(files, settings, begin)
     try:
-        Worker(channel, open_files(settings), settings, spool).run()
+        Worker(channel, files, settings, spool).run(missing)
     except (_EngineGone, BrokenPipeError, ConnectionResetError):
         return False
     return True
+
+
+def _confine(files: Files, settings: Settings, begin: Begin) -> list[str]:
+    """Give up what this worker does not need, before it has read anything."""
+    if settings.worker_sandbox == "off":
+        return []
+    spool = Path(begin.spool)
+    reading = [str(spool.parent), str(settings.buckets), *begin.paths]
+    writing = [str(spool)]
+    if isinstance(files.objects, LocalObjects):
+        # What is not there cannot be left out. Where it cannot be made, writing a pack says why.
+        with suppress(OSError):
+            make_folders(files.objects.root)
+        writing.append(str(files.objects.root))
+    return confine(reading, writing, network=begin.network)

@@ -68,10 +68,12 @@ def main(arguments: list[str]) -> int:
         return 1
     settings = _settings(begin)
     resource.setrlimit(resource.RLIMIT_DATA, (settings.worker_memory, settings.worker_memory))
+    # A dump of its memory would be a file of somebody's images.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
     from lightwell.work import worker
 
-    return 0 if worker.run(channel, settings, Path(begin.spool)) else 1
+    return 0 if worker.run(channel, settings, begin) else 1
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -17,7 +18,11 @@ from lightwell.settings import Settings, worker_environment
 from lightwell.work.messages import Answer, Begin, Channel, Order, Ready
 from lightwell.work.reach import Reach, of_storage
 
+log = logging.getLogger(__name__)
+
 _START_SECONDS = 120.0
+# What has been logged of every worker is logged once.
+_told: set[str] = set()
 # A URL may hold a password.
 _ENDPOINTS = ("storage_endpoint_url", "s3_endpoint_url")
 
@@ -74,13 +79,19 @@ class CodecWorker:
         self._channel = Channel(ours)
         self._killed: str | None = None
         try:
-            self.send(Begin(_public(settings, self.reach), str(self._spool)))
-            if not isinstance(self.receive(_START_SECONDS), Ready):
+            paths = sorted(self.reach.paths)
+            self.send(Begin(_public(settings, self.reach), str(self._spool), self.reach.network, paths))
+            ready = self.receive(_START_SECONDS)
+            if not isinstance(ready, Ready):
                 self.kill("it took too long")
                 raise WorkerDied(self.reason())
         except WorkerDied as death:
             self.close()
             raise WorkerDied(f"a codec worker could not be started: {death}") from None
+        for sentence in ready.missing:
+            if sentence not in _told:
+                _told.add(sentence)
+                log.warning("codec workers are confined less than they could be: %s", sentence)
 
     @property
     def pid(self) -> int:
