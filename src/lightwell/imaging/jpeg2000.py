@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import imagecodecs
 
+from lightwell.imaging.codestream_structure import read_structure
 from lightwell.imaging.failure import cannot_transcode
 from lightwell.imaging.htj2k import LIKE_RGB, same_samples
 from lightwell.imaging.samples import Samples
@@ -17,7 +18,8 @@ def encode(samples: Samples, photometric: str) -> bytes:
     """The codestream of one frame of 8 or 16 bits, (rows, columns) or (rows, columns, 3).
 
     The reversible colour transform is used on RGB alone, as in `htj2k.encode`. Raises `PixelFailure` where
-    the frame cannot be coded or does not decode to the same samples.
+    the frame cannot be coded or does not decode to the same samples, or where `codestream_structure`, which
+    looks at every frame before it is decoded, would refuse it later.
     """
     colour = samples.ndim == 3
     try:
@@ -29,6 +31,7 @@ def encode(samples: Samples, photometric: str) -> bytes:
             mct=colour and photometric in LIKE_RGB,
             numthreads=1,
         )
+        read_structure(stream)
         again: Samples = imagecodecs.jpeg2k_decode(stream, planar=False, numthreads=1)
     except (imagecodecs.Jpeg2kError, ValueError) as error:
         raise cannot_transcode(f"a frame could not be encoded as JPEG 2000: {error}") from error

@@ -170,7 +170,10 @@ def _decode_lossless(
     width: the checksum is of the codestream's own samples then.
     """
     if stored_syntax == HTJ2K_RPCL:
-        return htj2k.decode(memoryview(data)[head:]), lambda samples: samples
+        samples = htj2k.decode(
+            memoryview(data)[head:], frame_shape(image), sample_type(image), image.photometric
+        )
+        return samples, lambda found: found
     samples, header, _ = decode_codestream(data[head:], "jpeg2000", image)
     return samples, lambda found: to_stored(found, header, image)
 
