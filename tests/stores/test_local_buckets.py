@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import socket
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from lightwell.errors import InputError, StorageError
+from lightwell.errors import InputError, StorageError, StorageUnavailableError
 from lightwell.stores import local_buckets
 from lightwell.stores.buckets import Buckets
 from tests.unprivileged import public_folder
@@ -314,3 +315,36 @@ def test_lists_a_large_folder_in_bounded_memory(
     finally:
         tracemalloc.stop()
     assert peak < 4_000_000
+
+
+def test_tells_a_file_system_that_is_away_from_a_file_that_is_not_there(
+    buckets: Buckets, inn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (inn / "a.dcm").write_bytes(b"x")
+
+    def stale(*args: object, **more: object) -> int:
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+    monkeypatch.setattr(local_buckets.os, "open", stale)
+    with pytest.raises(StorageUnavailableError, match=r"s3://inn/a.dcm cannot be read"):
+        buckets.fetch("inn", "a.dcm", memory_limit=1, spool_dir=tmp_path)
+
+
+def test_tells_a_disk_that_is_full_from_a_folder_that_may_not_be_written(
+    buckets: Buckets, inn: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, kind in (
+        (errno.ENOSPC, StorageUnavailableError),
+        (errno.EROFS, InputError),
+        (errno.EACCES, InputError),
+        (errno.EIO, StorageError),
+    ):
+
+        def failing(fd: int, number: int = number) -> None:
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(local_buckets.os, "fsync", failing)
+        with pytest.raises(kind, match="cannot be written") as raised:
+            buckets.put("inn", "out", b"x")
+        assert type(raised.value) is kind
+        assert not list(inn.iterdir())

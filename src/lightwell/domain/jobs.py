@@ -21,7 +21,8 @@ NO_FILE, STORAGE = "none", "storage"
 
 # A file is tried once more after its worker died: the first time may have been an operator's kill.
 FILE_DEATHS = 2
-# After this many deaths that no file is to blame for, or failures of the storage, the chunk's files fail.
+# After this many deaths that no file is to blame for, or failures of the storage, the chunk's files fail. A
+# storage that is away is no failure: see `work.pauses`.
 CHUNK_DEATHS = 6
 STORAGE_FAILURES = 8
 

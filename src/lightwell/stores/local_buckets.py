@@ -6,14 +6,16 @@ and nothing but regular files is opened, without ever waiting for the other end 
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from lightwell.errors import InputError, StorageError
-from lightwell.stores.local_objects import failure, make_folders
+from lightwell.errors import InputError, LightwellError, StorageError
+from lightwell.stores.local_objects import failure, is_away, make_folders
 
 # Names of one folder that are sorted in memory at a time; up to twice as many are held.
 _BATCH = 100_000
@@ -114,8 +116,10 @@ class LocalBucket:
     def _holds(self, real: str) -> bool:
         return real == self._root or real.startswith(self._root.rstrip("/") + "/")
 
-    def _refusal(self, key: str, path: str, error: OSError) -> InputError:
+    def _refusal(self, key: str, path: str, error: OSError) -> LightwellError:
         where = f"s3://{self._name}/{_shown(key)}"
+        if is_away(error):
+            return failure(error, f"{where} cannot be read")
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             if Path(self._root, key).is_symlink():
                 return InputError(f"{where} is a link to nothing")
@@ -151,7 +155,7 @@ class _Replacing:
             # What is written here are reports, which name patients' files.
             self._stream = os.fdopen(os.open(self._temporary, flags, 0o600), "wb")
         except OSError as error:
-            raise failure(error, f"{self._where} cannot be written") from error
+            raise self._unwritable(error) from error
         return self
 
     def write(self, data: bytes) -> None:
@@ -172,10 +176,17 @@ class _Replacing:
         except OSError as failed:
             error = failed
         if error is not None:
-            self._stream.close()
+            with contextlib.suppress(OSError):
+                self._stream.close()  # the disk may be full; the bytes are not wanted
             self._temporary.unlink(missing_ok=True)
             if isinstance(error, OSError):
-                raise failure(error, f"{self._where} cannot be written") from error
+                raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> LightwellError:
+        """What the bucket's owner can mend is their fault; what may pass, or failed, is ours."""
+        if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+            return InputError(f"{self._where} cannot be written: {_NO_RIGHT}")
+        return failure(error, f"{self._where} cannot be written")
 
 
 def _sorted_names(folder: str, start: str) -> Iterator[str]:

@@ -309,9 +309,20 @@ def _sync_folder(path: Path) -> None:
         os.close(fd)
 
 
-_PASSING = frozenset(
-    (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EMFILE, errno.ENFILE)
+# No room, and a file system of the network that does not answer.
+_AWAY = frozenset(
+    (
+        *(errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE),
+        *(errno.ETIMEDOUT, errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH),
+        *(errno.ENETDOWN, errno.ENETUNREACH),
+    )
 )
+_PASSING = _AWAY | {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def is_away(error: OSError) -> bool:
+    """Whether what failed may be back, and no file is to blame."""
+    return error.errno in _AWAY
 
 
 def failure(error: OSError, what: str) -> StorageError:

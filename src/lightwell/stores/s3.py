@@ -26,6 +26,8 @@ _CREDENTIALS = (
     "RequestTimeTooSkewed",
     "AuthorizationHeaderMalformed",
 )
+# Those of a session that has to be renewed, and a clock that has to be set.
+_PASSING_CREDENTIALS = ("ExpiredToken", "RequestTimeTooSkewed")
 
 # obstore's threads belong to the process that used it first and do not live in its forks.
 _used_by: int | None = None
@@ -63,6 +65,23 @@ def is_missing(error: BaseException) -> bool:
     return isinstance(error, FileNotFoundError) and "<Code>NoSuchBucket</Code>" not in str(error)
 
 
+def is_refusal(error: BaseException) -> bool:
+    """Whether S3 refuses all of a bucket: there is none, or no right to it, or no credentials that hold."""
+    text = str(error)
+    found = _CODE.search(text)
+    status = _STATUS.search(text)
+    return (
+        (found is not None and found[1] in ("NoSuchBucket", "AccessDenied", *_CREDENTIALS))
+        or isinstance(error, PermissionError)
+        or (status is not None and status[1] in ("401", "403"))
+        or _has_no_credentials(text)
+    )
+
+
+def _has_no_credentials(text: str) -> bool:
+    return "/latest/api/token" in text or "/latest/meta-data" in text or "169.254.170" in text
+
+
 def explain(error: BaseException, where: str) -> StorageError | InputError:
     """A sentence for a person. `InputError` where the bucket's owner can mend it."""
     text = str(error)
@@ -73,12 +92,13 @@ def explain(error: BaseException, where: str) -> StorageError | InputError:
         return InputError(f"{where}: there is no such bucket on S3")
     if is_missing(error):
         return InputError(f"{where} does not exist")
-    if "/latest/api/token" in text or "/latest/meta-data" in text or "169.254.170" in text:
+    if _has_no_credentials(text):
         return StorageError(
             f"{where}: there are no AWS credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
         )
     if code in _CREDENTIALS:
-        return StorageError(
+        kind = StorageUnavailableError if code in _PASSING_CREDENTIALS else StorageError
+        return kind(
             f"{where}: S3 refused the credentials ({code}); check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY "
             "and the clock."
         )
@@ -95,7 +115,7 @@ def explain(error: BaseException, where: str) -> StorageError | InputError:
             "server cannot read from S3; rename the object or import a prefix that does not hold it"
         )
     if status:
-        passing = status[1] == "429" or status[1].startswith("5")
+        passing = status[1] in ("408", "429") or status[1].startswith("5")
         kind = StorageUnavailableError if passing else StorageError
         return kind(f"{where}: S3 answered {status[1]} {code}".rstrip() + ".")
     reason = next((line for line in text.splitlines() if line), type(error).__name__)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
-from lightwell.errors import StorageError
+from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.stores import s3
 from lightwell.stores.local_objects import failure
 from lightwell.stores.objects import MissingObjectError, ObjectWriter, is_key, valid_key, valid_prefix
@@ -161,7 +161,10 @@ class S3Objects:
                     f"{where} is not there: was it removed by hand? Restore it from a backup."
                 ) from None
             said = s3.explain(error, where)
-            raise StorageError(f"{str(said).rstrip('.')}.") from error
+            # What S3 refuses to give us at all is there again once its administrator has mended it.
+            passing = isinstance(said, StorageUnavailableError) or s3.is_refusal(error)
+            kind = StorageUnavailableError if passing else StorageError
+            raise kind(f"{str(said).rstrip('.')}.") from error
 
 
 class _SpooledWriter:

@@ -14,12 +14,13 @@ from lightwell.context import Clock, Ids
 from lightwell.domain import jobs as domain
 from lightwell.domain.jobs import CUSTOMER, SERVER, Chunk, Outcome
 from lightwell.domain.records import ChunkResult, Failure, NewRecord
-from lightwell.errors import StorageError
+from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.ingest import deposit, overrides
 from lightwell.stores import Stores, chunks, jobs, packs, records, staging
 from lightwell.stores.node import NOBODY
 from lightwell.work.importer import CLAIM_MS
 from lightwell.work.messages import Task
+from lightwell.work.pauses import Pauses
 from lightwell.work.reach import inputs_of
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class Claimed:
 class _JobFacts:
     """What reading needs to know of a job; never changes."""
 
+    id: str
     datastore: int
     storage_format: str
     bucket: str
@@ -60,12 +62,19 @@ class _JobFacts:
 class Claims:
     """Takes chunks for this engine and settles them. For all its threads.
 
-    ``on_change`` is called when a job may have gone to its next phase.
+    ``on_change`` is called when a job may have gone to its next phase. Jobs that are paused are left alone.
     """
 
     def __init__(
-        self, stores: Stores, clock: Clock, ids: Ids, engine: str, on_change: Callable[[], None]
+        self,
+        stores: Stores,
+        clock: Clock,
+        ids: Ids,
+        engine: str,
+        pauses: Pauses,
+        on_change: Callable[[], None],
     ) -> None:
+        self._pauses = pauses
         self._stores = stores
         self._clock = clock
         self._ids = ids
@@ -83,15 +92,15 @@ class Claims:
 
     def take(self) -> Claimed | None:
         """Claim a chunk, None if there is none."""
-        now, node = self._clock.now(), self._stores.node_id
+        now, node, paused = self._clock.now(), self._stores.node_id, self._pauses.waiting()
         with self._stores.db.read() as conn:
-            if not chunks.any_waiting(conn, now, node):
+            if not chunks.any_waiting(conn, now, node, paused):
                 return None
         number = next(self._numbers)
         claim, pack = f"{self._engine}:{number}", self._ids.key()
 
         def work(conn: Connection) -> tuple[Chunk, _JobFacts] | None:
-            chunk = chunks.claim(conn, claim, now, now + CLAIM_MS, node)
+            chunk = chunks.claim(conn, claim, now, now + CLAIM_MS, node, paused)
             if chunk is None:
                 return None
             facts = self._facts.get(chunk.job) or _facts_of(conn, chunk.job)
@@ -139,6 +148,10 @@ class Claims:
         try:
             if not self._write(work, claimed):
                 log.warning("chunk %d of a job was taken over by another engine", chunk.number)
+            self._pauses.end(chunk.job)
+        except StorageUnavailableError as error:
+            self.pause(claimed, str(error))
+            raise
         except StorageError as error:
             self.put_back(claimed, domain.STORAGE, str(error))
             raise
@@ -183,6 +196,13 @@ class Claims:
         ]
         return bool(refused)
 
+    def pause(self, claimed: Claimed, reason: str) -> None:
+        """Let the chunk be read again once what is away is there; that uses up no try of any file."""
+        job = claimed.chunk.job
+        facts = self._facts.get(job)
+        self._pauses.begin(job, f"import job {facts.id}" if facts else "an import job", reason)
+        self.put_back(claimed)
+
     def put_back(self, claimed: Claimed, cause: str | None = None, reason: str = "") -> None:
         """Let the chunk be read again; ``cause`` is the file number, or the kind of trouble, to be noted."""
         chunk, now = claimed.chunk, self._clock.now()
@@ -191,7 +211,7 @@ class Claims:
         if cause is not None:
             deaths.setdefault(cause, []).append(reason[:500])
             if cause in (domain.STORAGE, domain.NO_FILE):
-                # No file is to blame: what is wrong may pass, a full disk or a worker that cannot start.
+                # No file is to blame: what is wrong may pass, such as a worker that cannot start.
                 not_before = now + min(250 * 2 ** len(deaths[cause]), 60_000)
         try:
             self._stores.db.write(
@@ -233,6 +253,7 @@ def _facts_of(conn: Connection, key: int) -> _JobFacts:
     _, storage_format = jobs.place(conn, key)
     bucket, prefix = domain.split_uri(job.input_uri)
     return _JobFacts(
+        job.id,
         job.datastore,
         storage_format,
         bucket,

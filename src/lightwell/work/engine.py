@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 from lightwell.context import Clock, Ids
 from lightwell.domain import jobs as domain
-from lightwell.errors import LightwellError, StorageError
+from lightwell.errors import LightwellError, StorageError, StorageUnavailableError
 from lightwell.settings import Settings
 from lightwell.stores import Stores, chunks, jobs
 from lightwell.work.attendant import Attendant
@@ -25,6 +25,7 @@ from lightwell.work.deliver import EVENTS, EventLog, deliver
 from lightwell.work.desk import Desk
 from lightwell.work.door import Door
 from lightwell.work.importer import CLAIM_MS, ClaimLost, Count, Importer
+from lightwell.work.pauses import Pauses
 from lightwell.work.reading import Reader
 from lightwell.work.storing import Storer
 from lightwell.work.workers import remove_leftovers
@@ -70,7 +71,8 @@ class Engine:
         self._wake = threading.Event()
         self._work = threading.Condition()
         self._polls = 0
-        self._claims = Claims(stores, self._clock, self._ids, self._name, self._wake.set)
+        self._pauses = Pauses(self._clock)
+        self._claims = Claims(stores, self._clock, self._ids, self._name, self._pauses, self._wake.set)
         self._importer = Importer(stores, settings, self._clock, self._ids, count)
         self._readers = [
             Reader(stores, settings, self._claims, self._stopping, self._wait_for_work)
@@ -160,7 +162,9 @@ class Engine:
             node = self._stores.node_id
             with self._stores.db.read() as conn:
                 waiting = jobs.waiting(conn, now, node)
-                to_read = any(w.phase == domain.READ for w in waiting) and chunks.any_waiting(conn, now, node)
+                to_read = any(w.phase == domain.READ for w in waiting) and chunks.any_waiting(
+                    conn, now, node, self._pauses.waiting()
+                )
         except StorageError as error:
             log.warning("the engine waits for the database: %s", error)
             self._stopping.wait(1)
@@ -197,6 +201,8 @@ class Engine:
                 self._phase(key, phase)
             except ClaimLost:
                 log.warning("an import job was taken over by another engine")
+            except StorageUnavailableError:
+                pass  # `Pauses` says so, now and then, and `_poll` where it is the database
             except StorageError as error:
                 log.warning("an import job waits for the storage: %s", error)
             except Exception:
@@ -216,6 +222,7 @@ class Engine:
         try:
             self._importer.work(key, phase, claim)
             self._faults.pop(key, None)
+            self._pauses.end(key)
         except ClaimLost:
             raise
         except Exception as error:
@@ -223,7 +230,14 @@ class Engine:
             raise
 
     def _later(self, key: int, claim: str, error: Exception) -> None:
-        """Let the phase be tried again after a while; end the job when it never works."""
+        """Let the phase be tried again after a while; end the job when it never works.
+
+        What is away may be back: for that the job waits as long as it takes.
+        """
+        if isinstance(error, StorageUnavailableError):
+            until = self._pauses.begin(key, "an import job", str(error))
+            self._stores.db.write(lambda conn: jobs.release(conn, key, claim, until))
+            return
         faults = self._faults[key] = self._faults.get(key, 0) + 1
         if faults >= _FAULTS and not self._stopping.is_set():
             if isinstance(error, LightwellError):

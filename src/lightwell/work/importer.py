@@ -12,7 +12,7 @@ from lightwell.context import Clock, Ids
 from lightwell.domain import jobs as domain
 from lightwell.domain.events import import_job_event
 from lightwell.domain.jobs import CUSTOMER, IMPORTED, SERVER, Job
-from lightwell.errors import InputError, LightwellError, StorageError
+from lightwell.errors import InputError, LightwellError, StorageError, StorageUnavailableError
 from lightwell.ingest import merge, report
 from lightwell.ingest.merge import Group, Place
 from lightwell.settings import Settings
@@ -142,6 +142,8 @@ class Importer:
             raise JobFailed(f"There is no file below the input {job.input_uri}. Check bucket and prefix.")
         try:
             report.check_output(self._stores, job)
+        except StorageUnavailableError:
+            raise
         except (InputError, StorageError) as error:
             raise JobFailed(f"The output {job.output_uri} cannot be written: {error}") from error
         scanned = intake.plan(itertools.chain(refused, found))

@@ -133,10 +133,11 @@ class Checked(msgspec.Struct, tag=True, frozen=True):
 
 
 class TaskFailed(msgspec.Struct, tag=True, frozen=True):
-    """From a worker: storage failed; nothing of the chunk counts."""
+    """From a worker: storage failed; nothing of the chunk counts. ``away``: it may be back."""
 
     task: int
     message: str
+    away: bool = False
 
 
 class Performed(msgspec.Struct, tag=True, frozen=True):

@@ -176,8 +176,12 @@ class Reader:
             claimed.result.packs = answer.packs
             self._commit(claimed)
         elif isinstance(answer, TaskFailed):
-            log.warning("a chunk could not be kept: %s", answer.message)
-            self._claims.put_back(self._sent.pop(answer.task).claimed, domain.STORAGE, answer.message)
+            claimed = self._sent.pop(answer.task).claimed
+            if answer.away:
+                self._claims.pause(claimed, answer.message)
+            else:
+                log.warning("a chunk could not be kept: %s", answer.message)
+                self._claims.put_back(claimed, domain.STORAGE, answer.message)
 
     def _died(self, reason: str) -> None:
         """Give the chunks of a dead worker back, and blame the file that it was on."""

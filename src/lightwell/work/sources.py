@@ -11,9 +11,10 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from lightwell.domain.jobs import InputFile
-from lightwell.errors import InputError, StorageError
+from lightwell.errors import InputError, LightwellError, StorageError
 from lightwell.imaging.source import BytesSource, FileSource
 from lightwell.stores.buckets import Buckets
+from lightwell.stores.local_objects import failure, is_away
 
 # A file up to this size is read at once: most are, and many small reads cost more.
 WHOLE = 16 << 20
@@ -127,7 +128,7 @@ class Fetcher:
             with source:
                 data = source.read(0, source.size)
         except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror}") from None
+            raise _failed(error, path) from None
         if spooled:
             path.unlink(missing_ok=True)
         return OpenFile(BytesSource(data))
@@ -177,7 +178,7 @@ class Fetcher:
             # An encrypted member is a RuntimeError, an unknown compression a NotImplementedError.
             raise InputError(f"{member} in {path} cannot be unzipped: {error}") from None
         except OSError as error:
-            raise InputError(f"{path} cannot be read: {error.strerror}") from None
+            raise _failed(error, path) from None
 
     def _bounded(self, data: bytes, member: str) -> bytes:
         if len(data) > self._inflate_limit:
@@ -194,3 +195,10 @@ class Fetcher:
         if self._zip is not None:
             self._zip[1].close()
             self._zip = None
+
+
+def _failed(error: OSError, path: Path | str) -> LightwellError:
+    """The file's fault, but where its file system is away or there is no room to unzip it."""
+    if is_away(error):
+        return failure(error, f"{path} cannot be read or unzipped")
+    return InputError(f"{path} cannot be read: {error.strerror}")

@@ -17,13 +17,19 @@ from pathlib import Path
 from lightwell.context import Ids
 from lightwell.domain.jobs import InputFile, unpack_files
 from lightwell.domain.records import Failure, NewRecord
-from lightwell.errors import InputError, LightwellError, ServerFault, StorageError
+from lightwell.errors import (
+    InputError,
+    LightwellError,
+    ServerFault,
+    StorageError,
+    StorageUnavailableError,
+)
 from lightwell.imaging.cache import SeriesCache
 from lightwell.ingest.overrides import LIMIT, Overrides, load
 from lightwell.ingest.pipeline import Pipeline
 from lightwell.settings import Settings
 from lightwell.stores import Files, open_files
-from lightwell.stores.local_objects import LocalObjects, make_folders
+from lightwell.stores.local_objects import LocalObjects, failure, is_away, make_folders
 from lightwell.work.checking import Checker
 from lightwell.work.direct import Direct
 from lightwell.work.messages import (
@@ -120,7 +126,7 @@ class Worker:
             pipeline.abort()
             if not isinstance(error, StorageError):
                 raise
-            self._send(TaskFailed(task.number, str(error)))
+            self._send(_failed(task, error))
             return
         finally:
             self._fetcher.close_archive()
@@ -132,7 +138,7 @@ class Worker:
         try:
             done = pipeline.finish()
         except StorageError as error:
-            self._send(TaskFailed(task.number, str(error)))
+            self._send(_failed(task, error))
         except Exception as error:
             log.exception("a pack could not be finished")
             self._send(TaskFailed(task.number, f"a fault in lightwell ({type(error).__name__})"))
@@ -170,6 +176,8 @@ class Worker:
         except (LightwellError, _EngineGone):
             raise
         except Exception as error:
+            if isinstance(error, OSError) and is_away(error):
+                raise failure(error, f"{self._spool} cannot be written to") from error
             log.exception("file %d of the chunk could not be read", file.number)
             fault = ServerFault(
                 f"This file could not be read because of a fault in lightwell ({type(error).__name__}): "
@@ -183,7 +191,7 @@ class Worker:
         try:
             opened = open_file()
         except StorageError as error:
-            if task.last_attempt:
+            if task.last_attempt and not isinstance(error, StorageUnavailableError):
                 raise ServerFault(str(error)) from error
             raise
         try:
@@ -214,6 +222,10 @@ def _in_order(task: Task) -> list[InputFile]:
     skip, first = set(task.skip), set(task.first)
     files = [f for f in unpack_files(task.files, task.first_file) if f.number not in skip]
     return sorted(files, key=lambda f: f.number not in first)
+
+
+def _failed(task: Task, error: StorageError) -> TaskFailed:
+    return TaskFailed(task.number, str(error), away=isinstance(error, StorageUnavailableError))
 
 
 def _text(error: BaseException) -> str:

@@ -1,0 +1,86 @@
+"""The object store goes away and comes back: who asks meanwhile is told to try again."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tests.ct_files import ct
+from tests.dicomweb.holding import fill
+from tests.dicomweb.storing import RELATED, part10, related
+from tests.road import Road
+from tests.server import Reply, running
+from tests.services import S3, boto3_client
+
+
+def test_asks_to_try_again_while_the_object_store_is_away(s3_endpoint: S3, tmp_path: Path) -> None:
+    bucket = f"away-{time.monotonic_ns()}"
+    client = boto3_client(s3_endpoint)
+    client.create_bucket(Bucket=bucket)
+    client.close()
+    parts = urlsplit(s3_endpoint.url)
+    assert parts.hostname and parts.port
+    way = Road(parts.hostname, parts.port)
+    env = {
+        **s3_endpoint.environment,
+        "LIGHTWELL_STORAGE_URL": f"s3://{bucket}/objects",
+        "LIGHTWELL_STORAGE_ENDPOINT_URL": f"http://127.0.0.1:{way.port}",
+    }
+    with running(tmp_path / "data", env=env) as server:
+        held = fill(server)
+        one = held.instance("large")
+        metadata = json.loads(held.get(one + "/metadata").body)[0]
+        bulk = urlsplit(metadata["00191001"]["BulkDataURI"]).path.removeprefix(held.root)
+        (image_set,) = {
+            each["imageSetId"]
+            for each in server.client().search_image_sets(
+                datastoreId=held.datastore,
+                searchCriteria={"filters": [{
+                    "operator": "EQUAL",
+                    "values": [{"DICOMSeriesInstanceUID": held.files["large"].SeriesInstanceUID}],
+                }]},
+            )["imageSetsMetadataSummaries"]
+        }  # fmt: skip
+        path = f"/datastore/{held.datastore}/imageSet/{image_set}"
+        document = server.client().get_image_set_metadata(datastoreId=held.datastore, imageSetId=image_set)
+
+        study = json.loads(gzip.decompress(document["imageSetMetadataBlob"].read()))["Study"]
+        (series,) = study["Series"].values()
+        found = series["Instances"][held.files["large"].SOPInstanceUID]
+        frame = b'{"imageFrameId":"%s"}' % found["ImageFrames"][0]["ID"].encode()
+        body = related(part10(ct(1, study="77")))
+        asks = {
+            "frame": lambda: server.send(server.signed("POST", path + "/getImageFrame", frame)),
+            "frames": lambda: held.get(one + "/frames/1"),
+            "decoded": lambda: held.get(
+                one + "/frames/1",
+                'multipart/related; type="application/octet-stream"; transfer-syntax=1.2.840.10008.1.2.1',
+            ),
+            "instance": lambda: held.get(one),
+            "series": lambda: held.get(held.series("large")),
+            "bulk": lambda: held.get(bulk),
+            "rendered": lambda: held.get(one + "/rendered"),
+            "thumbnail": lambda: held.get(held.series("large") + "/thumbnail"),
+            "store": lambda: server.send(
+                server.signed(
+                    "POST", f"/datastore/{held.datastore}/studies", body, headers={"content-type": RELATED}
+                )
+            ),
+        }
+
+        def answers() -> dict[str, Reply]:
+            with ThreadPoolExecutor(len(asks)) as threads:
+                going = {name: threads.submit(ask) for name, ask in asks.items()}
+                return {name: reply.result() for name, reply in going.items()}
+
+        way.close()
+        for name, reply in answers().items():
+            assert (reply.status, reply.headers.get("retry-after")) == (503, "1"), (name, reply.body)
+        assert not [line for line in server.err if "Traceback" in line and '"request failed"' in line]
+        way.is_open = True
+        assert {name: reply.status for name, reply in answers().items()} == dict.fromkeys(asks, 200)
+    way.end()

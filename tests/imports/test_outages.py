@@ -1,0 +1,220 @@
+"""What is away pauses a job: when it is back, every file is imported, however often it was tried."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+from sqlalchemy import select
+
+from lightwell.domain.jobs import DONE, LIST, READ, STORAGE_FAILURES, InputFile, Job
+from lightwell.errors import StorageError, StorageUnavailableError
+from lightwell.stores import jobs
+from lightwell.stores.buckets import Buckets
+from lightwell.stores.objects import open_objects
+from lightwell.stores.tables import chunk
+from lightwell.work import claims, engine, pauses, sources
+from lightwell.work.pauses import Pauses
+from tests import invariants
+from tests.ct_files import write_series
+from tests.importing import Importing, importing
+from tests.road import Road
+from tests.services import S3, boto3_client
+
+# More than a chunk's or a phase's tries for what is not away.
+TRIES = STORAGE_FAILURES + 2
+PATIENCE = 300.0
+
+
+@pytest.fixture(autouse=True)
+def tries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Why a job was paused, each time; the pauses are short."""
+    found: list[str] = []
+    begin = Pauses.begin
+
+    def counting(self: Pauses, job: int, name: str, reason: str) -> int:
+        found.append(reason)
+        return begin(self, job, name, reason)
+
+    monkeypatch.setattr(pauses, "FIRST_MS", 10)
+    monkeypatch.setattr(pauses, "LONGEST_MS", 20)
+    monkeypatch.setattr(Pauses, "begin", counting)
+    return found
+
+
+@pytest.fixture
+def way(s3_endpoint: S3) -> Iterator[Road]:
+    """A road to the S3 server."""
+    parts = urlsplit(s3_endpoint.url)
+    assert parts.hostname and parts.port
+    road = Road(parts.hostname, parts.port)
+    yield road
+    road.end()
+
+
+@pytest.fixture
+def bucket(s3_endpoint: S3) -> str:
+    name = f"outage-{time.monotonic_ns()}"
+    client = boto3_client(s3_endpoint)
+    client.create_bucket(Bucket=name)
+    client.close()
+    return name
+
+
+@contextmanager
+def working(server: Importing) -> Iterator[None]:
+    one = server.engine()
+    thread = threading.Thread(target=one.run)
+    thread.start()
+    try:
+        yield
+    finally:
+        one.stop()
+        thread.join()
+
+
+def wait(until: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while not until():
+        assert time.monotonic() < end, what
+        time.sleep(0.02)
+
+
+def finished(server: Importing, job: Job) -> None:
+    wait(lambda: server.job(job.id).phase == DONE, "the job is done")
+    assert server.job(job.id).status == "COMPLETED", server.job(job.id).message
+
+
+def deaths(server: Importing) -> list[bytes]:
+    with server.stores.db.read() as conn:
+        return [row for row in conn.execute(select(chunk.c.deaths)).scalars() if row]
+
+
+def test_waits_for_the_storage_of_objects(
+    tmp_path: Path, migrated_sqlite_url: str, way: Road, bucket: str, tries: list[str]
+) -> None:
+    server = importing(
+        tmp_path / "data", migrated_sqlite_url,
+        storage_url=f"s3://{bucket}/objects", storage_endpoint_url=f"http://127.0.0.1:{way.port}",
+    )  # fmt: skip
+    write_series(server.input, 6)
+    way.close()
+    job = server.start()
+    with working(server):
+        wait(lambda: len(tries) > TRIES, f"{len(tries)} tries")
+        assert (server.job(job.id).phase, deaths(server)) == (READ, [])
+        assert server.job(job.id).status == "IN_PROGRESS"
+        way.is_open = True
+        finished(server, job)
+    assert all("cannot be reached" in reason or "answered 5" in reason for reason in tries)
+    report = server.report(job.id)
+    assert report.manifest["numberOfImportedFiles"] == 6 and not report.failure
+    invariants.check(server.stores)
+    server.close()
+
+
+def test_waits_for_the_bucket_of_its_input_and_output(
+    tmp_path: Path, migrated_sqlite_url: str, s3_endpoint: S3, way: Road, bucket: str, tries: list[str]
+) -> None:
+    url = f"http://127.0.0.1:{way.port}"
+    server = importing(tmp_path / "data", migrated_sqlite_url, s3_endpoint_url=url)
+    client = boto3_client(s3_endpoint)
+    for path in write_series(tmp_path / "made", 6):
+        client.put_object(Bucket=bucket, Key=f"in/{path.name}", Body=path.read_bytes())
+    way.close()
+    job = server.start(input_uri=f"s3://{bucket}/in/", output=f"s3://{bucket}/out")
+    with working(server):
+        wait(lambda: len(tries) > engine._FAULTS + 2, f"{len(tries)} tries to list")
+        assert server.job(job.id).phase == LIST
+    # One phase at a time, so that the bucket is away in the middle of the next.
+    way.is_open = True
+    one = server.engine()
+    assert server.stores.db.write(lambda c: jobs.claim(c, job.key, LIST, "test", 1 << 60, 1 << 61))
+    one._importer.work(job.key, LIST, "test")
+    assert server.job(job.id).phase == READ
+    way.close()
+    tries.clear()
+    with working(server):
+        wait(lambda: len(tries) > TRIES, f"{len(tries)} tries to read")
+        assert (server.job(job.id).phase, deaths(server)) == (READ, [])
+        way.is_open = True
+        finished(server, job)
+    folder = server.job(job.id).output_uri.removeprefix(f"s3://{bucket}/")
+    found = {
+        name: client.get_object(Bucket=bucket, Key=f"{folder}{name}")["Body"].read().splitlines()
+        for name in ("SUCCESS/success.ndjson", "FAILURE/failure.ndjson")
+    }
+    client.close()
+    assert [len(lines) for lines in found.values()] == [6, 0]
+    invariants.check(server.stores)
+    server.close()
+
+
+def test_waits_for_the_database_that_goes_during_a_commit(
+    tmp_path: Path, migrated_postgres_url: str, monkeypatch: pytest.MonkeyPatch, tries: list[str]
+) -> None:
+    parts = urlsplit(migrated_postgres_url)
+    assert parts.hostname and parts.port
+    road = Road(parts.hostname, parts.port)
+    place = f"{parts.netloc.rpartition('@')[0]}@127.0.0.1:{road.port}"
+    server = importing(tmp_path / "data", urlunsplit(parts._replace(netloc=place)))
+    write_series(server.input, 6)
+    commit, went = claims.Claims.commit, threading.Event()
+
+    def closing(self: claims.Claims, claimed: claims.Claimed) -> None:
+        if not went.is_set():
+            road.close()
+            went.set()
+        commit(self, claimed)
+
+    monkeypatch.setattr(claims, "CLAIM_MS", 500)
+    monkeypatch.setattr(claims, "_COMMIT_ATTEMPTS", 2)
+    monkeypatch.setattr(claims.Claims, "commit", closing)
+    job = server.start()
+    with working(server):
+        wait(went.is_set, "a commit begins")
+        wait(lambda: len(tries) > 0, "the commit is given up")
+        road.is_open = True
+        finished(server, job)
+    report = server.report(job.id)
+    assert report.manifest["numberOfImportedFiles"] == 6 and not report.failure
+    invariants.check(server.stores)
+    server.close()
+    road.end()
+
+
+def test_tells_an_outage_from_a_fault(s3_endpoint: S3, way: Road, bucket: str) -> None:
+    objects = open_objects(f"s3://{bucket}/x", endpoint_url=f"http://127.0.0.1:{way.port}")
+    objects.put("packs/1", b"0123456789")
+    with pytest.raises(StorageError, match="ends at byte") as fault:
+        objects.read("packs/1", 7, 5)
+    assert not isinstance(fault.value, StorageUnavailableError)
+    none = open_objects("s3://there-is-no-such-bucket/x", endpoint_url=s3_endpoint.url)
+    with pytest.raises(StorageUnavailableError, match="no such bucket"):
+        none.put("packs/1", b"x")
+    way.close()
+    with pytest.raises(StorageUnavailableError, match="cannot be reached"):
+        objects.read("packs/1", 0, 5)
+
+
+def test_waits_for_room_to_unzip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**more: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(sources, "WHOLE", 10)
+    monkeypatch.setattr(sources, "NamedTemporaryFile", full)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.dcm", bytes(100))
+    fetcher = sources.Fetcher(Buckets(tmp_path / "buckets"), tmp_path, 1 << 20)
+    file = InputFile(0, "a.dcm", ("zip", str(tmp_path / "a.zip"), "a.dcm", "0"), 100)
+    with pytest.raises(StorageUnavailableError, match="the disk is full"):
+        fetcher.open("", file)
+    fetcher.close_archive()
