@@ -13,6 +13,7 @@ from typing import Any
 
 import pydicom
 
+from lightwell.auth.data_access import open_data_access
 from lightwell.context import Caller, Clock, Context, Ids
 from lightwell.domain.jobs import Job
 from lightwell.operations import datastores, import_jobs
@@ -52,7 +53,7 @@ class Importing:
             self.context,
             shapes.StartDICOMImportJobRequest(
                 datastore_id=self.datastore,
-                data_access_role_arn=ROLE,
+                data_access_role_arn=more.pop("role_arn", ROLE),
                 client_token=more.pop("client_token", Ids().id()),
                 input_s3_uri=more.pop("input_uri", f"s3://{IN}/{prefix}"),
                 output_s3_uri=output,
@@ -72,7 +73,10 @@ class Importing:
 
     def engine(self) -> Engine:
         """An engine that does not run yet."""
-        return Engine(self.stores, self.settings, alone=self.stores.db.dialect == "sqlite")
+        settings = self.settings
+        roles = open_data_access(self.stores.db, settings.region, settings.account_id, None)
+        alone = self.stores.db.dialect == "sqlite"
+        return Engine(self.stores, settings, alone=alone, data_access=roles)
 
     def work(self) -> None:
         """Work until every job is done. The engine stays, its workers warm, until `close`."""
@@ -84,11 +88,15 @@ class Importing:
         while self.unfinished():
             time.sleep(0.01)
 
-    def close(self) -> None:
+    def close_engine(self) -> None:
+        """End the engine; the next work is another's, that has nothing in memory."""
         if self._engine is not None and self._thread is not None:
             self._engine.stop()
             self._thread.join()
             self._engine = None
+
+    def close(self) -> None:
+        self.close_engine()
         self.stores.close()
 
     def run(self, prefix: str = "", **more: Any) -> Report:

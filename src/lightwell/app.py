@@ -6,6 +6,7 @@ import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+from lightwell.auth.data_access import DataAccess, open_data_access
 from lightwell.auth.gate import Gate
 from lightwell.auth.guard import Guard
 from lightwell.auth.principals import Principals
@@ -75,6 +76,7 @@ def build(settings: Settings, recorder: Recorder | None = None, throttle: Thrott
             ids=Ids(),
             gate=Gate(Principals(stores.db, vault, settings.account_id, settings.region)),
             guard=guard,
+            data_access=DataAccess(roles, settings.region, settings.account_id, settings.s3_endpoint_url),
             sessions=Sessions(stores.db, vault, roles, guard, settings.account_id),
             federation=Federation(settings, bindings, roles, threads),
             recorder=recorder or meter(1).join(0),
@@ -122,7 +124,16 @@ def _engine(settings: Settings, stores: Stores, recorder: Recorder, stopping: th
         if stopping.wait(_LOCK_SECONDS):
             return
     alone = stores.db.dialect == "sqlite"
-    engine = Engine(stores, settings, alone=alone, count=recorder.count, door=_LINGER_SECONDS)
+    engine = Engine(
+        stores,
+        settings,
+        alone=alone,
+        count=recorder.count,
+        door=_LINGER_SECONDS,
+        data_access=open_data_access(
+            stores.db, settings.region, settings.account_id, settings.s3_endpoint_url
+        ),
+    )
     signal.signal(signal.SIGTERM, lambda number, frame: engine.stop())
     engine.run(stopping.is_set)
     lock.release()

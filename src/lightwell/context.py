@@ -58,3 +58,8 @@ class Context:
     caller: Caller
     pool: Pool | None = None
     reach: frozenset[str] | None = None
+
+    @property
+    def is_restricted(self) -> bool:
+        """Whether the caller has policies."""
+        return self.reach is not None

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from tests import builders
 from tests.api import rows
 from tests.api.copying import Maker
-from tests.api.restricting import ACCOUNT, REGION, allow, deny, key, store_arn
+from tests.api.restricting import ACCOUNT, REGION, allow, deny, key, role, store_arn
 from tests.server import Server
 
 Refused = Callable[..., str]
@@ -82,6 +82,11 @@ def call(client: Any, operation: str, store: str, **more: Any) -> str | None:
     return None
 
 
+def import_role(server: Server) -> str:
+    """The role that imports name here; `test_import_roles` is about it."""
+    return role(server, "Import", {"Service": "medical-imaging.amazonaws.com"}, allow("s3:*"))
+
+
 def resources(operation: str, store: str) -> list[str]:
     named = OPERATIONS[operation][1]
     if named == ["*"]:
@@ -113,7 +118,9 @@ def test_lets_do_what_is_allowed_on_each_of_its_resources(
     server: Server, datastore: str, operation: str
 ) -> None:
     action, named = f"medical-imaging:{operation}", resources(operation, datastore)
-    more = [allow("iam:PassRole", ROLE)] if operation == "StartDICOMImportJob" else []
+    more = []
+    if operation == "StartDICOMImportJob":
+        more = [allow("iam:PassRole", import_role(server))]
     client = server.client(key(server, allow(action, named), *more))
     assert call(client, operation, datastore) in (None, "ResourceNotFoundException")
     if named == ["*"]:
@@ -153,6 +160,7 @@ class TestRoles:
     def test_passes_a_role_to_the_service_only_if_that_is_allowed(
         self, server: Server, datastore: str, refused: Refused
     ) -> None:
+        assert import_role(server) == ROLE
         start = allow("medical-imaging:StartDICOMImportJob")
         service = {"StringEquals": {"iam:PassedToService": "medical-imaging.amazonaws.com"}}
         another = {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}

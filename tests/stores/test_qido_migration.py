@@ -123,7 +123,7 @@ def test_fills_the_index_of_a_database_of_before(
 def _back_to_0003(conn: Connection) -> None:
     """As revision 0003 had it: what came later goes, whatever stands in it."""
     conn.execute(text("DROP TABLE server"))
-    for name in ("input_node", "output_node"):
+    for name in ("input_node", "output_node", "assumes_role"):
         conn.execute(text(f"ALTER TABLE import_job DROP COLUMN {name}"))
     for table in ("study_grams", "primary_instance", "primary_series"):
         conn.execute(text(f"DROP TABLE {table}"))

@@ -17,6 +17,8 @@ from lightwell.domain.arn import Resource
 
 PREFIX = "medical-imaging:"
 PASS_ROLE, INVOKE, ASSUME_ROLE = "iam:PassRole", "lambda:InvokeFunction", "sts:AssumeRole"
+LIST_BUCKET, GET_OBJECT, PUT_OBJECT = "s3:ListBucket", "s3:GetObject", "s3:PutObject"
+"""What an import job does in buckets, asked of the role that it names (`data_access`)."""
 SERVICE = "medical-imaging.amazonaws.com"
 ANY = "*"
 
@@ -169,6 +171,9 @@ KNOWN = (
     PASS_ROLE,
     INVOKE,
     ASSUME_ROLE,
+    LIST_BUCKET,
+    GET_OBJECT,
+    PUT_OBJECT,
     "sts:GetCallerIdentity",
 )
 """Every action that is ever asked for."""

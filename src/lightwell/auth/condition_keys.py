@@ -1,7 +1,8 @@
 """The condition keys that a policy may name: which are filled, which never hold anything, which are unknown.
 
 Sources: IAM User Guide, "AWS global condition context keys"; Service Authorization Reference of
-medical-imaging, sts and iam (PassRole). Names of keys are matched without regard to case, tag keys included.
+medical-imaging, sts, iam (PassRole) and S3 (what an import does). Names of keys are matched without regard to
+case, tag keys included.
 
 A key that is *known* and absent from a request is absent as at AWS: most operators do not match it, negated
 ones and ``…IfExists`` do. Nobody here can say what a key holds that is *not known*, so a condition on it
@@ -56,6 +57,8 @@ _FILLED = STABLE | {
     "iam:passedtoservice",
     "medical-imaging:seriesinstanceuid",
     "medical-imaging:studyinstanceuid",
+    "s3:prefix",
+    "s3:resourceaccount",
     "sts:externalid",
     "sts:rolesessionname",
 }
@@ -82,6 +85,10 @@ _EMPTY = frozenset(
         "aws:sourcevpc",
         "aws:sourcevpce",
         "aws:vpcsourceip",
+        "s3:delimiter",
+        "s3:max-keys",
+        "s3:x-amz-acl",
+        "s3:x-amz-server-side-encryption",
         "sts:sourceidentity",
         "sts:transitivetagkeys",
     }
@@ -121,6 +128,8 @@ _SPELLED = (
     "iam:PassedToService",
     "medical-imaging:SeriesInstanceUID",
     "medical-imaging:StudyInstanceUID",
+    "s3:prefix",
+    "s3:ResourceAccount",
     "sts:ExternalId",
     "sts:RoleSessionName",
 )

@@ -10,7 +10,7 @@ Compiling never fails: of what is stored and not understood an Allow allows noth
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -61,18 +61,21 @@ class Statement:
         names = (action, OTHER_NAMES.get(action, action))
         return not any(template.match(name, {}) is True for template in self.actions for name in names)
 
-    def covers(self, resource: str, context: Context) -> Truth:
-        """Whether the resource is among those that it names."""
+    def covers(self, resource: str, context: Context, *, below: bool = False) -> Truth:
+        """Whether the resource is among those that it names; see `Permissions.decide` on ``below``."""
         if self.why is not None and not self.resources:
             return None
-        found = [template.match(resource, context) for template in self.resources]
+        match: Callable[[ArnTemplate, str, Context], Truth | Absent] = ArnTemplate.match
+        if below:
+            match = ArnTemplate.match_some if self.allows is not self.not_resources else ArnTemplate.match_all
+        found = [match(template, resource, context) for template in self.resources]
         if self.not_resources:
             return negate(any_of(None if isinstance(each, Absent) else each for each in found))
         return any_of(False if isinstance(each, Absent) else each for each in found)
 
-    def applies(self, resource: str, context: Context) -> Truth:
+    def applies(self, resource: str, context: Context, *, below: bool = False) -> Truth:
         """Whether it applies to a request whose action it concerns; None if that cannot be known."""
-        covered = self.covers(resource, context)
+        covered = self.covers(resource, context, below=below)
         if covered is False:
             return False
         met = all_of(condition.test(context) for condition in self.conditions)
@@ -243,8 +246,14 @@ class Permissions:
         """Whether a decision about the action may ask for the tags of the resource."""
         return any(key.startswith(RESOURCE_TAG) for key in self._of(action)[1])
 
-    def decide(self, action: str, resource: str, context: Context) -> Decision:
-        """What is decided; ``action`` as AWS spells it, ``resource`` an ARN or ``*``."""
+    def decide(self, action: str, resource: str, context: Context, *, below: bool = False) -> Decision:
+        """What is decided; ``action`` as AWS spells it, ``resource`` an ARN or ``*``.
+
+        ``below``: about all that begins with ``resource``, before it is known what there is. An Allow counts
+        that may apply to some of it, a Deny that applies to all of it: what is denied so is denied of each.
+        """
+        if below:
+            return _decide(self._of(action)[0], resource, {**self.subject, **context}, below=True)
         known = self._decided.get((action, resource))
         if known is not None:
             return known
@@ -275,14 +284,16 @@ class Permissions:
         return found
 
 
-def _decide(layers: Sequence[_Candidates], resource: str, context: Context) -> Decision:
+def _decide(
+    layers: Sequence[_Candidates], resource: str, context: Context, *, below: bool = False
+) -> Decision:
     for layer in layers:
         for statement in layer.denies:
-            if statement.applies(resource, context) is not False:
+            if statement.applies(resource, context, below=below) is not False:
                 return Decision(False, layer.layer, statement)
     last: Decision | None = None
     for layer in layers:
-        allowing = next((s for s in layer.allows if s.applies(resource, context) is True), None)
+        allowing = next((s for s in layer.allows if s.applies(resource, context, below=below) is True), None)
         if allowing is None:
             return Decision(False, layer.layer)
         last = Decision(True, layer.layer, allowing)

@@ -9,7 +9,7 @@ holds, in policies of Version 2012-10-17. What a variable stands for is text, wh
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
@@ -122,6 +122,30 @@ class Template:
             return parts
         return _compiled(parts, self._fold).fullmatch(value) is not None
 
+    def match_some(self, prefix: str, context: Context) -> Truth | Absent:
+        """Whether anything that begins with ``prefix`` can be of this pattern."""
+        parts = self.resolve(context)
+        if parts is None or isinstance(parts, Absent):
+            return parts
+        # Where the first `*` is reached it takes the rest of the prefix, and what follows may be anything.
+        start: list[str | None] = []
+        for part in parts:
+            if part is Wild.MANY:
+                break
+            start += part.text if isinstance(part, Literal) else [None]
+        else:
+            if len(prefix) > len(start):
+                return False
+        fold = str.casefold if self._fold else str
+        return all(one is None or fold(one) == fold(other) for one, other in zip(start, prefix, strict=False))
+
+    def match_all(self, prefix: str, context: Context) -> Truth | Absent:
+        """Whether everything that begins with ``prefix`` is of this pattern."""
+        parts = self.resolve(context)
+        if parts is None or isinstance(parts, Absent):
+            return parts
+        return bool(parts) and parts[-1] is Wild.MANY and self.match(prefix, context)
+
     def resolve(self, context: Context) -> list[Token] | Absent | None:
         """Its tokens, variables replaced; `ABSENT` where one has no value, None where nobody knows."""
         parts: list[Token] = []
@@ -167,6 +191,9 @@ def action_template(text: str) -> Template:
     return Template(tokens(text, variables=False, wildcards=True), fold=True)
 
 
+_How = Callable[[Template, str, Context], Truth | Absent]
+
+
 class ArnTemplate:
     """A pattern for ARNs: each of the six parts between colons is matched on its own.
 
@@ -193,14 +220,26 @@ class ArnTemplate:
 
     def match(self, value: str, context: Context) -> Truth | Absent:
         """Whether ``value`` is of this pattern; None if that depends on what nobody knows."""
+        return self._match(value, context, Template.match)
+
+    def match_some(self, prefix: str, context: Context) -> Truth | Absent:
+        """Whether any ARN that begins with ``prefix``, which has its last part, can be of this pattern."""
+        return self._match(prefix, context, Template.match_some)
+
+    def match_all(self, prefix: str, context: Context) -> Truth | Absent:
+        """Whether every ARN that begins with ``prefix``, which has its last part, is of this pattern."""
+        return self._match(prefix, context, Template.match_all)
+
+    def _match(self, value: str, context: Context, last: _How) -> Truth | Absent:
         if self._parts is None:
             return True
         values = value.split(":", ARN_PARTS - 1)
         if len(values) != ARN_PARTS:
             return False
         result: Truth | Absent = True
+        final = self._parts[-1]
         for template, part in zip(self._parts, values, strict=True):
-            found = template.match(part, context)
+            found = last(template, part, context) if template is final else template.match(part, context)
             if found is False:
                 return False
             if found is None or (isinstance(found, Absent) and result is True):

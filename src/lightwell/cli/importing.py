@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
+from lightwell.auth.data_access import DataAccess, open_data_access
 from lightwell.cli import flags
 from lightwell.cli.opening import local_context, opened
 from lightwell.cli.progress import Progress
@@ -156,7 +157,15 @@ def _watch(ctx: Context, job: Job, interrupted: threading.Event, *, quiet: bool)
             if lock.take():
                 try:
                     on_sqlite = ctx.stores.db.dialect == "sqlite"
-                    engine = Engine(ctx.stores, ctx.settings, ctx.clock, ctx.ids, alone=on_sqlite, door=0.0)
+                    engine = Engine(
+                        ctx.stores,
+                        ctx.settings,
+                        ctx.clock,
+                        ctx.ids,
+                        alone=on_sqlite,
+                        door=0.0,
+                        data_access=_data_access(ctx),
+                    )
                     engine.run(is_over)
                 finally:
                     lock.release()
@@ -168,6 +177,12 @@ def _watch(ctx: Context, job: Job, interrupted: threading.Event, *, quiet: bool)
                     f"Interrupted. Import job {job.id} is kept: it goes on when `lightwell serve` or another "
                     "import runs on this data folder"
                 )
+
+
+def _data_access(ctx: Context) -> DataAccess:
+    """For jobs of others that wait in the database."""
+    settings = ctx.settings
+    return open_data_access(ctx.stores.db, settings.region, settings.account_id, settings.s3_endpoint_url)
 
 
 def _report(store: DataStore, job: Job, tally: Tally, *, check: bool) -> dict[str, object]:

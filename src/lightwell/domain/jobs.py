@@ -45,6 +45,8 @@ class Job:
     ``input_node`` and ``output_node``: the node whose folders the input and the output are in, and who alone
     reads or writes them (`stores.node`); "" for none, since they are in S3; None for any, as on SQLite, where
     there is one.
+
+    ``assumes_role``: it may do in buckets what the role ``role_arn`` may, not whatever the server itself may.
     """
 
     key: int
@@ -67,6 +69,7 @@ class Job:
     read: int
     input_node: str | None = None
     output_node: str | None = None
+    assumes_role: bool | None = None
 
 
 def belongs(phase: str, node: str, input_node: str | None, output_node: str | None) -> bool:

@@ -63,6 +63,15 @@ def _write_lines(stores: Stores, job: Job, place: Path) -> None:
                     warning.write(manifests.line(manifests.warning(outcome)))
 
 
+def keys(job: Job) -> list[str]:
+    """The keys of all that it writes, in the bucket of the job's output."""
+    folder = split_uri(job.output_uri)[1]
+    return [
+        folder + path
+        for path in (manifests.SUCCESS, manifests.FAILURE, manifests.WARNING, manifests.MANIFEST)
+    ]
+
+
 def check_output(stores: Stores, job: Job) -> None:
     """Make sure that the report will have a place. Raises what `Buckets.put` raises.
 

@@ -174,6 +174,7 @@ def _submit(
             read=0,
             input_node=input_node,
             output_node=output_node,
+            assumes_role=ctx.is_restricted,
         )
         jobs.add(conn, job)
         outbox.append(conn, event)

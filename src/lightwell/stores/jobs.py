@@ -40,6 +40,7 @@ _COLUMNS = [
         "read",
         "input_node",
         "output_node",
+        "assumes_role",
     )
 ]
 _UNFINISHED = (domain.LIST, domain.READ, domain.COMMIT, domain.REPORT)

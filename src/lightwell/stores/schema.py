@@ -17,7 +17,7 @@ from lightwell.stores.drivers import sqlite_path
 
 # The revisions, oldest first; a test compares them with `migrations/versions`. Kept here as well, so that
 # asking for the state costs no import of Alembic.
-REVISIONS = ("0001", "0002", "0003", "0004", "0005")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 
 _ADVISORY_LOCK = 0x6C69676874  # "light"
 

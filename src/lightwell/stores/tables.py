@@ -307,6 +307,7 @@ import_job = Table(
     Column("claimed_until", BigInteger),
     Column("input_node", _TEXT),  # whose folders the input is in; see `domain.jobs.Job`
     Column("output_node", _TEXT),
+    Column("assumes_role", Boolean),  # it may do what role_arn may; NULL before 0006: whatever the server may
     Index("job_by_store", "datastore", "submitted_at", "key"),
     Index("job_by_status", "datastore", "status", "submitted_at", "key"),
     Index("job_by_phase", "phase"),

@@ -11,7 +11,9 @@ from lightwell.auth.actions import Ask
 from lightwell.auth.condition_keys import UNKNOWN, Value
 from lightwell.auth.guard import Facts
 from lightwell.auth.principals import Principal
-from lightwell.operations import siblings
+from lightwell.auth.roles import RoleError
+from lightwell.errors import AccessDeniedError
+from lightwell.operations import bucket_access, siblings
 from lightwell.web.request import Request
 
 if TYPE_CHECKING:
@@ -62,12 +64,26 @@ def native_check(
     def check(parsed: Any) -> frozenset[str]:
         guard, told = state.guard, facts(request, now)
         guard.check(principal, guard.actions.native(route.operation, parsed), told)
+        if route.operation == "StartDICOMImportJob":
+            _check_role(state, parsed, now)
         also = siblings.reached(state.stores, route.operation, parsed)
         if also:
             guard.check(principal, guard.actions.image_sets(route.operation, parsed.datastore_id, also), told)
         return frozenset(also)
 
     return check
+
+
+def _check_role(state: AppState, request: Any, now: int) -> None:
+    """Refuses an import whose role is none, is not for this service, or may not do what the import does.
+
+    Asked once `iam:PassRole` is allowed, so that it tells nothing of other roles.
+    """
+    try:
+        rights = state.data_access.take(request.data_access_role_arn, request.datastore_id, now)
+    except RoleError as error:
+        raise AccessDeniedError(f"dataAccessRoleArn cannot be used for this import. {error}") from None
+    bucket_access.check(rights, request)
 
 
 def image_sets_check(

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
+from lightwell.auth.data_access import DataAccess
 from lightwell.auth.gate import Gate, Signature, SignedRequest
 from lightwell.auth.guard import Guard
 from lightwell.auth.principals import Principal
@@ -58,6 +59,7 @@ class AppState:
     ids: Ids
     gate: Gate
     guard: Guard
+    data_access: DataAccess
     sessions: Sessions
     federation: Federation
     recorder: Recorder

@@ -27,6 +27,7 @@ from lightwell.work.door import Door
 from lightwell.work.importer import CLAIM_MS, ClaimLost, Count, Importer
 from lightwell.work.pauses import Pauses
 from lightwell.work.reading import Reader
+from lightwell.work.role_access import DataAccess
 from lightwell.work.storing import Storer
 from lightwell.work.workers import remove_leftovers
 
@@ -47,7 +48,7 @@ class Engine:
     ``alone``: no other engine works at this database (the holder of `EngineLock` on SQLite), so claims that
     are found at the start are of the dead. ``count`` adds to one of `observe.metrics.COUNTERS`. ``door``:
     take direct orders, too, and once told to stop wait so many seconds for callers to go; for the holder of
-    `EngineLock` only.
+    `EngineLock` only. ``data_access`` takes the roles that jobs name; jobs that need it fail without.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Engine:
         alone: bool = False,
         count: Count = lambda counter, value, by: None,
         door: float | None = None,
+        data_access: DataAccess | None = None,
     ) -> None:
         self._stores = stores
         self._settings = settings
@@ -73,7 +75,7 @@ class Engine:
         self._polls = 0
         self._pauses = Pauses(self._clock)
         self._claims = Claims(stores, self._clock, self._ids, self._name, self._pauses, self._wake.set)
-        self._importer = Importer(stores, settings, self._clock, self._ids, count)
+        self._importer = Importer(stores, settings, self._clock, self._ids, count, data_access)
         self._readers = [
             Reader(stores, settings, self._claims, self._stopping, self._wait_for_work)
             for _ in range(settings.codec_processes)

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 
 from lightwell.context import Clock, Ids
 from lightwell.domain import jobs as domain
+from lightwell.domain.bucket_rights import Rights
 from lightwell.domain.events import import_job_event
 from lightwell.domain.jobs import CUSTOMER, IMPORTED, SERVER, Job
 from lightwell.errors import InputError, LightwellError, StorageError, StorageUnavailableError
@@ -17,9 +18,10 @@ from lightwell.ingest import merge, report
 from lightwell.ingest.merge import Group, Place
 from lightwell.settings import Settings
 from lightwell.stores import Stores, chunks, jobs, outbox, staging
-from lightwell.work import listing
+from lightwell.work import listing, role_access
 from lightwell.work.intake import Intake, JobFailed
 from lightwell.work.listing import Found
+from lightwell.work.role_access import DataAccess
 
 log = logging.getLogger(__name__)
 
@@ -36,14 +38,25 @@ class ClaimLost(LightwellError):
 
 
 class Importer:
-    """Works at one phase of one job under a claim. ``count`` adds to one of `observe.metrics.COUNTERS`."""
+    """Works at one phase of one job under a claim. ``count`` adds to one of `observe.metrics.COUNTERS`;
+    ``data_access`` takes the roles that jobs name.
+    """
 
-    def __init__(self, stores: Stores, settings: Settings, clock: Clock, ids: Ids, count: Count) -> None:
+    def __init__(
+        self,
+        stores: Stores,
+        settings: Settings,
+        clock: Clock,
+        ids: Ids,
+        count: Count,
+        data_access: DataAccess | None = None,
+    ) -> None:
         self._stores = stores
         self._settings = settings
         self._clock = clock
         self._ids = ids
         self._count = count
+        self._data_access = data_access
 
     def work(self, key: int, phase: str, claim: str) -> None:
         """Do the phase; a job that cannot go on ends FAILED. Raises `StorageError` and `ClaimLost`."""
@@ -136,6 +149,10 @@ class Importer:
 
         self._stores.db.write(begin)
         intake = Intake(self._stores, self._settings, job, lambda conn: self._own(conn, job, claim))
+        rights = self._rights(job, place)
+        if rights is not None:
+            role_access.check_input(rights, job, self._stores.input_buckets(job))
+            role_access.check_output(rights, job)
         refused, leave_out = intake.mappings()
         found = listing.peek(self._found(job, leave_out))
         if found is None:
@@ -146,6 +163,8 @@ class Importer:
             raise
         except (InputError, StorageError) as error:
             raise JobFailed(f"The output {job.output_uri} cannot be written: {error}") from error
+        if rights is not None:
+            found = role_access.readable(rights, job, found)
         scanned = intake.plan(itertools.chain(refused, found))
         chunkless = self._stores.db.write(lambda conn: self._listed(conn, job, claim, scanned))
         log.info("import job %s: %d files listed%s", job.id, scanned, ", none to read" if chunkless else "")
@@ -154,6 +173,9 @@ class Importer:
         if not jobs.advance(conn, job.key, claim, domain.READ, scanned=scanned):
             raise ClaimLost(job.id)
         return jobs.read_done(conn, job.key)
+
+    def _rights(self, job: Job, place: Place) -> Rights | None:
+        return role_access.rights_of(job, place.datastore_id, self._data_access, self._clock.now())
 
     def _found(self, job: Job, leave_out: frozenset[str]) -> Iterator[Found]:
         buckets = self._stores.input_buckets(job)
@@ -230,6 +252,9 @@ class Importer:
     # report ---------------------------------------------------------------------------------------------
 
     def _report(self, job: Job, place: Place, claim: str) -> None:
+        rights = self._rights(job, place)
+        if rights is not None:
+            role_access.check_output(rights, job)
         report.write_report(self._stores, job, place.datastore_id)
         self._end(job, place.datastore_id, claim, domain.COMPLETED, None)
 

@@ -102,7 +102,7 @@ class Intake:
                 counter.add(one)
                 if settings.import_max_files and counter.files > settings.import_max_files:
                     raise JobFailed(self._too_many(counter, found))
-                refusal = one.refusal
+                refusal, fault = one.refusal, one.error
                 if settings.import_max_file_bytes and one.size > settings.import_max_file_bytes:
                     refusal = (
                         f"The file has {one.size} bytes, more than the {settings.import_max_file_bytes} that "
@@ -111,9 +111,7 @@ class Intake:
                 if refusal is None:
                     yield InputFile(number, one.name, one.location, one.size)
                 else:
-                    refusals.append(
-                        Outcome(number, one.name, CUSTOMER, "ValidationException", _text(refusal))
-                    )
+                    refusals.append(Outcome(number, one.name, CUSTOMER, fault, _text(refusal)))
                     if len(refusals) >= _OUTCOMES_AT_ONCE:
                         self._flush([], refusals)
 

@@ -19,12 +19,15 @@ _ZIP = b"PK\x03\x04"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One file; see `domain.jobs.InputFile`. ``refusal`` says why it cannot even be tried."""
+    """One file; see `domain.jobs.InputFile`. ``refusal`` says why it cannot even be tried, ``error`` is AWS's
+    name for that.
+    """
 
     name: str
     location: tuple[str, ...] | None
     size: int
     refusal: str | None = None
+    error: str = InputError.exception_type
 
 
 def folder_prefix(buckets: Buckets, bucket: str, prefix: str) -> str:

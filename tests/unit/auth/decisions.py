@@ -489,7 +489,7 @@ UNKNOWNS = [
         ("StringEqualsIfExists", "aws:Moon", "full", None, None, "with …IfExists neither"),
         ("Null", "aws:Moon", "true", None, None, "its absence neither"),
         ("ForAllValues:StringEquals", "aws:Moon", "full", None, None, "of all values neither"),
-        ("StringEquals", "s3:prefix", "x", None, None, "a key of another service"),
+        ("StringEquals", "s3:ExistingObjectTag/a", "x", None, None, "a key of another service"),
         ("StringSounds", STUDY, "1.2", "1.2", None, "an unknown operator"),
         ("ForEachValue:StringEquals", STUDY, "1.2", "1.2", None, "an unknown set operator"),
         ("NullIfExists", STUDY, "true", None, None, "an operator that there is not"),
