@@ -22,6 +22,8 @@ from pydicom.encaps import get_frame
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian
 
+from lightwell.imaging.boxes import codestream_of
+from lightwell.imaging.codestream_structure import read_structure
 from lightwell.imaging.syntaxes import HTJ2K_RPCL
 
 SHIPPED = (
@@ -144,6 +146,7 @@ def compare(
         checksum = entry["PixelDataChecksumFromBaseToFullResolution"][-1]["Checksum"]
         if stored_syntax == HTJ2K_RPCL:
             # OpenJPEG, which had no part in encoding the frame.
+            read_structure(codestream_of(stored))
             decoded = imagecodecs.jpeg2k_decode(stored)
             if not np.array_equal(decoded, source):
                 return f"frame {number} differs from the file"

@@ -58,7 +58,7 @@ class InstanceFrames:
         self.reader = reader
         self.may_wait = reader.may_wait
         self._stores = reader.stores
-        self._descriptions: OrderedDict[int, ImageDescription] = OrderedDict()
+        self._descriptions: OrderedDict[int, tuple[ImageDescription, str]] = OrderedDict()
         self._lock = threading.Lock()
 
     def find(
@@ -116,7 +116,12 @@ class InstanceFrames:
         self.reader.note(pixels.image_set)
 
     def needs_worker(self, pixels: InstancePixels) -> bool:
-        """Whether only a codec worker may decode the frames: those that were never proved by the import."""
+        """Whether only a codec worker may decode the frames: those that others have coded.
+
+        Of JPEG 2000 Lossless, which a store may hold of its own and as it came, the database knows it.
+        """
+        if pixels.stored_syntax == JPEG2000_LOSSLESS:
+            return self._described(pixels.key)[1] == JPEG2000_LOSSLESS
         return pixels.stored_syntax not in PROVED
 
     def by_worker(self, ctx: Context, pixels: InstancePixels, frame: BareFrame) -> bytes:
@@ -185,6 +190,10 @@ class InstanceFrames:
 
     def description(self, pixels_key: int) -> ImageDescription:
         """How the frames of some pixels are described. Raises `InternalError` where that is lost."""
+        return self._described(pixels_key)[0]
+
+    def _described(self, pixels_key: int) -> tuple[ImageDescription, str]:
+        """The description, and the transfer syntax in which the pixels came."""
         with self._lock:
             found = self._descriptions.get(pixels_key)
         if found is not None:
@@ -193,8 +202,8 @@ class InstanceFrames:
         if row is None:
             raise InternalError("The description of the pixels is lost; run `lightwell data verify`.")
         described = json.loads(row[0])
-        described.pop("original_syntax")
-        found = ImageDescription(**described)
+        original_syntax = described.pop("original_syntax")
+        found = ImageDescription(**described), original_syntax
         with self._lock:
             self._descriptions[pixels_key] = found
             if len(self._descriptions) > _DESCRIPTIONS:

@@ -64,7 +64,8 @@ def open_instance(
     Little Endian, or JPEG 2000 Lossless for what was transcoded at import. Without one, frames that were
     transcoded come out native and those that were kept as they came. Pixels that could not be split come out
     as they came in either case; a file without pixels is Explicit VR Little Endian where there is a target.
-    ``decode`` is who decodes frames that were kept as they came, which no import has proved.
+    ``decode`` is who decodes frames that were kept as they came, since no codec may be trusted with what
+    others have coded.
     Holds one frame and the data set without pixels in memory. Raises, here or from the pieces, `StorageError`
     where a pack cannot be read, `DamagedError` where a frame is not the one that came, `InputError` where the
     pixels do not fit a file of that syntax.
@@ -100,7 +101,7 @@ def _pixel_value(
         return _as_stored(stores, stored, image, None if came_so else coded)
     if target == JPEG2000_LOSSLESS:
         return _recoded(stores, stored, image, coded)
-    if stored.stored_syntax not in PROVED:
+    if came_so or stored.stored_syntax not in PROVED:
         if decode is None:
             raise InputError(f"frames stored under {stored.stored_syntax} are not decoded here")
         return _decoded_elsewhere(stores, stored, image, decode)

@@ -248,7 +248,11 @@ async def _transcoded(
     visit: Visit, found: InstancePixels, frame: BareFrame, form: Form
 ) -> bytes | memoryview:
     reader = visit.state.instance_frames
-    if reader.needs_worker(found):
+    if reader.may_wait:
+        needs_worker = await visit.state.in_thread(reader.needs_worker, found)
+    else:
+        needs_worker = reader.needs_worker(found)
+    if needs_worker:
         return await asyncio.get_running_loop().run_in_executor(
             visit.state.waiters, reader.by_worker, visit.state.context(visit.caller), found, frame
         )

@@ -1,0 +1,78 @@
+"""JPEG 2000 that stays as it came, in a store of JPEG 2000: nobody decodes it but a codec worker."""
+
+from __future__ import annotations
+
+import io
+
+import imagecodecs
+import pydicom
+import pytest
+from pydicom.encaps import encapsulate
+
+from lightwell.errors import InputError, NotAcceptableError
+from lightwell.imaging.syntaxes import EXPLICIT_LITTLE, JPEG2000_LOSSLESS
+from lightwell.operations import datastores
+from lightwell.operations.dicomweb_frames import InstanceFrames
+from lightwell.operations.frames import FrameReader
+from lightwell.operations.part10 import open_instance
+from lightwell.stores import datastores as store_rows
+from lightwell.stores import originals
+from lightwell.wire import shapes
+from tests.ct_files import ct, write
+from tests.importing import Importing
+
+
+@pytest.fixture
+def filled(server: Importing) -> Importing:
+    """One file that came as JPEG 2000, and one that lightwell coded so."""
+    request = shapes.CreateDatastoreRequest(client_token="j", lossless_storage_format="JPEG_2000_LOSSLESS")
+    server.datastore = datastores.create_datastore(server.context, request).datastore_id
+    came = ct(1, study="1")
+    coded = imagecodecs.jpeg2k_encode(came.pixel_array, codecformat="j2k", reversible=True)
+    came.PixelData = encapsulate([bytes(coded)])
+    came["PixelData"].is_undefined_length = True
+    came.file_meta.TransferSyntaxUID = JPEG2000_LOSSLESS
+    write(server.input / "1.dcm", came)
+    write(server.input / "2.dcm", ct(1, study="2"))
+    assert len(server.run().success) == 2
+    return server
+
+
+def test_is_decoded_by_a_codec_worker_alone(filled: Importing) -> None:
+    frames = InstanceFrames(FrameReader(filled.stores, filled.context.clock))
+    for study, foreign in (("1", True), ("2", False)):
+        data = ct(1, study=study)
+        uids = (data.StudyInstanceUID, data.SeriesInstanceUID, data.SOPInstanceUID)
+        pixels = frames.find(filled.datastore, *uids)
+        assert pixels.stored_syntax == JPEG2000_LOSSLESS
+        assert frames.needs_worker(pixels) is foreign
+        native = frames.pieces(filled.context, pixels, 1, EXPLICIT_LITTLE, 1 << 20)
+        if foreign:
+            with pytest.raises(NotAcceptableError, match="codec workers"):
+                list(native)
+        else:
+            assert b"".join(native) == data.PixelData
+        stored = b"".join(frames.pieces(filled.context, pixels, 1, JPEG2000_LOSSLESS, 1 << 20))
+        assert imagecodecs.jpeg2k_decode(stored).tobytes() == data.PixelData
+
+
+def test_is_exported_without_being_decoded(filled: Importing) -> None:
+    with filled.stores.db.read() as conn:
+        store = store_rows.get(conn, filled.datastore)
+        assert store is not None
+        found = [
+            instance
+            for each in originals.readable_sets(conn, store.key)
+            for instance in originals.instances(conn, each.key, each.version)
+        ]
+    came, made = sorted(found, key=lambda instance: instance.sop_instance_uid)
+    out = io.BytesIO()
+    out.writelines(open_instance(filled.stores, came).pieces)
+    out.seek(0)
+    assert pydicom.dcmread(out).file_meta.TransferSyntaxUID == JPEG2000_LOSSLESS
+    with pytest.raises(InputError, match="not decoded here"):
+        open_instance(filled.stores, came, EXPLICIT_LITTLE)
+    out = io.BytesIO()
+    out.writelines(open_instance(filled.stores, made, EXPLICIT_LITTLE).pieces)
+    out.seek(0)
+    assert pydicom.dcmread(out).PixelData == ct(1, study="2").PixelData
