@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from lightwell.errors import DamagedError, InputError, StorageError
+from lightwell.errors import InputError, StorageError, StorageUnavailableError
 from lightwell.ingest.orders import Answer, Ping, Pong, Trouble
 from lightwell.ingest.viewing import decoded, view
 from lightwell.ingest.views import Decode, Render
@@ -49,10 +49,11 @@ class Direct:
             return PERFORMED[type(order)](self._files, self._settings, order)
         except InputError as error:
             return Trouble("input", str(error))
-        except DamagedError as error:
-            return Trouble("damaged", str(error))
-        except StorageError as error:
+        except StorageUnavailableError as error:
             return Trouble("storage", str(error))
+        except StorageError as error:
+            # Lost, or not what was stored: asking again does not help.
+            return Trouble("damaged", str(error))
         except MemoryError:
             return Trouble(
                 "memory",

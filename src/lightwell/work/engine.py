@@ -38,6 +38,8 @@ _DELIVER_SECONDS = 0.5
 _CLERKS = 2
 # Direct orders that are under way when the engine is told to stop may take so long.
 _ORDER_SECONDS = 4.0
+# While the database is away that is said so often.
+_SAY_SECONDS = 300.0
 # A phase that fails so often by a fault of ours ends its job.
 _FAULTS = 5
 
@@ -73,6 +75,7 @@ class Engine:
         self._wake = threading.Event()
         self._work = threading.Condition()
         self._polls = 0
+        self._said = -_SAY_SECONDS
         self._pauses = Pauses(self._clock)
         self._claims = Claims(stores, self._clock, self._ids, self._name, self._pauses, self._wake.set)
         self._importer = Importer(stores, settings, self._clock, self._ids, count, data_access)
@@ -168,9 +171,12 @@ class Engine:
                     conn, now, node, self._pauses.waiting()
                 )
         except StorageError as error:
-            log.warning("the engine waits for the database: %s", error)
+            if time.monotonic() - self._said > _SAY_SECONDS:
+                self._said = time.monotonic()
+                log.warning("the engine waits for the database: %s", error)
             self._stopping.wait(1)
             return
+        self._said = -_SAY_SECONDS
         for job in waiting:
             if job.phase != domain.READ and job.free:
                 with self._busy_lock:

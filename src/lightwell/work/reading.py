@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from lightwell.domain import jobs as domain
-from lightwell.errors import StorageError
+from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.work.claims import Claimed, Claims
@@ -93,7 +93,8 @@ class Reader:
                     self._died(str(death))
                     continue
                 except StorageError as error:
-                    log.warning("reading an import waits for the storage: %s", error)
+                    if not isinstance(error, StorageUnavailableError):  # of which the engine tells
+                        log.warning("reading an import waits for the storage: %s", error)
                     self._drop()
                     self._stopping.wait(1)
                 except Exception:

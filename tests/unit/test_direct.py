@@ -1,0 +1,39 @@
+"""Direct orders whose storage fails: what may be back is told from what is lost."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from lightwell.errors import DamagedError, StorageUnavailableError, UnavailableError
+from lightwell.imaging.image import ImageDescription
+from lightwell.ingest import pool
+from lightwell.ingest.orders import Trouble
+from lightwell.ingest.views import Decode, FrameSpan, Pixels
+from lightwell.settings import Settings
+from lightwell.stores import Files
+from lightwell.stores.buckets import Buckets
+from lightwell.stores.local_objects import LocalObjects
+from lightwell.work.direct import Direct
+
+IMAGE = ImageDescription(1, 1, 1, 16, 16, False, "MONOCHROME2", 0, 1, True, "PixelData")
+DESCRIBED = json.dumps({**asdict(IMAGE), "original_syntax": "1.2.840.10008.1.2.1"}).encode()
+
+
+class _Away(LocalObjects):
+    def read(self, key: str, offset: int, length: int) -> bytes:
+        raise StorageUnavailableError("The storage is away.")
+
+
+@pytest.mark.parametrize(("kind", "answered"), [(_Away, UnavailableError), (LocalObjects, DamagedError)])
+def test_tells_what_is_away_from_what_is_lost(
+    tmp_path: Path, kind: type[LocalObjects], answered: type[Exception]
+) -> None:
+    direct = Direct(Files(kind(tmp_path), Buckets(tmp_path)), Settings(data=tmp_path))
+    order = Decode(Pixels("1.2.840.10008.1.2.4.202", DESCRIBED), [FrameSpan("packs/1", 0, 9, 0, 0)])
+    answer = direct.perform(order)
+    assert isinstance(answer, Trouble), answer
+    assert isinstance(pool._error(answer), answered), answer
