@@ -73,6 +73,28 @@ def test_puts_lists_and_deletes_roles(data: Path) -> None:
     assert lightwell(*ask, data=data).status == 1
 
 
+def test_explains_what_an_import_may_do_in_buckets(data: Path) -> None:
+    listing = {
+        "Effect": "Allow",
+        "Action": "s3:ListBucket",
+        "Resource": "arn:aws:s3:::inputs",
+        "Condition": {"StringLike": {"s3:prefix": "studies/*"}},
+    }
+    reading = {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::inputs/studies/*"}
+    files = ["--trust-policy", policy(data, "trust", TRUST), "--policy", policy(data, "in", listing, reading)]
+    put = lightwell("role", "put", "Import", *files, data=data)
+    assert (put.status, put.err) == (0, "")
+    ask = ["policy", "explain", "--role", "Import", "--json", "--action"]
+    for asked, allowed in (
+        (["s3:getobject", "--resource", "arn:aws:s3:::inputs/studies/1.dcm"], True),
+        (["s3:GetObject", "--resource", "arn:aws:s3:::inputs/other/1.dcm"], False),
+        (["s3:ListBucket", "--resource", "arn:aws:s3:::inputs", "--context", "s3:prefix=studies/"], True),
+        (["s3:ListBucket", "--resource", "arn:aws:s3:::inputs"], False),
+        (["s3:PutObject", "--resource", "arn:aws:s3:::inputs/studies/1.dcm"], False),
+    ):
+        assert lightwell(*ask, *asked, data=data).json()["allowed"] is allowed, asked
+
+
 def test_refuses_a_role_that_will_not_do(data: Path) -> None:
     read, trust = policy(data, "read", READ), policy(data, "trust", TRUST)
     for name, trusting, policies in (("a b", trust, read), ("Reader", read, read), ("Reader", trust, trust)):
