@@ -191,13 +191,20 @@ def launch(
     env: Mapping[str, str] | None = None,
     host: str = "127.0.0.1",
     workers: int = 1,
+    files: int | None = None,
 ) -> Server:
-    """Start ``lightwell serve`` on a free port; does not wait for it. Warnings are errors in it."""
+    """Start ``lightwell serve`` on a free port; does not wait for it. Warnings are errors in it.
+
+    ``files`` is how many files each of its processes may have open, if not as many as this one.
+    """
     arguments = ["--data", str(data), "--host", host, "--port", "0", "--workers", str(workers), *flags]
     if database_url is not None:
         arguments += ["--database-url", database_url]
+    command = [sys.executable, "-W", "error", "-m", "lightwell", "serve", *arguments]
+    if files is not None:
+        command = ["sh", "-c", 'ulimit -n "$0" && exec "$@"', str(files), *command]
     process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "lightwell", "serve", *arguments],
+        command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         stdin=subprocess.DEVNULL,

@@ -22,6 +22,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from lightwell.context import Ids
+from lightwell.web.connections import Rank
 from lightwell.web.exchange import EXTENSIONS, Begun, Exchange, Flag, finish
 
 HEAD_LIMIT = 64 << 10
@@ -60,16 +61,24 @@ class _CrowdedError(Exception):
 
 
 class Protocol(HttpToolsProtocol):
-    """One connection. ``on_count`` hears how many are open whenever that changes."""
+    """One connection. ``on_made`` is called with it when it is open, ``on_lost`` when it is closed."""
 
-    def __init__(self, *args: Any, on_count: Callable[[int], None] | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        on_made: Callable[[Protocol], None] | None = None,
+        on_lost: Callable[[], None] | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
-        self.on_count = on_count or _ignore
+        self._on_made = on_made
+        self._on_lost = on_lost
         self._timer: asyncio.TimerHandle | None = None
         self._silence: asyncio.TimerHandle | None = None
         self._silent_since: float | None = None  # None while a request or its answer is under way
         self._next: Exchange | None = None  # to be begun when the parser has seen all that came
         self._head_open = False  # a request began and its head is not complete
+        self._head_since = 0.0
         self._body_open = False
         self._head_size = 0
         self._body_seen = 0
@@ -84,9 +93,10 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = _Flow(transport, self.pipeline)
-        self.on_count(len(self.connections))
         self._silent_since = self.loop.time()
         self._silence = self.loop.call_later(SILENT_SECONDS, self._check_silence)
+        if self._on_made is not None:
+            self._on_made(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
@@ -96,7 +106,19 @@ class Protocol(HttpToolsProtocol):
         if self._current is not None and not self._current.response_complete:
             self._current.disconnected = True
         super().connection_lost(exc)
-        self.on_count(len(self.connections))
+        if self._on_lost is not None:
+            self._on_lost()
+
+    def rank(self) -> Rank | None:
+        """How soon it may go where there are too many (`web.connections`); None during a request."""
+        if self._silent_since is not None:
+            return int(self.transport.get_write_buffer_size() > 0), self._silent_since
+        is_answering = self._current is not None and not self._current.response_complete
+        return (1, self._head_since) if self._head_open and not is_answering else None
+
+    def drop(self) -> None:
+        """End it now."""
+        self.transport.abort()
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -136,6 +158,7 @@ class Protocol(HttpToolsProtocol):
             self._refuse(431, "RequestHeaderFieldsTooLargeException", "The head of the request is too large.")
         elif (self._head_open or self._body_open) and self._timer is None and not self.transport.is_closing():
             if self._head_open:
+                self._head_since = self.loop.time()
                 self._timer = self.loop.call_later(HEAD_SECONDS, self._late)
             else:
                 self._body_seen = 0
@@ -409,7 +432,3 @@ def _split(url: bytes) -> tuple[bytes, bytes]:
         return path, query
     parsed = httptools.parse_url(url)
     return parsed.path, parsed.query or b""
-
-
-def _ignore(number: int) -> None:
-    pass

@@ -16,8 +16,10 @@ import uvloop  # noqa: F401 — imported before the fork, for its pages to be sh
 
 from lightwell.auth import certificate
 from lightwell.web.acceptor import Acceptor
+from lightwell.web.connections import Connections, most_connections
 from lightwell.web.gateway import Gateway
 from lightwell.web.protocol import SILENT_SECONDS, Protocol
+from lightwell.web.proxies import Proxies
 from lightwell.web.renewal import Renewal
 
 if TYPE_CHECKING:
@@ -52,10 +54,12 @@ class _Server(uvicorn.Server):
         assert sockets is not None
         listener = sockets[0]
 
-        def make() -> Protocol:
-            return Protocol(self.config, self.server_state, {}, on_count=acceptor.count)
+        def make(on_made: Callable[[Protocol], None], on_lost: Callable[[], None]) -> Protocol:
+            return Protocol(self.config, self.server_state, {}, on_made=on_made, on_lost=on_lost)
 
-        acceptor = Acceptor(listener, make, self._recorder, self._tls)
+        proxies = Proxies(self._settings.proxies)
+        connections = Connections(most_connections(), proxies.trusts, self._recorder.connections)
+        acceptor = Acceptor(listener, make, self._recorder, connections, self._tls)
         cert, key = self._settings.tls_cert, self._settings.tls_key
         if cert is not None and key is not None:
             renewal = Renewal(cert, key, acceptor.renew)

@@ -1,0 +1,103 @@
+"""Connections without end, from clients that say nothing: whoever has something to say gets in."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+from tests.certificates import certificate
+from tests.server import Server, running, trusting, until
+
+FILES = 512  # of which 256 are for connections, and half of those for the one address that tests come from
+MANY = 400
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with running(tmp_path_factory.mktemp("silent") / "data", files=FILES) as server:
+        yield server
+
+
+def open_many(server: Server, stack: ExitStack, said: bytes, count: int = MANY) -> list[socket.socket]:
+    made = []
+    for _ in range(count):
+        connection = stack.enter_context(socket.create_connection(server.address, timeout=60))
+        if said:
+            with suppress(BrokenPipeError, ConnectionResetError):  # it was dropped already
+                connection.sendall(said)
+        made.append(connection)
+    return made
+
+
+def gone(connection: socket.socket) -> bool:
+    """Whether the server has closed it."""
+    connection.setblocking(False)
+    try:
+        return connection.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"GET /datastore HTTP/1.1\r\nHost: x\r\n", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"]
+)
+def test_lets_a_client_in_beside_400_sockets_that_say_nothing_more(server: Server, said: bytes) -> None:
+    with ExitStack() as stack:
+        open_many(server, stack, said)
+        client = server.client()
+        created = client.create_datastore(datastoreName="beside")["datastoreId"]
+        assert client.get_datastore(datastoreId=created)["datastoreProperties"]["datastoreStatus"] == "ACTIVE"
+        for _ in range(20):  # new connections, each
+            assert server.call("GET", "/healthz").status == 200
+    faults = [line for line in server.err if '"level":"error"' in line]
+    assert not faults, "\n".join(faults)
+
+
+def test_drops_the_oldest_that_say_nothing_and_keeps_who_is_talking(server: Server) -> None:
+    def ask(connection: socket.socket) -> None:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+    with ExitStack() as stack:
+        talker, *made = open_many(server, stack, b"", 1)
+        for number in range(360):
+            made += open_many(server, stack, b"", 1)
+            ask(made[-1])
+            if number % 60 == 0:
+                ask(talker)
+        ask(talker)
+        until(lambda: sum(map(gone, made)) >= len(made) - 127)
+        closed = [gone(each) for each in made]
+        assert closed.count(False) == 127  # with the talker 128
+        # What came within a thousandth of a second is equally old.
+        assert all(closed[:200]) and not any(closed[-100:])
+
+
+def test_lets_a_client_in_beside_400_handshakes_that_never_end(tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path, "own")
+    flags = ("--tls-cert", str(cert), "--tls-key", str(key))
+    with running(tmp_path / "data", *flags, files=FILES) as server, ExitStack() as stack:
+        open_many(server, stack, b"")
+        with trusting().wrap_socket(socket.create_connection(server.address, timeout=60)) as connection:
+            connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+        faults = [line for line in server.err if '"level":"error"' in line]
+        assert not faults, "\n".join(faults)
+
+
+def test_goes_on_when_there_are_no_files_left(tmp_path: Path) -> None:
+    # Less than the least limit of connections and what the server has open beside.
+    with running(tmp_path / "data", files=28) as server:
+        with ExitStack() as stack:
+            open_many(server, stack, b"", 100)
+            for _ in range(5):
+                assert server.call("GET", "/healthz").status == 200
+            assert any("Too many open files" in line for line in server.err)
+        until(lambda: server.call("GET", "/readyz").status == 200)
+        assert server.client().list_datastores()["datastoreSummaries"] == []
