@@ -51,9 +51,10 @@ class Load:
 
 
 class _Connection:
-    __slots__ = ("begun", "expected", "head", "left", "length", "pending", "socket", "tail")
+    __slots__ = ("begun", "expected", "good", "head", "left", "length", "pending", "socket", "tail")
 
-    def __init__(self, address: tuple[str, int]) -> None:
+    def __init__(self, address: tuple[str, int], good: bytes) -> None:
+        self.good = good
         self.socket = socket.create_connection(address, timeout=60)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
@@ -110,7 +111,7 @@ class _Connection:
 
     def _status(self) -> str:
         status = self.head[9:12]
-        return "" if status.startswith(b"2") else f"status {status.decode('latin-1')}"
+        return "" if status.startswith(self.good) else f"status {status.decode('latin-1')}"
 
     def _chunks(self, end: bytes, count: int) -> str | None:
         """What has come of a body in chunks; no multipart body ends as the last chunk does."""
@@ -136,6 +137,7 @@ def _loop(
     seconds: float | None,
     go: int,
     ready: int,
+    good: bytes,
 ) -> Load:
     """One process's share. ``seconds`` None: every request once; else round and round until time is up."""
     result = Load()
@@ -143,7 +145,7 @@ def _loop(
     poll = select.epoll()
     open_: dict[int, _Connection] = {}
     for _ in range(connections):
-        connection = _Connection(address)
+        connection = _Connection(address, good)
         open_[connection.socket.fileno()] = connection
         poll.register(connection.socket.fileno(), select.EPOLLIN)
     os.write(ready, b"r")
@@ -188,7 +190,7 @@ def _loop(
                 connection.socket.close()
                 del open_[fd]
                 if sum(result.errors.values()) < 100:  # else the server is down: no use in going on
-                    connection = _Connection(address)
+                    connection = _Connection(address, good)
                     fd = connection.socket.fileno()
                     open_[fd] = connection
                     poll.register(fd, select.EPOLLIN)
@@ -209,11 +211,13 @@ def drive(
     connections: int = 8,
     seconds: float | None = 2.0,
     processes: int = 1,
+    good: bytes = b"2",
 ) -> Load:
     """Drives the server at ``address`` and returns what all connections got together.
 
     ``seconds`` None sends every request once, dealt out over the processes; a number repeats the list, each
-    process from another place of it, and stops starting requests when the time is up.
+    process from another place of it, and stops starting requests when the time is up. ``good`` is how the
+    status of an answer begins that counts.
     """
     go_read, go_write = os.pipe()
     ready_read, ready_write = os.pipe()
@@ -230,7 +234,7 @@ def drive(
         if pid == 0:
             code = 1
             try:
-                load = _loop(address, mine, share, first, seconds, go_read, ready_write)
+                load = _loop(address, mine, share, first, seconds, go_read, ready_write, good)
                 text = json.dumps([load.wall, load.received, load.latencies, load.errors]).encode()
                 with os.fdopen(write, "wb") as pipe:
                     pipe.write(text)

@@ -131,6 +131,14 @@ BARS: dict[str, Bar] = {
         0.5,
     ),
     "web-memory": Bar("memory above idle while a study of 2 GB is retrieved", "MiB", False, 200, 64),
+    "hostile-heads": Bar(
+        "p99 of DICOMweb frames, 8 connections, beside 8 of forged heads as long as may be, against beside 8 "
+        "more of frames",
+        "×",
+        False,
+        3,
+        1.5,
+    ),
 }
 
 Round = Mapping[str, float]

@@ -36,6 +36,7 @@ SCENARIOS = {
     "web-store": "bench.scenarios.web_store",
     "web-bearer": "bench.scenarios.web_bearer",
     "web-memory": "bench.scenarios.web_memory",
+    "hostile-heads": "bench.scenarios.hostile_heads",
 }
 
 

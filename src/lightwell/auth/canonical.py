@@ -14,6 +14,8 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 _SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 _SAFE_PATH = bytes(_SAFE) + b"/"
 _SAFE_QUERY = bytes(_SAFE) + b"=&"
+_SAFE_ALL = bytes(_SAFE)
+_ESCAPED = tuple(bytes((byte,)) if byte in _SAFE else b"%%%02X" % byte for byte in range(256))
 _FORM = re.compile(rb"/datastore/[^/]+(?:/|/(?:studies|series|instances)(?:/.*)?)?", re.DOTALL)
 
 
@@ -78,7 +80,10 @@ def _strict(pairs: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def _encode(text: bytes) -> bytes:
-    return quote_from_bytes(unquote_to_bytes(text), safe="~").encode()
+    # By hand, for this is done to whatever strangers send; it takes half as long as urllib does.
+    if b"%" in text:
+        text = unquote_to_bytes(text)
+    return b"".join([_ESCAPED[byte] for byte in text]) if text.translate(None, _SAFE_ALL) else text
 
 
 def trim(value: bytes) -> bytes:
