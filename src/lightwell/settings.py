@@ -73,6 +73,9 @@ class Settings:
     storage_endpoint_url: str | None = _setting(None, "endpoint of an s3:// storage that is not AWS")
     buckets_dir: Path | None = _setting(None, "folder whose folders are buckets; DATA/buckets if unset")
     s3_endpoint_url: str | None = _setting(None, "S3 endpoint for buckets without a folder; AWS if unset")
+    allow_other_user: bool = _setting(
+        False, "true: work on data of another user, who could then not read what is written"
+    )
     authorizers_dir: Path | None = _setting(
         None, "folder with the modules of `python:` authorizers; DATA/authorizers if unset"
     )

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lightwell.settings import Settings
     from lightwell.stores.database import Database
 
-_PLACES = ("data", "database_url", "region", "account_id")
+_PLACES = ("data", "database_url", "allow_other_user", "region", "account_id")
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from lightwell.cli import flags
-from lightwell.cli.opening import opened
+from lightwell.cli.opening import check_owner, opened, user_name
+from lightwell.domain.holdings import DAMAGED, UNREADABLE
+from lightwell.stores.objects import local_root
 
 if TYPE_CHECKING:
     from lightwell.domain.holdings import Problem
@@ -31,7 +35,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "migrate", help="bring the database to the schema of this version", allow_abbrev=False
     )
     flags.add(verify, (*flags.PLACES, "codec_workers", "worker_memory", "file_timeout"))
-    flags.add(migrate, ("data", "database_url"))
+    flags.add(migrate, ("data", "database_url", "allow_other_user"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,6 +47,7 @@ def _migrate(settings: Settings) -> int:
     from lightwell.stores.database import Database
     from lightwell.stores.schema import migrate
 
+    check_owner(settings)
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     db = Database(settings.database)
     try:
@@ -58,16 +63,71 @@ def _verify(settings: Settings, args: argparse.Namespace) -> int:
 
     with opened(settings) as stores, _bar(quiet=args.json or not sys.stderr.isatty()) as show:
         report = Verifier(stores, settings, show, quick=args.quick).run()
+    findings = _findings(report, settings)
     if args.json:
-        print(json.dumps(_as_json(report), indent=2))
+        print(json.dumps(_as_json(report, findings), indent=2))
     else:
-        _print(report, quick=args.quick)
+        _print(report, findings, quick=args.quick)
     return 1 if report.problems else 0
 
 
-def _as_json(report: Report) -> dict[str, object]:
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """All problems of a kind, and what helps against them."""
+
+    kind: str
+    problems: list[Problem]
+    says: str
+    cure: str
+
+
+def _findings(report: Report, settings: Settings) -> list[_Finding]:
+    damaged = [problem for problem in report.problems if problem.kind == DAMAGED]
+    unread = [problem for problem in report.problems if problem.kind == UNREADABLE]
+    found = []
+    if unread:
+        packs = len({problem.pack for problem in unread})
+        found.append(
+            _Finding(
+                UNREADABLE,
+                unread,
+                f"{packs} packs may not be read, such as {_shown(unread[0], settings)}",
+                _way_to_read(settings),
+            )
+        )
+    if damaged:
+        cure = "Restore what is damaged from a backup, or import it again."
+        found.append(_Finding(DAMAGED, damaged, f"{len(damaged)} problems are damage", cure))
+    return found
+
+
+def _shown(problem: Problem, settings: Settings) -> str:
+    """A pack, with owner and mode where it is a file."""
+    root = local_root(settings.storage)
+    if root is None or problem.pack is None:
+        return f"{problem.pack}: {problem.reason}"
+    path = root / problem.pack
+    try:
+        status = path.stat()
+    except OSError:
+        return str(path)
+    return f"{path}, which {user_name(status.st_uid)} owns with mode {stat.S_IMODE(status.st_mode):04o}"
+
+
+def _way_to_read(settings: Settings) -> str:
+    root = local_root(settings.storage)
+    if root is None:
+        return "Nothing is known to be lost: make the storage reachable and verify again."
+    return (
+        f"Nothing is known to be lost: as root, `chown -R {user_name(os.geteuid())} {root} && "
+        f"chmod -R u+rwX {root}`, then verify again."
+    )
+
+
+def _as_json(report: Report, findings: list[_Finding]) -> dict[str, object]:
     problems = [
         {
+            "kind": problem.kind,
             "datastoreId": problem.datastore_id,
             "imageSetId": problem.image_set_id,
             "sopInstanceUid": problem.sop_instance_uid,
@@ -78,14 +138,18 @@ def _as_json(report: Report) -> dict[str, object]:
     ]
     counts = {key: value for key, value in asdict(report).items() if key != "problems"}
     counts["imageSets"] = counts.pop("image_sets")
-    return {**counts, "problems": problems}
+    grouped = [
+        {"kind": one.kind, "count": len(one.problems), "says": one.says, "cure": one.cure} for one in findings
+    ]
+    return {**counts, "findings": grouped, "problems": problems}
 
 
-def _print(report: Report, *, quick: bool) -> None:
+def _print(report: Report, findings: list[_Finding], *, quick: bool) -> None:
     def place(problem: Problem) -> tuple[str, str]:
         return problem.datastore_id or "", problem.image_set_id or ""
 
-    for (store, image_set), found in groupby(sorted(report.problems, key=place), place):
+    damaged = [problem for problem in report.problems if problem.kind == DAMAGED]
+    for (store, image_set), found in groupby(sorted(damaged, key=place), place):
         print(
             f"image set {image_set} of data store {store}:" if image_set else "packs:",
             file=sys.stderr,
@@ -98,7 +162,8 @@ def _print(report: Report, *, quick: bool) -> None:
         checked += f" with {report.instances} instances and {report.frames} frames"
     if report.problems:
         print(f"{checked} checked: {len(report.problems)} problems", file=sys.stderr)
-        print("Restore what is damaged from a backup, or import it again.", file=sys.stderr)
+        for one in findings:
+            print(f"{one.says}.\n{one.cure}", file=sys.stderr)
     else:
         print(f"{checked} checked: all is as it was stored")
 

@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING
 from lightwell import __version__
 from lightwell.cli import flags
 from lightwell.cli.exposure import addresses, check_exposure
+from lightwell.cli.opening import check_owner, user_name
 from lightwell.errors import LightwellError
 from lightwell.settings import GiB, Settings, worker_environment
+from lightwell.stores.owner import foreign_files, other_owner
 
 if TYPE_CHECKING:
     from lightwell.stores.servers import Awaited
@@ -65,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
     rows = []
     for name, check in CHECKS.items():
         try:
+            if name in _OPENING and not settings.allow_other_user and other_owner(settings) is not None:
+                raise LightwellError("not looked at: the data are another user's")
             rows.append({"check": name, "ok": True, "warning": False, "says": check(settings)})
         except _Caution as caution:
             rows.append({"check": name, "ok": True, "warning": True, "says": str(caution)})
@@ -105,6 +109,20 @@ def _disk(settings: Settings) -> str:
     if free < GiB:
         raise LightwellError(f"{free / GiB:.1f} GiB are free at {place}: make room, imports will fail")
     return f"{settings.data.absolute()}, {free / GiB:.0f} GiB free"
+
+
+def _owner(settings: Settings) -> str:
+    check_owner(settings)
+    if settings.allow_other_user:
+        return "any user may work on the data (allow_other_user)"
+    foreign = foreign_files(settings)
+    if foreign:
+        shown = ", ".join(map(str, foreign[:_MOST_NAMES])) + (" …" if len(foreign) > _MOST_NAMES else "")
+        raise LightwellError(
+            f"{len(foreign)} files and folders belong to another user, and a server of this one may not "
+            f"write them: {shown}; as root, `chown -R {user_name(os.geteuid())} {settings.data.absolute()}`"
+        )
+    return "the data are this user's, or not made yet"
 
 
 def _database(settings: Settings) -> str:
@@ -351,10 +369,14 @@ def _port(settings: Settings) -> str:
     return f"lightwell answers on {host}:{settings.port} and is ready"
 
 
+# What opens the stores, and so leaves files of this user in them.
+_OPENING = ("database", "jobs", "storage", "encryption", "files", "secrets")
+
 CHECKS: dict[str, Check] = {
     "version": _python,
     "settings": _settings,
     "disk": _disk,
+    "owner": _owner,
     "database": _database,
     "jobs": _jobs,
     "storage": _storage,

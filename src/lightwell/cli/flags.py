@@ -10,7 +10,9 @@ from lightwell import settings as table
 from lightwell.settings import Settings
 
 # What a verb that works on the stores needs to find them.
-PLACES = ("data", "database_url", "storage_url", "storage_endpoint_url", "region", "account_id")
+PLACES = (
+    "data", "database_url", "storage_url", "storage_endpoint_url", "allow_other_user", "region", "account_id",
+)  # fmt: skip
 
 
 def add(parser: argparse.ArgumentParser, names: Iterable[str] | None = None) -> None:

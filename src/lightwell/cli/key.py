@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from lightwell.settings import Settings
     from lightwell.stores.database import Database
 
-_PLACES = ("data", "database_url", "root_access_key_id")
+_PLACES = ("data", "database_url", "allow_other_user", "root_access_key_id")
 
 
 def add(parser: argparse.ArgumentParser) -> None:

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import os
 import pwd
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lightwell.context import Caller, Clock, Context, Ids
-from lightwell.errors import LightwellError
+from lightwell.errors import ConfigurationError, LightwellError
 from lightwell.settings import Settings
 from lightwell.stores import Stores, modes, open_stores
 from lightwell.stores.database import Database
 from lightwell.stores.modes import Open
+from lightwell.stores.owner import other_owner
 from lightwell.stores.schema import migrate, schema_state
+
+
+def check_owner(settings: Settings) -> None:
+    """Raises `ConfigurationError` if the data are another user's, unless the settings allow that."""
+    found = None if settings.allow_other_user else other_owner(settings)
+    if found is None:
+        return
+    path, owner, me = found[0], user_name(found[1]), user_name(os.geteuid())
+    asked = owner if not owner.isdigit() else f"'#{owner}'"
+    raise ConfigurationError(
+        f"{path} belongs to {owner}, and this is {me}: {owner} could not read what {me} writes there. "
+        f"Run it as {owner} (`sudo -u {asked} lightwell …`), or give all of it to {me} while nothing runs "
+        f"on it (`chown -R {me} {settings.data.absolute()}` as root). "
+        "--allow-other-user works on it all the same"
+    )
 
 
 def close_to_others(settings: Settings, *, warn: bool = False) -> None:
@@ -44,6 +61,7 @@ def user_name(user: int) -> str:
 @contextmanager
 def opened(settings: Settings, *, make: bool = False) -> Iterator[Stores]:
     """The stores, closed at the end. With ``make`` a missing or older database is brought up to date."""
+    check_owner(settings)
     if not make and not settings.data.exists():
         raise LightwellError(
             f"There is no data folder {settings.data}: check --data, or import something first"
@@ -66,6 +84,7 @@ def opened(settings: Settings, *, make: bool = False) -> Iterator[Stores]:
 @contextmanager
 def opened_database(settings: Settings) -> Iterator[Database]:
     """The database alone, closed at the end; it must have the current schema."""
+    check_owner(settings)
     close_to_others(settings)
     db = Database(settings.database)
     try:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lightwell.settings import Settings
     from lightwell.stores.database import Database
 
-_PLACES = ("data", "database_url", "account_id")
+_PLACES = ("data", "database_url", "allow_other_user", "account_id")
 
 
 def add(parser: argparse.ArgumentParser) -> None:

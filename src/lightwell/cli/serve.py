@@ -53,6 +53,7 @@ def serve(settings: Settings) -> int:
     """Run the server until SIGTERM or SIGINT; answers the exit code."""
     gc.disable()  # until the fork: what is imported is kept
     from lightwell import app
+    from lightwell.cli.opening import check_owner
     from lightwell.web import server
 
     logs.configure(settings.log_level, settings.log_format)
@@ -60,6 +61,7 @@ def serve(settings: Settings) -> int:
         # Printed, not logged: the file itself could silence a log.
         print(f"lightwell: settings from {settings.file}", file=sys.stderr, flush=True)
     tls = server.check_tls(settings, Clock().now())
+    check_owner(settings)
     lock = _lock(settings)
     entry = _entry(settings)
     with _bind(settings) as listener:

@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+DAMAGED = "damaged"
+"""Not as it was written."""
+UNREADABLE = "unreadable"
+"""Not to be read now, by this user or at all: nothing is known of it, and nothing need be lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing that is wrong; ``kind`` is `DAMAGED` or `UNREADABLE`."""
+
+    reason: str
+    kind: str = DAMAGED
+
 
 @dataclass(frozen=True, slots=True)
 class HeldPack:
@@ -59,10 +72,11 @@ class HeldBodies:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is not as it was written. What it concerns is None where that is not known."""
+    """Something that is wrong. What it concerns is None where that is not known."""
 
     reason: str
     datastore_id: str | None = None
     image_set_id: str | None = None
     sop_instance_uid: str | None = None
     pack: str | None = None
+    kind: str = DAMAGED

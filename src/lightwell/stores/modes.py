@@ -54,7 +54,7 @@ class Open:
 
 def mend(settings: Places) -> list[Open]:
     """Close the data folder and what lies directly in it, which closes all that is below; what was open."""
-    return [found for path in _top(settings) if (found := _close(path)) is not None]
+    return [found for path in kept(settings) if (found := _close(path)) is not None]
 
 
 def mend_all(settings: Places, reports: Iterable[Path]) -> list[Open]:
@@ -67,7 +67,8 @@ def mend_all(settings: Places, reports: Iterable[Path]) -> list[Open]:
     return found
 
 
-def _top(settings: Places) -> Iterator[Path]:
+def kept(settings: Places) -> Iterator[Path]:
+    """The data folder, unless it holds other things too, and what lightwell has made directly in it."""
     data = settings.data.absolute()
     try:
         names = sorted(entry.name for entry in os.scandir(data))

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import zstandard
 
 from lightwell.domain.frames import Frame, unpack_entries
-from lightwell.domain.holdings import HeldBodies, HeldPack, HeldPixels, HeldRecord
-from lightwell.errors import LightwellError, StorageError
+from lightwell.domain.holdings import DAMAGED, UNREADABLE, Fault, HeldBodies, HeldPack, HeldPixels, HeldRecord
+from lightwell.errors import LightwellError, StorageError, StorageUnavailableError
 from lightwell.imaging.cache import SeriesCache
 from lightwell.imaging.checksum import bytes_checksum
 from lightwell.imaging.elements import read_instance
@@ -29,41 +29,41 @@ _LEVELS = ("patient", "study", "series")
 
 
 class Checker:
-    """Each check yields a sentence for everything that is wrong. ``frames`` counts those that were read."""
+    """Each check yields everything that is wrong. ``frames`` counts those that were read."""
 
     def __init__(self, objects: Objects, cache: SeriesCache) -> None:
         self._objects = objects
         self._cache = cache
         self.frames = 0
 
-    def pack(self, held: HeldPack) -> Iterator[str]:
+    def pack(self, held: HeldPack) -> Iterator[Fault]:
         """Every byte of a pack against its CRC-32."""
         name = pack_name(held.key)
         try:
             size = self._objects.size(name)
             if size != held.size:
-                yield "it is not there" if size is None else f"it has {size} bytes, not {held.size}"
+                yield Fault("it is not there" if size is None else f"it has {size} bytes, not {held.size}")
             elif bytes_checksum(self._pieces(held.key, 0, held.size)) != held.checksum:
-                yield "its bytes have changed: its checksum differs"
+                yield Fault("its bytes have changed: its checksum differs")
         except StorageError as error:
-            yield str(error)
+            yield Fault(str(error), _kind(error))
 
-    def record(self, held: HeldRecord, bodies: HeldBodies) -> Iterator[str]:
+    def record(self, held: HeldRecord, bodies: HeldBodies) -> Iterator[Fault]:
         """A record against its original, and its frames against their checksums."""
         for lost in held.lost:
-            yield f"the database has lost {lost}"
+            yield Fault(f"the database has lost {lost}")
         yield from self._attributes(held, bodies)
         if held.pixels is not None:
             yield from self._pixels(held.pixels)
 
-    def _attributes(self, held: HeldRecord, bodies: HeldBodies) -> Iterator[str]:
+    def _attributes(self, held: HeldRecord, bodies: HeldBodies) -> Iterator[Fault]:
         try:
             fragment, levels = _stored(held, bodies)
             dicom = None
             if held.dicom_z is not None:
                 dicom = decompress(held.dicom_z, _dictionary(held.dicom_dictionary, bodies))
         except (StorageError, zstandard.ZstdError) as error:
-            yield f"its attributes cannot be read from the database ({error})"
+            yield Fault(f"its attributes cannot be read from the database ({error})")
             return
         try:
             original = Original(
@@ -76,39 +76,40 @@ class Checker:
                 kept_part10(original, original.meta_length), self._cache, override=override
             )
         except (LightwellError, zstandard.ZstdError, ValueError) as error:
-            yield f"its original cannot be read: {error}"
+            yield Fault(f"its original cannot be read: {error}", _kind(error))
             return
         if derived.sop_instance_uid != held.sop_instance_uid:
-            yield f"its original is of the instance {derived.sop_instance_uid}"
+            yield Fault(f"its original is of the instance {derived.sop_instance_uid}")
         if derived.fragment != fragment:
-            yield "its attributes in the database are not those of its original"
+            yield Fault("its attributes in the database are not those of its original")
         if dicom is not None and derived.dicom != dicom:
-            yield "its attributes for DICOMweb in the database are not those of its original"
+            yield Fault("its attributes for DICOMweb in the database are not those of its original")
         blocks = (derived.patient, derived.study, derived.series)
         for name, body, own in zip(_LEVELS, levels, blocks, strict=True):
             if body != own:
-                yield f"its {name} attributes in the database are not those of its original"
+                yield Fault(f"its {name} attributes in the database are not those of its original")
 
-    def _pixels(self, held: HeldPixels) -> Iterator[str]:
+    def _pixels(self, held: HeldPixels) -> Iterator[Fault]:
         frames = [frame for page in held.pages for frame in unpack_entries(page)]
         # Pixels that could not be split have one entry, for the whole of their bytes.
         if len(frames) != (held.frame_count or 1):
-            yield f"the database has {len(frames)} of its {held.frame_count} frames"
+            yield Fault(f"the database has {len(frames)} of its {held.frame_count} frames")
         try:
             fields = json.loads(held.image)
             fields.pop("original_syntax", None)
             image = ImageDescription(**fields) if held.frame_count else None
         except (ValueError, TypeError) as error:
-            yield f"the description of its pixels cannot be read ({error})"
+            yield Fault(f"the description of its pixels cannot be read ({error})")
             return
         for number, frame in enumerate(frames, 1):
             self.frames += 1
             try:
                 fault = self._frame(held, frame, image)
             except StorageError as error:
-                fault = f"cannot be read: {error}"
+                yield Fault(f"frame {number} cannot be read: {error}", _kind(error))
+                continue
             if fault is not None:
-                yield f"frame {number} {fault}"
+                yield Fault(f"frame {number} {fault}")
 
     def _frame(self, held: HeldPixels, frame: Frame, image: ImageDescription | None) -> str | None:
         if image is None or held.checksum_type == "COMPRESSED":
@@ -121,6 +122,10 @@ class Checker:
     def _pieces(self, pack: int, offset: int, length: int) -> Iterator[bytes]:
         for start in range(0, length, _PIECE):
             yield self._objects.read(pack_name(pack), offset + start, min(_PIECE, length - start))
+
+
+def _kind(error: Exception) -> str:
+    return UNREADABLE if isinstance(error, StorageUnavailableError) else DAMAGED
 
 
 def _stored(held: HeldRecord, bodies: HeldBodies) -> tuple[bytes, list[bytes]]:

@@ -8,7 +8,7 @@ import struct
 
 import msgspec
 
-from lightwell.domain.holdings import HeldBodies, HeldPack, HeldRecord
+from lightwell.domain.holdings import Fault, HeldBodies, HeldPack, HeldRecord
 from lightwell.domain.records import Failure, NewRecord
 from lightwell.ingest import orders
 from lightwell.ingest.orders import Direct
@@ -128,7 +128,7 @@ class Checked(msgspec.Struct, tag=True, frozen=True):
     """From a worker: what is wrong, with the place of the record, -1 for the pack; ``frames`` were read."""
 
     number: int
-    faults: list[tuple[int, str]]
+    faults: list[tuple[int, Fault]]
     frames: int
 
 

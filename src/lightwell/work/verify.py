@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from lightwell.domain.holdings import HeldBodies, HeldPack, HeldRecord, Problem
+from lightwell.domain.holdings import UNREADABLE, Fault, HeldBodies, HeldPack, HeldRecord, Problem
 from lightwell.errors import StorageError
 from lightwell.settings import Settings
 from lightwell.stores import Stores, holdings
@@ -41,12 +41,12 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class _Fault:
+class _Found:
     """What a worker has found; ``record`` None for the pack itself."""
 
     pack: HeldPack
     record: HeldRecord | None
-    reason: str
+    fault: Fault
 
 
 class Verifier:
@@ -62,7 +62,7 @@ class Verifier:
         self._packs: queue.Queue[HeldPack | None] = queue.Queue(2 * settings.codec_processes)
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self._faults: list[_Fault] = []
+        self._faults: list[_Found] = []
         self._error: Exception | None = None
         self.report = Report()
 
@@ -150,7 +150,7 @@ class Verifier:
         for fault in faults:
             if fault.pack.key not in live:
                 continue
-            problem = Problem(fault.reason, pack=pack_name(fault.pack.key))
+            problem = Problem(fault.fault.reason, pack=pack_name(fault.pack.key), kind=fault.fault.kind)
             if fault.record is None:
                 self.report.problems.append(problem)
                 continue
@@ -181,7 +181,7 @@ class Verifier:
 class _Done:
     """What a worker says of a part of a pack; ``died_on`` is the place of the record of which it died."""
 
-    faults: list[tuple[int, str]]
+    faults: list[tuple[int, Fault]]
     frames: int
     died_on: int | None = None
 
@@ -201,37 +201,39 @@ class _Hands:
             self._worker.close()
             self._worker = None
 
-    def check(self, pack: HeldPack, *, quick: bool) -> tuple[list[_Fault], int, int]:
+    def check(self, pack: HeldPack, *, quick: bool) -> tuple[list[_Found], int, int]:
         """Everything in a pack: what is wrong, and how many records and frames there were."""
         with self._stores.db.read() as conn:
             records = [] if quick else holdings.records(conn, pack.key)
             bodies = holdings.bodies(conn, records)
         done = self._ask(pack, whole=True, part=[], first=0, bodies=HeldBodies({}, {}))
-        faults = [_Fault(pack, None, reason) for _, reason in done.faults]
+        faults = [_Found(pack, None, fault) for _, fault in done.faults]
+        if any(fault.kind == UNREADABLE for _, fault in done.faults):
+            return faults, 0, 0  # each record and each frame in it would only say the same again
         frames = 0
         for first in range(0, len(records), _RECORDS):
-            for place, reason, count in self._check_records(pack, records, first, first + _RECORDS, bodies):
+            for place, fault, count in self._check_records(pack, records, first, first + _RECORDS, bodies):
                 frames += count
-                if reason:
-                    faults.append(_Fault(pack, records[place], reason))
+                if fault is not None:
+                    faults.append(_Found(pack, records[place], fault))
         return faults, len(records), frames
 
     def _check_records(
         self, pack: HeldPack, records: list[HeldRecord], first: int, end: int, bodies: HeldBodies
-    ) -> Iterator[tuple[int, str, int]]:
-        """(place, what is wrong or "", frames read) of the records from ``first`` to ``end``."""
+    ) -> Iterator[tuple[int, Fault | None, int]]:
+        """(place, what is wrong or None, frames read) of the records from ``first`` to ``end``."""
         part = records[first:end]
         if not part or self._stopping.is_set():
             return
         done = self._ask(pack, whole=False, part=part, first=first, bodies=_of(bodies, part))
         if done.died_on is None:
-            yield first, "", done.frames
-            yield from ((place, reason, 0) for place, reason in done.faults)
+            yield first, None, done.frames
+            yield from ((place, fault, 0) for place, fault in done.faults)
             return
         # What it had found before is gone with it.
         on = max(done.died_on, first)
         yield from self._check_records(pack, records, first, on, bodies)
-        yield from ((on, reason, 0) for _, reason in done.faults)
+        yield from ((on, fault, 0) for _, fault in done.faults)
         yield from self._check_records(pack, records, on + 1, first + len(part), bodies)
 
     def _ask(
@@ -255,7 +257,7 @@ class _Hands:
                     worker.kill("it took too long")
         except WorkerDied as death:
             self.close()
-            return _Done([(on, f"the process that checked it ended: {death}")], 0, on)
+            return _Done([(on, Fault(f"the process that checked it ended: {death}"))], 0, on)
         return _Done([], 0)
 
     def _running(self) -> CodecWorker:

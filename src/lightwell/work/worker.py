@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lightwell.context import Ids
+from lightwell.domain.holdings import Fault
 from lightwell.domain.jobs import InputFile, unpack_files
 from lightwell.domain.records import Failure, NewRecord
 from lightwell.errors import (
@@ -98,7 +99,7 @@ class Worker:
 
     def _check(self, order: Check) -> None:
         checker = Checker(self._files.objects, self._cache)
-        faults: list[tuple[int, str]] = []
+        faults: list[tuple[int, Fault]] = []
         if order.pack is not None:
             self._send(Reading(order.number, -1))
             faults += [(-1, fault) for fault in checker.pack(order.pack)]

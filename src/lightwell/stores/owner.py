@@ -1,0 +1,59 @@
+"""Whose the stored files are. What another user writes beside them, their owner could not read again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+from lightwell.stores import modes
+from lightwell.stores.drivers import sqlite_path
+from lightwell.stores.objects import local_root
+
+
+class Places(Protocol):
+    """What of the settings says where things are."""
+
+    @property
+    def database(self) -> str: ...
+    @property
+    def storage(self) -> str: ...
+
+
+def other_owner(settings: Places) -> tuple[Path, int] | None:
+    """The database file or the folder of objects that is another user's, and the id of that user.
+
+    None where both are this user's, or not there yet, or no files. Even a reader of a SQLite database makes
+    files beside it, so it is the same for verbs that only read.
+    """
+    database = settings.database
+    for path in (
+        sqlite_path(database).absolute() if database.startswith("sqlite:") else None,
+        local_root(settings.storage),
+    ):
+        found = None if path is None else _owner(path.absolute())
+        if found is not None and found[1] != os.geteuid():
+            return found
+    return None
+
+
+def foreign_files(settings: modes.Places) -> list[Path]:
+    """What lies directly in the data folder, was made by lightwell and is another user's."""
+    data, me = settings.data.absolute(), os.geteuid()
+    return [
+        path
+        for path in modes.kept(settings)
+        if path != data and (found := _owner(path)) is not None and found[1] != me
+    ]
+
+
+def _owner(path: Path) -> tuple[Path, int] | None:
+    try:
+        return path, path.stat().st_uid
+    except FileNotFoundError:
+        return None
+    except PermissionError:
+        # A folder above is closed to this user; who owns that one says as much.
+        return _owner(path.parent)
+    except OSError:
+        return None  # opening it says more

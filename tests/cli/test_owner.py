@@ -1,0 +1,156 @@
+"""Another user's hands: refused on data that are not theirs, and told from damage where they were there."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lightwell.cli.opening import check_owner
+from lightwell.errors import ConfigurationError
+from lightwell.settings import load
+from tests.cli.running import Done, lightwell
+from tests.ct_files import ct, write_series
+from tests.ct_files import write as write_file
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
+POLICY = '{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}'
+TRUST = (
+    '{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "sts:AssumeRole", '
+    '"Principal": {"Service": "medical-imaging.amazonaws.com"}}}'
+)
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    write_series(tmp_path / "in", 2)
+    done = lightwell("import", tmp_path / "in", "--datastore", "d", data=tmp_path / "data")
+    assert done.status == 0, done
+    return tmp_path / "data"
+
+
+def files(folder: Path) -> set[Path]:
+    return set(folder.rglob("*"))
+
+
+def verbs(tmp_path: Path) -> Iterator[tuple[str | Path, ...]]:
+    policy, trust = tmp_path / "policy.json", tmp_path / "trust.json"
+    policy.write_text(POLICY)
+    trust.write_text(TRUST)
+    yield "serve", "--port", "0"
+    yield "import", tmp_path / "in", "--datastore", "d"
+    yield "export", tmp_path / "out", "--datastore", "d"
+    yield "sets", "diff", "0" * 32, "1", "2"
+    yield "data", "verify"
+    yield "data", "migrate"
+    yield "key", "create", "--admin"
+    yield "key", "list"
+    yield "role", "put", "r", "--trust-policy", trust, "--policy", policy
+    yield "authorizer", "list"
+    yield "policy", "explain", "--role", "r", "--action", "medical-imaging:GetImageSet", "--resource", "*"
+
+
+@as_root
+@pytest.mark.parametrize("what", ["lightwell.db", "objects"])
+def test_refuses_data_of_another_user(data: Path, tmp_path: Path, what: str) -> None:
+    shutil.chown(data / what, "nobody")
+    before = files(data)
+    for words in verbs(tmp_path):
+        done = lightwell(*words, data=data)
+        assert (done.status, done.out) == (2, ""), (words, done)
+        assert f"{data / what} belongs to nobody, and this is root" in done.err
+        assert "sudo -u nobody lightwell" in done.err and "chown -R root" in done.err
+        assert "--allow-other-user" in done.err
+    assert files(data) == before
+    listed = lightwell("data", "verify", "--allow-other-user", data=data)
+    assert listed.status == 0, listed
+    assert lightwell("key", "list", data=data, LIGHTWELL_ALLOW_OTHER_USER="true").status == 0
+
+
+@as_root
+def test_doctor_says_whose_the_data_are_and_leaves_nothing_there(data: Path) -> None:
+    shutil.chown(data / "lightwell.db", "nobody")
+    before = files(data)
+    done = lightwell("doctor", "--port", "0", "--json", data=data)
+    rows = {row["check"]: row for row in done.json()}
+    assert (done.status, rows["owner"]["ok"]) == (1, False)
+    assert "belongs to nobody" in rows["owner"]["says"]
+    assert files(data) == before
+    assert lightwell("doctor", "--port", "0", "--allow-other-user", data=data).status == 0
+
+
+@as_root
+@pytest.mark.parametrize("what", ["spool", "events.ndjson", "engine.lock"])
+def test_doctor_finds_files_of_another_user_beside_the_data(data: Path, what: str) -> None:
+    shutil.chown(data / what, "nobody")
+    done = lightwell("doctor", "--port", "0", "--json", data=data)
+    rows = {row["check"]: row for row in done.json()}
+    assert (done.status, rows["owner"]["ok"]) == (1, False)
+    assert str(data / what) in rows["owner"]["says"] and "chown -R root" in rows["owner"]["says"]
+
+
+@as_root
+def test_takes_an_empty_folder_of_another_user(tmp_path: Path) -> None:
+    write_series(tmp_path / "in", 1)
+    (tmp_path / "data").mkdir(0o700)
+    shutil.chown(tmp_path / "data", "nobody")
+    assert lightwell("import", tmp_path / "in", "--datastore", "d", data=tmp_path / "data").status == 0
+
+
+def test_refuses_who_owns_neither(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load({"data": data}, environ={}, file=None)
+    check_owner(settings)
+    monkeypatch.setattr(os, "geteuid", lambda: data.stat().st_uid + 4711)
+    with pytest.raises(ConfigurationError, match=re.escape(f"{data / 'lightwell.db'} belongs to")):
+        check_owner(settings)
+    check_owner(load({"data": data, "allow_other_user": True}, environ={}, file=None))
+    on_postgresql = load({"data": data, "database_url": "postgresql://h/d"}, environ={}, file=None)
+    with pytest.raises(ConfigurationError, match=re.escape(f"{data / 'objects'} belongs to")):
+        check_owner(on_postgresql)
+    elsewhere = {"data": data, "database_url": "postgresql://h/d", "storage_url": "s3://bucket/prefix"}
+    check_owner(load(elsewhere, environ={}, file=None))
+    check_owner(load({"data": data / "new"}, environ={}, file=None))
+
+
+def without_overriding(*words: str | Path) -> Done:
+    """Run a command line as this user, whom modes bind even if it is root."""
+    command: list[str | Path] = [sys.executable, "-m", "lightwell.cli.main", *words]
+    if os.geteuid() == 0:
+        command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", *command]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=240)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+def test_tells_what_may_not_be_read_from_what_is_damaged(data: Path, tmp_path: Path) -> None:
+    for number in (1, 2):
+        study = {"StudyInstanceUID": f"1.2.{number}", "SeriesInstanceUID": f"1.2.{number}.1"}
+        write_file(tmp_path / str(number) / "x.dcm", ct(number, **study))
+        done = lightwell("import", tmp_path / str(number), "--datastore", "d", data=data)
+        assert done.status == 0, done
+    packs = sorted((data / "objects" / "packs").rglob("*.pack"))
+    assert len(packs) == 3
+    for pack in packs[:2]:
+        pack.chmod(0)
+    done = without_overriding("data", "verify", "--data", data)
+    assert (done.status, done.out) == (1, ""), done
+    assert "2 packs may not be read, such as " in done.err and "mode 0000" in done.err
+    assert "chown -R" in done.err and "chmod -R u+rwX" in done.err
+    assert "backup" not in done.err
+    assert len(done.err.splitlines()) == 3, done.err
+    packs[2].write_bytes(bytes(reversed(packs[2].read_bytes())))
+    report = without_overriding("data", "verify", "--json", "--data", data).json()
+    kinds = {finding["kind"]: finding for finding in report["findings"]}
+    assert sorted(kinds) == ["damaged", "unreadable"]
+    assert kinds["unreadable"]["count"] == 2
+    assert "backup" in kinds["damaged"]["cure"] and "backup" not in kinds["unreadable"]["cure"]
+    assert {problem["kind"] for problem in report["problems"]} == {"damaged", "unreadable"}
+    for pack in packs[:2]:
+        pack.chmod(0o600)
+    cured = lightwell("data", "verify", "--json", data=data).json()
+    assert {problem["kind"] for problem in cured["problems"]} == {"damaged"}
