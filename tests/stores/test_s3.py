@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lightwell.errors import InputError, StorageError
+from lightwell.errors import InputError, StorageError, StorageUnavailableError
 from lightwell.stores.buckets import Buckets
 from lightwell.stores.objects import MissingObjectError, Objects, open_objects
 from lightwell.stores.packs import PackWriter, pack_name
@@ -199,7 +199,11 @@ def test_says_that_the_secret_is_wrong(
     with pytest.raises(StorageError, match="refused the credentials") as raised:
         list(buckets.list(bucket, ""))
     assert "not-the-secret" not in str(raised.value)
-    with pytest.raises(StorageError, match="refused the credentials"):
+    assert not isinstance(raised.value, StorageUnavailableError), "a job that cannot begin says so"
+    # Of what has been listed no file fails for it, nor of what is kept: there it can only be waited for.
+    with pytest.raises(StorageUnavailableError, match="refused the credentials"):
+        buckets.fetch(bucket, "key", memory_limit=9, spool_dir=tmp_path)
+    with pytest.raises(StorageUnavailableError, match="refused the credentials"):
         open_objects(f"s3://{bucket}", endpoint_url=s3_endpoint.url).check()
 
 

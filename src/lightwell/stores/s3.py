@@ -71,11 +71,18 @@ def is_refusal(error: BaseException) -> bool:
     found = _CODE.search(text)
     status = _STATUS.search(text)
     return (
-        (found is not None and found[1] in ("NoSuchBucket", "AccessDenied", *_CREDENTIALS))
+        (found is not None and found[1] in ("NoSuchBucket", "AccessDenied"))
         or isinstance(error, PermissionError)
         or (status is not None and status[1] in ("401", "403"))
-        or _has_no_credentials(text)
+        or concerns_credentials(error)
     )
+
+
+def concerns_credentials(error: BaseException) -> bool:
+    """Whether the credentials of this server are at fault, or cannot be had from where it gets them."""
+    text = str(error)
+    found = _CODE.search(text)
+    return (found is not None and found[1] in _CREDENTIALS) or _has_no_credentials(text)
 
 
 def _has_no_credentials(text: str) -> bool:

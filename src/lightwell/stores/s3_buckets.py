@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lightwell.errors import InputError, LightwellError, StorageError
+from lightwell.errors import InputError, LightwellError, StorageError, StorageUnavailableError
 from lightwell.stores import s3
 from lightwell.stores.local_objects import failure
 
@@ -74,7 +74,11 @@ class S3Bucket:
         except LightwellError:
             raise
         except Exception as error:
-            raise self._explain(error, key) from error
+            said = self._explain(error, key)
+            if s3.concerns_credentials(error):
+                # They held when the bucket was listed, and no file is to blame that they do not any more.
+                raise StorageUnavailableError(f"{str(said).rstrip('.')}.") from error
+            raise said from error
 
     def _spool(self, key: str, size: int, tag: str | None, spool_dir: Path) -> Path:
         """In parts, each tried again by itself, of one and the same object."""
