@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 from lightwell.domain.jobs import InputFile
@@ -63,6 +64,18 @@ def test_reads_a_bucket_that_is_a_link(sqlite: Importing, tmp_path: Path) -> Non
     write(tmp_path / "elsewhere" / "2.dcm", ct(2))
     (sqlite.settings.buckets / "linked").symlink_to(tmp_path / "elsewhere")
     assert len(sqlite.run(input_uri="s3://linked/").success) == 1
+
+
+def test_writes_to_a_storage_that_was_put_in_the_place_of_the_old_one(sqlite: Importing) -> None:
+    write(sqlite.input / "a" / "1.dcm", ct(1))
+    assert len(sqlite.run("a/").success) == 1
+    objects = sqlite.settings.data / "objects"
+    objects.rename(objects.with_name("old"))
+    shutil.copytree(objects.with_name("old"), objects)
+    sqlite.stores.objects.close()
+    write(sqlite.input / "b" / "2.dcm", ct(2))
+    assert len(sqlite.run("b/").success) == 1
+    invariants.check(sqlite.stores)
 
 
 def test_names_nothing_that_is_not_needed(sqlite: Importing, tmp_path: Path) -> None:

@@ -213,6 +213,8 @@ class Attendant:
             if self._on == answer.task:
                 self._on = None
             self._answer(self._sent.pop(answer.task).errand, Trouble("storage", answer.message))
+            if not self._sent:
+                self._close_worker()  # as `Reader` does
 
     def _read(self, sent: _Sent, done: TaskDone) -> None:
         """Everything of a `Store` is durable: have it committed."""

@@ -78,7 +78,9 @@ class Engine:
         self._said = -_SAY_SECONDS
         self._pauses = Pauses(self._clock)
         self._claims = Claims(stores, self._clock, self._ids, self._name, self._pauses, self._wake.set)
-        self._importer = Importer(stores, settings, self._clock, self._ids, count, data_access)
+        self._importer = Importer(
+            stores, settings, self._clock, self._ids, count, data_access, stopping=self._stopping
+        )
         self._readers = [
             Reader(stores, settings, self._claims, self._stopping, self._wait_for_work)
             for _ in range(settings.codec_processes)

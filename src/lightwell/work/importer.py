@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import threading
 from collections.abc import Callable, Iterator
 
 from sqlalchemy import Connection
@@ -18,7 +19,9 @@ from lightwell.ingest import merge, report
 from lightwell.ingest.merge import Group, Place
 from lightwell.settings import Settings
 from lightwell.stores import Stores, chunks, jobs, outbox, staging
+from lightwell.stores.node import NOBODY
 from lightwell.work import listing, role_access
+from lightwell.work.directories import Directories
 from lightwell.work.intake import Intake, JobFailed
 from lightwell.work.listing import Found
 from lightwell.work.role_access import DataAccess
@@ -39,7 +42,8 @@ class ClaimLost(LightwellError):
 
 class Importer:
     """Works at one phase of one job under a claim. ``count`` adds to one of `observe.metrics.COUNTERS`;
-    ``data_access`` takes the roles that jobs name.
+    ``data_access`` takes the roles that jobs name. Once ``stopping`` is set, waiting for a codec worker ends
+    with a `StorageError`.
     """
 
     def __init__(
@@ -50,7 +54,9 @@ class Importer:
         ids: Ids,
         count: Count,
         data_access: DataAccess | None = None,
+        stopping: threading.Event | None = None,
     ) -> None:
+        self._stopping = stopping or threading.Event()
         self._stores = stores
         self._settings = settings
         self._clock = clock
@@ -153,19 +159,20 @@ class Importer:
         if rights is not None:
             role_access.check_input(rights, job, self._stores.input_buckets(job))
             role_access.check_output(rights, job)
-        refused, leave_out = intake.mappings()
-        found = listing.peek(self._found(job, leave_out))
-        if found is None:
-            raise JobFailed(f"There is no file below the input {job.input_uri}. Check bucket and prefix.")
-        try:
-            report.check_output(self._stores, job)
-        except StorageUnavailableError:
-            raise
-        except (InputError, StorageError) as error:
-            raise JobFailed(f"The output {job.output_uri} cannot be written: {error}") from error
-        if rights is not None:
-            found = role_access.readable(rights, job, found)
-        scanned = intake.plan(itertools.chain(refused, found))
+        with self._directories(job) as directories:
+            refused, leave_out = intake.mappings(directories)
+            found = listing.peek(self._found(job, leave_out, directories))
+            if found is None:
+                raise JobFailed(f"There is no file below the input {job.input_uri}. Check bucket and prefix.")
+            try:
+                report.check_output(self._stores, job)
+            except StorageUnavailableError:
+                raise
+            except (InputError, StorageError) as error:
+                raise JobFailed(f"The output {job.output_uri} cannot be written: {error}") from error
+            if rights is not None:
+                found = role_access.readable(rights, job, found)
+            scanned = intake.plan(itertools.chain(refused, found))
         chunkless = self._stores.db.write(lambda conn: self._listed(conn, job, claim, scanned))
         log.info("import job %s: %d files listed%s", job.id, scanned, ", none to read" if chunkless else "")
 
@@ -177,10 +184,17 @@ class Importer:
     def _rights(self, job: Job, place: Place) -> Rights | None:
         return role_access.rights_of(job, place.datastore_id, self._data_access, self._clock.now())
 
-    def _found(self, job: Job, leave_out: frozenset[str]) -> Iterator[Found]:
+    def _directories(self, job: Job) -> Directories:
+        far = job.input_node == NOBODY
+        buckets = self._stores.input_buckets(job)
+        return Directories(
+            self._settings, buckets, self._stores.spool, job.source, far=far, stopping=self._stopping
+        )
+
+    def _found(self, job: Job, leave_out: frozenset[str], directories: Directories) -> Iterator[Found]:
         buckets = self._stores.input_buckets(job)
         if job.source is not None:
-            return listing.list_sources(buckets, job.source)
+            return listing.list_sources(buckets, job.source, directories)
         return listing.list_bucket(buckets, job, leave_out)
 
     # commit ---------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from lightwell.ingest import overrides
 from lightwell.settings import Settings
 from lightwell.stores import Stores, chunks, jobs, staging
 from lightwell.work import planning
+from lightwell.work.directories import Directories
 from lightwell.work.listing import Found
 
 _CHUNKS_AT_ONCE = 32
@@ -77,16 +78,14 @@ class Intake:
         self._job = job
         self._own = own
 
-    def mappings(self) -> tuple[list[Found], frozenset[str]]:
+    def mappings(self, directories: Directories) -> tuple[list[Found], frozenset[str]]:
         """The JSON files of a metadata override: those that cannot be used, and the keys of all."""
         bucket, prefix = split_uri(self._job.input_uri)
         refused = []
         keys = overrides.keys(self._job.configuration, prefix)
-        buckets = self._stores.input_buckets(self._job)
         for key in keys:
             try:
-                got = buckets.fetch(bucket, key, memory_limit=overrides.LIMIT, spool_dir=self._stores.spool)
-                overrides.check(got, key, self._stores.spool)
+                directories.check_override(bucket, key)
             except InputError as error:
                 refused.append(Found(key, None, 0, str(error)))
         return refused, frozenset(keys)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from lightwell.domain.jobs import Job, split_uri
 from lightwell.errors import InputError
 from lightwell.stores.buckets import Buckets
+from lightwell.work.directories import Directories
 
 _ZIP = b"PK\x03\x04"
 
@@ -49,7 +49,7 @@ def list_bucket(buckets: Buckets, job: Job, leave_out: frozenset[str]) -> Iterat
             yield Found(key, None, size)
 
 
-def list_sources(buckets: Buckets, source: bytes) -> Iterator[Found]:
+def list_sources(buckets: Buckets, source: bytes, directories: Directories) -> Iterator[Found]:
     """What `lightwell import` named: files, folders, zip files, a DICOMDIR, s3 URIs, in the order given."""
     for name in json.loads(source):
         if name.startswith("s3://"):
@@ -57,28 +57,28 @@ def list_sources(buckets: Buckets, source: bytes) -> Iterator[Found]:
             for key, size in buckets.list(bucket, folder_prefix(buckets, bucket, prefix)):
                 yield Found(key, ("s3", bucket, key), size)
         else:
-            yield from _path(Path(name))
+            yield from _path(Path(name), directories)
 
 
-def _path(path: Path) -> Iterator[Found]:
+def _path(path: Path, directories: Directories) -> Iterator[Found]:
     if path.is_dir():
-        yield from _folder(path)
+        yield from _folder(path, directories)
     elif path.name.upper() == "DICOMDIR":
-        yield from _dicomdir(path)
+        yield from _dicomdir(path, directories)
     else:
-        yield from _file(path)
+        yield from _file(path, directories)
 
 
-def _folder(folder: Path) -> Iterator[Found]:
+def _folder(folder: Path, directories: Directories) -> Iterator[Found]:
     """All files below a folder. A DICOMDIR is no instance: the files that it lists lie beside it."""
     for place, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
             if name.upper() != "DICOMDIR":
-                yield from _file(Path(place, name))
+                yield from _file(Path(place, name), directories)
 
 
-def _file(path: Path) -> Iterator[Found]:
+def _file(path: Path, directories: Directories) -> Iterator[Found]:
     name = _printable(str(path))
     try:
         size = path.stat().st_size
@@ -88,41 +88,32 @@ def _file(path: Path) -> Iterator[Found]:
         yield Found(name, None, 0, f"{name} cannot be read: {error.strerror}")
         return
     if is_zip:
-        yield from _zip(path)
+        yield from _zip(path, directories)
     else:
         yield Found(name, ("file", str(path)), size)
 
 
-def _zip(path: Path) -> Iterator[Found]:
+def _zip(path: Path, directories: Directories) -> Iterator[Found]:
     name = _printable(str(path))
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = archive.infolist()
-    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
-        yield Found(name, None, 0, f"{name} is no zip file that can be read: {error}")
-        return
-    for index, member in enumerate(members):
-        last = member.filename.rsplit("/", 1)[-1]
-        if member.is_dir() or last.upper() == "DICOMDIR" or member.filename.startswith("__MACOSX/"):
-            continue
-        yield Found(
-            f"{name}/{_printable(member.filename)}",
-            ("zip", str(path), member.filename, str(index)),
-            member.file_size,
-        )
-
-
-def _dicomdir(path: Path) -> Iterator[Found]:
-    from lightwell.imaging.dicomdir import referenced_files
-
-    name = _printable(str(path))
-    try:
-        files = referenced_files(path)
+        for member, size, index in directories.members(path):
+            location = ("zip", str(path), member, str(index))
+            yield Found(f"{name}/{_printable(member)}", location, size)
     except InputError as error:
-        yield Found(name, None, 0, str(error))
+        yield Found(name, None, 0, _printable(str(error)))
+
+
+def _dicomdir(path: Path, directories: Directories) -> Iterator[Found]:
+    """A File ID is looked for in the case that it has and in lower case, as many media are copied so."""
+    name = _printable(str(path))
+    try:
+        files = directories.files(path)
+    except InputError as error:
+        yield Found(name, None, 0, _printable(str(error)))
         return
-    for file in files:
-        yield from _file(file)
+    for listed in files:
+        file, lower = path.parent / listed, path.parent / listed.lower()
+        yield from _file(lower if not file.exists() and lower.exists() else file, directories)
 
 
 def _printable(name: str) -> str:

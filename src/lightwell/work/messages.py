@@ -27,7 +27,7 @@ class Begin(msgspec.Struct, tag=True, frozen=True):
     settings: dict[str, str | int | bool | None]
     spool: str
     network: bool
-    paths: list[str]
+    paths: list[bytes]
 
 
 class Task(msgspec.Struct, tag=True, frozen=True):
@@ -78,7 +78,20 @@ class Perform(msgspec.Struct, tag=True, frozen=True):
     order: Direct
 
 
-Order = Begin | Task | Packs | Check | Perform
+class Look(msgspec.Struct, tag=True, frozen=True):
+    """To a worker: say what a file lists, ``kind`` *zip* or *dicomdir*, or check an *override*.
+
+    ``path`` as the system has it, or the key in ``bucket``. ``far``: no bucket is a folder of this server.
+    """
+
+    number: int
+    kind: str
+    path: bytes
+    bucket: str
+    far: bool
+
+
+Order = Begin | Task | Packs | Check | Perform | Look
 
 
 class Ready(msgspec.Struct, tag=True, frozen=True):
@@ -147,7 +160,22 @@ class Performed(msgspec.Struct, tag=True, frozen=True):
     answer: orders.Answer
 
 
-Answer = Ready | Reading | NeedPacks | Read | Refused | TaskDone | TaskFailed | Checked | Performed
+class Seen(msgspec.Struct, tag=True, frozen=True):
+    """From a worker: a page of what `Look` asks for; after the last page one that ``is_last`` and empty.
+
+    ``members`` of a zip file: name, bytes, index. ``files`` of a DICOMDIR: the parts of their paths. With a
+    ``refusal`` nothing follows; ``trouble`` is *input*, *storage* or *unavailable*.
+    """
+
+    number: int
+    members: list[tuple[str, int, int]] = []
+    files: list[list[str]] = []
+    refusal: str | None = None
+    trouble: str = "input"
+    is_last: bool = False
+
+
+Answer = Seen | Ready | Reading | NeedPacks | Read | Refused | TaskDone | TaskFailed | Checked | Performed
 
 _orders = msgspec.msgpack.Decoder(Order)
 _answers = msgspec.msgpack.Decoder(Answer)

@@ -183,6 +183,9 @@ class Reader:
             else:
                 log.warning("a chunk could not be kept: %s", answer.message)
                 self._claims.put_back(claimed, domain.STORAGE, answer.message)
+            if not self._sent:
+                # A storage that was mounted anew is another place to a worker confined to the old one.
+                self._close_worker()
 
     def _died(self, reason: str) -> None:
         """Give the chunks of a dead worker back, and blame the file that it was on."""

@@ -7,6 +7,7 @@ file and no other.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -33,12 +34,14 @@ from lightwell.stores import Files, open_files
 from lightwell.stores.local_objects import LocalObjects, failure, is_away, make_folders
 from lightwell.work.checking import Checker
 from lightwell.work.direct import Direct
+from lightwell.work.looking import look
 from lightwell.work.messages import (
     Answer,
     Begin,
     Channel,
     Check,
     Checked,
+    Look,
     NeedPacks,
     Order,
     Packs,
@@ -48,6 +51,7 @@ from lightwell.work.messages import (
     Reading,
     Ready,
     Refused,
+    Seen,
     Task,
     TaskDone,
     TaskFailed,
@@ -92,6 +96,8 @@ class Worker:
                 elif isinstance(order, Perform):
                     self._send(Reading(order.number, 0))
                     self._send(Performed(order.number, self._direct.perform(order.order)))
+                elif isinstance(order, Look):
+                    self._look(order)
                 else:
                     return
         finally:
@@ -107,6 +113,35 @@ class Worker:
             self._send(Reading(order.number, place))
             faults += [(place, fault) for fault in checker.record(record, order.bodies)]
         self._send(Checked(order.number, faults, checker.frames))
+
+    def _look(self, order: Look) -> None:
+        try:
+            for seen in look(order, self._far if order.far else self._buckets, self._spool):
+                self._send(seen)
+            self._send(Seen(order.number, is_last=True))
+            return
+        except InputError as error:
+            refused = ("input", _text(error))
+        except StorageUnavailableError as error:
+            refused = ("unavailable", _text(error))
+        except StorageError as error:
+            refused = ("storage", _text(error))
+        except MemoryError:
+            refused = (
+                "input",
+                f"{_name(order)} takes more memory than a codec worker may use, "
+                f"{self._settings.worker_memory} bytes: raise LIGHTWELL_WORKER_MEMORY and import it again",
+            )
+        except (_EngineGone, BrokenPipeError, ConnectionResetError):
+            raise
+        except Exception as error:
+            log.exception("%s could not be read", _name(order))
+            refused = (
+                "input",
+                f"{_name(order)} could not be read because of a fault in lightwell ({type(error).__name__}): "
+                "please report it",
+            )
+        self._send(Seen(order.number, refusal=refused[1], trouble=refused[0], is_last=True))
 
     def _send(self, *messages: Answer) -> None:
         with self._sending:
@@ -229,6 +264,10 @@ def _failed(task: Task, error: StorageError) -> TaskFailed:
     return TaskFailed(task.number, str(error), away=isinstance(error, StorageUnavailableError))
 
 
+def _name(order: Look) -> str:
+    return order.path.decode("utf-8", "replace")
+
+
 def _text(error: BaseException) -> str:
     """The message as both databases take it."""
     text = str(error).replace("\0", "").encode("utf-8", "replace").decode()
@@ -251,7 +290,7 @@ def _confine(files: Files, settings: Settings, begin: Begin) -> list[str]:
     if settings.worker_sandbox == "off":
         return []
     spool = Path(begin.spool)
-    reading = [str(spool.parent), str(settings.buckets), *begin.paths]
+    reading = [str(spool.parent), str(settings.buckets), *map(os.fsdecode, begin.paths)]
     writing = [str(spool)]
     if isinstance(files.objects, LocalObjects):
         # What is not there cannot be left out. Where it cannot be made, writing a pack says why.

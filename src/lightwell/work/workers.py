@@ -79,7 +79,7 @@ class CodecWorker:
         self._channel = Channel(ours)
         self._killed: str | None = None
         try:
-            paths = sorted(self.reach.paths)
+            paths = [os.fsencode(path) for path in sorted(self.reach.paths)]
             self.send(Begin(_public(settings, self.reach), str(self._spool), self.reach.network, paths))
             ready = self.receive(_START_SECONDS)
             if not isinstance(ready, Ready):

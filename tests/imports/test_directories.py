@@ -1,0 +1,236 @@
+"""DICOMDIRs, directories of zip files and overrides that are made to harm who reads them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import time
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from pydicom.data import get_testdata_file
+from pydicom.dataset import FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_file_meta_info
+
+from lightwell.context import Ids
+from lightwell.domain.media import is_file_id
+from lightwell.operations import import_jobs
+from tests import invariants
+from tests.cli.running import lightwell
+from tests.ct_files import ct, write
+from tests.importing import IN, OUT, ROLE, Importing
+from tests.server import Server, running
+
+MiB = 1 << 20
+DEFLATED = "1.2.840.10008.1.2.1.99"
+MEDIA = "1.2.840.10008.1.3.10"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Its codec workers have the least memory that they may have."""
+    env = {"LIGHTWELL_WORKER_MEMORY": "256m", "LIGHTWELL_CODEC_WORKERS": "1"}
+    with running(tmp_path_factory.mktemp("directories") / "data", env=env) as server:
+        for name in (IN, OUT):
+            (server.data / "buckets" / name).mkdir(parents=True)
+        yield server
+
+
+def most_memory(server: Server) -> int:
+    """The most that any process of the server has had, but for codec workers."""
+    supervisor = psutil.Process(server.process.pid)
+    peak = 0
+    for process in [supervisor, *supervisor.children(recursive=True)]:
+        if "lightwell.work.worker_main" not in process.cmdline():
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+            peak = max(peak, int(line.split()[1]) << 10)
+    return peak
+
+
+def imported(server: Server, *paths: Path) -> dict[str, Any]:
+    """`lightwell import` beside the running server, which does the work."""
+    done = lightwell("import", *paths, "--json", data=server.data, timeout=300)
+    answer: dict[str, Any] = done.json()
+    return answer
+
+
+def deflated_bomb(path: Path, size: int) -> Path:
+    """A DICOMDIR of some kilobytes that inflates to ``size``."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = MEDIA
+    meta.MediaStorageSOPInstanceUID = "1.2.3"
+    meta.TransferSyntaxUID = DEFLATED
+    meta.FileMetaInformationVersion = b"\0\1"
+    meta.ImplementationClassUID = "1.2.3.4"
+    head = DicomBytesIO()
+    head.is_little_endian, head.is_implicit_VR = True, False
+    write_file_meta_info(head, meta)
+    squeeze = zlib.compressobj(9, zlib.DEFLATED, -15)
+    with path.open("wb") as stream:
+        stream.write(b"\0" * 128 + b"DICM" + head.getvalue())
+        stream.write(squeeze.compress(struct.pack("<HH2sHI", 0x0004, 0x1220, b"OB", 0, size)))
+        zeros = bytes(MiB)
+        for _ in range(size // MiB):
+            stream.write(squeeze.compress(zeros))
+        stream.write(squeeze.flush())
+    return path
+
+
+def crowded_zip(path: Path, members: int) -> Path:
+    """A zip file of nothing but the names of so many members."""
+    entry = struct.pack("<4s4B4HL2L5H2L", b"PK\1\2", 20, 3, 20, 0, 0, 0, 0, 33, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0)
+    local = struct.pack("<4s5H3L2H", b"PK\3\4", 20, 0, 0, 0, 33, 0, 0, 0, 1, 0) + b"x"
+    entries = (entry + b"x") * members
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 0xFFFF, 0xFFFF, len(entries), len(local), 0)
+    path.write_bytes(local + entries + end)
+    return path
+
+
+def test_refuses_a_dicomdir_that_inflates_without_end(server: Server, tmp_path: Path) -> None:
+    bomb = deflated_bomb(tmp_path / "DICOMDIR", 700 * MiB)
+    assert bomb.stat().st_size < MiB
+    good = write(tmp_path / "good.dcm", ct(1))
+    before = most_memory(server)
+    done = imported(server, bomb, good)
+    assert most_memory(server) - before < 150 * MiB
+    (reason,) = done["reasons"]
+    assert "DICOMDIR takes more memory than a codec worker may use" in reason["reason"]
+    assert done["numberOfImportedFiles"] == 1
+
+
+def test_refuses_a_zip_file_whose_directory_is_monstrous(server: Server, tmp_path: Path) -> None:
+    crowd = crowded_zip(tmp_path / "crowd.zip", 900_000)
+    good = write(tmp_path / "good.dcm", ct(2))
+    before = most_memory(server)
+    done = imported(server, crowd, good)
+    assert most_memory(server) - before < 150 * MiB
+    (reason,) = done["reasons"]
+    assert "crowd.zip takes more memory than a codec worker may use" in reason["reason"]
+    assert done["numberOfImportedFiles"] == 1
+
+
+def test_refuses_an_override_that_is_all_braces(server: Server) -> None:
+    bucket = server.data / "buckets" / IN
+    write(bucket / "a" / "1.dcm", ct(3))
+    (bucket / "a" / "crowd.json").write_bytes(b"[" + b"{}," * 16_000_000 + b"{}]")
+    client = server.client()
+    store = client.create_datastore(datastoreName="overrides")["datastoreId"]
+    mapping = {"studyInstanceUID": "1.2.3", "metadataFilePath": "crowd.json"}
+    before = most_memory(server)
+    job = client.start_dicom_import_job(
+        datastoreId=store,
+        dataAccessRoleArn=ROLE,
+        clientToken=Ids().id(),
+        inputS3Uri=f"s3://{IN}/a/",
+        outputS3Uri=f"s3://{OUT}/",
+        importConfiguration={"dicomJsonMetadataImportConfiguration": {"dicomMetadataMappings": [mapping]}},
+    )["jobId"]
+    end = time.monotonic() + 300
+    while (found := client.get_dicom_import_job(datastoreId=store, jobId=job)["jobProperties"])[
+        "jobStatus"
+    ] not in ("COMPLETED", "FAILED"):
+        assert time.monotonic() < end, found
+        time.sleep(0.2)
+    assert most_memory(server) - before < 150 * MiB
+    assert found["jobStatus"] == "COMPLETED"
+    folder = found["outputS3Uri"].removeprefix(f"s3://{OUT}/")
+    lines = (server.data / "buckets" / OUT / folder / "FAILURE" / "failure.ndjson").read_text().splitlines()
+    (failure,) = map(json.loads, lines)
+    assert failure["inputFile"] == "a/crowd.json"
+    assert "takes more memory than a codec worker may use" in failure["exception"]["message"]
+
+
+def sabotage(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+    """Workers are started with a module in their path that replaces what reads DICOMDIRs."""
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(
+        "import os, sys, time\n"
+        "if 'lightwell.work.worker_main' in sys.orig_argv:\n"
+        "    from lightwell.work import looking\n"
+        f"    looking.referenced_files = lambda path: {body}\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+
+
+def told(server: Importing, *paths: Path) -> dict[str, str]:
+    job = import_jobs.submit_local(server.context, server.datastore, list(map(str, paths)))
+    server.work()
+    report = server.report(job.id)
+    assert report.manifest["numberOfImportedFiles"] == 1
+    invariants.check(server.stores)
+    return report.messages()
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("os.abort()", "has ended its codec worker: its process was ended by SIGABRT"),
+        ("time.sleep(600)", "has ended its codec worker: it took longer than 3 seconds"),
+        ("[('..', 'etc', 'passwd')]", "names a file outside of its folder"),
+        ("1 / 0", "a fault in lightwell (ZeroDivisionError)"),
+    ],
+)
+def test_goes_on_whatever_reading_a_dicomdir_comes_to(
+    body: str, words: str, sqlite: Importing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sabotage(tmp_path / "modules", monkeypatch, body)
+    object.__setattr__(sqlite.settings, "file_timeout", 3)
+    (tmp_path / "DICOMDIR").write_bytes(b"anything")
+    good = write(tmp_path / "good.dcm", ct(1))
+    (message,) = told(sqlite, tmp_path / "DICOMDIR", good).values()
+    assert words in message
+
+
+@pytest.mark.parametrize("cut", [0, 400])
+def test_says_that_a_dicomdir_is_none(cut: int, sqlite: Importing, tmp_path: Path) -> None:
+    whole = Path(str(get_testdata_file("dicomdirtests/DICOMDIR"))).read_bytes()
+    (tmp_path / "DICOMDIR").write_bytes(whole[:cut])
+    good = write(tmp_path / "good.dcm", ct(1))
+    (message,) = told(sqlite, tmp_path / "DICOMDIR", good).values()
+    assert "is no DICOMDIR" in message
+
+
+def test_finds_files_of_a_dicomdir_that_were_copied_in_lower_case(sqlite: Importing, tmp_path: Path) -> None:
+    source = Path(str(get_testdata_file("dicomdirtests/DICOMDIR"))).parent
+    (tmp_path / "media").mkdir()
+    shutil.copy(source / "DICOMDIR", tmp_path / "media" / "DICOMDIR")
+    lower = source / "77654033" / "CR1" / "6154"
+    (tmp_path / "media" / "77654033" / "cr1").mkdir(parents=True)
+    shutil.copy(lower, tmp_path / "media" / "77654033" / "cr1" / "6154")
+    messages = told(sqlite, tmp_path / "media" / "DICOMDIR")
+    assert len(messages) == 30 and all("cannot be read" in message for message in messages.values())
+
+
+def test_reads_zip_files_and_their_members_by_names_of_any_bytes(sqlite: Importing, tmp_path: Path) -> None:
+    file = write(tmp_path / "1.dcm", ct(1))
+    place = Path(str(tmp_path).encode().decode(), b"na\xefve".decode("utf-8", "surrogateescape"))
+    place.mkdir()
+    with zipfile.ZipFile(place / "z.zip", "w") as archive:
+        archive.write(file, "\u00e4/1.dcm")
+    assert told(sqlite, place) == {}
+
+
+@pytest.mark.parametrize(
+    ("parts", "fits"),
+    [
+        (("DICOM", "A1"), True),
+        ((), False),
+        (("",), False),
+        (("..", "x"), False),
+        (("a/b",), False),
+        (("a\0",), False),
+        (("x" * 256,), False),
+        (("ä" * 128,), False),
+        (("x",) * 65, False),
+    ],
+)
+def test_knows_what_a_medium_may_name(parts: tuple[str, ...], fits: bool) -> None:
+    assert is_file_id(parts) is fits
