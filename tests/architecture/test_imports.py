@@ -149,6 +149,18 @@ def test_packages_stay_at_home() -> None:
     assert places(wrong) == []
 
 
+def test_stored_frames_are_decoded_with_their_checksum_only() -> None:
+    """Outside of imaging there is `imaging.stored.decode_proved`, and nothing that decodes without proof."""
+    wrong = (
+        (module, line, f"{name} decodes without a checksum")
+        for module in modules()
+        if module.room != "imaging"
+        for name, line in module.inside()
+        if name in ("imaging.decode", "imaging.htj2k", "imaging.rle", "imaging.lossless_jpeg")
+    )
+    assert places(wrong) == []
+
+
 def test_sql_stands_in_stores_only() -> None:
     wrong = (
         (module, node.lineno, node.value[:40])
