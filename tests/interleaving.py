@@ -22,6 +22,7 @@ from sqlalchemy import select
 
 from lightwell.context import Caller, Clock, Context, Ids
 from lightwell.domain import jobs as domain
+from lightwell.domain.duplicates import ExistingInstance
 from lightwell.errors import ApiError, InternalError, StorageError
 from lightwell.imaging.cache import SeriesCache
 from lightwell.imaging.part10 import FileSource
@@ -35,6 +36,7 @@ from lightwell.work.claims import Claimed
 from lightwell.work.collect import Collector
 from lightwell.work.engine import Engine
 from lightwell.work.importer import ClaimLost
+from lightwell.work.messages import FindExisting
 from tests import invariants
 from tests.ct_files import ROOT, ct
 from tests.importing import Importing
@@ -315,6 +317,10 @@ class House:
         def take_pack() -> int:
             return next(packs, None) or engine._claims.open_packs(claimed, 1)[0]
 
+        def find_existing(*uids: str) -> list[ExistingInstance]:
+            asked = FindExisting(claimed.task.number, *uids, ahead=[])
+            return engine._claims.find_existing(claimed, asked).instances or []
+
         pipeline = Pipeline(
             stores.objects,
             stores.spool,
@@ -323,6 +329,7 @@ class House:
             ids=self.ids,
             cache=SeriesCache(),
             take_pack=take_pack,
+            find_existing=find_existing,
         )
         try:
             for found in claimed.chunk.files:

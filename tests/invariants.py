@@ -13,6 +13,7 @@ from lightwell.domain.columns import SearchColumns, search_columns
 from lightwell.domain.edits import laid_over
 from lightwell.domain.frames import PAGE, Frame, unpack_entries
 from lightwell.domain.grouping import Grouping
+from lightwell.domain.jobs import ALREADY_THERE
 from lightwell.domain.levels import level_of
 from lightwell.imaging.image import ImageDescription
 from lightwell.imaging.original import read_original
@@ -288,4 +289,5 @@ def _jobs(conn: Connection) -> None:
         assert files == list(range(job.scanned)), "not every file in exactly one outcome"
         for outcome in outcomes:
             assert (outcome.kind == "imported") == (outcome.image_set is not None)
-            assert (outcome.kind != "imported") == bool(outcome.message)
+            told = outcome.message not in (None, ALREADY_THERE)
+            assert (outcome.kind != "imported") == told

@@ -90,10 +90,21 @@ def test_checks_without_keeping_anything(tmp_path: Path) -> None:
     assert list(data.iterdir()) == []
 
 
-def test_imports_again_as_a_new_version_of_the_same_set(tmp_path: Path) -> None:
-    first = lightwell("import", shipped("CT_small.dcm"), "--json", data=tmp_path / "data").json()
-    second = lightwell("import", shipped("CT_small.dcm"), "--json", data=tmp_path / "data").json()
+def test_says_of_what_comes_again_that_it_is_already_there(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    first = lightwell("import", shipped("CT_small.dcm"), "--json", data=data).json()
+    packs = [(path, path.stat().st_size) for path in (data / "objects").rglob("*.pack")]
+    second = lightwell("import", shipped("CT_small.dcm"), "--json", data=data).json()
     assert first["imageSets"] == second["imageSets"]
+    assert [one["numberOfImportedFiles"] for one in (first, second)] == [1, 1]
+    assert [one["numberOfFilesAlreadyThere"] for one in (first, second)] == [0, 1]
+    assert second["reasons"] == second["warnings"] == []
+    both = lightwell("import", shipped("CT_small.dcm"), shipped("MR_small.dcm"), data=data)
+    assert both.status == 0
+    assert both.out.startswith("2 of 2 files imported, 2 image sets\n1 of them was already there"), both
+    for path, size in packs:
+        assert path.stat().st_size == size
+    assert len(packs) + 1 == len(list((data / "objects").rglob("*.pack")))
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,26 @@ def test_stores_nothing_of_another_study(store: Store) -> None:
     assert len(store.sets()) == 1
 
 
+def test_stores_nothing_of_what_is_already_there(store: Store) -> None:
+    first = store.store(ct(1), ct(2))
+    packs = {path: path.stat().st_size for path in store.server.data.rglob("*.pack")}
+    again = store.store(ct(1), ct(2))
+    assert (again.status, again.stored, again.failed) == (200, first.stored, [])
+    assert {path: path.stat().st_size for path in store.server.data.rglob("*.pack")} == packs != {}
+    (found,) = store.sets()
+    assert found["version"] == 1
+    # Told by what the data set says, whatever the file meta group does.
+    mislabelled, other = ct(2), ct(3)
+    mislabelled.file_meta.MediaStorageSOPInstanceUID = f"{ROOT}.9.9"
+    mislabelled.PixelData = ct(2).PixelData
+    report = store.store(other, mislabelled)
+    assert report.status == 200 and len(report.stored) == 2
+    new = [path.stat().st_size for path in store.server.data.rglob("*.pack") if path not in packs]
+    assert len(new) == 1
+    (found,) = store.sets()
+    assert found["version"] == 2 and found["DICOMTags"]["DICOMNumberOfStudyRelatedInstances"] == 3
+
+
 def test_makes_a_new_version_of_what_comes_again(store: Store) -> None:
     assert store.store(ct(1), ct(2)).status == 200
     again = ct(1, ImageComments="again")

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydicom.dataset import FileDataset
@@ -19,6 +20,7 @@ from pydicom.dataset import FileDataset
 from lightwell.errors import InternalError, NotFoundError, UnavailableError
 from lightwell.ingest.orders import Answer, Kept, NotKept, Ping, Pong, Spooled, Store, Stored
 from lightwell.ingest.pool import SOCKET, Pool
+from lightwell.stores import duplicates
 from lightwell.work import desk, workers
 from lightwell.work.engine import Engine
 from lightwell.work.storing import Storer
@@ -68,12 +70,33 @@ def test_stores_on_either_database(server: Importing) -> None:
     with opened(server) as (pool, _):
         files = stored(pool.ask(order(server, ct(1), b"junk", ct(2), ct(1, series="2")), 30))
         assert [type(file).__name__ for file in files] == ["Kept", "NotKept", "Kept", "Kept"]
-        again = stored(pool.ask(order(server, ct(1)), 30))
-        assert isinstance(again[0], Kept) and again[0].version == 2
+        for data, version in ((ct(1), 1), (ct(1, ImageComments="again"), 2)):
+            (again,) = stored(pool.ask(order(server, data), 30))
+            assert isinstance(again, Kept) and again.version == version
     with server.stores.db.read() as conn:
         callers = conn.exec_driver_sql("SELECT DISTINCT caller FROM version").scalars().all()
     assert callers == [ARN]
     invariants.check(server.stores, decode=True)
+
+
+def test_asks_once_for_an_upload_of_which_nothing_is_there(
+    sqlite: Importing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, find = [], duplicates.find
+
+    def finding(*arguments: Any) -> Any:
+        asked.append(arguments[-1])
+        return find(*arguments)
+
+    monkeypatch.setattr(duplicates, "find", finding)
+    with opened(sqlite) as (pool, _):
+        stored(pool.ask(order(sqlite, ct(1)), 60))
+        asked.clear()
+        stored(pool.ask(order(sqlite, *[ct(number) for number in range(2, 12)]), 60))
+        assert asked == [ct(2).SOPInstanceUID]
+        asked.clear()
+        stored(pool.ask(order(sqlite, ct(12), ct(3), ct(13)), 60))
+        assert asked == [ct(12).SOPInstanceUID, ct(3).SOPInstanceUID]
 
 
 def test_fails_the_file_of_which_a_worker_dies_and_no_other(

@@ -124,6 +124,7 @@ def test_takes_padding_and_absence_for_the_same_value(server: Importing) -> None
     del without.AccessionNumber
     write(server.input / "a" / "2.dcm", without)
     assert len(server.run("a/").manifest["imageSetsSummary"]) == 1
+    write(server.input / "a" / "3.dcm", ct(3, AccessionNumber=" "))
     assert server.run("a/").manifest["imageSetsSummary"][0]["imageSetVersion"] == 2
     invariants.check(server.stores)
 
@@ -143,6 +144,7 @@ def test_makes_no_second_primary_patient_in_a_study(server: Importing) -> None:
 def test_tells_of_every_set_and_every_step_of_the_job(server: Importing) -> None:
     write_series(server.input / "a", 1)
     server.run("a/")
+    write_series(server.input / "a", 2)
     server.run("a/")
     server.close()
     lines = (server.settings.data / "events.ndjson").read_bytes().splitlines()

@@ -194,6 +194,7 @@ def _report(store: DataStore, job: Job, tally: Tally, *, check: bool) -> dict[st
         "outputS3Uri": job.output_uri if not check else None,
         "numberOfScannedFiles": tally.files,
         "numberOfImportedFiles": tally.imported,
+        "numberOfFilesAlreadyThere": tally.already_there,
         "numberOfFilesWithCustomerError": tally.customer,
         "numberOfFilesWithServerError": tally.server,
         "imageSets": tally.image_sets if not check else len(tally.image_sets),
@@ -211,6 +212,9 @@ def _report(store: DataStore, job: Job, tally: Tally, *, check: bool) -> dict[st
 def _print(store: DataStore, job: Job, tally: Tally, *, check: bool) -> None:
     verb = "would be imported" if check else "imported"
     print(f"{tally.imported} of {tally.files} files {verb}, {len(tally.image_sets)} image sets")
+    if tally.already_there:
+        were = "was" if tally.already_there == 1 else "were"
+        print(f"{tally.already_there} of them {were} already there: nothing of it was stored again")
     if job.status == states.FAILED:
         print(f"the job failed: {job.message}")
     _causes("not imported", tally.failures)

@@ -15,6 +15,8 @@ LIST, READ, COMMIT, REPORT, DONE = "list", "read", "commit", "report", "done"
 
 # Whose fault it is that a file was not imported.
 IMPORTED, CUSTOMER, SERVER = "imported", "customer", "server"
+ALREADY_THERE = "already there"
+"""The message of an imported file whose image set did not change by it."""
 
 # Keys of `Chunk.deaths` that are no file: workers that died between files, and storage that failed.
 NO_FILE, STORAGE = "none", "storage"
@@ -113,7 +115,7 @@ class Outcome:
     """What became of one file; a line of the manifests.
 
     ``warnings`` is the JSON array of the manifest. ``exception_type`` and ``message`` are set for kinds
-    customer and server, the image set for imported.
+    customer and server, the image set for imported, whose only message is `ALREADY_THERE`.
     """
 
     file: int

@@ -33,7 +33,8 @@ class NewRecord:
     ``patient``, ``study`` and ``series`` are hashes of level blocks, whose bodies are in
     `ChunkResult.level_values`. ``fragment_z`` and ``dicom_z`` are the compressed attributes, as the native
     document shows them and in the DICOM JSON Model, each with the key of its dictionary. ``grouping`` is
-    JSON, ``warnings`` the JSON array of the manifests.
+    JSON, ``warnings`` the JSON array of the manifests. ``shared_pixels`` is the key of pixels that were there
+    already, and ``pack`` may be one that was, too; see `ingest.duplicates`.
     """
 
     file: int
@@ -58,6 +59,12 @@ class NewRecord:
     override_z: bytes | None
     warnings: str | None
     pixels: NewPixels | None
+    shared_pixels: int | None = None
+
+    @property
+    def pixels_key(self) -> int | None:
+        """The key of its pixels, its own or those that were there."""
+        return self.pixels.key if self.pixels is not None else self.shared_pixels
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,6 +72,18 @@ def _blocks(file_meta: bytes, source: Source, ranges: list[tuple[int, int]]) -> 
         yield bytes(waiting)
 
 
+def is_same_original(
+    kept: Original, file_meta: bytes, source: Source, ranges: Iterable[tuple[int, int]]
+) -> bool:
+    """Whether `write_original` of these would keep what ``kept`` is, byte for byte."""
+    clipped = [(start, min(length, source.size - start)) for start, length in ranges if start < source.size]
+    total = len(file_meta) + sum(length for _, length in clipped)
+    if (kept.meta_length, kept.size) != (len(file_meta), total):
+        return False
+    pairs = zip(kept.stream(), _blocks(file_meta, source, clipped), strict=True)
+    return all(ours == theirs for ours, theirs in pairs)
+
+
 class Original:
     """Random access to an original; it is a `Source` whose data set starts at ``meta_length``.
 

@@ -13,10 +13,13 @@ Source: devguide/supported-transfer-syntaxes and pixel-data-verification. Three 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from isal import isal_zlib
 
 from lightwell.domain.warnings import Warning
 from lightwell.imaging import htj2k, jpeg2000
@@ -37,10 +40,11 @@ from lightwell.imaging.samples import (
     to_native,
     whole_frame,
 )
-from lightwell.imaging.stored import EncodedFrame, Pieces, StoredPixels
+from lightwell.imaging.stored import EncodedFrame, Pieces, StoredPixels, decode_proved
 from lightwell.imaging.syntaxes import EXPLICIT_LITTLE, JPEG2000_LOSSLESS, STORED, SYNTAXES, Syntax
 
 if TYPE_CHECKING:
+    from lightwell.domain.frames import Frame
     from lightwell.imaging.elements import PixelElement
     from lightwell.imaging.part10 import Part10
     from lightwell.imaging.source import Source
@@ -50,6 +54,9 @@ FRAME_LIMIT = 1 << 29
 
 MEMORY_LIMIT = 1 << 26
 """Bytes of a kept frame above which it is handed on in pieces."""
+
+
+ReadPack = Callable[[int, int], bytes]
 
 
 class _Frames(Protocol):
@@ -82,6 +89,15 @@ class FrameStream(ABC):
 
     @abstractmethod
     def _frame(self, number: int) -> EncodedFrame: ...
+
+    @abstractmethod
+    def is_kept(self, number: int, kept: Frame, read: ReadPack) -> bool:
+        """Whether ``kept`` is what would be stored of frame ``number``, which is not encoded for it.
+
+        ``read(offset, length)`` reads from the pack of ``kept``, whose image description has to be the same.
+        Transcoded frames are compared sample for sample, others byte for byte. Raises `PixelFailure` where
+        the frame cannot be read, and `StorageError` where ``kept`` cannot, or is damaged.
+        """
 
     def _note(self, decoder: str) -> None:
         if decoder not in self._decoders:
@@ -123,6 +139,17 @@ class _Coded(FrameStream):
             data, head = htj2k.encode(samples, photometric, second=self._second)
         return EncodedFrame(data, head, frame_checksum(samples), int(samples.min()), int(samples.max()))
 
+    def is_kept(self, number: int, kept: Frame, read: ReadPack) -> bool:
+        samples, decoder = self._samples.decode(number)
+        self._note(decoder)
+        samples = extend_sign(samples, self._samples.image)
+        if (kept.low, kept.high) != (int(samples.min()), int(samples.max())):
+            return False
+        data = read(kept.offset, kept.length)
+        syntax = self._stored.stored_syntax
+        there = decode_proved(data, kept.head, syntax, self._samples.image, kept.checksum)
+        return there.dtype == samples.dtype and np.array_equal(there, samples)
+
 
 class _Native(FrameStream):
     """Frames in Explicit VR Little Endian: native ones as they are, coded ones decoded."""
@@ -135,6 +162,11 @@ class _Native(FrameStream):
         data, decoder = self._samples.native(number)
         self._note(decoder)
         return EncodedFrame(data, 0, bytes_checksum((data,)), None, None)
+
+    def is_kept(self, number: int, kept: Frame, read: ReadPack) -> bool:
+        data, decoder = self._samples.native(number)
+        self._note(decoder)
+        return is_same_bytes((data,), len(data), kept, read)
 
 
 class _Kept(FrameStream):
@@ -154,6 +186,10 @@ class _Kept(FrameStream):
         check_kept(data[:HEAD], self._syntax)
         return EncodedFrame(data, 0, bytes_checksum((data,)), None, None)
 
+    def is_kept(self, number: int, kept: Frame, read: ReadPack) -> bool:
+        check_kept(self._frames.head(number, HEAD), self._syntax)
+        return is_same_bytes(self._frames.pieces(number), self._frames.size(number), kept, read)
+
 
 class _KeptLossless(FrameStream):
     """JPEG 2000 lossless frames in a store of that format: kept, but decoded for checksum and range."""
@@ -168,6 +204,13 @@ class _KeptLossless(FrameStream):
         self._note(decoder)
         pixels = extend_sign(to_stored(samples, header, self._image), self._image)
         return EncodedFrame(data, 0, frame_checksum(samples), int(pixels.min()), int(pixels.max()))
+
+    def is_kept(self, number: int, kept: Frame, read: ReadPack) -> bool:
+        data = self._frames.read(number)
+        if data != read(kept.offset, kept.length):
+            return False
+        decode_proved(data, kept.head, self._stored.stored_syntax, self._image, kept.checksum)
+        return True
 
 
 def store_pixels(
@@ -226,6 +269,19 @@ def store_pixels(
             f"decoded frames hold more than {image.photometric} says, and as native ones would be misread"
         )
     return _Native(_stored(image, EXPLICIT_LITTLE, "COMPRESSED"), samples)
+
+
+def is_same_bytes(pieces: Iterable[bytes], length: int, kept: Frame, read: ReadPack) -> bool:
+    """Whether a kept frame, or blob, has these ``length`` bytes, and the checksum that is of them."""
+    if length != kept.length:
+        return False
+    done = checksum = 0
+    for piece in pieces:
+        if piece != read(kept.offset + done, len(piece)):
+            return False
+        checksum = isal_zlib.crc32(piece, checksum)
+        done += len(piece)
+    return done == length and checksum == kept.checksum
 
 
 def blob_ranges(part10: Part10, pixel: PixelElement) -> list[tuple[int, int]]:

@@ -19,7 +19,7 @@ from lightwell.domain.grouping import Grouping
 from lightwell.domain.records import ChunkResult, NewRecord
 from lightwell.ingest import merge
 from lightwell.ingest.merge import Group, Joined, Place
-from lightwell.stores import growth, packs, records
+from lightwell.stores import duplicates, growth, packs, records
 from lightwell.stores.failures import BROKEN_RULES
 from lightwell.stores.growth import Came, Loaded
 from lightwell.stores.records import Levels
@@ -50,7 +50,9 @@ def commit(
     bodies: dict[bytes, bytes] = {}
     for one in used:
         bodies |= one.level_values
-    packs.make_live(conn, {key: made for one in used for key, made in one.packs.items()})
+    own = {key: made for one in used for key, made in one.packs.items()}
+    packs.make_live(conn, own)
+    duplicates.hold(conn, [record for one in used for record in one.records], own)
     keys = records.level_values(conn, place.datastore, bodies, [ids.key() for _ in bodies])
     dictionaries = {key: data for one in used for key, data in one.dictionaries.items()}
     records.insert(conn, place.datastore, [r for one in used for r in one.records], keys, dictionaries)
@@ -66,7 +68,7 @@ def commit(
             loads[id(group)] = (_loaded(of_group), of_group, joined)
 
     def settle(group: Group, loaded: Loaded, where: Joined) -> None:
-        growth.list_unused(conn, loaded.unused)
+        growth.list_unused(conn, [*loaded.unused, *loaded.unchanged])
         _, of_group, joined = loads[id(group)]
         joined.update((record.file, where) for record in of_group)
 
@@ -131,6 +133,5 @@ def _loaded(of_group: Sequence[NewRecord]) -> Loaded:
         before = last.pop(record.sop_instance_uid, None)
         if before is not None:
             unused.append(before.record)
-        pixels = record.pixels.key if record.pixels else None
-        last[record.sop_instance_uid] = Came(record.sop_instance_uid, record.key, pixels)
+        last[record.sop_instance_uid] = Came(record.sop_instance_uid, record.key, record.pixels_key)
     return Loaded(list(last.values()), unused)

@@ -17,7 +17,17 @@ from lightwell.domain.columns import SearchColumns, search_columns
 from lightwell.domain.events import image_set_event
 from lightwell.domain.grouping import Grouping
 from lightwell.domain.jobs import SERVER, Job, Outcome
-from lightwell.stores import bases, contents, growth, outbox, qido_index, records, staging, studies
+from lightwell.stores import (
+    bases,
+    contents,
+    duplicates,
+    growth,
+    outbox,
+    qido_index,
+    records,
+    staging,
+    studies,
+)
 from lightwell.stores.growth import Loaded, SetRow
 from lightwell.stores.records import Levels
 from lightwell.stores.staging import Batch, WaitingSeries
@@ -104,8 +114,8 @@ def commit(conn: Connection, place: Place, groups: Sequence[Group], *, ids: Ids,
     """
 
     def settle(group: Group, loaded: Loaded, joined: Joined) -> None:
-        growth.add_outcomes(conn, group.batch, joined.id, joined.version, joined.is_primary)
-        growth.list_unused(conn, loaded.unused)
+        growth.add_outcomes(conn, group.batch, loaded.unchanged, joined.id, joined.version, joined.is_primary)
+        growth.list_unused(conn, [*loaded.unused, *loaded.unchanged])
         staging.clear(conn, group.batch)
 
     put(conn, place, groups, lambda group: growth.load(conn, group.batch), settle, ids=ids, now=now)
@@ -136,7 +146,7 @@ def put(
             study = locked[group.batch.study_instance_uid]
             row = _create(conn, place, study, sets.has_primary, group, loaded, ids, now)
         else:
-            row = _grow(conn, place, candidate, group, loaded, ids, now)
+            row, loaded = _grow(conn, place, candidate, group, loaded, ids, now)
         sets.add(row)
         settle(group, loaded, Joined(row.id, row.latest_version, row.is_primary))
 
@@ -218,9 +228,15 @@ def _grow(
     loaded: Loaded,
     ids: Ids,
     now: int,
-) -> SetRow:
+) -> tuple[SetRow, Loaded]:
+    """A new version of the set, or the one that it has where nothing changes; with what has changed."""
     number = target.latest_version + 1
     instances = growth.find_instances(conn, place.datastore, loaded)
+    if target.is_primary and (same := duplicates.unchanged(conn, target.key, loaded.members, instances)):
+        loaded = _without(loaded, same)
+        if not loaded.members:
+            return target, loaded
+        instances = {came.uid: instances[came.uid] for came in loaded.members}
     closed = growth.close_replaced(conn, instances.values(), target.key, number)
     growth.add_members(conn, loaded, instances, target.key, number)
     columns = _hand_over(conn, loaded, target, number) if closed else None
@@ -232,7 +248,12 @@ def _grow(
             conn, target.key, now, instances.values(), again=closed > 0, columns=columns is not None
         )
     _announce(conn, place, target.id, number, target.is_primary, "IMPORTED", ids, now)
-    return replace(target, latest_version=number)
+    return replace(target, latest_version=number), loaded
+
+
+def _without(loaded: Loaded, unchanged: set[int]) -> Loaded:
+    members = [came for came in loaded.members if came.record not in unchanged]
+    return Loaded(members, loaded.unused, sorted(unchanged))
 
 
 def _hand_over(conn: Connection, loaded: Loaded, target: SetRow, number: int) -> SearchColumns | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +17,7 @@ from isal import isal_zlib
 
 from lightwell.context import Ids
 from lightwell.domain.columns import cleaned_grouping
+from lightwell.domain.duplicates import ExistingInstance
 from lightwell.domain.frames import PAGE, Frame, pack_entries
 from lightwell.domain.grouping import Grouping
 from lightwell.domain.records import NewPixels, NewRecord
@@ -29,6 +30,7 @@ from lightwell.imaging.image import ImageDescription
 from lightwell.imaging.original import write_original
 from lightwell.imaging.part10 import Part10, Source, open_part10
 from lightwell.imaging.store_pixels import blob_ranges, store_pixels
+from lightwell.ingest.duplicates import FindExisting, same_original, same_pixels
 from lightwell.stores.objects import Objects
 from lightwell.stores.packs import PackWriter
 from lightwell.stores.records import FragmentCompressor, compress
@@ -64,12 +66,22 @@ class _Shelf:
 
 
 class _Series:
-    """The pack of one series of a chunk, and what compresses the attributes of its instances."""
+    """The pack of one series of a chunk, and what compresses the attributes of its instances.
 
-    def __init__(self, pack: PackWriter) -> None:
-        self.pack = pack
+    There is no pack before something has to be put into it.
+    """
+
+    def __init__(self, make_pack: Callable[[], PackWriter]) -> None:
+        self._make_pack = make_pack
+        self.begun: PackWriter | None = None
         self.fragments = _Shelf(_DICTIONARY_LIMIT)
         self.dicom = _Shelf(_DICOM_LIMIT)
+
+    @property
+    def pack(self) -> PackWriter:
+        if self.begun is None:
+            self.begun = self._make_pack()
+        return self.begun
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +97,8 @@ class Pipeline:
     """Reads the files of one chunk; to be closed by `finish` or `abort`.
 
     ``take_pack`` gives the key of a pack whose row is *open*. ``override`` gives the DICOM JSON to lay over
-    an instance, by its StudyInstanceUID, SeriesInstanceUID and SOPInstanceUID, or None.
+    an instance, by its StudyInstanceUID, SeriesInstanceUID and SOPInstanceUID, or None. ``find_existing``
+    finds by the same what image sets hold of it already.
     """
 
     def __init__(
@@ -99,6 +112,7 @@ class Pipeline:
         cache: SeriesCache,
         take_pack: Callable[[], int],
         override: OverrideFinder | None = None,
+        find_existing: FindExisting | None = None,
     ) -> None:
         self._objects = objects
         self._spool = spool
@@ -108,6 +122,7 @@ class Pipeline:
         self._cache = cache
         self._take_pack = take_pack
         self._override = override
+        self._find_existing = find_existing
         self._series: dict[tuple[str, str], _Series] = {}
         self._level_values: dict[bytes, bytes] = {}
         self._dictionaries: dict[int, bytes] = {}
@@ -123,21 +138,34 @@ class Pipeline:
 
     def _read(self, number: int, name: str, part10: Part10) -> NewRecord:
         instance = read_instance(part10, self._cache)
-        override_z = None
+        laid_over = None
         if self._override is not None:
             override = self._override(
                 instance.study_instance_uid, instance.series_instance_uid, instance.sop_instance_uid
             )
             if override is not None:
                 instance = read_instance(part10, self._cache, override=override)
-                override_z = compress(_json(override))
+                laid_over = _json(override)
         _check(instance)
         series = self._series_of(instance)
         key = self._ids.key()
-        pixels, pixel_warnings = self._pixels(part10, instance, series.pack, key)
-        offset, length = write_original(
-            part10.file_meta, part10.source, instance.original, series.pack.append
+        blocks = (instance.patient, instance.study, instance.series)
+        patient, study, series_level = levels = [self._level(n, body) for n, body in enumerate(blocks)]
+        uids = (instance.study_instance_uid, instance.series_instance_uid, instance.sop_instance_uid)
+        existing = self._find_existing(*uids) if self._find_existing is not None else ()
+        original = None
+        if existing:
+            original = same_original(self._objects, part10, instance, levels, laid_over, existing)
+        shared_pixels, pixels, pixel_warnings = self._pixels(
+            part10, instance, series, key, [original] if original is not None else existing
         )
+        if original is not None:
+            pack, offset, length = original.pack, original.original_offset, original.original_length
+        else:
+            pack = series.pack.key
+            offset, length = write_original(
+                part10.file_meta, part10.source, instance.original, series.pack.append
+            )
         shared = self._ids, self._dictionaries
         fragment_z, dictionary = series.fragments.compress(instance.fragment, *shared)
         dicom_z, dicom_dictionary = series.dicom.compress(instance.dicom, *shared)
@@ -156,41 +184,45 @@ class Pipeline:
                 else None
             ),
             grouping=_grouping(instance.grouping),
-            patient=self._level(0, instance.patient),
-            study=self._level(1, instance.study),
-            series=self._level(2, instance.series),
+            patient=patient,
+            study=study,
+            series=series_level,
             fragment_z=fragment_z,
             dictionary=dictionary,
             dicom_z=dicom_z,
             dicom_dictionary=dicom_dictionary,
-            pack=series.pack.key,
+            pack=pack,
             original_offset=offset,
             original_length=length,
-            override_z=override_z,
+            override_z=compress(laid_over) if laid_over is not None else None,
             warnings=_warnings([*instance.warnings, *pixel_warnings]),
             pixels=pixels,
+            shared_pixels=shared_pixels,
         )
 
     def finish(self) -> Finished:
         """Make everything durable. Raises `StorageError`; the chunk has then to be read again."""
         packs = {}
         for series in self._series.values():
-            packs[series.pack.key] = series.pack.finish()
+            if series.begun is not None:
+                packs[series.begun.key] = series.begun.finish()
         self._series.clear()
         return Finished(self._level_values, self._dictionaries, packs)
 
     def abort(self) -> None:
         """Forget all that was read; harmless after `finish`."""
         for series in self._series.values():
-            series.pack.abort()
+            if series.begun is not None:
+                series.begun.abort()
         self._series.clear()
 
     def _series_of(self, instance: Instance) -> _Series:
         key = (instance.study_instance_uid, instance.series_instance_uid)
         series = self._series.get(key)
         if series is None:
-            pack = PackWriter(self._objects, self._spool, self._take_pack())
-            series = self._series[key] = _Series(pack)
+            series = self._series[key] = _Series(
+                lambda: PackWriter(self._objects, self._spool, self._take_pack())
+            )
         return series
 
     def _level(self, number: int, body: bytes) -> bytes:
@@ -200,12 +232,27 @@ class Pipeline:
         return digest
 
     def _pixels(
-        self, part10: Part10, instance: Instance, pack: PackWriter, key: int
-    ) -> tuple[NewPixels | None, list[Warning]]:
+        self,
+        part10: Part10,
+        instance: Instance,
+        series: _Series,
+        key: int,
+        existing: Sequence[ExistingInstance],
+    ) -> tuple[int | None, NewPixels | None, list[Warning]]:
+        """The key of pixels that were there, or else new ones, and the warnings of either."""
+        if instance.pixel is None:
+            return None, None, []
+        if existing:
+            image = _image(instance.image, part10.transfer_syntax, instance.pixel.keyword)
+            same = same_pixels(self._objects, part10, instance, image, self._storage_format, existing)
+            if same is not None:
+                return same[0], None, same[1]
+        return None, *self._new_pixels(part10, instance, instance.pixel, series.pack, key)
+
+    def _new_pixels(
+        self, part10: Part10, instance: Instance, pixel: PixelElement, pack: PackWriter, key: int
+    ) -> tuple[NewPixels, list[Warning]]:
         """Stored under the key of the record, by which its members are found without another index."""
-        pixel = instance.pixel
-        if pixel is None:
-            return None, []
         try:
             if instance.image is None:
                 raise cannot_transcode("The attributes that describe the pixels are missing or not valid")

@@ -7,16 +7,27 @@ instances than in an empty one, except to find a new base once the last member w
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, and_, func, insert, or_, select, text, update
 
 from lightwell.domain.columns import SearchColumns
+from lightwell.domain.jobs import ALREADY_THERE
 from lightwell.stores import leftovers
 from lightwell.stores.records import Levels
 from lightwell.stores.rows import insert_many, insert_missing
 from lightwell.stores.staging import Batch, of_batch
-from lightwell.stores.tables import image_set, instance, leftover, level, member, record, staged, version
+from lightwell.stores.tables import (
+    image_set,
+    instance,
+    leftover,
+    level,
+    member,
+    outcome,
+    record,
+    staged,
+    version,
+)
 
 _SOME = 500  # keys in one statement
 
@@ -42,10 +53,14 @@ class Came:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A batch: its members to be, in the order of the files that they come from, and the other records."""
+    """A batch: its members to be, in the order of the files that they come from, and the other records.
+
+    ``unchanged`` are records whose instances the image set has as they came again.
+    """
 
     members: list[Came]
     unused: list[int]
+    unchanged: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +262,7 @@ def _instances(conn: Connection, datastore: int, uids: Sequence[str]) -> dict[st
 
 
 def list_unused(conn: Connection, records: Sequence[int]) -> None:
-    """Tell the collector of records that became no member: they came twice, or their commit failed."""
+    """Tell the collector of records that became no member: they came twice or were there, or failed."""
     rows = [{"kind": leftovers.RECORD, "key": key, "mark": 0} for key in records]
     insert_many(conn, leftover, rows)
 
@@ -288,6 +303,17 @@ def close_replaced(conn: Connection, instances: Collection[int], key: int, numbe
     return closed
 
 
-def add_outcomes(conn: Connection, batch: Batch, id: str, number: int, is_primary: bool) -> None:
-    """Every staged file of the batch is imported."""
+def add_outcomes(
+    conn: Connection, batch: Batch, unchanged: Sequence[int], id: str, number: int, is_primary: bool
+) -> None:
+    """Every staged file of the batch is imported, and those of ``unchanged`` records were there already."""
     conn.execute(_OUTCOMES, batch.values(id=id, version=number, is_primary=is_primary))
+    for start in range(0, len(unchanged), _SOME):
+        files = select(staged.c.file).where(
+            *of_batch(batch), staged.c.record.in_(unchanged[start : start + _SOME])
+        )
+        conn.execute(
+            update(outcome)
+            .where(outcome.c.job == batch.job, outcome.c.file.in_(files))
+            .values(message=ALREADY_THERE)
+        )

@@ -10,9 +10,10 @@ Why no row is removed that is named, with these three rules:
    ever copied from a row of a set that is not deleted, under the lock of that set, or from a staged row that
    goes in the same transaction. So a scan that starts after the last name is gone may take all the time it
    needs.
-2. **Found by content.** Level values, instances and studies are found again by hash or UID. Whoever looks for
-   one holds `share` until the end of the transaction, and strikes what it has found off the list (`rescue`).
-   The collector puts rows on the list, and removes them, under `alone` only, and removes none that is off it.
+2. **Found by content.** Level values, instances and studies are found again by hash or UID; and pixels, in
+   spite of rule 1, by a file that is equal to them. Whoever looks for one holds `share` until the end of the
+   transaction, and strikes what it has found off the list (`rescue`). The collector puts rows on the list,
+   and removes them, under `alone` only, and removes none that is off it.
 3. **Marks.** A name that goes while a scan runs, which may have seen it or not, puts its row on the list
    again with another mark; the collector acts on a scan only where the mark is the one from before it.
 

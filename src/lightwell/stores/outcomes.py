@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, func, select
 
-from lightwell.domain.jobs import CUSTOMER, IMPORTED, SERVER
+from lightwell.domain.jobs import ALREADY_THERE, CUSTOMER, IMPORTED, SERVER
 from lightwell.stores.tables import outcome
 
 _NUMBER = re.compile(r"(?<![\w.-])\d[\d,]*(?![\w.-])")
@@ -26,9 +26,13 @@ class Cause:
 
 @dataclass(slots=True)
 class Tally:
-    """``failures`` and ``warnings`` are the causes, most files first. ``image_sets`` are ids."""
+    """``failures`` and ``warnings`` are the causes, most files first. ``image_sets`` are ids.
+
+    ``already_there`` of the imported files changed nothing.
+    """
 
     imported: int = 0
+    already_there: int = 0
     customer: int = 0
     server: int = 0
     image_sets: list[str] = field(default_factory=list)
@@ -66,7 +70,9 @@ def tally(conn: Connection, job: int) -> Tally:
         .order_by(outcome.c.file)
     )
     for name, message, warned in rows:
-        if message is not None:
+        if message == ALREADY_THERE:
+            result.already_there += 1
+        elif message is not None:
             _add(failures, message, name)
         for reason in {f"{w['type']}: {w['message']}" for w in json.loads(warned or "[]")}:
             _add(warnings, reason, name)

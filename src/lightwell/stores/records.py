@@ -147,7 +147,7 @@ def insert(
             {
                 "key": r.key,
                 "datastore": datastore,
-                "pixels": r.pixels.key if r.pixels else None,
+                "pixels": r.pixels_key,
                 "patient_value": level_keys[r.patient],
                 "study_value": level_keys[r.study],
                 "series_value": level_keys[r.series],

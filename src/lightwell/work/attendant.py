@@ -24,6 +24,7 @@ from lightwell.stores import Stores
 from lightwell.work import messages
 from lightwell.work.desk import Desk, Errand
 from lightwell.work.messages import (
+    FindExisting,
     NeedPacks,
     Packs,
     Perform,
@@ -102,6 +103,9 @@ class Attendant:
                         stopped.wait(_STEP_SECONDS)
                 except WorkerDied as death:
                     self._died(str(death))
+                except StorageError as error:
+                    log.warning("a direct order waits for the storage: %s", error)
+                    self._drop(Trouble("storage", f"Nothing was stored: {error}"))
                 except Exception as error:
                     log.exception("attending to a direct order failed")
                     self._drop(Trouble("fault", f"A fault in lightwell ({type(error).__name__})."))
@@ -207,6 +211,10 @@ class Attendant:
             target = self._sent[answer.task].target
             assert target is not None, "only files need packs"
             worker.send(Packs(self._storer.open_packs(target, answer.count)))
+        elif isinstance(answer, FindExisting):
+            target = self._sent[answer.task].target
+            assert target is not None, "only files have UIDs"
+            worker.send(self._storer.find_existing(target, answer))
         elif isinstance(answer, TaskDone):
             self._read(self._sent.pop(answer.task), answer)
         elif isinstance(answer, TaskFailed):

@@ -16,10 +16,10 @@ from lightwell.domain.jobs import CUSTOMER, SERVER, Chunk, Outcome
 from lightwell.domain.records import ChunkResult, Failure, NewRecord
 from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.ingest import deposit, overrides
-from lightwell.stores import Stores, chunks, jobs, packs, records, staging
+from lightwell.stores import Stores, chunks, duplicates, jobs, packs, records, staging
 from lightwell.stores.node import NOBODY
 from lightwell.work.importer import CLAIM_MS
-from lightwell.work.messages import Task
+from lightwell.work.messages import Existing, FindExisting, Task
 from lightwell.work.pauses import Pauses
 from lightwell.work.reach import inputs_of
 
@@ -126,6 +126,13 @@ class Claims:
         self._stores.db.write(lambda conn: packs.insert_open(conn, keys, claimed.datastore, now))
         return keys
 
+    def find_existing(self, claimed: Claimed, asked: FindExisting) -> Existing:
+        """What a worker asks for."""
+        uids = (asked.study_instance_uid, asked.series_instance_uid, asked.sop_instance_uid)
+        with self._stores.db.read() as conn:
+            found = duplicates.find(conn, claimed.datastore, *uids)
+            return Existing(found, duplicates.unknown(conn, claimed.datastore, asked.ahead))
+
     def commit(self, claimed: Claimed) -> None:
         """Write what reading the chunk has yielded, in one transaction, unless the claim was lost."""
         chunk, result = claimed.chunk, claimed.result
@@ -137,6 +144,7 @@ class Claims:
                 return False
             used = result.used()
             packs.make_live(conn, used.packs)
+            duplicates.hold(conn, result.records, used.packs)
             keys = records.level_values(conn, claimed.datastore, used.level_values, new_keys)
             records.insert(conn, claimed.datastore, result.records, keys, used.dictionaries)
             staging.stage(conn, chunk.job, result.records)
@@ -167,6 +175,9 @@ class Claims:
         while True:
             try:
                 return self._stores.db.write(work)
+            except duplicates.SharedBytesGone:
+                # Trying again changes nothing: the files have to be read again, and stored.
+                raise
             except StorageError as error:
                 attempt += 1
                 if attempt == _COMMIT_ATTEMPTS:

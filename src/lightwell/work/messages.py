@@ -8,6 +8,7 @@ import struct
 
 import msgspec
 
+from lightwell.domain.duplicates import ExistingInstance
 from lightwell.domain.holdings import Fault, HeldBodies, HeldPack, HeldRecord
 from lightwell.domain.records import Failure, NewRecord
 from lightwell.ingest import orders
@@ -58,6 +59,16 @@ class Packs(msgspec.Struct, tag=True, frozen=True):
     keys: list[int]
 
 
+class Existing(msgspec.Struct, tag=True, frozen=True):
+    """To a worker: what `FindExisting` asks for; None where there is no image set of the series.
+
+    ``unknown``: those of its ``ahead`` that are not in the data store.
+    """
+
+    instances: list[ExistingInstance] | None
+    unknown: list[str]
+
+
 class Check(msgspec.Struct, tag=True, frozen=True):
     """To a worker: check a pack, None for records of one that was checked, and what lies in it.
 
@@ -91,7 +102,7 @@ class Look(msgspec.Struct, tag=True, frozen=True):
     far: bool
 
 
-Order = Begin | Task | Packs | Check | Perform | Look
+Order = Begin | Task | Packs | Existing | Check | Perform | Look
 
 
 class Ready(msgspec.Struct, tag=True, frozen=True):
@@ -112,6 +123,19 @@ class NeedPacks(msgspec.Struct, tag=True, frozen=True):
 
     task: int
     count: int
+
+
+class FindExisting(msgspec.Struct, tag=True, frozen=True):
+    """From a worker that waits for `Existing`: what image sets hold of this instance already.
+
+    ``ahead`` are SOPInstanceUIDs for which it would otherwise ask later, one by one.
+    """
+
+    task: int
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    ahead: list[str]
 
 
 class Read(msgspec.Struct, tag=True, frozen=True):
@@ -175,7 +199,19 @@ class Seen(msgspec.Struct, tag=True, frozen=True):
     is_last: bool = False
 
 
-Answer = Seen | Ready | Reading | NeedPacks | Read | Refused | TaskDone | TaskFailed | Checked | Performed
+Answer = (
+    Seen
+    | Ready
+    | Reading
+    | NeedPacks
+    | FindExisting
+    | Read
+    | Refused
+    | TaskDone
+    | TaskFailed
+    | Checked
+    | Performed
+)
 
 _orders = msgspec.msgpack.Decoder(Order)
 _answers = msgspec.msgpack.Decoder(Answer)

@@ -19,7 +19,17 @@ from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.work.claims import Claimed, Claims
-from lightwell.work.messages import Answer, NeedPacks, Packs, Read, Reading, Refused, TaskDone, TaskFailed
+from lightwell.work.messages import (
+    Answer,
+    FindExisting,
+    NeedPacks,
+    Packs,
+    Read,
+    Reading,
+    Refused,
+    TaskDone,
+    TaskFailed,
+)
 from lightwell.work.reach import of_files
 from lightwell.work.workers import CodecWorker, WorkerDied
 
@@ -170,6 +180,8 @@ class Reader:
             self._sent[answer.task].claimed.result.failures.append(answer.failure)
         elif isinstance(answer, NeedPacks):
             worker.send(Packs(self._claims.open_packs(self._sent[answer.task].claimed, answer.count)))
+        elif isinstance(answer, FindExisting):
+            worker.send(self._claims.find_existing(self._sent[answer.task].claimed, answer))
         elif isinstance(answer, TaskDone):
             claimed = self._sent.pop(answer.task).claimed
             claimed.result.level_values = answer.level_values

@@ -7,11 +7,13 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
-from lightwell.domain.jobs import InputFile
+from lightwell.domain.jobs import InputFile, unpack_files
 from lightwell.errors import InputError, LightwellError, StorageError
+from lightwell.imaging.part10 import meta_uids
 from lightwell.imaging.source import BytesSource, FileSource
 from lightwell.stores.buckets import Buckets
 from lightwell.stores.local_objects import failure, is_away
@@ -21,6 +23,8 @@ WHOLE = 16 << 20
 # So much is fetched ahead from a bucket that is not a folder here.
 _AHEAD_FILES, _AHEAD_BYTES = 8, 64 << 20
 _STEP = 1 << 20
+# Of so many files at once, and of so many bytes each, the file meta groups are read ahead.
+_HEADS, _HEAD = 500, 4096
 
 
 class OpenFile:
@@ -34,6 +38,26 @@ class OpenFile:
         self.source.close()
         if self._spooled is not None:
             self._spooled.unlink(missing_ok=True)
+
+
+def instances_ahead(files: bytes) -> Iterator[list[str]]:
+    """The SOPInstanceUIDs of the parts of an upload, some hundred at a time, as their file meta groups say.
+
+    ``files`` are those of a task; of others, and of a single one, there is nothing.
+    """
+    places = [file.location for file in unpack_files(files, 0)]
+    parts = iter(places if len(places) > 1 else [])
+    while uids := [_meta_uid(*part[1:]) for part in islice(parts, _HEADS) if part and part[0] == "part"]:
+        yield [uid for uid in uids if uid is not None]
+
+
+def _meta_uid(path: str, offset: str) -> str | None:
+    try:
+        with Path(path).open("rb") as file:
+            file.seek(int(offset))
+            return meta_uids(file.read(_HEAD))[1]
+    except OSError:
+        return None
 
 
 class Fetcher:

@@ -10,12 +10,14 @@ import logging
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
 from lightwell.context import Ids
+from lightwell.domain.duplicates import ExistingInstance
 from lightwell.domain.holdings import Fault
 from lightwell.domain.jobs import InputFile, unpack_files
 from lightwell.domain.records import Failure, NewRecord
@@ -41,6 +43,8 @@ from lightwell.work.messages import (
     Channel,
     Check,
     Checked,
+    Existing,
+    FindExisting,
     Look,
     NeedPacks,
     Order,
@@ -57,9 +61,11 @@ from lightwell.work.messages import (
     TaskFailed,
 )
 from lightwell.work.sandbox import confine
-from lightwell.work.sources import Fetcher, OpenFile
+from lightwell.work.sources import Fetcher, OpenFile, instances_ahead
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T", Packs, Existing)
 
 
 class _EngineGone(Exception):
@@ -195,6 +201,7 @@ class Worker:
             cache=self._cache,
             take_pack=lambda: next(packs),
             override=overrides.find if task.mappings else None,
+            find_existing=self._find_existing(task),
         )
 
     def _read_file(
@@ -239,13 +246,34 @@ class Worker:
         yield from task.packs
         count = 1
         while True:
-            self._send(NeedPacks(task.number, count))
-            while not isinstance(order := self._channel.receive_order(), Packs):
-                if order is None:
-                    raise _EngineGone
-                self._orders.append(order)  # the next chunk, sent ahead
-            yield from order.keys
+            yield from self._ask(NeedPacks(task.number, count), Packs).keys
             count = min(2 * count, 16)
+
+    def _find_existing(self, task: Task) -> Callable[[str, str, str], Sequence[ExistingInstance]]:
+        """Asks the engine, once only of a series that is new to the data store, or of a whole upload."""
+        new: set[tuple[str, str]] = set()
+        unknown: set[str] = set()
+        ahead = instances_ahead(task.files)
+
+        def find(study: str, series: str, sop_instance_uid: str) -> Sequence[ExistingInstance]:
+            if sop_instance_uid in unknown or (study, series) in new:
+                return ()
+            question = FindExisting(task.number, study, series, sop_instance_uid, next(ahead, []))
+            answer = self._ask(question, Existing)
+            unknown.update(answer.unknown)
+            if answer.instances is None:
+                new.add((study, series))
+            return answer.instances or ()
+
+        return find
+
+    def _ask(self, question: Answer, kind: type[T]) -> T:
+        self._send(question)
+        while not isinstance(order := self._channel.receive_order(), kind):
+            if order is None:
+                raise _EngineGone
+            self._orders.append(order)  # the next chunk, sent ahead
+        return order
 
     def _json(self, task: Task, key: str) -> bytes:
         buckets = self._far if task.far else self._buckets

@@ -1,0 +1,178 @@
+"""A file whose instance is there already: what of it is kept, so that it is not kept again.
+
+Compared before anything is encoded, and whole: the original byte for byte, the attributes as they were
+derived, transcoded frames sample for sample, others byte for byte. What is damaged, or gone, equals nothing,
+so that a file that comes again heals it; where the storage is away `StorageUnavailableError` is raised.
+Nothing is hashed or compared for a file that comes first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import zstandard
+
+from lightwell.domain.duplicates import ExistingInstance, ExistingPixels
+from lightwell.domain.frames import Frame, unpack_entries
+from lightwell.errors import StorageError, StorageUnavailableError
+from lightwell.imaging.failure import PixelFailure, cannot_transcode
+from lightwell.imaging.original import Original, is_same_original
+from lightwell.imaging.store_pixels import blob_ranges, is_same_bytes, store_pixels
+from lightwell.stores.objects import Objects
+from lightwell.stores.packs import pack_name
+from lightwell.stores.records import decompress
+
+if TYPE_CHECKING:
+    from lightwell.domain.warnings import Warning
+    from lightwell.imaging.elements import Instance
+    from lightwell.imaging.part10 import Part10
+
+FindExisting = Callable[[str, str, str], Sequence[ExistingInstance]]
+"""Finds instances by StudyInstanceUID, SeriesInstanceUID and SOPInstanceUID (`stores.duplicates.find`)."""
+
+_PIECE = 1 << 20
+_AHEAD = 4 << 20
+_DAMAGED = (StorageError, PixelFailure, zstandard.ZstdError, struct.error, ValueError)
+
+
+class _ReadAhead:
+    """Reads from a pack, up to ``end`` some megabytes at once: from S3 each read costs a round trip."""
+
+    def __init__(self, objects: Objects, pack: int, end: int) -> None:
+        self._objects = objects
+        self._name = pack_name(pack)
+        self._end = end
+        self._start, self._data = 0, b""
+
+    def __call__(self, offset: int, length: int) -> bytes:
+        at = offset - self._start
+        if at < 0 or at + length > len(self._data):
+            size = max(length, min(_AHEAD, self._end - offset))
+            self._start, self._data, at = offset, self._objects.read(self._name, offset, size), 0
+        return self._data[at : at + length]
+
+
+def same_original(
+    objects: Objects,
+    part10: Part10,
+    instance: Instance,
+    levels: list[bytes],
+    override: bytes | None,
+    existing: Sequence[ExistingInstance],
+) -> ExistingInstance | None:
+    """The one that came from the same data set, and reads the same; its pixels are not looked at.
+
+    ``levels`` are the hashes of the level blocks, ``override`` the JSON that is laid over the file.
+    """
+    fragment = hashlib.sha256(instance.fragment).digest()
+    dicom = hashlib.sha256(instance.dicom).digest()
+    for one in existing:
+        if one.levels != levels or one.fragment != fragment or one.dicom not in (None, dicom):
+            continue
+        try:
+            if (decompress(one.override_z) if one.override_z else None) != override:
+                continue
+            read = _ReadAhead(objects, one.pack, one.original_offset + one.original_length)
+            kept = Original(read, one.original_offset, one.original_length)
+            if is_same_original(kept, part10.file_meta, part10.source, instance.original):
+                return one
+        except StorageUnavailableError:
+            raise
+        except _DAMAGED:
+            continue
+    return None
+
+
+def same_pixels(
+    objects: Objects,
+    part10: Part10,
+    instance: Instance,
+    image: bytes,
+    storage_format: str,
+    existing: Sequence[ExistingInstance],
+) -> tuple[int, list[Warning]] | None:
+    """The key of kept pixels that the file would give again, with the warnings that it gives.
+
+    ``image`` is the JSON that would be kept with them.
+    """
+    compared = set()
+    for one in existing:
+        pixels = one.pixels
+        if pixels is None or pixels.image != image or pixels.key in compared:
+            continue
+        compared.add(pixels.key)
+        try:
+            frames = [frame for page in pixels.pages for frame in unpack_entries(page)]
+            read = _ReadAhead(objects, pixels.pack, max(f.offset + f.length for f in frames))
+            if pixels.frame_count:
+                warnings = _same_frames(part10, instance, storage_format, pixels, frames, read)
+            else:
+                warnings = _same_blob(part10, instance, storage_format, frames, read)
+        except StorageUnavailableError:
+            raise
+        except _DAMAGED:
+            continue
+        if warnings is not None:
+            return pixels.key, warnings
+    return None
+
+
+def _same_frames(
+    part10: Part10,
+    instance: Instance,
+    storage_format: str,
+    kept: ExistingPixels,
+    frames: list[Frame],
+    read: _ReadAhead,
+) -> list[Warning] | None:
+    if instance.image is None or instance.pixel is None:
+        return None
+    stream = store_pixels(part10, instance.image, instance.pixel, storage_format)
+    stored = stream.stored
+    if (stored.stored_syntax, stored.checksum_type, stored.width, stored.height, len(stream)) != (
+        kept.stored_syntax,
+        kept.checksum_type,
+        kept.width,
+        kept.height,
+        kept.frame_count,
+    ):
+        return None
+    if len(frames) != len(stream):
+        return None
+    if all(stream.is_kept(number, frame, read) for number, frame in enumerate(frames)):
+        return stream.warnings
+    return None
+
+
+def _same_blob(
+    part10: Part10,
+    instance: Instance,
+    storage_format: str,
+    frames: list[Frame],
+    read: _ReadAhead,
+) -> list[Warning] | None:
+    """Pixels that could not be split: only where they cannot be split today either."""
+    pixel = instance.pixel
+    if pixel is None or len(frames) != 1:
+        return None
+    ranges = blob_ranges(part10, pixel)
+    length = sum(each for _, each in ranges)
+    if not is_same_bytes(_pieces(part10, ranges), length, frames[0], read):
+        return None
+    try:
+        if instance.image is None:
+            raise cannot_transcode("The attributes that describe the pixels are missing or not valid")
+        for _ in store_pixels(part10, instance.image, pixel, storage_format):
+            pass
+    except PixelFailure as failure:
+        return [failure.warning]
+    return None
+
+
+def _pieces(part10: Part10, ranges: list[tuple[int, int]]) -> Iterator[bytes]:
+    for start, length in ranges:
+        for done in range(0, length, _PIECE):
+            yield part10.source.read(start + done, min(_PIECE, length - done))
