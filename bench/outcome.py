@@ -136,8 +136,8 @@ BARS: dict[str, Bar] = {
         "more of frames",
         "×",
         False,
-        3,
-        1.5,
+        8,
+        4,
     ),
 }
 

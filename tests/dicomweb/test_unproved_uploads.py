@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -113,3 +114,29 @@ def test_keeps_room_for_others_while_strangers_upload(store: Store) -> None:
         assert time.monotonic() < until
         time.sleep(0.01)
     assert store.post(body, "application/dicom")[0].status == 200
+
+
+def test_keeps_all_uploads_to_a_total_even_proved_ones(tmp_path: Path) -> None:
+    with running(tmp_path / "data", env={"LIGHTWELL_STORE_MAX_BYTES": "1m"}) as server, ExitStack() as stack:
+        store = new(server)
+        request = server.signed(
+            "POST", store.path(),
+            headers={"content-type": "application/dicom", "x-amz-content-sha256": "UNSIGNED-PAYLOAD"},
+        )  # fmt: skip
+        names = {name: value for name, value in request.headers.items() if name != "Content-Length"}
+        names |= {"Host": "{}:{}".format(*server.address), "Content-Length": str(1 << 20)}
+        for _ in range(4):
+            connection = stack.enter_context(socket.create_connection(server.address, timeout=120))
+            connection.sendall(head(server, store.path(), names) + bytes((1 << 20) - 1))
+        body = part10(ct(1))
+        until = time.monotonic() + 60
+        while (
+            reply := store.post(body, "application/dicom", x_amz_content_sha256="UNSIGNED-PAYLOAD")[0]
+        ).status == 200:
+            assert time.monotonic() < until, "the spool was never full"
+        assert (reply.status, reply.headers["retry-after"]) == (503, "5")
+        stack.close()
+        while reply.status == 503:
+            assert time.monotonic() < until + 60, "what was broken off still counts"
+            reply, _ = store.post(body, "application/dicom", x_amz_content_sha256="UNSIGNED-PAYLOAD")
+        assert reply.status == 200
