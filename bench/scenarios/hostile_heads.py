@@ -1,8 +1,8 @@
 """Honest frames beside strangers who send heads that take much work, as fast as these are refused.
 
-Against the same frames beside as many connections of honest ones: who is not let in may cost some times what
-who is does, but not hundreds. The heads name a key that exists, as every presigned URL does, and are as long as
-heads may be.
+Against the same frames beside as many connections of honest ones: who is not let in may cost some times
+what who is does, but not hundreds. The heads name a key that exists, as every presigned URL does, and are
+as long as heads may be.
 """
 
 from __future__ import annotations
