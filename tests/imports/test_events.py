@@ -109,13 +109,14 @@ class Walk:
         self("DeleteImageSet", datastore_id=self.store, image_set_id=image_set)
 
     def events(self) -> list[dict[str, Any]]:
-        """What the log has when everything is delivered."""
+        """What the log has when everything is delivered; it may come more than once, and counts once."""
         stores, path = self.server.stores, self.server.settings.data / EVENTS
         log = EventLog(path)
         while deliver(stores, log, self.server.context.clock):
             pass
         log.close()
-        return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        return list({line["id"]: line for line in lines}.values())
 
 
 def told(events: list[dict[str, Any]], key: str, id: str) -> list[tuple[str, ...]]:
