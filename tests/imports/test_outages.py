@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
@@ -21,7 +24,7 @@ from lightwell.stores import jobs
 from lightwell.stores.buckets import Buckets
 from lightwell.stores.objects import open_objects
 from lightwell.stores.tables import chunk
-from lightwell.work import claims, engine, pauses, sources
+from lightwell.work import claims, engine, pauses, sources, workers
 from lightwell.work.pauses import Pauses
 from tests import invariants
 from tests.ct_files import write_series
@@ -189,6 +192,27 @@ def test_waits_for_the_database_that_goes_during_a_commit(
     invariants.check(server.stores)
     server.close()
     road.end()
+
+
+def test_waits_for_room_to_start_a_codec_worker(
+    sqlite: Importing, tries: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Programs that end at once stand for a machine without memory for one more."""
+    python = sys.executable
+    started: list[list[str]] = []
+
+    class Started(subprocess.Popen[bytes]):
+        def __init__(self, command: list[str], **more: Any) -> None:
+            started.append(command)
+            missing = "/no/such/program" if len(started) % 2 else "/bin/false"
+            super().__init__([missing if len(started) <= TRIES else python, *command[1:]], **more)
+
+    monkeypatch.setattr(workers.subprocess, "Popen", Started)
+    write_series(sqlite.input / "a", 3)
+    report = sqlite.run("a/")
+    assert len(report.success) == 3 and not report.failure
+    assert len(started) > TRIES
+    assert any("a codec worker could not be started" in reason for reason in tries)
 
 
 def test_tells_an_outage_from_a_fault(s3_endpoint: S3, way: Road, bucket: str) -> None:

@@ -31,7 +31,7 @@ from lightwell.work.messages import (
     TaskFailed,
 )
 from lightwell.work.reach import of_files
-from lightwell.work.workers import CodecWorker, WorkerDied
+from lightwell.work.workers import CodecWorker, WorkerDied, WorkerNotStarted
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +99,9 @@ class Reader:
                         idle_since = time.monotonic()
                         self._listen()
                         continue
+                except WorkerNotStarted as error:
+                    # The machine has no room for it now, perhaps.
+                    self._pause(str(error))
                 except WorkerDied as death:
                     self._died(str(death))
                     continue
@@ -212,7 +215,11 @@ class Reader:
             except StorageError as error:
                 log.warning("a chunk could not be given back: %s", error)
 
-    def _drop(self) -> None:
+    def _pause(self, reason: str) -> None:
+        """Leave the jobs alone for a while whose chunks would be read now."""
+        self._drop(lambda claimed: self._claims.pause(claimed, reason))
+
+    def _drop(self, give_back: Callable[[Claimed], None] | None = None) -> None:
         """End the worker and give back what it has."""
         self._close_worker()
         held = [sent.claimed for sent in self._sent.values()]
@@ -222,7 +229,7 @@ class Reader:
         self._kept = None
         for claimed in reversed(held):
             try:
-                self._claims.put_back(claimed)
+                (give_back or self._claims.put_back)(claimed)
             except StorageError as error:
                 # The claim ends by itself, only later.
                 log.warning("a chunk could not be given back: %s", error)

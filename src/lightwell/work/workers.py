@@ -31,6 +31,10 @@ class WorkerDied(Exception):
     """The process has ended, and why."""
 
 
+class WorkerNotStarted(WorkerDied):
+    """There is no process, or none that became ready: no file that it was to read is to blame."""
+
+
 class CodecWorker:
     """One running worker. The thread that made it has to outlive it: Linux ties the process to that thread.
 
@@ -68,8 +72,10 @@ class CodecWorker:
                 stderr=subprocess.DEVNULL if quiet else None,
                 env=worker_environment(network=self.reach.network),
             )
-        except BaseException:
+        except BaseException as error:
             ours.close()
+            if isinstance(error, OSError):
+                raise WorkerNotStarted(f"a codec worker could not be started: {error}") from error
             raise
         finally:
             theirs.close()
@@ -87,7 +93,7 @@ class CodecWorker:
                 raise WorkerDied(self.reason())
         except WorkerDied as death:
             self.close()
-            raise WorkerDied(f"a codec worker could not be started: {death}") from None
+            raise WorkerNotStarted(f"a codec worker could not be started: {death}") from None
         for sentence in ready.missing:
             if sentence not in _told:
                 _told.add(sentence)
