@@ -154,3 +154,58 @@ def test_tells_what_may_not_be_read_from_what_is_damaged(data: Path, tmp_path: P
         pack.chmod(0o600)
     cured = lightwell("data", "verify", "--json", data=data).json()
     assert {problem["kind"] for problem in cured["problems"]} == {"damaged"}
+
+
+def refused(data: Path) -> None:
+    """Server and commands refuse ``data``, and doctor finds why."""
+    for words in (("serve", "--port", "0"), ("data", "migrate"), ("key", "list")):
+        done = lightwell(*words, data=data, timeout=60)
+        assert (done.status, done.out) == (2, ""), (words, done)
+        assert "belongs to nobody, and this is root" in done.err
+        assert "--data" in done.err and "--allow-other-user" in done.err
+    done = lightwell("doctor", "--port", "0", "--json", data=data)
+    rows = {row["check"]: row for row in done.json()}
+    assert (done.status, rows["owner"]["ok"]) == (1, False)
+
+
+@as_root
+@pytest.mark.parametrize("what", ["secret.key", "events.ndjson", "work.sock", "serve.lock"])
+def test_refuses_a_new_folder_in_which_another_user_has_laid_something(tmp_path: Path, what: str) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / what).write_text("MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=\n")
+    shutil.chown(data / what, "nobody")
+    refused(data)
+    assert files(data) == {data / what}
+
+
+@as_root
+@pytest.mark.parametrize("what", ["events.ndjson", "lightwell.db", "spool"])
+def test_follows_no_link_of_another_user(data: Path, tmp_path: Path, what: str) -> None:
+    """Its target would be written, and its mode changed: any file of this user."""
+    target = tmp_path / "theirs"
+    (data / what).rename(target)
+    target.chmod(0o755)
+    before = target.stat()
+    (data / what).symlink_to(target)
+    os.lchown(data / what, 65534, 65534)
+    refused(data)
+    after = target.stat()
+    assert (after.st_mode, after.st_size, after.st_mtime_ns) == (
+        before.st_mode,
+        before.st_size,
+        before.st_mtime_ns,
+    )
+    os.lchown(data / what, 0, 0)
+    assert lightwell("key", "list", data=data).status == 0, "a link of one's own is followed"
+    assert target.stat().st_mode & 0o077 == 0
+
+
+@as_root
+def test_takes_no_link_of_another_user_for_the_data_folder(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir(0o755)
+    (tmp_path / "data").symlink_to(tmp_path / "theirs")
+    os.lchown(tmp_path / "data", 65534, 65534)
+    refused(tmp_path / "data")
+    assert (tmp_path / "theirs").stat().st_mode & 0o777 == 0o755
+    assert files(tmp_path / "theirs") == set()

@@ -22,7 +22,7 @@ from lightwell.cli.exposure import addresses, check_exposure
 from lightwell.cli.opening import check_owner, user_name
 from lightwell.errors import LightwellError
 from lightwell.settings import GiB, Settings, worker_environment
-from lightwell.stores.owner import foreign_files, other_owner
+from lightwell.stores.owner import foreign_files, laid_by_others, other_owner
 
 if TYPE_CHECKING:
     from lightwell.stores.servers import Awaited
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     rows = []
     for name, check in CHECKS.items():
         try:
-            if name in _OPENING and not settings.allow_other_user and other_owner(settings) is not None:
+            if name in _OPENING and _is_of_others(settings):
                 raise LightwellError("not looked at: the data are another user's")
             rows.append({"check": name, "ok": True, "warning": False, "says": check(settings)})
         except _Caution as caution:
@@ -111,17 +111,23 @@ def _disk(settings: Settings) -> str:
     return f"{settings.data.absolute()}, {free / GiB:.0f} GiB free"
 
 
+def _is_of_others(settings: Settings) -> bool:
+    if settings.allow_other_user:
+        return False
+    return other_owner(settings) is not None or laid_by_others(settings) is not None
+
+
 def _owner(settings: Settings) -> str:
-    check_owner(settings)
     if settings.allow_other_user:
         return "any user may work on the data (allow_other_user)"
-    foreign = foreign_files(settings)
+    foreign = [] if other_owner(settings) is not None else foreign_files(settings)
     if foreign:
         shown = ", ".join(map(str, foreign[:_MOST_NAMES])) + (" …" if len(foreign) > _MOST_NAMES else "")
         raise LightwellError(
             f"{len(foreign)} files and folders belong to another user, and a server of this one may not "
             f"write them: {shown}; as root, `chown -R {user_name(os.geteuid())} {settings.data.absolute()}`"
         )
+    check_owner(settings)
     return "the data are this user's, or not made yet"
 
 

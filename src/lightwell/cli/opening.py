@@ -14,16 +14,27 @@ from lightwell.settings import Settings
 from lightwell.stores import Stores, modes, open_stores
 from lightwell.stores.database import Database
 from lightwell.stores.modes import Open
-from lightwell.stores.owner import other_owner
+from lightwell.stores.owner import laid_by_others, other_owner
 from lightwell.stores.schema import migrate, schema_state
 
 
 def check_owner(settings: Settings) -> None:
-    """Raises `ConfigurationError` if the data are another user's, unless the settings allow that."""
-    found = None if settings.allow_other_user else other_owner(settings)
-    if found is None:
+    """Raises `ConfigurationError` if data are another user's, or laid by one, unless settings allow that."""
+    if settings.allow_other_user:
         return
-    path, owner, me = found[0], user_name(found[1]), user_name(os.geteuid())
+    me = user_name(os.geteuid())
+    found = other_owner(settings)
+    if found is None:
+        if laid := laid_by_others(settings):
+            path, owner = laid[0], user_name(laid[1])
+            raise ConfigurationError(
+                f"{path} belongs to {owner}, and this is {me}: it may have been laid there to read or change "
+                f"what {me} keeps. If you do not know it, name another folder with --data; if it is yours, "
+                f"`chown -R {me} {settings.data.absolute()}` as root while nothing runs on it. "
+                "--allow-other-user works on it all the same"
+            )
+        return
+    path, owner = found[0], user_name(found[1])
     asked = owner if not owner.isdigit() else f"'#{owner}'"
     raise ConfigurationError(
         f"{path} belongs to {owner}, and this is {me}: {owner} could not read what {me} writes there. "

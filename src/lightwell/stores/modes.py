@@ -99,8 +99,10 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def _close(path: Path) -> Open | None:
-    """Take from others what they may; None if that was nothing."""
+    """Take from others what they may; None if that was nothing. A link of another user is not followed."""
     try:
+        if path.lstat().st_uid not in (os.geteuid(), 0) and path.is_symlink():
+            return None
         status = path.stat()
     except OSError:
         return None

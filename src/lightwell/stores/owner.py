@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 from typing import Protocol
 
@@ -34,6 +35,23 @@ def other_owner(settings: Places) -> tuple[Path, int] | None:
         found = None if path is None else _owner(path.absolute())
         if found is not None and found[1] != os.geteuid():
             return found
+    return None
+
+
+def laid_by_others(settings: modes.Places) -> tuple[Path, int] | None:
+    """What lightwell would use as its own, of a user other than this one and root, and the id of that user.
+
+    A link is theirs who made it, wherever it leads: lightwell would write its target, and close it to others.
+    The data folder itself may be another user's, as long as it is no link.
+    """
+    data, trusted = settings.data.absolute(), (os.geteuid(), 0)
+    for path in (data, *modes.kept(settings)):
+        try:
+            status = path.lstat()
+        except OSError:
+            continue
+        if status.st_uid not in trusted and (path != data or stat.S_ISLNK(status.st_mode)):
+            return path, status.st_uid
     return None
 
 
