@@ -74,9 +74,10 @@ class TilePart:
 class Structure:
     """A codestream. ``segments`` are the marker and content of each segment of the main header but SIZ.
 
-    ``rest`` is how many bytes follow EOC; None where there is no EOC.
+    ``head`` is how many bytes the main header has. ``rest`` is how many follow EOC; None where there is none.
     """
 
+    head: int
     grid: Grid
     segments: list[tuple[int, bytes]]
     parts: list[TilePart]
@@ -94,6 +95,40 @@ def read_structure(data: bytes | bytearray | memoryview) -> Structure:
         return _structure(view)
     except (struct.error, IndexError) as error:
         raise _damaged("ends inside of a header") from error
+
+
+def without_wrong_lists(data: bytes | memoryview, structure: Structure) -> bytes | memoryview:
+    """The codestream that a codec gets: less TLM where these do not list the tile-parts as they follow.
+
+    They help to find tile-parts and say nothing of the pixels. OpenJPEG up to 2.5.4 makes its tables as long
+    as they say and writes behind them what they leave out (its issue 1620), into memory of other frames.
+    """
+    lists = sorted(body for marker, body in structure.segments if marker == _TLM)
+    if not lists or _listed(lists) == [(part.tile, part.length) for part in structure.parts]:
+        return data
+    view = memoryview(data)
+    kept = [
+        struct.pack(">HH", marker, len(body) + 2) + body
+        for marker, body in structure.segments
+        if marker != _TLM
+    ]
+    return b"".join([view[: 42 + len(structure.grid.components)], *kept, view[structure.head :]])
+
+
+def _listed(lists: list[bytes]) -> list[tuple[int, int]] | None:
+    """Tile and length of each tile-part by TLM, which come in their order; None where they are none."""
+    found: list[tuple[int, int]] = []
+    for body in lists:
+        if len(body) < 2 or body[1] & 0x8F or body[1] >> 4 & 3 == 3:
+            return None
+        tile = body[1] >> 4 & 3
+        size = tile + (4 if body[1] & 0x40 else 2)
+        if (len(body) - 2) % size:
+            return None
+        for place in range(2, len(body), size):
+            number = int.from_bytes(body[place : place + tile]) if tile else len(found)
+            found.append((number, int.from_bytes(body[place + tile : place + size])))
+    return found
 
 
 def _structure(view: memoryview) -> Structure:
@@ -115,6 +150,7 @@ def _structure(view: memoryview) -> Structure:
     if not {_COD, _QCD} <= found:
         raise _damaged("does not say how it is coded")
     _check_segments(segments, grid, len(view))
+    head = place
     parts, place = _parts(view, place, grid)
     rest = len(view) - place - 2 if bytes(view[place : place + 2]) == b"\xff\xd9" else None
     tail = bytes(view[place if rest is None else place + 2 :])
@@ -123,7 +159,7 @@ def _structure(view: memoryview) -> Structure:
         raise _damaged(
             "goes on after its end" if rest is not None else "has something between its tile-parts"
         )
-    return Structure(grid, segments, parts, rest)
+    return Structure(head, grid, segments, parts, rest)
 
 
 def _grid(view: memoryview) -> tuple[Grid, int]:
@@ -207,10 +243,7 @@ def _parts(view: memoryview, place: int, grid: Grid) -> tuple[list[TilePart], in
         if size != 10 or tile >= tiles or number != numbers[tile] or (count and number > count):
             raise _damaged("has a tile-part that is out of order")
         if not length:  # up to the end of the codestream
-            end = len(view) - 2
-            while end > place and bytes(view[end : end + 2]) != b"\xff\xd9":
-                end -= 1
-            length = end - place
+            length = bytes(view[place:]).rfind(b"\xff\xd9")
         if length < 14 or place + length > len(view):
             raise _damaged("is cut off: a tile-part runs over its end")
         plain = bytes(view[place + 12 : place + 14]) == b"\xff\x93"

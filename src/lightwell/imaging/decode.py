@@ -17,7 +17,7 @@ import numpy as np
 from lightwell.imaging import rle
 from lightwell.imaging.boxes import codestream_of
 from lightwell.imaging.codestream import CodestreamHeader, check_header, check_scans, read_header
-from lightwell.imaging.codestream_structure import read_structure
+from lightwell.imaging.codestream_structure import read_structure, without_wrong_lists
 from lightwell.imaging.failure import cannot_transcode
 from lightwell.imaging.image import ImageDescription
 from lightwell.imaging.lossless_jpeg import check_coded_length
@@ -50,7 +50,7 @@ def decode_codestream(
     header = read_header(stream, codec)
     check_header(header, image)
     if codec == "jpeg2000":
-        read_structure(stream)
+        stream = without_wrong_lists(stream, read_structure(stream))
     try:
         samples, decoder = _run(stream, codec, header)
     except (RuntimeError, ValueError, OSError) as error:

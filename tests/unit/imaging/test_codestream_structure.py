@@ -8,8 +8,10 @@ import imagecodecs
 import pytest
 from openjpeg.utils import encode_array
 
-from lightwell.imaging.codestream_structure import read_structure
+from lightwell.imaging.codestream_structure import read_structure, without_wrong_lists
+from lightwell.imaging.decode import decode_frame
 from lightwell.imaging.failure import PixelFailure
+from tests.unit.imaging.flips import image_of
 from tests.unit.imaging.pixel_files import noise, slope
 
 GREY = slope((40, 60), "u1")
@@ -149,3 +151,62 @@ def test_takes_what_encoders_write(kind: str, shape: tuple[int, ...]) -> None:
         imagecodecs.htj2k_encode(samples, planar=False if samples.ndim == 3 else None, reversible=False),
     ):
         assert read_structure(data).rest == 0
+
+
+LISTED = bytes(imagecodecs.htj2k_encode(GREY, reversible=True, tlm=True, tilepart=1))
+"""A tile-part for each resolution, and a list of them."""
+TLM = LISTED.index(b"\xff\x55")
+
+
+def with_another_part() -> bytes:
+    """The last tile has one more tile-part than TLM says, in which nothing is."""
+    parts = read_structure(LISTED).parts
+    data = LISTED[:-2]
+    for place in (i for i in range(len(data)) if data[i : i + 4] == b"\xff\x90\0\x0a"):
+        data = changed(data, place + 11, "B", len(parts) + 1)
+    return data + struct.pack(">HHHIBBH", 0xFF90, 10, 0, 14, len(parts), len(parts) + 1, 0xFF93) + b"\xff\xd9"
+
+
+def split_list() -> bytes:
+    """TLM twice, the second before the first."""
+    (lists,) = (body for marker, body in read_structure(LISTED).segments if marker == 0xFF55)
+    head, entries = lists[1:2], lists[2:]
+    first, second = segment(0xFF55, b"\0" + head + entries[:6]), segment(0xFF55, b"\1" + head + entries[6:])
+    return LISTED[:TLM] + second + first + LISTED[TLM + 4 + len(lists) :]
+
+
+@pytest.mark.parametrize("data", [LISTED, split_list(), PLAIN, TILED])
+def test_leaves_a_list_of_tile_parts_that_is_right(data: bytes) -> None:
+    assert without_wrong_lists(data, read_structure(data)) is data
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        with_another_part(),
+        changed(LISTED, TLM + 6, "H", 1),
+        changed(LISTED, TLM + 8, "I", 14),
+        changed(LISTED, TLM + 5, "B", 0x70),
+        changed(LISTED, TLM + 5, "B", 0x10),
+        with_segment(segment(0xFF55, b"\0")),
+        with_segment(segment(0xFF55, b"\1\x60"), at=TLM, data=changed(LISTED, TLM + 8, "I", 1 << 30)),
+    ],
+)
+def test_keeps_a_list_of_tile_parts_that_is_wrong_from_the_codec(
+    data: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenJPEG 2.5.4 writes behind its tables where TLM lists fewer than there are."""
+    given = []
+    decode = imagecodecs.jpeg2k_decode
+
+    def decoding(stream: Any, **more: Any) -> Any:
+        given.append(bytes(stream))
+        return decode(stream, **more)
+
+    monkeypatch.setattr(imagecodecs, "jpeg2k_decode", decoding)
+    samples, _ = decode_frame(data, "jpeg2000", image_of(GREY))
+    assert (samples == GREY).all()
+    (stream,) = given
+    found = read_structure(stream)
+    assert not any(marker == 0xFF55 for marker, _ in found.segments)
+    assert found.parts == read_structure(data).parts
