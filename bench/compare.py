@@ -42,22 +42,7 @@ def frames(stack: ExitStack, python: str | None, options: Options) -> Turn:
     loaded = _loaded(stack, python)
     sizes = [len(loaded.frame(index)) for index in range(len(loaded.frame_ids))]
 
-    def turn(number: int) -> dict[str, float]:
-        requests = [
-            Request(
-                loaded.sign(
-                    "get_image_frame",
-                    datastoreId=loaded.datastore,
-                    imageSetId=loaded.image_set,
-                    imageFrameInformation={"imageFrameId": identity},
-                ).data,
-                size,
-            )
-            for identity, size in zip(loaded.frame_ids, sizes, strict=True)
-        ]
-        return _drive(loaded.server, requests, options)
-
-    return turn
+    return lambda number: _drive(loaded.server, loaded.frame_requests(sizes), options)
 
 
 def metadata(stack: ExitStack, python: str | None, options: Options) -> Turn:

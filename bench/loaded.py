@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Sequence
 
 import imagecodecs
 import numpy as np
 
 from bench.corpus import Corpus
 from bench.jobs import ImportJob
+from bench.load import Request
 from bench.processes import ServerFailed
 from bench.server import Server
 from bench.signing import Signer
@@ -38,6 +40,21 @@ class Loaded:
         }
         self.frame_ids: list[str] = [
             instances[item.sop_instance_uid]["ImageFrames"][0]["ID"] for item in corpus.slices
+        ]
+
+    def frame_requests(self, sizes: Sequence[int]) -> list[Request]:
+        """GetImageFrame of each frame, signed now; ``sizes`` are the lengths that the answers must have."""
+        return [
+            Request(
+                self.sign(
+                    "get_image_frame",
+                    datastoreId=self.datastore,
+                    imageSetId=self.image_set,
+                    imageFrameInformation={"imageFrameId": identity},
+                ).data,
+                size,
+            )
+            for identity, size in zip(self.frame_ids, sizes, strict=True)
         ]
 
     def frame(self, index: int) -> bytes:

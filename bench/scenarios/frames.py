@@ -24,19 +24,10 @@ def run(options: Options) -> list[Outcome]:
             peer.put(f"/frames/{index}", data)
         files = [Request(peer.get(f"/frames/{index}"), len(data)) for index, data in enumerate(frames)]
 
+        sizes = [len(data) for data in frames]
+
         def sign() -> list[Request]:
-            return [
-                Request(
-                    loaded.sign(
-                        "get_image_frame",
-                        datastoreId=loaded.datastore,
-                        imageSetId=loaded.image_set,
-                        imageFrameInformation={"imageFrameId": identity},
-                    ).data,
-                    len(data),
-                )
-                for identity, data in zip(loaded.frame_ids, frames, strict=True)
-            ]
+            return loaded.frame_requests(sizes)
 
         return replay("frames", subject, peer, sign, files, options)
     finally:
