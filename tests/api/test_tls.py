@@ -180,3 +180,36 @@ def doctor(pair: Pair, folder: Path) -> dict[str, object]:
     done = lightwell("doctor", "--json", "--port", "0", *flags(pair), data=folder / "data")
     rows: dict[str, dict[str, object]] = {row["check"]: row for row in done.json()}
     return rows["tls"]
+
+
+def pipe(file: Path) -> None:
+    os.mkfifo(file)
+
+
+def endless(file: Path) -> None:
+    file.symlink_to("/dev/zero")
+
+
+def large(file: Path) -> None:
+    with file.open("wb") as stream:
+        stream.truncate(1 << 32)
+
+
+@pytest.mark.parametrize("put_there", [pipe, endless, large])
+def test_goes_on_serving_while_the_certificate_is_nothing_that_can_be_read(
+    put_there: Callable[[Path], None], tmp_path: Path
+) -> None:
+    """Neither waiting for a writer nor for all its bytes."""
+    pair, new = certificate(tmp_path, "old"), certificate(tmp_path, "new")
+    kept = tmp_path / "kept.pem"
+    shutil.copy(pair[0], kept)
+    with running(tmp_path / "data", *flags(pair), workers=1) as server:
+        pair[0].unlink()
+        put_there(pair[0])
+        server.process.send_signal(signal.SIGHUP)
+        until(lambda: any("not taken" in line and "no file of" in line for line in server.err))
+        assert shows(server, kept)
+        pair[0].unlink()
+        put(new, pair)
+        until(lambda: shows(server, new[0]))
+        assert server.stop() == 0

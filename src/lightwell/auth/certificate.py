@@ -5,7 +5,9 @@ OpenSSL says of most faults no more than "PEM lib"; what a person can do is told
 
 from __future__ import annotations
 
+import os
 import ssl
+import stat
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +15,8 @@ from pathlib import Path
 from lightwell.errors import ConfigurationError
 
 _CERTIFICATE, _KEY = b"-----BEGIN CERTIFICATE-----", b"PRIVATE KEY-----"
+# A chain with the longest keys has some 10 KB.
+_MOST_BYTES = 1 << 20
 _ENCRYPTED = (b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED")
 
 
@@ -81,7 +85,10 @@ def validity(cert: Path) -> Validity:
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        # A pipe would be waited for, and a device may have no end.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
+            is_file = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+            data = stream.read(_MOST_BYTES + 1) if is_file else b""
     except FileNotFoundError:
         raise ConfigurationError(f"{path} does not exist; tls_cert and tls_key take PEM files") from None
     except OSError as error:
@@ -89,6 +96,9 @@ def _read(path: Path) -> bytes:
             f"{path} cannot be read by the user who runs this: {error.strerror}; tls_cert and tls_key take "
             "PEM files"
         ) from None
+    if not is_file or len(data) > _MOST_BYTES:
+        raise ConfigurationError(f"{path} is no file of at most 1 MiB; tls_cert and tls_key take PEM files")
+    return data
 
 
 def _milliseconds(moment: datetime) -> int:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -24,35 +26,46 @@ class Renewal:
     """Hands a new TLS context to ``apply``, for connections that begin from then on.
 
     A pair of files that is no certificate with its key, such as one of which half is written, changes nothing
-    but the log.
+    but the log. A thread of its own looks at them: no request waits for a disk that does not answer.
     """
 
     def __init__(self, cert: Path, key: Path, apply: Callable[[ssl.SSLContext], None]) -> None:
         self._cert = cert
         self._key = key
         self._apply = apply
-        self._seen: _State | None = None
+        self._told = threading.Event()
 
     def start(self) -> None:
-        """Read them, and from now on when they change. On an event loop."""
-        self._poll()
+        """Read them, and from now on when they change. On an event loop, on which ``apply`` is called."""
+        loop = asyncio.get_running_loop()
+        # A daemon: one that waits for a file does not hold up the end of the process.
+        threading.Thread(target=self._run, args=(loop,), name="renewal", daemon=True).start()
 
     def read(self) -> None:
-        """Read them now."""
-        # Before they are read: what is written meanwhile is a change that the next look finds.
-        self._seen = self._state()
+        """Read them now, whether they look changed or not."""
+        self._told.set()
+
+    def _run(self, loop: asyncio.AbstractEventLoop) -> None:
+        seen: _State | None = None
+        is_told = False
+        while not loop.is_closed():
+            # Before they are read: what is written meanwhile is a change that the next look finds.
+            state = self._state()
+            if is_told or state != seen:
+                seen = state
+                self._read(loop)
+            if is_told := self._told.wait(_POLL_SECONDS):
+                self._told.clear()
+
+    def _read(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
             context = certificate.load(self._cert, self._key)
         except ConfigurationError as error:
             event(log, logging.ERROR, "new certificate not taken, the old one stays", reason=str(error))
             return
-        self._apply(context)
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(self._apply, context)
         event(log, logging.INFO, "certificate read", file=str(self._cert))
-
-    def _poll(self) -> None:
-        asyncio.get_running_loop().call_later(_POLL_SECONDS, self._poll)
-        if self._state() != self._seen:
-            self.read()
 
     def _state(self) -> _State:
         return tuple(map(_state_of, (self._cert, self._key)))
