@@ -22,6 +22,7 @@ from pydicom.filewriter import write_file_meta_info
 from lightwell.context import Ids
 from lightwell.domain.media import is_file_id
 from lightwell.operations import import_jobs
+from lightwell.work import workers
 from tests import invariants
 from tests.cli.running import lightwell
 from tests.ct_files import ct, write
@@ -187,6 +188,25 @@ def test_goes_on_whatever_reading_a_dicomdir_comes_to(
     good = write(tmp_path / "good.dcm", ct(1))
     (message,) = told(sqlite, tmp_path / "DICOMDIR", good).values()
     assert words in message
+
+
+def test_looks_again_where_somebody_has_killed_its_worker(
+    sqlite: Importing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, killed = workers.CodecWorker.__init__, []
+
+    def dying(worker: workers.CodecWorker, *args: object, **more: int) -> None:
+        start(worker, *args, **more)  # type: ignore[arg-type]
+        if not killed:
+            worker.process.kill()
+            killed.append(worker.pid)
+
+    monkeypatch.setattr(workers.CodecWorker, "__init__", dying)
+    good = write(tmp_path / "good.dcm", ct(1))
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.write(good, good.name)
+    assert told(sqlite, tmp_path / "a.zip") == {}
+    assert killed
 
 
 @pytest.mark.parametrize("cut", [0, 400])

@@ -135,6 +135,19 @@ def test_gives_up_an_order_at_which_workers_die_between_files(
         pool.ask(order(sqlite, ct(1)), 60)
 
 
+def test_says_that_trying_again_helps_where_no_worker_can_be_started(
+    sqlite: Importing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(sqlite) as (pool, _):
+        with monkeypatch.context() as full:
+            full.setattr(workers.sys, "executable", "/no/such/program")
+            with pytest.raises(UnavailableError) as refused:
+                pool.ask(order(sqlite, ct(1)), 60)
+            assert "/no/such" not in refused.value.message
+        (kept,) = stored(pool.ask(order(sqlite, ct(1)), 60))
+        assert isinstance(kept, Kept)
+
+
 def test_answers_who_stores_into_what_is_not_there(sqlite: Importing) -> None:
     with opened(sqlite) as (pool, _):
         gone = order(sqlite, ct(1))

@@ -20,6 +20,7 @@ from sqlalchemy import select
 
 from lightwell.domain.jobs import DONE, LIST, READ, STORAGE_FAILURES, InputFile, Job
 from lightwell.errors import StorageError, StorageUnavailableError
+from lightwell.operations import import_jobs
 from lightwell.stores import jobs
 from lightwell.stores.buckets import Buckets
 from lightwell.stores.objects import open_objects
@@ -194,24 +195,47 @@ def test_waits_for_the_database_that_goes_during_a_commit(
     road.end()
 
 
-def test_waits_for_room_to_start_a_codec_worker(
-    sqlite: Importing, tries: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Programs that end at once stand for a machine without memory for one more."""
+@pytest.fixture
+def no_room(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What codec workers were started by. The first are programs that end at once, as without memory."""
     python = sys.executable
     started: list[list[str]] = []
 
     class Started(subprocess.Popen[bytes]):
         def __init__(self, command: list[str], **more: Any) -> None:
             started.append(command)
+            if len(started) == 3:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
             missing = "/no/such/program" if len(started) % 2 else "/bin/false"
             super().__init__([missing if len(started) <= TRIES else python, *command[1:]], **more)
 
     monkeypatch.setattr(workers.subprocess, "Popen", Started)
+    return started
+
+
+def test_waits_for_room_to_start_a_codec_worker(
+    sqlite: Importing, tries: list[str], no_room: list[list[str]]
+) -> None:
     write_series(sqlite.input / "a", 3)
     report = sqlite.run("a/")
     assert len(report.success) == 3 and not report.failure
-    assert len(started) > TRIES
+    assert len(no_room) > TRIES
+    assert any("a codec worker could not be started" in reason for reason in tries)
+
+
+def test_waits_for_room_to_start_the_one_that_lists_a_zip_file(
+    sqlite: Importing, tries: list[str], no_room: list[list[str]], tmp_path: Path
+) -> None:
+    write_series(tmp_path / "a", 3)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for path in sorted((tmp_path / "a").rglob("*.dcm")):
+            archive.write(path, path.name)
+    job = import_jobs.submit_local(sqlite.context, sqlite.datastore, [str(tmp_path / "a.zip")])
+    sqlite.work()
+    report = sqlite.report(job.id)
+    assert report.job.status == "COMPLETED", report.job.message
+    assert len(report.success) == 3 and not report.failure
+    assert len(no_room) > TRIES
     assert any("a codec worker could not be started" in reason for reason in tries)
 
 

@@ -37,7 +37,7 @@ from lightwell.work.messages import (
     TaskFailed,
 )
 from lightwell.work.storing import Finished, Storer, Target
-from lightwell.work.workers import CodecWorker, WorkerDied
+from lightwell.work.workers import CodecWorker, WorkerDied, WorkerNotStarted
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ _MOMENT = 0.005
 _DEATHS = 2
 
 _OTHER_STUDY = "The instance is of the study {}, not of the one that the request names."
+_NO_WORKER = "No codec worker can be started at the moment. Try again later."
 _ENDED = "Reading this file has ended its codec worker: {}"
 
 
@@ -101,6 +102,9 @@ class Attendant:
                         self._listen()
                     elif self._desk.is_closed:
                         stopped.wait(_STEP_SECONDS)
+                except WorkerNotStarted as error:
+                    log.warning("a direct order is refused: %s", error)
+                    self._drop(Trouble("busy", _NO_WORKER))
                 except WorkerDied as death:
                     self._died(str(death))
                 except StorageError as error:

@@ -15,14 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-from lightwell.domain.jobs import InputFile
+from lightwell.domain.jobs import FILE_DEATHS, InputFile
 from lightwell.domain.media import MOST_BYTES, MOST_FILES, is_file_id
 from lightwell.errors import InputError, StorageError, StorageUnavailableError
 from lightwell.settings import Settings
 from lightwell.stores.buckets import Buckets
 from lightwell.work.messages import Look, Seen
 from lightwell.work.reach import Reach, inputs_of, of_files
-from lightwell.work.workers import CodecWorker, WorkerDied
+from lightwell.work.workers import CodecWorker, WorkerDied, WorkerNotStarted
 
 _STEP_SECONDS = 0.5
 _NICE = 5  # as the workers that read jobs
@@ -99,40 +99,49 @@ class Directories:
         return of_files(self._settings, self._buckets, "", [file], self._inputs)
 
     def _ask(self, kind: str, path: bytes, name: str, reach: Reach, bucket: str = "") -> Iterator[Seen]:
+        for death in range(1, FILE_DEATHS + 1):
+            told = False
+            try:
+                for seen in self._answers(kind, path, reach, bucket):
+                    told = True
+                    yield seen
+                return
+            except WorkerNotStarted as error:
+                raise StorageUnavailableError(str(error)) from None
+            except WorkerDied as error:
+                self._close()
+                # The first time may have been an operator's kill, as for files (`domain.jobs`).
+                if told or death == FILE_DEATHS:
+                    raise InputError(
+                        f"{name} cannot be read: it has ended its codec worker: {error}"
+                    ) from None
+
+    def _answers(self, kind: str, path: bytes, reach: Reach, bucket: str) -> Iterator[Seen]:
         number = next(self._numbers)
         worker = self._running(reach)
         limit = float(self._settings.file_timeout)
-        try:
-            worker.send(Look(number, kind, path, bucket, self._far))
-            end = time.monotonic() + limit
-            while True:
-                answer = worker.receive(_STEP_SECONDS)
-                if isinstance(answer, Seen) and answer.number == number:
-                    if answer.refusal is not None:
-                        raise _error(answer.trouble, answer.refusal)
-                    if answer.is_last:
-                        return
-                    yield answer
-                    end = time.monotonic() + limit
-                elif self._stopping.is_set():
-                    raise StorageUnavailableError(
-                        "The server is stopping; the job goes on at its next start."
-                    )
-                elif answer is None and time.monotonic() > end:
-                    worker.kill(f"it took longer than {limit:.0f} seconds")
-        except WorkerDied as death:
-            self._close()
-            raise InputError(f"{name} cannot be read: it has ended its codec worker: {death}") from None
+        worker.send(Look(number, kind, path, bucket, self._far))
+        end = time.monotonic() + limit
+        while True:
+            answer = worker.receive(_STEP_SECONDS)
+            if isinstance(answer, Seen) and answer.number == number:
+                if answer.refusal is not None:
+                    raise _error(answer.trouble, answer.refusal)
+                if answer.is_last:
+                    return
+                yield answer
+                end = time.monotonic() + limit
+            elif self._stopping.is_set():
+                raise StorageUnavailableError("The server is stopping; the job goes on at its next start.")
+            elif answer is None and time.monotonic() > end:
+                worker.kill(f"it took longer than {limit:.0f} seconds")
 
     def _running(self, reach: Reach) -> CodecWorker:
         if self._worker is not None and not self._worker.reach.covers(reach):
             reach = self._worker.reach.joined(reach)
             self._close()
         if self._worker is None:
-            try:
-                self._worker = CodecWorker(self._settings, self._spool, reach, nice=_NICE)
-            except (WorkerDied, OSError) as error:
-                raise StorageError(f"A codec worker cannot be started: {error}") from error
+            self._worker = CodecWorker(self._settings, self._spool, reach, nice=_NICE)
         return self._worker
 
     def _close(self) -> None:

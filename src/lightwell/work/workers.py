@@ -55,8 +55,11 @@ class CodecWorker:
         self.reach = reach or of_storage(settings)
         self._spool = spool / f"worker-{os.getpid()}-{threading.get_ident()}"
         shutil.rmtree(self._spool, ignore_errors=True)
-        self._spool.mkdir(mode=0o700, parents=True)
-        ours, theirs = socket.socketpair()
+        try:
+            self._spool.mkdir(mode=0o700, parents=True)
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise WorkerNotStarted(f"a codec worker could not be started: {error}") from error
         try:
             self.process = subprocess.Popen(
                 [
