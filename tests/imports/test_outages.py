@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -19,7 +20,8 @@ import pytest
 from sqlalchemy import select
 
 from lightwell.domain.jobs import DONE, LIST, READ, STORAGE_FAILURES, InputFile, Job
-from lightwell.errors import StorageError, StorageUnavailableError
+from lightwell.errors import InputError, StorageError, StorageUnavailableError
+from lightwell.imaging import source
 from lightwell.operations import import_jobs
 from lightwell.stores import jobs
 from lightwell.stores.buckets import Buckets
@@ -266,3 +268,21 @@ def test_waits_for_room_to_unzip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(StorageUnavailableError, match="the disk is full"):
         fetcher.open("", file)
     fetcher.close_archive()
+
+
+def test_refuses_what_unzips_to_all_room_that_the_disk_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "WHOLE", 10)
+    monkeypatch.setattr(source, "_LARGE", 50)
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.dcm", bytes(100))
+    fetcher = sources.Fetcher(Buckets(tmp_path / "buckets"), tmp_path, 1 << 20)
+    file = InputFile(0, "a.dcm", ("zip", str(tmp_path / "a.zip"), "a.dcm", "0"), 100)
+    monkeypatch.setattr(os, "fstatvfs", lambda fd: SimpleNamespace(f_bavail=12, f_frsize=1))
+    fetcher.open("", file).close()
+    monkeypatch.setattr(os, "fstatvfs", lambda fd: SimpleNamespace(f_bavail=11, f_frsize=1))
+    with pytest.raises(InputError, match="the disk has room for"):
+        fetcher.open("", file)
+    fetcher.close_archive()
+    assert {path.name for path in tmp_path.iterdir()} == {"a.zip"}

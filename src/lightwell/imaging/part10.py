@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightwell.errors import InputError
-from lightwell.imaging.source import BytesSource, FileSource, Source
+from lightwell.imaging.source import BytesSource, FileSource, Source, leaves_no_room
 from lightwell.imaging.syntaxes import DEFLATED
 
 __all__ = ["BytesSource", "FileSource", "Part10", "Source", "open_part10"]
@@ -172,6 +172,11 @@ def _inflate_to(fd: int, inflater: zlib._Decompress, source: Source, offset: int
             if total > _RATIO_FROM and total > _RATIO * consumed:
                 raise InputError(
                     f"The deflated data set grows more than {_RATIO} times: it is not taken as an image"
+                )
+            if leaves_no_room(fd, total):
+                raise InputError(
+                    f"The deflated data set is larger than the disk has room for, {total} bytes and more:"
+                    " make room, or send it uncompressed"
                 )
             _write(fd, piece)
     except zlib.error as error:

@@ -9,6 +9,21 @@ from typing import Protocol, Self
 
 HEAD = 65_536
 
+# From so many bytes on a file that is made of a smaller one is asked for the room that it leaves.
+_LARGE, _SHARE = 256 << 20, 9
+
+
+def leaves_no_room(fd: int, size: int) -> bool:
+    """Whether ``size`` bytes that were inflated into ``fd`` take nine tenths of the room that there was.
+
+    A small file that inflates to more than a disk has would fill it at every try, and its job would wait for
+    room without end. Below 256 MiB it is the disk that is full.
+    """
+    if size < _LARGE:
+        return False
+    disk = os.fstatvfs(fd)
+    return size > _SHARE * disk.f_bavail * disk.f_frsize
+
 
 class Source(Protocol):
     """The bytes of one file; ``read`` gives fewer than ``length`` bytes only at the end of the file."""

@@ -14,7 +14,7 @@ from tempfile import NamedTemporaryFile
 from lightwell.domain.jobs import InputFile, unpack_files
 from lightwell.errors import InputError, LightwellError, StorageError
 from lightwell.imaging.part10 import meta_uids
-from lightwell.imaging.source import BytesSource, FileSource
+from lightwell.imaging.source import BytesSource, FileSource, leaves_no_room
 from lightwell.stores.buckets import Buckets
 from lightwell.stores.local_objects import failure, is_away
 
@@ -189,6 +189,11 @@ class Fetcher:
                                 raise InputError(
                                     f"{member} is larger than {self._inflate_limit} bytes once unzipped: "
                                     "raise LIGHTWELL_INFLATE_MAX_BYTES or import the file unzipped"
+                                )
+                            if leaves_no_room(spooled.fileno(), total):
+                                raise InputError(
+                                    f"{member} is larger than the disk has room for once unzipped, {total} "
+                                    "bytes and more: make room, or import the file unzipped"
                                 )
                             spooled.write(data)
                             data = stream.read(_STEP)

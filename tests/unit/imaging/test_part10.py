@@ -4,10 +4,12 @@ import gc
 import os
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from lightwell.errors import InputError
+from lightwell.imaging import source
 from lightwell.imaging.part10 import BytesSource, FileSource, open_part10
 from tests.unit.imaging import headers
 from tests.unit.imaging.headers import element, image, opened, part10
@@ -95,6 +97,23 @@ def test_inflates_to_the_limit_and_not_beyond(tmp_path: Path) -> None:
     open_part10(BytesSource(deflated(content)), spool_dir=tmp_path, inflate_limit=len(content))
     with pytest.raises(InputError, match="larger than"):
         open_part10(BytesSource(deflated(content)), spool_dir=tmp_path, inflate_limit=len(content) - 1)
+
+
+def test_refuses_what_inflates_to_all_room_that_the_disk_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def left(free: int) -> None:
+        monkeypatch.setattr(os, "fstatvfs", lambda fd: SimpleNamespace(f_bavail=free, f_frsize=1 << 10))
+
+    monkeypatch.setattr(source, "_LARGE", 2 << 20)
+    whole = deflated(os.urandom(1 << 10) * (4 << 10))
+    left(1 << 10)
+    open_part10(BytesSource(whole), spool_dir=tmp_path, inflate_limit=1 << 30)
+    left(400)
+    with pytest.raises(InputError, match="the disk has room for"):
+        open_part10(BytesSource(whole), spool_dir=tmp_path, inflate_limit=1 << 30)
+    monkeypatch.setattr(source, "_LARGE", 8 << 20)
+    open_part10(BytesSource(whole), spool_dir=tmp_path, inflate_limit=1 << 30)
 
 
 def test_stops_a_bomb_early(tmp_path: Path) -> None:
