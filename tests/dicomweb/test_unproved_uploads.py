@@ -136,3 +136,18 @@ def _refused_of_five(store: Store, stack: ExitStack, signed: Mapping[str, str], 
 
 def _wait_for_room(store: Store) -> None:
     until(lambda: not store.spooled())
+
+
+def test_cuts_few_parts_before_a_proof(store: Store) -> None:
+    """Cutting is work: a hundred thousand parts kept everybody else waiting for a second."""
+    body = related(*[b"x"] * 1001)
+    forged = Credentials(store.server.root.access_key, "A" * 40)
+    request = store.server.signed(
+        "POST", store.path(), body, credentials=forged, headers={"content-type": RELATED}
+    )
+    refused = store.server.send(request)
+    assert (refused.status, refused.headers["x-amzn-errortype"]) == (413, "RequestEntityTooLargeException")
+    assert "1000 parts" in json.loads(refused.body)["message"]
+    assert "x-amz-content-sha256" in json.loads(refused.body)["message"]
+    reply, _ = store.post(body, x_amz_content_sha256=sha256(body).hexdigest())
+    assert reply.status == 409, "all parts were looked at, and are no DICOM"

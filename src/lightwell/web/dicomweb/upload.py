@@ -36,6 +36,8 @@ DICOM, MULTIPART = "application/dicom", "multipart/related"
 
 # A request may have so many parts, whose places are kept, and so many bytes of headers a part.
 MOST_PARTS = 100_000
+# Before it is known who sends it, not so many: each is cut out on the event loop.
+MOST_UNPROVED_PARTS = 1000
 MOST_HEADERS = 8 << 10
 # Text before the first delimiter is dropped, up to here.
 _PREAMBLE = 64 << 10
@@ -123,9 +125,10 @@ class Parts:
     ``parts``: (offset, length) of each whole part in what `feed` has given so far; ``size`` is that in bytes.
     """
 
-    def __init__(self, delimiter: bytes) -> None:
+    def __init__(self, delimiter: bytes, *, is_proved: bool = True) -> None:
         self.parts: list[tuple[int, int]] = []
         self.size = 0
+        self._is_proved = is_proved
         self._delimiter = b"--" + delimiter
         self._preamble: bytes | None = b""
         self._start = 0
@@ -143,7 +146,7 @@ class Parts:
         self._parser: Any = MultipartParser(delimiter, callbacks)  # type: ignore[arg-type]
 
     def feed(self, data: bytes) -> list[memoryview]:
-        """The bytes of parts in the next piece of the body. Raises `ValidationError`."""
+        """The bytes of parts in the next piece of the body. Raises `ValidationError`, `TooLargeError`."""
         if self._ended:
             return []  # an epilogue
         if self._preamble is not None:
@@ -179,6 +182,11 @@ class Parts:
     def _begin(self) -> None:
         if len(self.parts) >= MOST_PARTS:
             raise ValidationError(f"The request has more than {MOST_PARTS} parts.")
+        if not self._is_proved and len(self.parts) >= MOST_UNPROVED_PARTS:
+            raise TooLargeError(
+                f"An upload that does not state its hash may have {MOST_UNPROVED_PARTS} parts, not more. "
+                f"{HOW_TO_PROVE}"
+            )
         self._start, self._headers = self.size, 0
 
     def _header(self, data: bytes, start: int, end: int) -> None:
@@ -214,7 +222,7 @@ async def receive(
         raise ValidationError("The request has no body.")
     if declared is not None:
         share.check(int(declared))
-    cutter = Whole() if delimiter is None else Parts(delimiter)
+    cutter = Whole() if delimiter is None else Parts(delimiter, is_proved=share.is_proved)
     digest = sha256() if hashed else None
     raw: list[bytes] = []
     pieces: list[bytes | memoryview] = []
