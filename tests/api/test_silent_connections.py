@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -77,6 +78,32 @@ def test_drops_the_oldest_that_say_nothing_and_keeps_who_is_talking(server: Serv
         assert closed.count(False) == 127  # with the talker 128
         # What came within a thousandth of a second is equally old.
         assert all(closed[:200]) and not any(closed[-100:])
+
+
+def test_says_why_to_an_address_all_of_whose_connections_are_at_a_request(server: Server) -> None:
+    request = server.signed("POST", "/datastore", b'{"clientToken":"t"}')
+    fields = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+    head = (
+        f"POST /datastore HTTP/1.1\r\nHost: {server.url[7:]}\r\n{fields}Content-Length: 19\r\n\r\n".encode()
+    )
+    answers = []
+
+    with ExitStack() as stack:
+
+        def is_refused() -> bool:
+            # One of whom nothing was heard yet may have had to go for the last question.
+            open_many(server, stack, head, 1)
+            with socket.create_connection(server.address, timeout=60) as connection, suppress(OSError):
+                connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                answers.append(connection.recv(4096))  # what it did not read makes the next a reset
+            return bool(answers) and answers[-1].startswith(b"HTTP/1.1 503 ")
+
+        open_many(server, stack, head, 128)
+        until(is_refused)
+    answer, _, body = answers[-1].partition(b"\r\n\r\n")
+    assert b"x-content-type-options: nosniff" in answer and b"cache-control: no-store" in answer
+    assert b"content-length: %d" % len(body) in answer
+    assert "too many connections" in json.loads(body)["message"]
 
 
 def test_lets_a_client_in_beside_400_handshakes_that_never_end(tmp_path: Path) -> None:

@@ -26,13 +26,14 @@ _MOMENT = 0.002
 _OUT_OF_FILES = 0.1
 _FREED = 8
 _QUIET_SECONDS = 10.0
-_FULL = 0.1
+_FULL_SECONDS = 0.1
 _HANDSHAKE_SECONDS = 20.0
+_FULL = b'{"message":"Your address has too many connections open: close some of them."}'
 _FULL_ANSWER = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncache-control: no-store\r\n"
-    b"retry-after: 1\r\nx-amzn-errortype: ServiceUnavailableException\r\nconnection: close\r\n"
-    b"content-length: 75\r\n\r\n"
-    b'{"message":"Your address has too many connections open: close some of it."}'
+    b"x-content-type-options: nosniff\r\nretry-after: 1\r\n"
+    b"x-amzn-errortype: ServiceUnavailableException\r\nconnection: close\r\n"
+    b"content-length: %d\r\n\r\n%b" % (len(_FULL), _FULL)
 )
 
 
@@ -97,7 +98,7 @@ class Acceptor:
     def _take(self) -> None:
         now = self._loop.time()
         if not self._connections.has_room(now):
-            self._pause(_FULL)
+            self._pause(_FULL_SECONDS)
             return
         try:
             connection, peer = self._listener.accept()
