@@ -246,7 +246,7 @@ def masked(name: str, value: object) -> str:
         return ""
     if FIELDS[name].metadata["secret"]:
         return "********"
-    text = str(value)
+    text = str(value).lower() if isinstance(value, bool) else str(value)
     if "://" in text:
         parts = urlsplit(text)
         if parts.password:

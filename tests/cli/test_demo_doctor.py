@@ -42,7 +42,7 @@ def test_demo_prints_a_snippet_that_works_as_printed(tmp_path: Path) -> None:
             text = "".join(lines)
             program = text[text.index("import boto3") : text.index("Other AWS clients")]
             done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-            printed = re.search(r'eval "\$\(lightwell (env .+?)\)"', text)
+            printed = re.search(r'eval "\$\((?:\S*/)?lightwell (env .+?)\)"', text)
             assert printed, text
             variables = lightwell(*shlex.split(printed[1]))
         finally:
@@ -65,7 +65,7 @@ def test_demo_leaves_a_root_key_that_the_settings_give_to_the_environment(tmp_pa
     text = snippet(settings, "http://127.0.0.1:8086", "a" * 32, "b" * 32)
     assert not any(value in text for value in GIVEN.values())
     assert "AWS_SHARED_CREDENTIALS_FILE" not in text
-    assert re.search(r'after eval "\$\(lightwell env .*--port 8086\)"', text)
+    assert re.search(r'after eval "\$\((\S*/)?lightwell env .*--port 8086\)"', text)
 
 
 def test_doctor_finds_nothing_wrong_with_a_fresh_folder(tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ FILE = "secret.key"
 
 _CURE = (
     "Put the right one back (setting secret_key, or the file DATA/secret.key of your backup). If it is lost "
-    "for good, remove the wrong one and `lightwell key revoke` each key that `lightwell key list` shows: "
-    "the next start makes new ones."
+    "for good, remove the wrong one, if there is one, and `lightwell key revoke` each key that "
+    "`lightwell key list` shows: the next start makes a new secret key and a new root key."
 )
 
 

@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from lightwell.cli import flags
-from lightwell.cli.opening import check_owner, opened, user_name
+from lightwell.cli.opening import check_owner, make_data_folder, opened, user_name
 from lightwell.domain.holdings import DAMAGED, UNREADABLE
 from lightwell.stores.objects import local_root
 
@@ -48,7 +48,7 @@ def _migrate(settings: Settings) -> int:
     from lightwell.stores.schema import migrate
 
     check_owner(settings)
-    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_data_folder(settings)
     db = Database(settings.database)
     try:
         changed = migrate(db)

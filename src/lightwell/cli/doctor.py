@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import http.client
 import json
 import os
@@ -12,19 +13,20 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightwell import __version__
 from lightwell.cli import flags
 from lightwell.cli.exposure import addresses, check_exposure
-from lightwell.cli.opening import check_owner, user_name
+from lightwell.cli.opening import check_owner, openness, user_name
 from lightwell.errors import LightwellError
 from lightwell.settings import GiB, Settings, worker_environment
 from lightwell.stores.owner import foreign_files, laid_by_others, other_owner
 
 if TYPE_CHECKING:
+    from lightwell.stores.modes import Open
     from lightwell.stores.servers import Awaited
 
 Check = Callable[[Settings], str]
@@ -54,6 +56,7 @@ print(json.dumps([version, sandbox.confine([], [], network=False)]))
 """
 
 _MOST_NAMES = 20
+_MOST_OPEN = 3  # files and folders
 _SOON = 14 * 86_400_000  # milliseconds
 
 
@@ -220,25 +223,35 @@ def _storage(settings: Settings) -> str:
 def _buckets(settings: Settings) -> str:
     root = settings.buckets
     far = settings.s3_endpoint_url or "AWS"
-    if not root.exists():
-        return f"{root.absolute()} is not made yet; other buckets are looked up on {far}"
-    names = sorted(path.name for path in root.iterdir() if path.is_dir())
+    try:
+        if not root.exists():
+            return f"{root.absolute()} is not made yet; other buckets are looked up on {far}"
+        names = sorted(path.name for path in root.iterdir() if path.is_dir())
+    except OSError as error:
+        raise LightwellError(f"{root.absolute()}: {error.strerror}; check its owner and mode") from None
     shown = ", ".join(names[:5]) + (" …" if len(names) > 5 else "")
     return f"{len(names)} in {root.absolute()}{f' ({shown})' if names else ''}; others on {far}"
 
 
 def _files(settings: Settings) -> str:
     """Closes to other users what is kept and lightwell owns, and says what was open."""
-    from lightwell.cli.opening import openness
     from lightwell.stores.modes import mend_all
 
     if not settings.data.exists():
         return "not made yet"
     found = mend_all(settings, _reports(settings))
     if found:
-        shown = "; ".join(openness(one) for one in sorted(found, key=lambda one: one.is_mended)[:_MOST_NAMES])
-        raise _Caution(shown + (f"; and {len(found) - _MOST_NAMES} more" if len(found) > _MOST_NAMES else ""))
+        raise _Caution("; ".join([*_openness(found, is_mended=False), *_openness(found, is_mended=True)]))
     return "only this user can read what is kept"
+
+
+def _openness(found: list[Open], *, is_mended: bool) -> Iterator[str]:
+    """A sentence for each; where they are many, for the first, and the number of the others."""
+    these = [openness(one) for one in found if one.is_mended is is_mended]
+    if len(these) <= _MOST_OPEN:
+        yield from these
+    else:
+        yield f"{these[0]}; the same holds for {len(these) - 1} others below {found[0].path.parent}"
 
 
 def _reports(settings: Settings) -> list[Path]:
@@ -372,7 +385,26 @@ def _port(settings: Settings) -> str:
         raise LightwellError(f"another program listens on {host}:{settings.port}: choose another port")
     if answer.status != 200:
         raise LightwellError(f"lightwell on {host}:{settings.port} is not ready: {body}; its log says why")
+    if not _is_served(settings):
+        raise _Caution(
+            f"lightwell on {host}:{settings.port} is ready, but does not serve {settings.data.absolute()}: "
+            "check --data and --port"
+        )
     return f"lightwell answers on {host}:{settings.port} and is ready"
+
+
+def _is_served(settings: Settings) -> bool:
+    """Whether a server holds the data folder; True where that cannot be seen."""
+    from lightwell.cli.serve import LOCK
+
+    try:
+        with (settings.data / LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 # What opens the stores, and so leaves files of this user in them.

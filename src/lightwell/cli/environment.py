@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import shlex
+import shutil
+import sys
+from pathlib import Path
 
 from lightwell.auth.credentials import FILE, read_credentials
 from lightwell.auth.principals import Credentials
@@ -49,13 +52,19 @@ def command(settings: Settings, port: int | None = None) -> str:
 
     ``port`` is the one that is listened on; without it, 0 (a free one) is left out.
     """
-    words = ["lightwell", "env"]
+    words = [program(), "env"]
     for name in _PLACES:
         value = port if name == "port" and port else getattr(settings, name)
         told = settings.sources.get(name, "").startswith(("--", "LIGHTWELL_"))
         if value and told and value != FIELDS[name].default:
             words += ["--" + name.replace("_", "-"), str(value)]
     return shlex.join(words)
+
+
+def program() -> str:
+    """``lightwell`` as a shell finds it: by its name where that is on the PATH, else where it lies."""
+    beside = Path(sys.executable).with_name("lightwell")
+    return str(beside) if shutil.which("lightwell") is None and beside.exists() else "lightwell"
 
 
 def endpoint(settings: Settings) -> str:

@@ -6,6 +6,7 @@ import argparse
 import os
 import re
 import sys
+from collections.abc import Sequence
 from hashlib import blake2s
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from lightwell.cli.opening import local_context, opened
 from lightwell.domain.datastore import ACTIVE
 from lightwell.errors import DamagedError, InputError, LightwellError
 from lightwell.stores import Stores, datastores, originals, removal
-from lightwell.stores.originals import ReadableSet
+from lightwell.stores.originals import ReadableSet, StoredInstance
 
 _SAFE = re.compile(r"[0-9](?:[0-9.]{0,126}[0-9])?", re.ASCII)
 _UNSAFE = re.compile(r"[^0-9A-Za-z._-]")
@@ -38,7 +39,10 @@ def run(args: argparse.Namespace) -> int:
         with stores.db.read() as conn:
             sets = originals.readable_sets(conn, store.key, args.image_set)
         if args.image_set and not sets:
-            raise LightwellError(f"There is no image set {args.image_set} in data store {args.datastore}")
+            raise LightwellError(
+                f"There is no image set {args.image_set} in data store {args.datastore}; without --image-set "
+                "all are exported"
+            )
         written = failed = 0
         for image_set in sets:
             done, not_done = _export(stores, image_set, args.folder)
@@ -59,8 +63,6 @@ def _there_are(stores: Stores) -> str:
 
 def _export(stores: Stores, image_set: ReadableSet, folder: Path) -> tuple[int, int]:
     """Write the instances of one set; answers how many were written, and how many could not be."""
-    from lightwell.operations.part10 import write_instance
-
     place = folder / _name(image_set.study_instance_uid) / _name(image_set.series_instance_uid) / image_set.id
     with stores.db.read() as conn:
         # A set may be deleted while others are exported, and its rows may be gone already.
@@ -68,7 +70,20 @@ def _export(stores: Stores, image_set: ReadableSet, folder: Path) -> tuple[int, 
             print(f"lightwell: image set {image_set.id} has been deleted meanwhile", file=sys.stderr)
             return 0, 0
         instances = originals.instances(conn, image_set.key, image_set.version)
-    place.mkdir(parents=True, exist_ok=True)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        return _write(stores, instances, place)
+    except OSError as error:
+        raise LightwellError(
+            f"{place} cannot be written: {error.strerror}; name another folder, or check its owner and the "
+            "room on its disk. Files that are there already are whole"
+        ) from error
+
+
+def _write(stores: Stores, instances: Sequence[StoredInstance], place: Path) -> tuple[int, int]:
+    """Write them into the folder ``place``; answers how many were written, and how many could not be."""
+    from lightwell.operations.part10 import write_instance
+
     failed = 0
     for instance in instances:
         target = place / f"{_name(instance.sop_instance_uid)}.dcm"

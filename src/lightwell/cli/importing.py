@@ -21,7 +21,7 @@ from types import FrameType
 
 from lightwell.auth.data_access import DataAccess, open_data_access
 from lightwell.cli import flags
-from lightwell.cli.opening import local_context, opened
+from lightwell.cli.opening import local_context, make_data_folder, opened
 from lightwell.cli.progress import Progress
 from lightwell.context import Context
 from lightwell.domain import jobs as states
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     settings = flags.settings(args)
     if not args.check:
         return _import(args, settings)
-    settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_data_folder(settings)
     with tempfile.TemporaryDirectory(prefix="check-", dir=settings.data) as folder:
         apart = replace(
             settings,
@@ -80,7 +80,8 @@ def _import(args: argparse.Namespace, settings: Settings) -> int:
     if args.json:
         print(json.dumps(_report(store, finished, tally, check=args.check), indent=2))
     else:
-        _print(store, finished, tally, check=args.check)
+        report = settings.buckets.absolute() / finished.output_uri.removeprefix("s3://")
+        _print(store, finished, tally, report, check=args.check)
     done = finished.status == states.COMPLETED and tally.imported == tally.files
     return 0 if done else 1
 
@@ -209,7 +210,7 @@ def _report(store: DataStore, job: Job, tally: Tally, *, check: bool) -> dict[st
     }
 
 
-def _print(store: DataStore, job: Job, tally: Tally, *, check: bool) -> None:
+def _print(store: DataStore, job: Job, tally: Tally, report: Path, *, check: bool) -> None:
     verb = "would be imported" if check else "imported"
     print(f"{tally.imported} of {tally.files} files {verb}, {len(tally.image_sets)} image sets")
     if tally.already_there:
@@ -222,7 +223,7 @@ def _print(store: DataStore, job: Job, tally: Tally, *, check: bool) -> None:
     if not check:
         print(f"data store {store.id} ({store.name})")
         print(f"job        {job.id}")
-        print(f"report     {job.output_uri}")
+        print(f"report     {report}")
 
 
 def _causes(title: str, causes: list[outcomes.Cause]) -> None:

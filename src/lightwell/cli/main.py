@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 the work failed, 2 wrong usage or a wrong setting.
 from __future__ import annotations
 
 import argparse
+import errno
 import gc
 import importlib
 import os
@@ -31,6 +32,15 @@ VERBS: dict[str, tuple[str, str]] = {
     "role": ("lightwell.cli.role", "make, list and delete roles"),
     "policy": ("lightwell.cli.policy", "explain what a key or a role may do"),
     "config": ("lightwell.cli.config", "show the settings and where each came from"),
+}
+
+# What to do about a file that cannot be used.
+_ADVICE = {
+    errno.EACCES: "run this as its owner, or check its owner and mode",
+    errno.EPERM: "run this as its owner, or check its owner and mode",
+    errno.ENOSPC: "make room on its disk",
+    errno.EDQUOT: "make room within the quota",
+    errno.EROFS: "its disk is read-only",
 }
 
 
@@ -64,12 +74,24 @@ def _run(arguments: list[str]) -> int:
         # Whoever read the output has had enough; keep the interpreter from complaining when it flushes.
         sys.stdout = None
         return 1
+    except OSError as error:
+        if verbose:
+            traceback.print_exc()
+        if error.filename is None:
+            return _unexpected(error, verbose=verbose)
+        advice = _ADVICE.get(error.errno or 0, "check the path")
+        print(f"lightwell: {error.filename}: {error.strerror}; {advice}", file=sys.stderr)
+        return 1
     except Exception as error:
         if verbose:
             traceback.print_exc()
-        hint = "" if verbose else "; --verbose shows where"
-        print(f"lightwell: unexpected {type(error).__name__}: {error}{hint}", file=sys.stderr)
-        return 1
+        return _unexpected(error, verbose=verbose)
+
+
+def _unexpected(error: Exception, *, verbose: bool) -> int:
+    hint = "" if verbose else "; --verbose shows where"
+    print(f"lightwell: unexpected {type(error).__name__}: {error}{hint}", file=sys.stderr)
+    return 1
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

@@ -7,9 +7,10 @@ import pwd
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tempfile import TemporaryFile
 
 from lightwell.context import Caller, Clock, Context, Ids
-from lightwell.errors import ConfigurationError, LightwellError
+from lightwell.errors import ConfigurationError, LightwellError, StorageError
 from lightwell.settings import Settings
 from lightwell.stores import Stores, modes, open_stores
 from lightwell.stores.database import Database
@@ -36,11 +37,13 @@ def check_owner(settings: Settings) -> None:
         return
     path, owner = found[0], user_name(found[1])
     asked = owner if not owner.isdigit() else f"'#{owner}'"
+    # Who may not even read it gains nothing from being allowed to.
+    is_able = os.access(found[0], os.R_OK | os.W_OK) and os.access(settings.data, os.R_OK | os.W_OK | os.X_OK)
     raise ConfigurationError(
         f"{path} belongs to {owner}, and this is {me}: {owner} could not read what {me} writes there. "
         f"Run it as {owner} (`sudo -u {asked} lightwell …`), or give all of it to {me} while nothing runs "
-        f"on it (`chown -R {me} {settings.data.absolute()}` as root). "
-        "--allow-other-user works on it all the same"
+        f"on it (`chown -R {me} {settings.data.absolute()}` as root)"
+        + (". --allow-other-user works on it all the same" if is_able else "")
     )
 
 
@@ -67,6 +70,22 @@ def user_name(user: int) -> str:
         return pwd.getpwuid(user).pw_name
     except KeyError:
         return str(user)
+
+
+def make_data_folder(settings: Settings) -> None:
+    """Make the data folder if it is missing.
+
+    Raises `StorageError` if that cannot be done, or nothing be made in it.
+    """
+    try:
+        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with TemporaryFile(dir=settings.data):
+            pass
+    except OSError as error:
+        raise StorageError(
+            f"The data folder {settings.data} cannot be made or written to: {error.strerror}; check --data "
+            "and who owns the folder"
+        ) from error
 
 
 @contextmanager

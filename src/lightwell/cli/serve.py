@@ -178,7 +178,9 @@ def _bind(settings: Settings) -> socket.socket:
             settings.host or None, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except socket.gaierror:
-        raise ConfigurationError(f"The host {settings.host!r} is no address of this machine") from None
+        raise ConfigurationError(
+            f"The host {settings.host!r} is no address of this machine; check --host"
+        ) from None
     check_exposure(settings, [str(address[0]) for *_, address in found])
     family, kind, protocol, _, address = found[0]
     listener = socket.socket(family, kind, protocol)

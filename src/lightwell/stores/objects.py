@@ -111,7 +111,11 @@ def local_root(url: str) -> Path | None:
         return None
     # As it stands if there is such a folder: a person rarely escapes what looks like a path.
     given = Path(url.removeprefix("file://"))
-    return given if given.exists() or "%" not in url else Path(unquote(parts.path))
+    try:
+        is_escaped = "%" in url and not given.exists()
+    except OSError:
+        is_escaped = False  # a folder above is closed to this user; opening it says more
+    return Path(unquote(parts.path)) if is_escaped else given
 
 
 def open_objects(url: str, *, endpoint_url: str | None = None, region: str = "us-east-1") -> Objects:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 import threading
 from collections.abc import Callable, Iterator
@@ -163,7 +164,7 @@ class Importer:
             refused, leave_out = intake.mappings(directories)
             found = listing.peek(self._found(job, leave_out, directories))
             if found is None:
-                raise JobFailed(f"There is no file below the input {job.input_uri}. Check bucket and prefix.")
+                raise JobFailed(_nothing_found(job))
             try:
                 report.check_output(self._stores, job)
             except StorageUnavailableError:
@@ -275,3 +276,10 @@ class Importer:
 
 # How long a claim holds without a heartbeat.
 CLAIM_MS = 30_000
+
+
+def _nothing_found(job: Job) -> str:
+    """In the words of who named the input: a URI, or paths of this machine."""
+    if job.source is None:
+        return f"There is no file below the input {job.input_uri}. Check bucket and prefix."
+    return f"There is no file below {', '.join(json.loads(job.source))}. Check the path."
