@@ -31,6 +31,16 @@ class Rights(Protocol):
         """Why it may not, in a sentence; None if it may."""
 
 
+def as_folder(prefix: str) -> str:
+    """The prefix of the folder that an input URI without a slash at its end may mean."""
+    return prefix if prefix.endswith("/") or not prefix else f"{prefix}/"
+
+
+def unusable(reason: str) -> str:
+    """What an application is told where the role that it names cannot be used."""
+    return f"dataAccessRoleArn cannot be used for this import. {reason}"
+
+
 def listing(bucket: str, prefix: str, uri_prefix: str) -> list[Access]:
     """What lets the keys that begin with ``prefix`` be listed: any of these.
 

@@ -18,16 +18,22 @@ def check(rights: Rights, request: shapes.StartDICOMImportJobRequest) -> None:
     What there is below the input is not known yet, so each file is asked about again when it is listed.
     """
     bucket, prefix = split_uri(request.input_s3_uri)
-    folder = prefix if prefix.endswith("/") or not prefix else f"{prefix}/"
     configuration = request.import_configuration
     keys = overrides.keys(None if configuration is None else msgspec.json.encode(configuration), prefix)
     # The id of the job is what the folder's name ends with.
     output = output_folder(request.output_s3_uri, request.datastore_id, "").rstrip("/")
     for refusal in (
-        bucket_rights.first_refusal(rights, *bucket_rights.listing(bucket, prefix, folder)),
+        bucket_rights.first_refusal(
+            rights, *bucket_rights.listing(bucket, prefix, bucket_rights.as_folder(prefix))
+        ),
         rights.refusal(Access(GET, bucket, prefix, below=True)),
         *(rights.refusal(Access(GET, bucket, key)) for key in keys),
         rights.refusal(Access(PUT, *split_uri(output), below=True)),
     ):
         if refusal is not None:
-            raise AccessDeniedError(f"dataAccessRoleArn cannot be used for this import. {refusal}")
+            raise refused(refusal)
+
+
+def refused(reason: str) -> AccessDeniedError:
+    """The answer to who names a role that cannot be used."""
+    return AccessDeniedError(bucket_rights.unusable(reason))

@@ -59,6 +59,7 @@ _SERIES = (
         image_set.c.state == ACTIVE,
     )
     .order_by(image_set.c.is_primary.desc(), image_set.c.created_at, image_set.c.key)
+    .limit(_MOST)
 )
 _patient, _study, _series = (level_value.alias(name) for name in ("patient", "study", "series"))
 _own_pack, _pixel_pack = pack.alias(), pack.alias()
@@ -118,7 +119,7 @@ def find(
     None where the data store has no image set of the series at all.
     """
     named = {"datastore": datastore, "study": study, "series": series, "uid": sop_instance_uid}
-    of_series = conn.execute(_SERIES, named).all()[:_MOST]
+    of_series = conn.execute(_SERIES, named).all()
     if not of_series:
         return None
     key = of_series[0].instance

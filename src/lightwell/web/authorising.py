@@ -12,7 +12,6 @@ from lightwell.auth.condition_keys import UNKNOWN, Value
 from lightwell.auth.guard import Facts
 from lightwell.auth.principals import Principal
 from lightwell.auth.roles import RoleError
-from lightwell.errors import AccessDeniedError
 from lightwell.operations import bucket_access, siblings
 from lightwell.web.request import Request
 
@@ -82,7 +81,7 @@ def _check_role(state: AppState, request: Any, now: int) -> None:
     try:
         rights = state.data_access.take(request.data_access_role_arn, request.datastore_id, now)
     except RoleError as error:
-        raise AccessDeniedError(f"dataAccessRoleArn cannot be used for this import. {error}") from None
+        raise bucket_access.refused(str(error)) from None
     bucket_access.check(rights, request)
 
 
