@@ -13,7 +13,7 @@ import pytest
 
 from tests.cli.running import Done, lightwell
 from tests.ct_files import write_series
-from tests.server import running
+from tests.server import running, until
 from tests.unprivileged import public_folder
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -137,6 +137,13 @@ def test_doctor_says_that_the_server_on_the_port_serves_another_folder(data: Pat
     assert (mine["check"], mine["warning"]) == ("port", False)
     assert (other["ok"], other["warning"]) == (True, True)
     assert f"does not serve {data}: check --data and --port" in other["says"]
+
+
+def test_names_the_port_that_it_found_where_it_names_lightwell_env(tmp_path: Path) -> None:
+    with running(tmp_path / "data") as server:
+        until(lambda: any("made the root access key" in line for line in server.err))
+        (told,) = (line for line in server.err if "made the root access key" in line)
+        assert f"--port {server.url.rpartition(':')[2]})" in told
 
 
 def test_shows_settings_that_are_on_or_off_as_a_file_writes_them(tmp_path: Path) -> None:

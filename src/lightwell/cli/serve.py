@@ -65,7 +65,7 @@ def serve(settings: Settings) -> int:
     lock = _lock(settings)
     entry = _entry(settings)
     with _bind(settings) as listener:
-        if status := run_apart(lambda: prepare(settings, entry)):
+        if status := run_apart(lambda: prepare(settings, entry, listener.getsockname()[1])):
             return status
         _raise_file_limit()
         count = settings.http_workers
@@ -109,10 +109,11 @@ def _entry(settings: Settings) -> Server | None:
     return Server(Node(settings.data.absolute()).id, place, Ids().id())
 
 
-def prepare(settings: Settings, entry: Server | None = None) -> int:
+def prepare(settings: Settings, entry: Server | None = None, port: int | None = None) -> int:
     """Bring the data folder to where it can be served: schema, secret key, root key. May run many times.
 
-    ``entry``: what other servers on the database may know of this one, from now on.
+    ``entry``: what other servers on the database may know of this one, from now on. ``port``: the one that is
+    listened on.
     """
     from lightwell.cli.opening import close_to_others
     from lightwell.stores import open_stores, servers
@@ -141,7 +142,7 @@ def prepare(settings: Settings, entry: Server | None = None) -> int:
     if is_new:
         print(
             f"lightwell: made the root access key and keeps it in {settings.data.resolve() / FILE}; "
-            f'`eval "$({command(settings)})"` takes it into a shell',
+            f'`eval "$({command(settings, port)})"` takes it into a shell',
             file=sys.stderr,
             flush=True,
         )
