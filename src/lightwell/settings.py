@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import os
 import re
+import shlex
 import stat
 import tomllib
 from collections.abc import Mapping
@@ -288,7 +289,7 @@ def _check_hands(path: Path, state: os.stat_result) -> None:
     if state.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and stat.S_ISREG(state.st_mode):
         raise ConfigurationError(
             f"{path.absolute()} may be written by others than its owner (mode {state.st_mode & 0o7777:04o}), "
-            f"who could say what lightwell does: chmod go-w {path.absolute()}"
+            f"who could say what lightwell does: chmod go-w {shlex.quote(str(path.absolute()))}"
         )
 
 

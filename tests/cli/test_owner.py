@@ -57,6 +57,14 @@ def verbs(tmp_path: Path) -> Iterator[tuple[str | Path, ...]]:
 
 
 @as_root
+def test_quotes_a_folder_in_the_command_that_root_is_to_run(tmp_path: Path) -> None:
+    data = tmp_path / "data; of a clinic"
+    assert lightwell("data", "migrate", data=data).status == 0
+    shutil.chown(data / "lightwell.db", "nobody")
+    assert f"chown -R root '{data}'" in lightwell("key", "list", data=data).err
+
+
+@as_root
 @pytest.mark.parametrize("what", ["lightwell.db", "objects"])
 def test_refuses_data_of_another_user(data: Path, tmp_path: Path, what: str) -> None:
     shutil.chown(data / what, "nobody")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
+import shlex
 import stat
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from lightwell.cli import flags
-from lightwell.cli.opening import check_owner, make_data_folder, opened, user_name
+from lightwell.cli.opening import check_owner, give_to_me, make_data_folder, opened, user_name
 from lightwell.domain.holdings import DAMAGED, UNREADABLE
 from lightwell.stores.objects import local_root
 
@@ -119,8 +119,8 @@ def _way_to_read(settings: Settings) -> str:
     if root is None:
         return "Nothing is known to be lost: make the storage reachable and verify again."
     return (
-        f"Nothing is known to be lost: as root, `chown -R {user_name(os.geteuid())} {root} && "
-        f"chmod -R u+rwX {root}`, then verify again."
+        f"Nothing is known to be lost: as root, `{give_to_me(root)} && "
+        f"chmod -R u+rwX {shlex.quote(str(root))}`, then verify again."
     )
 
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from lightwell import __version__
 from lightwell.cli import flags
 from lightwell.cli.exposure import addresses, check_exposure
-from lightwell.cli.opening import check_owner, openness, user_name
+from lightwell.cli.opening import check_owner, give_to_me, openness
 from lightwell.errors import LightwellError
 from lightwell.settings import GiB, Settings, worker_environment
 from lightwell.stores.owner import foreign_files, laid_by_others, other_owner
@@ -128,7 +128,7 @@ def _owner(settings: Settings) -> str:
         shown = ", ".join(map(str, foreign[:_MOST_NAMES])) + (" …" if len(foreign) > _MOST_NAMES else "")
         raise LightwellError(
             f"{len(foreign)} files and folders belong to another user, and a server of this one may not "
-            f"write them: {shown}; as root, `chown -R {user_name(os.geteuid())} {settings.data.absolute()}`"
+            f"write them: {shown}; as root, `{give_to_me(settings.data.absolute())}`"
         )
     check_owner(settings)
     return "the data are this user's, or not made yet"

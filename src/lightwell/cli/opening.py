@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from tempfile import TemporaryFile
 
 from lightwell.context import Caller, Clock, Context, Ids
@@ -31,7 +33,7 @@ def check_owner(settings: Settings) -> None:
             raise ConfigurationError(
                 f"{path} belongs to {owner}, and this is {me}: it may have been laid there to read or change "
                 f"what {me} keeps. If you do not know it, name another folder with --data; if it is yours, "
-                f"`chown -R {me} {settings.data.absolute()}` as root while nothing runs on it. "
+                f"`{give_to_me(settings.data.absolute())}` as root while nothing runs on it. "
                 "--allow-other-user works on it all the same"
             )
         return
@@ -42,7 +44,7 @@ def check_owner(settings: Settings) -> None:
     raise ConfigurationError(
         f"{path} belongs to {owner}, and this is {me}: {owner} could not read what {me} writes there. "
         f"Run it as {owner} (`sudo -u {asked} lightwell …`), or give all of it to {me} while nothing runs "
-        f"on it (`chown -R {me} {settings.data.absolute()}` as root)"
+        f"on it (`{give_to_me(settings.data.absolute())}` as root)"
         + (". --allow-other-user works on it all the same" if is_able else "")
     )
 
@@ -58,10 +60,16 @@ def openness(found: Open) -> str:
     """What was or is too open, for a person."""
     if found.is_mended:
         return f"others could read {found.path} (mode {found.mode:04o}); now only this user can"
+    owner, place = user_name(found.owner), shlex.quote(str(found.path))
     return (
-        f"others may read {found.path} (mode {found.mode:04o}), which {user_name(found.owner)} owns and "
-        f"lightwell may not change: let {user_name(found.owner)} or root run `chmod go= {found.path}`"
+        f"others may read {found.path} (mode {found.mode:04o}), which {owner} owns and "
+        f"lightwell may not change: let {owner} or root run `chmod go= {place}`"
     )
+
+
+def give_to_me(folder: Path) -> str:
+    """The command by which root gives a folder with all that is below to the user who runs this."""
+    return f"chown -R {user_name(os.geteuid())} {shlex.quote(str(folder))}"
 
 
 def user_name(user: int) -> str:
