@@ -215,7 +215,7 @@ def _print(store: DataStore, job: Job, tally: Tally, report: Path, *, check: boo
     print(f"{tally.imported} of {tally.files} files {verb}, {len(tally.image_sets)} image sets")
     if tally.already_there:
         were = "was" if tally.already_there == 1 else "were"
-        print(f"{tally.already_there} of them {were} already there: nothing of it was stored again")
+        print(f"{tally.already_there} of them {were} already there: nothing of them was stored again")
     if job.status == states.FAILED:
         print(f"the job failed: {job.message}")
     _causes("not imported", tally.failures)
