@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from tests.certificates import certificate
+from tests.ct_files import ct
+from tests.dicomweb.storing import new, part10
 from tests.server import Server, running, trusting, until
 
 FILES = 512  # of which 256 are for connections, and half of those for the one address that tests come from
@@ -58,6 +63,42 @@ def test_lets_a_client_in_beside_400_sockets_that_say_nothing_more(server: Serve
             assert server.call("GET", "/healthz").status == 200
     faults = [line for line in server.err if '"level":"error"' in line]
     assert not faults, "\n".join(faults)
+
+
+def test_lets_a_client_in_beside_those_that_take_nothing_of_their_answers(tmp_path: Path) -> None:
+    with (
+        running(tmp_path / "data", files=300) as server,
+        ExitStack() as stack,
+    ):  # 22 connections of an address
+        store = new(server)
+        large = ct(1, Rows=9999)
+        large.PixelData = bytes(12 << 20)  # more than the system buffers
+        body = part10(large)
+        names = {"x_amz_content_sha256": sha256(body).hexdigest()}
+        reply, report = store.post(body, "application/dicom", **names)
+        assert reply.status == 200 and len(report.stored) == 1
+        uids = large.StudyInstanceUID, large.SeriesInstanceUID, large.SOPInstanceUID
+        path = store.path("{}/series/{}/instances/{}".format(*uids))
+        wanted = {"accept": "application/dicom; transfer-syntax=*"}
+        for _ in range(30):
+            connection = stack.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.settimeout(60)
+            connection.connect(server.address)
+            request = server.signed("GET", path, headers=wanted)
+            headers = {**request.headers, "Host": "{}:{}".format(*server.address)}
+            lines = [f"GET {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+            with suppress(BrokenPipeError, ConnectionResetError):  # it was refused already
+                connection.sendall("\r\n".join([*lines, "", ""]).encode())
+            time.sleep(0.05)
+
+        def is_in() -> bool:
+            with suppress(OSError, http.client.HTTPException):
+                return server.call("GET", "/healthz").status == 200
+            return False
+
+        assert not is_in(), "they have all there is"
+        until(is_in)
 
 
 def test_drops_the_oldest_that_say_nothing_and_keeps_who_is_talking(server: Server) -> None:

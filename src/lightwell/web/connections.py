@@ -3,7 +3,8 @@
 Each takes a file descriptor, and so do packs, the database and uploads, which must not wait for one. One
 address may have half of what there is: behind one may be a hospital, and there should be room beside it.
 Where a limit is reached, the connection goes that has said nothing for longest, since a client that comes
-back to it makes another one; those that wait for an answer, or are sending a body, stay.
+back to it makes another one; those that wait for an answer, or are sending a body, stay. An answer of which
+nobody takes anything keeps a connection for a moment only.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ _FEWEST, _MOST = 32, 16_384
 _QUIET_SECONDS = 60.0
 
 Rank: TypeAlias = tuple[int, float]
-"""The least goes first: 0 for who says nothing, 1 for who is in the middle of something; and since when."""
+"""The least goes first: 0 for who says nothing, 1 for who is in the middle of something, 2 for who takes
+nothing of an answer; and since when."""
 
 
 class Droppable(Protocol):

@@ -3,9 +3,10 @@
 A head is at most `HEAD_LIMIT`, has at most `MOST_HEADERS` and takes at most `HEAD_SECONDS`; a body comes at
 `BODY_RATE` at least, seen over `BODY_SECONDS`, and what surrounds it (extensions of chunks, trailers, which
 are dropped) is at most `HEAD_LIMIT`; an answer that nobody takes anything of is broken off after
-`UNREAD_SECONDS`; a connection that says nothing is closed after `SILENT_SECONDS`. Of requests sent without
-waiting for answers `MOST_WAITING` wait; what comes behind them is not read, and where it has come already
-the connection ends after them (RFC 9112 §9.3.2: the client sends the rest again). For a request that arrives
+`UNREAD_SECONDS`, or after `STUCK_SECONDS` where others want the room; a connection that says nothing is
+closed after `SILENT_SECONDS`. Of requests sent without waiting for answers `MOST_WAITING` wait; what comes
+behind them is not read, and where it has come already the connection ends after them (RFC 9112 §9.3.2: the
+client sends the rest again). For a request that arrives
 whole no timer is started, and no task either as long as nothing has to be waited for. An ``Upgrade`` is
 ignored (RFC 9110 §7.8).
 """
@@ -32,6 +33,7 @@ BODY_SECONDS = 20.0
 BODY_RATE = 1 << 10  # bytes a second
 SILENT_SECONDS = 75.0
 UNREAD_SECONDS = 300.0
+STUCK_SECONDS = 10.0
 LINGER_SECONDS = 20.0
 MOST_WAITING = 64
 
@@ -84,6 +86,8 @@ class Protocol(HttpToolsProtocol):
         self._body_seen = 0
         self._beside_body = 0  # bytes since the last of the body
         self._unread: asyncio.TimerHandle | None = None
+        self._unread_size = 0  # bytes that the client had yet to take when that was last looked at
+        self._unread_since = 0.0  # when it had last changed
         self._current: Exchange | None = None  # that is being answered, or was last
         self._is_full = False  # nothing more is read
         self._framing = b""  # of a body that follows an Upgrade
@@ -110,11 +114,20 @@ class Protocol(HttpToolsProtocol):
             self._on_lost()
 
     def rank(self) -> Rank | None:
-        """How soon it may go where there are too many (`web.connections`); None during a request."""
+        """How soon it may go where there are too many; None during a request whose answer is being taken."""
         if self._silent_since is not None:
             return int(self.transport.get_write_buffer_size() > 0), self._silent_since
         is_answering = self._current is not None and not self._current.response_complete
-        return (1, self._head_since) if self._head_open and not is_answering else None
+        if self._head_open and not is_answering:
+            return 1, self._head_since
+        return None if self._unread is None else self._stuck()
+
+    def _stuck(self) -> Rank | None:
+        """Who takes a little, as over a slow line, stays."""
+        now, size = self.loop.time(), self.transport.get_write_buffer_size()
+        if size != self._unread_size:
+            self._unread_size, self._unread_since = size, now
+        return (2, self._unread_since) if now - self._unread_since > STUCK_SECONDS else None
 
     def drop(self) -> None:
         """End it now."""
@@ -122,6 +135,7 @@ class Protocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
+        self._unread_size = 0
         self._unread = self.loop.call_later(UNREAD_SECONDS, self._break_off)
 
     def resume_writing(self) -> None:
