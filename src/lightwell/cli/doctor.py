@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,8 @@ from lightwell.settings import GiB, Settings, worker_environment
 from lightwell.stores.owner import foreign_files, laid_by_others, other_owner
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from lightwell.stores.modes import Open
     from lightwell.stores.servers import Awaited
 
@@ -57,6 +60,7 @@ print(json.dumps([version, sandbox.confine([], [], network=False)]))
 
 _MOST_NAMES = 20
 _MOST_OPEN = 3  # files and folders
+_NOT_CURRENT = "not looked at before the database is migrated"
 _SOON = 14 * 86_400_000  # milliseconds
 
 
@@ -152,21 +156,32 @@ def _database(settings: Settings) -> str:
         db.close()
 
 
-def _encryption(settings: Settings) -> str:
-    from lightwell.stores import datastores
+@contextmanager
+def _current(settings: Settings) -> Iterator[Connection | None]:
+    """The database, to be read; None where it has not the schema of this version."""
     from lightwell.stores.database import Database
     from lightwell.stores.schema import schema_state
 
-    if settings.database_url is None and not (settings.data / "lightwell.db").exists():
-        return "no data store names a KMS key"
     db = Database(settings.database)
     try:
         if schema_state(db) != "current":
-            return "asked once the schema is current"
-        with db.read() as conn:
-            found = datastores.with_kms_key(conn)
+            yield None
+        else:
+            with db.read() as conn:
+                yield conn
     finally:
         db.close()
+
+
+def _encryption(settings: Settings) -> str:
+    from lightwell.stores import datastores
+
+    if settings.database_url is None and not (settings.data / "lightwell.db").exists():
+        return "no data store names a KMS key"
+    with _current(settings) as conn:
+        if conn is None:
+            return _NOT_CURRENT
+        found = datastores.with_kms_key(conn)
     if not found:
         return "no data store names a KMS key"
     shown = ", ".join(f"{store.name} ({store.id})" for store in found[:_MOST_NAMES])
@@ -179,19 +194,13 @@ def _encryption(settings: Settings) -> str:
 
 def _jobs(settings: Settings) -> str:
     from lightwell.stores import servers
-    from lightwell.stores.database import Database
-    from lightwell.stores.schema import schema_state
 
     if settings.database.startswith("sqlite:"):
         return "none can wait for another server"
-    db = Database(settings.database)
-    try:
-        if schema_state(db) != "current":
-            return "not looked at before the database is migrated"
-        with db.read() as conn:
-            awaited = servers.awaited(conn)
-    finally:
-        db.close()
+    with _current(settings) as conn:
+        if conn is None:
+            return _NOT_CURRENT
+        awaited = servers.awaited(conn)
     if awaited:
         raise LightwellError("; ".join(map(_awaited, awaited)))
     return "none waits for a server that does not run"
@@ -258,19 +267,12 @@ def _reports(settings: Settings) -> list[Path]:
     """The folders of local buckets that lightwell has written reports into."""
     from lightwell.domain.jobs import split_uri
     from lightwell.stores import jobs
-    from lightwell.stores.database import Database
-    from lightwell.stores.schema import schema_state
 
-    db = Database(settings.database)
     try:
-        if schema_state(db) != "current":
-            return []
-        with db.read() as conn:
-            places = [split_uri(uri) for uri in jobs.outputs(conn)]
+        with _current(settings) as conn:
+            places = [] if conn is None else [split_uri(uri) for uri in jobs.outputs(conn)]
     except LightwellError:
         return []  # the check of the database says more
-    finally:
-        db.close()
     return [settings.buckets.absolute() / bucket / folder for bucket, folder in places if folder]
 
 
