@@ -241,6 +241,31 @@ def test_waits_for_room_to_start_the_one_that_lists_a_zip_file(
     assert any("a codec worker could not be started" in reason for reason in tries)
 
 
+def test_waits_for_a_folder_of_objects_that_is_not_mounted(sqlite: Importing) -> None:
+    write_series(sqlite.input / "a", 2)
+    write_series(sqlite.input / "b", 2, series="2")
+    sqlite.run("a/")
+    sqlite.close_engine()  # its worker could write to no other folder than it was started with
+    objects, elsewhere = sqlite.settings.data / "objects", sqlite.settings.data / "elsewhere"
+    kept = dict(sqlite.stores.objects.list("packs"))
+    objects.rename(elsewhere)
+    objects.mkdir(mode=0o700)
+    started = [sqlite.start("b/"), sqlite.start("a/")]
+    working = threading.Thread(target=sqlite.work)
+    working.start()
+    while working.is_alive() and (sqlite._engine is None or len(sqlite._engine._pauses._pauses) < 2):
+        time.sleep(0.01)
+    assert not list(objects.rglob("*.pack"))
+    objects.rmdir()
+    elsewhere.rename(objects)
+    working.join()
+    for job in started:
+        report = sqlite.report(job.id)
+        assert report.manifest["numberOfImportedFiles"] == 2 and not report.failure
+    assert kept.items() < dict(sqlite.stores.objects.list("packs")).items()
+    invariants.check(sqlite.stores, decode=True)
+
+
 def test_tells_an_outage_from_a_fault(s3_endpoint: S3, way: Road, bucket: str) -> None:
     objects = open_objects(f"s3://{bucket}/x", endpoint_url=f"http://127.0.0.1:{way.port}")
     objects.put("packs/1", b"0123456789")

@@ -15,12 +15,30 @@ from pathlib import Path
 from isal import isal_zlib
 from sqlalchemy import Connection, delete, func, select, union, update
 
-from lightwell.errors import StorageError
+from lightwell.errors import StorageError, StorageUnavailableError
+from lightwell.stores.database import Database
+from lightwell.stores.local_objects import LocalObjects
 from lightwell.stores.objects import Objects
 from lightwell.stores.rows import insert_many
 from lightwell.stores.tables import pack, pixels, record
 
 OPEN, LIVE, DOOMED = "open", "live", "doomed"
+
+
+def check_there(db: Database, objects: Objects) -> None:
+    """Raise `StorageUnavailableError` where the folder of packs is gone though some are in it.
+
+    A disk that is not mounted leaves an empty folder: what was written there would be hidden as soon as the
+    disk is back. The database is asked only where there is no such folder.
+    """
+    if not isinstance(objects, LocalObjects) or (objects.root / "packs").is_dir():
+        return
+    with db.read() as conn:
+        if conn.execute(select(pack.c.key).where(pack.c.state == LIVE).limit(1)).first() is not None:
+            raise StorageUnavailableError(
+                f"{objects.root} has none of what is stored there: is its disk mounted, or was it moved? "
+                f"If it is lost for good, make the folder {objects.root / 'packs'} and import again"
+            )
 
 
 def pack_name(key: int) -> str:

@@ -207,6 +207,15 @@ class Claims:
         ]
         return bool(refused)
 
+    def is_storage_there(self, claimed: Claimed) -> bool:
+        """Whether packs can be written where the others lie; the chunk's job waits where they cannot."""
+        try:
+            packs.check_there(self._stores.db, self._stores.objects)
+        except StorageUnavailableError as error:
+            self.pause(claimed, str(error))
+            return False
+        return True
+
     def pause(self, claimed: Claimed, reason: str) -> None:
         """Let the chunk be read again once what is away is there; that uses up no try of any file."""
         job = claimed.chunk.job

@@ -132,6 +132,8 @@ class Reader:
         if reason is not None:
             self._claims.fail_all(claimed, reason)
             return False
+        if not self._claims.is_storage_there(claimed):
+            return False
         # Known from here on, so that it is given back whatever happens.
         self._kept = claimed
         task, buckets = claimed.task, self._stores.buckets

@@ -91,7 +91,11 @@ class Storer:
         return target
 
     def open_packs(self, target: Target, count: int) -> list[int]:
-        """Keys of packs whose rows are open. Those that are never used are the collector's."""
+        """Keys of packs whose rows are open. Those that are never used are the collector's.
+
+        Raises `StorageUnavailableError` where no pack can be written now.
+        """
+        packs.check_there(self._stores.db, self._stores.objects)
         now = self._clock.now()
         # Far from the collector's grace, which counts from the announcement.
         longest = min(_LONGEST_AHEAD, self._settings.collect_grace * 250)
