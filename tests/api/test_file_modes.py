@@ -128,3 +128,17 @@ def test_leaves_the_mode_of_a_folder_that_holds_other_things(tmp_path: Path) -> 
     assert mode(tmp_path) == 0o755
     left = set(open_to_others(tmp_path))
     assert left == {".", "thesis.txt"}
+
+
+def test_leaves_what_lies_beside_objects_that_are_kept_elsewhere(tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    write_series(tmp_path / "in", 1)
+    (shared / "theses").mkdir(parents=True)
+    (shared / "theses" / "one.txt").write_text("mine")
+    flags = ("--storage-url", f"file://{shared}")
+    assert lightwell("import", tmp_path / "in", *flags, data=tmp_path / "data").status == 0
+    for path in (shared, *shared.rglob("*")):
+        path.chmod(0o755)
+    done = lightwell("doctor", "--port", "0", *flags, data=tmp_path / "data")
+    assert done.status == 0 and "others could read" in done.out, done
+    assert set(open_to_others(shared)) == {".", "theses", "theses/one.txt"}

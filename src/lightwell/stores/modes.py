@@ -26,6 +26,8 @@ _OURS = re.compile(
     r"|check-.*"
 )
 _FOLDERS = ("objects", "documents", "spool")
+# And in a folder of objects elsewhere, in which a person may keep other things, too.
+_STORED = ("packs", "checks", ".tmp")
 _THEIRS = ("buckets", "authorizers", "lightwell.toml", "lost+found")
 
 
@@ -60,20 +62,21 @@ def mend(settings: Places) -> list[Open]:
 def mend_all(settings: Places, reports: Iterable[Path]) -> list[Open]:
     """As `mend`, for all that is kept and for the folders ``reports``. Looks at each file that there is."""
     found = mend(settings)
-    root = local_root(settings.storage)
-    below = [settings.data.absolute() / name for name in _FOLDERS]
-    for folder in {*below, *([] if root is None else [root.absolute()]), *reports}:
+    data, root = settings.data.absolute(), local_root(settings.storage)
+    below = [data / name for name in _FOLDERS]
+    if root is not None and root.absolute() != data / "objects":
+        below += [root.absolute() / name for name in _STORED]
+    for folder in {*below, *reports}:
         found += [one for path in _below(folder) if (one := _close(path)) is not None]
     return found
 
 
 def kept(settings: Places) -> Iterator[Path]:
-    """The data folder, unless it holds other things too, and what lightwell has made directly in it."""
+    """The data folder, unless it holds other things too, and what lightwell has made directly in it; and so
+    for database and objects that lie elsewhere.
+    """
     data = settings.data.absolute()
-    try:
-        names = sorted(entry.name for entry in os.scandir(data))
-    except OSError:
-        names = []
+    names = _names(data)
     ours = [name for name in names if name in _FOLDERS or _OURS.fullmatch(name)]
     if set(names) <= {*ours, *_THEIRS}:
         yield data
@@ -85,7 +88,17 @@ def kept(settings: Places) -> Iterator[Path]:
             yield from (database.with_name(database.name + end) for end in ("", "-wal", "-shm", "-journal"))
     root = local_root(settings.storage)
     if root is not None and root.absolute() != data / "objects":
-        yield root.absolute()
+        stored = _names(root.absolute())
+        if set(stored) <= set(_STORED):
+            yield root.absolute()
+        yield from (root.absolute() / name for name in stored if name in _STORED)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in os.scandir(folder))
+    except OSError:
+        return []
 
 
 def _below(folder: Path) -> Iterator[Path]:

@@ -45,7 +45,8 @@ def laid_by_others(settings: modes.Places) -> tuple[Path, int] | None:
     The data folder itself may be another user's, as long as it is no link.
     """
     data, trusted = settings.data.absolute(), (os.geteuid(), 0)
-    for path in (data, *modes.kept(settings)):
+    root = local_root(settings.storage)
+    for path in (data, *([] if root is None else [root.absolute()]), *modes.kept(settings)):
         try:
             status = path.lstat()
         except OSError:
