@@ -38,6 +38,8 @@ class Crashing(Outside):
         self.data = data
         self.restarts = 0
         self.lost = 0
+        self.pace = 1.0
+        """How many times as long as on a quiet machine things take here: a server starts within a second."""
         self.alive = threading.Lock()
         """Held while the server is started: nothing is killed then."""
         server = self._start()
@@ -45,8 +47,11 @@ class Crashing(Outside):
         super().__init__(server, open_stores(settings), settings)
 
     def _start(self) -> Server:
+        begun = time.monotonic()
         server = launch(self.data, workers=2)
         wait_until_ready(server)
+        self.pace = max(self.pace, time.monotonic() - begun)
+        self.patience = 180 * self.pace
         return server
 
     def call(self, operation: str, **members: Any) -> dict[str, Any]:
@@ -140,7 +145,7 @@ class Killer(threading.Thread):
         self.kills = 0
 
     def run(self) -> None:
-        while not self._over.wait(self._chance.uniform(0.1, 1.2)):
+        while not self._over.wait(self._chance.uniform(0.1, 1.2) * self._door.pace):
             with self._door.alive:
                 self._kill()
 

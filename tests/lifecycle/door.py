@@ -101,7 +101,9 @@ class Inside:
 
 
 class Outside:
-    """A server in processes of its own, through boto3."""
+    """A server in processes of its own, through boto3. A job has to end within ``patience`` seconds."""
+
+    patience = 180.0
 
     def __init__(self, server: Server, stores: Stores, settings: Settings) -> None:
         self.server, self.stores, self.settings = server, stores, settings
@@ -157,7 +159,7 @@ class Outside:
 
     def finished(self, job: str) -> str:
         """Wait for a job; the folder of its output."""
-        end = time.monotonic() + 180
+        end = time.monotonic() + self.patience
         while time.monotonic() < end:
             found = self.call("GetDICOMImportJob", jobId=job)["jobProperties"]
             if found["jobStatus"] in ("COMPLETED", "FAILED"):
