@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom.dataset import FileDataset
+from pydicom.uid import ImplicitVRLittleEndian
 
 from lightwell.cli.main import main
 from lightwell.context import Caller
@@ -175,6 +177,12 @@ def test_shows_edits_renames_and_removals_of_instances(diff: Diff) -> None:
     assert "Instances: 1 removed, 1 changed, 1 as they were" in text
 
 
+def recoded(slice: FileDataset) -> FileDataset:
+    """The same as Implicit VR Little Endian, whose pixels are stored anew."""
+    slice.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    return slice
+
+
 def test_shows_what_came_by_another_import(server: Importing, capsys: pytest.CaptureFixture[str]) -> None:
     folder = server.input
     first = write_series(folder, 3)
@@ -186,18 +194,20 @@ def test_shows_what_came_by_another_import(server: Importing, capsys: pytest.Cap
     again.PixelData = bytes(len(again.PixelData))
     write(folder / "2.dcm", again)
     write(folder / "3.dcm", ct(2))
+    write(folder / "4.dcm", recoded(ct(3)))
     diff.server.run()
     found = diff.json(1, 2)
-    replaced, same_file, added = found["instances"]
+    replaced, same_file, other_syntax, added = found["instances"]
     assert (replaced["change"], replaced["SOPInstanceUID"]) == ("replaced", f"{SERIES}.1")
     assert {"element": "KVP", "vr": "DS", "new": "90"} in replaced["elements"]
     frames = replaced["frames"]
     assert (frames["old"], frames["new"], len(frames["differing"])) == (1, 1, 1)
     assert frames["differing"][0]["oldCrc32"] != frames["differing"][0]["newCrc32"]
     assert same_file["change"] == "replaced" and same_file["elements"] == []
-    assert same_file["frames"] == {"old": 1, "new": 1, "differing": []}
+    assert "frames" not in same_file
+    assert other_syntax["frames"] == {"old": 1, "new": 1, "differing": []}
     assert (added["change"], added["SOPInstanceUID"]) == ("added", f"{SERIES}.4")
-    assert found["instancesUnchanged"] == 1
+    assert found["instancesUnchanged"] == 0
     text = diff(1, 2)
     assert "frame 1: CRC-32" in text and "pixels stored anew: 1 frames, all as they were" in text
 
