@@ -21,6 +21,8 @@ UNKNOWN = "unknown"
 _FOR, _PROTO = b"x-forwarded-for", b"x-forwarded-proto"
 # More proxies than stand behind each other anywhere.
 _MOST_HOPS = 32
+# An IPv6 address with a zone and a port is shorter; what is longer is not remembered either.
+_LONGEST = 80
 
 _Address: TypeAlias = IPv4Address | IPv6Address
 
@@ -49,7 +51,7 @@ class Proxies:
 
     def trusts(self, text: str) -> bool:
         """Whether this is the address of one of the proxies."""
-        address = _address(text)
+        address = _read(text)
         return address is not None and any(
             network.version == address.version and address in network for network in self._networks
         )
@@ -57,7 +59,7 @@ class Proxies:
     def _client(self, hops: list[str]) -> str:
         """The last address that is no proxy of ours; where all are, the first, which is where it began."""
         for hop in reversed(hops[-_MOST_HOPS:]):
-            address = _address(hop)
+            address = _read(hop)
             if address is None:
                 return UNKNOWN
             if not self.trusts(hop):
@@ -69,6 +71,10 @@ def _listed(scope: Message, name: bytes) -> list[str]:
     """The members of a list that may stand in several headers (RFC 9110 §5.3)."""
     found = (value.decode("latin-1") for header, value in scope["headers"] if header == name)
     return [part.strip() for value in found for part in value.split(",")]
+
+
+def _read(text: str) -> _Address | None:
+    return _address(text) if len(text) <= _LONGEST else None
 
 
 @lru_cache(maxsize=4096)

@@ -63,6 +63,10 @@ class Renewal:
         except ConfigurationError as error:
             event(log, logging.ERROR, "new certificate not taken, the old one stays", reason=str(error))
             return
+        except Exception:
+            # The next change is looked for all the same.
+            log.exception("reading the certificate failed, the old one stays")
+            return
         with suppress(RuntimeError):  # the loop has ended meanwhile
             loop.call_soon_threadsafe(self._apply, context)
         event(log, logging.INFO, "certificate read", file=str(self._cert))

@@ -37,6 +37,7 @@ def client(peer: str, *values: str) -> str:
         (["10.0.0.9, 10.0.0.8"], "10.0.0.9"),
         (["nonsense, 198.51.100.7"], "198.51.100.7"),
         (["nonsense"], UNKNOWN),
+        (["fe80::1%" + "x" * 100], UNKNOWN),
         (["198.51.100.7, unknown"], UNKNOWN),
         (["198.51.100.7,"], UNKNOWN),
         ([""], UNKNOWN),
