@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +18,12 @@ def public_folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="lightwell-") as name:
         Path(name).chmod(0o755)
         yield Path(name)
+
+
+def nobody_may_run_python() -> bool:
+    """Whether every user may enter the folders of this Python; one below root's home keeps others out."""
+    places = {Path(place).resolve() for place in (sys.prefix, sys.base_prefix)}
+    return all(folder.stat().st_mode & stat.S_IXOTH for place in places for folder in (place, *place.parents))
 
 
 def become_nobody() -> None:
