@@ -35,7 +35,8 @@ test-unit: venv-test  ## what starts no server
 	$(PYTEST) -m 'not slow' tests/unit tests/architecture $(ARGS)
 
 test-bytes: venv-test system  ## what touches bytes, pixels and C libraries; CI runs it on the oldest Python, too
-	$(PYTEST) -m 'not slow' tests/unit tests/architecture tests/stores tests/imports tests/dicomweb tests/cli $(ARGS)
+	$(PYTEST) -m 'not slow' tests/unit tests/architecture tests/stores tests/imports tests/dicomweb \
+	  tests/cli/test_import_export.py tests/cli/test_data.py $(ARGS)
 
 check: venv-test  ## ruff, mypy --strict
 	$(BIN)/ruff check .
