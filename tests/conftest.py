@@ -12,6 +12,26 @@ from lightwell.stores.database import Database
 from lightwell.stores.schema import migrate
 from tests import services
 
+# Whole files that take longest, for what they start or wait for; `make test-fast` leaves them out.
+LONG = {
+    "api": ["file_modes", "serve", "servers", "silent_connections", "tls"],
+    "cli": ["data", "demo_doctor", "import_export", "newcomer", "owner", "secret_key"],
+    "dicomweb": ["authorizer", "storage_away"],
+    "imports": [
+        *("again", "again_damaged", "collect", "directories", "hostile", "orders", "outages", "roles"),
+        *("sets", "together", "updates", "verify"),
+    ],
+    "lifecycle": ["model"],
+    "unit": ["watchdog"],
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of the longest files."""
+    for item in items:
+        if item.path.stem.removeprefix("test_") in LONG.get(item.path.parent.name, ()):
+            item.add_marker(pytest.mark.long)
+
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
