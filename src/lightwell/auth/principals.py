@@ -196,12 +196,10 @@ def vault_of(db: Database, secret_key: str | None, data: Path) -> Vault:
     return vault
 
 
-def foreign_keys(db: Database, vault: Vault) -> list[str]:
+def foreign_keys(conn: Connection, vault: Vault) -> list[str]:
     """The ids of access keys that hold but were encrypted under another secret key: nobody can use them."""
-    with db.read() as conn:
-        keys = table.page(conn)
     foreign = []
-    for key in keys:
+    for key in table.page(conn):
         try:
             vault.decrypt(key.secret)
         except ConfigurationError:

@@ -281,24 +281,16 @@ def _secrets(settings: Settings) -> str:
     from lightwell.auth.principals import foreign_keys
     from lightwell.auth.vault import FILE, open_vault
     from lightwell.stores import principals
-    from lightwell.stores.database import Database
-    from lightwell.stores.schema import schema_state
 
     is_there = settings.secret_key is not None or (settings.data / FILE).exists()
     vault = open_vault(settings.secret_key, settings.data) if is_there else None
-    db = Database(settings.database)
-    try:
-        kept = None
-        if schema_state(db) == "current":
-            with db.read() as conn:
-                kept = principals.holding(conn)
-        if kept is None:
+    with _current(settings) as conn:
+        kept = None if conn is None else principals.holding(conn)
+        if conn is None or kept is None:
             return "no access key is made yet" if is_there else "not made yet"
         vault = vault or open_vault(None, settings.data)
         vault.decrypt(kept.secret)
-        foreign = foreign_keys(db, vault)
-    finally:
-        db.close()
+        foreign = foreign_keys(conn, vault)
     if foreign:
         raise LightwellError(
             f"{len(foreign)} access keys were made under another secret key, nobody can sign with them: "

@@ -19,7 +19,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-from isal import isal_zlib
 
 from lightwell.domain.warnings import Warning
 from lightwell.imaging import htj2k, jpeg2000
@@ -279,7 +278,7 @@ def is_same_bytes(pieces: Iterable[bytes], length: int, kept: Frame, read: ReadP
     for piece in pieces:
         if piece != read(kept.offset + done, len(piece)):
             return False
-        checksum = isal_zlib.crc32(piece, checksum)
+        checksum = bytes_checksum((piece,), checksum)
         done += len(piece)
     return done == length and checksum == kept.checksum
 

@@ -6,9 +6,8 @@ are dropped) is at most `HEAD_LIMIT`; an answer that nobody takes anything of is
 `UNREAD_SECONDS`, or after `STUCK_SECONDS` where others want the room; a connection that says nothing is
 closed after `SILENT_SECONDS`. Of requests sent without waiting for answers `MOST_WAITING` wait; what comes
 behind them is not read, and where it has come already the connection ends after them (RFC 9112 §9.3.2: the
-client sends the rest again). For a request that arrives
-whole no timer is started, and no task either as long as nothing has to be waited for. An ``Upgrade`` is
-ignored (RFC 9110 §7.8).
+client sends the rest again). For a request that arrives whole no timer is started, and no task either as long
+as nothing has to be waited for. An ``Upgrade`` is ignored (RFC 9110 §7.8).
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.ingest import deposit, overrides
 from lightwell.stores import Stores, chunks, duplicates, jobs, packs, records, staging
 from lightwell.stores.node import NOBODY
+from lightwell.work import existing
 from lightwell.work.importer import CLAIM_MS
 from lightwell.work.messages import Existing, FindExisting, Task
 from lightwell.work.pauses import Pauses
@@ -128,10 +129,7 @@ class Claims:
 
     def find_existing(self, claimed: Claimed, asked: FindExisting) -> Existing:
         """What a worker asks for."""
-        uids = (asked.study_instance_uid, asked.series_instance_uid, asked.sop_instance_uid)
-        with self._stores.db.read() as conn:
-            found = duplicates.find(conn, claimed.datastore, *uids)
-            return Existing(found, duplicates.unknown(conn, claimed.datastore, asked.ahead))
+        return existing.answer(self._stores.db, claimed.datastore, asked)
 
     def commit(self, claimed: Claimed) -> None:
         """Write what reading the chunk has yielded, in one transaction, unless the claim was lost."""

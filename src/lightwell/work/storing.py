@@ -24,7 +24,8 @@ from lightwell.ingest.deposit import Deposit
 from lightwell.ingest.merge import Joined, Place
 from lightwell.ingest.orders import Answer, Kept, NotKept, Stored, Trouble
 from lightwell.settings import Settings
-from lightwell.stores import Stores, datastores, duplicates, packs
+from lightwell.stores import Stores, datastores, packs
+from lightwell.work import existing
 from lightwell.work.messages import Existing, FindExisting
 
 log = logging.getLogger(__name__)
@@ -114,10 +115,7 @@ class Storer:
 
     def find_existing(self, target: Target, asked: FindExisting) -> Existing:
         """What a worker asks for."""
-        uids = (asked.study_instance_uid, asked.series_instance_uid, asked.sop_instance_uid)
-        with self._stores.db.read() as conn:
-            found = duplicates.find(conn, target.key, *uids)
-            return Existing(found, duplicates.unknown(conn, target.key, asked.ahead))
+        return existing.answer(self._stores.db, target.key, asked)
 
     def put(self, finished: Finished) -> None:
         """Commit it soon, and answer."""
