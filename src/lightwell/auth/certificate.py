@@ -8,9 +8,13 @@ from __future__ import annotations
 import os
 import ssl
 import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 from lightwell.errors import ConfigurationError
 
@@ -60,8 +64,10 @@ def load(cert: Path, key: Path) -> ssl.SSLContext:
         )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        # With a password of our own OpenSSL asks nobody on the terminal for one.
-        context.load_cert_chain(cert, key, password="")
+        # What was looked at, not what lies there by now: OpenSSL would wait for a pipe's writer. With a
+        # password of our own it asks nobody on the terminal for one.
+        with _as_file(chain) as chain_file, _as_file(secret) as secret_file:
+            context.load_cert_chain(chain_file, secret_file, password="")
     except (ssl.SSLError, OSError) as error:
         if isinstance(error, ssl.SSLError) and "MISMATCH" in (error.reason or ""):
             raise ConfigurationError(
@@ -99,6 +105,24 @@ def _read(path: Path) -> bytes:
     if not is_file or len(data) > _MOST_BYTES:
         raise ConfigurationError(f"{path} is no file of at most 1 MiB; tls_cert and tls_key take PEM files")
     return data
+
+
+@contextmanager
+def _as_file(data: bytes) -> Iterator[str]:
+    """The path of a file with these bytes, which OpenSSL takes from files only; nobody else can open it.
+
+    Only in memory where the system can do that, so that no disk ever gets a copy of a private key.
+    """
+    if sys.platform == "linux":
+        with os.fdopen(os.memfd_create("pem"), "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            yield f"/proc/self/fd/{stream.fileno()}"
+    else:
+        with NamedTemporaryFile() as stream:
+            stream.write(data)
+            stream.flush()
+            yield stream.name
 
 
 def _milliseconds(moment: datetime) -> int:
