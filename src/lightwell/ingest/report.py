@@ -15,6 +15,7 @@ from lightwell.errors import StorageError
 from lightwell.stores import Stores, staging
 
 _PAGE = 2000
+_OUTCOMES = (manifests.SUCCESS, manifests.FAILURE, manifests.WARNING)
 
 
 def write_report(stores: Stores, job: Job, datastore_id: str) -> None:
@@ -36,7 +37,7 @@ def write_report(stores: Stores, job: Job, datastore_id: str) -> None:
                 f"Job {job.id} has scanned {job.scanned} files but has outcomes of {counts.total}: "
                 "this is a fault in lightwell, please report it."
             )
-        for path in (manifests.SUCCESS, manifests.FAILURE, manifests.WARNING):
+        for path in _OUTCOMES:
             buckets.put_file(bucket, folder + path, place / Path(path).name)
         # The manifest comes last: who finds it finds everything that it names.
         manifest = json.dumps(manifests.summary(job, datastore_id, counts, sets), indent=2)
@@ -44,7 +45,7 @@ def write_report(stores: Stores, job: Job, datastore_id: str) -> None:
 
 
 def _write_lines(stores: Stores, job: Job, place: Path) -> None:
-    names = [Path(path).name for path in (manifests.SUCCESS, manifests.FAILURE, manifests.WARNING)]
+    names = [Path(path).name for path in _OUTCOMES]
     success, failure, warning = [(place / name).open("wb") for name in names]
     with success, failure, warning:
         after = -1
@@ -66,10 +67,7 @@ def _write_lines(stores: Stores, job: Job, place: Path) -> None:
 def keys(job: Job) -> list[str]:
     """The keys of all that it writes, in the bucket of the job's output."""
     folder = split_uri(job.output_uri)[1]
-    return [
-        folder + path
-        for path in (manifests.SUCCESS, manifests.FAILURE, manifests.WARNING, manifests.MANIFEST)
-    ]
+    return [folder + path for path in (*_OUTCOMES, manifests.MANIFEST)]
 
 
 def check_output(stores: Stores, job: Job) -> None:

@@ -5,23 +5,13 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import Protocol
 
 from lightwell.stores import modes
 from lightwell.stores.drivers import sqlite_path
 from lightwell.stores.objects import local_root
 
 
-class Places(Protocol):
-    """What of the settings says where things are."""
-
-    @property
-    def database(self) -> str: ...
-    @property
-    def storage(self) -> str: ...
-
-
-def other_owner(settings: Places) -> tuple[Path, int] | None:
+def other_owner(settings: modes.Places) -> tuple[Path, int] | None:
     """The database file or the folder of objects that is another user's, and the id of that user.
 
     None where both are this user's, or not there yet, or no files. Even a reader of a SQLite database makes

@@ -133,11 +133,7 @@ class Worker:
         except StorageError as error:
             refused = ("storage", _text(error))
         except MemoryError:
-            refused = (
-                "input",
-                f"{_name(order)} takes more memory than a codec worker may use, "
-                f"{self._settings.worker_memory} bytes: raise LIGHTWELL_WORKER_MEMORY and import it again",
-            )
+            refused = ("input", self._takes_too_much(_name(order)))
         except (_EngineGone, BrokenPipeError, ConnectionResetError):
             raise
         except Exception as error:
@@ -212,10 +208,7 @@ class Worker:
         except InputError as error:
             return Refused(task.number, Failure(file.number, file.name, error.exception_type, _text(error)))
         except MemoryError:
-            fault = ServerFault(
-                "Reading this file takes more memory than a codec worker may use, "
-                f"{self._settings.worker_memory} bytes: raise LIGHTWELL_WORKER_MEMORY and import it again"
-            )
+            fault = ServerFault(self._takes_too_much("Reading this file"))
         except (LightwellError, _EngineGone):
             raise
         except Exception as error:
@@ -227,6 +220,12 @@ class Worker:
                 "please report it"
             )
         return Refused(task.number, Failure(file.number, file.name, fault.exception_type, _text(fault)))
+
+    def _takes_too_much(self, what: str) -> str:
+        return (
+            f"{what} takes more memory than a codec worker may use, {self._settings.worker_memory} bytes: "
+            "raise LIGHTWELL_WORKER_MEMORY and import it again"
+        )
 
     def _record(
         self, task: Task, pipeline: Pipeline, file: InputFile, open_file: Callable[[], OpenFile]

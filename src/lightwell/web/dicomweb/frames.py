@@ -57,10 +57,7 @@ async def frames(visit: Visit) -> Answer:
     numbers = frame_numbers(resource.item or "")
     path = (resource.datastore_id, resource.study or "", resource.series or "", resource.instance or "")
     image_set_id = media.parameter(request, "imageSetId")
-    if reader.may_wait:
-        found = await visit.state.in_thread(reader.find, *path, image_set_id)
-    else:
-        found = reader.find(*path, image_set_id)
+    found = await _looked_up(visit, reader.find, *path, image_set_id)
     most = max(numbers)
     if most > found.frame_count:
         raise NotFoundError(f"The instance has {found.frame_count} frames, and no frame {most}.")
@@ -228,11 +225,15 @@ async def _from_first(
         piece = await _read(visit, frame, span.start + sent, min(PIECE, span.length - sent))
 
 
+async def _looked_up(visit: Visit, look: Callable[..., T], *arguments: object) -> T:
+    """What a call that asks the database returns, made in a thread where that may have to be waited for."""
+    if visit.state.instance_frames.may_wait:
+        return await visit.state.in_thread(look, *arguments)
+    return look(*arguments)
+
+
 async def _placed(visit: Visit, found: InstancePixels, number: int) -> BareFrame:
-    reader = visit.state.instance_frames
-    if reader.may_wait:
-        return await visit.state.in_thread(reader.frame, found, number)
-    return reader.frame(found, number)
+    return await _looked_up(visit, visit.state.instance_frames.frame, found, number)
 
 
 async def _read(visit: Visit, frame: BareFrame, start: int, length: int) -> bytes:
@@ -248,11 +249,7 @@ async def _transcoded(
     visit: Visit, found: InstancePixels, frame: BareFrame, form: Form
 ) -> bytes | memoryview:
     reader = visit.state.instance_frames
-    if reader.may_wait:
-        needs_worker = await visit.state.in_thread(reader.needs_worker, found)
-    else:
-        needs_worker = reader.needs_worker(found)
-    if needs_worker:
+    if await _looked_up(visit, reader.needs_worker, found):
         return await asyncio.get_running_loop().run_in_executor(
             visit.state.waiters, reader.by_worker, visit.state.context(visit.caller), found, frame
         )
