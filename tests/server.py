@@ -261,6 +261,17 @@ def until(true: Callable[[], bool]) -> None:
     raise AssertionError("it did not happen")
 
 
+def ended_job(client: Any, datastore: str, job: str, *, seconds: float = 120) -> dict[str, Any]:
+    """Wait for the end of an import job; its properties."""
+    end = time.monotonic() + seconds
+    while True:
+        found: dict[str, Any] = client.get_dicom_import_job(datastoreId=datastore, jobId=job)["jobProperties"]
+        if found["jobStatus"] in ("COMPLETED", "FAILED"):
+            return found
+        assert time.monotonic() < end, f"the import did not end: {found}"
+        time.sleep(0.05)
+
+
 def trusting() -> ssl.SSLContext:
     """A TLS context that takes any certificate: what it proves is not under test."""
     context = ssl.create_default_context()

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -266,6 +267,15 @@ def _takes_objects(s3: S3) -> bool:
     finally:
         client.close()
     return True
+
+
+def new_bucket(s3: S3) -> str:
+    """Make a bucket; its name."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    client = boto3_client(s3)
+    client.create_bucket(Bucket=name)
+    client.close()
+    return name
 
 
 def boto3_client(s3: S3):  # type: ignore[no-untyped-def]

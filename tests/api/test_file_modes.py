@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,7 @@ import pytest
 
 from tests.cli.running import lightwell
 from tests.ct_files import write_series
-from tests.server import Server, running
+from tests.server import Server, ended_job, running
 
 ROLE = "arn:aws:iam::000000000000:role/import"
 
@@ -47,11 +46,7 @@ def fill(server: Server) -> None:
     store = client.create_datastore(datastoreName="d")["datastoreId"]
     uris = {"inputS3Uri": "s3://inn/", "outputS3Uri": "s3://out/results/"}
     job = client.start_dicom_import_job(datastoreId=store, dataAccessRoleArn=ROLE, **uris)["jobId"]
-    status = ""
-    while status not in ("COMPLETED", "FAILED"):
-        time.sleep(0.1)
-        status = client.get_dicom_import_job(datastoreId=store, jobId=job)["jobProperties"]["jobStatus"]
-    assert status == "COMPLETED"
+    assert ended_job(client, store, job)["jobStatus"] == "COMPLETED"
     (found,) = client.search_image_sets(datastoreId=store)["imageSetsMetadataSummaries"]
     client.get_image_set_metadata(datastoreId=store, imageSetId=found["imageSetId"])
 

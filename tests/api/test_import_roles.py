@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 
 from tests.api.restricting import ACCOUNT, REGION, Statement, allow, deny, key, role, store_arn
 from tests.ct_files import ct, write
-from tests.server import Server
+from tests.server import Server, ended_job
 
 Refused = Callable[..., str]
 
@@ -147,10 +146,7 @@ def test_reads_what_the_role_may_read(server: Server, importer: Any, datastore: 
     arn = role(server, name(), SERVICE, LIST, GET, PUT, secret)
     uris = {"inputS3Uri": f"s3://inputs/{prefix}/", "outputS3Uri": f"s3://outputs/{prefix}/"}
     job = importer.start_dicom_import_job(**arguments(datastore, arn, **uris))["jobId"]
-    properties: dict[str, Any] = {"jobStatus": "SUBMITTED"}
-    while properties["jobStatus"] in ("SUBMITTED", "IN_PROGRESS"):
-        time.sleep(0.1)
-        properties = importer.get_dicom_import_job(datastoreId=datastore, jobId=job)["jobProperties"]
+    properties = ended_job(importer, datastore, job)
     assert properties["jobStatus"] == "COMPLETED", properties
     folder = server.data / "buckets" / properties["outputS3Uri"].removeprefix("s3://")
     (failure,) = (json.loads(line) for line in (folder / "FAILURE/failure.ndjson").read_text().splitlines())

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.ct_files import write_series
+
 
 @dataclass(frozen=True)
 class Done:
@@ -31,3 +33,11 @@ def lightwell(*arguments: str | Path, data: Path | None = None, timeout: float =
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("LIGHTWELL_", "AWS_"))}
     done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=clean | environ)
     return Done(done.returncode, done.stdout, done.stderr)
+
+
+def import_series(folder: Path, count: int = 2) -> Path:
+    """Import instances from ``folder/in`` into the data store *d*; the data folder, ``folder/data``."""
+    write_series(folder / "in", count)
+    done = lightwell("import", folder / "in", "--datastore", "d", data=folder / "data")
+    assert done.status == 0, done
+    return folder / "data"

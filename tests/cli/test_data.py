@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.cli.running import lightwell
-from tests.ct_files import write_series
+from tests.cli.running import import_series, lightwell
 from tests.data import SHARED, needs_shared
-
-
-def filled(folder: Path) -> Path:
-    write_series(folder / "in", 3)
-    done = lightwell("import", folder / "in", "--datastore", "d", data=folder / "data")
-    assert done.status == 0, done
-    return folder / "data"
 
 
 def damage(data: Path) -> None:
@@ -22,7 +14,7 @@ def damage(data: Path) -> None:
 
 
 def test_says_that_all_is_well(tmp_path: Path) -> None:
-    done = lightwell("data", "verify", data=filled(tmp_path))
+    done = lightwell("data", "verify", data=import_series(tmp_path, 3))
     assert done.status == 0, done
     assert done.out.startswith("1 image sets and 1 packs (")
     assert "with 3 instances and 3 frames checked: all is as it was stored" in done.out
@@ -30,7 +22,7 @@ def test_says_that_all_is_well(tmp_path: Path) -> None:
 
 
 def test_says_what_is_damaged_set_by_set(tmp_path: Path) -> None:
-    data = filled(tmp_path)
+    data = import_series(tmp_path, 3)
     damage(data)
     done = lightwell("data", "verify", data=data)
     assert (done.status, done.out) == (1, "")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.running import Done, lightwell
+from tests.cli.running import Done, import_series, lightwell
 from tests.ct_files import write_series
 from tests.server import running, until
 from tests.unprivileged import nobody_may_run_python, public_folder
@@ -31,20 +31,14 @@ AS_NOBODY = (
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    write_series(tmp_path / "in", 2)
-    done = lightwell("import", tmp_path / "in", "--datastore", "d", data=tmp_path / "data")
-    assert done.status == 0, done
-    return tmp_path / "data"
+    return import_series(tmp_path)
 
 
 @pytest.fixture
 def shut() -> Iterator[Path]:
     """A data folder of root's that nobody else may enter, in a folder that everybody may."""
     with public_folder() as folder:
-        write_series(folder / "in", 2)
-        done = lightwell("import", folder / "in", "--datastore", "d", data=folder / "data")
-        assert done.status == 0, done
-        yield folder / "data"
+        yield import_series(folder)
 
 
 def as_nobody(*arguments: str | Path) -> Done:

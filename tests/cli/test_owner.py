@@ -15,7 +15,7 @@ import pytest
 from lightwell.cli.opening import check_owner
 from lightwell.errors import ConfigurationError
 from lightwell.settings import load
-from tests.cli.running import Done, lightwell
+from tests.cli.running import Done, import_series, lightwell
 from tests.ct_files import ct, write_series
 from tests.ct_files import write as write_file
 
@@ -29,10 +29,7 @@ TRUST = (
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    write_series(tmp_path / "in", 2)
-    done = lightwell("import", tmp_path / "in", "--datastore", "d", data=tmp_path / "data")
-    assert done.status == 0, done
-    return tmp_path / "data"
+    return import_series(tmp_path)
 
 
 def files(folder: Path) -> set[Path]:

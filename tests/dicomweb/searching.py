@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ from pydicom.dataset import Dataset, FileDataset
 
 from tests.ct_files import ROOT, ct
 from tests.importing import IN, OUT, ROLE
-from tests.server import Reply, Server
+from tests.server import Reply, Server, ended_job
 
 STUDIES = [f"{ROOT}.{number}" for number in (1, 2, 3, 4)]
 JSON = "application/dicom+json"
@@ -92,12 +91,7 @@ def filled(server: Server, files: Sequence[FileDataset] | None = None) -> Archiv
         inputS3Uri=f"s3://{IN}/{datastore}/",
         outputS3Uri=f"s3://{OUT}/{datastore}/",
     )["jobId"]
-    until = time.monotonic() + _SECONDS
-    while time.monotonic() < until:
-        found = client.get_dicom_import_job(datastoreId=datastore, jobId=job)["jobProperties"]
-        if found["jobStatus"] in ("COMPLETED", "FAILED"):
-            break
-        time.sleep(0.05)
+    found = ended_job(client, datastore, job, seconds=_SECONDS)
     assert found["jobStatus"] == "COMPLETED", found
     return Archive(server, datastore)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,14 +13,11 @@ from tests.dicomweb.holding import fill
 from tests.dicomweb.storing import RELATED, part10, related
 from tests.road import Road
 from tests.server import Reply, running
-from tests.services import S3, boto3_client
+from tests.services import S3, new_bucket
 
 
 def test_asks_to_try_again_while_the_object_store_is_away(s3_endpoint: S3, tmp_path: Path) -> None:
-    bucket = f"away-{time.monotonic_ns()}"
-    client = boto3_client(s3_endpoint)
-    client.create_bucket(Bucket=bucket)
-    client.close()
+    bucket = new_bucket(s3_endpoint)
     parts = urlsplit(s3_endpoint.url)
     assert parts.hostname and parts.port
     way = Road(parts.hostname, parts.port)

@@ -6,14 +6,13 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.server import Server, environment
+from tests.server import Server, ended_job, environment
 
 _SOURCE = Path(__file__).parents[1] / "browser"
 _SECONDS = 120
@@ -71,11 +70,5 @@ def imported(server: Server, datastore: str, prefix: str) -> None:
         outputS3Uri="s3://out-bucket/",
         clientToken=prefix.strip("/"),
     )["jobId"]
-    end = time.monotonic() + _SECONDS
-    while time.monotonic() < end:
-        properties = client.get_dicom_import_job(datastoreId=datastore, jobId=job)["jobProperties"]
-        if properties["jobStatus"] == "COMPLETED":
-            return
-        assert properties["jobStatus"] != "FAILED", properties
-        time.sleep(0.05)
-    raise AssertionError("the import did not end")
+    properties = ended_job(client, datastore, job)
+    assert properties["jobStatus"] == "COMPLETED", properties

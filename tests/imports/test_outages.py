@@ -33,7 +33,7 @@ from tests import invariants
 from tests.ct_files import write_series
 from tests.importing import Importing, importing
 from tests.road import Road
-from tests.services import S3, boto3_client
+from tests.services import S3, boto3_client, new_bucket
 
 # More than a chunk's or a phase's tries for what is not away.
 TRIES = STORAGE_FAILURES + 2
@@ -68,11 +68,7 @@ def way(s3_endpoint: S3) -> Iterator[Road]:
 
 @pytest.fixture
 def bucket(s3_endpoint: S3) -> str:
-    name = f"outage-{time.monotonic_ns()}"
-    client = boto3_client(s3_endpoint)
-    client.create_bucket(Bucket=name)
-    client.close()
-    return name
+    return new_bucket(s3_endpoint)
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from lightwell.work.reach import Reach
 from lightwell.work.workers import _public
 from tests.ct_files import ct, write
 from tests.importing import IN, OUT, ROLE
-from tests.server import Server, running
+from tests.server import Server, ended_job, running
 
 SECRETS = {
     "LIGHTWELL_SECRET_KEY": "c2VjcmV0LWtleS1zZWNyZXQta2V5LXNlY3JldC1rZXk=",
@@ -52,13 +51,7 @@ def imported(server: Server, prefix: str) -> dict[str, Any]:
         inputS3Uri=f"s3://{IN}/{prefix}",
         outputS3Uri=f"s3://{OUT}/",
     )["jobId"]
-    end = time.monotonic() + 120
-    while time.monotonic() < end:
-        found: dict[str, Any] = client.get_dicom_import_job(datastoreId=store, jobId=job)["jobProperties"]
-        if found["jobStatus"] in ("COMPLETED", "FAILED"):
-            return found
-        time.sleep(0.1)
-    raise AssertionError("the import did not end:\n" + "\n".join(server.err))
+    return ended_job(client, store, job)
 
 
 def workers(server: Server) -> list[psutil.Process]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import uuid
 from pathlib import Path
 
 import pytest
@@ -14,19 +13,14 @@ from lightwell.errors import InputError, StorageError, StorageUnavailableError
 from lightwell.stores.buckets import Buckets
 from lightwell.stores.objects import MissingObjectError, Objects, open_objects
 from lightwell.stores.packs import PackWriter, pack_name
-from tests.services import S3, boto3_client
+from tests.services import S3, boto3_client, new_bucket
 
 MiB = 1 << 20
 
 
 @pytest.fixture
 def bucket(s3_endpoint: S3) -> str:
-    """The name of a new bucket."""
-    name = f"test-{uuid.uuid4().hex[:12]}"
-    client = boto3_client(s3_endpoint)
-    client.create_bucket(Bucket=name)
-    client.close()
-    return name
+    return new_bucket(s3_endpoint)
 
 
 @pytest.fixture
