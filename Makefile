@@ -32,7 +32,7 @@ test-fast: venv-test  ## without the long runs
 	$(PYTEST) -m 'not slow and not long' $(ARGS)
 
 test-unit: venv-test  ## what starts no server
-	$(PYTEST) -m 'not slow and not long' tests/unit tests/architecture $(ARGS)
+	$(PYTEST) -m 'not slow and not long' tests/unit tests/architecture tests/repository $(ARGS)
 
 test-bytes: venv-test system  ## what touches bytes, pixels and C libraries; CI runs it on the oldest Python, too
 	$(PYTEST) -m 'not slow' tests/unit tests/architecture tests/stores tests/imports tests/dicomweb \

@@ -20,8 +20,9 @@ from pathlib import Path
 
 from bench.place import work
 from bench.server import Server
-from lightwell.domain.qido_grams import fold_name
-from lightwell.stores import qido_text, tables
+from lightwell.domain.qido.grams import fold_name
+from lightwell.stores.db import tables
+from lightwell.stores.qido import grams
 
 _FIRST_DAY = date(2015, 1, 1)
 DAYS = 3650
@@ -108,7 +109,7 @@ def _fill(database: Path, result: Filled, series: int) -> None:
                 batch["version"].append(version)
                 batch["primary_series"].append(_series(image_set))
                 batch["primary_instance"].append(_instance(image_set))
-            batch["study_grams"].append({"rowid": study["key"], "grams": qido_text.grams_of(study)})
+            batch["study_grams"].append({"rowid": study["key"], "grams": grams.grams_of(study)})
             if len(batch["image_set"]) > 20_000:
                 _insert(db, batch)
         _insert(db, batch)

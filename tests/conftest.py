@@ -8,28 +8,33 @@ from pathlib import Path
 
 import pytest
 
-from lightwell.stores.database import Database
-from lightwell.stores.schema import migrate
-from tests import services
+from lightwell.stores.db.database import Database
+from lightwell.stores.db.schema import migrate
+from tests.support import services
 
 # Whole files that take longest, for what they start or wait for; `make test-fast` leaves them out.
 LONG = {
-    "api": ["file_modes", "serve", "servers", "silent_connections", "tls"],
+    "api/http": ["silent_connections", "tls"],
+    "api/processes": ["file_modes", "serve", "servers"],
     "cli": ["data", "demo_doctor", "import_export", "newcomer", "owner", "secret_key"],
-    "dicomweb": ["authorizer", "storage_away"],
+    "dicomweb": ["storage_away"],
+    "dicomweb/auth": ["authorizer"],
     "imports": [
-        *("again", "again_damaged", "collect", "directories", "hostile", "orders", "outages", "roles"),
-        *("sets", "together", "updates", "verify"),
+        *("reimport", "reimport_damaged", "directories", "outages", "roles", "sets", "concurrent_jobs"),
     ],
+    "imports/codec_pool": ["hostile", "requests"],
+    "imports/collector": ["collector", "verify"],
+    "imports/operations": ["updates"],
     "lifecycle": ["model"],
-    "unit": ["watchdog"],
+    "repository": ["watchdog"],
 }
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests of the longest files."""
     for item in items:
-        if item.path.stem.removeprefix("test_") in LONG.get(item.path.parent.name, ()):
+        folder = item.path.parent.relative_to(Path(__file__).parent).as_posix()
+        if item.path.stem.removeprefix("test_") in LONG.get(folder, ()):
             item.add_marker(pytest.mark.long)
 
 

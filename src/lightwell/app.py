@@ -6,39 +6,40 @@ import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from lightwell.auth.data_access import DataAccess, open_data_access
-from lightwell.auth.gate import Gate
-from lightwell.auth.guard import Guard
+from lightwell.auth.authentication import Gate
+from lightwell.auth.authorization import Guard
+from lightwell.auth.data_access_role import DataAccess, open_data_access
 from lightwell.auth.principals import Principals
 from lightwell.auth.roles import Roles
+from lightwell.auth.secret_box import open_vault
 from lightwell.auth.sessions import Sessions
-from lightwell.auth.vault import open_vault
-from lightwell.context import Clock, Ids
-from lightwell.ingest.pool import Pool
+from lightwell.clock import Clock, Ids
+from lightwell.codec_pool.client import Pool
 from lightwell.observe.metrics import Meter, Recorder
 from lightwell.operations.authorizers import Bindings
 from lightwell.settings import Settings
-from lightwell.stores import Stores, open_stores, uploads
-from lightwell.stores.schema import schema_state
-from lightwell.stores.servers import Server
+from lightwell.stores import Stores, open_stores
+from lightwell.stores.background.servers import Server
+from lightwell.stores.data_folder import uploads
+from lightwell.stores.db.schema import schema_state
+from lightwell.web.authorizers.bearer_authentication import Federation
 from lightwell.web.dicomweb.resources import OPERATIONS as DICOMWEB
-from lightwell.web.federation import Federation
 from lightwell.web.gateway import Gateway
-from lightwell.web.rates import AWS_RATES
-from lightwell.web.request import OTHERS
-from lightwell.web.state import AppState, Check, Fault
+from lightwell.web.requests.rates import AWS_RATES
+from lightwell.web.requests.request import OTHERS
+from lightwell.web.requests.state import AppState, Check, Fault
+from lightwell.web.requests.throttle import Throttle
 from lightwell.web.sts import OPERATIONS as STS
-from lightwell.web.throttle import Throttle
 from lightwell.wire.routes import ROUTES
 from lightwell.work.engine import Engine
-from lightwell.work.lock import EngineLock
-from lightwell.work.presence import Presence
+from lightwell.work.engine_lock import EngineLock
+from lightwell.work.server_heartbeat import Presence
 
 # As many as the database keeps connections (`Database(pool=…)`), so that no thread waits for one.
 THREADS = 8
 
 _LOCK_SECONDS = 0.5
-# Within the grace of `cli.tree`: HTTP processes that finish may still have something read or stored.
+# Within the grace of `cli.supervisor`: HTTP processes that finish may still have something read or stored.
 _LINGER_SECONDS = 18.0
 # Threads that wait for codec workers, one a request.
 _WAITERS = 64

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests import services
-from tests.server import Server, running
+from tests.support import services
+from tests.support.server import Server, running
 
 
 @pytest.fixture(scope="session", params=["sqlite", "postgresql"])

@@ -9,9 +9,11 @@ from typing import Any
 
 from sqlalchemy import select
 
-from lightwell.stores import Stores, datastores, tables
-from tests import builders
-from tests.builders import BuiltInstance
+from lightwell.stores import Stores
+from lightwell.stores.account import datastores
+from lightwell.stores.db import tables
+from tests.support import image_set_builders
+from tests.support.image_set_builders import BuiltInstance
 
 STUDY, SERIES = "1.2.3.4", "1.2.4.5"
 PATIENT_BLOCK = {"PatientID": "P1", "PatientName": "DOE^JANE", "PatientSex": "F"}
@@ -123,7 +125,7 @@ class Maker:
         for name, block in blocks.items():
             more[name] = {**block, **more.get(name, {})}
         more.setdefault("is_primary", False)
-        built = builders.image_set(self.stores, instances, store=(store.key, store.id), **more)
+        built = image_set_builders.image_set(self.stores, instances, store=(store.key, store.id), **more)
         return Copied(self.client, self.datastore, built.id)
 
     def events(self, *of: Copied) -> list[Any]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from sqlalchemy import insert
 
-from lightwell.context import Ids
+from lightwell.clock import Ids
 from lightwell.domain.datastore import DataStore
-from lightwell.stores import datastores, tables
-from lightwell.stores.database import Database
+from lightwell.stores.account import datastores
+from lightwell.stores.db import tables
+from lightwell.stores.db.database import Database
 
 
 def datastore(db: Database, id: str) -> DataStore:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests import builders, services
-from tests.builders import BuiltInstance
-from tests.server import Server, running
+from tests.support import image_set_builders, services
+from tests.support.image_set_builders import BuiltInstance
+from tests.support.server import Server, running
 
 THREADS, ROUNDS = 8, 6
 STALE = "Requested version(s) of ImageSet(s) is not the latest."
@@ -59,8 +59,8 @@ def blob(part: str, dicom: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_lets_exactly_one_of_many_writers_win(processes: Server) -> None:
-    stores = builders.open_at(processes.data, processes.database_url)
-    built = builders.image_set(stores, [BuiltInstance("1.1", 1)], is_primary=False)
+    stores = image_set_builders.open_at(processes.data, processes.database_url)
+    built = image_set_builders.image_set(stores, [BuiltInstance("1.1", 1)], is_primary=False)
     stores.close()
     ids = {"datastoreId": built.datastore_id, "imageSetId": built.id}
 
@@ -85,10 +85,10 @@ def test_lets_exactly_one_of_many_writers_win(processes: Server) -> None:
 
 
 def test_keeps_the_sets_of_a_study_in_step(processes: Server) -> None:
-    stores = builders.open_at(processes.data, processes.database_url)
-    store = stores.db.write(builders.datastore)
+    stores = image_set_builders.open_at(processes.data, processes.database_url)
+    store = stores.db.write(image_set_builders.datastore)
     built = [
-        builders.image_set(
+        image_set_builders.image_set(
             stores,
             [BuiltInstance(f"1.{number}", 1)],
             store=store,

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests import builders
 from tests.api.copying import SERIES, Copied, Maker, subset
 from tests.api.rows import delete_image_set, insert_image_set
-from tests.builders import BuiltInstance
-from tests.server import Server
+from tests.support import image_set_builders
+from tests.support.image_set_builders import BuiltInstance
+from tests.support.server import Server
 
 Refused = Callable[..., str]
 ARN = "arn:aws:medical-imaging:us-east-1:000000000000:datastore/{}/imageset/{}"
@@ -22,7 +22,7 @@ DONT_MATCH = "INVALID_REQUEST:  {} of SourceImageSet and DestinationImageSet don
 
 @pytest.fixture
 def make(client: Any, server: Server, datastore: str) -> Iterator[Maker]:
-    stores = builders.open_at(server.data, server.database_url)
+    stores = image_set_builders.open_at(server.data, server.database_url)
     yield Maker(client, stores, datastore)
     stores.close()
 
@@ -240,7 +240,7 @@ def test_adds_a_subset_to_another_set(make: Maker) -> None:
     ],
 )
 def test_fails_where_levels_do_not_match(make: Maker, level: str, block: Any) -> None:
-    source, target = make("2.1", **block), make(last_accessed_at=builders.NOW + 7)
+    source, target = make("2.1", **block), make(last_accessed_at=image_set_builders.NOW + 7)
     before, read = target.text(), target.properties()
     answer = source.copy(1, target)
     assert answer["destinationImageSetProperties"]["latestVersionId"] == "2"

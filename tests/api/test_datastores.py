@@ -10,11 +10,11 @@ from typing import Any
 
 from sqlalchemy import insert, select
 
-from lightwell.context import Ids
-from lightwell.stores import tables
+from lightwell.clock import Ids
+from lightwell.stores.db import tables
 from tests.api import rows
 from tests.cli.running import lightwell
-from tests.server import Server, until
+from tests.support.server import Server, until
 
 Refused = Callable[..., str]
 KMS = "arn:aws:kms:us-east-1:000000000000:key/12345678-1234-1234-1234-123456789012"

@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from lightwell.stores import Stores, datastores, tables
-from tests import builders
-from tests.builders import BuiltInstance, BuiltSet
-from tests.server import Server
+from lightwell.stores import Stores
+from lightwell.stores.account import datastores
+from lightwell.stores.db import tables
+from tests.support import image_set_builders
+from tests.support.image_set_builders import BuiltInstance, BuiltSet
+from tests.support.server import Server
 
 Refused = Callable[..., str]
 ARN = "arn:aws:medical-imaging:us-east-1:000000000000:datastore/{}/imageset/{}"
@@ -20,7 +22,7 @@ ARN = "arn:aws:medical-imaging:us-east-1:000000000000:datastore/{}/imageset/{}"
 
 @pytest.fixture
 def stores(server: Server) -> Iterator[Stores]:
-    found = builders.open_at(server.data, server.database_url)
+    found = image_set_builders.open_at(server.data, server.database_url)
     yield found
     found.close()
 
@@ -30,7 +32,7 @@ def build(stores: Stores, datastore: str, **more: Any) -> BuiltSet:
         store = datastores.get(conn, datastore)
     assert store is not None
     instance = BuiltInstance("1.1", 1, frames=[b"frame"])
-    return builders.image_set(stores, [instance], store=(store.key, store.id), **more)
+    return image_set_builders.image_set(stores, [instance], store=(store.key, store.id), **more)
 
 
 def named(built: BuiltSet) -> dict[str, Any]:

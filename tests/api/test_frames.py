@@ -9,18 +9,20 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from lightwell.domain.frames import frame_id
-from lightwell.stores import Stores, datastores, tables
-from tests import builders
-from tests.builders import BuiltInstance, BuiltSet
-from tests.server import Reply, Server
+from lightwell.domain.image_sets.frame_table import frame_id
+from lightwell.stores import Stores
+from lightwell.stores.account import datastores
+from lightwell.stores.db import tables
+from tests.support import image_set_builders
+from tests.support.image_set_builders import BuiltInstance, BuiltSet
+from tests.support.server import Reply, Server
 
 Refused = Callable[..., str]
 
 
 @pytest.fixture
 def stores(server: Server) -> Iterator[Stores]:
-    found = builders.open_at(server.data, server.database_url)
+    found = image_set_builders.open_at(server.data, server.database_url)
     yield found
     found.close()
 
@@ -29,7 +31,7 @@ def build(stores: Stores, datastore: str, *instances: BuiltInstance, **more: Any
     with stores.db.read() as conn:
         store = datastores.get(conn, datastore)
     assert store is not None
-    return builders.image_set(stores, instances, store=(store.key, store.id), **more)
+    return image_set_builders.image_set(stores, instances, store=(store.key, store.id), **more)
 
 
 def read(client: Any, built: BuiltSet, frame: str) -> bytes:

@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, update
 
-from lightwell.context import Ids
-from lightwell.domain.grouping import Grouping
-from lightwell.stores import Stores, datastores, tables
-from tests import builders
-from tests.builders import NOW, BuiltInstance, BuiltSet
-from tests.server import Server
+from lightwell.clock import Ids
+from lightwell.domain.image_sets.grouping import Grouping
+from lightwell.stores import Stores
+from lightwell.stores.account import datastores
+from lightwell.stores.db import tables
+from tests.support import image_set_builders
+from tests.support.image_set_builders import NOW, BuiltInstance, BuiltSet
+from tests.support.server import Server
 
 Refused = Callable[..., str]
 ARN = "arn:aws:medical-imaging:us-east-1:000000000000:datastore/{}/imageset/{}"
@@ -23,7 +25,7 @@ ARN = "arn:aws:medical-imaging:us-east-1:000000000000:datastore/{}/imageset/{}"
 
 @pytest.fixture
 def stores(server: Server) -> Iterator[Stores]:
-    found = builders.open_at(server.data, server.database_url)
+    found = image_set_builders.open_at(server.data, server.database_url)
     yield found
     found.close()
 
@@ -32,7 +34,9 @@ def build(stores: Stores, datastore: str, **more: Any) -> BuiltSet:
     with stores.db.read() as conn:
         store = datastores.get(conn, datastore)
     assert store is not None
-    return builders.image_set(stores, [BuiltInstance("1.1", 1)], store=(store.key, store.id), **more)
+    return image_set_builders.image_set(
+        stores, [BuiltInstance("1.1", 1)], store=(store.key, store.id), **more
+    )
 
 
 def get(client: Any, built: BuiltSet, **more: Any) -> dict[str, Any]:

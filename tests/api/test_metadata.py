@@ -11,17 +11,19 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from lightwell.stores import Stores, datastores, tables
-from tests import builders
-from tests.builders import NOW, BuiltInstance, BuiltSet
-from tests.server import Server
+from lightwell.stores import Stores
+from lightwell.stores.account import datastores
+from lightwell.stores.db import tables
+from tests.support import image_set_builders
+from tests.support.image_set_builders import NOW, BuiltInstance, BuiltSet
+from tests.support.server import Server
 
 Refused = Callable[..., str]
 
 
 @pytest.fixture
 def stores(server: Server) -> Iterator[Stores]:
-    found = builders.open_at(server.data, server.database_url)
+    found = image_set_builders.open_at(server.data, server.database_url)
     yield found
     found.close()
 
@@ -30,7 +32,7 @@ def build(stores: Stores, datastore: str, instances: list[BuiltInstance], **more
     with stores.db.read() as conn:
         store = datastores.get(conn, datastore)
     assert store is not None
-    return builders.image_set(stores, instances, store=(store.key, store.id), **more)
+    return image_set_builders.image_set(stores, instances, store=(store.key, store.id), **more)
 
 
 def read(client: Any, built: BuiltSet, **more: Any) -> Any:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests import builders
 from tests.api.copying import SERIES, Maker, subset
-from tests.server import Server
+from tests.support import image_set_builders
+from tests.support.server import Server
 
 Refused = Callable[..., str]
 DONT_MATCH = "INVALID_REQUEST:  {} of SourceImageSet and DestinationImageSet don't match."
@@ -17,7 +17,7 @@ DONT_MATCH = "INVALID_REQUEST:  {} of SourceImageSet and DestinationImageSet don
 
 @pytest.fixture
 def make(client: Any, server: Server, datastore: str) -> Iterator[Maker]:
-    stores = builders.open_at(server.data, server.database_url)
+    stores = image_set_builders.open_at(server.data, server.database_url)
     yield Maker(client, stores, datastore)
     stores.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.server import running
+from tests.support.server import running
 
 Refused = Callable[..., str]
 

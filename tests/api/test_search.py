@@ -8,17 +8,19 @@ from typing import Any
 
 import pytest
 
-from lightwell.stores import Stores, datastores, image_sets
-from tests import builders
-from tests.builders import NOW
-from tests.server import Server
+from lightwell.stores import Stores
+from lightwell.stores.account import datastores
+from lightwell.stores.image_sets import lookups
+from tests.support import image_set_builders
+from tests.support.image_set_builders import NOW
+from tests.support.server import Server
 
 Refused = Callable[..., str]
 
 
 @pytest.fixture
 def stores(server: Server) -> Iterator[Stores]:
-    found = builders.open_at(server.data, server.database_url)
+    found = image_set_builders.open_at(server.data, server.database_url)
     yield found
     found.close()
 
@@ -28,9 +30,9 @@ def fill(stores: Stores, datastore: str, *sets: dict[str, Any]) -> list[str]:
     with stores.db.read() as conn:
         store = datastores.get(conn, datastore)
     assert store is not None
-    rows = [builders.image_set_row(store.key, **columns) for columns in sets]
-    versions = [builders.version_row(row["key"]) for row in rows]
-    stores.db.write(lambda conn: image_sets.insert_many(conn, rows, versions))
+    rows = [image_set_builders.image_set_row(store.key, **columns) for columns in sets]
+    versions = [image_set_builders.version_row(row["key"]) for row in rows]
+    stores.db.write(lambda conn: lookups.insert_many(conn, rows, versions))
     return [row["id"] for row in rows]
 
 

@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.api import rows
-from tests.server import Server
+from tests.support.server import Server
 
 Refused = Callable[..., str]
 

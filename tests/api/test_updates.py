@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from lightwell.stores import Stores, datastores, tables
-from tests import builders
-from tests.builders import BuiltInstance, BuiltSet
-from tests.server import Server
+from lightwell.stores import Stores
+from lightwell.stores.account import datastores
+from lightwell.stores.db import tables
+from tests.support import image_set_builders
+from tests.support.image_set_builders import BuiltInstance, BuiltSet
+from tests.support.server import Server
 
 Refused = Callable[..., str]
 
@@ -22,7 +24,7 @@ SERIES, STUDY = "1.2.4.5", "1.2.3.4"
 
 @pytest.fixture
 def stores(server: Server) -> Iterator[Stores]:
-    found = builders.open_at(server.data, server.database_url)
+    found = image_set_builders.open_at(server.data, server.database_url)
     yield found
     found.close()
 
@@ -135,7 +137,7 @@ def make(client: Any, stores: Stores, datastore: str) -> Make:
             },
             "series": {"Modality": "CT", "SeriesInstanceUID": SERIES, "SeriesNumber": "1 "},
         }
-        built = builders.image_set(
+        built = image_set_builders.image_set(
             stores, found, store=(store.key, store.id), **{**blocks, "is_primary": False, **more}
         )
         uid = more.get("series", blocks["series"])["SeriesInstanceUID"]

@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "lightwell"
 
 @dataclass(frozen=True, slots=True)
 class Module:
-    """One file. ``name`` is relative: ``stores.packs``, ``app``; ``""`` is the package itself."""
+    """One file. ``name`` is relative: ``stores.objects.packs``, ``app``; ``""`` is the package itself."""
 
     name: str
     path: Path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 
@@ -13,23 +14,28 @@ from tests.architecture.imports import Module, modules
 # A room may import these rooms, or these modules of one, besides itself.
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
+    "clock": set(),
+    "settings": set(),
     "domain": set(),
     "wire": set(),
     "observe": set(),
     "imaging": {"domain"},
     "stores": {"domain"},
-    "auth": {"stores.principals", "stores.roles", "stores.tags", "domain.arn"},
+    "auth": {"stores.account.principals", "stores.account.roles", "stores.account.tags", "domain.arn"},
     "ingest": {"domain", "imaging", "stores"},
-    "operations": {"wire.shapes", "ingest", "domain", "imaging", "stores"},
-    "work": {"ingest", "stores", "domain", "imaging"},
-    "web": {"operations", "auth", "wire", "observe"},
-    "settings": set(),
-    "context": set(),
+    "documents": {"domain", "imaging", "stores"},
+    "codec_pool": {"ingest", "domain", "imaging", "stores"},
+    "operations": {
+        *("wire.shapes", "documents", "ingest", "domain", "imaging", "stores"),
+        *("codec_pool.client", "codec_pool.requests", "codec_pool.render_requests"),
+    },
+    "work": {"codec_pool", "ingest", "stores", "domain", "imaging"},
+    "web": {"operations", "documents", "auth", "wire", "observe"},
 }
 EVERYTHING = {"app", "cli", "__main__"}
 EVERYBODY_MAY = {"errors", ""}
-ABOVE_DOMAIN = {"imaging", "stores", "auth", "ingest", "operations", "work", "web"}
-FROM_INGEST_UP = {"ingest", "operations", "work", "web"}
+ABOVE_DOMAIN = {"imaging", "stores", "auth", "ingest", "documents", "codec_pool", "operations", "work", "web"}
+FROM_INGEST_UP = ABOVE_DOMAIN - {"imaging", "stores", "auth"}
 NOBODY_MAY = {"web", "cli", "app"}
 
 # Third-party packages with one home.
@@ -45,6 +51,8 @@ HOMES: dict[str, set[str]] = {
 BAD_NAMES = {"utils", "util", "helpers", "common", "base", "manager", "misc", "core"}
 GENERATED = {"wire.shapes", "wire.routes"}
 LONGEST = 450
+MOST_FILES = 20
+DECODERS = {f"imaging.pixels.{name}" for name in ("decode", "htj2k", "rle", "lossless_jpeg")}
 
 # Where the time and new ids come from; everybody else is given them.
 CLOCK = {
@@ -52,8 +60,8 @@ CLOCK = {
     "uuid.uuid1", "uuid.uuid4", "secrets.token_hex", "secrets.token_bytes", "secrets.randbits", "os.urandom",
 }  # fmt: skip
 # The secret key is no id, and neither is the name of a temporary file; the doctor examines the clock itself;
-# a data folder is named before there is a context.
-MAY_MAKE = {"context", "auth.vault", "stores.local_buckets", "stores.node", "cli.doctor"}
+# a data folder is named before there is a clock to ask.
+MAY_MAKE = {"clock", "auth.secret_box", "stores.buckets.local", "stores.data_folder.node", "cli.doctor"}
 SQL = re.compile(
     r"\s*(SELECT\s.+|INSERT\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM|CREATE\s+TABLE)\b", re.DOTALL
 )
@@ -67,7 +75,7 @@ def allowed(module: Module, name: str) -> bool:
         return False
     if room == "observe" and module.room in ABOVE_DOMAIN:
         return True
-    if room in ("context", "settings") and module.room in FROM_INGEST_UP:
+    if room in ("clock", "settings") and module.room in FROM_INGEST_UP:
         return True
     may = ROOMS[module.room]
     return room in may or name in may
@@ -127,6 +135,35 @@ def test_no_circle_anywhere() -> None:
         raise AssertionError(" → ".join(error.args[1])) from None
 
 
+def test_no_circle_among_folders() -> None:
+    """Folders import one another in one direction, too; what a package's __init__ offers lies above its
+    files."""
+    names = {module.name: module for module in modules()}
+
+    def folder(name: str) -> str:
+        is_front = names[name].path.name == "__init__.py" and names[name].tree.body
+        return f"{name} (__init__)" if is_front else name.rpartition(".")[0] or name
+
+    graph: dict[str, set[str]] = {}
+    for module in modules():
+        here = folder(module.name)
+        others = {folder(name) for name, _ in module.inside() if name}
+        graph.setdefault(here, set()).update(others - {here})
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        raise AssertionError(" → ".join(error.args[1])) from None
+
+
+def test_folders_are_read_at_a_glance() -> None:
+    files = Counter(module.path.parent for module in modules() if module.path.name != "__init__.py")
+    assert {str(folder): count for folder, count in files.items() if count > MOST_FILES} == {}
+
+
+def test_decoders_exist() -> None:
+    assert {module.name for module in modules()} >= DECODERS
+
+
 def test_domain_needs_the_standard_library_only() -> None:
     wrong = (
         (module, line, name)
@@ -150,13 +187,14 @@ def test_packages_stay_at_home() -> None:
 
 
 def test_stored_frames_are_decoded_with_their_checksum_only() -> None:
-    """Outside of imaging there is `imaging.stored.decode_proved`, and nothing that decodes without proof."""
+    """Outside of imaging there is `imaging.pixels.stored_frames.decode_proved`, and nothing that decodes
+    without proof."""
     wrong = (
         (module, line, f"{name} decodes without a checksum")
         for module in modules()
         if module.room != "imaging"
         for name, line in module.inside()
-        if name in ("imaging.decode", "imaging.htj2k", "imaging.rle", "imaging.lossless_jpeg")
+        if name in DECODERS
     )
     assert places(wrong) == []
 
@@ -183,7 +221,7 @@ def test_only_settings_reads_the_environment() -> None:
     assert places(wrong) == []
 
 
-def test_the_clock_and_new_ids_come_from_the_context() -> None:
+def test_time_and_new_ids_come_from_the_clock_module() -> None:
     wrong = (
         (module, getattr(node, "lineno", 0), dotted(node))
         for module, node in nodes()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.ct_files import write_series
+from tests.support.ct_files import write_series
 
 
 @dataclass(frozen=True)

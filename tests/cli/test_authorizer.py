@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lightwell.cli.main import main
-from lightwell.stores.database import Database
-from lightwell.stores.schema import migrate
+from lightwell.stores.db.database import Database
+from lightwell.stores.db.schema import migrate
 
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:authorize"
 

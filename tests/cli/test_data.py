@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.cli.running import import_series, lightwell
-from tests.data import SHARED, needs_shared
+from tests.support.shared_data import SHARED, needs_shared
 
 
 def damage(data: Path) -> None:

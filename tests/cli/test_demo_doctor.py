@@ -14,8 +14,8 @@ import pytest
 
 from lightwell.auth.credentials import read_credentials
 from lightwell.cli.demo import snippet
+from lightwell.codec_pool.sandbox import landlock
 from lightwell.settings import load
-from lightwell.work import landlock
 from tests.cli.running import lightwell
 
 GIVEN = {"LIGHTWELL_ROOT_ACCESS_KEY_ID": "K" * 20, "LIGHTWELL_ROOT_SECRET_ACCESS_KEY": "a secret of theirs"}

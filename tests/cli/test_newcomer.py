@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.running import Done, import_series, lightwell
-from tests.ct_files import write_series
-from tests.server import running, until
-from tests.unprivileged import nobody_may_run_python, public_folder
+from tests.support.ct_files import write_series
+from tests.support.server import running, until
+from tests.support.unprivileged import nobody_may_run_python, public_folder
 
 as_root = pytest.mark.skipif(
     os.geteuid() != 0 or not nobody_may_run_python(),
@@ -23,7 +23,7 @@ as_root = pytest.mark.skipif(
 AS_NOBODY = (
     "import sys\n"
     "from lightwell.cli.main import main\n"
-    "from tests.unprivileged import become_nobody\n"
+    "from tests.support.unprivileged import become_nobody\n"
     "become_nobody()\n"
     "sys.exit(main(sys.argv[1:]))\n"
 )

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from lightwell.cli.opening import check_owner
+from lightwell.cli.store_session import check_owner
 from lightwell.errors import ConfigurationError
 from lightwell.settings import load
 from tests.cli.running import Done, import_series, lightwell
-from tests.ct_files import ct, write_series
-from tests.ct_files import write as write_file
+from tests.support.ct_files import ct, write_series
+from tests.support.ct_files import write as write_file
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
 POLICY = '{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}'

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from lightwell.auth.principals import Credentials, vault_of
-from lightwell.auth.vault import open_vault
+from lightwell.auth.secret_box import open_vault
 from lightwell.cli.serve import prepare
 from lightwell.errors import ConfigurationError
 from lightwell.settings import load
-from lightwell.stores import principals
-from lightwell.stores.database import Database
+from lightwell.stores.account import principals
+from lightwell.stores.db.database import Database
 from tests.cli.running import Done, lightwell
-from tests.ct_files import write_series
+from tests.support.ct_files import write_series
 
 OTHER = base64.b64encode(b"o" * 32).decode()
 

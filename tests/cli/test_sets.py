@@ -13,15 +13,17 @@ from pydicom.dataset import FileDataset
 from pydicom.uid import ImplicitVRLittleEndian
 
 from lightwell.cli.main import main
-from lightwell.context import Caller
-from lightwell.operations import updates
-from lightwell.operations.differences import between
-from lightwell.stores import datastores, members, tables
+from lightwell.operations.context import Caller
+from lightwell.operations.update_image_set_metadata import update_image_set_metadata
+from lightwell.operations.version_diff import between
+from lightwell.stores.account import datastores
+from lightwell.stores.db import tables
+from lightwell.stores.image_sets import native_instances
 from lightwell.wire import shapes
-from tests import builders
-from tests.builders import BuiltInstance
-from tests.ct_files import ROOT, ct, write, write_series
-from tests.importing import Importing, importing
+from tests.support import image_set_builders
+from tests.support.ct_files import ROOT, ct, write, write_series
+from tests.support.image_set_builders import BuiltInstance
+from tests.support.imports import Importing, importing
 
 SERIES = f"{ROOT}.1.1"
 
@@ -49,7 +51,7 @@ class Diff:
         instances = [BuiltInstance(f"{SERIES}.{n}", n, {"InstanceNumber": str(n)}, [b"x"]) for n in (1, 2, 3)]
         study = {"AccessionNumber": "A1", "StudyInstanceUID": ROOT, "StudyTime": "101112"}
         series = {"Modality": "CT", "SeriesInstanceUID": SERIES}
-        return builders.image_set(
+        return image_set_builders.image_set(
             stores, instances, store=(store.key, store.id), study=study, series=series, is_primary=False
         ).id
 
@@ -66,7 +68,7 @@ class Diff:
         )
         context = self.server.context
         caller = Caller("000000000000", f"arn:aws:iam::000000000000:user/{who}", "AK")
-        updates.update_image_set_metadata(
+        update_image_set_metadata(
             replace(context, caller=caller),
             shapes.UpdateImageSetMetadataRequest(
                 datastore_id=self.server.datastore,
@@ -225,7 +227,7 @@ def test_shows_failed_versions_with_their_reason(diff: Diff, monkeypatch: pytest
         raise RuntimeError("a fault")
 
     with monkeypatch.context() as patch:
-        patch.setattr("lightwell.stores.contents.close_members", fail)
+        patch.setattr("lightwell.stores.image_sets.members.close_members", fail)
         diff.update(1, removable_attributes=instance(3))
     diff.update(2, removable_attributes=instance(3))
     first = diff(1, 2)
@@ -270,7 +272,7 @@ def test_shows_what_an_edit_of_a_level_hides_in_an_instance(
         store = datastores.get(conn, server.datastore)
     assert store is not None
     odd = BuiltInstance(f"{SERIES}.1", 1, {"00081030": "QUJD"})
-    diff.id = builders.image_set(
+    diff.id = image_set_builders.image_set(
         server.stores, [odd, BuiltInstance(f"{SERIES}.2", 2)], store=(store.key, store.id), is_primary=False
     ).id
     diff.update(1, updatable_attributes=study(StudyDescription="C"))
@@ -308,12 +310,12 @@ def test_lets_no_value_steer_a_terminal(diff: Diff) -> None:
 def test_costs_what_differs(diff: Diff, monkeypatch: pytest.MonkeyPatch) -> None:
     diff.update(1, updatable_attributes=instance(2, DICOM={"ImageComments": "x"}))
     seen: list[int] = []
-    real: Callable[..., Any] = members.members
+    real: Callable[..., Any] = native_instances.members
 
     def watched(*arguments: Any, only: Any = None) -> Any:
         seen.append(len(only))
         return real(*arguments, only=only)
 
-    monkeypatch.setattr(members, "members", watched)
+    monkeypatch.setattr(native_instances, "members", watched)
     assert len(diff.json(1, 2)["instances"]) == 1
     assert seen == [1, 1]

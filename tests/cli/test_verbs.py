@@ -199,7 +199,7 @@ def test_loads_nothing_that_a_server_does_not_need() -> None:
         "starlette", "structlog", "prometheus_client",
     )  # fmt: skip
     code = (
-        "import lightwell.app, lightwell.cli.serve, lightwell.web.server, sys; "
+        "import lightwell.app, lightwell.cli.serve, lightwell.web.http1.server, sys; "
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     done = subprocess.run(

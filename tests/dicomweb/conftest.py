@@ -1,7 +1,7 @@
 """One server with one small data store for all tests of retrieval.
 
-``held`` is that data store, made once a session; tests must not change it. `tests.dicomweb.holding` says
-what it holds and how to ask.
+``held`` is that data store, made once a session; tests must not change it.
+`tests.dicomweb.support.sample_datastore` says what it holds and how to ask.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.dicomweb.holding import Holding, fill
-from tests.server import running
+from tests.dicomweb.support.sample_datastore import Holding, fill
+from tests.support.server import running
 
 
 @pytest.fixture(scope="session")

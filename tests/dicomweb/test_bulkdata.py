@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.dicomweb.holding import Holding, parts
-from tests.server import Reply
+from tests.dicomweb.support.sample_datastore import Holding, parts
+from tests.support.server import Reply
 
 OCTETS = "application/octet-stream"
 VALUE = bytes(range(256)) * 6144

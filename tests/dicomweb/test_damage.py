@@ -18,16 +18,16 @@ from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate
 from sqlalchemy import select, update
 
-from lightwell.domain.frames import Frame, pack_entries, unpack_entries
-from lightwell.imaging import htj2k, jpeg2000
-from lightwell.stores import tables
-from lightwell.stores.packs import pack_name
-from lightwell.stores.tables import frame_table, pixels
-from tests.ct_files import ROOT, ct, write
-from tests.dicomweb.filed import Filed
-from tests.dicomweb.holding import EXPLICIT, FRAMES, HTJ2K, JPEG, JPEG2000, Holding
-from tests.dicomweb.viewing import imported
-from tests.server import Server, environment
+from lightwell.domain.image_sets.frame_table import Frame, pack_entries, unpack_entries
+from lightwell.imaging.pixels import htj2k, jpeg2000
+from lightwell.stores.db import tables
+from lightwell.stores.db.tables import frame_table, pixels
+from lightwell.stores.objects.packs import pack_name
+from tests.dicomweb.support.javascript_clients import imported
+from tests.dicomweb.support.sample_datastore import EXPLICIT, FRAMES, HTJ2K, JPEG, JPEG2000, Holding
+from tests.dicomweb.support.stored_files import Filed
+from tests.support.ct_files import ROOT, ct, write
+from tests.support.server import Server, environment
 
 SINGLE = 'application/octet-stream; transfer-syntax="1.2.840.10008.1.2.1"'
 FILE = 'multipart/related; type="application/dicom"; transfer-syntax='

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from lightwell.errors import ConflictError
-from lightwell.operations import dicomweb_delete
-from lightwell.operations.dicomweb_lookup import Target
-from tests.ct_files import ct, write
-from tests.dicomweb.holding import EXPLICIT, FRAMES, HTJ2K, JPEG, Holding, parts, read
-from tests.dicomweb.viewing import imported
+from lightwell.operations.dicomweb import delete
+from lightwell.operations.dicomweb.lookup import Target
+from tests.dicomweb.support.javascript_clients import imported
+from tests.dicomweb.support.sample_datastore import EXPLICIT, FRAMES, HTJ2K, JPEG, Holding, parts, read
+from tests.support.ct_files import ct, write
 
 FILES = {"a1": ("1", 1), "a2": ("1", 2), "b1": ("2", 1), "c1": ("3", 1)}
 
@@ -155,10 +155,10 @@ def test_deletes_no_set_that_has_come_since_it_was_asked_for(monkeypatch: pytest
     ctx: Any = SimpleNamespace(
         stores=SimpleNamespace(db=Database()), clock=SimpleNamespace(now=lambda: 0), ids=None
     )
-    monkeypatch.setattr(dicomweb_delete, "_sets", lambda conn, target: list(found))
-    monkeypatch.setattr(dicomweb_delete.deletions, "delete_in", lambda *args: pytest.fail("deleted"))
+    monkeypatch.setattr(delete, "_sets", lambda conn, target: list(found))
+    monkeypatch.setattr(delete.deletions, "delete_in", lambda *args: pytest.fail("deleted"))
     for instance in (None, "1.2.3"):
         del found[1:]
         series = None if instance is None else "1.2"
         with pytest.raises(ConflictError, match="try again"):
-            dicomweb_delete.delete(ctx, Target("0" * 32, "1", series, instance), allow)
+            delete.delete(ctx, Target("0" * 32, "1", series, instance), allow)

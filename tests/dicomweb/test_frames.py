@@ -12,13 +12,23 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.processing import convert_color_space
 from sqlalchemy import Connection, select, update
 
-from lightwell.domain.frames import pack_entries, unpack_entries
-from lightwell.stores.tables import frame_table, pack, pixels
-from tests.ct_files import ct, write
-from tests.dicomweb.filed import Filed
-from tests.dicomweb.holding import EXPLICIT, FRAMES, H264, HTJ2K, JPEG, JPEG2000, VIDEO, Holding, parts
-from tests.dicomweb.storing import new
-from tests.dicomweb.viewing import imported
+from lightwell.domain.image_sets.frame_table import pack_entries, unpack_entries
+from lightwell.stores.db.tables import frame_table, pack, pixels
+from tests.dicomweb.support.javascript_clients import imported
+from tests.dicomweb.support.sample_datastore import (
+    EXPLICIT,
+    FRAMES,
+    H264,
+    HTJ2K,
+    JPEG,
+    JPEG2000,
+    VIDEO,
+    Holding,
+    parts,
+)
+from tests.dicomweb.support.stored_files import Filed
+from tests.dicomweb.support.uploads import new
+from tests.support.ct_files import ct, write
 
 STORED = FRAMES + "*"
 OCTETS = "application/octet-stream"

@@ -10,8 +10,8 @@ import pytest
 
 from lightwell.web.dicomweb.resources import PATHS
 from lightwell.wire.routes import ROUTES
-from tests.dicomweb.holding import Holding
-from tests.server import Reply
+from tests.dicomweb.support.sample_datastore import Holding
+from tests.support.server import Reply
 
 NO_STORE, REVALIDATED = "no-store", "private, no-cache"
 IDS = {"jobId": "4" * 32, "resourceArn": "arn%3Aaws%3Ax"}

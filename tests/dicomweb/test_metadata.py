@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.agreement import by_pydicom, normal, unlike
-from tests.dicomweb.holding import EXPLICIT, HTJ2K, JPEG, Holding, parts
-from tests.server import Reply
+from tests.dicomweb.support.sample_datastore import EXPLICIT, HTJ2K, JPEG, Holding, parts
+from tests.support.consistency import by_pydicom, normal, unlike
+from tests.support.server import Reply
 
 JSON = "application/dicom+json"
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import services
-from tests.dicomweb.holding import EXPLICIT, FRAMES, Holding, fill, parts
-from tests.server import running
+from tests.dicomweb.support.sample_datastore import EXPLICIT, FRAMES, Holding, fill, parts
+from tests.support import services
+from tests.support.server import running
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,11 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from dicomweb_client import DICOMwebClient
 
-from tests.ct_files import ct, write
-from tests.dicomweb.holding import EXPLICIT, HTJ2K, JPEG2000, Holding
+from tests.dicomweb.support.javascript_clients import imported
+from tests.dicomweb.support.sample_datastore import EXPLICIT, HTJ2K, JPEG2000, Holding
 from tests.dicomweb.test_retrieve import ALL
-from tests.dicomweb.viewing import imported
-from tests.server import REGION, Server
+from tests.support.ct_files import ct, write
+from tests.support.server import REGION, Server
 
 
 class Signed(requests.auth.AuthBase):

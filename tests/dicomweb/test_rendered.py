@@ -12,8 +12,8 @@ import requests
 from dicomweb_client import DICOMwebClient
 from pydicom.encaps import generate_frames
 
-from tests.dicomweb.gallery import PDF, Gallery, hang, pixels
-from tests.dicomweb.holding import Holding
+from tests.dicomweb.support.renderable_instances import PDF, Gallery, hang, pixels
+from tests.dicomweb.support.sample_datastore import Holding
 from tests.dicomweb.test_python_client import Signed
 
 

@@ -13,11 +13,20 @@ from pydicom.dataset import FileDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from tests.ct_files import ct
-from tests.dicomweb.filed import Filed
-from tests.dicomweb.holding import EXPLICIT, H264, HTJ2K, JPEG, JPEG2000, Holding, parts, read
-from tests.dicomweb.storing import Store, new
-from tests.dicomweb.viewing import needed
+from tests.dicomweb.support.javascript_clients import needed
+from tests.dicomweb.support.sample_datastore import (
+    EXPLICIT,
+    H264,
+    HTJ2K,
+    JPEG,
+    JPEG2000,
+    Holding,
+    parts,
+    read,
+)
+from tests.dicomweb.support.stored_files import Filed
+from tests.dicomweb.support.uploads import Store, new
+from tests.support.ct_files import ct
 
 DICOM = "application/dicom"
 PARTS = 'multipart/related; type="application/dicom"'

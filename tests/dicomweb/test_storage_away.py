@@ -8,12 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from tests.ct_files import ct
-from tests.dicomweb.holding import fill
-from tests.dicomweb.storing import RELATED, part10, related
-from tests.road import Road
-from tests.server import Reply, running
-from tests.services import S3, new_bucket
+from tests.dicomweb.support.sample_datastore import fill
+from tests.dicomweb.support.uploads import RELATED, part10, related
+from tests.support.ct_files import ct
+from tests.support.interruptible_proxy import Road
+from tests.support.server import Reply, running
+from tests.support.services import S3, new_bucket
 
 
 def test_asks_to_try_again_while_the_object_store_is_away(s3_endpoint: S3, tmp_path: Path) -> None:

@@ -26,20 +26,20 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from dicomweb_client.api import DICOMwebClient
 
-from lightwell.domain.store_report import CANNOT_UNDERSTAND, OTHER_STUDY
+from lightwell.domain.imports.store_response import CANNOT_UNDERSTAND, OTHER_STUDY
 from lightwell.settings import load
 from lightwell.stores import open_stores
-from tests import invariants
-from tests.ct_files import ROOT, ct
-from tests.dicomweb.storing import BOUNDARY, RELATED, Store, head, new, part10, pieces, related
-from tests.server import REGION, Server, running
+from tests.dicomweb.support.uploads import BOUNDARY, RELATED, Store, head, new, part10, pieces, related
+from tests.support import invariants
+from tests.support.ct_files import ROOT, ct
+from tests.support.server import REGION, Server, running
 
 STREAMING = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """On SQLite; `tests.imports.test_orders` stores on both databases."""
+    """On SQLite; `tests.imports.codec_pool.test_requests` stores on both databases."""
     env = {"LIGHTWELL_STORE_MAX_BYTES": "220m", "LIGHTWELL_CODEC_WORKERS": "2"}
     with running(tmp_path_factory.mktemp("store") / "data", env=env) as server:
         yield server

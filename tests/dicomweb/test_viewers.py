@@ -14,9 +14,9 @@ import imagecodecs
 import numpy as np
 import pytest
 
-from tests.ct_files import ROOT, ct, write
-from tests.dicomweb.viewing import imported, modules, needed, node
-from tests.server import Server, running
+from tests.dicomweb.support.javascript_clients import imported, modules, needed, node
+from tests.support.ct_files import ROOT, ct, write
+from tests.support.server import Server, running
 
 SIZE = 160
 

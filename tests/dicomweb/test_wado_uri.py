@@ -9,8 +9,8 @@ import imagecodecs
 import numpy as np
 import pytest
 
-from tests.dicomweb.holding import HTJ2K, JPEG2000, Holding, read
-from tests.server import Reply
+from tests.dicomweb.support.sample_datastore import HTJ2K, JPEG2000, Holding, read
+from tests.support.server import Reply
 
 DICOM = "application/dicom"
 EXPLICIT = "1.2.840.10008.1.2.1"

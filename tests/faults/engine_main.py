@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from lightwell.settings import Settings
-from lightwell.stores import jobs, open_stores
-from lightwell.stores.database import Database
+from lightwell.stores import open_stores
+from lightwell.stores.db.database import Database
+from lightwell.stores.jobs import import_jobs
 from lightwell.work.engine import Engine
-from lightwell.work.lock import EngineLock
+from lightwell.work.engine_lock import EngineLock
 
 
 def _die_at(number: int, when: str) -> None:
@@ -52,7 +53,7 @@ def main(data: str, url: str, workers: str, number: str = "0", when: str = "", d
         if door:
             return False
         with stores.db.read() as conn:
-            return not jobs.waiting(conn, 0)
+            return not import_jobs.waiting(conn, 0)
 
     print("started", flush=True)
     Engine(stores, settings, alone=alone, door=0.0 if door else None).run(over)

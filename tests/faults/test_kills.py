@@ -15,10 +15,10 @@ import psutil
 import pytest
 from sqlalchemy import func, select
 
-from lightwell.stores import tables
-from tests import invariants
-from tests.ct_files import ct, write, write_series
-from tests.importing import Importing, importing
+from lightwell.stores.db import tables
+from tests.support import invariants
+from tests.support.ct_files import ct, write, write_series
+from tests.support.imports import Importing, importing
 
 ROOT = Path(__file__).parents[2]
 
@@ -232,7 +232,7 @@ def test_lets_two_engines_share_a_job(tmp_path: Path, migrated_postgres_url: str
 
 
 def test_lets_one_engine_at_a_data_folder(sqlite_server: Importing) -> None:
-    from lightwell.work.lock import EngineLock
+    from lightwell.work.engine_lock import EngineLock
 
     with EngineLock(sqlite_server.settings.data) as lock:
         assert lock.take()

@@ -7,15 +7,15 @@ import sys
 
 import pytest
 
+from lightwell.codec_pool.client import Pool
+from lightwell.codec_pool.requests import Kept, Store
 from lightwell.errors import UnavailableError
-from lightwell.ingest.orders import Kept, Store
-from lightwell.ingest.pool import Pool
-from tests import invariants
-from tests.ct_files import ct
 from tests.faults.test_kills import ROOT
-from tests.importing import Importing
+from tests.imports.codec_pool.test_requests import opened, order, stored
 from tests.imports.conftest import sqlite as sqlite  # a fixture
-from tests.imports.test_orders import opened, order, stored
+from tests.support import invariants
+from tests.support.ct_files import ct
+from tests.support.imports import Importing
 
 
 def _killed(server: Importing, number: int, when: str, ask: Store) -> bool:

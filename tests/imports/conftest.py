@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.importing import Importing, importing
+from tests.support.imports import Importing, importing
 
 
 @pytest.fixture

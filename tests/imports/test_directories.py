@@ -18,15 +18,15 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
 
-from lightwell.context import Ids
-from lightwell.domain.media import is_file_id
+from lightwell.clock import Ids
+from lightwell.codec_pool import process as workers
+from lightwell.domain.imports.dicomdir_paths import is_file_id
 from lightwell.operations import import_jobs
-from lightwell.work import workers
-from tests import invariants
 from tests.cli.running import lightwell
-from tests.ct_files import ct, write
-from tests.importing import IN, OUT, ROLE, Importing
-from tests.server import Server, ended_job, running
+from tests.support import invariants
+from tests.support.ct_files import ct, write
+from tests.support.imports import IN, OUT, ROLE, Importing
+from tests.support.server import Server, ended_job, running
 
 MiB = 1 << 20
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -48,7 +48,7 @@ def most_memory(server: Server) -> int:
     supervisor = psutil.Process(server.process.pid)
     peak = 0
     for process in [supervisor, *supervisor.children(recursive=True)]:
-        if "lightwell.work.worker_main" not in process.cmdline():
+        if "lightwell.codec_pool.worker_main" not in process.cmdline():
             status = Path(f"/proc/{process.pid}/status").read_text()
             (line,) = (line for line in status.splitlines() if line.startswith("VmHWM:"))
             peak = max(peak, int(line.split()[1]) << 10)
@@ -149,7 +149,7 @@ def sabotage(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(
         "import os, sys, time\n"
-        "if 'lightwell.work.worker_main' in sys.orig_argv:\n"
+        "if 'lightwell.codec_pool.worker_main' in sys.orig_argv:\n"
         "    from lightwell.work import looking\n"
         f"    looking.referenced_files = lambda path: {body}\n"
     )

@@ -9,17 +9,17 @@ import pydicom
 import pytest
 from pydicom.encaps import encapsulate
 
+from lightwell.documents.part10_files import open_instance
 from lightwell.errors import InputError, NotAcceptableError
-from lightwell.imaging.syntaxes import EXPLICIT_LITTLE, JPEG2000_LOSSLESS
+from lightwell.imaging.dataset.transfer_syntaxes import EXPLICIT_LITTLE, JPEG2000_LOSSLESS
 from lightwell.operations import datastores
-from lightwell.operations.dicomweb_frames import InstanceFrames
-from lightwell.operations.frames import FrameReader
-from lightwell.operations.part10 import open_instance
-from lightwell.stores import datastores as store_rows
-from lightwell.stores import originals
+from lightwell.operations.dicomweb.frames import InstanceFrames
+from lightwell.operations.get_image_frame import FrameReader
+from lightwell.stores.account import datastores as store_rows
+from lightwell.stores.image_sets import part10_instances
 from lightwell.wire import shapes
-from tests.ct_files import ct, write
-from tests.importing import Importing
+from tests.support.ct_files import ct, write
+from tests.support.imports import Importing
 
 
 @pytest.fixture
@@ -62,8 +62,8 @@ def test_is_exported_without_being_decoded(filled: Importing) -> None:
         assert store is not None
         found = [
             instance
-            for each in originals.readable_sets(conn, store.key)
-            for instance in originals.instances(conn, each.key, each.version)
+            for each in part10_instances.readable_sets(conn, store.key)
+            for instance in part10_instances.instances(conn, each.key, each.version)
         ]
     came, made = sorted(found, key=lambda instance: instance.sop_instance_uid)
     out = io.BytesIO()

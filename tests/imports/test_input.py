@@ -15,11 +15,11 @@ from sqlalchemy import func, select
 
 from lightwell.errors import ConflictError, InputError, NotFoundError, QuotaExceededError
 from lightwell.operations import datastores, import_jobs
-from lightwell.stores import tables
+from lightwell.stores.db import tables
 from lightwell.wire import shapes
-from tests import invariants
-from tests.ct_files import ct, write, write_series
-from tests.importing import IN, Importing
+from tests.support import invariants
+from tests.support.ct_files import ct, write, write_series
+from tests.support.imports import IN, Importing
 
 _MESSAGE = re.compile(r"[\w -:`]{1,2048}", re.ASCII)
 
@@ -104,7 +104,7 @@ def test_fails_before_reading_when_the_output_cannot_be_written(sqlite: Importin
     with sqlite.stores.db.read() as conn:
         from sqlalchemy import select
 
-        from lightwell.stores.tables import image_set
+        from lightwell.stores.db.tables import image_set
 
         assert conn.execute(select(image_set)).first() is None
 

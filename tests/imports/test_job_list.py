@@ -7,10 +7,10 @@ from typing import Any
 
 from sqlalchemy import text
 
-from lightwell.context import Clock
+from lightwell.clock import Clock
 from lightwell.operations import import_jobs
 from lightwell.wire import shapes
-from tests.importing import Importing
+from tests.support.imports import Importing
 
 DAY = 24 * 3600 * 1000
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from lightwell.domain.jobs import DONE, LIST
-from lightwell.stores import jobs
-from tests import invariants
-from tests.ct_files import ct, write, write_series
-from tests.importing import Importing, importing
-from tests.services import S3, boto3_client
+from lightwell.domain.imports.jobs import DONE, LIST
+from lightwell.stores.jobs import import_jobs
+from tests.support import invariants
+from tests.support.ct_files import ct, write, write_series
+from tests.support.imports import Importing, importing
+from tests.support.services import S3, boto3_client
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def test_leaves_the_chunks_of_a_local_bucket_to_the_server_that_took_the_job(
     ours = a.start()
     engine = a.engine()
     key = ours.key
-    assert a.stores.db.write(lambda c: jobs.claim(c, key, LIST, "test", 1, 1 << 60))
+    assert a.stores.db.write(lambda c: import_jobs.claim(c, key, LIST, "test", 1, 1 << 60))
     engine._importer.work(key, LIST, "test")
     assert a.job(ours.id).phase == "read"
     finish(b, b.start().id)

@@ -19,21 +19,22 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 from sqlalchemy import select
 
-from lightwell.domain.jobs import DONE, LIST, READ, STORAGE_FAILURES, InputFile, Job
+from lightwell.codec_pool import process, sources
+from lightwell.domain.imports.jobs import DONE, LIST, READ, STORAGE_FAILURES, InputFile, Job
 from lightwell.errors import InputError, StorageError, StorageUnavailableError
-from lightwell.imaging import source
+from lightwell.imaging.dataset import byte_source
 from lightwell.operations import import_jobs
-from lightwell.stores import jobs
-from lightwell.stores.buckets import Buckets
-from lightwell.stores.objects import open_objects
-from lightwell.stores.tables import chunk
-from lightwell.work import claims, engine, pauses, sources, workers
+from lightwell.stores.buckets.registry import Buckets
+from lightwell.stores.db.tables import chunk
+from lightwell.stores.jobs import import_jobs as jobs
+from lightwell.stores.objects.open import open_objects
+from lightwell.work import engine, leases, pauses
 from lightwell.work.pauses import Pauses
-from tests import invariants
-from tests.ct_files import write_series
-from tests.importing import Importing, importing
-from tests.road import Road
-from tests.services import S3, boto3_client, new_bucket
+from tests.support import invariants
+from tests.support.ct_files import write_series
+from tests.support.imports import Importing, importing
+from tests.support.interruptible_proxy import Road
+from tests.support.services import S3, boto3_client, new_bucket
 
 # More than a chunk's or a phase's tries for what is not away.
 TRIES = STORAGE_FAILURES + 2
@@ -169,17 +170,17 @@ def test_waits_for_the_database_that_goes_during_a_commit(
     place = f"{parts.netloc.rpartition('@')[0]}@127.0.0.1:{road.port}"
     server = importing(tmp_path / "data", urlunsplit(parts._replace(netloc=place)))
     write_series(server.input, 6)
-    commit, went = claims.Claims.commit, threading.Event()
+    commit, went = leases.Claims.commit, threading.Event()
 
-    def closing(self: claims.Claims, claimed: claims.Claimed) -> None:
+    def closing(self: leases.Claims, claimed: leases.Claimed) -> None:
         if not went.is_set():
             road.close()
             went.set()
         commit(self, claimed)
 
-    monkeypatch.setattr(claims, "CLAIM_MS", 500)
-    monkeypatch.setattr(claims, "_COMMIT_ATTEMPTS", 2)
-    monkeypatch.setattr(claims.Claims, "commit", closing)
+    monkeypatch.setattr(leases, "CLAIM_MS", 500)
+    monkeypatch.setattr(leases, "_COMMIT_ATTEMPTS", 2)
+    monkeypatch.setattr(leases.Claims, "commit", closing)
     job = server.start()
     with working(server):
         wait(went.is_set, "a commit begins")
@@ -207,7 +208,7 @@ def no_room(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
             missing = "/no/such/program" if len(started) % 2 else "/bin/false"
             super().__init__([missing if len(started) <= TRIES else python, *command[1:]], **more)
 
-    monkeypatch.setattr(workers.subprocess, "Popen", Started)
+    monkeypatch.setattr(process.subprocess, "Popen", Started)
     return started
 
 
@@ -295,7 +296,7 @@ def test_refuses_what_unzips_to_all_room_that_the_disk_has(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sources, "WHOLE", 10)
-    monkeypatch.setattr(source, "_LARGE", 50)
+    monkeypatch.setattr(byte_source, "_LARGE", 50)
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("a.dcm", bytes(100))
     fetcher = sources.Fetcher(Buckets(tmp_path / "buckets"), tmp_path, 1 << 20)

@@ -9,12 +9,13 @@ from typing import Any
 import pydicom
 from sqlalchemy import select
 
-from lightwell.operations.part10 import write_instance
-from lightwell.stores import originals, records, tables
+from lightwell.documents.part10_files import write_instance
+from lightwell.stores.db import tables
+from lightwell.stores.image_sets import part10_instances, records
 from lightwell.wire import shapes
-from tests import invariants
-from tests.ct_files import ROOT, ct, write, write_series
-from tests.importing import Importing, Report
+from tests.support import invariants
+from tests.support.ct_files import ROOT, ct, write, write_series
+from tests.support.imports import Importing, Report
 
 STUDY, SERIES = f"{ROOT}.1", f"{ROOT}.1.1"
 
@@ -83,7 +84,7 @@ def test_exports_what_it_laid_over_the_files(sqlite: Importing) -> None:
     _run(sqlite, (STUDY, None, "study.json"))
     with sqlite.stores.db.read() as conn:
         key = conn.execute(select(tables.image_set.c.key)).scalar_one()
-        (instance,) = originals.instances(conn, key, 1)
+        (instance,) = part10_instances.instances(conn, key, 1)
     out = io.BytesIO()
     write_instance(sqlite.stores, instance, out)
     found = pydicom.dcmread(io.BytesIO(out.getvalue()))

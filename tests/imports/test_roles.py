@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from lightwell.auth.policy_check import check_identity_policy, check_trust_policy
-from lightwell.context import Clock
-from lightwell.domain.jobs import Job
-from lightwell.stores import roles
+from lightwell.auth.policies.validation import check_identity_policy, check_trust_policy
+from lightwell.clock import Clock
+from lightwell.domain.imports.jobs import Job
+from lightwell.stores.account import roles
 from lightwell.wire import shapes
-from tests.ct_files import ROOT, ct, write
-from tests.importing import IN, OUT, ROLE, Importing
+from tests.support.ct_files import ROOT, ct, write
+from tests.support.imports import IN, OUT, ROLE, Importing
 
 NAME = ROLE.rpartition("/")[2]
 INPUT, OUTPUT = f"arn:aws:s3:::{IN}", f"arn:aws:s3:::{OUT}"

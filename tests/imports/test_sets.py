@@ -6,10 +6,10 @@ import json
 
 from sqlalchemy import select
 
-from lightwell.stores import tables
-from tests import invariants
-from tests.ct_files import ROOT, ct, write, write_series
-from tests.importing import Importing
+from lightwell.stores.db import tables
+from tests.support import invariants
+from tests.support.ct_files import ROOT, ct, write, write_series
+from tests.support.imports import Importing
 
 
 def test_makes_one_primary_set_of_a_series(server: Importing) -> None:

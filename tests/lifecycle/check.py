@@ -14,11 +14,11 @@ import imagecodecs
 import pydicom
 import pytest
 
-from lightwell.operations import documents
-from lightwell.operations.part10 import write_instance
-from lightwell.stores import originals
+from lightwell.documents import metadata_documents
+from lightwell.documents.part10_files import write_instance
+from lightwell.stores.image_sets import part10_instances
 from tests.lifecycle import native
-from tests.lifecycle.door import Door, Refused
+from tests.lifecycle.clients import Door, Refused
 from tests.lifecycle.model import Content, ImageSet, Model
 from tests.lifecycle.native import Came
 
@@ -59,11 +59,11 @@ class Checker:
     def forget(self) -> None:
         """Drop every cached document, and the memory of frames that were read."""
         with self._door.stores.db.read() as conn:
-            from lightwell.stores import tables
+            from lightwell.stores.db import tables
 
             keys = list(conn.execute(tables.image_set.select()).scalars())
         for key in keys:
-            documents.drop(self._door.stores, key)
+            metadata_documents.drop(self._door.stores, key)
         self._read.clear()
 
     def check(self, one: ImageSet, versions: Iterable[int]) -> None:
@@ -186,8 +186,10 @@ class Checker:
             return
         stores = self._door.stores
         with stores.db.read() as conn:
-            (found,) = [each for each in originals.readable_sets(conn, self._datastore_key(conn), one.id)]
-            instances = originals.instances(conn, found.key, found.version)
+            (found,) = [
+                each for each in part10_instances.readable_sets(conn, self._datastore_key(conn), one.id)
+            ]
+            instances = part10_instances.instances(conn, found.key, found.version)
         seen = set()
         for instance in instances:
             out = BytesIO()
@@ -204,7 +206,7 @@ class Checker:
         assert seen == one.content.members.keys()
 
     def _datastore_key(self, conn: Any) -> int:
-        from lightwell.stores import datastores
+        from lightwell.stores.account import datastores
 
         store = datastores.get(conn, self._door.datastore)
         assert store is not None

@@ -11,8 +11,8 @@ import pytest
 
 from lightwell.settings import load
 from lightwell.stores import open_stores
-from tests.lifecycle.door import Inside, Outside
-from tests.server import Server, running
+from tests.lifecycle.clients import Inside, Outside
+from tests.support.server import Server, running
 
 
 @pytest.fixture(scope="module")

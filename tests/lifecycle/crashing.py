@@ -18,9 +18,10 @@ from botocore.exceptions import HTTPClientError, IncompleteReadError
 from sqlalchemy import select
 
 from lightwell.settings import load
-from lightwell.stores import open_stores, tables
-from tests.lifecycle.door import Outside, Refused
-from tests.server import Server, launch, wait_until_ready
+from lightwell.stores import open_stores
+from lightwell.stores.db import tables
+from tests.lifecycle.clients import Outside, Refused
+from tests.support.server import Server, launch, wait_until_ready
 
 _WRITES = {"UpdateImageSetMetadata", "CopyImageSet", "DeleteImageSet"}
 _LOST = (HTTPClientError, NotReached, IncompleteReadError)

@@ -10,7 +10,7 @@ from typing import Any
 import pydicom
 from pydicom.dataset import Dataset
 
-from tests.ct_files import ROOT, ct
+from tests.support.ct_files import ROOT, ct
 
 STUDIES, SERIES, PLACES = ("1", "2"), ("1", "2"), range(1, 7)
 

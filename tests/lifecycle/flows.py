@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tests.ct_files import ROOT, write_series
-from tests.lifecycle.door import Outside
-from tests.server import Server
+from tests.lifecycle.clients import Outside
+from tests.support.ct_files import ROOT, write_series
+from tests.support.server import Server
 
 STUDY, SERIES = f"{ROOT}.1", f"{ROOT}.1.1"
 _SECONDS = 180

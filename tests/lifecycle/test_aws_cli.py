@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from tests.ct_files import write_series
-from tests.lifecycle.door import Outside
+from tests.lifecycle.clients import Outside
 from tests.lifecycle.flows import SERIES, polls
-from tests.server import Server, environment
+from tests.support.ct_files import write_series
+from tests.support.server import Server, environment
 
 Aws = Callable[..., Any]
 

@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from tests.lifecycle.crashing import Crashing, Killer
-from tests.lifecycle.walk import Walk
+from tests.lifecycle.steps import Walk
 
 _STEPS = 40
 

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.lifecycle.door import Outside
+from tests.lifecycle.clients import Outside
 from tests.lifecycle.flows import SERIES, STUDY, Flow, polls
-from tests.server import Server
+from tests.support.server import Server
 
 _CODESTREAM = b"\xff\x4f\xff\x51"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.ct_files import write_series
-from tests.lifecycle.door import Outside
-from tests.server import Server, environment
+from tests.lifecycle.clients import Outside
+from tests.support.ct_files import write_series
+from tests.support.server import Server, environment
 
 _SOURCE = Path(__file__).parents[1] / "js"
 

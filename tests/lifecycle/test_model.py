@@ -17,8 +17,8 @@ from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from tests.lifecycle.door import Door, Inside, Outside
-from tests.lifecycle.walk import Walk
+from tests.lifecycle.clients import Door, Inside, Outside
+from tests.lifecycle.steps import Walk
 
 _STEPS = 50
 

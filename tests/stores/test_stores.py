@@ -12,8 +12,8 @@ import pytest
 from lightwell.errors import StorageError
 from lightwell.settings import load
 from lightwell.stores import open_stores
-from lightwell.stores.local_objects import LocalObjects
-from lightwell.stores.schema import migrate, schema_state
+from lightwell.stores.db.schema import migrate, schema_state
+from lightwell.stores.objects.local import LocalObjects
 
 
 def test_keeps_everything_below_the_data_folder(tmp_path: Path) -> None:

@@ -7,15 +7,15 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from lightwell.auth.policy import Permissions, permissions
-from lightwell.auth.subjects import root_subject, session_subject, user_subject
-from lightwell.auth.vault import Vault, make_secret_key, open_vault
+from lightwell.auth.policies.policy import Permissions, permissions
+from lightwell.auth.principal_context import root_subject, session_subject, user_subject
+from lightwell.auth.secret_box import Vault, make_secret_key, open_vault
 from lightwell.domain import arn
 from lightwell.errors import ConfigurationError
-from lightwell.stores import principals as table
-from lightwell.stores import roles
-from lightwell.stores.principals import AccessKey
-from lightwell.stores.roles import Role
+from lightwell.stores.account import principals as table
+from lightwell.stores.account import roles
+from lightwell.stores.account.principals import AccessKey
+from lightwell.stores.account.roles import Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-    from lightwell.stores.database import Database
+    from lightwell.stores.db.database import Database
 
 # A revoked key stops working everywhere within this time.
 FRESH_MS = 2_000

@@ -9,20 +9,20 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lightwell.auth.policy import permissions
+from lightwell.auth.policies.policy import permissions
+from lightwell.auth.policies.trust import Taker, trusts
+from lightwell.auth.principal_context import session_subject
 from lightwell.auth.principals import FRESH_MS, Principal, subject_of
-from lightwell.auth.subjects import session_subject
-from lightwell.auth.trust import Taker, trusts
 from lightwell.domain import arn as arns
 from lightwell.errors import ConfigurationError, LightwellError
-from lightwell.stores import roles as table
-from lightwell.stores.roles import Role
+from lightwell.stores.account import roles as table
+from lightwell.stores.account.roles import Role
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lightwell.auth.condition_keys import Context, Value
-    from lightwell.stores.database import Database
+    from lightwell.auth.policies.condition_keys import Context, Value
+    from lightwell.stores.db.database import Database
 
 _MOST_KNOWN = 1_024
 # One spelling only, so that a policy about a role cannot be written around: no path, no other partition.

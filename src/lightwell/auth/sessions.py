@@ -11,22 +11,22 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lightwell.auth.actions import ASSUME_ROLE, Ask
-from lightwell.auth.policy_check import check_session_policy
+from lightwell.auth.policies.actions import ASSUME_ROLE, Ask
+from lightwell.auth.policies.validation import check_session_policy
+from lightwell.auth.principal_context import role_id
 from lightwell.auth.principals import Credentials, Principal, new_credentials
 from lightwell.auth.roles import FOREIGN, SESSION_NAME, RoleError, Roles
-from lightwell.auth.subjects import role_id
-from lightwell.auth.vault import Vault
+from lightwell.auth.secret_box import Vault
 from lightwell.domain import arn as arns
 from lightwell.errors import AccessDeniedError, ConfigurationError, ValidationError
-from lightwell.stores import principals as table
-from lightwell.stores.principals import AccessKey
+from lightwell.stores.account import principals as table
+from lightwell.stores.account.principals import AccessKey
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from lightwell.auth.guard import Facts, Guard
-    from lightwell.stores.database import Database
+    from lightwell.auth.authorization import Facts, Guard
+    from lightwell.stores.db.database import Database
 
 SHORTEST, USUAL, LONGEST, LONGEST_CHAINED = 900, 3_600, 43_200, 3_600
 LONGEST_POLICY = 2_048

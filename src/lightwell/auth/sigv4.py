@@ -26,7 +26,7 @@ from time import strftime
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from lightwell.auth.canonical import canonical_path, canonical_queries, is_form, trim
+from lightwell.auth.sigv4_canonical import canonical_path, canonical_queries, is_form, trim
 from lightwell.errors import AuthenticationError
 
 ALGORITHM = b"AWS4-HMAC-SHA256"

@@ -12,7 +12,7 @@ from lightwell.errors import ConfigurationError, LightwellError
 
 if TYPE_CHECKING:
     from lightwell.settings import Settings
-    from lightwell.stores.database import Database
+    from lightwell.stores.db.database import Database
 
 _PLACES = ("data", "database_url", "allow_other_user", "region", "account_id")
 
@@ -39,7 +39,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lightwell.cli.opening import opened_database
+    from lightwell.cli.store_session import opened_database
 
     settings = flags.settings(args)
     if args.action == "put":
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _check(settings: Settings, arn: str, target: str) -> None:
-    from lightwell.auth.authorizer import parse_target
+    from lightwell.auth.lambda_authorizer import parse_target
     from lightwell.domain.arn import parse_function
 
     function = parse_function(arn)
@@ -71,8 +71,8 @@ def _check(settings: Settings, arn: str, target: str) -> None:
 
 
 def _put(db: Database, arn: str, target: str) -> int:
-    from lightwell.context import Clock
-    from lightwell.stores import authorizers
+    from lightwell.clock import Clock
+    from lightwell.stores.account import authorizers
 
     now = Clock().now()
     db.write(lambda conn: authorizers.put(conn, arn, target, now))
@@ -80,7 +80,7 @@ def _put(db: Database, arn: str, target: str) -> int:
 
 
 def _list(db: Database, *, as_json: bool) -> int:
-    from lightwell.stores import authorizers
+    from lightwell.stores.account import authorizers
 
     with db.read() as conn:
         found = authorizers.page(conn)
@@ -102,7 +102,7 @@ def _list(db: Database, *, as_json: bool) -> int:
 
 
 def _delete(db: Database, arn: str) -> int:
-    from lightwell.stores import authorizers
+    from lightwell.stores.account import authorizers
 
     if not db.write(lambda conn: authorizers.remove(conn, arn)):
         raise LightwellError(

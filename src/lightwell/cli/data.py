@@ -14,12 +14,12 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from lightwell.cli import flags
-from lightwell.cli.opening import check_owner, give_to_me, make_data_folder, opened, user_name
-from lightwell.domain.holdings import DAMAGED, UNREADABLE
-from lightwell.stores.objects import local_root
+from lightwell.cli.store_session import check_owner, give_to_me, make_data_folder, opened, user_name
+from lightwell.domain.integrity import DAMAGED, UNREADABLE
+from lightwell.stores.objects.open import local_root
 
 if TYPE_CHECKING:
-    from lightwell.domain.holdings import Problem
+    from lightwell.domain.integrity import Problem
     from lightwell.settings import Settings
     from lightwell.work.verify import Report
 
@@ -44,8 +44,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _migrate(settings: Settings) -> int:
-    from lightwell.stores.database import Database
-    from lightwell.stores.schema import migrate
+    from lightwell.stores.db.database import Database
+    from lightwell.stores.db.schema import migrate
 
     check_owner(settings)
     make_data_folder(settings)

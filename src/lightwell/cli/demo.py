@@ -100,7 +100,7 @@ def _need_boto3() -> None:
 
 
 def _demo(settings: Settings, *, once: bool) -> int:
-    from lightwell.imaging.demo_studies import write_samples
+    from lightwell.imaging.demo.studies import write_samples
 
     with tempfile.TemporaryDirectory(prefix="lightwell-samples-") as folder:
         samples = write_samples(Path(folder))
@@ -204,7 +204,7 @@ def _wait(client: Any, store: str, job: str) -> dict[str, Any]:
 
 def _check(client: Any, imported: Imported, folder: Path, samples: list[Path]) -> int:
     """Every frame of every file: its checksum in the metadata, and the samples that pydicom decodes."""
-    from lightwell.imaging import demo_studies
+    from lightwell.imaging.demo import studies
 
     documents: dict[str, Any] = {}
     frames = size = 0
@@ -218,7 +218,7 @@ def _check(client: Any, imported: Imported, folder: Path, samples: list[Path]) -
         if image_set not in documents:
             blob = client.get_image_set_metadata(datastoreId=imported.store, imageSetId=image_set)
             documents[image_set] = json.loads(gzip.decompress(blob["imageSetMetadataBlob"].read()))
-        instance = _instance(documents[image_set], demo_studies.sop_instance_uid(path))
+        instance = _instance(documents[image_set], studies.sop_instance_uid(path))
 
         def fetch(entry: dict[str, Any], image_set: str = image_set) -> bytes:
             answer = client.get_image_frame(
@@ -229,7 +229,7 @@ def _check(client: Any, imported: Imported, folder: Path, samples: list[Path]) -
             return bytes(answer["imageFrameBlob"].read())
 
         stored = [(entry, fetch(entry)) for entry in instance["ImageFrames"]]
-        fault = demo_studies.compare(path, instance.get("StoredTransferSyntaxUID"), stored)
+        fault = studies.compare(path, instance.get("StoredTransferSyntaxUID"), stored)
         if fault:
             wrong.append(f"{name}: {fault}")
         frames += len(stored)

@@ -20,17 +20,17 @@ from typing import TYPE_CHECKING
 
 from lightwell import __version__
 from lightwell.cli import flags
-from lightwell.cli.exposure import addresses, check_exposure
-from lightwell.cli.opening import check_owner, give_to_me, openness
+from lightwell.cli.network_exposure import addresses, check_exposure
+from lightwell.cli.store_session import check_owner, give_to_me, openness
 from lightwell.errors import LightwellError
 from lightwell.settings import GiB, Settings, worker_environment
-from lightwell.stores.owner import foreign_files, laid_by_others, other_owner
+from lightwell.stores.data_folder.file_owner import foreign_files, laid_by_others, other_owner
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from lightwell.stores.modes import Open
-    from lightwell.stores.servers import Awaited
+    from lightwell.stores.background.servers import Awaited
+    from lightwell.stores.data_folder.file_modes import Open
 
 Check = Callable[[Settings], str]
 
@@ -139,8 +139,8 @@ def _owner(settings: Settings) -> str:
 
 
 def _database(settings: Settings) -> str:
-    from lightwell.stores.database import Database
-    from lightwell.stores.schema import schema_state
+    from lightwell.stores.db.database import Database
+    from lightwell.stores.db.schema import schema_state
 
     if settings.database_url is None and not (settings.data / "lightwell.db").exists():
         return "not made yet; the first start makes it"
@@ -159,8 +159,8 @@ def _database(settings: Settings) -> str:
 @contextmanager
 def _current(settings: Settings) -> Iterator[Connection | None]:
     """The database, to be read; None where it has not the schema of this version."""
-    from lightwell.stores.database import Database
-    from lightwell.stores.schema import schema_state
+    from lightwell.stores.db.database import Database
+    from lightwell.stores.db.schema import schema_state
 
     db = Database(settings.database)
     try:
@@ -174,7 +174,7 @@ def _current(settings: Settings) -> Iterator[Connection | None]:
 
 
 def _encryption(settings: Settings) -> str:
-    from lightwell.stores import datastores
+    from lightwell.stores.account import datastores
 
     if settings.database_url is None and not (settings.data / "lightwell.db").exists():
         return "no data store names a KMS key"
@@ -193,7 +193,7 @@ def _encryption(settings: Settings) -> str:
 
 
 def _jobs(settings: Settings) -> str:
-    from lightwell.stores import servers
+    from lightwell.stores.background import servers
 
     if settings.database.startswith("sqlite:"):
         return "none can wait for another server"
@@ -215,7 +215,7 @@ def _awaited(one: Awaited) -> str:
 
 
 def _storage(settings: Settings) -> str:
-    from lightwell.stores.objects import open_objects
+    from lightwell.stores.objects.open import open_objects
 
     if settings.storage_url is None and not (settings.data / "objects").exists():
         return "not made yet; the first start makes it"
@@ -244,7 +244,7 @@ def _buckets(settings: Settings) -> str:
 
 def _files(settings: Settings) -> str:
     """Closes to other users what is kept and lightwell owns, and says what was open."""
-    from lightwell.stores.modes import mend_all
+    from lightwell.stores.data_folder.file_modes import mend_all
 
     if not settings.data.exists():
         return "not made yet"
@@ -265,12 +265,12 @@ def _openness(found: list[Open], *, is_mended: bool) -> Iterator[str]:
 
 def _reports(settings: Settings) -> list[Path]:
     """The folders of local buckets that lightwell has written reports into."""
-    from lightwell.domain.jobs import split_uri
-    from lightwell.stores import jobs
+    from lightwell.domain.imports.jobs import split_uri
+    from lightwell.stores.jobs import import_jobs
 
     try:
         with _current(settings) as conn:
-            places = [] if conn is None else [split_uri(uri) for uri in jobs.outputs(conn)]
+            places = [] if conn is None else [split_uri(uri) for uri in import_jobs.outputs(conn)]
     except LightwellError:
         return []  # the check of the database says more
     return [settings.buckets.absolute() / bucket / folder for bucket, folder in places if folder]
@@ -279,8 +279,8 @@ def _reports(settings: Settings) -> list[Path]:
 def _secrets(settings: Settings) -> str:
     """Whether the access keys in the database can be decrypted."""
     from lightwell.auth.principals import foreign_keys
-    from lightwell.auth.vault import FILE, open_vault
-    from lightwell.stores import principals
+    from lightwell.auth.secret_box import FILE, open_vault
+    from lightwell.stores.account import principals
 
     is_there = settings.secret_key is not None or (settings.data / FILE).exists()
     vault = open_vault(settings.secret_key, settings.data) if is_there else None

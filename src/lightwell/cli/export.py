@@ -12,11 +12,14 @@ from pathlib import Path
 
 from lightwell.cli import flags
 from lightwell.cli.importing import find
-from lightwell.cli.opening import local_context, opened
+from lightwell.cli.store_session import local_context, opened
 from lightwell.domain.datastore import ACTIVE
 from lightwell.errors import DamagedError, InputError, LightwellError
-from lightwell.stores import Stores, datastores, originals, removal
-from lightwell.stores.originals import ReadableSet, StoredInstance
+from lightwell.stores import Stores
+from lightwell.stores.account import datastores
+from lightwell.stores.collector import removal
+from lightwell.stores.image_sets import part10_instances
+from lightwell.stores.image_sets.part10_instances import ReadableSet, StoredInstance
 
 _SAFE = re.compile(r"[0-9](?:[0-9.]{0,126}[0-9])?", re.ASCII)
 _UNSAFE = re.compile(r"[^0-9A-Za-z._-]")
@@ -37,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
         if store is None:
             raise LightwellError(f"There is no data store {args.datastore}: {_there_are(stores)}")
         with stores.db.read() as conn:
-            sets = originals.readable_sets(conn, store.key, args.image_set)
+            sets = part10_instances.readable_sets(conn, store.key, args.image_set)
         if args.image_set and not sets:
             raise LightwellError(
                 f"There is no image set {args.image_set} in data store {args.datastore}; without --image-set "
@@ -69,7 +72,7 @@ def _export(stores: Stores, image_set: ReadableSet, folder: Path) -> tuple[int, 
         if not removal.is_living(conn, image_set.key):
             print(f"lightwell: image set {image_set.id} has been deleted meanwhile", file=sys.stderr)
             return 0, 0
-        instances = originals.instances(conn, image_set.key, image_set.version)
+        instances = part10_instances.instances(conn, image_set.key, image_set.version)
     try:
         place.mkdir(parents=True, exist_ok=True)
         return _write(stores, instances, place)
@@ -82,7 +85,7 @@ def _export(stores: Stores, image_set: ReadableSet, folder: Path) -> tuple[int, 
 
 def _write(stores: Stores, instances: Sequence[StoredInstance], place: Path) -> tuple[int, int]:
     """Write them into the folder ``place``; answers how many were written, and how many could not be."""
-    from lightwell.operations.part10 import write_instance
+    from lightwell.documents.part10_files import write_instance
 
     failed = 0
     for instance in instances:

@@ -19,18 +19,19 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from lightwell.auth.data_access import DataAccess, open_data_access
+from lightwell.auth.data_access_role import DataAccess, open_data_access
 from lightwell.cli import flags
-from lightwell.cli.opening import local_context, make_data_folder, opened
 from lightwell.cli.progress import Progress
-from lightwell.context import Context
-from lightwell.domain import jobs as states
+from lightwell.cli.store_session import local_context, make_data_folder, opened
 from lightwell.domain.datastore import ACTIVE, DataStore
-from lightwell.domain.jobs import Job
+from lightwell.domain.imports import jobs as states
+from lightwell.domain.imports.jobs import Job
 from lightwell.errors import ConfigurationError, InputError, LightwellError
+from lightwell.operations.context import Context
 from lightwell.settings import Settings
-from lightwell.stores import datastores, jobs, outcomes
-from lightwell.stores.outcomes import Tally
+from lightwell.stores.account import datastores
+from lightwell.stores.jobs import import_jobs, outcomes
+from lightwell.stores.jobs.outcomes import Tally
 
 _POLL_SECONDS = 0.2
 _MOST_CAUSES = 20
@@ -137,14 +138,14 @@ def _interruptible() -> Iterator[threading.Event]:
 def _watch(ctx: Context, job: Job, interrupted: threading.Event, *, quiet: bool) -> Job:
     """Until the job is done, work at it ourselves whenever no server does."""
     from lightwell.work.engine import Engine
-    from lightwell.work.lock import EngineLock
+    from lightwell.work.engine_lock import EngineLock
 
     lock = EngineLock(ctx.settings.data)
     with Progress(quiet=quiet) as bars:
 
         def look() -> Job:
             with ctx.stores.db.read() as conn:
-                now = jobs.get(conn, job.key)
+                now = import_jobs.get(conn, job.key)
                 counted = outcomes.count(conn, job.key)
             if now is None:
                 raise LightwellError(f"Import job {job.id} is gone from the database")

@@ -13,7 +13,7 @@ from lightwell.errors import ConfigurationError, LightwellError
 
 if TYPE_CHECKING:
     from lightwell.settings import Settings
-    from lightwell.stores.database import Database
+    from lightwell.stores.db.database import Database
 
 _PLACES = ("data", "database_url", "allow_other_user", "root_access_key_id")
 
@@ -39,7 +39,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lightwell.cli.opening import opened_database
+    from lightwell.cli.store_session import opened_database
 
     settings = flags.settings(args)
     policies = _policies(args.policy, is_admin=args.admin) if args.action == "create" else None
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _policies(files: list[Path] | None, *, is_admin: bool) -> list[str] | None:
     """What a new key may do; None for everything, which nobody gets by leaving something out."""
-    from lightwell.cli.policies import read_policies
+    from lightwell.cli.policy_files import read_policies
 
     if (files is not None) == is_admin:
         raise ConfigurationError(
@@ -65,7 +65,7 @@ def _policies(files: list[Path] | None, *, is_admin: bool) -> list[str] | None:
 
 def _create(settings: Settings, db: Database, name: str, policies: list[str] | None) -> int:
     from lightwell.auth.principals import create_key, vault_of
-    from lightwell.context import Clock
+    from lightwell.clock import Clock
 
     vault = vault_of(db, settings.secret_key, settings.data)
     made = create_key(db, vault, name, Clock().now(), policies)
@@ -74,7 +74,7 @@ def _create(settings: Settings, db: Database, name: str, policies: list[str] | N
 
 
 def _list(db: Database, *, as_json: bool) -> int:
-    from lightwell.stores import principals
+    from lightwell.stores.account import principals
 
     with db.read() as conn:
         keys = principals.page(conn)
@@ -99,8 +99,8 @@ def _list(db: Database, *, as_json: bool) -> int:
 
 
 def _revoke(settings: Settings, db: Database, id: str) -> int:
-    from lightwell.context import Clock
-    from lightwell.stores import principals
+    from lightwell.clock import Clock
+    from lightwell.stores.account import principals
 
     if id == settings.root_access_key_id:
         raise ConfigurationError(

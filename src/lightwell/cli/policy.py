@@ -11,11 +11,11 @@ from lightwell.cli import flags
 from lightwell.errors import ConfigurationError, LightwellError
 
 if TYPE_CHECKING:
-    from lightwell.auth.condition_keys import Value
-    from lightwell.auth.explain import Explanation
-    from lightwell.auth.policy import Permissions
+    from lightwell.auth.policies.condition_keys import Value
+    from lightwell.auth.policies.explain import Explanation
+    from lightwell.auth.policies.policy import Permissions
     from lightwell.settings import Settings
-    from lightwell.stores.database import Database
+    from lightwell.stores.db.database import Database
 
 _PLACES = ("data", "database_url", "allow_other_user", "region", "account_id")
 
@@ -49,8 +49,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lightwell.auth.explain import explain
-    from lightwell.cli.opening import opened_database
+    from lightwell.auth.policies.explain import explain
+    from lightwell.cli.store_session import opened_database
 
     settings = flags.settings(args)
     action = _action(args.asked)
@@ -100,7 +100,7 @@ def _object(who: str, action: str, resource: str, found: Explanation | None) -> 
 
 
 def _action(text: str) -> str:
-    from lightwell.auth.actions import KNOWN, PREFIX
+    from lightwell.auth.policies.actions import KNOWN, PREFIX
 
     spelled = {known.lower(): known for known in KNOWN}
     for name in (text, PREFIX + text):
@@ -112,7 +112,7 @@ def _action(text: str) -> str:
 
 
 def _context(pairs: list[str]) -> dict[str, Value]:
-    from lightwell.auth.condition_keys import MANY, is_known, nearest
+    from lightwell.auth.policies.condition_keys import MANY, is_known, nearest
 
     context: dict[str, Value] = {}
     for pair in pairs:
@@ -137,17 +137,17 @@ def _context(pairs: list[str]) -> dict[str, Value]:
 
 
 def _now() -> dict[str, str]:
-    from lightwell.auth.trust import moment
-    from lightwell.context import Clock
+    from lightwell.auth.policies.trust import moment
+    from lightwell.clock import Clock
 
     return moment(Clock().now())
 
 
 def _tags(settings: Settings, db: Database, resource: str) -> dict[str, Value]:
     """Those that the resource has now."""
-    from lightwell.auth.condition_keys import RESOURCE_TAG, tag_context
+    from lightwell.auth.policies.condition_keys import RESOURCE_TAG, tag_context
     from lightwell.domain import arn
-    from lightwell.stores import tags
+    from lightwell.stores.account import tags
 
     found = arn.parse(resource)
     if found is None or (found.region, found.account) != (settings.region, settings.account_id):
@@ -167,7 +167,7 @@ def _of_key(settings: Settings, db: Database, id: str) -> tuple[str, Permissions
 
 def _of_role(settings: Settings, db: Database, name: str) -> tuple[str, Permissions | None]:
     from lightwell.auth.roles import Roles
-    from lightwell.context import Clock
+    from lightwell.clock import Clock
 
     now = Clock().now()
     roles = Roles(db, settings.account_id, settings.region)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightwell.cli import flags
-from lightwell.cli.policies import read_policies, read_trust_policy
+from lightwell.cli.policy_files import read_policies, read_trust_policy
 from lightwell.errors import LightwellError
 
 if TYPE_CHECKING:
     from lightwell.settings import Settings
-    from lightwell.stores.database import Database
+    from lightwell.stores.db.database import Database
 
 _PLACES = ("data", "database_url", "allow_other_user", "account_id")
 
@@ -47,7 +47,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lightwell.cli.opening import opened_database
+    from lightwell.cli.store_session import opened_database
 
     settings = flags.settings(args)
     if args.action == "put":
@@ -62,9 +62,9 @@ def run(args: argparse.Namespace) -> int:
 
 def _put(settings: Settings, db: Database, name: str, trust: str, policies: list[str]) -> int:
     from lightwell.auth.roles import check_name
-    from lightwell.context import Clock
+    from lightwell.clock import Clock
     from lightwell.domain.arn import role_arn
-    from lightwell.stores import roles
+    from lightwell.stores.account import roles
 
     check_name(name)
     now = Clock().now()
@@ -75,7 +75,7 @@ def _put(settings: Settings, db: Database, name: str, trust: str, policies: list
 
 def _list(settings: Settings, db: Database, *, as_json: bool) -> int:
     from lightwell.domain.arn import role_arn
-    from lightwell.stores import roles
+    from lightwell.stores.account import roles
 
     with db.read() as conn:
         found = roles.page(conn)
@@ -99,7 +99,7 @@ def _list(settings: Settings, db: Database, *, as_json: bool) -> int:
 
 
 def _delete(db: Database, name: str) -> int:
-    from lightwell.stores import roles
+    from lightwell.stores.account import roles
 
     if not db.write(lambda conn: roles.remove(conn, name)):
         raise LightwellError(f"There is no role {name}; `lightwell role list` shows those that are")

@@ -24,9 +24,9 @@ from lightwell.auth.credentials import FILE, write_credentials
 from lightwell.auth.principals import Credentials, ensure_root, vault_of
 from lightwell.cli import flags
 from lightwell.cli.environment import command
-from lightwell.cli.exposure import check_exposure
-from lightwell.cli.tree import Child, Tree, run_apart
-from lightwell.context import Clock, Ids
+from lightwell.cli.network_exposure import check_exposure
+from lightwell.cli.supervisor import Child, Tree, run_apart
+from lightwell.clock import Clock, Ids
 from lightwell.errors import ConfigurationError, LightwellError, StorageError
 from lightwell.observe import logs
 from lightwell.settings import Settings
@@ -34,7 +34,7 @@ from lightwell.settings import Settings
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from lightwell.stores.servers import Server
+    from lightwell.stores.background.servers import Server
 
 LOCK = "serve.lock"
 # A server that was killed a moment ago may still hold the port.
@@ -53,8 +53,8 @@ def serve(settings: Settings) -> int:
     """Run the server until SIGTERM or SIGINT; answers the exit code."""
     gc.disable()  # until the fork: what is imported is kept
     from lightwell import app
-    from lightwell.cli.opening import check_owner
-    from lightwell.web import server
+    from lightwell.cli.store_session import check_owner
+    from lightwell.web.http1 import server
 
     logs.configure(settings.log_level, settings.log_format)
     if settings.file is not None:
@@ -100,8 +100,8 @@ def serve(settings: Settings) -> int:
 
 def _entry(settings: Settings) -> Server | None:
     """As what this server is known to others on its database; None where there are none."""
-    from lightwell.stores.node import Node
-    from lightwell.stores.servers import Server
+    from lightwell.stores.background.servers import Server
+    from lightwell.stores.data_folder.node import Node
 
     if settings.database.startswith("sqlite:"):
         return None
@@ -115,9 +115,10 @@ def prepare(settings: Settings, entry: Server | None = None, port: int | None = 
     ``entry``: what other servers on the database may know of this one, from now on. ``port``: the one that is
     listened on.
     """
-    from lightwell.cli.opening import close_to_others
-    from lightwell.stores import open_stores, servers
-    from lightwell.stores.schema import migrate
+    from lightwell.cli.store_session import close_to_others
+    from lightwell.stores import open_stores
+    from lightwell.stores.background import servers
+    from lightwell.stores.db.schema import migrate
 
     try:
         close_to_others(settings, warn=True)

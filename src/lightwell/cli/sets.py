@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from lightwell.cli import flags
-from lightwell.cli.opening import opened
-from lightwell.domain.differences import (
+from lightwell.cli.store_session import opened
+from lightwell.domain.image_sets.image_set import Version
+from lightwell.domain.image_sets.version_diff import (
     ABSENT,
     ADDED,
     CHANGED,
@@ -21,7 +22,6 @@ from lightwell.domain.differences import (
     InstanceDifference,
     SetDifference,
 )
-from lightwell.domain.image_set import Version
 
 _LONGEST_VALUE = 100
 _MOST_FRAMES = 5
@@ -41,7 +41,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     settings = flags.settings(args)
     with opened(settings) as stores:
-        from lightwell.operations.differences import between
+        from lightwell.operations.version_diff import between
 
         found = between(stores, args.id, args.first, args.second)
     if args.json:

@@ -15,23 +15,24 @@ from typing import TYPE_CHECKING
 
 import zstandard
 
-from lightwell.domain.duplicates import ExistingInstance, ExistingPixels
-from lightwell.domain.frames import Frame, unpack_entries
+from lightwell.domain.image_sets.frame_table import Frame, unpack_entries
+from lightwell.domain.imports.existing_instances import ExistingInstance, ExistingPixels
 from lightwell.errors import StorageError, StorageUnavailableError
-from lightwell.imaging.failure import PixelFailure, cannot_transcode
-from lightwell.imaging.original import Original, is_same_original
-from lightwell.imaging.store_pixels import blob_ranges, is_same_bytes, store_pixels
-from lightwell.stores.objects import Objects
-from lightwell.stores.packs import pack_name
-from lightwell.stores.records import decompress
+from lightwell.imaging.dataset.original_container import Original, is_same_original
+from lightwell.imaging.errors import PixelFailure, cannot_transcode
+from lightwell.imaging.pixels.store_pixels import blob_ranges, is_same_bytes, store_pixels
+from lightwell.stores.image_sets.records import decompress
+from lightwell.stores.objects.interface import Objects
+from lightwell.stores.objects.packs import pack_name
 
 if TYPE_CHECKING:
-    from lightwell.domain.warnings import Warning
-    from lightwell.imaging.elements import Instance
-    from lightwell.imaging.part10 import Part10
+    from lightwell.domain.imports.warnings import Warning
+    from lightwell.imaging.dataset.part10 import Part10
+    from lightwell.imaging.instances.reader import Instance
 
 FindExisting = Callable[[str, str, str], Sequence[ExistingInstance]]
-"""Finds instances by StudyInstanceUID, SeriesInstanceUID and SOPInstanceUID (`stores.duplicates.find`)."""
+"""Finds instances by StudyInstanceUID, SeriesInstanceUID and SOPInstanceUID
+(`stores.image_sets.existing_instances.find`)."""
 
 _PIECE = 1 << 20
 _AHEAD = 4 << 20

@@ -12,25 +12,19 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
-from lightwell.context import Ids
-from lightwell.domain.columns import SearchColumns, search_columns
+from lightwell.clock import Ids
 from lightwell.domain.events import image_set_event
-from lightwell.domain.grouping import Grouping
-from lightwell.domain.jobs import SERVER, Job, Outcome
-from lightwell.stores import (
-    bases,
-    contents,
-    duplicates,
-    growth,
-    outbox,
-    qido_index,
-    records,
-    staging,
-    studies,
-)
-from lightwell.stores.growth import Loaded, SetRow
-from lightwell.stores.records import Levels
-from lightwell.stores.staging import Batch, WaitingSeries
+from lightwell.domain.image_sets.grouping import Grouping
+from lightwell.domain.image_sets.search_columns import SearchColumns, search_columns
+from lightwell.domain.imports.jobs import SERVER, Job, Outcome
+from lightwell.stores.background import outbox
+from lightwell.stores.image_sets import existing_instances, importing, level_inheritance, records, studies
+from lightwell.stores.image_sets import members as contents
+from lightwell.stores.image_sets.importing import Loaded, SetRow
+from lightwell.stores.image_sets.records import Levels
+from lightwell.stores.jobs import staging
+from lightwell.stores.jobs.staging import Batch, WaitingSeries
+from lightwell.stores.qido import index
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +108,13 @@ def commit(conn: Connection, place: Place, groups: Sequence[Group], *, ids: Ids,
     """
 
     def settle(group: Group, loaded: Loaded, joined: Joined) -> None:
-        growth.add_outcomes(conn, group.batch, loaded.unchanged, joined.id, joined.version, joined.is_primary)
-        growth.list_unused(conn, [*loaded.unused, *loaded.unchanged])
+        importing.add_outcomes(
+            conn, group.batch, loaded.unchanged, joined.id, joined.version, joined.is_primary
+        )
+        importing.list_unused(conn, [*loaded.unused, *loaded.unchanged])
         staging.clear(conn, group.batch)
 
-    put(conn, place, groups, lambda group: growth.load(conn, group.batch), settle, ids=ids, now=now)
+    put(conn, place, groups, lambda group: importing.load(conn, group.batch), settle, ids=ids, now=now)
 
 
 def put(
@@ -156,7 +152,7 @@ def _with_sets(conn: Connection, place: Place, groups: Sequence[Group]) -> Itera
     for group in groups:
         series = (group.batch.study_instance_uid, group.batch.series_instance_uid)
         if series not in found:
-            found[series] = _Sets(growth.sets_of_series(conn, place.datastore, *series))
+            found[series] = _Sets(importing.sets_of_series(conn, place.datastore, *series))
         yield group, found[series]
 
 
@@ -184,12 +180,12 @@ def _create(
     now: int,
 ) -> SetRow:
     key, id, batch, columns = ids.key(), ids.id(), group.batch, group.columns
-    is_primary = not has_primary and not growth.contradicted(conn, study, columns)
-    growth.add_members(conn, loaded, growth.find_instances(conn, place.datastore, loaded), key, 1)
+    is_primary = not has_primary and not importing.contradicted(conn, study, columns)
+    importing.add_members(conn, loaded, importing.find_instances(conn, place.datastore, loaded), key, 1)
     levels = group.levels
     if loaded.unused:
         levels, columns = _of_first_member(conn, group, loaded)
-    growth.add_set(
+    importing.add_set(
         conn,
         key=key,
         id=id,
@@ -204,7 +200,7 @@ def _create(
         now=now,
     )
     if is_primary:
-        qido_index.add_set(conn, key, now)
+        index.add_set(conn, key, now)
     _announce(conn, place, id, 1, is_primary, "CREATED", ids, now)
     return SetRow(key, id, "import", is_primary, 1, now, _values(columns))
 
@@ -231,20 +227,22 @@ def _grow(
 ) -> tuple[SetRow, Loaded]:
     """A new version of the set, or the one that it has where nothing changes; with what has changed."""
     number = target.latest_version + 1
-    instances = growth.find_instances(conn, place.datastore, loaded)
-    if target.is_primary and (same := duplicates.unchanged(conn, target.key, loaded.members, instances)):
+    instances = importing.find_instances(conn, place.datastore, loaded)
+    if target.is_primary and (
+        same := existing_instances.unchanged(conn, target.key, loaded.members, instances)
+    ):
         loaded = _without(loaded, same)
         if not loaded.members:
             return target, loaded
         instances = {came.uid: instances[came.uid] for came in loaded.members}
-    closed = growth.close_replaced(conn, instances.values(), target.key, number)
-    growth.add_members(conn, loaded, instances, target.key, number)
+    closed = importing.close_replaced(conn, instances.values(), target.key, number)
+    importing.add_members(conn, loaded, instances, target.key, number)
     columns = _hand_over(conn, loaded, target, number) if closed else None
     added = len(loaded.members)
-    growth.add_version(conn, target.key, number, "IMPORTED", None, group.caller, now)
-    growth.grow(conn, target.key, number, added - closed, now, columns)
+    importing.add_version(conn, target.key, number, "IMPORTED", None, group.caller, now)
+    importing.grow(conn, target.key, number, added - closed, now, columns)
     if target.is_primary:
-        qido_index.grow_set(
+        index.grow_set(
             conn, target.key, now, instances.values(), again=closed > 0, columns=columns is not None
         )
     _announce(conn, place, target.id, number, target.is_primary, "IMPORTED", ids, now)
@@ -258,7 +256,7 @@ def _without(loaded: Loaded, unchanged: set[int]) -> Loaded:
 
 def _hand_over(conn: Connection, loaded: Loaded, target: SetRow, number: int) -> SearchColumns | None:
     """Pass on levels whose first member has come again; the search columns if they may have changed."""
-    if not bases.hand_over(conn, target.key, number, first=lambda: loaded.members[0].record):
+    if not level_inheritance.hand_over(conn, target.key, number, first=lambda: loaded.members[0].record):
         return None
     return contents.search_columns(conn, target.key)
 
@@ -295,13 +293,13 @@ def give_up(conn: Connection, job: Job, place: Place, group: Group, *, message: 
     candidate = sets.candidate(group.columns)
     if candidate is not None:
         number = candidate.latest_version + 1
-        growth.add_version(conn, candidate.key, number, "IMPORT_FAILED", message, job.caller, now)
-        growth.fail_version(conn, candidate.key, number, now)
+        importing.add_version(conn, candidate.key, number, "IMPORT_FAILED", message, job.caller, now)
+        importing.fail_version(conn, candidate.key, number, now)
     outcomes = [
         Outcome(file, name, SERVER, exception_type="InternalServerException", message=message)
         for file, name in staging.staged_files(conn, group.batch)
     ]
     staging.add_outcomes(conn, job.key, outcomes)
-    loaded = growth.load(conn, group.batch)
-    growth.list_unused(conn, [*loaded.unused, *(came.record for came in loaded.members)])
+    loaded = importing.load(conn, group.batch)
+    importing.list_unused(conn, [*loaded.unused, *(came.record for came in loaded.members)])
     staging.clear(conn, group.batch)

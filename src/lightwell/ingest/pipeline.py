@@ -15,25 +15,25 @@ from pathlib import Path
 
 from isal import isal_zlib
 
-from lightwell.context import Ids
-from lightwell.domain.columns import cleaned_grouping
-from lightwell.domain.duplicates import ExistingInstance
-from lightwell.domain.frames import PAGE, Frame, pack_entries
-from lightwell.domain.grouping import Grouping
-from lightwell.domain.records import NewPixels, NewRecord
-from lightwell.domain.warnings import Warning
+from lightwell.clock import Ids
+from lightwell.domain.image_sets.frame_table import PAGE, Frame, pack_entries
+from lightwell.domain.image_sets.grouping import Grouping
+from lightwell.domain.image_sets.search_columns import cleaned_grouping
+from lightwell.domain.imports.existing_instances import ExistingInstance
+from lightwell.domain.imports.records import NewPixels, NewRecord
+from lightwell.domain.imports.warnings import Warning
 from lightwell.errors import InputError, StorageError
-from lightwell.imaging.cache import SeriesCache
-from lightwell.imaging.elements import Instance, PixelElement, read_instance
-from lightwell.imaging.failure import PixelFailure, cannot_transcode
-from lightwell.imaging.image import ImageDescription
-from lightwell.imaging.original import write_original
-from lightwell.imaging.part10 import Part10, Source, open_part10
-from lightwell.imaging.store_pixels import blob_ranges, store_pixels
+from lightwell.imaging.dataset.element_cache import SeriesCache
+from lightwell.imaging.dataset.image_description import ImageDescription
+from lightwell.imaging.dataset.original_container import write_original
+from lightwell.imaging.dataset.part10 import Part10, Source, open_part10
+from lightwell.imaging.errors import PixelFailure, cannot_transcode
+from lightwell.imaging.instances.reader import Instance, PixelElement, read_instance
+from lightwell.imaging.pixels.store_pixels import blob_ranges, store_pixels
 from lightwell.ingest.duplicates import FindExisting, same_original, same_pixels
-from lightwell.stores.objects import Objects
-from lightwell.stores.packs import PackWriter
-from lightwell.stores.records import FragmentCompressor, compress
+from lightwell.stores.image_sets.records import FragmentCompressor, compress
+from lightwell.stores.objects.interface import Objects
+from lightwell.stores.objects.packs import PackWriter
 
 # A first fragment longer than this is no dictionary: it would fill memory for little.
 _DICTIONARY_LIMIT, _DICOM_LIMIT = 128 << 10, 256 << 10
@@ -86,7 +86,7 @@ class _Series:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """What a chunk leaves beside its records: see `domain.records.ChunkResult`."""
+    """What a chunk leaves beside its records: see `domain.imports.records.ChunkResult`."""
 
     level_values: dict[bytes, bytes]
     dictionaries: dict[int, bytes]

@@ -9,10 +9,11 @@ import json
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from lightwell.domain import manifests
-from lightwell.domain.jobs import IMPORTED, Job, split_uri
+from lightwell.domain.imports import manifests
+from lightwell.domain.imports.jobs import IMPORTED, Job, split_uri
 from lightwell.errors import StorageError
-from lightwell.stores import Stores, staging
+from lightwell.stores import Stores
+from lightwell.stores.jobs import staging
 
 _PAGE = 2000
 _OUTCOMES = (manifests.SUCCESS, manifests.FAILURE, manifests.WARNING)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lightwell.domain.arn import datastore_arn, parse_function
-from lightwell.stores import authorizers
+from lightwell.stores.account import authorizers
 
 if TYPE_CHECKING:
-    from lightwell.stores.database import Database
+    from lightwell.stores.db.database import Database
 
 FRESH_MS = 2_000
 """What ``lightwell authorizer`` changes holds everywhere within this time."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from lightwell.domain import bucket_rights
-from lightwell.domain.bucket_rights import GET, PUT, Access, Rights
-from lightwell.domain.jobs import output_folder, split_uri
+from lightwell.domain.imports import bucket_rights
+from lightwell.domain.imports.bucket_rights import GET, PUT, Access, Rights
+from lightwell.domain.imports.jobs import output_folder, split_uri
 from lightwell.errors import AccessDeniedError
 from lightwell.ingest import overrides
 from lightwell.wire import shapes

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lightwell.context import Context
-from lightwell.domain import pages
+from lightwell.domain import page_tokens
 from lightwell.domain.arn import Resource, datastore_arn, parse_function
 from lightwell.domain.datastore import (
     ACTIVE,
@@ -29,7 +28,9 @@ from lightwell.domain.datastore import (
 )
 from lightwell.domain.events import datastore_event
 from lightwell.errors import NotFoundError, QuotaExceededError, ValidationError
-from lightwell.stores import datastores, outbox, tags, tokens
+from lightwell.operations.context import Context
+from lightwell.stores.account import client_tokens, datastores, tags
+from lightwell.stores.background import outbox
 from lightwell.wire import shapes
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def create_datastore(ctx: Context, request: shapes.CreateDatastoreRequest) -> sh
     asked += msgspec.json.encode(wanted, order="sorted")
 
     def work(conn: Connection) -> str:
-        known = tokens.claim(
+        known = client_tokens.claim(
             conn,
             operation="CreateDatastore",
             account=ctx.caller.account,
@@ -126,7 +127,7 @@ def get_datastore(ctx: Context, request: shapes.GetDatastoreRequest) -> shapes.G
 
 def list_datastores(ctx: Context, request: shapes.ListDatastoresRequest) -> shapes.ListDatastoresResponse:
     """The data stores, newest first, deleted ones too; in pages of ``maxResults``, 50 if left out."""
-    after = pages.after(request.next_token)
+    after = page_tokens.after(request.next_token)
     limit = request.max_results or PAGE
     with ctx.stores.db.read() as conn:
         found = datastores.page(conn, status=request.datastore_status, after=after, limit=limit + 1)
@@ -143,7 +144,7 @@ def list_datastores(ctx: Context, request: shapes.ListDatastoresRequest) -> shap
             )
             for store in shown
         ],
-        next_token=pages.encode([shown[-1].created_at, shown[-1].key]) if len(found) > limit else None,
+        next_token=page_tokens.encode([shown[-1].created_at, shown[-1].key]) if len(found) > limit else None,
     )
 
 

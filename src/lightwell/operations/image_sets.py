@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from lightwell.context import Context
-from lightwell.domain import arn, pages
-from lightwell.domain.image_set import (
+from lightwell.domain import arn, page_tokens
+from lightwell.domain.image_sets.image_set import (
     DELETED,
     IMPORTING,
     ImageSet,
@@ -13,7 +12,9 @@ from lightwell.domain.image_set import (
     storage_tier,
 )
 from lightwell.errors import InternalError, NotFoundError
-from lightwell.stores import datastores, image_sets
+from lightwell.operations.context import Context
+from lightwell.stores.account import datastores
+from lightwell.stores.image_sets import lookups
 from lightwell.wire import shapes
 
 _PAGE = 50
@@ -22,13 +23,13 @@ _PAGE = 50
 def get_image_set(ctx: Context, request: shapes.GetImageSetRequest) -> shapes.GetImageSetResponse:
     """Properties of a version, by default the latest; those of a deleted set too, with ``deletedAt``."""
     with ctx.stores.db.read() as conn:
-        found = image_sets.get(conn, request.datastore_id, request.image_set_id)
+        found = lookups.get(conn, request.datastore_id, request.image_set_id)
         if found is not None:
             number = found.latest_version
             if request.version_id is not None:
                 number = numbered_version(request.version_id, found)
-            version = image_sets.get_version(conn, found.key, number)
-            importing = number == found.latest_version and image_sets.awaits_instances(conn, found)
+            version = lookups.get_version(conn, found.key, number)
+            importing = number == found.latest_version and lookups.awaits_instances(conn, found)
     if found is None:
         raise unknown(ctx, request.datastore_id, request.image_set_id)
     if version is None:
@@ -63,14 +64,14 @@ def list_image_set_versions(
     limit = request.max_results or _PAGE
     below: int | None = None
     if request.next_token is not None:
-        (token,) = pages.decode(request.next_token, int)
+        (token,) = page_tokens.decode(request.next_token, int)
         assert isinstance(token, int)
         below = token
     with ctx.stores.db.read() as conn:
-        found = image_sets.get(conn, request.datastore_id, request.image_set_id)
+        found = lookups.get(conn, request.datastore_id, request.image_set_id)
         if found is not None:
-            versions = image_sets.versions(conn, found.key, below=below, limit=limit + 1)
-            importing = below is None and image_sets.awaits_instances(conn, found)
+            versions = lookups.versions(conn, found.key, below=below, limit=limit + 1)
+            importing = below is None and lookups.awaits_instances(conn, found)
     if found is None:
         raise unknown(ctx, request.datastore_id, request.image_set_id)
     shown = versions[:limit]
@@ -92,14 +93,14 @@ def list_image_set_versions(
             )
             for version in shown
         ],
-        next_token=pages.encode([shown[-1].number]) if len(versions) > limit else None,
+        next_token=page_tokens.encode([shown[-1].number]) if len(versions) > limit else None,
     )
 
 
 def find_readable(ctx: Context, datastore_id: str, image_set_id: str) -> ImageSet:
     """The set, for a reader of its content. Raises `NotFoundError` where it is not there or deleted."""
     with ctx.stores.db.read() as conn:
-        found = image_sets.get(conn, datastore_id, image_set_id)
+        found = lookups.get(conn, datastore_id, image_set_id)
     if found is None:
         raise unknown(ctx, datastore_id, image_set_id)
     if found.deleted:

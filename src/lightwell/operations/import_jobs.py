@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from lightwell.context import Context
-from lightwell.domain import pages
+from lightwell.domain import page_tokens
 from lightwell.domain.datastore import ACTIVE, DELETED, DataStore
 from lightwell.domain.events import import_job_event
-from lightwell.domain.jobs import LIST, SUBMITTED, Job, output_folder, split_uri
+from lightwell.domain.imports.jobs import LIST, SUBMITTED, Job, output_folder, split_uri
 from lightwell.errors import ConflictError, InputError, NotFoundError, QuotaExceededError, StorageError
-from lightwell.stores import datastores, jobs, outbox, tokens
-from lightwell.stores.node import NOBODY
+from lightwell.operations.context import Context
+from lightwell.stores.account import client_tokens, datastores
+from lightwell.stores.background import outbox
+from lightwell.stores.data_folder.node import NOBODY
+from lightwell.stores.jobs import import_jobs
 from lightwell.wire import shapes
 
 if TYPE_CHECKING:
@@ -133,7 +135,7 @@ def _submit(
 
     def work(conn: Connection) -> Job:
         if token is not None:
-            known = tokens.claim(
+            known = client_tokens.claim(
                 conn,
                 operation="StartDICOMImportJob",
                 account=ctx.caller.account,
@@ -148,7 +150,7 @@ def _submit(
         store = datastores.get(conn, datastore_id, hold=True)
         _check_active(store, datastore_id)
         assert store is not None
-        if ctx.settings.quotas == "aws" and jobs.running(conn, store.key) >= _CONCURRENT:
+        if ctx.settings.quotas == "aws" and import_jobs.running(conn, store.key) >= _CONCURRENT:
             raise QuotaExceededError(
                 f"Datastore {datastore_id} has {_CONCURRENT} import jobs that are submitted or in progress. "
                 "Wait for one of them to end."
@@ -176,7 +178,7 @@ def _submit(
             output_node=output_node,
             assumes_role=ctx.is_restricted,
         )
-        jobs.add(conn, job)
+        import_jobs.add(conn, job)
         outbox.append(conn, event)
         return job
 
@@ -184,7 +186,7 @@ def _submit(
 
 
 def _nodes(ctx: Context, inputs: Sequence[str], output: str) -> tuple[str | None, str | None]:
-    """Whose folders input and output are in; see `domain.jobs.Job`.
+    """Whose folders input and output are in; see `domain.imports.jobs.Job`.
 
     Decided once, by the server that takes the job: a name that is a folder here may be another folder, or a
     bucket of S3, for the next server.
@@ -201,7 +203,7 @@ def _nodes(ctx: Context, inputs: Sequence[str], output: str) -> tuple[str | None
 
 def _known(conn: Connection, datastore_id: str, job_id: str) -> Job | None:
     store = datastores.get(conn, datastore_id)
-    return None if store is None else jobs.find(conn, store.key, job_id)
+    return None if store is None else import_jobs.find(conn, store.key, job_id)
 
 
 def _check_active(store: DataStore | None, datastore_id: str) -> None:
@@ -246,14 +248,14 @@ def list_dicom_import_jobs(
 
     A job leaves the list 90 days after it was submitted; GetDICOMImportJob still answers for it.
     """
-    after = pages.after(request.next_token)
+    after = page_tokens.after(request.next_token)
     limit = request.max_results or PAGE
     with ctx.stores.db.read() as conn:
         store = datastores.get(conn, request.datastore_id)
         if store is None:
             raise _no_store(request.datastore_id)
         since = ctx.clock.now() - _LISTED_FOR
-        found = jobs.page(conn, store.key, request.job_status, limit + 1, after, since=since)
+        found = import_jobs.page(conn, store.key, request.job_status, limit + 1, after, since=since)
     shown = found[:limit]
     return shapes.ListDICOMImportJobsResponse(
         job_summaries=[
@@ -269,7 +271,9 @@ def list_dicom_import_jobs(
             )
             for job in shown
         ],
-        next_token=pages.encode([shown[-1].submitted_at, shown[-1].key]) if len(found) > limit else None,
+        next_token=page_tokens.encode([shown[-1].submitted_at, shown[-1].key])
+        if len(found) > limit
+        else None,
     )
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from lightwell.documents import metadata_documents
 from lightwell.domain import limits
 from lightwell.errors import QuotaExceededError
-from lightwell.operations import documents
-from lightwell.stores import image_sets
+from lightwell.stores.image_sets import lookups
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 def check_metadata(conn: Connection, datastore_id: str, image_set_id: str) -> None:
     """Raises `QuotaExceededError` where the document of a set, as it is by now, is longer than the quota."""
-    found = image_sets.get(conn, datastore_id, image_set_id)
+    found = lookups.get(conn, datastore_id, image_set_id)
     if found is None:
         return
     size = 0
-    for piece in documents.pieces(conn, datastore_id, found, found.readable_version):
+    for piece in metadata_documents.pieces(conn, datastore_id, found, found.readable_version):
         size += len(piece)
         if size > limits.METADATA_QUOTA:
             raise QuotaExceededError(

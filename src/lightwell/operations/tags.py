@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lightwell.context import Context
 from lightwell.domain import arn
 from lightwell.domain.arn import Resource
 from lightwell.domain.datastore import MOST_TAGS
 from lightwell.errors import NotFoundError, ValidationError
-from lightwell.stores import tags
+from lightwell.operations.context import Context
+from lightwell.stores.account import tags
 from lightwell.wire import shapes
 
 if TYPE_CHECKING:

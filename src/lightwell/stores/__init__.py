@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from lightwell.domain.jobs import Job
+from lightwell.domain.imports.jobs import Job
 from lightwell.errors import StorageError
-from lightwell.stores.accesses import Accesses
-from lightwell.stores.buckets import Buckets
-from lightwell.stores.database import Database
-from lightwell.stores.documents import Documents
-from lightwell.stores.local_objects import sweep_folder
-from lightwell.stores.node import NOBODY, Node
-from lightwell.stores.objects import Objects, open_objects
+from lightwell.stores.buckets.registry import Buckets
+from lightwell.stores.data_folder.document_cache import Documents
+from lightwell.stores.data_folder.node import NOBODY, Node
+from lightwell.stores.db.database import Database
+from lightwell.stores.image_sets.last_access import Accesses
+from lightwell.stores.objects.interface import Objects
+from lightwell.stores.objects.local import sweep_folder
+from lightwell.stores.objects.open import open_objects
 
 __all__ = ["Files", "Stores", "open_files", "open_stores"]
 

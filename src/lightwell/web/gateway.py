@@ -10,9 +10,8 @@ from functools import partial
 from hashlib import sha256
 from time import perf_counter
 
-from lightwell.auth.authorizer import BUSY
-from lightwell.auth.bearer import is_bearer
-from lightwell.context import Caller
+from lightwell.auth.bearer_token import is_bearer
+from lightwell.auth.lambda_authorizer import BUSY
 from lightwell.errors import (
     AccessDeniedError,
     ApiError,
@@ -25,17 +24,20 @@ from lightwell.errors import (
     UnavailableError,
 )
 from lightwell.observe.logs import event
-from lightwell.web import native, reply, sts
-from lightwell.web.authorising import authorise, image_set_asks, native_check
-from lightwell.web.cors import Cors
+from lightwell.operations.context import Caller
+from lightwell.web import sts
+from lightwell.web.aws_json import api
+from lightwell.web.aws_json.event_loop_operations import INLINE
 from lightwell.web.dicomweb import dispatch
 from lightwell.web.dicomweb import resources as dicomweb
 from lightwell.web.dicomweb.resources import Resource
-from lightwell.web.inline import INLINE
-from lightwell.web.proxies import Proxies
-from lightwell.web.reply import WHOLE, Answer, Message, Receive, Send, caching
-from lightwell.web.request import PREFLIGHT, STATUS, Disconnected, Request
-from lightwell.web.state import AppState
+from lightwell.web.requests import responses
+from lightwell.web.requests.authorization import authorise, image_set_asks, native_check
+from lightwell.web.requests.cors import Cors
+from lightwell.web.requests.proxies import Proxies
+from lightwell.web.requests.request import PREFLIGHT, STATUS, Disconnected, Request
+from lightwell.web.requests.responses import WHOLE, Answer, Message, Receive, Send, caching
+from lightwell.web.requests.state import AppState
 from lightwell.web.status import Status
 from lightwell.wire.matching import match
 
@@ -68,7 +70,7 @@ class Gateway:
             answer = await self._answer(request, receive)
             self._complete(request, answer)
             knows_whole = WHOLE in scope.get("extensions", ())
-            await reply.write(answer, send, head_only=request.method == "HEAD", knows_whole=knows_whole)
+            await responses.write(answer, send, head_only=request.method == "HEAD", knows_whole=knows_whole)
         except Disconnected:
             pass
         except Exception:
@@ -150,7 +152,7 @@ class Gateway:
         caller = Caller(state.settings.account_id, principal.arn, principal.access_key_id)
         allow = None if principal.policies is None else native_check(state, request, principal, route, now)
         return await state.in_thread(
-            partial(native.perform, state.context(caller), route, params, request.query, body, allow)
+            partial(api.perform, state.context(caller), route, params, request.query, body, allow)
         )
 
     async def _dicomweb(self, request: Request, resource: Resource, receive: Receive) -> Answer:
@@ -263,7 +265,7 @@ async def _prove_first(visit: dispatch.Visit) -> None:
 
 
 def _refusal(request: Request, error: ApiError) -> Answer:
-    return sts.refusal(error, request.id) if sts.is_meant(request) else reply.refusal(error)
+    return sts.refusal(error, request.id) if sts.is_meant(request) else responses.refusal(error)
 
 
 def _unsigned(digest: str) -> None:

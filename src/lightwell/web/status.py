@@ -12,8 +12,8 @@ import msgspec
 from lightwell import __version__
 from lightwell.errors import LightwellError
 from lightwell.observe.logs import event
-from lightwell.web.reply import Answer, plain
-from lightwell.web.state import AppState, Check, Fault
+from lightwell.web.requests.responses import Answer, plain
+from lightwell.web.requests.state import AppState, Check, Fault
 
 log = logging.getLogger(__name__)
 

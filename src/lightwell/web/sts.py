@@ -17,12 +17,12 @@ from xml.sax.saxutils import escape
 from lightwell.auth.principals import Principal, subject_of
 from lightwell.auth.sessions import USUAL, AssumedRole
 from lightwell.errors import ApiError, UnavailableError, ValidationError
-from lightwell.web.authorising import facts
-from lightwell.web.reply import Answer, Receive, plain
-from lightwell.web.request import Request
+from lightwell.web.requests.authorization import facts
+from lightwell.web.requests.request import Request
+from lightwell.web.requests.responses import Answer, Receive, plain
 
 if TYPE_CHECKING:
-    from lightwell.web.state import AppState
+    from lightwell.web.requests.state import AppState
 
 SERVICE, VERSION = "sts", "2011-06-15"
 OPERATIONS = ("AssumeRole", "GetCallerIdentity")

@@ -15,14 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-from lightwell.domain.jobs import FILE_DEATHS, InputFile
-from lightwell.domain.media import MOST_BYTES, MOST_FILES, is_file_id
+from lightwell.codec_pool.messages import Look, Seen
+from lightwell.codec_pool.process import CodecWorker, WorkerDied, WorkerNotStarted
+from lightwell.codec_pool.sandbox.grants import Reach, inputs_of, of_files
+from lightwell.domain.imports.dicomdir_paths import MOST_BYTES, MOST_FILES, is_file_id
+from lightwell.domain.imports.jobs import FILE_DEATHS, InputFile
 from lightwell.errors import InputError, StorageError, StorageUnavailableError
 from lightwell.settings import Settings
-from lightwell.stores.buckets import Buckets
-from lightwell.work.messages import Look, Seen
-from lightwell.work.reach import Reach, inputs_of, of_files
-from lightwell.work.workers import CodecWorker, WorkerDied, WorkerNotStarted
+from lightwell.stores.buckets.registry import Buckets
 
 _STEP_SECONDS = 0.5
 _NICE = 5  # as the workers that read jobs
@@ -110,7 +110,7 @@ class Directories:
                 raise StorageUnavailableError(str(error)) from None
             except WorkerDied as error:
                 self._close()
-                # The first time may have been an operator's kill, as for files (`domain.jobs`).
+                # The first time may have been an operator's kill, as for files (`domain.imports.jobs`).
                 if told or death == FILE_DEATHS:
                     raise InputError(
                         f"{name} cannot be read: it has ended its codec worker: {error}"

@@ -13,23 +13,24 @@ import threading
 import time
 from collections.abc import Callable
 
-from lightwell.context import Clock, Ids
-from lightwell.domain import jobs as domain
+from lightwell.clock import Clock, Ids
+from lightwell.codec_pool.dispatcher import Attendant
+from lightwell.codec_pool.process import remove_leftovers
+from lightwell.codec_pool.queue import Desk
+from lightwell.codec_pool.server import Door
+from lightwell.codec_pool.store_committer import Storer
+from lightwell.domain.imports import jobs as domain
 from lightwell.errors import LightwellError, StorageError, StorageUnavailableError
 from lightwell.settings import Settings
-from lightwell.stores import Stores, chunks, jobs
-from lightwell.work.attendant import Attendant
-from lightwell.work.claims import Claims
-from lightwell.work.collect import Collector
-from lightwell.work.deliver import EVENTS, EventLog, deliver
-from lightwell.work.desk import Desk
-from lightwell.work.door import Door
-from lightwell.work.importer import CLAIM_MS, ClaimLost, Count, Importer
+from lightwell.stores import Stores
+from lightwell.stores.jobs import chunks, import_jobs
+from lightwell.work.chunk_reader import Reader
+from lightwell.work.collector import Collector
+from lightwell.work.event_delivery import EVENTS, EventLog, deliver
+from lightwell.work.import_phases import CLAIM_MS, ClaimLost, Count, Importer
+from lightwell.work.leases import Claims
 from lightwell.work.pauses import Pauses
-from lightwell.work.reading import Reader
 from lightwell.work.role_access import DataAccess
-from lightwell.work.storing import Storer
-from lightwell.work.workers import remove_leftovers
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +104,7 @@ class Engine:
     def run(self, until: Callable[[], bool] = lambda: False) -> None:
         """Work until ``until`` says so or `stop` is called. Returns when every thread has ended."""
         if self._alone:
-            self._stores.db.write(jobs.release_all)
+            self._stores.db.write(import_jobs.release_all)
             remove_leftovers(self._stores.spool)
         threads = [threading.Thread(target=r.run, name=f"reader-{i}") for i, r in enumerate(self._readers)]
         threads += [threading.Thread(target=self._clerk, name=f"clerk-{i}") for i in range(_CLERKS)]
@@ -168,7 +169,7 @@ class Engine:
         try:
             node = self._stores.node_id
             with self._stores.db.read() as conn:
-                waiting = jobs.waiting(conn, now, node)
+                waiting = import_jobs.waiting(conn, now, node)
                 to_read = any(w.phase == domain.READ for w in waiting) and chunks.any_waiting(
                     conn, now, node, self._pauses.waiting()
                 )
@@ -225,7 +226,9 @@ class Engine:
     def _phase(self, key: int, phase: str) -> None:
         now = self._clock.now()
         claim = f"{self._name}:{phase}:{self._ids.id()[:8]}"
-        if not self._stores.db.write(lambda conn: jobs.claim(conn, key, phase, claim, now, now + CLAIM_MS)):
+        if not self._stores.db.write(
+            lambda conn: import_jobs.claim(conn, key, phase, claim, now, now + CLAIM_MS)
+        ):
             return
         with self._busy_lock:
             self._busy[key] = claim
@@ -246,7 +249,7 @@ class Engine:
         """
         if isinstance(error, StorageUnavailableError):
             until = self._pauses.begin(key, "an import job", str(error))
-            self._stores.db.write(lambda conn: jobs.release(conn, key, claim, until))
+            self._stores.db.write(lambda conn: import_jobs.release(conn, key, claim, until))
             return
         faults = self._faults[key] = self._faults.get(key, 0) + 1
         if faults >= _FAULTS and not self._stopping.is_set():
@@ -258,7 +261,7 @@ class Engine:
             self._faults.pop(key, None)
             return
         not_before = self._clock.now() + min(250 * 2**faults, 30_000)
-        self._stores.db.write(lambda conn: jobs.release(conn, key, claim, not_before))
+        self._stores.db.write(lambda conn: import_jobs.release(conn, key, claim, not_before))
 
     # claims and events ----------------------------------------------------------------------------------
 
@@ -276,7 +279,7 @@ class Engine:
 
     def _renew(self, held: dict[int, str], names: set[str]) -> None:
         until = self._clock.now() + CLAIM_MS
-        self._stores.db.write(lambda conn: [jobs.hold(conn, *item, until) for item in held.items()])
+        self._stores.db.write(lambda conn: [import_jobs.hold(conn, *item, until) for item in held.items()])
         self._stores.db.write(lambda conn: chunks.hold(conn, names, until))
 
     def _deliver(self) -> None:

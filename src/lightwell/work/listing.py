@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lightwell.domain.jobs import Job, split_uri
+from lightwell.domain.imports.jobs import Job, split_uri
 from lightwell.errors import InputError
-from lightwell.stores.buckets import Buckets
+from lightwell.stores.buckets.registry import Buckets
 from lightwell.work.directories import Directories
 
 _ZIP = b"PK\x03\x04"
@@ -19,8 +19,8 @@ _ZIP = b"PK\x03\x04"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One file; see `domain.jobs.InputFile`. ``refusal`` says why it cannot even be tried, ``error`` is AWS's
-    name for that.
+    """One file; see `domain.imports.jobs.InputFile`. ``refusal`` says why it cannot even be tried, ``error``
+    is AWS's name for that.
     """
 
     name: str

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from lightwell.context import Clock
+from lightwell.clock import Clock
 
 log = logging.getLogger(__name__)
 

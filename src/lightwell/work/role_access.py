@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Protocol
 
-from lightwell.domain import bucket_rights
-from lightwell.domain.bucket_rights import GET, PUT, Access, Rights
-from lightwell.domain.jobs import Job, split_uri
+from lightwell.domain.imports import bucket_rights
+from lightwell.domain.imports.bucket_rights import GET, PUT, Access, Rights
+from lightwell.domain.imports.jobs import Job, split_uri
 from lightwell.errors import LightwellError, StorageError
 from lightwell.ingest import overrides, report
-from lightwell.stores.buckets import Buckets
-from lightwell.work.intake import JobFailed
+from lightwell.stores.buckets.registry import Buckets
+from lightwell.work.chunk_writer import JobFailed
 from lightwell.work.listing import Found, folder_prefix
 
 DENIED = "AccessDeniedException"
@@ -24,7 +24,7 @@ DENIED = "AccessDeniedException"
 
 
 class DataAccess(Protocol):
-    """Takes roles; see `auth.data_access.DataAccess`."""
+    """Takes roles; see `auth.data_access_role.DataAccess`."""
 
     def take(self, role_arn: str, datastore_id: str, now: int) -> Rights:
         """Raises a `LightwellError` where the service cannot take it."""

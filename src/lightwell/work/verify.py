@@ -1,7 +1,7 @@
 """Checks everything that is kept, with the server up or down: `lightwell data verify`.
 
 Threads take one pack after another and hand its records to codec workers, which read, derive and decode
-everything again (`work.checking`). Then the rows of every image set are looked at. Nothing is changed.
+everything again (`codec_pool.checking`). Then the rows of every image set are looked at. Nothing is changed.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from lightwell.domain.holdings import UNREADABLE, Fault, HeldBodies, HeldPack, HeldRecord, Problem
+from lightwell.codec_pool.messages import Check, Checked, Reading
+from lightwell.codec_pool.process import CodecWorker, WorkerDied
+from lightwell.domain.integrity import UNREADABLE, Fault, HeldBodies, HeldPack, HeldRecord, Problem
 from lightwell.errors import StorageError
 from lightwell.settings import Settings
-from lightwell.stores import Stores, holdings
-from lightwell.stores.packs import pack_name
-from lightwell.work.messages import Check, Checked, Reading
-from lightwell.work.workers import CodecWorker, WorkerDied
+from lightwell.stores import Stores
+from lightwell.stores.collector import integrity
+from lightwell.stores.objects.packs import pack_name
 
 # So many records are told to a worker at once.
 _RECORDS = 32
@@ -69,7 +70,7 @@ class Verifier:
     def run(self) -> Report:
         """Check everything. Raises `StorageError` where the database or the workers fail as such."""
         with self._stores.db.read() as conn:
-            total = holdings.pack_bytes(conn)
+            total = integrity.pack_bytes(conn)
         threads = [
             threading.Thread(target=self._thread, args=(total,), name=f"verify-{number}")
             for number in range(self._settings.codec_processes)
@@ -106,7 +107,7 @@ class Verifier:
         after = -1
         while not self._stopping.is_set():
             with self._stores.db.read() as conn:
-                page = holdings.packs(conn, after, _PACKS)
+                page = integrity.packs(conn, after, _PACKS)
             if not page:
                 return
             yield from page
@@ -145,8 +146,8 @@ class Verifier:
             self._faults, key=lambda f: (f.pack.key, f.record.original_offset if f.record else -1)
         )
         with self._stores.db.read() as conn:
-            live = holdings.are_live(conn, sorted({fault.pack.key for fault in faults}))
-            sets = holdings.sets_of(conn, {fault.record.key for fault in faults if fault.record})
+            live = integrity.are_live(conn, sorted({fault.pack.key for fault in faults}))
+            sets = integrity.sets_of(conn, {fault.record.key for fault in faults if fault.record})
         for fault in faults:
             if fault.pack.key not in live:
                 continue
@@ -166,11 +167,11 @@ class Verifier:
         after = -1
         while True:
             with self._stores.db.read() as conn:
-                page = holdings.sets(conn, after, _SETS)
+                page = integrity.sets(conn, after, _SETS)
                 for key, image_set, store in page:
                     self.report.image_sets += 1
                     self.report.problems += [
-                        Problem(fault, store, image_set) for fault in holdings.faults_of_set(conn, key)
+                        Problem(fault, store, image_set) for fault in integrity.faults_of_set(conn, key)
                     ]
             if not page:
                 return
@@ -204,8 +205,8 @@ class _Hands:
     def check(self, pack: HeldPack, *, quick: bool) -> tuple[list[_Found], int, int]:
         """Everything in a pack: what is wrong, and how many records and frames there were."""
         with self._stores.db.read() as conn:
-            records = [] if quick else holdings.records(conn, pack.key)
-            bodies = holdings.bodies(conn, records)
+            records = [] if quick else integrity.records(conn, pack.key)
+            bodies = integrity.bodies(conn, records)
         done = self._ask(pack, whole=True, part=[], first=0, bodies=HeldBodies({}, {}))
         faults = [_Found(pack, None, fault) for _, fault in done.faults]
         if any(fault.kind == UNREADABLE for _, fault in done.faults):

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from lightwell.auth import certificate
-from tests.certificates import certificate as made
-from tests.server import trusting
+from tests.support.certificates import certificate as made
+from tests.support.server import trusting
 
 
 class Hooked(type(Path())):  # type: ignore[misc]

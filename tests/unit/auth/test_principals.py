@@ -12,10 +12,10 @@ import pytest
 from lightwell.auth import principals
 from lightwell.auth.credentials import read_credentials, write_credentials
 from lightwell.auth.principals import FRESH_MS, Credentials, Principals, create_key, ensure_root
-from lightwell.auth.vault import Vault, make_secret_key, open_vault
+from lightwell.auth.secret_box import Vault, make_secret_key, open_vault
 from lightwell.errors import ConfigurationError
-from lightwell.stores import principals as table
-from lightwell.stores.database import Database
+from lightwell.stores.account import principals as table
+from lightwell.stores.db.database import Database
 
 ACCOUNT = "000000000000"
 GIVEN = Credentials("GIVEN_BY_SETTINGS", "secret")

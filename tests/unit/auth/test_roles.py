@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from lightwell.auth.policy import permissions
+from lightwell.auth.policies.policy import permissions
+from lightwell.auth.principal_context import session_subject, user_subject
 from lightwell.auth.principals import FRESH_MS, Principal
 from lightwell.auth.roles import FOREIGN, MISSING, TRUST, RoleError, Roles
-from lightwell.auth.subjects import session_subject, user_subject
-from lightwell.stores import roles as table
-from lightwell.stores.database import Database
-from tests.unit.auth.decisions import ACCOUNT, GET, REGION, STORE, allow, on
+from lightwell.stores.account import roles as table
+from lightwell.stores.db.database import Database
+from tests.unit.auth.policies.decisions import ACCOUNT, GET, REGION, STORE, allow, on
 
 SERVICE = "medical-imaging.amazonaws.com"
 ARN = f"arn:aws:iam::{ACCOUNT}:role/Reader"

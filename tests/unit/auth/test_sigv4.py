@@ -11,8 +11,8 @@ from email.utils import format_datetime
 import pytest
 from botocore.auth import SigV4QueryAuth
 
-from lightwell.auth.canonical import canonical_path
 from lightwell.auth.sigv4 import SignedRequest, read_signature
+from lightwell.auth.sigv4_canonical import canonical_path
 from lightwell.errors import AuthenticationError
 from tests.unit.auth.signing import AT, HOST, KEY, NOW, REGION, SECRET, check, presigned, signed
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from lightwell.auth.canonical import canonical_path
 from lightwell.auth.sigv4 import SignedRequest, read_signature, verify
+from lightwell.auth.sigv4_canonical import canonical_path
 from lightwell.errors import AuthenticationError
-from tests.data import SHARED
+from tests.support.shared_data import SHARED
 
 FOLDER = SHARED / "sigv4-vectors"
 VECTORS = sorted(FOLDER.rglob("*.sreq"))

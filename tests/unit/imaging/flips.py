@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from openjpeg.utils import encode_array
 
 from lightwell.errors import DamagedError
-from lightwell.imaging import htj2k, jpeg2000
-from lightwell.imaging.checksum import frame_checksum
-from lightwell.imaging.decode import decode_frame
-from lightwell.imaging.failure import PixelFailure
-from lightwell.imaging.stored import decode_proved
-from lightwell.imaging.syntaxes import HTJ2K_RPCL, JPEG2000_LOSSLESS
+from lightwell.imaging.dataset.transfer_syntaxes import HTJ2K_RPCL, JPEG2000_LOSSLESS
+from lightwell.imaging.errors import PixelFailure
+from lightwell.imaging.pixels import htj2k, jpeg2000
+from lightwell.imaging.pixels.checksum import frame_checksum
+from lightwell.imaging.pixels.decode import decode_frame
+from lightwell.imaging.pixels.stored_frames import decode_proved
 from tests.unit.imaging.pixel_files import image_of, noise
 
 CPU_SECONDS, BYTES = 120, 768 << 20

@@ -6,8 +6,8 @@ import struct
 import tempfile
 from pathlib import Path
 
-from lightwell.imaging.elements import Instance, SeriesCache, read_instance
-from lightwell.imaging.part10 import BytesSource, Part10, open_part10
+from lightwell.imaging.dataset.part10 import BytesSource, Part10, open_part10
+from lightwell.imaging.instances.reader import Instance, SeriesCache, read_instance
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"

@@ -11,11 +11,11 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 
-from lightwell.imaging.elements import PixelElement
-from lightwell.imaging.image import ImageDescription
-from lightwell.imaging.part10 import Part10
-from lightwell.imaging.source import BytesSource
-from lightwell.imaging.store_pixels import FrameStream, store_pixels
+from lightwell.imaging.dataset.byte_source import BytesSource
+from lightwell.imaging.dataset.image_description import ImageDescription
+from lightwell.imaging.dataset.part10 import Part10
+from lightwell.imaging.instances.reader import PixelElement
+from lightwell.imaging.pixels.store_pixels import FrameStream, store_pixels
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 BIG = "1.2.840.10008.1.2.2"

@@ -21,7 +21,7 @@ from pydicom.errors import BytesLengthException
 from pydicom.filereader import dcmread
 from pydicom.valuerep import TEXT_VR_DELIMS
 
-from lightwell.domain.levels import INSTANCE, level_of
+from lightwell.domain.image_sets.levels import INSTANCE, level_of
 
 PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 _BINARY = {"OB": 1, "UN": 1, "OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}

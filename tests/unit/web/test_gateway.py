@@ -16,13 +16,13 @@ from botocore.credentials import Credentials
 
 from lightwell import app
 from lightwell.auth.principals import ensure_root
-from lightwell.auth.vault import make_secret_key, open_vault
+from lightwell.auth.secret_box import make_secret_key, open_vault
 from lightwell.errors import StorageError
 from lightwell.operations import OPERATIONS
 from lightwell.settings import load
-from lightwell.stores.database import Database
+from lightwell.stores.db.database import Database
 from lightwell.web.gateway import Gateway
-from lightwell.web.reply import Message
+from lightwell.web.requests.responses import Message
 
 
 class Answered:

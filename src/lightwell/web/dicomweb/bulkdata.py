@@ -11,15 +11,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from lightwell.errors import NotAcceptableError, NotFoundError
-from lightwell.operations import dicomweb_bulkdata, dicomweb_metadata
+from lightwell.operations.dicomweb import bulkdata as dicomweb_bulkdata
+from lightwell.operations.dicomweb import metadata
 from lightwell.web.dicomweb import media, ranges
 from lightwell.web.dicomweb.metadata import wanted_by
 from lightwell.web.dicomweb.multipart import Multipart
 from lightwell.web.dicomweb.streams import PIECE, begun
-from lightwell.web.reply import Answer, Headers
+from lightwell.web.requests.responses import Answer, Headers
 
 if TYPE_CHECKING:
-    from lightwell.imaging.bulk import BulkValue
+    from lightwell.imaging.instances.bulk_values import BulkValue
     from lightwell.web.dicomweb.dispatch import Visit
 
 _OCTETS = "application/octet-stream"
@@ -68,7 +69,7 @@ async def collection(visit: Visit) -> Answer:
     ctx = state.context(visit.caller)
 
     def first() -> tuple[tuple[str, BulkValue] | None, Iterator[tuple[str, BulkValue]]]:
-        values = dicomweb_bulkdata.collect(ctx, wanted, dicomweb_metadata.find(ctx, wanted))
+        values = dicomweb_bulkdata.collect(ctx, wanted, metadata.find(ctx, wanted))
         return next(values, None), values
 
     found, values = await state.in_thread(first)

@@ -6,10 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import quoteattr
 
-from lightwell.operations.dicomweb_lookup import check_ids
+from lightwell.operations.dicomweb.lookup import check_ids
 from lightwell.web.dicomweb import media, resources
 from lightwell.web.dicomweb.media import DICOM_JSON, DICOM_XML, JSON, MULTIPART
-from lightwell.web.reply import Answer
+from lightwell.web.requests.responses import Answer
 
 if TYPE_CHECKING:
     from lightwell.web.dicomweb.dispatch import Visit

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lightwell.operations import dicomweb_delete
-from lightwell.web.authorising import image_sets_check
-from lightwell.web.reply import Answer
+from lightwell.operations.dicomweb import delete as dicomweb_delete
+from lightwell.web.requests.authorization import image_sets_check
+from lightwell.web.requests.responses import Answer
 
 if TYPE_CHECKING:
     from lightwell.web.dicomweb.dispatch import Visit

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from lightwell.auth.principals import Principal
-from lightwell.context import Caller
-from lightwell.operations.dicomweb_lookup import Target
-from lightwell.web.authorising import authorise, dicomweb_asks
+from lightwell.operations.context import Caller
+from lightwell.operations.dicomweb.lookup import Target
 from lightwell.web.dicomweb import media
 from lightwell.web.dicomweb.resources import Resource
-from lightwell.web.reply import Answer, Receive
-from lightwell.web.request import Request
-from lightwell.web.state import AppState
+from lightwell.web.requests.authorization import authorise, dicomweb_asks
+from lightwell.web.requests.request import Request
+from lightwell.web.requests.responses import Answer, Receive
+from lightwell.web.requests.state import AppState
 
 
 @dataclass(frozen=True, slots=True)

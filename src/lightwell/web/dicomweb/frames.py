@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
+from lightwell.documents.retrieve_syntax import fits, media_type, syntax_for
 from lightwell.errors import NotAcceptableError, NotFoundError, ValidationError
-from lightwell.operations.dicomweb_frames import BareFrame, InstanceFrames, InstancePixels
-from lightwell.operations.dicomweb_syntax import fits, media_type, syntax_for
+from lightwell.operations.dicomweb.frames import BareFrame, InstanceFrames, InstancePixels
+from lightwell.web.aws_json.get_image_frame import LARGE, PIECE
 from lightwell.web.dicomweb import media, ranges
 from lightwell.web.dicomweb.media import MULTIPART, MediaRange
 from lightwell.web.dicomweb.multipart import Multipart
-from lightwell.web.frames import LARGE, PIECE
-from lightwell.web.reply import Answer, Headers
+from lightwell.web.requests.responses import Answer, Headers
 
 if TYPE_CHECKING:
     from collections.abc import Callable

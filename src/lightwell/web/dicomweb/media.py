@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 from lightwell.errors import NotAcceptableError, ValidationError
 from lightwell.settings import Settings
-from lightwell.web.request import Request
+from lightwell.web.requests.request import Request
 
 DICOM_JSON, JSON, DICOM_XML = "application/dicom+json", "application/json", "application/dicom+xml"
 MULTIPART = "multipart/related"

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from lightwell.operations import dicomweb_metadata, documents
-from lightwell.operations.dicomweb_metadata import Wanted
+from lightwell.documents import metadata_documents
+from lightwell.operations.dicomweb import metadata as dicomweb_metadata
+from lightwell.operations.dicomweb.metadata import Wanted
 from lightwell.web.dicomweb import media, ranges
 from lightwell.web.dicomweb.multipart import Multipart
 from lightwell.web.dicomweb.streams import begun
-from lightwell.web.reply import Answer, Headers
+from lightwell.web.requests.responses import Answer, Headers
 
 if TYPE_CHECKING:
     from lightwell.web.dicomweb.dispatch import Visit
@@ -63,7 +64,7 @@ def _json(visit: Visit, kind: str, etag: bytes, data: bytes) -> Answer:
     if ranges.takes_gzip(visit.request):
         headers.append((b"content-encoding", b"gzip"))
     else:
-        data = b"".join(documents.unpacked(data))
+        data = b"".join(metadata_documents.unpacked(data))
     headers.append((b"content-length", b"%d" % len(data)))
     return Answer(200, headers, data)
 

@@ -6,19 +6,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lightwell.context import Context
 from lightwell.errors import NotAcceptableError, NotFoundError
-from lightwell.operations import dicomweb_retrieve
-from lightwell.operations.dicomweb_frames import InstanceFrames, InstancePixels
-from lightwell.operations.dicomweb_retrieve import Found
+from lightwell.operations.context import Context
+from lightwell.operations.dicomweb import retrieve
+from lightwell.operations.dicomweb.frames import InstanceFrames, InstancePixels
+from lightwell.operations.dicomweb.retrieve import Found
+from lightwell.web.aws_json.get_image_frame import PIECE
 from lightwell.web.dicomweb import media
 from lightwell.web.dicomweb.frames import Form, form_for
 from lightwell.web.dicomweb.media import MediaRange
 from lightwell.web.dicomweb.multipart import Multipart
 from lightwell.web.dicomweb.retrieve import warning
 from lightwell.web.dicomweb.streams import begun
-from lightwell.web.frames import PIECE
-from lightwell.web.reply import Answer, Headers
+from lightwell.web.requests.responses import Answer, Headers
 
 if TYPE_CHECKING:
     from lightwell.web.dicomweb.dispatch import Visit
@@ -39,7 +39,7 @@ async def pixeldata(visit: Visit) -> Answer:
     Raises `NotFoundError` where there is no frame, `NotAcceptableError` where none can be had.
     """
     ctx = visit.state.context(visit.caller)
-    found = await visit.state.in_thread(dicomweb_retrieve.find, visit.state.stores, visit.target())
+    found = await visit.state.in_thread(retrieve.find, visit.state.stores, visit.target())
     with_pixels = [each for each in found if each.instance.pixels is not None]
     if not with_pixels:
         raise NotFoundError("There is no pixel data.")

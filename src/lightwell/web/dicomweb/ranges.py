@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from lightwell.web.negotiation import quality
-from lightwell.web.reply import Answer, Headers
-from lightwell.web.request import Request
+from lightwell.web.requests.negotiation import quality
+from lightwell.web.requests.request import Request
+from lightwell.web.requests.responses import Answer, Headers
 
 _RANGE = re.compile(rb"\s*bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNORECASE)
 _TAG = re.compile(rb'(?:W/)?("[^"]*")')

@@ -11,9 +11,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from lightwell.errors import NotAcceptableError, ValidationError
-from lightwell.operations import dicomweb_rendered
-from lightwell.operations.dicomweb_lookup import Target
-from lightwell.operations.dicomweb_rendered import (
+from lightwell.operations.dicomweb import rendered as dicomweb_rendered
+from lightwell.operations.dicomweb.lookup import Target
+from lightwell.operations.dicomweb.rendered import (
     IMAGE_TYPES,
     PDF,
     THUMBNAIL_SIDE,
@@ -23,7 +23,7 @@ from lightwell.operations.dicomweb_rendered import (
     rendered_parameters,
 )
 from lightwell.web.dicomweb import media, ranges
-from lightwell.web.reply import Answer, Headers
+from lightwell.web.requests.responses import Answer, Headers
 
 if TYPE_CHECKING:
     from lightwell.web.dicomweb.dispatch import Visit

@@ -9,19 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
-from lightwell.context import Context
 from lightwell.errors import NotAcceptableError
-from lightwell.operations import dicomweb_retrieve
-from lightwell.operations.dicomweb_retrieve import Found, Sent
+from lightwell.operations.context import Context
+from lightwell.operations.dicomweb import retrieve
+from lightwell.operations.dicomweb.retrieve import Found, Sent
 from lightwell.web.dicomweb import media, ranges
 from lightwell.web.dicomweb.media import MULTIPART, MediaRange
 from lightwell.web.dicomweb.multipart import Multipart
 from lightwell.web.dicomweb.ranges import Span
 from lightwell.web.dicomweb.streams import begun
-from lightwell.web.reply import Answer, Headers
+from lightwell.web.requests.responses import Answer, Headers
 
 if TYPE_CHECKING:
-    from lightwell.operations.part10 import Part10File
+    from lightwell.documents.part10_files import Part10File
     from lightwell.web.dicomweb.dispatch import Visit
 
 T = TypeVar("T")
@@ -37,7 +37,7 @@ async def part10(visit: Visit) -> Answer:
     Raises `NotAcceptableError` where nothing of it can be had as the client takes it.
     """
     ctx = visit.state.context(visit.caller)
-    found = await visit.state.in_thread(dicomweb_retrieve.find, visit.state.stores, visit.target())
+    found = await visit.state.in_thread(retrieve.find, visit.state.stores, visit.target())
     alone = visit.resource.instance is not None
     in_parts, sent = _chosen(media.wanted(visit.request), found, alone=alone)
     if not in_parts:
@@ -69,7 +69,7 @@ def _chosen(
             in_parts = False
         else:
             continue
-        sent = dicomweb_retrieve.chosen(found, each.transfer_syntax, alone=alone)
+        sent = retrieve.chosen(found, each.transfer_syntax, alone=alone)
         if sent:
             return in_parts, sent
     kind = DICOM if alone else f'{MULTIPART}; type="{DICOM}"'
@@ -85,7 +85,7 @@ async def _alone(visit: Visit, ctx: Context, sent: Sent) -> Answer:
     etag = sent.etag.encode()
     if ranges.is_known(request, etag):
         return ranges.not_modified(etag)
-    file = await visit.state.in_thread(dicomweb_retrieve.opened, ctx, sent)
+    file = await visit.state.in_thread(retrieve.opened, ctx, sent)
     headers: Headers = [
         (b"content-type", f"{DICOM}; transfer-syntax={file.syntax}".encode()),
         (b"etag", etag),
@@ -116,7 +116,7 @@ def _parts(ctx: Context, sent: Sequence[Sent], parts: Multipart, base: str, visi
     image_set_id = media.parameter(visit.request, "imageSetId")
     tail = f"?imageSetId={image_set_id}" if image_set_id else ""
     for position, each in enumerate(sent):
-        file = dicomweb_retrieve.opened(ctx, each)
+        file = retrieve.opened(ctx, each)
         found = each.found
         location = (
             f"{base}/studies/{found.set.study_instance_uid}/series/{found.set.series_instance_uid}"

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lightwell.operations import dicomweb_search, documents
-from lightwell.web.authorising import metadata_check
+from lightwell.documents import metadata_documents
+from lightwell.operations.dicomweb import search as dicomweb_search
 from lightwell.web.dicomweb import media, ranges
 from lightwell.web.dicomweb.multipart import Multipart
-from lightwell.web.reply import Answer, Headers
+from lightwell.web.requests.authorization import metadata_check
+from lightwell.web.requests.responses import Answer, Headers
 
 if TYPE_CHECKING:
     from lightwell.web.dicomweb.dispatch import Visit
@@ -57,7 +58,7 @@ def _answer(visit: Visit) -> Answer:
         headers.append((b"content-type", kind.encode()))
         body = found.body
     if len(body) >= _LARGE and ranges.takes_gzip(request):
-        body = documents.packed([body])
+        body = metadata_documents.packed([body])
         headers.append((b"content-encoding", b"gzip"))
     headers.append((b"content-length", b"%d" % len(body)))
     return Answer(200, headers, body)

@@ -10,10 +10,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from lightwell.errors import ValidationError
-from lightwell.operations import dicomweb_store
+from lightwell.operations.dicomweb import store as dicomweb_store
 from lightwell.web.dicomweb import media, upload
-from lightwell.web.dicomweb.share import Share, spool
-from lightwell.web.reply import Answer
+from lightwell.web.dicomweb.upload_limits import Share, spool
+from lightwell.web.requests.responses import Answer
 
 if TYPE_CHECKING:
     from lightwell.web.dicomweb.dispatch import Visit

@@ -25,9 +25,9 @@ from lightwell.errors import (
     UnavailableError,
     ValidationError,
 )
-from lightwell.web.dicomweb.share import HOW_TO_PROVE, UNPROVED_SECONDS, Share
-from lightwell.web.reply import Message, Receive
-from lightwell.web.request import Disconnected
+from lightwell.web.dicomweb.upload_limits import HOW_TO_PROVE, UNPROVED_SECONDS, Share
+from lightwell.web.requests.request import Disconnected
+from lightwell.web.requests.responses import Message, Receive
 
 if TYPE_CHECKING:
     from lightwell.web.dicomweb.dispatch import Visit
@@ -256,7 +256,8 @@ async def receive(
 async def _before(until: float, receive: Receive) -> Message:
     """The next of the body, if it comes in time. Raises `RequestTimeoutError`.
 
-    A request may be under way outside a task (`web.exchange`), where `asyncio.timeout` cannot be had.
+    A request may be under way outside a task (`web.http1.response_cycle`), where `asyncio.timeout` cannot be
+    had.
     """
 
     async def once() -> Message:

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from lightwell.errors import NotAcceptableError, ValidationError
-from lightwell.operations import dicomweb_rendered
-from lightwell.operations.dicomweb_lookup import Target
-from lightwell.operations.dicomweb_rendered import IMAGE_TYPES, PDF, Asked, uri_parameters
+from lightwell.operations.dicomweb import rendered as dicomweb_rendered
+from lightwell.operations.dicomweb.lookup import Target
+from lightwell.operations.dicomweb.rendered import IMAGE_TYPES, PDF, Asked, uri_parameters
 from lightwell.web.dicomweb import media, rendered, retrieve
 from lightwell.web.dicomweb.media import MediaRange
-from lightwell.web.reply import Answer
-from lightwell.web.request import Request
+from lightwell.web.requests.request import Request
+from lightwell.web.requests.responses import Answer
 
 if TYPE_CHECKING:
     from lightwell.web.dicomweb.dispatch import Visit

@@ -1,0 +1,337 @@
+"""IAM policies compiled: which statement decides about an action on a resource.
+
+Sources: IAM User Guide, "IAM JSON policy elements reference" and "Policy evaluation logic". An explicit Deny
+comes first, then a session policy and an identity policy must each allow; else nothing is allowed.
+
+Compiling never fails: of what is stored and not understood an Allow allows nothing and a Deny denies.
+`policy_check` is where a policy is refused with a sentence before it is stored.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from lightwell.auth.policies.actions import OTHER_NAMES
+from lightwell.auth.policies.condition_keys import RESOURCE_TAG, STABLE, Context
+from lightwell.auth.policies.conditions import Condition, all_of, any_of, compile_condition, negate
+from lightwell.auth.policies.patterns import (
+    Absent,
+    ArnTemplate,
+    Template,
+    TemplateError,
+    Truth,
+    action_template,
+)
+
+NEWEST = "2012-10-17"
+VERSIONS = (NEWEST, "2008-10-17")
+
+_MOST_DECIDED = 4_096
+# The ARN of an image set has some 120 characters; a path may name what is none, at any length.
+_LONGEST_DECIDED = 256
+_ELEMENTS = {"Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"}
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement. ``source`` names its policy, ``number`` counts from 1 in it; ``why`` is what is not
+    understood of it, so that it is unknown whether it applies.
+    """
+
+    source: str
+    number: int
+    sid: str | None
+    allows: bool
+    actions: tuple[Template, ...]
+    not_actions: bool
+    resources: tuple[ArnTemplate, ...]
+    not_resources: bool
+    conditions: tuple[Condition, ...]
+    keys: frozenset[str]
+    why: str | None = None
+
+    @property
+    def title(self) -> str:
+        """How a person finds it: policy, number and Sid."""
+        return f"statement {self.number}{f' ({self.sid})' if self.sid else ''} of {self.source}"
+
+    def concerns(self, action: str) -> bool:
+        """Whether the action is among those that it names."""
+        if self.why is not None and not self.actions:
+            return True
+        if not self.not_actions:
+            return any(template.match(action, {}) is True for template in self.actions)
+        names = (action, OTHER_NAMES.get(action, action))
+        return not any(template.match(name, {}) is True for template in self.actions for name in names)
+
+    def covers(self, resource: str, context: Context, *, below: bool = False) -> Truth:
+        """Whether the resource is among those that it names; see `Permissions.decide` on ``below``."""
+        if self.why is not None and not self.resources:
+            return None
+        match: Callable[[ArnTemplate, str, Context], Truth | Absent] = ArnTemplate.match
+        if below:
+            match = ArnTemplate.match_some if self.allows is not self.not_resources else ArnTemplate.match_all
+        found = [match(template, resource, context) for template in self.resources]
+        if self.not_resources:
+            return negate(any_of(None if isinstance(each, Absent) else each for each in found))
+        return any_of(False if isinstance(each, Absent) else each for each in found)
+
+    def applies(self, resource: str, context: Context, *, below: bool = False) -> Truth:
+        """Whether it applies to a request whose action it concerns; None if that cannot be known."""
+        covered = self.covers(resource, context, below=below)
+        if covered is False:
+            return False
+        met = all_of(condition.test(context) for condition in self.conditions)
+        return all_of((covered, met, None if self.why is not None else True))
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether an action is allowed, and by what. ``layer`` is "identity" or "session".
+
+    ``statement`` is the one that allows or denies; None where no statement of the layer allows.
+    """
+
+    allowed: bool
+    layer: str
+    statement: Statement | None = None
+
+    @property
+    def explicit(self) -> bool:
+        return not self.allowed and self.statement is not None
+
+    def reason(self, action: str) -> str:
+        """The end of AWS's sentence of a refusal."""
+        article = "an identity-based policy" if self.layer == "identity" else "a session policy"
+        if self.explicit:
+            return f"with an explicit deny in {article}"
+        return f"because no {article.split(' ', 1)[1]} allows the {action} action"
+
+
+#: What reading a stored policy may raise where it is none.
+NOT_UNDERSTOOD = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+
+
+def statements_of(text: str) -> tuple[list[Any], bool]:
+    """The statements of a policy in JSON, unread, and whether its Version has variables.
+
+    Raises what `NOT_UNDERSTOOD` names.
+    """
+    document = json.loads(text)
+    version = document.get("Version", VERSIONS[1])
+    statements = document["Statement"]
+    if isinstance(statements, dict):
+        statements = [statements]
+    if version not in VERSIONS:
+        raise ValueError(f"its Version is {version!r}")
+    return statements, version == NEWEST
+
+
+def compile_policy(text: str, source: str) -> tuple[Statement, ...]:
+    """The statements of a policy in JSON; of one that is not understood, one that denies everything."""
+    try:
+        statements, variables = statements_of(text)
+        return tuple(
+            _statement(statement, source, number, variables=variables)
+            for number, statement in enumerate(statements, 1)
+        )
+    except NOT_UNDERSTOOD as error:
+        return (_closed(source, 1, f"the policy is not understood: {error}"),)
+
+
+def _closed(source: str, number: int, why: str) -> Statement:
+    return Statement(source, number, None, False, (), False, (), False, (), frozenset(), why)
+
+
+def _statement(read: dict[str, Any], source: str, number: int, *, variables: bool) -> Statement:
+    effect, why = read["Effect"], None
+    if effect not in ("Allow", "Deny"):
+        return _closed(source, number, f"its Effect is {effect!r}")
+    strange = sorted(set(read) - _ELEMENTS)
+    if strange:
+        why = f"its element {strange[0]} is not known here"
+    actions = [action_template(text) for text in texts(read.get("Action", read.get("NotAction")))]
+    resources: list[ArnTemplate] = []
+    try:
+        for text in texts(read.get("Resource", read.get("NotResource"))):
+            resources.append(ArnTemplate(text, variables=variables, complete=True))
+    except TemplateError as error:
+        resources, why = [], str(error)
+    if not actions or (not resources and why is None):
+        why = "it lacks Action or Resource"
+    conditions = tuple(
+        compile_condition(operator, key, scalars(values), variables=variables)
+        for operator, tests in read.get("Condition", {}).items()
+        for key, values in tests.items()
+    )
+    keys = frozenset().union(*(each.keys for each in conditions), *(each.keys for each in resources))
+    sid = read.get("Sid")
+    return Statement(
+        source,
+        number,
+        sid if isinstance(sid, str) and sid else None,
+        effect == "Allow",
+        tuple(actions),
+        "NotAction" in read and "Action" not in read,
+        tuple(resources),
+        "NotResource" in read and "Resource" not in read,
+        conditions,
+        keys,
+        why,
+    )
+
+
+def texts(value: object) -> list[str]:
+    """A text or a list of texts as a list. Raises `TypeError` for anything else but None, which is none."""
+    found = [] if value is None else [value] if isinstance(value, str) else value
+    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+        raise TypeError(f"{value!r:.100} is no text and no list of texts")
+    return found
+
+
+def scalars(value: object) -> list[str]:
+    """The values of a condition, which may be written as text, number or true and false."""
+    found = value if isinstance(value, list) else [value]
+    result = []
+    for each in found:
+        if isinstance(each, bool):
+            result.append("true" if each else "false")
+        elif isinstance(each, str | int | float):
+            result.append(str(each))
+        else:
+            raise TypeError(f"{each!r:.100} is no value of a condition")
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidates:
+    """The statements of one layer that concern an action."""
+
+    layer: str
+    denies: tuple[Statement, ...]
+    allows: tuple[Statement, ...]
+
+
+class Permissions:
+    """What one principal may do: its identity policies, and the session policies that narrow them.
+
+    ``subject`` are the context keys that are the same for all its requests (`condition_keys.STABLE`). Safe to
+    use from several threads.
+    """
+
+    def __init__(
+        self,
+        identity: Sequence[Statement],
+        session: Sequence[Statement] | None,
+        subject: Mapping[str, str],
+    ) -> None:
+        self.subject = subject
+        self.layers = (
+            {"identity": tuple(identity)}
+            if session is None
+            else {
+                "session": tuple(session),
+                "identity": tuple(identity),
+            }
+        )
+        self._candidates: dict[str, tuple[tuple[_Candidates, ...], frozenset[str]]] = {}
+        self._decided: dict[tuple[str, str], Decision] = {}
+
+    def known(self, action: str, resource: str) -> Decision | None:
+        """The decision, if it was made before and no request can change it."""
+        return self._decided.get((action, resource))
+
+    def keys(self, action: str) -> frozenset[str]:
+        """The context keys that a decision about the action may ask for."""
+        return self._of(action)[1]
+
+    def wants_tags(self, action: str) -> bool:
+        """Whether a decision about the action may ask for the tags of the resource."""
+        return any(key.startswith(RESOURCE_TAG) for key in self._of(action)[1])
+
+    def decide(self, action: str, resource: str, context: Context, *, below: bool = False) -> Decision:
+        """What is decided; ``action`` as AWS spells it, ``resource`` an ARN or ``*``.
+
+        ``below``: about all that begins with ``resource``, before it is known what there is. An Allow counts
+        that may apply to some of it, a Deny that applies to all of it: what is denied so is denied of each.
+        """
+        if below:
+            return _decide(self._of(action)[0], resource, {**self.subject, **context}, below=True)
+        known = self._decided.get((action, resource))
+        if known is not None:
+            return known
+        layers, keys = self._of(action)
+        decision = _decide(layers, resource, {**self.subject, **context})
+        if keys <= STABLE and len(resource) <= _LONGEST_DECIDED:
+            if len(self._decided) >= _MOST_DECIDED:
+                self._decided.clear()
+            self._decided[action, resource] = decision
+        return decision
+
+    def _of(self, action: str) -> tuple[tuple[_Candidates, ...], frozenset[str]]:
+        found = self._candidates.get(action)
+        if found is None:
+            layers: list[_Candidates] = []
+            keys: set[str] = set()
+            for layer, statements in self.layers.items():
+                concerned = [statement for statement in statements if statement.concerns(action)]
+                keys.update(key for statement in concerned for key in statement.keys)
+                layers.append(
+                    _Candidates(
+                        layer,
+                        tuple(statement for statement in concerned if not statement.allows),
+                        tuple(statement for statement in concerned if statement.allows),
+                    )
+                )
+            found = self._candidates[action] = tuple(layers), frozenset(keys)
+        return found
+
+
+def _decide(
+    layers: Sequence[_Candidates], resource: str, context: Context, *, below: bool = False
+) -> Decision:
+    for layer in layers:
+        for statement in layer.denies:
+            if statement.applies(resource, context, below=below) is not False:
+                return Decision(False, layer.layer, statement)
+    last: Decision | None = None
+    for layer in layers:
+        allowing = next((s for s in layer.allows if s.applies(resource, context, below=below) is True), None)
+        if allowing is None:
+            return Decision(False, layer.layer)
+        last = Decision(True, layer.layer, allowing)
+    assert last is not None
+    return last
+
+
+@lru_cache(maxsize=1024)
+def _compiled(policies: tuple[str, ...], source: str) -> tuple[Statement, ...]:
+    return tuple(
+        statement
+        for number, text in enumerate(policies, 1)
+        for statement in compile_policy(text, source if len(policies) == 1 else f"{source} {number}")
+    )
+
+
+@lru_cache(maxsize=4096)
+def _permissions(
+    identity: tuple[str, ...], session: tuple[str, ...] | None, subject: tuple[tuple[str, str], ...]
+) -> Permissions:
+    return Permissions(
+        _compiled(identity, "policy"),
+        None if session is None else _compiled(session, "session policy"),
+        dict(subject),
+    )
+
+
+def permissions(
+    identity: Sequence[str], subject: Mapping[str, str], session: Sequence[str] | None = None
+) -> Permissions:
+    """The permissions under these policies, in JSON; the same object as long as nothing of it changes."""
+    return _permissions(
+        tuple(identity), None if session is None else tuple(session), tuple(sorted(subject.items()))
+    )

@@ -1,0 +1,111 @@
+"""Trust policies: who may assume a role.
+
+Source: IAM User Guide, "AWS JSON policy elements: Principal". As with identity policies an explicit Deny
+comes first, and of what is not understood an Allow allows nothing and a Deny denies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+from lightwell.auth.policies.condition_keys import Context
+from lightwell.auth.policies.conditions import Condition, all_of, compile_condition
+from lightwell.auth.policies.patterns import Template, Truth, action_template
+from lightwell.auth.policies.policy import NOT_UNDERSTOOD, scalars, statements_of, texts
+
+ASSUME_ROLE = "sts:AssumeRole"
+
+_ELEMENTS = {"Sid", "Effect", "Principal", "Action", "NotAction", "Condition"}
+
+
+@dataclass(frozen=True, slots=True)
+class Taker:
+    """Who wants a role: a service by its names, or somebody of the account ``account`` by its ARNs."""
+
+    arns: frozenset[str] = frozenset()
+    account: str | None = None
+    services: frozenset[str] = frozenset()
+
+    def is_among(self, kind: str, name: str) -> bool:
+        """Whether one entry of a ``Principal`` means it."""
+        if kind == "Service":
+            return name in self.services
+        if kind != "AWS" or self.account is None:
+            return False
+        return name in ("*", self.account, f"arn:aws:iam::{self.account}:root") or name in self.arns
+
+
+@dataclass(frozen=True, slots=True)
+class TrustStatement:
+    """One statement of a trust policy. ``principals`` are (kind, name); ``known``: it is understood."""
+
+    allows: bool
+    principals: tuple[tuple[str, str], ...]
+    actions: tuple[Template, ...]
+    not_actions: bool
+    conditions: tuple[Condition, ...]
+    known: bool = True
+
+    def applies(self, taker: Taker, context: Context) -> Truth:
+        """Whether it decides about ``sts:AssumeRole`` for the taker; None if that cannot be known."""
+        if not self.known:
+            return None
+        named = any(template.match(ASSUME_ROLE, {}) is True for template in self.actions)
+        if named is self.not_actions or not any(taker.is_among(*each) for each in self.principals):
+            return False
+        return all_of(condition.test(context) for condition in self.conditions)
+
+
+def trusts(policy: str, taker: Taker, context: Context, now: int) -> bool:
+    """Whether the trust policy, in JSON, lets the taker assume its role; ``now`` in ms since the epoch."""
+    context = {**moment(now), **context}
+    applying = [(statement, statement.applies(taker, context)) for statement in compile_trust_policy(policy)]
+    if any(applies is not False for statement, applies in applying if not statement.allows):
+        return False
+    return any(applies is True for statement, applies in applying if statement.allows)
+
+
+def moment(now: int) -> dict[str, str]:
+    """``aws:CurrentTime`` and ``aws:EpochTime`` at ``now``, milliseconds since the epoch."""
+    at = datetime.fromtimestamp(now / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return {"aws:currenttime": at, "aws:epochtime": str(now // 1000)}
+
+
+@lru_cache(maxsize=256)
+def compile_trust_policy(text: str) -> tuple[TrustStatement, ...]:
+    """The statements of a trust policy in JSON; of one that is not understood, one that denies everybody."""
+    try:
+        statements, variables = statements_of(text)
+        return tuple(_statement(statement, variables=variables) for statement in statements)
+    except NOT_UNDERSTOOD:
+        return (TrustStatement(False, (), (), False, (), known=False),)
+
+
+def _statement(read: dict[str, Any], *, variables: bool) -> TrustStatement:
+    effect = read["Effect"]
+    if effect not in ("Allow", "Deny"):
+        raise ValueError(effect)
+    return TrustStatement(
+        effect == "Allow",
+        tuple(principals(read.get("Principal"))),
+        tuple(action_template(text) for text in texts(read.get("Action", read.get("NotAction")))),
+        "NotAction" in read and "Action" not in read,
+        tuple(
+            compile_condition(operator, key, scalars(values), variables=variables)
+            for operator, tests in read.get("Condition", {}).items()
+            for key, values in tests.items()
+        ),
+        known=set(read) <= _ELEMENTS,
+    )
+
+
+def principals(value: object) -> list[tuple[str, str]]:
+    """``Principal`` as (kind, name) pairs. Raises `TypeError` for what is none."""
+    if value == "*":
+        return [("AWS", "*")]
+    if not isinstance(value, dict):
+        raise TypeError("Principal is neither * nor an object")
+    return [(kind, name) for kind, names in value.items() for name in texts(names)]

@@ -1,0 +1,128 @@
+"""The process of a ``python:`` authorizer: loads the function, then calls it with one event after another.
+
+Started by `web.authorizers.python_function` as ``python -m lightwell.auth.python_authorizer_main SOCKET
+PARENT FOLDER MODULE FUNCTION ARN``. It needs nothing but the standard library. On the socket, each message
+is its length in four bytes, big-endian, and JSON: ``[event, request id, milliseconds left]`` comes; what
+goes back is led by one byte, `READY`, `RESULT` with the JSON of what the function returned, or `MISSING` and
+`FAILED` with a reason.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import json
+import logging
+import os
+import signal
+import socket
+import struct
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+READY, RESULT, MISSING, FAILED = b"Y", b"R", b"M", b"F"
+
+_LENGTH = struct.Struct(">I")
+_PR_SET_PDEATHSIG = 1
+_ABOUT = 300
+
+Handler = Callable[[Any, "LambdaContext"], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LambdaContext:
+    """What a function learns of its call, under Lambda's names; ``deadline`` is on the monotonic clock."""
+
+    function_name: str
+    invoked_function_arn: str
+    aws_request_id: str
+    deadline: float
+    function_version: str = "$LATEST"
+    memory_limit_in_mb: str = "0"
+    log_group_name: str = ""
+    log_stream_name: str = ""
+
+    def get_remaining_time_in_millis(self) -> int:
+        return max(0, int((self.deadline - time.monotonic()) * 1000))
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until the socket is closed; answers the exit code."""
+    descriptor, parent, folder, module, function, arn = arguments
+    _die_with(int(parent))
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+    with socket.socket(fileno=int(descriptor)) as channel:
+        handler, problem = _load(folder, module, function)
+        _send(channel, problem if handler is None else READY)
+        if handler is None:
+            return 1
+        name = arn.split(":function:")[-1].partition(":")[0]
+        while (message := _receive(channel)) is not None:
+            event, request, left = json.loads(message)
+            context = LambdaContext(name, arn, request, time.monotonic() + left / 1000)
+            _send(channel, _outcome(handler, event, context))
+    return 0
+
+
+def _load(folder: str, module: str, function: str) -> tuple[Handler | None, bytes]:
+    sys.path.insert(0, folder)
+    try:
+        loaded = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        is_it = error.name is not None and f"{module}.".startswith(f"{error.name}.")
+        return None, (MISSING if is_it else FAILED) + _about(error)
+    except BaseException as error:
+        logging.exception("the module cannot be loaded")
+        return None, FAILED + _about(error)
+    handler = getattr(loaded, function, None)
+    if not callable(handler):
+        return None, MISSING + f"{module} has no function {function}".encode()
+    return handler, b""
+
+
+def _outcome(handler: Handler, event: object, context: LambdaContext) -> bytes:
+    try:
+        return RESULT + json.dumps(handler(event, context)).encode()
+    except Exception as error:
+        logging.exception("the function raised")
+        return FAILED + _about(error)
+
+
+def _about(error: BaseException) -> bytes:
+    return f"{type(error).__name__}: {error}"[:_ABOUT].encode("utf-8", "replace")
+
+
+def _send(channel: socket.socket, message: bytes) -> None:
+    channel.sendall(_LENGTH.pack(len(message)) + message)
+
+
+def _receive(channel: socket.socket) -> bytes | None:
+    """The next message; None at the end."""
+    data = channel.recv(65536)
+    while data:
+        if len(data) >= _LENGTH.size:
+            missing = _LENGTH.size + _LENGTH.unpack_from(data)[0] - len(data)
+            if missing <= 0:
+                return data[_LENGTH.size :]
+        more = channel.recv(65536)
+        if not more:
+            break
+        data += more
+    return None
+
+
+def _die_with(parent: int) -> None:
+    """Whoever started this process may be killed, and takes it along."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

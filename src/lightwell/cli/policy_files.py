@@ -1,0 +1,40 @@
+"""Policies in files, as verbs take them: read, checked, and what is odd about them said on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from lightwell.auth.policies.validation import Checked, check_identity_policy, check_trust_policy
+from lightwell.errors import ConfigurationError
+
+_MOST_BYTES = 1 << 20
+
+
+def read_policies(files: Iterable[Path]) -> list[str]:
+    """The identity policies in these files. Raises `ConfigurationError` naming the file and what is wrong."""
+    return [_checked(file, check_identity_policy) for file in files]
+
+
+def read_trust_policy(file: Path) -> str:
+    """The trust policy in this file. Raises `ConfigurationError`."""
+    return _checked(file, check_trust_policy)
+
+
+def _checked(file: Path, check: Callable[[str], Checked]) -> str:
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(_MOST_BYTES)
+        text = data.decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{file} is no text in UTF-8") from None
+    try:
+        checked = check(text)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{file}: {error}") from None
+    for warning in checked.warnings:
+        print(f"lightwell: {file}: {warning}", file=sys.stderr)
+    return checked.text

@@ -1,0 +1,153 @@
+"""Checks what is kept against what it came from: packs, originals, fragments, level blocks and frames.
+
+Runs in codec workers: what is damaged on a disk is as little to be trusted as what comes from outside.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import zstandard
+
+from lightwell.domain.image_sets.frame_table import Frame, unpack_entries
+from lightwell.domain.integrity import (
+    DAMAGED,
+    UNREADABLE,
+    Fault,
+    HeldBodies,
+    HeldPack,
+    HeldPixels,
+    HeldRecord,
+)
+from lightwell.errors import LightwellError, StorageError, StorageUnavailableError
+from lightwell.imaging.dataset.element_cache import SeriesCache
+from lightwell.imaging.dataset.image_description import ImageDescription
+from lightwell.imaging.dataset.original_container import Original
+from lightwell.imaging.dataset.part10 import kept_part10
+from lightwell.imaging.instances.reader import read_instance
+from lightwell.imaging.pixels.checksum import bytes_checksum
+from lightwell.imaging.pixels.stored_frames import frame_fault
+from lightwell.stores.image_sets.records import decompress
+from lightwell.stores.objects.interface import Objects
+from lightwell.stores.objects.packs import pack_name
+
+_PIECE = 1 << 20
+_LEVELS = ("patient", "study", "series")
+
+
+class Checker:
+    """Each check yields everything that is wrong. ``frames`` counts those that were read."""
+
+    def __init__(self, objects: Objects, cache: SeriesCache) -> None:
+        self._objects = objects
+        self._cache = cache
+        self.frames = 0
+
+    def pack(self, held: HeldPack) -> Iterator[Fault]:
+        """Every byte of a pack against its CRC-32."""
+        name = pack_name(held.key)
+        try:
+            size = self._objects.size(name)
+            if size != held.size:
+                yield Fault("it is not there" if size is None else f"it has {size} bytes, not {held.size}")
+            elif bytes_checksum(self._pieces(held.key, 0, held.size)) != held.checksum:
+                yield Fault("its bytes have changed: its checksum differs")
+        except StorageError as error:
+            yield Fault(str(error), _kind(error))
+
+    def record(self, held: HeldRecord, bodies: HeldBodies) -> Iterator[Fault]:
+        """A record against its original, and its frames against their checksums."""
+        for lost in held.lost:
+            yield Fault(f"the database has lost {lost}")
+        yield from self._attributes(held, bodies)
+        if held.pixels is not None:
+            yield from self._pixels(held.pixels)
+
+    def _attributes(self, held: HeldRecord, bodies: HeldBodies) -> Iterator[Fault]:
+        try:
+            fragment, levels = _stored(held, bodies)
+            dicom = None
+            if held.dicom_z is not None:
+                dicom = decompress(held.dicom_z, _dictionary(held.dicom_dictionary, bodies))
+        except (StorageError, zstandard.ZstdError) as error:
+            yield Fault(f"its attributes cannot be read from the database ({error})")
+            return
+        try:
+            original = Original(
+                lambda offset, length: self._objects.read(pack_name(held.pack), offset, length),
+                held.original_offset,
+                held.original_length,
+            )
+            override = json.loads(decompress(held.override_z)) if held.override_z else None
+            derived = read_instance(
+                kept_part10(original, original.meta_length), self._cache, override=override
+            )
+        except (LightwellError, zstandard.ZstdError, ValueError) as error:
+            yield Fault(f"its original cannot be read: {error}", _kind(error))
+            return
+        if derived.sop_instance_uid != held.sop_instance_uid:
+            yield Fault(f"its original is of the instance {derived.sop_instance_uid}")
+        if derived.fragment != fragment:
+            yield Fault("its attributes in the database are not those of its original")
+        if dicom is not None and derived.dicom != dicom:
+            yield Fault("its attributes for DICOMweb in the database are not those of its original")
+        blocks = (derived.patient, derived.study, derived.series)
+        for name, body, own in zip(_LEVELS, levels, blocks, strict=True):
+            if body != own:
+                yield Fault(f"its {name} attributes in the database are not those of its original")
+
+    def _pixels(self, held: HeldPixels) -> Iterator[Fault]:
+        frames = [frame for page in held.pages for frame in unpack_entries(page)]
+        # Pixels that could not be split have one entry, for the whole of their bytes.
+        if len(frames) != (held.frame_count or 1):
+            yield Fault(f"the database has {len(frames)} of its {held.frame_count} frames")
+        try:
+            fields = json.loads(held.image)
+            fields.pop("original_syntax", None)
+            image = ImageDescription(**fields) if held.frame_count else None
+        except (ValueError, TypeError) as error:
+            yield Fault(f"the description of its pixels cannot be read ({error})")
+            return
+        for number, frame in enumerate(frames, 1):
+            self.frames += 1
+            try:
+                fault = self._frame(held, frame, image)
+            except StorageError as error:
+                yield Fault(f"frame {number} cannot be read: {error}", _kind(error))
+                continue
+            if fault is not None:
+                yield Fault(f"frame {number} {fault}")
+
+    def _frame(self, held: HeldPixels, frame: Frame, image: ImageDescription | None) -> str | None:
+        if image is None or held.checksum_type == "COMPRESSED":
+            pieces = self._pieces(held.pack, frame.offset + frame.head, frame.length - frame.head)
+            same = bytes_checksum(pieces) == frame.checksum
+            return None if same else "is not the one that was stored: its checksum differs"
+        data = self._objects.read(pack_name(held.pack), frame.offset, frame.length)
+        return frame_fault(data, frame.head, held.stored_syntax, image, frame.checksum)
+
+    def _pieces(self, pack: int, offset: int, length: int) -> Iterator[bytes]:
+        for start in range(0, length, _PIECE):
+            yield self._objects.read(pack_name(pack), offset + start, min(_PIECE, length - start))
+
+
+def _kind(error: Exception) -> str:
+    return UNREADABLE if isinstance(error, StorageUnavailableError) else DAMAGED
+
+
+def _stored(held: HeldRecord, bodies: HeldBodies) -> tuple[bytes, list[bytes]]:
+    levels = []
+    for name, key in zip(_LEVELS, held.levels, strict=True):
+        if key not in bodies.levels:
+            raise StorageError(f"their {name} block is lost")
+        levels.append(decompress(bodies.levels[key]))
+    return decompress(held.fragment_z, _dictionary(held.dictionary, bodies)), levels
+
+
+def _dictionary(key: int | None, bodies: HeldBodies) -> bytes | None:
+    if key is None:
+        return None
+    if key not in bodies.dictionaries:
+        raise StorageError("their dictionary is lost")
+    return bodies.dictionaries[key]

@@ -1,0 +1,167 @@
+"""Codec workers as the engine holds them: processes that are started, spoken to and killed."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import fields
+from pathlib import Path
+
+from lightwell.codec_pool.messages import Answer, Begin, Channel, Order, Ready
+from lightwell.codec_pool.sandbox.grants import Reach, of_storage
+from lightwell.settings import Settings, worker_environment
+
+log = logging.getLogger(__name__)
+
+_START_SECONDS = 120.0
+# What has been logged of every worker is logged once.
+_told: set[str] = set()
+# A URL may hold a password.
+_ENDPOINTS = ("storage_endpoint_url", "s3_endpoint_url")
+
+
+class WorkerDied(Exception):
+    """The process has ended, and why."""
+
+
+class WorkerNotStarted(WorkerDied):
+    """There is no process, or none that became ready: no file that it was to read is to blame."""
+
+
+class CodecWorker:
+    """One running worker. The thread that made it has to outlive it: Linux ties the process to that thread.
+
+    ``reach``: what it may reach beside its own places, by default nothing but the storage. ``quiet``: what it
+    and the codecs print is not shown. ``nice``: how far it stands back where the cores are busy. Raises
+    `WorkerDied` from `send` and `receive` once the process has ended.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        spool: Path,
+        reach: Reach | None = None,
+        *,
+        quiet: bool = False,
+        nice: int = 0,
+    ) -> None:
+        self.reach = reach or of_storage(settings)
+        self._spool = spool / f"worker-{os.getpid()}-{threading.get_ident()}"
+        shutil.rmtree(self._spool, ignore_errors=True)
+        try:
+            self._spool.mkdir(mode=0o700, parents=True)
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            raise WorkerNotStarted(f"a codec worker could not be started: {error}") from error
+        try:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "lightwell.codec_pool.worker_main",
+                    str(theirs.fileno()),
+                    str(os.getpid()),
+                ],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL if quiet else None,
+                env=worker_environment(network=self.reach.network),
+            )
+        except BaseException as error:
+            ours.close()
+            if isinstance(error, OSError):
+                raise WorkerNotStarted(f"a codec worker could not be started: {error}") from error
+            raise
+        finally:
+            theirs.close()
+        if nice:
+            with contextlib.suppress(OSError):
+                os.setpriority(os.PRIO_PROCESS, self.process.pid, nice)
+        self._channel = Channel(ours)
+        self._killed: str | None = None
+        try:
+            paths = [os.fsencode(path) for path in sorted(self.reach.paths)]
+            self.send(Begin(_public(settings, self.reach), str(self._spool), self.reach.network, paths))
+            ready = self.receive(_START_SECONDS)
+            if not isinstance(ready, Ready):
+                self.kill("it took too long")
+                raise WorkerDied(self.reason())
+        except WorkerDied as death:
+            self.close()
+            raise WorkerNotStarted(f"a codec worker could not be started: {death}") from None
+        for sentence in ready.missing:
+            if sentence not in _told:
+                _told.add(sentence)
+                log.warning("codec workers are confined less than they could be: %s", sentence)
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def send(self, order: Order) -> None:
+        try:
+            self._channel.send(order)
+        except (BrokenPipeError, ConnectionResetError):
+            raise WorkerDied(self.reason()) from None
+
+    def receive(self, timeout: float) -> Answer | None:
+        """The next answer, None if none comes in ``timeout`` seconds."""
+        try:
+            return self._channel.receive_answer(timeout)
+        except EOFError:
+            raise WorkerDied(self.reason()) from None
+
+    def kill(self, why: str | None = None) -> None:
+        """End the process at once; ``why`` becomes the reason of its death."""
+        self._killed = self._killed or why
+        self.process.kill()
+
+    def reason(self) -> str:
+        """Why the process ended, once it has."""
+        try:
+            code = self.process.wait(10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            code = self.process.wait()
+        if self._killed:
+            return self._killed
+        if code < 0:
+            try:
+                name = signal.Signals(-code).name
+            except ValueError:
+                name = f"signal {-code}"
+            return f"its process was ended by {name}"
+        return f"its process ended with code {code}"
+
+    def close(self) -> None:
+        """End the process and remove what it left."""
+        self._channel.close()
+        self.process.kill()
+        self.process.wait()
+        shutil.rmtree(self._spool, ignore_errors=True)
+
+
+def remove_leftovers(spool: Path) -> None:
+    """Remove the folders of workers whose engine is gone. Only for the one engine of a data folder."""
+    for folder in spool.glob("worker-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _public(settings: Settings, reach: Reach) -> dict[str, str | int | bool | None]:
+    """The settings that a worker needs; it has no database, so it gets no secret."""
+    left_out = {"database_url"} if reach.network else {"database_url", *_ENDPOINTS}
+    values: dict[str, str | int | bool | None] = {}
+    for field in fields(Settings):
+        if field.metadata.get("internal") or field.metadata.get("secret") or field.name in left_out:
+            continue
+        value = getattr(settings, field.name)
+        values[field.name] = str(value.absolute()) if isinstance(value, Path) else value
+    return values

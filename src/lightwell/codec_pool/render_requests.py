@@ -1,0 +1,96 @@
+"""Orders to a codec worker that look at stored pixels: a picture, and samples.
+
+For `codec_pool.requests`; `codec_pool.render_worker` carries them out.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from lightwell.domain.rendering import Rendering
+
+
+class Span(msgspec.Struct, frozen=True, array_like=True):
+    """Bytes of an object of the store."""
+
+    object: str
+    offset: int
+    length: int
+
+
+class FrameSpan(msgspec.Struct, frozen=True, array_like=True):
+    """Where a frame lies, and the ``checksum`` that proves it (`domain.image_sets.frame_table.Frame`)."""
+
+    object: str
+    offset: int
+    length: int
+    head: int
+    checksum: int
+
+
+class Pixels(msgspec.Struct, frozen=True, array_like=True):
+    """How the frames of an instance are stored: the columns of its row of pixels
+    (`stores.image_sets.part10_instances`)."""
+
+    stored_syntax: str
+    image: bytes
+
+
+class Render(msgspec.Struct, tag=True, frozen=True):
+    """Make a picture of a frame, or hand out the document that an instance is.
+
+    ``original``, ``override_z`` and ``edits`` (`domain.image_sets.edits.encode`) give the attributes of the
+    version. ``frame`` and ``pixels`` are None for an instance without frames; ``number`` is the frame's,
+    from 0. Answered by `Rendered` or `NotRendered`.
+    """
+
+    original: Span
+    override_z: bytes | None
+    edits: bytes | None
+    pixels: Pixels | None
+    frame: FrameSpan | None
+    number: int
+    asked: Rendering
+
+
+class Decode(msgspec.Struct, tag=True, frozen=True):
+    """Decode stored frames, whatever syntax they were kept in, and give them as native ones.
+
+    Answered by `Decoded`: for each frame its bytes as Explicit VR Little Endian has them (PS3.5 A.2), planar
+    where the image's own PlanarConfiguration says so, 1-bit samples packed, an odd length left odd; and the
+    PhotometricInterpretation that is true of them, which decoding may have changed. ``described``: who gets
+    the frames knows the attributes as they came and not that one, so the colours of JPEG frames are converted
+    to what those let expect (`colour.as_described`). `Pool.ask` raises `InputError` where the frames cannot
+    be decoded: that is to be a 406; and `DamagedError` where they are not those that came. All frames of an
+    order are in memory at once, so ask for some megabytes at a time::
+
+        order = Decode(Pixels(stored.stored_syntax, stored.image), [FrameSpan(pack_name(stored.pack),
+                       f.offset, f.length, f.head, f.checksum) for f in frames])
+        answer = context.pool.ask(order, settings.file_timeout)
+    """
+
+    pixels: Pixels
+    frames: list[FrameSpan]
+    described: bool = False
+
+
+class Rendered(msgspec.Struct, tag=True, frozen=True):
+    """A picture or document; ``notes`` say what is not in it as asked."""
+
+    media_type: str
+    data: bytes
+    notes: list[str]
+
+
+class NotRendered(msgspec.Struct, tag=True, frozen=True):
+    """Nothing can be shown, and why; ``bad`` where the request is at fault."""
+
+    bad: bool
+    message: str
+
+
+class Decoded(msgspec.Struct, tag=True, frozen=True):
+    """The frames of `Decode`, in its order."""
+
+    photometric: str
+    frames: list[bytes]

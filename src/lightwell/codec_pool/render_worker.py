@@ -1,0 +1,96 @@
+"""Pictures and samples of what is stored, as a codec worker makes them for `codec_pool.render_requests`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from lightwell.codec_pool.render_requests import (
+    Decode,
+    Decoded,
+    FrameSpan,
+    NotRendered,
+    Pixels,
+    Render,
+    Rendered,
+)
+from lightwell.domain.image_sets.edits import NONE, decode
+from lightwell.errors import DamagedError, InputError
+from lightwell.imaging.dataset.image_description import ImageDescription
+from lightwell.imaging.dataset.original_container import read_original
+from lightwell.imaging.dataset.transfer_syntaxes import SYNTAXES
+from lightwell.imaging.errors import PixelFailure, RenderFailure
+from lightwell.imaging.instances.version_dataset import data_set, document, reading
+from lightwell.imaging.pixels.samples import Samples, to_native
+from lightwell.imaging.pixels.stored_frames import decode_proved, decoded_photometric
+from lightwell.imaging.rendering.colour import as_described, framed_photometric
+from lightwell.imaging.rendering.render import render
+from lightwell.stores.image_sets.records import decompress
+
+Read = Callable[[str, int, int], bytes]
+"""``read(object, offset, length)``, as `stores.objects.interface` has it."""
+
+
+def view(read: Read, order: Render) -> Rendered | NotRendered:
+    """Carry out `Render`. Raises `StorageError`."""
+    try:
+        return _view(read, order)
+    except RenderFailure as error:
+        return NotRendered(error.bad, str(error))
+    except PixelFailure as error:
+        return NotRendered(False, f"The frame cannot be decoded: {error}")
+    except InputError as error:
+        return NotRendered(False, f"The instance cannot be shown: {error}")
+
+
+def _view(read: Read, order: Render) -> Rendered:
+    place = order.original
+    original = read_original(lambda o, n: read(place.object, o, n), place.offset, place.length)
+    override = json.loads(decompress(order.override_z)) if order.override_z else None
+    edits = decode(order.edits) if order.edits else NONE
+    with reading():
+        attributes = data_set(original, override, edits)
+        if order.pixels is None or order.frame is None:
+            found = document(attributes)
+            if found is None:
+                raise RenderFailure(
+                    "The instance has neither an image nor a PDF document that could be shown."
+                )
+            return Rendered(*found, [])
+        image = _description(order.pixels)
+        samples, photometric = _samples(read, order.pixels, image, order.frame)
+        picture = render(samples, image, photometric, attributes, order.number, order.asked)
+    return Rendered(order.asked.media_type, picture.data, list(picture.notes))
+
+
+def decoded(read: Read, order: Decode) -> Decoded:
+    """Carry out `Decode`. Raises `PixelFailure` and `StorageError`."""
+    image = _description(order.pixels)
+    photometric, frames = decoded_photometric(image), []
+    syntax = SYNTAXES.get(order.pixels.stored_syntax)
+    converts = order.described and syntax is not None and syntax.codec == "jpeg"
+    for span in order.frames:
+        samples, photometric = _samples(read, order.pixels, image, span)
+        if converts:
+            samples, photometric = as_described(samples, image, photometric)
+        frames.append(to_native(samples, image))
+    return Decoded(photometric, frames)
+
+
+def _samples(read: Read, pixels: Pixels, image: ImageDescription, span: FrameSpan) -> tuple[Samples, str]:
+    """The samples of a frame and the photometric interpretation that is true of them."""
+    data = read(span.object, span.offset, span.length)
+    if len(data) != span.length:
+        raise DamagedError(f"{span.object} is shorter than its frames; run `lightwell data verify`.")
+    samples = decode_proved(data, span.head, pixels.stored_syntax, image, span.checksum)
+    photometric = decoded_photometric(image)
+    syntax = SYNTAXES.get(pixels.stored_syntax)
+    if syntax is not None and image.samples == 3:
+        photometric = framed_photometric(data, syntax.codec, photometric)
+    return samples, photometric
+
+
+def _description(pixels: Pixels) -> ImageDescription:
+    described = json.loads(pixels.image)
+    described.pop("original_syntax")
+    return ImageDescription(**described)

@@ -1,0 +1,95 @@
+"""What a codec worker gives up before the first byte that came from outside: see SECURITY.md.
+
+Three things of Linux, each for itself where the kernel has it: no_new_privs (no program gains rights by
+being started), a filter of system calls (`seccomp`), and the file system but for a few places (`landlock`).
+They are set by ctypes, some two hundred lines: the packages that do so are young or wrap a C library
+(libseccomp, LGPL) that would have to be there, and what they save are tables of numbers that never change.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from lightwell.codec_pool.sandbox import landlock, seccomp
+from lightwell.settings import s3_files
+
+_PR_SET_NO_NEW_PRIVS = 38
+
+# What a running Python opens: libraries and modules that are loaded late, time zones, the number of cores.
+_SYSTEM = (
+    "/lib",
+    "/lib64",
+    "/usr/lib",
+    "/usr/lib64",
+    "/usr/local/lib",
+    "/usr/share/zoneinfo",
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+    "/dev/null",
+    "/dev/zero",
+    "/dev/urandom",
+    "/dev/random",
+    "/proc/self",
+    "/proc/cpuinfo",
+    "/proc/meminfo",
+    "/proc/sys/vm/overcommit_memory",
+    "/sys/devices/system/cpu",
+)
+# And where names and certificates are looked up.
+_NETWORK = ("/etc", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates", "/run/systemd/resolve")
+
+
+def confine(reading: Iterable[str], writing: Iterable[str], *, network: bool) -> list[str]:
+    """Give up all but the program itself and these places, for good; what could not be, a sentence each.
+
+    To be called before there is a second thread: only calls are denied to those that run already.
+    ``network``: connections may be made.
+    """
+    if sys.platform != "linux":
+        return [f"{sys.platform} has nothing that lightwell knows to confine a process with"]
+    missing = []
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+        missing.append(f"no_new_privs cannot be set: {os.strerror(ctypes.get_errno())}")
+    if len(list(Path("/proc/self/task").iterdir())) > 1:
+        missing.append("threads that ran before it was confined can still open any file")
+    reading = [*reading, *_program(), *(_to_connect() if network else ())]
+    problem = landlock.restrict(reading, writing, network=network)
+    if problem:
+        missing.append(
+            f"no Landlock ({problem}): a file that has taken a codec worker over reads what this user can"
+        )
+    # Last, since what follows may be among what it denies.
+    problem = seccomp.filter_calls(network=network)
+    if problem:
+        missing.append(
+            f"no seccomp filter ({problem}): a file that has taken a codec worker over starts programs and "
+            "connects to others"
+        )
+    return missing
+
+
+def _program() -> Iterator[str]:
+    yield from _SYSTEM
+    yield from dict.fromkeys((sys.prefix, sys.exec_prefix, sys.base_prefix, sys.base_exec_prefix))
+    yield from (path for path in sys.path if path)
+    yield from _libraries()
+
+
+def _libraries() -> set[str]:
+    """The folders of the libraries that are loaded; others that they load lie there, too."""
+    found = set()
+    for line in Path("/proc/self/maps").read_text("utf-8", "replace").splitlines():
+        folder, _, name = line.rpartition(" ")[2].rpartition("/")
+        if folder and ".so" in name:
+            found.add(folder)
+    return found
+
+
+def _to_connect() -> Iterator[str]:
+    yield from _NETWORK
+    yield os.path.realpath("/etc/resolv.conf")
+    yield from s3_files()

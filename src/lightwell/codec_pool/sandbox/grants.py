@@ -1,0 +1,112 @@
+"""What a codec worker may reach: nothing but its own places, where what it is to read needs no more."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightwell.domain.imports.jobs import InputFile
+from lightwell.settings import Settings
+from lightwell.stores.buckets.registry import Buckets
+
+# Of so many inputs each is named alone; of more, their folders are.
+_ALONE = 64
+# A worker that was widened to more places than this is started with what its next chunk needs alone.
+_MOST = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """Beside the places of the data folder and the buckets that are folders there: ``paths``, real ones, to
+    read; and with ``network`` S3 and the credentials for it.
+    """
+
+    network: bool = False
+    paths: frozenset[str] = frozenset()
+
+    def covers(self, other: Reach) -> bool:
+        return (self.network or not other.network) and all(map(self._has, other.paths))
+
+    def joined(self, other: Reach) -> Reach:
+        """Both; but ``other`` alone where that would be too many places."""
+        paths = self.paths | other.paths
+        if len(paths) > max(_MOST, len(other.paths)):
+            return other
+        return Reach(self.network or other.network, paths)
+
+    def _has(self, path: str) -> bool:
+        return path in self.paths or any(_is_below(path, place) for place in self.paths)
+
+
+def of_storage(settings: Settings) -> Reach:
+    """What every worker needs."""
+    return Reach(network=not settings.storage.startswith("file:"))
+
+
+def of_files(
+    settings: Settings,
+    buckets: Buckets,
+    bucket: str,
+    files: Iterable[InputFile],
+    inputs: tuple[str, ...] = (),
+) -> Reach:
+    """What reading files takes that are in ``bucket``, or where their location says.
+
+    ``inputs``: real paths below which those of a path are, but for links that lead elsewhere.
+    """
+    names = {bucket} - {""}
+    paths = set(inputs)
+    places = frozenset(inputs)
+    folders: dict[str, str] = {}
+    for file in files:
+        kind = file.location[0] if file.location else ""
+        if kind == "s3" and file.location:
+            names.add(file.location[1])
+        elif kind in ("file", "zip") and file.location:
+            real = _real(file.location[1], folders)
+            if not any(_is_below(real, place) for place in places):
+                paths.add(real.rpartition("/")[0] or "/")
+    network = of_storage(settings).network
+    root = os.path.realpath(settings.buckets)
+    for name in names:
+        if not buckets.is_local(name):
+            network = True
+        elif not _is_below(real := os.path.realpath(f"{settings.buckets}/{name}"), root):
+            paths.add(real)
+    return Reach(network, frozenset(paths))
+
+
+def inputs_of(source: bytes | None) -> tuple[str, ...]:
+    """The real paths that `lightwell import` was given. Beside a DICOMDIR lies what it lists."""
+    if source is None:
+        return ()
+    paths = [name for name in json.loads(source) if not name.startswith("s3://")]
+    return tuple(dict.fromkeys(_places(paths)))
+
+
+def _places(paths: list[str]) -> Iterator[str]:
+    for path in map(Path, paths):
+        if path.name.upper() == "DICOMDIR":
+            yield os.path.realpath(path.parent)
+        elif len(paths) > _ALONE and not path.is_dir():
+            yield str(Path(os.path.realpath(path)).parent)
+        else:
+            yield os.path.realpath(path)
+
+
+def _real(path: str, folders: dict[str, str]) -> str:
+    """`os.path.realpath`, with the folders of earlier calls in ``folders``."""
+    folder, _, name = path.rpartition("/")
+    if Path(path).is_symlink():
+        return os.path.realpath(path)
+    real = folders.get(folder)
+    if real is None:
+        real = folders[folder] = os.path.realpath(folder or "/")
+    return f"{real.rstrip('/')}/{name}"
+
+
+def _is_below(path: str, place: str) -> bool:
+    return path == place or path.startswith(place.rstrip("/") + "/")

@@ -1,0 +1,233 @@
+"""Where the bytes of an input file come from: a bucket, a path of this machine, or a member of a zip file."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+from lightwell.domain.imports.jobs import InputFile, unpack_files
+from lightwell.errors import InputError, LightwellError, StorageError
+from lightwell.imaging.dataset.byte_source import BytesSource, FileSource, leaves_no_room
+from lightwell.imaging.dataset.part10 import meta_uids
+from lightwell.stores.buckets.registry import Buckets
+from lightwell.stores.objects.local import failure, is_away
+
+# A file up to this size is read at once: most are, and many small reads cost more.
+WHOLE = 16 << 20
+# So much is fetched ahead from a bucket that is not a folder here.
+_AHEAD_FILES, _AHEAD_BYTES = 8, 64 << 20
+_STEP = 1 << 20
+# Of so many files at once, and of so many bytes each, the file meta groups are read ahead.
+_HEADS, _HEAD = 500, 4096
+
+
+class OpenFile:
+    """The source of one input file; ``close`` removes what was spooled for it."""
+
+    def __init__(self, source: BytesSource | FileSource, spooled: Path | None = None) -> None:
+        self.source = source
+        self._spooled = spooled
+
+    def close(self) -> None:
+        self.source.close()
+        if self._spooled is not None:
+            self._spooled.unlink(missing_ok=True)
+
+
+def instances_ahead(files: bytes) -> Iterator[list[str]]:
+    """The SOPInstanceUIDs of the parts of an upload, some hundred at a time, as their file meta groups say.
+
+    ``files`` are those of a task; of others, and of a single one, there is nothing.
+    """
+    places = [file.location for file in unpack_files(files, 0)]
+    parts = iter(places if len(places) > 1 else [])
+    while uids := [_meta_uid(*part[1:]) for part in islice(parts, _HEADS) if part and part[0] == "part"]:
+        yield [uid for uid in uids if uid is not None]
+
+
+def _meta_uid(path: str, offset: str) -> str | None:
+    try:
+        with Path(path).open("rb") as file:
+            file.seek(int(offset))
+            return meta_uids(file.read(_HEAD))[1]
+    except OSError:
+        return None
+
+
+class Fetcher:
+    """Opens input files. Not for several threads at once.
+
+    ``buckets`` may be replaced between two chunks. ``spool`` is a folder of its own. ``inflate_limit`` is the
+    most bytes that a zip member may have.
+    """
+
+    def __init__(self, buckets: Buckets, spool: Path, inflate_limit: int) -> None:
+        self.buckets = buckets
+        self._spool = spool
+        self._inflate_limit = inflate_limit
+        self._zip: tuple[str, zipfile.ZipFile] | None = None
+        self._pool: ThreadPoolExecutor | None = None
+
+    def each(
+        self, bucket: str, files: Iterable[InputFile]
+    ) -> Iterator[tuple[InputFile, Callable[[], OpenFile]]]:
+        """Each file with a function that opens it; objects of a far bucket are fetched ahead."""
+        ahead: deque[tuple[InputFile, Future[OpenFile]]] = deque()
+        waiting = iter(files)
+        held = 0
+        try:
+            while True:
+                while len(ahead) < _AHEAD_FILES and (not ahead or held < _AHEAD_BYTES):
+                    file = next(waiting, None)
+                    if file is None:
+                        break
+                    if self._is_near(bucket, file):
+                        yield from self._drain(ahead)
+                        held = 0
+                        yield file, lambda file=file: self.open(bucket, file)  # type: ignore[misc]
+                        continue
+                    if self._pool is None:
+                        self._pool = ThreadPoolExecutor(_AHEAD_FILES, thread_name_prefix="fetch")
+                    ahead.append((file, self._pool.submit(self.open, bucket, file)))
+                    held += min(file.size, WHOLE)
+                if not ahead:
+                    return
+                file, future = ahead.popleft()
+                held -= min(file.size, WHOLE)
+                yield file, future.result
+        finally:
+            for _, future in ahead:
+                future.cancel()
+                if not future.cancelled() and future.exception() is None:
+                    future.result().close()
+
+    @staticmethod
+    def _drain(
+        ahead: deque[tuple[InputFile, Future[OpenFile]]],
+    ) -> Iterator[tuple[InputFile, Callable[[], OpenFile]]]:
+        while ahead:
+            file, future = ahead.popleft()
+            yield file, future.result
+
+    def _is_near(self, bucket: str, file: InputFile) -> bool:
+        kind = file.location[0] if file.location else "s3"
+        if kind != "s3":
+            return True
+        return self.buckets.is_local(file.location[1] if file.location else bucket)
+
+    def open(self, bucket: str, file: InputFile) -> OpenFile:
+        """Open one file. Raises `InputError` if it is not there, `StorageError` if its place fails."""
+        if file.location is None:
+            return self._object(bucket, file.name)
+        match file.location:
+            case ("s3", name, key):
+                return self._object(name, key)
+            case ("file", path):
+                return self._path(Path(path))
+            case ("part", path, offset):
+                return self._part(Path(path), int(offset), file.size)
+            case ("zip", path, member):
+                return self._member(path, member)
+            case ("zip", path, member, index):
+                return self._member(path, member, int(index))
+        raise InputError(f"{file.name} is in no place that can be read")
+
+    def _object(self, bucket: str, key: str) -> OpenFile:
+        got = self.buckets.fetch(bucket, key, memory_limit=WHOLE, spool_dir=self._spool)
+        if isinstance(got, bytes):
+            return OpenFile(BytesSource(got))
+        return self._path(got, spooled=got.parent == self._spool)
+
+    def _path(self, path: Path, *, spooled: bool = False) -> OpenFile:
+        try:
+            source = FileSource(path)
+            if source.size > WHOLE:
+                return OpenFile(source, path if spooled else None)
+            with source:
+                data = source.read(0, source.size)
+        except OSError as error:
+            raise _failed(error, path) from None
+        if spooled:
+            path.unlink(missing_ok=True)
+        return OpenFile(BytesSource(data))
+
+    @staticmethod
+    def _part(path: Path, offset: int, length: int) -> OpenFile:
+        try:
+            source = FileSource.part(path, offset, length)
+            if length > WHOLE:
+                return OpenFile(source)
+            with source:
+                return OpenFile(BytesSource(source.read(0, length)))
+        except OSError as error:
+            raise StorageError(f"{path} cannot be read: {error.strerror}") from None
+
+    def _member(self, path: str, member: str, index: int | None = None) -> OpenFile:
+        try:
+            archive = self._archive(path)
+            entry = archive.getinfo(member) if index is None else archive.infolist()[index]
+            if entry.filename != member:
+                raise InputError(f"{path} has changed since its files were listed: import it again")
+            with archive.open(entry) as stream:
+                data = self._bounded(stream.read(WHOLE + 1), member)
+                if len(data) <= WHOLE:
+                    return OpenFile(BytesSource(data))
+                spooled = NamedTemporaryFile(dir=self._spool, prefix="zip-", delete=False)  # noqa: SIM115
+                place = Path(spooled.name)
+                total = 0
+                try:
+                    with spooled:
+                        while data:
+                            total += len(data)
+                            if total > self._inflate_limit:
+                                raise InputError(
+                                    f"{member} is larger than {self._inflate_limit} bytes once unzipped: "
+                                    "raise LIGHTWELL_INFLATE_MAX_BYTES or import the file unzipped"
+                                )
+                            if leaves_no_room(spooled.fileno(), total):
+                                raise InputError(
+                                    f"{member} is larger than the disk has room for once unzipped, {total} "
+                                    "bytes and more: make room, or import the file unzipped"
+                                )
+                            spooled.write(data)
+                            data = stream.read(_STEP)
+                    return OpenFile(FileSource(place), place)
+                except BaseException:
+                    place.unlink(missing_ok=True)
+                    raise
+        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+            raise InputError(f"{member} in {path} is damaged: {error}") from None
+        except (LookupError, NotImplementedError, RuntimeError) as error:
+            # An encrypted member is a RuntimeError, an unknown compression a NotImplementedError.
+            raise InputError(f"{member} in {path} cannot be unzipped: {error}") from None
+        except OSError as error:
+            raise _failed(error, path) from None
+
+    def _bounded(self, data: bytes, member: str) -> bytes:
+        if len(data) > self._inflate_limit:
+            raise InputError(f"{member} is larger than {self._inflate_limit} bytes once unzipped")
+        return data
+
+    def _archive(self, path: str) -> zipfile.ZipFile:
+        if self._zip is None or self._zip[0] != path:
+            self.close_archive()
+            self._zip = (path, zipfile.ZipFile(path))
+        return self._zip[1]
+
+    def close_archive(self) -> None:
+        if self._zip is not None:
+            self._zip[1].close()
+            self._zip = None
+
+
+def _failed(error: OSError, path: Path | str) -> LightwellError:
+    """The file's fault, but where its file system is away or there is no room to unzip it."""
+    if is_away(error):
+        return failure(error, f"{path} cannot be read or unzipped")
+    return InputError(f"{path} cannot be read: {error.strerror}")

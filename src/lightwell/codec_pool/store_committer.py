@@ -1,0 +1,216 @@
+"""Commits what direct `Store` orders have read: as much as waits in one transaction, then their answers.
+
+One thread: while the disk flushes one transaction the next gathers, so that the number of flushes does not
+grow with the number of clients.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from lightwell.clock import Clock, Ids
+from lightwell.codec_pool import existing_lookup
+from lightwell.codec_pool.messages import Existing, FindExisting
+from lightwell.codec_pool.requests import Answer, Kept, NotKept, Stored, Trouble
+from lightwell.domain.datastore import ACTIVE
+from lightwell.domain.imports.records import ChunkResult, NewRecord
+from lightwell.domain.imports.store_response import PROCESSING_FAILURE
+from lightwell.errors import StorageError
+from lightwell.ingest import store_commit
+from lightwell.ingest.merge import Joined, Place
+from lightwell.ingest.store_commit import Deposit
+from lightwell.settings import Settings
+from lightwell.stores import Stores
+from lightwell.stores.account import datastores
+from lightwell.stores.objects import packs
+
+log = logging.getLogger(__name__)
+
+# Instances in one transaction, about.
+_MOST = 2000
+# Packs are announced so many at a time, since each announcement is a flush of the disk.
+_AHEAD = 32
+_LONGEST_AHEAD = 600_000
+
+_GONE = Trouble("missing", "The data store does not exist or is not active any more; nothing was stored.")
+_FAULT = "The instances could not be put into image sets because of a fault in lightwell, please report it."
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A data store, by what of it never changes."""
+
+    key: int
+    id: str
+    storage_format: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A `Store` order whose bytes are durable. ``failed``: (reason, message) of files, by place."""
+
+    target: Target
+    caller: str
+    count: int
+    result: ChunkResult
+    failed: dict[int, tuple[int, str]]
+    reply: Callable[[Answer], None]
+
+
+class Storer:
+    """For all attendants; `run` is the body of its thread."""
+
+    def __init__(self, stores: Stores, settings: Settings, clock: Clock, ids: Ids) -> None:
+        self._stores = stores
+        self._settings = settings
+        self._clock = clock
+        self._ids = ids
+        self._waiting: list[Finished] = []
+        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._targets: dict[str, Target] = {}
+        self._ahead: dict[int, tuple[int, list[int]]] = {}
+
+    def target(self, datastore_id: str) -> Target | None:
+        """The active data store of this id."""
+        with self._lock:
+            if (known := self._targets.get(datastore_id)) is not None:
+                return known
+        with self._stores.db.read() as conn:
+            found = datastores.get(conn, datastore_id)
+        if found is None or found.status != ACTIVE:
+            return None
+        target = Target(found.key, found.id, found.storage_format)
+        with self._lock:
+            if len(self._targets) >= 256:
+                self._targets.clear()
+            self._targets[datastore_id] = target
+        return target
+
+    def open_packs(self, target: Target, count: int) -> list[int]:
+        """Keys of packs whose rows are open. Those that are never used are the collector's.
+
+        Raises `StorageUnavailableError` where no pack can be written now.
+        """
+        packs.check_there(self._stores.db, self._stores.objects)
+        now = self._clock.now()
+        # Far from the collector's grace, which counts from the announcement.
+        longest = min(_LONGEST_AHEAD, self._settings.collect_grace * 250)
+        with self._lock:
+            announced, keys = self._ahead.get(target.key, (0, []))
+            if now - announced > longest:
+                keys = []
+            if len(keys) < count:
+                keys = [self._ids.key() for _ in range(count + _AHEAD)]
+                self._stores.db.write(lambda conn: packs.insert_open(conn, keys, target.key, now))
+                announced = now
+                if len(self._ahead) >= 64:
+                    self._ahead.clear()
+            self._ahead[target.key] = (announced, keys[count:])
+        return keys[:count]
+
+    def find_existing(self, target: Target, asked: FindExisting) -> Existing:
+        """What a worker asks for."""
+        return existing_lookup.answer(self._stores.db, target.key, asked)
+
+    def put(self, finished: Finished) -> None:
+        """Commit it soon, and answer."""
+        with self._changed:
+            self._waiting.append(finished)
+            self._changed.notify()
+
+    def run(self, stopped: threading.Event) -> None:
+        """Commit until ``stopped`` is set and nothing waits."""
+        while True:
+            with self._changed:
+                if not self._waiting:
+                    if stopped.is_set():
+                        return
+                    self._changed.wait(0.5)
+                    continue
+                batch = self._batch()
+            self._commit(batch)
+
+    def _batch(self) -> list[Finished]:
+        """What waits for the data store of the one that has waited longest."""
+        target = self._waiting[0].target
+        batch: list[Finished] = []
+        count = 0
+        for one in self._waiting:
+            if one.target.key == target.key and (not batch or count + one.count <= _MOST):
+                batch.append(one)
+                count += one.count
+        taken = set(map(id, batch))
+        self._waiting = [one for one in self._waiting if id(one) not in taken]
+        return batch
+
+    def _commit(self, batch: Sequence[Finished]) -> None:
+        try:
+            found = self._stores.db.write(lambda conn: self._write(conn, batch))
+        except StorageError as error:
+            if len(batch) == 1:
+                log.warning("instances could not be stored: %s", error)
+                batch[0].reply(Trouble("storage", f"Nothing was stored: {error}"))
+                return
+        except Exception:
+            if len(batch) == 1:
+                log.exception("instances could not be stored")
+                self._without_refused(batch[0])
+                return
+        else:
+            for place, one in enumerate(batch):
+                one.reply(_GONE if found is None else _answer(one, found[place]))
+            return
+        # One is at fault: the others go on.
+        for one in batch:
+            self._commit([one])
+
+    def _without_refused(self, one: Finished) -> None:
+        """Store what the database takes; the rest fails."""
+        refused: list[NewRecord] = []
+        with contextlib.suppress(StorageError):
+            refused = self._stores.db.write(
+                lambda conn: store_commit.refused(conn, one.target.key, one.result)
+            )
+        if not refused:
+            one.reply(Trouble("fault", _FAULT))
+            return
+        numbers = {record.file for record in refused}
+        one.failed.update((number, (PROCESSING_FAILURE, store_commit.REFUSED)) for number in numbers)
+        one.result.records = [r for r in one.result.records if r.file not in numbers]
+        if one.result.records:
+            self._commit([one])
+        else:
+            one.reply(_answer(one, {}))
+
+    def _write(self, conn: Connection, batch: Sequence[Finished]) -> list[dict[int, Joined]] | None:
+        target = batch[0].target
+        held = datastores.get(conn, target.id, hold=True)
+        if held is None or held.status != ACTIVE:
+            return None
+        place = Place(self._settings.region, self._settings.account_id, target.key, target.id)
+        deposits = [Deposit(one.caller, one.result) for one in batch]
+        return store_commit.commit(conn, place, deposits, ids=self._ids, now=self._clock.now())
+
+
+def _answer(finished: Finished, joined: dict[int, Joined]) -> Stored:
+    kept = {
+        r.file: Kept(
+            r.study_instance_uid,
+            r.series_instance_uid,
+            r.sop_instance_uid,
+            r.sop_class_uid,
+            joined[r.file].id,
+            joined[r.file].version,
+            r.warnings,
+        )
+        for r in finished.result.records
+    }
+    failed = {place: NotKept(*why) for place, why in finished.failed.items()}
+    return Stored([kept.get(place) or failed[place] for place in range(finished.count)])

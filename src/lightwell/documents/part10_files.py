@@ -1,0 +1,249 @@
+"""DICOM Part 10 files out again, from the originals and the frames of a version.
+
+In every transfer syntax the pixels are those that were imported: frames are proved by the checksum that the
+import took, but for coded ones that are sent as they are stored and would have to be decoded for it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import chain
+from typing import Any, BinaryIO
+
+from lightwell.documents.retrieve_syntax import PROVED
+from lightwell.domain.image_sets.frame_table import Frame
+from lightwell.errors import InputError, StorageError
+from lightwell.imaging.dataset.image_description import ImageDescription
+from lightwell.imaging.dataset.original_container import read_original
+from lightwell.imaging.dataset.transfer_syntaxes import EXPLICIT_LITTLE, JPEG2000_LOSSLESS, SYNTAXES
+from lightwell.imaging.instances.writer import (
+    END,
+    ITEM,
+    Part10File,
+    PixelValue,
+    encapsulated,
+    encapsulated_size,
+    joined_bits,
+    part10,
+)
+from lightwell.imaging.pixels import jpeg2000
+from lightwell.imaging.pixels.samples import Samples, native_bits, to_native
+from lightwell.imaging.pixels.stored_frames import (
+    coded_photometric,
+    decode_proved,
+    decoded_photometric,
+    has_samples_checksum,
+    prove_bytes,
+)
+from lightwell.stores import Stores
+from lightwell.stores.image_sets import part10_instances
+from lightwell.stores.image_sets.part10_instances import FrameTable, StoredImage, StoredInstance
+from lightwell.stores.image_sets.records import decompress
+from lightwell.stores.objects.packs import pack_name
+
+__all__ = ["Decoder", "Part10File", "open_instance", "write_instance"]
+
+_PIECE = 1 << 20
+
+Decoder = Callable[[StoredImage, Frame], tuple[str, bytes]]
+"""Decodes one frame: its photometric interpretation, and its bytes as a native frame. Raises `InputError`."""
+
+
+def write_instance(stores: Stores, instance: StoredInstance, out: BinaryIO) -> None:
+    """Write one instance as a Part 10 file in the syntax that `open_instance` chooses."""
+    out.writelines(open_instance(stores, instance).pieces)
+
+
+def open_instance(
+    stores: Stores, instance: StoredInstance, target: str | None = None, *, decode: Decoder | None = None
+) -> Part10File:
+    """One instance as a Part 10 file, in pieces of at most a megabyte or a frame.
+
+    ``target`` is the transfer syntax that its pixels shall have: that in which they are stored, Explicit VR
+    Little Endian, or JPEG 2000 Lossless for what was transcoded at import. Without one, frames that were
+    transcoded come out native and those that were kept as they came. Pixels that could not be split come out
+    as they came in either case; a file without pixels is Explicit VR Little Endian where there is a target.
+    ``decode`` is who decodes frames that were kept as they came, since no codec may be trusted with what
+    others have coded.
+    Holds one frame and the data set without pixels in memory. Raises, here or from the pieces, `StorageError`
+    where a pack cannot be read, `DamagedError` where a frame is not the one that came, `InputError` where the
+    pixels do not fit a file of that syntax.
+    """
+    original = read_original(
+        lambda offset, length: stores.objects.read(pack_name(instance.pack), offset, length),
+        instance.offset,
+        instance.length,
+    )
+    override = json.loads(decompress(instance.override_z)) if instance.override_z else None
+    pixel = _pixel_value(stores, instance.pixels, target, decode) if instance.pixels else None
+    return part10(
+        original, pixel, override, instance.edits, syntax=None if target is None else EXPLICIT_LITTLE
+    )
+
+
+def _pixel_value(
+    stores: Stores, stored: StoredImage, target: str | None, decode: Decoder | None
+) -> PixelValue:
+    described = json.loads(stored.image)
+    original_syntax = described.pop("original_syntax")
+    if not stored.frame_count:
+        return _blob(stores, stored, described, original_syntax)
+    image = ImageDescription(**described)
+    if stored.stored_syntax == EXPLICIT_LITTLE:
+        return _native(image, stored.frame_count, _frames(stores, stored), native_bits(image))
+    came_so = _came_so(stored.stored_syntax, original_syntax)
+    # The codecs of these undo colour transforms and halved chrominance, the others have none.
+    undone = SYNTAXES[original_syntax].codec in ("jpeg", "jpegls", "jpeg2000")
+    true = replace(image, photometric=decoded_photometric(image)) if undone else image
+    coded = replace(true, photometric=coded_photometric(true), planar=0)
+    if target == stored.stored_syntax or (target is None and came_so):
+        return _as_stored(stores, stored, image, None if came_so else coded)
+    if target == JPEG2000_LOSSLESS:
+        return _recoded(stores, stored, image, coded)
+    if came_so or stored.stored_syntax not in PROVED:
+        if decode is None:
+            raise InputError(f"frames stored under {stored.stored_syntax} are not decoded here")
+        return _decoded_elsewhere(stores, stored, image, decode)
+    frames = _decoded(stores, stored, image, lambda samples: to_native(samples, image))
+    return _native(image, stored.frame_count, frames, image.frame_bits, true)
+
+
+def _blob(stores: Stores, stored: StoredImage, described: dict[str, Any], syntax: str) -> PixelValue:
+    """The bytes of a pixel element that could not be split, as they came."""
+    with stores.db.read() as conn:
+        span = next(iter(part10_instances.frames(conn, stored.key)))
+    # Under a syntax that is not known, or is not kept to, the bytes tell whether they are items.
+    items = b"".join(_pieces(stores, stored.pack, replace(span, length=min(span.length, 4)))) == ITEM
+    if items and syntax in SYNTAXES and not SYNTAXES[syntax].encapsulated:
+        tail = replace(span, offset=span.offset + span.length - 8, length=8) if span.length >= 8 else span
+        items = b"".join(_pieces(stores, stored.pack, tail)) == END
+    return PixelValue(
+        keyword=described.get("pixel_keyword", "PixelData"),
+        vr="OB" if items or described.get("bits_allocated", 16) <= 8 else "OW",
+        syntax=syntax,
+        length=None if items else span.length,
+        pieces=prove_bytes(_pieces(stores, stored.pack, span), span.checksum),
+        whole=True,
+        size=span.length,
+    )
+
+
+def _native(
+    image: ImageDescription,
+    count: int,
+    frames: Iterator[bytes],
+    bits: int,
+    described: ImageDescription | None = None,
+) -> PixelValue:
+    """Native frames of ``bits`` bits each, the last bits of which are padding where they fill no byte."""
+    return PixelValue(
+        keyword=image.pixel_keyword,
+        vr=_native_vr(image),
+        syntax=EXPLICIT_LITTLE,
+        length=(bits * count + 7) // 8,
+        pieces=joined_bits(frames, bits),
+        image=described,
+    )
+
+
+def _as_stored(
+    stores: Stores, stored: StoredImage, image: ImageDescription, coded: ImageDescription | None
+) -> PixelValue:
+    """Bare codestreams, one a fragment: boxes do not belong into DICOM (PS3.5 A.4.4)."""
+    table = _table(stores, stored)
+    bare = map(_bare, table)
+    return PixelValue(
+        keyword=image.pixel_keyword,
+        vr="OB",
+        syntax=stored.stored_syntax,
+        length=None,
+        pieces=encapsulated((place.length, _proved_pieces(stores, stored, place)) for place in bare),
+        image=coded,
+        size=encapsulated_size(place.length - place.head for place in table),
+    )
+
+
+def _recoded(
+    stores: Stores, stored: StoredImage, image: ImageDescription, coded: ImageDescription
+) -> PixelValue:
+    """Frames of the lossless storage format as JPEG 2000; each is decoded again by who encodes it."""
+    frames = _decoded(stores, stored, image, lambda samples: jpeg2000.encode(samples, image.photometric))
+    return PixelValue(
+        keyword=image.pixel_keyword,
+        vr="OB",
+        syntax=JPEG2000_LOSSLESS,
+        length=None,
+        pieces=encapsulated((len(frame), [frame]) for frame in frames),
+        image=coded,
+    )
+
+
+def _decoded_elsewhere(
+    stores: Stores, stored: StoredImage, image: ImageDescription, decode: Decoder
+) -> PixelValue:
+    """The first frame is decoded at once: it tells what colours the others have, too."""
+    frames = (decode(stored, place) for place in _table(stores, stored))
+    photometric, first = next(frames)
+    native = chain([first], _alike(frames, photometric))
+    true = replace(image, photometric=photometric)
+    return _native(image, stored.frame_count, native, image.frame_bits, true)
+
+
+def _alike(frames: Iterator[tuple[str, bytes]], photometric: str) -> Iterator[bytes]:
+    """Frames that have to be in one colour space, since a file names one for all."""
+    for found, frame in frames:
+        if found != photometric:
+            raise InputError(f"frames in {photometric} and in {found} do not fit one native file")
+        yield frame
+
+
+def _decoded(
+    stores: Stores, stored: StoredImage, image: ImageDescription, write: Callable[[Samples], bytes]
+) -> Iterator[bytes]:
+    for place in _table(stores, stored):
+        data = b"".join(_pieces(stores, stored.pack, place))
+        yield write(decode_proved(data, place.head, stored.stored_syntax, image, place.checksum))
+
+
+def _native_vr(image: ImageDescription) -> str:
+    floats = {"FloatPixelData": "OF", "DoubleFloatPixelData": "OD"}
+    return floats.get(image.pixel_keyword, "OW" if image.bits_allocated > 8 else "OB")
+
+
+def _came_so(stored_syntax: str, original_syntax: str) -> bool:
+    """Whether frames were kept byte for byte: by their syntax, or JPEG 2000 in a store of JPEG 2000."""
+    if stored_syntax != original_syntax:
+        return False
+    return SYNTAXES[original_syntax].keep or original_syntax == JPEG2000_LOSSLESS
+
+
+def _frames(stores: Stores, stored: StoredImage) -> Iterator[bytes]:
+    for place in _table(stores, stored):
+        yield b"".join(_proved_pieces(stores, stored, place))
+
+
+def _table(stores: Stores, stored: StoredImage) -> FrameTable:
+    with stores.db.read() as conn:
+        table = part10_instances.frames(conn, stored.key)
+    if len(table) != stored.frame_count:
+        raise StorageError(
+            f"The frame table of an instance has {len(table)} frames, not {stored.frame_count}."
+        )
+    return table
+
+
+def _bare(place: Frame) -> Frame:
+    return replace(place, offset=place.offset + place.head, length=place.length - place.head, head=0)
+
+
+def _proved_pieces(stores: Stores, stored: StoredImage, place: Frame) -> Iterator[bytes]:
+    """The bytes of a frame, proved where its checksum is of them."""
+    pieces = _pieces(stores, stored.pack, place)
+    return pieces if has_samples_checksum(stored.stored_syntax) else prove_bytes(pieces, place.checksum)
+
+
+def _pieces(stores: Stores, pack: int, place: Frame) -> Iterator[bytes]:
+    for start in range(0, place.length, _PIECE):
+        yield stores.objects.read(pack_name(pack), place.offset + start, min(_PIECE, place.length - start))

@@ -1,0 +1,135 @@
+"""An image set and its versions: what the tables say of them, and what is derived.
+
+Source: `versions.md` of the design; devguide/understanding-image-sets and /cost-optimization.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lightwell.domain.image_sets.grouping import Grouping
+from lightwell.errors import NotFoundError
+
+ACTIVE = "ACTIVE"
+DELETED = "DELETED"
+LOCKED = "LOCKED"
+"""Shown by answers and events of operations; never a state that is kept."""
+IMPORTING = "IMPORTING"
+
+_ARCHIVE_AFTER = 30 * 24 * 3600 * 1000
+"""Milliseconds without an access after which a set counts as archived (devguide/cost-optimization)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImageSet:
+    """One row of ``image_set`` without its search columns. Times are milliseconds since the epoch.
+
+    ``readable_version`` is the newest version with content, 0 where none has; ``series_instance_uid`` is None
+    once the set is deleted.
+    """
+
+    key: int
+    id: str
+    datastore: int
+    study: int
+    series_instance_uid: str | None
+    origin: str
+    is_primary: bool
+    state: str
+    latest_version: int
+    readable_version: int
+    created_at: int
+    updated_at: int
+    deleted_at: int | None
+    last_accessed_at: int
+
+    @property
+    def deleted(self) -> bool:
+        return self.state == DELETED
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One row of ``version``; ``workflow_status`` is a final one, ``caller`` the ARN of who made it."""
+
+    number: int
+    workflow_status: str
+    message: str | None
+    forced: bool | None
+    caller: str
+    created_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a search shows of one set: the attributes of its readable version, None where absent or empty."""
+
+    id: str
+    version: int
+    is_primary: bool
+    created_at: int
+    updated_at: int
+    last_accessed_at: int
+    patient_id: str | None
+    patient_name: str | None
+    patient_birth_date: str | None
+    patient_sex: str | None
+    study_instance_uid: str | None
+    study_id: str | None
+    study_description: str | None
+    accession_number: str | None
+    study_date: str | None
+    study_time: str | None
+    series_instance_uid: str | None
+    series_number: str | None
+    modality: str | None
+    body_part_examined: str | None
+    instance_count: int
+
+    @property
+    def grouping(self) -> Grouping:
+        """The values by which an instance would be put into this set."""
+        return Grouping(
+            self.study_instance_uid or "",
+            self.series_instance_uid or "",
+            self.patient_id or "",
+            self.study_date or "",
+            self.accession_number or "",
+            self.study_id or "",
+            self.series_number or "",
+        )
+
+
+def requested_version(text: str | None, image_set: ImageSet) -> int:
+    """The number of the version that a reader of content asked for, by default the newest that has content.
+
+    Raises `NotFoundError` where there is none such, or none with content.
+    """
+    if text is None:
+        number = image_set.readable_version
+    else:
+        number = numbered_version(text, image_set)
+    if not 1 <= number <= image_set.readable_version:
+        raise NotFoundError(
+            f"Image set {image_set.id} has no content in version {number or image_set.latest_version}: "
+            "what should have made it failed. GetImageSet shows why."
+        )
+    return number
+
+
+def numbered_version(text: str, image_set: ImageSet) -> int:
+    """The number that ``text``, decimal digits, names. Raises `NotFoundError` where the set has no such
+    version.
+    """
+    digits = text.lstrip("0")
+    number = int(digits) if 0 < len(digits) < 10 else 0
+    if not 1 <= number <= image_set.latest_version:
+        raise NotFoundError(
+            f"Image set {image_set.id} has no version {text[:20]}; its latest is {image_set.latest_version}."
+        )
+    return number
+
+
+def storage_tier(last_accessed_at: int, now: int) -> str:
+    """Archived after 30 days without an access; an access brings the set back at once."""
+    return "ARCHIVE_INSTANT_ACCESS" if now - last_accessed_at > _ARCHIVE_AFTER else "FREQUENT_ACCESS"

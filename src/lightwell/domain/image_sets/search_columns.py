@@ -1,0 +1,174 @@
+"""The search columns of an image set, from the level blocks that its document shows.
+
+The six grouping values are taken from `Grouping`, by which instances join sets, so that the two never
+disagree.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, astuple, dataclass
+from datetime import date
+
+from lightwell.domain.image_sets.grouping import Grouping
+
+LONGEST = 512
+"""Characters of a text that a column takes, the most that the service model's DICOMTags have. A longer one
+cannot be searched for, as AWS says of overlong values; PostgreSQL could not index it."""
+
+_PAIRS = 100  # of a series; real ones have one or two
+
+_TIME = re.compile(r"([01]\d|2[0-3])(?::?([0-5]\d)(?::?([0-5]\d|60)(?:\.(\d{1,6}))?)?)?")
+
+
+@dataclass(frozen=True, slots=True)
+class SearchColumns:
+    """One value a column of ``image_set``; None where there is none, or one longer than `LONGEST`."""
+
+    patient_id: str | None
+    patient_name: str | None
+    patient_birth_date: str | None
+    patient_sex: str | None
+    study_instance_uid: str
+    study_id: str | None
+    study_description: str | None
+    accession_number: str | None
+    study_date: str | None
+    study_time: str | None
+    study_moment: str | None
+    series_number: str | None
+    modality: str | None
+    body_part_examined: str | None
+    patient_birth_time: str | None
+    referring_physician_name: str | None
+    series_description: str | None
+    requests: str | None
+
+    def as_row(self) -> dict[str, str | None]:
+        return asdict(self)
+
+
+def search_columns(
+    grouping: Grouping,
+    patient: Mapping[str, object],
+    study: Mapping[str, object],
+    series: Mapping[str, object],
+) -> SearchColumns:
+    """From the ``DICOM`` objects of the three levels."""
+    study_time = _text(study, "StudyTime")
+    return SearchColumns(
+        patient_id=_clean(grouping.patient_id),
+        patient_name=_text(patient, "PatientName"),
+        patient_birth_date=_text(patient, "PatientBirthDate"),
+        patient_sex=_text(patient, "PatientSex"),
+        study_instance_uid=grouping.study_instance_uid,
+        study_id=_clean(grouping.study_id),
+        study_description=_text(study, "StudyDescription"),
+        accession_number=_clean(grouping.accession_number),
+        study_date=_clean(grouping.study_date),
+        study_time=study_time,
+        study_moment=study_moment(grouping.study_date, study_time),
+        series_number=_clean(grouping.series_number),
+        modality=_text(series, "Modality"),
+        body_part_examined=_text(series, "BodyPartExamined"),
+        patient_birth_time=_text(patient, "PatientBirthTime"),
+        referring_physician_name=_text(study, "ReferringPhysicianName"),
+        series_description=_text(series, "SeriesDescription"),
+        requests=_requests(series),
+    )
+
+
+def columns_of_levels(
+    patient: Mapping[str, object], study: Mapping[str, object], series: Mapping[str, object]
+) -> SearchColumns:
+    """From the ``DICOM`` objects of the three levels alone, as a version shows them."""
+    grouping = Grouping(
+        study_instance_uid=_whole(study, "StudyInstanceUID") or "",
+        series_instance_uid=_whole(series, "SeriesInstanceUID") or "",
+        patient_id=_whole(patient, "PatientID") or "",
+        study_date=_whole(study, "StudyDate") or "",
+        accession_number=_whole(study, "AccessionNumber") or "",
+        study_id=_whole(study, "StudyID") or "",
+        series_number=_whole(series, "SeriesNumber") or "",
+    )
+    return search_columns(grouping, patient, study, series)
+
+
+def study_moment(study_date: str | None, study_time: str | None) -> str | None:
+    """``YYYYMMDDHHMMSS.FFFFFF``, which sorts; None without a real StudyDate (PS3.5 §6.2, DA and TM).
+
+    The older ``YYYY.MM.DD`` and ``HH:MM:SS`` are taken too. A StudyTime that is none counts as midnight.
+    """
+    digits = day(study_date)
+    return None if digits is None else digits + (clock(study_time) or "000000.000000")
+
+
+def day(value: str | None) -> str | None:
+    """``YYYYMMDD`` of a DA value; None for what is no date."""
+    digits = (value or "").replace(".", "")
+    if not re.fullmatch(r"\d{8}", digits, re.ASCII):
+        return None
+    try:
+        date(int(digits[:4]), int(digits[4:6]), int(digits[6:]))
+    except ValueError:
+        return None
+    return digits
+
+
+def clock(value: str | None) -> str | None:
+    """``HHMMSS.FFFFFF`` of a TM value; None for what is no time."""
+    match = _TIME.fullmatch(value or "")
+    if match is None or not match[0].isascii():
+        return None
+    hours, minutes, seconds, fraction = (part or "" for part in match.groups())
+    return f"{hours or '00'}{minutes or '00'}{seconds or '00'}.{fraction:0<6}"
+
+
+def integer(value: object) -> int | None:
+    """An IS value as a number; None for what is none that fits in 32 bits (PS3.5 §6.2)."""
+    try:
+        number = int(str(value).strip())
+    except ValueError:
+        return None
+    return number if -(2**31) <= number < 2**31 else None
+
+
+def _requests(series: Mapping[str, object]) -> str | None:
+    """JSON of the pairs of ScheduledProcedureStepID and RequestedProcedureID."""
+    items = series.get("RequestAttributesSequence")
+    pairs = [
+        [_text(item, "ScheduledProcedureStepID"), _text(item, "RequestedProcedureID")]
+        for item in (items if isinstance(items, list) else ())
+        if isinstance(item, dict)
+    ]
+    pairs = [pair for pair in pairs if pair != [None, None]][:_PAIRS]
+    return json.dumps(pairs, ensure_ascii=False, separators=(",", ":")) if pairs else None
+
+
+def _text(block: Mapping[str, object], keyword: str) -> str | None:
+    text = _whole(block, keyword)
+    return None if text is None or len(text) > LONGEST else text
+
+
+def _whole(block: Mapping[str, object], keyword: str) -> str | None:
+    value = block.get(keyword)
+    if isinstance(value, list):
+        value = "\\".join(str(part) for part in value)
+    return None if value is None else _clean(str(value))
+
+
+def cleaned(text: str) -> str:
+    """``text`` as both databases take it, without padding."""
+    # PostgreSQL takes no NUL in a text, and SQLite's driver no lone surrogate.
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode().strip()
+
+
+def cleaned_grouping(grouping: Grouping) -> Grouping:
+    """The grouping values as the columns have them, so that what comes again finds its set again."""
+    return Grouping(*map(cleaned, astuple(grouping)))
+
+
+def _clean(text: str) -> str | None:
+    return cleaned(text) or None

@@ -1,0 +1,105 @@
+"""What reading one file yields, on its way from a codec worker to the tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class NewPixels:
+    """A row of ``pixels`` and its frame table.
+
+    ``image`` is JSON. ``pages`` are the rows of the frame table in order,
+    `domain.image_sets.frame_table.PAGE` entries each. An instance whose pixel data could not be split has
+    ``frame_count`` 0 and one entry that spans all its bytes.
+    """
+
+    key: int
+    pack: int
+    stored_syntax: str
+    frame_count: int
+    checksum_type: str
+    width: int
+    height: int
+    image: bytes
+    decoder: str
+    pages: list[bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class NewRecord:
+    """A row of ``record`` and of ``staged``.
+
+    ``patient``, ``study`` and ``series`` are hashes of level blocks, whose bodies are in
+    `ChunkResult.level_values`. ``fragment_z`` and ``dicom_z`` are the compressed attributes, as the native
+    document shows them and in the DICOM JSON Model, each with the key of its dictionary. ``grouping`` is
+    JSON, ``warnings`` the JSON array of the manifests. ``shared_pixels`` is the key of pixels that were there
+    already, and ``pack`` may be one that was, too; see `ingest.duplicates`.
+    """
+
+    file: int
+    input_file: str
+    key: int
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str | None
+    instance_number: int | None
+    grouping: str
+    patient: bytes
+    study: bytes
+    series: bytes
+    fragment_z: bytes
+    dictionary: int | None
+    dicom_z: bytes
+    dicom_dictionary: int | None
+    pack: int
+    original_offset: int
+    original_length: int
+    override_z: bytes | None
+    warnings: str | None
+    pixels: NewPixels | None
+    shared_pixels: int | None = None
+
+    @property
+    def pixels_key(self) -> int | None:
+        """The key of its pixels, its own or those that were there."""
+        return self.pixels.key if self.pixels is not None else self.shared_pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A file that is not imported, whose fault that is, and why."""
+
+    file: int
+    input_file: str
+    exception_type: str
+    message: str
+
+
+@dataclass(slots=True)
+class ChunkResult:
+    """Everything that reading a chunk yields.
+
+    ``level_values``: hash of a level block → its zstd-compressed JSON. ``dictionaries``: key → bytes.
+    ``packs``: key → (size, CRC-32 of the whole), all durable.
+    """
+
+    records: list[NewRecord] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    level_values: dict[bytes, bytes] = field(default_factory=dict)
+    dictionaries: dict[int, bytes] = field(default_factory=dict)
+    packs: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def used(self) -> ChunkResult:
+        """Only what the records name: a file may have failed after it had begun a pack or brought a block."""
+        blocks = {value for r in self.records for value in (r.patient, r.study, r.series)}
+        dictionaries = {key for r in self.records for key in (r.dictionary, r.dicom_dictionary)}
+        packs = {r.pack for r in self.records} | {r.pixels.pack for r in self.records if r.pixels}
+        return ChunkResult(
+            self.records,
+            self.failures,
+            {value: body for value, body in self.level_values.items() if value in blocks},
+            {key: body for key, body in self.dictionaries.items() if key in dictionaries},
+            {key: place for key, place in self.packs.items() if key in packs},
+        )

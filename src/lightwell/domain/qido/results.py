@@ -1,0 +1,208 @@
+"""Results of a QIDO-RS search in the DICOM JSON Model, from the columns of the index.
+
+Source: PS3.18 §10.6.3.3 (what is answered), Annex F (how it is written).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from json.encoder import encode_basestring
+from urllib.parse import quote
+
+from lightwell.domain.qido.attributes import KEYS, LEVELS
+from lightwell.domain.qido.criteria import INSTANCE, SERIES, STUDY
+
+Values = Mapping[str, str | int | None]
+"""keyword → text as it came (values separated by backslashes, groups of names by ``=``), number, or None."""
+
+RETRIEVE_URL = 0x00081190
+AVAILABILITY = 0x00080056
+REQUESTS = 0x00400275
+
+_REQUIRED, _PRESENT, _ASKED = "required", "present", "asked"
+_STEP_ID, _PROCEDURE_ID = "00400009", "00401001"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """An attribute that the index has. ``shown``: always, where it has a value, or where it is asked for."""
+
+    keyword: str
+    tag: int
+    vr: str
+    level: str
+    shown: str
+
+
+def _columns() -> Iterable[Column]:
+    ever = {
+        "StudyDate", "StudyTime", "AccessionNumber", "ModalitiesInStudy", "ReferringPhysicianName",
+        "StudyDescription", "PatientName", "PatientID", "PatientBirthDate", "StudyInstanceUID", "StudyID",
+        "Modality", "SeriesInstanceUID", "SeriesNumber", "SOPClassUID", "SOPInstanceUID", "InstanceNumber",
+    }  # fmt: skip
+    present = {"PerformedProcedureStepStartDate", "PerformedProcedureStepStartTime", "WarningReason"}
+    for key in KEYS.values():
+        if len(key.path) == 1:
+            shown = _REQUIRED if key.keyword in ever else _PRESENT if key.keyword in present else _ASKED
+            yield Column(key.keyword, key.path[0], key.vr, key.level, shown)
+    yield Column("PatientSex", 0x00100040, "CS", STUDY, _REQUIRED)
+    yield Column("NumberOfStudyRelatedSeries", 0x00201206, "IS", STUDY, _REQUIRED)
+    yield Column("NumberOfStudyRelatedInstances", 0x00201208, "IS", STUDY, _REQUIRED)
+    yield Column("TimezoneOffsetFromUTC", 0x00080201, "SH", STUDY, _PRESENT)
+    yield Column("NumberOfSeriesRelatedInstances", 0x00201209, "IS", SERIES, _REQUIRED)
+    yield Column("SeriesDescription", 0x0008103E, "LO", SERIES, _PRESENT)
+    yield Column("BodyPartExamined", 0x00180015, "CS", SERIES, _ASKED)
+    # JSON, an array of [ScheduledProcedureStepID or null, RequestedProcedureID or null].
+    yield Column("RequestAttributesSequence", REQUESTS, "SQ", SERIES, _PRESENT)
+    # These are not in the index, but with the pixels.
+    yield Column("NumberOfFrames", 0x00280008, "IS", INSTANCE, _PRESENT)
+    yield Column("Rows", 0x00280010, "US", INSTANCE, _PRESENT)
+    yield Column("Columns", 0x00280011, "US", INSTANCE, _PRESENT)
+    yield Column("BitsAllocated", 0x00280100, "US", INSTANCE, _PRESENT)
+
+
+COLUMNS = {column.tag: column for column in _columns()}
+
+
+def shown(levels: Iterable[str]) -> frozenset[int]:
+    """The tags of what a search answers without being asked for, where these levels are answered."""
+    answered = set(levels)
+    uids = ("StudyInstanceUID", "SeriesInstanceUID")
+    return frozenset(
+        column.tag
+        for column in COLUMNS.values()
+        if column.keyword in uids or (column.level in answered and column.shown != _ASKED)
+    )
+
+
+_UID = re.compile(r"[0-9.]+", re.ASCII)
+_INTEGER = re.compile(r"[+-]?\d{1,15}", re.ASCII)
+
+_Write = Callable[[str | int], str]
+_Step = tuple[str, str, _Write, str | None]
+
+
+class Form:
+    """How the results of one search are written.
+
+    ``levels`` are those whose attributes are answered in any case. Beside these come the columns with the
+    tags ``named``, and ``asked`` where they have a value. The UIDs of study and series are always there, so
+    that a result can be told from any other.
+    """
+
+    def __init__(
+        self, level: str, levels: Iterable[str], named: Iterable[int] = (), asked: Iterable[int] = ()
+    ) -> None:
+        known, answered = LEVELS[: LEVELS.index(level) + 1], set(levels)
+        keys, wanted = set(named), {*named, *asked}
+        steps: list[tuple[int, _Step]] = []
+        for column in COLUMNS.values():
+            if column.level not in known:
+                continue
+            is_uid = column.keyword in ("StudyInstanceUID", "SeriesInstanceUID")
+            if not (column.tag in wanted or is_uid or (column.level in answered and column.shown != _ASKED)):
+                continue
+            key = f'"{column.tag:08X}":{{"vr":"{column.vr}"'
+            always = column.tag in keys or (column.shown == _REQUIRED and column.level in answered)
+            write = _WRITERS.get(column.vr, _text)
+            steps.append(
+                (column.tag, (column.keyword, f'{key},"Value":[', write, key + "}" if always else None))
+            )
+        self.level = level
+        ordered = sorted(steps, key=lambda step: step[0])
+        # InstanceAvailability and RetrieveURL stand where their tags belong.
+        self._first = [step for tag, step in ordered if tag < AVAILABILITY]
+        self._second = [step for tag, step in ordered if AVAILABILITY < tag < RETRIEVE_URL]
+        self._third = [step for tag, step in ordered if tag > RETRIEVE_URL]
+
+    def elements(self, values: Values, base: str) -> list[str]:
+        """The elements of one result, in tag order; ``base`` is the URL of the data store."""
+        found = _written(self._first, values)
+        found.append('"00080056":{"vr":"CS","Value":["ONLINE"]}')
+        found += _written(self._second, values)
+        found.append(f'"00081190":{{"vr":"UR","Value":[{encode_basestring(self._url(values, base))}]}}')
+        return found + _written(self._third, values)
+
+    def _url(self, values: Values, base: str) -> str:
+        url = f"{base}/studies/{_segment(values, 'StudyInstanceUID')}"
+        if self.level != STUDY:
+            url += f"/series/{_segment(values, 'SeriesInstanceUID')}"
+        if self.level == INSTANCE:
+            url += f"/instances/{_segment(values, 'SOPInstanceUID')}"
+        return url
+
+
+@lru_cache(256)
+def form(level: str, levels: tuple[str, ...], named: frozenset[int], asked: frozenset[int]) -> Form:
+    """The `Form` of a search; most are asked again."""
+    return Form(level, levels, named, asked)
+
+
+def _segment(values: Values, keyword: str) -> str:
+    uid = str(values.get(keyword) or "")
+    return uid if _UID.fullmatch(uid) else quote(uid, safe="")
+
+
+def _written(steps: list[_Step], values: Values) -> list[str]:
+    found = []
+    for keyword, key, write, empty in steps:
+        value = values.get(keyword)
+        if value is None or value == "":
+            if empty is not None:
+                found.append(empty)
+        else:
+            found.append(f"{key}{write(value)}]}}")
+    return found
+
+
+def _text(value: str | int) -> str:
+    text = str(value)
+    if "\\" not in text:
+        return encode_basestring(text)
+    return ",".join(encode_basestring(part) if part else "null" for part in text.split("\\"))
+
+
+def _name(value: str | int) -> str:
+    text = str(value)
+    names = text.split("\\") if "\\" in text else [text]
+    return ",".join([_groups(name) for name in names])
+
+
+def _groups(name: str) -> str:
+    if "=" not in name:
+        name = name.rstrip(" ")
+        return f'{{"Alphabetic":{encode_basestring(name)}}}' if name else "null"
+    groups = zip(("Alphabetic", "Ideographic", "Phonetic"), name.split("=", 2), strict=False)
+    shown = [f'"{key}":{encode_basestring(text)}' for key, group in groups if (text := group.rstrip(" "))]
+    return f"{{{','.join(shown)}}}" if shown else "null"
+
+
+def _number(value: str | int) -> str:
+    if isinstance(value, int):
+        return str(value)
+    return ",".join([_integer(part) for part in value.split("\\")])
+
+
+def _integer(text: str) -> str:
+    if _INTEGER.fullmatch(text):
+        return str(int(text))
+    return encode_basestring(text) if text else "null"
+
+
+def _requests(value: str | int) -> str:
+    items = []
+    for ids in json.loads(str(value)):
+        parts = [
+            f'"{tag}":{{"vr":"SH","Value":[{encode_basestring(id)}]}}'
+            for tag, id in zip((_STEP_ID, _PROCEDURE_ID), ids, strict=True)
+            if id
+        ]
+        items.append(f"{{{','.join(parts)}}}")
+    return ",".join(items)
+
+
+_WRITERS: dict[str, _Write] = {"PN": _name, "IS": _number, "US": _number, "SQ": _requests}

@@ -1,0 +1,158 @@
+"""The original of an instance: its file meta and data set without the pixel element, compressed.
+
+A container that is written in one pass and read at any place::
+
+    "LWO1" · bytes of file meta (u32) · bytes in all (u64)        all little-endian
+    zstd frames, each of 1 MiB of the original, the last of what is left
+    length of each zstd frame (u32 each)
+
+How many frames there are follows from the bytes in all, so the lengths are found from the end. A large value
+can be read alone: only the frames that it touches are decompressed. The data set of a deflated file is kept
+inflated.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Iterator
+
+import zstandard
+
+from lightwell.errors import StorageError
+from lightwell.imaging.dataset.byte_source import Source
+
+BLOCK = 1 << 20
+_HEAD = struct.Struct("<4sIQ")
+_MAGIC = b"LWO1"
+_LEVEL = 3
+_compressor = zstandard.ZstdCompressor(level=_LEVEL)
+
+
+def write_original(
+    file_meta: bytes,
+    source: Source,
+    ranges: Iterable[tuple[int, int]],
+    append: Callable[[bytes], int],
+) -> tuple[int, int]:
+    """Append the container; returns its (offset, length) by what ``append`` returns for each piece.
+
+    ``ranges`` are the (offset, length) in ``source`` that make up the data set without the pixel element.
+    Holds about two MiB in memory. Ranges that reach past the end of the source are cut there.
+    """
+    clipped = [(start, min(length, source.size - start)) for start, length in ranges if start < source.size]
+    total = len(file_meta) + sum(length for _, length in clipped)
+    offset = append(_HEAD.pack(_MAGIC, len(file_meta), total))
+    end = offset + _HEAD.size
+    lengths: list[int] = []
+    for block in _blocks(file_meta, source, clipped):
+        frame = _compressor.compress(block)
+        append(frame)
+        lengths.append(len(frame))
+    index = struct.pack(f"<{len(lengths)}I", *lengths)
+    if index:
+        append(index)
+    end += sum(lengths) + len(index)
+    return offset, end - offset
+
+
+def _blocks(file_meta: bytes, source: Source, ranges: list[tuple[int, int]]) -> Iterator[bytes]:
+    waiting = bytearray(file_meta)
+    for start, length in ranges:
+        done = 0
+        while done < length:
+            piece = source.read(start + done, min(BLOCK, length - done))
+            if not piece:
+                raise OSError("the file became shorter while it was read")
+            waiting += piece
+            done += len(piece)
+            while len(waiting) >= BLOCK:
+                yield bytes(waiting[:BLOCK])
+                del waiting[:BLOCK]
+    if waiting:
+        yield bytes(waiting)
+
+
+def is_same_original(
+    kept: Original, file_meta: bytes, source: Source, ranges: Iterable[tuple[int, int]]
+) -> bool:
+    """Whether `write_original` of these would keep what ``kept`` is, byte for byte."""
+    clipped = [(start, min(length, source.size - start)) for start, length in ranges if start < source.size]
+    total = len(file_meta) + sum(length for _, length in clipped)
+    if (kept.meta_length, kept.size) != (len(file_meta), total):
+        return False
+    pairs = zip(kept.stream(), _blocks(file_meta, source, clipped), strict=True)
+    return all(ours == theirs for ours, theirs in pairs)
+
+
+class Original:
+    """Random access to an original; it is a `Source` whose data set starts at ``meta_length``.
+
+    ``read_pack(offset, length)`` reads from the object that holds the container. Raises `StorageError` where
+    it is damaged.
+    """
+
+    def __init__(self, read_pack: Callable[[int, int], bytes], offset: int, length: int) -> None:
+        if length < _HEAD.size:
+            raise _damaged()
+        magic, self.meta_length, self.size = _HEAD.unpack(read_pack(offset, _HEAD.size))
+        count = -(-self.size // BLOCK)
+        index_size = 4 * count
+        if magic != _MAGIC or _HEAD.size + index_size > length:
+            raise _damaged()
+        lengths = (
+            struct.unpack(f"<{count}I", read_pack(offset + length - index_size, index_size)) if count else ()
+        )
+        if _HEAD.size + sum(lengths) + index_size != length:
+            raise _damaged()
+        self._read_pack = read_pack
+        self._places: list[tuple[int, int]] = []
+        place = offset + _HEAD.size
+        for size in lengths:
+            self._places.append((place, size))
+            place += size
+        self._decompressor = zstandard.ZstdDecompressor()
+        self._last: tuple[int, bytes] = (-1, b"")
+
+    def _block(self, number: int) -> bytes:
+        if self._last[0] != number:
+            frame = self._read_pack(*self._places[number])
+            expected = min(BLOCK, self.size - number * BLOCK)
+            try:
+                block = self._decompressor.decompress(frame, max_output_size=BLOCK)
+            except zstandard.ZstdError:
+                raise _damaged() from None
+            if len(block) != expected:
+                raise _damaged()
+            self._last = (number, block)
+        return self._last[1]
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Bytes of file meta and data set; fewer than ``length`` only at the end."""
+        end = min(offset + length, self.size)
+        pieces = []
+        while offset < end:
+            number, start = divmod(offset, BLOCK)
+            piece = self._block(number)[start : start + end - offset]
+            pieces.append(piece)
+            offset += len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def file_meta(self) -> bytes:
+        return self.read(0, self.meta_length)
+
+    def stream(self) -> Iterator[bytes]:
+        """All of it, in pieces of at most 1 MiB."""
+        for number in range(len(self._places)):
+            yield self._block(number)
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self.stream())
+
+
+def read_original(read_pack: Callable[[int, int], bytes], offset: int, length: int) -> bytes:
+    """The whole original: file meta, then the data set without the pixel element."""
+    return bytes(Original(read_pack, offset, length))
+
+
+def _damaged() -> StorageError:
+    return StorageError("An original data set in a pack is damaged; run `lightwell data verify`.")

@@ -1,0 +1,190 @@
+"""Opening a DICOM Part 10 file: preamble, file meta group, and where its data set lies.
+
+Source: PS3.10 §7.1 (preamble, prefix, group 0002 always in Explicit VR Little Endian), PS3.5 Annex A
+(transfer syntaxes; A.5 for the deflated one).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from lightwell.errors import InputError
+from lightwell.imaging.dataset.byte_source import BytesSource, FileSource, Source, leaves_no_room
+from lightwell.imaging.dataset.transfer_syntaxes import DEFLATED
+
+__all__ = ["BytesSource", "FileSource", "Part10", "Source", "open_part10"]
+
+IMPLICIT_LITTLE = "1.2.840.10008.1.2"
+EXPLICIT_BIG = "1.2.840.10008.1.2.2"
+
+#: bytes of a file meta group; real ones have some hundred
+META_LIMIT = 1 << 20
+
+_STEP = 1 << 20
+# What deflate can do at most is 1032:1. Headers and pixels of real images stay far below 200:1.
+_RATIO, _RATIO_FROM = 200, 256 << 20
+
+_UID = re.compile(r"[0-9.]{1,64}", re.ASCII)
+_UNREADABLE = "DICOM attributes does not exist"
+_LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
+
+
+@dataclass(frozen=True, slots=True)
+class Part10:
+    """An opened Part 10 file.
+
+    ``source`` is what the data set is read from: the file, or for a deflated file its inflated data set in a
+    spool file that is gone when the source is. ``transfer_syntax`` is the TransferSyntaxUID of the file meta,
+    trimmed. ``file_meta`` are the elements of group 0002 as in the file. ``dataset_offset`` is where the data
+    set starts in ``source``. ``little_endian`` and ``implicit`` follow from the transfer syntax.
+    """
+
+    source: Source
+    transfer_syntax: str
+    file_meta: bytes
+    dataset_offset: int
+    little_endian: bool
+    implicit: bool
+
+
+def open_part10(source: Source, *, spool_dir: Path, inflate_limit: int) -> Part10:
+    """Read the head of a Part 10 file.
+
+    A deflated data set is inflated into a file of ``spool_dir``, to at most ``inflate_limit`` bytes. Raises
+    `InputError`: "DICOM attributes does not exist" for what is no Part 10 file or ends in its file meta,
+    "DICOM attribute TransferSyntaxUID does not exist" for one without that element, and a plain sentence
+    where that is no UID (PS3.5 §9.1) and for a deflated data set that is broken or too large.
+    """
+    prefix = source.read(128, 4)
+    if prefix != b"DICM":
+        raise InputError(_UNREADABLE)
+    meta, syntax = split_meta(source, 132)
+    if not syntax:
+        raise InputError("DICOM attribute TransferSyntaxUID does not exist")
+    if not _UID.fullmatch(syntax):
+        raise InputError(
+            f"TransferSyntaxUID {syntax[:80]!r} is not a UID: it cannot be told how to read the file"
+        )
+    offset = 132 + len(meta)
+    if syntax == DEFLATED:
+        return Part10(_inflate(source, offset, spool_dir, inflate_limit), syntax, meta, 0, True, False)
+    return Part10(source, syntax, meta, offset, syntax != EXPLICIT_BIG, syntax == IMPLICIT_LITTLE)
+
+
+def kept_part10(source: Source, meta_length: int) -> Part10:
+    """A file as `imaging.dataset.original_container` keeps it: file meta and data set without preamble,
+    never deflated."""
+    meta, syntax = split_meta(source, 0)
+    if len(meta) < meta_length or not syntax:
+        raise InputError(_UNREADABLE)
+    return Part10(
+        source, syntax, meta[:meta_length], meta_length, syntax != EXPLICIT_BIG, syntax == IMPLICIT_LITTLE
+    )
+
+
+def split_meta(source: Source, start: int) -> tuple[bytes, str]:
+    """The bytes of group 0002 from ``start`` on, and its TransferSyntaxUID ("" if it has none)."""
+    data = source.read(start, 4096)
+    syntax = b""
+    pos = 0
+    while True:
+        if pos + 12 > len(data) and start + len(data) < source.size:
+            data = _longer(source, start, pos + 12)
+        tag = data[pos : pos + 4]
+        if tag[:2] != b"\x02\x00":
+            if 0 < len(tag) < 4:
+                raise InputError(_UNREADABLE)
+            break
+        vr = data[pos + 4 : pos + 6]
+        if vr in _LONG:
+            head = 12
+            length = int.from_bytes(data[pos + 8 : pos + 12], "little")
+        elif vr.isalpha() and vr.isupper():
+            head = 8
+            length = int.from_bytes(data[pos + 6 : pos + 8], "little")
+        else:
+            raise InputError(_UNREADABLE)
+        end = pos + head + length
+        if end > len(data):
+            if start + end > source.size or end > META_LIMIT:
+                raise InputError(_UNREADABLE)
+            data = _longer(source, start, end)
+        if tag == b"\x02\x00\x10\x00":
+            syntax = data[pos + head : end]
+        pos = end
+    return data[:pos], syntax.strip(b"\0 ").decode("ascii", "replace")
+
+
+def meta_uids(head: bytes) -> tuple[str | None, str | None]:
+    """MediaStorageSOPClassUID and MediaStorageSOPInstanceUID of a file that begins so, None where absent.
+
+    For telling which file could not be read: nothing is checked, and nothing raised.
+    """
+    found: dict[bytes, str] = {}
+    pos = 132 if head[128:132] == b"DICM" else len(head)
+    while head[pos : pos + 2] == b"\x02\x00" and len(head) >= pos + 12:
+        tag, is_long = head[pos + 2 : pos + 4], head[pos + 4 : pos + 6] in _LONG
+        start = pos + (12 if is_long else 8)
+        size = head[pos + 8 : pos + 12] if is_long else head[pos + 6 : pos + 8]
+        pos = start + int.from_bytes(size, "little")
+        value = head[start:pos].strip(b"\0 ")
+        if re.fullmatch(rb"[0-9.]{1,64}", value):
+            found[tag] = value.decode()
+    return found.get(b"\x02\x00"), found.get(b"\x03\x00")
+
+
+def _longer(source: Source, start: int, length: int) -> bytes:
+    return source.read(start, max(length + 4096, 2 * length))
+
+
+def _inflate(source: Source, offset: int, spool_dir: Path, limit: int) -> FileSource:
+    """The data set inflated into a file without a name; holds a megabyte or two in memory."""
+    inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
+    fd, name = tempfile.mkstemp(prefix="inflate-", dir=spool_dir)
+    try:
+        Path(name).unlink()
+        _inflate_to(fd, inflater, source, offset, limit)
+        return FileSource.adopt(fd)
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def _inflate_to(fd: int, inflater: zlib._Decompress, source: Source, offset: int, limit: int) -> None:
+    total, consumed = 0, 0
+    waiting = b""
+    try:
+        while not inflater.eof:
+            if not waiting:
+                waiting = source.read(offset + consumed, _STEP)
+                consumed += len(waiting)
+            piece = inflater.decompress(waiting, _STEP)
+            if not waiting and not piece and not inflater.eof:
+                raise InputError("The deflated data set ends too early: send the file again")
+            waiting = inflater.unconsumed_tail
+            total += len(piece)
+            if total > limit:
+                raise InputError(f"The deflated data set is larger than {limit} bytes: send it uncompressed")
+            if total > _RATIO_FROM and total > _RATIO * consumed:
+                raise InputError(
+                    f"The deflated data set grows more than {_RATIO} times: it is not taken as an image"
+                )
+            if leaves_no_room(fd, total):
+                raise InputError(
+                    f"The deflated data set is larger than the disk has room for, {total} bytes and more:"
+                    " make room, or send it uncompressed"
+                )
+            _write(fd, piece)
+    except zlib.error as error:
+        raise InputError(f"The deflated data set is damaged ({error}): send the file again") from None
+
+
+def _write(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]

@@ -1,0 +1,123 @@
+"""Edits of a version as elements: what is written into a DICOM file in the place of what came.
+
+Source: PS3.5 §7 (the elements), PS3.10 §7.1 (MediaStorageSOPInstanceUID is the SOPInstanceUID). The values
+are those of the native document, which `native_values` has typed.
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from lightwell.domain.image_sets.edits import Edit, Edits
+from lightwell.errors import StorageError
+from lightwell.imaging.dataset import values
+from lightwell.imaging.dataset.dictionary import CHARSET, PIXEL_TAGS, Attribute, attribute_named
+from lightwell.imaging.dataset.element_scanner import Form
+from lightwell.imaging.dataset.reencode import element_head, swapped
+from lightwell.imaging.editing.native_values import SPECIAL, chosen_vr
+
+_SOP_CLASS_UID, _SOP_INSTANCE_UID = 0x00080016, 0x00080018
+_MEDIA = {_SOP_CLASS_UID: 0x00020002, _SOP_INSTANCE_UID: 0x00020003}
+_META = Form(implicit=False, big=False)
+#: What says how a file is written: versions, lengths, transfer syntax, and the UIDs that follow the data set.
+_FIXED_META = frozenset((0x00020000, 0x00020001, 0x00020002, 0x00020003, 0x00020010))
+#: What says how text and pixels are written. They are as they came, so these stay true.
+_FIXED = frozenset((CHARSET, *PIXEL_TAGS))
+DESCRIBING = frozenset(
+    {
+        0x00280002, 0x00280004, 0x00280006, 0x00280008, 0x00280010, 0x00280011, 0x00280100, 0x00280101,
+        0x00280102, 0x00280103,
+    }
+)  # fmt: skip
+"""Samples, photometric interpretation, planar configuration, frames, rows, columns, bits, representation."""
+
+
+@dataclass(frozen=True, slots=True)
+class EditedElements:
+    """Tag → whole element, None where the element goes; texts in UTF-8. ``meta`` is of group 0002."""
+
+    elements: Mapping[int, bytes | None]
+    meta: Mapping[int, bytes | None]
+
+
+def edited_elements(edits: Edits, form: Form, *, with_pixels: bool) -> EditedElements:
+    """The elements of ``edits``. ``with_pixels``: what describes pixel data stays as it came.
+
+    Raises `StorageError` for edits that `native_values` did not make.
+    """
+    elements: dict[int, bytes | None] = {}
+    meta: dict[int, bytes | None] = {}
+    for key, edit in edits.items():
+        attribute = _named(key)
+        tag = attribute.tag
+        if tag in _FIXED or (with_pixels and tag in DESCRIBING):
+            continue
+        if tag >> 16 == 2:
+            if tag not in _FIXED_META:
+                meta[tag] = None if edit is None else _encoded(attribute, edit.vr, edit, edit.value, _META)
+            continue
+        elements[tag] = None if edit is None else _encoded(attribute, edit.vr, edit, edit.value, form)
+        if tag in _MEDIA and edit is not None:
+            media = _MEDIA[tag]
+            meta[media] = _encoded(_named(f"{media:08X}"), "UI", edit, edit.value, _META)
+    return EditedElements(elements, meta)
+
+
+def is_ascii(edits: Edits) -> bool:
+    """Whether no value needs a character set."""
+    return json.dumps([edit.value for edit in edits.values() if edit], ensure_ascii=False).isascii()
+
+
+def _encoded(attribute: Attribute, vr: str, edit: Edit, value: object, form: Form) -> bytes:
+    try:
+        data = _data(vr, edit, value, form)
+    except (TypeError, ValueError, KeyError, struct.error, binascii.Error):
+        raise StorageError(
+            f"A stored edit of {attribute.name} is no value of VR {vr}; run `lightwell data verify`."
+        ) from None
+    if len(data) > 0xFFFF and not form.implicit and vr not in values.BINARY and vr != "SQ":
+        vr = "UN" if vr not in ("UC", "UR", "UT", "SV", "UV") else vr
+    return element_head(attribute.tag, vr, len(data), form) + data
+
+
+def _data(vr: str, edit: Edit, value: object, form: Form) -> bytes:
+    if value is None or value == "":
+        return b""
+    if vr == "SQ":
+        return b"".join([_item(item, edit, form) for item in cast(list[dict[str, object]], value)])
+    if vr in values.BINARY:
+        data = binascii.a2b_base64(cast(str, value))
+        data += b"\0" * (len(data) % 2)
+        return swapped(data, values.BINARY[vr]) if form.big else data
+    parts: list[Any] = value if isinstance(value, list) else [value]
+    if vr in values.TEXT:
+        data = "\\".join(parts).encode()
+        return data + (b"\0" if vr == "UI" else b" ") * (len(data) % 2)
+    order = ">" if form.big else "<"
+    if vr == "AT":
+        return b"".join([struct.pack(order + "HH", int(tag[:4], 16), int(tag[4:], 16)) for tag in parts])
+    return b"".join([struct.pack(order + values.NUMBERS[vr], SPECIAL.get(part, part)) for part in parts])
+
+
+def _item(item: Mapping[str, object], edit: Edit, form: Form) -> bytes:
+    parts = []
+    for key, value in item.items():
+        attribute = _named(key)
+        vr = chosen_vr(attribute, value) if attribute.keyed else edit.vrs[key]
+        parts.append(_encoded(attribute, vr, edit, value, form))
+    content = b"".join(parts)
+    return struct.pack(">HHI" if form.big else "<HHI", 0xFFFE, 0xE000, len(content)) + content
+
+
+def _named(key: str) -> Attribute:
+    attribute = attribute_named(key)
+    if attribute is None:
+        raise StorageError(
+            f"A stored edit is of {key[:64]}, which no tag is known for; run `lightwell data verify`."
+        )
+    return attribute

@@ -1,0 +1,153 @@
+"""What the head of a compressed frame says about itself, read before any codec allocates for it.
+
+Source: ISO/IEC 10918-1 Annex B (JPEG), 14495-1 Annex C (JPEG-LS), 15444-1 Annex A (JPEG 2000 and HTJ2K).
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass
+
+from lightwell.imaging.dataset.image_description import ImageDescription
+from lightwell.imaging.errors import cannot_transcode
+
+_FRAMES = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
+_ALONE = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})
+_NEXT_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
+_PADDING = b"\x00\xff\x20"
+
+
+@dataclass(frozen=True, slots=True)
+class CodestreamHeader:
+    """Size and sample format of one coded frame.
+
+    ``precision`` is bits a sample. ``process`` is the JPEG frame marker (0xC3 lossless, 0xF7 JPEG-LS), 0 for
+    JPEG 2000. ``transform`` tells that the codestream itself undoes a colour transform (RCT or ICT).
+    """
+
+    rows: int
+    columns: int
+    samples: int
+    precision: int
+    signed: bool = False
+    process: int = 0
+    transform: bool = False
+
+
+def read_header(data: bytes | memoryview, codec: str) -> CodestreamHeader:
+    """Header of a frame under ``codec`` jpeg, jpegls or jpeg2000 (bare); raises `PixelFailure`."""
+    try:
+        if codec == "jpeg2000":
+            return _jpeg2000(data)
+        return _jpeg(data, codec)
+    except (struct.error, IndexError) as error:
+        raise cannot_transcode("a frame ends inside the header of its codestream") from error
+
+
+def check_header(header: CodestreamHeader, image: ImageDescription) -> None:
+    """Refuse a codestream whose size or samples differ from the attributes; raises `PixelFailure`."""
+    found = (header.rows, header.columns, header.samples)
+    wanted = (image.rows, image.columns, image.samples)
+    if found != wanted:
+        raise cannot_transcode(
+            "the codestream of a frame has {} rows, {} columns and {} samples,".format(*found)
+            + " the attributes say {}, {} and {}".format(*wanted)
+        )
+    if header.precision > image.bits_allocated:
+        raise cannot_transcode(
+            f"the codestream of a frame has {header.precision} bits a sample,"
+            f" BitsAllocated is {image.bits_allocated}"
+        )
+
+
+def _jpeg(data: bytes | memoryview, codec: str) -> CodestreamHeader:
+    if bytes(data[:2]) != b"\xff\xd8":
+        raise cannot_transcode("a frame does not begin with a JPEG start marker")
+    place = 2
+    while True:
+        marker, place = marker_at(data, place)
+        if marker in _ALONE:
+            continue
+        if marker in (0xD9, 0xDA):
+            raise cannot_transcode("a JPEG frame has no frame header before its scan")
+        if marker in _FRAMES:
+            break
+        place += segment_length(data, place)
+    if (marker == 0xF7) != (codec == "jpegls"):
+        raise cannot_transcode(
+            "a frame is JPEG-LS where the transfer syntax says JPEG, or the other way round"
+        )
+    precision, rows, columns, samples = struct.unpack_from(">BHHB", data, place + 2)
+    if not (rows and columns):
+        raise cannot_transcode("a JPEG frame does not say its number of lines at its beginning")
+    return CodestreamHeader(rows, columns, samples, precision, process=marker)
+
+
+def _jpeg2000(data: bytes | memoryview) -> CodestreamHeader:
+    if bytes(data[:4]) != b"\xff\x4f\xff\x51":
+        raise cannot_transcode("a frame does not begin as a JPEG 2000 codestream")
+    capabilities, right, bottom, left, top = struct.unpack_from(">HIIII", data, 6)
+    (samples,) = struct.unpack_from(">H", data, 40)
+    components = [struct.unpack_from(">BBB", data, 42 + 3 * index) for index in range(samples)]
+    if not components or right <= left or bottom <= top:
+        raise cannot_transcode("a JPEG 2000 codestream has no pixels")
+    if any(component != (components[0][0], 1, 1) for component in components):
+        raise cannot_transcode("the components of a JPEG 2000 codestream differ in size or precision")
+    if capabilities & 0x8000 and capabilities & 0x0FFF:
+        raise cannot_transcode("a frame uses extensions of JPEG 2000 Part 2, which no decoder here undoes")
+    place, transform = 42 + 3 * samples, False
+    while True:
+        marker, place = marker_at(data, place)
+        if marker in (0x90, 0x93, 0xD9):
+            break
+        if marker == 0x52:
+            transform = data[place + 6] == 1
+        place += segment_length(data, place)
+    depth = components[0][0]
+    return CodestreamHeader(
+        bottom - top, right - left, samples, (depth & 0x7F) + 1, bool(depth & 0x80), transform=transform
+    )
+
+
+def check_scans(data: bytes) -> None:
+    """Refuse a JPEG frame whose coded data does not run up to its end marker, with at most padding after it.
+
+    The decoders fill what is missing with grey and say nothing, so a cut frame has to be found here. One byte
+    more, of any value, is padding that makes the fragment even (PS3.5 A.4). Raises `PixelFailure`.
+    """
+    place = 2
+    try:
+        while True:
+            marker, place = marker_at(data, place)
+            if marker == 0xD9:
+                break
+            if marker in _ALONE:
+                continue
+            place += segment_length(data, place)
+            if marker == 0xDA:
+                following = _NEXT_MARKER.search(data, place)
+                if following is None:
+                    raise cannot_transcode("a JPEG frame has no end marker: it is cut off")
+                place = following.start()
+    except (struct.error, IndexError) as error:
+        raise cannot_transcode("a JPEG frame has no end marker: it is cut off") from error
+    rest = data[place:]
+    if len(rest) > 1 and rest.strip(_PADDING):
+        raise cannot_transcode("a JPEG frame goes on after its end marker")
+
+
+def marker_at(data: bytes | memoryview, place: int) -> tuple[int, int]:
+    """The marker at ``place`` and the first byte after it; fill bytes before it are skipped."""
+    if data[place] != 0xFF:
+        raise cannot_transcode("a frame has something other than a marker in its header")
+    while data[place] == 0xFF:
+        place += 1
+    return data[place], place + 1
+
+
+def segment_length(data: bytes | memoryview, place: int) -> int:
+    (length,) = struct.unpack_from(">H", data, place)
+    if length < 2:
+        raise cannot_transcode("a segment in the header of a frame has no length")
+    return int(length)

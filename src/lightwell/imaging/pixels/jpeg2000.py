@@ -1,0 +1,45 @@
+"""JPEG 2000 lossless, the storage format of a ``JPEG_2000_LOSSLESS`` data store (1.2.840.10008.1.2.4.90).
+
+Frames are bare codestreams, as PS3.5 A.4.4 has them in files. `encode` proves every frame by decoding it
+again.
+"""
+
+from __future__ import annotations
+
+import imagecodecs
+
+from lightwell.imaging.errors import cannot_transcode
+from lightwell.imaging.pixels.codestream_structure import read_structure
+from lightwell.imaging.pixels.htj2k import LIKE_RGB, same_samples
+from lightwell.imaging.pixels.samples import Samples
+
+
+def encode(samples: Samples, photometric: str) -> bytes:
+    """The codestream of one frame of 8 or 16 bits, (rows, columns) or (rows, columns, 3).
+
+    The reversible colour transform is used on RGB alone, as in `htj2k.encode`. Raises `PixelFailure` where
+    the frame cannot be coded or does not decode to the same samples, or where `codestream_structure`, which
+    looks at every frame before it is decoded, would refuse it later.
+    """
+    colour = samples.ndim == 3
+    try:
+        stream = imagecodecs.jpeg2k_encode(
+            samples,
+            codecformat="j2k",
+            planar=False if colour else None,
+            reversible=True,
+            mct=colour and photometric in LIKE_RGB,
+            numthreads=1,
+        )
+        read_structure(stream)
+        again: Samples = imagecodecs.jpeg2k_decode(stream, planar=False, numthreads=1)
+    except (imagecodecs.Jpeg2kError, ValueError) as error:
+        raise cannot_transcode(f"a frame could not be encoded as JPEG 2000: {error}") from error
+    if not same_samples(samples, again):
+        raise cannot_transcode("a frame encoded as JPEG 2000 did not decode to the same pixels")
+    return bytes(stream)
+
+
+def codec_name() -> str:
+    """Name and version of the codec, for the record."""
+    return f"imagecodecs {imagecodecs.__version__} {imagecodecs.jpeg2k_version()}"

@@ -1,0 +1,64 @@
+"""RLE Lossless frames (PS3.5 Annex G): byte planes of packed runs, the most significant byte first."""
+
+from __future__ import annotations
+
+import struct
+from itertools import pairwise
+
+import imagecodecs
+import numpy as np
+
+from lightwell.imaging.dataset.image_description import ImageDescription
+from lightwell.imaging.errors import cannot_transcode
+from lightwell.imaging.pixels.samples import Samples, frame_shape, from_native, native_bits, sample_type
+
+_HEADER = struct.Struct("<16I")
+
+
+def decode(data: bytes, image: ImageDescription) -> Samples:
+    """Samples of one frame, interleaved; 1-bit samples as bytes of 0 and 1. Raises `PixelFailure`.
+
+    No segment makes more bytes than the attributes ask for.
+    """
+    if image.bits_allocated == 1:
+        need = (native_bits(image) + 7) // 8
+        (segment,) = _segments(data, 1)
+        return from_native(_unpack(segment, need), image)
+    width, pixels = image.bits_allocated // 8, image.rows * image.columns
+    segments = _segments(data, image.samples * width)
+    if len(data) * 64 < pixels * len(segments):
+        raise cannot_transcode(f"an RLE frame of {len(data)} bytes cannot hold {pixels * len(segments)}")
+    frame = np.empty((pixels, image.samples, width), np.uint8)
+    for index, segment in enumerate(segments):
+        sample, byte = divmod(index, width)
+        frame[:, sample, width - 1 - byte] = np.frombuffer(_unpack(segment, pixels), np.uint8)
+    return frame.reshape(-1).view(sample_type(image)).reshape(frame_shape(image))
+
+
+def codec_name() -> str:
+    """Name and version of the codec, for the record."""
+    return f"imagecodecs {imagecodecs.__version__} packbits"
+
+
+def _segments(data: bytes, wanted: int) -> list[bytes]:
+    """The segments that the header names; each ends where the next begins."""
+    if len(data) < _HEADER.size:
+        raise cannot_transcode("an RLE frame ends inside its header")
+    count, *places = _HEADER.unpack_from(data)
+    if count != wanted or wanted > len(places):
+        raise cannot_transcode(f"an RLE frame has {count} segments, its attributes need {wanted}")
+    bounds = [*places[:count], len(data)]
+    if bounds[0] < _HEADER.size or any(last <= first for first, last in pairwise(bounds)):
+        raise cannot_transcode("the header of an RLE frame names places that are no segments")
+    return [data[first:last] for first, last in pairwise(bounds)]
+
+
+def _unpack(segment: bytes, need: int) -> bytes:
+    """The ``need`` bytes of a segment; one more is let pass where it makes them even."""
+    try:
+        plane = bytes(imagecodecs.packbits_decode(segment, out=need + need % 2))
+    except (RuntimeError, ValueError) as error:
+        raise cannot_transcode(f"an RLE frame cannot be decoded: {error}") from error
+    if len(plane) < need:
+        raise cannot_transcode(f"a segment of an RLE frame has {len(plane)} bytes where {need} are needed")
+    return plane[:need]

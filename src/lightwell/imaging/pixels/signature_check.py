@@ -1,0 +1,40 @@
+"""A light look at frames that are kept byte for byte: does their beginning fit the transfer syntax?
+
+Source: devguide/pixel-data-verification, which promises such a check for video.
+"""
+
+from __future__ import annotations
+
+from lightwell.imaging.dataset.transfer_syntaxes import Syntax
+from lightwell.imaging.errors import cannot_transcode
+
+HEAD = 512
+"""Bytes of a frame's beginning that `check_kept` needs."""
+
+_PACKET, _BD_PACKET = 188, 192
+_BEGINNINGS = {
+    "jpeg": (b"\xff\xd8\xff",),
+    "jpeg2000": (b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP  "),
+    "jpegxl": (b"\xff\x0a", b"\x00\x00\x00\x0cJXL "),
+    "mpeg2": (b"\x00\x00\x01\xb3", b"\x00\x00\x01\xba", b"\x00\x00\x00\x01\xb3"),
+    "h264": (b"\x00\x00\x01", b"\x00\x00\x00\x01"),
+    "h265": (b"\x00\x00\x01", b"\x00\x00\x00\x01"),
+}
+
+
+def check_kept(head: bytes, syntax: Syntax) -> None:
+    """Refuse a frame whose beginning, ``head``, is none of ``syntax``; raises `PixelFailure`."""
+    if head.startswith(_BEGINNINGS[syntax.codec]) or (syntax.video and _is_container(head)):
+        return
+    raise cannot_transcode(
+        f"the pixel data does not begin as {syntax.name} does, which its transfer syntax names"
+    )
+
+
+def _is_container(head: bytes) -> bool:
+    """An MP4 file or an MPEG transport stream, plain or with the time stamps of a BD."""
+    if head[4:8] == b"ftyp":
+        return True
+    plain = head[:1] == b"\x47" and head[_PACKET : _PACKET + 1] in (b"", b"\x47")
+    stamped = head[4:5] == b"\x47" and head[4 + _BD_PACKET : 5 + _BD_PACKET] in (b"", b"\x47")
+    return plain or stamped

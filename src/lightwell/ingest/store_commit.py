@@ -1,0 +1,138 @@
+"""What a synchronous store brings: instances that become versions of image sets in one transaction.
+
+The same records and the same merge as of an import job, without a job: nothing is staged, and there are no
+outcomes. Several requests may share the transaction, and with it the disk's flush; each makes versions of its
+own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from lightwell.clock import Ids
+from lightwell.domain.image_sets.grouping import Grouping
+from lightwell.domain.image_sets.search_columns import search_columns
+from lightwell.domain.imports.records import ChunkResult, NewRecord
+from lightwell.ingest import merge
+from lightwell.ingest.merge import Group, Joined, Place
+from lightwell.stores.db.errors import BROKEN_RULES
+from lightwell.stores.image_sets import existing_instances, importing, records
+from lightwell.stores.image_sets.importing import Came, Loaded
+from lightwell.stores.image_sets.records import Levels
+from lightwell.stores.jobs.staging import Batch
+from lightwell.stores.objects import packs
+
+REFUSED = "This file has values that the database does not take: please report it."
+
+# No job has this key.
+_NO_JOB = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Deposit:
+    """What one request brings, read and durable; ``caller`` is an ARN."""
+
+    caller: str
+    result: ChunkResult
+
+
+def commit(
+    conn: Connection, place: Place, deposits: Sequence[Deposit], *, ids: Ids, now: int
+) -> list[dict[int, Joined]]:
+    """Insert and merge; for each deposit where its files are, by file number.
+
+    Raises `StorageError` where a pack was collected meanwhile. Whoever calls holds the data store.
+    """
+    used = [deposit.result.used() for deposit in deposits]
+    bodies: dict[bytes, bytes] = {}
+    for one in used:
+        bodies |= one.level_values
+    own = {key: made for one in used for key, made in one.packs.items()}
+    packs.make_live(conn, own)
+    existing_instances.hold(conn, [record for one in used for record in one.records], own)
+    keys = records.level_values(conn, place.datastore, bodies, [ids.key() for _ in bodies])
+    dictionaries = {key: data for one in used for key, data in one.dictionaries.items()}
+    records.insert(conn, place.datastore, [r for one in used for r in one.records], keys, dictionaries)
+    loads: dict[int, tuple[Loaded, list[NewRecord], dict[int, Joined]]] = {}
+    groups: list[Group] = []
+    found: list[dict[int, Joined]] = []
+    for deposit in deposits:
+        joined: dict[int, Joined] = {}
+        found.append(joined)
+        for of_group in _by_group(deposit.result.records):
+            group = _group(place.datastore, deposit.caller, of_group, keys, bodies)
+            groups.append(group)
+            loads[id(group)] = (_loaded(of_group), of_group, joined)
+
+    def settle(group: Group, loaded: Loaded, where: Joined) -> None:
+        importing.list_unused(conn, [*loaded.unused, *loaded.unchanged])
+        _, of_group, joined = loads[id(group)]
+        joined.update((record.file, where) for record in of_group)
+
+    merge.put(conn, place, groups, lambda group: loads[id(group)][0], settle, ids=ids, now=now)
+    return found
+
+
+def refused(
+    conn: Connection, datastore: int, result: ChunkResult, also: Callable[[NewRecord], None] | None = None
+) -> list[NewRecord]:
+    """Which records the database does not take, with the rows that ``also`` adds to each; inserts nothing."""
+    keys = {digest: index for index, digest in enumerate(result.level_values)}
+    found = []
+    for record in result.records:
+        trial = conn.begin_nested()
+        try:
+            records.insert(conn, datastore, [record], keys, {})
+            if also is not None:
+                also(record)
+        except BROKEN_RULES:
+            found.append(record)
+        finally:
+            trial.rollback()
+    return found
+
+
+def _by_group(of_deposit: Sequence[NewRecord]) -> list[list[NewRecord]]:
+    """The records of each group, in input order, the groups by their first."""
+    groups: dict[tuple[str, str, str], list[NewRecord]] = {}
+    for record in sorted(of_deposit, key=lambda r: r.file):
+        key = (record.study_instance_uid, record.series_instance_uid, record.grouping)
+        groups.setdefault(key, []).append(record)
+    return list(groups.values())
+
+
+def _group(
+    datastore: int,
+    caller: str,
+    of_group: Sequence[NewRecord],
+    keys: dict[bytes, int],
+    bodies: dict[bytes, bytes],
+) -> Group:
+    first = of_group[0]
+    hashes = (first.patient, first.study, first.series)
+    patient, study, series = (json.loads(records.decompress(bodies[digest])) for digest in hashes)
+    grouping = Grouping.from_json(first.grouping)
+    return Group(
+        batch=Batch(_NO_JOB, datastore, first.study_instance_uid, first.series_instance_uid, first.grouping),
+        grouping=grouping,
+        files=len(of_group),
+        levels=Levels(*(keys[digest] for digest in hashes)),
+        columns=search_columns(grouping, patient, study, series),
+        caller=caller,
+    )
+
+
+def _loaded(of_group: Sequence[NewRecord]) -> Loaded:
+    """Of several files with one SOPInstanceUID the last becomes the member (`growth.load`)."""
+    last: dict[str, Came] = {}
+    unused = []
+    for record in of_group:
+        before = last.pop(record.sop_instance_uid, None)
+        if before is not None:
+            unused.append(before.record)
+        last[record.sop_instance_uid] = Came(record.sop_instance_uid, record.key, record.pixels_key)
+    return Loaded(list(last.values()), unused)

@@ -1,0 +1,39 @@
+"""The image sets that a change reaches without naming them, so that each of them can be authorised.
+
+UpdateImageSetMetadata with ``includeStudyImageSets`` reaches the primary sets of a study, CopyImageSet with
+``promoteToPrimary`` the primary set of a series.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from lightwell.errors import ConflictError
+from lightwell.stores.image_sets import lookups
+
+if TYPE_CHECKING:
+    from lightwell.operations.context import Context
+    from lightwell.stores import Stores
+    from lightwell.stores.image_sets.changes import OpenSet
+
+
+def reached(stores: Stores, operation: str, request: Any) -> list[str]:
+    """Their ids, in no order; the set that the request names may be among them.
+
+    The change asks `check_reach` about those that it finds, once it has locked them.
+    """
+    if operation == "UpdateImageSetMetadata" and request.include_study_image_sets:
+        named, of_series = request.image_set_id, False
+    elif operation == "CopyImageSet" and request.promote_to_primary:
+        named, of_series = request.source_image_set_id, True
+    else:
+        return []
+    with stores.db.read() as conn:
+        return lookups.primary_siblings(conn, request.datastore_id, named, of_series=of_series)
+
+
+def check_reach(ctx: Context, sets: Iterable[OpenSet]) -> None:
+    """Raises `ConflictError` where one of the sets has come since the caller's policies were asked."""
+    if ctx.reach is not None and any(each.id not in ctx.reach for each in sets):
+        raise ConflictError("The study is being changed by others; try again.")

@@ -1,0 +1,312 @@
+"""CopyImageSet: a new image set from another one, instances into an existing one, and promotion to primary.
+
+Sources: the service model, devguide/copy-image-set and /update-image-set-metadata. What is wrong with a
+request is refused at once; what does not go together is found after the copy was accepted, as at the service:
+the destination gets a version that failed, with a message. Everything is one transaction, and has ended when
+the answer says that it has begun.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lightwell.domain.arn import image_set_arn
+from lightwell.domain.image_sets.copying import (
+    CONTRADICTED,
+    COPIABLE,
+    FRAME_QUOTA,
+    CopyRefused,
+    Selection,
+    read_selection,
+    twice,
+)
+from lightwell.domain.image_sets.image_set import ACTIVE, LOCKED
+from lightwell.errors import ConflictError, QuotaExceededError, ValidationError
+from lightwell.operations import affected_image_sets, copy_compatibility, quotas
+from lightwell.operations.context import Context
+from lightwell.operations.image_sets import seconds
+from lightwell.stores.image_sets import changes, copying, level_inheritance, members
+from lightwell.stores.image_sets.changes import OpenSet
+from lightwell.stores.qido import index
+from lightwell.wire import shapes
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+log = logging.getLogger(__name__)
+
+_FAULT = (
+    "The server failed while it made this copy, and has changed nothing. Its log says why. The copy may be "
+    "tried again."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """What a copy has led to. ``number`` is the destination's version that was made or failed."""
+
+    source: OpenSet
+    id: str
+    number: int
+    created_at: int
+    is_primary: bool
+
+
+def copy_image_set(ctx: Context, request: shapes.CopyImageSetRequest) -> shapes.CopyImageSetResponse:
+    """Copy all instances of a set, or those named, into a new set, an existing one or the primary set.
+
+    Raises `ValidationError` for what a rule forbids, `NotFoundError` for a set that is not there and, with
+    the service's own words, for a version that is not the latest; `ConflictError` for the promotion of a
+    primary set, or into one that has come since the caller's policies were asked; `QuotaExceededError` for
+    more frames or a longer document than the quota where quotas are enforced.
+    """
+    asked = request.copy_image_set_information
+    destination, subset = asked.destination_image_set, asked.source_image_set.dicom_copies
+    if destination is not None and request.promote_to_primary:
+        raise ValidationError(
+            "promoteToPrimary takes no destinationImageSet: the primary image set of the series is the "
+            "destination, and is made if there is none."
+        )
+    if destination is not None and destination.image_set_id == request.source_image_set_id:
+        raise ValidationError("Source and destination of a copy must be two image sets.")
+    selection = None if subset is None else read_selection(subset.copiable_attributes)
+    now = ctx.clock.now()
+    made = ctx.stores.db.write(lambda conn: _copy(ctx, conn, request, selection, now))
+
+    def arn(id: str) -> str:
+        return image_set_arn(ctx.settings.region, ctx.settings.account_id, request.datastore_id, id)
+
+    return shapes.CopyImageSetResponse(
+        datastore_id=request.datastore_id,
+        source_image_set_properties=shapes.CopySourceImageSetProperties(
+            image_set_id=made.source.id,
+            latest_version_id=str(made.source.latest_version),
+            image_set_state=LOCKED,
+            image_set_workflow_status="COPYING_WITH_READ_ONLY_ACCESS",
+            created_at=seconds(made.source.created_at),
+            updated_at=seconds(now),
+            image_set_arn=arn(made.source.id),
+        ),
+        destination_image_set_properties=shapes.CopyDestinationImageSetProperties(
+            image_set_id=made.id,
+            latest_version_id=str(made.number),
+            image_set_state=LOCKED,
+            image_set_workflow_status="COPYING",
+            created_at=seconds(made.created_at),
+            updated_at=seconds(now),
+            image_set_arn=arn(made.id),
+        ),
+    )
+
+
+def _copy(
+    ctx: Context,
+    conn: Connection,
+    request: shapes.CopyImageSetRequest,
+    selection: Selection | None,
+    now: int,
+) -> _Made:
+    """The transaction: opens the sets, copies, and writes version and events."""
+    asked, promoted = request.copy_image_set_information, bool(request.promote_to_primary)
+    wanted: dict[str, str | int] = {request.source_image_set_id: asked.source_image_set.latest_version_id}
+    if asked.destination_image_set is not None:
+        wanted[asked.destination_image_set.image_set_id] = asked.destination_image_set.latest_version_id
+    opened = changes.open_sets(conn, request.datastore_id, wanted)
+    source = opened.pop(request.source_image_set_id)
+    if promoted and source.is_primary:
+        raise ConflictError(f"Image set {source.id} is primary already.")
+    instances = None if selection is None else _instances(conn, source, selection)
+    if ctx.settings.quotas == "aws":
+        _check_quota(conn, source, instances)
+    target = next(iter(opened.values()), None)
+    if promoted and (target := _primary(conn, source)) is not None:
+        affected_image_sets.check_reach(ctx, [target])
+    copier = _Copier(ctx, conn, source, instances, forced=True if request.force else None, now=now)
+    if target is not None:
+        # What a promotion would join is not the caller's to force.
+        made = copier.join(target, force=bool(request.force) and not promoted, named=not promoted)
+    else:
+        made = copier.make(is_primary=promoted)
+    _announce(ctx, conn, request.datastore_id, made, failed=copier.failure is not None, now=now)
+    if ctx.settings.quotas == "aws" and copier.failure is None:
+        quotas.check_metadata(conn, request.datastore_id, made.id)
+    return made
+
+
+def _instances(conn: Connection, source: OpenSet, selection: Selection) -> list[int] | None:
+    """The keys of the instances that a request names; None for all of the set."""
+    shown = copy_compatibility.series_uid(conn, source)
+    for uid in selection:
+        if uid != shown:
+            raise ValidationError(f"{COPIABLE}: image set {source.id} has no series {uid[:80]}.")
+    named = selection[shown]
+    if named is None:
+        return None
+    found = members.open_members(conn, source.key, named)
+    for uid in sorted(named):
+        if uid not in found:
+            raise ValidationError(f"{COPIABLE}: image set {source.id} has no instance {uid[:80]}.")
+    return sorted(held.instance for held in found.values())
+
+
+def _check_quota(conn: Connection, source: OpenSet, instances: Sequence[int] | None) -> None:
+    count = copying.frame_count(conn, source.key, instances)
+    if count > FRAME_QUOTA:
+        raise QuotaExceededError(
+            f"The copy would take {count} ImageFrames, and the quota of one request is {FRAME_QUOTA}: name "
+            f"fewer instances in {COPIABLE}."
+        )
+
+
+def _primary(conn: Connection, source: OpenSet) -> OpenSet | None:
+    """The primary set of the source's series."""
+    sets = changes.open_primaries(conn, source.study)
+    return next((each for each in sets if each.series_instance_uid == source.series_instance_uid), None)
+
+
+class _Copier:
+    """One copy, in its transaction. ``failure`` is why the copy has failed."""
+
+    def __init__(
+        self,
+        ctx: Context,
+        conn: Connection,
+        source: OpenSet,
+        instances: Sequence[int] | None,
+        *,
+        forced: bool | None,
+        now: int,
+    ) -> None:
+        self._ctx = ctx
+        self._conn = conn
+        self._source = source
+        self._instances = instances
+        self._forced = forced
+        self._now = now
+        self.failure: str | None = None
+
+    def join(self, target: OpenSet, *, force: bool, named: bool) -> _Made:
+        """A new version of ``target``. A set that the caller has not ``named`` gets none where that fails."""
+        conn, source, added = self._conn, self._source, 0
+
+        def change() -> None:
+            nonlocal added
+            more = copy_compatibility.edits_along(conn, source, target, self._instances, force=force)
+            found = copying.in_both(conn, source.key, target.key, self._instances)
+            if found is not None:
+                raise twice(found)
+            if self._instances is None and not more:
+                added = copying.add_all_members(conn, source.key, target.key, target.number)
+            else:
+                taken = copying.members(conn, source.key, self._instances)
+                added = copying.add_members(conn, target.key, target.number, taken, more)
+
+        self._attempt(change)
+        if self.failure is not None and not named:
+            return self._failed()
+        changes.write_version(
+            conn,
+            target,
+            "COPIED" if self.failure is None else "COPY_FAILED",
+            caller=self._ctx.caller.arn,
+            now=self._now,
+            message=self.failure,
+            forced=self._forced,
+            instance_count=target.instance_count + added if self.failure is None else None,
+            accessed=self.failure is None,
+        )
+        if target.is_primary and self.failure is None:
+            index.change_to(conn, target.key, self._now, target.number, before=target.study)
+        return _Made(source, target.id, target.number, target.created_at, target.is_primary)
+
+    def make(self, *, is_primary: bool) -> _Made:
+        """A new set, which is primary only where it contradicts no primary set of its study."""
+        conn, source = self._conn, self._source
+        key, id = self._ctx.ids.key(), self._ctx.ids.id()
+
+        def change() -> None:
+            self._add_set(key, id, is_primary=is_primary)
+            copying.add_levels(conn, source.key, key)
+            if self._instances is None:
+                count = copying.add_all_members(conn, source.key, key, 1)
+            else:
+                taken = copying.members(conn, source.key, self._instances)
+                count = copying.add_members(conn, key, 1, taken, {})
+                level_inheritance.hand_over(conn, key, 1)
+            columns = members.search_columns(conn, key)
+            copying.fill(conn, key, columns, count)
+            if is_primary and changes.contradicted(conn, source, columns):
+                raise CopyRefused(CONTRADICTED)
+
+        self._attempt(change)
+        if self.failure is not None:
+            return self._failed()
+        if is_primary:
+            index.add_set(conn, key, self._now)
+        return _Made(source, id, 1, self._now, is_primary)
+
+    def _failed(self) -> _Made:
+        """A new set without content tells of the failure, and is never primary."""
+        id = self._ctx.ids.id()
+        self._add_set(self._ctx.ids.key(), id, is_primary=False)
+        return _Made(self._source, id, 1, self._now, False)
+
+    def _add_set(self, key: int, id: str, *, is_primary: bool) -> None:
+        copying.add_set(
+            self._conn,
+            self._source,
+            key=key,
+            id=id,
+            is_primary=is_primary,
+            caller=self._ctx.caller.arn,
+            now=self._now,
+            forced=self._forced,
+            failure=self.failure,
+        )
+
+    def _attempt(self, change: Callable[[], None]) -> None:
+        fault = changes.attempt(self._conn, change)
+        if isinstance(fault, CopyRefused):
+            self.failure = str(fault)
+        elif fault is not None:
+            log.error("copy of image set %s failed", self._source.id, exc_info=fault)
+            self.failure = _FAULT
+
+
+def _announce(
+    ctx: Context, conn: Connection, datastore_id: str, made: _Made, *, failed: bool, now: int
+) -> None:
+    """First that the two sets are locked, then how it ended: as a client meets it."""
+    region, account = ctx.settings.region, ctx.settings.account_id
+    announcer = changes.Announcer(
+        conn, region=region, account=account, datastore_id=datastore_id, new_id=ctx.ids.id, now=now
+    )
+    source = made.source
+    announcer.image_set(
+        "Image Set Copying With Read Only Access",
+        id=source.id,
+        version=source.latest_version,
+        is_primary=source.is_primary,
+        state=LOCKED,
+        workflow_status="COPYING_WITH_READ_ONLY_ACCESS",
+    )
+    announcer.image_set(
+        "Image Set Copying",
+        id=made.id,
+        version=made.number,
+        is_primary=made.is_primary,
+        state=LOCKED,
+        workflow_status="COPYING",
+        source_image_set_arn=image_set_arn(region, account, datastore_id, source.id),
+    )
+    announcer.image_set(
+        "Image Set Copy Failed" if failed else "Image Set Copied",
+        id=made.id,
+        version=made.number,
+        is_primary=made.is_primary,
+        state=ACTIVE,
+        workflow_status="COPY_FAILED" if failed else "COPIED",
+    )

@@ -1,0 +1,114 @@
+"""DELETE of a study, a series or an instance: an extension, with the means of the native operations.
+
+A study goes by DeleteImageSet of all its primary sets, in one transaction, a series by that of its own. An
+instance is removed from its set by UpdateImageSetMetadata, which makes a version; the last one of a set takes
+the set with it. With ``imageSetId`` that set is meant, primary or not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from lightwell.documents import metadata_documents
+from lightwell.errors import ConflictError, NotFoundError
+from lightwell.operations.context import Context
+from lightwell.operations.delete_image_set import delete_in
+from lightwell.operations.dicomweb import lookup
+from lightwell.operations.dicomweb.lookup import Target
+from lightwell.operations.update_image_set_metadata import update_image_set_metadata
+from lightwell.stores.image_sets import lookups, part10_instances
+from lightwell.wire import shapes
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from lightwell.stores.image_sets.by_series import SeriesSet
+
+_ATTEMPTS = 4
+
+
+def delete(ctx: Context, target: Target, allow: Callable[[Sequence[str]], None] | None = None) -> None:
+    """Delete what is named; it is gone when this returns.
+
+    ``allow`` is asked about the ids of the image sets that this changes, and raises what refuses it.
+
+    Raises `NotFoundError` where there is nothing, `ValidationError` for ids that are none, `ConflictError`
+    where others change the same set all the time.
+    """
+    allowed: frozenset[str] | None = None
+    if allow is not None:
+        with ctx.stores.db.read() as conn:
+            ids = [each.id for each in _sets(conn, target)]
+        allow(ids)
+        allowed = frozenset(ids)
+    if target.instance is None:
+        _delete_sets(ctx, target, allowed)
+    else:
+        _delete_instance(ctx, target, target.instance, allowed)
+
+
+def _delete_sets(ctx: Context, target: Target, allowed: frozenset[str] | None) -> None:
+    now = ctx.clock.now()
+
+    def work(conn: Connection) -> list[SeriesSet]:
+        found = _allowed_sets(conn, target, allowed)
+        for each in sorted(found, key=lambda each: each.key):
+            delete_in(ctx, conn, each.datastore_id, each.id, now)
+        return found
+
+    for each in ctx.stores.db.write(work):
+        metadata_documents.drop(ctx.stores, each.key)
+
+
+def _allowed_sets(conn: Connection, target: Target, allowed: frozenset[str] | None) -> list[SeriesSet]:
+    """The same sets as were asked about, or fewer. Raises `ConflictError` where another has come since."""
+    found = _sets(conn, target)
+    if allowed is not None and any(each.id not in allowed for each in found):
+        raise ConflictError(f"Study {target.study} is being changed by others; try again.")
+    return found
+
+
+def _sets(conn: Connection, target: Target) -> list[SeriesSet]:
+    if target.series is None:
+        found = lookup.study_sets(conn, target.datastore_id, target.study)
+        if target.image_set_id is not None:
+            found = [each for each in found if each.id == target.image_set_id]
+        if not found:
+            raise NotFoundError(f"Image set {target.image_set_id} does not hold study {target.study}.")
+        return found
+    return [lookup.series_set(conn, target.datastore_id, target.study, target.series, target.image_set_id)]
+
+
+def _delete_instance(ctx: Context, target: Target, uid: str, allowed: frozenset[str] | None) -> None:
+    for attempt in range(1, _ATTEMPTS + 1):
+        with ctx.stores.db.read() as conn:
+            (found,) = _allowed_sets(conn, target, allowed)
+            lookup.instance_of(conn, found, uid)
+            is_last = len(part10_instances.instances(conn, found.key, found.version)) == 1
+            current = lookups.get(conn, found.datastore_id, found.id)
+        if current is None or current.readable_version != found.version:
+            continue
+        if is_last:
+            _delete_sets(ctx, target, allowed)
+            return
+        series: dict[str, object] = {found.series_instance_uid: {"Instances": {uid: {}}}}
+        blob = json.dumps({"SchemaVersion": 1.1, "Study": {"Series": series}}, ensure_ascii=False)
+        request = shapes.UpdateImageSetMetadataRequest(
+            datastore_id=found.datastore_id,
+            image_set_id=found.id,
+            latest_version_id=str(current.latest_version),
+            update_image_set_metadata_updates=shapes.MetadataUpdates(
+                dicom_updates=shapes.DICOMUpdates(removable_attributes=blob.encode())
+            ),
+        )
+        try:
+            update_image_set_metadata(ctx, request)
+        except (NotFoundError, ConflictError):
+            # Another version came between; what it holds is looked at once more.
+            if attempt == _ATTEMPTS:
+                raise
+            continue
+        return
+    raise ConflictError(f"Instance {uid} is being changed by others; try again.")

@@ -1,0 +1,225 @@
+"""Frames of an instance that is named by its UIDs, apart from HTTP: where they lie, and their bytes.
+
+What can be had in which transfer syntax: AWS's dicomweb-retrieve-instance-frames page, PS3.18 §8.7.3. Every
+request looks up which pixels the instance has in the readable version of its set, so that nothing of a
+deleted set is served; where frames lie never changes and is remembered, see `frames`.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lightwell.codec_pool.render_requests import Decode, Decoded, FrameSpan, Pixels
+from lightwell.documents.retrieve_syntax import PROVED
+from lightwell.domain.image_sets.frame_table import PAGE, unpack_entry
+from lightwell.errors import (
+    DamagedError,
+    InputError,
+    InternalError,
+    NotAcceptableError,
+    NotFoundError,
+)
+from lightwell.imaging.dataset.image_description import ImageDescription
+from lightwell.imaging.dataset.transfer_syntaxes import JPEG2000_LOSSLESS
+from lightwell.operations.context import Context
+from lightwell.operations.dicomweb import lookup
+from lightwell.operations.get_image_frame import FrameReader, Place
+from lightwell.stores.image_sets import by_series, native_instances
+
+_DESCRIPTIONS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class InstancePixels:
+    """The pixels of an instance. ``image_set`` and ``key`` are keys of rows."""
+
+    image_set: int
+    key: int
+    stored_syntax: str
+    frame_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class BareFrame:
+    """Where the bare codestream of one frame lies, and its checksum; see
+    `domain.image_sets.frame_table.Frame`."""
+
+    place: Place
+    checksum: int
+
+
+class InstanceFrames:
+    """The frames of a process, by UIDs. Calls that read the database wait for it."""
+
+    def __init__(self, reader: FrameReader) -> None:
+        self.reader = reader
+        self.may_wait = reader.may_wait
+        self._stores = reader.stores
+        self._descriptions: OrderedDict[int, tuple[ImageDescription, str]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def find(
+        self, datastore_id: str, study: str, series: str, instance: str, image_set_id: str | None = None
+    ) -> InstancePixels:
+        """The pixels of an instance.
+
+        Raises `NotFoundError` where there is no such instance, or it has no pixels; `ValidationError` for ids
+        that are none; `NotAcceptableError` where its pixels could not be split into frames at import.
+        """
+        named: tuple[str, ...]
+        if image_set_id is None:
+            sql, named = by_series.PIXELS_LOOK_UP, (datastore_id, study, series, instance)
+        else:
+            sql = by_series.PIXELS_LOOK_UP_IN
+            named = (datastore_id, study, series, instance, image_set_id)
+        row = None
+        if "\0" not in study + series + instance:
+            row = self._stores.db.look_up(sql, named)
+        if row is None:
+            return self._missing(datastore_id, study, series, instance, image_set_id)
+        image_set, pixels = row
+        if pixels is None:
+            raise NotFoundError(f"Instance {instance} has no pixel data.")
+        page = self.reader.page(pixels, 0)
+        if page is None:
+            raise InternalError("The frames of the instance are lost; run `lightwell data verify`.")
+        if not page.frame_count:
+            raise NotAcceptableError(
+                "The pixel data of this instance could not be split into frames at import. Get the whole "
+                "instance with transfer-syntax=*."
+            )
+        return InstancePixels(image_set, pixels, page.stored_syntax, page.frame_count)
+
+    def frame(self, pixels: InstancePixels, number: int) -> BareFrame:
+        """Where frame ``number``, from 1, lies. Raises `NotFoundError` where there are not so many."""
+        index = (number - 1) % PAGE
+        page = None
+        if 0 < number <= pixels.frame_count:
+            page = self.reader.page(pixels.key, number - 1 - index)
+        found = None if page is None else unpack_entry(page.entries, index)
+        if page is None or found is None:
+            raise NotFoundError(f"The instance has {pixels.frame_count} frames, and no frame {number}.")
+        place = Place(
+            pixels.image_set,
+            page.object,
+            found.offset + found.head,
+            found.length - found.head,
+            page.content_type,
+        )
+        return BareFrame(place, found.checksum)
+
+    def accessed(self, pixels: InstancePixels) -> None:
+        """Note that the content of the set was read."""
+        self.reader.note(pixels.image_set)
+
+    def needs_worker(self, pixels: InstancePixels) -> bool:
+        """Whether only a codec worker may decode the frames: those that others have coded.
+
+        Of JPEG 2000 Lossless, which a store may hold of its own and as it came, the database knows it.
+        """
+        if pixels.stored_syntax == JPEG2000_LOSSLESS:
+            return self._described(pixels.key)[1] == JPEG2000_LOSSLESS
+        return pixels.stored_syntax not in PROVED
+
+    def by_worker(self, ctx: Context, pixels: InstancePixels, frame: BareFrame) -> bytes:
+        """A frame that was kept as it came, in Explicit VR Little Endian. Waits for a codec worker.
+
+        A frame tells no photometric interpretation of its own: its colours are as the attributes describe it.
+        Raises `NotAcceptableError` where it cannot be decoded, and what `Pool.ask` raises.
+        """
+        if ctx.pool is None:
+            raise NotAcceptableError("There are no codec workers here to decode lossy frames.")
+        row = self._stores.db.look_up(native_instances.DESCRIPTION, (pixels.key,))
+        if row is None:
+            raise InternalError("The description of the pixels is lost; run `lightwell data verify`.")
+        place = frame.place
+        order = Decode(
+            Pixels(pixels.stored_syntax, bytes(row[0])),
+            [FrameSpan(place.object, place.offset, place.length, 0, frame.checksum)],
+            described=True,
+        )
+        try:
+            answer = ctx.pool.ask(order, ctx.settings.file_timeout)
+        except InputError as error:
+            raise NotAcceptableError(
+                f"The frame cannot be decoded: {error}. Get it as it is stored, with transfer-syntax=*."
+            ) from error
+        if not isinstance(answer, Decoded):
+            raise InternalError("A codec worker gave an answer to another question.")
+        return answer.frames[0]
+
+    def transcoded(self, pixels: InstancePixels, frame: BareFrame, syntax: str) -> bytes | memoryview:
+        """A frame of the lossless storage format in Explicit VR Little Endian or JPEG 2000 Lossless.
+
+        Takes the time of a codec. Raises `InternalError` where what is stored does not give the pixels that
+        were imported.
+        """
+        # Who only sends what is stored needs no codec.
+        from lightwell.imaging.pixels import jpeg2000
+        from lightwell.imaging.pixels.samples import native_view
+        from lightwell.imaging.pixels.stored_frames import decode_proved
+
+        data = self.reader.read(frame.place, 0, frame.place.length)
+        image = self.description(pixels.key)
+        try:
+            samples = decode_proved(data, 0, pixels.stored_syntax, image, frame.checksum)
+        except DamagedError as error:
+            raise self.reader.failed(frame.place, error) from error
+        if syntax == JPEG2000_LOSSLESS:
+            return jpeg2000.encode(samples, image.photometric)
+        return native_view(samples, image)
+
+    def pieces(
+        self, ctx: Context, pixels: InstancePixels, number: int, syntax: str, size: int
+    ) -> Iterator[bytes]:
+        """Frame ``number``, from 1, in ``syntax``, as stored in pieces of ``size`` bytes at most.
+
+        Raises what the other methods do.
+        """
+        frame = self.frame(pixels, number)
+        if syntax == pixels.stored_syntax:
+            for start in range(0, frame.place.length, size):
+                yield self.reader.read(frame.place, start, min(size, frame.place.length - start))
+        elif self.needs_worker(pixels):
+            yield self.by_worker(ctx, pixels, frame)
+        else:
+            yield bytes(self.transcoded(pixels, frame, syntax))
+
+    def description(self, pixels_key: int) -> ImageDescription:
+        """How the frames of some pixels are described. Raises `InternalError` where that is lost."""
+        return self._described(pixels_key)[0]
+
+    def _described(self, pixels_key: int) -> tuple[ImageDescription, str]:
+        """The description, and the transfer syntax in which the pixels came."""
+        with self._lock:
+            found = self._descriptions.get(pixels_key)
+        if found is not None:
+            return found
+        row = self._stores.db.look_up(native_instances.DESCRIPTION, (pixels_key,))
+        if row is None:
+            raise InternalError("The description of the pixels is lost; run `lightwell data verify`.")
+        described = json.loads(row[0])
+        original_syntax = described.pop("original_syntax")
+        found = ImageDescription(**described), original_syntax
+        with self._lock:
+            self._descriptions[pixels_key] = found
+            if len(self._descriptions) > _DESCRIPTIONS:
+                self._descriptions.popitem(last=False)
+        return found
+
+    def _missing(
+        self, datastore_id: str, study: str, series: str, instance: str, image_set_id: str | None
+    ) -> InstancePixels:
+        """Says what is not there."""
+        with self._stores.db.read() as conn:
+            found = lookup.series_set(conn, datastore_id, study, series, image_set_id)
+            stored = lookup.instance_of(conn, found, instance)
+        # It came between the two look-ups.
+        if stored.pixels is None:
+            raise NotFoundError(f"Instance {instance} has no pixel data.")
+        image = stored.pixels
+        return InstancePixels(found.key, image.key, image.stored_syntax, image.frame_count)

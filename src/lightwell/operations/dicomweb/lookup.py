@@ -1,0 +1,133 @@
+"""What the ids of a DICOMweb path name: sets of a study or a series, and instances in them.
+
+Source: AWS's dicomweb-retrieve pages: without ``imageSetId`` only primary image sets are looked at, with it
+any; always their latest version that can be read. See `stores.image_sets.by_series`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from lightwell.domain.datastore import DELETED
+from lightwell.errors import NotFoundError, ValidationError
+from lightwell.stores.account import datastores
+from lightwell.stores.image_sets import by_series, part10_instances
+from lightwell.stores.image_sets.by_series import SeriesSet
+from lightwell.stores.image_sets.part10_instances import StoredInstance
+
+__all__ = [
+    "SeriesSet",
+    "StoredInstance",
+    "Target",
+    "check_ids",
+    "check_uids",
+    "instance_of",
+    "series_set",
+    "study_sets",
+]
+
+_ID = re.compile(r"[0-9a-z]{32}")
+_UID = re.compile(r"[0-9.]{1,64}")
+_LONGEST = 256
+_NAMES = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a path names, UIDs decoded: a study, a series, an instance or a frame, ``number`` from 1."""
+
+    datastore_id: str
+    study: str
+    series: str | None = None
+    instance: str | None = None
+    image_set_id: str | None = None
+    number: int | None = None
+
+
+def study_sets(conn: Connection, datastore_id: str, study_uid: str) -> list[SeriesSet]:
+    """The primary sets of a study, by SeriesNumber, then by UID; never empty.
+
+    Raises `ValidationError` for ids that are none, `NotFoundError` where there is no such study.
+    """
+    _check_text(datastore_id, study_uid)
+    found = by_series.of_study(conn, datastore_id, study_uid)
+    if not found:
+        _check_store(conn, datastore_id)
+        check_uids(study_uid)
+        raise NotFoundError(f"Data store {datastore_id} has no primary image set of study {study_uid}.")
+    return found
+
+
+def series_set(
+    conn: Connection, datastore_id: str, study_uid: str, series_uid: str, image_set_id: str | None = None
+) -> SeriesSet:
+    """The primary set of a series, or the set ``image_set_id`` where it holds that series.
+
+    Raises `ValidationError` for ids that are none, `NotFoundError` where there is no such set.
+    """
+    check_ids(datastore_id, image_set_id)
+    _check_text(datastore_id, study_uid, series_uid)
+    found = by_series.of_series(conn, datastore_id, study_uid, series_uid)
+    for each in found:
+        if each.is_primary if image_set_id is None else each.id == image_set_id:
+            return each
+    _check_store(conn, datastore_id)
+    check_uids(study_uid, series_uid)
+    place = f"series {series_uid} of study {study_uid}"
+    if image_set_id is not None:
+        raise NotFoundError(f"Image set {image_set_id} does not hold {place}.")
+    if found:
+        raise NotFoundError(
+            f"No primary image set holds {place}; name one of the others in the query parameter imageSetId."
+        )
+    raise NotFoundError(f"Data store {datastore_id} has no {place}.")
+
+
+def instance_of(conn: Connection, found: SeriesSet, sop_instance_uid: str) -> StoredInstance:
+    """The instance of a set that has this SOPInstanceUID.
+
+    Raises `ValidationError` for what is no UID, `NotFoundError` where the set has none such.
+    """
+    _check_text(found.datastore_id, sop_instance_uid)
+    instance = part10_instances.named(conn, found.key, found.version, found.datastore, sop_instance_uid)
+    if instance is None:
+        check_uids(found.study_instance_uid, found.series_instance_uid, sop_instance_uid)
+        raise NotFoundError(
+            f"Image set {found.id} of series {found.series_instance_uid} has no instance {sop_instance_uid}."
+        )
+    return instance
+
+
+def check_uids(*uids: str | None) -> None:
+    """Raise `ValidationError` for the first of study, series and instance UID that is none.
+
+    To be asked where nothing was found under them: some files come with UIDs that break the rule, are
+    imported with a warning, and must be found.
+    """
+    for name, uid in zip(_NAMES, uids, strict=False):
+        if uid is not None and not _UID.fullmatch(uid):
+            raise ValidationError(f"{name} {uid[:80]!r} is no UID: it takes at most 64 digits and dots.")
+
+
+def check_ids(datastore_id: str, image_set_id: str | None = None) -> None:
+    """Raise `ValidationError` where the id of a data store or of an image set cannot be one."""
+    for name, id in (("data store", datastore_id), ("imageSetId", image_set_id)):
+        if id is not None and not _ID.fullmatch(id):
+            raise ValidationError(f"The {name} {id[:80]!r} is no id: it takes 32 digits and small letters.")
+
+
+def _check_text(datastore_id: str, *uids: str) -> None:
+    """What no database should be asked."""
+    check_ids(datastore_id)
+    for uid in uids:
+        if "\0" in uid or not 0 < len(uid) <= _LONGEST:
+            raise ValidationError(f"{uid[:80]!r} is no UID: it takes at most 64 digits and dots.")
+
+
+def _check_store(conn: Connection, datastore_id: str) -> None:
+    store = datastores.get(conn, datastore_id)
+    if store is None or store.status == DELETED:
+        raise NotFoundError(f"Datastore {datastore_id} does not exist.")

@@ -1,0 +1,246 @@
+"""Rendered resources and thumbnails: which frame is shown, and the picture that a codec worker makes of it.
+
+Source: PS3.18 §10.4.1.1.3 and §10.4.1.1.4. HealthImaging has neither. For a series the picture is that of the
+image in its middle, for a study that of its first series with images: one picture, as viewers' lists need it,
+where the standard would allow a part for each instance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Connection
+
+from lightwell import __version__
+from lightwell.codec_pool.render_requests import FrameSpan, NotRendered, Pixels, Render, Rendered, Span
+from lightwell.domain.image_sets.edits import encode
+from lightwell.domain.image_sets.frame_table import PAGE, unpack_entry
+from lightwell.domain.rendering import (
+    IMAGE_TYPES,
+    JPEG,
+    PDF,
+    THUMBNAIL_SIDE,
+    Asked,
+    Rendering,
+    rendered_parameters,
+    uri_parameters,
+)
+from lightwell.errors import (
+    InputError,
+    InternalError,
+    NotAcceptableError,
+    NotFoundError,
+    UnavailableError,
+    ValidationError,
+)
+from lightwell.imaging.dataset.transfer_syntaxes import SYNTAXES
+from lightwell.operations.context import Context
+from lightwell.operations.dicomweb import lookup
+from lightwell.operations.dicomweb.lookup import Target
+from lightwell.stores import Stores
+from lightwell.stores.image_sets import native_instances, representative
+from lightwell.stores.image_sets.by_series import SeriesSet
+from lightwell.stores.image_sets.part10_instances import StoredImage, StoredInstance
+from lightwell.stores.objects.packs import pack_name
+
+if TYPE_CHECKING:
+    from lightwell.codec_pool.client import Pool
+
+__all__ = [
+    "IMAGE_TYPES",
+    "PDF",
+    "THUMBNAIL",
+    "THUMBNAIL_SIDE",
+    "Asked",
+    "Picture",
+    "Rendering",
+    "Shown",
+    "picture",
+    "rendered_parameters",
+    "rendering",
+    "shown",
+    "thumbnail",
+    "uri_parameters",
+]
+
+THUMBNAIL = JPEG
+"""What a thumbnail is unless asked otherwise; these are kept in the cache of documents."""
+
+PDF_STORAGE = "1.2.840.10008.5.1.4.1.1.104.1"
+"""Encapsulated PDF Storage."""
+
+_EXISTS_AS = "rendered resources are made of it by no decoder here; its frames can be retrieved as they are"
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The one frame that is shown; ``number`` counts from 0 and is None for an instance without frames.
+
+    ``pixels`` and ``frame`` are None with it.
+    """
+
+    found: SeriesSet
+    instance: StoredInstance
+    number: int | None
+    pixels: Pixels | None
+    frame: FrameSpan | None
+
+    def tag(self, asked: Rendering) -> str:
+        """An entity tag: the same for the same frame of the same version, asked for in the same way."""
+        place = (self.found.id, self.found.version, self.instance.record, self.number)
+        return sha256(repr((__version__, place, asked)).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture or document, and what of the request is not in it."""
+
+    media_type: str
+    data: bytes
+    notes: tuple[str, ...] = ()
+
+
+def shown(stores: Stores, target: Target, *, small: bool = False) -> Shown:
+    """Find what ``target`` names; of several frames the first or, for a ``small`` picture, the middle one.
+
+    PS3.18 §10.4.1.1.4 leaves the choice for thumbnails to the server: volumes mostly begin with nothing.
+
+    Raises `ValidationError` for ids that are none, `NotFoundError` for what is not there,
+    `NotAcceptableError` for a frame that cannot be shown.
+    """
+    with stores.db.read() as conn:
+        found, instance = _instance(conn, target)
+    stored = instance.pixels
+    if stored is None and instance.sop_class_uid != PDF_STORAGE:
+        raise NotAcceptableError(
+            f"The instance {instance.sop_instance_uid} has neither an image nor a PDF document to be shown."
+        )
+    if stored is None or not stored.frame_count:
+        if target.number is not None:
+            raise NotFoundError(f"The instance {instance.sop_instance_uid} has no frame {target.number}.")
+        if stored is not None:
+            raise NotAcceptableError(
+                f"The pixel data of instance {instance.sop_instance_uid} could not be split into frames at"
+                " import, so it cannot be shown."
+            )
+        return Shown(found, instance, None, None, None)
+    number = (stored.frame_count - 1) // 2 if small else 0
+    if target.number is not None:
+        number = target.number - 1
+    if number >= stored.frame_count:
+        raise NotFoundError(
+            f"The instance {instance.sop_instance_uid} has no frame {number + 1}: the last is "
+            f"{stored.frame_count}."
+        )
+    _check_codec(stored)
+    return Shown(
+        found, instance, number, Pixels(stored.stored_syntax, stored.image), _span(stores, stored, number)
+    )
+
+
+def thumbnail(context: Context, what: Shown, asked: Rendering, *, usual: bool) -> Picture:
+    """A small picture; ``usual``: asked without parameters, so that it is kept and found again.
+
+    Raises what `picture` raises.
+    """
+    documents, found = context.stores.documents, what.found
+    format = f"thumbnail.{what.instance.record:x}.{what.number}.{__version__.encode().hex()}"
+    if usual and (kept := documents.get(found.key, found.version, format)) is not None:
+        context.stores.accesses.note(found.key, context.clock.now())
+        return Picture(THUMBNAIL, kept)
+    made = picture(context, what, asked)
+    if usual and not made.notes and made.media_type == THUMBNAIL:
+        documents.put(found.key, found.version, format, made.data)
+    return made
+
+
+def picture(context: Context, what: Shown, asked: Rendering) -> Picture:
+    """Have the picture made.
+
+    Raises `NotAcceptableError` where it cannot be, `ValidationError` where what is asked does not fit the
+    image, `UnavailableError` where trying again may help, `InternalError` where a codec worker failed,
+    `DamagedError` where the frame is not the one that was imported.
+    """
+    instance = what.instance
+    order = Render(
+        original=Span(pack_name(instance.pack), instance.offset, instance.length),
+        override_z=instance.override_z,
+        edits=encode(instance.edits) if instance.edits else None,
+        pixels=what.pixels,
+        frame=what.frame,
+        number=what.number or 0,
+        asked=asked,
+    )
+    context.stores.accesses.note(what.found.key, context.clock.now())
+    answer = _ask(context, order)
+    if isinstance(answer, NotRendered):
+        if answer.bad:
+            raise ValidationError(answer.message)
+        raise NotAcceptableError(answer.message)
+    return Picture(answer.media_type, answer.data, tuple(answer.notes))
+
+
+def rendering(media_type: str, asked: Asked, *, side: int | None = None) -> Rendering:
+    """What `picture` needs, from what a request says; ``side`` bounds a picture that it sets no bounds to."""
+    free = asked.width is None and asked.height is None
+    return Rendering(
+        media_type,
+        asked.window,
+        side if free else asked.width,
+        side if free else asked.height,
+        asked.region,
+        asked.quality or 90,
+    )
+
+
+def _instance(conn: Connection, target: Target) -> tuple[SeriesSet, StoredInstance]:
+    store, study = target.datastore_id, target.study
+    if target.series is None:
+        sets = lookup.study_sets(conn, store, study)
+        if target.image_set_id is not None:
+            sets = [each for each in sets if each.id == target.image_set_id]
+        if not sets:
+            raise NotFoundError(f"No primary image set of study {study} has the id {target.image_set_id}.")
+    else:
+        sets = [lookup.series_set(conn, store, study, target.series, target.image_set_id)]
+    if target.instance is not None:
+        return sets[0], lookup.instance_of(conn, sets[0], target.instance)
+    for each in sets:
+        uid = representative.middle_image(conn, each.key, each.version)
+        if uid is not None:
+            return each, lookup.instance_of(conn, each, uid)
+    uid = representative.first_member(conn, sets[0].key, sets[0].version)
+    if uid is None:
+        raise NotFoundError(f"Image set {sets[0].id} has no instances.")
+    return sets[0], lookup.instance_of(conn, sets[0], uid)
+
+
+def _check_codec(stored: StoredImage) -> None:
+    """What is known before a worker is asked: videos and JPEG XL are kept, but not decoded."""
+    syntax = SYNTAXES.get(stored.stored_syntax)
+    if syntax is None or syntax.video or syntax.codec == "jpegxl":
+        name = syntax.name if syntax else stored.stored_syntax
+        raise NotAcceptableError(f"The pixel data is stored as {name}: {_EXISTS_AS}.")
+
+
+def _span(stores: Stores, stored: StoredImage, number: int) -> FrameSpan:
+    row = stores.db.look_up(native_instances.FRAME_PLACE, (stored.key, number - number % PAGE))
+    frame = unpack_entry(bytes(row[3]), number % PAGE) if row is not None else None
+    if row is None or frame is None:
+        raise InternalError("The frame's place is not in the frame table; run `lightwell data verify`.")
+    return FrameSpan(pack_name(row[0]), frame.offset, frame.length, frame.head, frame.checksum)
+
+
+def _ask(context: Context, order: Render) -> Rendered | NotRendered:
+    pool: Pool | None = context.pool
+    if pool is None:
+        raise UnavailableError("There is no process here that reads images.")
+    try:
+        answer = pool.ask(order, float(context.settings.file_timeout))
+    except InputError as error:
+        raise NotAcceptableError(f"The instance cannot be shown: {error}") from error
+    if not isinstance(answer, Rendered | NotRendered):
+        raise InternalError("The process that reads images gave an answer to another question.")
+    return answer

@@ -1,0 +1,99 @@
+"""StoreDICOM and StoreDICOMStudy: an upload in the spool becomes versions of image sets.
+
+Source: PS3.18 §10.5.3 and Annex I (Store Instances Response Module), AWS's dicomweb-storing page. Codec
+workers read it and the work process commits it (`codec_pool.client`), so all is durable before the answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lightwell.codec_pool.requests import Kept, NotKept, Spooled, Store, Stored
+from lightwell.domain.datastore import ACTIVE
+from lightwell.domain.imports.store_response import Instance, report, status
+from lightwell.errors import InternalError, NotFoundError, StorageError, UnavailableError
+from lightwell.imaging.dataset.part10 import meta_uids
+from lightwell.operations.context import Context
+from lightwell.operations.dicomweb.lookup import check_ids, check_uids
+from lightwell.stores.account import datastores
+from lightwell.stores.data_folder.uploads import Upload
+
+__all__ = ["Upload", "begin", "store"]
+
+# Longer than any file may take; who asked has mostly gone long before.
+_SECONDS = 6 * 3600.0
+_META = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The answer: 200, 202 or 409, and the response module, JSON or the Native DICOM Model (PS3.19 §A.1)."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+def begin(ctx: Context, datastore_id: str, study: str | None) -> Upload:
+    """A place for the upload, once it is known that it may be stored.
+
+    Raises `NotFoundError` for a data store that is not active, `ValidationError` for a UID that is none.
+    """
+    check_ids(datastore_id)
+    if study is not None:
+        check_uids(study)
+    with ctx.stores.db.read() as conn:
+        found = datastores.get(conn, datastore_id)
+    if found is None or found.status != ACTIVE:
+        raise NotFoundError(f"Datastore {datastore_id} does not exist or is not active.")
+    try:
+        return Upload(ctx.stores.spool)
+    except StorageError as error:
+        raise UnavailableError(str(error)) from error
+
+
+def store(
+    ctx: Context,
+    datastore_id: str,
+    study: str | None,
+    upload: Upload,
+    parts: Sequence[tuple[int, int]],
+    base_url: str,
+    kind: str,
+) -> Result:
+    """Store ``parts``, (offset, length) of files in the upload; all that can be is durable on return.
+
+    ``study``: instances of another study fail. Raises what `Pool.ask` raises.
+    """
+    path = str(upload.path)
+    files = [Spooled(path, *place, f"part {n}") for n, place in enumerate(parts, 1)]
+    if ctx.pool is None:
+        raise InternalError("There is no work process to store anything.")
+    answer = ctx.pool.ask(Store(datastore_id, study, ctx.caller.arn, files), _SECONDS)
+    if not isinstance(answer, Stored):
+        raise InternalError(f"The work process answered {type(answer).__name__}.")
+    instances = [_instance(n, file, upload, parts[n]) for n, file in enumerate(answer.files)]
+    module = report(instances, base_url)
+    body = json.dumps(module, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    if kind.endswith("+xml"):
+        from lightwell.imaging.dataset.dicom_xml import native_model
+
+        body = native_model(body)
+    return Result(status(instances), kind, body)
+
+
+def _instance(number: int, file: Kept | NotKept, upload: Upload, place: tuple[int, int]) -> Instance:
+    if isinstance(file, Kept):
+        return Instance(
+            number,
+            file.sop_class_uid,
+            file.sop_instance_uid,
+            study_instance_uid=file.study_instance_uid,
+            series_instance_uid=file.series_instance_uid,
+            warnings=file.warnings,
+        )
+    # What could not be read mostly has a file meta group that names it.
+    sop_class_uid, sop_instance_uid = meta_uids(upload.head(place[0], min(place[1], _META)))
+    return Instance(number, sop_class_uid, sop_instance_uid, reason=file.reason, message=file.message)

@@ -1,0 +1,192 @@
+"""GetImageFrame, apart from HTTP: which frame an id names through a set, and its bytes.
+
+Every request looks up whether the set is there, not deleted, and in some version holds the pixels; so nothing
+of a deleted set is served, whatever is cached. Where frames lie never changes, and is remembered by pixels
+key.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lightwell.clock import Clock
+from lightwell.domain.image_sets.frame_table import PAGE, parse_frame_id, unpack_entry
+from lightwell.errors import (
+    ApiError,
+    DamagedError,
+    InternalError,
+    NotFoundError,
+    StorageError,
+    StorageUnavailableError,
+    UnavailableError,
+)
+from lightwell.imaging.dataset.transfer_syntaxes import content_type
+from lightwell.stores.account import datastores
+from lightwell.stores.collector import removal
+from lightwell.stores.image_sets import lookups, native_instances
+from lightwell.stores.objects.packs import pack_name
+
+if TYPE_CHECKING:
+    from lightwell.stores import Stores
+
+_LARGEST_KEY = (1 << 63) - 1
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """At most `domain.image_sets.frame_table.PAGE` frames of some pixels: the object that holds them and
+    their entries."""
+
+    object: str
+    content_type: str
+    frame_count: int
+    entries: bytes
+    stored_syntax: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one frame lies. ``image_set`` is the key of the set through which it was asked for."""
+
+    image_set: int
+    object: str
+    offset: int
+    length: int
+    content_type: str
+
+
+class Pages:
+    """Pages in memory, bounded in bytes; the least recently used goes first."""
+
+    def __init__(self, limit: int = 16 << 20) -> None:
+        self._limit = limit
+        self._size = 0
+        self._lock = threading.Lock()
+        self._held: OrderedDict[tuple[int, int], Page] = OrderedDict()
+
+    def get(self, pixels: int, first: int) -> Page | None:
+        with self._lock:
+            page = self._held.get((pixels, first))
+            if page is not None:
+                self._held.move_to_end((pixels, first))
+            return page
+
+    def put(self, pixels: int, first: int, page: Page) -> None:
+        with self._lock:
+            if (pixels, first) not in self._held:
+                self._size += _cost(page)
+            self._held[pixels, first] = page
+            while self._size > self._limit:
+                self._size -= _cost(self._held.popitem(last=False)[1])
+
+
+def _cost(page: Page) -> int:
+    # The page itself, its key and name, and what the dictionary takes.
+    return len(page.entries) + 500
+
+
+class FrameReader:
+    """The frames of a process."""
+
+    def __init__(self, stores: Stores, clock: Clock) -> None:
+        self.stores = stores
+        self._clock = clock
+        self._pages = Pages()
+        self.may_wait = stores.db.dialect != "sqlite"
+        """Whether looking up goes over a network, so that it must not be done on an event loop."""
+
+    def place(self, datastore_id: str, image_set_id: str, frame_id: str) -> Place:
+        """Where the frame lies. Raises `NotFoundError` where the set does not hold it, saying what is not
+        there.
+        """
+        parsed = parse_frame_id(frame_id)
+        if parsed is None or parsed[0] > _LARGEST_KEY:
+            raise self._missing(datastore_id, image_set_id, frame_id)
+        pixels, number = parsed
+        look_up = self.stores.db.look_up
+        row = look_up(lookups.FRAME_LOOK_UP, (image_set_id, datastore_id, pixels, pixels, pixels))
+        if row is None:
+            raise self._missing(datastore_id, image_set_id, frame_id)
+        index = number % PAGE
+        page = self.page(pixels, number - index)
+        # Pixels that could not be split into frames have an entry for all their bytes, and no frame.
+        frame = None if page is None or number >= page.frame_count else unpack_entry(page.entries, index)
+        if page is None or frame is None:
+            raise self._missing(datastore_id, image_set_id, frame_id)
+        return Place(row[0], page.object, frame.offset, frame.length, page.content_type)
+
+    def read_warm(self, place: Place) -> bytes | None:
+        """The whole frame if that cannot wait for a disk or a network, else None."""
+        try:
+            return self.stores.objects.read_warm(place.object, place.offset, place.length)
+        except StorageError as error:
+            raise self.failed(place, error) from error
+
+    def read(self, place: Place, start: int, length: int) -> bytes:
+        """Exactly ``length`` bytes of the frame from its byte ``start`` on.
+
+        Raises `InternalError` where they are not there, `NotFoundError` where their set has been deleted
+        since `place`: a truncated frame is never returned.
+        """
+        try:
+            data = self.stores.objects.read(place.object, place.offset + start, length)
+        except StorageError as error:
+            raise self.failed(place, error) from error
+        if len(data) != length:
+            raise self.failed(
+                place,
+                DamagedError(f"{place.object} is shorter than its frames; run `lightwell data verify`."),
+            )
+        return data
+
+    def accessed(self, place: Place) -> None:
+        """Note that the set's content was read."""
+        self.note(place.image_set)
+
+    def note(self, image_set: int) -> None:
+        """Note that the content of the set with this key was read."""
+        self.stores.accesses.note(image_set, self._clock.now())
+
+    def page(self, pixels: int, first: int) -> Page | None:
+        """The page of some pixels that begins with frame ``first``, from 0, None where there is none."""
+        page = self._pages.get(pixels, first)
+        if page is not None:
+            return page
+        row = self.stores.db.look_up(native_instances.FRAME_PLACE, (pixels, first))
+        if row is None:
+            return None
+        pack, stored_syntax, frame_count, entries = row
+        page = Page(pack_name(pack), content_type(stored_syntax), frame_count, bytes(entries), stored_syntax)
+        self._pages.put(pixels, first, page)
+        return page
+
+    def _missing(self, datastore_id: str, image_set_id: str, frame_id: str) -> NotFoundError:
+        with self.stores.db.read() as conn:
+            found = lookups.get(conn, datastore_id, image_set_id)
+            store = datastores.get(conn, datastore_id)
+        if store is None:
+            return NotFoundError(f"Datastore {datastore_id} does not exist.")
+        if found is None:
+            return NotFoundError(f"Image set {image_set_id} does not exist in datastore {datastore_id}.")
+        if found.deleted:
+            return NotFoundError(f"Image set {image_set_id} is deleted.")
+        return NotFoundError(
+            f"Image set {image_set_id} has no frame {frame_id}; its metadata lists the frames that it has."
+        )
+
+    def failed(self, place: Place, error: StorageError) -> ApiError:
+        """What to answer where bytes cannot be had: their set was deleted, they are out of reach, or lost."""
+        with self.stores.db.read() as conn:
+            if not removal.is_living(conn, place.image_set):
+                return NotFoundError("The image set is deleted.")
+        _log.error("a frame cannot be read: %s", error)
+        if isinstance(error, DamagedError):
+            return InternalError(str(error))
+        if isinstance(error, StorageUnavailableError):
+            return UnavailableError("The storage of the frame is not available: try again later.")
+        return InternalError("The frame cannot be read: its storage failed. The server's log says why.")

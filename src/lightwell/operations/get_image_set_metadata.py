@@ -1,0 +1,70 @@
+"""GetImageSetMetadata."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lightwell.clock import Clock
+from lightwell.documents import metadata_documents
+from lightwell.domain.image_sets.image_set import requested_version
+from lightwell.errors import StorageError
+from lightwell.operations.context import Context
+from lightwell.operations.image_sets import find_readable
+from lightwell.stores.image_sets import lookups
+from lightwell.wire import shapes
+
+if TYPE_CHECKING:
+    from lightwell.stores import Stores
+
+
+def get_image_set_metadata(
+    ctx: Context, request: shapes.GetImageSetMetadataRequest
+) -> shapes.GetImageSetMetadataResponse:
+    """The native document of a version, always gzip, whatever Accept-Encoding says (native clients inflate it
+    themselves, browsers by the header).
+
+    Raises `NotFoundError` for a set that is not there or deleted, and for a version that is not there or has
+    no content.
+    """
+    found = find_readable(ctx, request.datastore_id, request.image_set_id)
+    version = requested_version(request.version_id, found)
+    try:
+        data = metadata_documents.native(ctx.stores, request.datastore_id, found, version)
+    except StorageError:
+        # Where the set was deleted meanwhile, its rows may be gone already.
+        find_readable(ctx, request.datastore_id, request.image_set_id)
+        raise
+    # A document made while its set was deleted must neither be served nor stay.
+    try:
+        find_readable(ctx, request.datastore_id, request.image_set_id)
+    except Exception:
+        metadata_documents.drop(ctx.stores, found.key)
+        raise
+    ctx.stores.accesses.note(found.key, ctx.clock.now())
+    return shapes.GetImageSetMetadataResponse(
+        image_set_metadata_blob=data, content_type="application/json", content_encoding="gzip"
+    )
+
+
+class MetadataReader:
+    """The short way to documents that are in memory: one look-up of the set, and nothing that could wait."""
+
+    def __init__(self, stores: Stores, clock: Clock) -> None:
+        self._stores = stores
+        self._clock = clock
+        self._may_wait = stores.db.dialect != "sqlite"
+
+    def warm(self, datastore_id: str, image_set_id: str, version: int | None) -> bytes | None:
+        """The document as `get_image_set_metadata` gives it; None where that has to be asked."""
+        if self._may_wait:
+            return None
+        row = self._stores.db.look_up(lookups.READABLE_LOOK_UP, (image_set_id, datastore_id))
+        if row is None:
+            return None
+        key, readable = row
+        if version is not None and version > readable:
+            return None
+        data = metadata_documents.recent.get(key, readable if version is None else version)
+        if data is not None:
+            self._stores.accesses.note(key, self._clock.now())
+        return data

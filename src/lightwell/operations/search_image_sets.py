@@ -1,0 +1,113 @@
+"""SearchImageSets."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+import msgspec
+
+from lightwell.domain import page_tokens
+from lightwell.domain.datastore import DELETED
+from lightwell.domain.image_sets.image_set import Summary, storage_tier
+from lightwell.domain.image_sets.search import Criteria, Filter, StudyMoment, Value, criteria
+from lightwell.errors import NotFoundError, ValidationError
+from lightwell.operations.context import Context
+from lightwell.operations.image_sets import seconds
+from lightwell.stores.account import datastores
+from lightwell.stores.image_sets import search
+from lightwell.wire import shapes
+
+_PAGE = 50
+_INTEGER = re.compile(r"[+-]?\d{1,10}", re.ASCII)
+_INT32 = range(-(2**31), 2**31)
+
+
+def search_image_sets(ctx: Context, request: shapes.SearchImageSetsRequest) -> shapes.SearchImageSetsResponse:
+    """Sets of a data store that meet every filter, a page at a time; each with its newest version with
+    content.
+
+    Raises `ValidationError` for filters that say nothing and for a token of another search, `NotFoundError`
+    for an unknown data store.
+    """
+    asked = request.search_criteria or shapes.SearchCriteria()
+    wanted = criteria(
+        [_filter(given) for given in asked.filters or ()],
+        None if asked.sort is None else (asked.sort.sort_field, asked.sort.sort_order),
+    )
+    # A page's end has a meaning in its own search alone.
+    digest = hashlib.sha256(msgspec.json.encode([request.datastore_id, asked])).hexdigest()[:16]
+    after = None if request.next_token is None else _cursor(request.next_token, digest, wanted)
+    with ctx.stores.db.read() as conn:
+        store = datastores.get(conn, request.datastore_id)
+        if store is None or store.status == DELETED:
+            raise NotFoundError(f"Datastore {request.datastore_id} does not exist.")
+        found = search.search(conn, store.key, wanted, after=after, limit=request.max_results or _PAGE)
+    now = ctx.clock.now()
+    return shapes.SearchImageSetsResponse(
+        image_sets_metadata_summaries=[_summary(one, now) for one in found.summaries],
+        sort=asked.sort,
+        next_token=None if found.next is None else page_tokens.encode([digest, *found.next]),
+    )
+
+
+def _filter(given: shapes.SearchFilter) -> Filter:
+    return Filter(given.operator, [_value(value) for value in given.values])
+
+
+def _value(given: shapes.SearchByAttributeValue) -> tuple[str, Value]:
+    for name, wire in zip(given.__struct_fields__, given.__struct_encode_fields__, strict=True):
+        value = getattr(given, name)
+        if isinstance(value, shapes.DICOMStudyDateAndTime):
+            return wire, StudyMoment(value.dicom_study_date, value.dicom_study_time)
+        if value is not None:
+            return wire, value
+    raise AssertionError("a union without a member passed validation")
+
+
+def _cursor(token: str, digest: str, wanted: Criteria) -> search.Cursor:
+    made_for, value, key = page_tokens.decode(token, str, (int, str, type(None)), int)
+    is_text = wanted.sort == "study_moment"
+    if made_for != digest or not isinstance(value, (str, type(None)) if is_text else int):
+        raise ValidationError(
+            "nextToken belongs to another search. Send it with the filters and the sort of that search."
+        )
+    assert isinstance(key, int)
+    return value, key
+
+
+def _summary(found: Summary, now: int) -> shapes.ImageSetsMetadataSummary:
+    return shapes.ImageSetsMetadataSummary(
+        image_set_id=found.id,
+        version=found.version,
+        created_at=seconds(found.created_at),
+        updated_at=seconds(found.updated_at),
+        last_accessed_at=seconds(found.last_accessed_at),
+        storage_tier=storage_tier(found.last_accessed_at, now),
+        is_primary=found.is_primary,
+        dicom_tags=shapes.DICOMTags(
+            dicom_patient_id=found.patient_id,
+            dicom_patient_name=found.patient_name,
+            dicom_patient_birth_date=found.patient_birth_date,
+            dicom_patient_sex=found.patient_sex,
+            dicom_study_instance_uid=found.study_instance_uid,
+            dicom_study_id=found.study_id,
+            dicom_study_description=found.study_description,
+            dicom_number_of_study_related_series=1,
+            dicom_number_of_study_related_instances=found.instance_count,
+            dicom_accession_number=found.accession_number,
+            dicom_series_instance_uid=found.series_instance_uid,
+            dicom_series_modality=found.modality,
+            dicom_series_body_part=found.body_part_examined,
+            dicom_series_number=_integer(found.series_number),
+            dicom_study_date=found.study_date,
+            dicom_study_time=found.study_time,
+        ),
+    )
+
+
+def _integer(text: str | None) -> int | None:
+    """A SeriesNumber as the API shows it; None where it is no integer of 32 bits."""
+    if text is None or not _INTEGER.fullmatch(text):
+        return None
+    return int(text) if int(text) in _INT32 else None

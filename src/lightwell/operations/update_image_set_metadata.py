@@ -1,0 +1,362 @@
+"""UpdateImageSetMetadata: a new version of an image set, or of all primary sets of a study.
+
+What the request would change is worked out first, on the version that it names, which never changes. One
+transaction then opens the sets at that version and makes the change; so whatever is wrong with a request is
+refused at once, and only a fault of ours inside of the change leaves a failed version.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from lightwell.documents import metadata_documents
+from lightwell.domain.image_sets.edits import merged
+from lightwell.domain.image_sets.image_set import ACTIVE, LOCKED
+from lightwell.domain.image_sets.levels import SERIES, STUDY
+from lightwell.domain.image_sets.search_columns import SearchColumns, columns_of_levels
+from lightwell.domain.image_sets.updates import PAYLOAD_QUOTA, REMOVABLE, UPDATABLE, Changes, read_changes
+from lightwell.errors import QuotaExceededError, ValidationError
+from lightwell.operations import affected_image_sets, quotas
+from lightwell.operations.context import Context
+from lightwell.operations.image_sets import seconds
+from lightwell.stores.image_sets import changes, level_inheritance, lookups, native_instances
+from lightwell.stores.image_sets import members as contents
+from lightwell.stores.image_sets.changes import OpenSet
+from lightwell.stores.qido import index
+from lightwell.wire import shapes
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from lightwell.operations.update_plan import Plan
+
+log = logging.getLogger(__name__)
+
+_UPDATING = "UPDATING"
+_CONSISTENCY = "UPDATING_FOR_STUDY_CONSISTENCY"
+_FAULT = (
+    "The server failed while it made this update, and has changed nothing. Its log says why. The update may "
+    "be tried again."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Revert:
+    """To what held at an older version; ``columns`` and ``series`` are what that showed."""
+
+    target: int
+    columns: SearchColumns
+    series: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """What a request comes to: a plan or a revert, and whether it goes for the whole study."""
+
+    plan: Plan | None
+    revert: _Revert | None
+    study_wide: bool
+
+    @property
+    def study_instance_uid(self) -> str | None:
+        """The new one of the set, None where it stays."""
+        if self.plan is not None:
+            return self.plan.uid(STUDY, "StudyInstanceUID")
+        return None if self.revert is None else self.revert.columns.study_instance_uid
+
+
+def update_image_set_metadata(
+    ctx: Context, request: shapes.UpdateImageSetMetadataRequest
+) -> shapes.UpdateImageSetMetadataResponse:
+    """Change or remove attributes, remove instances, or go back to what an older version holds.
+
+    Raises `ValidationError` for what a rule forbids, `NotFoundError` for a set that is not there and, with
+    the service's own words, for a version that is not the latest; `ConflictError` where a set has come into
+    the study since the caller's policies were asked; `QuotaExceededError` for blobs or a document above the
+    quota where quotas are enforced.
+    """
+    updates = request.update_image_set_metadata_updates
+    study_wide = bool(request.include_study_image_sets)
+    blobs = _read(updates, ctx.settings.quotas)
+    if blobs is None and study_wide:
+        raise ValidationError("includeStudyImageSets goes with DICOMUpdates; a revert is of one image set.")
+    with ctx.stores.db.read() as conn:
+        found = changes.look_up(conn, request.datastore_id, request.image_set_id, request.latest_version_id)
+        if blobs is None:
+            assert updates.revert_to_version_id is not None
+            change = _Change(None, _revert(conn, found, updates.revert_to_version_id), False)
+        else:
+            plan = _planned(conn, found, blobs, force=bool(request.force), study_wide=study_wide)
+            change = _Change(plan, None, study_wide)
+    now = ctx.clock.now()
+    opened = ctx.stores.db.write(lambda conn: _update(ctx, conn, request, change, now))
+    return shapes.UpdateImageSetMetadataResponse(
+        datastore_id=request.datastore_id,
+        image_set_id=opened.id,
+        latest_version_id=str(opened.number),
+        image_set_state=LOCKED,
+        image_set_workflow_status=_UPDATING,
+        created_at=seconds(opened.created_at),
+        updated_at=seconds(now),
+    )
+
+
+def _read(updates: shapes.MetadataUpdates, quotas: str) -> tuple[Changes, Changes] | None:
+    """The removable and the updatable blob; None for a revert."""
+    given = updates.dicom_updates
+    if given is None:
+        return None
+    removable, updatable = given.removable_attributes, given.updatable_attributes
+    size = len(removable or b"") + len(updatable or b"")
+    if quotas == "aws" and size > PAYLOAD_QUOTA:
+        raise QuotaExceededError(f"The update is {size} bytes long, and the quota is {PAYLOAD_QUOTA}.")
+    return read_changes(removable, REMOVABLE), read_changes(updatable, UPDATABLE)
+
+
+def _revert(conn: Connection, found: OpenSet, text: str) -> _Revert:
+    digits = text.lstrip("0")
+    target = int(digits) if 0 < len(digits) < 10 else 0
+    if target == found.latest_version:
+        raise ValidationError(f"Version {target} is the latest version of image set {found.id}.")
+    version = lookups.get_version(conn, found.key, target)
+    if version is None:
+        raise ValidationError(f"Image set {found.id} has no version {text[:20]} to revert to.")
+    if version.workflow_status.endswith("_FAILED"):
+        raise ValidationError(
+            f"Version {target} of image set {found.id} failed, and nothing can be reverted to it."
+        )
+    levels = native_instances.levels(conn, found.key, target)
+    columns = columns_of_levels(*(metadata_documents.shown_block(level) for level in levels))
+    return _Revert(target, columns, metadata_documents.series_uid(levels) or found.series_instance_uid)
+
+
+def _planned(
+    conn: Connection, found: OpenSet, blobs: tuple[Changes, Changes], *, force: bool, study_wide: bool
+) -> Plan:
+    # It brings DICOM's dictionary with it, which takes its time and memory to load.
+    from lightwell.operations import update_plan
+
+    levels = native_instances.levels(conn, found.key, found.latest_version)
+    held = contents.open_members(conn, found.key, update_plan.named_instances(*blobs))
+    shown = {}
+    named = [each.instance for each in held.values()]
+    for member, _ in (
+        native_instances.members(conn, found.key, found.latest_version, only=named) if named else ()
+    ):
+        uid = member.sop_instance_uid
+        shown[uid] = update_plan.Instance(held[uid], *metadata_documents.shown_instance(conn, member, levels))
+    content = update_plan.Content(
+        id=found.id,
+        is_primary=found.is_primary,
+        instance_count=found.instance_count,
+        levels=tuple(metadata_documents.shown_block(level) for level in levels),
+        series_instance_uid=metadata_documents.series_uid(levels) or found.series_instance_uid,
+        instances=shown,
+    )
+    made = update_plan.plan(content, *blobs, force=force, study_wide=study_wide)
+    _check_unique(conn, found, made)
+    return made
+
+
+def _check_unique(conn: Connection, found: OpenSet, plan: Plan) -> None:
+    """SOPInstanceUIDs are unique in a set: after all renames of the request, and without what it removes."""
+    renamed = plan.renamed
+    leaving = {held.instance for held in (*plan.removed.values(), *plan.changed.values())}
+    taken = [
+        uid
+        for uid, held in contents.open_members(conn, found.key, renamed).items()
+        if held.instance not in leaving
+    ]
+    kept = [held.sop_instance_uid for held in plan.changed.values()]
+    twice = taken or [uid for uid in renamed if kept.count(uid) > 1]
+    if twice:
+        raise ValidationError(f"SOPInstanceUID {twice[0]} would stand twice in image set {found.id}.")
+
+
+def _update(
+    ctx: Context,
+    conn: Connection,
+    request: shapes.UpdateImageSetMetadataRequest,
+    change: _Change,
+    now: int,
+) -> OpenSet:
+    """The transaction: opens the sets, makes the change, and writes versions and events."""
+    new_study = change.study_instance_uid
+    opened = changes.open_sets(
+        conn,
+        request.datastore_id,
+        {request.image_set_id: request.latest_version_id},
+        studies={} if new_study is None else {new_study: ctx.ids.key()},
+    )[request.image_set_id]
+    sets = [opened]
+    if change.study_wide:
+        sets += [each for each in changes.open_primaries(conn, opened.study) if each.key != opened.key]
+        affected_image_sets.check_reach(ctx, sets[1:])
+    results: dict[int, _Result] = {}
+
+    def make() -> None:
+        for each in sets:
+            results[each.key] = _made(ctx, conn, each, change)
+
+    fault = changes.attempt(conn, make)
+    if fault is not None:
+        log.error("update of image set %s failed", opened.id, exc_info=fault)
+        results = {}
+    announcer = changes.Announcer(
+        conn,
+        region=ctx.settings.region,
+        account=ctx.settings.account_id,
+        datastore_id=request.datastore_id,
+        new_id=ctx.ids.id,
+        now=now,
+    )
+    for each in sets:
+        _write(conn, ctx, each, results.get(each.key), forced=True if request.force else None, now=now)
+    for each in sets:
+        if each.is_primary and fault is None:
+            _index(conn, each, results[each.key], now)
+    _announce(announcer, sets, failed=fault is not None)
+    if ctx.settings.quotas == "aws" and fault is None:
+        for each in sets:
+            quotas.check_metadata(conn, request.datastore_id, each.id)
+    return opened
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """What has changed of the row of a set; None for what has not."""
+
+    columns: SearchColumns | None = None
+    series_instance_uid: str | None = None
+    study_key: int | None = None
+    instance_count: int | None = None
+    #: the instances whose members were closed and opened; None after a revert
+    closed: Sequence[int] | None = ()
+    opened: Sequence[int] = ()
+
+
+def _made(ctx: Context, conn: Connection, opened: OpenSet, change: _Change) -> _Result:
+    study_key = None
+    new_study = change.study_instance_uid
+    if new_study is not None and new_study != opened.study_instance_uid:
+        study_key = changes.study_keys(conn, opened.datastore, [new_study])[new_study]
+    if change.revert is not None:
+        return _reverted(conn, opened, change.revert, study_key)
+    plan = change.plan
+    assert plan is not None
+    closed = [held.instance for held in (*plan.removed.values(), *plan.changed.values())]
+    reopened: list[int] = []
+    if closed:
+        contents.close_members(conn, opened.key, opened.number, closed)
+        reopened = _reopen(ctx, conn, opened, plan)
+    levels = {row.level: row for row in contents.open_levels(conn, opened.key)} if any(plan.levels) else {}
+    for number, edits in enumerate(plan.levels):
+        if edits:
+            row = levels[number]
+            contents.replace_level(
+                conn, opened.key, opened.number, replace(row, edits=merged(row.edits, edits))
+            )
+    handed_over = bool(plan.removed) and level_inheritance.hand_over(conn, opened.key, opened.number)
+    return _Result(
+        columns=contents.search_columns(conn, opened.key) if levels or handed_over else None,
+        series_instance_uid=plan.uid(SERIES, "SeriesInstanceUID"),
+        study_key=study_key,
+        instance_count=opened.instance_count - len(plan.removed) if plan.removed else None,
+        closed=closed,
+        opened=reopened,
+    )
+
+
+def _reopen(ctx: Context, conn: Connection, opened: OpenSet, plan: Plan) -> list[int]:
+    """The changed instances again, with their new edits and under their new UIDs; their keys."""
+    new = {uid: ctx.ids.key() for uid in plan.renamed}
+    keys = contents.instances(conn, opened.datastore, new) if new else {}
+    changed = [
+        replace(held, instance=keys.get(held.sop_instance_uid, held.instance))
+        for held in plan.changed.values()
+    ]
+    contents.add_members(conn, opened.key, opened.number, changed)
+    return [held.instance for held in changed]
+
+
+def _reverted(conn: Connection, opened: OpenSet, revert: _Revert, study_key: int | None) -> _Result:
+    if opened.is_primary:
+        now = lookups.summary(conn, opened.key)
+        names = ("patient_id", "study_date", "accession_number", "study_id")
+        differs = any(getattr(now, name) != getattr(revert.columns, name) for name in names)
+        if differs and changes.contradicted(conn, opened, revert.columns):
+            raise ValidationError(
+                f"In version {revert.target} image set {opened.id} has another PatientID, StudyDate, "
+                "AccessionNumber or StudyID than the other primary image sets of its study: change those of "
+                "the whole study with includeStudyImageSets."
+            )
+    contents.restore(conn, opened.key, opened.number, revert.target)
+    return _Result(
+        columns=revert.columns,
+        series_instance_uid=revert.series,
+        study_key=study_key,
+        instance_count=contents.count(conn, opened.key),
+        closed=None,
+    )
+
+
+def _write(
+    conn: Connection, ctx: Context, opened: OpenSet, result: _Result | None, *, forced: bool | None, now: int
+) -> None:
+    if result is None:
+        changes.write_version(
+            conn,
+            opened,
+            "UPDATE_FAILED",
+            caller=ctx.caller.arn,
+            now=now,
+            message=_FAULT,
+            forced=forced,
+        )
+        return
+    changes.write_version(
+        conn,
+        opened,
+        "UPDATED",
+        caller=ctx.caller.arn,
+        now=now,
+        forced=forced,
+        columns=result.columns,
+        series_instance_uid=result.series_instance_uid,
+        study_key=result.study_key,
+        instance_count=result.instance_count,
+    )
+
+
+def _index(conn: Connection, opened: OpenSet, result: _Result, now: int) -> None:
+    """Let searches find what the set shows now."""
+    if result.closed is None:
+        index.change_to(conn, opened.key, now, opened.number, before=opened.study)
+    else:
+        index.change_set(conn, opened.key, now, result.closed, result.opened, before=opened.study)
+
+
+def _announce(announcer: changes.Announcer, sets: Sequence[OpenSet], *, failed: bool) -> None:
+    """First that the sets are locked, then how it ended: as a client meets it."""
+    ends = ("Image Set Update Failed", "UPDATE_FAILED") if failed else ("Image Set Updated", "UPDATED")
+    for place, each in enumerate(sets):
+        announcer.image_set(
+            "Image Set Updating",
+            id=each.id,
+            version=each.number,
+            is_primary=each.is_primary,
+            state=LOCKED,
+            workflow_status=_CONSISTENCY if place else _UPDATING,
+        )
+    for each in sets:
+        announcer.image_set(
+            ends[0],
+            id=each.id,
+            version=each.number,
+            is_primary=each.is_primary,
+            state=ACTIVE,
+            workflow_status=ends[1],
+        )

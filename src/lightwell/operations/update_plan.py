@@ -1,0 +1,295 @@
+"""What an update would change: the rules, applied to the blobs of a request and the version that it names.
+
+Source: devguide/dicom-metadata-constraints and /update-image-set-metadata. Removals come first, then updates,
+both on the same version. Everything that is wrong with a request is found here, before anything is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from lightwell.domain.image_sets.edits import Edit, Edits, merged
+from lightwell.domain.image_sets.levels import INSTANCE, PATIENT, SERIES, STUDY
+from lightwell.domain.image_sets.updates import (
+    FIXED,
+    REMOVABLE,
+    UPDATABLE,
+    Changes,
+    InstanceChanges,
+    same_value,
+)
+from lightwell.errors import ValidationError
+from lightwell.imaging.dataset.dictionary import PIXEL_TAGS, Attribute, attribute_named
+from lightwell.imaging.editing.native_values import Rules, typed
+from lightwell.stores.image_sets.members import Held
+
+_NAMES = ("Patient", "Study", "Series", "Instance")
+_UIDS = frozenset(("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"))
+#: How the file itself came: its transfer syntax, and what belongs to writing a file.
+_OF_THE_FILE = frozenset((0x00020000, 0x00020001, 0x00020010))
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """An instance that a request names, as the document of the version shows it."""
+
+    held: Held
+    dicom: Mapping[str, object]
+    vrs: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The version that a request names. ``levels`` are the ``DICOM`` objects of patient, study and series."""
+
+    id: str
+    is_primary: bool
+    instance_count: int
+    levels: tuple[Mapping[str, object], ...]
+    series_instance_uid: str
+    instances: Mapping[str, Instance]
+
+
+@dataclass(slots=True)
+class Plan:
+    """``levels`` are edits that come on top of those of each level; ``removed`` instances go, ``changed``
+    ones take the place of those with the same key. A changed one may have another SOPInstanceUID.
+    """
+
+    levels: tuple[dict[str, Edit | None], ...] = field(default_factory=lambda: ({}, {}, {}))
+    removed: dict[str, Held] = field(default_factory=dict)
+    changed: dict[str, Held] = field(default_factory=dict)
+
+    @property
+    def renamed(self) -> list[str]:
+        """The new SOPInstanceUIDs."""
+        return [held.sop_instance_uid for uid, held in self.changed.items() if held.sop_instance_uid != uid]
+
+    def uid(self, level: int, keyword: str) -> str | None:
+        """The new UID of a level, None where it is not changed."""
+        edit = self.levels[level].get(keyword)
+        return None if edit is None else str(edit.value)
+
+
+def named_instances(*blobs: Changes) -> set[str]:
+    """The SOPInstanceUIDs that the blobs of a request name."""
+    return {uid for changes in blobs for series in changes.series.values() for uid in series.instances}
+
+
+def plan(content: Content, removable: Changes, updatable: Changes, *, force: bool, study_wide: bool) -> Plan:
+    """What the two blobs come to. Raises `ValidationError` for the first thing that a rule forbids."""
+    if removable.empty and updatable.empty:
+        raise ValidationError("The request names nothing to change or remove.")
+    _check_set(content, removable, updatable, study_wide)
+    made = Plan()
+    for changes, name in ((removable, REMOVABLE), (updatable, UPDATABLE)):
+        for uid in changes.series:
+            if uid != content.series_instance_uid:
+                raise ValidationError(f"{name}: image set {content.id} has no series {uid[:80]}.")
+    _Planner(content, made, force).remove(removable)
+    _Planner(content, made, force).update(updatable)
+    if len(made.removed) == content.instance_count:
+        raise _nothing_left(content)
+    return made
+
+
+def _check_set(content: Content, removable: Changes, updatable: Changes, study_wide: bool) -> None:
+    both = (removable, updatable)
+    if study_wide and not content.is_primary:
+        raise ValidationError(
+            f"includeStudyImageSets is for primary image sets, and image set {content.id} is none: only "
+            "primary sets make up a study."
+        )
+    if study_wide and any(changes.patient or changes.below_study for changes in both):
+        raise ValidationError("With includeStudyImageSets only attributes of the Study level can be changed.")
+    if not content.is_primary:
+        return
+    if any(changes.patient or any(of.dicom for of in changes.series.values()) for changes in both):
+        raise ValidationError(
+            "Attributes of the Patient and Series level of a primary image set cannot be changed: copy it "
+            "with CopyImageSet, change the copy, delete the primary set and promote the copy."
+        )
+    if any(changes.study for changes in both) and not study_wide:
+        raise ValidationError(
+            "Attributes of the Study level of a primary image set can only be changed with "
+            "includeStudyImageSets, for all primary image sets of the study."
+        )
+
+
+def _nothing_left(content: Content) -> ValidationError:
+    return ValidationError(
+        f"The request would remove everything from image set {content.id}: use DeleteImageSet."
+    )
+
+
+class _Planner:
+    """One blob after the other, into one plan."""
+
+    def __init__(self, content: Content, made: Plan, force: bool) -> None:
+        self._content = content
+        self._made = made
+        self._force = force
+
+    def remove(self, changes: Changes) -> None:
+        for level, dicom in _by_level(changes):
+            for key, value in dicom.items():
+                attribute = self._attribute(key, level)
+                self._check_removed(attribute, key, value, self._content.levels[level])
+                self._made.levels[level][key] = None
+        for series in changes.series.values():
+            if series.whole:
+                raise _nothing_left(self._content)
+            for uid, named in series.instances.items():
+                instance = self._instance(uid)
+                if named.whole:
+                    self._made.removed[uid] = instance.held
+                elif named.dicom or named.vrs:
+                    self._remove_of(uid, instance, named)
+
+    def _remove_of(self, uid: str, instance: Instance, named: InstanceChanges) -> None:
+        for key, vr in named.vrs.items():
+            if key not in named.dicom or instance.vrs.get(key) != vr:
+                raise ValidationError(
+                    f"{REMOVABLE}: DICOMVRs of instance {uid[:80]} does not list {key[:64]} as {vr[:16]}."
+                )
+        edits: dict[str, Edit | None] = {}
+        for key, value in named.dicom.items():
+            attribute = self._attribute(key, INSTANCE, instance)
+            self._check_removed(attribute, key, value, instance.dicom)
+            edits[key] = None
+        self._change(uid, instance, edits)
+
+    def _check_removed(
+        self, attribute: Attribute, key: str, value: object, shown: Mapping[str, object]
+    ) -> None:
+        if key in _UIDS or key == "SOPClassUID":
+            raise ValidationError(f"{key} cannot be removed.")
+        if key not in shown:
+            raise ValidationError(f"{REMOVABLE}: {attribute.name} is not there.")
+        if not same_value(value, shown[key]):
+            raise ValidationError(
+                f"{REMOVABLE}: the value given for {attribute.name} is not the one that it has; only an "
+                "attribute that is named with its value is removed."
+            )
+
+    def update(self, changes: Changes) -> None:
+        for level, dicom in _by_level(changes):
+            for key, value in dicom.items():
+                attribute = self._attribute(key, level)
+                edit = typed(attribute, value, Rules({}, self._force))
+                if edit.vrs:
+                    raise ValidationError(
+                        f"{key}: elements without a keyword cannot stand at the {_NAMES[level]} level, "
+                        "inside of a sequence neither."
+                    )
+                self._made.levels[level][key] = edit
+        for series in changes.series.values():
+            for uid, named in series.instances.items():
+                if uid in self._made.removed:
+                    raise ValidationError(f"{UPDATABLE}: instance {uid[:80]} is removed by the same request.")
+                instance = self._instance(uid)
+                if named.dicom or named.vrs:
+                    self._update_of(uid, instance, named)
+
+    def _update_of(self, uid: str, instance: Instance, named: InstanceChanges) -> None:
+        rules = Rules({**instance.vrs, **named.vrs}, self._force)
+        edits: dict[str, Edit | None] = {}
+        listed: set[str] = set()
+        for key, value in named.dicom.items():
+            attribute = self._attribute(key, INSTANCE, instance)
+            edit = edits[key] = typed(attribute, value, rules)
+            listed |= edit.vrs.keys()
+            if not attribute.keyed:
+                listed.add(key)
+        for key in named.vrs.keys() - listed:
+            raise ValidationError(
+                f"{UPDATABLE}: DICOMVRs of instance {uid[:80]} lists {key[:64]}, and its DICOM has no such "
+                "element without a keyword."
+            )
+        self._change(uid, instance, edits)
+
+    def _change(self, uid: str, instance: Instance, edits: Edits) -> None:
+        held = self._made.changed.get(uid, instance.held)
+        renamed = edits.get("SOPInstanceUID")
+        if renamed is not None:
+            held = replace(held, sop_instance_uid=str(renamed.value))
+        self._made.changed[uid] = replace(held, edits=merged(held.edits, edits))
+
+    def _instance(self, uid: str) -> Instance:
+        instance = self._content.instances.get(uid)
+        if instance is None:
+            raise ValidationError(f"Image set {self._content.id} has no instance {uid[:80]}.")
+        return instance
+
+    def _attribute(self, key: str, level: int, instance: Instance | None = None) -> Attribute:
+        """The attribute that stands under ``key``, where it may be changed at this level at all."""
+        if key in FIXED:
+            raise ValidationError(f"{key} cannot be updated.")
+        attribute = attribute_named(key)
+        if attribute is None:
+            raise ValidationError(
+                f"{key[:64]!r} is no DICOM keyword. Attributes that have none are named by the 8 upper-case "
+                "hex digits of their tag."
+            )
+        if attribute.keyed and attribute.keyword != key:
+            # Only what a file had under a VR that is not its own is shown by its digits.
+            if instance is None or key not in instance.dicom:
+                raise ValidationError(f"{key} has the keyword {attribute.keyword}; name it by that.")
+            attribute = replace(attribute, keyword=key, vr="UN", keyed=False, single=None, level=INSTANCE)
+        self._check_place(attribute, key, level, instance)
+        self._check_force(attribute, key)
+        return attribute
+
+    def _check_place(self, attribute: Attribute, key: str, level: int, instance: Instance | None) -> None:
+        group, element = attribute.tag >> 16, attribute.tag & 0xFFFF
+        if (
+            attribute.tag in PIXEL_TAGS
+            or attribute.tag in _OF_THE_FILE
+            or group in (0x7FE0, 0xFFFE, 0x0000)
+            or not element
+        ):
+            raise ValidationError(f"{attribute.name} cannot be updated.")
+        if attribute.level == level:
+            return
+        if attribute.private:
+            raise ValidationError(f"{key} is private, and private attributes stand at the Instance level.")
+        if instance is None or key in _UIDS or key not in instance.dicom:
+            raise ValidationError(
+                f"{attribute.name} is an attribute of the {_NAMES[attribute.level]} level and cannot be "
+                f"changed at the {_NAMES[level]} level"
+                + ("." if instance is None else ": the instance has the value of its image set.")
+            )
+        if self._content.is_primary:
+            raise ValidationError(
+                f"{attribute.name} is an attribute of the {_NAMES[attribute.level]} level, and cannot be "
+                "changed under an instance of a primary image set."
+            )
+
+    def _check_force(self, attribute: Attribute, key: str) -> None:
+        if key in _UIDS and self._content.is_primary:
+            raise ValidationError(f"{key} of a primary image set cannot be changed, with force neither.")
+        reason = _needs_force(attribute, key)
+        if reason is not None and not self._force:
+            raise ValidationError(f"{attribute.name} {reason}: it can only be changed with force.")
+
+
+def _needs_force(attribute: Attribute, key: str) -> str | None:
+    if key in _UIDS or key == "StudyID":
+        return "identifies what it stands at"
+    if attribute.private:
+        return "is private"
+    if not attribute.keyed and attribute.vr in ("", "UN"):
+        return "is not known to the standard"
+    if attribute.vr == "SQ":
+        return "is a sequence"
+    if attribute.single is False:
+        return "may have several values"
+    return None
+
+
+def _by_level(changes: Changes) -> Iterable[tuple[int, Mapping[str, object]]]:
+    yield PATIENT, changes.patient
+    yield STUDY, changes.study
+    for series in changes.series.values():
+        yield SERIES, series.dicom

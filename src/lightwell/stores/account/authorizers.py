@@ -1,0 +1,62 @@
+"""What stands for the Lambda functions that authorise the bearers of tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, bindparam, delete, select, update
+
+from lightwell.domain.datastore import DELETED
+from lightwell.stores.db.bulk import insert_missing
+from lightwell.stores.db.tables import authorizer, datastore
+
+_COLUMNS = (authorizer.c.arn, authorizer.c.target, authorizer.c.created_at, authorizer.c.updated_at)
+_ARN_OF = select(datastore.c.lambda_authorizer_arn).where(
+    datastore.c.id == bindparam("datastore_id"), datastore.c.status != DELETED
+)
+_GET = select(*_COLUMNS).where(authorizer.c.arn == bindparam("function_arn"))
+
+
+@dataclass(frozen=True, slots=True)
+class Authorizer:
+    """The function ``arn`` is what ``target`` says. Times are milliseconds."""
+
+    arn: str
+    target: str
+    created_at: int
+    updated_at: int
+
+
+def get(conn: Connection, arn: str) -> Authorizer | None:
+    row = conn.execute(_GET, {"function_arn": arn}).first()
+    return None if row is None else Authorizer(*row)
+
+
+def put(conn: Connection, arn: str, target: str, now: int) -> None:
+    """Make or change what stands for a function; ``updated_at`` moves on in any case."""
+    row = {"arn": arn, "target": target, "created_at": now, "updated_at": now}
+    insert_missing(conn, authorizer, [row], ["arn"])
+    # The times of two changes differ even where the clock was set back.
+    known = conn.execute(select(authorizer.c.updated_at).where(authorizer.c.arn == arn)).scalar_one()
+    conn.execute(
+        update(authorizer)
+        .where(authorizer.c.arn == arn)
+        .values(target=target, updated_at=max(now, known + 1))
+    )
+
+
+def remove(conn: Connection, arn: str) -> bool:
+    """Forget what stands for a function; False if nothing did."""
+    return conn.execute(delete(authorizer).where(authorizer.c.arn == arn)).rowcount > 0
+
+
+def page(conn: Connection) -> Sequence[Authorizer]:
+    """All of them, by ARN."""
+    return [Authorizer(*row) for row in conn.execute(select(*_COLUMNS).order_by(authorizer.c.arn))]
+
+
+def arn_of(conn: Connection, datastore_id: str) -> tuple[str | None] | None:
+    """The authorizer that a data store names, or None in its place; None if there is no such data store."""
+    row = conn.execute(_ARN_OF, {"datastore_id": datastore_id}).first()
+    return None if row is None else (row[0],)

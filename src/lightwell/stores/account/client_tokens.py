@@ -1,0 +1,50 @@
+"""Client tokens: what was answered to a request that may be sent twice.
+
+The answer is made before the work, as its ids are, so that claiming the token can come first in the
+transaction: of two transactions with the same token the second waits for the first and then finds its answer.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, select
+
+from lightwell.errors import ConflictError
+from lightwell.stores.db.bulk import insert_missing
+from lightwell.stores.db.tables import token as table
+
+
+def claim(
+    conn: Connection,
+    *,
+    operation: str,
+    account: str,
+    token: str,
+    request_hash: bytes,
+    answer: bytes,
+    now: int,
+) -> bytes | None:
+    """None if the token is new: it is the caller's now, and ``answer`` is kept with it.
+
+    Else the answer that the same request got before. Raises `ConflictError` if the token came with another
+    request. Tokens are kept for good: a repeat, however late, makes nothing twice.
+    """
+    row = {
+        "operation": operation,
+        "account": account,
+        "token": token,
+        "request_hash": request_hash,
+        "answer": answer,
+        "created_at": now,
+    }
+    insert_missing(conn, table, [row], ["operation", "account", "token"])
+    kept = conn.execute(
+        select(table.c.request_hash, table.c.answer).where(
+            table.c.operation == operation, table.c.account == account, table.c.token == token
+        )
+    ).one()
+    if bytes(kept.request_hash) != request_hash:
+        raise ConflictError(
+            "The clientToken was used before with other parameters. Use a new clientToken for a new request."
+        )
+    found = bytes(kept.answer)
+    return None if found == answer else found

@@ -1,0 +1,117 @@
+"""Data stores in the database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, and_, bindparam, exists, or_, select, update
+
+from lightwell.domain.datastore import ACTIVE, CREATING, DELETED, DELETING, DataStore
+from lightwell.stores.db.bulk import insert_many
+from lightwell.stores.db.tables import datastore, image_set, import_job
+
+_COLUMNS = (
+    datastore.c.key,
+    datastore.c.id,
+    datastore.c.name,
+    datastore.c.status,
+    datastore.c.storage_format,
+    datastore.c.kms_key_arn,
+    datastore.c.lambda_authorizer_arn,
+    datastore.c.created_at,
+    datastore.c.updated_at,
+)
+
+STANDING_LOOK_UP = "SELECT key FROM datastore WHERE id = ? AND status <> 'DELETED'"
+"""For `Database.look_up` (id): the key of a data store that is not deleted."""
+
+_STANDING = (CREATING, ACTIVE, DELETING)
+_RUNNING = ("SUBMITTED", "IN_PROGRESS")
+
+# Made once: building a statement costs as much as running it.
+_GET = select(*_COLUMNS).where(datastore.c.id == bindparam("datastore_id"))
+_HOLD = _GET.with_for_update(read=True)
+_LOCK = _GET.with_for_update()
+
+
+def insert(conn: Connection, store: DataStore) -> None:
+    row = {column.name: getattr(store, column.name) for column in _COLUMNS}
+    insert_many(conn, datastore, [row])
+
+
+def get(conn: Connection, datastore_id: str, *, hold: bool = False, lock: bool = False) -> DataStore | None:
+    """The data store with this id, deleted ones too; None if there was never one.
+
+    With ``hold`` it cannot be deleted before the transaction ends: for whoever puts a job or an image set
+    into it. With ``lock`` nobody else can hold or lock it. On SQLite a write transaction is alone anyway.
+    """
+    statement = _LOCK if lock else _HOLD if hold else _GET
+    row = conn.execute(statement, {"datastore_id": datastore_id}).first()
+    return None if row is None else _store(row)
+
+
+def page(
+    conn: Connection, *, status: str | None, after: tuple[int, int] | None, limit: int
+) -> Sequence[DataStore]:
+    """At most ``limit`` data stores, newest first, those behind ``after`` = (created_at, key) of another."""
+    statement = select(*_COLUMNS).order_by(datastore.c.created_at.desc(), datastore.c.key.desc()).limit(limit)
+    if status is not None:
+        statement = statement.where(datastore.c.status == status)
+    if after is not None:
+        created_at, key = after
+        # One lower bound on the leading column lets both databases start in the middle of the index.
+        statement = statement.where(
+            datastore.c.created_at <= created_at,
+            or_(
+                datastore.c.created_at < created_at,
+                and_(datastore.c.created_at == created_at, datastore.c.key < key),
+            ),
+        )
+    return [_store(row) for row in conn.execute(statement)]
+
+
+def count(conn: Connection, most: int) -> int:
+    """How many data stores are not deleted, counted up to ``most``."""
+    rows = conn.execute(select(datastore.c.key).where(datastore.c.status.in_(_STANDING)).limit(most))
+    return len(rows.all())
+
+
+def set_status(conn: Connection, key: int, status: str, now: int) -> None:
+    conn.execute(update(datastore).where(datastore.c.key == key).values(status=status, updated_at=now))
+
+
+def has_image_sets(conn: Connection, key: int) -> bool:
+    """Whether an image set of the data store is not deleted; a deleted one has no series any more."""
+    found = exists().where(image_set.c.datastore == key, image_set.c.series_instance_uid.is_not(None))
+    return bool(conn.execute(select(found)).scalar())
+
+
+def has_running_jobs(conn: Connection, key: int) -> bool:
+    """Whether an import job of the data store is submitted or in progress."""
+    found = exists().where(import_job.c.datastore == key, import_job.c.status.in_(_RUNNING))
+    return bool(conn.execute(select(found)).scalar())
+
+
+def find_by_name(conn: Connection, name: str) -> Sequence[DataStore]:
+    """The data stores of this name that are not deleted, oldest first; names need not be unique."""
+    statement = (
+        select(*_COLUMNS)
+        .where(datastore.c.name == name, datastore.c.status != DELETED)
+        .order_by(datastore.c.created_at, datastore.c.key)
+    )
+    return [_store(row) for row in conn.execute(statement)]
+
+
+def with_kms_key(conn: Connection) -> Sequence[DataStore]:
+    """The data stores that name a KMS key and are not deleted, oldest first."""
+    statement = (
+        select(*_COLUMNS)
+        .where(datastore.c.kms_key_arn.is_not(None), datastore.c.status != DELETED)
+        .order_by(datastore.c.created_at, datastore.c.key)
+    )
+    return [_store(row) for row in conn.execute(statement)]
+
+
+def _store(row: Any) -> DataStore:
+    return DataStore(*row)

@@ -1,0 +1,141 @@
+"""Access keys in the database. Secrets come and go encrypted; `auth.principals` holds the key to them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, select, text, update
+
+from lightwell.stores.db.bulk import insert_many
+from lightwell.stores.db.tables import access_key
+
+_COLUMNS = (
+    access_key.c.id,
+    access_key.c.name,
+    access_key.c.secret,
+    access_key.c.session_token,
+    access_key.c.is_root,
+    access_key.c.created_at,
+    access_key.c.expires_at,
+    access_key.c.revoked_at,
+    access_key.c.policies,
+    access_key.c.role,
+    access_key.c.session_name,
+)
+_GET = select(*_COLUMNS).where(access_key.c.id == bindparam("access_key_id"))
+
+
+@dataclass(frozen=True, slots=True)
+class AccessKey:
+    """One access key; ``secret`` and ``session_token`` are encrypted, times are milliseconds.
+
+    ``policies`` are JSON texts: of a user's key its identity policies, None for one that may do everything;
+    of temporary credentials, which have a ``role`` and a ``session_name``, the session's, None for none.
+    """
+
+    id: str
+    name: str
+    secret: bytes
+    session_token: bytes | None
+    is_root: bool
+    created_at: int
+    expires_at: int | None
+    revoked_at: int | None
+    policies: tuple[str, ...] | None = None
+    role: str | None = None
+    session_name: str | None = None
+
+
+def get(conn: Connection, id: str) -> AccessKey | None:
+    """The access key with this id, revoked ones too."""
+    row = conn.execute(_GET, {"access_key_id": id}).first()
+    return None if row is None else _key(row)
+
+
+def insert(conn: Connection, key: AccessKey) -> None:
+    insert_many(conn, access_key, [_values(key)])
+
+
+def page(conn: Connection) -> Sequence[AccessKey]:
+    """All access keys that are not revoked, oldest first; not the temporary ones."""
+    rows = conn.execute(
+        select(*_COLUMNS)
+        .where(access_key.c.revoked_at.is_(None), access_key.c.session_token.is_(None))
+        .order_by(access_key.c.created_at, access_key.c.id)
+    )
+    return [_key(row) for row in rows]
+
+
+def root(conn: Connection) -> AccessKey | None:
+    """The root key that holds."""
+    row = conn.execute(
+        select(*_COLUMNS)
+        .where(access_key.c.is_root, access_key.c.revoked_at.is_(None))
+        .order_by(access_key.c.created_at.desc())
+    ).first()
+    return None if row is None else _key(row)
+
+
+def holding(conn: Connection) -> AccessKey | None:
+    """Some access key that holds, to try the secret key on: the root key before others, no temporary one."""
+    row = conn.execute(
+        select(*_COLUMNS)
+        .where(access_key.c.revoked_at.is_(None), access_key.c.session_token.is_(None))
+        .order_by(access_key.c.is_root.desc(), access_key.c.created_at)
+        .limit(1)
+    ).first()
+    return None if row is None else _key(row)
+
+
+def revoke(conn: Connection, id: str, now: int) -> bool:
+    """Revoke a key for good; False if there is none of this id that holds."""
+    done = conn.execute(
+        update(access_key)
+        .where(access_key.c.id == id, access_key.c.revoked_at.is_(None))
+        .values(revoked_at=now)
+    )
+    return done.rowcount > 0
+
+
+def revoke_other_roots(conn: Connection, id: str, now: int) -> None:
+    """Only the root key ``id`` holds."""
+    conn.execute(
+        update(access_key)
+        .where(access_key.c.is_root, access_key.c.id != id, access_key.c.revoked_at.is_(None))
+        .values(revoked_at=now)
+    )
+
+
+def put(conn: Connection, key: AccessKey) -> None:
+    """Write over what is kept under the key's id, or insert it."""
+    done = conn.execute(update(access_key).where(access_key.c.id == key.id).values(**_values(key)))
+    if done.rowcount == 0:
+        insert(conn, key)
+
+
+def lock_all(conn: Connection) -> None:
+    """Nobody else writes access keys before the transaction ends; SQLite's writers are alone anyway."""
+    if conn.dialect.name == "postgresql":
+        conn.execute(text("LOCK TABLE access_key IN SHARE ROW EXCLUSIVE MODE"))
+
+
+def remove_ended(conn: Connection, before: int) -> None:
+    """Delete temporary credentials whose session ended before this moment."""
+    conn.execute(
+        delete(access_key).where(access_key.c.session_token.is_not(None), access_key.c.expires_at < before)
+    )
+
+
+def _key(row: Any) -> AccessKey:
+    key = AccessKey(*row)
+    # The column is a JSON array.
+    return key if key.policies is None else replace(key, policies=tuple(json.loads(str(key.policies))))
+
+
+def _values(key: AccessKey) -> dict[str, Any]:
+    values = {column.name: getattr(key, column.name) for column in _COLUMNS}
+    values["policies"] = None if key.policies is None else json.dumps(list(key.policies))
+    return values

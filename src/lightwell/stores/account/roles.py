@@ -1,0 +1,56 @@
+"""Roles in the database: who may take one, and what it may do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, delete, select, update
+
+from lightwell.stores.db.bulk import insert_many
+from lightwell.stores.db.tables import role
+
+_COLUMNS = (role.c.name, role.c.trust_policy, role.c.policies, role.c.created_at, role.c.updated_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """One role; policies are JSON texts, times are milliseconds."""
+
+    name: str
+    trust_policy: str
+    policies: tuple[str, ...]
+    created_at: int
+    updated_at: int
+
+
+def get(conn: Connection, name: str) -> Role | None:
+    row = conn.execute(select(*_COLUMNS).where(role.c.name == name)).first()
+    return None if row is None else _role(row)
+
+
+def page(conn: Connection) -> Sequence[Role]:
+    """All roles, by name."""
+    return [_role(row) for row in conn.execute(select(*_COLUMNS).order_by(role.c.name))]
+
+
+def put(conn: Connection, name: str, trust_policy: str, policies: Sequence[str], now: int) -> bool:
+    """Make a role, or replace its policies; True if it is new."""
+    values = {"trust_policy": trust_policy, "policies": json.dumps(list(policies)), "updated_at": now}
+    done = conn.execute(update(role).where(role.c.name == name).values(**values))
+    if done.rowcount == 0:
+        insert_many(conn, role, [{"name": name, "created_at": now, **values}])
+        return True
+    return False
+
+
+def remove(conn: Connection, name: str) -> bool:
+    """Delete a role; False if there is none of this name."""
+    return conn.execute(delete(role).where(role.c.name == name)).rowcount > 0
+
+
+def _role(row: Any) -> Role:
+    name, trust_policy, policies, created_at, updated_at = row
+    return Role(name, trust_policy, tuple(json.loads(policies)), created_at, updated_at)

@@ -1,0 +1,48 @@
+"""Events that wait for delivery, written in the transaction that they speak of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, insert, select, update
+
+from lightwell.stores.db.tables import outbox
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """An event that is not delivered; ``event`` is its JSON."""
+
+    number: int
+    event: str
+
+
+def append(conn: Connection, event: Mapping[str, object]) -> None:
+    """Put a whole EventBridge envelope (`domain.events`) into the outbox."""
+    text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+    conn.execute(insert(outbox).values(event=text))
+
+
+def waiting(conn: Connection, limit: int) -> Sequence[Waiting]:
+    """The oldest events that are not delivered.
+
+    Numbers are given before their transaction commits, so a lower one may appear later: what is delivered is
+    marked event by event, never "up to here". On PostgreSQL, events that another process is delivering are
+    left out until its transaction ends.
+    """
+    rows = conn.execute(
+        select(outbox.c.number, outbox.c.event)
+        .where(outbox.c.delivered_at.is_(None))
+        .order_by(outbox.c.number)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return [Waiting(row.number, row.event) for row in rows]
+
+
+def mark_delivered(conn: Connection, numbers: Sequence[int], now: int) -> None:
+    """Mark events as delivered at ``now``."""
+    if numbers:
+        conn.execute(update(outbox).where(outbox.c.number.in_(numbers)).values(delivered_at=now))

@@ -1,0 +1,114 @@
+"""Rows of ``server``: which servers work on a PostgreSQL database, by their data folders.
+
+A server enters its row when it starts, renews it while it runs, and leaves it when it stops. The row stays,
+so that it can be told what a job waits for. Times are the database's, whose clock all share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import BigInteger, Connection, func, insert, literal_column, select, update
+from sqlalchemy.sql.elements import ColumnElement
+
+from lightwell.errors import ConfigurationError
+from lightwell.stores.db.tables import import_job, server
+
+RENEW_SECONDS = 10.0
+ALIVE_MS = 60_000
+"""A server that has not been heard of for so long is taken for dead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server. ``place`` names machine and data folder; ``run`` is another at each start."""
+
+    node: str
+    place: str
+    run: str
+
+
+@dataclass(frozen=True, slots=True)
+class Awaited:
+    """Jobs that only the server of ``node`` can go on with.
+
+    ``place`` is None where it never ran here; ``unheard_ms`` is for how long nothing was heard of it.
+    """
+
+    node: str
+    place: str | None
+    unheard_ms: int | None
+    jobs: int
+
+
+def enter(conn: Connection, one: Server, root: str, *, changes_root: bool) -> None:
+    """A server starts, with this root key. Whoever calls holds the access keys (`principals.lock_all`).
+
+    Raises `ConfigurationError` where it would change the root key while other servers run.
+    """
+    if changes_root:
+        others = conn.execute(
+            select(server.c.place)
+            .where(
+                server.c.node != one.node, server.c.run.is_not(None), server.c.seen_at > _now(conn) - ALIVE_MS
+            )
+            .order_by(server.c.place)
+        )
+        if names := list(others.scalars()):
+            raise ConfigurationError(
+                f"The root key of this server is not that of the server that runs on {', '.join(names)} with "
+                "the same database: give both the same LIGHTWELL_ROOT_ACCESS_KEY_ID and "
+                "LIGHTWELL_ROOT_SECRET_ACCESS_KEY, or, to change the key, stop that server first. One that "
+                f"was killed counts as stopped after {ALIVE_MS // 1000} seconds."
+            )
+    values = {"place": one.place, "run": one.run, "root": root, "seen_at": _now(conn)}
+    if not conn.execute(update(server).where(server.c.node == one.node).values(**values)).rowcount:
+        conn.execute(insert(server).values(node=one.node, **values))
+
+
+def renew(conn: Connection, one: Server) -> bool:
+    """The server is still there; False if another has entered under the same node."""
+    done = conn.execute(
+        update(server).where(server.c.node == one.node, server.c.run == one.run).values(seen_at=_now(conn))
+    )
+    return done.rowcount == 1
+
+
+def leave(conn: Connection, one: Server) -> None:
+    """The server stops."""
+    conn.execute(
+        update(server)
+        .where(server.c.node == one.node, server.c.run == one.run)
+        .values(run=None, seen_at=_now(conn))
+    )
+
+
+def awaited(conn: Connection) -> list[Awaited]:
+    """The nodes that jobs wait for and whose server does not run."""
+    node = func.coalesce(func.nullif(import_job.c.input_node, ""), import_job.c.output_node)
+    waiting = (
+        select(node.label("node"), func.count().label("jobs"))
+        .where(import_job.c.phase != "done", node != "")
+        .group_by(node)
+        .subquery()
+    )
+    rows = conn.execute(
+        select(waiting.c.node, server.c.place, server.c.run, _now(conn) - server.c.seen_at, waiting.c.jobs)
+        .select_from(waiting.outerjoin(server, server.c.node == waiting.c.node))
+        .order_by(waiting.c.node)
+    )
+    return [
+        Awaited(node, place, unheard, jobs)
+        for node, place, run, unheard, jobs in rows
+        if run is None or unheard > ALIVE_MS
+    ]
+
+
+def _now(conn: Connection) -> ColumnElement[int]:
+    """Milliseconds since the epoch by the database's clock."""
+    sql = (
+        "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+        if conn.dialect.name == "sqlite"
+        else "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"
+    )
+    return literal_column(sql, BigInteger)

@@ -1,0 +1,108 @@
+"""Buckets: where import jobs read files and write manifests, addressed as ``s3://NAME/key``.
+
+A bucket is the folder ``BUCKETS_DIR/NAME`` where there is one, else a bucket of S3.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from lightwell.errors import InputError
+from lightwell.stores.buckets.local import LocalBucket
+
+# Bucket names as the service model has them in S3Uri.
+_NAME = re.compile(r"[a-z0-9][.\-a-z0-9]{1,61}[a-z0-9]")
+
+
+class Bucket(Protocol):
+    """One bucket. `InputError` is what its owner can mend, `StorageError` what failed on our side."""
+
+    def list(self, prefix: str) -> Iterator[tuple[str, int]]: ...
+
+    def fetch(self, key: str, *, memory_limit: int, spool_dir: Path) -> bytes | Path: ...
+
+    def put(self, key: str, data: bytes) -> None: ...
+
+    def put_file(self, key: str, path: Path) -> None: ...
+
+
+class Buckets:
+    """All buckets that this server can reach.
+
+    ``root`` is BUCKETS_DIR; ``endpoint_url`` an S3 endpoint for buckets without a folder, AWS if None, with
+    the usual ``AWS_…`` variables.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        endpoint_url: str | None = None,
+        region: str = "us-east-1",
+        *,
+        far_only: bool = False,
+    ) -> None:
+        self.root = root.absolute()
+        self.endpoint_url = endpoint_url
+        self.region = region
+        self._remote: dict[str, Bucket] = {}
+        self._far_only = far_only
+
+    def far(self) -> Buckets:
+        """The same without the folders here: every name means a bucket of S3.
+
+        For jobs of which another server may have read a part, for whom such a name is no folder.
+        """
+        return Buckets(self.root, self.endpoint_url, self.region, far_only=True)
+
+    def list(self, bucket: str, prefix: str) -> Iterator[tuple[str, int]]:
+        """``(key, bytes)`` of every object whose key begins with ``prefix``, sorted by the key's UTF-8 bytes.
+
+        Needs memory for some 200,000 names at a time, however many there are. Folder markers (no bytes, a
+        slash at the end) are left out. What cannot be read (no right to, links that lead out of the bucket,
+        pipes and devices) is listed, so that fetching it says why. Raises `InputError` if there is no such
+        bucket or no right to list it.
+        """
+        return self._bucket(bucket).list(prefix)
+
+    def fetch(self, bucket: str, key: str, *, memory_limit: int, spool_dir: Path) -> bytes | Path:
+        """The object: bytes if it has at most ``memory_limit`` and comes over the network, else a file.
+
+        A file below ``spool_dir`` is the caller's to remove; any other is the bucket's own and to be left
+        alone. Raises `InputError` if it is not there or may not be read.
+        """
+        return self._bucket(bucket).fetch(key, memory_limit=memory_limit, spool_dir=spool_dir)
+
+    def put(self, bucket: str, key: str, data: bytes) -> None:
+        """Write an object, whole or not at all, in place of one that is there."""
+        self._bucket(bucket).put(key, data)
+
+    def put_file(self, bucket: str, key: str, path: Path) -> None:
+        """As `put`, from a file, in bounded memory."""
+        self._bucket(bucket).put_file(key, path)
+
+    def is_local(self, bucket: str) -> bool:
+        """Whether the bucket is a folder here."""
+        return not self._far_only and _NAME.fullmatch(bucket) is not None and (self.root / bucket).is_dir()
+
+    def close(self) -> None:
+        """Drop connections; before a fork, for one."""
+        self._remote.clear()
+
+    def _bucket(self, name: str) -> Bucket:
+        if not _NAME.fullmatch(name):
+            raise InputError(f"{name!r} is no name of a bucket")
+        if self.is_local(name):
+            return LocalBucket(self.root / name, name)
+        bucket = self._remote.get(name)
+        if bucket is None:
+            from lightwell.stores.buckets.s3 import S3Bucket
+
+            where = f"there is no folder {self.root / name}"
+            if self._far_only:
+                where = f"the server that took the job has no folder {name} among its buckets"
+            bucket = S3Bucket(name, endpoint_url=self.endpoint_url, region=self.region, no_folder=where)
+            self._remote[name] = bucket
+        return bucket

@@ -1,0 +1,154 @@
+"""A bucket of S3, by obstore.
+
+Keys come in the order in which the server lists them: by their bytes on AWS, near to it on others. obstore
+takes no key with an empty part, a part ``.`` or ``..``, or a control character: they are refused, with a
+reason.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lightwell.errors import InputError, LightwellError, StorageError, StorageUnavailableError
+from lightwell.stores.objects import s3_client
+from lightwell.stores.objects.local import failure
+
+if TYPE_CHECKING:
+    from obstore.store import S3Store
+
+
+class S3Bucket:
+    """``no_folder`` is what to add when there is no such bucket on S3 either."""
+
+    def __init__(self, name: str, *, endpoint_url: str | None, region: str, no_folder: str) -> None:
+        self._name = name
+        self._endpoint_url = endpoint_url
+        self._region = region
+        self._no_folder = no_folder
+        self._opened: S3Store | None = None
+
+    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+        import obstore
+
+        # obstore's prefix is whole parts of a path, so the rest of it is compared here.
+        folder = prefix.rpartition("/")[0]
+        try:
+            chunks: Iterator[Any] = iter(obstore.list(self._store, folder or None))
+            for chunk in chunks:
+                for found in chunk:
+                    key, size = found["path"], found["size"]
+                    if key.startswith(prefix) and (size or not self._is_marker(key)):
+                        yield key, size
+        except LightwellError:
+            raise
+        except Exception as error:
+            raise self._explain(error, prefix) from error
+
+    def _is_marker(self, key: str) -> bool:
+        """Whether ``key`` really ends in a slash, which obstore takes off."""
+        import obstore
+
+        try:
+            obstore.head(self._store, key)
+        except FileNotFoundError:
+            return True
+        return False
+
+    def fetch(self, key: str, *, memory_limit: int, spool_dir: Path) -> bytes | Path:
+        import obstore
+
+        self._check(key)
+        try:
+            found = obstore.get(self._store, key)
+            size, tag = int(found.meta["size"]), found.meta["e_tag"]
+            if size <= memory_limit:
+                data = bytes(found.bytes())
+                if len(data) != size:
+                    raise StorageError(f"s3://{self._name}/{key} came with {len(data)} of its {size} bytes.")
+                return data
+            return self._spool(key, size, tag, spool_dir)
+        except LightwellError:
+            raise
+        except Exception as error:
+            said = self._explain(error, key)
+            if s3_client.concerns_credentials(error):
+                # They held when the bucket was listed, and no file is to blame that they do not any more.
+                raise StorageUnavailableError(f"{str(said).rstrip('.')}.") from error
+            raise said from error
+
+    def _spool(self, key: str, size: int, tag: str | None, spool_dir: Path) -> Path:
+        """In parts, each tried again by itself, of one and the same object."""
+        import obstore
+
+        try:
+            with tempfile.NamedTemporaryFile(dir=spool_dir, prefix="bucket-", delete=False) as stream:
+                path = Path(stream.name)
+                try:
+                    for start in range(0, size, s3_client.PART):
+                        end = min(start + s3_client.PART, size)
+                        part = obstore.get(
+                            self._store, key, options={"range": (start, end), "if_match": tag}
+                        ).bytes()
+                        if len(part) != end - start:
+                            raise StorageError(f"s3://{self._name}/{key} ended at {start + len(part)}.")
+                        stream.write(part)
+                except BaseException:
+                    with contextlib.suppress(OSError):
+                        path.unlink()
+                    raise
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise failure(error, f"{spool_dir} cannot be written to") from error
+        return path
+
+    def put(self, key: str, data: bytes) -> None:
+        self._put(key, data, len(data))
+
+    def put_file(self, key: str, path: Path) -> None:
+        self._put(key, path, path.stat().st_size)
+
+    def _put(self, key: str, source: bytes | Path, size: int) -> None:
+        import obstore
+
+        try:
+            self._check(key)
+            obstore.put(
+                self._store,
+                key,
+                source,
+                use_multipart=size > s3_client.PART,
+                chunk_size=s3_client.PART,
+                max_concurrency=s3_client.PARTS_AT_ONCE,
+            )
+        except LightwellError:
+            raise
+        except Exception as error:
+            raise self._explain(error, key) from error
+
+    def _check(self, key: str) -> None:
+        # obstore would take these off, and reach another object.
+        if key.startswith("/") or key.endswith("/") or not key:
+            raise InputError(f"s3://{self._name}/{key}: a key that begins or ends with / cannot be used here")
+
+    @property
+    def _store(self) -> S3Store:
+        if self._opened is None:
+            self._opened = s3_client.open_bucket(
+                self._name, endpoint_url=self._endpoint_url, region=self._region
+            )
+        return self._opened
+
+    def _explain(self, error: Exception, key: str) -> LightwellError:
+        if isinstance(error, RuntimeError):
+            raise error
+        if type(error).__name__ == "PreconditionError":
+            return InputError(f"s3://{self._name}/{key} was changed while it was read; import it again")
+        said = s3_client.explain(error, f"s3://{self._name}/{key}")
+        if "there is no such bucket" in str(said) or "no AWS credentials" in str(said):
+            return InputError(f"{str(said).rstrip('.')}; and {self._no_folder}")
+        return said

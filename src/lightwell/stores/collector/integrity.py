@@ -1,0 +1,225 @@
+"""What is kept, for `lightwell data verify`: read in bounded pages, packs in key order."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, and_, func, or_, select
+
+from lightwell.domain.image_sets.edits import laid_over
+from lightwell.domain.image_sets.image_set import ACTIVE
+from lightwell.domain.image_sets.search_columns import SearchColumns, columns_of_levels
+from lightwell.domain.integrity import HeldBodies, HeldPack, HeldPixels, HeldRecord
+from lightwell.errors import StorageError
+from lightwell.stores.db.tables import (
+    datastore,
+    dictionary,
+    frame_table,
+    image_set,
+    instance,
+    level,
+    level_value,
+    member,
+    pack,
+    pixels,
+    record,
+    version,
+)
+from lightwell.stores.image_sets import native_instances as reading
+from lightwell.stores.objects.packs import LIVE
+
+_SOME = 500
+
+
+def packs(conn: Connection, after: int, limit: int) -> list[HeldPack]:
+    """Live packs behind the key ``after`` (-1 for the first)."""
+    rows = conn.execute(
+        select(pack.c.key, pack.c.datastore, pack.c.size, pack.c.checksum)
+        .where(pack.c.state == LIVE, pack.c.key > after)
+        .order_by(pack.c.key)
+        .limit(limit)
+    )
+    return [HeldPack(*row) for row in rows]
+
+
+def pack_bytes(conn: Connection) -> int:
+    """How many bytes all live packs have."""
+    total = select(func.coalesce(func.sum(pack.c.size), 0)).where(pack.c.state == LIVE)
+    return int(conn.execute(total).scalar_one())
+
+
+def records(conn: Connection, pack_key: int) -> list[HeldRecord]:
+    """The records whose original lies in a pack."""
+    rows = conn.execute(
+        select(record, pixels)
+        .outerjoin(pixels, pixels.c.key == record.c.pixels)
+        .where(record.c.pack == pack_key)
+        .order_by(record.c.original_offset)
+    ).all()
+    pages: dict[int, list[tuple[int, bytes]]] = defaultdict(list)
+    keys = [row._mapping[pixels.c.key] for row in rows if row._mapping[pixels.c.key] is not None]
+    for some in _parts(keys):
+        table = frame_table.c
+        found = conn.execute(
+            select(table.pixels, table.first_frame, table.entries)
+            .where(table.pixels.in_(some))
+            .order_by(table.pixels, table.first_frame)
+        )
+        for key, first, entries in found:
+            pages[key].append((first, entries))
+    return [_record(row._mapping, pages) for row in rows]
+
+
+def _record(row: Any, pages: dict[int, list[tuple[int, bytes]]]) -> HeldRecord:
+    held, lost = None, []
+    key = row[pixels.c.key]
+    if key is not None:
+        held = HeldPixels(
+            row[pixels.c.pack],
+            row[pixels.c.stored_syntax],
+            row[pixels.c.frame_count],
+            row[pixels.c.checksum_type],
+            row[pixels.c.image],
+            [entries for _, entries in pages[key]],
+        )
+    elif row[record.c.pixels] is not None:
+        lost.append("its pixels")
+    return HeldRecord(
+        row[record.c.key],
+        row[record.c.sop_instance_uid],
+        row[record.c.pack],
+        row[record.c.original_offset],
+        row[record.c.original_length],
+        row[record.c.override_z],
+        row[record.c.fragment_z],
+        row[record.c.dictionary],
+        row[record.c.dicom_z],
+        row[record.c.dicom_dictionary],
+        (row[record.c.patient_value], row[record.c.study_value], row[record.c.series_value]),
+        held,
+        lost,
+    )
+
+
+def bodies(conn: Connection, held: Iterable[HeldRecord]) -> HeldBodies:
+    """The dictionaries and level values that records name; those that are lost are left out."""
+    found = HeldBodies({}, {})
+    held = list(held)
+    named = {key for each in held for key in (each.dictionary, each.dicom_dictionary)}
+    dictionaries = [key for key in named if key is not None]
+    for some in _parts(dictionaries):
+        query = select(dictionary.c.key, dictionary.c.bytes).where(dictionary.c.key.in_(some))
+        found.dictionaries.update((key, body) for key, body in conn.execute(query))
+    for some in _parts({key for each in held for key in each.levels}):
+        query = select(level_value.c.key, level_value.c.body_z).where(level_value.c.key.in_(some))
+        found.levels.update((key, body) for key, body in conn.execute(query))
+    return found
+
+
+def sets(conn: Connection, after: int, limit: int) -> list[tuple[int, str, str]]:
+    """(key, id, data store id) of image sets that are not deleted, behind the key ``after``."""
+    rows = conn.execute(
+        select(image_set.c.key, image_set.c.id, datastore.c.id)
+        .join(datastore, datastore.c.key == image_set.c.datastore)
+        .where(image_set.c.state == ACTIVE, image_set.c.key > after)
+        .order_by(image_set.c.key)
+        .limit(limit)
+    )
+    return [tuple(row) for row in rows]
+
+
+def sets_of(conn: Connection, record_keys: Iterable[int]) -> dict[int, list[tuple[str, str]]]:
+    """(data store id, image set id) of the sets that are not deleted and name records, by record.
+
+    Reads all members: for the few records with which something is wrong.
+    """
+    found: dict[int, list[tuple[str, str]]] = defaultdict(list)
+    for some in _parts(record_keys):
+        rows = conn.execute(
+            select(member.c.record, datastore.c.id, image_set.c.id)
+            .join(image_set, image_set.c.key == member.c.image_set)
+            .join(datastore, datastore.c.key == image_set.c.datastore)
+            .where(member.c.record.in_(some), image_set.c.state == ACTIVE)
+            .distinct()
+        )
+        for key, store, found_set in rows:
+            found[key].append((store, found_set))
+    return dict(found)
+
+
+def are_live(conn: Connection, keys: Sequence[int]) -> set[int]:
+    """Which packs are still there: one may have been collected meanwhile."""
+    return set(conn.execute(select(pack.c.key).where(pack.c.key.in_(keys), pack.c.state == LIVE)).scalars())
+
+
+def faults_of_set(conn: Connection, key: int) -> list[str]:
+    """What of a set's rows is missing or at odds. Empty for a set that was deleted meanwhile."""
+    row = conn.execute(select(image_set).where(image_set.c.key == key)).first()
+    if row is None or row.state != ACTIVE:
+        return []
+    return [*_versions(conn, row), *_lost_of_members(conn, key), *_content(conn, row)]
+
+
+def _versions(conn: Connection, row: Any) -> list[str]:
+    numbers = conn.execute(select(version.c.number).where(version.c.image_set == row.key)).scalars()
+    missing = set(range(1, row.latest_version + 1)) ^ set(numbers)
+    return [f"versions {sorted(missing)} are missing or too many"] if missing else []
+
+
+def _lost_of_members(conn: Connection, key: int) -> list[str]:
+    faults = []
+    for name, table, column in (
+        ("records", record, member.c.record),
+        ("pixels", pixels, member.c.pixels),
+        ("instances", instance, member.c.instance),
+    ):
+        count = conn.execute(
+            select(func.count())
+            .select_from(member)
+            .outerjoin(table, table.c.key == column)
+            .where(member.c.image_set == key, column.is_not(None), table.c.key.is_(None))
+        ).scalar_one()
+        if count:
+            faults.append(f"{count} members name {name} that are lost")
+    return faults
+
+
+def _content(conn: Connection, row: Any) -> list[str]:
+    if not row.readable_version:
+        return []
+    began = conn.execute(select(level.c.valid_from).where(level.c.image_set == row.key).distinct()).scalars()
+    faults, shown = [], None
+    for number in sorted({*began, row.readable_version}):
+        try:
+            found = reading.levels(conn, row.key, number)
+            blocks = [laid_over(json.loads(each.body), each.edits) for each in found]
+        except (StorageError, ValueError) as error:
+            faults.append(f"version {number}: {error}")
+            continue
+        if number == row.readable_version:
+            shown = columns_of_levels(*blocks)
+    if shown is not None:
+        kept = SearchColumns(**{name: getattr(row, name) for name in SearchColumns.__slots__})
+        faults += [
+            f"a search by {name} does not find what its latest version shows"
+            for name in SearchColumns.__slots__
+            if getattr(kept, name) != getattr(shown, name)
+        ]
+    holds = and_(
+        member.c.valid_from <= row.readable_version,
+        or_(member.c.valid_to.is_(None), member.c.valid_to > row.readable_version),
+    )
+    count = conn.execute(
+        select(func.count()).select_from(member).where(member.c.image_set == row.key, holds)
+    ).scalar_one()
+    if count != row.instance_count:
+        faults.append(f"its latest version has {count} instances, and it counts {row.instance_count}")
+    return faults
+
+
+def _parts(keys: Iterable[int]) -> Iterable[list[int]]:
+    wanted = sorted(set(keys))
+    return (wanted[start : start + _SOME] for start in range(0, len(wanted), _SOME))

@@ -1,0 +1,184 @@
+"""The statements that take away what deleted sets and failed imports have left; see `leftovers` for why.
+
+`lock_set` and `delete_set` are for DeleteImageSet. Each other function is the body of one bounded
+transaction, runs under `leftovers.alone` and waits for no lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Column, Connection, Table, delete, exists, select, tuple_, update
+
+from lightwell.domain.image_sets.image_set import ACTIVE, DELETED, ImageSet
+from lightwell.domain.image_sets.search_columns import SearchColumns
+from lightwell.stores.background import gc_candidates
+from lightwell.stores.background.gc_candidates import (
+    DICTIONARY,
+    INSTANCE,
+    LEVEL,
+    PACK,
+    PIXELS,
+    RECORD,
+    SET,
+    STUDY,
+    Leftover,
+)
+from lightwell.stores.db.tables import (
+    dictionary,
+    frame_table,
+    image_set,
+    instance,
+    level,
+    level_value,
+    member,
+    pixels,
+    record,
+    study,
+    version,
+)
+from lightwell.stores.image_sets import lookups
+from lightwell.stores.qido import grams, index
+
+_NO_COLUMNS = dict.fromkeys(SearchColumns.__slots__)
+
+
+def lock_set(conn: Connection, datastore_id: str, image_set_id: str) -> ImageSet | None:
+    """The set, deleted or not, locked with its study; None if there never was one."""
+    while True:
+        found = lookups.get(conn, datastore_id, image_set_id)
+        if found is None or conn.dialect.name == "sqlite":
+            return found
+        conn.execute(select(study.c.key).where(study.c.key == found.study).with_for_update())
+        conn.execute(select(image_set.c.key).where(image_set.c.key == found.key).with_for_update())
+        locked = lookups.get(conn, datastore_id, image_set_id)
+        # A set may move to another study just before its lock; that study is not locked then.
+        if locked is not None and locked.study == found.study:
+            return locked
+
+
+def delete_set(conn: Connection, key: int, now: int) -> None:
+    """Make a set, which the caller has locked, DELETED: no search finds it and nobody reads its content.
+
+    Its rows stay for GetImageSet and ListImageSetVersions, without attributes.
+    """
+    conn.execute(
+        update(image_set)
+        .where(image_set.c.key == key)
+        .values(
+            state=DELETED,
+            deleted_at=now,
+            updated_at=now,
+            series_instance_uid=None,
+            listed_in=None,
+            instance_count=0,
+            **_NO_COLUMNS,
+        )
+    )
+    index.drop_set(conn, key, now)
+    gc_candidates.add(conn, SET, [key], now)
+
+
+def empty_set(conn: Connection, key: int, mark: int, limit: int) -> bool:
+    """Remove at most ``limit`` members of a deleted set, or its levels; True when nothing is left of it."""
+    state = conn.execute(select(image_set.c.state, image_set.c.study).where(image_set.c.key == key)).first()
+    if state is None or state.state != DELETED:
+        gc_candidates.rescue(conn, SET, [key])
+        return True
+    place = tuple_(member.c.instance, member.c.valid_from)
+    rows = conn.execute(
+        select(member.c.instance, member.c.valid_from, member.c.record, member.c.pixels)
+        .where(member.c.image_set == key)
+        .order_by(member.c.instance, member.c.valid_from)
+        .limit(limit)
+    ).all()
+    if rows:
+        upto = tuple_(rows[-1].instance, rows[-1].valid_from)
+        conn.execute(delete(member).where(member.c.image_set == key, place <= upto))
+        gc_candidates.add(conn, RECORD, [row.record for row in rows], mark)
+        gc_candidates.add(conn, PIXELS, [row.pixels for row in rows], mark)
+        gc_candidates.add(conn, INSTANCE, [row.instance for row in rows], mark)
+        return False
+    if not index.empty_set(conn, key, limit):
+        return False
+    grams.forget(conn)
+    bases = conn.execute(select(level.c.base).where(level.c.image_set == key)).scalars().all()
+    conn.execute(delete(level).where(level.c.image_set == key))
+    # Why an update or a copy failed may name values of attributes.
+    conn.execute(
+        update(version).where(version.c.image_set == key, version.c.message.is_not(None)).values(message=None)
+    )
+    gc_candidates.add(conn, LEVEL, bases, mark)
+    gc_candidates.add(conn, STUDY, [state.study], mark)
+    gc_candidates.rescue(conn, SET, [key])
+    return True
+
+
+def remove(conn: Connection, kind: int, rows: Sequence[Leftover], mark: int) -> int:
+    """Remove records, pixels, dictionaries, level values or instances that a scan has found unnamed.
+
+    Answers how many. What they alone may have named is put on the list.
+    """
+    keys = gc_candidates.unchanged(conn, kind, rows)
+    gc_candidates.rescue(conn, kind, keys)
+    if kind == RECORD:
+        _list_names(conn, keys, mark)
+    elif kind == PIXELS:
+        packs = conn.execute(select(pixels.c.pack).where(pixels.c.key.in_(keys))).scalars().all()
+        gc_candidates.add(conn, PACK, packs, mark)
+        conn.execute(delete(frame_table).where(frame_table.c.pixels.in_(keys)))
+    table, column = _KEYS[kind]
+    return conn.execute(delete(table).where(column.in_(keys))).rowcount
+
+
+def _list_names(conn: Connection, keys: Sequence[int], mark: int) -> None:
+    found = conn.execute(
+        select(
+            record.c.pixels,
+            record.c.patient_value,
+            record.c.study_value,
+            record.c.series_value,
+            record.c.dictionary,
+            record.c.dicom_dictionary,
+            record.c.pack,
+        ).where(record.c.key.in_(keys))
+    ).all()
+    gc_candidates.add(conn, PIXELS, [row.pixels for row in found], mark)
+    gc_candidates.add(conn, LEVEL, [value for row in found for value in row[1:4]], mark)
+    gc_candidates.add(conn, DICTIONARY, [key for row in found for key in row[4:6]], mark)
+    gc_candidates.add(conn, PACK, [row.pack for row in found], mark)
+
+
+_KEYS: dict[int, tuple[Table, Column[int]]] = {
+    RECORD: (record, record.c.key),
+    PIXELS: (pixels, pixels.c.key),
+    DICTIONARY: (dictionary, dictionary.c.key),
+    LEVEL: (level_value, level_value.c.key),
+    INSTANCE: (instance, instance.c.key),
+}
+
+
+def keep(conn: Connection, kind: int, rows: Sequence[Leftover]) -> None:
+    """Strike off rows that a scan has found named."""
+    gc_candidates.rescue(conn, kind, gc_candidates.unchanged(conn, kind, rows))
+
+
+def remove_studies(conn: Connection, rows: Sequence[Leftover]) -> int:
+    """Remove studies without an image set that is not deleted; answers how many.
+
+    Those that a transaction holds at the moment stay on the list.
+    """
+    keys = [row.key for row in rows]
+    there = select(study.c.key).where(study.c.key.in_(keys))
+    free = conn.execute(there.with_for_update(skip_locked=True)).scalars().all()
+    living = exists().where(image_set.c.study == study.c.key, image_set.c.state == ACTIVE)
+    removed = conn.execute(delete(study).where(study.c.key.in_(free), ~living)).rowcount
+    held = set(conn.execute(there).scalars()) - set(free)
+    gc_candidates.rescue(conn, STUDY, [key for key in keys if key not in held])
+    return removed
+
+
+def is_living(conn: Connection, key: int) -> bool:
+    """Whether there is an image set with this key that is not deleted."""
+    there = select(image_set.c.key).where(image_set.c.key == key, image_set.c.state == ACTIVE)
+    return conn.execute(there).first() is not None

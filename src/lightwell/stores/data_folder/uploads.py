@@ -1,0 +1,91 @@
+"""Uploads in the spool: a file that is there while its request is, and that nothing outlives for long.
+
+Each is locked by the process that writes it. One that nobody locks is of a process that was killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+from lightwell.errors import StorageError
+from lightwell.stores.objects.local import failure
+
+_PREFIX = "upload-"
+# Buffers in one call of writev; POSIX promises 16, Linux 1024.
+_AT_ONCE = 512
+
+
+class Upload:
+    """A file in the spool, written from one end to the other; `remove` has to be called."""
+
+    def __init__(self, spool: Path) -> None:
+        self.size = 0
+        # A request that is broken off is removed while a thread may still write: never into a number that
+        # has become another file's.
+        self._lock = threading.Lock()
+        try:
+            while True:
+                self._fd, name = tempfile.mkstemp(prefix=_PREFIX, dir=spool)
+                self.path = Path(name)
+                fcntl.flock(self._fd, fcntl.LOCK_EX)
+                # Whoever swept between the two calls has removed it.
+                if os.fstat(self._fd).st_nlink:
+                    return
+                os.close(self._fd)
+        except OSError as error:
+            raise failure(error, f"{spool} cannot be written to") from error
+
+    def write(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """Append. Raises `StorageError`."""
+        waiting = [memoryview(piece) for piece in pieces if len(piece)]
+        try:
+            while waiting:
+                with self._lock:
+                    count = os.writev(self._fd, waiting[:_AT_ONCE])
+                self.size += count
+                while waiting and count >= len(waiting[0]):
+                    count -= len(waiting.pop(0))
+                if count:
+                    waiting[0] = waiting[0][count:]
+        except OSError as error:
+            raise failure(error, f"{self.path} cannot be written") from error
+
+    def head(self, offset: int, length: int) -> bytes:
+        """Some bytes of it; fewer at its end."""
+        with contextlib.suppress(OSError), self._lock:
+            return os.pread(self._fd, length, offset)
+        return b""
+
+    def remove(self) -> None:
+        """Remove the file; a second call does nothing."""
+        with self._lock:
+            if self._fd < 0:
+                return
+            with contextlib.suppress(OSError):
+                self.path.unlink()
+            os.close(self._fd)
+            self._fd = -1
+
+
+def sweep(spool: Path) -> int:
+    """Remove the uploads of processes that are gone; how many. May run beside uploads."""
+    removed = 0
+    for path in spool.glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+                removed += 1
+            finally:
+                os.close(fd)
+    return removed
+
+
+__all__ = ["StorageError", "Upload", "sweep"]

@@ -1,0 +1,223 @@
+"""The database: short read transactions, and writes that are one transaction each.
+
+SQLite (WAL, ``synchronous=FULL``) and PostgreSQL (psycopg 3) behind the same two calls. On SQLite all writes
+of a process go through one thread, since SQLite's own back-off between writers is unfair: some wait for most
+of a second while others pass. On PostgreSQL they run in the calling thread.
+
+Nothing is opened before it is used, and what was opened before a fork is left to the parent.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Engine
+
+from lightwell.errors import ConfigurationError
+from lightwell.stores.db import drivers
+from lightwell.stores.db.bulk import insert_many, insert_missing
+from lightwell.stores.db.errors import explain, is_failure, masked, may_retry
+
+__all__ = ["Database", "insert_many", "insert_missing"]
+
+T = TypeVar("T")
+
+# How often, and for how many seconds, a transaction that others got in the way of is tried.
+_ATTEMPTS, _PATIENCE = 6, 10.0
+
+
+class _Opened:
+    """What one process has open; made on first use, dropped by close and after a fork."""
+
+    def __init__(self, url: str, pool: int) -> None:
+        self.pid = os.getpid()
+        self.reader: Engine
+        self.writer: Engine
+        self.thread: ThreadPoolExecutor | None = None
+        self.raw = threading.local()
+        self.raws: list[tuple[threading.Thread, Any]] = []
+        if url.startswith("sqlite:"):
+            self.reader, self.writer = drivers.sqlite_engines(url, pool)
+            self.thread = ThreadPoolExecutor(1, thread_name_prefix="lightwell-writer")
+        else:
+            self.reader, self.writer = drivers.postgresql_engines(url, pool)
+
+    def close(self) -> None:
+        if self.thread is not None:
+            self.thread.shutdown(wait=True)
+        self.reader.dispose()
+        self.writer.dispose()
+        for _, connection in self.raws:
+            connection.close()
+
+    def keep_raw(self, connection: Any) -> None:
+        """Close it in the end; and now those whose threads have ended."""
+        ended = [raw for thread, raw in self.raws if not thread.is_alive()]
+        self.raws = [(thread, raw) for thread, raw in self.raws if thread.is_alive()]
+        self.raws.append((threading.current_thread(), connection))
+        for raw in ended:
+            raw.close()
+
+
+class Database:
+    """One database, usable from many threads.
+
+    ``url`` is ``sqlite:///PATH`` (``sqlite:////abs/path`` for an absolute one) or ``postgresql://…`` as libpq
+    takes it. ``pool`` is how many connections a process keeps; as many again are opened under load.
+    """
+
+    def __init__(self, url: str, *, pool: int = 8) -> None:
+        if url.startswith("sqlite:///"):
+            self.dialect = "sqlite"
+        elif url.startswith(("postgresql://", "postgres://")):
+            self.dialect = "postgresql"
+        else:
+            raise ConfigurationError(
+                f"The database {masked(url)} is of no known kind: LIGHTWELL_DATABASE_URL takes "
+                "sqlite:///PATH or postgresql://USER@HOST/NAME."
+            )
+        self.url = url
+        self.address = masked(url)
+        self._pool = pool
+        self._state: _Opened | None = None
+        self._lock = threading.Lock()
+        self._inside = threading.local()
+
+    def __repr__(self) -> str:
+        return f"Database({self.address!r})"
+
+    def read(self) -> AbstractContextManager[Connection]:
+        """A read transaction that sees one state of the database throughout; keep it short.
+
+        Writing in it fails. Raises `StorageError` when the database does. Not to be opened inside `write`,
+        where it would not see what the transaction has written (RuntimeError).
+        """
+        return self._reading()
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        self._refuse_nested("read")
+        try:
+            with self._open().reader.connect() as connection:
+                yield connection
+        except Exception as error:
+            if is_failure(error):
+                raise explain(error, self.address) from error
+            raise
+
+    def write(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in one transaction: committed, and on disk, when this returns; undone if it raises.
+
+        ``work`` may run more than once, when other transactions got in the way: it must change nothing but
+        the database. No I/O and no codec work inside it. Integrity errors pass as SQLAlchemy raises them,
+        other failures as `StorageError`.
+        """
+        self._refuse_nested("write")
+        state = self._open()
+        if state.thread is None:
+            return self._attempts(state, work)
+        return state.thread.submit(self._attempts, state, work).result()
+
+    def _attempts(self, state: _Opened, work: Callable[[Connection], T]) -> T:
+        self._inside.write = True
+        patient_until = time.monotonic() + _PATIENCE
+        try:
+            for attempt in range(1, _ATTEMPTS + 1):
+                try:
+                    with state.writer.begin() as connection:
+                        return work(connection)
+                except Exception as error:
+                    if not is_failure(error):
+                        raise
+                    last = attempt == _ATTEMPTS or time.monotonic() > patient_until
+                    if last or not may_retry(error):
+                        raise explain(error, self.address) from error
+                time.sleep(random.uniform(0.5, 1) * 0.005 * 2**attempt)
+            raise AssertionError("unreachable")
+        finally:
+            self._inside.write = False
+
+    def raw(self) -> Any:
+        """This thread's own driver connection (`sqlite3.Connection` or `psycopg.Connection`), for reading.
+
+        It is in autocommit: each statement is a transaction of its own. For the one look-up on the frame
+        path; see `look_up`.
+        """
+        state = self._open()
+        connection = getattr(state.raw, "connection", None)
+        if connection is None or getattr(connection, "closed", False):
+            try:
+                connection = drivers.connect_raw(self.url)
+            except Exception as error:
+                if is_failure(error):
+                    raise explain(error, self.address) from error
+                raise
+            state.raw.connection = connection
+            with self._lock:
+                state.keep_raw(connection)
+        return connection
+
+    def look_up(self, sql: str, parameters: Sequence[object]) -> tuple[Any, ...] | None:
+        """The first row of one SELECT, None without one, past SQLAlchemy (0.01 ms where Core costs 0.1).
+
+        ``sql`` has ``?`` for each parameter and holds no other question mark or percent sign.
+        """
+        if self.dialect == "sqlite":
+            try:
+                row: tuple[Any, ...] | None = self.raw().execute(sql, parameters).fetchone()
+                return row
+            except Exception as error:
+                if is_failure(error):
+                    raise explain(error, self.address) from error
+                raise
+        return self._look_up_postgresql(sql.replace("?", "%s"), parameters)
+
+    def _look_up_postgresql(self, sql: str, parameters: Sequence[object]) -> tuple[Any, ...] | None:
+        for last in (False, True):
+            connection = self.raw()
+            try:
+                row: tuple[Any, ...] | None = connection.execute(sql, parameters).fetchone()
+                return row
+            except Exception as error:
+                # A connection that the server closed meanwhile says so only now.
+                if connection.closed and not last:
+                    continue
+                if is_failure(error):
+                    raise explain(error, self.address) from error
+                raise
+        raise AssertionError("unreachable")
+
+    def close(self) -> None:
+        """Close everything that this process has open. The next use opens again. Call it before a fork."""
+        with self._lock:
+            state, self._state = self._state, None
+        if state is not None and state.pid == os.getpid():
+            state.close()
+
+    def _open(self) -> _Opened:
+        state = self._state
+        if state is not None and state.pid == os.getpid():
+            return state
+        with self._lock:
+            if self._state is None or self._state.pid != os.getpid():
+                # What came through a fork is not closed: its sockets and locks are the parent's.
+                _abandoned.append(self._state)
+                self._state = _Opened(self.url, self._pool)
+            return self._state
+
+    def _refuse_nested(self, call: str) -> None:
+        if getattr(self._inside, "write", False):
+            raise RuntimeError(
+                f"Database.{call} inside Database.write: use the connection of the transaction"
+            )
+
+
+# Keeps connections that came through a fork from being finalised, and so closed, in the child.
+_abandoned: list[_Opened | None] = []

@@ -1,0 +1,142 @@
+"""The search index of DICOMweb: what QIDO-RS finds and matches by, of primary image sets alone.
+
+A study's row shows what its oldest primary set shows; counts, modalities and request ids are of all of them.
+``listed_in`` is the data store's key while there is a primary set, else NULL, as is all else but the UID.
+``…_day`` and ``…_clock`` are dates and times in the one form that sorts, ``YYYYMMDD`` and ``HHMMSS.FFFFFF``;
+NULL for what is none. ``…_folded`` are person names as they are compared. Columns of several values are JSON
+arrays. Indexes end with what lets a search see more without opening the row.
+
+``study_grams`` has of each listed study the pieces of its texts, for wildcards and fuzzy names, see
+`domain.qido.grams`. It is a table of FTS5 on SQLite, and one with a ``tsvector`` on PostgreSQL, which needs
+no extension.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import DDL, BigInteger, Column, Index, Integer, Table, UniqueConstraint, event, text
+
+from lightwell.stores.db.columns import TEXT, key, metadata
+
+UNNUMBERED = 2**31
+"""In place of a SeriesNumber or InstanceNumber where there is none: these come last."""
+
+study = Table(
+    "study",
+    metadata,
+    key(primary_key=True),
+    key("datastore", nullable=False),
+    Column("study_instance_uid", TEXT, nullable=False),
+    key("listed_in"),
+    key("lead"),  # the oldest primary set
+    Column("updated_at", BigInteger),  # when a primary set of it last changed
+    Column("series_count", Integer),
+    Column("instance_count", Integer),
+    Column("patient_id", TEXT),
+    Column("patient_name", TEXT),
+    Column("patient_name_folded", TEXT),
+    Column("patient_birth_date", TEXT),
+    Column("patient_birth_time", TEXT),
+    Column("patient_sex", TEXT),
+    Column("study_id", TEXT),
+    Column("study_description", TEXT),
+    Column("accession_number", TEXT),
+    Column("study_date", TEXT),
+    Column("study_time", TEXT),
+    Column("referring_physician_name", TEXT),
+    Column("referring_physician_name_folded", TEXT),
+    Column("timezone_offset", TEXT),
+    Column("modalities", TEXT),
+    Column("scheduled_step_ids", TEXT),
+    Column("requested_procedure_ids", TEXT),
+    Column("study_day", TEXT),
+    Column("study_clock", TEXT),
+    Column("birth_day", TEXT),
+    Column("birth_clock", TEXT),
+    UniqueConstraint("datastore", "study_instance_uid", name="study_by_uid"),
+    Index("study_by_update", "listed_in", "updated_at", "study_instance_uid", "study_day", "key"),
+    Index("study_by_patient", "listed_in", "patient_id", "key"),
+    Index("study_by_accession", "listed_in", "accession_number", "key"),
+    Index("study_by_day", "listed_in", "study_day", "key"),
+    Index("study_by_clock", "listed_in", "study_clock", "key"),
+    Index("study_by_birth_day", "listed_in", "birth_day", "key"),
+    Index(
+        "study_by_birth_clock",
+        "listed_in",
+        "birth_clock",
+        "key",
+        sqlite_where=text("birth_clock IS NOT NULL"),
+        postgresql_where=text("birth_clock IS NOT NULL"),
+    ),
+)
+
+GRAMS = {
+    "sqlite": (
+        "CREATE VIRTUAL TABLE study_grams USING fts5(grams, content='', columnsize=0, tokenize='ascii')",
+    ),
+    "postgresql": (
+        "CREATE TABLE study_grams (study BIGINT NOT NULL PRIMARY KEY, grams TSVECTOR NOT NULL)",
+        "CREATE INDEX study_by_gram ON study_grams USING gin (grams)",
+    ),
+}
+"""How ``study_grams`` is made; on SQLite its rowid is the study's key."""
+
+for _dialect, _statements in GRAMS.items():
+    for _statement in _statements:
+        event.listen(
+            study,
+            "after_create",
+            DDL(_statement).execute_if(dialect=_dialect),  # type: ignore[no-untyped-call]
+        )
+
+primary_series = Table(
+    "primary_series",
+    metadata,
+    key("image_set", primary_key=True),
+    key("listed_in", nullable=False),
+    key("study", nullable=False),
+    Column("series_instance_uid", TEXT, nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("modality", TEXT),
+    Column("requests", TEXT),  # as those of image_set
+    # Of its first instance, by InstanceNumber: these stand in no level block.
+    key("first_record"),
+    Column("performed_date", TEXT),
+    Column("performed_time", TEXT),
+    Column("timezone_offset", TEXT),
+    Column("performed_day", TEXT),
+    Column("performed_clock", TEXT),
+    Index("series_by_study", "study", "number", "series_instance_uid"),
+    Index("series_by_number", "listed_in", "number", "series_instance_uid", "image_set"),
+    Index("series_by_uid", "listed_in", "series_instance_uid", "image_set"),
+    Index("series_by_modality", "listed_in", "modality", "image_set"),
+    Index("series_by_performed_day", "listed_in", "performed_day", "image_set"),
+    Index("series_by_performed_clock", "listed_in", "performed_clock", "image_set"),
+)
+
+# One B-tree on SQLite, in the order in which a series is answered.
+primary_instance = Table(
+    "primary_instance",
+    metadata,
+    key("image_set", primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("sop_instance_uid", TEXT, primary_key=True),
+    key("listed_in", nullable=False),
+    key("instance", nullable=False),
+    key("record", nullable=False),
+    Column("sop_class_uid", TEXT),
+    Column("warnings", TEXT),  # as those of record
+    Index("instance_by_number", "listed_in", "number", "sop_instance_uid", "image_set"),
+    Index("primary_instance_by_uid", "listed_in", "sop_instance_uid", "image_set", "number"),
+    Index("instance_by_class", "listed_in", "sop_class_uid", "image_set", "number", "sop_instance_uid"),
+    Index(
+        "instance_by_warnings",
+        "listed_in",
+        "warnings",
+        "image_set",
+        "number",
+        "sop_instance_uid",
+        sqlite_where=text("warnings IS NOT NULL"),
+        postgresql_where=text("warnings IS NOT NULL"),
+    ),
+    sqlite_with_rowid=False,
+)

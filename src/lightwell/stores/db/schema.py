@@ -1,0 +1,89 @@
+"""The schema's version: what the database has, what this lightwell needs, and the way there."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from sqlalchemy import Connection, inspect, text
+
+from lightwell.errors import ConfigurationError
+from lightwell.stores.db.database import Database
+from lightwell.stores.db.drivers import sqlite_path
+
+# The revisions, oldest first; a test compares them with `migrations/versions`. Kept here as well, so that
+# asking for the state costs no import of Alembic.
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
+
+_ADVISORY_LOCK = 0x6C69676874  # "light"
+
+
+def schema_state(db: Database) -> Literal["current", "behind", "ahead"]:
+    """How the database's schema stands to this lightwell; "behind" too where there is none.
+
+    Raises `StorageError` if the database cannot be reached.
+    """
+    if db.dialect == "sqlite" and not sqlite_path(db.url).exists():
+        return "behind"
+    with db.read() as conn:
+        return _state(conn)
+
+
+def _state(conn: Connection) -> Literal["current", "behind", "ahead"]:
+    if not inspect(conn).has_table("alembic_version"):
+        return "behind"
+    found = conn.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    if found is not None and found not in REVISIONS:
+        return "ahead"
+    return "current" if found == REVISIONS[-1] else "behind"
+
+
+def migrate(db: Database) -> bool:
+    """Bring the schema up to date; False if it was. Any number of processes may call it at once.
+
+    All of it is one transaction: it is done or nothing is. Raises `ConfigurationError` if a newer lightwell
+    has migrated the database already, since an older one would misread it.
+    """
+    if db.dialect == "sqlite":
+        with _only_one(sqlite_path(db.url).absolute()):
+            return db.write(lambda conn: _migrate(conn, db.address))
+    return db.write(lambda conn: _migrate(conn, db.address))
+
+
+def _migrate(conn: Connection, address: str) -> bool:
+    if conn.dialect.name == "postgresql":
+        # Big tables take longer than any query may.
+        conn.execute(text("SET LOCAL lock_timeout = 0"))
+        conn.execute(text("SET LOCAL statement_timeout = 0"))
+        conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADVISORY_LOCK})
+    state = _state(conn)
+    if state == "ahead":
+        raise ConfigurationError(
+            f"The database {address} was migrated by a newer lightwell: install that version or a later one, "
+            "or restore a backup from before."
+        )
+    if state == "current":
+        return False
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = conn
+    command.upgrade(config, "head")
+    return True
+
+
+@contextmanager
+def _only_one(database: Path) -> Iterator[None]:
+    """Others wait as long as it takes, where SQLite's own lock would give up after ten seconds."""
+    database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    lock = os.open(database.with_name(database.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with os.fdopen(lock, "w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield

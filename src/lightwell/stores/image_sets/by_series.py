@@ -1,0 +1,90 @@
+"""Image sets by the UIDs of their study and series, as DICOMweb names them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Select, bindparam, select
+
+from lightwell.domain.image_sets.image_set import ACTIVE
+from lightwell.stores.db.tables import datastore, image_set
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesSet:
+    """The readable version of an image set, which holds one series or a part of it.
+
+    ``key``, ``datastore`` and ``study`` are keys of rows; the UIDs are those of the version.
+    """
+
+    key: int
+    id: str
+    datastore: int
+    datastore_id: str
+    study: int
+    study_instance_uid: str
+    series_instance_uid: str
+    version: int
+    is_primary: bool
+
+
+_FOUND: Select[Any] = (
+    select(
+        image_set.c.key,
+        image_set.c.id,
+        image_set.c.datastore,
+        datastore.c.id,
+        image_set.c.study,
+        image_set.c.study_instance_uid,
+        image_set.c.series_instance_uid,
+        image_set.c.readable_version,
+        image_set.c.is_primary,
+        image_set.c.series_number,
+    )
+    .join(datastore, datastore.c.key == image_set.c.datastore)
+    .where(
+        datastore.c.id == bindparam("datastore_id"),
+        image_set.c.study_instance_uid == bindparam("study"),
+        image_set.c.state == ACTIVE,
+        image_set.c.readable_version > 0,
+    )
+)
+_PRIMARY = _FOUND.where(image_set.c.is_primary)
+_IN_SERIES = _FOUND.where(image_set.c.series_instance_uid == bindparam("series"))
+
+_PIXELS = (
+    "SELECT s.key, m.pixels FROM datastore d, image_set s, instance i, member m"
+    " WHERE d.id = ? AND s.datastore = d.key AND s.study_instance_uid = ? AND s.series_instance_uid = ?"
+    " AND s.state = 'ACTIVE' AND i.datastore = d.key AND i.sop_instance_uid = ?"
+    " AND m.image_set = s.key AND m.instance = i.key AND m.valid_from <= s.readable_version"
+    " AND (m.valid_to IS NULL OR m.valid_to > s.readable_version)"
+)
+
+PIXELS_LOOK_UP = _PIXELS + " AND s.is_primary"
+"""For `Database.look_up` (data store id, study, series and SOP instance UID): key of the primary set of the
+series and of the pixels, NULL without any, which the instance has in its readable version."""
+
+PIXELS_LOOK_UP_IN = _PIXELS + " AND s.id = ?"
+"""The same in the set whose id is the fifth parameter, primary or not."""
+
+
+def of_study(conn: Connection, datastore_id: str, study: str) -> list[SeriesSet]:
+    """The primary sets of a study, by SeriesNumber (those without come last), then by UID."""
+    rows = conn.execute(_PRIMARY, {"datastore_id": datastore_id, "study": study}).all()
+    return [SeriesSet(*row[:-1]) for row in sorted(rows, key=_place)]
+
+
+def of_series(conn: Connection, datastore_id: str, study: str, series: str) -> list[SeriesSet]:
+    """All sets of a series, the primary one first, then by id."""
+    rows = conn.execute(_IN_SERIES, {"datastore_id": datastore_id, "study": study, "series": series})
+    found = [SeriesSet(*row[:-1]) for row in rows]
+    return sorted(found, key=lambda each: (not each.is_primary, each.id))
+
+
+def _place(row: Any) -> tuple[bool, int, str]:
+    try:
+        number = int(row.series_number)
+    except (TypeError, ValueError):
+        return True, 0, row.series_instance_uid
+    return False, number, row.series_instance_uid

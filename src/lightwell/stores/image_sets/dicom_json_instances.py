@@ -1,0 +1,145 @@
+"""The instances of a version as DICOM JSON: their compressed lines, and what these are derived from."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Select, bindparam, literal_column, or_, select
+from sqlalchemy.sql.elements import ColumnElement
+
+from lightwell.domain.image_sets.edits import NONE, Edits, merged
+from lightwell.errors import StorageError
+from lightwell.stores.db.tables import member, record
+from lightwell.stores.image_sets import edits as packed
+from lightwell.stores.image_sets import native_instances
+
+_FEW, _MANY, _BYTES = 64, 2048, 4 << 20
+"""Lines are read ahead in batches of so many; how many follows from the bytes of the last one."""
+
+
+PRIMARY_LOOK_UP = (
+    "SELECT s.key, s.id, s.readable_version FROM image_set s, datastore d"
+    " WHERE d.id = ? AND s.datastore = d.key AND s.study_instance_uid = ? AND s.series_instance_uid = ?"
+    " AND s.is_primary AND s.state = 'ACTIVE' AND s.readable_version > 0"
+)
+"""For `Database.look_up` (data store id, study and series UID): key, id and version of the primary set."""
+
+
+@dataclass(frozen=True, slots=True)
+class DicomRow:
+    """One instance of a version; ``record`` is the key of its row.
+
+    ``dicom_z`` is None where the lines have to be derived from the original at (``pack``, ``offset``,
+    ``length``) with ``override_z`` laid over it. ``stored_syntax`` is None without pixels. ``edits`` are all
+    that the version lays over it, those of its levels included.
+    """
+
+    record: int
+    sop_instance_uid: str
+    dicom_z: bytes | None
+    dictionary: int | None
+    pack: int
+    offset: int
+    length: int
+    override_z: bytes | None
+    stored_syntax: str | None
+    edits: Edits
+
+
+def _order(place: ColumnElement[Any]) -> Select[Any]:
+    return (
+        select(
+            place,
+            record.c.instance_number,
+            record.c.sop_instance_uid,
+            member.c.edits,
+        )
+        .select_from(member)
+        .outerjoin(record, record.c.key == member.c.record)
+        .where(
+            member.c.image_set == bindparam("set"),
+            member.c.valid_from <= bindparam("version"),
+            or_(member.c.valid_to.is_(None), member.c.valid_to > bindparam("version")),
+        )
+    )
+
+
+# By what the records are then looked up. On SQLite the rowid spares a search in the index of the keys.
+_ORDER = {"sqlite": _order(literal_column("record.rowid")), "postgresql": _order(record.c.key)}
+_RECORDS = """
+SELECT {place}, r.key, r.dicom_z, r.dicom_dictionary, r.pack, r.original_offset, r.original_length,
+       r.override_z, p.stored_syntax
+FROM {record}
+LEFT JOIN pixels p ON p.key = r.pixels
+"""
+_BY_PLACE = {
+    "sqlite": _RECORDS.format(
+        place="r.rowid", record="json_each(?) j CROSS JOIN record r ON r.rowid = j.value"
+    ),
+    "postgresql": _RECORDS.format(place="r.key", record="record r") + "WHERE r.key = ANY(%s)",
+}
+
+
+def batches(
+    conn: Connection, image_set: int, version: int, *, only: Sequence[int] | None = None
+) -> Iterator[list[DicomRow]]:
+    """The instances of a version by InstanceNumber (those without come last), then by SOPInstanceUID.
+
+    ``only``: those with these keys of ``instance``. Comes in batches of bounded bytes. Raises `StorageError`
+    where anything that the version names is missing. ``conn`` must see one state of the database throughout.
+    """
+    dialect = conn.dialect.name
+    order = _ORDER[dialect] if only is None else _ORDER[dialect].where(member.c.instance.in_(only))
+    on_levels = level_edits(conn, image_set, version)
+    found = [
+        _placed(*row, on_levels=on_levels)
+        for row in native_instances.fetched(conn.execute(order, {"set": image_set, "version": version}))
+    ]
+    found.sort(key=lambda each: each[0])
+    start, many = 0, _FEW
+    while start < len(found):
+        part = found[start : start + many]
+        places = [place for _, place, _ in part]
+        given = json.dumps(places) if dialect == "sqlite" else places
+        rows = native_instances.fetched(conn.exec_driver_sql(_BY_PLACE[dialect], (given,)))
+        by_place = {row[0]: row[1:] for row in rows}
+        if len(by_place) < len(set(places)):
+            raise StorageError(
+                f"The database has lost the record of an instance of version {version}; "
+                "run `lightwell data verify`."
+            )
+        yield [
+            DicomRow(key, uid, dicom_z, dictionary, pack, offset, length, override_z, syntax, edits)
+            for (_, _, uid), place, edits in part
+            for key, dicom_z, dictionary, pack, offset, length, override_z, syntax in (by_place[place],)
+        ]
+        start += many
+        size = sum([len(row[2] or b"") for row in rows])
+        many = min(_MANY, max(_FEW, many * _BYTES // max(size, 1)))
+
+
+def level_edits(conn: Connection, image_set: int, version: int) -> Edits:
+    """What a version changes on its levels, for all of its instances."""
+    on_levels: Edits = NONE
+    for level in native_instances.levels(conn, image_set, version):
+        on_levels = merged(on_levels, level.edits)
+    return on_levels
+
+
+def _placed(
+    place: Any, number: int | None, uid: str, edits_z: bytes | None, *, on_levels: Edits
+) -> tuple[tuple[bool, int, str], Any, Edits]:
+    """What an instance is sorted by (its SOPInstanceUID last), its place, and its edits."""
+    if edits_z is None:
+        return (number is None, number or 0, uid), place, on_levels
+    own = packed.unpack(edits_z)
+    uid = native_instances.sop_instance_uid(uid, own)
+    if "InstanceNumber" in own:
+        edit = own["InstanceNumber"]
+        text = "" if edit is None else str(edit.value or "").strip()
+        number = int(text) if re.fullmatch(r"[+-]?[0-9]{1,10}", text) else None
+    return (number is None, number or 0, uid), place, merged(own, on_levels)

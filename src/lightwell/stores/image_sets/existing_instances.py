@@ -1,0 +1,260 @@
+"""Instances that are there already when their file comes again: found, held, and told from those that change.
+
+A record that is made for such a file may name the pixels and the original that are there (`hold`), so that no
+byte is kept twice. Whether the image set changes by it is told when it is merged (`unchanged`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import Any
+
+import zstandard
+from sqlalchemy import Connection, Row, Select, bindparam, select
+
+from lightwell.domain.image_sets.image_set import ACTIVE
+from lightwell.domain.imports.existing_instances import ExistingInstance, ExistingPixels
+from lightwell.domain.imports.records import NewRecord
+from lightwell.errors import StorageError
+from lightwell.stores.background import gc_candidates
+from lightwell.stores.db.tables import (
+    dictionary,
+    image_set,
+    instance,
+    level,
+    level_value,
+    member,
+    pack,
+    pixels,
+    record,
+)
+from lightwell.stores.image_sets import part10_instances
+from lightwell.stores.image_sets.importing import Came
+from lightwell.stores.image_sets.records import decompress
+from lightwell.stores.objects import packs
+from lightwell.stores.objects.packs import LIVE, OPEN
+
+_SOME = 500  # keys in one statement
+_MOST = 4  # image sets of a series in which an instance is looked for
+
+
+class SharedBytesGone(StorageError):
+    """What a file was found equal to has been collected meanwhile: the file is to be read again."""
+
+
+# With the instance's key, NULL where it is new: one statement for every file that comes first.
+_SERIES = (
+    select(
+        image_set.c.key,
+        select(instance.c.key)
+        .where(
+            instance.c.datastore == bindparam("datastore"), instance.c.sop_instance_uid == bindparam("uid")
+        )
+        .scalar_subquery()
+        .label("instance"),
+    )
+    .where(
+        image_set.c.datastore == bindparam("datastore"),
+        image_set.c.series_instance_uid == bindparam("series"),
+        image_set.c.study_instance_uid == bindparam("study"),
+        image_set.c.state == ACTIVE,
+    )
+    .order_by(image_set.c.is_primary.desc(), image_set.c.created_at, image_set.c.key)
+    .limit(_MOST)
+)
+_patient, _study, _series = (level_value.alias(name) for name in ("patient", "study", "series"))
+_own_pack, _pixel_pack = pack.alias(), pack.alias()
+_PIXELS = tuple(
+    pixels.c[name]
+    for name in (
+        "key",
+        "pack",
+        "stored_syntax",
+        "frame_count",
+        "checksum_type",
+        "width",
+        "height",
+        "image",
+    )
+)
+_INSTANCES: Select[Any] = (
+    select(
+        member.c.image_set,
+        record.c.pack.label("original_pack"),
+        record.c.original_offset,
+        record.c.original_length,
+        record.c.override_z,
+        record.c.fragment_z,
+        record.c.dictionary,
+        record.c.dicom_z,
+        record.c.dicom_dictionary,
+        _patient.c.hash.label("patient"),
+        _study.c.hash.label("study"),
+        _series.c.hash.label("series"),
+        member.c.pixels,
+        _pixel_pack.c.state,
+        *(column.label(f"pixels_{column.name}") for column in _PIXELS),
+    )
+    .select_from(member)
+    .join(record, record.c.key == member.c.record)
+    .join(_own_pack, _own_pack.c.key == record.c.pack)
+    .join(_patient, _patient.c.key == record.c.patient_value)
+    .join(_study, _study.c.key == record.c.study_value)
+    .join(_series, _series.c.key == record.c.series_value)
+    .outerjoin(pixels, pixels.c.key == member.c.pixels)
+    .outerjoin(_pixel_pack, _pixel_pack.c.key == pixels.c.pack)
+    .where(
+        member.c.image_set.in_(bindparam("sets", expanding=True)),
+        member.c.instance == bindparam("instance"),
+        member.c.valid_to.is_(None),
+        _own_pack.c.state.in_((OPEN, LIVE)),
+    )
+)
+
+
+def find(
+    conn: Connection, datastore: int, study: str, series: str, sop_instance_uid: str
+) -> list[ExistingInstance] | None:
+    """The instances with these UIDs in the latest versions of image sets, primary set first.
+
+    None where the data store has no image set of the series at all.
+    """
+    named = {"datastore": datastore, "study": study, "series": series, "uid": sop_instance_uid}
+    of_series = conn.execute(_SERIES, named).all()
+    if not of_series:
+        return None
+    key = of_series[0].instance
+    if key is None:
+        return []
+    sets = [row.key for row in of_series]
+    rows = conn.execute(_INSTANCES, {"sets": sets, "instance": key}).all()
+    return [
+        _existing(conn, row)
+        for row in sorted(rows, key=lambda row: sets.index(row.image_set))
+        # What has lost its pixels, or is to lose them, is equal to nothing.
+        if row.pixels is None or row.state in (OPEN, LIVE)
+    ]
+
+
+def unknown(conn: Connection, datastore: int, uids: Sequence[str]) -> list[str]:
+    """Those SOPInstanceUIDs that nothing in the data store has."""
+    known: set[str] = set()
+    for start in range(0, len(uids), _SOME):
+        rows = conn.execute(
+            select(instance.c.sop_instance_uid).where(
+                instance.c.datastore == datastore,
+                instance.c.sop_instance_uid.in_(uids[start : start + _SOME]),
+            )
+        )
+        known.update(rows.scalars())
+    return [uid for uid in uids if uid not in known]
+
+
+def _existing(conn: Connection, row: Row[Any]) -> ExistingInstance:
+    found = None
+    if row.pixels is not None:
+        named = {column.name: getattr(row, f"pixels_{column.name}") for column in _PIXELS}
+        found = ExistingPixels(**named, pages=list(part10_instances.frames(conn, row.pixels).pages))
+    dicom = None if row.dicom_z is None else _digest(conn, row.dicom_z, row.dicom_dictionary)
+    return ExistingInstance(
+        row.original_pack,
+        row.original_offset,
+        row.original_length,
+        row.override_z,
+        [row.patient, row.study, row.series],
+        _digest(conn, row.fragment_z, row.dictionary),
+        dicom,
+        found,
+    )
+
+
+def _digest(conn: Connection, text_z: bytes, key: int | None) -> bytes:
+    """SHA-256 of compressed attributes, nothing where they are damaged."""
+    body = None
+    if key is not None:
+        body = conn.execute(select(dictionary.c.bytes).where(dictionary.c.key == key)).scalar()
+        if body is None:
+            return b""
+    try:
+        return hashlib.sha256(decompress(text_z, body)).digest()
+    except zstandard.ZstdError:
+        return b""
+
+
+def hold(conn: Connection, records: Sequence[NewRecord], own: Container[int]) -> None:
+    """Keep from the collector what records share with others, in the transaction that inserts them.
+
+    ``own`` are the packs that came with them. Pixels are found again as level values are, see
+    `stores.background.gc_candidates`: nobody has to lock the image set that they were found in. Raises
+    `SharedBytesGone`.
+    """
+    keys = {r.shared_pixels for r in records if r.shared_pixels is not None}
+    named = {r.pack for r in records if r.pack not in own}
+    if not keys and not named:
+        return
+    gc_candidates.share(conn)
+    for some in _parts(keys):
+        found = conn.execute(select(pixels.c.key, pixels.c.pack).where(pixels.c.key.in_(some))).all()
+        if len(found) < len(some):
+            raise SharedBytesGone("Pixels that a file was found equal to were collected meanwhile.")
+        named.update(row.pack for row in found)
+    gc_candidates.rescue(conn, gc_candidates.PIXELS, keys)
+    try:
+        packs.keep_live(conn, sorted(named))
+    except StorageError as error:
+        raise SharedBytesGone(str(error)) from error
+
+
+def unchanged(
+    conn: Connection, image_set_key: int, came: Sequence[Came], instances: Mapping[str, int]
+) -> set[int]:
+    """Those records of ``came`` whose member of the set is the same already, under the lock of the set.
+
+    Two records that name the same original have been compared, see `ingest.duplicates`. Nothing is the same
+    that was edited since, nor anything of a set whose levels were.
+    """
+    # An instance that is new to the data store has the key of its record.
+    again = {instances[one.uid]: one.record for one in came if instances[one.uid] != one.record}
+    if not again:
+        return set()
+    places = _places(conn, again.values())
+    there: dict[int, tuple[int, int, int | None]] = {}
+    for some in _parts(again):
+        rows = conn.execute(
+            select(member.c.instance, record.c.pack, record.c.original_offset, member.c.pixels)
+            .join(record, record.c.key == member.c.record)
+            .where(
+                member.c.image_set == image_set_key,
+                member.c.instance.in_(some),
+                member.c.valid_to.is_(None),
+                member.c.edits.is_(None),
+            )
+        )
+        there.update((key, (pack_key, offset, of)) for key, pack_key, offset, of in rows)
+    same = {new for key, new in again.items() if key in there and there[key] == places.get(new)}
+    return set() if same and _has_edited_levels(conn, image_set_key) else same
+
+
+def _places(conn: Connection, records: Iterable[int]) -> dict[int, tuple[int, int, int | None]]:
+    found: dict[int, tuple[int, int, int | None]] = {}
+    for some in _parts(records):
+        rows = conn.execute(
+            select(record.c.key, record.c.pack, record.c.original_offset, record.c.pixels).where(
+                record.c.key.in_(some)
+            )
+        )
+        found.update((key, (pack_key, offset, of)) for key, pack_key, offset, of in rows)
+    return found
+
+
+def _has_edited_levels(conn: Connection, image_set_key: int) -> bool:
+    edited = select(level.c.level).where(
+        level.c.image_set == image_set_key, level.c.valid_to.is_(None), level.c.edits.is_not(None)
+    )
+    return conn.execute(edited.limit(1)).first() is not None
+
+
+def _parts(keys: Iterable[int]) -> Iterable[list[int]]:
+    wanted = sorted(set(keys))
+    return (wanted[start : start + _SOME] for start in range(0, len(wanted), _SOME))

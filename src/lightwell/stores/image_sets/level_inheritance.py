@@ -1,0 +1,118 @@
+"""The base of a level: the block of the first member, or of the oldest that is left once that has gone.
+
+A member's block is the one that it came with, under the edits that it has of its own. So what was edited or
+removed does not come back when a level passes on: a block with edits becomes a level value like any other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+from sqlalchemy import Connection, select, text
+
+from lightwell.domain.image_sets.edits import NONE, Edits, laid_over
+from lightwell.domain.image_sets.levels import level_of
+from lightwell.errors import StorageError
+from lightwell.stores.db.tables import record
+from lightwell.stores.image_sets import edits as packed
+from lightwell.stores.image_sets import members, records
+from lightwell.stores.image_sets.members import Level
+
+_COLUMNS = ("patient_value", "study_value", "series_value")
+# Most often the very first row answers.
+_CARRIED = [
+    text(
+        f"""
+SELECT 1 FROM member m JOIN record r ON r.key = m.record
+WHERE m.image_set = :set AND m.valid_to IS NULL AND m.edits IS NULL AND r.{column} = :base LIMIT 1
+"""
+    )
+    for column in _COLUMNS
+]
+_EDITED = [
+    text(
+        f"""
+SELECT DISTINCT r.{column}, m.edits FROM member m JOIN record r ON r.key = m.record
+WHERE m.image_set = :set AND m.valid_to IS NULL AND m.edits IS NOT NULL
+"""
+    )
+    for column in _COLUMNS
+]
+_OLDEST = text(
+    """
+SELECT m.record, m.edits, m.valid_from FROM member m JOIN record r ON r.key = m.record
+WHERE m.image_set = :set AND m.valid_to IS NULL
+ORDER BY m.valid_from, coalesce(r.instance_number, 2147483647), m.record LIMIT 1
+"""
+)
+
+
+def hand_over(conn: Connection, key: int, number: int, *, first: Callable[[], int] | None = None) -> bool:
+    """After members were closed: give levels whose base no member carries any more the oldest member's block.
+
+    ``first`` gives the record that counts as the oldest where all members are of version ``number``. The
+    edits of a level stay on top. Tells whether a level has changed. Raises `StorageError` for a set without
+    members.
+    """
+    orphaned = [row for row in members.open_levels(conn, key) if not _carried(conn, key, row)]
+    if not orphaned:
+        return False
+    oldest = conn.execute(_OLDEST, {"set": key}).first()
+    if oldest is None:
+        raise StorageError("An image set has lost all its instances; run `lightwell data verify`.")
+    heir, edits = oldest.record, packed.unpack(oldest.edits)
+    if first is not None and oldest.valid_from == number:
+        heir, edits = first(), NONE
+    of = records.levels_of(conn, [heir])[heir]
+    for row in orphaned:
+        base = (of.patient, of.study, of.series)[row.level]
+        own = _on_level(edits, row.level)
+        members.replace_level(
+            conn, key, number, replace(row, base=_edited(conn, heir, row.level, base, own) if own else base)
+        )
+    return True
+
+
+def _carried(conn: Connection, key: int, row: Level) -> bool:
+    """Whether the base is the block of an open member."""
+    if conn.execute(_CARRIED[row.level], {"set": key, "base": row.base}).first() is not None:
+        return True
+    edited = [
+        (value, _on_level(packed.unpack(edits), row.level))
+        for value, edits in conn.execute(_EDITED[row.level], {"set": key})
+    ]
+    if any(value == row.base and not own for value, own in edited):
+        return True
+    changed = [(value, own) for value, own in edited if own]
+    if not changed:
+        return False
+    bodies = records.level_bodies(conn, {row.base, *(value for value, _ in changed)})
+    base = _block(bodies, row.base)
+    return any(laid_over(_block(bodies, value), own) == base for value, own in changed)
+
+
+def _on_level(edits: Edits, level: int) -> Edits:
+    return {key: edit for key, edit in edits.items() if level_of(key) == level} if edits else NONE
+
+
+def _block(bodies: dict[int, bytes], key: int) -> dict[str, object]:
+    if key not in bodies:
+        raise StorageError("The database has lost a level block; run `lightwell data verify`.")
+    found: dict[str, object] = json.loads(bodies[key])
+    return found
+
+
+def _edited(conn: Connection, heir: int, level: int, value: int, edits: Edits) -> int:
+    """The key of the level value that is ``value`` with edits."""
+    block = laid_over(_block(records.level_bodies(conn, [value]), value), edits)
+    body = json.dumps(
+        {key: block[key] for key in sorted(block)}, ensure_ascii=False, separators=(",", ":")
+    ).encode()
+    digest = hashlib.sha256(bytes((level,)) + body).digest()
+    datastore = conn.execute(select(record.c.datastore).where(record.c.key == heir)).scalar_one()
+    # As random as any key, and the same if the transaction is run again.
+    key = int.from_bytes(hashlib.sha256(digest + datastore.to_bytes(8)).digest()[:8]) >> 1 or 1
+    return records.level_values(conn, datastore, {digest: records.compress(body)}, [key])[digest]

@@ -1,0 +1,168 @@
+"""Image sets and their versions, as read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Select, and_, bindparam, select, update
+
+from lightwell.domain.image_sets.image_set import ACTIVE, ImageSet, Summary, Version
+from lightwell.stores.db.bulk import insert_many as insert_rows
+from lightwell.stores.db.tables import datastore, image_set, import_job, staged, version
+
+_SET = tuple(image_set.c[name] for name in ImageSet.__slots__)
+_VERSION = tuple(version.c[name] for name in Version.__slots__)
+SUMMARY = tuple(
+    image_set.c["readable_version" if name == "version" else name].label(name) for name in Summary.__slots__
+)
+
+_GET: Select[Any] = (
+    select(*_SET)
+    .join(datastore, datastore.c.key == image_set.c.datastore)
+    .where(image_set.c.id == bindparam("id"), datastore.c.id == bindparam("datastore_id"))
+)
+_FIND: Select[Any] = (
+    select(datastore.c.id, *_SET)
+    .join(datastore, datastore.c.key == image_set.c.datastore)
+    .where(image_set.c.id == bindparam("id"))
+)
+_SUMMARY: Select[Any] = select(*SUMMARY).where(image_set.c.key == bindparam("key"))
+_GET_VERSION: Select[Any] = select(*_VERSION).where(
+    version.c.image_set == bindparam("key"), version.c.number == bindparam("number")
+)
+_VERSIONS: Select[Any] = (
+    select(*_VERSION)
+    .where(version.c.image_set == bindparam("key"), version.c.number < bindparam("below"))
+    .order_by(version.c.number.desc())
+    .limit(bindparam("limit"))
+)
+_RUNNING: Select[Any] = (
+    select(import_job.c.key)
+    .where(import_job.c.datastore == bindparam("store"), import_job.c.status == "IN_PROGRESS")
+    .limit(1)
+)
+_WAITING: Select[Any] = (
+    select(staged.c.grouping)
+    .join(import_job, import_job.c.key == staged.c.job)
+    .where(
+        import_job.c.datastore == bindparam("store"),
+        import_job.c.status == "IN_PROGRESS",
+        staged.c.study_instance_uid == bindparam("study"),
+        staged.c.series_instance_uid == bindparam("series"),
+    )
+    .distinct()
+)
+_BELOW_ALL = 2**31 - 1
+
+FRAME_LOOK_UP = (
+    "SELECT s.key FROM image_set s WHERE s.id = ? AND s.state = 'ACTIVE'"
+    " AND s.datastore = (SELECT d.key FROM datastore d WHERE d.id = ?)"
+    " AND (EXISTS (SELECT 1 FROM member m WHERE m.image_set = s.key AND m.instance = ? AND m.pixels = ?)"
+    " OR EXISTS (SELECT 1 FROM member m WHERE m.image_set = s.key AND m.pixels = ?"
+    " AND m.pixels <> m.instance))"
+)
+"""For `Database.look_up` (image set id, data store id, and the pixels key three times): a row where a frame
+of these pixels may be read through this set: it is there, not deleted, and in some version of it an instance
+has them. Most instances have pixels of their own key; the others are in an index."""
+
+READABLE_LOOK_UP = (
+    "SELECT s.key, s.readable_version FROM image_set s WHERE s.id = ? AND s.state = 'ACTIVE'"
+    " AND s.datastore = (SELECT d.key FROM datastore d WHERE d.id = ?)"
+)
+"""For `Database.look_up` (image set id, data store id): key and readable version of a set that is not
+deleted.
+"""
+
+
+def get(conn: Connection, datastore_id: str, image_set_id: str) -> ImageSet | None:
+    """The set of that id in that data store, deleted or not."""
+    row = conn.execute(_GET, {"id": image_set_id, "datastore_id": datastore_id}).one_or_none()
+    return None if row is None else ImageSet(*row)
+
+
+def find(conn: Connection, image_set_id: str) -> tuple[str, ImageSet] | None:
+    """The id of its data store and the set of that id, deleted or not."""
+    row = conn.execute(_FIND, {"id": image_set_id}).one_or_none()
+    return None if row is None else (row[0], ImageSet(*row[1:]))
+
+
+def primary_siblings(conn: Connection, datastore_id: str, image_set_id: str, *, of_series: bool) -> list[str]:
+    """The ids of the primary sets of the set's study, or with ``of_series`` of its series."""
+    named = image_set.alias()
+    same = [image_set.c.study == named.c.study]
+    if of_series:
+        same.append(image_set.c.series_instance_uid == named.c.series_instance_uid)
+    rows = conn.execute(
+        select(image_set.c.id)
+        .join(named, and_(*same))
+        .join(datastore, datastore.c.key == named.c.datastore)
+        .where(
+            named.c.id == image_set_id,
+            datastore.c.id == datastore_id,
+            image_set.c.is_primary,
+            image_set.c.state == ACTIVE,
+        )
+    )
+    return [row[0] for row in rows]
+
+
+def summary(conn: Connection, key: int) -> Summary:
+    """The search columns of one set."""
+    return Summary(*conn.execute(_SUMMARY, {"key": key}).one())
+
+
+def get_version(conn: Connection, key: int, number: int) -> Version | None:
+    row = conn.execute(_GET_VERSION, {"key": key, "number": number}).one_or_none()
+    return None if row is None else Version(*row)
+
+
+def versions(conn: Connection, key: int, *, below: int | None, limit: int) -> list[Version]:
+    """At most ``limit`` versions, newest first; only those numbered under ``below`` where that is given."""
+    below = _BELOW_ALL if below is None else min(below, _BELOW_ALL)
+    rows = conn.execute(_VERSIONS, {"key": key, "below": below, "limit": limit})
+    return [Version(*row) for row in rows]
+
+
+def awaits_instances(conn: Connection, found: ImageSet) -> bool:
+    """Whether a running import has read instances that will go into this set.
+
+    They go into sets of origin import with the same seven grouping values.
+    """
+    if found.deleted or found.origin != "import" or not found.readable_version:
+        return False
+    if conn.execute(_RUNNING, {"store": found.datastore}).first() is None:
+        return False
+    grouping = summary(conn, found.key).grouping
+    rows = conn.execute(
+        _WAITING,
+        {
+            "store": found.datastore,
+            "study": grouping.study_instance_uid,
+            "series": grouping.series_instance_uid,
+        },
+    )
+    wanted = json.loads(grouping.to_json())
+    return any(json.loads(row.grouping) == wanted for row in rows)
+
+
+def touch(conn: Connection, keys: Sequence[int], now: int) -> None:
+    """Note that the content of these sets was read."""
+    for start in range(0, len(keys), 500):
+        conn.execute(
+            update(image_set)
+            .where(
+                image_set.c.key.in_(keys[start : start + 500]),
+                and_(image_set.c.state == ACTIVE, image_set.c.last_accessed_at < now),
+            )
+            .values(last_accessed_at=now)
+        )
+
+
+def insert_many(
+    conn: Connection, sets: Sequence[Mapping[str, Any]], versions: Sequence[Mapping[str, Any]]
+) -> None:
+    """Insert many rows of ``image_set`` and ``version`` at once, all with the same columns."""
+    insert_rows(conn, image_set, sets)
+    insert_rows(conn, version, versions)

@@ -1,0 +1,236 @@
+"""The instances of a version: their fragments, level blocks and frames."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import zstandard
+from sqlalchemy import Connection, CursorResult, Select, and_, bindparam, literal_column, or_, select
+from sqlalchemy.sql.elements import ColumnElement
+
+from lightwell.domain.image_sets.edits import NONE, Edits
+from lightwell.domain.image_sets.frame_table import PAGE, Frame, unpack_entries
+from lightwell.domain.image_sets.metadata_document import LevelBlock, Member, MemberPixels
+from lightwell.errors import StorageError
+from lightwell.stores.db.tables import frame_table, level, level_value, member, record
+from lightwell.stores.image_sets import edits as packed
+from lightwell.stores.image_sets.records import FragmentReader, decompress
+
+_FEW, _MANY, _BYTES = 64, 2048, 2 << 20
+"""Fragments are read ahead in batches of so many; how many follows from the bytes of the last one."""
+
+
+def _holds(table: Any) -> ColumnElement[bool]:
+    """That a row of ``table`` holds in version ``:version`` of set ``:set``."""
+    return and_(
+        table.c.image_set == bindparam("set"),
+        table.c.valid_from <= bindparam("version"),
+        or_(table.c.valid_to.is_(None), table.c.valid_to > bindparam("version")),
+    )
+
+
+def _order(place: ColumnElement[Any]) -> Select[Any]:
+    return (
+        select(place, member.c.pixels, member.c.edits)
+        .select_from(member)
+        .outerjoin(record, record.c.key == member.c.record)
+        .where(_holds(member))
+        .order_by(record.c.instance_number.is_(None), record.c.instance_number, record.c.key)
+    )
+
+
+# By what the records are then looked up. On SQLite the rowid spares a search in the index of the keys.
+_ORDER = {"sqlite": _order(literal_column("record.rowid")), "postgresql": _order(record.c.key)}
+_LEVELS: Select[Any] = (
+    select(level.c.level, level.c.base, level.c.edits, level_value.c.body_z)
+    .outerjoin(level_value, level_value.c.key == level.c.base)
+    .where(_holds(level))
+    .order_by(level.c.level)
+)
+# One text for however many keys, prepared once; in Core a list of keys costs as much as the rows.
+_RECORDS = """
+SELECT {place}, r.key, r.sop_instance_uid, r.fragment_z, r.dictionary,
+       r.patient_value, r.study_value, r.series_value,
+       p.key, p.stored_syntax, p.checksum_type, p.frame_count, p.width, p.height, t.entries
+FROM {record}
+LEFT JOIN pixels p ON p.key = r.pixels
+LEFT JOIN frame_table t ON t.pixels = p.key AND t.first_frame = 0
+"""
+# SQLite would go through the result of IN by key; by InstanceNumber, neighbours lie on one page.
+_BY_PLACE = {
+    "sqlite": _RECORDS.format(
+        place="r.rowid", record="json_each(?) j CROSS JOIN record r ON r.rowid = j.value"
+    ),
+    "postgresql": _RECORDS.format(place="r.key", record="record r") + "WHERE r.key = ANY(%s)",
+}
+_DICTIONARY = {
+    "sqlite": "SELECT bytes FROM dictionary WHERE key = ?",
+    "postgresql": "SELECT bytes FROM dictionary WHERE key = %s",
+}
+_PAGE: Select[Any] = select(frame_table.c.entries).where(
+    frame_table.c.pixels == bindparam("pixels"), frame_table.c.first_frame == bindparam("first")
+)
+
+FRAME_PLACE = (
+    "SELECT p.pack, p.stored_syntax, p.frame_count, t.entries FROM pixels p, frame_table t"
+    " WHERE p.key = ? AND t.pixels = p.key AND t.first_frame = ?"
+)
+"""For `Database.look_up` (pixels key, first frame of a page): where the frames of that page lie."""
+
+DESCRIPTION = "SELECT p.image FROM pixels p WHERE p.key = ?"
+"""For `Database.look_up` (pixels key): the JSON of the image description that the import wrote."""
+
+
+def levels(conn: Connection, image_set: int, version: int) -> list[LevelBlock]:
+    """Patient, study and series block of a version.
+
+    Raises `StorageError` where one is missing.
+    """
+    rows = conn.execute(_LEVELS, {"set": image_set, "version": version}).all()
+    if [row.level for row in rows] != [0, 1, 2] or any(row.body_z is None for row in rows):
+        raise _lost(f"a level block of version {version}")
+    return [LevelBlock(row.base, _inflate(row.body_z), packed.unpack(row.edits)) for row in rows]
+
+
+def level_body(conn: Connection, key: int) -> bytes:
+    """The JSON object of one level value."""
+    row = conn.execute(select(level_value.c.body_z).where(level_value.c.key == key)).one_or_none()
+    if row is None:
+        raise _lost("a level block of an instance")
+    return _inflate(row.body_z)
+
+
+Row = tuple[Any, ...]
+"""What the tables say of an instance as it came: its place in ``record`` (of no use elsewhere); its record's
+key, SOPInstanceUID, ``fragment_z`` and the key of its dictionary; the keys of its level values; key, stored
+syntax, checksum type, frame count, width and height of its pixels, and the first page of its frame table."""
+
+
+class Fragments:
+    """Decompresses the fragments of records; keeps the dictionaries that it needed."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+        self._decompress: dict[int | None, Callable[[bytes], bytes]] = {None: decompress}
+
+    def read(self, data: bytes, dictionary_key: int | None) -> bytes:
+        """The fragment in ``data``. Raises `StorageError` where it is damaged or its dictionary is lost."""
+        decompress_it = self._decompress.get(dictionary_key)
+        if decompress_it is None:
+            decompress_it = self._decompress[dictionary_key] = self._reader(dictionary_key).decompress
+        try:
+            return decompress_it(data)
+        except zstandard.ZstdError as error:
+            raise _damaged(error) from None
+
+    def _reader(self, key: int | None) -> FragmentReader:
+        # There is one for each few dozen instances: too many for Core.
+        result = self._conn.exec_driver_sql(_DICTIONARY[self._conn.dialect.name], (key,))
+        found = fetched(result)
+        if not found:
+            raise _lost("the dictionary of a fragment")
+        return FragmentReader(found[0][0])
+
+
+def batches(
+    conn: Connection, image_set: int, version: int, *, only: Sequence[int] | None = None
+) -> Iterator[list[tuple[Row, int | None, bytes | None]]]:
+    """The instances of a version in the order of `members`: row, key of the pixels, packed edits.
+
+    For who reads thousands and has no use for most of `Member`; in batches of bounded bytes.
+    """
+    dialect = conn.dialect.name
+    order = _ORDER[dialect] if only is None else _ORDER[dialect].where(member.c.instance.in_(only))
+    rows = fetched(conn.execute(order, {"set": image_set, "version": version}))
+    start, many = 0, _FEW
+    while start < len(rows):
+        places = [row[0] for row in rows[start : start + many]]
+        given = json.dumps(places) if dialect == "sqlite" else places
+        found = {row[0]: row for row in fetched(conn.exec_driver_sql(_BY_PLACE[dialect], (given,)))}
+        if len(found) < len(set(places)):
+            raise _lost(f"the record of an instance of version {version}")
+        yield [(found[place], pixels, edits) for place, pixels, edits in rows[start : start + many]]
+        start += many
+        size = sum([len(row[3]) + len(row[-1] or b"") for row in found.values()])
+        many = min(_MANY, max(_FEW, many * _BYTES // max(size, 1)))
+
+
+def members(
+    conn: Connection, image_set: int, version: int, *, only: Sequence[int] | None = None
+) -> Iterator[tuple[Member, list[Frame]]]:
+    """The instances of a version by InstanceNumber (those without come last), then by record key; ``only``
+    those with these keys of ``instance``.
+
+    With each come its first frames, at most `domain.image_sets.frame_table.PAGE`; `frames` has the others.
+    Raises `StorageError` where anything that the version names is missing. ``conn`` must see one state of the
+    database throughout.
+    """
+    fragments = Fragments(conn)
+    for batch in batches(conn, image_set, version, only=only):
+        for row, pixels_key, edits_z in batch:
+            yield of(row, pixels_key, edits_z, fragments.read(row[3], row[4]))
+
+
+def of(
+    row: Row, pixels_key: int | None, edits_z: bytes | None, fragment: bytes
+) -> tuple[Member, list[Frame]]:
+    """The member of a row with its first frames, see `members`."""
+    _, key, uid, _, _, patient, study, series, *image, entries = row
+    edits = NONE if edits_z is None else packed.unpack(edits_z)
+    if edits:
+        uid = sop_instance_uid(uid, edits)
+    pixels, frames = (None, []) if pixels_key is None else _image(pixels_key, image, entries)
+    return Member(key, uid, fragment, (patient, study, series), pixels, edits), frames
+
+
+def fetched(result: CursorResult[Any]) -> list[Row]:
+    """The driver's own tuples, without a `Row` of SQLAlchemy around each."""
+    cursor = result.cursor
+    rows: list[Row] = [] if cursor is None else list(cursor.fetchall())
+    result.close()
+    return rows
+
+
+def _image(key: int, image: Sequence[Any], entries: bytes | None) -> tuple[MemberPixels, list[Frame]]:
+    if image[0] != key:
+        raise _lost("the pixels of an instance")
+    pixels = MemberPixels(*image)
+    # Pixels that could not be split have one entry, for the whole of their bytes, and no frame.
+    page = unpack_entries(entries) if entries is not None and pixels.frame_count else []
+    if len(page) != min(pixels.frame_count, PAGE):
+        raise _lost("the frame table of an instance")
+    return pixels, page
+
+
+def sop_instance_uid(came_with: str, edits: Edits) -> str:
+    """The SOPInstanceUID of an edited instance."""
+    edit = edits.get("SOPInstanceUID")
+    return came_with if edit is None else str(edit.value)
+
+
+def frames(conn: Connection, pixels_key: int, first: int) -> list[Frame]:
+    """The page of the frame table that begins with frame ``first``, a multiple of
+    `domain.image_sets.frame_table.PAGE`."""
+    row = conn.execute(_PAGE, {"pixels": pixels_key, "first": first}).one_or_none()
+    if row is None:
+        raise _lost("the frame table of an instance")
+    return unpack_entries(row.entries)
+
+
+def _inflate(data: bytes) -> bytes:
+    try:
+        return decompress(data)
+    except zstandard.ZstdError as error:
+        raise _damaged(error) from None
+
+
+def _damaged(error: Exception) -> StorageError:
+    return StorageError(
+        f"A stored attribute block cannot be decompressed ({error}); run `lightwell data verify`."
+    )
+
+
+def _lost(what: str) -> StorageError:
+    return StorageError(f"The database has lost {what}; run `lightwell data verify`.")

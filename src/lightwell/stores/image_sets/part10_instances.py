@@ -1,0 +1,168 @@
+"""Where the original and the frames of each instance of a version lie: what a Part 10 file is built from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, Select, bindparam, or_, select
+
+from lightwell.domain.image_sets.edits import Edits, merged
+from lightwell.domain.image_sets.frame_table import ENTRY_SIZE, Frame, unpack_entries
+from lightwell.stores.db.tables import frame_table, image_set, instance, member, pixels, record
+from lightwell.stores.image_sets import native_instances
+from lightwell.stores.image_sets.edits import unpack
+
+
+@dataclass(frozen=True, slots=True)
+class StoredImage:
+    """The pixels of an instance. ``image`` is the JSON that the import wrote; see `ingest.pipeline`."""
+
+    key: int
+    pack: int
+    stored_syntax: str
+    frame_count: int
+    image: bytes
+    checksum_type: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInstance:
+    """One instance: its original in ``pack``, the DICOM JSON laid over it at import, and its pixels.
+
+    ``edits`` are all that the version lays over the original, those of its levels included. ``record`` and
+    ``instance`` are keys of rows, ``sop_class_uid`` is as it came.
+    """
+
+    sop_instance_uid: str
+    pack: int
+    offset: int
+    length: int
+    override_z: bytes | None
+    pixels: StoredImage | None
+    edits: Edits = field(default_factory=dict)
+    record: int = 0
+    instance: int = 0
+    sop_class_uid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadableSet:
+    """An image set with a version that can be read."""
+
+    key: int
+    id: str
+    study_instance_uid: str
+    series_instance_uid: str
+    version: int
+
+
+def readable_sets(conn: Connection, datastore: int, only: str | None = None) -> list[ReadableSet]:
+    """The searchable image sets of a data store, oldest first, or the one with the id ``only``."""
+    query = select(
+        image_set.c.key,
+        image_set.c.id,
+        image_set.c.study_instance_uid,
+        image_set.c.series_instance_uid,
+        image_set.c.readable_version,
+    ).where(image_set.c.listed_in == datastore)
+    if only is not None:
+        query = query.where(image_set.c.id == only)
+    return [
+        ReadableSet(*row) for row in conn.execute(query.order_by(image_set.c.created_at, image_set.c.key))
+    ]
+
+
+_INSTANCES: Select[Any] = (
+    select(
+        record.c.sop_instance_uid,
+        record.c.pack,
+        record.c.original_offset,
+        record.c.original_length,
+        record.c.override_z,
+        pixels.c.key,
+        pixels.c.pack,
+        pixels.c.stored_syntax,
+        pixels.c.frame_count,
+        pixels.c.image,
+        pixels.c.checksum_type,
+        member.c.edits,
+        record.c.key,
+        member.c.instance,
+        record.c.sop_class_uid,
+    )
+    .select_from(member)
+    .join(record, record.c.key == member.c.record)
+    .outerjoin(pixels, pixels.c.key == member.c.pixels)
+    .where(
+        member.c.image_set == bindparam("set"),
+        member.c.valid_from <= bindparam("version"),
+        or_(member.c.valid_to.is_(None), member.c.valid_to > bindparam("version")),
+    )
+    .order_by(record.c.instance_number.is_(None), record.c.instance_number, record.c.key)
+)
+_NAMED = _INSTANCES.join(instance, instance.c.key == member.c.instance).where(
+    instance.c.datastore == bindparam("datastore"), instance.c.sop_instance_uid == bindparam("uid")
+)
+
+
+def instances(conn: Connection, image_set_key: int, version: int) -> list[StoredInstance]:
+    """The instances of a version, by InstanceNumber (those without come last), then by key."""
+    rows = conn.execute(_INSTANCES, {"set": image_set_key, "version": version}).all()
+    on_levels = _on_levels(conn, image_set_key, version)
+    return [_stored(row, on_levels) for row in rows]
+
+
+def named(
+    conn: Connection, image_set_key: int, version: int, datastore: int, sop_instance_uid: str
+) -> StoredInstance | None:
+    """The instance of a version that has this SOPInstanceUID, an edited one too."""
+    values = {"set": image_set_key, "version": version, "datastore": datastore, "uid": sop_instance_uid}
+    row = conn.execute(_NAMED, values).one_or_none()
+    return None if row is None else _stored(row, _on_levels(conn, image_set_key, version))
+
+
+def _on_levels(conn: Connection, image_set_key: int, version: int) -> Edits:
+    on_levels: Edits = {}
+    for level in native_instances.levels(conn, image_set_key, version):
+        on_levels = merged(on_levels, level.edits)
+    return on_levels
+
+
+def _stored(row: Any, on_levels: Edits) -> StoredInstance:
+    own = unpack(row.edits)
+    return StoredInstance(
+        native_instances.sop_instance_uid(row.sop_instance_uid, own),
+        row.pack,
+        row.original_offset,
+        row.original_length,
+        row.override_z,
+        StoredImage(*row[5:11]) if row[5] is not None else None,
+        merged(own, on_levels),
+        *row[12:15],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class FrameTable:
+    """Every frame of some pixels, or the one span of pixel data that could not be split; 41 bytes a frame."""
+
+    pages: tuple[bytes, ...]
+
+    def __len__(self) -> int:
+        return sum(len(page) // ENTRY_SIZE for page in self.pages)
+
+    def __iter__(self) -> Iterator[Frame]:
+        for page in self.pages:
+            yield from unpack_entries(page)
+
+
+def frames(conn: Connection, pixels_key: int) -> FrameTable:
+    """The whole frame table of some pixels."""
+    rows = conn.execute(
+        select(frame_table.c.entries)
+        .where(frame_table.c.pixels == pixels_key)
+        .order_by(frame_table.c.first_frame)
+    )
+    return FrameTable(tuple(bytes(entries) for (entries,) in rows))

@@ -1,0 +1,210 @@
+"""How instances came: ``record``, ``pixels``, ``frame_table``, ``level_value``, ``dictionary``; immutable."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import zstandard
+from sqlalchemy import Connection, select
+
+from lightwell.domain.image_sets.frame_table import PAGE
+from lightwell.domain.imports.records import NewRecord
+from lightwell.stores.background import gc_candidates
+from lightwell.stores.db.bulk import insert_many, insert_missing
+from lightwell.stores.db.tables import dictionary, frame_table, level_value, pixels, record
+
+_LEVEL = 3
+_LOOK_UP = 500  # keys in one statement
+_local = threading.local()
+
+
+def compress(data: bytes, dictionary_bytes: bytes | None = None) -> bytes:
+    """A zstd frame of a fragment, a level block or an override."""
+    if dictionary_bytes is not None:
+        return FragmentCompressor(dictionary_bytes).compress(data)
+    compressor = getattr(_local, "compressor", None)
+    if compressor is None:
+        compressor = _local.compressor = zstandard.ZstdCompressor(level=_LEVEL)
+    return bytes(compressor.compress(data))
+
+
+def decompress(data: bytes, dictionary_bytes: bytes | None = None) -> bytes:
+    """The inverse of `compress`. For many fragments of one dictionary use `FragmentReader`."""
+    if dictionary_bytes is not None:
+        return FragmentReader(dictionary_bytes).decompress(data)
+    decompressor = getattr(_local, "decompressor", None)
+    if decompressor is None:
+        decompressor = _local.decompressor = zstandard.ZstdDecompressor()
+    return bytes(decompressor.decompress(data))
+
+
+def _raw(dictionary_bytes: bytes) -> zstandard.ZstdCompressionDict:
+    return zstandard.ZstdCompressionDict(dictionary_bytes, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+
+
+class FragmentCompressor:
+    """Compresses the fragments of one series, which mostly repeat its first."""
+
+    def __init__(self, dictionary_bytes: bytes) -> None:
+        content = _raw(dictionary_bytes)
+        content.precompute_compress(level=_LEVEL)
+        self._compressor = zstandard.ZstdCompressor(level=_LEVEL, dict_data=content)
+
+    def compress(self, fragment: bytes) -> bytes:
+        return bytes(self._compressor.compress(fragment))
+
+
+class FragmentReader:
+    """Decompresses fragments that `FragmentCompressor` made with the same bytes."""
+
+    def __init__(self, dictionary_bytes: bytes) -> None:
+        self._decompressor = zstandard.ZstdDecompressor(dict_data=_raw(dictionary_bytes))
+
+    def decompress(self, data: bytes) -> bytes:
+        return bytes(self._decompressor.decompress(data))
+
+
+def level_values(
+    conn: Connection, datastore: int, bodies: Mapping[bytes, bytes], new_keys: Iterable[int]
+) -> dict[bytes, int]:
+    """The keys of level blocks, by hash; those that are new are inserted under ``new_keys``.
+
+    ``bodies``: hash → zstd-compressed JSON.
+    """
+    if not bodies:
+        return {}
+    gc_candidates.share(conn)
+    found = _level_keys(conn, datastore, list(bodies))
+    gc_candidates.rescue(conn, gc_candidates.LEVEL, found.values())
+    missing = [digest for digest in bodies if digest not in found]
+    if missing:
+        rows = [
+            {"key": key, "datastore": datastore, "hash": digest, "body_z": bodies[digest]}
+            for digest, key in zip(missing, new_keys, strict=False)
+        ]
+        insert_missing(conn, level_value, rows, ["datastore", "hash"])
+        found |= _level_keys(conn, datastore, missing)
+    return found
+
+
+def _level_keys(conn: Connection, datastore: int, hashes: Sequence[bytes]) -> dict[bytes, int]:
+    found: dict[bytes, int] = {}
+    for start in range(0, len(hashes), _LOOK_UP):
+        rows = conn.execute(
+            select(level_value.c.hash, level_value.c.key).where(
+                level_value.c.datastore == datastore, level_value.c.hash.in_(hashes[start : start + _LOOK_UP])
+            )
+        )
+        found.update((bytes(digest), key) for digest, key in rows)
+    return found
+
+
+def insert(
+    conn: Connection,
+    datastore: int,
+    records: Sequence[NewRecord],
+    level_keys: Mapping[bytes, int],
+    dictionaries: Mapping[int, bytes],
+) -> None:
+    """Records, their pixels and frame tables, in bulk."""
+    insert_many(conn, dictionary, [{"key": key, "bytes": data} for key, data in dictionaries.items()])
+    with_pixels = [(r, r.pixels) for r in records if r.pixels is not None]
+    insert_many(
+        conn,
+        pixels,
+        [
+            {
+                "key": p.key,
+                "datastore": datastore,
+                "pack": p.pack,
+                "stored_syntax": p.stored_syntax,
+                "frame_count": p.frame_count,
+                "checksum_type": p.checksum_type,
+                "width": p.width,
+                "height": p.height,
+                "image": p.image,
+                "decoder": p.decoder,
+            }
+            for _, p in with_pixels
+        ],
+    )
+    insert_many(
+        conn,
+        frame_table,
+        [
+            {"pixels": p.key, "first_frame": number * PAGE, "entries": entries}
+            for _, p in with_pixels
+            for number, entries in enumerate(p.pages)
+        ],
+    )
+    insert_many(
+        conn,
+        record,
+        [
+            {
+                "key": r.key,
+                "datastore": datastore,
+                "pixels": r.pixels_key,
+                "patient_value": level_keys[r.patient],
+                "study_value": level_keys[r.study],
+                "series_value": level_keys[r.series],
+                "sop_instance_uid": r.sop_instance_uid,
+                "sop_class_uid": r.sop_class_uid,
+                "instance_number": r.instance_number,
+                "fragment_z": r.fragment_z,
+                "dictionary": r.dictionary,
+                "dicom_z": r.dicom_z,
+                "dicom_dictionary": r.dicom_dictionary,
+                "pack": r.pack,
+                "original_offset": r.original_offset,
+                "original_length": r.original_length,
+                "override_z": r.override_z,
+                "warnings": _reasons(r.warnings),
+            }
+            for r in records
+        ],
+    )
+
+
+def _reasons(warnings: str | None) -> str | None:
+    """The reason codes of the warnings of a manifest."""
+    if warnings is None:
+        return None
+    codes = sorted({int(warning["warning_reason_code"]) for warning in json.loads(warnings)})
+    return json.dumps(codes, separators=(",", ":")) if codes else None
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """The keys of a record's three level values."""
+
+    patient: int
+    study: int
+    series: int
+
+
+def levels_of(conn: Connection, record_keys: Sequence[int]) -> dict[int, Levels]:
+    """The level values of some records, by record key."""
+    columns = (record.c.key, record.c.patient_value, record.c.study_value, record.c.series_value)
+    found: dict[int, Levels] = {}
+    for start in range(0, len(record_keys), _LOOK_UP):
+        wanted = record.c.key.in_(record_keys[start : start + _LOOK_UP])
+        found.update((key, Levels(*values)) for key, *values in conn.execute(select(*columns).where(wanted)))
+    return found
+
+
+def level_bodies(conn: Connection, keys: Iterable[int]) -> dict[int, bytes]:
+    """The JSON of level values, by key."""
+    wanted = list(keys)
+    found: dict[int, bytes] = {}
+    for start in range(0, len(wanted), _LOOK_UP):
+        rows = conn.execute(
+            select(level_value.c.key, level_value.c.body_z).where(
+                level_value.c.key.in_(wanted[start : start + _LOOK_UP])
+            )
+        )
+        found.update((key, decompress(body_z)) for key, body_z in rows)
+    return found

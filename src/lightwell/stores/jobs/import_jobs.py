@@ -1,0 +1,268 @@
+"""Rows of ``import_job``: who works at a job, and how far it is.
+
+A job's phase can be worked at by one process at a time, which holds it by a claim with an end. Whoever finds
+the claim ended may take it over, and every statement of the old holder then changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, insert, or_, select, update
+
+from lightwell.domain.imports import jobs as domain
+from lightwell.domain.imports.jobs import Job
+from lightwell.stores.background import gc_candidates
+from lightwell.stores.db.tables import chunk, datastore, import_job, staged
+
+_COLUMNS = [
+    import_job.c[name]
+    for name in (
+        "key",
+        "id",
+        "datastore",
+        "name",
+        "status",
+        "phase",
+        "message",
+        "role_arn",
+        "input_uri",
+        "output_uri",
+        "input_owner",
+        "configuration",
+        "source",
+        "caller",
+        "submitted_at",
+        "ended_at",
+        "scanned",
+        "read",
+        "input_node",
+        "output_node",
+        "assumes_role",
+    )
+]
+_UNFINISHED = (domain.LIST, domain.READ, domain.COMMIT, domain.REPORT)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A job that is not done. ``free`` tells whether this node can claim its phase now."""
+
+    key: int
+    phase: str
+    free: bool
+
+
+def _job(row: Any) -> Job:
+    return Job(*row)
+
+
+def add(conn: Connection, job: Job) -> None:
+    """A new job."""
+    conn.execute(insert(import_job), {column.name: getattr(job, column.name) for column in _COLUMNS})
+
+
+def get(conn: Connection, key: int) -> Job | None:
+    row = conn.execute(select(*_COLUMNS).where(import_job.c.key == key)).first()
+    return _job(row) if row else None
+
+
+def place(conn: Connection, key: int) -> tuple[str, str]:
+    """(id, storage format) of the data store that a job imports into."""
+    row = conn.execute(
+        select(datastore.c.id, datastore.c.storage_format)
+        .join(import_job, import_job.c.datastore == datastore.c.key)
+        .where(import_job.c.key == key)
+    ).one()
+    return row.id, row.storage_format
+
+
+def find(conn: Connection, store: int, job_id: str) -> Job | None:
+    """The job with this id in this data store."""
+    row = conn.execute(
+        select(*_COLUMNS).where(import_job.c.id == job_id, import_job.c.datastore == store)
+    ).first()
+    return _job(row) if row else None
+
+
+def page(
+    conn: Connection,
+    store: int,
+    status: str | None,
+    limit: int,
+    after: tuple[int, int] | None,
+    *,
+    since: int = 0,
+) -> list[Job]:
+    """Newest first, from behind ``after``, the (submitted_at, key) of the last job of the page before; none
+    that was submitted before ``since``.
+    """
+    query = select(*_COLUMNS).where(import_job.c.datastore == store, import_job.c.submitted_at >= since)
+    if status is not None:
+        query = query.where(import_job.c.status == status)
+    if after is not None:
+        submitted_at, key = after
+        query = query.where(
+            import_job.c.submitted_at <= submitted_at,
+            or_(import_job.c.submitted_at < submitted_at, import_job.c.key < key),
+        )
+    query = query.order_by(import_job.c.submitted_at.desc(), import_job.c.key.desc()).limit(limit)
+    return [_job(row) for row in conn.execute(query)]
+
+
+def outputs(conn: Connection) -> list[str]:
+    """The output folders of all jobs, as ``s3://BUCKET/FOLDER/``."""
+    return list(conn.execute(select(import_job.c.output_uri)).scalars())
+
+
+def running(conn: Connection, store: int) -> int:
+    """How many jobs of the data store are submitted or in progress, counted up to 101."""
+    rows = conn.execute(
+        select(import_job.c.key)
+        .where(
+            import_job.c.datastore == store,
+            import_job.c.status.in_((domain.SUBMITTED, domain.IN_PROGRESS)),
+        )
+        .limit(101)
+    )
+    return len(rows.all())
+
+
+def waiting(conn: Connection, now: int, node: str | None = None) -> list[Waiting]:
+    """All jobs that are not done, oldest first. Cheap: asked several times a second.
+
+    ``node``: whose phases are free, None for every node's.
+    """
+    rows = conn.execute(
+        select(
+            import_job.c.key,
+            import_job.c.phase,
+            import_job.c.claim,
+            import_job.c.claimed_until,
+            import_job.c.input_node,
+            import_job.c.output_node,
+        )
+        .where(import_job.c.phase.in_(_UNFINISHED))
+        .order_by(import_job.c.submitted_at, import_job.c.key)
+    )
+    return [
+        Waiting(
+            key,
+            phase,
+            ((claim is None and (until or 0) <= now) or (claim is not None and until < now))
+            and (node is None or domain.belongs(phase, node, input_node, output_node)),
+        )
+        for key, phase, claim, until, input_node, output_node in rows
+    ]
+
+
+def _claimable(now: int) -> ColumnElement[bool]:
+    free = and_(
+        import_job.c.claim.is_(None),
+        or_(import_job.c.claimed_until.is_(None), import_job.c.claimed_until <= now),
+    )
+    return or_(free, and_(import_job.c.claim.is_not(None), import_job.c.claimed_until < now))
+
+
+def claim(conn: Connection, key: int, phase: str, name: str, now: int, until: int) -> bool:
+    """Take the phase of a job, unless another holds it or it is over."""
+    done = conn.execute(
+        update(import_job)
+        .where(import_job.c.key == key, import_job.c.phase == phase, _claimable(now))
+        .values(claim=name, claimed_until=until)
+    )
+    return done.rowcount == 1
+
+
+def hold(conn: Connection, key: int, name: str, until: int) -> bool:
+    """Hold a claim for longer; False if it is no longer ours. Locks the job's row on PostgreSQL."""
+    done = conn.execute(
+        update(import_job)
+        .where(import_job.c.key == key, import_job.c.claim == name)
+        .values(claimed_until=until)
+    )
+    return done.rowcount == 1
+
+
+def release(conn: Connection, key: int, name: str, not_before: int | None = None) -> None:
+    """Give a claim back; nobody takes the job before ``not_before``."""
+    conn.execute(
+        update(import_job)
+        .where(import_job.c.key == key, import_job.c.claim == name)
+        .values(claim=None, claimed_until=not_before)
+    )
+
+
+def release_all(conn: Connection) -> None:
+    """Forget every claim: for the only engine of a database when it starts."""
+    conn.execute(
+        update(import_job).where(import_job.c.claim.is_not(None)).values(claim=None, claimed_until=None)
+    )
+    conn.execute(
+        update(chunk).where(chunk.c.state == "claimed").values(state="ready", claim=None, claimed_until=None)
+    )
+
+
+def start(conn: Connection, key: int, name: str) -> bool:
+    """SUBMITTED → IN_PROGRESS; False if it was so already."""
+    done = conn.execute(
+        update(import_job)
+        .where(import_job.c.key == key, import_job.c.claim == name, import_job.c.status == domain.SUBMITTED)
+        .values(status=domain.IN_PROGRESS)
+    )
+    return done.rowcount == 1
+
+
+def advance(conn: Connection, key: int, name: str, phase: str, *, scanned: int | None = None) -> bool:
+    """Go to the next phase and give the claim back; False if the claim is not ours."""
+    values: dict[str, Any] = {"phase": phase, "claim": None, "claimed_until": None}
+    if scanned is not None:
+        values["scanned"] = scanned
+    done = conn.execute(
+        update(import_job).where(import_job.c.key == key, import_job.c.claim == name).values(**values)
+    )
+    return done.rowcount == 1
+
+
+def add_read(conn: Connection, key: int, files: int) -> None:
+    """Count files that have been read. The job's row is locked for the rest of the transaction."""
+    conn.execute(update(import_job).where(import_job.c.key == key).values(read=import_job.c.read + files))
+
+
+def read_done(conn: Connection, key: int) -> bool:
+    """*read* → *commit*, if no chunk is left. To be called after `add_read` in the same transaction.
+
+    The lock that `add_read` took lets one of two last chunks see the other's end.
+    """
+    left = select(chunk.c.number).where(chunk.c.job == key, chunk.c.state != "done").limit(1)
+    if conn.execute(left).first() is not None:
+        return False
+    done = conn.execute(
+        update(import_job)
+        .where(import_job.c.key == key, import_job.c.phase == domain.READ)
+        .values(phase=domain.COMMIT, claim=None, claimed_until=None)
+    )
+    return done.rowcount == 1
+
+
+def end(conn: Connection, key: int, name: str, status: str, message: str | None, now: int) -> bool:
+    """COMPLETED or FAILED: the job is done, its chunks and what it has staged go. False if not ours."""
+    done = conn.execute(
+        update(import_job)
+        .where(import_job.c.key == key, import_job.c.claim == name, import_job.c.phase != domain.DONE)
+        .values(
+            status=status, phase=domain.DONE, message=message, ended_at=now, claim=None, claimed_until=None
+        )
+    )
+    if done.rowcount != 1:
+        return False
+    conn.execute(delete(chunk).where(chunk.c.job == key))
+    gc_candidates.add_staged(conn, key)
+    conn.execute(delete(staged).where(staged.c.job == key))
+    return True
+
+
+def by_keys(conn: Connection, keys: Sequence[int]) -> list[Job]:
+    return [_job(row) for row in conn.execute(select(*_COLUMNS).where(import_job.c.key.in_(keys)))]

@@ -1,0 +1,91 @@
+"""What became of a job's files, counted and grouped by cause, for a person to read."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, func, select
+
+from lightwell.domain.imports.jobs import ALREADY_THERE, CUSTOMER, IMPORTED, SERVER
+from lightwell.stores.db.tables import outcome
+
+_NUMBER = re.compile(r"(?<![\w.-])\d[\d,]*(?![\w.-])")
+_MOST_CAUSES = 1000
+
+
+@dataclass(slots=True)
+class Cause:
+    """One reason; how many files it holds for, and one of them. Numbers that differ are shown as N."""
+
+    reason: str
+    files: int
+    example: str
+
+
+@dataclass(slots=True)
+class Tally:
+    """``failures`` and ``warnings`` are the causes, most files first. ``image_sets`` are ids.
+
+    ``already_there`` of the imported files changed nothing.
+    """
+
+    imported: int = 0
+    already_there: int = 0
+    customer: int = 0
+    server: int = 0
+    image_sets: list[str] = field(default_factory=list)
+    failures: list[Cause] = field(default_factory=list)
+    warnings: list[Cause] = field(default_factory=list)
+
+    @property
+    def files(self) -> int:
+        return self.imported + self.customer + self.server
+
+
+def count(conn: Connection, job: int) -> int:
+    """How many files' fate is settled."""
+    return conn.execute(select(func.count()).where(outcome.c.job == job)).scalar_one()
+
+
+def tally(conn: Connection, job: int) -> Tally:
+    """Counts and causes of a job, in memory bounded by the number of causes and image sets."""
+    result = Tally()
+    by_kind = select(outcome.c.kind, func.count()).where(outcome.c.job == job).group_by(outcome.c.kind)
+    kinds: dict[str, int] = {kind: files for kind, files in conn.execute(by_kind)}
+    result.imported, result.customer, result.server = (kinds.get(k, 0) for k in (IMPORTED, CUSTOMER, SERVER))
+    sets = (
+        select(outcome.c.image_set)
+        .where(outcome.c.job == job, outcome.c.image_set.is_not(None))
+        .group_by(outcome.c.image_set)
+        .order_by(func.min(outcome.c.file))
+    )
+    result.image_sets = list(conn.execute(sets).scalars())
+    failures: dict[str, Cause] = {}
+    warnings: dict[str, Cause] = {}
+    rows = conn.execution_options(yield_per=1000).execute(
+        select(outcome.c.input_file, outcome.c.message, outcome.c.warnings)
+        .where(outcome.c.job == job, (outcome.c.message.is_not(None)) | (outcome.c.warnings.is_not(None)))
+        .order_by(outcome.c.file)
+    )
+    for name, message, warned in rows:
+        if message == ALREADY_THERE:
+            result.already_there += 1
+        elif message is not None:
+            _add(failures, message, name)
+        for reason in {f"{w['type']}: {w['message']}" for w in json.loads(warned or "[]")}:
+            _add(warnings, reason, name)
+    result.failures = sorted(failures.values(), key=lambda cause: -cause.files)
+    result.warnings = sorted(warnings.values(), key=lambda cause: -cause.files)
+    return result
+
+
+def _add(causes: dict[str, Cause], text: str, example: str) -> None:
+    same = _NUMBER.sub("N", text)
+    if same not in causes and len(causes) >= _MOST_CAUSES:
+        same = text = "other reasons"
+    cause = causes.setdefault(same, Cause(text, 0, example))
+    cause.files += 1
+    if cause.reason != text:
+        cause.reason = same

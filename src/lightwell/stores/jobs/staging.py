@@ -1,0 +1,172 @@
+"""Rows of ``staged`` and ``outcome``: what was read and waits for its image set, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from sqlalchemy import ColumnElement, Connection, delete, func, select
+
+from lightwell.domain.imports.jobs import CUSTOMER, IMPORTED, SERVER, Outcome
+from lightwell.domain.imports.manifests import Counts, SetSummary
+from lightwell.domain.imports.records import NewRecord
+from lightwell.stores.db.bulk import insert_many
+from lightwell.stores.db.tables import outcome, staged
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingSeries:
+    """A series of a job that has staged rows; ``first_file`` is the least file number of it."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    first_file: int
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingGroup:
+    """The staged rows of one series that agree in the grouping values, and the first one's record."""
+
+    grouping: str
+    first_file: int
+    files: int
+    first_record: int
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a job has staged for one group of one series; ``grouping`` is its JSON."""
+
+    job: int
+    datastore: int
+    study_instance_uid: str
+    series_instance_uid: str
+    grouping: str
+
+    def values(self, **more: object) -> dict[str, object]:
+        return {
+            "job": self.job,
+            "study": self.study_instance_uid,
+            "series": self.series_instance_uid,
+            "grouping": self.grouping,
+            **more,
+        }
+
+
+def stage(conn: Connection, job: int, records: Sequence[NewRecord]) -> None:
+    """Let records wait until their job's last chunk is done."""
+    insert_many(
+        conn,
+        staged,
+        [
+            {
+                "job": job,
+                "file": r.file,
+                "record": r.key,
+                "study_instance_uid": r.study_instance_uid,
+                "series_instance_uid": r.series_instance_uid,
+                "input_file": r.input_file,
+                "grouping": r.grouping,
+                "warnings": r.warnings,
+            }
+            for r in records
+        ],
+    )
+
+
+def waiting_series(conn: Connection, job: int, limit: int) -> list[WaitingSeries]:
+    """The series that wait, in input order."""
+    first = func.min(staged.c.file)
+    rows = conn.execute(
+        select(staged.c.study_instance_uid, staged.c.series_instance_uid, first, func.count())
+        .where(staged.c.job == job)
+        .group_by(staged.c.study_instance_uid, staged.c.series_instance_uid)
+        .order_by(first)
+        .limit(limit)
+    )
+    return [WaitingSeries(*row) for row in rows]
+
+
+def waiting_groups(conn: Connection, job: int, series: WaitingSeries) -> list[WaitingGroup]:
+    """The groups of a series, in input order."""
+    first = func.min(staged.c.file)
+    rows = conn.execute(
+        select(staged.c.grouping, first, func.count())
+        .where(
+            staged.c.job == job,
+            staged.c.study_instance_uid == series.study_instance_uid,
+            staged.c.series_instance_uid == series.series_instance_uid,
+        )
+        .group_by(staged.c.grouping)
+        .order_by(first)
+    ).all()
+    files = [row[1] for row in rows]
+    records: dict[int, int] = {}
+    for start in range(0, len(files), 500):
+        found = conn.execute(
+            select(staged.c.file, staged.c.record).where(
+                staged.c.job == job, staged.c.file.in_(files[start : start + 500])
+            )
+        )
+        records.update((file, key) for file, key in found)
+    return [WaitingGroup(grouping, file, count, records[file]) for grouping, file, count in rows]
+
+
+def of_batch(batch: Batch) -> list[ColumnElement[bool]]:
+    """Which staged rows are of a batch."""
+    return [
+        staged.c.job == batch.job,
+        staged.c.study_instance_uid == batch.study_instance_uid,
+        staged.c.series_instance_uid == batch.series_instance_uid,
+        staged.c.grouping == batch.grouping,
+    ]
+
+
+def staged_files(conn: Connection, batch: Batch) -> list[tuple[int, str]]:
+    """(file number, name) of what a group has staged."""
+    rows = conn.execute(
+        select(staged.c.file, staged.c.input_file).where(*of_batch(batch)).order_by(staged.c.file)
+    )
+    return [(file, name) for file, name in rows]
+
+
+def clear(conn: Connection, batch: Batch) -> None:
+    """Delete the staged rows of a group."""
+    conn.execute(delete(staged).where(*of_batch(batch)))
+
+
+def add_outcomes(conn: Connection, job: int, outcomes: Sequence[Outcome]) -> None:
+    insert_many(conn, outcome, [{"job": job, **asdict(o)} for o in outcomes])
+
+
+def outcomes(conn: Connection, job: int, after: int, limit: int) -> list[Outcome]:
+    """Outcomes by file number, from behind ``after`` (-1 for the first)."""
+    columns = [outcome.c[name] for name in Outcome.__slots__]
+    rows = conn.execute(
+        select(*columns)
+        .where(outcome.c.job == job, outcome.c.file > after)
+        .order_by(outcome.c.file)
+        .limit(limit)
+    )
+    return [Outcome(*row) for row in rows]
+
+
+def counts(conn: Connection, job: int) -> Counts:
+    """How many files had which outcome."""
+    rows = conn.execute(
+        select(outcome.c.kind, func.count()).where(outcome.c.job == job).group_by(outcome.c.kind)
+    )
+    found: dict[str, int] = {kind: count for kind, count in rows}
+    return Counts(found.get(IMPORTED, 0), found.get(CUSTOMER, 0), found.get(SERVER, 0))
+
+
+def set_summaries(conn: Connection, job: int) -> list[SetSummary]:
+    """The image set versions that a job made, in input order."""
+    rows = conn.execute(
+        select(outcome.c.image_set, outcome.c.version, outcome.c.is_primary, func.count())
+        .where(outcome.c.job == job, outcome.c.kind == IMPORTED)
+        .group_by(outcome.c.image_set, outcome.c.version, outcome.c.is_primary)
+        .order_by(func.min(outcome.c.file))
+    )
+    return [SetSummary(image_set, number, bool(primary), count) for image_set, number, primary, count in rows]

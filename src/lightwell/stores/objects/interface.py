@@ -1,0 +1,103 @@
+"""Objects: what is too big for the database, under keys that lightwell makes; on local disk or on S3."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+from lightwell.errors import StorageError
+
+_KEY = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}/){0,7}[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
+
+
+class MissingObjectError(StorageError):
+    """No object has this key."""
+
+
+class ObjectWriter(Protocol):
+    """An object in the making. Nobody sees it before `commit`."""
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Append; copied before it returns."""
+
+    def commit(self) -> None:
+        """Make it visible under its key; durable when this returns."""
+
+    def abort(self) -> None:
+        """Forget it. Harmless after `commit` and when called again."""
+
+
+class Objects(Protocol):
+    """Where objects are kept. Keys are relative paths of letters, digits, ``.``, ``_`` and ``-``.
+
+    All methods may be called from many threads and raise `StorageError` when the storage fails.
+    """
+
+    address: str
+    """Where it is, for a person."""
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write a whole object, in place of one that is there; durable when it returns."""
+
+    def put_file(self, key: str, path: Path) -> None:
+        """As `put`, from a file, in bounded memory."""
+
+    def writer(self, key: str, spool_dir: Path) -> ObjectWriter:
+        """An object to append to; ``spool_dir`` takes its bytes where the storage cannot."""
+
+    def read(self, key: str, offset: int, length: int) -> bytes:
+        """Exactly ``length`` bytes at ``offset`` of an object that is never overwritten.
+
+        Raises `MissingObjectError` if it is not there, `StorageError` if it ends before.
+        """
+
+    def read_warm(self, key: str, offset: int, length: int) -> bytes | None:
+        """As `read`, but None where the bytes are not in memory, so that reading them would wait."""
+
+    def get(self, key: str) -> bytes | None:
+        """The whole object, None if it is not there."""
+
+    def size(self, key: str) -> int | None:
+        """Its length in bytes, None if it is not there."""
+
+    def exists(self, key: str) -> bool: ...
+
+    def delete(self, key: str) -> None:
+        """Remove it; nothing happens if it is not there."""
+
+    def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
+        """``(key, bytes)`` of every object in the folder ``prefix`` and below, in no particular order.
+
+        What has a name that lightwell does not give is left out.
+        """
+
+    def stale(self, prefix: str, older_than: int) -> Iterator[str]:
+        """As `list`, but only keys, of what was written before ``older_than`` (ms since the epoch)."""
+
+    def sweep(self, older_than: int) -> int:
+        """Remove what crashes left half written before ``older_than`` (ms since the epoch); how many."""
+
+    def check(self) -> None:
+        """Write, read and delete a small object; raises `StorageError` saying what is wrong."""
+
+    def close(self) -> None: ...
+
+
+def valid_key(key: str) -> str:
+    """``key`` itself. Raises ValueError if it is none that lightwell makes, such as one with ``..`` in it."""
+    if not _KEY.fullmatch(key):
+        raise ValueError(f"{key!r} is no key of an object")
+    return key
+
+
+def is_key(text: str) -> bool:
+    """Whether lightwell may have made this key; other programs' objects are not ours to list or remove."""
+    return _KEY.fullmatch(text) is not None
+
+
+def valid_prefix(prefix: str) -> str:
+    """``prefix`` without a slash at its end; "" is everything."""
+    prefix = prefix.removesuffix("/")
+    return valid_key(prefix) if prefix else ""

@@ -1,0 +1,348 @@
+"""Objects as files of a folder, durable: temporary file, fsync, rename, fsync of both folders."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+
+from lightwell.errors import StorageError, StorageUnavailableError
+from lightwell.stores.objects.interface import (
+    MissingObjectError,
+    ObjectWriter,
+    is_key,
+    valid_key,
+    valid_prefix,
+)
+
+_OPEN_FILES = 128
+_NOWAIT = getattr(os, "RWF_NOWAIT", 0)
+_TEMPORARY = ".tmp"  # no key begins with a dot
+
+
+class _Handle:
+    """An open file, closed when the last reader lets go of it, whatever the cache does meanwhile."""
+
+    __slots__ = ("fd",)
+
+    def __init__(self, path: str) -> None:
+        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        if hasattr(self, "fd"):
+            os.close(self.fd)
+
+
+class LocalObjects:
+    """The files of ``root``, which is made on the first write. Many processes may share it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.address = str(self.root)
+        self._base = f"{self.root}/"
+        self._handles: OrderedDict[str, _Handle] = OrderedDict()
+        self._lock = threading.Lock()
+
+    # Writing --------------------------------------------------------------------------------------------
+
+    def put(self, key: str, data: bytes) -> None:
+        writer = self.writer(key)
+        try:
+            writer.write(data)
+            writer.commit()
+        finally:
+            writer.abort()
+
+    def put_file(self, key: str, path: Path) -> None:
+        writer = self.writer(key)
+        try:
+            with path.open("rb", buffering=0) as source:
+                while block := source.read(1 << 20):
+                    writer.write(block)
+            writer.commit()
+        finally:
+            writer.abort()
+
+    def writer(self, key: str, spool_dir: Path | None = None) -> ObjectWriter:
+        return _LocalWriter(self, valid_key(key))
+
+    def delete(self, key: str) -> None:
+        path = self._path(key)
+        try:
+            path.unlink()
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise failure(error, f"{path} cannot be removed") from error
+        finally:
+            with self._lock:
+                self._handles.pop(key, None)
+        _sync_folder(path.parent)
+
+    # Reading --------------------------------------------------------------------------------------------
+
+    def read(self, key: str, offset: int, length: int) -> bytes:
+        return self._read(self._handle(key), key, offset, length)
+
+    def _read(self, handle: _Handle, key: str, offset: int, length: int) -> bytes:
+        try:
+            data = os.pread(handle.fd, length, offset)
+            while len(data) < length:
+                more = os.pread(handle.fd, length - len(data), offset + len(data))
+                if not more:
+                    raise StorageError(
+                        f"{self._base}{key} ends at byte {offset + len(data)}, but {length} bytes from "
+                        f"{offset} were asked: it is damaged; restore it from a backup."
+                    )
+                data += more
+        except OSError as error:
+            raise failure(error, f"{self._base}{key} cannot be read") from error
+        return data
+
+    def read_warm(self, key: str, offset: int, length: int) -> bytes | None:
+        handle = self._handle(key)
+        probe = bytearray(1)
+        try:
+            # Where both ends are in the page cache, so is what lies between, but for rare chance.
+            for place in (offset, offset + length - 1):
+                if os.preadv(handle.fd, [probe], place, _NOWAIT) != 1:
+                    return None
+        except OSError:
+            return None  # not in memory, or a file system that cannot tell
+        return self._read(handle, key, offset, length)
+
+    def get(self, key: str) -> bytes | None:
+        try:
+            return self._path(key).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise failure(error, f"{self._base}{key} cannot be read") from error
+
+    def size(self, key: str) -> int | None:
+        try:
+            return self._path(key).stat().st_size
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise failure(error, f"{self._base}{key} cannot be read") from error
+
+    def exists(self, key: str) -> bool:
+        return self.size(key) is not None
+
+    def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
+        prefix = valid_prefix(prefix)
+        yield from self._walk(self._base + prefix if prefix else str(self.root))
+
+    def _walk(self, folder: str) -> Iterator[tuple[str, int]]:
+        try:
+            entries = os.scandir(folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise failure(error, f"{folder} cannot be listed") from error
+        with entries:
+            for entry in entries:
+                if not is_key(entry.name):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    yield from self._walk(entry.path)
+                elif entry.is_file(follow_symlinks=False):
+                    try:
+                        size = entry.stat(follow_symlinks=False).st_size
+                    except FileNotFoundError:
+                        continue
+                    yield entry.path.removeprefix(self._base), size
+
+    # Care -----------------------------------------------------------------------------------------------
+
+    def stale(self, prefix: str, older_than: int) -> Iterator[str]:
+        for key, _ in self.list(prefix):
+            with contextlib.suppress(FileNotFoundError):
+                if self._path(key).stat().st_mtime_ns // 1_000_000 < older_than:
+                    yield key
+
+    def sweep(self, older_than: int) -> int:
+        return sweep_folder(self.root / _TEMPORARY, older_than)
+
+    def check(self) -> None:
+        key = f"checks/{os.getpid()}-{threading.get_ident()}"
+        self.put(key, b"lightwell")
+        try:
+            if self.get(key) != b"lightwell":
+                raise StorageError(f"{self.address} does not return what was written to it.")
+        finally:
+            self.delete(key)
+
+    def free_bytes(self) -> int:
+        """How many bytes this user may still write."""
+        folder = self.root
+        while not folder.exists():
+            folder = folder.parent
+        return shutil.disk_usage(folder).free
+
+    def close(self) -> None:
+        with self._lock:
+            self._handles.clear()
+
+    def _path(self, key: str) -> Path:
+        return self.root / valid_key(key)
+
+    def _handle(self, key: str) -> _Handle:
+        handles = self._handles
+        with self._lock:
+            handle = handles.get(key)
+            if handle is not None:
+                handles.move_to_end(key)
+        # A file that another process has deleted would stay on the disk for as long as it is open here.
+        if handle is not None and os.fstat(handle.fd).st_nlink:
+            return handle
+        try:
+            handle = _Handle(self._base + valid_key(key))
+        except FileNotFoundError:
+            with self._lock:
+                handles.pop(key, None)
+            raise MissingObjectError(
+                f"{self._base}{key} is not there: was it removed by hand? Restore it from a backup."
+            ) from None
+        except OSError as error:
+            raise failure(error, f"{self._base}{key} cannot be read") from error
+        with self._lock:
+            handles[key] = handle
+            handles.move_to_end(key)
+            while len(handles) > _OPEN_FILES:
+                handles.popitem(last=False)
+            oldest = next(iter(handles))
+            if not os.fstat(handles[oldest].fd).st_nlink:
+                del handles[oldest]
+        return handle
+
+    def _forget(self, key: str) -> None:
+        with self._lock:
+            self._handles.pop(key, None)
+
+
+class _LocalWriter:
+    """A temporary file on the same file system, so that the rename copies nothing."""
+
+    def __init__(self, objects: LocalObjects, key: str) -> None:
+        self._objects = objects
+        self._key = key
+        self._path = objects.root / key
+        self._temporary: Path | None = None
+        folder = objects.root / _TEMPORARY
+        try:
+            make_folders(folder)
+            fd, temporary = tempfile.mkstemp(prefix=key.replace("/", "."), dir=folder)
+            self._temporary = Path(temporary)
+            self._stream = os.fdopen(fd, "wb", buffering=1 << 18)
+        except OSError as error:
+            raise failure(error, f"{folder} cannot be written to") from error
+
+    def write(self, data: bytes | memoryview) -> None:
+        try:
+            self._stream.write(data)
+        except OSError as error:
+            raise failure(error, f"{self._path} cannot be written") from error
+
+    def commit(self) -> None:
+        assert self._temporary is not None, "committed or aborted before"
+        folder = self._path.parent
+        try:
+            self._stream.flush()
+            os.fsync(self._stream.fileno())
+            self._stream.close()
+            make_folders(folder)
+            self._temporary.rename(self._path)
+            temporary, self._temporary = self._temporary, None
+            _sync_folder(folder)
+            _sync_folder(temporary.parent)
+        except OSError as error:
+            raise failure(error, f"{self._path} cannot be written") from error
+        self._objects._forget(self._key)
+
+    def abort(self) -> None:
+        if self._temporary is None:
+            return
+        temporary, self._temporary = self._temporary, None
+        with contextlib.suppress(OSError):
+            temporary.unlink()  # else it is swept later
+        with contextlib.suppress(OSError):
+            self._stream.close()  # the disk may be full; the bytes are not wanted
+
+    def __del__(self) -> None:
+        if getattr(self, "_temporary", None) is not None:
+            self.abort()
+
+
+def make_folders(path: Path) -> None:
+    """Make ``path`` and what is missing above it, each made durable in its parent."""
+    if path.is_dir():
+        return
+    make_folders(path.parent)
+    with contextlib.suppress(FileExistsError):
+        path.mkdir(0o700)
+    _sync_folder(path.parent)
+
+
+def sweep_folder(folder: Path, older_than: int) -> int:
+    """Remove the files in ``folder`` last written before ``older_than``, ms since the epoch; how many."""
+    removed = 0
+    try:
+        entries = os.scandir(folder)
+    except FileNotFoundError:
+        return 0
+    with entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                if entry.stat(follow_symlinks=False).st_mtime_ns // 1_000_000 < older_than:
+                    (folder / entry.name).unlink()
+                    removed += 1
+    return removed
+
+
+def _sync_folder(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+# No room, and a file system of the network that does not answer.
+_AWAY = frozenset(
+    (
+        *(errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE),
+        *(errno.ETIMEDOUT, errno.ESTALE, errno.ENOTCONN, errno.EHOSTDOWN, errno.EHOSTUNREACH),
+        *(errno.ENETDOWN, errno.ENETUNREACH),
+    )
+)
+_PASSING = _AWAY | {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+def is_away(error: OSError) -> bool:
+    """Whether what failed may be back, and no file is to blame."""
+    return error.errno in _AWAY
+
+
+def failure(error: OSError, what: str) -> StorageError:
+    """A sentence for a person, with what to do about it."""
+    advice = {
+        errno.ENOSPC: "the disk is full: make room, nothing was lost",
+        errno.EDQUOT: "the quota of this user is used up: raise it, nothing was lost",
+        errno.EACCES: "this user has no right to: check owner and mode",
+        errno.EPERM: "this user has no right to: check owner and mode",
+        errno.EROFS: "the file system is mounted read-only",
+        errno.EMFILE: "this process has too many files open: raise `ulimit -n`",
+        errno.ENFILE: "this system has too many files open",
+        errno.EIO: "the disk failed: look at the system's log",
+        errno.ENOTDIR: "a file stands where a folder should",
+    }.get(error.errno or 0, error.strerror or str(error))
+    kind = StorageUnavailableError if error.errno in _PASSING else StorageError
+    return kind(f"{what}: {advice}.")

@@ -1,0 +1,38 @@
+"""Which storage a URL means: a folder of this machine, or a bucket of S3."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from lightwell.errors import ConfigurationError
+from lightwell.stores.objects.interface import Objects
+
+
+def local_root(url: str) -> Path | None:
+    """The folder of a ``file:///PATH``; None for storage that is no folder."""
+    parts = urlsplit(url)
+    if parts.scheme != "file" or parts.netloc not in ("", "localhost") or not parts.path:
+        return None
+    # As it stands if there is such a folder: a person rarely escapes what looks like a path.
+    given = Path(url.removeprefix("file://"))
+    try:
+        is_escaped = "%" in url and not given.exists()
+    except OSError:
+        is_escaped = False  # a folder above is closed to this user; opening it says more
+    return Path(unquote(parts.path)) if is_escaped else given
+
+
+def open_objects(url: str, *, endpoint_url: str | None = None, region: str = "us-east-1") -> Objects:
+    """The storage of ``file:///PATH`` or ``s3://BUCKET/PREFIX``; S3 with the usual ``AWS_…`` variables."""
+    root = local_root(url)
+    if root is not None:
+        from lightwell.stores.objects.local import LocalObjects
+
+        return LocalObjects(root)
+    parts = urlsplit(url)
+    if parts.scheme == "s3" and parts.netloc:
+        from lightwell.stores.objects.s3 import S3Objects
+
+        return S3Objects(parts.netloc, parts.path.strip("/"), endpoint_url=endpoint_url, region=region)
+    raise ConfigurationError(f"LIGHTWELL_STORAGE_URL is {url!r}; it takes file:///PATH or s3://BUCKET/PREFIX")

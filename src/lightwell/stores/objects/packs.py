@@ -1,0 +1,214 @@
+"""Packs: one object that holds the frames and originals of one series of one chunk, and its row.
+
+Order of things: the row is inserted *open* before the first byte; bytes are written and fsynced; whoever
+names the pack finds it *open* or *live* in the same transaction and makes it *live*. The collector makes
+*doomed* what nothing names, in a transaction of its own, and removes the bytes after that. So a writer that
+slept through all of it cannot commit a pack that is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from isal import isal_zlib
+from sqlalchemy import Connection, delete, func, select, union, update
+
+from lightwell.errors import StorageError, StorageUnavailableError
+from lightwell.stores.db.bulk import insert_many
+from lightwell.stores.db.database import Database
+from lightwell.stores.db.tables import pack, pixels, record
+from lightwell.stores.objects.interface import Objects
+from lightwell.stores.objects.local import LocalObjects
+
+OPEN, LIVE, DOOMED = "open", "live", "doomed"
+
+
+def check_there(db: Database, objects: Objects) -> None:
+    """Raise `StorageUnavailableError` where the folder of packs is gone though some are in it.
+
+    A disk that is not mounted leaves an empty folder: what was written there would be hidden as soon as the
+    disk is back. The database is asked only where there is no such folder.
+    """
+    if not isinstance(objects, LocalObjects) or (objects.root / "packs").is_dir():
+        return
+    with db.read() as conn:
+        if conn.execute(select(pack.c.key).where(pack.c.state == LIVE).limit(1)).first() is not None:
+            raise StorageUnavailableError(
+                f"{objects.root} has none of what is stored there: is its disk mounted, or was it moved? "
+                f"If it is lost for good, make the folder {objects.root / 'packs'} and import again"
+            )
+
+
+def pack_name(key: int) -> str:
+    """The object of a pack: ``packs/`` and the last two of 16 hex digits, so that folders fill evenly."""
+    return f"packs/{key & 0xFF:02x}/{key:016x}.pack"
+
+
+class PackWriter:
+    """A pack in the making; as a context manager it is aborted unless it was finished."""
+
+    def __init__(self, objects: Objects, spool_dir: Path, key: int) -> None:
+        self.key = key
+        self._object = objects.writer(pack_name(key), spool_dir)
+        self._size = 0
+        self._crc = 0
+
+    def append(self, data: bytes | memoryview) -> int:
+        """Add ``data``; the offset at which it lies."""
+        offset = self._size
+        self._object.write(data)
+        self._crc = isal_zlib.crc32(data, self._crc)
+        self._size += len(data)
+        return offset
+
+    def tell(self) -> int:
+        """Where the next append will lie."""
+        return self._size
+
+    def finish(self) -> tuple[int, int]:
+        """``(size, CRC-32)`` of the whole pack, which is durable when this returns."""
+        self._object.commit()
+        return self._size, self._crc
+
+    def abort(self) -> None:
+        """Forget the pack; harmless after `finish`."""
+        self._object.abort()
+
+    def __enter__(self) -> PackWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.abort()
+
+
+def insert_open(conn: Connection, keys: Sequence[int], datastore: int, now: int) -> None:
+    """Announce packs that are about to be written. ``now`` is ms since the epoch."""
+    insert_many(
+        conn,
+        pack,
+        [
+            {
+                "key": key,
+                "datastore": datastore,
+                "state": OPEN,
+                "size": None,
+                "checksum": None,
+                "created_at": now,
+            }
+            for key in keys
+        ],
+    )
+
+
+def make_live(conn: Connection, packs: dict[int, tuple[int, int]]) -> None:
+    """Make packs *live*, ``{key: (size, CRC-32)}``, in the transaction that names them.
+
+    Raises `StorageError` if one is doomed or gone: its bytes may be removed already, so the transaction must
+    not commit and its work must be done again.
+    """
+    for key in sorted(packs):
+        size, checksum = packs[key]
+        found = conn.execute(
+            pack.update()
+            .where(pack.c.key == key, pack.c.state.in_((OPEN, LIVE)))
+            .values(state=LIVE, size=size, checksum=checksum)
+        ).rowcount
+        if found != 1:
+            raise StorageError(
+                f"The pack {key:016x} was collected before it was used: its writer had paused for longer "
+                "than the grace period. The work is to be done again."
+            )
+
+
+def keep_live(conn: Connection, keys: Sequence[int]) -> None:
+    """Hold packs that another record or pixels row is to name, such as in a copy; locks their rows.
+
+    Raises `StorageError` as `make_live` does.
+    """
+    for key in sorted(set(keys)):
+        state = conn.execute(select(pack.c.state).where(pack.c.key == key).with_for_update()).scalar()
+        if state not in (OPEN, LIVE):
+            raise StorageError(f"The pack {key:016x} was collected before it was used.")
+
+
+def states(conn: Connection, keys: Sequence[int]) -> dict[int, str]:
+    """The state of each pack that there is."""
+    rows = conn.execute(select(pack.c.key, pack.c.state).where(pack.c.key.in_(keys)))
+    return {row.key: row.state for row in rows}
+
+
+def open_since(conn: Connection, before: int, limit: int) -> list[int]:
+    """Packs that were announced before a time, ms since the epoch, and that nobody has named."""
+    rows = conn.execute(
+        select(pack.c.key)
+        .where(pack.c.state == OPEN, pack.c.created_at < before)
+        .order_by(pack.c.created_at)
+        .limit(limit)
+    )
+    return list(rows.scalars())
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What `doom` did: the packs that are doomed now, and those that it has no more to do with."""
+
+    doomed: list[int]
+    settled: list[int]
+
+
+def doom(conn: Connection, keys: Sequence[int], before: int) -> Judged:
+    """Make *doomed* those of the packs that are older than ``before`` and that no row names.
+
+    In a transaction of its own. Packs that another transaction holds, or that are younger, are left alone.
+    """
+    # Locked first, and looked at by a statement that begins after: whoever named one has committed by then,
+    # and who wants to later finds it doomed.
+    rows = conn.execute(
+        select(pack.c.key)
+        .where(pack.c.key.in_(keys), pack.c.state.in_((OPEN, LIVE)), pack.c.created_at < before)
+        .order_by(pack.c.key)
+        .with_for_update(skip_locked=True)
+    )
+    held = set(rows.scalars())
+    names = union(
+        select(record.c.pack).where(record.c.pack.in_(held)),
+        select(pixels.c.pack).where(pixels.c.pack.in_(held)),
+    )
+    doomed = sorted(held - set(conn.execute(names).scalars()))
+    conn.execute(update(pack).where(pack.c.key.in_(doomed)).values(state=DOOMED))
+    waiting = set(
+        conn.execute(select(pack.c.key).where(pack.c.key.in_(keys), pack.c.state.in_((OPEN, LIVE)))).scalars()
+    )
+    return Judged(doomed, [key for key in keys if key in held or key not in waiting])
+
+
+def doomed(conn: Connection, limit: int) -> list[int]:
+    """Packs whose bytes are to be removed."""
+    return list(conn.execute(select(pack.c.key).where(pack.c.state == DOOMED).limit(limit)).scalars())
+
+
+def forget(conn: Connection, keys: Sequence[int]) -> None:
+    """Remove the rows of doomed packs, whose bytes are gone."""
+    conn.execute(delete(pack).where(pack.c.key.in_(keys), pack.c.state == DOOMED))
+
+
+def known(conn: Connection, keys: Sequence[int]) -> set[int]:
+    """Which packs there are."""
+    return set(conn.execute(select(pack.c.key).where(pack.c.key.in_(keys))).scalars())
+
+
+def key_of(name: str) -> int | None:
+    """The key of the pack that is an object of this name, None if it is another object."""
+    digits = name.rpartition("/")[2].removesuffix(".pack")
+    try:
+        key = int(digits, 16)
+    except ValueError:
+        return None
+    return key if pack_name(key) == name else None
+
+
+def count(conn: Connection) -> int:
+    """How many packs there are."""
+    return conn.execute(select(func.count()).select_from(pack)).scalar_one()

@@ -1,0 +1,176 @@
+"""The match keys of QIDO-RS as SQL, for both databases, with ``?`` for each parameter.
+
+Tables go by ``t`` (study), ``s`` (primary_series) and ``i`` (primary_instance).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lightwell.domain.qido import grams as qido_grams
+from lightwell.domain.qido.criteria import INSTANCE, SERIES, STUDY, Match, OneOf, Range, Wildcard, Words
+
+# What a column holds: text, number or folded name; a JSON array of texts or codes, or of pairs of which one
+# half counts.
+_TEXT, _NUMBER, _NAME, _LIST, _CODES, _STEPS, _PROCEDURES = range(7)
+
+_REQUESTS = "RequestAttributesSequence."
+# keyword → level, column, what it holds, whether an index begins with it; those first that find fewest.
+_COLUMNS: dict[str, tuple[str, str, int, bool]] = {
+    "StudyInstanceUID": (STUDY, "t.study_instance_uid", _TEXT, True),
+    "SeriesInstanceUID": (SERIES, "s.series_instance_uid", _TEXT, True),
+    "SOPInstanceUID": (INSTANCE, "i.sop_instance_uid", _TEXT, True),
+    "AccessionNumber": (STUDY, "t.accession_number", _TEXT, True),
+    "PatientID": (STUDY, "t.patient_id", _TEXT, True),
+    "StudyDate": (STUDY, "t.study_day", _TEXT, True),
+    "PatientBirthDate": (STUDY, "t.birth_day", _TEXT, True),
+    "PerformedProcedureStepStartDate": (SERIES, "s.performed_day", _TEXT, True),
+    "StudyTime": (STUDY, "t.study_clock", _TEXT, True),
+    "PatientBirthTime": (STUDY, "t.birth_clock", _TEXT, True),
+    "PerformedProcedureStepStartTime": (SERIES, "s.performed_clock", _TEXT, True),
+    "Modality": (SERIES, "s.modality", _TEXT, True),
+    "SeriesNumber": (SERIES, "s.number", _NUMBER, True),
+    "SOPClassUID": (INSTANCE, "i.sop_class_uid", _TEXT, True),
+    "WarningReason": (INSTANCE, "i.warnings", _CODES, True),
+    "InstanceNumber": (INSTANCE, "i.number", _NUMBER, True),
+    _REQUESTS + "ScheduledProcedureStepID": (SERIES, "s.requests", _STEPS, False),
+    _REQUESTS + "RequestedProcedureID": (SERIES, "s.requests", _PROCEDURES, False),
+    "PatientName": (STUDY, "t.patient_name_folded", _NAME, False),
+    "ReferringPhysicianName": (STUDY, "t.referring_physician_name_folded", _NAME, False),
+    "StudyID": (STUDY, "t.study_id", _TEXT, False),
+    "StudyDescription": (STUDY, "t.study_description", _TEXT, False),
+    "ModalitiesInStudy": (STUDY, "t.modalities", _LIST, False),
+}
+KEYWORDS = tuple(_COLUMNS)
+"""All match keys."""
+
+# What parts the words of a name: see `domain.qido.grams`.
+_WORDS = {
+    "sqlite": "replace(replace(replace('^' || {}, ' ', '^'), '=', '^'), ',', '^')",
+    "postgresql": "translate('^' || {}, ' =,', '^^^')",
+}
+_GLOB = {"sqlite": "GLOB", "postgresql": "LIKE"}
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One match, as SQL. ``filter`` is the same, written so that no index is used for it.
+
+    ``indexed``: an index finds what meets it; ``grams`` is a query of ``study_grams`` that does, if any, and
+    ``rare`` how few those are as a rule: 2 few, 1 perhaps, 0 hardly.
+    """
+
+    level: str
+    sql: str
+    filter: str
+    parameters: tuple[Any, ...]
+    indexed: bool
+    grams: str | None
+    rare: int
+
+
+def conditions(dialect: str, datastore: int, matches: Sequence[tuple[str, Match]]) -> list[Condition]:
+    """What all has to hold, with what finds the fewest first."""
+    order = {keyword: place for place, keyword in enumerate(KEYWORDS)}
+    return [
+        _condition(dialect, datastore, keyword, match)
+        for keyword, match in sorted(matches, key=lambda pair: order[pair[0]])
+    ]
+
+
+def _condition(dialect: str, datastore: int, keyword: str, match: Match) -> Condition:
+    level, column, holds, indexed = _COLUMNS[keyword]
+    sql, parameters = _matching(dialect, column, holds, match)
+    unindexed = "+" + column if dialect == "sqlite" else column
+    text, rare = _gram_query(dialect, datastore, keyword, match)
+    if isinstance(match, Wildcard | Words):
+        indexed = False
+    if holds == _CODES:
+        sql = f"{column} IS NOT NULL AND {sql}"
+    return Condition(
+        level, sql, _matching(dialect, unindexed, holds, match)[0], parameters, indexed, text, rare
+    )
+
+
+def _matching(dialect: str, column: str, holds: int, match: Match) -> tuple[str, tuple[Any, ...]]:
+    if holds == _NAME:
+        return _name(dialect, column, match)
+    if holds in (_TEXT, _NUMBER):
+        return _value(dialect, column, match, holds)
+    if holds in (_STEPS, _PROCEDURES):
+        half = 0 if holds == _STEPS else 1
+        value = f"json_extract(e.value, '$[{half}]')" if dialect == "sqlite" else f"e.value ->> {half}"
+    else:
+        value = "e.value"
+    each = f"json_each({column})"
+    if dialect == "postgresql":
+        function = "jsonb_array_elements" if value != "e.value" else "jsonb_array_elements_text"
+        each = f"{function}(CAST({column} AS jsonb))"
+    number = _NUMBER if holds == _CODES and dialect == "sqlite" else _TEXT
+    sql, parameters = _value(dialect, value, match, number)
+    return (
+        f"EXISTS (SELECT 1 FROM {each} AS e{'' if dialect == 'sqlite' else '(value)'} WHERE {sql})",
+        parameters,
+    )
+
+
+def _value(dialect: str, value: str, match: Match, holds: int) -> tuple[str, tuple[Any, ...]]:
+    if isinstance(match, OneOf):
+        wanted = tuple(int(each) if holds == _NUMBER else each for each in match.values)
+        if len(wanted) == 1:
+            return f"{value} = ?", wanted
+        return f"{value} IN ({', '.join('?' * len(wanted))})", wanted
+    if isinstance(match, Range):
+        ends = [(">=", match.low), ("<=", match.high)]
+        parts = [f"{value} {sign} ?" for sign, end in ends if end is not None]
+        return " AND ".join(parts) or f"{value} IS NOT NULL", tuple(e for _, e in ends if e is not None)
+    assert isinstance(match, Wildcard), f"{value} holds no names"
+    return f"{value} {_GLOB[dialect]} ?", (_pattern(dialect, match.pattern),)
+
+
+def _name(dialect: str, column: str, match: Match) -> tuple[str, tuple[Any, ...]]:
+    """By the whole name or one of its groups: alphabetic, ideographic, phonetic (PS3.5 §6.2.1.1)."""
+    glob, column = _GLOB[dialect], column.removeprefix("+")
+    if isinstance(match, Words):
+        value, patterns = _WORDS[dialect].format(column), [f"*^{_literal(word)}*" for word in match.words]
+    else:
+        assert not isinstance(match, Range)
+        value = f"'=' || {column} || '='"
+        wanted = (match.pattern,) if isinstance(match, Wildcard) else map(_literal, match.values)
+        patterns = [f"*={pattern}=*" for pattern in wanted]
+    some = " OR ".join([f"{value} {glob} ?"] * len(patterns))
+    return f"({some})", tuple(_pattern(dialect, pattern) for pattern in patterns)
+
+
+def _literal(text: str) -> str:
+    """Text without wildcards: a query has no way to ask for the characters themselves."""
+    return text.replace("*", "").replace("?", "")
+
+
+def _pattern(dialect: str, pattern: str) -> str:
+    """A pattern with ``*`` and ``?`` as the database's own."""
+    if dialect == "sqlite":
+        return pattern.replace("[", "[[]")
+    for special in "\\%_":
+        pattern = pattern.replace(special, "\\" + special)
+    return pattern.replace("*", "%").replace("?", "_")
+
+
+def _gram_query(dialect: str, datastore: int, keyword: str, match: Match) -> tuple[str | None, int]:
+    wanted = qido_grams.query(datastore, keyword, match)
+    if wanted is None:
+        return None, 0
+    rare = 2 if any(all(map(qido_grams.is_whole, some)) for some in wanted) else qido_grams.is_rare(wanted)
+    if dialect == "sqlite":
+        return " AND ".join(f"({' OR '.join(map(_fts, some))})" for some in wanted), rare
+    return " & ".join(f"({' | '.join(map(_tsquery, some))})" for some in wanted), rare
+
+
+def _fts(gram: str) -> str:
+    return f'"{gram}"' + ("" if qido_grams.is_whole(gram) else " *")
+
+
+def _tsquery(gram: str) -> str:
+    return f"'{gram}'" + ("" if qido_grams.is_whole(gram) else ":*")

@@ -1,0 +1,110 @@
+"""The instances that stand for the hits of a search as DICOM JSON, of a page at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from sqlalchemy import Connection
+
+from lightwell.domain.image_sets.edits import NONE, Edits, merged
+from lightwell.errors import StorageError
+from lightwell.stores.image_sets import edits as packed
+from lightwell.stores.image_sets import native_instances
+from lightwell.stores.image_sets.dicom_json_instances import DicomRow
+from lightwell.stores.qido.search import Hit
+
+# A study and a series have the first instance of their set; Core would cost as much again as the rows.
+_PLACES = {
+    "sqlite": (
+        "SELECT key n, json_extract(value, '$[0]') image_set, json_extract(value, '$[1]') instance,"
+        " json_extract(value, '$[2]') record FROM json_each(?)"
+    ),
+    "postgresql": (
+        "SELECT n, image_set, instance, record FROM"
+        " unnest(%s::bigint[], %s::bigint[], %s::bigint[])"
+        " WITH ORDINALITY AS u(image_set, instance, record, n)"
+    ),
+}
+_ROWS = """
+WITH place AS ({places})
+SELECT place.n, s.key, s.study_instance_uid, s.series_instance_uid, m.edits, r.sop_instance_uid,
+       r.key, r.dicom_z, r.dicom_dictionary, r.pack, r.original_offset, r.original_length, r.override_z,
+       p.stored_syntax
+FROM place
+CROSS JOIN image_set s
+CROSS JOIN member m
+CROSS JOIN record r
+LEFT JOIN pixels p ON p.key = r.pixels
+WHERE s.key = place.image_set AND m.image_set = s.key AND m.valid_to IS NULL AND r.key = m.record
+  AND m.instance = COALESCE(place.instance, (
+      SELECT i.instance FROM primary_instance i
+      WHERE i.image_set = place.image_set AND i.record = place.record
+      ORDER BY i.number, i.sop_instance_uid LIMIT 1))
+ORDER BY place.n
+"""
+_EDITED = """
+WITH place AS ({places})
+SELECT l.image_set, l.edits FROM level l
+WHERE l.image_set IN (SELECT image_set FROM place) AND l.valid_to IS NULL AND l.edits IS NOT NULL
+ORDER BY l.image_set, l.level
+"""
+
+
+_IMAGES = """
+WITH place AS ({places})
+SELECT p.image FROM place
+LEFT JOIN record r ON r.key = place.record
+LEFT JOIN pixels p ON p.key = r.pixels
+ORDER BY place.n
+"""
+
+Row = tuple[str, str, DicomRow]
+"""The UIDs of study and series, and the instance."""
+
+
+def rows(conn: Connection, hits: Sequence[Hit]) -> list[Row]:
+    """The instances of hits, in their order.
+
+    Raises `StorageError` where one is missing. ``conn`` must see one state of the database throughout.
+    """
+    given = _given(conn, hits)
+    found = _all(conn, _ROWS, given)
+    if len(found) != len(hits):
+        raise StorageError("The database has lost an instance of a search; run `lightwell data verify`.")
+    on_levels: dict[int, Edits] = {}
+    for image_set, edits in _all(conn, _EDITED, given):
+        on_levels[image_set] = merged(on_levels.get(image_set, NONE), packed.unpack(edits))
+    return [_hit(row, on_levels) for row in found]
+
+
+def images(conn: Connection, hits: Sequence[Hit]) -> list[bytes | None]:
+    """The image descriptions (JSON) of the instances that were found, None for those without pixels."""
+    return [image for (image,) in _all(conn, _IMAGES, _given(conn, hits))]
+
+
+def _hit(row: native_instances.Row, on_levels: dict[int, Edits]) -> Row:
+    _, image_set, study, series, edits_z, uid, *stored = row
+    record, dicom_z, dictionary, pack, offset, length, override_z, syntax = stored
+    edits = on_levels.get(image_set, NONE)
+    if edits_z is not None:
+        own = packed.unpack(edits_z)
+        uid = native_instances.sop_instance_uid(uid, own)
+        edits = merged(own, edits)
+    return (
+        study,
+        series,
+        DicomRow(record, uid, dicom_z, dictionary, pack, offset, length, override_z, syntax, edits),
+    )
+
+
+def _given(conn: Connection, hits: Sequence[Hit]) -> tuple[object, ...]:
+    places = [(hit.image_set, hit.instance, hit.record) for hit in hits]
+    if conn.dialect.name == "sqlite":
+        return (json.dumps(places),)
+    return tuple([list(column) for column in zip(*places, strict=True)])
+
+
+def _all(conn: Connection, statement: str, given: tuple[object, ...]) -> list[native_instances.Row]:
+    text = statement.format(places=_PLACES[conn.dialect.name])
+    return native_instances.fetched(conn.exec_driver_sql(text, given))

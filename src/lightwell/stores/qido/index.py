@@ -1,0 +1,357 @@
+"""Keeping the search index of DICOMweb: called wherever a primary image set changes, in its transaction.
+
+The caller holds the lock of the study. What is written follows from what is kept elsewhere: a series from the
+row of its image set and its first instance, an instance from its member and record, a study from its primary
+sets. So an index that was lost can be made again, and nothing is ever counted up.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from sqlalchemy import BigInteger, Connection, and_, delete, func, insert, literal, select, update
+
+from lightwell.domain.image_sets.edits import Edits
+from lightwell.domain.image_sets.image_set import ACTIVE
+from lightwell.domain.image_sets.search_columns import clock, day, integer
+from lightwell.domain.qido.grams import fold_name
+from lightwell.stores.db.bulk import insert_many
+from lightwell.stores.db.qido_tables import UNNUMBERED
+from lightwell.stores.db.tables import (
+    image_set,
+    instance,
+    member,
+    primary_instance,
+    primary_series,
+    record,
+    study,
+)
+from lightwell.stores.image_sets import edits as packed
+from lightwell.stores.image_sets import native_instances
+from lightwell.stores.qido import grams
+
+_SOME = 500
+
+# What a study shows as its oldest primary set does.
+_SHOWN = (
+    *("patient_id", "patient_name", "patient_birth_date", "patient_birth_time", "patient_sex"),
+    *("study_id", "study_description", "accession_number", "study_date", "study_time"),
+    "referring_physician_name",
+)
+_STUDY = tuple(name for name in study.c.keys() if name not in ("key", "datastore", "study_instance_uid"))  # noqa: SIM118
+_SERIES = tuple(primary_series.c.keys())
+_OF_FIRST = ("performed_date", "performed_time", "timezone_offset")
+_KEYWORDS = ("PerformedProcedureStepStartDate", "PerformedProcedureStepStartTime", "TimezoneOffsetFromUTC")
+
+
+def add_set(conn: Connection, key: int, now: int) -> None:
+    """After a primary set was made with all it holds."""
+    add_instances(conn, key, None)
+    refresh_studies(conn, {_refresh_series(conn, key, look=True).study}, now)
+
+
+def grow_set(
+    conn: Connection, key: int, now: int, instances: Collection[int], *, again: bool, columns: bool
+) -> None:
+    """After instances, named by their keys, have come into a set.
+
+    ``again``: whether some of them were there before; ``columns``: whether the search columns of the set may
+    have changed.
+    """
+    if again:
+        drop_instances(conn, key, instances)
+    add_instances(conn, key, instances)
+    series = _refresh_series(conn, key, look=False)
+    if columns or series.changed:
+        refresh_studies(conn, {series.study}, now)
+    else:
+        _recount(conn, series.study, now)
+
+
+def change_set(
+    conn: Connection, key: int, now: int, closed: Collection[int], opened: Collection[int], *, before: int
+) -> None:
+    """After an update of a set: members were closed and opened, of instances named by their keys.
+
+    ``before``: the study that the set was in.
+    """
+    drop_instances(conn, key, closed)
+    add_instances(conn, key, opened)
+    series = _refresh_series(conn, key, look=bool(closed or opened))
+    refresh_studies(conn, {before, series.study}, now)
+
+
+def change_to(conn: Connection, key: int, now: int, number: int, *, before: int) -> None:
+    """After a change of a set that has led to version ``number``, whichever members it has touched."""
+    touched = select(member.c.instance).where(member.c.image_set == key)
+    closed = set(conn.execute(touched.where(member.c.valid_to == number)).scalars())
+    opened = set(conn.execute(touched.where(member.c.valid_from == number)).scalars())
+    change_set(conn, key, now, closed | opened, opened, before=before)
+
+
+def drop_set(conn: Connection, key: int, now: int) -> None:
+    """When a set is deleted. Its instances are not found any more; `empty_set` takes them away."""
+    found = conn.execute(select(primary_series.c.study).where(primary_series.c.image_set == key)).scalar()
+    if found is None:
+        return
+    conn.execute(delete(primary_series).where(primary_series.c.image_set == key))
+    refresh_studies(conn, {found}, now)
+
+
+def empty_set(conn: Connection, key: int, limit: int) -> bool:
+    """Remove at most ``limit`` instances of a deleted set; True when none is left."""
+    t = primary_instance.c
+    last = conn.execute(
+        select(t.number).where(t.image_set == key).order_by(t.number).limit(1).offset(limit - 1)
+    ).scalar()
+    these = [t.image_set == key] if last is None else [t.image_set == key, t.number <= last]
+    conn.execute(delete(primary_instance).where(*these))
+    return last is None
+
+
+# Instances -----------------------------------------------------------------------------------------------
+
+
+def add_instances(conn: Connection, key: int, instances: Collection[int] | None) -> None:
+    """The open members of a set, those named by their instances' keys, or all."""
+    columns = ["image_set", "number", "sop_instance_uid", "listed_in", "instance", "record", "sop_class_uid"]
+    for some in _parts(instances):
+        these = [member.c.image_set == key, member.c.valid_to.is_(None)]
+        if some is not None:
+            these.append(member.c.instance.in_(some))
+        source = member.join(record, record.c.key == member.c.record).join(
+            image_set, image_set.c.key == member.c.image_set
+        )
+        plain = (
+            select(
+                literal(key, BigInteger),
+                func.coalesce(record.c.instance_number, literal(UNNUMBERED, BigInteger)),
+                record.c.sop_instance_uid,
+                image_set.c.listed_in,
+                member.c.instance,
+                member.c.record,
+                record.c.sop_class_uid,
+                record.c.warnings,
+            )
+            .select_from(source)
+            .where(*these, member.c.edits.is_(None))
+        )
+        conn.execute(insert(primary_instance).from_select([*columns, "warnings"], plain))
+        edited = (
+            select(
+                member.c.edits,
+                image_set.c.listed_in,
+                member.c.instance,
+                member.c.record,
+                record.c.sop_instance_uid,
+                record.c.sop_class_uid,
+                record.c.instance_number,
+                record.c.warnings,
+            )
+            .select_from(source)
+            .where(*these, member.c.edits.is_not(None))
+        )
+        insert_many(conn, primary_instance, [_edited(key, row) for row in conn.execute(edited)])
+
+
+def _edited(key: int, row: Any) -> dict[str, Any]:
+    edits = packed.unpack(row.edits)
+    number = integer(_laid_over(edits, "InstanceNumber", row.instance_number))
+    sop_class = _laid_over(edits, "SOPClassUID", row.sop_class_uid)
+    return {
+        "image_set": key,
+        "number": UNNUMBERED if number is None else number,
+        "sop_instance_uid": native_instances.sop_instance_uid(row.sop_instance_uid, edits),
+        "listed_in": row.listed_in,
+        "instance": row.instance,
+        "record": row.record,
+        "sop_class_uid": None if sop_class is None else str(sop_class).strip() or None,
+        "warnings": row.warnings,
+    }
+
+
+def _laid_over(edits: Edits, keyword: str, value: object) -> object:
+    if keyword not in edits:
+        return value
+    edit = edits[keyword]
+    return None if edit is None else edit.value
+
+
+def drop_instances(conn: Connection, key: int, instances: Collection[int]) -> None:
+    """Those instances of a set, if it shows them."""
+    t = primary_instance.c
+    for some in _parts(instances):
+        if not some:
+            continue
+        uids = select(instance.c.sop_instance_uid).where(instance.c.key.in_(some))
+        listed = select(image_set.c.listed_in).where(image_set.c.key == key).scalar_subquery()
+        conn.execute(
+            delete(primary_instance).where(
+                t.listed_in == listed, t.sop_instance_uid.in_(uids), t.image_set == key
+            )
+        )
+
+
+def _parts(keys: Collection[int] | None) -> Iterator[list[int] | None]:
+    if keys is None:
+        yield None
+        return
+    wanted = sorted(keys)
+    for start in range(0, len(wanted), _SOME):
+        yield wanted[start : start + _SOME]
+
+
+# Series --------------------------------------------------------------------------------------------------
+
+
+class _Series:
+    """A series that was looked at: its study, and whether what it shows has changed."""
+
+    __slots__ = ("changed", "study")
+
+    def __init__(self, study: int, changed: bool) -> None:
+        self.study = study
+        self.changed = changed
+
+
+def _refresh_series(conn: Connection, key: int, *, look: bool) -> _Series:
+    """``look``: at the first instance too, though it may be the one that it was."""
+    t = image_set.c
+    row = conn.execute(
+        select(t.listed_in, t.study, t.series_instance_uid, t.series_number, t.modality, t.requests).where(
+            t.key == key
+        )
+    ).one()
+    before = conn.execute(select(primary_series).where(primary_series.c.image_set == key)).mappings().first()
+    number = integer(row.series_number)
+    values: dict[str, Any] = {
+        "image_set": key,
+        "listed_in": row.listed_in,
+        "study": row.study,
+        "series_instance_uid": row.series_instance_uid,
+        "number": UNNUMBERED if number is None else number,
+        "modality": row.modality,
+        "requests": row.requests,
+    }
+    i = primary_instance.c
+    firsts = select(i.record, i.instance).where(i.image_set == key).order_by(i.number, i.sop_instance_uid)
+    first = conn.execute(firsts.limit(1)).first()
+    if first is None:
+        # Its part of the index was lost; a change of the set must not fail for that.
+        add_instances(conn, key, None)
+        first = conn.execute(firsts.limit(1)).one()
+    if look or before is None or before["first_record"] != first.record:
+        values |= {"first_record": first.record, **_of_first(conn, key, first.instance)}
+    else:
+        values |= {name: before[name] for name in _SERIES if name not in values}
+    if before is None:
+        conn.execute(insert(primary_series), values)
+    elif changed := {name: value for name, value in values.items() if before[name] != value}:
+        conn.execute(update(primary_series).where(primary_series.c.image_set == key).values(changed))
+        return _Series(row.study, changed.keys() != {"first_record"})
+    return _Series(row.study, before is None)
+
+
+def _of_first(conn: Connection, key: int, instance_key: int) -> dict[str, str | None]:
+    row = conn.execute(
+        select(record.c.fragment_z, record.c.dictionary, member.c.edits)
+        .select_from(member)
+        .join(record, record.c.key == member.c.record)
+        .where(member.c.image_set == key, member.c.instance == instance_key, member.c.valid_to.is_(None))
+    ).one()
+    fragment = native_instances.Fragments(conn).read(row.fragment_z, row.dictionary)
+    shown: Mapping[str, object] = {}
+    # Most of a fragment is of no interest here, and it may be megabytes.
+    if any(f'"{keyword}"'.encode() in fragment for keyword in _KEYWORDS):
+        shown = json.loads(b"{" + fragment + b"}")["DICOM"]
+    edits = packed.unpack(row.edits)
+    date, time, offset = (
+        None if value is None else str(value).strip() or None
+        for value in (_laid_over(edits, keyword, shown.get(keyword)) for keyword in _KEYWORDS)
+    )
+    return {
+        "performed_date": date,
+        "performed_time": time,
+        "timezone_offset": offset,
+        "performed_day": day(date),
+        "performed_clock": clock(time),
+    }
+
+
+# Studies -------------------------------------------------------------------------------------------------
+
+
+def refresh_studies(conn: Connection, keys: Collection[int], now: int) -> None:
+    """Let studies show what their primary sets do; those without any are not found any more."""
+    for key in sorted(keys):
+        before = conn.execute(select(study).where(study.c.key == key)).mappings().first()
+        if before is None:
+            continue
+        after = _study(conn, key, now)
+        grams.replace(conn, key, dict(before), after)
+        changed = {name: value for name, value in after.items() if before[name] != value}
+        if changed:
+            conn.execute(update(study).where(study.c.key == key).values(changed))
+
+
+def _of_study(key: int) -> Any:
+    s = image_set.c
+    return and_(primary_series.c.study == key, s.key == primary_series.c.image_set, s.state == ACTIVE)
+
+
+def _study(conn: Connection, key: int, now: int) -> dict[str, Any]:
+    s, p = image_set.c, primary_series.c
+    rows = conn.execute(
+        select(s.created_at, s.key, s.instance_count, p.modality, p.requests, p.timezone_offset)
+        .where(_of_study(key))
+        .order_by(s.created_at, s.key)
+    ).all()
+    values: dict[str, Any] = dict.fromkeys(_STUDY)
+    if not rows:
+        return values
+    lead = rows[0]
+    shown = conn.execute(
+        select(s.listed_in, *(s[name] for name in _SHOWN)).where(s.key == lead.key)
+    ).mappings()
+    pairs = [pair for row in rows if row.requests for pair in json.loads(row.requests)]
+    values |= dict(shown.one())
+    values |= {
+        "lead": lead.key,
+        "updated_at": now,
+        "series_count": len(rows),
+        "instance_count": sum(row.instance_count for row in rows),
+        "patient_name_folded": _folded(values["patient_name"]),
+        "referring_physician_name_folded": _folded(values["referring_physician_name"]),
+        "timezone_offset": lead.timezone_offset,
+        "modalities": _array(row.modality for row in rows),
+        "scheduled_step_ids": _array(step for step, _ in pairs),
+        "requested_procedure_ids": _array(procedure for _, procedure in pairs),
+        "study_day": day(values["study_date"]),
+        "study_clock": clock(values["study_time"]),
+        "birth_day": day(values["patient_birth_date"]),
+        "birth_clock": clock(values["patient_birth_time"]),
+    }
+    return values
+
+
+def _folded(name: str | None) -> str | None:
+    return None if name is None else fold_name(name)
+
+
+def _array(values: Iterator[str | None]) -> str | None:
+    found = sorted({value for value in values if value is not None})
+    return json.dumps(found, ensure_ascii=False, separators=(",", ":")) if found else None
+
+
+def _recount(conn: Connection, key: int, now: int) -> None:
+    s = image_set.c
+    series, instances = conn.execute(
+        select(func.count(), func.sum(s.instance_count)).where(_of_study(key))
+    ).one()
+    conn.execute(
+        update(study)
+        .where(study.c.key == key)
+        .values(series_count=series, instance_count=int(instances), updated_at=now)
+    )

@@ -1,0 +1,272 @@
+"""Searching studies, series and instances of primary image sets, for QIDO-RS.
+
+There are two ways to find a page: to take what meets one condition, by its index, and sort what of it meets
+the others; or to go along the index of the order until the page is full. The one is short where few meet the
+condition, the other where many do. Neither is known beforehand, so both are tried with a limit that grows:
+what it costs is a small multiple of the shorter way, however many studies there are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection
+
+from lightwell.domain.qido.criteria import INSTANCE, SERIES, STUDY, Criteria
+from lightwell.stores.qido.conditions import Condition, conditions
+from lightwell.stores.qido.hits import Hit, hits
+
+__all__ = ["Found", "Hit", "search"]
+
+FEW = 256
+"""So many are looked at first, or a little more than the page is long."""
+_GROWTH = 8
+_RARELY = 16_000  # from then on grams are asked for that many studies have
+
+_LEVELS = (STUDY, SERIES, INSTANCE)
+_OWN = {
+    STUDY: "t.key",
+    SERIES: "s.image_set",
+    INSTANCE: "i.image_set, i.number, i.sop_instance_uid",
+}
+_PLACE = {
+    STUDY: ("t.updated_at", "t.study_instance_uid"),
+    SERIES: ("s.number", "s.series_instance_uid"),
+    INSTANCE: ("i.number", "i.sop_instance_uid"),
+}
+_ORDER = {
+    STUDY: "t.updated_at DESC, t.study_instance_uid DESC",
+    SERIES: "s.number, s.series_instance_uid",
+    INSTANCE: "i.number, i.sop_instance_uid, i.image_set",
+}
+_OF_STUDY = "m.updated_at DESC, s.series_instance_uid, i.number, i.sop_instance_uid"
+_TABLE = {STUDY: "study t", SERIES: "primary_series s", INSTANCE: "primary_instance i"}
+_LISTED = {STUDY: "t.listed_in", SERIES: "s.listed_in", INSTANCE: "i.listed_in"}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of hits; ``remaining`` is how many come after it, None where there are more, uncounted."""
+
+    hits: list[Hit]
+    remaining: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Some:
+    """Studies, sets or instances that met a condition: at most so many, by keys."""
+
+    level: str
+    keys: Sequence[Any]
+
+
+def search(conn: Connection, datastore_key: int, criteria: Criteria) -> Found:
+    """The hits of one page. ``conn`` must see one state of the database throughout.
+
+    Order: studies by their last change, newest first; series by SeriesNumber and instances by InstanceNumber,
+    those without last; instances of a study by the last change of their series, newest first. Ties by UID.
+    """
+    return _Search(conn, datastore_key, criteria).found()
+
+
+class _Search:
+    def __init__(self, conn: Connection, datastore: int, criteria: Criteria) -> None:
+        self._conn = conn
+        self._sqlite = conn.dialect.name == "sqlite"
+        self._datastore = datastore
+        self._criteria = criteria
+        self._level = criteria.level
+        self._conditions = conditions(conn.dialect.name, datastore, list(criteria.matches.items()))
+
+    def found(self) -> Found:
+        criteria = self._criteria
+        if criteria.study is not None:
+            below = self._path(criteria.study, criteria.series)
+            if below is None:
+                return Found([], 0)
+            if below.level == SERIES and self._level == INSTANCE:
+                rows = self._rows(self._from(None), [("i.image_set = ?", below.keys[0])])
+                return self._page(rows, below)
+            return self._page(self._among(below), below)
+        if not self._conditions:
+            return self._page(self._walk(None), None)
+        most = max(FEW, 2 * (criteria.offset + criteria.limit + 1))
+        while True:
+            some = self._few(most, rarest=True)
+            if some is None:
+                until = self._until(most)
+                rows = self._walk(until)
+                if until is None or len(rows) > criteria.limit:
+                    return self._page(rows, None)
+                some = self._few(most, rarest=False)
+            if some is not None:
+                return self._page(self._among(some), some)
+            most *= _GROWTH
+
+    def _execute(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """The driver's own tuples: for a page of a thousand, rows of SQLAlchemy would be most of the time."""
+        if not self._sqlite:
+            sql = sql.replace("?", "%s")
+        result = self._conn.exec_driver_sql(sql, tuple(parameters))
+        rows: list[tuple[Any, ...]] = list(result.cursor.fetchall()) if result.cursor is not None else []
+        result.close()
+        return rows
+
+    # Few ----------------------------------------------------------------------------------------------
+
+    def _path(self, study: str, series: str | None) -> _Some | None:
+        """The study or series of the path."""
+        sql = "SELECT key FROM study WHERE datastore = ? AND study_instance_uid = ? AND listed_in IS NOT NULL"
+        studies = self._execute(sql, (self._datastore, study))
+        if not studies or series is None:
+            return _Some(STUDY, [studies[0][0]]) if studies else None
+        sql = "SELECT image_set FROM primary_series WHERE study = ? AND series_instance_uid = ?"
+        sets = self._execute(sql, (studies[0][0], series))
+        return _Some(SERIES, [sets[0][0]]) if sets else None
+
+    def _few(self, most: int, *, rarest: bool) -> _Some | None:
+        """What meets one of the conditions, where that is no more than ``most``."""
+        for condition in self._conditions:
+            if condition.grams is not None and not condition.indexed:
+                asked = (
+                    condition.rare == 2
+                    if rarest
+                    else condition.rare == 1 or (condition.rare == 0 and most > _RARELY)
+                )
+                some = self._by_grams(condition.grams, most) if asked else None
+            else:
+                some = self._by_index(condition, most) if condition.indexed and rarest else None
+            if some is not None and len(some.keys) <= most:
+                return some
+        return None
+
+    def _by_index(self, condition: Condition, most: int) -> _Some:
+        level = condition.level
+        sql = (
+            f"SELECT {_OWN[level]} FROM {_TABLE[level]}"
+            f" WHERE {_LISTED[level]} = ? AND {condition.sql} LIMIT ?"
+        )
+        if condition.sql.startswith("t.study_instance_uid"):
+            sql = sql.replace("t.listed_in = ?", "t.datastore = ?")
+        rows = self._execute(sql, (self._datastore, *condition.parameters, most + 1))
+        return _Some(level, rows if level == INSTANCE else [key for (key,) in rows])
+
+    def _by_grams(self, grams: str, most: int) -> _Some:
+        if self._sqlite:
+            sql = "SELECT rowid FROM study_grams WHERE study_grams MATCH ? LIMIT ?"
+        else:
+            sql = "SELECT study FROM study_grams WHERE grams @@ CAST(? AS tsquery) LIMIT ?"
+        return _Some(STUDY, [key for (key,) in self._execute(sql, (grams, most + 1))])
+
+    def _among(self, some: _Some) -> list[tuple[Any, ...]]:
+        return self._rows(self._from(some), [])
+
+    # The order ----------------------------------------------------------------------------------------
+
+    def _until(self, distance: int) -> tuple[Any, ...] | None:
+        """The place so far on in the order, None if it ends before."""
+        level = self._level
+        first, second = _PLACE[level]
+        order = f"{first} DESC, {second} DESC" if level == STUDY else f"{first}, {second}"
+        sql = (
+            f"SELECT {first}, {second} FROM {_TABLE[level]} WHERE {_LISTED[level]} = ?"
+            f" ORDER BY {order} LIMIT 1 OFFSET ?"
+        )
+        rows = self._execute(sql, (self._datastore, distance))
+        return rows[0] if rows else None
+
+    def _walk(self, until: tuple[Any, ...] | None) -> list[tuple[Any, ...]]:
+        level = self._level
+        more: list[tuple[Any, ...]] = [(f"{_LISTED[level]} = ?", self._datastore)]
+        if until is not None:
+            sign = ">=" if level == STUDY else "<="
+            more.append((f"({', '.join(_PLACE[level])}) {sign} (?, ?)", *until))
+        return self._rows(self._from(None), more)
+
+    # Rows ---------------------------------------------------------------------------------------------
+
+    def _from(self, some: _Some | None) -> tuple[str, tuple[Any, ...]]:
+        """The tables of the level and those above that conditions are on, beginning with ``some``."""
+        level = self._level
+        tables = {
+            STUDY: ("study t", "t.key = s.study", "t.key = {}"),
+            SERIES: ("primary_series s", "s.study = t.key", "s.image_set = {}"),
+            INSTANCE: ("primary_instance i", "i.image_set = s.image_set", ""),
+        }
+        join = "CROSS JOIN" if self._sqlite else "JOIN"
+        start = _LEVELS.index(level if some is None else some.level)
+        sql, parameters = tables[_LEVELS[start]][0], ()
+        if some is not None:
+            sql, parameters = self._given(some)
+        for above in reversed(_LEVELS[:start]):
+            on = "s.image_set = i.image_set" if above == SERIES else tables[above][1]
+            sql += f" {join} {tables[above][0]} ON {on}"
+        for beneath in _LEVELS[start + 1 : _LEVELS.index(level) + 1]:
+            sql += f" {join} {tables[beneath][0]} ON {tables[beneath][1]}"
+        if level == INSTANCE and self._of_study:
+            sql += f" {join} image_set m ON m.key = i.image_set"
+        return sql, parameters
+
+    @property
+    def _of_study(self) -> bool:
+        return self._level == INSTANCE and self._criteria.study is not None and self._criteria.series is None
+
+    def _given(self, some: _Some) -> tuple[str, tuple[Any, ...]]:
+        if some.level == INSTANCE:
+            if self._sqlite:
+                return (
+                    "json_each(?) j CROSS JOIN primary_instance i ON i.image_set = j.value ->> 0"
+                    " AND i.number = j.value ->> 1 AND i.sop_instance_uid = j.value ->> 2",
+                    (json.dumps(some.keys),),
+                )
+            sets, numbers, uids = (
+                (list(part) for part in zip(*some.keys, strict=True))
+                if some.keys
+                else (
+                    [],
+                    [],
+                    [],
+                )
+            )
+            return (
+                "unnest(CAST(? AS bigint[]), CAST(? AS bigint[]), CAST(? AS text[])) AS j(a, b, c)"
+                " JOIN primary_instance i"
+                " ON i.image_set = j.a AND i.number = j.b AND i.sop_instance_uid = j.c",
+                (sets, numbers, uids),
+            )
+        table, key = ("study t", "t.key") if some.level == STUDY else ("primary_series s", "s.image_set")
+        if self._sqlite:
+            return f"json_each(?) j CROSS JOIN {table} ON {key} = j.value", (json.dumps(list(some.keys)),)
+        return f"unnest(CAST(? AS bigint[])) AS j(value) JOIN {table} ON {key} = j.value", (list(some.keys),)
+
+    def _where(
+        self, tables: tuple[str, tuple[Any, ...]], more: Sequence[tuple[Any, ...]]
+    ) -> tuple[str, tuple[Any, ...]]:
+        plus = "+" if self._sqlite else ""
+        parts = [*more]
+        if not any(part[0] == "t.listed_in = ?" for part in more):
+            parts.append((f"{plus}t.listed_in = ?", self._datastore))
+        parts += [(f"({each.filter})", *each.parameters) for each in self._conditions]
+        sql = f" FROM {tables[0]} WHERE {' AND '.join(part[0] for part in parts)}"
+        return sql, (*tables[1], *(value for part in parts for value in part[1:]))
+
+    def _rows(
+        self, tables: tuple[str, tuple[Any, ...]], more: Sequence[tuple[Any, ...]]
+    ) -> list[tuple[Any, ...]]:
+        """Keys of the page in order, with one behind it if there is one."""
+        where, parameters = self._where(tables, more)
+        order = _OF_STUDY if self._of_study else _ORDER[self._level]
+        sql = f"SELECT {_OWN[self._level]}{where} ORDER BY {order} LIMIT ? OFFSET ?"
+        return self._execute(sql, (*parameters, self._criteria.limit + 1, self._criteria.offset))
+
+    def _page(self, rows: list[tuple[Any, ...]], some: _Some | None) -> Found:
+        limit = self._criteria.limit
+        shown, remaining = rows[:limit], 0 if len(rows) <= limit else None
+        if remaining is None and some is not None:
+            where, parameters = self._where(self._from(some), [])
+            total = self._execute(f"SELECT count(*){where}", parameters)[0][0]
+            remaining = total - self._criteria.offset - len(shown)
+        return Found(hits(self._execute, self._sqlite, self._level, shown), remaining)

@@ -1,0 +1,216 @@
+"""From a bearer's token to a principal: the data store's authorizer is asked, and the role it names is taken.
+
+Source: devguide/dicomweb-oidc ("How OIDC authentication works", "Exception Codes").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import re
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Executor
+from functools import partial
+from typing import Any, TypeVar
+
+from lightwell.auth import lambda_authorizer
+from lightwell.auth.bearer_token import Token, invalid_token, read_token
+from lightwell.auth.lambda_authorizer import Decision, Failure, HttpTarget
+from lightwell.auth.principals import Principal
+from lightwell.auth.roles import FOREIGN, RoleError, Roles
+from lightwell.errors import ApiError, ConfigurationError, NotFoundError, ValidationError
+from lightwell.observe.logs import event
+from lightwell.operations.authorizers import Binding, Bindings
+from lightwell.settings import Settings
+from lightwell.web.authorizers.http_function import HttpFunction
+from lightwell.web.authorizers.python_function import PythonFunction
+
+log = logging.getLogger(__name__)
+
+SERVICE = "medical-imaging.amazonaws.com"
+SESSION_MS = 1_000
+"""So long a role that was taken is not taken anew; what a role may do changes within `FRESH_MS` more."""
+
+_ID = re.compile(r"[0-9a-z]{32}")
+_MOST_REMEMBERED = 4_096
+
+T = TypeVar("T")
+
+
+class Federation:
+    """Tells who the bearer of a token is, in one HTTP worker."""
+
+    def __init__(self, settings: Settings, bindings: Bindings, roles: Roles, threads: Executor) -> None:
+        self._settings = settings
+        self._bindings = bindings
+        self._roles = roles
+        self._threads = threads
+        # By the ARN under which a data store names it, with the revision of the target.
+        self._functions: dict[str, tuple[int, HttpFunction | PythonFunction]] = {}
+        self._remembered: dict[bytes, tuple[int, Decision]] = {}
+        self._sessions: dict[tuple[str, str, str], tuple[int, Principal]] = {}
+
+    async def principal(
+        self,
+        headers: Sequence[tuple[bytes, bytes]],
+        datastore_id: str,
+        operation: str,
+        *,
+        request: str,
+        now: int,
+    ) -> Principal:
+        """Who asks for ``operation`` of the data store; ``request`` is the id of the request.
+
+        Raises the `ApiError` that AWS's table of exception codes has for what is wrong.
+        """
+        if not _ID.fullmatch(datastore_id):
+            raise ValidationError(
+                f"{datastore_id[:64]!r} is no data store ID: it takes 32 digits and lower-case letters."
+            )
+        binding = self._bindings.cached(datastore_id, now)
+        if binding is None:
+            binding = await self._in_thread(partial(self._bindings.load, datastore_id, now))
+        if binding is None:
+            raise NotFoundError(f"Datastore {datastore_id} does not exist.")
+        try:
+            function = self._function(binding)
+            token = read_token(headers, now, self._settings.authorizer_leeway)
+            decision = await self._decide(function, binding, token, datastore_id, operation, request, now)
+            if not decision.is_token_valid:
+                raise invalid_token()
+            if not decision.role_arn:
+                raise lambda_authorizer.denied()
+            return await self._assume(decision.role_arn, token.session, binding, now)
+        except Failure as failure:
+            answer = failure.answer()
+            self._tell(binding, request, failure, answer)
+            raise answer from None
+
+    async def close(self) -> None:
+        """End what was started, while the event loop still runs."""
+        functions, self._functions = list(self._functions.values()), {}
+        for _, function in functions:
+            function.close()
+        for _, function in functions:
+            await function.closed()
+
+    # The function
+
+    def _function(self, binding: Binding) -> HttpFunction | PythonFunction:
+        """What stands for the authorizer of the data store. Raises `Failure`."""
+        arn = binding.arn
+        if arn is None:
+            raise Failure("misconfigured", "the data store has no authorizer")
+        if binding.is_foreign:
+            raise Failure("foreign", f"{arn} is of another account or Region than this server")
+        known = self._functions.get(arn)
+        if known is not None and known[0] == binding.revision:
+            return known[1]
+        if known is not None:
+            del self._functions[arn]
+            known[1].close()
+        if binding.target is None:
+            raise Failure("misconfigured", f"nothing stands for {arn}: `lightwell authorizer put` it")
+        try:
+            target = lambda_authorizer.parse_target(binding.target)
+        except ConfigurationError as error:
+            raise Failure("misconfigured", str(error)) from None
+        if isinstance(target, HttpTarget):
+            function: HttpFunction | PythonFunction = HttpFunction(target)
+        else:
+            function = PythonFunction(target, arn, self._settings)
+        self._functions[arn] = binding.revision, function
+        return function
+
+    async def _decide(
+        self,
+        function: HttpFunction | PythonFunction,
+        binding: Binding,
+        token: Token,
+        datastore_id: str,
+        operation: str,
+        request: str,
+        now: int,
+    ) -> Decision:
+        """What the authorizer says, within its second. Raises `Failure`."""
+        asked = lambda_authorizer.event(datastore_id, operation, token.text)
+        keep = self._settings.authorizer_cache
+        key = b""
+        if keep:
+            key = hashlib.sha256(b"%d %s" % (binding.revision, asked)).digest()
+            known = self._remembered.get(key)
+            if known is not None and known[0] - keep * 1000 <= now < known[0]:
+                return known[1]
+        said = await _within(lambda_authorizer.SECONDS, function.call(asked, request))
+        decision = lambda_authorizer.read_decision(said)
+        if keep and decision.is_token_valid and decision.role_arn:
+            if len(self._remembered) >= _MOST_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[key] = now + keep * 1000, decision
+        return decision
+
+    # The role
+
+    async def _assume(self, role: str, session: str, binding: Binding, now: int) -> Principal:
+        key = (role, session, binding.datastore_arn)
+        known = self._sessions.get(key)
+        if known is not None and 0 <= now - known[0] < SESSION_MS:
+            return known[1]
+        take = partial(
+            self._roles.assume,
+            role,
+            service=SERVICE,
+            session=session,
+            source_arn=binding.datastore_arn,
+            now=now,
+        )
+        try:
+            principal = take() if self._roles.fresh(role, now) else await self._in_thread(take)
+        except RoleError as error:
+            kind: lambda_authorizer.Kind = "foreign" if error.kind == FOREIGN else "misconfigured"
+            raise Failure(kind, str(error)) from None
+        if len(self._sessions) >= _MOST_REMEMBERED:
+            self._sessions.clear()
+        self._sessions[key] = now, principal
+        return principal
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+    def _tell(self, binding: Binding, request: str, failure: Failure, answer: ApiError) -> None:
+        event(
+            log,
+            logging.WARNING,
+            "authorizer gave no role",
+            request=request,
+            authorizer=binding.arn,
+            status=answer.status,
+            reason=failure.reason[:500],
+        )
+
+
+async def _within(seconds: float, call: Coroutine[Any, Any, bytes]) -> bytes:
+    """What ``call`` answers, which has so long by the wall clock. Raises `Failure`.
+
+    A request may be under way outside a task (`web.http1.response_cycle`), where `asyncio.timeout` cannot be
+    had.
+    """
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(call)
+    is_late = False
+
+    def give_up() -> None:
+        nonlocal is_late
+        is_late = not task.done()
+        task.cancel()
+
+    timer = loop.call_later(seconds, give_up)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if not is_late:
+            raise
+        raise Failure("late", f"no answer within {seconds:g} s") from None
+    finally:
+        timer.cancel()

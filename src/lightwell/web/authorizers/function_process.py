@@ -1,0 +1,209 @@
+"""One process of a ``python:`` authorizer, as the event loop holds it: started, asked, killed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Protocol, cast
+
+from lightwell.auth.lambda_authorizer import SECONDS, Failure, PythonTarget
+from lightwell.auth.python_authorizer_main import MISSING, READY, RESULT
+from lightwell.observe.logs import event
+from lightwell.settings import function_environment
+
+log = logging.getLogger(__name__)
+
+START_SECONDS = 10.0
+"""A process that is not ready by then is killed, as Lambda ends a function that takes longer to load."""
+CALL_SECONDS = 3.0
+"""A process is killed after so long a call. Its caller waited `SECONDS`; a slow first call may still end."""
+
+_LENGTH = struct.Struct(">I")
+_LONGEST_ANSWER = 1 << 20
+_LONGEST_LINE = 2_000
+
+
+class Owner(Protocol):
+    """Who hears of a process."""
+
+    def free(self, process: FunctionProcess) -> None:
+        """It can take a call."""
+
+    def gone(self, process: FunctionProcess, failure: Failure | None) -> None:
+        """It has ended; ``failure`` says why if it never was ready."""
+
+
+class FunctionProcess(asyncio.Protocol):
+    """A process that loads a function and has one call at a time."""
+
+    def __init__(self, owner: Owner, target: PythonTarget, arn: str) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.is_ready = False
+        self.free_since = 0.0
+        self._owner = owner
+        self._target = target
+        self._arn = arn
+        self._popen: subprocess.Popen[bytes] | None = None
+        self._transport: asyncio.Transport | None = None
+        self._output: asyncio.BaseTransport | None = None
+        self._received = bytearray()
+        self._asked: asyncio.Future[bytes] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._problem: Failure | None = None
+        self._is_over = False
+        self._gone: Failure | None = None
+
+    def start(self, folder: Path) -> None:
+        """Start it; modules are looked for in ``folder`` first. Raises `OSError`."""
+        ours, theirs = socket.socketpair()
+        output, output_end = os.pipe()
+        target = self._target
+        try:
+            arguments = [theirs.fileno(), os.getpid(), folder, target.module, target.function, self._arn]
+            self._popen = subprocess.Popen(
+                [sys.executable, "-P", "-m", "lightwell.auth.python_authorizer_main", *map(str, arguments)],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                stdout=output_end,
+                stderr=output_end,
+                env=function_environment(),
+            )
+        except BaseException:
+            ours.close()
+            os.close(output)
+            raise
+        finally:
+            theirs.close()
+            os.close(output_end)
+        self._timer = self.loop.call_later(START_SECONDS, self.kill, "it was not ready in time")
+        self._connecting = self.loop.create_task(self._connect(ours, output))
+
+    async def _connect(self, channel: socket.socket, output: int) -> None:
+        reader = os.fdopen(output, "rb", 0)
+        self._output, _ = await self.loop.connect_read_pipe(lambda: _Output(self._target), reader)
+        await self.loop.create_unix_connection(lambda: self, sock=channel)
+
+    async def ask(self, payload: bytes, request: str) -> bytes:
+        """The JSON of what the function returns for the JSON ``payload``. Raises `Failure`.
+
+        To be called for a process that is free. Once it has answered, heard or not, it is free again.
+        """
+        assert self._transport is not None
+        asked: asyncio.Future[bytes] = self.loop.create_future()
+        self._asked = asked
+        message = b'[%s,"%s",%d]' % (payload, request.encode(), SECONDS * 1000)
+        self._transport.write(_LENGTH.pack(len(message)) + message)
+        self._timer = self.loop.call_later(CALL_SECONDS, self.kill, "its call took too long")
+        return await asked
+
+    def kill(self, why: str) -> None:
+        """End it, whatever it is at."""
+        self._problem = self._problem or Failure("failed", why)
+        if self._popen is not None and self._popen.poll() is None:
+            self._popen.kill()
+        if self._transport is not None:
+            self._transport.abort()
+
+    # The socket
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # No subclass under uvloop.
+        self._transport = cast(asyncio.Transport, transport)
+        if self._problem is not None:
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        while len(self._received) >= _LENGTH.size:
+            end = _LENGTH.size + _LENGTH.unpack_from(self._received)[0]
+            if end > _LONGEST_ANSWER:
+                self.kill("its answer was too long")
+                return
+            if len(self._received) < end:
+                return
+            message = bytes(self._received[_LENGTH.size : end])
+            del self._received[:end]
+            self._hear(message[:1], message[1:])
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        self._stop_timer()
+        failure = self._problem or Failure("failed", "the process of the function ended")
+        asked, self._asked = self._asked, None
+        if asked is not None and not asked.done():
+            asked.set_exception(failure)
+        self._gone = None if self.is_ready else failure
+        self._reap()
+
+    def _hear(self, kind: bytes, body: bytes) -> None:
+        failure = None
+        if kind not in (READY, RESULT):
+            failure = Failure(
+                "misconfigured" if kind == MISSING else "failed", body.decode("utf-8", "replace")
+            )
+        if not self.is_ready and failure is not None:
+            # It ends by itself, and then everybody is told.
+            self._problem = failure
+            return
+        self._stop_timer()
+        self.is_ready = True
+        asked, self._asked = self._asked, None
+        if asked is not None and not asked.done():
+            if failure is None:
+                asked.set_result(body)
+            else:
+                asked.set_exception(failure)
+        self._owner.free(self)
+
+    def _reap(self) -> None:
+        """Its socket is closed: the process is gone, or will be at once."""
+        assert self._popen is not None
+        if self._popen.poll() is None:
+            self._popen.kill()
+            self.loop.call_later(0.005, self._reap)
+            return
+        # What it wrote last is still to be read.
+        self.loop.call_later(0.02, self._leave)
+
+    def _leave(self) -> None:
+        if self._output is not None:
+            # A child of the function may still have the other end.
+            self._output.close()
+        self._owner.gone(self, self._gone)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class _Output(asyncio.Protocol):
+    """What the function prints goes to the log, a line an event."""
+
+    def __init__(self, target: PythonTarget) -> None:
+        self._name = f"python:{target.module}:{target.function}"
+        self._rest = b""
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > _LONGEST_LINE:
+            lines.append(self._rest)
+            self._rest = b""
+        for line in lines:
+            self._log(line)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._log(self._rest)
+
+    def _log(self, line: bytes) -> None:
+        text = line[:_LONGEST_LINE].decode("utf-8", "replace").rstrip()
+        if text:
+            event(log, logging.INFO, "authorizer output", authorizer=self._name, line=text)

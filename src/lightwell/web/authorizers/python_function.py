@@ -1,0 +1,165 @@
+"""A Python function in processes of its own: started on demand, kept warm, ended when nobody needs them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from contextlib import suppress
+
+from lightwell.auth.lambda_authorizer import Failure, PythonTarget
+from lightwell.observe.logs import event
+from lightwell.settings import Settings
+from lightwell.web.authorizers.function_process import FunctionProcess
+
+log = logging.getLogger(__name__)
+
+BROKEN_SECONDS = 1.0
+"""So long a function that could not be loaded is not tried again."""
+MORE_SECONDS = 0.05
+"""Who has waited so long gets another process, if there may be one more."""
+SPARE_SECONDS, WARM_SECONDS = 60.0, 900.0
+"""So long a process without calls is kept: one of several, and the last one."""
+MOST_WAITING = 1_000
+
+
+class PythonFunction:
+    """The processes of one function in one HTTP worker. To be used in one event loop."""
+
+    def __init__(self, target: PythonTarget, arn: str, settings: Settings) -> None:
+        self._target = target
+        self._arn = arn
+        self._folder = settings.authorizers.resolve()
+        self._most = settings.authorizer_processes
+        self._processes: set[FunctionProcess] = set()
+        self._idle: list[FunctionProcess] = []
+        self._waiting: deque[asyncio.Future[FunctionProcess]] = deque()
+        self._broken: tuple[float, Failure] | None = None
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._is_closed = False
+
+    async def call(self, payload: bytes, request: str) -> bytes:
+        """The JSON that the function returns for the JSON ``payload``. Raises `Failure`.
+
+        To be cancelled by who has no more time; what the function still says is then dropped.
+        """
+        process = self._idle.pop() if self._idle else await self._wait()
+        return await process.ask(payload, request)
+
+    def close(self) -> None:
+        """End the processes. Calls under way, and those that wait, fail."""
+        self._is_closed = True
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        for process in list(self._processes):
+            process.kill("the authorizer was changed, or the server ends")
+        self._fail(Failure("failed", "the authorizer was changed, or the server ends"))
+
+    async def closed(self) -> None:
+        """Wait, after `close`, until the processes are gone."""
+        while self._processes:
+            await asyncio.sleep(0.01)
+
+    # Waiting for a process
+
+    async def _wait(self) -> FunctionProcess:
+        loop = asyncio.get_running_loop()
+        if self._broken is not None and loop.time() < self._broken[0]:
+            raise _again(self._broken[1])
+        if len(self._waiting) >= MOST_WAITING:
+            raise Failure("busy", f"{MOST_WAITING} calls wait for the function already")
+        waiter: asyncio.Future[FunctionProcess] = loop.create_future()
+        self._waiting.append(waiter)
+        timer = None
+        if self._processes:
+            timer = loop.call_later(MORE_SECONDS, self._start_another, waiter)
+        else:
+            self._start()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self.free(waiter.result())
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+            with suppress(ValueError):
+                self._waiting.remove(waiter)
+
+    def _start_another(self, waiter: asyncio.Future[FunctionProcess]) -> None:
+        """One at a time: while one is starting, it is not known whether the next is needed."""
+        is_starting = any(not process.is_ready for process in self._processes)
+        if not waiter.done() and not is_starting and len(self._processes) < self._most:
+            self._start()
+
+    def _start(self) -> None:
+        process = FunctionProcess(self, self._target, self._arn)
+        try:
+            process.start(self._folder)
+        except OSError as error:
+            self._broke(Failure("failed", f"a process cannot be started: {error}"))
+            return
+        self._processes.add(process)
+        if self._sweeping is None:
+            self._sweep_later()
+
+    # What processes say of themselves
+
+    def free(self, process: FunctionProcess) -> None:
+        """A process can take a call."""
+        if process not in self._processes:
+            return
+        while self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_result(process)
+                return
+        process.free_since = process.loop.time()
+        self._idle.append(process)
+
+    def gone(self, process: FunctionProcess, failure: Failure | None) -> None:
+        """A process has ended; ``failure`` says why where it could not load the function."""
+        self._processes.discard(process)
+        with suppress(ValueError):
+            self._idle.remove(process)
+        if self._is_closed:
+            return
+        if failure is not None:
+            self._broke(failure)
+        elif not self._processes and any(not waiter.done() for waiter in self._waiting):
+            self._start()
+
+    def _broke(self, failure: Failure) -> None:
+        """A process could not be started. Where others run, they go on."""
+        event(log, logging.WARNING, "authorizer not loaded", authorizer=self._arn, reason=failure.reason)
+        if not any(process.is_ready for process in self._processes):
+            self._broken = asyncio.get_running_loop().time() + BROKEN_SECONDS, failure
+            self._fail(failure)
+
+    def _fail(self, failure: Failure) -> None:
+        waiting, self._waiting = self._waiting, deque()
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_exception(_again(failure))
+
+    # Processes that nobody needs
+
+    def _sweep_later(self) -> None:
+        self._sweeping = asyncio.get_running_loop().call_later(SPARE_SECONDS / 2, self._sweep)
+
+    def _sweep(self) -> None:
+        self._sweeping = None
+        for process in list(self._idle):
+            limit = SPARE_SECONDS if len(self._processes) > 1 else WARM_SECONDS
+            if process.loop.time() - process.free_since > limit:
+                self._idle.remove(process)
+                self._processes.discard(process)
+                process.kill("it was idle")
+        if self._processes:
+            self._sweep_later()
+
+
+def _again(failure: Failure) -> Failure:
+    """One for each who is told: an exception that is raised collects where it was raised."""
+    return Failure(failure.kind, failure.reason)

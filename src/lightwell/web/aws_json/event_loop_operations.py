@@ -1,0 +1,19 @@
+"""Operations that are answered on the event loop itself: a thread hop would cost more than they do.
+
+Each is ``(state, request, path labels, body) -> Answer``, parses its own request and may raise `ApiError`;
+None says that the operation itself has to be called, in a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from lightwell.web.aws_json.get_image_frame import serve_frame
+from lightwell.web.aws_json.get_image_set_metadata import serve_warm_metadata
+from lightwell.web.requests.request import Request
+from lightwell.web.requests.responses import Answer
+from lightwell.web.requests.state import AppState
+
+Inline = Callable[[AppState, Request, dict[str, str], bytes], Awaitable[Answer | None]]
+
+INLINE: dict[str, Inline] = {"GetImageFrame": serve_frame, "GetImageSetMetadata": serve_warm_metadata}

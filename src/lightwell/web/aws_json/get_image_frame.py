@@ -1,0 +1,101 @@
+"""GetImageFrame on the event loop: one look-up and one read without a thread, wherever neither can wait.
+
+What can wait goes to a thread: a database behind a network, an object store, bytes that are not in memory,
+and frames of more than four megabytes, which are sent in pieces.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+
+from lightwell.errors import BadRequestError, NotAcceptableError, NotFoundError, ValidationError
+from lightwell.operations.get_image_frame import Place
+from lightwell.web.requests.negotiation import accepted, quality
+from lightwell.web.requests.request import Request
+from lightwell.web.requests.responses import Answer
+from lightwell.web.requests.state import AppState
+from lightwell.wire import shapes
+from lightwell.wire.body import read_body
+from lightwell.wire.parse import parse
+from lightwell.wire.routes import ROUTES
+
+PIECE = 1 << 20
+"""Bytes read and sent at a time of a frame longer than `LARGE`, such as a video."""
+LARGE = 4 << 20
+
+_ROUTE = ROUTES["GetImageFrame"]
+_USUAL_BODY = re.compile(rb'\s*\{\s*"imageFrameId"\s*:\s*"([0-9a-z]{32})"\s*\}\s*')
+_ANY = "application/octet-stream"
+
+
+async def serve_frame(state: AppState, request: Request, params: dict[str, str], body: bytes) -> Answer:
+    """The bytes of a frame as stored, with the content type of their syntax.
+
+    ``params`` are the labels of the path. Raises `ValidationError` or
+    `BadRequestError` for a request that is none, `NotFoundError` where the set does not hold the frame,
+    `NotAcceptableError` where the client does not take what is stored, `InternalError` where bytes are lost.
+    """
+    usual = _USUAL_BODY.fullmatch(body)
+    frame_id = usual[1].decode() if usual is not None else _frame_id(params, body)
+    reader = state.frames
+    try:
+        if reader.may_wait:
+            place = await state.in_thread(reader.place, params["datastoreId"], params["imageSetId"], frame_id)
+        else:
+            place = reader.place(params["datastoreId"], params["imageSetId"], frame_id)
+    except NotFoundError:
+        parse(_ROUTE, params, [], body)  # ids that break the model's pattern are a ValidationException
+        raise
+    if b"accept" in request.head:
+        _check_accept(request.headers, place.content_type)
+    reader.accessed(place)
+    return Answer(
+        200,
+        [(b"content-type", place.content_type.encode()), (b"content-length", b"%d" % place.length)],
+        await _content(state, place),
+    )
+
+
+async def _content(state: AppState, place: Place) -> bytes | AsyncIterator[bytes]:
+    reader = state.frames
+    if place.length > LARGE:
+        # The first piece is read before the answer begins, so that a lost pack is a 500 and no broken body.
+        return _pieces(state, place, await state.in_thread(reader.read, place, 0, PIECE))
+    data = reader.read_warm(place)
+    return data if data is not None else await state.in_thread(reader.read, place, 0, place.length)
+
+
+async def _pieces(state: AppState, place: Place, piece: bytes) -> AsyncIterator[bytes]:
+    sent = 0
+    while True:
+        yield piece
+        sent += len(piece)
+        if sent == place.length:
+            return
+        piece = await state.in_thread(state.frames.read, place, sent, min(PIECE, place.length - sent))
+
+
+def _frame_id(params: dict[str, str], body: bytes) -> str:
+    try:
+        read_body(body or b"{}")
+    except ValidationError as error:
+        raise BadRequestError(error.message) from None
+    request = parse(_ROUTE, params, [], body)
+    assert isinstance(request, shapes.GetImageFrameRequest)
+    return request.image_frame_information.image_frame_id
+
+
+def _check_accept(headers: list[tuple[bytes, bytes]], content_type: str) -> None:
+    """The stored type and application/octet-stream, however named; who takes the latter gets the former."""
+    accept = accepted(headers)
+    if accept is None or accept in ("*/*", content_type, ""):
+        return
+    wanted = quality(accept, content_type)
+    if wanted is None:
+        wanted = quality(accept, _ANY)
+    if not wanted:
+        raise NotAcceptableError(
+            f"The frame is stored as {content_type}, which the Accept header does not take. "
+            f"Send Accept: {content_type}, or */*."
+        )

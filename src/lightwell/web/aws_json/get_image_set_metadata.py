@@ -1,0 +1,36 @@
+"""GetImageSetMetadata on the event loop, for documents that are in memory."""
+
+from __future__ import annotations
+
+import re
+
+from lightwell.web.requests.request import Request
+from lightwell.web.requests.responses import Answer
+from lightwell.web.requests.state import AppState
+
+_QUERY = re.compile(rb"(?:version=([0-9]{1,9}))?")
+
+
+async def serve_warm_metadata(
+    state: AppState, request: Request, params: dict[str, str], body: bytes
+) -> Answer | None:
+    """The document if it can be answered at once; None where the operation itself has to be called.
+
+    Nothing is refused here: errors are the operation's to tell.
+    """
+    asked = _QUERY.fullmatch(request.query)
+    if asked is None:
+        return None
+    version = None if asked[1] is None else int(asked[1])
+    data = state.metadata.warm(params["datastoreId"], params["imageSetId"], version)
+    if data is None:
+        return None
+    return Answer(
+        200,
+        [
+            (b"content-type", b"application/json"),
+            (b"content-encoding", b"gzip"),
+            (b"content-length", b"%d" % len(data)),
+        ],
+        data,
+    )

@@ -1,0 +1,142 @@
+"""Takes connections from the socket that all HTTP workers share, so that each gets as many as the others.
+
+Left to themselves, the first worker that wakes takes all that wait: eight connections that come at once
+would all end on one core. So a worker that has more than the least busy one waits a moment for that one to
+come first, and takes what is still there then. How many it may have is for `web.http1.connections` to say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+import ssl
+from collections.abc import Callable
+from functools import partial
+
+from lightwell.observe.metrics import Recorder
+from lightwell.web.http1.connections import Connections, Entry
+from lightwell.web.http1.protocol import Protocol
+
+log = logging.getLogger(__name__)
+
+_MOMENT = 0.002
+_OUT_OF_FILES = 0.1
+_FREED = 8
+_QUIET_SECONDS = 10.0
+_FULL_SECONDS = 0.1
+_HANDSHAKE_SECONDS = 20.0
+_FULL = b'{"message":"Your address has too many connections open: close some of them."}'
+_FULL_ANSWER = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncache-control: no-store\r\n"
+    b"x-content-type-options: nosniff\r\nretry-after: 1\r\n"
+    b"x-amzn-errortype: ServiceUnavailableException\r\nconnection: close\r\n"
+    b"content-length: %d\r\n\r\n%b" % (len(_FULL), _FULL)
+)
+
+
+class Acceptor:
+    """One worker's side of the listening socket; uvicorn calls `close` and `wait_closed` at the end."""
+
+    def __init__(
+        self,
+        listener: socket.socket,
+        make: Callable[[Callable[[Protocol], None], Callable[[], None]], Protocol],
+        recorder: Recorder,
+        connections: Connections,
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._listener = listener
+        self._make = make
+        self._recorder = recorder
+        self._tls = tls
+        self._connections = connections
+        self._again: asyncio.TimerHandle | None = None
+        self._opening: set[asyncio.Task[object]] = set()
+        self._told = float("-inf")
+        self._is_closed = False
+
+    def start(self, backlog: int) -> None:
+        self._listener.setblocking(False)
+        self._listener.listen(backlog)
+        self._recorder.connections(0)
+        self._loop.add_reader(self._listener.fileno(), self._waiting)
+
+    def renew(self, tls: ssl.SSLContext) -> None:
+        """Connections that begin from now on get this certificate."""
+        self._tls = tls
+
+    def close(self) -> None:
+        self._is_closed = True
+        if self._again is not None:
+            self._again.cancel()
+        else:
+            self._loop.remove_reader(self._listener.fileno())
+
+    async def wait_closed(self) -> None:
+        """Nothing to wait for: connections are counted by uvicorn."""
+
+    def _waiting(self) -> None:
+        fewest = self._recorder.meter.fewest_connections()
+        if len(self._connections) > fewest + fewest // 8:
+            self._pause(_MOMENT)
+        else:
+            self._take()
+
+    def _pause(self, seconds: float) -> None:
+        self._loop.remove_reader(self._listener.fileno())
+        self._again = self._loop.call_later(seconds, self._resume)
+
+    def _resume(self) -> None:
+        self._again = None
+        self._loop.add_reader(self._listener.fileno(), self._waiting)
+        self._take()
+
+    def _take(self) -> None:
+        now = self._loop.time()
+        if not self._connections.has_room(now):
+            self._pause(_FULL_SECONDS)
+            return
+        try:
+            connection, peer = self._listener.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as error:
+            if now - self._told > _QUIET_SECONDS:
+                log.error("no connection can be taken: %s", error.strerror)
+                self._told = now
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                # Not for this one alone: what keeps the data has to open files, too.
+                for _ in range(_FREED):
+                    self._connections.drop_one(now)
+            self._pause(_OUT_OF_FILES)
+            return
+        connection.setblocking(False)
+        address = peer[0] if isinstance(peer, tuple) else ""
+        if not self._connections.has_room_for(address, now):
+            with contextlib.suppress(OSError), connection:
+                if self._tls is None:
+                    connection.send(_FULL_ANSWER)
+            return
+        entry = self._connections.add(address, now)
+        task: asyncio.Task[object] = self._loop.create_task(self._begin(connection, entry))
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    async def _begin(self, connection: socket.socket, entry: Entry) -> None:
+        def make() -> Protocol:
+            return self._make(entry.begin, partial(self._connections.remove, entry))
+
+        more = {}
+        if self._tls is not None:
+            entry.handshake = asyncio.current_task()
+            more = {"ssl_handshake_timeout": _HANDSHAKE_SECONDS}
+        try:
+            await self._loop.connect_accepted_socket(make, connection, ssl=self._tls, **more)
+        except (OSError, ssl.SSLError, asyncio.CancelledError):
+            # The client left, or its TLS handshake failed or took too long: its own affair.
+            connection.close()
+            self._connections.remove(entry)

@@ -1,0 +1,178 @@
+"""A request and its answer on a connection: uvicorn's, but the answer goes out in as few calls as it takes.
+
+uvicorn writes head and body one after the other, and uvloop sends what it is given at once: two system calls,
+and a client woken up for a head that it can do nothing with. Here the head waits for the first of the body.
+
+An answer without a ``content-length`` goes out in chunks (RFC 9112 §7.1); to a client of HTTP/1.0, that knows
+none, its end is that of the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Generator
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+
+from lightwell.web.requests.responses import WHOLE
+
+EXTENSIONS: dict[str, dict[str, object]] = {WHOLE: {}}
+_START, _BODY = "http.response.start", "http.response.body"
+_BODILESS = (204, 304)
+# What may be in a head beside the ends of its lines.
+_PRINTABLE = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
+
+
+class Flag:
+    """An `asyncio.Event` that costs next to nothing until somebody has to wait for it."""
+
+    __slots__ = ("_event", "_is_set")
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._event: asyncio.Event | None = None
+
+    def set(self) -> None:
+        self._is_set = True
+        if self._event is not None:
+            self._event.set()
+
+    def clear(self) -> None:
+        self._is_set = False
+        if self._event is not None:
+            self._event.clear()
+
+    async def wait(self) -> None:
+        if not self._is_set:
+            if self._event is None:
+                self._event = asyncio.Event()
+            await self._event.wait()
+
+
+class Exchange(RequestResponseCycle):
+    """One request and its answer."""
+
+    _head = b""
+    _in_chunks = False
+    _length: int | None = None  # of the body that is still to come, where it was announced
+
+    async def send(self, message: Any) -> None:
+        """As ASGI says. RuntimeError for what is no HTTP, or no answer of the announced length.
+
+        ConnectionResetError where there is more to come that nobody will read.
+        """
+        if self.flow.write_paused and not self.disconnected:
+            await self.flow.drain()
+        if self.disconnected:
+            if message.get("more_body"):
+                raise ConnectionResetError("The client is gone.")
+            return
+        kind = message["type"]
+        if kind == WHOLE and not self.response_started:
+            self._begin(message["status"], message["headers"])
+            body = message["body"]
+            self._announced(len(body))
+            self._write(b"" if self._is_head_only else body)
+            self._end()
+        elif kind == _START and not self.response_started:
+            self._begin(message["status"], message["headers"])
+        elif kind == _BODY and self.response_started and not self.response_complete:
+            body = message["body"]
+            self._announced(len(body))
+            more = message.get("more_body", False)
+            if self._is_head_only:
+                self._write(b"")
+            elif self._in_chunks:
+                self._write_chunk(body, last=not more)
+            else:
+                self._write(body)
+            if not more:
+                self._end()
+        else:
+            raise RuntimeError(f"The ASGI message {kind} is out of place.")
+
+    @property
+    def _is_head_only(self) -> bool:
+        return bool(self.scope["method"] == "HEAD")
+
+    def _begin(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        self.response_started = True
+        self.waiting_for_100_continue = False
+        length = 0 if status in _BODILESS else None
+        parts = [STATUS_LINE[status]]
+        for name, value in [*self.default_headers, *headers]:
+            parts += (name, b": ", value, b"\r\n")
+            if name == b"content-length":
+                length = int(value)
+            elif name == b"connection" and value == b"close":
+                self.keep_alive = False
+        if length is None and self.scope["http_version"] == "1.1":
+            self._in_chunks = True
+            parts += (b"transfer-encoding", b": ", b"chunked", b"\r\n")
+        elif length is None:
+            self.keep_alive = False
+        self._length = length
+        head = b"".join(parts)
+        if head.translate(None, _PRINTABLE) != b"\r\n" * (len(parts) // 4 + 1):
+            raise RuntimeError("A header holds what no header may.")
+        is_told = self.keep_alive or b"\r\nconnection: close\r\n" in head
+        self._head = head + (b"\r\n" if is_told else b"connection: close\r\n\r\n")
+
+    def _announced(self, count: int) -> None:
+        if self._length is not None:
+            self._length -= count
+            if self._length < 0:
+                raise RuntimeError("An answer is longer than its content-length.")
+
+    def _end(self) -> None:
+        if self._length and not self._is_head_only:
+            raise RuntimeError("An answer is shorter than its content-length.")
+        self.response_complete = True
+        self.message_event.set()
+        if not self.keep_alive and not self.more_body:
+            self.transport.close()
+        self.on_response()
+
+    def _write(self, body: bytes) -> None:
+        head, self._head = self._head, b""
+        if head and body:
+            self.transport.writelines((head, body))
+        elif head or body:
+            self.transport.write(head or body)
+
+    def _write_chunk(self, body: bytes, *, last: bool) -> None:
+        parts = [self._head] if self._head else []
+        if body:
+            parts += (b"%x\r\n" % len(body), body, b"\r\n")
+        if last:
+            parts.append(b"0\r\n\r\n")
+        self._head = b""
+        if parts:
+            self.transport.writelines(parts)
+
+
+class Begun:
+    """A coroutine that ran until it had to wait for ``future``; awaited, it goes on from there."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], future: Any) -> None:
+        self._coroutine = coroutine
+        self._future = future
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        future = self._future
+        while True:
+            try:
+                try:
+                    value = yield future
+                except BaseException as error:
+                    future = self._coroutine.throw(error)
+                else:
+                    future = self._coroutine.send(value)
+            except StopIteration:
+                return
+
+
+async def finish(begun: Begun) -> None:
+    """The rest of it, as a coroutine that a task can run."""
+    await begun

@@ -1,0 +1,123 @@
+"""One HTTP worker: uvicorn on a socket that was bound elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import uvicorn
+import uvloop  # noqa: F401 — imported before the fork, for its pages to be shared
+
+from lightwell.auth import certificate
+from lightwell.web.gateway import Gateway
+from lightwell.web.http1.acceptor import Acceptor
+from lightwell.web.http1.certificate_reload import Renewal
+from lightwell.web.http1.connections import Connections, most_connections
+from lightwell.web.http1.protocol import SILENT_SECONDS, Protocol
+from lightwell.web.requests.proxies import Proxies
+
+if TYPE_CHECKING:
+    from lightwell.settings import Settings
+
+log = logging.getLogger(__name__)
+
+# Requests in flight get so long to finish.
+GRACE_SECONDS = 20
+_BACKLOG = 2048
+
+
+class _Server(uvicorn.Server):
+    """Says when it accepts, and ends with exit code 0 after SIGTERM."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        gateway: Gateway,
+        ready: Callable[[], None],
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        super().__init__(config)
+        self._settings = gateway.state.settings
+        self._tls = tls
+        self._recorder = gateway.state.recorder
+        self._federation = gateway.state.federation
+        self._say_ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's own, but for how connections are taken."""
+        assert sockets is not None
+        listener = sockets[0]
+
+        def make(on_made: Callable[[Protocol], None], on_lost: Callable[[], None]) -> Protocol:
+            return Protocol(self.config, self.server_state, {}, on_made=on_made, on_lost=on_lost)
+
+        proxies = Proxies(self._settings.proxies)
+        connections = Connections(most_connections(), proxies.trusts, self._recorder.connections)
+        acceptor = Acceptor(listener, make, self._recorder, connections, self._tls)
+        cert, key = self._settings.tls_cert, self._settings.tls_key
+        if cert is not None and key is not None:
+            renewal = Renewal(cert, key, acceptor.renew)
+            renewal.start()
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, renewal.read)
+        acceptor.start(self.config.backlog)
+        self.servers = [acceptor]  # type: ignore[list-item]
+        self.started = True
+        self._say_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's own; then what requests have started ends, too."""
+        await super().shutdown(sockets)
+        await self._federation.close()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        signal.signal(signal.SIGTERM, self.handle_exit)
+        yield
+
+
+def serve(
+    gateway: Gateway, listener: socket.socket, ready: Callable[[], None], tls: ssl.SSLContext | None
+) -> None:
+    """Answer requests on ``listener`` until SIGTERM, then finish those in flight.
+
+    ``tls`` is what `check_tls` has found; as soon as the files hold something newer, connections get that.
+    """
+    config = uvicorn.Config(
+        gateway,
+        interface="asgi3",
+        loop="uvloop",
+        http=Protocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        # On every answer, those that `Protocol` gives without asking the gateway included.
+        headers=[("x-content-type-options", "nosniff")],
+        backlog=_BACKLOG,
+        timeout_keep_alive=int(SILENT_SECONDS),
+        timeout_graceful_shutdown=GRACE_SECONDS,
+    )
+    _Server(config, gateway, ready, tls).run(sockets=[listener])
+
+
+def check_tls(settings: Settings, now: int) -> ssl.SSLContext | None:
+    """The certificate and its key for a listener; None where the settings name none.
+
+    Raises `ConfigurationError` if they cannot be used. One that is valid no more, or not yet, is only logged:
+    each client decides whether it takes it.
+    """
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    context = certificate.load(settings.tls_cert, settings.tls_key)
+    fault = certificate.validity(settings.tls_cert).fault(now)
+    if fault is not None:
+        log.warning("the certificate in %s %s", settings.tls_cert, fault)
+    return context

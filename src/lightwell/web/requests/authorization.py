@@ -1,0 +1,150 @@
+"""Asking the guard: what a request tells of itself, and what a DICOMweb path says of study and series."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl
+
+from lightwell.auth.authorization import Facts
+from lightwell.auth.policies.actions import Ask
+from lightwell.auth.policies.condition_keys import UNKNOWN, Value
+from lightwell.auth.principals import Principal
+from lightwell.auth.roles import RoleError
+from lightwell.operations import affected_image_sets, bucket_access
+from lightwell.web.requests.request import Request
+
+if TYPE_CHECKING:
+    from lightwell.web.dicomweb.resources import Resource
+    from lightwell.web.requests.state import AppState
+    from lightwell.wire.route import Route
+
+_STUDY, _SERIES = "medical-imaging:studyinstanceuid", "medical-imaging:seriesinstanceuid"
+_METADATA = "GetDICOMInstanceMetadata"
+# Kinds of resources that HealthImaging has without a series; of all others it always knows both.
+_WITHOUT_SERIES = ("search", "store", "capabilities")
+
+
+def facts(request: Request, now: int) -> Facts:
+    """What policies may ask of a request, ``now`` in milliseconds since the epoch."""
+    return Facts(
+        now,
+        request.client,
+        request.scope.get("scheme") == "https",
+        _text(request, b"user-agent"),
+        _text(request, b"referer"),
+    )
+
+
+async def authorise(
+    state: AppState, request: Request, principal: Principal, asks: Sequence[Ask], now: int
+) -> None:
+    """Raises `AccessDeniedError` unless the principal may do all that is asked."""
+    check = partial(state.guard.check, principal, asks, facts(request, now))
+    if state.guard.may_wait(principal, asks):
+        await state.in_thread(check)
+    else:
+        check()
+
+
+def image_set_asks(state: AppState, operation: str, params: Mapping[str, str]) -> list[Ask]:
+    """What must be allowed for an operation on one image set, by the labels of its path."""
+    return state.guard.actions.image_sets(operation, params["datastoreId"], [params["imageSetId"]])
+
+
+def native_check(
+    state: AppState, request: Request, principal: Principal, route: Route, now: int
+) -> Callable[[Any], frozenset[str]]:
+    """Refuses a native request, once parsed, that the principal may not make; answers the ids of the image
+    sets that it reaches without naming them. Blocks.
+    """
+
+    def check(parsed: Any) -> frozenset[str]:
+        guard, told = state.guard, facts(request, now)
+        guard.check(principal, guard.actions.native(route.operation, parsed), told)
+        if route.operation == "StartDICOMImportJob":
+            _check_role(state, parsed, now)
+        also = affected_image_sets.reached(state.stores, route.operation, parsed)
+        if also:
+            guard.check(principal, guard.actions.image_sets(route.operation, parsed.datastore_id, also), told)
+        return frozenset(also)
+
+    return check
+
+
+def _check_role(state: AppState, request: Any, now: int) -> None:
+    """Refuses an import whose role is none, is not for this service, or may not do what the import does.
+
+    Asked once `iam:PassRole` is allowed, so that it tells nothing of other roles.
+    """
+    try:
+        rights = state.data_access.take(request.data_access_role_arn, request.datastore_id, now)
+    except RoleError as error:
+        raise bucket_access.refused(str(error)) from None
+    bucket_access.check(rights, request)
+
+
+def image_sets_check(
+    state: AppState, request: Request, principal: Principal, action: str, datastore_id: str
+) -> Callable[[Sequence[str]], None] | None:
+    """Refuses an action on image sets that the principal may not do; None for who may do everything.
+
+    For those that a path does not name and a handler has found. It blocks.
+    """
+    if principal.policies is None:
+        return None
+
+    def check(ids: Sequence[str]) -> None:
+        asks = state.guard.actions.image_sets(action, datastore_id, ids)
+        state.guard.check(principal, asks, facts(request, state.clock.now()))
+
+    return check
+
+
+def dicomweb_asks(state: AppState, request: Request, resource: Resource) -> list[Ask]:
+    """What must be allowed for a DICOMweb resource, before anything of it is looked up."""
+    return state.guard.actions.dicomweb(
+        resource.operation, resource.action, resource.datastore_id, uid_context(resource, request.query)
+    )
+
+
+def metadata_check(
+    state: AppState, request: Request, principal: Principal, resource: Resource
+) -> Callable[[], None] | None:
+    """Refuses to show more of what a search finds than searches show; None for who may do everything.
+
+    It is the metadata of all that is found that is shown: where the path does not name one series, a policy
+    that tells series apart does not let it pass. It blocks.
+    """
+    if principal.policies is None:
+        return None
+
+    def check() -> None:
+        context = {_STUDY: resource.study or UNKNOWN, _SERIES: resource.series or UNKNOWN}
+        asks = state.guard.actions.dicomweb(_METADATA, _METADATA, resource.datastore_id, context)
+        state.guard.check(principal, asks, facts(request, state.clock.now()))
+
+    return check
+
+
+def uid_context(resource: Resource, query: bytes) -> dict[str, Value]:
+    """``medical-imaging:StudyInstanceUID`` and ``…SeriesInstanceUID``, from the path or WADO-URI's query.
+
+    Where more than one series is read or deleted at once, which HealthImaging cannot do, which ones is not
+    known: a policy that tells series apart does not let it pass.
+    """
+    study: Value | None = resource.study
+    series: Value | None = resource.series
+    if resource.kind == "wado-uri":
+        given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+        study = tuple(value for name, value in given if name.lower() == "studyuid")
+        series = tuple(value for name, value in given if name.lower() == "seriesuid")
+    if resource.kind not in _WITHOUT_SERIES:
+        study, series = study or UNKNOWN, series or UNKNOWN
+    return {key: value for key, value in ((_STUDY, study), (_SERIES, series)) if value is not None}
+
+
+def _text(request: Request, header: bytes) -> str | None:
+    value = request.head.get(header)
+    return None if value is None else value.decode("latin-1")

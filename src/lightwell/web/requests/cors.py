@@ -1,0 +1,63 @@
+"""Cross-origin requests from browsers (the Fetch standard), without cookies or other ambient credentials.
+
+Every request is signed by the page itself, so an origin that may call learns nothing that it could not sign
+for.
+"""
+
+from __future__ import annotations
+
+import re
+
+from lightwell.web.requests.responses import Answer, Headers
+
+_EXPOSED = (
+    b"x-amzn-requestid, x-amzn-errortype, content-type, content-encoding, content-length, content-range,"
+    b" content-location, accept-ranges, etag, warning"
+)
+_METHODS = b"GET, POST, PUT, DELETE, HEAD, OPTIONS"
+_HEADER_LIST = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~, \t-]{0,2048}")
+_DEFAULT_HEADERS = (
+    b"authorization, accept, content-type, range, if-none-match, x-amz-date, x-amz-security-token,"
+    b" x-amz-content-sha256, x-amz-decoded-content-length"
+)
+_DAY = b"86400"
+
+
+class Cors:
+    """What the setting ``cors_origins`` allows: ``*``, or origins separated by commas; empty allows none."""
+
+    def __init__(self, origins: str) -> None:
+        names = [name.strip().rstrip("/") for name in origins.split(",") if name.strip()]
+        self._any = "*" in names
+        self._origins = {name.encode() for name in names}
+
+    def allowed(self, origin: bytes | None) -> Headers:
+        """The headers for an answer to a request from ``origin``; none where it may not read it."""
+        if origin is None:
+            return [] if self._any or not self._origins else [(b"vary", b"origin")]
+        if self._any:
+            return [(b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", _EXPOSED)]
+        if origin in self._origins:
+            return [
+                (b"access-control-allow-origin", origin),
+                (b"access-control-expose-headers", _EXPOSED),
+                (b"vary", b"origin"),
+            ]
+        return [(b"vary", b"origin")] if self._origins else []
+
+    def preflight(self, wanted: bytes | None) -> Answer:
+        """The answer to a preflight; ``wanted`` is its Access-Control-Request-Headers.
+
+        The headers that it asks for are echoed, since ``*`` does not cover Authorization.
+        """
+        if wanted is None or not _HEADER_LIST.fullmatch(wanted):
+            wanted = _DEFAULT_HEADERS
+        return Answer(
+            204,
+            [
+                (b"access-control-allow-methods", _METHODS),
+                (b"access-control-allow-headers", wanted),
+                (b"access-control-max-age", _DAY),
+            ],
+            b"",
+        )

@@ -1,0 +1,92 @@
+"""Proxies that are believed when they say for whom they ask: ``X-Forwarded-For`` and ``X-Forwarded-Proto``.
+
+Anybody can send these headers, so they count only from a peer that the settings name, and of the addresses
+only what such proxies have added at the right. ``Forwarded`` (RFC 7239) is not read: most proxies do not
+write it, and pass on what a client has made up. Neither is ``X-Forwarded-Host``: signatures cover ``Host``,
+which a proxy has to leave as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import TypeAlias
+
+from lightwell.web.requests.responses import Message
+
+UNKNOWN = "unknown"
+"""The client's address where what a proxy says cannot be read: for a policy neither in a network nor not."""
+
+_FOR, _PROTO = b"x-forwarded-for", b"x-forwarded-proto"
+# More proxies than stand behind each other anywhere.
+_MOST_HOPS = 32
+# An IPv6 address with a zone and a port is shorter; what is longer is not remembered either.
+_LONGEST = 80
+
+_Address: TypeAlias = IPv4Address | IPv6Address
+
+
+class Proxies:
+    """The proxies of one server, as networks."""
+
+    def __init__(self, networks: Sequence[IPv4Network | IPv6Network]) -> None:
+        self._networks = tuple(networks)
+
+    def __bool__(self) -> bool:
+        return bool(self._networks)
+
+    def apply(self, scope: Message) -> None:
+        """Put the client and the scheme that a trusted peer names into the scope of a request."""
+        peer = scope.get("client")
+        if peer is None or not self.trusts(peer[0]):
+            return
+        hops = _listed(scope, _FOR)
+        if hops:
+            scope["client"] = (self._client(hops), 0)
+        schemes = _listed(scope, _PROTO)
+        if schemes:
+            # Several are those of several hops. Only if all were by TLS nobody could listen.
+            scope["scheme"] = "https" if all(each.lower() == "https" for each in schemes) else "http"
+
+    def trusts(self, text: str) -> bool:
+        """Whether this is the address of one of the proxies."""
+        address = _read(text)
+        return address is not None and any(
+            network.version == address.version and address in network for network in self._networks
+        )
+
+    def _client(self, hops: list[str]) -> str:
+        """The last address that is no proxy of ours; where all are, the first, which is where it began."""
+        for hop in reversed(hops[-_MOST_HOPS:]):
+            address = _read(hop)
+            if address is None:
+                return UNKNOWN
+            if not self.trusts(hop):
+                return str(address)
+        return str(address) if len(hops) <= _MOST_HOPS else UNKNOWN
+
+
+def _listed(scope: Message, name: bytes) -> list[str]:
+    """The members of a list that may stand in several headers (RFC 9110 §5.3)."""
+    found = (value.decode("latin-1") for header, value in scope["headers"] if header == name)
+    return [part.strip() for value in found for part in value.split(",")]
+
+
+def _read(text: str) -> _Address | None:
+    return _address(text) if len(text) <= _LONGEST else None
+
+
+@lru_cache(maxsize=4096)
+def _address(text: str) -> _Address | None:
+    """An address, with or without a port; None if it is none. IPv4 in the form of IPv6 is IPv4."""
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return address if mapped is None else mapped

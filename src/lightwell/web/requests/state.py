@@ -1,0 +1,95 @@
+"""What the HTTP side of one process holds; `app` makes it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from lightwell.auth.authentication import Gate, Signature, SignedRequest
+from lightwell.auth.authorization import Guard
+from lightwell.auth.data_access_role import DataAccess
+from lightwell.auth.principals import Principal
+from lightwell.auth.sessions import Sessions
+from lightwell.clock import Clock, Ids
+from lightwell.observe.metrics import Recorder
+from lightwell.operations.context import Caller, Context
+from lightwell.operations.dicomweb.frames import InstanceFrames
+from lightwell.operations.get_image_frame import FrameReader
+from lightwell.operations.get_image_set_metadata import MetadataReader
+from lightwell.web.authorizers.bearer_authentication import Federation
+from lightwell.web.requests.throttle import Throttle
+
+if TYPE_CHECKING:
+    from lightwell.codec_pool.client import Pool
+    from lightwell.settings import Settings
+    from lightwell.stores import Stores
+
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why a server is not ready: ``code`` for anybody, ``reason`` for its log alone."""
+
+    code: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One condition of readiness: ``ask`` returns None, or why not. It may block and raise."""
+
+    name: str
+    ask: Callable[[], Fault | None]
+
+
+@dataclass(frozen=True, slots=True)
+class AppState:
+    """Shared by all requests of a process.
+
+    ``threads`` run what blocks; ``waiters`` what waits for a codec worker, so that nobody else waits with it.
+    """
+
+    settings: Settings
+    stores: Stores
+    clock: Clock
+    ids: Ids
+    gate: Gate
+    guard: Guard
+    data_access: DataAccess
+    sessions: Sessions
+    federation: Federation
+    recorder: Recorder
+    threads: ThreadPoolExecutor
+    pool: Pool
+    waiters: ThreadPoolExecutor
+    checks: Sequence[Check]
+    throttle: Throttle | None = None
+    frames: FrameReader = field(init=False)
+    instance_frames: InstanceFrames = field(init=False)
+    metadata: MetadataReader = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "frames", FrameReader(self.stores, self.clock))
+        object.__setattr__(self, "instance_frames", InstanceFrames(self.frames))
+        object.__setattr__(self, "metadata", MetadataReader(self.stores, self.clock))
+
+    async def in_thread(self, call: Callable[..., T], *arguments: object) -> T:
+        """What a call that blocks returns, made in one of ``threads``."""
+        return await asyncio.get_running_loop().run_in_executor(self.threads, call, *arguments)
+
+    async def signer(self, signed: SignedRequest, now: int) -> tuple[Signature, Principal]:
+        """What a request says of its signature, and whose key that is; verified by `Gate.admit`."""
+        signature = self.gate.read(signed)
+        principal = self.gate.known(signature, now)
+        if principal is None:
+            principal = await self.in_thread(self.gate.load, signature, now)
+        return signature, principal
+
+    def context(self, caller: Caller) -> Context:
+        """What an operation may touch, for one request."""
+        return Context(self.stores, self.settings, self.clock, self.ids, caller, self.pool)

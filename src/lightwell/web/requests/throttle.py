@@ -1,0 +1,78 @@
+"""Token buckets that all HTTP processes of one server share: the setting ``throttle``.
+
+A bucket is one number in shared memory, the time at which it is full again (GCRA); a request moves it by one
+interval, and is refused if that would be further off than the burst allows. The lock around it is a record
+lock of the file behind the memory: the system lets go of it when its process dies, however it dies. Both are
+made before the fork, so the rates hold for the server as a whole. Servers that share a database throttle each
+on its own.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import mmap
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from math import ceil
+from time import monotonic
+
+from lightwell.errors import ThrottlingError
+from lightwell.web.requests.rates import Rate
+
+_SIZE = 8
+
+
+class Throttle:
+    """The buckets of one account, one for each operation that ``rates`` names.
+
+    ``now`` gives seconds of a clock that all processes share and nobody sets back.
+    """
+
+    def __init__(self, rates: Mapping[str, Rate], *, now: Callable[[], float] = monotonic) -> None:
+        self._now = now
+        self._rates = {operation: (place, rate) for place, (operation, rate) in enumerate(rates.items())}
+        # Unnamed, and gone with the last process that has it.
+        with tempfile.TemporaryFile() as file:
+            self._file = os.dup(file.fileno())
+        size = max(1, len(rates)) * _SIZE
+        os.ftruncate(self._file, size)
+        self._memory = mmap.mmap(self._file, size)
+        self._full_at = memoryview(self._memory).cast("d")
+
+    def take(self, operation: str) -> None:
+        """Take a token. Raises `ThrottlingError` where the bucket is empty; an operation without one passes.
+
+        To be called by one thread of a process.
+        """
+        known = self._rates.get(operation)
+        if known is None:
+            return
+        place, rate = known
+        interval = 1 / rate.per_second
+        fcntl.lockf(self._file, fcntl.LOCK_EX, _SIZE, place * _SIZE)
+        try:
+            now = self._now()
+            full_at = max(self._full_at[place], now)
+            wait = full_at - now - (rate.burst - 1) * interval
+            # What rounding leaves of a token that has just come back is no reason to refuse.
+            if wait < 1e-6:
+                self._full_at[place] = full_at + interval
+        finally:
+            fcntl.lockf(self._file, fcntl.LOCK_UN, _SIZE, place * _SIZE)
+        if wait >= 1e-6:
+            raise ThrottlingError(
+                f"Rate exceeded: {operation} may be called {rate.per_second:g} times a second. "
+                f"Try again in {_words(wait)}.",
+                retry_after=ceil(wait),
+            )
+
+    def close(self) -> None:
+        """Let go of the memory, in this process."""
+        self._full_at.release()
+        self._memory.close()
+        os.close(self._file)
+
+
+def _words(seconds: float) -> str:
+    return f"{ceil(seconds)} seconds" if seconds > 1 else f"{ceil(seconds * 1000)} milliseconds"

@@ -1,0 +1,163 @@
+"""Taking in what listing finds: limits, chunks, and the files that cannot even be tried."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from lightwell.domain.imports.jobs import CUSTOMER, InputFile, Job, Outcome, split_uri
+from lightwell.errors import InputError, LightwellError
+from lightwell.ingest import overrides
+from lightwell.settings import Settings
+from lightwell.stores import Stores
+from lightwell.stores.jobs import chunks, import_jobs, staging
+from lightwell.work import chunking
+from lightwell.work.directories import Directories
+from lightwell.work.listing import Found
+
+_CHUNKS_AT_ONCE = 32
+_OUTCOMES_AT_ONCE = 1000
+
+
+class JobFailed(LightwellError):
+    """The whole job cannot go on; ``str()`` of it is its message."""
+
+
+@dataclass(slots=True)
+class _Counter:
+    """What listing has counted, and the limits on it."""
+
+    settings: Settings
+    where: str
+    files: int = 0
+    bytes: int = 0
+    folders: int = 0
+    _folder: tuple[str, ...] = ()
+
+    def add(self, found: Found) -> None:
+        s = self.settings
+        self.files += 1
+        self.bytes += found.size
+        if s.import_max_folders:
+            folder = tuple(found.name.split("/")[:-1])
+            same = len(
+                [
+                    1
+                    for _ in itertools.takewhile(
+                        lambda ab: ab[0] == ab[1], zip(folder, self._folder, strict=False)
+                    )
+                ]
+            )
+            self.folders += len(folder) - same
+            self._folder = folder
+            if self.folders > s.import_max_folders:
+                raise JobFailed(
+                    f"The input {self.where} has more than {s.import_max_folders} folders, the most of one "
+                    "import job. Split it into several jobs or raise the setting import_max_folders."
+                )
+        if s.import_max_bytes and self.bytes > s.import_max_bytes:
+            raise JobFailed(
+                f"The input {self.where} has more than {s.import_max_bytes} bytes, the most of one import "
+                "job. Split it into several jobs or raise the setting import_max_bytes."
+            )
+
+
+class Intake:
+    """Writes the chunks of one job in bounded batches.
+
+    ``own`` is called in the transaction of each, and raises where the claim is lost.
+    """
+
+    def __init__(
+        self, stores: Stores, settings: Settings, job: Job, own: Callable[[Connection], None]
+    ) -> None:
+        self._stores = stores
+        self._settings = settings
+        self._job = job
+        self._own = own
+
+    def mappings(self, directories: Directories) -> tuple[list[Found], frozenset[str]]:
+        """The JSON files of a metadata override: those that cannot be used, and the keys of all."""
+        bucket, prefix = split_uri(self._job.input_uri)
+        refused = []
+        keys = overrides.keys(self._job.configuration, prefix)
+        for key in keys:
+            try:
+                directories.check_override(bucket, key)
+            except InputError as error:
+                refused.append(Found(key, None, 0, str(error)))
+        return refused, frozenset(keys)
+
+    def plan(self, found: Iterator[Found]) -> int:
+        """Write chunks and refusals in bounded batches; returns how many files there are."""
+        settings, counter = self._settings, _Counter(self._settings, self._job.input_uri)
+        refusals: list[Outcome] = []
+
+        def readable() -> Iterator[InputFile]:
+            for one in found:
+                number = counter.files
+                counter.add(one)
+                if settings.import_max_files and counter.files > settings.import_max_files:
+                    raise JobFailed(self._too_many(counter, found))
+                refusal, fault = one.refusal, one.error
+                if settings.import_max_file_bytes and one.size > settings.import_max_file_bytes:
+                    refusal = (
+                        f"The file has {one.size} bytes, more than the {settings.import_max_file_bytes} that "
+                        "one file of an import job may have"
+                    )
+                if refusal is None:
+                    yield InputFile(number, one.name, one.location, one.size)
+                else:
+                    refusals.append(Outcome(number, one.name, CUSTOMER, fault, _text(refusal)))
+                    if len(refusals) >= _OUTCOMES_AT_ONCE:
+                        self._flush([], refusals)
+
+        rows: list[tuple[int, list[InputFile]]] = []
+        for number, run in enumerate(_consecutive(chunking.chunks(readable(), settings.codec_processes))):
+            rows.append((number, run))
+            if len(rows) >= _CHUNKS_AT_ONCE:
+                self._flush(rows, refusals)
+        self._flush(rows, refusals)
+        return counter.files
+
+    def _flush(
+        self,
+        rows: list[tuple[int, list[InputFile]]],
+        refusals: list[Outcome],
+    ) -> None:
+        packed = [(number, files[0].number, len(files), chunks.compress(files)) for number, files in rows]
+
+        def work(conn: Connection) -> None:
+            self._own(conn)
+            chunks.add(conn, self._job.key, packed)
+            staging.add_outcomes(conn, self._job.key, refusals)
+            import_jobs.add_read(conn, self._job.key, len(refusals))
+
+        self._stores.db.write(work)
+        rows.clear()
+        refusals.clear()
+
+    def _too_many(self, counter: _Counter, found: Iterator[Found]) -> str:
+        limit = self._settings.import_max_files
+        count = counter.files + sum(1 for _ in itertools.islice(found, 1_000_000))
+        return (
+            f"The input {counter.where} has {count} files; the most of one import job is {limit}. Split it "
+            "into several jobs or raise the setting import_max_files."
+        )
+
+
+def _consecutive(planned: Iterator[list[InputFile]]) -> Iterator[list[InputFile]]:
+    """Chunks whose file numbers follow one another: files that were refused in between split them."""
+    for chunk in planned:
+        start = 0
+        for i in range(1, len(chunk) + 1):
+            if i == len(chunk) or chunk[i].number != chunk[i - 1].number + 1:
+                yield chunk[start:i]
+                start = i
+
+
+def _text(message: str) -> str:
+    return message.replace("\0", "").encode("utf-8", "replace").decode()[:4000]

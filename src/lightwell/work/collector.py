@@ -1,0 +1,306 @@
+"""The collector: takes away what nothing names any more. Runs beside everything, in every engine.
+
+Rows of deleted sets go at once, bytes after the grace period. Each step is a bounded transaction, finds its
+own work in the tables and may be killed anywhere; what it has not done is done in the next round. Why it
+never takes what is named: `stores.background.gc_candidates`, and for packs `stores.objects.packs`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Connection
+
+from lightwell.clock import Clock, Ids
+from lightwell.errors import StorageError
+from lightwell.observe.logs import event
+from lightwell.settings import Settings
+from lightwell.stores import Stores
+from lightwell.stores.background import gc_candidates
+from lightwell.stores.background.gc_candidates import (
+    DICTIONARY,
+    INSTANCE,
+    LEVEL,
+    PACK,
+    PIXELS,
+    RECORD,
+    SET,
+    STUDY,
+    Leftover,
+)
+from lightwell.stores.collector import removal
+from lightwell.stores.objects import packs
+from lightwell.stores.objects.packs import pack_name
+from lightwell.work.import_phases import CLAIM_MS
+
+log = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_BATCH = 500  # rows in one transaction
+_SCAN = 50_000  # rows of a kind that are looked for in one scan
+_TRIES, _TRY_SECONDS = 40, 0.05
+_TURN_MS = 4 * CLAIM_MS
+# A scan reads whole tables: it is not to take more than this part of the time.
+_SCANNING = 0.05
+_HOUSEKEEPING_SECONDS = 3600.0
+# Half-written files are not named in the database; so nothing else tells that one is still being written.
+_LONGEST_WRITE_MS = 3_600_000
+
+
+class Collector:
+    """Collects for one database, its storage and this process's data folder.
+
+    `collect` is one round. Each step of it may be called alone, in any order.
+    """
+
+    def __init__(
+        self,
+        stores: Stores,
+        settings: Settings,
+        clock: Clock,
+        ids: Ids,
+        stopping: threading.Event | None = None,
+        *,
+        batch: int = _BATCH,
+    ) -> None:
+        self._stores = stores
+        self._settings = settings
+        self._clock = clock
+        self._ids = ids
+        self._stopping = stopping or threading.Event()
+        self._batch = batch
+        self._turn = 0
+        self._no_scan_before = 0.0
+        self._housekeeping_at = 0.0
+        self.removed: Counter[str] = Counter()
+
+    def run(self) -> None:
+        """Rounds until the engine stops: the body of a thread."""
+        while not self._stopping.wait(self._settings.collect_interval):
+            try:
+                if self._take_turn():
+                    self.collect(housekeeping=self._housekeeping_due())
+            except StorageError as error:
+                log.warning("collecting waits for the storage: %s", error)
+            except Exception:
+                log.exception("collecting failed")
+
+    def collect(self, *, housekeeping: bool = False) -> Counter[str]:
+        """One round; what it has removed, by kind."""
+        self.removed.clear()
+        self.empty_sets()
+        if time.monotonic() >= self._no_scan_before:
+            begun = time.monotonic()
+            self.remove_records()
+            self.remove_values()
+            self._no_scan_before = time.monotonic() + (time.monotonic() - begun) / _SCANNING
+        self.remove_studies()
+        self.doom_packs()
+        self.remove_packs()
+        if housekeeping:
+            self.remove_strays()
+            self.sweep()
+        if self.removed:
+            event(log, logging.INFO, "collected", **dict(self.removed))
+        return self.removed
+
+    # Rows -----------------------------------------------------------------------------------------------
+
+    def empty_sets(self) -> None:
+        """Take the members, levels and cached documents of deleted sets away."""
+        for page in self._pages(SET):
+            for row in page:
+                while not self._stopping.is_set() and not self._alone(
+                    removal.empty_set, row.key, self._ids.key(), self._batch
+                ):
+                    pass
+                self._stores.documents.drop(row.key)
+                self.removed["image_sets"] += 1
+
+    def remove_records(self) -> None:
+        """Remove records that no member and no staged row names."""
+        after = -1
+        while not self._stopping.is_set():
+            with self._stores.db.read() as conn:
+                page = gc_candidates.page(conn, RECORD, after, _SCAN)
+                named = gc_candidates.named(conn, {RECORD: page})[RECORD]
+            if not page:
+                return
+            self._settle(RECORD, page, named)
+            after = page[-1].key
+
+    def remove_values(self) -> None:
+        """Remove pixels, dictionaries, level values and instances that nothing names."""
+        after = dict.fromkeys((PIXELS, DICTIONARY, LEVEL, INSTANCE), -1)
+        while not self._stopping.is_set():
+            with self._stores.db.read() as conn:
+                found = {kind: gc_candidates.page(conn, kind, key, _SCAN) for kind, key in after.items()}
+                named = gc_candidates.named(conn, found)
+            if not any(found.values()):
+                return
+            for kind, page in found.items():
+                self._settle(kind, page, named[kind])
+                after[kind] = page[-1].key if page else after[kind]
+
+    def _settle(self, kind: int, page: Sequence[Leftover], named: set[int]) -> None:
+        """Remove what a scan has found unnamed, strike off what it has found named."""
+        for rows in self._batches([row for row in page if row.key in named]):
+            self._alone(removal.keep, kind, rows)
+        for rows in self._batches([row for row in page if row.key not in named]):
+            self.removed[_WORDS[kind]] += self._alone(removal.remove, kind, rows, self._ids.key())
+
+    def remove_studies(self) -> None:
+        """Remove studies that have no image set any more."""
+        for page in self._pages(STUDY):
+            self.removed["studies"] += self._alone(removal.remove_studies, page)
+
+    # Bytes ----------------------------------------------------------------------------------------------
+
+    def doom_packs(self) -> None:
+        """Doom packs that no row names and that are older than the grace period."""
+        before = self._before()
+        for page in self._pages(PACK):
+            self._doom([row.key for row in page], before, page)
+        while not self._stopping.is_set():
+            with self._stores.db.read() as conn:
+                keys = packs.open_since(conn, before, self._batch)
+            if not keys or not self._doom(keys, before):
+                return
+
+    def _doom(self, keys: Sequence[int], before: int, listed: Sequence[Leftover] = ()) -> list[int]:
+        def work(conn: Connection) -> list[int]:
+            judged = packs.doom(conn, keys, before)
+            settled = set(judged.settled)
+            # Another collector may take a pack's last name just now, and list it again.
+            gc_candidates.strike(conn, PACK, [row for row in listed if row.key in settled])
+            return judged.doomed
+
+        return self._stores.db.write(work)
+
+    def remove_packs(self) -> None:
+        """Remove the bytes of doomed packs, and then their rows."""
+        while not self._stopping.is_set():
+            with self._stores.db.read() as conn:
+                keys = packs.doomed(conn, self._batch)
+            if not keys:
+                return
+            for key in keys:
+                self._stores.objects.delete(pack_name(key))
+            self._forget(keys)
+            self.removed["packs"] += len(keys)
+
+    def _forget(self, keys: Sequence[int]) -> None:
+        self._stores.db.write(lambda conn: packs.forget(conn, keys))
+
+    def remove_strays(self) -> None:
+        """Remove packs of which the database knows nothing, written before the grace period.
+
+        Such as one whose writer slept until the collector had taken its row: a pack's row is there before its
+        first byte. Where most packs are unknown, more likely the database is not theirs: nothing is removed.
+        """
+        unknown: list[int] = []
+        seen = 0
+        stale = self._stores.objects.stale("packs", self._before())
+        while names := list(islice(stale, self._batch)):
+            keys = [key for name in names if (key := packs.key_of(name)) is not None]
+            seen += len(keys)
+            with self._stores.db.read() as conn:
+                known = packs.known(conn, keys)
+            unknown += [key for key in keys if key not in known]
+            if self._stopping.is_set():
+                return
+        if len(unknown) > seen // 2:
+            log.warning(
+                "%d of %d packs in %s are unknown to the database and are left alone: is it the right one?",
+                len(unknown),
+                seen,
+                self._stores.objects.address,
+            )
+            return
+        for key in unknown:
+            self._stores.objects.delete(pack_name(key))
+        if unknown:
+            self.removed["strays"] += len(unknown)
+
+    def sweep(self) -> None:
+        """Remove what crashes left half written here, and cached documents of sets that are deleted."""
+        grace = max(self._settings.collect_grace * 1000, _LONGEST_WRITE_MS)
+        files = self._stores.sweep(self._clock.now() - grace)
+
+        def is_living(key: int) -> bool:
+            with self._stores.db.read() as conn:
+                return removal.is_living(conn, key)
+
+        documents = self._stores.documents.sweep(is_living)
+        self.removed.update({"files": files, "documents": documents})
+        self.removed += Counter()  # without zeros
+
+    # Ways ------------------------------------------------------------------------------------------------
+
+    def _before(self) -> int:
+        return self._clock.now() - self._settings.collect_grace * 1000
+
+    def _pages(self, kind: int) -> Iterator[list[Leftover]]:
+        after = -1
+        while not self._stopping.is_set():
+            with self._stores.db.read() as conn:
+                page = gc_candidates.page(conn, kind, after, self._batch)
+            if not page:
+                return
+            yield page
+            after = page[-1].key
+
+    def _batches(self, rows: Sequence[Leftover]) -> Iterator[Sequence[Leftover]]:
+        for start in range(0, len(rows), self._batch):
+            if self._stopping.is_set():
+                return
+            yield rows[start : start + self._batch]
+
+    def _alone(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **named: P.kwargs) -> T:
+        """Run a transaction that holds `leftovers.alone`; trying first, so that nobody queues behind it."""
+        for left in reversed(range(_TRIES)):
+
+            def attempt(conn: Connection, wait: bool = not left) -> tuple[T] | None:
+                return (work(conn, *args, **named),) if gc_candidates.alone(conn, wait=wait) else None
+
+            self._keep_turn()
+            done = self._stores.db.write(attempt)
+            if done is not None:
+                return done[0]
+            time.sleep(_TRY_SECONDS)
+        raise AssertionError("unreachable")
+
+    def _take_turn(self) -> bool:
+        now = self._clock.now()
+        until = now + _TURN_MS
+        if self._stores.db.write(lambda conn: gc_candidates.take_turn(conn, now, until, self._turn)):
+            self._turn = until
+            return True
+        return False
+
+    def _keep_turn(self) -> None:
+        if self._turn and self._turn - self._clock.now() < _TURN_MS // 2:
+            self._take_turn()
+
+    def _housekeeping_due(self) -> bool:
+        if time.monotonic() < self._housekeeping_at:
+            return False
+        self._housekeeping_at = time.monotonic() + _HOUSEKEEPING_SECONDS
+        return True
+
+
+_WORDS = {
+    RECORD: "records",
+    PIXELS: "pixels",
+    DICTIONARY: "dictionaries",
+    LEVEL: "level_values",
+    INSTANCE: "instances",
+}

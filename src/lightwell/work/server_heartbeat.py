@@ -1,0 +1,52 @@
+"""Says, as long as a server runs, that it does: its row in ``server`` is renewed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from lightwell.errors import StorageError
+from lightwell.stores import Stores
+from lightwell.stores.background import servers
+from lightwell.stores.background.servers import Server
+
+log = logging.getLogger(__name__)
+
+
+class Presence:
+    """A thread that renews the row of ``server`` until `end`."""
+
+    def __init__(self, stores: Stores, server: Server, seconds: float = servers.RENEW_SECONDS) -> None:
+        self._stores = stores
+        self._server = server
+        self._seconds = seconds
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="presence")
+
+    def begin(self) -> None:
+        self._thread.start()
+
+    def end(self) -> None:
+        """The server stops."""
+        self._over.set()
+        self._thread.join()
+        try:
+            self._stores.db.write(lambda conn: servers.leave(conn, self._server))
+        except StorageError as error:
+            log.warning("the end of this server could not be noted: %s", error)
+
+    def _run(self) -> None:
+        was_ours = True
+        while not self._over.wait(self._seconds):
+            try:
+                ours = self._stores.db.write(lambda conn: servers.renew(conn, self._server))
+            except StorageError:
+                continue  # the engine says that the database is away
+            if was_ours and not ours:
+                log.error(
+                    "another server has the id %s of this data folder, %s: is one a copy of the other? Stop "
+                    "one, remove node.id from its data folder, and start it again",
+                    self._server.node,
+                    self._server.place,
+                )
+            was_ours = ours

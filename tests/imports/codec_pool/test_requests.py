@@ -1,0 +1,261 @@
+"""Direct orders: what a codec worker does while a client waits, and what is said when it cannot."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom.dataset import FileDataset
+
+from lightwell.codec_pool import process, queue
+from lightwell.codec_pool.client import SOCKET, Pool
+from lightwell.codec_pool.requests import Answer, Kept, NotKept, Ping, Pong, Spooled, Store, Stored
+from lightwell.codec_pool.store_committer import Storer
+from lightwell.errors import InternalError, NotFoundError, UnavailableError
+from lightwell.stores.image_sets import existing_instances
+from lightwell.work.engine import Engine
+from tests.dicomweb.support.uploads import part10
+from tests.imports.codec_pool.test_hostile import _Killer
+from tests.support import invariants
+from tests.support.ct_files import ct, write
+from tests.support.imports import Importing
+
+ARN = "arn:aws:iam::000000000000:user/somebody"
+
+
+@contextmanager
+def opened(server: Importing, **settings: int) -> Iterator[tuple[Pool, Engine]]:
+    """An engine with a door, and a pool that knocks at it."""
+    made = replace(server.settings, codec_workers=2, **settings)
+    engine = Engine(server.stores, made, alone=server.stores.db.dialect == "sqlite", door=0.0)
+    thread = threading.Thread(target=engine.run)
+    thread.start()
+    pool = Pool(made.data)
+    try:
+        yield pool, engine
+    finally:
+        pool.close()
+        engine.stop()
+        thread.join()
+
+
+def order(server: Importing, *files: FileDataset | bytes, study: str | None = None) -> Store:
+    """All in one spooled file, as an upload leaves them."""
+    path = server.stores.spool / "upload-test"
+    data = [file if isinstance(file, bytes) else part10(file) for file in files]
+    path.write_bytes(b"".join(data))
+    places, offset = [], 0
+    for each in data:
+        places.append(Spooled(str(path), offset, len(each), "a part"))
+        offset += len(each)
+    return Store(server.datastore, study, ARN, places)
+
+
+def stored(answer: Answer) -> list[Kept | NotKept]:
+    assert isinstance(answer, Stored)
+    return answer.files
+
+
+def test_stores_on_either_database(server: Importing) -> None:
+    with opened(server) as (pool, _):
+        files = stored(pool.ask(order(server, ct(1), b"junk", ct(2), ct(1, series="2")), 30))
+        assert [type(file).__name__ for file in files] == ["Kept", "NotKept", "Kept", "Kept"]
+        for data, version in ((ct(1), 1), (ct(1, ImageComments="again"), 2)):
+            (again,) = stored(pool.ask(order(server, data), 30))
+            assert isinstance(again, Kept) and again.version == version
+    with server.stores.db.read() as conn:
+        callers = conn.exec_driver_sql("SELECT DISTINCT caller FROM version").scalars().all()
+    assert callers == [ARN]
+    invariants.check(server.stores, decode=True)
+
+
+def test_asks_once_for_an_upload_of_which_nothing_is_there(
+    sqlite: Importing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, find = [], existing_instances.find
+
+    def finding(*arguments: Any) -> Any:
+        asked.append(arguments[-1])
+        return find(*arguments)
+
+    monkeypatch.setattr(existing_instances, "find", finding)
+    with opened(sqlite) as (pool, _):
+        stored(pool.ask(order(sqlite, ct(1)), 60))
+        asked.clear()
+        stored(pool.ask(order(sqlite, *[ct(number) for number in range(2, 12)]), 60))
+        assert asked == [ct(2).SOPInstanceUID]
+        asked.clear()
+        stored(pool.ask(order(sqlite, ct(12), ct(3), ct(13)), 60))
+        assert asked == [ct(12).SOPInstanceUID, ct(3).SOPInstanceUID]
+
+
+def test_fails_the_file_of_which_a_worker_dies_and_no_other(
+    sqlite: Importing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = [ct(n) for n in range(1, 9)]
+    files[4] = ct(5, size=1500)  # it takes so long that the kill meets it
+    killer = _Killer({4}, monkeypatch, lambda pid: os.kill(pid, 9))
+    with opened(sqlite) as (pool, _):
+        found = stored(pool.ask(order(sqlite, *files), 60))
+    assert killer.kills == 1
+    (failed,) = [file for file in found if isinstance(file, NotKept)]
+    assert found.index(failed) == 4 and "SIGKILL" in failed.message
+    invariants.check(sqlite.stores)
+
+
+def test_fails_the_file_that_takes_too_long(sqlite: Importing, monkeypatch: pytest.MonkeyPatch) -> None:
+    _Killer({1}, monkeypatch, lambda pid: os.kill(pid, 19))
+    with opened(sqlite, file_timeout=1) as (pool, _):
+        found = stored(pool.ask(order(sqlite, ct(1), ct(2, size=1500), ct(3)), 60))
+    assert isinstance(found[1], NotKept) and "longer than 1 seconds" in found[1].message
+    assert isinstance(found[0], Kept) and isinstance(found[2], Kept)
+
+
+def test_gives_up_an_order_at_which_workers_die_between_files(
+    sqlite: Importing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = process.CodecWorker.__init__
+
+    def dying(worker: process.CodecWorker, *args: object, **more: int) -> None:
+        start(worker, *args, **more)  # type: ignore[arg-type]
+        worker.process.kill()
+
+    monkeypatch.setattr(process.CodecWorker, "__init__", dying)
+    with opened(sqlite) as (pool, _), pytest.raises(InternalError, match="again and again"):
+        pool.ask(order(sqlite, ct(1)), 60)
+
+
+def test_says_that_trying_again_helps_where_no_worker_can_be_started(
+    sqlite: Importing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(sqlite) as (pool, _):
+        with monkeypatch.context() as full:
+            full.setattr(process.sys, "executable", "/no/such/program")
+            with pytest.raises(UnavailableError) as refused:
+                pool.ask(order(sqlite, ct(1)), 60)
+            assert "/no/such" not in refused.value.message
+        (kept,) = stored(pool.ask(order(sqlite, ct(1)), 60))
+        assert isinstance(kept, Kept)
+
+
+def test_answers_who_stores_into_what_is_not_there(sqlite: Importing) -> None:
+    with opened(sqlite) as (pool, _):
+        gone = order(sqlite, ct(1))
+        with pytest.raises(NotFoundError):
+            pool.ask(Store("0" * 32, None, ARN, gone.files), 10)
+        Path(gone.files[0].path).unlink()
+        (file,) = stored(pool.ask(gone, 10))
+        assert isinstance(file, NotKept)
+
+
+def test_does_as_many_at_once_as_there_are_workers_and_refuses_too_many(
+    sqlite: Importing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queue, "MOST_WAITING", 3)
+
+    def ask(pool: Pool) -> Answer | Exception:
+        try:
+            return pool.ask(Ping(0.2), 30)
+        except Exception as error:
+            return error
+
+    with opened(sqlite) as (pool, engine):
+        pool.ask(Ping(), 30)
+        with ThreadPoolExecutor(12) as threads:
+            found = list(threads.map(ask, [pool] * 12))
+        assert len(engine.worker_pids()) == 2
+    pids = {file.pid for file in found if isinstance(file, Pong)}
+    refused = [file for file in found if not isinstance(file, Pong)]
+    assert len(pids) == 2 and refused
+    assert all(isinstance(each, UnavailableError) and "wait" in str(each) for each in refused)
+
+
+def test_ends_what_nobody_waits_for_any_more(sqlite: Importing) -> None:
+    with opened(sqlite) as (pool, _):
+        pool.ask(Ping(), 30)
+        begun = time.monotonic()
+        with pytest.raises(InternalError, match="longer than"):
+            pool.ask(Ping(60), 0.5)
+        for _ in range(4):
+            pool.ask(Ping(), 30)
+        assert time.monotonic() - begun < 20
+
+
+def test_tells_when_the_work_process_is_not_there_and_finds_it_again(
+    sqlite: Importing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightwell.codec_pool.client._CONNECT_SECONDS", 0.2)
+    pool = Pool(sqlite.settings.data)
+    with pytest.raises(UnavailableError, match="not there"):
+        pool.ask(Ping(), 10)
+    for _ in range(2):
+        with opened(sqlite):
+            assert isinstance(pool.ask(Ping(), 30), Pong)
+    with pytest.raises(UnavailableError):
+        pool.ask(Ping(), 10)
+
+
+def test_takes_the_place_of_a_dead_socket_and_lets_nobody_else_in(sqlite: Importing) -> None:
+    path = sqlite.settings.data / SOCKET
+    dead = socket.socket(socket.AF_UNIX)
+    folder = os.open(sqlite.settings.data, os.O_RDONLY)
+    dead.bind(f"/proc/self/fd/{folder}/{SOCKET}")
+    dead.close()
+    os.close(folder)
+    with opened(sqlite) as (pool, _):
+        assert isinstance(pool.ask(Ping(), 30), Pong)
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert not path.exists()
+
+
+def test_answers_while_an_import_has_all_its_workers(server: Importing) -> None:
+    for number in range(4):
+        write(server.input / f"{number}.dcm", ct(number, size=1200))
+    with opened(server) as (pool, engine):
+        server.start()
+        end = time.monotonic() + 60
+        while not engine.worker_pids() and time.monotonic() < end:
+            time.sleep(0.01)
+        assert isinstance(stored(pool.ask(order(server, ct(1, series="9")), 30))[0], Kept)
+        while server.unfinished():
+            time.sleep(0.01)
+    invariants.check(server.stores)
+
+
+def test_puts_into_one_transaction_what_waits_together(
+    server: Importing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each request makes a version of its own all the same."""
+    sizes: list[int] = []
+    commit = Storer._commit
+
+    def slowly(storer: Storer, batch: list[object]) -> None:
+        sizes.append(len(batch))
+        time.sleep(0.1)
+        commit(storer, batch)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Storer, "_commit", slowly)
+    asks: Callable[[Store], Answer] = lambda ask: pool.ask(ask, 60)  # noqa: E731
+    path = server.stores.spool / "upload-many"
+    data = [part10(ct(n)) for n in range(1, 13)]
+    path.write_bytes(b"".join(data))
+    starts = [sum(map(len, data[:n])) for n in range(12)]
+    orders = [
+        Store(server.datastore, None, ARN, [Spooled(str(path), starts[n], len(data[n]), "")])
+        for n in range(12)
+    ]
+    with opened(server) as (pool, _), ThreadPoolExecutor(12) as threads:
+        files = [stored(answer)[0] for answer in threads.map(asks, orders)]
+    assert max(sizes) > 1 and sum(sizes) == 12
+    assert sorted(file.version for file in files if isinstance(file, Kept)) == list(range(1, 13))
+    invariants.check(server.stores)

@@ -1,0 +1,392 @@
+"""The collector, step by step: what it takes, and what it leaves."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from sqlalchemy import delete as delete_rows
+from sqlalchemy import select, update
+
+from lightwell.clock import Ids
+from lightwell.domain.imports.jobs import COMMIT
+from lightwell.stores.background import gc_candidates
+from lightwell.stores.db import tables
+from lightwell.stores.jobs import import_jobs
+from lightwell.stores.objects import packs
+from lightwell.stores.objects.packs import PackWriter, pack_name
+from tests.support import invariants
+from tests.support.collector import collector, counts, delete, living
+from tests.support.ct_files import ct, write, write_series
+from tests.support.imports import Importing
+
+NOTHING = dict.fromkeys(
+    ("member", "level", "record", "pixels", "frame_table", "level_value", "dictionary", "instance", "study",
+     "pack"), 0
+)  # fmt: skip
+
+
+def objects(server: Importing) -> list[str]:
+    return [name for name, _ in server.stores.objects.list("packs")]
+
+
+def test_leaves_nothing_of_a_deleted_set_but_its_versions(server: Importing) -> None:
+    write_series(server.input / "a", 5)
+    server.run("a/")
+    (made,) = living(server)
+    delete(server, made)
+    removed = collector(server).collect()
+    assert counts(server) == NOTHING
+    assert objects(server) == []
+    assert removed["records"] == removed["pixels"] == removed["instances"] == 5
+    with server.stores.db.read() as conn:
+        assert conn.execute(select(tables.version.c.number)).scalars().all() == [1]
+    invariants.check(server.stores)
+    invariants.check_collected(server.stores)
+    assert collector(server).collect() == Counter()
+
+
+def test_keeps_what_other_sets_name(server: Importing) -> None:
+    """Two series of one study and patient share level values; both hold one SOP Instance UID."""
+    write(server.input / "a" / "1.dcm", ct(1))
+    write(server.input / "a" / "2.dcm", ct(2))
+    twin = ct(1, series="2")
+    twin.SOPInstanceUID = twin.file_meta.MediaStorageSOPInstanceUID = ct(1).SOPInstanceUID
+    write(server.input / "b" / "1.dcm", twin)
+    server.run("a/")
+    server.run("b/")
+    first, second = living(server)
+    delete(server, first)
+    collector(server).collect()
+    assert living(server) == [second]
+    assert counts(server) == {
+        **dict.fromkeys(("member", "record", "pixels", "frame_table", "instance", "study", "pack"), 1),
+        **{"level": 3, "level_value": 3, "dictionary": 0},
+    }
+    invariants.check(server.stores, decode=True)
+    invariants.check_collected(server.stores)
+
+
+def test_keeps_every_version_of_a_living_set(server: Importing) -> None:
+    write_series(server.input / "a", 3)
+    write(server.input / "b" / "x.dcm", ct(2, PatientName="NEW^NAME"))
+    server.run("a/")
+    server.run("b/")
+    before = counts(server)
+    assert before["record"] == 4
+    collector(server).collect()
+    assert counts(server) == before
+    invariants.check(server.stores, decode=True)
+
+
+def test_takes_the_losers_of_duplicates(server: Importing) -> None:
+    write(server.input / "a" / "1.dcm", ct(1, PatientComments="first"))
+    write(server.input / "a" / "2.dcm", ct(1, PatientComments="second"))
+    server.run("a/")
+    assert counts(server)["record"] == 2
+    collector(server).collect()
+    assert counts(server)["record"] == counts(server)["pixels"] == 1
+    invariants.check(server.stores, decode=True)
+    invariants.check_collected(server.stores)
+
+
+def test_takes_what_failed_jobs_have_staged(server: Importing) -> None:
+    write_series(server.input / "a", 3)
+    job = server.start("a/")
+    engine = server.engine()
+    engine._clerk = lambda: None  # type: ignore[method-assign]  # no phase but reading is worked at
+    # List it by hand, then let the engine read.
+    claim = "test"
+    server.stores.db.write(lambda conn: import_jobs.claim(conn, job.key, "list", claim, 0, 2**60))
+    engine._importer.work(job.key, "list", claim)
+    engine.run(lambda: server.job(job.id).phase == COMMIT)
+    assert counts(server)["record"] == 3
+    server.stores.db.write(lambda conn: import_jobs.claim(conn, job.key, COMMIT, claim, 0, 2**60))
+    collector(server).collect()
+    assert counts(server)["record"] == 3, "staged rows name them"
+    engine._importer.give_up(job.key, claim, "nothing works")
+    collector(server).collect()
+    assert counts(server) == NOTHING
+    assert objects(server) == []
+    invariants.check(server.stores)
+    invariants.check_collected(server.stores)
+
+
+def test_makes_a_new_set_of_the_same_series_afterwards(server: Importing) -> None:
+    write_series(server.input / "a", 2)
+    server.run("a/")
+    (first,) = living(server)
+    delete(server, first)
+    server.run("a/")
+    (second,) = living(server)
+    assert first != second
+    collector(server).collect()
+    invariants.check(server.stores, decode=True)
+    invariants.check_collected(server.stores)
+    delete(server, second)
+    collector(server).collect()
+    server.run("a/")
+    assert len(living(server)) == 1
+    invariants.check(server.stores, decode=True)
+    invariants.check_collected(server.stores)
+
+
+def test_waits_for_the_grace_period_with_bytes_alone(server: Importing) -> None:
+    write_series(server.input / "a", 2)
+    server.run("a/")
+    delete(server, living(server)[0])
+    collector(server, grace=60).collect()
+    assert counts(server) == {**NOTHING, "pack": 1}
+    assert len(objects(server)) == 1
+    invariants.check_collected(server.stores, older_than=0)
+    collector(server, grace=60, ahead=61_000).collect()
+    assert counts(server) == NOTHING
+    assert objects(server) == []
+
+
+def test_takes_packs_that_were_begun_and_never_named(server: Importing) -> None:
+    written, unwritten = 0x1234567890ABCDEF, 0x1234567890ABCDE0
+    server.stores.db.write(lambda conn: packs.insert_open(conn, [written, unwritten], 1, 0))
+    with PackWriter(server.stores.objects, server.stores.spool, written) as writer:
+        writer.append(b"bytes")
+        writer.finish()
+    collector(server).collect()
+    assert counts(server) == NOTHING
+    assert objects(server) == []
+
+
+def test_lets_a_writer_that_was_too_slow_commit_nothing(server: Importing) -> None:
+    from lightwell.errors import StorageError
+
+    key = Ids().key()
+    server.stores.db.write(lambda conn: packs.insert_open(conn, [key], 1, 0))
+    collector(server).doom_packs()
+    with pytest.raises(StorageError, match="is to be done again"):
+        server.stores.db.write(lambda conn: packs.make_live(conn, {key: (5, 1)}))
+    collector(server).remove_packs()
+    with pytest.raises(StorageError, match="is to be done again"):
+        server.stores.db.write(lambda conn: packs.make_live(conn, {key: (5, 1)}))
+
+
+def test_takes_bytes_without_a_row_but_not_most_of_a_storage(server: Importing) -> None:
+    write_series(server.input / "a", 2)
+    server.run("a/")
+    (kept,) = objects(server)
+    server.stores.objects.put(pack_name(7), b"a writer slept")
+    server.stores.objects.put("packs/00/readme", b"not ours")
+    collector(server, grace=60).collect(housekeeping=True)
+    assert len(objects(server)) == 3, "too young"
+    collector(server, ahead=5_000).collect(housekeeping=True)
+    assert set(objects(server)) == {kept, "packs/00/readme"}
+    server.stores.db.write(lambda conn: conn.execute(delete_rows(tables.pack)))
+    collector(server, ahead=5_000).collect(housekeeping=True)
+    assert kept in objects(server), "a database that knows none of the packs is not theirs"
+
+
+def test_takes_what_crashes_left_half_written(server: Importing) -> None:
+    import os
+
+    spool, temporary = server.stores.spool / "left", server.settings.data / "objects" / ".tmp" / "left"
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    young = server.stores.spool / "young"
+    for path in (spool, temporary, young):
+        path.write_bytes(b"x")
+    for path in (spool, temporary):
+        os.utime(path, (0, 0))
+    collector(server).collect(housekeeping=True)
+    assert not spool.exists() and not temporary.exists() and young.exists()
+
+
+def test_drops_documents_of_deleted_sets_that_came_back(server: Importing) -> None:
+    write_series(server.input / "a", 2)
+    server.run("a/")
+    (made,) = living(server)
+    with server.stores.db.read() as conn:
+        key = conn.execute(select(tables.image_set.c.key)).scalar_one()
+    delete(server, made)
+    server.stores.documents.put(key, 1, "native", b"another server was just reading")
+    collector(server).collect()
+    assert server.stores.documents.get(key, 1, "native") is None
+    server.stores.documents.put(key, 1, "native", b"and another host")
+    collector(server).collect(housekeeping=True)
+    assert server.stores.documents.get(key, 1, "native") is None
+
+
+def test_leaves_alone_what_was_named_after_the_scan(server: Importing) -> None:
+    """A level value and an instance found again by content between scan and removal."""
+    write_series(server.input / "a", 1)
+    server.run("a/")
+    delete(server, living(server)[0])
+    first = collector(server)
+    first.empty_sets()
+    first.remove_records()
+    with server.stores.db.read() as conn:
+        pages = {
+            kind: gc_candidates.page(conn, kind, -1, 100)
+            for kind in (gc_candidates.LEVEL, gc_candidates.INSTANCE)
+        }
+        assert gc_candidates.named(conn, pages) == {gc_candidates.LEVEL: set(), gc_candidates.INSTANCE: set()}
+    server.run("a/")
+    for kind, page in pages.items():
+        first._settle(kind, page, set())
+    invariants.check(server.stores, decode=True)
+    collector(server).collect()
+    invariants.check(server.stores, decode=True)
+    invariants.check_collected(server.stores)
+
+
+def test_leaves_alone_what_lost_a_name_while_it_scanned(server: Importing) -> None:
+    write_series(server.input / "a", 1)
+    server.run("a/")
+    keys = list(_column(server, tables.instance.c.key))
+    server.stores.db.write(lambda conn: gc_candidates.add(conn, gc_candidates.INSTANCE, keys, 1))
+    with server.stores.db.read() as conn:
+        page = gc_candidates.page(conn, gc_candidates.INSTANCE, -1, 100)
+    server.stores.db.write(lambda conn: gc_candidates.add(conn, gc_candidates.INSTANCE, keys, 2))
+    collector(server)._settle(gc_candidates.INSTANCE, page, set())
+    assert _column(server, tables.instance.c.key) == set(keys)
+    collector(server)._settle(gc_candidates.INSTANCE, page, set(keys))
+    assert _column(server, tables.leftover.c.key) == set(keys), "another scan has to tell"
+
+
+def test_one_collector_has_the_turn(server: Importing) -> None:
+    first, second = collector(server), collector(server)
+    assert first._take_turn() and not second._take_turn()
+    assert first._take_turn(), "and may go on"
+    server.stores.db.write(lambda conn: conn.execute(update(tables.leftover).values(mark=1)))
+    assert second._take_turn()
+
+
+def test_collects_while_the_engine_runs(tmp_path: Path, database_url: str) -> None:
+    import time
+
+    from tests.support.imports import importing
+
+    server = importing(tmp_path / "data", database_url, collect_interval=1, collect_grace=0)
+    try:
+        write_series(server.input / "a", 2)
+        server.run("a/")
+        delete(server, living(server)[0])
+        end = time.monotonic() + 60
+        while counts(server) != NOTHING and time.monotonic() < end:
+            time.sleep(0.05)
+        assert counts(server) == NOTHING
+    finally:
+        server.close()
+
+
+def _column(server: Importing, column: object) -> set[int]:
+    with server.stores.db.read() as conn:
+        return set(conn.execute(select(column)).scalars())  # type: ignore[call-overload]
+
+
+def test_tells_a_reader_who_was_overtaken_that_the_set_is_deleted(server: Importing) -> None:
+    import gzip
+    import json
+
+    from lightwell.documents import metadata_documents
+    from lightwell.errors import NotFoundError
+    from lightwell.operations.get_image_frame import FrameReader
+    from lightwell.operations.get_image_set_metadata import get_image_set_metadata
+    from lightwell.wire import shapes
+
+    write_series(server.input / "a", 1)
+    server.run("a/")
+    (made,) = living(server)
+    request = shapes.GetImageSetMetadataRequest(datastore_id=server.datastore, image_set_id=made)
+    document = json.loads(
+        gzip.decompress(get_image_set_metadata(server.context, request).image_set_metadata_blob)
+    )
+    (series,) = document["Study"]["Series"].values()
+    (instance,) = series["Instances"].values()
+    frames = FrameReader(server.stores, server.context.clock)
+    place = frames.place(server.datastore, made, instance["ImageFrames"][0]["ID"])
+    assert frames.read(place, 0, place.length)
+    real = metadata_documents.native
+
+    def slowly(*arguments: object) -> bytes:
+        delete(server, made)
+        collector(server).collect()
+        return real(*arguments)  # type: ignore[arg-type]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metadata_documents, "native", slowly)
+        with pytest.raises(NotFoundError, match="is deleted"):
+            get_image_set_metadata(server.context, request)
+    server.stores.objects.close()
+    with pytest.raises(NotFoundError, match="is deleted"):
+        frames.read(place, 0, place.length)
+
+
+def test_tells_the_sets_of_a_job_that_was_given_up(server: Importing) -> None:
+    write_series(server.input / "a", 1)
+    server.run("a/")
+    server.close()  # the engine that ran it; the stores open again
+    write(server.input / "b" / "2.dcm", ct(2))
+    job = server.start("b/")
+    engine = server.engine()
+    engine._clerk = lambda: None  # type: ignore[method-assign]
+    server.stores.db.write(lambda conn: import_jobs.claim(conn, job.key, "list", "c", 0, 2**60))
+    engine._importer.work(job.key, "list", "c")
+    engine.run(lambda: server.job(job.id).phase == COMMIT)
+    server.stores.db.write(lambda conn: import_jobs.claim(conn, job.key, COMMIT, "c", 0, 2**60))
+    engine._importer.give_up(job.key, "c", "nothing works")
+    with server.stores.db.read() as conn:
+        found = conn.execute(
+            select(
+                tables.version.c.number, tables.version.c.workflow_status, tables.version.c.message
+            ).order_by(tables.version.c.number)
+        ).all()
+    assert [tuple(row) for row in found] == [
+        (1, "CREATED", None), (2, "IMPORT_FAILED", "nothing works"),
+    ]  # fmt: skip
+    assert server.job(job.id).status == "FAILED"
+    invariants.check(server.stores)
+    collector(server).collect()
+    invariants.check_collected(server.stores)
+
+
+def test_tells_readers_of_streams_who_were_overtaken_that_there_is_nothing(server: Importing) -> None:
+    from lightwell.errors import NotFoundError
+    from lightwell.operations.dicomweb import bulkdata
+    from lightwell.operations.dicomweb import metadata as dicomweb_metadata
+    from lightwell.operations.dicomweb.metadata import Wanted
+
+    write_series(server.input / "a", 1)
+    server.run("a/")
+    data = ct(1)
+    wanted = Wanted(server.datastore, data.StudyInstanceUID, data.SeriesInstanceUID, None, None, "")
+    found = dicomweb_metadata.find(server.context, wanted)
+    delete(server, living(server)[0])
+    collector(server).collect()
+    for read in (dicomweb_metadata.objects, dicomweb_metadata.as_xml, bulkdata.collect):
+        with pytest.raises(NotFoundError, match="has no series"):
+            list(read(server.context, wanted, found))
+
+
+def test_lets_an_export_go_on_whose_next_set_is_deleted(
+    server: Importing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lightwell.cli.main import main
+    from lightwell.stores.image_sets import part10_instances
+
+    for name in ("1", "2"):
+        write_series(server.input / name, 1, series=name)
+        server.run(f"{name}/")
+    gone, kept = living(server)
+    real = part10_instances.readable_sets
+
+    def overtaken(*arguments: object) -> object:
+        found = real(*arguments)  # type: ignore[arg-type]
+        delete(server, gone)
+        collector(server).collect()
+        return found
+
+    monkeypatch.setattr(part10_instances, "readable_sets", overtaken)
+    places = ["--data", str(server.settings.data), "--database-url", server.settings.database]
+    assert main(["export", str(tmp_path / "out"), "--datastore", server.datastore, *places]) == 0
+    said = capsys.readouterr()
+    assert f"image set {gone} has been deleted meanwhile" in said.err
+    assert "1 files of 2 image sets written" in said.out
+    assert [path.parent.name for path in (tmp_path / "out").rglob("*.dcm")] == [kept]

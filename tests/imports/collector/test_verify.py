@@ -1,0 +1,229 @@
+"""What `lightwell data verify` finds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import delete, func, select, update
+
+from lightwell.codec_pool import checking
+from lightwell.domain.image_sets.frame_table import unpack_entries
+from lightwell.stores.db import tables
+from lightwell.stores.objects.packs import pack_name
+from lightwell.wire import shapes
+from lightwell.work.verify import Report, Verifier
+from tests.support.collector import living
+from tests.support.ct_files import ct, write, write_series
+from tests.support.imports import Importing
+
+
+def verify(server: Importing, *, quick: bool = False) -> Report:
+    shown: list[tuple[int, int]] = []
+    report = Verifier(
+        server.stores, server.settings, lambda done, total: shown.append((done, total)), quick=quick
+    ).run()
+    assert not shown or shown[-1] == (report.bytes, report.bytes)
+    return report
+
+
+def reasons(report: Report) -> set[str]:
+    return {problem.reason for problem in report.problems}
+
+
+@pytest.fixture
+def made(server: Importing) -> str:
+    """An image set of three slices."""
+    write_series(server.input / "a", 3)
+    server.run("a/")
+    (id,) = living(server)
+    return id
+
+
+def pack_path(server: Importing) -> Path:
+    (name,) = [name for name, _ in server.stores.objects.list("packs")]
+    return server.settings.data / "objects" / name
+
+
+def change(server: Importing, offset: int) -> None:
+    """Turn a bit of the pack."""
+    path = pack_path(server)
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 1
+    path.write_bytes(data)
+
+
+def execute(server: Importing, statement: Any) -> None:
+    server.stores.db.write(lambda conn: conn.execute(statement))
+
+
+def test_finds_nothing_wrong_with_what_was_just_stored(server: Importing, made: str) -> None:
+    write(server.input / "b" / "x.dcm", ct(9, PatientName="ANOTHER^NAME"))
+    server.run("b/")
+    report = verify(server)
+    assert report.problems == []
+    assert (report.image_sets, report.packs, report.instances, report.frames) == (1, 2, 4, 4)
+
+
+def test_finds_nothing_wrong_with_edited_sets(server: Importing, made: str) -> None:
+    from lightwell.operations.update_image_set_metadata import update_image_set_metadata
+
+    blob = {"SchemaVersion": 1.1, "Patient": {"DICOM": {"PatientName": "NEW^NAME"}}}
+    request = shapes.UpdateImageSetMetadataRequest(
+        datastore_id=server.datastore,
+        image_set_id=made,
+        latest_version_id="1",
+        force=True,
+        update_image_set_metadata_updates=shapes.MetadataUpdates(
+            dicom_updates=shapes.DICOMUpdates(updatable_attributes=json.dumps(blob).encode())
+        ),
+    )
+    from lightwell.errors import ValidationError
+
+    # A primary set is changed as a whole study.
+    with pytest.raises(ValidationError):
+        update_image_set_metadata(server.context, request)
+    execute(server, update(tables.image_set).values(is_primary=False))
+    update_image_set_metadata(server.context, request)
+    assert verify(server).problems == []
+
+
+def test_finds_a_changed_frame(server: Importing, made: str) -> None:
+    with server.stores.db.read() as conn:
+        frame = unpack_entries(conn.execute(select(tables.frame_table.c.entries)).scalars().first())[0]
+    change(server, frame.offset + frame.length - 8)
+    found = verify(server)
+    assert "its bytes have changed: its checksum differs" in reasons(found)
+    named = [problem for problem in found.problems if problem.sop_instance_uid]
+    assert named and all(problem.reason.startswith("frame 1 ") for problem in named)
+    assert {(p.datastore_id, p.image_set_id) for p in named} == {(server.datastore, made)}
+    assert reasons(verify(server, quick=True)) == {"its bytes have changed: its checksum differs"}
+
+
+def test_finds_a_damaged_original(server: Importing, made: str) -> None:
+    with server.stores.db.read() as conn:
+        offset = conn.execute(select(func.min(tables.record.c.original_offset))).scalar_one()
+    change(server, offset + 2)
+    found = [problem.reason for problem in verify(server).problems if problem.sop_instance_uid]
+    assert len(found) == 1 and found[0].startswith("its original cannot be read")
+
+
+def test_finds_a_missing_and_a_short_pack(server: Importing, made: str) -> None:
+    path = pack_path(server)
+    data = path.read_bytes()
+    path.write_bytes(data[:-1])
+    assert f"it has {len(data) - 1} bytes, not {len(data)}" in reasons(verify(server))
+    path.unlink()
+    server.stores.objects.close()
+    found = verify(server)
+    assert "it is not there" in reasons(found)
+    assert {problem.image_set_id for problem in found.problems} == {None, made}
+
+
+@pytest.mark.parametrize(
+    ("column", "reason"),
+    [
+        ("fragment_z", "its attributes in the database are not those of its original"),
+        ("dicom_z", "its attributes for DICOMweb in the database are not those of its original"),
+        ("patient_value", "its patient attributes in the database are not those of its original"),
+    ],
+)
+def test_finds_attributes_that_are_not_the_original_s(
+    server: Importing, made: str, column: str, reason: str
+) -> None:
+    with server.stores.db.read() as conn:
+        rows = conn.execute(select(tables.record).order_by(tables.record.c.instance_number)).all()
+    # Those of another instance, or of another level, as no disk would damage them.
+    other = rows[0].series_value if column == "patient_value" else getattr(rows[2], column)
+    execute(
+        server,
+        update(tables.record).where(tables.record.c.key == rows[1].key).values({column: other}),
+    )
+    assert reason in reasons(verify(server))
+
+
+@pytest.mark.parametrize(
+    ("table", "reason"),
+    [
+        ("pixels", "the database has lost its pixels"),
+        ("frame_table", "the database has 0 of its 1 frames"),
+        ("dictionary", "its attributes cannot be read from the database (their dictionary is lost)"),
+        ("level_value", "its attributes cannot be read from the database (their patient block is lost)"),
+    ],
+)
+def test_finds_lost_rows_of_records(server: Importing, made: str, table: str, reason: str) -> None:
+    execute(server, delete(tables.metadata.tables[table]))
+    assert reason in reasons(verify(server))
+
+
+def test_finds_lost_and_wrong_rows_of_sets(server: Importing, made: str) -> None:
+    t = tables
+    with server.stores.db.read() as conn:
+        first = conn.execute(select(func.min(t.instance.c.key))).scalar_one()
+    execute(server, delete(t.instance).where(t.instance.c.key == first))
+    execute(server, update(t.image_set).values(patient_name="WRONG", instance_count=7, latest_version=2))
+    execute(server, delete(t.level).where(t.level.c.level == 2))
+    found = reasons(verify(server, quick=True))
+    assert "1 members name instances that are lost" in found
+    assert "versions [2] are missing or too many" in found
+    assert "its latest version has 3 instances, and it counts 7" in found
+    assert any("lost a level block" in reason for reason in found)
+    execute(server, update(t.image_set).values(instance_count=3, latest_version=1))
+
+
+def test_finds_a_search_column_that_does_not_fit(server: Importing, made: str) -> None:
+    execute(server, update(tables.image_set).values(patient_name="WRONG^NAME"))
+    (problem,) = verify(server, quick=True).problems
+    assert problem.reason == "a search by patient_name does not find what its latest version shows"
+    assert problem.image_set_id == made
+
+
+def test_goes_on_where_a_check_ends_its_process(
+    server: Importing, made: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A worker that dies of the second record; it is started with a module that does so in its path."""
+    with server.stores.db.read() as conn:
+        keys = conn.execute(select(tables.record.c.key).order_by(tables.record.c.original_offset)).scalars()
+        deadly = list(keys)[1]
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "if 'lightwell.codec_pool.worker_main' in sys.orig_argv:\n"
+        "    from lightwell.work import checking\n"
+        "    whole = checking.Checker.record\n"
+        "    def record(self, held, bodies):\n"
+        f"        if held.key == {deadly}: os.abort()\n"
+        "        return whole(self, held, bodies)\n"
+        "    checking.Checker.record = record\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert hasattr(checking.Checker, "record")
+    change(server, pack_path(server).stat().st_size - 1)  # the last original, behind the deadly record
+    found = [p for p in verify(server).problems if p.sop_instance_uid]
+    assert [p.reason.split(":")[0] for p in found] == [
+        "the process that checked it ended",
+        "its original cannot be read",
+    ]
+
+
+def test_leaves_out_what_was_collected_meanwhile(server: Importing, made: str) -> None:
+    pack_path(server).unlink()
+    server.stores.objects.close()
+    verifier = Verifier(server.stores, server.settings, lambda done, total: None)
+    real = verifier._explain
+
+    def explain() -> None:
+        execute(server, update(tables.pack).values(state="doomed"))
+        real()
+
+    verifier._explain = explain  # type: ignore[method-assign]
+    assert verifier.run().problems == []
+
+
+def test_names_no_pack_twice(server: Importing, made: str) -> None:
+    with server.stores.db.read() as conn:
+        key = conn.execute(select(tables.pack.c.key)).scalar_one()
+    change(server, 0)
+    found = [problem.pack for problem in verify(server, quick=True).problems]
+    assert found == [pack_name(key)]

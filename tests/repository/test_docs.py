@@ -1,0 +1,77 @@
+"""The documentation names everything that there is, and leads nowhere that is not."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lightwell import settings
+from lightwell.cli.main import VERBS
+from lightwell.wire.routes import ROUTES
+from tests.imports.operations.test_events import TABLE
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+
+
+def text(name: str) -> str:
+    return (ROOT / name).read_text("utf-8")
+
+
+def targets(page: Path) -> Iterator[Path]:
+    for link in LINK.findall(page.read_text("utf-8")):
+        if "://" not in link and not link.startswith("mailto:"):
+            yield (page.parent / link).resolve()
+
+
+def test_names_every_setting() -> None:
+    page = text("docs/reference/settings.md")
+    for name in settings.FIELDS:
+        assert f"| `{name}` | `LIGHTWELL_{name.upper()}` |" in page
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_names_every_verb_and_what_it_takes(verb: str) -> None:
+    page = text("docs/reference/commands.md")
+    assert f"## `lightwell {verb}`" in page
+    parser = argparse.ArgumentParser()
+    importlib.import_module(VERBS[verb][0]).add(parser)
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name in action.choices:
+                assert f"### `lightwell {verb} {name}" in page
+        elif not action.dest.startswith("setting_") and action.dest not in ("help", "config"):
+            assert action.help, f"lightwell {verb}: {action.dest} does not say what it is"
+
+
+def test_names_every_operation() -> None:
+    page = text("docs/compatibility.md")
+    named = set(re.findall(r"\b\w+\b", page))
+    assert set(ROUTES) <= named
+
+
+def test_names_every_event() -> None:
+    page = text("docs/reference/events.md")
+    assert [name for name in TABLE if f"`{name}`" not in page] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_to_what_is_there(page: Path) -> None:
+    assert [str(target) for target in targets(page) if not target.exists()] == []
+
+
+def test_leads_to_every_page_from_the_readme() -> None:
+    reached = {ROOT / "README.md"}
+    while True:
+        linked = {target for page in reached for target in targets(page)}
+        below = {page for page in PAGES if page in linked or page.parent in linked}
+        if below <= reached:
+            break
+        reached |= below
+    assert [str(page) for page in PAGES if page not in reached] == []

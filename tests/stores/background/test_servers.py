@@ -1,0 +1,111 @@
+"""Servers of one database: who runs, whose root key holds, and which jobs wait for one."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from lightwell.clock import Ids
+from lightwell.domain.imports.jobs import COMMIT, DONE, LIST
+from lightwell.errors import ConfigurationError
+from lightwell.stores.background import servers
+from lightwell.stores.background.servers import ALIVE_MS, Awaited, Server
+from lightwell.stores.db.database import Database
+from lightwell.stores.db.tables import server
+from tests.stores.jobs.test_jobs import _job
+
+A, B = Server("nodeaaaa", "a (/a)", "run1"), Server("nodebbbb", "b (/b)", "run1")
+
+
+def enter(db: Database, one: Server, *, changes: bool = False) -> None:
+    db.write(lambda conn: servers.enter(conn, one, "AKIA", changes_root=changes))
+
+
+def silence(db: Database, one: Server) -> None:
+    """As if nothing had been heard of it for long."""
+    db.write(
+        lambda conn: conn.execute(
+            update(server).where(server.c.node == one.node).values(seen_at=server.c.seen_at - ALIVE_MS - 1000)
+        )
+    )
+
+
+def test_keeps_the_root_key_while_another_server_runs(database: Database) -> None:
+    enter(database, A)
+    enter(database, A, changes=True)
+    with pytest.raises(ConfigurationError, match=r"a \(/a\).*LIGHTWELL_ROOT_ACCESS_KEY_ID"):
+        enter(database, B, changes=True)
+    enter(database, B)
+    database.write(lambda conn: servers.leave(conn, A))
+    enter(database, B, changes=True)
+    enter(database, A)
+    silence(database, A)
+    enter(database, B, changes=True)
+    assert database.write(lambda conn: servers.renew(conn, A))
+    with pytest.raises(ConfigurationError):
+        enter(database, B, changes=True)
+
+
+def test_knows_a_start_from_the_one_before(database: Database) -> None:
+    again = replace(A, run="run2")
+    enter(database, A)
+    enter(database, again)
+    assert not database.write(lambda conn: servers.renew(conn, A))
+    database.write(lambda conn: servers.leave(conn, A))
+    with pytest.raises(ConfigurationError):
+        enter(database, B, changes=True)
+
+
+def test_tells_which_jobs_wait_for_a_server(database: Database) -> None:
+    def add(phase: str, *nodes: str | None) -> None:
+        database.write(lambda conn: _job(conn, phase=phase, input_node=nodes[0], output_node=nodes[1]))
+
+    def awaited() -> list[Awaited]:
+        with database.read() as conn:
+            return [replace(one, unheard_ms=None) for one in servers.awaited(conn)]
+
+    for phase, nodes in (
+        (LIST, (A.node, A.node)),
+        (LIST, ("", A.node)),
+        (LIST, (B.node, "")),
+        (DONE, (B.node, B.node)),
+        (COMMIT, ("", "")),
+        (LIST, (None, None)),
+    ):
+        add(phase, *nodes)
+    nobody = [Awaited(A.node, None, None, 2), Awaited(B.node, None, None, 1)]
+    assert awaited() == nobody
+    enter(database, A)
+    assert awaited() == nobody[1:]
+    silence(database, A)
+    enter(database, B)
+    assert awaited() == [Awaited(A.node, A.place, None, 2)]
+    database.write(lambda conn: servers.leave(conn, B))
+    assert awaited() == [Awaited(A.node, A.place, None, 2), Awaited(B.node, B.place, None, 1)]
+
+
+def test_says_so_where_two_servers_have_one_data_folders_id(
+    migrated_postgres_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+
+    from lightwell.settings import Settings
+    from lightwell.stores import open_stores
+    from lightwell.work.server_heartbeat import Presence
+
+    stores = open_stores(Settings(data=tmp_path, database_url=migrated_postgres_url))
+    enter(stores.db, A)
+    presence = Presence(stores, A, seconds=0.01)
+    presence.begin()
+    enter(stores.db, replace(A, run=Ids().id()))
+    with caplog.at_level(logging.ERROR):
+        until = time.monotonic() + 60
+        while "node.id" not in caplog.text and time.monotonic() < until:
+            time.sleep(0.01)
+    presence.end()
+    assert caplog.text.count("is one a copy of the other") == 1
+    stores.close()

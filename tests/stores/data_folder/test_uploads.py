@@ -1,0 +1,35 @@
+"""Uploads in the spool."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightwell.errors import StorageError
+from lightwell.stores.data_folder import uploads
+from lightwell.stores.data_folder.uploads import Upload
+
+
+def test_closes_no_file_that_a_thread_is_writing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    upload = Upload(tmp_path)
+    remover = threading.Thread(target=upload.remove)
+    write = os.writev
+
+    def writev(fd: int, buffers: Any) -> int:
+        if not remover.ident:
+            remover.start()
+            remover.join(0.05)
+            os.fstat(fd)
+        return write(fd, buffers)
+
+    monkeypatch.setattr(uploads.os, "writev", writev)
+    upload.write([b"some"])
+    remover.join()
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(StorageError):
+        upload.write([b"more"])
+    assert upload.head(0, 4) == b""

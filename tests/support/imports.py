@@ -1,0 +1,182 @@
+"""Imports for tests: a data folder with buckets, jobs, and an engine that works until they are done."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pydicom
+
+from lightwell.auth.data_access_role import open_data_access
+from lightwell.clock import Clock, Ids
+from lightwell.documents.part10_files import write_instance
+from lightwell.domain.imports.jobs import Job
+from lightwell.operations import datastores, import_jobs
+from lightwell.operations.context import Caller, Context
+from lightwell.settings import Settings
+from lightwell.stores import Stores, open_stores
+from lightwell.stores.account import datastores as store_rows
+from lightwell.stores.image_sets import part10_instances
+from lightwell.stores.jobs import import_jobs as jobs
+from lightwell.wire import shapes
+from lightwell.work.engine import Engine
+
+ROLE = "arn:aws:iam::000000000000:role/import"
+IN, OUT = "in-bucket", "out-bucket"
+
+
+@dataclass(slots=True)
+class Importing:
+    """A server without its HTTP side."""
+
+    settings: Settings
+    stores: Stores
+    context: Context
+    datastore: str
+    _engine: Engine | None = None
+    _thread: threading.Thread | None = None
+
+    @property
+    def input(self) -> Path:
+        return self.settings.buckets / IN
+
+    @property
+    def output(self) -> Path:
+        return self.settings.buckets / OUT
+
+    def start(self, prefix: str = "", *, output: str = f"s3://{OUT}/res", **more: Any) -> Job:
+        """Start a job on the input bucket."""
+        answer = import_jobs.start_dicom_import_job(
+            self.context,
+            shapes.StartDICOMImportJobRequest(
+                datastore_id=self.datastore,
+                data_access_role_arn=more.pop("role_arn", ROLE),
+                client_token=more.pop("client_token", Ids().id()),
+                input_s3_uri=more.pop("input_uri", f"s3://{IN}/{prefix}"),
+                output_s3_uri=output,
+                **more,
+            ),
+        )
+        return self.job(answer.job_id)
+
+    def job(self, id: str) -> Job:
+        with self.stores.db.read() as conn:
+            found = [j for j in _all(conn) if j.id == id]
+        return found[0]
+
+    def unfinished(self) -> int:
+        with self.stores.db.read() as conn:
+            return len(jobs.waiting(conn, 0))
+
+    def engine(self) -> Engine:
+        """An engine that does not run yet."""
+        settings = self.settings
+        roles = open_data_access(self.stores.db, settings.region, settings.account_id, None)
+        alone = self.stores.db.dialect == "sqlite"
+        return Engine(self.stores, settings, alone=alone, data_access=roles)
+
+    def work(self) -> None:
+        """Work until every job is done. The engine stays, its workers warm, until `close`."""
+        if self._engine is None:
+            self._engine = self.engine()
+            self._thread = threading.Thread(target=self._engine.run)
+            self._thread.start()
+        self._engine.wake()
+        while self.unfinished():
+            time.sleep(0.01)
+
+    def close_engine(self) -> None:
+        """End the engine; the next work is another's, that has nothing in memory."""
+        if self._engine is not None and self._thread is not None:
+            self._engine.stop()
+            self._thread.join()
+            self._engine = None
+
+    def close(self) -> None:
+        self.close_engine()
+        self.stores.close()
+
+    def run(self, prefix: str = "", **more: Any) -> Report:
+        """Start a job, work, and read its report."""
+        job = self.start(prefix, **more)
+        self.work()
+        return self.report(job.id)
+
+    def report(self, id: str) -> Report:
+        job = self.job(id)
+        bucket, _, folder = job.output_uri.removeprefix("s3://").partition("/")
+        place = self.settings.buckets / bucket / folder
+        if job.status != "COMPLETED":
+            return Report(job, {}, [], [], [])
+        manifest = json.loads((place / "job-output-manifest.json").read_bytes())["jobSummary"]
+
+        def lines(name: str) -> list[Any]:
+            return [json.loads(line) for line in (place / name).read_bytes().splitlines()]
+
+        return Report(
+            job,
+            manifest,
+            lines("SUCCESS/success.ndjson"),
+            lines("FAILURE/failure.ndjson"),
+            lines("WARNING/warning.ndjson"),
+        )
+
+
+@dataclass(slots=True)
+class Report:
+    """What a job left in its output folder."""
+
+    job: Job
+    manifest: dict[str, Any]
+    success: list[Any]
+    failure: list[Any]
+    warning: list[Any]
+
+    def messages(self) -> dict[str, str]:
+        """Why each file failed, by its key."""
+        return {line["inputFile"]: line["exception"]["message"] for line in self.failure}
+
+
+def _all(conn: Any) -> list[Job]:
+    from sqlalchemy import select
+
+    from lightwell.stores.db.tables import import_job
+
+    return jobs.by_keys(conn, list(conn.execute(select(import_job.c.key)).scalars()))
+
+
+def importing(folder: Path, database_url: str, **settings: Any) -> Importing:
+    """A data store in a migrated database, an input and an output bucket."""
+    made = Settings(data=folder, database_url=database_url, **{"codec_workers": 1, **settings})
+    stores = open_stores(made)
+    caller = Caller("000000000000", "arn:aws:iam::000000000000:root", "AK")
+    context = Context(stores, made, Clock(), Ids(), caller)
+    for name in (IN, OUT):
+        (made.buckets / name).mkdir(parents=True, exist_ok=True)
+    answer = datastores.create_datastore(context, shapes.CreateDatastoreRequest(client_token="t"))
+    return Importing(made, stores, context, answer.datastore_id)
+
+
+Make = Callable[..., Importing]
+
+
+def exported(server: Importing, id: str) -> dict[str, pydicom.FileDataset]:
+    """What `lightwell export` writes of an image set, by SOPInstanceUID."""
+    with server.stores.db.read() as conn:
+        store = store_rows.get(conn, server.datastore)
+        assert store is not None
+        (found,) = part10_instances.readable_sets(conn, store.key, id)
+        instances = part10_instances.instances(conn, found.key, found.version)
+    files = {}
+    for instance in instances:
+        out = io.BytesIO()
+        write_instance(server.stores, instance, out)
+        out.seek(0)
+        files[instance.sop_instance_uid] = pydicom.dcmread(out)
+    return files

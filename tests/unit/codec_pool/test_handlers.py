@@ -1,0 +1,39 @@
+"""Direct orders whose storage fails: what may be back is told from what is lost."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from lightwell.codec_pool import client
+from lightwell.codec_pool.handlers import Direct
+from lightwell.codec_pool.render_requests import Decode, FrameSpan, Pixels
+from lightwell.codec_pool.requests import Trouble
+from lightwell.errors import DamagedError, StorageUnavailableError, UnavailableError
+from lightwell.imaging.dataset.image_description import ImageDescription
+from lightwell.settings import Settings
+from lightwell.stores import Files
+from lightwell.stores.buckets.registry import Buckets
+from lightwell.stores.objects.local import LocalObjects
+
+IMAGE = ImageDescription(1, 1, 1, 16, 16, False, "MONOCHROME2", 0, 1, True, "PixelData")
+DESCRIBED = json.dumps({**asdict(IMAGE), "original_syntax": "1.2.840.10008.1.2.1"}).encode()
+
+
+class _Away(LocalObjects):
+    def read(self, key: str, offset: int, length: int) -> bytes:
+        raise StorageUnavailableError("The storage is away.")
+
+
+@pytest.mark.parametrize(("kind", "answered"), [(_Away, UnavailableError), (LocalObjects, DamagedError)])
+def test_tells_what_is_away_from_what_is_lost(
+    tmp_path: Path, kind: type[LocalObjects], answered: type[Exception]
+) -> None:
+    direct = Direct(Files(kind(tmp_path), Buckets(tmp_path)), Settings(data=tmp_path))
+    order = Decode(Pixels("1.2.840.10008.1.2.4.202", DESCRIBED), [FrameSpan("packs/1", 0, 9, 0, 0)])
+    answer = direct.perform(order)
+    assert isinstance(answer, Trouble), answer
+    assert isinstance(client._error(answer), answered), answer

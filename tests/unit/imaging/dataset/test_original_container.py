@@ -1,0 +1,62 @@
+"""The container of an original data set."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from lightwell.errors import StorageError
+from lightwell.imaging.dataset.byte_source import BytesSource
+from lightwell.imaging.dataset.original_container import BLOCK, Original, read_original, write_original
+
+
+class Pack:
+    def __init__(self) -> None:
+        self.data = bytearray(b"before")
+
+    def append(self, data: bytes) -> int:
+        offset = len(self.data)
+        self.data += data
+        return offset
+
+    def read(self, offset: int, length: int) -> bytes:
+        return bytes(self.data[offset : offset + length])
+
+
+@pytest.mark.parametrize("size", [0, 1, 5000, BLOCK - 4, BLOCK, BLOCK + 1, 3 * BLOCK + 17])
+def test_gives_back_meta_and_data_set_without_the_pixels(size: int) -> None:
+    head, tail = os.urandom(size), b"tail" * 10
+    source = BytesSource(b"P" * 10 + head + b"pixels" + tail)
+    pack = Pack()
+    place = write_original(b"meta", source, [(10, size), (10 + size + 6, len(tail))], pack.append)
+    pack.append(b"after")
+    assert read_original(pack.read, *place) == b"meta" + head + tail
+    original = Original(pack.read, *place)
+    assert original.file_meta() == b"meta"
+    assert original.size == 4 + size + len(tail)
+
+
+def test_reads_any_place_alone() -> None:
+    data = os.urandom(4 * BLOCK + 5)
+    pack = Pack()
+    original = Original(pack.read, *write_original(b"", BytesSource(data), [(0, len(data))], pack.append))
+    for offset, length in [
+        (0, 1),
+        (BLOCK - 1, 2),
+        (BLOCK, BLOCK),
+        (17, 3 * BLOCK),
+        (4 * BLOCK, 99),
+        (len(data), 5),
+    ]:
+        assert original.read(offset, length) == data[offset : offset + length]
+
+
+def test_says_so_when_it_is_damaged() -> None:
+    pack = Pack()
+    offset, length = write_original(b"meta", BytesSource(b"x" * 100), [(0, 100)], pack.append)
+    pack.data[offset + 20] ^= 0xFF
+    with pytest.raises(StorageError):
+        read_original(pack.read, offset, length)
+    with pytest.raises(StorageError):
+        read_original(pack.read, offset, length - 1)

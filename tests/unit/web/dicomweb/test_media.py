@@ -1,0 +1,148 @@
+"""What a DICOMweb client takes, as real clients say it."""
+
+from __future__ import annotations
+
+import pytest
+
+from lightwell.errors import NotAcceptableError, ValidationError
+from lightwell.settings import Settings
+from lightwell.web.dicomweb import media
+from lightwell.web.dicomweb.media import MediaRange
+from lightwell.web.requests.request import Request
+
+FRAME = "multipart/related"
+OCTETS = "application/octet-stream"
+
+
+def request(*accept: str, query: str = "", **more: str) -> Request:
+    headers = [(b"accept", value.encode()) for value in accept]
+    headers += [(name.encode(), value.encode()) for name, value in more.items()]
+    scope = {
+        "method": "GET",
+        "raw_path": b"/datastore/" + b"a" * 32 + b"/studies",
+        "query_string": query.encode(),
+        "headers": headers,
+        "scheme": "http",
+        "server": ("::1", 8085),
+    }
+    return Request(scope, "id")
+
+
+@pytest.mark.parametrize(
+    ("accept", "found"),
+    [
+        ("*/*", [MediaRange("*/*")]),
+        (
+            'multipart/related; type="application/octet-stream"; transfer-syntax="*"',
+            [MediaRange(FRAME, OCTETS, "*")],
+        ),
+        (
+            "multipart/related; type=application/octet-stream; transfer-syntax=1.2.840.10008.1.2.1",
+            [MediaRange(FRAME, OCTETS, "1.2.840.10008.1.2.1")],
+        ),
+        (
+            'Multipart/Related;Type="application/octet-stream";transfer-syntax=1.2.3;transfer-syntax=*',
+            [MediaRange(FRAME, OCTETS, "1.2.3")],
+        ),
+        ('multipart/related; type="*/*"', [MediaRange(FRAME, "*/*")]),
+        (
+            "multipart/related; type=image/jphc; transfer-syntax=1.2.840.10008.1.2.4.202, "
+            "multipart/related; type=image/jp2; transfer-syntax=1.2.840.10008.1.2.4.90",
+            [
+                MediaRange(FRAME, "image/jphc", "1.2.840.10008.1.2.4.202"),
+                MediaRange(FRAME, "image/jp2", "1.2.840.10008.1.2.4.90"),
+            ],
+        ),
+        ("a/b;q=0.5, c/d, e/f;q=0, g/h;q=x", [MediaRange("c/d"), MediaRange("a/b", q=0.5)]),
+        ('multipart/related; type="a,b;c/d"; boundary="x\\"y"', [MediaRange(FRAME, "a,b;c/d")]),
+        ('multipart/related; type="open', [MediaRange(FRAME, "open")]),
+        (" , ;, ", []),
+    ],
+)
+def test_reads_what_clients_send(accept: str, found: list[MediaRange]) -> None:
+    assert list(media.wanted(request(accept))) == found
+
+
+def test_reads_several_headers_as_one() -> None:
+    assert [each.type for each in media.wanted(request("a/b;q=0.1", "c/d"))] == ["c/d", "a/b"]
+
+
+def test_takes_the_query_parameter_before_the_header() -> None:
+    found = media.wanted(request("a/b", query="x=1&accept=application%2Fdicom%2Bjson;q=0.5,image/jpeg"))
+    assert [each.type for each in found] == ["image/jpeg", "application/dicom+json"]
+    assert media.wanted(request("a/b", query="accept=application/dicom+json"))[0].type == media.DICOM_JSON
+
+
+def test_says_nothing_where_the_client_does() -> None:
+    assert media.wanted(request()) == ()
+
+
+@pytest.mark.parametrize("accept", ["*/*;q=0", "a/b; q=0.0, c/d;q=0", "a/b;q=x", "a/b;q=1.5"])
+def test_takes_a_client_that_takes_nothing_at_its_word(accept: str) -> None:
+    with pytest.raises(NotAcceptableError):
+        media.wanted(request(accept))
+
+
+def test_refuses_an_accept_header_without_end() -> None:
+    with pytest.raises(ValidationError):
+        media.wanted(request("a/b," * 3000))
+
+
+@pytest.mark.parametrize(
+    ("accept", "found"),
+    [
+        ([], media.DICOM_JSON),
+        (["*/*"], media.DICOM_JSON),
+        (["application/*"], media.DICOM_JSON),
+        (["application/dicom+json, application/json"], media.DICOM_JSON),
+        (["application/json"], media.JSON),
+        (["application/json;q=0.1, application/dicom+json"], media.DICOM_JSON),
+        (['multipart/related; type="application/dicom+xml"'], media.DICOM_XML),
+        (["application/dicom+xml"], media.DICOM_XML),
+        (['multipart/related; type="application/dicom+json"'], media.DICOM_JSON),
+        # OHIF's concatenation of two headers
+        (
+            ['application/dicom+json, multipart/related; type="application/octet-stream"; transfer-syntax=*'],
+            media.DICOM_JSON,
+        ),
+        (
+            ['multipart/related; type="application/octet-stream"; transfer-syntax=*', "application/json"],
+            media.JSON,
+        ),
+    ],
+)
+def test_chooses_how_json_comes(accept: list[str], found: str) -> None:
+    assert media.json_type(request(*accept)) == found
+
+
+@pytest.mark.parametrize("accept", ["image/jpeg", 'multipart/related; type="application/dicom"', "text/*"])
+def test_refuses_metadata_as_what_it_is_not(accept: str) -> None:
+    with pytest.raises(NotAcceptableError):
+        media.json_type(request(accept))
+
+
+def test_decodes_the_query_as_a_form() -> None:
+    assert media.query(request(query="a=b+c&d=%C3%BC%2B&&e")) == [("a", "b c"), ("d", "ü+"), ("e", "")]
+    with pytest.raises(ValidationError):
+        media.query(request(query="a=%ff"))
+
+
+def test_takes_one_value_of_a_parameter() -> None:
+    assert media.parameter(request(query="imageSetId=a"), "imageSetId") == "a"
+    assert media.parameter(request(query="b=a"), "imageSetId") is None
+    with pytest.raises(ValidationError):
+        media.parameter(request(query="imageSetId=a&imageSetId=b"), "imageSetId")
+
+
+@pytest.mark.parametrize(
+    ("host", "public", "found"),
+    [
+        ("images.example:8443", None, "http://images.example:8443"),
+        ("[::1]:1", None, "http://[::1]:1"),
+        ("bad host/<script>", None, "http://[::1]:8085"),
+        ("images.example", "https://pacs.example/dicom/", "https://pacs.example/dicom"),
+    ],
+)
+def test_names_the_address_of_a_store(host: str, public: str | None, found: str) -> None:
+    settings = Settings(public_url=public)
+    assert media.base_url(request(host=host), settings) == f"{found}/datastore/{'a' * 32}"

@@ -1,0 +1,89 @@
+"""Conditions and byte ranges."""
+
+from __future__ import annotations
+
+import pytest
+
+from lightwell.web.dicomweb import ranges
+from lightwell.web.requests.request import Request
+
+
+def request(method: str = "GET", **headers: str) -> Request:
+    given = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    scope = {"method": method, "raw_path": b"/", "query_string": b"", "headers": given}
+    return Request(scope, "id")
+
+
+@pytest.mark.parametrize(
+    ("asked", "start", "length"),
+    [
+        ("bytes=0-0", 0, 1),
+        ("bytes=0-9", 0, 10),
+        ("Bytes = 3 - 5", 3, 3),
+        ("bytes=3-", 3, 7),
+        ("bytes=3-99", 3, 7),
+        ("bytes=-4", 6, 4),
+        ("bytes=-99", 0, 10),
+        # what cannot be read is as if it were not there
+        ("bytes=5-3", 0, 10),
+        ("bytes=-", 0, 10),
+        ("bytes=0-1,3-4", 0, 10),
+        ("items=0-1", 0, 10),
+        ("bytes=a-b", 0, 10),
+        ("bytes=0-" + "9" * 30, 0, 10),
+    ],
+)
+def test_reads_a_range(asked: str, start: int, length: int) -> None:
+    assert ranges.span(request(range=asked), 10, b'"e"') == ranges.Span(start, length, 10)
+
+
+@pytest.mark.parametrize("asked", ["bytes=10-", "bytes=99-100", "bytes=-0"])
+def test_knows_a_range_that_is_not_there(asked: str) -> None:
+    assert ranges.span(request(range=asked), 10, b'"e"') is None
+    answer = ranges.unsatisfiable(10)
+    assert answer.status == 416 and (b"content-range", b"bytes */10") in answer.headers
+
+
+def test_takes_a_range_only_of_what_the_client_has() -> None:
+    for tag, is_part in (('"e"', True), ('"f"', False), ('W/"e"', False)):
+        found = ranges.span(request(range="bytes=1-2", if_range=tag), 10, b'"e"')
+        assert found is not None and found.is_part is is_part
+    for method in ("POST", "HEAD"):
+        assert ranges.span(request(method, range="bytes=1-2"), 10, b'"e"') == ranges.Span(0, 10, 10)
+    assert ranges.span(request(), 10, b'"e"') == ranges.Span(0, 10, 10)
+
+
+def test_says_which_bytes_are_sent() -> None:
+    assert dict(ranges.Span(2, 3, 10).headers()) == {
+        b"content-length": b"3",
+        b"accept-ranges": b"bytes",
+        b"content-range": b"bytes 2-4/10",
+    }
+    assert ranges.Span(2, 3, 10).status == 206
+    assert dict(ranges.Span(0, 10, 10).headers()) == {b"content-length": b"10", b"accept-ranges": b"bytes"}
+
+
+@pytest.mark.parametrize(
+    ("known", "is_known"),
+    [('"e"', True), ('W/"e"', True), ('"a", W/"e"', True), ("*", True), ('"a"', False), ("e", False)],
+)
+def test_compares_weakly_with_what_is_known(known: str, is_known: bool) -> None:
+    for etag in (b'"e"', b'W/"e"'):
+        assert ranges.is_known(request(if_none_match=known), etag) is is_known
+    assert not ranges.is_known(request(), b'"e"')
+
+
+@pytest.mark.parametrize(
+    ("accepted", "takes"),
+    [
+        ("gzip", True),
+        ("deflate, gzip;q=0.5", True),
+        ("*", True),
+        ("gzip;q=0", False),
+        ("br", False),
+        ("", False),
+    ],
+)
+def test_knows_who_takes_gzip(accepted: str, takes: bool) -> None:
+    assert ranges.takes_gzip(request(accept_encoding=accepted)) is takes
+    assert not ranges.takes_gzip(request())

@@ -1,0 +1,306 @@
+"""The parts of an upload, however it comes in pieces."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import itertools
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightwell.errors import (
+    MediaTypeError,
+    RequestTimeoutError,
+    StorageError,
+    TooLargeError,
+    UnavailableError,
+    ValidationError,
+)
+from lightwell.web.dicomweb import upload, upload_limits
+from lightwell.web.dicomweb.upload import Parts, boundary, receive
+from lightwell.web.requests.request import Disconnected
+
+_HEAD = b"\r\nContent-Type: application/dicom\r\n\r\n"
+# What may be taken for delimiters.
+_near = st.sampled_from(
+    [b"\r", b"\n", b"-", b"--", b"\r\n", b"\r\n-", b"\r\n--", b"\r\n--b", b"--b--", b"b", b"\0"]
+)
+_part = st.lists(st.one_of(_near, st.binary(max_size=8)), max_size=12).map(b"".join)
+
+
+def _body(parts: Sequence[bytes], before: bytes, after: bytes, head: bytes = _HEAD) -> bytes:
+    return before + b"".join(b"--bnd" + head + part + b"\r\n" for part in parts) + b"--bnd--" + after
+
+
+def _parts(pieces: Sequence[bytes], delimiter: bytes = b"bnd") -> list[bytes]:
+    cutter = Parts(delimiter)
+    out = b"".join(bytes(each) for piece in pieces for each in cutter.feed(piece))
+    cutter.end()
+    assert cutter.size == len(out)
+    return [out[start : start + length] for start, length in cutter.parts]
+
+
+@given(
+    st.lists(_part, min_size=1, max_size=4),
+    st.sampled_from([b"", b"\r\n", b"a preamble\r\n"]),
+    st.sampled_from([b"", b"\r\n", b"\r\nan epilogue"]),
+    st.lists(st.integers(0, 300), max_size=6),
+)
+def test_finds_the_same_parts_wherever_the_body_is_cut(
+    parts: list[bytes], before: bytes, after: bytes, cuts: list[int]
+) -> None:
+    body = _body(parts, before, after)
+    places = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
+    assert _parts([body[a:b] for a, b in itertools.pairwise(places)]) == parts
+
+
+@given(st.binary(max_size=200), st.integers(1, 50))
+def test_refuses_or_reads_any_bytes_the_same_way_in_any_pieces(junk: bytes, size: int) -> None:
+    def read(pieces: Sequence[bytes]) -> list[bytes] | None:
+        try:
+            return _parts(pieces)
+        except ValidationError:
+            return None
+
+    body = b"--bnd\r\n" + junk
+    assert read([body]) == read([body[at : at + size] for at in range(0, len(body), size)])
+
+
+def test_takes_parts_without_headers() -> None:
+    assert _parts([_body([b"one", b""], b"\r\n", b"", head=b"\r\n\r\n")]) == [b"one", b""]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"--bnd",
+        b"--bnd\r\n\r\nhalf",
+        b"--bnd\r\n\r\nhalf\r\n--bn",
+        b"--bnd\nno: crlf\n\n\n--bnd--",
+        b"--other\r\n\r\nx\r\n--other--",
+        b"x" * (70 << 10),
+        b"--bnd\r\nno colon\r\n\r\nx\r\n--bnd--",
+        b"--bnd\r\nlong: " + b"x" * (9 << 10) + b"\r\n\r\nx\r\n--bnd--",
+    ],
+)
+def test_refuses_a_body_that_is_cut_off_or_malformed(body: bytes) -> None:
+    with pytest.raises(ValidationError):
+        _parts([body])
+
+
+def test_refuses_more_parts_than_it_keeps_places_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload, "MOST_PARTS", 3)
+    with pytest.raises(ValidationError, match="more than 3 parts"):
+        _parts([_body([b"x"] * 4, b"", b"")])
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        'multipart/related; type="application/dicom"; boundary=bnd',
+        "multipart/related; type=application/dicom; boundary=bnd",
+        'multipart/related; boundary="bnd"',
+        "Multipart/Related;boundary=bnd;TYPE=Application/DICOM",
+        'multipart/related; type="application/dicom; transfer-syntax=1.2.840.10008.1.2.1"; boundary="bnd"',
+        r'multipart/related; start="<a;b\"c>"; boundary="b\nd"',
+        "multipart/related; boundary=bnd; boundary=other",
+    ],
+)
+def test_reads_the_boundary_however_it_is_written(kind: str) -> None:
+    assert boundary(kind.encode()) == b"bnd"
+
+
+def test_takes_one_bare_file() -> None:
+    assert boundary(b"application/dicom") is None
+    assert boundary(b"Application/DICOM; transfer-syntax=1.2.840.10008.1.2.1") is None
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        None,
+        b"",
+        b"application/octet-stream",
+        b"application/dicom+json",
+        b"multipart/form-data; boundary=bnd",
+        b'multipart/related; type="application/dicom+json"; boundary=bnd',
+    ],
+)
+def test_refuses_other_media_types(kind: bytes | None) -> None:
+    with pytest.raises(MediaTypeError, match="application/dicom"):
+        boundary(kind)
+
+
+@pytest.mark.parametrize(
+    "kind", [b"multipart/related", b"multipart/related; boundary=", b'multipart/related; boundary="\xff"']
+)
+def test_refuses_a_multipart_type_without_boundary(kind: bytes) -> None:
+    with pytest.raises(ValidationError, match="boundary"):
+        boundary(kind)
+
+
+class _Spool:
+    def __init__(self) -> None:
+        self.data = b""
+        self.largest = 0
+        self.most = 0
+
+    def write(self, pieces: list[bytes | memoryview]) -> None:
+        self.most = max(self.most, len(pieces))
+        size = sum(map(len, pieces))
+        self.largest = max(self.largest, size)
+        self.data += b"".join(bytes(piece) for piece in pieces)
+
+
+def _receive(
+    pieces: Sequence[bytes],
+    limit: int,
+    delimiter: bytes | None,
+    head: dict[bytes, bytes],
+    *,
+    proved: bool = True,
+    spool: upload_limits.Spool | None = None,
+) -> Any:
+    waiting = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
+    waiting.append({"type": "http.request", "body": b"", "more_body": False})
+
+    async def more() -> dict[str, Any]:
+        return waiting.pop(0) if waiting else {"type": "http.disconnect"}
+
+    file = _Spool()
+    held = upload_limits.Share(spool or upload_limits.Spool(), limit, is_proved=proved)
+    with ThreadPoolExecutor(1) as threads:
+        visit: Any = SimpleNamespace(
+            state=SimpleNamespace(threads=threads),
+            request=SimpleNamespace(head=head, received=0),
+            receive=more,
+        )
+        try:
+            found = asyncio.run(receive(visit, file, delimiter, limit, held))
+        finally:
+            held.end()
+    return found, file, visit
+
+
+_CHUNKED = {b"transfer-encoding": b"chunked"}
+
+
+def test_takes_as_much_as_it_may_and_no_byte_more() -> None:
+    (parts, _), spool, visit = _receive([b"x" * 60, b"y" * 40], 100, None, _CHUNKED)
+    assert parts == [(0, 100)] and len(spool.data) == 100 and visit.request.received == 100
+    with pytest.raises(TooLargeError, match="100 bytes"):
+        _receive([b"x" * 60, b"y" * 41], 100, None, _CHUNKED)
+    with pytest.raises(TooLargeError):
+        _receive([_body([b"x" * 60, b"y" * 41], b"", b"")], 100, b"bnd", _CHUNKED)
+    with pytest.raises(TooLargeError):
+        _receive([], 100, None, {b"content-length": b"%d" % (1 << 30)})
+
+
+def test_hashes_the_whole_body_and_writes_it_in_bounded_pieces() -> None:
+    pieces = [bytes([n % 256]) * 65536 for n in range(64)]
+    (parts, digest), spool, _ = _receive(pieces, 1 << 30, None, _CHUNKED)
+    assert digest == hashlib.sha256(b"".join(pieces)).hexdigest()
+    assert parts == [(0, 64 * 65536)] and spool.data == b"".join(pieces)
+    assert spool.largest <= (1 << 20) + 65536
+
+
+def test_keeps_few_pieces_however_short_they_are() -> None:
+    (parts, digest), spool, _ = _receive([b"x"] * 5000, 5000, None, _CHUNKED)
+    assert parts == [(0, 5000)] and digest == hashlib.sha256(b"x" * 5000).hexdigest()
+    assert spool.most <= 1024
+
+
+def test_bounds_what_an_unproved_upload_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload_limits, "UNPROVED", 100)
+    (parts, _), _, _ = _receive([b"x" * 100], 1000, None, _CHUNKED, proved=False)
+    assert parts == [(0, 100)]
+    for pieces, head in (([b"x" * 60, b"y" * 41], _CHUNKED), ([], {b"content-length": b"101"})):
+        with pytest.raises(TooLargeError, match="x-amz-content-sha256"):
+            _receive(pieces, 1000, None, head, proved=False)
+    (parts, _), _, _ = _receive([b"x" * 101], 1000, None, _CHUNKED)
+    assert parts == [(0, 101)]
+
+
+@pytest.mark.parametrize("proved", [True, False])
+def test_bounds_what_all_uploads_take(monkeypatch: pytest.MonkeyPatch, proved: bool) -> None:
+    monkeypatch.setattr(upload_limits, "ALL_UNPROVED", 400)
+    spool = upload_limits.Spool()
+    others = upload_limits.Share(spool, 100, is_proved=proved)
+    others.add(350)
+    _receive([b"x" * 50], 100, None, _CHUNKED, proved=proved, spool=spool)
+    with pytest.raises(UnavailableError, match="uploaded") as refused:
+        _receive([b"x" * 51], 100, None, _CHUNKED, proved=proved, spool=spool)
+    assert refused.value.retry_after == 5
+    # What the one kind takes leaves the other its room, and what has gone makes room again.
+    _receive([b"x" * 51], 100, None, _CHUNKED, proved=not proved, spool=spool)
+    others.end()
+    _receive([b"x" * 51], 100, None, _CHUNKED, proved=proved, spool=spool)
+    assert (spool.proved, spool.unproved) == (0, 0)
+
+
+def test_counts_an_upload_as_proved_once_it_is() -> None:
+    spool = upload_limits.Spool()
+    one = upload_limits.Share(spool, 100, is_proved=False)
+    one.add(70)
+    assert (spool.proved, spool.unproved) == (0, 70)
+    one.prove()
+    assert (spool.proved, spool.unproved) == (70, 0)
+    one.end()
+    one.end()
+    assert (spool.proved, spool.unproved) == (0, 0)
+
+
+def test_waits_for_an_unproved_upload_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload, "UNPROVED_SECONDS", 0.05)
+    ended = []
+
+    async def never() -> dict[str, Any]:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            ended.append(True)
+        return {}
+
+    visit: Any = SimpleNamespace(request=SimpleNamespace(head=_CHUNKED, received=0), receive=never)
+    held = upload_limits.Share(upload_limits.Spool(), 100, is_proved=False)
+    with pytest.raises(RequestTimeoutError, match="x-amz-content-sha256"):
+        asyncio.run(receive(visit, _Spool(), None, 100, held))
+    assert ended == [True]
+
+
+def test_says_that_a_request_has_no_body() -> None:
+    with pytest.raises(ValidationError, match="no body"):
+        _receive([], 100, None, {})
+    (parts, _), _, _ = _receive([], 100, None, {b"content-length": b"0"})
+    assert parts == []
+
+
+def test_says_that_the_disk_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(spool: _Spool, pieces: list[bytes | memoryview]) -> None:
+        raise StorageError("The spool cannot be written: the disk is full.")
+
+    monkeypatch.setattr(_Spool, "write", full)
+    with pytest.raises(UnavailableError, match="disk is full"):
+        _receive([b"x"], 100, None, _CHUNKED)
+
+
+def test_notices_a_client_that_went_away() -> None:
+    async def gone() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    visit: Any = SimpleNamespace(
+        state=SimpleNamespace(threads=None), request=SimpleNamespace(head=_CHUNKED, received=0), receive=gone
+    )
+    with pytest.raises(Disconnected):
+        asyncio.run(
+            receive(
+                visit, _Spool(), None, 100, upload_limits.Share(upload_limits.Spool(), 100, is_proved=True)
+            )
+        )

@@ -1,0 +1,133 @@
+"""Who goes where there are too many connections."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from lightwell.web.http1 import connections
+from lightwell.web.http1.connections import Connections, Rank, most_connections
+
+
+class Made:
+    """A connection of which a test says what it does."""
+
+    def __init__(self, rank: Rank | None) -> None:
+        self.now = rank
+        self.dropped = False
+
+    def rank(self) -> Rank | None:
+        return self.now
+
+    def drop(self) -> None:
+        self.dropped = True
+
+
+class Book:
+    """Connections of which each is given its rank as it comes."""
+
+    def __init__(self, most: int, exempt: Callable[[str], bool] = lambda address: False) -> None:
+        self.counts: list[int] = []
+        self.held = Connections(most, exempt, self.counts.append)
+
+    def come(self, rank: Rank | None, address: str = "a", now: float = 0) -> Made | None:
+        """None where there is no room."""
+        if not (self.held.has_room(now) and self.held.has_room_for(address, now)):
+            return None
+        made = Made(rank)
+        self.held.add(address, now).begin(made)
+        return made
+
+
+def dropped(made: list[Made | None]) -> list[int]:
+    return [number for number, each in enumerate(made) if each is not None and each.dropped]
+
+
+def test_drops_who_has_been_silent_for_longest() -> None:
+    book = Book(8)
+    made = [book.come((0, since), f"{since}") for since in (5, 1, 4, 2, 8, 7, 3, 6)]
+    for number in range(3):
+        assert book.come((0, 10 + number), "new") is not None
+    assert dropped(made) == [1, 3, 6]
+    assert len(book.held) == 8 and max(book.counts) == 8
+
+
+def test_passes_over_who_has_spoken_since_it_looked() -> None:
+    book = Book(4)
+    made = [book.come((0, since), f"{since}") for since in (1, 2, 3, 4)]
+    assert book.come((0, 5), "e") is not None
+    assert made[1] is not None
+    made[1].now = (0, 6)
+    assert book.come((0, 7), "f") is not None
+    assert dropped(made) == [0, 2]
+
+
+def test_keeps_who_waits_for_an_answer_and_takes_nobody_then() -> None:
+    book = Book(4)
+    made = [book.come(None, f"{number}") for number in range(4)]
+    assert book.come((0, 1), "new") is None
+    assert made[2] is not None
+    made[2].now = (0, 1)
+    assert book.come((0, 2), "new") is not None
+    assert dropped(made) == [2]
+
+
+def test_drops_the_silent_before_those_in_the_middle_of_a_head() -> None:
+    book = Book(4)
+    made = [book.come(rank, f"{rank}") for rank in ((1, 1.0), (0, 9.0), None, (0, 8.0))]
+    for number in range(3):
+        assert book.come((1, 20 + number), f"new{number}") is not None
+    assert dropped(made) == [0, 1, 3]
+
+
+def test_leaves_one_address_half_and_drops_of_that_address_alone() -> None:
+    book = Book(8)
+    others = [book.come((0, 0), "b")]
+    made = [book.come((0, since), "a") for since in (1, 2, 3, 4, 5, 6)]
+    assert dropped(made) == [0, 1] and dropped(others) == []
+    busy = Book(8)
+    for _ in range(4):
+        assert busy.come(None, "a") is not None
+    assert busy.come(None, "a") is None
+    assert busy.come(None, "b") is not None
+
+
+def test_leaves_a_proxy_all_of_it() -> None:
+    book = Book(8, lambda address: address == "proxy")
+    assert all(book.come(None, "proxy") for _ in range(8))
+
+
+def test_forgets_what_was_closed() -> None:
+    book = Book(4)
+    entry = book.held.add("a", 0)
+    book.held.remove(entry)
+    book.held.remove(entry)
+    assert len(book.held) == 0 and book.counts == [1, 0]
+    assert not book.held._of and not book.held._lines
+
+
+def test_drops_who_does_not_end_its_handshake() -> None:
+    async def main() -> None:
+        book = Book(2)
+        entry = book.held.add("a", 3)
+        assert entry.rank() is None  # it is about to begin
+        entry.handshake = asyncio.create_task(asyncio.sleep(3600))
+        assert entry.rank() == (0, 3)
+        assert book.come((0, 5), "b") is not None
+        assert book.come((0, 6), "c") is not None
+        with pytest.raises(asyncio.CancelledError):
+            await entry.handshake
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("files", "most"), [(512, 256), (1024, 768), (4096, 3072), (1 << 20, 16_384), (100, 32), (-1, 16_384)]
+)
+def test_leaves_files_for_what_is_no_connection(
+    monkeypatch: pytest.MonkeyPatch, files: int, most: int
+) -> None:
+    monkeypatch.setattr(connections.resource, "getrlimit", lambda kind: (files, files))
+    assert most_connections() == most

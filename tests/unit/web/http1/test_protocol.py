@@ -1,0 +1,328 @@
+"""What a connection may take in time, on a real loop with limits of a moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import httptools
+import pytest
+import uvicorn
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightwell.web.http1 import protocol
+from lightwell.web.http1.protocol import Protocol
+from lightwell.web.requests.responses import Message, Receive, Send
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+broken_off: list[bytes] = []
+
+
+async def echo(scope: Message, receive: Receive, send: Send) -> None:
+    """Answer with as many bytes as came; answer /early before the body was read, /large with 64 MB."""
+    if scope["path"] == "/large":
+        piece = bytes(1 << 20)
+        headers = [(b"content-length", b"%d" % (64 << 20))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        try:
+            for number in range(64):
+                await send({"type": "http.response.body", "body": piece, "more_body": number < 63})
+        except ConnectionResetError:
+            broken_off.append(scope["query_string"])
+        return
+    size, more = 0, scope["path"] != "/early"
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            return
+        size, more = size + len(message["body"]), message["more_body"]
+    body = str(size).encode()
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+connections: list[Protocol] = []
+
+
+def made(connection: Protocol) -> Protocol:
+    connections.append(connection)
+    return connection
+
+
+def talk(with_server: Talk) -> None:
+    """Run a conversation with a server of one connection."""
+    connections.clear()
+    broken_off.clear()
+
+    async def main() -> None:
+        config = uvicorn.Config(echo, lifespan="off", log_config=None, http=Protocol, ws="none")
+        config.load()
+        state = uvicorn.server.ServerState()
+        loop = asyncio.get_running_loop()
+        server = await loop.create_server(lambda: made(Protocol(config, state, {})), "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        try:
+            await with_server(reader, writer)
+        finally:
+            writer.close()
+            server.close()
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (
+        ("HEAD_SECONDS", 0.2),
+        ("BODY_SECONDS", 0.2),
+        ("SILENT_SECONDS", 0.2),
+        ("UNREAD_SECONDS", 0.2),
+        ("BODY_RATE", 100),
+    ):
+        monkeypatch.setattr(protocol, name, value)
+
+
+async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+    head = await reader.readuntil(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines[1:] if line)
+    return int(lines[0].split()[1]), headers, await reader.readexactly(int(headers["content-length"]))
+
+
+def test_closes_a_connection_that_says_nothing() -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.read() == b""
+
+    talk(silent)
+
+
+def test_refuses_a_head_that_trickles() -> None:
+    async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        async def write() -> None:
+            for letter in b"GET / HTTP/1.1\r\nHost: " + b"x" * 10_000:
+                writer.write(bytes([letter]))
+                await asyncio.sleep(0.01)
+
+        task = asyncio.create_task(write())
+        status, headers, _ = await answer(reader)
+        task.cancel()
+        assert (status, headers["x-amzn-errortype"]) == (408, "requesttimeoutexception")
+        # What was still on its way when the server closed may reset the connection.
+        with suppress(ConnectionResetError):
+            assert await reader.read() == b""
+
+    talk(trickle)
+
+
+def test_refuses_a_body_that_stops() -> None:
+    async def stop(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"POST / HTTP/1.1\r\nContent-Length: 1000\r\n\r\nhalf")
+        assert (await answer(reader))[0] == 408
+        assert await reader.read() == b""
+
+    talk(stop)
+
+
+def test_takes_a_slow_body_that_goes_on() -> None:
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"POST / HTTP/1.1\r\nContent-Length: 1000\r\n\r\n")
+        for _ in range(20):
+            writer.write(b"x" * 50)
+            await asyncio.sleep(0.03)
+        assert await answer(reader) == (200, {"content-length": "4"} | ANY, b"1000")
+
+    talk(slow)
+
+
+class _Any(dict[str, Any]):
+    """Equal to any headers."""
+
+    def __ror__(self, other: object) -> _Any:
+        return self
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, dict)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+ANY = _Any()
+
+
+def test_answers_many_requests_on_one_connection_however_they_are_cut() -> None:
+    async def many(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for size in (1, 7, 1000):
+            request = b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello" * 3
+            for start in range(0, len(request), size):
+                writer.write(request[start : start + size])
+                await writer.drain()
+            for _ in range(3):
+                assert (await answer(reader))[::2] == (200, b"5")
+
+    talk(many)
+
+
+def test_says_nothing_after_an_answer_that_came_before_the_body() -> None:
+    async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"POST /early HTTP/1.1\r\nContent-Length: 1000\r\n\r\nhalf")
+        assert (await answer(reader))[::2] == (200, b"0")
+        assert await reader.read() == b""
+
+    talk(early)
+
+
+def test_keeps_a_connection_open_between_requests() -> None:
+    async def two(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            writer.write(b"GET / HTTP/1.1\r\n\r\n")
+            assert (await answer(reader))[0] == 200
+            # Longer than the limit on a head: the time between two requests is none of it.
+            await asyncio.sleep(0.4)
+
+    talk(two)
+
+
+def test_bounds_the_head_also_where_it_comes_in_one_piece_after_another() -> None:
+    async def large(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"GET / HTTP/1.1\r\nx: ")
+        await writer.drain()
+        await asyncio.sleep(0.02)
+        writer.write(b"a" * (protocol.HEAD_LIMIT + 1))
+        assert (await answer(reader))[0] == 431
+
+    talk(large)
+
+
+_TARGETS = st.one_of(
+    st.text('/?#%:@a0.~ [{"\\^`|<>\x7f\u00e9;=&', max_size=12).map(lambda text: "/" + text),
+    st.sampled_from(["*", "http://host/path?query", "//host/path", "/a?b?c", "/?", "/#f", "host:443"]),
+).map(lambda text: text.encode())
+
+
+@given(_TARGETS)
+def test_splits_a_target_as_the_library_does(target: bytes) -> None:
+    try:
+        parsed = httptools.parse_url(target)
+    except httptools.HttpParserError:
+        with pytest.raises(httptools.HttpParserError):
+            protocol._split(target)
+        return
+    expected = (parsed.path, parsed.query or b"")
+    assert protocol._split(target) == expected
+
+
+def test_keeps_few_requests_of_a_client_that_reads_no_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol, "UNREAD_SECONDS", 60)
+
+    async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()
+        writer.write(b"GET /large HTTP/1.1\r\n\r\n")
+        while not connections:
+            await asyncio.sleep(0.001)
+        (connection,) = connections
+        for _ in range(10):
+            writer.write(b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi" * 1000)
+            for _ in range(20):
+                await asyncio.sleep(0.001)
+                assert len(connection.pipeline) <= protocol.MOST_WAITING
+        assert connection.pipeline
+        assert connection.flow.read_paused
+        connection.transport.abort()
+
+    talk(flood)
+
+
+def test_answers_what_it_took_of_too_many_requests_and_closes() -> None:
+    async def many(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello" * 1000)
+        answers = (await reader.read()).split(b"HTTP/1.1 ")[1:]
+        assert len(answers) == protocol.MOST_WAITING + 1
+        assert all(each.startswith(b"200 ") and each.endswith(b"5") for each in answers)
+        assert [b"connection: close" in each for each in answers].count(True) == 1
+        assert b"connection: close" in answers[-1]
+
+    talk(many)
+
+
+def test_answers_the_requests_before_one_that_is_no_http() -> None:
+    async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello" * 3 + b"G\x00T\r\n\r\n")
+        answers = (await reader.read()).split(b"HTTP/1.1 ")[1:]
+        assert [each[:3] for each in answers] == [b"200"] * 3
+
+    talk(garbage)
+
+
+def test_writes_no_refusal_into_an_answer() -> None:
+    async def into(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        get = b"GET /large HTTP/1.1\r\n\r\n"
+        writer.write(get + b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
+        content = await reader.read()
+        assert b"400 Bad Request" not in content
+
+    talk(into)
+
+
+def test_bounds_what_comes_beside_a_body() -> None:
+    for beside in (b"0\r\nx: " + b"a" * 1000, b"0\r\n" + b"x: y\r\n" * 1000, b"1;" + b"a=b;" * 1000):
+
+        async def endless(
+            reader: asyncio.StreamReader, writer: asyncio.StreamWriter, beside: bytes = beside
+        ) -> None:
+            writer.write(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + beside)
+            more = (beside.partition(b"\n")[2] or beside).removeprefix(b"0\r\n").removeprefix(b"1;")
+            sent = 0
+            try:
+                while not writer.transport.is_closing() and not reader.at_eof():
+                    assert sent < 16 << 20, "more than sockets hold was taken"
+                    writer.write(more)
+                    sent += len(more)
+                    await asyncio.wait_for(writer.drain(), 5)
+                    await asyncio.sleep(0)
+                status = (await answer(reader))[0]
+            except ConnectionError:
+                status = None  # a client that goes on writing may lose what it was answered
+            assert status in (431, None)
+
+        talk(endless)
+
+
+def test_drops_trailers() -> None:
+    async def trailing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await asyncio.sleep(0.02)
+        writer.write(b"2\r\nhi\r\n0\r\nHost: elsewhere\r\n\r\n")
+        assert (await answer(reader))[::2] == (200, b"2")
+        assert connections[0].headers == [(b"transfer-encoding", b"chunked")]
+
+    talk(trailing)
+
+
+def test_breaks_off_an_answer_that_nobody_reads() -> None:
+    async def unread(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"GET /large?unread HTTP/1.1\r\n\r\n")
+        writer.transport.pause_reading()
+        while not broken_off:
+            await asyncio.sleep(0.01)
+        assert broken_off == [b"unread"]
+
+    talk(unread)
+
+
+def test_breaks_off_an_answer_whose_client_left_with_more_to_come() -> None:
+    async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"GET /large?left HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n")
+        await reader.readexactly(100)
+        writer.transport.abort()
+        while not broken_off:
+            await asyncio.sleep(0.01)
+        assert broken_off == [b"left"]
+
+    talk(leave)

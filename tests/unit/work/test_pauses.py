@@ -1,0 +1,70 @@
+"""Jobs that wait for what is away."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from lightwell.clock import Clock
+from lightwell.work.pauses import FIRST_MS, LONGEST_MS, Pauses
+
+MINUTE = 60_000
+
+
+class _Still(Clock):
+    def __init__(self) -> None:
+        self.time = 10**12
+
+    def now(self) -> int:
+        return self.time
+
+
+@pytest.fixture
+def clock() -> _Still:
+    return _Still()
+
+
+def test_waits_longer_each_time_and_never_very_long(clock: _Still) -> None:
+    pauses = Pauses(clock)
+    waits = []
+    for _ in range(40):
+        until = pauses.begin(1, "job", "away")
+        waits.append(until - clock.time)
+        assert pauses.waiting() == {1}
+        clock.time = until
+        assert not pauses.waiting()
+    assert waits[0] == FIRST_MS and waits[1] == 2 * FIRST_MS
+    assert waits == sorted(waits) and waits[-1] == LONGEST_MS <= MINUTE
+
+
+def test_counts_what_several_threads_find_out_at_once_as_one(clock: _Still) -> None:
+    pauses = Pauses(clock)
+    first = pauses.begin(1, "job", "away")
+    clock.time += 1
+    assert pauses.begin(1, "job", "away") == first
+    clock.time = first
+    assert pauses.begin(1, "job", "away") - first == 2 * FIRST_MS
+
+
+def test_begins_anew_once_what_was_away_is_back(clock: _Still) -> None:
+    pauses = Pauses(clock)
+    clock.time = pauses.begin(1, "job", "away")
+    clock.time = pauses.begin(1, "job", "away")
+    pauses.end(1)
+    pauses.end(2)
+    assert pauses.begin(1, "job", "away") - clock.time == FIRST_MS
+    pauses.end(1)
+    assert not pauses.waiting()
+
+
+def test_says_why_a_job_waits_now_and_then(clock: _Still, caplog: pytest.LogCaptureFixture) -> None:
+    pauses = Pauses(clock)
+    with caplog.at_level(logging.INFO):
+        end = clock.time + 20 * MINUTE
+        while clock.time < end:
+            clock.time = pauses.begin(1, "import job abc", "S3 is away")
+        pauses.end(1)
+    said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert 2 < len(said) < 6
+    assert all("import job abc" in line and "S3 is away" in line for line in said)
