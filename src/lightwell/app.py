@@ -6,15 +6,15 @@ import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from lightwell.auth.authentication import Gate
-from lightwell.auth.authorization import Guard
+from lightwell.auth.authentication import Authenticator
+from lightwell.auth.authorization import Authorizer
 from lightwell.auth.data_access_role import DataAccess, open_data_access
 from lightwell.auth.principals import Principals
 from lightwell.auth.roles import Roles
-from lightwell.auth.secret_box import open_vault
+from lightwell.auth.secret_box import open_secret_box
 from lightwell.auth.sessions import Sessions
 from lightwell.clock import Clock, Ids
-from lightwell.codec_pool.client import Pool
+from lightwell.codec_pool.client import CodecPoolClient
 from lightwell.observe.metrics import Meter, Recorder
 from lightwell.operations.authorizers import Bindings
 from lightwell.settings import Settings
@@ -22,7 +22,7 @@ from lightwell.stores import Stores, open_stores
 from lightwell.stores.background.servers import Server
 from lightwell.stores.data_folder import uploads
 from lightwell.stores.db.schema import schema_state
-from lightwell.web.authorizers.bearer_authentication import Federation
+from lightwell.web.authorizers.bearer_authentication import BearerAuthentication
 from lightwell.web.dicomweb.resources import OPERATIONS as DICOMWEB
 from lightwell.web.gateway import Gateway
 from lightwell.web.requests.rates import AWS_RATES
@@ -33,7 +33,7 @@ from lightwell.web.sts import OPERATIONS as STS
 from lightwell.wire.routes import ROUTES
 from lightwell.work.engine import Engine
 from lightwell.work.engine_lock import EngineLock
-from lightwell.work.server_heartbeat import Presence
+from lightwell.work.server_heartbeat import ServerHeartbeat
 
 # As many as the database keeps connections (`Database(pool=…)`), so that no thread waits for one.
 THREADS = 8
@@ -64,9 +64,9 @@ def build(settings: Settings, recorder: Recorder | None = None, throttle: Thrott
     """The ASGI application of one process. Nothing is opened before the first request needs it."""
     stores = open_stores(settings)
     uploads.sweep(stores.spool)
-    vault = open_vault(settings.secret_key, settings.data)
+    vault = open_secret_box(settings.secret_key, settings.data)
     roles = Roles(stores.db, settings.account_id, settings.region)
-    guard = Guard(stores.db, settings.region, settings.account_id)
+    guard = Authorizer(stores.db, settings.region, settings.account_id)
     bindings = Bindings(stores.db, settings.region, settings.account_id)
     threads = ThreadPoolExecutor(THREADS, thread_name_prefix="lightwell-operation")
     return Gateway(
@@ -75,14 +75,14 @@ def build(settings: Settings, recorder: Recorder | None = None, throttle: Thrott
             stores=stores,
             clock=Clock(),
             ids=Ids(),
-            gate=Gate(Principals(stores.db, vault, settings.account_id, settings.region)),
+            gate=Authenticator(Principals(stores.db, vault, settings.account_id, settings.region)),
             guard=guard,
             data_access=DataAccess(roles, settings.region, settings.account_id, settings.s3_endpoint_url),
             sessions=Sessions(stores.db, vault, roles, guard, settings.account_id),
-            federation=Federation(settings, bindings, roles, threads),
+            federation=BearerAuthentication(settings, bindings, roles, threads),
             recorder=recorder or meter(1).join(0),
             threads=threads,
-            pool=Pool(settings.data),
+            pool=CodecPoolClient(settings.data),
             waiters=ThreadPoolExecutor(_WAITERS, thread_name_prefix="lightwell-waiter"),
             checks=_checks(stores),
             throttle=throttle,
@@ -107,7 +107,7 @@ def work(settings: Settings, recorder: Recorder, server: Server | None = None) -
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: stopping.set())
     stores = open_stores(settings)
-    presence = None if server is None else Presence(stores, server)
+    presence = None if server is None else ServerHeartbeat(stores, server)
     if presence is not None:
         presence.begin()
     try:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from lightwell.auth.principals import Credentials, vault_of
-from lightwell.auth.secret_box import open_vault
+from lightwell.auth.secret_box import open_secret_box
 from lightwell.cli.serve import prepare
 from lightwell.errors import ConfigurationError
 from lightwell.settings import load
@@ -121,7 +121,7 @@ def test_doctor_names_keys_that_were_made_under_another_secret_key(data: Path) -
     """As `key create` once made them."""
     made = lightwell("key", "create", "--admin", data=data).json()["accessKeyId"]
     db = Database(f"sqlite:///{data / 'lightwell.db'}")
-    sealed = open_vault(OTHER, data).encrypt("x" * 40)
+    sealed = open_secret_box(OTHER, data).encrypt("x" * 40)
     with db.read() as conn:
         key = principals.get(conn, made)
     assert key is not None
@@ -143,7 +143,7 @@ def test_makes_no_secret_key_for_a_database_that_has_keys(database: Database, tm
     assert not second.exists()
     shutil.copytree(first, second)
     create_key(database, vault_of(database, None, second), "ana", 2)
-    wrong = open_vault(OTHER, second)
+    wrong = open_secret_box(OTHER, second)
     with pytest.raises(ConfigurationError, match="another key"):
         create_key(database, wrong, "eve", 3)
     for given in (None, Credentials("K" * 20, "s" * 40)):

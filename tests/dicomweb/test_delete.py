@@ -14,7 +14,7 @@ import pytest
 
 from lightwell.errors import ConflictError
 from lightwell.operations.dicomweb import delete
-from lightwell.operations.dicomweb.lookup import Target
+from lightwell.operations.dicomweb.lookup import DicomwebTarget
 from tests.dicomweb.support.javascript_clients import imported
 from tests.dicomweb.support.sample_datastore import EXPLICIT, FRAMES, HTJ2K, JPEG, Holding, parts, read
 from tests.support.ct_files import ct, write
@@ -161,4 +161,4 @@ def test_deletes_no_set_that_has_come_since_it_was_asked_for(monkeypatch: pytest
         del found[1:]
         series = None if instance is None else "1.2"
         with pytest.raises(ConflictError, match="try again"):
-            delete.delete(ctx, Target("0" * 32, "1", series, instance), allow)
+            delete.delete(ctx, DicomwebTarget("0" * 32, "1", series, instance), allow)

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from lightwell.codec_pool.client import Pool
-from lightwell.codec_pool.requests import Kept, Store
+from lightwell.codec_pool.client import CodecPoolClient
+from lightwell.codec_pool.requests import InstanceStored, Store
 from lightwell.errors import UnavailableError
 from tests.faults.test_kills import ROOT
 from tests.imports.codec_pool.test_requests import opened, order, stored
@@ -27,7 +27,7 @@ def _killed(server: Importing, number: int, when: str, ask: Store) -> bool:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    pool = Pool(server.settings.data)
+    pool = CodecPoolClient(server.settings.data)
     try:
         stored(pool.ask(ask, 30))
         return True
@@ -56,5 +56,5 @@ def test_keeps_a_request_whole_or_not_at_all(sqlite: Importing, when: str, numbe
         invariants.check(sqlite.stores)
     with opened(sqlite) as (pool, _):
         files = stored(pool.ask(ask, 60))
-    assert all(isinstance(file, Kept) for file in files)
+    assert all(isinstance(file, InstanceStored) for file in files)
     invariants.check(sqlite.stores, decode=True)

@@ -188,15 +188,15 @@ def test_goes_on_whatever_reading_a_dicomdir_comes_to(
 def test_looks_again_where_somebody_has_killed_its_worker(
     sqlite: Importing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start, killed = workers.CodecWorker.__init__, []
+    start, killed = workers.WorkerProcess.__init__, []
 
-    def dying(worker: workers.CodecWorker, *args: object, **more: int) -> None:
+    def dying(worker: workers.WorkerProcess, *args: object, **more: int) -> None:
         start(worker, *args, **more)  # type: ignore[arg-type]
         if not killed:
             worker.process.kill()
             killed.append(worker.pid)
 
-    monkeypatch.setattr(workers.CodecWorker, "__init__", dying)
+    monkeypatch.setattr(workers.WorkerProcess, "__init__", dying)
     good = write(tmp_path / "good.dcm", ct(1))
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.write(good, good.name)

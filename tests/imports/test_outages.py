@@ -170,9 +170,9 @@ def test_waits_for_the_database_that_goes_during_a_commit(
     place = f"{parts.netloc.rpartition('@')[0]}@127.0.0.1:{road.port}"
     server = importing(tmp_path / "data", urlunsplit(parts._replace(netloc=place)))
     write_series(server.input, 6)
-    commit, went = leases.Claims.commit, threading.Event()
+    commit, went = leases.Leases.commit, threading.Event()
 
-    def closing(self: leases.Claims, claimed: leases.Claimed) -> None:
+    def closing(self: leases.Leases, claimed: leases.LeasedChunk) -> None:
         if not went.is_set():
             road.close()
             went.set()
@@ -180,7 +180,7 @@ def test_waits_for_the_database_that_goes_during_a_commit(
 
     monkeypatch.setattr(leases, "CLAIM_MS", 500)
     monkeypatch.setattr(leases, "_COMMIT_ATTEMPTS", 2)
-    monkeypatch.setattr(leases.Claims, "commit", closing)
+    monkeypatch.setattr(leases.Leases, "commit", closing)
     job = server.start()
     with working(server):
         wait(went.is_set, "a commit begins")

@@ -21,7 +21,7 @@ from lightwell.stores.db import tables
 from lightwell.stores.image_sets import existing_instances
 from lightwell.stores.jobs import outcomes
 from lightwell.wire import shapes
-from lightwell.work.leases import Claims
+from lightwell.work.leases import Leases
 from lightwell.work.verify import Verifier
 from tests.imports.operations.test_updates import blob
 from tests.imports.operations.test_updates import update as change_attributes
@@ -318,19 +318,19 @@ def test_takes_the_last_of_one_instance_that_comes_twice(sqlite: Importing) -> N
 
 
 def test_asks_once_for_a_series_that_is_new(sqlite: Importing, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, taken, find, take = [], [], existing_instances.find, Claims.take
+    asked, taken, find, take = [], [], existing_instances.find, Leases.take
 
     def finding(*arguments: Any) -> Any:
         asked.append(arguments[2:])
         return find(*arguments)
 
-    def taking(claims: Claims) -> Any:
+    def taking(claims: Leases) -> Any:
         claimed = take(claims)
         taken.extend([] if claimed is None else [claimed])
         return claimed
 
     monkeypatch.setattr(existing_instances, "find", finding)
-    monkeypatch.setattr(Claims, "take", taking)
+    monkeypatch.setattr(Leases, "take", taking)
     write_series(sqlite.input / "a", 12)
     sqlite.run("a/")
     assert 0 < len(asked) <= len(taken) < 12

@@ -15,7 +15,7 @@ from lightwell.stores.account import datastores as store_rows
 from lightwell.stores.db import tables
 from lightwell.stores.image_sets import existing_instances
 from lightwell.stores.objects import packs
-from lightwell.work.leases import Claimed, Claims
+from lightwell.work.leases import LeasedChunk, Leases
 from tests.imports.test_reimport import already_there, objects, rows, versions, whole
 from tests.support.collector import collector, delete, living
 from tests.support.ct_files import ct, write, write_series
@@ -128,16 +128,16 @@ def test_reads_files_again_whose_equals_are_collected_before_they_are_named(
     write_series(server.input / "a", 2)
     server.run("a/")
     shared: list[list[int | None]] = []
-    commit = Claims.commit
+    commit = Leases.commit
 
-    def committing(claims: Claims, claimed: Claimed) -> None:
+    def committing(claims: Leases, claimed: LeasedChunk) -> None:
         shared.append([record.shared_pixels for record in claimed.result.records])
         if len(shared) == 1:
             delete(server, *living(server))
             collector(server, grace=grace).collect()
         commit(claims, claimed)
 
-    monkeypatch.setattr(Claims, "commit", committing)
+    monkeypatch.setattr(Leases, "commit", committing)
     report = server.run("a/")
     assert None not in shared[0] and shared[-1] == [None, None]
     assert (versions(report), already_there(server, report), report.failure) == ([1], 0, [])

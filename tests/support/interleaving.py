@@ -40,7 +40,7 @@ from lightwell.wire.routes import ROUTES
 from lightwell.work.collector import Collector
 from lightwell.work.engine import Engine
 from lightwell.work.import_phases import ClaimLost
-from lightwell.work.leases import Claimed
+from lightwell.work.leases import LeasedChunk
 from tests.support import invariants
 from tests.support.ct_files import ROOT, ct
 from tests.support.imports import Importing
@@ -314,7 +314,7 @@ class House:
             if left == waiting and before == self.clock.now():
                 return
 
-    def _read(self, stores: Stores, engine: Engine, claimed: Claimed) -> None:
+    def _read(self, stores: Stores, engine: Engine, claimed: LeasedChunk) -> None:
         """What a codec worker does, in this process."""
         packs = iter(claimed.task.packs)
 

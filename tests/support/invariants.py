@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from lightwell.documents import metadata_documents
-from lightwell.domain.image_sets.edits import laid_over
+from lightwell.domain.image_sets.edits import apply_edits
 from lightwell.domain.image_sets.frame_table import PAGE, Frame, unpack_entries
 from lightwell.domain.image_sets.grouping import Grouping
 from lightwell.domain.image_sets.levels import level_of
@@ -204,7 +204,7 @@ def _members(conn: Connection) -> None:
             open_ones.add((member.image_set, member.instance))
             for number, value in enumerate((record.patient_value, record.study_value, record.series_value)):
                 own = {key: edit for key, edit in edits.items() if level_of(key) == number}
-                block = laid_over(bodies[value], own)
+                block = apply_edits(bodies[value], own)
                 carried[member.image_set].add((number, json.dumps(block, sort_keys=True)))
     for level in _rows(conn, tables.level, tables.level.c.valid_to.is_(None)):
         if sets[level.image_set].state != "DELETED":

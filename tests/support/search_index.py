@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import Connection, select, text
 
-from lightwell.domain.image_sets.edits import laid_over
+from lightwell.domain.image_sets.edits import apply_edits
 from lightwell.domain.image_sets.search_columns import clock, day, integer
 from lightwell.domain.qido import grams
-from lightwell.domain.qido.criteria import OneOf
+from lightwell.domain.qido.criteria import AnyOf
 from lightwell.domain.qido.grams import fold_name
 from lightwell.stores.db import tables
 from lightwell.stores.db.qido_tables import UNNUMBERED
@@ -62,7 +62,7 @@ def _instances_of(conn: Connection, sets: Mapping[int, Any]) -> dict[int, set[tu
             continue
         edits = unpack(row.edits)
         block = {"InstanceNumber": row.instance_number, "SOPClassUID": row.sop_class_uid}
-        block = laid_over(block, {key: edit for key, edit in edits.items() if key in block})
+        block = apply_edits(block, {key: edit for key, edit in edits.items() if key in block})
         number = _number(block.get("InstanceNumber"))
         uid = native_instances.sop_instance_uid(row.sop_instance_uid, edits)
         sop_class = str(block.get("SOPClassUID") or "").strip() or None
@@ -126,7 +126,7 @@ def _check_grams(conn: Connection, studies: Mapping[int, Any]) -> None:
             if value is None:
                 continue
             for each in json.loads(value) if keyword in grams.LISTS else [value]:
-                wanted = grams.query(study.datastore, keyword, OneOf((each,)))
+                wanted = grams.query(study.datastore, keyword, AnyOf((each,)))
                 assert wanted is not None
                 assert all(key in _with_gram(conn, gram) for (gram,) in wanted), f"{keyword} is not found"
                 by_mark[wanted[0][0][:3]].add(key)

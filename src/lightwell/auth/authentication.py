@@ -14,12 +14,12 @@ from lightwell.auth.principals import Principal, Principals
 from lightwell.auth.sigv4 import Signature, SignedRequest, read_signature, verify
 from lightwell.errors import AuthenticationError
 
-__all__ = ["Gate", "Signature", "SignedRequest"]
+__all__ = ["Authenticator", "Signature", "SignedRequest"]
 
 _UNKNOWN_KEY = "The security token included in the request is invalid."
 
 
-class Gate:
+class Authenticator:
     """Tells who signed a request; made once a process."""
 
     def __init__(self, principals: Principals) -> None:

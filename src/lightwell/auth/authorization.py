@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from lightwell.auth.policies.actions import Actions, Ask
+from lightwell.auth.policies.actions import Actions, AuthorizationRequest
 from lightwell.auth.policies.condition_keys import RESOURCE_TAG, Context, tag_context
 from lightwell.auth.policies.policy import Decision, Permissions
 from lightwell.auth.policies.trust import moment
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class RequestContext:
     """What a request tells of itself; ``now`` is milliseconds since the epoch."""
 
     now: int
@@ -50,19 +50,21 @@ class Facts:
         return context
 
 
-class Guard:
+class Authorizer:
     """Decides for one account and Region; safe to use from several threads."""
 
     def __init__(self, db: Database, region: str, account: str) -> None:
         self._db = db
         self.actions = Actions(region, account)
 
-    def may_wait(self, principal: Principal, asks: Sequence[Ask]) -> bool:
+    def may_wait(self, principal: Principal, asks: Sequence[AuthorizationRequest]) -> bool:
         """Whether `check` would ask the database, so that it must not be called on an event loop."""
         policies = principal.policies
         return policies is not None and any(_wants_tags(policies, ask) for ask in asks)
 
-    def check(self, principal: Principal, asks: Sequence[Ask], facts: Facts) -> None:
+    def check(
+        self, principal: Principal, asks: Sequence[AuthorizationRequest], facts: RequestContext
+    ) -> None:
         """Raises `AccessDeniedError` for the first thing that is not allowed, in AWS's words."""
         policies = principal.policies
         if policies is None:
@@ -84,7 +86,9 @@ class Guard:
                     f"{ask.resource} {decision.reason(action)}"
                 )
 
-    def _decisions(self, policies: Permissions, ask: Ask, context: Context) -> list[tuple[str, Decision]]:
+    def _decisions(
+        self, policies: Permissions, ask: AuthorizationRequest, context: Context
+    ) -> list[tuple[str, Decision]]:
         asked = {**context, **ask.context}
         if _wants_tags(policies, ask) and ask.tagged is not None:
             with self._db.read() as conn:
@@ -92,11 +96,11 @@ class Guard:
         return [(action, policies.decide(action, ask.resource, asked)) for action in ask.actions]
 
 
-def _wants_tags(policies: Permissions, ask: Ask) -> bool:
+def _wants_tags(policies: Permissions, ask: AuthorizationRequest) -> bool:
     return ask.tagged is not None and any(policies.wants_tags(action) for action in ask.actions)
 
 
-def _context(principal: Principal, facts: Facts) -> Context:
+def _context(principal: Principal, facts: RequestContext) -> Context:
     context = facts.context()
     if principal.issued_at is not None:
         issued = datetime.fromtimestamp(principal.issued_at / 1000, UTC)

@@ -41,7 +41,7 @@ _PRINTABLE = re.compile(r"[!-~]*")
 _LONGEST_TARGET = 2048
 
 
-class Failure(Exception):
+class AuthorizerFailure(Exception):
     """An authorizer gave no decision. ``reason`` is for the log: callers are told the kind only."""
 
     def __init__(self, kind: Kind, reason: str) -> None:
@@ -153,7 +153,7 @@ _EVENT = msgspec.json.Encoder()
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class AuthorizerDecision:
     """What an authorizer decided; an empty role denies."""
 
     is_token_valid: bool
@@ -165,18 +165,19 @@ def event(datastore_id: str, operation: str, token: str) -> bytes:
     return _EVENT.encode(_Event(datastore_id, operation, token))
 
 
-def read_decision(payload: bytes) -> Decision:
+def read_decision(payload: bytes) -> AuthorizerDecision:
     """The decision in what the function answered; other members are left alone.
 
-    Raises `Failure`: *failed* where it is the error that Lambda makes of an exception, else *misconfigured*.
+    Raises `AuthorizerFailure`: *failed* where it is the error that Lambda makes of an exception, else
+    *misconfigured*.
     """
     try:
         answer = _ANSWER.decode(payload)
     except (ValueError, RecursionError) as error:
-        raise Failure("misconfigured", f"the answer is not as it must be: {error}") from None
+        raise AuthorizerFailure("misconfigured", f"the answer is not as it must be: {error}") from None
     valid, role = answer.isTokenValid, answer.roleArn
     if valid is msgspec.UNSET and answer.errorType is not msgspec.UNSET:
-        raise Failure("failed", f"the function ended with {str(answer.errorType)[:200]}")
+        raise AuthorizerFailure("failed", f"the function ended with {str(answer.errorType)[:200]}")
     if valid is msgspec.UNSET or role is msgspec.UNSET:
-        raise Failure("misconfigured", "the answer lacks isTokenValid or roleArn")
-    return Decision(valid, role)
+        raise AuthorizerFailure("misconfigured", "the answer lacks isTokenValid or roleArn")
+    return AuthorizerDecision(valid, role)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lightwell.auth.policies.policy import Permissions, permissions
 from lightwell.auth.principal_context import root_subject, session_subject, user_subject
-from lightwell.auth.secret_box import Vault, make_secret_key, open_vault
+from lightwell.auth.secret_box import SecretBox, make_secret_key, open_secret_box
 from lightwell.domain import arn
 from lightwell.errors import ConfigurationError
 from lightwell.stores.account import principals as table
@@ -74,7 +74,7 @@ def subject_of(principal: Principal, account: str, region: str) -> Mapping[str, 
 class Principals:
     """Look-up by access key id, cached for `FRESH_MS`; safe to use from several threads."""
 
-    def __init__(self, db: Database, vault: Vault, account: str, region: str) -> None:
+    def __init__(self, db: Database, vault: SecretBox, account: str, region: str) -> None:
         self._db = db
         self._vault = vault
         self._account = account
@@ -180,7 +180,7 @@ def new_credentials(*, temporary: bool = False) -> Credentials:
     )
 
 
-def vault_of(db: Database, secret_key: str | None, data: Path) -> Vault:
+def vault_of(db: Database, secret_key: str | None, data: Path) -> SecretBox:
     """The vault of a database: the secret key is made if it is missing and no access key holds yet.
 
     Raises `ConfigurationError` if it is missing although keys hold, or is not the one of those that do.
@@ -190,13 +190,13 @@ def vault_of(db: Database, secret_key: str | None, data: Path) -> Vault:
         key = table.holding(conn)
     if key is None and secret_key is None:
         make_secret_key(data)
-    vault = open_vault(secret_key, data)
+    vault = open_secret_box(secret_key, data)
     if key is not None:
         vault.decrypt(key.secret)
     return vault
 
 
-def foreign_keys(conn: Connection, vault: Vault) -> list[str]:
+def foreign_keys(conn: Connection, vault: SecretBox) -> list[str]:
     """The ids of access keys that hold but were encrypted under another secret key: nobody can use them."""
     foreign = []
     for key in table.page(conn):
@@ -207,7 +207,7 @@ def foreign_keys(conn: Connection, vault: Vault) -> list[str]:
     return foreign
 
 
-def _prove(conn: Connection, vault: Vault) -> None:
+def _prove(conn: Connection, vault: SecretBox) -> None:
     """Nothing is encrypted beside what another secret key has encrypted: raises `ConfigurationError`."""
     kept = table.holding(conn)
     if kept is not None:
@@ -215,7 +215,7 @@ def _prove(conn: Connection, vault: Vault) -> None:
 
 
 def create_key(
-    db: Database, vault: Vault, name: str, now: int, policies: Sequence[str] | None = None
+    db: Database, vault: SecretBox, name: str, now: int, policies: Sequence[str] | None = None
 ) -> Credentials:
     """Make an access key; its owner signs as ``user/NAME``. Several keys may have one name.
 
@@ -243,7 +243,7 @@ def create_key(
 
 def ensure_root(
     db: Database,
-    vault: Vault,
+    vault: SecretBox,
     given: Credentials | None,
     now: int,
     enter: Callable[[Connection, str, bool], None] = lambda conn, root, changes: None,
@@ -273,11 +273,11 @@ def ensure_root(
     return db.write(work)
 
 
-def _differs(vault: Vault, kept: AccessKey, given: Credentials) -> bool:
+def _differs(vault: SecretBox, kept: AccessKey, given: Credentials) -> bool:
     return kept.id != given.access_key_id or vault.decrypt(kept.secret) != given.secret_access_key
 
 
-def _put_root(conn: Connection, vault: Vault, given: Credentials, now: int) -> Credentials:
+def _put_root(conn: Connection, vault: SecretBox, given: Credentials, now: int) -> Credentials:
     kept = table.get(conn, given.access_key_id)
     if kept is not None and not kept.is_root:
         raise ConfigurationError(
@@ -291,7 +291,7 @@ def _put_root(conn: Connection, vault: Vault, given: Credentials, now: int) -> C
     return given
 
 
-def _sealed(vault: Vault, key: Credentials, name: str, *, is_root: bool, now: int) -> AccessKey:
+def _sealed(vault: SecretBox, key: Credentials, name: str, *, is_root: bool, now: int) -> AccessKey:
     return AccessKey(
         id=key.access_key_id,
         name=name,

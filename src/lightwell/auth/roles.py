@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lightwell.auth.policies.policy import permissions
-from lightwell.auth.policies.trust import Taker, trusts
+from lightwell.auth.policies.trust import AssumingPrincipal, trusts
 from lightwell.auth.principal_context import session_subject
 from lightwell.auth.principals import FRESH_MS, Principal, subject_of
 from lightwell.domain import arn as arns
@@ -145,11 +145,11 @@ class Roles:
             self._known[name] = entry
         return entry.role
 
-    def _taker(self, service: str | None, principal: Principal | None) -> Taker:
+    def _taker(self, service: str | None, principal: Principal | None) -> AssumingPrincipal:
         if principal is None:
             assert service is not None, "a role is taken by a service or by a principal"
             regional = service.replace(".amazonaws.com", f".{self._region}.amazonaws.com")
-            return Taker(services=frozenset({service, regional}))
-        return Taker(
+            return AssumingPrincipal(services=frozenset({service, regional}))
+        return AssumingPrincipal(
             arns=frozenset({principal.arn, principal.identity(self._account)}), account=self._account
         )

@@ -26,7 +26,7 @@ _CURE = (
 )
 
 
-class Vault:
+class SecretBox:
     """Encrypts and decrypts short texts (Fernet: AES-128-CBC and HMAC-SHA-256)."""
 
     def __init__(self, key: bytes, origin: str) -> None:
@@ -47,14 +47,14 @@ class Vault:
             ) from None
 
 
-def open_vault(secret_key: str | None, data: Path) -> Vault:
+def open_secret_box(secret_key: str | None, data: Path) -> SecretBox:
     """The vault under the setting ``secret_key``, else under ``DATA/secret.key``.
 
     Raises `ConfigurationError` for what is no key, and where there is none: to make one is for
     `make_secret_key`, and for who knows that no access key is encrypted under another.
     """
     if secret_key is not None:
-        return Vault(_read(secret_key, "the setting secret_key"), "the setting secret_key")
+        return SecretBox(_read(secret_key, "the setting secret_key"), "the setting secret_key")
     path = data / FILE
     try:
         text = path.read_text("ascii")
@@ -64,7 +64,7 @@ def open_vault(secret_key: str | None, data: Path) -> Vault:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from None
-    return Vault(_read(text, str(path)), str(path))
+    return SecretBox(_read(text, str(path)), str(path))
 
 
 def _read(text: str, where: str) -> bytes:

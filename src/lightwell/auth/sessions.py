@@ -11,12 +11,12 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lightwell.auth.policies.actions import ASSUME_ROLE, Ask
+from lightwell.auth.policies.actions import ASSUME_ROLE, AuthorizationRequest
 from lightwell.auth.policies.validation import check_session_policy
 from lightwell.auth.principal_context import role_id
 from lightwell.auth.principals import Credentials, Principal, new_credentials
 from lightwell.auth.roles import FOREIGN, SESSION_NAME, RoleError, Roles
-from lightwell.auth.secret_box import Vault
+from lightwell.auth.secret_box import SecretBox
 from lightwell.domain import arn as arns
 from lightwell.errors import AccessDeniedError, ConfigurationError, ValidationError
 from lightwell.stores.account import principals as table
@@ -25,7 +25,7 @@ from lightwell.stores.account.principals import AccessKey
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from lightwell.auth.authorization import Facts, Guard
+    from lightwell.auth.authorization import Authorizer, RequestContext
     from lightwell.stores.db.database import Database
 
 SHORTEST, USUAL, LONGEST, LONGEST_CHAINED = 900, 3_600, 43_200, 3_600
@@ -57,7 +57,7 @@ class AssumedRole:
 class Sessions:
     """Gives temporary credentials out."""
 
-    def __init__(self, db: Database, vault: Vault, roles: Roles, guard: Guard, account: str) -> None:
+    def __init__(self, db: Database, vault: SecretBox, roles: Roles, guard: Authorizer, account: str) -> None:
         self._db = db
         self._vault = vault
         self._roles = roles
@@ -69,7 +69,7 @@ class Sessions:
         caller: Principal,
         role_arn: str,
         session: str,
-        facts: Facts,
+        facts: RequestContext,
         *,
         duration: int = USUAL,
         policy: str | None = None,
@@ -84,7 +84,9 @@ class Sessions:
         if policy is not None:
             _check_policy(policy)
         self._guard.check(
-            caller, [Ask((ASSUME_ROLE,), role_arn, None, _context(session, external_id))], facts
+            caller,
+            [AuthorizationRequest((ASSUME_ROLE,), role_arn, None, _context(session, external_id))],
+            facts,
         )
         context = {**facts.context(), **_context(session, external_id)}
         try:

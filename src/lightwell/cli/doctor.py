@@ -279,16 +279,16 @@ def _reports(settings: Settings) -> list[Path]:
 def _secrets(settings: Settings) -> str:
     """Whether the access keys in the database can be decrypted."""
     from lightwell.auth.principals import foreign_keys
-    from lightwell.auth.secret_box import FILE, open_vault
+    from lightwell.auth.secret_box import FILE, open_secret_box
     from lightwell.stores.account import principals
 
     is_there = settings.secret_key is not None or (settings.data / FILE).exists()
-    vault = open_vault(settings.secret_key, settings.data) if is_there else None
+    vault = open_secret_box(settings.secret_key, settings.data) if is_there else None
     with _current(settings) as conn:
         kept = None if conn is None else principals.holding(conn)
         if conn is None or kept is None:
             return "no access key is made yet" if is_there else "not made yet"
-        vault = vault or open_vault(None, settings.data)
+        vault = vault or open_secret_box(None, settings.data)
         vault.decrypt(kept.secret)
         foreign = foreign_keys(conn, vault)
     if foreign:

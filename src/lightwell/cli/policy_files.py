@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from lightwell.auth.policies.validation import Checked, check_identity_policy, check_trust_policy
+from lightwell.auth.policies.validation import ValidatedPolicy, check_identity_policy, check_trust_policy
 from lightwell.errors import ConfigurationError
 
 _MOST_BYTES = 1 << 20
@@ -22,7 +22,7 @@ def read_trust_policy(file: Path) -> str:
     return _checked(file, check_trust_policy)
 
 
-def _checked(file: Path, check: Callable[[str], Checked]) -> str:
+def _checked(file: Path, check: Callable[[str], ValidatedPolicy]) -> str:
     try:
         with file.open("rb") as stream:
             data = stream.read(_MOST_BYTES)

@@ -25,7 +25,7 @@ from lightwell.auth.principals import Credentials, ensure_root, vault_of
 from lightwell.cli import flags
 from lightwell.cli.environment import command
 from lightwell.cli.network_exposure import check_exposure
-from lightwell.cli.supervisor import Child, Tree, run_apart
+from lightwell.cli.supervisor import Child, Supervisor, run_apart
 from lightwell.clock import Clock, Ids
 from lightwell.errors import ConfigurationError, LightwellError, StorageError
 from lightwell.observe import logs
@@ -95,7 +95,7 @@ def serve(settings: Settings) -> int:
         children = [Child(f"http-{place}", http(place), must_be_ready=True) for place in range(count)]
         children.append(Child("work", work, must_be_ready=False, stops_last=True))
         # A socket that anybody holds open takes connections, so the supervisor lets go of its own at the end.
-        return Tree(children, on_ready=on_ready, on_stop=listener.close, close_in_child=[lock]).run()
+        return Supervisor(children, on_ready=on_ready, on_stop=listener.close, close_in_child=[lock]).run()
 
 
 def _entry(settings: Settings) -> Server | None:

@@ -50,7 +50,7 @@ class Child:
     is_ready: bool = False
 
 
-class Tree:
+class Supervisor:
     """Runs children until a signal says stop.
 
     ``on_ready`` is called once, when all that must are ready; ``on_stop`` when the end begins.

@@ -14,11 +14,11 @@ from lightwell.domain.image_sets.frame_table import Frame, unpack_entries
 from lightwell.domain.integrity import (
     DAMAGED,
     UNREADABLE,
-    Fault,
     HeldBodies,
     HeldPack,
     HeldPixels,
     HeldRecord,
+    IntegrityFault,
 )
 from lightwell.errors import LightwellError, StorageError, StorageUnavailableError
 from lightwell.imaging.dataset.element_cache import SeriesCache
@@ -44,34 +44,36 @@ class Checker:
         self._cache = cache
         self.frames = 0
 
-    def pack(self, held: HeldPack) -> Iterator[Fault]:
+    def pack(self, held: HeldPack) -> Iterator[IntegrityFault]:
         """Every byte of a pack against its CRC-32."""
         name = pack_name(held.key)
         try:
             size = self._objects.size(name)
             if size != held.size:
-                yield Fault("it is not there" if size is None else f"it has {size} bytes, not {held.size}")
+                yield IntegrityFault(
+                    "it is not there" if size is None else f"it has {size} bytes, not {held.size}"
+                )
             elif bytes_checksum(self._pieces(held.key, 0, held.size)) != held.checksum:
-                yield Fault("its bytes have changed: its checksum differs")
+                yield IntegrityFault("its bytes have changed: its checksum differs")
         except StorageError as error:
-            yield Fault(str(error), _kind(error))
+            yield IntegrityFault(str(error), _kind(error))
 
-    def record(self, held: HeldRecord, bodies: HeldBodies) -> Iterator[Fault]:
+    def record(self, held: HeldRecord, bodies: HeldBodies) -> Iterator[IntegrityFault]:
         """A record against its original, and its frames against their checksums."""
         for lost in held.lost:
-            yield Fault(f"the database has lost {lost}")
+            yield IntegrityFault(f"the database has lost {lost}")
         yield from self._attributes(held, bodies)
         if held.pixels is not None:
             yield from self._pixels(held.pixels)
 
-    def _attributes(self, held: HeldRecord, bodies: HeldBodies) -> Iterator[Fault]:
+    def _attributes(self, held: HeldRecord, bodies: HeldBodies) -> Iterator[IntegrityFault]:
         try:
             fragment, levels = _stored(held, bodies)
             dicom = None
             if held.dicom_z is not None:
                 dicom = decompress(held.dicom_z, _dictionary(held.dicom_dictionary, bodies))
         except (StorageError, zstandard.ZstdError) as error:
-            yield Fault(f"its attributes cannot be read from the database ({error})")
+            yield IntegrityFault(f"its attributes cannot be read from the database ({error})")
             return
         try:
             original = Original(
@@ -84,40 +86,40 @@ class Checker:
                 kept_part10(original, original.meta_length), self._cache, override=override
             )
         except (LightwellError, zstandard.ZstdError, ValueError) as error:
-            yield Fault(f"its original cannot be read: {error}", _kind(error))
+            yield IntegrityFault(f"its original cannot be read: {error}", _kind(error))
             return
         if derived.sop_instance_uid != held.sop_instance_uid:
-            yield Fault(f"its original is of the instance {derived.sop_instance_uid}")
+            yield IntegrityFault(f"its original is of the instance {derived.sop_instance_uid}")
         if derived.fragment != fragment:
-            yield Fault("its attributes in the database are not those of its original")
+            yield IntegrityFault("its attributes in the database are not those of its original")
         if dicom is not None and derived.dicom != dicom:
-            yield Fault("its attributes for DICOMweb in the database are not those of its original")
+            yield IntegrityFault("its attributes for DICOMweb in the database are not those of its original")
         blocks = (derived.patient, derived.study, derived.series)
         for name, body, own in zip(_LEVELS, levels, blocks, strict=True):
             if body != own:
-                yield Fault(f"its {name} attributes in the database are not those of its original")
+                yield IntegrityFault(f"its {name} attributes in the database are not those of its original")
 
-    def _pixels(self, held: HeldPixels) -> Iterator[Fault]:
+    def _pixels(self, held: HeldPixels) -> Iterator[IntegrityFault]:
         frames = [frame for page in held.pages for frame in unpack_entries(page)]
         # Pixels that could not be split have one entry, for the whole of their bytes.
         if len(frames) != (held.frame_count or 1):
-            yield Fault(f"the database has {len(frames)} of its {held.frame_count} frames")
+            yield IntegrityFault(f"the database has {len(frames)} of its {held.frame_count} frames")
         try:
             fields = json.loads(held.image)
             fields.pop("original_syntax", None)
             image = ImageDescription(**fields) if held.frame_count else None
         except (ValueError, TypeError) as error:
-            yield Fault(f"the description of its pixels cannot be read ({error})")
+            yield IntegrityFault(f"the description of its pixels cannot be read ({error})")
             return
         for number, frame in enumerate(frames, 1):
             self.frames += 1
             try:
                 fault = self._frame(held, frame, image)
             except StorageError as error:
-                yield Fault(f"frame {number} cannot be read: {error}", _kind(error))
+                yield IntegrityFault(f"frame {number} cannot be read: {error}", _kind(error))
                 continue
             if fault is not None:
-                yield Fault(f"frame {number} {fault}")
+                yield IntegrityFault(f"frame {number} {fault}")
 
     def _frame(self, held: HeldPixels, frame: Frame, image: ImageDescription | None) -> str | None:
         if image is None or held.checksum_type == "COMPRESSED":

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from lightwell.codec_pool.requests import Answer, Ask, Order, Trouble
+from lightwell.codec_pool.requests import Envelope, PoolReply, PoolRequest, RequestError
 from lightwell.errors import DamagedError, InputError, InternalError, NotFoundError, UnavailableError
 
 SOCKET = "work.sock"
@@ -33,7 +33,7 @@ _IDLE_CONNECTIONS = 4
 _STEP = 1 << 18
 
 _encoder = msgspec.msgpack.Encoder()
-_answers: msgspec.msgpack.Decoder[Answer] = msgspec.msgpack.Decoder(Answer)
+_answers: msgspec.msgpack.Decoder[PoolReply] = msgspec.msgpack.Decoder(PoolReply)
 
 _NOT_THERE = (
     "The process that reads images is not there: it is starting, or being started again. Try again in a "
@@ -60,7 +60,7 @@ def address(data: Path) -> Iterator[str]:
         os.close(folder)
 
 
-class Pool:
+class CodecPoolClient:
     """Asks codec workers, from any thread of one process. Nothing is opened before the first call."""
 
     def __init__(self, data: Path) -> None:
@@ -68,7 +68,7 @@ class Pool:
         self._idle: list[socket.socket] = []
         self._lock = threading.Lock()
 
-    def ask(self, order: Order, timeout: float) -> Answer:
+    def ask(self, order: PoolRequest, timeout: float) -> PoolReply:
         """Have an order carried out, and wait.
 
         Raises `UnavailableError` where trying again may help: the work process is not there, was lost
@@ -81,7 +81,7 @@ class Pool:
         connection = self._connection(until)
         try:
             connection.settimeout(_SEND_SECONDS)
-            connection.sendall(_framed(_encoder.encode(Ask(timeout, order))))
+            connection.sendall(_framed(_encoder.encode(Envelope(timeout, order))))
             data = _receive(connection, until)
         except TimeoutError:
             connection.close()
@@ -94,7 +94,7 @@ class Pool:
             raise
         self._keep(connection)
         answer = _answers.decode(data)
-        if isinstance(answer, Trouble):
+        if isinstance(answer, RequestError):
             raise _error(answer)
         return answer
 
@@ -160,7 +160,7 @@ def _exactly(connection: socket.socket, length: int, until: float) -> bytes:
     return bytes(data)
 
 
-def _error(trouble: Trouble) -> Exception:
+def _error(trouble: RequestError) -> Exception:
     if trouble.kind in ("busy", "storage"):
         return UnavailableError(trouble.message)
     if trouble.kind == "missing":

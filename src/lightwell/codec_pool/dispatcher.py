@@ -27,10 +27,10 @@ from lightwell.codec_pool.messages import (
     TaskDone,
     TaskFailed,
 )
-from lightwell.codec_pool.process import CodecWorker, WorkerDied, WorkerNotStarted
-from lightwell.codec_pool.queue import Desk, Errand
-from lightwell.codec_pool.requests import Answer, NotKept, Store, Stored, Trouble
-from lightwell.codec_pool.store_committer import Finished, Storer, Target
+from lightwell.codec_pool.process import WorkerDied, WorkerNotStarted, WorkerProcess
+from lightwell.codec_pool.queue import PendingRequest, RequestQueue
+from lightwell.codec_pool.requests import InstanceRefused, PoolReply, RequestError, Store, Stored
+from lightwell.codec_pool.store_committer import Finished, StoreCommitter, StoreTarget
 from lightwell.domain.imports import jobs as domain
 from lightwell.domain.imports.jobs import InputFile
 from lightwell.domain.imports.records import ChunkResult
@@ -59,23 +59,25 @@ _ENDED = "Reading this file has ended its codec worker: {}"
 class _Sent:
     """An errand that the worker has."""
 
-    errand: Errand
-    target: Target | None = None
+    errand: PendingRequest
+    target: StoreTarget | None = None
     result: ChunkResult = field(default_factory=ChunkResult)
 
 
-class Attendant:
+class Dispatcher:
     """One slot for a codec worker. `run` is the body of its thread, which has to outlive the worker."""
 
-    def __init__(self, stores: Stores, settings: Settings, desk: Desk, storer: Storer) -> None:
+    def __init__(
+        self, stores: Stores, settings: Settings, desk: RequestQueue, storer: StoreCommitter
+    ) -> None:
         self._stores = stores
         self._settings = settings
         self._desk = desk
         self._storer = storer
-        self._worker: CodecWorker | None = None
+        self._worker: WorkerProcess | None = None
         self._numbers = itertools.count(1)
         self._sent: dict[int, _Sent] = {}
-        self._again: list[Errand] = []
+        self._again: list[PendingRequest] = []
         # The order that the worker is on, None once it could take another; and the file of it, by place.
         self._on: int | None = None
         self._file: int | None = None
@@ -104,19 +106,19 @@ class Attendant:
                         stopped.wait(_STEP_SECONDS)
                 except WorkerNotStarted as error:
                     log.warning("a direct order is refused: %s", error)
-                    self._drop(Trouble("busy", _NO_WORKER))
+                    self._drop(RequestError("busy", _NO_WORKER))
                 except WorkerDied as death:
                     self._died(str(death))
                 except StorageError as error:
                     log.warning("a direct order waits for the storage: %s", error)
-                    self._drop(Trouble("storage", f"Nothing was stored: {error}"))
+                    self._drop(RequestError("storage", f"Nothing was stored: {error}"))
                 except Exception as error:
                     log.exception("attending to a direct order failed")
-                    self._drop(Trouble("fault", f"A fault in lightwell ({type(error).__name__})."))
+                    self._drop(RequestError("fault", f"A fault in lightwell ({type(error).__name__})."))
                 if self._worker is not None and time.monotonic() - idle_since > IDLE_SECONDS:
                     self._close_worker()
         finally:
-            self._drop(Trouble("busy", "The server is stopping. Try again in a moment."))
+            self._drop(RequestError("busy", "The server is stopping. Try again in a moment."))
 
     def _take(self, seconds: float) -> None:
         """Take an errand and send it to the worker."""
@@ -131,14 +133,14 @@ class Attendant:
         try:
             order = self._order(number, sent)
         except StorageError as error:
-            self._answer(self._sent.pop(number).errand, Trouble("storage", str(error)))
+            self._answer(self._sent.pop(number).errand, RequestError("storage", str(error)))
             return
         if order is None:
             return
         self._on, self._file = number, None
         self._set_deadline()
         if self._worker is None:
-            self._worker = CodecWorker(self._settings, self._stores.spool)
+            self._worker = WorkerProcess(self._settings, self._stores.spool)
         self._worker.send(order)
 
     def _order(self, number: int, sent: _Sent) -> Task | Perform | None:
@@ -150,11 +152,15 @@ class Attendant:
         sent.target = self._storer.target(store.datastore_id)
         if sent.target is None:
             del self._sent[number]
-            self._answer(errand, Trouble("missing", f"The data store {store.datastore_id} is not active."))
+            self._answer(
+                errand, RequestError("missing", f"The data store {store.datastore_id} is not active.")
+            )
             return None
         if len(errand.failed) == len(store.files):
             del self._sent[number]
-            self._answer(errand, Stored([NotKept(*errand.failed[n]) for n in range(len(store.files))]))
+            self._answer(
+                errand, Stored([InstanceRefused(*errand.failed[n]) for n in range(len(store.files))])
+            )
             return None
         files = [
             InputFile(n, f.name, ("part", f.path, str(f.offset)), f.length) for n, f in enumerate(store.files)
@@ -195,7 +201,7 @@ class Attendant:
             self._is_late = True
             worker.kill(f"it took longer than {self._limit:.0f} seconds")
 
-    def _hear(self, worker: CodecWorker, answer: messages.Answer) -> None:
+    def _hear(self, worker: WorkerProcess, answer: messages.Answer) -> None:
         if isinstance(answer, Reading):
             self._on, self._file = (answer.task, answer.file)
             if answer.file is None:
@@ -224,7 +230,7 @@ class Attendant:
         elif isinstance(answer, TaskFailed):
             if self._on == answer.task:
                 self._on = None
-            self._answer(self._sent.pop(answer.task).errand, Trouble("storage", answer.message))
+            self._answer(self._sent.pop(answer.task).errand, RequestError("storage", answer.message))
             if not self._sent:
                 self._close_worker()  # as `Reader` does
 
@@ -239,7 +245,9 @@ class Attendant:
                 errand.failed[record.file] = (OTHER_STUDY, _OTHER_STUDY.format(record.study_instance_uid))
             result.records = [r for r in result.records if r.study_instance_uid == store.study]
         if not result.records:
-            self._answer(errand, Stored([NotKept(*errand.failed[n]) for n in range(len(store.files))]))
+            self._answer(
+                errand, Stored([InstanceRefused(*errand.failed[n]) for n in range(len(store.files))])
+            )
             return
         result.level_values = done.level_values
         result.dictionaries = done.dictionaries
@@ -274,18 +282,18 @@ class Attendant:
                 again.append(errand)
             else:
                 kind = "time" if self._is_late else "died"
-                self._answer(errand, Trouble(kind, f"The codec worker at this request ended: {reason}."))
+                self._answer(errand, RequestError(kind, f"The codec worker at this request ended: {reason}."))
         elif self._on is None:
             for errand in again:
                 errand.deaths += 1
         for errand in again:
             if errand.deaths >= _DEATHS:
-                self._answer(errand, Trouble("died", f"Codec workers ended again and again: {reason}."))
+                self._answer(errand, RequestError("died", f"Codec workers ended again and again: {reason}."))
             else:
                 self._again.append(errand)
         self._on, self._file, self._is_late = None, None, False
 
-    def _drop(self, answer: Answer) -> None:
+    def _drop(self, answer: PoolReply) -> None:
         """End the worker, and answer whoever waits for it."""
         self._close_worker()
         self._on, self._file = None, None
@@ -295,7 +303,7 @@ class Attendant:
         for errand in waiting:
             self._answer(errand, answer)
 
-    def _answer(self, errand: Errand, answer: Answer) -> None:
+    def _answer(self, errand: PendingRequest, answer: PoolReply) -> None:
         errand.reply(answer)
         self._desk.finished()
 

@@ -12,7 +12,7 @@ from lightwell.codec_pool import requests
 from lightwell.codec_pool.requests import Direct
 from lightwell.domain.imports.existing_instances import ExistingInstance
 from lightwell.domain.imports.records import Failure, NewRecord
-from lightwell.domain.integrity import Fault, HeldBodies, HeldPack, HeldRecord
+from lightwell.domain.integrity import HeldBodies, HeldPack, HeldRecord, IntegrityFault
 
 _LENGTH = struct.Struct("<I")
 _STEP = 1 << 18
@@ -165,7 +165,7 @@ class Checked(msgspec.Struct, tag=True, frozen=True):
     """From a worker: what is wrong, with the place of the record, -1 for the pack; ``frames`` were read."""
 
     number: int
-    faults: list[tuple[int, Fault]]
+    faults: list[tuple[int, IntegrityFault]]
     frames: int
 
 
@@ -181,7 +181,7 @@ class Performed(msgspec.Struct, tag=True, frozen=True):
     """From a worker: the answer to a direct order."""
 
     number: int
-    answer: requests.Answer
+    answer: requests.PoolReply
 
 
 class Seen(msgspec.Struct, tag=True, frozen=True):

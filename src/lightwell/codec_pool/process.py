@@ -15,7 +15,7 @@ from dataclasses import fields
 from pathlib import Path
 
 from lightwell.codec_pool.messages import Answer, Begin, Channel, Order, Ready
-from lightwell.codec_pool.sandbox.grants import Reach, of_storage
+from lightwell.codec_pool.sandbox.grants import Grants, of_storage
 from lightwell.settings import Settings, worker_environment
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ class WorkerNotStarted(WorkerDied):
     """There is no process, or none that became ready: no file that it was to read is to blame."""
 
 
-class CodecWorker:
+class WorkerProcess:
     """One running worker. The thread that made it has to outlive it: Linux ties the process to that thread.
 
     ``reach``: what it may reach beside its own places, by default nothing but the storage. ``quiet``: what it
@@ -47,7 +47,7 @@ class CodecWorker:
         self,
         settings: Settings,
         spool: Path,
-        reach: Reach | None = None,
+        reach: Grants | None = None,
         *,
         quiet: bool = False,
         nice: int = 0,
@@ -155,7 +155,7 @@ def remove_leftovers(spool: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _public(settings: Settings, reach: Reach) -> dict[str, str | int | bool | None]:
+def _public(settings: Settings, reach: Grants) -> dict[str, str | int | bool | None]:
     """The settings that a worker needs; it has no database, so it gets no secret."""
     left_out = {"database_url"} if reach.network else {"database_url", *_ENDPOINTS}
     values: dict[str, str | int | bool | None] = {}

@@ -8,43 +8,45 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from lightwell.codec_pool.requests import Answer, Order, Trouble
+from lightwell.codec_pool.requests import PoolReply, PoolRequest, RequestError
 
 # Each is a few hundred bytes; what it asks for may be a minute's work.
 MOST_WAITING = 256
 
-_CLOSED = Trouble("busy", "The server is stopping. Try again in a moment.")
-_FULL = Trouble("busy", f"{MOST_WAITING} requests wait for a codec worker already. Try again in a moment.")
+_CLOSED = RequestError("busy", "The server is stopping. Try again in a moment.")
+_FULL = RequestError(
+    "busy", f"{MOST_WAITING} requests wait for a codec worker already. Try again in a moment."
+)
 
 
 @dataclass(slots=True, eq=False)
-class Errand:
+class PendingRequest:
     """An order, with who waits for its answer; ``until`` is on the monotonic clock.
 
     ``failed``: what is settled of its files, by place; they are not read again. ``deaths``: how many workers
     ended on it without being on one of its files.
     """
 
-    order: Order
+    order: PoolRequest
     until: float
-    reply: Callable[[Answer], None]
+    reply: Callable[[PoolReply], None]
     is_gone: bool = False
     failed: dict[int, tuple[int, str]] = field(default_factory=dict)
     deaths: int = 0
 
 
-class Desk:
+class RequestQueue:
     """For all threads. `finished` has to be called for every errand that `take` has given."""
 
     def __init__(self) -> None:
-        self._waiting: deque[Errand] = deque()
+        self._waiting: deque[PendingRequest] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._under_way = 0
         # Threads that wait with a worker in hand.
         self._warm = 0
 
-    def put(self, errand: Errand) -> None:
+    def put(self, errand: PendingRequest) -> None:
         """Let an errand wait; it is answered at once where too many do, or where the desk is closed."""
         with self._changed:
             if not self._closed and len(self._waiting) < MOST_WAITING:
@@ -54,7 +56,7 @@ class Desk:
             trouble = _CLOSED if self._closed else _FULL
         errand.reply(trouble)
 
-    def take(self, seconds: float, *, warm: bool = True) -> Errand | None:
+    def take(self, seconds: float, *, warm: bool = True) -> PendingRequest | None:
         """The errand that has waited longest and is still of use; None if there is none for ``seconds``.
 
         ``warm``: who asks has a worker that runs. Others get what those who have one leave.

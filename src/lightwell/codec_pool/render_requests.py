@@ -10,7 +10,7 @@ import msgspec
 from lightwell.domain.rendering import Rendering
 
 
-class Span(msgspec.Struct, frozen=True, array_like=True):
+class ByteSpan(msgspec.Struct, frozen=True, array_like=True):
     """Bytes of an object of the store."""
 
     object: str
@@ -44,7 +44,7 @@ class Render(msgspec.Struct, tag=True, frozen=True):
     from 0. Answered by `Rendered` or `NotRendered`.
     """
 
-    original: Span
+    original: ByteSpan
     override_z: bytes | None
     edits: bytes | None
     pixels: Pixels | None

@@ -1,7 +1,7 @@
 """What an HTTP process may ask the codec workers to do while a client waits, and what they answer.
 
 Over the Unix socket of the work process (`codec_pool.client`, `codec_pool.server`). Orders say where bytes
-are, and hold none. A new kind of order is a Struct here, in `Direct` and `Answer`, and its function in
+are, and hold none. A new kind of order is a Struct here, in `Direct` and `PoolReply`, and its function in
 `codec_pool.handlers`.
 """
 
@@ -42,10 +42,10 @@ class Ping(msgspec.Struct, tag=True, frozen=True):
 Direct = Ping | Render | Decode
 """Orders that a codec worker carries out alone."""
 
-Order = Store | Direct
+PoolRequest = Store | Direct
 
 
-class Kept(msgspec.Struct, tag=True, frozen=True):
+class InstanceStored(msgspec.Struct, tag=True, frozen=True):
     """A file is stored. ``warnings`` is the JSON array of the manifests, None without any."""
 
     study_instance_uid: str
@@ -57,7 +57,7 @@ class Kept(msgspec.Struct, tag=True, frozen=True):
     warnings: str | None
 
 
-class NotKept(msgspec.Struct, tag=True, frozen=True):
+class InstanceRefused(msgspec.Struct, tag=True, frozen=True):
     """A file is not stored. ``reason`` is a Failure Reason (0008,1197), ``message`` is for a person."""
 
     reason: int
@@ -67,7 +67,7 @@ class NotKept(msgspec.Struct, tag=True, frozen=True):
 class Stored(msgspec.Struct, tag=True, frozen=True):
     """What became of each file of `Store`, in their order. What is kept is durable."""
 
-    files: list[Kept | NotKept]
+    files: list[InstanceStored | InstanceRefused]
 
 
 class Pong(msgspec.Struct, tag=True, frozen=True):
@@ -76,7 +76,7 @@ class Pong(msgspec.Struct, tag=True, frozen=True):
     pid: int
 
 
-class Trouble(msgspec.Struct, tag=True, frozen=True):
+class RequestError(msgspec.Struct, tag=True, frozen=True):
     """An order was not carried out.
 
     ``kind``: *input*, its bytes are at fault; *memory*, *time*, *died*, the codec worker reached a limit or
@@ -88,12 +88,12 @@ class Trouble(msgspec.Struct, tag=True, frozen=True):
     message: str
 
 
-Answer = Stored | Pong | Rendered | NotRendered | Decoded | Trouble
+PoolReply = Stored | Pong | Rendered | NotRendered | Decoded | RequestError
 """What comes back for an order."""
 
 
-class Ask(msgspec.Struct, frozen=True, array_like=True):
+class Envelope(msgspec.Struct, frozen=True, array_like=True):
     """A request on the socket: an order, and after how many seconds its answer is of no more use."""
 
     seconds: float
-    order: Order
+    order: PoolRequest

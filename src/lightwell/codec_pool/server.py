@@ -17,8 +17,8 @@ from pathlib import Path
 import msgspec
 
 from lightwell.codec_pool.client import LENGTH, SOCKET, address
-from lightwell.codec_pool.queue import Desk, Errand
-from lightwell.codec_pool.requests import Answer, Ask, Trouble
+from lightwell.codec_pool.queue import PendingRequest, RequestQueue
+from lightwell.codec_pool.requests import Envelope, PoolReply, RequestError
 
 log = logging.getLogger(__name__)
 
@@ -28,17 +28,17 @@ _STEP = 1 << 18
 _ANSWER_SECONDS = 30.0
 _BACKLOG = 128
 
-_asks: msgspec.msgpack.Decoder[Ask] = msgspec.msgpack.Decoder(Ask)
+_asks: msgspec.msgpack.Decoder[Envelope] = msgspec.msgpack.Decoder(Envelope)
 _encoder = msgspec.msgpack.Encoder()
 
 
-class _Connection:
+class _ClientConnection:
     """One caller, who has one order under way at most."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         self.received = bytearray()
-        self.errand: Errand | None = None
+        self.errand: PendingRequest | None = None
 
     def message(self) -> bytes | None:
         """The next whole message. Raises ValueError for one that is too long."""
@@ -54,7 +54,7 @@ class _Connection:
         del self.received[:end]
         return data
 
-    def reply(self, answer: Answer) -> None:
+    def reply(self, answer: PoolReply) -> None:
         """From any thread, once an order."""
         self.errand = None
         data = _encoder.encode(answer)
@@ -62,10 +62,10 @@ class _Connection:
             self.sock.sendall(LENGTH.pack(len(data)) + data)
 
 
-class Door:
+class PoolServer:
     """Hands what comes in to the desk. `open` and `close` once each."""
 
-    def __init__(self, data: Path, desk: Desk) -> None:
+    def __init__(self, data: Path, desk: RequestQueue) -> None:
         self._data = data
         self._desk = desk
         self._selector = selectors.DefaultSelector()
@@ -140,9 +140,9 @@ class Door:
             return
         sock.settimeout(_ANSWER_SECONDS)
         self._connections += 1
-        self._selector.register(sock, selectors.EVENT_READ, _Connection(sock))
+        self._selector.register(sock, selectors.EVENT_READ, _ClientConnection(sock))
 
-    def _read(self, connection: _Connection) -> None:
+    def _read(self, connection: _ClientConnection) -> None:
         try:
             data = connection.sock.recv(_STEP, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -160,20 +160,20 @@ class Door:
             raise ValueError("an order while another is under way")
         self._order(connection, message)
 
-    def _order(self, connection: _Connection, message: bytes) -> None:
+    def _order(self, connection: _ClientConnection, message: bytes) -> None:
         try:
             ask = _asks.decode(message)
         except msgspec.DecodeError as error:
             # An HTTP process of another version, after an update under a running server.
             connection.reply(
-                Trouble("fault", f"The order is not understood, start the server again: {error}")
+                RequestError("fault", f"The order is not understood, start the server again: {error}")
             )
             return
-        errand = Errand(ask.order, time.monotonic() + ask.seconds, connection.reply)
+        errand = PendingRequest(ask.order, time.monotonic() + ask.seconds, connection.reply)
         connection.errand = errand
         self._desk.put(errand)
 
-    def _drop(self, connection: _Connection) -> None:
+    def _drop(self, connection: _ClientConnection) -> None:
         if connection.errand is not None:
             connection.errand.is_gone = True
         self._selector.unregister(connection.sock)

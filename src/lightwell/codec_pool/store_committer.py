@@ -17,14 +17,14 @@ from sqlalchemy import Connection
 from lightwell.clock import Clock, Ids
 from lightwell.codec_pool import existing_lookup
 from lightwell.codec_pool.messages import Existing, FindExisting
-from lightwell.codec_pool.requests import Answer, Kept, NotKept, Stored, Trouble
+from lightwell.codec_pool.requests import InstanceRefused, InstanceStored, PoolReply, RequestError, Stored
 from lightwell.domain.datastore import ACTIVE
 from lightwell.domain.imports.records import ChunkResult, NewRecord
 from lightwell.domain.imports.store_response import PROCESSING_FAILURE
 from lightwell.errors import StorageError
 from lightwell.ingest import store_commit
-from lightwell.ingest.merge import Joined, Place
-from lightwell.ingest.store_commit import Deposit
+from lightwell.ingest.merge import ImportTarget, VersionRef
+from lightwell.ingest.store_commit import StoreCommit
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.account import datastores
@@ -38,12 +38,14 @@ _MOST = 2000
 _AHEAD = 32
 _LONGEST_AHEAD = 600_000
 
-_GONE = Trouble("missing", "The data store does not exist or is not active any more; nothing was stored.")
+_GONE = RequestError(
+    "missing", "The data store does not exist or is not active any more; nothing was stored."
+)
 _FAULT = "The instances could not be put into image sets because of a fault in lightwell, please report it."
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class StoreTarget:
     """A data store, by what of it never changes."""
 
     key: int
@@ -55,15 +57,15 @@ class Target:
 class Finished:
     """A `Store` order whose bytes are durable. ``failed``: (reason, message) of files, by place."""
 
-    target: Target
+    target: StoreTarget
     caller: str
     count: int
     result: ChunkResult
     failed: dict[int, tuple[int, str]]
-    reply: Callable[[Answer], None]
+    reply: Callable[[PoolReply], None]
 
 
-class Storer:
+class StoreCommitter:
     """For all attendants; `run` is the body of its thread."""
 
     def __init__(self, stores: Stores, settings: Settings, clock: Clock, ids: Ids) -> None:
@@ -74,10 +76,10 @@ class Storer:
         self._waiting: list[Finished] = []
         self._changed = threading.Condition()
         self._lock = threading.Lock()
-        self._targets: dict[str, Target] = {}
+        self._targets: dict[str, StoreTarget] = {}
         self._ahead: dict[int, tuple[int, list[int]]] = {}
 
-    def target(self, datastore_id: str) -> Target | None:
+    def target(self, datastore_id: str) -> StoreTarget | None:
         """The active data store of this id."""
         with self._lock:
             if (known := self._targets.get(datastore_id)) is not None:
@@ -86,14 +88,14 @@ class Storer:
             found = datastores.get(conn, datastore_id)
         if found is None or found.status != ACTIVE:
             return None
-        target = Target(found.key, found.id, found.storage_format)
+        target = StoreTarget(found.key, found.id, found.storage_format)
         with self._lock:
             if len(self._targets) >= 256:
                 self._targets.clear()
             self._targets[datastore_id] = target
         return target
 
-    def open_packs(self, target: Target, count: int) -> list[int]:
+    def open_packs(self, target: StoreTarget, count: int) -> list[int]:
         """Keys of packs whose rows are open. Those that are never used are the collector's.
 
         Raises `StorageUnavailableError` where no pack can be written now.
@@ -115,7 +117,7 @@ class Storer:
             self._ahead[target.key] = (announced, keys[count:])
         return keys[:count]
 
-    def find_existing(self, target: Target, asked: FindExisting) -> Existing:
+    def find_existing(self, target: StoreTarget, asked: FindExisting) -> Existing:
         """What a worker asks for."""
         return existing_lookup.answer(self._stores.db, target.key, asked)
 
@@ -156,7 +158,7 @@ class Storer:
         except StorageError as error:
             if len(batch) == 1:
                 log.warning("instances could not be stored: %s", error)
-                batch[0].reply(Trouble("storage", f"Nothing was stored: {error}"))
+                batch[0].reply(RequestError("storage", f"Nothing was stored: {error}"))
                 return
         except Exception:
             if len(batch) == 1:
@@ -179,7 +181,7 @@ class Storer:
                 lambda conn: store_commit.refused(conn, one.target.key, one.result)
             )
         if not refused:
-            one.reply(Trouble("fault", _FAULT))
+            one.reply(RequestError("fault", _FAULT))
             return
         numbers = {record.file for record in refused}
         one.failed.update((number, (PROCESSING_FAILURE, store_commit.REFUSED)) for number in numbers)
@@ -189,19 +191,19 @@ class Storer:
         else:
             one.reply(_answer(one, {}))
 
-    def _write(self, conn: Connection, batch: Sequence[Finished]) -> list[dict[int, Joined]] | None:
+    def _write(self, conn: Connection, batch: Sequence[Finished]) -> list[dict[int, VersionRef]] | None:
         target = batch[0].target
         held = datastores.get(conn, target.id, hold=True)
         if held is None or held.status != ACTIVE:
             return None
-        place = Place(self._settings.region, self._settings.account_id, target.key, target.id)
-        deposits = [Deposit(one.caller, one.result) for one in batch]
+        place = ImportTarget(self._settings.region, self._settings.account_id, target.key, target.id)
+        deposits = [StoreCommit(one.caller, one.result) for one in batch]
         return store_commit.commit(conn, place, deposits, ids=self._ids, now=self._clock.now())
 
 
-def _answer(finished: Finished, joined: dict[int, Joined]) -> Stored:
+def _answer(finished: Finished, joined: dict[int, VersionRef]) -> Stored:
     kept = {
-        r.file: Kept(
+        r.file: InstanceStored(
             r.study_instance_uid,
             r.series_instance_uid,
             r.sop_instance_uid,
@@ -212,5 +214,5 @@ def _answer(finished: Finished, joined: dict[int, Joined]) -> Stored:
         )
         for r in finished.result.records
     }
-    failed = {place: NotKept(*why) for place, why in finished.failed.items()}
+    failed = {place: InstanceRefused(*why) for place, why in finished.failed.items()}
     return Stored([kept.get(place) or failed[place] for place in range(finished.count)])

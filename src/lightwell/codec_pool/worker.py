@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from lightwell.clock import Ids
 from lightwell.codec_pool.checking import Checker
-from lightwell.codec_pool.handlers import Direct
+from lightwell.codec_pool.handlers import RequestHandler
 from lightwell.codec_pool.input_inspection import look
 from lightwell.codec_pool.messages import (
     Answer,
@@ -48,7 +48,7 @@ from lightwell.codec_pool.sources import Fetcher, OpenFile, instances_ahead
 from lightwell.domain.imports.existing_instances import ExistingInstance
 from lightwell.domain.imports.jobs import InputFile, unpack_files
 from lightwell.domain.imports.records import Failure, NewRecord
-from lightwell.domain.integrity import Fault
+from lightwell.domain.integrity import IntegrityFault
 from lightwell.errors import (
     InputError,
     LightwellError,
@@ -88,7 +88,7 @@ class Worker:
         self._finishing: Future[None] | None = None
         self._buckets, self._far = files.buckets, files.buckets.far()
         self._fetcher = Fetcher(files.buckets, spool, settings.inflate_max_bytes)
-        self._direct = Direct(files, settings)
+        self._direct = RequestHandler(files, settings)
 
     def run(self, missing: list[str]) -> None:
         self._send(Ready(missing))
@@ -111,7 +111,7 @@ class Worker:
 
     def _check(self, order: Check) -> None:
         checker = Checker(self._files.objects, self._cache)
-        faults: list[tuple[int, Fault]] = []
+        faults: list[tuple[int, IntegrityFault]] = []
         if order.pack is not None:
             self._send(Reading(order.number, -1))
             faults += [(-1, fault) for fault in checker.pack(order.pack)]

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 
 from lightwell.documents import json_edits
 from lightwell.domain.image_sets import metadata_document
-from lightwell.domain.image_sets.edits import NONE, Edits, laid_over
+from lightwell.domain.image_sets.edits import NONE, Edits, apply_edits
 from lightwell.domain.image_sets.frame_table import ENTRY_SIZE, PAGE, Frame
 from lightwell.domain.image_sets.image_set import ImageSet
 from lightwell.domain.image_sets.metadata_document import LevelBlock, Member
@@ -151,7 +151,7 @@ def pieces(conn: Connection, datastore_id: str, found: ImageSet, version: int) -
     separator = b""
     digits = json_edits.covered(level.edits for level in levels)
     patient_base, study_base, series_base = bases
-    fragments = native_instances.Fragments(conn)
+    fragments = native_instances.InstanceFragments(conn)
     for batch in native_instances.batches(conn, found.key, version):
         for row, pixels_key, edits_z in batch:
             fragment = fragments.read(row[3], row[4])
@@ -213,7 +213,7 @@ def _instance(
 
 def shown_block(level: LevelBlock) -> dict[str, object]:
     """The ``DICOM`` object that the document of a version shows of a level."""
-    return laid_over(json.loads(level.body), level.edits)
+    return apply_edits(json.loads(level.body), level.edits)
 
 
 def series_uid(levels: Sequence[LevelBlock]) -> str | None:

@@ -11,7 +11,7 @@ UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class IntegrityFault:
     """One thing that is wrong; ``kind`` is `DAMAGED` or `UNREADABLE`."""
 
     reason: str

@@ -75,7 +75,7 @@ class Rendering:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RenderingRequest:
     """What the query parameters say; ``notes`` are for ``Warning: 299``: what is valid and not done."""
 
     window: Window | None
@@ -86,7 +86,7 @@ class Asked:
     notes: tuple[str, ...]
 
 
-def rendered_parameters(pairs: Iterable[tuple[str, str]], *, thumbnail: bool = False) -> Asked:
+def rendered_parameters(pairs: Iterable[tuple[str, str]], *, thumbnail: bool = False) -> RenderingRequest:
     """Read the parameters of PS3.18 §8.3.5; what is no parameter of it is passed over (§8.3.2).
 
     A thumbnail knows ``viewport`` without a region only (§10.4.1.1.4). Raises `ValidationError` for a value
@@ -101,7 +101,7 @@ def rendered_parameters(pairs: Iterable[tuple[str, str]], *, thumbnail: bool = F
     width, height, region = _viewport(found["viewport"]) if "viewport" in found else (None, None, None)
     if thumbnail and region is not None:
         raise ValidationError("The viewport of a thumbnail is its width and height, without a region.")
-    return Asked(
+    return RenderingRequest(
         _window(found["window"]) if "window" in found else None,
         width,
         height,
@@ -111,7 +111,7 @@ def rendered_parameters(pairs: Iterable[tuple[str, str]], *, thumbnail: bool = F
     )
 
 
-def uri_parameters(query: dict[str, str]) -> Asked:
+def uri_parameters(query: dict[str, str]) -> RenderingRequest:
     """The same from the parameters of the URI service (PS3.18 §9.5.2).
 
     ``query`` has its keys in lower case. Raises `ValidationError`.
@@ -124,7 +124,7 @@ def uri_parameters(query: dict[str, str]) -> Asked:
     window = None
     if center is not None and width is not None:
         window = _checked_window(_number("windowCenter", center), _number("windowWidth", width), "LINEAR")
-    return Asked(
+    return RenderingRequest(
         window,
         _side("columns", query["columns"]) if "columns" in query else None,
         _side("rows", query["rows"]) if "rows" in query else None,

@@ -28,7 +28,7 @@ from lightwell.stores.objects.packs import pack_name
 if TYPE_CHECKING:
     from lightwell.domain.imports.warnings import Warning
     from lightwell.imaging.dataset.part10 import Part10
-    from lightwell.imaging.instances.reader import Instance
+    from lightwell.imaging.instances.reader import ParsedInstance
 
 FindExisting = Callable[[str, str, str], Sequence[ExistingInstance]]
 """Finds instances by StudyInstanceUID, SeriesInstanceUID and SOPInstanceUID
@@ -59,7 +59,7 @@ class _ReadAhead:
 def same_original(
     objects: Objects,
     part10: Part10,
-    instance: Instance,
+    instance: ParsedInstance,
     levels: list[bytes],
     override: bytes | None,
     existing: Sequence[ExistingInstance],
@@ -90,7 +90,7 @@ def same_original(
 def same_pixels(
     objects: Objects,
     part10: Part10,
-    instance: Instance,
+    instance: ParsedInstance,
     image: bytes,
     storage_format: str,
     existing: Sequence[ExistingInstance],
@@ -123,7 +123,7 @@ def same_pixels(
 
 def _same_frames(
     part10: Part10,
-    instance: Instance,
+    instance: ParsedInstance,
     storage_format: str,
     kept: ExistingPixels,
     frames: list[Frame],
@@ -150,7 +150,7 @@ def _same_frames(
 
 def _same_blob(
     part10: Part10,
-    instance: Instance,
+    instance: ParsedInstance,
     storage_format: str,
     frames: list[Frame],
     read: _ReadAhead,

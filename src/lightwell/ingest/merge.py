@@ -20,7 +20,7 @@ from lightwell.domain.imports.jobs import SERVER, Job, Outcome
 from lightwell.stores.background import outbox
 from lightwell.stores.image_sets import existing_instances, importing, level_inheritance, records, studies
 from lightwell.stores.image_sets import members as contents
-from lightwell.stores.image_sets.importing import Loaded, SetRow
+from lightwell.stores.image_sets.importing import SetRow, StagedBatch
 from lightwell.stores.image_sets.records import Levels
 from lightwell.stores.jobs import staging
 from lightwell.stores.jobs.staging import Batch, WaitingSeries
@@ -28,7 +28,7 @@ from lightwell.stores.qido import index
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ImportTarget:
     """Where image sets are made, as events name it."""
 
     region: str
@@ -53,7 +53,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Joined:
+class VersionRef:
     """The version of an image set in which a group's instances are."""
 
     id: str
@@ -101,13 +101,13 @@ class _Sets:
         self._by_values[row.grouping] = row
 
 
-def commit(conn: Connection, place: Place, groups: Sequence[Group], *, ids: Ids, now: int) -> None:
+def commit(conn: Connection, place: ImportTarget, groups: Sequence[Group], *, ids: Ids, now: int) -> None:
     """Put what a job has staged for groups into image sets, in input order.
 
     Harmless where that was done: nothing is staged then.
     """
 
-    def settle(group: Group, loaded: Loaded, joined: Joined) -> None:
+    def settle(group: Group, loaded: StagedBatch, joined: VersionRef) -> None:
         importing.add_outcomes(
             conn, group.batch, loaded.unchanged, joined.id, joined.version, joined.is_primary
         )
@@ -119,10 +119,10 @@ def commit(conn: Connection, place: Place, groups: Sequence[Group], *, ids: Ids,
 
 def put(
     conn: Connection,
-    place: Place,
+    place: ImportTarget,
     groups: Sequence[Group],
-    load: Callable[[Group], Loaded],
-    settle: Callable[[Group, Loaded, Joined], None],
+    load: Callable[[Group], StagedBatch],
+    settle: Callable[[Group, StagedBatch, VersionRef], None],
     *,
     ids: Ids,
     now: int,
@@ -144,10 +144,12 @@ def put(
         else:
             row, loaded = _grow(conn, place, candidate, group, loaded, ids, now)
         sets.add(row)
-        settle(group, loaded, Joined(row.id, row.latest_version, row.is_primary))
+        settle(group, loaded, VersionRef(row.id, row.latest_version, row.is_primary))
 
 
-def _with_sets(conn: Connection, place: Place, groups: Sequence[Group]) -> Iterator[tuple[Group, _Sets]]:
+def _with_sets(
+    conn: Connection, place: ImportTarget, groups: Sequence[Group]
+) -> Iterator[tuple[Group, _Sets]]:
     found: dict[tuple[str, str], _Sets] = {}
     for group in groups:
         series = (group.batch.study_instance_uid, group.batch.series_instance_uid)
@@ -171,11 +173,11 @@ def _values(columns: SearchColumns) -> tuple[str, ...]:
 
 def _create(
     conn: Connection,
-    place: Place,
+    place: ImportTarget,
     study: int,
     has_primary: bool,
     group: Group,
-    loaded: Loaded,
+    loaded: StagedBatch,
     ids: Ids,
     now: int,
 ) -> SetRow:
@@ -205,7 +207,7 @@ def _create(
     return SetRow(key, id, "import", is_primary, 1, now, _values(columns))
 
 
-def _of_first_member(conn: Connection, group: Group, loaded: Loaded) -> tuple[Levels, SearchColumns]:
+def _of_first_member(conn: Connection, group: Group, loaded: StagedBatch) -> tuple[Levels, SearchColumns]:
     """What the first file that became a member says: the very first may have come again in the same batch."""
     record = loaded.members[0].record
     levels = records.levels_of(conn, [record])[record]
@@ -218,13 +220,13 @@ def _of_first_member(conn: Connection, group: Group, loaded: Loaded) -> tuple[Le
 
 def _grow(
     conn: Connection,
-    place: Place,
+    place: ImportTarget,
     target: SetRow,
     group: Group,
-    loaded: Loaded,
+    loaded: StagedBatch,
     ids: Ids,
     now: int,
-) -> tuple[SetRow, Loaded]:
+) -> tuple[SetRow, StagedBatch]:
     """A new version of the set, or the one that it has where nothing changes; with what has changed."""
     number = target.latest_version + 1
     instances = importing.find_instances(conn, place.datastore, loaded)
@@ -249,21 +251,23 @@ def _grow(
     return replace(target, latest_version=number), loaded
 
 
-def _without(loaded: Loaded, unchanged: set[int]) -> Loaded:
+def _without(loaded: StagedBatch, unchanged: set[int]) -> StagedBatch:
     members = [came for came in loaded.members if came.record not in unchanged]
-    return Loaded(members, loaded.unused, sorted(unchanged))
+    return StagedBatch(members, loaded.unused, sorted(unchanged))
 
 
-def _hand_over(conn: Connection, loaded: Loaded, target: SetRow, number: int) -> SearchColumns | None:
+def _hand_over(conn: Connection, loaded: StagedBatch, target: SetRow, number: int) -> SearchColumns | None:
     """Pass on levels whose first member has come again; the search columns if they may have changed."""
-    if not level_inheritance.hand_over(conn, target.key, number, first=lambda: loaded.members[0].record):
+    if not level_inheritance.reassign_level_base(
+        conn, target.key, number, first=lambda: loaded.members[0].record
+    ):
         return None
     return contents.search_columns(conn, target.key)
 
 
 def _announce(
     conn: Connection,
-    place: Place,
+    place: ImportTarget,
     id: str,
     number: int,
     is_primary: bool,
@@ -287,7 +291,7 @@ def _announce(
     outbox.append(conn, event)
 
 
-def give_up(conn: Connection, job: Job, place: Place, group: Group, *, message: str, now: int) -> None:
+def give_up(conn: Connection, job: Job, place: ImportTarget, group: Group, *, message: str, now: int) -> None:
     """Record that a group cannot be committed: its files fail, and the set that they would join says so."""
     ((_, sets),) = _with_sets(conn, place, [group])
     candidate = sets.candidate(group.columns)

@@ -28,7 +28,7 @@ from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.dataset.original_container import write_original
 from lightwell.imaging.dataset.part10 import Part10, Source, open_part10
 from lightwell.imaging.errors import PixelFailure, cannot_transcode
-from lightwell.imaging.instances.reader import Instance, PixelElement, read_instance
+from lightwell.imaging.instances.reader import ParsedInstance, PixelElement, read_instance
 from lightwell.imaging.pixels.store_pixels import blob_ranges, store_pixels
 from lightwell.ingest.duplicates import FindExisting, same_original, same_pixels
 from lightwell.stores.image_sets.records import FragmentCompressor, compress
@@ -43,7 +43,7 @@ _INT32 = 1 << 31
 OverrideFinder = Callable[[str, str, str], Mapping[str, object] | None]
 
 
-class _Shelf:
+class _DictionaryCompressor:
     """Compresses texts of one kind of a series, all but the first with that as their dictionary."""
 
     def __init__(self, limit: int) -> None:
@@ -74,8 +74,8 @@ class _Series:
     def __init__(self, make_pack: Callable[[], PackWriter]) -> None:
         self._make_pack = make_pack
         self.begun: PackWriter | None = None
-        self.fragments = _Shelf(_DICTIONARY_LIMIT)
-        self.dicom = _Shelf(_DICOM_LIMIT)
+        self.fragments = _DictionaryCompressor(_DICTIONARY_LIMIT)
+        self.dicom = _DictionaryCompressor(_DICOM_LIMIT)
 
     @property
     def pack(self) -> PackWriter:
@@ -216,7 +216,7 @@ class Pipeline:
                 series.begun.abort()
         self._series.clear()
 
-    def _series_of(self, instance: Instance) -> _Series:
+    def _series_of(self, instance: ParsedInstance) -> _Series:
         key = (instance.study_instance_uid, instance.series_instance_uid)
         series = self._series.get(key)
         if series is None:
@@ -234,7 +234,7 @@ class Pipeline:
     def _pixels(
         self,
         part10: Part10,
-        instance: Instance,
+        instance: ParsedInstance,
         series: _Series,
         key: int,
         existing: Sequence[ExistingInstance],
@@ -250,7 +250,7 @@ class Pipeline:
         return None, *self._new_pixels(part10, instance, instance.pixel, series.pack, key)
 
     def _new_pixels(
-        self, part10: Part10, instance: Instance, pixel: PixelElement, pack: PackWriter, key: int
+        self, part10: Part10, instance: ParsedInstance, pixel: PixelElement, pack: PackWriter, key: int
     ) -> tuple[NewPixels, list[Warning]]:
         """Stored under the key of the record, by which its members are found without another index."""
         try:
@@ -327,7 +327,7 @@ class Pipeline:
         )
 
 
-def _check(instance: Instance) -> None:
+def _check(instance: ParsedInstance) -> None:
     for keyword in ("study_instance_uid", "series_instance_uid", "sop_instance_uid", "sop_class_uid"):
         if "\0" in (getattr(instance, keyword) or ""):
             name = keyword.replace("uid", "UID").title().replace("_", "").replace("Uid", "UID")

@@ -18,10 +18,10 @@ from lightwell.domain.image_sets.grouping import Grouping
 from lightwell.domain.image_sets.search_columns import search_columns
 from lightwell.domain.imports.records import ChunkResult, NewRecord
 from lightwell.ingest import merge
-from lightwell.ingest.merge import Group, Joined, Place
+from lightwell.ingest.merge import Group, ImportTarget, VersionRef
 from lightwell.stores.db.errors import BROKEN_RULES
 from lightwell.stores.image_sets import existing_instances, importing, records
-from lightwell.stores.image_sets.importing import Came, Loaded
+from lightwell.stores.image_sets.importing import StagedBatch, StagedInstance
 from lightwell.stores.image_sets.records import Levels
 from lightwell.stores.jobs.staging import Batch
 from lightwell.stores.objects import packs
@@ -33,7 +33,7 @@ _NO_JOB = 0
 
 
 @dataclass(frozen=True, slots=True)
-class Deposit:
+class StoreCommit:
     """What one request brings, read and durable; ``caller`` is an ARN."""
 
     caller: str
@@ -41,8 +41,8 @@ class Deposit:
 
 
 def commit(
-    conn: Connection, place: Place, deposits: Sequence[Deposit], *, ids: Ids, now: int
-) -> list[dict[int, Joined]]:
+    conn: Connection, place: ImportTarget, deposits: Sequence[StoreCommit], *, ids: Ids, now: int
+) -> list[dict[int, VersionRef]]:
     """Insert and merge; for each deposit where its files are, by file number.
 
     Raises `StorageError` where a pack was collected meanwhile. Whoever calls holds the data store.
@@ -57,18 +57,18 @@ def commit(
     keys = records.level_values(conn, place.datastore, bodies, [ids.key() for _ in bodies])
     dictionaries = {key: data for one in used for key, data in one.dictionaries.items()}
     records.insert(conn, place.datastore, [r for one in used for r in one.records], keys, dictionaries)
-    loads: dict[int, tuple[Loaded, list[NewRecord], dict[int, Joined]]] = {}
+    loads: dict[int, tuple[StagedBatch, list[NewRecord], dict[int, VersionRef]]] = {}
     groups: list[Group] = []
-    found: list[dict[int, Joined]] = []
+    found: list[dict[int, VersionRef]] = []
     for deposit in deposits:
-        joined: dict[int, Joined] = {}
+        joined: dict[int, VersionRef] = {}
         found.append(joined)
         for of_group in _by_group(deposit.result.records):
             group = _group(place.datastore, deposit.caller, of_group, keys, bodies)
             groups.append(group)
             loads[id(group)] = (_loaded(of_group), of_group, joined)
 
-    def settle(group: Group, loaded: Loaded, where: Joined) -> None:
+    def settle(group: Group, loaded: StagedBatch, where: VersionRef) -> None:
         importing.list_unused(conn, [*loaded.unused, *loaded.unchanged])
         _, of_group, joined = loads[id(group)]
         joined.update((record.file, where) for record in of_group)
@@ -126,13 +126,13 @@ def _group(
     )
 
 
-def _loaded(of_group: Sequence[NewRecord]) -> Loaded:
+def _loaded(of_group: Sequence[NewRecord]) -> StagedBatch:
     """Of several files with one SOPInstanceUID the last becomes the member (`growth.load`)."""
-    last: dict[str, Came] = {}
+    last: dict[str, StagedInstance] = {}
     unused = []
     for record in of_group:
         before = last.pop(record.sop_instance_uid, None)
         if before is not None:
             unused.append(before.record)
-        last[record.sop_instance_uid] = Came(record.sop_instance_uid, record.key, record.pixels_key)
-    return Loaded(list(last.values()), unused)
+        last[record.sop_instance_uid] = StagedInstance(record.sop_instance_uid, record.key, record.pixels_key)
+    return StagedBatch(list(last.values()), unused)

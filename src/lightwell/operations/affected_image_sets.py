@@ -15,7 +15,7 @@ from lightwell.stores.image_sets import lookups
 if TYPE_CHECKING:
     from lightwell.operations.context import Context
     from lightwell.stores import Stores
-    from lightwell.stores.image_sets.changes import OpenSet
+    from lightwell.stores.image_sets.changes import LockedImageSet
 
 
 def reached(stores: Stores, operation: str, request: Any) -> list[str]:
@@ -33,7 +33,7 @@ def reached(stores: Stores, operation: str, request: Any) -> list[str]:
         return lookups.primary_siblings(conn, request.datastore_id, named, of_series=of_series)
 
 
-def check_reach(ctx: Context, sets: Iterable[OpenSet]) -> None:
+def check_reach(ctx: Context, sets: Iterable[LockedImageSet]) -> None:
     """Raises `ConflictError` where one of the sets has come since the caller's policies were asked."""
     if ctx.reach is not None and any(each.id not in ctx.reach for each in sets):
         raise ConflictError("The study is being changed by others; try again.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lightwell.clock import Clock, Ids
 
 if TYPE_CHECKING:
-    from lightwell.codec_pool.client import Pool
+    from lightwell.codec_pool.client import CodecPoolClient
     from lightwell.settings import Settings
     from lightwell.stores import Stores
 
@@ -36,7 +36,7 @@ class Context:
     clock: Clock
     ids: Ids
     caller: Caller
-    pool: Pool | None = None
+    pool: CodecPoolClient | None = None
     reach: frozenset[str] | None = None
 
     @property

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 from lightwell.documents import metadata_documents
 from lightwell.domain.image_sets.copying import agree, blocks_agree, carried_along, mismatch
-from lightwell.domain.image_sets.edits import Edit, Edits, laid_over
+from lightwell.domain.image_sets.edits import Edit, Edits, apply_edits
 from lightwell.domain.image_sets.levels import SERIES
 from lightwell.errors import StorageError
 from lightwell.stores.image_sets import copying, native_instances, records
 from lightwell.stores.image_sets import members as contents
-from lightwell.stores.image_sets.changes import OpenSet
+from lightwell.stores.image_sets.changes import LockedImageSet
 from lightwell.stores.image_sets.members import Level
 
 if TYPE_CHECKING:
@@ -36,14 +36,19 @@ class _Levels:
     shown: list[dict[str, object]]
 
 
-def series_uid(conn: Connection, opened: OpenSet) -> str:
+def series_uid(conn: Connection, opened: LockedImageSet) -> str:
     """The key of the series in the document of a set."""
     value = _levels(conn, opened).shown[SERIES].get("SeriesInstanceUID")
     return value if isinstance(value, str) and value else opened.series_instance_uid
 
 
 def edits_along(
-    conn: Connection, source: OpenSet, target: OpenSet, instances: Sequence[int] | None, *, force: bool
+    conn: Connection,
+    source: LockedImageSet,
+    target: LockedImageSet,
+    instances: Sequence[int] | None,
+    *,
+    force: bool,
 ) -> Edits:
     """The edits that go on top of those of every instance that joins ``target``.
 
@@ -68,13 +73,13 @@ def edits_along(
     return found
 
 
-def _levels(conn: Connection, opened: OpenSet) -> _Levels:
+def _levels(conn: Connection, opened: LockedImageSet) -> _Levels:
     rows = contents.open_levels(conn, opened.key)
     return _Levels(rows, contents.blocks(conn, rows))
 
 
 def _check_hidden(
-    conn: Connection, source: OpenSet, instances: Sequence[int] | None, ours: _Levels, theirs: _Levels
+    conn: Connection, source: LockedImageSet, instances: Sequence[int] | None, ours: _Levels, theirs: _Levels
 ) -> None:
     """No instance may lose a value of its own under an edit of the destination's level."""
     hiding = [
@@ -91,7 +96,7 @@ def _check_hidden(
             body = bodies.get(block.levels[n])
             if body is None:
                 raise StorageError("The database has lost a level block; run `lightwell data verify`.")
-            own = laid_over(json.loads(body), block.edits)
+            own = apply_edits(json.loads(body), block.edits)
             if not all(agree(own.get(key), theirs.shown[n].get(key)) for key in keys):
                 raise mismatch(n)
 
@@ -99,7 +104,7 @@ def _check_hidden(
 class _EditMaker:
     """Edits to what a set shows on its levels."""
 
-    def __init__(self, conn: Connection, opened: OpenSet) -> None:
+    def __init__(self, conn: Connection, opened: LockedImageSet) -> None:
         self._conn = conn
         self._opened = opened
 

@@ -29,7 +29,7 @@ from lightwell.operations import affected_image_sets, copy_compatibility, quotas
 from lightwell.operations.context import Context
 from lightwell.operations.image_sets import seconds
 from lightwell.stores.image_sets import changes, copying, level_inheritance, members
-from lightwell.stores.image_sets.changes import OpenSet
+from lightwell.stores.image_sets.changes import LockedImageSet
 from lightwell.stores.qido import index
 from lightwell.wire import shapes
 
@@ -48,7 +48,7 @@ _FAULT = (
 class _Made:
     """What a copy has led to. ``number`` is the destination's version that was made or failed."""
 
-    source: OpenSet
+    source: LockedImageSet
     id: str
     number: int
     created_at: int
@@ -136,7 +136,7 @@ def _copy(
     return made
 
 
-def _instances(conn: Connection, source: OpenSet, selection: Selection) -> list[int] | None:
+def _instances(conn: Connection, source: LockedImageSet, selection: Selection) -> list[int] | None:
     """The keys of the instances that a request names; None for all of the set."""
     shown = copy_compatibility.series_uid(conn, source)
     for uid in selection:
@@ -152,7 +152,7 @@ def _instances(conn: Connection, source: OpenSet, selection: Selection) -> list[
     return sorted(held.instance for held in found.values())
 
 
-def _check_quota(conn: Connection, source: OpenSet, instances: Sequence[int] | None) -> None:
+def _check_quota(conn: Connection, source: LockedImageSet, instances: Sequence[int] | None) -> None:
     count = copying.frame_count(conn, source.key, instances)
     if count > FRAME_QUOTA:
         raise QuotaExceededError(
@@ -161,7 +161,7 @@ def _check_quota(conn: Connection, source: OpenSet, instances: Sequence[int] | N
         )
 
 
-def _primary(conn: Connection, source: OpenSet) -> OpenSet | None:
+def _primary(conn: Connection, source: LockedImageSet) -> LockedImageSet | None:
     """The primary set of the source's series."""
     sets = changes.open_primaries(conn, source.study)
     return next((each for each in sets if each.series_instance_uid == source.series_instance_uid), None)
@@ -174,7 +174,7 @@ class _Copier:
         self,
         ctx: Context,
         conn: Connection,
-        source: OpenSet,
+        source: LockedImageSet,
         instances: Sequence[int] | None,
         *,
         forced: bool | None,
@@ -188,7 +188,7 @@ class _Copier:
         self._now = now
         self.failure: str | None = None
 
-    def join(self, target: OpenSet, *, force: bool, named: bool) -> _Made:
+    def join(self, target: LockedImageSet, *, force: bool, named: bool) -> _Made:
         """A new version of ``target``. A set that the caller has not ``named`` gets none where that fails."""
         conn, source, added = self._conn, self._source, 0
 
@@ -235,7 +235,7 @@ class _Copier:
             else:
                 taken = copying.members(conn, source.key, self._instances)
                 count = copying.add_members(conn, key, 1, taken, {})
-                level_inheritance.hand_over(conn, key, 1)
+                level_inheritance.reassign_level_base(conn, key, 1)
             columns = members.search_columns(conn, key)
             copying.fill(conn, key, columns, count)
             if is_primary and changes.contradicted(conn, source, columns):

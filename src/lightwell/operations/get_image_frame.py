@@ -38,7 +38,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class FramePage:
     """At most `domain.image_sets.frame_table.PAGE` frames of some pixels: the object that holds them and
     their entries."""
 
@@ -50,7 +50,7 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class FrameLocation:
     """Where one frame lies. ``image_set`` is the key of the set through which it was asked for."""
 
     image_set: int
@@ -60,23 +60,23 @@ class Place:
     content_type: str
 
 
-class Pages:
+class FramePages:
     """Pages in memory, bounded in bytes; the least recently used goes first."""
 
     def __init__(self, limit: int = 16 << 20) -> None:
         self._limit = limit
         self._size = 0
         self._lock = threading.Lock()
-        self._held: OrderedDict[tuple[int, int], Page] = OrderedDict()
+        self._held: OrderedDict[tuple[int, int], FramePage] = OrderedDict()
 
-    def get(self, pixels: int, first: int) -> Page | None:
+    def get(self, pixels: int, first: int) -> FramePage | None:
         with self._lock:
             page = self._held.get((pixels, first))
             if page is not None:
                 self._held.move_to_end((pixels, first))
             return page
 
-    def put(self, pixels: int, first: int, page: Page) -> None:
+    def put(self, pixels: int, first: int, page: FramePage) -> None:
         with self._lock:
             if (pixels, first) not in self._held:
                 self._size += _cost(page)
@@ -85,7 +85,7 @@ class Pages:
                 self._size -= _cost(self._held.popitem(last=False)[1])
 
 
-def _cost(page: Page) -> int:
+def _cost(page: FramePage) -> int:
     # The page itself, its key and name, and what the dictionary takes.
     return len(page.entries) + 500
 
@@ -96,11 +96,11 @@ class FrameReader:
     def __init__(self, stores: Stores, clock: Clock) -> None:
         self.stores = stores
         self._clock = clock
-        self._pages = Pages()
+        self._pages = FramePages()
         self.may_wait = stores.db.dialect != "sqlite"
         """Whether looking up goes over a network, so that it must not be done on an event loop."""
 
-    def place(self, datastore_id: str, image_set_id: str, frame_id: str) -> Place:
+    def place(self, datastore_id: str, image_set_id: str, frame_id: str) -> FrameLocation:
         """Where the frame lies. Raises `NotFoundError` where the set does not hold it, saying what is not
         there.
         """
@@ -118,16 +118,16 @@ class FrameReader:
         frame = None if page is None or number >= page.frame_count else unpack_entry(page.entries, index)
         if page is None or frame is None:
             raise self._missing(datastore_id, image_set_id, frame_id)
-        return Place(row[0], page.object, frame.offset, frame.length, page.content_type)
+        return FrameLocation(row[0], page.object, frame.offset, frame.length, page.content_type)
 
-    def read_warm(self, place: Place) -> bytes | None:
+    def read_warm(self, place: FrameLocation) -> bytes | None:
         """The whole frame if that cannot wait for a disk or a network, else None."""
         try:
             return self.stores.objects.read_warm(place.object, place.offset, place.length)
         except StorageError as error:
             raise self.failed(place, error) from error
 
-    def read(self, place: Place, start: int, length: int) -> bytes:
+    def read(self, place: FrameLocation, start: int, length: int) -> bytes:
         """Exactly ``length`` bytes of the frame from its byte ``start`` on.
 
         Raises `InternalError` where they are not there, `NotFoundError` where their set has been deleted
@@ -144,7 +144,7 @@ class FrameReader:
             )
         return data
 
-    def accessed(self, place: Place) -> None:
+    def accessed(self, place: FrameLocation) -> None:
         """Note that the set's content was read."""
         self.note(place.image_set)
 
@@ -152,7 +152,7 @@ class FrameReader:
         """Note that the content of the set with this key was read."""
         self.stores.accesses.note(image_set, self._clock.now())
 
-    def page(self, pixels: int, first: int) -> Page | None:
+    def page(self, pixels: int, first: int) -> FramePage | None:
         """The page of some pixels that begins with frame ``first``, from 0, None where there is none."""
         page = self._pages.get(pixels, first)
         if page is not None:
@@ -161,7 +161,9 @@ class FrameReader:
         if row is None:
             return None
         pack, stored_syntax, frame_count, entries = row
-        page = Page(pack_name(pack), content_type(stored_syntax), frame_count, bytes(entries), stored_syntax)
+        page = FramePage(
+            pack_name(pack), content_type(stored_syntax), frame_count, bytes(entries), stored_syntax
+        )
         self._pages.put(pixels, first, page)
         return page
 
@@ -179,7 +181,7 @@ class FrameReader:
             f"Image set {image_set_id} has no frame {frame_id}; its metadata lists the frames that it has."
         )
 
-    def failed(self, place: Place, error: StorageError) -> ApiError:
+    def failed(self, place: FrameLocation, error: StorageError) -> ApiError:
         """What to answer where bytes cannot be had: their set was deleted, they are out of reach, or lost."""
         with self.stores.db.read() as conn:
             if not removal.is_living(conn, place.image_set):

@@ -10,7 +10,7 @@ import msgspec
 from lightwell.domain import page_tokens
 from lightwell.domain.datastore import DELETED
 from lightwell.domain.image_sets.image_set import Summary, storage_tier
-from lightwell.domain.image_sets.search import Criteria, Filter, StudyMoment, Value, criteria
+from lightwell.domain.image_sets.search import Filter, SearchCriteria, StudyMoment, Value, criteria
 from lightwell.errors import NotFoundError, ValidationError
 from lightwell.operations.context import Context
 from lightwell.operations.image_sets import seconds
@@ -65,7 +65,7 @@ def _value(given: shapes.SearchByAttributeValue) -> tuple[str, Value]:
     raise AssertionError("a union without a member passed validation")
 
 
-def _cursor(token: str, digest: str, wanted: Criteria) -> search.Cursor:
+def _cursor(token: str, digest: str, wanted: SearchCriteria) -> search.Cursor:
     made_for, value, key = page_tokens.decode(token, str, (int, str, type(None)), int)
     is_text = wanted.sort == "study_moment"
     if made_for != digest or not isinstance(value, (str, type(None)) if is_text else int):

@@ -24,7 +24,7 @@ from lightwell.operations.context import Context
 from lightwell.operations.image_sets import seconds
 from lightwell.stores.image_sets import changes, level_inheritance, lookups, native_instances
 from lightwell.stores.image_sets import members as contents
-from lightwell.stores.image_sets.changes import OpenSet
+from lightwell.stores.image_sets.changes import LockedImageSet
 from lightwell.stores.qido import index
 from lightwell.wire import shapes
 
@@ -116,7 +116,7 @@ def _read(updates: shapes.MetadataUpdates, quotas: str) -> tuple[Changes, Change
     return read_changes(removable, REMOVABLE), read_changes(updatable, UPDATABLE)
 
 
-def _revert(conn: Connection, found: OpenSet, text: str) -> _Revert:
+def _revert(conn: Connection, found: LockedImageSet, text: str) -> _Revert:
     digits = text.lstrip("0")
     target = int(digits) if 0 < len(digits) < 10 else 0
     if target == found.latest_version:
@@ -134,7 +134,7 @@ def _revert(conn: Connection, found: OpenSet, text: str) -> _Revert:
 
 
 def _planned(
-    conn: Connection, found: OpenSet, blobs: tuple[Changes, Changes], *, force: bool, study_wide: bool
+    conn: Connection, found: LockedImageSet, blobs: tuple[Changes, Changes], *, force: bool, study_wide: bool
 ) -> Plan:
     # It brings DICOM's dictionary with it, which takes its time and memory to load.
     from lightwell.operations import update_plan
@@ -147,7 +147,9 @@ def _planned(
         native_instances.members(conn, found.key, found.latest_version, only=named) if named else ()
     ):
         uid = member.sop_instance_uid
-        shown[uid] = update_plan.Instance(held[uid], *metadata_documents.shown_instance(conn, member, levels))
+        shown[uid] = update_plan.PlannedInstance(
+            held[uid], *metadata_documents.shown_instance(conn, member, levels)
+        )
     content = update_plan.Content(
         id=found.id,
         is_primary=found.is_primary,
@@ -161,7 +163,7 @@ def _planned(
     return made
 
 
-def _check_unique(conn: Connection, found: OpenSet, plan: Plan) -> None:
+def _check_unique(conn: Connection, found: LockedImageSet, plan: Plan) -> None:
     """SOPInstanceUIDs are unique in a set: after all renames of the request, and without what it removes."""
     renamed = plan.renamed
     leaving = {held.instance for held in (*plan.removed.values(), *plan.changed.values())}
@@ -182,7 +184,7 @@ def _update(
     request: shapes.UpdateImageSetMetadataRequest,
     change: _Change,
     now: int,
-) -> OpenSet:
+) -> LockedImageSet:
     """The transaction: opens the sets, makes the change, and writes versions and events."""
     new_study = change.study_instance_uid
     opened = changes.open_sets(
@@ -238,7 +240,7 @@ class _Result:
     opened: Sequence[int] = ()
 
 
-def _made(ctx: Context, conn: Connection, opened: OpenSet, change: _Change) -> _Result:
+def _made(ctx: Context, conn: Connection, opened: LockedImageSet, change: _Change) -> _Result:
     study_key = None
     new_study = change.study_instance_uid
     if new_study is not None and new_study != opened.study_instance_uid:
@@ -259,7 +261,9 @@ def _made(ctx: Context, conn: Connection, opened: OpenSet, change: _Change) -> _
             contents.replace_level(
                 conn, opened.key, opened.number, replace(row, edits=merged(row.edits, edits))
             )
-    handed_over = bool(plan.removed) and level_inheritance.hand_over(conn, opened.key, opened.number)
+    handed_over = bool(plan.removed) and level_inheritance.reassign_level_base(
+        conn, opened.key, opened.number
+    )
     return _Result(
         columns=contents.search_columns(conn, opened.key) if levels or handed_over else None,
         series_instance_uid=plan.uid(SERIES, "SeriesInstanceUID"),
@@ -270,7 +274,7 @@ def _made(ctx: Context, conn: Connection, opened: OpenSet, change: _Change) -> _
     )
 
 
-def _reopen(ctx: Context, conn: Connection, opened: OpenSet, plan: Plan) -> list[int]:
+def _reopen(ctx: Context, conn: Connection, opened: LockedImageSet, plan: Plan) -> list[int]:
     """The changed instances again, with their new edits and under their new UIDs; their keys."""
     new = {uid: ctx.ids.key() for uid in plan.renamed}
     keys = contents.instances(conn, opened.datastore, new) if new else {}
@@ -282,7 +286,7 @@ def _reopen(ctx: Context, conn: Connection, opened: OpenSet, plan: Plan) -> list
     return [held.instance for held in changed]
 
 
-def _reverted(conn: Connection, opened: OpenSet, revert: _Revert, study_key: int | None) -> _Result:
+def _reverted(conn: Connection, opened: LockedImageSet, revert: _Revert, study_key: int | None) -> _Result:
     if opened.is_primary:
         now = lookups.summary(conn, opened.key)
         names = ("patient_id", "study_date", "accession_number", "study_id")
@@ -304,7 +308,13 @@ def _reverted(conn: Connection, opened: OpenSet, revert: _Revert, study_key: int
 
 
 def _write(
-    conn: Connection, ctx: Context, opened: OpenSet, result: _Result | None, *, forced: bool | None, now: int
+    conn: Connection,
+    ctx: Context,
+    opened: LockedImageSet,
+    result: _Result | None,
+    *,
+    forced: bool | None,
+    now: int,
 ) -> None:
     if result is None:
         changes.write_version(
@@ -331,7 +341,7 @@ def _write(
     )
 
 
-def _index(conn: Connection, opened: OpenSet, result: _Result, now: int) -> None:
+def _index(conn: Connection, opened: LockedImageSet, result: _Result, now: int) -> None:
     """Let searches find what the set shows now."""
     if result.closed is None:
         index.change_to(conn, opened.key, now, opened.number, before=opened.study)
@@ -339,7 +349,7 @@ def _index(conn: Connection, opened: OpenSet, result: _Result, now: int) -> None
         index.change_set(conn, opened.key, now, result.closed, result.opened, before=opened.study)
 
 
-def _announce(announcer: changes.Announcer, sets: Sequence[OpenSet], *, failed: bool) -> None:
+def _announce(announcer: changes.Announcer, sets: Sequence[LockedImageSet], *, failed: bool) -> None:
     """First that the sets are locked, then how it ended: as a client meets it."""
     ends = ("Image Set Update Failed", "UPDATE_FAILED") if failed else ("Image Set Updated", "UPDATED")
     for place, each in enumerate(sets):

@@ -22,7 +22,7 @@ from lightwell.domain.image_sets.updates import (
 from lightwell.errors import ValidationError
 from lightwell.imaging.dataset.dictionary import PIXEL_TAGS, Attribute, attribute_named
 from lightwell.imaging.editing.native_values import Rules, typed
-from lightwell.stores.image_sets.members import Held
+from lightwell.stores.image_sets.members import OpenMember
 
 _NAMES = ("Patient", "Study", "Series", "Instance")
 _UIDS = frozenset(("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"))
@@ -31,10 +31,10 @@ _OF_THE_FILE = frozenset((0x00020000, 0x00020001, 0x00020010))
 
 
 @dataclass(frozen=True, slots=True)
-class Instance:
+class PlannedInstance:
     """An instance that a request names, as the document of the version shows it."""
 
-    held: Held
+    held: OpenMember
     dicom: Mapping[str, object]
     vrs: Mapping[str, str]
 
@@ -48,7 +48,7 @@ class Content:
     instance_count: int
     levels: tuple[Mapping[str, object], ...]
     series_instance_uid: str
-    instances: Mapping[str, Instance]
+    instances: Mapping[str, PlannedInstance]
 
 
 @dataclass(slots=True)
@@ -58,8 +58,8 @@ class Plan:
     """
 
     levels: tuple[dict[str, Edit | None], ...] = field(default_factory=lambda: ({}, {}, {}))
-    removed: dict[str, Held] = field(default_factory=dict)
-    changed: dict[str, Held] = field(default_factory=dict)
+    removed: dict[str, OpenMember] = field(default_factory=dict)
+    changed: dict[str, OpenMember] = field(default_factory=dict)
 
     @property
     def renamed(self) -> list[str]:
@@ -147,7 +147,7 @@ class _Planner:
                 elif named.dicom or named.vrs:
                     self._remove_of(uid, instance, named)
 
-    def _remove_of(self, uid: str, instance: Instance, named: InstanceChanges) -> None:
+    def _remove_of(self, uid: str, instance: PlannedInstance, named: InstanceChanges) -> None:
         for key, vr in named.vrs.items():
             if key not in named.dicom or instance.vrs.get(key) != vr:
                 raise ValidationError(
@@ -192,7 +192,7 @@ class _Planner:
                 if named.dicom or named.vrs:
                     self._update_of(uid, instance, named)
 
-    def _update_of(self, uid: str, instance: Instance, named: InstanceChanges) -> None:
+    def _update_of(self, uid: str, instance: PlannedInstance, named: InstanceChanges) -> None:
         rules = Rules({**instance.vrs, **named.vrs}, self._force)
         edits: dict[str, Edit | None] = {}
         listed: set[str] = set()
@@ -209,20 +209,20 @@ class _Planner:
             )
         self._change(uid, instance, edits)
 
-    def _change(self, uid: str, instance: Instance, edits: Edits) -> None:
+    def _change(self, uid: str, instance: PlannedInstance, edits: Edits) -> None:
         held = self._made.changed.get(uid, instance.held)
         renamed = edits.get("SOPInstanceUID")
         if renamed is not None:
             held = replace(held, sop_instance_uid=str(renamed.value))
         self._made.changed[uid] = replace(held, edits=merged(held.edits, edits))
 
-    def _instance(self, uid: str) -> Instance:
+    def _instance(self, uid: str) -> PlannedInstance:
         instance = self._content.instances.get(uid)
         if instance is None:
             raise ValidationError(f"Image set {self._content.id} has no instance {uid[:80]}.")
         return instance
 
-    def _attribute(self, key: str, level: int, instance: Instance | None = None) -> Attribute:
+    def _attribute(self, key: str, level: int, instance: PlannedInstance | None = None) -> Attribute:
         """The attribute that stands under ``key``, where it may be changed at this level at all."""
         if key in FIXED:
             raise ValidationError(f"{key} cannot be updated.")
@@ -241,7 +241,9 @@ class _Planner:
         self._check_force(attribute, key)
         return attribute
 
-    def _check_place(self, attribute: Attribute, key: str, level: int, instance: Instance | None) -> None:
+    def _check_place(
+        self, attribute: Attribute, key: str, level: int, instance: PlannedInstance | None
+    ) -> None:
         group, element = attribute.tag >> 16, attribute.tag & 0xFFFF
         if (
             attribute.tag in PIXEL_TAGS

@@ -30,13 +30,13 @@ from lightwell.web.aws_json import api
 from lightwell.web.aws_json.event_loop_operations import INLINE
 from lightwell.web.dicomweb import dispatch
 from lightwell.web.dicomweb import resources as dicomweb
-from lightwell.web.dicomweb.resources import Resource
+from lightwell.web.dicomweb.resources import DicomwebResource
 from lightwell.web.requests import responses
 from lightwell.web.requests.authorization import authorise, image_set_asks, native_check
 from lightwell.web.requests.cors import Cors
 from lightwell.web.requests.proxies import Proxies
 from lightwell.web.requests.request import PREFLIGHT, STATUS, Disconnected, Request
-from lightwell.web.requests.responses import WHOLE, Answer, Message, Receive, Send, caching
+from lightwell.web.requests.responses import WHOLE, Message, Receive, Response, Send, caching
 from lightwell.web.requests.state import AppState
 from lightwell.web.status import Status
 from lightwell.wire.matching import match
@@ -65,7 +65,7 @@ class Gateway:
             self._proxies.apply(scope)
         request = Request(scope, _request_id(self.state.ids.id()))
         self.state.recorder.begin()
-        answer: Answer | None = None
+        answer: Response | None = None
         try:
             answer = await self._answer(request, receive)
             self._complete(request, answer)
@@ -79,7 +79,7 @@ class Gateway:
         finally:
             self._record(request, answer, perf_counter() - started)
 
-    async def _answer(self, request: Request, receive: Receive) -> Answer:
+    async def _answer(self, request: Request, receive: Receive) -> Response:
         """What the life of the request comes to, errors included."""
         try:
             return await self._life(request, receive)
@@ -109,7 +109,7 @@ class Gateway:
                 InternalError(f"The server failed. Its log says why, under the request id {request.id}."),
             )
 
-    async def _life(self, request: Request, receive: Receive) -> Answer:
+    async def _life(self, request: Request, receive: Receive) -> Response:
         """The list. A step may end it with an answer or an `ApiError`."""
         state = self.state
         request.check_size()
@@ -155,7 +155,7 @@ class Gateway:
             partial(api.perform, state.context(caller), route, params, request.query, body, allow)
         )
 
-    async def _dicomweb(self, request: Request, resource: Resource, receive: Receive) -> Answer:
+    async def _dicomweb(self, request: Request, resource: DicomwebResource, receive: Receive) -> Response:
         """A request below ``/datastore/{id}`` that PS3.18 or HealthImaging's DICOMweb pages define."""
         state = self.state
         request.operation = resource.operation
@@ -179,7 +179,7 @@ class Gateway:
             is_proved = False
         if state.throttle is not None:
             state.throttle.take(resource.operation)
-        visit = dispatch.Visit(state, request, resource, principal, reading, prove, is_proved)
+        visit = dispatch.DicomwebRequest(state, request, resource, principal, reading, prove, is_proved)
         try:
             return await dispatch.answer(visit)
         except TooLargeError:
@@ -189,7 +189,9 @@ class Gateway:
                 await _prove_first(visit)
             raise
 
-    async def _borne(self, request: Request, resource: Resource, receive: Receive, now: int) -> Answer:
+    async def _borne(
+        self, request: Request, resource: DicomwebResource, receive: Receive, now: int
+    ) -> Response:
         """The same by a bearer token, which the data store's authorizer has to accept."""
         state = self.state
         principal = await state.federation.principal(
@@ -203,15 +205,15 @@ class Gateway:
                 state.throttle.take(resource.operation)
             except ThrottlingError as error:
                 raise ThrottlingError(BUSY, retry_after=error.retry_after) from None
-        visit = dispatch.Visit(state, request, resource, principal, receive, _unsigned, True)
+        visit = dispatch.DicomwebRequest(state, request, resource, principal, receive, _unsigned, True)
         return await dispatch.answer(visit)
 
-    def _complete(self, request: Request, answer: Answer) -> None:
+    def _complete(self, request: Request, answer: Response) -> None:
         """The headers that every answer bears."""
         answer.headers += (caching(answer.headers), (b"x-amzn-requestid", request.id.encode()))
         answer.headers += self._cors.allowed(request.head.get(_ORIGIN))
 
-    def _record(self, request: Request, answer: Answer | None, seconds: float) -> None:
+    def _record(self, request: Request, answer: Response | None, seconds: float) -> None:
         status = _GONE if answer is None else answer.status
         sent = 0 if answer is None else answer.size
         self.state.recorder.request(request.operation, status, seconds, request.received, sent)
@@ -250,7 +252,7 @@ class _Reading:
         return await self._receive()
 
 
-async def _prove_first(visit: dispatch.Visit) -> None:
+async def _prove_first(visit: dispatch.DicomwebRequest) -> None:
     """Why an upload is refused is told to who signed it: no name, no policy and no data store to others.
 
     Raises `AuthenticationError` for others, `AccessDeniedError` where the body is too long to find that out.
@@ -264,7 +266,7 @@ async def _prove_first(visit: dispatch.Visit) -> None:
     visit.prove(sha256(body).hexdigest())
 
 
-def _refusal(request: Request, error: ApiError) -> Answer:
+def _refusal(request: Request, error: ApiError) -> Response:
     return sts.refusal(error, request.id) if sts.is_meant(request) else responses.refusal(error)
 
 

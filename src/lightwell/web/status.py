@@ -12,7 +12,7 @@ import msgspec
 from lightwell import __version__
 from lightwell.errors import LightwellError
 from lightwell.observe.logs import event
-from lightwell.web.requests.responses import Answer, plain
+from lightwell.web.requests.responses import Response, plain
 from lightwell.web.requests.state import AppState, Check, Fault
 
 log = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class Status:
 
     def __init__(self, state: AppState) -> None:
         self._state = state
-        self._routes: dict[bytes, Callable[[], Awaitable[Answer]]] = {
+        self._routes: dict[bytes, Callable[[], Awaitable[Response]]] = {
             b"/healthz": self._alive,
             b"/readyz": self._ready,
             b"/metrics": self._metrics,
@@ -40,30 +40,30 @@ class Status:
         self._logged: dict[str, str] = {}  # the codes of what was not ready then
         self._logged_at = 0.0
 
-    def route(self, method: str, path: bytes) -> Callable[[], Awaitable[Answer]] | None:
+    def route(self, method: str, path: bytes) -> Callable[[], Awaitable[Response]] | None:
         """What answers this path; None if it is none of ours."""
         found = self._routes.get(path)
         if found is None or method in ("GET", "HEAD"):
             return found
         return self._not_allowed
 
-    async def _alive(self) -> Answer:
+    async def _alive(self) -> Response:
         return plain(200, b'{"status":"ok"}')
 
-    async def _version(self) -> Answer:
+    async def _version(self) -> Response:
         return plain(200, msgspec.json.encode({"name": "lightwell", "version": __version__}))
 
-    async def _metrics(self) -> Answer:
+    async def _metrics(self) -> Response:
         return plain(200, self._state.recorder.meter.render([("version", __version__)]), _TEXT)
 
-    async def _ready(self) -> Answer:
+    async def _ready(self) -> Response:
         """What is not ready by a code alone: anybody may ask, and reasons name paths, hosts and users."""
         found = await asyncio.shield(self._checks())
         is_ready = all(code == "ok" for code in found.values())
         body = msgspec.json.encode({"status": "ready" if is_ready else "not ready", "checks": found})
         return plain(200 if is_ready else 503, body)
 
-    async def _not_allowed(self) -> Answer:
+    async def _not_allowed(self) -> Response:
         answer = plain(405, b'{"message":"GET or HEAD only."}')
         answer.headers += [(b"allow", b"GET, HEAD"), (b"x-amzn-errortype", b"MethodNotAllowedException")]
         answer.error = "MethodNotAllowedException"

@@ -19,7 +19,7 @@ from lightwell.auth.sessions import USUAL, AssumedRole
 from lightwell.errors import ApiError, UnavailableError, ValidationError
 from lightwell.web.requests.authorization import facts
 from lightwell.web.requests.request import Request
-from lightwell.web.requests.responses import Answer, Receive, plain
+from lightwell.web.requests.responses import Receive, Response, plain
 
 if TYPE_CHECKING:
     from lightwell.web.requests.state import AppState
@@ -67,7 +67,7 @@ def is_meant(request: Request) -> bool:
     return request.method == "POST" or (request.method == "GET" and b"Action=" in request.query)
 
 
-async def answer(state: AppState, request: Request, receive: Receive) -> Answer:
+async def answer(state: AppState, request: Request, receive: Receive) -> Response:
     """The whole life of one request, errors included."""
     try:
         return await _answer(state, request, receive)
@@ -75,7 +75,7 @@ async def answer(state: AppState, request: Request, receive: Receive) -> Answer:
         return refusal(error, request.id)
 
 
-def refusal(error: ApiError, request_id: str) -> Answer:
+def refusal(error: ApiError, request_id: str) -> Response:
     """An error in XML, under the name that STS has for it."""
     code = _NAMES.get(error.code, error.code)
     kind = "Receiver" if error.status >= 500 else "Sender"
@@ -90,7 +90,7 @@ def refusal(error: ApiError, request_id: str) -> Answer:
     return made
 
 
-async def _answer(state: AppState, request: Request, receive: Receive) -> Answer:
+async def _answer(state: AppState, request: Request, receive: Receive) -> Response:
     signed, now = request.signed(), state.clock.now()
     signature, principal = await state.signer(signed, now)
     body = await request.body(receive, _BODY_LIMIT)
@@ -182,7 +182,7 @@ def _taken(taken: AssumedRole) -> str:
     )
 
 
-def _rendered(action: str, result: str, request_id: str) -> Answer:
+def _rendered(action: str, result: str, request_id: str) -> Response:
     body = (
         f'<{action}Response xmlns="{_NAMESPACE}"><{action}Result>{result}</{action}Result>'
         f"<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></{action}Response>"

@@ -21,7 +21,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
-class Rendered:
+class WireResponse:
     """A complete answer; `headers` have lower-case names and include content-length."""
 
     status: int
@@ -29,11 +29,11 @@ class Rendered:
     body: bytes
 
 
-def render(route: Route, response: msgspec.Struct) -> Rendered:
+def render(route: Route, response: msgspec.Struct) -> WireResponse:
     """The answer of an operation: JSON, or the blob itself with the headers that its members fill."""
     if route.blob is None:
         body = _encode(response)
-        return Rendered(route.status, [_JSON, (b"content-length", b"%d" % len(body))], body)
+        return WireResponse(route.status, [_JSON, (b"content-length", b"%d" % len(body))], body)
     content: bytes = getattr(response, route.blob)
     headers = []
     for name, attribute in route.headers:
@@ -43,10 +43,10 @@ def render(route: Route, response: msgspec.Struct) -> Rendered:
         elif name == "content-type":
             headers.append((b"content-type", _BINARY))
     headers.append((b"content-length", b"%d" % len(content)))
-    return Rendered(route.status, headers, content)
+    return WireResponse(route.status, headers, content)
 
 
-def render_error(error: ApiError) -> Rendered:
+def render_error(error: ApiError) -> WireResponse:
     """``{"message": …}`` with the AWS name in ``x-amzn-errortype``, where the SDKs look for it first."""
     text = "".join(c if c.isprintable() else " " for c in error.message[:_LONGEST_MESSAGE])
     body = _encode({"message": text})
@@ -55,4 +55,4 @@ def render_error(error: ApiError) -> Rendered:
         _JSON,
         (b"content-length", b"%d" % len(body)),
     ]
-    return Rendered(error.status, headers, body)
+    return WireResponse(error.status, headers, body)

@@ -25,13 +25,13 @@ from lightwell.codec_pool.messages import (
     TaskDone,
     TaskFailed,
 )
-from lightwell.codec_pool.process import CodecWorker, WorkerDied, WorkerNotStarted
+from lightwell.codec_pool.process import WorkerDied, WorkerNotStarted, WorkerProcess
 from lightwell.codec_pool.sandbox.grants import of_files
 from lightwell.domain.imports import jobs as domain
 from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.settings import Settings
 from lightwell.stores import Stores
-from lightwell.work.leases import Claimed, Claims
+from lightwell.work.leases import LeasedChunk, Leases
 
 log = logging.getLogger(__name__)
 
@@ -53,19 +53,19 @@ class _Sent:
     ``left`` is how many of its files it has not begun; at ``ahead`` it is time to send the next chunk.
     """
 
-    claimed: Claimed
+    claimed: LeasedChunk
     left: int
     ahead: int
 
 
-class Reader:
+class ChunkReader:
     """One slot for a codec worker. `run` is the body of its thread, which has to outlive the worker."""
 
     def __init__(
         self,
         stores: Stores,
         settings: Settings,
-        claims: Claims,
+        claims: Leases,
         stopping: threading.Event,
         wait_for_work: Callable[[float], None],
     ) -> None:
@@ -74,10 +74,10 @@ class Reader:
         self._claims = claims
         self._stopping = stopping
         self._wait_for_work = wait_for_work
-        self._worker: CodecWorker | None = None
+        self._worker: WorkerProcess | None = None
         self._sent: dict[int, _Sent] = {}
         # A chunk that needs a worker with more reach, once this one has nothing left to do.
-        self._kept: Claimed | None = None
+        self._kept: LeasedChunk | None = None
         # What the worker has announced: the task, and its file or None between files.
         self._on: tuple[int, int | None] = (0, None)
         self._deadline = 0.0
@@ -149,7 +149,7 @@ class Reader:
         self._sent[claimed.task.number] = _Sent(claimed, left, min(_AHEAD, left - 1))
         self._kept = None
         if self._worker is None:
-            self._worker = CodecWorker(self._settings, self._stores.spool, reach, nice=_NICE)
+            self._worker = WorkerProcess(self._settings, self._stores.spool, reach, nice=_NICE)
         if len(self._sent) == 1:
             self._announced(claimed.task.number, None)
         self._worker.send(claimed.task)
@@ -171,7 +171,7 @@ class Reader:
             seconds = _FINISH_SECONDS if self._on[1] is None else self._settings.file_timeout
             worker.kill(f"it took longer than {seconds:.0f} seconds")
 
-    def _hear(self, worker: CodecWorker, answer: Answer) -> None:
+    def _hear(self, worker: WorkerProcess, answer: Answer) -> None:
         if isinstance(answer, Reading):
             self._announced(answer.task, answer.file)
             sent = self._sent[answer.task]
@@ -221,7 +221,7 @@ class Reader:
         """Leave the jobs alone for a while whose chunks would be read now."""
         self._drop(lambda claimed: self._claims.pause(claimed, reason))
 
-    def _drop(self, give_back: Callable[[Claimed], None] | None = None) -> None:
+    def _drop(self, give_back: Callable[[LeasedChunk], None] | None = None) -> None:
         """End the worker and give back what it has."""
         self._close_worker()
         held = [sent.claimed for sent in self._sent.values()]
@@ -236,7 +236,7 @@ class Reader:
                 # The claim ends by itself, only later.
                 log.warning("a chunk could not be given back: %s", error)
 
-    def _commit(self, claimed: Claimed) -> None:
+    def _commit(self, claimed: LeasedChunk) -> None:
         if self._committing is not None:
             try:
                 self._committing.result()

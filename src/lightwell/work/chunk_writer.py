@@ -16,7 +16,7 @@ from lightwell.stores import Stores
 from lightwell.stores.jobs import chunks, import_jobs, staging
 from lightwell.work import chunking
 from lightwell.work.directories import Directories
-from lightwell.work.listing import Found
+from lightwell.work.listing import ListedFile
 
 _CHUNKS_AT_ONCE = 32
 _OUTCOMES_AT_ONCE = 1000
@@ -37,7 +37,7 @@ class _Counter:
     folders: int = 0
     _folder: tuple[str, ...] = ()
 
-    def add(self, found: Found) -> None:
+    def add(self, found: ListedFile) -> None:
         s = self.settings
         self.files += 1
         self.bytes += found.size
@@ -65,7 +65,7 @@ class _Counter:
             )
 
 
-class Intake:
+class ChunkWriter:
     """Writes the chunks of one job in bounded batches.
 
     ``own`` is called in the transaction of each, and raises where the claim is lost.
@@ -79,7 +79,7 @@ class Intake:
         self._job = job
         self._own = own
 
-    def mappings(self, directories: Directories) -> tuple[list[Found], frozenset[str]]:
+    def mappings(self, directories: Directories) -> tuple[list[ListedFile], frozenset[str]]:
         """The JSON files of a metadata override: those that cannot be used, and the keys of all."""
         bucket, prefix = split_uri(self._job.input_uri)
         refused = []
@@ -88,10 +88,10 @@ class Intake:
             try:
                 directories.check_override(bucket, key)
             except InputError as error:
-                refused.append(Found(key, None, 0, str(error)))
+                refused.append(ListedFile(key, None, 0, str(error)))
         return refused, frozenset(keys)
 
-    def plan(self, found: Iterator[Found]) -> int:
+    def plan(self, found: Iterator[ListedFile]) -> int:
         """Write chunks and refusals in bounded batches; returns how many files there are."""
         settings, counter = self._settings, _Counter(self._settings, self._job.input_uri)
         refusals: list[Outcome] = []
@@ -140,7 +140,7 @@ class Intake:
         rows.clear()
         refusals.clear()
 
-    def _too_many(self, counter: _Counter, found: Iterator[Found]) -> str:
+    def _too_many(self, counter: _Counter, found: Iterator[ListedFile]) -> str:
         limit = self._settings.import_max_files
         count = counter.files + sum(1 for _ in itertools.islice(found, 1_000_000))
         return (

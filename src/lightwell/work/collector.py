@@ -269,7 +269,9 @@ class Collector:
         for left in reversed(range(_TRIES)):
 
             def attempt(conn: Connection, wait: bool = not left) -> tuple[T] | None:
-                return (work(conn, *args, **named),) if gc_candidates.alone(conn, wait=wait) else None
+                return (
+                    (work(conn, *args, **named),) if gc_candidates.lock_exclusive(conn, wait=wait) else None
+                )
 
             self._keep_turn()
             done = self._stores.db.write(attempt)

@@ -16,8 +16,8 @@ from pathlib import Path
 from types import TracebackType
 
 from lightwell.codec_pool.messages import Look, Seen
-from lightwell.codec_pool.process import CodecWorker, WorkerDied, WorkerNotStarted
-from lightwell.codec_pool.sandbox.grants import Reach, inputs_of, of_files
+from lightwell.codec_pool.process import WorkerDied, WorkerNotStarted, WorkerProcess
+from lightwell.codec_pool.sandbox.grants import Grants, inputs_of, of_files
 from lightwell.domain.imports.dicomdir_paths import MOST_BYTES, MOST_FILES, is_file_id
 from lightwell.domain.imports.jobs import FILE_DEATHS, InputFile
 from lightwell.errors import InputError, StorageError, StorageUnavailableError
@@ -49,7 +49,7 @@ class Directories:
         self._far = far
         self._stopping = stopping
         self._numbers = itertools.count(1)
-        self._worker: CodecWorker | None = None
+        self._worker: WorkerProcess | None = None
 
     def __enter__(self) -> Directories:
         return self
@@ -94,11 +94,11 @@ class Directories:
         for _ in self._ask("override", os.fsencode(key), key, reach, bucket):
             pass
 
-    def _of_path(self, path: Path) -> Reach:
+    def _of_path(self, path: Path) -> Grants:
         file = InputFile(0, "", ("file", str(path)), 0)
         return of_files(self._settings, self._buckets, "", [file], self._inputs)
 
-    def _ask(self, kind: str, path: bytes, name: str, reach: Reach, bucket: str = "") -> Iterator[Seen]:
+    def _ask(self, kind: str, path: bytes, name: str, reach: Grants, bucket: str = "") -> Iterator[Seen]:
         for death in range(1, FILE_DEATHS + 1):
             told = False
             try:
@@ -116,7 +116,7 @@ class Directories:
                         f"{name} cannot be read: it has ended its codec worker: {error}"
                     ) from None
 
-    def _answers(self, kind: str, path: bytes, reach: Reach, bucket: str) -> Iterator[Seen]:
+    def _answers(self, kind: str, path: bytes, reach: Grants, bucket: str) -> Iterator[Seen]:
         number = next(self._numbers)
         worker = self._running(reach)
         limit = float(self._settings.file_timeout)
@@ -136,12 +136,12 @@ class Directories:
             elif answer is None and time.monotonic() > end:
                 worker.kill(f"it took longer than {limit:.0f} seconds")
 
-    def _running(self, reach: Reach) -> CodecWorker:
+    def _running(self, reach: Grants) -> WorkerProcess:
         if self._worker is not None and not self._worker.reach.covers(reach):
             reach = self._worker.reach.joined(reach)
             self._close()
         if self._worker is None:
-            self._worker = CodecWorker(self._settings, self._spool, reach, nice=_NICE)
+            self._worker = WorkerProcess(self._settings, self._spool, reach, nice=_NICE)
         return self._worker
 
     def _close(self) -> None:

@@ -14,21 +14,21 @@ import time
 from collections.abc import Callable
 
 from lightwell.clock import Clock, Ids
-from lightwell.codec_pool.dispatcher import Attendant
+from lightwell.codec_pool.dispatcher import Dispatcher
 from lightwell.codec_pool.process import remove_leftovers
-from lightwell.codec_pool.queue import Desk
-from lightwell.codec_pool.server import Door
-from lightwell.codec_pool.store_committer import Storer
+from lightwell.codec_pool.queue import RequestQueue
+from lightwell.codec_pool.server import PoolServer
+from lightwell.codec_pool.store_committer import StoreCommitter
 from lightwell.domain.imports import jobs as domain
 from lightwell.errors import LightwellError, StorageError, StorageUnavailableError
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.jobs import chunks, import_jobs
-from lightwell.work.chunk_reader import Reader
+from lightwell.work.chunk_reader import ChunkReader
 from lightwell.work.collector import Collector
 from lightwell.work.event_delivery import EVENTS, EventLog, deliver
-from lightwell.work.import_phases import CLAIM_MS, ClaimLost, Count, Importer
-from lightwell.work.leases import Claims
+from lightwell.work.import_phases import CLAIM_MS, ClaimLost, Count, ImportPhases
+from lightwell.work.leases import Leases
 from lightwell.work.pauses import Pauses
 from lightwell.work.role_access import DataAccess
 
@@ -78,20 +78,20 @@ class Engine:
         self._polls = 0
         self._said = -_SAY_SECONDS
         self._pauses = Pauses(self._clock)
-        self._claims = Claims(stores, self._clock, self._ids, self._name, self._pauses, self._wake.set)
-        self._importer = Importer(
+        self._claims = Leases(stores, self._clock, self._ids, self._name, self._pauses, self._wake.set)
+        self._importer = ImportPhases(
             stores, settings, self._clock, self._ids, count, data_access, stopping=self._stopping
         )
         self._readers = [
-            Reader(stores, settings, self._claims, self._stopping, self._wait_for_work)
+            ChunkReader(stores, settings, self._claims, self._stopping, self._wait_for_work)
             for _ in range(settings.codec_processes)
         ]
-        self._desk = Desk()
-        self._door = Door(settings.data, self._desk) if door is not None else None
+        self._desk = RequestQueue()
+        self._door = PoolServer(settings.data, self._desk) if door is not None else None
         self._linger = door or 0.0
-        self._storer = Storer(stores, settings, self._clock, self._ids)
+        self._storer = StoreCommitter(stores, settings, self._clock, self._ids)
         self._attendants = [
-            Attendant(stores, settings, self._desk, self._storer)
+            Dispatcher(stores, settings, self._desk, self._storer)
             for _ in range(settings.codec_processes if door is not None else 0)
         ]
         self._attended, self._stored = threading.Event(), threading.Event()
@@ -161,7 +161,7 @@ class Engine:
 
     def worker_pids(self) -> list[int]:
         """The process ids of the codec workers that run now."""
-        slots: list[Reader | Attendant] = [*self._readers, *self._attendants]
+        slots: list[ChunkReader | Dispatcher] = [*self._readers, *self._attendants]
         return [pid for slot in slots if (pid := slot.worker_pid) is not None]
 
     def _poll(self) -> None:

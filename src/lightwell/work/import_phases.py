@@ -17,16 +17,16 @@ from lightwell.domain.imports.bucket_rights import Rights
 from lightwell.domain.imports.jobs import CUSTOMER, IMPORTED, SERVER, Job
 from lightwell.errors import InputError, LightwellError, StorageError, StorageUnavailableError
 from lightwell.ingest import merge, report
-from lightwell.ingest.merge import Group, Place
+from lightwell.ingest.merge import Group, ImportTarget
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.background import outbox
 from lightwell.stores.data_folder.node import NOBODY
 from lightwell.stores.jobs import chunks, import_jobs, staging
 from lightwell.work import listing, role_access
-from lightwell.work.chunk_writer import Intake, JobFailed
+from lightwell.work.chunk_writer import ChunkWriter, JobFailed
 from lightwell.work.directories import Directories
-from lightwell.work.listing import Found
+from lightwell.work.listing import ListedFile
 from lightwell.work.role_access import DataAccess
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class ClaimLost(LightwellError):
     """Another engine has taken the job over."""
 
 
-class Importer:
+class ImportPhases:
     """Works at one phase of one job under a claim. ``count`` adds to one of `observe.metrics.COUNTERS`;
     ``data_access`` takes the roles that jobs name. Once ``stopping`` is set, waiting for a codec worker ends
     with a `StorageError`.
@@ -74,7 +74,7 @@ class Importer:
             if job is None:
                 return
             datastore_id, _ = import_jobs.place(conn, key)
-        place = Place(self._settings.region, self._settings.account_id, job.datastore, datastore_id)
+        place = ImportTarget(self._settings.region, self._settings.account_id, job.datastore, datastore_id)
         try:
             if phase == domain.LIST:
                 self._list(job, place, claim)
@@ -93,7 +93,9 @@ class Importer:
                 return
             datastore_id, _ = import_jobs.place(conn, key)
         if job.phase == domain.COMMIT:
-            place = Place(self._settings.region, self._settings.account_id, job.datastore, datastore_id)
+            place = ImportTarget(
+                self._settings.region, self._settings.account_id, job.datastore, datastore_id
+            )
             try:
                 self._give_up_waiting(job, place, claim, domain.clean_message(message))
             except ClaimLost:
@@ -144,7 +146,7 @@ class Importer:
 
     # list -----------------------------------------------------------------------------------------------
 
-    def _list(self, job: Job, place: Place, claim: str) -> None:
+    def _list(self, job: Job, place: ImportTarget, claim: str) -> None:
         event = self._event(
             "Import Job In Progress", job, place.datastore_id, domain.IN_PROGRESS, self._clock.now()
         )
@@ -157,7 +159,7 @@ class Importer:
             chunks.clear(conn, job.key)
 
         self._stores.db.write(begin)
-        intake = Intake(self._stores, self._settings, job, lambda conn: self._own(conn, job, claim))
+        intake = ChunkWriter(self._stores, self._settings, job, lambda conn: self._own(conn, job, claim))
         rights = self._rights(job, place)
         if rights is not None:
             role_access.check_input(rights, job, self._stores.input_buckets(job))
@@ -184,7 +186,7 @@ class Importer:
             raise ClaimLost(job.id)
         return import_jobs.read_done(conn, job.key)
 
-    def _rights(self, job: Job, place: Place) -> Rights | None:
+    def _rights(self, job: Job, place: ImportTarget) -> Rights | None:
         return role_access.rights_of(job, place.datastore_id, self._data_access, self._clock.now())
 
     def _directories(self, job: Job) -> Directories:
@@ -194,7 +196,7 @@ class Importer:
             self._settings, buckets, self._stores.spool, job.source, far=far, stopping=self._stopping
         )
 
-    def _found(self, job: Job, leave_out: frozenset[str], directories: Directories) -> Iterator[Found]:
+    def _found(self, job: Job, leave_out: frozenset[str], directories: Directories) -> Iterator[ListedFile]:
         buckets = self._stores.input_buckets(job)
         if job.source is not None:
             return listing.list_sources(buckets, job.source, directories)
@@ -202,7 +204,7 @@ class Importer:
 
     # commit ---------------------------------------------------------------------------------------------
 
-    def _commit(self, job: Job, place: Place, claim: str) -> None:
+    def _commit(self, job: Job, place: ImportTarget, claim: str) -> None:
         while True:
             with self._stores.db.read() as conn:
                 waiting = staging.waiting_series(conn, job.key, 20 * _GROUPS)
@@ -224,7 +226,7 @@ class Importer:
         if not self._stores.db.write(lambda conn: import_jobs.advance(conn, job.key, claim, domain.REPORT)):
             raise ClaimLost(job.id)
 
-    def _commit_groups(self, job: Job, place: Place, claim: str, groups: list[Group]) -> None:
+    def _commit_groups(self, job: Job, place: ImportTarget, claim: str, groups: list[Group]) -> None:
         now = self._clock.now()
 
         def work(conn: Connection) -> None:
@@ -243,7 +245,7 @@ class Importer:
             log.exception("import job %s: a series could not be committed", job.id)
             self._give_up(job, place, claim, groups[0], _FAULT)
 
-    def _give_up_waiting(self, job: Job, place: Place, claim: str, message: str) -> None:
+    def _give_up_waiting(self, job: Job, place: ImportTarget, claim: str, message: str) -> None:
         while True:
             with self._stores.db.read() as conn:
                 waiting = staging.waiting_series(conn, job.key, 1)
@@ -253,7 +255,7 @@ class Importer:
             for group in groups:
                 self._give_up(job, place, claim, group, message)
 
-    def _give_up(self, job: Job, place: Place, claim: str, group: Group, message: str) -> None:
+    def _give_up(self, job: Job, place: ImportTarget, claim: str, group: Group, message: str) -> None:
         now = self._clock.now()
 
         def work(conn: Connection) -> None:
@@ -268,7 +270,7 @@ class Importer:
 
     # report ---------------------------------------------------------------------------------------------
 
-    def _report(self, job: Job, place: Place, claim: str) -> None:
+    def _report(self, job: Job, place: ImportTarget, claim: str) -> None:
         rights = self._rights(job, place)
         if rights is not None:
             role_access.check_output(rights, job)

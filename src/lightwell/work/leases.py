@@ -36,7 +36,7 @@ _COMMIT_ATTEMPTS = 8
 
 
 @dataclass(slots=True)
-class Claimed:
+class LeasedChunk:
     """A chunk that this engine holds under ``claim``; ``task`` is what a worker is told.
 
     ``inputs`` as `reach.inputs_of` gives them.
@@ -63,7 +63,7 @@ class _JobFacts:
     inputs: tuple[str, ...]
 
 
-class Claims:
+class Leases:
     """Takes chunks for this engine and settles them. For all its threads.
 
     ``on_change`` is called when a job may have gone to its next phase. Jobs that are paused are left alone.
@@ -94,7 +94,7 @@ class Claims:
         with self._lock:
             return set(self._held)
 
-    def take(self) -> Claimed | None:
+    def take(self) -> LeasedChunk | None:
         """Claim a chunk, None if there is none."""
         now, node, paused = self._clock.now(), self._stores.node_id, self._pauses.waiting()
         with self._stores.db.read() as conn:
@@ -121,20 +121,20 @@ class Claims:
                 self._facts.clear()
             self._facts[chunk.job] = facts
         task = _task(number, chunk, facts, pack)
-        return Claimed(chunk, claim, facts.datastore, task, facts.inputs)
+        return LeasedChunk(chunk, claim, facts.datastore, task, facts.inputs)
 
-    def open_packs(self, claimed: Claimed, count: int) -> list[int]:
+    def open_packs(self, claimed: LeasedChunk, count: int) -> list[int]:
         """Keys of packs whose rows are open from now on."""
         keys = [self._ids.key() for _ in range(count)]
         now = self._clock.now()
         self._stores.db.write(lambda conn: packs.insert_open(conn, keys, claimed.datastore, now))
         return keys
 
-    def find_existing(self, claimed: Claimed, asked: FindExisting) -> Existing:
+    def find_existing(self, claimed: LeasedChunk, asked: FindExisting) -> Existing:
         """What a worker asks for."""
         return existing_lookup.answer(self._stores.db, claimed.datastore, asked)
 
-    def commit(self, claimed: Claimed) -> None:
+    def commit(self, claimed: LeasedChunk) -> None:
         """Write what reading the chunk has yielded, in one transaction, unless the claim was lost."""
         chunk, result = claimed.chunk, claimed.result
         result.failures.extend(_given_up(chunk, claimed.task.skip))
@@ -171,7 +171,7 @@ class Claims:
             self._forget(claimed)
             self._on_change()
 
-    def _write(self, work: Callable[[Connection], bool], claimed: Claimed) -> bool:
+    def _write(self, work: Callable[[Connection], bool], claimed: LeasedChunk) -> bool:
         attempt = 0
         while True:
             try:
@@ -190,7 +190,7 @@ class Claims:
                 if not self._leave_out_refused(claimed):
                     raise
 
-    def _leave_out_refused(self, claimed: Claimed) -> bool:
+    def _leave_out_refused(self, claimed: LeasedChunk) -> bool:
         """Turn records that the database refuses into failures; False if there are none."""
         result = claimed.result
 
@@ -208,7 +208,7 @@ class Claims:
         ]
         return bool(refused)
 
-    def is_storage_there(self, claimed: Claimed) -> bool:
+    def is_storage_there(self, claimed: LeasedChunk) -> bool:
         """Whether packs can be written where the others lie; the chunk's job waits where they cannot."""
         try:
             packs.check_there(self._stores.db, self._stores.objects)
@@ -217,14 +217,14 @@ class Claims:
             return False
         return True
 
-    def pause(self, claimed: Claimed, reason: str) -> None:
+    def pause(self, claimed: LeasedChunk, reason: str) -> None:
         """Let the chunk be read again once what is away is there; that uses up no try of any file."""
         job = claimed.chunk.job
         facts = self._facts.get(job)
         self._pauses.begin(job, f"import job {facts.id}" if facts else "an import job", reason)
         self.put_back(claimed)
 
-    def put_back(self, claimed: Claimed, cause: str | None = None, reason: str = "") -> None:
+    def put_back(self, claimed: LeasedChunk, cause: str | None = None, reason: str = "") -> None:
         """Let the chunk be read again; ``cause`` is the file number, or the kind of trouble, to be noted."""
         chunk, now = claimed.chunk, self._clock.now()
         deaths = {key: list(value) for key, value in chunk.deaths.items()}
@@ -242,7 +242,7 @@ class Claims:
             self._forget(claimed)
             self._on_change()
 
-    def hopeless(self, claimed: Claimed) -> str | None:
+    def hopeless(self, claimed: LeasedChunk) -> str | None:
         """Why all files of the chunk fail, None while it may still be read."""
         deaths = claimed.chunk.deaths
         if len(deaths.get(domain.NO_FILE, ())) >= domain.CHUNK_DEATHS:
@@ -251,7 +251,7 @@ class Claims:
             return f"The storage failed again and again: {deaths[domain.STORAGE][-1]}"
         return None
 
-    def fail_all(self, claimed: Claimed, message: str) -> None:
+    def fail_all(self, claimed: LeasedChunk, message: str) -> None:
         """Give the chunk up: no file of it is imported."""
         skipped = set(claimed.task.skip)
         claimed.result = ChunkResult(
@@ -263,7 +263,7 @@ class Claims:
         )
         self.commit(claimed)
 
-    def _forget(self, claimed: Claimed) -> None:
+    def _forget(self, claimed: LeasedChunk) -> None:
         with self._lock:
             self._held.discard(claimed.claim)
 

@@ -18,7 +18,7 @@ _ZIP = b"PK\x03\x04"
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ListedFile:
     """One file; see `domain.imports.jobs.InputFile`. ``refusal`` says why it cannot even be tried, ``error``
     is AWS's name for that.
     """
@@ -41,26 +41,26 @@ def folder_prefix(buckets: Buckets, bucket: str, prefix: str) -> str:
     return prefix
 
 
-def list_bucket(buckets: Buckets, job: Job, leave_out: frozenset[str]) -> Iterator[Found]:
+def list_bucket(buckets: Buckets, job: Job, leave_out: frozenset[str]) -> Iterator[ListedFile]:
     """The objects below the job's input URI, by key."""
     bucket, prefix = split_uri(job.input_uri)
     for key, size in buckets.list(bucket, folder_prefix(buckets, bucket, prefix)):
         if key not in leave_out and not (key.endswith("/") and size == 0):
-            yield Found(key, None, size)
+            yield ListedFile(key, None, size)
 
 
-def list_sources(buckets: Buckets, source: bytes, directories: Directories) -> Iterator[Found]:
+def list_sources(buckets: Buckets, source: bytes, directories: Directories) -> Iterator[ListedFile]:
     """What `lightwell import` named: files, folders, zip files, a DICOMDIR, s3 URIs, in the order given."""
     for name in json.loads(source):
         if name.startswith("s3://"):
             bucket, prefix = split_uri(name)
             for key, size in buckets.list(bucket, folder_prefix(buckets, bucket, prefix)):
-                yield Found(key, ("s3", bucket, key), size)
+                yield ListedFile(key, ("s3", bucket, key), size)
         else:
             yield from _path(Path(name), directories)
 
 
-def _path(path: Path, directories: Directories) -> Iterator[Found]:
+def _path(path: Path, directories: Directories) -> Iterator[ListedFile]:
     if path.is_dir():
         yield from _folder(path, directories)
     elif path.name.upper() == "DICOMDIR":
@@ -69,7 +69,7 @@ def _path(path: Path, directories: Directories) -> Iterator[Found]:
         yield from _file(path, directories)
 
 
-def _folder(folder: Path, directories: Directories) -> Iterator[Found]:
+def _folder(folder: Path, directories: Directories) -> Iterator[ListedFile]:
     """All files below a folder. A DICOMDIR is no instance: the files that it lists lie beside it."""
     for place, folders, names in os.walk(folder):
         folders.sort()
@@ -78,38 +78,38 @@ def _folder(folder: Path, directories: Directories) -> Iterator[Found]:
                 yield from _file(Path(place, name), directories)
 
 
-def _file(path: Path, directories: Directories) -> Iterator[Found]:
+def _file(path: Path, directories: Directories) -> Iterator[ListedFile]:
     name = _printable(str(path))
     try:
         size = path.stat().st_size
         with path.open("rb") as stream:
             is_zip = stream.read(4) == _ZIP
     except OSError as error:
-        yield Found(name, None, 0, f"{name} cannot be read: {error.strerror}")
+        yield ListedFile(name, None, 0, f"{name} cannot be read: {error.strerror}")
         return
     if is_zip:
         yield from _zip(path, directories)
     else:
-        yield Found(name, ("file", str(path)), size)
+        yield ListedFile(name, ("file", str(path)), size)
 
 
-def _zip(path: Path, directories: Directories) -> Iterator[Found]:
+def _zip(path: Path, directories: Directories) -> Iterator[ListedFile]:
     name = _printable(str(path))
     try:
         for member, size, index in directories.members(path):
             location = ("zip", str(path), member, str(index))
-            yield Found(f"{name}/{_printable(member)}", location, size)
+            yield ListedFile(f"{name}/{_printable(member)}", location, size)
     except InputError as error:
-        yield Found(name, None, 0, _printable(str(error)))
+        yield ListedFile(name, None, 0, _printable(str(error)))
 
 
-def _dicomdir(path: Path, directories: Directories) -> Iterator[Found]:
+def _dicomdir(path: Path, directories: Directories) -> Iterator[ListedFile]:
     """A File ID is looked for in the case that it has and in lower case, as many media are copied so."""
     name = _printable(str(path))
     try:
         files = directories.files(path)
     except InputError as error:
-        yield Found(name, None, 0, _printable(str(error)))
+        yield ListedFile(name, None, 0, _printable(str(error)))
         return
     for listed in files:
         file, lower = path.parent / listed, path.parent / listed.lower()
@@ -121,7 +121,7 @@ def _printable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\0", "")
 
 
-def peek(found: Iterator[Found]) -> Iterator[Found] | None:
+def peek(found: Iterator[ListedFile]) -> Iterator[ListedFile] | None:
     """The same stream, or None if it is empty."""
     first = next(found, None)
     return None if first is None else itertools.chain([first], found)

@@ -17,7 +17,7 @@ from lightwell.errors import LightwellError, StorageError
 from lightwell.ingest import overrides, report
 from lightwell.stores.buckets.registry import Buckets
 from lightwell.work.chunk_writer import JobFailed
-from lightwell.work.listing import Found, folder_prefix
+from lightwell.work.listing import ListedFile, folder_prefix
 
 DENIED = "AccessDeniedException"
 """AWS's name for a file that the role may not read, in ``failure.ndjson``."""
@@ -57,7 +57,7 @@ def check_input(rights: Rights, job: Job, buckets: Buckets) -> None:
         _check(rights, Access(GET, bucket, key))
 
 
-def readable(rights: Rights, job: Job, found: Iterator[Found]) -> Iterator[Found]:
+def readable(rights: Rights, job: Job, found: Iterator[ListedFile]) -> Iterator[ListedFile]:
     """The files of the job's bucket; those that may not be read with the reason."""
     bucket, _ = split_uri(job.input_uri)
     for one in found:

@@ -13,7 +13,7 @@ from lightwell.stores.background.servers import Server
 log = logging.getLogger(__name__)
 
 
-class Presence:
+class ServerHeartbeat:
     """A thread that renews the row of ``server`` until `end`."""
 
     def __init__(self, stores: Stores, server: Server, seconds: float = servers.RENEW_SECONDS) -> None:

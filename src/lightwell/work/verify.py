@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 from lightwell.codec_pool.messages import Check, Checked, Reading
-from lightwell.codec_pool.process import CodecWorker, WorkerDied
-from lightwell.domain.integrity import UNREADABLE, Fault, HeldBodies, HeldPack, HeldRecord, Problem
+from lightwell.codec_pool.process import WorkerDied, WorkerProcess
+from lightwell.domain.integrity import UNREADABLE, HeldBodies, HeldPack, HeldRecord, IntegrityFault, Problem
 from lightwell.errors import StorageError
 from lightwell.settings import Settings
 from lightwell.stores import Stores
@@ -47,7 +47,7 @@ class _Found:
 
     pack: HeldPack
     record: HeldRecord | None
-    fault: Fault
+    fault: IntegrityFault
 
 
 class Verifier:
@@ -116,7 +116,7 @@ class Verifier:
     # Packs ----------------------------------------------------------------------------------------------
 
     def _thread(self, total: int) -> None:
-        hands = _Hands(self._stores, self._settings, self._stopping)
+        hands = _VerifyWorker(self._stores, self._settings, self._stopping)
         try:
             while not self._stopping.is_set():
                 try:
@@ -182,19 +182,19 @@ class Verifier:
 class _Done:
     """What a worker says of a part of a pack; ``died_on`` is the place of the record of which it died."""
 
-    faults: list[tuple[int, Fault]]
+    faults: list[tuple[int, IntegrityFault]]
     frames: int
     died_on: int | None = None
 
 
-class _Hands:
+class _VerifyWorker:
     """A codec worker, started again when it dies. For one thread, which outlives it."""
 
     def __init__(self, stores: Stores, settings: Settings, stopping: threading.Event) -> None:
         self._stores = stores
         self._settings = settings
         self._stopping = stopping
-        self._worker: CodecWorker | None = None
+        self._worker: WorkerProcess | None = None
         self._number = 0
 
     def close(self) -> None:
@@ -221,7 +221,7 @@ class _Hands:
 
     def _check_records(
         self, pack: HeldPack, records: list[HeldRecord], first: int, end: int, bodies: HeldBodies
-    ) -> Iterator[tuple[int, Fault | None, int]]:
+    ) -> Iterator[tuple[int, IntegrityFault | None, int]]:
         """(place, what is wrong or None, frames read) of the records from ``first`` to ``end``."""
         part = records[first:end]
         if not part or self._stopping.is_set():
@@ -258,14 +258,14 @@ class _Hands:
                     worker.kill("it took too long")
         except WorkerDied as death:
             self.close()
-            return _Done([(on, Fault(f"the process that checked it ended: {death}"))], 0, on)
+            return _Done([(on, IntegrityFault(f"the process that checked it ended: {death}"))], 0, on)
         return _Done([], 0)
 
-    def _running(self) -> CodecWorker:
+    def _running(self) -> WorkerProcess:
         if self._worker is None:
             try:
                 # Codecs print tracebacks of damaged frames, of which the report tells.
-                self._worker = CodecWorker(self._settings, self._stores.spool, quiet=True)
+                self._worker = WorkerProcess(self._settings, self._stores.spool, quiet=True)
             except (WorkerDied, OSError) as error:
                 raise StorageError(f"A codec worker cannot be started: {error}") from error
         return self._worker

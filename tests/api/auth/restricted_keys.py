@@ -10,7 +10,7 @@ from botocore.credentials import Credentials
 
 from lightwell.auth import principals
 from lightwell.auth.policies.validation import check_identity_policy, check_trust_policy
-from lightwell.auth.secret_box import open_vault
+from lightwell.auth.secret_box import open_secret_box
 from lightwell.clock import Clock
 from lightwell.stores.account import roles
 from tests.support.server import Server
@@ -41,7 +41,7 @@ def key(server: Server, *statements: Statement, name: str = "ana") -> Credential
     """A key with one policy of these statements."""
     policy = check_identity_policy(document(statements)).text
     with server.database() as db:
-        vault = open_vault(None, server.data)
+        vault = open_secret_box(None, server.data)
         made = principals.create_key(db, vault, name, Clock().now(), [policy])
     return Credentials(made.access_key_id, made.secret_access_key)
 

@@ -13,7 +13,7 @@ from sqlalchemy import insert
 
 from lightwell.auth import principals
 from lightwell.auth.principals import new_credentials
-from lightwell.auth.secret_box import open_vault
+from lightwell.auth.secret_box import open_secret_box
 from lightwell.clock import Clock
 from lightwell.stores.account import principals as table
 from lightwell.stores.db import tables
@@ -31,13 +31,13 @@ def refusal(reply: Reply) -> tuple[int, str]:
 
 def new_key(server: Server, name: str = "reader") -> Credentials:
     with server.database() as db:
-        made = principals.create_key(db, open_vault(None, server.data), name, Clock().now())
+        made = principals.create_key(db, open_secret_box(None, server.data), name, Clock().now())
     return Credentials(made.access_key_id, made.secret_access_key)
 
 
 def new_session(server: Server, ends_in: int) -> Credentials:
     """Temporary credentials, as nothing but a later version hands out."""
-    made, vault, now = new_credentials(), open_vault(None, server.data), Clock().now()
+    made, vault, now = new_credentials(), open_secret_box(None, server.data), Clock().now()
     row = {
         "id": made.access_key_id,
         "name": "Reader/session",
@@ -151,7 +151,7 @@ def test_takes_a_key_that_was_guessed_before_it_was_made(server: Server) -> None
     made = new_credentials()
     key = Credentials(made.access_key_id, made.secret_access_key)
     assert server.send(server.signed("GET", "/datastore", credentials=key)).status == 403
-    vault, now = open_vault(None, server.data), Clock().now()
+    vault, now = open_secret_box(None, server.data), Clock().now()
     sealed = principals._sealed(vault, made, "late", is_root=False, now=now)
     with server.database() as db:
         db.write(lambda conn: table.insert(conn, sealed))

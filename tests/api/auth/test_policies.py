@@ -286,13 +286,13 @@ class TestConditions:
         self, server: Server, datastore: str
     ) -> None:
         from lightwell.auth import principals
-        from lightwell.auth.secret_box import open_vault
+        from lightwell.auth.secret_box import open_secret_box
         from lightwell.clock import Clock
 
         kept = {"Statement": [allow("*"), deny("*", Sounds={"aws:userid": "x"})]}
         with server.database() as db:
             made = principals.create_key(
-                db, open_vault(None, server.data), "old", Clock().now(), [json.dumps(kept)]
+                db, open_secret_box(None, server.data), "old", Clock().now(), [json.dumps(kept)]
             )
         client = server.client(Credentials(made.access_key_id, made.secret_access_key))
         assert call(client, "GetDatastore", datastore) == "AccessDeniedException"

@@ -14,7 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from lightwell.auth import principals
-from lightwell.auth.secret_box import open_vault
+from lightwell.auth.secret_box import open_secret_box
 from lightwell.cli.main import main
 from lightwell.clock import Clock
 from tests.dicomweb.support import tokens
@@ -292,7 +292,7 @@ def test_checks_the_authorizer_of_a_new_data_store(site: Site) -> None:
                 }
             )
         ]
-        vault = open_vault(None, site.server.data)
+        vault = open_secret_box(None, site.server.data)
         key = principals.create_key(db, vault, "maker", Clock().now(), policies)
     maker = site.server.client(Credentials(key.access_key_id, key.secret_access_key))
     maker.create_datastore(datastoreName="mine", lambdaAuthorizerArn=function_arn("mine"))

@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from lightwell.codec_pool.sandbox.grants import Reach, inputs_of, of_files
+from lightwell.codec_pool.sandbox.grants import Grants, inputs_of, of_files
 from lightwell.domain.imports.jobs import InputFile
 from lightwell.operations import import_jobs
 from tests.support import invariants
@@ -81,23 +81,23 @@ def test_writes_to_a_storage_that_was_put_in_the_place_of_the_old_one(sqlite: Im
 def test_names_nothing_that_is_not_needed(sqlite: Importing, tmp_path: Path) -> None:
     buckets, settings = sqlite.stores.buckets, sqlite.settings
     inside = InputFile(0, "f", ("file", str(tmp_path / "x" / "1")), 1)
-    assert of_files(settings, buckets, IN, [InputFile(0, "key", None, 1)]) == Reach()
+    assert of_files(settings, buckets, IN, [InputFile(0, "key", None, 1)]) == Grants()
     assert of_files(settings, buckets, "far-away", [InputFile(0, "key", None, 1)]).network
     assert of_files(settings, buckets.far(), IN, [InputFile(0, "key", None, 1)]).network
     assert of_files(settings, buckets, IN, [InputFile(0, "k", ("s3", "far-away", "k"), 1)]).network
     named = (str(tmp_path / "x"),)
-    assert of_files(settings, buckets, IN, [inside], named) == Reach(paths=frozenset(named))
+    assert of_files(settings, buckets, IN, [inside], named) == Grants(paths=frozenset(named))
     other = (str(tmp_path / "y"),)
     assert of_files(settings, buckets, IN, [inside], other).paths == {*other, *named}
 
 
 def test_knows_what_it_has() -> None:
-    wide = Reach(paths=frozenset(("/a",)))
-    assert wide.covers(Reach()) and wide.covers(Reach(paths=frozenset(("/a/b", "/a"))))
-    assert not wide.covers(Reach(paths=frozenset(("/ab",))))
-    assert not wide.covers(Reach(network=True)) and Reach(network=True).covers(Reach())
-    assert wide.joined(Reach(True)) == Reach(True, frozenset(("/a",)))
-    many = Reach(paths=frozenset(map(str, range(300))))
+    wide = Grants(paths=frozenset(("/a",)))
+    assert wide.covers(Grants()) and wide.covers(Grants(paths=frozenset(("/a/b", "/a"))))
+    assert not wide.covers(Grants(paths=frozenset(("/ab",))))
+    assert not wide.covers(Grants(network=True)) and Grants(network=True).covers(Grants())
+    assert wide.joined(Grants(True)) == Grants(True, frozenset(("/a",)))
+    many = Grants(paths=frozenset(map(str, range(300))))
     assert wide.joined(many) == many and many.joined(wide) == wide
 
 

@@ -194,16 +194,16 @@ class _Killer:
 
     def __init__(self, files: set[int], monkeypatch: pytest.MonkeyPatch, how: Callable[[int], None]) -> None:
         self.kills = 0
-        receive = process.CodecWorker.receive
+        receive = process.WorkerProcess.receive
 
-        def watching(worker: process.CodecWorker, timeout: float) -> object:
+        def watching(worker: process.WorkerProcess, timeout: float) -> object:
             answer = receive(worker, timeout)
             if type(answer).__name__ == "Reading" and answer.file in files:  # type: ignore[union-attr]
                 self.kills += 1
                 how(worker.pid)
             return answer
 
-        monkeypatch.setattr(process.CodecWorker, "receive", watching)
+        monkeypatch.setattr(process.WorkerProcess, "receive", watching)
 
 
 def _stop(pid: int) -> None:
@@ -275,16 +275,16 @@ def test_waits_for_a_worker_that_cannot_start(sqlite: Importing, monkeypatch: py
     write_series(sqlite.input, 2)
     real = process.sys.executable
     monkeypatch.setattr(process.sys, "executable", "/bin/false")
-    start = process.CodecWorker.__init__
+    start = process.WorkerProcess.__init__
     tries = []
 
-    def counting(worker: process.CodecWorker, *args: object, **more: int) -> None:
+    def counting(worker: process.WorkerProcess, *args: object, **more: int) -> None:
         tries.append(1)
         if len(tries) == 3:
             monkeypatch.setattr(process.sys, "executable", real)
         start(worker, *args, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(process.CodecWorker, "__init__", counting)
+    monkeypatch.setattr(process.WorkerProcess, "__init__", counting)
     report = sqlite.run()
     assert report.manifest["numberOfImportedFiles"] == 2
     assert len(tries) == 3

@@ -18,9 +18,18 @@ import pytest
 from pydicom.dataset import FileDataset
 
 from lightwell.codec_pool import process, queue
-from lightwell.codec_pool.client import SOCKET, Pool
-from lightwell.codec_pool.requests import Answer, Kept, NotKept, Ping, Pong, Spooled, Store, Stored
-from lightwell.codec_pool.store_committer import Storer
+from lightwell.codec_pool.client import SOCKET, CodecPoolClient
+from lightwell.codec_pool.requests import (
+    InstanceRefused,
+    InstanceStored,
+    Ping,
+    Pong,
+    PoolReply,
+    Spooled,
+    Store,
+    Stored,
+)
+from lightwell.codec_pool.store_committer import StoreCommitter
 from lightwell.errors import InternalError, NotFoundError, UnavailableError
 from lightwell.stores.image_sets import existing_instances
 from lightwell.work.engine import Engine
@@ -34,13 +43,13 @@ ARN = "arn:aws:iam::000000000000:user/somebody"
 
 
 @contextmanager
-def opened(server: Importing, **settings: int) -> Iterator[tuple[Pool, Engine]]:
+def opened(server: Importing, **settings: int) -> Iterator[tuple[CodecPoolClient, Engine]]:
     """An engine with a door, and a pool that knocks at it."""
     made = replace(server.settings, codec_workers=2, **settings)
     engine = Engine(server.stores, made, alone=server.stores.db.dialect == "sqlite", door=0.0)
     thread = threading.Thread(target=engine.run)
     thread.start()
-    pool = Pool(made.data)
+    pool = CodecPoolClient(made.data)
     try:
         yield pool, engine
     finally:
@@ -61,7 +70,7 @@ def order(server: Importing, *files: FileDataset | bytes, study: str | None = No
     return Store(server.datastore, study, ARN, places)
 
 
-def stored(answer: Answer) -> list[Kept | NotKept]:
+def stored(answer: PoolReply) -> list[InstanceStored | InstanceRefused]:
     assert isinstance(answer, Stored)
     return answer.files
 
@@ -72,7 +81,7 @@ def test_stores_on_either_database(server: Importing) -> None:
         assert [type(file).__name__ for file in files] == ["Kept", "NotKept", "Kept", "Kept"]
         for data, version in ((ct(1), 1), (ct(1, ImageComments="again"), 2)):
             (again,) = stored(pool.ask(order(server, data), 30))
-            assert isinstance(again, Kept) and again.version == version
+            assert isinstance(again, InstanceStored) and again.version == version
     with server.stores.db.read() as conn:
         callers = conn.exec_driver_sql("SELECT DISTINCT caller FROM version").scalars().all()
     assert callers == [ARN]
@@ -108,7 +117,7 @@ def test_fails_the_file_of_which_a_worker_dies_and_no_other(
     with opened(sqlite) as (pool, _):
         found = stored(pool.ask(order(sqlite, *files), 60))
     assert killer.kills == 1
-    (failed,) = [file for file in found if isinstance(file, NotKept)]
+    (failed,) = [file for file in found if isinstance(file, InstanceRefused)]
     assert found.index(failed) == 4 and "SIGKILL" in failed.message
     invariants.check(sqlite.stores)
 
@@ -117,20 +126,20 @@ def test_fails_the_file_that_takes_too_long(sqlite: Importing, monkeypatch: pyte
     _Killer({1}, monkeypatch, lambda pid: os.kill(pid, 19))
     with opened(sqlite, file_timeout=1) as (pool, _):
         found = stored(pool.ask(order(sqlite, ct(1), ct(2, size=1500), ct(3)), 60))
-    assert isinstance(found[1], NotKept) and "longer than 1 seconds" in found[1].message
-    assert isinstance(found[0], Kept) and isinstance(found[2], Kept)
+    assert isinstance(found[1], InstanceRefused) and "longer than 1 seconds" in found[1].message
+    assert isinstance(found[0], InstanceStored) and isinstance(found[2], InstanceStored)
 
 
 def test_gives_up_an_order_at_which_workers_die_between_files(
     sqlite: Importing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start = process.CodecWorker.__init__
+    start = process.WorkerProcess.__init__
 
-    def dying(worker: process.CodecWorker, *args: object, **more: int) -> None:
+    def dying(worker: process.WorkerProcess, *args: object, **more: int) -> None:
         start(worker, *args, **more)  # type: ignore[arg-type]
         worker.process.kill()
 
-    monkeypatch.setattr(process.CodecWorker, "__init__", dying)
+    monkeypatch.setattr(process.WorkerProcess, "__init__", dying)
     with opened(sqlite) as (pool, _), pytest.raises(InternalError, match="again and again"):
         pool.ask(order(sqlite, ct(1)), 60)
 
@@ -145,7 +154,7 @@ def test_says_that_trying_again_helps_where_no_worker_can_be_started(
                 pool.ask(order(sqlite, ct(1)), 60)
             assert "/no/such" not in refused.value.message
         (kept,) = stored(pool.ask(order(sqlite, ct(1)), 60))
-        assert isinstance(kept, Kept)
+        assert isinstance(kept, InstanceStored)
 
 
 def test_answers_who_stores_into_what_is_not_there(sqlite: Importing) -> None:
@@ -155,7 +164,7 @@ def test_answers_who_stores_into_what_is_not_there(sqlite: Importing) -> None:
             pool.ask(Store("0" * 32, None, ARN, gone.files), 10)
         Path(gone.files[0].path).unlink()
         (file,) = stored(pool.ask(gone, 10))
-        assert isinstance(file, NotKept)
+        assert isinstance(file, InstanceRefused)
 
 
 def test_does_as_many_at_once_as_there_are_workers_and_refuses_too_many(
@@ -163,7 +172,7 @@ def test_does_as_many_at_once_as_there_are_workers_and_refuses_too_many(
 ) -> None:
     monkeypatch.setattr(queue, "MOST_WAITING", 3)
 
-    def ask(pool: Pool) -> Answer | Exception:
+    def ask(pool: CodecPoolClient) -> PoolReply | Exception:
         try:
             return pool.ask(Ping(0.2), 30)
         except Exception as error:
@@ -195,7 +204,7 @@ def test_tells_when_the_work_process_is_not_there_and_finds_it_again(
     sqlite: Importing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lightwell.codec_pool.client._CONNECT_SECONDS", 0.2)
-    pool = Pool(sqlite.settings.data)
+    pool = CodecPoolClient(sqlite.settings.data)
     with pytest.raises(UnavailableError, match="not there"):
         pool.ask(Ping(), 10)
     for _ in range(2):
@@ -226,7 +235,7 @@ def test_answers_while_an_import_has_all_its_workers(server: Importing) -> None:
         end = time.monotonic() + 60
         while not engine.worker_pids() and time.monotonic() < end:
             time.sleep(0.01)
-        assert isinstance(stored(pool.ask(order(server, ct(1, series="9")), 30))[0], Kept)
+        assert isinstance(stored(pool.ask(order(server, ct(1, series="9")), 30))[0], InstanceStored)
         while server.unfinished():
             time.sleep(0.01)
     invariants.check(server.stores)
@@ -237,15 +246,15 @@ def test_puts_into_one_transaction_what_waits_together(
 ) -> None:
     """Each request makes a version of its own all the same."""
     sizes: list[int] = []
-    commit = Storer._commit
+    commit = StoreCommitter._commit
 
-    def slowly(storer: Storer, batch: list[object]) -> None:
+    def slowly(storer: StoreCommitter, batch: list[object]) -> None:
         sizes.append(len(batch))
         time.sleep(0.1)
         commit(storer, batch)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Storer, "_commit", slowly)
-    asks: Callable[[Store], Answer] = lambda ask: pool.ask(ask, 60)  # noqa: E731
+    monkeypatch.setattr(StoreCommitter, "_commit", slowly)
+    asks: Callable[[Store], PoolReply] = lambda ask: pool.ask(ask, 60)  # noqa: E731
     path = server.stores.spool / "upload-many"
     data = [part10(ct(n)) for n in range(1, 13)]
     path.write_bytes(b"".join(data))
@@ -257,5 +266,5 @@ def test_puts_into_one_transaction_what_waits_together(
     with opened(server) as (pool, _), ThreadPoolExecutor(12) as threads:
         files = [stored(answer)[0] for answer in threads.map(asks, orders)]
     assert max(sizes) > 1 and sum(sizes) == 12
-    assert sorted(file.version for file in files if isinstance(file, Kept)) == list(range(1, 13))
+    assert sorted(file.version for file in files if isinstance(file, InstanceStored)) == list(range(1, 13))
     invariants.check(server.stores)

@@ -12,7 +12,7 @@ from botocore.credentials import Credentials
 
 from lightwell.clock import Ids
 from lightwell.codec_pool.process import _public
-from lightwell.codec_pool.sandbox.grants import Reach
+from lightwell.codec_pool.sandbox.grants import Grants
 from lightwell.settings import Settings, load, worker_environment
 from tests.support.ct_files import ct, write
 from tests.support.imports import IN, OUT, ROLE
@@ -113,6 +113,6 @@ def test_is_told_no_secret_and_no_database() -> None:
         },
         environ={},
     )
-    local = _public(settings, Reach())
+    local = _public(settings, Grants())
     assert "hidden" not in repr(local) and local["worker_memory"] == Settings().worker_memory
-    assert "hidden-4" in repr(_public(settings, Reach(network=True)))
+    assert "hidden-4" in repr(_public(settings, Grants(network=True)))

@@ -94,9 +94,9 @@ def test_removes_nothing_that_another_transaction_has_found(db: Database, kind: 
     with transaction(db) as finder:
         assert kind.find(finder, NEW) == OLD
         with transaction(db) as collector:
-            assert not gc_candidates.alone(collector, wait=False)
+            assert not gc_candidates.lock_exclusive(collector, wait=False)
     with transaction(db) as collector:
-        assert gc_candidates.alone(collector, wait=False)
+        assert gc_candidates.lock_exclusive(collector, wait=False)
         assert removal.remove(collector, kind.number, [Leftover(OLD, MARK)], 6) == 0
     assert keys(db, kind.table) == [OLD]
 
@@ -105,7 +105,7 @@ def test_removes_nothing_that_another_transaction_has_found(db: Database, kind: 
 def removing(db: Database, kind: Kind, pool: ThreadPoolExecutor) -> Iterator[tuple[Connection, Future[int]]]:
     """The transaction of a collector that has removed the row, and another that has come to find it."""
     with transaction(db) as collector:
-        assert gc_candidates.alone(collector, wait=False)
+        assert gc_candidates.lock_exclusive(collector, wait=False)
         assert removal.remove(collector, kind.number, [Leftover(OLD, MARK)], 6) == 1
         finding = pool.submit(db.write, lambda conn: kind.find(conn, NEW))
         until_waiting(db, finding)
@@ -149,7 +149,7 @@ def test_keeps_a_name_that_is_undone_with_its_savepoint_from_protecting(db: Data
         assert kind.find(finder, NEW) == OLD
         savepoint.rollback()
         with transaction(db) as collector:
-            assert gc_candidates.alone(collector, wait=False)
+            assert gc_candidates.lock_exclusive(collector, wait=False)
             assert removal.remove(collector, kind.number, [Leftover(OLD, MARK)], 6) == 1
         assert kind.find(finder, NEW) == NEW
     assert keys(db, kind.table) == [NEW]
@@ -174,10 +174,10 @@ def test_leaves_a_pack_on_the_list_whose_last_name_goes_while_it_is_judged(
     db.write(work)
     real = packs.doom
 
-    def doom(conn: Connection, keys: list[int], before: int) -> packs.Judged:
+    def doom(conn: Connection, keys: list[int], before: int) -> packs.DoomResult:
         judged = real(conn, keys, before)
         with transaction(db) as other:
-            assert gc_candidates.alone(other, wait=False)
+            assert gc_candidates.lock_exclusive(other, wait=False)
             removal.remove(other, RECORD, [Leftover(record, MARK)], 6)
         return judged
 

@@ -95,11 +95,11 @@ def test_says_so_where_two_servers_have_one_data_folders_id(
 
     from lightwell.settings import Settings
     from lightwell.stores import open_stores
-    from lightwell.work.server_heartbeat import Presence
+    from lightwell.work.server_heartbeat import ServerHeartbeat
 
     stores = open_stores(Settings(data=tmp_path, database_url=migrated_postgres_url))
     enter(stores.db, A)
-    presence = Presence(stores, A, seconds=0.01)
+    presence = ServerHeartbeat(stores, A, seconds=0.01)
     presence.begin()
     enter(stores.db, replace(A, run=Ids().id()))
     with caplog.at_level(logging.ERROR):

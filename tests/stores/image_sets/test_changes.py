@@ -16,7 +16,7 @@ from lightwell.errors import ConflictError, NotFoundError, ValidationError
 from lightwell.stores import Stores
 from lightwell.stores.db import tables
 from lightwell.stores.image_sets import changes, level_inheritance, members
-from lightwell.stores.image_sets.changes import OpenSet
+from lightwell.stores.image_sets.changes import LockedImageSet
 from tests.support import image_set_builders
 from tests.support.image_set_builders import NOW, BuiltInstance, BuiltSet
 
@@ -53,7 +53,7 @@ def change(stores: Stores, built: BuiltSet, version: int, work: Any) -> Any:
 def test_opens_a_set_at_its_latest_version_only(stores: Stores) -> None:
     built = image_set_builders.image_set(stores, [BuiltInstance("1.1", 1)], versions=[{}, {}])
 
-    def opened(version: str | int) -> OpenSet:
+    def opened(version: str | int) -> LockedImageSet:
         return stores.db.write(
             lambda conn: changes.open_sets(conn, built.datastore_id, {built.id: version})[built.id]
         )
@@ -112,7 +112,7 @@ def test_restores_exactly_what_held_at_another_version(stores: Stores) -> None:
     )
     named = Edit("LO", "new")
 
-    def edit_and_remove(conn: Connection, opened: OpenSet) -> None:
+    def edit_and_remove(conn: Connection, opened: LockedImageSet) -> None:
         found = members.open_members(conn, opened.key, ["1.1", "1.2", "no such"])
         assert sorted(found) == ["1.1", "1.2"]
         members.close_members(conn, opened.key, opened.number, [found["1.1"].instance, found["1.2"].instance])
@@ -155,10 +155,10 @@ def test_hands_a_level_to_the_oldest_member_when_its_base_goes(stores: Stores) -
     )
 
     def remove(uid: str) -> Any:
-        def work(conn: Connection, opened: OpenSet) -> bool:
+        def work(conn: Connection, opened: LockedImageSet) -> bool:
             found = members.open_members(conn, opened.key, [uid])
             members.close_members(conn, opened.key, opened.number, [found[uid].instance])
-            return level_inheritance.hand_over(conn, opened.key, opened.number)
+            return level_inheritance.reassign_level_base(conn, opened.key, opened.number)
 
         return work
 
@@ -210,7 +210,7 @@ def test_refuses_the_same_instance_twice(stores: Stores) -> None:
 
     built = image_set_builders.image_set(stores, [BuiltInstance("1.1", 1)])
 
-    def twice(conn: Connection, opened: OpenSet) -> None:
+    def twice(conn: Connection, opened: LockedImageSet) -> None:
         members.add_members(
             conn, opened.key, opened.number, list(members.open_members(conn, opened.key, ["1.1"]).values())
         )

@@ -23,7 +23,7 @@ from lightwell.stores.db import tables
 from lightwell.stores.image_sets import changes, copying, level_inheritance, native_instances, records
 from lightwell.stores.image_sets import edits as packed
 from lightwell.stores.image_sets import members as contents
-from lightwell.stores.image_sets.changes import OpenSet
+from lightwell.stores.image_sets.changes import LockedImageSet
 from lightwell.wire import shapes
 from tests.support import image_set_builders
 from tests.support.image_set_builders import BuiltInstance, BuiltSet
@@ -53,7 +53,7 @@ def write(stores: Stores, built: BuiltSet, work: Any, version: int = 1) -> Any:
 def edited(uid: str, edits: Any) -> Any:
     """Give one instance these edits."""
 
-    def work(conn: Connection, opened: OpenSet) -> None:
+    def work(conn: Connection, opened: LockedImageSet) -> None:
         held = contents.open_members(conn, opened.key, [uid])[uid]
         contents.close_members(conn, opened.key, opened.number, [held.instance])
         contents.add_members(conn, opened.key, opened.number, [replace(held, edits=edits)])
@@ -64,10 +64,10 @@ def edited(uid: str, edits: Any) -> Any:
 def removed(*uids: str) -> Any:
     """Close instances and pass the levels on; whether one changed."""
 
-    def work(conn: Connection, opened: OpenSet) -> bool:
+    def work(conn: Connection, opened: LockedImageSet) -> bool:
         found = contents.open_members(conn, opened.key, uids)
         contents.close_members(conn, opened.key, opened.number, [held.instance for held in found.values()])
-        return level_inheritance.hand_over(conn, opened.key, opened.number)
+        return level_inheritance.reassign_level_base(conn, opened.key, opened.number)
 
     return work
 
@@ -160,7 +160,9 @@ def test_takes_the_record_it_is_given_where_all_members_are_new(stores: Stores) 
     with stores.db.read() as conn:
         of = conn.execute(select(tables.record.c.key).where(tables.record.c.sop_instance_uid == "1.2"))
         record = of.scalar_one()
-    stores.db.write(lambda conn: level_inheritance.hand_over(conn, built.key, 2, first=lambda: record))
+    stores.db.write(
+        lambda conn: level_inheritance.reassign_level_base(conn, built.key, 2, first=lambda: record)
+    )
     assert (patient(stores, built, 1), patient(stores, built, 2)) == (named("A"), named("C"))
 
 

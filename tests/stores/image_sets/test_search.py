@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event
 
-from lightwell.domain.image_sets.search import Bound, Criteria
+from lightwell.domain.image_sets.search import Bound, SearchCriteria
 from lightwell.stores.db.database import Database
 from lightwell.stores.image_sets import lookups, search
 from tests.support import image_set_builders
@@ -68,8 +68,8 @@ _VALUES: dict[str, str | bool | None] = {
 }
 
 
-def criteria(names: tuple[str, ...], sort: str, descending: bool) -> Criteria:
-    return Criteria(
+def criteria(names: tuple[str, ...], sort: str, descending: bool) -> SearchCriteria:
+    return SearchCriteria(
         {name: _VALUES[name] for name in names if name in _EQUALS},
         {name: _BOUNDS[name] for name in names if name in _RANGES},
         sort,
@@ -77,7 +77,7 @@ def criteria(names: tuple[str, ...], sort: str, descending: bool) -> Criteria:
     )
 
 
-def expected(asked: Criteria) -> list[str]:
+def expected(asked: SearchCriteria) -> list[str]:
     met = [
         row
         for row in _ROWS
@@ -94,7 +94,7 @@ def expected(asked: Criteria) -> list[str]:
     return [row["id"] for row in dated + undated]
 
 
-def combinations() -> Iterator[Criteria]:
+def combinations() -> Iterator[SearchCriteria]:
     every = (*_EQUALS, *_RANGES)
     filters = [(), *((name,) for name in every), *itertools.combinations(every, 2)]
     for names, sort, descending in itertools.product(filters, _RANGES, (True, False)):
@@ -109,7 +109,7 @@ def fill(db: Database) -> None:
     )
 
 
-def pages(conn: Connection, asked: Criteria, size: int) -> list[str]:
+def pages(conn: Connection, asked: SearchCriteria, size: int) -> list[str]:
     found: list[str] = []
     after = None
     while True:
@@ -144,7 +144,7 @@ def test_neither_repeats_nor_skips_at_any_page_size(database: Database) -> None:
 def test_returns_nothing_for_what_cannot_be(database: Database) -> None:
     fill(database)
     with database.read() as conn:
-        found = search.search(conn, _STORE, Criteria(impossible=True), after=None, limit=50)
+        found = search.search(conn, _STORE, SearchCriteria(impossible=True), after=None, limit=50)
     assert found == search.Found([], None)
 
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from lightwell.domain.image_sets.edits import Edit
-from lightwell.domain.qido.criteria import STUDY, Criteria, Wildcard
+from lightwell.domain.qido.criteria import STUDY, QidoCriteria, Wildcard
 from lightwell.stores import Stores
 from lightwell.stores.db import tables
 from lightwell.stores.db.database import Database
@@ -120,7 +120,7 @@ def test_fills_the_index_of_a_database_of_before(
     (store,) = {row[1] for row in expected["primary_series"]}
     with db.read() as conn:
         for keyword, pattern in (("PatientName", "*ller^zoe"), ("StudyDescription", "n?w")):
-            found = search.search(conn, store, Criteria(STUDY, matches={keyword: Wildcard(pattern)}))
+            found = search.search(conn, store, QidoCriteria(STUDY, matches={keyword: Wildcard(pattern)}))
             assert [hit.values["PatientName"] for hit in found.hits] == ["Müller^Zoë"]
     stores.close()
     db.close()

@@ -18,9 +18,9 @@ from lightwell.domain.qido.criteria import (
     INSTANCE,
     SERIES,
     STUDY,
-    Criteria,
+    AnyOf,
     Match,
-    OneOf,
+    QidoCriteria,
     Range,
     Wildcard,
     Words,
@@ -119,14 +119,14 @@ def archive(
         found[0].close()
 
 
-def found(archive: tuple[Stores, int], criteria: Criteria) -> search.Found:
+def found(archive: tuple[Stores, int], criteria: QidoCriteria) -> search.Found:
     stores, store = archive
     with stores.db.read() as conn:
         return search.search(conn, store, criteria)
 
 
 def _everything(archive: tuple[Stores, int], level: str) -> list[Hit]:
-    result = found(archive, Criteria(level))
+    result = found(archive, QidoCriteria(level))
     assert result.remaining == 0
     return result.hits
 
@@ -134,26 +134,26 @@ def _everything(archive: tuple[Stores, int], level: str) -> list[Hit]:
 # What is found -------------------------------------------------------------------------------------------
 
 _MATCHES: list[tuple[str, Match]] = [
-    *((name, OneOf((value,))) for name in ("AccessionNumber", "PatientID", "StudyID", "StudyDescription")
+    *((name, AnyOf((value,))) for name in ("AccessionNumber", "PatientID", "StudyID", "StudyDescription")
       for value in ("A1", "50%_[x]", "none")),
     *((name, Wildcard(pattern)) for name in ("AccessionNumber", "PatientID", "StudyDescription", "StudyID")
       for pattern in ("*1*", "A*", "?1", "*%_[*", "*\\", "A?2")),
     *((name, match) for name in ("PatientName", "ReferringPhysicianName") for match in (
-        OneOf(("doe^jane",)), OneOf(("山田^太郎",)), Wildcard("*oe*"), Wildcard("muller*"), Wildcard("山?^*"),
+        AnyOf(("doe^jane",)), AnyOf(("山田^太郎",)), Wildcard("*oe*"), Wildcard("muller*"), Wildcard("山?^*"),
         Words(("ann", "x")), Words(("tar",)), Wildcard("*^ja*"))),
     *((name, match) for name in ("StudyDate", "PatientBirthDate", "PerformedProcedureStepStartDate")
-      for match in (OneOf(("20240101",)), Range("20240102", None), Range(None, "20240101"),
+      for match in (AnyOf(("20240101",)), Range("20240102", None), Range(None, "20240101"),
                     Range("19800101", "20240131"))),
     *((name, match) for name in ("StudyTime", "PatientBirthTime", "PerformedProcedureStepStartTime")
       for match in (Range("100000.000000", "105959.999999"), Range("235959.000000", None))),
-    ("ModalitiesInStudy", OneOf(("MR",))), ("ModalitiesInStudy", OneOf(("MR", "CT"))),
-    ("ModalitiesInStudy", Wildcard("M*")), ("Modality", OneOf(("CT", "XX"))), ("Modality", Wildcard("?R")),
-    ("StudyInstanceUID", OneOf(("1.3", "1.4", "9"))), ("SeriesInstanceUID", OneOf(("1.3.0",))),
-    ("SOPInstanceUID", OneOf(("1.3.0.0", "1.4.0.0"))), ("SOPClassUID", OneOf(("1.2.840.10008.5.1.4.1.1.2",))),
-    ("SeriesNumber", OneOf(("10",))), ("InstanceNumber", OneOf(("2",))), ("WarningReason", OneOf(("45569",))),
-    ("RequestAttributesSequence.ScheduledProcedureStepID", OneOf(("A1",))),
+    ("ModalitiesInStudy", AnyOf(("MR",))), ("ModalitiesInStudy", AnyOf(("MR", "CT"))),
+    ("ModalitiesInStudy", Wildcard("M*")), ("Modality", AnyOf(("CT", "XX"))), ("Modality", Wildcard("?R")),
+    ("StudyInstanceUID", AnyOf(("1.3", "1.4", "9"))), ("SeriesInstanceUID", AnyOf(("1.3.0",))),
+    ("SOPInstanceUID", AnyOf(("1.3.0.0", "1.4.0.0"))), ("SOPClassUID", AnyOf(("1.2.840.10008.5.1.4.1.1.2",))),
+    ("SeriesNumber", AnyOf(("10",))), ("InstanceNumber", AnyOf(("2",))), ("WarningReason", AnyOf(("45569",))),
+    ("RequestAttributesSequence.ScheduledProcedureStepID", AnyOf(("A1",))),
     ("RequestAttributesSequence.ScheduledProcedureStepID", Wildcard("*_[?]")),
-    ("RequestAttributesSequence.RequestedProcedureID", OneOf(("R",))),
+    ("RequestAttributesSequence.RequestedProcedureID", AnyOf(("R",))),
 ]  # fmt: skip
 
 
@@ -183,7 +183,7 @@ def _meets(keyword: str, match: Match, hit: Hit) -> bool:
 
 
 def _meets_value(match: Match, value: str) -> bool:
-    if isinstance(match, OneOf):
+    if isinstance(match, AnyOf):
         return value in match.values
     if isinstance(match, Range):
         return (match.low is None or value >= match.low) and (match.high is None or value <= match.high)
@@ -220,7 +220,7 @@ def test_finds_what_matches_and_nothing_else(
                 continue
             expected = [_key(hit) for hit in every if _meets(keyword, match, hit)]
             limit = 3 if few == 1 else 1000
-            result = found(archive, Criteria(level, matches={keyword: match}, limit=limit))
+            result = found(archive, QidoCriteria(level, matches={keyword: match}, limit=limit))
             assert [_key(hit) for hit in result.hits] == expected[:limit], (level, keyword, match)
             assert result.remaining in (max(0, len(expected) - limit), None)
 
@@ -234,7 +234,7 @@ def test_finds_what_meets_two_conditions(archive: tuple[Stores, int]) -> None:
         expected = [
             _key(hit) for hit in _everything(archive, level) if _meets(*first, hit) and _meets(*second, hit)
         ]
-        result = found(archive, Criteria(level, matches=dict((first, second))))
+        result = found(archive, QidoCriteria(level, matches=dict((first, second))))
         assert [_key(hit) for hit in result.hits] == expected, (level, first, second)
 
 
@@ -266,20 +266,20 @@ def test_orders_series_and_instances_by_their_numbers(archive: tuple[Stores, int
 @pytest.mark.parametrize("level", [STUDY, SERIES, INSTANCE])
 def test_pages_are_parts_of_the_whole(archive: tuple[Stores, int], level: str) -> None:
     for criteria in (
-        Criteria(level),
-        Criteria(level, matches={"PatientName": Wildcard("*oe*")}),
-        Criteria(level, matches={"StudyDate": Range("20240101", None)}),
+        QidoCriteria(level),
+        QidoCriteria(level, matches={"PatientName": Wildcard("*oe*")}),
+        QidoCriteria(level, matches={"StudyDate": Range("20240101", None)}),
     ):
         whole = [_key(hit) for hit in found(archive, criteria).hits]
         pages: list[Any] = []
         while True:
-            page = found(archive, Criteria(level, None, None, criteria.matches, 4, len(pages)))
+            page = found(archive, QidoCriteria(level, None, None, criteria.matches, 4, len(pages)))
             pages += [_key(hit) for hit in page.hits]
             assert page.remaining in (None, len(whole) - len(pages))
             if page.remaining == 0:
                 break
         assert pages == whole
-        assert found(archive, Criteria(level, None, None, criteria.matches, 4, 1_000_000)).hits == []
+        assert found(archive, QidoCriteria(level, None, None, criteria.matches, 4, 1_000_000)).hits == []
 
 
 def test_finds_below_a_study_and_a_series(archive: tuple[Stores, int]) -> None:
@@ -287,22 +287,22 @@ def test_finds_below_a_study_and_a_series(archive: tuple[Stores, int]) -> None:
     for n in range(30):
         study = f"1.{n}"
         series = [hit for hit in _everything(archive, SERIES) if hit.values["StudyInstanceUID"] == study]
-        below = found(archive, Criteria(SERIES, study)).hits
+        below = found(archive, QidoCriteria(SERIES, study)).hits
         assert list(map(_key, below)) == list(map(_key, series))
         assert below[0].values["NumberOfStudyRelatedSeries"] == len(series)
         instances = {_key(hit) for hit in every if hit.values["StudyInstanceUID"] == study}
-        of_study = found(archive, Criteria(INSTANCE, study)).hits
+        of_study = found(archive, QidoCriteria(INSTANCE, study)).hits
         assert {_key(hit) for hit in of_study} == instances
         assert len(of_study) == below[0].values["NumberOfStudyRelatedInstances"]
-        one = found(archive, Criteria(INSTANCE, study, f"{study}.0")).hits
+        one = found(archive, QidoCriteria(INSTANCE, study, f"{study}.0")).hits
         assert [_key(hit) for hit in one] == [
             _key(hit) for hit in every if hit.values["SeriesInstanceUID"] == f"{study}.0"
         ]
         assert len(one) == one[0].values["NumberOfSeriesRelatedInstances"]
     for criteria in (
-        Criteria(SERIES, "9.9"),
-        Criteria(INSTANCE, "1.1", "9.9"),
-        Criteria(INSTANCE, "9.9", "1"),
+        QidoCriteria(SERIES, "9.9"),
+        QidoCriteria(INSTANCE, "1.1", "9.9"),
+        QidoCriteria(INSTANCE, "9.9", "1"),
     ):
         assert found(archive, criteria) == search.Found([], 0)
 
@@ -311,7 +311,7 @@ def test_finds_nothing_in_another_data_store(archive: tuple[Stores, int]) -> Non
     stores, store = archive
     # One whose texts have the same marks in the index.
     other = store + 36**3 if store + 36**3 < 2**63 else store - 36**3
-    for criteria in (Criteria(STUDY), Criteria(STUDY, matches={"PatientName": Wildcard("*oe*")})):
+    for criteria in (QidoCriteria(STUDY), QidoCriteria(STUDY, matches={"PatientName": Wildcard("*oe*")})):
         assert found((stores, other), criteria).hits == []
         assert found((stores, store), criteria).hits != []
 
@@ -332,8 +332,12 @@ def test_reads_no_table_from_end_to_end(archive: tuple[Stores, int]) -> None:
         event.listen(conn, "before_cursor_execute", note)
         for keyword, match in _MATCHES:
             for level in _levels(keyword):
-                search.search(conn, store, Criteria(level, matches={keyword: match}, limit=2))
-        for criteria in (Criteria(INSTANCE, "1.1", "1.1.0"), Criteria(SERIES, "1.1"), Criteria(INSTANCE)):
+                search.search(conn, store, QidoCriteria(level, matches={keyword: match}, limit=2))
+        for criteria in (
+            QidoCriteria(INSTANCE, "1.1", "1.1.0"),
+            QidoCriteria(SERIES, "1.1"),
+            QidoCriteria(INSTANCE),
+        ):
             search.search(conn, store, criteria)
         event.remove(conn, "before_cursor_execute", note)
         for statement, parameters in dict((text, values) for text, values in statements).items():

@@ -9,8 +9,8 @@ import pytest
 
 from lightwell.auth.lambda_authorizer import (
     INVOKE_PATH,
-    Decision,
-    Failure,
+    AuthorizerDecision,
+    AuthorizerFailure,
     HttpTarget,
     PythonTarget,
     event,
@@ -29,8 +29,10 @@ def test_tells_the_function_what_aws_does() -> None:
 
 def test_reads_a_decision() -> None:
     said = {"isTokenValid": True, "roleArn": "arn", "more": [1, {"x": None}]}
-    assert read_decision(json.dumps(said).encode()) == Decision(True, "arn")
-    assert read_decision(b'{"isTokenValid":false,"roleArn":"","errorType":"x"}') == Decision(False, "")
+    assert read_decision(json.dumps(said).encode()) == AuthorizerDecision(True, "arn")
+    assert read_decision(b'{"isTokenValid":false,"roleArn":"","errorType":"x"}') == AuthorizerDecision(
+        False, ""
+    )
 
 
 @pytest.mark.parametrize(
@@ -57,7 +59,7 @@ def test_reads_a_decision() -> None:
     ],
 )
 def test_takes_nothing_else_for_one(said: bytes, kind: str) -> None:
-    with pytest.raises(Failure) as failure:
+    with pytest.raises(AuthorizerFailure) as failure:
         read_decision(said)
     assert failure.value.kind == kind
 

@@ -12,7 +12,7 @@ import pytest
 from lightwell.auth import principals
 from lightwell.auth.credentials import read_credentials, write_credentials
 from lightwell.auth.principals import FRESH_MS, Credentials, Principals, create_key, ensure_root
-from lightwell.auth.secret_box import Vault, make_secret_key, open_vault
+from lightwell.auth.secret_box import SecretBox, make_secret_key, open_secret_box
 from lightwell.errors import ConfigurationError
 from lightwell.stores.account import principals as table
 from lightwell.stores.db.database import Database
@@ -22,12 +22,12 @@ GIVEN = Credentials("GIVEN_BY_SETTINGS", "secret")
 
 
 @pytest.fixture
-def vault() -> Vault:
-    return Vault(b"k" * 32, "a test")
+def vault() -> SecretBox:
+    return SecretBox(b"k" * 32, "a test")
 
 
 @pytest.fixture
-def known(database: Database, vault: Vault) -> Principals:
+def known(database: Database, vault: SecretBox) -> Principals:
     return Principals(database, vault, ACCOUNT, "us-east-1")
 
 
@@ -38,14 +38,14 @@ def sqlite(migrated_sqlite_url: str) -> Iterator[Database]:
     db.close()
 
 
-def test_makes_the_root_key_once(database: Database, vault: Vault) -> None:
+def test_makes_the_root_key_once(database: Database, vault: SecretBox) -> None:
     with ThreadPoolExecutor(6) as pool:
         made = list(pool.map(lambda now: ensure_root(database, vault, None, now), range(6)))
     assert len({key for key, _ in made}) == 1
     assert [is_new for _, is_new in made].count(True) == 1
 
 
-def test_puts_the_given_root_key_in_place_of_the_made_one(database: Database, vault: Vault) -> None:
+def test_puts_the_given_root_key_in_place_of_the_made_one(database: Database, vault: SecretBox) -> None:
     made, _ = ensure_root(database, vault, None, 1)
     assert ensure_root(database, vault, GIVEN, 2) == (GIVEN, False)
     assert ensure_root(database, vault, GIVEN, 3) == (GIVEN, False)
@@ -56,27 +56,27 @@ def test_puts_the_given_root_key_in_place_of_the_made_one(database: Database, va
     assert new is not None and new.revoked_at is None and new.created_at == 2
 
 
-def test_lets_no_setting_take_over_a_users_key(sqlite: Database, vault: Vault) -> None:
+def test_lets_no_setting_take_over_a_users_key(sqlite: Database, vault: SecretBox) -> None:
     user = create_key(sqlite, vault, "ana", 1)
     with pytest.raises(ConfigurationError, match="ana"):
         ensure_root(sqlite, vault, Credentials(user.access_key_id, "mine"), 2)
 
 
-def test_refuses_a_database_of_another_secret_key(sqlite: Database, vault: Vault) -> None:
+def test_refuses_a_database_of_another_secret_key(sqlite: Database, vault: SecretBox) -> None:
     create_key(sqlite, vault, "ana", 1)
-    other = Vault(b"o" * 32, "another test")
+    other = SecretBox(b"o" * 32, "another test")
     for given in (None, GIVEN):
         with pytest.raises(ConfigurationError, match="another"):
             ensure_root(sqlite, other, given, 2)
 
 
 @pytest.mark.parametrize("name", ["", "root", "a b", "ü", "a/b", "n" * 65])
-def test_refuses_names_that_no_arn_could_hold(sqlite: Database, vault: Vault, name: str) -> None:
+def test_refuses_names_that_no_arn_could_hold(sqlite: Database, vault: SecretBox, name: str) -> None:
     with pytest.raises(ConfigurationError):
         create_key(sqlite, vault, name, 1)
 
 
-def test_tells_who_a_key_is(database: Database, vault: Vault, known: Principals) -> None:
+def test_tells_who_a_key_is(database: Database, vault: SecretBox, known: Principals) -> None:
     root, _ = ensure_root(database, vault, None, 1)
     user = create_key(database, vault, "ana", 1)
     found = known.load(root.access_key_id, 0)
@@ -86,7 +86,7 @@ def test_tells_who_a_key_is(database: Database, vault: Vault, known: Principals)
     assert (found.secret, found.session_token) == (user.secret_access_key, None)
 
 
-def test_remembers_for_a_moment(database: Database, vault: Vault, known: Principals) -> None:
+def test_remembers_for_a_moment(database: Database, vault: SecretBox, known: Principals) -> None:
     key = create_key(database, vault, "ana", 1).access_key_id
     assert known.cached(key, 0) == (False, None)
     found = known.load(key, 0)
@@ -105,7 +105,7 @@ def test_asks_nobody_about_what_is_no_id(known: Principals) -> None:
 
 
 def test_keeps_what_is_in_use_when_ids_are_guessed(
-    sqlite: Database, vault: Vault, monkeypatch: pytest.MonkeyPatch
+    sqlite: Database, vault: SecretBox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(principals, "_MOST_UNKNOWN", 10)
     known = Principals(sqlite, vault, ACCOUNT, "us-east-1")
@@ -117,7 +117,7 @@ def test_keeps_what_is_in_use_when_ids_are_guessed(
     assert known.cached(key, 0)[1] is not None
 
 
-def test_makes_keys_of_the_shape_of_aws(vault: Vault) -> None:
+def test_makes_keys_of_the_shape_of_aws(vault: SecretBox) -> None:
     made = {principals.new_credentials() for _ in range(50)}
     assert len({key.access_key_id for key in made}) == 50
     assert all(len(k.access_key_id) == 20 and len(k.secret_access_key) == 40 for k in made)
@@ -137,9 +137,9 @@ def test_keeps_credentials_in_a_file_for_its_owner(tmp_path: Path) -> None:
 
 
 def test_makes_one_secret_key_however_many_ask(tmp_path: Path) -> None:
-    def made(_: int) -> Vault:
+    def made(_: int) -> SecretBox:
         make_secret_key(tmp_path / "new")
-        return open_vault(None, tmp_path / "new")
+        return open_secret_box(None, tmp_path / "new")
 
     with ThreadPoolExecutor(8) as pool:
         vaults = list(pool.map(made, range(8)))
@@ -151,13 +151,13 @@ def test_makes_one_secret_key_however_many_ask(tmp_path: Path) -> None:
 
 def test_takes_a_secret_key_in_either_alphabet(tmp_path: Path) -> None:
     raw = bytes(range(224, 256))
-    sealed = Vault(raw, "a test").encrypt("text")
+    sealed = SecretBox(raw, "a test").encrypt("text")
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
-        assert open_vault(encode(raw).decode(), tmp_path).decrypt(sealed) == "text"
+        assert open_secret_box(encode(raw).decode(), tmp_path).decrypt(sealed) == "text"
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("text", ["", "short", "A" * 44, "é" * 43, "=" * 44])
 def test_refuses_what_is_no_secret_key(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigurationError, match="openssl rand"):
-        open_vault(text, tmp_path)
+        open_secret_box(text, tmp_path)

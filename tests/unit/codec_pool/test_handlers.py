@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from lightwell.codec_pool import client
-from lightwell.codec_pool.handlers import Direct
+from lightwell.codec_pool.handlers import RequestHandler
 from lightwell.codec_pool.render_requests import Decode, FrameSpan, Pixels
-from lightwell.codec_pool.requests import Trouble
+from lightwell.codec_pool.requests import RequestError
 from lightwell.errors import DamagedError, StorageUnavailableError, UnavailableError
 from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.settings import Settings
@@ -32,8 +32,8 @@ class _Away(LocalObjects):
 def test_tells_what_is_away_from_what_is_lost(
     tmp_path: Path, kind: type[LocalObjects], answered: type[Exception]
 ) -> None:
-    direct = Direct(Files(kind(tmp_path), Buckets(tmp_path)), Settings(data=tmp_path))
+    direct = RequestHandler(Files(kind(tmp_path), Buckets(tmp_path)), Settings(data=tmp_path))
     order = Decode(Pixels("1.2.840.10008.1.2.4.202", DESCRIBED), [FrameSpan("packs/1", 0, 9, 0, 0)])
     answer = direct.perform(order)
-    assert isinstance(answer, Trouble), answer
+    assert isinstance(answer, RequestError), answer
     assert isinstance(client._error(answer), answered), answer

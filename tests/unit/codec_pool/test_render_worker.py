@@ -17,16 +17,16 @@ import pytest
 from pydicom.pixels import pixel_array
 
 from lightwell.codec_pool.render_requests import (
+    ByteSpan,
     Decode,
     FrameSpan,
     NotRendered,
     Pixels,
     Render,
     Rendered,
-    Span,
 )
 from lightwell.codec_pool.render_worker import decoded, view
-from lightwell.codec_pool.requests import Ask
+from lightwell.codec_pool.requests import Envelope
 from lightwell.domain.image_sets.edits import Edit, encode
 from lightwell.domain.rendering import Region, Rendering, Window
 from lightwell.errors import DamagedError, StorageError
@@ -63,7 +63,9 @@ class Pack:
         opened = open_part10(BytesSource(file.getvalue()), spool_dir=Path("/"), inflate_limit=0)
         start = opened.dataset_offset
         ranges = [(start, opened.source.size - start)]
-        self.original = Span("pack", *write_original(opened.file_meta, opened.source, ranges, self.append))
+        self.original = ByteSpan(
+            "pack", *write_original(opened.file_meta, opened.source, ranges, self.append)
+        )
 
     def append(self, data: bytes) -> int:
         self._bytes += data
@@ -82,9 +84,11 @@ class Pack:
 
 def test_survives_the_way_to_the_worker() -> None:
     asked = Rendering("image/png", Window(1.5, 2.0, "SIGMOID"), 3, None, Region(0, 1, None, -2.5), 7)
-    order = Render(Span("a", 1, 2), b"x", None, Pixels("s", b"{}"), FrameSpan("b", 3, 4, 5, 6), 7, asked)
+    order = Render(ByteSpan("a", 1, 2), b"x", None, Pixels("s", b"{}"), FrameSpan("b", 3, 4, 5, 6), 7, asked)
     for each in (order, Decode(Pixels("s", b"{}"), [FrameSpan("b", 3, 4, 5, 6)])):
-        assert msgspec.msgpack.decode(msgspec.msgpack.encode(Ask(1.0, each)), type=Ask).order == each
+        assert (
+            msgspec.msgpack.decode(msgspec.msgpack.encode(Envelope(1.0, each)), type=Envelope).order == each
+        )
 
 
 def test_lays_edits_over_the_original() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightwell.documents import json_edits
-from lightwell.domain.image_sets.edits import Edit, Edits, decode, encode, laid_over, merged, without
+from lightwell.domain.image_sets.edits import Edit, Edits, apply_edits, decode, encode, merged, without
 from lightwell.domain.image_sets.level_tags import DIGITS
 from lightwell.domain.image_sets.levels import INSTANCE, LEVELS, level_of
 from lightwell.errors import StorageError
@@ -56,7 +56,7 @@ def test_leaves_every_other_value_of_a_level_as_it_was(block: dict[str, str], ed
         if edit is not None
     }
     assert shown == written({key: expected[key] for key in sorted(expected)})
-    assert json.loads(shown) == laid_over(json.loads(ready), edits)
+    assert json.loads(shown) == apply_edits(json.loads(ready), edits)
     if not edits:
         assert shown is ready
 
@@ -101,7 +101,7 @@ def test_adds_up_in_order(first: Edits, second: Edits, third: Edits) -> None:
     assert merged(first, {}) == merged({}, first) == first
     assert merged(first, first) == first
     block = {"PatientID": "P", "EthnicGroup": None}
-    assert laid_over(block, merged(first, second)) == laid_over(laid_over(block, first), second)
+    assert apply_edits(block, merged(first, second)) == apply_edits(apply_edits(block, first), second)
     assert without(merged(first, second), second) == without(first, second)
 
 

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from lightwell.imaging.dataset.part10 import BytesSource, Part10, open_part10
-from lightwell.imaging.instances.reader import Instance, SeriesCache, read_instance
+from lightwell.imaging.instances.reader import ParsedInstance, SeriesCache, read_instance
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"
@@ -102,5 +102,5 @@ def opened(data: bytes, inflate_limit: int = 1 << 30) -> Part10:
     return open_part10(BytesSource(data), spool_dir=Path(tempfile.gettempdir()), inflate_limit=inflate_limit)
 
 
-def read(data: bytes, cache: SeriesCache | None = None, **more: object) -> Instance:
+def read(data: bytes, cache: SeriesCache | None = None, **more: object) -> ParsedInstance:
     return read_instance(opened(data), cache or SeriesCache(), **more)  # type: ignore[arg-type]

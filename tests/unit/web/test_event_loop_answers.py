@@ -14,7 +14,7 @@ from botocore.credentials import Credentials
 
 from lightwell import app
 from lightwell.auth.principals import ensure_root
-from lightwell.auth.secret_box import make_secret_key, open_vault
+from lightwell.auth.secret_box import make_secret_key, open_secret_box
 from lightwell.settings import load
 from lightwell.web.gateway import Gateway
 from tests.support import image_set_builders
@@ -35,7 +35,7 @@ def gateway(tmp_path: Path, migrated_sqlite_url: str) -> Iterator[Gateway]:
 
 @pytest.fixture
 def key(gateway: Gateway, tmp_path: Path) -> Credentials:
-    root, _ = ensure_root(gateway.state.stores.db, open_vault(None, tmp_path), None, 1)
+    root, _ = ensure_root(gateway.state.stores.db, open_secret_box(None, tmp_path), None, 1)
     return Credentials(root.access_key_id, root.secret_access_key)
 
 

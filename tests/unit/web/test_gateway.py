@@ -16,7 +16,7 @@ from botocore.credentials import Credentials
 
 from lightwell import app
 from lightwell.auth.principals import ensure_root
-from lightwell.auth.secret_box import make_secret_key, open_vault
+from lightwell.auth.secret_box import make_secret_key, open_secret_box
 from lightwell.errors import StorageError
 from lightwell.operations import OPERATIONS
 from lightwell.settings import load
@@ -68,7 +68,7 @@ def gateway(build: Callable[..., Gateway]) -> Gateway:
 @pytest.fixture
 def root(tmp_path: Path, migrated_sqlite_url: str) -> Credentials:
     db = Database(migrated_sqlite_url)
-    key, _ = ensure_root(db, open_vault(None, tmp_path), None, 1)
+    key, _ = ensure_root(db, open_secret_box(None, tmp_path), None, 1)
     db.close()
     return Credentials(key.access_key_id, key.secret_access_key)
 

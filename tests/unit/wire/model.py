@@ -16,7 +16,7 @@ from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
 from hypothesis import strategies as st
 
-from lightwell.wire.render import Rendered
+from lightwell.wire.render import WireResponse
 
 UTC = datetime.UTC
 
@@ -49,7 +49,7 @@ def on_the_wire(name: str, params: dict[str, Any]) -> tuple[str, bytes, bytes, b
     )
 
 
-def as_read(name: str, rendered: Rendered) -> dict[str, Any]:
+def as_read(name: str, rendered: WireResponse) -> dict[str, Any]:
     """What boto3 makes of an answer."""
     headers = HeadersDict({k.decode(): v.decode() for k, v in rendered.headers})
     shape = operation(name).output_shape

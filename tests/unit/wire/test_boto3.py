@@ -22,7 +22,7 @@ from lightwell.wire import shapes
 from lightwell.wire.matching import match
 from lightwell.wire.parse import parse
 from lightwell.wire.query import query_pairs
-from lightwell.wire.render import Rendered, render, render_error
+from lightwell.wire.render import WireResponse, render, render_error
 
 D, I = "d" * 32, "1" * 32  # noqa: E741
 ARN = f"arn:aws:medical-imaging:us-east-1:000000000000:datastore/{D}/imageset/{I}"
@@ -35,7 +35,7 @@ class _Raw(io.BytesIO):
         yield self.read()
 
 
-def answer(request: AWSPreparedRequest, operation: Operation) -> Rendered:
+def answer(request: AWSPreparedRequest, operation: Operation) -> WireResponse:
     parts = urlsplit(request.url)
     body = request.body or b""
     headers = [

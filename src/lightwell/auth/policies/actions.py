@@ -49,7 +49,7 @@ the action's name, which is all that AWS's reference has, it leaves out under bo
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class AuthorizationRequest:
     """One thing that must be allowed, or nothing is done.
 
     ``actions`` are names for the same: any may allow it, and a Deny of any denies. ``resource`` is an ARN or
@@ -70,82 +70,96 @@ class Actions:
         self._account = account
         self._stores = arn.datastore_arn(region, account, "")
 
-    def native(self, operation: str, request: Any) -> list[Ask]:
+    def native(self, operation: str, request: Any) -> list[AuthorizationRequest]:
         """What a native operation asks for; ``request`` is its Struct of the service model."""
         return _NATIVE[operation](self, PREFIX + operation, request)
 
-    def dicomweb(self, operation: str, action: str, datastore_id: str, context: Context) -> list[Ask]:
+    def dicomweb(
+        self, operation: str, action: str, datastore_id: str, context: Context
+    ) -> list[AuthorizationRequest]:
         """What a DICOMweb operation asks for. A Deny or Allow of its own name counts like its action's."""
         actions = (PREFIX + action,) if operation == action else (PREFIX + action, PREFIX + operation)
-        return [Ask(actions, self._stores + datastore_id, self._resource(datastore_id), context)]
+        return [
+            AuthorizationRequest(actions, self._stores + datastore_id, self._resource(datastore_id), context)
+        ]
 
-    def image_sets(self, action: str, datastore_id: str, image_set_ids: Sequence[str]) -> list[Ask]:
+    def image_sets(
+        self, action: str, datastore_id: str, image_set_ids: Sequence[str]
+    ) -> list[AuthorizationRequest]:
         """What an action on these image sets asks for, the data store first."""
         full = (PREFIX + action,)
         store = self._stores + datastore_id
-        asks = [Ask(full, store, self._resource(datastore_id))]
+        asks = [AuthorizationRequest(full, store, self._resource(datastore_id))]
         for id in image_set_ids:
-            asks.append(Ask(full, f"{store}/imageset/{id}", self._resource(datastore_id, id)))
+            asks.append(
+                AuthorizationRequest(full, f"{store}/imageset/{id}", self._resource(datastore_id, id))
+            )
         return asks
 
     def _resource(self, datastore_id: str, image_set_id: str | None = None) -> Resource:
         return Resource(self._region, self._account, datastore_id, image_set_id)
 
-    def _named(self, action: str, name: str, context: Context) -> list[Ask]:
+    def _named(self, action: str, name: str, context: Context) -> list[AuthorizationRequest]:
         """Of an ARN that the request names; only those of this account have tags here.
 
         One of ours is asked for in one spelling, whatever its partition: no Deny can be written around.
         """
         found = arn.parse(name)
         if found is None or (found.region, found.account) != (self._region, self._account):
-            return [Ask((action,), name, None, context)]
+            return [AuthorizationRequest((action,), name, None, context)]
         spelled = self._stores.removesuffix(arn.datastore_path("")) + found.path
-        return [Ask((action,), spelled, found, context)]
+        return [AuthorizationRequest((action,), spelled, found, context)]
 
     # One for each shape of request ------------------------------------------------------------------------
 
-    def _nothing(self, action: str, request: Any) -> list[Ask]:
-        return [Ask((action,), ANY)]
+    def _nothing(self, action: str, request: Any) -> list[AuthorizationRequest]:
+        return [AuthorizationRequest((action,), ANY)]
 
-    def _datastore(self, action: str, request: Any) -> list[Ask]:
-        return [Ask((action,), self._stores + request.datastore_id, self._resource(request.datastore_id))]
+    def _datastore(self, action: str, request: Any) -> list[AuthorizationRequest]:
+        return [
+            AuthorizationRequest(
+                (action,), self._stores + request.datastore_id, self._resource(request.datastore_id)
+            )
+        ]
 
-    def _image_set(self, action: str, request: Any) -> list[Ask]:
+    def _image_set(self, action: str, request: Any) -> list[AuthorizationRequest]:
         return self.image_sets(action.removeprefix(PREFIX), request.datastore_id, [request.image_set_id])
 
-    def _create(self, action: str, request: Any) -> list[Ask]:
+    def _create(self, action: str, request: Any) -> list[AuthorizationRequest]:
         tags: Mapping[str, str] = request.tags or {}
         context = request_tags(tags) if tags else {}
-        asks = [Ask((action,), ANY, None, context)]
+        asks = [AuthorizationRequest((action,), ANY, None, context)]
         if tags:
             # The new store has no id yet.
-            asks.append(Ask((f"{PREFIX}TagResource",), self._stores + ANY, None, context))
+            asks.append(AuthorizationRequest((f"{PREFIX}TagResource",), self._stores + ANY, None, context))
         if request.lambda_authorizer_arn:
-            asks.append(Ask((INVOKE,), request.lambda_authorizer_arn))
+            asks.append(AuthorizationRequest((INVOKE,), request.lambda_authorizer_arn))
         return asks
 
-    def _start_import(self, action: str, request: Any) -> list[Ask]:
-        passed = Ask((PASS_ROLE,), request.data_access_role_arn, None, {"iam:passedtoservice": SERVICE})
+    def _start_import(self, action: str, request: Any) -> list[AuthorizationRequest]:
+        passed = AuthorizationRequest(
+            (PASS_ROLE,), request.data_access_role_arn, None, {"iam:passedtoservice": SERVICE}
+        )
         return [*self._datastore(action, request), passed]
 
-    def _copy(self, action: str, request: Any) -> list[Ask]:
+    def _copy(self, action: str, request: Any) -> list[AuthorizationRequest]:
         destination = request.copy_image_set_information.destination_image_set
         ids = [request.source_image_set_id]
         if destination is not None:
             ids.append(destination.image_set_id)
         return self.image_sets(action.removeprefix(PREFIX), request.datastore_id, ids)
 
-    def _tag(self, action: str, request: Any) -> list[Ask]:
+    def _tag(self, action: str, request: Any) -> list[AuthorizationRequest]:
         return self._named(action, request.resource_arn, request_tags(request.tags))
 
-    def _untag(self, action: str, request: Any) -> list[Ask]:
+    def _untag(self, action: str, request: Any) -> list[AuthorizationRequest]:
         return self._named(action, request.resource_arn, tag_keys(tuple(request.tag_keys)))
 
-    def _tags(self, action: str, request: Any) -> list[Ask]:
+    def _tags(self, action: str, request: Any) -> list[AuthorizationRequest]:
         return self._named(action, request.resource_arn, {})
 
 
-_NATIVE: dict[str, Callable[[Actions, str, Any], list[Ask]]] = {
+_NATIVE: dict[str, Callable[[Actions, str, Any], list[AuthorizationRequest]]] = {
     "CopyImageSet": Actions._copy,
     "CreateDatastore": Actions._create,
     "DeleteDatastore": Actions._datastore,

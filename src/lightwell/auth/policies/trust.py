@@ -22,7 +22,7 @@ _ELEMENTS = {"Sid", "Effect", "Principal", "Action", "NotAction", "Condition"}
 
 
 @dataclass(frozen=True, slots=True)
-class Taker:
+class AssumingPrincipal:
     """Who wants a role: a service by its names, or somebody of the account ``account`` by its ARNs."""
 
     arns: frozenset[str] = frozenset()
@@ -49,7 +49,7 @@ class TrustStatement:
     conditions: tuple[Condition, ...]
     known: bool = True
 
-    def applies(self, taker: Taker, context: Context) -> Truth:
+    def applies(self, taker: AssumingPrincipal, context: Context) -> Truth:
         """Whether it decides about ``sts:AssumeRole`` for the taker; None if that cannot be known."""
         if not self.known:
             return None
@@ -59,7 +59,7 @@ class TrustStatement:
         return all_of(condition.test(context) for condition in self.conditions)
 
 
-def trusts(policy: str, taker: Taker, context: Context, now: int) -> bool:
+def trusts(policy: str, taker: AssumingPrincipal, context: Context, now: int) -> bool:
     """Whether the trust policy, in JSON, lets the taker assume its role; ``now`` in ms since the epoch."""
     context = {**moment(now), **context}
     applying = [(statement, statement.applies(taker, context)) for statement in compile_trust_policy(policy)]

@@ -39,24 +39,24 @@ _PRINCIPAL_KINDS = ("AWS", "Service", "Federated", "CanonicalUser")
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class ValidatedPolicy:
     """A policy that will do: its JSON in one line, and what of it a person should look at again."""
 
     text: str
     warnings: tuple[str, ...]
 
 
-def check_identity_policy(text: str) -> Checked:
+def check_identity_policy(text: str) -> ValidatedPolicy:
     """A policy of a key or role. Raises `ConfigurationError` that says what is wrong, and where."""
     return _checked(text, _identity_statement, "an identity policy")
 
 
-def check_session_policy(text: str) -> Checked:
+def check_session_policy(text: str) -> ValidatedPolicy:
     """A policy that narrows one session. Raises `ConfigurationError`."""
     return _checked(text, _identity_statement, "a session policy")
 
 
-def check_trust_policy(text: str) -> Checked:
+def check_trust_policy(text: str) -> ValidatedPolicy:
     """A policy that says who may take a role. Raises `ConfigurationError`."""
     return _checked(text, _trust_statement, "a trust policy")
 
@@ -68,7 +68,7 @@ class _Fault(Exception):
 _Reader = Callable[[dict[str, Any], bool], Iterator[str]]
 
 
-def _checked(text: str, read: _Reader, what: str) -> Checked:
+def _checked(text: str, read: _Reader, what: str) -> ValidatedPolicy:
     document = _document(text)
     strange = sorted(set(document) - {"Version", "Id", "Statement"})
     if strange:
@@ -103,7 +103,7 @@ def _checked(text: str, read: _Reader, what: str) -> Checked:
             warnings += [f"{where}: {found}" for found in read(statement, version == NEWEST)]
         except _Fault as fault:
             raise ConfigurationError(f"{where}: {fault}") from None
-    return Checked(json.dumps(document, ensure_ascii=False, separators=(",", ":")), tuple(warnings))
+    return ValidatedPolicy(json.dumps(document, ensure_ascii=False, separators=(",", ":")), tuple(warnings))
 
 
 def _document(text: str) -> dict[str, Any]:

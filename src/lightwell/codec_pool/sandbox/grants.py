@@ -19,7 +19,7 @@ _MOST = 256
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class Grants:
     """Beside the places of the data folder and the buckets that are folders there: ``paths``, real ones, to
     read; and with ``network`` S3 and the credentials for it.
     """
@@ -27,23 +27,23 @@ class Reach:
     network: bool = False
     paths: frozenset[str] = frozenset()
 
-    def covers(self, other: Reach) -> bool:
+    def covers(self, other: Grants) -> bool:
         return (self.network or not other.network) and all(map(self._has, other.paths))
 
-    def joined(self, other: Reach) -> Reach:
+    def joined(self, other: Grants) -> Grants:
         """Both; but ``other`` alone where that would be too many places."""
         paths = self.paths | other.paths
         if len(paths) > max(_MOST, len(other.paths)):
             return other
-        return Reach(self.network or other.network, paths)
+        return Grants(self.network or other.network, paths)
 
     def _has(self, path: str) -> bool:
         return path in self.paths or any(_is_below(path, place) for place in self.paths)
 
 
-def of_storage(settings: Settings) -> Reach:
+def of_storage(settings: Settings) -> Grants:
     """What every worker needs."""
-    return Reach(network=not settings.storage.startswith("file:"))
+    return Grants(network=not settings.storage.startswith("file:"))
 
 
 def of_files(
@@ -52,7 +52,7 @@ def of_files(
     bucket: str,
     files: Iterable[InputFile],
     inputs: tuple[str, ...] = (),
-) -> Reach:
+) -> Grants:
     """What reading files takes that are in ``bucket``, or where their location says.
 
     ``inputs``: real paths below which those of a path are, but for links that lead elsewhere.
@@ -76,7 +76,7 @@ def of_files(
             network = True
         elif not _is_below(real := os.path.realpath(f"{settings.buckets}/{name}"), root):
             paths.add(real)
-    return Reach(network, frozenset(paths))
+    return Grants(network, frozenset(paths))
 
 
 def inputs_of(source: bytes | None) -> tuple[str, ...]:

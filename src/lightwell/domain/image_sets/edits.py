@@ -45,7 +45,7 @@ def without(edits: Edits, keys: Iterable[str]) -> Edits:
     return left
 
 
-def laid_over(block: Mapping[str, object], edits: Edits) -> dict[str, object]:
+def apply_edits(block: Mapping[str, object], edits: Edits) -> dict[str, object]:
     """A ``DICOM`` object with the edits on top; keys that are new come last."""
     shown = dict(block)
     for key, edit in edits.items():

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from lightwell.domain.image_sets.edits import NONE, Edits, laid_over
+from lightwell.domain.image_sets.edits import NONE, Edits, apply_edits
 from lightwell.domain.image_sets.frame_table import Frame, read_entry
 from lightwell.errors import StorageError
 
@@ -176,7 +176,7 @@ def differences(own: bytes, base: bytes, own_edits: Edits = NONE, level_edits: E
     another instance's value for this one's. ``own_edits`` are those of the instance on this level; what
     ``level_edits`` name is the same for all.
     """
-    ours, theirs = laid_over(_object(own), own_edits), _object(base)
+    ours, theirs = apply_edits(_object(own), own_edits), _object(base)
     for key in level_edits:
         ours.pop(key, None)
         theirs.pop(key, None)

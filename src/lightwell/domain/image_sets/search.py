@@ -58,7 +58,7 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Criteria:
+class SearchCriteria:
     """What to find: columns and values. All conditions hold together.
 
     ``equals``: column → value, None for sets without the attribute. ``ranges``: column → (lowest, highest),
@@ -72,7 +72,7 @@ class Criteria:
     impossible: bool = False
 
 
-def criteria(filters: Sequence[Filter], sort: tuple[str, str] | None) -> Criteria:
+def criteria(filters: Sequence[Filter], sort: tuple[str, str] | None) -> SearchCriteria:
     """``sort`` is the field and ASC or DESC, by default updatedAt, DESC. Raises `ValidationError`."""
     equals: dict[str, str | bool | None] = {}
     ranges: dict[str, tuple[Bound, Bound]] = {}
@@ -91,7 +91,7 @@ def criteria(filters: Sequence[Filter], sort: tuple[str, str] | None) -> Criteri
             impossible |= low > high
             ranges[column] = low, high
     field_name, order = sort or ("updatedAt", "DESC")
-    return Criteria(equals, ranges, RANGES[field_name], order == "DESC", impossible)
+    return SearchCriteria(equals, ranges, RANGES[field_name], order == "DESC", impossible)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -21,7 +21,7 @@ Item = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
-class Instance:
+class InstanceResult:
     """What became of one part of a request; ``part`` counts from 0.
 
     Stored: the UIDs, and ``warnings``, the JSON array of the manifests or None. Failed: ``reason``, a Failure
@@ -38,7 +38,7 @@ class Instance:
     message: str = ""
 
 
-def status(instances: Sequence[Instance]) -> int:
+def status(instances: Sequence[InstanceResult]) -> int:
     """200 where all are stored, 202 where some are, 409 where none is."""
     failed = sum(each.reason is not None for each in instances)
     if not failed:
@@ -46,7 +46,7 @@ def status(instances: Sequence[Instance]) -> int:
     return 202 if failed < len(instances) else 409
 
 
-def report(instances: Sequence[Instance], base_url: str) -> Item:
+def report(instances: Sequence[InstanceResult], base_url: str) -> Item:
     """The module; ``base_url`` is the address of the data store.
 
     Beside what the standard has, items bear words for a person: `_comment`. A failed item says its
@@ -70,7 +70,7 @@ def report(instances: Sequence[Instance], base_url: str) -> Item:
     return module
 
 
-def _stored(instance: Instance, base_url: str) -> Item:
+def _stored(instance: InstanceResult, base_url: str) -> Item:
     path = "/".join(
         f"{name}/{quote(uid or '', safe='')}"
         for name, uid in (
@@ -95,7 +95,7 @@ def _stored(instance: Instance, base_url: str) -> Item:
     return _item(item, comment)
 
 
-def _failed(instance: Instance) -> Item:
+def _failed(instance: InstanceResult) -> Item:
     item: Item = {
         "00080018": _element("UI", instance.sop_instance_uid),
         "00081150": _element("UI", instance.sop_class_uid),
@@ -105,7 +105,7 @@ def _failed(instance: Instance) -> Item:
     return _item(item, _comment(instance.message))
 
 
-def _other(instance: Instance) -> Item:
+def _other(instance: InstanceResult) -> Item:
     message = f"Part {instance.part + 1}: {instance.message}"
     return _item({"00081197": _element("US", instance.reason)}, _comment(message))
 

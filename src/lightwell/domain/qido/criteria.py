@@ -13,7 +13,7 @@ STUDY, SERIES, INSTANCE = "study", "series", "instance"
 
 
 @dataclass(frozen=True, slots=True)
-class OneOf:
+class AnyOf:
     """The value is one of these, exactly; a UID list, or a single value."""
 
     values: tuple[str, ...]
@@ -47,11 +47,11 @@ class Words:
     words: tuple[str, ...]
 
 
-Match = OneOf | Range | Wildcard | Words
+Match = AnyOf | Range | Wildcard | Words
 
 
 @dataclass(frozen=True, slots=True)
-class Criteria:
+class QidoCriteria:
     """One search.
 
     ``level`` is what is found: studies, series or instances; ``study`` and ``series`` are the UIDs of the

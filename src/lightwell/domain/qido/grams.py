@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from lightwell.domain.qido.criteria import Match, OneOf, Range, Wildcard, Words, fold
+from lightwell.domain.qido.criteria import AnyOf, Match, Range, Wildcard, Words, fold
 
 LENGTH = 5
 _SHORT = 3  # beginnings of grams that many studies have are used only where there is nothing better
@@ -90,7 +90,7 @@ def query(datastore: int, keyword: str, match: Match) -> list[list[str]] | None:
     if keyword not in LETTERS or isinstance(match, Range):
         return None
     mark = _mark(datastore) + LETTERS[keyword]
-    if isinstance(match, OneOf):
+    if isinstance(match, AnyOf):
         end = "" if keyword in NAMES else _END  # what matches may be one group of a name
         wholes = [_BEGIN + _encoded(keyword, value) + end for value in match.values]
         if len(wholes) == 1:

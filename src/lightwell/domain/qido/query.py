@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from lightwell.domain.image_sets.level_tags import DIGITS
 from lightwell.domain.qido.attributes import BY_PATH, KEYS, Key, matchable
-from lightwell.domain.qido.criteria import INSTANCE, SERIES, STUDY, Criteria, Match
+from lightwell.domain.qido.criteria import INSTANCE, SERIES, STUDY, Match, QidoCriteria
 from lightwell.domain.qido.values import match
 from lightwell.errors import ValidationError
 
@@ -57,7 +57,7 @@ class Query:
     have to stand there for the private attributes of their blocks to be answered.
     """
 
-    criteria: Criteria
+    criteria: QidoCriteria
     named: tuple[Path, ...] = ()
     fields: tuple[Path, ...] = ()
     everything: bool = False
@@ -98,7 +98,7 @@ def parse(
                 matches[key.keyword] = wanted
         elif value.strip(" "):
             raise _unmatchable(name, BY_PATH.get(path), level, keys.values())
-    criteria = Criteria(
+    criteria = QidoCriteria(
         level,
         study,
         series,

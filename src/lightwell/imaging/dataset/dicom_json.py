@@ -18,7 +18,7 @@ from lightwell.domain.image_sets import dicom_json_lines
 from lightwell.imaging.dataset import values
 from lightwell.imaging.dataset.character_sets import Charset
 from lightwell.imaging.dataset.dictionary import Attribute
-from lightwell.imaging.dataset.parsed_element import Entry
+from lightwell.imaging.dataset.parsed_element import ParsedElement
 
 #: the longest binary value that stands in the text (HealthImaging: "over 1 MB")
 BULK = 1 << 20
@@ -35,7 +35,7 @@ _SAFE = 15  # digits that every double holds
 _EXACT = 1 << 53
 
 
-def lines(entries: Iterable[Entry]) -> bytes:
+def lines(entries: Iterable[ParsedElement]) -> bytes:
     """The lines of a data set; ``entries`` are in tag order, those of file meta and pixels left out."""
     return dicom_json_lines.joined([entry.dicom for entry in entries])
 
@@ -64,7 +64,7 @@ def plain(
     data = read()
     try:
         return from_bytes(attribute, vr, data, charset, big=big)
-    except values.Misfit:
+    except values.InvalidValueError:
         if length > BULK:
             return bulk(attribute, "UN", path)
         return _binary(attribute, "UN", data, big=False)

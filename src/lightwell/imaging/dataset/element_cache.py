@@ -7,7 +7,7 @@ the SpecificCharacterSet that holds; equal bytes give an equal entry, whatever f
 from __future__ import annotations
 
 from lightwell.imaging.dataset.character_sets import Charset, charset_of
-from lightwell.imaging.dataset.parsed_element import Entry
+from lightwell.imaging.dataset.parsed_element import ParsedElement
 
 #: longer elements are not kept
 LONGEST = 8192
@@ -29,9 +29,9 @@ class Table:
     def __init__(self, charset: Charset) -> None:
         self.charset = charset
         #: element → entry
-        self.elements: dict[bytes, Entry] = {}
+        self.elements: dict[bytes, ParsedElement] = {}
         #: head of a sequence of undefined length → whole sequences seen last, with their entries
-        self.sequences: dict[bytes, list[tuple[bytes, Entry]]] = {}
+        self.sequences: dict[bytes, list[tuple[bytes, ParsedElement]]] = {}
 
 
 class SeriesCache:
@@ -46,7 +46,7 @@ class SeriesCache:
         self._young: dict[Key, Table] = {}
         self._old: dict[Key, Table] = {}
         #: entries of a level → its block
-        self.blocks: dict[tuple[Entry, ...], bytes] = {}
+        self.blocks: dict[tuple[ParsedElement, ...], bytes] = {}
 
     def table(self, key: Key) -> Table:
         """The entries under ``key``."""
@@ -63,7 +63,7 @@ class SeriesCache:
         if len(self.blocks) > _BLOCKS:
             self.blocks.clear()
 
-    def older(self, key: Key, raw: bytes) -> Entry | None:
+    def older(self, key: Key, raw: bytes) -> ParsedElement | None:
         """An element of the older generation, moved to the younger one."""
         table = self._old.get(key)
         entry = table.elements.get(raw) if table else None
@@ -71,17 +71,17 @@ class SeriesCache:
             self.keep(self.table(key), raw, entry)
         return entry
 
-    def keep(self, table: Table, raw: bytes, entry: Entry) -> None:
+    def keep(self, table: Table, raw: bytes, entry: ParsedElement) -> None:
         """Remember an element, if there is room and it is not too long."""
         if self._room(raw, entry):
             table.elements[raw] = entry
 
-    def keep_sequence(self, table: Table, head: bytes, raw: bytes, entry: Entry) -> None:
+    def keep_sequence(self, table: Table, head: bytes, raw: bytes, entry: ParsedElement) -> None:
         """Remember a sequence of undefined length; of one tag only the last few."""
         if self._room(raw, entry):
             table.sequences[head] = [(raw, entry), *table.sequences.get(head, ())][:_CANDIDATES]
 
-    def _room(self, raw: bytes, entry: Entry) -> bool:
+    def _room(self, raw: bytes, entry: ParsedElement) -> bool:
         if len(raw) > LONGEST or self._used >= self._half:
             return False
         self._used += 2 * len(raw) + len(entry.json) + len(entry.dicom) + _OVERHEAD

@@ -29,18 +29,18 @@ _BUDGET = 40_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class Encoding:
     """How elements are encoded."""
 
     implicit: bool
     big: bool
 
 
-IMPLICIT_LITTLE = Form(implicit=True, big=False)
+IMPLICIT_LITTLE = Encoding(implicit=True, big=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ElementSpan:
     """One element: ``vr`` is "" where the encoding gives none. ``value`` to ``value_end`` are the bytes of
     its value without a closing delimiter, ``end`` is behind that. ``declared`` is the length that stands in
     the file, which is more than is there for a pixel element that is cut off. ``form`` is how items inside of
@@ -54,7 +54,7 @@ class Place:
     value_end: int
     end: int
     declared: int
-    form: Form
+    form: Encoding
 
     @property
     def undefined(self) -> bool:
@@ -66,7 +66,7 @@ class Place:
         return self.value_end - self.value
 
 
-class Walker:
+class ElementScanner:
     """Walks the bytes of ``source``; positions are offsets in it."""
 
     def __init__(self, source: Source) -> None:
@@ -77,20 +77,20 @@ class Walker:
         self._window_start = 0
         self._left = _BUDGET
 
-    def sniff(self, pos: int, form: Form) -> Form:
+    def sniff(self, pos: int, form: Encoding) -> Encoding:
         """``form``, put right if the first element at ``pos`` plainly is of the other kind."""
         head = self.source.read(pos, 6)
         if len(head) < 6:
             return form
         letters = all(0x41 <= byte <= 0x5A for byte in head[4:])
-        return Form(implicit=not letters, big=form.big)
+        return Encoding(implicit=not letters, big=form.big)
 
-    def root(self, pos: int, form: Form) -> list[Place]:
+    def root(self, pos: int, form: Encoding) -> list[ElementSpan]:
         """The elements of the data set from ``pos`` to the end of the file.
 
         A pixel element that is cut off ends at the end of the file.
         """
-        places: list[Place] = []
+        places: list[ElementSpan] = []
         while pos < self.size:
             if self._only_zeros(pos):
                 self.padding = self.size - pos
@@ -101,7 +101,7 @@ class Walker:
             pos = place.end
         return places
 
-    def items(self, place: Place, depth: int) -> Iterator[list[Place]]:
+    def items(self, place: ElementSpan, depth: int) -> Iterator[list[ElementSpan]]:
         """The elements of each item of a sequence, in order."""
         if depth >= NESTING:
             raise InputError(f"Sequences are nested more than {NESTING} deep in {_name(place.tag)}")
@@ -113,14 +113,14 @@ class Walker:
                     raise InputError(f"The sequence {_name(place.tag)} ends before its declared length")
                 break
             if length == UNDEFINED:
-                elements: list[Place] = []
+                elements: list[ElementSpan] = []
                 pos = self._open_item(value, place.value_end, place.form, depth + 1, elements)
             else:
                 pos = value + length
                 elements = self._closed_item(value, pos, place.form, depth + 1)
             yield elements
 
-    def read(self, place: Place) -> bytes:
+    def read(self, place: ElementSpan) -> bytes:
         """The bytes of a value."""
         if place.value_end <= self._window_start + len(self._window) and place.value >= self._window_start:
             return self._window[place.value - self._window_start : place.value_end - self._window_start]
@@ -133,8 +133,8 @@ class Walker:
             self._window_start, start = pos, 0
         return self._window[start : start + length]
 
-    def _closed_item(self, pos: int, end: int, form: Form, depth: int) -> list[Place]:
-        places: list[Place] = []
+    def _closed_item(self, pos: int, end: int, form: Encoding, depth: int) -> list[ElementSpan]:
+        places: list[ElementSpan] = []
         while pos < end:
             place = self._element(pos, end, form, depth)
             if place.tag >> 16 != 0xFFFE:
@@ -142,7 +142,9 @@ class Walker:
             pos = place.end
         return places
 
-    def _open_item(self, pos: int, end: int, form: Form, depth: int, places: list[Place] | None) -> int:
+    def _open_item(
+        self, pos: int, end: int, form: Encoding, depth: int, places: list[ElementSpan] | None
+    ) -> int:
         """Where an item of undefined length ends; its elements go to ``places``."""
         while True:
             place = self._element(pos, end, form, depth)
@@ -154,7 +156,7 @@ class Walker:
             if places is not None:
                 _add(places, place)
 
-    def _element(self, pos: int, end: int, form: Form, depth: int, *, top: bool = False) -> Place:
+    def _element(self, pos: int, end: int, form: Encoding, depth: int, *, top: bool = False) -> ElementSpan:
         """The element at ``pos``, which must lie before ``end``."""
         self._left -= 1
         if self._left < 0:
@@ -183,7 +185,7 @@ class Walker:
                 length = int.from_bytes(head[6:8], "big" if form.big else "little")
                 vr = code.decode()
             else:
-                form = Form(implicit=True, big=form.big)
+                form = Encoding(implicit=True, big=form.big)
         if length != UNDEFINED:
             value_end = value + length
             if value_end > end:
@@ -193,17 +195,19 @@ class Walker:
                         f"{length} bytes are declared, {end - value} are there"
                     )
                 value_end = end
-            return Place(tag, vr, pos, value, value_end, value_end, length, form)
+            return ElementSpan(tag, vr, pos, value, value_end, value_end, length, form)
         value_end, after = self._skip(value, end, tag, form, depth, top and tag in PIXEL_TAGS)
-        return Place(tag, vr, pos, value, value_end, after, length, form)
+        return ElementSpan(tag, vr, pos, value, value_end, after, length, form)
 
-    def _delimiter(self, pos: int, tag: int, length: int, form: Form) -> Place:
+    def _delimiter(self, pos: int, tag: int, length: int, form: Encoding) -> ElementSpan:
         """A delimiter; an item at this place is damage."""
         if tag not in (ITEM_END, SEQUENCE_END) or length not in (0, UNDEFINED):
             raise InputError("An item stands where an element should be: the data set is damaged")
-        return Place(tag, "", pos, pos + 8, pos + 8, pos + 8, 0, form)
+        return ElementSpan(tag, "", pos, pos + 8, pos + 8, pos + 8, 0, form)
 
-    def _item_head(self, pos: int, end: int, place: Place, ahead: int = _WINDOW) -> tuple[int, int, int]:
+    def _item_head(
+        self, pos: int, end: int, place: ElementSpan, ahead: int = _WINDOW
+    ) -> tuple[int, int, int]:
         """Tag, length and start of the content of the item at ``pos``."""
         head = self._bytes(pos, 8, ahead)
         if len(head) < 8 or pos + 8 > end:
@@ -220,14 +224,16 @@ class Walker:
             raise InputError(f"An item of {_name(place.tag)} is longer than its sequence or the file")
         return tag, length, pos + 8
 
-    def _skip(self, pos: int, end: int, tag: int, form: Form, depth: int, pixels: bool) -> tuple[int, int]:
+    def _skip(
+        self, pos: int, end: int, tag: int, form: Encoding, depth: int, pixels: bool
+    ) -> tuple[int, int]:
         """Where a value of undefined length ends, and where the next element starts.
 
         What is not rightly closed is refused, but pixel data then go to the end of the file.
         """
         if depth >= NESTING:
             raise InputError(f"Sequences are nested more than {NESTING} deep in {_name(tag)}")
-        whole = Place(tag, "", pos, pos, end, end, UNDEFINED, form)
+        whole = ElementSpan(tag, "", pos, pos, end, end, UNDEFINED, form)
         try:
             while True:
                 self._left -= 1
@@ -257,7 +263,7 @@ class Walker:
         return True
 
 
-def _add(places: list[Place], place: Place) -> None:
+def _add(places: list[ElementSpan], place: ElementSpan) -> None:
     if len(places) >= ELEMENTS:
         raise InputError(f"The data set, or an item in it, has more than {ELEMENTS} elements")
     places.append(place)
@@ -268,7 +274,7 @@ def fragments_end(source: Source, value: int) -> int:
 
     The end of the file where they are cut off or damaged.
     """
-    return Walker(source)._skip(value, source.size, 0x7FE00010, Form(False, False), 0, True)[1]
+    return ElementScanner(source)._skip(value, source.size, 0x7FE00010, Encoding(False, False), 0, True)[1]
 
 
 def _name(tag: int) -> str:

@@ -1,8 +1,8 @@
 """The fast lane: Explicit VR Little Endian in one pass over its bytes, with what the cache knows.
 
 It takes only what is plainly regular: known VRs, ascending tags, lengths that fit, one character set.
-Anything else raises `Slow`, and the careful lane (`walk`, `convert`) reads the file from the start; tests
-prove that both find the same.
+Anything else raises `FallbackToFullParser`, and the careful lane (`walk`, `convert`) reads the file from the
+start; tests prove that both find the same.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from lightwell.imaging.dataset.element_scanner import UNDEFINED, fragments_end
 from lightwell.imaging.dataset.parsed_element import (
     NEEDED,
     SKIPPED,
-    Entry,
+    ParsedElement,
     listed_vr,
     needed_value,
     own_key,
     plain_element,
 )
-from lightwell.imaging.dataset.values import BINARY, Misfit, empty
+from lightwell.imaging.dataset.values import BINARY, InvalidValueError, empty
 
 #: the longest header that is taken whole into memory
 LIMIT = 16 << 20
@@ -51,15 +51,15 @@ _length = struct.Struct("<I").unpack_from
 _item = struct.Struct("<II").unpack_from
 
 
-class Slow(Exception):
+class FallbackToFullParser(Exception):
     """Something that is left to the careful lane."""
 
 
-class More(Exception):
+class NeedMoreBytes(Exception):
     """The bytes at hand end too early; its argument is how many are needed at least."""
 
 
-class Lane:
+class FastExplicitParser:
     """One walk over one file; ``levels`` are the entries found, by level and in tag order within each."""
 
     _implicit = False
@@ -74,31 +74,31 @@ class Lane:
         self._resume = 0
         self._misses = 0
         self._table: Table = cache.table(self._key)
-        self.levels: tuple[list[Entry], ...] = ([], [], [], [], [])
+        self.levels: tuple[list[ParsedElement], ...] = ([], [], [], [], [])
         #: all of them in tag order
-        self.found: list[Entry] = []
-        self.needed: dict[int, Entry] = {}
+        self.found: list[ParsedElement] = []
+        self.needed: dict[int, ParsedElement] = {}
         #: (tag, VR, start, value offset, declared length, end) of the pixel element
         self.pixel: tuple[int, str, int, int, int, int] | None = None
         #: place of (7FE0,0001) and (7FE0,0002)
         self.tables: dict[int, tuple[int, int]] = {}
 
     def meta(self) -> None:
-        """Walk a file meta group. Raises `Slow`."""
+        """Walk a file meta group. Raises `FallbackToFullParser`."""
         try:
             self._walk(0)
-        except (More, struct.error):
-            raise Slow from None
+        except (NeedMoreBytes, struct.error):
+            raise FallbackToFullParser from None
 
     def dataset(self) -> None:
-        """Walk a data set to the end of the file. Raises `Slow`."""
+        """Walk a data set to the end of the file. Raises `FallbackToFullParser`."""
         chosen = self._choose_table()
         self._last = 0x0003FFFF
         pos = 0
         while self._base + pos < self._source.size:
             try:
                 pos = self._walk(pos)
-            except More as more:
+            except NeedMoreBytes as more:
                 pos = self._resume
                 self._enlarge(*more.args)
             except struct.error:
@@ -108,15 +108,15 @@ class Lane:
                 if pos and self._base + pos < self._source.size:
                     self._enlarge(0)
         if not chosen and CHARSET in self.needed:
-            raise Slow
+            raise FallbackToFullParser
 
     def _enlarge(self, needed: int) -> None:
         have = len(self._data)
         if needed > LIMIT or have >= LIMIT or self._base + max(needed, have + 1) > self._source.size:
-            raise Slow
+            raise FallbackToFullParser
         self._data = self._source.read(self._base, min(max(8 * have, HEAD, needed), LIMIT))
         if len(self._data) <= have:
-            raise Slow
+            raise FallbackToFullParser
 
     def _choose_table(self) -> bool:
         """Find SpecificCharacterSet, which stands before all text; False if it is not there."""
@@ -126,11 +126,11 @@ class Lane:
             pos += 8 + length
             if word == _CHARSET:
                 if pos > len(data) or length > 4096:
-                    raise Slow
+                    raise FallbackToFullParser
                 self._key = (self._implicit, data[pos - length : pos], b"")
                 self._table = self._cache.table(self._key)
                 if self._table.charset.unknown:
-                    raise Slow
+                    raise FallbackToFullParser
                 return True
             if (word & 0xFFFF) << 16 | word >> 16 > CHARSET:
                 return False
@@ -160,7 +160,7 @@ class Lane:
                     entry = get(raw)
                     if entry is None:
                         if end > stop:
-                            raise More(end)
+                            raise NeedMoreBytes(end)
                         entry = self._miss(raw, 8)
                 elif vr == _SEQUENCE:
                     entry, end = self._sequence(data, pos, 0)
@@ -169,26 +169,26 @@ class Lane:
                     if word & 0xFFFF == _PIXEL_GROUP and self._pixels(word, vr, pos, length, last):
                         return 0
                     if length == UNDEFINED:
-                        raise Slow
+                        raise FallbackToFullParser
                     end = pos + 12 + length
                     if end > stop:
-                        raise More(end)
+                        raise NeedMoreBytes(end)
                     raw = data[pos:end]
                     entry = get(raw)
                     if entry is None:
                         entry = self._miss(raw, 12)
                 else:
-                    raise Slow
+                    raise FallbackToFullParser
                 tag = entry.tag
                 if tag <= last:
-                    raise Slow
+                    raise FallbackToFullParser
                 last = tag
                 levels[entry.level].append(entry)
                 found.append(entry)
                 if entry.needed:
                     needed[tag] = entry
                 pos = end
-        except (More, struct.error):
+        except (NeedMoreBytes, struct.error):
             self._resume = pos
             self._last = last
             raise
@@ -204,7 +204,7 @@ class Lane:
                 self.tables[tag] = (start + head, length)
             return False
         if self.pixel or tag <= last or vr == _UNKNOWN:
-            raise Slow
+            raise FallbackToFullParser
         value = start + head
         if length == UNDEFINED:
             end = fragments_end(self._source, value)
@@ -216,7 +216,7 @@ class Lane:
         self._data = self._source.read(end, 4096) if end < self._source.size else b""
         return True
 
-    def _miss(self, raw: bytes, head: int) -> Entry:
+    def _miss(self, raw: bytes, head: int) -> ParsedElement:
         """The entry of an element that the cache does not know, or only in its older generation."""
         entry = self._cache.older(self._key, raw) if len(raw) <= LONGEST else None
         if entry is not None:
@@ -225,7 +225,7 @@ class Lane:
         word, vr_code, _ = _head(raw, 0)
         tag = (word & 0xFFFF) << 16 | word >> 16
         if word >> 16 == 0 and tag != 0x00020000:
-            entry = Entry(tag, SKIPPED, b"")
+            entry = ParsedElement(tag, SKIPPED, b"")
         else:
             entry = self._entry(tag, vr_code.to_bytes(2, "little").decode(), raw, head)
         self._cache.keep(self._table, raw, entry)
@@ -234,12 +234,12 @@ class Lane:
     def _count(self) -> None:
         self._misses += 1
         if self._misses > _MISSES:
-            raise Slow
+            raise FallbackToFullParser
 
-    def _entry(self, tag: int, vr: str, raw: bytes, head: int) -> Entry:
+    def _entry(self, tag: int, vr: str, raw: bytes, head: int) -> ParsedElement:
         attribute = attribute_of(tag)
         if (vr == "UN" and attribute.vr) or (tag in PIXEL_TAGS and head == 8) or tag >> 16 == 0xFFFE:
-            raise Slow
+            raise FallbackToFullParser
         notes: list[Warning] = []
         charset = self._table.charset
         length = len(raw) - head
@@ -249,7 +249,7 @@ class Lane:
         if needed and length <= 65_536:
             try:
                 value = needed_value(attribute, vr, raw[head:], charset, big=False)
-            except Misfit:
+            except InvalidValueError:
                 value = None
         level = attribute.level if own_key(attribute, json) else INSTANCE
         dicom = b""
@@ -261,18 +261,18 @@ class Lane:
             # Inside of sequences nothing is so long that its path would count.
             dicom = dicom_json.plain(attribute, vr, length, lambda: raw[head:], charset, attribute.hex)
         vrs = (listed,) if listed else ()
-        return Entry(tag, level, json, vrs, tuple(notes), value, needed, dicom=dicom)
+        return ParsedElement(tag, level, json, vrs, tuple(notes), value, needed, dicom=dicom)
 
-    def _sequence(self, data: bytes, pos: int, depth: int) -> tuple[Entry, int]:
+    def _sequence(self, data: bytes, pos: int, depth: int) -> tuple[ParsedElement, int]:
         """The entry of the sequence whose head is at ``pos``, and where it ends."""
         if depth >= NESTING:
-            raise Slow
+            raise FallbackToFullParser
         (length,) = _length(data, pos + 8)
         value = pos + 12
         if length != UNDEFINED:
             end = value + length
             if end > len(data):
-                raise More(end)
+                raise NeedMoreBytes(end)
             raw = b""
             if end - pos <= LONGEST:
                 raw = data[pos:end]
@@ -292,7 +292,9 @@ class Lane:
             self._cache.keep_sequence(self._table, head, data[pos:end], entry)
         return entry, end
 
-    def _items(self, data: bytes, pos: int, at: int, end: int | None, depth: int) -> tuple[Entry, int]:
+    def _items(
+        self, data: bytes, pos: int, at: int, end: int | None, depth: int
+    ) -> tuple[ParsedElement, int]:
         """The entry of the sequence at ``pos``, its items from ``at`` to ``end`` or its delimiter."""
         (word,) = _length(data, pos)
         attribute = attribute_of((word & 0xFFFF) << 16 | word >> 16)
@@ -312,18 +314,18 @@ class Lane:
                 else:
                     stop = at + length
                     if end is not None and stop > end:
-                        raise Slow
+                        raise FallbackToFullParser
                     if stop > len(data):
-                        raise More(stop)
+                        raise NeedMoreBytes(stop)
                     inner, at = self._elements(data, at, stop, depth, vrs, notes)
                 items.append(b"{" + b",".join([each.json for each in inner]) + b"}")
                 dicom_items.append(b",".join([each.dicom for each in inner if each.dicom]))
             elif word == _SEQUENCE_END and end is None and not length:
                 break
             else:
-                raise Slow
+                raise FallbackToFullParser
         json = b"[" + b",".join(items) + b"]" if items else empty(attribute)
-        entry = Entry(
+        entry = ParsedElement(
             attribute.tag,
             attribute.level,
             attribute.key + json,
@@ -342,23 +344,23 @@ class Lane:
         depth: int,
         vrs: dict[bytes, bytes],
         notes: dict[Warning, None],
-    ) -> tuple[list[Entry], int]:
+    ) -> tuple[list[ParsedElement], int]:
         """The elements of one item, from ``pos`` to ``stop`` or its delimiter."""
         get = self._table.elements.get
         bound = len(data) if stop is None else stop
-        inner: list[Entry] = []
+        inner: list[ParsedElement] = []
         last = 0
         while pos != stop:
             word, vr, length = _head(data, pos)
             if vr in _SHORT:
                 if word == _CHARSET:
-                    raise Slow
+                    raise FallbackToFullParser
                 end = pos + 8 + length
                 raw = data[pos:end]
                 entry = get(raw)
                 if entry is None:
                     if end > bound:
-                        raise More(end) if stop is None else Slow
+                        raise NeedMoreBytes(end) if stop is None else FallbackToFullParser
                     entry = self._miss(raw, 8)
             elif vr == _SEQUENCE:
                 entry, end = self._sequence(data, pos, depth + 1)
@@ -366,11 +368,11 @@ class Lane:
                 (length,) = _length(data, pos + 8)
                 end = pos + 12 + length
                 if length == UNDEFINED:
-                    raise Slow
+                    raise FallbackToFullParser
                 if end > bound:
-                    raise More(end) if stop is None else Slow
+                    raise NeedMoreBytes(end) if stop is None else FallbackToFullParser
                 if length > dicom_json.BULK:
-                    raise Slow  # it is named by its path, which is not followed here
+                    raise FallbackToFullParser  # it is named by its path, which is not followed here
                 raw = data[pos:end]
                 entry = get(raw)
                 if entry is None:
@@ -378,9 +380,9 @@ class Lane:
             elif word == _ITEM_END and stop is None and not vr and not length:
                 return inner, pos + 8
             else:
-                raise Slow
+                raise FallbackToFullParser
             if entry.tag <= last:
-                raise Slow
+                raise FallbackToFullParser
             last = entry.tag
             if entry.json:
                 inner.append(entry)
@@ -391,5 +393,5 @@ class Lane:
                     notes.update(dict.fromkeys(entry.notes))
             pos = end
             if pos > bound:
-                raise Slow
+                raise FallbackToFullParser
         return inner, pos

@@ -15,8 +15,12 @@ from lightwell.imaging.dataset.dicom_json import BULK
 from lightwell.imaging.dataset.dictionary import PIXEL_REPRESENTATION, Attribute, attribute_of, private_vr
 from lightwell.imaging.dataset.element_cache import LONGEST, Key, Table
 from lightwell.imaging.dataset.element_scanner import UNDEFINED
-from lightwell.imaging.dataset.fast_explicit_parser import Lane, More, Slow
-from lightwell.imaging.dataset.parsed_element import SKIPPED, Entry
+from lightwell.imaging.dataset.fast_explicit_parser import (
+    FallbackToFullParser,
+    FastExplicitParser,
+    NeedMoreBytes,
+)
+from lightwell.imaging.dataset.parsed_element import SKIPPED, ParsedElement
 
 _head = struct.Struct("<II").unpack_from
 _ITEM_END = 0xE00DFFFE
@@ -28,7 +32,7 @@ _CREATOR_LENGTH = 256
 Creators = dict[int, bytes]
 
 
-class ImplicitLane(Lane):
+class FastImplicitParser(FastExplicitParser):
     """One walk over one file."""
 
     _implicit = True
@@ -37,9 +41,9 @@ class ImplicitLane(Lane):
     _creators: Creators
 
     def dataset(self) -> None:
-        """Walk a data set to the end of the file. Raises `Slow`."""
+        """Walk a data set to the end of the file. Raises `FallbackToFullParser`."""
         if all(0x41 <= byte <= 0x5A for byte in self._data[4:6]):
-            raise Slow  # explicit VR, whatever the transfer syntax says
+            raise FallbackToFullParser  # explicit VR, whatever the transfer syntax says
         self._creators = {}
         super().dataset()
 
@@ -65,14 +69,14 @@ class ImplicitLane(Lane):
                     entry, end = self._unknown(data, pos, word, length, stop, 0, self._creators)
                 tag = entry.tag
                 if tag <= last:
-                    raise Slow
+                    raise FallbackToFullParser
                 last = tag
                 levels[entry.level].append(entry)
                 found.append(entry)
                 if entry.needed:
                     needed[tag] = entry
                 pos = end
-        except (More, struct.error):
+        except (NeedMoreBytes, struct.error):
             self._resume = pos
             self._last = last
             raise
@@ -81,7 +85,7 @@ class ImplicitLane(Lane):
 
     def _unknown(
         self, data: bytes, pos: int, word: int, length: int, bound: int, depth: int, creators: Creators
-    ) -> tuple[Entry, int]:
+    ) -> tuple[ParsedElement, int]:
         """The entry and the end of an element that the cache does not know, or that is private."""
         tag = (word & 0xFFFF) << 16 | word >> 16
         attribute = attribute_of(tag)
@@ -89,19 +93,19 @@ class ImplicitLane(Lane):
             return self._sequence(data, pos, depth)
         if length == UNDEFINED:
             if attribute.vr or not attribute.private:
-                raise Slow
+                raise FallbackToFullParser
             return self._sequence(data, pos, depth)
         end = pos + 8 + length
         if end > bound:
-            raise More(end)
+            raise NeedMoreBytes(end)
         if depth and length > BULK:
-            raise Slow  # it is named by its path, which is not followed here
+            raise FallbackToFullParser  # it is named by its path, which is not followed here
         raw = data[pos:end]
         if not attribute.private:
             return self._public(attribute, raw), end
         if attribute.vr:
             if length > _CREATOR_LENGTH:
-                raise Slow
+                raise FallbackToFullParser
             creators[tag] = raw[8:]
             return self._table.elements.get(raw) or self._kept(self._table, self._key, tag, "LO", raw), end
         creator = creators.get(tag & 0xFFFF0000 | tag >> 8 & 0xFF, b"")
@@ -112,43 +116,43 @@ class ImplicitLane(Lane):
             text = table.charset.decode(creator)[0].strip(" \0")
             vr = private_vr(tag, text) if text else "UN"
             if vr == "SQ":
-                raise Slow
+                raise FallbackToFullParser
             found = self._kept(table, key, tag, vr, raw)
         return found, end
 
-    def _public(self, attribute: Attribute, raw: bytes) -> Entry:
+    def _public(self, attribute: Attribute, raw: bytes) -> ParsedElement:
         vr = attribute.vr
         if vr == "US or SS":
             self._depends = True
             self._count()
             return self._entry(attribute.tag, "SS" if self._signed() else "US", raw, 8)
         if vr == "US or OW":
-            raise Slow
+            raise FallbackToFullParser
         return self._kept(self._table, self._key, attribute.tag, (vr or "UN") if len(vr) <= 2 else "OW", raw)
 
-    def _kept(self, table: Table, key: Key, tag: int, vr: str, raw: bytes) -> Entry:
+    def _kept(self, table: Table, key: Key, tag: int, vr: str, raw: bytes) -> ParsedElement:
         """The entry from the older generation of the cache, or a new one."""
         entry = self._cache.older(key, raw) if len(raw) <= LONGEST else None
         if entry is None:
             self._count()
-            entry = self._entry(tag, vr, raw, 8) if tag & 0xFFFF else Entry(tag, SKIPPED, b"")
+            entry = self._entry(tag, vr, raw, 8) if tag & 0xFFFF else ParsedElement(tag, SKIPPED, b"")
             self._cache.keep(table, raw, entry)
         return entry
 
     def _signed(self) -> bool:
         """What PixelRepresentation says; it must have been passed already, if it is there."""
         if self._root < PIXEL_REPRESENTATION:
-            raise Slow
+            raise FallbackToFullParser
         entry = self.needed.get(PIXEL_REPRESENTATION)
         if entry is None or entry.value is None:
             return False
         if entry.json.endswith(b"]"):
-            raise Slow
+            raise FallbackToFullParser
         return bool(entry.value)
 
-    def _sequence(self, data: bytes, pos: int, depth: int) -> tuple[Entry, int]:
+    def _sequence(self, data: bytes, pos: int, depth: int) -> tuple[ParsedElement, int]:
         if depth >= NESTING:
-            raise Slow
+            raise FallbackToFullParser
         _, length = _head(data, pos)
         value = pos + 8
         before, self._depends = self._depends, False
@@ -156,7 +160,7 @@ class ImplicitLane(Lane):
         if length != UNDEFINED:
             end = value + length
             if end > len(data):
-                raise More(end)
+                raise NeedMoreBytes(end)
             raw = data[pos:end] if end - pos <= LONGEST else b""
             known = self._cache.older(self._key, raw) if raw else None
             if known is not None:
@@ -185,29 +189,29 @@ class ImplicitLane(Lane):
         depth: int,
         vrs: dict[bytes, bytes],
         notes: dict[Warning, None],
-    ) -> tuple[list[Entry], int]:
+    ) -> tuple[list[ParsedElement], int]:
         get = self._table.elements.get
         bound = len(data) if stop is None else stop
         creators: Creators = {}
-        inner: list[Entry] = []
+        inner: list[ParsedElement] = []
         last = 0
         while pos != stop:
             word, length = _head(data, pos)
             if word in _OWN:
-                raise Slow
+                raise FallbackToFullParser
             if word == _ITEM_END:
                 if stop is not None or length:
-                    raise Slow
+                    raise FallbackToFullParser
                 return inner, pos + 8
             end = pos + 8 + length
             raw = data[pos:end] if length != UNDEFINED else b""
             entry = None if word & 1 else get(raw)
             if entry is None:
                 if end > bound and length != UNDEFINED:
-                    raise More(end) if stop is None else Slow
+                    raise NeedMoreBytes(end) if stop is None else FallbackToFullParser
                 entry, end = self._unknown(data, pos, word, length, bound, depth + 1, creators)
             if entry.tag <= last:
-                raise Slow
+                raise FallbackToFullParser
             last = entry.tag
             if entry.json:
                 inner.append(entry)
@@ -218,5 +222,5 @@ class ImplicitLane(Lane):
                     notes.update(dict.fromkeys(entry.notes))
             pos = end
             if pos > bound:
-                raise Slow
+                raise FallbackToFullParser
         return inner, pos

@@ -17,10 +17,10 @@ from lightwell.errors import InputError
 from lightwell.imaging.dataset import dicom_json, dictionary, values
 from lightwell.imaging.dataset.character_sets import Charset, charset_of
 from lightwell.imaging.dataset.dictionary import Attribute, attribute_of
-from lightwell.imaging.dataset.element_scanner import Place, Walker
+from lightwell.imaging.dataset.element_scanner import ElementScanner, ElementSpan
 from lightwell.imaging.dataset.parsed_element import (
     NEEDED,
-    Entry,
+    ParsedElement,
     listed_vr,
     needed_value,
     own_key,
@@ -38,19 +38,19 @@ class Surroundings:
     one_value: bool  # the LUT of this item has a single value
 
 
-class Converter:
+class FullParser:
     """Turns places of one walk into entries."""
 
-    def __init__(self, walker: Walker) -> None:
+    def __init__(self, walker: ElementScanner) -> None:
         self._walker = walker
         self._bytes = 0
 
-    def entries(self, places: Sequence[Place]) -> list[Entry]:
+    def entries(self, places: Sequence[ElementSpan]) -> list[ParsedElement]:
         """Entries of the data set itself in tag order, without pixel elements and group lengths."""
         notes: list[Warning] = []
         ordered = in_order(places, notes)
         around = self._surroundings(ordered, None, notes)
-        entries: list[Entry] = []
+        entries: list[ParsedElement] = []
         for place in ordered:
             if place.tag in dictionary.PIXEL_TAGS:
                 continue
@@ -63,12 +63,14 @@ class Converter:
             level = attribute.level if own_key(attribute, json) else INSTANCE
             nested = len(vrs) > 1 or (bool(vrs) and not json.startswith(next(iter(vrs))))
             listed = tuple(vrs.values())
-            entries.append(Entry(place.tag, level, json, listed, tuple(notes), value, needed, nested, dicom))
+            entries.append(
+                ParsedElement(place.tag, level, json, listed, tuple(notes), value, needed, nested, dicom)
+            )
             notes.clear()
         return entries
 
     def _surroundings(
-        self, places: Sequence[Place], outer: Surroundings | None, notes: list[Warning]
+        self, places: Sequence[ElementSpan], outer: Surroundings | None, notes: list[Warning]
     ) -> Surroundings:
         charset = outer.charset if outer else charset_of(b"")
         signed = outer.signed if outer else False
@@ -97,7 +99,7 @@ class Converter:
 
     def _element(
         self,
-        place: Place,
+        place: ElementSpan,
         attribute: Attribute,
         around: Surroundings,
         depth: int,
@@ -134,7 +136,7 @@ class Converter:
 
     def _sequence(
         self,
-        place: Place,
+        place: ElementSpan,
         attribute: Attribute,
         around: Surroundings,
         depth: int,
@@ -172,17 +174,17 @@ class Converter:
         if self._bytes > METADATA:
             raise InputError(f"The metadata of the instance are larger than {METADATA} bytes")
 
-    def _value(self, place: Place, attribute: Attribute, around: Surroundings) -> str | float | None:
+    def _value(self, place: ElementSpan, attribute: Attribute, around: Surroundings) -> str | float | None:
         vr = vr_of(place, attribute, around)
         if place.length > 65_536 or place.undefined:
             return None
         try:
             return needed_value(attribute, vr, self._walker.read(place), around.charset, big=place.form.big)
-        except values.Misfit:
+        except values.InvalidValueError:
             return None
 
 
-def vr_of(place: Place, attribute: Attribute, around: Surroundings) -> str:
+def vr_of(place: ElementSpan, attribute: Attribute, around: Surroundings) -> str:
     """The VR by which a value is read: that of the file, where it gives one that says something."""
     vr = place.vr
     if vr in values.KNOWN and vr != "UN":
@@ -214,9 +216,9 @@ def _list(attribute: Attribute, vr: str, vrs: dict[bytes, bytes]) -> None:
         vrs.setdefault(listed[:10], listed)
 
 
-def in_order(places: Sequence[Place], notes: list[Warning]) -> list[Place]:
+def in_order(places: Sequence[ElementSpan], notes: list[Warning]) -> list[ElementSpan]:
     """Places by tag; the last of equal ones; no group lengths."""
-    ordered: list[Place] = []
+    ordered: list[ElementSpan] = []
     last = -1
     sorted_already = True
     for place in places:

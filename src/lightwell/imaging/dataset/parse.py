@@ -11,11 +11,11 @@ from lightwell.imaging.dataset import dictionary
 from lightwell.imaging.dataset.byte_source import BytesSource
 from lightwell.imaging.dataset.dictionary import attribute_of
 from lightwell.imaging.dataset.element_cache import SeriesCache
-from lightwell.imaging.dataset.element_scanner import UNDEFINED, Form, Place, Walker
-from lightwell.imaging.dataset.fast_explicit_parser import Lane, Slow
-from lightwell.imaging.dataset.fast_implicit_parser import ImplicitLane
-from lightwell.imaging.dataset.full_parser import Converter
-from lightwell.imaging.dataset.parsed_element import Entry
+from lightwell.imaging.dataset.element_scanner import UNDEFINED, ElementScanner, ElementSpan, Encoding
+from lightwell.imaging.dataset.fast_explicit_parser import FallbackToFullParser, FastExplicitParser
+from lightwell.imaging.dataset.fast_implicit_parser import FastImplicitParser
+from lightwell.imaging.dataset.full_parser import FullParser
+from lightwell.imaging.dataset.parsed_element import ParsedElement
 from lightwell.imaging.dataset.part10 import Part10
 
 _TABLES = (0x7FE00001, 0x7FE00002)
@@ -39,7 +39,7 @@ class PixelElement:
 
 
 @dataclass(slots=True)
-class Reading:
+class ParsedDataset:
     """What a lane found.
 
     ``levels`` are the entries of each level in tag order, group 0002 first; ``found`` those of the data set
@@ -47,28 +47,28 @@ class Reading:
     source around the pixel element.
     """
 
-    levels: Sequence[list[Entry]]
-    found: Sequence[Entry]
-    needed: dict[int, Entry]
+    levels: Sequence[list[ParsedElement]]
+    found: Sequence[ParsedElement]
+    needed: dict[int, ParsedElement]
     pixel: PixelElement | None
     original: tuple[tuple[int, int], ...]
     notes: list[Warning]
 
 
-def by_level(entries: Sequence[Entry]) -> list[list[Entry]]:
+def by_level(entries: Sequence[ParsedElement]) -> list[list[ParsedElement]]:
     """Entries of each level, order kept."""
-    levels: list[list[Entry]] = [[], [], [], []]
+    levels: list[list[ParsedElement]] = [[], [], [], []]
     for entry in entries:
         levels[entry.level].append(entry)
     return levels
 
 
-def read_fast(part10: Part10, cache: SeriesCache) -> Reading:
-    """The fast lane. Raises `Slow` for what it does not take."""
+def read_fast(part10: Part10, cache: SeriesCache) -> ParsedDataset:
+    """The fast lane. Raises `FallbackToFullParser` for what it does not take."""
     if not part10.little_endian:
-        raise Slow
+        raise FallbackToFullParser
     source, start = part10.source, part10.dataset_offset
-    lane = (ImplicitLane if part10.implicit else Lane)(source, start, cache)
+    lane = (FastImplicitParser if part10.implicit else FastExplicitParser)(source, start, cache)
     lane.dataset()
     meta = read_meta(part10.file_meta, cache)
     lane.needed.update((entry.tag, entry) for entry in meta if entry.needed)
@@ -86,30 +86,30 @@ def read_fast(part10: Part10, cache: SeriesCache) -> Reading:
             lane.tables.get(_TABLES[1]),
         )
     original = _ranges(start, first, second, source.size)
-    return Reading(lane.levels[:4], lane.found, lane.needed, pixel, original, [])
+    return ParsedDataset(lane.levels[:4], lane.found, lane.needed, pixel, original, [])
 
 
-def read_meta(file_meta: bytes, cache: SeriesCache) -> list[Entry]:
+def read_meta(file_meta: bytes, cache: SeriesCache) -> list[ParsedElement]:
     """Entries of group 0002."""
-    lane = Lane(BytesSource(file_meta), 0, cache)
+    lane = FastExplicitParser(BytesSource(file_meta), 0, cache)
     try:
         lane.meta()
-    except Slow:
+    except FallbackToFullParser:
         return read_meta_carefully(file_meta)
     return lane.levels[3]
 
 
-def read_meta_carefully(file_meta: bytes) -> list[Entry]:
+def read_meta_carefully(file_meta: bytes) -> list[ParsedElement]:
     """Entries of group 0002, by the careful lane."""
-    walker = Walker(BytesSource(file_meta))
-    return Converter(walker).entries(walker.root(0, Form(implicit=False, big=False)))
+    walker = ElementScanner(BytesSource(file_meta))
+    return FullParser(walker).entries(walker.root(0, Encoding(implicit=False, big=False)))
 
 
-def read_carefully(part10: Part10) -> Reading:
+def read_carefully(part10: Part10) -> ParsedDataset:
     """The careful lane: any encoding, any size."""
-    walker = Walker(part10.source)
+    walker = ElementScanner(part10.source)
     start = part10.dataset_offset
-    form = walker.sniff(start, Form(implicit=part10.implicit, big=not part10.little_endian))
+    form = walker.sniff(start, Encoding(implicit=part10.implicit, big=not part10.little_endian))
     places = walker.root(start, form)
     notes: list[Warning] = []
     if form.implicit != part10.implicit:
@@ -128,9 +128,9 @@ def read_carefully(part10: Part10) -> Reading:
     pixel_place = _choose(places, notes)
     size = part10.source.size
     first, second = (pixel_place.start, pixel_place.end) if pixel_place else (size, size)
-    elements = Converter(walker).entries(places)
+    elements = FullParser(walker).entries(places)
     entries = read_meta_carefully(part10.file_meta) + elements
-    return Reading(
+    return ParsedDataset(
         by_level(entries),
         elements,
         {entry.tag: entry for entry in entries if entry.needed},
@@ -145,7 +145,7 @@ def _ranges(start: int, first: int, second: int, size: int) -> tuple[tuple[int, 
     return tuple((a, b - a) for a, b in ((start, first), (second, size)) if b > a)
 
 
-def _choose(places: list[Place], notes: list[Warning]) -> Place | None:
+def _choose(places: list[ElementSpan], notes: list[Warning]) -> ElementSpan | None:
     """The pixel element; of several the last, as of any element."""
     pixels = [place for place in places if place.tag in dictionary.PIXEL_TAGS]
     if not pixels:
@@ -164,7 +164,7 @@ def _pixel_vr(tag: int, undefined: bool) -> str:
     return {0x7FE00008: "OF", 0x7FE00009: "OD"}.get(tag, "OB" if undefined else "OW")
 
 
-def _pixel_element(place: Place, places: list[Place]) -> PixelElement:
+def _pixel_element(place: ElementSpan, places: list[ElementSpan]) -> PixelElement:
     tables = {p.tag: (p.value, p.length) for p in places if p.tag in _TABLES}
     return PixelElement(
         keyword=attribute_of(place.tag).keyword,

@@ -56,7 +56,7 @@ NEEDED = frozenset(
 
 
 @dataclass(slots=True, eq=False)
-class Entry:
+class ParsedElement:
     """One element.
 
     ``level`` is one of `domain.image_sets.levels`, or `SKIPPED`. ``json`` is ``"key":value``. ``vrs`` are
@@ -118,9 +118,9 @@ def plain_element(
         data = read()
         try:
             if vr == "UN" and attribute.keyed and attribute.vr != "UN":
-                raise values.Misfit
+                raise values.InvalidValueError
             json = values.value_json(attribute, vr, data, charset, notes, big=big)
-        except values.Misfit:
+        except values.InvalidValueError:
             reason = f"its {length} bytes are no value of VR {vr}" if vr != "UN" else "its VR is not known"
             notes.append(Warning("CoercionOfDataElements", f"{attribute.name}: {reason}; it is shown as UN"))
             return (

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from lightwell.errors import InputError
 from lightwell.imaging.dataset import values
 from lightwell.imaging.dataset.dictionary import CHARSET, attribute_of
-from lightwell.imaging.dataset.element_scanner import UNDEFINED, Form, Place, Walker
-from lightwell.imaging.dataset.full_parser import Converter, Surroundings, in_order, vr_of
+from lightwell.imaging.dataset.element_scanner import UNDEFINED, ElementScanner, ElementSpan, Encoding
+from lightwell.imaging.dataset.full_parser import FullParser, Surroundings, in_order, vr_of
 
 UTF8 = b"ISO_IR 192"
 
@@ -25,7 +25,7 @@ _WIDTHS = {vr: struct.calcsize("<" + letter) for vr, letter in values.NUMBERS.it
 _WIDTHS |= {**values.BINARY, "AT": 2}
 
 
-def element_head(tag: int, vr: str, length: int, form: Form) -> bytes:
+def element_head(tag: int, vr: str, length: int, form: Encoding) -> bytes:
     """Tag, VR and length as ``form`` has them; a length that is too long for the VR needs another VR."""
     order = ">" if form.big else "<"
     start = struct.pack(order + "HH", tag >> 16, tag & 0xFFFF)
@@ -46,26 +46,26 @@ def swapped(data: bytes, width: int) -> bytes:
     return bytes(turned)
 
 
-class Transcriber(Converter):
+class Transcriber(FullParser):
     """Writes the elements of one walk; with ``utf8`` their text too is written again, in UTF-8.
 
     ``form`` is Explicit VR Little Endian, or the one that the walk has found.
     """
 
-    def __init__(self, walker: Walker, form: Form, *, utf8: bool = False) -> None:
+    def __init__(self, walker: ElementScanner, form: Encoding, *, utf8: bool = False) -> None:
         super().__init__(walker)
         self._form = form
         self._utf8 = utf8
         self._item = struct.pack(">HH" if form.big else "<HH", 0xFFFE, 0xE000)
 
-    def elements(self, places: Sequence[Place]) -> Iterator[tuple[int, bytes]]:
+    def elements(self, places: Sequence[ElementSpan]) -> Iterator[tuple[int, bytes]]:
         """Tag and whole element of a data set, in tag order, without group lengths."""
         ordered = in_order(places, [])
         around = self._surroundings(ordered, None, [])
         for place in ordered:
             yield place.tag, self._written(place, around, 0)
 
-    def _written(self, place: Place, around: Surroundings, depth: int) -> bytes:
+    def _written(self, place: ElementSpan, around: Surroundings, depth: int) -> bytes:
         vr = place.vr
         if not vr or (self._utf8 and vr == "UN"):
             vr = vr_of(place, attribute_of(place.tag), around)
@@ -85,7 +85,7 @@ class Transcriber(Converter):
             vr = "UN"
         return element_head(place.tag, vr, len(data), self._form) + data
 
-    def _value_of(self, place: Place, vr: str, around: Surroundings) -> bytes:
+    def _value_of(self, place: ElementSpan, vr: str, around: Surroundings) -> bytes:
         data = self._walker.read(place)
         if place.form.big != self._form.big and not (vr == "AT" and len(data) % 4):
             data = swapped(data, _WIDTHS.get(vr, 1))
@@ -99,7 +99,7 @@ class Transcriber(Converter):
             data += b" " * (len(data) % 2)
         return data
 
-    def _items(self, place: Place, around: Surroundings, depth: int) -> Iterator[bytes]:
+    def _items(self, place: ElementSpan, around: Surroundings, depth: int) -> Iterator[bytes]:
         for elements in self._walker.items(place, depth):
             ordered = in_order(elements, [])
             inside = self._surroundings(ordered, around, [])

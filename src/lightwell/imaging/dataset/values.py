@@ -46,7 +46,7 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 _EXACT = 2.0**53
 
 
-class Misfit(Exception):
+class InvalidValueError(Exception):
     """The bytes cannot be a value of the VR."""
 
 
@@ -147,20 +147,20 @@ def texts_json(attribute: Attribute, values: list[str]) -> bytes:
 
 
 def numbers(vr: str, data: bytes, *, big: bool) -> tuple[float, ...]:
-    """Numbers of a value; `Misfit` if its length is no multiple of theirs."""
+    """Numbers of a value; `InvalidValueError` if its length is no multiple of theirs."""
     size = _SIZES[vr]
     if len(data) == size and not big:
         return _SINGLES[vr](data)
     count, rest = divmod(len(data), size)
     if rest:
-        raise Misfit
+        raise InvalidValueError
     return struct.unpack(f"{'>' if big else '<'}{count}{NUMBERS[vr]}", data)
 
 
 def tags(data: bytes, *, big: bool) -> list[str]:
     """Values of AT as eight upper-case digits each."""
     if len(data) % 4:
-        raise Misfit
+        raise InvalidValueError
     words = struct.unpack(f"{'>' if big else '<'}{len(data) // 2}H", data)
     return [f"{group:04X}{element:04X}" for group, element in zip(words[::2], words[1::2], strict=True)]
 
@@ -170,7 +170,7 @@ def binary(vr: str, data: bytes, *, big: bool) -> bytes:
     width = BINARY.get(vr, 1)
     if big and width > 1:
         if len(data) % width:
-            raise Misfit
+            raise InvalidValueError
         swapped = bytearray(len(data))
         for place in range(width):
             swapped[place::width] = data[width - 1 - place :: width]
@@ -181,7 +181,7 @@ def binary(vr: str, data: bytes, *, big: bool) -> bytes:
 def value_json(
     attribute: Attribute, vr: str, data: bytes, charset: Charset, notes: list[Warning], *, big: bool = False
 ) -> bytes:
-    """JSON of a value that is no sequence; `Misfit` if the bytes cannot be a value of the VR."""
+    """JSON of a value that is no sequence; `InvalidValueError` if the bytes cannot be a value of the VR."""
     if not data:
         return empty(attribute)
     if vr in TEXT:

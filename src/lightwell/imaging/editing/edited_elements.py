@@ -17,13 +17,13 @@ from lightwell.domain.image_sets.edits import Edit, Edits
 from lightwell.errors import StorageError
 from lightwell.imaging.dataset import values
 from lightwell.imaging.dataset.dictionary import CHARSET, PIXEL_TAGS, Attribute, attribute_named
-from lightwell.imaging.dataset.element_scanner import Form
+from lightwell.imaging.dataset.element_scanner import Encoding
 from lightwell.imaging.dataset.reencode import element_head, swapped
 from lightwell.imaging.editing.native_values import SPECIAL, chosen_vr
 
 _SOP_CLASS_UID, _SOP_INSTANCE_UID = 0x00080016, 0x00080018
 _MEDIA = {_SOP_CLASS_UID: 0x00020002, _SOP_INSTANCE_UID: 0x00020003}
-_META = Form(implicit=False, big=False)
+_META = Encoding(implicit=False, big=False)
 #: What says how a file is written: versions, lengths, transfer syntax, and the UIDs that follow the data set.
 _FIXED_META = frozenset((0x00020000, 0x00020001, 0x00020002, 0x00020003, 0x00020010))
 #: What says how text and pixels are written. They are as they came, so these stay true.
@@ -45,7 +45,7 @@ class EditedElements:
     meta: Mapping[int, bytes | None]
 
 
-def edited_elements(edits: Edits, form: Form, *, with_pixels: bool) -> EditedElements:
+def edited_elements(edits: Edits, form: Encoding, *, with_pixels: bool) -> EditedElements:
     """The elements of ``edits``. ``with_pixels``: what describes pixel data stays as it came.
 
     Raises `StorageError` for edits that `native_values` did not make.
@@ -73,7 +73,7 @@ def is_ascii(edits: Edits) -> bool:
     return json.dumps([edit.value for edit in edits.values() if edit], ensure_ascii=False).isascii()
 
 
-def _encoded(attribute: Attribute, vr: str, edit: Edit, value: object, form: Form) -> bytes:
+def _encoded(attribute: Attribute, vr: str, edit: Edit, value: object, form: Encoding) -> bytes:
     try:
         data = _data(vr, edit, value, form)
     except (TypeError, ValueError, KeyError, struct.error, binascii.Error):
@@ -85,7 +85,7 @@ def _encoded(attribute: Attribute, vr: str, edit: Edit, value: object, form: For
     return element_head(attribute.tag, vr, len(data), form) + data
 
 
-def _data(vr: str, edit: Edit, value: object, form: Form) -> bytes:
+def _data(vr: str, edit: Edit, value: object, form: Encoding) -> bytes:
     if value is None or value == "":
         return b""
     if vr == "SQ":
@@ -104,7 +104,7 @@ def _data(vr: str, edit: Edit, value: object, form: Form) -> bytes:
     return b"".join([struct.pack(order + values.NUMBERS[vr], SPECIAL.get(part, part)) for part in parts])
 
 
-def _item(item: Mapping[str, object], edit: Edit, form: Form) -> bytes:
+def _item(item: Mapping[str, object], edit: Edit, form: Encoding) -> bytes:
     parts = []
     for key, value in item.items():
         attribute = _named(key)

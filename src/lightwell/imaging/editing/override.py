@@ -19,7 +19,7 @@ from lightwell.domain.limits import NESTING, PRIVATE_BINARY
 from lightwell.errors import InputError
 from lightwell.imaging.dataset import dicom_json, dictionary, values
 from lightwell.imaging.dataset.dictionary import Attribute, attribute_of
-from lightwell.imaging.dataset.parsed_element import NEEDED, Entry, listed_vr, own_key
+from lightwell.imaging.dataset.parsed_element import NEEDED, ParsedElement, listed_vr, own_key
 
 _TAG = re.compile(r"[0-9A-Fa-f]{8}")
 UIDS = (0x00080018, 0x0020000D, 0x0020000E)
@@ -28,7 +28,7 @@ _SPECIAL = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-
 _INTEGER = re.compile(r"-?\d{1,20}", re.ASCII)
 
 
-def overlay(entries: Sequence[Entry], override: Mapping[str, object]) -> list[Entry]:
+def overlay(entries: Sequence[ParsedElement], override: Mapping[str, object]) -> list[ParsedElement]:
     """``entries`` in tag order with those of ``override`` in their place. Raises `InputError`."""
     merged = {entry.tag: entry for entry in entries}
     for attribute, element in elements_of(override):
@@ -66,13 +66,13 @@ def elements_of(dataset: object) -> list[tuple[Attribute, Mapping[str, object]]]
     return [(attribute_of(tag), found[tag]) for tag in sorted(found)]
 
 
-def _entry(attribute: Attribute, element: Mapping[str, object]) -> Entry:
+def _entry(attribute: Attribute, element: Mapping[str, object]) -> ParsedElement:
     vrs: dict[bytes, bytes] = {}
     notes: list[Warning] = []
     json, value, dicom = _element(attribute, element, 0, vrs, notes, attribute.hex)
     level = attribute.level if own_key(attribute, json) else INSTANCE
     needed = attribute.tag in NEEDED
-    return Entry(
+    return ParsedElement(
         attribute.tag,
         level,
         json,

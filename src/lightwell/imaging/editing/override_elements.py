@@ -11,7 +11,7 @@ from typing import cast
 
 from lightwell.imaging.dataset import values
 from lightwell.imaging.dataset.dictionary import CHARSET, PIXEL_TAGS, Attribute
-from lightwell.imaging.dataset.element_scanner import Form
+from lightwell.imaging.dataset.element_scanner import Encoding
 from lightwell.imaging.dataset.reencode import element_head, swapped
 from lightwell.imaging.editing.override import (
     UIDS,
@@ -23,7 +23,7 @@ from lightwell.imaging.editing.override import (
 )
 
 
-def override_elements(override: Mapping[str, object], form: Form) -> dict[int, bytes]:
+def override_elements(override: Mapping[str, object], form: Encoding) -> dict[int, bytes]:
     """Tag → whole element, its text in UTF-8, of all that an override may change. Raises `InputError`."""
     return {
         attribute.tag: _encoded(attribute, element, form)
@@ -32,7 +32,7 @@ def override_elements(override: Mapping[str, object], form: Form) -> dict[int, b
     }
 
 
-def _encoded(attribute: Attribute, element: Mapping[str, object], form: Form) -> bytes:
+def _encoded(attribute: Attribute, element: Mapping[str, object], form: Encoding) -> bytes:
     vr = given_vr(attribute, element)
     given = cast(list[object], element.get("Value") or [])
     if vr == "SQ":
@@ -61,6 +61,6 @@ def _number(vr: str, value: object) -> tuple[float, ...]:
     return (cast(float, given_number(vr, value)),)
 
 
-def _item(item: object, form: Form) -> bytes:
+def _item(item: object, form: Encoding) -> bytes:
     content = b"".join([_encoded(attribute, element, form) for attribute, element in elements_of(item or {})])
     return struct.pack(">HHI" if form.big else "<HHI", 0xFFFE, 0xE000, len(content)) + content

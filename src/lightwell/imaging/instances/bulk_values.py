@@ -15,8 +15,8 @@ from lightwell.errors import InputError
 from lightwell.imaging.dataset import values
 from lightwell.imaging.dataset.dicom_json import BULK, HIDDEN, bulk_name
 from lightwell.imaging.dataset.dictionary import CHARSET, PIXEL_TAGS, attribute_of
-from lightwell.imaging.dataset.element_scanner import Form, Place, Walker
-from lightwell.imaging.dataset.full_parser import Converter, Surroundings, in_order, vr_of
+from lightwell.imaging.dataset.element_scanner import ElementScanner, ElementSpan, Encoding
+from lightwell.imaging.dataset.full_parser import FullParser, Surroundings, in_order, vr_of
 from lightwell.imaging.dataset.part10 import Part10
 from lightwell.imaging.dataset.reencode import swapped
 from lightwell.imaging.editing.override import UIDS, elements_of, given_bytes, given_vr
@@ -43,9 +43,9 @@ def bulk_values(
         for attribute, element in elements_of(override or {})
         if attribute.tag >> 16 != 2 and attribute.tag not in (*PIXEL_TAGS, *UIDS, CHARSET)
     }
-    walker = Walker(part10.source)
+    walker = ElementScanner(part10.source)
     start = part10.dataset_offset
-    form = walker.sniff(start, Form(implicit=part10.implicit, big=not part10.little_endian))
+    form = walker.sniff(start, Encoding(implicit=part10.implicit, big=not part10.little_endian))
     places = [place for place in walker.root(start, form) if place.tag >> 16 not in (0, 2)]
     hidden = {*laid, *edited, *PIXEL_TAGS}
     yield from _Finder(walker).values(places, hidden)
@@ -54,12 +54,12 @@ def bulk_values(
             yield from _given(tag, laid[tag], f"{tag:08X}")
 
 
-class _Finder(Converter):
-    def __init__(self, walker: Walker) -> None:
+class _Finder(FullParser):
+    def __init__(self, walker: ElementScanner) -> None:
         super().__init__(walker)
         self._source = walker.source
 
-    def values(self, places: Sequence[Place], hidden: Collection[int]) -> Iterator[BulkValue]:
+    def values(self, places: Sequence[ElementSpan], hidden: Collection[int]) -> Iterator[BulkValue]:
         """Those of a data set, without the elements of ``hidden`` tags."""
         ordered = in_order(places, [])
         around = self._surroundings(ordered, None, [])
@@ -67,7 +67,7 @@ class _Finder(Converter):
             if place.tag not in hidden:
                 yield from self._inside(place, around, 0, f"{place.tag:08X}")
 
-    def _inside(self, place: Place, around: Surroundings, depth: int, path: str) -> Iterator[BulkValue]:
+    def _inside(self, place: ElementSpan, around: Surroundings, depth: int, path: str) -> Iterator[BulkValue]:
         if place.length <= BULK or place.tag in HIDDEN:
             return
         vr = vr_of(place, attribute_of(place.tag), around)
@@ -93,14 +93,14 @@ class _Finder(Converter):
             vr = "UN"
         yield BulkValue(bulk_name(path), vr, place.length, self._reader(place, vr))
 
-    def _items(self, place: Place, around: Surroundings, depth: int, path: str) -> Iterator[BulkValue]:
+    def _items(self, place: ElementSpan, around: Surroundings, depth: int, path: str) -> Iterator[BulkValue]:
         for number, elements in enumerate(self._walker.items(place, depth)):
             ordered = in_order(elements, [])
             inside = self._surroundings(ordered, around, [])
             for inner in ordered:
                 yield from self._inside(inner, inside, depth + 1, f"{path}/{number}/{inner.tag:08X}")
 
-    def _reader(self, place: Place, vr: str) -> Callable[[int, int], bytes]:
+    def _reader(self, place: ElementSpan, vr: str) -> Callable[[int, int], bytes]:
         width = values.BINARY[vr] if place.form.big and not place.length % values.BINARY[vr] else 1
 
         def read(offset: int, length: int) -> bytes:

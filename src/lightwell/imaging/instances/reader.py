@@ -11,19 +11,19 @@ from lightwell.domain.imports.warnings import Warning
 from lightwell.errors import InputError
 from lightwell.imaging.dataset import dicom_json
 from lightwell.imaging.dataset.element_cache import SeriesCache
-from lightwell.imaging.dataset.fast_explicit_parser import Slow
+from lightwell.imaging.dataset.fast_explicit_parser import FallbackToFullParser
 from lightwell.imaging.dataset.image_description import ImageDescription
-from lightwell.imaging.dataset.parse import PixelElement, Reading, by_level, read_carefully, read_fast
-from lightwell.imaging.dataset.parsed_element import Entry
+from lightwell.imaging.dataset.parse import ParsedDataset, PixelElement, by_level, read_carefully, read_fast
+from lightwell.imaging.dataset.parsed_element import ParsedElement
 from lightwell.imaging.dataset.part10 import Part10
 from lightwell.imaging.editing.override import overlay
 from lightwell.imaging.instances import summary
 
-__all__ = ["Instance", "PixelElement", "SeriesCache", "read_instance"]
+__all__ = ["ParsedInstance", "PixelElement", "SeriesCache", "read_instance"]
 
 
 @dataclass(frozen=True, slots=True)
-class Instance:
+class ParsedInstance:
     """One instance as it came.
 
     UIDs are trimmed. ``patient``, ``study`` and ``series`` are the level blocks, JSON objects in UTF-8 with
@@ -53,7 +53,7 @@ class Instance:
 
 def read_instance(
     part10: Part10, cache: SeriesCache, *, override: Mapping[str, object] | None = None
-) -> Instance:
+) -> ParsedInstance:
     """Read the elements of an opened file; never loads the pixel element.
 
     ``override`` is a data set in the DICOM JSON Model (PS3.18 Annex F) that is laid over that of the file.
@@ -71,15 +71,17 @@ def read_instance(
         cache.settle()
 
 
-def _read(part10: Part10, cache: SeriesCache) -> Reading:
+def _read(part10: Part10, cache: SeriesCache) -> ParsedDataset:
     """By the fast lane if it can, else by the careful one."""
     try:
         return read_fast(part10, cache)
-    except Slow:
+    except FallbackToFullParser:
         return read_carefully(part10)
 
 
-def _instance(reading: Reading, cache: SeriesCache, override: Mapping[str, object] | None) -> Instance:
+def _instance(
+    reading: ParsedDataset, cache: SeriesCache, override: Mapping[str, object] | None
+) -> ParsedInstance:
     notes = reading.notes
     pixel = reading.pixel
     # Decoding goes by what the file says, whatever is laid over it.
@@ -92,7 +94,7 @@ def _instance(reading: Reading, cache: SeriesCache, override: Mapping[str, objec
         needed = {entry.tag: entry for entry in entries if entry.needed}
     summary.check_required(needed)
     summary.check_limits(needed)
-    return Instance(
+    return ParsedInstance(
         study_instance_uid=summary.text_of(needed, 0x0020000D),
         series_instance_uid=summary.text_of(needed, 0x0020000E),
         sop_instance_uid=summary.text_of(needed, 0x00080018),
@@ -111,7 +113,7 @@ def _instance(reading: Reading, cache: SeriesCache, override: Mapping[str, objec
     )
 
 
-def _block(entries: list[Entry], cache: SeriesCache) -> bytes:
+def _block(entries: list[ParsedElement], cache: SeriesCache) -> bytes:
     key = tuple(entries)
     block = cache.blocks.get(key)
     if block is None:

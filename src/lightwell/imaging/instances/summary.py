@@ -12,7 +12,7 @@ from lightwell.domain.limits import ELEMENT_LENGTHS, ELEMENT_VALUES
 from lightwell.errors import InputError
 from lightwell.imaging.dataset.dictionary import attribute_of
 from lightwell.imaging.dataset.image_description import ImageDescription
-from lightwell.imaging.dataset.parsed_element import OVERLAY_POSITIONS, Entry
+from lightwell.imaging.dataset.parsed_element import OVERLAY_POSITIONS, ParsedElement
 
 _US_MOST = 0xFFFF
 #: kinds of warning and element that one file may name; the rest are counted
@@ -21,12 +21,12 @@ _WARNINGS = 50
 _INTEGER = re.compile(r"\s*[+-]?\d{1,12}\s*\0*", re.ASCII)
 
 
-def level_block(entries: Sequence[Entry]) -> bytes:
+def level_block(entries: Sequence[ParsedElement]) -> bytes:
     """The JSON object of a level, its keys in alphabetical order."""
     return b"{" + b",".join(sorted([entry.json for entry in entries])) + b"}"
 
 
-def instance_fragment(levels: Sequence[Sequence[Entry]]) -> bytes:
+def instance_fragment(levels: Sequence[Sequence[ParsedElement]]) -> bytes:
     """``"DICOM":{...},"DICOMVRs":{...}`` of the instance level in tag order, from the entries of all levels.
 
     DICOMVRs is flat and also lists private elements inside of sequences that stand at other levels. Where a
@@ -45,7 +45,7 @@ def instance_fragment(levels: Sequence[Sequence[Entry]]) -> bytes:
     return b",".join(shown)
 
 
-def _flat(entries: Sequence[Entry]) -> list[bytes]:
+def _flat(entries: Sequence[ParsedElement]) -> list[bytes]:
     """The listed VRs of entries, some of which have others inside of them, in tag order."""
     vrs: dict[bytes, bytes] = {}
     entries = sorted(entries, key=lambda entry: entry.tag)
@@ -58,14 +58,14 @@ def _flat(entries: Sequence[Entry]) -> list[bytes]:
     return [vrs[key] for key in sorted(vrs)]
 
 
-def check_required(found: Mapping[int, Entry]) -> None:
+def check_required(found: Mapping[int, ParsedElement]) -> None:
     """`InputError` for an instance that cannot be told from others."""
     for tag in (0x00080016, 0x00080018, 0x0020000D, 0x0020000E):
         if not text_of(found, tag):
             raise InputError(f"DICOM attribute {attribute_of(tag).keyword} does not exist")
 
 
-def check_limits(found: Mapping[int, Entry]) -> None:
+def check_limits(found: Mapping[int, ParsedElement]) -> None:
     """`InputError` for a value above devguide/dicom-element-constraints."""
     for tag, keyword, limit in _LENGTHS:
         entry = found.get(tag)
@@ -77,7 +77,7 @@ def check_limits(found: Mapping[int, Entry]) -> None:
             raise InputError(f"{keyword} is {number}, at most {limit} is allowed")
 
 
-def grouping_of(found: Mapping[int, Entry]) -> Grouping:
+def grouping_of(found: Mapping[int, ParsedElement]) -> Grouping:
     """The seven grouping values."""
     return Grouping(
         study_instance_uid=text_of(found, 0x0020000D),
@@ -91,7 +91,7 @@ def grouping_of(found: Mapping[int, Entry]) -> Grouping:
 
 
 def describe_image(
-    found: Mapping[int, Entry], pixel_keyword: str, notes: list[Warning]
+    found: Mapping[int, ParsedElement], pixel_keyword: str, notes: list[Warning]
 ) -> ImageDescription | None:
     """The Image Pixel module (PS3.3 C.7.6.3), None where it does not say what one frame is."""
     rows, columns = integer_of(found, 0x00280010), integer_of(found, 0x00280011)
@@ -132,7 +132,7 @@ def describe_image(
     )
 
 
-def _idle_bits(found: Mapping[int, Entry], allocated: int, stored: int | None) -> int:
+def _idle_bits(found: Mapping[int, ParsedElement], allocated: int, stored: int | None) -> int:
     if stored is None or integer_of(found, 0x00280102) != stored - 1:
         return 0
     return 0 if any(integer_of(found, tag) for tag in OVERLAY_POSITIONS) else allocated - stored
@@ -142,7 +142,7 @@ def _taken_as(keyword: str, value: object, number: int) -> Warning:
     return Warning("CoercionOfDataElements", f"{keyword}: {str(value)[:40]!r} is taken as {number}")
 
 
-def text_of(found: Mapping[int, Entry], tag: int) -> str:
+def text_of(found: Mapping[int, ParsedElement], tag: int) -> str:
     """The trimmed text of a needed element, "" if it is absent or empty."""
     entry = found.get(tag)
     if entry is None or entry.value is None:
@@ -151,7 +151,7 @@ def text_of(found: Mapping[int, Entry], tag: int) -> str:
     return value if isinstance(value, str) else str(value)
 
 
-def integer_of(found: Mapping[int, Entry], tag: int) -> int | None:
+def integer_of(found: Mapping[int, ParsedElement], tag: int) -> int | None:
     """The number of a needed element, None if it is absent or no whole number."""
     entry = found.get(tag)
     if entry is None or entry.value is None:
@@ -162,7 +162,7 @@ def integer_of(found: Mapping[int, Entry], tag: int) -> int | None:
     return int(value) if isinstance(value, int) or value.is_integer() else None
 
 
-def gathered(entries: Iterable[Entry], others: Iterable[Warning]) -> tuple[Warning, ...]:
+def gathered(entries: Iterable[ParsedElement], others: Iterable[Warning]) -> tuple[Warning, ...]:
     """All warnings of a file, each once, at most `_WARNINGS` and one that counts the rest."""
     found = dict.fromkeys(others)
     for entry in entries:

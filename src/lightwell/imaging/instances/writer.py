@@ -19,7 +19,7 @@ from lightwell.domain.image_sets.edits import NONE, Edits
 from lightwell.errors import InputError
 from lightwell.imaging.dataset.character_sets import charset_of
 from lightwell.imaging.dataset.dictionary import CHARSET
-from lightwell.imaging.dataset.element_scanner import UNDEFINED, Form, Place, Walker
+from lightwell.imaging.dataset.element_scanner import UNDEFINED, ElementScanner, ElementSpan, Encoding
 from lightwell.imaging.dataset.full_parser import in_order
 from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.dataset.part10 import EXPLICIT_BIG, IMPLICIT_LITTLE, BytesSource, split_meta
@@ -36,7 +36,7 @@ ITEM = struct.pack("<HH", 0xFFFE, 0xE000)
 END = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
 _LONGEST = 0xFFFFFFFE
 _BLOCK = 1 << 16
-_EXPLICIT = Form(implicit=False, big=False)
+_EXPLICIT = Encoding(implicit=False, big=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ def part10(
         )
     source = BytesSource(original)
     meta, came_in = split_meta(source, 0)
-    walker = Walker(source)
+    walker = ElementScanner(source)
     found = walker.sniff(len(meta), _form_of(came_in, _EXPLICIT))
     places = [place for place in walker.root(len(meta), found) if place.tag >> 16 not in (0, 2)]
     if pixel:
@@ -149,7 +149,9 @@ def _lay(elements: dict[int, bytes], changed: Mapping[int, bytes | None]) -> Non
             elements[tag] = element
 
 
-def _pieces(head: bytes, elements: dict[int, bytes], pixel: PixelValue | None, form: Form) -> Iterator[bytes]:
+def _pieces(
+    head: bytes, elements: dict[int, bytes], pixel: PixelValue | None, form: Encoding
+) -> Iterator[bytes]:
     place = PIXEL_TAGS[pixel.keyword] if pixel else None
     waiting = [head]
     size = len(head)
@@ -208,22 +210,22 @@ def joined_bits(frames: Iterable[bytes], bits: int) -> Iterator[bytes]:
         yield np.packbits(rest, bitorder="little").tobytes()
 
 
-def _form_of(syntax: str, unknown: Form) -> Form:
+def _form_of(syntax: str, unknown: Encoding) -> Encoding:
     """How elements are encoded under a transfer syntax; of one that is not known, as they were found."""
     if syntax == IMPLICIT_LITTLE:
-        return Form(implicit=True, big=False)
+        return Encoding(implicit=True, big=False)
     if syntax == EXPLICIT_BIG:
-        return Form(implicit=False, big=True)
+        return Encoding(implicit=False, big=True)
     return _EXPLICIT if syntax in SYNTAXES else unknown
 
 
-def _is_utf8(places: list[Place], original: bytes) -> bool:
+def _is_utf8(places: list[ElementSpan], original: bytes) -> bool:
     terms = [original[place.value : place.value_end] for place in places if place.tag == CHARSET]
     return bool(terms) and charset_of(terms[-1]).codec == "utf_8"
 
 
 def _elements(
-    walker: Walker, places: list[Place], found: Form, form: Form, *, utf8: bool
+    walker: ElementScanner, places: list[ElementSpan], found: Encoding, form: Encoding, *, utf8: bool
 ) -> dict[int, bytes]:
     """Tag → whole element in ``form``."""
     # Elements without a VR in an explicit data set are not passed on: what reads the file may not see them.
@@ -237,7 +239,7 @@ def _elements(
     return dict(Transcriber(walker, form, utf8=utf8).elements(places))
 
 
-def _description(elements: dict[int, bytes], image: ImageDescription, form: Form) -> dict[int, bytes]:
+def _description(elements: dict[int, bytes], image: ImageDescription, form: Encoding) -> dict[int, bytes]:
     """What the Image Pixel module must say of decoded frames and does not."""
     head = 8
     changed: dict[int, bytes] = {}
@@ -252,7 +254,7 @@ def _description(elements: dict[int, bytes], image: ImageDescription, form: Form
 
 def _meta(file_meta: bytes, syntax: str, changed: Mapping[int, bytes | None]) -> bytes:
     """The file meta group with another transfer syntax and what was changed, its length put right."""
-    walker = Walker(BytesSource(file_meta))
+    walker = ElementScanner(BytesSource(file_meta))
     elements = {
         place.tag: file_meta[place.start : place.end]
         for place in walker.root(0, _EXPLICIT)
@@ -266,12 +268,12 @@ def _meta(file_meta: bytes, syntax: str, changed: Mapping[int, bytes | None]) ->
     return element_head(_GROUP_LENGTH, "UL", 4, _EXPLICIT) + struct.pack("<I", len(content)) + content
 
 
-def _opening(pixel: PixelValue, form: Form) -> bytes:
+def _opening(pixel: PixelValue, form: Encoding) -> bytes:
     length = UNDEFINED if pixel.length is None else pixel.length + pixel.length % 2
     return element_head(PIXEL_TAGS[pixel.keyword], pixel.vr, length, form)
 
 
-def _pixel_element(pixel: PixelValue, form: Form) -> Iterator[bytes]:
+def _pixel_element(pixel: PixelValue, form: Encoding) -> Iterator[bytes]:
     yield _opening(pixel, form)
     written = 0
     for piece in pixel.pieces:

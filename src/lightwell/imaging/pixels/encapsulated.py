@@ -34,7 +34,7 @@ _STARTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Fragments:
+class EncapsulatedFragments:
     """Where the fragments of one pixel element lie.
 
     ``starts`` and ``lengths`` have one entry a fragment: place of the value in the file, eight bytes after
@@ -51,7 +51,7 @@ class Fragments:
         return len(self.starts)
 
 
-def read_fragments(source: Source, offset: int, length: int = -1) -> Fragments:
+def read_fragments(source: Source, offset: int, length: int = -1) -> EncapsulatedFragments:
     """Walk the items of an encapsulated element whose value begins at ``offset``.
 
     ``length`` is -1 for an undefined one, as the standard asks; a defined one bounds the walk. An element
@@ -89,7 +89,7 @@ def read_fragments(source: Source, offset: int, length: int = -1) -> Fragments:
         place += gap
     if table is None:
         raise cannot_extract("the encapsulated pixel data has no items")
-    return Fragments(starts, lengths, table, place)
+    return EncapsulatedFragments(starts, lengths, table, place)
 
 
 def end_of_element(source: Source, offset: int) -> int:
@@ -111,7 +111,7 @@ class EncapsulatedFrames:
     def __init__(
         self,
         source: Source,
-        fragments: Fragments,
+        fragments: EncapsulatedFragments,
         frames: int | None,
         codec: str,
         extended: tuple[bytes, bytes | None] | None = None,

@@ -25,7 +25,7 @@ from lightwell.imaging.rendering.viewport import aspect, shown
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class RenderedImage:
     """A picture as a file; ``notes`` say what of the request or the image is not in it."""
 
     data: bytes
@@ -39,7 +39,7 @@ def render(
     data_set: Dataset,
     frame: int,
     asked: Rendering,
-) -> Picture:
+) -> RenderedImage:
     """The picture of one frame.
 
     ``samples`` are as `stored.decode_proved` gives them and ``photometric`` is true of them; ``frame`` counts
@@ -49,7 +49,7 @@ def render(
     picture, notes = full_picture(samples, image, photometric, attributes, asked)
     picture, left_out = draw_overlays(picture, data_set, frame)
     picture = shown(picture, asked, aspect(attributes))
-    return Picture(encode(picture, asked.media_type, asked.quality), (*notes, *left_out))
+    return RenderedImage(encode(picture, asked.media_type, asked.quality), (*notes, *left_out))
 
 
 def full_picture(

@@ -66,7 +66,7 @@ def _with_bulk(
     conn: Connection, stores: Stores, wanted: Wanted, found: SeriesSet
 ) -> Iterator[tuple[str, _Place, bytes | None, Edits]]:
     """Path, place of the original, override and edits of the instances that have bulk values as they came."""
-    fragments = native_instances.Fragments(conn)
+    fragments = native_instances.InstanceFragments(conn)
     only = None
     if wanted.instance is not None:
         only = [instance_of(conn, found, wanted.instance).instance]

@@ -16,7 +16,7 @@ from lightwell.errors import ConflictError, NotFoundError
 from lightwell.operations.context import Context
 from lightwell.operations.delete_image_set import delete_in
 from lightwell.operations.dicomweb import lookup
-from lightwell.operations.dicomweb.lookup import Target
+from lightwell.operations.dicomweb.lookup import DicomwebTarget
 from lightwell.operations.update_image_set_metadata import update_image_set_metadata
 from lightwell.stores.image_sets import lookups, part10_instances
 from lightwell.wire import shapes
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 _ATTEMPTS = 4
 
 
-def delete(ctx: Context, target: Target, allow: Callable[[Sequence[str]], None] | None = None) -> None:
+def delete(
+    ctx: Context, target: DicomwebTarget, allow: Callable[[Sequence[str]], None] | None = None
+) -> None:
     """Delete what is named; it is gone when this returns.
 
     ``allow`` is asked about the ids of the image sets that this changes, and raises what refuses it.
@@ -49,7 +51,7 @@ def delete(ctx: Context, target: Target, allow: Callable[[Sequence[str]], None] 
         _delete_instance(ctx, target, target.instance, allowed)
 
 
-def _delete_sets(ctx: Context, target: Target, allowed: frozenset[str] | None) -> None:
+def _delete_sets(ctx: Context, target: DicomwebTarget, allowed: frozenset[str] | None) -> None:
     now = ctx.clock.now()
 
     def work(conn: Connection) -> list[SeriesSet]:
@@ -62,7 +64,9 @@ def _delete_sets(ctx: Context, target: Target, allowed: frozenset[str] | None) -
         metadata_documents.drop(ctx.stores, each.key)
 
 
-def _allowed_sets(conn: Connection, target: Target, allowed: frozenset[str] | None) -> list[SeriesSet]:
+def _allowed_sets(
+    conn: Connection, target: DicomwebTarget, allowed: frozenset[str] | None
+) -> list[SeriesSet]:
     """The same sets as were asked about, or fewer. Raises `ConflictError` where another has come since."""
     found = _sets(conn, target)
     if allowed is not None and any(each.id not in allowed for each in found):
@@ -70,7 +74,7 @@ def _allowed_sets(conn: Connection, target: Target, allowed: frozenset[str] | No
     return found
 
 
-def _sets(conn: Connection, target: Target) -> list[SeriesSet]:
+def _sets(conn: Connection, target: DicomwebTarget) -> list[SeriesSet]:
     if target.series is None:
         found = lookup.study_sets(conn, target.datastore_id, target.study)
         if target.image_set_id is not None:
@@ -81,7 +85,7 @@ def _sets(conn: Connection, target: Target) -> list[SeriesSet]:
     return [lookup.series_set(conn, target.datastore_id, target.study, target.series, target.image_set_id)]
 
 
-def _delete_instance(ctx: Context, target: Target, uid: str, allowed: frozenset[str] | None) -> None:
+def _delete_instance(ctx: Context, target: DicomwebTarget, uid: str, allowed: frozenset[str] | None) -> None:
     for attempt in range(1, _ATTEMPTS + 1):
         with ctx.stores.db.read() as conn:
             (found,) = _allowed_sets(conn, target, allowed)

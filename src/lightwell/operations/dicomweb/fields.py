@@ -59,7 +59,7 @@ def tag_of(keyword: str) -> int | None:
     return None if attribute is None else attribute.tag
 
 
-class Asked:
+class RequestedFields:
     """What one search asks for beside what it always answers.
 
     ``named`` and ``columns`` are tags that the index has, those of match parameters and others. What is of a
@@ -191,7 +191,7 @@ def add_images(conn: Connection, hits: Sequence[Hit]) -> None:
 
 def add_to(
     results: Sequence[list[str]],
-    asked: Asked,
+    asked: RequestedFields,
     stores: Stores,
     conn: Connection,
     hits: Sequence[Hit],

@@ -27,7 +27,7 @@ from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.dataset.transfer_syntaxes import JPEG2000_LOSSLESS
 from lightwell.operations.context import Context
 from lightwell.operations.dicomweb import lookup
-from lightwell.operations.get_image_frame import FrameReader, Place
+from lightwell.operations.get_image_frame import FrameLocation, FrameReader
 from lightwell.stores.image_sets import by_series, native_instances
 
 _DESCRIPTIONS = 4096
@@ -48,7 +48,7 @@ class BareFrame:
     """Where the bare codestream of one frame lies, and its checksum; see
     `domain.image_sets.frame_table.Frame`."""
 
-    place: Place
+    place: FrameLocation
     checksum: int
 
 
@@ -103,7 +103,7 @@ class InstanceFrames:
         found = None if page is None else unpack_entry(page.entries, index)
         if page is None or found is None:
             raise NotFoundError(f"The instance has {pixels.frame_count} frames, and no frame {number}.")
-        place = Place(
+        place = FrameLocation(
             pixels.image_set,
             page.object,
             found.offset + found.head,

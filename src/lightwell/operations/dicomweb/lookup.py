@@ -19,9 +19,9 @@ from lightwell.stores.image_sets.by_series import SeriesSet
 from lightwell.stores.image_sets.part10_instances import StoredInstance
 
 __all__ = [
+    "DicomwebTarget",
     "SeriesSet",
     "StoredInstance",
-    "Target",
     "check_ids",
     "check_uids",
     "instance_of",
@@ -36,7 +36,7 @@ _NAMES = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class DicomwebTarget:
     """What a path names, UIDs decoded: a study, a series, an instance or a frame, ``number`` from 1."""
 
     datastore_id: str

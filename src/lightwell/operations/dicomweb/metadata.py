@@ -144,7 +144,7 @@ def instance_objects(
     ``rows``: StudyInstanceUID and SeriesInstanceUID of each, and what is stored of it. ``base`` is the URL of
     their data store.
     """
-    fragments, changes = native_instances.Fragments(conn), _Changes()
+    fragments, changes = native_instances.InstanceFragments(conn), _Changes()
     texts = []
     for study, series, row in rows:
         lines = _shown(stores, fragments, changes, row, (study, series))
@@ -152,7 +152,7 @@ def instance_objects(
     return texts
 
 
-def lines_of(stores: Stores, fragments: native_instances.Fragments, row: DicomRow) -> bytes:
+def lines_of(stores: Stores, fragments: native_instances.InstanceFragments, row: DicomRow) -> bytes:
     """The lines of an instance as it came."""
     if row.dicom_z is not None:
         return fragments.read(row.dicom_z, row.dictionary)
@@ -174,7 +174,7 @@ def lines_of(stores: Stores, fragments: native_instances.Fragments, row: DicomRo
 
 def pieces(conn: Connection, stores: Stores, found: SeriesSet, *, meta: bool) -> Iterator[bytes]:
     """The JSON array of a version, piece by piece, with paths of bulk values. ``meta``: with (0002,0010)."""
-    fragments = native_instances.Fragments(conn)
+    fragments = native_instances.InstanceFragments(conn)
     changes = _Changes()
     uids = found.study_instance_uid, found.series_instance_uid
     separator = b"["
@@ -205,7 +205,7 @@ class _Changes:
 
 def _shown(
     stores: Stores,
-    fragments: native_instances.Fragments,
+    fragments: native_instances.InstanceFragments,
     changes: _Changes,
     row: DicomRow,
     uids: tuple[str, str],
@@ -251,7 +251,7 @@ def _one(ctx: Context, wanted: Wanted, found: SeriesSet) -> bytes:
     with ctx.stores.db.read() as conn:
         instance = instance_of(conn, found, wanted.instance).instance
         ((row,),) = dicom_json_instances.batches(conn, found.key, found.version, only=[instance])
-        lines = _shown(ctx.stores, native_instances.Fragments(conn), _Changes(), row, uids)
+        lines = _shown(ctx.stores, native_instances.InstanceFragments(conn), _Changes(), row, uids)
     meta = _syntax(row) if ctx.settings.metadata_transfer_syntax == "on" else None
     return dicom_json_lines.addressed(
         dicom_json_lines.as_object(lines, meta), wanted.base, wanted.image_set_id

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection
 
 from lightwell import __version__
-from lightwell.codec_pool.render_requests import FrameSpan, NotRendered, Pixels, Render, Rendered, Span
+from lightwell.codec_pool.render_requests import ByteSpan, FrameSpan, NotRendered, Pixels, Render, Rendered
 from lightwell.domain.image_sets.edits import encode
 from lightwell.domain.image_sets.frame_table import PAGE, unpack_entry
 from lightwell.domain.rendering import (
@@ -22,8 +22,8 @@ from lightwell.domain.rendering import (
     JPEG,
     PDF,
     THUMBNAIL_SIDE,
-    Asked,
     Rendering,
+    RenderingRequest,
     rendered_parameters,
     uri_parameters,
 )
@@ -38,7 +38,7 @@ from lightwell.errors import (
 from lightwell.imaging.dataset.transfer_syntaxes import SYNTAXES
 from lightwell.operations.context import Context
 from lightwell.operations.dicomweb import lookup
-from lightwell.operations.dicomweb.lookup import Target
+from lightwell.operations.dicomweb.lookup import DicomwebTarget
 from lightwell.stores import Stores
 from lightwell.stores.image_sets import native_instances, representative
 from lightwell.stores.image_sets.by_series import SeriesSet
@@ -46,16 +46,16 @@ from lightwell.stores.image_sets.part10_instances import StoredImage, StoredInst
 from lightwell.stores.objects.packs import pack_name
 
 if TYPE_CHECKING:
-    from lightwell.codec_pool.client import Pool
+    from lightwell.codec_pool.client import CodecPoolClient
 
 __all__ = [
     "IMAGE_TYPES",
     "PDF",
     "THUMBNAIL",
     "THUMBNAIL_SIDE",
-    "Asked",
-    "Picture",
+    "EncodedImage",
     "Rendering",
+    "RenderingRequest",
     "Shown",
     "picture",
     "rendered_parameters",
@@ -94,7 +94,7 @@ class Shown:
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class EncodedImage:
     """A picture or document, and what of the request is not in it."""
 
     media_type: str
@@ -102,7 +102,7 @@ class Picture:
     notes: tuple[str, ...] = ()
 
 
-def shown(stores: Stores, target: Target, *, small: bool = False) -> Shown:
+def shown(stores: Stores, target: DicomwebTarget, *, small: bool = False) -> Shown:
     """Find what ``target`` names; of several frames the first or, for a ``small`` picture, the middle one.
 
     PS3.18 §10.4.1.1.4 leaves the choice for thumbnails to the server: volumes mostly begin with nothing.
@@ -140,7 +140,7 @@ def shown(stores: Stores, target: Target, *, small: bool = False) -> Shown:
     )
 
 
-def thumbnail(context: Context, what: Shown, asked: Rendering, *, usual: bool) -> Picture:
+def thumbnail(context: Context, what: Shown, asked: Rendering, *, usual: bool) -> EncodedImage:
     """A small picture; ``usual``: asked without parameters, so that it is kept and found again.
 
     Raises what `picture` raises.
@@ -149,14 +149,14 @@ def thumbnail(context: Context, what: Shown, asked: Rendering, *, usual: bool) -
     format = f"thumbnail.{what.instance.record:x}.{what.number}.{__version__.encode().hex()}"
     if usual and (kept := documents.get(found.key, found.version, format)) is not None:
         context.stores.accesses.note(found.key, context.clock.now())
-        return Picture(THUMBNAIL, kept)
+        return EncodedImage(THUMBNAIL, kept)
     made = picture(context, what, asked)
     if usual and not made.notes and made.media_type == THUMBNAIL:
         documents.put(found.key, found.version, format, made.data)
     return made
 
 
-def picture(context: Context, what: Shown, asked: Rendering) -> Picture:
+def picture(context: Context, what: Shown, asked: Rendering) -> EncodedImage:
     """Have the picture made.
 
     Raises `NotAcceptableError` where it cannot be, `ValidationError` where what is asked does not fit the
@@ -165,7 +165,7 @@ def picture(context: Context, what: Shown, asked: Rendering) -> Picture:
     """
     instance = what.instance
     order = Render(
-        original=Span(pack_name(instance.pack), instance.offset, instance.length),
+        original=ByteSpan(pack_name(instance.pack), instance.offset, instance.length),
         override_z=instance.override_z,
         edits=encode(instance.edits) if instance.edits else None,
         pixels=what.pixels,
@@ -179,10 +179,10 @@ def picture(context: Context, what: Shown, asked: Rendering) -> Picture:
         if answer.bad:
             raise ValidationError(answer.message)
         raise NotAcceptableError(answer.message)
-    return Picture(answer.media_type, answer.data, tuple(answer.notes))
+    return EncodedImage(answer.media_type, answer.data, tuple(answer.notes))
 
 
-def rendering(media_type: str, asked: Asked, *, side: int | None = None) -> Rendering:
+def rendering(media_type: str, asked: RenderingRequest, *, side: int | None = None) -> Rendering:
     """What `picture` needs, from what a request says; ``side`` bounds a picture that it sets no bounds to."""
     free = asked.width is None and asked.height is None
     return Rendering(
@@ -195,7 +195,7 @@ def rendering(media_type: str, asked: Asked, *, side: int | None = None) -> Rend
     )
 
 
-def _instance(conn: Connection, target: Target) -> tuple[SeriesSet, StoredInstance]:
+def _instance(conn: Connection, target: DicomwebTarget) -> tuple[SeriesSet, StoredInstance]:
     store, study = target.datastore_id, target.study
     if target.series is None:
         sets = lookup.study_sets(conn, store, study)
@@ -234,7 +234,7 @@ def _span(stores: Stores, stored: StoredImage, number: int) -> FrameSpan:
 
 
 def _ask(context: Context, order: Render) -> Rendered | NotRendered:
-    pool: Pool | None = context.pool
+    pool: CodecPoolClient | None = context.pool
     if pool is None:
         raise UnavailableError("There is no process here that reads images.")
     try:

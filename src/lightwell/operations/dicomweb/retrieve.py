@@ -20,7 +20,7 @@ from lightwell.imaging.dataset.transfer_syntaxes import EXPLICIT_LITTLE
 from lightwell.imaging.instances.writer import Part10File
 from lightwell.operations.context import Context
 from lightwell.operations.dicomweb import lookup
-from lightwell.operations.dicomweb.lookup import Target
+from lightwell.operations.dicomweb.lookup import DicomwebTarget
 from lightwell.stores import Stores
 from lightwell.stores.image_sets import part10_instances
 from lightwell.stores.image_sets.by_series import SeriesSet
@@ -52,7 +52,7 @@ class Sent:
         return f'"{instance.record:x}-{pixels:x}-{edits:x}-{self.syntax.rpartition(".")[2]}"'
 
 
-def find(stores: Stores, target: Target) -> list[Found]:
+def find(stores: Stores, target: DicomwebTarget) -> list[Found]:
     """What is there, series by SeriesNumber and instances by InstanceNumber.
 
     Raises `NotFoundError` where there is nothing, `ValidationError` for ids that are none.

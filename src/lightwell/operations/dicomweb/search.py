@@ -86,11 +86,11 @@ def search(
         if uid is not None and not uid.isprintable():
             check_uids(study, series)
     query = qido_query.parse(level, study, series, pairs, fields.tag_of)
-    asked = fields.Asked(level, query)
+    asked = fields.RequestedFields(level, query)
     seen = _SEEN[operation]
     is_limited = may_read is not None and asked.is_beyond(seen) and not _reads(query, seen, may_read)
     if is_limited:
-        asked = fields.Asked(level, asked.limited(query, seen))
+        asked = fields.RequestedFields(level, asked.limited(query, seen))
     form = results.form(level, levels, asked.named, asked.columns)
     store = ctx.stores.db.look_up(datastores.STANDING_LOOK_UP, (datastore_id,))
     if store is None:

@@ -10,9 +10,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lightwell.codec_pool.requests import Kept, NotKept, Spooled, Store, Stored
+from lightwell.codec_pool.requests import InstanceRefused, InstanceStored, Spooled, Store, Stored
 from lightwell.domain.datastore import ACTIVE
-from lightwell.domain.imports.store_response import Instance, report, status
+from lightwell.domain.imports.store_response import InstanceResult, report, status
 from lightwell.errors import InternalError, NotFoundError, StorageError, UnavailableError
 from lightwell.imaging.dataset.part10 import meta_uids
 from lightwell.operations.context import Context
@@ -84,9 +84,11 @@ def store(
     return Result(status(instances), kind, body)
 
 
-def _instance(number: int, file: Kept | NotKept, upload: Upload, place: tuple[int, int]) -> Instance:
-    if isinstance(file, Kept):
-        return Instance(
+def _instance(
+    number: int, file: InstanceStored | InstanceRefused, upload: Upload, place: tuple[int, int]
+) -> InstanceResult:
+    if isinstance(file, InstanceStored):
+        return InstanceResult(
             number,
             file.sop_class_uid,
             file.sop_instance_uid,
@@ -96,4 +98,4 @@ def _instance(number: int, file: Kept | NotKept, upload: Upload, place: tuple[in
         )
     # What could not be read mostly has a file meta group that names it.
     sop_class_uid, sop_instance_uid = meta_uids(upload.head(place[0], min(place[1], _META)))
-    return Instance(number, sop_class_uid, sop_instance_uid, reason=file.reason, message=file.message)
+    return InstanceResult(number, sop_class_uid, sop_instance_uid, reason=file.reason, message=file.message)

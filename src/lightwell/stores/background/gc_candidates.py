@@ -11,9 +11,9 @@ Why no row is removed that is named, with these three rules:
    goes in the same transaction. So a scan that starts after the last name is gone may take all the time it
    needs.
 2. **Found by content.** Level values, instances and studies are found again by hash or UID; and pixels, in
-   spite of rule 1, by a file that is equal to them. Whoever looks for one holds `share` until the end of the
-   transaction, and strikes what it has found off the list (`rescue`). The collector puts rows on the list,
-   and removes them, under `alone` only, and removes none that is off it.
+   spite of rule 1, by a file that is equal to them. Whoever looks for one holds `lock_shared` until the end
+   of the transaction, and strikes what it has found off the list (`unmark`). The collector puts rows on the
+   list, and removes them, under `lock_exclusive` only, and removes none that is off it.
 3. **Marks.** A name that goes while a scan runs, which may have seen it or not, puts its row on the list
    again with another mark; the collector acts on a scan only where the mark is the one from before it.
 
@@ -69,14 +69,15 @@ class Leftover:
     mark: int
 
 
-def share(conn: Connection) -> None:
+def lock_shared(conn: Connection) -> None:
     """Let the collector remove nothing that this transaction finds by content, until it ends."""
     if conn.dialect.name != "sqlite":
         conn.execute(text("SELECT pg_advisory_xact_lock_shared(:lock)"), {"lock": _LOCK})
 
 
-def alone(conn: Connection, *, wait: bool) -> bool:
-    """Be the only transaction that holds `share` or this; False where another does and ``wait`` is not set.
+def lock_exclusive(conn: Connection, *, wait: bool) -> bool:
+    """Be the only transaction that holds `lock_shared` or this; False where another does and ``wait`` is not
+    set.
 
     A holder must wait for no other lock, so that whoever holds one may wait for this.
     """
@@ -91,10 +92,10 @@ def alone(conn: Connection, *, wait: bool) -> bool:
 def add(conn: Connection, kind: int, keys: Iterable[int | None], mark: int) -> None:
     """Put rows on the list, those that are on it under a new mark. ``mark`` is of this transaction alone.
 
-    Level values, instances, pixels and dictionaries under `alone` only.
+    Level values, instances, pixels and dictionaries under `lock_exclusive` only.
     """
     wanted = sorted({key for key in keys if key is not None})
-    rescue(conn, kind, wanted)
+    unmark(conn, kind, wanted)
     rows = [{"kind": kind, "key": key, "mark": mark} for key in wanted]
     insert_missing(conn, leftover, rows, ["kind", "key"])
 
@@ -106,7 +107,7 @@ def add_staged(conn: Connection, job: int) -> None:
     conn.execute(leftover.insert().from_select(["kind", "key", "mark"], rows))
 
 
-def rescue(conn: Connection, kind: int, keys: Iterable[int]) -> None:
+def unmark(conn: Connection, kind: int, keys: Iterable[int]) -> None:
     """Strike rows off the list."""
     wanted = list(keys)
     for start in range(0, len(wanted), _SOME):
@@ -115,7 +116,8 @@ def rescue(conn: Connection, kind: int, keys: Iterable[int]) -> None:
 
 
 def strike(conn: Connection, kind: int, rows: Sequence[Leftover]) -> None:
-    """Strike off those rows that are on the list under the same mark still: for who does not hold `alone`."""
+    """Strike off those rows that are on the list under the same mark still: for who does not hold
+    `lock_exclusive`."""
     wanted = [(row.key, row.mark) for row in rows]
     for start in range(0, len(wanted), _SOME):
         these = tuple_(leftover.c.key, leftover.c.mark).in_(wanted[start : start + _SOME])

@@ -12,7 +12,7 @@ from lightwell.stores.db.tables import outbox
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class PendingEvent:
     """An event that is not delivered; ``event`` is its JSON."""
 
     number: int
@@ -25,7 +25,7 @@ def append(conn: Connection, event: Mapping[str, object]) -> None:
     conn.execute(insert(outbox).values(event=text))
 
 
-def waiting(conn: Connection, limit: int) -> Sequence[Waiting]:
+def waiting(conn: Connection, limit: int) -> Sequence[PendingEvent]:
     """The oldest events that are not delivered.
 
     Numbers are given before their transaction commits, so a lower one may appear later: what is delivered is
@@ -39,7 +39,7 @@ def waiting(conn: Connection, limit: int) -> Sequence[Waiting]:
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return [Waiting(row.number, row.event) for row in rows]
+    return [PendingEvent(row.number, row.event) for row in rows]
 
 
 def mark_delivered(conn: Connection, numbers: Sequence[int], now: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, func, or_, select
 
-from lightwell.domain.image_sets.edits import laid_over
+from lightwell.domain.image_sets.edits import apply_edits
 from lightwell.domain.image_sets.image_set import ACTIVE
 from lightwell.domain.image_sets.search_columns import SearchColumns, columns_of_levels
 from lightwell.domain.integrity import HeldBodies, HeldPack, HeldPixels, HeldRecord
@@ -195,7 +195,7 @@ def _content(conn: Connection, row: Any) -> list[str]:
     for number in sorted({*began, row.readable_version}):
         try:
             found = reading.levels(conn, row.key, number)
-            blocks = [laid_over(json.loads(each.body), each.edits) for each in found]
+            blocks = [apply_edits(json.loads(each.body), each.edits) for each in found]
         except (StorageError, ValueError) as error:
             faults.append(f"version {number}: {error}")
             continue

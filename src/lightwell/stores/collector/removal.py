@@ -83,7 +83,7 @@ def empty_set(conn: Connection, key: int, mark: int, limit: int) -> bool:
     """Remove at most ``limit`` members of a deleted set, or its levels; True when nothing is left of it."""
     state = conn.execute(select(image_set.c.state, image_set.c.study).where(image_set.c.key == key)).first()
     if state is None or state.state != DELETED:
-        gc_candidates.rescue(conn, SET, [key])
+        gc_candidates.unmark(conn, SET, [key])
         return True
     place = tuple_(member.c.instance, member.c.valid_from)
     rows = conn.execute(
@@ -110,7 +110,7 @@ def empty_set(conn: Connection, key: int, mark: int, limit: int) -> bool:
     )
     gc_candidates.add(conn, LEVEL, bases, mark)
     gc_candidates.add(conn, STUDY, [state.study], mark)
-    gc_candidates.rescue(conn, SET, [key])
+    gc_candidates.unmark(conn, SET, [key])
     return True
 
 
@@ -120,7 +120,7 @@ def remove(conn: Connection, kind: int, rows: Sequence[Leftover], mark: int) -> 
     Answers how many. What they alone may have named is put on the list.
     """
     keys = gc_candidates.unchanged(conn, kind, rows)
-    gc_candidates.rescue(conn, kind, keys)
+    gc_candidates.unmark(conn, kind, keys)
     if kind == RECORD:
         _list_names(conn, keys, mark)
     elif kind == PIXELS:
@@ -160,7 +160,7 @@ _KEYS: dict[int, tuple[Table, Column[int]]] = {
 
 def keep(conn: Connection, kind: int, rows: Sequence[Leftover]) -> None:
     """Strike off rows that a scan has found named."""
-    gc_candidates.rescue(conn, kind, gc_candidates.unchanged(conn, kind, rows))
+    gc_candidates.unmark(conn, kind, gc_candidates.unchanged(conn, kind, rows))
 
 
 def remove_studies(conn: Connection, rows: Sequence[Leftover]) -> int:
@@ -174,7 +174,7 @@ def remove_studies(conn: Connection, rows: Sequence[Leftover]) -> int:
     living = exists().where(image_set.c.study == study.c.key, image_set.c.state == ACTIVE)
     removed = conn.execute(delete(study).where(study.c.key.in_(free), ~living)).rowcount
     held = set(conn.execute(there).scalars()) - set(free)
-    gc_candidates.rescue(conn, STUDY, [key for key in keys if key not in held])
+    gc_candidates.unmark(conn, STUDY, [key for key in keys if key not in held])
     return removed
 
 

@@ -34,7 +34,7 @@ STALE = "Requested version(s) of ImageSet(s) is not the latest."
 
 
 @dataclass(frozen=True, slots=True)
-class OpenSet:
+class LockedImageSet:
     """An image set that is not deleted and has content, locked until the transaction ends.
 
     Search columns are those of its newest version with content.
@@ -59,7 +59,7 @@ class OpenSet:
         return self.latest_version + 1
 
 
-_FIELDS = tuple(image_set.c[name] for name in OpenSet.__slots__)
+_FIELDS = tuple(image_set.c[name] for name in LockedImageSet.__slots__)
 _STATE: Select[Any] = select(*_FIELDS, image_set.c.state)
 
 
@@ -69,7 +69,7 @@ def open_sets(
     wanted: Mapping[str, str | int],
     *,
     studies: Mapping[str, int] | None = None,
-) -> dict[str, OpenSet]:
+) -> dict[str, LockedImageSet]:
     """Lock sets, named by id with the version that the caller takes for their latest; by id.
 
     ``studies`` names other studies to lock with theirs, by StudyInstanceUID, each with the key that it has if
@@ -94,7 +94,7 @@ def open_sets(
     return {id: _checked(rows[id], number) for id, number in wanted.items()}
 
 
-def look_up(conn: Connection, datastore_id: str, id: str, number: str | int) -> OpenSet:
+def look_up(conn: Connection, datastore_id: str, id: str, number: str | int) -> LockedImageSet:
     """The set as `open_sets` gives it and with its errors, but not locked: to see what would be changed.
 
     What a version holds never changes: it is the same when the set is opened at this version.
@@ -102,7 +102,7 @@ def look_up(conn: Connection, datastore_id: str, id: str, number: str | int) -> 
     return _checked(_rows(conn, datastore_id, {id: number})[id], number)
 
 
-def _checked(row: Any, number: str | int) -> OpenSet:
+def _checked(row: Any, number: str | int) -> LockedImageSet:
     if row.state != ACTIVE:
         raise NotFoundError(f"Image set {row.id} is deleted.")
     if _number(number) != row.latest_version:
@@ -112,20 +112,20 @@ def _checked(row: Any, number: str | int) -> OpenSet:
             f"Image set {row.id} has no content, since what should have made it failed: delete it, and make "
             "it again. GetImageSet shows what happened."
         )
-    return OpenSet(*row[:-1])
+    return LockedImageSet(*row[:-1])
 
 
-def open_primaries(conn: Connection, study_key: int) -> list[OpenSet]:
+def open_primaries(conn: Connection, study_key: int) -> list[LockedImageSet]:
     """All primary sets of a study, locked in key order; the study has to be locked already."""
     rows = conn.execute(
         _STATE.where(image_set.c.study == study_key, image_set.c.is_primary, image_set.c.state == ACTIVE)
         .order_by(image_set.c.key)
         .with_for_update()
     )
-    return [OpenSet(*row[:-1]) for row in rows]
+    return [LockedImageSet(*row[:-1]) for row in rows]
 
 
-def contradicted(conn: Connection, opened: OpenSet, columns: SearchColumns) -> bool:
+def contradicted(conn: Connection, opened: LockedImageSet, columns: SearchColumns) -> bool:
     """Whether another primary set of the study has another PatientID or other grouping values of it."""
     t = image_set.c
     differs = [
@@ -172,7 +172,7 @@ def _unknown(conn: Connection, datastore_id: str, id: str) -> NotFoundError:
 def _lock_studies(conn: Connection, sets: Mapping[str, Any], others: Mapping[str, int]) -> None:
     rows = list(sets.values())
     if others:
-        gc_candidates.share(conn)
+        gc_candidates.lock_shared(conn)
         insert_missing(
             conn,
             study,
@@ -219,7 +219,7 @@ def attempt(conn: Connection, change: Callable[[], None]) -> Exception | None:
 
 def write_version(
     conn: Connection,
-    opened: OpenSet,
+    opened: LockedImageSet,
     status: str,
     *,
     caller: str,

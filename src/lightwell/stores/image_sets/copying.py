@@ -17,13 +17,13 @@ from lightwell.domain.image_sets.search_columns import SearchColumns
 from lightwell.stores.db.bulk import insert_many
 from lightwell.stores.db.tables import image_set, instance, level, member, pixels, record, version
 from lightwell.stores.image_sets import edits as packed
-from lightwell.stores.image_sets.changes import OpenSet
+from lightwell.stores.image_sets.changes import LockedImageSet
 
 _SOME = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
+class CopiedMember:
     """A member of the source; ``edits`` as the column holds them."""
 
     instance: int
@@ -42,7 +42,7 @@ class Blocks:
 
 def add_set(
     conn: Connection,
-    source: OpenSet,
+    source: LockedImageSet,
     *,
     key: int,
     id: str,
@@ -118,17 +118,17 @@ def add_all_members(conn: Connection, source: int, key: int, number: int) -> int
     return conn.execute(insert(member).from_select(columns, rows)).rowcount
 
 
-def members(conn: Connection, source: int, instances: Sequence[int] | None) -> list[Carried]:
+def members(conn: Connection, source: int, instances: Sequence[int] | None) -> list[CopiedMember]:
     """Those members of the source that are named by the keys of their instances; None for all."""
     columns = (member.c.instance, member.c.record, member.c.pixels, member.c.edits)
     return [
-        Carried(*row)
+        CopiedMember(*row)
         for these in _held(source, instances)
         for row in conn.execute(select(*columns).where(*these))
     ]
 
 
-def add_members(conn: Connection, key: int, number: int, members: Sequence[Carried], more: Edits) -> int:
+def add_members(conn: Connection, key: int, number: int, members: Sequence[CopiedMember], more: Edits) -> int:
     """Members of the source with ``more`` edits on top of theirs, from version ``number`` on; how many."""
     known: dict[bytes | None, bytes | None] = {}
     rows = []

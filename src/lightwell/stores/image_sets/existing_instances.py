@@ -30,7 +30,7 @@ from lightwell.stores.db.tables import (
     record,
 )
 from lightwell.stores.image_sets import part10_instances
-from lightwell.stores.image_sets.importing import Came
+from lightwell.stores.image_sets.importing import StagedInstance
 from lightwell.stores.image_sets.records import decompress
 from lightwell.stores.objects import packs
 from lightwell.stores.objects.packs import LIVE, OPEN
@@ -193,13 +193,13 @@ def hold(conn: Connection, records: Sequence[NewRecord], own: Container[int]) ->
     named = {r.pack for r in records if r.pack not in own}
     if not keys and not named:
         return
-    gc_candidates.share(conn)
+    gc_candidates.lock_shared(conn)
     for some in _parts(keys):
         found = conn.execute(select(pixels.c.key, pixels.c.pack).where(pixels.c.key.in_(some))).all()
         if len(found) < len(some):
             raise SharedBytesGone("Pixels that a file was found equal to were collected meanwhile.")
         named.update(row.pack for row in found)
-    gc_candidates.rescue(conn, gc_candidates.PIXELS, keys)
+    gc_candidates.unmark(conn, gc_candidates.PIXELS, keys)
     try:
         packs.keep_live(conn, sorted(named))
     except StorageError as error:
@@ -207,7 +207,7 @@ def hold(conn: Connection, records: Sequence[NewRecord], own: Container[int]) ->
 
 
 def unchanged(
-    conn: Connection, image_set_key: int, came: Sequence[Came], instances: Mapping[str, int]
+    conn: Connection, image_set_key: int, came: Sequence[StagedInstance], instances: Mapping[str, int]
 ) -> set[int]:
     """Those records of ``came`` whose member of the set is the same already, under the lock of the set.
 

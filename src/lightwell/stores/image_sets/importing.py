@@ -43,7 +43,7 @@ WHERE job = :job AND study_instance_uid = :study AND series_instance_uid = :seri
 
 
 @dataclass(frozen=True, slots=True)
-class Came:
+class StagedInstance:
     """One instance of a batch, by the keys of its record and pixels."""
 
     uid: str
@@ -52,13 +52,13 @@ class Came:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class StagedBatch:
     """A batch: its members to be, in the order of the files that they come from, and the other records.
 
     ``unchanged`` are records whose instances the image set has as they came again.
     """
 
-    members: list[Came]
+    members: list[StagedInstance]
     unused: list[int]
     unchanged: list[int] = field(default_factory=list)
 
@@ -209,7 +209,7 @@ def fail_version(conn: Connection, key: int, number: int, now: int) -> None:
     )
 
 
-def load(conn: Connection, batch: Batch) -> Loaded:
+def load(conn: Connection, batch: Batch) -> StagedBatch:
     """What the batch holds; of several files with one SOPInstanceUID the last becomes the member.
 
     It goes through here, and its keys back in small lists, since a join with a growing set is planned by
@@ -221,17 +221,17 @@ def load(conn: Connection, batch: Batch) -> Loaded:
         .where(*of_batch(batch))
         .order_by(staged.c.file)
     )
-    last: dict[str, Came] = {}
+    last: dict[str, StagedInstance] = {}
     unused = []
     for key, pixels, uid in rows:
         before = last.pop(uid, None)
         if before is not None:
             unused.append(before.record)
-        last[uid] = Came(uid, key, pixels)
-    return Loaded(list(last.values()), unused)
+        last[uid] = StagedInstance(uid, key, pixels)
+    return StagedBatch(list(last.values()), unused)
 
 
-def find_instances(conn: Connection, datastore: int, loaded: Loaded) -> dict[str, int]:
+def find_instances(conn: Connection, datastore: int, loaded: StagedBatch) -> dict[str, int]:
     """The keys of ``instance`` by UID; a UID that is new to the data store gets the key of its record.
 
     The transaction has to hold `leftovers.share`, as it does after `studies.lock`.
@@ -239,7 +239,7 @@ def find_instances(conn: Connection, datastore: int, loaded: Loaded) -> dict[str
     uids = [came.uid for came in loaded.members]
     found = _instances(conn, datastore, uids)
     if found and gc_candidates.any_of(conn, gc_candidates.INSTANCE):
-        gc_candidates.rescue(conn, gc_candidates.INSTANCE, found.values())
+        gc_candidates.unmark(conn, gc_candidates.INSTANCE, found.values())
     new = [came for came in loaded.members if came.uid not in found]
     if new:
         rows = [{"key": came.record, "datastore": datastore, "sop_instance_uid": came.uid} for came in new]
@@ -268,7 +268,7 @@ def list_unused(conn: Connection, records: Sequence[int]) -> None:
 
 
 def add_members(
-    conn: Connection, loaded: Loaded, instances: Mapping[str, int], key: int, number: int
+    conn: Connection, loaded: StagedBatch, instances: Mapping[str, int], key: int, number: int
 ) -> None:
     """A member a SOPInstanceUID of the batch, valid from version ``number``."""
     rows = [

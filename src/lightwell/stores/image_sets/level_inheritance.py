@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, select, text
 
-from lightwell.domain.image_sets.edits import NONE, Edits, laid_over
+from lightwell.domain.image_sets.edits import NONE, Edits, apply_edits
 from lightwell.domain.image_sets.levels import level_of
 from lightwell.errors import StorageError
 from lightwell.stores.db.tables import record
@@ -50,7 +50,9 @@ ORDER BY m.valid_from, coalesce(r.instance_number, 2147483647), m.record LIMIT 1
 )
 
 
-def hand_over(conn: Connection, key: int, number: int, *, first: Callable[[], int] | None = None) -> bool:
+def reassign_level_base(
+    conn: Connection, key: int, number: int, *, first: Callable[[], int] | None = None
+) -> bool:
     """After members were closed: give levels whose base no member carries any more the oldest member's block.
 
     ``first`` gives the record that counts as the oldest where all members are of version ``number``. The
@@ -91,7 +93,7 @@ def _carried(conn: Connection, key: int, row: Level) -> bool:
         return False
     bodies = records.level_bodies(conn, {row.base, *(value for value, _ in changed)})
     base = _block(bodies, row.base)
-    return any(laid_over(_block(bodies, value), own) == base for value, own in changed)
+    return any(apply_edits(_block(bodies, value), own) == base for value, own in changed)
 
 
 def _on_level(edits: Edits, level: int) -> Edits:
@@ -107,7 +109,7 @@ def _block(bodies: dict[int, bytes], key: int) -> dict[str, object]:
 
 def _edited(conn: Connection, heir: int, level: int, value: int, edits: Edits) -> int:
     """The key of the level value that is ``value`` with edits."""
-    block = laid_over(_block(records.level_bodies(conn, [value]), value), edits)
+    block = apply_edits(_block(records.level_bodies(conn, [value]), value), edits)
     body = json.dumps(
         {key: block[key] for key in sorted(block)}, ensure_ascii=False, separators=(",", ":")
     ).encode()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, delete, func, insert, select, text, update
 
-from lightwell.domain.image_sets.edits import Edits, laid_over
+from lightwell.domain.image_sets.edits import Edits, apply_edits
 from lightwell.domain.image_sets.search_columns import SearchColumns, columns_of_levels
 from lightwell.errors import StorageError
 from lightwell.stores.background import gc_candidates
@@ -66,7 +66,7 @@ class Level:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class OpenMember:
     """A member that holds. ``sop_instance_uid`` is the one that it has by now."""
 
     instance: int
@@ -103,10 +103,10 @@ def replace_level(conn: Connection, key: int, number: int, row: Level) -> None:
     )
 
 
-def open_members(conn: Connection, key: int, uids: Iterable[str]) -> dict[str, Held]:
+def open_members(conn: Connection, key: int, uids: Iterable[str]) -> dict[str, OpenMember]:
     """Those of the members that hold now whose SOPInstanceUID is named, by it."""
     wanted = sorted(set(uids))
-    found: dict[str, Held] = {}
+    found: dict[str, OpenMember] = {}
     for start in range(0, len(wanted), _SOME):
         rows = conn.execute(
             select(
@@ -124,7 +124,7 @@ def open_members(conn: Connection, key: int, uids: Iterable[str]) -> dict[str, H
             )
         )
         for row in rows:
-            found[row.sop_instance_uid] = Held(*row[:4], packed.unpack(row.edits))
+            found[row.sop_instance_uid] = OpenMember(*row[:4], packed.unpack(row.edits))
     return found
 
 
@@ -142,7 +142,7 @@ def close_members(conn: Connection, key: int, number: int, instances: Sequence[i
     return closed
 
 
-def add_members(conn: Connection, key: int, number: int, members: Sequence[Held]) -> None:
+def add_members(conn: Connection, key: int, number: int, members: Sequence[OpenMember]) -> None:
     """Let members hold from version ``number`` on. IntegrityError where the set has one of the instances."""
     insert_many(
         conn,
@@ -164,7 +164,7 @@ def add_members(conn: Connection, key: int, number: int, members: Sequence[Held]
 
 def instances(conn: Connection, datastore: int, uids: Mapping[str, int]) -> dict[str, int]:
     """The keys of instances by SOPInstanceUID; ``uids`` gives each the key that it has if it is new."""
-    gc_candidates.share(conn)
+    gc_candidates.lock_shared(conn)
     rows = [{"key": key, "datastore": datastore, "sop_instance_uid": uid} for uid, key in uids.items()]
     insert_missing(conn, instance, rows, ["datastore", "sop_instance_uid"])
     found: dict[str, int] = {}
@@ -179,7 +179,7 @@ def instances(conn: Connection, datastore: int, uids: Mapping[str, int]) -> dict
                 )
             )
         )
-    gc_candidates.rescue(conn, gc_candidates.INSTANCE, found.values())
+    gc_candidates.unmark(conn, gc_candidates.INSTANCE, found.values())
     return found
 
 
@@ -212,7 +212,7 @@ def blocks(conn: Connection, levels: Sequence[Level]) -> list[dict[str, object]]
         body = bodies.get(row.base)
         if body is None:
             raise StorageError("The database has lost a level block; run `lightwell data verify`.")
-        found.append(laid_over(json.loads(body), row.edits))
+        found.append(apply_edits(json.loads(body), row.edits))
     return found
 
 

@@ -108,7 +108,7 @@ key, SOPInstanceUID, ``fragment_z`` and the key of its dictionary; the keys of i
 syntax, checksum type, frame count, width and height of its pixels, and the first page of its frame table."""
 
 
-class Fragments:
+class InstanceFragments:
     """Decompresses the fragments of records; keeps the dictionaries that it needed."""
 
     def __init__(self, conn: Connection) -> None:
@@ -167,7 +167,7 @@ def members(
     Raises `StorageError` where anything that the version names is missing. ``conn`` must see one state of the
     database throughout.
     """
-    fragments = Fragments(conn)
+    fragments = InstanceFragments(conn)
     for batch in batches(conn, image_set, version, only=only):
         for row, pixels_key, edits_z in batch:
             yield of(row, pixels_key, edits_z, fragments.read(row[3], row[4]))

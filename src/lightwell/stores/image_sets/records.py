@@ -76,9 +76,9 @@ def level_values(
     """
     if not bodies:
         return {}
-    gc_candidates.share(conn)
+    gc_candidates.lock_shared(conn)
     found = _level_keys(conn, datastore, list(bodies))
-    gc_candidates.rescue(conn, gc_candidates.LEVEL, found.values())
+    gc_candidates.unmark(conn, gc_candidates.LEVEL, found.values())
     missing = [digest for digest in bodies if digest not in found]
     if missing:
         rows = [

@@ -18,7 +18,7 @@ from sqlalchemy.sql.elements import UnaryExpression
 from sqlalchemy.sql.operators import custom_op
 
 from lightwell.domain.image_sets.image_set import Summary
-from lightwell.domain.image_sets.search import Bound, Criteria
+from lightwell.domain.image_sets.search import Bound, SearchCriteria
 from lightwell.stores.db.tables import image_set
 from lightwell.stores.image_sets.lookups import SUMMARY
 
@@ -52,7 +52,7 @@ class Found:
 
 
 def search(
-    conn: Connection, datastore: int, criteria: Criteria, *, after: Cursor | None, limit: int
+    conn: Connection, datastore: int, criteria: SearchCriteria, *, after: Cursor | None, limit: int
 ) -> Found:
     """At most ``limit`` sets of a data store, those behind ``after``.
 
@@ -82,7 +82,7 @@ class _Phase:
     after: Cursor | None
 
 
-def _phases(criteria: Criteria, after: Cursor | None) -> Iterator[_Phase]:
+def _phases(criteria: SearchCriteria, after: Cursor | None) -> Iterator[_Phase]:
     if after is None or after[0] is not None:
         yield _Phase(False, after)
         after = None
@@ -94,7 +94,7 @@ def _phases(criteria: Criteria, after: Cursor | None) -> Iterator[_Phase]:
 class _Query:
     """One stretch of the order of one search."""
 
-    def __init__(self, conn: Connection, datastore: int, criteria: Criteria, phase: _Phase) -> None:
+    def __init__(self, conn: Connection, datastore: int, criteria: SearchCriteria, phase: _Phase) -> None:
         self._conn = conn
         self._listed = image_set.c.listed_in == datastore
         self._criteria = criteria

@@ -17,7 +17,7 @@ def lock(conn: Connection, datastore: int, studies: Mapping[str, int]) -> dict[s
     ``studies`` gives for each the key under which it is made if it is not there yet. SQLite has one writer
     at a time; there the transaction itself is the lock.
     """
-    gc_candidates.share(conn)
+    gc_candidates.lock_shared(conn)
     insert_missing(
         conn,
         study,

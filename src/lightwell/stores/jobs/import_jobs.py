@@ -47,7 +47,7 @@ _UNFINISHED = (domain.LIST, domain.READ, domain.COMMIT, domain.REPORT)
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingJob:
     """A job that is not done. ``free`` tells whether this node can claim its phase now."""
 
     key: int
@@ -130,7 +130,7 @@ def running(conn: Connection, store: int) -> int:
     return len(rows.all())
 
 
-def waiting(conn: Connection, now: int, node: str | None = None) -> list[Waiting]:
+def waiting(conn: Connection, now: int, node: str | None = None) -> list[WaitingJob]:
     """All jobs that are not done, oldest first. Cheap: asked several times a second.
 
     ``node``: whose phases are free, None for every node's.
@@ -148,7 +148,7 @@ def waiting(conn: Connection, now: int, node: str | None = None) -> list[Waiting
         .order_by(import_job.c.submitted_at, import_job.c.key)
     )
     return [
-        Waiting(
+        WaitingJob(
             key,
             phase,
             ((claim is None and (until or 0) <= now) or (claim is not None and until < now))

@@ -151,14 +151,14 @@ def open_since(conn: Connection, before: int, limit: int) -> list[int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Judged:
+class DoomResult:
     """What `doom` did: the packs that are doomed now, and those that it has no more to do with."""
 
     doomed: list[int]
     settled: list[int]
 
 
-def doom(conn: Connection, keys: Sequence[int], before: int) -> Judged:
+def doom(conn: Connection, keys: Sequence[int], before: int) -> DoomResult:
     """Make *doomed* those of the packs that are older than ``before`` and that no row names.
 
     In a transaction of its own. Packs that another transaction holds, or that are younger, are left alone.
@@ -181,7 +181,7 @@ def doom(conn: Connection, keys: Sequence[int], before: int) -> Judged:
     waiting = set(
         conn.execute(select(pack.c.key).where(pack.c.key.in_(keys), pack.c.state.in_((OPEN, LIVE)))).scalars()
     )
-    return Judged(doomed, [key for key in keys if key in held or key not in waiting])
+    return DoomResult(doomed, [key for key in keys if key in held or key not in waiting])
 
 
 def doomed(conn: Connection, limit: int) -> list[int]:

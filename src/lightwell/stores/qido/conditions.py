@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightwell.domain.qido import grams as qido_grams
-from lightwell.domain.qido.criteria import INSTANCE, SERIES, STUDY, Match, OneOf, Range, Wildcard, Words
+from lightwell.domain.qido.criteria import INSTANCE, SERIES, STUDY, AnyOf, Match, Range, Wildcard, Words
 
 # What a column holds: text, number or folded name; a JSON array of texts or codes, or of pairs of which one
 # half counts.
@@ -55,7 +55,7 @@ _GLOB = {"sqlite": "GLOB", "postgresql": "LIKE"}
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class SqlCondition:
     """One match, as SQL. ``filter`` is the same, written so that no index is used for it.
 
     ``indexed``: an index finds what meets it; ``grams`` is a query of ``study_grams`` that does, if any, and
@@ -71,7 +71,7 @@ class Condition:
     rare: int
 
 
-def conditions(dialect: str, datastore: int, matches: Sequence[tuple[str, Match]]) -> list[Condition]:
+def conditions(dialect: str, datastore: int, matches: Sequence[tuple[str, Match]]) -> list[SqlCondition]:
     """What all has to hold, with what finds the fewest first."""
     order = {keyword: place for place, keyword in enumerate(KEYWORDS)}
     return [
@@ -80,7 +80,7 @@ def conditions(dialect: str, datastore: int, matches: Sequence[tuple[str, Match]
     ]
 
 
-def _condition(dialect: str, datastore: int, keyword: str, match: Match) -> Condition:
+def _condition(dialect: str, datastore: int, keyword: str, match: Match) -> SqlCondition:
     level, column, holds, indexed = _COLUMNS[keyword]
     sql, parameters = _matching(dialect, column, holds, match)
     unindexed = "+" + column if dialect == "sqlite" else column
@@ -89,7 +89,7 @@ def _condition(dialect: str, datastore: int, keyword: str, match: Match) -> Cond
         indexed = False
     if holds == _CODES:
         sql = f"{column} IS NOT NULL AND {sql}"
-    return Condition(
+    return SqlCondition(
         level, sql, _matching(dialect, unindexed, holds, match)[0], parameters, indexed, text, rare
     )
 
@@ -117,7 +117,7 @@ def _matching(dialect: str, column: str, holds: int, match: Match) -> tuple[str,
 
 
 def _value(dialect: str, value: str, match: Match, holds: int) -> tuple[str, tuple[Any, ...]]:
-    if isinstance(match, OneOf):
+    if isinstance(match, AnyOf):
         wanted = tuple(int(each) if holds == _NUMBER else each for each in match.values)
         if len(wanted) == 1:
             return f"{value} = ?", wanted

@@ -261,7 +261,7 @@ def _of_first(conn: Connection, key: int, instance_key: int) -> dict[str, str | 
         .join(record, record.c.key == member.c.record)
         .where(member.c.image_set == key, member.c.instance == instance_key, member.c.valid_to.is_(None))
     ).one()
-    fragment = native_instances.Fragments(conn).read(row.fragment_z, row.dictionary)
+    fragment = native_instances.InstanceFragments(conn).read(row.fragment_z, row.dictionary)
     shown: Mapping[str, object] = {}
     # Most of a fragment is of no interest here, and it may be megabytes.
     if any(f'"{keyword}"'.encode() in fragment for keyword in _KEYWORDS):

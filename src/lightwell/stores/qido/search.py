@@ -15,8 +15,8 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from lightwell.domain.qido.criteria import INSTANCE, SERIES, STUDY, Criteria
-from lightwell.stores.qido.conditions import Condition, conditions
+from lightwell.domain.qido.criteria import INSTANCE, SERIES, STUDY, QidoCriteria
+from lightwell.stores.qido.conditions import SqlCondition, conditions
 from lightwell.stores.qido.hits import Hit, hits
 
 __all__ = ["Found", "Hit", "search"]
@@ -63,7 +63,7 @@ class _Some:
     keys: Sequence[Any]
 
 
-def search(conn: Connection, datastore_key: int, criteria: Criteria) -> Found:
+def search(conn: Connection, datastore_key: int, criteria: QidoCriteria) -> Found:
     """The hits of one page. ``conn`` must see one state of the database throughout.
 
     Order: studies by their last change, newest first; series by SeriesNumber and instances by InstanceNumber,
@@ -73,7 +73,7 @@ def search(conn: Connection, datastore_key: int, criteria: Criteria) -> Found:
 
 
 class _Search:
-    def __init__(self, conn: Connection, datastore: int, criteria: Criteria) -> None:
+    def __init__(self, conn: Connection, datastore: int, criteria: QidoCriteria) -> None:
         self._conn = conn
         self._sqlite = conn.dialect.name == "sqlite"
         self._datastore = datastore
@@ -143,7 +143,7 @@ class _Search:
                 return some
         return None
 
-    def _by_index(self, condition: Condition, most: int) -> _Some:
+    def _by_index(self, condition: SqlCondition, most: int) -> _Some:
         level = condition.level
         sql = (
             f"SELECT {_OWN[level]} FROM {_TABLE[level]}"

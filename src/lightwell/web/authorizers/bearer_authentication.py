@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from lightwell.auth import lambda_authorizer
 from lightwell.auth.bearer_token import Token, invalid_token, read_token
-from lightwell.auth.lambda_authorizer import Decision, Failure, HttpTarget
+from lightwell.auth.lambda_authorizer import AuthorizerDecision, AuthorizerFailure, HttpTarget
 from lightwell.auth.principals import Principal
 from lightwell.auth.roles import FOREIGN, RoleError, Roles
 from lightwell.errors import ApiError, ConfigurationError, NotFoundError, ValidationError
@@ -38,7 +38,7 @@ _MOST_REMEMBERED = 4_096
 T = TypeVar("T")
 
 
-class Federation:
+class BearerAuthentication:
     """Tells who the bearer of a token is, in one HTTP worker."""
 
     def __init__(self, settings: Settings, bindings: Bindings, roles: Roles, threads: Executor) -> None:
@@ -48,7 +48,7 @@ class Federation:
         self._threads = threads
         # By the ARN under which a data store names it, with the revision of the target.
         self._functions: dict[str, tuple[int, HttpFunction | PythonFunction]] = {}
-        self._remembered: dict[bytes, tuple[int, Decision]] = {}
+        self._remembered: dict[bytes, tuple[int, AuthorizerDecision]] = {}
         self._sessions: dict[tuple[str, str, str], tuple[int, Principal]] = {}
 
     async def principal(
@@ -82,7 +82,7 @@ class Federation:
             if not decision.role_arn:
                 raise lambda_authorizer.denied()
             return await self._assume(decision.role_arn, token.session, binding, now)
-        except Failure as failure:
+        except AuthorizerFailure as failure:
             answer = failure.answer()
             self._tell(binding, request, failure, answer)
             raise answer from None
@@ -98,12 +98,12 @@ class Federation:
     # The function
 
     def _function(self, binding: Binding) -> HttpFunction | PythonFunction:
-        """What stands for the authorizer of the data store. Raises `Failure`."""
+        """What stands for the authorizer of the data store. Raises `AuthorizerFailure`."""
         arn = binding.arn
         if arn is None:
-            raise Failure("misconfigured", "the data store has no authorizer")
+            raise AuthorizerFailure("misconfigured", "the data store has no authorizer")
         if binding.is_foreign:
-            raise Failure("foreign", f"{arn} is of another account or Region than this server")
+            raise AuthorizerFailure("foreign", f"{arn} is of another account or Region than this server")
         known = self._functions.get(arn)
         if known is not None and known[0] == binding.revision:
             return known[1]
@@ -111,11 +111,13 @@ class Federation:
             del self._functions[arn]
             known[1].close()
         if binding.target is None:
-            raise Failure("misconfigured", f"nothing stands for {arn}: `lightwell authorizer put` it")
+            raise AuthorizerFailure(
+                "misconfigured", f"nothing stands for {arn}: `lightwell authorizer put` it"
+            )
         try:
             target = lambda_authorizer.parse_target(binding.target)
         except ConfigurationError as error:
-            raise Failure("misconfigured", str(error)) from None
+            raise AuthorizerFailure("misconfigured", str(error)) from None
         if isinstance(target, HttpTarget):
             function: HttpFunction | PythonFunction = HttpFunction(target)
         else:
@@ -132,8 +134,8 @@ class Federation:
         operation: str,
         request: str,
         now: int,
-    ) -> Decision:
-        """What the authorizer says, within its second. Raises `Failure`."""
+    ) -> AuthorizerDecision:
+        """What the authorizer says, within its second. Raises `AuthorizerFailure`."""
         asked = lambda_authorizer.event(datastore_id, operation, token.text)
         keep = self._settings.authorizer_cache
         key = b""
@@ -169,7 +171,7 @@ class Federation:
             principal = take() if self._roles.fresh(role, now) else await self._in_thread(take)
         except RoleError as error:
             kind: lambda_authorizer.Kind = "foreign" if error.kind == FOREIGN else "misconfigured"
-            raise Failure(kind, str(error)) from None
+            raise AuthorizerFailure(kind, str(error)) from None
         if len(self._sessions) >= _MOST_REMEMBERED:
             self._sessions.clear()
         self._sessions[key] = now, principal
@@ -178,7 +180,7 @@ class Federation:
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
-    def _tell(self, binding: Binding, request: str, failure: Failure, answer: ApiError) -> None:
+    def _tell(self, binding: Binding, request: str, failure: AuthorizerFailure, answer: ApiError) -> None:
         event(
             log,
             logging.WARNING,
@@ -191,7 +193,7 @@ class Federation:
 
 
 async def _within(seconds: float, call: Coroutine[Any, Any, bytes]) -> bytes:
-    """What ``call`` answers, which has so long by the wall clock. Raises `Failure`.
+    """What ``call`` answers, which has so long by the wall clock. Raises `AuthorizerFailure`.
 
     A request may be under way outside a task (`web.http1.response_cycle`), where `asyncio.timeout` cannot be
     had.
@@ -211,6 +213,6 @@ async def _within(seconds: float, call: Coroutine[Any, Any, bytes]) -> bytes:
     except asyncio.CancelledError:
         if not is_late:
             raise
-        raise Failure("late", f"no answer within {seconds:g} s") from None
+        raise AuthorizerFailure("late", f"no answer within {seconds:g} s") from None
     finally:
         timer.cancel()

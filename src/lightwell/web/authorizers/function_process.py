@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Protocol, cast
 
-from lightwell.auth.lambda_authorizer import SECONDS, Failure, PythonTarget
+from lightwell.auth.lambda_authorizer import SECONDS, AuthorizerFailure, PythonTarget
 from lightwell.auth.python_authorizer_main import MISSING, READY, RESULT
 from lightwell.observe.logs import event
 from lightwell.settings import function_environment
@@ -35,7 +35,7 @@ class Owner(Protocol):
     def free(self, process: FunctionProcess) -> None:
         """It can take a call."""
 
-    def gone(self, process: FunctionProcess, failure: Failure | None) -> None:
+    def gone(self, process: FunctionProcess, failure: AuthorizerFailure | None) -> None:
         """It has ended; ``failure`` says why if it never was ready."""
 
 
@@ -55,9 +55,9 @@ class FunctionProcess(asyncio.Protocol):
         self._received = bytearray()
         self._asked: asyncio.Future[bytes] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._problem: Failure | None = None
+        self._problem: AuthorizerFailure | None = None
         self._is_over = False
-        self._gone: Failure | None = None
+        self._gone: AuthorizerFailure | None = None
 
     def start(self, folder: Path) -> None:
         """Start it; modules are looked for in ``folder`` first. Raises `OSError`."""
@@ -90,7 +90,7 @@ class FunctionProcess(asyncio.Protocol):
         await self.loop.create_unix_connection(lambda: self, sock=channel)
 
     async def ask(self, payload: bytes, request: str) -> bytes:
-        """The JSON of what the function returns for the JSON ``payload``. Raises `Failure`.
+        """The JSON of what the function returns for the JSON ``payload``. Raises `AuthorizerFailure`.
 
         To be called for a process that is free. Once it has answered, heard or not, it is free again.
         """
@@ -104,7 +104,7 @@ class FunctionProcess(asyncio.Protocol):
 
     def kill(self, why: str) -> None:
         """End it, whatever it is at."""
-        self._problem = self._problem or Failure("failed", why)
+        self._problem = self._problem or AuthorizerFailure("failed", why)
         if self._popen is not None and self._popen.poll() is None:
             self._popen.kill()
         if self._transport is not None:
@@ -136,7 +136,7 @@ class FunctionProcess(asyncio.Protocol):
             return
         self._is_over = True
         self._stop_timer()
-        failure = self._problem or Failure("failed", "the process of the function ended")
+        failure = self._problem or AuthorizerFailure("failed", "the process of the function ended")
         asked, self._asked = self._asked, None
         if asked is not None and not asked.done():
             asked.set_exception(failure)
@@ -146,7 +146,7 @@ class FunctionProcess(asyncio.Protocol):
     def _hear(self, kind: bytes, body: bytes) -> None:
         failure = None
         if kind not in (READY, RESULT):
-            failure = Failure(
+            failure = AuthorizerFailure(
                 "misconfigured" if kind == MISSING else "failed", body.decode("utf-8", "replace")
             )
         if not self.is_ready and failure is not None:

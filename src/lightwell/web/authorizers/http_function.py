@@ -8,7 +8,7 @@ from typing import cast
 
 import httptools
 
-from lightwell.auth.lambda_authorizer import Failure, HttpTarget
+from lightwell.auth.lambda_authorizer import AuthorizerFailure, HttpTarget
 
 MOST_CONNECTIONS = 64
 """Calls of one function that one HTTP worker has under way at a time."""
@@ -33,13 +33,13 @@ class HttpFunction:
         self._waiting = 0
 
     async def call(self, payload: bytes, request: str) -> bytes:
-        """The body that the function answers to the JSON ``payload``. Raises `Failure`.
+        """The body that the function answers to the JSON ``payload``. Raises `AuthorizerFailure`.
 
         To be cancelled by who has no more time; the connection is then closed.
         """
         if self._slots.locked():
             if self._waiting >= MOST_WAITING:
-                raise Failure("busy", f"{MOST_WAITING} calls wait for a connection already")
+                raise AuthorizerFailure("busy", f"{MOST_WAITING} calls wait for a connection already")
             self._waiting += 1
             try:
                 await self._slots.acquire()
@@ -73,7 +73,7 @@ class HttpFunction:
         try:
             return await self._ask(await self._connect(), message)
         except _Stale as lost:
-            raise Failure("failed", f"the connection broke off: {lost}") from None
+            raise AuthorizerFailure("failed", f"the connection broke off: {lost}") from None
 
     async def _ask(self, connection: _Connection, message: bytes) -> bytes:
         try:
@@ -111,21 +111,21 @@ class HttpFunction:
             _, connection = await loop.create_connection(_Connection, target.host, target.port, ssl=self._tls)
         except OSError as error:
             # Also of names and of certificates. TimeoutError is one, too, and not ours.
-            raise Failure("failed", f"cannot connect to {target.authority}: {error}") from None
+            raise AuthorizerFailure("failed", f"cannot connect to {target.authority}: {error}") from None
         return connection
 
 
 def _check(status: int, is_error: bool) -> None:
-    """Raises `Failure` for an answer that is none of the function's.
+    """Raises `AuthorizerFailure` for an answer that is none of the function's.
 
     Lambda has no such function (404), may not call it (403), or cannot (the rest).
     """
     if status in (403, 404):
-        raise Failure("misconfigured", f"the Invoke API answered {status}")
+        raise AuthorizerFailure("misconfigured", f"the Invoke API answered {status}")
     if status != 200:
-        raise Failure("failed", f"the Invoke API answered {status}")
+        raise AuthorizerFailure("failed", f"the Invoke API answered {status}")
     if is_error:
-        raise Failure("failed", "the function ended with an error")
+        raise AuthorizerFailure("failed", "the function ended with an error")
 
 
 class _Stale(Exception):
@@ -183,7 +183,7 @@ class _Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(Failure("failed", f"the answer is no HTTP: {error}"))
+            self._fail(AuthorizerFailure("failed", f"the answer is no HTTP: {error}"))
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_lost = True
@@ -194,7 +194,9 @@ class _Connection(asyncio.Protocol):
             # Such a body ends with its connection.
             self._finish(parser, can_stay=False)
         elif self._is_begun:
-            asked.set_exception(Failure("failed", f"the answer broke off: {error or 'it was closed'}"))
+            asked.set_exception(
+                AuthorizerFailure("failed", f"the answer broke off: {error or 'it was closed'}")
+            )
         else:
             asked.set_exception(_Stale(str(error or "it was closed")))
 
@@ -212,7 +214,9 @@ class _Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         self._body += body
         if len(self._body) > LONGEST_ANSWER:
-            self._fail(Failure("misconfigured", f"the answer is longer than {LONGEST_ANSWER} bytes"))
+            self._fail(
+                AuthorizerFailure("misconfigured", f"the answer is longer than {LONGEST_ANSWER} bytes")
+            )
 
     def on_message_complete(self) -> None:
         parser = self._parser
@@ -224,7 +228,7 @@ class _Connection(asyncio.Protocol):
         if asked is not None and not asked.done():
             asked.set_result((parser.get_status_code(), self._is_error, bytes(self._body), can_stay))
 
-    def _fail(self, failure: Failure) -> None:
+    def _fail(self, failure: AuthorizerFailure) -> None:
         asked, self._asked = self._asked, None
         if asked is not None and not asked.done():
             asked.set_exception(failure)

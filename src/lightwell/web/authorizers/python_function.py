@@ -7,7 +7,7 @@ import logging
 from collections import deque
 from contextlib import suppress
 
-from lightwell.auth.lambda_authorizer import Failure, PythonTarget
+from lightwell.auth.lambda_authorizer import AuthorizerFailure, PythonTarget
 from lightwell.observe.logs import event
 from lightwell.settings import Settings
 from lightwell.web.authorizers.function_process import FunctionProcess
@@ -34,12 +34,12 @@ class PythonFunction:
         self._processes: set[FunctionProcess] = set()
         self._idle: list[FunctionProcess] = []
         self._waiting: deque[asyncio.Future[FunctionProcess]] = deque()
-        self._broken: tuple[float, Failure] | None = None
+        self._broken: tuple[float, AuthorizerFailure] | None = None
         self._sweeping: asyncio.TimerHandle | None = None
         self._is_closed = False
 
     async def call(self, payload: bytes, request: str) -> bytes:
-        """The JSON that the function returns for the JSON ``payload``. Raises `Failure`.
+        """The JSON that the function returns for the JSON ``payload``. Raises `AuthorizerFailure`.
 
         To be cancelled by who has no more time; what the function still says is then dropped.
         """
@@ -53,7 +53,7 @@ class PythonFunction:
             self._sweeping.cancel()
         for process in list(self._processes):
             process.kill("the authorizer was changed, or the server ends")
-        self._fail(Failure("failed", "the authorizer was changed, or the server ends"))
+        self._fail(AuthorizerFailure("failed", "the authorizer was changed, or the server ends"))
 
     async def closed(self) -> None:
         """Wait, after `close`, until the processes are gone."""
@@ -67,7 +67,7 @@ class PythonFunction:
         if self._broken is not None and loop.time() < self._broken[0]:
             raise _again(self._broken[1])
         if len(self._waiting) >= MOST_WAITING:
-            raise Failure("busy", f"{MOST_WAITING} calls wait for the function already")
+            raise AuthorizerFailure("busy", f"{MOST_WAITING} calls wait for the function already")
         waiter: asyncio.Future[FunctionProcess] = loop.create_future()
         self._waiting.append(waiter)
         timer = None
@@ -98,7 +98,7 @@ class PythonFunction:
         try:
             process.start(self._folder)
         except OSError as error:
-            self._broke(Failure("failed", f"a process cannot be started: {error}"))
+            self._broke(AuthorizerFailure("failed", f"a process cannot be started: {error}"))
             return
         self._processes.add(process)
         if self._sweeping is None:
@@ -118,7 +118,7 @@ class PythonFunction:
         process.free_since = process.loop.time()
         self._idle.append(process)
 
-    def gone(self, process: FunctionProcess, failure: Failure | None) -> None:
+    def gone(self, process: FunctionProcess, failure: AuthorizerFailure | None) -> None:
         """A process has ended; ``failure`` says why where it could not load the function."""
         self._processes.discard(process)
         with suppress(ValueError):
@@ -130,14 +130,14 @@ class PythonFunction:
         elif not self._processes and any(not waiter.done() for waiter in self._waiting):
             self._start()
 
-    def _broke(self, failure: Failure) -> None:
+    def _broke(self, failure: AuthorizerFailure) -> None:
         """A process could not be started. Where others run, they go on."""
         event(log, logging.WARNING, "authorizer not loaded", authorizer=self._arn, reason=failure.reason)
         if not any(process.is_ready for process in self._processes):
             self._broken = asyncio.get_running_loop().time() + BROKEN_SECONDS, failure
             self._fail(failure)
 
-    def _fail(self, failure: Failure) -> None:
+    def _fail(self, failure: AuthorizerFailure) -> None:
         waiting, self._waiting = self._waiting, deque()
         for waiter in waiting:
             if not waiter.done():
@@ -160,6 +160,6 @@ class PythonFunction:
             self._sweep_later()
 
 
-def _again(failure: Failure) -> Failure:
+def _again(failure: AuthorizerFailure) -> AuthorizerFailure:
     """One for each who is told: an exception that is raised collects where it was raised."""
-    return Failure(failure.kind, failure.reason)
+    return AuthorizerFailure(failure.kind, failure.reason)

@@ -9,7 +9,7 @@ from typing import Any
 from lightwell.errors import NotBuiltError
 from lightwell.operations import OPERATIONS
 from lightwell.operations.context import Context
-from lightwell.web.requests.responses import Answer
+from lightwell.web.requests.responses import Response
 from lightwell.wire.parse import parse
 from lightwell.wire.query import query_pairs
 from lightwell.wire.render import render
@@ -23,7 +23,7 @@ def perform(
     query: bytes,
     body: bytes,
     allow: Callable[[Any], frozenset[str]] | None = None,
-) -> Answer:
+) -> Response:
     """Run one operation from its request to its answer. Blocks; raises `ApiError`.
 
     ``allow`` is asked about the request before the operation looks anything up; it raises what refuses it,
@@ -36,7 +36,7 @@ def perform(
     if operation is None:
         raise not_built(route)
     rendered = render(route, operation(context, request))
-    return Answer(rendered.status, rendered.headers, rendered.body)
+    return Response(rendered.status, rendered.headers, rendered.body)
 
 
 def not_built(route: Route) -> NotBuiltError:

@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable
 from lightwell.web.aws_json.get_image_frame import serve_frame
 from lightwell.web.aws_json.get_image_set_metadata import serve_warm_metadata
 from lightwell.web.requests.request import Request
-from lightwell.web.requests.responses import Answer
+from lightwell.web.requests.responses import Response
 from lightwell.web.requests.state import AppState
 
-Inline = Callable[[AppState, Request, dict[str, str], bytes], Awaitable[Answer | None]]
+Inline = Callable[[AppState, Request, dict[str, str], bytes], Awaitable[Response | None]]
 
 INLINE: dict[str, Inline] = {"GetImageFrame": serve_frame, "GetImageSetMetadata": serve_warm_metadata}

@@ -10,10 +10,10 @@ import re
 from collections.abc import AsyncIterator
 
 from lightwell.errors import BadRequestError, NotAcceptableError, NotFoundError, ValidationError
-from lightwell.operations.get_image_frame import Place
+from lightwell.operations.get_image_frame import FrameLocation
 from lightwell.web.requests.negotiation import accepted, quality
 from lightwell.web.requests.request import Request
-from lightwell.web.requests.responses import Answer
+from lightwell.web.requests.responses import Response
 from lightwell.web.requests.state import AppState
 from lightwell.wire import shapes
 from lightwell.wire.body import read_body
@@ -29,7 +29,7 @@ _USUAL_BODY = re.compile(rb'\s*\{\s*"imageFrameId"\s*:\s*"([0-9a-z]{32})"\s*\}\s
 _ANY = "application/octet-stream"
 
 
-async def serve_frame(state: AppState, request: Request, params: dict[str, str], body: bytes) -> Answer:
+async def serve_frame(state: AppState, request: Request, params: dict[str, str], body: bytes) -> Response:
     """The bytes of a frame as stored, with the content type of their syntax.
 
     ``params`` are the labels of the path. Raises `ValidationError` or
@@ -50,14 +50,14 @@ async def serve_frame(state: AppState, request: Request, params: dict[str, str],
     if b"accept" in request.head:
         _check_accept(request.headers, place.content_type)
     reader.accessed(place)
-    return Answer(
+    return Response(
         200,
         [(b"content-type", place.content_type.encode()), (b"content-length", b"%d" % place.length)],
         await _content(state, place),
     )
 
 
-async def _content(state: AppState, place: Place) -> bytes | AsyncIterator[bytes]:
+async def _content(state: AppState, place: FrameLocation) -> bytes | AsyncIterator[bytes]:
     reader = state.frames
     if place.length > LARGE:
         # The first piece is read before the answer begins, so that a lost pack is a 500 and no broken body.
@@ -66,7 +66,7 @@ async def _content(state: AppState, place: Place) -> bytes | AsyncIterator[bytes
     return data if data is not None else await state.in_thread(reader.read, place, 0, place.length)
 
 
-async def _pieces(state: AppState, place: Place, piece: bytes) -> AsyncIterator[bytes]:
+async def _pieces(state: AppState, place: FrameLocation, piece: bytes) -> AsyncIterator[bytes]:
     sent = 0
     while True:
         yield piece

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from lightwell.web.requests.request import Request
-from lightwell.web.requests.responses import Answer
+from lightwell.web.requests.responses import Response
 from lightwell.web.requests.state import AppState
 
 _QUERY = re.compile(rb"(?:version=([0-9]{1,9}))?")
@@ -13,7 +13,7 @@ _QUERY = re.compile(rb"(?:version=([0-9]{1,9}))?")
 
 async def serve_warm_metadata(
     state: AppState, request: Request, params: dict[str, str], body: bytes
-) -> Answer | None:
+) -> Response | None:
     """The document if it can be answered at once; None where the operation itself has to be called.
 
     Nothing is refused here: errors are the operation's to tell.
@@ -25,7 +25,7 @@ async def serve_warm_metadata(
     data = state.metadata.warm(params["datastoreId"], params["imageSetId"], version)
     if data is None:
         return None
-    return Answer(
+    return Response(
         200,
         [
             (b"content-type", b"application/json"),

@@ -17,11 +17,11 @@ from lightwell.web.dicomweb import media, ranges
 from lightwell.web.dicomweb.metadata import wanted_by
 from lightwell.web.dicomweb.multipart import Multipart
 from lightwell.web.dicomweb.streams import PIECE, begun
-from lightwell.web.requests.responses import Answer, Headers
+from lightwell.web.requests.responses import Headers, Response
 
 if TYPE_CHECKING:
     from lightwell.imaging.instances.bulk_values import BulkValue
-    from lightwell.web.dicomweb.dispatch import Visit
+    from lightwell.web.dicomweb.dispatch import DicomwebRequest
 
 _OCTETS = "application/octet-stream"
 _ANY = (_OCTETS, "application/*", "*/*", "*")
@@ -29,7 +29,7 @@ _ANY = (_OCTETS, "application/*", "*/*", "*")
 _SYNTAXES = (None, "*", "1.2.840.10008.1.2.1")
 
 
-async def bulkdata(visit: Visit) -> Answer:
+async def bulkdata(visit: DicomwebRequest) -> Response:
     """One value, in bounded memory whatever its size."""
     state, request = visit.state, visit.request
     in_parts = _is_multipart(visit, alone=True)
@@ -52,16 +52,16 @@ async def bulkdata(visit: Visit) -> Answer:
             (b"content-length", b"%d" % length),
         ]
         pieces = _in_part(opening, value, parts.closing)
-        return Answer(200, headers, await begun(state.threads, pieces))
+        return Response(200, headers, await begun(state.threads, pieces))
     span = ranges.span(request, value.length, etag)
     if span is None:
         return ranges.unsatisfiable(value.length)
     headers += [(b"content-type", _OCTETS.encode()), *span.headers()]
     pieces = _pieces(value, span.start, span.length)
-    return Answer(span.status, headers, await begun(state.threads, pieces))
+    return Response(span.status, headers, await begun(state.threads, pieces))
 
 
-async def collection(visit: Visit) -> Answer:
+async def collection(visit: DicomwebRequest) -> Response:
     """All values of a study, a series or an instance, each a part that says where it lies."""
     state = visit.state
     _is_multipart(visit, alone=False)
@@ -77,10 +77,10 @@ async def collection(visit: Visit) -> Answer:
         raise NotFoundError("There is no bulk data: the metadata hold every value.")
     parts = Multipart(visit.request.id)
     headers: Headers = [(b"content-type", parts.content_type(_OCTETS)), (b"vary", b"accept")]
-    return Answer(200, headers, await begun(state.threads, _all(parts, found, values)))
+    return Response(200, headers, await begun(state.threads, _all(parts, found, values)))
 
 
-def _is_multipart(visit: Visit, *, alone: bool) -> bool:
+def _is_multipart(visit: DicomwebRequest, *, alone: bool) -> bool:
     """Whether the answer is to come in parts; ``alone``: it may come without.
 
     Raises `NotAcceptableError` where the client takes no form that there is.

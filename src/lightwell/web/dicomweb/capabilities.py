@@ -9,10 +9,10 @@ from xml.sax.saxutils import quoteattr
 from lightwell.operations.dicomweb.lookup import check_ids
 from lightwell.web.dicomweb import media, resources
 from lightwell.web.dicomweb.media import DICOM_JSON, DICOM_XML, JSON, MULTIPART
-from lightwell.web.requests.responses import Answer
+from lightwell.web.requests.responses import Response
 
 if TYPE_CHECKING:
-    from lightwell.web.dicomweb.dispatch import Visit
+    from lightwell.web.dicomweb.dispatch import DicomwebRequest
 
 WADL = "application/vnd.sun.wadl+xml"
 _NAMESPACE = "http://wadl.dev.java.net/2009/02"
@@ -36,7 +36,7 @@ _TYPES: dict[str, tuple[str, ...]] = {
 }
 
 
-async def capabilities(visit: Visit) -> Answer:
+async def capabilities(visit: DicomwebRequest) -> Response:
     """Every resource with its methods and media types; JSON where the client does not ask for WADL.
 
     Raises `ValidationError` for what cannot be the id of a data store.
@@ -65,9 +65,9 @@ def described() -> list[dict[str, Any]]:
     return found
 
 
-def _answer(kind: str, body: bytes) -> Answer:
+def _answer(kind: str, body: bytes) -> Response:
     headers = [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(body)), (b"vary", b"accept")]
-    return Answer(200, headers, body)
+    return Response(200, headers, body)
 
 
 def _wadl(base: str, found: list[dict[str, Any]]) -> str:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 from lightwell.operations.dicomweb import delete as dicomweb_delete
 from lightwell.web.requests.authorization import image_sets_check
-from lightwell.web.requests.responses import Answer
+from lightwell.web.requests.responses import Response
 
 if TYPE_CHECKING:
-    from lightwell.web.dicomweb.dispatch import Visit
+    from lightwell.web.dicomweb.dispatch import DicomwebRequest
 
 
-async def delete(visit: Visit) -> Answer:
+async def delete(visit: DicomwebRequest) -> Response:
     """204 when it is gone."""
     ctx = visit.state.context(visit.caller)
     target = visit.target()
@@ -20,4 +20,4 @@ async def delete(visit: Visit) -> Answer:
         visit.state, visit.request, visit.principal, "DeleteImageSet", target.datastore_id
     )
     await visit.state.in_thread(dicomweb_delete.delete, ctx, target, allow)
-    return Answer(204, [], b"")
+    return Response(204, [], b"")

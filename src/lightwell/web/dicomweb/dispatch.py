@@ -8,17 +8,17 @@ from importlib import import_module
 
 from lightwell.auth.principals import Principal
 from lightwell.operations.context import Caller
-from lightwell.operations.dicomweb.lookup import Target
+from lightwell.operations.dicomweb.lookup import DicomwebTarget
 from lightwell.web.dicomweb import media
-from lightwell.web.dicomweb.resources import Resource
+from lightwell.web.dicomweb.resources import DicomwebResource
 from lightwell.web.requests.authorization import authorise, dicomweb_asks
 from lightwell.web.requests.request import Request
-from lightwell.web.requests.responses import Answer, Receive
+from lightwell.web.requests.responses import Receive, Response
 from lightwell.web.requests.state import AppState
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
+class DicomwebRequest:
     """One authorised request for a resource.
 
     ``prove`` has to be called by whoever reads the body, with its SHA-256 in lower-case hex, before anything
@@ -29,16 +29,16 @@ class Visit:
 
     state: AppState
     request: Request
-    resource: Resource
+    resource: DicomwebResource
     principal: Principal
     receive: Receive
     prove: Callable[[str], None]
     is_proved: bool
 
-    def target(self, number: int | None = None) -> Target:
+    def target(self, number: int | None = None) -> DicomwebTarget:
         """What the path names, in the image set that the query names; ``number`` is that of a frame."""
         resource = self.resource
-        return Target(
+        return DicomwebTarget(
             resource.datastore_id,
             resource.study or "",
             resource.series,
@@ -52,10 +52,11 @@ class Visit:
         return Caller(self.state.settings.account_id, self.principal.arn, self.principal.access_key_id)
 
 
-Handler = Callable[[Visit], Awaitable[Answer]]
+Handler = Callable[[DicomwebRequest], Awaitable[Response]]
 
-# By `Resource.kind`: module of this package and function. Loaded when first asked for: numpy, pydicom and the
-# codecs behind them are most of a server's start and of its memory, and many servers never need them.
+# By `DicomwebResource.kind`: module of this package and function. Loaded when first asked for: numpy,
+# pydicom and the codecs behind them are most of a server's start and of its memory, and many servers never
+# need them.
 _HANDLERS = {
     "capabilities": ("capabilities", "capabilities"),
     "delete": ("delete", "delete"),
@@ -84,7 +85,7 @@ def handler(kind: str) -> Handler:
     return found
 
 
-async def answer(visit: Visit) -> Answer:
+async def answer(visit: DicomwebRequest) -> Response:
     """What the resource's handler answers, if the caller may ask. Raises `ApiError`."""
     if visit.principal.policies is not None:
         asks = dicomweb_asks(visit.state, visit.request, visit.resource)

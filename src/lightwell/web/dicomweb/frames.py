@@ -20,12 +20,12 @@ from lightwell.web.aws_json.get_image_frame import LARGE, PIECE
 from lightwell.web.dicomweb import media, ranges
 from lightwell.web.dicomweb.media import MULTIPART, MediaRange
 from lightwell.web.dicomweb.multipart import Multipart
-from lightwell.web.requests.responses import Answer, Headers
+from lightwell.web.requests.responses import Headers, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lightwell.web.dicomweb.dispatch import Visit
+    from lightwell.web.dicomweb.dispatch import DicomwebRequest
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ _VARY = (b"vary", b"accept")
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class FrameFormat:
     """How frames are sent: in this transfer syntax, as parts or one frame alone."""
 
     syntax: str
@@ -46,7 +46,7 @@ class Form:
         return f"{self.media_type}; transfer-syntax={self.syntax}"
 
 
-async def frames(visit: Visit) -> Answer:
+async def frames(visit: DicomwebRequest) -> Response:
     """The frames that the path lists, in its order.
 
     Raises `ValidationError` for a list that is none, `NotFoundError` for frames that are not there,
@@ -61,7 +61,7 @@ async def frames(visit: Visit) -> Answer:
     most = max(numbers)
     if most > found.frame_count:
         raise NotFoundError(f"The instance has {found.frame_count} frames, and no frame {most}.")
-    form = form_for(media.wanted(request), found.stored_syntax, len(numbers))
+    form = format_for(media.wanted(request), found.stored_syntax, len(numbers))
     etag = _etag(found, form, numbers)
     if ranges.is_known(request, etag):
         return ranges.not_modified(etag)
@@ -87,7 +87,7 @@ def frame_numbers(text: str) -> list[int]:
 
 
 @lru_cache(512)
-def form_for(wanted: tuple[MediaRange, ...], stored_syntax: str, count: int) -> Form:
+def format_for(wanted: tuple[MediaRange, ...], stored_syntax: str, count: int) -> FrameFormat:
     """The first alternative of an Accept header in which the frames can be had.
 
     Raises `NotAcceptableError` where there is none.
@@ -104,7 +104,7 @@ def form_for(wanted: tuple[MediaRange, ...], stored_syntax: str, count: int) -> 
             # The type itself may say which syntax is meant.
             syntax = _meant(stored_syntax, kind) if each.transfer_syntax is None else None
         if syntax is not None:
-            return Form(syntax, media_type(syntax), in_parts)
+            return FrameFormat(syntax, media_type(syntax), in_parts)
     raise NotAcceptableError(
         f"The frames are stored under the transfer syntax {stored_syntax} and cannot be had in any form that "
         f'the Accept header takes. Send Accept: {MULTIPART}; type="application/octet-stream"; '
@@ -120,7 +120,7 @@ def _meant(stored_syntax: str, kind: str) -> str | None:
     return None
 
 
-def _etag(found: InstancePixels, form: Form, numbers: Sequence[int]) -> bytes:
+def _etag(found: InstancePixels, form: FrameFormat, numbers: Sequence[int]) -> bytes:
     # The boundary between parts is another each time, so what is in parts is only equivalent.
     strength = "W/" if form.in_parts else ""
     listed = ".".join(map(str, numbers)) if len(numbers) < 9 else f"{hash(tuple(numbers)) & (1 << 64) - 1:x}"
@@ -128,8 +128,8 @@ def _etag(found: InstancePixels, form: Form, numbers: Sequence[int]) -> bytes:
 
 
 async def _alone(
-    visit: Visit, found: InstancePixels, numbers: Sequence[int], form: Form, headers: Headers
-) -> Answer:
+    visit: DicomwebRequest, found: InstancePixels, numbers: Sequence[int], form: FrameFormat, headers: Headers
+) -> Response:
     """One frame as the whole body, or a range of its bytes."""
     request = visit.request
     frame = await _placed(visit, found, numbers[0])
@@ -148,12 +148,12 @@ async def _alone(
         body = _from_first(await _started(visit, frame, span.start, span.length), visit, frame, span)
     else:
         body = await _read(visit, frame, span.start, span.length)
-    return Answer(span.status, headers, body)
+    return Response(span.status, headers, body)
 
 
 async def _parts(
-    visit: Visit, found: InstancePixels, numbers: Sequence[int], form: Form, headers: Headers
-) -> Answer:
+    visit: DicomwebRequest, found: InstancePixels, numbers: Sequence[int], form: FrameFormat, headers: Headers
+) -> Response:
     """The frames as parts, each read when it is its turn."""
     request = visit.request
     parts = Multipart(request.id)
@@ -169,17 +169,17 @@ async def _parts(
             data = await _transcoded(visit, found, first, form)
         body = b"".join((opening, data, parts.closing))
         headers.append((b"content-length", b"%d" % len(body)))
-        return Answer(200, headers, body)
+        return Response(200, headers, body)
     # The first is read before the answer begins, so that what is lost is a 500 and no broken body.
     begun = await _begun(visit, found, first, form)
-    return Answer(200, headers, _stream(visit, found, numbers, form, parts, opening, first, begun))
+    return Response(200, headers, _stream(visit, found, numbers, form, parts, opening, first, begun))
 
 
 async def _stream(
-    visit: Visit,
+    visit: DicomwebRequest,
     found: InstancePixels,
     numbers: Sequence[int],
-    form: Form,
+    form: FrameFormat,
     parts: Multipart,
     opening: bytes,
     frame: BareFrame,
@@ -201,7 +201,7 @@ async def _stream(
     yield parts.closing
 
 
-async def _begun(visit: Visit, found: InstancePixels, frame: BareFrame, form: Form) -> bytes:
+async def _begun(visit: DicomwebRequest, found: InstancePixels, frame: BareFrame, form: FrameFormat) -> bytes:
     """A whole frame where that is not too much, else the first piece of it."""
     if form.syntax != found.stored_syntax:
         return bytes(await _transcoded(visit, found, frame, form))
@@ -209,12 +209,12 @@ async def _begun(visit: Visit, found: InstancePixels, frame: BareFrame, form: Fo
     return await _read(visit, frame, 0, length if length <= LARGE else PIECE)
 
 
-async def _started(visit: Visit, frame: BareFrame, start: int, length: int) -> bytes:
+async def _started(visit: DicomwebRequest, frame: BareFrame, start: int, length: int) -> bytes:
     return await _read(visit, frame, start, min(PIECE, length))
 
 
 async def _from_first(
-    piece: bytes, visit: Visit, frame: BareFrame, span: ranges.Span
+    piece: bytes, visit: DicomwebRequest, frame: BareFrame, span: ranges.ByteRange
 ) -> AsyncIterator[bytes]:
     sent = 0
     while True:
@@ -225,18 +225,18 @@ async def _from_first(
         piece = await _read(visit, frame, span.start + sent, min(PIECE, span.length - sent))
 
 
-async def _looked_up(visit: Visit, look: Callable[..., T], *arguments: object) -> T:
+async def _looked_up(visit: DicomwebRequest, look: Callable[..., T], *arguments: object) -> T:
     """What a call that asks the database returns, made in a thread where that may have to be waited for."""
     if visit.state.instance_frames.may_wait:
         return await visit.state.in_thread(look, *arguments)
     return look(*arguments)
 
 
-async def _placed(visit: Visit, found: InstancePixels, number: int) -> BareFrame:
+async def _placed(visit: DicomwebRequest, found: InstancePixels, number: int) -> BareFrame:
     return await _looked_up(visit, visit.state.instance_frames.frame, found, number)
 
 
-async def _read(visit: Visit, frame: BareFrame, start: int, length: int) -> bytes:
+async def _read(visit: DicomwebRequest, frame: BareFrame, start: int, length: int) -> bytes:
     reader = visit.state.frames
     if not start and length == frame.place.length:
         data = reader.read_warm(frame.place)
@@ -246,7 +246,7 @@ async def _read(visit: Visit, frame: BareFrame, start: int, length: int) -> byte
 
 
 async def _transcoded(
-    visit: Visit, found: InstancePixels, frame: BareFrame, form: Form
+    visit: DicomwebRequest, found: InstancePixels, frame: BareFrame, form: FrameFormat
 ) -> bytes | memoryview:
     reader = visit.state.instance_frames
     if await _looked_up(visit, reader.needs_worker, found):
@@ -256,7 +256,7 @@ async def _transcoded(
     return await visit.state.in_thread(reader.transcoded, found, frame, form.syntax)
 
 
-def _location(visit: Visit) -> Callable[[int], str]:
+def _location(visit: DicomwebRequest) -> Callable[[int], str]:
     """The address of each frame, which leads to the same image set."""
     resource = visit.resource
     base = media.base_url(visit.request, visit.state.settings)

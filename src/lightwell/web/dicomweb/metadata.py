@@ -16,15 +16,15 @@ from lightwell.operations.dicomweb.metadata import Wanted
 from lightwell.web.dicomweb import media, ranges
 from lightwell.web.dicomweb.multipart import Multipart
 from lightwell.web.dicomweb.streams import begun
-from lightwell.web.requests.responses import Answer, Headers
+from lightwell.web.requests.responses import Headers, Response
 
 if TYPE_CHECKING:
-    from lightwell.web.dicomweb.dispatch import Visit
+    from lightwell.web.dicomweb.dispatch import DicomwebRequest
 
 _VARY = (b"vary", b"accept, accept-encoding")
 
 
-async def metadata(visit: Visit) -> Answer:
+async def metadata(visit: DicomwebRequest) -> Response:
     """The metadata as JSON or XML. JSON that is in memory is answered at once."""
     state, request = visit.state, visit.request
     kind = media.json_type(request)
@@ -39,7 +39,7 @@ async def metadata(visit: Visit) -> Answer:
     return await state.in_thread(_answer, visit, kind, wanted)
 
 
-def wanted_by(visit: Visit) -> Wanted:
+def wanted_by(visit: DicomwebRequest) -> Wanted:
     """What the path and query of a request for metadata or bulk data name."""
     resource, request = visit.resource, visit.request
     return Wanted(
@@ -52,36 +52,36 @@ def wanted_by(visit: Visit) -> Wanted:
     )
 
 
-def _answer(visit: Visit, kind: str, wanted: Wanted) -> Answer:
+def _answer(visit: DicomwebRequest, kind: str, wanted: Wanted) -> Response:
     ctx = visit.state.context(visit.caller)
     found = dicomweb_metadata.find(ctx, wanted)
     etag = _tag(visit, kind, found.etag)
     return _unchanged(visit, etag) or _json(visit, kind, etag, dicomweb_metadata.gzipped(ctx, wanted, found))
 
 
-def _json(visit: Visit, kind: str, etag: bytes, data: bytes) -> Answer:
+def _json(visit: DicomwebRequest, kind: str, etag: bytes, data: bytes) -> Response:
     headers: Headers = [(b"etag", etag), _VARY, (b"content-type", kind.encode())]
     if ranges.takes_gzip(visit.request):
         headers.append((b"content-encoding", b"gzip"))
     else:
         data = b"".join(metadata_documents.unpacked(data))
     headers.append((b"content-length", b"%d" % len(data)))
-    return Answer(200, headers, data)
+    return Response(200, headers, data)
 
 
-def _tag(visit: Visit, kind: str, state: str) -> bytes:
+def _tag(visit: DicomwebRequest, kind: str, state: str) -> bytes:
     """The entity tag of a form of the metadata."""
     coding = "-gzip" if ranges.takes_gzip(visit.request) else ""
     return f'"{state}-{kind.rpartition("/")[2].replace("+", ".")}{coding}"'.encode()
 
 
-def _unchanged(visit: Visit, etag: bytes) -> Answer | None:
+def _unchanged(visit: DicomwebRequest, etag: bytes) -> Response | None:
     if not ranges.is_known(visit.request, etag):
         return None
-    return Answer(304, [(b"etag", etag), _VARY], b"")
+    return Response(304, [(b"etag", etag), _VARY], b"")
 
 
-async def _xml(visit: Visit, wanted: Wanted) -> Answer:
+async def _xml(visit: DicomwebRequest, wanted: Wanted) -> Response:
     """Each instance as a part, made while it is sent."""
     ctx, request = visit.state.context(visit.caller), visit.request
     find = partial(dicomweb_metadata.find, ctx, wanted)
@@ -101,4 +101,4 @@ async def _xml(visit: Visit, wanted: Wanted) -> Answer:
             first = False
         yield parts.closing
 
-    return Answer(200, headers, await begun(visit.state.threads, pieces()))
+    return Response(200, headers, await begun(visit.state.threads, pieces()))

@@ -13,15 +13,15 @@ from lightwell.operations.dicomweb.frames import InstanceFrames, InstancePixels
 from lightwell.operations.dicomweb.retrieve import Found
 from lightwell.web.aws_json.get_image_frame import PIECE
 from lightwell.web.dicomweb import media
-from lightwell.web.dicomweb.frames import Form, form_for
+from lightwell.web.dicomweb.frames import FrameFormat, format_for
 from lightwell.web.dicomweb.media import MediaRange
 from lightwell.web.dicomweb.multipart import Multipart
 from lightwell.web.dicomweb.retrieve import warning
 from lightwell.web.dicomweb.streams import begun
-from lightwell.web.requests.responses import Answer, Headers
+from lightwell.web.requests.responses import Headers, Response
 
 if TYPE_CHECKING:
-    from lightwell.web.dicomweb.dispatch import Visit
+    from lightwell.web.dicomweb.dispatch import DicomwebRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,10 @@ class _Image:
 
     location: str
     pixels: InstancePixels
-    form: Form
+    form: FrameFormat
 
 
-async def pixeldata(visit: Visit) -> Answer:
+async def pixeldata(visit: DicomwebRequest) -> Response:
     """The frames, instance by instance; those that the client does not take are left out, with a warning.
 
     Raises `NotFoundError` where there is no frame, `NotAcceptableError` where none can be had.
@@ -53,10 +53,10 @@ async def pixeldata(visit: Visit) -> Answer:
             (b"warning", warning(f"the pixel data of {left_out} instances cannot be had like this"))
         )
     pieces = _parts(ctx, visit.state.instance_frames, images, parts)
-    return Answer(206 if left_out else 200, headers, await begun(visit.state.threads, pieces))
+    return Response(206 if left_out else 200, headers, await begun(visit.state.threads, pieces))
 
 
-def _images(visit: Visit, found: Sequence[Found]) -> list[_Image]:
+def _images(visit: DicomwebRequest, found: Sequence[Found]) -> list[_Image]:
     wanted = media.wanted(visit.request)
     base = media.base_url(visit.request, visit.state.settings)
     images = []
@@ -67,7 +67,7 @@ def _images(visit: Visit, found: Sequence[Found]) -> list[_Image]:
             continue
         try:
             # Several frames come as parts only.
-            form = form_for(wanted or (MediaRange("*/*"),), stored.stored_syntax, 2)
+            form = format_for(wanted or (MediaRange("*/*"),), stored.stored_syntax, 2)
         except NotAcceptableError as error:
             refused = error
             continue

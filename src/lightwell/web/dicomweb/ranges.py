@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 from lightwell.web.requests.negotiation import quality
 from lightwell.web.requests.request import Request
-from lightwell.web.requests.responses import Answer, Headers
+from lightwell.web.requests.responses import Headers, Response
 
 _RANGE = re.compile(rb"\s*bytes\s*=\s*(\d{0,18})\s*-\s*(\d{0,18})\s*", re.IGNORECASE)
 _TAG = re.compile(rb'(?:W/)?("[^"]*")')
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class ByteRange:
     """The bytes to send: ``length`` from ``start`` on, of ``total``."""
 
     start: int
@@ -52,18 +52,18 @@ def is_known(request: Request, etag: bytes) -> bool:
     return own in _TAG.findall(known)
 
 
-def not_modified(etag: bytes) -> Answer:
-    return Answer(304, [(b"etag", etag), (b"vary", b"accept")], b"")
+def not_modified(etag: bytes) -> Response:
+    return Response(304, [(b"etag", etag), (b"vary", b"accept")], b"")
 
 
-def span(request: Request, total: int, etag: bytes) -> Span | None:
+def span(request: Request, total: int, etag: bytes) -> ByteRange | None:
     """Which bytes the client asks for, all of them where it names no range; None where there are none such.
 
     A range counts for GET alone (RFC 9110 §14.2), and only while If-Range, if given, names ``etag``, a strong
     one.
     """
     asked = request.head.get(b"range")
-    whole = Span(0, total, total)
+    whole = ByteRange(0, total, total)
     if asked is None or request.method != "GET":
         return whole
     condition = request.head.get(b"if-range")
@@ -75,21 +75,21 @@ def span(request: Request, total: int, etag: bytes) -> Span | None:
         return whole
     if not first:
         length = min(int(last), total)
-        return Span(total - length, length, total) if length else None
+        return ByteRange(total - length, length, total) if length else None
     start, end = int(first), int(last) if last else total - 1
     if last and end < start:
         return whole
     if start >= total:
         return None
-    return Span(start, min(end, total - 1) - start + 1, total)
+    return ByteRange(start, min(end, total - 1) - start + 1, total)
 
 
-def unsatisfiable(total: int) -> Answer:
+def unsatisfiable(total: int) -> Response:
     """416, with how many bytes there are."""
     body = (
         b'{"message":"The resource has %d bytes, and none of them in the range that was asked for."}' % total
     )
-    return Answer(
+    return Response(
         416,
         [
             (b"content-type", b"application/json"),

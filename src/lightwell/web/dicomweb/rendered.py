@@ -12,48 +12,52 @@ from typing import TYPE_CHECKING
 
 from lightwell.errors import NotAcceptableError, ValidationError
 from lightwell.operations.dicomweb import rendered as dicomweb_rendered
-from lightwell.operations.dicomweb.lookup import Target
+from lightwell.operations.dicomweb.lookup import DicomwebTarget
 from lightwell.operations.dicomweb.rendered import (
     IMAGE_TYPES,
     PDF,
     THUMBNAIL_SIDE,
-    Asked,
     Rendering,
+    RenderingRequest,
     Shown,
     rendered_parameters,
 )
 from lightwell.web.dicomweb import media, ranges
-from lightwell.web.requests.responses import Answer, Headers
+from lightwell.web.requests.responses import Headers, Response
 
 if TYPE_CHECKING:
-    from lightwell.web.dicomweb.dispatch import Visit
+    from lightwell.web.dicomweb.dispatch import DicomwebRequest
 
 _NUMBER = re.compile(r"[0-9]{1,9}")
 # A note may hold what a file says: nothing of it may end the header.
 _PRINTABLE = bytes(byte if 0x20 <= byte < 0x7F else 0x3F for byte in range(256))
 
 
-async def rendered(visit: Visit) -> Answer:
+async def rendered(visit: DicomwebRequest) -> Response:
     """One picture, or the PDF that an instance is."""
     asked = rendered_parameters(media.query(visit.request))
     return await _show(visit, asked, None)
 
 
-async def thumbnail(visit: Visit) -> Answer:
+async def thumbnail(visit: DicomwebRequest) -> Response:
     """One small picture."""
     asked = rendered_parameters(media.query(visit.request), thumbnail=True)
     return await _show(visit, asked, THUMBNAIL_SIDE)
 
 
-async def _show(visit: Visit, asked: Asked, side: int | None) -> Answer:
+async def _show(visit: DicomwebRequest, asked: RenderingRequest, side: int | None) -> Response:
     item = visit.resource.item
     target = visit.target(None if item is None else frame_number(item))
     return await show(visit, target, asked, side, media.wanted(visit.request))
 
 
 async def show(
-    visit: Visit, target: Target, asked: Asked, side: int | None, wanted: tuple[media.MediaRange, ...]
-) -> Answer:
+    visit: DicomwebRequest,
+    target: DicomwebTarget,
+    asked: RenderingRequest,
+    side: int | None,
+    wanted: tuple[media.MediaRange, ...],
+) -> Response:
     """The picture of ``target`` in the media type ``wanted`` most; ``side`` bounds a thumbnail."""
     state = visit.state
     what = await state.in_thread(
@@ -63,7 +67,7 @@ async def show(
     wish = dicomweb_rendered.rendering(kind, asked, side=side)
     headers = _headers(visit, what, wish)
     if ranges.is_known(visit.request, headers[0][1]):
-        return Answer(304, headers, b"")
+        return Response(304, headers, b"")
     # Only what has to be made waits for a codec worker; a kept thumbnail is read like any file.
     return await asyncio.get_running_loop().run_in_executor(
         state.waiters, partial(_answer, visit, what, wish, asked, side, headers)
@@ -84,8 +88,13 @@ def media_type(wanted: tuple[media.MediaRange, ...], offered: tuple[str, ...]) -
 
 
 def _answer(
-    visit: Visit, what: Shown, wish: Rendering, asked: Asked, side: int | None, headers: Headers
-) -> Answer:
+    visit: DicomwebRequest,
+    what: Shown,
+    wish: Rendering,
+    asked: RenderingRequest,
+    side: int | None,
+    headers: Headers,
+) -> Response:
     ctx = visit.state.context(visit.caller)
     if side is None:
         made = dicomweb_rendered.picture(ctx, what, wish)
@@ -98,7 +107,7 @@ def _answer(
         (b"content-type", made.media_type.encode()),
         (b"content-length", b"%d" % len(made.data)),
     ]
-    return Answer(200, headers, made.data)
+    return Response(200, headers, made.data)
 
 
 def _usual_thumbnail(side: int) -> Rendering:
@@ -114,7 +123,7 @@ def frame_number(text: str) -> int:
     return int(text)
 
 
-def _headers(visit: Visit, what: Shown, wish: Rendering) -> Headers:
+def _headers(visit: DicomwebRequest, what: Shown, wish: Rendering) -> Headers:
     """What 200 and 304 have in common."""
     place = visit.resource
     found = what.found

@@ -17,7 +17,7 @@ _WADO_URI = re.compile(rb"(?:^|&)requestType=", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
-class Resource:
+class DicomwebResource:
     """One resource, asked for by one method.
 
     ``operation`` is the API's name for it: it is counted, throttled and told to an authorizer; ``action`` is
@@ -88,7 +88,7 @@ _FIRST = {path.partition("/")[0].encode() for path in PATHS if path}
 _AFTER = {b"studies": "S", b"series": "E", b"instances": "I", b"frames": "*", b"bulkdata": "*"}
 
 
-def resource(method: str, raw_path: bytes, query: bytes = b"") -> Resource | None:
+def resource(method: str, raw_path: bytes, query: bytes = b"") -> DicomwebResource | None:
     """The resource at a path, still percent-encoded; None where no DICOMweb resource lies there.
 
     Raises `MethodNotAllowedError` where one does that does not know the method. HEAD is GET without its body.
@@ -113,7 +113,7 @@ def resource(method: str, raw_path: bytes, query: bytes = b"") -> Resource | Non
         allowed = ", ".join(sorted({*methods, "HEAD"} if "GET" in methods else methods))
         raise MethodNotAllowedError(f"This resource knows {allowed}, not {method}.", allowed)
     kind, (operation, action) = found
-    return Resource(
+    return DicomwebResource(
         operation,
         action,
         kind,

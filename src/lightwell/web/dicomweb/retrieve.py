@@ -16,13 +16,13 @@ from lightwell.operations.dicomweb.retrieve import Found, Sent
 from lightwell.web.dicomweb import media, ranges
 from lightwell.web.dicomweb.media import MULTIPART, MediaRange
 from lightwell.web.dicomweb.multipart import Multipart
-from lightwell.web.dicomweb.ranges import Span
+from lightwell.web.dicomweb.ranges import ByteRange
 from lightwell.web.dicomweb.streams import begun
-from lightwell.web.requests.responses import Answer, Headers
+from lightwell.web.requests.responses import Headers, Response
 
 if TYPE_CHECKING:
     from lightwell.documents.part10_files import Part10File
-    from lightwell.web.dicomweb.dispatch import Visit
+    from lightwell.web.dicomweb.dispatch import DicomwebRequest
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ DICOM = "application/dicom"
 _ANY = ("*/*", "*", "application/*")
 
 
-async def part10(visit: Visit) -> Answer:
+async def part10(visit: DicomwebRequest) -> Response:
     """The files of what the path names.
 
     Raises `NotAcceptableError` where nothing of it can be had as the client takes it.
@@ -48,7 +48,7 @@ async def part10(visit: Visit) -> Answer:
     if left_out:
         headers.append((b"warning", warning(f"{left_out} instances cannot be had in this transfer syntax")))
     pieces = _parts(ctx, sent, parts, media.base_url(visit.request, visit.state.settings), visit)
-    return Answer(206 if left_out else 200, headers, await begun(visit.state.threads, pieces))
+    return Response(206 if left_out else 200, headers, await begun(visit.state.threads, pieces))
 
 
 def warning(text: str) -> bytes:
@@ -79,7 +79,7 @@ def _chosen(
     )
 
 
-async def _alone(visit: Visit, ctx: Context, sent: Sent) -> Answer:
+async def _alone(visit: DicomwebRequest, ctx: Context, sent: Sent) -> Response:
     """One file as the whole body, or a range of its bytes where its length is known."""
     request = visit.request
     etag = sent.etag.encode()
@@ -92,15 +92,15 @@ async def _alone(visit: Visit, ctx: Context, sent: Sent) -> Answer:
         (b"vary", b"accept"),
     ]
     if file.length is None:
-        return Answer(200, headers, await begun(visit.state.threads, file.pieces))
+        return Response(200, headers, await begun(visit.state.threads, file.pieces))
     span = ranges.span(request, file.length, etag)
     if span is None:
         return ranges.unsatisfiable(file.length)
     pieces = _within(file, span) if span.is_part else file.pieces
-    return Answer(span.status, headers + span.headers(), await begun(visit.state.threads, pieces))
+    return Response(span.status, headers + span.headers(), await begun(visit.state.threads, pieces))
 
 
-def _within(file: Part10File, span: Span) -> Iterator[bytes]:
+def _within(file: Part10File, span: ByteRange) -> Iterator[bytes]:
     """The bytes of a range; those before it are made and dropped."""
     position, end = 0, span.start + span.length
     for piece in file.pieces:
@@ -112,7 +112,9 @@ def _within(file: Part10File, span: Span) -> Iterator[bytes]:
             return
 
 
-def _parts(ctx: Context, sent: Sequence[Sent], parts: Multipart, base: str, visit: Visit) -> Iterator[bytes]:
+def _parts(
+    ctx: Context, sent: Sequence[Sent], parts: Multipart, base: str, visit: DicomwebRequest
+) -> Iterator[bytes]:
     image_set_id = media.parameter(visit.request, "imageSetId")
     tail = f"?imageSetId={image_set_id}" if image_set_id else ""
     for position, each in enumerate(sent):

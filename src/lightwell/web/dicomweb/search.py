@@ -12,21 +12,21 @@ from lightwell.operations.dicomweb import search as dicomweb_search
 from lightwell.web.dicomweb import media, ranges
 from lightwell.web.dicomweb.multipart import Multipart
 from lightwell.web.requests.authorization import metadata_check
-from lightwell.web.requests.responses import Answer, Headers
+from lightwell.web.requests.responses import Headers, Response
 
 if TYPE_CHECKING:
-    from lightwell.web.dicomweb.dispatch import Visit
+    from lightwell.web.dicomweb.dispatch import DicomwebRequest
 
 _LARGE = 4 << 10
 """Bodies of so many bytes are gzipped for clients that take it."""
 
 
-async def search(visit: Visit) -> Answer:
+async def search(visit: DicomwebRequest) -> Response:
     """A page of what was found, in the DICOM JSON Model or as the Native DICOM Model."""
     return await visit.state.in_thread(_answer, visit)
 
 
-def _answer(visit: Visit) -> Answer:
+def _answer(visit: DicomwebRequest) -> Response:
     request, resource, settings = visit.request, visit.resource, visit.state.settings
     kind = media.json_type(request)
     base = media.base_url(request, settings)
@@ -49,7 +49,7 @@ def _answer(visit: Visit) -> Answer:
         text = f"299 {base}: Attributes that need the right to GetDICOMInstanceMetadata are left out"
         headers.append((b"warning", text.encode()))
     if not found.objects and settings.empty_search == "204":
-        return Answer(204, headers, b"")
+        return Response(204, headers, b"")
     if kind == media.DICOM_XML:
         parts = Multipart(request.id)
         headers.append((b"content-type", parts.content_type(kind)))
@@ -61,7 +61,7 @@ def _answer(visit: Visit) -> Answer:
         body = metadata_documents.packed([body])
         headers.append((b"content-encoding", b"gzip"))
     headers.append((b"content-length", b"%d" % len(body)))
-    return Answer(200, headers, body)
+    return Response(200, headers, body)
 
 
 def _parts(parts: Multipart, found: dicomweb_search.Results, base: str) -> bytes:

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 from lightwell.errors import ValidationError
 from lightwell.operations.dicomweb import store as dicomweb_store
 from lightwell.web.dicomweb import media, upload
-from lightwell.web.dicomweb.upload_limits import Share, spool
-from lightwell.web.requests.responses import Answer
+from lightwell.web.dicomweb.upload_limits import SpoolShare, spool
+from lightwell.web.requests.responses import Response
 
 if TYPE_CHECKING:
-    from lightwell.web.dicomweb.dispatch import Visit
+    from lightwell.web.dicomweb.dispatch import DicomwebRequest
 
 # In place of the hash of a body that nobody hashes (`auth.sigv4`).
 _LITERALS = (b"UNSIGNED-PAYLOAD", b"STREAMING-")
 
 
-async def store(visit: Visit) -> Answer:
+async def store(visit: DicomwebRequest) -> Response:
     """Take the upload, have it stored, and say what became of each instance."""
     state, request, resource = visit.state, visit.request, visit.resource
     kind = media.json_type(request)
@@ -35,7 +35,7 @@ async def store(visit: Visit) -> Answer:
     begin = partial(dicomweb_store.begin, ctx, resource.datastore_id, resource.study)
     spooled = await loop.run_in_executor(state.threads, begin)
     limit = state.settings.store_max_bytes
-    share = Share(spool, limit, is_proved=visit.is_proved)
+    share = SpoolShare(spool, limit, is_proved=visit.is_proved)
     try:
         parts, digest = await upload.receive(visit, spooled, delimiter, limit, share, hashed=literal is None)
         visit.prove(literal or digest)
@@ -54,4 +54,4 @@ async def store(visit: Visit) -> Answer:
         (b"content-type", result.content_type.encode()),
         (b"content-length", b"%d" % len(result.body)),
     ]
-    return Answer(result.status, headers, result.body)
+    return Response(result.status, headers, result.body)

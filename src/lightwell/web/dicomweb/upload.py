@@ -25,12 +25,12 @@ from lightwell.errors import (
     UnavailableError,
     ValidationError,
 )
-from lightwell.web.dicomweb.upload_limits import HOW_TO_PROVE, UNPROVED_SECONDS, Share
+from lightwell.web.dicomweb.upload_limits import HOW_TO_PROVE, UNPROVED_SECONDS, SpoolShare
 from lightwell.web.requests.request import Disconnected
 from lightwell.web.requests.responses import Message, Receive
 
 if TYPE_CHECKING:
-    from lightwell.web.dicomweb.dispatch import Visit
+    from lightwell.web.dicomweb.dispatch import DicomwebRequest
 
 DICOM, MULTIPART = "application/dicom", "multipart/related"
 
@@ -206,7 +206,13 @@ class Parts:
 
 
 async def receive(
-    visit: Visit, file: File, delimiter: bytes | None, limit: int, share: Share, *, hashed: bool = True
+    visit: DicomwebRequest,
+    file: File,
+    delimiter: bytes | None,
+    limit: int,
+    share: SpoolShare,
+    *,
+    hashed: bool = True,
 ) -> tuple[list[tuple[int, int]], str]:
     """Read the body into ``file``: (offset, length) of each DICOM file in it, and the SHA-256 of it all.
 
@@ -282,7 +288,7 @@ def _keep(digest: Any, file: File, raw: list[bytes], pieces: list[bytes | memory
     file.write(pieces)
 
 
-async def _drain(visit: Visit, more: bool) -> None:
+async def _drain(visit: DicomwebRequest, more: bool) -> None:
     left = _DRAIN
     while more and left > 0:
         message = await visit.receive()

@@ -29,7 +29,7 @@ class Spool:
         self.proved = 0
 
 
-class Share:
+class SpoolShare:
     """What one upload has of it. ``limit`` is that of the DICOM data of one upload, in bytes."""
 
     def __init__(self, spool: Spool, limit: int, *, is_proved: bool) -> None:

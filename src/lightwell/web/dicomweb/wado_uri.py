@@ -13,15 +13,15 @@ from urllib.parse import quote
 
 from lightwell.errors import NotAcceptableError, ValidationError
 from lightwell.operations.dicomweb import rendered as dicomweb_rendered
-from lightwell.operations.dicomweb.lookup import Target
-from lightwell.operations.dicomweb.rendered import IMAGE_TYPES, PDF, Asked, uri_parameters
+from lightwell.operations.dicomweb.lookup import DicomwebTarget
+from lightwell.operations.dicomweb.rendered import IMAGE_TYPES, PDF, RenderingRequest, uri_parameters
 from lightwell.web.dicomweb import media, rendered, retrieve
 from lightwell.web.dicomweb.media import MediaRange
 from lightwell.web.requests.request import Request
-from lightwell.web.requests.responses import Answer
+from lightwell.web.requests.responses import Response
 
 if TYPE_CHECKING:
-    from lightwell.web.dicomweb.dispatch import Visit
+    from lightwell.web.dicomweb.dispatch import DicomwebRequest
 
 DICOM = "application/dicom"
 _AS_STORED = f"{DICOM}; transfer-syntax=*"
@@ -30,7 +30,7 @@ _OURS = (*IMAGE_TYPES, PDF)
 _UIDS = ("studyuid", "seriesuid", "objectuid")
 
 
-async def wado_uri(visit: Visit) -> Answer:
+async def wado_uri(visit: DicomwebRequest) -> Response:
     """The file, or a picture of it: as contentType says, then the Accept header.
 
     Without either it is a JPEG picture of what has one frame, and the file of everything else (§9.4).
@@ -61,7 +61,7 @@ def _query(request: Request) -> dict[str, str]:
     return found
 
 
-def _target(visit: Visit, query: dict[str, str]) -> Target:
+def _target(visit: DicomwebRequest, query: dict[str, str]) -> DicomwebTarget:
     missing = [name for name in _UIDS if not query.get(name)]
     if missing:
         names = {"studyuid": "studyUID", "seriesuid": "seriesUID", "objectuid": "objectUID"}
@@ -69,7 +69,7 @@ def _target(visit: Visit, query: dict[str, str]) -> Target:
     number = rendered.frame_number(query["framenumber"]) if "framenumber" in query else None
     study, series, instance = (query[name] for name in _UIDS)
     store, image_set = visit.resource.datastore_id, query.get("imagesetid")
-    return Target(store, study, series, instance, image_set, number)
+    return DicomwebTarget(store, study, series, instance, image_set, number)
 
 
 def _choices(ranges: tuple[MediaRange, ...]) -> Iterator[str]:
@@ -91,7 +91,7 @@ def _takes_any(ranges: tuple[MediaRange, ...]) -> bool:
     return not ranges or any(each.type == "*/*" for each in ranges)
 
 
-async def _has_picture(visit: Visit, target: Target) -> bool:
+async def _has_picture(visit: DicomwebRequest, target: DicomwebTarget) -> bool:
     """Whether the instance has one frame, or the one that is named, and it can be shown."""
     state = visit.state
     try:
@@ -102,11 +102,13 @@ async def _has_picture(visit: Visit, target: Target) -> bool:
     return stored is not None and (stored.frame_count == 1 or target.number is not None)
 
 
-async def _picture(visit: Visit, target: Target, asked: Asked, ranges: tuple[MediaRange, ...]) -> Answer:
+async def _picture(
+    visit: DicomwebRequest, target: DicomwebTarget, asked: RenderingRequest, ranges: tuple[MediaRange, ...]
+) -> Response:
     return await rendered.show(visit, target, asked, None, ranges)
 
 
-async def _file(visit: Visit, target: Target, syntax: str | None) -> Answer:
+async def _file(visit: DicomwebRequest, target: DicomwebTarget, syntax: str | None) -> Response:
     """The Part 10 file, as the RESTful service has it.
 
     What cannot be had in the transfer syntax asked for comes in Explicit VR Little Endian, or else as it is

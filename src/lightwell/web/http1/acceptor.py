@@ -17,7 +17,7 @@ from collections.abc import Callable
 from functools import partial
 
 from lightwell.observe.metrics import Recorder
-from lightwell.web.http1.connections import Connections, Entry
+from lightwell.web.http1.connections import Connections, OpenConnection
 from lightwell.web.http1.protocol import Protocol
 
 log = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ class Acceptor:
         self._opening.add(task)
         task.add_done_callback(self._opening.discard)
 
-    async def _begin(self, connection: socket.socket, entry: Entry) -> None:
+    async def _begin(self, connection: socket.socket, entry: OpenConnection) -> None:
         def make() -> Protocol:
             return self._make(entry.begin, partial(self._connections.remove, entry))
 

@@ -22,7 +22,7 @@ _POLL_SECONDS = 2.0
 _State: TypeAlias = tuple[tuple[int, ...] | None, ...]
 
 
-class Renewal:
+class CertificateReload:
     """Hands a new TLS context to ``apply``, for connections that begin from then on.
 
     A pair of files that is no certificate with its key, such as one of which half is written, changes nothing

@@ -40,7 +40,7 @@ class Droppable(Protocol):
         """End it, whatever it is at."""
 
 
-class Entry:
+class OpenConnection:
     """One connection, from when it was taken. ``handshake`` is what waits for that of TLS, if any does."""
 
     __slots__ = ("_protocol", "address", "handshake", "since")
@@ -75,24 +75,24 @@ class Connections:
         self._share = most // 2
         self._exempt = exempt
         self._changed = changed
-        self._all: set[Entry] = set()
-        self._of: dict[str, set[Entry]] = {}
+        self._all: set[OpenConnection] = set()
+        self._of: dict[str, set[OpenConnection]] = {}
         # Who goes next, as it was when that was last asked; whoever has spoken since is passed over.
-        self._lines: dict[str | None, deque[tuple[Rank, Entry]]] = {}
+        self._lines: dict[str | None, deque[tuple[Rank, OpenConnection]]] = {}
         self._dropped = 0
         self._said = float("-inf")
 
     def __len__(self) -> int:
         return len(self._all)
 
-    def add(self, address: str, now: float) -> Entry:
-        entry = Entry(address, now)
+    def add(self, address: str, now: float) -> OpenConnection:
+        entry = OpenConnection(address, now)
         self._all.add(entry)
         self._of.setdefault(address, set()).add(entry)
         self._changed(len(self._all))
         return entry
 
-    def remove(self, entry: Entry) -> None:
+    def remove(self, entry: OpenConnection) -> None:
         """It is closed; a second call does nothing."""
         if entry not in self._all:
             return
@@ -136,7 +136,7 @@ class Connections:
             self._said, self._dropped = now, 0
         return entry is not None
 
-    def _next(self, key: str | None, entries: set[Entry]) -> Entry | None:
+    def _next(self, key: str | None, entries: set[OpenConnection]) -> OpenConnection | None:
         line = self._lines.get(key)
         for is_new in (False, True):
             if is_new:

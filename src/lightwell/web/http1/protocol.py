@@ -23,7 +23,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from lightwell.clock import Ids
 from lightwell.web.http1.connections import Rank
-from lightwell.web.http1.response_cycle import EXTENSIONS, Begun, Exchange, Flag, finish
+from lightwell.web.http1.response_cycle import EXTENSIONS, Begun, Flag, ResponseCycle, finish
 
 HEAD_LIMIT = 64 << 10
 MOST_HEADERS = 200
@@ -77,7 +77,7 @@ class Protocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
         self._silence: asyncio.TimerHandle | None = None
         self._silent_since: float | None = None  # None while a request or its answer is under way
-        self._next: Exchange | None = None  # to be begun when the parser has seen all that came
+        self._next: ResponseCycle | None = None  # to be begun when the parser has seen all that came
         self._head_open = False  # a request began and its head is not complete
         self._head_since = 0.0
         self._body_open = False
@@ -87,7 +87,7 @@ class Protocol(HttpToolsProtocol):
         self._unread: asyncio.TimerHandle | None = None
         self._unread_size = 0  # bytes that the client had yet to take when that was last looked at
         self._unread_since = 0.0  # when it had last changed
-        self._current: Exchange | None = None  # that is being answered, or was last
+        self._current: ResponseCycle | None = None  # that is being answered, or was last
         self._is_full = False  # nothing more is read
         self._framing = b""  # of a body that follows an Upgrade
 
@@ -221,7 +221,8 @@ class Protocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_headers_complete(self) -> None:
-        """As uvicorn's, for an `Exchange`; there is no upgrade, no root path and no limit of requests."""
+        """As uvicorn's, for an `ResponseCycle`; there is no upgrade, no root path and no limit of
+        requests."""
         if len(self.pipeline) >= MOST_WAITING:
             raise _TooManyError
         if self.parser.should_upgrade():
@@ -251,7 +252,7 @@ class Protocol(HttpToolsProtocol):
             "extensions": EXTENSIONS,
         }
         before = self.cycle
-        self.cycle = exchange = Exchange(
+        self.cycle = exchange = ResponseCycle(
             scope,
             self.transport,
             self.flow,
@@ -283,7 +284,7 @@ class Protocol(HttpToolsProtocol):
 
     # Requests one after the other
 
-    def _begin(self, exchange: Exchange) -> None:
+    def _begin(self, exchange: ResponseCycle) -> None:
         """Answer it here and now if nothing has to be waited for; else a task does from there on."""
         self._current = exchange
         running = exchange.run_asgi(self.app)

@@ -50,7 +50,7 @@ class Flag:
             await self._event.wait()
 
 
-class Exchange(RequestResponseCycle):
+class ResponseCycle(RequestResponseCycle):
     """One request and its answer."""
 
     _head = b""

@@ -17,7 +17,7 @@ import uvloop  # noqa: F401 — imported before the fork, for its pages to be sh
 from lightwell.auth import certificate
 from lightwell.web.gateway import Gateway
 from lightwell.web.http1.acceptor import Acceptor
-from lightwell.web.http1.certificate_reload import Renewal
+from lightwell.web.http1.certificate_reload import CertificateReload
 from lightwell.web.http1.connections import Connections, most_connections
 from lightwell.web.http1.protocol import SILENT_SECONDS, Protocol
 from lightwell.web.requests.proxies import Proxies
@@ -62,7 +62,7 @@ class _Server(uvicorn.Server):
         acceptor = Acceptor(listener, make, self._recorder, connections, self._tls)
         cert, key = self._settings.tls_cert, self._settings.tls_key
         if cert is not None and key is not None:
-            renewal = Renewal(cert, key, acceptor.renew)
+            renewal = CertificateReload(cert, key, acceptor.renew)
             renewal.start()
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, renewal.read)
         acceptor.start(self.config.backlog)

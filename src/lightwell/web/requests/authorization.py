@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
-from lightwell.auth.authorization import Facts
-from lightwell.auth.policies.actions import Ask
+from lightwell.auth.authorization import RequestContext
+from lightwell.auth.policies.actions import AuthorizationRequest
 from lightwell.auth.policies.condition_keys import UNKNOWN, Value
 from lightwell.auth.principals import Principal
 from lightwell.auth.roles import RoleError
@@ -16,7 +16,7 @@ from lightwell.operations import affected_image_sets, bucket_access
 from lightwell.web.requests.request import Request
 
 if TYPE_CHECKING:
-    from lightwell.web.dicomweb.resources import Resource
+    from lightwell.web.dicomweb.resources import DicomwebResource
     from lightwell.web.requests.state import AppState
     from lightwell.wire.route import Route
 
@@ -26,9 +26,9 @@ _METADATA = "GetDICOMInstanceMetadata"
 _WITHOUT_SERIES = ("search", "store", "capabilities")
 
 
-def facts(request: Request, now: int) -> Facts:
+def facts(request: Request, now: int) -> RequestContext:
     """What policies may ask of a request, ``now`` in milliseconds since the epoch."""
-    return Facts(
+    return RequestContext(
         now,
         request.client,
         request.scope.get("scheme") == "https",
@@ -38,7 +38,7 @@ def facts(request: Request, now: int) -> Facts:
 
 
 async def authorise(
-    state: AppState, request: Request, principal: Principal, asks: Sequence[Ask], now: int
+    state: AppState, request: Request, principal: Principal, asks: Sequence[AuthorizationRequest], now: int
 ) -> None:
     """Raises `AccessDeniedError` unless the principal may do all that is asked."""
     check = partial(state.guard.check, principal, asks, facts(request, now))
@@ -48,7 +48,7 @@ async def authorise(
         check()
 
 
-def image_set_asks(state: AppState, operation: str, params: Mapping[str, str]) -> list[Ask]:
+def image_set_asks(state: AppState, operation: str, params: Mapping[str, str]) -> list[AuthorizationRequest]:
     """What must be allowed for an operation on one image set, by the labels of its path."""
     return state.guard.actions.image_sets(operation, params["datastoreId"], [params["imageSetId"]])
 
@@ -102,7 +102,9 @@ def image_sets_check(
     return check
 
 
-def dicomweb_asks(state: AppState, request: Request, resource: Resource) -> list[Ask]:
+def dicomweb_asks(
+    state: AppState, request: Request, resource: DicomwebResource
+) -> list[AuthorizationRequest]:
     """What must be allowed for a DICOMweb resource, before anything of it is looked up."""
     return state.guard.actions.dicomweb(
         resource.operation, resource.action, resource.datastore_id, uid_context(resource, request.query)
@@ -110,7 +112,7 @@ def dicomweb_asks(state: AppState, request: Request, resource: Resource) -> list
 
 
 def metadata_check(
-    state: AppState, request: Request, principal: Principal, resource: Resource
+    state: AppState, request: Request, principal: Principal, resource: DicomwebResource
 ) -> Callable[[], None] | None:
     """Refuses to show more of what a search finds than searches show; None for who may do everything.
 
@@ -128,7 +130,7 @@ def metadata_check(
     return check
 
 
-def uid_context(resource: Resource, query: bytes) -> dict[str, Value]:
+def uid_context(resource: DicomwebResource, query: bytes) -> dict[str, Value]:
     """``medical-imaging:StudyInstanceUID`` and ``…SeriesInstanceUID``, from the path or WADO-URI's query.
 
     Where more than one series is read or deleted at once, which HealthImaging cannot do, which ones is not

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from lightwell.web.requests.responses import Answer, Headers
+from lightwell.web.requests.responses import Headers, Response
 
 _EXPOSED = (
     b"x-amzn-requestid, x-amzn-errortype, content-type, content-encoding, content-length, content-range,"
@@ -45,14 +45,14 @@ class Cors:
             ]
         return [(b"vary", b"origin")] if self._origins else []
 
-    def preflight(self, wanted: bytes | None) -> Answer:
+    def preflight(self, wanted: bytes | None) -> Response:
         """The answer to a preflight; ``wanted`` is its Access-Control-Request-Headers.
 
         The headers that it asks for are echoed, since ``*`` does not cover Authorization.
         """
         if wanted is None or not _HEADER_LIST.fullmatch(wanted):
             wanted = _DEFAULT_HEADERS
-        return Answer(
+        return Response(
             204,
             [
                 (b"access-control-allow-methods", _METHODS),

@@ -23,7 +23,7 @@ WHOLE = "lightwell.response.whole"
 
 
 @dataclass(slots=True)
-class Answer:
+class Response:
     """An answer, its body whole or in pieces. Header names are in lower case.
 
     A body in pieces without a ``content-length`` goes out in chunks. ``error`` is the AWS name where it is a
@@ -54,12 +54,12 @@ def caching(headers: Headers) -> tuple[bytes, bytes]:
     return NO_STORE
 
 
-def plain(status: int, body: bytes, content_type: bytes = b"application/json") -> Answer:
+def plain(status: int, body: bytes, content_type: bytes = b"application/json") -> Response:
     """An answer of one body."""
-    return Answer(status, [(b"content-type", content_type), (b"content-length", b"%d" % len(body))], body)
+    return Response(status, [(b"content-type", content_type), (b"content-length", b"%d" % len(body))], body)
 
 
-def refusal(error: ApiError) -> Answer:
+def refusal(error: ApiError) -> Response:
     """``{"message": …}`` with the AWS name in ``x-amzn-errortype``."""
     rendered = render_error(error)
     headers = list(rendered.headers)
@@ -67,10 +67,10 @@ def refusal(error: ApiError) -> Answer:
         headers.append((b"retry-after", b"%d" % error.retry_after))
     if isinstance(error, MethodNotAllowedError):
         headers.append((b"allow", error.allowed.encode()))
-    return Answer(rendered.status, headers, rendered.body, error.code)
+    return Response(rendered.status, headers, rendered.body, error.code)
 
 
-async def write(answer: Answer, send: Send, *, head_only: bool = False, knows_whole: bool = False) -> None:
+async def write(answer: Response, send: Send, *, head_only: bool = False, knows_whole: bool = False) -> None:
     """Write the answer; on a connection that is gone, nothing happens.
 
     With ``head_only`` a body in pieces is not made, since none of it would be sent. ``knows_whole``: `send`

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from lightwell.auth.authentication import Gate, Signature, SignedRequest
-from lightwell.auth.authorization import Guard
+from lightwell.auth.authentication import Authenticator, Signature, SignedRequest
+from lightwell.auth.authorization import Authorizer
 from lightwell.auth.data_access_role import DataAccess
 from lightwell.auth.principals import Principal
 from lightwell.auth.sessions import Sessions
@@ -19,11 +19,11 @@ from lightwell.operations.context import Caller, Context
 from lightwell.operations.dicomweb.frames import InstanceFrames
 from lightwell.operations.get_image_frame import FrameReader
 from lightwell.operations.get_image_set_metadata import MetadataReader
-from lightwell.web.authorizers.bearer_authentication import Federation
+from lightwell.web.authorizers.bearer_authentication import BearerAuthentication
 from lightwell.web.requests.throttle import Throttle
 
 if TYPE_CHECKING:
-    from lightwell.codec_pool.client import Pool
+    from lightwell.codec_pool.client import CodecPoolClient
     from lightwell.settings import Settings
     from lightwell.stores import Stores
 
@@ -58,14 +58,14 @@ class AppState:
     stores: Stores
     clock: Clock
     ids: Ids
-    gate: Gate
-    guard: Guard
+    gate: Authenticator
+    guard: Authorizer
     data_access: DataAccess
     sessions: Sessions
-    federation: Federation
+    federation: BearerAuthentication
     recorder: Recorder
     threads: ThreadPoolExecutor
-    pool: Pool
+    pool: CodecPoolClient
     waiters: ThreadPoolExecutor
     checks: Sequence[Check]
     throttle: Throttle | None = None
@@ -83,7 +83,7 @@ class AppState:
         return await asyncio.get_running_loop().run_in_executor(self.threads, call, *arguments)
 
     async def signer(self, signed: SignedRequest, now: int) -> tuple[Signature, Principal]:
-        """What a request says of its signature, and whose key that is; verified by `Gate.admit`."""
+        """What a request says of its signature, and whose key that is; verified by `Authenticator.admit`."""
         signature = self.gate.read(signed)
         principal = self.gate.known(signature, now)
         if principal is None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lightwell.auth.policies.validation import (
-    Checked,
+    ValidatedPolicy,
     check_identity_policy,
     check_session_policy,
     check_trust_policy,
@@ -130,7 +130,7 @@ def test_names_the_statement_that_is_wrong() -> None:
 
 
 def warnings(policy: str) -> str:
-    checked: Checked = check_identity_policy(policy)
+    checked: ValidatedPolicy = check_identity_policy(policy)
     return " ".join(checked.warnings)
 
 

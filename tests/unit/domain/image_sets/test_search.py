@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lightwell.domain.image_sets.search import Criteria, Filter, StudyMoment, Value, criteria
+from lightwell.domain.image_sets.search import Filter, SearchCriteria, StudyMoment, Value, criteria
 from lightwell.errors import ValidationError
 
 
@@ -17,12 +17,12 @@ def between(name: str, low: Value, high: Value) -> Filter:
 
 
 def test_finds_everything_newest_first_without_conditions() -> None:
-    assert criteria([], None) == Criteria({}, {}, "updated_at", True)
+    assert criteria([], None) == SearchCriteria({}, {}, "updated_at", True)
 
 
 def test_takes_every_member_of_the_model() -> None:
     asked = criteria([equal("DICOMPatientId", "P1"), equal("isPrimary", False)], ("createdAt", "ASC"))
-    assert asked == Criteria({"patient_id": "P1", "is_primary": False}, {}, "created_at", False)
+    assert asked == SearchCriteria({"patient_id": "P1", "is_primary": False}, {}, "created_at", False)
     for name, column in (
         ("DICOMAccessionNumber", "accession_number"),
         ("DICOMStudyId", "study_id"),

@@ -13,16 +13,16 @@ from tests.unit.imaging.headers import element, image, item, opened, read, seque
 
 def conversions(monkeypatch: object) -> list[int]:
     """Tags of the elements that are converted from now on."""
-    from lightwell.imaging.dataset.fast_explicit_parser import Lane
+    from lightwell.imaging.dataset.fast_explicit_parser import FastExplicitParser
 
     seen: list[int] = []
-    convert = Lane._entry
+    convert = FastExplicitParser._entry
 
-    def spy(self: Lane, tag: int, vr: str, raw: bytes, head: int) -> object:
+    def spy(self: FastExplicitParser, tag: int, vr: str, raw: bytes, head: int) -> object:
         seen.append(tag)
         return convert(self, tag, vr, raw, head)
 
-    monkeypatch.setattr(Lane, "_entry", spy)  # type: ignore[attr-defined]
+    monkeypatch.setattr(FastExplicitParser, "_entry", spy)  # type: ignore[attr-defined]
     return seen
 
 

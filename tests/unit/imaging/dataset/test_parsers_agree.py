@@ -19,8 +19,8 @@ from pydicom.datadict import DicomDictionary
 from lightwell.errors import InputError
 from lightwell.imaging.dataset import dicom_json
 from lightwell.imaging.dataset.element_cache import SeriesCache
-from lightwell.imaging.dataset.fast_explicit_parser import Slow
-from lightwell.imaging.dataset.parse import Reading, read_carefully, read_fast
+from lightwell.imaging.dataset.fast_explicit_parser import FallbackToFullParser
+from lightwell.imaging.dataset.parse import ParsedDataset, read_carefully, read_fast
 from lightwell.imaging.dataset.part10 import FileSource, Part10, open_part10
 from lightwell.imaging.instances import summary
 from tests.support.shared_data import SHARED, needs_shared
@@ -30,7 +30,7 @@ from tests.unit.imaging.reference import expected
 WHEEL = Path(pydicom.data.__file__).parent
 
 
-def found(reading: Reading) -> tuple[Any, ...]:
+def found(reading: ParsedDataset) -> tuple[Any, ...]:
     """All that an instance is made of; JSON as bytes, so that not even the order of keys may differ."""
     return (
         [summary.level_block(level) for level in reading.levels[:3]],
@@ -44,7 +44,7 @@ def found(reading: Reading) -> tuple[Any, ...]:
     )
 
 
-def shown(reading: Reading) -> tuple[list[dict[str, Any]], dict[str, str]]:
+def shown(reading: ParsedDataset) -> tuple[list[dict[str, Any]], dict[str, str]]:
     fragment = json.loads(b"{" + summary.instance_fragment(reading.levels) + b"}")
     levels = [json.loads(summary.level_block(level)) for level in reading.levels[:3]]
     return [*levels, fragment["DICOM"]], fragment["DICOMVRs"]
@@ -74,7 +74,7 @@ def compare_lanes(files: list[tuple[Path, Part10]]) -> tuple[int, int]:
             try:
                 fast = found(read_fast(part10, together if one_pass else SeriesCache()))
                 again = found(read_fast(part10, together))
-            except Slow:
+            except FallbackToFullParser:
                 slow += 1
                 continue
             assert fast == careful, path
@@ -227,7 +227,7 @@ def test_finds_the_same_in_both_lanes_in_data_sets_made_by_chance(
     for kept in (_TOGETHER, _TOGETHER, SeriesCache()):
         try:
             assert found(read_fast(part10, kept)) == careful
-        except Slow:
+        except FallbackToFullParser:
             return
     _TOGETHER.settle()
 

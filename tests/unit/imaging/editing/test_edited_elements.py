@@ -11,7 +11,7 @@ import pytest
 from lightwell.domain.image_sets.edits import Edit, Edits
 from lightwell.errors import StorageError
 from lightwell.imaging.dataset.dictionary import attribute_named
-from lightwell.imaging.dataset.element_scanner import Form
+from lightwell.imaging.dataset.element_scanner import Encoding
 from lightwell.imaging.editing.edited_elements import edited_elements
 from lightwell.imaging.editing.native_values import Rules, typed
 from lightwell.imaging.instances.writer import PixelValue, write_part10
@@ -130,4 +130,4 @@ def test_lets_the_file_meta_follow_the_uids() -> None:
 )
 def test_refuses_edits_that_no_update_made(damaged: Edits) -> None:
     with pytest.raises(StorageError, match="data verify"):
-        edited_elements(damaged, Form(implicit=False, big=False), with_pixels=False)
+        edited_elements(damaged, Encoding(implicit=False, big=False), with_pixels=False)

@@ -16,7 +16,7 @@ from lightwell.domain.image_sets.updates import same_value
 from lightwell.errors import ValidationError
 from lightwell.imaging.dataset import values
 from lightwell.imaging.dataset.dictionary import attribute_named
-from lightwell.imaging.dataset.element_scanner import Form
+from lightwell.imaging.dataset.element_scanner import Encoding
 from lightwell.imaging.editing.edited_elements import edited_elements
 from lightwell.imaging.editing.native_values import Rules, typed
 from lightwell.imaging.editing.vr_conformance import fault
@@ -92,7 +92,7 @@ def edit_of(key: str, value: Any, *, force: bool = False) -> Edit:
 
 def shown_in_a_file(key: str, edit: Edit) -> Any:
     """What the import shows of a file with that element."""
-    laid = edited_elements({key: edit}, Form(implicit=False, big=False), with_pixels=False)
+    laid = edited_elements({key: edit}, Encoding(implicit=False, big=False), with_pixels=False)
     needed = {
         0x00080005: element(0x00080005, "CS", "ISO_IR 192"),
         0x00080016: element(0x00080016, "UI", "1.2.840.10008.5.1.4.1.1.7"),

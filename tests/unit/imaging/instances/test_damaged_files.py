@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightwell.errors import InputError
-from lightwell.imaging.dataset.element_scanner import Form, Place, Walker
-from lightwell.imaging.dataset.fast_explicit_parser import Slow
+from lightwell.imaging.dataset.element_scanner import ElementScanner, ElementSpan, Encoding
+from lightwell.imaging.dataset.fast_explicit_parser import FallbackToFullParser
 from lightwell.imaging.dataset.parse import read_carefully, read_fast
 from lightwell.imaging.instances.reader import SeriesCache
 from tests.unit.imaging import headers
@@ -60,7 +60,7 @@ def survives(data: bytes, cache: SeriesCache) -> bool:
     try:
         part10 = opened(data)
         fast = found(read_fast(part10, cache))
-    except (InputError, Slow):
+    except (InputError, FallbackToFullParser):
         pass
     else:
         assert fast == found(read_carefully(part10))
@@ -78,10 +78,10 @@ def survives(data: bytes, cache: SeriesCache) -> bool:
 def length_fields(data: bytes) -> Iterator[tuple[int, int, bool]]:
     """Place, size and byte order of the length field of every element and item."""
     part10 = opened(data)
-    walker = Walker(part10.source)
+    walker = ElementScanner(part10.source)
     start = part10.dataset_offset
 
-    def below(places: list[Place], depth: int) -> Iterator[tuple[int, int, bool]]:
+    def below(places: list[ElementSpan], depth: int) -> Iterator[tuple[int, int, bool]]:
         for place in places:
             size = 4 if place.form.implicit or place.value - place.start == 12 else 2
             yield place.value - size, size, place.form.big
@@ -90,7 +90,7 @@ def length_fields(data: bytes) -> Iterator[tuple[int, int, bool]]:
                 for elements in walker.items(place, depth):
                     yield from below(elements, depth + 1)
 
-    form = Form(implicit=part10.implicit, big=not part10.little_endian)
+    form = Encoding(implicit=part10.implicit, big=not part10.little_endian)
     yield from below(walker.root(start, form), 0)
 
 

@@ -13,12 +13,12 @@ import pytest
 from lightwell.domain.image_sets.grouping import Grouping
 from lightwell.domain.image_sets.levels import LEVELS
 from lightwell.errors import InputError
-from lightwell.imaging.instances.reader import Instance, SeriesCache, read_instance
+from lightwell.imaging.instances.reader import ParsedInstance, SeriesCache, read_instance
 from tests.unit.imaging import headers
 from tests.unit.imaging.headers import element, image, item, opened, read, sequence
 
 
-def blocks(instance: Instance) -> tuple[Any, Any, Any, Any, Any]:
+def blocks(instance: ParsedInstance) -> tuple[Any, Any, Any, Any, Any]:
     fragment = json.loads(b"{" + instance.fragment + b"}")
     levels = [json.loads(block) for block in (instance.patient, instance.study, instance.series)]
     return (*levels, fragment["DICOM"], fragment["DICOMVRs"])

@@ -11,7 +11,7 @@ import pydicom
 import pytest
 
 from lightwell.errors import InputError
-from lightwell.imaging.dataset.element_scanner import Form
+from lightwell.imaging.dataset.element_scanner import Encoding
 from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.editing.override_elements import override_elements
 from lightwell.imaging.instances.writer import PixelValue, encapsulated, write_part10
@@ -169,11 +169,11 @@ def test_recodes_the_file_where_an_override_needs_more_letters():
 
 def test_encodes_an_override_in_each_form():
     override = {"00281201": {"vr": "OW", "InlineBinary": "AQACAA=="}, "00189073": {"vr": "FD", "Value": [1]}}
-    assert override_elements(override, Form(implicit=False, big=True)) == {
+    assert override_elements(override, Encoding(implicit=False, big=True)) == {
         0x00281201: element(0x00281201, "OW", b"\0\1\0\2", form="big"),
         0x00189073: element(0x00189073, "FD", struct.pack(">d", 1), form="big"),
     }
-    implicit = override_elements(override, Form(implicit=True, big=False))
+    implicit = override_elements(override, Encoding(implicit=True, big=False))
     assert implicit[0x00189073] == element(0x00189073, "FD", struct.pack("<d", 1), form="implicit")
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightwell.domain.qido.criteria import INSTANCE, SERIES, STUDY
 from lightwell.domain.qido.query import parse
-from lightwell.operations.dicomweb.fields import Asked, tag_of
+from lightwell.operations.dicomweb.fields import RequestedFields, tag_of
 
 DATA_SET = {
     "00020010": {"vr": "UI", "Value": ["1.2.840.10008.1.2.1"]},
@@ -34,7 +34,7 @@ DATA_SET = {
 
 def added(text: str, level: str = INSTANCE, elements: tuple[str, ...] = ()) -> dict[str, Any]:
     pairs = [(name, value) for name, _, value in (pair.partition("=") for pair in text.split("&"))]
-    asked = Asked(level, parse(level, None, None, pairs, tag_of))
+    asked = RequestedFields(level, parse(level, None, None, pairs, tag_of))
     own = list(elements)
     if asked.reads_records:
         lines = [f'"{key}":{json.dumps(value)}' for key, value in DATA_SET.items()]
@@ -46,7 +46,7 @@ def added(text: str, level: str = INSTANCE, elements: tuple[str, ...] = ()) -> d
 
 def test_reads_records_only_for_what_is_no_column() -> None:
     query = parse(STUDY, None, None, [("includefield", "00081030,00080060,00080090,00100030")], tag_of)
-    asked = Asked(STUDY, query)
+    asked = RequestedFields(STUDY, query)
     assert not asked.reads_records and asked.columns == {0x00081030, 0x00080090, 0x00100030}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lightwell.auth.lambda_authorizer import Failure, HttpTarget, PythonTarget
+from lightwell.auth.lambda_authorizer import AuthorizerFailure, HttpTarget, PythonTarget
 from lightwell.settings import Settings
 from lightwell.web.authorizers import function_process, http_function, python_function
 from lightwell.web.authorizers.http_function import HttpFunction
@@ -21,7 +21,7 @@ ARN = "arn:aws:lambda:us-east-1:000000000000:function:tested"
 
 
 async def kind_of(call: Awaitable[bytes]) -> str:
-    with pytest.raises(Failure) as failure:
+    with pytest.raises(AuthorizerFailure) as failure:
         await call
     return failure.value.kind
 

@@ -14,12 +14,12 @@ import pytest
 
 from lightwell.clock import Clock
 from lightwell.errors import InternalError
-from lightwell.operations.get_image_frame import FrameReader, Page, Pages
+from lightwell.operations.get_image_frame import FramePage, FramePages, FrameReader
 from lightwell.stores import Stores
 from lightwell.web.aws_json import get_image_frame
 from lightwell.web.aws_json.get_image_frame import serve_frame
 from lightwell.web.requests.request import Request
-from lightwell.web.requests.responses import Answer
+from lightwell.web.requests.responses import Response
 from lightwell.web.requests.state import AppState
 from tests.support import image_set_builders
 from tests.support.image_set_builders import BuiltInstance, BuiltSet
@@ -41,10 +41,10 @@ def stores(migrated_sqlite_url: str, tmp_path: Path) -> Iterator[Stores]:
     found.close()
 
 
-def serve(stores: Stores, built: BuiltSet, frame: str) -> tuple[Answer, bytes]:
+def serve(stores: Stores, built: BuiltSet, frame: str) -> tuple[Response, bytes]:
     """The answer and its whole body."""
 
-    async def ask() -> tuple[Answer, bytes]:
+    async def ask() -> tuple[Response, bytes]:
         with ThreadPoolExecutor(1) as threads:
             state = cast(AppState, State(FrameReader(stores, Clock()), threads))
             scope = {"method": "POST", "raw_path": b"", "query_string": b"", "headers": []}
@@ -59,7 +59,7 @@ def serve(stores: Stores, built: BuiltSet, frame: str) -> tuple[Answer, bytes]:
     return run(ask())
 
 
-def run(work: Coroutine[Any, Any, tuple[Answer, bytes]]) -> tuple[Answer, bytes]:
+def run(work: Coroutine[Any, Any, tuple[Response, bytes]]) -> tuple[Response, bytes]:
     return asyncio.run(work)
 
 
@@ -127,8 +127,8 @@ def test_sends_large_frames_in_pieces(stores: Stores, monkeypatch: pytest.Monkey
 
 
 def test_keeps_no_more_pages_than_it_may() -> None:
-    pages = Pages(limit=2 * (100 + 500))
-    page = Page("packs/x", "image/jph", 1, bytes(100))
+    pages = FramePages(limit=2 * (100 + 500))
+    page = FramePage("packs/x", "image/jph", 1, bytes(100))
     pages.put(1, 0, page)
     pages.put(2, 0, page)
     pages.put(2, 0, page)

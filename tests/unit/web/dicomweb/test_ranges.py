@@ -34,7 +34,7 @@ def request(method: str = "GET", **headers: str) -> Request:
     ],
 )
 def test_reads_a_range(asked: str, start: int, length: int) -> None:
-    assert ranges.span(request(range=asked), 10, b'"e"') == ranges.Span(start, length, 10)
+    assert ranges.span(request(range=asked), 10, b'"e"') == ranges.ByteRange(start, length, 10)
 
 
 @pytest.mark.parametrize("asked", ["bytes=10-", "bytes=99-100", "bytes=-0"])
@@ -49,18 +49,21 @@ def test_takes_a_range_only_of_what_the_client_has() -> None:
         found = ranges.span(request(range="bytes=1-2", if_range=tag), 10, b'"e"')
         assert found is not None and found.is_part is is_part
     for method in ("POST", "HEAD"):
-        assert ranges.span(request(method, range="bytes=1-2"), 10, b'"e"') == ranges.Span(0, 10, 10)
-    assert ranges.span(request(), 10, b'"e"') == ranges.Span(0, 10, 10)
+        assert ranges.span(request(method, range="bytes=1-2"), 10, b'"e"') == ranges.ByteRange(0, 10, 10)
+    assert ranges.span(request(), 10, b'"e"') == ranges.ByteRange(0, 10, 10)
 
 
 def test_says_which_bytes_are_sent() -> None:
-    assert dict(ranges.Span(2, 3, 10).headers()) == {
+    assert dict(ranges.ByteRange(2, 3, 10).headers()) == {
         b"content-length": b"3",
         b"accept-ranges": b"bytes",
         b"content-range": b"bytes 2-4/10",
     }
-    assert ranges.Span(2, 3, 10).status == 206
-    assert dict(ranges.Span(0, 10, 10).headers()) == {b"content-length": b"10", b"accept-ranges": b"bytes"}
+    assert ranges.ByteRange(2, 3, 10).status == 206
+    assert dict(ranges.ByteRange(0, 10, 10).headers()) == {
+        b"content-length": b"10",
+        b"accept-ranges": b"bytes",
+    }
 
 
 @pytest.mark.parametrize(

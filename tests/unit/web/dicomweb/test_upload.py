@@ -175,7 +175,7 @@ def _receive(
         return waiting.pop(0) if waiting else {"type": "http.disconnect"}
 
     file = _Spool()
-    held = upload_limits.Share(spool or upload_limits.Spool(), limit, is_proved=proved)
+    held = upload_limits.SpoolShare(spool or upload_limits.Spool(), limit, is_proved=proved)
     with ThreadPoolExecutor(1) as threads:
         visit: Any = SimpleNamespace(
             state=SimpleNamespace(threads=threads),
@@ -232,7 +232,7 @@ def test_bounds_what_an_unproved_upload_takes(monkeypatch: pytest.MonkeyPatch) -
 def test_bounds_what_all_uploads_take(monkeypatch: pytest.MonkeyPatch, proved: bool) -> None:
     monkeypatch.setattr(upload_limits, "ALL_UNPROVED", 400)
     spool = upload_limits.Spool()
-    others = upload_limits.Share(spool, 100, is_proved=proved)
+    others = upload_limits.SpoolShare(spool, 100, is_proved=proved)
     others.add(350)
     _receive([b"x" * 50], 100, None, _CHUNKED, proved=proved, spool=spool)
     with pytest.raises(UnavailableError, match="uploaded") as refused:
@@ -247,7 +247,7 @@ def test_bounds_what_all_uploads_take(monkeypatch: pytest.MonkeyPatch, proved: b
 
 def test_counts_an_upload_as_proved_once_it_is() -> None:
     spool = upload_limits.Spool()
-    one = upload_limits.Share(spool, 100, is_proved=False)
+    one = upload_limits.SpoolShare(spool, 100, is_proved=False)
     one.add(70)
     assert (spool.proved, spool.unproved) == (0, 70)
     one.prove()
@@ -269,7 +269,7 @@ def test_waits_for_an_unproved_upload_for_a_while_only(monkeypatch: pytest.Monke
         return {}
 
     visit: Any = SimpleNamespace(request=SimpleNamespace(head=_CHUNKED, received=0), receive=never)
-    held = upload_limits.Share(upload_limits.Spool(), 100, is_proved=False)
+    held = upload_limits.SpoolShare(upload_limits.Spool(), 100, is_proved=False)
     with pytest.raises(RequestTimeoutError, match="x-amz-content-sha256"):
         asyncio.run(receive(visit, _Spool(), None, 100, held))
     assert ended == [True]
@@ -301,6 +301,10 @@ def test_notices_a_client_that_went_away() -> None:
     with pytest.raises(Disconnected):
         asyncio.run(
             receive(
-                visit, _Spool(), None, 100, upload_limits.Share(upload_limits.Spool(), 100, is_proved=True)
+                visit,
+                _Spool(),
+                None,
+                100,
+                upload_limits.SpoolShare(upload_limits.Spool(), 100, is_proved=True),
             )
         )

@@ -12,7 +12,7 @@ import uvicorn
 from lightwell.web.http1.protocol import Protocol
 from lightwell.web.http1.response_cycle import Flag
 from lightwell.web.requests import responses
-from lightwell.web.requests.responses import Answer, Headers, Message, Receive, Send
+from lightwell.web.requests.responses import Headers, Message, Receive, Response, Send
 
 App = Callable[[Message, Receive, Send], Awaitable[None]]
 GET = b"GET / HTTP/1.1\r\n\r\n"
@@ -280,7 +280,7 @@ def test_stops_an_answer_that_nobody_will_read() -> None:
             seen.append("closed")
 
     async def app(scope: Message, receive: Receive, send: Send) -> None:
-        answer = Answer(200, [], pieces())
+        answer = Response(200, [], pieces())
         await responses.write(answer, send)
         seen.append(answer.size)
 
