@@ -179,14 +179,14 @@ def zoo(tmp_path_factory: pytest.TempPathFactory, _sqlite_template: Path) -> Ite
         yield made
 
 
-def test_takes_every_file_without_a_warning(zoo: Zoo):
+def test_takes_every_file_without_a_warning(zoo: Zoo) -> None:
     assert zoo.report.failure == []
     assert zoo.report.warning == []
     assert set(zoo.found) == {uid_of(syntax) for syntax in SYNTAXES}
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
-def test_shows_what_stands_in_the_file(zoo: Zoo, syntax: str):
+def test_shows_what_stands_in_the_file(zoo: Zoo, syntax: str) -> None:
     found = zoo.found[uid_of(syntax)]
     instance, vrs = dict(INSTANCE), dict(VRS)
     if syntax == IMPLICIT:  # nobody knows what the private elements of ACME are
@@ -212,7 +212,7 @@ def test_shows_what_stands_in_the_file(zoo: Zoo, syntax: str):
     }
 
 
-def test_shows_levels_by_name_and_instances_by_tag(zoo: Zoo):
+def test_shows_levels_by_name_and_instances_by_tag(zoo: Zoo) -> None:
     found = zoo.found[uid_of(EXPLICIT)]
     keys = list(found.instance["DICOM"])
     assert keys[:4] == [
@@ -226,7 +226,7 @@ def test_shows_levels_by_name_and_instances_by_tag(zoo: Zoo):
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
-def test_exports_every_byte_but_group_lengths(zoo: Zoo, syntax: str):
+def test_exports_every_byte_but_group_lengths(zoo: Zoo, syntax: str) -> None:
     data = zoo.exported(uid_of(syntax))
     content = dataset(syntax)
     assert data.endswith(content[12:])

@@ -136,14 +136,14 @@ def zoo(tmp_path_factory: pytest.TempPathFactory, _sqlite_template: Path) -> Ite
         yield made
 
 
-def test_takes_every_file_without_a_warning(zoo: Zoo):
+def test_takes_every_file_without_a_warning(zoo: Zoo) -> None:
     assert zoo.report.failure == []
     assert zoo.report.warning == []
     assert len(zoo.found) == len(ALL) * len(SYNTAXES)
 
 
 @pytest.mark.parametrize("number", range(len(ALL)), ids=[row[0] for row in ALL])
-def test_shows_and_finds_and_exports_the_text(zoo: Zoo, number: int):
+def test_shows_and_finds_and_exports_the_text(zoo: Zoo, number: int) -> None:
     _, tag, vr, keyword, _, data, text = ALL[number]
     for index, syntax in enumerate(SYNTAXES):
         uid = f"1.2.826.0.1.99.{10 * number + index}"

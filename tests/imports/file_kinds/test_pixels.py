@@ -32,7 +32,7 @@ def zoo(tmp_path_factory: pytest.TempPathFactory, _sqlite_template: Path) -> Ite
         yield made
 
 
-def test_takes_every_file(zoo: Zoo):
+def test_takes_every_file(zoo: Zoo) -> None:
     assert len(ALL) > 200
     assert zoo.report.failure == []
     assert zoo.report.warning == []
@@ -44,7 +44,7 @@ def test_takes_every_file(zoo: Zoo):
 
 
 @pytest.mark.parametrize("name", [name for name, specimen in ALL.items() if specimen.stored == HTJ2K])
-def test_stores_the_samples_losslessly(zoo: Zoo, name: str):
+def test_stores_the_samples_losslessly(zoo: Zoo, name: str) -> None:
     specimen = ALL[name]
     assert specimen.samples is not None
     instance = zoo.found[specimen.uid].instance
@@ -72,7 +72,7 @@ def test_stores_the_samples_losslessly(zoo: Zoo, name: str):
 
 
 @pytest.mark.parametrize("name", [name for name, specimen in ALL.items() if specimen.stored != HTJ2K])
-def test_keeps_the_bytes_of_other_frames(zoo: Zoo, name: str):
+def test_keeps_the_bytes_of_other_frames(zoo: Zoo, name: str) -> None:
     specimen = ALL[name]
     instance = zoo.found[specimen.uid].instance
     assert (instance["StoredTransferSyntaxUID"], instance["ChecksumType"]) == (specimen.stored, "COMPRESSED")
@@ -84,7 +84,7 @@ def test_keeps_the_bytes_of_other_frames(zoo: Zoo, name: str):
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_exports_the_samples_that_came(zoo: Zoo, name: str):
+def test_exports_the_samples_that_came(zoo: Zoo, name: str) -> None:
     specimen = ALL[name]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom does not know JPEG XL

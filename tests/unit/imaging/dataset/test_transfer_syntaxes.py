@@ -26,24 +26,24 @@ VIDEO = {
 }
 
 
-def test_transcodes_what_the_developer_guide_transcodes():
+def test_transcodes_what_the_developer_guide_transcodes() -> None:
     assert not any(SYNTAXES[DICOM + tail].keep for tail in TRANSCODED)
 
 
-def test_keeps_what_the_developer_guide_keeps():
+def test_keeps_what_the_developer_guide_keeps() -> None:
     assert all(SYNTAXES[DICOM + tail].keep for tail in KEPT | VIDEO)
 
 
-def test_knows_which_syntaxes_are_video():
+def test_knows_which_syntaxes_are_video() -> None:
     assert {uid.removeprefix(DICOM) for uid, syntax in SYNTAXES.items() if syntax.video} == VIDEO
 
 
-def test_has_only_native_syntaxes_outside_items():
+def test_has_only_native_syntaxes_outside_items() -> None:
     native = {uid.removeprefix(DICOM) for uid, syntax in SYNTAXES.items() if not syntax.encapsulated}
     assert native == {"1.2", "1.2.1", "1.2.1.99", "1.2.2"}
 
 
-def test_gives_the_content_types_of_the_service_model():
+def test_gives_the_content_types_of_the_service_model() -> None:
     expected = {
         "1.2.1": "application/octet-stream",
         "1.2.4.50": "image/jpeg",
@@ -62,13 +62,13 @@ def test_gives_the_content_types_of_the_service_model():
     assert {tail: content_type(DICOM + tail) for tail in expected} == expected
 
 
-def test_takes_a_missing_stored_syntax_for_htj2k():
+def test_takes_a_missing_stored_syntax_for_htj2k() -> None:
     assert content_type(None) == "image/jph"
 
 
-def test_calls_an_unknown_syntax_bytes():
+def test_calls_an_unknown_syntax_bytes() -> None:
     assert content_type("1.2.3") == "application/octet-stream"
 
 
-def test_names_the_syntax_of_both_storage_formats():
+def test_names_the_syntax_of_both_storage_formats() -> None:
     assert STORED == {"HTJ2K": DICOM + "1.2.4.202", "JPEG_2000_LOSSLESS": DICOM + "1.2.4.90"}

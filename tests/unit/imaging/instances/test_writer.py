@@ -58,7 +58,7 @@ ODD = [
 ]
 
 
-def test_keeps_every_byte_of_what_needs_no_other_encoding():
+def test_keeps_every_byte_of_what_needs_no_other_encoding() -> None:
     elements = sorted([*uids(), *ODD], key=lambda e: struct.unpack_from("<HH", e))
     assert dataset(written(*elements)) == b"".join(elements)
     assert dataset(written(*elements, pixel=NATIVE)) == b"".join(elements) + element(
@@ -66,20 +66,20 @@ def test_keeps_every_byte_of_what_needs_no_other_encoding():
     )
 
 
-def test_leaves_out_group_lengths_stray_delimiters_and_padding():
+def test_leaves_out_group_lengths_stray_delimiters_and_padding() -> None:
     stray = struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
     length = element(0x00080000, "UL", struct.pack("<I", 9))
     assert dataset(written(length, *uids(), stray, bytes(64))) == b"".join(uids())
 
 
-def test_puts_the_pixels_in_their_place():
+def test_puts_the_pixels_in_their_place() -> None:
     after = element(0xFFFCFFFC, "OB", bytes(4))
     data = dataset(written(*uids(), after, pixel=NATIVE))
     assert data.endswith(element(0x7FE00010, "OB", b"abcdef") + after)
 
 
 @pytest.mark.parametrize("syntax", [IMPLICIT, BIG])
-def test_turns_other_encodings_into_explicit_little_endian(syntax: str):
+def test_turns_other_encodings_into_explicit_little_endian(syntax: str) -> None:
     form = FORMS[syntax]
     order = ">" if form == "big" else "<"
 
@@ -110,13 +110,13 @@ def test_turns_other_encodings_into_explicit_little_endian(syntax: str):
         assert wanted in data
 
 
-def test_writes_what_is_too_long_for_its_vr_as_unknown():
+def test_writes_what_is_too_long_for_its_vr_as_unknown() -> None:
     long = element(0x30060050, "DS", b"1.5\\" * 20_000, form="implicit")
     data = dataset(written(*uids("implicit"), long, syntax=IMPLICIT, pixel=NATIVE))
     assert element(0x30060050, "UN", b"1.5\\" * 20_000) in data
 
 
-def test_says_of_decoded_pixels_what_they_are():
+def test_says_of_decoded_pixels_what_they_are() -> None:
     coded = [element(0x00280004, "CS", "YBR_FULL_422"), element(0x00280006, "US", b"\0\0")]
     pixel = replace(NATIVE, image=IMAGE)
     data = dataset(written(*uids(), *coded, pixel=pixel))
@@ -126,7 +126,7 @@ def test_says_of_decoded_pixels_what_they_are():
 
 
 @pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG])
-def test_lays_an_override_over_the_file(syntax: str):
+def test_lays_an_override_over_the_file(syntax: str) -> None:
     form = FORMS[syntax]
     override = {
         "00020010": {"vr": "UI", "Value": ["1.2"]},
@@ -147,7 +147,7 @@ def test_lays_an_override_over_the_file(syntax: str):
     assert "SpecificCharacterSet" not in found
 
 
-def test_recodes_the_file_where_an_override_needs_more_letters():
+def test_recodes_the_file_where_an_override_needs_more_letters() -> None:
     override = {"00100010": {"vr": "PN", "Value": [{"Alphabetic": "Łukasz", "Ideographic": "山田"}]}}
     elements = [
         element(0x00080005, "CS", "ISO_IR 100"),
@@ -167,7 +167,7 @@ def test_recodes_the_file_where_an_override_needs_more_letters():
     assert found.RequestAttributesSequence[0].ScheduledProcedureStepDescription == "Люк"
 
 
-def test_encodes_an_override_in_each_form():
+def test_encodes_an_override_in_each_form() -> None:
     override = {"00281201": {"vr": "OW", "InlineBinary": "AQACAA=="}, "00189073": {"vr": "FD", "Value": [1]}}
     assert override_elements(override, Encoding(implicit=False, big=True)) == {
         0x00281201: element(0x00281201, "OW", b"\0\1\0\2", form="big"),
@@ -177,7 +177,7 @@ def test_encodes_an_override_in_each_form():
     assert implicit[0x00189073] == element(0x00189073, "FD", struct.pack("<d", 1), form="implicit")
 
 
-def test_keeps_an_unknown_syntax_and_what_came_in_it():
+def test_keeps_an_unknown_syntax_and_what_came_in_it() -> None:
     pixel = PixelValue("PixelData", "OW", UNKNOWN, 2, [b"ab"], whole=True)
     data = written(*uids("implicit"), syntax=UNKNOWN, pixel=pixel)
     assert dataset(data) == b"".join(uids("implicit")) + element(0x7FE00010, "OW", b"ab", form="implicit")
@@ -185,7 +185,7 @@ def test_keeps_an_unknown_syntax_and_what_came_in_it():
 
 
 @pytest.mark.parametrize("syntax", [UNKNOWN, BIG])
-def test_writes_text_in_utf8_under_the_encoding_that_pixels_came_in(syntax: str):
+def test_writes_text_in_utf8_under_the_encoding_that_pixels_came_in(syntax: str) -> None:
     form = FORMS[syntax]
     pixel = PixelValue("PixelData", "OW", syntax, 2, [b"ab"], whole=True)
     came = [
@@ -211,7 +211,7 @@ def test_writes_text_in_utf8_under_the_encoding_that_pixels_came_in(syntax: str)
     )
 
 
-def test_keeps_offset_tables_with_pixels_as_they_came_alone():
+def test_keeps_offset_tables_with_pixels_as_they_came_alone() -> None:
     table = element(0x7FE00001, "OV", bytes(8))
     pixel = PixelValue("PixelData", "OB", KEPT, None, encapsulated([(2, [b"ab"])]))
     assert table not in written(*uids(), table, syntax=KEPT, pixel=pixel)
@@ -219,14 +219,14 @@ def test_keeps_offset_tables_with_pixels_as_they_came_alone():
     assert table in written(*uids(), table, syntax=KEPT, pixel=whole)
 
 
-def test_mends_what_only_lenient_readers_take():
+def test_mends_what_only_lenient_readers_take() -> None:
     stray = element(0x00020013, "SH", "NAME")
     without = element(0x00100010, "PN", "A^B ", form="implicit")
     data = dataset(written(stray, *uids()[:2], without, *uids()[2:]))
     assert data == b"".join([*uids()[:2], element(0x00100010, "PN", "A^B "), *uids()[2:]])
 
 
-def test_names_the_syntax_that_a_data_set_is_in():
+def test_names_the_syntax_that_a_data_set_is_in() -> None:
     data = written(*uids(), syntax=IMPLICIT)
     assert dataset(data) == b"".join(uids())
     assert pydicom.dcmread(io.BytesIO(data)).file_meta.TransferSyntaxUID == EXPLICIT
@@ -234,12 +234,12 @@ def test_names_the_syntax_that_a_data_set_is_in():
     assert dataset(data) == b"".join(uids())
 
 
-def test_names_the_syntax_of_an_inflated_data_set():
+def test_names_the_syntax_of_an_inflated_data_set() -> None:
     data = written(*uids(), syntax=DEFLATED)
     assert pydicom.dcmread(io.BytesIO(data)).file_meta.TransferSyntaxUID == EXPLICIT
 
 
-def test_refuses_pixels_of_another_length_than_said():
+def test_refuses_pixels_of_another_length_than_said() -> None:
     with pytest.raises(InputError, match="6 are due"):
         written(*uids(), pixel=replace(NATIVE, pieces=[b"abc"]))
     with pytest.raises(InputError, match="do not fit"):

@@ -20,30 +20,30 @@ def jpeg(**changes: object) -> bytes:
     return bytes(imagecodecs.jpeg8_encode(GREY, **changes))
 
 
-def test_reads_the_header_of_jpeg():
+def test_reads_the_header_of_jpeg() -> None:
     assert read_header(jpeg(), "jpeg") == CodestreamHeader(40, 60, 1, 8, process=0xC0)
 
 
-def test_reads_the_header_of_lossless_jpeg():
+def test_reads_the_header_of_lossless_jpeg() -> None:
     twelve = slope((40, 60), "u2") & 0xFFF
     data = imagecodecs.jpeg8_encode(twelve, lossless=True, bitspersample=12)
     assert read_header(data, "jpeg") == CodestreamHeader(40, 60, 1, 12, process=0xC3)
 
 
-def test_reads_the_header_of_jpeg_ls():
+def test_reads_the_header_of_jpeg_ls() -> None:
     data = imagecodecs.jpegls_encode(slope((40, 60, 3), "u1"))
     assert read_header(data, "jpegls") == CodestreamHeader(40, 60, 3, 8, process=0xF7)
 
 
 @pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2"])
-def test_reads_the_header_of_jpeg_2000(kind: str):
+def test_reads_the_header_of_jpeg_2000(kind: str) -> None:
     samples = slope((40, 60), kind)
     data = imagecodecs.jpeg2k_encode(samples, codecformat="j2k", reversible=True)
     expected = CodestreamHeader(40, 60, 1, samples.itemsize * 8, signed=kind[0] == "i")
     assert read_header(data, "jpeg2000") == expected
 
 
-def test_sees_the_colour_transform_of_jpeg_2000():
+def test_sees_the_colour_transform_of_jpeg_2000() -> None:
     samples = slope((40, 60, 3), "u1")
     for mct in (True, False):
         data = imagecodecs.jpeg2k_encode(samples, codecformat="j2k", reversible=True, mct=mct)
@@ -51,7 +51,7 @@ def test_sees_the_colour_transform_of_jpeg_2000():
 
 
 @pytest.mark.parametrize("codec", ["jpeg", "jpegls", "jpeg2000"])
-def test_refuses_a_header_cut_anywhere(codec: str):
+def test_refuses_a_header_cut_anywhere(codec: str) -> None:
     data, last = {
         "jpeg": (jpeg(), b"\xff\xc0"),
         "jpegls": (bytes(imagecodecs.jpegls_encode(GREY)), b"\xff\xf7"),
@@ -76,7 +76,7 @@ def test_refuses_a_header_cut_anywhere(codec: str):
         (jpeg(), "jpeg2000"),
     ],
 )
-def test_refuses_what_is_no_such_frame(data: bytes, codec: str):
+def test_refuses_what_is_no_such_frame(data: bytes, codec: str) -> None:
     with pytest.raises(PixelFailure):
         read_header(data, codec)
 
@@ -87,7 +87,7 @@ def siz(components: list[tuple[int, int, int]], capabilities: int = 0, right: in
     return b"\xff\x4f\xff\x51" + struct.pack(">H", len(body) + 2) + body + b"\xff\x90"
 
 
-def test_takes_a_plain_codestream():
+def test_takes_a_plain_codestream() -> None:
     assert read_header(siz([(11, 1, 1)]), "jpeg2000") == CodestreamHeader(40, 60, 1, 12)
 
 
@@ -101,7 +101,7 @@ def test_takes_a_plain_codestream():
         siz([(7, 1, 1)], capabilities=0x8100),
     ],
 )
-def test_refuses_codestreams_that_dicom_does_not_have(data: bytes):
+def test_refuses_codestreams_that_dicom_does_not_have(data: bytes) -> None:
     with pytest.raises(PixelFailure):
         read_header(data, "jpeg2000")
 
@@ -110,7 +110,7 @@ def test_refuses_codestreams_that_dicom_does_not_have(data: bytes):
     "changes",
     [{"rows": 39}, {"columns": 61}, {"samples": 3}, {"bits_allocated": 1}, {"rows": 60, "columns": 40}],
 )
-def test_refuses_a_frame_of_another_size_than_the_attributes_say(changes: dict[str, int]):
+def test_refuses_a_frame_of_another_size_than_the_attributes_say(changes: dict[str, int]) -> None:
     header = read_header(jpeg(), "jpeg")
     same = {"rows": 40, "columns": 60, "bits_allocated": 8}
     check_header(header, image(**same))
@@ -118,33 +118,33 @@ def test_refuses_a_frame_of_another_size_than_the_attributes_say(changes: dict[s
         check_header(header, image(**(same | changes)))
 
 
-def test_takes_a_whole_scan_and_its_padding():
+def test_takes_a_whole_scan_and_its_padding() -> None:
     for end in (b"", b"\0", b"\xff", b" ", b"\xbb", b"\0\0\0\0"):
         check_scans(jpeg() + end)
 
 
-def test_refuses_what_is_more_than_padding():
+def test_refuses_what_is_more_than_padding() -> None:
     with pytest.raises(PixelFailure):
         check_scans(jpeg() + b"\0\xbb")
 
 
-def test_takes_several_scans():
+def test_takes_several_scans() -> None:
     check_scans(bytes(imagecodecs.jpeg8_encode(np.dstack([GREY] * 3), optimize=True)))
 
 
-def test_refuses_a_scan_that_is_cut_anywhere():
+def test_refuses_a_scan_that_is_cut_anywhere() -> None:
     data = jpeg()
     for length in range(2, len(data), 7):
         with pytest.raises(PixelFailure):
             check_scans(data[:length])
 
 
-def test_refuses_an_end_in_the_middle():
+def test_refuses_an_end_in_the_middle() -> None:
     data = jpeg()
     with pytest.raises(PixelFailure):
         check_scans(data[:-100] + b"\xff\xd9" + data[-98:])
 
 
-def test_refuses_two_frames_in_one():
+def test_refuses_two_frames_in_one() -> None:
     with pytest.raises(PixelFailure):
         check_scans(jpeg() + jpeg())

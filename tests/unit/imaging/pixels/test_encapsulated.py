@@ -28,85 +28,85 @@ def refusal(value: bytes, count: int, codec: str = "jpeg", extended=None) -> str
     return failure.value.warning.type
 
 
-def test_takes_one_fragment_a_frame_without_a_table():
+def test_takes_one_fragment_a_frame_without_a_table() -> None:
     assert contents(items(b"aa", b"bbbb", b"cc"), 3) == [b"aa", b"bbbb", b"cc"]
 
 
-def test_takes_one_fragment_a_frame_with_a_table():
+def test_takes_one_fragment_a_frame_with_a_table() -> None:
     assert contents(items(b"aa", b"bbbb", table=(0, 10)), 2) == [b"aa", b"bbbb"]
 
 
-def test_joins_the_fragments_of_a_frame_by_the_table():
+def test_joins_the_fragments_of_a_frame_by_the_table() -> None:
     value = items(b"aa", b"bb", b"cc", b"dd", b"ee", table=(0, 20))
     assert contents(value, 2) == [b"aabb", b"ccddee"]
 
 
-def test_joins_all_fragments_of_a_single_frame():
+def test_joins_all_fragments_of_a_single_frame() -> None:
     assert contents(items(JPEG, b"bb", b"cc"), 1) == [JPEG + b"bbcc"]
 
 
-def test_joins_them_too_where_the_table_has_one_entry():
+def test_joins_them_too_where_the_table_has_one_entry() -> None:
     assert contents(items(JPEG, b"bb", table=(0,)), 1) == [JPEG + b"bb"]
 
 
-def test_tells_frames_apart_by_how_jpeg_begins():
+def test_tells_frames_apart_by_how_jpeg_begins() -> None:
     value = items(JPEG + b"1", b"bb", JPEG + b"2", JPEG + b"3", b"ee")
     assert contents(value, 3) == [JPEG + b"1bb", JPEG + b"2", JPEG + b"3ee"]
 
 
-def test_tells_frames_apart_by_how_jpeg_2000_begins():
+def test_tells_frames_apart_by_how_jpeg_2000_begins() -> None:
     assert contents(items(J2K, b"bb", J2K), 2, "jpeg2000") == [J2K + b"bb", J2K]
 
 
-def test_skips_empty_fragments():
+def test_skips_empty_fragments() -> None:
     assert contents(items(b"", b"aa", b"", b"bb", b""), 2) == [b"aa", b"bb"]
 
 
-def test_ends_with_the_file_where_the_delimiter_is_missing():
+def test_ends_with_the_file_where_the_delimiter_is_missing() -> None:
     assert contents(items(b"aa", b"bb", end=b""), 2) == [b"aa", b"bb"]
 
 
-def test_stops_at_the_delimiter():
+def test_stops_at_the_delimiter() -> None:
     value = items(b"aa") + b"\xfc\xff\xfc\xff more"
     assert contents(value, 1) == [b"aa"]
     assert end_of_element(BytesSource(value), 0) == len(items(b"aa"))
 
 
-def test_reads_an_element_of_defined_length():
+def test_reads_an_element_of_defined_length() -> None:
     value = items(b"aa", b"bb", end=b"")
     source = BytesSource(value + item(b"not ours"))
     assert len(read_fragments(source, 0, len(value))) == 2
 
 
-def test_refuses_an_item_header_that_reaches_beyond_the_element():
+def test_refuses_an_item_header_that_reaches_beyond_the_element() -> None:
     value = items(b"aa", end=b"")
     with pytest.raises(PixelFailure):
         read_fragments(BytesSource(value + item(b"not ours")), 0, len(value) + 4)
 
 
-def test_starts_where_the_element_does():
+def test_starts_where_the_element_does() -> None:
     source = BytesSource(b"head" + items(b"aa", table=(0,)))
     assert EncapsulatedFrames(source, read_fragments(source, 4), 1, "jpeg").read(0) == b"aa"
 
 
-def test_is_not_led_astray_by_a_delimiter_inside_a_fragment():
+def test_is_not_led_astray_by_a_delimiter_inside_a_fragment() -> None:
     assert contents(items(DELIMITER + b"aa", b"bb"), 2) == [DELIMITER + b"aa", b"bb"]
 
 
-def test_trims_padding_by_the_extended_table():
+def test_trims_padding_by_the_extended_table() -> None:
     extended = (struct.pack("<2Q", 0, 10), struct.pack("<2Q", 1, 4))
     assert contents(items(b"a\0", b"bbbb"), 2, extended=extended) == [b"a", b"bbbb"]
 
 
-def test_takes_an_extended_table_without_lengths():
+def test_takes_an_extended_table_without_lengths() -> None:
     assert contents(items(b"a\0", b"bb"), 2, extended=(struct.pack("<2Q", 0, 10), None)) == [b"a\0", b"bb"]
 
 
-def test_takes_all_fragments_for_one_object_where_no_number_is_promised():
+def test_takes_all_fragments_for_one_object_where_no_number_is_promised() -> None:
     assert contents(items(b"aa", b"", b"bb", table=(0, 77)), None, "h264") == [b"aabb"]
 
 
-def test_gives_the_beginning_and_pieces_of_a_frame():
+def test_gives_the_beginning_and_pieces_of_a_frame() -> None:
     found = frames(items(b"aa", b"bbbb"), None, "h264")
     assert found.head(0, 512) == b"aa"
     assert list(found.pieces(0)) == [b"aa", b"bbbb"]
@@ -114,7 +114,7 @@ def test_gives_the_beginning_and_pieces_of_a_frame():
     assert found.ranges(0) == [(16, 2), (26, 4)]
 
 
-def test_reads_large_and_small_items_alike():
+def test_reads_large_and_small_items_alike() -> None:
     fragments = [bytes([n % 256]) * (200_000 if n % 7 == 0 else 10) for n in range(40)]
     assert contents(items(*fragments), 40) == fragments
 
@@ -131,11 +131,11 @@ def test_reads_large_and_small_items_alike():
         (items(JPEG, JPEG), 1),
     ],
 )
-def test_finds_another_number_of_frames(value: bytes, count: int):
+def test_finds_another_number_of_frames(value: bytes, count: int) -> None:
     assert refusal(value, count) == "FrameNumberMismatch"
 
 
-def test_wants_one_fragment_a_frame_of_rle():
+def test_wants_one_fragment_a_frame_of_rle() -> None:
     assert refusal(items(b"aa", b"bb"), 1, "rle") == "FrameNumberMismatch"
 
 
@@ -153,7 +153,7 @@ def test_wants_one_fragment_a_frame_of_rle():
         (item(b"\0\0\0") + item(b"aa") + DELIMITER, 1),
     ],
 )
-def test_finds_a_table_that_disagrees_with_the_fragments(value: bytes, count: int):
+def test_finds_a_table_that_disagrees_with_the_fragments(value: bytes, count: int) -> None:
     assert refusal(value, count) == "InvalidOffsetTable"
 
 
@@ -168,11 +168,11 @@ def test_finds_a_table_that_disagrees_with_the_fragments(value: bytes, count: in
         (struct.pack("<2Q", 0, 1 << 63), struct.pack("<2Q", 2, 2)),
     ],
 )
-def test_finds_an_extended_table_that_disagrees(extended: tuple[bytes, bytes]):
+def test_finds_an_extended_table_that_disagrees(extended: tuple[bytes, bytes]) -> None:
     assert refusal(items(b"aa", b"bb"), 2, extended=extended) == "InvalidOffsetTable"
 
 
-def test_refuses_both_tables_at_once():
+def test_refuses_both_tables_at_once() -> None:
     extended = (struct.pack("<2Q", 0, 10), struct.pack("<2Q", 2, 2))
     assert refusal(items(b"aa", b"bb", table=(0, 10)), 2, extended=extended) == "InvalidOffsetTable"
 
@@ -189,25 +189,25 @@ def test_refuses_both_tables_at_once():
         items(b"aa", end=b"\xfe\xff\x0d\xe0\0\0\0\0"),
     ],
 )
-def test_refuses_broken_items(value: bytes):
+def test_refuses_broken_items(value: bytes) -> None:
     assert refusal(value, 1) == "FramesExtractionFailure"
 
 
-def test_refuses_a_frame_without_bytes():
+def test_refuses_a_frame_without_bytes() -> None:
     assert refusal(items(b"aa", b"", table=(0, 10)), 2) == "FramesExtractionFailure"
 
 
-def test_takes_a_broken_element_to_reach_to_the_end_of_the_file():
+def test_takes_a_broken_element_to_reach_to_the_end_of_the_file() -> None:
     value = items(b"aa", end=item(b"bbbb")[:-1])
     assert end_of_element(BytesSource(value), 0) == len(value)
 
 
-def test_bounds_the_number_of_fragments(monkeypatch: pytest.MonkeyPatch):
+def test_bounds_the_number_of_fragments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lightwell.imaging.pixels.encapsulated._MOST_FRAGMENTS", 3)
     assert refusal(items(b"a", b"b", b"c", b"d"), 4) == "FramesExtractionFailure"
 
 
-def test_does_not_read_a_table_that_cannot_fit():
+def test_does_not_read_a_table_that_cannot_fit() -> None:
     class Careful(BytesSource):
         def read(self, offset: int, length: int) -> bytes:
             assert length <= 1 << 16
@@ -218,7 +218,7 @@ def test_does_not_read_a_table_that_cannot_fit():
         EncapsulatedFrames(source, read_fragments(source, 0), 1, "jpeg")
 
 
-def test_keeps_sixteen_bytes_a_fragment():
+def test_keeps_sixteen_bytes_a_fragment() -> None:
     found = read_fragments(BytesSource(items(b"aa", b"bb")), 0)
     assert isinstance(found.starts, array)
     assert found.starts.itemsize + found.lengths.itemsize == 16

@@ -68,13 +68,13 @@ def decoded(data: bytes | bytearray | memoryview, like: NDArray[Any], photometri
         (65535, 65535, 10),
     ],
 )
-def test_has_as_many_decompositions_as_the_base_needs(rows: int, columns: int, levels: int):
+def test_has_as_many_decompositions_as_the_base_needs(rows: int, columns: int, levels: int) -> None:
     assert htj2k.decompositions(rows, columns) == levels
     assert min(-(-rows >> levels), -(-columns >> levels)) <= 64
 
 
 @pytest.mark.parametrize("shape", [(2, 2), (64, 64), (200, 300), (513, 700), (130, 260, 3)])
-def test_is_what_dicom_asks_of_htj2k_rpcl(shape: tuple[int, ...]):
+def test_is_what_dicom_asks_of_htj2k_rpcl(shape: tuple[int, ...]) -> None:
     main = Main(stream(slope(shape, "u2"), "RGB"))
     assert main.progression == 2, "RPCL"
     assert main.wavelet == 1, "5/3 reversible"
@@ -91,14 +91,14 @@ def test_is_what_dicom_asks_of_htj2k_rpcl(shape: tuple[int, ...]):
 
 
 @pytest.mark.parametrize(("photometric", "transform"), [("RGB", 1), ("YBR_RCT", 1), ("YBR_FULL", 0)])
-def test_transforms_the_colours_of_rgb_alone(photometric: str, transform: int):
+def test_transforms_the_colours_of_rgb_alone(photometric: str, transform: int) -> None:
     assert Main(stream(noise((40, 50, 3), "u1"), photometric)).transform == transform
 
 
 @pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2"])
 @pytest.mark.parametrize("shape", [(2, 2), (5, 3), (64, 65), (150, 140), (33, 47, 3)])
 @pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL"])
-def test_is_exact_for_openjpeg_too(kind: str, shape: tuple[int, ...], photometric: str):
+def test_is_exact_for_openjpeg_too(kind: str, shape: tuple[int, ...], photometric: str) -> None:
     limits = np.iinfo(kind)
     both = np.random.default_rng(5).choice(np.array([limits.min, limits.max], kind), shape)
     for samples in (
@@ -116,12 +116,12 @@ def test_is_exact_for_openjpeg_too(kind: str, shape: tuple[int, ...], photometri
         assert htj2k.same_samples(again, samples)
 
 
-def test_reads_frames_that_may_not_be_written():
+def test_reads_frames_that_may_not_be_written() -> None:
     samples = np.frombuffer(noise((20, 30), "u2").tobytes(), "<u2").reshape(20, 30)
     assert np.array_equal(decoded(stream(samples), samples, "MONOCHROME2"), samples)
 
 
-def test_says_of_a_damaged_frame_that_it_cannot_be_decoded():
+def test_says_of_a_damaged_frame_that_it_cannot_be_decoded() -> None:
     samples = noise((20, 30), "u2")
     whole = stream(samples)
     refused = 0
@@ -141,7 +141,7 @@ def test_says_of_a_damaged_frame_that_it_cannot_be_decoded():
 
 
 @pytest.mark.parametrize("place", [16, 17, 18, 39])
-def test_does_not_give_a_damaged_header_to_the_codec(place: int, monkeypatch: pytest.MonkeyPatch):
+def test_does_not_give_a_damaged_header_to_the_codec(place: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """At these bits OpenJPH 0.26.3 works for minutes."""
     samples = noise((20, 30), "u2")
     damaged = bytearray(stream(samples))
@@ -154,7 +154,7 @@ def test_does_not_give_a_damaged_header_to_the_codec(place: int, monkeypatch: py
 @pytest.mark.parametrize("shape", [(2, 2), (64, 65), (129, 513), (20, 30, 3), (2049, 300)])
 @pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2"])
 @pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL"])
-def test_reads_only_a_frame_of_the_same_form(shape: tuple[int, ...], kind: str, photometric: str):
+def test_reads_only_a_frame_of_the_same_form(shape: tuple[int, ...], kind: str, photometric: str) -> None:
     samples = np.zeros(shape, kind)
     data = stream(samples, photometric)
     assert htj2k.same_samples(decoded(data, samples, photometric), samples)
@@ -174,7 +174,7 @@ def test_reads_only_a_frame_of_the_same_form(shape: tuple[int, ...], kind: str, 
             decoded(data + tail, samples, photometric)
 
 
-def test_takes_an_error_that_the_codec_cannot_raise_for_damage(monkeypatch: pytest.MonkeyPatch):
+def test_takes_an_error_that_the_codec_cannot_raise_for_damage(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = noise((20, 30), "u2")
     data = stream(samples)
 
@@ -192,7 +192,7 @@ def test_takes_an_error_that_the_codec_cannot_raise_for_damage(monkeypatch: pyte
         decoded(data, samples, "MONOCHROME2")
 
 
-def test_can_be_read_at_every_resolution():
+def test_can_be_read_at_every_resolution() -> None:
     samples = slope((300, 260), "u2")
     main = Main(coded := stream(samples))
     for level in range(main.decompositions + 1):
@@ -200,25 +200,25 @@ def test_can_be_read_at_every_resolution():
         assert smaller.shape == (-(-300 >> level), -(-260 >> level))
 
 
-def test_refuses_a_frame_that_decodes_to_something_else(monkeypatch: pytest.MonkeyPatch):
+def test_refuses_a_frame_that_decodes_to_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(htj2k, "decode", lambda *_: np.zeros((20, 30), np.uint16))
     with pytest.raises(PixelFailure, match="same pixels"):
         htj2k.encode(noise((20, 30), "u2"), "MONOCHROME2")
 
 
-def test_refuses_what_the_second_decoder_reads_otherwise(monkeypatch: pytest.MonkeyPatch):
+def test_refuses_what_the_second_decoder_reads_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imagecodecs, "jpeg2k_decode", lambda *_, **__: np.zeros((20, 30), np.uint16))
     htj2k.encode(noise((20, 30), "u2"), "MONOCHROME2")
     with pytest.raises(PixelFailure, match="same pixels"):
         htj2k.encode(noise((20, 30), "u2"), "MONOCHROME2", second=True)
 
 
-def test_refuses_what_cannot_be_coded():
+def test_refuses_what_cannot_be_coded() -> None:
     with pytest.raises(PixelFailure):
         htj2k.encode(np.zeros((20, 30), np.float16), "MONOCHROME2")
 
 
-def test_compares_type_shape_and_every_value():
+def test_compares_type_shape_and_every_value() -> None:
     first = noise((4, 6), "u2")
     other = first.copy()
     other[3, 5] ^= 1
@@ -231,5 +231,5 @@ def test_compares_type_shape_and_every_value():
     assert not htj2k.same_samples(odd, odd ^ 1)
 
 
-def test_names_its_codec():
+def test_names_its_codec() -> None:
     assert "openjph" in htj2k.codec_name()

@@ -16,7 +16,7 @@ def boxes(data: bytes) -> list[tuple[bytes, bytes]]:
     return found
 
 
-def test_is_the_file_that_the_service_gives():
+def test_is_the_file_that_the_service_gives() -> None:
     stream = b"\xff\x4f\xff\x51 and more"
     data = box_head(512, 640, 1, 16, True, len(stream)) + stream
     (_, mark), (_, kind), (_, header), (last, content) = boxes(data)
@@ -28,38 +28,38 @@ def test_is_the_file_that_the_service_gives():
     assert (last, content) == (b"jp2c", stream)
 
 
-def test_calls_three_samples_rgb():
+def test_calls_three_samples_rgb() -> None:
     assert b"colr\x01\0\0\0\0\0\x10" in box_head(4, 4, 3, 8, False, 10)
 
 
-def test_gives_long_codestreams_a_long_length():
+def test_gives_long_codestreams_a_long_length() -> None:
     head = box_head(4, 4, 1, 8, False, 1 << 33)
     assert head.endswith(struct.pack(">I4sQ", 1, b"jp2c", (1 << 33) + 16))
 
 
-def test_finds_the_codestream_again():
+def test_finds_the_codestream_again() -> None:
     stream = b"\xff\x4f\xff\x51 and more"
     assert codestream_of(box_head(4, 4, 1, 8, False, len(stream)) + stream) == stream
 
 
-def test_leaves_boxes_after_the_codestream_out():
+def test_leaves_boxes_after_the_codestream_out() -> None:
     data = box_head(4, 4, 1, 8, False, 6) + b"\xff\x4f1234" + struct.pack(">I4s", 8, b"free")
     assert codestream_of(data) == b"\xff\x4f1234"
 
 
-def test_takes_a_last_box_without_length():
+def test_takes_a_last_box_without_length() -> None:
     head = box_head(4, 4, 1, 8, False, 6)
     assert codestream_of(head[:-8] + struct.pack(">I4s", 0, b"jp2c") + b"\xff\x4f1234") == b"\xff\x4f1234"
 
 
-def test_leaves_a_bare_codestream_as_it_is():
+def test_leaves_a_bare_codestream_as_it_is() -> None:
     assert codestream_of(b"\xff\x4f\xff\x51") == b"\xff\x4f\xff\x51"
 
 
 @pytest.mark.parametrize(
     "end", [b"", struct.pack(">I4s", 3, b"free") + b"jp2c", struct.pack(">I4s", 900, b"free")]
 )
-def test_refuses_boxes_that_lead_nowhere(end: bytes):
+def test_refuses_boxes_that_lead_nowhere(end: bytes) -> None:
     head = box_head(4, 4, 1, 8, False, 6)
     with pytest.raises(PixelFailure):
         codestream_of(head[:-8] + end)

@@ -11,7 +11,7 @@ from tests.unit.imaging.pixel_files import noise
 @pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2"])
 @pytest.mark.parametrize("shape", [(2, 2), (64, 65), (33, 47, 3)])
 @pytest.mark.parametrize("photometric", ["RGB", "YBR_FULL"])
-def test_is_an_exact_bare_codestream(kind: str, shape: tuple[int, ...], photometric: str):
+def test_is_an_exact_bare_codestream(kind: str, shape: tuple[int, ...], photometric: str) -> None:
     samples = noise(shape, kind)
     coded = jpeg2000.encode(samples, photometric)
     header = read_header(coded, "jpeg2000")
@@ -20,23 +20,23 @@ def test_is_an_exact_bare_codestream(kind: str, shape: tuple[int, ...], photomet
     assert np.array_equal(imagecodecs.jpeg2k_decode(coded, planar=False), samples)
 
 
-def test_uses_the_reversible_wavelet_without_ht():
+def test_uses_the_reversible_wavelet_without_ht() -> None:
     coded = jpeg2000.encode(noise((64, 65), "u2"), "MONOCHROME2")
     style = coded[coded.index(b"\xff\x52") :]
     assert style[13] == 1
     assert style[12] == 0
 
 
-def test_refuses_a_frame_that_decodes_to_something_else(monkeypatch: pytest.MonkeyPatch):
+def test_refuses_a_frame_that_decodes_to_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imagecodecs, "jpeg2k_decode", lambda *_, **__: np.zeros((20, 30), np.uint16))
     with pytest.raises(PixelFailure, match="same pixels"):
         jpeg2000.encode(noise((20, 30), "u2"), "MONOCHROME2")
 
 
-def test_refuses_what_cannot_be_coded():
+def test_refuses_what_cannot_be_coded() -> None:
     with pytest.raises(PixelFailure):
         jpeg2000.encode(np.zeros((20, 30), np.float16), "MONOCHROME2")
 
 
-def test_names_its_codec():
+def test_names_its_codec() -> None:
     assert "openjpeg" in jpeg2000.codec_name()

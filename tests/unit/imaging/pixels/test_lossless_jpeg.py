@@ -98,7 +98,7 @@ def image(shape: tuple[int, ...], bits: int) -> NDArray[Any]:
 
 @pytest.mark.parametrize("bits", [8, 12, 16])
 @pytest.mark.parametrize("predictor", range(1, 8))
-def test_takes_whole_frames(predictor: int, bits: int, monkeypatch: pytest.MonkeyPatch):
+def test_takes_whole_frames(predictor: int, bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = image((7, 9), bits)
     data = frame(samples, predictor, bits=bits)
     assert np.array_equal(decoded(data), samples)
@@ -109,7 +109,7 @@ def test_takes_whole_frames(predictor: int, bits: int, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("restart", [1, 2, 3, 10])
 @pytest.mark.parametrize("predictor", [1, 4, 7])
-def test_follows_restarts(predictor: int, restart: int, monkeypatch: pytest.MonkeyPatch):
+def test_follows_restarts(predictor: int, restart: int, monkeypatch: pytest.MonkeyPatch) -> None:
     samples = image((7, 9), 16)
     data = frame(samples, predictor, restart=restart)
     assert np.array_equal(decoded(data), samples)
@@ -118,27 +118,27 @@ def test_follows_restarts(predictor: int, restart: int, monkeypatch: pytest.Monk
     check_coded_length(data, samples)
 
 
-def test_follows_a_point_transform():
+def test_follows_a_point_transform() -> None:
     samples = image((6, 5), 12) & 0xFFFC
     data = frame(samples, 6, shift=2, bits=12)
     assert np.array_equal(decoded(data), samples)
     check_coded_length(data, samples)
 
 
-def test_follows_interleaved_components():
+def test_follows_interleaved_components() -> None:
     samples = image((6, 5, 3), 8)
     data = frame(samples, 5, bits=8)
     assert np.array_equal(decoded(data, 3), samples)
     check_coded_length(data, samples)
 
 
-def test_takes_one_sample_and_flat_frames():
+def test_takes_one_sample_and_flat_frames() -> None:
     for samples in (image((1, 1), 16), np.full((4, 4), 32768, np.uint16), np.array([[0, 65535]], np.uint16)):
         check_coded_length(frame(samples), samples)
 
 
 @pytest.mark.parametrize("damage", ["gone", "twice", "zeroed"])
-def test_refuses_frames_with_damage_inside(damage: str):
+def test_refuses_frames_with_damage_inside(damage: str) -> None:
     samples = image((40, 30), 12)
     data = frame(samples, bits=12)
     half = len(data) // 2
@@ -154,7 +154,7 @@ def test_refuses_frames_with_damage_inside(damage: str):
     assert failure.value.warning.type == "TranscodingException"
 
 
-def test_refuses_damaged_tables():
+def test_refuses_damaged_tables() -> None:
     samples = image((4, 4), 16)
     data = frame(samples)
     with pytest.raises(PixelFailure, match="damaged"):
@@ -165,7 +165,7 @@ def test_refuses_damaged_tables():
         check_coded_length(shorter, samples)
 
 
-def test_does_not_measure_subsampled_components():
+def test_does_not_measure_subsampled_components() -> None:
     samples = image((4, 4, 3), 8)
     data = frame(samples, bits=8)
     place = data.index(b"\xff\xc3") + 10

@@ -18,27 +18,27 @@ def refusal(value: bytes, description: ImageDescription) -> str:
     return failure.value.warning.type
 
 
-def test_reads_each_frame_by_its_place():
+def test_reads_each_frame_by_its_place() -> None:
     value = bytes(range(12))
     found = frames(value, image(rows=2, columns=2, bits_allocated=8, frames=3))
     assert [found.read(n) for n in (2, 0, 1)] == [value[8:], value[:4], value[4:8]]
 
 
-def test_reads_from_where_the_element_starts():
+def test_reads_from_where_the_element_starts() -> None:
     found = NativeFrames(BytesSource(b"head" + b"abcd" + b"tail"), 4, 4, image(rows=2, columns=1))
     assert found.read(0) == b"abcd"
 
 
-def test_leaves_padding_alone():
+def test_leaves_padding_alone() -> None:
     assert frames(b"abcd" + b"\0" * 3, image(rows=2, columns=1)).read(0) == b"abcd"
 
 
-def test_leaves_the_pad_byte_of_an_odd_length_alone():
+def test_leaves_the_pad_byte_of_an_odd_length_alone() -> None:
     description = image(rows=1, columns=1, bits_allocated=8)
     assert frames(b"a\0", description).read(0) == b"a"
 
 
-def test_shifts_one_bit_frames_that_start_inside_a_byte():
+def test_shifts_one_bit_frames_that_start_inside_a_byte() -> None:
     bits = np.random.default_rng(3).integers(0, 2, (3, 5, 7), np.uint8)
     value = np.packbits(bits.reshape(-1), bitorder="little").tobytes()
     found = frames(value, image(rows=5, columns=7, bits_allocated=1, frames=3))
@@ -46,12 +46,12 @@ def test_shifts_one_bit_frames_that_start_inside_a_byte():
         assert found.read(number) == np.packbits(frame.reshape(-1), bitorder="little").tobytes()
 
 
-def test_swaps_words_of_big_endian():
+def test_swaps_words_of_big_endian() -> None:
     found = frames(b"\x01\x02\x03\x04", image(rows=1, columns=2), 2)
     assert found.read(0) == b"\x02\x01\x04\x03"
 
 
-def test_swaps_across_frames_of_odd_length():
+def test_swaps_across_frames_of_odd_length() -> None:
     swapped = b"\x02\x01\x04\x03\x06\x05"
     found = frames(swapped, image(rows=1, columns=3, bits_allocated=8, frames=2), 2)
     assert [found.read(0), found.read(1)] == [b"\x01\x02\x03", b"\x04\x05\x06"]
@@ -70,21 +70,21 @@ def test_swaps_across_frames_of_odd_length():
         (64, "OD", 8),
     ],
 )
-def test_swaps_by_sample_or_word(bits: int, vr: str, unit: int):
+def test_swaps_by_sample_or_word(bits: int, vr: str, unit: int) -> None:
     assert swap_unit(image(bits_allocated=bits), vr, big_endian=True) == unit
     assert swap_unit(image(bits_allocated=bits), vr, big_endian=False) == 1
 
 
-def test_refuses_an_element_that_is_cut_off():
+def test_refuses_an_element_that_is_cut_off() -> None:
     assert refusal(bytes(47), image()) == "FramesExtractionFailure"
 
 
-def test_refuses_a_file_that_ends_before_the_element_does():
+def test_refuses_a_file_that_ends_before_the_element_does() -> None:
     with pytest.raises(PixelFailure, match="48"):
         NativeFrames(BytesSource(bytes(40)), 0, 48, image())
 
 
-def test_refuses_the_absurd_without_reading():
+def test_refuses_the_absurd_without_reading() -> None:
     class Untouched(BytesSource):
         def read(self, offset: int, length: int) -> bytes:
             raise AssertionError("nothing is read")
@@ -93,16 +93,16 @@ def test_refuses_the_absurd_without_reading():
         NativeFrames(Untouched(bytes(1024)), 0, 1024, image(rows=65535, columns=65535, frames=2**31 - 1))
 
 
-def test_refuses_more_frames_than_the_attributes_say():
+def test_refuses_more_frames_than_the_attributes_say() -> None:
     assert refusal(bytes(96), image()) == "FrameNumberMismatch"
 
 
-def test_refuses_full_chrominance_under_the_name_of_halved():
+def test_refuses_full_chrominance_under_the_name_of_halved() -> None:
     ybr = image(samples=3, bits_allocated=8, photometric="YBR_FULL_422")
     assert refusal(bytes(4 * 6 * 3), ybr) == "FramesExtractionFailure"
     assert frames(bytes(4 * 6 * 2), ybr).read(0) == bytes(48)
 
 
-def test_refuses_halved_chrominance_of_odd_columns():
+def test_refuses_halved_chrominance_of_odd_columns() -> None:
     ybr = image(columns=5, samples=3, bits_allocated=8, photometric="YBR_FULL_422")
     assert refusal(bytes(4 * 5 * 2), ybr) == "FramesExtractionFailure"

@@ -118,19 +118,19 @@ def check_frames(path: Path, store: str) -> None:
 
 
 @pytest.mark.parametrize(("path", "store"), paths(WHEEL))
-def test_equals_pydicoms_samples_in_its_own_files(path: Path, store: str):
+def test_equals_pydicoms_samples_in_its_own_files(path: Path, store: str) -> None:
     check_frames(path, store)
 
 
 @needs_shared
 @pytest.mark.parametrize(("path", "store"), paths(FOLDER))
-def test_equals_pydicoms_samples_in_other_files(path: Path, store: str):
+def test_equals_pydicoms_samples_in_other_files(path: Path, store: str) -> None:
     check_frames(path, store)
 
 
 @needs_shared
 @pytest.mark.parametrize("folder", ["ct-head-phantom", "mr-sagittal", "enhanced-mr"])
-def test_equals_pydicoms_samples_in_series(folder: str):
+def test_equals_pydicoms_samples_in_series(folder: str) -> None:
     for path in sorted((SHARED / folder).rglob("*.dcm"))[::20]:
         check_frames(path, "HTJ2K")
 
@@ -150,20 +150,20 @@ def test_equals_pydicoms_samples_in_series(folder: str):
         ("gdcm-US-ALOKA-16.dcm", "4.202"),
     ],
 )
-def test_stores_each_syntax_as_the_table_says(name: str, tail: str):
+def test_stores_each_syntax_as_the_table_says(name: str, tail: str) -> None:
     assert stored(FOLDER / name, "HTJ2K")[0].stored.stored_syntax == DICOM + tail
 
 
 @needs_shared
 @pytest.mark.parametrize("name", ["RG3_J2KI.dcm", "HTJ2K_08_RGB.dcm", "MAROTECH_CT_JP2Lossy.dcm"])
-def test_keeps_the_bytes_of_kept_frames(name: str):
+def test_keeps_the_bytes_of_kept_frames(name: str) -> None:
     data = read_dataset(FOLDER / name)
     (frame,) = stored(FOLDER / name, "HTJ2K")[0]
     assert frame.data == next(pydicom.encaps.generate_frames(data.PixelData, number_of_frames=1))
 
 
 @needs_shared
-def test_reads_one_segmentation_the_same_from_every_coding():
+def test_reads_one_segmentation_the_same_from_every_coding() -> None:
     def segments(name: str) -> list[bytes]:
         stream, image = stored(FOLDER / name, "HTJ2K")
         assert stream.stored.stored_syntax == EXPLICIT_LITTLE
@@ -176,7 +176,7 @@ def test_reads_one_segmentation_the_same_from_every_coding():
 
 
 @needs_shared
-def test_keeps_jpeg_2000_lossless_in_its_own_store():
+def test_keeps_jpeg_2000_lossless_in_its_own_store() -> None:
     data = read_dataset(FOLDER / "RG3_J2KR.dcm")
     stream, _ = stored(FOLDER / "RG3_J2KR.dcm", "JPEG_2000_LOSSLESS")
     (frame,) = stream
@@ -184,7 +184,7 @@ def test_keeps_jpeg_2000_lossless_in_its_own_store():
     assert frame.data == next(pydicom.encaps.generate_frames(data.PixelData, number_of_frames=1))
 
 
-def test_finds_more_frames_than_a_broken_number_says():
+def test_finds_more_frames_than_a_broken_number_says() -> None:
     part10, image, pixel = opened_dataset(read_dataset(WHEEL / "rtdose.dcm"))
     for frames, type in ((1, "FrameNumberMismatch"), (16, "FramesExtractionFailure")):
         wrong = ImageDescription(*(frames if n == "frames" else getattr(image, n) for n in image.__slots__))
@@ -194,7 +194,7 @@ def test_finds_more_frames_than_a_broken_number_says():
 
 
 @pytest.mark.parametrize("name", ["JPEG-lossy.dcm", "JPGExtended.dcm"])
-def test_reads_twelve_bit_lossy_jpeg(name: str):
+def test_reads_twelve_bit_lossy_jpeg(name: str) -> None:
     stream, _ = stored(WHEEL / name, "HTJ2K")
     (frame,) = stream
     assert stream.stored.decoder.startswith("imagecodecs")

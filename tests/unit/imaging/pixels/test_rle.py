@@ -20,7 +20,7 @@ def frame(*segments: bytes) -> bytes:
 
 @pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2", "u4"])
 @pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
-def test_decodes_every_width(kind: str, shape: tuple[int, ...]):
+def test_decodes_every_width(kind: str, shape: tuple[int, ...]) -> None:
     samples = noise(shape, kind)
     coded = encode_frame(
         samples.tobytes(), shape[0], shape[1], 3 if len(shape) == 3 else 1, samples.itemsize * 8, "<"
@@ -28,7 +28,7 @@ def test_decodes_every_width(kind: str, shape: tuple[int, ...]):
     assert np.array_equal(decode(bytes(coded), image_of(samples)), samples)
 
 
-def test_decodes_packed_bits():
+def test_decodes_packed_bits() -> None:
     bits = np.random.default_rng(1).integers(0, 2, (5, 7), np.uint8)
     packed = np.packbits(bits.reshape(-1), bitorder="little").tobytes()
     coded = frame(bytes(encode_segment(packed, len(packed))))
@@ -49,6 +49,6 @@ def test_decodes_packed_bits():
         (struct.pack("<16I", 1, 4000, *[0] * 14) + b"\x81\0", image(rows=16, columns=8, bits_allocated=8)),
     ],
 )
-def test_refuses_a_broken_frame(data: bytes, description: ImageDescription):
+def test_refuses_a_broken_frame(data: bytes, description: ImageDescription) -> None:
     with pytest.raises(PixelFailure):
         decode(data, description)

@@ -27,7 +27,7 @@ STAMPED = (bytes(4) + b"\x47" + bytes(187)) * 2
         ("107", b"\0\0\1\x40"),
     ],
 )
-def test_takes_what_begins_as_its_syntax(tail: str, head: bytes):
+def test_takes_what_begins_as_its_syntax(tail: str, head: bytes) -> None:
     check_kept(head, SYNTAXES[DICOM + tail])
 
 
@@ -44,6 +44,6 @@ def test_takes_what_begins_as_its_syntax(tail: str, head: bytes):
         ("107", bytes(600)),
     ],
 )
-def test_refuses_what_begins_otherwise(tail: str, head: bytes):
+def test_refuses_what_begins_otherwise(tail: str, head: bytes) -> None:
     with pytest.raises(PixelFailure):
         check_kept(head, SYNTAXES[DICOM + tail])

@@ -39,7 +39,7 @@ def lossless(samples: np.ndarray[Any, Any], **more: Any) -> bytes:
 
 @pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2"])
 @pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
-def test_stores_native_frames_as_htj2k(kind: str, shape: tuple[int, ...]):
+def test_stores_native_frames_as_htj2k(kind: str, shape: tuple[int, ...]) -> None:
     frames = [noise(shape, kind, seed) for seed in range(3)]
     stream = store_native(b"".join(f.tobytes() for f in frames), image_of(frames[0], frames=3))
     for encoded, samples in zip(stream, frames, strict=True):
@@ -53,7 +53,7 @@ def test_stores_native_frames_as_htj2k(kind: str, shape: tuple[int, ...]):
     assert stream.warnings == []
 
 
-def test_stores_native_frames_as_jpeg_2000():
+def test_stores_native_frames_as_jpeg_2000() -> None:
     samples = noise((5, 7, 3), "u2")
     stream = store_native(samples.tobytes(), image_of(samples), store="JPEG_2000_LOSSLESS")
     (encoded,) = stream
@@ -64,14 +64,14 @@ def test_stores_native_frames_as_jpeg_2000():
     assert encoded.checksum == zlib.crc32(samples.tobytes())
 
 
-def test_keeps_bits_above_bits_stored():
+def test_keeps_bits_above_bits_stored() -> None:
     samples = noise((5, 7), "u2")
     (encoded,) = store_native(samples.tobytes(), image_of(samples, bits_stored=12))
     assert np.array_equal(imagecodecs.jpeg2k_decode(encoded.data), samples)
 
 
 @pytest.mark.parametrize("kind", ["u1", "i2", "u2"])
-def test_turns_big_endian_around(kind: str):
+def test_turns_big_endian_around(kind: str) -> None:
     samples = noise((3, 5), kind)
     value = samples.tobytes() + b"\0" * (samples.nbytes % 2)
     value = np.frombuffer(value, ">u2").astype("<u2").tobytes()
@@ -79,14 +79,14 @@ def test_turns_big_endian_around(kind: str):
     assert np.array_equal(imagecodecs.jpeg2k_decode(encoded.data), samples)
 
 
-def test_leaves_bytes_of_big_endian_ob_alone():
+def test_leaves_bytes_of_big_endian_ob_alone() -> None:
     samples = noise((3, 5), "u1")
     (encoded,) = store_native(samples.tobytes() + b"\0", image_of(samples), BIG, vr="OB")
     assert np.array_equal(imagecodecs.jpeg2k_decode(encoded.data), samples)
 
 
 @pytest.mark.parametrize("planar", [0, 1])
-def test_keeps_samples_of_32_bits(planar: int):
+def test_keeps_samples_of_32_bits(planar: int) -> None:
     samples = noise((2, 5, 7, 3), "u4")
     stream = store_native(samples.tobytes(), image_of(samples[0], frames=2, planar=planar))
     assert [frame.data for frame in stream] == [frame.tobytes() for frame in samples]
@@ -96,7 +96,7 @@ def test_keeps_samples_of_32_bits(planar: int):
 
 
 @pytest.mark.parametrize("kind", ["u4", "i4", "u8"])
-def test_does_not_guess_the_order_of_long_big_endian_samples(kind: str):
+def test_does_not_guess_the_order_of_long_big_endian_samples(kind: str) -> None:
     samples = noise((2, 3), kind)
     with pytest.raises(PixelFailure, match="two ways") as failure:
         store_native(samples.astype(">" + kind).tobytes(), image_of(samples), BIG)
@@ -104,14 +104,14 @@ def test_does_not_guess_the_order_of_long_big_endian_samples(kind: str):
 
 
 @pytest.mark.parametrize(("keyword", "kind"), [("FloatPixelData", "f4"), ("DoubleFloatPixelData", "f8")])
-def test_keeps_floats(keyword: str, kind: str):
+def test_keeps_floats(keyword: str, kind: str) -> None:
     samples = np.random.default_rng(1).normal(size=(3, 4)).astype(kind)
     description = image_of(samples, pixel_keyword=keyword)
     (frame,) = store_native(samples.astype(">" + kind).tobytes(), description, BIG, vr="OF")
     assert frame.data == samples.tobytes()
 
 
-def test_keeps_bits_and_aligns_each_frame():
+def test_keeps_bits_and_aligns_each_frame() -> None:
     bits = np.random.default_rng(1).integers(0, 2, (3, 3, 5), np.uint8)
     value = np.packbits(bits.reshape(-1), bitorder="little").tobytes()
     stream = store_native(value, image(rows=3, columns=5, bits_allocated=1, frames=3))
@@ -119,7 +119,7 @@ def test_keeps_bits_and_aligns_each_frame():
     assert stream.stored.stored_syntax == EXPLICIT
 
 
-def test_keeps_native_frames_with_halved_chrominance():
+def test_keeps_native_frames_with_halved_chrominance() -> None:
     value = bytes(range(96))
     description = image(samples=3, bits_allocated=8, photometric="YBR_FULL_422", frames=2)
     stream = store_native(value, description)
@@ -127,7 +127,7 @@ def test_keeps_native_frames_with_halved_chrominance():
     assert stream.stored.stored_syntax == EXPLICIT
 
 
-def test_keeps_lossy_frames_byte_for_byte():
+def test_keeps_lossy_frames_byte_for_byte() -> None:
     samples = np.full((8, 8), 9, np.uint8)
     coded = bytes(imagecodecs.jpeg8_encode(samples))
     coded += b"\0" * (len(coded) % 2)
@@ -139,7 +139,7 @@ def test_keeps_lossy_frames_byte_for_byte():
     assert (stream.stored.stored_syntax, stream.stored.checksum_type) == (DICOM + ".4.50", "COMPRESSED")
 
 
-def test_keeps_jpeg_2000_in_a_store_of_jpeg_2000():
+def test_keeps_jpeg_2000_in_a_store_of_jpeg_2000() -> None:
     samples = noise((5, 7), "u2")
     coded = lossless(samples)
     stream = store_encapsulated(items(coded), image_of(samples), J2K, "JPEG_2000_LOSSLESS")
@@ -151,7 +151,7 @@ def test_keeps_jpeg_2000_in_a_store_of_jpeg_2000():
     assert "openjpeg" in stream.stored.decoder
 
 
-def test_takes_the_checksum_of_kept_jpeg_2000_over_its_own_samples():
+def test_takes_the_checksum_of_kept_jpeg_2000_over_its_own_samples() -> None:
     codes = noise((5, 7), "u2")
     description = image_of(codes.view("i2"))
     (frame,) = store_encapsulated(items(lossless(codes)), description, J2K, "JPEG_2000_LOSSLESS")
@@ -159,20 +159,20 @@ def test_takes_the_checksum_of_kept_jpeg_2000_over_its_own_samples():
     assert (frame.low, frame.high) == (codes.view("i2").min(), codes.view("i2").max())
 
 
-def test_tells_the_range_of_kept_jpeg_2000_by_bits_stored():
+def test_tells_the_range_of_kept_jpeg_2000_by_bits_stored() -> None:
     values = np.arange(-2048, 2047, 117, "i2").reshape(5, 7)
     description = image_of(values, bits_stored=12, idle_bits=4)
     (frame,) = store_encapsulated(items(lossless(values & 0xFFF)), description, J2K, "JPEG_2000_LOSSLESS")
     assert (frame.low, frame.high) == (values.min(), values.max())
 
 
-def test_refuses_broken_jpeg_2000_in_a_store_of_jpeg_2000():
+def test_refuses_broken_jpeg_2000_in_a_store_of_jpeg_2000() -> None:
     samples = noise((5, 7), "u2")
     value = items(lossless(samples)[:-20])
     assert refusal(value, image_of(samples), J2K, store="JPEG_2000_LOSSLESS") == "TranscodingException"
 
 
-def test_makes_htj2k_of_jpeg_2000_in_a_store_of_htj2k():
+def test_makes_htj2k_of_jpeg_2000_in_a_store_of_htj2k() -> None:
     samples = noise((5, 7, 3), "u1")
     stream = store_encapsulated(items(lossless(samples)), image_of(samples, photometric="YBR_RCT"), J2K)
     (frame,) = stream
@@ -181,13 +181,13 @@ def test_makes_htj2k_of_jpeg_2000_in_a_store_of_htj2k():
 
 
 @pytest.mark.parametrize("tail", [".4.110", ".4.111", ".4.112"])
-def test_keeps_jpeg_xl(tail: str):
+def test_keeps_jpeg_xl(tail: str) -> None:
     (frame,) = store_encapsulated(items(b"\xff\x0amore"), image(), DICOM + tail)
     assert frame.data == b"\xff\x0amore"
 
 
 @pytest.mark.parametrize("limit", [1 << 20, 4])
-def test_keeps_a_video_as_one_object(limit: int, monkeypatch: pytest.MonkeyPatch):
+def test_keeps_a_video_as_one_object(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lightwell.imaging.pixels.store_pixels.MEMORY_LIMIT", limit)
     parts = (b"\0\0\0\x18ftyp", b"more", b"last")
     stream = store_encapsulated(items(*parts, table=(0,)), image(frames=900), DICOM + ".4.102")
@@ -198,44 +198,44 @@ def test_keeps_a_video_as_one_object(limit: int, monkeypatch: pytest.MonkeyPatch
     assert stream.stored.frame_count == len(stream) == 1
 
 
-def test_does_not_keep_full_chrominance_as_native_frames_of_halved_one():
+def test_does_not_keep_full_chrominance_as_native_frames_of_halved_one() -> None:
     samples = noise((1, 6, 3), "u1")
     assert refusal(items(lossless(samples)), image_of(samples, photometric="YBR_FULL_422"), J2K) == (
         "TranscodingException"
     )
 
 
-def test_refuses_a_video_that_is_none():
+def test_refuses_a_video_that_is_none() -> None:
     assert refusal(items(b"\xff\xd8\xff\xe0"), image(), DICOM + ".4.102") == "TranscodingException"
 
 
-def test_does_not_know_every_syntax():
+def test_does_not_know_every_syntax() -> None:
     assert refusal(items(b"abcd"), image(), "1.2.3.4") == "UnsupportedTransferSyntax"
 
 
-def test_refuses_encapsulated_pixels_under_an_uncompressed_syntax():
+def test_refuses_encapsulated_pixels_under_an_uncompressed_syntax() -> None:
     assert refusal(items(bytes(48)), image(), EXPLICIT) == "FramesExtractionFailure"
 
 
-def test_refuses_native_pixels_under_a_compressed_syntax():
+def test_refuses_native_pixels_under_a_compressed_syntax() -> None:
     part10, pixel = opened(bytes(48), DICOM + ".5", encapsulated=False)
     with pytest.raises(PixelFailure) as failure:
         store_pixels(part10, image(), pixel, "HTJ2K")
     assert failure.value.warning.type == "FramesExtractionFailure"
 
 
-def test_refuses_compressed_floats():
+def test_refuses_compressed_floats() -> None:
     part10, pixel = opened(items(bytes(48)), DICOM + ".5", encapsulated=True, keyword="FloatPixelData")
     with pytest.raises(PixelFailure):
         store_pixels(part10, image(pixel_keyword="FloatPixelData", bits_allocated=32), pixel, "HTJ2K")
 
 
-def test_refuses_frames_beyond_the_limit():
+def test_refuses_frames_beyond_the_limit() -> None:
     assert refusal(items(b"abcd"), image(rows=65535, columns=65535), J2K) == "TranscodingException"
     assert refusal(items(bytes(100)), image(), J2K, frame_limit=99) == "TranscodingException"
 
 
-def test_stops_at_the_first_frame_that_fails():
+def test_stops_at_the_first_frame_that_fails() -> None:
     samples = noise((5, 7), "u2")
     good = lossless(samples)
     value = items(good, good[:-20], good)
@@ -245,7 +245,7 @@ def test_stops_at_the_first_frame_that_fails():
         next(stream)
 
 
-def test_uses_the_extended_offset_table():
+def test_uses_the_extended_offset_table() -> None:
     samples = noise((3, 3), "u1")
     fragment = samples.tobytes() + b"\0"
     value = items(fragment, fragment)
@@ -261,7 +261,7 @@ def test_uses_the_extended_offset_table():
     assert [np.array_equal(imagecodecs.jpeg2k_decode(f.data), samples) for f in frames] == [True, True]
 
 
-def test_asks_for_a_second_opinion(monkeypatch: pytest.MonkeyPatch):
+def test_asks_for_a_second_opinion(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = noise((5, 7), "u2")
     part10, pixel = opened(samples.tobytes(), EXPLICIT, encapsulated=False)
     monkeypatch.setattr(imagecodecs, "jpeg2k_decode", lambda *_, **__: samples + 1)
@@ -270,7 +270,7 @@ def test_asks_for_a_second_opinion(monkeypatch: pytest.MonkeyPatch):
         list(store_pixels(part10, image_of(samples), pixel, "HTJ2K", second=True))
 
 
-def test_keeps_one_frame_in_memory_at_a_time():
+def test_keeps_one_frame_in_memory_at_a_time() -> None:
     class Counting(BytesSource):
         longest = 0
 
@@ -286,12 +286,12 @@ def test_keeps_one_frame_in_memory_at_a_time():
     assert source.longest == 64 * 64 * 2
 
 
-def test_gives_the_ranges_of_a_blob():
+def test_gives_the_ranges_of_a_blob() -> None:
     part10, pixel = opened(b"abcdef", EXPLICIT, encapsulated=False)
     assert blob_ranges(part10, pixel) == [(0, 6)]
 
 
-def test_ends_a_blob_where_the_file_does():
+def test_ends_a_blob_where_the_file_does() -> None:
     part10, pixel = opened(b"abcdef", EXPLICIT, encapsulated=False)
     object.__setattr__(part10, "source", BytesSource(b"abc"))
     assert blob_ranges(part10, pixel) == [(0, 3)]
@@ -299,7 +299,7 @@ def test_ends_a_blob_where_the_file_does():
     assert blob_ranges(part10, pixel) == []
 
 
-def test_ends_an_encapsulated_blob_after_its_delimiter():
+def test_ends_an_encapsulated_blob_after_its_delimiter() -> None:
     value = items(b"ab")
     part10, pixel = opened(value + b"more", J2K, encapsulated=True)
     assert blob_ranges(part10, pixel) == [(0, len(value))]

@@ -34,7 +34,7 @@ J2K = "1.2.840.10008.1.2.4.90"
 @pytest.mark.parametrize("store", ["HTJ2K", "JPEG_2000_LOSSLESS"])
 @pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2", "u4", "i4"])
 @pytest.mark.parametrize("shape", [(4, 6), (1, 7), (4, 6, 3), (4, 6, 4)])
-def test_decodes_what_was_stored(store: str, kind: str, shape: tuple[int, ...]):
+def test_decodes_what_was_stored(store: str, kind: str, shape: tuple[int, ...]) -> None:
     samples = noise(shape, kind)
     description = image_of(samples)
     stream = store_native(samples.tobytes(), description, store=store)
@@ -44,7 +44,7 @@ def test_decodes_what_was_stored(store: str, kind: str, shape: tuple[int, ...]):
     assert np.array_equal(again, samples)
 
 
-def test_decodes_kept_frames():
+def test_decodes_kept_frames() -> None:
     samples = np.full((8, 8), 77, np.uint8)
     coded = bytes(imagecodecs.jpeg8_encode(samples, 100))
     stream = store_encapsulated(items(coded), image_of(samples), "1.2.840.10008.1.2.4.50")
@@ -53,7 +53,7 @@ def test_decodes_kept_frames():
     assert np.array_equal(decode_proved(frame.data, 0, syntax, image_of(samples), frame.checksum), samples)
 
 
-def test_decodes_bits_and_halved_chrominance():
+def test_decodes_bits_and_halved_chrominance() -> None:
     bits = image(rows=2, columns=4, bits_allocated=1)
     found = decode_proved(b"\x21", 0, EXPLICIT, bits, zlib.crc32(b"\x21"))
     assert found.tolist() == [
@@ -66,7 +66,7 @@ def test_decodes_bits_and_halved_chrominance():
     assert found.tolist() == [[[1, 3, 4], [2, 3, 4]]]
 
 
-def test_refuses_a_frame_that_is_not_of_this_image():
+def test_refuses_a_frame_that_is_not_of_this_image() -> None:
     samples = noise((4, 6), "u2")
     (frame,) = store_native(samples.tobytes(), image_of(samples))
     for changes in ({"rows": 6, "columns": 4}, {"signed": True}):
@@ -75,7 +75,7 @@ def test_refuses_a_frame_that_is_not_of_this_image():
 
 
 @pytest.mark.parametrize("tail", ["4.102", "4.100", "4.112", "9.9"])
-def test_refuses_what_it_cannot_decode(tail: str):
+def test_refuses_what_it_cannot_decode(tail: str) -> None:
     with pytest.raises(PixelFailure):
         decode_proved(b"\0\0\1", 0, "1.2.840.10008.1.2." + tail, image(), zlib.crc32(b"\0\0\1"))
 
@@ -88,7 +88,7 @@ def other_sample(samples: NDArray[Any]) -> NDArray[Any]:
 
 
 @pytest.mark.parametrize("store", ["HTJ2K", "JPEG_2000_LOSSLESS"])
-def test_gives_no_sample_that_is_not_the_one_that_came(store: str):
+def test_gives_no_sample_that_is_not_the_one_that_came(store: str) -> None:
     samples = noise((4, 6), "u2")
     stream = store_native(samples.tobytes(), image_of(samples), store=store)
     (frame,) = stream
@@ -103,7 +103,9 @@ def test_gives_no_sample_that_is_not_the_one_that_came(store: str):
 
 
 @pytest.mark.parametrize("syntax", [EXPLICIT, "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.91"])
-def test_decodes_no_kept_bytes_that_are_not_those_that_came(syntax: str, monkeypatch: pytest.MonkeyPatch):
+def test_decodes_no_kept_bytes_that_are_not_those_that_came(
+    syntax: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     samples = np.full((8, 8), 77, np.uint8)
     coded = {
         EXPLICIT: samples.tobytes(),
@@ -118,7 +120,7 @@ def test_decodes_no_kept_bytes_that_are_not_those_that_came(syntax: str, monkeyp
 
 
 @pytest.mark.parametrize(("bits", "signed"), [(12, True), (8, False)])
-def test_proves_jpeg_2000_that_disagrees_with_the_attributes(bits: int, signed: bool):
+def test_proves_jpeg_2000_that_disagrees_with_the_attributes(bits: int, signed: bool) -> None:
     """The checksum is of what the codestream says, whatever the attributes make of it."""
     samples = noise((8, 8), "u1") if bits == 8 else noise((8, 8), "u2") & 0xFFF
     coded = imagecodecs.jpeg2k_encode(samples, codecformat="j2k", reversible=True, bitspersample=bits)
@@ -131,7 +133,7 @@ def test_proves_jpeg_2000_that_disagrees_with_the_attributes(bits: int, signed: 
     assert frame_fault(frame.data, 0, J2K, description, frame.checksum) is None
 
 
-def test_proves_bytes_in_pieces():
+def test_proves_bytes_in_pieces() -> None:
     pieces = [b"ab", b"", b"cd", b"e"]
     assert b"".join(prove_bytes(pieces, zlib.crc32(b"abcde"))) == b"abcde"
     assert list(prove_bytes([], 0)) == []
@@ -153,16 +155,16 @@ def test_proves_bytes_in_pieces():
         ("MONOCHROME1", "MONOCHROME1"),
     ],
 )
-def test_names_the_colours_of_decoded_samples(attribute: str, true: str):
+def test_names_the_colours_of_decoded_samples(attribute: str, true: str) -> None:
     assert decoded_photometric(image(photometric=attribute)) == true
 
 
-def test_gives_a_small_frame_in_one_piece():
+def test_gives_a_small_frame_in_one_piece() -> None:
     frame = EncodedFrame(b"abc", 0, 1, None, None)
     assert (frame.data, frame.length, list(frame.pieces())) == (b"abc", 3, [b"abc"])
 
 
-def test_gives_a_large_frame_in_pieces_as_often_as_asked():
+def test_gives_a_large_frame_in_pieces_as_often_as_asked() -> None:
     frame = EncodedFrame(Pieces(4, lambda: iter([b"ab", b"cd"])), 0, 1, None, None)
     assert frame.length == 4
     assert [list(frame.pieces()) for _ in range(2)] == [[b"ab", b"cd"]] * 2
