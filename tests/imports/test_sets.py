@@ -1,4 +1,4 @@
-"""Which image sets an import makes (devguide/understanding-image-sets, versions.md)."""
+"""Which image sets an import makes (devguide/understanding-image-sets, docs/design/versions.md)."""
 
 from __future__ import annotations
 

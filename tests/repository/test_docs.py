@@ -17,7 +17,14 @@ from tests.imports.operations.test_events import TABLE
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+SOURCE = ROOT / "src" / "lightwell"
+CODE = re.compile(r"`([\w/]+\.py)(?::([\w.]+))?`")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+CODE_PAGES = [
+    ROOT / "ARCHITECTURE.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs" / "design").glob("*.md")),
+]
 
 
 def text(name: str) -> str:
@@ -75,3 +82,20 @@ def test_leads_to_every_page_from_the_readme() -> None:
             break
         reached |= below
     assert [str(page) for page in PAGES if page not in reached] == []
+
+
+@pytest.mark.parametrize("page", CODE_PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_names_code_that_is_there(page: Path) -> None:
+    missing = []
+    for file, name in CODE.findall(page.read_text("utf-8")):
+        found = [path for path in (SOURCE / file, ROOT / file) if path.is_file()]
+        if "/" not in file:
+            found += SOURCE.rglob(file)
+        texts = [path.read_text("utf-8") for path in found]
+        if not any(all(_defines(text, part) for part in name.split(".") if part) for text in texts):
+            missing.append(f"{file}:{name}")
+    assert missing == []
+
+
+def _defines(text: str, name: str) -> bool:
+    return re.search(rf"\b(def|class) {name}\b|^{name}\b", text, re.MULTILINE) is not None

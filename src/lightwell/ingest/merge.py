@@ -1,7 +1,7 @@
 """From what a job has read to image sets: one transaction a series, one version a set.
 
-The rules are those of ``versions.md``, "Putting instances in"; sources: devguide/understanding-image-sets and
-understanding-import-jobs.
+The rules are in docs/design/versions.md, "What an import does"; sources: devguide/understanding-image-sets
+and understanding-import-jobs.
 """
 
 from __future__ import annotations

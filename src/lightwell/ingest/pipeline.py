@@ -1,7 +1,7 @@
 """The chain that every instance goes through on its way in: open, read, pixels, pack, original.
 
 Import jobs run it in codec workers, a chunk of files at a time. Nothing it yields counts until the packs are
-finished and the rows are committed; see `versions.md`, "Commit order".
+finished and the rows are committed; see docs/design/versions.md, "Order of a commit".
 """
 
 from __future__ import annotations

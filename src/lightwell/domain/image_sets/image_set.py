@@ -1,6 +1,6 @@
 """An image set and its versions: what the tables say of them, and what is derived.
 
-Source: `versions.md` of the design; devguide/understanding-image-sets and /cost-optimization.
+Source: docs/design/versions.md; devguide/understanding-image-sets and /cost-optimization.
 """
 
 from __future__ import annotations

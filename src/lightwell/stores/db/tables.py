@@ -1,4 +1,4 @@
-"""The tables, as `versions.md` of the design names them; one set for SQLite and PostgreSQL.
+"""The tables, explained in docs/design/versions.md; one set for SQLite and PostgreSQL.
 
 Conventions: ``key`` columns are random 63-bit integers made by ``context.ids``; ``id`` columns are the
 32 lowercase hex digits that the API shows. Times are integers, milliseconds since the epoch. Blobs named
