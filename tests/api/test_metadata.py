@@ -86,7 +86,7 @@ def test_refuses_a_set_without_content(client: Any, stores: Stores, datastore: s
     change(stores, built, readable_version=0)
     for more in ({}, {"versionId": "1"}):
         message = refused("ResourceNotFoundException", read, client=client, built=built, **more)
-        assert "no content in version 1" in message
+        assert "Version 1 of image set" in message and "has no content" in message
 
 
 @pytest.mark.parametrize("version", ["0", "2", "999999999999999999"])

@@ -28,6 +28,7 @@ from lightwell.errors import ConflictError, QuotaExceededError, ValidationError
 from lightwell.operations import affected_image_sets, copy_compatibility, quotas
 from lightwell.operations.context import Context
 from lightwell.operations.image_sets import seconds
+from lightwell.operations.version_ids import version_number
 from lightwell.stores.image_sets import changes, copying, level_inheritance, members
 from lightwell.stores.image_sets.changes import LockedImageSet
 from lightwell.stores.qido import index
@@ -111,10 +112,10 @@ def _copy(
 ) -> _Made:
     """The transaction: opens the sets, copies, and writes version and events."""
     asked, promoted = request.copy_image_set_information, bool(request.promote_to_primary)
-    wanted: dict[str, str | int] = {request.source_image_set_id: asked.source_image_set.latest_version_id}
-    if asked.destination_image_set is not None:
-        wanted[asked.destination_image_set.image_set_id] = asked.destination_image_set.latest_version_id
-    opened = changes.open_sets(conn, request.datastore_id, wanted)
+    latest = {request.source_image_set_id: version_number(asked.source_image_set.latest_version_id)}
+    if (destination := asked.destination_image_set) is not None:
+        latest[destination.image_set_id] = version_number(destination.latest_version_id)
+    opened = changes.open_sets(conn, request.datastore_id, latest)
     source = opened.pop(request.source_image_set_id)
     if promoted and source.is_primary:
         raise ConflictError(f"Image set {source.id} is primary already.")

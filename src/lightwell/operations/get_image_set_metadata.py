@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from lightwell.clock import Clock
 from lightwell.documents import metadata_documents
-from lightwell.domain.image_sets.image_set import requested_version
 from lightwell.errors import StorageError
 from lightwell.operations.context import Context
 from lightwell.operations.image_sets import find_readable
+from lightwell.operations.version_ids import readable_version
 from lightwell.stores.image_sets import lookups
 from lightwell.wire import shapes
 
@@ -27,7 +27,7 @@ def get_image_set_metadata(
     no content.
     """
     found = find_readable(ctx, request.datastore_id, request.image_set_id)
-    version = requested_version(request.version_id, found)
+    version = readable_version(request.version_id, found)
     try:
         data = metadata_documents.native(ctx.stores, request.datastore_id, found, version)
     except StorageError:

@@ -8,11 +8,11 @@ from lightwell.domain.image_sets.image_set import (
     IMPORTING,
     ImageSet,
     Version,
-    numbered_version,
     storage_tier,
 )
 from lightwell.errors import InternalError, NotFoundError
 from lightwell.operations.context import Context
+from lightwell.operations.version_ids import existing_version
 from lightwell.stores.account import datastores
 from lightwell.stores.image_sets import lookups
 from lightwell.wire import shapes
@@ -27,7 +27,7 @@ def get_image_set(ctx: Context, request: shapes.GetImageSetRequest) -> shapes.Ge
         if found is not None:
             number = found.latest_version
             if request.version_id is not None:
-                number = numbered_version(request.version_id, found)
+                number = existing_version(request.version_id, found)
             version = lookups.get_version(conn, found.key, number)
             importing = number == found.latest_version and lookups.awaits_instances(conn, found)
     if found is None:

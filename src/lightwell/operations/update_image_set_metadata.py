@@ -22,6 +22,7 @@ from lightwell.errors import QuotaExceededError, ValidationError
 from lightwell.operations import affected_image_sets, quotas
 from lightwell.operations.context import Context
 from lightwell.operations.image_sets import seconds
+from lightwell.operations.version_ids import version_number
 from lightwell.stores.image_sets import changes, level_inheritance, lookups, native_instances
 from lightwell.stores.image_sets import members as contents
 from lightwell.stores.image_sets.changes import LockedImageSet
@@ -84,7 +85,8 @@ def update_image_set_metadata(
     if blobs is None and study_wide:
         raise ValidationError("includeStudyImageSets goes with DICOMUpdates; a revert is of one image set.")
     with ctx.stores.db.read() as conn:
-        found = changes.look_up(conn, request.datastore_id, request.image_set_id, request.latest_version_id)
+        latest = version_number(request.latest_version_id)
+        found = changes.look_up(conn, request.datastore_id, request.image_set_id, latest)
         if blobs is None:
             assert updates.revert_to_version_id is not None
             change = _Change(None, _revert(conn, found, updates.revert_to_version_id), False)
@@ -117,8 +119,7 @@ def _read(updates: shapes.MetadataUpdates, quotas: str) -> tuple[Changes, Change
 
 
 def _revert(conn: Connection, found: LockedImageSet, text: str) -> _Revert:
-    digits = text.lstrip("0")
-    target = int(digits) if 0 < len(digits) < 10 else 0
+    target = version_number(text)
     if target == found.latest_version:
         raise ValidationError(f"Version {target} is the latest version of image set {found.id}.")
     version = lookups.get_version(conn, found.key, target)
@@ -190,7 +191,7 @@ def _update(
     opened = changes.open_sets(
         conn,
         request.datastore_id,
-        {request.image_set_id: request.latest_version_id},
+        {request.image_set_id: version_number(request.latest_version_id)},
         studies={} if new_study is None else {new_study: ctx.ids.key()},
     )[request.image_set_id]
     sets = [opened]

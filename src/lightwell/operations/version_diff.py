@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from lightwell.documents import json_edits, metadata_documents
 from lightwell.domain.image_sets import version_diff as domain
 from lightwell.domain.image_sets.frame_table import PAGE, Frame
-from lightwell.domain.image_sets.image_set import ImageSet, Version, numbered_version
+from lightwell.domain.image_sets.image_set import ImageSet, Version
 from lightwell.domain.image_sets.metadata_document import LevelBlock, Member
 from lightwell.domain.image_sets.version_diff import (
     ADDED,
@@ -29,6 +29,7 @@ from lightwell.domain.image_sets.version_diff import (
 )
 from lightwell.errors import NotFoundError, StorageError
 from lightwell.imaging.dataset.dictionary import attribute_named
+from lightwell.operations.version_ids import existing_version
 from lightwell.stores.image_sets import lookups, native_instances
 from lightwell.stores.image_sets import version_diff as rows
 from lightwell.stores.image_sets.version_diff import Row
@@ -50,7 +51,7 @@ class _Side:
     levels: Sequence[LevelBlock]
 
 
-def between(stores: Stores, image_set_id: str, first: str | int, second: str | int) -> SetDifference:
+def between(stores: Stores, image_set_id: str, first: int, second: int) -> SetDifference:
     """The difference from version ``first`` to version ``second`` of a set, whatever data store it is in.
 
     A failed version holds what the one before held; one that never had content holds nothing. Raises
@@ -65,7 +66,7 @@ def between(stores: Stores, image_set_id: str, first: str | int, second: str | i
         datastore_id, found = known
         if found.deleted:
             raise NotFoundError(f"Image set {image_set_id} is deleted, and with it what its versions held.")
-        one, other = (numbered_version(str(number), found) for number in (first, second))
+        one, other = (existing_version(number, found) for number in (first, second))
         low, high = min(one, other), max(one, other)
         old, new = (_side(conn, found.key, number) for number in (one, other))
         levels = _levels(conn, found.key, old, new)

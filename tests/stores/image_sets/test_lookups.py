@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from lightwell.domain.image_sets.image_set import requested_version, storage_tier
-from lightwell.errors import NotFoundError
+from lightwell.domain.image_sets.image_set import storage_tier
 from lightwell.stores import Stores
 from lightwell.stores.db import tables
 from lightwell.stores.db.database import Database
@@ -110,15 +109,3 @@ def test_moves_no_access_back_and_none_of_a_deleted_set(stores: Stores) -> None:
 def test_archives_after_thirty_days_without_access() -> None:
     assert storage_tier(NOW, NOW + 30 * DAY) == "FREQUENT_ACCESS"
     assert storage_tier(NOW, NOW + 30 * DAY + 1) == "ARCHIVE_INSTANT_ACCESS"
-
-
-def test_asks_for_the_newest_version_with_content(stores: Stores) -> None:
-    built = image_set_builders.image_set(stores, [], versions=[{}, {}], readable_version=1)
-    with stores.db.read() as conn:
-        found = lookups.get(conn, built.datastore_id, built.id)
-    assert found is not None
-    assert requested_version(None, found) == requested_version("1", found) == 1
-    with pytest.raises(NotFoundError, match="no content in version 2"):
-        requested_version("2", found)
-    with pytest.raises(NotFoundError, match="no version 3"):
-        requested_version("3", found)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lightwell.domain.image_sets.grouping import Grouping
-from lightwell.errors import NotFoundError
 
 ACTIVE = "ACTIVE"
 DELETED = "DELETED"
@@ -98,36 +97,6 @@ class Summary:
             self.study_id or "",
             self.series_number or "",
         )
-
-
-def requested_version(text: str | None, image_set: ImageSet) -> int:
-    """The number of the version that a reader of content asked for, by default the newest that has content.
-
-    Raises `NotFoundError` where there is none such, or none with content.
-    """
-    if text is None:
-        number = image_set.readable_version
-    else:
-        number = numbered_version(text, image_set)
-    if not 1 <= number <= image_set.readable_version:
-        raise NotFoundError(
-            f"Image set {image_set.id} has no content in version {number or image_set.latest_version}: "
-            "what should have made it failed. GetImageSet shows why."
-        )
-    return number
-
-
-def numbered_version(text: str, image_set: ImageSet) -> int:
-    """The number that ``text``, decimal digits, names. Raises `NotFoundError` where the set has no such
-    version.
-    """
-    digits = text.lstrip("0")
-    number = int(digits) if 0 < len(digits) < 10 else 0
-    if not 1 <= number <= image_set.latest_version:
-        raise NotFoundError(
-            f"Image set {image_set.id} has no version {text[:20]}; its latest is {image_set.latest_version}."
-        )
-    return number
 
 
 def storage_tier(last_accessed_at: int, now: int) -> str:

@@ -66,7 +66,7 @@ _STATE: Select[Any] = select(*_FIELDS, image_set.c.state)
 def open_sets(
     conn: Connection,
     datastore_id: str,
-    wanted: Mapping[str, str | int],
+    wanted: Mapping[str, int],
     *,
     studies: Mapping[str, int] | None = None,
 ) -> dict[str, LockedImageSet]:
@@ -94,7 +94,7 @@ def open_sets(
     return {id: _checked(rows[id], number) for id, number in wanted.items()}
 
 
-def look_up(conn: Connection, datastore_id: str, id: str, number: str | int) -> LockedImageSet:
+def look_up(conn: Connection, datastore_id: str, id: str, number: int) -> LockedImageSet:
     """The set as `open_sets` gives it and with its errors, but not locked: to see what would be changed.
 
     What a version holds never changes: it is the same when the set is opened at this version.
@@ -102,10 +102,10 @@ def look_up(conn: Connection, datastore_id: str, id: str, number: str | int) -> 
     return _checked(_rows(conn, datastore_id, {id: number})[id], number)
 
 
-def _checked(row: Any, number: str | int) -> LockedImageSet:
+def _checked(row: Any, number: int) -> LockedImageSet:
     if row.state != ACTIVE:
         raise NotFoundError(f"Image set {row.id} is deleted.")
-    if _number(number) != row.latest_version:
+    if number != row.latest_version:
         raise NotFoundError(STALE)
     if not row.readable_version:
         raise ConflictError(
@@ -146,7 +146,7 @@ def study_keys(conn: Connection, datastore_key: int, uids: Sequence[str]) -> dic
     return {uid: key for uid, key in rows}
 
 
-def _rows(conn: Connection, datastore_id: str, wanted: Mapping[str, str | int]) -> dict[str, Any]:
+def _rows(conn: Connection, datastore_id: str, wanted: Mapping[str, int]) -> dict[str, Any]:
     found = {
         row.id: row
         for row in conn.execute(
@@ -189,14 +189,6 @@ def _lock_studies(conn: Connection, sets: Mapping[str, Any], others: Mapping[str
         and_(study.c.datastore == rows[0].datastore, study.c.study_instance_uid.in_(list(others))),
     )
     conn.execute(select(study.c.key).where(these).order_by(study.c.key).with_for_update()).all()
-
-
-def _number(given: str | int) -> int:
-    """Version numbers come as text, of any length."""
-    if isinstance(given, int):
-        return given
-    digits = given.lstrip("0")
-    return int(digits) if 0 < len(digits) < 10 else 0
 
 
 def attempt(conn: Connection, change: Callable[[], None]) -> Exception | None:
