@@ -202,6 +202,11 @@ class _Connection(asyncio.Protocol):
 
     # httptools
 
+    def on_message_begin(self) -> None:
+        if self._asked is None:
+            # An answer behind the answer: whoever asks next must not take it for theirs.
+            self.abort()
+
     def on_header(self, name: bytes, value: bytes) -> None:
         if name.lower() == b"x-amz-function-error":
             self._is_error = True

@@ -61,6 +61,11 @@ class Endpoint:
             with suppress(ConnectionError):
                 await writer.wait_closed()
 
+    def push(self, data: bytes) -> None:
+        """Send what nobody asked for, on every open connection."""
+        for writer in self._writers:
+            writer.write(data)
+
     async def run(self, use: Callable[[HttpFunction], Awaitable[None]], path: str = "/f?x=1") -> None:
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
@@ -147,6 +152,27 @@ def test_reads_a_body_however_long_it_says_it_is(answer: bytes) -> None:
         assert await function.call(b"{}", "id") == b"[1]"
 
     asyncio.run(Endpoint(answer).run(use))
+
+
+STRAY = said(b"stray")
+
+
+@pytest.mark.parametrize(
+    ("at_once", "later"),
+    [(STRAY, b""), (b"", STRAY), (b"", STRAY[:-3]), (STRAY[:9], STRAY[9:])],
+    ids=["at-once", "later", "half-later", "in-two"],
+)
+def test_never_takes_a_stray_answer_for_that_to_the_next_call(at_once: bytes, later: bytes) -> None:
+    endpoint = Endpoint(*(said(b"%d" % n) + at_once for n in range(3)))
+
+    async def use(function: HttpFunction) -> None:
+        for n in range(3):
+            assert await function.call(b"{}", "id") == b"%d" % n
+            endpoint.push(later)
+            await asyncio.sleep(0.05)
+
+    asyncio.run(endpoint.run(use))
+    assert endpoint.connections == 3
 
 
 def test_cannot_connect_to_nobody() -> None:
