@@ -41,14 +41,13 @@ from sqlalchemy import (
     update,
 )
 
-from lightwell.stores.db.bulk import insert_missing
+from lightwell.stores.db.bulk import batches, insert_missing
 from lightwell.stores.db.tables import leftover, level, member, record, staged
 
 # The kinds of rows on the list. They are in databases: never renumbered.
 SET, RECORD, PIXELS, DICTIONARY, LEVEL, INSTANCE, STUDY, PACK = range(1, 9)
 _TURN = 0  # one row, its mark the time until which a collector has the turn
 
-_SOME = 500
 _LOCK = 0x6C69676E  # advisory, of the database
 
 # The columns that name rows of a kind. Sets, studies and packs are found by indexes, see `removal`.
@@ -109,18 +108,15 @@ def add_staged(conn: Connection, job: int) -> None:
 
 def unmark(conn: Connection, kind: int, keys: Iterable[int]) -> None:
     """Strike rows off the list."""
-    wanted = list(keys)
-    for start in range(0, len(wanted), _SOME):
-        these = leftover.c.key.in_(wanted[start : start + _SOME])
-        conn.execute(delete(leftover).where(leftover.c.kind == kind, these))
+    for some in batches(keys):
+        conn.execute(delete(leftover).where(leftover.c.kind == kind, leftover.c.key.in_(some)))
 
 
 def strike(conn: Connection, kind: int, rows: Sequence[Leftover]) -> None:
     """Strike off those rows that are on the list under the same mark still: for who does not hold
     `lock_exclusive`."""
-    wanted = [(row.key, row.mark) for row in rows]
-    for start in range(0, len(wanted), _SOME):
-        these = tuple_(leftover.c.key, leftover.c.mark).in_(wanted[start : start + _SOME])
+    for some in batches((row.key, row.mark) for row in rows):
+        these = tuple_(leftover.c.key, leftover.c.mark).in_(some)
         conn.execute(delete(leftover).where(leftover.c.kind == kind, these))
 
 

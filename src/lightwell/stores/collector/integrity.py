@@ -7,13 +7,14 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, and_, func, or_, select
+from sqlalchemy import Connection, func, select
 
 from lightwell.domain.image_sets.edits import apply_edits
 from lightwell.domain.image_sets.image_set import ACTIVE
 from lightwell.domain.image_sets.search_columns import SearchColumns, columns_of_levels
 from lightwell.domain.integrity import HeldBodies, HeldPack, HeldPixels, HeldRecord
 from lightwell.errors import StorageError
+from lightwell.stores.db.bulk import batches
 from lightwell.stores.db.tables import (
     datastore,
     dictionary,
@@ -28,10 +29,8 @@ from lightwell.stores.db.tables import (
     record,
     version,
 )
-from lightwell.stores.image_sets import native_instances as reading
+from lightwell.stores.image_sets import native_instances, version_diff
 from lightwell.stores.objects.packs import LIVE
-
-_SOME = 500
 
 
 def packs(conn: Connection, after: int, limit: int) -> list[HeldPack]:
@@ -61,7 +60,7 @@ def records(conn: Connection, pack_key: int) -> list[HeldRecord]:
     ).all()
     pages: dict[int, list[tuple[int, bytes]]] = defaultdict(list)
     keys = [row._mapping[pixels.c.key] for row in rows if row._mapping[pixels.c.key] is not None]
-    for some in _parts(keys):
+    for some in batches(sorted(set(keys))):
         table = frame_table.c
         found = conn.execute(
             select(table.pixels, table.first_frame, table.entries)
@@ -110,10 +109,10 @@ def bodies(conn: Connection, held: Iterable[HeldRecord]) -> HeldBodies:
     held = list(held)
     named = {key for each in held for key in (each.dictionary, each.dicom_dictionary)}
     dictionaries = [key for key in named if key is not None]
-    for some in _parts(dictionaries):
+    for some in batches(sorted(dictionaries)):
         query = select(dictionary.c.key, dictionary.c.bytes).where(dictionary.c.key.in_(some))
         found.dictionaries.update((key, body) for key, body in conn.execute(query))
-    for some in _parts({key for each in held for key in each.levels}):
+    for some in batches(sorted({key for each in held for key in each.levels})):
         query = select(level_value.c.key, level_value.c.body_z).where(level_value.c.key.in_(some))
         found.levels.update((key, body) for key, body in conn.execute(query))
     return found
@@ -137,7 +136,7 @@ def sets_of(conn: Connection, record_keys: Iterable[int]) -> dict[int, list[tupl
     Reads all members: for the few records with which something is wrong.
     """
     found: dict[int, list[tuple[str, str]]] = defaultdict(list)
-    for some in _parts(record_keys):
+    for some in batches(sorted(set(record_keys))):
         rows = conn.execute(
             select(member.c.record, datastore.c.id, image_set.c.id)
             .join(image_set, image_set.c.key == member.c.image_set)
@@ -194,7 +193,7 @@ def _content(conn: Connection, row: Any) -> list[str]:
     faults, shown = [], None
     for number in sorted({*began, row.readable_version}):
         try:
-            found = reading.levels(conn, row.key, number)
+            found = native_instances.levels(conn, row.key, number)
             blocks = [apply_edits(json.loads(each.body), each.edits) for each in found]
         except (StorageError, ValueError) as error:
             faults.append(f"version {number}: {error}")
@@ -208,18 +207,7 @@ def _content(conn: Connection, row: Any) -> list[str]:
             for name in SearchColumns.__slots__
             if getattr(kept, name) != getattr(shown, name)
         ]
-    holds = and_(
-        member.c.valid_from <= row.readable_version,
-        or_(member.c.valid_to.is_(None), member.c.valid_to > row.readable_version),
-    )
-    count = conn.execute(
-        select(func.count()).select_from(member).where(member.c.image_set == row.key, holds)
-    ).scalar_one()
+    count = version_diff.count(conn, row.key, row.readable_version)
     if count != row.instance_count:
         faults.append(f"its latest version has {count} instances, and it counts {row.instance_count}")
     return faults
-
-
-def _parts(keys: Iterable[int]) -> Iterable[list[int]]:
-    wanted = sorted(set(keys))
-    return (wanted[start : start + _SOME] for start in range(0, len(wanted), _SOME))

@@ -1,15 +1,26 @@
-"""Many rows into a table at once, by the fastest way that each database has."""
+"""Bulk inserts, by the fastest way that each database has, and keys in batches for ``IN (...)``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Table
 from sqlalchemy.dialects import postgresql
 
 _PG = postgresql.dialect()  # type: ignore[no-untyped-call]
+_T = TypeVar("_T")
+
+KEYS_PER_STATEMENT = 500
+"""How many values one ``IN (...)`` names at most."""
+
+
+def batches(values: Iterable[_T], size: int = KEYS_PER_STATEMENT) -> Iterator[list[_T]]:
+    """``values`` in order, in lists of at most ``size``; no list for no values."""
+    every = list(values)
+    for start in range(0, len(every), size):
+        yield every[start : start + size]
 
 
 def insert_many(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:

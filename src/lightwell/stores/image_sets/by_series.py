@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Select, bindparam, select
 
 from lightwell.domain.image_sets.image_set import ACTIVE
 from lightwell.stores.db.tables import datastore, image_set
+from lightwell.stores.image_sets.validity import holds_in_sql
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,7 @@ _PIXELS = (
     "SELECT s.key, m.pixels FROM datastore d, image_set s, instance i, member m"
     " WHERE d.id = ? AND s.datastore = d.key AND s.study_instance_uid = ? AND s.series_instance_uid = ?"
     " AND s.state = 'ACTIVE' AND i.datastore = d.key AND i.sop_instance_uid = ?"
-    " AND m.image_set = s.key AND m.instance = i.key AND m.valid_from <= s.readable_version"
-    " AND (m.valid_to IS NULL OR m.valid_to > s.readable_version)"
+    " AND m.image_set = s.key AND m.instance = i.key AND " + holds_in_sql("m", "s.readable_version")
 )
 
 PIXELS_LOOK_UP = _PIXELS + " AND s.is_primary"

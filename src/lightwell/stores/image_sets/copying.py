@@ -14,12 +14,11 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from lightwell.domain.image_sets.edits import Edits
 from lightwell.domain.image_sets.search_columns import SearchColumns
-from lightwell.stores.db.bulk import insert_many
+from lightwell.stores.db.bulk import batches, insert_many
 from lightwell.stores.db.tables import image_set, instance, level, member, pixels, record, version
 from lightwell.stores.image_sets import edits as packed
 from lightwell.stores.image_sets.changes import LockedImageSet
-
-_SOME = 500
+from lightwell.stores.image_sets.validity import is_open
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,7 @@ def add_levels(conn: Connection, source: int, key: int) -> None:
     """The levels of the source, edits and all, as those of a new set."""
     rows = select(
         literal(key, BigInteger), level.c.level, literal(1, Integer), level.c.base, level.c.edits
-    ).where(level.c.image_set == source, level.c.valid_to.is_(None))
+    ).where(level.c.image_set == source, is_open(level))
     conn.execute(insert(level).from_select(["image_set", "level", "valid_from", "base", "edits"], rows))
 
 
@@ -111,7 +110,7 @@ def add_all_members(conn: Connection, source: int, key: int, number: int) -> int
             member.c.pixels,
             member.c.edits,
         )
-        .where(member.c.image_set == source, member.c.valid_to.is_(None))
+        .where(member.c.image_set == source, is_open(member))
         .order_by(member.c.instance)
     )
     columns = ["image_set", "instance", "valid_from", "record", "pixels", "edits"]
@@ -160,7 +159,7 @@ def in_both(conn: Connection, source: int, destination: int, instances: Sequence
             .select_from(member)
             .join(other, other.c.instance == member.c.instance)
             .join(instance, instance.c.key == member.c.instance)
-            .where(*these, other.c.image_set == destination, other.c.valid_to.is_(None))
+            .where(*these, other.c.image_set == destination, is_open(other))
             .order_by(instance.c.sop_instance_uid)
             .limit(1)
         ).scalar()
@@ -197,12 +196,12 @@ def blocks(conn: Connection, source: int, instances: Sequence[int] | None) -> It
 
 
 def _held(source: int, instances: Sequence[int] | None) -> Iterator[list[ColumnElement[bool]]]:
-    these = [member.c.image_set == source, member.c.valid_to.is_(None)]
+    these = [member.c.image_set == source, is_open(member)]
     if instances is None:
         yield these
         return
-    for start in range(0, len(instances), _SOME):
-        yield [*these, member.c.instance.in_(instances[start : start + _SOME])]
+    for some in batches(instances):
+        yield [*these, member.c.instance.in_(some)]
 
 
 def fill(conn: Connection, key: int, columns: SearchColumns, instance_count: int) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, literal_column, or_, select
+from sqlalchemy import Connection, Select, bindparam, literal_column, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from lightwell.domain.image_sets.edits import NONE, Edits, merged
@@ -16,6 +16,7 @@ from lightwell.errors import StorageError
 from lightwell.stores.db.tables import member, record
 from lightwell.stores.image_sets import edits as packed
 from lightwell.stores.image_sets import native_instances
+from lightwell.stores.image_sets.validity import holds_in
 
 _FEW, _MANY, _BYTES = 64, 2048, 4 << 20
 """Lines are read ahead in batches of so many; how many follows from the bytes of the last one."""
@@ -62,8 +63,7 @@ def _order(place: ColumnElement[Any]) -> Select[Any]:
         .outerjoin(record, record.c.key == member.c.record)
         .where(
             member.c.image_set == bindparam("set"),
-            member.c.valid_from <= bindparam("version"),
-            or_(member.c.valid_to.is_(None), member.c.valid_to > bindparam("version")),
+            holds_in(member, bindparam("version")),
         )
     )
 

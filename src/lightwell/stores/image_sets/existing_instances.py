@@ -18,6 +18,7 @@ from lightwell.domain.imports.existing_instances import ExistingInstance, Existi
 from lightwell.domain.imports.records import NewRecord
 from lightwell.errors import StorageError
 from lightwell.stores.background import gc_candidates
+from lightwell.stores.db.bulk import batches
 from lightwell.stores.db.tables import (
     dictionary,
     image_set,
@@ -32,10 +33,10 @@ from lightwell.stores.db.tables import (
 from lightwell.stores.image_sets import part10_instances
 from lightwell.stores.image_sets.importing import StagedInstance
 from lightwell.stores.image_sets.records import decompress
+from lightwell.stores.image_sets.validity import is_open
 from lightwell.stores.objects import packs
 from lightwell.stores.objects.packs import LIVE, OPEN
 
-_SOME = 500  # keys in one statement
 _MOST = 4  # image sets of a series in which an instance is looked for
 
 
@@ -107,7 +108,7 @@ _INSTANCES: Select[Any] = (
     .where(
         member.c.image_set.in_(bindparam("sets", expanding=True)),
         member.c.instance == bindparam("instance"),
-        member.c.valid_to.is_(None),
+        is_open(member),
         _own_pack.c.state.in_((OPEN, LIVE)),
     )
 )
@@ -140,11 +141,10 @@ def find(
 def unknown(conn: Connection, datastore: int, uids: Sequence[str]) -> list[str]:
     """Those SOPInstanceUIDs that nothing in the data store has."""
     known: set[str] = set()
-    for start in range(0, len(uids), _SOME):
+    for some in batches(uids):
         rows = conn.execute(
             select(instance.c.sop_instance_uid).where(
-                instance.c.datastore == datastore,
-                instance.c.sop_instance_uid.in_(uids[start : start + _SOME]),
+                instance.c.datastore == datastore, instance.c.sop_instance_uid.in_(some)
             )
         )
         known.update(rows.scalars())
@@ -194,7 +194,7 @@ def hold(conn: Connection, records: Sequence[NewRecord], own: Container[int]) ->
     if not keys and not named:
         return
     gc_candidates.lock_shared(conn)
-    for some in _parts(keys):
+    for some in batches(sorted(keys)):
         found = conn.execute(select(pixels.c.key, pixels.c.pack).where(pixels.c.key.in_(some))).all()
         if len(found) < len(some):
             raise SharedBytesGone("Pixels that a file was found equal to were collected meanwhile.")
@@ -220,14 +220,14 @@ def unchanged(
         return set()
     places = _places(conn, again.values())
     there: dict[int, tuple[int, int, int | None]] = {}
-    for some in _parts(again):
+    for some in batches(sorted(again)):
         rows = conn.execute(
             select(member.c.instance, record.c.pack, record.c.original_offset, member.c.pixels)
             .join(record, record.c.key == member.c.record)
             .where(
                 member.c.image_set == image_set_key,
                 member.c.instance.in_(some),
-                member.c.valid_to.is_(None),
+                is_open(member),
                 member.c.edits.is_(None),
             )
         )
@@ -238,7 +238,7 @@ def unchanged(
 
 def _places(conn: Connection, records: Iterable[int]) -> dict[int, tuple[int, int, int | None]]:
     found: dict[int, tuple[int, int, int | None]] = {}
-    for some in _parts(records):
+    for some in batches(sorted(set(records))):
         rows = conn.execute(
             select(record.c.key, record.c.pack, record.c.original_offset, record.c.pixels).where(
                 record.c.key.in_(some)
@@ -250,11 +250,6 @@ def _places(conn: Connection, records: Iterable[int]) -> dict[int, tuple[int, in
 
 def _has_edited_levels(conn: Connection, image_set_key: int) -> bool:
     edited = select(level.c.level).where(
-        level.c.image_set == image_set_key, level.c.valid_to.is_(None), level.c.edits.is_not(None)
+        level.c.image_set == image_set_key, is_open(level), level.c.edits.is_not(None)
     )
     return conn.execute(edited.limit(1)).first() is not None
-
-
-def _parts(keys: Iterable[int]) -> Iterable[list[int]]:
-    wanted = sorted(set(keys))
-    return (wanted[start : start + _SOME] for start in range(0, len(wanted), _SOME))

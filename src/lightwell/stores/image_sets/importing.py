@@ -14,7 +14,7 @@ from sqlalchemy import Connection, and_, func, insert, or_, select, text, update
 from lightwell.domain.image_sets.search_columns import SearchColumns
 from lightwell.domain.imports.jobs import ALREADY_THERE
 from lightwell.stores.background import gc_candidates
-from lightwell.stores.db.bulk import insert_many, insert_missing
+from lightwell.stores.db.bulk import batches, insert_many, insert_missing
 from lightwell.stores.db.tables import (
     image_set,
     instance,
@@ -27,9 +27,8 @@ from lightwell.stores.db.tables import (
     version,
 )
 from lightwell.stores.image_sets.records import Levels
+from lightwell.stores.image_sets.validity import is_open
 from lightwell.stores.jobs.staging import Batch, of_batch
-
-_SOME = 500  # keys in one statement
 
 _OUTCOMES = text(
     """
@@ -250,11 +249,10 @@ def find_instances(conn: Connection, datastore: int, loaded: StagedBatch) -> dic
 
 def _instances(conn: Connection, datastore: int, uids: Sequence[str]) -> dict[str, int]:
     found: dict[str, int] = {}
-    for start in range(0, len(uids), _SOME):
+    for some in batches(uids):
         rows = conn.execute(
             select(instance.c.sop_instance_uid, instance.c.key).where(
-                instance.c.datastore == datastore,
-                instance.c.sop_instance_uid.in_(uids[start : start + _SOME]),
+                instance.c.datastore == datastore, instance.c.sop_instance_uid.in_(some)
             )
         )
         found.update((uid, key) for uid, key in rows)
@@ -288,16 +286,11 @@ def add_members(
 
 def close_replaced(conn: Connection, instances: Collection[int], key: int, number: int) -> int:
     """Close the members whose instance comes again; returns how many."""
-    keys = list(instances)
     closed = 0
-    for start in range(0, len(keys), _SOME):
+    for some in batches(instances):
         closed += conn.execute(
             update(member)
-            .where(
-                member.c.image_set == key,
-                member.c.instance.in_(keys[start : start + _SOME]),
-                member.c.valid_to.is_(None),
-            )
+            .where(member.c.image_set == key, member.c.instance.in_(some), is_open(member))
             .values(valid_to=number)
         ).rowcount
     return closed
@@ -308,10 +301,8 @@ def add_outcomes(
 ) -> None:
     """Every staged file of the batch is imported, and those of ``unchanged`` records were there already."""
     conn.execute(_OUTCOMES, batch.values(id=id, version=number, is_primary=is_primary))
-    for start in range(0, len(unchanged), _SOME):
-        files = select(staged.c.file).where(
-            *of_batch(batch), staged.c.record.in_(unchanged[start : start + _SOME])
-        )
+    for some in batches(unchanged):
+        files = select(staged.c.file).where(*of_batch(batch), staged.c.record.in_(some))
         conn.execute(
             update(outcome)
             .where(outcome.c.job == batch.job, outcome.c.file.in_(files))

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, and_, bindparam, select, update
 
 from lightwell.domain.image_sets.image_set import ACTIVE, ImageSet, Summary, Version
+from lightwell.stores.db.bulk import batches
 from lightwell.stores.db.bulk import insert_many as insert_rows
 from lightwell.stores.db.tables import datastore, image_set, import_job, staged, version
 
@@ -149,12 +150,13 @@ def awaits_instances(conn: Connection, found: ImageSet) -> bool:
 
 def touch(conn: Connection, keys: Sequence[int], now: int) -> None:
     """Note that the content of these sets was read."""
-    for start in range(0, len(keys), 500):
+    for some in batches(keys):
         conn.execute(
             update(image_set)
             .where(
-                image_set.c.key.in_(keys[start : start + 500]),
-                and_(image_set.c.state == ACTIVE, image_set.c.last_accessed_at < now),
+                image_set.c.key.in_(some),
+                image_set.c.state == ACTIVE,
+                image_set.c.last_accessed_at < now,
             )
             .values(last_accessed_at=now)
         )

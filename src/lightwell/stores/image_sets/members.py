@@ -18,16 +18,15 @@ from lightwell.domain.image_sets.edits import Edits, apply_edits
 from lightwell.domain.image_sets.search_columns import SearchColumns, columns_of_levels
 from lightwell.errors import StorageError
 from lightwell.stores.background import gc_candidates
-from lightwell.stores.db.bulk import insert_many, insert_missing
+from lightwell.stores.db.bulk import batches, insert_many, insert_missing
 from lightwell.stores.db.tables import instance, level, member
 from lightwell.stores.image_sets import edits as packed
 from lightwell.stores.image_sets import records
-
-_SOME = 500
+from lightwell.stores.image_sets.validity import holds_in_sql, is_open
 
 # "o" held at the target; rows are the same where record (base) and edits are.
 _SAME_EDITS = "(o.edits = n.edits OR (o.edits IS NULL AND n.edits IS NULL))"
-_HELD = "o.valid_from <= :target AND (o.valid_to IS NULL OR o.valid_to > :target)"
+_HELD = holds_in_sql("o", ":target")
 _CLOSE_OTHERS = [
     text(
         f"""
@@ -80,7 +79,7 @@ def open_levels(conn: Connection, key: int) -> list[Level]:
     """The three levels that hold now, patient first. Raises `StorageError` where one is missing."""
     rows = conn.execute(
         select(level.c.level, level.c.base, level.c.edits)
-        .where(level.c.image_set == key, level.c.valid_to.is_(None))
+        .where(level.c.image_set == key, is_open(level))
         .order_by(level.c.level)
     ).all()
     if [row.level for row in rows] != [0, 1, 2]:
@@ -92,7 +91,7 @@ def open_levels(conn: Connection, key: int) -> list[Level]:
 
 def replace_level(conn: Connection, key: int, number: int, row: Level) -> None:
     """Let ``row`` hold from version ``number`` on, in the place of what held for its level."""
-    this = and_(level.c.image_set == key, level.c.level == row.level, level.c.valid_to.is_(None))
+    this = and_(level.c.image_set == key, level.c.level == row.level, is_open(level))
     values = {"base": row.base, "edits": packed.pack(row.edits)}
     if conn.execute(update(level).where(this, level.c.valid_from == number).values(values)).rowcount:
         return
@@ -105,9 +104,8 @@ def replace_level(conn: Connection, key: int, number: int, row: Level) -> None:
 
 def open_members(conn: Connection, key: int, uids: Iterable[str]) -> dict[str, OpenMember]:
     """Those of the members that hold now whose SOPInstanceUID is named, by it."""
-    wanted = sorted(set(uids))
     found: dict[str, OpenMember] = {}
-    for start in range(0, len(wanted), _SOME):
+    for some in batches(sorted(set(uids))):
         rows = conn.execute(
             select(
                 member.c.instance,
@@ -119,8 +117,8 @@ def open_members(conn: Connection, key: int, uids: Iterable[str]) -> dict[str, O
             .join(instance, instance.c.key == member.c.instance)
             .where(
                 member.c.image_set == key,
-                member.c.valid_to.is_(None),
-                instance.c.sop_instance_uid.in_(wanted[start : start + _SOME]),
+                is_open(member),
+                instance.c.sop_instance_uid.in_(some),
             )
         )
         for row in rows:
@@ -131,12 +129,8 @@ def open_members(conn: Connection, key: int, uids: Iterable[str]) -> dict[str, O
 def close_members(conn: Connection, key: int, number: int, instances: Sequence[int]) -> int:
     """End members at version ``number``; how many there were. Members of this very version never were."""
     closed = 0
-    for start in range(0, len(instances), _SOME):
-        these = and_(
-            member.c.image_set == key,
-            member.c.valid_to.is_(None),
-            member.c.instance.in_(instances[start : start + _SOME]),
-        )
+    for some in batches(instances):
+        these = and_(member.c.image_set == key, is_open(member), member.c.instance.in_(some))
         closed += conn.execute(delete(member).where(these, member.c.valid_from == number)).rowcount
         closed += conn.execute(update(member).where(these).values(valid_to=number)).rowcount
     return closed
@@ -168,14 +162,13 @@ def instances(conn: Connection, datastore: int, uids: Mapping[str, int]) -> dict
     rows = [{"key": key, "datastore": datastore, "sop_instance_uid": uid} for uid, key in uids.items()]
     insert_missing(conn, instance, rows, ["datastore", "sop_instance_uid"])
     found: dict[str, int] = {}
-    wanted = list(uids)
-    for start in range(0, len(wanted), _SOME):
+    for some in batches(uids):
         found.update(
             (uid, key)
             for uid, key in conn.execute(
                 select(instance.c.sop_instance_uid, instance.c.key).where(
                     instance.c.datastore == datastore,
-                    instance.c.sop_instance_uid.in_(wanted[start : start + _SOME]),
+                    instance.c.sop_instance_uid.in_(some),
                 )
             )
         )
@@ -197,9 +190,7 @@ def count(conn: Connection, key: int) -> int:
     """How many members hold now."""
     return int(
         conn.execute(
-            select(func.count())
-            .select_from(member)
-            .where(member.c.image_set == key, member.c.valid_to.is_(None))
+            select(func.count()).select_from(member).where(member.c.image_set == key, is_open(member))
         ).scalar_one()
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import zstandard
-from sqlalchemy import Connection, CursorResult, Select, and_, bindparam, literal_column, or_, select
+from sqlalchemy import Connection, CursorResult, Select, Table, and_, bindparam, literal_column, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from lightwell.domain.image_sets.edits import NONE, Edits
@@ -17,18 +17,15 @@ from lightwell.errors import StorageError
 from lightwell.stores.db.tables import frame_table, level, level_value, member, record
 from lightwell.stores.image_sets import edits as packed
 from lightwell.stores.image_sets.records import FragmentReader, decompress
+from lightwell.stores.image_sets.validity import holds_in
 
 _FEW, _MANY, _BYTES = 64, 2048, 2 << 20
 """Fragments are read ahead in batches of so many; how many follows from the bytes of the last one."""
 
 
-def _holds(table: Any) -> ColumnElement[bool]:
+def _of_version(table: Table) -> ColumnElement[bool]:
     """That a row of ``table`` holds in version ``:version`` of set ``:set``."""
-    return and_(
-        table.c.image_set == bindparam("set"),
-        table.c.valid_from <= bindparam("version"),
-        or_(table.c.valid_to.is_(None), table.c.valid_to > bindparam("version")),
-    )
+    return and_(table.c.image_set == bindparam("set"), holds_in(table, bindparam("version")))
 
 
 def _order(place: ColumnElement[Any]) -> Select[Any]:
@@ -36,7 +33,7 @@ def _order(place: ColumnElement[Any]) -> Select[Any]:
         select(place, member.c.pixels, member.c.edits)
         .select_from(member)
         .outerjoin(record, record.c.key == member.c.record)
-        .where(_holds(member))
+        .where(_of_version(member))
         .order_by(record.c.instance_number.is_(None), record.c.instance_number, record.c.key)
     )
 
@@ -46,7 +43,7 @@ _ORDER = {"sqlite": _order(literal_column("record.rowid")), "postgresql": _order
 _LEVELS: Select[Any] = (
     select(level.c.level, level.c.base, level.c.edits, level_value.c.body_z)
     .outerjoin(level_value, level_value.c.key == level.c.base)
-    .where(_holds(level))
+    .where(_of_version(level))
     .order_by(level.c.level)
 )
 # One text for however many keys, prepared once; in Core a list of keys costs as much as the rows.

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, or_, select
+from sqlalchemy import Connection, Select, bindparam, select
 
 from lightwell.domain.image_sets.edits import Edits, merged
 from lightwell.domain.image_sets.frame_table import ENTRY_SIZE, Frame, unpack_entries
 from lightwell.stores.db.tables import frame_table, image_set, instance, member, pixels, record
 from lightwell.stores.image_sets import native_instances
 from lightwell.stores.image_sets.edits import unpack
+from lightwell.stores.image_sets.validity import holds_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,7 @@ _INSTANCES: Select[Any] = (
     .outerjoin(pixels, pixels.c.key == member.c.pixels)
     .where(
         member.c.image_set == bindparam("set"),
-        member.c.valid_from <= bindparam("version"),
-        or_(member.c.valid_to.is_(None), member.c.valid_to > bindparam("version")),
+        holds_in(member, bindparam("version")),
     )
     .order_by(record.c.instance_number.is_(None), record.c.instance_number, record.c.key)
 )

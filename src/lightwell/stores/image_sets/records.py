@@ -13,11 +13,10 @@ from sqlalchemy import Connection, select
 from lightwell.domain.image_sets.frame_table import PAGE
 from lightwell.domain.imports.records import NewRecord
 from lightwell.stores.background import gc_candidates
-from lightwell.stores.db.bulk import insert_many, insert_missing
+from lightwell.stores.db.bulk import batches, insert_many, insert_missing
 from lightwell.stores.db.tables import dictionary, frame_table, level_value, pixels, record
 
 _LEVEL = 3
-_LOOK_UP = 500  # keys in one statement
 _local = threading.local()
 
 
@@ -92,10 +91,10 @@ def level_values(
 
 def _level_keys(conn: Connection, datastore: int, hashes: Sequence[bytes]) -> dict[bytes, int]:
     found: dict[bytes, int] = {}
-    for start in range(0, len(hashes), _LOOK_UP):
+    for some in batches(hashes):
         rows = conn.execute(
             select(level_value.c.hash, level_value.c.key).where(
-                level_value.c.datastore == datastore, level_value.c.hash.in_(hashes[start : start + _LOOK_UP])
+                level_value.c.datastore == datastore, level_value.c.hash.in_(some)
             )
         )
         found.update((bytes(digest), key) for digest, key in rows)
@@ -190,21 +189,18 @@ def levels_of(conn: Connection, record_keys: Sequence[int]) -> dict[int, Levels]
     """The level values of some records, by record key."""
     columns = (record.c.key, record.c.patient_value, record.c.study_value, record.c.series_value)
     found: dict[int, Levels] = {}
-    for start in range(0, len(record_keys), _LOOK_UP):
-        wanted = record.c.key.in_(record_keys[start : start + _LOOK_UP])
-        found.update((key, Levels(*values)) for key, *values in conn.execute(select(*columns).where(wanted)))
+    for some in batches(record_keys):
+        rows = conn.execute(select(*columns).where(record.c.key.in_(some)))
+        found.update((key, Levels(*values)) for key, *values in rows)
     return found
 
 
 def level_bodies(conn: Connection, keys: Iterable[int]) -> dict[int, bytes]:
     """The JSON of level values, by key."""
-    wanted = list(keys)
     found: dict[int, bytes] = {}
-    for start in range(0, len(wanted), _LOOK_UP):
+    for some in batches(keys):
         rows = conn.execute(
-            select(level_value.c.key, level_value.c.body_z).where(
-                level_value.c.key.in_(wanted[start : start + _LOOK_UP])
-            )
+            select(level_value.c.key, level_value.c.body_z).where(level_value.c.key.in_(some))
         )
         found.update((key, decompress(body_z)) for key, body_z in rows)
     return found

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, bindparam, func, or_, select
+from sqlalchemy import Connection, bindparam, func, select
 
 from lightwell.stores.db.tables import instance, member, pixels, record
+from lightwell.stores.image_sets.validity import holds_in
 
 _MEMBERS = (
     select(instance.c.sop_instance_uid)
@@ -13,8 +14,7 @@ _MEMBERS = (
     .join(record, record.c.key == member.c.record)
     .where(
         member.c.image_set == bindparam("set"),
-        member.c.valid_from <= bindparam("version"),
-        or_(member.c.valid_to.is_(None), member.c.valid_to > bindparam("version")),
+        holds_in(member, bindparam("version")),
     )
 )
 _IMAGES = _MEMBERS.join(pixels, pixels.c.key == member.c.pixels).where(pixels.c.frame_count > 0)

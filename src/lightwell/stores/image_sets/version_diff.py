@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from lightwell.stores.db.tables import instance, level, member, record
+from lightwell.stores.image_sets.validity import holds, holds_in, holds_throughout
 
 _LEVEL_VALUES = (record.c.patient_value, record.c.study_value, record.c.series_value)
 
@@ -37,19 +37,11 @@ class LevelRow:
     valid_from: int
 
 
-def _holds(table: Any, version: int) -> ColumnElement[bool]:
-    return and_(table.c.valid_from <= version, or_(table.c.valid_to.is_(None), table.c.valid_to > version))
-
-
-def _stays(low: int, high: int) -> ColumnElement[bool]:
-    return and_(member.c.valid_from <= low, or_(member.c.valid_to.is_(None), member.c.valid_to > high))
-
-
 def levels(conn: Connection, key: int, version: int) -> dict[int, LevelRow]:
     """The levels of a version, by number; none in a version without content."""
     rows = conn.execute(
         select(level.c.level, level.c.base, level.c.valid_from).where(
-            level.c.image_set == key, _holds(level, version)
+            level.c.image_set == key, holds_in(level, version)
         )
     )
     return {row.level: LevelRow(*row) for row in rows}
@@ -57,13 +49,9 @@ def levels(conn: Connection, key: int, version: int) -> dict[int, LevelRow]:
 
 def moved(conn: Connection, key: int, low: int, high: int) -> list[Row]:
     """The members that hold in exactly one of the two versions."""
-    left = and_(member.c.valid_from <= low, member.c.valid_to > low, member.c.valid_to <= high)
-    came = and_(
-        member.c.valid_from > low,
-        member.c.valid_from <= high,
-        or_(member.c.valid_to.is_(None), member.c.valid_to > high),
-    )
-    return _rows(conn, key, or_(left, came), low, high)
+    removed = and_(holds_in(member, low), member.c.valid_to <= high)
+    added = and_(member.c.valid_from > low, holds_in(member, high))
+    return _rows(conn, key, or_(removed, added), low, high)
 
 
 def beside(conn: Connection, key: int, low: int, high: int, bases: Mapping[int, Sequence[int]]) -> list[Row]:
@@ -71,18 +59,19 @@ def beside(conn: Connection, key: int, low: int, high: int, bases: Mapping[int, 
     value than one of the bases given there: what they show may depend on the level.
     """
     other = [_LEVEL_VALUES[number] != base for number, both in bases.items() for base in both]
-    return _rows(conn, key, and_(_stays(low, high), or_(member.c.edits.is_not(None), *other)), low, high)
+    affected = or_(member.c.edits.is_not(None), *other)
+    return _rows(conn, key, and_(holds_throughout(member, low, high), affected), low, high)
 
 
 def staying(conn: Connection, key: int, low: int, high: int) -> list[Row]:
     """All members that hold in both versions, and in those between."""
-    return _rows(conn, key, _stays(low, high), low, high)
+    return _rows(conn, key, holds_throughout(member, low, high), low, high)
 
 
 def count(conn: Connection, key: int, version: int) -> int:
     """How many members a version has."""
     statement = (
-        select(func.count()).select_from(member).where(member.c.image_set == key, _holds(member, version))
+        select(func.count()).select_from(member).where(member.c.image_set == key, holds_in(member, version))
     )
     return int(conn.execute(statement).scalar_one())
 
@@ -105,8 +94,8 @@ def _rows(conn: Connection, key: int, which: ColumnElement[bool], low: int, high
     return [
         Row(
             *row,
-            at_low=row.valid_from <= low and (row.valid_to is None or row.valid_to > low),
-            at_high=row.valid_from <= high and (row.valid_to is None or row.valid_to > high),
+            at_low=holds(row.valid_from, row.valid_to, low),
+            at_high=holds(row.valid_from, row.valid_to, high),
         )
         for row in conn.execute(statement)
     ]

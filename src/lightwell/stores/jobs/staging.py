@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, delete, func, select
 from lightwell.domain.imports.jobs import CUSTOMER, IMPORTED, SERVER, Outcome
 from lightwell.domain.imports.manifests import Counts, SetSummary
 from lightwell.domain.imports.records import NewRecord
-from lightwell.stores.db.bulk import insert_many
+from lightwell.stores.db.bulk import batches, insert_many
 from lightwell.stores.db.tables import outcome, staged
 
 
@@ -101,13 +101,10 @@ def waiting_groups(conn: Connection, job: int, series: WaitingSeries) -> list[Wa
         .group_by(staged.c.grouping)
         .order_by(first)
     ).all()
-    files = [row[1] for row in rows]
     records: dict[int, int] = {}
-    for start in range(0, len(files), 500):
+    for files in batches(row[1] for row in rows):
         found = conn.execute(
-            select(staged.c.file, staged.c.record).where(
-                staged.c.job == job, staged.c.file.in_(files[start : start + 500])
-            )
+            select(staged.c.file, staged.c.record).where(staged.c.job == job, staged.c.file.in_(files))
         )
         records.update((file, key) for file, key in found)
     return [WaitingGroup(grouping, file, count, records[file]) for grouping, file, count in rows]

@@ -17,7 +17,7 @@ from lightwell.domain.image_sets.edits import Edits
 from lightwell.domain.image_sets.image_set import ACTIVE
 from lightwell.domain.image_sets.search_columns import clock, day, integer
 from lightwell.domain.qido.grams import fold_name
-from lightwell.stores.db.bulk import insert_many
+from lightwell.stores.db.bulk import batches, insert_many
 from lightwell.stores.db.qido_tables import UNNUMBERED
 from lightwell.stores.db.tables import (
     image_set,
@@ -30,9 +30,8 @@ from lightwell.stores.db.tables import (
 )
 from lightwell.stores.image_sets import edits as packed
 from lightwell.stores.image_sets import native_instances
+from lightwell.stores.image_sets.validity import is_open
 from lightwell.stores.qido import grams
-
-_SOME = 500
 
 # What a study shows as its oldest primary set does.
 _SHOWN = (
@@ -117,8 +116,8 @@ def empty_set(conn: Connection, key: int, limit: int) -> bool:
 def add_instances(conn: Connection, key: int, instances: Collection[int] | None) -> None:
     """The open members of a set, those named by their instances' keys, or all."""
     columns = ["image_set", "number", "sop_instance_uid", "listed_in", "instance", "record", "sop_class_uid"]
-    for some in _parts(instances):
-        these = [member.c.image_set == key, member.c.valid_to.is_(None)]
+    for some in [None] if instances is None else batches(sorted(instances)):
+        these = [member.c.image_set == key, is_open(member)]
         if some is not None:
             these.append(member.c.instance.in_(some))
         source = member.join(record, record.c.key == member.c.record).join(
@@ -182,9 +181,7 @@ def _laid_over(edits: Edits, keyword: str, value: object) -> object:
 def drop_instances(conn: Connection, key: int, instances: Collection[int]) -> None:
     """Those instances of a set, if it shows them."""
     t = primary_instance.c
-    for some in _parts(instances):
-        if not some:
-            continue
+    for some in batches(sorted(instances)):
         uids = select(instance.c.sop_instance_uid).where(instance.c.key.in_(some))
         listed = select(image_set.c.listed_in).where(image_set.c.key == key).scalar_subquery()
         conn.execute(
@@ -192,15 +189,6 @@ def drop_instances(conn: Connection, key: int, instances: Collection[int]) -> No
                 t.listed_in == listed, t.sop_instance_uid.in_(uids), t.image_set == key
             )
         )
-
-
-def _parts(keys: Collection[int] | None) -> Iterator[list[int] | None]:
-    if keys is None:
-        yield None
-        return
-    wanted = sorted(keys)
-    for start in range(0, len(wanted), _SOME):
-        yield wanted[start : start + _SOME]
 
 
 # Series --------------------------------------------------------------------------------------------------
@@ -259,7 +247,7 @@ def _of_first(conn: Connection, key: int, instance_key: int) -> dict[str, str | 
         select(record.c.fragment_z, record.c.dictionary, member.c.edits)
         .select_from(member)
         .join(record, record.c.key == member.c.record)
-        .where(member.c.image_set == key, member.c.instance == instance_key, member.c.valid_to.is_(None))
+        .where(member.c.image_set == key, member.c.instance == instance_key, is_open(member))
     ).one()
     fragment = native_instances.InstanceFragments(conn).read(row.fragment_z, row.dictionary)
     shown: Mapping[str, object] = {}
