@@ -42,7 +42,7 @@ class _Caution(Exception):
 # Round trips of the codecs are run in a process of their own, as imports do.
 _CODECS = """
 import numpy as np
-from lightwell.imaging import htj2k, jpeg2000
+from lightwell.imaging.pixels import htj2k, jpeg2000
 samples = np.arange(-3000, 1096, dtype=np.int16).reshape(64, 64)
 data, head = htj2k.encode(samples, "MONOCHROME2", second=True)
 again = htj2k.decode(memoryview(data)[head:], samples.shape, samples.dtype, "MONOCHROME2")
@@ -53,7 +53,7 @@ jpeg2000.encode(samples, "MONOCHROME2")
 # What codec workers give up, given up by a process of its own.
 _SANDBOX = """
 import json
-from lightwell.work import landlock, sandbox
+from lightwell.codec_pool.sandbox import landlock, sandbox
 version = landlock.version()
 print(json.dumps([version, sandbox.confine([], [], network=False)]))
 """
