@@ -150,8 +150,8 @@ def sabotage(folder: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
     (folder / "sitecustomize.py").write_text(
         "import os, sys, time\n"
         "if 'lightwell.codec_pool.worker_main' in sys.orig_argv:\n"
-        "    from lightwell.work import looking\n"
-        f"    looking.referenced_files = lambda path: {body}\n"
+        "    from lightwell.codec_pool import input_inspection\n"
+        f"    input_inspection.referenced_files = lambda path: {body}\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(folder))
 

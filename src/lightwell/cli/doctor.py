@@ -53,9 +53,9 @@ jpeg2000.encode(samples, "MONOCHROME2")
 # What codec workers give up, given up by a process of its own.
 _SANDBOX = """
 import json
-from lightwell.codec_pool.sandbox import landlock, sandbox
+from lightwell.codec_pool.sandbox import confinement, landlock
 version = landlock.version()
-print(json.dumps([version, sandbox.confine([], [], network=False)]))
+print(json.dumps([version, confinement.confine([], [], network=False)]))
 """
 
 _MOST_NAMES = 20

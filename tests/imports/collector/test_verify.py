@@ -190,7 +190,7 @@ def test_goes_on_where_a_check_ends_its_process(
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"
         "if 'lightwell.codec_pool.worker_main' in sys.orig_argv:\n"
-        "    from lightwell.work import checking\n"
+        "    from lightwell.codec_pool import checking\n"
         "    whole = checking.Checker.record\n"
         "    def record(self, held, bodies):\n"
         f"        if held.key == {deadly}: os.abort()\n"

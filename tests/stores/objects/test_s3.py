@@ -220,7 +220,7 @@ def test_prefers_a_folder_to_a_bucket(buckets: Buckets, s3_endpoint: S3, bucket:
 def test_refuses_to_hang_in_a_forked_process(s3_endpoint: S3, bucket: str) -> None:
     code = (
         "import os\n"
-        "from lightwell.stores.objects.interface import open_objects\n"
+        "from lightwell.stores.objects.open import open_objects\n"
         f"objects = open_objects('s3://{bucket}', endpoint_url='{s3_endpoint.url}')\n"
         "before = os.fork()\n"  # before the first use: fine
         "objects.check()\n"
