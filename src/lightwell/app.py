@@ -7,8 +7,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 from lightwell.auth.authentication import Authenticator
-from lightwell.auth.authorization import Authorizer
-from lightwell.auth.data_access_role import DataAccess, open_data_access
+from lightwell.auth.authorization import AccessControl
+from lightwell.auth.data_access_role import DataAccessRoles, open_data_access_roles
 from lightwell.auth.principals import Principals
 from lightwell.auth.roles import Roles
 from lightwell.auth.secret_box import open_secret_box
@@ -64,9 +64,9 @@ def build(settings: Settings, recorder: Recorder | None = None, throttle: Thrott
     """The ASGI application of one process. Nothing is opened before the first request needs it."""
     stores = open_stores(settings)
     uploads.sweep(stores.spool)
-    vault = open_secret_box(settings.secret_key, settings.data)
+    secret_box = open_secret_box(settings.secret_key, settings.data)
     roles = Roles(stores.db, settings.account_id, settings.region)
-    guard = Authorizer(stores.db, settings.region, settings.account_id)
+    access_control = AccessControl(stores.db, settings.region, settings.account_id)
     bindings = Bindings(stores.db, settings.region, settings.account_id)
     threads = ThreadPoolExecutor(THREADS, thread_name_prefix="lightwell-operation")
     return Gateway(
@@ -75,10 +75,14 @@ def build(settings: Settings, recorder: Recorder | None = None, throttle: Thrott
             stores=stores,
             clock=Clock(),
             ids=Ids(),
-            gate=Authenticator(Principals(stores.db, vault, settings.account_id, settings.region)),
-            guard=guard,
-            data_access=DataAccess(roles, settings.region, settings.account_id, settings.s3_endpoint_url),
-            sessions=Sessions(stores.db, vault, roles, guard, settings.account_id),
+            authenticator=Authenticator(
+                Principals(stores.db, secret_box, settings.account_id, settings.region)
+            ),
+            access_control=access_control,
+            data_access_roles=DataAccessRoles(
+                roles, settings.region, settings.account_id, settings.s3_endpoint_url
+            ),
+            sessions=Sessions(stores.db, secret_box, roles, access_control, settings.account_id),
             federation=BearerAuthentication(settings, bindings, roles, threads),
             recorder=recorder or meter(1).join(0),
             threads=threads,
@@ -131,7 +135,7 @@ def _engine(settings: Settings, stores: Stores, recorder: Recorder, stopping: th
         alone=alone,
         count=recorder.count,
         door=_LINGER_SECONDS,
-        data_access=open_data_access(
+        data_access=open_data_access_roles(
             stores.db, settings.region, settings.account_id, settings.s3_endpoint_url
         ),
     )

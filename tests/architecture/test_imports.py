@@ -21,7 +21,10 @@ ROOMS: dict[str, set[str]] = {
     "observe": set(),
     "imaging": {"domain"},
     "stores": {"domain"},
-    "auth": {"stores.account.principals", "stores.account.roles", "stores.account.tags", "domain.arn"},
+    "auth": {
+        *("stores.account.principals", "stores.account.roles", "stores.account.tags"),
+        *("domain.arn", "domain.imports.bucket_rights"),
+    },
     "ingest": {"domain", "imaging", "stores"},
     "documents": {"domain", "imaging", "stores"},
     "codec_pool": {"ingest", "domain", "imaging", "stores"},

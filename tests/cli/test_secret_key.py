@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from lightwell.auth.principals import Credentials, vault_of
+from lightwell.auth.principals import Credentials, ensure_secret_box
 from lightwell.auth.secret_box import open_secret_box
 from lightwell.cli.serve import prepare
 from lightwell.errors import ConfigurationError
@@ -137,12 +137,12 @@ def test_makes_no_secret_key_for_a_database_that_has_keys(database: Database, tm
     from lightwell.auth.principals import create_key, ensure_root
 
     first, second = tmp_path / "first", tmp_path / "second"
-    ensure_root(database, vault_of(database, None, first), None, 1)
+    ensure_root(database, ensure_secret_box(database, None, first), None, 1)
     with pytest.raises(ConfigurationError, match="is missing"):
-        vault_of(database, None, second)
+        ensure_secret_box(database, None, second)
     assert not second.exists()
     shutil.copytree(first, second)
-    create_key(database, vault_of(database, None, second), "ana", 2)
+    create_key(database, ensure_secret_box(database, None, second), "ana", 2)
     wrong = open_secret_box(OTHER, second)
     with pytest.raises(ConfigurationError, match="another key"):
         create_key(database, wrong, "eve", 3)

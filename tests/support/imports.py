@@ -13,7 +13,7 @@ from typing import Any
 
 import pydicom
 
-from lightwell.auth.data_access_role import open_data_access
+from lightwell.auth.data_access_role import open_data_access_roles
 from lightwell.clock import Clock, Ids
 from lightwell.documents.part10_files import write_instance
 from lightwell.domain.imports.jobs import Job
@@ -77,7 +77,7 @@ class Importing:
     def engine(self) -> Engine:
         """An engine that does not run yet."""
         settings = self.settings
-        roles = open_data_access(self.stores.db, settings.region, settings.account_id, None)
+        roles = open_data_access_roles(self.stores.db, settings.region, settings.account_id, None)
         alone = self.stores.db.dialect == "sqlite"
         return Engine(self.stores, settings, alone=alone, data_access=roles)
 

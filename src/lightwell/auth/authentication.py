@@ -1,8 +1,8 @@
-"""The gate: every request is signed, or it goes no further.
+"""Authentication: every request must be signed with an access key that is valid.
 
-In three steps, so that a request without a signature costs neither a look-up nor its body, and the look-up,
-which may block, can run in a thread: `read`, `known` or `load`, `admit`. Errors as AWS's Common Errors page
-names them, all 403.
+In three steps, so that a request without a signature costs neither a look-up nor the reading of its body, and
+so that the look-up, which may block, can run in a thread: `read_signature`, then `cached_principal` or
+`load_principal`, then `verify`. Errors are those of AWS's Common Errors page, all 403.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import hmac
 from collections.abc import Callable
 
+from lightwell.auth import sigv4
 from lightwell.auth.principals import Principal, Principals
-from lightwell.auth.sigv4 import Signature, SignedRequest, read_signature, verify
+from lightwell.auth.sigv4 import Signature, SignedRequest
 from lightwell.errors import AuthenticationError
 
 __all__ = ["Authenticator", "Signature", "SignedRequest"]
@@ -20,17 +21,20 @@ _UNKNOWN_KEY = "The security token included in the request is invalid."
 
 
 class Authenticator:
-    """Tells who signed a request; made once a process."""
+    """Finds out who signed a request. One per process."""
 
     def __init__(self, principals: Principals) -> None:
         self._principals = principals
 
-    def read(self, request: SignedRequest) -> Signature:
-        """What the request says of its signature. Raises `AuthenticationError` without a sound one."""
-        return read_signature(request)
+    def read_signature(self, request: SignedRequest) -> Signature:
+        """The signature of a request, not verified yet.
 
-    def known(self, signature: Signature, now: int) -> Principal | None:
-        """Whose key it is, if that was looked up not long ago; None: `load` must be asked.
+        Raises `AuthenticationError` if it is missing or malformed.
+        """
+        return sigv4.read_signature(request)
+
+    def cached_principal(self, signature: Signature, now: int) -> Principal | None:
+        """The owner of the access key, if it was looked up recently; if None, call `load_principal`.
 
         Raises `AuthenticationError` if there is no such key.
         """
@@ -39,14 +43,17 @@ class Authenticator:
             raise AuthenticationError("UnrecognizedClientException", _UNKNOWN_KEY)
         return principal
 
-    def load(self, signature: Signature, now: int) -> Principal:
-        """Whose key it is, by the database; blocks. Raises `AuthenticationError` if there is no such key."""
+    def load_principal(self, signature: Signature, now: int) -> Principal:
+        """The owner of the access key, from the database. Blocks.
+
+        Raises `AuthenticationError` if there is no such key.
+        """
         principal = self._principals.load(signature.access_key_id, now)
         if principal is None:
             raise AuthenticationError("UnrecognizedClientException", _UNKNOWN_KEY)
         return principal
 
-    def admit(
+    def verify(
         self,
         signature: Signature,
         request: SignedRequest,
@@ -57,24 +64,17 @@ class Authenticator:
     ) -> bytes:
         """Verify the signature with the key's secret; ``now`` is milliseconds since the epoch.
 
-        Returns the query as it was signed, which is the one to read (`verify`).
+        Returns the query string as it was signed, which is the one to parse (see `sigv4.verify`).
 
-        ``digest`` gives the SHA-256 of the body in lower-case hex; it is asked for where it is needed only.
+        ``digest`` returns the SHA-256 of the body in lower-case hex; it is called only if it is needed.
 
-        Raises `AuthenticationError`: InvalidSignatureException for a wrong or skewed one,
-        UnrecognizedClientException where the session token is not the key's, ExpiredTokenException after the
-        end of a session.
+        Raises `AuthenticationError`: InvalidSignatureException if the signature is wrong or its time is too
+        far off, UnrecognizedClientException if the session token does not belong to the key,
+        ExpiredTokenException if the session has ended.
         """
-        query = verify(
-            signature,
-            request,
-            principal.secret,
-            digest,
-            now / 1000,
-            service,
-        )
-        given, kept = signature.session_token or "", principal.session_token or ""
-        if not hmac.compare_digest(given.encode(), kept.encode()):
+        query = sigv4.verify(signature, request, principal.secret, digest, now / 1000, service)
+        given, expected = signature.session_token or "", principal.session_token or ""
+        if not hmac.compare_digest(given.encode(), expected.encode()):
             raise AuthenticationError("UnrecognizedClientException", _UNKNOWN_KEY)
         if principal.expires_at is not None and now >= principal.expires_at:
             raise AuthenticationError(

@@ -1,7 +1,8 @@
-"""The guard: may this principal do that? Asked before an operation runs, so a refusal tells nothing.
+"""Authorization: may this principal do that? Checked before an operation runs, so a refusal reveals nothing.
 
-Who has no policies may do everything and costs nothing. For the others a decision that no request can change
-is remembered (`Permissions`), and tags are looked up only where a policy asks for them.
+A principal without policies may do everything, and the check costs nothing. For all others, a decision that
+does not depend on the request is remembered (`Permissions`), and tags are looked up only if a policy uses
+them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 from lightwell.auth.policies.actions import Actions, AuthorizationRequest
 from lightwell.auth.policies.condition_keys import RESOURCE_TAG, Context, tag_context
 from lightwell.auth.policies.policy import Decision, Permissions
-from lightwell.auth.policies.trust import moment
+from lightwell.auth.policies.trust import time_context
 from lightwell.auth.principals import Principal
 from lightwell.errors import AccessDeniedError
 from lightwell.stores.account import tags
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """What a request tells of itself; ``now`` is milliseconds since the epoch."""
+    """What policies may test about an HTTP request; ``now`` is milliseconds since the epoch."""
 
     now: int
     source_ip: str | None = None
@@ -34,10 +35,10 @@ class RequestContext:
     user_agent: str | None = None
     referer: str | None = None
 
-    def context(self) -> dict[str, Value]:
-        """As context keys."""
+    def as_condition_keys(self) -> dict[str, Value]:
+        """The condition keys, in lower case, and their values."""
         context: dict[str, Value] = {
-            **moment(self.now),
+            **time_context(self.now),
             "aws:securetransport": "true" if self.secure else "false",
         }
         for key, value in (
@@ -50,58 +51,63 @@ class RequestContext:
         return context
 
 
-class Authorizer:
-    """Decides for one account and Region; safe to use from several threads."""
+class AccessControl:
+    """Enforces policies for one account and Region; safe to use from several threads."""
 
     def __init__(self, db: Database, region: str, account: str) -> None:
         self._db = db
         self.actions = Actions(region, account)
 
-    def may_wait(self, principal: Principal, asks: Sequence[AuthorizationRequest]) -> bool:
-        """Whether `check` would ask the database, so that it must not be called on an event loop."""
+    def may_block(self, principal: Principal, required: Sequence[AuthorizationRequest]) -> bool:
+        """Whether `check` would query the database, so that it must not be called on an event loop."""
         policies = principal.policies
-        return policies is not None and any(_wants_tags(policies, ask) for ask in asks)
+        return policies is not None and any(_needs_tags(policies, request) for request in required)
 
     def check(
-        self, principal: Principal, asks: Sequence[AuthorizationRequest], facts: RequestContext
+        self,
+        principal: Principal,
+        required: Sequence[AuthorizationRequest],
+        request_context: RequestContext,
     ) -> None:
-        """Raises `AccessDeniedError` for the first thing that is not allowed, in AWS's words."""
+        """Raises `AccessDeniedError`, in AWS's words, for the first request that is not allowed."""
         policies = principal.policies
         if policies is None:
             return
         context: Context | None = None
-        for ask in asks:
-            known = policies.known(ask.actions[0], ask.resource) if len(ask.actions) == 1 else None
-            if known is None:
+        for request in required:
+            decided = (
+                policies.decided(request.actions[0], request.resource) if len(request.actions) == 1 else None
+            )
+            if decided is None:
                 if context is None:
-                    context = _context(principal, facts)
-                decisions = self._decisions(policies, ask, context)
+                    context = _context(principal, request_context)
+                decisions = self._decisions(policies, request, context)
             else:
-                decisions = [(ask.actions[0], known)]
+                decisions = [(request.actions[0], decided)]
             refusal = _refusal(decisions)
             if refusal is not None:
                 action, decision = refusal
                 raise AccessDeniedError(
                     f"User: {principal.arn} is not authorized to perform: {action} on resource: "
-                    f"{ask.resource} {decision.reason(action)}"
+                    f"{request.resource} {decision.reason(action)}"
                 )
 
     def _decisions(
-        self, policies: Permissions, ask: AuthorizationRequest, context: Context
+        self, policies: Permissions, request: AuthorizationRequest, context: Context
     ) -> list[tuple[str, Decision]]:
-        asked = {**context, **ask.context}
-        if _wants_tags(policies, ask) and ask.tagged is not None:
+        whole: dict[str, Value] = {**context, **request.context}
+        if _needs_tags(policies, request) and request.tagged is not None:
             with self._db.read() as conn:
-                asked.update(tag_context(RESOURCE_TAG, tags.get(conn, ask.tagged)))
-        return [(action, policies.decide(action, ask.resource, asked)) for action in ask.actions]
+                whole.update(tag_context(RESOURCE_TAG, tags.get(conn, request.tagged)))
+        return [(action, policies.decide(action, request.resource, whole)) for action in request.actions]
 
 
-def _wants_tags(policies: Permissions, ask: AuthorizationRequest) -> bool:
-    return ask.tagged is not None and any(policies.wants_tags(action) for action in ask.actions)
+def _needs_tags(policies: Permissions, request: AuthorizationRequest) -> bool:
+    return request.tagged is not None and any(policies.needs_tags(action) for action in request.actions)
 
 
-def _context(principal: Principal, facts: RequestContext) -> Context:
-    context = facts.context()
+def _context(principal: Principal, request_context: RequestContext) -> Context:
+    context = request_context.as_condition_keys()
     if principal.issued_at is not None:
         issued = datetime.fromtimestamp(principal.issued_at / 1000, UTC)
         context["aws:tokenissuetime"] = issued.isoformat(timespec="seconds").replace("+00:00", "Z")
@@ -109,7 +115,7 @@ def _context(principal: Principal, facts: RequestContext) -> Context:
 
 
 def _refusal(decisions: Sequence[tuple[str, Decision]]) -> tuple[str, Decision] | None:
-    """What to refuse with: a Deny of any of the names, or the first name where none is allowed."""
+    """The action and decision to refuse with: a Deny of any name, else the first name if none is allowed."""
     for action, decision in decisions:
         if decision.explicit:
             return action, decision

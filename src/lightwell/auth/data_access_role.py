@@ -1,48 +1,36 @@
-"""What an import job may do in buckets with the role that it names, ``dataAccessRoleArn``.
+"""What an import job may do in buckets with the role given as its ``dataAccessRoleArn``.
 
-The service takes the role, as its trust policy has to let ``medical-imaging.amazonaws.com``, and the role's
-policies are asked about the very bucket and key. Sources: service model (StartDICOMImportJob), devguide on
-cross-service confused deputies (``aws:SourceArn``, ``aws:SourceAccount``), Service Authorization Reference of
-S3.
+The service assumes the role, which its trust policy must allow for ``medical-imaging.amazonaws.com``, and
+the role's policies are evaluated for each bucket and key. Sources: service model (StartDICOMImportJob),
+devguide on cross-service confused deputies (``aws:SourceArn``, ``aws:SourceAccount``), Service Authorization
+Reference of S3.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from lightwell.auth.policies.actions import GET_OBJECT, LIST_BUCKET, PUT_OBJECT, SERVICE
 from lightwell.auth.policies.condition_keys import UNKNOWN
-from lightwell.auth.policies.trust import moment
-from lightwell.auth.roles import Roles
+from lightwell.auth.policies.trust import time_context
+from lightwell.auth.roles import Roles, ServicePrincipal
 from lightwell.domain.arn import datastore_arn
 
 if TYPE_CHECKING:
     from lightwell.auth.policies.condition_keys import Value
     from lightwell.auth.policies.policy import Permissions
+    from lightwell.domain.imports.bucket_rights import Access
     from lightwell.stores.db.database import Database
 
 _ACTIONS = {action.partition(":")[2]: action for action in (GET_OBJECT, LIST_BUCKET, PUT_OBJECT)}
-# Of the session that the service makes of the role.
+# The session name of a role that the service assumes.
 _SESSION = "ImportJob"
 
 
-class Access(Protocol):
-    """See `domain.imports.bucket_rights.Access`."""
+class DataAccessRoles:
+    """Assumes the roles of import jobs; safe to use from several threads.
 
-    @property
-    def verb(self) -> str: ...
-    @property
-    def bucket(self) -> str: ...
-    @property
-    def key(self) -> str: ...
-    @property
-    def below(self) -> bool: ...
-
-
-class DataAccess:
-    """Takes the roles of import jobs; safe to use from several threads.
-
-    ``s3_endpoint_url``: whether buckets are reached by TLS, AWS if None.
+    ``s3_endpoint_url`` tells whether buckets are reached over TLS; None means AWS.
     """
 
     def __init__(self, roles: Roles, region: str, account: str, s3_endpoint_url: str | None) -> None:
@@ -51,37 +39,38 @@ class DataAccess:
         self._account = account
         self._is_secure = not (s3_endpoint_url or "").lower().startswith("http:")
 
-    def take(self, role_arn: str, datastore_id: str, now: int) -> RoleRights:
-        """The rights of a role for a job of the data store, ``now`` in milliseconds since the epoch.
+    def assume(self, role_arn: str, datastore_id: str, now: int) -> RoleRights:
+        """The rights of a role for a job of the data store; ``now`` is milliseconds since the epoch.
 
-        Blocks. Raises `RoleError` where the service cannot take it.
+        Blocks. Raises `RoleError` if the service cannot assume the role.
         """
-        taken = self._roles.assume(
+        session = self._roles.assume(
             role_arn,
-            service=SERVICE,
+            ServicePrincipal(SERVICE, datastore_arn(self._region, self._account, datastore_id)),
             session=_SESSION,
-            source_arn=datastore_arn(self._region, self._account, datastore_id),
             now=now,
         )
-        assert taken.policies is not None, "a role has policies"
+        assert session.policies is not None, "a role has policies"
         context: dict[str, Value] = {
-            **moment(now),
+            **time_context(now),
             "aws:securetransport": "true" if self._is_secure else "false",
-            "aws:tokenissuetime": moment(now)["aws:currenttime"],
-            # At AWS it is one of the service's own.
+            "aws:tokenissuetime": time_context(now)["aws:currenttime"],
+            # On AWS this is an address of the service's own.
             "aws:sourceip": UNKNOWN,
             "s3:resourceaccount": self._account,
         }
-        return RoleRights(taken.arn, taken.policies, context)
+        return RoleRights(session.arn, session.policies, context)
 
 
-def open_data_access(db: Database, region: str, account: str, s3_endpoint_url: str | None) -> DataAccess:
-    """What takes the roles of import jobs in a process that has no other use for roles."""
-    return DataAccess(Roles(db, account, region), region, account, s3_endpoint_url)
+def open_data_access_roles(
+    db: Database, region: str, account: str, s3_endpoint_url: str | None
+) -> DataAccessRoles:
+    """`DataAccessRoles` for a process that has no other use for roles."""
+    return DataAccessRoles(Roles(db, account, region), region, account, s3_endpoint_url)
 
 
 class RoleRights:
-    """What one role may do in buckets, as its policies were when it was taken."""
+    """What one role may do in buckets, by its policies at the time it was assumed."""
 
     def __init__(self, arn: str, policies: Permissions, context: dict[str, Value]) -> None:
         self._arn = arn
@@ -89,7 +78,7 @@ class RoleRights:
         self._context = context
 
     def refusal(self, access: Access) -> str | None:
-        """Why it may not do that, in AWS's words; None if it may."""
+        """Why the access is denied, in AWS's words; None if it is allowed."""
         action, context = _ACTIONS[access.verb], self._context
         resource = f"arn:aws:s3:::{access.bucket}"
         if action == LIST_BUCKET:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 import secrets
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from lightwell.auth.policies.policy import Permissions, permissions
-from lightwell.auth.principal_context import root_subject, session_subject, user_subject
+from lightwell.auth.principal_context import root_context, session_context, user_context
 from lightwell.auth.secret_box import SecretBox, make_secret_key, open_secret_box
 from lightwell.domain import arn
 from lightwell.errors import ConfigurationError
@@ -36,8 +36,12 @@ _ID_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 ROOT = "root"
 
-# An ARN, and what it may do, None: everything.
-Standing = tuple[str, Permissions | None]
+
+class Identity(NamedTuple):
+    """The ARN that an access key stands for and what it may do; None for ``policies`` means everything."""
+
+    arn: str
+    policies: Permissions | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,21 +66,21 @@ class Principal:
         return self.arn if self.role is None else arn.role_arn(account, self.role)
 
 
-def subject_of(principal: Principal, account: str, region: str) -> Mapping[str, str]:
+def principal_context(principal: Principal, account: str, region: str) -> Mapping[str, str]:
     """The context keys that are the same for all requests of the principal."""
     if principal.policies is not None:
-        return principal.policies.subject
+        return principal.policies.principal_context
     if principal.arn == arn.root_arn(account):
-        return root_subject(account, region)
-    return user_subject(account, region, principal.arn.rpartition("/")[2])
+        return root_context(account, region)
+    return user_context(account, region, principal.arn.rpartition("/")[2])
 
 
 class Principals:
     """Look-up by access key id, cached for `FRESH_MS`; safe to use from several threads."""
 
-    def __init__(self, db: Database, vault: SecretBox, account: str, region: str) -> None:
+    def __init__(self, db: Database, secret_box: SecretBox, account: str, region: str) -> None:
         self._db = db
-        self._vault = vault
+        self._secret_box = secret_box
         self._account = account
         self._region = region
         # Apart, so that a flood of guessed ids does not push out those that are in use.
@@ -112,23 +116,23 @@ class Principals:
 
     def _principal(self, key: AccessKey, role: Role | None) -> Principal | None:
         """Whose key it is; None where it is revoked, or the role that it was given for is gone."""
-        found = _standing(key, role, self._account, self._region)
-        if found is None:
+        identity = _identity(key, role, self._account, self._region)
+        if identity is None:
             return None
         has_role = key.role is not None and key.session_name is not None
         return Principal(
             key.id,
-            found[0],
-            self._vault.decrypt(key.secret),
-            None if key.session_token is None else self._vault.decrypt(key.session_token),
+            identity.arn,
+            self._secret_box.decrypt(key.secret),
+            None if key.session_token is None else self._secret_box.decrypt(key.session_token),
             key.expires_at,
-            found[1],
+            identity.policies,
             key.role if has_role else None,
             key.created_at if has_role else None,
         )
 
 
-def standing(db: Database, access_key_id: str, account: str, region: str) -> Standing | None:
+def identity_of_key(db: Database, access_key_id: str, account: str, region: str) -> Identity | None:
     """The ARN behind an access key and what it may do, None if no such key holds.
 
     Nothing is decrypted: it can be asked where the secret key is lost.
@@ -136,23 +140,25 @@ def standing(db: Database, access_key_id: str, account: str, region: str) -> Sta
     with db.read() as conn:
         key = table.get(conn, access_key_id)
         role = None if key is None or key.role is None else roles.get(conn, key.role)
-    return None if key is None else _standing(key, role, account, region)
+    return None if key is None else _identity(key, role, account, region)
 
 
-def _standing(key: AccessKey, role: Role | None, account: str, region: str) -> Standing | None:
+def _identity(key: AccessKey, role: Role | None, account: str, region: str) -> Identity | None:
     if key.revoked_at is not None:
         return None
     if key.role is None or key.session_name is None:
         if key.is_root or key.policies is None:
-            return _arn(account, key), None
-        return _arn(account, key), permissions(key.policies, user_subject(account, region, key.name))
+            return Identity(_arn(account, key), None)
+        return Identity(
+            _arn(account, key), permissions(key.policies, user_context(account, region, key.name))
+        )
     # A role of the same name that was made since is another one.
     if role is None or role.created_at > key.created_at or key.session_token is None:
         return None
-    subject = session_subject(account, region, key.role, key.session_name)
-    return (
+    context = session_context(account, region, key.role, key.session_name)
+    return Identity(
         arn.session_arn(account, f"{key.role}/{key.session_name}"),
-        permissions(role.policies, subject, key.policies),
+        permissions(role.policies, context, key.policies),
     )
 
 
@@ -180,8 +186,8 @@ def new_credentials(*, temporary: bool = False) -> Credentials:
     )
 
 
-def vault_of(db: Database, secret_key: str | None, data: Path) -> SecretBox:
-    """The vault of a database: the secret key is made if it is missing and no access key holds yet.
+def ensure_secret_box(db: Database, secret_key: str | None, data: Path) -> SecretBox:
+    """The secret_box of a database: the secret key is made if it is missing and no access key holds yet.
 
     Raises `ConfigurationError` if it is missing although keys hold, or is not the one of those that do.
     """
@@ -190,32 +196,32 @@ def vault_of(db: Database, secret_key: str | None, data: Path) -> SecretBox:
         key = table.holding(conn)
     if key is None and secret_key is None:
         make_secret_key(data)
-    vault = open_secret_box(secret_key, data)
+    secret_box = open_secret_box(secret_key, data)
     if key is not None:
-        vault.decrypt(key.secret)
-    return vault
+        secret_box.decrypt(key.secret)
+    return secret_box
 
 
-def foreign_keys(conn: Connection, vault: SecretBox) -> list[str]:
+def foreign_keys(conn: Connection, secret_box: SecretBox) -> list[str]:
     """The ids of access keys that hold but were encrypted under another secret key: nobody can use them."""
     foreign = []
     for key in table.page(conn):
         try:
-            vault.decrypt(key.secret)
+            secret_box.decrypt(key.secret)
         except ConfigurationError:
             foreign.append(key.id)
     return foreign
 
 
-def _prove(conn: Connection, vault: SecretBox) -> None:
+def _prove(conn: Connection, secret_box: SecretBox) -> None:
     """Nothing is encrypted beside what another secret key has encrypted: raises `ConfigurationError`."""
     kept = table.holding(conn)
     if kept is not None:
-        vault.decrypt(kept.secret)
+        secret_box.decrypt(kept.secret)
 
 
 def create_key(
-    db: Database, vault: SecretBox, name: str, now: int, policies: Sequence[str] | None = None
+    db: Database, secret_box: SecretBox, name: str, now: int, policies: Sequence[str] | None = None
 ) -> Credentials:
     """Make an access key; its owner signs as ``user/NAME``. Several keys may have one name.
 
@@ -228,13 +234,13 @@ def create_key(
         )
     made = new_credentials()
     sealed = replace(
-        _sealed(vault, made, name, is_root=False, now=now),
+        _sealed(secret_box, made, name, is_root=False, now=now),
         policies=None if policies is None else tuple(policies),
     )
 
     def work(conn: Connection) -> None:
         table.lock_all(conn)
-        _prove(conn, vault)
+        _prove(conn, secret_box)
         table.insert(conn, sealed)
 
     db.write(work)
@@ -243,7 +249,7 @@ def create_key(
 
 def ensure_root(
     db: Database,
-    vault: SecretBox,
+    secret_box: SecretBox,
     given: Credentials | None,
     now: int,
     enter: Callable[[Connection, str, bool], None] = lambda conn, root, changes: None,
@@ -260,42 +266,42 @@ def ensure_root(
         table.lock_all(conn)
         kept = table.root(conn)
         if given is not None:
-            enter(conn, given.access_key_id, kept is not None and _differs(vault, kept, given))
-            return _put_root(conn, vault, given, now), False
+            enter(conn, given.access_key_id, kept is not None and _differs(secret_box, kept, given))
+            return _put_root(conn, secret_box, given, now), False
         if kept is not None:
             enter(conn, kept.id, False)
-            return Credentials(kept.id, vault.decrypt(kept.secret)), False
-        _prove(conn, vault)
+            return Credentials(kept.id, secret_box.decrypt(kept.secret)), False
+        _prove(conn, secret_box)
         enter(conn, made.access_key_id, False)
-        table.insert(conn, _sealed(vault, made, ROOT, is_root=True, now=now))
+        table.insert(conn, _sealed(secret_box, made, ROOT, is_root=True, now=now))
         return made, True
 
     return db.write(work)
 
 
-def _differs(vault: SecretBox, kept: AccessKey, given: Credentials) -> bool:
-    return kept.id != given.access_key_id or vault.decrypt(kept.secret) != given.secret_access_key
+def _differs(secret_box: SecretBox, kept: AccessKey, given: Credentials) -> bool:
+    return kept.id != given.access_key_id or secret_box.decrypt(kept.secret) != given.secret_access_key
 
 
-def _put_root(conn: Connection, vault: SecretBox, given: Credentials, now: int) -> Credentials:
+def _put_root(conn: Connection, secret_box: SecretBox, given: Credentials, now: int) -> Credentials:
     kept = table.get(conn, given.access_key_id)
     if kept is not None and not kept.is_root:
         raise ConfigurationError(
             f"root_access_key_id {given.access_key_id} is the access key of {kept.name}; choose another id"
         )
     holds = kept is not None and kept.revoked_at is None
-    if not (holds and kept is not None and vault.decrypt(kept.secret) == given.secret_access_key):
-        _prove(conn, vault)
-        table.put(conn, _sealed(vault, given, ROOT, is_root=True, now=now))
+    if not (holds and kept is not None and secret_box.decrypt(kept.secret) == given.secret_access_key):
+        _prove(conn, secret_box)
+        table.put(conn, _sealed(secret_box, given, ROOT, is_root=True, now=now))
     table.revoke_other_roots(conn, given.access_key_id, now)
     return given
 
 
-def _sealed(vault: SecretBox, key: Credentials, name: str, *, is_root: bool, now: int) -> AccessKey:
+def _sealed(secret_box: SecretBox, key: Credentials, name: str, *, is_root: bool, now: int) -> AccessKey:
     return AccessKey(
         id=key.access_key_id,
         name=name,
-        secret=vault.encrypt(key.secret_access_key),
+        secret=secret_box.encrypt(key.secret_access_key),
         session_token=None,
         is_root=is_root,
         created_at=now,

@@ -48,7 +48,7 @@ class SecretBox:
 
 
 def open_secret_box(secret_key: str | None, data: Path) -> SecretBox:
-    """The vault under the setting ``secret_key``, else under ``DATA/secret.key``.
+    """The secret_box under the setting ``secret_key``, else under ``DATA/secret.key``.
 
     Raises `ConfigurationError` for what is no key, and where there is none: to make one is for
     `make_secret_key`, and for who knows that no access key is encrypted under another.

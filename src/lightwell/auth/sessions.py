@@ -1,4 +1,4 @@
-"""Temporary credentials: a role taken by AssumeRole, for a while.
+"""Temporary credentials: a role assumed by AssumeRole, for a while.
 
 Source: AWS STS API Reference, AssumeRole (constraints, session policies, role chaining). Kept like access
 keys, encrypted, until a day after their end, so that who comes late is told that the session has ended.
@@ -15,7 +15,7 @@ from lightwell.auth.policies.actions import ASSUME_ROLE, AuthorizationRequest
 from lightwell.auth.policies.validation import check_session_policy
 from lightwell.auth.principal_context import role_id
 from lightwell.auth.principals import Credentials, Principal, new_credentials
-from lightwell.auth.roles import FOREIGN, SESSION_NAME, RoleError, Roles
+from lightwell.auth.roles import SESSION_NAME, RoleError, Roles
 from lightwell.auth.secret_box import SecretBox
 from lightwell.domain import arn as arns
 from lightwell.errors import AccessDeniedError, ConfigurationError, ValidationError
@@ -25,7 +25,7 @@ from lightwell.stores.account.principals import AccessKey
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from lightwell.auth.authorization import Authorizer, RequestContext
+    from lightwell.auth.authorization import AccessControl, RequestContext
     from lightwell.stores.db.database import Database
 
 SHORTEST, USUAL, LONGEST, LONGEST_CHAINED = 900, 3_600, 43_200, 3_600
@@ -57,11 +57,13 @@ class AssumedRole:
 class Sessions:
     """Gives temporary credentials out."""
 
-    def __init__(self, db: Database, vault: SecretBox, roles: Roles, guard: Authorizer, account: str) -> None:
+    def __init__(
+        self, db: Database, secret_box: SecretBox, roles: Roles, access_control: AccessControl, account: str
+    ) -> None:
         self._db = db
-        self._vault = vault
+        self._secret_box = secret_box
         self._roles = roles
-        self._guard = guard
+        self._access_control = access_control
         self._account = account
 
     def assume(
@@ -69,7 +71,7 @@ class Sessions:
         caller: Principal,
         role_arn: str,
         session: str,
-        facts: RequestContext,
+        request_context: RequestContext,
         *,
         duration: int = USUAL,
         policy: str | None = None,
@@ -83,55 +85,55 @@ class Sessions:
         _check(caller, role_arn, session, duration, external_id)
         if policy is not None:
             _check_policy(policy)
-        self._guard.check(
+        self._access_control.check(
             caller,
             [AuthorizationRequest((ASSUME_ROLE,), role_arn, None, _context(session, external_id))],
-            facts,
+            request_context,
         )
-        context = {**facts.context(), **_context(session, external_id)}
+        context = {**request_context.as_condition_keys(), **_context(session, external_id)}
         try:
-            taken = self._roles.assume(
+            assumed = self._roles.assume(
                 role_arn,
+                caller,
                 session=session,
-                now=facts.now,
-                principal=caller,
+                now=request_context.now,
                 context=context,
                 session_policies=None if policy is None else [policy],
             )
         except RoleError as error:
             # Whether the role is not there or does not trust the caller is not told, as at AWS.
-            hint = "" if error.kind != FOREIGN else f". Roles of this server are of account {self._account}"
+            hint = "" if error.kind != "foreign" else f". Roles of this server are of account {self._account}"
             raise AccessDeniedError(
                 f"User: {caller.arn} is not authorized to perform: {ASSUME_ROLE} on resource: "
                 f"{role_arn}{hint}"
             ) from None
         made, token = new_credentials(temporary=True), secrets.token_urlsafe(96)
-        assert taken.role is not None
+        assert assumed.role is not None
         key = AccessKey(
             id=made.access_key_id,
-            name=f"{taken.role}/{session}",
-            secret=self._vault.encrypt(made.secret_access_key),
-            session_token=self._vault.encrypt(token),
+            name=f"{assumed.role}/{session}",
+            secret=self._secret_box.encrypt(made.secret_access_key),
+            session_token=self._secret_box.encrypt(token),
             is_root=False,
-            created_at=facts.now,
-            expires_at=facts.now + duration * 1000,
+            created_at=request_context.now,
+            expires_at=request_context.now + duration * 1000,
             revoked_at=None,
             policies=None if policy is None else (policy,),
-            role=taken.role,
+            role=assumed.role,
             session_name=session,
         )
 
         def work(conn: Connection) -> None:
-            table.remove_ended(conn, facts.now - _KEPT_MS)
+            table.remove_ended(conn, request_context.now - _KEPT_MS)
             table.insert(conn, key)
 
         self._db.write(work)
         return AssumedRole(
             made,
             token,
-            facts.now + duration * 1000,
-            arns.session_arn(self._account, f"{taken.role}/{session}"),
-            f"{role_id(self._account, taken.role)}:{session}",
+            request_context.now + duration * 1000,
+            arns.session_arn(self._account, f"{assumed.role}/{session}"),
+            f"{role_id(self._account, assumed.role)}:{session}",
             None if policy is None else max(1, round(len(policy) * 100 / LONGEST_POLICY)),
         )
 

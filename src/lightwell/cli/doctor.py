@@ -283,14 +283,14 @@ def _secrets(settings: Settings) -> str:
     from lightwell.stores.account import principals
 
     is_there = settings.secret_key is not None or (settings.data / FILE).exists()
-    vault = open_secret_box(settings.secret_key, settings.data) if is_there else None
+    secret_box = open_secret_box(settings.secret_key, settings.data) if is_there else None
     with _current(settings) as conn:
         kept = None if conn is None else principals.holding(conn)
         if conn is None or kept is None:
             return "no access key is made yet" if is_there else "not made yet"
-        vault = vault or open_secret_box(None, settings.data)
-        vault.decrypt(kept.secret)
-        foreign = foreign_keys(conn, vault)
+        secret_box = secret_box or open_secret_box(None, settings.data)
+        secret_box.decrypt(kept.secret)
+        foreign = foreign_keys(conn, secret_box)
     if foreign:
         raise LightwellError(
             f"{len(foreign)} access keys were made under another secret key, nobody can sign with them: "

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from lightwell.auth.data_access_role import DataAccess, open_data_access
+from lightwell.auth.data_access_role import DataAccessRoles, open_data_access_roles
 from lightwell.cli import flags
 from lightwell.cli.progress import Progress
 from lightwell.cli.store_session import local_context, make_data_folder, opened
@@ -166,7 +166,7 @@ def _watch(ctx: Context, job: Job, interrupted: threading.Event, *, quiet: bool)
                         ctx.ids,
                         alone=on_sqlite,
                         door=0.0,
-                        data_access=_data_access(ctx),
+                        data_access=_data_access_roles(ctx),
                     )
                     engine.run(is_over)
                 finally:
@@ -181,10 +181,12 @@ def _watch(ctx: Context, job: Job, interrupted: threading.Event, *, quiet: bool)
                 )
 
 
-def _data_access(ctx: Context) -> DataAccess:
+def _data_access_roles(ctx: Context) -> DataAccessRoles:
     """For jobs of others that wait in the database."""
     settings = ctx.settings
-    return open_data_access(ctx.stores.db, settings.region, settings.account_id, settings.s3_endpoint_url)
+    return open_data_access_roles(
+        ctx.stores.db, settings.region, settings.account_id, settings.s3_endpoint_url
+    )
 
 
 def _report(store: DataStore, job: Job, tally: Tally, *, check: bool) -> dict[str, object]:

@@ -64,11 +64,11 @@ def _policies(files: list[Path] | None, *, is_admin: bool) -> list[str] | None:
 
 
 def _create(settings: Settings, db: Database, name: str, policies: list[str] | None) -> int:
-    from lightwell.auth.principals import create_key, vault_of
+    from lightwell.auth.principals import create_key, ensure_secret_box
     from lightwell.clock import Clock
 
-    vault = vault_of(db, settings.secret_key, settings.data)
-    made = create_key(db, vault, name, Clock().now(), policies)
+    secret_box = ensure_secret_box(db, settings.secret_key, settings.data)
+    made = create_key(db, secret_box, name, Clock().now(), policies)
     print(json.dumps({"accessKeyId": made.access_key_id, "secretAccessKey": made.secret_access_key}))
     return 0
 

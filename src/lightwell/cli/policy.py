@@ -137,10 +137,10 @@ def _context(pairs: list[str]) -> dict[str, Value]:
 
 
 def _now() -> dict[str, str]:
-    from lightwell.auth.policies.trust import moment
+    from lightwell.auth.policies.trust import time_context
     from lightwell.clock import Clock
 
-    return moment(Clock().now())
+    return time_context(Clock().now())
 
 
 def _tags(settings: Settings, db: Database, resource: str) -> dict[str, Value]:
@@ -157,9 +157,9 @@ def _tags(settings: Settings, db: Database, resource: str) -> dict[str, Value]:
 
 
 def _of_key(settings: Settings, db: Database, id: str) -> tuple[str, Permissions | None]:
-    from lightwell.auth.principals import standing
+    from lightwell.auth.principals import identity_of_key
 
-    found = standing(db, id, settings.account_id, settings.region)
+    found = identity_of_key(db, id, settings.account_id, settings.region)
     if found is None:
         raise LightwellError(f"There is no access key {id} that holds; `lightwell key list` shows them")
     return found

@@ -21,7 +21,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from lightwell.auth.credentials import FILE, write_credentials
-from lightwell.auth.principals import Credentials, ensure_root, vault_of
+from lightwell.auth.principals import Credentials, ensure_root, ensure_secret_box
 from lightwell.cli import flags
 from lightwell.cli.environment import command
 from lightwell.cli.network_exposure import check_exposure
@@ -124,7 +124,7 @@ def prepare(settings: Settings, entry: Server | None = None, port: int | None = 
         close_to_others(settings, warn=True)
         stores = open_stores(settings)
         migrate(stores.db)
-        vault = vault_of(stores.db, settings.secret_key, settings.data)
+        secret_box = ensure_secret_box(stores.db, settings.secret_key, settings.data)
         given = None
         if settings.root_access_key_id and settings.root_secret_access_key:
             given = Credentials(settings.root_access_key_id, settings.root_secret_access_key)
@@ -133,7 +133,7 @@ def prepare(settings: Settings, entry: Server | None = None, port: int | None = 
             if entry is not None:
                 servers.enter(conn, entry, root, changes_root=changes_root)
 
-        key, is_new = ensure_root(stores.db, vault, given, Clock().now(), enter)
+        key, is_new = ensure_root(stores.db, secret_box, given, Clock().now(), enter)
         if given is None:
             write_credentials(settings.data, key)
         stores.close()

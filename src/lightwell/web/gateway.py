@@ -32,7 +32,7 @@ from lightwell.web.dicomweb import dispatch
 from lightwell.web.dicomweb import resources as dicomweb
 from lightwell.web.dicomweb.resources import DicomwebResource
 from lightwell.web.requests import responses
-from lightwell.web.requests.authorization import authorise, image_set_asks, native_check
+from lightwell.web.requests.authorization import authorize, native_check, required_for_image_set
 from lightwell.web.requests.cors import Cors
 from lightwell.web.requests.proxies import Proxies
 from lightwell.web.requests.request import PREFLIGHT, STATUS, Disconnected, Request
@@ -133,7 +133,7 @@ class Gateway:
         signed, now = request.signed(), state.clock.now()
         signature, principal = await state.signer(signed, now)
         body = await request.body(receive)
-        admit = state.gate.admit
+        admit = state.authenticator.verify
         request.query = admit(signature, signed, principal, lambda: sha256(body).hexdigest(), now)
         request.caller = principal.arn
 
@@ -145,8 +145,8 @@ class Gateway:
         inline = INLINE.get(route.operation)
         if inline is not None:
             if principal.policies is not None:
-                asks = image_set_asks(state, route.operation, params)
-                await authorise(state, request, principal, asks, now)
+                required = required_for_image_set(state, route.operation, params)
+                await authorize(state, request, principal, required, now)
             if (answer := await inline(state, request, params, body)) is not None:
                 return answer
         caller = Caller(state.settings.account_id, principal.arn, principal.access_key_id)
@@ -166,7 +166,7 @@ class Gateway:
         signature, principal = await state.signer(signed, now)
 
         def prove(digest: str) -> None:
-            request.query = state.gate.admit(signature, signed, principal, lambda: digest, now)
+            request.query = state.authenticator.verify(signature, signed, principal, lambda: digest, now)
             request.caller = principal.arn
 
         reading, is_proved = _Reading(receive), True

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
-from lightwell.auth.principals import Principal, subject_of
+from lightwell.auth.principals import Principal, principal_context
 from lightwell.auth.sessions import USUAL, AssumedRole
 from lightwell.errors import ApiError, UnavailableError, ValidationError
-from lightwell.web.requests.authorization import facts
+from lightwell.web.requests.authorization import request_context
 from lightwell.web.requests.request import Request
 from lightwell.web.requests.responses import Receive, Response, plain
 
@@ -94,7 +94,7 @@ async def _answer(state: AppState, request: Request, receive: Receive) -> Respon
     signed, now = request.signed(), state.clock.now()
     signature, principal = await state.signer(signed, now)
     body = await request.body(receive, _BODY_LIMIT)
-    admit = state.gate.admit
+    admit = state.authenticator.verify
     request.query = admit(signature, signed, principal, lambda: sha256(body).hexdigest(), now, SERVICE)
     request.caller = principal.arn
     parameters = _parameters(request.query, body)
@@ -129,7 +129,7 @@ def _parameters(query: bytes, body: bytes) -> Parameters:
 
 
 def _identity(state: AppState, principal: Principal) -> str:
-    subject = subject_of(principal, state.settings.account_id, state.settings.region)
+    subject = principal_context(principal, state.settings.account_id, state.settings.region)
     return (
         f"<Arn>{_text(principal.arn)}</Arn><UserId>{_text(subject['aws:userid'])}</UserId>"
         f"<Account>{state.settings.account_id}</Account>"
@@ -151,7 +151,7 @@ def _assume(state: AppState, principal: Principal, parameters: Parameters, reque
         principal,
         _required(parameters, "RoleArn"),
         _required(parameters, "RoleSessionName"),
-        facts(request, now),
+        request_context(request, now),
         duration=int(duration),
         policy=parameters.get("Policy"),
         external_id=parameters.get("ExternalId"),

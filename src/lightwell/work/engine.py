@@ -30,7 +30,7 @@ from lightwell.work.event_delivery import EVENTS, EventLog, deliver
 from lightwell.work.import_phases import CLAIM_MS, ClaimLost, Count, ImportPhases
 from lightwell.work.leases import Leases
 from lightwell.work.pauses import Pauses
-from lightwell.work.role_access import DataAccess
+from lightwell.work.role_access import RoleAssumer
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Engine:
         alone: bool = False,
         count: Count = lambda counter, value, by: None,
         door: float | None = None,
-        data_access: DataAccess | None = None,
+        data_access: RoleAssumer | None = None,
     ) -> None:
         self._stores = stores
         self._settings = settings

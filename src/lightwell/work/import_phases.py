@@ -27,7 +27,7 @@ from lightwell.work import listing, role_access
 from lightwell.work.chunk_writer import ChunkWriter, JobFailed
 from lightwell.work.directories import Directories
 from lightwell.work.listing import ListedFile
-from lightwell.work.role_access import DataAccess
+from lightwell.work.role_access import RoleAssumer
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class ImportPhases:
         clock: Clock,
         ids: Ids,
         count: Count,
-        data_access: DataAccess | None = None,
+        data_access: RoleAssumer | None = None,
         stopping: threading.Event | None = None,
     ) -> None:
         self._stopping = stopping or threading.Event()

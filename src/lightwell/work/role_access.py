@@ -23,14 +23,14 @@ DENIED = "AccessDeniedException"
 """AWS's name for a file that the role may not read, in ``failure.ndjson``."""
 
 
-class DataAccess(Protocol):
-    """Takes roles; see `auth.data_access_role.DataAccess`."""
+class RoleAssumer(Protocol):
+    """Takes roles; see `auth.data_access_role.DataAccessRoles`."""
 
-    def take(self, role_arn: str, datastore_id: str, now: int) -> Rights:
+    def assume(self, role_arn: str, datastore_id: str, now: int) -> Rights:
         """Raises a `LightwellError` where the service cannot take it."""
 
 
-def rights_of(job: Job, datastore_id: str, data_access: DataAccess | None, now: int) -> Rights | None:
+def rights_of(job: Job, datastore_id: str, data_access: RoleAssumer | None, now: int) -> Rights | None:
     """The rights of the job's role as it is now; None for a job that needs none.
 
     Raises `JobFailed` where the role has gone or is no longer for this service.
@@ -40,7 +40,7 @@ def rights_of(job: Job, datastore_id: str, data_access: DataAccess | None, now: 
     if data_access is None:
         raise JobFailed("This process takes no roles: let lightwell serve do this job.")
     try:
-        return data_access.take(job.role_arn, datastore_id, now)
+        return data_access.assume(job.role_arn, datastore_id, now)
     except StorageError:
         raise
     except LightwellError as error:

@@ -41,8 +41,8 @@ def key(server: Server, *statements: Statement, name: str = "ana") -> Credential
     """A key with one policy of these statements."""
     policy = check_identity_policy(document(statements)).text
     with server.database() as db:
-        vault = open_secret_box(None, server.data)
-        made = principals.create_key(db, vault, name, Clock().now(), [policy])
+        secret_box = open_secret_box(None, server.data)
+        made = principals.create_key(db, secret_box, name, Clock().now(), [policy])
     return Credentials(made.access_key_id, made.secret_access_key)
 
 

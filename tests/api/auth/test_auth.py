@@ -37,12 +37,12 @@ def new_key(server: Server, name: str = "reader") -> Credentials:
 
 def new_session(server: Server, ends_in: int) -> Credentials:
     """Temporary credentials, as nothing but a later version hands out."""
-    made, vault, now = new_credentials(), open_secret_box(None, server.data), Clock().now()
+    made, secret_box, now = new_credentials(), open_secret_box(None, server.data), Clock().now()
     row = {
         "id": made.access_key_id,
         "name": "Reader/session",
-        "secret": vault.encrypt(made.secret_access_key),
-        "session_token": vault.encrypt("the+session/token=="),
+        "secret": secret_box.encrypt(made.secret_access_key),
+        "session_token": secret_box.encrypt("the+session/token=="),
         "is_root": False,
         "created_at": now,
         "expires_at": now + ends_in,
@@ -151,8 +151,8 @@ def test_takes_a_key_that_was_guessed_before_it_was_made(server: Server) -> None
     made = new_credentials()
     key = Credentials(made.access_key_id, made.secret_access_key)
     assert server.send(server.signed("GET", "/datastore", credentials=key)).status == 403
-    vault, now = open_secret_box(None, server.data), Clock().now()
-    sealed = principals._sealed(vault, made, "late", is_root=False, now=now)
+    secret_box, now = open_secret_box(None, server.data), Clock().now()
+    sealed = principals._sealed(secret_box, made, "late", is_root=False, now=now)
     with server.database() as db:
         db.write(lambda conn: table.insert(conn, sealed))
     for _ in range(100):

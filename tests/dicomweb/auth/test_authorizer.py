@@ -292,8 +292,8 @@ def test_checks_the_authorizer_of_a_new_data_store(site: Site) -> None:
                 }
             )
         ]
-        vault = open_secret_box(None, site.server.data)
-        key = principals.create_key(db, vault, "maker", Clock().now(), policies)
+        secret_box = open_secret_box(None, site.server.data)
+        key = principals.create_key(db, secret_box, "maker", Clock().now(), policies)
     maker = site.server.client(Credentials(key.access_key_id, key.secret_access_key))
     maker.create_datastore(datastoreName="mine", lambdaAuthorizerArn=function_arn("mine"))
     for client, arn, expected in (

@@ -1,4 +1,4 @@
-"""Access keys: the root key, the look-up and its cache, the vault."""
+"""Access keys: the root key, the look-up and its cache, the secret_box."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ GIVEN = Credentials("GIVEN_BY_SETTINGS", "secret")
 
 
 @pytest.fixture
-def vault() -> SecretBox:
+def secret_box() -> SecretBox:
     return SecretBox(b"k" * 32, "a test")
 
 
 @pytest.fixture
-def known(database: Database, vault: SecretBox) -> Principals:
-    return Principals(database, vault, ACCOUNT, "us-east-1")
+def known(database: Database, secret_box: SecretBox) -> Principals:
+    return Principals(database, secret_box, ACCOUNT, "us-east-1")
 
 
 @pytest.fixture
@@ -38,32 +38,32 @@ def sqlite(migrated_sqlite_url: str) -> Iterator[Database]:
     db.close()
 
 
-def test_makes_the_root_key_once(database: Database, vault: SecretBox) -> None:
+def test_makes_the_root_key_once(database: Database, secret_box: SecretBox) -> None:
     with ThreadPoolExecutor(6) as pool:
-        made = list(pool.map(lambda now: ensure_root(database, vault, None, now), range(6)))
+        made = list(pool.map(lambda now: ensure_root(database, secret_box, None, now), range(6)))
     assert len({key for key, _ in made}) == 1
     assert [is_new for _, is_new in made].count(True) == 1
 
 
-def test_puts_the_given_root_key_in_place_of_the_made_one(database: Database, vault: SecretBox) -> None:
-    made, _ = ensure_root(database, vault, None, 1)
-    assert ensure_root(database, vault, GIVEN, 2) == (GIVEN, False)
-    assert ensure_root(database, vault, GIVEN, 3) == (GIVEN, False)
-    assert ensure_root(database, vault, None, 4) == (GIVEN, False)
+def test_puts_the_given_root_key_in_place_of_the_made_one(database: Database, secret_box: SecretBox) -> None:
+    made, _ = ensure_root(database, secret_box, None, 1)
+    assert ensure_root(database, secret_box, GIVEN, 2) == (GIVEN, False)
+    assert ensure_root(database, secret_box, GIVEN, 3) == (GIVEN, False)
+    assert ensure_root(database, secret_box, None, 4) == (GIVEN, False)
     with database.read() as conn:
         old, new = table.get(conn, made.access_key_id), table.get(conn, GIVEN.access_key_id)
     assert old is not None and old.revoked_at == 2
     assert new is not None and new.revoked_at is None and new.created_at == 2
 
 
-def test_lets_no_setting_take_over_a_users_key(sqlite: Database, vault: SecretBox) -> None:
-    user = create_key(sqlite, vault, "ana", 1)
+def test_lets_no_setting_take_over_a_users_key(sqlite: Database, secret_box: SecretBox) -> None:
+    user = create_key(sqlite, secret_box, "ana", 1)
     with pytest.raises(ConfigurationError, match="ana"):
-        ensure_root(sqlite, vault, Credentials(user.access_key_id, "mine"), 2)
+        ensure_root(sqlite, secret_box, Credentials(user.access_key_id, "mine"), 2)
 
 
-def test_refuses_a_database_of_another_secret_key(sqlite: Database, vault: SecretBox) -> None:
-    create_key(sqlite, vault, "ana", 1)
+def test_refuses_a_database_of_another_secret_key(sqlite: Database, secret_box: SecretBox) -> None:
+    create_key(sqlite, secret_box, "ana", 1)
     other = SecretBox(b"o" * 32, "another test")
     for given in (None, GIVEN):
         with pytest.raises(ConfigurationError, match="another"):
@@ -71,14 +71,14 @@ def test_refuses_a_database_of_another_secret_key(sqlite: Database, vault: Secre
 
 
 @pytest.mark.parametrize("name", ["", "root", "a b", "ü", "a/b", "n" * 65])
-def test_refuses_names_that_no_arn_could_hold(sqlite: Database, vault: SecretBox, name: str) -> None:
+def test_refuses_names_that_no_arn_could_hold(sqlite: Database, secret_box: SecretBox, name: str) -> None:
     with pytest.raises(ConfigurationError):
-        create_key(sqlite, vault, name, 1)
+        create_key(sqlite, secret_box, name, 1)
 
 
-def test_tells_who_a_key_is(database: Database, vault: SecretBox, known: Principals) -> None:
-    root, _ = ensure_root(database, vault, None, 1)
-    user = create_key(database, vault, "ana", 1)
+def test_tells_who_a_key_is(database: Database, secret_box: SecretBox, known: Principals) -> None:
+    root, _ = ensure_root(database, secret_box, None, 1)
+    user = create_key(database, secret_box, "ana", 1)
     found = known.load(root.access_key_id, 0)
     assert found is not None and found.arn == "arn:aws:iam::000000000000:root"
     found = known.load(user.access_key_id, 0)
@@ -86,8 +86,8 @@ def test_tells_who_a_key_is(database: Database, vault: SecretBox, known: Princip
     assert (found.secret, found.session_token) == (user.secret_access_key, None)
 
 
-def test_remembers_for_a_moment(database: Database, vault: SecretBox, known: Principals) -> None:
-    key = create_key(database, vault, "ana", 1).access_key_id
+def test_remembers_for_a_moment(database: Database, secret_box: SecretBox, known: Principals) -> None:
+    key = create_key(database, secret_box, "ana", 1).access_key_id
     assert known.cached(key, 0) == (False, None)
     found = known.load(key, 0)
     assert known.cached(key, FRESH_MS - 1) == (True, found)
@@ -105,11 +105,11 @@ def test_asks_nobody_about_what_is_no_id(known: Principals) -> None:
 
 
 def test_keeps_what_is_in_use_when_ids_are_guessed(
-    sqlite: Database, vault: SecretBox, monkeypatch: pytest.MonkeyPatch
+    sqlite: Database, secret_box: SecretBox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(principals, "_MOST_UNKNOWN", 10)
-    known = Principals(sqlite, vault, ACCOUNT, "us-east-1")
-    key = create_key(sqlite, vault, "ana", 1).access_key_id
+    known = Principals(sqlite, secret_box, ACCOUNT, "us-east-1")
+    key = create_key(sqlite, secret_box, "ana", 1).access_key_id
     known.load(key, 0)
     for number in range(35):
         assert known.load(f"GUESS{number:020}", 0) is None
@@ -117,7 +117,7 @@ def test_keeps_what_is_in_use_when_ids_are_guessed(
     assert known.cached(key, 0)[1] is not None
 
 
-def test_makes_keys_of_the_shape_of_aws(vault: SecretBox) -> None:
+def test_makes_keys_of_the_shape_of_aws(secret_box: SecretBox) -> None:
     made = {principals.new_credentials() for _ in range(50)}
     assert len({key.access_key_id for key in made}) == 50
     assert all(len(k.access_key_id) == 20 and len(k.secret_access_key) == 40 for k in made)
@@ -142,9 +142,9 @@ def test_makes_one_secret_key_however_many_ask(tmp_path: Path) -> None:
         return open_secret_box(None, tmp_path / "new")
 
     with ThreadPoolExecutor(8) as pool:
-        vaults = list(pool.map(made, range(8)))
-    sealed = vaults[0].encrypt("text")
-    assert {vault.decrypt(sealed) for vault in vaults} == {"text"}
+        secret_boxes = list(pool.map(made, range(8)))
+    sealed = secret_boxes[0].encrypt("text")
+    assert {secret_box.decrypt(sealed) for secret_box in secret_boxes} == {"text"}
     assert (tmp_path / "new" / "secret.key").stat().st_mode & 0o777 == 0o600
     assert len(list((tmp_path / "new").iterdir())) == 1
 

@@ -16,8 +16,8 @@ from functools import lru_cache
 
 from lightwell.auth.policies.condition_keys import Context, Unknown, is_known
 from lightwell.auth.policies.patterns import (
-    Absent,
     ArnTemplate,
+    NoValue,
     Template,
     TemplateError,
     Truth,
@@ -25,7 +25,7 @@ from lightwell.auth.policies.patterns import (
 )
 
 Test = Callable[[str, Context], Truth]
-_Test = Callable[[str, Context], Truth | Absent]
+_Test = Callable[[str, Context], Truth | NoValue]
 
 _SETS = ("forallvalues:", "foranyvalue:")
 _IF_EXISTS = "ifexists"
@@ -144,7 +144,7 @@ def _positive(matchers: Sequence[_Test]) -> Test:
 
     def test(value: str, context: Context) -> Truth:
         return any_of(
-            False if isinstance(found, Absent) else found
+            False if isinstance(found, NoValue) else found
             for found in (match(value, context) for match in matchers)
         )
 
@@ -156,7 +156,7 @@ def _negative(matchers: Sequence[_Test]) -> Test:
 
     def test(value: str, context: Context) -> Truth:
         found = any_of(
-            None if isinstance(found, Absent) else found
+            None if isinstance(found, NoValue) else found
             for found in (match(value, context) for match in matchers)
         )
         return negate(found)
@@ -243,7 +243,7 @@ def _compared(
 def _comparison(
     read: Callable[[str], Decimal | None], holds: Callable[[Decimal, Decimal], bool], wanted: Decimal
 ) -> _Test:
-    def test(value: str, context: Context) -> Truth | Absent:
+    def test(value: str, context: Context) -> Truth | NoValue:
         given = read(value)
         return None if given is None else holds(given, wanted)
 
@@ -294,7 +294,7 @@ def _bool(value: str, operator: str) -> bool:
 def _bools(values: Sequence[str], operator: str, variables: bool) -> _Compiled:
     wanted = {_bool(value, operator) for value in values}
 
-    def test(value: str, context: Context) -> Truth | Absent:
+    def test(value: str, context: Context) -> Truth | NoValue:
         given = value.lower()
         return (given == "true") in wanted if given in ("true", "false") else None
 
@@ -315,7 +315,7 @@ def _addresses(values: Sequence[str], operator: str, variables: bool) -> _Compil
                 f"{operator} takes an address or a network such as 203.0.113.0/24, not {value!r}"
             ) from None
 
-    def test(value: str, context: Context) -> Truth | Absent:
+    def test(value: str, context: Context) -> Truth | NoValue:
         try:
             address = ipaddress.ip_address(value)
         except ValueError:

@@ -33,7 +33,7 @@ class Explanation:
 def explain(permissions: Permissions, action: str, resource: str, context: Context) -> Explanation:
     """Decide, and say by what."""
     decision = permissions.decide(action, resource, context)
-    whole = {**permissions.subject, **context}
+    whole = {**permissions.principal_context, **context}
     deciding = decision.statement.title if decision.statement is not None else None
     if decision.allowed:
         reason = f"{deciding} allows it, and no statement denies it"

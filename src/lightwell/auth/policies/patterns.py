@@ -46,11 +46,11 @@ class Variable:
 Token = Literal | Wild | Variable
 
 
-class Absent:
+class NoValue:
     """A variable has no value: the text that it stands in is no text."""
 
 
-ABSENT = Absent()
+NO_VALUE = NoValue()
 
 
 def tokens(text: str, *, variables: bool, wildcards: bool) -> list[Token]:
@@ -111,21 +111,21 @@ class Template:
     def matches_all(self) -> bool:
         return bool(self._tokens) and all(part is Wild.MANY for part in self._tokens)
 
-    def match(self, value: str, context: Context) -> Truth | Absent:
+    def match(self, value: str, context: Context) -> Truth | NoValue:
         """Whether ``value`` is of this pattern; None if that depends on what nobody knows."""
         if self.text is not None:
             return value == self.text
         if self._pattern is not None:
             return self._pattern.fullmatch(value) is not None
         parts = self.resolve(context)
-        if parts is None or isinstance(parts, Absent):
+        if parts is None or isinstance(parts, NoValue):
             return parts
         return _compiled(parts, self._fold).fullmatch(value) is not None
 
-    def match_some(self, prefix: str, context: Context) -> Truth | Absent:
+    def match_some(self, prefix: str, context: Context) -> Truth | NoValue:
         """Whether anything that begins with ``prefix`` can be of this pattern."""
         parts = self.resolve(context)
-        if parts is None or isinstance(parts, Absent):
+        if parts is None or isinstance(parts, NoValue):
             return parts
         # Where the first `*` is reached it takes the rest of the prefix, and what follows may be anything.
         start: list[str | None] = []
@@ -139,15 +139,15 @@ class Template:
         fold = str.casefold if self._fold else str
         return all(one is None or fold(one) == fold(other) for one, other in zip(start, prefix, strict=False))
 
-    def match_all(self, prefix: str, context: Context) -> Truth | Absent:
+    def match_all(self, prefix: str, context: Context) -> Truth | NoValue:
         """Whether everything that begins with ``prefix`` is of this pattern."""
         parts = self.resolve(context)
-        if parts is None or isinstance(parts, Absent):
+        if parts is None or isinstance(parts, NoValue):
             return parts
         return bool(parts) and parts[-1] is Wild.MANY and self.match(prefix, context)
 
-    def resolve(self, context: Context) -> list[Token] | Absent | None:
-        """Its tokens, variables replaced; `ABSENT` where one has no value, None where nobody knows."""
+    def resolve(self, context: Context) -> list[Token] | NoValue | None:
+        """Its tokens, variables replaced; `NO_VALUE` where one has no value, None where nobody knows."""
         parts: list[Token] = []
         missing = False
         for part in self._tokens:
@@ -164,7 +164,7 @@ class Template:
                 missing = True
             else:
                 parts.append(Literal(value))
-        return ABSENT if missing else parts
+        return NO_VALUE if missing else parts
 
 
 def _compiled(parts: list[Token], fold: bool) -> re.Pattern[str]:
@@ -191,7 +191,7 @@ def action_template(text: str) -> Template:
     return Template(tokens(text, variables=False, wildcards=True), fold=True)
 
 
-_How = Callable[[Template, str, Context], Truth | Absent]
+_How = Callable[[Template, str, Context], Truth | NoValue]
 
 
 class ArnTemplate:
@@ -218,31 +218,31 @@ class ArnTemplate:
             self._parts = templates + [Template([Wild.MANY])] * (ARN_PARTS - len(parts))
         self.keys = frozenset(key for template in templates for key in template.keys)
 
-    def match(self, value: str, context: Context) -> Truth | Absent:
+    def match(self, value: str, context: Context) -> Truth | NoValue:
         """Whether ``value`` is of this pattern; None if that depends on what nobody knows."""
         return self._match(value, context, Template.match)
 
-    def match_some(self, prefix: str, context: Context) -> Truth | Absent:
+    def match_some(self, prefix: str, context: Context) -> Truth | NoValue:
         """Whether any ARN that begins with ``prefix``, which has its last part, can be of this pattern."""
         return self._match(prefix, context, Template.match_some)
 
-    def match_all(self, prefix: str, context: Context) -> Truth | Absent:
+    def match_all(self, prefix: str, context: Context) -> Truth | NoValue:
         """Whether every ARN that begins with ``prefix``, which has its last part, is of this pattern."""
         return self._match(prefix, context, Template.match_all)
 
-    def _match(self, value: str, context: Context, last: _How) -> Truth | Absent:
+    def _match(self, value: str, context: Context, last: _How) -> Truth | NoValue:
         if self._parts is None:
             return True
         values = value.split(":", ARN_PARTS - 1)
         if len(values) != ARN_PARTS:
             return False
-        result: Truth | Absent = True
+        result: Truth | NoValue = True
         final = self._parts[-1]
         for template, part in zip(self._parts, values, strict=True):
             found = last(template, part, context) if template is final else template.match(part, context)
             if found is False:
                 return False
-            if found is None or (isinstance(found, Absent) and result is True):
+            if found is None or (isinstance(found, NoValue) and result is True):
                 result = found
         return result
 

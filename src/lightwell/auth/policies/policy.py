@@ -19,8 +19,8 @@ from lightwell.auth.policies.actions import OTHER_NAMES
 from lightwell.auth.policies.condition_keys import RESOURCE_TAG, STABLE, Context
 from lightwell.auth.policies.conditions import Condition, all_of, any_of, compile_condition, negate
 from lightwell.auth.policies.patterns import (
-    Absent,
     ArnTemplate,
+    NoValue,
     Template,
     TemplateError,
     Truth,
@@ -72,13 +72,13 @@ class Statement:
         """Whether the resource is among those that it names; see `Permissions.decide` on ``below``."""
         if self.why is not None and not self.resources:
             return None
-        match: Callable[[ArnTemplate, str, Context], Truth | Absent] = ArnTemplate.match
+        match: Callable[[ArnTemplate, str, Context], Truth | NoValue] = ArnTemplate.match
         if below:
             match = ArnTemplate.match_some if self.allows is not self.not_resources else ArnTemplate.match_all
         found = [match(template, resource, context) for template in self.resources]
         if self.not_resources:
-            return negate(any_of(None if isinstance(each, Absent) else each for each in found))
-        return any_of(False if isinstance(each, Absent) else each for each in found)
+            return negate(any_of(None if isinstance(each, NoValue) else each for each in found))
+        return any_of(False if isinstance(each, NoValue) else each for each in found)
 
     def applies(self, resource: str, context: Context, *, below: bool = False) -> Truth:
         """Whether it applies to a request whose action it concerns; None if that cannot be known."""
@@ -219,17 +219,17 @@ class _Candidates:
 class Permissions:
     """What one principal may do: its identity policies, and the session policies that narrow them.
 
-    ``subject`` are the context keys that are the same for all its requests (`condition_keys.STABLE`). Safe to
-    use from several threads.
+    ``principal_context`` holds the condition keys that are the same for all its requests
+    (`condition_keys.STABLE`). Safe to use from several threads.
     """
 
     def __init__(
         self,
         identity: Sequence[Statement],
         session: Sequence[Statement] | None,
-        subject: Mapping[str, str],
+        principal_context: Mapping[str, str],
     ) -> None:
-        self.subject = subject
+        self.principal_context = principal_context
         self.layers = (
             {"identity": tuple(identity)}
             if session is None
@@ -241,7 +241,7 @@ class Permissions:
         self._candidates: dict[str, tuple[tuple[_Candidates, ...], frozenset[str]]] = {}
         self._decided: dict[tuple[str, str], Decision] = {}
 
-    def known(self, action: str, resource: str) -> Decision | None:
+    def decided(self, action: str, resource: str) -> Decision | None:
         """The decision, if it was made before and no request can change it."""
         return self._decided.get((action, resource))
 
@@ -249,7 +249,7 @@ class Permissions:
         """The context keys that a decision about the action may ask for."""
         return self._of(action)[1]
 
-    def wants_tags(self, action: str) -> bool:
+    def needs_tags(self, action: str) -> bool:
         """Whether a decision about the action may ask for the tags of the resource."""
         return any(key.startswith(RESOURCE_TAG) for key in self._of(action)[1])
 
@@ -260,12 +260,12 @@ class Permissions:
         that may apply to some of it, a Deny that applies to all of it: what is denied so is denied of each.
         """
         if below:
-            return _decide(self._of(action)[0], resource, {**self.subject, **context}, below=True)
+            return _decide(self._of(action)[0], resource, {**self.principal_context, **context}, below=True)
         known = self._decided.get((action, resource))
         if known is not None:
             return known
         layers, keys = self._of(action)
-        decision = _decide(layers, resource, {**self.subject, **context})
+        decision = _decide(layers, resource, {**self.principal_context, **context})
         if keys <= STABLE and len(resource) <= _LONGEST_DECIDED:
             if len(self._decided) >= _MOST_DECIDED:
                 self._decided.clear()
@@ -319,19 +319,19 @@ def _compiled(policies: tuple[str, ...], source: str) -> tuple[Statement, ...]:
 
 @lru_cache(maxsize=4096)
 def _permissions(
-    identity: tuple[str, ...], session: tuple[str, ...] | None, subject: tuple[tuple[str, str], ...]
+    identity: tuple[str, ...], session: tuple[str, ...] | None, principal_context: tuple[tuple[str, str], ...]
 ) -> Permissions:
     return Permissions(
         _compiled(identity, "policy"),
         None if session is None else _compiled(session, "session policy"),
-        dict(subject),
+        dict(principal_context),
     )
 
 
 def permissions(
-    identity: Sequence[str], subject: Mapping[str, str], session: Sequence[str] | None = None
+    identity: Sequence[str], principal_context: Mapping[str, str], session: Sequence[str] | None = None
 ) -> Permissions:
     """The permissions under these policies, in JSON; the same object as long as nothing of it changes."""
     return _permissions(
-        tuple(identity), None if session is None else tuple(session), tuple(sorted(subject.items()))
+        tuple(identity), None if session is None else tuple(session), tuple(sorted(principal_context.items()))
     )

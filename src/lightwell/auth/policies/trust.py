@@ -49,26 +49,26 @@ class TrustStatement:
     conditions: tuple[Condition, ...]
     known: bool = True
 
-    def applies(self, taker: AssumingPrincipal, context: Context) -> Truth:
-        """Whether it decides about ``sts:AssumeRole`` for the taker; None if that cannot be known."""
+    def applies(self, caller: AssumingPrincipal, context: Context) -> Truth:
+        """Whether it decides about ``sts:AssumeRole`` for the caller; None if that cannot be known."""
         if not self.known:
             return None
         named = any(template.match(ASSUME_ROLE, {}) is True for template in self.actions)
-        if named is self.not_actions or not any(taker.is_among(*each) for each in self.principals):
+        if named is self.not_actions or not any(caller.is_among(*each) for each in self.principals):
             return False
         return all_of(condition.test(context) for condition in self.conditions)
 
 
-def trusts(policy: str, taker: AssumingPrincipal, context: Context, now: int) -> bool:
-    """Whether the trust policy, in JSON, lets the taker assume its role; ``now`` in ms since the epoch."""
-    context = {**moment(now), **context}
-    applying = [(statement, statement.applies(taker, context)) for statement in compile_trust_policy(policy)]
+def trusts(policy: str, caller: AssumingPrincipal, context: Context, now: int) -> bool:
+    """Whether the trust policy, in JSON, lets the caller assume its role; ``now`` in ms since the epoch."""
+    context = {**time_context(now), **context}
+    applying = [(statement, statement.applies(caller, context)) for statement in compile_trust_policy(policy)]
     if any(applies is not False for statement, applies in applying if not statement.allows):
         return False
     return any(applies is True for statement, applies in applying if statement.allows)
 
 
-def moment(now: int) -> dict[str, str]:
+def time_context(now: int) -> dict[str, str]:
     """``aws:CurrentTime`` and ``aws:EpochTime`` at ``now``, milliseconds since the epoch."""
     at = datetime.fromtimestamp(now / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     return {"aws:currenttime": at, "aws:epochtime": str(now // 1000)}

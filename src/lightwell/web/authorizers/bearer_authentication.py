@@ -18,7 +18,7 @@ from lightwell.auth import lambda_authorizer
 from lightwell.auth.bearer_token import Token, invalid_token, read_token
 from lightwell.auth.lambda_authorizer import AuthorizerDecision, AuthorizerFailure, HttpTarget
 from lightwell.auth.principals import Principal
-from lightwell.auth.roles import FOREIGN, RoleError, Roles
+from lightwell.auth.roles import RoleError, Roles, ServicePrincipal
 from lightwell.errors import ApiError, ConfigurationError, NotFoundError, ValidationError
 from lightwell.observe.logs import event
 from lightwell.operations.authorizers import Binding, Bindings
@@ -162,15 +162,14 @@ class BearerAuthentication:
         take = partial(
             self._roles.assume,
             role,
-            service=SERVICE,
+            ServicePrincipal(SERVICE, binding.datastore_arn),
             session=session,
-            source_arn=binding.datastore_arn,
             now=now,
         )
         try:
-            principal = take() if self._roles.fresh(role, now) else await self._in_thread(take)
+            principal = take() if self._roles.is_cached(role, now) else await self._in_thread(take)
         except RoleError as error:
-            kind: lambda_authorizer.Kind = "foreign" if error.kind == FOREIGN else "misconfigured"
+            kind: lambda_authorizer.Kind = "foreign" if error.kind == "foreign" else "misconfigured"
             raise AuthorizerFailure(kind, str(error)) from None
         if len(self._sessions) >= _MOST_REMEMBERED:
             self._sessions.clear()

@@ -11,7 +11,7 @@ from lightwell.operations.context import Caller
 from lightwell.operations.dicomweb.lookup import DicomwebTarget
 from lightwell.web.dicomweb import media
 from lightwell.web.dicomweb.resources import DicomwebResource
-from lightwell.web.requests.authorization import authorise, dicomweb_asks
+from lightwell.web.requests.authorization import authorize, required_for_dicomweb
 from lightwell.web.requests.request import Request
 from lightwell.web.requests.responses import Receive, Response
 from lightwell.web.requests.state import AppState
@@ -88,8 +88,8 @@ def handler(kind: str) -> Handler:
 async def answer(visit: DicomwebRequest) -> Response:
     """What the resource's handler answers, if the caller may ask. Raises `ApiError`."""
     if visit.principal.policies is not None:
-        asks = dicomweb_asks(visit.state, visit.request, visit.resource)
-        await authorise(visit.state, visit.request, visit.principal, asks, visit.state.clock.now())
+        required = required_for_dicomweb(visit.state, visit.request, visit.resource)
+        await authorize(visit.state, visit.request, visit.principal, required, visit.state.clock.now())
     kind = visit.resource.kind
     found = _loaded.get(kind)
     if found is None:

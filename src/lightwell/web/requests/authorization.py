@@ -1,4 +1,4 @@
-"""Asking the guard: what a request tells of itself, and what a DICOMweb path says of study and series."""
+"""Checking what policies allow: the context that a request and a DICOMweb path give them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _METADATA = "GetDICOMInstanceMetadata"
 _WITHOUT_SERIES = ("search", "store", "capabilities")
 
 
-def facts(request: Request, now: int) -> RequestContext:
+def request_context(request: Request, now: int) -> RequestContext:
     """What policies may ask of a request, ``now`` in milliseconds since the epoch."""
     return RequestContext(
         now,
@@ -37,20 +37,26 @@ def facts(request: Request, now: int) -> RequestContext:
     )
 
 
-async def authorise(
-    state: AppState, request: Request, principal: Principal, asks: Sequence[AuthorizationRequest], now: int
+async def authorize(
+    state: AppState,
+    request: Request,
+    principal: Principal,
+    required: Sequence[AuthorizationRequest],
+    now: int,
 ) -> None:
     """Raises `AccessDeniedError` unless the principal may do all that is asked."""
-    check = partial(state.guard.check, principal, asks, facts(request, now))
-    if state.guard.may_wait(principal, asks):
+    check = partial(state.access_control.check, principal, required, request_context(request, now))
+    if state.access_control.may_block(principal, required):
         await state.in_thread(check)
     else:
         check()
 
 
-def image_set_asks(state: AppState, operation: str, params: Mapping[str, str]) -> list[AuthorizationRequest]:
+def required_for_image_set(
+    state: AppState, operation: str, params: Mapping[str, str]
+) -> list[AuthorizationRequest]:
     """What must be allowed for an operation on one image set, by the labels of its path."""
-    return state.guard.actions.image_sets(operation, params["datastoreId"], [params["imageSetId"]])
+    return state.access_control.actions.image_sets(operation, params["datastoreId"], [params["imageSetId"]])
 
 
 def native_check(
@@ -61,13 +67,17 @@ def native_check(
     """
 
     def check(parsed: Any) -> frozenset[str]:
-        guard, told = state.guard, facts(request, now)
-        guard.check(principal, guard.actions.native(route.operation, parsed), told)
+        access_control, context = state.access_control, request_context(request, now)
+        access_control.check(principal, access_control.actions.native(route.operation, parsed), context)
         if route.operation == "StartDICOMImportJob":
             _check_role(state, parsed, now)
         also = affected_image_sets.reached(state.stores, route.operation, parsed)
         if also:
-            guard.check(principal, guard.actions.image_sets(route.operation, parsed.datastore_id, also), told)
+            access_control.check(
+                principal,
+                access_control.actions.image_sets(route.operation, parsed.datastore_id, also),
+                context,
+            )
         return frozenset(also)
 
     return check
@@ -79,7 +89,7 @@ def _check_role(state: AppState, request: Any, now: int) -> None:
     Asked once `iam:PassRole` is allowed, so that it tells nothing of other roles.
     """
     try:
-        rights = state.data_access.take(request.data_access_role_arn, request.datastore_id, now)
+        rights = state.data_access_roles.assume(request.data_access_role_arn, request.datastore_id, now)
     except RoleError as error:
         raise bucket_access.refused(str(error)) from None
     bucket_access.check(rights, request)
@@ -96,17 +106,17 @@ def image_sets_check(
         return None
 
     def check(ids: Sequence[str]) -> None:
-        asks = state.guard.actions.image_sets(action, datastore_id, ids)
-        state.guard.check(principal, asks, facts(request, state.clock.now()))
+        required = state.access_control.actions.image_sets(action, datastore_id, ids)
+        state.access_control.check(principal, required, request_context(request, state.clock.now()))
 
     return check
 
 
-def dicomweb_asks(
+def required_for_dicomweb(
     state: AppState, request: Request, resource: DicomwebResource
 ) -> list[AuthorizationRequest]:
     """What must be allowed for a DICOMweb resource, before anything of it is looked up."""
-    return state.guard.actions.dicomweb(
+    return state.access_control.actions.dicomweb(
         resource.operation, resource.action, resource.datastore_id, uid_context(resource, request.query)
     )
 
@@ -124,8 +134,8 @@ def metadata_check(
 
     def check() -> None:
         context = {_STUDY: resource.study or UNKNOWN, _SERIES: resource.series or UNKNOWN}
-        asks = state.guard.actions.dicomweb(_METADATA, _METADATA, resource.datastore_id, context)
-        state.guard.check(principal, asks, facts(request, state.clock.now()))
+        required = state.access_control.actions.dicomweb(_METADATA, _METADATA, resource.datastore_id, context)
+        state.access_control.check(principal, required, request_context(request, state.clock.now()))
 
     return check
 

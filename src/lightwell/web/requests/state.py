@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from lightwell.auth.authentication import Authenticator, Signature, SignedRequest
-from lightwell.auth.authorization import Authorizer
-from lightwell.auth.data_access_role import DataAccess
+from lightwell.auth.authorization import AccessControl
+from lightwell.auth.data_access_role import DataAccessRoles
 from lightwell.auth.principals import Principal
 from lightwell.auth.sessions import Sessions
 from lightwell.clock import Clock, Ids
@@ -58,9 +58,9 @@ class AppState:
     stores: Stores
     clock: Clock
     ids: Ids
-    gate: Authenticator
-    guard: Authorizer
-    data_access: DataAccess
+    authenticator: Authenticator
+    access_control: AccessControl
+    data_access_roles: DataAccessRoles
     sessions: Sessions
     federation: BearerAuthentication
     recorder: Recorder
@@ -83,11 +83,11 @@ class AppState:
         return await asyncio.get_running_loop().run_in_executor(self.threads, call, *arguments)
 
     async def signer(self, signed: SignedRequest, now: int) -> tuple[Signature, Principal]:
-        """What a request says of its signature, and whose key that is; verified by `Authenticator.admit`."""
-        signature = self.gate.read(signed)
-        principal = self.gate.known(signature, now)
+        """What a request says of its signature, and whose key that is; verified by `Authenticator.verify`."""
+        signature = self.authenticator.read_signature(signed)
+        principal = self.authenticator.cached_principal(signature, now)
         if principal is None:
-            principal = await self.in_thread(self.gate.load, signature, now)
+            principal = await self.in_thread(self.authenticator.load_principal, signature, now)
         return signature, principal
 
     def context(self, caller: Caller) -> Context:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightwell.auth.policies.policy import Decision, Permissions, compile_policy, permissions
-from lightwell.auth.principal_context import user_subject
+from lightwell.auth.principal_context import user_context
 from tests.unit.auth.policies.decisions import (
     ACCOUNT,
     BASE,
@@ -29,7 +29,7 @@ from tests.unit.auth.policies.decisions import (
     on,
 )
 
-SUBJECT = user_subject(ACCOUNT, REGION, "bob")
+CONTEXT = user_context(ACCOUNT, REGION, "bob")
 
 
 def document(statements: list[Statement], version: str = "2012-10-17") -> str:
@@ -43,7 +43,7 @@ def lowered(context: dict[str, Any]) -> dict[str, Any]:
 def decide(case: Case) -> Decision:
     identity = compile_policy(document(case.statements, case.version), "policy")
     session = None if case.session is None else compile_policy(document(case.session), "session policy")
-    return Permissions(identity, session, SUBJECT).decide(case.action, case.resource, lowered(case.context))
+    return Permissions(identity, session, CONTEXT).decide(case.action, case.resource, lowered(case.context))
 
 
 def verdict(decision: Decision) -> str:
@@ -73,42 +73,42 @@ def test_decides(case: Case) -> None:
 def test_denies_by_a_policy_that_it_does_not_understand(text: str) -> None:
     broken = compile_policy(text, "policy")
     everything = compile_policy(document([allow()]), "policy")
-    decision = Permissions([*broken, *everything], None, SUBJECT).decide(GET, STORE, {})
+    decision = Permissions([*broken, *everything], None, CONTEXT).decide(GET, STORE, {})
     assert (decision.allowed, decision.explicit) == (False, True)
 
 
 def test_remembers_only_what_no_request_can_change() -> None:
     steady = permissions(
-        [document([allow(GET, STORE, on=on("StringEquals", "aws:username", "bob"))])], SUBJECT
+        [document([allow(GET, STORE, on=on("StringEquals", "aws:username", "bob"))])], CONTEXT
     )
-    assert steady.known(GET, STORE) is None
+    assert steady.decided(GET, STORE) is None
     assert steady.decide(GET, STORE, {}).allowed
-    assert steady.known(GET, STORE) is not None
-    moving = permissions([document([allow(GET, STORE, on=on("StringEquals", STUDY, "1.2"))])], SUBJECT)
+    assert steady.decided(GET, STORE) is not None
+    moving = permissions([document([allow(GET, STORE, on=on("StringEquals", STUDY, "1.2"))])], CONTEXT)
     assert moving.decide(GET, STORE, lowered({STUDY: "1.2"})).allowed
-    assert moving.known(GET, STORE) is None
+    assert moving.decided(GET, STORE) is None
     assert not moving.decide(GET, STORE, lowered({STUDY: "1.3"})).allowed
 
 
 def test_remembers_nothing_of_a_path_of_any_length() -> None:
-    all_of_it = permissions([document([allow()])], SUBJECT)
+    all_of_it = permissions([document([allow()])], CONTEXT)
     assert all_of_it.decide(GET, STORE + "x" * 10_000, {}).allowed
-    assert all_of_it.known(GET, STORE + "x" * 10_000) is None
-    assert all_of_it.decide(GET, SET, {}).allowed and all_of_it.known(GET, SET) is not None
+    assert all_of_it.decided(GET, STORE + "x" * 10_000) is None
+    assert all_of_it.decide(GET, SET, {}).allowed and all_of_it.decided(GET, SET) is not None
 
 
 def test_keeps_one_set_of_permissions_as_long_as_nothing_changes() -> None:
     texts = [document([allow()])]
-    assert permissions(texts, SUBJECT) is permissions(list(texts), dict(SUBJECT))
-    assert permissions(texts, SUBJECT) is not permissions(texts, user_subject(ACCOUNT, REGION, "eve"))
-    assert permissions(texts, SUBJECT) is not permissions(texts, SUBJECT, [document([allow()])])
+    assert permissions(texts, CONTEXT) is permissions(list(texts), dict(CONTEXT))
+    assert permissions(texts, CONTEXT) is not permissions(texts, user_context(ACCOUNT, REGION, "eve"))
+    assert permissions(texts, CONTEXT) is not permissions(texts, CONTEXT, [document([allow()])])
 
 
 def test_asks_for_tags_only_where_a_statement_does() -> None:
     tagged = allow(GET, on=on("StringEquals", "aws:ResourceTag/Project", "x"))
-    found = permissions([document([tagged, allow(SEARCH)])], SUBJECT)
-    assert found.wants_tags(GET)
-    assert not found.wants_tags(SEARCH)
+    found = permissions([document([tagged, allow(SEARCH)])], CONTEXT)
+    assert found.needs_tags(GET)
+    assert not found.needs_tags(SEARCH)
 
 
 def test_answers_in_the_words_of_aws() -> None:
@@ -183,7 +183,7 @@ _Ask = tuple[str, str, dict[str, Any]]
 def allowed(statements: list[Statement], ask: _Ask, session: list[Statement] | None = None) -> bool:
     identity = compile_policy(document(statements), "policy")
     narrowed = None if session is None else compile_policy(document(session), "session policy")
-    return Permissions(identity, narrowed, SUBJECT).decide(*ask).allowed
+    return Permissions(identity, narrowed, CONTEXT).decide(*ask).allowed
 
 
 _few = settings(max_examples=60, deadline=None)
@@ -215,7 +215,7 @@ def test_how_statements_are_shared_out_over_policies_never_matters(
     policy: list[Statement], ask: _Ask, data: st.DataObject
 ) -> None:
     cut = data.draw(st.integers(0, len(policy)))
-    shared = permissions([document(policy[:cut]), document(policy[cut:])], SUBJECT)
+    shared = permissions([document(policy[:cut]), document(policy[cut:])], CONTEXT)
     assert shared.decide(*ask).allowed == allowed(policy, ask)
 
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from lightwell.auth.policies.patterns import text_template
 from lightwell.auth.policies.policy import permissions
-from lightwell.auth.principal_context import user_subject
+from lightwell.auth.principal_context import user_context
 
-SUBJECT = user_subject("000000000000", "us-east-1", "bob")
+CONTEXT = user_context("000000000000", "us-east-1", "bob")
 GET = "s3:GetObject"
 
 
@@ -23,7 +23,7 @@ def arn(key: str) -> str:
 
 def allowed(statements: list[dict[str, Any]], prefix: str) -> bool:
     policy = json.dumps({"Version": "2012-10-17", "Statement": statements})
-    return permissions([policy], SUBJECT).decide(GET, arn(prefix), {}, below=True).allowed
+    return permissions([policy], CONTEXT).decide(GET, arn(prefix), {}, below=True).allowed
 
 
 def one(effect: str, *resources: str, named: str = "Resource", **more: Any) -> dict[str, Any]:
@@ -67,7 +67,7 @@ def test_decides_of_what_is_below(statements: list[dict[str, Any]], expected: bo
 
 def test_is_not_taken_for_a_decision_of_one_resource() -> None:
     policy = json.dumps({"Version": "2012-10-17", "Statement": [one("Allow", "in/studies/*")]})
-    found = permissions([policy], SUBJECT)
+    found = permissions([policy], CONTEXT)
     assert found.decide(GET, arn("in/st"), {}, below=True).allowed
     assert not found.decide(GET, arn("in/st"), {}).allowed
     assert found.decide(GET, arn("in/st"), {}, below=True).allowed
