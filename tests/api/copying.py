@@ -150,5 +150,5 @@ class Maker:
 
 
 def subset(*uids: str, series: str = SERIES, version: Any = "1.1") -> Any:
-    named = {"Instances": {uid: {} for uid in uids}}
+    named: dict[str, Any] = {"Instances": {uid: {} for uid in uids}}
     return {"SchemaVersion": version, "Study": {"Series": {series: named}}}

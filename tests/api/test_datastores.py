@@ -65,7 +65,7 @@ def test_says_that_nothing_is_encrypted_with_a_kms_key(server: Server, client: A
     assert len(logged("with-a-key")) == 1
     assert not logged("without-one")
     environ = {"LIGHTWELL_DATABASE_URL": server.database_url}
-    rows = {row["check"]: row for row in lightwell("doctor", "--json", data=tmp_path, **environ).json()}
+    rows = {row["check"]: row for row in lightwell("doctor", "--json", data=tmp_path, environ=environ).json()}
     says = rows["encryption"]["says"]
     assert (rows["encryption"]["ok"], rows["encryption"]["warning"]) == (True, True)
     assert "with-a-key" in says and "without-one" not in says

@@ -762,7 +762,7 @@ def test_takes_study_wide_updates_of_study_attributes_of_primary_sets_only(
     a_study: Callable[..., list[Target]], make: Make, refused: Refused
 ) -> None:
     (target,) = a_study(1)
-    wide = {"includeStudyImageSets": True}
+    wide: dict[str, Any] = {"includeStudyImageSets": True}
     only = "only attributes of the Study level"
     assert only in refused(
         "ValidationException", target.update, updatable=patient({"PatientName": "A"}), **wide

@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from tests.support.ct_files import write_series
@@ -25,13 +27,18 @@ class Done:
         return json.loads(self.out)
 
 
-def lightwell(*arguments: str | Path, data: Path | None = None, timeout: float = 120, **environ: str) -> Done:
+def lightwell(
+    *arguments: str | Path,
+    data: Path | None = None,
+    timeout: float = 120,
+    environ: Mapping[str, str] = MappingProxyType({}),
+) -> Done:
     """Run a command line to its end; ``environ`` adds variables."""
     command = [sys.executable, "-m", "lightwell.cli.main", *map(str, arguments)]
     if data is not None:
         command += ["--data", str(data)]
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("LIGHTWELL_", "AWS_"))}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=clean | environ)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env={**clean, **environ})
     return Done(done.returncode, done.stdout, done.stderr)
 
 

@@ -77,7 +77,7 @@ def test_doctor_finds_nothing_wrong_with_a_fresh_folder(tmp_path: Path) -> None:
 
 def test_doctor_says_what_confines_codec_workers(tmp_path: Path) -> None:
     def says(**environ: str) -> dict[str, Any]:
-        rows = lightwell("doctor", "--port", "0", "--json", data=tmp_path / "data", **environ).json()
+        rows = lightwell("doctor", "--port", "0", "--json", data=tmp_path / "data", environ=environ).json()
         (found,) = (row for row in rows if row["check"] == "sandbox")
         assert found["ok"]
         return dict(found)
@@ -103,7 +103,7 @@ def test_doctor_says_what_confines_codec_workers(tmp_path: Path) -> None:
     ],
 )
 def test_doctor_says_what_is_wrong(environ: dict[str, str], check: str, words: str, tmp_path: Path) -> None:
-    done = lightwell("doctor", "--port", "0", "--json", data=tmp_path / "data", **environ)
+    done = lightwell("doctor", "--port", "0", "--json", data=tmp_path / "data", environ=environ)
     rows = {row["check"]: row for row in done.json()}
     assert done.status == 1
     assert not rows[check]["ok"]

@@ -75,7 +75,7 @@ def test_refuses_data_of_another_user(data: Path, tmp_path: Path, what: str) -> 
     assert files(data) == before
     listed = lightwell("data", "verify", "--allow-other-user", data=data)
     assert listed.status == 0, listed
-    assert lightwell("key", "list", data=data, LIGHTWELL_ALLOW_OTHER_USER="true").status == 0
+    assert lightwell("key", "list", data=data, environ={"LIGHTWELL_ALLOW_OTHER_USER": "true"}).status == 0
 
 
 @as_root
@@ -134,8 +134,8 @@ def without_overriding(*words: str | Path) -> Done:
 
 def test_tells_what_may_not_be_read_from_what_is_damaged(data: Path, tmp_path: Path) -> None:
     for number in (1, 2):
-        study = {"StudyInstanceUID": f"1.2.{number}", "SeriesInstanceUID": f"1.2.{number}.1"}
-        write_file(tmp_path / str(number) / "x.dcm", ct(number, **study))
+        file = ct(number, StudyInstanceUID=f"1.2.{number}", SeriesInstanceUID=f"1.2.{number}.1")
+        write_file(tmp_path / str(number) / "x.dcm", file)
         done = lightwell("import", tmp_path / str(number), "--datastore", "d", data=data)
         assert done.status == 0, done
     packs = sorted((data / "objects" / "packs").rglob("*.pack"))

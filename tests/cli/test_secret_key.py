@@ -71,9 +71,9 @@ def refuses(done: Done, sentence: str) -> None:
 def test_makes_no_key_under_a_secret_key_that_is_not_the_databases(data: Path, how: str) -> None:
     environ = break_it(data, how)
     before = sorted(data.rglob("secret.key*"))
-    created = lightwell("key", "create", "--admin", data=data, **environ)
+    created = lightwell("key", "create", "--admin", data=data, environ=environ)
     refuses(created, FAULTS[how])
-    served = lightwell("serve", "--port", "0", data=data, **environ)
+    served = lightwell("serve", "--port", "0", data=data, environ=environ)
     refuses(served, FAULTS[how])
     assert created.err == served.err
     assert sorted(data.rglob("secret.key*")) == before
@@ -83,7 +83,7 @@ def test_makes_no_key_under_a_secret_key_that_is_not_the_databases(data: Path, h
 @pytest.mark.parametrize("how", FAULTS)
 def test_doctor_finds_a_secret_key_that_is_not_the_databases(data: Path, how: str) -> None:
     environ = break_it(data, how)
-    done = lightwell("doctor", "--port", "0", "--json", data=data, **environ)
+    done = lightwell("doctor", "--port", "0", "--json", data=data, environ=environ)
     (row,) = [row for row in done.json() if row["check"] == "secrets"]
     assert (done.status, row["ok"]) == (1, False)
     assert FAULTS[how] in row["says"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -238,7 +239,7 @@ def test_shows_failed_versions_with_their_reason(diff: Diff, monkeypatch: pytest
 def test_shows_a_set_that_never_had_content(diff: Diff) -> None:
     db = diff.server.stores.db
     for table in (tables.level, tables.member):
-        db.write(lambda conn, table=table: conn.execute(table.update().values(valid_from=2)))
+        db.write(methodcaller("execute", table.update().values(valid_from=2)))
     row = {"number": 2, "workflow_status": "COPIED", "caller": "arn", "created_at": 5}
     with db.read() as conn:
         key = conn.execute(tables.image_set.select()).one().key

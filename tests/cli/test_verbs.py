@@ -70,7 +70,7 @@ def test_shows_no_stack_trace_unless_asked(data: Path) -> None:
 
 
 def test_says_which_setting_was_meant() -> None:
-    done = lightwell("config", "show", LIGHTWELL_DATABSE_URL="x")
+    done = lightwell("config", "show", environ={"LIGHTWELL_DATABSE_URL": "x"})
     assert done.status == 2
     assert "LIGHTWELL_DATABASE_URL" in done.err
 
@@ -86,7 +86,8 @@ def test_shows_each_setting_and_its_source(tmp_path: Path) -> None:
     file.write_text('region = "eu-west-1"\nport = 1\n')
     file.chmod(0o644)
     done = lightwell(
-        "config", "show", "--json", "--port", "2", LIGHTWELL_HOST="::", LIGHTWELL_SECRET_KEY="hush"
+        *("config", "show", "--json", "--port", "2"),
+        environ={"LIGHTWELL_HOST": "::", "LIGHTWELL_SECRET_KEY": "hush"},
     )
     found = done.json()
     assert found["region"] == {"value": "eu-west-1", "source": str(file)}
@@ -190,7 +191,7 @@ def test_makes_no_data_folder_to_look_for_keys(tmp_path: Path) -> None:
 
 def test_does_not_revoke_a_root_key_that_the_settings_would_bring_back(data: Path) -> None:
     given = {"LIGHTWELL_ROOT_ACCESS_KEY_ID": "K" * 20, "LIGHTWELL_ROOT_SECRET_ACCESS_KEY": "s"}
-    assert lightwell("key", "revoke", "K" * 20, data=data, **given).status == 2
+    assert lightwell("key", "revoke", "K" * 20, data=data, environ=given).status == 2
 
 
 def test_loads_nothing_that_a_server_does_not_need() -> None:

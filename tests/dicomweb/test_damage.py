@@ -16,6 +16,7 @@ import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate
+from pydicom.uid import UID
 from sqlalchemy import select, update
 
 from lightwell.domain.image_sets.frame_table import Frame, pack_entries, unpack_entries
@@ -102,7 +103,7 @@ def _files() -> dict[str, Any]:
     coded = imagecodecs.jpeg2k_encode(kept.pixel_array, codecformat="j2k", reversible=True)
     kept.PixelData = encapsulate([bytes(coded)])
     kept["PixelData"].is_undefined_length = True
-    kept.file_meta.TransferSyntaxUID = JPEG2000
+    kept.file_meta.TransferSyntaxUID = UID(JPEG2000)
     bits = ct(1, size=12, BitsAllocated=1, BitsStored=1, HighBit=0, PixelRepresentation=0)
     bits.PixelData = bytes(range(18))
     return {

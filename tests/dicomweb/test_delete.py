@@ -156,7 +156,7 @@ def test_deletes_no_set_that_has_come_since_it_was_asked_for(monkeypatch: pytest
         stores=SimpleNamespace(db=Database()), clock=SimpleNamespace(now=lambda: 0), ids=None
     )
     monkeypatch.setattr(delete, "_sets", lambda conn, target: list(found))
-    monkeypatch.setattr(delete.deletions, "delete_in", lambda *args: pytest.fail("deleted"))
+    monkeypatch.setattr(delete, "delete_in", lambda *args: pytest.fail("deleted"))
     for instance in (None, "1.2.3"):
         del found[1:]
         series = None if instance is None else "1.2"

@@ -8,8 +8,10 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.processing import convert_color_space
+from pydicom.uid import UID
 from sqlalchemy import Connection, select, update
 
 from lightwell.domain.image_sets.frame_table import pack_entries, unpack_entries
@@ -34,7 +36,7 @@ STORED = FRAMES + "*"
 OCTETS = "application/octet-stream"
 
 
-def samples_of(held: Holding, name: str) -> np.ndarray:  # type: ignore[type-arg]
+def samples_of(held: Holding, name: str) -> NDArray[Any]:
     return held.files[name].pixel_array
 
 
@@ -149,8 +151,8 @@ def test_gives_decoded_colours_as_the_metadata_describe_them(held: Holding) -> N
     came = np.stack([rows * 5, columns * 3 + 20, 200 - rows - columns], axis=-1).astype(np.uint8)
     seen = imagecodecs.jpeg8_decode(coded(came, "ycbcr"))
     store = new(held.server)
-    three = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "LossyImageCompression": "01"}
-    eight = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelRepresentation": 0}
+    three: dict[str, Any] = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "LossyImageCompression": "01"}
+    eight: dict[str, Any] = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelRepresentation": 0}
     files = {}
     for series, (said, space) in enumerate(
         [("YBR_FULL_422", "ycbcr"), ("YBR_FULL", "ycbcr"), ("RGB", "rgb"), ("RGB", "ycbcr")], 1
@@ -158,7 +160,7 @@ def test_gives_decoded_colours_as_the_metadata_describe_them(held: Holding) -> N
         data = ct(series=str(series), Rows=48, Columns=64, PhotometricInterpretation=said, **three, **eight)
         data.PixelData = encapsulate([coded(came, space)])
         data["PixelData"].VR = "OB"
-        data.file_meta.TransferSyntaxUID = JPEG
+        data.file_meta.TransferSyntaxUID = UID(JPEG)
         files[f"{said} {space}"] = data
     assert store.store(*files.values()).status == 200
     kept = Filed(held.server, store.datastore, files)

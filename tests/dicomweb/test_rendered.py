@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import imagecodecs
 import numpy as np
 import pytest
 import requests
 from dicomweb_client import DICOMwebClient
+from numpy.typing import NDArray
 from pydicom.encaps import generate_frames
 
 from tests.dicomweb.support.renderable_instances import PDF, Gallery, hang, pixels
@@ -22,7 +24,7 @@ def gallery(held: Holding) -> Iterator[Gallery]:
     yield hang(held.server)
 
 
-def shades(gallery: Gallery, name: str) -> np.ndarray:  # type: ignore[type-arg]
+def shades(gallery: Gallery, name: str) -> NDArray[Any]:
     """What the window of the gallery's slices makes of one: -160 is black, 240 is white."""
     return np.floor((pixels(gallery.files[name]) + 160).clip(0, 400) * 255 / 400 + 0.5)
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import imagecodecs
 import numpy as np
 import pytest
 from pydicom.dataset import FileDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from tests.dicomweb.support.javascript_clients import needed
 from tests.dicomweb.support.sample_datastore import (
@@ -155,11 +156,11 @@ def test_leaves_no_bits_between_frames_of_one_bit_that_it_decodes(held: Holding,
     made = held.server.client().create_datastore(losslessStorageFormat="JPEG_2000_LOSSLESS")
     bits = np.random.default_rng(4).integers(0, 2, (3, 7, 9), np.uint8)
     coded = [imagecodecs.jpeg2k_encode(f, codecformat="j2k", reversible=True, bitspersample=1) for f in bits]
-    one: dict[str, int] = {"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0, "PixelRepresentation": 0}
+    one: dict[str, Any] = {"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0, "PixelRepresentation": 0}
     came = ct(Rows=7, Columns=9, NumberOfFrames=3, **one)
-    came.PixelData = encapsulate(coded)
+    came.PixelData = encapsulate(list(map(bytes, coded)))
     came["PixelData"].VR = "OB"
-    came.file_meta.TransferSyntaxUID = syntax
+    came.file_meta.TransferSyntaxUID = UID(syntax)
     assert Store(held.server, made["datastoreId"]).store(came).status == 200
     filed = Filed(held.server, made["datastoreId"], {"bits": came})
     reply = filed.get(filed.instance("bits"), f"{DICOM}; transfer-syntax={EXPLICIT}")
@@ -192,12 +193,16 @@ def test_gives_no_file_that_names_one_colour_space_for_frames_of_two(held: Holdi
     frames = [
         imagecodecs.jpeg8_encode(pixels, colorspace="rgb", outcolorspace=space) for space in ("ycbcr", "rgb")
     ]
-    three = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "PhotometricInterpretation": "YBR_FULL_422"}
-    eight = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelRepresentation": 0}
+    three: dict[str, Any] = {
+        "SamplesPerPixel": 3,
+        "PlanarConfiguration": 0,
+        "PhotometricInterpretation": "YBR_FULL_422",
+    }
+    eight: dict[str, Any] = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelRepresentation": 0}
     came = ct(NumberOfFrames=2, **three, **eight)
-    came.PixelData = encapsulate(frames)
+    came.PixelData = encapsulate(list(map(bytes, frames)))
     came["PixelData"].VR = "OB"
-    came.file_meta.TransferSyntaxUID = JPEG
+    came.file_meta.TransferSyntaxUID = UID(JPEG)
     store = new(held.server)
     assert store.store(came).status == 200
     filed = Filed(held.server, store.datastore, {"mixed": came})

@@ -25,6 +25,7 @@ import requests
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from dicomweb_client.api import DICOMwebClient
+from pydicom.uid import UID
 
 from lightwell.domain.imports.store_response import CANNOT_UNDERSTAND, OTHER_STUDY
 from lightwell.settings import load
@@ -195,7 +196,7 @@ def test_stores_nothing_of_what_is_already_there(store: Store) -> None:
     assert found["version"] == 1
     # Told by what the data set says, whatever the file meta group does.
     mislabelled, other = ct(2), ct(3)
-    mislabelled.file_meta.MediaStorageSOPInstanceUID = f"{ROOT}.9.9"
+    mislabelled.file_meta.MediaStorageSOPInstanceUID = UID(f"{ROOT}.9.9")
     mislabelled.PixelData = ct(2).PixelData
     report = store.store(other, mislabelled)
     assert report.status == 200 and len(report.stored) == 2

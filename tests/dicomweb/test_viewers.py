@@ -13,6 +13,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from tests.dicomweb.support.javascript_clients import imported, modules, needed, node
 from tests.support.ct_files import ROOT, ct, write
@@ -33,10 +34,10 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return modules(tmp_path_factory.mktemp("browser"), page=True)
 
 
-def slope(dtype: str) -> np.ndarray[Any, np.dtype[Any]]:
+def slope(dtype: str) -> NDArray[Any]:
     """Smooth enough that a level of less resolution looks alike, with all corners different."""
     rows, columns = np.mgrid[0:SIZE, 0:SIZE]
-    return (rows * 5 + columns * 2 - 300).astype(dtype)
+    return np.asarray(rows * 5 + columns * 2 - 300, dtype)
 
 
 def pictures() -> dict[str, tuple[Any, bytes]]:

@@ -17,6 +17,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import FileMetaDataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_file_meta_info
+from pydicom.uid import UID
 
 from lightwell.clock import Ids
 from lightwell.codec_pool import process as workers
@@ -76,11 +77,11 @@ def refusal(server: Server, bad: Path, good: Path) -> str:
 def deflated_bomb(path: Path, size: int) -> Path:
     """A DICOMDIR of some kilobytes that inflates to ``size``."""
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = MEDIA
-    meta.MediaStorageSOPInstanceUID = "1.2.3"
-    meta.TransferSyntaxUID = DEFLATED
+    meta.MediaStorageSOPClassUID = UID(MEDIA)
+    meta.MediaStorageSOPInstanceUID = UID("1.2.3")
+    meta.TransferSyntaxUID = UID(DEFLATED)
     meta.FileMetaInformationVersion = b"\0\1"
-    meta.ImplementationClassUID = "1.2.3.4"
+    meta.ImplementationClassUID = UID("1.2.3.4")
     head = DicomBytesIO()
     head.is_little_endian, head.is_implicit_VR = True, False
     write_file_meta_info(head, meta)
@@ -188,7 +189,8 @@ def test_goes_on_whatever_reading_a_dicomdir_comes_to(
 def test_looks_again_where_somebody_has_killed_its_worker(
     sqlite: Importing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start, killed = workers.WorkerProcess.__init__, []
+    start = workers.WorkerProcess.__init__
+    killed: list[int] = []
 
     def dying(worker: workers.WorkerProcess, *args: object, **more: int) -> None:
         start(worker, *args, **more)  # type: ignore[arg-type]

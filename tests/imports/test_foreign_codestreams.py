@@ -8,6 +8,7 @@ import imagecodecs
 import pydicom
 import pytest
 from pydicom.encaps import encapsulate
+from pydicom.uid import UID
 
 from lightwell.documents.part10_files import open_instance
 from lightwell.errors import InputError, NotAcceptableError
@@ -31,7 +32,7 @@ def filled(server: Importing) -> Importing:
     coded = imagecodecs.jpeg2k_encode(came.pixel_array, codecformat="j2k", reversible=True)
     came.PixelData = encapsulate([bytes(coded)])
     came["PixelData"].is_undefined_length = True
-    came.file_meta.TransferSyntaxUID = JPEG2000_LOSSLESS
+    came.file_meta.TransferSyntaxUID = UID(JPEG2000_LOSSLESS)
     write(server.input / "1.dcm", came)
     write(server.input / "2.dcm", ct(1, study="2"))
     assert len(server.run().success) == 2

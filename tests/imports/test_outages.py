@@ -19,7 +19,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pytest
 from sqlalchemy import select
 
-from lightwell.codec_pool import process, sources
+from lightwell.codec_pool import sources
 from lightwell.domain.imports.jobs import DONE, LIST, READ, STORAGE_FAILURES, InputFile, Job
 from lightwell.errors import InputError, StorageError, StorageUnavailableError
 from lightwell.imaging.dataset import byte_source
@@ -208,7 +208,7 @@ def no_room(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
             missing = "/no/such/program" if len(started) % 2 else "/bin/false"
             super().__init__([missing if len(started) <= TRIES else python, *command[1:]], **more)
 
-    monkeypatch.setattr(process.subprocess, "Popen", Started)
+    monkeypatch.setattr(subprocess, "Popen", Started)
     return started
 
 

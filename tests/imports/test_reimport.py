@@ -12,7 +12,7 @@ import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 from pydicom.dataset import FileDataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 from sqlalchemy import func, select
 
 from lightwell.clock import Ids
@@ -126,7 +126,7 @@ def test_stores_the_one_instance_of_which_one_sample_differs(server: Importing) 
     changed = ct(2)
     samples = np.frombuffer(changed.PixelData, "<i2").copy()
     samples[-1] ^= 1
-    write(server.input / "a" / "0002.dcm", changed.copy())
+    write(server.input / "a" / "0002.dcm", ct(2))
     changed.PixelData = samples.tobytes()
     write(server.input / "a" / "0002.dcm", changed)
     report = server.run("a/")
@@ -196,12 +196,14 @@ KINDS: dict[str, Callable[[], FileDataset]] = {
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("storage_format", ["HTJ2K", "JPEG_2000_LOSSLESS"])
-def test_stores_no_kind_of_pixels_again(sqlite: Importing, storage_format: str) -> None:
+def test_stores_no_kind_of_pixels_again(
+    sqlite: Importing, storage_format: shapes.LosslessStorageFormat
+) -> None:
     use_store(sqlite, storage_format)
     for number, make in enumerate(KINDS.values()):
         data = make()
         # Each a series of its own, so that one that is stored again is told from the others.
-        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = f"{ROOT}.7.{number}"
+        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = UID(f"{ROOT}.7.{number}")
         data.StudyInstanceUID = data.SeriesInstanceUID = f"{ROOT}.8.{number}"
         path = sqlite.input / "a" / f"{number:02}.dcm"
         path.parent.mkdir(exist_ok=True)
@@ -216,7 +218,7 @@ def test_stores_no_kind_of_pixels_again(sqlite: Importing, storage_format: str) 
     assert not problems(sqlite)
 
 
-def use_store(server: Importing, storage_format: str) -> None:
+def use_store(server: Importing, storage_format: shapes.LosslessStorageFormat) -> None:
     """Make another data store, and import into it from now on."""
     answer = datastores.create_datastore(
         server.context,
@@ -265,7 +267,7 @@ def test_makes_a_version_of_an_edited_set_and_stores_nothing(server: Importing) 
     report = server.run("a/")
     assert (versions(report), already_there(server, report)) == ([3], 1)
     assert "ImageComments" not in exported(server, id)[uid], "what comes again starts without edits"
-    wide = {"include_study_image_sets": True}
+    wide: dict[str, Any] = {"include_study_image_sets": True}
     change_attributes(server, id, 3, blob(study={"StudyDescription": "EDITED"}), **wide)
     report = server.run("a/")
     assert (versions(report), already_there(server, report)) == ([5], 0)

@@ -16,10 +16,9 @@ from tests.lifecycle.model import (
     Level,
     Member,
     Model,
-    Values,
     rebased,
 )
-from tests.lifecycle.native import level_of, vr_of
+from tests.lifecycle.native import Values, level_of, vr_of
 
 VALIDATION = "ValidationException"
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")

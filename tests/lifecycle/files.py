@@ -9,6 +9,7 @@ from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 
 from tests.support.ct_files import ROOT, ct
 
@@ -79,7 +80,7 @@ def _file(chance: Random, number: int, study: str, series: str, more: Mapping[st
             delattr(data, keyword)
         else:
             setattr(data, keyword, value)
-    data.file_meta.MediaStorageSOPInstanceUID = uid
+    data.file_meta.MediaStorageSOPInstanceUID = UID(uid)
     out = BytesIO()
     pydicom.dcmwrite(out, data, enforce_file_format=True)
     return out.getvalue()

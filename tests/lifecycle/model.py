@@ -89,7 +89,8 @@ class Content:
 
     def flat(self, uid: str) -> Values:
         """An instance as its Part 10 file has it."""
-        member, found = self.members[uid], {}
+        member = self.members[uid]
+        found: Values = {}
         for number, level in enumerate(self.levels):
             found |= laid(member.own(number), level.edits)
         return found | member.own(3)
@@ -146,15 +147,14 @@ def rebased(content: Content) -> Content:
     """Levels whose base no member carries any more get the oldest member's block."""
     members = content.members.values()
     oldest = min(members, key=lambda member: (member.since, member.came.number))
-    return replace(
-        content,
-        levels=tuple(
-            level
-            if any(member.own(number) == level.base for member in members)
-            else replace(level, base=oldest.own(number))
-            for number, level in enumerate(content.levels)
-        ),
-    )
+
+    def rebase(number: int) -> Level:
+        level = content.levels[number]
+        if any(member.own(number) == level.base for member in members):
+            return level
+        return replace(level, base=oldest.own(number))
+
+    return replace(content, levels=(rebase(0), rebase(1), rebase(2)))
 
 
 @dataclass(eq=False)

@@ -10,6 +10,7 @@ from tests.lifecycle.changes import Change
 from tests.lifecycle.copies import Copy
 from tests.lifecycle.model import ImageSet, Model
 from tests.lifecycle.native import level_of
+from tests.support.ct_files import ROOT
 
 _CODE = [{"CodeValue": "X1", "CodingSchemeDesignator": "99LW", "CodeMeaning": "made up"}]
 _VALUES: dict[str, tuple[Any, ...]] = {
@@ -120,7 +121,7 @@ def copy(chance: Random, model: Model, source: ImageSet) -> Copy:
         held = list(source.held.members)
         only = tuple(chance.sample(held, chance.randint(1, len(held))))
         if chance.random() < 0.05:
-            only += (f"{files.ROOT}.404",)
+            only += (f"{ROOT}.404",)
     destination = None
     if chance.random() < 0.6:
         others = model.readable()

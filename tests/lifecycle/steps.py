@@ -155,7 +155,7 @@ class Walk:
             }
         if request.only is not None:
             series = source.held.value("SeriesInstanceUID")
-            named = {"Instances": {uid: {} for uid in request.only}}
+            named: dict[str, Any] = {"Instances": {uid: {} for uid in request.only}}
             attributes = {"SchemaVersion": "1.1", "Study": {"Series": {series: named}}}
             information["sourceImageSet"]["DICOMCopies"] = {"copiableAttributes": json.dumps(attributes)}
         self._say("copy", request, expected)

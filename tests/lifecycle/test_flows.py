@@ -7,6 +7,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -171,16 +172,16 @@ def test_runs_the_image_frames_workflow(flow: Flow) -> None:
     assert checked == 4
 
 
+def completes(job: str, event: dict[str, Any]) -> bool:
+    return (event["detail-type"], event["detail"].get("jobId")) == ("Import Job Completed", job)
+
+
 def test_runs_a_production_import(flow: Flow) -> None:
     """Flow 3: validation by event and manifest, revert of what joined another set, pre-signed frames."""
     for key, count, number in (("key-1", 2, 1), ("key-2", 3, 2)):
         job = flow.start(flow.put_series(key, count), jobName=key)
         assert flow.finished(job)["jobStatus"] == "COMPLETED"
-        (event,) = flow.events(
-            lambda event, job=job: (
-                event["detail"].get("jobId") == job and event["detail-type"] == "Import Job Completed"
-            )
-        )
+        (event,) = flow.events(partial(completes, job))
         assert (event["source"], event["detail"]["jobName"]) == ("aws.medical-imaging", key)
         assert event["detail"]["jobStatus"] == "COMPLETED"
         summary = json.loads(flow.read(event["detail"]["outputS3Uri"] + "job-output-manifest.json"))[

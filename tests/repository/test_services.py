@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 
 import pytest
 
@@ -11,14 +10,18 @@ from tests.support import services
 from tests.support.services import S3, boto3_client
 
 
-@contextlib.contextmanager
-def missing() -> Iterator[str]:
-    raise services.Unavailable("no such server")
-    yield ""
+class Missing(contextlib.AbstractContextManager[str]):
+    """A service that cannot start."""
+
+    def __enter__(self) -> str:
+        raise services.Unavailable("no such server")
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
 
 def enter() -> None:
-    with services.wanted(missing()):
+    with services.wanted(Missing()):
         raise AssertionError("entered")
 
 

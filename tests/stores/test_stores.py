@@ -73,7 +73,7 @@ def test_opens_nothing_before_it_is_used(tmp_path: Path) -> None:
         "print([name for name in ('alembic', 'psycopg', 'obstore') if name in sys.modules])\n"
         "stores.close()\n"
     )
-    command = [sys.executable, "-W", "error", "-c", code, tmp_path / "data"]
+    command = [sys.executable, "-W", "error", "-c", code, str(tmp_path / "data")]
     output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert output == "['buckets', 'spool']\n[]\n"
 

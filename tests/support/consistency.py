@@ -62,7 +62,7 @@ class _Unreadable(dict[str, Any]):
     def __ne__(self, other: object) -> bool:
         return False
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None
 
 
 UNREADABLE = _Unreadable(vr="??")
@@ -76,7 +76,8 @@ def by_pydicom(data: bytes) -> dict[str, Any]:
 
 
 def _read(dataset: pydicom.Dataset) -> dict[str, Any]:
-    found = {}
+    found: dict[str, Any] = {}
+    element: dict[str, Any]
     for tag in sorted(dataset.keys()):
         raw = dataset.get_item(tag)
         try:

@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 import pydicom
+from pydicom.uid import UID
 from sqlalchemy import select
 
 from lightwell.clock import Clock, Ids
@@ -180,7 +181,7 @@ def file(study: int, series: int, number: int, name: int) -> bytes:
     if key not in _files:
         data = ct(number, study=str(study), series=str(series), size=8, PatientName=f"NAME^{name}")
         if number == 3:  # one SOP Instance UID in several series
-            data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = f"{ROOT}.3"
+            data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = UID(f"{ROOT}.3")
         stream = io.BytesIO()
         pydicom.dcmwrite(stream, data, enforce_file_format=True)
         _files[key] = stream.getvalue()
@@ -321,8 +322,8 @@ class House:
         def take_pack() -> int:
             return next(packs, None) or engine._claims.open_packs(claimed, 1)[0]
 
-        def find_existing(*uids: str) -> list[ExistingInstance]:
-            asked = FindExisting(claimed.task.number, *uids, ahead=[])
+        def find_existing(study: str, series: str, uid: str) -> list[ExistingInstance]:
+            asked = FindExisting(claimed.task.number, study, series, uid, ahead=[])
             return engine._claims.find_existing(claimed, asked).instances or []
 
         pipeline = Pipeline(
@@ -367,12 +368,12 @@ class House:
         instance = {"SOPInstanceUID": f"{ROOT}.{actor.choose(4)}"}
         old = f"{series}.{1 + actor.choose(3)}"
         study = {"StudyInstanceUID": f"{ROOT}.{actor.choose(3)}"}
-        updatable: dict[str, Any] = {
+        updates_by_choice: dict[int, dict[str, Any]] = {
             0: {"Patient": {"DICOM": {"PatientName": f"NEW^{actor.choose(9)}"}}},
             1: {"Study": {"Series": {series: {"Instances": {old: {"DICOM": instance}}}}}},
             2: {"Study": {"DICOM": study}},
-        }.get(actor.choose(5), {})
-        if updatable:
+        }
+        if updatable := updates_by_choice.get(actor.choose(5)):
             blob = json.dumps({"SchemaVersion": 1.1, **updatable}).encode()
             updates: dict[str, Any] = {"DICOMUpdates": {"updatableAttributes": blob}}
         elif actor.choose(2):
@@ -424,7 +425,7 @@ class House:
             self.call(
                 stores, "CopyImageSet", sourceImageSetId=source[0], copyImageSetInformation=copy, force=True
             )
-            named = {"Series": {series: {"Instances": {uid: {} for uid in before}}}}
+            named: dict[str, Any] = {"Series": {series: {"Instances": {uid: {} for uid in before}}}}
             blob = json.dumps({"SchemaVersion": 1.1, "Study": named}).encode()
             self.call(
                 stores,

@@ -21,10 +21,12 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
 _START_SECONDS = 60.0
+Service = TypeVar("Service")
 
 
 class Unavailable(Exception):
@@ -51,7 +53,7 @@ class S3:
 
 
 @contextlib.contextmanager
-def wanted(service: contextlib.AbstractContextManager[S3 | str]) -> Iterator[S3 | str]:
+def wanted(service: contextlib.AbstractContextManager[Service]) -> Iterator[Service]:
     """Enter ``service``; if it is unavailable, fail in CI and skip elsewhere."""
     with contextlib.ExitStack() as stack:
         try:
@@ -75,8 +77,9 @@ def postgres() -> Iterator[str]:
         password.write_text("test:secret")
         password.chmod(0o644)
         made = subprocess.run(
-            [*_as(user), binaries / "initdb", "-D", data, "-U", "lightwell", "--pwfile", password,
-             "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"],
+            [*_as(user), str(binaries / "initdb"), "-D", str(data), "-U", "lightwell",
+             "--pwfile", str(password), "--auth=scram-sha-256",
+             "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"],
             capture_output=True, text=True, cwd=folder,
         )  # fmt: skip
         if made.returncode:
@@ -87,7 +90,7 @@ def postgres() -> Iterator[str]:
             "full_page_writes": "off", "max_connections": 200, "shared_buffers": "64MB",
         }  # fmt: skip
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        command = [*_as(user), binaries / "postgres", "-D", data, *options]
+        command = [*_as(user), str(binaries / "postgres"), "-D", str(data), *options]
         with _running(command, folder, signal.SIGINT) as server:
             url = f"postgresql://lightwell:test%3Asecret@127.0.0.1:{port}/postgres"
             server.wait_for(lambda: _accepts_queries(url))
@@ -158,7 +161,7 @@ class _Server:
 
 
 @contextlib.contextmanager
-def _running(command: list[object], folder: Path, stop: signal.Signals) -> Iterator[_Server]:
+def _running(command: list[str], folder: Path, stop: signal.Signals) -> Iterator[_Server]:
     log = folder / "log"
     with log.open("wb") as stream:
         process = subprocess.Popen(
@@ -199,7 +202,7 @@ def _unprivileged(*names: str) -> pwd.struct_passwd | None:
     raise Unavailable(f"PostgreSQL will not run as root, and there is no user {' or '.join(names)}")
 
 
-def _as(user: pwd.struct_passwd | None) -> list[object]:
+def _as(user: pwd.struct_passwd | None) -> list[str]:
     """The start of a command line: as whom, and dying with this process."""
     setpriv = shutil.which("setpriv")
     if setpriv is None:
@@ -278,7 +281,7 @@ def new_bucket(s3: S3) -> str:
     return name
 
 
-def boto3_client(s3: S3):  # type: ignore[no-untyped-def]
+def boto3_client(s3: S3) -> Any:
     """An independent client of ``s3``, for what tests put in and look at."""
     import boto3
     from botocore.config import Config

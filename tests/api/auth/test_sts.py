@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from operator import methodcaller
 from typing import Any
 from xml.etree import ElementTree
 
@@ -173,8 +174,8 @@ def test_ends_a_session(server: Server, datastore: str) -> None:
     now = Clock().now()
     with server.database() as db:
         for credentials, at in ((ended, now - 1_000), (gone, now - 25 * 3600 * 1000)):
-            statement = access_key.update().where(access_key.c.id == credentials.access_key)
-            db.write(lambda conn, s=statement, at=at: conn.execute(s.values(expires_at=at)))
+            ends = access_key.update().where(access_key.c.id == credentials.access_key).values(expires_at=at)
+            db.write(methodcaller("execute", ends))
         assert may(server, ended, datastore) == "ExpiredTokenException"
         assume(server, arn)
         with db.read() as conn:

@@ -163,7 +163,8 @@ def test_counts_requests_in_the_words_of_prometheus(server: Server, client: Any)
     def listed() -> float:
         samples = (sample for family in metrics(server) for sample in family.samples)
         labels = {"operation": "ListDatastores", "status": "200"}
-        return sum(s.value for s in samples if s.name == "lightwell_requests_total" and s.labels == labels)
+        values = (s.value for s in samples if s.name == "lightwell_requests_total" and s.labels == labels)
+        return float(sum(values))
 
     before = listed()
     client.list_datastores(maxResults=1)

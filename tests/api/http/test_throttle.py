@@ -57,7 +57,7 @@ def test_lets_a_burst_through_over_all_its_processes(throttled: Server) -> None:
 
 def test_lets_a_client_through_that_tries_again(throttled: Server) -> None:
     patient = throttled.client(retries={"total_max_attempts": 10, "mode": "standard"}, max_pool_connections=4)
-    retried = []
+    retried: list[int] = []
 
     def call() -> Any:
         answer = patient.list_tags_for_resource(

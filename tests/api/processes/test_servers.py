@@ -88,7 +88,7 @@ def test_doctor_tells_which_jobs_wait_for_a_server_that_does_not_run(
 
     def doctor() -> dict[str, object]:
         env = {**given(OLD), "LIGHTWELL_DATABASE_URL": postgres_url}
-        done = lightwell("doctor", "--port", "0", "--json", data=b, **env)
+        done = lightwell("doctor", "--port", "0", "--json", data=b, environ=env)
         found: dict[str, object] = next(row for row in done.json() if row["check"] == "jobs")
         return found
 

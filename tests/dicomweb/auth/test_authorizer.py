@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from lightwell.auth import principals
@@ -20,7 +21,7 @@ from lightwell.clock import Clock
 from tests.dicomweb.support import tokens
 from tests.dicomweb.support.tokens import Provider, jwt
 from tests.support import services
-from tests.support.server import Credentials, Reply, Server, running
+from tests.support.server import Reply, Server, running
 
 ACCOUNT = "000000000000"
 FUNCTIONS = Path(__file__).parent / "functions"
@@ -133,7 +134,7 @@ def store(site: Site) -> str:
 
 @pytest.fixture(scope="module")
 def openid() -> Iterator[Provider]:
-    with services.wanted(tokens.provider()) as provider:  # type: ignore[arg-type]
+    with services.wanted(tokens.provider()) as provider:
         assert isinstance(provider, Provider)
         yield provider
 
@@ -439,8 +440,8 @@ def test_verifies_tokens_of_a_real_provider_in_aws_runtime(
     shutil.copy(SAMPLE, tmp_path)
     port = services.free_ports(1, also=1)[0]
     running = tokens.emulator(tmp_path, "oidc_authorizer.handler", port, configured(openid))
-    with services.wanted(running) as url:  # type: ignore[arg-type]
-        assert isinstance(url, str) and urlsplit(url).port == port
+    with services.wanted(running) as url:
+        assert urlsplit(url).port == port
         prove(site, openid, site.put("sample-in-lambda", url))
 
 

@@ -11,6 +11,7 @@ import pydicom
 from numpy.typing import NDArray
 from pydicom.data import get_testdata_file
 from pydicom.dataset import FileDataset
+from pydicom.uid import UID
 
 from tests.dicomweb.support.javascript_clients import imported
 from tests.dicomweb.support.stored_files import Filed
@@ -97,7 +98,7 @@ def _without_pixels(data: FileDataset, sop_class: str) -> FileDataset:
     for keyword in ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
                     "SamplesPerPixel", "PhotometricInterpretation", "PixelData"):  # fmt: skip
         delattr(data, keyword)
-    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = sop_class
+    data.SOPClassUID = data.file_meta.MediaStorageSOPClassUID = UID(sop_class)
     return data
 
 
@@ -112,7 +113,7 @@ def _document() -> FileDataset:
 
 def _video() -> FileDataset:
     data = ct(1, study="12", size=16, NumberOfFrames=2)
-    data.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.102"
+    data.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.4.102")
     stream = b"\x00\x00\x00\x18ftypmp42" + b"\0" * 52
     data.PixelData = pydicom.encaps.encapsulate([stream])
     data["PixelData"].is_undefined_length = True

@@ -13,6 +13,7 @@ import pydicom
 from pydicom.data import get_testdata_file
 from pydicom.dataset import FileDataset
 from pydicom.encaps import encapsulate
+from pydicom.uid import UID
 from sqlalchemy import select
 
 from lightwell.stores.db.tables import image_set
@@ -118,7 +119,7 @@ def _files() -> dict[str, FileDataset]:
         1, series="9", size=16, SamplesPerPixel=3, PhotometricInterpretation="YBR_PARTIAL_420", **eight
     )
     video.PlanarConfiguration, video.NumberOfFrames = 0, 25
-    video.file_meta.TransferSyntaxUID = H264
+    video.file_meta.TransferSyntaxUID = UID(H264)
     video.PixelData = encapsulate([VIDEO], has_bot=False)
     video["PixelData"].is_undefined_length = True
     files["video"] = video

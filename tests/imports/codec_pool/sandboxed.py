@@ -37,7 +37,7 @@ def call(name: str, *arguments: object) -> Callable[[], None]:
     return done
 
 
-def connect(family: int, address: object) -> None:
+def connect(family: int, address: str | tuple[str, int]) -> None:
     with socket.socket(family) as made:
         made.connect(address)
 
@@ -133,4 +133,5 @@ def attempt(one: Callable[[], object]) -> str:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4], network=sys.argv[4:] == ["network"])
+    reading, writing, other, *rest = sys.argv[1:]
+    main(reading, writing, other, network=rest == ["network"])

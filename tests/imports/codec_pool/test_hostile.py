@@ -8,6 +8,7 @@ import os
 import random
 import string
 import struct
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from lightwell.codec_pool import process
+from lightwell.codec_pool import messages, process
 from lightwell.operations.get_image_set_metadata import get_image_set_metadata
 from lightwell.stores.db import tables
 from lightwell.wire import shapes
@@ -53,7 +54,7 @@ def test_survives_every_corrupted_length(sqlite: Importing, tmp_path: Path) -> N
     count = 0
     for place in range(132, len(whole) - 520):
         for vr in (b"UI", b"SH", b"LO", b"CS", b"US", b"IS", b"DA", b"PN", b"OW"):
-            if whole[place : place + 2] == vr:
+            if whole.startswith(vr, place):
                 broken = bytearray(whole)
                 broken[place + 2 : place + 4] = struct.pack("<H", 0xFFF1)
                 if vr == b"OW":
@@ -102,7 +103,8 @@ def test_keeps_values_out_of_the_search_that_no_index_can_hold(server: Importing
     assert series["DICOM"]["Modality"] == noise[:20_000]
     with server.stores.db.read() as conn:
         t = tables.image_set.c
-        row = conn.execute(select(t).where(t.referring_physician_name.is_(None), t.modality.is_(None))).one()
+        found = select(tables.image_set).where(t.referring_physician_name.is_(None), t.modality.is_(None))
+        row = conn.execute(found).one()
     assert json.loads(row.requests) == [[None, "R1"]]
     assert row.patient_id == "A\ufffdB"
     invariants.check(server.stores)
@@ -198,7 +200,7 @@ class _Killer:
 
         def watching(worker: process.WorkerProcess, timeout: float) -> object:
             answer = receive(worker, timeout)
-            if type(answer).__name__ == "Reading" and answer.file in files:  # type: ignore[union-attr]
+            if isinstance(answer, messages.Reading) and answer.file in files:
                 self.kills += 1
                 how(worker.pid)
             return answer
@@ -273,15 +275,15 @@ def test_leaves_no_worker_behind(sqlite: Importing) -> None:
 
 def test_waits_for_a_worker_that_cannot_start(sqlite: Importing, monkeypatch: pytest.MonkeyPatch) -> None:
     write_series(sqlite.input, 2)
-    real = process.sys.executable
-    monkeypatch.setattr(process.sys, "executable", "/bin/false")
+    real = sys.executable
+    monkeypatch.setattr(sys, "executable", "/bin/false")
     start = process.WorkerProcess.__init__
     tries = []
 
     def counting(worker: process.WorkerProcess, *args: object, **more: int) -> None:
         tries.append(1)
         if len(tries) == 3:
-            monkeypatch.setattr(process.sys, "executable", real)
+            monkeypatch.setattr(sys, "executable", real)
         start(worker, *args, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(process.WorkerProcess, "__init__", counting)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -43,7 +44,7 @@ ARN = "arn:aws:iam::000000000000:user/somebody"
 
 
 @contextmanager
-def opened(server: Importing, **settings: int) -> Iterator[tuple[CodecPoolClient, Engine]]:
+def opened(server: Importing, **settings: Any) -> Iterator[tuple[CodecPoolClient, Engine]]:
     """An engine with a door, and a pool that knocks at it."""
     made = replace(server.settings, codec_workers=2, **settings)
     engine = Engine(server.stores, made, alone=server.stores.db.dialect == "sqlite", door=0.0)
@@ -151,7 +152,7 @@ def test_says_that_trying_again_helps_where_no_worker_can_be_started(
 ) -> None:
     with opened(sqlite) as (pool, _):
         with monkeypatch.context() as full:
-            full.setattr(process.sys, "executable", "/no/such/program")
+            full.setattr(sys, "executable", "/no/such/program")
             with pytest.raises(UnavailableError) as refused:
                 pool.ask(order(sqlite, ct(1)), 60)
             assert "/no/such" not in refused.value.message

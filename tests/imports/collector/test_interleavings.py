@@ -103,14 +103,14 @@ def test_takes_all_that_is_dead_and_nothing_that_lives(
 def _sees_no_base(patch: pytest.MonkeyPatch) -> None:
     """A level block goes though a version carries it."""
     r = tables.record.c
-    patch.setitem(gc_candidates._NAMES, gc_candidates.LEVEL, (r.patient_value, r.study_value, r.series_value))  # type: ignore[arg-type]
+    patch.setitem(gc_candidates._NAMES, gc_candidates.LEVEL, (r.patient_value, r.study_value, r.series_value))
 
 
 def _sees_no_study_block(patch: pytest.MonkeyPatch) -> None:
     """One name too few is counted."""
     r = tables.record.c
     names = (r.patient_value, r.series_value, tables.level.c.base)
-    patch.setitem(gc_candidates._NAMES, gc_candidates.LEVEL, names)  # type: ignore[arg-type]
+    patch.setitem(gc_candidates._NAMES, gc_candidates.LEVEL, names)
 
 
 def _sees_open_members_alone(patch: pytest.MonkeyPatch) -> None:

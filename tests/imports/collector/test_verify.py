@@ -92,7 +92,7 @@ def test_finds_nothing_wrong_with_edited_sets(server: Importing, made: str) -> N
 
 def test_finds_a_changed_frame(server: Importing, made: str) -> None:
     with server.stores.db.read() as conn:
-        frame = unpack_entries(conn.execute(select(tables.frame_table.c.entries)).scalars().first())[0]
+        frame = unpack_entries(conn.execute(select(tables.frame_table.c.entries)).scalars().first() or b"")[0]
     change(server, frame.offset + frame.length - 8)
     found = verify(server)
     assert "its bytes have changed: its checksum differs" in reasons(found)

@@ -252,7 +252,7 @@ def htj2k(frame: Samples, **more: Any) -> bytes:
     return bytes(imagecodecs.htj2k_encode(frame, reversible=True, planar=False, **more))
 
 
-def bare(code: Callable[..., bytes], **more: Any) -> Callable[[Samples], bytes]:
+def bare(code: Callable[..., bytes | bytearray | memoryview], **more: Any) -> Callable[[Samples], bytes]:
     """The samples of a pixel as a third axis only where there are several."""
     return lambda frame: bytes(code(frame[..., 0] if frame.shape[2] == 1 else frame, **more))
 
@@ -297,7 +297,7 @@ def coded() -> Iterator[tuple[str, str, Samples, Callable[[Samples], bytes], dic
     for name, kind, bits in GREY[:8]:
         samples = picture((2, 19, 23), kind, bits)
         stored_bits = bits or samples.dtype.itemsize * 8
-        more = {"bits": bits}
+        more: dict[str, Any] = {"bits": bits}
         yield f"j2k-{name}", J2K, samples, bare(j2k), more
         yield f"ht-{name}", ".4.201", samples, bare(htj2k), more
         yield f"rpcl-{name}", ".4.202", samples, bare(htj2k), more

@@ -17,8 +17,9 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.encaps import generate_frames
 
-from tests.imports.file_kinds.files import EXPLICIT, HTJ2K, NATIVE, Specimen, specimens
+from tests.imports.file_kinds.files import HTJ2K, NATIVE, Specimen, specimens
 from tests.imports.file_kinds.reading import Zoo, imported
+from tests.unit.imaging.headers import EXPLICIT
 
 ALL = {specimen.name: specimen for specimen in specimens()}
 

@@ -15,13 +15,13 @@ import pytest
 from sqlalchemy import select
 
 from lightwell.errors import ApiError, ConflictError, NotFoundError
-from lightwell.operations import copy_image_set as operation
 from lightwell.operations import image_sets
+from lightwell.operations.copy_image_set import copy_image_set
 from lightwell.operations.delete_image_set import delete_image_set
 from lightwell.operations.get_image_frame import FrameReader
 from lightwell.operations.get_image_set_metadata import get_image_set_metadata
 from lightwell.operations.update_image_set_metadata import update_image_set_metadata
-from lightwell.stores.db import database, tables
+from lightwell.stores.db import database, errors, tables
 from lightwell.stores.image_sets import copying
 from lightwell.wire import shapes
 from tests.support import invariants
@@ -45,9 +45,9 @@ def copy(
         with server.stores.db.read() as conn:
             t = tables.image_set.c
             series = conn.execute(select(t.series_instance_uid).where(t.id == source)).scalar_one()
-        of_series = {series: {"Instances": {uid: {} for uid in only}}}
+        of_series: dict[str, Any] = {series: {"Instances": {uid: {} for uid in only}}}
         named = json.dumps({"SchemaVersion": "1.1", "Study": {"Series": of_series}})
-    answer = operation.copy_image_set(
+    answer = copy_image_set(
         server.context,
         shapes.CopyImageSetRequest(
             datastore_id=server.datastore,
@@ -172,7 +172,7 @@ def test_lets_no_forced_instance_show_its_origin_when_it_is_left_alone(server: I
     target = imported(server, "a", 1)
     source = imported(server, "b", 1, series="2", PatientID="P2", PatientName="OTHER", PatientComments="x")
     copy(server, source, 1, target, force=True)
-    gone = {"Study": {"Series": {series_uid(1): {"Instances": {f"{series_uid(1)}.1": {}}}}}}
+    gone: dict[str, Any] = {"Study": {"Series": {series_uid(1): {"Instances": {f"{series_uid(1)}.1": {}}}}}}
     before = document(server, target)
     update(server, target, 2, removable=gone)
     after = document(server, target)
@@ -201,7 +201,7 @@ def test_keeps_what_its_edits_say_of_forced_instances_that_are_left_alone(server
     copy(server, source, 2, target, 2, force=True)
     before = document(server, target)
     assert before["Patient"]["DICOM"] == {"PatientID": "P1", "PatientName": "EDITED"}
-    gone = {"Study": {"Series": {series_uid(1): {"Instances": {f"{series_uid(1)}.1": {}}}}}}
+    gone: dict[str, Any] = {"Study": {"Series": {series_uid(1): {"Instances": {f"{series_uid(1)}.1": {}}}}}}
     update(server, target, 3, removable=gone)
     aside = copy(server, target, 4)
     for id in (target, aside):
@@ -370,8 +370,8 @@ def test_joins_no_primary_set_that_came_after_the_policies_were_asked(server: Im
         promote_to_primary=True,
     )
     with pytest.raises(ConflictError, match="is being changed by others; try again"):
-        operation.copy_image_set(replace(server.context, reach=frozenset()), request)
-    operation.copy_image_set(server.context, request)
+        copy_image_set(replace(server.context, reach=frozenset()), request)
+    copy_image_set(server.context, request)
     invariants.check(server.stores)
 
 
@@ -407,7 +407,7 @@ def test_goes_along_with_an_import_of_the_same_series(server: Importing) -> None
 
 def test_never_waits_in_a_circle(server: Importing, monkeypatch: pytest.MonkeyPatch) -> None:
     deadlocks = []
-    may_retry = database.may_retry
+    may_retry = errors.may_retry
 
     def watch(error: BaseException) -> bool:
         deadlocks.append(str(error))

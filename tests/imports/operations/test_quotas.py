@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -92,12 +93,12 @@ def test_takes_a_copy_of_a_thousand_frames_and_no_more(server: Importing) -> Non
         copy(limited(server), built)
     with server.stores.db.read() as conn:
         series = conn.execute(tables.image_set.select().where(tables.image_set.c.id == built.id)).one()
-    named = {"Study": {"Series": {series.series_instance_uid: {"Instances": {"1.6": {}}}}}}
-    copy(limited(server), built, {"SchemaVersion": "1.1", **named})
+    only: dict[str, Any] = {series.series_instance_uid: {"Instances": {"1.6": {}}}}
+    copy(limited(server), built, {"SchemaVersion": "1.1", "Study": {"Series": only}})
     copy(server, built)
 
 
-@pytest.mark.parametrize("change", [lambda *of: update(*of, "x" * 1000), copy], ids=["update", "copy"])
+@pytest.mark.parametrize("change", [partial(update, text="x" * 1000), copy], ids=["update", "copy"])
 def test_makes_no_document_that_is_longer_than_the_quota(
     server: Importing, change: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -258,7 +258,7 @@ def test_fails_for_all_sets_of_a_study_or_for_none(
         real(*arguments)
 
     monkeypatch.setattr(members, "replace_level", fail_at_the_third)
-    wide = {"include_study_image_sets": True}
+    wide: dict[str, Any] = {"include_study_image_sets": True}
     update(server, ids[0], 1, blob(study={"StudyDate": "20250101"}), **wide)
     assert [properties(server, id).image_set_workflow_status for id in ids] == ["UPDATE_FAILED"] * 3
     assert [document(server, id)["Study"]["DICOM"]["StudyDate"] for id in ids] == ["20240102"] * 3

@@ -325,7 +325,7 @@ def test_tells_a_file_system_that_is_away_from_a_file_that_is_not_there(
     def stale(*args: object, **more: object) -> int:
         raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
 
-    monkeypatch.setattr(local.os, "open", stale)
+    monkeypatch.setattr(os, "open", stale)
     with pytest.raises(StorageUnavailableError, match=r"s3://inn/a.dcm cannot be read"):
         buckets.fetch("inn", "a.dcm", memory_limit=1, spool_dir=tmp_path)
 
@@ -343,7 +343,7 @@ def test_tells_a_disk_that_is_full_from_a_folder_that_may_not_be_written(
         def failing(fd: int, number: int = number) -> None:
             raise OSError(number, os.strerror(number))
 
-        monkeypatch.setattr(local.os, "fsync", failing)
+        monkeypatch.setattr(os, "fsync", failing)
         with pytest.raises(kind, match="cannot be written") as raised:
             buckets.put("inn", "out", b"x")
         assert type(raised.value) is kind

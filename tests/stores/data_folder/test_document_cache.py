@@ -152,7 +152,7 @@ assert documents.size() < 300_000
 
 
 def test_serves_several_processes_and_threads(documents: Documents) -> None:
-    command = [sys.executable, "-W", "error", "-c", USE, documents.root]
+    command = [sys.executable, "-W", "error", "-c", USE, str(documents.root)]
     with ThreadPoolExecutor(3) as pool:
         done = pool.map(lambda seed: subprocess.run([*command, str(seed)], timeout=120), range(3))
         assert [process.returncode for process in done] == [0, 0, 0]

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from lightwell.errors import StorageError
-from lightwell.stores.data_folder import uploads
 from lightwell.stores.data_folder.uploads import Upload
 
 
@@ -26,7 +25,7 @@ def test_closes_no_file_that_a_thread_is_writing(tmp_path: Path, monkeypatch: py
             os.fstat(fd)
         return write(fd, buffers)
 
-    monkeypatch.setattr(uploads.os, "writev", writev)
+    monkeypatch.setattr(os, "writev", writev)
     upload.write([b"some"])
     remover.join()
     assert not list(tmp_path.iterdir())

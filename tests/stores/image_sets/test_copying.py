@@ -6,6 +6,7 @@ import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
@@ -194,7 +195,7 @@ def test_holds_an_instance_of_a_set_once_at_a_time(stores: Stores) -> None:
     for version in (1, 2):
         again = {**row, "valid_from": version}
         with pytest.raises(IntegrityError):
-            stores.db.write(lambda conn, again=again: conn.execute(insert(tables.member), again))
+            stores.db.write(methodcaller("execute", insert(tables.member), again))
     ended = {**row, "valid_from": 2, "valid_to": 3}
     stores.db.write(lambda conn: conn.execute(insert(tables.member), ended))
     with pytest.raises(IntegrityError):

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Connection
 
 from lightwell.clock import Ids
-from lightwell.domain.imports.jobs import COMMIT, FAILED, LIST, READ, InputFile, Job
+from lightwell.domain.imports.jobs import COMMIT, FAILED, LIST, READ, Chunk, InputFile, Job
 from lightwell.stores.db.database import Database
 from lightwell.stores.jobs import chunks, import_jobs
 
@@ -52,6 +52,10 @@ def _reading(db: Database, count: int, *, at: int = NOW) -> Job:
     return db.write(work)
 
 
+def _claim(db: Database, name: str) -> Chunk | None:
+    return db.write(lambda conn: chunks.claim(conn, name, NOW, NOW + 10))
+
+
 def test_lets_one_of_two_claim_a_phase(database: Database) -> None:
     job = database.write(_job)
     assert database.write(lambda c: import_jobs.claim(c, job.key, LIST, "a", NOW, NOW + 10))
@@ -75,7 +79,7 @@ def test_leaves_a_released_job_alone_until_its_time(database: Database) -> None:
 
 def test_gives_out_chunks_in_order_and_once(database: Database) -> None:
     _reading(database, 3)
-    taken = [database.write(lambda c, n=n: chunks.claim(c, f"c{n}", NOW, NOW + 10)) for n in range(4)]
+    taken = [_claim(database, f"c{n}") for n in range(4)]
     assert [t.number for t in taken if t] == [0, 1, 2]
     assert taken[3] is None
     assert taken[1] is not None and taken[1].files == (InputFile(1, "f1", None, 1),)
@@ -83,7 +87,7 @@ def test_gives_out_chunks_in_order_and_once(database: Database) -> None:
 
 def test_shares_workers_among_jobs(database: Database) -> None:
     first, second = _reading(database, 9, at=NOW), _reading(database, 2, at=NOW + 1)
-    taken = [database.write(lambda c, n=n: chunks.claim(c, f"c{n}", NOW, NOW + 10)) for n in range(4)]
+    taken = [_claim(database, f"c{n}") for n in range(4)]
     assert [t.job for t in taken if t] == [first.key, second.key, first.key, second.key]
 
 
@@ -110,7 +114,7 @@ def test_remembers_who_died_of_what(database: Database) -> None:
 def test_goes_on_to_commit_when_the_last_chunk_is_done(database: Database) -> None:
     job = _reading(database, 2)
     for name in ("a", "b"):
-        database.write(lambda c, name=name: chunks.claim(c, name, NOW, NOW + 10))
+        _claim(database, name)
 
     def finish(conn: Connection, number: int, name: str) -> bool:
         assert chunks.finish(conn, job.key, number, name)

@@ -64,7 +64,12 @@ def fill(stores: Stores) -> None:
         edits = packed.pack(
             {"InstanceNumber": Edit("IS", "9"), "PerformedProcedureStepStartDate": Edit("DA", "20250101")}
         )
-        row = {"image_set": opened.key, "instance": found["1.1"].instance, "valid_from": 2, "valid_to": None}
+        row: dict[str, Any] = {
+            "image_set": opened.key,
+            "instance": found["1.1"].instance,
+            "valid_from": 2,
+            "valid_to": None,
+        }
         row |= {"record": found["1.1"].record, "pixels": None, "edits": edits}
         conn.execute(tables.member.insert(), row)
         level = members.open_levels(conn, opened.key)[1]
@@ -76,7 +81,7 @@ def fill(stores: Stores) -> None:
         )
 
     stores.db.write(edit)
-    more = {"store": store, "patient": patient, "study": study}
+    more: dict[str, Any] = {"store": store, "patient": patient, "study": study}
     image_set_builders.image_set(
         stores,
         [BuiltInstance("2.1")],

@@ -77,9 +77,15 @@ def _built(stores: Stores) -> int:
                 BuiltInstance(f"1.{n}.{number}.{i}", chance.choice([1, 2, None]), dicom=_present(performed))
                 for i in range(chance.randint(1, 3))
             ]
-            blocks = {"patient": _present(patient), "study": _present(study), "series": _present(series)}
             built = image_set_builders.image_set(
-                stores, instances, store=store, created_at=NOW + number, updated_at=NOW + n, **blocks
+                stores,
+                instances,
+                store=store,
+                patient=_present(patient),
+                study=_present(study),
+                series=_present(series),
+                created_at=NOW + number,
+                updated_at=NOW + n,
             )
             keys.append((built.key, NOW + chance.randrange(10)))
 

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import pydicom
 import pytest
-from pydicom.pixels import pixel_array
+from pydicom.pixels.utils import pixel_array
 
 from lightwell.codec_pool.render_requests import (
     ByteSpan,

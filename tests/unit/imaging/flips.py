@@ -13,6 +13,7 @@ import json
 import resource
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import imagecodecs
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from openjpeg.utils import encode_array
 
 from lightwell.errors import DamagedError
+from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.dataset.transfer_syntaxes import HTJ2K_RPCL, JPEG2000_LOSSLESS
 from lightwell.imaging.errors import PixelFailure
 from lightwell.imaging.pixels import htj2k, jpeg2000
@@ -52,9 +54,9 @@ def own() -> Iterator[tuple[str, bytes, Decode]]:
             return found
 
         data, head = htj2k.encode(samples, description.photometric)
-        yield f"htj2k-{name}", data[head:], lambda data, decode=decode: decode(data, HTJ2K_RPCL)
+        yield f"htj2k-{name}", data[head:], partial(decode, syntax=HTJ2K_RPCL)
         data = jpeg2000.encode(samples, description.photometric)
-        yield f"j2k-{name}", data, lambda data, decode=decode: decode(data, JPEG2000_LOSSLESS)
+        yield f"j2k-{name}", data, partial(decode, syntax=JPEG2000_LOSSLESS)
 
 
 def foreign() -> Iterator[tuple[str, bytes, Decode]]:
@@ -67,8 +69,11 @@ def foreign() -> Iterator[tuple[str, bytes, Decode]]:
         "ht-tiles": (imagecodecs.htj2k_encode(GREY, reversible=True, tile=(8, 8)), GREY),
     }
     for name, (data, samples) in made.items():
-        description = image_of(samples)
-        yield name, bytes(data), lambda data, d=description: decode_frame(data, "jpeg2000", d)[0]
+        yield name, bytes(data), partial(_decode_foreign, description=image_of(samples))
+
+
+def _decode_foreign(data: bytes, description: ImageDescription) -> NDArray[Any]:
+    return decode_frame(data, "jpeg2000", description)[0]
 
 
 def header_places(data: bytes) -> Iterator[int]:

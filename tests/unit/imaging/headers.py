@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 from lightwell.imaging.dataset.part10 import BytesSource, Part10, open_part10
 from lightwell.imaging.instances.reader import ParsedInstance, SeriesCache, read_instance
@@ -88,7 +89,7 @@ def image(
     *elements: bytes, syntax: str = EXPLICIT, form: str = "explicit", without: tuple[int, ...] = ()
 ) -> bytes:
     """A file with the four UIDs and ``elements``, all put in the order of their tags."""
-    order = "big" if form == "big" else "little"
+    order: Literal["big", "little"] = "big" if form == "big" else "little"
 
     def tag_of(data: bytes) -> int:
         return int.from_bytes(data[:2], order) << 16 | int.from_bytes(data[2:4], order)

@@ -19,6 +19,7 @@ from pydicom.datadict import dictionary_has_tag, dictionary_VM, keyword_for_tag
 from pydicom.dataelem import RawDataElement
 from pydicom.errors import BytesLengthException
 from pydicom.filereader import dcmread
+from pydicom.tag import BaseTag
 from pydicom.valuerep import TEXT_VR_DELIMS
 
 from lightwell.domain.image_sets.levels import INSTANCE, level_of
@@ -51,7 +52,7 @@ def expected(path: Any) -> tuple[list[dict[str, Any]], dict[str, str]]:
 
 
 def _elements(dataset: Dataset, nested: dict[str, str], *, top: bool = True) -> Any:
-    raws = {tag: dataset.get_item(tag) for tag in list(dataset.keys())}
+    raws: dict[BaseTag, Any] = {tag: dataset.get_item(tag) for tag in list(dataset.keys())}
     encodings = convert_encodings(dataset.get("SpecificCharacterSet", None) or dataset._parent_encoding)
     for tag in sorted(raws):
         if (tag.element == 0 and tag.group != 2) or (top and tag in PIXELS):
@@ -68,18 +69,19 @@ def _elements(dataset: Dataset, nested: dict[str, str], *, top: bool = True) -> 
         except BytesLengthException:  # what the private dictionary says does not fit
             element = None
         vr = "UN" if element is None else str(element.VR)
-        if vr == "SQ":
+        value: Any
+        if element is not None and vr == "SQ":
             if not keyword and not top:
                 nested.setdefault(key, vr)
             items = []
             for item in element.value:
                 shown = {}
-                for inner, value, inner_tag, inner_vr in _elements(item, nested, top=False):
-                    shown[inner] = value
+                for inner, inner_value, inner_tag, inner_vr in _elements(item, nested, top=False):
+                    shown[inner] = inner_value
                     if inner == f"{int(inner_tag):08X}":
                         nested.setdefault(inner, inner_vr)
                 items.append(shown)
-            value: Any = items or (None if keyword else "")
+            value = items or (None if keyword else "")
         else:
             value = _value(tag, vr, raw, element, keyword, encodings)
         yield key, value, tag, vr
@@ -110,12 +112,8 @@ def _value(tag: Any, vr: str, raw: Any, element: Any, keyword: str, encodings: A
         else:
             text = data.decode("latin-1")
         text = text.rstrip(" \0")
-        strip = (
-            (lambda t: t.strip(" \0"))
-            if vr in ("AE", "CS", "LO", "SH", "UI")
-            else (lambda t: t.rstrip(" \0"))
-        )
-        values = [strip(t) for t in _split(tag, vr, text, keyword)] if text else []
+        strip = str.strip if vr in ("AE", "CS", "LO", "SH", "UI") else str.rstrip
+        values = [strip(t, " \0") for t in _split(tag, vr, text, keyword)] if text else []
     else:
         found = element.value
         values = [] if element.is_empty else list(found) if element.VM > 1 else [found]

@@ -82,7 +82,7 @@ def values(shape: Shape) -> st.SearchStrategy[Any]:
     metadata = shape.metadata
     if isinstance(shape, StructureShape):
         if metadata.get("union"):
-            return st.one_of(*(values(s).map(lambda v, m=m: {m: v}) for m, s in shape.members.items()))
+            return st.one_of(*(st.fixed_dictionaries({m: values(s)}) for m, s in shape.members.items()))
         needed = {m: values(shape.members[m]) for m in shape.required_members}
         free = {m: values(s) for m, s in shape.members.items() if m not in needed}
         return st.fixed_dictionaries(needed, optional=free)

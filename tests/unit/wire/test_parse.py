@@ -92,8 +92,8 @@ def test_reads_blobs_from_base64_and_copied_attributes_as_text() -> None:
     updates = read("UpdateImageSetMetadata", body, "latestVersion=1").update_image_set_metadata_updates
     assert updates.dicom_updates.updatable_attributes == b'{"S":1.1}'
     attributes = '{"SchemaVersion":"1.1","Study":{"Series":{"1.2":{"Instances":{}}}}}'
-    body = {"sourceImageSet": {"latestVersionId": "1", "DICOMCopies": {"copiableAttributes": attributes}}}
-    source = read("CopyImageSet", body).copy_image_set_information.source_image_set
+    copied = {"sourceImageSet": {"latestVersionId": "1", "DICOMCopies": {"copiableAttributes": attributes}}}
+    source = read("CopyImageSet", copied).copy_image_set_information.source_image_set
     assert source.dicom_copies.copiable_attributes == attributes
 
 

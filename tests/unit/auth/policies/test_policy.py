@@ -112,7 +112,7 @@ def test_asks_for_tags_only_where_a_statement_does() -> None:
 
 
 def test_answers_in_the_words_of_aws() -> None:
-    table = (
+    table: tuple[tuple[list[Any], list[Any] | None, str], ...] = (
         ([], None, f"because no identity-based policy allows the {GET} action"),
         ([deny()], None, "with an explicit deny in an identity-based policy"),
         ([allow()], [], f"because no session policy allows the {GET} action"),

@@ -27,7 +27,7 @@ def text(series: Any, version: Any = "1.1") -> str:
 
 @pytest.mark.parametrize("version", ["1.1", 1.1])
 def test_reads_the_instances_that_are_named(version: Any) -> None:
-    series = {"1.2": {"Instances": {"1.2.1": {}, "1.2.2": {"DICOM": {}}}}, "1.3": {}}
+    series: dict[str, Any] = {"1.2": {"Instances": {"1.2.1": {}, "1.2.2": {"DICOM": {}}}}, "1.3": {}}
     assert read_selection(text(series, version)) == {"1.2": frozenset(("1.2.1", "1.2.2")), "1.3": None}
 
 

@@ -86,7 +86,10 @@ def test_links_hold_no_character_that_a_path_cannot() -> None:
 
 
 def test_shows_groups_of_a_name_without_padding_like_metadata() -> None:
-    values = {"PatientName": "Ono^Ai =  =x ", "ReferringPhysicianName": "A^B \\ "}
+    values: dict[str, str | int | None] = {
+        "PatientName": "Ono^Ai =  =x ",
+        "ReferringPhysicianName": "A^B \\ ",
+    }
     found = written(Form(STUDY, [STUDY]), values)
     assert found["00100010"]["Value"] == [{"Alphabetic": "Ono^Ai", "Phonetic": "x"}]
     assert found["00080090"]["Value"] == [{"Alphabetic": "A^B"}, None]

@@ -14,7 +14,7 @@ import pydicom.data
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from pydicom.datadict import DicomDictionary
+from pydicom._dicom_dict import DicomDictionary
 
 from lightwell.errors import InputError
 from lightwell.imaging.dataset import dicom_json

@@ -1,4 +1,5 @@
 import struct
+from typing import Any
 
 import imagecodecs
 import numpy as np
@@ -16,7 +17,7 @@ from tests.unit.imaging.pixel_files import image, slope
 GREY = slope((40, 60), "u1")
 
 
-def jpeg(**changes: object) -> bytes:
+def jpeg(**changes: Any) -> bytes:
     return bytes(imagecodecs.jpeg8_encode(GREY, **changes))
 
 
@@ -26,19 +27,19 @@ def test_reads_the_header_of_jpeg() -> None:
 
 def test_reads_the_header_of_lossless_jpeg() -> None:
     twelve = slope((40, 60), "u2") & 0xFFF
-    data = imagecodecs.jpeg8_encode(twelve, lossless=True, bitspersample=12)
+    data = bytes(imagecodecs.jpeg8_encode(twelve, lossless=True, bitspersample=12))
     assert read_header(data, "jpeg") == CodestreamHeader(40, 60, 1, 12, process=0xC3)
 
 
 def test_reads_the_header_of_jpeg_ls() -> None:
-    data = imagecodecs.jpegls_encode(slope((40, 60, 3), "u1"))
+    data = bytes(imagecodecs.jpegls_encode(slope((40, 60, 3), "u1")))
     assert read_header(data, "jpegls") == CodestreamHeader(40, 60, 3, 8, process=0xF7)
 
 
 @pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2"])
 def test_reads_the_header_of_jpeg_2000(kind: str) -> None:
     samples = slope((40, 60), kind)
-    data = imagecodecs.jpeg2k_encode(samples, codecformat="j2k", reversible=True)
+    data = bytes(imagecodecs.jpeg2k_encode(samples, codecformat="j2k", reversible=True))
     expected = CodestreamHeader(40, 60, 1, samples.itemsize * 8, signed=kind[0] == "i")
     assert read_header(data, "jpeg2000") == expected
 
@@ -46,7 +47,7 @@ def test_reads_the_header_of_jpeg_2000(kind: str) -> None:
 def test_sees_the_colour_transform_of_jpeg_2000() -> None:
     samples = slope((40, 60, 3), "u1")
     for mct in (True, False):
-        data = imagecodecs.jpeg2k_encode(samples, codecformat="j2k", reversible=True, mct=mct)
+        data = bytes(imagecodecs.jpeg2k_encode(samples, codecformat="j2k", reversible=True, mct=mct))
         assert read_header(data, "jpeg2000").transform is mct
 
 

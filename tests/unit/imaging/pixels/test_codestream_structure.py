@@ -11,8 +11,7 @@ from openjpeg.utils import encode_array
 from lightwell.imaging.errors import PixelFailure
 from lightwell.imaging.pixels.codestream_structure import read_structure, without_wrong_lists
 from lightwell.imaging.pixels.decode import decode_frame
-from tests.unit.imaging.flips import image_of
-from tests.unit.imaging.pixel_files import noise, slope
+from tests.unit.imaging.pixel_files import image_of, noise, slope
 
 GREY = slope((40, 60), "u1")
 PLAIN = bytes(imagecodecs.jpeg2k_encode(GREY, codecformat="j2k", reversible=True))

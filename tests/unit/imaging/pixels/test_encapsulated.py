@@ -10,19 +10,22 @@ from tests.unit.imaging.pixel_files import DELIMITER, item, items
 
 JPEG = b"\xff\xd8\xff\xe0"
 J2K = b"\xff\x4f\xff\x51"
+Extended = tuple[bytes, bytes | None] | None
 
 
-def frames(value: bytes, count: int | None, codec: str = "jpeg", extended=None) -> EncapsulatedFrames:
+def frames(
+    value: bytes, count: int | None, codec: str = "jpeg", extended: Extended = None
+) -> EncapsulatedFrames:
     source = BytesSource(value)
     return EncapsulatedFrames(source, read_fragments(source, 0), count, codec, extended)
 
 
-def contents(value: bytes, count: int | None, codec: str = "jpeg", extended=None) -> list[bytes]:
+def contents(value: bytes, count: int | None, codec: str = "jpeg", extended: Extended = None) -> list[bytes]:
     found = frames(value, count, codec, extended)
     return [found.read(number) for number in range(len(found))]
 
 
-def refusal(value: bytes, count: int, codec: str = "jpeg", extended=None) -> str:
+def refusal(value: bytes, count: int, codec: str = "jpeg", extended: Extended = None) -> str:
     with pytest.raises(PixelFailure) as failure:
         contents(value, count, codec, extended)
     return failure.value.warning.type

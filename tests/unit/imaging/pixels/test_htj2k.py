@@ -184,7 +184,7 @@ def test_takes_an_error_that_the_codec_cannot_raise_for_damage(monkeypatch: pyte
             exc_type=RuntimeError,
             exc_value=RuntimeError("ojph error"),
         )
-        sys.unraisablehook(swallowed)  # type: ignore[arg-type]
+        sys.unraisablehook(swallowed)
         return samples
 
     monkeypatch.setattr(imagecodecs, "htj2k_decode", half_filled)

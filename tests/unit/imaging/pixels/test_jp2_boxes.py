@@ -44,16 +44,18 @@ def test_finds_the_codestream_again() -> None:
 
 def test_leaves_boxes_after_the_codestream_out() -> None:
     data = box_head(4, 4, 1, 8, False, 6) + b"\xff\x4f1234" + struct.pack(">I4s", 8, b"free")
-    assert codestream_of(data) == b"\xff\x4f1234"
+    assert bytes(codestream_of(data)) == b"\xff\x4f1234"
 
 
 def test_takes_a_last_box_without_length() -> None:
     head = box_head(4, 4, 1, 8, False, 6)
-    assert codestream_of(head[:-8] + struct.pack(">I4s", 0, b"jp2c") + b"\xff\x4f1234") == b"\xff\x4f1234"
+    assert (
+        bytes(codestream_of(head[:-8] + struct.pack(">I4s", 0, b"jp2c") + b"\xff\x4f1234")) == b"\xff\x4f1234"
+    )
 
 
 def test_leaves_a_bare_codestream_as_it_is() -> None:
-    assert codestream_of(b"\xff\x4f\xff\x51") == b"\xff\x4f\xff\x51"
+    assert bytes(codestream_of(b"\xff\x4f\xff\x51")) == b"\xff\x4f\xff\x51"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pydicom
 import pytest
 from numpy.typing import NDArray
-from pydicom.pixels import pixel_array
+from pydicom.pixels.utils import pixel_array
 
 from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.dataset.transfer_syntaxes import EXPLICIT_LITTLE, HTJ2K_RPCL, JPEG2000_LOSSLESS
@@ -187,7 +188,7 @@ def test_keeps_jpeg_2000_lossless_in_its_own_store() -> None:
 def test_finds_more_frames_than_a_broken_number_says() -> None:
     part10, image, pixel = opened_dataset(read_dataset(WHEEL / "rtdose.dcm"))
     for frames, type in ((1, "FrameNumberMismatch"), (16, "FramesExtractionFailure")):
-        wrong = ImageDescription(*(frames if n == "frames" else getattr(image, n) for n in image.__slots__))
+        wrong = replace(image, frames=frames)
         with pytest.raises(PixelFailure) as failure:
             store_pixels(part10, wrong, pixel, "HTJ2K")
         assert failure.value.warning.type == type

@@ -137,7 +137,7 @@ def test_proves_bytes_in_pieces() -> None:
     pieces = [b"ab", b"", b"cd", b"e"]
     assert b"".join(prove_bytes(pieces, zlib.crc32(b"abcde"))) == b"abcde"
     assert list(prove_bytes([], 0)) == []
-    found = []
+    found: list[bytes] = []
     with pytest.raises(DamagedError, match="lightwell data verify"):
         found.extend(prove_bytes(pieces, zlib.crc32(b"abcdf")))
     assert b"e" not in found

@@ -79,7 +79,7 @@ def test_leaves_padding_out_of_the_span() -> None:
 
 
 def test_shows_segments_in_black_and_white() -> None:
-    bits = {"bits_allocated": 1, "bits_stored": 1}
+    bits: dict[str, Any] = {"bits_allocated": 1, "bits_stored": 1}
     assert grey(np.array([[0, 1]], np.uint8), **bits).tolist() == [[0, 255]]
     assert grey(np.array([[0, 0]], np.uint8), **bits).tolist() == [[0, 0]]
     assert grey(np.array([[1, 1]], np.uint8), **bits).tolist() == [[255, 255]]
@@ -182,8 +182,7 @@ def test_refuses_a_table_that_is_too_short(entries: list[int]) -> None:
 
 def test_shows_floats_and_what_is_no_number_in_black() -> None:
     samples = np.array([[0.0, 0.5, 1.0, np.nan, np.inf, -np.inf]], np.float32)
-    image = {"pixel_keyword": "FloatPixelData"}
-    assert grey(samples, **image).tolist() == [[0, 128, 255, 0, 255, 0]]
+    assert grey(samples, pixel_keyword="FloatPixelData").tolist() == [[0, 128, 255, 0, 255, 0]]
     assert grey(np.full((1, 2), np.nan, np.float64), pixel_keyword="DoubleFloatPixelData").tolist() == [
         [0, 0]
     ]
@@ -279,7 +278,7 @@ def test_refuses_a_palette_that_is_not_there() -> None:
 def test_believes_the_jpeg_rather_than_the_attributes(
     photometric: str, options: dict[str, Any], found: str
 ) -> None:
-    data = imagecodecs.jpeg8_encode(np.zeros((8, 8, 3), np.uint8), **options)
+    data = bytes(imagecodecs.jpeg8_encode(np.zeros((8, 8, 3), np.uint8), **options))
     assert framed_photometric(data, "jpeg", photometric) == found
     assert framed_photometric(data[:30], "jpeg", "RGB")
     assert framed_photometric(b"", "jpeg", "RGB") == "RGB"

@@ -14,6 +14,7 @@ import pydicom
 import pytest
 from numpy.typing import NDArray
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut, convert_color_space
+from pydicom.uid import UID
 
 from lightwell.domain.rendering import Rendering, Window
 from lightwell.imaging.dataset.image_description import ImageDescription
@@ -150,7 +151,7 @@ def native(
     data["PixelData"].VR = "OW" if image.bits_allocated > 8 else "OB"
     data.NumberOfFrames = 1
     data.PhotometricInterpretation = photometric
-    data.file_meta.TransferSyntaxUID = EXPLICIT
+    data.file_meta.TransferSyntaxUID = UID(EXPLICIT)
     if image.samples > 1:
         data.PlanarConfiguration = image.planar
     if not data.is_little_endian:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import Callable
 
 import pytest
 
-from lightwell.web.http1 import connections
 from lightwell.web.http1.connections import Connections, Rank, most_connections
 
 
@@ -129,5 +129,5 @@ def test_drops_who_does_not_end_its_handshake() -> None:
 def test_leaves_files_for_what_is_no_connection(
     monkeypatch: pytest.MonkeyPatch, files: int, most: int
 ) -> None:
-    monkeypatch.setattr(connections.resource, "getrlimit", lambda kind: (files, files))
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (files, files))
     assert most_connections() == most

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import cast
 
 import httptools
 import pytest
@@ -136,24 +136,10 @@ def test_takes_a_slow_body_that_goes_on() -> None:
         for _ in range(20):
             writer.write(b"x" * 50)
             await asyncio.sleep(0.03)
-        assert await answer(reader) == (200, {"content-length": "4"} | ANY, b"1000")
+        status, _, body = await answer(reader)
+        assert (status, body) == (200, b"1000")
 
     talk(slow)
-
-
-class _Any(dict[str, Any]):
-    """Equal to any headers."""
-
-    def __ror__(self, other: object) -> _Any:
-        return self
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, dict)
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-ANY = _Any()
 
 
 def test_answers_many_requests_on_one_connection_however_they_are_cut() -> None:
@@ -222,7 +208,7 @@ def test_keeps_few_requests_of_a_client_that_reads_no_answers(monkeypatch: pytes
     monkeypatch.setattr(protocol, "UNREAD_SECONDS", 60)
 
     async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.transport.pause_reading()
+        cast(asyncio.Transport, writer.transport).pause_reading()
         writer.write(b"GET /large HTTP/1.1\r\n\r\n")
         while not connections:
             await asyncio.sleep(0.001)
@@ -308,7 +294,7 @@ def test_drops_trailers() -> None:
 def test_breaks_off_an_answer_that_nobody_reads() -> None:
     async def unread(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"GET /large?unread HTTP/1.1\r\n\r\n")
-        writer.transport.pause_reading()
+        cast(asyncio.Transport, writer.transport).pause_reading()
         while not broken_off:
             await asyncio.sleep(0.01)
         assert broken_off == [b"unread"]
