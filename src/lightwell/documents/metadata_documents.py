@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from cachetools import LRUCache
 from isal import isal_zlib
 from sqlalchemy import Connection
 
@@ -37,34 +37,26 @@ _DIFFERENCES = 1024
 
 
 class Recent:
-    """Documents in memory, bounded in bytes; the least recently read goes first."""
+    """Documents in memory, bounded in bytes; the least recently read goes first. Safe to use from threads."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._size = 0
+        self._longest = limit // 4
         self._lock = threading.Lock()
-        self._held: OrderedDict[tuple[int, int, str], bytes] = OrderedDict()
+        self._documents: LRUCache[tuple[int, int, str], bytes] = LRUCache(limit, getsizeof=len)
 
     def get(self, key: int, version: int, format: str = NATIVE) -> bytes | None:
         with self._lock:
-            found = self._held.get((key, version, format))
-            if found is not None:
-                self._held.move_to_end((key, version, format))
-            return found
+            return self._documents.get((key, version, format))
 
     def put(self, key: int, version: int, data: bytes, format: str = NATIVE) -> None:
-        if len(data) > self._limit // 4:
-            return
-        with self._lock:
-            self._size += len(data) - len(self._held.pop((key, version, format), b""))
-            self._held[key, version, format] = data
-            while self._size > self._limit:
-                self._size -= len(self._held.popitem(last=False)[1])
+        if len(data) <= self._longest:
+            with self._lock:
+                self._documents[key, version, format] = data
 
     def drop(self, key: int) -> None:
         with self._lock:
-            for held in [held for held in self._held if held[0] == key]:
-                self._size -= len(self._held.pop(held))
+            for name in [name for name in self._documents if name[0] == key]:
+                del self._documents[name]
 
 
 recent = Recent(64 << 20)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from cachetools import LRUCache
 
 from lightwell.clock import Clock
 from lightwell.domain.image_sets.frame_table import PAGE, parse_frame_id, unpack_entry
@@ -61,28 +62,19 @@ class FrameLocation:
 
 
 class FramePages:
-    """Pages in memory, bounded in bytes; the least recently used goes first."""
+    """Pages in memory, bounded in bytes; the least recently used goes first. Safe to use from threads."""
 
     def __init__(self, limit: int = 16 << 20) -> None:
-        self._limit = limit
-        self._size = 0
         self._lock = threading.Lock()
-        self._held: OrderedDict[tuple[int, int], FramePage] = OrderedDict()
+        self._pages: LRUCache[tuple[int, int], FramePage] = LRUCache(limit, getsizeof=_cost)
 
     def get(self, pixels: int, first: int) -> FramePage | None:
         with self._lock:
-            page = self._held.get((pixels, first))
-            if page is not None:
-                self._held.move_to_end((pixels, first))
-            return page
+            return self._pages.get((pixels, first))
 
     def put(self, pixels: int, first: int, page: FramePage) -> None:
         with self._lock:
-            if (pixels, first) not in self._held:
-                self._size += _cost(page)
-            self._held[pixels, first] = page
-            while self._size > self._limit:
-                self._size -= _cost(self._held.popitem(last=False)[1])
+            self._pages[pixels, first] = page
 
 
 def _cost(page: FramePage) -> int:

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import json
 import threading
-from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+
+from cachetools import LRUCache
 
 from lightwell.codec_pool.render_requests import Decode, Decoded, FrameSpan, Pixels
 from lightwell.documents.retrieve_syntax import PROVED
@@ -59,7 +60,7 @@ class InstanceFrames:
         self.reader = reader
         self.may_wait = reader.may_wait
         self._stores = reader.stores
-        self._descriptions: OrderedDict[int, tuple[ImageDescription, str]] = OrderedDict()
+        self._descriptions: LRUCache[int, tuple[ImageDescription, str]] = LRUCache(_DESCRIPTIONS)
         self._lock = threading.Lock()
 
     def find(
@@ -207,8 +208,6 @@ class InstanceFrames:
         found = ImageDescription(**described), original_syntax
         with self._lock:
             self._descriptions[pixels_key] = found
-            if len(self._descriptions) > _DESCRIPTIONS:
-                self._descriptions.popitem(last=False)
         return found
 
     def _missing(

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 
 from lightwell.errors import BadRequestError, NotAcceptableError, NotFoundError, ValidationError
 from lightwell.operations.get_image_frame import FrameLocation
-from lightwell.web.requests.negotiation import accepted, quality
+from lightwell.web.requests.negotiation import accept_header, quality
 from lightwell.web.requests.request import Request
 from lightwell.web.requests.responses import Response
 from lightwell.web.requests.state import AppState
@@ -88,7 +88,7 @@ def _frame_id(params: dict[str, str], body: bytes) -> str:
 
 def _check_accept(headers: list[tuple[bytes, bytes]], content_type: str) -> None:
     """The stored type and application/octet-stream, however named; who takes the latter gets the former."""
-    accept = accepted(headers)
+    accept = accept_header(headers)
     if accept is None or accept in ("*/*", content_type, ""):
         return
     wanted = quality(accept, content_type)

@@ -17,6 +17,7 @@ from lightwell.web.dicomweb import media, ranges
 from lightwell.web.dicomweb.metadata import wanted_by
 from lightwell.web.dicomweb.multipart import Multipart
 from lightwell.web.dicomweb.streams import PIECE, begun
+from lightwell.web.requests.negotiation import MediaRange
 from lightwell.web.requests.responses import Headers, Response
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def _is_multipart(visit: DicomwebRequest, *, alone: bool) -> bool:
 
     Raises `NotAcceptableError` where the client takes no form that there is.
     """
-    for each in media.wanted(visit.request) or (media.MediaRange("*/*"),):
+    for each in media.wanted(visit.request) or (MediaRange("*/*"),):
         if each.transfer_syntax not in _SYNTAXES:
             continue
         if each.type in (media.MULTIPART, "multipart/*") and (each.inner or "*/*") in _ANY:

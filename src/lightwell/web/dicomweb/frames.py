@@ -18,8 +18,9 @@ from lightwell.errors import NotAcceptableError, NotFoundError, ValidationError
 from lightwell.operations.dicomweb.frames import BareFrame, InstanceFrames, InstancePixels
 from lightwell.web.aws_json.get_image_frame import LARGE, PIECE
 from lightwell.web.dicomweb import media, ranges
-from lightwell.web.dicomweb.media import MULTIPART, MediaRange
+from lightwell.web.dicomweb.media import MULTIPART
 from lightwell.web.dicomweb.multipart import Multipart
+from lightwell.web.requests.negotiation import MediaRange
 from lightwell.web.requests.responses import Headers, Response
 
 if TYPE_CHECKING:

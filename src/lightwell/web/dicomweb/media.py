@@ -6,38 +6,19 @@ Source: PS3.18 §8.3.3 (query parameters), §8.7 (media types), RFC 9110 §12.5.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 
 from lightwell.errors import NotAcceptableError, ValidationError
 from lightwell.settings import Settings
+from lightwell.web.requests.negotiation import MediaRange, accept_header, media_ranges
 from lightwell.web.requests.request import Request
 
 DICOM_JSON, JSON, DICOM_XML = "application/dicom+json", "application/json", "application/dicom+xml"
 MULTIPART = "multipart/related"
 
-# A part of a header up to a separator, with quoted strings in which separators mean nothing.
-_COMMA = re.compile(r'((?:[^,"]|"(?:[^"\\]|\\.)*"?)*)(?:,|$)')
-_SEMICOLON = re.compile(r'((?:[^;"]|"(?:[^"\\]|\\.)*"?)*)(?:;|$)')
-_ESCAPED = re.compile(r"\\(.)")
 _HOST = re.compile(rb"[A-Za-z0-9._~%-]+(?::\d{1,5})?|\[[0-9A-Fa-f:.]+\](?::\d{1,5})?")
 _LONGEST = 8 << 10
-
-
-@dataclass(frozen=True, slots=True)
-class MediaRange:
-    """One alternative of an Accept header, all in lower case and without quotes.
-
-    ``inner`` is the ``type`` parameter of a multipart type, ``transfer_syntax`` the parameter of that name
-    (``*`` for any). Where a parameter comes twice the first one counts.
-    """
-
-    type: str
-    inner: str | None = None
-    transfer_syntax: str | None = None
-    q: float = 1.0
 
 
 def wanted(request: Request) -> tuple[MediaRange, ...]:
@@ -50,11 +31,9 @@ def wanted(request: Request) -> tuple[MediaRange, ...]:
         if values:
             # The + of a type that was not percent-encoded has become a space.
             return ranges(", ".join(re.sub(r"(?<=\w) (?=\w)", "+", value) for value in values))
-    header = request.head.get(b"accept")
-    if header is None:
+    if b"accept" not in request.head:
         return ()
-    values = [value.decode("latin-1") for name, value in request.headers if name == b"accept"]
-    return ranges(", ".join(values) if len(values) > 1 else values[0])
+    return ranges(accept_header(request.headers) or "")
 
 
 @lru_cache(256)
@@ -66,7 +45,7 @@ def ranges(accept: str) -> tuple[MediaRange, ...]:
     """
     if len(accept) > _LONGEST:
         raise ValidationError(f"The Accept header is longer than {_LONGEST} characters.")
-    found = [each for each in map(_range, _split(_COMMA, accept)) if each.type]
+    found = media_ranges(accept)
     taken = [each for each in found if each.q > 0]
     if found and not taken:
         raise NotAcceptableError(
@@ -137,42 +116,6 @@ def base_url(request: Request, settings: Settings) -> str:
         address, port = request.scope.get("server") or ("127.0.0.1", settings.port)
         host = (f"[{address}]:{port}" if ":" in address else f"{address}:{port}").encode()
     return f"{request.scope.get('scheme', 'http')}://{host.decode('ascii')}/datastore/{store}"
-
-
-def _range(part: str) -> MediaRange:
-    name, _, tail = part.partition(";")
-    parameters: dict[str, str] = {}
-    for piece in _split(_SEMICOLON, tail):
-        key, _, value = piece.partition("=")
-        parameters.setdefault(key.strip().lower(), _unquoted(value.strip()).lower())
-    return MediaRange(
-        name.strip().lower(),
-        parameters.get("type"),
-        parameters.get("transfer-syntax"),
-        _weight(parameters.get("q")),
-    )
-
-
-def _split(separator: re.Pattern[str], text: str) -> Iterator[str]:
-    for match in separator.finditer(text):
-        if part := match[1].strip():
-            yield part
-
-
-def _unquoted(value: str) -> str:
-    if not value.startswith('"'):
-        return value
-    return _ESCAPED.sub(r"\1", value[1:].removesuffix('"'))
-
-
-def _weight(text: str | None) -> float:
-    if text is None:
-        return 1.0
-    try:
-        weight = float(text)
-    except ValueError:
-        return 0.0
-    return weight if 0 <= weight <= 1 else 0.0
 
 
 def _text(encoded: bytes) -> str:

@@ -14,10 +14,10 @@ from lightwell.operations.dicomweb.retrieve import Found
 from lightwell.web.aws_json.get_image_frame import PIECE
 from lightwell.web.dicomweb import media
 from lightwell.web.dicomweb.frames import FrameFormat, format_for
-from lightwell.web.dicomweb.media import MediaRange
 from lightwell.web.dicomweb.multipart import Multipart
 from lightwell.web.dicomweb.retrieve import warning
 from lightwell.web.dicomweb.streams import begun
+from lightwell.web.requests.negotiation import MediaRange
 from lightwell.web.requests.responses import Headers, Response
 
 if TYPE_CHECKING:

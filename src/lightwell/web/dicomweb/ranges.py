@@ -107,6 +107,4 @@ def takes_gzip(request: Request) -> bool:
     accepted = request.head.get(b"accept-encoding")
     if accepted is None:
         return False
-    # An encoding is weighed as a media type is: a name, a star, a q.
-    text = accepted.decode("latin-1").replace("*", "*/*")
-    return bool(quality(text, "gzip"))
+    return bool(quality(accepted.decode("latin-1"), "gzip"))

@@ -23,6 +23,7 @@ from lightwell.operations.dicomweb.rendered import (
     rendered_parameters,
 )
 from lightwell.web.dicomweb import media, ranges
+from lightwell.web.requests.negotiation import MediaRange
 from lightwell.web.requests.responses import Headers, Response
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ async def show(
     target: DicomwebTarget,
     asked: RenderingRequest,
     side: int | None,
-    wanted: tuple[media.MediaRange, ...],
+    wanted: tuple[MediaRange, ...],
 ) -> Response:
     """The picture of ``target`` in the media type ``wanted`` most; ``side`` bounds a thumbnail."""
     state = visit.state
@@ -74,7 +75,7 @@ async def show(
     )
 
 
-def media_type(wanted: tuple[media.MediaRange, ...], offered: tuple[str, ...]) -> str:
+def media_type(wanted: tuple[MediaRange, ...], offered: tuple[str, ...]) -> str:
     """The best of what is offered that the client takes. Raises `NotAcceptableError`."""
     if not wanted:
         return offered[0]

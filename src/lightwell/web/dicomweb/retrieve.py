@@ -14,10 +14,11 @@ from lightwell.operations.context import Context
 from lightwell.operations.dicomweb import retrieve
 from lightwell.operations.dicomweb.retrieve import Found, Sent
 from lightwell.web.dicomweb import media, ranges
-from lightwell.web.dicomweb.media import MULTIPART, MediaRange
+from lightwell.web.dicomweb.media import MULTIPART
 from lightwell.web.dicomweb.multipart import Multipart
 from lightwell.web.dicomweb.ranges import ByteRange
 from lightwell.web.dicomweb.streams import begun
+from lightwell.web.requests.negotiation import MediaRange
 from lightwell.web.requests.responses import Headers, Response
 
 if TYPE_CHECKING:

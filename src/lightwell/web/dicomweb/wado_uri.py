@@ -16,7 +16,7 @@ from lightwell.operations.dicomweb import rendered as dicomweb_rendered
 from lightwell.operations.dicomweb.lookup import DicomwebTarget
 from lightwell.operations.dicomweb.rendered import IMAGE_TYPES, PDF, RenderingRequest, uri_parameters
 from lightwell.web.dicomweb import media, rendered, retrieve
-from lightwell.web.dicomweb.media import MediaRange
+from lightwell.web.requests.negotiation import MediaRange
 from lightwell.web.requests.request import Request
 from lightwell.web.requests.responses import Response
 

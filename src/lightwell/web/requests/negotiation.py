@@ -1,48 +1,107 @@
-"""Which media types a client takes (RFC 9110 §12.5.1). Pure functions."""
+"""Reading Accept headers (RFC 9110 §12.5.1), and what else is written like them. Pure functions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+# An element of a list, up to the separator; in a quoted string separators mean nothing.
+_COMMA = re.compile(r'((?:[^,"]|"(?:[^"\\]|\\.)*"?)*)(?:,|$)')
+_SEMICOLON = re.compile(r'((?:[^;"]|"(?:[^"\\]|\\.)*"?)*)(?:;|$)')
+_ESCAPED = re.compile(r"\\(.)")
+_LONGEST_CACHED = 1 << 10
 
 
-def accepted(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """The Accept headers of a request as one, None without any. Names are in lower case."""
+@dataclass(frozen=True, slots=True)
+class MediaRange:
+    """One alternative of an Accept header, in lower case and without quotes.
+
+    ``inner`` is the ``type`` parameter of a multipart type, ``transfer_syntax`` the parameter of that name
+    (``*`` for any). If a parameter is given twice, the first one counts.
+    """
+
+    type: str
+    inner: str | None = None
+    transfer_syntax: str | None = None
+    q: float = 1.0
+
+
+def accept_header(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """All Accept headers of a request joined into one; None if there is none. Names are in lower case."""
     values = [value.decode("latin-1") for name, value in headers if name == b"accept"]
     return ", ".join(values) if values else None
 
 
-def quality(accept: str, media_type: str) -> float | None:
-    """How much a client wants ``media_type``, 0 to 1, by the most specific range of ``accept`` that fits.
+def media_ranges(accept: str) -> tuple[MediaRange, ...]:
+    """The alternatives of an Accept header, as they stand; one without a type is left out."""
+    return _cached(accept) if len(accept) <= _LONGEST_CACHED else _parse(accept)
 
-    None if none fits. Parameters of a range other than ``q`` are not looked at; a range that cannot be read
-    fits nothing.
+
+def quality(accept: str, media_type: str) -> float | None:
+    """How much a client prefers ``media_type``, 0 to 1, by the most specific matching range of ``accept``.
+
+    None if no range matches. No parameter but ``q`` is considered. A content coding is weighed the same way.
     """
-    main = media_type.split("/")[0]
+    media_type = media_type.lower()
+    main = media_type.partition("/")[0]
     found: float | None = None
     best = -1
-    for part in accept.lower().split(","):
-        name, *parameters = part.split(";")
-        name = name.strip()
-        if name == media_type.lower():
+    for each in media_ranges(accept):
+        if each.type == media_type:
             rank = 2
-        elif name == f"{main}/*":
+        elif each.type == f"{main}/*":
             rank = 1
-        elif name in ("*/*", "*"):
+        elif each.type in ("*/*", "*"):
             rank = 0
         else:
             continue
         if rank > best:
-            best, found = rank, _weight(parameters)
+            best, found = rank, each.q
     return found
 
 
-def _weight(parameters: list[str]) -> float:
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "q":
-            try:
-                weight = float(value)
-            except ValueError:
-                return 0.0
-            return weight if 0 <= weight <= 1 else 0.0
-    return 1.0
+def _parse(accept: str) -> tuple[MediaRange, ...]:
+    ranges = (_media_range(element) for element in _split(_COMMA, accept))
+    return tuple(each for each in ranges if each.type)
+
+
+_cached = lru_cache(256)(_parse)
+
+
+def _media_range(element: str) -> MediaRange:
+    name, _, tail = element.partition(";")
+    parameters: dict[str, str] = {}
+    for parameter in _split(_SEMICOLON, tail):
+        key, _, value = parameter.partition("=")
+        parameters.setdefault(key.strip().lower(), _unquoted(value.strip()).lower())
+    return MediaRange(
+        name.strip().lower(),
+        parameters.get("type"),
+        parameters.get("transfer-syntax"),
+        _weight(parameters.get("q")),
+    )
+
+
+def _split(separator: re.Pattern[str], text: str) -> Iterator[str]:
+    for match in separator.finditer(text):
+        if element := match[1].strip():
+            yield element
+
+
+def _unquoted(value: str) -> str:
+    if not value.startswith('"'):
+        return value
+    return _ESCAPED.sub(r"\1", value[1:].removesuffix('"'))
+
+
+def _weight(text: str | None) -> float:
+    """A quality value; 0 if it is not a number from 0 to 1."""
+    if text is None:
+        return 1.0
+    try:
+        weight = float(text)
+    except ValueError:
+        return 0.0
+    return weight if 0 <= weight <= 1 else 0.0

@@ -7,7 +7,7 @@ import pytest
 from lightwell.errors import NotAcceptableError, ValidationError
 from lightwell.settings import Settings
 from lightwell.web.dicomweb import media
-from lightwell.web.dicomweb.media import MediaRange
+from lightwell.web.requests.negotiation import MediaRange
 from lightwell.web.requests.request import Request
 
 FRAME = "multipart/related"

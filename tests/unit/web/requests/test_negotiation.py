@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from lightwell.web.requests.negotiation import accepted, quality
+from lightwell.web.requests.negotiation import accept_header, quality
 
 
 def test_joins_several_accept_headers() -> None:
     headers = [(b"accept", b"a/b"), (b"host", b"x"), (b"accept", b"c/d;q=0.5")]
-    assert accepted(headers) == "a/b, c/d;q=0.5"
-    assert accepted([(b"host", b"x")]) is None
+    assert accept_header(headers) == "a/b, c/d;q=0.5"
+    assert accept_header([(b"host", b"x")]) is None
 
 
 @pytest.mark.parametrize(
