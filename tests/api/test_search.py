@@ -10,7 +10,6 @@ import pytest
 
 from lightwell.stores import Stores
 from lightwell.stores.account import datastores
-from lightwell.stores.image_sets import lookups
 from tests.support import image_set_builders
 from tests.support.image_set_builders import NOW
 from tests.support.server import Server
@@ -31,8 +30,7 @@ def fill(stores: Stores, datastore: str, *sets: dict[str, Any]) -> list[str]:
         store = datastores.get(conn, datastore)
     assert store is not None
     rows = [image_set_builders.image_set_row(store.key, **columns) for columns in sets]
-    versions = [image_set_builders.version_row(row["key"]) for row in rows]
-    stores.db.write(lambda conn: lookups.insert_many(conn, rows, versions))
+    stores.db.write(lambda conn: image_set_builders.insert_image_sets(conn, rows))
     return [row["id"] for row in rows]
 
 

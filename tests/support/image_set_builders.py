@@ -20,7 +20,7 @@ from lightwell.stores import Stores, open_stores
 from lightwell.stores.db import tables
 from lightwell.stores.db.bulk import insert_many, insert_missing
 from lightwell.stores.image_sets.changes import study_keys
-from lightwell.stores.image_sets.members import instances as instance_keys
+from lightwell.stores.image_sets.instances import find_or_insert as instance_keys
 from lightwell.stores.image_sets.records import compress
 from lightwell.stores.objects.packs import pack_name
 
@@ -208,6 +208,12 @@ def image_set(
         return BuiltSet(key, row["id"], datastore_key, datastore_id, list(instances))
 
     return stores.db.write(work)
+
+
+def insert_image_sets(conn: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Rows of `image_set_row`, each with its version 1."""
+    insert_many(conn, tables.image_set, rows)
+    insert_many(conn, tables.version, [version_row(row["key"]) for row in rows])
 
 
 class _Rows:

@@ -22,6 +22,7 @@ from lightwell.stores.image_sets import existing_instances, importing, level_inh
 from lightwell.stores.image_sets import members as contents
 from lightwell.stores.image_sets.importing import SetRow, StagedBatch
 from lightwell.stores.image_sets.records import Levels
+from lightwell.stores.image_sets.writing import ImageSetChange, NewImageSet, NewVersion, add_version
 from lightwell.stores.jobs import staging
 from lightwell.stores.jobs.staging import Batch, WaitingSeries
 from lightwell.stores.qido import index
@@ -182,29 +183,29 @@ def _create(
     now: int,
 ) -> SetRow:
     key, id, batch, columns = ids.key(), ids.id(), group.batch, group.columns
-    is_primary = not has_primary and not importing.contradicted(conn, study, columns)
+    is_primary = not has_primary and not studies.is_contradicted(conn, study, columns)
     importing.add_members(conn, loaded, importing.find_instances(conn, place.datastore, loaded), key, 1)
     levels = group.levels
     if loaded.unused:
         levels, columns = _of_first_member(conn, group, loaded)
-    importing.add_set(
-        conn,
+    new = NewImageSet(
         key=key,
         id=id,
         datastore=place.datastore,
         study=study,
+        study_instance_uid=batch.study_instance_uid,
         series_instance_uid=batch.series_instance_uid,
+        origin="import",
         is_primary=is_primary,
-        columns=columns,
-        levels=levels,
         instance_count=len(loaded.members),
-        caller=group.caller,
-        now=now,
+        columns=columns,
     )
+    first = NewVersion(number=1, workflow_status="CREATED", caller=group.caller, created_at=now)
+    importing.insert_imported_set(conn, new, first, levels)
     if is_primary:
         index.add_set(conn, key, now)
     _announce(conn, place, id, 1, is_primary, "CREATED", ids, now)
-    return SetRow(key, id, "import", is_primary, 1, now, _values(columns))
+    return SetRow(key, id, "import", is_primary, 1, now, len(loaded.members), _values(columns))
 
 
 def _of_first_member(conn: Connection, group: Group, loaded: StagedBatch) -> tuple[Levels, SearchColumns]:
@@ -240,15 +241,15 @@ def _grow(
     closed = importing.close_replaced(conn, instances.values(), target.key, number)
     importing.add_members(conn, loaded, instances, target.key, number)
     columns = _hand_over(conn, loaded, target, number) if closed else None
-    added = len(loaded.members)
-    importing.add_version(conn, target.key, number, "IMPORTED", None, group.caller, now)
-    importing.grow(conn, target.key, number, added - closed, now, columns)
+    count = target.instance_count + len(loaded.members) - closed
+    version = NewVersion(number=number, workflow_status="IMPORTED", caller=group.caller, created_at=now)
+    add_version(conn, target.key, version, ImageSetChange(columns=columns, instance_count=count))
     if target.is_primary:
         index.grow_set(
             conn, target.key, now, instances.values(), again=closed > 0, columns=columns is not None
         )
     _announce(conn, place, target.id, number, target.is_primary, "IMPORTED", ids, now)
-    return replace(target, latest_version=number), loaded
+    return replace(target, latest_version=number, instance_count=count), loaded
 
 
 def _without(loaded: StagedBatch, unchanged: set[int]) -> StagedBatch:
@@ -296,9 +297,14 @@ def give_up(conn: Connection, job: Job, place: ImportTarget, group: Group, *, me
     ((_, sets),) = _with_sets(conn, place, [group])
     candidate = sets.candidate(group.columns)
     if candidate is not None:
-        number = candidate.latest_version + 1
-        importing.add_version(conn, candidate.key, number, "IMPORT_FAILED", message, job.caller, now)
-        importing.fail_version(conn, candidate.key, number, now)
+        failed = NewVersion(
+            number=candidate.latest_version + 1,
+            workflow_status="IMPORT_FAILED",
+            caller=job.caller,
+            created_at=now,
+            message=message,
+        )
+        add_version(conn, candidate.key, failed, is_access=False)
     outcomes = [
         Outcome(file, name, SERVER, exception_type="InternalServerException", message=message)
         for file, name in staging.staged_files(conn, group.batch)

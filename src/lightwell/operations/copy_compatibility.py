@@ -87,7 +87,7 @@ def _check_hidden(
     ]
     if not any(hiding):
         return
-    different = list(copying.blocks(conn, source.key, instances))
+    different = list(copying.distinct_levels(conn, source.key, instances))
     bodies = records.level_bodies(conn, {key for block in different for key in block.levels})
     for block in different:
         for n, keys in enumerate(hiding):

@@ -29,8 +29,9 @@ from lightwell.operations import affected_image_sets, copy_compatibility, quotas
 from lightwell.operations.context import Context
 from lightwell.operations.image_sets import seconds
 from lightwell.operations.version_ids import version_number
-from lightwell.stores.image_sets import changes, copying, level_inheritance, members
+from lightwell.stores.image_sets import changes, copying, level_inheritance, members, studies
 from lightwell.stores.image_sets.changes import LockedImageSet
+from lightwell.stores.image_sets.writing import ImageSetChange, NewVersion, set_search_columns
 from lightwell.stores.qido import index
 from lightwell.wire import shapes
 
@@ -193,32 +194,33 @@ class _Copier:
         """A new version of ``target``. A set that the caller has not ``named`` gets none where that fails."""
         conn, source, added = self._conn, self._source, 0
 
-        def change() -> None:
+        def copy() -> None:
             nonlocal added
             more = copy_compatibility.edits_along(conn, source, target, self._instances, force=force)
-            found = copying.in_both(conn, source.key, target.key, self._instances)
+            found = copying.common_instance(conn, source.key, target.key, self._instances)
             if found is not None:
                 raise twice(found)
             if self._instances is None and not more:
-                added = copying.add_all_members(conn, source.key, target.key, target.number)
+                added = copying.copy_all_members(conn, source.key, target.key, target.number)
             else:
-                taken = copying.members(conn, source.key, self._instances)
-                added = copying.add_members(conn, target.key, target.number, taken, more)
+                taken = copying.source_members(conn, source.key, self._instances)
+                added = copying.copy_members(conn, target.key, target.number, taken, more)
 
-        self._attempt(change)
+        self._attempt(copy)
         if self.failure is not None and not named:
             return self._failed()
-        changes.write_version(
-            conn,
-            target,
+        version = target.next_version(
             "COPIED" if self.failure is None else "COPY_FAILED",
             caller=self._ctx.caller.arn,
             now=self._now,
             message=self.failure,
             forced=self._forced,
-            instance_count=target.instance_count + added if self.failure is None else None,
-            accessed=self.failure is None,
         )
+        if self.failure is None:
+            change = ImageSetChange(instance_count=target.instance_count + added)
+            changes.write_version(conn, target, version, change)
+        else:
+            changes.write_version(conn, target, version, is_access=False)
         if target.is_primary and self.failure is None:
             index.change_to(conn, target.key, self._now, target.number, before=target.study)
         return _Made(source, target.id, target.number, target.created_at, target.is_primary)
@@ -230,16 +232,16 @@ class _Copier:
 
         def change() -> None:
             self._add_set(key, id, is_primary=is_primary)
-            copying.add_levels(conn, source.key, key)
+            copying.copy_levels(conn, source.key, key)
             if self._instances is None:
-                count = copying.add_all_members(conn, source.key, key, 1)
+                count = copying.copy_all_members(conn, source.key, key, 1)
             else:
-                taken = copying.members(conn, source.key, self._instances)
-                count = copying.add_members(conn, key, 1, taken, {})
+                taken = copying.source_members(conn, source.key, self._instances)
+                count = copying.copy_members(conn, key, 1, taken, {})
                 level_inheritance.reassign_level_base(conn, key, 1)
             columns = members.search_columns(conn, key)
-            copying.fill(conn, key, columns, count)
-            if is_primary and changes.contradicted(conn, source, columns):
+            set_search_columns(conn, key, columns, count)
+            if is_primary and studies.is_contradicted(conn, source.study, columns, apart_from=source.key):
                 raise CopyRefused(CONTRADICTED)
 
         self._attempt(change)
@@ -256,17 +258,15 @@ class _Copier:
         return _Made(self._source, id, 1, self._now, False)
 
     def _add_set(self, key: int, id: str, *, is_primary: bool) -> None:
-        copying.add_set(
-            self._conn,
-            self._source,
-            key=key,
-            id=id,
-            is_primary=is_primary,
+        first = NewVersion(
+            number=1,
+            workflow_status="COPIED" if self.failure is None else "COPY_FAILED",
             caller=self._ctx.caller.arn,
-            now=self._now,
+            created_at=self._now,
+            message=self.failure,
             forced=self._forced,
-            failure=self.failure,
         )
+        copying.insert_copy(self._conn, self._source, key=key, id=id, is_primary=is_primary, version=first)
 
     def _attempt(self, change: Callable[[], None]) -> None:
         fault = changes.attempt(self._conn, change)

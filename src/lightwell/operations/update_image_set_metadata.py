@@ -23,9 +23,18 @@ from lightwell.operations import affected_image_sets, quotas
 from lightwell.operations.context import Context
 from lightwell.operations.image_sets import seconds
 from lightwell.operations.version_ids import version_number
-from lightwell.stores.image_sets import changes, level_inheritance, lookups, native_instances
+from lightwell.stores.background import gc_candidates
+from lightwell.stores.image_sets import (
+    changes,
+    instances,
+    level_inheritance,
+    lookups,
+    native_instances,
+    studies,
+)
 from lightwell.stores.image_sets import members as contents
 from lightwell.stores.image_sets.changes import LockedImageSet
+from lightwell.stores.image_sets.writing import ImageSetChange
 from lightwell.stores.qido import index
 from lightwell.wire import shapes
 
@@ -230,12 +239,9 @@ def _update(
 
 @dataclass(frozen=True, slots=True)
 class _Result:
-    """What has changed of the row of a set; None for what has not."""
+    """What has changed of a set."""
 
-    columns: SearchColumns | None = None
-    series_instance_uid: str | None = None
-    study_key: int | None = None
-    instance_count: int | None = None
+    change: ImageSetChange
     #: the instances whose members were closed and opened; None after a revert
     closed: Sequence[int] | None = ()
     opened: Sequence[int] = ()
@@ -265,20 +271,22 @@ def _made(ctx: Context, conn: Connection, opened: LockedImageSet, change: _Chang
     handed_over = bool(plan.removed) and level_inheritance.reassign_level_base(
         conn, opened.key, opened.number
     )
-    return _Result(
+    written = ImageSetChange(
         columns=contents.search_columns(conn, opened.key) if levels or handed_over else None,
         series_instance_uid=plan.uid(SERIES, "SeriesInstanceUID"),
-        study_key=study_key,
+        study=study_key,
         instance_count=opened.instance_count - len(plan.removed) if plan.removed else None,
-        closed=closed,
-        opened=reopened,
     )
+    return _Result(written, closed=closed, opened=reopened)
 
 
 def _reopen(ctx: Context, conn: Connection, opened: LockedImageSet, plan: Plan) -> list[int]:
     """The changed instances again, with their new edits and under their new UIDs; their keys."""
     new = {uid: ctx.ids.key() for uid in plan.renamed}
-    keys = contents.instances(conn, opened.datastore, new) if new else {}
+    keys = {}
+    if new:
+        gc_candidates.lock_shared(conn)
+        keys = instances.find_or_insert(conn, opened.datastore, new)
     changed = [
         replace(held, instance=keys.get(held.sop_instance_uid, held.instance))
         for held in plan.changed.values()
@@ -292,20 +300,20 @@ def _reverted(conn: Connection, opened: LockedImageSet, revert: _Revert, study_k
         now = lookups.summary(conn, opened.key)
         names = ("patient_id", "study_date", "accession_number", "study_id")
         differs = any(getattr(now, name) != getattr(revert.columns, name) for name in names)
-        if differs and changes.contradicted(conn, opened, revert.columns):
+        if differs and studies.is_contradicted(conn, opened.study, revert.columns, apart_from=opened.key):
             raise ValidationError(
                 f"In version {revert.target} image set {opened.id} has another PatientID, StudyDate, "
                 "AccessionNumber or StudyID than the other primary image sets of its study: change those of "
                 "the whole study with includeStudyImageSets."
             )
     contents.restore(conn, opened.key, opened.number, revert.target)
-    return _Result(
+    written = ImageSetChange(
         columns=revert.columns,
         series_instance_uid=revert.series,
-        study_key=study_key,
+        study=study_key,
         instance_count=contents.count(conn, opened.key),
-        closed=None,
     )
+    return _Result(written, closed=None)
 
 
 def _write(
@@ -317,29 +325,13 @@ def _write(
     forced: bool | None,
     now: int,
 ) -> None:
+    caller = ctx.caller.arn
     if result is None:
-        changes.write_version(
-            conn,
-            opened,
-            "UPDATE_FAILED",
-            caller=ctx.caller.arn,
-            now=now,
-            message=_FAULT,
-            forced=forced,
-        )
+        failed = opened.next_version("UPDATE_FAILED", caller=caller, now=now, message=_FAULT, forced=forced)
+        changes.write_version(conn, opened, failed)
         return
-    changes.write_version(
-        conn,
-        opened,
-        "UPDATED",
-        caller=ctx.caller.arn,
-        now=now,
-        forced=forced,
-        columns=result.columns,
-        series_instance_uid=result.series_instance_uid,
-        study_key=result.study_key,
-        instance_count=result.instance_count,
-    )
+    updated = opened.next_version("UPDATED", caller=caller, now=now, forced=forced)
+    changes.write_version(conn, opened, updated, result.change)
 
 
 def _index(conn: Connection, opened: LockedImageSet, result: _Result, now: int) -> None:

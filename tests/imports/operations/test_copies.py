@@ -295,7 +295,7 @@ def test_records_a_fault_of_ours(
     def fail(*_: Any) -> None:
         raise KeyError("fault")
 
-    add = copying.add_all_members if new else copying.in_both
+    add = copying.copy_all_members if new else copying.common_instance
     monkeypatch.setattr(copying, add.__name__, fail)
     failed = copy(server, source, 1, target, force=True)
     monkeypatch.setattr(copying, add.__name__, add)

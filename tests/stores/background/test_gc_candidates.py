@@ -20,7 +20,7 @@ from lightwell.stores.background.gc_candidates import INSTANCE, LEVEL, PACK, REC
 from lightwell.stores.collector import removal
 from lightwell.stores.db import tables
 from lightwell.stores.db.database import Database
-from lightwell.stores.image_sets import members, records
+from lightwell.stores.image_sets import instances, records
 from lightwell.stores.objects import packs
 from lightwell.work import collector as collect
 from tests.support.collector import Later
@@ -35,7 +35,8 @@ def find_level(conn: Connection, key: int) -> int:
 
 
 def find_instance(conn: Connection, key: int) -> int:
-    return members.instances(conn, DATASTORE, {"1.2.3": key})["1.2.3"]
+    gc_candidates.lock_shared(conn)
+    return instances.find_or_insert(conn, DATASTORE, {"1.2.3": key})["1.2.3"]
 
 
 @dataclass(frozen=True)

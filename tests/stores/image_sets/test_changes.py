@@ -15,8 +15,9 @@ from lightwell.domain.image_sets.edits import Edit
 from lightwell.errors import ConflictError, NotFoundError, ValidationError
 from lightwell.stores import Stores
 from lightwell.stores.db import tables
-from lightwell.stores.image_sets import changes, level_inheritance, members
+from lightwell.stores.image_sets import changes, instances, level_inheritance, members
 from lightwell.stores.image_sets.changes import LockedImageSet
+from lightwell.stores.image_sets.writing import ImageSetChange
 from tests.support import image_set_builders
 from tests.support.image_set_builders import NOW, BuiltInstance, BuiltSet
 
@@ -39,11 +40,11 @@ def change(stores: Stores, built: BuiltSet, version: int, work: Any) -> Any:
         changes.write_version(
             conn,
             opened,
-            "UPDATED",
-            caller=WHO,
-            now=NOW + 5000,
-            columns=members.search_columns(conn, opened.key),
-            instance_count=members.count(conn, opened.key),
+            opened.next_version("UPDATED", caller=WHO, now=NOW + 5000),
+            ImageSetChange(
+                columns=members.search_columns(conn, opened.key),
+                instance_count=members.count(conn, opened.key),
+            ),
         )
         return result
 
@@ -183,9 +184,8 @@ def test_undoes_a_change_that_fails_and_nothing_else(stores: Stores) -> None:
                 raise error
 
             caught = changes.attempt(conn, fail)
-            changes.write_version(
-                conn, opened, "UPDATE_FAILED", caller=WHO, now=NOW + 1, message="why", forced=True
-            )
+            failed = opened.next_version("UPDATE_FAILED", caller=WHO, now=NOW + 1, message="why", forced=True)
+            changes.write_version(conn, opened, failed)
             return caught
 
         return stores.db.write(work)
@@ -223,7 +223,7 @@ def test_finds_the_instances_that_are_there_and_makes_the_others(stores: Stores)
     built = image_set_builders.image_set(stores, [BuiltInstance("1.1", 1)])
 
     def make(key: int) -> dict[str, int]:
-        return stores.db.write(lambda conn: members.instances(conn, built.datastore_key, {"7.7": key}))
+        return stores.db.write(lambda conn: instances.find_or_insert(conn, built.datastore_key, {"7.7": key}))
 
     assert make(77) == make(78) == {"7.7": 77}
 

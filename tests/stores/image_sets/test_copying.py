@@ -45,7 +45,9 @@ def write(stores: Stores, built: BuiltSet, work: Any, version: int = 1) -> Any:
     def transaction(conn: Connection) -> Any:
         opened = changes.open_sets(conn, built.datastore_id, {built.id: version})[built.id]
         result = work(conn, opened)
-        changes.write_version(conn, opened, "UPDATED", caller="me", now=image_set_builders.NOW)
+        changes.write_version(
+            conn, opened, opened.next_version("UPDATED", caller="me", now=image_set_builders.NOW)
+        )
         return result
 
     return stores.db.write(transaction)
@@ -173,8 +175,8 @@ def test_copies_members_with_more_edits(stores: Stores) -> None:
     key = Ids().key()
 
     def copy(conn: Connection) -> int:
-        taken = copying.members(conn, built.key, None)
-        return copying.add_members(conn, key, 7, taken, {"PatientName": NAME, "PatientSex": None})
+        taken = copying.source_members(conn, built.key, None)
+        return copying.copy_members(conn, key, 7, taken, {"PatientName": NAME, "PatientSex": None})
 
     assert stores.db.write(copy) == 3
     with stores.db.read() as conn:
@@ -199,7 +201,7 @@ def test_holds_an_instance_of_a_set_once_at_a_time(stores: Stores) -> None:
     ended = {**row, "valid_from": 2, "valid_to": 3}
     stores.db.write(lambda conn: conn.execute(insert(tables.member), ended))
     with pytest.raises(IntegrityError):
-        stores.db.write(lambda conn: copying.add_all_members(conn, built.key, built.key, 5))
+        stores.db.write(lambda conn: copying.copy_all_members(conn, built.key, built.key, 5))
 
 
 def test_finds_what_stands_in_both_sets_and_counts_frames(stores: Stores) -> None:
@@ -214,9 +216,9 @@ def test_finds_what_stands_in_both_sets_and_counts_frames(stores: Stores) -> Non
     )
     with stores.db.read() as conn:
         keys = {row.sop_instance_uid: row.key for row in conn.execute(select(tables.instance))}
-        assert copying.in_both(conn, one.key, other.key, None) == "1.2"
-        assert copying.in_both(conn, one.key, other.key, [keys["1.3"], keys["1.1"]]) == "1.3"
-        assert copying.in_both(conn, one.key, other.key, [keys["1.1"]]) is None
+        assert copying.common_instance(conn, one.key, other.key, None) == "1.2"
+        assert copying.common_instance(conn, one.key, other.key, [keys["1.3"], keys["1.1"]]) == "1.3"
+        assert copying.common_instance(conn, one.key, other.key, [keys["1.1"]]) is None
         # Pixels that could not be split have no frames.
         assert copying.frame_count(conn, one.key, None) == 6
         assert copying.frame_count(conn, one.key, [keys["1.1"], keys["1.3"]]) == 3
@@ -228,12 +230,12 @@ def test_tells_the_different_blocks_of_members(stores: Stores) -> None:
     )
     write(stores, built, edited("1.3", {"PatientName": NAME}), 1)
     with stores.db.read() as conn:
-        found = list(copying.blocks(conn, built.key, None))
+        found = list(copying.distinct_levels(conn, built.key, None))
         assert sorted(len(block.edits) for block in found) == [0, 0, 1]
         (key,) = conn.execute(
             select(tables.instance.c.key).where(tables.instance.c.sop_instance_uid == "1.3")
         ).scalars()
-        (block,) = copying.blocks(conn, built.key, [key])
+        (block,) = copying.distinct_levels(conn, built.key, [key])
     assert block.edits == {"PatientName": NAME}
     assert packed.pack(block.edits) is not None
 

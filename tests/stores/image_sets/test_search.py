@@ -13,7 +13,7 @@ from sqlalchemy import Connection, event
 
 from lightwell.domain.image_sets.search import Bound, SearchCriteria
 from lightwell.stores.db.database import Database
-from lightwell.stores.image_sets import lookups, search
+from lightwell.stores.image_sets import search
 from tests.support import image_set_builders
 
 _EQUALS = (
@@ -102,11 +102,7 @@ def combinations() -> Iterator[SearchCriteria]:
 
 
 def fill(db: Database) -> None:
-    db.write(
-        lambda conn: lookups.insert_many(
-            conn, _ROWS, [image_set_builders.version_row(row["key"]) for row in _ROWS]
-        )
-    )
+    db.write(lambda conn: image_set_builders.insert_image_sets(conn, _ROWS))
 
 
 def pages(conn: Connection, asked: SearchCriteria, size: int) -> list[str]:

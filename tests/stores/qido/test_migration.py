@@ -16,6 +16,7 @@ from lightwell.stores.db.database import Database
 from lightwell.stores.db.schema import migrate
 from lightwell.stores.image_sets import changes, members
 from lightwell.stores.image_sets import edits as packed
+from lightwell.stores.image_sets.writing import ImageSetChange
 from lightwell.stores.qido import index as qido_index
 from lightwell.stores.qido import search
 from tests.support import image_set_builders
@@ -77,7 +78,10 @@ def fill(stores: Stores) -> None:
         members.replace_level(conn, opened.key, 2, changed)
         columns = members.search_columns(conn, opened.key)
         changes.write_version(
-            conn, opened, "UPDATED", caller="x", now=NOW + 1000, columns=columns, instance_count=2
+            conn,
+            opened,
+            opened.next_version("UPDATED", caller="x", now=NOW + 1000),
+            ImageSetChange(columns=columns, instance_count=2),
         )
 
     stores.db.write(edit)

@@ -6,14 +6,24 @@ Source: docs/design/versions.md; devguide/understanding-image-sets and /cost-opt
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
 
 from lightwell.domain.image_sets.grouping import Grouping
 
-ACTIVE = "ACTIVE"
-DELETED = "DELETED"
-LOCKED = "LOCKED"
+ImageSetState: TypeAlias = Literal["ACTIVE", "DELETED"]
+ACTIVE: Final = "ACTIVE"
+DELETED: Final = "DELETED"
+LOCKED: Final = "LOCKED"
 """Shown by answers and events of operations; never a state that is kept."""
-IMPORTING = "IMPORTING"
+IMPORTING: Final = "IMPORTING"
+
+Origin: TypeAlias = Literal["import", "copy"]
+"""How an image set was made. Imports put instances into sets of origin import only."""
+
+FinalWorkflowStatus: TypeAlias = Literal[
+    "CREATED", "IMPORTED", "IMPORT_FAILED", "COPIED", "COPY_FAILED", "UPDATED", "UPDATE_FAILED"
+]
+"""How the making of a version ended."""
 
 _ARCHIVE_AFTER = 30 * 24 * 3600 * 1000
 """Milliseconds without an access after which a set counts as archived (devguide/cost-optimization)."""
@@ -32,9 +42,9 @@ class ImageSet:
     datastore: int
     study: int
     series_instance_uid: str | None
-    origin: str
+    origin: Origin
     is_primary: bool
-    state: str
+    state: ImageSetState
     latest_version: int
     readable_version: int
     created_at: int
@@ -52,7 +62,7 @@ class Version:
     """One row of ``version``; ``workflow_status`` is a final one, ``caller`` the ARN of who made it."""
 
     number: int
-    workflow_status: str
+    workflow_status: FinalWorkflowStatus
     message: str | None
     forced: bool | None
     caller: str

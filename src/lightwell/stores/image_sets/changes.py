@@ -17,17 +17,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, insert, or_, select, update
+from sqlalchemy import Connection, Select, and_, or_, select
 
 from lightwell.domain.events import image_set_event
-from lightwell.domain.image_sets.image_set import ACTIVE
-from lightwell.domain.image_sets.search_columns import SearchColumns
+from lightwell.domain.image_sets.image_set import ACTIVE, FinalWorkflowStatus, Origin
 from lightwell.errors import ApiError, ConflictError, NotFoundError
 from lightwell.stores.account import datastores
 from lightwell.stores.background import gc_candidates, outbox
 from lightwell.stores.db.bulk import insert_missing
 from lightwell.stores.db.errors import is_failure
-from lightwell.stores.db.tables import datastore, image_set, study, version
+from lightwell.stores.db.tables import datastore, image_set, study
+from lightwell.stores.image_sets import writing
+from lightwell.stores.image_sets.writing import NO_CHANGE, ImageSetChange, NewVersion
 
 STALE = "Requested version(s) of ImageSet(s) is not the latest."
 """Observed at the service, which answers it with ResourceNotFoundException."""
@@ -46,7 +47,7 @@ class LockedImageSet:
     study: int
     study_instance_uid: str
     series_instance_uid: str
-    origin: str
+    origin: Origin
     is_primary: bool
     latest_version: int
     readable_version: int
@@ -55,8 +56,27 @@ class LockedImageSet:
 
     @property
     def number(self) -> int:
-        """Of the version that is being made."""
+        """The number of the version that is being made."""
         return self.latest_version + 1
+
+    def next_version(
+        self,
+        status: FinalWorkflowStatus,
+        *,
+        caller: str,
+        now: int,
+        message: str | None = None,
+        forced: bool | None = None,
+    ) -> NewVersion:
+        """The version that is being made, as it ended."""
+        return NewVersion(
+            number=self.number,
+            workflow_status=status,
+            caller=caller,
+            created_at=now,
+            message=message,
+            forced=forced,
+        )
 
 
 _FIELDS = tuple(image_set.c[name] for name in LockedImageSet.__slots__)
@@ -123,17 +143,6 @@ def open_primaries(conn: Connection, study_key: int) -> list[LockedImageSet]:
         .with_for_update()
     )
     return [LockedImageSet(*row[:-1]) for row in rows]
-
-
-def contradicted(conn: Connection, opened: LockedImageSet, columns: SearchColumns) -> bool:
-    """Whether another primary set of the study has another PatientID or other grouping values of it."""
-    t = image_set.c
-    differs = [
-        func.coalesce(t[name], "") != (getattr(columns, name) or "")
-        for name in ("patient_id", "study_date", "accession_number", "study_id")
-    ]
-    others = and_(t.study == opened.study, t.is_primary, t.state == ACTIVE, t.key != opened.key)
-    return conn.execute(select(t.key).where(others, or_(*differs)).limit(1)).first() is not None
 
 
 def study_keys(conn: Connection, datastore_key: int, uids: Sequence[str]) -> dict[str, int]:
@@ -212,52 +221,16 @@ def attempt(conn: Connection, change: Callable[[], None]) -> Exception | None:
 def write_version(
     conn: Connection,
     opened: LockedImageSet,
-    status: str,
+    new: NewVersion,
+    change: ImageSetChange = NO_CHANGE,
     *,
-    caller: str,
-    now: int,
-    message: str | None = None,
-    forced: bool | None = None,
-    columns: SearchColumns | None = None,
-    series_instance_uid: str | None = None,
-    study_key: int | None = None,
-    instance_count: int | None = None,
-    accessed: bool = True,
+    is_access: bool = True,
 ) -> None:
-    """Raise the set to version ``opened.number`` with a final workflow status.
-
-    ``columns``, ``series_instance_uid``, ``study_key`` and ``instance_count`` where they have changed.
-    ``accessed``: whether this is an access in the sense of ``lastAccessedAt``.
-    """
-    conn.execute(
-        insert(version),
-        {
-            "image_set": opened.key,
-            "number": opened.number,
-            "workflow_status": status,
-            "message": message,
-            "forced": forced,
-            "caller": caller,
-            "created_at": now,
-        },
-    )
-    values: dict[str, object] = {
-        "latest_version": opened.number,
-        "readable_version": opened.number,
-        "updated_at": now,
-    }
-    if accessed:
-        values["last_accessed_at"] = now
-    if columns is not None:
-        values |= columns.as_row()
-    if series_instance_uid is not None:
-        values["series_instance_uid"] = series_instance_uid
-    if study_key is not None:
-        values["study"] = study_key
-        gc_candidates.add(conn, gc_candidates.STUDY, [opened.study], now)
-    if instance_count is not None:
-        values["instance_count"] = instance_count
-    conn.execute(update(image_set).where(image_set.c.key == opened.key).values(values))
+    """Raise the set to version ``opened.number``; see `writing.add_version`."""
+    assert new.number == opened.number
+    if change.study is not None:
+        gc_candidates.add(conn, gc_candidates.STUDY, [opened.study], new.created_at)
+    writing.add_version(conn, opened.key, new, change, is_access=is_access)
 
 
 class Announcer:

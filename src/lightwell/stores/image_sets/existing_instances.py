@@ -30,7 +30,7 @@ from lightwell.stores.db.tables import (
     pixels,
     record,
 )
-from lightwell.stores.image_sets import part10_instances
+from lightwell.stores.image_sets import instances, part10_instances
 from lightwell.stores.image_sets.importing import StagedInstance
 from lightwell.stores.image_sets.records import decompress
 from lightwell.stores.image_sets.validity import is_open
@@ -139,15 +139,8 @@ def find(
 
 
 def unknown(conn: Connection, datastore: int, uids: Sequence[str]) -> list[str]:
-    """Those SOPInstanceUIDs that nothing in the data store has."""
-    known: set[str] = set()
-    for some in batches(uids):
-        rows = conn.execute(
-            select(instance.c.sop_instance_uid).where(
-                instance.c.datastore == datastore, instance.c.sop_instance_uid.in_(some)
-            )
-        )
-        known.update(rows.scalars())
+    """Those SOPInstanceUIDs that the data store has no instance of."""
+    known = instances.find_keys(conn, datastore, uids)
     return [uid for uid in uids if uid not in known]
 
 
@@ -207,15 +200,15 @@ def hold(conn: Connection, records: Sequence[NewRecord], own: Container[int]) ->
 
 
 def unchanged(
-    conn: Connection, image_set_key: int, came: Sequence[StagedInstance], instances: Mapping[str, int]
+    conn: Connection, image_set_key: int, staged: Sequence[StagedInstance], instance_keys: Mapping[str, int]
 ) -> set[int]:
-    """Those records of ``came`` whose member of the set is the same already, under the lock of the set.
+    """Those records of ``staged`` whose member of the set is the same already, under the lock of the set.
 
     Two records that name the same original have been compared, see `ingest.duplicates`. Nothing is the same
     that was edited since, nor anything of a set whose levels were.
     """
     # An instance that is new to the data store has the key of its record.
-    again = {instances[one.uid]: one.record for one in came if instances[one.uid] != one.record}
+    again = {instance_keys[one.uid]: one.record for one in staged if instance_keys[one.uid] != one.record}
     if not again:
         return set()
     places = _places(conn, again.values())

@@ -9,25 +9,31 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, and_, func, insert, or_, select, text, update
+from sqlalchemy import Connection, func, insert, select, text, update
 
-from lightwell.domain.image_sets.search_columns import SearchColumns
+from lightwell.domain.image_sets.image_set import ACTIVE, Origin
 from lightwell.domain.imports.jobs import ALREADY_THERE
 from lightwell.stores.background import gc_candidates
-from lightwell.stores.db.bulk import batches, insert_many, insert_missing
+from lightwell.stores.db.bulk import batches, insert_many
 from lightwell.stores.db.tables import (
     image_set,
-    instance,
     leftover,
     level,
     member,
     outcome,
     record,
     staged,
-    version,
 )
+from lightwell.stores.image_sets import instances
 from lightwell.stores.image_sets.records import Levels
 from lightwell.stores.image_sets.validity import is_open
+from lightwell.stores.image_sets.writing import (
+    NewImageSet,
+    NewMember,
+    NewVersion,
+    insert_image_set,
+    insert_members,
+)
 from lightwell.stores.jobs.staging import Batch, of_batch
 
 _OUTCOMES = text(
@@ -71,10 +77,11 @@ class SetRow:
 
     key: int
     id: str
-    origin: str
+    origin: Origin
     is_primary: bool
     latest_version: int
     created_at: int
+    instance_count: int
     grouping: tuple[str, ...]
 
 
@@ -91,6 +98,7 @@ def sets_of_series(
             t.is_primary,
             t.latest_version,
             t.created_at,
+            t.instance_count,
             func.coalesce(t.patient_id, ""),
             func.coalesce(t.study_date, ""),
             func.coalesce(t.accession_number, ""),
@@ -101,110 +109,23 @@ def sets_of_series(
             t.datastore == datastore,
             t.series_instance_uid == series_instance_uid,
             t.study_instance_uid == study_instance_uid,
-            t.state == "ACTIVE",
+            t.state == ACTIVE,
         )
         .order_by(t.key)
         .with_for_update()
     )
-    return [SetRow(*row[:6], grouping=tuple(row[6:])) for row in rows]
+    return [SetRow(*row[:7], grouping=tuple(row[7:])) for row in rows]
 
 
-def contradicted(conn: Connection, study: int, columns: SearchColumns) -> bool:
-    """Whether a primary set of the study has another PatientID, StudyDate, AccessionNumber or StudyID."""
-    t = image_set.c
-    differs = [
-        func.coalesce(t[name], "") != (getattr(columns, name) or "")
-        for name in ("patient_id", "study_date", "accession_number", "study_id")
-    ]
-    query = select(t.key).where(and_(t.study == study, t.is_primary, t.state == "ACTIVE", or_(*differs)))
-    return conn.execute(query.limit(1)).first() is not None
-
-
-def add_set(
-    conn: Connection,
-    *,
-    key: int,
-    id: str,
-    datastore: int,
-    study: int,
-    series_instance_uid: str,
-    is_primary: bool,
-    columns: SearchColumns,
-    levels: Levels,
-    instance_count: int,
-    caller: str,
-    now: int,
-) -> None:
-    """A new set of origin import at version 1 with its level rows; its members are added by `add_members`."""
-    conn.execute(
-        insert(image_set),
-        {
-            "key": key,
-            "id": id,
-            "datastore": datastore,
-            "study": study,
-            "series_instance_uid": series_instance_uid,
-            "origin": "import",
-            "is_primary": is_primary,
-            "state": "ACTIVE",
-            "latest_version": 1,
-            "readable_version": 1,
-            "created_at": now,
-            "updated_at": now,
-            "last_accessed_at": now,
-            "listed_in": datastore,
-            "instance_count": instance_count,
-            **columns.as_row(),
-        },
-    )
-    add_version(conn, key, 1, "CREATED", None, caller, now)
+def insert_imported_set(conn: Connection, new: NewImageSet, first: NewVersion, levels: Levels) -> None:
+    """A new set at version 1 with its levels; its members are added by `add_members`."""
+    insert_image_set(conn, new, first)
     conn.execute(
         insert(level),
         [
-            {"image_set": key, "level": number, "valid_from": 1, "base": base}
+            {"image_set": new.key, "level": number, "valid_from": 1, "base": base}
             for number, base in enumerate((levels.patient, levels.study, levels.series))
         ],
-    )
-
-
-def add_version(
-    conn: Connection, key: int, number: int, status: str, message: str | None, caller: str, now: int
-) -> None:
-    conn.execute(
-        insert(version),
-        {
-            "image_set": key,
-            "number": number,
-            "workflow_status": status,
-            "message": message,
-            "caller": caller,
-            "created_at": now,
-        },
-    )
-
-
-def grow(
-    conn: Connection, key: int, number: int, added: int, now: int, columns: SearchColumns | None
-) -> None:
-    """Raise the set to version ``number``; ``columns`` where they have changed."""
-    values: dict[str, object] = {
-        "latest_version": number,
-        "readable_version": number,
-        "updated_at": now,
-        "last_accessed_at": now,
-        "instance_count": image_set.c.instance_count + added,
-    }
-    if columns is not None:
-        values |= columns.as_row()
-    conn.execute(update(image_set).where(image_set.c.key == key).values(**values))
-
-
-def fail_version(conn: Connection, key: int, number: int, now: int) -> None:
-    """Raise the set to version ``number`` with the content that it had."""
-    conn.execute(
-        update(image_set)
-        .where(image_set.c.key == key)
-        .values(latest_version=number, readable_version=number, updated_at=now)
     )
 
 
@@ -233,30 +154,9 @@ def load(conn: Connection, batch: Batch) -> StagedBatch:
 def find_instances(conn: Connection, datastore: int, loaded: StagedBatch) -> dict[str, int]:
     """The keys of ``instance`` by UID; a UID that is new to the data store gets the key of its record.
 
-    The transaction has to hold `leftovers.share`, as it does after `studies.lock`.
+    The transaction must hold `gc_candidates.lock_shared`, as it does after `studies.lock`.
     """
-    uids = [came.uid for came in loaded.members]
-    found = _instances(conn, datastore, uids)
-    if found and gc_candidates.any_of(conn, gc_candidates.INSTANCE):
-        gc_candidates.unmark(conn, gc_candidates.INSTANCE, found.values())
-    new = [came for came in loaded.members if came.uid not in found]
-    if new:
-        rows = [{"key": came.record, "datastore": datastore, "sop_instance_uid": came.uid} for came in new]
-        insert_missing(conn, instance, rows, ["datastore", "sop_instance_uid"])
-        found |= _instances(conn, datastore, [came.uid for came in new])
-    return found
-
-
-def _instances(conn: Connection, datastore: int, uids: Sequence[str]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for some in batches(uids):
-        rows = conn.execute(
-            select(instance.c.sop_instance_uid, instance.c.key).where(
-                instance.c.datastore == datastore, instance.c.sop_instance_uid.in_(some)
-            )
-        )
-        found.update((uid, key) for uid, key in rows)
-    return found
+    return instances.find_or_insert(conn, datastore, {each.uid: each.record for each in loaded.members})
 
 
 def list_unused(conn: Connection, records: Sequence[int]) -> None:
@@ -268,20 +168,9 @@ def list_unused(conn: Connection, records: Sequence[int]) -> None:
 def add_members(
     conn: Connection, loaded: StagedBatch, instances: Mapping[str, int], key: int, number: int
 ) -> None:
-    """A member a SOPInstanceUID of the batch, valid from version ``number``."""
-    rows = [
-        {
-            "image_set": key,
-            "instance": instances[came.uid],
-            "valid_from": number,
-            "valid_to": None,
-            "record": came.record,
-            "pixels": came.pixels,
-            "edits": None,
-        }
-        for came in loaded.members
-    ]
-    insert_many(conn, member, rows)
+    """Add the instances of a batch to a set, from version ``number`` on."""
+    new = (NewMember(instances[each.uid], each.record, each.pixels) for each in loaded.members)
+    insert_members(conn, key, number, new)
 
 
 def close_replaced(conn: Connection, instances: Collection[int], key: int, number: int) -> int:

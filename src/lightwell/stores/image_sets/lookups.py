@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Select, and_, bindparam, select, update
 
 from lightwell.domain.image_sets.image_set import ACTIVE, ImageSet, Summary, Version
 from lightwell.stores.db.bulk import batches
-from lightwell.stores.db.bulk import insert_many as insert_rows
 from lightwell.stores.db.tables import datastore, image_set, import_job, staged, version
 
 _SET = tuple(image_set.c[name] for name in ImageSet.__slots__)
@@ -160,11 +159,3 @@ def touch(conn: Connection, keys: Sequence[int], now: int) -> None:
             )
             .values(last_accessed_at=now)
         )
-
-
-def insert_many(
-    conn: Connection, sets: Sequence[Mapping[str, Any]], versions: Sequence[Mapping[str, Any]]
-) -> None:
-    """Insert many rows of ``image_set`` and ``version`` at once, all with the same columns."""
-    insert_rows(conn, image_set, sets)
-    insert_rows(conn, version, versions)

@@ -9,7 +9,7 @@ becomes of levels whose first member is closed, see `bases`.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, delete, func, insert, select, text, update
@@ -17,12 +17,12 @@ from sqlalchemy import Connection, and_, delete, func, insert, select, text, upd
 from lightwell.domain.image_sets.edits import Edits, apply_edits
 from lightwell.domain.image_sets.search_columns import SearchColumns, columns_of_levels
 from lightwell.errors import StorageError
-from lightwell.stores.background import gc_candidates
-from lightwell.stores.db.bulk import batches, insert_many, insert_missing
+from lightwell.stores.db.bulk import batches
 from lightwell.stores.db.tables import instance, level, member
 from lightwell.stores.image_sets import edits as packed
 from lightwell.stores.image_sets import records
 from lightwell.stores.image_sets.validity import holds_in_sql, is_open
+from lightwell.stores.image_sets.writing import NewMember, insert_members
 
 # "o" held at the target; rows are the same where record (base) and edits are.
 _SAME_EDITS = "(o.edits = n.edits OR (o.edits IS NULL AND n.edits IS NULL))"
@@ -137,43 +137,12 @@ def close_members(conn: Connection, key: int, number: int, instances: Sequence[i
 
 
 def add_members(conn: Connection, key: int, number: int, members: Sequence[OpenMember]) -> None:
-    """Let members hold from version ``number`` on. IntegrityError where the set has one of the instances."""
-    insert_many(
-        conn,
-        member,
-        [
-            {
-                "image_set": key,
-                "instance": held.instance,
-                "valid_from": number,
-                "valid_to": None,
-                "record": held.record,
-                "pixels": held.pixels,
-                "edits": packed.pack(held.edits),
-            }
-            for held in members
-        ],
-    )
+    """Let members hold from version ``number`` on.
 
-
-def instances(conn: Connection, datastore: int, uids: Mapping[str, int]) -> dict[str, int]:
-    """The keys of instances by SOPInstanceUID; ``uids`` gives each the key that it has if it is new."""
-    gc_candidates.lock_shared(conn)
-    rows = [{"key": key, "datastore": datastore, "sop_instance_uid": uid} for uid, key in uids.items()]
-    insert_missing(conn, instance, rows, ["datastore", "sop_instance_uid"])
-    found: dict[str, int] = {}
-    for some in batches(uids):
-        found.update(
-            (uid, key)
-            for uid, key in conn.execute(
-                select(instance.c.sop_instance_uid, instance.c.key).where(
-                    instance.c.datastore == datastore,
-                    instance.c.sop_instance_uid.in_(some),
-                )
-            )
-        )
-    gc_candidates.unmark(conn, gc_candidates.INSTANCE, found.values())
-    return found
+    Raises IntegrityError if the set already has one of the instances.
+    """
+    new = (NewMember(each.instance, each.record, each.pixels, packed.pack(each.edits)) for each in members)
+    insert_members(conn, key, number, new)
 
 
 def restore(conn: Connection, key: int, number: int, target: int) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, or_, select
 
+from lightwell.domain.image_sets.image_set import ACTIVE
+from lightwell.domain.image_sets.search_columns import SearchColumns
 from lightwell.stores.background import gc_candidates
 from lightwell.stores.db.bulk import insert_missing
-from lightwell.stores.db.tables import study
+from lightwell.stores.db.tables import image_set, study
 
 
 def lock(conn: Connection, datastore: int, studies: Mapping[str, int]) -> dict[str, int]:
@@ -31,3 +33,21 @@ def lock(conn: Connection, datastore: int, studies: Mapping[str, int]) -> dict[s
         .with_for_update()
     )
     return {uid: key for uid, key in rows}
+
+
+def is_contradicted(
+    conn: Connection, study_key: int, columns: SearchColumns, *, apart_from: int | None = None
+) -> bool:
+    """Whether a primary set of the study has another PatientID, StudyDate, AccessionNumber or StudyID.
+
+    ``apart_from`` is the key of a set that does not count.
+    """
+    t = image_set.c
+    differs = [
+        func.coalesce(t[name], "") != (getattr(columns, name) or "")
+        for name in ("patient_id", "study_date", "accession_number", "study_id")
+    ]
+    query = select(t.key).where(t.study == study_key, t.is_primary, t.state == ACTIVE, or_(*differs))
+    if apart_from is not None:
+        query = query.where(t.key != apart_from)
+    return conn.execute(query.limit(1)).first() is not None
