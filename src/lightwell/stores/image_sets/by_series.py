@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Select, bindparam, select
 
 from lightwell.domain.image_sets.image_set import ACTIVE
 from lightwell.stores.db.tables import datastore, image_set
-from lightwell.stores.image_sets.validity import holds_in_sql
+from lightwell.stores.db.validity import holds_in_sql
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from sqlalchemy.sql.elements import ColumnElement
 from lightwell.domain.image_sets.edits import Edits
 from lightwell.stores.db.bulk import batches
 from lightwell.stores.db.tables import instance, level, member, pixels, record
+from lightwell.stores.db.validity import is_open
 from lightwell.stores.image_sets import edits as packed
 from lightwell.stores.image_sets.changes import LockedImageSet
-from lightwell.stores.image_sets.validity import is_open
 from lightwell.stores.image_sets.writing import (
     NewImageSet,
     NewMember,

@@ -14,9 +14,9 @@ from sqlalchemy.sql.elements import ColumnElement
 from lightwell.domain.image_sets.edits import NONE, Edits, merged
 from lightwell.errors import StorageError
 from lightwell.stores.db.tables import member, record
+from lightwell.stores.db.validity import holds_in
 from lightwell.stores.image_sets import edits as packed
 from lightwell.stores.image_sets import native_instances
-from lightwell.stores.image_sets.validity import holds_in
 
 _FEW, _MANY, _BYTES = 64, 2048, 4 << 20
 """Lines are read ahead in batches of so many; how many follows from the bytes of the last one."""

@@ -30,10 +30,10 @@ from lightwell.stores.db.tables import (
     pixels,
     record,
 )
+from lightwell.stores.db.validity import is_open
 from lightwell.stores.image_sets import instances, part10_instances
 from lightwell.stores.image_sets.importing import StagedInstance
 from lightwell.stores.image_sets.records import decompress
-from lightwell.stores.image_sets.validity import is_open
 from lightwell.stores.objects import packs
 from lightwell.stores.objects.packs import LIVE, OPEN
 

@@ -24,9 +24,9 @@ from lightwell.stores.db.tables import (
     record,
     staged,
 )
+from lightwell.stores.db.validity import is_open
 from lightwell.stores.image_sets import instances
 from lightwell.stores.image_sets.records import Levels
-from lightwell.stores.image_sets.validity import is_open
 from lightwell.stores.image_sets.writing import (
     NewImageSet,
     NewMember,

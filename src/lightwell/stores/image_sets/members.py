@@ -19,9 +19,9 @@ from lightwell.domain.image_sets.search_columns import SearchColumns, columns_of
 from lightwell.errors import StorageError
 from lightwell.stores.db.bulk import batches
 from lightwell.stores.db.tables import instance, level, member
+from lightwell.stores.db.validity import holds_in_sql, is_open
 from lightwell.stores.image_sets import edits as packed
 from lightwell.stores.image_sets import records
-from lightwell.stores.image_sets.validity import holds_in_sql, is_open
 from lightwell.stores.image_sets.writing import NewMember, insert_members
 
 # "o" held at the target; rows are the same where record (base) and edits are.

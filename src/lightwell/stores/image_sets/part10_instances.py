@@ -11,9 +11,9 @@ from sqlalchemy import Connection, Select, bindparam, select
 from lightwell.domain.image_sets.edits import Edits, merged
 from lightwell.domain.image_sets.frame_table import ENTRY_SIZE, Frame, unpack_entries
 from lightwell.stores.db.tables import frame_table, image_set, instance, member, pixels, record
+from lightwell.stores.db.validity import holds_in
 from lightwell.stores.image_sets import native_instances
 from lightwell.stores.image_sets.edits import unpack
-from lightwell.stores.image_sets.validity import holds_in
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, bindparam, func, select
 
 from lightwell.stores.db.tables import instance, member, pixels, record
-from lightwell.stores.image_sets.validity import holds_in
+from lightwell.stores.db.validity import holds_in
 
 _MEMBERS = (
     select(instance.c.sop_instance_uid)

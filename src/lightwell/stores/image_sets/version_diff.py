@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from lightwell.stores.db.tables import instance, level, member, record
-from lightwell.stores.image_sets.validity import holds, holds_in, holds_throughout
+from lightwell.stores.db.validity import holds, holds_in, holds_throughout
 
 _LEVEL_VALUES = (record.c.patient_value, record.c.study_value, record.c.series_value)
 

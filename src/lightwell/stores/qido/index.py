@@ -28,9 +28,9 @@ from lightwell.stores.db.tables import (
     record,
     study,
 )
+from lightwell.stores.db.validity import is_open
 from lightwell.stores.image_sets import edits as packed
 from lightwell.stores.image_sets import native_instances
-from lightwell.stores.image_sets.validity import is_open
 from lightwell.stores.qido import grams
 
 # What a study shows as its oldest primary set does.
