@@ -14,15 +14,15 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from bench import corpus
-from bench.load import Request, drive
-from bench.loaded import Loaded
-from bench.meter import Meter
-from bench.outcome import Options
-from bench.patience import undisturbed
+from bench.clients.http_load import Request, drive
+from bench.inputs import corpus
+from bench.measure.cpu_meter import CpuMeter
+from bench.measure.repeat import least_disturbed
+from bench.results import Options
 from bench.scenarios.imports import WARM, Lightwell
-from bench.scenarios.web_store import batches_of, take_in
-from bench.server import Server
+from bench.scenarios.web_store import batches_of, store_all
+from bench.servers.imported_series import ImportedSeries
+from bench.servers.lightwell_server import Server
 
 CONNECTIONS = 8
 
@@ -34,7 +34,7 @@ def imports(stack: ExitStack, python: str | None, options: Options) -> Turn:
     """Import of 500 CT slices by a job, in two codec workers."""
     side = Lightwell(corpus.ct(), corpus.ct(WARM, "warm"), 2, python)
     stack.callback(side.stop)
-    return lambda number: side.take_in()
+    return lambda number: side.import_once()
 
 
 def frames(stack: ExitStack, python: str | None, options: Options) -> Turn:
@@ -62,7 +62,7 @@ def store(stack: ExitStack, python: str | None, options: Options) -> Turn:
     """STOW-RS of 500 CT slices in batches of ten."""
     server, files = _server(stack, python), corpus.ct()
     batches = batches_of(files)
-    return lambda number: take_in(server, f"r{number}", None, files, batches)
+    return lambda number: store_all(server, f"r{number}", None, files, batches)
 
 
 ROWS = {"import": imports, "frames": frames, "metadata": metadata, "store": store}
@@ -74,12 +74,12 @@ def _server(stack: ExitStack, python: str | None) -> Server:
     return server
 
 
-def _loaded(stack: ExitStack, python: str | None) -> Loaded:
-    return Loaded(_server(stack, python), corpus.ct())
+def _loaded(stack: ExitStack, python: str | None) -> ImportedSeries:
+    return ImportedSeries(_server(stack, python), corpus.ct())
 
 
 def _drive(server: Server, requests: list[Request], options: Options) -> dict[str, float]:
-    with Meter(server.tree) as meter:
+    with CpuMeter(server.tree) as meter:
         load = drive(server.address, requests, connections=CONNECTIONS, seconds=options.seconds)
     if load.errors:
         raise RuntimeError(f"{server.name}: {load.errors}")
@@ -98,7 +98,7 @@ def compare(name: str, python: str, options: Options) -> None:
         for number in range(-1, options.rounds):  # round -1 warms both
             found = {}
             for side in list(turns)[:: 1 if number % 2 else -1]:
-                found[side] = undisturbed(lambda s=side, n=number: turns[s](n), "others", options)  # type: ignore[misc]
+                found[side] = least_disturbed(lambda s=side, n=number: turns[s](n), "others", options)  # type: ignore[misc]
             if number >= 0:
                 pairs.append(found)
     for figure, good in (("rate", "more is better"), ("cpu", "less is better")):

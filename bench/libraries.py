@@ -22,7 +22,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from pydicom import dcmread, dcmwrite
 
-from bench.corpus import ct_file
+from bench.inputs.corpus import ct_file
 from lightwell.auth.sigv4 import SignedRequest, read_signature, verify
 from lightwell.imaging.dataset.byte_source import BytesSource
 from lightwell.imaging.dataset.element_cache import SeriesCache

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from bench.outcome import BARS, Bar, Outcome
-from bench.place import work
+from bench.results import BARS, Bar, Outcome
+from bench.workspace import work_folder
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- table: written by python -m bench.report -->", "<!-- end of table -->"
@@ -29,7 +29,7 @@ def write(page: Path = PAGE) -> None:
 
 def results() -> list[dict[str, Any]]:
     """The kept record of each scenario, in the order in which the bars stand."""
-    records = [json.loads(path.read_text()) for path in sorted((work() / "results").glob("*.json"))]
+    records = [json.loads(path.read_text()) for path in sorted((work_folder() / "results").glob("*.json"))]
     order = list(BARS)
     return sorted(records, key=lambda record: order.index(record["outcomes"][0]["bar"]))
 

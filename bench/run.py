@@ -18,9 +18,9 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from bench.machine import facts
-from bench.outcome import Options, Outcome
-from bench.place import work
 from bench.report import write
+from bench.results import Options, Outcome
+from bench.workspace import work_folder
 
 SCENARIOS = {
     "startup": "bench.scenarios.startup",
@@ -28,7 +28,7 @@ SCENARIOS = {
     "frames": "bench.scenarios.frames",
     "metadata": "bench.scenarios.metadata",
     "search": "bench.scenarios.search",
-    "lives": "bench.scenarios.lives",
+    "lives": "bench.scenarios.versions",
     "memory": "bench.scenarios.memory",
     "web-frames": "bench.scenarios.web_frames",
     "web-metadata": "bench.scenarios.web_metadata",
@@ -60,12 +60,12 @@ def main() -> None:
         quick=given.quick,
         tries=given.tries or (1 if given.quick else Options().tries),
     )
-    with (work() / "lock").open("w") as lock:
+    with (work_folder() / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            sys.exit(f"another run uses {work()}; two at once would measure each other")
-        shutil.rmtree(work() / "run", ignore_errors=True)  # what an interrupted run left
+            sys.exit(f"another run uses {work_folder()}; two at once would measure each other")
+        shutil.rmtree(work_folder() / "run", ignore_errors=True)  # what an interrupted run left
         failed = [name for name in wanted if not _scenario(name, options)]
     if not given.no_report and not given.quick:
         write()
@@ -91,7 +91,7 @@ def _scenario(name: str, options: Options) -> bool:
             else "-"
         )
         print(f"  {outcome.bar:20} {value}  {outcome.detail}")
-    folder = work() / ("results-quick" if options.quick else "results")
+    folder = work_folder() / ("results-quick" if options.quick else "results")
     folder.mkdir(exist_ok=True)
     record = {
         "scenario": name,

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from bench import corpus, nginx, server
-from bench.load import Request
-from bench.loaded import Loaded
-from bench.nginx import Nginx
-from bench.outcome import Options, Outcome
-from bench.replay import replay
-from bench.server import Server
+from bench.clients.http_load import Request
+from bench.inputs import corpus
+from bench.measure.against_nginx import compare_with_nginx
+from bench.results import Options, Outcome
+from bench.servers import lightwell_server, nginx
+from bench.servers.imported_series import ImportedSeries
+from bench.servers.lightwell_server import Server
+from bench.servers.nginx import Nginx
 
 
 def run(options: Options) -> list[Outcome]:
-    reason = server.missing() or nginx.missing()
+    reason = lightwell_server.missing() or nginx.missing()
     if reason:
         return [Outcome("frames", skipped=reason), Outcome("frames-wrk", skipped=reason)]
     subject = Server("lightwell", workers=2)
     peer = Nginx()
     try:
-        loaded = Loaded(subject, corpus.ct())
+        loaded = ImportedSeries(subject, corpus.ct())
         frames = [loaded.frame(index) for index in range(len(loaded.frame_ids))]
         for index, data in enumerate(frames):
             peer.put(f"/frames/{index}", data)
@@ -29,7 +30,7 @@ def run(options: Options) -> list[Outcome]:
         def sign() -> list[Request]:
             return loaded.frame_requests(sizes)
 
-        return replay("frames", subject, peer, sign, files, options)
+        return compare_with_nginx("frames", subject, peer, sign, files, options)
     finally:
         subject.stop()
         peer.stop()

@@ -7,15 +7,16 @@ as long as heads may be.
 
 from __future__ import annotations
 
-from bench import corpus, server
-from bench.dicomweb import Web
-from bench.hostile import beside
-from bench.jobs import ImportJob
-from bench.load import Load, Request, drive
-from bench.outcome import Options, Outcome, ratios, spread
+from bench.clients.dicomweb import DicomwebClient
+from bench.clients.forged_heads import beside
+from bench.clients.http_load import Load, Request, drive
+from bench.clients.import_jobs import ImportJob
+from bench.clients.signed_requests import exchange
+from bench.inputs import corpus
+from bench.results import Options, Outcome, ratios, spread
 from bench.scenarios.web_frames import path_of
-from bench.server import Server
-from bench.signing import exchange
+from bench.servers import lightwell_server
+from bench.servers.lightwell_server import Server
 
 CONNECTIONS = 8
 _ACCEPT = {"Accept": 'multipart/related; type="application/octet-stream"; transfer-syntax=*'}
@@ -24,14 +25,14 @@ _PAIRS, _QUERY = 200, 8190
 
 
 def run(options: Options) -> list[Outcome]:
-    if reason := server.missing():
+    if reason := lightwell_server.missing():
         return [Outcome("hostile-heads", skipped=reason)]
     subject = Server("lightwell", workers=2)
     try:
         files = corpus.ct(16, "warm")
         datastore = subject.datastore("hostile")
         ImportJob(subject, datastore, files.uri).wait()
-        web = Web(subject, datastore)
+        web = DicomwebClient(subject, datastore)
         rounds: list[dict[str, float]] = []
         for number in range(-1, options.rounds):  # round -1 warms everybody
             frames = [web.get(path_of(files, n, "warm") + "/frames/1", _ACCEPT) for n in range(16)]
@@ -59,7 +60,7 @@ def run(options: Options) -> list[Outcome]:
     ]
 
 
-def _heads(web: Web) -> list[Request]:
+def _heads(web: DicomwebClient) -> list[Request]:
     """Heads signed for a key that exists, with a signature that is not its own."""
     pairs = ["+=%"] * _PAIRS
     longest = "&".join(pairs)

@@ -1,4 +1,4 @@
-"""Import of 500 CT slices: lightwell by an import job, Orthanc by STOW, the bare chain in between."""
+"""Import of 500 CT slices: lightwell by an import job, Orthanc by STOW, the minimal import in between."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from typing import Protocol
 
 from pydicom import dcmread
 
-from bench import corpus, orthanc, server
-from bench.jobs import ImportJob
-from bench.load import Request, drive
-from bench.loaded import only_image_set
-from bench.meter import Meter
-from bench.orthanc import Orthanc
-from bench.outcome import Options, Outcome, median, noise, ratios, spread
-from bench.patience import undisturbed
-from bench.server import Server
+from bench.clients.http_load import Request, drive
+from bench.clients.import_jobs import ImportJob
+from bench.inputs import corpus
+from bench.measure.cpu_meter import CpuMeter
+from bench.measure.repeat import least_disturbed
+from bench.results import Options, Outcome, median, noise, ratios, spread
+from bench.servers import lightwell_server, orthanc
+from bench.servers.imported_series import only_image_set
+from bench.servers.lightwell_server import Server
+from bench.servers.orthanc import Orthanc
 
 CONNECTIONS = 8
 WARM = 16
@@ -29,8 +30,8 @@ WARM = 16
 class Contestant(Protocol):
     name: str
 
-    def take_in(self) -> dict[str, float]:
-        """Takes the corpus in once: ``rate`` (slices/s), ``cpu`` (ms a slice), ``others`` (cores)."""
+    def import_once(self) -> dict[str, float]:
+        """Imports the corpus once: ``rate`` (slices/s), ``cpu`` (ms a slice), ``others`` (cores)."""
 
     def stop(self) -> None: ...
 
@@ -45,12 +46,12 @@ class Lightwell:
         self._files, self._warm, self._round = files, warm, 0
         self._server = Server(self.name, settings={"LIGHTWELL_CODEC_WORKERS": str(workers)}, python=python)
 
-    def take_in(self) -> dict[str, float]:
+    def import_once(self) -> dict[str, float]:
         self._round += 1
         ImportJob(self._server, self._server.datastore(f"warm-{self._round}"), self._warm.uri).wait()
         datastore = self._server.datastore(f"round-{self._round}")
         os.sync()
-        with Meter(self._server.tree) as meter:
+        with CpuMeter(self._server.tree) as meter:
             seconds: float = ImportJob(self._server, datastore, self._files.uri).wait()["seconds"]
             time.sleep(0.25)  # whatever it still does after it said that it is done counts too
         count = len(self._files.slices)
@@ -76,12 +77,12 @@ class Stow:
         self._files, self._requests, self._warm = files, requests, warm
         self._orthanc = Orthanc(flavour)
 
-    def take_in(self) -> dict[str, float]:
+    def import_once(self) -> dict[str, float]:
         drive(self._orthanc.address, self._warm, connections=CONNECTIONS, seconds=None)
         self._orthanc.empty()
         os.sync()
         count = len(self._requests)
-        with Meter(self._orthanc.tree) as meter:
+        with CpuMeter(self._orthanc.tree) as meter:
             load = drive(
                 self._orthanc.address, self._requests, connections=CONNECTIONS, seconds=None, processes=2
             )
@@ -109,17 +110,17 @@ def _check(peer: Orthanc, files: corpus.Corpus) -> None:
         raise RuntimeError(f"{peer.name} keeps other pixels than it was sent")
 
 
-class BareChain:
-    """`bench.bare_chain` in two processes."""
+class MinimalImport:
+    """`bench.minimal_import` in two processes."""
 
-    name = "chain"
+    name = "minimal"
 
     def __init__(self, files: corpus.Corpus) -> None:
         self._files = files
 
-    def take_in(self) -> dict[str, float]:
+    def import_once(self) -> dict[str, float]:
         os.sync()
-        command = [sys.executable, "-m", "bench.bare_chain", str(self._files.folder), "2"]
+        command = [sys.executable, "-m", "bench.minimal_import", str(self._files.folder), "2"]
         found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
         return {
             "rate": found["slices"] / found["wall"],
@@ -134,8 +135,8 @@ class BareChain:
 def run(options: Options) -> list[Outcome]:
     files = corpus.ct(100 if options.quick else corpus.COUNT)
     warm = corpus.ct(WARM, "warm")
-    contestants: list[Contestant] = [BareChain(files)]
-    absent = server.missing()
+    contestants: list[Contestant] = [MinimalImport(files)]
+    absent = lightwell_server.missing()
     try:
         if absent is None:
             contestants += [Lightwell(files, warm, 2), Lightwell(files, warm, 1)]
@@ -159,7 +160,7 @@ def _round(contestants: list[Contestant], number: int, options: Options) -> dict
         name = contestant.name
         found |= {
             f"{name} {key}": value
-            for key, value in undisturbed(contestant.take_in, "others", options).items()
+            for key, value in least_disturbed(contestant.import_once, "others", options).items()
         }
         print(
             f"  round {number + 1}  {name:16} {found[f'{name} rate']:7.1f} slices/s  "
@@ -179,9 +180,9 @@ def _outcomes(rounds: list[dict[str, float]], absent: str | None, no_orthanc: st
     outcomes.append(
         Outcome(
             "import-cpu",
-            ratios(rounds, "lightwell-2 cpu", "chain cpu"),
+            ratios(rounds, "lightwell-2 cpu", "minimal cpu"),
             f"lightwell {spread(rounds, 'lightwell-2 cpu', 2)} ms, "
-            f"bare chain {spread(rounds, 'chain cpu', 2)} ms; "
+            f"minimal import {spread(rounds, 'minimal cpu', 2)} ms; "
             f"Orthanc {median(rounds, 'orthanc-jpegls cpu'):.1f} ms (JPEG-LS), "
             f"{median(rounds, 'orthanc-tuned cpu'):.1f} ms (raw)",
             absent or "",

@@ -6,18 +6,19 @@ import gzip
 import json
 import re
 
-from bench import giants, server
-from bench.jobs import ImportJob
-from bench.outcome import Options, Outcome
-from bench.processes import ServerFailed, command_line
-from bench.server import Server
+from bench.clients.import_jobs import ImportJob
+from bench.inputs import large_files
+from bench.results import Options, Outcome
+from bench.servers import lightwell_server
+from bench.servers.lightwell_server import Server
+from bench.servers.process_tree import ServerFailed, command_line
 
 _MIB = 1 << 20
 
 
 def run(options: Options) -> list[Outcome]:
-    reason = server.missing()
-    return [_one(kind, options, reason) for kind in giants.KINDS]
+    reason = lightwell_server.missing()
+    return [_one(kind, options, reason) for kind in large_files.KINDS]
 
 
 def _frames(server_: Server, datastore: str) -> int:
@@ -37,7 +38,9 @@ def _one(kind: str, options: Options, reason: str | None) -> Outcome:
     """One import by a new server: high-water marks (VmHWM) do not fall, so each file gets new processes."""
     if reason:
         return Outcome(f"memory-{kind}", skipped=reason)
-    uri, frames = giants.giant(kind, giants.GIGA // 10 if options.quick else giants.GIGA)
+    uri, frames = large_files.large_file(
+        kind, large_files.PIXEL_BYTES // 10 if options.quick else large_files.PIXEL_BYTES
+    )
     subject = Server("lightwell", settings={"LIGHTWELL_CODEC_WORKERS": "1"})
     peaks: dict[int, int] = {}
     names: dict[int, str] = {}

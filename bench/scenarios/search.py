@@ -1,4 +1,4 @@
-"""SearchImageSets: the same questions asked of a thousand and of a million image sets."""
+"""SearchImageSets: the same questions subject of a thousand and of a million image sets."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import random
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 
-from bench import server
-from bench.fill import DAYS, Filled, filled
-from bench.load import Request, drive
-from bench.meter import Meter
-from bench.outcome import Options, Outcome, noise, ratios, spread
-from bench.patience import undisturbed
-from bench.server import Server
-from bench.signing import Signer, exchange
+from bench.clients.http_load import Request, drive
+from bench.clients.signed_requests import Signer, exchange
+from bench.inputs.filled_store import DAYS, FilledStore, filled_store
+from bench.measure.cpu_meter import CpuMeter
+from bench.measure.repeat import least_disturbed
+from bench.results import Options, Outcome, noise, ratios, spread
+from bench.servers import lightwell_server
+from bench.servers.lightwell_server import Server
 
 SMALL, LARGE = 1_000, 1_000_000
 _QUERIES = 200
@@ -23,10 +23,10 @@ _FIRST = datetime(2015, 1, 1)
 KINDS = ("patient", "accession", "study", "series", "dates", "year", "year-by-date")
 
 
-class Asked:
+class Subject:
     """A server on one filled folder, with signed questions of each kind."""
 
-    def __init__(self, name: str, data: Filled) -> None:
+    def __init__(self, name: str, data: FilledStore) -> None:
         self.name, self.data = name, data
         self.server = Server(name, data=data.folder / "data")
         self._sign = Signer(self.server.client())
@@ -56,7 +56,7 @@ def kind_finds_all(questions: list[Request]) -> bool:
     return b"BETWEEN" not in questions[0].data
 
 
-def _criteria(kind: str, data: Filled) -> Iterator[dict[str, object]]:
+def _criteria(kind: str, data: FilledStore) -> Iterator[dict[str, object]]:
     values = {
         "patient": ("DICOMPatientId", data.patients),
         "accession": ("DICOMAccessionNumber", data.accessions),
@@ -83,26 +83,26 @@ def _criteria(kind: str, data: Filled) -> Iterator[dict[str, object]]:
 
 
 def run(options: Options) -> list[Outcome]:
-    reason = server.missing()
+    reason = lightwell_server.missing()
     if reason:
         return [Outcome(f"search-{kind}", skipped=reason) for kind in KINDS]
     large = 50_000 if options.quick else LARGE
-    folders = [("small", filled(SMALL)), ("large", filled(large))]
-    contestants: list[Asked] = []
+    folders = [("small", filled_store(SMALL)), ("large", filled_store(large))]
+    contestants: list[Subject] = []
     rounds: list[dict[str, float]] = []
     try:
         for name, data in folders:
-            contestants.append(Asked(name, data))
+            contestants.append(Subject(name, data))
         hits = {
-            f"{kind} {asked.name}": asked.hits(asked.questions(kind))
+            f"{kind} {subject.name}": subject.hits(subject.questions(kind))
             for kind in KINDS
-            for asked in contestants
+            for subject in contestants
         }
         for number in range(-1, options.rounds):  # round -1 warms both
             found: dict[str, float] = {}
             for kind in KINDS:
-                for asked in contestants[:: 1 if number % 2 else -1]:
-                    found |= _ask(kind, asked, options)
+                for subject in contestants[:: 1 if number % 2 else -1]:
+                    found |= _measure(kind, subject, options)
             if number >= 0:
                 rounds.append(found)
                 disturbed = max(value for key, value in found.items() if key.endswith("others"))
@@ -114,22 +114,22 @@ def run(options: Options) -> list[Outcome]:
                     + f" ms  others {disturbed:.2f} cores"
                 )
     finally:
-        for asked in contestants:
-            asked.server.stop()
+        for subject in contestants:
+            subject.server.stop()
     return [_outcome(kind, rounds, hits, large) for kind in KINDS]
 
 
-def _ask(kind: str, asked: Asked, options: Options) -> dict[str, float]:
+def _measure(kind: str, subject: Subject, options: Options) -> dict[str, float]:
     def once() -> dict[str, float]:
-        questions = asked.questions(kind)
-        with Meter(asked.server.tree) as meter:
-            load = drive(asked.server.address, questions, connections=1, seconds=min(1.0, options.seconds))
+        questions = subject.questions(kind)
+        with CpuMeter(subject.server.tree) as meter:
+            load = drive(subject.server.address, questions, connections=1, seconds=min(1.0, options.seconds))
         if load.errors:
-            raise RuntimeError(f"{asked.name}, by {kind}: {load.errors}")
-        return {f"{kind} {asked.name}": 1000 * load.quantile(0.5), others: meter.others}
+            raise RuntimeError(f"{subject.name}, by {kind}: {load.errors}")
+        return {f"{kind} {subject.name}": 1000 * load.quantile(0.5), others: meter.others}
 
-    others = f"{kind} {asked.name} others"
-    return undisturbed(once, others, options)
+    others = f"{kind} {subject.name} others"
+    return least_disturbed(once, others, options)
 
 
 def _outcome(kind: str, rounds: list[dict[str, float]], hits: dict[str, float], large: int) -> Outcome:

@@ -5,22 +5,22 @@ from __future__ import annotations
 import shutil
 import time
 
-from bench import server
-from bench.outcome import Options, Outcome, spread
-from bench.place import fresh
-from bench.server import Server
+from bench.results import Options, Outcome, spread
+from bench.servers import lightwell_server
+from bench.servers.lightwell_server import Server
+from bench.workspace import new_folder
 
 _MIB = 1 << 20
 _SETTLE = 3.0  # seconds between ready and the look at its memory
 
 
 def run(options: Options) -> list[Outcome]:
-    reason = server.missing()
+    reason = lightwell_server.missing()
     if reason:
         return [Outcome("start", skipped=reason), Outcome("idle", skipped=reason)]
     rounds = []
     for number in range(options.rounds):
-        folder = fresh("startup")
+        folder = new_folder("startup")
         try:
             first = Server("lightwell", data=folder / "data")
             first.stop()

@@ -9,14 +9,15 @@ import sys
 import time
 from pathlib import Path
 
-from bench import authorizers, corpus, server
-from bench.asking import p50, show
-from bench.dicomweb import Web
-from bench.jobs import ImportJob
-from bench.outcome import Options, Outcome, noise, ratios, spread
-from bench.place import fresh
+from bench.clients.dicomweb import DicomwebClient
+from bench.clients.import_jobs import ImportJob
+from bench.inputs import corpus
+from bench.measure.latency import p50, show
+from bench.results import Options, Outcome, noise, ratios, spread
 from bench.scenarios.web_frames import path_of
-from bench.server import Server, command
+from bench.servers import authorizers, lightwell_server
+from bench.servers.lightwell_server import Server, command
+from bench.workspace import new_folder
 
 _ARN = "arn:aws:lambda:us-east-1:000000000000:function:bench-{}"
 _TRUST = {
@@ -37,9 +38,9 @@ _ACCEPT = {"Accept": 'multipart/related; type="application/octet-stream"; transf
 
 
 def run(options: Options) -> list[Outcome]:
-    if reason := server.missing():
+    if reason := lightwell_server.missing():
         return [Outcome(key, skipped=reason) for key in ("web-bearer-python", "web-bearer-http")]
-    function = subprocess.Popen([sys.executable, "-m", "bench.authorizers"], stdout=subprocess.PIPE)
+    function = subprocess.Popen([sys.executable, "-m", "bench.servers.authorizers"], stdout=subprocess.PIPE)
     assert function.stdout is not None
     port = int(function.stdout.readline())
     root = str(Path(__file__).parents[2])
@@ -54,7 +55,7 @@ def run(options: Options) -> list[Outcome]:
                 datastoreName=f"bearer-{kind}", lambdaAuthorizerArn=_ARN.format(kind)
             )["datastoreId"]
             ImportJob(subject, datastore, files.uri).wait()
-            webs[kind] = Web(subject, datastore)
+            webs[kind] = DicomwebClient(subject, datastore)
         path = path_of(files, 0, "warm") + "/frames/1"
         for number in range(-1, options.rounds):
             found: dict[str, float] = {"function": _own_time(port, options.seconds)}
@@ -92,13 +93,13 @@ def run(options: Options) -> list[Outcome]:
 
 def _register(data: Path, port: int) -> None:
     """The role, and both functions under their ARNs."""
-    folder = fresh("role")
+    folder = new_folder("role")
     trust, policy = folder / "trust.json", folder / "policy.json"
     trust.write_text(json.dumps(_TRUST))
     policy.write_text(json.dumps(_POLICY))
     lines = [
         ["role", "put", "bench", "--trust-policy", str(trust), "--policy", str(policy)],
-        ["authorizer", "put", _ARN.format("python"), "python:bench.authorizers:allow"],
+        ["authorizer", "put", _ARN.format("python"), "python:bench.servers.authorizers:allow"],
         ["authorizer", "put", _ARN.format("http"), f"http://127.0.0.1:{port}/invoke"],
     ]
     for line in lines:

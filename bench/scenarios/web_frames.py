@@ -7,18 +7,19 @@ from collections.abc import Callable
 import imagecodecs
 import numpy as np
 
-from bench import corpus, orthanc, server
-from bench.corpus import Corpus
-from bench.dicomweb import Web
-from bench.jobs import ImportJob
-from bench.load import Request, drive
-from bench.meter import Meter
-from bench.orthanc import Orthanc
-from bench.outcome import Options, Outcome, noise, ratios, spread
-from bench.patience import undisturbed
-from bench.processes import Tree
-from bench.server import Server
-from bench.signing import exchange
+from bench.clients.dicomweb import DicomwebClient
+from bench.clients.http_load import Request, drive
+from bench.clients.import_jobs import ImportJob
+from bench.clients.signed_requests import exchange
+from bench.inputs import corpus
+from bench.inputs.corpus import Corpus
+from bench.measure.cpu_meter import CpuMeter
+from bench.measure.repeat import least_disturbed
+from bench.results import Options, Outcome, noise, ratios, spread
+from bench.servers import lightwell_server, orthanc
+from bench.servers.lightwell_server import Server
+from bench.servers.orthanc import Orthanc
+from bench.servers.process_tree import ProcessTree
 
 CONNECTIONS = 8
 RAW = "1.2.840.10008.1.2.1"
@@ -26,7 +27,7 @@ _FRAMES = 'multipart/related; type="application/octet-stream"; transfer-syntax={
 
 
 def run(options: Options) -> list[Outcome]:
-    if reason := server.missing() or orthanc.missing():
+    if reason := lightwell_server.missing() or orthanc.missing():
         return [Outcome("web-frames", skipped=reason), Outcome("web-frames-raw", skipped=reason)]
     files = corpus.ct(100 if options.quick else corpus.COUNT)
     subject, peer = Server("lightwell", workers=2), Orthanc("tuned")
@@ -41,7 +42,7 @@ def run(options: Options) -> list[Outcome]:
         )
         if stored.errors:
             raise RuntimeError(f"Orthanc did not take the corpus: {stored.errors}")
-        web = Web(subject, datastore)
+        web = DicomwebClient(subject, datastore)
         paths = [path_of(files, index) + "/frames/1" for index in range(len(files.slices))]
         ways: dict[str, Callable[[], list[Request]]] = {
             "stored": lambda: [web.get(path, {"Accept": _FRAMES.format("*")}) for path in paths],
@@ -81,10 +82,10 @@ def path_of(files: Corpus, index: int, name: str = "ct") -> str:
 
 
 def _measure(
-    name: str, tree: Tree, address: tuple[str, int], requests: list[Request], options: Options
+    name: str, tree: ProcessTree, address: tuple[str, int], requests: list[Request], options: Options
 ) -> dict[str, float]:
     def once() -> dict[str, float]:
-        with Meter(tree) as meter:
+        with CpuMeter(tree) as meter:
             load = drive(address, requests, connections=CONNECTIONS, seconds=options.seconds)
         if load.errors:
             raise RuntimeError(f"{name}: {load.errors}")
@@ -95,10 +96,12 @@ def _measure(
             f"{name} others": meter.others,
         }
 
-    return undisturbed(once, f"{name} others", options)
+    return least_disturbed(once, f"{name} others", options)
 
 
-def _check(files: Corpus, web: Web, ways: dict[str, Callable[[], list[Request]]], peer: Orthanc) -> None:
+def _check(
+    files: Corpus, web: DicomwebClient, ways: dict[str, Callable[[], list[Request]]], peer: Orthanc
+) -> None:
     """One frame of each way must have the pixels of the file."""
     pixels = files.pixels(0)
     _, body = web.fetch(ways["stored"]()[0])

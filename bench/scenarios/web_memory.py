@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import socket
 
-from bench import giants, server
-from bench.corpus import uid
-from bench.dicomweb import Web
-from bench.jobs import ImportJob
-from bench.load import Request
-from bench.outcome import Options, Outcome
-from bench.place import fresh
-from bench.server import Server
+from bench.clients.dicomweb import DicomwebClient
+from bench.clients.http_load import Request
+from bench.clients.import_jobs import ImportJob
+from bench.inputs import large_files
+from bench.inputs.corpus import uid
+from bench.results import Options, Outcome
+from bench.servers import lightwell_server
+from bench.servers.lightwell_server import Server
+from bench.workspace import new_folder
 
 _MIB = 1 << 20
 _WAYS = {
@@ -21,11 +22,11 @@ _WAYS = {
 
 
 def run(options: Options) -> list[Outcome]:
-    if reason := server.missing():
+    if reason := lightwell_server.missing():
         return [Outcome("web-memory", skipped=reason)]
-    size = giants.GIGA // 10 if options.quick else giants.GIGA
-    uri, frames = giants.giant("native", size)
-    data = fresh("study") / "data"
+    size = large_files.PIXEL_BYTES // 10 if options.quick else large_files.PIXEL_BYTES
+    uri, frames = large_files.large_file("native", size)
+    data = new_folder("study") / "data"
     first = Server("lightwell", data=data)
     try:
         datastore = first.datastore("study")
@@ -37,7 +38,7 @@ def run(options: Options) -> list[Outcome]:
         # A new server each time: the high-water marks of its processes do not fall.
         subject = Server("lightwell", data=data)
         try:
-            web = Web(subject, datastore)
+            web = DicomwebClient(subject, datastore)
             web.fetch(web.get("/studies", {"Accept": "application/dicom+json"}))
             idle = dict(subject.tree.peaks())
             received = _drain(

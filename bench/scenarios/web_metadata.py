@@ -9,21 +9,22 @@ from io import BytesIO
 
 from pydicom import dcmwrite
 
-from bench import corpus, orthanc, server
-from bench.asking import p50, show
-from bench.dicomweb import Web
-from bench.jobs import ImportJob
-from bench.load import drive
-from bench.orthanc import Orthanc
-from bench.outcome import Options, Outcome, noise, ratios, spread
-from bench.server import Server
-from bench.signing import exchange
+from bench.clients.dicomweb import DicomwebClient
+from bench.clients.http_load import drive
+from bench.clients.import_jobs import ImportJob
+from bench.clients.signed_requests import exchange
+from bench.inputs import corpus
+from bench.measure.latency import p50, show
+from bench.results import Options, Outcome, noise, ratios, spread
+from bench.servers import lightwell_server, orthanc
+from bench.servers.lightwell_server import Server
+from bench.servers.orthanc import Orthanc
 
 _HEADERS = {"Accept": "application/dicom+json", "Accept-Encoding": "gzip"}
 
 
 def run(options: Options) -> list[Outcome]:
-    if reason := server.missing() or orthanc.missing():
+    if reason := lightwell_server.missing() or orthanc.missing():
         return [Outcome("web-metadata", skipped=reason), Outcome("web-metadata-first", skipped=reason)]
     files = corpus.ct(100 if options.quick else corpus.COUNT)
     count = len(files.slices)
@@ -35,7 +36,7 @@ def run(options: Options) -> list[Outcome]:
         load = [orthanc.stow(item.read_bytes()) for item in files.paths()]
         if errors := drive(peer.address, load, connections=8, seconds=None).errors:
             raise RuntimeError(f"Orthanc did not take the corpus: {errors}")
-        web = Web(subject, datastore)
+        web = DicomwebClient(subject, datastore)
         rounds = []
         for number in range(-1, options.rounds):
             found: dict[str, float] = {}

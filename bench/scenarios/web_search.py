@@ -6,18 +6,19 @@ import json
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
-from bench import orthanc, server, studies
-from bench.asking import p50, show
-from bench.dicomweb import Web
-from bench.fill import Filled, filled
-from bench.jobs import ImportJob
-from bench.load import Request, drive
-from bench.orthanc import Orthanc
-from bench.outcome import Options, Outcome, noise, ratios, spread
-from bench.place import work
-from bench.server import Server
-from bench.signing import exchange
-from bench.studies import Studies
+from bench.clients.dicomweb import DicomwebClient
+from bench.clients.http_load import Request, drive
+from bench.clients.import_jobs import ImportJob
+from bench.clients.signed_requests import exchange
+from bench.inputs import small_studies
+from bench.inputs.filled_store import FilledStore, filled_store
+from bench.inputs.small_studies import Studies
+from bench.measure.latency import p50, show
+from bench.results import Options, Outcome, noise, ratios, spread
+from bench.servers import lightwell_server, orthanc
+from bench.servers.lightwell_server import Server
+from bench.servers.orthanc import Orthanc
+from bench.workspace import work_folder
 
 PEERED = 10_000
 SMALL, LARGE = 1_000, 1_000_000
@@ -26,7 +27,7 @@ _JSON = {"Accept": "application/dicom+json"}
 
 
 def run(options: Options) -> list[Outcome]:
-    absent = server.missing()
+    absent = lightwell_server.missing()
     return [*_against_orthanc(options, absent or orthanc.missing()), *_by_size(options, absent)]
 
 
@@ -49,13 +50,13 @@ def _queries(files: Studies) -> dict[str, list[str]]:
 def _against_orthanc(options: Options, reason: str | None) -> list[Outcome]:
     if reason:
         return [Outcome(f"qido-{kind}", skipped=reason) for kind in KINDS]
-    files = studies.studies(500 if options.quick else PEERED)
+    files = small_studies.studies(500 if options.quick else PEERED)
     subject = Server("lightwell", workers=2)
     peer = _filled_orthanc(files)
     try:
         datastore = subject.datastore("qido")
         ImportJob(subject, datastore, files.uri).wait(1800)
-        web = Web(subject, datastore)
+        web = DicomwebClient(subject, datastore)
         rounds = []
         for number in range(-1, options.rounds):
             found: dict[str, float] = {}
@@ -86,7 +87,7 @@ def _against_orthanc(options: Options, reason: str | None) -> list[Outcome]:
 
 def _filled_orthanc(files: Studies) -> Orthanc:
     """An Orthanc with these studies; filling it takes minutes, so its folder is kept."""
-    folder = work() / f"orthanc-{files.count}-{studies.REVISION}"
+    folder = work_folder() / f"orthanc-{files.count}-{small_studies.REVISION}"
     folder.mkdir(exist_ok=True)
     peer = Orthanc("tuned", folder)
     if peer.instances() != files.count:
@@ -100,7 +101,7 @@ def _filled_orthanc(files: Studies) -> Orthanc:
     return peer
 
 
-def _same(web: Web, ours: list[Request], peer: Orthanc, theirs: list[Request]) -> None:
+def _same(web: DicomwebClient, ours: list[Request], peer: Orthanc, theirs: list[Request]) -> None:
     """Both must find the same studies."""
     for mine, other in list(zip(ours, theirs, strict=True))[::40]:
         _, body = web.fetch(mine)
@@ -121,12 +122,15 @@ def _by_size(options: Options, reason: str | None) -> list[Outcome]:
     if reason:
         return [Outcome(f"qido-size-{kind}", skipped=reason) for kind in kinds]
     sizes = (SMALL, LARGE // 50 if options.quick else LARGE)
-    data = [filled(size, series=1) for size in sizes]
+    data = [filled_store(size, series=1) for size in sizes]
     subjects = [
         Server(f"lightwell-{size}", data=each.folder / "data") for size, each in zip(sizes, data, strict=True)
     ]
     try:
-        asked = [(Web(subject, each.datastore), each) for subject, each in zip(subjects, data, strict=True)]
+        asked = [
+            (DicomwebClient(subject, each.datastore), each)
+            for subject, each in zip(subjects, data, strict=True)
+        ]
         rounds = []
         for number in range(-1, options.rounds):
             found: dict[str, float] = {}
@@ -154,7 +158,7 @@ def _by_size(options: Options, reason: str | None) -> list[Outcome]:
     ]
 
 
-def _paths(kind: str, data: Filled) -> list[str]:
+def _paths(kind: str, data: FilledStore) -> list[str]:
     """Questions that find about as many studies in a small store as in a large one."""
     if kind == "PatientID":
         return [f"/studies?PatientID={value}" for value in data.patients]
@@ -170,7 +174,7 @@ def _paths(kind: str, data: Filled) -> list[str]:
     return [f"/studies?StudyDate={year}0101-{year}1231&limit=20" for year in years]
 
 
-def _finds_some(web: Web, requests: list[Request]) -> None:
+def _finds_some(web: DicomwebClient, requests: list[Request]) -> None:
     for request in requests[::40]:
         _, body = web.fetch(request)
         if not _uids(body):

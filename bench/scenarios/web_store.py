@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from bench import corpus, orthanc, server
-from bench.corpus import Corpus
-from bench.dicomweb import Web
-from bench.fill import filled
-from bench.load import drive
-from bench.loaded import only_image_set
-from bench.meter import Meter
-from bench.orthanc import Orthanc
-from bench.outcome import Options, Outcome, noise, ratios, spread
-from bench.patience import undisturbed
-from bench.server import Server
+from bench.clients.dicomweb import DicomwebClient
+from bench.clients.http_load import drive
+from bench.inputs import corpus
+from bench.inputs.corpus import Corpus
+from bench.inputs.filled_store import filled_store
+from bench.measure.cpu_meter import CpuMeter
+from bench.measure.repeat import least_disturbed
+from bench.results import Options, Outcome, noise, ratios, spread
+from bench.servers import lightwell_server, orthanc
+from bench.servers.imported_series import only_image_set
+from bench.servers.lightwell_server import Server
+from bench.servers.orthanc import Orthanc
 
 CONNECTIONS = 8
 BATCH = 10
@@ -24,21 +25,21 @@ _WARM = 40
 
 
 def run(options: Options) -> list[Outcome]:
-    absent, no_orthanc = server.missing(), orthanc.missing()
+    absent, no_orthanc = lightwell_server.missing(), orthanc.missing()
     keys = ("web-store-jpegls", "web-store-tuned", "web-store-full")
     if absent:
         return [Outcome(key, skipped=absent) for key in keys]
     files = corpus.ct(100 if options.quick else corpus.COUNT)
     batches = batches_of(files)
-    full = filled(STORED // 20 if options.quick else STORED, series=1)
+    full = filled_store(STORED // 20 if options.quick else STORED, series=1)
     subject, stored = (
         Server("lightwell", workers=2),
         Server("lightwell-full", data=full.folder / "data", workers=2),
     )
     peers = {} if no_orthanc else {name: Orthanc(name) for name in ("jpegls", "tuned")}
     turns = {
-        "lightwell": lambda number: take_in(subject, f"r{number}", None, files, batches),
-        "full": lambda number: take_in(stored, "", full.datastore, files, batches),
+        "lightwell": lambda number: store_all(subject, f"r{number}", None, files, batches),
+        "full": lambda number: store_all(stored, "", full.datastore, files, batches),
         **{name: _of_orthanc(peer, len(files.slices), batches) for name, peer in peers.items()},
     }
     try:
@@ -46,7 +47,7 @@ def run(options: Options) -> list[Outcome]:
         for number in range(-1, options.rounds):
             found: dict[str, float] = {}
             for name in list(turns)[:: 1 if number % 2 else -1]:
-                took = undisturbed(lambda n=name, k=number: turns[n](k), "others", options)  # type: ignore[misc]
+                took = least_disturbed(lambda n=name, k=number: turns[n](k), "others", options)  # type: ignore[misc]
                 found |= {f"{name} {key}": value for key, value in took.items()}
             if number >= 0:
                 rounds.append(found)
@@ -84,11 +85,11 @@ def batches_of(files: Corpus) -> list[list[bytes]]:
     return [data[first : first + BATCH] for first in range(0, len(data), BATCH)]
 
 
-def take_in(
+def store_all(
     subject: Server, name: str, datastore: str | None, files: Corpus, batches: list[list[bytes]]
 ) -> dict[str, float]:
     """All batches into a new data store, or into one that is kept, where they are deleted again."""
-    warm = Web(subject, subject.datastore("warm"))
+    warm = DicomwebClient(subject, subject.datastore("warm"))
     drive(
         subject.address,
         [warm.stow(*batch) for batch in batches[: _WARM // BATCH]],
@@ -96,11 +97,11 @@ def take_in(
         seconds=None,
     )
     target = datastore or subject.datastore(name or "store")
-    web = Web(subject, target)
+    web = DicomwebClient(subject, target)
     requests = [web.stow(*batch) for batch in batches]
     count = sum(map(len, batches))
     os.sync()
-    with Meter(subject.tree) as meter:
+    with CpuMeter(subject.tree) as meter:
         load = drive(subject.address, requests, connections=CONNECTIONS, seconds=None, processes=2)
     if load.errors:
         raise RuntimeError(f"{subject.name}: {load.errors}")
@@ -130,7 +131,7 @@ def _of_orthanc(peer: Orthanc, count: int, batches: list[list[bytes]]) -> Callab
     def turn(number: int) -> dict[str, float]:
         peer.empty()
         os.sync()
-        with Meter(peer.tree) as meter:
+        with CpuMeter(peer.tree) as meter:
             load = drive(peer.address, requests, connections=CONNECTIONS, seconds=None, processes=2)
         if load.errors or peer.instances() != count:
             raise RuntimeError(f"{peer.name} took {peer.instances()} of {count}: {load.errors}")

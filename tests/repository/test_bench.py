@@ -10,15 +10,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bench import corpus, giants, nginx, place, report
-from bench.bare_chain import convert
-from bench.load import Request, drive
-from bench.meter import Meter
-from bench.outcome import BARS, Options, ratios, spread
-from bench.patience import undisturbed
-from bench.phantom import ct_slice
-from bench.place import free_port
-from bench.processes import ServerFailed, Tree
+from bench import report, workspace
+from bench.clients.http_load import Request, drive
+from bench.inputs import corpus, large_files
+from bench.inputs.ct_phantom import ct_slice
+from bench.measure.cpu_meter import CpuMeter
+from bench.measure.repeat import least_disturbed
+from bench.minimal_import import convert
+from bench.results import BARS, Options, ratios, spread
+from bench.servers import nginx
+from bench.servers.process_tree import ProcessTree, ServerFailed
+from bench.workspace import free_port
 from pydicom import dcmread
 
 
@@ -27,11 +29,11 @@ def own_work_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_WORK", str(tmp_path / "work"))
 
 
-def python(tmp_path: Path, program: str) -> Tree:
-    return Tree("test", [sys.executable, "-u", "-c", textwrap.dedent(program)], log=tmp_path / "log")
+def python(tmp_path: Path, program: str) -> ProcessTree:
+    return ProcessTree("test", [sys.executable, "-u", "-c", textwrap.dedent(program)], log=tmp_path / "log")
 
 
-def wait_for(tree: Tree, text: bytes) -> None:
+def wait_for(tree: ProcessTree, text: bytes) -> None:
     for _ in tree.wait_for(text.decode(), 20):
         if text in tree.log.read_bytes():
             return
@@ -44,7 +46,7 @@ def files(tmp_path: Path) -> Iterator[tuple[Path, tuple[str, int]]]:
     root.mkdir()
     port = free_port()
     command = [sys.executable, "-u", "-m", "http.server", "--protocol", "HTTP/1.1", "--bind", "127.0.0.1"]
-    tree = Tree("files", [*command, "--directory", str(root), str(port)], log=tmp_path / "log")
+    tree = ProcessTree("files", [*command, "--directory", str(root), str(port)], log=tmp_path / "log")
     try:
         wait_for(tree, b"Serving HTTP")
         yield root, ("127.0.0.1", port)
@@ -186,7 +188,7 @@ def test_says_what_a_server_that_ended_wrote(tmp_path: Path) -> None:
 def test_tells_the_servers_cpu_from_the_others(tmp_path: Path) -> None:
     tree = python(tmp_path, _BURN + "\n    burn(0.3)\n    print('done')\n    time.sleep(60)")
     try:
-        with Meter(tree) as meter:
+        with CpuMeter(tree) as meter:
             wait_for(tree, b"done")
         assert 0.25 < meter.server < 1
         assert meter.wall >= 0.25
@@ -222,10 +224,10 @@ def test_writes_a_corpus_that_pydicom_reads() -> None:
         assert 110 <= len(data) <= 140
 
 
-@pytest.mark.parametrize("kind", giants.KINDS)
-def test_writes_a_giant_that_pydicom_reads(kind: str) -> None:
-    uri, frames = giants.giant(kind, 10_000_000)
-    data = dcmread(place.buckets() / uri.removeprefix("s3://") / "giant.dcm")
+@pytest.mark.parametrize("kind", large_files.KINDS)
+def test_writes_a_large_file_that_pydicom_reads(kind: str) -> None:
+    uri, frames = large_files.large_file(kind, 10_000_000)
+    data = dcmread(workspace.buckets_folder() / uri.removeprefix("s3://") / "large.dcm")
     assert data.NumberOfFrames == frames > 16
     assert np.array_equal(data.pixel_array[17], ct_slice(11, 1, 16))
 
@@ -310,9 +312,9 @@ def test_waits_no_longer_than_told(tmp_path: Path) -> None:
 
 def test_measures_again_until_nobody_disturbs() -> None:
     found = iter([{"others": 0.9, "rate": 9.0}, {"others": 0.1, "rate": 1.0}, {"others": 0.0, "rate": 5.0}])
-    assert undisturbed(lambda: next(found), "others", Options(tries=3))["rate"] == 1.0
+    assert least_disturbed(lambda: next(found), "others", Options(tries=3))["rate"] == 1.0
 
 
 def test_takes_the_least_disturbed_measurement_in_the_end() -> None:
     found = iter([{"others": 0.9, "rate": 9.0}, {"others": 0.5, "rate": 1.0}])
-    assert undisturbed(lambda: next(found), "others", Options(tries=2))["rate"] == 1.0
+    assert least_disturbed(lambda: next(found), "others", Options(tries=2))["rate"] == 1.0

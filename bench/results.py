@@ -41,7 +41,7 @@ BARS: dict[str, Bar] = {
     ),
     "import-tuned": Bar("the same, against Orthanc storing them raw", "×", True, 0.5, 1),
     "import-cpu": Bar(
-        "CPU a slice of the whole import, against the bare chain with plain pydicom", "×", False, 1.0, 0.7
+        "CPU a slice of the whole import, against a minimal import with plain pydicom", "×", False, 1.0, 0.7
     ),
     "import-workers": Bar("import with 2 codec workers against 1", "×", True, 1.5, 1.8),
     "frames": Bar("GetImageFrame, signed, 8 connections, against nginx", "×", True, 0.45, 0.65),
@@ -166,7 +166,7 @@ class Outcome:
 class Options:
     """How long to measure: ``rounds`` visits of every contestant, ``seconds`` of each load.
 
-    ``tries`` and ``quiet``: see `bench.patience`.
+    ``tries`` and ``quiet``: see `bench.measure.repeat`.
     """
 
     rounds: int = 5

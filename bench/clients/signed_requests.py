@@ -8,7 +8,7 @@ from typing import Any
 
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 
-from bench.load import Request
+from bench.clients.http_load import Request
 
 
 class Signer:

@@ -12,21 +12,21 @@ from pydicom import dcmwrite
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from bench.corpus import CT_STORAGE, dataset, file_meta
-from bench.phantom import ct_slice
-from bench.place import buckets
+from bench.inputs.corpus import CT_STORAGE, dataset, file_meta
+from bench.inputs.ct_phantom import ct_slice
+from bench.workspace import buckets_folder
 
 SIZE = 16
 ELEMENTS = 80  # in the data set of a slice, pixels aside
-_BUCKET = "bench-lives"
+_BUCKET = "bench-small-slices"
 _REVISION = 1
 
 
 def series(name: str, count: int, first: int = 0) -> str:
     """The S3 URI of ``count`` slices of a series, from number ``first`` on; made if they are not there."""
     prefix = f"{name}-{first}-{count}"
-    folder = buckets() / _BUCKET / prefix
-    done = buckets() / f"{_BUCKET}-{prefix}.json"
+    folder = buckets_folder() / _BUCKET / prefix
+    done = buckets_folder() / f"{_BUCKET}-{prefix}.json"
     if not done.exists() or json.loads(done.read_text()) != {"revision": _REVISION}:
         folder.mkdir(parents=True, exist_ok=True)
         jobs = [(folder, name, number) for number in range(first, first + count)]

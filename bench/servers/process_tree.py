@@ -44,7 +44,7 @@ def _process(pid: int) -> Process | None:
     return Process(pid, int(fields[1]), sum(map(int, fields[11:15])) / _TICK)
 
 
-class Tree:
+class ProcessTree:
     """A command started below a launcher, see `launcher.py`.
 
     ``begun`` is the moment (``time.monotonic``) at which the command itself was spawned, ``pid`` its process

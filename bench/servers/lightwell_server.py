@@ -16,8 +16,8 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-from bench.place import buckets, free_port, fresh
-from bench.processes import ServerFailed, Tree
+from bench.servers.process_tree import ProcessTree, ServerFailed
+from bench.workspace import buckets_folder, free_port, new_folder
 
 
 def missing() -> str | None:
@@ -62,14 +62,14 @@ class Server:
     ) -> None:
         self.name = name
         self._keep = data is not None
-        self._folder = fresh("lightwell")
+        self._folder = new_folder("lightwell")
         self.data = data or self._folder / "data"
         self.address = ("127.0.0.1", free_port())
         host, port = self.address
         env = {key: value for key, value in os.environ.items() if not key.startswith(("LIGHTWELL_", "AWS_"))}
-        env |= {"LIGHTWELL_BUCKETS_DIR": str(buckets()), **(settings or {})}
+        env |= {"LIGHTWELL_BUCKETS_DIR": str(buckets_folder()), **(settings or {})}
         options = ["--host", host, "--port", str(port), "--workers", str(workers)]
-        self.tree = Tree(
+        self.tree = ProcessTree(
             name,
             [*command(python), "serve", "--data", str(self.data), *options],
             log=self._folder / "output.log",

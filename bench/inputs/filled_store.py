@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 
-from bench.place import work
-from bench.server import Server
+from bench.servers.lightwell_server import Server
+from bench.workspace import work_folder
 from lightwell.domain.qido.grams import fold_name
 from lightwell.stores.db import tables
 from lightwell.stores.qido import grams
@@ -45,7 +45,7 @@ _MODALITIES = ("CT", "MR", "CR", "US", "DX", "PT")
 
 
 @dataclass(slots=True)
-class Filled:
+class FilledStore:
     """A data folder of ``sets`` image sets in one data store, and values that occur in it."""
 
     folder: Path
@@ -57,7 +57,7 @@ class Filled:
     series: list[str] = field(default_factory=list)
 
 
-def filled(sets: int, series: int = 5) -> Filled:
+def filled_store(sets: int, series: int = 5) -> FilledStore:
     """The folder with ``sets`` image sets: the kept one if the tables have not changed, else a new one.
 
     Studies have one to ``series`` series.
@@ -67,16 +67,16 @@ def filled(sets: int, series: int = 5) -> Filled:
     )
     indexes = repr(sorted(str(index) for table in tables.metadata.sorted_tables for index in table.indexes))
     mark = hashlib.sha256((schema + indexes + Path(__file__).read_text()).encode()).hexdigest()[:12]
-    folder = work() / "filled" / (f"{sets}-{mark}" if series == 5 else f"{sets}-{series}-{mark}")
+    folder = work_folder() / "filled" / (f"{sets}-{mark}" if series == 5 else f"{sets}-{series}-{mark}")
     notes = folder / "filled.json"
     if notes.exists():
         known = json.loads(notes.read_text())
-        return Filled(**{**known, "folder": folder})
+        return FilledStore(**{**known, "folder": folder})
     print(f"filling {sets:,} image sets into {folder}")
     begun = time.monotonic()
     server = Server("filling", data=folder / "data")
     try:
-        result = Filled(folder, server.datastore("search"), sets)
+        result = FilledStore(folder, server.datastore("search"), sets)
     finally:
         server.stop()
     database = folder / "data" / "lightwell.db"
@@ -86,7 +86,7 @@ def filled(sets: int, series: int = 5) -> Filled:
     return result
 
 
-def _fill(database: Path, result: Filled, series: int) -> None:
+def _fill(database: Path, result: FilledStore, series: int) -> None:
     random_ = random.Random(result.sets)
     db = sqlite3.connect(database, isolation_level=None)
     try:
@@ -135,7 +135,7 @@ _Set = tuple[dict[str, object], dict[str, object]]
 
 
 def _studies(
-    random_: random.Random, store: int, result: Filled, series: int
+    random_: random.Random, store: int, result: FilledStore, series: int
 ) -> Iterator[tuple[dict[str, object], list[_Set]]]:
     """Studies of one to ``series`` series, patients of one to three studies, dates evenly over ten years."""
     made = number = 0

@@ -12,9 +12,9 @@ from pydicom import dcmwrite
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from bench.corpus import file_meta, uid
-from bench.fill import FAMILY, GIVEN
-from bench.place import buckets
+from bench.inputs.corpus import file_meta, uid
+from bench.inputs.filled_store import FAMILY, GIVEN
+from bench.workspace import buckets_folder
 
 REVISION = 1  # raise it whenever the bytes change
 DAYS = 3650
@@ -43,8 +43,8 @@ class Studies:
 def studies(count: int) -> Studies:
     """The folder with ``count`` studies, made now if it is not there in this revision."""
     bucket = f"bench-studies-{count}"
-    folder = buckets() / bucket / "in"
-    notes = buckets() / f"{bucket}.json"
+    folder = buckets_folder() / bucket / "in"
+    notes = buckets_folder() / f"{bucket}.json"
     if notes.exists():
         known = json.loads(notes.read_text())
         if known.pop("revision") == REVISION:

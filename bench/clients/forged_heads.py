@@ -1,6 +1,6 @@
 """Sends heads that shall be refused, as fast as they are.
 
-``python -m bench.hostile HOST PORT CONNECTIONS SECONDS``
+``python -m bench.clients.forged_heads HOST PORT CONNECTIONS SECONDS``
 
 The requests come on standard input, one a line, in hex. Prints how many were refused a second; exit code 1 if
 one was answered otherwise. A process of its own, to run beside the load that is measured.
@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from bench.load import Request, drive
+from bench.clients.http_load import Request, drive
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def beside(
     host, port = address
     arguments = [host, str(port), str(connections), str(seconds)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench.hostile", *arguments],
+        [sys.executable, "-m", "bench.clients.forged_heads", *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

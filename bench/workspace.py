@@ -8,23 +8,23 @@ import tempfile
 from pathlib import Path
 
 
-def work() -> Path:
+def work_folder() -> Path:
     """``$BENCH_WORK``, by default ``./bench-work``; made if missing."""
     path = Path(os.environ.get("BENCH_WORK") or "bench-work").resolve()
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
-def buckets() -> Path:
+def buckets_folder() -> Path:
     """The folder whose subfolders the server takes for S3 buckets (``LIGHTWELL_BUCKETS_DIR``)."""
-    path = work() / "buckets"
+    path = work_folder() / "buckets"
     path.mkdir(exist_ok=True)
     return path
 
 
-def fresh(name: str) -> Path:
+def new_folder(name: str) -> Path:
     """A new empty folder below the work folder, on the same disk as everything else."""
-    parent = work() / "run"
+    parent = work_folder() / "run"
     parent.mkdir(exist_ok=True)
     return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=parent))
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from bench.processes import Tree
+from bench.servers.process_tree import ProcessTree
 
 _TICK = os.sysconf("SC_CLK_TCK")
 
@@ -26,7 +26,7 @@ def _own() -> float:
     return sum(t.ru_utime + t.ru_stime for t in times)
 
 
-class Meter:
+class CpuMeter:
     """A span of wall time and the CPU seconds spent in it.
 
     ``server`` by the given trees, ``client`` by this process and those of its children that ended in the
@@ -34,11 +34,11 @@ class Meter:
     disturbed. ``stolen`` is what the hypervisor gave to somebody else, in cores.
     """
 
-    def __init__(self, *trees: Tree) -> None:
+    def __init__(self, *trees: ProcessTree) -> None:
         self._trees = trees
         self.wall = self.server = self.client = self.others = self.stolen = 0.0
 
-    def __enter__(self) -> Meter:
+    def __enter__(self) -> CpuMeter:
         self._start = (self._server(), _own(), *busy(), time.perf_counter())
         return self
 

@@ -19,8 +19,8 @@ from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
-from bench.phantom import SIZE, ct_slice
-from bench.place import buckets
+from bench.inputs.ct_phantom import SIZE, ct_slice
+from bench.workspace import buckets_folder
 
 COUNT = 500
 SEED = 7
@@ -75,8 +75,8 @@ def uid(*parts: object) -> str:
 def ct(count: int = COUNT, name: str = "ct") -> Corpus:
     """The corpus of ``count`` slices, made now if it is not there in this revision."""
     bucket = f"bench-{name}-{count}"
-    folder = buckets() / bucket / "in"
-    manifest = buckets() / f"{bucket}.json"
+    folder = buckets_folder() / bucket / "in"
+    manifest = buckets_folder() / f"{bucket}.json"
     if manifest.exists():
         stored = json.loads(manifest.read_text())
         if stored["revision"] == REVISION:

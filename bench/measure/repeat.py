@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from bench.outcome import Options
+from bench.results import Options
 
 
-def undisturbed(measure: Callable[[], dict[str, float]], others: str, options: Options) -> dict[str, float]:
+def least_disturbed(
+    measure: Callable[[], dict[str, float]], others: str, options: Options
+) -> dict[str, float]:
     """What ``measure`` found when everything else used at most ``options.quiet`` cores (entry ``others``).
 
     After ``options.tries`` measurements it is the least disturbed of them. The disturbance chooses, never the

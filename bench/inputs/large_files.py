@@ -13,11 +13,11 @@ from pydicom.filewriter import write_dataset, write_file_meta_info
 from pydicom.pixels.encoders.base import RLELosslessEncoder
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless
 
-from bench.corpus import file_meta, uid
-from bench.phantom import SIZE, ct_slice
-from bench.place import buckets
+from bench.inputs.corpus import file_meta, uid
+from bench.inputs.ct_phantom import SIZE, ct_slice
+from bench.workspace import buckets_folder
 
-GIGA = 2_000_000_000  # bytes of pixel data, as it lies in the (inflated) data set
+PIXEL_BYTES = 2_000_000_000  # bytes of pixel data, as it lies in the (inflated) data set
 KINDS = ("native", "encapsulated", "deflated")
 _SYNTAXES = {
     "native": ExplicitVRLittleEndian,
@@ -30,10 +30,10 @@ _PIXEL_DATA = struct.pack("<HH2sH", 0x7FE0, 0x0010, b"OW", 0)
 _ITEM, _END = struct.pack("<HH", 0xFFFE, 0xE000), struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
 
 
-def giant(kind: str, size: int = GIGA) -> tuple[str, int]:
+def large_file(kind: str, size: int = PIXEL_BYTES) -> tuple[str, int]:
     """(URI of a prefix that holds just this file, number of its frames); ``size`` is of its pixels."""
     bucket = f"bench-{kind}-{size // 1_000_000}"
-    folder = buckets() / bucket / "in"
+    folder = buckets_folder() / bucket / "in"
     frames = [ct_slice(11, number, _DISTINCT).tobytes() for number in range(_DISTINCT)]
     if kind == "encapsulated":
         frames = [_rle(frame) for frame in frames]
@@ -42,7 +42,7 @@ def giant(kind: str, size: int = GIGA) -> tuple[str, int]:
         print(f"making a {kind} file of {count} frames in {folder}")
         part = folder.with_name("part")
         part.mkdir(parents=True, exist_ok=True)
-        _write(part / "giant.dcm", kind, frames, count)
+        _write(part / "large.dcm", kind, frames, count)
         part.rename(folder)
     return f"s3://{bucket}/in/", count
 

@@ -7,8 +7,8 @@ import shutil
 import subprocess
 from collections.abc import Sequence
 
-from bench.load import Request
-from bench.place import fresh
+from bench.clients.http_load import Request
+from bench.workspace import new_folder
 
 _SCRIPT = """
 local file = io.open("{path}", "rb")
@@ -34,7 +34,7 @@ def drive(
     address: tuple[str, int], requests: Sequence[Request], *, connections: int = 8, seconds: float = 2.0
 ) -> float:
     """Answers a second with one wrk thread; RuntimeError if any answer was not 2xx."""
-    folder = fresh("wrk")
+    folder = new_folder("wrk")
     try:
         with (folder / "requests").open("wb") as file:
             for request in requests:

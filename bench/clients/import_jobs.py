@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from bench.place import buckets
-from bench.processes import ServerFailed
-from bench.server import Server
-from bench.signing import Signer, exchange_on
+from bench.clients.signed_requests import Signer, exchange_on
+from bench.servers.lightwell_server import Server
+from bench.servers.process_tree import ServerFailed
+from bench.workspace import buckets_folder
 
 _ROLE = "arn:aws:iam::000000000000:role/bench"
 _OUTPUT = "bench-output"
@@ -19,7 +19,7 @@ _OUTPUT = "bench-output"
 
 def output_uri() -> str:
     """Where import jobs put their manifests."""
-    (buckets() / _OUTPUT).mkdir(exist_ok=True)
+    (buckets_folder() / _OUTPUT).mkdir(exist_ok=True)
     return f"s3://{_OUTPUT}/"
 
 

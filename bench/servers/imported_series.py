@@ -9,17 +9,17 @@ from collections.abc import Sequence
 import imagecodecs
 import numpy as np
 
-from bench.corpus import Corpus
-from bench.jobs import ImportJob
-from bench.load import Request
-from bench.processes import ServerFailed
-from bench.server import Server
-from bench.signing import Signer
+from bench.clients.http_load import Request
+from bench.clients.import_jobs import ImportJob
+from bench.clients.signed_requests import Signer
+from bench.inputs.corpus import Corpus
+from bench.servers.lightwell_server import Server
+from bench.servers.process_tree import ServerFailed
 
 _CODESTREAM = b"\xff\x4f\xff\x51"  # SOC and SIZ: where the JPEG 2000 codestream starts inside its boxes
 
 
-class Loaded:
+class ImportedSeries:
     """``corpus`` as one image set of ``server``. ``frame_ids`` are in the order of the corpus."""
 
     def __init__(self, server: Server, corpus: Corpus) -> None:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bench import wrk
-from bench.load import Request, drive
-from bench.meter import Meter
-from bench.nginx import Nginx
-from bench.outcome import Options, Outcome, noise, ratios, spread
-from bench.patience import undisturbed
-from bench.processes import Tree
-from bench.server import Server
+from bench.clients import wrk
+from bench.clients.http_load import Request, drive
+from bench.measure.cpu_meter import CpuMeter
+from bench.measure.repeat import least_disturbed
+from bench.results import Options, Outcome, noise, ratios, spread
+from bench.servers.lightwell_server import Server
+from bench.servers.nginx import Nginx
+from bench.servers.process_tree import ProcessTree
 
 CONNECTIONS = 8
 
 
-def replay(
+def compare_with_nginx(
     name: str,
     subject: Server,
     peer: Nginx,
@@ -61,18 +61,18 @@ def replay(
 
 
 def _measure(
-    name: str, tree: Tree, address: tuple[str, int], requests: list[Request], options: Options
+    name: str, tree: ProcessTree, address: tuple[str, int], requests: list[Request], options: Options
 ) -> dict[str, float]:
     """A closed-loop drive of one contestant; RuntimeError if any answer was wrong."""
-    return undisturbed(
+    return least_disturbed(
         lambda: _drive(name, tree, address, requests, options.seconds), f"{name} others", options
     )
 
 
 def _drive(
-    name: str, tree: Tree, address: tuple[str, int], requests: list[Request], seconds: float
+    name: str, tree: ProcessTree, address: tuple[str, int], requests: list[Request], seconds: float
 ) -> dict[str, float]:
-    with Meter(tree) as meter:
+    with CpuMeter(tree) as meter:
         load = drive(address, requests, connections=CONNECTIONS, seconds=seconds)
     if load.errors:
         raise RuntimeError(f"{name}: {load.errors}")

@@ -7,8 +7,8 @@ import shutil
 import socket
 from pathlib import Path
 
-from bench.place import free_port, fresh
-from bench.processes import Tree
+from bench.servers.process_tree import ProcessTree
+from bench.workspace import free_port, new_folder
 
 _CONFIGURATION = """
 {user}worker_processes 2;
@@ -50,7 +50,7 @@ class Nginx:
         program = _program()
         if program is None:
             raise FileNotFoundError(missing())
-        self._folder = fresh("nginx")
+        self._folder = new_folder("nginx")
         self._folder.chmod(0o755)
         self.root = self._folder / "root"
         for name in ("frames", "metadata"):
@@ -65,7 +65,7 @@ class Nginx:
                 port=self.address[1],
             )
         )
-        self.tree = Tree(
+        self.tree = ProcessTree(
             "nginx",
             [
                 program,

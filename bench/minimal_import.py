@@ -1,6 +1,6 @@
 """The least that an import of CT slices has to do, with plain pydicom: the yardstick of CPU time a slice.
 
-    python -m bench.bare_chain FOLDER PROCESSES
+    python -m bench.minimal_import FOLDER PROCESSES
 
 Read, parse, convert to JSON, CRC-32, least and greatest value, HTJ2K, decode again and compare, append to a
 pack, and every 64 slices one fsync and one SQLite transaction. No server, job, log, grouping or manifest.
@@ -30,8 +30,8 @@ from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.valuerep import PersonName
 
-from bench.meter import busy
-from bench.place import fresh
+from bench.measure.cpu_meter import busy
+from bench.workspace import new_folder
 
 BATCH = 64
 _INSERT = "INSERT INTO slice VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
@@ -58,8 +58,8 @@ def _value(value: object) -> object:
     return None if value is None else str(value)
 
 
-def chain(paths: Sequence[Path], pack: Path, database: Path) -> None:
-    """Takes the files in; one pack, one transaction a batch."""
+def import_files(paths: Sequence[Path], pack: Path, database: Path) -> None:
+    """Import the files into one pack, with one transaction a batch."""
     rows: list[tuple[object, ...]] = []
     with sqlite3.connect(database, timeout=30, isolation_level=None) as db, pack.open("wb") as output:
         db.execute("PRAGMA synchronous=FULL")
@@ -107,7 +107,7 @@ def _commit(db: sqlite3.Connection, file: int, flush: object, rows: list[tuple[o
 def run(folder: Path, processes: int) -> dict[str, float]:
     """All files of ``folder``, shared out over ``processes``; what `main` prints."""
     paths = sorted(folder.glob("*.dcm"))
-    space = fresh("chain")
+    space = new_folder("minimal-import")
     database = space / "index.db"
     with sqlite3.connect(database) as db:
         db.execute("PRAGMA journal_mode=WAL")
@@ -125,11 +125,11 @@ def run(folder: Path, processes: int) -> dict[str, float]:
             try:
                 warm = space / f"warm-{index}.db"
                 shutil.copy(database, warm)
-                chain(paths[index::processes][:8], space / f"warm-{index}.pack", warm)
+                import_files(paths[index::processes][:8], space / f"warm-{index}.pack", warm)
                 os.write(done_write, b"r" + bytes(15))
                 os.read(go_read, 1)
                 used = time.process_time()
-                chain(paths[index::processes], space / f"{index}.pack", database)
+                import_files(paths[index::processes], space / f"{index}.pack", database)
                 os.write(done_write, f"{time.process_time() - used:16.6f}".encode())
                 code = 0
             finally:
@@ -148,7 +148,7 @@ def run(folder: Path, processes: int) -> dict[str, float]:
         os.waitpid(pid, 0)
     shutil.rmtree(space)
     if not all(times):
-        raise RuntimeError("a process of the bare chain died")
+        raise RuntimeError("a process of the minimal import died")
     cpu = sum(map(float, times))
     return {"slices": len(paths), "wall": wall, "cpu": cpu, "others": max(0.0, others - cpu) / wall}
 

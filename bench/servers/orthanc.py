@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.load import Request
-from bench.place import free_port, fresh
-from bench.processes import Tree
+from bench.clients.http_load import Request
+from bench.servers.process_tree import ProcessTree
+from bench.workspace import free_port, new_folder
 
 _PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 _BOUNDARY = b"lightwell-bench-part"
@@ -136,7 +136,7 @@ class Orthanc:
             raise FileNotFoundError(missing())
         self.name = f"Orthanc {flavour}"
         self._keep = folder is not None
-        self._folder = folder or fresh(f"orthanc-{flavour}")
+        self._folder = folder or new_folder(f"orthanc-{flavour}")
         self.address = ("127.0.0.1", free_port())
         configuration = self._folder / "orthanc.json"
         configuration.write_text(
@@ -150,7 +150,7 @@ class Orthanc:
                 }
             )
         )
-        self.tree = Tree(self.name, [program, str(configuration)], log=self._folder / "output.log")
+        self.tree = ProcessTree(self.name, [program, str(configuration)], log=self._folder / "output.log")
         for _ in self.tree.wait_for("answer to /system", 30):
             try:
                 self.version = str(self.call("GET", "/system")["Version"])

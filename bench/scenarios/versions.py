@@ -10,14 +10,15 @@ import statistics
 import time
 from pathlib import Path
 
-from bench import lives, server
-from bench.jobs import ImportJob
-from bench.load import Request
-from bench.meter import Meter
-from bench.outcome import Options, Outcome, noise, ratios, spread
-from bench.patience import undisturbed
-from bench.server import Server
-from bench.signing import Signer, exchange_on
+from bench.clients.http_load import Request
+from bench.clients.import_jobs import ImportJob
+from bench.clients.signed_requests import Signer, exchange_on
+from bench.inputs import small_slices
+from bench.measure.cpu_meter import CpuMeter
+from bench.measure.repeat import least_disturbed
+from bench.results import Options, Outcome, noise, ratios, spread
+from bench.servers import lightwell_server
+from bench.servers.lightwell_server import Server
 
 MANY, FEW, VERSIONS, OF_VERSIONS = 5_000, 5, 1_000, 100
 _IDLE = 2.0  # seconds after which the server may have closed a connection
@@ -35,7 +36,7 @@ class Subject:
         self._connection: socket.socket | None = None
         self._used = 0.0
 
-    def take_in(self, uri: str) -> float:
+    def import_series(self, uri: str) -> float:
         """Import; ms from when the job was taken until it had ended, by its own times."""
         job = ImportJob(self.server, self.datastore, uri)
         found = job.wait(1800)
@@ -106,14 +107,14 @@ class Subject:
 
 
 def run(options: Options) -> list[Outcome]:
-    reason = server.missing()
+    reason = lightwell_server.missing()
     if reason:
         return [Outcome(f"lives-{bar}", skipped=reason) for bar in BARS]
     many = MANY // 10 if options.quick else MANY
     subject = Subject()
     try:
-        subject.take_in(lives.series("many", many))
-        subject.take_in(lives.series("few", FEW))
+        subject.import_series(small_slices.series("many", many))
+        subject.import_series(small_slices.series("few", FEW))
         ids = subject.sets()
         return [
             *_updates(subject, ids[many], ids[FEW], many, options),
@@ -136,7 +137,7 @@ def _updates(subject: Subject, many: str, few: str, count: int, options: Options
 
     def measure() -> dict[str, float]:
         taken: dict[str, list[float]] = {many: [], few: []}
-        with Meter(subject.server.tree) as meter:
+        with CpuMeter(subject.server.tree) as meter:
             for _ in range(repeats):
                 for id in (many, few):
                     request = subject.update(id, numbers[id], _describe(numbers[id]))
@@ -153,7 +154,7 @@ def _updates(subject: Subject, many: str, few: str, count: int, options: Options
     measure()  # warms
     rounds = []
     for number in range(options.rounds):
-        rounds.append(undisturbed(measure, "others", options))
+        rounds.append(least_disturbed(measure, "others", options))
         _show(number, rounds[-1])
     return [
         Outcome(
@@ -166,7 +167,7 @@ def _updates(subject: Subject, many: str, few: str, count: int, options: Options
         Outcome(
             "lives-new-version",
             [entry["read"] for entry in rounds],
-            f"{count:,} instances of {lives.ELEMENTS} elements, through HTTP; {noise(rounds)}",
+            f"{count:,} instances of {small_slices.ELEMENTS} elements, through HTTP; {noise(rounds)}",
         ),
     ]
 
@@ -200,10 +201,10 @@ def _one_more(subject: Subject, many: int, options: Options) -> Outcome:
     place = 0
     for number in range(options.rounds):
         taken: dict[str, list[float]] = {"full": [], "empty": []}
-        with Meter(subject.server.tree) as meter:
+        with CpuMeter(subject.server.tree) as meter:
             for _ in range(repeats):
-                taken["full"].append(subject.take_in(lives.series("many", 1, many + place)))
-                taken["empty"].append(subject.take_in(lives.series(f"new {place}", 1)))
+                taken["full"].append(subject.import_series(small_slices.series("many", 1, many + place)))
+                taken["empty"].append(subject.import_series(small_slices.series(f"new {place}", 1)))
                 place += 1
         rounds.append({key: statistics.median(values) for key, values in taken.items()})
         rounds[-1]["others"] = meter.others
@@ -220,7 +221,7 @@ def _one_more(subject: Subject, many: int, options: Options) -> Outcome:
 def _old_versions(subject: Subject, options: Options) -> Outcome:
     """A set with many versions, of which every other changed an instance; each version is read once."""
     versions = VERSIONS // 10 if options.quick else VERSIONS
-    subject.take_in(lives.series("versions", OF_VERSIONS))
+    subject.import_series(small_slices.series("versions", OF_VERSIONS))
     id = subject.sets()[OF_VERSIONS]
     (uid, *_), series = _instances(subject, id)
     copy = subject.copy(id, 1)

@@ -9,13 +9,13 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
-from bench.load import Request
-from bench.orthanc import stow_body
-from bench.server import Server
-from bench.signing import exchange
+from bench.clients.http_load import Request
+from bench.clients.signed_requests import exchange
+from bench.servers.lightwell_server import Server
+from bench.servers.orthanc import stow_body
 
 
-class Web:
+class DicomwebClient:
     """The DICOMweb resources of one data store."""
 
     def __init__(self, server: Server, datastore: str) -> None:

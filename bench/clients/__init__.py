@@ -1,0 +1,1 @@
+"""What sends requests: load generators, signed and unsigned requests, import jobs."""

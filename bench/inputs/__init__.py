@@ -1,0 +1,1 @@
+"""Files that the scenarios import, and data folders filled in advance: made once, always the same."""

@@ -1,0 +1,1 @@
+"""How a figure is taken: CPU time, latency, and again where others disturbed it."""
