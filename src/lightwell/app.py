@@ -27,7 +27,7 @@ from lightwell.web.dicomweb.resources import OPERATIONS as DICOMWEB
 from lightwell.web.gateway import Gateway
 from lightwell.web.requests.rates import AWS_RATES
 from lightwell.web.requests.request import OTHERS
-from lightwell.web.requests.state import AppState, Check, Fault
+from lightwell.web.requests.state import AppState, ReadinessCheck, ReadinessFailure
 from lightwell.web.requests.throttle import Throttle
 from lightwell.web.sts import OPERATIONS as STS
 from lightwell.wire.routes import ROUTES
@@ -83,7 +83,7 @@ def build(settings: Settings, recorder: Recorder | None = None, throttle: Thrott
                 roles, settings.region, settings.account_id, settings.s3_endpoint_url
             ),
             sessions=Sessions(stores.db, secret_box, roles, access_control, settings.account_id),
-            federation=BearerAuthentication(settings, bindings, roles, threads),
+            bearer_authentication=BearerAuthentication(settings, bindings, roles, threads),
             recorder=recorder or meter(1).join(0),
             threads=threads,
             pool=CodecPoolClient(settings.data),
@@ -144,15 +144,19 @@ def _engine(settings: Settings, stores: Stores, recorder: Recorder, stopping: th
     lock.release()
 
 
-def _checks(stores: Stores) -> list[Check]:
+def _checks(stores: Stores) -> list[ReadinessCheck]:
     def database() -> None:
         schema_state(stores.db)
 
-    def schema() -> Fault | None:
+    def schema() -> ReadinessFailure | None:
         state = schema_state(stores.db)
-        return None if state == "current" else Fault(state, _SCHEMA[state])
+        return None if state == "current" else ReadinessFailure(state, _SCHEMA[state])
 
     def storage() -> None:
         stores.objects.check()
 
-    return [Check("database", database), Check("schema", schema), Check("storage", storage)]
+    return [
+        ReadinessCheck("database", database),
+        ReadinessCheck("schema", schema),
+        ReadinessCheck("storage", storage),
+    ]

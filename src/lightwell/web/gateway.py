@@ -27,7 +27,7 @@ from lightwell.observe.logs import event
 from lightwell.operations.context import Caller
 from lightwell.web import sts
 from lightwell.web.aws_json import api
-from lightwell.web.aws_json.event_loop_operations import INLINE
+from lightwell.web.aws_json.event_loop_operations import EVENT_LOOP_OPERATIONS
 from lightwell.web.dicomweb import dispatch
 from lightwell.web.dicomweb import resources as dicomweb
 from lightwell.web.dicomweb.resources import DicomwebResource
@@ -36,16 +36,16 @@ from lightwell.web.requests.authorization import authorize, native_check, requir
 from lightwell.web.requests.cors import Cors
 from lightwell.web.requests.proxies import Proxies
 from lightwell.web.requests.request import PREFLIGHT, STATUS, Disconnected, Request
-from lightwell.web.requests.responses import WHOLE, Message, Receive, Response, Send, caching
+from lightwell.web.requests.responses import WHOLE_RESPONSE, Message, Receive, Response, Send, cache_control
 from lightwell.web.requests.state import AppState
 from lightwell.web.status import Status
 from lightwell.wire.matching import match
 
 log = logging.getLogger(__name__)
 
-_ORIGIN, _WANTED = b"origin", b"access-control-request-method"
-_GONE = 499
-_COMMON = frozenset({*INLINE, "GetDICOMInstanceFrames"})
+_ORIGIN, _REQUESTED_METHOD = b"origin", b"access-control-request-method"
+_CLIENT_CLOSED_REQUEST = 499
+_LOGGED_AT_DEBUG = frozenset({*EVENT_LOOP_OPERATIONS, "GetDICOMInstanceFrames"})
 
 
 class Gateway:
@@ -65,34 +65,36 @@ class Gateway:
             self._proxies.apply(scope)
         request = Request(scope, _request_id(self.state.ids.id()))
         self.state.recorder.begin()
-        answer: Response | None = None
+        response: Response | None = None
         try:
-            answer = await self._answer(request, receive)
-            self._complete(request, answer)
-            knows_whole = WHOLE in scope.get("extensions", ())
-            await responses.write(answer, send, head_only=request.method == "HEAD", knows_whole=knows_whole)
+            response = await self._respond(request, receive)
+            self._add_common_headers(request, response)
+            supports_whole = WHOLE_RESPONSE in scope.get("extensions", ())
+            await responses.send_response(
+                response, send, head_only=request.method == "HEAD", supports_whole=supports_whole
+            )
         except Disconnected:
             pass
         except Exception:
             # The answer has begun: all that is left is to break it off, which uvicorn does.
             log.exception("answer broke off", extra={"fields": {"request": request.id}})
         finally:
-            self._record(request, answer, perf_counter() - started)
+            self._record(request, response, perf_counter() - started)
 
-    async def _answer(self, request: Request, receive: Receive) -> Response:
+    async def _respond(self, request: Request, receive: Receive) -> Response:
         """What the life of the request comes to, errors included."""
         try:
-            return await self._life(request, receive)
+            return await self._process(request, receive)
         except ApiError as error:
-            answer = _refusal(request, error)
+            response = _error_response(request, error)
             if isinstance(error, TooLargeError | RequestTimeoutError):
-                answer.headers.append((b"connection", b"close"))
-            return answer
+                response.headers.append((b"connection", b"close"))
+            return response
         except Disconnected:
             raise
         except StorageUnavailableError as error:
             log.error("the storage is not available: %s", error, extra={"fields": {"request": request.id}})
-            return _refusal(
+            return _error_response(
                 request,
                 UnavailableError(
                     "The server cannot reach its storage now: try again later. Its log says why, under the "
@@ -101,15 +103,15 @@ class Gateway:
             )
         except DamagedError as error:
             log.error("what is stored is damaged: %s", error, extra={"fields": {"request": request.id}})
-            return _refusal(request, InternalError(str(error)))
+            return _error_response(request, InternalError(str(error)))
         except Exception:
             log.exception("request failed", extra={"fields": {"request": request.id}})
-            return _refusal(
+            return _error_response(
                 request,
                 InternalError(f"The server failed. Its log says why, under the request id {request.id}."),
             )
 
-    async def _life(self, request: Request, receive: Receive) -> Response:
+    async def _process(self, request: Request, receive: Receive) -> Response:
         """The list. A step may end it with an answer or an `ApiError`."""
         state = self.state
         request.check_size()
@@ -118,23 +120,23 @@ class Gateway:
         if (status := self._status.route(request.method, request.path)) is not None:
             request.operation = STATUS
             return await status()
-        if request.method == "OPTIONS" and _ORIGIN in request.head and _WANTED in request.head:
+        if request.method == "OPTIONS" and _ORIGIN in request.head and _REQUESTED_METHOD in request.head:
             request.operation = PREFLIGHT
             return self._cors.preflight(request.head.get(b"access-control-request-headers"))
 
-        if sts.is_meant(request):
-            return await sts.answer(state, request, receive)
+        if sts.is_sts_request(request):
+            return await sts.respond(state, request, receive)
 
         resource = dicomweb.resource(request.method, request.path, request.query)
         if resource is not None:
             return await self._dicomweb(request, resource, receive)
 
         # Who signed? An unsigned request costs no look-up, and its body is not read.
-        signed, now = request.signed(), state.clock.now()
-        signature, principal = await state.signer(signed, now)
+        signed_request, now = request.signed(), state.clock.now()
+        signature, principal = await state.identify(signed_request, now)
         body = await request.body(receive)
         admit = state.authenticator.verify
-        request.query = admit(signature, signed, principal, lambda: sha256(body).hexdigest(), now)
+        request.query = admit(signature, signed_request, principal, lambda: sha256(body).hexdigest(), now)
         request.caller = principal.arn
 
         # What is wanted? Unknown paths are told apart only to those who may ask.
@@ -142,13 +144,13 @@ class Gateway:
         request.operation = route.operation
         if state.throttle is not None:
             state.throttle.take(route.operation)
-        inline = INLINE.get(route.operation)
-        if inline is not None:
+        on_event_loop = EVENT_LOOP_OPERATIONS.get(route.operation)
+        if on_event_loop is not None:
             if principal.policies is not None:
                 required = required_for_image_set(state, route.operation, params)
                 await authorize(state, request, principal, required, now)
-            if (answer := await inline(state, request, params, body)) is not None:
-                return answer
+            if (response := await on_event_loop(state, request, params, body)) is not None:
+                return response
         caller = Caller(state.settings.account_id, principal.arn, principal.access_key_id)
         allow = None if principal.policies is None else native_check(state, request, principal, route, now)
         return await state.in_thread(
@@ -161,15 +163,17 @@ class Gateway:
         request.operation = resource.operation
         now = state.clock.now()
         if is_bearer(request.head.get(b"authorization", b"")):
-            return await self._borne(request, resource, receive, now)
-        signed = request.signed()
-        signature, principal = await state.signer(signed, now)
+            return await self._dicomweb_by_bearer(request, resource, receive, now)
+        signed_request = request.signed()
+        signature, principal = await state.identify(signed_request, now)
 
         def prove(digest: str) -> None:
-            request.query = state.authenticator.verify(signature, signed, principal, lambda: digest, now)
+            request.query = state.authenticator.verify(
+                signature, signed_request, principal, lambda: digest, now
+            )
             request.caller = principal.arn
 
-        reading, is_proved = _Reading(receive), True
+        body_reader, is_proved = _BodyReader(receive), True
         if resource.kind != "store":
             prove(sha256(await request.body(receive)).hexdigest())
         elif signature.payload_hash is not None:
@@ -179,22 +183,24 @@ class Gateway:
             is_proved = False
         if state.throttle is not None:
             state.throttle.take(resource.operation)
-        visit = dispatch.DicomwebRequest(state, request, resource, principal, reading, prove, is_proved)
+        dicomweb_request = dispatch.DicomwebRequest(
+            state, request, resource, principal, body_reader, prove, is_proved
+        )
         try:
-            return await dispatch.answer(visit)
+            return await dispatch.respond(dicomweb_request)
         except TooLargeError:
             raise
         except ApiError:
-            if not is_proved and not reading.is_begun:
-                await _prove_first(visit)
+            if not is_proved and not body_reader.was_read:
+                await _prove_before_refusing(dicomweb_request)
             raise
 
-    async def _borne(
+    async def _dicomweb_by_bearer(
         self, request: Request, resource: DicomwebResource, receive: Receive, now: int
     ) -> Response:
         """The same by a bearer token, which the data store's authorizer has to accept."""
         state = self.state
-        principal = await state.federation.principal(
+        principal = await state.bearer_authentication.principal(
             request.headers, resource.datastore_id, resource.operation, request=request.id, now=now
         )
         if resource.kind != "store":
@@ -205,21 +211,23 @@ class Gateway:
                 state.throttle.take(resource.operation)
             except ThrottlingError as error:
                 raise ThrottlingError(BUSY, retry_after=error.retry_after) from None
-        visit = dispatch.DicomwebRequest(state, request, resource, principal, receive, _unsigned, True)
-        return await dispatch.answer(visit)
+        dicomweb_request = dispatch.DicomwebRequest(
+            state, request, resource, principal, receive, _accept_any_body, True
+        )
+        return await dispatch.respond(dicomweb_request)
 
-    def _complete(self, request: Request, answer: Response) -> None:
+    def _add_common_headers(self, request: Request, response: Response) -> None:
         """The headers that every answer bears."""
-        answer.headers += (caching(answer.headers), (b"x-amzn-requestid", request.id.encode()))
-        answer.headers += self._cors.allowed(request.head.get(_ORIGIN))
+        response.headers += (cache_control(response.headers), (b"x-amzn-requestid", request.id.encode()))
+        response.headers += self._cors.allowed(request.head.get(_ORIGIN))
 
-    def _record(self, request: Request, answer: Response | None, seconds: float) -> None:
-        status = _GONE if answer is None else answer.status
-        sent = 0 if answer is None else answer.size
+    def _record(self, request: Request, response: Response | None, seconds: float) -> None:
+        status = _CLIENT_CLOSED_REQUEST if response is None else response.status
+        sent = 0 if response is None else response.size
         self.state.recorder.request(request.operation, status, seconds, request.received, sent)
         # Frames and probes come by the thousand; what they did is in the metrics.
-        is_common = request.operation == STATUS or (status == 200 and request.operation in _COMMON)
-        level = logging.DEBUG if is_common else logging.INFO
+        is_frequent = request.operation == STATUS or (status == 200 and request.operation in _LOGGED_AT_DEBUG)
+        level = logging.DEBUG if is_frequent else logging.INFO
         if not log.isEnabledFor(level):
             return
         event(
@@ -229,7 +237,7 @@ class Gateway:
             request=request.id,
             operation=request.operation,
             status=status,
-            error=None if answer is None else answer.error,
+            error=None if response is None else response.error,
             method=request.method,
             path=request.path.decode("ascii", "replace")[:300],
             caller=request.caller,
@@ -240,37 +248,41 @@ class Gateway:
         )
 
 
-class _Reading:
+class _BodyReader:
     """The body of a request; remembers whether anything of it was asked for."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
-        self.is_begun = False
+        self.was_read = False
 
     async def __call__(self) -> Message:
-        self.is_begun = True
+        self.was_read = True
         return await self._receive()
 
 
-async def _prove_first(visit: dispatch.DicomwebRequest) -> None:
+async def _prove_before_refusing(dicomweb_request: dispatch.DicomwebRequest) -> None:
     """Why an upload is refused is told to who signed it: no name, no policy and no data store to others.
 
     Raises `AuthenticationError` for others, `AccessDeniedError` where the body is too long to find that out.
     """
     try:
-        body = await visit.request.body(visit.receive)
+        body = await dicomweb_request.http.body(dicomweb_request.receive)
     except TooLargeError:
         raise AccessDeniedError(
             "This upload is refused. Sign it with its hash in x-amz-content-sha256 to be told why."
         ) from None
-    visit.prove(sha256(body).hexdigest())
+    dicomweb_request.prove(sha256(body).hexdigest())
 
 
-def _refusal(request: Request, error: ApiError) -> Response:
-    return sts.refusal(error, request.id) if sts.is_meant(request) else responses.refusal(error)
+def _error_response(request: Request, error: ApiError) -> Response:
+    return (
+        sts.error_response(error, request.id)
+        if sts.is_sts_request(request)
+        else responses.error_response(error)
+    )
 
 
-def _unsigned(digest: str) -> None:
+def _accept_any_body(digest: str) -> None:
     """A bearer's request says nothing of its body that could be proved."""
 
 

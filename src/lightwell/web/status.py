@@ -13,15 +13,15 @@ from lightwell import __version__
 from lightwell.errors import LightwellError
 from lightwell.observe.logs import event
 from lightwell.web.requests.responses import Response, plain
-from lightwell.web.requests.state import AppState, Check, Fault
+from lightwell.web.requests.state import AppState, ReadinessCheck, ReadinessFailure
 
 log = logging.getLogger(__name__)
 
 # A readiness check writes to the storage; however often anybody asks, it runs once in this time a process.
-_FRESH = 1.0
-_PATIENCE = 10.0
+_CHECK_SECONDS = 1.0
+_TIMEOUT_SECONDS = 10.0
 # Probes come every second or so, and for days: what is wrong is logged when it changes, and then so often.
-_REMINDER = 300.0
+_REMINDER_SECONDS = 300.0
 _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -36,8 +36,8 @@ class Status:
             b"/metrics": self._metrics,
             b"/version": self._version,
         }
-        self._asked: tuple[float, asyncio.Task[dict[str, str]]] | None = None
-        self._logged: dict[str, str] = {}  # the codes of what was not ready then
+        self._running: tuple[float, asyncio.Task[dict[str, str]]] | None = None
+        self._logged_codes: dict[str, str] = {}  # the codes of what was not ready then
         self._logged_at = 0.0
 
     def route(self, method: str, path: bytes) -> Callable[[], Awaitable[Response]] | None:
@@ -64,43 +64,50 @@ class Status:
         return plain(200 if is_ready else 503, body)
 
     async def _not_allowed(self) -> Response:
-        answer = plain(405, b'{"message":"GET or HEAD only."}')
-        answer.headers += [(b"allow", b"GET, HEAD"), (b"x-amzn-errortype", b"MethodNotAllowedException")]
-        answer.error = "MethodNotAllowedException"
-        return answer
+        response = plain(405, b'{"message":"GET or HEAD only."}')
+        response.headers += [(b"allow", b"GET, HEAD"), (b"x-amzn-errortype", b"MethodNotAllowedException")]
+        response.error = "MethodNotAllowedException"
+        return response
 
     def _checks(self) -> asyncio.Task[dict[str, str]]:
         """The checks that run, or ran just now; all who ask meanwhile share them."""
         now = monotonic()
-        if self._asked is None or (self._asked[1].done() and now - self._asked[0] > _FRESH):
-            self._asked = now, asyncio.create_task(self._run_checks())
-        return self._asked[1]
+        if self._running is None or (self._running[1].done() and now - self._running[0] > _CHECK_SECONDS):
+            self._running = now, asyncio.create_task(self._run_checks())
+        return self._running[1]
 
     async def _run_checks(self) -> dict[str, str]:
         """Each check's code, ``ok`` where nothing is wrong; the reasons go to the log."""
-        faults = {check.name: await self._run(check) for check in self._state.checks}
-        bad = {name: fault for name, fault in faults.items() if fault is not None}
-        self._log(bad)
-        return {name: "ok" if fault is None else fault.code for name, fault in faults.items()}
+        failures = {check.name: await self._run(check) for check in self._state.checks}
+        failed = {name: failure for name, failure in failures.items() if failure is not None}
+        self._log(failed)
+        return {name: "ok" if failure is None else failure.code for name, failure in failures.items()}
 
-    async def _run(self, check: Check) -> Fault | None:
+    async def _run(self, check: ReadinessCheck) -> ReadinessFailure | None:
         loop = asyncio.get_running_loop()
         try:
-            asked: asyncio.Future[Fault | None] = loop.run_in_executor(self._state.threads, check.ask)
-            return await asyncio.wait_for(asked, _PATIENCE)
+            result: asyncio.Future[ReadinessFailure | None] = loop.run_in_executor(
+                self._state.threads, check.run
+            )
+            return await asyncio.wait_for(result, _TIMEOUT_SECONDS)
         except TimeoutError:
-            return Fault("timeout", f"no answer within {_PATIENCE:.0f} seconds")
+            return ReadinessFailure("timeout", f"no answer within {_TIMEOUT_SECONDS:.0f} seconds")
         except LightwellError as error:
-            return Fault("unavailable", str(error))
+            return ReadinessFailure("unavailable", str(error))
         except Exception as error:
-            return Fault("failed", f"{type(error).__name__}: {error}")
+            return ReadinessFailure("failed", f"{type(error).__name__}: {error}")
 
-    def _log(self, bad: dict[str, Fault]) -> None:
-        codes, now = {name: fault.code for name, fault in bad.items()}, monotonic()
-        if codes == self._logged and (not bad or now - self._logged_at < _REMINDER):
+    def _log(self, failed: dict[str, ReadinessFailure]) -> None:
+        codes, now = {name: failure.code for name, failure in failed.items()}, monotonic()
+        if codes == self._logged_codes and (not failed or now - self._logged_at < _REMINDER_SECONDS):
             return
-        self._logged, self._logged_at = codes, now
-        if bad:
-            event(log, logging.WARNING, "not ready", **{name: fault.reason for name, fault in bad.items()})
+        self._logged_codes, self._logged_at = codes, now
+        if failed:
+            event(
+                log,
+                logging.WARNING,
+                "not ready",
+                **{name: failure.reason for name, failure in failed.items()},
+            )
         else:
             event(log, logging.INFO, "ready again")

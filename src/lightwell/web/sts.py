@@ -41,7 +41,7 @@ _NAMES = {
 }
 _BODY_LIMIT = 64 << 10
 # Session tags, devices and managed policies do not exist here; to ignore one could widen a session.
-_NOT_BUILT = (
+_UNSUPPORTED = (
     "PolicyArns",
     "ProvidedContexts",
     "SerialNumber",
@@ -60,22 +60,22 @@ class InvalidActionError(ApiError):
     status, code = 400, "InvalidAction"
 
 
-def is_meant(request: Request) -> bool:
+def is_sts_request(request: Request) -> bool:
     """Whether the request is for STS: any POST to ``/``, and a GET that names an action."""
     if request.path not in (b"/", b""):
         return False
     return request.method == "POST" or (request.method == "GET" and b"Action=" in request.query)
 
 
-async def answer(state: AppState, request: Request, receive: Receive) -> Response:
+async def respond(state: AppState, request: Request, receive: Receive) -> Response:
     """The whole life of one request, errors included."""
     try:
-        return await _answer(state, request, receive)
+        return await _respond(state, request, receive)
     except ApiError as error:
-        return refusal(error, request.id)
+        return error_response(error, request.id)
 
 
-def refusal(error: ApiError, request_id: str) -> Response:
+def error_response(error: ApiError, request_id: str) -> Response:
     """An error in XML, under the name that STS has for it."""
     code = _NAMES.get(error.code, error.code)
     kind = "Receiver" if error.status >= 500 else "Sender"
@@ -83,19 +83,21 @@ def refusal(error: ApiError, request_id: str) -> Response:
         f'<ErrorResponse xmlns="{_NAMESPACE}"><Error><Type>{kind}</Type><Code>{escape(code)}</Code>'
         f"<Message>{_text(error.message)}</Message></Error><RequestId>{request_id}</RequestId></ErrorResponse>"
     )
-    made = plain(error.status, body.encode(), _XML)
-    made.error = code
+    response = plain(error.status, body.encode(), _XML)
+    response.error = code
     if isinstance(error, UnavailableError):
-        made.headers.append((b"retry-after", b"%d" % error.retry_after))
-    return made
+        response.headers.append((b"retry-after", b"%d" % error.retry_after))
+    return response
 
 
-async def _answer(state: AppState, request: Request, receive: Receive) -> Response:
-    signed, now = request.signed(), state.clock.now()
-    signature, principal = await state.signer(signed, now)
+async def _respond(state: AppState, request: Request, receive: Receive) -> Response:
+    signed_request, now = request.signed(), state.clock.now()
+    signature, principal = await state.identify(signed_request, now)
     body = await request.body(receive, _BODY_LIMIT)
     admit = state.authenticator.verify
-    request.query = admit(signature, signed, principal, lambda: sha256(body).hexdigest(), now, SERVICE)
+    request.query = admit(
+        signature, signed_request, principal, lambda: sha256(body).hexdigest(), now, SERVICE
+    )
     request.caller = principal.arn
     parameters = _parameters(request.query, body)
     action = parameters.get("Action", "")
@@ -106,9 +108,9 @@ async def _answer(state: AppState, request: Request, receive: Receive) -> Respon
         )
     request.operation = action
     if action == "GetCallerIdentity":
-        return _rendered(action, _identity(state, principal), request.id)
+        return _response(action, _render_identity(state, principal), request.id)
     work = partial(_assume, state, principal, parameters, request, now)
-    return _rendered(action, await state.in_thread(work), request.id)
+    return _response(action, await state.in_thread(work), request.id)
 
 
 def _parameters(query: bytes, body: bytes) -> Parameters:
@@ -128,7 +130,7 @@ def _parameters(query: bytes, body: bytes) -> Parameters:
     return parameters
 
 
-def _identity(state: AppState, principal: Principal) -> str:
+def _render_identity(state: AppState, principal: Principal) -> str:
     subject = principal_context(principal, state.settings.account_id, state.settings.region)
     return (
         f"<Arn>{_text(principal.arn)}</Arn><UserId>{_text(subject['aws:userid'])}</UserId>"
@@ -137,7 +139,7 @@ def _identity(state: AppState, principal: Principal) -> str:
 
 
 def _assume(state: AppState, principal: Principal, parameters: Parameters, request: Request, now: int) -> str:
-    refused = [name for name in parameters if name.partition(".")[0] in _NOT_BUILT]
+    refused = [name for name in parameters if name.partition(".")[0] in _UNSUPPORTED]
     if refused:
         raise ValidationError(
             f"{refused[0]} is not supported: policies of a session are given inline, in Policy. Leave it out."
@@ -147,7 +149,7 @@ def _assume(state: AppState, principal: Principal, parameters: Parameters, reque
     duration = parameters.get("DurationSeconds", str(USUAL))
     if not (duration.isascii() and duration.isdigit() and len(duration) <= 9):
         raise ValidationError(f"DurationSeconds takes a number of seconds, not {duration[:60]!r}")
-    taken = state.sessions.assume(
+    assumed = state.sessions.assume(
         principal,
         _required(parameters, "RoleArn"),
         _required(parameters, "RoleSessionName"),
@@ -156,7 +158,7 @@ def _assume(state: AppState, principal: Principal, parameters: Parameters, reque
         policy=parameters.get("Policy"),
         external_id=parameters.get("ExternalId"),
     )
-    return _taken(taken)
+    return _render_assumed_role(assumed)
 
 
 def _required(parameters: Parameters, name: str) -> str:
@@ -169,20 +171,20 @@ def _required(parameters: Parameters, name: str) -> str:
     return parameters[name]
 
 
-def _taken(taken: AssumedRole) -> str:
-    end = datetime.fromtimestamp(taken.expires_at // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    packed = "" if taken.packed is None else f"<PackedPolicySize>{taken.packed}</PackedPolicySize>"
+def _render_assumed_role(assumed: AssumedRole) -> str:
+    end = datetime.fromtimestamp(assumed.expires_at // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    packed = "" if assumed.packed is None else f"<PackedPolicySize>{assumed.packed}</PackedPolicySize>"
     return (
-        f"<AssumedRoleUser><AssumedRoleId>{_text(taken.id)}</AssumedRoleId><Arn>{_text(taken.arn)}</Arn>"
+        f"<AssumedRoleUser><AssumedRoleId>{_text(assumed.id)}</AssumedRoleId><Arn>{_text(assumed.arn)}</Arn>"
         "</AssumedRoleUser><Credentials>"
-        f"<AccessKeyId>{taken.credentials.access_key_id}</AccessKeyId>"
-        f"<SecretAccessKey>{taken.credentials.secret_access_key}</SecretAccessKey>"
-        f"<SessionToken>{taken.session_token}</SessionToken><Expiration>{end}</Expiration>"
+        f"<AccessKeyId>{assumed.credentials.access_key_id}</AccessKeyId>"
+        f"<SecretAccessKey>{assumed.credentials.secret_access_key}</SecretAccessKey>"
+        f"<SessionToken>{assumed.session_token}</SessionToken><Expiration>{end}</Expiration>"
         f"</Credentials>{packed}"
     )
 
 
-def _rendered(action: str, result: str, request_id: str) -> Response:
+def _response(action: str, result: str, request_id: str) -> Response:
     body = (
         f'<{action}Response xmlns="{_NAMESPACE}"><{action}Result>{result}</{action}Result>'
         f"<ResponseMetadata><RequestId>{request_id}</RequestId></ResponseMetadata></{action}Response>"

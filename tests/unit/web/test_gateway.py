@@ -181,7 +181,7 @@ def test_says_what_is_not_ready_and_why_to_its_log_alone(
     caplog.set_level(logging.INFO, "lightwell")
 
     def probe() -> Answered:
-        gateway._status._asked = None
+        gateway._status._running = None
         return ask(gateway, "GET", "/readyz")
 
     def logged() -> list[str]:

@@ -29,11 +29,11 @@ from lightwell.web.authorizers.python_function import PythonFunction
 log = logging.getLogger(__name__)
 
 SERVICE = "medical-imaging.amazonaws.com"
-SESSION_MS = 1_000
+PRINCIPAL_FRESH_MS = 1_000
 """So long a role that was taken is not taken anew; what a role may do changes within `FRESH_MS` more."""
 
 _ID = re.compile(r"[0-9a-z]{32}")
-_MOST_REMEMBERED = 4_096
+_MAX_CACHED = 4_096
 
 T = TypeVar("T")
 
@@ -48,8 +48,8 @@ class BearerAuthentication:
         self._threads = threads
         # By the ARN under which a data store names it, with the revision of the target.
         self._functions: dict[str, tuple[int, HttpFunction | PythonFunction]] = {}
-        self._remembered: dict[bytes, tuple[int, AuthorizerDecision]] = {}
-        self._sessions: dict[tuple[str, str, str], tuple[int, Principal]] = {}
+        self._decisions: dict[bytes, tuple[int, AuthorizerDecision]] = {}
+        self._principals: dict[tuple[str, str, str], tuple[int, Principal]] = {}
 
     async def principal(
         self,
@@ -83,9 +83,9 @@ class BearerAuthentication:
                 raise lambda_authorizer.denied()
             return await self._assume(decision.role_arn, token.session, binding, now)
         except AuthorizerFailure as failure:
-            answer = failure.answer()
-            self._tell(binding, request, failure, answer)
-            raise answer from None
+            error = failure.answer()
+            self._log_failure(binding, request, failure, error)
+            raise error from None
 
     async def close(self) -> None:
         """End what was started, while the event loop still runs."""
@@ -104,12 +104,12 @@ class BearerAuthentication:
             raise AuthorizerFailure("misconfigured", "the data store has no authorizer")
         if binding.is_foreign:
             raise AuthorizerFailure("foreign", f"{arn} is of another account or Region than this server")
-        known = self._functions.get(arn)
-        if known is not None and known[0] == binding.revision:
-            return known[1]
-        if known is not None:
+        cached = self._functions.get(arn)
+        if cached is not None and cached[0] == binding.revision:
+            return cached[1]
+        if cached is not None:
             del self._functions[arn]
-            known[1].close()
+            cached[1].close()
         if binding.target is None:
             raise AuthorizerFailure(
                 "misconfigured", f"nothing stands for {arn}: `lightwell authorizer put` it"
@@ -136,30 +136,30 @@ class BearerAuthentication:
         now: int,
     ) -> AuthorizerDecision:
         """What the authorizer says, within its second. Raises `AuthorizerFailure`."""
-        asked = lambda_authorizer.event(datastore_id, operation, token.text)
-        keep = self._settings.authorizer_cache
+        payload = lambda_authorizer.event(datastore_id, operation, token.text)
+        cache_seconds = self._settings.authorizer_cache
         key = b""
-        if keep:
-            key = hashlib.sha256(b"%d %s" % (binding.revision, asked)).digest()
-            known = self._remembered.get(key)
-            if known is not None and known[0] - keep * 1000 <= now < known[0]:
-                return known[1]
-        said = await _within(lambda_authorizer.SECONDS, function.call(asked, request))
-        decision = lambda_authorizer.read_decision(said)
-        if keep and decision.is_token_valid and decision.role_arn:
-            if len(self._remembered) >= _MOST_REMEMBERED:
-                self._remembered.clear()
-            self._remembered[key] = now + keep * 1000, decision
+        if cache_seconds:
+            key = hashlib.sha256(b"%d %s" % (binding.revision, payload)).digest()
+            cached = self._decisions.get(key)
+            if cached is not None and cached[0] - cache_seconds * 1000 <= now < cached[0]:
+                return cached[1]
+        result = await _with_timeout(lambda_authorizer.SECONDS, function.call(payload, request))
+        decision = lambda_authorizer.read_decision(result)
+        if cache_seconds and decision.is_token_valid and decision.role_arn:
+            if len(self._decisions) >= _MAX_CACHED:
+                self._decisions.clear()
+            self._decisions[key] = now + cache_seconds * 1000, decision
         return decision
 
     # The role
 
     async def _assume(self, role: str, session: str, binding: Binding, now: int) -> Principal:
         key = (role, session, binding.datastore_arn)
-        known = self._sessions.get(key)
-        if known is not None and 0 <= now - known[0] < SESSION_MS:
-            return known[1]
-        take = partial(
+        cached = self._principals.get(key)
+        if cached is not None and 0 <= now - cached[0] < PRINCIPAL_FRESH_MS:
+            return cached[1]
+        assume_role = partial(
             self._roles.assume,
             role,
             ServicePrincipal(SERVICE, binding.datastore_arn),
@@ -167,31 +167,35 @@ class BearerAuthentication:
             now=now,
         )
         try:
-            principal = take() if self._roles.is_cached(role, now) else await self._in_thread(take)
+            principal = (
+                assume_role() if self._roles.is_cached(role, now) else await self._in_thread(assume_role)
+            )
         except RoleError as error:
             kind: lambda_authorizer.Kind = "foreign" if error.kind == "foreign" else "misconfigured"
             raise AuthorizerFailure(kind, str(error)) from None
-        if len(self._sessions) >= _MOST_REMEMBERED:
-            self._sessions.clear()
-        self._sessions[key] = now, principal
+        if len(self._principals) >= _MAX_CACHED:
+            self._principals.clear()
+        self._principals[key] = now, principal
         return principal
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
-    def _tell(self, binding: Binding, request: str, failure: AuthorizerFailure, answer: ApiError) -> None:
+    def _log_failure(
+        self, binding: Binding, request: str, failure: AuthorizerFailure, error: ApiError
+    ) -> None:
         event(
             log,
             logging.WARNING,
             "authorizer gave no role",
             request=request,
             authorizer=binding.arn,
-            status=answer.status,
+            status=error.status,
             reason=failure.reason[:500],
         )
 
 
-async def _within(seconds: float, call: Coroutine[Any, Any, bytes]) -> bytes:
+async def _with_timeout(seconds: float, call: Coroutine[Any, Any, bytes]) -> bytes:
     """What ``call`` answers, which has so long by the wall clock. Raises `AuthorizerFailure`.
 
     A request may be under way outside a task (`web.http1.response_cycle`), where `asyncio.timeout` cannot be

@@ -25,27 +25,27 @@ CALL_SECONDS = 3.0
 """A process is killed after so long a call. Its caller waited `SECONDS`; a slow first call may still end."""
 
 _LENGTH = struct.Struct(">I")
-_LONGEST_ANSWER = 1 << 20
+_MAX_RESULT = 1 << 20
 _LONGEST_LINE = 2_000
 
 
-class Owner(Protocol):
+class ProcessOwner(Protocol):
     """Who hears of a process."""
 
-    def free(self, process: FunctionProcess) -> None:
+    def process_idle(self, process: FunctionProcess) -> None:
         """It can take a call."""
 
-    def gone(self, process: FunctionProcess, failure: AuthorizerFailure | None) -> None:
+    def process_ended(self, process: FunctionProcess, failure: AuthorizerFailure | None) -> None:
         """It has ended; ``failure`` says why if it never was ready."""
 
 
 class FunctionProcess(asyncio.Protocol):
     """A process that loads a function and has one call at a time."""
 
-    def __init__(self, owner: Owner, target: PythonTarget, arn: str) -> None:
+    def __init__(self, owner: ProcessOwner, target: PythonTarget, arn: str) -> None:
         self.loop = asyncio.get_running_loop()
         self.is_ready = False
-        self.free_since = 0.0
+        self.idle_since = 0.0
         self._owner = owner
         self._target = target
         self._arn = arn
@@ -53,11 +53,11 @@ class FunctionProcess(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._output: asyncio.BaseTransport | None = None
         self._received = bytearray()
-        self._asked: asyncio.Future[bytes] | None = None
+        self._pending: asyncio.Future[bytes] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._problem: AuthorizerFailure | None = None
-        self._is_over = False
-        self._gone: AuthorizerFailure | None = None
+        self._failure: AuthorizerFailure | None = None
+        self._is_ended = False
+        self._start_failure: AuthorizerFailure | None = None
 
     def start(self, folder: Path) -> None:
         """Start it; modules are looked for in ``folder`` first. Raises `OSError`."""
@@ -89,22 +89,22 @@ class FunctionProcess(asyncio.Protocol):
         self._output, _ = await self.loop.connect_read_pipe(lambda: _Output(self._target), reader)
         await self.loop.create_unix_connection(lambda: self, sock=channel)
 
-    async def ask(self, payload: bytes, request: str) -> bytes:
+    async def call(self, payload: bytes, request: str) -> bytes:
         """The JSON of what the function returns for the JSON ``payload``. Raises `AuthorizerFailure`.
 
         To be called for a process that is free. Once it has answered, heard or not, it is free again.
         """
         assert self._transport is not None
-        asked: asyncio.Future[bytes] = self.loop.create_future()
-        self._asked = asked
+        pending: asyncio.Future[bytes] = self.loop.create_future()
+        self._pending = pending
         message = b'[%s,"%s",%d]' % (payload, request.encode(), SECONDS * 1000)
         self._transport.write(_LENGTH.pack(len(message)) + message)
         self._timer = self.loop.call_later(CALL_SECONDS, self.kill, "its call took too long")
-        return await asked
+        return await pending
 
     def kill(self, why: str) -> None:
         """End it, whatever it is at."""
-        self._problem = self._problem or AuthorizerFailure("failed", why)
+        self._failure = self._failure or AuthorizerFailure("failed", why)
         if self._popen is not None and self._popen.poll() is None:
             self._popen.kill()
         if self._transport is not None:
@@ -115,35 +115,35 @@ class FunctionProcess(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # No subclass under uvloop.
         self._transport = cast(asyncio.Transport, transport)
-        if self._problem is not None:
+        if self._failure is not None:
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         self._received += data
         while len(self._received) >= _LENGTH.size:
             end = _LENGTH.size + _LENGTH.unpack_from(self._received)[0]
-            if end > _LONGEST_ANSWER:
+            if end > _MAX_RESULT:
                 self.kill("its answer was too long")
                 return
             if len(self._received) < end:
                 return
             message = bytes(self._received[_LENGTH.size : end])
             del self._received[:end]
-            self._hear(message[:1], message[1:])
+            self._on_message(message[:1], message[1:])
 
     def connection_lost(self, error: Exception | None) -> None:
-        if self._is_over:
+        if self._is_ended:
             return
-        self._is_over = True
+        self._is_ended = True
         self._stop_timer()
-        failure = self._problem or AuthorizerFailure("failed", "the process of the function ended")
-        asked, self._asked = self._asked, None
-        if asked is not None and not asked.done():
-            asked.set_exception(failure)
-        self._gone = None if self.is_ready else failure
+        failure = self._failure or AuthorizerFailure("failed", "the process of the function ended")
+        pending, self._pending = self._pending, None
+        if pending is not None and not pending.done():
+            pending.set_exception(failure)
+        self._start_failure = None if self.is_ready else failure
         self._reap()
 
-    def _hear(self, kind: bytes, body: bytes) -> None:
+    def _on_message(self, kind: bytes, body: bytes) -> None:
         failure = None
         if kind not in (READY, RESULT):
             failure = AuthorizerFailure(
@@ -151,17 +151,17 @@ class FunctionProcess(asyncio.Protocol):
             )
         if not self.is_ready and failure is not None:
             # It ends by itself, and then everybody is told.
-            self._problem = failure
+            self._failure = failure
             return
         self._stop_timer()
         self.is_ready = True
-        asked, self._asked = self._asked, None
-        if asked is not None and not asked.done():
+        pending, self._pending = self._pending, None
+        if pending is not None and not pending.done():
             if failure is None:
-                asked.set_result(body)
+                pending.set_result(body)
             else:
-                asked.set_exception(failure)
-        self._owner.free(self)
+                pending.set_exception(failure)
+        self._owner.process_idle(self)
 
     def _reap(self) -> None:
         """Its socket is closed: the process is gone, or will be at once."""
@@ -171,13 +171,13 @@ class FunctionProcess(asyncio.Protocol):
             self.loop.call_later(0.005, self._reap)
             return
         # What it wrote last is still to be read.
-        self.loop.call_later(0.02, self._leave)
+        self.loop.call_later(0.02, self._finish)
 
-    def _leave(self) -> None:
+    def _finish(self) -> None:
         if self._output is not None:
             # A child of the function may still have the other end.
             self._output.close()
-        self._owner.gone(self, self._gone)
+        self._owner.process_ended(self, self._start_failure)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

@@ -10,11 +10,11 @@ import httptools
 
 from lightwell.auth.lambda_authorizer import AuthorizerFailure, HttpTarget
 
-MOST_CONNECTIONS = 64
+MAX_CONNECTIONS = 64
 """Calls of one function that one HTTP worker has under way at a time."""
-MOST_WAITING = 1_000
+MAX_WAITING = 1_000
 IDLE_SECONDS = 55.0
-LONGEST_ANSWER = 1 << 20
+MAX_RESPONSE = 1 << 20
 
 
 class HttpFunction:
@@ -29,7 +29,7 @@ class HttpFunction:
         ).encode()
         self._tls: ssl.SSLContext | None = None
         self._idle: list[_Connection] = []
-        self._slots = asyncio.Semaphore(MOST_CONNECTIONS)
+        self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
         self._waiting = 0
 
     async def call(self, payload: bytes, request: str) -> bytes:
@@ -38,8 +38,8 @@ class HttpFunction:
         To be cancelled by who has no more time; the connection is then closed.
         """
         if self._slots.locked():
-            if self._waiting >= MOST_WAITING:
-                raise AuthorizerFailure("busy", f"{MOST_WAITING} calls wait for a connection already")
+            if self._waiting >= MAX_WAITING:
+                raise AuthorizerFailure("busy", f"{MAX_WAITING} calls wait for a connection already")
             self._waiting += 1
             try:
                 await self._slots.acquire()
@@ -63,25 +63,25 @@ class HttpFunction:
         await asyncio.sleep(0)
 
     async def _exchange(self, message: bytes) -> bytes:
-        connection = self._kept()
+        connection = self._idle_connection()
         if connection is not None:
             try:
-                return await self._ask(connection, message)
-            except _Stale:
+                return await self._call_on(connection, message)
+            except _ConnectionLostError:
                 # Closed by the other side as it was idle, before it can have seen the call.
                 pass
         try:
-            return await self._ask(await self._connect(), message)
-        except _Stale as lost:
-            raise AuthorizerFailure("failed", f"the connection broke off: {lost}") from None
+            return await self._call_on(await self._connect(), message)
+        except _ConnectionLostError as error:
+            raise AuthorizerFailure("failed", f"the connection broke off: {error}") from None
 
-    async def _ask(self, connection: _Connection, message: bytes) -> bytes:
+    async def _call_on(self, connection: _Connection, message: bytes) -> bytes:
         try:
-            status, is_error, body, can_stay = await connection.ask(message)
+            status, is_error, body, keep_alive = await connection.call(message)
         except BaseException:
             connection.abort()
             raise
-        if can_stay and not connection.is_lost:
+        if keep_alive and not connection.is_closed:
             connection.idle_since = connection.loop.time()
             self._idle.append(connection)
         else:
@@ -89,16 +89,16 @@ class HttpFunction:
         _check(status, is_error)
         return body
 
-    def _kept(self) -> _Connection | None:
+    def _idle_connection(self) -> _Connection | None:
         """The connection that was used last, if one is open. Those that have long been idle are closed."""
         if not self._idle:
             return None
         now = asyncio.get_running_loop().time()
-        while self._idle and (self._idle[0].is_lost or now - self._idle[0].idle_since > IDLE_SECONDS):
+        while self._idle and (self._idle[0].is_closed or now - self._idle[0].idle_since > IDLE_SECONDS):
             self._idle.pop(0).abort()
         while self._idle:
             connection = self._idle.pop()
-            if not connection.is_lost:
+            if not connection.is_closed:
                 return connection
         return None
 
@@ -128,7 +128,7 @@ def _check(status: int, is_error: bool) -> None:
         raise AuthorizerFailure("failed", "the function ended with an error")
 
 
-class _Stale(Exception):
+class _ConnectionLostError(Exception):
     """A connection was lost before any answer came."""
 
 
@@ -140,31 +140,31 @@ class _Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
-        self.is_lost = False
+        self.is_closed = False
         self.idle_since = 0.0
         self._transport: asyncio.Transport | None = None
         self._parser: httptools.HttpResponseParser | None = None
-        self._asked: asyncio.Future[_Result] | None = None
-        self._begin()
+        self._pending: asyncio.Future[_Result] | None = None
+        self._reset()
 
-    async def ask(self, message: bytes) -> _Result:
+    async def call(self, message: bytes) -> _Result:
         """Status, whether Lambda says that the function failed, body, and whether the connection may stay."""
         assert self._transport is not None
-        if self.is_lost:
-            raise _Stale("it was closed")
+        if self.is_closed:
+            raise _ConnectionLostError("it was closed")
         self._parser = httptools.HttpResponseParser(self)
-        self._begin()
-        asked: asyncio.Future[_Result] = self.loop.create_future()
-        self._asked = asked
+        self._reset()
+        pending: asyncio.Future[_Result] = self.loop.create_future()
+        self._pending = pending
         self._transport.write(message)
-        return await asked
+        return await pending
 
-    def _begin(self) -> None:
+    def _reset(self) -> None:
         self._body = bytearray()
-        self._is_begun = self._is_headed = self._has_length = self._is_error = False
+        self._is_response_begun = self._is_head_complete = self._has_length = self._is_error = False
 
     def abort(self) -> None:
-        self.is_lost = True
+        self.is_closed = True
         if self._transport is not None:
             self._transport.abort()
 
@@ -175,35 +175,35 @@ class _Connection(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        if self._parser is None or self._asked is None:
+        if self._parser is None or self._pending is None:
             # Nothing was asked.
             self.abort()
             return
-        self._is_begun = True
+        self._is_response_begun = True
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self._fail(AuthorizerFailure("failed", f"the answer is no HTTP: {error}"))
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.is_lost = True
-        parser, asked = self._parser, self._asked
-        if parser is None or asked is None or asked.done():
+        self.is_closed = True
+        parser, pending = self._parser, self._pending
+        if parser is None or pending is None or pending.done():
             return
-        if self._is_headed and not self._has_length and error is None:
+        if self._is_head_complete and not self._has_length and error is None:
             # Such a body ends with its connection.
-            self._finish(parser, can_stay=False)
-        elif self._is_begun:
-            asked.set_exception(
+            self._finish(parser, keep_alive=False)
+        elif self._is_response_begun:
+            pending.set_exception(
                 AuthorizerFailure("failed", f"the answer broke off: {error or 'it was closed'}")
             )
         else:
-            asked.set_exception(_Stale(str(error or "it was closed")))
+            pending.set_exception(_ConnectionLostError(str(error or "it was closed")))
 
     # httptools
 
     def on_message_begin(self) -> None:
-        if self._asked is None:
+        if self._pending is None:
             # An answer behind the answer: whoever asks next must not take it for theirs.
             self.abort()
 
@@ -214,27 +214,25 @@ class _Connection(asyncio.Protocol):
             self._has_length = True
 
     def on_headers_complete(self) -> None:
-        self._is_headed = True
+        self._is_head_complete = True
 
     def on_body(self, body: bytes) -> None:
         self._body += body
-        if len(self._body) > LONGEST_ANSWER:
-            self._fail(
-                AuthorizerFailure("misconfigured", f"the answer is longer than {LONGEST_ANSWER} bytes")
-            )
+        if len(self._body) > MAX_RESPONSE:
+            self._fail(AuthorizerFailure("misconfigured", f"the answer is longer than {MAX_RESPONSE} bytes"))
 
     def on_message_complete(self) -> None:
         parser = self._parser
         if parser is not None and parser.get_status_code() >= 200:
-            self._finish(parser, can_stay=parser.should_keep_alive())
+            self._finish(parser, keep_alive=parser.should_keep_alive())
 
-    def _finish(self, parser: httptools.HttpResponseParser, *, can_stay: bool) -> None:
-        asked, self._parser, self._asked = self._asked, None, None
-        if asked is not None and not asked.done():
-            asked.set_result((parser.get_status_code(), self._is_error, bytes(self._body), can_stay))
+    def _finish(self, parser: httptools.HttpResponseParser, *, keep_alive: bool) -> None:
+        pending, self._parser, self._pending = self._pending, None, None
+        if pending is not None and not pending.done():
+            pending.set_result((parser.get_status_code(), self._is_error, bytes(self._body), keep_alive))
 
     def _fail(self, failure: AuthorizerFailure) -> None:
-        asked, self._asked = self._asked, None
-        if asked is not None and not asked.done():
-            asked.set_exception(failure)
+        pending, self._pending = self._pending, None
+        if pending is not None and not pending.done():
+            pending.set_exception(failure)
         self.abort()

@@ -14,13 +14,13 @@ from lightwell.web.authorizers.function_process import FunctionProcess
 
 log = logging.getLogger(__name__)
 
-BROKEN_SECONDS = 1.0
+RETRY_SECONDS = 1.0
 """So long a function that could not be loaded is not tried again."""
-MORE_SECONDS = 0.05
+SCALE_UP_SECONDS = 0.05
 """Who has waited so long gets another process, if there may be one more."""
-SPARE_SECONDS, WARM_SECONDS = 60.0, 900.0
+SPARE_IDLE_SECONDS, LAST_IDLE_SECONDS = 60.0, 900.0
 """So long a process without calls is kept: one of several, and the last one."""
-MOST_WAITING = 1_000
+MAX_WAITING = 1_000
 
 
 class PythonFunction:
@@ -30,12 +30,12 @@ class PythonFunction:
         self._target = target
         self._arn = arn
         self._folder = settings.authorizers.resolve()
-        self._most = settings.authorizer_processes
+        self._max_processes = settings.authorizer_processes
         self._processes: set[FunctionProcess] = set()
         self._idle: list[FunctionProcess] = []
         self._waiting: deque[asyncio.Future[FunctionProcess]] = deque()
-        self._broken: tuple[float, AuthorizerFailure] | None = None
-        self._sweeping: asyncio.TimerHandle | None = None
+        self._last_failure: tuple[float, AuthorizerFailure] | None = None
+        self._sweep_timer: asyncio.TimerHandle | None = None
         self._is_closed = False
 
     async def call(self, payload: bytes, request: str) -> bytes:
@@ -44,13 +44,13 @@ class PythonFunction:
         To be cancelled by who has no more time; what the function still says is then dropped.
         """
         process = self._idle.pop() if self._idle else await self._wait()
-        return await process.ask(payload, request)
+        return await process.call(payload, request)
 
     def close(self) -> None:
         """End the processes. Calls under way, and those that wait, fail."""
         self._is_closed = True
-        if self._sweeping is not None:
-            self._sweeping.cancel()
+        if self._sweep_timer is not None:
+            self._sweep_timer.cancel()
         for process in list(self._processes):
             process.kill("the authorizer was changed, or the server ends")
         self._fail(AuthorizerFailure("failed", "the authorizer was changed, or the server ends"))
@@ -64,22 +64,22 @@ class PythonFunction:
 
     async def _wait(self) -> FunctionProcess:
         loop = asyncio.get_running_loop()
-        if self._broken is not None and loop.time() < self._broken[0]:
-            raise _again(self._broken[1])
-        if len(self._waiting) >= MOST_WAITING:
-            raise AuthorizerFailure("busy", f"{MOST_WAITING} calls wait for the function already")
+        if self._last_failure is not None and loop.time() < self._last_failure[0]:
+            raise _copy_of(self._last_failure[1])
+        if len(self._waiting) >= MAX_WAITING:
+            raise AuthorizerFailure("busy", f"{MAX_WAITING} calls wait for the function already")
         waiter: asyncio.Future[FunctionProcess] = loop.create_future()
         self._waiting.append(waiter)
         timer = None
         if self._processes:
-            timer = loop.call_later(MORE_SECONDS, self._start_another, waiter)
+            timer = loop.call_later(SCALE_UP_SECONDS, self._start_another, waiter)
         else:
             self._start()
         try:
             return await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self.free(waiter.result())
+                self.process_idle(waiter.result())
             raise
         finally:
             if timer is not None:
@@ -90,7 +90,7 @@ class PythonFunction:
     def _start_another(self, waiter: asyncio.Future[FunctionProcess]) -> None:
         """One at a time: while one is starting, it is not known whether the next is needed."""
         is_starting = any(not process.is_ready for process in self._processes)
-        if not waiter.done() and not is_starting and len(self._processes) < self._most:
+        if not waiter.done() and not is_starting and len(self._processes) < self._max_processes:
             self._start()
 
     def _start(self) -> None:
@@ -98,15 +98,15 @@ class PythonFunction:
         try:
             process.start(self._folder)
         except OSError as error:
-            self._broke(AuthorizerFailure("failed", f"a process cannot be started: {error}"))
+            self._start_failed(AuthorizerFailure("failed", f"a process cannot be started: {error}"))
             return
         self._processes.add(process)
-        if self._sweeping is None:
-            self._sweep_later()
+        if self._sweep_timer is None:
+            self._schedule_sweep()
 
     # What processes say of themselves
 
-    def free(self, process: FunctionProcess) -> None:
+    def process_idle(self, process: FunctionProcess) -> None:
         """A process can take a call."""
         if process not in self._processes:
             return
@@ -115,10 +115,10 @@ class PythonFunction:
             if not waiter.done():
                 waiter.set_result(process)
                 return
-        process.free_since = process.loop.time()
+        process.idle_since = process.loop.time()
         self._idle.append(process)
 
-    def gone(self, process: FunctionProcess, failure: AuthorizerFailure | None) -> None:
+    def process_ended(self, process: FunctionProcess, failure: AuthorizerFailure | None) -> None:
         """A process has ended; ``failure`` says why where it could not load the function."""
         self._processes.discard(process)
         with suppress(ValueError):
@@ -126,40 +126,40 @@ class PythonFunction:
         if self._is_closed:
             return
         if failure is not None:
-            self._broke(failure)
+            self._start_failed(failure)
         elif not self._processes and any(not waiter.done() for waiter in self._waiting):
             self._start()
 
-    def _broke(self, failure: AuthorizerFailure) -> None:
+    def _start_failed(self, failure: AuthorizerFailure) -> None:
         """A process could not be started. Where others run, they go on."""
         event(log, logging.WARNING, "authorizer not loaded", authorizer=self._arn, reason=failure.reason)
         if not any(process.is_ready for process in self._processes):
-            self._broken = asyncio.get_running_loop().time() + BROKEN_SECONDS, failure
+            self._last_failure = asyncio.get_running_loop().time() + RETRY_SECONDS, failure
             self._fail(failure)
 
     def _fail(self, failure: AuthorizerFailure) -> None:
         waiting, self._waiting = self._waiting, deque()
         for waiter in waiting:
             if not waiter.done():
-                waiter.set_exception(_again(failure))
+                waiter.set_exception(_copy_of(failure))
 
     # Processes that nobody needs
 
-    def _sweep_later(self) -> None:
-        self._sweeping = asyncio.get_running_loop().call_later(SPARE_SECONDS / 2, self._sweep)
+    def _schedule_sweep(self) -> None:
+        self._sweep_timer = asyncio.get_running_loop().call_later(SPARE_IDLE_SECONDS / 2, self._sweep)
 
     def _sweep(self) -> None:
-        self._sweeping = None
+        self._sweep_timer = None
         for process in list(self._idle):
-            limit = SPARE_SECONDS if len(self._processes) > 1 else WARM_SECONDS
-            if process.loop.time() - process.free_since > limit:
+            limit = SPARE_IDLE_SECONDS if len(self._processes) > 1 else LAST_IDLE_SECONDS
+            if process.loop.time() - process.idle_since > limit:
                 self._idle.remove(process)
                 self._processes.discard(process)
                 process.kill("it was idle")
         if self._processes:
-            self._sweep_later()
+            self._schedule_sweep()
 
 
-def _again(failure: AuthorizerFailure) -> AuthorizerFailure:
+def _copy_of(failure: AuthorizerFailure) -> AuthorizerFailure:
     """One for each who is told: an exception that is raised collects where it was raised."""
     return AuthorizerFailure(failure.kind, failure.reason)

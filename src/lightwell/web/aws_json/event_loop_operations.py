@@ -14,6 +14,9 @@ from lightwell.web.requests.request import Request
 from lightwell.web.requests.responses import Response
 from lightwell.web.requests.state import AppState
 
-Inline = Callable[[AppState, Request, dict[str, str], bytes], Awaitable[Response | None]]
+EventLoopOperation = Callable[[AppState, Request, dict[str, str], bytes], Awaitable[Response | None]]
 
-INLINE: dict[str, Inline] = {"GetImageFrame": serve_frame, "GetImageSetMetadata": serve_warm_metadata}
+EVENT_LOOP_OPERATIONS: dict[str, EventLoopOperation] = {
+    "GetImageFrame": serve_frame,
+    "GetImageSetMetadata": serve_warm_metadata,
+}

@@ -25,8 +25,8 @@ PIECE = 1 << 20
 LARGE = 4 << 20
 
 _ROUTE = ROUTES["GetImageFrame"]
-_USUAL_BODY = re.compile(rb'\s*\{\s*"imageFrameId"\s*:\s*"([0-9a-z]{32})"\s*\}\s*')
-_ANY = "application/octet-stream"
+_COMMON_BODY = re.compile(rb'\s*\{\s*"imageFrameId"\s*:\s*"([0-9a-z]{32})"\s*\}\s*')
+_OCTET_STREAM = "application/octet-stream"
 
 
 async def serve_frame(state: AppState, request: Request, params: dict[str, str], body: bytes) -> Response:
@@ -36,8 +36,8 @@ async def serve_frame(state: AppState, request: Request, params: dict[str, str],
     `BadRequestError` for a request that is none, `NotFoundError` where the set does not hold the frame,
     `NotAcceptableError` where the client does not take what is stored, `InternalError` where bytes are lost.
     """
-    usual = _USUAL_BODY.fullmatch(body)
-    frame_id = usual[1].decode() if usual is not None else _frame_id(params, body)
+    common = _COMMON_BODY.fullmatch(body)
+    frame_id = common[1].decode() if common is not None else _frame_id(params, body)
     reader = state.frames
     try:
         if reader.may_wait:
@@ -91,10 +91,10 @@ def _check_accept(headers: list[tuple[bytes, bytes]], content_type: str) -> None
     accept = accept_header(headers)
     if accept is None or accept in ("*/*", content_type, ""):
         return
-    wanted = quality(accept, content_type)
-    if wanted is None:
-        wanted = quality(accept, _ANY)
-    if not wanted:
+    weight = quality(accept, content_type)
+    if weight is None:
+        weight = quality(accept, _OCTET_STREAM)
+    if not weight:
         raise NotAcceptableError(
             f"The frame is stored as {content_type}, which the Accept header does not take. "
             f"Send Accept: {content_type}, or */*."

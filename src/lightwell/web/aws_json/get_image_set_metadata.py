@@ -18,10 +18,10 @@ async def serve_warm_metadata(
 
     Nothing is refused here: errors are the operation's to tell.
     """
-    asked = _QUERY.fullmatch(request.query)
-    if asked is None:
+    matched = _QUERY.fullmatch(request.query)
+    if matched is None:
         return None
-    version = None if asked[1] is None else int(asked[1])
+    version = None if matched[1] is None else int(matched[1])
     data = state.metadata.warm(params["datastoreId"], params["imageSetId"], version)
     if data is None:
         return None

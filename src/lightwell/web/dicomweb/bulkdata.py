@@ -14,9 +14,9 @@ from lightwell.errors import NotAcceptableError, NotFoundError
 from lightwell.operations.dicomweb import bulkdata as dicomweb_bulkdata
 from lightwell.operations.dicomweb import metadata
 from lightwell.web.dicomweb import media, ranges
-from lightwell.web.dicomweb.metadata import wanted_by
+from lightwell.web.dicomweb.metadata import metadata_target
 from lightwell.web.dicomweb.multipart import Multipart
-from lightwell.web.dicomweb.streams import PIECE, begun
+from lightwell.web.dicomweb.streams import PIECE, start_stream
 from lightwell.web.requests.negotiation import MediaRange
 from lightwell.web.requests.responses import Headers, Response
 
@@ -24,69 +24,74 @@ if TYPE_CHECKING:
     from lightwell.imaging.instances.bulk_values import BulkValue
     from lightwell.web.dicomweb.dispatch import DicomwebRequest
 
-_OCTETS = "application/octet-stream"
-_ANY = (_OCTETS, "application/*", "*/*", "*")
+_OCTET_STREAM = "application/octet-stream"
+_ANY = (_OCTET_STREAM, "application/*", "*/*", "*")
 # Values are always in little endian order, which is what the default transfer syntax says.
 _SYNTAXES = (None, "*", "1.2.840.10008.1.2.1")
 
 
-async def bulkdata(visit: DicomwebRequest) -> Response:
+async def bulkdata(request: DicomwebRequest) -> Response:
     """One value, in bounded memory whatever its size."""
-    state, request = visit.state, visit.request
-    in_parts = _is_multipart(visit, alone=True)
-    wanted = wanted_by(visit)
-    find = partial(dicomweb_bulkdata.find, state.context(visit.caller), wanted, visit.resource.item or "")
+    state, http = request.state, request.http
+    in_parts = _is_multipart(request, alone=True)
+    target = metadata_target(request)
+    find = partial(
+        dicomweb_bulkdata.find,
+        state.context(request.caller),
+        target,
+        request.resource.item or "",
+    )
     tag, value = await state.in_thread(find)
     # The boundary between parts is another each time, so what is in parts is only equivalent.
     etag = f'{"W/" if in_parts else ""}"{tag}"'.encode()
-    if ranges.is_known(request, etag):
+    if ranges.matches_if_none_match(http, etag):
         return ranges.not_modified(etag)
     headers: Headers = [(b"etag", etag), (b"vary", b"accept")]
     if in_parts:
-        parts = Multipart(request.id)
-        suffix = f"?imageSetId={wanted.image_set_id}" if wanted.image_set_id else ""
-        location = f"{wanted.base}{request.path.decode('latin-1').partition(wanted.datastore_id)[2]}{suffix}"
-        opening = parts.opening(_OCTETS, location, first=True)
+        parts = Multipart(http.id)
+        suffix = f"?imageSetId={target.image_set_id}" if target.image_set_id else ""
+        location = f"{target.base}{http.path.decode('latin-1').partition(target.datastore_id)[2]}{suffix}"
+        opening = parts.opening(_OCTET_STREAM, location, first=True)
         length = len(opening) + value.length + len(parts.closing)
         headers += [
-            (b"content-type", parts.content_type(_OCTETS)),
+            (b"content-type", parts.content_type(_OCTET_STREAM)),
             (b"content-length", b"%d" % length),
         ]
-        pieces = _in_part(opening, value, parts.closing)
-        return Response(200, headers, await begun(state.threads, pieces))
-    span = ranges.span(request, value.length, etag)
-    if span is None:
+        pieces = _as_one_part(opening, value, parts.closing)
+        return Response(200, headers, await start_stream(state.threads, pieces))
+    byte_range = ranges.requested_range(http, value.length, etag)
+    if byte_range is None:
         return ranges.unsatisfiable(value.length)
-    headers += [(b"content-type", _OCTETS.encode()), *span.headers()]
-    pieces = _pieces(value, span.start, span.length)
-    return Response(span.status, headers, await begun(state.threads, pieces))
+    headers += [(b"content-type", _OCTET_STREAM.encode()), *byte_range.headers()]
+    pieces = _pieces(value, byte_range.start, byte_range.length)
+    return Response(byte_range.status, headers, await start_stream(state.threads, pieces))
 
 
-async def collection(visit: DicomwebRequest) -> Response:
+async def collection(request: DicomwebRequest) -> Response:
     """All values of a study, a series or an instance, each a part that says where it lies."""
-    state = visit.state
-    _is_multipart(visit, alone=False)
-    wanted = wanted_by(visit)
-    ctx = state.context(visit.caller)
+    state = request.state
+    _is_multipart(request, alone=False)
+    target = metadata_target(request)
+    ctx = state.context(request.caller)
 
     def first() -> tuple[tuple[str, BulkValue] | None, Iterator[tuple[str, BulkValue]]]:
-        values = dicomweb_bulkdata.collect(ctx, wanted, metadata.find(ctx, wanted))
+        values = dicomweb_bulkdata.collect(ctx, target, metadata.find(ctx, target))
         return next(values, None), values
 
     found, values = await state.in_thread(first)
     if found is None:
         raise NotFoundError("There is no bulk data: the metadata hold every value.")
-    parts = Multipart(visit.request.id)
-    headers: Headers = [(b"content-type", parts.content_type(_OCTETS)), (b"vary", b"accept")]
-    return Response(200, headers, await begun(state.threads, _all(parts, found, values)))
+    parts = Multipart(request.http.id)
+    headers: Headers = [(b"content-type", parts.content_type(_OCTET_STREAM)), (b"vary", b"accept")]
+    return Response(200, headers, await start_stream(state.threads, _as_parts(parts, found, values)))
 
 
-def _is_multipart(visit: DicomwebRequest, *, alone: bool) -> bool:
+def _is_multipart(request: DicomwebRequest, *, alone: bool) -> bool:
     """Whether the answer is to come in parts; ``alone``: it may come without.
 
     Raises `NotAcceptableError` where the client takes no form that there is.
     """
-    for each in media.wanted(visit.request) or (MediaRange("*/*"),):
+    for each in media.accepted_media_ranges(request.http) or (MediaRange("*/*"),):
         if each.transfer_syntax not in _SYNTAXES:
             continue
         if each.type in (media.MULTIPART, "multipart/*") and (each.inner or "*/*") in _ANY:
@@ -94,10 +99,10 @@ def _is_multipart(visit: DicomwebRequest, *, alone: bool) -> bool:
         if each.type in _ANY and (alone or each.type in ("*/*", "*")):
             return not alone
     raise NotAcceptableError(
-        f'Bulk data come as {_OCTETS} or as {media.MULTIPART}; type="{_OCTETS}"; '
+        f'Bulk data come as {_OCTET_STREAM} or as {media.MULTIPART}; type="{_OCTET_STREAM}"; '
         "the Accept header takes neither."
         if alone
-        else f'Bulk data of several values come as {media.MULTIPART}; type="{_OCTETS}".'
+        else f'Bulk data of several values come as {media.MULTIPART}; type="{_OCTET_STREAM}".'
     )
 
 
@@ -111,19 +116,19 @@ def _pieces(value: BulkValue, start: int, length: int) -> Iterator[bytes]:
         done += len(piece)
 
 
-def _in_part(opening: bytes, value: BulkValue, closing: bytes) -> Iterator[bytes]:
+def _as_one_part(opening: bytes, value: BulkValue, closing: bytes) -> Iterator[bytes]:
     yield opening
     yield from _pieces(value, 0, value.length)
     yield closing
 
 
-def _all(
+def _as_parts(
     parts: Multipart, found: tuple[str, BulkValue], values: Iterator[tuple[str, BulkValue]]
 ) -> Iterator[bytes]:
     location, value = found
-    yield parts.opening(_OCTETS, location, first=True)
+    yield parts.opening(_OCTET_STREAM, location, first=True)
     yield from _pieces(value, 0, value.length)
     for location, value in values:
-        yield parts.opening(_OCTETS, location)
+        yield parts.opening(_OCTET_STREAM, location)
         yield from _pieces(value, 0, value.length)
     yield parts.closing

@@ -36,47 +36,47 @@ _TYPES: dict[str, tuple[str, ...]] = {
 }
 
 
-async def capabilities(visit: DicomwebRequest) -> Response:
+async def capabilities(request: DicomwebRequest) -> Response:
     """Every resource with its methods and media types; JSON where the client does not ask for WADL.
 
     Raises `ValidationError` for what cannot be the id of a data store.
     """
-    check_ids(visit.resource.datastore_id)
-    found = described()
-    base = media.base_url(visit.request, visit.state.settings)
-    for each in media.wanted(visit.request):
+    check_ids(request.resource.datastore_id)
+    resources_found = describe_resources()
+    base = media.base_url(request.http, request.state.settings)
+    for each in media.accepted_media_ranges(request.http):
         if each.type in (JSON, "*/*", "application/*", "*"):
             break
         if each.type in (WADL, "application/xml", "text/xml"):
-            return _answer(WADL, _wadl(base, found).encode())
-    return _answer(JSON, json.dumps({"base": base, "resources": found}).encode())
+            return _response(WADL, _wadl(base, resources_found).encode())
+    return _response(JSON, json.dumps({"base": base, "resources": resources_found}).encode())
 
 
-def described() -> list[dict[str, Any]]:
+def describe_resources() -> list[dict[str, Any]]:
     """Path, methods, operation and media types of every resource."""
-    found = []
+    resources_found = []
     for path, methods in resources.PATHS.items():
         template = "/".join(_LABELS.get(part, part) for part in path.split("/"))
         listed = [
             {"name": method, "operation": names[0], "mediaTypes": list(_TYPES.get(kind, ()))}
             for method, (kind, names) in methods.items()
         ]
-        found.append({"path": f"/{template}" if template else "", "methods": listed})
-    return found
+        resources_found.append({"path": f"/{template}" if template else "", "methods": listed})
+    return resources_found
 
 
-def _answer(kind: str, body: bytes) -> Response:
+def _response(kind: str, body: bytes) -> Response:
     headers = [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(body)), (b"vary", b"accept")]
     return Response(200, headers, body)
 
 
-def _wadl(base: str, found: list[dict[str, Any]]) -> str:
+def _wadl(base: str, resources_found: list[dict[str, Any]]) -> str:
     lines = [
         '<?xml version="1.0" encoding="UTF-8"?>',
         f"<application xmlns={quoteattr(_NAMESPACE)}>",
         f"<resources base={quoteattr(base)}>",
     ]
-    for each in found:
+    for each in resources_found:
         lines.append(f"<resource path={quoteattr(each['path'].lstrip('/'))}>")
         for method in each["methods"]:
             lines.append(f"<method name={quoteattr(method['name'])} id={quoteattr(method['operation'])}>")

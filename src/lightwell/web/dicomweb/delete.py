@@ -12,12 +12,16 @@ if TYPE_CHECKING:
     from lightwell.web.dicomweb.dispatch import DicomwebRequest
 
 
-async def delete(visit: DicomwebRequest) -> Response:
+async def delete(request: DicomwebRequest) -> Response:
     """204 when it is gone."""
-    ctx = visit.state.context(visit.caller)
-    target = visit.target()
+    ctx = request.state.context(request.caller)
+    target = request.target()
     allow = image_sets_check(
-        visit.state, visit.request, visit.principal, "DeleteImageSet", target.datastore_id
+        request.state,
+        request.http,
+        request.principal,
+        "DeleteImageSet",
+        target.datastore_id,
     )
-    await visit.state.in_thread(dicomweb_delete.delete, ctx, target, allow)
+    await request.state.in_thread(dicomweb_delete.delete, ctx, target, allow)
     return Response(204, [], b"")

@@ -28,7 +28,7 @@ class DicomwebRequest:
     """
 
     state: AppState
-    request: Request
+    http: Request
     resource: DicomwebResource
     principal: Principal
     receive: Receive
@@ -43,7 +43,7 @@ class DicomwebRequest:
             resource.study or "",
             resource.series,
             resource.instance,
-            media.parameter(self.request, "imageSetId"),
+            media.query_parameter(self.http, "imageSetId"),
             number,
         )
 
@@ -77,21 +77,27 @@ _HANDLERS = {
 _loaded: dict[str, Handler] = {}
 
 
-def handler(kind: str) -> Handler:
+def load_handler(kind: str) -> Handler:
     """Who answers resources of this kind. Blocks while it is loaded for the first time."""
     module, name = _HANDLERS[kind]
-    found: Handler = getattr(import_module(f"lightwell.web.dicomweb.{module}"), name)
-    _loaded[kind] = found
-    return found
+    handler: Handler = getattr(import_module(f"lightwell.web.dicomweb.{module}"), name)
+    _loaded[kind] = handler
+    return handler
 
 
-async def answer(visit: DicomwebRequest) -> Response:
+async def respond(request: DicomwebRequest) -> Response:
     """What the resource's handler answers, if the caller may ask. Raises `ApiError`."""
-    if visit.principal.policies is not None:
-        required = required_for_dicomweb(visit.state, visit.request, visit.resource)
-        await authorize(visit.state, visit.request, visit.principal, required, visit.state.clock.now())
-    kind = visit.resource.kind
-    found = _loaded.get(kind)
-    if found is None:
-        found = await visit.state.in_thread(handler, kind)
-    return await found(visit)
+    if request.principal.policies is not None:
+        required = required_for_dicomweb(request.state, request.http, request.resource)
+        await authorize(
+            request.state,
+            request.http,
+            request.principal,
+            required,
+            request.state.clock.now(),
+        )
+    kind = request.resource.kind
+    handler = _loaded.get(kind)
+    if handler is None:
+        handler = await request.state.in_thread(load_handler, kind)
+    return await handler(request)

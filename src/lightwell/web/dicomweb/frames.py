@@ -47,29 +47,29 @@ class FrameFormat:
         return f"{self.media_type}; transfer-syntax={self.syntax}"
 
 
-async def frames(visit: DicomwebRequest) -> Response:
+async def frames(request: DicomwebRequest) -> Response:
     """The frames that the path lists, in its order.
 
     Raises `ValidationError` for a list that is none, `NotFoundError` for frames that are not there,
     `NotAcceptableError` where what is stored cannot be had as the client takes it.
     """
-    request, resource = visit.request, visit.resource
-    reader: InstanceFrames = visit.state.instance_frames
+    http, resource = request.http, request.resource
+    reader: InstanceFrames = request.state.instance_frames
     numbers = frame_numbers(resource.item or "")
     path = (resource.datastore_id, resource.study or "", resource.series or "", resource.instance or "")
-    image_set_id = media.parameter(request, "imageSetId")
-    found = await _looked_up(visit, reader.find, *path, image_set_id)
+    image_set_id = media.query_parameter(http, "imageSetId")
+    found = await _look_up(request, reader.find, *path, image_set_id)
     most = max(numbers)
     if most > found.frame_count:
         raise NotFoundError(f"The instance has {found.frame_count} frames, and no frame {most}.")
-    form = format_for(media.wanted(request), found.stored_syntax, len(numbers))
+    form = format_for(media.accepted_media_ranges(http), found.stored_syntax, len(numbers))
     etag = _etag(found, form, numbers)
-    if ranges.is_known(request, etag):
+    if ranges.matches_if_none_match(http, etag):
         return ranges.not_modified(etag)
     reader.accessed(found)
     headers: Headers = [(b"etag", etag), _VARY]
-    answer = _parts if form.in_parts else _alone
-    return await answer(visit, found, numbers, form, headers)
+    respond = _multipart if form.in_parts else _single_part
+    return await respond(request, found, numbers, form, headers)
 
 
 def frame_numbers(text: str) -> list[int]:
@@ -88,12 +88,12 @@ def frame_numbers(text: str) -> list[int]:
 
 
 @lru_cache(512)
-def format_for(wanted: tuple[MediaRange, ...], stored_syntax: str, count: int) -> FrameFormat:
+def format_for(accepted: tuple[MediaRange, ...], stored_syntax: str, count: int) -> FrameFormat:
     """The first alternative of an Accept header in which the frames can be had.
 
     Raises `NotAcceptableError` where there is none.
     """
-    for each in wanted or (MediaRange("*/*"),):
+    for each in accepted or (MediaRange("*/*"),):
         in_parts = each.type in (MULTIPART, "*/*", "*", "multipart/*")
         kind = (each.inner or "*/*") if each.type == MULTIPART else each.type
         if not in_parts and count > 1:
@@ -103,7 +103,7 @@ def format_for(wanted: tuple[MediaRange, ...], stored_syntax: str, count: int) -
         syntax = syntax_for(stored_syntax, each.transfer_syntax, decodes=True)
         if syntax is None or not fits(syntax, kind):
             # The type itself may say which syntax is meant.
-            syntax = _meant(stored_syntax, kind) if each.transfer_syntax is None else None
+            syntax = _implied_syntax(stored_syntax, kind) if each.transfer_syntax is None else None
         if syntax is not None:
             return FrameFormat(syntax, media_type(syntax), in_parts)
     raise NotAcceptableError(
@@ -113,9 +113,9 @@ def format_for(wanted: tuple[MediaRange, ...], stored_syntax: str, count: int) -
     )
 
 
-def _meant(stored_syntax: str, kind: str) -> str | None:
-    for wanted in ("*", "1.2.840.10008.1.2.4.90"):
-        syntax = syntax_for(stored_syntax, wanted)
+def _implied_syntax(stored_syntax: str, kind: str) -> str | None:
+    for accepted in ("*", "1.2.840.10008.1.2.4.90"):
+        syntax = syntax_for(stored_syntax, accepted)
         if syntax is not None and fits(syntax, kind):
             return syntax
     return None
@@ -128,140 +128,148 @@ def _etag(found: InstancePixels, form: FrameFormat, numbers: Sequence[int]) -> b
     return f'{strength}"{found.key:x}-{form.syntax.rpartition(".")[2]}-{listed}"'.encode()
 
 
-async def _alone(
-    visit: DicomwebRequest, found: InstancePixels, numbers: Sequence[int], form: FrameFormat, headers: Headers
+async def _single_part(
+    request: DicomwebRequest,
+    found: InstancePixels,
+    numbers: Sequence[int],
+    form: FrameFormat,
+    headers: Headers,
 ) -> Response:
     """One frame as the whole body, or a range of its bytes."""
-    request = visit.request
-    frame = await _placed(visit, found, numbers[0])
+    http = request.http
+    frame = await _locate(request, found, numbers[0])
     data: bytes | memoryview | None = None
     if form.syntax != found.stored_syntax:
-        data = await _transcoded(visit, found, frame, form)
+        data = await _transcoded(request, found, frame, form)
     total = frame.place.length if data is None else len(data)
-    span = ranges.span(request, total, headers[0][1])
-    if span is None:
+    byte_range = ranges.requested_range(http, total, headers[0][1])
+    if byte_range is None:
         return ranges.unsatisfiable(total)
-    headers += [(b"content-type", form.content_type.encode()), *span.headers()]
+    headers += [(b"content-type", form.content_type.encode()), *byte_range.headers()]
     body: bytes | AsyncIterator[bytes]
     if data is not None:
-        body = bytes(data[span.start : span.start + span.length])
-    elif span.length > LARGE:
-        body = _from_first(await _started(visit, frame, span.start, span.length), visit, frame, span)
+        body = bytes(data[byte_range.start : byte_range.start + byte_range.length])
+    elif byte_range.length > LARGE:
+        first = await _read(request, frame, byte_range.start, PIECE)
+        body = _range_in_pieces(request, frame, byte_range, first)
     else:
-        body = await _read(visit, frame, span.start, span.length)
-    return Response(span.status, headers, body)
+        body = await _read(request, frame, byte_range.start, byte_range.length)
+    return Response(byte_range.status, headers, body)
 
 
-async def _parts(
-    visit: DicomwebRequest, found: InstancePixels, numbers: Sequence[int], form: FrameFormat, headers: Headers
+async def _multipart(
+    request: DicomwebRequest,
+    found: InstancePixels,
+    numbers: Sequence[int],
+    form: FrameFormat,
+    headers: Headers,
 ) -> Response:
     """The frames as parts, each read when it is its turn."""
-    request = visit.request
-    parts = Multipart(request.id)
-    location = _location(visit)
+    parts = Multipart(request.http.id)
     headers.append((b"content-type", parts.content_type(form.media_type)))
-    first = await _placed(visit, found, numbers[0])
-    opening = parts.opening(form.content_type, location(numbers[0]), first=True)
+    first = await _locate(request, found, numbers[0])
     data: bytes | memoryview
     if len(numbers) == 1 and (form.syntax != found.stored_syntax or first.place.length <= LARGE):
         if form.syntax == found.stored_syntax:
-            data = await _read(visit, first, 0, first.place.length)
+            data = await _read(request, first, 0, first.place.length)
         else:
-            data = await _transcoded(visit, found, first, form)
+            data = await _transcoded(request, found, first, form)
+        opening = parts.opening(form.content_type, _location(request)(numbers[0]), first=True)
         body = b"".join((opening, data, parts.closing))
         headers.append((b"content-length", b"%d" % len(body)))
         return Response(200, headers, body)
     # The first is read before the answer begins, so that what is lost is a 500 and no broken body.
-    begun = await _begun(visit, found, first, form)
-    return Response(200, headers, _stream(visit, found, numbers, form, parts, opening, first, begun))
+    piece = await _first_piece(request, found, first, form)
+    return Response(200, headers, _stream(request, found, numbers, form, parts, first, piece))
 
 
 async def _stream(
-    visit: DicomwebRequest,
+    request: DicomwebRequest,
     found: InstancePixels,
     numbers: Sequence[int],
     form: FrameFormat,
     parts: Multipart,
-    opening: bytes,
     frame: BareFrame,
-    begun: bytes,
+    piece: bytes,
 ) -> AsyncIterator[bytes]:
-    location = _location(visit)
-    yield opening + begun
+    """All parts; ``frame`` is the first one, ``piece`` what was read of it before the response began."""
+    location = _location(request)
     for position, number in enumerate(numbers):
         if position:
-            frame = await _placed(visit, found, number)
-            begun = await _begun(visit, found, frame, form)
-            yield parts.opening(form.content_type, location(number)) + begun
+            frame = await _locate(request, found, number)
+            piece = await _first_piece(request, found, frame, form)
+        yield parts.opening(form.content_type, location(number), first=not position) + piece
         if form.syntax == found.stored_syntax:
-            sent = len(begun)
+            sent = len(piece)
             while sent < frame.place.length:
-                piece = await _read(visit, frame, sent, min(PIECE, frame.place.length - sent))
+                piece = await _read(request, frame, sent, min(PIECE, frame.place.length - sent))
                 sent += len(piece)
                 yield piece
     yield parts.closing
 
 
-async def _begun(visit: DicomwebRequest, found: InstancePixels, frame: BareFrame, form: FrameFormat) -> bytes:
+async def _first_piece(
+    request: DicomwebRequest, found: InstancePixels, frame: BareFrame, form: FrameFormat
+) -> bytes:
     """A whole frame where that is not too much, else the first piece of it."""
     if form.syntax != found.stored_syntax:
-        return bytes(await _transcoded(visit, found, frame, form))
+        return bytes(await _transcoded(request, found, frame, form))
     length = frame.place.length
-    return await _read(visit, frame, 0, length if length <= LARGE else PIECE)
+    return await _read(request, frame, 0, length if length <= LARGE else PIECE)
 
 
-async def _started(visit: DicomwebRequest, frame: BareFrame, start: int, length: int) -> bytes:
-    return await _read(visit, frame, start, min(PIECE, length))
-
-
-async def _from_first(
-    piece: bytes, visit: DicomwebRequest, frame: BareFrame, span: ranges.ByteRange
+async def _range_in_pieces(
+    request: DicomwebRequest, frame: BareFrame, byte_range: ranges.ByteRange, piece: bytes
 ) -> AsyncIterator[bytes]:
     sent = 0
     while True:
         yield piece
         sent += len(piece)
-        if sent == span.length:
+        if sent == byte_range.length:
             return
-        piece = await _read(visit, frame, span.start + sent, min(PIECE, span.length - sent))
+        piece = await _read(request, frame, byte_range.start + sent, min(PIECE, byte_range.length - sent))
 
 
-async def _looked_up(visit: DicomwebRequest, look: Callable[..., T], *arguments: object) -> T:
+async def _look_up(request: DicomwebRequest, look: Callable[..., T], *arguments: object) -> T:
     """What a call that asks the database returns, made in a thread where that may have to be waited for."""
-    if visit.state.instance_frames.may_wait:
-        return await visit.state.in_thread(look, *arguments)
+    if request.state.instance_frames.may_wait:
+        return await request.state.in_thread(look, *arguments)
     return look(*arguments)
 
 
-async def _placed(visit: DicomwebRequest, found: InstancePixels, number: int) -> BareFrame:
-    return await _looked_up(visit, visit.state.instance_frames.frame, found, number)
+async def _locate(request: DicomwebRequest, found: InstancePixels, number: int) -> BareFrame:
+    return await _look_up(request, request.state.instance_frames.frame, found, number)
 
 
-async def _read(visit: DicomwebRequest, frame: BareFrame, start: int, length: int) -> bytes:
-    reader = visit.state.frames
+async def _read(request: DicomwebRequest, frame: BareFrame, start: int, length: int) -> bytes:
+    reader = request.state.frames
     if not start and length == frame.place.length:
         data = reader.read_warm(frame.place)
         if data is not None:
             return data
-    return await visit.state.in_thread(reader.read, frame.place, start, length)
+    return await request.state.in_thread(reader.read, frame.place, start, length)
 
 
 async def _transcoded(
-    visit: DicomwebRequest, found: InstancePixels, frame: BareFrame, form: FrameFormat
+    request: DicomwebRequest, found: InstancePixels, frame: BareFrame, form: FrameFormat
 ) -> bytes | memoryview:
-    reader = visit.state.instance_frames
-    if await _looked_up(visit, reader.needs_worker, found):
+    reader = request.state.instance_frames
+    if await _look_up(request, reader.needs_worker, found):
         return await asyncio.get_running_loop().run_in_executor(
-            visit.state.waiters, reader.by_worker, visit.state.context(visit.caller), found, frame
+            request.state.waiters,
+            reader.by_worker,
+            request.state.context(request.caller),
+            found,
+            frame,
         )
-    return await visit.state.in_thread(reader.transcoded, found, frame, form.syntax)
+    return await request.state.in_thread(reader.transcoded, found, frame, form.syntax)
 
 
-def _location(visit: DicomwebRequest) -> Callable[[int], str]:
+def _location(request: DicomwebRequest) -> Callable[[int], str]:
     """The address of each frame, which leads to the same image set."""
-    resource = visit.resource
-    base = media.base_url(visit.request, visit.state.settings)
+    resource = request.resource
+    base = media.base_url(request.http, request.state.settings)
     path = f"{base}/studies/{resource.study}/series/{resource.series}/instances/{resource.instance}/frames/"
-    image_set_id = media.parameter(visit.request, "imageSetId")
+    image_set_id = media.query_parameter(request.http, "imageSetId")
     tail = f"?imageSetId={image_set_id}" if image_set_id else ""
     return lambda number: f"{path}{number}{tail}"

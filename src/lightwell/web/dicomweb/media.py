@@ -21,23 +21,23 @@ _HOST = re.compile(rb"[A-Za-z0-9._~%-]+(?::\d{1,5})?|\[[0-9A-Fa-f:.]+\](?::\d{1,
 _LONGEST = 8 << 10
 
 
-def wanted(request: Request) -> tuple[MediaRange, ...]:
+def accepted_media_ranges(request: Request) -> tuple[MediaRange, ...]:
     """What the client takes, the best first; empty where it does not say, so that anything will do.
 
     The query parameter ``accept`` stands for the header where it is given (PS3.18 §8.3.3.1).
     """
     if b"accept=" in request.query:
-        values = [value for name, value in query(request) if name == "accept" and value.strip()]
+        values = [value for name, value in query_parameters(request) if name == "accept" and value.strip()]
         if values:
             # The + of a type that was not percent-encoded has become a space.
-            return ranges(", ".join(re.sub(r"(?<=\w) (?=\w)", "+", value) for value in values))
+            return by_preference(", ".join(re.sub(r"(?<=\w) (?=\w)", "+", value) for value in values))
     if b"accept" not in request.head:
         return ()
-    return ranges(accept_header(request.headers) or "")
+    return by_preference(accept_header(request.headers) or "")
 
 
 @lru_cache(256)
-def ranges(accept: str) -> tuple[MediaRange, ...]:
+def by_preference(accept: str) -> tuple[MediaRange, ...]:
     """The alternatives of an Accept header, by ``q``, then as they stand, without those of ``q`` 0.
 
     Raises `NotAcceptableError` where it has alternatives and all of them are of ``q`` 0: who takes nothing
@@ -46,13 +46,13 @@ def ranges(accept: str) -> tuple[MediaRange, ...]:
     if len(accept) > _LONGEST:
         raise ValidationError(f"The Accept header is longer than {_LONGEST} characters.")
     found = media_ranges(accept)
-    taken = [each for each in found if each.q > 0]
-    if found and not taken:
+    accepted = [each for each in found if each.q > 0]
+    if found and not accepted:
         raise NotAcceptableError(
             "The Accept header refuses every media type that it names: give one of them a q from 0.001 to 1, "
             "or leave the header out."
         )
-    return tuple(sorted(taken, key=lambda each: -each.q))
+    return tuple(sorted(accepted, key=lambda each: -each.q))
 
 
 def json_type(request: Request) -> str:
@@ -60,7 +60,7 @@ def json_type(request: Request) -> str:
 
     Raises `NotAcceptableError` where it takes none of them.
     """
-    alternatives = wanted(request)
+    alternatives = accepted_media_ranges(request)
     if not alternatives:
         return DICOM_JSON
     for each in alternatives:
@@ -80,7 +80,7 @@ def json_type(request: Request) -> str:
     )
 
 
-def query(request: Request) -> list[tuple[str, str]]:
+def query_parameters(request: Request) -> list[tuple[str, str]]:
     """Names and values of the query string, form-decoded (``+`` is a space).
 
     Raises `ValidationError` where it is no UTF-8.
@@ -93,11 +93,11 @@ def query(request: Request) -> list[tuple[str, str]]:
     return pairs
 
 
-def parameter(request: Request, name: str) -> str | None:
+def query_parameter(request: Request, name: str) -> str | None:
     """The one value of a query parameter, None without it. Raises `ValidationError` where it comes twice."""
     if name.encode() not in request.query:
         return None
-    values = [value for key, value in query(request) if key == name]
+    values = [value for key, value in query_parameters(request) if key == name]
     if len(values) > 1:
         raise ValidationError(f"The query parameter {name} is given {len(values)} times; give it once.")
     return values[0] if values else None

@@ -15,7 +15,7 @@ from lightwell.operations.dicomweb import metadata as dicomweb_metadata
 from lightwell.operations.dicomweb.metadata import Wanted
 from lightwell.web.dicomweb import media, ranges
 from lightwell.web.dicomweb.multipart import Multipart
-from lightwell.web.dicomweb.streams import begun
+from lightwell.web.dicomweb.streams import start_stream
 from lightwell.web.requests.responses import Headers, Response
 
 if TYPE_CHECKING:
@@ -24,44 +24,46 @@ if TYPE_CHECKING:
 _VARY = (b"vary", b"accept, accept-encoding")
 
 
-async def metadata(visit: DicomwebRequest) -> Response:
+async def metadata(request: DicomwebRequest) -> Response:
     """The metadata as JSON or XML. JSON that is in memory is answered at once."""
-    state, request = visit.state, visit.request
-    kind = media.json_type(request)
-    wanted = wanted_by(visit)
+    state, http = request.state, request.http
+    kind = media.json_type(http)
+    target = metadata_target(request)
     if kind == media.DICOM_XML:
-        return await _xml(visit, wanted)
-    if ranges.takes_gzip(request):
-        found = dicomweb_metadata.warm(state.stores, state.settings, state.clock, wanted)
+        return await _xml(request, target)
+    if ranges.accepts_gzip(http):
+        found = dicomweb_metadata.warm(state.stores, state.settings, state.clock, target)
         if found is not None:
-            etag = _tag(visit, kind, found[0])
-            return _unchanged(visit, etag) or _json(visit, kind, etag, found[1])
-    return await state.in_thread(_answer, visit, kind, wanted)
+            etag = _etag(request, kind, found[0])
+            return _not_modified(request, etag) or _json(request, kind, etag, found[1])
+    return await state.in_thread(_respond, request, kind, target)
 
 
-def wanted_by(visit: DicomwebRequest) -> Wanted:
+def metadata_target(request: DicomwebRequest) -> Wanted:
     """What the path and query of a request for metadata or bulk data name."""
-    resource, request = visit.resource, visit.request
+    resource, http = request.resource, request.http
     return Wanted(
         resource.datastore_id,
         resource.study or "",
         resource.series,
         resource.instance,
-        media.parameter(request, "imageSetId"),
-        media.base_url(request, visit.state.settings),
+        media.query_parameter(http, "imageSetId"),
+        media.base_url(http, request.state.settings),
     )
 
 
-def _answer(visit: DicomwebRequest, kind: str, wanted: Wanted) -> Response:
-    ctx = visit.state.context(visit.caller)
-    found = dicomweb_metadata.find(ctx, wanted)
-    etag = _tag(visit, kind, found.etag)
-    return _unchanged(visit, etag) or _json(visit, kind, etag, dicomweb_metadata.gzipped(ctx, wanted, found))
+def _respond(request: DicomwebRequest, kind: str, target: Wanted) -> Response:
+    ctx = request.state.context(request.caller)
+    found = dicomweb_metadata.find(ctx, target)
+    etag = _etag(request, kind, found.etag)
+    return _not_modified(request, etag) or _json(
+        request, kind, etag, dicomweb_metadata.gzipped(ctx, target, found)
+    )
 
 
-def _json(visit: DicomwebRequest, kind: str, etag: bytes, data: bytes) -> Response:
+def _json(request: DicomwebRequest, kind: str, etag: bytes, data: bytes) -> Response:
     headers: Headers = [(b"etag", etag), _VARY, (b"content-type", kind.encode())]
-    if ranges.takes_gzip(visit.request):
+    if ranges.accepts_gzip(request.http):
         headers.append((b"content-encoding", b"gzip"))
     else:
         data = b"".join(metadata_documents.unpacked(data))
@@ -69,36 +71,36 @@ def _json(visit: DicomwebRequest, kind: str, etag: bytes, data: bytes) -> Respon
     return Response(200, headers, data)
 
 
-def _tag(visit: DicomwebRequest, kind: str, state: str) -> bytes:
+def _etag(request: DicomwebRequest, kind: str, state: str) -> bytes:
     """The entity tag of a form of the metadata."""
-    coding = "-gzip" if ranges.takes_gzip(visit.request) else ""
+    coding = "-gzip" if ranges.accepts_gzip(request.http) else ""
     return f'"{state}-{kind.rpartition("/")[2].replace("+", ".")}{coding}"'.encode()
 
 
-def _unchanged(visit: DicomwebRequest, etag: bytes) -> Response | None:
-    if not ranges.is_known(visit.request, etag):
+def _not_modified(request: DicomwebRequest, etag: bytes) -> Response | None:
+    if not ranges.matches_if_none_match(request.http, etag):
         return None
     return Response(304, [(b"etag", etag), _VARY], b"")
 
 
-async def _xml(visit: DicomwebRequest, wanted: Wanted) -> Response:
+async def _xml(request: DicomwebRequest, target: Wanted) -> Response:
     """Each instance as a part, made while it is sent."""
-    ctx, request = visit.state.context(visit.caller), visit.request
-    find = partial(dicomweb_metadata.find, ctx, wanted)
-    found = await visit.state.in_thread(find)
+    ctx, http = request.state.context(request.caller), request.http
+    find = partial(dicomweb_metadata.find, ctx, target)
+    found = await request.state.in_thread(find)
     etag = f'W/"{found.etag}-xml"'.encode()
-    unchanged = _unchanged(visit, etag)
-    if unchanged is not None:
-        return unchanged
-    parts = Multipart(request.id)
+    not_modified = _not_modified(request, etag)
+    if not_modified is not None:
+        return not_modified
+    parts = Multipart(http.id)
     headers: Headers = [(b"etag", etag), _VARY, (b"content-type", parts.content_type(media.DICOM_XML))]
 
     def pieces() -> Iterator[bytes]:
-        location = f"{wanted.base}{request.path.decode('latin-1').partition(wanted.datastore_id)[2]}"
+        location = f"{target.base}{http.path.decode('latin-1').partition(target.datastore_id)[2]}"
         first = True
-        for text in dicomweb_metadata.as_xml(ctx, wanted, found):
+        for text in dicomweb_metadata.as_xml(ctx, target, found):
             yield parts.opening(media.DICOM_XML, location, first=first) + text
             first = False
         yield parts.closing
 
-    return Response(200, headers, await begun(visit.state.threads, pieces()))
+    return Response(200, headers, await start_stream(request.state.threads, pieces()))

@@ -16,7 +16,7 @@ from lightwell.web.dicomweb import media
 from lightwell.web.dicomweb.frames import FrameFormat, format_for
 from lightwell.web.dicomweb.multipart import Multipart
 from lightwell.web.dicomweb.retrieve import warning
-from lightwell.web.dicomweb.streams import begun
+from lightwell.web.dicomweb.streams import start_stream
 from lightwell.web.requests.negotiation import MediaRange
 from lightwell.web.requests.responses import Headers, Response
 
@@ -33,18 +33,18 @@ class _Image:
     form: FrameFormat
 
 
-async def pixeldata(visit: DicomwebRequest) -> Response:
+async def pixeldata(request: DicomwebRequest) -> Response:
     """The frames, instance by instance; those that the client does not take are left out, with a warning.
 
     Raises `NotFoundError` where there is no frame, `NotAcceptableError` where none can be had.
     """
-    ctx = visit.state.context(visit.caller)
-    found = await visit.state.in_thread(retrieve.find, visit.state.stores, visit.target())
+    ctx = request.state.context(request.caller)
+    found = await request.state.in_thread(retrieve.find, request.state.stores, request.target())
     with_pixels = [each for each in found if each.instance.pixels is not None]
     if not with_pixels:
         raise NotFoundError("There is no pixel data.")
-    images = _images(visit, with_pixels)
-    parts = Multipart(visit.request.id)
+    images = _images(request, with_pixels)
+    parts = Multipart(request.http.id)
     kind = images[0].form.media_type
     headers: Headers = [(b"content-type", parts.content_type(kind)), (b"vary", b"accept")]
     left_out = len(with_pixels) - len(images)
@@ -52,13 +52,13 @@ async def pixeldata(visit: DicomwebRequest) -> Response:
         headers.append(
             (b"warning", warning(f"the pixel data of {left_out} instances cannot be had like this"))
         )
-    pieces = _parts(ctx, visit.state.instance_frames, images, parts)
-    return Response(206 if left_out else 200, headers, await begun(visit.state.threads, pieces))
+    pieces = _multipart(ctx, request.state.instance_frames, images, parts)
+    return Response(206 if left_out else 200, headers, await start_stream(request.state.threads, pieces))
 
 
-def _images(visit: DicomwebRequest, found: Sequence[Found]) -> list[_Image]:
-    wanted = media.wanted(visit.request)
-    base = media.base_url(visit.request, visit.state.settings)
+def _images(request: DicomwebRequest, found: Sequence[Found]) -> list[_Image]:
+    accepted = media.accepted_media_ranges(request.http)
+    base = media.base_url(request.http, request.state.settings)
     images = []
     refused: NotAcceptableError | None = None
     for each in found:
@@ -67,7 +67,7 @@ def _images(visit: DicomwebRequest, found: Sequence[Found]) -> list[_Image]:
             continue
         try:
             # Several frames come as parts only.
-            form = format_for(wanted or (MediaRange("*/*"),), stored.stored_syntax, 2)
+            form = format_for(accepted or (MediaRange("*/*"),), stored.stored_syntax, 2)
         except NotAcceptableError as error:
             refused = error
             continue
@@ -85,7 +85,7 @@ def _images(visit: DicomwebRequest, found: Sequence[Found]) -> list[_Image]:
     return images
 
 
-def _parts(
+def _multipart(
     ctx: Context, frames: InstanceFrames, images: Sequence[_Image], parts: Multipart
 ) -> Iterator[bytes]:
     first = True

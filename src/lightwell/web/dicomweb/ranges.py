@@ -41,33 +41,33 @@ class ByteRange:
         return found
 
 
-def is_known(request: Request, etag: bytes) -> bool:
+def matches_if_none_match(request: Request, etag: bytes) -> bool:
     """Whether the client has this representation already, by its If-None-Match; then 304 is the answer."""
     known = request.head.get(b"if-none-match")
     if known is None:
         return False
     if known.strip() == b"*":
         return True
-    (own,) = _TAG.findall(etag)
-    return own in _TAG.findall(known)
+    (entity_tag,) = _TAG.findall(etag)
+    return entity_tag in _TAG.findall(known)
 
 
 def not_modified(etag: bytes) -> Response:
     return Response(304, [(b"etag", etag), (b"vary", b"accept")], b"")
 
 
-def span(request: Request, total: int, etag: bytes) -> ByteRange | None:
+def requested_range(request: Request, total: int, etag: bytes) -> ByteRange | None:
     """Which bytes the client asks for, all of them where it names no range; None where there are none such.
 
     A range counts for GET alone (RFC 9110 §14.2), and only while If-Range, if given, names ``etag``, a strong
     one.
     """
-    asked = request.head.get(b"range")
+    range_header = request.head.get(b"range")
     whole = ByteRange(0, total, total)
-    if asked is None or request.method != "GET":
+    if range_header is None or request.method != "GET":
         return whole
     condition = request.head.get(b"if-range")
-    found = _RANGE.fullmatch(asked)
+    found = _RANGE.fullmatch(range_header)
     if found is None or (condition is not None and condition.strip() != etag):
         return whole
     first, last = found[1], found[2]
@@ -102,7 +102,7 @@ def unsatisfiable(total: int) -> Response:
     )
 
 
-def takes_gzip(request: Request) -> bool:
+def accepts_gzip(request: Request) -> bool:
     """Whether the client takes a body with ``content-encoding: gzip``."""
     accepted = request.head.get(b"accept-encoding")
     if accepted is None:

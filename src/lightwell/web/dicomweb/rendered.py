@@ -34,52 +34,52 @@ _NUMBER = re.compile(r"[0-9]{1,9}")
 _PRINTABLE = bytes(byte if 0x20 <= byte < 0x7F else 0x3F for byte in range(256))
 
 
-async def rendered(visit: DicomwebRequest) -> Response:
+async def rendered(request: DicomwebRequest) -> Response:
     """One picture, or the PDF that an instance is."""
-    asked = rendered_parameters(media.query(visit.request))
-    return await _show(visit, asked, None)
+    parameters = rendered_parameters(media.query_parameters(request.http))
+    return await _render(request, parameters, None)
 
 
-async def thumbnail(visit: DicomwebRequest) -> Response:
+async def thumbnail(request: DicomwebRequest) -> Response:
     """One small picture."""
-    asked = rendered_parameters(media.query(visit.request), thumbnail=True)
-    return await _show(visit, asked, THUMBNAIL_SIDE)
+    parameters = rendered_parameters(media.query_parameters(request.http), thumbnail=True)
+    return await _render(request, parameters, THUMBNAIL_SIDE)
 
 
-async def _show(visit: DicomwebRequest, asked: RenderingRequest, side: int | None) -> Response:
-    item = visit.resource.item
-    target = visit.target(None if item is None else frame_number(item))
-    return await show(visit, target, asked, side, media.wanted(visit.request))
+async def _render(request: DicomwebRequest, parameters: RenderingRequest, side: int | None) -> Response:
+    item = request.resource.item
+    target = request.target(None if item is None else frame_number(item))
+    return await render(request, target, parameters, side, media.accepted_media_ranges(request.http))
 
 
-async def show(
-    visit: DicomwebRequest,
+async def render(
+    request: DicomwebRequest,
     target: DicomwebTarget,
-    asked: RenderingRequest,
+    parameters: RenderingRequest,
     side: int | None,
-    wanted: tuple[MediaRange, ...],
+    accepted: tuple[MediaRange, ...],
 ) -> Response:
-    """The picture of ``target`` in the media type ``wanted`` most; ``side`` bounds a thumbnail."""
-    state = visit.state
-    what = await state.in_thread(
+    """The picture of ``target`` in the media type ``accepted`` most; ``side`` bounds a thumbnail."""
+    state = request.state
+    shown = await state.in_thread(
         partial(dicomweb_rendered.shown, small=side is not None), state.stores, target
     )
-    kind = media_type(wanted, (PDF,) if what.frame is None else IMAGE_TYPES)
-    wish = dicomweb_rendered.rendering(kind, asked, side=side)
-    headers = _headers(visit, what, wish)
-    if ranges.is_known(visit.request, headers[0][1]):
+    kind = media_type(accepted, (PDF,) if shown.frame is None else IMAGE_TYPES)
+    rendering = dicomweb_rendered.rendering(kind, parameters, side=side)
+    headers = _headers(request, shown, rendering)
+    if ranges.matches_if_none_match(request.http, headers[0][1]):
         return Response(304, headers, b"")
     # Only what has to be made waits for a codec worker; a kept thumbnail is read like any file.
     return await asyncio.get_running_loop().run_in_executor(
-        state.waiters, partial(_answer, visit, what, wish, asked, side, headers)
+        state.waiters, partial(_make_response, request, shown, rendering, parameters, side, headers)
     )
 
 
-def media_type(wanted: tuple[MediaRange, ...], offered: tuple[str, ...]) -> str:
+def media_type(accepted: tuple[MediaRange, ...], offered: tuple[str, ...]) -> str:
     """The best of what is offered that the client takes. Raises `NotAcceptableError`."""
-    if not wanted:
+    if not accepted:
         return offered[0]
-    for each in wanted:
+    for each in accepted:
         for kind in offered:
             if each.type in (kind, "*/*", f"{kind.partition('/')[0]}/*"):
                 return kind
@@ -88,21 +88,21 @@ def media_type(wanted: tuple[MediaRange, ...], offered: tuple[str, ...]) -> str:
     )
 
 
-def _answer(
-    visit: DicomwebRequest,
-    what: Shown,
-    wish: Rendering,
-    asked: RenderingRequest,
+def _make_response(
+    request: DicomwebRequest,
+    shown: Shown,
+    rendering: Rendering,
+    parameters: RenderingRequest,
     side: int | None,
     headers: Headers,
 ) -> Response:
-    ctx = visit.state.context(visit.caller)
+    ctx = request.state.context(request.caller)
     if side is None:
-        made = dicomweb_rendered.picture(ctx, what, wish)
+        made = dicomweb_rendered.picture(ctx, shown, rendering)
     else:
-        made = dicomweb_rendered.thumbnail(ctx, what, wish, usual=wish == _usual_thumbnail(side))
-    base = media.base_url(visit.request, visit.state.settings)
-    for note in (*asked.notes, *made.notes):
+        made = dicomweb_rendered.thumbnail(ctx, shown, rendering, usual=rendering == _default_thumbnail(side))
+    base = media.base_url(request.http, request.state.settings)
+    for note in (*parameters.notes, *made.notes):
         headers.append((b"warning", f"299 {base}: {note}".encode("ascii", "replace").translate(_PRINTABLE)))
     headers += [
         (b"content-type", made.media_type.encode()),
@@ -111,7 +111,7 @@ def _answer(
     return Response(200, headers, made.data)
 
 
-def _usual_thumbnail(side: int) -> Rendering:
+def _default_thumbnail(side: int) -> Rendering:
     return Rendering(dicomweb_rendered.THUMBNAIL, width=side, height=side)
 
 
@@ -124,20 +124,20 @@ def frame_number(text: str) -> int:
     return int(text)
 
 
-def _headers(visit: DicomwebRequest, what: Shown, wish: Rendering) -> Headers:
+def _headers(request: DicomwebRequest, shown: Shown, rendering: Rendering) -> Headers:
     """What 200 and 304 have in common."""
-    place = visit.resource
-    found = what.found
+    place = request.resource
+    found = shown.found
     path = f"/studies/{found.study_instance_uid}/series/{found.series_instance_uid}"
-    path += f"/instances/{what.instance.sop_instance_uid}"
-    if what.number is not None:
-        path += f"/frames/{what.number + 1}"
+    path += f"/instances/{shown.instance.sop_instance_uid}"
+    if shown.number is not None:
+        path += f"/frames/{shown.number + 1}"
     headers: Headers = [
-        (b"etag", f'"{what.tag(wish)}"'.encode()),
+        (b"etag", f'"{shown.tag(rendering)}"'.encode()),
         (b"vary", b"accept"),
     ]
     if place.kind != "wado-uri":
-        base = media.base_url(visit.request, visit.state.settings)
+        base = media.base_url(request.http, request.state.settings)
         tail = "" if found.is_primary else f"?imageSetId={found.id}"
         where = f"{base}{path}/{place.kind}{tail}"
         headers.append((b"content-location", where.encode("ascii", "replace").translate(_PRINTABLE)))

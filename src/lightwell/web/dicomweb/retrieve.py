@@ -17,7 +17,7 @@ from lightwell.web.dicomweb import media, ranges
 from lightwell.web.dicomweb.media import MULTIPART
 from lightwell.web.dicomweb.multipart import Multipart
 from lightwell.web.dicomweb.ranges import ByteRange
-from lightwell.web.dicomweb.streams import begun
+from lightwell.web.dicomweb.streams import start_stream
 from lightwell.web.requests.negotiation import MediaRange
 from lightwell.web.requests.responses import Headers, Response
 
@@ -32,24 +32,30 @@ DICOM = "application/dicom"
 _ANY = ("*/*", "*", "application/*")
 
 
-async def part10(visit: DicomwebRequest) -> Response:
+async def part10(request: DicomwebRequest) -> Response:
     """The files of what the path names.
 
     Raises `NotAcceptableError` where nothing of it can be had as the client takes it.
     """
-    ctx = visit.state.context(visit.caller)
-    found = await visit.state.in_thread(retrieve.find, visit.state.stores, visit.target())
-    alone = visit.resource.instance is not None
-    in_parts, sent = _chosen(media.wanted(visit.request), found, alone=alone)
+    ctx = request.state.context(request.caller)
+    found = await request.state.in_thread(retrieve.find, request.state.stores, request.target())
+    alone = request.resource.instance is not None
+    in_parts, sent = _choose(media.accepted_media_ranges(request.http), found, alone=alone)
     if not in_parts:
-        return await _alone(visit, ctx, sent[0])
-    parts = Multipart(visit.request.id)
+        return await _single_part(request, ctx, sent[0])
+    parts = Multipart(request.http.id)
     headers: Headers = [(b"content-type", parts.content_type(DICOM)), (b"vary", b"accept")]
     left_out = len(found) - len(sent)
     if left_out:
         headers.append((b"warning", warning(f"{left_out} instances cannot be had in this transfer syntax")))
-    pieces = _parts(ctx, sent, parts, media.base_url(visit.request, visit.state.settings), visit)
-    return Response(206 if left_out else 200, headers, await begun(visit.state.threads, pieces))
+    pieces = _multipart(
+        ctx,
+        sent,
+        parts,
+        media.base_url(request.http, request.state.settings),
+        request,
+    )
+    return Response(206 if left_out else 200, headers, await start_stream(request.state.threads, pieces))
 
 
 def warning(text: str) -> bytes:
@@ -57,11 +63,11 @@ def warning(text: str) -> bytes:
     return f'299 lightwell "{text}"'.encode("ascii", "replace")
 
 
-def _chosen(
-    wanted: tuple[MediaRange, ...], found: Sequence[Found], *, alone: bool
+def _choose(
+    accepted: tuple[MediaRange, ...], found: Sequence[Found], *, alone: bool
 ) -> tuple[bool, list[Sent]]:
     """Whether as parts, and what in which transfer syntax, by the first alternative that can be met."""
-    for each in wanted or (MediaRange("*/*"),):
+    for each in accepted or (MediaRange("*/*"),):
         if each.type == MULTIPART and (each.inner or DICOM) in (DICOM, *_ANY):
             in_parts = True
         elif each.type in _ANY:
@@ -80,32 +86,36 @@ def _chosen(
     )
 
 
-async def _alone(visit: DicomwebRequest, ctx: Context, sent: Sent) -> Response:
+async def _single_part(request: DicomwebRequest, ctx: Context, sent: Sent) -> Response:
     """One file as the whole body, or a range of its bytes where its length is known."""
-    request = visit.request
+    http = request.http
     etag = sent.etag.encode()
-    if ranges.is_known(request, etag):
+    if ranges.matches_if_none_match(http, etag):
         return ranges.not_modified(etag)
-    file = await visit.state.in_thread(retrieve.opened, ctx, sent)
+    file = await request.state.in_thread(retrieve.opened, ctx, sent)
     headers: Headers = [
         (b"content-type", f"{DICOM}; transfer-syntax={file.syntax}".encode()),
         (b"etag", etag),
         (b"vary", b"accept"),
     ]
     if file.length is None:
-        return Response(200, headers, await begun(visit.state.threads, file.pieces))
-    span = ranges.span(request, file.length, etag)
-    if span is None:
+        return Response(200, headers, await start_stream(request.state.threads, file.pieces))
+    byte_range = ranges.requested_range(http, file.length, etag)
+    if byte_range is None:
         return ranges.unsatisfiable(file.length)
-    pieces = _within(file, span) if span.is_part else file.pieces
-    return Response(span.status, headers + span.headers(), await begun(visit.state.threads, pieces))
+    pieces = _within(file, byte_range) if byte_range.is_part else file.pieces
+    return Response(
+        byte_range.status,
+        headers + byte_range.headers(),
+        await start_stream(request.state.threads, pieces),
+    )
 
 
-def _within(file: Part10File, span: ByteRange) -> Iterator[bytes]:
+def _within(file: Part10File, byte_range: ByteRange) -> Iterator[bytes]:
     """The bytes of a range; those before it are made and dropped."""
-    position, end = 0, span.start + span.length
+    position, end = 0, byte_range.start + byte_range.length
     for piece in file.pieces:
-        part = piece[max(span.start - position, 0) : end - position]
+        part = piece[max(byte_range.start - position, 0) : end - position]
         position += len(piece)
         if part:
             yield part
@@ -113,10 +123,10 @@ def _within(file: Part10File, span: ByteRange) -> Iterator[bytes]:
             return
 
 
-def _parts(
-    ctx: Context, sent: Sequence[Sent], parts: Multipart, base: str, visit: DicomwebRequest
+def _multipart(
+    ctx: Context, sent: Sequence[Sent], parts: Multipart, base: str, request: DicomwebRequest
 ) -> Iterator[bytes]:
-    image_set_id = media.parameter(visit.request, "imageSetId")
+    image_set_id = media.query_parameter(request.http, "imageSetId")
     tail = f"?imageSetId={image_set_id}" if image_set_id else ""
     for position, each in enumerate(sent):
         file = retrieve.opened(ctx, each)

@@ -17,28 +17,32 @@ from lightwell.web.requests.responses import Headers, Response
 if TYPE_CHECKING:
     from lightwell.web.dicomweb.dispatch import DicomwebRequest
 
-_LARGE = 4 << 10
+_SMALLEST_GZIPPED = 4 << 10
 """Bodies of so many bytes are gzipped for clients that take it."""
 
 
-async def search(visit: DicomwebRequest) -> Response:
+async def search(request: DicomwebRequest) -> Response:
     """A page of what was found, in the DICOM JSON Model or as the Native DICOM Model."""
-    return await visit.state.in_thread(_answer, visit)
+    return await request.state.in_thread(_respond, request)
 
 
-def _answer(visit: DicomwebRequest) -> Response:
-    request, resource, settings = visit.request, visit.resource, visit.state.settings
-    kind = media.json_type(request)
-    base = media.base_url(request, settings)
+def _respond(request: DicomwebRequest) -> Response:
+    http, resource, settings = (
+        request.http,
+        request.resource,
+        request.state.settings,
+    )
+    kind = media.json_type(http)
+    base = media.base_url(http, settings)
     found = dicomweb_search.search(
-        visit.state.context(visit.caller),
+        request.state.context(request.caller),
         resource.operation,
         resource.datastore_id,
         resource.study,
         resource.series,
-        media.query(request),
+        media.query_parameters(http),
         base,
-        metadata_check(visit.state, request, visit.principal, resource),
+        metadata_check(request.state, http, request.principal, resource),
     )
     headers: Headers = [(b"vary", b"accept, accept-encoding")]
     if found.remaining != 0:
@@ -51,20 +55,20 @@ def _answer(visit: DicomwebRequest) -> Response:
     if not found.objects and settings.empty_search == "204":
         return Response(204, headers, b"")
     if kind == media.DICOM_XML:
-        parts = Multipart(request.id)
+        parts = Multipart(http.id)
         headers.append((b"content-type", parts.content_type(kind)))
-        body = _parts(parts, found, base)
+        body = _multipart(parts, found, base)
     else:
         headers.append((b"content-type", kind.encode()))
         body = found.body
-    if len(body) >= _LARGE and ranges.takes_gzip(request):
+    if len(body) >= _SMALLEST_GZIPPED and ranges.accepts_gzip(http):
         body = metadata_documents.packed([body])
         headers.append((b"content-encoding", b"gzip"))
     headers.append((b"content-length", b"%d" % len(body)))
     return Response(200, headers, body)
 
 
-def _parts(parts: Multipart, found: dicomweb_search.Results, base: str) -> bytes:
+def _multipart(parts: Multipart, found: dicomweb_search.Results, base: str) -> bytes:
     """The multipart body of the results in XML."""
     pieces: list[bytes] = []
     for text in found.xml():

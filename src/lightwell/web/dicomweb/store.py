@@ -12,44 +12,46 @@ from typing import TYPE_CHECKING
 from lightwell.errors import ValidationError
 from lightwell.operations.dicomweb import store as dicomweb_store
 from lightwell.web.dicomweb import media, upload
-from lightwell.web.dicomweb.upload_limits import SpoolShare, spool
+from lightwell.web.dicomweb.upload_limits import SpoolShare, spool_usage
 from lightwell.web.requests.responses import Response
 
 if TYPE_CHECKING:
     from lightwell.web.dicomweb.dispatch import DicomwebRequest
 
 # In place of the hash of a body that nobody hashes (`auth.sigv4`).
-_LITERALS = (b"UNSIGNED-PAYLOAD", b"STREAMING-")
+_UNHASHED = (b"UNSIGNED-PAYLOAD", b"STREAMING-")
 
 
-async def store(visit: DicomwebRequest) -> Response:
+async def store(request: DicomwebRequest) -> Response:
     """Take the upload, have it stored, and say what became of each instance."""
-    state, request, resource = visit.state, visit.request, visit.resource
-    kind = media.json_type(request)
-    upload.check_coding(request.head.get(b"content-encoding"))
-    delimiter = upload.boundary(request.head.get(b"content-type"))
-    stated = request.head.get(b"x-amz-content-sha256", b"")
-    literal = stated.decode() if stated.startswith(_LITERALS) else None
-    ctx = state.context(visit.caller)
+    state, http, resource = request.state, request.http, request.resource
+    kind = media.json_type(http)
+    upload.check_coding(http.head.get(b"content-encoding"))
+    delimiter = upload.boundary(http.head.get(b"content-type"))
+    stated = http.head.get(b"x-amz-content-sha256", b"")
+    placeholder = stated.decode() if stated.startswith(_UNHASHED) else None
+    ctx = state.context(request.caller)
     loop = asyncio.get_running_loop()
     begin = partial(dicomweb_store.begin, ctx, resource.datastore_id, resource.study)
     spooled = await loop.run_in_executor(state.threads, begin)
     limit = state.settings.store_max_bytes
-    share = SpoolShare(spool, limit, is_proved=visit.is_proved)
+    spool_share = SpoolShare(spool_usage, limit, is_proved=request.is_proved)
     try:
-        parts, digest = await upload.receive(visit, spooled, delimiter, limit, share, hashed=literal is None)
-        visit.prove(literal or digest)
-        share.prove()
+        parts, digest = await upload.receive(
+            request, spooled, delimiter, limit, spool_share, hashed=placeholder is None
+        )
+        request.prove(placeholder or digest)
+        spool_share.prove()
         if not parts:
             raise ValidationError("The request holds no DICOM file.")
-        base = media.base_url(request, state.settings)
+        base = media.base_url(http, state.settings)
         work = partial(
             dicomweb_store.store, ctx, resource.datastore_id, resource.study, spooled, parts, base, kind
         )
         result = await loop.run_in_executor(state.waiters, work)
     finally:
         state.threads.submit(spooled.remove)
-        share.end()
+        spool_share.end()
     headers = [
         (b"content-type", result.content_type.encode()),
         (b"content-length", b"%d" % len(result.body)),

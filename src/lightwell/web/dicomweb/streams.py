@@ -10,30 +10,30 @@ PIECE = 1 << 18
 """Bytes that are sent at once, about."""
 
 
-async def in_threads(threads: ThreadPoolExecutor, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def stream_in_threads(threads: ThreadPoolExecutor, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
     """``pieces``, joined to some `PIECE` bytes; the next are made while those before are being taken."""
     loop = asyncio.get_running_loop()
-    data = await loop.run_in_executor(threads, _some, pieces)
+    data = await loop.run_in_executor(threads, _next_piece, pieces)
     while data:
-        coming = loop.run_in_executor(threads, _some, pieces)
+        next_data = loop.run_in_executor(threads, _next_piece, pieces)
         try:
             yield data
         finally:
             # Nobody else may touch the pieces before the thread is done with them.
-            data = await coming
+            data = await next_data
 
 
-async def begun(threads: ThreadPoolExecutor, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def start_stream(threads: ThreadPoolExecutor, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
     """The same; what fails before the first bytes fails here, before the answer has begun."""
-    stream = in_threads(threads, pieces)
+    stream = stream_in_threads(threads, pieces)
     try:
         first = await anext(stream)
     except StopAsyncIteration:
         first = b""
-    return _after(first, stream)
+    return _resume(first, stream)
 
 
-async def _after(first: bytes, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _resume(first: bytes, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
     try:
         if first:
             yield first
@@ -44,12 +44,12 @@ async def _after(first: bytes, stream: AsyncIterator[bytes]) -> AsyncIterator[by
             await stream.aclose()
 
 
-def _some(pieces: Iterator[bytes]) -> bytes:
-    found: list[bytes] = []
+def _next_piece(pieces: Iterator[bytes]) -> bytes:
+    parts: list[bytes] = []
     size = 0
     for piece in pieces:
-        found.append(piece)
+        parts.append(piece)
         size += len(piece)
         if size >= PIECE:
             break
-    return found[0] if len(found) == 1 else b"".join(found)
+    return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 DICOM, MULTIPART = "application/dicom", "multipart/related"
 
 # A request may have so many parts, whose places are kept, and so many bytes of headers a part.
-MOST_PARTS = 100_000
+MAX_PARTS = 100_000
 # Before it is known who sends it, not so many: each is cut out on the event loop.
-MOST_UNPROVED_PARTS = 1000
-MOST_HEADERS = 8 << 10
+MAX_UNPROVED_PARTS = 1000
+MAX_PART_HEADERS = 8 << 10
 # Text before the first delimiter is dropped, up to here.
 _PREAMBLE = 64 << 10
 # What delimiters and headers may take beside the DICOM data that is limited.
-_BESIDE = 64 << 20
+_OVERHEAD = 64 << 20
 # So much is gathered before a thread hashes and writes it.
-_GATHER = 1 << 20
+_WRITE_SIZE = 1 << 20
 # Or so many pieces: each takes some hundred bytes, however short it is.
 _MOST_PIECES = 1024
 # Of a body that is too large so much is read and dropped, for the client to get to read the refusal.
@@ -55,10 +55,10 @@ _ESCAPED = re.compile(r"\\(.)")
 # RFC 2046 §5.1.1, and the characters that clients use beside.
 _BOUNDARY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,198}[\x21-\x7e])?")
 
-_LEFT = "The server stores application/dicom, alone or as the parts of multipart/related"
+_STORABLE = "The server stores application/dicom, alone or as the parts of multipart/related"
 
 
-class File(Protocol):
+class SpoolFile(Protocol):
     """Where the bytes of the parts go, one after the other."""
 
     def write(self, pieces: list[bytes | memoryview]) -> None: ...
@@ -84,13 +84,13 @@ def boundary(content_type: bytes | None) -> bytes | None:
     if kind == DICOM:
         return None
     if kind != MULTIPART:
-        raise MediaTypeError(f"{_LEFT}, not {kind or 'a body without a Content-Type'}.")
+        raise MediaTypeError(f"{_STORABLE}, not {kind or 'a body without a Content-Type'}.")
     parameters: dict[str, str] = {}
     for name, value in _PARAMETER.findall(text):
         parameters.setdefault(name.lower(), _unquoted(value.strip()))
     inner = parameters.get("type", DICOM).partition(";")[0].strip().lower()
     if inner != DICOM:
-        raise MediaTypeError(f"{_LEFT}, not parts of {inner}.")
+        raise MediaTypeError(f"{_STORABLE}, not parts of {inner}.")
     found = parameters.get("boundary", "")
     if not _BOUNDARY.fullmatch(found):
         raise ValidationError("The Content-Type multipart/related needs a boundary parameter.")
@@ -103,7 +103,7 @@ def _unquoted(value: str) -> str:
     return _ESCAPED.sub(r"\1", value[1:].removesuffix('"'))
 
 
-class Whole:
+class SingleFile:
     """A body that is one file."""
 
     def __init__(self) -> None:
@@ -119,7 +119,7 @@ class Whole:
             self.parts.append((0, self.size))
 
 
-class Parts:
+class MultipartBody:
     """Cuts a multipart body, however it comes in pieces, into what its parts hold.
 
     ``parts``: (offset, length) of each whole part in what `feed` has given so far; ``size`` is that in bytes.
@@ -136,12 +136,12 @@ class Parts:
         self._ended = False
         self._out: list[memoryview] = []
         callbacks: dict[str, Callable[..., None]] = {
-            "on_part_begin": self._begin,
-            "on_header_field": self._header,
-            "on_header_value": self._header,
-            "on_part_data": self._data,
-            "on_part_end": self._end,
-            "on_end": self._close,
+            "on_part_begin": self._on_part_begin,
+            "on_header_field": self._on_header,
+            "on_header_value": self._on_header,
+            "on_part_data": self._on_part_data,
+            "on_part_end": self._on_part_end,
+            "on_end": self._on_end,
         }
         self._parser: Any = MultipartParser(delimiter, callbacks)  # type: ignore[arg-type]
 
@@ -150,7 +150,7 @@ class Parts:
         if self._ended:
             return []  # an epilogue
         if self._preamble is not None:
-            found = self._first(data)
+            found = self._from_first_delimiter(data)
             if found is None:
                 return []
             data = found
@@ -166,51 +166,51 @@ class Parts:
         if not self._ended:
             raise ValidationError("The multipart body ends before its last delimiter.")
 
-    def _first(self, data: bytes) -> bytes | None:
+    def _from_first_delimiter(self, data: bytes) -> bytes | None:
         """What begins with the first delimiter, None as long as that has not come."""
         assert self._preamble is not None
         data = self._preamble + data
-        at = 0 if data.startswith(self._delimiter) else data.find(b"\n" + self._delimiter) + 1
-        if at or data.startswith(self._delimiter):
+        start = 0 if data.startswith(self._delimiter) else data.find(b"\n" + self._delimiter) + 1
+        if start or data.startswith(self._delimiter):
             self._preamble = None
-            return data[at:]
+            return data[start:]
         if len(data) > _PREAMBLE:
             raise ValidationError("The boundary of the Content-Type does not occur in the body.")
         self._preamble = data
         return None
 
-    def _begin(self) -> None:
-        if len(self.parts) >= MOST_PARTS:
-            raise ValidationError(f"The request has more than {MOST_PARTS} parts.")
-        if not self._is_proved and len(self.parts) >= MOST_UNPROVED_PARTS:
+    def _on_part_begin(self) -> None:
+        if len(self.parts) >= MAX_PARTS:
+            raise ValidationError(f"The request has more than {MAX_PARTS} parts.")
+        if not self._is_proved and len(self.parts) >= MAX_UNPROVED_PARTS:
             raise TooLargeError(
-                f"An upload that does not state its hash may have {MOST_UNPROVED_PARTS} parts, not more. "
+                f"An upload that does not state its hash may have {MAX_UNPROVED_PARTS} parts, not more. "
                 f"{HOW_TO_PROVE}"
             )
         self._start, self._headers = self.size, 0
 
-    def _header(self, data: bytes, start: int, end: int) -> None:
+    def _on_header(self, data: bytes, start: int, end: int) -> None:
         self._headers += end - start
-        if self._headers > MOST_HEADERS:
-            raise ValidationError(f"A part of the request has more than {MOST_HEADERS} bytes of headers.")
+        if self._headers > MAX_PART_HEADERS:
+            raise ValidationError(f"A part of the request has more than {MAX_PART_HEADERS} bytes of headers.")
 
-    def _data(self, data: bytes, start: int, end: int) -> None:
+    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         self._out.append(memoryview(data)[start:end])
         self.size += end - start
 
-    def _end(self) -> None:
+    def _on_part_end(self) -> None:
         self.parts.append((self._start, self.size - self._start))
 
-    def _close(self) -> None:
+    def _on_end(self) -> None:
         self._ended = True
 
 
 async def receive(
-    visit: DicomwebRequest,
-    file: File,
+    request: DicomwebRequest,
+    file: SpoolFile,
     delimiter: bytes | None,
     limit: int,
-    share: SpoolShare,
+    spool_share: SpoolShare,
     *,
     hashed: bool = True,
 ) -> tuple[list[tuple[int, int]], str]:
@@ -218,61 +218,67 @@ async def receive(
 
     ``hashed`` False: nobody asks for the SHA-256. Raises `TooLargeError` above ``limit`` bytes of DICOM data,
     `ValidationError` for a body that cannot be read, `UnavailableError` for a full disk or spool,
-    `RequestTimeoutError` where the ``share`` is unproved and has to wait, `Disconnected`.
+    `RequestTimeoutError` where the ``spool_share`` is unproved and has to wait, `Disconnected`.
     """
-    request = visit.request
-    declared = request.head.get(b"content-length")
-    if declared is not None and (not declared.isdigit() or int(declared) > limit + _BESIDE):
+    http = request.http
+    declared = http.head.get(b"content-length")
+    if declared is not None and (not declared.isdigit() or int(declared) > limit + _OVERHEAD):
         raise TooLargeError(_too_large(limit))
-    if declared is None and b"transfer-encoding" not in request.head:
+    if declared is None and b"transfer-encoding" not in http.head:
         raise ValidationError("The request has no body.")
     if declared is not None:
-        share.check(int(declared))
-    cutter = Whole() if delimiter is None else Parts(delimiter, is_proved=share.is_proved)
+        spool_share.check(int(declared))
+    body_parser = (
+        SingleFile() if delimiter is None else MultipartBody(delimiter, is_proved=spool_share.is_proved)
+    )
     digest = sha256() if hashed else None
     raw: list[bytes] = []
     pieces: list[bytes | memoryview] = []
     gathered, more = 0, True
     loop = asyncio.get_running_loop()
-    until = loop.time() + UNPROVED_SECONDS
+    deadline = loop.time() + UNPROVED_SECONDS
     while more:
-        message = await (visit.receive() if share.is_proved else _before(until, visit.receive))
+        message = await (
+            request.receive() if spool_share.is_proved else _receive_before(deadline, request.receive)
+        )
         if message["type"] != "http.request":
             raise Disconnected
         body, more = message["body"], message["more_body"]
-        request.received += len(body)
-        share.add(len(body))
-        pieces += cutter.feed(body)
-        if cutter.size > limit or request.received > limit + _BESIDE:
-            await _drain(visit, more)
+        http.received += len(body)
+        spool_share.add(len(body))
+        pieces += body_parser.feed(body)
+        if body_parser.size > limit or http.received > limit + _OVERHEAD:
+            await _drain(request, more)
             raise TooLargeError(_too_large(limit))
         if hashed:
             raw.append(body)
         gathered += len(body)
-        if gathered >= _GATHER or len(raw) + len(pieces) >= _MOST_PIECES or not more:
+        if gathered >= _WRITE_SIZE or len(raw) + len(pieces) >= _MOST_PIECES or not more:
             try:
-                await loop.run_in_executor(visit.state.threads, partial(_keep, digest, file, raw, pieces))
+                await loop.run_in_executor(
+                    request.state.threads, partial(_hash_and_write, digest, file, raw, pieces)
+                )
             except StorageError as error:
                 raise UnavailableError(str(error)) from error
             raw, pieces, gathered = [], [], 0
-    cutter.end()
-    return cutter.parts, "" if digest is None else digest.hexdigest()
+    body_parser.end()
+    return body_parser.parts, "" if digest is None else digest.hexdigest()
 
 
-async def _before(until: float, receive: Receive) -> Message:
+async def _receive_before(deadline: float, receive: Receive) -> Message:
     """The next of the body, if it comes in time. Raises `RequestTimeoutError`.
 
     A request may be under way outside a task (`web.http1.response_cycle`), where `asyncio.timeout` cannot be
     had.
     """
 
-    async def once() -> Message:
+    async def receive_one() -> Message:
         return await receive()
 
     loop = asyncio.get_running_loop()
-    task = loop.create_task(once())
+    task = loop.create_task(receive_one())
     try:
-        await asyncio.wait((task,), timeout=max(0.0, until - loop.time()))
+        await asyncio.wait((task,), timeout=max(0.0, deadline - loop.time()))
         if task.done():
             return task.result()
         raise RequestTimeoutError(
@@ -282,16 +288,16 @@ async def _before(until: float, receive: Receive) -> Message:
         task.cancel()
 
 
-def _keep(digest: Any, file: File, raw: list[bytes], pieces: list[bytes | memoryview]) -> None:
+def _hash_and_write(digest: Any, file: SpoolFile, raw: list[bytes], pieces: list[bytes | memoryview]) -> None:
     for each in raw:
         digest.update(each)
     file.write(pieces)
 
 
-async def _drain(visit: DicomwebRequest, more: bool) -> None:
+async def _drain(request: DicomwebRequest, more: bool) -> None:
     left = _DRAIN
     while more and left > 0:
-        message = await visit.receive()
+        message = await request.receive()
         if message["type"] != "http.request":
             raise Disconnected
         left -= len(message["body"])

@@ -21,7 +21,7 @@ HOW_TO_PROVE = (
 )
 
 
-class Spool:
+class SpoolUsage:
     """How many bytes of uploads lie there; for the event loop alone."""
 
     def __init__(self) -> None:
@@ -32,9 +32,9 @@ class Spool:
 class SpoolShare:
     """What one upload has of it. ``limit`` is that of the DICOM data of one upload, in bytes."""
 
-    def __init__(self, spool: Spool, limit: int, *, is_proved: bool) -> None:
+    def __init__(self, spool_usage: SpoolUsage, limit: int, *, is_proved: bool) -> None:
         self.is_proved = is_proved
-        self._spool = spool
+        self._usage = spool_usage
         self._limit = limit
         self._bytes = 0
 
@@ -52,16 +52,16 @@ class SpoolShare:
         """
         self._bytes += count
         if self.is_proved:
-            self._spool.proved += count
-            if self._spool.proved > AT_ONCE * self._limit:
-                raise _full(
+            self._usage.proved += count
+            if self._usage.proved > AT_ONCE * self._limit:
+                raise _unavailable(
                     "More is being uploaded than the spool may hold: try again when other uploads have ended."
                 )
             return
-        self._spool.unproved += count
+        self._usage.unproved += count
         self.check(self._bytes)
-        if self._spool.unproved > ALL_UNPROVED:
-            raise _full(
+        if self._usage.unproved > ALL_UNPROVED:
+            raise _unavailable(
                 "Too much is being uploaded without its hash, so that nobody knows yet who sends it. "
                 f"{HOW_TO_PROVE}"
             )
@@ -69,24 +69,24 @@ class SpoolShare:
     def prove(self) -> None:
         """Its signature has been found to be good."""
         if not self.is_proved:
-            self._spool.unproved -= self._bytes
-            self._spool.proved += self._bytes
+            self._usage.unproved -= self._bytes
+            self._usage.proved += self._bytes
             self.is_proved = True
 
     def end(self) -> None:
         """It has gone from the spool."""
         if self.is_proved:
-            self._spool.proved -= self._bytes
+            self._usage.proved -= self._bytes
         else:
-            self._spool.unproved -= self._bytes
+            self._usage.unproved -= self._bytes
         self._bytes = 0
 
 
-def _full(message: str) -> UnavailableError:
+def _unavailable(message: str) -> UnavailableError:
     error = UnavailableError(message)
     error.retry_after = 5
     return error
 
 
-spool = Spool()
+spool_usage = SpoolUsage()
 """Of this process."""

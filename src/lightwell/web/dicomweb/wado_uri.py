@@ -26,30 +26,34 @@ if TYPE_CHECKING:
 DICOM = "application/dicom"
 _AS_STORED = f"{DICOM}; transfer-syntax=*"
 _SYNTAX = re.compile(r"\*|[0-9.]{1,64}")
-_OURS = (*IMAGE_TYPES, PDF)
+_RENDERED_TYPES = (*IMAGE_TYPES, PDF)
 _UIDS = ("studyuid", "seriesuid", "objectuid")
 
 
-async def wado_uri(visit: DicomwebRequest) -> Response:
+async def wado_uri(request: DicomwebRequest) -> Response:
     """The file, or a picture of it: as contentType says, then the Accept header.
 
     Without either it is a JPEG picture of what has one frame, and the file of everything else (§9.4).
     Raises `ValidationError` for parameters that are missing, wrong, or cannot be honoured.
     """
-    query = _query(visit.request)
-    target = _target(visit, query)
-    asked = uri_parameters(query)
-    ranges = media.ranges(query["contenttype"]) if "contenttype" in query else media.wanted(visit.request)
-    if next(_choices(ranges)) == DICOM:
-        return await _file(visit, target, query.get("transfersyntax"))
-    if _takes_any(ranges) and not await _has_picture(visit, target):
-        return await _file(visit, target, query.get("transfersyntax"))
-    return await _picture(visit, target, asked, ranges)
+    query = _query(request.http)
+    target = _target(request, query)
+    parameters = uri_parameters(query)
+    accepted = (
+        media.by_preference(query["contenttype"])
+        if "contenttype" in query
+        else media.accepted_media_ranges(request.http)
+    )
+    if next(_choices(accepted)) == DICOM:
+        return await _file(request, target, query.get("transfersyntax"))
+    if _accepts_any(accepted) and not await _has_picture(request, target):
+        return await _file(request, target, query.get("transfersyntax"))
+    return await _rendered(request, target, parameters, accepted)
 
 
-def _query(request: Request) -> dict[str, str]:
+def _query(http: Request) -> dict[str, str]:
     found: dict[str, str] = {}
-    for name, value in media.query(request):
+    for name, value in media.query_parameters(http):
         if name.lower() in found:
             raise ValidationError(f"The parameter {name} may stand once only.")
         found[name.lower()] = value
@@ -61,54 +65,59 @@ def _query(request: Request) -> dict[str, str]:
     return found
 
 
-def _target(visit: DicomwebRequest, query: dict[str, str]) -> DicomwebTarget:
+def _target(request: DicomwebRequest, query: dict[str, str]) -> DicomwebTarget:
     missing = [name for name in _UIDS if not query.get(name)]
     if missing:
         names = {"studyuid": "studyUID", "seriesuid": "seriesUID", "objectuid": "objectUID"}
         raise ValidationError(f"The parameter {names[missing[0]]} is needed.")
     number = rendered.frame_number(query["framenumber"]) if "framenumber" in query else None
     study, series, instance = (query[name] for name in _UIDS)
-    store, image_set = visit.resource.datastore_id, query.get("imagesetid")
+    store, image_set = request.resource.datastore_id, query.get("imagesetid")
     return DicomwebTarget(store, study, series, instance, image_set, number)
 
 
-def _choices(ranges: tuple[MediaRange, ...]) -> Iterator[str]:
+def _choices(accepted: tuple[MediaRange, ...]) -> Iterator[str]:
     """What a client takes, the best first: `DICOM`, or an empty text for anything that is shown.
 
     Raises `NotAcceptableError` at the end.
     """
-    if not ranges:
+    if not accepted:
         yield ""
-    for each in ranges:
+    for each in accepted:
         if each.type == DICOM:
             yield DICOM
-        elif each.type in ("*/*", "image/*", "application/*") or each.type in _OURS:
+        elif each.type in ("*/*", "image/*", "application/*") or each.type in _RENDERED_TYPES:
             yield ""
-    raise NotAcceptableError(f"An instance comes as {DICOM} or {', '.join(_OURS)}; none of them is accepted.")
+    raise NotAcceptableError(
+        f"An instance comes as {DICOM} or {', '.join(_RENDERED_TYPES)}; none of them is accepted."
+    )
 
 
-def _takes_any(ranges: tuple[MediaRange, ...]) -> bool:
-    return not ranges or any(each.type == "*/*" for each in ranges)
+def _accepts_any(accepted: tuple[MediaRange, ...]) -> bool:
+    return not accepted or any(each.type == "*/*" for each in accepted)
 
 
-async def _has_picture(visit: DicomwebRequest, target: DicomwebTarget) -> bool:
+async def _has_picture(request: DicomwebRequest, target: DicomwebTarget) -> bool:
     """Whether the instance has one frame, or the one that is named, and it can be shown."""
-    state = visit.state
+    state = request.state
     try:
-        what = await state.in_thread(dicomweb_rendered.shown, state.stores, target)
+        shown = await state.in_thread(dicomweb_rendered.shown, state.stores, target)
     except NotAcceptableError:
         return False
-    stored = what.instance.pixels
+    stored = shown.instance.pixels
     return stored is not None and (stored.frame_count == 1 or target.number is not None)
 
 
-async def _picture(
-    visit: DicomwebRequest, target: DicomwebTarget, asked: RenderingRequest, ranges: tuple[MediaRange, ...]
+async def _rendered(
+    request: DicomwebRequest,
+    target: DicomwebTarget,
+    parameters: RenderingRequest,
+    accepted: tuple[MediaRange, ...],
 ) -> Response:
-    return await rendered.show(visit, target, asked, None, ranges)
+    return await rendered.render(request, target, parameters, None, accepted)
 
 
-async def _file(visit: DicomwebRequest, target: DicomwebTarget, syntax: str | None) -> Response:
+async def _file(request: DicomwebRequest, target: DicomwebTarget, syntax: str | None) -> Response:
     """The Part 10 file, as the RESTful service has it.
 
     What cannot be had in the transfer syntax asked for comes in Explicit VR Little Endian, or else as it is
@@ -118,8 +127,12 @@ async def _file(visit: DicomwebRequest, target: DicomwebTarget, syntax: str | No
     query = f"accept={quote(', '.join([*wanted, DICOM, _AS_STORED]))}"
     if target.image_set_id is not None:
         query += f"&imageSetId={quote(target.image_set_id)}"
-    request = Request({**visit.request.scope, "query_string": query.encode()}, visit.request.id)
+    http = Request({**request.http.scope, "query_string": query.encode()}, request.http.id)
     resource = replace(
-        visit.resource, kind="part10", study=target.study, series=target.series, instance=target.instance
+        request.resource,
+        kind="part10",
+        study=target.study,
+        series=target.series,
+        instance=target.instance,
     )
-    return await retrieve.part10(replace(visit, request=request, resource=resource))
+    return await retrieve.part10(replace(request, http=http, resource=resource))

@@ -22,18 +22,18 @@ from lightwell.web.http1.protocol import Protocol
 
 log = logging.getLogger(__name__)
 
-_MOMENT = 0.002
-_OUT_OF_FILES = 0.1
-_FREED = 8
-_QUIET_SECONDS = 10.0
+_YIELD_SECONDS = 0.002
+_OUT_OF_FILES_SECONDS = 0.1
+_CONNECTIONS_FREED = 8
+_LOG_SECONDS = 10.0
 _FULL_SECONDS = 0.1
 _HANDSHAKE_SECONDS = 20.0
-_FULL = b'{"message":"Your address has too many connections open: close some of them."}'
-_FULL_ANSWER = (
+_FULL_BODY = b'{"message":"Your address has too many connections open: close some of them."}'
+_FULL_RESPONSE = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncache-control: no-store\r\n"
     b"x-content-type-options: nosniff\r\nretry-after: 1\r\n"
     b"x-amzn-errortype: ServiceUnavailableException\r\nconnection: close\r\n"
-    b"content-length: %d\r\n\r\n%b" % (len(_FULL), _FULL)
+    b"content-length: %d\r\n\r\n%b" % (len(_FULL_BODY), _FULL_BODY)
 )
 
 
@@ -50,49 +50,49 @@ class Acceptor:
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._listener = listener
-        self._make = make
+        self._make_protocol = make
         self._recorder = recorder
         self._tls = tls
         self._connections = connections
-        self._again: asyncio.TimerHandle | None = None
+        self._resuming: asyncio.TimerHandle | None = None
         self._opening: set[asyncio.Task[object]] = set()
-        self._told = float("-inf")
+        self._logged_at = float("-inf")
         self._is_closed = False
 
     def start(self, backlog: int) -> None:
         self._listener.setblocking(False)
         self._listener.listen(backlog)
         self._recorder.connections(0)
-        self._loop.add_reader(self._listener.fileno(), self._waiting)
+        self._loop.add_reader(self._listener.fileno(), self._on_readable)
 
-    def renew(self, tls: ssl.SSLContext) -> None:
+    def use_certificate(self, tls: ssl.SSLContext) -> None:
         """Connections that begin from now on get this certificate."""
         self._tls = tls
 
     def close(self) -> None:
         self._is_closed = True
-        if self._again is not None:
-            self._again.cancel()
+        if self._resuming is not None:
+            self._resuming.cancel()
         else:
             self._loop.remove_reader(self._listener.fileno())
 
     async def wait_closed(self) -> None:
         """Nothing to wait for: connections are counted by uvicorn."""
 
-    def _waiting(self) -> None:
+    def _on_readable(self) -> None:
         fewest = self._recorder.meter.fewest_connections()
         if len(self._connections) > fewest + fewest // 8:
-            self._pause(_MOMENT)
+            self._pause(_YIELD_SECONDS)
         else:
             self._take()
 
     def _pause(self, seconds: float) -> None:
         self._loop.remove_reader(self._listener.fileno())
-        self._again = self._loop.call_later(seconds, self._resume)
+        self._resuming = self._loop.call_later(seconds, self._resume)
 
     def _resume(self) -> None:
-        self._again = None
-        self._loop.add_reader(self._listener.fileno(), self._waiting)
+        self._resuming = None
+        self._loop.add_reader(self._listener.fileno(), self._on_readable)
         self._take()
 
     def _take(self) -> None:
@@ -105,21 +105,21 @@ class Acceptor:
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
             return
         except OSError as error:
-            if now - self._told > _QUIET_SECONDS:
+            if now - self._logged_at > _LOG_SECONDS:
                 log.error("no connection can be taken: %s", error.strerror)
-                self._told = now
+                self._logged_at = now
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 # Not for this one alone: what keeps the data has to open files, too.
-                for _ in range(_FREED):
+                for _ in range(_CONNECTIONS_FREED):
                     self._connections.drop_one(now)
-            self._pause(_OUT_OF_FILES)
+            self._pause(_OUT_OF_FILES_SECONDS)
             return
         connection.setblocking(False)
         address = peer[0] if isinstance(peer, tuple) else ""
         if not self._connections.has_room_for(address, now):
             with contextlib.suppress(OSError), connection:
                 if self._tls is None:
-                    connection.send(_FULL_ANSWER)
+                    connection.send(_FULL_RESPONSE)
             return
         entry = self._connections.add(address, now)
         task: asyncio.Task[object] = self._loop.create_task(self._begin(connection, entry))
@@ -128,14 +128,14 @@ class Acceptor:
 
     async def _begin(self, connection: socket.socket, entry: OpenConnection) -> None:
         def make() -> Protocol:
-            return self._make(entry.begin, partial(self._connections.remove, entry))
+            return self._make_protocol(entry.begin, partial(self._connections.remove, entry))
 
-        more = {}
+        options = {}
         if self._tls is not None:
             entry.handshake = asyncio.current_task()
-            more = {"ssl_handshake_timeout": _HANDSHAKE_SECONDS}
+            options = {"ssl_handshake_timeout": _HANDSHAKE_SECONDS}
         try:
-            await self._loop.connect_accepted_socket(make, connection, ssl=self._tls, **more)
+            await self._loop.connect_accepted_socket(make, connection, ssl=self._tls, **options)
         except (OSError, ssl.SSLError, asyncio.CancelledError):
             # The client left, or its TLS handshake failed or took too long: its own affair.
             connection.close()

@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 2.0
 
-_State: TypeAlias = tuple[tuple[int, ...] | None, ...]
+_FileStates: TypeAlias = tuple[tuple[int, ...] | None, ...]
 
 
 class CertificateReload:
@@ -33,7 +33,7 @@ class CertificateReload:
         self._cert = cert
         self._key = key
         self._apply = apply
-        self._told = threading.Event()
+        self._requested = threading.Event()
 
     def start(self) -> None:
         """Read them, and from now on when they change. On an event loop, on which ``apply`` is called."""
@@ -43,19 +43,19 @@ class CertificateReload:
 
     def read(self) -> None:
         """Read them now, whether they look changed or not."""
-        self._told.set()
+        self._requested.set()
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
-        seen: _State | None = None
-        is_told = False
+        last_states: _FileStates | None = None
+        is_requested = False
         while not loop.is_closed():
             # Before they are read: what is written meanwhile is a change that the next look finds.
-            state = self._state()
-            if is_told or state != seen:
-                seen = state
+            state = self._file_states()
+            if is_requested or state != last_states:
+                last_states = state
                 self._read(loop)
-            if is_told := self._told.wait(_POLL_SECONDS):
-                self._told.clear()
+            if is_requested := self._requested.wait(_POLL_SECONDS):
+                self._requested.clear()
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
@@ -71,11 +71,11 @@ class CertificateReload:
             loop.call_soon_threadsafe(self._apply, context)
         event(log, logging.INFO, "certificate read", file=str(self._cert))
 
-    def _state(self) -> _State:
-        return tuple(map(_state_of, (self._cert, self._key)))
+    def _file_states(self) -> _FileStates:
+        return tuple(map(_file_state, (self._cert, self._key)))
 
 
-def _state_of(path: Path) -> tuple[int, ...] | None:
+def _file_state(path: Path) -> tuple[int, ...] | None:
     try:
         found = path.stat()
     except OSError:

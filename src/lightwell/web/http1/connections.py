@@ -21,9 +21,9 @@ from lightwell.observe.logs import event
 log = logging.getLogger(__name__)
 
 # Kept from connections: a quarter of the descriptors, of which open packs alone take 128.
-_RESERVE = (256, 4096)
-_FEWEST, _MOST = 32, 16_384
-_QUIET_SECONDS = 60.0
+_RESERVED = (256, 4096)
+_MIN, _MAX = 32, 16_384
+_LOG_SECONDS = 60.0
 
 Rank: TypeAlias = tuple[int, float]
 """The least goes first: 0 for who says nothing, 1 for who is in the middle of something, 2 for who takes
@@ -68,19 +68,19 @@ class OpenConnection:
 
 
 class Connections:
-    """``most`` connections, half of them of one address unless it is ``exempt`` (a trusted proxy)."""
+    """``limit`` connections, half of them of one address unless it is ``exempt`` (a trusted proxy)."""
 
-    def __init__(self, most: int, exempt: Callable[[str], bool], changed: Callable[[int], None]) -> None:
-        self._most = most
-        self._share = most // 2
+    def __init__(self, limit: int, exempt: Callable[[str], bool], on_change: Callable[[int], None]) -> None:
+        self._limit = limit
+        self._limit_per_address = limit // 2
         self._exempt = exempt
-        self._changed = changed
+        self._on_change = on_change
         self._all: set[OpenConnection] = set()
-        self._of: dict[str, set[OpenConnection]] = {}
+        self._by_address: dict[str, set[OpenConnection]] = {}
         # Who goes next, as it was when that was last asked; whoever has spoken since is passed over.
-        self._lines: dict[str | None, deque[tuple[Rank, OpenConnection]]] = {}
+        self._queues: dict[str | None, deque[tuple[Rank, OpenConnection]]] = {}
         self._dropped = 0
-        self._said = float("-inf")
+        self._logged_at = float("-inf")
 
     def __len__(self) -> int:
         return len(self._all)
@@ -88,8 +88,8 @@ class Connections:
     def add(self, address: str, now: float) -> OpenConnection:
         entry = OpenConnection(address, now)
         self._all.add(entry)
-        self._of.setdefault(address, set()).add(entry)
-        self._changed(len(self._all))
+        self._by_address.setdefault(address, set()).add(entry)
+        self._on_change(len(self._all))
         return entry
 
     def remove(self, entry: OpenConnection) -> None:
@@ -97,62 +97,62 @@ class Connections:
         if entry not in self._all:
             return
         self._all.remove(entry)
-        peers = self._of[entry.address]
-        peers.remove(entry)
-        if not peers:
-            del self._of[entry.address]
-            self._lines.pop(entry.address, None)
-        self._changed(len(self._all))
+        of_address = self._by_address[entry.address]
+        of_address.remove(entry)
+        if not of_address:
+            del self._by_address[entry.address]
+            self._queues.pop(entry.address, None)
+        self._on_change(len(self._all))
 
     def has_room(self, now: float) -> bool:
         """Whether one more may be taken, for which another may have to go."""
-        return len(self._all) < self._most or self.drop_one(now)
+        return len(self._all) < self._limit or self.drop_one(now)
 
     def has_room_for(self, address: str, now: float) -> bool:
         """Whether one more may be taken from this address, for which another of it may have to go."""
-        peers = self._of.get(address)
-        if peers is None or len(peers) < self._share or self._exempt(address):
+        of_address = self._by_address.get(address)
+        if of_address is None or len(of_address) < self._limit_per_address or self._exempt(address):
             return True
         return self.drop_one(now, address)
 
     def drop_one(self, now: float, address: str | None = None) -> bool:
         """End the connection that has said nothing for longest; False if there is none that may go."""
-        entries = self._all if address is None else self._of.get(address, set())
-        entry = self._next(address, entries)
+        entries = self._all if address is None else self._by_address.get(address, set())
+        entry = self._first_to_go(address, entries)
         if entry is not None:
             self._dropped += 1
             entry.drop()
             self.remove(entry)
-        if now - self._said > _QUIET_SECONDS:
+        if now - self._logged_at > _LOG_SECONDS:
             event(
                 log,
                 logging.WARNING,
                 "connections are at their limit",
                 open=len(self._all),
-                limit=self._most if address is None else self._share,
+                limit=self._limit if address is None else self._limit_per_address,
                 address=address,
                 dropped=self._dropped,
             )
-            self._said, self._dropped = now, 0
+            self._logged_at, self._dropped = now, 0
         return entry is not None
 
-    def _next(self, key: str | None, entries: set[OpenConnection]) -> OpenConnection | None:
-        line = self._lines.get(key)
-        for is_new in (False, True):
-            if is_new:
+    def _first_to_go(self, key: str | None, entries: set[OpenConnection]) -> OpenConnection | None:
+        queue = self._queues.get(key)
+        for is_rebuilt in (False, True):
+            if is_rebuilt:
                 ranked = [(rank, entry) for entry in entries if (rank := entry.rank()) is not None]
-                line = self._lines[key] = deque(sorted(ranked, key=lambda each: each[0]))
-            while line:
-                rank, entry = line.popleft()
+                queue = self._queues[key] = deque(sorted(ranked, key=lambda each: each[0]))
+            while queue:
+                rank, entry = queue.popleft()
                 if entry in entries and entry.rank() == rank:
                     return entry
         return None
 
 
-def most_connections() -> int:
+def connection_limit() -> int:
     """How many connections this process may have, by how many files it may have open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
-        return _MOST
-    least, most = _RESERVE
-    return max(_FEWEST, min(_MOST, soft - max(least, min(most, soft // 4))))
+        return _MAX
+    least, limit = _RESERVED
+    return max(_MIN, min(_MAX, soft - max(least, min(limit, soft // 4))))

@@ -1,10 +1,10 @@
 """HTTP/1.1 on a connection: uvicorn's protocol, with the limits that it leaves to others.
 
-A head is at most `HEAD_LIMIT`, has at most `MOST_HEADERS` and takes at most `HEAD_SECONDS`; a body comes at
+A head is at most `HEAD_LIMIT`, has at most `MAX_HEADERS` and takes at most `HEAD_SECONDS`; a body comes at
 `BODY_RATE` at least, seen over `BODY_SECONDS`, and what surrounds it (extensions of chunks, trailers, which
 are dropped) is at most `HEAD_LIMIT`; an answer that nobody takes anything of is broken off after
 `UNREAD_SECONDS`, or after `STUCK_SECONDS` where others want the room; a connection that says nothing is
-closed after `SILENT_SECONDS`. Of requests sent without waiting for answers `MOST_WAITING` wait; what comes
+closed after `SILENT_SECONDS`. Of requests sent without waiting for answers `MAX_PIPELINED` wait; what comes
 behind them is not read, and where it has come already the connection ends after them (RFC 9112 §9.3.2: the
 client sends the rest again). For a request that arrives whole no timer is started, and no task either as long
 as nothing has to be waited for. An ``Upgrade`` is ignored (RFC 9110 §7.8).
@@ -23,10 +23,10 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from lightwell.clock import Ids
 from lightwell.web.http1.connections import Rank
-from lightwell.web.http1.response_cycle import EXTENSIONS, Begun, Flag, ResponseCycle, finish
+from lightwell.web.http1.response_cycle import EXTENSIONS, Flag, ResponseCycle, SuspendedCoroutine, resume
 
 HEAD_LIMIT = 64 << 10
-MOST_HEADERS = 200
+MAX_HEADERS = 200
 HEAD_SECONDS = 20.0
 BODY_SECONDS = 20.0
 BODY_RATE = 1 << 10  # bytes a second
@@ -34,11 +34,11 @@ SILENT_SECONDS = 75.0
 UNREAD_SECONDS = 300.0
 STUCK_SECONDS = 10.0
 LINGER_SECONDS = 20.0
-MOST_WAITING = 64
+MAX_PIPELINED = 64
 
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 # Of these, a target is a path and a query and nothing else.
-_PLAIN = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/?&=%:,+*@!$'();"
+_PLAIN_TARGET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/?&=%:,+*@!$'();"
 
 
 class _Flow(FlowControl):
@@ -53,11 +53,11 @@ class _Flow(FlowControl):
             super().resume_reading()
 
 
-class _TooManyError(Exception):
+class _TooManyRequestsError(Exception):
     """More requests wait than may."""
 
 
-class _CrowdedError(Exception):
+class _TooManyHeadersError(Exception):
     """A head has more headers than it may."""
 
 
@@ -83,12 +83,12 @@ class Protocol(HttpToolsProtocol):
         self._body_open = False
         self._head_size = 0
         self._body_seen = 0
-        self._beside_body = 0  # bytes since the last of the body
+        self._body_overhead = 0  # bytes since the last of the body
         self._unread: asyncio.TimerHandle | None = None
         self._unread_size = 0  # bytes that the client had yet to take when that was last looked at
         self._unread_since = 0.0  # when it had last changed
         self._current: ResponseCycle | None = None  # that is being answered, or was last
-        self._is_full = False  # nothing more is read
+        self._ignores_input = False  # nothing more is read
         self._framing = b""  # of a body that follows an Upgrade
 
     # What the connection says
@@ -119,9 +119,9 @@ class Protocol(HttpToolsProtocol):
         is_answering = self._current is not None and not self._current.response_complete
         if self._head_open and not is_answering:
             return 1, self._head_since
-        return None if self._unread is None else self._stuck()
+        return None if self._unread is None else self._unread_rank()
 
-    def _stuck(self) -> Rank | None:
+    def _unread_rank(self) -> Rank | None:
         """Who takes a little, as over a slow line, stays."""
         now, size = self.loop.time(), self.transport.get_write_buffer_size()
         if size != self._unread_size:
@@ -135,7 +135,7 @@ class Protocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self._unread_size = 0
-        self._unread = self.loop.call_later(UNREAD_SECONDS, self._break_off)
+        self._unread = self.loop.call_later(UNREAD_SECONDS, self._abort)
 
     def resume_writing(self) -> None:
         if self._unread is not None:
@@ -144,13 +144,13 @@ class Protocol(HttpToolsProtocol):
         super().resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        if self._is_full:
+        if self._ignores_input:
             return
         if not (self._head_open or self._body_open):
             self._head_size = 0
         if self._body_open:
             self._body_seen += len(data)
-            self._beside_body += len(data)
+            self._body_overhead += len(data)
         else:
             self._head_size += len(data)
         fault: httptools.HttpParserError | None = None
@@ -158,21 +158,21 @@ class Protocol(HttpToolsProtocol):
             self._parse(data)
         except httptools.HttpParserError as error:
             fault = error
-        exchange, self._next = self._next, None
-        if exchange is not None and not (fault is not None and self._body_open and exchange is self.cycle):
-            self._begin(exchange)
-        if fault is not None and not isinstance(fault.__context__, _CrowdedError):
+        cycle, self._next = self._next, None
+        if cycle is not None and not (fault is not None and self._body_open and cycle is self.cycle):
+            self._begin(cycle)
+        if fault is not None and not isinstance(fault.__context__, _TooManyHeadersError):
             self.send_400_response("")
         elif (
             fault is not None
             or (self._head_open and self._head_size > HEAD_LIMIT)
-            or (self._body_open and self._beside_body > HEAD_LIMIT)
+            or (self._body_open and self._body_overhead > HEAD_LIMIT)
         ):
             self._refuse(431, "RequestHeaderFieldsTooLargeException", "The head of the request is too large.")
         elif (self._head_open or self._body_open) and self._timer is None and not self.transport.is_closing():
             if self._head_open:
                 self._head_since = self.loop.time()
-                self._timer = self.loop.call_later(HEAD_SECONDS, self._late)
+                self._timer = self.loop.call_later(HEAD_SECONDS, self._time_out)
             else:
                 self._body_seen = 0
                 self._timer = self.loop.call_later(BODY_SECONDS, self._check_body)
@@ -192,10 +192,10 @@ class Protocol(HttpToolsProtocol):
     def _parse_body(self) -> None:
         """Go on with the body of a request that had an Upgrade, which the parser does not take for one."""
         framing, self._framing = self._framing, b""
-        behind = _Behind(self)
-        self.parser = httptools.HttpRequestParser(behind)
+        callbacks = _RestartedParser(self)
+        self.parser = httptools.HttpRequestParser(callbacks)
         self.parser.feed_data(b"POST / HTTP/1.1\r\n" + framing + b"\r\n")
-        behind.is_past_head = True
+        callbacks.is_past_head = True
 
     # What the parser says
 
@@ -209,28 +209,28 @@ class Protocol(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._body_open:
             return  # A trailer was not signed, and nothing here is done with one.
-        if len(self.headers) >= MOST_HEADERS:
-            raise _CrowdedError
+        if len(self.headers) >= MAX_HEADERS:
+            raise _TooManyHeadersError
         name = name.lower()
         self.headers.append((name, value))
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
 
     def on_body(self, body: bytes) -> None:
-        self._beside_body = 0
+        self._body_overhead = 0
         super().on_body(body)
 
     def on_headers_complete(self) -> None:
         """As uvicorn's, for an `ResponseCycle`; there is no upgrade, no root path and no limit of
         requests."""
-        if len(self.pipeline) >= MOST_WAITING:
-            raise _TooManyError
+        if len(self.pipeline) >= MAX_PIPELINED:
+            raise _TooManyRequestsError
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
                 raise httptools.HttpParserInvalidMethodError("What follows CONNECT may be no HTTP.")
             self._framing = _framing(self.headers)
         self._head_open, self._body_open = False, True
-        self._beside_body = 0
+        self._body_overhead = 0
         self._silent_since = None
         self._stop_timer()
         parser = self.parser
@@ -252,7 +252,7 @@ class Protocol(HttpToolsProtocol):
             "extensions": EXTENSIONS,
         }
         before = self.cycle
-        self.cycle = exchange = ResponseCycle(
+        self.cycle = cycle = ResponseCycle(
             scope,
             self.transport,
             self.flow,
@@ -266,10 +266,10 @@ class Protocol(HttpToolsProtocol):
             self.on_response_complete,
         )
         if before is None or before.response_complete:
-            self._next = exchange
+            self._next = cycle
         else:
             self.flow.pause_reading()
-            self.pipeline.appendleft((exchange, self.app))
+            self.pipeline.appendleft((cycle, self.app))
 
     def on_message_complete(self) -> None:
         if self._framing:
@@ -284,15 +284,15 @@ class Protocol(HttpToolsProtocol):
 
     # Requests one after the other
 
-    def _begin(self, exchange: ResponseCycle) -> None:
+    def _begin(self, cycle: ResponseCycle) -> None:
         """Answer it here and now if nothing has to be waited for; else a task does from there on."""
-        self._current = exchange
-        running = exchange.run_asgi(self.app)
+        self._current = cycle
+        running = cycle.run_asgi(self.app)
         try:
             future = running.send(None)
         except StopIteration:
             return
-        task = self.loop.create_task(finish(Begun(running, future)))
+        task = self.loop.create_task(resume(SuspendedCoroutine(running, future)))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
 
@@ -303,10 +303,10 @@ class Protocol(HttpToolsProtocol):
         if self._body_open and self._current is not None and not self._current.keep_alive:
             self._linger()
         elif self.pipeline:
-            exchange, app = self.pipeline.pop()
-            self._current = exchange  # type: ignore[assignment]
+            cycle, app = self.pipeline.pop()
+            self._current = cycle  # type: ignore[assignment]
             self.flow.resume_reading()
-            self._start_asgi_task(exchange, app)
+            self._start_asgi_task(cycle, app)
         else:
             self.flow.resume_reading()
             self._silent_since = self.loop.time()
@@ -317,7 +317,7 @@ class Protocol(HttpToolsProtocol):
         Closed at once, the connection would take the answer back from a client that still writes (RFC 9112
         §9.6).
         """
-        self._is_full, self._body_open = True, False
+        self._ignores_input, self._body_open = True, False
         self._silent_since = self.loop.time()
         self._stop_timer()
         if self.transport.can_write_eof():
@@ -338,14 +338,14 @@ class Protocol(HttpToolsProtocol):
         else:
             self._silence = self.loop.call_later(left, self._check_silence)
 
-    def _break_off(self) -> None:
+    def _abort(self) -> None:
         self.transport.abort()
 
-    def _late(self) -> None:
+    def _time_out(self) -> None:
         self._timer = None
         if self._head_open and self.flow.read_paused:
             # What comes behind requests that wait is ours to read.
-            self._timer = self.loop.call_later(HEAD_SECONDS, self._late)
+            self._timer = self.loop.call_later(HEAD_SECONDS, self._time_out)
             return
         self._refuse(408, "RequestTimeoutException", "The request did not arrive in time.")
 
@@ -356,7 +356,7 @@ class Protocol(HttpToolsProtocol):
             self._body_seen = 0
             self._timer = self.loop.call_later(BODY_SECONDS, self._check_body)
         else:
-            self._late()
+            self._time_out()
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -376,7 +376,7 @@ class Protocol(HttpToolsProtocol):
         if cycle is not None and not cycle.response_complete and not self._body_open:
             # Requests that came whole are answered yet; the connection ends with the last of them.
             cycle.keep_alive = False
-            self._is_full, self._head_open = True, False
+            self._ignores_input, self._head_open = True, False
             return
         # An answer may be under way, or given before the body was complete.
         is_too_late = bool(self.pipeline) or (
@@ -400,7 +400,7 @@ class Protocol(HttpToolsProtocol):
         self.transport.close()
 
 
-class _Behind:
+class _RestartedParser:
     """Hears, for a connection, a parser whose first head is not what the client sent."""
 
     def __init__(self, protocol: Protocol) -> None:
@@ -441,7 +441,7 @@ def _split(url: bytes) -> tuple[bytes, bytes]:
 
     Raises `httptools.HttpParserError` or UnicodeDecodeError for what is none, which the parser passes on.
     """
-    if url.startswith(b"/") and not url.translate(None, _PLAIN):
+    if url.startswith(b"/") and not url.translate(None, _PLAIN_TARGET):
         path, _, query = url.partition(b"?")
         return path, query
     parsed = httptools.parse_url(url)

@@ -15,9 +15,9 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from lightwell.web.requests.responses import WHOLE
+from lightwell.web.requests.responses import WHOLE_RESPONSE
 
-EXTENSIONS: dict[str, dict[str, object]] = {WHOLE: {}}
+EXTENSIONS: dict[str, dict[str, object]] = {WHOLE_RESPONSE: {}}
 _START, _BODY = "http.response.start", "http.response.body"
 _BODILESS = (204, 304)
 # What may be in a head beside the ends of its lines.
@@ -69,25 +69,25 @@ class ResponseCycle(RequestResponseCycle):
                 raise ConnectionResetError("The client is gone.")
             return
         kind = message["type"]
-        if kind == WHOLE and not self.response_started:
+        if kind == WHOLE_RESPONSE and not self.response_started:
             self._begin(message["status"], message["headers"])
             body = message["body"]
-            self._announced(len(body))
+            self._count_body(len(body))
             self._write(b"" if self._is_head_only else body)
             self._end()
         elif kind == _START and not self.response_started:
             self._begin(message["status"], message["headers"])
         elif kind == _BODY and self.response_started and not self.response_complete:
             body = message["body"]
-            self._announced(len(body))
-            more = message.get("more_body", False)
+            self._count_body(len(body))
+            is_more_to_come = message.get("more_body", False)
             if self._is_head_only:
                 self._write(b"")
             elif self._in_chunks:
-                self._write_chunk(body, last=not more)
+                self._write_chunk(body, last=not is_more_to_come)
             else:
                 self._write(body)
-            if not more:
+            if not is_more_to_come:
                 self._end()
         else:
             raise RuntimeError(f"The ASGI message {kind} is out of place.")
@@ -116,10 +116,10 @@ class ResponseCycle(RequestResponseCycle):
         head = b"".join(parts)
         if head.translate(None, _PRINTABLE) != b"\r\n" * (len(parts) // 4 + 1):
             raise RuntimeError("A header holds what no header may.")
-        is_told = self.keep_alive or b"\r\nconnection: close\r\n" in head
-        self._head = head + (b"\r\n" if is_told else b"connection: close\r\n\r\n")
+        says_how_it_ends = self.keep_alive or b"\r\nconnection: close\r\n" in head
+        self._head = head + (b"\r\n" if says_how_it_ends else b"connection: close\r\n\r\n")
 
-    def _announced(self, count: int) -> None:
+    def _count_body(self, count: int) -> None:
         if self._length is not None:
             self._length -= count
             if self._length < 0:
@@ -152,7 +152,7 @@ class ResponseCycle(RequestResponseCycle):
             self.transport.writelines(parts)
 
 
-class Begun:
+class SuspendedCoroutine:
     """A coroutine that ran until it had to wait for ``future``; awaited, it goes on from there."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, None], future: Any) -> None:
@@ -173,6 +173,6 @@ class Begun:
                 return
 
 
-async def finish(begun: Begun) -> None:
+async def resume(suspended: SuspendedCoroutine) -> None:
     """The rest of it, as a coroutine that a task can run."""
-    await begun
+    await suspended

@@ -18,7 +18,7 @@ from lightwell.auth import certificate
 from lightwell.web.gateway import Gateway
 from lightwell.web.http1.acceptor import Acceptor
 from lightwell.web.http1.certificate_reload import CertificateReload
-from lightwell.web.http1.connections import Connections, most_connections
+from lightwell.web.http1.connections import Connections, connection_limit
 from lightwell.web.http1.protocol import SILENT_SECONDS, Protocol
 from lightwell.web.requests.proxies import Proxies
 
@@ -39,41 +39,41 @@ class _Server(uvicorn.Server):
         self,
         config: uvicorn.Config,
         gateway: Gateway,
-        ready: Callable[[], None],
+        on_ready: Callable[[], None],
         tls: ssl.SSLContext | None,
     ) -> None:
         super().__init__(config)
         self._settings = gateway.state.settings
         self._tls = tls
         self._recorder = gateway.state.recorder
-        self._federation = gateway.state.federation
-        self._say_ready = ready
+        self._bearer_authentication = gateway.state.bearer_authentication
+        self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's own, but for how connections are taken."""
         assert sockets is not None
         listener = sockets[0]
 
-        def make(on_made: Callable[[Protocol], None], on_lost: Callable[[], None]) -> Protocol:
+        def make_protocol(on_made: Callable[[Protocol], None], on_lost: Callable[[], None]) -> Protocol:
             return Protocol(self.config, self.server_state, {}, on_made=on_made, on_lost=on_lost)
 
         proxies = Proxies(self._settings.proxies)
-        connections = Connections(most_connections(), proxies.trusts, self._recorder.connections)
-        acceptor = Acceptor(listener, make, self._recorder, connections, self._tls)
+        connections = Connections(connection_limit(), proxies.trusts, self._recorder.connections)
+        acceptor = Acceptor(listener, make_protocol, self._recorder, connections, self._tls)
         cert, key = self._settings.tls_cert, self._settings.tls_key
         if cert is not None and key is not None:
-            renewal = CertificateReload(cert, key, acceptor.renew)
-            renewal.start()
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, renewal.read)
+            reload = CertificateReload(cert, key, acceptor.use_certificate)
+            reload.start()
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload.read)
         acceptor.start(self.config.backlog)
         self.servers = [acceptor]  # type: ignore[list-item]
         self.started = True
-        self._say_ready()
+        self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's own; then what requests have started ends, too."""
         await super().shutdown(sockets)
-        await self._federation.close()
+        await self._bearer_authentication.close()
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -82,7 +82,7 @@ class _Server(uvicorn.Server):
 
 
 def serve(
-    gateway: Gateway, listener: socket.socket, ready: Callable[[], None], tls: ssl.SSLContext | None
+    gateway: Gateway, listener: socket.socket, on_ready: Callable[[], None], tls: ssl.SSLContext | None
 ) -> None:
     """Answer requests on ``listener`` until SIGTERM, then finish those in flight.
 
@@ -105,7 +105,7 @@ def serve(
         timeout_keep_alive=int(SILENT_SECONDS),
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    _Server(config, gateway, ready, tls).run(sockets=[listener])
+    _Server(config, gateway, on_ready, tls).run(sockets=[listener])
 
 
 def check_tls(settings: Settings, now: int) -> ssl.SSLContext | None:

@@ -71,14 +71,14 @@ def native_check(
         access_control.check(principal, access_control.actions.native(route.operation, parsed), context)
         if route.operation == "StartDICOMImportJob":
             _check_role(state, parsed, now)
-        also = affected_image_sets.reached(state.stores, route.operation, parsed)
-        if also:
+        affected = affected_image_sets.reached(state.stores, route.operation, parsed)
+        if affected:
             access_control.check(
                 principal,
-                access_control.actions.image_sets(route.operation, parsed.datastore_id, also),
+                access_control.actions.image_sets(route.operation, parsed.datastore_id, affected),
                 context,
             )
-        return frozenset(also)
+        return frozenset(affected)
 
     return check
 

@@ -45,18 +45,18 @@ class Cors:
             ]
         return [(b"vary", b"origin")] if self._origins else []
 
-    def preflight(self, wanted: bytes | None) -> Response:
-        """The answer to a preflight; ``wanted`` is its Access-Control-Request-Headers.
+    def preflight(self, requested_headers: bytes | None) -> Response:
+        """The answer to a preflight; ``requested_headers`` is its Access-Control-Request-Headers.
 
         The headers that it asks for are echoed, since ``*`` does not cover Authorization.
         """
-        if wanted is None or not _HEADER_LIST.fullmatch(wanted):
-            wanted = _DEFAULT_HEADERS
+        if requested_headers is None or not _HEADER_LIST.fullmatch(requested_headers):
+            requested_headers = _DEFAULT_HEADERS
         return Response(
             204,
             [
                 (b"access-control-allow-methods", _METHODS),
-                (b"access-control-allow-headers", wanted),
+                (b"access-control-allow-headers", requested_headers),
                 (b"access-control-max-age", _DAY),
             ],
             b"",

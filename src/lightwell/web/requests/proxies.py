@@ -20,7 +20,7 @@ UNKNOWN = "unknown"
 
 _FOR, _PROTO = b"x-forwarded-for", b"x-forwarded-proto"
 # More proxies than stand behind each other anywhere.
-_MOST_HOPS = 32
+_MAX_HOPS = 32
 # An IPv6 address with a zone and a port is shorter; what is longer is not remembered either.
 _LONGEST = 80
 
@@ -41,39 +41,39 @@ class Proxies:
         peer = scope.get("client")
         if peer is None or not self.trusts(peer[0]):
             return
-        hops = _listed(scope, _FOR)
+        hops = _list_members(scope, _FOR)
         if hops:
             scope["client"] = (self._client(hops), 0)
-        schemes = _listed(scope, _PROTO)
+        schemes = _list_members(scope, _PROTO)
         if schemes:
             # Several are those of several hops. Only if all were by TLS nobody could listen.
             scope["scheme"] = "https" if all(each.lower() == "https" for each in schemes) else "http"
 
     def trusts(self, text: str) -> bool:
         """Whether this is the address of one of the proxies."""
-        address = _read(text)
+        address = _parse_address(text)
         return address is not None and any(
             network.version == address.version and address in network for network in self._networks
         )
 
     def _client(self, hops: list[str]) -> str:
         """The last address that is no proxy of ours; where all are, the first, which is where it began."""
-        for hop in reversed(hops[-_MOST_HOPS:]):
-            address = _read(hop)
+        for hop in reversed(hops[-_MAX_HOPS:]):
+            address = _parse_address(hop)
             if address is None:
                 return UNKNOWN
             if not self.trusts(hop):
                 return str(address)
-        return str(address) if len(hops) <= _MOST_HOPS else UNKNOWN
+        return str(address) if len(hops) <= _MAX_HOPS else UNKNOWN
 
 
-def _listed(scope: Message, name: bytes) -> list[str]:
+def _list_members(scope: Message, name: bytes) -> list[str]:
     """The members of a list that may stand in several headers (RFC 9110 §5.3)."""
     found = (value.decode("latin-1") for header, value in scope["headers"] if header == name)
     return [part.strip() for value in found for part in value.split(",")]
 
 
-def _read(text: str) -> _Address | None:
+def _parse_address(text: str) -> _Address | None:
     return _address(text) if len(text) <= _LONGEST else None
 
 

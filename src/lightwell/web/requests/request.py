@@ -12,9 +12,9 @@ from lightwell.web.requests.responses import Receive
 # What a native operation may send. The largest legal one, CopiableAttributes, is 260,000 characters.
 BODY_LIMIT = 1 << 20
 # What is written once more and hashed before it is known who asks. A path may list frames, a query UIDs.
-LONGEST_PATH = 16 << 10
-LONGEST_QUERY = 8 << 10
-MOST_PAIRS = 200
+MAX_PATH = 16 << 10
+MAX_QUERY = 8 << 10
+MAX_QUERY_PARAMETERS = 200
 # Of a body that is too large this much is read and dropped, so that the client gets to read the refusal.
 _DRAIN_LIMIT = 16 << 20
 
@@ -62,19 +62,19 @@ class Request:
 
     def check_size(self) -> None:
         """Raises `UriTooLongError` or `ValidationError` for a path or query that nobody has to send."""
-        if len(self.query) > LONGEST_QUERY:
+        if len(self.query) > MAX_QUERY:
             raise UriTooLongError(
-                f"The query is {len(self.query)} bytes long, and may be {LONGEST_QUERY}: "
+                f"The query is {len(self.query)} bytes long, and may be {MAX_QUERY}: "
                 "ask for fewer values at once, in several requests."
             )
-        if self.query.count(b"&") >= MOST_PAIRS:
+        if self.query.count(b"&") >= MAX_QUERY_PARAMETERS:
             raise ValidationError(
-                f"The query has more than {MOST_PAIRS} parameters: ask for fewer values at once, in several "
-                "requests, or give them as one list where the parameter takes one."
+                f"The query has more than {MAX_QUERY_PARAMETERS} parameters: ask for fewer values at once, in "
+                "several requests, or give them as one list where the parameter takes one."
             )
-        if len(self.path) > LONGEST_PATH:
+        if len(self.path) > MAX_PATH:
             raise UriTooLongError(
-                f"The path is {len(self.path)} bytes long, and may be {LONGEST_PATH}: "
+                f"The path is {len(self.path)} bytes long, and may be {MAX_PATH}: "
                 "ask for fewer frames at once, in several requests."
             )
 
@@ -92,7 +92,7 @@ class Request:
             return b""
         if declared is not None and not declared.isdigit():
             raise ValidationError("The Content-Length header is not a number.")
-        if declared is not None and int(declared) > limit and self._is_hopeless(int(declared)):
+        if declared is not None and int(declared) > limit and self._is_refused_unread(int(declared)):
             raise TooLargeError(_too_large(limit))
         message = await receive()
         if message["type"] != "http.request":
@@ -121,7 +121,7 @@ class Request:
             raise TooLargeError(_too_large(limit))
         return b"".join(parts)
 
-    def _is_hopeless(self, declared: int) -> bool:
+    def _is_refused_unread(self, declared: int) -> bool:
         """Whether the client need not, or should not, send what it announced."""
         return declared > _DRAIN_LIMIT or b"expect" in self.head
 

@@ -18,7 +18,7 @@ NO_STORE = (b"cache-control", b"no-store")
 PRIVATE = (b"cache-control", b"private, no-cache")
 """RFC 9111 §5.2.2: kept by the client alone, which asks again before it uses what it kept."""
 
-WHOLE = "lightwell.response.whole"
+WHOLE_RESPONSE = "lightwell.response.whole"
 """An extension of ASGI: the message that is an answer in one, with its status, headers and body."""
 
 
@@ -42,7 +42,7 @@ class Response:
         return len(self.body) if isinstance(self.body, bytes) else self.sent
 
 
-def caching(headers: Headers) -> tuple[bytes, bytes]:
+def cache_control(headers: Headers) -> tuple[bytes, bytes]:
     """The Cache-Control of an answer with these headers.
 
     Any answer may tell of a patient, so nobody keeps it. A client alone may keep what has an ETag: whether it
@@ -59,7 +59,7 @@ def plain(status: int, body: bytes, content_type: bytes = b"application/json") -
     return Response(status, [(b"content-type", content_type), (b"content-length", b"%d" % len(body))], body)
 
 
-def refusal(error: ApiError) -> Response:
+def error_response(error: ApiError) -> Response:
     """``{"message": …}`` with the AWS name in ``x-amzn-errortype``."""
     rendered = render_error(error)
     headers = list(rendered.headers)
@@ -70,17 +70,21 @@ def refusal(error: ApiError) -> Response:
     return Response(rendered.status, headers, rendered.body, error.code)
 
 
-async def write(answer: Response, send: Send, *, head_only: bool = False, knows_whole: bool = False) -> None:
-    """Write the answer; on a connection that is gone, nothing happens.
+async def send_response(
+    response: Response, send: Send, *, head_only: bool = False, supports_whole: bool = False
+) -> None:
+    """Send a response; if the client is gone, nothing happens.
 
-    With ``head_only`` a body in pieces is not made, since none of it would be sent. ``knows_whole``: `send`
-    takes `WHOLE`.
+    With ``head_only`` a streamed body is not made, since none of it would be sent. ``supports_whole``:
+    ``send`` takes `WHOLE_RESPONSE`.
     """
-    body = answer.body
-    if knows_whole and isinstance(body, bytes):
-        await send({"type": WHOLE, "status": answer.status, "headers": answer.headers, "body": body})
+    body = response.body
+    if supports_whole and isinstance(body, bytes):
+        await send(
+            {"type": WHOLE_RESPONSE, "status": response.status, "headers": response.headers, "body": body}
+        )
         return
-    await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+    await send({"type": "http.response.start", "status": response.status, "headers": response.headers})
     if isinstance(body, bytes):
         await send({"type": "http.response.body", "body": body})
         return
@@ -88,7 +92,7 @@ async def write(answer: Response, send: Send, *, head_only: bool = False, knows_
         if not head_only:
             async for piece in body:
                 await send({"type": "http.response.body", "body": piece, "more_body": True})
-                answer.sent += len(piece)
+                response.sent += len(piece)
         await send({"type": "http.response.body", "body": b""})
     except ConnectionResetError:
         pass

@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class ReadinessFailure:
     """Why a server is not ready: ``code`` for anybody, ``reason`` for its log alone."""
 
     code: str
@@ -40,11 +40,11 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
-    """One condition of readiness: ``ask`` returns None, or why not. It may block and raise."""
+class ReadinessCheck:
+    """One condition of readiness: ``run`` returns None, or why not. It may block and raise."""
 
     name: str
-    ask: Callable[[], Fault | None]
+    run: Callable[[], ReadinessFailure | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +62,12 @@ class AppState:
     access_control: AccessControl
     data_access_roles: DataAccessRoles
     sessions: Sessions
-    federation: BearerAuthentication
+    bearer_authentication: BearerAuthentication
     recorder: Recorder
     threads: ThreadPoolExecutor
     pool: CodecPoolClient
     waiters: ThreadPoolExecutor
-    checks: Sequence[Check]
+    checks: Sequence[ReadinessCheck]
     throttle: Throttle | None = None
     frames: FrameReader = field(init=False)
     instance_frames: InstanceFrames = field(init=False)
@@ -82,7 +82,7 @@ class AppState:
         """What a call that blocks returns, made in one of ``threads``."""
         return await asyncio.get_running_loop().run_in_executor(self.threads, call, *arguments)
 
-    async def signer(self, signed: SignedRequest, now: int) -> tuple[Signature, Principal]:
+    async def identify(self, signed: SignedRequest, now: int) -> tuple[Signature, Principal]:
         """What a request says of its signature, and whose key that is; verified by `Authenticator.verify`."""
         signature = self.authenticator.read_signature(signed)
         principal = self.authenticator.cached_principal(signature, now)

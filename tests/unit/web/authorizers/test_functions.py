@@ -122,7 +122,7 @@ def test_calls_again_where_a_kept_connection_was_closed() -> None:
         (said(b"{}", b"500 Internal Server Error"), "failed"),
         (said(b"{}", b"302 Found", b"location: http://127.0.0.1/\r\n"), "failed"),
         (said(b"{}", more=b"X-Amz-Function-Error: Unhandled\r\n"), "failed"),
-        (said(b"x" * (http_function.LONGEST_ANSWER + 1)), "misconfigured"),
+        (said(b"x" * (http_function.MAX_RESPONSE + 1)), "misconfigured"),
         (b"no HTTP\r\n\r\n", "failed"),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\nconnection: close\r\n\r\nshort", "failed"),
         (
@@ -184,8 +184,8 @@ def test_cannot_connect_to_nobody() -> None:
 
 
 def test_leaves_nothing_behind_of_calls_that_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(http_function, "MOST_CONNECTIONS", 4)
-    monkeypatch.setattr(http_function, "MOST_WAITING", 3)
+    monkeypatch.setattr(http_function, "MAX_CONNECTIONS", 4)
+    monkeypatch.setattr(http_function, "MAX_WAITING", 3)
     endpoint = Endpoint()
 
     async def use(function: HttpFunction) -> None:
@@ -300,8 +300,8 @@ def test_drops_late_answers_and_kills_what_hangs(tmp_path: Path, monkeypatch: py
 def test_starts_more_processes_for_a_burst_and_no_more_than_it_may(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(python_function, "MORE_SECONDS", 0.001)
-    monkeypatch.setattr(python_function, "MOST_WAITING", 12)
+    monkeypatch.setattr(python_function, "SCALE_UP_SECONDS", 0.001)
+    monkeypatch.setattr(python_function, "MAX_WAITING", 12)
 
     async def use(function: PythonFunction) -> None:
         await call(function)

@@ -60,32 +60,37 @@ def request(*accept: str, query: str = "", **more: str) -> Request:
     ],
 )
 def test_reads_what_clients_send(accept: str, found: list[MediaRange]) -> None:
-    assert list(media.wanted(request(accept))) == found
+    assert list(media.accepted_media_ranges(request(accept))) == found
 
 
 def test_reads_several_headers_as_one() -> None:
-    assert [each.type for each in media.wanted(request("a/b;q=0.1", "c/d"))] == ["c/d", "a/b"]
+    assert [each.type for each in media.accepted_media_ranges(request("a/b;q=0.1", "c/d"))] == ["c/d", "a/b"]
 
 
 def test_takes_the_query_parameter_before_the_header() -> None:
-    found = media.wanted(request("a/b", query="x=1&accept=application%2Fdicom%2Bjson;q=0.5,image/jpeg"))
+    found = media.accepted_media_ranges(
+        request("a/b", query="x=1&accept=application%2Fdicom%2Bjson;q=0.5,image/jpeg")
+    )
     assert [each.type for each in found] == ["image/jpeg", "application/dicom+json"]
-    assert media.wanted(request("a/b", query="accept=application/dicom+json"))[0].type == media.DICOM_JSON
+    assert (
+        media.accepted_media_ranges(request("a/b", query="accept=application/dicom+json"))[0].type
+        == media.DICOM_JSON
+    )
 
 
 def test_says_nothing_where_the_client_does() -> None:
-    assert media.wanted(request()) == ()
+    assert media.accepted_media_ranges(request()) == ()
 
 
 @pytest.mark.parametrize("accept", ["*/*;q=0", "a/b; q=0.0, c/d;q=0", "a/b;q=x", "a/b;q=1.5"])
 def test_takes_a_client_that_takes_nothing_at_its_word(accept: str) -> None:
     with pytest.raises(NotAcceptableError):
-        media.wanted(request(accept))
+        media.accepted_media_ranges(request(accept))
 
 
 def test_refuses_an_accept_header_without_end() -> None:
     with pytest.raises(ValidationError):
-        media.wanted(request("a/b," * 3000))
+        media.accepted_media_ranges(request("a/b," * 3000))
 
 
 @pytest.mark.parametrize(
@@ -122,16 +127,20 @@ def test_refuses_metadata_as_what_it_is_not(accept: str) -> None:
 
 
 def test_decodes_the_query_as_a_form() -> None:
-    assert media.query(request(query="a=b+c&d=%C3%BC%2B&&e")) == [("a", "b c"), ("d", "ü+"), ("e", "")]
+    assert media.query_parameters(request(query="a=b+c&d=%C3%BC%2B&&e")) == [
+        ("a", "b c"),
+        ("d", "ü+"),
+        ("e", ""),
+    ]
     with pytest.raises(ValidationError):
-        media.query(request(query="a=%ff"))
+        media.query_parameters(request(query="a=%ff"))
 
 
 def test_takes_one_value_of_a_parameter() -> None:
-    assert media.parameter(request(query="imageSetId=a"), "imageSetId") == "a"
-    assert media.parameter(request(query="b=a"), "imageSetId") is None
+    assert media.query_parameter(request(query="imageSetId=a"), "imageSetId") == "a"
+    assert media.query_parameter(request(query="b=a"), "imageSetId") is None
     with pytest.raises(ValidationError):
-        media.parameter(request(query="imageSetId=a&imageSetId=b"), "imageSetId")
+        media.query_parameter(request(query="imageSetId=a&imageSetId=b"), "imageSetId")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from lightwell.errors import (
     ValidationError,
 )
 from lightwell.web.dicomweb import upload, upload_limits
-from lightwell.web.dicomweb.upload import Parts, boundary, receive
+from lightwell.web.dicomweb.upload import MultipartBody, boundary, receive
 from lightwell.web.requests.request import Disconnected
 
 _HEAD = b"\r\nContent-Type: application/dicom\r\n\r\n"
@@ -39,7 +39,7 @@ def _body(parts: Sequence[bytes], before: bytes, after: bytes, head: bytes = _HE
 
 
 def _parts(pieces: Sequence[bytes], delimiter: bytes = b"bnd") -> list[bytes]:
-    cutter = Parts(delimiter)
+    cutter = MultipartBody(delimiter)
     out = b"".join(bytes(each) for piece in pieces for each in cutter.feed(piece))
     cutter.end()
     assert cutter.size == len(out)
@@ -96,7 +96,7 @@ def test_refuses_a_body_that_is_cut_off_or_malformed(body: bytes) -> None:
 
 
 def test_refuses_more_parts_than_it_keeps_places_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upload, "MOST_PARTS", 3)
+    monkeypatch.setattr(upload, "MAX_PARTS", 3)
     with pytest.raises(ValidationError, match="more than 3 parts"):
         _parts([_body([b"x"] * 4, b"", b"")])
 
@@ -166,7 +166,7 @@ def _receive(
     head: dict[bytes, bytes],
     *,
     proved: bool = True,
-    spool: upload_limits.Spool | None = None,
+    spool: upload_limits.SpoolUsage | None = None,
 ) -> Any:
     waiting = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
     waiting.append({"type": "http.request", "body": b"", "more_body": False})
@@ -175,26 +175,26 @@ def _receive(
         return waiting.pop(0) if waiting else {"type": "http.disconnect"}
 
     file = _Spool()
-    held = upload_limits.SpoolShare(spool or upload_limits.Spool(), limit, is_proved=proved)
+    held = upload_limits.SpoolShare(spool or upload_limits.SpoolUsage(), limit, is_proved=proved)
     with ThreadPoolExecutor(1) as threads:
-        visit: Any = SimpleNamespace(
+        request: Any = SimpleNamespace(
             state=SimpleNamespace(threads=threads),
-            request=SimpleNamespace(head=head, received=0),
+            http=SimpleNamespace(head=head, received=0),
             receive=more,
         )
         try:
-            found = asyncio.run(receive(visit, file, delimiter, limit, held))
+            found = asyncio.run(receive(request, file, delimiter, limit, held))
         finally:
             held.end()
-    return found, file, visit
+    return found, file, request
 
 
 _CHUNKED = {b"transfer-encoding": b"chunked"}
 
 
 def test_takes_as_much_as_it_may_and_no_byte_more() -> None:
-    (parts, _), spool, visit = _receive([b"x" * 60, b"y" * 40], 100, None, _CHUNKED)
-    assert parts == [(0, 100)] and len(spool.data) == 100 and visit.request.received == 100
+    (parts, _), spool, request = _receive([b"x" * 60, b"y" * 40], 100, None, _CHUNKED)
+    assert parts == [(0, 100)] and len(spool.data) == 100 and request.http.received == 100
     with pytest.raises(TooLargeError, match="100 bytes"):
         _receive([b"x" * 60, b"y" * 41], 100, None, _CHUNKED)
     with pytest.raises(TooLargeError):
@@ -231,7 +231,7 @@ def test_bounds_what_an_unproved_upload_takes(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("proved", [True, False])
 def test_bounds_what_all_uploads_take(monkeypatch: pytest.MonkeyPatch, proved: bool) -> None:
     monkeypatch.setattr(upload_limits, "ALL_UNPROVED", 400)
-    spool = upload_limits.Spool()
+    spool = upload_limits.SpoolUsage()
     others = upload_limits.SpoolShare(spool, 100, is_proved=proved)
     others.add(350)
     _receive([b"x" * 50], 100, None, _CHUNKED, proved=proved, spool=spool)
@@ -246,7 +246,7 @@ def test_bounds_what_all_uploads_take(monkeypatch: pytest.MonkeyPatch, proved: b
 
 
 def test_counts_an_upload_as_proved_once_it_is() -> None:
-    spool = upload_limits.Spool()
+    spool = upload_limits.SpoolUsage()
     one = upload_limits.SpoolShare(spool, 100, is_proved=False)
     one.add(70)
     assert (spool.proved, spool.unproved) == (0, 70)
@@ -268,10 +268,10 @@ def test_waits_for_an_unproved_upload_for_a_while_only(monkeypatch: pytest.Monke
             ended.append(True)
         return {}
 
-    visit: Any = SimpleNamespace(request=SimpleNamespace(head=_CHUNKED, received=0), receive=never)
-    held = upload_limits.SpoolShare(upload_limits.Spool(), 100, is_proved=False)
+    request: Any = SimpleNamespace(http=SimpleNamespace(head=_CHUNKED, received=0), receive=never)
+    held = upload_limits.SpoolShare(upload_limits.SpoolUsage(), 100, is_proved=False)
     with pytest.raises(RequestTimeoutError, match="x-amz-content-sha256"):
-        asyncio.run(receive(visit, _Spool(), None, 100, held))
+        asyncio.run(receive(request, _Spool(), None, 100, held))
     assert ended == [True]
 
 
@@ -295,16 +295,16 @@ def test_notices_a_client_that_went_away() -> None:
     async def gone() -> dict[str, Any]:
         return {"type": "http.disconnect"}
 
-    visit: Any = SimpleNamespace(
-        state=SimpleNamespace(threads=None), request=SimpleNamespace(head=_CHUNKED, received=0), receive=gone
+    request: Any = SimpleNamespace(
+        state=SimpleNamespace(threads=None), http=SimpleNamespace(head=_CHUNKED, received=0), receive=gone
     )
     with pytest.raises(Disconnected):
         asyncio.run(
             receive(
-                visit,
+                request,
                 _Spool(),
                 None,
                 100,
-                upload_limits.SpoolShare(upload_limits.Spool(), 100, is_proved=True),
+                upload_limits.SpoolShare(upload_limits.SpoolUsage(), 100, is_proved=True),
             )
         )

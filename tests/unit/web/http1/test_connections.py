@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from lightwell.web.http1.connections import Connections, Rank, most_connections
+from lightwell.web.http1.connections import Connections, Rank, connection_limit
 
 
 class Made:
@@ -105,7 +105,7 @@ def test_forgets_what_was_closed() -> None:
     book.held.remove(entry)
     book.held.remove(entry)
     assert len(book.held) == 0 and book.counts == [1, 0]
-    assert not book.held._of and not book.held._lines
+    assert not book.held._by_address and not book.held._queues
 
 
 def test_drops_who_does_not_end_its_handshake() -> None:
@@ -130,4 +130,4 @@ def test_leaves_files_for_what_is_no_connection(
     monkeypatch: pytest.MonkeyPatch, files: int, most: int
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (files, files))
-    assert most_connections() == most
+    assert connection_limit() == most

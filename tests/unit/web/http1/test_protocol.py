@@ -217,7 +217,7 @@ def test_keeps_few_requests_of_a_client_that_reads_no_answers(monkeypatch: pytes
             writer.write(b"POST / HTTP/1.1\r\nContent-Length: 2\r\n\r\nhi" * 1000)
             for _ in range(20):
                 await asyncio.sleep(0.001)
-                assert len(connection.pipeline) <= protocol.MOST_WAITING
+                assert len(connection.pipeline) <= protocol.MAX_PIPELINED
         assert connection.pipeline
         assert connection.flow.read_paused
         connection.transport.abort()
@@ -229,7 +229,7 @@ def test_answers_what_it_took_of_too_many_requests_and_closes() -> None:
     async def many(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello" * 1000)
         answers = (await reader.read()).split(b"HTTP/1.1 ")[1:]
-        assert len(answers) == protocol.MOST_WAITING + 1
+        assert len(answers) == protocol.MAX_PIPELINED + 1
         assert all(each.startswith(b"200 ") and each.endswith(b"5") for each in answers)
         assert [b"connection: close" in each for each in answers].count(True) == 1
         assert b"connection: close" in answers[-1]

@@ -98,14 +98,16 @@ def whole(body: bytes, length: int | None = None) -> App:
         answer = responses.plain(200, body)
         if length is not None:
             answer.headers[-1] = (b"content-length", b"%d" % length)
-        await responses.write(answer, send, knows_whole=responses.WHOLE in scope["extensions"])
+        await responses.send_response(
+            answer, send, supports_whole=responses.WHOLE_RESPONSE in scope["extensions"]
+        )
 
     return app
 
 
 def test_answers_in_one_message_as_in_two() -> None:
     async def in_two(scope: Message, receive: Receive, send: Send) -> None:
-        await responses.write(responses.plain(200, b"body"), send)
+        await responses.send_response(responses.plain(200, b"body"), send)
 
     for request in (GET, GET.replace(b"GET", b"HEAD"), GET.replace(b"1.1", b"1.0")):
         one = talk(whole(b"body"), request, request)
@@ -281,7 +283,7 @@ def test_stops_an_answer_that_nobody_will_read() -> None:
 
     async def app(scope: Message, receive: Receive, send: Send) -> None:
         answer = Response(200, [], pieces())
-        await responses.write(answer, send)
+        await responses.send_response(answer, send)
         seen.append(answer.size)
 
     async def main() -> None:
