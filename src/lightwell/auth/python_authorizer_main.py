@@ -21,11 +21,12 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 READY, RESULT, MISSING, FAILED = b"Y", b"R", b"M", b"F"
 
-_LENGTH = struct.Struct(">I")
+LENGTH = struct.Struct(">I")
+"""Before each message, in both directions: how many bytes it has."""
 _PR_SET_PDEATHSIG = 1
 _ABOUT = 300
 
@@ -55,13 +56,13 @@ def main(arguments: list[str]) -> int:
     _die_with(int(parent))
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
-    with socket.socket(fileno=int(descriptor)) as channel:
+    with socket.socket(fileno=int(descriptor)) as channel, channel.makefile("rb") as stream:
         handler, problem = _load(folder, module, function)
         _send(channel, problem if handler is None else READY)
         if handler is None:
             return 1
         name = arn.split(":function:")[-1].partition(":")[0]
-        while (message := _receive(channel)) is not None:
+        while (message := _receive(stream)) is not None:
             event, request, left = json.loads(message)
             context = LambdaContext(name, arn, request, time.monotonic() + left / 1000)
             _send(channel, _outcome(handler, event, context))
@@ -97,22 +98,17 @@ def _about(error: BaseException) -> bytes:
 
 
 def _send(channel: socket.socket, message: bytes) -> None:
-    channel.sendall(_LENGTH.pack(len(message)) + message)
+    channel.sendall(LENGTH.pack(len(message)) + message)
 
 
-def _receive(channel: socket.socket) -> bytes | None:
+def _receive(stream: BinaryIO) -> bytes | None:
     """The next message; None at the end."""
-    data = channel.recv(65536)
-    while data:
-        if len(data) >= _LENGTH.size:
-            missing = _LENGTH.size + _LENGTH.unpack_from(data)[0] - len(data)
-            if missing <= 0:
-                return data[_LENGTH.size :]
-        more = channel.recv(65536)
-        if not more:
-            break
-        data += more
-    return None
+    head = stream.read(LENGTH.size)
+    if len(head) < LENGTH.size:
+        return None
+    (length,) = LENGTH.unpack(head)
+    message = stream.read(length)
+    return message if len(message) == length else None
 
 
 def _die_with(parent: int) -> None:

@@ -1,4 +1,4 @@
-"""/healthz, /readyz, /metrics and /version: for machines that watch the server, without a signature."""
+"""/healthz, /readyz, /metrics and /version: for monitoring, without a signature."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from lightwell.web.requests.state import AppState, ReadinessCheck, ReadinessFail
 
 log = logging.getLogger(__name__)
 
-# A readiness check writes to the storage; however often anybody asks, it runs once in this time a process.
+# A readiness check writes to the storage, so however often it is requested, each process runs it only this
+# often.
 _CHECK_SECONDS = 1.0
 _TIMEOUT_SECONDS = 10.0
-# Probes come every second or so, and for days: what is wrong is logged when it changes, and then so often.
+# Probes come every second for days: failures are logged when they change, and then at this interval.
 _REMINDER_SECONDS = 300.0
 _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 
@@ -37,11 +38,11 @@ class Status:
             b"/version": self._version,
         }
         self._running: tuple[float, asyncio.Task[dict[str, str]]] | None = None
-        self._logged_codes: dict[str, str] = {}  # the codes of what was not ready then
+        self._logged_codes: dict[str, str] = {}  # of the checks that failed
         self._logged_at = 0.0
 
     def route(self, method: str, path: bytes) -> Callable[[], Awaitable[Response]] | None:
-        """What answers this path; None if it is none of ours."""
+        """The handler of this path; None if it is not a status route."""
         found = self._routes.get(path)
         if found is None or method in ("GET", "HEAD"):
             return found
@@ -57,7 +58,7 @@ class Status:
         return plain(200, self._state.recorder.meter.render([("version", __version__)]), _TEXT)
 
     async def _ready(self) -> Response:
-        """What is not ready by a code alone: anybody may ask, and reasons name paths, hosts and users."""
+        """Only codes, without reasons: anyone may ask, and reasons name paths, hosts and users."""
         found = await asyncio.shield(self._checks())
         is_ready = all(code == "ok" for code in found.values())
         body = msgspec.json.encode({"status": "ready" if is_ready else "not ready", "checks": found})
@@ -70,14 +71,14 @@ class Status:
         return response
 
     def _checks(self) -> asyncio.Task[dict[str, str]]:
-        """The checks that run, or ran just now; all who ask meanwhile share them."""
+        """The checks that are running or have just run; concurrent requests share them."""
         now = monotonic()
         if self._running is None or (self._running[1].done() and now - self._running[0] > _CHECK_SECONDS):
             self._running = now, asyncio.create_task(self._run_checks())
         return self._running[1]
 
     async def _run_checks(self) -> dict[str, str]:
-        """Each check's code, ``ok`` where nothing is wrong; the reasons go to the log."""
+        """The code of each check, ``ok`` if nothing is wrong; the reasons are logged."""
         failures = {check.name: await self._run(check) for check in self._state.checks}
         failed = {name: failure for name, failure in failures.items() if failure is not None}
         self._log(failed)

@@ -29,7 +29,7 @@ OPERATIONS = ("AssumeRole", "GetCallerIdentity")
 
 _NAMESPACE = f"https://sts.amazonaws.com/doc/{VERSION}/"
 _XML = b"text/xml"
-# STS names some errors otherwise than the service's JSON protocol does.
+# STS has other names for some errors than the service's JSON protocol.
 _NAMES = {
     "AccessDeniedException": "AccessDenied",
     "ExpiredTokenException": "ExpiredToken",
@@ -40,7 +40,7 @@ _NAMES = {
     "ValidationException": "ValidationError",
 }
 _BODY_LIMIT = 64 << 10
-# Session tags, devices and managed policies do not exist here; to ignore one could widen a session.
+# Session tags, devices and managed policies do not exist here; ignoring one could widen a session's rights.
 _UNSUPPORTED = (
     "PolicyArns",
     "ProvidedContexts",
@@ -55,7 +55,7 @@ Parameters = Mapping[str, str]
 
 
 class InvalidActionError(ApiError):
-    """There is no such action here."""
+    """This endpoint has no such action."""
 
     status, code = 400, "InvalidAction"
 
@@ -68,7 +68,7 @@ def is_sts_request(request: Request) -> bool:
 
 
 async def respond(state: AppState, request: Request, receive: Receive) -> Response:
-    """The whole life of one request, errors included."""
+    """The response to one request, errors included."""
     try:
         return await _respond(state, request, receive)
     except ApiError as error:
@@ -76,7 +76,7 @@ async def respond(state: AppState, request: Request, receive: Receive) -> Respon
 
 
 def error_response(error: ApiError, request_id: str) -> Response:
-    """An error in XML, under the name that STS has for it."""
+    """An error in XML, under the name that STS uses for it."""
     code = _NAMES.get(error.code, error.code)
     kind = "Receiver" if error.status >= 500 else "Sender"
     body = (
@@ -114,7 +114,7 @@ async def _respond(state: AppState, request: Request, receive: Receive) -> Respo
 
 
 def _parameters(query: bytes, body: bytes) -> Parameters:
-    """Of the query and of a form; one that is given twice is refused."""
+    """The parameters in the query and in a form body; a repeated one is refused."""
     parameters: dict[str, str] = {}
     for source in (query, body):
         try:
@@ -122,10 +122,12 @@ def _parameters(query: bytes, body: bytes) -> Parameters:
                 source.decode("ascii"), keep_blank_values=True, max_num_fields=100, errors="strict"
             )
         except ValueError:
-            raise ValidationError("The parameters are no form (application/x-www-form-urlencoded).") from None
+            raise ValidationError(
+                "The parameters are not a valid form (application/x-www-form-urlencoded)."
+            ) from None
         for name, value in pairs:
             if name in parameters:
-                raise ValidationError(f"The parameter {name[:60]} is given twice.")
+                raise ValidationError(f"The parameter {name[:60]} is given more than once.")
             parameters[name] = value
     return parameters
 
@@ -142,13 +144,13 @@ def _assume(state: AppState, principal: Principal, parameters: Parameters, reque
     refused = [name for name in parameters if name.partition(".")[0] in _UNSUPPORTED]
     if refused:
         raise ValidationError(
-            f"{refused[0]} is not supported: policies of a session are given inline, in Policy. Leave it out."
+            f"{refused[0]} is not supported: give session policies inline, in Policy, and leave it out."
             if refused[0].startswith("PolicyArns")
             else f"{refused[0]} is not supported here. Leave it out."
         )
     duration = parameters.get("DurationSeconds", str(USUAL))
     if not (duration.isascii() and duration.isdigit() and len(duration) <= 9):
-        raise ValidationError(f"DurationSeconds takes a number of seconds, not {duration[:60]!r}")
+        raise ValidationError(f"DurationSeconds must be a number of seconds, not {duration[:60]!r}")
     assumed = state.sessions.assume(
         principal,
         _required(parameters, "RoleArn"),

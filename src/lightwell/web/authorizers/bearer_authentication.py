@@ -1,4 +1,4 @@
-"""From a bearer's token to a principal: the data store's authorizer is asked, and the role it names is taken.
+"""From a bearer token to a principal: call the data store's authorizer, and assume the role that it names.
 
 Source: devguide/dicomweb-oidc ("How OIDC authentication works", "Exception Codes").
 """
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 SERVICE = "medical-imaging.amazonaws.com"
 PRINCIPAL_FRESH_MS = 1_000
-"""So long a role that was taken is not taken anew; what a role may do changes within `FRESH_MS` more."""
+"""How long an assumed role is reused; a change of its policies takes effect within `FRESH_MS` more."""
 
 _ID = re.compile(r"[0-9a-z]{32}")
 _MAX_CACHED = 4_096
@@ -39,14 +39,14 @@ T = TypeVar("T")
 
 
 class BearerAuthentication:
-    """Tells who the bearer of a token is, in one HTTP worker."""
+    """Finds out who the bearer of a token is, in one HTTP worker."""
 
     def __init__(self, settings: Settings, bindings: Bindings, roles: Roles, threads: Executor) -> None:
         self._settings = settings
         self._bindings = bindings
         self._roles = roles
         self._threads = threads
-        # By the ARN under which a data store names it, with the revision of the target.
+        # By the ARN that a data store names, with the revision of its target.
         self._functions: dict[str, tuple[int, HttpFunction | PythonFunction]] = {}
         self._decisions: dict[bytes, tuple[int, AuthorizerDecision]] = {}
         self._principals: dict[tuple[str, str, str], tuple[int, Principal]] = {}
@@ -60,13 +60,13 @@ class BearerAuthentication:
         request: str,
         now: int,
     ) -> Principal:
-        """Who asks for ``operation`` of the data store; ``request`` is the id of the request.
+        """Who requests ``operation`` of the data store; ``request`` is the id of the request.
 
-        Raises the `ApiError` that AWS's table of exception codes has for what is wrong.
+        Raises the `ApiError` that AWS's table of exception codes lists for what is wrong.
         """
         if not _ID.fullmatch(datastore_id):
             raise ValidationError(
-                f"{datastore_id[:64]!r} is no data store ID: it takes 32 digits and lower-case letters."
+                f"{datastore_id[:64]!r} is not a data store ID: it must be 32 digits and lower-case letters."
             )
         binding = self._bindings.cached(datastore_id, now)
         if binding is None:
@@ -88,7 +88,7 @@ class BearerAuthentication:
             raise error from None
 
     async def close(self) -> None:
-        """End what was started, while the event loop still runs."""
+        """Stop all functions, while the event loop is still running."""
         functions, self._functions = list(self._functions.values()), {}
         for _, function in functions:
             function.close()
@@ -98,12 +98,12 @@ class BearerAuthentication:
     # The function
 
     def _function(self, binding: Binding) -> HttpFunction | PythonFunction:
-        """What stands for the authorizer of the data store. Raises `AuthorizerFailure`."""
+        """The function that is the data store's authorizer. Raises `AuthorizerFailure`."""
         arn = binding.arn
         if arn is None:
             raise AuthorizerFailure("misconfigured", "the data store has no authorizer")
         if binding.is_foreign:
-            raise AuthorizerFailure("foreign", f"{arn} is of another account or Region than this server")
+            raise AuthorizerFailure("foreign", f"{arn} belongs to another account or Region than this server")
         cached = self._functions.get(arn)
         if cached is not None and cached[0] == binding.revision:
             return cached[1]
@@ -112,7 +112,7 @@ class BearerAuthentication:
             cached[1].close()
         if binding.target is None:
             raise AuthorizerFailure(
-                "misconfigured", f"nothing stands for {arn}: `lightwell authorizer put` it"
+                "misconfigured", f"{arn} has no target: set one with `lightwell authorizer put`"
             )
         try:
             target = lambda_authorizer.parse_target(binding.target)
@@ -135,7 +135,7 @@ class BearerAuthentication:
         request: str,
         now: int,
     ) -> AuthorizerDecision:
-        """What the authorizer says, within its second. Raises `AuthorizerFailure`."""
+        """The authorizer's decision, within its second. Raises `AuthorizerFailure`."""
         payload = lambda_authorizer.event(datastore_id, operation, token.text)
         cache_seconds = self._settings.authorizer_cache
         key = b""
@@ -196,10 +196,9 @@ class BearerAuthentication:
 
 
 async def _with_timeout(seconds: float, call: Coroutine[Any, Any, bytes]) -> bytes:
-    """What ``call`` answers, which has so long by the wall clock. Raises `AuthorizerFailure`.
+    """The result of ``call``, which may take ``seconds``. Raises `AuthorizerFailure`.
 
-    A request may be under way outside a task (`web.http1.response_cycle`), where `asyncio.timeout` cannot be
-    had.
+    `asyncio.timeout` needs a task, and a request may run outside one (`web.http1.response_cycle`).
     """
     loop = asyncio.get_running_loop()
     task = loop.create_task(call)

@@ -1,4 +1,4 @@
-"""One process of a ``python:`` authorizer, as the event loop holds it: started, asked, killed."""
+"""One process of a ``python:`` authorizer, as the event loop sees it: start it, call it, kill it."""
 
 from __future__ import annotations
 
@@ -6,41 +6,39 @@ import asyncio
 import logging
 import os
 import socket
-import struct
 import subprocess
 import sys
 from pathlib import Path
 from typing import Protocol, cast
 
 from lightwell.auth.lambda_authorizer import SECONDS, AuthorizerFailure, PythonTarget
-from lightwell.auth.python_authorizer_main import MISSING, READY, RESULT
+from lightwell.auth.python_authorizer_main import LENGTH, MISSING, READY, RESULT
 from lightwell.observe.logs import event
 from lightwell.settings import function_environment
 
 log = logging.getLogger(__name__)
 
 START_SECONDS = 10.0
-"""A process that is not ready by then is killed, as Lambda ends a function that takes longer to load."""
+"""A process that is not ready by then is killed, just as Lambda ends a function that takes longer to load."""
 CALL_SECONDS = 3.0
-"""A process is killed after so long a call. Its caller waited `SECONDS`; a slow first call may still end."""
+"""A longer call kills its process. Its caller waited `SECONDS`; a slow first call may still finish."""
 
-_LENGTH = struct.Struct(">I")
 _MAX_RESULT = 1 << 20
 _LONGEST_LINE = 2_000
 
 
 class ProcessOwner(Protocol):
-    """Who hears of a process."""
+    """Whoever started a process is told what becomes of it."""
 
     def process_idle(self, process: FunctionProcess) -> None:
-        """It can take a call."""
+        """It can take a call now."""
 
     def process_ended(self, process: FunctionProcess, failure: AuthorizerFailure | None) -> None:
-        """It has ended; ``failure`` says why if it never was ready."""
+        """It has ended; ``failure`` says why if it never became ready."""
 
 
 class FunctionProcess(asyncio.Protocol):
-    """A process that loads a function and has one call at a time."""
+    """A process that has loaded a function and handles one call at a time."""
 
     def __init__(self, owner: ProcessOwner, target: PythonTarget, arn: str) -> None:
         self.loop = asyncio.get_running_loop()
@@ -60,7 +58,7 @@ class FunctionProcess(asyncio.Protocol):
         self._start_failure: AuthorizerFailure | None = None
 
     def start(self, folder: Path) -> None:
-        """Start it; modules are looked for in ``folder`` first. Raises `OSError`."""
+        """Start it; modules are looked up in ``folder`` first. Raises `OSError`."""
         ours, theirs = socket.socketpair()
         output, output_end = os.pipe()
         target = self._target
@@ -92,18 +90,19 @@ class FunctionProcess(asyncio.Protocol):
     async def call(self, payload: bytes, request: str) -> bytes:
         """The JSON of what the function returns for the JSON ``payload``. Raises `AuthorizerFailure`.
 
-        To be called for a process that is free. Once it has answered, heard or not, it is free again.
+        Call it only while the process is idle. It is idle again once the function has returned, whether or
+        not anyone still waits for the result.
         """
         assert self._transport is not None
         pending: asyncio.Future[bytes] = self.loop.create_future()
         self._pending = pending
         message = b'[%s,"%s",%d]' % (payload, request.encode(), SECONDS * 1000)
-        self._transport.write(_LENGTH.pack(len(message)) + message)
+        self._transport.write(LENGTH.pack(len(message)) + message)
         self._timer = self.loop.call_later(CALL_SECONDS, self.kill, "its call took too long")
         return await pending
 
     def kill(self, why: str) -> None:
-        """End it, whatever it is at."""
+        """Kill it, whatever it is doing."""
         self._failure = self._failure or AuthorizerFailure("failed", why)
         if self._popen is not None and self._popen.poll() is None:
             self._popen.kill()
@@ -113,21 +112,21 @@ class FunctionProcess(asyncio.Protocol):
     # The socket
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # No subclass under uvloop.
+        # Not an instance of asyncio.Transport under uvloop.
         self._transport = cast(asyncio.Transport, transport)
         if self._failure is not None:
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         self._received += data
-        while len(self._received) >= _LENGTH.size:
-            end = _LENGTH.size + _LENGTH.unpack_from(self._received)[0]
+        while len(self._received) >= LENGTH.size:
+            end = LENGTH.size + LENGTH.unpack_from(self._received)[0]
             if end > _MAX_RESULT:
                 self.kill("its answer was too long")
                 return
             if len(self._received) < end:
                 return
-            message = bytes(self._received[_LENGTH.size : end])
+            message = bytes(self._received[LENGTH.size : end])
             del self._received[:end]
             self._on_message(message[:1], message[1:])
 
@@ -136,7 +135,7 @@ class FunctionProcess(asyncio.Protocol):
             return
         self._is_ended = True
         self._stop_timer()
-        failure = self._failure or AuthorizerFailure("failed", "the process of the function ended")
+        failure = self._failure or AuthorizerFailure("failed", "the function's process ended")
         pending, self._pending = self._pending, None
         if pending is not None and not pending.done():
             pending.set_exception(failure)
@@ -150,7 +149,7 @@ class FunctionProcess(asyncio.Protocol):
                 "misconfigured" if kind == MISSING else "failed", body.decode("utf-8", "replace")
             )
         if not self.is_ready and failure is not None:
-            # It ends by itself, and then everybody is told.
+            # The process ends by itself, and its owner is told then.
             self._failure = failure
             return
         self._stop_timer()
@@ -164,18 +163,18 @@ class FunctionProcess(asyncio.Protocol):
         self._owner.process_idle(self)
 
     def _reap(self) -> None:
-        """Its socket is closed: the process is gone, or will be at once."""
+        """Its socket is closed, so the process has ended or is about to."""
         assert self._popen is not None
         if self._popen.poll() is None:
             self._popen.kill()
             self.loop.call_later(0.005, self._reap)
             return
-        # What it wrote last is still to be read.
+        # Its last output has yet to be read.
         self.loop.call_later(0.02, self._finish)
 
     def _finish(self) -> None:
         if self._output is not None:
-            # A child of the function may still have the other end.
+            # A child of the function may still hold the other end.
             self._output.close()
         self._owner.process_ended(self, self._start_failure)
 
@@ -186,7 +185,7 @@ class FunctionProcess(asyncio.Protocol):
 
 
 class _Output(asyncio.Protocol):
-    """What the function prints goes to the log, a line an event."""
+    """Logs what the function prints, one event per line."""
 
     def __init__(self, target: PythonTarget) -> None:
         self._name = f"python:{target.module}:{target.function}"

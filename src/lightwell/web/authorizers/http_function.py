@@ -1,4 +1,9 @@
-"""A function behind the Lambda Invoke API, called over connections that are kept."""
+"""A function behind the Lambda Invoke API, called over persistent connections.
+
+No library's client is used: a stray response must never be taken for the response to the next call, since it
+says who somebody is, and theirs do take it (docs/design/own-code.md). There are no redirects, no cookies, no
+decompression, and no proxies from the environment.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +16,14 @@ import httptools
 from lightwell.auth.lambda_authorizer import AuthorizerFailure, HttpTarget
 
 MAX_CONNECTIONS = 64
-"""Calls of one function that one HTTP worker has under way at a time."""
+"""Calls of one function that one HTTP worker has in progress at a time."""
 MAX_WAITING = 1_000
 IDLE_SECONDS = 55.0
 MAX_RESPONSE = 1 << 20
 
 
 class HttpFunction:
-    """The connections to one function in one HTTP worker. To be used in one event loop."""
+    """The connections to one function in one HTTP worker. Belongs to one event loop."""
 
     def __init__(self, target: HttpTarget) -> None:
         self._target = target
@@ -33,13 +38,13 @@ class HttpFunction:
         self._waiting = 0
 
     async def call(self, payload: bytes, request: str) -> bytes:
-        """The body that the function answers to the JSON ``payload``. Raises `AuthorizerFailure`.
+        """The body of the function's response to the JSON ``payload``. Raises `AuthorizerFailure`.
 
-        To be cancelled by who has no more time; the connection is then closed.
+        Cancel it when time is up; the connection is then closed.
         """
         if self._slots.locked():
             if self._waiting >= MAX_WAITING:
-                raise AuthorizerFailure("busy", f"{MAX_WAITING} calls wait for a connection already")
+                raise AuthorizerFailure("busy", f"{MAX_WAITING} calls are already waiting for a connection")
             self._waiting += 1
             try:
                 await self._slots.acquire()
@@ -53,13 +58,13 @@ class HttpFunction:
             self._slots.release()
 
     def close(self) -> None:
-        """Close what is idle; calls under way end by themselves."""
+        """Close the idle connections; calls in progress finish on their own."""
         idle, self._idle = self._idle, []
         for connection in idle:
             connection.abort()
 
     async def closed(self) -> None:
-        """Wait, after `close`, until the connections are gone."""
+        """Wait, after `close`, until the connections are closed."""
         await asyncio.sleep(0)
 
     async def _exchange(self, message: bytes) -> bytes:
@@ -68,12 +73,12 @@ class HttpFunction:
             try:
                 return await self._call_on(connection, message)
             except _ConnectionLostError:
-                # Closed by the other side as it was idle, before it can have seen the call.
+                # The peer closed it while it was idle, so it cannot have seen the call.
                 pass
         try:
             return await self._call_on(await self._connect(), message)
         except _ConnectionLostError as error:
-            raise AuthorizerFailure("failed", f"the connection broke off: {error}") from None
+            raise AuthorizerFailure("failed", f"the connection was lost: {error}") from None
 
     async def _call_on(self, connection: _Connection, message: bytes) -> bytes:
         try:
@@ -90,7 +95,7 @@ class HttpFunction:
         return body
 
     def _idle_connection(self) -> _Connection | None:
-        """The connection that was used last, if one is open. Those that have long been idle are closed."""
+        """The most recently used open connection, if any. Those idle for too long are closed."""
         if not self._idle:
             return None
         now = asyncio.get_running_loop().time()
@@ -105,20 +110,20 @@ class HttpFunction:
     async def _connect(self) -> _Connection:
         target, loop = self._target, asyncio.get_running_loop()
         if target.is_tls and self._tls is None:
-            # Reads the certificates of all authorities.
+            # In a thread: it reads the certificates of all authorities.
             self._tls = await loop.run_in_executor(None, ssl.create_default_context)
         try:
             _, connection = await loop.create_connection(_Connection, target.host, target.port, ssl=self._tls)
         except OSError as error:
-            # Also of names and of certificates. TimeoutError is one, too, and not ours.
+            # Name resolution and certificates fail with it, too. So does a TimeoutError of the system.
             raise AuthorizerFailure("failed", f"cannot connect to {target.authority}: {error}") from None
         return connection
 
 
 def _check(status: int, is_error: bool) -> None:
-    """Raises `AuthorizerFailure` for an answer that is none of the function's.
+    """Raises `AuthorizerFailure` for a response that does not come from the function itself.
 
-    Lambda has no such function (404), may not call it (403), or cannot (the rest).
+    404: Lambda has no such function; 403: it may not be called; anything else: it cannot be.
     """
     if status in (403, 404):
         raise AuthorizerFailure("misconfigured", f"the Invoke API answered {status}")
@@ -129,14 +134,14 @@ def _check(status: int, is_error: bool) -> None:
 
 
 class _ConnectionLostError(Exception):
-    """A connection was lost before any answer came."""
+    """A connection was lost before any of the response arrived."""
 
 
 _Result = tuple[int, bool, bytes, bool]
 
 
 class _Connection(asyncio.Protocol):
-    """One connection, with one call at a time."""
+    """One connection, which handles one call at a time."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -148,7 +153,7 @@ class _Connection(asyncio.Protocol):
         self._reset()
 
     async def call(self, message: bytes) -> _Result:
-        """Status, whether Lambda says that the function failed, body, and whether the connection may stay."""
+        """Status, whether Lambda says that the function failed, body, and whether to keep the connection."""
         assert self._transport is not None
         if self.is_closed:
             raise _ConnectionLostError("it was closed")
@@ -171,19 +176,19 @@ class _Connection(asyncio.Protocol):
     # asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # No subclass under uvloop.
+        # Not an instance of asyncio.Transport under uvloop.
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         if self._parser is None or self._pending is None:
-            # Nothing was asked.
+            # Nobody is waiting for a response.
             self.abort()
             return
         self._is_response_begun = True
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._fail(AuthorizerFailure("failed", f"the answer is no HTTP: {error}"))
+            self._fail(AuthorizerFailure("failed", f"the response is not valid HTTP: {error}"))
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_closed = True
@@ -191,11 +196,13 @@ class _Connection(asyncio.Protocol):
         if parser is None or pending is None or pending.done():
             return
         if self._is_head_complete and not self._has_length and error is None:
-            # Such a body ends with its connection.
+            # A body without a length ends with its connection.
             self._finish(parser, keep_alive=False)
         elif self._is_response_begun:
             pending.set_exception(
-                AuthorizerFailure("failed", f"the answer broke off: {error or 'it was closed'}")
+                AuthorizerFailure(
+                    "failed", f"the response was cut short: {error or 'the connection was closed'}"
+                )
             )
         else:
             pending.set_exception(_ConnectionLostError(str(error or "it was closed")))
@@ -204,7 +211,7 @@ class _Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._pending is None:
-            # An answer behind the answer: whoever asks next must not take it for theirs.
+            # A second response follows the first: the next call must not take it for its own.
             self.abort()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -219,7 +226,9 @@ class _Connection(asyncio.Protocol):
     def on_body(self, body: bytes) -> None:
         self._body += body
         if len(self._body) > MAX_RESPONSE:
-            self._fail(AuthorizerFailure("misconfigured", f"the answer is longer than {MAX_RESPONSE} bytes"))
+            self._fail(
+                AuthorizerFailure("misconfigured", f"the response is longer than {MAX_RESPONSE} bytes")
+            )
 
     def on_message_complete(self) -> None:
         parser = self._parser

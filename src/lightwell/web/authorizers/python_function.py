@@ -1,4 +1,4 @@
-"""A Python function in processes of its own: started on demand, kept warm, ended when nobody needs them."""
+"""A Python function in its own processes: started on demand, kept warm, and ended when idle."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from lightwell.web.authorizers.function_process import FunctionProcess
 log = logging.getLogger(__name__)
 
 RETRY_SECONDS = 1.0
-"""So long a function that could not be loaded is not tried again."""
+"""How long a function that could not be loaded is not tried again."""
 SCALE_UP_SECONDS = 0.05
-"""Who has waited so long gets another process, if there may be one more."""
+"""A call that has waited this long gets another process, unless the limit is reached."""
 SPARE_IDLE_SECONDS, LAST_IDLE_SECONDS = 60.0, 900.0
-"""So long a process without calls is kept: one of several, and the last one."""
+"""How long an idle process is kept: one of several, and the last one."""
 MAX_WAITING = 1_000
 
 
 class PythonFunction:
-    """The processes of one function in one HTTP worker. To be used in one event loop."""
+    """The processes of one function in one HTTP worker. Belongs to one event loop."""
 
     def __init__(self, target: PythonTarget, arn: str, settings: Settings) -> None:
         self._target = target
@@ -41,22 +41,22 @@ class PythonFunction:
     async def call(self, payload: bytes, request: str) -> bytes:
         """The JSON that the function returns for the JSON ``payload``. Raises `AuthorizerFailure`.
 
-        To be cancelled by who has no more time; what the function still says is then dropped.
+        Cancel it when time is up; the result is then dropped.
         """
         process = self._idle.pop() if self._idle else await self._wait()
         return await process.call(payload, request)
 
     def close(self) -> None:
-        """End the processes. Calls under way, and those that wait, fail."""
+        """End the processes. Calls in progress, and those waiting, fail."""
         self._is_closed = True
         if self._sweep_timer is not None:
             self._sweep_timer.cancel()
         for process in list(self._processes):
-            process.kill("the authorizer was changed, or the server ends")
-        self._fail(AuthorizerFailure("failed", "the authorizer was changed, or the server ends"))
+            process.kill("the authorizer was changed, or the server is stopping")
+        self._fail(AuthorizerFailure("failed", "the authorizer was changed, or the server is stopping"))
 
     async def closed(self) -> None:
-        """Wait, after `close`, until the processes are gone."""
+        """Wait, after `close`, until the processes have ended."""
         while self._processes:
             await asyncio.sleep(0.01)
 
@@ -67,7 +67,7 @@ class PythonFunction:
         if self._last_failure is not None and loop.time() < self._last_failure[0]:
             raise _copy_of(self._last_failure[1])
         if len(self._waiting) >= MAX_WAITING:
-            raise AuthorizerFailure("busy", f"{MAX_WAITING} calls wait for the function already")
+            raise AuthorizerFailure("busy", f"{MAX_WAITING} calls are already waiting for the function")
         waiter: asyncio.Future[FunctionProcess] = loop.create_future()
         self._waiting.append(waiter)
         timer = None
@@ -88,7 +88,7 @@ class PythonFunction:
                 self._waiting.remove(waiter)
 
     def _start_another(self, waiter: asyncio.Future[FunctionProcess]) -> None:
-        """One at a time: while one is starting, it is not known whether the next is needed."""
+        """Start one at a time: while one is starting, it is not yet known whether another is needed."""
         is_starting = any(not process.is_ready for process in self._processes)
         if not waiter.done() and not is_starting and len(self._processes) < self._max_processes:
             self._start()
@@ -104,10 +104,10 @@ class PythonFunction:
         if self._sweep_timer is None:
             self._schedule_sweep()
 
-    # What processes say of themselves
+    # Called by processes (`ProcessOwner`)
 
     def process_idle(self, process: FunctionProcess) -> None:
-        """A process can take a call."""
+        """Give the process to a waiting call, if there is one."""
         if process not in self._processes:
             return
         while self._waiting:
@@ -119,7 +119,7 @@ class PythonFunction:
         self._idle.append(process)
 
     def process_ended(self, process: FunctionProcess, failure: AuthorizerFailure | None) -> None:
-        """A process has ended; ``failure`` says why where it could not load the function."""
+        """A process has ended; ``failure`` says why if it could not load the function."""
         self._processes.discard(process)
         with suppress(ValueError):
             self._idle.remove(process)
@@ -131,7 +131,7 @@ class PythonFunction:
             self._start()
 
     def _start_failed(self, failure: AuthorizerFailure) -> None:
-        """A process could not be started. Where others run, they go on."""
+        """A process could not be started. If others are running, they carry on."""
         event(log, logging.WARNING, "authorizer not loaded", authorizer=self._arn, reason=failure.reason)
         if not any(process.is_ready for process in self._processes):
             self._last_failure = asyncio.get_running_loop().time() + RETRY_SECONDS, failure
@@ -143,7 +143,7 @@ class PythonFunction:
             if not waiter.done():
                 waiter.set_exception(_copy_of(failure))
 
-    # Processes that nobody needs
+    # Idle processes
 
     def _schedule_sweep(self) -> None:
         self._sweep_timer = asyncio.get_running_loop().call_later(SPARE_IDLE_SECONDS / 2, self._sweep)
@@ -161,5 +161,5 @@ class PythonFunction:
 
 
 def _copy_of(failure: AuthorizerFailure) -> AuthorizerFailure:
-    """One for each who is told: an exception that is raised collects where it was raised."""
+    """A copy for each caller: an exception collects a traceback wherever it is raised."""
     return AuthorizerFailure(failure.kind, failure.reason)

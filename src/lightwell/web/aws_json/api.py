@@ -1,4 +1,4 @@
-"""The native operations: parse, call, render."""
+"""The native operations: parse the request, call the operation, render the response."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def perform(
     body: bytes,
     allow: Callable[[Any], frozenset[str]] | None = None,
 ) -> Response:
-    """Run one operation from its request to its answer. Blocks; raises `ApiError`.
+    """Run one operation, from its request to its response. Blocks; raises `ApiError`.
 
-    ``allow`` is asked about the request before the operation looks anything up; it raises what refuses it,
-    and answers which image sets may be changed that the request does not name.
+    ``allow`` checks the request before the operation looks anything up. It raises an error to refuse it, and
+    returns the image sets that may be changed although the request does not name them.
     """
     request: Any = parse(route, params, query_pairs(query), body)
     if allow is not None:
@@ -41,5 +41,5 @@ def perform(
 
 def not_built(route: Route) -> NotBuiltError:
     return NotBuiltError(
-        f"{route.operation} is not built yet; docs/compatibility.md of lightwell lists what is."
+        f"{route.operation} is not implemented yet. lightwell's docs/compatibility.md lists what is."
     )

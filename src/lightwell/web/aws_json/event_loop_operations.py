@@ -1,7 +1,7 @@
-"""Operations that are answered on the event loop itself: a thread hop would cost more than they do.
+"""Operations that run on the event loop itself: switching to a thread would cost more than they do.
 
-Each is ``(state, request, path labels, body) -> Answer``, parses its own request and may raise `ApiError`;
-None says that the operation itself has to be called, in a thread.
+Each is ``(state, request, path labels, body) -> Response``, parses its own request and may raise `ApiError`.
+None means that the operation has to be called in a thread.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""GetImageFrame on the event loop: one look-up and one read without a thread, wherever neither can wait.
+"""GetImageFrame on the event loop: one look-up and one read without a thread, wherever neither can block.
 
-What can wait goes to a thread: a database behind a network, an object store, bytes that are not in memory,
+What can block goes to a thread: a database behind a network, an object store, bytes that are not in memory,
 and frames of more than four megabytes, which are sent in pieces.
 """
 
@@ -32,9 +32,9 @@ _OCTET_STREAM = "application/octet-stream"
 async def serve_frame(state: AppState, request: Request, params: dict[str, str], body: bytes) -> Response:
     """The bytes of a frame as stored, with the content type of their syntax.
 
-    ``params`` are the labels of the path. Raises `ValidationError` or
-    `BadRequestError` for a request that is none, `NotFoundError` where the set does not hold the frame,
-    `NotAcceptableError` where the client does not take what is stored, `InternalError` where bytes are lost.
+    ``params`` are the labels of the path. Raises `ValidationError` or `BadRequestError` for a malformed
+    request, `NotFoundError` if the image set does not have the frame, `NotAcceptableError` if the client does
+    not accept the stored format, `InternalError` if bytes are lost.
     """
     common = _COMMON_BODY.fullmatch(body)
     frame_id = common[1].decode() if common is not None else _frame_id(params, body)
@@ -60,7 +60,7 @@ async def serve_frame(state: AppState, request: Request, params: dict[str, str],
 async def _content(state: AppState, place: FrameLocation) -> bytes | AsyncIterator[bytes]:
     reader = state.frames
     if place.length > LARGE:
-        # The first piece is read before the answer begins, so that a lost pack is a 500 and no broken body.
+        # The first piece is read before the response starts: a lost pack is a 500, not a truncated body.
         return _pieces(state, place, await state.in_thread(reader.read, place, 0, PIECE))
     data = reader.read_warm(place)
     return data if data is not None else await state.in_thread(reader.read, place, 0, place.length)
@@ -87,7 +87,7 @@ def _frame_id(params: dict[str, str], body: bytes) -> str:
 
 
 def _check_accept(headers: list[tuple[bytes, bytes]], content_type: str) -> None:
-    """The stored type and application/octet-stream, however named; who takes the latter gets the former."""
+    """Accept the stored type or application/octet-stream; either way, the stored type is sent."""
     accept = accept_header(headers)
     if accept is None or accept in ("*/*", content_type, ""):
         return
@@ -96,6 +96,6 @@ def _check_accept(headers: list[tuple[bytes, bytes]], content_type: str) -> None
         weight = quality(accept, _OCTET_STREAM)
     if not weight:
         raise NotAcceptableError(
-            f"The frame is stored as {content_type}, which the Accept header does not take. "
+            f"The frame is stored as {content_type}, which the Accept header does not allow. "
             f"Send Accept: {content_type}, or */*."
         )

@@ -1,4 +1,4 @@
-"""GetImageSetMetadata on the event loop, for documents that are in memory."""
+"""GetImageSetMetadata on the event loop, for documents that are already in memory."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _QUERY = re.compile(rb"(?:version=([0-9]{1,9}))?")
 async def serve_warm_metadata(
     state: AppState, request: Request, params: dict[str, str], body: bytes
 ) -> Response | None:
-    """The document if it can be answered at once; None where the operation itself has to be called.
+    """The document, if it is in memory; None if the operation has to be called.
 
-    Nothing is refused here: errors are the operation's to tell.
+    Nothing is refused here: the operation reports errors.
     """
     matched = _QUERY.fullmatch(request.query)
     if matched is None:

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 _STUDY, _SERIES = "medical-imaging:studyinstanceuid", "medical-imaging:seriesinstanceuid"
 _METADATA = "GetDICOMInstanceMetadata"
-# Kinds of resources that HealthImaging has without a series; of all others it always knows both.
+# Kinds of resources that HealthImaging also has without a series; for all others it always knows both UIDs.
 _WITHOUT_SERIES = ("search", "store", "capabilities")
 
 
 def request_context(request: Request, now: int) -> RequestContext:
-    """What policies may ask of a request, ``now`` in milliseconds since the epoch."""
+    """What policies may ask about a request; ``now`` is milliseconds since the epoch."""
     return RequestContext(
         now,
         request.client,
@@ -44,7 +44,7 @@ async def authorize(
     required: Sequence[AuthorizationRequest],
     now: int,
 ) -> None:
-    """Raises `AccessDeniedError` unless the principal may do all that is asked."""
+    """Raises `AccessDeniedError` unless the principal may do everything that is ``required``."""
     check = partial(state.access_control.check, principal, required, request_context(request, now))
     if state.access_control.may_block(principal, required):
         await state.in_thread(check)
@@ -62,8 +62,9 @@ def required_for_image_set(
 def native_check(
     state: AppState, request: Request, principal: Principal, route: Route, now: int
 ) -> Callable[[Any], frozenset[str]]:
-    """Refuses a native request, once parsed, that the principal may not make; answers the ids of the image
-    sets that it reaches without naming them. Blocks.
+    """A check that refuses a parsed native request which the principal may not make.
+
+    It returns the ids of the image sets that the request affects without naming them. It blocks.
     """
 
     def check(parsed: Any) -> frozenset[str]:
@@ -84,9 +85,10 @@ def native_check(
 
 
 def _check_role(state: AppState, request: Any, now: int) -> None:
-    """Refuses an import whose role is none, is not for this service, or may not do what the import does.
+    """Refuses an import whose role does not exist, does not trust this service, or may not do what the import
+    does.
 
-    Asked once `iam:PassRole` is allowed, so that it tells nothing of other roles.
+    Called only once `iam:PassRole` is allowed, so that it reveals nothing about other roles.
     """
     try:
         rights = state.data_access_roles.assume(request.data_access_role_arn, request.datastore_id, now)
@@ -98,9 +100,9 @@ def _check_role(state: AppState, request: Any, now: int) -> None:
 def image_sets_check(
     state: AppState, request: Request, principal: Principal, action: str, datastore_id: str
 ) -> Callable[[Sequence[str]], None] | None:
-    """Refuses an action on image sets that the principal may not do; None for who may do everything.
+    """A check that refuses an action on image sets; None for a principal that may do everything.
 
-    For those that a path does not name and a handler has found. It blocks.
+    It is for image sets that the path does not name and a handler has found. It blocks.
     """
     if principal.policies is None:
         return None
@@ -115,7 +117,7 @@ def image_sets_check(
 def required_for_dicomweb(
     state: AppState, request: Request, resource: DicomwebResource
 ) -> list[AuthorizationRequest]:
-    """What must be allowed for a DICOMweb resource, before anything of it is looked up."""
+    """What must be allowed for a DICOMweb resource, before any of it is looked up."""
     return state.access_control.actions.dicomweb(
         resource.operation, resource.action, resource.datastore_id, uid_context(resource, request.query)
     )
@@ -124,10 +126,10 @@ def required_for_dicomweb(
 def metadata_check(
     state: AppState, request: Request, principal: Principal, resource: DicomwebResource
 ) -> Callable[[], None] | None:
-    """Refuses to show more of what a search finds than searches show; None for who may do everything.
+    """A check that refuses attributes which need the right to metadata; None for one that may do everything.
 
-    It is the metadata of all that is found that is shown: where the path does not name one series, a policy
-    that tells series apart does not let it pass. It blocks.
+    A search shows metadata of everything that it finds. So if the path does not name a series, a policy that
+    distinguishes between series does not allow it. The check blocks.
     """
     if principal.policies is None:
         return None
@@ -143,8 +145,8 @@ def metadata_check(
 def uid_context(resource: DicomwebResource, query: bytes) -> dict[str, Value]:
     """``medical-imaging:StudyInstanceUID`` and ``…SeriesInstanceUID``, from the path or WADO-URI's query.
 
-    Where more than one series is read or deleted at once, which HealthImaging cannot do, which ones is not
-    known: a policy that tells series apart does not let it pass.
+    If several series are read or deleted at once, which HealthImaging cannot do, it is not known which ones:
+    a policy that distinguishes between series does not allow it.
     """
     study: Value | None = resource.study
     series: Value | None = resource.series

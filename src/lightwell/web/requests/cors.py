@@ -1,7 +1,7 @@
 """Cross-origin requests from browsers (the Fetch standard), without cookies or other ambient credentials.
 
-Every request is signed by the page itself, so an origin that may call learns nothing that it could not sign
-for.
+The page itself signs every request, so an origin that is allowed learns nothing beyond what its own keys may
+read.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Cors:
         self._origins = {name.encode() for name in names}
 
     def allowed(self, origin: bytes | None) -> Headers:
-        """The headers for an answer to a request from ``origin``; none where it may not read it."""
+        """The headers for a response to a request from ``origin``; none if it may not read the response."""
         if origin is None:
             return [] if self._any or not self._origins else [(b"vary", b"origin")]
         if self._any:
@@ -46,9 +46,9 @@ class Cors:
         return [(b"vary", b"origin")] if self._origins else []
 
     def preflight(self, requested_headers: bytes | None) -> Response:
-        """The answer to a preflight; ``requested_headers`` is its Access-Control-Request-Headers.
+        """The response to a preflight; ``requested_headers`` is its Access-Control-Request-Headers.
 
-        The headers that it asks for are echoed, since ``*`` does not cover Authorization.
+        They are echoed, since ``*`` does not cover Authorization.
         """
         if requested_headers is None or not _HEADER_LIST.fullmatch(requested_headers):
             requested_headers = _DEFAULT_HEADERS

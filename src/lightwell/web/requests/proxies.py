@@ -1,9 +1,9 @@
-"""Proxies that are believed when they say for whom they ask: ``X-Forwarded-For`` and ``X-Forwarded-Proto``.
+"""Trusted proxies, which say whom they forward for: ``X-Forwarded-For`` and ``X-Forwarded-Proto``.
 
-Anybody can send these headers, so they count only from a peer that the settings name, and of the addresses
-only what such proxies have added at the right. ``Forwarded`` (RFC 7239) is not read: most proxies do not
-write it, and pass on what a client has made up. Neither is ``X-Forwarded-Host``: signatures cover ``Host``,
-which a proxy has to leave as it is.
+Anyone can send these headers, so they count only if they come from a peer that the settings name, and of the
+addresses only those count that such proxies have appended on the right. ``Forwarded`` (RFC 7239) is ignored:
+most proxies do not write it, and pass on whatever a client has made up. So is ``X-Forwarded-Host``:
+signatures cover ``Host``, which a proxy must leave alone.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import TypeAlias
 from lightwell.web.requests.responses import Message
 
 UNKNOWN = "unknown"
-"""The client's address where what a proxy says cannot be read: for a policy neither in a network nor not."""
+"""The client's address if a proxy's header cannot be parsed: neither inside nor outside any network."""
 
 _FOR, _PROTO = b"x-forwarded-for", b"x-forwarded-proto"
-# More proxies than stand behind each other anywhere.
+# More proxies in a row than anyone has.
 _MAX_HOPS = 32
-# An IPv6 address with a zone and a port is shorter; what is longer is not remembered either.
+# An IPv6 address with a zone and a port is shorter. Anything longer is not cached, either.
 _LONGEST = 80
 
 _Address: TypeAlias = IPv4Address | IPv6Address
 
 
 class Proxies:
-    """The proxies of one server, as networks."""
+    """The networks of the proxies that one server trusts."""
 
     def __init__(self, networks: Sequence[IPv4Network | IPv6Network]) -> None:
         self._networks = tuple(networks)
@@ -37,7 +37,7 @@ class Proxies:
         return bool(self._networks)
 
     def apply(self, scope: Message) -> None:
-        """Put the client and the scheme that a trusted peer names into the scope of a request."""
+        """Write the client and the scheme that a trusted peer names into the scope of a request."""
         peer = scope.get("client")
         if peer is None or not self.trusts(peer[0]):
             return
@@ -46,7 +46,7 @@ class Proxies:
             scope["client"] = (self._client(hops), 0)
         schemes = _list_members(scope, _PROTO)
         if schemes:
-            # Several are those of several hops. Only if all were by TLS nobody could listen.
+            # One for each hop. The request is confidential only if every hop used TLS.
             scope["scheme"] = "https" if all(each.lower() == "https" for each in schemes) else "http"
 
     def trusts(self, text: str) -> bool:
@@ -57,7 +57,7 @@ class Proxies:
         )
 
     def _client(self, hops: list[str]) -> str:
-        """The last address that is no proxy of ours; where all are, the first, which is where it began."""
+        """The last address that is not a trusted proxy; if all are, the first, where the request started."""
         for hop in reversed(hops[-_MAX_HOPS:]):
             address = _parse_address(hop)
             if address is None:
@@ -68,7 +68,7 @@ class Proxies:
 
 
 def _list_members(scope: Message, name: bytes) -> list[str]:
-    """The members of a list that may stand in several headers (RFC 9110 §5.3)."""
+    """The members of a list, which may be spread over several headers (RFC 9110 §5.3)."""
     found = (value.decode("latin-1") for header, value in scope["headers"] if header == name)
     return [part.strip() for value in found for part in value.split(",")]
 
@@ -79,7 +79,7 @@ def _parse_address(text: str) -> _Address | None:
 
 @lru_cache(maxsize=4096)
 def _address(text: str) -> _Address | None:
-    """An address, with or without a port; None if it is none. IPv4 in the form of IPv6 is IPv4."""
+    """An address, with or without a port; None if it is not one. An IPv4-mapped IPv6 address is IPv4."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

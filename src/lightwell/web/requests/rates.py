@@ -1,7 +1,7 @@
-"""How often each operation may be called where throttling is on.
+"""How often each operation may be called if throttling is on.
 
-Source: devguide/throttling-limits, the rates and bursts of an account in a Region. All of them can be raised
-at AWS; here they are what they are published as.
+Source: devguide/throttling-limits, the rates and bursts of an account in a Region. AWS can raise all of them;
+here they are as published.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A token bucket: ``burst`` tokens at most, filled with ``per_second``; a request takes one."""
+    """A token bucket: at most ``burst`` tokens, refilled at ``per_second``; each request takes one."""
 
     per_second: float
     burst: int
 
 
-# Published for the retrieval of instances, frames and metadata alone; the others are taken to be like them.
+# Published only for the retrieval of instances, frames and metadata; the others are assumed to be the same.
 _DICOMWEB = Rate(50, 100)
 
 AWS_RATES: dict[str, Rate] = {

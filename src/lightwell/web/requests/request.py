@@ -1,4 +1,4 @@
-"""One request, as the gateway carries it through its life."""
+"""One request, as the gateway processes it."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from lightwell.auth.authentication import SignedRequest
 from lightwell.errors import TooLargeError, UriTooLongError, ValidationError
 from lightwell.web.requests.responses import Receive
 
-# What a native operation may send. The largest legal one, CopiableAttributes, is 260,000 characters.
+# The largest body of a native operation. The longest valid one, CopiableAttributes, is 260,000 characters.
 BODY_LIMIT = 1 << 20
-# What is written once more and hashed before it is known who asks. A path may list frames, a query UIDs.
+# Path and query are normalised and hashed before the caller is known. A path may list frames, a query UIDs.
 MAX_PATH = 16 << 10
 MAX_QUERY = 8 << 10
-MAX_QUERY_PARAMETERS = 200
-# Of a body that is too large this much is read and dropped, so that the client gets to read the refusal.
-_DRAIN_LIMIT = 16 << 20
+MAX_PARAMETERS = 200
+# Of a body that is too large, this much is read and dropped.
+DRAIN_LIMIT = 16 << 20
 
-# What is counted and logged of requests that reach no operation.
+# How requests that reach no operation are counted and logged.
 UNKNOWN, PREFLIGHT, STATUS = "Unknown", "Preflight", "Status"
 OTHERS = (UNKNOWN, PREFLIGHT, STATUS)
 
 
 class Disconnected(Exception):
-    """The client went away before its request was complete."""
+    """The client closed the connection before its request was complete."""
 
 
 class Request:
-    """The parts of the ASGI scope that matter, and what became known on the way."""
+    """The parts of the ASGI scope that matter, and what is learned along the way."""
 
     __slots__ = (
         "caller",
@@ -61,21 +61,21 @@ class Request:
         return peer[0] if peer else None
 
     def check_size(self) -> None:
-        """Raises `UriTooLongError` or `ValidationError` for a path or query that nobody has to send."""
+        """Raises `UriTooLongError` or `ValidationError` for a path or query that is too long."""
         if len(self.query) > MAX_QUERY:
             raise UriTooLongError(
-                f"The query is {len(self.query)} bytes long, and may be {MAX_QUERY}: "
-                "ask for fewer values at once, in several requests."
+                f"The query is {len(self.query)} bytes long; the limit is {MAX_QUERY}. "
+                "Ask for fewer values at a time, in several requests."
             )
-        if self.query.count(b"&") >= MAX_QUERY_PARAMETERS:
+        if self.query.count(b"&") >= MAX_PARAMETERS:
             raise ValidationError(
-                f"The query has more than {MAX_QUERY_PARAMETERS} parameters: ask for fewer values at once, in "
-                "several requests, or give them as one list where the parameter takes one."
+                f"The query has more than {MAX_PARAMETERS} parameters. Ask for fewer values at a time, "
+                "in several requests, or give them as one list where the parameter accepts one."
             )
         if len(self.path) > MAX_PATH:
             raise UriTooLongError(
-                f"The path is {len(self.path)} bytes long, and may be {MAX_PATH}: "
-                "ask for fewer frames at once, in several requests."
+                f"The path is {len(self.path)} bytes long; the limit is {MAX_PATH}. "
+                "Ask for fewer frames at a time, in several requests."
             )
 
     def signed(self) -> SignedRequest:
@@ -84,8 +84,8 @@ class Request:
     async def body(self, receive: Receive, limit: int = BODY_LIMIT) -> bytes:
         """The whole body.
 
-        Raises `TooLargeError` above ``limit`` bytes, `Disconnected`. How long it may take is the protocol's
-        concern (`web.http1.protocol`).
+        Raises `TooLargeError` above ``limit`` bytes, and `Disconnected`. `web.http1.protocol` limits how long
+        it may take.
         """
         declared = self.head.get(b"content-length")
         if (declared is None and b"transfer-encoding" not in self.head) or declared == b"0":
@@ -107,9 +107,8 @@ class Request:
         parts, size = [first], len(first)
         while more:
             if size > limit:
-                parts.clear()
-                if size > _DRAIN_LIMIT:
-                    break
+                size += await drain(receive)
+                break
             message = await receive()
             if message["type"] != "http.request":
                 raise Disconnected
@@ -122,8 +121,25 @@ class Request:
         return b"".join(parts)
 
     def _is_refused_unread(self, declared: int) -> bool:
-        """Whether the client need not, or should not, send what it announced."""
-        return declared > _DRAIN_LIMIT or b"expect" in self.head
+        """Whether a body that is too large is refused at once: not worth draining, or not sent yet."""
+        return declared > DRAIN_LIMIT or b"expect" in self.head
+
+
+async def drain(receive: Receive) -> int:
+    """Read and drop the rest of a body, up to `DRAIN_LIMIT` bytes, and return how many there were.
+
+    Many clients read a response only after they have sent the whole request: only then do they see why it was
+    refused. After that, the connection still reads for a moment (`web.http1.protocol.Protocol`). Raises
+    `Disconnected`.
+    """
+    count, more = 0, True
+    while more and count <= DRAIN_LIMIT:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise Disconnected
+        count += len(message["body"])
+        more = message["more_body"]
+    return count
 
 
 def _too_large(limit: int) -> str:

@@ -1,4 +1,4 @@
-"""Answers, and the one place that writes them to a connection."""
+"""Responses, and the one place that sends them."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ Headers = list[tuple[bytes, bytes]]
 
 NO_STORE = (b"cache-control", b"no-store")
 PRIVATE = (b"cache-control", b"private, no-cache")
-"""RFC 9111 §5.2.2: kept by the client alone, which asks again before it uses what it kept."""
+"""RFC 9111 §5.2.2: only the client may store it, and it must revalidate before each use."""
 
 WHOLE_RESPONSE = "lightwell.response.whole"
-"""An extension of ASGI: the message that is an answer in one, with its status, headers and body."""
+"""An ASGI extension: one message that is a whole response, with its status, headers and body."""
 
 
 @dataclass(slots=True)
 class Response:
-    """An answer, its body whole or in pieces. Header names are in lower case.
+    """A response, its body whole or streamed. Header names are in lower case.
 
-    A body in pieces without a ``content-length`` goes out in chunks. ``error`` is the AWS name where it is a
-    refusal. The id of the request, Cache-Control and the CORS headers are added by the gateway.
+    A streamed body without a ``content-length`` is sent in chunks. ``error`` is the AWS error code, if any.
+    The gateway adds the request id, Cache-Control and the CORS headers.
     """
 
     status: int
@@ -38,15 +38,15 @@ class Response:
 
     @property
     def size(self) -> int:
-        """Bytes of the body; of one in pieces, those sent so far."""
+        """Bytes of the body; if it is streamed, those sent so far."""
         return len(self.body) if isinstance(self.body, bytes) else self.sent
 
 
 def cache_control(headers: Headers) -> tuple[bytes, bytes]:
-    """The Cache-Control of an answer with these headers.
+    """The Cache-Control header of a response with these headers.
 
-    Any answer may tell of a patient, so nobody keeps it. A client alone may keep what has an ETag: whether it
-    still may see it, and whether it is still the same, is asked each time.
+    Any response may contain patient data, so it is not stored. Only what has an ETag may be, by the client
+    alone, which asks each time whether it may still see it and whether it has changed.
     """
     for name, _ in headers:
         if name == b"etag":
@@ -55,12 +55,12 @@ def cache_control(headers: Headers) -> tuple[bytes, bytes]:
 
 
 def plain(status: int, body: bytes, content_type: bytes = b"application/json") -> Response:
-    """An answer of one body."""
+    """A response with a body of this type."""
     return Response(status, [(b"content-type", content_type), (b"content-length", b"%d" % len(body))], body)
 
 
 def error_response(error: ApiError) -> Response:
-    """``{"message": …}`` with the AWS name in ``x-amzn-errortype``."""
+    """``{"message": …}`` with the AWS error code in ``x-amzn-errortype``."""
     rendered = render_error(error)
     headers = list(rendered.headers)
     if isinstance(error, ThrottlingError | UnavailableError):

@@ -1,4 +1,4 @@
-"""What the HTTP side of one process holds; `app` makes it."""
+"""What all requests of one HTTP process share; made by `app`."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class ReadinessFailure:
-    """Why a server is not ready: ``code`` for anybody, ``reason`` for its log alone."""
+    """Why a server is not ready: ``code`` for everyone, ``reason`` for its own log only."""
 
     code: str
     reason: str
@@ -47,11 +47,12 @@ class ReadinessCheck:
     run: Callable[[], ReadinessFailure | None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class AppState:
     """Shared by all requests of a process.
 
-    ``threads`` run what blocks; ``waiters`` what waits for a codec worker, so that nobody else waits with it.
+    ``threads`` run what blocks; ``waiters`` run what waits for a codec worker, so that nothing else waits
+    behind it.
     """
 
     settings: Settings
@@ -74,16 +75,16 @@ class AppState:
     metadata: MetadataReader = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "frames", FrameReader(self.stores, self.clock))
-        object.__setattr__(self, "instance_frames", InstanceFrames(self.frames))
-        object.__setattr__(self, "metadata", MetadataReader(self.stores, self.clock))
+        self.frames = FrameReader(self.stores, self.clock)
+        self.instance_frames = InstanceFrames(self.frames)
+        self.metadata = MetadataReader(self.stores, self.clock)
 
     async def in_thread(self, call: Callable[..., T], *arguments: object) -> T:
-        """What a call that blocks returns, made in one of ``threads``."""
+        """Run a blocking call in one of ``threads``."""
         return await asyncio.get_running_loop().run_in_executor(self.threads, call, *arguments)
 
     async def identify(self, signed: SignedRequest, now: int) -> tuple[Signature, Principal]:
-        """What a request says of its signature, and whose key that is; verified by `Authenticator.verify`."""
+        """A request's signature, and whose key it names; `Authenticator.verify` checks that it is genuine."""
         signature = self.authenticator.read_signature(signed)
         principal = self.authenticator.cached_principal(signature, now)
         if principal is None:
@@ -91,5 +92,5 @@ class AppState:
         return signature, principal
 
     def context(self, caller: Caller) -> Context:
-        """What an operation may touch, for one request."""
+        """What an operation may use, for one request."""
         return Context(self.stores, self.settings, self.clock, self.ids, caller, self.pool)

@@ -1,10 +1,10 @@
 """Token buckets that all HTTP processes of one server share: the setting ``throttle``.
 
-A bucket is one number in shared memory, the time at which it is full again (GCRA); a request moves it by one
-interval, and is refused if that would be further off than the burst allows. The lock around it is a record
-lock of the file behind the memory: the system lets go of it when its process dies, however it dies. Both are
-made before the fork, so the rates hold for the server as a whole. Servers that share a database throttle each
-on its own.
+A bucket is one number in shared memory, the time at which it will be full again (GCRA); each request moves it
+by one interval, and is refused if that would be further away than the burst allows. It is guarded by a record
+lock on the file behind the memory, which the system releases when its process dies, however it dies. Both are
+made before the fork, so the rates apply to the server as a whole. Servers that share a database throttle
+independently.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ _SIZE = 8
 class Throttle:
     """The buckets of one account, one for each operation that ``rates`` names.
 
-    ``now`` gives seconds of a clock that all processes share and nobody sets back.
+    ``now`` returns the seconds of a monotonic clock that all processes share.
     """
 
     def __init__(self, rates: Mapping[str, Rate], *, now: Callable[[], float] = monotonic) -> None:
         self._now = now
         self._rates = {operation: (place, rate) for place, (operation, rate) in enumerate(rates.items())}
-        # Unnamed, and gone with the last process that has it.
+        # It has no name, and disappears with the last process that has it open.
         with tempfile.TemporaryFile() as file:
             self._file = os.dup(file.fileno())
         size = max(1, len(rates)) * _SIZE
@@ -41,9 +41,9 @@ class Throttle:
         self._full_at = memoryview(self._memory).cast("d")
 
     def take(self, operation: str) -> None:
-        """Take a token. Raises `ThrottlingError` where the bucket is empty; an operation without one passes.
+        """Take a token. Raises `ThrottlingError` if the bucket is empty; an operation without one passes.
 
-        To be called by one thread of a process.
+        Call it from one thread of a process only.
         """
         known = self._rates.get(operation)
         if known is None:
@@ -55,7 +55,7 @@ class Throttle:
             now = self._now()
             full_at = max(self._full_at[place], now)
             wait = full_at - now - (rate.burst - 1) * interval
-            # What rounding leaves of a token that has just come back is no reason to refuse.
+            # A token that has just come back may be short by a rounding error: no reason to refuse.
             if wait < 1e-6:
                 self._full_at[place] = full_at + interval
         finally:
@@ -68,7 +68,7 @@ class Throttle:
             )
 
     def close(self) -> None:
-        """Let go of the memory, in this process."""
+        """Release the memory in this process."""
         self._full_at.release()
         self._memory.close()
         os.close(self._file)
