@@ -1,6 +1,6 @@
-"""The life of a request, as one ordered list; the ASGI application.
+"""How a request is processed, as one ordered list of steps; the ASGI application.
 
-Plain ASGI, since a framework's router and middlewares cost as much as the rest of a frame's answer.
+Plain ASGI, since a framework's router and middleware cost as much as everything else that a frame takes.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _LOGGED_AT_DEBUG = frozenset({*EVENT_LOOP_OPERATIONS, "GetDICOMInstanceFrames"})
 
 
 class Gateway:
-    """Answers every HTTP request of one process."""
+    """Responds to every HTTP request of one process."""
 
     def __init__(self, state: AppState) -> None:
         self.state = state
@@ -76,13 +76,13 @@ class Gateway:
         except Disconnected:
             pass
         except Exception:
-            # The answer has begun: all that is left is to break it off, which uvicorn does.
-            log.exception("answer broke off", extra={"fields": {"request": request.id}})
+            # The response has started: all that is left is to cut it short, which uvicorn does.
+            log.exception("response cut short", extra={"fields": {"request": request.id}})
         finally:
             self._record(request, response, perf_counter() - started)
 
     async def _respond(self, request: Request, receive: Receive) -> Response:
-        """What the life of the request comes to, errors included."""
+        """The response to the request, errors included."""
         try:
             return await self._process(request, receive)
         except ApiError as error:
@@ -97,8 +97,8 @@ class Gateway:
             return _error_response(
                 request,
                 UnavailableError(
-                    "The server cannot reach its storage now: try again later. Its log says why, under the "
-                    f"request id {request.id}."
+                    "The server cannot reach its storage at the moment. Try again later. Its log says why, "
+                    f"under request id {request.id}."
                 ),
             )
         except DamagedError as error:
@@ -108,11 +108,11 @@ class Gateway:
             log.exception("request failed", extra={"fields": {"request": request.id}})
             return _error_response(
                 request,
-                InternalError(f"The server failed. Its log says why, under the request id {request.id}."),
+                InternalError(f"The server failed. Its log says why, under request id {request.id}."),
             )
 
     async def _process(self, request: Request, receive: Receive) -> Response:
-        """The list. A step may end it with an answer or an `ApiError`."""
+        """The steps. Each may end the processing with a response or an `ApiError`."""
         state = self.state
         request.check_size()
 
@@ -131,7 +131,7 @@ class Gateway:
         if resource is not None:
             return await self._dicomweb(request, resource, receive)
 
-        # Who signed? An unsigned request costs no look-up, and its body is not read.
+        # Who signed it? An unsigned request costs no look-up, and its body is not read.
         signed_request, now = request.signed(), state.clock.now()
         signature, principal = await state.identify(signed_request, now)
         body = await request.body(receive)
@@ -139,7 +139,7 @@ class Gateway:
         request.query = admit(signature, signed_request, principal, lambda: sha256(body).hexdigest(), now)
         request.caller = principal.arn
 
-        # What is wanted? Unknown paths are told apart only to those who may ask.
+        # Which operation? Only an authenticated caller learns which paths exist.
         route, params = match(request.method, request.path)
         request.operation = route.operation
         if state.throttle is not None:
@@ -177,7 +177,7 @@ class Gateway:
         if resource.kind != "store":
             prove(sha256(await request.body(receive)).hexdigest())
         elif signature.payload_hash is not None:
-            # All but the body itself, before a gigabyte of it is read.
+            # Check everything but the body itself before reading a gigabyte of it.
             prove(signature.payload_hash.lower())
         else:
             is_proved = False
@@ -198,7 +198,7 @@ class Gateway:
     async def _dicomweb_by_bearer(
         self, request: Request, resource: DicomwebResource, receive: Receive, now: int
     ) -> Response:
-        """The same by a bearer token, which the data store's authorizer has to accept."""
+        """The same with a bearer token, which the data store's authorizer has to accept."""
         state = self.state
         principal = await state.bearer_authentication.principal(
             request.headers, resource.datastore_id, resource.operation, request=request.id, now=now
@@ -217,7 +217,7 @@ class Gateway:
         return await dispatch.respond(dicomweb_request)
 
     def _add_common_headers(self, request: Request, response: Response) -> None:
-        """The headers that every answer bears."""
+        """Add the headers that every response has."""
         response.headers += (cache_control(response.headers), (b"x-amzn-requestid", request.id.encode()))
         response.headers += self._cors.allowed(request.head.get(_ORIGIN))
 
@@ -225,7 +225,7 @@ class Gateway:
         status = _CLIENT_CLOSED_REQUEST if response is None else response.status
         sent = 0 if response is None else response.size
         self.state.recorder.request(request.operation, status, seconds, request.received, sent)
-        # Frames and probes come by the thousand; what they did is in the metrics.
+        # Frames and probes come by the thousand; the metrics cover them.
         is_frequent = request.operation == STATUS or (status == 200 and request.operation in _LOGGED_AT_DEBUG)
         level = logging.DEBUG if is_frequent else logging.INFO
         if not log.isEnabledFor(level):
@@ -249,7 +249,7 @@ class Gateway:
 
 
 class _BodyReader:
-    """The body of a request; remembers whether anything of it was asked for."""
+    """Receives the body of a request, and knows whether any of it has been read."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -261,15 +261,16 @@ class _BodyReader:
 
 
 async def _prove_before_refusing(dicomweb_request: dispatch.DicomwebRequest) -> None:
-    """Why an upload is refused is told to who signed it: no name, no policy and no data store to others.
+    """Verify the signature over the body before saying why an upload is refused.
 
-    Raises `AuthenticationError` for others, `AccessDeniedError` where the body is too long to find that out.
+    Anyone else would learn names, policies and data stores. Raises `AuthenticationError` for them, and
+    `AccessDeniedError` if the body is too long to find out.
     """
     try:
         body = await dicomweb_request.http.body(dicomweb_request.receive)
     except TooLargeError:
         raise AccessDeniedError(
-            "This upload is refused. Sign it with its hash in x-amz-content-sha256 to be told why."
+            "This upload is refused. To find out why, state its hash in x-amz-content-sha256 when signing it."
         ) from None
     dicomweb_request.prove(sha256(body).hexdigest())
 
@@ -283,9 +284,9 @@ def _error_response(request: Request, error: ApiError) -> Response:
 
 
 def _accept_any_body(digest: str) -> None:
-    """A bearer's request says nothing of its body that could be proved."""
+    """With a bearer token nothing is signed, so there is nothing to verify."""
 
 
 def _request_id(digits: str) -> str:
-    """32 random hex digits as a UUID of version 4, which is what AWS's request ids look like."""
+    """32 random hex digits as a version 4 UUID, like AWS's request ids."""
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"

@@ -1,7 +1,7 @@
 """Bulk data of instances, one value or all of them (WADO-RS).
 
-Source: PS3.18 §10.4 and §8.7.3.3.1, AWS's dicom-retrieve-bulkdata page. Multipart answers, byte ranges,
-conditions and the collections of an instance, a series and a study are extensions.
+Source: PS3.18 §10.4 and §8.7.3.3.1, AWS's dicom-retrieve-bulkdata page. Multipart responses, byte ranges,
+conditional requests and the collections of an instance, a series and a study are extensions.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 _OCTET_STREAM = "application/octet-stream"
 _ANY = (_OCTET_STREAM, "application/*", "*/*", "*")
-# Values are always in little endian order, which is what the default transfer syntax says.
+# Values are always little endian, as in the default transfer syntax.
 _SYNTAXES = (None, "*", "1.2.840.10008.1.2.1")
 
 
 async def bulkdata(request: DicomwebRequest) -> Response:
-    """One value, in bounded memory whatever its size."""
+    """One value, in bounded memory regardless of its size."""
     state, http = request.state, request.http
     in_parts = _is_multipart(request, alone=True)
     target = metadata_target(request)
@@ -42,7 +42,7 @@ async def bulkdata(request: DicomwebRequest) -> Response:
         request.resource.item or "",
     )
     tag, value = await state.in_thread(find)
-    # The boundary between parts is another each time, so what is in parts is only equivalent.
+    # The boundary is different each time, so multipart responses are only weakly equivalent.
     etag = f'{"W/" if in_parts else ""}"{tag}"'.encode()
     if ranges.matches_if_none_match(http, etag):
         return ranges.not_modified(etag)
@@ -68,7 +68,7 @@ async def bulkdata(request: DicomwebRequest) -> Response:
 
 
 async def collection(request: DicomwebRequest) -> Response:
-    """All values of a study, a series or an instance, each a part that says where it lies."""
+    """All values of a study, a series or an instance, each as a part with its Content-Location."""
     state = request.state
     _is_multipart(request, alone=False)
     target = metadata_target(request)
@@ -80,16 +80,16 @@ async def collection(request: DicomwebRequest) -> Response:
 
     found, values = await state.in_thread(first)
     if found is None:
-        raise NotFoundError("There is no bulk data: the metadata hold every value.")
+        raise NotFoundError("There is no bulk data: every value is in the metadata.")
     parts = Multipart(request.http.id)
     headers: Headers = [(b"content-type", parts.content_type(_OCTET_STREAM)), (b"vary", b"accept")]
     return Response(200, headers, await start_stream(state.threads, _as_parts(parts, found, values)))
 
 
 def _is_multipart(request: DicomwebRequest, *, alone: bool) -> bool:
-    """Whether the answer is to come in parts; ``alone``: it may come without.
+    """Whether to respond with ``multipart/related``; ``alone``: a single value may also be sent by itself.
 
-    Raises `NotAcceptableError` where the client takes no form that there is.
+    Raises `NotAcceptableError` if the client accepts neither.
     """
     for each in media.accepted_media_ranges(request.http) or (MediaRange("*/*"),):
         if each.transfer_syntax not in _SYNTAXES:
@@ -99,10 +99,10 @@ def _is_multipart(request: DicomwebRequest, *, alone: bool) -> bool:
         if each.type in _ANY and (alone or each.type in ("*/*", "*")):
             return not alone
     raise NotAcceptableError(
-        f'Bulk data come as {_OCTET_STREAM} or as {media.MULTIPART}; type="{_OCTET_STREAM}"; '
-        "the Accept header takes neither."
+        f'Bulk data is available as {_OCTET_STREAM} or as {media.MULTIPART}; type="{_OCTET_STREAM}", '
+        "and the Accept header allows neither."
         if alone
-        else f'Bulk data of several values come as {media.MULTIPART}; type="{_OCTET_STREAM}".'
+        else f'Several bulk data values are available only as {media.MULTIPART}; type="{_OCTET_STREAM}".'
     )
 
 

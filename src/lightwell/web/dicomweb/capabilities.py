@@ -1,4 +1,4 @@
-"""What a data store's DICOMweb service can do (PS3.18 §8.9), as JSON or as the WADL of the standard."""
+"""The capabilities of a data store's DICOMweb service (PS3.18 §8.9), as JSON or as the standard's WADL."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from xml.sax.saxutils import quoteattr
 from lightwell.operations.dicomweb.lookup import check_ids
 from lightwell.web.dicomweb import media, resources
 from lightwell.web.dicomweb.media import DICOM_JSON, DICOM_XML, JSON, MULTIPART
+from lightwell.web.dicomweb.resources import ResourceKind
 from lightwell.web.requests.responses import Response
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ _LABELS = {"S": "{study}", "E": "{series}", "I": "{instance}", "*": "{item}"}
 _FRAME_TYPES = ("application/octet-stream", "image/jphc", "image/jp2", "image/jpeg", "image/jxl", "video/*")
 _PICTURES = ("image/jpeg", "image/png")
 _JSON_TYPES = (DICOM_JSON, JSON, f'{MULTIPART}; type="{DICOM_XML}"')
-_TYPES: dict[str, tuple[str, ...]] = {
+_TYPES: dict[ResourceKind, tuple[str, ...]] = {
     "part10": (f'{MULTIPART}; type="application/dicom"', "application/dicom"),
     "frames": (*(f'{MULTIPART}; type="{kind}"' for kind in _FRAME_TYPES), *_FRAME_TYPES),
     "pixeldata-collection": tuple(f'{MULTIPART}; type="{kind}"' for kind in _FRAME_TYPES),
@@ -37,9 +38,9 @@ _TYPES: dict[str, tuple[str, ...]] = {
 
 
 async def capabilities(request: DicomwebRequest) -> Response:
-    """Every resource with its methods and media types; JSON where the client does not ask for WADL.
+    """Every resource with its methods and media types, as JSON unless the client asks for WADL.
 
-    Raises `ValidationError` for what cannot be the id of a data store.
+    Raises `ValidationError` for a malformed data store id.
     """
     check_ids(request.resource.datastore_id)
     resources_found = describe_resources()
@@ -53,7 +54,7 @@ async def capabilities(request: DicomwebRequest) -> Response:
 
 
 def describe_resources() -> list[dict[str, Any]]:
-    """Path, methods, operation and media types of every resource."""
+    """The path, methods, operations and media types of every resource."""
     resources_found = []
     for path, methods in resources.PATHS.items():
         template = "/".join(_LABELS.get(part, part) for part in path.split("/"))

@@ -1,4 +1,4 @@
-"""DELETE of studies, series and instances, which other archives have too; an extension of both standards."""
+"""DELETE of studies, series and instances, as in other archives; an extension of both standards."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 async def delete(request: DicomwebRequest) -> Response:
-    """204 when it is gone."""
+    """204 once it is deleted."""
     ctx = request.state.context(request.caller)
     target = request.target()
     allow = image_sets_check(

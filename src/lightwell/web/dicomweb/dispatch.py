@@ -1,4 +1,4 @@
-"""Who answers which kind of DICOMweb resource."""
+"""Which handler responds to which kind of DICOMweb resource."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lightwell.auth.principals import Principal
 from lightwell.operations.context import Caller
 from lightwell.operations.dicomweb.lookup import DicomwebTarget
 from lightwell.web.dicomweb import media
-from lightwell.web.dicomweb.resources import DicomwebResource
+from lightwell.web.dicomweb.resources import DicomwebResource, ResourceKind
 from lightwell.web.requests.authorization import authorize, required_for_dicomweb
 from lightwell.web.requests.request import Request
 from lightwell.web.requests.responses import Receive, Response
@@ -19,12 +19,11 @@ from lightwell.web.requests.state import AppState
 
 @dataclass(frozen=True, slots=True)
 class DicomwebRequest:
-    """One authorised request for a resource.
+    """One authenticated request for a resource; ``http`` is the HTTP request itself.
 
-    ``prove`` has to be called by whoever reads the body, with its SHA-256 in lower-case hex, before anything
-    of it counts: it raises `AuthenticationError` where the signature covers another body. For every kind but
-    *store* the body was read, and proved, before. ``is_proved``: who asks is known to be who they say,
-    whatever the body is.
+    Whoever reads the body must call ``prove`` with its SHA-256 in lower-case hex before using any of it: it
+    raises `AuthenticationError` if the signature covers a different body. For every kind but *store* the body
+    has been read and proved already. ``is_proved``: the caller's identity is certain, whatever the body is.
     """
 
     state: AppState
@@ -36,7 +35,7 @@ class DicomwebRequest:
     is_proved: bool
 
     def target(self, number: int | None = None) -> DicomwebTarget:
-        """What the path names, in the image set that the query names; ``number`` is that of a frame."""
+        """What the path names, in the image set that the query names; ``number`` is a frame number."""
         resource = self.resource
         return DicomwebTarget(
             resource.datastore_id,
@@ -54,10 +53,10 @@ class DicomwebRequest:
 
 Handler = Callable[[DicomwebRequest], Awaitable[Response]]
 
-# By `DicomwebResource.kind`: module of this package and function. Loaded when first asked for: numpy,
-# pydicom and the codecs behind them are most of a server's start and of its memory, and many servers never
+# By `DicomwebResource.kind`: a module of this package, and its function. Loaded when first needed: numpy,
+# pydicom and the codecs behind them are most of a server's start-up time and memory, and many servers never
 # need them.
-_HANDLERS = {
+_HANDLERS: dict[ResourceKind, tuple[str, str]] = {
     "capabilities": ("capabilities", "capabilities"),
     "delete": ("delete", "delete"),
     "frames": ("frames", "frames"),
@@ -73,12 +72,11 @@ _HANDLERS = {
     "wado-uri": ("wado_uri", "wado_uri"),
 }
 
+_loaded: dict[ResourceKind, Handler] = {}
 
-_loaded: dict[str, Handler] = {}
 
-
-def load_handler(kind: str) -> Handler:
-    """Who answers resources of this kind. Blocks while it is loaded for the first time."""
+def load_handler(kind: ResourceKind) -> Handler:
+    """The handler of this kind of resource. Blocks while it is loaded for the first time."""
     module, name = _HANDLERS[kind]
     handler: Handler = getattr(import_module(f"lightwell.web.dicomweb.{module}"), name)
     _loaded[kind] = handler
@@ -86,7 +84,7 @@ def load_handler(kind: str) -> Handler:
 
 
 async def respond(request: DicomwebRequest) -> Response:
-    """What the resource's handler answers, if the caller may ask. Raises `ApiError`."""
+    """The response of the resource's handler, if the caller may use it. Raises `ApiError`."""
     if request.principal.policies is not None:
         required = required_for_dicomweb(request.state, request.http, request.resource)
         await authorize(

@@ -1,7 +1,7 @@
-"""Frames of an instance (WADO-RS), on the event loop where nothing has to be waited for.
+"""Frames of an instance (WADO-RS), on the event loop as long as nothing blocks.
 
-Source: PS3.18 §10.4 and §8.7.3, AWS's dicomweb-retrieve-instance-frames page. Single-part answers, byte
-ranges and conditions are extensions. What can wait, and every codec, goes to a thread.
+Source: PS3.18 §10.4 and §8.7.3, AWS's dicomweb-retrieve-instance-frames page. Single-part responses, byte
+ranges and conditional requests are extensions. What can block, and every codec, runs in a thread.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _VARY = (b"vary", b"accept")
 
 @dataclass(frozen=True, slots=True)
 class FrameFormat:
-    """How frames are sent: in this transfer syntax, as parts or one frame alone."""
+    """How frames are sent: in which transfer syntax, and as parts or a single frame by itself."""
 
     syntax: str
     media_type: str
@@ -48,10 +48,10 @@ class FrameFormat:
 
 
 async def frames(request: DicomwebRequest) -> Response:
-    """The frames that the path lists, in its order.
+    """The frames that the path lists, in that order.
 
-    Raises `ValidationError` for a list that is none, `NotFoundError` for frames that are not there,
-    `NotAcceptableError` where what is stored cannot be had as the client takes it.
+    Raises `ValidationError` for a malformed list, `NotFoundError` for frames that do not exist,
+    `NotAcceptableError` if the client accepts no available format.
     """
     http, resource = request.http, request.resource
     reader: InstanceFrames = request.state.instance_frames
@@ -61,7 +61,7 @@ async def frames(request: DicomwebRequest) -> Response:
     found = await _look_up(request, reader.find, *path, image_set_id)
     most = max(numbers)
     if most > found.frame_count:
-        raise NotFoundError(f"The instance has {found.frame_count} frames, and no frame {most}.")
+        raise NotFoundError(f"The instance has {found.frame_count} frames; frame {most} does not exist.")
     form = format_for(media.accepted_media_ranges(http), found.stored_syntax, len(numbers))
     etag = _etag(found, form, numbers)
     if ranges.matches_if_none_match(http, etag):
@@ -73,25 +73,27 @@ async def frames(request: DicomwebRequest) -> Response:
 
 
 def frame_numbers(text: str) -> list[int]:
-    """The frames that a path names, from 1, in its order.
+    """The frames that a path names, counted from 1, in that order.
 
-    Raises `ValidationError` for what is no list of numbers, for 0, and for a frame named twice.
+    Raises `ValidationError` for anything but a list of numbers, for 0, and for a repeated frame.
     """
     if not _NUMBERS.fullmatch(text):
-        raise ValidationError(f"{text[:80]!r} is no list of frames: it takes numbers from 1, and commas.")
+        raise ValidationError(
+            f"{text[:80]!r} is not a frame list: use frame numbers from 1, separated by commas."
+        )
     numbers = [int(number) for number in text.split(",")]
     if 0 in numbers:
-        raise ValidationError("Frames are numbered from 1; there is no frame 0.")
+        raise ValidationError("Frames are numbered from 1, so there is no frame 0.")
     if len(set(numbers)) < len(numbers):
-        raise ValidationError("A frame is named twice; name each once.")
+        raise ValidationError("A frame is listed more than once: list each frame once.")
     return numbers
 
 
 @lru_cache(512)
 def format_for(accepted: tuple[MediaRange, ...], stored_syntax: str, count: int) -> FrameFormat:
-    """The first alternative of an Accept header in which the frames can be had.
+    """The first alternative of an Accept header in which the frames are available.
 
-    Raises `NotAcceptableError` where there is none.
+    Raises `NotAcceptableError` if there is none.
     """
     for each in accepted or (MediaRange("*/*"),):
         in_parts = each.type in (MULTIPART, "*/*", "*", "multipart/*")
@@ -102,14 +104,14 @@ def format_for(accepted: tuple[MediaRange, ...], stored_syntax: str, count: int)
             kind = "*/*"
         syntax = syntax_for(stored_syntax, each.transfer_syntax, decodes=True)
         if syntax is None or not fits(syntax, kind):
-            # The type itself may say which syntax is meant.
+            # The media type may imply the transfer syntax.
             syntax = _implied_syntax(stored_syntax, kind) if each.transfer_syntax is None else None
         if syntax is not None:
             return FrameFormat(syntax, media_type(syntax), in_parts)
     raise NotAcceptableError(
-        f"The frames are stored under the transfer syntax {stored_syntax} and cannot be had in any form that "
-        f'the Accept header takes. Send Accept: {MULTIPART}; type="application/octet-stream"; '
-        "transfer-syntax=* to get them as they are stored."
+        f"The frames are stored in transfer syntax {stored_syntax} and are not available in any format that "
+        f'the Accept header allows. Send Accept: {MULTIPART}; type="application/octet-stream"; '
+        "transfer-syntax=* to get them as stored."
     )
 
 
@@ -122,7 +124,7 @@ def _implied_syntax(stored_syntax: str, kind: str) -> str | None:
 
 
 def _etag(found: InstancePixels, form: FrameFormat, numbers: Sequence[int]) -> bytes:
-    # The boundary between parts is another each time, so what is in parts is only equivalent.
+    # The boundary is different each time, so multipart responses are only weakly equivalent.
     strength = "W/" if form.in_parts else ""
     listed = ".".join(map(str, numbers)) if len(numbers) < 9 else f"{hash(tuple(numbers)) & (1 << 64) - 1:x}"
     return f'{strength}"{found.key:x}-{form.syntax.rpartition(".")[2]}-{listed}"'.encode()
@@ -164,7 +166,7 @@ async def _multipart(
     form: FrameFormat,
     headers: Headers,
 ) -> Response:
-    """The frames as parts, each read when it is its turn."""
+    """The frames as parts, each read only when its turn comes."""
     parts = Multipart(request.http.id)
     headers.append((b"content-type", parts.content_type(form.media_type)))
     first = await _locate(request, found, numbers[0])
@@ -178,7 +180,7 @@ async def _multipart(
         body = b"".join((opening, data, parts.closing))
         headers.append((b"content-length", b"%d" % len(body)))
         return Response(200, headers, body)
-    # The first is read before the answer begins, so that what is lost is a 500 and no broken body.
+    # The first is read before the response starts: a lost frame is a 500, not a truncated body.
     piece = await _first_piece(request, found, first, form)
     return Response(200, headers, _stream(request, found, numbers, form, parts, first, piece))
 
@@ -211,7 +213,7 @@ async def _stream(
 async def _first_piece(
     request: DicomwebRequest, found: InstancePixels, frame: BareFrame, form: FrameFormat
 ) -> bytes:
-    """A whole frame where that is not too much, else the first piece of it."""
+    """A whole frame, or the first piece of a large one."""
     if form.syntax != found.stored_syntax:
         return bytes(await _transcoded(request, found, frame, form))
     length = frame.place.length
@@ -231,7 +233,7 @@ async def _range_in_pieces(
 
 
 async def _look_up(request: DicomwebRequest, look: Callable[..., T], *arguments: object) -> T:
-    """What a call that asks the database returns, made in a thread where that may have to be waited for."""
+    """Run a call that queries the database, in a thread if that may block."""
     if request.state.instance_frames.may_wait:
         return await request.state.in_thread(look, *arguments)
     return look(*arguments)
@@ -266,7 +268,7 @@ async def _transcoded(
 
 
 def _location(request: DicomwebRequest) -> Callable[[int], str]:
-    """The address of each frame, which leads to the same image set."""
+    """The URL of each frame, in the same image set."""
     resource = request.resource
     base = media.base_url(request.http, request.state.settings)
     path = f"{base}/studies/{resource.study}/series/{resource.series}/instances/{resource.instance}/frames/"

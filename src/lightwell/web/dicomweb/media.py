@@ -1,4 +1,4 @@
-"""Which media types a DICOMweb client takes, and what else is read off its request. Pure functions.
+"""Which media types a DICOMweb client accepts, and its query parameters. Pure functions.
 
 Source: PS3.18 §8.3.3 (query parameters), §8.7 (media types), RFC 9110 §12.5.1.
 """
@@ -22,9 +22,9 @@ _LONGEST = 8 << 10
 
 
 def accepted_media_ranges(request: Request) -> tuple[MediaRange, ...]:
-    """What the client takes, the best first; empty where it does not say, so that anything will do.
+    """What the client accepts, the best first; empty if it does not say, so that anything will do.
 
-    The query parameter ``accept`` stands for the header where it is given (PS3.18 §8.3.3.1).
+    The query parameter ``accept``, if given, replaces the header (PS3.18 §8.3.3.1).
     """
     if b"accept=" in request.query:
         values = [value for name, value in query_parameters(request) if name == "accept" and value.strip()]
@@ -38,10 +38,10 @@ def accepted_media_ranges(request: Request) -> tuple[MediaRange, ...]:
 
 @lru_cache(256)
 def by_preference(accept: str) -> tuple[MediaRange, ...]:
-    """The alternatives of an Accept header, by ``q``, then as they stand, without those of ``q`` 0.
+    """The alternatives of an Accept header, by ``q``, then in their order, without those of ``q`` 0.
 
-    Raises `NotAcceptableError` where it has alternatives and all of them are of ``q`` 0: who takes nothing
-    has not left the choice open.
+    Raises `NotAcceptableError` if all of its alternatives have ``q`` 0: refusing everything is not the same
+    as leaving the choice open.
     """
     if len(accept) > _LONGEST:
         raise ValidationError(f"The Accept header is longer than {_LONGEST} characters.")
@@ -56,9 +56,9 @@ def by_preference(accept: str) -> tuple[MediaRange, ...]:
 
 
 def json_type(request: Request) -> str:
-    """`DICOM_JSON`, `JSON` or `DICOM_XML` (which is sent as `MULTIPART`), whichever the client likes best.
+    """`DICOM_JSON`, `JSON` or `DICOM_XML` (which is sent as `MULTIPART`), whichever the client prefers.
 
-    Raises `NotAcceptableError` where it takes none of them.
+    Raises `NotAcceptableError` if it accepts none of them.
     """
     alternatives = accepted_media_ranges(request)
     if not alternatives:
@@ -66,7 +66,7 @@ def json_type(request: Request) -> str:
     for each in alternatives:
         kind = (each.inner or "*/*") if each.type == MULTIPART else each.type
         if kind in (DICOM_JSON, "*/*", "application/*", "*"):
-            # A multipart answer of any kind is no wish for JSON, which is never sent so.
+            # A client that accepts any multipart type does not get JSON, which is never sent as multipart.
             if each.type == MULTIPART and kind != DICOM_JSON:
                 return DICOM_XML
             return DICOM_JSON
@@ -75,15 +75,15 @@ def json_type(request: Request) -> str:
         if kind == DICOM_XML:
             return DICOM_XML
     raise NotAcceptableError(
-        f"Metadata and search results come as {DICOM_JSON}, {JSON} or "
-        f'{MULTIPART}; type="{DICOM_XML}"; the Accept header takes none of them.'
+        f"Metadata and search results are available as {DICOM_JSON}, {JSON} or "
+        f'{MULTIPART}; type="{DICOM_XML}", and the Accept header allows none of them.'
     )
 
 
 def query_parameters(request: Request) -> list[tuple[str, str]]:
-    """Names and values of the query string, form-decoded (``+`` is a space).
+    """The names and values of the query string, decoded as a form (``+`` is a space).
 
-    Raises `ValidationError` where it is no UTF-8.
+    Raises `ValidationError` if it is not UTF-8.
     """
     pairs = []
     for pair in request.query.split(b"&"):
@@ -94,19 +94,19 @@ def query_parameters(request: Request) -> list[tuple[str, str]]:
 
 
 def query_parameter(request: Request, name: str) -> str | None:
-    """The one value of a query parameter, None without it. Raises `ValidationError` where it comes twice."""
+    """The value of a query parameter, None without it. Raises `ValidationError` if it is repeated."""
     if name.encode() not in request.query:
         return None
     values = [value for key, value in query_parameters(request) if key == name]
     if len(values) > 1:
-        raise ValidationError(f"The query parameter {name} is given {len(values)} times; give it once.")
+        raise ValidationError(f"The query parameter {name} is given {len(values)} times: give it once.")
     return values[0] if values else None
 
 
 def base_url(request: Request, settings: Settings) -> str:
-    """The address of the request's data store, up to and with its id, as the client can reach it.
+    """The URL of the request's data store, up to and including its id, as the client can reach it.
 
-    The setting ``public_url`` where there is one, else what the client itself wrote as Host.
+    It is built from the setting ``public_url``, or else from the Host that the client itself has sent.
     """
     store = _text(request.path.split(b"/")[2])
     if settings.public_url:

@@ -1,7 +1,7 @@
 """Metadata of studies, series and instances (WADO-RS).
 
 Source: PS3.18 §10.4, AWS's dicomweb-retrieve-instance-metadata and -series-metadata pages. The metadata of a
-study, XML, conditions and gzip are extensions.
+study, XML, conditional requests and gzip are extensions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _VARY = (b"vary", b"accept, accept-encoding")
 
 
 async def metadata(request: DicomwebRequest) -> Response:
-    """The metadata as JSON or XML. JSON that is in memory is answered at once."""
+    """The metadata as JSON or XML. JSON that is in memory is sent without a thread."""
     state, http = request.state, request.http
     kind = media.json_type(http)
     target = metadata_target(request)
@@ -40,7 +40,7 @@ async def metadata(request: DicomwebRequest) -> Response:
 
 
 def metadata_target(request: DicomwebRequest) -> Wanted:
-    """What the path and query of a request for metadata or bulk data name."""
+    """What a request for metadata or bulk data names in its path and query."""
     resource, http = request.resource, request.http
     return Wanted(
         resource.datastore_id,
@@ -72,7 +72,7 @@ def _json(request: DicomwebRequest, kind: str, etag: bytes, data: bytes) -> Resp
 
 
 def _etag(request: DicomwebRequest, kind: str, state: str) -> bytes:
-    """The entity tag of a form of the metadata."""
+    """The entity tag of one representation of the metadata."""
     coding = "-gzip" if ranges.accepts_gzip(request.http) else ""
     return f'"{state}-{kind.rpartition("/")[2].replace("+", ".")}{coding}"'.encode()
 
@@ -84,7 +84,7 @@ def _not_modified(request: DicomwebRequest, etag: bytes) -> Response | None:
 
 
 async def _xml(request: DicomwebRequest, target: Wanted) -> Response:
-    """Each instance as a part, made while it is sent."""
+    """Each instance as a part, made while the response is being sent."""
     ctx, http = request.state.context(request.caller), request.http
     find = partial(dicomweb_metadata.find, ctx, target)
     found = await request.state.in_thread(find)

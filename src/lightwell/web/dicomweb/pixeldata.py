@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Image:
-    """The frames of one instance, where they are and how they are sent."""
+    """The frames of one instance: where they are and how to send them."""
 
     location: str
     pixels: InstancePixels
@@ -34,9 +34,9 @@ class _Image:
 
 
 async def pixeldata(request: DicomwebRequest) -> Response:
-    """The frames, instance by instance; those that the client does not take are left out, with a warning.
+    """The frames, instance by instance. Those that the client does not accept are left out, with a warning.
 
-    Raises `NotFoundError` where there is no frame, `NotAcceptableError` where none can be had.
+    Raises `NotFoundError` if there are no frames, `NotAcceptableError` if none is available as accepted.
     """
     ctx = request.state.context(request.caller)
     found = await request.state.in_thread(retrieve.find, request.state.stores, request.target())
@@ -50,7 +50,10 @@ async def pixeldata(request: DicomwebRequest) -> Response:
     left_out = len(with_pixels) - len(images)
     if left_out:
         headers.append(
-            (b"warning", warning(f"the pixel data of {left_out} instances cannot be had like this"))
+            (
+                b"warning",
+                warning(f"the pixel data of {left_out} instances is not available in an accepted format"),
+            )
         )
     pieces = _multipart(ctx, request.state.instance_frames, images, parts)
     return Response(206 if left_out else 200, headers, await start_stream(request.state.threads, pieces))
@@ -66,7 +69,7 @@ def _images(request: DicomwebRequest, found: Sequence[Found]) -> list[_Image]:
         if stored is None or not stored.frame_count:
             continue
         try:
-            # Several frames come as parts only.
+            # Several frames can only be sent as parts.
             form = format_for(accepted or (MediaRange("*/*"),), stored.stored_syntax, 2)
         except NotAcceptableError as error:
             refused = error
@@ -79,8 +82,8 @@ def _images(request: DicomwebRequest, found: Sequence[Found]) -> list[_Image]:
         images.append(_Image(location, pixels, form))
     if not images:
         raise refused or NotAcceptableError(
-            "The pixel data could not be split into frames at import. Get the instances with "
-            "transfer-syntax=*."
+            "The pixel data could not be split into frames at import. Retrieve the instances with "
+            "transfer-syntax=* instead."
         )
     return images
 

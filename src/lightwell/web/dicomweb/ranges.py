@@ -1,6 +1,6 @@
-"""Conditions and byte ranges of one representation (RFC 9110 §13 and §14), and gzip for JSON.
+"""Conditional requests and byte ranges (RFC 9110 §13 and §14), and gzip for JSON.
 
-Only one range a request: a list of them, other units and what cannot be read are ignored, as is allowed.
+Only a single range is served; lists, other units and malformed ones are ignored, as the RFC allows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _TAG = re.compile(rb'(?:W/)?("[^"]*")')
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """The bytes to send: ``length`` from ``start`` on, of ``total``."""
+    """The bytes to send: ``length`` of ``total``, from ``start`` on."""
 
     start: int
     length: int
@@ -33,7 +33,7 @@ class ByteRange:
         return 206 if self.is_part else 200
 
     def headers(self) -> Headers:
-        """``content-length`` and ``accept-ranges``, and ``content-range`` of a part."""
+        """``content-length``, ``accept-ranges`` and, for a part, ``content-range``."""
         found = [(b"content-length", b"%d" % self.length), (b"accept-ranges", b"bytes")]
         if self.is_part:
             end = self.start + self.length - 1
@@ -42,7 +42,7 @@ class ByteRange:
 
 
 def matches_if_none_match(request: Request, etag: bytes) -> bool:
-    """Whether the client has this representation already, by its If-None-Match; then 304 is the answer."""
+    """Whether the client already has this representation, by its If-None-Match: then respond with 304."""
     known = request.head.get(b"if-none-match")
     if known is None:
         return False
@@ -57,10 +57,9 @@ def not_modified(etag: bytes) -> Response:
 
 
 def requested_range(request: Request, total: int, etag: bytes) -> ByteRange | None:
-    """Which bytes the client asks for, all of them where it names no range; None where there are none such.
+    """Which bytes the client requests, all of them if it names no range; None if the range is unsatisfiable.
 
-    A range counts for GET alone (RFC 9110 §14.2), and only while If-Range, if given, names ``etag``, a strong
-    one.
+    A range counts only for GET (RFC 9110 §14.2), and only if If-Range, when given, names the strong ``etag``.
     """
     range_header = request.head.get(b"range")
     whole = ByteRange(0, total, total)
@@ -85,10 +84,8 @@ def requested_range(request: Request, total: int, etag: bytes) -> ByteRange | No
 
 
 def unsatisfiable(total: int) -> Response:
-    """416, with how many bytes there are."""
-    body = (
-        b'{"message":"The resource has %d bytes, and none of them in the range that was asked for."}' % total
-    )
+    """416, with the total number of bytes."""
+    body = b'{"message":"The resource has %d bytes, none of them in the requested range."}' % total
     return Response(
         416,
         [
@@ -103,7 +100,7 @@ def unsatisfiable(total: int) -> Response:
 
 
 def accepts_gzip(request: Request) -> bool:
-    """Whether the client takes a body with ``content-encoding: gzip``."""
+    """Whether the client accepts a body with ``content-encoding: gzip``."""
     accepted = request.head.get(b"accept-encoding")
     if accepted is None:
         return False

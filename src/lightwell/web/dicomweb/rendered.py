@@ -1,6 +1,6 @@
-"""Pictures of studies, series, instances and frames (WADO-RS rendered resources and thumbnails).
+"""Rendered images of studies, series, instances and frames, and thumbnails (WADO-RS).
 
-Source: PS3.18 §8.3.5 (parameters), §8.7.4 (media types), §10.4. HealthImaging has none of it.
+Source: PS3.18 §8.3.5 (parameters), §8.7.4 (media types), §10.4. HealthImaging has none of this.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
     from lightwell.web.dicomweb.dispatch import DicomwebRequest
 
 _NUMBER = re.compile(r"[0-9]{1,9}")
-# A note may hold what a file says: nothing of it may end the header.
+# A note may quote a file, and must not be able to end the header.
 _PRINTABLE = bytes(byte if 0x20 <= byte < 0x7F else 0x3F for byte in range(256))
 
 
 async def rendered(request: DicomwebRequest) -> Response:
-    """One picture, or the PDF that an instance is."""
+    """One image, or the PDF that an instance encapsulates."""
     parameters = rendered_parameters(media.query_parameters(request.http))
     return await _render(request, parameters, None)
 
 
 async def thumbnail(request: DicomwebRequest) -> Response:
-    """One small picture."""
+    """One small image."""
     parameters = rendered_parameters(media.query_parameters(request.http), thumbnail=True)
     return await _render(request, parameters, THUMBNAIL_SIDE)
 
@@ -59,7 +59,7 @@ async def render(
     side: int | None,
     accepted: tuple[MediaRange, ...],
 ) -> Response:
-    """The picture of ``target`` in the media type ``accepted`` most; ``side`` bounds a thumbnail."""
+    """``target`` rendered in the best ``accepted`` media type; ``side`` bounds a thumbnail, in pixels."""
     state = request.state
     shown = await state.in_thread(
         partial(dicomweb_rendered.shown, small=side is not None), state.stores, target
@@ -69,14 +69,14 @@ async def render(
     headers = _headers(request, shown, rendering)
     if ranges.matches_if_none_match(request.http, headers[0][1]):
         return Response(304, headers, b"")
-    # Only what has to be made waits for a codec worker; a kept thumbnail is read like any file.
+    # Only what has to be rendered waits for a codec worker; a stored thumbnail is read like any file.
     return await asyncio.get_running_loop().run_in_executor(
         state.waiters, partial(_make_response, request, shown, rendering, parameters, side, headers)
     )
 
 
 def media_type(accepted: tuple[MediaRange, ...], offered: tuple[str, ...]) -> str:
-    """The best of what is offered that the client takes. Raises `NotAcceptableError`."""
+    """The best of the ``offered`` types that the client accepts. Raises `NotAcceptableError`."""
     if not accepted:
         return offered[0]
     for each in accepted:
@@ -84,7 +84,7 @@ def media_type(accepted: tuple[MediaRange, ...], offered: tuple[str, ...]) -> st
             if each.type in (kind, "*/*", f"{kind.partition('/')[0]}/*"):
                 return kind
     raise NotAcceptableError(
-        f"This can be shown as {', '.join(offered)}, one picture an answer; the request takes none of them."
+        f"This can be rendered as {', '.join(offered)}, one image per response; the request accepts none."
     )
 
 
@@ -116,16 +116,16 @@ def _default_thumbnail(side: int) -> Rendering:
 
 
 def frame_number(text: str) -> int:
-    """The one frame of a frame list. Raises `ValidationError`."""
+    """The single frame of a frame list. Raises `ValidationError`."""
     if "," in text:
-        raise ValidationError("One picture shows one frame: ask for each of these frames on its own.")
+        raise ValidationError("An image shows one frame: request each of these frames separately.")
     if not _NUMBER.fullmatch(text) or not int(text):
-        raise ValidationError(f"{text[:40]!r} is no frame number: the first frame is 1.")
+        raise ValidationError(f"{text[:40]!r} is not a frame number: the first frame is 1.")
     return int(text)
 
 
 def _headers(request: DicomwebRequest, shown: Shown, rendering: Rendering) -> Headers:
-    """What 200 and 304 have in common."""
+    """The headers of both 200 and 304."""
     place = request.resource
     found = shown.found
     path = f"/studies/{found.study_instance_uid}/series/{found.series_instance_uid}"

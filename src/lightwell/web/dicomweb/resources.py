@@ -1,16 +1,34 @@
-"""What lies below ``/datastore/{id}`` for DICOMweb: paths and methods → operations.
+"""The DICOMweb resources below ``/datastore/{id}``: paths and methods → operations.
 
 Source: PS3.18 §10 (resources), AWS's dicomweb-* pages (the 13 operations of HealthImaging and their IAM
-actions). What HealthImaging lacks is authorised, measured and throttled as the nearest operation that it has.
+actions). What HealthImaging lacks is authorized, measured and throttled as the closest operation that it has.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 from lightwell.errors import MethodNotAllowedError
 from lightwell.wire.matching import decoded
+
+ResourceKind = Literal[
+    "bulkdata",
+    "bulkdata-collection",
+    "capabilities",
+    "delete",
+    "frames",
+    "metadata",
+    "part10",
+    "pixeldata-collection",
+    "rendered",
+    "search",
+    "store",
+    "thumbnail",
+    "wado-uri",
+]
+"""What is requested; each kind has a handler of its own (`web.dicomweb.dispatch`)."""
 
 _ROOT = b"datastore"
 _WADO_URI = re.compile(rb"(?:^|&)requestType=", re.IGNORECASE)
@@ -18,16 +36,16 @@ _WADO_URI = re.compile(rb"(?:^|&)requestType=", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class DicomwebResource:
-    """One resource, asked for by one method.
+    """One resource, requested with one method.
 
-    ``operation`` is the API's name for it: it is counted, throttled and told to an authorizer; ``action`` is
-    the IAM action without its prefix. ``kind`` names who answers (`dispatch.handler`). UIDs are percent-
-    decoded and not yet checked; ``item`` is the frame list of ``frames`` or the hash of ``bulkdata``.
+    ``operation`` is the API's name for it: it is counted, throttled and passed to an authorizer; ``action``
+    is the IAM action without its prefix. ``kind`` selects the handler (`web.dicomweb.dispatch`). UIDs are
+    percent-decoded but not yet checked; ``item`` is the frame list of ``frames`` or the hash of ``bulkdata``.
     """
 
     operation: str
     action: str
-    kind: str
+    kind: ResourceKind
     datastore_id: str
     study: str | None = None
     series: str | None = None
@@ -35,7 +53,7 @@ class DicomwebResource:
     item: str | None = None
 
 
-# (kind, method) → (operation, action); kinds with one entry for all methods that they know.
+# (operation, action)
 _Names = tuple[str, str]
 _INSTANCE = ("GetDICOMInstance", "GetDICOMInstance")
 _FRAMES = ("GetDICOMInstanceFrames", "GetDICOMInstanceFrames")
@@ -43,8 +61,8 @@ _BULKDATA = ("GetDICOMBulkdata", "GetDICOMBulkdata")
 _SERIES_METADATA = ("GetDICOMSeriesMetadata", "GetDICOMSeriesMetadata")
 _DELETE = ("DeleteImageSet", "DeleteImageSet")
 
-# Literals of a path behind the data store, S, E, I for UIDs and * for an item → method → kind and names.
-PATHS: dict[str, dict[str, tuple[str, _Names]]] = {
+# Path after the data store, with S, E and I for UIDs and * for an item → method → kind and names.
+PATHS: dict[str, dict[str, tuple[ResourceKind, _Names]]] = {
     "": {
         "GET": ("wado-uri", _INSTANCE),
         "OPTIONS": ("capabilities", ("SearchDICOMStudies", "SearchDICOMStudies")),
@@ -82,16 +100,16 @@ for _level in ("studies/S", "studies/S/series/E", "studies/S/series/E/instances/
     PATHS[f"{_level}/pixeldata"] = {"GET": ("pixeldata-collection", _FRAMES)}
 
 OPERATIONS = tuple(sorted({names[0] for of in PATHS.values() for _, names in of.values()}))
-"""Every operation name that a resource may have."""
+"""All operations that a resource may have."""
 
 _FIRST = {path.partition("/")[0].encode() for path in PATHS if path}
 _AFTER = {b"studies": "S", b"series": "E", b"instances": "I", b"frames": "*", b"bulkdata": "*"}
 
 
 def resource(method: str, raw_path: bytes, query: bytes = b"") -> DicomwebResource | None:
-    """The resource at a path, still percent-encoded; None where no DICOMweb resource lies there.
+    """The resource at a path, still percent-encoded; None if it is not a DICOMweb resource.
 
-    Raises `MethodNotAllowedError` where one does that does not know the method. HEAD is GET without its body.
+    Raises `MethodNotAllowedError` if it does not support the method. HEAD is GET without its body.
     """
     segments = raw_path.split(b"/")
     if len(segments) < 3 or segments[0] or segments[1] != _ROOT:
@@ -99,7 +117,8 @@ def resource(method: str, raw_path: bytes, query: bytes = b"") -> DicomwebResour
     if segments[-1] == b"" and len(segments) > 3:
         segments.pop()
     rest = segments[3:]
-    # Other paths are the native API's, and so is the bare data store but for WADO-URI and capabilities.
+    # Other paths belong to the native API, and so does the data store itself, but for WADO-URI and
+    # capabilities.
     if rest and rest[0] not in _FIRST:
         return None
     if not rest and method != "OPTIONS" and not (method in ("GET", "HEAD") and _WADO_URI.search(query)):
@@ -111,7 +130,7 @@ def resource(method: str, raw_path: bytes, query: bytes = b"") -> DicomwebResour
     found = methods.get("GET" if method == "HEAD" else method)
     if found is None:
         allowed = ", ".join(sorted({*methods, "HEAD"} if "GET" in methods else methods))
-        raise MethodNotAllowedError(f"This resource knows {allowed}, not {method}.", allowed)
+        raise MethodNotAllowedError(f"This resource supports {allowed}, not {method}.", allowed)
     kind, (operation, action) = found
     return DicomwebResource(
         operation,
@@ -126,7 +145,7 @@ def resource(method: str, raw_path: bytes, query: bytes = b"") -> DicomwebResour
 
 
 def _pattern(rest: list[bytes]) -> tuple[str, dict[str, str]]:
-    """The path with its labels' letters in their places, and the labels."""
+    """The path with letters in place of its labels, and the labels."""
     parts: list[str] = []
     labels: dict[str, str] = {}
     expected = ""

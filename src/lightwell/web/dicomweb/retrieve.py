@@ -1,7 +1,8 @@
-"""Instances as DICOM files: one alone or as a part, those of a series or a study as parts (WADO-RS).
+"""Instances as DICOM files: a single one by itself or as a part, those of a series or study as parts
+(WADO-RS).
 
 Source: AWS's dicomweb-retrieve-instance page (single-part), PS3.18 §10.4 and §8.7.3. Parts, series and
-studies are extensions. Files are made and sent piece by piece, the next while the last is on its way.
+studies are extensions. Files are made and sent piece by piece, the next piece while the last is being sent.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ _ANY = ("*/*", "*", "application/*")
 async def part10(request: DicomwebRequest) -> Response:
     """The files of what the path names.
 
-    Raises `NotAcceptableError` where nothing of it can be had as the client takes it.
+    Raises `NotAcceptableError` if none is available in an accepted format.
     """
     ctx = request.state.context(request.caller)
     found = await request.state.in_thread(retrieve.find, request.state.stores, request.target())
@@ -47,7 +48,9 @@ async def part10(request: DicomwebRequest) -> Response:
     headers: Headers = [(b"content-type", parts.content_type(DICOM)), (b"vary", b"accept")]
     left_out = len(found) - len(sent)
     if left_out:
-        headers.append((b"warning", warning(f"{left_out} instances cannot be had in this transfer syntax")))
+        headers.append(
+            (b"warning", warning(f"{left_out} instances are not available in this transfer syntax"))
+        )
     pieces = _multipart(
         ctx,
         sent,
@@ -66,7 +69,7 @@ def warning(text: str) -> bytes:
 def _choose(
     accepted: tuple[MediaRange, ...], found: Sequence[Found], *, alone: bool
 ) -> tuple[bool, list[Sent]]:
-    """Whether as parts, and what in which transfer syntax, by the first alternative that can be met."""
+    """Whether to send parts, and what in which transfer syntax, by the first alternative that can be met."""
     for each in accepted or (MediaRange("*/*"),):
         if each.type == MULTIPART and (each.inner or DICOM) in (DICOM, *_ANY):
             in_parts = True
@@ -81,8 +84,8 @@ def _choose(
             return in_parts, sent
     kind = DICOM if alone else f'{MULTIPART}; type="{DICOM}"'
     raise NotAcceptableError(
-        f"What is stored cannot be had in any form that the Accept header takes. Send Accept: {kind}; "
-        "transfer-syntax=* to get it as it is stored."
+        f"This is not available in any format that the Accept header allows. Send Accept: {kind}; "
+        "transfer-syntax=* to get it as stored."
     )
 
 
@@ -112,7 +115,7 @@ async def _single_part(request: DicomwebRequest, ctx: Context, sent: Sent) -> Re
 
 
 def _within(file: Part10File, byte_range: ByteRange) -> Iterator[bytes]:
-    """The bytes of a range; those before it are made and dropped."""
+    """The bytes of a range; those before it are made and discarded."""
     position, end = 0, byte_range.start + byte_range.length
     for piece in file.pieces:
         part = piece[max(byte_range.start - position, 0) : end - position]

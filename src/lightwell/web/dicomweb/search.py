@@ -1,6 +1,6 @@
 """QIDO-RS: the six searches.
 
-Source: PS3.18 §8.3.4.4 (the warning about what there is more), §10.6.3; CP-2473 (200 where nothing is found).
+Source: PS3.18 §8.3.4.4 (the warning about additional results), §10.6.3; CP-2473 (200 if nothing matches).
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from lightwell.web.dicomweb.dispatch import DicomwebRequest
 
 _SMALLEST_GZIPPED = 4 << 10
-"""Bodies of so many bytes are gzipped for clients that take it."""
+"""Bodies of at least this many bytes are gzipped for clients that accept it."""
 
 
 async def search(request: DicomwebRequest) -> Response:
-    """A page of what was found, in the DICOM JSON Model or as the Native DICOM Model."""
+    """A page of results, in the DICOM JSON Model or the Native DICOM Model."""
     return await request.state.in_thread(_respond, request)
 
 

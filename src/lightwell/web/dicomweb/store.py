@@ -18,12 +18,12 @@ from lightwell.web.requests.responses import Response
 if TYPE_CHECKING:
     from lightwell.web.dicomweb.dispatch import DicomwebRequest
 
-# In place of the hash of a body that nobody hashes (`auth.sigv4`).
+# What stands in place of a hash if the body is not hashed (`auth.sigv4`).
 _UNHASHED = (b"UNSIGNED-PAYLOAD", b"STREAMING-")
 
 
 async def store(request: DicomwebRequest) -> Response:
-    """Take the upload, have it stored, and say what became of each instance."""
+    """Receive the upload, store it, and report the outcome of each instance."""
     state, http, resource = request.state, request.http, request.resource
     kind = media.json_type(http)
     upload.check_coding(http.head.get(b"content-encoding"))
@@ -43,7 +43,7 @@ async def store(request: DicomwebRequest) -> Response:
         request.prove(placeholder or digest)
         spool_share.prove()
         if not parts:
-            raise ValidationError("The request holds no DICOM file.")
+            raise ValidationError("The request contains no DICOM file.")
         base = media.base_url(http, state.settings)
         work = partial(
             dicomweb_store.store, ctx, resource.datastore_id, resource.study, spooled, parts, base, kind

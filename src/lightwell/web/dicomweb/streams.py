@@ -1,4 +1,4 @@
-"""Bodies that are made while they are sent, their work in threads."""
+"""Response bodies that are made in threads while they are being sent."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 PIECE = 1 << 18
-"""Bytes that are sent at once, about."""
+"""About how many bytes are sent at a time."""
 
 
 async def stream_in_threads(threads: ThreadPoolExecutor, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """``pieces``, joined to some `PIECE` bytes; the next are made while those before are being taken."""
+    """``pieces``, joined to about `PIECE` bytes; the next are made while the previous ones are being sent."""
     loop = asyncio.get_running_loop()
     data = await loop.run_in_executor(threads, _next_piece, pieces)
     while data:
@@ -19,12 +19,12 @@ async def stream_in_threads(threads: ThreadPoolExecutor, pieces: Iterator[bytes]
         try:
             yield data
         finally:
-            # Nobody else may touch the pieces before the thread is done with them.
+            # Nothing else may use the iterator until the thread is done with it.
             data = await next_data
 
 
 async def start_stream(threads: ThreadPoolExecutor, pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
-    """The same; what fails before the first bytes fails here, before the answer has begun."""
+    """The same, with the first bytes already made: their errors are raised before the response starts."""
     stream = stream_in_threads(threads, pieces)
     try:
         first = await anext(stream)

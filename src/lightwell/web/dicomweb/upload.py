@@ -1,8 +1,8 @@
-"""What a client stores, from the connection to the spool: in bounded memory, hashed on the way.
+"""Receiving an upload, from the connection to the spool: in bounded memory, hashed on the way.
 
-Source: PS3.18 §8.7.3.5 and §10.5 (``multipart/related``), RFC 2046 §5.1, RFC 2387; and what clients send: no
-``type`` parameter, one quoted or not, a CRLF before the first delimiter, none behind the last, one bare file
-as ``application/dicom``.
+Source: PS3.18 §8.7.3.5 and §10.5 (``multipart/related``), RFC 2046 §5.1, RFC 2387; and what clients really
+send: no ``type`` parameter, one with or without quotes, a CRLF before the first delimiter, none after the
+last, a single file as ``application/dicom``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lightwell.errors import (
     ValidationError,
 )
 from lightwell.web.dicomweb.upload_limits import HOW_TO_PROVE, UNPROVED_SECONDS, SpoolShare
-from lightwell.web.requests.request import Disconnected
+from lightwell.web.requests.request import Disconnected, drain
 from lightwell.web.requests.responses import Message, Receive
 
 if TYPE_CHECKING:
@@ -34,50 +34,50 @@ if TYPE_CHECKING:
 
 DICOM, MULTIPART = "application/dicom", "multipart/related"
 
-# A request may have so many parts, whose places are kept, and so many bytes of headers a part.
+# The positions of all parts are kept in memory.
 MAX_PARTS = 100_000
-# Before it is known who sends it, not so many: each is cut out on the event loop.
+# Fewer as long as the sender is unproved: parts are separated on the event loop.
 MAX_UNPROVED_PARTS = 1000
-MAX_PART_HEADERS = 8 << 10
-# Text before the first delimiter is dropped, up to here.
+MAX_PART_HEADERS = 8 << 10  # bytes
+# Text before the first delimiter is dropped, up to this size.
 _PREAMBLE = 64 << 10
-# What delimiters and headers may take beside the DICOM data that is limited.
+# How much delimiters and headers may add to the DICOM data, which has its own limit.
 _OVERHEAD = 64 << 20
-# So much is gathered before a thread hashes and writes it.
+# This much is collected before a thread hashes and writes it,
 _WRITE_SIZE = 1 << 20
-# Or so many pieces: each takes some hundred bytes, however short it is.
+# or this many pieces: each takes some hundred bytes, however short it is.
 _MOST_PIECES = 1024
-# Of a body that is too large so much is read and dropped, for the client to get to read the refusal.
-_DRAIN = 16 << 20
 
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)')
 _ESCAPED = re.compile(r"\\(.)")
-# RFC 2046 §5.1.1, and the characters that clients use beside.
+# RFC 2046 §5.1.1, and the other characters that clients use.
 _BOUNDARY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,198}[\x21-\x7e])?")
 
-_STORABLE = "The server stores application/dicom, alone or as the parts of multipart/related"
+_STORABLE = "The server stores application/dicom, by itself or as parts of multipart/related"
 
 
 class SpoolFile(Protocol):
-    """Where the bytes of the parts go, one after the other."""
+    """Where the bytes of all parts are written, one after the other."""
 
     def write(self, pieces: list[bytes | memoryview]) -> None: ...
 
 
 def check_coding(content_encoding: bytes | None) -> None:
-    """Raises `MediaTypeError` for a body that is coded: it would be taken for a file (RFC 9110 §15.5.16).
+    """Raises `MediaTypeError` for an encoded body, which would be taken for a file (RFC 9110 §15.5.16).
 
-    ``aws-chunked`` is no coding of the body: who signs for it may send a plain one.
+    ``aws-chunked`` is not an encoding of the body itself: a client that signs so may still send it plain.
     """
     coding = (content_encoding or b"").decode("latin-1").strip()
     if coding and coding.lower() not in ("identity", "aws-chunked"):
-        raise MediaTypeError(f"The server stores what is sent without a Content-Encoding, not {coding[:40]}.")
+        raise MediaTypeError(
+            f"The server does not accept Content-Encoding: {coding[:40]}. Send the body without one."
+        )
 
 
 def boundary(content_type: bytes | None) -> bytes | None:
     """The boundary of a multipart body, None for a body that is one file.
 
-    Raises `MediaTypeError` for what is no DICOM, `ValidationError` for a multipart type without a boundary.
+    Raises `MediaTypeError` for anything but DICOM, `ValidationError` for a multipart type without a boundary.
     """
     text = (content_type or b"").decode("latin-1").strip()
     kind = text.partition(";")[0].strip().lower()
@@ -104,7 +104,7 @@ def _unquoted(value: str) -> str:
 
 
 class SingleFile:
-    """A body that is one file."""
+    """A body that is a single file."""
 
     def __init__(self) -> None:
         self.parts: list[tuple[int, int]] = []
@@ -120,9 +120,10 @@ class SingleFile:
 
 
 class MultipartBody:
-    """Cuts a multipart body, however it comes in pieces, into what its parts hold.
+    """Extracts the contents of its parts from a multipart body that arrives in pieces.
 
-    ``parts``: (offset, length) of each whole part in what `feed` has given so far; ``size`` is that in bytes.
+    ``parts`` is the (offset, length) of each complete part in what `feed` has returned so far; ``size`` is
+    the number of bytes of that.
     """
 
     def __init__(self, delimiter: bytes, *, is_proved: bool = True) -> None:
@@ -157,17 +158,17 @@ class MultipartBody:
         try:
             self._parser.write(data)
         except MultipartParseError as error:
-            raise ValidationError(f"The multipart body cannot be read: {error}.") from None
+            raise ValidationError(f"The multipart body is malformed: {error}.") from None
         out, self._out = self._out, []
         return out
 
     def end(self) -> None:
-        """The body is over. Raises `ValidationError` if its last delimiter has not come."""
+        """The body is complete. Raises `ValidationError` if its last delimiter is missing."""
         if not self._ended:
-            raise ValidationError("The multipart body ends before its last delimiter.")
+            raise ValidationError("The multipart body ends without its last delimiter.")
 
     def _from_first_delimiter(self, data: bytes) -> bytes | None:
-        """What begins with the first delimiter, None as long as that has not come."""
+        """The data from the first delimiter on; None until it has arrived."""
         assert self._preamble is not None
         data = self._preamble + data
         start = 0 if data.startswith(self._delimiter) else data.find(b"\n" + self._delimiter) + 1
@@ -175,7 +176,7 @@ class MultipartBody:
             self._preamble = None
             return data[start:]
         if len(data) > _PREAMBLE:
-            raise ValidationError("The boundary of the Content-Type does not occur in the body.")
+            raise ValidationError("The boundary that the Content-Type names does not occur in the body.")
         self._preamble = data
         return None
 
@@ -184,7 +185,7 @@ class MultipartBody:
             raise ValidationError(f"The request has more than {MAX_PARTS} parts.")
         if not self._is_proved and len(self.parts) >= MAX_UNPROVED_PARTS:
             raise TooLargeError(
-                f"An upload that does not state its hash may have {MAX_UNPROVED_PARTS} parts, not more. "
+                f"An upload that does not state its hash may have at most {MAX_UNPROVED_PARTS} parts. "
                 f"{HOW_TO_PROVE}"
             )
         self._start, self._headers = self.size, 0
@@ -214,11 +215,12 @@ async def receive(
     *,
     hashed: bool = True,
 ) -> tuple[list[tuple[int, int]], str]:
-    """Read the body into ``file``: (offset, length) of each DICOM file in it, and the SHA-256 of it all.
+    """Read the body into ``file``: (offset, length) of each DICOM file in it, and the SHA-256 of the whole
+    body.
 
-    ``hashed`` False: nobody asks for the SHA-256. Raises `TooLargeError` above ``limit`` bytes of DICOM data,
-    `ValidationError` for a body that cannot be read, `UnavailableError` for a full disk or spool,
-    `RequestTimeoutError` where the ``spool_share`` is unproved and has to wait, `Disconnected`.
+    ``hashed`` False: the SHA-256 is not needed. Raises `TooLargeError` above ``limit`` bytes of DICOM data,
+    `ValidationError` for a malformed body, `UnavailableError` for a full disk or spool, `RequestTimeoutError`
+    if an unproved upload is too slow, `Disconnected`.
     """
     http = request.http
     declared = http.head.get(b"content-length")
@@ -248,7 +250,8 @@ async def receive(
         spool_share.add(len(body))
         pieces += body_parser.feed(body)
         if body_parser.size > limit or http.received > limit + _OVERHEAD:
-            await _drain(request, more)
+            if more:
+                await drain(request.receive)
             raise TooLargeError(_too_large(limit))
         if hashed:
             raw.append(body)
@@ -266,10 +269,9 @@ async def receive(
 
 
 async def _receive_before(deadline: float, receive: Receive) -> Message:
-    """The next of the body, if it comes in time. Raises `RequestTimeoutError`.
+    """The next piece of the body, if it arrives in time. Raises `RequestTimeoutError`.
 
-    A request may be under way outside a task (`web.http1.response_cycle`), where `asyncio.timeout` cannot be
-    had.
+    `asyncio.timeout` needs a task, and a request may run outside one (`web.http1.response_cycle`).
     """
 
     async def receive_one() -> Message:
@@ -282,7 +284,8 @@ async def _receive_before(deadline: float, receive: Receive) -> Message:
         if task.done():
             return task.result()
         raise RequestTimeoutError(
-            f"An upload that does not state its hash has {UNPROVED_SECONDS:.0f} seconds. {HOW_TO_PROVE}"
+            f"An upload that does not state its hash must arrive within {UNPROVED_SECONDS:.0f} seconds. "
+            f"{HOW_TO_PROVE}"
         )
     finally:
         task.cancel()
@@ -294,15 +297,5 @@ def _hash_and_write(digest: Any, file: SpoolFile, raw: list[bytes], pieces: list
     file.write(pieces)
 
 
-async def _drain(request: DicomwebRequest, more: bool) -> None:
-    left = _DRAIN
-    while more and left > 0:
-        message = await request.receive()
-        if message["type"] != "http.request":
-            raise Disconnected
-        left -= len(message["body"])
-        more = message["more_body"]
-
-
 def _too_large(limit: int) -> str:
-    return f"The request holds more than {limit} bytes of DICOM data: store it in several."
+    return f"The request contains more than {limit} bytes of DICOM data. Split it into several requests."

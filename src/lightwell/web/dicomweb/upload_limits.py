@@ -1,28 +1,29 @@
-"""What uploads may have in the spool of one HTTP process: all together, and those that nobody has proved yet.
+"""How much of the spool of one HTTP process uploads may take: all together, and those that are unproved yet.
 
-A signature over a hash of the body that is not stated can be checked only when all of the body is there, so
-anybody who has heard of an access key may send such a one. Those have little room, and little time.
+If an upload does not state the hash of its body, its signature can be checked only once the whole body is
+there. So anyone who knows an access key id may send one. Such uploads get little room and little time.
 """
 
 from __future__ import annotations
 
 from lightwell.errors import TooLargeError, UnavailableError
 
-# Of what cannot be proved before its end: an upload, all of a process, and how long one may take in seconds.
+# Of uploads that cannot be proved before their end: the bytes of one, the bytes of all in a process, the
+# seconds of one.
 UNPROVED = 16 << 20
 ALL_UNPROVED = 4 * UNPROVED
 UNPROVED_SECONDS = 30.0
-# All uploads of a process may take so often what one may.
+# All uploads of a process together may take this many times the limit of one.
 AT_ONCE = 4
 
 HOW_TO_PROVE = (
-    "State the SHA-256 of the body, or UNSIGNED-PAYLOAD, in the header x-amz-content-sha256, and sign it: "
-    "then the signature is checked first."
+    "State the SHA-256 of the body, or UNSIGNED-PAYLOAD, in the header x-amz-content-sha256 and sign it, "
+    "so that the signature can be checked first."
 )
 
 
 class SpoolUsage:
-    """How many bytes of uploads lie there; for the event loop alone."""
+    """How many bytes of uploads are spooled; for use on the event loop only."""
 
     def __init__(self) -> None:
         self.unproved = 0
@@ -30,7 +31,7 @@ class SpoolUsage:
 
 
 class SpoolShare:
-    """What one upload has of it. ``limit`` is that of the DICOM data of one upload, in bytes."""
+    """The part of one upload. ``limit`` is how many bytes of DICOM data one upload may have."""
 
     def __init__(self, spool_usage: SpoolUsage, limit: int, *, is_proved: bool) -> None:
         self.is_proved = is_proved
@@ -39,42 +40,42 @@ class SpoolShare:
         self._bytes = 0
 
     def check(self, declared: int) -> None:
-        """Raises `TooLargeError` for a body of so many bytes that may not come without a proof."""
+        """Raises `TooLargeError` if a body of ``declared`` bytes is too long for an unproved upload."""
         if not self.is_proved and declared > UNPROVED:
             raise TooLargeError(
-                f"An upload that does not state its hash may have {UNPROVED} bytes, not more. {HOW_TO_PROVE}"
+                f"An upload that does not state its hash may have at most {UNPROVED} bytes. {HOW_TO_PROVE}"
             )
 
     def add(self, count: int) -> None:
-        """So much more of it has come.
+        """Another ``count`` bytes have arrived.
 
-        Raises `TooLargeError`, or `UnavailableError` where others take the room.
+        Raises `TooLargeError`, or `UnavailableError` if other uploads take up the room.
         """
         self._bytes += count
         if self.is_proved:
             self._usage.proved += count
             if self._usage.proved > AT_ONCE * self._limit:
                 raise _unavailable(
-                    "More is being uploaded than the spool may hold: try again when other uploads have ended."
+                    "Too much is being uploaded at the moment. Try again when other uploads have finished."
                 )
             return
         self._usage.unproved += count
         self.check(self._bytes)
         if self._usage.unproved > ALL_UNPROVED:
             raise _unavailable(
-                "Too much is being uploaded without its hash, so that nobody knows yet who sends it. "
+                "Too much is being uploaded without a stated hash, by senders that cannot be verified yet. "
                 f"{HOW_TO_PROVE}"
             )
 
     def prove(self) -> None:
-        """Its signature has been found to be good."""
+        """Its signature has been verified."""
         if not self.is_proved:
             self._usage.unproved -= self._bytes
             self._usage.proved += self._bytes
             self.is_proved = True
 
     def end(self) -> None:
-        """It has gone from the spool."""
+        """It has been removed from the spool."""
         if self.is_proved:
             self._usage.proved -= self._bytes
         else:

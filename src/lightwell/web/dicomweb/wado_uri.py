@@ -1,6 +1,6 @@
-"""The URI service (WADO-URI): one instance by a query string, as a file or as a picture.
+"""The URI service (WADO-URI): one instance by a query string, as a file or rendered.
 
-Source: PS3.18 §9. HealthImaging has none. Names of parameters are taken in any case.
+Source: PS3.18 §9. HealthImaging has no such service. Parameter names are case-insensitive.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _UIDS = ("studyuid", "seriesuid", "objectuid")
 
 
 async def wado_uri(request: DicomwebRequest) -> Response:
-    """The file, or a picture of it: as contentType says, then the Accept header.
+    """The file, or an image of it, as contentType says, or else the Accept header.
 
-    Without either it is a JPEG picture of what has one frame, and the file of everything else (§9.4).
-    Raises `ValidationError` for parameters that are missing, wrong, or cannot be honoured.
+    Without either it is a JPEG image of an instance with a single frame, and the file of any other (§9.4).
+    Raises `ValidationError` for parameters that are missing, malformed, or cannot be honoured.
     """
     query = _query(request.http)
     target = _target(request, query)
@@ -55,13 +55,13 @@ def _query(http: Request) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, value in media.query_parameters(http):
         if name.lower() in found:
-            raise ValidationError(f"The parameter {name} may stand once only.")
+            raise ValidationError(f"The parameter {name} is given more than once: give it once.")
         found[name.lower()] = value
     if found.get("requesttype") != "WADO":
-        raise ValidationError("requestType has to be WADO; nothing else is known here.")
+        raise ValidationError("requestType must be WADO.")
     if "anonymize" in found:
         # PS3.18 §9.5.1.4: an origin server that does not remove identities must not answer as if it did.
-        raise ValidationError("Instances are not anonymized here: ask without the parameter anonymize.")
+        raise ValidationError("This server does not anonymize instances: leave out the parameter anonymize.")
     return found
 
 
@@ -69,7 +69,7 @@ def _target(request: DicomwebRequest, query: dict[str, str]) -> DicomwebTarget:
     missing = [name for name in _UIDS if not query.get(name)]
     if missing:
         names = {"studyuid": "studyUID", "seriesuid": "seriesUID", "objectuid": "objectUID"}
-        raise ValidationError(f"The parameter {names[missing[0]]} is needed.")
+        raise ValidationError(f"The parameter {names[missing[0]]} is required.")
     number = rendered.frame_number(query["framenumber"]) if "framenumber" in query else None
     study, series, instance = (query[name] for name in _UIDS)
     store, image_set = request.resource.datastore_id, query.get("imagesetid")
@@ -77,7 +77,7 @@ def _target(request: DicomwebRequest, query: dict[str, str]) -> DicomwebTarget:
 
 
 def _choices(accepted: tuple[MediaRange, ...]) -> Iterator[str]:
-    """What a client takes, the best first: `DICOM`, or an empty text for anything that is shown.
+    """What a client accepts, the best first: `DICOM`, or "" for anything rendered.
 
     Raises `NotAcceptableError` at the end.
     """
@@ -98,7 +98,7 @@ def _accepts_any(accepted: tuple[MediaRange, ...]) -> bool:
 
 
 async def _has_picture(request: DicomwebRequest, target: DicomwebTarget) -> bool:
-    """Whether the instance has one frame, or the one that is named, and it can be shown."""
+    """Whether the instance has one frame, or the one that is named, and it can be rendered."""
     state = request.state
     try:
         shown = await state.in_thread(dicomweb_rendered.shown, state.stores, target)
@@ -118,10 +118,10 @@ async def _rendered(
 
 
 async def _file(request: DicomwebRequest, target: DicomwebTarget, syntax: str | None) -> Response:
-    """The Part 10 file, as the RESTful service has it.
+    """The Part 10 file, as the RESTful service sends it.
 
-    What cannot be had in the transfer syntax asked for comes in Explicit VR Little Endian, or else as it is
-    stored (§9.5.1.3.1).
+    If it is not available in the requested transfer syntax, it is sent in Explicit VR Little Endian, or else
+    as stored (§9.5.1.3.1).
     """
     wanted = [f"{DICOM}; transfer-syntax={syntax}"] if syntax and _SYNTAX.fullmatch(syntax) else []
     query = f"accept={quote(', '.join([*wanted, DICOM, _AS_STORED]))}"
