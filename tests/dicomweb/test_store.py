@@ -166,7 +166,7 @@ def test_tells_good_from_bad_in_one_request(store: Store) -> None:
         assert item["00080018"] == item["00081155"] and item["00081197"] == CANNOT_UNDERSTAND
     words = {item["00081155"]: item["00000902"] for item in report.failed}
     assert words[ct(3).SOPInstanceUID] == "DICOM attribute SOPInstanceUID does not exist"
-    assert words[ct(2).SOPInstanceUID].startswith("The file ends inside of StudyDate")
+    assert words[ct(2).SOPInstanceUID].startswith("The file ends inside StudyDate")
     assert [item["00000902"][:7] for item in report.others] == ["Part 2:", "Part 5:"]
     assert report.module["00081190"]["Value"][0].endswith(f"/studies/{ROOT}.1")
     # What clients read it with takes it without a complaint.

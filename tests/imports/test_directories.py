@@ -171,7 +171,7 @@ def told(server: Importing, *paths: Path) -> dict[str, str]:
     [
         ("os.abort()", "has ended its codec worker: its process was ended by SIGABRT"),
         ("time.sleep(600)", "has ended its codec worker: it took longer than 3 seconds"),
-        ("[('..', 'etc', 'passwd')]", "names a file outside of its folder"),
+        ("[('..', 'etc', 'passwd')]", "names a file outside its folder"),
         ("1 / 0", "a fault in lightwell (ZeroDivisionError)"),
     ],
 )
@@ -212,7 +212,7 @@ def test_says_that_a_dicomdir_is_none(cut: int, sqlite: Importing, tmp_path: Pat
     (tmp_path / "DICOMDIR").write_bytes(whole[:cut])
     good = write(tmp_path / "good.dcm", ct(1))
     (message,) = told(sqlite, tmp_path / "DICOMDIR", good).values()
-    assert "is no DICOMDIR" in message
+    assert "is not a DICOMDIR" in message
 
 
 def test_finds_files_of_a_dicomdir_that_were_copied_in_lower_case(sqlite: Importing, tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ from lightwell.errors import LightwellError, StorageError, StorageUnavailableErr
 from lightwell.imaging.dataset.element_cache import SeriesCache
 from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.dataset.original_container import Original
-from lightwell.imaging.dataset.part10 import kept_part10
-from lightwell.imaging.instances.reader import read_instance
+from lightwell.imaging.dataset.part10 import stored_part10
+from lightwell.imaging.instances.parse import parse_instance
 from lightwell.imaging.pixels.checksum import bytes_checksum
 from lightwell.imaging.pixels.stored_frames import frame_fault
 from lightwell.stores.image_sets.records import decompress
@@ -82,8 +82,8 @@ class Checker:
                 held.original_length,
             )
             override = json.loads(decompress(held.override_z)) if held.override_z else None
-            derived = read_instance(
-                kept_part10(original, original.meta_length), self._cache, override=override
+            derived = parse_instance(
+                stored_part10(original, original.meta_length), self._cache, override=override
             )
         except (LightwellError, zstandard.ZstdError, ValueError) as error:
             yield IntegrityFault(f"its original cannot be read: {error}", _kind(error))

@@ -20,7 +20,11 @@ from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.dataset.original_container import read_original
 from lightwell.imaging.dataset.transfer_syntaxes import SYNTAXES
 from lightwell.imaging.errors import PixelFailure, RenderFailure
-from lightwell.imaging.instances.version_dataset import data_set, document, reading
+from lightwell.imaging.instances.version_dataset import (
+    encapsulated_document,
+    pydicom_errors,
+    version_dataset,
+)
 from lightwell.imaging.pixels.samples import Samples, to_native
 from lightwell.imaging.pixels.stored_frames import decode_proved, decoded_photometric
 from lightwell.imaging.rendering.colour import as_described, framed_photometric
@@ -48,10 +52,10 @@ def _view(read: Read, order: Render) -> Rendered:
     original = read_original(lambda o, n: read(place.object, o, n), place.offset, place.length)
     override = json.loads(decompress(order.override_z)) if order.override_z else None
     edits = decode(order.edits) if order.edits else NONE
-    with reading():
-        attributes = data_set(original, override, edits)
+    with pydicom_errors():
+        attributes = version_dataset(original, override, edits)
         if order.pixels is None or order.frame is None:
-            found = document(attributes)
+            found = encapsulated_document(attributes)
             if found is None:
                 raise RenderFailure(
                     "The instance has neither an image nor a PDF document that could be shown."

@@ -13,7 +13,7 @@ from tempfile import NamedTemporaryFile
 
 from lightwell.domain.imports.jobs import InputFile, unpack_files
 from lightwell.errors import InputError, LightwellError, StorageError
-from lightwell.imaging.dataset.byte_source import BytesSource, FileSource, leaves_no_room
+from lightwell.imaging.dataset.byte_source import BytesSource, FileSource, fills_disk
 from lightwell.imaging.dataset.part10 import meta_uids
 from lightwell.stores.buckets.registry import Buckets
 from lightwell.stores.objects.local import failure, is_away
@@ -190,7 +190,7 @@ class Fetcher:
                                     f"{member} is larger than {self._inflate_limit} bytes once unzipped: "
                                     "raise LIGHTWELL_INFLATE_MAX_BYTES or import the file unzipped"
                                 )
-                            if leaves_no_room(spooled.fileno(), total):
+                            if fills_disk(spooled.fileno(), total):
                                 raise InputError(
                                     f"{member} is larger than the disk has room for once unzipped, {total} "
                                     "bytes and more: make room, or import the file unzipped"

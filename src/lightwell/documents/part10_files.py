@@ -23,10 +23,10 @@ from lightwell.imaging.instances.writer import (
     ITEM,
     Part10File,
     PixelValue,
-    encapsulated,
+    build_part10,
+    encapsulate,
     encapsulated_size,
-    joined_bits,
-    part10,
+    pack_bit_frames,
 )
 from lightwell.imaging.pixels import jpeg2000
 from lightwell.imaging.pixels.samples import Samples, native_bits, to_native
@@ -78,7 +78,7 @@ def open_instance(
     )
     override = json.loads(decompress(instance.override_z)) if instance.override_z else None
     pixel = _pixel_value(stores, instance.pixels, target, decode) if instance.pixels else None
-    return part10(
+    return build_part10(
         original, pixel, override, instance.edits, syntax=None if target is None else EXPLICIT_LITTLE
     )
 
@@ -125,7 +125,7 @@ def _blob(stores: Stores, stored: StoredImage, described: dict[str, Any], syntax
         syntax=syntax,
         length=None if items else span.length,
         pieces=prove_bytes(_pieces(stores, stored.pack, span), span.checksum),
-        whole=True,
+        verbatim=True,
         size=span.length,
     )
 
@@ -143,7 +143,7 @@ def _native(
         vr=_native_vr(image),
         syntax=EXPLICIT_LITTLE,
         length=(bits * count + 7) // 8,
-        pieces=joined_bits(frames, bits),
+        pieces=pack_bit_frames(frames, bits),
         image=described,
     )
 
@@ -159,7 +159,7 @@ def _as_stored(
         vr="OB",
         syntax=stored.stored_syntax,
         length=None,
-        pieces=encapsulated((place.length, _proved_pieces(stores, stored, place)) for place in bare),
+        pieces=encapsulate((place.length, _proved_pieces(stores, stored, place)) for place in bare),
         image=coded,
         size=encapsulated_size(place.length - place.head for place in table),
     )
@@ -175,7 +175,7 @@ def _recoded(
         vr="OB",
         syntax=JPEG2000_LOSSLESS,
         length=None,
-        pieces=encapsulated((len(frame), [frame]) for frame in frames),
+        pieces=encapsulate((len(frame), [frame]) for frame in frames),
         image=coded,
     )
 
@@ -216,7 +216,7 @@ def _came_so(stored_syntax: str, original_syntax: str) -> bool:
     """Whether frames were kept byte for byte: by their syntax, or JPEG 2000 in a store of JPEG 2000."""
     if stored_syntax != original_syntax:
         return False
-    return SYNTAXES[original_syntax].keep or original_syntax == JPEG2000_LOSSLESS
+    return SYNTAXES[original_syntax].verbatim or original_syntax == JPEG2000_LOSSLESS
 
 
 def _frames(stores: Stores, stored: StoredImage) -> Iterator[bytes]:

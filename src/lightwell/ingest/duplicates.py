@@ -18,7 +18,7 @@ import zstandard
 from lightwell.domain.image_sets.frame_table import Frame, unpack_entries
 from lightwell.domain.imports.existing_instances import ExistingInstance, ExistingPixels
 from lightwell.errors import StorageError, StorageUnavailableError
-from lightwell.imaging.dataset.original_container import Original, is_same_original
+from lightwell.imaging.dataset.original_container import Original, has_same_original
 from lightwell.imaging.errors import PixelFailure, cannot_transcode
 from lightwell.imaging.pixels.store_pixels import blob_ranges, is_same_bytes, store_pixels
 from lightwell.stores.image_sets.records import decompress
@@ -28,7 +28,7 @@ from lightwell.stores.objects.packs import pack_name
 if TYPE_CHECKING:
     from lightwell.domain.imports.warnings import Warning
     from lightwell.imaging.dataset.part10 import Part10
-    from lightwell.imaging.instances.reader import ParsedInstance
+    from lightwell.imaging.instances.parse import ParsedInstance
 
 FindExisting = Callable[[str, str, str], Sequence[ExistingInstance]]
 """Finds instances by StudyInstanceUID, SeriesInstanceUID and SOPInstanceUID
@@ -78,7 +78,7 @@ def same_original(
                 continue
             read = _ReadAhead(objects, one.pack, one.original_offset + one.original_length)
             kept = Original(read, one.original_offset, one.original_length)
-            if is_same_original(kept, part10.file_meta, part10.source, instance.original):
+            if has_same_original(kept, part10.file_meta, part10.source, instance.original):
                 return one
         except StorageUnavailableError:
             raise

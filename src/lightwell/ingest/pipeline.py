@@ -28,7 +28,7 @@ from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.dataset.original_container import write_original
 from lightwell.imaging.dataset.part10 import Part10, Source, open_part10
 from lightwell.imaging.errors import PixelFailure, cannot_transcode
-from lightwell.imaging.instances.reader import ParsedInstance, PixelElement, read_instance
+from lightwell.imaging.instances.parse import ParsedInstance, PixelElement, parse_instance
 from lightwell.imaging.pixels.store_pixels import blob_ranges, store_pixels
 from lightwell.ingest.duplicates import FindExisting, same_original, same_pixels
 from lightwell.stores.image_sets.records import FragmentCompressor, compress
@@ -137,14 +137,14 @@ class Pipeline:
                 part10.source.close()  # type: ignore[attr-defined]
 
     def _read(self, number: int, name: str, part10: Part10) -> NewRecord:
-        instance = read_instance(part10, self._cache)
+        instance = parse_instance(part10, self._cache)
         laid_over = None
         if self._override is not None:
             override = self._override(
                 instance.study_instance_uid, instance.series_instance_uid, instance.sop_instance_uid
             )
             if override is not None:
-                instance = read_instance(part10, self._cache, override=override)
+                instance = parse_instance(part10, self._cache, override=override)
                 laid_over = _json(override)
         _check(instance)
         series = self._series_of(instance)

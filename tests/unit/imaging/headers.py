@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from lightwell.imaging.dataset.part10 import BytesSource, Part10, open_part10
-from lightwell.imaging.instances.reader import ParsedInstance, SeriesCache, read_instance
+from lightwell.imaging.instances.parse import ParsedInstance, SeriesCache, parse_instance
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 IMPLICIT = "1.2.840.10008.1.2"
@@ -104,4 +104,4 @@ def opened(data: bytes, inflate_limit: int = 1 << 30) -> Part10:
 
 
 def read(data: bytes, cache: SeriesCache | None = None, **more: object) -> ParsedInstance:
-    return read_instance(opened(data), cache or SeriesCache(), **more)  # type: ignore[arg-type]
+    return parse_instance(opened(data), cache or SeriesCache(), **more)  # type: ignore[arg-type]

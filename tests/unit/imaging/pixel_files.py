@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lightwell.imaging.dataset.byte_source import BytesSource
 from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.dataset.part10 import Part10
-from lightwell.imaging.instances.reader import PixelElement
+from lightwell.imaging.instances.parse import PixelElement
 from lightwell.imaging.pixels.store_pixels import FrameStream, store_pixels
 
 EXPLICIT = "1.2.840.10008.1.2.1"

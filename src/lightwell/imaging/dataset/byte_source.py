@@ -9,15 +9,15 @@ from typing import Protocol, Self
 
 HEAD = 65_536
 
-# From so many bytes on a file that is made of a smaller one is asked for the room that it leaves.
+# A file inflated to this many bytes may take at most nine tenths of the free space.
 _LARGE, _SHARE = 256 << 20, 9
 
 
-def leaves_no_room(fd: int, size: int) -> bool:
-    """Whether ``size`` bytes that were inflated into ``fd`` take nine tenths of the room that there was.
+def fills_disk(fd: int, size: int) -> bool:
+    """Whether ``size`` bytes that were inflated into ``fd`` take nine tenths of the space that was free.
 
-    A small file that inflates to more than a disk has would fill it at every try, and its job would wait for
-    room without end. Below 256 MiB it is the disk that is full.
+    A small file that inflates to more than the disk can hold would fill it at every attempt, and its job
+    would wait for space forever. Below 256 MiB the cause is a full disk, not the file.
     """
     if size < _LARGE:
         return False
@@ -34,7 +34,7 @@ class Source(Protocol):
 
 
 class BytesSource:
-    """A file that is in memory."""
+    """A file in memory."""
 
     __slots__ = ("_data", "size")
 
@@ -58,9 +58,9 @@ class BytesSource:
 
 
 class FileSource:
-    """A file on disk, read by ``pread``; its first `HEAD` bytes are read once and kept.
+    """A file on disk, read by ``pread``; its first `HEAD` bytes are read once and buffered.
 
-    ``size`` is taken when it is opened: a file that grows is read up to there, one that shrinks reads short.
+    ``size`` is that at opening: a file that grows is read up to there, reads of one that shrinks are short.
     """
 
     __slots__ = ("_fd", "_head", "_start", "size")
@@ -74,7 +74,7 @@ class FileSource:
 
     @classmethod
     def part(cls, path: Path | str, start: int, length: int) -> Self:
-        """A source over a range of a file, which is cut where the file ends."""
+        """A source over a range of a file; the range ends with the file."""
         self = cls(path)
         self._start = start
         self.size = max(0, min(length, self.size - start))
@@ -82,7 +82,7 @@ class FileSource:
 
     @classmethod
     def adopt(cls, fd: int) -> Self:
-        """A source over an open file descriptor, which it closes."""
+        """A source over an open file descriptor, which it takes over and closes."""
         self = cls.__new__(cls)
         self._fd = fd
         self.size = os.fstat(fd).st_size

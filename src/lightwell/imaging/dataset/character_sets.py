@@ -1,7 +1,8 @@
 """Text of the character sets that SpecificCharacterSet (0008,0005) names.
 
 Source: PS3.3 C.12.1.1.2 (defined terms and escape sequences), PS3.5 §6.1.2 (code extension, and where the
-first set is active again). Nothing here fails: what cannot be read becomes U+FFFD, and the caller is told.
+first set becomes active again). Decoding never fails: what cannot be decoded becomes U+FFFD, and the caller
+is told.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _MULTI = {"58": "gb2312", "149": "euc_kr"}
 _KANJI = {"87": b"\x1b$B", "159": b"\x1b$(D"}
 _ALONE = {"ISO IR 192": "utf_8", "GB18030": "gb18030", "GBK": "gbk", "ISO 2022 GBK": "gbk"}
 
-# Escape sequence → the term's number, and which half it fills (0: bytes below 0x80, 1: those above).
+# Escape sequence → number of the term, and the code area it designates (0: G0, 1: G1).
 _ESCAPES: dict[bytes, tuple[str, int]] = {
     b"(B": ("6", 0),
     b"(J": ("14", 0),
@@ -56,94 +57,94 @@ _ESCAPES: dict[bytes, tuple[str, int]] = {
 _ESCAPE = re.compile(rb"\x1b(\$[()][A-D]|\$[B@]|[()\-][A-Za-z]|)")
 _RUN = re.compile(rb"[\x80-\xff]+|[\x00-\x7f]+")
 _RESET_TEXT = re.compile(rb"[\t\n\f\r\\]")
-# Where the backslash separates no values it is a letter like others.
+# A backslash that does not separate values is an ordinary character.
 _RESET_LINE = re.compile(rb"[\t\n\f\r]")
 _RESETS = {"PN": re.compile(rb"[\t\n\f\r\\^=]"), "LT": _RESET_LINE, "ST": _RESET_LINE, "UT": _RESET_LINE}
 _RESET_KANJI = re.compile(rb"[\x00-\x1f]")
-# What writers use in truth when they name the smaller set.
-_WIDER = {"euc_kr": "cp949", "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932"}
+# What writers actually use when they name the smaller set.
+_SUPERSETS = {"euc_kr": "cp949", "gb2312": "gb18030", "gbk": "gb18030", "shift_jis": "cp932"}
 _KATAKANA = re.compile(rb"[\x00-\x7f\xa1-\xdf]*")
 
 # ISO_IR 100 and ISO 2022 IR 100, and how they are misspelled; "ISO 2022 58" is pydicom's and others' for 58.
 _TERM = re.compile(r"ISO ?(?:2022 ?IR ?|2022 |IR ?)(\d{1,3})")
 
-_REPLACED = "bytes that are not valid in its character set became U+FFFD"
-_WIDENED = "bytes that are not valid in its character set were read by a wider one of its kind"
-_NOT_INVOKED = "bytes were read by a character set that is declared, but not invoked where they stand"
-_GUESSED_UTF8 = "bytes outside of the default repertoire were read as UTF-8"
-_GUESSED = "bytes outside of the default repertoire were read as ISO 8859-1"
-_UNDECLARED = "a character set is used that SpecificCharacterSet does not declare"
+_REPLACED = "bytes that are not valid in its character set were replaced with U+FFFD"
+_WIDENED = "bytes that are not valid in its character set were decoded with a superset of it"
+_NOT_INVOKED = "bytes were decoded with a declared character set that no escape sequence designates"
+_GUESSED_UTF8 = "bytes outside the default repertoire were decoded as UTF-8"
+_GUESSED = "bytes outside the default repertoire were decoded as ISO 8859-1"
+_UNDECLARED = "it uses a character set that SpecificCharacterSet does not declare"
 
 
 @dataclass(frozen=True, slots=True)
 class Charset:
     """How text is decoded under one value of SpecificCharacterSet.
 
-    ``codec`` reads all that stands without escape sequences; "" is the default repertoire. ``alone`` tells
-    that escape sequences have no meaning. ``declared`` are the numbers of the sets that may be escaped to,
-    ``spare`` is the codec of the first of them that has letters above the default repertoire, for text that
-    forgets to. ``unknown`` are the terms that were not understood.
+    ``codec`` decodes text before escape sequences; "" is the default repertoire. ``alone``: a set without
+    code extension, in which escape sequences have no meaning. ``declared`` are the numbers of the sets that
+    escape sequences may designate; ``fallback`` is the codec of the first of them that has characters beyond
+    the default repertoire, for text that lacks the escape sequence. ``unknown`` are the unknown terms.
     """
 
     codec: str
     alone: bool
     declared: frozenset[str]
     unknown: tuple[str, ...]
-    spare: str = ""
+    fallback: str = ""
 
     def decode(self, data: bytes, vr: str = "LO") -> tuple[str, str]:
-        """Text of ``data``, a whole value with its backslashes, and what is wrong with it ("" if nothing).
+        """The text of ``data``, a whole value with its backslashes, and the problem with it ("" if none).
 
-        ``vr`` tells what brings back the first character set: ends of lines, backslashes but in LT, ST and
-        UT, and in PN ``^`` and ``=`` (PS3.5 §6.1.2.5.3).
+        ``vr`` decides which characters reactivate the first character set: line ends, backslashes except in
+        LT, ST and UT, and in PN ``^`` and ``=`` (PS3.5 §6.1.2.5.3).
         """
         if data.isascii() and (self.alone or ESC not in data):
             return data.decode("ascii"), ""
         if self.alone or ESC not in data:
-            return _read(data, self.codec, self.spare)
+            return _decode(data, self.codec, self.fallback)
         return self._extended(data, _RESETS.get(vr, _RESET_TEXT))
 
     def _extended(self, data: bytes, reset: re.Pattern[bytes]) -> tuple[str, str]:
         pieces: list[str] = []
         problem = ""
-        low, high = "6", self.codec
+        g0, g1 = "6", self.codec
         pos = 0
         for match in [*_ESCAPE.finditer(data), None]:
             end = match.start() if match else len(data)
             while pos < end:
-                stop = (_RESET_KANJI if low in _KANJI else reset).search(data, pos, end)
-                cut = stop.start() if stop else end
-                text, wrong = _mixed(data[pos:cut], low, high, self.spare)
+                reset_match = (_RESET_KANJI if g0 in _KANJI else reset).search(data, pos, end)
+                run_end = reset_match.start() if reset_match else end
+                text, run_problem = _decode_run(data[pos:run_end], g0, g1, self.fallback)
                 pieces.append(text)
-                problem = problem or wrong
-                if stop:
-                    pieces.append(chr(data[cut]))
-                    low, high = "6", self.codec
-                    cut += 1
-                pos = cut
+                problem = problem or run_problem
+                if reset_match:
+                    pieces.append(chr(data[run_end]))
+                    g0, g1 = "6", self.codec
+                    run_end += 1
+                pos = run_end
             if match:
-                number, half = _ESCAPES.get(match[1], ("", 0))
+                number, is_g1 = _ESCAPES.get(match[1], ("", 0))
                 if not number:
                     problem = _REPLACED
                     pieces.append("\ufffd")
-                elif half:
-                    high = _MULTI.get(number) or _SINGLE[number]
+                elif is_g1:
+                    g1 = _MULTI.get(number) or _SINGLE[number]
                 else:
-                    low = number
+                    g0 = number
                 if number not in self.declared and number not in ("6", "14", ""):
                     problem = problem or _UNDECLARED
                 pos = match.end()
         return "".join(pieces), problem
 
 
-def _read(data: bytes, codec: str, spare: str) -> tuple[str, str]:
+def _decode(data: bytes, codec: str, fallback: str) -> tuple[str, str]:
     if not codec:
-        return _guess(data, spare)
+        return _guess(data, fallback)
     try:
         text = data.decode(codec)
     except UnicodeDecodeError:
         try:
-            return data.decode(_WIDER.get(codec, codec)), _WIDENED
+            return data.decode(_SUPERSETS.get(codec, codec)), _WIDENED
         except UnicodeDecodeError:
             return data.decode(codec, "replace"), _REPLACED
     if codec == "shift_jis" and not _KATAKANA.fullmatch(data):
@@ -151,11 +152,11 @@ def _read(data: bytes, codec: str, spare: str) -> tuple[str, str]:
     return text, ""
 
 
-def _guess(data: bytes, spare: str) -> tuple[str, str]:
-    """Text where nothing is invoked that has letters beyond ASCII; what is valid UTF-8 surely is that."""
+def _guess(data: bytes, fallback: str) -> tuple[str, str]:
+    """Text without a designated set beyond ASCII; bytes that are valid UTF-8 are taken for UTF-8."""
     if data.isascii():
         return data.decode("ascii"), ""
-    for codec, problem in ((spare, _NOT_INVOKED), ("utf_8", _GUESSED_UTF8)):
+    for codec, problem in ((fallback, _NOT_INVOKED), ("utf_8", _GUESSED_UTF8)):
         try:
             if codec:
                 return data.decode(codec), problem
@@ -164,47 +165,45 @@ def _guess(data: bytes, spare: str) -> tuple[str, str]:
     return data.decode("latin_1"), _GUESSED
 
 
-def _mixed(data: bytes, low: str, high: str, spare: str) -> tuple[str, str]:
-    """Text without escape sequences or resets, its lower half in ``low`` and its upper half in codec
-    ``high``.
-    """
-    if low not in _KANJI:
-        return (data.decode("ascii"), "") if data.isascii() else _read(data, high, spare)
+def _decode_run(data: bytes, g0: str, g1: str, fallback: str) -> tuple[str, str]:
+    """Text without escape sequences or resets: ``g0`` is the number of its set, ``g1`` is a codec."""
+    if g0 not in _KANJI:
+        return (data.decode("ascii"), "") if data.isascii() else _decode(data, g1, fallback)
     pieces: list[str] = []
     problem = ""
     for run in _RUN.findall(data):
         if run[0] >= 0x80:
-            text, wrong = _read(run, high, spare)
+            text, run_problem = _decode(run, g1, fallback)
         else:
             try:
-                text, wrong = (_KANJI[low] + run).decode("iso2022_jp_2"), ""
+                text, run_problem = (_KANJI[g0] + run).decode("iso2022_jp_2"), ""
             except UnicodeDecodeError:
-                text, wrong = _wider_kanji(run, low)
+                text, run_problem = _decode_kanji_superset(run, g0)
         pieces.append(text)
-        problem = problem or wrong
+        problem = problem or run_problem
     return "".join(pieces), problem
 
 
-def _wider_kanji(run: bytes, low: str) -> tuple[str, str]:
-    """JIS X 0208 with the rows that JIS X 0213 adds to it, such as that of circled digits."""
-    if low == "87":
+def _decode_kanji_superset(run: bytes, g0: str) -> tuple[str, str]:
+    """JIS X 0208 with the rows that JIS X 0213 adds, such as the circled digits."""
+    if g0 == "87":
         try:
             return (b"\x1b$(Q" + run).decode("iso2022_jp_2004"), _WIDENED
         except UnicodeDecodeError:
             pass
-    return (_KANJI[low] + run).decode("iso2022_jp_2", "replace"), _REPLACED
+    return (_KANJI[g0] + run).decode("iso2022_jp_2", "replace"), _REPLACED
 
 
 @lru_cache(maxsize=256)
 def charset_of(raw: bytes) -> Charset:
     """The character set of the value ``raw`` of SpecificCharacterSet, b"" for the default repertoire.
 
-    Misspelled terms such as ``ISO-IR 100`` or ``iso_ir_100`` are understood. Of a list with a set that allows
-    no code extension (UTF-8, GB18030, GBK) only the first term counts (PS3.3 C.12.1.1.2).
+    Misspelled terms such as ``ISO-IR 100`` or ``iso_ir_100`` are accepted. In a list, a set without code
+    extension (UTF-8, GB18030, GBK) counts only as the first term, and then alone (PS3.3 C.12.1.1.2).
     """
-    terms = [_plain(term) for term in raw.decode("latin_1").split("\\")]
+    terms = [_normalized(term) for term in raw.decode("latin_1").split("\\")]
     unknown: list[str] = []
-    codec, spare, alone = "", "", False
+    codec, fallback, alone = "", "", False
     declared: set[str] = set()
     for index, term in enumerate(terms):
         if term in _ALONE:
@@ -219,13 +218,13 @@ def charset_of(raw: bytes) -> Charset:
             unknown.append(term)
             continue
         declared.add(number)
-        upper = _MULTI.get(number) or _SINGLE.get(number, "")
+        g1_codec = _MULTI.get(number) or _SINGLE.get(number, "")
         if index == 0:
-            codec = upper
-        spare = spare or upper
-    return Charset(codec, alone, frozenset(declared), tuple(unknown), spare)
+            codec = g1_codec
+        fallback = fallback or g1_codec
+    return Charset(codec, alone, frozenset(declared), tuple(unknown), fallback)
 
 
-def _plain(term: str) -> str:
+def _normalized(term: str) -> str:
     term = re.sub(r"[\s_\-\0]+", " ", term).strip().upper()
     return "ISO IR 192" if term in ("ISOIR 192", "ISO IR192", "ISOIR192") else term

@@ -1,6 +1,6 @@
-"""Elements in the DICOM JSON Model, as ready texts: ``"TAG":{"vr":…}``.
+"""Elements in the DICOM JSON Model, as encoded JSON: ``"TAG":{"vr":…}``.
 
-Source: PS3.18 Annex F. `domain.image_sets.dicom_json_lines` says how the texts of an instance are kept.
+Source: PS3.18 Annex F. `domain.image_sets.dicom_json_lines` describes how an instance's elements are stored.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ from lightwell.imaging.dataset.character_sets import Charset
 from lightwell.imaging.dataset.dictionary import Attribute
 from lightwell.imaging.dataset.parsed_element import ParsedElement
 
-#: the longest binary value that stands in the text (HealthImaging: "over 1 MB")
-BULK = 1 << 20
+#: the longest binary value that is inline (HealthImaging: "over 1 MB")
+BULK_THRESHOLD = 1 << 20
 
-#: tables of where frames lay in a value that is not kept as it came
-HIDDEN = frozenset((0x7FE00001, 0x7FE00002, 0x7FE00003))
+#: offset tables of encapsulated pixel data, which is not stored as it was received
+OFFSET_TABLES = frozenset((0x7FE00001, 0x7FE00002, 0x7FE00003))
 _GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 _BOTH_ENDS = frozenset(("AE", "CS", "LO", "SH", "UI", "DS", "IS"))
 
-_DECIMAL = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
-_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
-_WHOLE = re.compile(r"[+-]?\d+", re.ASCII)
-_SAFE = 15  # digits that every double holds
-_EXACT = 1 << 53
+_DECIMAL_STRING = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_JSON_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?", re.ASCII)
+_INTEGER_TEXT = re.compile(r"[+-]?\d+", re.ASCII)
+_EXACT_DIGITS = 15  # digits that every double represents
+_EXACT_INTEGER = 1 << 53
 
 
-def lines(entries: Iterable[ParsedElement]) -> bytes:
-    """The lines of a data set; ``entries`` are in tag order, those of file meta and pixels left out."""
-    return dicom_json_lines.joined([entry.dicom for entry in entries])
+def lines(elements: Iterable[ParsedElement]) -> bytes:
+    """The lines of a data set; ``elements`` are in tag order, without file meta and pixels."""
+    return dicom_json_lines.joined([element.dicom for element in elements])
 
 
-def plain(
+def from_reader(
     attribute: Attribute,
     vr: str,
     length: int,
@@ -50,28 +50,28 @@ def plain(
     *,
     big: bool = False,
 ) -> bytes:
-    """The text of an element that is no sequence, whose value has ``length`` bytes; ``path`` ends with it.
+    """The JSON of an element other than a sequence with ``length`` bytes; ``path`` ends with the element.
 
-    Bytes that are no value of their VR are shown as UN, as in the native document. Longer than
-    `limits.VALUE`, a value that is not binary is left out, of which the import warns.
+    Bytes that are not a value of the VR are shown as UN, as in the metadata document. A value that is not
+    binary and longer than `limits.VALUE` is omitted; the import warns of it.
     """
     if not length:
         return b'"%08X":{"vr":"%s"}' % (attribute.tag, vr.encode())
-    if vr in values.BINARY and length > BULK:
-        return bulk(attribute, vr, path)
+    if vr in values.BINARY and length > BULK_THRESHOLD:
+        return bulk_reference(attribute, vr, path)
     if length > limits.VALUE:
         return b'"%08X":{"vr":"%s"}' % (attribute.tag, vr.encode())
     data = read()
     try:
         return from_bytes(attribute, vr, data, charset, big=big)
     except values.InvalidValueError:
-        if length > BULK:
-            return bulk(attribute, "UN", path)
+        if length > BULK_THRESHOLD:
+            return bulk_reference(attribute, "UN", path)
         return _binary(attribute, "UN", data, big=False)
 
 
-def bulk(attribute: Attribute, vr: str, path: str) -> bytes:
-    """The text of an element whose value has to be fetched."""
+def bulk_reference(attribute: Attribute, vr: str, path: str) -> bytes:
+    """The JSON of an element whose value is retrieved separately."""
     return b'"%08X":{"vr":"%s","BulkDataURI":"%s"}' % (attribute.tag, vr.encode(), bulk_name(path).encode())
 
 
@@ -79,14 +79,14 @@ def bulk(attribute: Attribute, vr: str, path: str) -> bytes:
 def bulk_name(path: str) -> str:
     """The name of a bulk value in its instance: 32 hex digits.
 
-    ``path`` is the element's tag in eight upper-case digits; inside of sequences those and the numbers of
-    items, from 0, stand before it, with slashes between.
+    ``path`` is the element's tag in eight upper-case hex digits, preceded within sequences by the tags of
+    these and the numbers of the items, from 0, all separated by slashes.
     """
     return blake2s(path.encode(), digest_size=16).hexdigest()
 
 
 def from_bytes(attribute: Attribute, vr: str, data: bytes, charset: Charset, *, big: bool = False) -> bytes:
-    """The text of an element with the value ``data``; `Misfit` if that can be no value of the VR."""
+    """The JSON of an element with the value ``data``; `InvalidValueError` if it is not a value of the VR."""
     if vr in values.TEXT:
         text = data.decode("ascii") if data.isascii() and b"\x1b" not in data else ""
         if not text:
@@ -95,60 +95,60 @@ def from_bytes(attribute: Attribute, vr: str, data: bytes, charset: Charset, *, 
     if vr in values.NUMBERS:
         return from_numbers(attribute, vr, values.numbers(vr, data, big=big))
     if vr == "AT":
-        return valued(attribute, vr, [b'"%s"' % tag.encode() for tag in values.tags(data, big=big)])
+        return from_json_values(attribute, vr, [b'"%s"' % tag.encode() for tag in values.tags(data, big=big)])
     return _binary(attribute, vr, data, big=big)
 
 
 def from_text(attribute: Attribute, vr: str, text: str) -> bytes:
-    """The text of an element of a text VR, from its whole decoded value."""
+    """The JSON of an element of a text VR, from its whole decoded value."""
     text = text.rstrip(" \0")
     if not text:
-        return valued(attribute, vr, [])
+        return from_json_values(attribute, vr, [])
     if vr in values.SINGLE_TEXT:
-        return valued(attribute, vr, [encode_basestring(text).encode()])
-    write = _WRITERS.get(vr, _string)
+        return from_json_values(attribute, vr, [encode_basestring(text).encode()])
+    encode = _VALUE_ENCODERS.get(vr, _string)
     if vr in _BOTH_ENDS:
         parts = [part.strip(" \0") for part in text.split("\\")]
     else:
         parts = [part.rstrip(" \0") for part in text.split("\\")]
-    return valued(attribute, vr, [write(part) if part else b"null" for part in parts])
+    return from_json_values(attribute, vr, [encode(part) if part else b"null" for part in parts])
 
 
 def from_numbers(attribute: Attribute, vr: str, numbers: Iterable[float]) -> bytes:
-    """The text of an element of a numeric VR."""
-    return valued(attribute, vr, [number(value) for value in numbers])
+    """The JSON of an element of a numeric VR."""
+    return from_json_values(attribute, vr, [number(value) for value in numbers])
 
 
 def from_items(attribute: Attribute, items: Sequence[bytes]) -> bytes:
-    """The text of a sequence; ``items`` are the texts of its items' elements, commas between them."""
-    return valued(attribute, "SQ", [b"{%s}" % item for item in items])
+    """The JSON of a sequence; ``items`` are the JSON of the elements of each item, separated by commas."""
+    return from_json_values(attribute, "SQ", [b"{%s}" % item for item in items])
 
 
 def from_native(attribute: Attribute, vr: str, json: bytes) -> bytes:
-    """The text of a binary element that is not empty, from its value in the native document, in quotes."""
+    """The JSON of a binary element with a value; ``json`` is that value in the metadata document, quoted."""
     return b'"%08X":{"vr":"%s","InlineBinary":%s}' % (attribute.tag, vr.encode(), json)
 
 
 def from_base64(attribute: Attribute, vr: str, value: str) -> bytes:
-    """The text of a binary element, its bytes in little endian order."""
+    """The JSON of a binary element, its bytes in little endian order."""
     if not value:
-        return valued(attribute, vr, [])
+        return from_json_values(attribute, vr, [])
     return b'"%08X":{"vr":"%s","InlineBinary":"%s"}' % (attribute.tag, vr.encode(), value.encode())
 
 
 def number(value: float) -> bytes:
-    """A JSON number; a string where JSON has none, or where readers of JSON would round it."""
+    """A JSON number; a string if it is not finite, or if JSON readers would round it."""
     if type(value) is int:
-        return b"%d" % value if -_EXACT <= value <= _EXACT else b'"%d"' % value
+        return b"%d" % value if -_EXACT_INTEGER <= value <= _EXACT_INTEGER else b'"%d"' % value
     if not isfinite(value):
         return b'"NaN"' if isnan(value) else b'"inf"' if value > 0 else b'"-inf"'
-    if value.is_integer() and abs(value) < _EXACT and (value or str(value) == "0.0"):
+    if value.is_integer() and abs(value) < _EXACT_INTEGER and (value or str(value) == "0.0"):
         return b"%d" % int(value)
     return repr(value).encode()
 
 
-def valued(attribute: Attribute, vr: str, parts: list[bytes]) -> bytes:
-    """The text of an element with these values, each a JSON text."""
+def from_json_values(attribute: Attribute, vr: str, parts: list[bytes]) -> bytes:
+    """The JSON of an element with these values, each encoded as JSON."""
     if not parts:
         return b'"%08X":{"vr":"%s"}' % (attribute.tag, vr.encode())
     return b'"%08X":{"vr":"%s","Value":[%s]}' % (attribute.tag, vr.encode(), b",".join(parts))
@@ -164,29 +164,29 @@ def _string(text: str) -> bytes:
 
 def _name(text: str) -> bytes:
     groups = [group.rstrip(" \0") for group in text.split("=", 2)]
-    shown = [
+    groups_json = [
         f'"{key}":{encode_basestring(group)}' for key, group in zip(_GROUPS, groups, strict=False) if group
     ]
-    return b"{%s}" % ",".join(shown).encode() if shown else b"null"
+    return b"{%s}" % ",".join(groups_json).encode() if groups_json else b"null"
 
 
 def _decimal(text: str) -> bytes:
-    """DS: digit by digit as it stands, a string where a double would not hold its value."""
-    if not _DECIMAL.fullmatch(text):
+    """DS: a number with the same digits; a string if a double cannot represent it."""
+    if not _DECIMAL_STRING.fullmatch(text):
         return _string(text)
     value = float(text)
-    if (len(text) > _SAFE or "e" in text.lower()) and Decimal(repr(value)) != Decimal(text):
+    if (len(text) > _EXACT_DIGITS or "e" in text.lower()) and Decimal(repr(value)) != Decimal(text):
         return _string(text)
-    if _NUMBER.fullmatch(text):
+    if _JSON_NUMBER.fullmatch(text):
         return text.encode()
-    return b"%d" % int(text) if _WHOLE.fullmatch(text) else repr(value).encode()
+    return b"%d" % int(text) if _INTEGER_TEXT.fullmatch(text) else repr(value).encode()
 
 
 def _integer(text: str) -> bytes:
     """IS."""
-    if not _WHOLE.fullmatch(text) or len(text) > 19:
+    if not _INTEGER_TEXT.fullmatch(text) or len(text) > 19:
         return _string(text)
     return number(int(text))
 
 
-_WRITERS: dict[str, Callable[[str], bytes]] = {"PN": _name, "DS": _decimal, "IS": _integer}
+_VALUE_ENCODERS: dict[str, Callable[[str], bytes]] = {"PN": _name, "DS": _decimal, "IS": _integer}

@@ -11,7 +11,7 @@ from pydicom.errors import BytesLengthException, InvalidDicomError
 from lightwell.domain.imports.dicomdir_paths import MOST_BYTES, MOST_FILES, is_file_id
 from lightwell.errors import InputError
 
-_UNREADABLE = (
+_PYDICOM_ERRORS = (
     InvalidDicomError,
     BytesLengthException,
     OSError,
@@ -26,28 +26,30 @@ _UNREADABLE = (
 
 
 def referenced_files(path: Path) -> list[tuple[str, ...]]:
-    """The File IDs of all directory records in their order, each once. Reads untrusted bytes.
+    """The File IDs of all directory records in order, each once. Reads untrusted bytes.
 
-    Raises `InputError` if the file is no DICOMDIR, if a record leads out of its folder, or if there are more
-    than `MOST_FILES`, or than `MOST_BYTES` of paths.
+    Raises `InputError` if the file is not a DICOMDIR, if a record names a file outside its folder, or if the
+    files are more than `MOST_FILES` or their paths longer than `MOST_BYTES`.
     """
     try:
         records = pydicom.dcmread(path).get("DirectoryRecordSequence")
         listed = None if records is None else [record.get("ReferencedFileID") for record in records]
-    except _UNREADABLE as error:
-        raise InputError(f"{path} is no DICOMDIR that can be read: {error}") from None
+    except _PYDICOM_ERRORS as error:
+        raise InputError(f"{path} is not a DICOMDIR: it cannot be read ({error})") from None
     if listed is None:
-        raise InputError(f"{path} is no DICOMDIR: it has no directory records")
+        raise InputError(f"{path} is not a DICOMDIR: it has no directory records")
     found: dict[tuple[str, ...], None] = {}
     for parts in listed:
         if not parts:
             continue
         names = (parts,) if isinstance(parts, str) else tuple(map(str, parts))
         if not is_file_id(names):
-            raise InputError(f"{path} names a file outside of its folder: {_shown(names)}")
+            raise InputError(f"{path} names a file outside its folder: {_shown(names)}")
         found[names] = None
     if len(found) > MOST_FILES or sum(len(name) + 1 for names in found for name in names) > MOST_BYTES:
-        raise InputError(f"{path} lists more than can be, {len(found)} files: import their folder")
+        raise InputError(
+            f"{path} lists {len(found)} files, more than lightwell reads from a DICOMDIR; import their folder"
+        )
     return list(found)
 
 

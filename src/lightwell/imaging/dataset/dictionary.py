@@ -1,4 +1,4 @@
-"""What is known of an element by its tag: keyword, VR, multiplicity, level and key in the metadata document.
+"""Attributes by tag: keyword, VR, multiplicity, level and key in the metadata document.
 
 Source: PS3.6, as pydicom ships it. Elements without a keyword of their own (private, unknown, repeating
 groups such as overlays) are keyed by eight hexadecimal digits, and their VR is listed in DICOMVRs.
@@ -25,12 +25,11 @@ _DIGITS = re.compile(r"[0-9A-F]{8}")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Attribute:
-    """One tag. ``vr`` is the dictionary's, "" where it knows none, such as "US or SS" where it leaves a
-    choice.
+    """The attribute of one tag.
 
-    ``name`` is what people read in messages. ``keyed`` tells whether the keyword is the key. ``single``: VM
-    1, which shows a scalar; None for those keyed by digits, whose number of values decides. ``private``: odd
-    group.
+    ``vr`` is the dictionary's: "" if it has none, several such as "US or SS" if it allows a choice.
+    ``name`` is for messages. ``keyed``: the keyword is the key. ``single``: VM 1, shown as a scalar; None if
+    keyed by digits, when the number of values decides. ``private``: odd group.
     """
 
     tag: int
@@ -48,7 +47,7 @@ class Attribute:
 
     @property
     def hex(self) -> str:
-        """Eight upper-case digits."""
+        """The tag as eight upper-case hex digits."""
         return f"{self.tag:08X}"
 
 
@@ -59,7 +58,9 @@ def attribute_of(tag: int) -> Attribute:
     entry = None if private else DicomDictionary.get(tag)
     if entry and entry[4]:
         keyword, vr = entry[4], "" if entry[0] == "NONE" else entry[0]
-        return Attribute(tag, keyword, vr, True, entry[1] == "1", False, level_of(keyword), _key(keyword))
+        return Attribute(
+            tag, keyword, vr, True, entry[1] == "1", False, level_of(keyword), _json_key(keyword)
+        )
     vr = ""
     if entry:
         vr = entry[0]
@@ -67,13 +68,13 @@ def attribute_of(tag: int) -> Attribute:
         vr = dictionary_VR(tag)
     elif private and 0x10 <= tag & 0xFFFF <= 0xFF:
         vr = "LO"
-    return Attribute(tag, f"{tag:08X}", vr, False, None, private, INSTANCE, _key(f"{tag:08X}"))
+    return Attribute(tag, f"{tag:08X}", vr, False, None, private, INSTANCE, _json_key(f"{tag:08X}"))
 
 
 def attribute_named(key: str) -> Attribute | None:
     """The attribute that a key of the metadata document names: a keyword, or eight upper-case hex digits.
 
-    None for what is neither, such as an unknown keyword.
+    None if it is neither, such as an unknown keyword.
     """
     if _DIGITS.fullmatch(key):
         return attribute_of(int(key, 16))
@@ -81,13 +82,13 @@ def attribute_named(key: str) -> Attribute | None:
     return None if tag is None else attribute_of(tag)
 
 
-def _key(name: str) -> bytes:
+def _json_key(name: str) -> bytes:
     return f'"{name}":'.encode()
 
 
 @lru_cache(maxsize=4096)
 def private_vr(tag: int, creator: str) -> str:
-    """VR of a private element in the block of ``creator``, "UN" where it is not known."""
+    """VR of a private element in the block of ``creator``, "UN" if it is not known."""
     try:
         vr = private_dictionary_VR(tag, creator)
     except KeyError:

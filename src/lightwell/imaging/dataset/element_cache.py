@@ -1,7 +1,7 @@
-"""What is known already of elements that come again: most elements of a series repeat from file to file.
+"""A cache of parsed elements: most elements of a series repeat from file to file.
 
-The key is the whole element as it stands in an Explicit VR Little Endian file (tag, VR, length, value), under
-the SpecificCharacterSet that holds; equal bytes give an equal entry, whatever file or item they stand in.
+The key is the bytes of the whole element in a little endian file (tag, VR, length, value), under the
+SpecificCharacterSet in effect; equal bytes parse to equal elements in any file or item.
 """
 
 from __future__ import annotations
@@ -9,80 +9,82 @@ from __future__ import annotations
 from lightwell.imaging.dataset.character_sets import Charset, charset_of
 from lightwell.imaging.dataset.parsed_element import ParsedElement
 
-#: longer elements are not kept
+#: longer elements are not cached
 LONGEST = 8192
-# What an entry costs besides its texts, about.
+# Bytes that an element takes besides its JSON, approximately.
 _OVERHEAD = 300
-_CANDIDATES = 4
+_SEQUENCES_PER_HEADER = 4
 _BLOCKS = 256
 
 
 #: implicit VR, value of SpecificCharacterSet, private creator
-Key = tuple[bool, bytes, bytes]
+CacheKey = tuple[bool, bytes, bytes]
 
 
-class Table:
-    """Entries under one key."""
+class CachedElements:
+    """The cached elements under one key."""
 
     __slots__ = ("charset", "elements", "sequences")
 
     def __init__(self, charset: Charset) -> None:
         self.charset = charset
-        #: element → entry
+        #: bytes of an element → parsed element
         self.elements: dict[bytes, ParsedElement] = {}
-        #: head of a sequence of undefined length → whole sequences seen last, with their entries
+        #: header of a sequence of undefined length → the bytes of the latest such sequences, parsed
         self.sequences: dict[bytes, list[tuple[bytes, ParsedElement]]] = {}
 
 
 class SeriesCache:
-    """Bounded: two generations of ``limit`` / 2 bytes each; what is used moves to the younger one.
+    """Bounded: two generations of ``limit`` / 2 bytes each; an element that is used moves to the younger one.
 
-    May be kept across files and series, by one thread at a time.
+    May be used across files and series, by one thread at a time.
     """
 
     def __init__(self, limit: int = 24 << 20) -> None:
         self._half = limit // 2
         self._used = 0
-        self._young: dict[Key, Table] = {}
-        self._old: dict[Key, Table] = {}
-        #: entries of a level → its block
+        self._young: dict[CacheKey, CachedElements] = {}
+        self._old: dict[CacheKey, CachedElements] = {}
+        #: elements of a level → its block
         self.blocks: dict[tuple[ParsedElement, ...], bytes] = {}
 
-    def table(self, key: Key) -> Table:
-        """The entries under ``key``."""
-        table = self._young.get(key)
-        if table is None:
-            table = self._young[key] = Table(charset_of(key[1]))
+    def elements_under(self, key: CacheKey) -> CachedElements:
+        """The cached elements under ``key``."""
+        cached = self._young.get(key)
+        if cached is None:
+            cached = self._young[key] = CachedElements(charset_of(key[1]))
             self._used += _OVERHEAD + len(key[1]) + len(key[2])
-        return table
+        return cached
 
-    def settle(self) -> None:
-        """Called between files: begins a new generation where the younger one is full."""
+    def rotate(self) -> None:
+        """Called between files: begins a new generation if the younger one is full."""
         if self._used >= self._half:
             self._old, self._young, self._used = self._young, {}, 0
         if len(self.blocks) > _BLOCKS:
             self.blocks.clear()
 
-    def older(self, key: Key, raw: bytes) -> ParsedElement | None:
-        """An element of the older generation, moved to the younger one."""
-        table = self._old.get(key)
-        entry = table.elements.get(raw) if table else None
-        if entry is not None:
-            self.keep(self.table(key), raw, entry)
-        return entry
+    def promote(self, key: CacheKey, raw: bytes) -> ParsedElement | None:
+        """An element of the older generation, which moves to the younger one."""
+        cached = self._old.get(key)
+        element = cached.elements.get(raw) if cached else None
+        if element is not None:
+            self.add(self.elements_under(key), raw, element)
+        return element
 
-    def keep(self, table: Table, raw: bytes, entry: ParsedElement) -> None:
-        """Remember an element, if there is room and it is not too long."""
-        if self._room(raw, entry):
-            table.elements[raw] = entry
+    def add(self, cached: CachedElements, raw: bytes, element: ParsedElement) -> None:
+        """Cache an element if there is space and it is not too long."""
+        if self._reserve(raw, element):
+            cached.elements[raw] = element
 
-    def keep_sequence(self, table: Table, head: bytes, raw: bytes, entry: ParsedElement) -> None:
-        """Remember a sequence of undefined length; of one tag only the last few."""
-        if self._room(raw, entry):
-            table.sequences[head] = [(raw, entry), *table.sequences.get(head, ())][:_CANDIDATES]
+    def add_sequence(self, cached: CachedElements, header: bytes, raw: bytes, element: ParsedElement) -> None:
+        """Cache a sequence of undefined length; of each header only the latest few."""
+        if self._reserve(raw, element):
+            cached.sequences[header] = [(raw, element), *cached.sequences.get(header, ())][
+                :_SEQUENCES_PER_HEADER
+            ]
 
-    def _room(self, raw: bytes, entry: ParsedElement) -> bool:
+    def _reserve(self, raw: bytes, element: ParsedElement) -> bool:
         if len(raw) > LONGEST or self._used >= self._half:
             return False
-        self._used += 2 * len(raw) + len(entry.json) + len(entry.dicom) + _OVERHEAD
+        self._used += 2 * len(raw) + len(element.json) + len(element.dicom) + _OVERHEAD
         return True

@@ -1,11 +1,11 @@
-"""The careful walk: where each element of a data set lies, in every uncompressed encoding.
+"""Finds the elements of a data set in every uncompressed encoding: their tags, VRs and positions.
 
-Source: PS3.5 §7 (data elements, sequences, items) and §6.2.2 note on UN. It reads heads only, never values,
-so that a file of any size is walked in the memory of one window. What is plainly broken (an element that runs
-over the end of its item or of the file, an item that is none) is refused by name; what real writers do and
-readers agree about is taken: implicit VR inside of explicit data sets, or in whole files whose transfer
-syntax says otherwise, unknown VRs with a two-byte length, stray delimiters, zero bytes after the last
-element.
+Source: PS3.5 §7 (data elements, sequences, items) and §6.2.2 note on UN. It reads headers only, never values,
+so a file of any size is scanned in the memory of one window. A data set that is damaged (an element that ends
+after its item or the file, something other than an item in a sequence) is refused, and the error names the
+element. What real writers produce and readers agree on is accepted: implicit VR within explicit data sets, or
+in whole files whose transfer syntax declares explicit VR, unknown VRs with a two-byte length, stray
+delimiters, zero bytes after the last element.
 """
 
 from __future__ import annotations
@@ -18,14 +18,15 @@ from lightwell.domain.limits import ELEMENTS, NESTING
 from lightwell.errors import InputError
 from lightwell.imaging.dataset.byte_source import Source
 from lightwell.imaging.dataset.dictionary import PIXEL_TAGS, attribute_of
+from lightwell.imaging.dataset.transfer_syntaxes import LONG_VRS
 
 UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 
-_LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
+_LONG = frozenset(vr.encode() for vr in LONG_VRS)
 _WINDOW = 65_536
-#: heads that may be read of one file; an honest slide of 100,000 frames has some millions
-_BUDGET = 40_000_000
+#: headers that are read of one file; a genuine slide of 100,000 frames has some millions
+_MOST_HEADERS = 40_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +42,9 @@ IMPLICIT_LITTLE = Encoding(implicit=True, big=False)
 
 @dataclass(frozen=True, slots=True)
 class ElementSpan:
-    """One element: ``vr`` is "" where the encoding gives none. ``value`` to ``value_end`` are the bytes of
-    its value without a closing delimiter, ``end`` is behind that. ``declared`` is the length that stands in
-    the file, which is more than is there for a pixel element that is cut off. ``form`` is how items inside of
-    it are encoded.
+    """One element. ``vr`` is "" if the encoding gives none. ``value`` to ``value_end`` are the bytes of its
+    value without a closing delimiter; ``end`` is after the delimiter. ``declared`` is the length in the file,
+    which exceeds the bytes present if a pixel element is cut off. ``encoding`` is that of its items.
     """
 
     tag: int
@@ -54,11 +54,11 @@ class ElementSpan:
     value_end: int
     end: int
     declared: int
-    form: Encoding
+    encoding: Encoding
 
     @property
     def undefined(self) -> bool:
-        """True if it has no length of its own but ends at a delimiter."""
+        """True if its length is undefined: it ends at a delimiter."""
         return self.declared == UNDEFINED
 
     @property
@@ -67,7 +67,7 @@ class ElementSpan:
 
 
 class ElementScanner:
-    """Walks the bytes of ``source``; positions are offsets in it."""
+    """Scans ``source``; positions are offsets in it."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -75,184 +75,188 @@ class ElementScanner:
         self.padding = 0  # zero bytes found after the last element
         self._window = b""
         self._window_start = 0
-        self._left = _BUDGET
+        self._remaining = _MOST_HEADERS
 
-    def sniff(self, pos: int, form: Encoding) -> Encoding:
-        """``form``, put right if the first element at ``pos`` plainly is of the other kind."""
-        head = self.source.read(pos, 6)
-        if len(head) < 6:
-            return form
-        letters = all(0x41 <= byte <= 0x5A for byte in head[4:])
-        return Encoding(implicit=not letters, big=form.big)
+    def detect_encoding(self, pos: int, encoding: Encoding) -> Encoding:
+        """``encoding``, with implicit or explicit VR as the first element at ``pos`` shows."""
+        header = self.source.read(pos, 6)
+        if len(header) < 6:
+            return encoding
+        letters = all(0x41 <= byte <= 0x5A for byte in header[4:])
+        return Encoding(implicit=not letters, big=encoding.big)
 
-    def root(self, pos: int, form: Encoding) -> list[ElementSpan]:
+    def scan_dataset(self, pos: int, encoding: Encoding) -> list[ElementSpan]:
         """The elements of the data set from ``pos`` to the end of the file.
 
-        A pixel element that is cut off ends at the end of the file.
+        A pixel element that is cut off ends with the file.
         """
-        places: list[ElementSpan] = []
+        spans: list[ElementSpan] = []
         while pos < self.size:
             if self._only_zeros(pos):
                 self.padding = self.size - pos
                 break
-            place = self._element(pos, self.size, form, 0, top=True)
-            if place.tag >> 16 != 0xFFFE:
-                _add(places, place)
-            pos = place.end
-        return places
+            span = self._scan_element(pos, self.size, encoding, 0, at_root=True)
+            if span.tag >> 16 != 0xFFFE:
+                _append(spans, span)
+            pos = span.end
+        return spans
 
-    def items(self, place: ElementSpan, depth: int) -> Iterator[list[ElementSpan]]:
+    def scan_items(self, span: ElementSpan, depth: int) -> Iterator[list[ElementSpan]]:
         """The elements of each item of a sequence, in order."""
         if depth >= NESTING:
-            raise InputError(f"Sequences are nested more than {NESTING} deep in {_name(place.tag)}")
-        pos = place.value
-        while pos < place.value_end:
-            tag, length, value = self._item_head(pos, place.value_end, place)
+            raise InputError(f"Sequences are nested more than {NESTING} levels deep in {_name(span.tag)}")
+        pos = span.value
+        while pos < span.value_end:
+            tag, length, value = self._item_header(pos, span.value_end, span)
             if tag == SEQUENCE_END:
-                if value < place.value_end:
-                    raise InputError(f"The sequence {_name(place.tag)} ends before its declared length")
+                if value < span.value_end:
+                    raise InputError(f"The sequence {_name(span.tag)} ends before its declared length")
                 break
             if length == UNDEFINED:
                 elements: list[ElementSpan] = []
-                pos = self._open_item(value, place.value_end, place.form, depth + 1, elements)
+                pos = self._scan_undefined_item(value, span.value_end, span.encoding, depth + 1, elements)
             else:
                 pos = value + length
-                elements = self._closed_item(value, pos, place.form, depth + 1)
+                elements = self._scan_defined_item(value, pos, span.encoding, depth + 1)
             yield elements
 
-    def read(self, place: ElementSpan) -> bytes:
+    def read(self, span: ElementSpan) -> bytes:
         """The bytes of a value."""
-        if place.value_end <= self._window_start + len(self._window) and place.value >= self._window_start:
-            return self._window[place.value - self._window_start : place.value_end - self._window_start]
-        return self.source.read(place.value, place.length)
+        if span.value_end <= self._window_start + len(self._window) and span.value >= self._window_start:
+            return self._window[span.value - self._window_start : span.value_end - self._window_start]
+        return self.source.read(span.value, span.length)
 
-    def _bytes(self, pos: int, length: int, ahead: int = _WINDOW) -> bytes:
+    def _bytes(self, pos: int, length: int, window: int = _WINDOW) -> bytes:
         start = pos - self._window_start
         if start < 0 or start + length > len(self._window):
-            self._window = self.source.read(pos, ahead)
+            self._window = self.source.read(pos, window)
             self._window_start, start = pos, 0
         return self._window[start : start + length]
 
-    def _closed_item(self, pos: int, end: int, form: Encoding, depth: int) -> list[ElementSpan]:
-        places: list[ElementSpan] = []
+    def _scan_defined_item(self, pos: int, end: int, encoding: Encoding, depth: int) -> list[ElementSpan]:
+        spans: list[ElementSpan] = []
         while pos < end:
-            place = self._element(pos, end, form, depth)
-            if place.tag >> 16 != 0xFFFE:
-                _add(places, place)
-            pos = place.end
-        return places
+            span = self._scan_element(pos, end, encoding, depth)
+            if span.tag >> 16 != 0xFFFE:
+                _append(spans, span)
+            pos = span.end
+        return spans
 
-    def _open_item(
-        self, pos: int, end: int, form: Encoding, depth: int, places: list[ElementSpan] | None
+    def _scan_undefined_item(
+        self, pos: int, end: int, encoding: Encoding, depth: int, spans: list[ElementSpan] | None
     ) -> int:
-        """Where an item of undefined length ends; its elements go to ``places``."""
+        """The end of an item of undefined length; its elements are appended to ``spans``."""
         while True:
-            place = self._element(pos, end, form, depth)
-            pos = place.end
-            if place.tag == ITEM_END:
+            span = self._scan_element(pos, end, encoding, depth)
+            pos = span.end
+            if span.tag == ITEM_END:
                 return pos
-            if place.tag == SEQUENCE_END:
-                raise InputError("A sequence ends inside of an item: the data set is damaged")
-            if places is not None:
-                _add(places, place)
+            if span.tag == SEQUENCE_END:
+                raise InputError("A sequence ends inside an item: the data set is damaged")
+            if spans is not None:
+                _append(spans, span)
 
-    def _element(self, pos: int, end: int, form: Encoding, depth: int, *, top: bool = False) -> ElementSpan:
+    def _scan_element(
+        self, pos: int, end: int, encoding: Encoding, depth: int, *, at_root: bool = False
+    ) -> ElementSpan:
         """The element at ``pos``, which must lie before ``end``."""
-        self._left -= 1
-        if self._left < 0:
-            raise InputError("The data set has more elements than are read of one file")
-        head = self._bytes(pos, 12)
-        if len(head) < 8 or pos + 8 > end:
+        self._remaining -= 1
+        if self._remaining < 0:
+            raise InputError("The data set has more elements than lightwell reads from one file")
+        header = self._bytes(pos, 12)
+        if len(header) < 8 or pos + 8 > end:
             raise InputError(
-                "The file ends, or an item ends, inside of the head of an element: it is cut off or damaged"
+                "The file or an item ends inside the header of an element: the file is cut off or damaged"
             )
-        group, element, length = struct.unpack_from(">HHI" if form.big else "<HHI", head)
+        group, element, length = struct.unpack_from(">HHI" if encoding.big else "<HHI", header)
         tag = group << 16 | element
         value, vr = pos + 8, ""
         if group == 0xFFFE:
-            return self._delimiter(pos, tag, length, form)
-        if not form.implicit:
-            code = head[4:6]
+            return self._delimiter(pos, tag, length, encoding)
+        if not encoding.implicit:
+            code = header[4:6]
             if code in _LONG:
-                if len(head) < 12 or pos + 12 > end:
-                    raise InputError(f"The file ends inside of the head of {_name(tag)}: it is cut off")
+                if len(header) < 12 or pos + 12 > end:
+                    raise InputError(f"The file ends inside the header of {_name(tag)}: it is cut off")
                 value += 4
-                length = int.from_bytes(head[8:12], "big" if form.big else "little")
+                length = int.from_bytes(header[8:12], "big" if encoding.big else "little")
                 vr = code.decode()
                 if vr == "UN":
-                    form = IMPLICIT_LITTLE
+                    encoding = IMPLICIT_LITTLE
             elif 0x41 <= code[0] <= 0x5A and 0x41 <= code[1] <= 0x5A:
-                length = int.from_bytes(head[6:8], "big" if form.big else "little")
+                length = int.from_bytes(header[6:8], "big" if encoding.big else "little")
                 vr = code.decode()
             else:
-                form = Encoding(implicit=True, big=form.big)
+                encoding = Encoding(implicit=True, big=encoding.big)
         if length != UNDEFINED:
             value_end = value + length
             if value_end > end:
-                if not (top and tag in PIXEL_TAGS):
+                if not (at_root and tag in PIXEL_TAGS):
                     raise InputError(
-                        f"{'The file' if top else 'An item'} ends inside of {_name(tag)}: "
-                        f"{length} bytes are declared, {end - value} are there"
+                        f"{'The file' if at_root else 'An item'} ends inside {_name(tag)}: "
+                        f"{length} bytes are declared, {end - value} are present"
                     )
                 value_end = end
-            return ElementSpan(tag, vr, pos, value, value_end, value_end, length, form)
-        value_end, after = self._skip(value, end, tag, form, depth, top and tag in PIXEL_TAGS)
-        return ElementSpan(tag, vr, pos, value, value_end, after, length, form)
+            return ElementSpan(tag, vr, pos, value, value_end, value_end, length, encoding)
+        value_end, following = self._skip_undefined(
+            value, end, tag, encoding, depth, at_root and tag in PIXEL_TAGS
+        )
+        return ElementSpan(tag, vr, pos, value, value_end, following, length, encoding)
 
-    def _delimiter(self, pos: int, tag: int, length: int, form: Encoding) -> ElementSpan:
-        """A delimiter; an item at this place is damage."""
+    def _delimiter(self, pos: int, tag: int, length: int, encoding: Encoding) -> ElementSpan:
+        """A delimiter; an item in its place means that the data set is damaged."""
         if tag not in (ITEM_END, SEQUENCE_END) or length not in (0, UNDEFINED):
-            raise InputError("An item stands where an element should be: the data set is damaged")
-        return ElementSpan(tag, "", pos, pos + 8, pos + 8, pos + 8, 0, form)
+            raise InputError("There is an item where an element is expected: the data set is damaged")
+        return ElementSpan(tag, "", pos, pos + 8, pos + 8, pos + 8, 0, encoding)
 
-    def _item_head(
-        self, pos: int, end: int, place: ElementSpan, ahead: int = _WINDOW
+    def _item_header(
+        self, pos: int, end: int, span: ElementSpan, window: int = _WINDOW
     ) -> tuple[int, int, int]:
         """Tag, length and start of the content of the item at ``pos``."""
-        head = self._bytes(pos, 8, ahead)
-        if len(head) < 8 or pos + 8 > end:
+        header = self._bytes(pos, 8, window)
+        if len(header) < 8 or pos + 8 > end:
             raise InputError(
-                f"The sequence {_name(place.tag)} ends inside of an item: it is cut off or damaged"
+                f"The sequence {_name(span.tag)} ends inside an item: the file is cut off or damaged"
             )
-        group, element, length = struct.unpack(">HHI" if place.form.big else "<HHI", head)
+        group, element, length = struct.unpack(">HHI" if span.encoding.big else "<HHI", header)
         tag = group << 16 | element
         if tag not in (ITEM, SEQUENCE_END):
             raise InputError(
-                f"The sequence {_name(place.tag)} holds something that is no item: it is damaged"
+                f"The sequence {_name(span.tag)} contains something other than items: the data set is damaged"
             )
         if tag == ITEM and length != UNDEFINED and pos + 8 + length > end:
-            raise InputError(f"An item of {_name(place.tag)} is longer than its sequence or the file")
+            raise InputError(f"An item of {_name(span.tag)} is longer than its sequence or the file")
         return tag, length, pos + 8
 
-    def _skip(
-        self, pos: int, end: int, tag: int, form: Encoding, depth: int, pixels: bool
+    def _skip_undefined(
+        self, pos: int, end: int, tag: int, encoding: Encoding, depth: int, pixel_data: bool
     ) -> tuple[int, int]:
-        """Where a value of undefined length ends, and where the next element starts.
+        """The end of a value of undefined length, and the start of the next element.
 
-        What is not rightly closed is refused, but pixel data then go to the end of the file.
+        A value without its delimiter is refused; pixel data without it end with the file.
         """
         if depth >= NESTING:
-            raise InputError(f"Sequences are nested more than {NESTING} deep in {_name(tag)}")
-        whole = ElementSpan(tag, "", pos, pos, end, end, UNDEFINED, form)
+            raise InputError(f"Sequences are nested more than {NESTING} levels deep in {_name(tag)}")
+        sequence = ElementSpan(tag, "", pos, pos, end, end, UNDEFINED, encoding)
         try:
             while True:
-                self._left -= 1
-                if self._left < 0:
-                    raise InputError("The data set has more elements than are read of one file")
-                item, length, value = self._item_head(pos, end, whole, 64 if pixels else _WINDOW)
+                self._remaining -= 1
+                if self._remaining < 0:
+                    raise InputError("The data set has more elements than lightwell reads from one file")
+                item, length, value = self._item_header(pos, end, sequence, 64 if pixel_data else _WINDOW)
                 if item == SEQUENCE_END:
                     return pos, value
                 if length == UNDEFINED:
-                    pos = self._open_item(value, end, form, depth + 1, None)
+                    pos = self._scan_undefined_item(value, end, encoding, depth + 1, None)
                 else:
                     pos = value + length
         except InputError:
-            if pixels:
+            if pixel_data:
                 return end, end
             raise
 
     def _only_zeros(self, pos: int) -> bool:
-        """True if nothing but zero bytes stands from ``pos`` to the end of the file."""
+        """True if there are only zero bytes from ``pos`` to the end of the file."""
         if self._bytes(pos, 8).strip(b"\0"):
             return False
         while pos < self.size:
@@ -263,18 +267,20 @@ class ElementScanner:
         return True
 
 
-def _add(places: list[ElementSpan], place: ElementSpan) -> None:
-    if len(places) >= ELEMENTS:
+def _append(spans: list[ElementSpan], span: ElementSpan) -> None:
+    if len(spans) >= ELEMENTS:
         raise InputError(f"The data set, or an item in it, has more than {ELEMENTS} elements")
-    places.append(place)
+    spans.append(span)
 
 
 def fragments_end(source: Source, value: int) -> int:
-    """Where encapsulated pixel data end whose fragments begin at ``value``, their delimiter included.
+    """The end of encapsulated pixel data whose items begin at ``value``, after the delimiter.
 
-    The end of the file where they are cut off or damaged.
+    The end of the file if they are cut off or damaged.
     """
-    return ElementScanner(source)._skip(value, source.size, 0x7FE00010, Encoding(False, False), 0, True)[1]
+    return ElementScanner(source)._skip_undefined(
+        value, source.size, 0x7FE00010, Encoding(False, False), 0, True
+    )[1]
 
 
 def _name(tag: int) -> str:

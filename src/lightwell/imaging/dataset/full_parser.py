@@ -1,8 +1,7 @@
-"""The careful lane: every data set that can be walked, turned into entries element by element.
+"""The full parser: parses every data set that `element_scanner` can scan, element by element.
 
-Slow but complete: all uncompressed encodings, character sets that change inside of sequences, VRs that follow
-from other elements (PS3.5 Annex A and PS3.3 C.11.1.1.1, C.7.6.3.1), UN, private dictionaries, values of any
-size.
+Slow but complete: all uncompressed encodings, character sets that change within sequences, VRs that depend on
+other elements (PS3.5 Annex A and PS3.3 C.11.1.1.1, C.7.6.3.1), UN, private dictionaries, values of any size.
 """
 
 from __future__ import annotations
@@ -21,219 +20,229 @@ from lightwell.imaging.dataset.element_scanner import ElementScanner, ElementSpa
 from lightwell.imaging.dataset.parsed_element import (
     NEEDED,
     ParsedElement,
+    element_json,
+    has_usual_key,
     listed_vr,
     needed_value,
-    own_key,
-    plain_element,
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What holds for the elements of one data set or item: some of it is inherited from around it."""
+class ItemContext:
+    """What the elements of a data set or item depend on; an item inherits the character set and the sign."""
 
     charset: Charset
     creators: dict[int, str]  # private group and block → creator
     signed: bool
-    one_value: bool  # the LUT of this item has a single value
+    single_lut_value: bool  # the LUT of this item has one entry
 
 
 class FullParser:
-    """Turns places of one walk into entries."""
+    """Parses the elements that a scanner found."""
 
-    def __init__(self, walker: ElementScanner) -> None:
-        self._walker = walker
+    def __init__(self, scanner: ElementScanner) -> None:
+        self._scanner = scanner
         self._bytes = 0
 
-    def entries(self, places: Sequence[ElementSpan]) -> list[ParsedElement]:
-        """Entries of the data set itself in tag order, without pixel elements and group lengths."""
-        notes: list[Warning] = []
-        ordered = in_order(places, notes)
-        around = self._surroundings(ordered, None, notes)
-        entries: list[ParsedElement] = []
-        for place in ordered:
-            if place.tag in dictionary.PIXEL_TAGS:
+    def parse(self, spans: Sequence[ElementSpan]) -> list[ParsedElement]:
+        """The top-level elements in tag order, without pixel elements and group lengths."""
+        warnings: list[Warning] = []
+        ordered = sorted_by_tag(spans, warnings)
+        context = self._context_of(ordered, None, warnings)
+        elements: list[ParsedElement] = []
+        for span in ordered:
+            if span.tag in dictionary.PIXEL_TAGS:
                 continue
-            attribute = attribute_of(place.tag)
+            attribute = attribute_of(span.tag)
             vrs: dict[bytes, bytes] = {}
-            json, dicom = self._element(place, attribute, around, 0, vrs, notes, attribute.hex)
-            needed = place.tag in NEEDED
-            value = self._value(place, attribute, around) if needed else None
-            self._count(json)
-            level = attribute.level if own_key(attribute, json) else INSTANCE
+            json, dicom = self._parse_element(span, attribute, context, 0, vrs, warnings, attribute.hex)
+            needed = span.tag in NEEDED
+            value = self._needed_value(span, attribute, context) if needed else None
+            self._count_bytes(json)
+            level = attribute.level if has_usual_key(attribute, json) else INSTANCE
             nested = len(vrs) > 1 or (bool(vrs) and not json.startswith(next(iter(vrs))))
             listed = tuple(vrs.values())
-            entries.append(
-                ParsedElement(place.tag, level, json, listed, tuple(notes), value, needed, nested, dicom)
+            elements.append(
+                ParsedElement(span.tag, level, json, listed, tuple(warnings), value, needed, nested, dicom)
             )
-            notes.clear()
-        return entries
+            warnings.clear()
+        return elements
 
-    def _surroundings(
-        self, places: Sequence[ElementSpan], outer: Surroundings | None, notes: list[Warning]
-    ) -> Surroundings:
+    def _context_of(
+        self, spans: Sequence[ElementSpan], outer: ItemContext | None, warnings: list[Warning]
+    ) -> ItemContext:
         charset = outer.charset if outer else charset_of(b"")
         signed = outer.signed if outer else False
-        one_value = False
+        single_lut_value = False
         private = []
-        for place in places:
-            if place.tag == dictionary.CHARSET:
-                charset = charset_of(self._walker.read(place) if place.length < 4096 else b"?")
+        for span in spans:
+            if span.tag == dictionary.CHARSET:
+                charset = charset_of(self._scanner.read(span) if span.length < 4096 else b"?")
                 if charset.unknown:
-                    known = ", ".join(repr(term) for term in charset.unknown)[:200]
-                    notes.append(
-                        Warning("CoercionOfDataElements", f"SpecificCharacterSet: {known} is not understood")
+                    unknown = ", ".join(repr(term) for term in charset.unknown)[:200]
+                    warnings.append(
+                        Warning(
+                            "CoercionOfDataElements", f"SpecificCharacterSet: {unknown} is not a known term"
+                        )
                     )
-            elif place.tag == dictionary.PIXEL_REPRESENTATION and place.length == 2:
-                signed = any(self._walker.read(place))
-            elif place.tag == dictionary.LUT_DESCRIPTOR and place.length >= 2:
-                one_value = self._walker.read(place)[:2] == (b"\0\1" if place.form.big else b"\1\0")
-            elif place.form.implicit and place.tag >> 16 & 1 and 0x10 <= place.tag & 0xFFFF <= 0xFF:
-                private.append(place)
+            elif span.tag == dictionary.PIXEL_REPRESENTATION and span.length == 2:
+                signed = any(self._scanner.read(span))
+            elif span.tag == dictionary.LUT_DESCRIPTOR and span.length >= 2:
+                single_lut_value = self._scanner.read(span)[:2] == (b"\0\1" if span.encoding.big else b"\1\0")
+            elif span.encoding.implicit and span.tag >> 16 & 1 and 0x10 <= span.tag & 0xFFFF <= 0xFF:
+                private.append(span)
         creators = {
-            place.tag: charset.decode(self._walker.read(place))[0].strip(" \0")
-            for place in private
-            if place.length <= 256
+            span.tag: charset.decode(self._scanner.read(span))[0].strip(" \0")
+            for span in private
+            if span.length <= 256
         }
-        return Surroundings(charset, creators, signed, one_value)
+        return ItemContext(charset, creators, signed, single_lut_value)
 
-    def _element(
+    def _parse_element(
         self,
-        place: ElementSpan,
+        span: ElementSpan,
         attribute: Attribute,
-        around: Surroundings,
+        context: ItemContext,
         depth: int,
         vrs: dict[bytes, bytes],
-        notes: list[Warning],
+        warnings: list[Warning],
         path: str,
     ) -> tuple[bytes, bytes]:
-        """``"key":value`` of one element, and its text in the DICOM JSON Model. ``path`` ends with it."""
-        vr = vr_of(place, attribute, around)
+        """``"key":value`` of an element, and its DICOM JSON Model. ``path`` ends with the element."""
+        vr = vr_of(span, attribute, context)
         if vr == "SQ":
-            if place.undefined or place.vr == "SQ" or (not place.vr and not attribute.private):
-                _list(attribute, vr, vrs)
-                return self._sequence(place, attribute, around, depth, vrs, notes, path)
-            inner, warned = dict(vrs), list(notes)
+            if span.undefined or span.vr == "SQ" or (not span.vr and not attribute.private):
+                _list_vr(attribute, vr, vrs)
+                return self._parse_sequence(span, attribute, context, depth, vrs, warnings, path)
+            inner, inner_warnings = dict(vrs), list(warnings)
             try:
-                _list(attribute, vr, inner)
-                texts = self._sequence(place, attribute, around, depth, inner, warned, path)
+                _list_vr(attribute, vr, inner)
+                texts = self._parse_sequence(span, attribute, context, depth, inner, inner_warnings, path)
             except InputError:
-                vr = "UN"  # only the dictionary said that it is a sequence
+                vr = "UN"  # a sequence by the dictionary only
             else:
                 vrs.update(inner)
-                notes[:] = warned
+                warnings[:] = inner_warnings
                 return texts
-        elif place.undefined and vr not in values.BINARY:
+        elif span.undefined and vr not in values.BINARY:
             raise InputError(
-                f"{attribute.name} has no length, which its VR {vr} does not allow: the file is damaged"
+                f"{attribute.name} has an undefined length, which VR {vr} does not allow: the file is damaged"
             )
-        how = (attribute, vr, place.length, lambda: self._walker.read(place), around.charset)
-        json, listed = plain_element(*how, notes, big=place.form.big)
+        arguments = (attribute, vr, span.length, lambda: self._scanner.read(span), context.charset)
+        json, listed = element_json(*arguments, warnings, big=span.encoding.big)
         if listed:
             vrs.setdefault(listed[:10], listed)
-        dicom = b"" if place.tag in dicom_json.HIDDEN else dicom_json.plain(*how, path, big=place.form.big)
+        dicom = (
+            b""
+            if span.tag in dicom_json.OFFSET_TABLES
+            else dicom_json.from_reader(*arguments, path, big=span.encoding.big)
+        )
         return json, dicom
 
-    def _sequence(
+    def _parse_sequence(
         self,
-        place: ElementSpan,
+        span: ElementSpan,
         attribute: Attribute,
-        around: Surroundings,
+        context: ItemContext,
         depth: int,
         vrs: dict[bytes, bytes],
-        notes: list[Warning],
+        warnings: list[Warning],
         path: str,
     ) -> tuple[bytes, bytes]:
         items: list[bytes] = []
         dicom_items: list[bytes] = []
-        for number, elements in enumerate(self._walker.items(place, depth)):
-            ordered = in_order(elements, notes)
-            inside = self._surroundings(ordered, around, notes)
+        for number, elements in enumerate(self._scanner.scan_items(span, depth)):
+            ordered = sorted_by_tag(elements, warnings)
+            item_context = self._context_of(ordered, context, warnings)
             texts = [
-                self._element(
+                self._parse_element(
                     inner,
                     attribute_of(inner.tag),
-                    inside,
+                    item_context,
                     depth + 1,
                     vrs,
-                    notes,
+                    warnings,
                     f"{path}/{number}/{inner.tag:08X}",
                 )
                 for inner in ordered
             ]
             item = b"{" + b",".join([json for json, _ in texts]) + b"}"
             if not depth:
-                self._count(item)
+                self._count_bytes(item)
             items.append(item)
             dicom_items.append(b",".join([dicom for _, dicom in texts if dicom]))
         json = b"[" + b",".join(items) + b"]" if items else values.empty(attribute)
         return attribute.key + json, dicom_json.from_items(attribute, dicom_items)
 
-    def _count(self, json: bytes) -> None:
+    def _count_bytes(self, json: bytes) -> None:
         self._bytes += len(json)
         if self._bytes > METADATA:
-            raise InputError(f"The metadata of the instance are larger than {METADATA} bytes")
+            raise InputError(f"The metadata of the instance exceed {METADATA} bytes")
 
-    def _value(self, place: ElementSpan, attribute: Attribute, around: Surroundings) -> str | float | None:
-        vr = vr_of(place, attribute, around)
-        if place.length > 65_536 or place.undefined:
+    def _needed_value(
+        self, span: ElementSpan, attribute: Attribute, context: ItemContext
+    ) -> str | float | None:
+        vr = vr_of(span, attribute, context)
+        if span.length > 65_536 or span.undefined:
             return None
         try:
-            return needed_value(attribute, vr, self._walker.read(place), around.charset, big=place.form.big)
+            return needed_value(
+                attribute, vr, self._scanner.read(span), context.charset, big=span.encoding.big
+            )
         except values.InvalidValueError:
             return None
 
 
-def vr_of(place: ElementSpan, attribute: Attribute, around: Surroundings) -> str:
-    """The VR by which a value is read: that of the file, where it gives one that says something."""
-    vr = place.vr
+def vr_of(span: ElementSpan, attribute: Attribute, context: ItemContext) -> str:
+    """The VR by which a value is parsed: the one in the file, unless that is absent or UN."""
+    vr = span.vr
     if vr in values.KNOWN and vr != "UN":
         return vr
     if vr and vr != "UN":
         return "UN"
     known = attribute.vr
     if attribute.private and not known:
-        if place.undefined:
+        if span.undefined:
             return "SQ"
-        creator = around.creators.get(place.tag & 0xFFFF0000 | place.tag >> 8 & 0xFF)
-        return dictionary.private_vr(place.tag, creator) if creator and not vr else "UN"
+        creator = context.creators.get(span.tag & 0xFFFF0000 | span.tag >> 8 & 0xFF)
+        return dictionary.private_vr(span.tag, creator) if creator and not vr else "UN"
     if not known:
-        return "SQ" if place.undefined else "UN"
+        return "SQ" if span.undefined else "UN"
     if len(known) == 2:
         return known
-    if place.undefined:
+    if span.undefined:
         return "OB"
     if known == "US or SS":
-        return "SS" if around.signed else "US"
-    if known == "US or OW" and around.one_value:
+        return "SS" if context.signed else "US"
+    if known == "US or OW" and context.single_lut_value:
         return "US"
     return "OW"
 
 
-def _list(attribute: Attribute, vr: str, vrs: dict[bytes, bytes]) -> None:
+def _list_vr(attribute: Attribute, vr: str, vrs: dict[bytes, bytes]) -> None:
     if not attribute.keyed:
         listed = listed_vr(attribute, vr)
         vrs.setdefault(listed[:10], listed)
 
 
-def in_order(places: Sequence[ElementSpan], notes: list[Warning]) -> list[ElementSpan]:
-    """Places by tag; the last of equal ones; no group lengths."""
+def sorted_by_tag(spans: Sequence[ElementSpan], warnings: list[Warning]) -> list[ElementSpan]:
+    """Spans in tag order, without group lengths; of several with one tag the last."""
     ordered: list[ElementSpan] = []
     last = -1
     sorted_already = True
-    for place in places:
-        if place.tag <= last:
+    for span in spans:
+        if span.tag <= last:
             sorted_already = False
-        last = place.tag
-        if place.tag & 0xFFFF or place.tag >> 16 == 2:
-            ordered.append(place)
+        last = span.tag
+        if span.tag & 0xFFFF or span.tag >> 16 == 2:
+            ordered.append(span)
     if sorted_already:
         return ordered
-    unique = {place.tag: place for place in ordered}
+    unique = {span.tag: span for span in ordered}
     if len(unique) < len(ordered):
-        twice = sorted({p.tag for p in ordered if unique[p.tag] is not p})
-        names = ", ".join(attribute_of(tag).name for tag in twice[:8])
-        notes.append(
-            Warning("CoercionOfDataElements", f"{names}: there more than once, the last one is taken")
+        repeated = sorted({p.tag for p in ordered if unique[p.tag] is not p})
+        names = ", ".join(attribute_of(tag).name for tag in repeated[:8])
+        warnings.append(
+            Warning("CoercionOfDataElements", f"{names}: the element is repeated; the last one is used")
         )
     return [unique[tag] for tag in sorted(unique)]

@@ -1,6 +1,6 @@
-"""How the pixels of one instance are described: the Image Pixel module, as decoding needs it.
+"""The Image Pixel module of an instance, as far as decoding needs it.
 
-Source: PS3.3 C.7.6.3. Kept with the pixels at import, so that later edits never change decoding.
+Source: PS3.3 C.7.6.3. Stored with the pixels at import, so that later edits never change decoding.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 class ImageDescription:
     """Shape and sample format of every frame of an instance.
 
-    ``pixel_keyword`` is PixelData, FloatPixelData or DoubleFloatPixelData. ``frames`` is NumberOfFrames, 1
-    where absent. ``frames_declared`` tells whether the file had NumberOfFrames at all. ``idle_bits`` is how
-    many bits of a sample lie above BitsStored and hold nothing by the attributes (PS3.5 8.1.1): 0 where
-    HighBit is another than BitsStored - 1, or where an overlay lies in them (OverlayBitPosition, retired).
+    ``pixel_keyword`` is PixelData, FloatPixelData or DoubleFloatPixelData. ``frames`` is NumberOfFrames, 1 if
+    absent; ``frames_declared`` tells whether the file has NumberOfFrames. ``idle_bits`` is the number of bits
+    of a sample above BitsStored that are unused by the attributes (PS3.5 8.1.1): 0 if HighBit is not
+    BitsStored - 1, or if an overlay is in them (OverlayBitPosition, retired).
     """
 
     rows: int

@@ -1,14 +1,14 @@
 """The original of an instance: its file meta and data set without the pixel element, compressed.
 
-A container that is written in one pass and read at any place::
+A container that is written in one pass and read at any offset::
 
-    "LWO1" · bytes of file meta (u32) · bytes in all (u64)        all little-endian
-    zstd frames, each of 1 MiB of the original, the last of what is left
+    "LWO1" · bytes of file meta (u32) · bytes in total (u64)        all little-endian
+    zstd frames, each of 1 MiB of the original, the last of the remainder
     length of each zstd frame (u32 each)
 
-How many frames there are follows from the bytes in all, so the lengths are found from the end. A large value
-can be read alone: only the frames that it touches are decompressed. The data set of a deflated file is kept
-inflated.
+The number of frames follows from the bytes in total, so the lengths are found from the end. A large value can
+be read on its own: only the frames that it touches are decompressed. The data set of a deflated file is
+stored inflated.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def write_original(
     ranges: Iterable[tuple[int, int]],
     append: Callable[[bytes], int],
 ) -> tuple[int, int]:
-    """Append the container; returns its (offset, length) by what ``append`` returns for each piece.
+    """Append the container and return its (offset, length); ``append`` returns the offset of each piece.
 
-    ``ranges`` are the (offset, length) in ``source`` that make up the data set without the pixel element.
-    Holds about two MiB in memory. Ranges that reach past the end of the source are cut there.
+    ``ranges`` are the (offset, length) in ``source`` that make up the data set without the pixel element;
+    they are clipped to the source. Uses about two MiB of memory.
     """
-    clipped = [(start, min(length, source.size - start)) for start, length in ranges if start < source.size]
+    clipped = _clipped(ranges, source.size)
     total = len(file_meta) + sum(length for _, length in clipped)
     offset = append(_HEAD.pack(_MAGIC, len(file_meta), total))
     end = offset + _HEAD.size
@@ -55,40 +55,45 @@ def write_original(
     return offset, end - offset
 
 
+def _clipped(ranges: Iterable[tuple[int, int]], size: int) -> list[tuple[int, int]]:
+    """The parts of (offset, length) ranges that lie within ``size`` bytes."""
+    return [(start, min(length, size - start)) for start, length in ranges if start < size]
+
+
 def _blocks(file_meta: bytes, source: Source, ranges: list[tuple[int, int]]) -> Iterator[bytes]:
-    waiting = bytearray(file_meta)
+    pending = bytearray(file_meta)
     for start, length in ranges:
         done = 0
         while done < length:
             piece = source.read(start + done, min(BLOCK, length - done))
             if not piece:
-                raise OSError("the file became shorter while it was read")
-            waiting += piece
+                raise OSError("the file was truncated while it was read")
+            pending += piece
             done += len(piece)
-            while len(waiting) >= BLOCK:
-                yield bytes(waiting[:BLOCK])
-                del waiting[:BLOCK]
-    if waiting:
-        yield bytes(waiting)
+            while len(pending) >= BLOCK:
+                yield bytes(pending[:BLOCK])
+                del pending[:BLOCK]
+    if pending:
+        yield bytes(pending)
 
 
-def is_same_original(
-    kept: Original, file_meta: bytes, source: Source, ranges: Iterable[tuple[int, int]]
+def has_same_original(
+    stored: Original, file_meta: bytes, source: Source, ranges: Iterable[tuple[int, int]]
 ) -> bool:
-    """Whether `write_original` of these would keep what ``kept`` is, byte for byte."""
-    clipped = [(start, min(length, source.size - start)) for start, length in ranges if start < source.size]
+    """Whether `write_original` of these would store the same bytes as ``stored`` has."""
+    clipped = _clipped(ranges, source.size)
     total = len(file_meta) + sum(length for _, length in clipped)
-    if (kept.meta_length, kept.size) != (len(file_meta), total):
+    if (stored.meta_length, stored.size) != (len(file_meta), total):
         return False
-    pairs = zip(kept.stream(), _blocks(file_meta, source, clipped), strict=True)
+    pairs = zip(stored.stream(), _blocks(file_meta, source, clipped), strict=True)
     return all(ours == theirs for ours, theirs in pairs)
 
 
 class Original:
-    """Random access to an original; it is a `Source` whose data set starts at ``meta_length``.
+    """Random access to an original; a `Source` whose data set starts at ``meta_length``.
 
-    ``read_pack(offset, length)`` reads from the object that holds the container. Raises `StorageError` where
-    it is damaged.
+    ``read_pack(offset, length)`` reads from the object that has the container. Raises `StorageError` if the
+    container is damaged.
     """
 
     def __init__(self, read_pack: Callable[[int, int], bytes], offset: int, length: int) -> None:
@@ -105,17 +110,17 @@ class Original:
         if _HEAD.size + sum(lengths) + index_size != length:
             raise _damaged()
         self._read_pack = read_pack
-        self._places: list[tuple[int, int]] = []
-        place = offset + _HEAD.size
+        self._frames: list[tuple[int, int]] = []
+        start = offset + _HEAD.size
         for size in lengths:
-            self._places.append((place, size))
-            place += size
+            self._frames.append((start, size))
+            start += size
         self._decompressor = zstandard.ZstdDecompressor()
         self._last: tuple[int, bytes] = (-1, b"")
 
     def _block(self, number: int) -> bytes:
         if self._last[0] != number:
-            frame = self._read_pack(*self._places[number])
+            frame = self._read_pack(*self._frames[number])
             expected = min(BLOCK, self.size - number * BLOCK)
             try:
                 block = self._decompressor.decompress(frame, max_output_size=BLOCK)
@@ -141,8 +146,8 @@ class Original:
         return self.read(0, self.meta_length)
 
     def stream(self) -> Iterator[bytes]:
-        """All of it, in pieces of at most 1 MiB."""
-        for number in range(len(self._places)):
+        """The whole original, in pieces of at most 1 MiB."""
+        for number in range(len(self._frames)):
             yield self._block(number)
 
     def __bytes__(self) -> bytes:

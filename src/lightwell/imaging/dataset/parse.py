@@ -1,4 +1,4 @@
-"""The two lanes: what each finds in a file, in the same form."""
+"""Parsing a data set, by a fast parser or by the full one; both give the same `ParsedDataset`."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from lightwell.imaging.dataset.full_parser import FullParser
 from lightwell.imaging.dataset.parsed_element import ParsedElement
 from lightwell.imaging.dataset.part10 import Part10
 
-_TABLES = (0x7FE00001, 0x7FE00002)
+_OFFSET_TABLES = (0x7FE00001, 0x7FE00002)
 
 
 @dataclass(frozen=True, slots=True)
 class PixelElement:
-    """Where the value of the pixel element lies in ``Part10.source``.
+    """The position of the value of the pixel element in ``Part10.source``.
 
-    ``length`` is as declared, -1 where undefined (encapsulated, PS3.5 A.4); the file may end before it.
-    ``offset_table`` and ``length_table`` are offset and length of the values of ExtendedOffsetTable and
-    ExtendedOffsetTableLengths where the file has them.
+    ``length`` is the declared length, -1 if undefined (encapsulated, PS3.5 A.4); the file may end before it.
+    ``offset_table`` and ``length_table`` are the (offset, length) of the values of ExtendedOffsetTable and
+    ExtendedOffsetTableLengths if the file has them.
     """
 
     keyword: str
@@ -40,119 +40,122 @@ class PixelElement:
 
 @dataclass(slots=True)
 class ParsedDataset:
-    """What a lane found.
+    """The elements of a file.
 
-    ``levels`` are the entries of each level in tag order, group 0002 first; ``found`` those of the data set
-    in tag order; ``needed`` those whose value counts, by tag. ``original`` are (offset, length) ranges of the
-    source around the pixel element.
+    ``levels`` are the elements of each level in tag order, group 0002 first; ``elements`` those of the data
+    set in tag order; ``needed`` those whose value the server uses (`parsed_element.NEEDED`), by tag.
+    ``original`` are the (offset, length) ranges of the source around the pixel element.
     """
 
     levels: Sequence[list[ParsedElement]]
-    found: Sequence[ParsedElement]
+    elements: Sequence[ParsedElement]
     needed: dict[int, ParsedElement]
     pixel: PixelElement | None
     original: tuple[tuple[int, int], ...]
-    notes: list[Warning]
+    warnings: list[Warning]
 
 
-def by_level(entries: Sequence[ParsedElement]) -> list[list[ParsedElement]]:
-    """Entries of each level, order kept."""
+def group_by_level(elements: Sequence[ParsedElement]) -> list[list[ParsedElement]]:
+    """The elements of each level, in the same order."""
     levels: list[list[ParsedElement]] = [[], [], [], []]
-    for entry in entries:
-        levels[entry.level].append(entry)
+    for element in elements:
+        levels[element.level].append(element)
     return levels
 
 
-def read_fast(part10: Part10, cache: SeriesCache) -> ParsedDataset:
-    """The fast lane. Raises `FallbackToFullParser` for what it does not take."""
+def parse_fast(part10: Part10, cache: SeriesCache) -> ParsedDataset:
+    """Parse with a fast parser. Raises `FallbackToFullParser` if only the full one supports the data set."""
     if not part10.little_endian:
         raise FallbackToFullParser
     source, start = part10.source, part10.dataset_offset
-    lane = (FastImplicitParser if part10.implicit else FastExplicitParser)(source, start, cache)
-    lane.dataset()
-    meta = read_meta(part10.file_meta, cache)
-    lane.needed.update((entry.tag, entry) for entry in meta if entry.needed)
-    lane.levels[3][:0] = meta
+    parser = (FastImplicitParser if part10.implicit else FastExplicitParser)(source, start, cache)
+    parser.parse_dataset()
+    meta = parse_file_meta(part10.file_meta, cache)
+    parser.needed.update((element.tag, element) for element in meta if element.needed)
+    parser.levels[3][:0] = meta
     pixel = None
-    first, second = source.size, source.size
-    if lane.pixel:
-        tag, vr, first, value, length, second = lane.pixel
+    pixel_start, pixel_end = source.size, source.size
+    if parser.pixel:
+        tag, vr, pixel_start, value, length, pixel_end = parser.pixel
         pixel = PixelElement(
             attribute_of(tag).keyword,
             vr if vr in _PIXEL_VRS else _pixel_vr(tag, length == UNDEFINED),
             value,
             -1 if length == UNDEFINED else length,
-            lane.tables.get(_TABLES[0]),
-            lane.tables.get(_TABLES[1]),
+            parser.offset_tables.get(_OFFSET_TABLES[0]),
+            parser.offset_tables.get(_OFFSET_TABLES[1]),
         )
-    original = _ranges(start, first, second, source.size)
-    return ParsedDataset(lane.levels[:4], lane.found, lane.needed, pixel, original, [])
+    original = _ranges_without_pixels(start, pixel_start, pixel_end, source.size)
+    return ParsedDataset(parser.levels[:4], parser.elements, parser.needed, pixel, original, [])
 
 
-def read_meta(file_meta: bytes, cache: SeriesCache) -> list[ParsedElement]:
-    """Entries of group 0002."""
-    lane = FastExplicitParser(BytesSource(file_meta), 0, cache)
+def parse_file_meta(file_meta: bytes, cache: SeriesCache) -> list[ParsedElement]:
+    """The elements of group 0002."""
+    parser = FastExplicitParser(BytesSource(file_meta), 0, cache)
     try:
-        lane.meta()
+        parser.parse_file_meta()
     except FallbackToFullParser:
-        return read_meta_carefully(file_meta)
-    return lane.levels[3]
+        return parse_file_meta_fully(file_meta)
+    return parser.levels[3]
 
 
-def read_meta_carefully(file_meta: bytes) -> list[ParsedElement]:
-    """Entries of group 0002, by the careful lane."""
-    walker = ElementScanner(BytesSource(file_meta))
-    return FullParser(walker).entries(walker.root(0, Encoding(implicit=False, big=False)))
+def parse_file_meta_fully(file_meta: bytes) -> list[ParsedElement]:
+    """The elements of group 0002, by the full parser."""
+    scanner = ElementScanner(BytesSource(file_meta))
+    return FullParser(scanner).parse(scanner.scan_dataset(0, Encoding(implicit=False, big=False)))
 
 
-def read_carefully(part10: Part10) -> ParsedDataset:
-    """The careful lane: any encoding, any size."""
-    walker = ElementScanner(part10.source)
+def parse_fully(part10: Part10) -> ParsedDataset:
+    """Parse with the full parser: any encoding, any size."""
+    scanner = ElementScanner(part10.source)
     start = part10.dataset_offset
-    form = walker.sniff(start, Encoding(implicit=part10.implicit, big=not part10.little_endian))
-    places = walker.root(start, form)
-    notes: list[Warning] = []
-    if form.implicit != part10.implicit:
-        kinds = ("explicit", "implicit")
-        said, found = kinds[part10.implicit], kinds[form.implicit]
-        text = f"The transfer syntax says {said} VR, the data set is in {found} VR"
-        notes.append(Warning("CoercionOfDataElements", text))
-    if walker.padding:
-        notes.append(Warning("ElementsDiscarded", f"{walker.padding} zero bytes after the last element"))
-    if any(second.tag <= first.tag for first, second in pairwise(places)):
-        notes.append(Warning("CoercionOfDataElements", "The elements are not in the order of their tags"))
-    misplaced = [place for place in places if place.tag >> 16 in (0, 2)]
+    encoding = scanner.detect_encoding(
+        start, Encoding(implicit=part10.implicit, big=not part10.little_endian)
+    )
+    spans = scanner.scan_dataset(start, encoding)
+    warnings: list[Warning] = []
+    if encoding.implicit != part10.implicit:
+        declared, actual = ("implicit", "explicit") if part10.implicit else ("explicit", "implicit")
+        text = f"The transfer syntax declares {declared} VR, but the data set is in {actual} VR"
+        warnings.append(Warning("CoercionOfDataElements", text))
+    if scanner.padding:
+        warnings.append(Warning("ElementsDiscarded", f"{scanner.padding} zero bytes follow the last element"))
+    if any(pixel_end.tag <= pixel_start.tag for pixel_start, pixel_end in pairwise(spans)):
+        warnings.append(Warning("CoercionOfDataElements", "The elements are not in ascending tag order"))
+    misplaced = [span for span in spans if span.tag >> 16 in (0, 2)]
     if misplaced:
-        places = [place for place in places if place.tag >> 16 not in (0, 2)]
-        notes.append(Warning("ElementsDiscarded", "Elements of group 0000 or 0002 stand in the data set"))
-    pixel_place = _choose(places, notes)
+        spans = [span for span in spans if span.tag >> 16 not in (0, 2)]
+        warnings.append(Warning("ElementsDiscarded", "The data set contains elements of group 0000 or 0002"))
+    pixel_span = _choose_pixel_element(spans, warnings)
     size = part10.source.size
-    first, second = (pixel_place.start, pixel_place.end) if pixel_place else (size, size)
-    elements = FullParser(walker).entries(places)
-    entries = read_meta_carefully(part10.file_meta) + elements
+    pixel_start, pixel_end = (pixel_span.start, pixel_span.end) if pixel_span else (size, size)
+    elements = FullParser(scanner).parse(spans)
+    all_elements = parse_file_meta_fully(part10.file_meta) + elements
     return ParsedDataset(
-        by_level(entries),
+        group_by_level(all_elements),
         elements,
-        {entry.tag: entry for entry in entries if entry.needed},
-        _pixel_element(pixel_place, places) if pixel_place else None,
-        _ranges(start, first, second, size),
-        notes,
+        {element.tag: element for element in all_elements if element.needed},
+        _pixel_element(pixel_span, spans) if pixel_span else None,
+        _ranges_without_pixels(start, pixel_start, pixel_end, size),
+        warnings,
     )
 
 
-def _ranges(start: int, first: int, second: int, size: int) -> tuple[tuple[int, int], ...]:
-    """``start`` to ``first`` and ``second`` to ``size`` as (offset, length), empty ones left out."""
-    return tuple((a, b - a) for a, b in ((start, first), (second, size)) if b > a)
+def _ranges_without_pixels(
+    start: int, pixel_start: int, pixel_end: int, size: int
+) -> tuple[tuple[int, int], ...]:
+    """The (offset, length) ranges before and after the pixel element, without empty ones."""
+    return tuple((a, b - a) for a, b in ((start, pixel_start), (pixel_end, size)) if b > a)
 
 
-def _choose(places: list[ElementSpan], notes: list[Warning]) -> ElementSpan | None:
-    """The pixel element; of several the last, as of any element."""
-    pixels = [place for place in places if place.tag in dictionary.PIXEL_TAGS]
+def _choose_pixel_element(spans: list[ElementSpan], warnings: list[Warning]) -> ElementSpan | None:
+    """The pixel element; the last one if there are several, as with any repeated element."""
+    pixels = [span for span in spans if span.tag in dictionary.PIXEL_TAGS]
     if not pixels:
         return None
     if len(pixels) > 1:
-        names = ", ".join(attribute_of(place.tag).name for place in pixels[:-1])
-        notes.append(Warning("ElementsDiscarded", f"{names}: only the last pixel element is taken"))
+        names = ", ".join(attribute_of(span.tag).name for span in pixels[:-1])
+        warnings.append(Warning("ElementsDiscarded", f"{names}: only the last pixel element is used"))
     return pixels[-1]
 
 
@@ -160,17 +163,17 @@ _PIXEL_VRS = ("OB", "OW", "OF", "OD")
 
 
 def _pixel_vr(tag: int, undefined: bool) -> str:
-    """The VR that follows from the tag (PS3.5 A.1, A.4)."""
+    """The VR of a pixel element by its tag (PS3.5 A.1, A.4)."""
     return {0x7FE00008: "OF", 0x7FE00009: "OD"}.get(tag, "OB" if undefined else "OW")
 
 
-def _pixel_element(place: ElementSpan, places: list[ElementSpan]) -> PixelElement:
-    tables = {p.tag: (p.value, p.length) for p in places if p.tag in _TABLES}
+def _pixel_element(span: ElementSpan, spans: list[ElementSpan]) -> PixelElement:
+    tables = {p.tag: (p.value, p.length) for p in spans if p.tag in _OFFSET_TABLES}
     return PixelElement(
-        keyword=attribute_of(place.tag).keyword,
-        vr=place.vr if place.vr in _PIXEL_VRS else _pixel_vr(place.tag, place.undefined),
-        offset=place.value,
-        length=-1 if place.undefined else place.declared,
-        offset_table=tables.get(_TABLES[0]),
-        length_table=tables.get(_TABLES[1]),
+        keyword=attribute_of(span.tag).keyword,
+        vr=span.vr if span.vr in _PIXEL_VRS else _pixel_vr(span.tag, span.undefined),
+        offset=span.value,
+        length=-1 if span.undefined else span.declared,
+        offset_table=tables.get(_OFFSET_TABLES[0]),
+        length_table=tables.get(_OFFSET_TABLES[1]),
     )

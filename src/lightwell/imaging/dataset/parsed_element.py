@@ -1,4 +1,4 @@
-"""Entries: elements turned into the texts of the metadata document."""
+"""Parsed elements: their JSON in the metadata document and in the DICOM JSON Model."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from lightwell.imaging.dataset import values
 from lightwell.imaging.dataset.character_sets import Charset
 from lightwell.imaging.dataset.dictionary import Attribute
 
-#: The level of what is not shown: group lengths.
+#: The level of elements that the metadata omit: group lengths.
 SKIPPED = 4
 
 #: OverlayBitPosition of each overlay.
 OVERLAY_POSITIONS = range(0x60000102, 0x60200102, 0x00020000)
 
-#: Elements whose value the server itself looks at, besides showing it.
+#: Elements whose value the server itself uses, besides showing it.
 NEEDED = frozenset(
     (
         0x00020010,  # TransferSyntaxUID
@@ -60,16 +60,16 @@ class ParsedElement:
     """One element.
 
     ``level`` is one of `domain.image_sets.levels`, or `SKIPPED`. ``json`` is ``"key":value``. ``vrs`` are
-    what it adds to DICOMVRs, each ``"digits":"VR"``: its own, then those of elements inside of it. ``value``
-    is set for `NEEDED` elements only: text (padding trimmed), a number, or None. ``nested``: a sequence.
-    ``dicom`` is the element in the DICOM JSON Model (`dicom_json`), empty for what is not shown there.
+    its entries in DICOMVRs, each ``"digits":"VR"``: its own, then those of nested elements. ``value`` is set
+    for `NEEDED` elements only: text (padding trimmed), a number, or None. ``nested``: a sequence. ``dicom``
+    is the element in the DICOM JSON Model (`dicom_json`), empty if it is not shown there.
     """
 
     tag: int
     level: int
     json: bytes
     vrs: tuple[bytes, ...] = ()
-    notes: tuple[Warning, ...] = ()
+    warnings: tuple[Warning, ...] = ()
     value: str | float | None = None
     needed: bool = False
     nested: bool = False
@@ -77,29 +77,29 @@ class ParsedElement:
 
 
 def listed_vr(attribute: Attribute, vr: str) -> bytes:
-    """The entry of DICOMVRs."""
+    """The entry of an element in DICOMVRs."""
     return f'"{attribute.hex}":"{vr}"'.encode()
 
 
-def own_key(attribute: Attribute, json: bytes) -> bool:
-    """True if ``json`` is keyed as the attribute usually is, not by its digits because it did not fit."""
+def has_usual_key(attribute: Attribute, json: bytes) -> bool:
+    """True if ``json`` has the attribute's usual key; False if an invalid value is under the tag's digits."""
     return json.startswith(attribute.key)
 
 
-def plain_element(
+def element_json(
     attribute: Attribute,
     vr: str,
     length: int,
     read: Callable[[], bytes],
     charset: Charset,
-    notes: list[Warning],
+    warnings: list[Warning],
     *,
     big: bool = False,
 ) -> tuple[bytes, bytes]:
-    """``"key":value`` of an element that is no sequence, and what it adds to DICOMVRs (b"" for nothing).
+    """``"key":value`` of an element other than a sequence, and its entry in DICOMVRs (b"" if it has none).
 
-    Bytes that are no value of the VR, and standard elements whose VR the file does not know, are shown under
-    their digits as UN.
+    Bytes that are not a valid value of the VR, and standard elements that the file declares as UN, are shown
+    as UN under the digits of their tag.
     """
     if not length:
         json = values.empty(attribute)
@@ -107,11 +107,11 @@ def plain_element(
         json = b'""'
     elif length > limits.VALUE:
         json = b'""'
-        notes.append(
+        warnings.append(
             Warning(
                 "ElementsDiscarded",
-                f"{attribute.name}: its {length} bytes are too many for the metadata; "
-                "they are kept with the original",
+                f"{attribute.name}: the value of {length} bytes is too long for the metadata; "
+                "it is kept in the original data set",
             )
         )
     else:
@@ -119,10 +119,14 @@ def plain_element(
         try:
             if vr == "UN" and attribute.keyed and attribute.vr != "UN":
                 raise values.InvalidValueError
-            json = values.value_json(attribute, vr, data, charset, notes, big=big)
+            json = values.value_json(attribute, vr, data, charset, warnings, big=big)
         except values.InvalidValueError:
-            reason = f"its {length} bytes are no value of VR {vr}" if vr != "UN" else "its VR is not known"
-            notes.append(Warning("CoercionOfDataElements", f"{attribute.name}: {reason}; it is shown as UN"))
+            reason = (
+                f"{length} bytes are not a valid value of VR {vr}" if vr != "UN" else "the file gives no VR"
+            )
+            warnings.append(
+                Warning("CoercionOfDataElements", f"{attribute.name}: {reason}; the element is shown as UN")
+            )
             return (
                 b'"%s":%s' % (attribute.hex.encode(), values.binary("UN", data, big=False)),
                 listed_vr(attribute, "UN"),
@@ -135,7 +139,7 @@ def needed_value(
 ) -> str | float | None:
     """The first value of a `NEEDED` element as text or number, None if it has none.
 
-    Zero bytes inside of a text, which a database may refuse, are U+FFFD.
+    Zero bytes in a text, which databases may reject, become U+FFFD.
     """
     if vr in values.TEXT:
         text = values.decode_text(attribute, vr, data, charset, []).strip(" \0")

@@ -1,4 +1,4 @@
-"""Opening a DICOM Part 10 file: preamble, file meta group, and where its data set lies.
+"""Opening a DICOM Part 10 file: preamble, file meta group and the position of the data set.
 
 Source: PS3.10 §7.1 (preamble, prefix, group 0002 always in Explicit VR Little Endian), PS3.5 Annex A
 (transfer syntaxes; A.5 for the deflated one).
@@ -14,34 +14,34 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightwell.errors import InputError
-from lightwell.imaging.dataset.byte_source import BytesSource, FileSource, Source, leaves_no_room
-from lightwell.imaging.dataset.transfer_syntaxes import DEFLATED
+from lightwell.imaging.dataset.byte_source import BytesSource, FileSource, Source, fills_disk
+from lightwell.imaging.dataset.transfer_syntaxes import DEFLATED, LONG_VRS
 
 __all__ = ["BytesSource", "FileSource", "Part10", "Source", "open_part10"]
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
 EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 
-#: bytes of a file meta group; real ones have some hundred
-META_LIMIT = 1 << 20
+#: most bytes of a file meta group; real ones have some hundred
+_META_LIMIT = 1 << 20
 
 _STEP = 1 << 20
-# What deflate can do at most is 1032:1. Headers and pixels of real images stay far below 200:1.
+# Deflate reaches 1032:1 at most. Headers and pixels of real images stay far below 200:1.
 _RATIO, _RATIO_FROM = 200, 256 << 20
 
 _UID = re.compile(r"[0-9.]{1,64}", re.ASCII)
 _UNREADABLE = "DICOM attributes does not exist"
-_LONG = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
+_LONG = frozenset(vr.encode() for vr in LONG_VRS)
 
 
 @dataclass(frozen=True, slots=True)
 class Part10:
     """An opened Part 10 file.
 
-    ``source`` is what the data set is read from: the file, or for a deflated file its inflated data set in a
-    spool file that is gone when the source is. ``transfer_syntax`` is the TransferSyntaxUID of the file meta,
-    trimmed. ``file_meta`` are the elements of group 0002 as in the file. ``dataset_offset`` is where the data
-    set starts in ``source``. ``little_endian`` and ``implicit`` follow from the transfer syntax.
+    ``source`` is what the data set is read from: the file, or for a deflated file the inflated data set in an
+    unnamed spool file. ``transfer_syntax`` is the TransferSyntaxUID of the file meta, trimmed. ``file_meta``
+    are the bytes of group 0002. ``dataset_offset`` is the offset of the data set in ``source``.
+    ``little_endian`` and ``implicit`` follow from the transfer syntax.
     """
 
     source: Source
@@ -53,22 +53,22 @@ class Part10:
 
 
 def open_part10(source: Source, *, spool_dir: Path, inflate_limit: int) -> Part10:
-    """Read the head of a Part 10 file.
+    """Read the preamble and the file meta group of a Part 10 file.
 
-    A deflated data set is inflated into a file of ``spool_dir``, to at most ``inflate_limit`` bytes. Raises
-    `InputError`: "DICOM attributes does not exist" for what is no Part 10 file or ends in its file meta,
-    "DICOM attribute TransferSyntaxUID does not exist" for one without that element, and a plain sentence
-    where that is no UID (PS3.5 §9.1) and for a deflated data set that is broken or too large.
+    A deflated data set is inflated into a file in ``spool_dir``, to at most ``inflate_limit`` bytes. Raises
+    `InputError`: "DICOM attributes does not exist" if it is not a Part 10 file or ends in its file meta,
+    "DICOM attribute TransferSyntaxUID does not exist" if it lacks that element, and others if that is not a
+    UID (PS3.5 §9.1) or if a deflated data set is damaged or too large.
     """
     prefix = source.read(128, 4)
     if prefix != b"DICM":
         raise InputError(_UNREADABLE)
-    meta, syntax = split_meta(source, 132)
+    meta, syntax = read_file_meta(source, 132)
     if not syntax:
         raise InputError("DICOM attribute TransferSyntaxUID does not exist")
     if not _UID.fullmatch(syntax):
         raise InputError(
-            f"TransferSyntaxUID {syntax[:80]!r} is not a UID: it cannot be told how to read the file"
+            f"TransferSyntaxUID {syntax[:80]!r} is not a UID: the encoding of the file is unknown"
         )
     offset = 132 + len(meta)
     if syntax == DEFLATED:
@@ -76,10 +76,11 @@ def open_part10(source: Source, *, spool_dir: Path, inflate_limit: int) -> Part1
     return Part10(source, syntax, meta, offset, syntax != EXPLICIT_BIG, syntax == IMPLICIT_LITTLE)
 
 
-def kept_part10(source: Source, meta_length: int) -> Part10:
-    """A file as `imaging.dataset.original_container` keeps it: file meta and data set without preamble,
-    never deflated."""
-    meta, syntax = split_meta(source, 0)
+def stored_part10(source: Source, meta_length: int) -> Part10:
+    """A file as `imaging.dataset.original_container` stores it: file meta and data set without preamble,
+    never deflated.
+    """
+    meta, syntax = read_file_meta(source, 0)
     if len(meta) < meta_length or not syntax:
         raise InputError(_UNREADABLE)
     return Part10(
@@ -87,14 +88,14 @@ def kept_part10(source: Source, meta_length: int) -> Part10:
     )
 
 
-def split_meta(source: Source, start: int) -> tuple[bytes, str]:
-    """The bytes of group 0002 from ``start`` on, and its TransferSyntaxUID ("" if it has none)."""
+def read_file_meta(source: Source, start: int) -> tuple[bytes, str]:
+    """The bytes of group 0002 at ``start``, and its TransferSyntaxUID ("" if it has none)."""
     data = source.read(start, 4096)
     syntax = b""
     pos = 0
     while True:
         if pos + 12 > len(data) and start + len(data) < source.size:
-            data = _longer(source, start, pos + 12)
+            data = _read_longer(source, start, pos + 12)
         tag = data[pos : pos + 4]
         if tag[:2] != b"\x02\x00":
             if 0 < len(tag) < 4:
@@ -111,9 +112,9 @@ def split_meta(source: Source, start: int) -> tuple[bytes, str]:
             raise InputError(_UNREADABLE)
         end = pos + head + length
         if end > len(data):
-            if start + end > source.size or end > META_LIMIT:
+            if start + end > source.size or end > _META_LIMIT:
                 raise InputError(_UNREADABLE)
-            data = _longer(source, start, end)
+            data = _read_longer(source, start, end)
         if tag == b"\x02\x00\x10\x00":
             syntax = data[pos + head : end]
         pos = end
@@ -121,9 +122,10 @@ def split_meta(source: Source, start: int) -> tuple[bytes, str]:
 
 
 def meta_uids(head: bytes) -> tuple[str | None, str | None]:
-    """MediaStorageSOPClassUID and MediaStorageSOPInstanceUID of a file that begins so, None where absent.
+    """MediaStorageSOPClassUID and MediaStorageSOPInstanceUID of a file that begins with ``head``, None if
+    absent.
 
-    For telling which file could not be read: nothing is checked, and nothing raised.
+    They identify a file that could not be read: nothing is checked, and nothing raised.
     """
     found: dict[bytes, str] = {}
     pos = 132 if head[128:132] == b"DICM" else len(head)
@@ -138,12 +140,12 @@ def meta_uids(head: bytes) -> tuple[str | None, str | None]:
     return found.get(b"\x02\x00"), found.get(b"\x03\x00")
 
 
-def _longer(source: Source, start: int, length: int) -> bytes:
+def _read_longer(source: Source, start: int, length: int) -> bytes:
     return source.read(start, max(length + 4096, 2 * length))
 
 
 def _inflate(source: Source, offset: int, spool_dir: Path, limit: int) -> FileSource:
-    """The data set inflated into a file without a name; holds a megabyte or two in memory."""
+    """Inflate the data set into an unnamed file; uses a megabyte or two of memory."""
     inflater = zlib.decompressobj(wbits=-zlib.MAX_WBITS)
     fd, name = tempfile.mkstemp(prefix="inflate-", dir=spool_dir)
     try:
@@ -157,31 +159,32 @@ def _inflate(source: Source, offset: int, spool_dir: Path, limit: int) -> FileSo
 
 def _inflate_to(fd: int, inflater: zlib._Decompress, source: Source, offset: int, limit: int) -> None:
     total, consumed = 0, 0
-    waiting = b""
+    pending = b""
     try:
         while not inflater.eof:
-            if not waiting:
-                waiting = source.read(offset + consumed, _STEP)
-                consumed += len(waiting)
-            piece = inflater.decompress(waiting, _STEP)
-            if not waiting and not piece and not inflater.eof:
-                raise InputError("The deflated data set ends too early: send the file again")
-            waiting = inflater.unconsumed_tail
-            total += len(piece)
+            if not pending:
+                pending = source.read(offset + consumed, _STEP)
+                consumed += len(pending)
+            inflated = inflater.decompress(pending, _STEP)
+            if not pending and not inflated and not inflater.eof:
+                raise InputError("The deflated data set ends too early; send the file again")
+            pending = inflater.unconsumed_tail
+            total += len(inflated)
             if total > limit:
-                raise InputError(f"The deflated data set is larger than {limit} bytes: send it uncompressed")
+                raise InputError(f"The deflated data set is larger than {limit} bytes; send it uncompressed")
             if total > _RATIO_FROM and total > _RATIO * consumed:
                 raise InputError(
-                    f"The deflated data set grows more than {_RATIO} times: it is not taken as an image"
+                    f"The deflated data set inflates to more than {_RATIO} times its size, as no image does;"
+                    " send it uncompressed"
                 )
-            if leaves_no_room(fd, total):
+            if fills_disk(fd, total):
                 raise InputError(
-                    f"The deflated data set is larger than the disk has room for, {total} bytes and more:"
-                    " make room, or send it uncompressed"
+                    f"The deflated data set inflates to {total} bytes or more, and the disk has no space for"
+                    " it; free some space, or send it uncompressed"
                 )
-            _write(fd, piece)
+            _write(fd, inflated)
     except zlib.error as error:
-        raise InputError(f"The deflated data set is damaged ({error}): send the file again") from None
+        raise InputError(f"The deflated data set is damaged ({error}); send the file again") from None
 
 
 def _write(fd: int, data: bytes) -> None:

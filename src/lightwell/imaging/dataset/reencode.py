@@ -1,8 +1,7 @@
-"""A data set written again, element by element: in Explicit VR Little Endian, or with its text in UTF-8.
+"""Re-encoding a data set, element by element: in Explicit VR Little Endian, or with its text in UTF-8.
 
-Source: PS3.5 §7 (data elements), §6.2.2 (UN for what is too long for its VR), §7.3 (byte order). Values stay
-as they are, but for the order of their bytes; VRs that an implicit data set does not give are those that the
-metadata document shows.
+Source: PS3.5 §7 (data elements), §6.2.2 (UN for a value too long for its VR), §7.3 (byte order). Values do
+not change except for their byte order; the VRs of an implicit data set are those in the metadata document.
 """
 
 from __future__ import annotations
@@ -14,94 +13,82 @@ from lightwell.errors import InputError
 from lightwell.imaging.dataset import values
 from lightwell.imaging.dataset.dictionary import CHARSET, attribute_of
 from lightwell.imaging.dataset.element_scanner import UNDEFINED, ElementScanner, ElementSpan, Encoding
-from lightwell.imaging.dataset.full_parser import FullParser, Surroundings, in_order, vr_of
+from lightwell.imaging.dataset.full_parser import FullParser, ItemContext, sorted_by_tag, vr_of
+from lightwell.imaging.dataset.transfer_syntaxes import LONG_VRS
 
 UTF8 = b"ISO_IR 192"
-
-LONG = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"))
-"""VRs whose explicit form has a length of four bytes (PS3.5 table 7.1-1)."""
 
 _WIDTHS = {vr: struct.calcsize("<" + letter) for vr, letter in values.NUMBERS.items()}
 _WIDTHS |= {**values.BINARY, "AT": 2}
 
 
-def element_head(tag: int, vr: str, length: int, form: Encoding) -> bytes:
-    """Tag, VR and length as ``form`` has them; a length that is too long for the VR needs another VR."""
-    order = ">" if form.big else "<"
-    start = struct.pack(order + "HH", tag >> 16, tag & 0xFFFF)
-    if form.implicit:
-        return start + struct.pack(order + "I", length)
-    if vr in LONG:
-        return start + vr.encode() + struct.pack(order + "HI", 0, length)
-    return start + vr.encode() + struct.pack(order + "H", length)
-
-
-def swapped(data: bytes, width: int) -> bytes:
-    """``data`` with each unit of ``width`` bytes turned around; as it is where it has no whole units."""
-    if width == 1 or len(data) % width:
-        return data
-    turned = bytearray(len(data))
-    for place in range(width):
-        turned[place::width] = data[width - 1 - place :: width]
-    return bytes(turned)
+def element_header(tag: int, vr: str, length: int, encoding: Encoding) -> bytes:
+    """Tag, VR and length in ``encoding``; a length above 65,535 needs a VR of `LONG_VRS` in explicit VR."""
+    order = ">" if encoding.big else "<"
+    tag_bytes = struct.pack(order + "HH", tag >> 16, tag & 0xFFFF)
+    if encoding.implicit:
+        return tag_bytes + struct.pack(order + "I", length)
+    if vr in LONG_VRS:
+        return tag_bytes + vr.encode() + struct.pack(order + "HI", 0, length)
+    return tag_bytes + vr.encode() + struct.pack(order + "H", length)
 
 
 class Transcriber(FullParser):
-    """Writes the elements of one walk; with ``utf8`` their text too is written again, in UTF-8.
+    """Encodes the elements of a data set again; with ``utf8`` their text too, in UTF-8.
 
-    ``form`` is Explicit VR Little Endian, or the one that the walk has found.
+    ``encoding`` is Explicit VR Little Endian, or the one that the data set has.
     """
 
-    def __init__(self, walker: ElementScanner, form: Encoding, *, utf8: bool = False) -> None:
-        super().__init__(walker)
-        self._form = form
+    def __init__(self, scanner: ElementScanner, encoding: Encoding, *, utf8: bool = False) -> None:
+        super().__init__(scanner)
+        self._encoding = encoding
         self._utf8 = utf8
-        self._item = struct.pack(">HH" if form.big else "<HH", 0xFFFE, 0xE000)
+        self._item = struct.pack(">HH" if encoding.big else "<HH", 0xFFFE, 0xE000)
 
-    def elements(self, places: Sequence[ElementSpan]) -> Iterator[tuple[int, bytes]]:
-        """Tag and whole element of a data set, in tag order, without group lengths."""
-        ordered = in_order(places, [])
-        around = self._surroundings(ordered, None, [])
-        for place in ordered:
-            yield place.tag, self._written(place, around, 0)
+    def elements(self, spans: Sequence[ElementSpan]) -> Iterator[tuple[int, bytes]]:
+        """The tag and the bytes of each top-level element, in tag order, without group lengths."""
+        ordered = sorted_by_tag(spans, [])
+        context = self._context_of(ordered, None, [])
+        for span in ordered:
+            yield span.tag, self._encode(span, context, 0)
 
-    def _written(self, place: ElementSpan, around: Surroundings, depth: int) -> bytes:
-        vr = place.vr
+    def _encode(self, span: ElementSpan, context: ItemContext, depth: int) -> bytes:
+        vr = span.vr
         if not vr or (self._utf8 and vr == "UN"):
-            vr = vr_of(place, attribute_of(place.tag), around)
+            vr = vr_of(span, attribute_of(span.tag), context)
         if vr == "SQ":
             try:
-                content = b"".join(self._items(place, around, depth))
-                return element_head(place.tag, vr, len(content), self._form) + content
+                content = b"".join(self._encode_items(span, context, depth))
+                return element_header(span.tag, vr, len(content), self._encoding) + content
             except InputError:
-                if place.vr == "SQ" or place.undefined:
+                if span.vr == "SQ" or span.undefined:
                     raise
-                vr = "UN"  # only the dictionary said that it is a sequence
-        if place.undefined:
-            content = self._walker.source.read(place.value, place.end - place.value)
-            return element_head(place.tag, vr, UNDEFINED, self._form) + content
-        data = self._value_of(place, vr, around)
-        if vr not in values.KNOWN or (vr not in LONG and len(data) > 0xFFFF):
+                vr = "UN"  # a sequence by the dictionary only
+        if span.undefined:
+            content = self._scanner.source.read(span.value, span.end - span.value)
+            return element_header(span.tag, vr, UNDEFINED, self._encoding) + content
+        data = self._encode_value(span, vr, context)
+        if vr not in values.KNOWN or (vr not in LONG_VRS and len(data) > 0xFFFF):
             vr = "UN"
-        return element_head(place.tag, vr, len(data), self._form) + data
+        return element_header(span.tag, vr, len(data), self._encoding) + data
 
-    def _value_of(self, place: ElementSpan, vr: str, around: Surroundings) -> bytes:
-        data = self._walker.read(place)
-        if place.form.big != self._form.big and not (vr == "AT" and len(data) % 4):
-            data = swapped(data, _WIDTHS.get(vr, 1))
+    def _encode_value(self, span: ElementSpan, vr: str, context: ItemContext) -> bytes:
+        data = self._scanner.read(span)
+        if span.encoding.big != self._encoding.big and not (vr == "AT" and len(data) % 4):
+            data = values.swap_bytes(data, _WIDTHS.get(vr, 1))
         if not self._utf8:
             return data
-        if place.tag == CHARSET:
+        if span.tag == CHARSET:
             return UTF8
         if vr in values.CHARSET_TEXT and not (data.isascii() and b"\x1b" not in data):
-            text, _ = around.charset.decode(data, vr)
+            text, _ = context.charset.decode(data, vr)
             data = text.encode("utf-8", "replace")
             data += b" " * (len(data) % 2)
         return data
 
-    def _items(self, place: ElementSpan, around: Surroundings, depth: int) -> Iterator[bytes]:
-        for elements in self._walker.items(place, depth):
-            ordered = in_order(elements, [])
-            inside = self._surroundings(ordered, around, [])
-            content = b"".join([self._written(inner, inside, depth + 1) for inner in ordered])
-            yield self._item + struct.pack(">I" if self._form.big else "<I", len(content)) + content
+    def _encode_items(self, span: ElementSpan, context: ItemContext, depth: int) -> Iterator[bytes]:
+        for elements in self._scanner.scan_items(span, depth):
+            ordered = sorted_by_tag(elements, [])
+            item_context = self._context_of(ordered, context, [])
+            content = b"".join([self._encode(inner, item_context, depth + 1) for inner in ordered])
+            yield self._item + struct.pack(">I" if self._encoding.big else "<I", len(content)) + content

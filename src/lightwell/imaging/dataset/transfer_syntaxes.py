@@ -1,4 +1,4 @@
-"""Transfer syntaxes: how pixels come in under each, and what becomes of them.
+"""Transfer syntaxes: how each encodes pixel data, and how lightwell stores the frames.
 
 Source: devguide/supported-transfer-syntaxes, the content types of GetImageFrame in the service model, PS3.6
 A.
@@ -7,29 +7,35 @@ A.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 HTJ2K_RPCL = "1.2.840.10008.1.2.4.202"
 JPEG2000_LOSSLESS = "1.2.840.10008.1.2.4.90"
 
+LONG_VRS = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"))
+"""VRs with a four-byte length in explicit VR (PS3.5 table 7.1-1)."""
+
+Codec = Literal["native", "deflate", "rle", "jpeg", "jpegls", "jpeg2000", "jpegxl", "mpeg2", "h264", "h265"]
+"""How a transfer syntax codes a frame."""
+
 STORED = {"HTJ2K": HTJ2K_RPCL, "JPEG_2000_LOSSLESS": JPEG2000_LOSSLESS}
 """Lossless storage format of a data store → transfer syntax of its transcoded frames."""
 
 
 @dataclass(frozen=True, slots=True)
-class Syntax:
+class TransferSyntax:
     """One transfer syntax.
 
-    ``codec`` is how a frame is coded: native, deflate, rle, jpeg, jpegls, jpeg2000, jpegxl, mpeg2, h264 or
-    h265. ``keep`` tells that frames are stored byte for byte. ``content_type`` is what GetImageFrame says
-    of a frame stored so. ``video``: the pixel element holds one object for all frames.
+    ``verbatim``: frames are stored byte for byte. ``content_type`` is that of GetImageFrame for a frame
+    stored in this syntax. ``video``: the pixel element is one stream of all frames.
     """
 
     uid: str
     name: str
-    codec: str
-    keep: bool = False
+    codec: Codec
+    verbatim: bool = False
     content_type: str = "application/octet-stream"
     big_endian: bool = False
     encapsulated: bool = True
@@ -40,19 +46,23 @@ class Syntax:
         return self.codec in ("mpeg2", "h264", "h265")
 
 
-def _native(tail: str, name: str, *, big_endian: bool = False) -> Syntax:
-    return Syntax("1.2.840.10008." + tail, name, "native", big_endian=big_endian, encapsulated=False)
+_ROOT = "1.2.840.10008."
+_OCTETS = "application/octet-stream"
+
+
+def _native(suffix: str, name: str, *, big_endian: bool = False) -> TransferSyntax:
+    return TransferSyntax(_ROOT + suffix, name, "native", big_endian=big_endian, encapsulated=False)
 
 
 def _coded(
-    tail: str, name: str, codec: str, *, lossy: bool = False, content_type: str | None = None
-) -> Syntax:
-    uid = "1.2.840.10008." + tail
-    return Syntax(uid, name, codec, lossy=lossy, content_type=content_type or "application/octet-stream")
+    suffix: str, name: str, codec: Codec, *, lossy: bool = False, content_type: str = _OCTETS
+) -> TransferSyntax:
+    return TransferSyntax(_ROOT + suffix, name, codec, lossy=lossy, content_type=content_type)
 
 
-def _kept(tail: str, name: str, codec: str, content_type: str) -> Syntax:
-    return Syntax("1.2.840.10008." + tail, name, codec, keep=True, lossy=True, content_type=content_type)
+def _verbatim(suffix: str, name: str, codec: Codec, content_type: str) -> TransferSyntax:
+    uid = _ROOT + suffix
+    return TransferSyntax(uid, name, codec, verbatim=True, lossy=True, content_type=content_type)
 
 
 _ALL = (
@@ -61,22 +71,22 @@ _ALL = (
     _coded("1.2.1.98", "Encapsulated Uncompressed Explicit VR Little Endian", "native"),
     _native("1.2.1.99", "Deflated Explicit VR Little Endian"),
     _native("1.2.2", "Explicit VR Big Endian", big_endian=True),
-    _kept("1.2.4.50", "JPEG Baseline", "jpeg", "image/jpeg"),
+    _verbatim("1.2.4.50", "JPEG Baseline", "jpeg", "image/jpeg"),
     _coded("1.2.4.51", "JPEG Extended", "jpeg", lossy=True),
     _coded("1.2.4.57", "JPEG Lossless, Process 14", "jpeg"),
     _coded("1.2.4.70", "JPEG Lossless, Process 14, Selection Value 1", "jpeg"),
     _coded("1.2.4.80", "JPEG-LS Lossless", "jpegls"),
     _coded("1.2.4.81", "JPEG-LS Near-lossless", "jpegls", lossy=True),
     _coded("1.2.4.90", "JPEG 2000 Lossless", "jpeg2000", content_type="image/j2c"),
-    _kept("1.2.4.91", "JPEG 2000", "jpeg2000", "image/j2c"),
+    _verbatim("1.2.4.91", "JPEG 2000", "jpeg2000", "image/j2c"),
     _coded("1.2.4.92", "JPEG 2000 Part 2 Lossless", "jpeg2000"),
     _coded("1.2.4.93", "JPEG 2000 Part 2", "jpeg2000", lossy=True),
-    _kept("1.2.4.100", "MPEG2 Main Profile, Main Level", "mpeg2", "video/mpeg"),
-    _kept("1.2.4.100.1", "MPEG2 Main Profile, Main Level, fragmentable", "mpeg2", "video/mpeg"),
-    _kept("1.2.4.101", "MPEG2 Main Profile, High Level", "mpeg2", "video/mpeg"),
-    _kept("1.2.4.101.1", "MPEG2 Main Profile, High Level, fragmentable", "mpeg2", "video/mpeg"),
+    _verbatim("1.2.4.100", "MPEG2 Main Profile, Main Level", "mpeg2", "video/mpeg"),
+    _verbatim("1.2.4.100.1", "MPEG2 Main Profile, Main Level, fragmentable", "mpeg2", "video/mpeg"),
+    _verbatim("1.2.4.101", "MPEG2 Main Profile, High Level", "mpeg2", "video/mpeg"),
+    _verbatim("1.2.4.101.1", "MPEG2 Main Profile, High Level, fragmentable", "mpeg2", "video/mpeg"),
     *(
-        _kept(f"1.2.4.{number}{tail}", f"MPEG-4 AVC/H.264 {name}{words}", "h264", "video/mp4")
+        _verbatim(f"1.2.4.{number}{suffix}", f"MPEG-4 AVC/H.264 {name}{words}", "h264", "video/mp4")
         for number, name in (
             (102, "High Profile, Level 4.1"),
             (103, "BD-compatible High Profile, Level 4.1"),
@@ -84,32 +94,31 @@ _ALL = (
             (105, "High Profile, Level 4.2, 3D"),
             (106, "Stereo High Profile, Level 4.2"),
         )
-        for tail, words in (("", ""), (".1", ", fragmentable"))
+        for suffix, words in (("", ""), (".1", ", fragmentable"))
     ),
-    _kept(
+    _verbatim(
         "1.2.4.107", "HEVC/H.265 Main Profile, Level 5.1", "h265", "video/H256"
     ),  # as the service spells it
-    _kept("1.2.4.108", "HEVC/H.265 Main 10 Profile, Level 5.1", "h265", "video/H256"),
-    _kept("1.2.4.110", "JPEG XL Lossless", "jpegxl", "image/jxl"),
-    _kept("1.2.4.111", "JPEG XL JPEG Recompression", "jpegxl", "image/jxl"),
-    _kept("1.2.4.112", "JPEG XL", "jpegxl", "image/jxl"),
+    _verbatim("1.2.4.108", "HEVC/H.265 Main 10 Profile, Level 5.1", "h265", "video/H256"),
+    _verbatim("1.2.4.110", "JPEG XL Lossless", "jpegxl", "image/jxl"),
+    _verbatim("1.2.4.111", "JPEG XL JPEG Recompression", "jpegxl", "image/jxl"),
+    _verbatim("1.2.4.112", "JPEG XL", "jpegxl", "image/jxl"),
     _coded("1.2.4.201", "HTJ2K Lossless", "jpeg2000"),
     _coded("1.2.4.202", "HTJ2K Lossless RPCL", "jpeg2000", content_type="image/jph"),
-    _kept("1.2.4.203", "HTJ2K", "jpeg2000", "image/jphc"),
+    _verbatim("1.2.4.203", "HTJ2K", "jpeg2000", "image/jphc"),
     _coded("1.2.5", "RLE Lossless", "rle"),
     _coded("1.2.8.1", "Deflated Image Frame", "deflate"),
 )
 
-SYNTAXES: dict[str, Syntax] = {syntax.uid: syntax for syntax in _ALL}
+SYNTAXES: dict[str, TransferSyntax] = {syntax.uid: syntax for syntax in _ALL}
 
 
 def content_type(stored_syntax: str | None) -> str:
-    """Content type of a frame stored under ``stored_syntax``; of a missing one HTJ2K's, as the service
-    model says.
+    """Content type of a frame stored in ``stored_syntax``; HTJ2K's without one, as in the service model.
 
-    A blob and an unknown syntax are ``application/octet-stream``.
+    For a blob and an unknown syntax it is ``application/octet-stream``.
     """
     if stored_syntax is None:
         return SYNTAXES[HTJ2K_RPCL].content_type
     syntax = SYNTAXES.get(stored_syntax)
-    return syntax.content_type if syntax else "application/octet-stream"
+    return syntax.content_type if syntax else _OCTETS

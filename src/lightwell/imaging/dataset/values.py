@@ -1,9 +1,9 @@
-"""Values of elements as the JSON texts of the metadata document.
+"""Values of elements as JSON of the metadata document.
 
-Source: the typing rules seen in public documents of the service. Text VRs are trimmed of padding, DS and IS
-stand as in the file, but for zero bytes at the end; standard elements without a value are ``null``, others
+Source: the typing rules seen in public documents of the service. Text VRs are trimmed of padding; DS and IS
+are as in the file except for zero bytes at the end; standard elements without a value are ``null``, others
 ``""``; an attribute whose multiplicity is not 1 is always an array. Numbers that are not finite are the
-strings "NaN", "Infinity" and "-Infinity", since JSON has no others. All JSON is UTF-8.
+strings "NaN", "Infinity" and "-Infinity", since JSON has no such numbers. All JSON is UTF-8.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lightwell.imaging.dataset.dictionary import Attribute
 NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
 _SIZES = {vr: struct.calcsize("<" + letter) for vr, letter in NUMBERS.items()}
 _SINGLES = {vr: struct.Struct("<" + letter).unpack for vr, letter in NUMBERS.items()}
-#: VR → bytes of one word, which are swapped in big endian data sets
+#: VR → bytes of one word, which big endian data sets swap
 BINARY = {"OB": 1, "UN": 1, "OW": 2, "OF": 4, "OL": 4, "OD": 8, "OV": 8}
 #: VRs whose text follows SpecificCharacterSet
 CHARSET_TEXT = frozenset(("LO", "LT", "PN", "SH", "ST", "UC", "UT"))
@@ -30,7 +30,7 @@ PLAIN_TEXT = frozenset(("AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "U
 TEXT = CHARSET_TEXT | PLAIN_TEXT
 SINGLE_TEXT = frozenset(("LT", "ST", "UT", "UR"))
 VERBATIM = frozenset(("DS", "IS"))
-# Leading spaces have no meaning either (PS3.5 table 6.2-1).
+# Leading spaces are not significant either (PS3.5 table 6.2-1).
 _BOTH_ENDS = frozenset(("AE", "CS", "LO", "SH", "UI"))
 
 #: VR → most characters of one value (PS3.5 table 6.2-1; TM as in older editions)
@@ -51,12 +51,12 @@ class InvalidValueError(Exception):
 
 
 def whole(text: str) -> str:
-    """``text`` with U+FFFD for lone surrogates, which JSON can escape but UTF-8 cannot hold."""
+    """``text`` with U+FFFD for lone surrogates, which JSON can escape but UTF-8 cannot encode."""
     return _SURROGATES.sub("\ufffd", text)
 
 
 def number(value: float) -> bytes:
-    """A JSON number, without a fraction where it is whole; a string where JSON has no such number."""
+    """A JSON number, without a fraction if it is whole; a string if it is not finite."""
     if type(value) is int:
         return b"%d" % value
     if not isfinite(value):
@@ -72,28 +72,28 @@ def empty(attribute: Attribute) -> bytes:
 
 
 def array(attribute: Attribute, parts: list[bytes]) -> bytes:
-    """JSON of ``parts``: a scalar where the attribute is single or, keyed by digits, has one value."""
+    """JSON of ``parts``: a scalar if the attribute has VM 1 or, keyed by digits, has one value."""
     if len(parts) == 1 and attribute.single is not False:
         return parts[0]
     return b"[" + b",".join(parts) + b"]"
 
 
-def decode_text(attribute: Attribute, vr: str, data: bytes, charset: Charset, notes: list[Warning]) -> str:
-    """Text of a whole value, its padding still there; what had to be guessed goes to ``notes``."""
+def decode_text(attribute: Attribute, vr: str, data: bytes, charset: Charset, warnings: list[Warning]) -> str:
+    """The text of a whole value, with its padding; problems are added to ``warnings``."""
     if data.isascii() and b"\x1b" not in data:
         return data.decode("ascii")
     text, problem = charset.decode(data, vr)
     if not problem and vr in PLAIN_TEXT and not data.isascii():
         problem = (
-            "bytes outside of the default repertoire, which its VR does not allow, were read all the same"
+            "bytes outside the default repertoire, which its VR does not allow, were decoded nevertheless"
         )
     if problem:
-        notes.append(Warning("CoercionOfDataElements", f"{attribute.name}: {problem}"))
+        warnings.append(Warning("CoercionOfDataElements", f"{attribute.name}: {problem}"))
     return text
 
 
-def text_values(attribute: Attribute, vr: str, text: str, notes: list[Warning]) -> list[str]:
-    """The values of ``text``: trimmed (DS and IS of zero bytes), checked; none if all is padding."""
+def text_values(attribute: Attribute, vr: str, text: str, warnings: list[Warning]) -> list[str]:
+    """The values of ``text``: trimmed (DS and IS of zero bytes) and checked; none if it is all padding."""
     stripped = text.rstrip(" \0")
     if not stripped:
         return []
@@ -107,11 +107,11 @@ def text_values(attribute: Attribute, vr: str, text: str, notes: list[Warning]) 
             values = [value.strip(" \0") for value in values]
         elif len(values) > 1:
             values = [value.rstrip(" \0") for value in values]
-    _check(attribute, vr, values, notes)
+    _check(attribute, vr, values, warnings)
     return values
 
 
-def _check(attribute: Attribute, vr: str, values: list[str], notes: list[Warning]) -> None:
+def _check(attribute: Attribute, vr: str, values: list[str], warnings: list[Warning]) -> None:
     limit = LENGTHS.get(vr)
     if limit is None:
         return
@@ -125,16 +125,16 @@ def _check(attribute: Attribute, vr: str, values: list[str], notes: list[Warning
         ]
         longest = max(map(len, parts))
         if longest > limit:
-            notes.append(
+            warnings.append(
                 Warning(
                     "InvalidDicomValueLength",
-                    f"{attribute.name}: a value of {longest} characters, {vr} allows {limit}",
+                    f"{attribute.name}: a value has {longest} characters, VR {vr} allows {limit}",
                 )
             )
     if vr == "UI":
         wrong = [value for value in values if value and not _UID.fullmatch(value)]
         if wrong:
-            notes.append(Warning("InvalidUidFormat", f"{attribute.name}: {wrong[0][:80]!r} is not a UID"))
+            warnings.append(Warning("InvalidUidFormat", f"{attribute.name}: {wrong[0][:80]!r} is not a UID"))
 
 
 def texts_json(attribute: Attribute, values: list[str]) -> bytes:
@@ -147,7 +147,7 @@ def texts_json(attribute: Attribute, values: list[str]) -> bytes:
 
 
 def numbers(vr: str, data: bytes, *, big: bool) -> tuple[float, ...]:
-    """Numbers of a value; `InvalidValueError` if its length is no multiple of theirs."""
+    """The numbers of a value; `InvalidValueError` if its length is not a multiple of theirs."""
     size = _SIZES[vr]
     if len(data) == size and not big:
         return _SINGLES[vr](data)
@@ -158,11 +158,21 @@ def numbers(vr: str, data: bytes, *, big: bool) -> tuple[float, ...]:
 
 
 def tags(data: bytes, *, big: bool) -> list[str]:
-    """Values of AT as eight upper-case digits each."""
+    """Values of AT as eight upper-case hex digits each."""
     if len(data) % 4:
         raise InvalidValueError
     words = struct.unpack(f"{'>' if big else '<'}{len(data) // 2}H", data)
     return [f"{group:04X}{element:04X}" for group, element in zip(words[::2], words[1::2], strict=True)]
+
+
+def swap_bytes(data: bytes, width: int) -> bytes:
+    """``data`` with the bytes of each word of ``width`` bytes reversed; unchanged if a word is incomplete."""
+    if width == 1 or len(data) % width:
+        return data
+    swapped = bytearray(len(data))
+    for index in range(width):
+        swapped[index::width] = data[width - 1 - index :: width]
+    return bytes(swapped)
 
 
 def binary(vr: str, data: bytes, *, big: bool) -> bytes:
@@ -171,22 +181,26 @@ def binary(vr: str, data: bytes, *, big: bool) -> bytes:
     if big and width > 1:
         if len(data) % width:
             raise InvalidValueError
-        swapped = bytearray(len(data))
-        for place in range(width):
-            swapped[place::width] = data[width - 1 - place :: width]
-        data = bytes(swapped)
+        data = swap_bytes(data, width)
     return b'"' + b2a_base64(data, newline=False) + b'"'
 
 
 def value_json(
-    attribute: Attribute, vr: str, data: bytes, charset: Charset, notes: list[Warning], *, big: bool = False
+    attribute: Attribute,
+    vr: str,
+    data: bytes,
+    charset: Charset,
+    warnings: list[Warning],
+    *,
+    big: bool = False,
 ) -> bytes:
-    """JSON of a value that is no sequence; `InvalidValueError` if the bytes cannot be a value of the VR."""
+    """JSON of a value other than a sequence; `InvalidValueError` if the bytes are not a value of the VR."""
     if not data:
         return empty(attribute)
     if vr in TEXT:
         return texts_json(
-            attribute, text_values(attribute, vr, decode_text(attribute, vr, data, charset, notes), notes)
+            attribute,
+            text_values(attribute, vr, decode_text(attribute, vr, data, charset, warnings), warnings),
         )
     if vr in NUMBERS:
         return array(attribute, [number(value) for value in numbers(vr, data, big=big)])

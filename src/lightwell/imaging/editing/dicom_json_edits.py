@@ -18,7 +18,7 @@ from lightwell.imaging.dataset.dictionary import CHARSET, PIXEL_TAGS, Attribute,
 from lightwell.imaging.editing.edited_elements import DESCRIBING
 from lightwell.imaging.editing.native_values import SPECIAL, chosen_vr
 
-_FIXED = frozenset((CHARSET, *PIXEL_TAGS, *dicom_json.HIDDEN))
+_FIXED = frozenset((CHARSET, *PIXEL_TAGS, *dicom_json.OFFSET_TABLES))
 
 
 def edited_lines(edits: Edits, *, with_pixels: bool) -> dict[int, bytes | None]:
@@ -51,7 +51,7 @@ def element(attribute: Attribute, vr: str, value: object, vrs: Mapping[str, str]
 
 def _element(attribute: Attribute, vr: str, value: object, vrs: Mapping[str, str]) -> bytes:
     if value is None or value == "" or value == []:
-        return dicom_json.valued(attribute, vr, [])
+        return dicom_json.from_json_values(attribute, vr, [])
     if vr == "SQ":
         return dicom_json.from_items(attribute, [_item(item, vrs) for item in cast(list[Any], value)])
     if vr in values.BINARY:
@@ -64,7 +64,7 @@ def _element(attribute: Attribute, vr: str, value: object, vrs: Mapping[str, str
             attribute, vr, "\\".join(["" if part is None else part for part in parts])
         )
     if vr == "AT":
-        return dicom_json.valued(attribute, vr, [b'"%08X"' % int(tag, 16) for tag in parts])
+        return dicom_json.from_json_values(attribute, vr, [b'"%08X"' % int(tag, 16) for tag in parts])
     return dicom_json.from_numbers(attribute, vr, [SPECIAL.get(part, part) for part in parts])
 
 

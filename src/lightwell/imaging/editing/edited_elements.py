@@ -18,7 +18,7 @@ from lightwell.errors import StorageError
 from lightwell.imaging.dataset import values
 from lightwell.imaging.dataset.dictionary import CHARSET, PIXEL_TAGS, Attribute, attribute_named
 from lightwell.imaging.dataset.element_scanner import Encoding
-from lightwell.imaging.dataset.reencode import element_head, swapped
+from lightwell.imaging.dataset.reencode import element_header
 from lightwell.imaging.editing.native_values import SPECIAL, chosen_vr
 
 _SOP_CLASS_UID, _SOP_INSTANCE_UID = 0x00080016, 0x00080018
@@ -45,7 +45,7 @@ class EditedElements:
     meta: Mapping[int, bytes | None]
 
 
-def edited_elements(edits: Edits, form: Encoding, *, with_pixels: bool) -> EditedElements:
+def edited_elements(edits: Edits, encoding: Encoding, *, with_pixels: bool) -> EditedElements:
     """The elements of ``edits``. ``with_pixels``: what describes pixel data stays as it came.
 
     Raises `StorageError` for edits that `native_values` did not make.
@@ -61,7 +61,7 @@ def edited_elements(edits: Edits, form: Encoding, *, with_pixels: bool) -> Edite
             if tag not in _FIXED_META:
                 meta[tag] = None if edit is None else _encoded(attribute, edit.vr, edit, edit.value, _META)
             continue
-        elements[tag] = None if edit is None else _encoded(attribute, edit.vr, edit, edit.value, form)
+        elements[tag] = None if edit is None else _encoded(attribute, edit.vr, edit, edit.value, encoding)
         if tag in _MEDIA and edit is not None:
             media = _MEDIA[tag]
             meta[media] = _encoded(_named(f"{media:08X}"), "UI", edit, edit.value, _META)
@@ -73,45 +73,45 @@ def is_ascii(edits: Edits) -> bool:
     return json.dumps([edit.value for edit in edits.values() if edit], ensure_ascii=False).isascii()
 
 
-def _encoded(attribute: Attribute, vr: str, edit: Edit, value: object, form: Encoding) -> bytes:
+def _encoded(attribute: Attribute, vr: str, edit: Edit, value: object, encoding: Encoding) -> bytes:
     try:
-        data = _data(vr, edit, value, form)
+        data = _data(vr, edit, value, encoding)
     except (TypeError, ValueError, KeyError, struct.error, binascii.Error):
         raise StorageError(
             f"A stored edit of {attribute.name} is no value of VR {vr}; run `lightwell data verify`."
         ) from None
-    if len(data) > 0xFFFF and not form.implicit and vr not in values.BINARY and vr != "SQ":
+    if len(data) > 0xFFFF and not encoding.implicit and vr not in values.BINARY and vr != "SQ":
         vr = "UN" if vr not in ("UC", "UR", "UT", "SV", "UV") else vr
-    return element_head(attribute.tag, vr, len(data), form) + data
+    return element_header(attribute.tag, vr, len(data), encoding) + data
 
 
-def _data(vr: str, edit: Edit, value: object, form: Encoding) -> bytes:
+def _data(vr: str, edit: Edit, value: object, encoding: Encoding) -> bytes:
     if value is None or value == "":
         return b""
     if vr == "SQ":
-        return b"".join([_item(item, edit, form) for item in cast(list[dict[str, object]], value)])
+        return b"".join([_item(item, edit, encoding) for item in cast(list[dict[str, object]], value)])
     if vr in values.BINARY:
         data = binascii.a2b_base64(cast(str, value))
         data += b"\0" * (len(data) % 2)
-        return swapped(data, values.BINARY[vr]) if form.big else data
+        return values.swap_bytes(data, values.BINARY[vr]) if encoding.big else data
     parts: list[Any] = value if isinstance(value, list) else [value]
     if vr in values.TEXT:
         data = "\\".join(parts).encode()
         return data + (b"\0" if vr == "UI" else b" ") * (len(data) % 2)
-    order = ">" if form.big else "<"
+    order = ">" if encoding.big else "<"
     if vr == "AT":
         return b"".join([struct.pack(order + "HH", int(tag[:4], 16), int(tag[4:], 16)) for tag in parts])
     return b"".join([struct.pack(order + values.NUMBERS[vr], SPECIAL.get(part, part)) for part in parts])
 
 
-def _item(item: Mapping[str, object], edit: Edit, form: Encoding) -> bytes:
+def _item(item: Mapping[str, object], edit: Edit, encoding: Encoding) -> bytes:
     parts = []
     for key, value in item.items():
         attribute = _named(key)
         vr = chosen_vr(attribute, value) if attribute.keyed else edit.vrs[key]
-        parts.append(_encoded(attribute, vr, edit, value, form))
+        parts.append(_encoded(attribute, vr, edit, value, encoding))
     content = b"".join(parts)
-    return struct.pack(">HHI" if form.big else "<HHI", 0xFFFE, 0xE000, len(content)) + content
+    return struct.pack(">HHI" if encoding.big else "<HHI", 0xFFFE, 0xE000, len(content)) + content
 
 
 def _named(key: str) -> Attribute:

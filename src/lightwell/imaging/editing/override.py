@@ -19,7 +19,7 @@ from lightwell.domain.limits import NESTING, PRIVATE_BINARY
 from lightwell.errors import InputError
 from lightwell.imaging.dataset import dicom_json, dictionary, values
 from lightwell.imaging.dataset.dictionary import Attribute, attribute_of
-from lightwell.imaging.dataset.parsed_element import NEEDED, ParsedElement, listed_vr, own_key
+from lightwell.imaging.dataset.parsed_element import NEEDED, ParsedElement, has_usual_key, listed_vr
 
 _TAG = re.compile(r"[0-9A-Fa-f]{8}")
 UIDS = (0x00080018, 0x0020000D, 0x0020000E)
@@ -28,23 +28,23 @@ _SPECIAL = {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-
 _INTEGER = re.compile(r"-?\d{1,20}", re.ASCII)
 
 
-def overlay(entries: Sequence[ParsedElement], override: Mapping[str, object]) -> list[ParsedElement]:
+def overlay(elements: Sequence[ParsedElement], override: Mapping[str, object]) -> list[ParsedElement]:
     """``entries`` in tag order with those of ``override`` in their place. Raises `InputError`."""
-    merged = {entry.tag: entry for entry in entries}
+    merged = {element_.tag: element_ for element_ in elements}
     for attribute, element in elements_of(override):
         tag = attribute.tag
         if tag >> 16 == 2 or tag in dictionary.PIXEL_TAGS or tag == dictionary.CHARSET:
             continue
-        entry = _entry(attribute, element)
+        element_ = _entry(attribute, element)
         if tag in UIDS:
             own = merged.get(tag)
-            if own is None or own.value != entry.value:
+            if own is None or own.value != element_.value:
                 raise InputError(
                     f"The metadata override changes {attribute.name}, by which the file is found: "
                     "take it out of the JSON, or give it the value that the file has"
                 )
             continue
-        merged[tag] = entry
+        merged[tag] = element_
     return [merged[tag] for tag in sorted(merged)]
 
 
@@ -68,16 +68,16 @@ def elements_of(dataset: object) -> list[tuple[Attribute, Mapping[str, object]]]
 
 def _entry(attribute: Attribute, element: Mapping[str, object]) -> ParsedElement:
     vrs: dict[bytes, bytes] = {}
-    notes: list[Warning] = []
-    json, value, dicom = _element(attribute, element, 0, vrs, notes, attribute.hex)
-    level = attribute.level if own_key(attribute, json) else INSTANCE
+    warnings: list[Warning] = []
+    json, value, dicom = _element(attribute, element, 0, vrs, warnings, attribute.hex)
+    level = attribute.level if has_usual_key(attribute, json) else INSTANCE
     needed = attribute.tag in NEEDED
     return ParsedElement(
         attribute.tag,
         level,
         json,
         tuple(vrs.values()),
-        tuple(notes),
+        tuple(warnings),
         value if needed else None,
         needed,
         given_vr(attribute, element) == "SQ",
@@ -90,7 +90,7 @@ def _element(
     element: Mapping[str, object],
     depth: int,
     vrs: dict[bytes, bytes],
-    notes: list[Warning],
+    warnings: list[Warning],
     path: str,
 ) -> tuple[bytes, str | float | None, bytes]:
     """``"key":value``, the first value, and the element in the DICOM JSON Model; ``path`` ends with it."""
@@ -114,9 +114,9 @@ def _element(
         if not isinstance(given, list):
             raise wrong(attribute, "Value must be an array")
         if vr == "SQ":
-            json, dicom = _sequence(attribute, given, depth, vrs, notes, path)
+            json, dicom = _sequence(attribute, given, depth, vrs, warnings, path)
         elif vr in values.TEXT:
-            json, first, dicom = _texts(attribute, vr, given, notes)
+            json, first, dicom = _texts(attribute, vr, given, warnings)
         elif vr == "AT":
             json, dicom = _tags(attribute, given)
         else:
@@ -138,7 +138,7 @@ def _sequence(
     given: list[object],
     depth: int,
     vrs: dict[bytes, bytes],
-    notes: list[Warning],
+    warnings: list[Warning],
     path: str,
 ) -> tuple[bytes, bytes]:
     if depth >= NESTING:
@@ -147,7 +147,7 @@ def _sequence(
     dicom_items: list[bytes] = []
     for number, item in enumerate(given):
         inside = [
-            _element(inner, element, depth + 1, vrs, notes, f"{path}/{number}/{inner.hex}")
+            _element(inner, element, depth + 1, vrs, warnings, f"{path}/{number}/{inner.hex}")
             for inner, element in elements_of(item or {})
         ]
         items.append(b"{" + b",".join([json for json, _, _ in inside]) + b"}")
@@ -157,13 +157,13 @@ def _sequence(
 
 
 def _texts(
-    attribute: Attribute, vr: str, given: list[object], notes: list[Warning]
+    attribute: Attribute, vr: str, given: list[object], warnings: list[Warning]
 ) -> tuple[bytes, str | None, bytes]:
     texts = [given_text(attribute, vr, value) for value in given]
     if len(texts) > 1 and vr in values.SINGLE_TEXT:
         raise wrong(attribute, f"VR {vr} has one value at most")
     text = "\\".join(texts)
-    json = values.texts_json(attribute, values.text_values(attribute, vr, text, notes))
+    json = values.texts_json(attribute, values.text_values(attribute, vr, text, warnings))
     first = text.strip(" \0").replace("\0", "\ufffd") or None
     return json, first, dicom_json.from_text(attribute, vr, text)
 
@@ -192,7 +192,7 @@ def _tags(attribute: Attribute, given: list[object]) -> tuple[bytes, bytes]:
             raise wrong(attribute, "a value of VR AT must be 8 hex digits")
         parts.append(b'"%s"' % value.upper().encode())
     json = values.array(attribute, parts) if parts else values.empty(attribute)
-    return json, dicom_json.valued(attribute, "AT", parts)
+    return json, dicom_json.from_json_values(attribute, "AT", parts)
 
 
 def _numbers(attribute: Attribute, vr: str, given: list[object]) -> tuple[bytes, float | None, bytes]:
@@ -232,8 +232,8 @@ def _binary(attribute: Attribute, data: bytes) -> bytes:
 
 def _dicom_binary(attribute: Attribute, vr: str, data: bytes, path: str) -> bytes:
     data += b"\0" * (len(data) % 2)  # as a file would hold it
-    if len(data) > dicom_json.BULK:
-        return dicom_json.bulk(attribute, vr, path)
+    if len(data) > dicom_json.BULK_THRESHOLD:
+        return dicom_json.bulk_reference(attribute, vr, path)
     return dicom_json.from_base64(attribute, vr, binascii.b2a_base64(data, newline=False).decode())
 
 

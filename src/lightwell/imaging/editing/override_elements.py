@@ -12,7 +12,7 @@ from typing import cast
 from lightwell.imaging.dataset import values
 from lightwell.imaging.dataset.dictionary import CHARSET, PIXEL_TAGS, Attribute
 from lightwell.imaging.dataset.element_scanner import Encoding
-from lightwell.imaging.dataset.reencode import element_head, swapped
+from lightwell.imaging.dataset.reencode import element_header
 from lightwell.imaging.editing.override import (
     UIDS,
     elements_of,
@@ -23,35 +23,35 @@ from lightwell.imaging.editing.override import (
 )
 
 
-def override_elements(override: Mapping[str, object], form: Encoding) -> dict[int, bytes]:
+def override_elements(override: Mapping[str, object], encoding: Encoding) -> dict[int, bytes]:
     """Tag → whole element, its text in UTF-8, of all that an override may change. Raises `InputError`."""
     return {
-        attribute.tag: _encoded(attribute, element, form)
+        attribute.tag: _encoded(attribute, element, encoding)
         for attribute, element in elements_of(override)
         if attribute.tag >> 16 != 2 and attribute.tag not in (*PIXEL_TAGS, *UIDS, CHARSET)
     }
 
 
-def _encoded(attribute: Attribute, element: Mapping[str, object], form: Encoding) -> bytes:
+def _encoded(attribute: Attribute, element: Mapping[str, object], encoding: Encoding) -> bytes:
     vr = given_vr(attribute, element)
     given = cast(list[object], element.get("Value") or [])
     if vr == "SQ":
-        data = b"".join([_item(item, form) for item in given])
+        data = b"".join([_item(item, encoding) for item in given])
     elif vr in values.BINARY:
         data = given_bytes(attribute, element)
         data += b"\0" * (len(data) % 2)
-        if form.big:
-            data = swapped(data, values.BINARY[vr])
+        if encoding.big:
+            data = values.swap_bytes(data, values.BINARY[vr])
     elif vr in values.TEXT:
         data = "\\".join([given_text(attribute, vr, value) for value in given]).encode()
         data += (b"\0" if vr == "UI" else b" ") * (len(data) % 2)
     else:
-        order = ">" if form.big else "<"
+        order = ">" if encoding.big else "<"
         numbers = [_number(vr, value) for value in given]
         data = b"".join([struct.pack(order + values.NUMBERS.get(vr, "HH"), *number) for number in numbers])
-    if len(data) > 0xFFFF and not form.implicit and vr not in values.BINARY and vr != "SQ":
+    if len(data) > 0xFFFF and not encoding.implicit and vr not in values.BINARY and vr != "SQ":
         vr = "UN" if vr not in ("UC", "UR", "UT", "SV", "UV") else vr
-    return element_head(attribute.tag, vr, len(data), form) + data
+    return element_header(attribute.tag, vr, len(data), encoding) + data
 
 
 def _number(vr: str, value: object) -> tuple[float, ...]:
@@ -61,6 +61,8 @@ def _number(vr: str, value: object) -> tuple[float, ...]:
     return (cast(float, given_number(vr, value)),)
 
 
-def _item(item: object, form: Encoding) -> bytes:
-    content = b"".join([_encoded(attribute, element, form) for attribute, element in elements_of(item or {})])
-    return struct.pack(">HHI" if form.big else "<HHI", 0xFFFE, 0xE000, len(content)) + content
+def _item(item: object, encoding: Encoding) -> bytes:
+    content = b"".join(
+        [_encoded(attribute, element, encoding) for attribute, element in elements_of(item or {})]
+    )
+    return struct.pack(">HHI" if encoding.big else "<HHI", 0xFFFE, 0xE000, len(content)) + content

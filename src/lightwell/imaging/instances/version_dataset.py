@@ -1,4 +1,4 @@
-"""The data set of a version without its pixels, as pydicom reads it; and documents that lie in one."""
+"""The data set of a version without its pixels, as a pydicom `Dataset`, and its encapsulated document."""
 
 from __future__ import annotations
 
@@ -17,32 +17,34 @@ from lightwell.imaging.errors import RenderFailure
 from lightwell.imaging.instances.writer import write_part10
 
 _PDF = "application/pdf"
-_STUMBLES = (
+_PYDICOM_ERRORS = (
     *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, NotImplementedError),
     *(EOFError, RecursionError, struct.error, BytesLengthException, InvalidDicomError),
 )
-"""What pydicom raises where values are not as they should be."""
+"""What pydicom raises for invalid values."""
 
 
 @contextmanager
-def reading() -> Iterator[None]:
-    """While pydicom works at a data set of ours: what it only warns of was said at import.
+def pydicom_errors() -> Iterator[None]:
+    """A context for reading attributes of a `version_dataset`: errors of pydicom become `RenderFailure`.
 
-    What it stumbles over becomes a `RenderFailure`: it looks at values only when it is asked for them.
+    pydicom converts values only when they are accessed. Its warnings are suppressed: the import gave them.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             yield
-        except _STUMBLES as error:
-            raise RenderFailure(f"The attributes of the instance cannot be used: {error}") from error
+        except _PYDICOM_ERRORS as error:
+            raise RenderFailure(f"The attributes of the instance are not valid: {error}") from error
 
 
-def data_set(original: bytes, override: Mapping[str, object] | None = None, edits: Edits = NONE) -> Dataset:
-    """The attributes of a version, read lazily; to be used within `reading`.
+def version_dataset(
+    original: bytes, override: Mapping[str, object] | None = None, edits: Edits = NONE
+) -> Dataset:
+    """The attributes of a version, read lazily; to be used within `pydicom_errors`.
 
-    ``original`` is as `imaging.dataset.original_container` gives it, ``override`` what was laid over it at
-    import and ``edits`` what was changed since. Raises `InputError`.
+    ``original`` is as `imaging.dataset.original_container` returns it, ``override`` is the metadata override
+    of its import, and ``edits`` are the later changes. Raises `InputError`.
     """
     file = io.BytesIO()
     write_part10(file, original, None, override, edits)
@@ -50,16 +52,16 @@ def data_set(original: bytes, override: Mapping[str, object] | None = None, edit
     return pydicom.dcmread(file)
 
 
-def document(data_set: Dataset) -> tuple[str, bytes] | None:
-    """The media type and bytes of an encapsulated document that browsers show, None without one.
+def encapsulated_document(dataset: Dataset) -> tuple[str, bytes] | None:
+    """The media type and bytes of an encapsulated document that browsers can show, None without one.
 
-    That is PDF alone: others, such as CDA or models, would run as what they say they are (PS3.3 C.24.2).
+    Only PDF: browsers would execute others, such as CDA or models, by their declared type (PS3.3 C.24.2).
     """
-    value = data_set.get("EncapsulatedDocument")
-    kind = str(data_set.get("MIMETypeOfEncapsulatedDocument", "")).strip().lower()
-    if not isinstance(value, bytes) or kind != _PDF or b"%PDF-" not in value[:1024]:
+    value = dataset.get("EncapsulatedDocument")
+    media_type = str(dataset.get("MIMETypeOfEncapsulatedDocument", "")).strip().lower()
+    if not isinstance(value, bytes) or media_type != _PDF or b"%PDF-" not in value[:1024]:
         return None
-    length = data_set.get("EncapsulatedDocumentLength")
+    length = dataset.get("EncapsulatedDocumentLength")
     if isinstance(length, int) and 0 <= len(value) - length <= 1:
         value = value[:length]
     return _PDF, value

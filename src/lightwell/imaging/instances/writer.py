@@ -1,7 +1,7 @@
-"""A DICOM Part 10 file built again from its original data set and its stored frames.
+"""Building a DICOM Part 10 file from an original data set and stored frames.
 
-Source: PS3.10 §7 (file format), PS3.5 §8 and A.4 (encoding of pixel data). Elements come out byte for byte as
-they came, except where their encoding has to change.
+Source: PS3.10 §7 (file format), PS3.5 §8 and A.4 (encoding of pixel data). Elements keep their bytes unless
+their encoding has to change.
 """
 
 from __future__ import annotations
@@ -20,21 +20,25 @@ from lightwell.errors import InputError
 from lightwell.imaging.dataset.character_sets import charset_of
 from lightwell.imaging.dataset.dictionary import CHARSET
 from lightwell.imaging.dataset.element_scanner import UNDEFINED, ElementScanner, ElementSpan, Encoding
-from lightwell.imaging.dataset.full_parser import in_order
+from lightwell.imaging.dataset.full_parser import sorted_by_tag
 from lightwell.imaging.dataset.image_description import ImageDescription
-from lightwell.imaging.dataset.part10 import EXPLICIT_BIG, IMPLICIT_LITTLE, BytesSource, split_meta
-from lightwell.imaging.dataset.reencode import UTF8, Transcriber, element_head
+from lightwell.imaging.dataset.part10 import EXPLICIT_BIG, IMPLICIT_LITTLE, BytesSource, read_file_meta
+from lightwell.imaging.dataset.reencode import UTF8, Transcriber, element_header
 from lightwell.imaging.dataset.transfer_syntaxes import DEFLATED, EXPLICIT_LITTLE, SYNTAXES
 from lightwell.imaging.editing.edited_elements import edited_elements, is_ascii
 from lightwell.imaging.editing.override_elements import override_elements
 
-PIXEL_TAGS = {"PixelData": 0x7FE00010, "FloatPixelData": 0x7FE00008, "DoubleFloatPixelData": 0x7FE00009}
+PIXEL_TAG_BY_KEYWORD = {
+    "PixelData": 0x7FE00010,
+    "FloatPixelData": 0x7FE00008,
+    "DoubleFloatPixelData": 0x7FE00009,
+}
 _OFFSET_TABLES = (0x7FE00001, 0x7FE00002, 0x7FE00003)
 _TRANSFER_SYNTAX, _GROUP_LENGTH = 0x00020010, 0x00020000
 _PHOTOMETRIC, _PLANAR = 0x00280004, 0x00280006
 ITEM = struct.pack("<HH", 0xFFFE, 0xE000)
 END = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
-_LONGEST = 0xFFFFFFFE
+_MAXIMUM_LENGTH = 0xFFFFFFFE
 _BLOCK = 1 << 16
 _EXPLICIT = Encoding(implicit=False, big=False)
 
@@ -43,10 +47,10 @@ _EXPLICIT = Encoding(implicit=False, big=False)
 class PixelValue:
     """The value of the pixel element to write.
 
-    ``pieces`` are its bytes in order; ``length`` is their sum, or None for an encapsulated value: its pieces
-    are items and delimiter already, ``size`` is their sum where it is known. ``syntax`` is the transfer
-    syntax that the file will have. ``image`` describes the frames where the data set may say otherwise.
-    ``whole`` tells that the value is as it came, so that its offset tables are still true.
+    ``pieces`` are its bytes in order; ``length`` is their total, or None for an encapsulated value, whose
+    pieces include items and delimiter; ``size`` is then their total if it is known. ``syntax`` is the
+    transfer syntax of the file. ``image`` describes the frames if the data set may differ from it.
+    ``verbatim``: the value is as received, so its offset tables are still valid.
     """
 
     keyword: str
@@ -55,16 +59,16 @@ class PixelValue:
     length: int | None
     pieces: Iterable[bytes]
     image: ImageDescription | None = None
-    whole: bool = False
+    verbatim: bool = False
     size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Part10File:
-    """A file that is about to be written: its TransferSyntaxUID, its bytes, and how many they are if known.
+    """A file to be written: its TransferSyntaxUID, its length if known, and its bytes.
 
-    Iterating reads the frames; it raises `InputError` where they do not give the length that is due, and what
-    reading them raises.
+    Iterating over ``pieces`` reads the frames; it raises `InputError` if they do not have the expected
+    length, and whatever reading them raises.
     """
 
     syntax: str
@@ -79,11 +83,11 @@ def write_part10(
     override: Mapping[str, object] | None = None,
     edits: Edits = NONE,
 ) -> None:
-    """Write the file of `part10` to ``out``."""
-    out.writelines(part10(original, pixel, override, edits).pieces)
+    """Write the file of `build_part10` to ``out``."""
+    out.writelines(build_part10(original, pixel, override, edits).pieces)
 
 
-def part10(
+def build_part10(
     original: bytes,
     pixel: PixelValue | None,
     override: Mapping[str, object] | None = None,
@@ -93,55 +97,63 @@ def part10(
 ) -> Part10File:
     """Preamble, file meta, data set and pixel element.
 
-    ``original`` is the file meta group and the data set without its pixel element, in the syntax that the
-    file meta names (a deflated one inflated); ``override`` is the DICOM JSON that was laid over it at import,
-    and ``edits`` are what was changed since. ``syntax`` is the transfer syntax of a file without pixels where
-    it shall not stay as it came. Raises `InputError` where the value does not fit its syntax.
+    ``original`` is the file meta group and the data set without its pixel element, in the transfer syntax
+    that the file meta names (a deflated one inflated); ``override`` is the metadata override of its import,
+    and ``edits`` are the later changes. ``syntax`` is the transfer syntax of a file without pixels, if it has
+    to differ from the original's. Raises `InputError` if the value does not fit its syntax.
     """
-    if pixel and pixel.length is not None and pixel.length > _LONGEST:
+    if pixel and pixel.length is not None and pixel.length > _MAXIMUM_LENGTH:
         raise InputError(
-            f"{pixel.length} bytes of pixel data do not fit a native DICOM file; the most is {_LONGEST}"
+            f"{pixel.length} bytes of pixel data do not fit in a native pixel element,"
+            f" which holds at most {_MAXIMUM_LENGTH}"
         )
     source = BytesSource(original)
-    meta, came_in = split_meta(source, 0)
-    walker = ElementScanner(source)
-    found = walker.sniff(len(meta), _form_of(came_in, _EXPLICIT))
-    places = [place for place in walker.root(len(meta), found) if place.tag >> 16 not in (0, 2)]
+    meta, original_syntax = read_file_meta(source, 0)
+    scanner = ElementScanner(source)
+    original_encoding = scanner.detect_encoding(len(meta), _encoding_of(original_syntax, _EXPLICIT))
+    spans = [
+        span for span in scanner.scan_dataset(len(meta), original_encoding) if span.tag >> 16 not in (0, 2)
+    ]
     if pixel:
         syntax = pixel.syntax
     elif syntax is None:
-        syntax = EXPLICIT_LITTLE if override or edits else came_in
+        syntax = EXPLICIT_LITTLE if override or edits else original_syntax
     if syntax == DEFLATED:
-        syntax = EXPLICIT_LITTLE  # the original is kept inflated
-    form = _form_of(syntax, found)
-    if form.implicit and not found.implicit and (not pixel or pixel.length is not None):
-        syntax, form = EXPLICIT_LITTLE, _EXPLICIT  # what the data set is, whatever its file meta says
-    laid = override_elements(override, form) if override else {}
-    changed = edited_elements(edits, form, with_pixels=pixel is not None)
+        syntax = EXPLICIT_LITTLE  # the original is stored inflated
+    encoding = _encoding_of(syntax, original_encoding)
+    if encoding.implicit and not original_encoding.implicit and (not pixel or pixel.length is not None):
+        syntax, encoding = (
+            EXPLICIT_LITTLE,
+            _EXPLICIT,
+        )  # the encoding of the data set, whatever its file meta declares
+    overridden = override_elements(override, encoding) if override else {}
+    changed = edited_elements(edits, encoding, with_pixels=pixel is not None)
     ascii = json.dumps(override, ensure_ascii=False).isascii() and is_ascii(edits)
-    utf8 = not ascii and not _is_utf8(places, original)
+    utf8 = not ascii and not _is_utf8(spans, original)
     if utf8:
-        laid[CHARSET] = element_head(CHARSET, "CS", len(UTF8), form) + UTF8
-    elements = _elements(walker, places, found, form, utf8=utf8)
+        overridden[CHARSET] = element_header(CHARSET, "CS", len(UTF8), encoding) + UTF8
+    elements = _elements(scanner, spans, original_encoding, encoding, utf8=utf8)
     if pixel and pixel.image:
-        laid |= _description(elements, pixel.image, form)
-    elements |= laid
-    _lay(elements, changed.elements)
-    head = b"\0" * 128 + b"DICM" + _meta(meta, syntax, changed.meta)
-    dropped = _OFFSET_TABLES if pixel and not pixel.whole else ()
-    for tag in dropped:
+        overridden |= _image_pixel_elements(elements, pixel.image, encoding)
+    elements |= overridden
+    _apply(elements, changed.elements)
+    header = b"\0" * 128 + b"DICM" + _file_meta(meta, syntax, changed.meta)
+    invalid_tables = _OFFSET_TABLES if pixel and not pixel.verbatim else ()
+    for tag in invalid_tables:
         elements.pop(tag, None)
-    length = len(head) + sum(map(len, elements.values()))
+    length = len(header) + sum(map(len, elements.values()))
     if pixel:
         size = pixel.size if pixel.length is None else pixel.length + pixel.length % 2
-        opening = len(_opening(pixel, form))
+        header_size = len(_pixel_header(pixel, encoding))
         return Part10File(
-            syntax, None if size is None else length + opening + size, _pieces(head, elements, pixel, form)
+            syntax,
+            None if size is None else length + header_size + size,
+            _pieces(header, elements, pixel, encoding),
         )
-    return Part10File(syntax, length, _pieces(head, elements, None, form))
+    return Part10File(syntax, length, _pieces(header, elements, None, encoding))
 
 
-def _lay(elements: dict[int, bytes], changed: Mapping[int, bytes | None]) -> None:
+def _apply(elements: dict[int, bytes], changed: Mapping[int, bytes | None]) -> None:
     for tag, element in changed.items():
         if element is None:
             elements.pop(tag, None)
@@ -150,38 +162,39 @@ def _lay(elements: dict[int, bytes], changed: Mapping[int, bytes | None]) -> Non
 
 
 def _pieces(
-    head: bytes, elements: dict[int, bytes], pixel: PixelValue | None, form: Encoding
+    header: bytes, elements: dict[int, bytes], pixel: PixelValue | None, encoding: Encoding
 ) -> Iterator[bytes]:
-    place = PIXEL_TAGS[pixel.keyword] if pixel else None
-    waiting = [head]
-    size = len(head)
+    span = PIXEL_TAG_BY_KEYWORD[pixel.keyword] if pixel else None
+    pending = [header]
+    size = len(header)
     for tag in sorted(elements):
-        if pixel and place is not None and tag > place:
-            yield b"".join(waiting)
-            yield from _pixel_element(pixel, form)
-            place, waiting, size = None, [], 0
-        waiting.append(elements[tag])
+        if pixel and span is not None and tag > span:
+            yield b"".join(pending)
+            yield from _pixel_element(pixel, encoding)
+            span, pending, size = None, [], 0
+        pending.append(elements[tag])
         size += len(elements[tag])
         if size > _BLOCK:
-            yield b"".join(waiting)
-            waiting, size = [], 0
-    if waiting:
-        yield b"".join(waiting)
-    if pixel and place is not None:
-        yield from _pixel_element(pixel, form)
+            yield b"".join(pending)
+            pending, size = [], 0
+    if pending:
+        yield b"".join(pending)
+    if pixel and span is not None:
+        yield from _pixel_element(pixel, encoding)
 
 
-def encapsulated(frames: Iterable[tuple[int, Iterable[bytes]]]) -> Iterator[bytes]:
-    """Item by item: an empty Basic Offset Table, one fragment a frame, the delimiter (PS3.5 A.4).
+def encapsulate(frames: Iterable[tuple[int, Iterable[bytes]]]) -> Iterator[bytes]:
+    """The items of encapsulated frames: an empty Basic Offset Table, a fragment for each frame, the delimiter
+    (PS3.5 A.4).
 
-    ``frames`` are the length of each frame and its bytes in pieces. Raises `InputError` where a frame is too
+    ``frames`` are the length of each frame and its bytes in pieces. Raises `InputError` if a frame is too
     long for an item.
     """
     yield ITEM + struct.pack("<L", 0)
     for length, pieces in frames:
         odd = length % 2
-        if length + odd > _LONGEST:
-            raise InputError(f"{length} bytes do not fit an item of encapsulated pixel data")
+        if length + odd > _MAXIMUM_LENGTH:
+            raise InputError(f"a frame of {length} bytes does not fit in an item of encapsulated pixel data")
         yield ITEM + struct.pack("<L", length + odd)
         yield from pieces
         if odd:
@@ -190,28 +203,28 @@ def encapsulated(frames: Iterable[tuple[int, Iterable[bytes]]]) -> Iterator[byte
 
 
 def encapsulated_size(lengths: Iterable[int]) -> int:
-    """How many bytes `encapsulated` yields for frames of these lengths."""
+    """The bytes that `encapsulate` yields for frames of these lengths."""
     return 2 * 8 + sum(8 + length + length % 2 for length in lengths)
 
 
-def joined_bits(frames: Iterable[bytes], bits: int) -> Iterator[bytes]:
-    """One-bit frames of ``bits`` bits each, joined without the padding between them (PS3.5 §8.1.1)."""
+def pack_bit_frames(frames: Iterable[bytes], bits: int) -> Iterator[bytes]:
+    """One-bit frames of ``bits`` bits each, packed without padding between them (PS3.5 §8.1.1)."""
     if bits % 8 == 0:
         yield from frames
         return
-    rest: NDArray[np.uint8] = np.empty(0, np.uint8)
+    remaining: NDArray[np.uint8] = np.empty(0, np.uint8)
     for frame in frames:
         unpacked = np.unpackbits(np.frombuffer(frame, np.uint8), count=bits, bitorder="little")
-        rest = np.concatenate([rest, unpacked])
-        whole = len(rest) // 8 * 8
-        yield np.packbits(rest[:whole], bitorder="little").tobytes()
-        rest = rest[whole:]
-    if len(rest):
-        yield np.packbits(rest, bitorder="little").tobytes()
+        remaining = np.concatenate([remaining, unpacked])
+        complete = len(remaining) // 8 * 8
+        yield np.packbits(remaining[:complete], bitorder="little").tobytes()
+        remaining = remaining[complete:]
+    if len(remaining):
+        yield np.packbits(remaining, bitorder="little").tobytes()
 
 
-def _form_of(syntax: str, unknown: Encoding) -> Encoding:
-    """How elements are encoded under a transfer syntax; of one that is not known, as they were found."""
+def _encoding_of(syntax: str, unknown: Encoding) -> Encoding:
+    """The encoding of a transfer syntax, ``unknown`` if that is not a known one."""
     if syntax == IMPLICIT_LITTLE:
         return Encoding(implicit=True, big=False)
     if syntax == EXPLICIT_BIG:
@@ -219,68 +232,81 @@ def _form_of(syntax: str, unknown: Encoding) -> Encoding:
     return _EXPLICIT if syntax in SYNTAXES else unknown
 
 
-def _is_utf8(places: list[ElementSpan], original: bytes) -> bool:
-    terms = [original[place.value : place.value_end] for place in places if place.tag == CHARSET]
+def _is_utf8(spans: list[ElementSpan], original: bytes) -> bool:
+    terms = [original[span.value : span.value_end] for span in spans if span.tag == CHARSET]
     return bool(terms) and charset_of(terms[-1]).codec == "utf_8"
 
 
 def _elements(
-    walker: ElementScanner, places: list[ElementSpan], found: Encoding, form: Encoding, *, utf8: bool
+    scanner: ElementScanner,
+    spans: list[ElementSpan],
+    original_encoding: Encoding,
+    encoding: Encoding,
+    *,
+    utf8: bool,
 ) -> dict[int, bytes]:
-    """Tag → whole element in ``form``."""
-    # Elements without a VR in an explicit data set are not passed on: what reads the file may not see them.
-    if found == form and not utf8 and (form != _EXPLICIT or all(place.vr for place in places)):
+    """Tag → bytes of the element in ``encoding``."""
+    # Elements without a VR in an explicit data set are re-encoded: readers of the file may not accept them.
+    if (
+        original_encoding == encoding
+        and not utf8
+        and (encoding != _EXPLICIT or all(span.vr for span in spans))
+    ):
         return {
-            place.tag: walker.source.read(place.start, place.end - place.start)
-            for place in in_order(places, [])
+            span.tag: scanner.source.read(span.start, span.end - span.start)
+            for span in sorted_by_tag(spans, [])
         }
-    if form not in (found, _EXPLICIT):
-        raise InputError("The file's own encoding cannot hold its pixel data in another one")
-    return dict(Transcriber(walker, form, utf8=utf8).elements(places))
+    if encoding not in (original_encoding, _EXPLICIT):
+        raise InputError("The data set cannot be re-encoded in the transfer syntax of its pixel data")
+    return dict(Transcriber(scanner, encoding, utf8=utf8).elements(spans))
 
 
-def _description(elements: dict[int, bytes], image: ImageDescription, form: Encoding) -> dict[int, bytes]:
-    """What the Image Pixel module must say of decoded frames and does not."""
-    head = 8
+def _image_pixel_elements(
+    elements: dict[int, bytes], image: ImageDescription, encoding: Encoding
+) -> dict[int, bytes]:
+    """The elements of the Image Pixel module that decoded frames change."""
+    header = 8
     changed: dict[int, bytes] = {}
     photometric = image.photometric.encode("ascii", "replace")
-    if photometric and elements.get(_PHOTOMETRIC, b"")[head:].strip(b"\0 ") != photometric:
+    if photometric and elements.get(_PHOTOMETRIC, b"")[header:].strip(b"\0 ") != photometric:
         photometric += b" " * (len(photometric) % 2)
-        changed[_PHOTOMETRIC] = element_head(_PHOTOMETRIC, "CS", len(photometric), form) + photometric
+        changed[_PHOTOMETRIC] = element_header(_PHOTOMETRIC, "CS", len(photometric), encoding) + photometric
     if image.samples > 1:
-        changed[_PLANAR] = element_head(_PLANAR, "US", 2, form) + struct.pack("<H", image.planar)
+        changed[_PLANAR] = element_header(_PLANAR, "US", 2, encoding) + struct.pack("<H", image.planar)
     return changed
 
 
-def _meta(file_meta: bytes, syntax: str, changed: Mapping[int, bytes | None]) -> bytes:
-    """The file meta group with another transfer syntax and what was changed, its length put right."""
-    walker = ElementScanner(BytesSource(file_meta))
+def _file_meta(file_meta: bytes, syntax: str, changed: Mapping[int, bytes | None]) -> bytes:
+    """The file meta group with the transfer syntax and the edits, its group length corrected."""
+    scanner = ElementScanner(BytesSource(file_meta))
     elements = {
-        place.tag: file_meta[place.start : place.end]
-        for place in walker.root(0, _EXPLICIT)
-        if place.tag != _GROUP_LENGTH
+        span.tag: file_meta[span.start : span.end]
+        for span in scanner.scan_dataset(0, _EXPLICIT)
+        if span.tag != _GROUP_LENGTH
     }
-    _lay(elements, changed)
+    _apply(elements, changed)
     uid = syntax.encode("ascii", "replace")
     uid += b"\0" * (len(uid) % 2)
-    elements[_TRANSFER_SYNTAX] = element_head(_TRANSFER_SYNTAX, "UI", len(uid), _EXPLICIT) + uid
+    elements[_TRANSFER_SYNTAX] = element_header(_TRANSFER_SYNTAX, "UI", len(uid), _EXPLICIT) + uid
     content = b"".join([elements[tag] for tag in sorted(elements)])
-    return element_head(_GROUP_LENGTH, "UL", 4, _EXPLICIT) + struct.pack("<I", len(content)) + content
+    return element_header(_GROUP_LENGTH, "UL", 4, _EXPLICIT) + struct.pack("<I", len(content)) + content
 
 
-def _opening(pixel: PixelValue, form: Encoding) -> bytes:
+def _pixel_header(pixel: PixelValue, encoding: Encoding) -> bytes:
     length = UNDEFINED if pixel.length is None else pixel.length + pixel.length % 2
-    return element_head(PIXEL_TAGS[pixel.keyword], pixel.vr, length, form)
+    return element_header(PIXEL_TAG_BY_KEYWORD[pixel.keyword], pixel.vr, length, encoding)
 
 
-def _pixel_element(pixel: PixelValue, form: Encoding) -> Iterator[bytes]:
-    yield _opening(pixel, form)
+def _pixel_element(pixel: PixelValue, encoding: Encoding) -> Iterator[bytes]:
+    yield _pixel_header(pixel, encoding)
     written = 0
     for piece in pixel.pieces:
         written += len(piece)
         yield piece
     if pixel.length is not None:
         if written != pixel.length:
-            raise InputError(f"the stored frames give {written} bytes of pixel data, {pixel.length} are due")
+            raise InputError(
+                f"the stored frames have {written} bytes of pixel data, {pixel.length} are expected"
+            )
         if written % 2:
             yield b"\0"

@@ -5,7 +5,7 @@ Source: devguide/pixel-data-verification, which promises such a check for video.
 
 from __future__ import annotations
 
-from lightwell.imaging.dataset.transfer_syntaxes import Syntax
+from lightwell.imaging.dataset.transfer_syntaxes import TransferSyntax
 from lightwell.imaging.errors import cannot_transcode
 
 HEAD = 512
@@ -22,7 +22,7 @@ _BEGINNINGS = {
 }
 
 
-def check_kept(head: bytes, syntax: Syntax) -> None:
+def check_kept(head: bytes, syntax: TransferSyntax) -> None:
     """Refuse a frame whose beginning, ``head``, is none of ``syntax``; raises `PixelFailure`."""
     if head.startswith(_BEGINNINGS[syntax.codec]) or (syntax.video and _is_container(head)):
         return

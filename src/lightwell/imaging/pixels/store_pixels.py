@@ -27,7 +27,7 @@ from lightwell.imaging.dataset.transfer_syntaxes import (
     JPEG2000_LOSSLESS,
     STORED,
     SYNTAXES,
-    Syntax,
+    TransferSyntax,
 )
 from lightwell.imaging.errors import PixelFailure, cannot_extract, cannot_transcode
 from lightwell.imaging.pixels import htj2k, jpeg2000
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from lightwell.domain.image_sets.frame_table import Frame
     from lightwell.imaging.dataset.byte_source import Source
     from lightwell.imaging.dataset.part10 import Part10
-    from lightwell.imaging.instances.reader import PixelElement
+    from lightwell.imaging.instances.parse import PixelElement
 
 FRAME_LIMIT = 1 << 29
 """Bytes that one decoded frame, and one coded frame that has to be decoded, may have."""
@@ -177,7 +177,7 @@ class _Native(FrameStream):
 class _Kept(FrameStream):
     """Frames byte for byte as in the file."""
 
-    def __init__(self, stored: StoredPixels, frames: EncapsulatedFrames, syntax: Syntax) -> None:
+    def __init__(self, stored: StoredPixels, frames: EncapsulatedFrames, syntax: TransferSyntax) -> None:
         super().__init__(stored)
         self._frames, self._syntax = frames, syntax
 
@@ -257,7 +257,7 @@ def store_pixels(
     fragments = read_fragments(source, pixel.offset, pixel.length)
     tables = _extended_tables(source, pixel)
     frames = EncapsulatedFrames(source, fragments, image.frames, syntax.codec, tables)
-    if syntax.keep:
+    if syntax.verbatim:
         return _Kept(_stored(image, syntax.uid, "COMPRESSED"), frames, syntax)
     if frames.largest() > frame_limit:
         raise cannot_transcode(

@@ -82,7 +82,7 @@ def _with_bulk(
 def _values(stores: Stores, place: _Place, override_z: bytes | None, edits: Edits) -> Iterator[BulkValue]:
     # Imported here since pydicom takes memory, and few servers are asked for bulk data.
     from lightwell.imaging.dataset.original_container import Original
-    from lightwell.imaging.dataset.part10 import kept_part10
+    from lightwell.imaging.dataset.part10 import stored_part10
     from lightwell.imaging.editing.dicom_json_edits import edited_lines
     from lightwell.imaging.instances.bulk_values import bulk_values
 
@@ -92,4 +92,4 @@ def _values(stores: Stores, place: _Place, override_z: bytes | None, edits: Edit
     )
     override = json.loads(decompress(override_z)) if override_z else None
     edited = edited_lines(edits, with_pixels=False) if edits else {}
-    yield from bulk_values(kept_part10(original, original.meta_length), override, edited)
+    yield from bulk_values(stored_part10(original, original.meta_length), override, edited)

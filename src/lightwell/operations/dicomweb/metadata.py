@@ -159,8 +159,8 @@ def lines_of(stores: Stores, fragments: native_instances.InstanceFragments, row:
     # Imported here since pydicom takes memory, and only what came before DICOMweb has to be read again.
     from lightwell.imaging.dataset.element_cache import SeriesCache
     from lightwell.imaging.dataset.original_container import Original
-    from lightwell.imaging.dataset.part10 import kept_part10
-    from lightwell.imaging.instances.reader import read_instance
+    from lightwell.imaging.dataset.part10 import stored_part10
+    from lightwell.imaging.instances.parse import parse_instance
 
     original = Original(
         lambda offset, length: stores.objects.read(pack_name(row.pack), offset, length),
@@ -168,8 +168,8 @@ def lines_of(stores: Stores, fragments: native_instances.InstanceFragments, row:
         row.length,
     )
     override = json.loads(decompress(row.override_z)) if row.override_z else None
-    part10 = kept_part10(original, original.meta_length)
-    return read_instance(part10, SeriesCache(), override=override).dicom
+    part10 = stored_part10(original, original.meta_length)
+    return parse_instance(part10, SeriesCache(), override=override).dicom
 
 
 def pieces(conn: Connection, stores: Stores, found: SeriesSet, *, meta: bool) -> Iterator[bytes]:

@@ -15,7 +15,7 @@ from lightwell.errors import InputError
 from lightwell.imaging.dataset import dicom_json
 from lightwell.imaging.dataset.character_sets import charset_of
 from lightwell.imaging.dataset.dictionary import attribute_of
-from lightwell.imaging.dataset.parse import read_carefully
+from lightwell.imaging.dataset.parse import parse_fully
 from tests.imports.file_kinds.files import specimens
 from tests.support import consistency
 from tests.support.shared_data import SHARED, needs_shared
@@ -28,7 +28,7 @@ PRIVATE = 0x00091001
 def shown(vr: str, data: bytes, charset: bytes = b"", *, big: bool = False) -> dict[str, Any]:
     """The element that bytes give, without its tag."""
     attribute = attribute_of(PRIVATE)
-    text = dicom_json.plain(
+    text = dicom_json.from_reader(
         attribute, vr, len(data), lambda: data, charset_of(charset), attribute.hex, big=big
     )
     found: dict[str, Any] = json.loads(b"{%s}" % text, parse_constant=pytest.fail)["00091001"]
@@ -134,7 +134,7 @@ def test_shows_binary_values_in_little_endian_order() -> None:
 
 def test_shows_bytes_that_do_not_fit_their_vr_as_un() -> None:
     attribute = attribute_of(0x00280010)
-    text = dicom_json.plain(attribute, "US", 3, lambda: b"abc", charset_of(b""), attribute.hex)
+    text = dicom_json.from_reader(attribute, "US", 3, lambda: b"abc", charset_of(b""), attribute.hex)
     assert text == b'"00280010":{"vr":"UN","InlineBinary":"YWJj"}'
 
 
@@ -192,7 +192,7 @@ def test_names_long_values_inside_of_sequences_by_their_path(syntax: str) -> Non
 def compare(data: bytes, name: str) -> bool:
     """Assert that pydicom shows the same; False for what is no file that is imported."""
     try:
-        ours = json.loads(b"{%s}" % dicom_json.lines(read_carefully(headers.opened(data)).found))
+        ours = json.loads(b"{%s}" % dicom_json.lines(parse_fully(headers.opened(data)).elements))
     except InputError:
         return False
     del ours["00083002"]

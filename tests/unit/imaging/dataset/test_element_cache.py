@@ -16,13 +16,13 @@ def conversions(monkeypatch: object) -> list[int]:
     from lightwell.imaging.dataset.fast_explicit_parser import FastExplicitParser
 
     seen: list[int] = []
-    convert = FastExplicitParser._entry
+    convert = FastExplicitParser._parse_element
 
     def spy(self: FastExplicitParser, tag: int, vr: str, raw: bytes, head: int) -> object:
         seen.append(tag)
         return convert(self, tag, vr, raw, head)
 
-    monkeypatch.setattr(FastExplicitParser, "_entry", spy)  # type: ignore[attr-defined]
+    monkeypatch.setattr(FastExplicitParser, "_parse_element", spy)  # type: ignore[attr-defined]
     return seen
 
 
@@ -93,5 +93,5 @@ def test_does_not_keep_more_of_one_file_than_it_may() -> None:
 
 def test_does_not_key_long_values() -> None:
     cache = SeriesCache()
-    parse.read_fast(opened(image(element(0x00091001, "OB", bytes(9000)))), cache)
+    parse.parse_fast(opened(image(element(0x00091001, "OB", bytes(9000)))), cache)
     assert max(len(raw) for table in cache._young.values() for raw in table.elements) < 8200

@@ -20,7 +20,7 @@ from lightwell.errors import InputError
 from lightwell.imaging.dataset import dicom_json
 from lightwell.imaging.dataset.element_cache import SeriesCache
 from lightwell.imaging.dataset.fast_explicit_parser import FallbackToFullParser
-from lightwell.imaging.dataset.parse import ParsedDataset, read_carefully, read_fast
+from lightwell.imaging.dataset.parse import ParsedDataset, parse_fast, parse_fully
 from lightwell.imaging.dataset.part10 import FileSource, Part10, open_part10
 from lightwell.imaging.instances import summary
 from tests.support.shared_data import SHARED, needs_shared
@@ -30,23 +30,23 @@ from tests.unit.imaging.reference import expected
 WHEEL = Path(pydicom.data.__file__).parent
 
 
-def found(reading: ParsedDataset) -> tuple[Any, ...]:
+def found(dataset: ParsedDataset) -> tuple[Any, ...]:
     """All that an instance is made of; JSON as bytes, so that not even the order of keys may differ."""
     return (
-        [summary.level_block(level) for level in reading.levels[:3]],
-        summary.instance_fragment(reading.levels),
-        dicom_json.lines(reading.found),
-        reading.pixel,
-        reading.original,
-        {tag: entry.value for tag, entry in reading.needed.items()},
-        summary.gathered([entry for level in reading.levels for entry in level], reading.notes),
-        summary.describe_image(reading.needed, "PixelData", []),
+        [summary.level_block(level) for level in dataset.levels[:3]],
+        summary.instance_fragment(dataset.levels),
+        dicom_json.lines(dataset.elements),
+        dataset.pixel,
+        dataset.original,
+        {tag: entry.value for tag, entry in dataset.needed.items()},
+        summary.collect_warnings([entry for level in dataset.levels for entry in level], dataset.warnings),
+        summary.describe_image(dataset.needed, "PixelData", []),
     )
 
 
-def shown(reading: ParsedDataset) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    fragment = json.loads(b"{" + summary.instance_fragment(reading.levels) + b"}")
-    levels = [json.loads(summary.level_block(level)) for level in reading.levels[:3]]
+def shown(dataset: ParsedDataset) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    fragment = json.loads(b"{" + summary.instance_fragment(dataset.levels) + b"}")
+    levels = [json.loads(summary.level_block(level)) for level in dataset.levels[:3]]
     return [*levels, fragment["DICOM"]], fragment["DICOMVRs"]
 
 
@@ -68,19 +68,19 @@ def compare_lanes(files: list[tuple[Path, Part10]]) -> tuple[int, int]:
     for one_pass in range(2):
         for path, part10 in files:
             try:
-                careful = found(read_carefully(part10))
+                careful = found(parse_fully(part10))
             except InputError:
                 careful = None
             try:
-                fast = found(read_fast(part10, together if one_pass else SeriesCache()))
-                again = found(read_fast(part10, together))
+                fast = found(parse_fast(part10, together if one_pass else SeriesCache()))
+                again = found(parse_fast(part10, together))
             except FallbackToFullParser:
                 slow += 1
                 continue
             assert fast == careful, path
             assert again == careful, path
             equal += 1
-        together.settle()
+        together.rotate()
     return equal, slow
 
 
@@ -88,10 +88,10 @@ def compare_with_pydicom(files: list[tuple[Path, Part10]]) -> int:
     equal = 0
     for path, part10 in files:
         try:
-            reading = read_carefully(part10)
+            dataset = parse_fully(part10)
         except InputError:
             continue
-        assert shown(reading) == expected(path), path
+        assert shown(dataset) == expected(path), path
         equal += 1
     return equal
 
@@ -220,16 +220,16 @@ def test_finds_the_same_in_both_lanes_in_data_sets_made_by_chance(
     if pixels:
         content += headers.element(0x7FE00010, "OW", bytes(64), form=form)
     part10 = headers.opened(headers.part10(content, syntax=_FORMS[form]))
-    careful = found(read_carefully(part10))
+    careful = found(parse_fully(part10))
     for one in careful[0]:
         json.loads(one)
     json.loads(b"{" + careful[1] + b"}")
     for kept in (_TOGETHER, _TOGETHER, SeriesCache()):
         try:
-            assert found(read_fast(part10, kept)) == careful
+            assert found(parse_fast(part10, kept)) == careful
         except FallbackToFullParser:
             return
-    _TOGETHER.settle()
+    _TOGETHER.rotate()
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -238,5 +238,5 @@ def test_finds_the_same_as_pydicom_in_data_sets_made_by_chance(charset: str, dat
     form, syntax = data.draw(st.sampled_from(list(_FORMS.items())))
     dataset = data.draw(datasets(form))
     file = headers.part10(headers.element(0x00080005, "CS", charset, form=form) + dataset, syntax=syntax)
-    reading = read_carefully(headers.opened(file))
-    assert shown(reading) == expected(BytesIO(file))
+    dataset = parse_fully(headers.opened(file))
+    assert shown(dataset) == expected(BytesIO(file))

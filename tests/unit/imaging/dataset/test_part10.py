@@ -110,7 +110,7 @@ def test_refuses_what_inflates_to_all_room_that_the_disk_has(
     left(1 << 10)
     open_part10(BytesSource(whole), spool_dir=tmp_path, inflate_limit=1 << 30)
     left(400)
-    with pytest.raises(InputError, match="the disk has room for"):
+    with pytest.raises(InputError, match="the disk has no space"):
         open_part10(BytesSource(whole), spool_dir=tmp_path, inflate_limit=1 << 30)
     monkeypatch.setattr(byte_source, "_LARGE", 8 << 20)
     open_part10(BytesSource(whole), spool_dir=tmp_path, inflate_limit=1 << 30)

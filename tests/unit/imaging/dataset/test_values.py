@@ -125,7 +125,7 @@ def test_escapes_control_characters() -> None:
 
 def test_warns_of_values_that_are_too_long_for_their_vr() -> None:
     assert notes_of(0x00180050, "DS", b"1.2345678901234567890 ") == [
-        Warning("InvalidDicomValueLength", "SliceThickness: a value of 21 characters, DS allows 16")
+        Warning("InvalidDicomValueLength", "SliceThickness: a value has 21 characters, VR DS allows 16")
     ]
     assert not notes_of(0x00280030, "DS", b"1.23456789012345\\1.23456789012345")
     assert not notes_of(0x00100010, "PN", b"=".join([b"x" * 64] * 3))

@@ -12,7 +12,7 @@ import pytest
 from lightwell.imaging.dataset.dicom_json import bulk_name
 from lightwell.imaging.dataset.element_cache import SeriesCache
 from lightwell.imaging.instances.bulk_values import BulkValue, bulk_values
-from lightwell.imaging.instances.reader import read_instance
+from lightwell.imaging.instances.parse import parse_instance
 from tests.unit.imaging import headers
 
 LONG = bytes(range(256)) * 4097
@@ -25,7 +25,7 @@ def values(
     """By name; those that the JSON names."""
     part10 = headers.opened(data)
     found = {value.name: value for value in bulk_values(part10, override, edited)}
-    text = read_instance(part10, SeriesCache(), override=override).dicom.decode()
+    text = parse_instance(part10, SeriesCache(), override=override).dicom.decode()
     if not edited:
         assert text.count('"BulkDataURI"') == len(found)
         assert all(f'"BulkDataURI":"{name}"' in text for name in found)

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from lightwell.errors import InputError
 from lightwell.imaging.dataset.element_scanner import ElementScanner, ElementSpan, Encoding
 from lightwell.imaging.dataset.fast_explicit_parser import FallbackToFullParser
-from lightwell.imaging.dataset.parse import read_carefully, read_fast
-from lightwell.imaging.instances.reader import SeriesCache
+from lightwell.imaging.dataset.parse import parse_fast, parse_fully
+from lightwell.imaging.instances.parse import SeriesCache
 from tests.unit.imaging import headers
 from tests.unit.imaging.dataset.test_parsers_agree import WHEEL, found
 from tests.unit.imaging.headers import element, image, item, opened, read, sequence
@@ -59,11 +59,11 @@ def survives(data: bytes, cache: SeriesCache) -> bool:
     """True if ``data`` is read, False if it is refused. What is read is JSON, and the same in both lanes."""
     try:
         part10 = opened(data)
-        fast = found(read_fast(part10, cache))
+        fast = found(parse_fast(part10, cache))
     except (InputError, FallbackToFullParser):
         pass
     else:
-        assert fast == found(read_carefully(part10))
+        assert fast == found(parse_fully(part10))
     try:
         instance = read(data, cache)
     except InputError as error:
@@ -78,20 +78,20 @@ def survives(data: bytes, cache: SeriesCache) -> bool:
 def length_fields(data: bytes) -> Iterator[tuple[int, int, bool]]:
     """Place, size and byte order of the length field of every element and item."""
     part10 = opened(data)
-    walker = ElementScanner(part10.source)
+    scanner = ElementScanner(part10.source)
     start = part10.dataset_offset
 
-    def below(places: list[ElementSpan], depth: int) -> Iterator[tuple[int, int, bool]]:
-        for place in places:
-            size = 4 if place.form.implicit or place.value - place.start == 12 else 2
-            yield place.value - size, size, place.form.big
-            if place.vr == "SQ" or place.undefined:
-                yield place.value + 4, 4, place.form.big
-                for elements in walker.items(place, depth):
+    def below(spans: list[ElementSpan], depth: int) -> Iterator[tuple[int, int, bool]]:
+        for span in spans:
+            size = 4 if span.encoding.implicit or span.value - span.start == 12 else 2
+            yield span.value - size, size, span.encoding.big
+            if span.vr == "SQ" or span.undefined:
+                yield span.value + 4, 4, span.encoding.big
+                for elements in scanner.scan_items(span, depth):
                     yield from below(elements, depth + 1)
 
     form = Encoding(implicit=part10.implicit, big=not part10.little_endian)
-    yield from below(walker.root(start, form), 0)
+    yield from below(scanner.scan_dataset(start, form), 0)
 
 
 @pytest.mark.parametrize("form", ["explicit", "implicit", "big"])
@@ -159,7 +159,7 @@ def test_survives_any_bytes_for_a_file(content: bytes) -> None:
         except InputError:
             continue
         try:
-            read_carefully(part10)
+            parse_fully(part10)
         except InputError:
             continue
 

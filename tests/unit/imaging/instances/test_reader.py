@@ -1,4 +1,4 @@
-"""What `read_instance` makes of one file."""
+"""What `parse_instance` makes of one file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from lightwell.domain.image_sets.grouping import Grouping
 from lightwell.domain.image_sets.levels import LEVELS
 from lightwell.errors import InputError
-from lightwell.imaging.instances.reader import ParsedInstance, SeriesCache, read_instance
+from lightwell.imaging.instances.parse import ParsedInstance, SeriesCache, parse_instance
 from tests.unit.imaging import headers
 from tests.unit.imaging.headers import element, image, item, opened, read, sequence
 
@@ -280,12 +280,12 @@ def test_passes_on_the_lack_of_memory_and_nothing_else(monkeypatch: pytest.Monke
         return raising
 
     part = opened(image())
-    monkeypatch.setattr("lightwell.imaging.instances.reader.read_fast", fail(MemoryError()))
+    monkeypatch.setattr("lightwell.imaging.instances.parse.parse_fast", fail(MemoryError()))
     with pytest.raises(MemoryError):
-        read_instance(part, SeriesCache())
-    monkeypatch.setattr("lightwell.imaging.instances.reader.read_fast", fail(KeyError("x")))
+        parse_instance(part, SeriesCache())
+    monkeypatch.setattr("lightwell.imaging.instances.parse.parse_fast", fail(KeyError("x")))
     with pytest.raises(InputError, match="cannot be read"):
-        read_instance(part, SeriesCache())
+        parse_instance(part, SeriesCache())
 
 
 def test_lets_nothing_of_pydicom_be_heard(caplog: pytest.LogCaptureFixture) -> None:

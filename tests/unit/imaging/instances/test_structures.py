@@ -13,7 +13,7 @@ import pytest
 
 from lightwell.errors import InputError
 from lightwell.imaging.dataset.part10 import BytesSource, FileSource, open_part10
-from lightwell.imaging.instances.reader import PixelElement, SeriesCache, read_instance
+from lightwell.imaging.instances.parse import PixelElement, SeriesCache, parse_instance
 from tests.unit.imaging import headers
 from tests.unit.imaging.headers import element, image, item, opened, part10, read, sequence, uids
 from tests.unit.imaging.instances.test_reader import PIXEL_MODULE, PIXELS, blocks, us
@@ -152,7 +152,7 @@ def test_keeps_a_value_of_100_mb_out_of_the_metadata_and_out_of_memory(tmp_path:
         file.write(rest)
     tracemalloc.start()
     with FileSource(path) as source:
-        found = read_instance(open_part10(source, spool_dir=tmp_path, inflate_limit=1), SeriesCache())
+        found = parse_instance(open_part10(source, spool_dir=tmp_path, inflate_limit=1), SeriesCache())
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20_000_000
@@ -174,7 +174,7 @@ def test_reads_a_file_of_two_gigabytes_in_little_memory(form: str, tmp_path: Pat
         file.write(padding)
     tracemalloc.start()
     with FileSource(path) as source:
-        found = read_instance(open_part10(source, spool_dir=tmp_path, inflate_limit=1), SeriesCache())
+        found = parse_instance(open_part10(source, spool_dir=tmp_path, inflate_limit=1), SeriesCache())
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 5_000_000
@@ -243,10 +243,10 @@ def test_refuses_ten_thousand_levels_without_running_deep() -> None:
 def test_names_the_element_in_which_the_file_ends() -> None:
     data = image(element(0x00081030, "LO", "x" * 20, length=200))
     with pytest.raises(
-        InputError, match=r"ends inside of StudyDescription \(0008,1030\): 200 bytes are declared"
+        InputError, match=r"ends inside StudyDescription \(0008,1030\): 200 bytes are declared"
     ):
         read(data)
-    with pytest.raises(InputError, match=r"ends inside of \(0009,1001\): 2147483648 bytes are declared"):
+    with pytest.raises(InputError, match=r"ends inside \(0009,1001\): 2147483648 bytes are declared"):
         read(image(element(0x00091001, "OB", b"", length=1 << 31)))
 
 
@@ -287,4 +287,4 @@ def test_reads_from_any_source() -> None:
     data = image(*PIXEL_MODULE, PIXELS)
     one = open_part10(Slices(data), spool_dir=Path(), inflate_limit=0)
     other = open_part10(BytesSource(data), spool_dir=Path(), inflate_limit=0)
-    assert read_instance(one, SeriesCache()) == read_instance(other, SeriesCache())
+    assert parse_instance(one, SeriesCache()) == parse_instance(other, SeriesCache())

@@ -14,7 +14,7 @@ from lightwell.errors import InputError
 from lightwell.imaging.dataset.element_scanner import Encoding
 from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.editing.override_elements import override_elements
-from lightwell.imaging.instances.writer import PixelValue, encapsulated, write_part10
+from lightwell.imaging.instances.writer import PixelValue, encapsulate, write_part10
 from tests.unit.imaging.headers import BIG, DEFLATED, EXPLICIT, IMPLICIT, element, item, meta, read, sequence
 
 KEPT = "1.2.840.10008.1.2.4.91"
@@ -178,7 +178,7 @@ def test_encodes_an_override_in_each_form() -> None:
 
 
 def test_keeps_an_unknown_syntax_and_what_came_in_it() -> None:
-    pixel = PixelValue("PixelData", "OW", UNKNOWN, 2, [b"ab"], whole=True)
+    pixel = PixelValue("PixelData", "OW", UNKNOWN, 2, [b"ab"], verbatim=True)
     data = written(*uids("implicit"), syntax=UNKNOWN, pixel=pixel)
     assert dataset(data) == b"".join(uids("implicit")) + element(0x7FE00010, "OW", b"ab", form="implicit")
     assert UNKNOWN.encode() in data[:400]
@@ -187,7 +187,7 @@ def test_keeps_an_unknown_syntax_and_what_came_in_it() -> None:
 @pytest.mark.parametrize("syntax", [UNKNOWN, BIG])
 def test_writes_text_in_utf8_under_the_encoding_that_pixels_came_in(syntax: str) -> None:
     form = FORMS[syntax]
-    pixel = PixelValue("PixelData", "OW", syntax, 2, [b"ab"], whole=True)
+    pixel = PixelValue("PixelData", "OW", syntax, 2, [b"ab"], verbatim=True)
     came = [
         element(0x00080005, "CS", "ISO_IR 100", form=form),
         element(0x00080090, "PN", b"J\xe9", form=form),
@@ -213,10 +213,10 @@ def test_writes_text_in_utf8_under_the_encoding_that_pixels_came_in(syntax: str)
 
 def test_keeps_offset_tables_with_pixels_as_they_came_alone() -> None:
     table = element(0x7FE00001, "OV", bytes(8))
-    pixel = PixelValue("PixelData", "OB", KEPT, None, encapsulated([(2, [b"ab"])]))
+    pixel = PixelValue("PixelData", "OB", KEPT, None, encapsulate([(2, [b"ab"])]))
     assert table not in written(*uids(), table, syntax=KEPT, pixel=pixel)
-    whole = PixelValue("PixelData", "OB", KEPT, None, encapsulated([(2, [b"ab"])]), whole=True)
-    assert table in written(*uids(), table, syntax=KEPT, pixel=whole)
+    verbatim = PixelValue("PixelData", "OB", KEPT, None, encapsulate([(2, [b"ab"])]), verbatim=True)
+    assert table in written(*uids(), table, syntax=KEPT, pixel=verbatim)
 
 
 def test_mends_what_only_lenient_readers_take() -> None:
@@ -240,7 +240,7 @@ def test_names_the_syntax_of_an_inflated_data_set() -> None:
 
 
 def test_refuses_pixels_of_another_length_than_said() -> None:
-    with pytest.raises(InputError, match="6 are due"):
+    with pytest.raises(InputError, match="6 are expected"):
         written(*uids(), pixel=replace(NATIVE, pieces=[b"abc"]))
-    with pytest.raises(InputError, match="do not fit"):
-        list(encapsulated([(1 << 32, [])]))
+    with pytest.raises(InputError, match="does not fit in an item"):
+        list(encapsulate([(1 << 32, [])]))
