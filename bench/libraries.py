@@ -28,7 +28,7 @@ from lightwell.imaging.dataset.byte_source import BytesSource
 from lightwell.imaging.dataset.element_cache import SeriesCache
 from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.dataset.part10 import open_part10
-from lightwell.imaging.instances.reader import read_instance
+from lightwell.imaging.instances.parse import parse_instance
 from lightwell.imaging.pixels import rle
 from lightwell.observe.metrics import Meter
 
@@ -59,7 +59,7 @@ def attributes() -> Piece:
     def ours() -> None:
         cache = SeriesCache()
         for data in files:
-            read_instance(open_part10(BytesSource(data), spool_dir=spool, inflate_limit=0), cache)
+            parse_instance(open_part10(BytesSource(data), spool_dir=spool, inflate_limit=0), cache)
 
     def theirs() -> None:
         for data in files:
