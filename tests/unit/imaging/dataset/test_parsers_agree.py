@@ -238,5 +238,5 @@ def test_finds_the_same_as_pydicom_in_data_sets_made_by_chance(charset: str, dat
     form, syntax = data.draw(st.sampled_from(list(_FORMS.items())))
     dataset = data.draw(datasets(form))
     file = headers.part10(headers.element(0x00080005, "CS", charset, form=form) + dataset, syntax=syntax)
-    dataset = parse_fully(headers.opened(file))
-    assert shown(dataset) == expected(BytesIO(file))
+    parsed = parse_fully(headers.opened(file))
+    assert shown(parsed) == expected(BytesIO(file))

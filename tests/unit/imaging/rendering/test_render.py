@@ -18,7 +18,7 @@ from pydicom.tag import Tag
 from lightwell.domain.rendering import IMAGE_TYPES, Region, Rendering, Window
 from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.errors import RenderFailure
-from lightwell.imaging.instances.version_dataset import document, reading
+from lightwell.imaging.instances.version_dataset import encapsulated_document, pydicom_errors
 from lightwell.imaging.rendering.colour import framed_photometric
 from lightwell.imaging.rendering.frame_attributes import frame_attributes
 from lightwell.imaging.rendering.lut import plain_table
@@ -458,19 +458,19 @@ def test_writes_baseline_jpeg() -> None:
 def test_hands_out_pdf_and_no_other_document() -> None:
     pdf = b"%PDF-1.4\n..."
     data = attributes(EncapsulatedDocument=pdf + b"\0", MIMETypeOfEncapsulatedDocument="application/pdf")
-    assert document(data) == ("application/pdf", pdf + b"\0")
+    assert encapsulated_document(data) == ("application/pdf", pdf + b"\0")
     data.EncapsulatedDocumentLength = len(pdf)
-    assert document(data) == ("application/pdf", pdf)
+    assert encapsulated_document(data) == ("application/pdf", pdf)
     data.MIMETypeOfEncapsulatedDocument = "text/html"
-    assert document(data) is None
+    assert encapsulated_document(data) is None
     data.MIMETypeOfEncapsulatedDocument = "application/pdf"
     data.EncapsulatedDocument = b"<html><script>"
-    assert document(data) is None
-    assert document(pydicom.Dataset()) is None
+    assert encapsulated_document(data) is None
+    assert encapsulated_document(pydicom.Dataset()) is None
 
 
 def test_turns_what_pydicom_stumbles_over_into_a_reason() -> None:
     data = attributes()
     data[0x00281050] = RawDataElement(Tag(0x00281050), "US", 3, b"\x01\x02\x03", 0, False, True)
-    with pytest.raises(RenderFailure, match="attributes"), reading():
+    with pytest.raises(RenderFailure, match="attributes"), pydicom_errors():
         data.get("WindowCenter")
