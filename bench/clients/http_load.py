@@ -129,22 +129,30 @@ def _content_length(head: bytes) -> int | None:
     return int(lower[start + 17 : stop if stop > 0 else None])
 
 
-def _loop(
-    address: tuple[str, int],
-    requests: Sequence[Request],
-    connections: int,
-    first: int,
-    seconds: float | None,
-    go: int,
-    ready: int,
-    good: bytes,
-) -> Load:
-    """One process's share. ``seconds`` None: every request once; else round and round until time is up."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Share:
+    """What one client process does.
+
+    ``seconds`` None sends every request once; else they are repeated, from number ``first`` on, until the
+    time is up. ``good`` is how the status of a good answer begins.
+    """
+
+    address: tuple[str, int]
+    requests: Sequence[Request]
+    connections: int
+    first: int
+    seconds: float | None
+    good: bytes
+
+
+def _loop(share: _Share, go: int, ready: int) -> Load:
+    """One process's share: writes a byte to ``ready``, and begins when it has read one from ``go``."""
+    address, requests, good, seconds = share.address, share.requests, share.good, share.seconds
     result = Load()
     scratch = bytearray(_SCRATCH)
     poll = select.epoll()
     open_: dict[int, _Connection] = {}
-    for _ in range(connections):
+    for _ in range(share.connections):
         connection = _Connection(address, good)
         open_[connection.socket.fileno()] = connection
         poll.register(connection.socket.fileno(), select.EPOLLIN)
@@ -152,7 +160,7 @@ def _loop(
     os.read(go, 1)
     begun = time.perf_counter()
     end = begun + seconds if seconds is not None else float("inf")
-    number, total = first, len(requests)
+    number, total = share.first, len(requests)
     last = total if seconds is None else 1 << 62
 
     def start(fd: int) -> None:
@@ -224,24 +232,27 @@ def drive(
     outputs: list[int] = []
     pids: list[int] = []
     for index in range(processes):
-        share = connections // processes + (index < connections % processes)
-        if seconds is None:
-            mine, first = requests[index::processes], 0
-        else:
-            mine, first = requests, index * len(requests) // processes
+        share = _Share(
+            address=address,
+            requests=requests[index::processes] if seconds is None else requests,
+            connections=connections // processes + (index < connections % processes),
+            first=0 if seconds is None else index * len(requests) // processes,
+            seconds=seconds,
+            good=good,
+        )
         read, write = os.pipe()
         pid = os.fork()
         if pid == 0:
             code = 1
             try:
-                load = _loop(address, mine, share, first, seconds, go_read, ready_write, good)
+                load = _loop(share, go_read, ready_write)
                 text = json.dumps([load.wall, load.received, load.latencies, load.errors]).encode()
                 with os.fdopen(write, "wb") as pipe:
                     pipe.write(text)
                 code = 0
             except BaseException:
                 traceback.print_exc()
-                os.write(ready_write, b"x")  # nobody shall wait for it
+                os.write(ready_write, b"x")  # so that the parent does not wait for this process
             finally:
                 os._exit(code)
         os.close(write)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,44 +37,52 @@ def ct_slice(seed: int, number: int, count: int, *, noise: float = 72.0) -> NDAr
     x, y = np.meshgrid(axis, axis)
     image = np.full((SIZE, SIZE), -1000, np.float32)
     for (cx, cy, cz), (rx, ry, rz), value in _BODY:
-        _add(image, x, y, cx, cy, rx, ry, 1 - ((z - cz) / rz) ** 2, value)
+        _add(image, x, y, _Ellipse(cx, cy, rx, ry, value, 1 - ((z - cz) / rz) ** 2))
     for rib in range(_RIBS):
         angle = np.pi * (rib + 0.5) / _RIBS + 0.5 * z
         for side in (-1, 1):
             cx, cy = side * 0.76 * np.sin(angle), 0.52 * np.cos(angle)
-            _add(image, x, y, float(cx), float(cy), 0.045, 0.028, 0.5 + 0.5 * np.sin(9 * z + 2 * rib), 480.0)
+            section = 0.5 + 0.5 * np.sin(9 * z + 2 * rib)
+            _add(image, x, y, _Ellipse(float(cx), float(cy), 0.045, 0.028, 480.0, section))
     places = np.random.default_rng([seed, 1])
     for cx, cy, tilt_x, tilt_y, radius in places.uniform(-1, 1, (_VESSELS, 5)):
         centre = 0.42 * np.sign(cx) + 0.2 * cx + 0.08 * tilt_x * z, 0.28 * cy + 0.08 * tilt_y * z
         size = 0.008 + 0.012 * abs(float(radius))
-        _add(image, x, y, float(centre[0]), float(centre[1]), size, size, 1.0, 650.0)
-    _add(image, x, y, 0.0, 0.74, 0.9, 0.012, 1.0, 380.0)  # the table
+        _add(image, x, y, _Ellipse(float(centre[0]), float(centre[1]), size, size, 650.0))
+    _add(image, x, y, _Ellipse(0.0, 0.74, 0.9, 0.012, 380.0))  # the table
     image += _noise(np.random.default_rng([seed, 2, number])) * noise * (0.65 + 0.35 * (image > -500))
     image[x * x + y * y > 0.98] = -1024  # outside the reconstructed circle
     return np.clip(np.rint(image), -1024, 3071).astype("<i2")
 
 
+class _Ellipse(NamedTuple):
+    """Centre and radii of an ellipsoid in one slice, and the Hounsfield units that it adds.
+
+    ``section`` is the square of what is left of the radii in this slice; it is not in the slice at 0 or less.
+    """
+
+    cx: float
+    cy: float
+    rx: float
+    ry: float
+    value: float
+    section: float = 1.0
+
+
 def _add(
-    image: NDArray[np.float32],
-    x: NDArray[np.float32],
-    y: NDArray[np.float32],
-    cx: float,
-    cy: float,
-    rx: float,
-    ry: float,
-    section: float,
-    value: float,
+    image: NDArray[np.float32], x: NDArray[np.float32], y: NDArray[np.float32], ellipse: _Ellipse
 ) -> None:
-    """Adds ``value`` inside an ellipse with a soft edge; ``section`` <= 0: it is not in this slice."""
-    if section <= 0:
+    """Add an ellipse with a soft edge; ``x`` and ``y`` are the coordinates of each pixel, from -1 to 1."""
+    if ellipse.section <= 0:
         return
-    scale = float(np.sqrt(section))
-    rx, ry = rx * scale, ry * scale
+    cx, cy = ellipse.cx, ellipse.cy
+    scale = float(np.sqrt(ellipse.section))
+    rx, ry = ellipse.rx * scale, ellipse.ry * scale
     left, right = (np.clip((cx + s * rx * 1.2 + 1) / 2 * SIZE + s * 4, 0, SIZE) for s in (-1, 1))
     top, bottom = (np.clip((cy + s * ry * 1.2 + 1) / 2 * SIZE + s * 4, 0, SIZE) for s in (-1, 1))
     box = np.s_[int(top) : int(bottom), int(left) : int(right)]
     distance = np.hypot((x[box] - cx) / rx, (y[box] - cy) / ry)
-    image[box] += value * np.clip((1 - distance) * min(rx, ry) * SIZE / 4 + 0.5, 0, 1)
+    image[box] += ellipse.value * np.clip((1 - distance) * min(rx, ry) * SIZE / 4 + 0.5, 0, 1)
 
 
 def _noise(random: np.random.Generator) -> NDArray[np.float32]:
