@@ -40,7 +40,7 @@ def _pixels(data: bytes) -> np.ndarray[Any, Any]:
 
 
 def test_runs_the_python_demo(server: Server, outside: Outside, tmp_path: Path) -> None:
-    """Flow 1: `usage_demo` of AWS's Python examples."""
+    """Flow 1: ``usage_demo`` of AWS's Python examples."""
     client = server.client()
     datastore = client.create_datastore(datastoreName="demo-store")["datastoreId"]
     flow = Flow(server, outside, client, datastore)

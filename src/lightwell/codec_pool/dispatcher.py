@@ -232,7 +232,7 @@ class Dispatcher:
                 self._on = None
             self._answer(self._sent.pop(answer.task).errand, RequestError("storage", answer.message))
             if not self._sent:
-                self._close_worker()  # as `Reader` does
+                self._close_worker()  # as `ChunkReader` does
 
     def _read(self, sent: _Sent, done: TaskDone) -> None:
         """Everything of a `Store` is durable: have it committed."""

@@ -106,7 +106,7 @@ Order = Begin | Task | Packs | Existing | Check | Perform | Look
 
 
 class Ready(msgspec.Struct, tag=True, frozen=True):
-    """From a worker that has loaded its codecs. ``missing``: as `sandbox.confine` says it."""
+    """From a worker that has loaded its codecs. ``missing``: as `sandbox.confinement.confine` says it."""
 
     missing: list[str] = []
 

@@ -265,7 +265,7 @@ class Collector:
             yield rows[start : start + self._batch]
 
     def _alone(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **named: P.kwargs) -> T:
-        """Run a transaction that holds `leftovers.alone`; trying first, so that nobody queues behind it."""
+        """Run a transaction under `gc_candidates.lock_exclusive`; tries first, then waits for it."""
         for left in reversed(range(_TRIES)):
 
             def attempt(conn: Connection, wait: bool = not left) -> tuple[T] | None:

@@ -4,7 +4,7 @@ Sources: IAM User Guide, "IAM JSON policy elements reference" and "Policy evalua
 comes first, then a session policy and an identity policy must each allow; else nothing is allowed.
 
 Compiling never fails: of what is stored and not understood an Allow allows nothing and a Deny denies.
-`policy_check` is where a policy is refused with a sentence before it is stored.
+`policies.validation` is where a policy is refused with a sentence before it is stored.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The statements that take away what deleted sets and failed imports have left; see `leftovers` for why.
+"""The statements that take away what deleted sets and failed imports have left; see `gc_candidates` for why.
 
 `lock_set` and `delete_set` are for DeleteImageSet. Each other function is the body of one bounded
-transaction, runs under `leftovers.alone` and waits for no lock.
+transaction, runs under `gc_candidates.lock_exclusive` and waits for no lock.
 """
 
 from __future__ import annotations

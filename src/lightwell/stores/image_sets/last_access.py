@@ -1,4 +1,4 @@
-"""When sets were last read (`lastAccessedAt`): noted in memory, written every few seconds.
+"""When sets were last read (``lastAccessedAt``): noted in memory, written every few seconds.
 
 What counts as an access: devguide/cost-optimization. A note costs the look-up of a key; a crash loses the
 last seconds, which nothing depends on: a set counts as archived after 30 days.

@@ -1,0 +1,69 @@
+"""What comments, docstrings and pages name in single backticks exists under that name.
+
+Examples of code stand in double backticks in Python files, and are not looked at.
+"""
+
+from __future__ import annotations
+
+import builtins
+from pathlib import Path
+
+from tests.architecture import references
+from tests.architecture.references import ROOT, Reference
+
+PAGES = [
+    ROOT / "ARCHITECTURE.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
+
+
+def named(paths: list[Path]) -> list[Reference]:
+    return [reference for path in paths for reference in references.references(path)]
+
+
+CODE, PROSE = named(list(references.python_files())), named(PAGES)
+
+
+def parts(reference: Reference) -> list[str]:
+    """Of ``stores.db.database``, from the top of the package; empty for what is no dotted name."""
+    if "/" in reference.name or reference.name.endswith(".py") or "." not in reference.name:
+        return []
+    return reference.name.removeprefix("lightwell.").split(".")
+
+
+def test_names_files_that_are_there() -> None:
+    wrong = [ref for ref in CODE + PROSE if ref.name.endswith(".py") and not references.is_path(ref)]
+    assert list(map(str, wrong)) == []
+
+
+def test_names_modules_and_what_they_define() -> None:
+    wrong = [
+        ref
+        for ref in CODE + PROSE
+        if (found := parts(ref)) and found[0] in references.rooms() and not references.resolves(found)
+    ]
+    assert list(map(str, wrong)) == []
+
+
+def test_names_what_a_module_defines_by_its_short_name() -> None:
+    """`chunks.claim` for `stores.jobs.chunks.claim`."""
+    wrong = []
+    for ref in CODE:
+        found = parts(ref)
+        if not found or found[0] in references.rooms():
+            continue
+        starts = references.starts(found[0])
+        if starts and not any(references.resolves(found, start) for start in starts):
+            wrong.append(str(ref))
+    assert wrong == []
+
+
+def test_names_classes_and_functions_that_are_defined() -> None:
+    wrong = [
+        str(ref)
+        for ref in CODE
+        if ref.name.isidentifier() and ref.name not in references.defined_anywhere() | set(dir(builtins))
+    ]
+    assert wrong == []
