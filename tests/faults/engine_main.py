@@ -53,7 +53,7 @@ def main(data: str, url: str, workers: str, number: str = "0", when: str = "", d
         if door:
             return False
         with stores.db.read() as conn:
-            return not import_jobs.waiting(conn, 0)
+            return not import_jobs.unfinished(conn, 0)
 
     print("started", flush=True)
     Engine(stores, settings, alone=alone, door=0.0 if door else None).run(over)

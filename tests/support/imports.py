@@ -72,7 +72,7 @@ class Importing:
 
     def unfinished(self) -> int:
         with self.stores.db.read() as conn:
-            return len(jobs.waiting(conn, 0))
+            return len(jobs.unfinished(conn, 0))
 
     def engine(self) -> Engine:
         """An engine that does not run yet."""
@@ -148,7 +148,8 @@ def _all(conn: Any) -> list[Job]:
 
     from lightwell.stores.db.tables import import_job
 
-    return jobs.by_keys(conn, list(conn.execute(select(import_job.c.key)).scalars()))
+    keys = conn.execute(select(import_job.c.key)).scalars().all()
+    return [found for key in keys if (found := jobs.get(conn, key)) is not None]
 
 
 def importing(folder: Path, database_url: str, **settings: Any) -> Importing:

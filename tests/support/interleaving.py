@@ -299,7 +299,7 @@ class House:
         engine = Engine(stores, self.settings, self.clock, self.ids)
         for _ in range(100):
             with stores.db.read() as conn:
-                waiting = import_jobs.waiting(conn, self.clock.now())
+                waiting = import_jobs.unfinished(conn, self.clock.now())
             before = self.clock.now()
             for job in waiting:
                 with suppress(ClaimLost, StorageError):
@@ -311,7 +311,7 @@ class House:
                     if claimed is not None:
                         self._read(stores, engine, claimed)
             with stores.db.read() as conn:
-                left = import_jobs.waiting(conn, self.clock.now())
+                left = import_jobs.unfinished(conn, self.clock.now())
             if left == waiting and before == self.clock.now():
                 return
 

@@ -24,13 +24,13 @@ from lightwell.cli.network_exposure import addresses, check_exposure
 from lightwell.cli.store_session import check_owner, give_to_me, openness
 from lightwell.errors import LightwellError
 from lightwell.settings import GiB, Settings, worker_environment
-from lightwell.stores.data_folder.file_owner import foreign_files, laid_by_others, other_owner
+from lightwell.stores.data_folder.file_owner import foreign_files, other_owner, untrusted_path
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from lightwell.stores.background.servers import Awaited
-    from lightwell.stores.data_folder.file_modes import Open
+    from lightwell.stores.background.servers import AwaitedNode
+    from lightwell.stores.data_folder.file_modes import ExposedPath
 
 Check = Callable[[Settings], str]
 
@@ -121,7 +121,7 @@ def _disk(settings: Settings) -> str:
 def _is_of_others(settings: Settings) -> bool:
     if settings.allow_other_user:
         return False
-    return other_owner(settings) is not None or laid_by_others(settings) is not None
+    return other_owner(settings) is not None or untrusted_path(settings) is not None
 
 
 def _owner(settings: Settings) -> str:
@@ -200,13 +200,13 @@ def _jobs(settings: Settings) -> str:
     with _current(settings) as conn:
         if conn is None:
             return _NOT_CURRENT
-        awaited = servers.awaited(conn)
+        awaited = servers.awaited_nodes(conn)
     if awaited:
         raise LightwellError("; ".join(map(_awaited, awaited)))
     return "none waits for a server that does not run"
 
 
-def _awaited(one: Awaited) -> str:
+def _awaited(one: AwaitedNode) -> str:
     if one.place is None:
         where = f"a server with {one.node} in its node.id, of which nothing is known"
     else:
@@ -244,19 +244,21 @@ def _buckets(settings: Settings) -> str:
 
 def _files(settings: Settings) -> str:
     """Closes to other users what is kept and lightwell owns, and says what was open."""
-    from lightwell.stores.data_folder.file_modes import mend_all
+    from lightwell.stores.data_folder.file_modes import restrict_all
 
     if not settings.data.exists():
         return "not made yet"
-    found = mend_all(settings, _reports(settings))
+    found = restrict_all(settings, _reports(settings))
     if found:
-        raise _Caution("; ".join([*_openness(found, is_mended=False), *_openness(found, is_mended=True)]))
+        raise _Caution(
+            "; ".join([*_openness(found, is_restricted=False), *_openness(found, is_restricted=True)])
+        )
     return "only this user can read what is kept"
 
 
-def _openness(found: list[Open], *, is_mended: bool) -> Iterator[str]:
+def _openness(found: list[ExposedPath], *, is_restricted: bool) -> Iterator[str]:
     """A sentence for each; where they are many, for the first, and the number of the others."""
-    these = [openness(one) for one in found if one.is_mended is is_mended]
+    these = [openness(one) for one in found if one.is_restricted is is_restricted]
     if len(these) <= _MOST_OPEN:
         yield from these
     else:
@@ -270,7 +272,7 @@ def _reports(settings: Settings) -> list[Path]:
 
     try:
         with _current(settings) as conn:
-            places = [] if conn is None else [split_uri(uri) for uri in import_jobs.outputs(conn)]
+            places = [] if conn is None else [split_uri(uri) for uri in import_jobs.output_uris(conn)]
     except LightwellError:
         return []  # the check of the database says more
     return [settings.buckets.absolute() / bucket / folder for bucket, folder in places if folder]

@@ -69,7 +69,7 @@ def _export(stores: Stores, image_set: ReadableSet, folder: Path) -> tuple[int, 
     place = folder / _name(image_set.study_instance_uid) / _name(image_set.series_instance_uid) / image_set.id
     with stores.db.read() as conn:
         # A set may be deleted while others are exported, and its rows may be gone already.
-        if not removal.is_living(conn, image_set.key):
+        if not removal.is_active(conn, image_set.key):
             print(f"lightwell: image set {image_set.id} has been deleted meanwhile", file=sys.stderr)
             return 0, 0
         instances = part10_instances.instances(conn, image_set.key, image_set.version)

@@ -131,7 +131,7 @@ def prepare(settings: Settings, entry: Server | None = None, port: int | None = 
 
         def enter(conn: Connection, root: str, changes_root: bool) -> None:
             if entry is not None:
-                servers.enter(conn, entry, root, changes_root=changes_root)
+                servers.register(conn, entry, root, changes_root=changes_root)
 
         key, is_new = ensure_root(stores.db, secret_box, given, Clock().now(), enter)
         if given is None:

@@ -17,8 +17,8 @@ from lightwell.operations.context import Caller, Context
 from lightwell.settings import Settings
 from lightwell.stores import Stores, open_stores
 from lightwell.stores.data_folder import file_modes
-from lightwell.stores.data_folder.file_modes import Open
-from lightwell.stores.data_folder.file_owner import laid_by_others, other_owner
+from lightwell.stores.data_folder.file_modes import ExposedPath
+from lightwell.stores.data_folder.file_owner import other_owner, untrusted_path
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.schema import migrate, schema_state
 
@@ -30,7 +30,7 @@ def check_owner(settings: Settings) -> None:
     me = user_name(os.geteuid())
     found = other_owner(settings)
     if found is None:
-        if laid := laid_by_others(settings):
+        if laid := untrusted_path(settings):
             path, owner = laid[0], user_name(laid[1])
             raise ConfigurationError(
                 f"{path} belongs to {owner}, and this is {me}: it may have been laid there to read or change "
@@ -53,14 +53,14 @@ def check_owner(settings: Settings) -> None:
 
 def close_to_others(settings: Settings, *, warn: bool = False) -> None:
     """Take from other users what they may read of the data, and say so; with ``warn`` also what is left."""
-    for found in file_modes.mend(settings):
-        if found.is_mended or warn:
+    for found in file_modes.restrict(settings):
+        if found.is_restricted or warn:
             print(f"lightwell: {openness(found)}", file=sys.stderr)
 
 
-def openness(found: Open) -> str:
+def openness(found: ExposedPath) -> str:
     """What was or is too open, for a person."""
-    if found.is_mended:
+    if found.is_restricted:
         return f"others could read {found.path} (mode {found.mode:04o}); now only this user can"
     owner, place = user_name(found.owner), shlex.quote(str(found.path))
     return (

@@ -12,4 +12,4 @@ def answer(db: Database, datastore: int, asked: FindExisting) -> Existing:
     uids = (asked.study_instance_uid, asked.series_instance_uid, asked.sop_instance_uid)
     with db.read() as conn:
         found = existing_instances.find(conn, datastore, *uids)
-        return Existing(found, existing_instances.unknown(conn, datastore, asked.ahead))
+        return Existing(found, existing_instances.missing_uids(conn, datastore, asked.ahead))

@@ -100,7 +100,7 @@ class StoreCommitter:
 
         Raises `StorageUnavailableError` where no pack can be written now.
         """
-        packs.check_there(self._stores.db, self._stores.objects)
+        packs.check_mounted(self._stores.db, self._stores.objects)
         now = self._clock.now()
         # Far from the collector's grace, which counts from the announcement.
         longest = min(_LONGEST_AHEAD, self._settings.collect_grace * 250)

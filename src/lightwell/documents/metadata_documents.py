@@ -167,7 +167,7 @@ def pieces(conn: Connection, datastore_id: str, found: ImageSet, version: int) -
                         yield separator + ready
                         separator = b","
                         continue
-            member, frames = native_instances.of(row, pixels_key, edits_z, fragment)
+            member, frames = native_instances.make_member(row, pixels_key, edits_z, fragment)
             if member.edits or not plain:
                 member, differing = _edited(conn, member, levels)
             else:
@@ -193,7 +193,7 @@ def _instance(
     yield separator + opening + frames
     if member.pixels is not None and member.pixels.frame_count > PAGE:
         for first in range(PAGE, member.pixels.frame_count, PAGE):
-            page = native_instances.frames(conn, member.pixels.key, first)
+            page = native_instances.read_frame_page(conn, member.pixels.key, first)
             if len(page) != min(PAGE, member.pixels.frame_count - first):
                 raise StorageError(
                     "The database has lost frames of an instance; run `lightwell data verify`."

@@ -113,7 +113,7 @@ def _pixel_value(
 def _blob(stores: Stores, stored: StoredImage, described: dict[str, Any], syntax: str) -> PixelValue:
     """The bytes of a pixel element that could not be split, as they came."""
     with stores.db.read() as conn:
-        span = next(iter(part10_instances.frames(conn, stored.key)))
+        span = next(iter(part10_instances.read_frame_table(conn, stored.key)))
     # Under a syntax that is not known, or is not kept to, the bytes tell whether they are items.
     items = b"".join(_pieces(stores, stored.pack, replace(span, length=min(span.length, 4)))) == ITEM
     if items and syntax in SYNTAXES and not SYNTAXES[syntax].encapsulated:
@@ -226,7 +226,7 @@ def _frames(stores: Stores, stored: StoredImage) -> Iterator[bytes]:
 
 def _table(stores: Stores, stored: StoredImage) -> FrameTable:
     with stores.db.read() as conn:
-        table = part10_instances.frames(conn, stored.key)
+        table = part10_instances.read_frame_table(conn, stored.key)
     if len(table) != stored.frame_count:
         raise StorageError(
             f"The frame table of an instance has {len(table)} frames, not {stored.frame_count}."

@@ -232,7 +232,7 @@ def _grow(
     number = target.latest_version + 1
     instances = importing.find_instances(conn, place.datastore, loaded)
     if target.is_primary and (
-        same := existing_instances.unchanged(conn, target.key, loaded.members, instances)
+        same := existing_instances.unchanged_records(conn, target.key, loaded.members, instances)
     ):
         loaded = _without(loaded, same)
         if not loaded.members:

@@ -53,7 +53,7 @@ def commit(
         bodies |= one.level_values
     own = {key: made for one in used for key, made in one.packs.items()}
     packs.make_live(conn, own)
-    existing_instances.hold(conn, [record for one in used for record in one.records], own)
+    existing_instances.protect_shared(conn, [record for one in used for record in one.records], own)
     keys = records.level_values(conn, place.datastore, bodies, [ids.key() for _ in bodies])
     dictionaries = {key: data for one in used for key, data in one.dictionaries.items()}
     records.insert(conn, place.datastore, [r for one in used for r in one.records], keys, dictionaries)

@@ -75,7 +75,7 @@ def edits_along(
 
 def _levels(conn: Connection, opened: LockedImageSet) -> _Levels:
     rows = contents.open_levels(conn, opened.key)
-    return _Levels(rows, contents.blocks(conn, rows))
+    return _Levels(rows, contents.shown_levels(conn, rows))
 
 
 def _check_hidden(

@@ -149,7 +149,7 @@ class FrameReader:
         page = self._pages.get(pixels, first)
         if page is not None:
             return page
-        row = self.stores.db.look_up(native_instances.FRAME_PLACE, (pixels, first))
+        row = self.stores.db.look_up(native_instances.FRAME_LOCATION_LOOK_UP, (pixels, first))
         if row is None:
             return None
         pack, stored_syntax, frame_count, entries = row
@@ -176,7 +176,7 @@ class FrameReader:
     def failed(self, place: FrameLocation, error: StorageError) -> ApiError:
         """What to answer where bytes cannot be had: their set was deleted, they are out of reach, or lost."""
         with self.stores.db.read() as conn:
-            if not removal.is_living(conn, place.image_set):
+            if not removal.is_active(conn, place.image_set):
                 return NotFoundError("The image set is deleted.")
         _log.error("a frame cannot be read: %s", error)
         if isinstance(error, DamagedError):

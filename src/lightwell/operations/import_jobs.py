@@ -150,7 +150,7 @@ def _submit(
         store = datastores.get(conn, datastore_id, hold=True)
         _check_active(store, datastore_id)
         assert store is not None
-        if ctx.settings.quotas == "aws" and import_jobs.running(conn, store.key) >= _CONCURRENT:
+        if ctx.settings.quotas == "aws" and import_jobs.count_running(conn, store.key) >= _CONCURRENT:
             raise QuotaExceededError(
                 f"Datastore {datastore_id} has {_CONCURRENT} import jobs that are submitted or in progress. "
                 "Wait for one of them to end."

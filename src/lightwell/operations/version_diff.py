@@ -32,7 +32,7 @@ from lightwell.imaging.dataset.dictionary import attribute_named
 from lightwell.operations.version_ids import existing_version
 from lightwell.stores.image_sets import lookups, native_instances
 from lightwell.stores.image_sets import version_diff as rows
-from lightwell.stores.image_sets.version_diff import Row
+from lightwell.stores.image_sets.version_diff import ComparedMember
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -121,10 +121,10 @@ def _levels(conn: Connection, key: int, old: _Side, new: _Side) -> tuple[LevelDi
 
 def _instances(conn: Connection, key: int, old: _Side, new: _Side) -> tuple[InstanceDifference, ...]:
     low, high = sorted((old.version, new.version))
-    moved = rows.moved(conn, key, low, high)
+    moved = rows.changed_members(conn, key, low, high)
     is_forward = old.version <= new.version
-    gone = {row.instance: row for row in moved if row.at_low == is_forward}
-    came = {row.instance: row for row in moved if row.at_low != is_forward}
+    gone = {row.instance: row for row in moved if row.in_older == is_forward}
+    came = {row.instance: row for row in moved if row.in_older != is_forward}
     pairs = [(row, came.pop(row.instance)) for row in list(gone.values()) if row.instance in came]
     for row, _ in pairs:
         del gone[row.instance]
@@ -136,7 +136,7 @@ def _instances(conn: Connection, key: int, old: _Side, new: _Side) -> tuple[Inst
             row.sop_instance_uid if kind == REMOVED else None,
             row.sop_instance_uid if kind == ADDED else None,
             row.number,
-            row.valid_from if row.at_high else row.valid_to,
+            row.valid_from if row.in_newer else row.valid_to,
         )
         for kind, some in ((REMOVED, gone), (ADDED, came))
         for row in some.values()
@@ -147,7 +147,9 @@ def _instances(conn: Connection, key: int, old: _Side, new: _Side) -> tuple[Inst
     return tuple(found)
 
 
-def _renamed(gone: dict[int, Row], came: dict[int, Row]) -> list[tuple[Row, Row]]:
+def _renamed(
+    gone: dict[int, ComparedMember], came: dict[int, ComparedMember]
+) -> list[tuple[ComparedMember, ComparedMember]]:
     """The pairs that are one record under two SOPInstanceUIDs; taken out of both."""
     by_record = {row.record: row for row in came.values()}
     pairs = []
@@ -159,7 +161,7 @@ def _renamed(gone: dict[int, Row], came: dict[int, Row]) -> list[tuple[Row, Row]
     return pairs
 
 
-def _beside(conn: Connection, key: int, old: _Side, new: _Side) -> list[Row]:
+def _beside(conn: Connection, key: int, old: _Side, new: _Side) -> list[ComparedMember]:
     """Members that hold in both versions, but may show other attributes since a level has changed."""
     low, high = sorted((old.version, new.version))
     before, after = rows.levels(conn, key, low), rows.levels(conn, key, high)
@@ -170,7 +172,7 @@ def _beside(conn: Connection, key: int, old: _Side, new: _Side) -> list[Row]:
     }
     if not bases:
         return []
-    found = rows.beside(conn, key, low, high, bases)
+    found = rows.members_affected_by_levels(conn, key, low, high, bases)
     named = [set(json_edits.covered(level.edits for level in side.levels)) for side in (old, new)]
     if digits := named[0] ^ named[1]:
         # No row tells which instances show such an attribute by its digits: their fragments do.
@@ -182,14 +184,14 @@ def _beside(conn: Connection, key: int, old: _Side, new: _Side) -> list[Row]:
         known = {row.instance for row in found}
         found += [
             row
-            for row in (rows.staying(conn, key, low, high) if hiding else [])
+            for row in (rows.unchanged_members(conn, key, low, high) if hiding else [])
             if row.sop_instance_uid in hiding and row.instance not in known
         ]
     return found
 
 
 def _changed(
-    conn: Connection, key: int, old: _Side, new: _Side, pairs: Sequence[tuple[Row, Row]]
+    conn: Connection, key: int, old: _Side, new: _Side, pairs: Sequence[tuple[ComparedMember, ComparedMember]]
 ) -> Iterator[InstanceDifference]:
     before = _opened(conn, key, old, [row for row, _ in pairs])
     after = _opened(conn, key, new, [row for _, row in pairs])
@@ -204,7 +206,7 @@ def _changed(
         is_same_file = row.record == other.record
         if is_same_file and frames is None and not differing:
             continue
-        newer = other if other.at_high else row
+        newer = other if other.in_newer else row
         yield InstanceDifference(
             kind=CHANGED if is_same_file else REPLACED,
             old_uid=row.sop_instance_uid,
@@ -225,7 +227,7 @@ class _Opened:
     block: Block
 
 
-def _opened(conn: Connection, key: int, side: _Side, wanted: Sequence[Row]) -> dict[str, _Opened]:
+def _opened(conn: Connection, key: int, side: _Side, wanted: Sequence[ComparedMember]) -> dict[str, _Opened]:
     found = {}
     for member, frames in native_instances.members(
         conn, key, side.version, only=[row.instance for row in wanted]
@@ -246,7 +248,7 @@ def _checksums(conn: Connection, opened: _Opened) -> list[int]:
     found = [frame.checksum for frame in opened.first_frames]
     if pixels is not None:
         for first in range(PAGE, pixels.frame_count, PAGE):
-            found += [frame.checksum for frame in native_instances.frames(conn, pixels.key, first)]
+            found += [frame.checksum for frame in native_instances.read_frame_page(conn, pixels.key, first)]
     return found
 
 

@@ -20,8 +20,8 @@ from lightwell.stores.objects.open import open_objects
 __all__ = ["Files", "Stores", "open_files", "open_stores"]
 
 
-class FilePlaces(Protocol):
-    """What of the settings says where `Files` are."""
+class FileStorePaths(Protocol):
+    """The settings that say where `Files` are."""
 
     @property
     def storage(self) -> str: ...
@@ -35,8 +35,8 @@ class FilePlaces(Protocol):
     def region(self) -> str: ...
 
 
-class Places(FilePlaces, Protocol):
-    """What of the settings says where things are."""
+class StorePaths(FileStorePaths, Protocol):
+    """The settings that say where the stores are."""
 
     @property
     def data(self) -> Path: ...
@@ -52,7 +52,7 @@ class Files:
     buckets: Buckets
 
 
-def open_files(settings: FilePlaces) -> Files:
+def open_files(settings: FileStorePaths) -> Files:
     """Nothing is made and nothing opened before it is used."""
     return Files(
         open_objects(settings.storage, endpoint_url=settings.storage_endpoint_url, region=settings.region),
@@ -100,7 +100,7 @@ class Stores:
         self.buckets.close()
 
 
-def open_stores(settings: Places) -> Stores:
+def open_stores(settings: StorePaths) -> Stores:
     """The stores of a data folder, which is made if it is missing (mode 0700). The schema is not looked at.
 
     Raises `StorageError` if the folder cannot be made, `ConfigurationError` for a URL of no known kind.

@@ -128,7 +128,9 @@ class ChunkWriter:
         rows: list[tuple[int, list[InputFile]]],
         refusals: list[Outcome],
     ) -> None:
-        packed = [(number, files[0].number, len(files), chunks.compress(files)) for number, files in rows]
+        packed = [
+            (number, files[0].number, len(files), chunks.compress_files(files)) for number, files in rows
+        ]
 
         def work(conn: Connection) -> None:
             self._own(conn)

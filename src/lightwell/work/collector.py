@@ -32,7 +32,7 @@ from lightwell.stores.background.gc_candidates import (
     RECORD,
     SET,
     STUDY,
-    Leftover,
+    GcCandidate,
 )
 from lightwell.stores.collector import removal
 from lightwell.stores.objects import packs
@@ -131,7 +131,7 @@ class Collector:
         while not self._stopping.is_set():
             with self._stores.db.read() as conn:
                 page = gc_candidates.page(conn, RECORD, after, _SCAN)
-                named = gc_candidates.named(conn, {RECORD: page})[RECORD]
+                named = gc_candidates.find_referenced(conn, {RECORD: page})[RECORD]
             if not page:
                 return
             self._settle(RECORD, page, named)
@@ -143,19 +143,21 @@ class Collector:
         while not self._stopping.is_set():
             with self._stores.db.read() as conn:
                 found = {kind: gc_candidates.page(conn, kind, key, _SCAN) for kind, key in after.items()}
-                named = gc_candidates.named(conn, found)
+                named = gc_candidates.find_referenced(conn, found)
             if not any(found.values()):
                 return
             for kind, page in found.items():
                 self._settle(kind, page, named[kind])
                 after[kind] = page[-1].key if page else after[kind]
 
-    def _settle(self, kind: int, page: Sequence[Leftover], named: set[int]) -> None:
+    def _settle(self, kind: int, page: Sequence[GcCandidate], named: set[int]) -> None:
         """Remove what a scan has found unnamed, strike off what it has found named."""
         for rows in self._batches([row for row in page if row.key in named]):
-            self._alone(removal.keep, kind, rows)
+            self._alone(removal.unmark_referenced, kind, rows)
         for rows in self._batches([row for row in page if row.key not in named]):
-            self.removed[_WORDS[kind]] += self._alone(removal.remove, kind, rows, self._ids.key())
+            self.removed[_WORDS[kind]] += self._alone(
+                removal.remove_unreferenced, kind, rows, self._ids.key()
+            )
 
     def remove_studies(self) -> None:
         """Remove studies that have no image set any more."""
@@ -171,16 +173,16 @@ class Collector:
             self._doom([row.key for row in page], before, page)
         while not self._stopping.is_set():
             with self._stores.db.read() as conn:
-                keys = packs.open_since(conn, before, self._batch)
+                keys = packs.open_before(conn, before, self._batch)
             if not keys or not self._doom(keys, before):
                 return
 
-    def _doom(self, keys: Sequence[int], before: int, listed: Sequence[Leftover] = ()) -> list[int]:
+    def _doom(self, keys: Sequence[int], before: int, listed: Sequence[GcCandidate] = ()) -> list[int]:
         def work(conn: Connection) -> list[int]:
             judged = packs.doom(conn, keys, before)
             settled = set(judged.settled)
             # Another collector may take a pack's last name just now, and list it again.
-            gc_candidates.strike(conn, PACK, [row for row in listed if row.key in settled])
+            gc_candidates.unmark_unchanged(conn, PACK, [row for row in listed if row.key in settled])
             return judged.doomed
 
         return self._stores.db.write(work)
@@ -189,7 +191,7 @@ class Collector:
         """Remove the bytes of doomed packs, and then their rows."""
         while not self._stopping.is_set():
             with self._stores.db.read() as conn:
-                keys = packs.doomed(conn, self._batch)
+                keys = packs.doomed_keys(conn, self._batch)
             if not keys:
                 return
             for key in keys:
@@ -198,7 +200,7 @@ class Collector:
             self.removed["packs"] += len(keys)
 
     def _forget(self, keys: Sequence[int]) -> None:
-        self._stores.db.write(lambda conn: packs.forget(conn, keys))
+        self._stores.db.write(lambda conn: packs.delete_doomed(conn, keys))
 
     def remove_strays(self) -> None:
         """Remove packs of which the database knows nothing, written before the grace period.
@@ -213,7 +215,7 @@ class Collector:
             keys = [key for name in names if (key := packs.key_of(name)) is not None]
             seen += len(keys)
             with self._stores.db.read() as conn:
-                known = packs.known(conn, keys)
+                known = packs.existing_keys(conn, keys)
             unknown += [key for key in keys if key not in known]
             if self._stopping.is_set():
                 return
@@ -237,7 +239,7 @@ class Collector:
 
         def is_living(key: int) -> bool:
             with self._stores.db.read() as conn:
-                return removal.is_living(conn, key)
+                return removal.is_active(conn, key)
 
         documents = self._stores.documents.sweep(is_living)
         self.removed.update({"files": files, "documents": documents})
@@ -248,7 +250,7 @@ class Collector:
     def _before(self) -> int:
         return self._clock.now() - self._settings.collect_grace * 1000
 
-    def _pages(self, kind: int) -> Iterator[list[Leftover]]:
+    def _pages(self, kind: int) -> Iterator[list[GcCandidate]]:
         after = -1
         while not self._stopping.is_set():
             with self._stores.db.read() as conn:
@@ -258,7 +260,7 @@ class Collector:
             yield page
             after = page[-1].key
 
-    def _batches(self, rows: Sequence[Leftover]) -> Iterator[Sequence[Leftover]]:
+    def _batches(self, rows: Sequence[GcCandidate]) -> Iterator[Sequence[GcCandidate]]:
         for start in range(0, len(rows), self._batch):
             if self._stopping.is_set():
                 return
@@ -283,7 +285,7 @@ class Collector:
     def _take_turn(self) -> bool:
         now = self._clock.now()
         until = now + _TURN_MS
-        if self._stores.db.write(lambda conn: gc_candidates.take_turn(conn, now, until, self._turn)):
+        if self._stores.db.write(lambda conn: gc_candidates.claim_collection(conn, now, until, self._turn)):
             self._turn = until
             return True
         return False

@@ -169,7 +169,7 @@ class Engine:
         try:
             node = self._stores.node_id
             with self._stores.db.read() as conn:
-                waiting = import_jobs.waiting(conn, now, node)
+                waiting = import_jobs.unfinished(conn, now, node)
                 to_read = any(w.phase == domain.READ for w in waiting) and chunks.any_waiting(
                     conn, now, node, self._pauses.waiting()
                 )
@@ -279,8 +279,10 @@ class Engine:
 
     def _renew(self, held: dict[int, str], names: set[str]) -> None:
         until = self._clock.now() + CLAIM_MS
-        self._stores.db.write(lambda conn: [import_jobs.hold(conn, *item, until) for item in held.items()])
-        self._stores.db.write(lambda conn: chunks.hold(conn, names, until))
+        self._stores.db.write(
+            lambda conn: [import_jobs.renew_claim(conn, *item, until) for item in held.items()]
+        )
+        self._stores.db.write(lambda conn: chunks.renew_claims(conn, names, until))
 
     def _deliver(self) -> None:
         events = EventLog(self._settings.data / EVENTS)

@@ -73,7 +73,7 @@ class ImportPhases:
             job = import_jobs.get(conn, key)
             if job is None:
                 return
-            datastore_id, _ = import_jobs.place(conn, key)
+            datastore_id, _ = import_jobs.datastore_of(conn, key)
         place = ImportTarget(self._settings.region, self._settings.account_id, job.datastore, datastore_id)
         try:
             if phase == domain.LIST:
@@ -91,7 +91,7 @@ class ImportPhases:
             job = import_jobs.get(conn, key)
             if job is None:
                 return
-            datastore_id, _ = import_jobs.place(conn, key)
+            datastore_id, _ = import_jobs.datastore_of(conn, key)
         if job.phase == domain.COMMIT:
             place = ImportTarget(
                 self._settings.region, self._settings.account_id, job.datastore, datastore_id
@@ -116,7 +116,7 @@ class ImportPhases:
         event = self._event(name, job, datastore_id, status, now)
 
         def work(conn: Connection) -> bool:
-            if not import_jobs.end(conn, job.key, claim, status, message, now):
+            if not import_jobs.finish(conn, job.key, claim, status, message, now):
                 return False
             outbox.append(conn, event)
             return True
@@ -154,7 +154,7 @@ class ImportPhases:
         def begin(conn: Connection) -> None:
             # Whoever has lost the claim must not clear what its new holder has listed.
             self._own(conn, job, claim)
-            if import_jobs.start(conn, job.key, claim):
+            if import_jobs.mark_in_progress(conn, job.key, claim):
                 outbox.append(conn, event)
             chunks.clear(conn, job.key)
 
@@ -184,7 +184,7 @@ class ImportPhases:
     def _listed(self, conn: Connection, job: Job, claim: str, scanned: int) -> bool:
         if not import_jobs.advance(conn, job.key, claim, domain.READ, scanned=scanned):
             raise ClaimLost(job.id)
-        return import_jobs.read_done(conn, job.key)
+        return import_jobs.finish_reading(conn, job.key)
 
     def _rights(self, job: Job, place: ImportTarget) -> Rights | None:
         return role_access.rights_of(job, place.datastore_id, self._data_access, self._clock.now())
@@ -265,7 +265,7 @@ class ImportPhases:
         self._stores.db.write(work)
 
     def _own(self, conn: Connection, job: Job, claim: str) -> None:
-        if not import_jobs.hold(conn, job.key, claim, self._clock.now() + CLAIM_MS):
+        if not import_jobs.renew_claim(conn, job.key, claim, self._clock.now() + CLAIM_MS):
             raise ClaimLost(job.id)
 
     # report ---------------------------------------------------------------------------------------------

@@ -145,13 +145,13 @@ class Leases:
                 return False
             used = result.used()
             packs.make_live(conn, used.packs)
-            existing_instances.hold(conn, result.records, used.packs)
+            existing_instances.protect_shared(conn, result.records, used.packs)
             keys = records.level_values(conn, claimed.datastore, used.level_values, new_keys)
             records.insert(conn, claimed.datastore, result.records, keys, used.dictionaries)
             staging.stage(conn, chunk.job, result.records)
             staging.add_outcomes(conn, chunk.job, [_outcome(f) for f in result.failures])
             import_jobs.add_read(conn, chunk.job, len(chunk.files))
-            import_jobs.read_done(conn, chunk.job)
+            import_jobs.finish_reading(conn, chunk.job)
             return True
 
         try:
@@ -211,7 +211,7 @@ class Leases:
     def is_storage_there(self, claimed: LeasedChunk) -> bool:
         """Whether packs can be written where the others lie; the chunk's job waits where they cannot."""
         try:
-            packs.check_there(self._stores.db, self._stores.objects)
+            packs.check_mounted(self._stores.db, self._stores.objects)
         except StorageUnavailableError as error:
             self.pause(claimed, str(error))
             return False
@@ -236,7 +236,7 @@ class Leases:
                 not_before = now + min(250 * 2 ** len(deaths[cause]), 60_000)
         try:
             self._stores.db.write(
-                lambda conn: chunks.put_back(conn, chunk.job, chunk.number, claimed.claim, deaths, not_before)
+                lambda conn: chunks.release(conn, chunk.job, chunk.number, claimed.claim, deaths, not_before)
             )
         finally:
             self._forget(claimed)
@@ -271,7 +271,7 @@ class Leases:
 def _facts_of(conn: Connection, key: int) -> _JobFacts:
     job = import_jobs.get(conn, key)
     assert job is not None
-    _, storage_format = import_jobs.place(conn, key)
+    _, storage_format = import_jobs.datastore_of(conn, key)
     bucket, prefix = domain.split_uri(job.input_uri)
     return _JobFacts(
         job.id,

@@ -31,7 +31,7 @@ class ServerHeartbeat:
         self._over.set()
         self._thread.join()
         try:
-            self._stores.db.write(lambda conn: servers.leave(conn, self._server))
+            self._stores.db.write(lambda conn: servers.deregister(conn, self._server))
         except StorageError as error:
             log.warning("the end of this server could not be noted: %s", error)
 

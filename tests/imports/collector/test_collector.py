@@ -226,7 +226,10 @@ def test_leaves_alone_what_was_named_after_the_scan(server: Importing) -> None:
             kind: gc_candidates.page(conn, kind, -1, 100)
             for kind in (gc_candidates.LEVEL, gc_candidates.INSTANCE)
         }
-        assert gc_candidates.named(conn, pages) == {gc_candidates.LEVEL: set(), gc_candidates.INSTANCE: set()}
+        assert gc_candidates.find_referenced(conn, pages) == {
+            gc_candidates.LEVEL: set(),
+            gc_candidates.INSTANCE: set(),
+        }
     server.run("a/")
     for kind, page in pages.items():
         first._settle(kind, page, set())

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, select
 from lightwell.documents import metadata_documents
 from lightwell.errors import StorageError
 from lightwell.stores.background import gc_candidates
-from lightwell.stores.background.gc_candidates import Leftover
+from lightwell.stores.background.gc_candidates import GcCandidate
 from lightwell.stores.db import tables
 from lightwell.stores.objects import packs
 from lightwell.work import leases
@@ -103,21 +103,23 @@ def test_takes_all_that_is_dead_and_nothing_that_lives(
 def _sees_no_base(patch: pytest.MonkeyPatch) -> None:
     """A level block goes though a version carries it."""
     r = tables.record.c
-    patch.setitem(gc_candidates._NAMES, gc_candidates.LEVEL, (r.patient_value, r.study_value, r.series_value))
+    patch.setitem(
+        gc_candidates._REFERENCES, gc_candidates.LEVEL, (r.patient_value, r.study_value, r.series_value)
+    )
 
 
 def _sees_no_study_block(patch: pytest.MonkeyPatch) -> None:
     """One name too few is counted."""
     r = tables.record.c
     names = (r.patient_value, r.series_value, tables.level.c.base)
-    patch.setitem(gc_candidates._NAMES, gc_candidates.LEVEL, names)
+    patch.setitem(gc_candidates._REFERENCES, gc_candidates.LEVEL, names)
 
 
 def _sees_open_members_alone(patch: pytest.MonkeyPatch) -> None:
     """Older versions count for nothing."""
-    real = gc_candidates.named
+    real = gc_candidates.find_referenced
 
-    def named(conn: Connection, pages: Mapping[int, Sequence[Leftover]]) -> dict[int, set[int]]:
+    def named(conn: Connection, pages: Mapping[int, Sequence[GcCandidate]]) -> dict[int, set[int]]:
         found, member = real(conn, pages), tables.member.c
         if gc_candidates.RECORD in found:
             held = select(member.record).where(member.valid_to.is_(None))
@@ -125,7 +127,7 @@ def _sees_open_members_alone(patch: pytest.MonkeyPatch) -> None:
             found[gc_candidates.RECORD] &= set(conn.execute(held).scalars())
         return found
 
-    patch.setattr(gc_candidates, "named", named)
+    patch.setattr(gc_candidates, "find_referenced", named)
 
 
 def _has_no_grace(patch: pytest.MonkeyPatch) -> None:

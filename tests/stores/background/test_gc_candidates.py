@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Connection, Table, delete, insert, select, text
 
 from lightwell.stores.background import gc_candidates
-from lightwell.stores.background.gc_candidates import INSTANCE, LEVEL, PACK, RECORD, Leftover
+from lightwell.stores.background.gc_candidates import INSTANCE, LEVEL, PACK, RECORD, GcCandidate
 from lightwell.stores.collector import removal
 from lightwell.stores.db import tables
 from lightwell.stores.db.database import Database
@@ -98,7 +98,7 @@ def test_removes_nothing_that_another_transaction_has_found(db: Database, kind: 
             assert not gc_candidates.lock_exclusive(collector, wait=False)
     with transaction(db) as collector:
         assert gc_candidates.lock_exclusive(collector, wait=False)
-        assert removal.remove(collector, kind.number, [Leftover(OLD, MARK)], 6) == 0
+        assert removal.remove_unreferenced(collector, kind.number, [GcCandidate(OLD, MARK)], 6) == 0
     assert keys(db, kind.table) == [OLD]
 
 
@@ -107,7 +107,7 @@ def removing(db: Database, kind: Kind, pool: ThreadPoolExecutor) -> Iterator[tup
     """The transaction of a collector that has removed the row, and another that has come to find it."""
     with transaction(db) as collector:
         assert gc_candidates.lock_exclusive(collector, wait=False)
-        assert removal.remove(collector, kind.number, [Leftover(OLD, MARK)], 6) == 1
+        assert removal.remove_unreferenced(collector, kind.number, [GcCandidate(OLD, MARK)], 6) == 1
         finding = pool.submit(db.write, lambda conn: kind.find(conn, NEW))
         until_waiting(db, finding)
         yield collector, finding
@@ -151,7 +151,7 @@ def test_keeps_a_name_that_is_undone_with_its_savepoint_from_protecting(db: Data
         savepoint.rollback()
         with transaction(db) as collector:
             assert gc_candidates.lock_exclusive(collector, wait=False)
-            assert removal.remove(collector, kind.number, [Leftover(OLD, MARK)], 6) == 1
+            assert removal.remove_unreferenced(collector, kind.number, [GcCandidate(OLD, MARK)], 6) == 1
         assert kind.find(finder, NEW) == NEW
     assert keys(db, kind.table) == [NEW]
 
@@ -179,7 +179,7 @@ def test_leaves_a_pack_on_the_list_whose_last_name_goes_while_it_is_judged(
         judged = real(conn, keys, before)
         with transaction(db) as other:
             assert gc_candidates.lock_exclusive(other, wait=False)
-            removal.remove(other, RECORD, [Leftover(record, MARK)], 6)
+            removal.remove_unreferenced(other, RECORD, [GcCandidate(record, MARK)], 6)
         return judged
 
     class Alone(collect.Collector):
@@ -190,9 +190,9 @@ def test_leaves_a_pack_on_the_list_whose_last_name_goes_while_it_is_judged(
 
     with monkeypatch.context() as patch:
         patch.setattr(packs, "doom", doom)
-        assert Alone()._doom([pack], 2**62, [Leftover(pack, MARK)]) == []
+        assert Alone()._doom([pack], 2**62, [GcCandidate(pack, MARK)]) == []
     with db.read() as conn:
-        assert gc_candidates.page(conn, PACK, -1, 9) == [Leftover(pack, 6)]
+        assert gc_candidates.page(conn, PACK, -1, 9) == [GcCandidate(pack, 6)]
     Alone().doom_packs()
     with db.read() as conn:
-        assert packs.doomed(conn, 9) == [pack]
+        assert packs.doomed_keys(conn, 9) == [pack]

@@ -14,7 +14,7 @@ from lightwell.clock import Ids
 from lightwell.domain.imports.jobs import COMMIT, DONE, LIST
 from lightwell.errors import ConfigurationError
 from lightwell.stores.background import servers
-from lightwell.stores.background.servers import ALIVE_MS, Awaited, Server
+from lightwell.stores.background.servers import ALIVE_MS, AwaitedNode, Server
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.tables import server
 from tests.stores.jobs.test_jobs import _job
@@ -23,7 +23,7 @@ A, B = Server("nodeaaaa", "a (/a)", "run1"), Server("nodebbbb", "b (/b)", "run1"
 
 
 def enter(db: Database, one: Server, *, changes: bool = False) -> None:
-    db.write(lambda conn: servers.enter(conn, one, "AKIA", changes_root=changes))
+    db.write(lambda conn: servers.register(conn, one, "AKIA", changes_root=changes))
 
 
 def silence(db: Database, one: Server) -> None:
@@ -41,7 +41,7 @@ def test_keeps_the_root_key_while_another_server_runs(database: Database) -> Non
     with pytest.raises(ConfigurationError, match=r"a \(/a\).*LIGHTWELL_ROOT_ACCESS_KEY_ID"):
         enter(database, B, changes=True)
     enter(database, B)
-    database.write(lambda conn: servers.leave(conn, A))
+    database.write(lambda conn: servers.deregister(conn, A))
     enter(database, B, changes=True)
     enter(database, A)
     silence(database, A)
@@ -56,7 +56,7 @@ def test_knows_a_start_from_the_one_before(database: Database) -> None:
     enter(database, A)
     enter(database, again)
     assert not database.write(lambda conn: servers.renew(conn, A))
-    database.write(lambda conn: servers.leave(conn, A))
+    database.write(lambda conn: servers.deregister(conn, A))
     with pytest.raises(ConfigurationError):
         enter(database, B, changes=True)
 
@@ -65,9 +65,9 @@ def test_tells_which_jobs_wait_for_a_server(database: Database) -> None:
     def add(phase: str, *nodes: str | None) -> None:
         database.write(lambda conn: _job(conn, phase=phase, input_node=nodes[0], output_node=nodes[1]))
 
-    def awaited() -> list[Awaited]:
+    def awaited() -> list[AwaitedNode]:
         with database.read() as conn:
-            return [replace(one, unheard_ms=None) for one in servers.awaited(conn)]
+            return [replace(one, unheard_ms=None) for one in servers.awaited_nodes(conn)]
 
     for phase, nodes in (
         (LIST, (A.node, A.node)),
@@ -78,15 +78,15 @@ def test_tells_which_jobs_wait_for_a_server(database: Database) -> None:
         (LIST, (None, None)),
     ):
         add(phase, *nodes)
-    nobody = [Awaited(A.node, None, None, 2), Awaited(B.node, None, None, 1)]
+    nobody = [AwaitedNode(A.node, None, None, 2), AwaitedNode(B.node, None, None, 1)]
     assert awaited() == nobody
     enter(database, A)
     assert awaited() == nobody[1:]
     silence(database, A)
     enter(database, B)
-    assert awaited() == [Awaited(A.node, A.place, None, 2)]
-    database.write(lambda conn: servers.leave(conn, B))
-    assert awaited() == [Awaited(A.node, A.place, None, 2), Awaited(B.node, B.place, None, 1)]
+    assert awaited() == [AwaitedNode(A.node, A.place, None, 2)]
+    database.write(lambda conn: servers.deregister(conn, B))
+    assert awaited() == [AwaitedNode(A.node, A.place, None, 2), AwaitedNode(B.node, B.place, None, 1)]
 
 
 def test_says_so_where_two_servers_have_one_data_folders_id(

@@ -141,7 +141,7 @@ def test_returns_nothing_for_what_cannot_be(database: Database) -> None:
     fill(database)
     with database.read() as conn:
         found = search.search(conn, _STORE, SearchCriteria(impossible=True), after=None, limit=50)
-    assert found == search.Found([], None)
+    assert found == search.SearchPage([], None)
 
 
 @pytest.mark.parametrize("few", [5_000, 1])

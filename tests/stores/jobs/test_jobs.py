@@ -45,7 +45,7 @@ def _job(conn: Connection, *, phase: str = LIST, at: int = NOW, **more: object) 
 def _reading(db: Database, count: int, *, at: int = NOW) -> Job:
     def work(conn: Connection) -> Job:
         job = _job(conn, phase=READ, at=at)
-        rows = [(n, n, 1, chunks.compress([InputFile(n, f"f{n}", None, 1)])) for n in range(count)]
+        rows = [(n, n, 1, chunks.compress_files([InputFile(n, f"f{n}", None, 1)])) for n in range(count)]
         chunks.add(conn, job.key, rows)
         return job
 
@@ -61,10 +61,10 @@ def test_lets_one_of_two_claim_a_phase(database: Database) -> None:
     assert database.write(lambda c: import_jobs.claim(c, job.key, LIST, "a", NOW, NOW + 10))
     assert not database.write(lambda c: import_jobs.claim(c, job.key, LIST, "b", NOW, NOW + 10))
     with database.read() as conn:
-        assert [w.free for w in import_jobs.waiting(conn, NOW)] == [False]
-        assert [w.free for w in import_jobs.waiting(conn, NOW + 11)] == [True]
+        assert [w.free for w in import_jobs.unfinished(conn, NOW)] == [False]
+        assert [w.free for w in import_jobs.unfinished(conn, NOW + 11)] == [True]
     assert database.write(lambda c: import_jobs.claim(c, job.key, LIST, "b", NOW + 11, NOW + 20))
-    assert not database.write(lambda c: import_jobs.hold(c, job.key, "a", NOW + 99))
+    assert not database.write(lambda c: import_jobs.renew_claim(c, job.key, "a", NOW + 99))
     assert not database.write(lambda c: import_jobs.advance(c, job.key, "a", READ))
     assert database.write(lambda c: import_jobs.advance(c, job.key, "b", READ, scanned=3))
 
@@ -94,7 +94,7 @@ def test_shares_workers_among_jobs(database: Database) -> None:
 def test_gives_a_chunk_to_another_when_its_claim_has_ended(database: Database) -> None:
     job = _reading(database, 1)
     assert database.write(lambda c: chunks.claim(c, "a", NOW, NOW + 10))
-    assert database.write(lambda c: chunks.hold(c, ["a", "z"], NOW + 20)) == {"a"}
+    assert database.write(lambda c: chunks.renew_claims(c, ["a", "z"], NOW + 20)) == {"a"}
     assert database.write(lambda c: chunks.claim(c, "b", NOW + 20, NOW + 30)) is None
     assert database.write(lambda c: chunks.claim(c, "b", NOW + 21, NOW + 30))
     assert not database.write(lambda c: chunks.finish(c, job.key, 0, "a"))
@@ -104,7 +104,7 @@ def test_gives_a_chunk_to_another_when_its_claim_has_ended(database: Database) -
 def test_remembers_who_died_of_what(database: Database) -> None:
     job = _reading(database, 1)
     database.write(lambda c: chunks.claim(c, "a", NOW, NOW + 10))
-    database.write(lambda c: chunks.put_back(c, job.key, 0, "a", {"0": ["SIGSEGV"]}, NOW + 50))
+    database.write(lambda c: chunks.release(c, job.key, 0, "a", {"0": ["SIGSEGV"]}, NOW + 50))
     with database.read() as conn:
         assert not chunks.any_waiting(conn, NOW + 49)
     chunk = database.write(lambda c: chunks.claim(c, "b", NOW + 50, NOW + 60))
@@ -119,7 +119,7 @@ def test_goes_on_to_commit_when_the_last_chunk_is_done(database: Database) -> No
     def finish(conn: Connection, number: int, name: str) -> bool:
         assert chunks.finish(conn, job.key, number, name)
         import_jobs.add_read(conn, job.key, 1)
-        return import_jobs.read_done(conn, job.key)
+        return import_jobs.finish_reading(conn, job.key)
 
     assert not database.write(lambda c: finish(c, 1, "b"))
     assert database.write(lambda c: finish(c, 0, "a"))
@@ -141,11 +141,11 @@ def test_forgets_the_claims_of_the_dead(database: Database) -> None:
 def test_ends_a_job_once(database: Database) -> None:
     job = _reading(database, 2)
     assert database.write(lambda c: import_jobs.claim(c, job.key, READ, "a", NOW, NOW + 10))
-    assert database.write(lambda c: import_jobs.end(c, job.key, "a", FAILED, "why", NOW))
-    assert not database.write(lambda c: import_jobs.end(c, job.key, "a", FAILED, "again", NOW))
+    assert database.write(lambda c: import_jobs.finish(c, job.key, "a", FAILED, "why", NOW))
+    assert not database.write(lambda c: import_jobs.finish(c, job.key, "a", FAILED, "again", NOW))
     with database.read() as conn:
         assert not chunks.any_waiting(conn, NOW)
-        assert import_jobs.waiting(conn, NOW) == []
+        assert import_jobs.unfinished(conn, NOW) == []
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 7])

@@ -8,11 +8,16 @@ from sqlalchemy import Connection, select
 from lightwell.errors import StorageError
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.tables import dictionary, pack
-from lightwell.stores.objects.packs import DOOMED, insert_open, keep_live, make_live, states
+from lightwell.stores.objects.packs import DOOMED, insert_open, lock_live, make_live
 
 
 def doom(db: Database, key: int) -> None:
     db.write(lambda conn: conn.execute(pack.update().where(pack.c.key == key).values(state=DOOMED)))
+
+
+def states(conn: Connection, keys: list[int]) -> dict[int, str]:
+    rows = conn.execute(select(pack.c.key, pack.c.state).where(pack.c.key.in_(keys)))
+    return {row.key: row.state for row in rows}
 
 
 def test_makes_an_open_pack_live_and_a_live_one_again(database: Database) -> None:
@@ -40,8 +45,8 @@ def test_undoes_the_whole_transaction_if_a_pack_is_lost(database: Database, fate
     with pytest.raises(StorageError, match="to be done again"):
         database.write(commit)
     with pytest.raises(StorageError, match="collected"):
-        database.write(lambda conn: keep_live(conn, [1, 2]))
+        database.write(lambda conn: lock_live(conn, [1, 2]))
     with database.read() as conn:
         assert states(conn, [1])[1] == "open"
         assert conn.execute(select(dictionary)).first() is None
-    database.write(lambda conn: keep_live(conn, [1]))
+    database.write(lambda conn: lock_live(conn, [1]))

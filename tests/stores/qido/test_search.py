@@ -125,7 +125,7 @@ def archive(
         found[0].close()
 
 
-def found(archive: tuple[Stores, int], criteria: QidoCriteria) -> search.Found:
+def found(archive: tuple[Stores, int], criteria: QidoCriteria) -> search.HitPage:
     stores, store = archive
     with stores.db.read() as conn:
         return search.search(conn, store, criteria)
@@ -310,7 +310,7 @@ def test_finds_below_a_study_and_a_series(archive: tuple[Stores, int]) -> None:
         QidoCriteria(INSTANCE, "1.1", "9.9"),
         QidoCriteria(INSTANCE, "9.9", "1"),
     ):
-        assert found(archive, criteria) == search.Found([], 0)
+        assert found(archive, criteria) == search.HitPage([], 0)
 
 
 def test_finds_nothing_in_another_data_store(archive: tuple[Stores, int]) -> None:

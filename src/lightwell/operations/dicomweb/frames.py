@@ -134,7 +134,7 @@ class InstanceFrames:
         """
         if ctx.pool is None:
             raise NotAcceptableError("There are no codec workers here to decode lossy frames.")
-        row = self._stores.db.look_up(native_instances.DESCRIPTION, (pixels.key,))
+        row = self._stores.db.look_up(native_instances.IMAGE_LOOK_UP, (pixels.key,))
         if row is None:
             raise InternalError("The description of the pixels is lost; run `lightwell data verify`.")
         place = frame.place
@@ -200,7 +200,7 @@ class InstanceFrames:
             found = self._descriptions.get(pixels_key)
         if found is not None:
             return found
-        row = self._stores.db.look_up(native_instances.DESCRIPTION, (pixels_key,))
+        row = self._stores.db.look_up(native_instances.IMAGE_LOOK_UP, (pixels_key,))
         if row is None:
             raise InternalError("The description of the pixels is lost; run `lightwell data verify`.")
         described = json.loads(row[0])

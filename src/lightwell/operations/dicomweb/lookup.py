@@ -92,7 +92,9 @@ def instance_of(conn: Connection, found: SeriesSet, sop_instance_uid: str) -> St
     Raises `ValidationError` for what is no UID, `NotFoundError` where the set has none such.
     """
     _check_text(found.datastore_id, sop_instance_uid)
-    instance = part10_instances.named(conn, found.key, found.version, found.datastore, sop_instance_uid)
+    instance = part10_instances.find_instance(
+        conn, found.key, found.version, found.datastore, sop_instance_uid
+    )
     if instance is None:
         check_uids(found.study_instance_uid, found.series_instance_uid, sop_instance_uid)
         raise NotFoundError(

@@ -26,7 +26,7 @@ from lightwell.errors import LightwellError, ValidationError
 from lightwell.operations.context import Context
 from lightwell.operations.dicomweb.lookup import SeriesSet, instance_of, series_set, study_sets
 from lightwell.stores.image_sets import dicom_json_instances, native_instances
-from lightwell.stores.image_sets.dicom_json_instances import DicomRow
+from lightwell.stores.image_sets.dicom_json_instances import DicomJsonInstance
 from lightwell.stores.image_sets.records import decompress
 from lightwell.stores.objects.packs import pack_name
 
@@ -137,7 +137,7 @@ def warm(stores: Stores, settings: Settings, clock: Clock, wanted: Wanted) -> tu
 
 
 def instance_objects(
-    conn: Connection, stores: Stores, rows: Iterable[tuple[str, str, DicomRow]], base: str
+    conn: Connection, stores: Stores, rows: Iterable[tuple[str, str, DicomJsonInstance]], base: str
 ) -> list[bytes]:
     """The JSON objects of some instances, without (0002,0010).
 
@@ -152,7 +152,7 @@ def instance_objects(
     return texts
 
 
-def lines_of(stores: Stores, fragments: native_instances.InstanceFragments, row: DicomRow) -> bytes:
+def lines_of(stores: Stores, fragments: native_instances.InstanceFragments, row: DicomJsonInstance) -> bytes:
     """The lines of an instance as it came."""
     if row.dicom_z is not None:
         return fragments.read(row.dicom_z, row.dictionary)
@@ -193,7 +193,7 @@ class _Changes:
         self._last: tuple[Edits, bool] | None = None
         self._lines: Mapping[int, bytes | None] = {}
 
-    def of(self, row: DicomRow) -> Mapping[int, bytes | None]:
+    def of(self, row: DicomJsonInstance) -> Mapping[int, bytes | None]:
         with_pixels = row.stored_syntax is not None
         if self._last is None or self._last[0] is not row.edits or self._last[1] != with_pixels:
             from lightwell.imaging.editing.dicom_json_edits import edited_lines
@@ -207,7 +207,7 @@ def _shown(
     stores: Stores,
     fragments: native_instances.InstanceFragments,
     changes: _Changes,
-    row: DicomRow,
+    row: DicomJsonInstance,
     uids: tuple[str, str],
 ) -> bytes:
     """The lines of a row with its edits; ``uids`` are those of study and series."""
@@ -220,7 +220,7 @@ def _shown(
     return dicom_json_lines.shown(lines, _syntax(row), path)
 
 
-def _syntax(row: DicomRow) -> str:
+def _syntax(row: DicomJsonInstance) -> str:
     return unsplit_syntax(row.stored_syntax) if row.stored_syntax else _NATIVE
 
 

@@ -226,7 +226,7 @@ def _check_codec(stored: StoredImage) -> None:
 
 
 def _span(stores: Stores, stored: StoredImage, number: int) -> FrameSpan:
-    row = stores.db.look_up(native_instances.FRAME_PLACE, (stored.key, number - number % PAGE))
+    row = stores.db.look_up(native_instances.FRAME_LOCATION_LOOK_UP, (stored.key, number - number % PAGE))
     frame = unpack_entry(bytes(row[3]), number % PAGE) if row is not None else None
     if row is None or frame is None:
         raise InternalError("The frame's place is not in the frame table; run `lightwell data verify`.")

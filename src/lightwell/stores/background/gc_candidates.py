@@ -1,23 +1,25 @@
-"""The collector's list of rows that may be named by nothing any more, and the lock that it needs.
+"""The collector's list of rows that nothing may refer to any more, and the lock that it needs.
 
-Whoever takes away a name writes here what it named. The collector scans the tables of names for what is on
-the list (`named`), and removes what it does not find. A scan costs imports and copies nothing, where an index
-on each naming column would cost them an entry a row; a million members are scanned in half a second.
+Whoever removes a reference adds the row that it referred to. The collector scans the referring tables for
+the rows on the list (`find_referenced`) and removes those that it does not find. Scanning costs imports and
+copies nothing, whereas an index on every referring column would cost them an entry for each row; scanning a
+million members takes half a second.
 
-Why no row is removed that is named, with these three rules:
+Three rules keep any row from being removed while something refers to it:
 
-1. **Dead stays dead.** A record, pixels or dictionary that nothing names is never named again: a name is only
-   ever copied from a row of a set that is not deleted, under the lock of that set, or from a staged row that
-   goes in the same transaction. So a scan that starts after the last name is gone may take all the time it
-   needs.
+1. **Dead stays dead.** Once nothing refers to a record, pixels or dictionary, nothing ever will: a
+   reference is only ever copied from a row of an image set that is not deleted, under the lock of that set,
+   or from a staged row that is deleted in the same transaction. So a scan that starts after the last
+   reference is gone may take as long as it needs.
 2. **Found by content.** Level values, instances and studies are found again by hash or UID; and pixels, in
-   spite of rule 1, by a file that is equal to them. Whoever looks for one holds `lock_shared` until the end
-   of the transaction, and strikes what it has found off the list (`unmark`). The collector puts rows on the
-   list, and removes them, under `lock_exclusive` only, and removes none that is off it.
-3. **Marks.** A name that goes while a scan runs, which may have seen it or not, puts its row on the list
-   again with another mark; the collector acts on a scan only where the mark is the one from before it.
+   spite of rule 1, by a file that equals them. Whoever looks one up holds `lock_shared` until the end of the
+   transaction and takes what it has found off the list (`unmark`). The collector adds such rows to the list,
+   and removes them, only under `lock_exclusive`, and removes only rows that are on the list.
+3. **Marks.** A reference that is removed during a scan, which may or may not have seen it, puts its row on
+   the list again under another mark. The collector acts on a scan only where the mark is still the one from
+   before the scan.
 
-On SQLite a write transaction is alone anyway, so the lock is none there.
+On SQLite a write transaction is alone anyway, so there the lock does nothing.
 """
 
 from __future__ import annotations
@@ -44,14 +46,15 @@ from sqlalchemy import (
 from lightwell.stores.db.bulk import batches, insert_missing
 from lightwell.stores.db.tables import leftover, level, member, record, staged
 
-# The kinds of rows on the list. They are in databases: never renumbered.
+# The kinds of rows on the list. The numbers are stored in databases: never change them.
 SET, RECORD, PIXELS, DICTIONARY, LEVEL, INSTANCE, STUDY, PACK = range(1, 9)
-_TURN = 0  # one row, its mark the time until which a collector has the turn
+_TURN = 0  # a single row, whose mark is the time until which one collector has the turn
 
-_LOCK = 0x6C69676E  # advisory, of the database
+_LOCK = 0x6C69676E  # an advisory lock of the database
 
-# The columns that name rows of a kind. Sets, studies and packs are found by indexes, see `removal`.
-_NAMES: Mapping[int, tuple[ColumnElement[int], ...]] = {
+# The columns that refer to rows of a kind. For image sets, studies and packs there are indexes, see
+# `removal`.
+_REFERENCES: Mapping[int, tuple[ColumnElement[int], ...]] = {
     RECORD: (member.c.record, staged.c.record),
     PIXELS: (record.c.pixels, member.c.pixels),
     DICTIONARY: (record.c.dictionary, record.c.dicom_dictionary),
@@ -61,7 +64,7 @@ _NAMES: Mapping[int, tuple[ColumnElement[int], ...]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Leftover:
+class GcCandidate:
     """A row on the list."""
 
     key: int
@@ -69,16 +72,16 @@ class Leftover:
 
 
 def lock_shared(conn: Connection) -> None:
-    """Let the collector remove nothing that this transaction finds by content, until it ends."""
+    """Keep the collector from removing what this transaction finds by content, until the transaction ends."""
     if conn.dialect.name != "sqlite":
         conn.execute(text("SELECT pg_advisory_xact_lock_shared(:lock)"), {"lock": _LOCK})
 
 
 def lock_exclusive(conn: Connection, *, wait: bool) -> bool:
-    """Be the only transaction that holds `lock_shared` or this; False where another does and ``wait`` is not
-    set.
+    """Exclude all other holders of this lock and of `lock_shared`.
 
-    A holder must wait for no other lock, so that whoever holds one may wait for this.
+    Without ``wait``, returns False at once if there is another holder. The holder must not wait for any other
+    lock, so that holders of other locks may wait for this one.
     """
     if conn.dialect.name == "sqlite":
         return True
@@ -89,9 +92,9 @@ def lock_exclusive(conn: Connection, *, wait: bool) -> bool:
 
 
 def add(conn: Connection, kind: int, keys: Iterable[int | None], mark: int) -> None:
-    """Put rows on the list, those that are on it under a new mark. ``mark`` is of this transaction alone.
+    """Put rows on the list; those that are on it already get the new mark, which must be unique.
 
-    Level values, instances, pixels and dictionaries under `lock_exclusive` only.
+    Level values, instances, pixels and dictionaries may be added under `lock_exclusive` only.
     """
     wanted = sorted({key for key in keys if key is not None})
     unmark(conn, kind, wanted)
@@ -100,40 +103,42 @@ def add(conn: Connection, kind: int, keys: Iterable[int | None], mark: int) -> N
 
 
 def add_staged(conn: Connection, job: int) -> None:
-    """Put the records of all staged rows of a job on the list, which no image set will name."""
+    """Put the records of all staged rows of a job on the list: no image set will refer to them."""
     listed = exists().where(leftover.c.kind == RECORD, leftover.c.key == staged.c.record)
     rows = select(literal(RECORD), staged.c.record, literal(0)).where(staged.c.job == job, ~listed)
     conn.execute(leftover.insert().from_select(["kind", "key", "mark"], rows))
 
 
 def unmark(conn: Connection, kind: int, keys: Iterable[int]) -> None:
-    """Strike rows off the list."""
+    """Take rows off the list."""
     for some in batches(keys):
         conn.execute(delete(leftover).where(leftover.c.kind == kind, leftover.c.key.in_(some)))
 
 
-def strike(conn: Connection, kind: int, rows: Sequence[Leftover]) -> None:
-    """Strike off those rows that are on the list under the same mark still: for who does not hold
-    `lock_exclusive`."""
+def unmark_unchanged(conn: Connection, kind: int, rows: Sequence[GcCandidate]) -> None:
+    """Take those rows off the list that are still on it under the same mark.
+
+    For callers that do not hold `lock_exclusive`.
+    """
     for some in batches((row.key, row.mark) for row in rows):
         these = tuple_(leftover.c.key, leftover.c.mark).in_(some)
         conn.execute(delete(leftover).where(leftover.c.kind == kind, these))
 
 
-def any_of(conn: Connection, kind: int) -> bool:
-    """Whether anything of a kind is on the list."""
+def has_any(conn: Connection, kind: int) -> bool:
+    """Whether any row of a kind is on the list."""
     return conn.execute(select(leftover.c.key).where(leftover.c.kind == kind).limit(1)).first() is not None
 
 
-def page(conn: Connection, kind: int, after: int, limit: int) -> list[Leftover]:
-    """At most ``limit`` rows of a kind in key order, behind the key ``after`` (-1 for the first)."""
+def page(conn: Connection, kind: int, after: int, limit: int) -> list[GcCandidate]:
+    """At most ``limit`` rows of a kind in key order, after the key ``after`` (-1 to begin)."""
     rows = conn.execute(
         select(leftover.c.key, leftover.c.mark)
         .where(leftover.c.kind == kind, leftover.c.key > after)
         .order_by(leftover.c.key)
         .limit(limit)
     )
-    return [Leftover(*row) for row in rows]
+    return [GcCandidate(*row) for row in rows]
 
 
 def counts(conn: Connection) -> dict[int, int]:
@@ -144,10 +149,10 @@ def counts(conn: Connection) -> dict[int, int]:
     return {kind: count for kind, count in rows}
 
 
-def named(conn: Connection, pages: Mapping[int, Sequence[Leftover]]) -> dict[int, set[int]]:
-    """Which rows of each kind anything names. ``pages``: what `page` gave for each kind.
+def find_referenced(conn: Connection, pages: Mapping[int, Sequence[GcCandidate]]) -> dict[int, set[int]]:
+    """The rows of each kind that something refers to. ``pages``: what `page` returned for each kind.
 
-    One statement, and so one state of the database; it reads the tables of names from end to end.
+    One statement, and so one state of the database; it reads the referring tables from end to end.
     """
     if conn.dialect.name != "sqlite":
         conn.execute(text("SET LOCAL statement_timeout = 0"))
@@ -163,7 +168,7 @@ def named(conn: Connection, pages: Mapping[int, Sequence[Leftover]]) -> dict[int
         .distinct()
         for kind, found in pages.items()
         if found
-        for column in _NAMES[kind]
+        for column in _REFERENCES[kind]
     ]
     result: dict[int, set[int]] = {kind: set() for kind in pages}
     if scans:
@@ -172,8 +177,8 @@ def named(conn: Connection, pages: Mapping[int, Sequence[Leftover]]) -> dict[int
     return result
 
 
-def unchanged(conn: Connection, kind: int, rows: Sequence[Leftover]) -> list[int]:
-    """The keys of those rows that are on the list still, under the same mark."""
+def still_marked(conn: Connection, kind: int, rows: Sequence[GcCandidate]) -> list[int]:
+    """The keys of those rows that are still on the list under the same mark."""
     marks = {row.key: row.mark for row in rows}
     found = conn.execute(
         select(leftover.c.key, leftover.c.mark).where(
@@ -183,12 +188,13 @@ def unchanged(conn: Connection, kind: int, rows: Sequence[Leftover]) -> list[int
     return [key for key, mark in found if marks[key] == mark]
 
 
-def take_turn(conn: Connection, now: int, until: int, mine: int) -> bool:
-    """Be the one collector of the database until ``until``; ``mine`` is the end of the turn that one has.
+def claim_collection(conn: Connection, now: int, until: int, current: int) -> bool:
+    """Claim to be the database's only collector until ``until``; False if another one is.
 
-    For economy alone: two collectors at once are slower, not wrong.
+    ``current`` is the end of the claim that the caller has. This only saves work: two collectors at once are
+    slower, not wrong.
     """
     insert_missing(conn, leftover, [{"kind": _TURN, "key": 0, "mark": 0}], ["kind", "key"])
-    free = or_(leftover.c.mark <= now, leftover.c.mark == mine)
+    free = or_(leftover.c.mark <= now, leftover.c.mark == current)
     this = and_(leftover.c.kind == _TURN, leftover.c.key == 0, free)
     return conn.execute(update(leftover).where(this).values(mark=until)).rowcount == 1

@@ -29,7 +29,7 @@ class Server:
 
 
 @dataclass(frozen=True, slots=True)
-class Awaited:
+class AwaitedNode:
     """Jobs that only the server of ``node`` can go on with.
 
     ``place`` is None where it never ran here; ``unheard_ms`` is for how long nothing was heard of it.
@@ -41,7 +41,7 @@ class Awaited:
     jobs: int
 
 
-def enter(conn: Connection, one: Server, root: str, *, changes_root: bool) -> None:
+def register(conn: Connection, one: Server, root: str, *, changes_root: bool) -> None:
     """A server starts, with this root key. Whoever calls holds the access keys (`principals.lock_all`).
 
     Raises `ConfigurationError` where it would change the root key while other servers run.
@@ -74,7 +74,7 @@ def renew(conn: Connection, one: Server) -> bool:
     return done.rowcount == 1
 
 
-def leave(conn: Connection, one: Server) -> None:
+def deregister(conn: Connection, one: Server) -> None:
     """The server stops."""
     conn.execute(
         update(server)
@@ -83,7 +83,7 @@ def leave(conn: Connection, one: Server) -> None:
     )
 
 
-def awaited(conn: Connection) -> list[Awaited]:
+def awaited_nodes(conn: Connection) -> list[AwaitedNode]:
     """The nodes that jobs wait for and whose server does not run."""
     node = func.coalesce(func.nullif(import_job.c.input_node, ""), import_job.c.output_node)
     waiting = (
@@ -98,7 +98,7 @@ def awaited(conn: Connection) -> list[Awaited]:
         .order_by(waiting.c.node)
     )
     return [
-        Awaited(node, place, unheard, jobs)
+        AwaitedNode(node, place, unheard, jobs)
         for node, place, run, unheard, jobs in rows
         if run is None or unheard > ALIVE_MS
     ]

@@ -22,7 +22,7 @@ from lightwell.stores.background.gc_candidates import (
     RECORD,
     SET,
     STUDY,
-    Leftover,
+    GcCandidate,
 )
 from lightwell.stores.db.tables import (
     dictionary,
@@ -114,12 +114,12 @@ def empty_set(conn: Connection, key: int, mark: int, limit: int) -> bool:
     return True
 
 
-def remove(conn: Connection, kind: int, rows: Sequence[Leftover], mark: int) -> int:
+def remove_unreferenced(conn: Connection, kind: int, rows: Sequence[GcCandidate], mark: int) -> int:
     """Remove records, pixels, dictionaries, level values or instances that a scan has found unnamed.
 
     Answers how many. What they alone may have named is put on the list.
     """
-    keys = gc_candidates.unchanged(conn, kind, rows)
+    keys = gc_candidates.still_marked(conn, kind, rows)
     gc_candidates.unmark(conn, kind, keys)
     if kind == RECORD:
         _list_names(conn, keys, mark)
@@ -158,12 +158,12 @@ _KEYS: dict[int, tuple[Table, Column[int]]] = {
 }
 
 
-def keep(conn: Connection, kind: int, rows: Sequence[Leftover]) -> None:
+def unmark_referenced(conn: Connection, kind: int, rows: Sequence[GcCandidate]) -> None:
     """Strike off rows that a scan has found named."""
-    gc_candidates.unmark(conn, kind, gc_candidates.unchanged(conn, kind, rows))
+    gc_candidates.unmark(conn, kind, gc_candidates.still_marked(conn, kind, rows))
 
 
-def remove_studies(conn: Connection, rows: Sequence[Leftover]) -> int:
+def remove_studies(conn: Connection, rows: Sequence[GcCandidate]) -> int:
     """Remove studies without an image set that is not deleted; answers how many.
 
     Those that a transaction holds at the moment stay on the list.
@@ -178,7 +178,7 @@ def remove_studies(conn: Connection, rows: Sequence[Leftover]) -> int:
     return removed
 
 
-def is_living(conn: Connection, key: int) -> bool:
+def is_active(conn: Connection, key: int) -> bool:
     """Whether there is an image set with this key that is not deleted."""
     there = select(image_set.c.key).where(image_set.c.key == key, image_set.c.state == ACTIVE)
     return conn.execute(there).first() is not None

@@ -1,8 +1,11 @@
-"""Who may read what is kept: the user alone who runs lightwell. Files are 0600 and folders 0700.
+"""Permissions of the stored files:
 
-New files are made so, whatever the umask: the command line closes it, and what matters is made with its mode.
-Here is what older versions and other hands have left too open. It is closed where lightwell made and owns it,
-and told where not. Buckets are their user's: of what lies in them only lightwell's own reports are closed.
+only the user who runs lightwell may read them. Files are 0600, folders 0700.
+
+New files are created that way whatever the umask: the command line sets a closed one, and files that matter
+are created with their mode. This module handles what older versions and other programs have left too open:
+it is restricted if lightwell made it and owns it, and reported otherwise. Buckets belong to their user: of
+their content only lightwell's own reports are restricted.
 """
 
 from __future__ import annotations
@@ -20,19 +23,19 @@ from lightwell.stores.db.drivers import sqlite_path
 from lightwell.stores.objects.open import local_root
 
 OTHERS = 0o077
-# What lightwell makes in its data folder. Who keeps other things beside may have a reason for its mode.
+# What lightwell makes in its data folder. If there are other files in it, its mode may be on purpose.
 _OURS = re.compile(
     r"\.?(lightwell\.db|credentials|secret\.key|node\.id|events\.ndjson|serve\.lock|engine\.lock|work\.sock).*"
     r"|check-.*"
 )
 _FOLDERS = ("objects", "documents", "spool")
-# And in a folder of objects elsewhere, in which a person may keep other things, too.
+# And in a folder of objects elsewhere, which may hold other files too.
 _STORED = ("packs", "checks", ".tmp")
 _THEIRS = ("buckets", "authorizers", "lightwell.toml", "lost+found")
 
 
-class Places(Protocol):
-    """What of the settings says where things are."""
+class StoragePaths(Protocol):
+    """The settings that say where files are kept."""
 
     @property
     def data(self) -> Path: ...
@@ -45,23 +48,26 @@ class Places(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
-    """What others could read; ``mode`` is the one that it had, ``owner`` a user id."""
+class ExposedPath:
+    """A file or folder that others could read; ``mode`` is the one it had, ``owner`` a user id."""
 
     path: Path
     mode: int
     owner: int
-    is_mended: bool
+    is_restricted: bool
 
 
-def mend(settings: Places) -> list[Open]:
-    """Close the data folder and what lies directly in it, which closes all that is below; what was open."""
-    return [found for path in kept(settings) if (found := _close(path)) is not None]
+def restrict(settings: StoragePaths) -> list[ExposedPath]:
+    """Restrict the data folder and what lies directly in it, and so all below it;
+
+    returns what was exposed.
+    """
+    return [found for path in own_paths(settings) if (found := _close(path)) is not None]
 
 
-def mend_all(settings: Places, reports: Iterable[Path]) -> list[Open]:
-    """As `mend`, for all that is kept and for the folders ``reports``. Looks at each file that there is."""
-    found = mend(settings)
+def restrict_all(settings: StoragePaths, reports: Iterable[Path]) -> list[ExposedPath]:
+    """As `restrict`, for every stored file and for the folders ``reports``. Looks at each file."""
+    found = restrict(settings)
     data, root = settings.data.absolute(), local_root(settings.storage)
     below = [data / name for name in _FOLDERS]
     if root is not None and root.absolute() != data / "objects":
@@ -71,9 +77,10 @@ def mend_all(settings: Places, reports: Iterable[Path]) -> list[Open]:
     return found
 
 
-def kept(settings: Places) -> Iterator[Path]:
-    """The data folder, unless it holds other things too, and what lightwell has made directly in it; and so
-    for database and objects that lie elsewhere.
+def own_paths(settings: StoragePaths) -> Iterator[Path]:
+    """The data folder, unless it holds other files too, and what lightwell has made directly in it.
+
+    The same for a database and for objects that lie elsewhere.
     """
     data = settings.data.absolute()
     names = _names(data)
@@ -111,8 +118,8 @@ def _below(folder: Path) -> Iterator[Path]:
                 yield Path(entry.path)
 
 
-def _close(path: Path) -> Open | None:
-    """Take from others what they may; None if that was nothing. A link of another user is not followed."""
+def _close(path: Path) -> ExposedPath | None:
+    """Take all permissions from others; None if they had none. A link of another user is not followed."""
     try:
         if path.lstat().st_uid not in (os.geteuid(), 0) and path.is_symlink():
             return None
@@ -122,9 +129,9 @@ def _close(path: Path) -> Open | None:
     mode = stat.S_IMODE(status.st_mode)
     if not mode & OTHERS:
         return None
-    is_mended = False
+    is_restricted = False
     if status.st_uid == os.geteuid():
         with suppress(OSError):
             path.chmod(mode & ~OTHERS)
-            is_mended = True
-    return Open(path, mode, status.st_uid, is_mended)
+            is_restricted = True
+    return ExposedPath(path, mode, status.st_uid, is_restricted)

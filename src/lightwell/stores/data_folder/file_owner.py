@@ -11,7 +11,7 @@ from lightwell.stores.db.drivers import sqlite_path
 from lightwell.stores.objects.open import local_root
 
 
-def other_owner(settings: file_modes.Places) -> tuple[Path, int] | None:
+def other_owner(settings: file_modes.StoragePaths) -> tuple[Path, int] | None:
     """The database file or the folder of objects that is another user's, and the id of that user.
 
     None where both are this user's, or not there yet, or no files. Even a reader of a SQLite database makes
@@ -28,7 +28,7 @@ def other_owner(settings: file_modes.Places) -> tuple[Path, int] | None:
     return None
 
 
-def laid_by_others(settings: file_modes.Places) -> tuple[Path, int] | None:
+def untrusted_path(settings: file_modes.StoragePaths) -> tuple[Path, int] | None:
     """What lightwell would use as its own, of a user other than this one and root, and the id of that user.
 
     A link is theirs who made it, wherever it leads: lightwell would write its target, and close it to others.
@@ -36,7 +36,7 @@ def laid_by_others(settings: file_modes.Places) -> tuple[Path, int] | None:
     """
     data, trusted = settings.data.absolute(), (os.geteuid(), 0)
     root = local_root(settings.storage)
-    for path in (data, *([] if root is None else [root.absolute()]), *file_modes.kept(settings)):
+    for path in (data, *([] if root is None else [root.absolute()]), *file_modes.own_paths(settings)):
         try:
             status = path.lstat()
         except OSError:
@@ -46,12 +46,12 @@ def laid_by_others(settings: file_modes.Places) -> tuple[Path, int] | None:
     return None
 
 
-def foreign_files(settings: file_modes.Places) -> list[Path]:
+def foreign_files(settings: file_modes.StoragePaths) -> list[Path]:
     """What lies directly in the data folder, was made by lightwell and is another user's."""
     data, me = settings.data.absolute(), os.geteuid()
     return [
         path
-        for path in file_modes.kept(settings)
+        for path in file_modes.own_paths(settings)
         if path != data and (found := _owner(path)) is not None and found[1] != me
     ]
 

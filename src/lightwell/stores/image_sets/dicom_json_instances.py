@@ -31,7 +31,7 @@ PRIMARY_LOOK_UP = (
 
 
 @dataclass(frozen=True, slots=True)
-class DicomRow:
+class DicomJsonInstance:
     """One instance of a version; ``record`` is the key of its row.
 
     ``dicom_z`` is None where the lines have to be derived from the original at (``pack``, ``offset``,
@@ -86,7 +86,7 @@ _BY_PLACE = {
 
 def batches(
     conn: Connection, image_set: int, version: int, *, only: Sequence[int] | None = None
-) -> Iterator[list[DicomRow]]:
+) -> Iterator[list[DicomJsonInstance]]:
     """The instances of a version by InstanceNumber (those without come last), then by SOPInstanceUID.
 
     ``only``: those with these keys of ``instance``. Comes in batches of bounded bytes. Raises `StorageError`
@@ -97,7 +97,7 @@ def batches(
     on_levels = level_edits(conn, image_set, version)
     found = [
         _placed(*row, on_levels=on_levels)
-        for row in native_instances.fetched(conn.execute(order, {"set": image_set, "version": version}))
+        for row in native_instances.fetch_all(conn.execute(order, {"set": image_set, "version": version}))
     ]
     found.sort(key=lambda each: each[0])
     start, many = 0, _FEW
@@ -105,7 +105,7 @@ def batches(
         part = found[start : start + many]
         places = [place for _, place, _ in part]
         given = json.dumps(places) if dialect == "sqlite" else places
-        rows = native_instances.fetched(conn.exec_driver_sql(_BY_PLACE[dialect], (given,)))
+        rows = native_instances.fetch_all(conn.exec_driver_sql(_BY_PLACE[dialect], (given,)))
         by_place = {row[0]: row[1:] for row in rows}
         if len(by_place) < len(set(places)):
             raise StorageError(
@@ -113,7 +113,7 @@ def batches(
                 "run `lightwell data verify`."
             )
         yield [
-            DicomRow(key, uid, dicom_z, dictionary, pack, offset, length, override_z, syntax, edits)
+            DicomJsonInstance(key, uid, dicom_z, dictionary, pack, offset, length, override_z, syntax, edits)
             for (_, _, uid), place, edits in part
             for key, dicom_z, dictionary, pack, offset, length, override_z, syntax in (by_place[place],)
         ]

@@ -1,7 +1,8 @@
-"""Instances that are there already when their file comes again: found, held, and told from those that change.
+"""Instances that the data store already has when a file with their UIDs is imported again.
 
-A record that is made for such a file may name the pixels and the original that are there (`hold`), so that no
-byte is kept twice. Whether the image set changes by it is told when it is merged (`unchanged`).
+A record made for such a file may refer to the existing pixels and original (`protect_shared`), so that no
+bytes are stored twice. Whether the file changes the image set is decided when it is merged
+(`unchanged_records`).
 """
 
 from __future__ import annotations
@@ -37,14 +38,15 @@ from lightwell.stores.image_sets.records import decompress
 from lightwell.stores.objects import packs
 from lightwell.stores.objects.packs import LIVE, OPEN
 
-_MOST = 4  # image sets of a series in which an instance is looked for
+_MAX_SETS = 4  # how many image sets of a series are searched for an instance
 
 
 class SharedBytesGone(StorageError):
-    """What a file was found equal to has been collected meanwhile: the file is to be read again."""
+    """What a file was found to equal has been collected since: the file has to be read again."""
 
 
-# With the instance's key, NULL where it is new: one statement for every file that comes first.
+# With the instance's key, or NULL if it is new: a file that is imported for the first time costs one
+# statement.
 _SERIES = (
     select(
         image_set.c.key,
@@ -62,7 +64,7 @@ _SERIES = (
         image_set.c.state == ACTIVE,
     )
     .order_by(image_set.c.is_primary.desc(), image_set.c.created_at, image_set.c.key)
-    .limit(_MOST)
+    .limit(_MAX_SETS)
 )
 _patient, _study, _series = (level_value.alias(name) for name in ("patient", "study", "series"))
 _own_pack, _pixel_pack = pack.alias(), pack.alias()
@@ -133,12 +135,12 @@ def find(
     return [
         _existing(conn, row)
         for row in sorted(rows, key=lambda row: sets.index(row.image_set))
-        # What has lost its pixels, or is to lose them, is equal to nothing.
+        # An instance that has lost its pixels, or is about to, equals nothing.
         if row.pixels is None or row.state in (OPEN, LIVE)
     ]
 
 
-def unknown(conn: Connection, datastore: int, uids: Sequence[str]) -> list[str]:
+def missing_uids(conn: Connection, datastore: int, uids: Sequence[str]) -> list[str]:
     """Those SOPInstanceUIDs that the data store has no instance of."""
     known = instances.find_keys(conn, datastore, uids)
     return [uid for uid in uids if uid not in known]
@@ -148,7 +150,7 @@ def _existing(conn: Connection, row: Row[Any]) -> ExistingInstance:
     found = None
     if row.pixels is not None:
         named = {column.name: getattr(row, f"pixels_{column.name}") for column in _PIXELS}
-        found = ExistingPixels(**named, pages=list(part10_instances.frames(conn, row.pixels).pages))
+        found = ExistingPixels(**named, pages=list(part10_instances.read_frame_table(conn, row.pixels).pages))
     dicom = None if row.dicom_z is None else _digest(conn, row.dicom_z, row.dicom_dictionary)
     return ExistingInstance(
         row.original_pack,
@@ -163,7 +165,7 @@ def _existing(conn: Connection, row: Row[Any]) -> ExistingInstance:
 
 
 def _digest(conn: Connection, text_z: bytes, key: int | None) -> bytes:
-    """SHA-256 of compressed attributes, nothing where they are damaged."""
+    """SHA-256 of compressed attributes; empty if they are damaged."""
     body = None
     if key is not None:
         body = conn.execute(select(dictionary.c.bytes).where(dictionary.c.key == key)).scalar()
@@ -175,12 +177,12 @@ def _digest(conn: Connection, text_z: bytes, key: int | None) -> bytes:
         return b""
 
 
-def hold(conn: Connection, records: Sequence[NewRecord], own: Container[int]) -> None:
-    """Keep from the collector what records share with others, in the transaction that inserts them.
+def protect_shared(conn: Connection, records: Sequence[NewRecord], own: Container[int]) -> None:
+    """Keep the collector from removing what records share with others, in the transaction that inserts them.
 
-    ``own`` are the packs that came with them. Pixels are found again as level values are, see
-    `stores.background.gc_candidates`: nobody has to lock the image set that they were found in. Raises
-    `SharedBytesGone`.
+    ``own`` are the packs that were written with the records. Pixels are found by content, as level values
+    are (see `stores.background.gc_candidates`), so the image set that they were found in need not be
+    locked. Raises `SharedBytesGone`.
     """
     keys = {r.shared_pixels for r in records if r.shared_pixels is not None}
     named = {r.pack for r in records if r.pack not in own}
@@ -190,24 +192,24 @@ def hold(conn: Connection, records: Sequence[NewRecord], own: Container[int]) ->
     for some in batches(sorted(keys)):
         found = conn.execute(select(pixels.c.key, pixels.c.pack).where(pixels.c.key.in_(some))).all()
         if len(found) < len(some):
-            raise SharedBytesGone("Pixels that a file was found equal to were collected meanwhile.")
+            raise SharedBytesGone("The pixels that a file was found to equal have been collected since.")
         named.update(row.pack for row in found)
     gc_candidates.unmark(conn, gc_candidates.PIXELS, keys)
     try:
-        packs.keep_live(conn, sorted(named))
+        packs.lock_live(conn, sorted(named))
     except StorageError as error:
         raise SharedBytesGone(str(error)) from error
 
 
-def unchanged(
+def unchanged_records(
     conn: Connection, image_set_key: int, staged: Sequence[StagedInstance], instance_keys: Mapping[str, int]
 ) -> set[int]:
-    """Those records of ``staged`` whose member of the set is the same already, under the lock of the set.
+    """The ``staged`` records that would not change the set, whose lock the caller holds.
 
-    Two records that name the same original have been compared, see `ingest.duplicates`. Nothing is the same
-    that was edited since, nor anything of a set whose levels were.
+    Two records that refer to the same original have been compared, see `ingest.duplicates`. A member that has
+    been edited since is not the same, nor is any member of a set whose levels have been edited.
     """
-    # An instance that is new to the data store has the key of its record.
+    # An instance that is new to the data store gets the key of its record.
     again = {instance_keys[one.uid]: one.record for one in staged if instance_keys[one.uid] != one.record}
     if not again:
         return set()

@@ -30,7 +30,7 @@ def find_or_insert(conn: Connection, datastore: int, new_keys: Mapping[str, int]
     The transaction must hold `gc_candidates.lock_shared`.
     """
     found = find_keys(conn, datastore, new_keys)
-    if found and gc_candidates.any_of(conn, gc_candidates.INSTANCE):
+    if found and gc_candidates.has_any(conn, gc_candidates.INSTANCE):
         gc_candidates.unmark(conn, gc_candidates.INSTANCE, found.values())
     missing = {uid: key for uid, key in new_keys.items() if uid not in found}
     if missing:

@@ -164,7 +164,7 @@ def count(conn: Connection, key: int) -> int:
     )
 
 
-def blocks(conn: Connection, levels: Sequence[Level]) -> list[dict[str, object]]:
+def shown_levels(conn: Connection, levels: Sequence[Level]) -> list[dict[str, object]]:
     """The ``DICOM`` objects that levels show, edits on top."""
     bodies = records.level_bodies(conn, {row.base for row in levels})
     found = []
@@ -178,4 +178,4 @@ def blocks(conn: Connection, levels: Sequence[Level]) -> list[dict[str, object]]
 
 def search_columns(conn: Connection, key: int) -> SearchColumns:
     """The search columns of what holds now."""
-    return columns_of_levels(*blocks(conn, open_levels(conn, key)))
+    return columns_of_levels(*shown_levels(conn, open_levels(conn, key)))

@@ -70,13 +70,13 @@ _PAGE: Select[Any] = select(frame_table.c.entries).where(
     frame_table.c.pixels == bindparam("pixels"), frame_table.c.first_frame == bindparam("first")
 )
 
-FRAME_PLACE = (
+FRAME_LOCATION_LOOK_UP = (
     "SELECT p.pack, p.stored_syntax, p.frame_count, t.entries FROM pixels p, frame_table t"
     " WHERE p.key = ? AND t.pixels = p.key AND t.first_frame = ?"
 )
 """For `Database.look_up` (pixels key, first frame of a page): where the frames of that page lie."""
 
-DESCRIPTION = "SELECT p.image FROM pixels p WHERE p.key = ?"
+IMAGE_LOOK_UP = "SELECT p.image FROM pixels p WHERE p.key = ?"
 """For `Database.look_up` (pixels key): the JSON of the image description that the import wrote."""
 
 
@@ -125,7 +125,7 @@ class InstanceFragments:
     def _reader(self, key: int | None) -> FragmentReader:
         # There is one for each few dozen instances: too many for Core.
         result = self._conn.exec_driver_sql(_DICTIONARY[self._conn.dialect.name], (key,))
-        found = fetched(result)
+        found = fetch_all(result)
         if not found:
             raise _lost("the dictionary of a fragment")
         return FragmentReader(found[0][0])
@@ -140,12 +140,12 @@ def batches(
     """
     dialect = conn.dialect.name
     order = _ORDER[dialect] if only is None else _ORDER[dialect].where(member.c.instance.in_(only))
-    rows = fetched(conn.execute(order, {"set": image_set, "version": version}))
+    rows = fetch_all(conn.execute(order, {"set": image_set, "version": version}))
     start, many = 0, _FEW
     while start < len(rows):
         places = [row[0] for row in rows[start : start + many]]
         given = json.dumps(places) if dialect == "sqlite" else places
-        found = {row[0]: row for row in fetched(conn.exec_driver_sql(_BY_PLACE[dialect], (given,)))}
+        found = {row[0]: row for row in fetch_all(conn.exec_driver_sql(_BY_PLACE[dialect], (given,)))}
         if len(found) < len(set(places)):
             raise _lost(f"the record of an instance of version {version}")
         yield [(found[place], pixels, edits) for place, pixels, edits in rows[start : start + many]]
@@ -157,20 +157,19 @@ def batches(
 def members(
     conn: Connection, image_set: int, version: int, *, only: Sequence[int] | None = None
 ) -> Iterator[tuple[Member, list[Frame]]]:
-    """The instances of a version by InstanceNumber (those without come last), then by record key; ``only``
-    those with these keys of ``instance``.
+    """The instances of a version by InstanceNumber (those without one last), then by record key.
 
-    With each come its first frames, at most `domain.image_sets.frame_table.PAGE`; `frames` has the others.
-    Raises `StorageError` where anything that the version names is missing. ``conn`` must see one state of the
-    database throughout.
+    ``only``: just those with these ``instance`` keys. Each comes with its first frames, at most
+    `domain.image_sets.frame_table.PAGE`; `read_frame_page` has the others. Raises `StorageError` if
+    anything that the version refers to is missing. ``conn`` must see one state of the database throughout.
     """
     fragments = InstanceFragments(conn)
     for batch in batches(conn, image_set, version, only=only):
         for row, pixels_key, edits_z in batch:
-            yield of(row, pixels_key, edits_z, fragments.read(row[3], row[4]))
+            yield make_member(row, pixels_key, edits_z, fragments.read(row[3], row[4]))
 
 
-def of(
+def make_member(
     row: Row, pixels_key: int | None, edits_z: bytes | None, fragment: bytes
 ) -> tuple[Member, list[Frame]]:
     """The member of a row with its first frames, see `members`."""
@@ -182,7 +181,7 @@ def of(
     return Member(key, uid, fragment, (patient, study, series), pixels, edits), frames
 
 
-def fetched(result: CursorResult[Any]) -> list[Row]:
+def fetch_all(result: CursorResult[Any]) -> list[Row]:
     """The driver's own tuples, without a `Row` of SQLAlchemy around each."""
     cursor = result.cursor
     rows: list[Row] = [] if cursor is None else list(cursor.fetchall())
@@ -207,7 +206,7 @@ def sop_instance_uid(came_with: str, edits: Edits) -> str:
     return came_with if edit is None else str(edit.value)
 
 
-def frames(conn: Connection, pixels_key: int, first: int) -> list[Frame]:
+def read_frame_page(conn: Connection, pixels_key: int, first: int) -> list[Frame]:
     """The page of the frame table that begins with frame ``first``, a multiple of
     `domain.image_sets.frame_table.PAGE`."""
     row = conn.execute(_PAGE, {"pixels": pixels_key, "first": first}).one_or_none()

@@ -114,7 +114,7 @@ def instances(conn: Connection, image_set_key: int, version: int) -> list[Stored
     return [_stored(row, on_levels) for row in rows]
 
 
-def named(
+def find_instance(
     conn: Connection, image_set_key: int, version: int, datastore: int, sop_instance_uid: str
 ) -> StoredInstance | None:
     """The instance of a version that has this SOPInstanceUID, an edited one too."""
@@ -158,7 +158,7 @@ class FrameTable:
             yield from unpack_entries(page)
 
 
-def frames(conn: Connection, pixels_key: int) -> FrameTable:
+def read_frame_table(conn: Connection, pixels_key: int) -> FrameTable:
     """The whole frame table of some pixels."""
     rows = conn.execute(
         select(frame_table.c.entries)

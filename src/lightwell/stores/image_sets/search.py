@@ -44,7 +44,7 @@ Cursor = tuple[Bound | None, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchPage:
     """A page of sets, and where the next one begins, None if there is none."""
 
     summaries: list[Summary]
@@ -53,14 +53,14 @@ class Found:
 
 def search(
     conn: Connection, datastore: int, criteria: SearchCriteria, *, after: Cursor | None, limit: int
-) -> Found:
+) -> SearchPage:
     """At most ``limit`` sets of a data store, those behind ``after``.
 
     ``conn`` must see one state of the database throughout. Sets without StudyDate come last where that is the
     order, ascending and descending.
     """
     if criteria.impossible:
-        return Found([], None)
+        return SearchPage([], None)
     places: list[Cursor] = []
     for phase in _phases(criteria, after):
         places += _Query(conn, datastore, criteria, phase).read(limit + 1 - len(places))
@@ -71,7 +71,7 @@ def search(
     if keys:
         found = conn.execute(select(image_set.c.key, *SUMMARY).where(image_set.c.key.in_(keys)))
         rows = {key: Summary(*values) for key, *values in found}
-    return Found([rows[key] for key in keys], places[limit - 1] if len(places) > limit else None)
+    return SearchPage([rows[key] for key in keys], places[limit - 1] if len(places) > limit else None)
 
 
 @dataclass(frozen=True, slots=True)

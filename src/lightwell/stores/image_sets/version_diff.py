@@ -1,4 +1,4 @@
-"""Which rows of an image set hold in one of two versions only; found without opening what they hold."""
+"""The rows of an image set that hold in only one of two versions, found without reading their content."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _LEVEL_VALUES = (record.c.patient_value, record.c.study_value, record.c.series_v
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A member. ``at_low`` and ``at_high``: whether it holds in the older and in the newer version."""
+class ComparedMember:
+    """A member, and whether it holds in the older and in the newer of two versions."""
 
     instance: int
     sop_instance_uid: str
@@ -24,37 +24,39 @@ class Row:
     number: int | None
     valid_from: int
     valid_to: int | None
-    at_low: bool
-    at_high: bool
+    in_older: bool
+    in_newer: bool
 
 
 @dataclass(frozen=True, slots=True)
-class LevelRow:
-    """A level that holds: 0 patient, 1 study, 2 series; ``base`` is the key of a level value."""
+class ValidLevel:
+    """A level of a version: 0 patient, 1 study, 2 series; ``base`` is the key of a level value."""
 
     level: int
     base: int
     valid_from: int
 
 
-def levels(conn: Connection, key: int, version: int) -> dict[int, LevelRow]:
+def levels(conn: Connection, key: int, version: int) -> dict[int, ValidLevel]:
     """The levels of a version, by number; none in a version without content."""
     rows = conn.execute(
         select(level.c.level, level.c.base, level.c.valid_from).where(
             level.c.image_set == key, holds_in(level, version)
         )
     )
-    return {row.level: LevelRow(*row) for row in rows}
+    return {row.level: ValidLevel(*row) for row in rows}
 
 
-def moved(conn: Connection, key: int, low: int, high: int) -> list[Row]:
+def changed_members(conn: Connection, key: int, low: int, high: int) -> list[ComparedMember]:
     """The members that hold in exactly one of the two versions."""
     removed = and_(holds_in(member, low), member.c.valid_to <= high)
     added = and_(member.c.valid_from > low, holds_in(member, high))
     return _rows(conn, key, or_(removed, added), low, high)
 
 
-def beside(conn: Connection, key: int, low: int, high: int, bases: Mapping[int, Sequence[int]]) -> list[Row]:
+def members_affected_by_levels(
+    conn: Connection, key: int, low: int, high: int, bases: Mapping[int, Sequence[int]]
+) -> list[ComparedMember]:
     """The members that hold in both versions and have edits, or on one of the levels in ``bases`` another
     value than one of the bases given there: what they show may depend on the level.
     """
@@ -63,8 +65,8 @@ def beside(conn: Connection, key: int, low: int, high: int, bases: Mapping[int, 
     return _rows(conn, key, and_(holds_throughout(member, low, high), affected), low, high)
 
 
-def staying(conn: Connection, key: int, low: int, high: int) -> list[Row]:
-    """All members that hold in both versions, and in those between."""
+def unchanged_members(conn: Connection, key: int, low: int, high: int) -> list[ComparedMember]:
+    """All members that hold in both versions and in those between."""
     return _rows(conn, key, holds_throughout(member, low, high), low, high)
 
 
@@ -76,7 +78,9 @@ def count(conn: Connection, key: int, version: int) -> int:
     return int(conn.execute(statement).scalar_one())
 
 
-def _rows(conn: Connection, key: int, which: ColumnElement[bool], low: int, high: int) -> list[Row]:
+def _rows(
+    conn: Connection, key: int, which: ColumnElement[bool], low: int, high: int
+) -> list[ComparedMember]:
     statement = (
         select(
             member.c.instance,
@@ -92,10 +96,10 @@ def _rows(conn: Connection, key: int, which: ColumnElement[bool], low: int, high
         .where(member.c.image_set == key, which)
     )
     return [
-        Row(
+        ComparedMember(
             *row,
-            at_low=holds(row.valid_from, row.valid_to, low),
-            at_high=holds(row.valid_from, row.valid_to, high),
+            in_older=holds(row.valid_from, row.valid_to, low),
+            in_newer=holds(row.valid_from, row.valid_to, high),
         )
         for row in conn.execute(statement)
     ]

@@ -31,7 +31,7 @@ def add(conn: Connection, job: int, rows: Iterable[tuple[int, int, int, bytes]])
         conn.execute(insert(chunk), values)
 
 
-def compress(files: list[InputFile]) -> bytes:
+def compress_files(files: list[InputFile]) -> bytes:
     return zstandard.ZstdCompressor().compress(domain.pack_files(files))
 
 
@@ -128,7 +128,7 @@ def claim(
     return None
 
 
-def hold(conn: Connection, names: Iterable[str], until: int) -> set[str]:
+def renew_claims(conn: Connection, names: Iterable[str], until: int) -> set[str]:
     """Hold claims for longer; returns those that are still held."""
     kept = set()
     for name in names:
@@ -155,7 +155,7 @@ def finish(conn: Connection, job: int, number: int, name: str) -> bool:
     return done.rowcount == 1
 
 
-def put_back(
+def release(
     conn: Connection,
     job: int,
     number: int,

@@ -6,7 +6,6 @@ the claim ended may take it over, and every statement of the old holder then cha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,7 +68,7 @@ def get(conn: Connection, key: int) -> Job | None:
     return _job(row) if row else None
 
 
-def place(conn: Connection, key: int) -> tuple[str, str]:
+def datastore_of(conn: Connection, key: int) -> tuple[str, str]:
     """(id, storage format) of the data store that a job imports into."""
     row = conn.execute(
         select(datastore.c.id, datastore.c.storage_format)
@@ -112,12 +111,12 @@ def page(
     return [_job(row) for row in conn.execute(query)]
 
 
-def outputs(conn: Connection) -> list[str]:
+def output_uris(conn: Connection) -> list[str]:
     """The output folders of all jobs, as ``s3://BUCKET/FOLDER/``."""
     return list(conn.execute(select(import_job.c.output_uri)).scalars())
 
 
-def running(conn: Connection, store: int) -> int:
+def count_running(conn: Connection, store: int) -> int:
     """How many jobs of the data store are submitted or in progress, counted up to 101."""
     rows = conn.execute(
         select(import_job.c.key)
@@ -130,7 +129,7 @@ def running(conn: Connection, store: int) -> int:
     return len(rows.all())
 
 
-def waiting(conn: Connection, now: int, node: str | None = None) -> list[WaitingJob]:
+def unfinished(conn: Connection, now: int, node: str | None = None) -> list[WaitingJob]:
     """All jobs that are not done, oldest first. Cheap: asked several times a second.
 
     ``node``: whose phases are free, None for every node's.
@@ -176,7 +175,7 @@ def claim(conn: Connection, key: int, phase: str, name: str, now: int, until: in
     return done.rowcount == 1
 
 
-def hold(conn: Connection, key: int, name: str, until: int) -> bool:
+def renew_claim(conn: Connection, key: int, name: str, until: int) -> bool:
     """Hold a claim for longer; False if it is no longer ours. Locks the job's row on PostgreSQL."""
     done = conn.execute(
         update(import_job)
@@ -205,7 +204,7 @@ def release_all(conn: Connection) -> None:
     )
 
 
-def start(conn: Connection, key: int, name: str) -> bool:
+def mark_in_progress(conn: Connection, key: int, name: str) -> bool:
     """SUBMITTED → IN_PROGRESS; False if it was so already."""
     done = conn.execute(
         update(import_job)
@@ -231,7 +230,7 @@ def add_read(conn: Connection, key: int, files: int) -> None:
     conn.execute(update(import_job).where(import_job.c.key == key).values(read=import_job.c.read + files))
 
 
-def read_done(conn: Connection, key: int) -> bool:
+def finish_reading(conn: Connection, key: int) -> bool:
     """*read* → *commit*, if no chunk is left. To be called after `add_read` in the same transaction.
 
     The lock that `add_read` took lets one of two last chunks see the other's end.
@@ -247,7 +246,7 @@ def read_done(conn: Connection, key: int) -> bool:
     return done.rowcount == 1
 
 
-def end(conn: Connection, key: int, name: str, status: str, message: str | None, now: int) -> bool:
+def finish(conn: Connection, key: int, name: str, status: str, message: str | None, now: int) -> bool:
     """COMPLETED or FAILED: the job is done, its chunks and what it has staged go. False if not ours."""
     done = conn.execute(
         update(import_job)
@@ -262,7 +261,3 @@ def end(conn: Connection, key: int, name: str, status: str, message: str | None,
     gc_candidates.add_staged(conn, key)
     conn.execute(delete(staged).where(staged.c.job == key))
     return True
-
-
-def by_keys(conn: Connection, keys: Sequence[int]) -> list[Job]:
-    return [_job(row) for row in conn.execute(select(*_COLUMNS).where(import_job.c.key.in_(keys)))]

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isal import isal_zlib
-from sqlalchemy import Connection, delete, func, select, union, update
+from sqlalchemy import Connection, delete, select, union, update
 
 from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.stores.db.bulk import insert_many
@@ -25,7 +25,7 @@ from lightwell.stores.objects.local import LocalObjects
 OPEN, LIVE, DOOMED = "open", "live", "doomed"
 
 
-def check_there(db: Database, objects: Objects) -> None:
+def check_mounted(db: Database, objects: Objects) -> None:
     """Raise `StorageUnavailableError` where the folder of packs is gone though some are in it.
 
     A disk that is not mounted leaves an empty folder: what was written there would be hidden as soon as the
@@ -122,7 +122,7 @@ def make_live(conn: Connection, packs: dict[int, tuple[int, int]]) -> None:
             )
 
 
-def keep_live(conn: Connection, keys: Sequence[int]) -> None:
+def lock_live(conn: Connection, keys: Sequence[int]) -> None:
     """Hold packs that another record or pixels row is to name, such as in a copy; locks their rows.
 
     Raises `StorageError` as `make_live` does.
@@ -133,13 +133,7 @@ def keep_live(conn: Connection, keys: Sequence[int]) -> None:
             raise StorageError(f"The pack {key:016x} was collected before it was used.")
 
 
-def states(conn: Connection, keys: Sequence[int]) -> dict[int, str]:
-    """The state of each pack that there is."""
-    rows = conn.execute(select(pack.c.key, pack.c.state).where(pack.c.key.in_(keys)))
-    return {row.key: row.state for row in rows}
-
-
-def open_since(conn: Connection, before: int, limit: int) -> list[int]:
+def open_before(conn: Connection, before: int, limit: int) -> list[int]:
     """Packs that were announced before a time, ms since the epoch, and that nobody has named."""
     rows = conn.execute(
         select(pack.c.key)
@@ -184,17 +178,17 @@ def doom(conn: Connection, keys: Sequence[int], before: int) -> DoomResult:
     return DoomResult(doomed, [key for key in keys if key in held or key not in waiting])
 
 
-def doomed(conn: Connection, limit: int) -> list[int]:
+def doomed_keys(conn: Connection, limit: int) -> list[int]:
     """Packs whose bytes are to be removed."""
     return list(conn.execute(select(pack.c.key).where(pack.c.state == DOOMED).limit(limit)).scalars())
 
 
-def forget(conn: Connection, keys: Sequence[int]) -> None:
+def delete_doomed(conn: Connection, keys: Sequence[int]) -> None:
     """Remove the rows of doomed packs, whose bytes are gone."""
     conn.execute(delete(pack).where(pack.c.key.in_(keys), pack.c.state == DOOMED))
 
 
-def known(conn: Connection, keys: Sequence[int]) -> set[int]:
+def existing_keys(conn: Connection, keys: Sequence[int]) -> set[int]:
     """Which packs there are."""
     return set(conn.execute(select(pack.c.key).where(pack.c.key.in_(keys))).scalars())
 
@@ -207,8 +201,3 @@ def key_of(name: str) -> int | None:
     except ValueError:
         return None
     return key if pack_name(key) == name else None
-
-
-def count(conn: Connection) -> int:
-    """How many packs there are."""
-    return conn.execute(select(func.count()).select_from(pack)).scalar_one()

@@ -11,7 +11,7 @@ from lightwell.domain.image_sets.edits import NONE, Edits, merged
 from lightwell.errors import StorageError
 from lightwell.stores.image_sets import edits as packed
 from lightwell.stores.image_sets import native_instances
-from lightwell.stores.image_sets.dicom_json_instances import DicomRow
+from lightwell.stores.image_sets.dicom_json_instances import DicomJsonInstance
 from lightwell.stores.qido.search import Hit
 
 # A study and a series have the first instance of their set; Core would cost as much again as the rows.
@@ -59,7 +59,7 @@ LEFT JOIN pixels p ON p.key = r.pixels
 ORDER BY place.n
 """
 
-Row = tuple[str, str, DicomRow]
+Row = tuple[str, str, DicomJsonInstance]
 """The UIDs of study and series, and the instance."""
 
 
@@ -94,7 +94,7 @@ def _hit(row: native_instances.Row, on_levels: dict[int, Edits]) -> Row:
     return (
         study,
         series,
-        DicomRow(record, uid, dicom_z, dictionary, pack, offset, length, override_z, syntax, edits),
+        DicomJsonInstance(record, uid, dicom_z, dictionary, pack, offset, length, override_z, syntax, edits),
     )
 
 
@@ -107,4 +107,4 @@ def _given(conn: Connection, hits: Sequence[Hit]) -> tuple[object, ...]:
 
 def _all(conn: Connection, statement: str, given: tuple[object, ...]) -> list[native_instances.Row]:
     text = statement.format(places=_PLACES[conn.dialect.name])
-    return native_instances.fetched(conn.exec_driver_sql(text, given))
+    return native_instances.fetch_all(conn.exec_driver_sql(text, given))

@@ -19,7 +19,7 @@ from lightwell.domain.qido.criteria import INSTANCE, SERIES, STUDY, QidoCriteria
 from lightwell.stores.qido.conditions import SqlCondition, conditions
 from lightwell.stores.qido.hits import Hit, hits
 
-__all__ = ["Found", "Hit", "search"]
+__all__ = ["Hit", "HitPage", "search"]
 
 FEW = 256
 """So many are looked at first, or a little more than the page is long."""
@@ -48,7 +48,7 @@ _LISTED = {STUDY: "t.listed_in", SERIES: "s.listed_in", INSTANCE: "i.listed_in"}
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class HitPage:
     """A page of hits; ``remaining`` is how many come after it, None where there are more, uncounted."""
 
     hits: list[Hit]
@@ -56,14 +56,14 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class _Some:
+class _KeySet:
     """Studies, sets or instances that met a condition: at most so many, by keys."""
 
     level: str
     keys: Sequence[Any]
 
 
-def search(conn: Connection, datastore_key: int, criteria: QidoCriteria) -> Found:
+def search(conn: Connection, datastore_key: int, criteria: QidoCriteria) -> HitPage:
     """The hits of one page. ``conn`` must see one state of the database throughout.
 
     Order: studies by their last change, newest first; series by SeriesNumber and instances by InstanceNumber,
@@ -81,12 +81,12 @@ class _Search:
         self._level = criteria.level
         self._conditions = conditions(conn.dialect.name, datastore, list(criteria.matches.items()))
 
-    def found(self) -> Found:
+    def found(self) -> HitPage:
         criteria = self._criteria
         if criteria.study is not None:
             below = self._path(criteria.study, criteria.series)
             if below is None:
-                return Found([], 0)
+                return HitPage([], 0)
             if below.level == SERIES and self._level == INSTANCE:
                 rows = self._rows(self._from(None), [("i.image_set = ?", below.keys[0])])
                 return self._page(rows, below)
@@ -117,17 +117,17 @@ class _Search:
 
     # Few ----------------------------------------------------------------------------------------------
 
-    def _path(self, study: str, series: str | None) -> _Some | None:
+    def _path(self, study: str, series: str | None) -> _KeySet | None:
         """The study or series of the path."""
         sql = "SELECT key FROM study WHERE datastore = ? AND study_instance_uid = ? AND listed_in IS NOT NULL"
         studies = self._execute(sql, (self._datastore, study))
         if not studies or series is None:
-            return _Some(STUDY, [studies[0][0]]) if studies else None
+            return _KeySet(STUDY, [studies[0][0]]) if studies else None
         sql = "SELECT image_set FROM primary_series WHERE study = ? AND series_instance_uid = ?"
         sets = self._execute(sql, (studies[0][0], series))
-        return _Some(SERIES, [sets[0][0]]) if sets else None
+        return _KeySet(SERIES, [sets[0][0]]) if sets else None
 
-    def _few(self, most: int, *, rarest: bool) -> _Some | None:
+    def _few(self, most: int, *, rarest: bool) -> _KeySet | None:
         """What meets one of the conditions, where that is no more than ``most``."""
         for condition in self._conditions:
             if condition.grams is not None and not condition.indexed:
@@ -143,7 +143,7 @@ class _Search:
                 return some
         return None
 
-    def _by_index(self, condition: SqlCondition, most: int) -> _Some:
+    def _by_index(self, condition: SqlCondition, most: int) -> _KeySet:
         level = condition.level
         sql = (
             f"SELECT {_OWN[level]} FROM {_TABLE[level]}"
@@ -152,16 +152,16 @@ class _Search:
         if condition.sql.startswith("t.study_instance_uid"):
             sql = sql.replace("t.listed_in = ?", "t.datastore = ?")
         rows = self._execute(sql, (self._datastore, *condition.parameters, most + 1))
-        return _Some(level, rows if level == INSTANCE else [key for (key,) in rows])
+        return _KeySet(level, rows if level == INSTANCE else [key for (key,) in rows])
 
-    def _by_grams(self, grams: str, most: int) -> _Some:
+    def _by_grams(self, grams: str, most: int) -> _KeySet:
         if self._sqlite:
             sql = "SELECT rowid FROM study_grams WHERE study_grams MATCH ? LIMIT ?"
         else:
             sql = "SELECT study FROM study_grams WHERE grams @@ CAST(? AS tsquery) LIMIT ?"
-        return _Some(STUDY, [key for (key,) in self._execute(sql, (grams, most + 1))])
+        return _KeySet(STUDY, [key for (key,) in self._execute(sql, (grams, most + 1))])
 
-    def _among(self, some: _Some) -> list[tuple[Any, ...]]:
+    def _among(self, some: _KeySet) -> list[tuple[Any, ...]]:
         return self._rows(self._from(some), [])
 
     # The order ----------------------------------------------------------------------------------------
@@ -188,7 +188,7 @@ class _Search:
 
     # Rows ---------------------------------------------------------------------------------------------
 
-    def _from(self, some: _Some | None) -> tuple[str, tuple[Any, ...]]:
+    def _from(self, some: _KeySet | None) -> tuple[str, tuple[Any, ...]]:
         """The tables of the level and those above that conditions are on, beginning with ``some``."""
         level = self._level
         tables = {
@@ -214,7 +214,7 @@ class _Search:
     def _of_study(self) -> bool:
         return self._level == INSTANCE and self._criteria.study is not None and self._criteria.series is None
 
-    def _given(self, some: _Some) -> tuple[str, tuple[Any, ...]]:
+    def _given(self, some: _KeySet) -> tuple[str, tuple[Any, ...]]:
         if some.level == INSTANCE:
             if self._sqlite:
                 return (
@@ -262,11 +262,11 @@ class _Search:
         sql = f"SELECT {_OWN[self._level]}{where} ORDER BY {order} LIMIT ? OFFSET ?"
         return self._execute(sql, (*parameters, self._criteria.limit + 1, self._criteria.offset))
 
-    def _page(self, rows: list[tuple[Any, ...]], some: _Some | None) -> Found:
+    def _page(self, rows: list[tuple[Any, ...]], some: _KeySet | None) -> HitPage:
         limit = self._criteria.limit
         shown, remaining = rows[:limit], 0 if len(rows) <= limit else None
         if remaining is None and some is not None:
             where, parameters = self._where(self._from(some), [])
             total = self._execute(f"SELECT count(*){where}", parameters)[0][0]
             remaining = total - self._criteria.offset - len(shown)
-        return Found(hits(self._execute, self._sqlite, self._level, shown), remaining)
+        return HitPage(hits(self._execute, self._sqlite, self._level, shown), remaining)
