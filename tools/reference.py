@@ -1,4 +1,4 @@
-"""Writes docs/reference/{settings,commands}.md from the code; ``--check`` only compares.
+"""Writes docs/reference/{settings,commands}.md from the code; with ``--check`` only compares them.
 
 Run by `make docs`; a test runs it with ``--check``.
 """
@@ -23,13 +23,13 @@ def settings_page() -> str:
         "",
         "<!-- Written by tools/reference.py from settings.py: change it there, then `make docs`. -->",
         "",
-        "A flag of a command wins over an environment variable, that over `lightwell.toml` in the current",
-        "folder, that over the default. `lightwell config show` prints each effective value and where it",
-        "came from. An unknown setting is an error. Sizes take `k`, `m` and `g`.",
+        "A command's flag takes precedence over an environment variable, that over `lightwell.toml` in the",
+        "current folder, that over the default. `lightwell config show` prints each effective value and where",
+        "it came from. An unknown setting is an error. Sizes accept `k`, `m` and `g`.",
         "",
-        "A file is obeyed if it belongs to the user who runs lightwell or to root, and nobody else may write",
-        "it (`chmod go-w lightwell.toml`); otherwise the command ends. `lightwell serve` says which file it",
-        "has read.",
+        "A file is obeyed only if it belongs to the user who runs lightwell or to root, and nobody else may",
+        "write it (`chmod go-w lightwell.toml`); otherwise the command refuses to run. `lightwell serve` says",
+        "which file it has read.",
         "",
         "| in `lightwell.toml` | in the environment | default | what it is |",
         "|---|---|---|---|",
@@ -41,7 +41,7 @@ def settings_page() -> str:
         lines.append(f"| `{name}` | `{settings.PREFIX}{name.upper()}` | {default} | {text} |")
     lines += [
         "",
-        "`quotas = aws` sets these, where they are not set themselves:",
+        "`quotas = aws` sets these, unless they are set themselves:",
         "",
         "| setting | value |",
         "|---|---|",
@@ -60,9 +60,9 @@ def commands_page() -> str:
         "",
         "<!-- Written by tools/reference.py from the commands themselves: change them, then `make docs`. -->",
         "",
-        "Every command takes `--help` and `--verbose`, which shows stack traces. Exit codes: 0 done, 1 the",
-        "work failed (reasons on stderr), 2 wrong usage or a wrong setting. Commands open the data folder",
-        "directly, whether a server runs on it or not.",
+        "Every command has `--help` and `--verbose`, which shows stack traces. Exit codes: 0 done, 1 the work",
+        "failed (reasons on stderr), 2 wrong usage or a wrong setting. Commands open the data folder directly,",
+        "whether a server is running on it or not.",
     ]
     for verb, (module, text) in VERBS.items():
         parser = argparse.ArgumentParser(prog=f"lightwell {verb}", allow_abbrev=False)
@@ -86,7 +86,7 @@ def _command(parser: argparse.ArgumentParser) -> Iterator[str]:
         yield f"| `{_spelling(action)}` | {(action.help or '').replace('|', '/')}{needed} |"
     if given:
         yield ""
-        yield f"Settings that it takes as flags, and `--config FILE`: {_flags(given)}."
+        yield f"Settings that it accepts as flags, and `--config FILE`: {_flags(given)}."
     for group in below:
         texts = {choice.dest: choice.help for choice in group._choices_actions}
         for name, child in group.choices.items():
@@ -99,7 +99,7 @@ def _command(parser: argparse.ArgumentParser) -> Iterator[str]:
 def _flags(names: set[str]) -> str:
     public = [name for name, field in settings.FIELDS.items() if not field.metadata["secret"]]
     if names == set(public):
-        return "all of [settings.md](settings.md) but secrets"
+        return "all in [settings.md](settings.md) except secrets"
     return ", ".join(f"`--{name.replace('_', '-')}`" for name in public if name in names)
 
 
