@@ -108,7 +108,7 @@ class Shapes:
     def render(self) -> str:
         parts = [
             HEADER.format(
-                title="Requests and answers of every operation, as they lie on the wire.",
+                title="Requests and responses of every operation, as they are sent.",
                 service=SERVICE,
                 version=VERSION,
             ),
@@ -253,7 +253,7 @@ def row(items: list[str]) -> str:
 
 def routes(model: ServiceModel) -> str:
     head = HEADER.format(
-        title="The route table: where each operation lies and what it binds.",
+        title="The route table: the path of each operation and how its request is read.",
         service=SERVICE,
         version=VERSION,
     )

@@ -1,12 +1,12 @@
-"""What is wrong with a request, in the words that AWS services of this family use.
+"""What is wrong with a request, in the words that AWS services of this kind use.
 
 ::
 
     1 validation error detected: Value 'X' at 'datastoreId' failed to satisfy constraint: Member must
     satisfy regular expression pattern: [0-9a-z]{32}
 
-Runs only on requests that msgspec has refused already. Values that the model calls sensitive are not
-repeated, since messages end in logs, and neither are lists and structures.
+Runs only on requests that msgspec has already refused. Values that the model calls sensitive are not
+repeated, since messages end up in logs; nor are lists and structures.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PREFIX, _SUFFIX = r"\A(?a:(?:", r"))\Z"
 
 
 def explain(values: dict[str, object], request: type[Struct]) -> str:
-    """Every fault of `values`, the members of a request by wire name; "" where none is found."""
+    """Every fault in `values`, the members of a request by wire name; "" if there is none."""
     faults: list[str] = []
     for fault in _faults(values, _type_of(request), "", False):
         faults.append(fault)
@@ -188,6 +188,6 @@ def _fault(value: object, path: str, wrong: str, hidden: bool = False) -> str:
 
 
 def _shorten(value: str) -> str:
-    """Without control characters, which would forge lines of a log, and not longer than a line."""
+    """Without control characters, which could forge log lines, and no longer than a line."""
     text = value if len(value) <= _LONGEST_VALUE else value[: _LONGEST_VALUE - 3] + "..."
     return "".join(c if c.isprintable() else "?" for c in text)

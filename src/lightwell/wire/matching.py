@@ -1,13 +1,13 @@
 """Which operation a request line means.
 
-The templates of the service model differ in their first segment, their number of segments and
-their last literal, so that one or two dictionary look-ups decide. A label is percent-decoded as
-UTF-8 after the path was split; the ARN of ``/tags/{resourceArn}`` takes everything that follows, so
-that its slashes may come encoded, as the SDKs send them, or plain.
+The templates of the service model differ in their first segment, their number of segments and their last
+literal, so one or two dictionary look-ups decide. A label is percent-decoded as UTF-8 after the path is
+split; the ARN of ``/tags/{resourceArn}`` takes everything that follows, so that its slashes may be encoded,
+as the SDKs send them, or plain.
 
-A slash at the end is ignored behind a path that is complete without it. ``/datastore/`` is the data
-store with the empty id, which no constraint allows, and not the list of data stores: a client that
-lost its id must not be answered something else.
+A trailing slash is ignored if the path is complete without it. ``/datastore/`` is the data store with the
+empty id, which no constraint allows, and not the list of data stores: a client that lost its id must not get
+another answer.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lightwell.wire.route import Route
 from lightwell.wire.routes import ROUTES
 
 Params = dict[str, str]
-# Labels and literals of a template, each with its place among the segments.
+# Labels and literals of a template, each with its position among the segments.
 _Entry = tuple[Route, tuple[tuple[int, str], ...], tuple[tuple[int, bytes], ...]]
 _Key = tuple[str, bytes, int, bytes | None]
 
@@ -39,7 +39,7 @@ def _table() -> tuple[dict[_Key, _Entry], dict[str, tuple[Route, str]]]:
         last = None if segments[-1].startswith(b"{") else segments[-1]
         key = (route.method, segments[0], len(segments), last)
         if key in table:
-            raise AssertionError(f"{route.operation} and {table[key][0].operation} lie at the same place")
+            raise AssertionError(f"{route.operation} and {table[key][0].operation} have the same path")
         table[key] = (route, labels, literals)
     return table, catch_all
 
@@ -50,8 +50,8 @@ _TABLE, _TAGS = _table()
 def match(method: str, raw_path: bytes) -> tuple[Route, Params]:
     """The route and its decoded labels, by wire name.
 
-    `raw_path` is the path as it came, still encoded and without the query. UnknownOperationError
-    where no operation of the service lies there, with another method too.
+    `raw_path` is the path as received, still encoded and without the query. Raises `UnknownOperationError` if
+    the service has no operation with this method and path.
     """
     segments = raw_path.split(b"/")
     if segments[0] == b"" and len(segments) > 1:
@@ -68,7 +68,7 @@ def match(method: str, raw_path: bytes) -> tuple[Route, Params]:
             if found is not None:
                 return found
     path = raw_path[:200].decode("ascii", "replace")
-    raise UnknownOperationError(f"There is no operation at {method} {path}")
+    raise UnknownOperationError(f"There is no operation {method} {path}")
 
 
 def _find(method: str, segments: list[bytes]) -> tuple[Route, Params] | None:
@@ -86,7 +86,7 @@ def _find(method: str, segments: list[bytes]) -> tuple[Route, Params] | None:
 
 
 def decoded(segment: bytes) -> str:
-    """Text of a segment; what is no UTF-8, and NUL, becomes U+FFFD, which no constraint of a label allows."""
+    """Text of a segment; invalid UTF-8 and NUL become U+FFFD, which no constraint of a label allows."""
     if b"%" in segment:
         segment = unquote_to_bytes(segment)
     return segment.decode("utf-8", "replace").replace("\0", "\ufffd")

@@ -1,7 +1,7 @@
-"""A request as it came over the wire → the Struct of its operation.
+"""A request as received → the Struct of its operation.
 
-msgspec decides in a microsecond or two whether a request is sound; only where it is not does
-`constraints` walk it again to say, in AWS's words, everything that is wrong with it.
+msgspec decides within microseconds whether a request is valid; only if it is not does `constraints` go
+through it again to say, in AWS's words, everything that is wrong with it.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from lightwell.wire.query import read_query
 from lightwell.wire.route import Route
 from lightwell.wire.routes import ROUTES
 
-# msgspec finds out how a type is read at its first use, and dies of SIGSEGV where another thread reads with
-# what it knows so far. So each is used once before there are threads, and before a server forks.
+# msgspec analyses a type at its first use, and crashes with SIGSEGV if another thread uses a half-analysed
+# type. So each is used once before there are threads, and before a server forks.
 READY = {route.request: msgspec.json.Decoder(route.request) for route in ROUTES.values()}
-"""The types that `parse` makes, each with a proof that msgspec has finished it."""
+"""The types that `parse` makes; a decoder for each proves that msgspec has analysed it."""
 
 
 def parse(
     route: Route, path_params: dict[str, str], query: list[tuple[str, str]], body: bytes
 ) -> msgspec.Struct:
-    """The request Struct of `route`; ValidationError where it breaks the service model.
+    """The request Struct of `route`. Raises `ValidationError` if it violates the service model.
 
-    `path_params` are the labels that `matching.match` found, `query` the decoded pairs. The body is
-    read only where the operation takes one; members that the model does not know are ignored there
-    and in the query, and null is the same as absent.
+    `path_params` are the labels that `matching.match` found, `query` the decoded pairs. The body is read only
+    if the operation has one; unknown members are ignored in it and in the query, and null is the same as
+    absent.
     """
     values: dict[str, object] = {}
     if body and (route.payload is not None or route.body):

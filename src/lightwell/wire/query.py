@@ -1,7 +1,7 @@
 """Query strings: names and values, and the types that the service model gives them.
 
-A plus sign is a plus sign (RFC 3986), not a space: tag keys may hold one and no value of this API
-holds a space, and the SDKs encode both.
+A plus sign is a plus sign (RFC 3986), not a space: tag keys may contain one, no value of this API contains a
+space, and the SDKs encode both.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _LONGEST_INTEGER = 18
 
 
 def query_pairs(raw: bytes) -> list[tuple[str, str]]:
-    """The decoded pairs of a raw query string in their order; a name alone has the value ""."""
+    """The decoded pairs of a raw query string, in order; a name without a value has the value ""."""
     if not raw:
         return []
     pairs = []
@@ -29,8 +29,8 @@ def query_pairs(raw: bytes) -> list[tuple[str, str]]:
 def read_query(members: tuple[QueryMember, ...], query: list[tuple[str, str]]) -> dict[str, object]:
     """The members that `query` gives, by member name; names that are not known are ignored.
 
-    A value that is not of its member's type stays text, and one given twice stays a list, for the
-    check of the whole request to name.
+    A value that does not fit its member's type stays text, and one given twice stays a list, so that the
+    validation of the whole request names it.
     """
     values: dict[str, object] = {}
     for member in members:

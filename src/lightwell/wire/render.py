@@ -1,7 +1,7 @@
-"""An answer as it goes over the wire: status, headers, bytes.
+"""An answer as it is sent: status, headers, bytes.
 
-Members that are None are left out, which every SDK reads as null; timestamps are epoch seconds as a
-number with a fraction. The id of the request is no part of the model: the gateway adds its header.
+Members that are None are left out, which every SDK reads as null; timestamps are epoch seconds as a number
+with a fraction. The request id is not part of the model: the gateway adds its header.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class WireResponse:
 
 
 def render(route: Route, response: msgspec.Struct) -> WireResponse:
-    """The answer of an operation: JSON, or the blob itself with the headers that its members fill."""
+    """The answer of an operation: JSON, or the blob itself with headers from its other members."""
     if route.blob is None:
         body = _encode(response)
         return WireResponse(route.status, [_JSON, (b"content-length", b"%d" % len(body))], body)

@@ -1,4 +1,4 @@
-"""What the route table says of one operation."""
+"""What the route table says about one operation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msgspec import Struct
 
 @dataclass(frozen=True, slots=True)
 class QueryMember:
-    """A member of a request that travels in the query string under `name`."""
+    """A member of a request that is sent in the query string under `name`."""
 
     name: str
     member: str
@@ -19,11 +19,11 @@ class QueryMember:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One operation: where it lies, how its request is bound, what its answer is made of.
+    """One operation: its path, how its request is read, what its answer consists of.
 
-    Labels of the template bear the wire names of the members that they bind. `body` are the wire
-    names that are read from a JSON object; `payload` is the one member that is the whole body
-    instead. `blob` and the second of each pair of `headers` are attributes of the answer.
+    Labels of the template have the wire names of the members that they fill. `body` are the wire names that
+    are read from a JSON object; `payload` is the one member that is the whole body instead. `blob` and the
+    second of each pair of `headers` are attributes of the response.
     """
 
     operation: str

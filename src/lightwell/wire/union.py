@@ -6,7 +6,7 @@ from msgspec import Struct
 
 
 class OneOf(Struct, frozen=True):
-    """Refuses none and several members; msgspec turns the ValueError into its own, with the path."""
+    """Refuses none or several members; msgspec turns the ValueError into its own error, with the path."""
 
     def __post_init__(self) -> None:
         if sum(getattr(self, name) is not None for name in self.__struct_fields__) != 1:

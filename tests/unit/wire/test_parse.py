@@ -303,7 +303,7 @@ def test_refuses_or_ignores_what_is_nested_deep(opened: bytes, closed: bytes, de
     try:
         assert read("TagResource", body).tags == {"k": "v"}
     except ValidationError as error:
-        assert error.message == "The request body is nested too deep"
+        assert error.message == "The request body is nested too deeply"
     else:
         assert depth < 200_000
     body = b'{"tags":' + opened * depth + b"1" + closed * depth + b"}"
