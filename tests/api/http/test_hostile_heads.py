@@ -57,7 +57,7 @@ def test_refuses_a_long_path(server: Server) -> None:
     assert refusal(server.send(server.signed("GET", frames))) == (414, "RequestURITooLongException")
 
 
-def test_takes_a_search_for_a_long_list_of_uids(server: Server, datastore: str) -> None:
+def test_accepts_a_search_for_a_long_list_of_uids(server: Server, datastore: str) -> None:
     uids = ",".join([UID] * 115)
     many = "&".join(["includefield=PatientName"] * 190)
     for query in (f"StudyInstanceUID={uids}&limit=5", f"{many}&limit=5"):
@@ -66,14 +66,14 @@ def test_takes_a_search_for_a_long_list_of_uids(server: Server, datastore: str) 
 
 
 @pytest.mark.parametrize("count", [200, 201])
-def test_takes_200_headers_and_no_more(server: Server, count: int) -> None:
+def test_accepts_200_headers_and_no_more(server: Server, count: int) -> None:
     headers = b"".join(b"x-%d: y\r\n" % number for number in range(count - 2))
     answer = server.raw(GET + b"Connection: close\r\n" + headers + b"\r\n", end=False)
     assert answer.startswith(b"HTTP/1.1 200 " if count == 200 else b"HTTP/1.1 431 ")
     assert answer.count(b"HTTP/1.1") == 1
 
 
-def test_takes_a_header_that_comes_often_as_it_was_signed(server: Server) -> None:
+def test_verifies_a_repeated_header_as_it_was_signed(server: Server) -> None:
     request = server.signed("GET", "/datastore", headers={"X-My": ",".join(["a"] * 100)})
     headers = [f"{name}: {value}" for name, value in request.headers.items() if name != "X-My"]
     headers += ["Host: {}:{}".format(*server.address), "Connection: close", *["X-My:  a "] * 100]
@@ -81,7 +81,7 @@ def test_takes_a_header_that_comes_often_as_it_was_signed(server: Server) -> Non
     assert server.raw(text.encode(), end=False).startswith(b"HTTP/1.1 200 ")
 
 
-def test_knows_a_stranger_before_it_writes_a_query_anew(server: Server) -> None:
+def test_refuses_a_stranger_before_it_normalises_a_query(server: Server) -> None:
     client: Any = boto3.client(
         "medical-imaging",
         endpoint_url=server.url,
@@ -117,7 +117,7 @@ def test_answers_what_follows_an_upgrade(server: Server, upgrade: bytes, size: i
 
 @pytest.mark.parametrize("size", [1, 7, 10_000])
 @pytest.mark.parametrize("in_chunks", [False, True])
-def test_takes_the_body_behind_an_upgrade(server: Server, size: int, in_chunks: bool) -> None:
+def test_reads_the_body_after_an_upgrade(server: Server, size: int, in_chunks: bool) -> None:
     # What Java's client does with every request until it knows better.
     body = b'{"datastoreName":"upgraded","clientToken":"up-%s"}' % server.root.access_key.encode()
     request = server.signed("POST", "/datastore", body)
@@ -137,14 +137,14 @@ def test_takes_the_body_behind_an_upgrade(server: Server, size: int, in_chunks: 
     assert b"lightwell" in answers[2][1]
 
 
-def test_takes_no_body_behind_an_upgrade_for_a_request(server: Server) -> None:
+def test_never_takes_the_body_after_an_upgrade_for_a_request(server: Server) -> None:
     head = b"Connection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: %d\r\n\r\n" % len(VERSION)
     answers = _answers(server, GET + head + VERSION + GET + b"Connection: close\r\n\r\n", 10_000)
     assert [body for _, body in answers] == [b'{"status":"ok"}'] * 2
 
 
 @pytest.mark.parametrize("target", [b"/healthz", b"example.org:443"])
-def test_ends_a_connection_with_connect(server: Server, target: bytes) -> None:
+def test_closes_a_connection_on_connect(server: Server, target: bytes) -> None:
     connect = b"CONNECT " + target + b" HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n"
     answers = _answers(server, GET + b"\r\n" + connect + VERSION, 10_000)
     assert [status for status, _ in answers][:1] == [200]
@@ -153,7 +153,7 @@ def test_ends_a_connection_with_connect(server: Server, target: bytes) -> None:
     assert only[0] == 400
 
 
-def test_answers_what_came_whole_before_what_is_no_http(server: Server) -> None:
+def test_answers_complete_requests_before_an_invalid_one(server: Server) -> None:
     (first, second) = _answers(server, GET + b"\r\nG\0T\r\n\r\n", 10_000)
     assert (first[0], second[0]) == (200, 400)
     # This one is at work in a thread when the other comes.

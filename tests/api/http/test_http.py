@@ -29,7 +29,7 @@ def test_answers_with_an_id_and_errors_with_a_type(server: Server, client: Any) 
     assert list(json.loads(reply.body)) == ["message"]
 
 
-def test_says_what_is_not_built(server: Server) -> None:
+def test_says_what_is_not_implemented(server: Server) -> None:
     path = f"/datastore/{'0' * 32}/imageSet/{'0' * 32}/deleteImageSet"
     reply = server.send(server.signed("POST", path))
     assert reply.status in (404, 501)
@@ -38,7 +38,7 @@ def test_says_what_is_not_built(server: Server) -> None:
         assert "DeleteImageSet" in json.loads(reply.body)["message"]
 
 
-def test_refuses_what_is_no_http(server: Server) -> None:
+def test_refuses_what_is_not_http(server: Server) -> None:
     for data in (
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
         b"GET\r\n\r\n",
@@ -107,7 +107,7 @@ def test_refuses_a_body_that_is_too_large_before_it_is_sent(server: Server) -> N
         assert status_of(connection.recv(65536)) == 413
 
 
-def test_takes_a_chunked_body(server: Server) -> None:
+def test_accepts_a_chunked_body(server: Server) -> None:
     body = b'{"datastoreName":"chunked","clientToken":"%s"}' % server.root.access_key.encode()
     request = server.signed("POST", "/datastore", body)
     head = "".join(
@@ -141,7 +141,7 @@ def test_does_not_wait_for_a_client_that_goes_away(server: Server) -> None:
     assert server.call("GET", "/healthz").status == 200
 
 
-def test_serves_others_beside_1000_idle_connections(server: Server, client: Any) -> None:
+def test_serves_others_despite_1000_idle_connections(server: Server, client: Any) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
     with ExitStack() as stack:

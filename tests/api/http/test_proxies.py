@@ -95,7 +95,7 @@ def test_sees_that_there_is_no_tls_before_a_proxy(server: Server) -> None:
         assert status(server, address, secure("true")) == 403
 
 
-def test_believes_nothing_that_the_client_itself_has_sent(server: Server) -> None:
+def test_trusts_nothing_that_the_client_itself_has_sent(server: Server) -> None:
     with proxy(server) as address:
         for condition, expected in ((at(CLIENT), 200), (at("203.0.113.5"), 403), (secure("true"), 403)):
             assert status(server, address, condition, headers=FORGED) == expected
@@ -103,13 +103,13 @@ def test_believes_nothing_that_the_client_itself_has_sent(server: Server) -> Non
         assert status(server, server.address, condition, headers=FORGED) == expected
 
 
-def test_decides_nothing_by_an_address_that_cannot_be_read(server: Server) -> None:
+def test_decides_nothing_by_a_malformed_address(server: Server) -> None:
     for condition in (at("127.0.0.0/8"), {"NotIpAddress": {"aws:SourceIp": "203.0.113.0/24"}}):
         headers = {"X-Forwarded-For": "198.51.100.7, unix:"}
         assert status(server, server.address, condition, headers=headers, source="127.0.0.1") == 403
 
 
-def test_believes_nobody_where_no_proxy_is_named(tmp_path: Path) -> None:
+def test_trusts_nobody_if_no_proxy_is_named(tmp_path: Path) -> None:
     with running(tmp_path / "data") as plain:
         for condition, expected in ((at("127.0.0.1"), 200), (at("203.0.113.5"), 403), (secure("true"), 403)):
             found = status(plain, plain.address, condition, headers=FORGED, source="127.0.0.1")

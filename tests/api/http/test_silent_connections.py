@@ -53,7 +53,7 @@ def gone(connection: socket.socket) -> bool:
 @pytest.mark.parametrize(
     "said", [b"", b"GET /datastore HTTP/1.1\r\nHost: x\r\n", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"]
 )
-def test_lets_a_client_in_beside_400_sockets_that_say_nothing_more(server: Server, said: bytes) -> None:
+def test_accepts_a_client_despite_400_silent_sockets(server: Server, said: bytes) -> None:
     with ExitStack() as stack:
         open_many(server, stack, said)
         client = server.client()
@@ -65,7 +65,7 @@ def test_lets_a_client_in_beside_400_sockets_that_say_nothing_more(server: Serve
     assert not faults, "\n".join(faults)
 
 
-def test_lets_a_client_in_beside_those_that_take_nothing_of_their_answers(tmp_path: Path) -> None:
+def test_accepts_a_client_despite_unread_responses(tmp_path: Path) -> None:
     with (
         running(tmp_path / "data", files=300) as server,
         ExitStack() as stack,
@@ -101,7 +101,7 @@ def test_lets_a_client_in_beside_those_that_take_nothing_of_their_answers(tmp_pa
         until(is_in)
 
 
-def test_drops_the_oldest_that_say_nothing_and_keeps_who_is_talking(server: Server) -> None:
+def test_drops_the_oldest_idle_connections_and_keeps_active_ones(server: Server) -> None:
     def ask(connection: socket.socket) -> None:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
         assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
@@ -121,7 +121,7 @@ def test_drops_the_oldest_that_say_nothing_and_keeps_who_is_talking(server: Serv
         assert all(closed[:200]) and not any(closed[-100:])
 
 
-def test_says_why_to_an_address_all_of_whose_connections_are_at_a_request(server: Server) -> None:
+def test_says_why_it_refuses_an_address_whose_connections_are_all_busy(server: Server) -> None:
     request = server.signed("POST", "/datastore", b'{"clientToken":"t"}')
     fields = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
     head = (
@@ -144,10 +144,10 @@ def test_says_why_to_an_address_all_of_whose_connections_are_at_a_request(server
     answer, _, body = answers[-1].partition(b"\r\n\r\n")
     assert b"x-content-type-options: nosniff" in answer and b"cache-control: no-store" in answer
     assert b"content-length: %d" % len(body) in answer
-    assert "too many connections" in json.loads(body)["message"]
+    assert "too many open connections" in json.loads(body)["message"]
 
 
-def test_lets_a_client_in_beside_400_handshakes_that_never_end(tmp_path: Path) -> None:
+def test_accepts_a_client_despite_400_unfinished_handshakes(tmp_path: Path) -> None:
     cert, key = certificate(tmp_path, "own")
     flags = ("--tls-cert", str(cert), "--tls-key", str(key))
     with running(tmp_path / "data", *flags, files=FILES) as server, ExitStack() as stack:
@@ -159,7 +159,7 @@ def test_lets_a_client_in_beside_400_handshakes_that_never_end(tmp_path: Path) -
         assert not faults, "\n".join(faults)
 
 
-def test_goes_on_when_there_are_no_files_left(tmp_path: Path) -> None:
+def test_recovers_when_there_are_no_descriptors_left(tmp_path: Path) -> None:
     # Less than the least limit of connections and what the server has open beside.
     with running(tmp_path / "data", files=28) as server:
         with ExitStack() as stack:

@@ -33,7 +33,7 @@ def codes(call: Callable[[], Any], times: int, threads: int) -> list[int]:
         return list(pool.map(one, range(times)))
 
 
-def test_refuses_what_comes_too_fast(throttled: Server, refused: Refused) -> None:
+def test_refuses_requests_that_come_too_fast(throttled: Server, refused: Refused) -> None:
     client = throttled.client()
     client.create_datastore(datastoreName="first")
     with pytest.raises(ClientError) as caught:
@@ -47,7 +47,7 @@ def test_refuses_what_comes_too_fast(throttled: Server, refused: Refused) -> Non
     assert len(client.list_datastores()["datastoreSummaries"]) == 1
 
 
-def test_lets_a_burst_through_over_all_its_processes(throttled: Server) -> None:
+def test_allows_a_burst_over_all_its_processes(throttled: Server) -> None:
     client = throttled.client(max_pool_connections=8)
     found = codes(lambda: client.get_datastore(datastoreId="0" * 32), 200, 8)
     assert set(found) == {404, 429}
@@ -55,7 +55,7 @@ def test_lets_a_burst_through_over_all_its_processes(throttled: Server) -> None:
     assert found.count(404) >= 20
 
 
-def test_lets_a_client_through_that_tries_again(throttled: Server) -> None:
+def test_allows_a_client_that_retries(throttled: Server) -> None:
     patient = throttled.client(retries={"total_max_attempts": 10, "mode": "standard"}, max_pool_connections=4)
     retried: list[int] = []
 
@@ -71,12 +71,12 @@ def test_lets_a_client_through_that_tries_again(throttled: Server) -> None:
     assert sum(retried) > 0
 
 
-def test_throttles_no_request_before_it_is_known_who_asks(throttled: Server) -> None:
+def test_throttles_no_unauthenticated_request(throttled: Server) -> None:
     for _ in range(30):
         assert throttled.call("GET", "/datastore").status == 403
     assert throttled.client().list_datastores()["datastoreSummaries"]
 
 
-def test_throttles_nothing_unless_asked(client: Any) -> None:
+def test_throttles_nothing_by_default(client: Any) -> None:
     found = codes(lambda: client.get_datastore(datastoreId="0" * 32), 60, 4)
     assert set(found) == {404}

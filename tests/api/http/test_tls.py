@@ -37,7 +37,7 @@ def put(new: Pair, old: Pair) -> None:
         beside.replace(target)
 
 
-def test_takes_a_certificate_that_is_replaced_for_new_connections(tmp_path: Path) -> None:
+def test_uses_a_replaced_certificate_for_new_connections(tmp_path: Path) -> None:
     pair, new = certificate(tmp_path, "old"), certificate(tmp_path, "new")
     with running(tmp_path / "data", *flags(pair), workers=2) as server:
         connection = http.client.HTTPSConnection(*server.address, timeout=60, context=trusting())
@@ -50,7 +50,7 @@ def test_takes_a_certificate_that_is_replaced_for_new_connections(tmp_path: Path
         connection.close()
 
 
-def test_reads_the_certificate_again_when_it_is_told_to(tmp_path: Path) -> None:
+def test_reloads_the_certificate_on_sighup(tmp_path: Path) -> None:
     pair, new = certificate(tmp_path, "old"), certificate(tmp_path, "new")
     with running(tmp_path / "data", *flags(pair), workers=2) as server:
         # In place, with size and time as they were, so that nobody could see the change.
@@ -65,7 +65,7 @@ def test_reads_the_certificate_again_when_it_is_told_to(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
-def test_keeps_the_certificate_while_what_replaces_it_is_broken(tmp_path: Path) -> None:
+def test_keeps_the_certificate_while_its_replacement_is_broken(tmp_path: Path) -> None:
     pair, new = certificate(tmp_path, "old"), certificate(tmp_path, "new")
     old = pair[0].read_text()
     kept = tmp_path / "kept.pem"
@@ -76,7 +76,7 @@ def test_keeps_the_certificate_while_what_replaces_it_is_broken(tmp_path: Path) 
             (old[:200], "no certificate with its key"),
         ):
             pair[0].write_text(broken)
-            until(lambda: any("not taken" in line and why in line for line in server.err))  # noqa: B023
+            until(lambda: any("certificate refused" in line and why in line for line in server.err))  # noqa: B023
             assert shows(server, kept)
         # One that dies meanwhile is started again with the certificate of the start.
         first = set(server.children())
@@ -141,7 +141,7 @@ UNUSABLE: list[tuple[Callable[[Path], Pair], str]] = [
 
 
 @pytest.mark.parametrize(("make", "why"), UNUSABLE, ids=lambda each: getattr(each, "__name__", ""))
-def test_refuses_what_is_no_certificate_with_its_key(
+def test_refuses_what_is_not_a_certificate_with_its_key(
     make: Callable[[Path], Pair], why: str, tmp_path: Path
 ) -> None:
     pair = make(tmp_path)
@@ -162,7 +162,7 @@ def test_refuses_what_is_no_certificate_with_its_key(
         (-30, 300, True, False, "valid until 20"),
     ],
 )
-def test_doctor_knows_when_a_certificate_is_valid(
+def test_doctor_reports_when_a_certificate_is_valid(
     begins: int, ends: int, ok: bool, warning: bool, says: str, tmp_path: Path
 ) -> None:
     found = doctor(certificate(tmp_path, begins=begins, ends=ends), tmp_path)
@@ -196,7 +196,7 @@ def large(file: Path) -> None:
 
 
 @pytest.mark.parametrize("put_there", [pipe, endless, large])
-def test_goes_on_serving_while_the_certificate_is_nothing_that_can_be_read(
+def test_keeps_serving_while_the_certificate_is_unreadable(
     put_there: Callable[[Path], None], tmp_path: Path
 ) -> None:
     """Neither waiting for a writer nor for all its bytes."""
@@ -207,7 +207,7 @@ def test_goes_on_serving_while_the_certificate_is_nothing_that_can_be_read(
         pair[0].unlink()
         put_there(pair[0])
         server.process.send_signal(signal.SIGHUP)
-        until(lambda: any("not taken" in line and "no file of" in line for line in server.err))
+        until(lambda: any("certificate refused" in line and "no file of" in line for line in server.err))
         assert shows(server, kept)
         pair[0].unlink()
         put(new, pair)

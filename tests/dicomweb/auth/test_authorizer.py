@@ -148,13 +148,13 @@ def is_let_in(reply: Reply) -> bool:
     return reply.status in (200, 204)
 
 
-def test_lets_in_whom_the_authorizer_takes(site: Site, store: str) -> None:
+def test_admits_those_whom_the_authorizer_accepts(site: Site, store: str) -> None:
     for scheme in ("Bearer", "bearer", "BEARER"):
         assert is_let_in(site.get(store, jwt(answer=valid()), scheme=scheme))
     assert is_let_in(site.get(store, jwt(answer=valid(comment="extra", context={"keys": [1]}))))
 
 
-def test_tells_the_authorizer_what_aws_tells_it(site: Site, store: str) -> None:
+def test_passes_the_authorizer_the_same_event_as_aws(site: Site, store: str) -> None:
     token = jwt(do="show", datastoreId=store, operation="SearchDICOMStudies", answer=valid())
     assert is_let_in(site.get(store, token))
     token = jwt(do="show", datastoreId=store, operation="SearchDICOMAllSeries", answer=valid())
@@ -193,7 +193,7 @@ def test_answers_each_failure_as_aws_does(
     assert "www-authenticate" not in reply.headers
 
 
-def test_refuses_tokens_before_it_asks(site: Site, store: str) -> None:
+def test_refuses_invalid_tokens_before_calling_the_authorizer(site: Site, store: str) -> None:
     now = int(time.time())
     for token in (
         "",
@@ -219,7 +219,7 @@ def test_waits_a_second_and_no_longer(site: Site, store: str) -> None:
     assert is_let_in(site.warm(store, jwt(answer=valid())))
 
 
-def test_says_what_is_wrong_with_the_data_store(site: Site, store: str) -> None:
+def test_reports_what_is_wrong_with_the_data_store(site: Site, store: str) -> None:
     assert refusal(site.get("0" * 32, "not even a token"))[:2] == (404, "ResourceNotFoundException")
     assert refusal(site.get("NOT-AN-ID", jwt(answer=valid())))[:2] == (400, "ValidationException")
     client = site.server.client()
@@ -246,7 +246,7 @@ def test_tells_a_missing_function_from_a_broken_one(
     assert refusal(site.warm(site.put(name, target), jwt(answer=valid()))) == expected
 
 
-def test_takes_the_role_for_what_its_policies_allow(site: Site, store: str) -> None:
+def test_allows_what_the_policies_of_the_role_allow(site: Site, store: str) -> None:
     reply = refusal(site.get(store, jwt(sub="ada@example.org", answer=valid("Nothing"))))
     assert reply[:2] == (403, "AccessDeniedException")
     caller = f"arn:aws:sts::{ACCOUNT}:assumed-role/Nothing/ada@example.org"
@@ -264,7 +264,7 @@ def test_scopes_a_role_to_a_study(site: Site, store: str) -> None:
     assert site.get(store, token, "/series").status == 403
 
 
-def test_still_takes_signatures(site: Site, store: str) -> None:
+def test_still_accepts_signatures(site: Site, store: str) -> None:
     server = site.server
     path = f"/datastore/{store}/studies"
     assert is_let_in(server.send(server.signed("GET", path)))
@@ -274,7 +274,7 @@ def test_still_takes_signatures(site: Site, store: str) -> None:
     assert refusal(server.send(presigned)) == DENIED
 
 
-def test_is_nothing_for_the_native_api(site: Site, store: str) -> None:
+def test_is_not_accepted_by_the_native_api(site: Site, store: str) -> None:
     reply = site.server.call("GET", "/datastore", headers={"Authorization": f"Bearer {jwt(answer=valid())}"})
     assert refusal(reply)[:2] == (403, "IncompleteSignature")
     assert site.get(store, jwt(answer=valid()), "").status == 403
@@ -307,7 +307,7 @@ def test_checks_the_authorizer_of_a_new_data_store(site: Site) -> None:
         assert refused.value.response["Error"]["Code"] == expected
 
 
-def test_loads_the_code_again_when_it_is_put_again(site: Site) -> None:
+def test_reloads_the_code_when_it_is_put_again(site: Site) -> None:
     module = site.functions / "changing.py"
     module.write_text(f"def handler(event, context):\n    return {valid('Reader')}\n")
     store = site.put("changing:live", "python:changing:handler")
@@ -322,7 +322,7 @@ def test_loads_the_code_again_when_it_is_put_again(site: Site) -> None:
     assert refusal(seen) == MISCONFIGURED
 
 
-def test_tells_bearers_that_they_ask_too_often(tmp_path: Path) -> None:
+def test_throttles_bearers(tmp_path: Path) -> None:
     functions = tmp_path / "functions"
     functions.mkdir()
     shutil.copy(FUNCTIONS / "behaving.py", functions)
@@ -339,7 +339,7 @@ def test_tells_bearers_that_they_ask_too_often(tmp_path: Path) -> None:
     assert int(replies[1].headers["retry-after"]) >= 1
 
 
-def test_remembers_what_let_a_token_in_and_nothing_else(tmp_path: Path) -> None:
+def test_caches_only_decisions_that_admit(tmp_path: Path) -> None:
     """The setting ``authorizer_cache``: by token, data store and operation, for as long as it says."""
     functions = tmp_path / "functions"
     functions.mkdir()

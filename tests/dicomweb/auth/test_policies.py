@@ -55,7 +55,7 @@ def paths(held: Holding) -> dict[str, tuple[str, str]]:
     }
 
 
-def test_asks_for_the_action_of_every_resource(held: Holding) -> None:
+def test_requires_the_action_of_every_resource(held: Holding) -> None:
     arn = store_arn(held.datastore)
     nobody = key(held.server, deny("s3:*"))
     for path, (operation, action) in paths(held).items():
@@ -70,7 +70,7 @@ def test_asks_for_the_action_of_every_resource(held: Holding) -> None:
 
 
 @pytest.mark.parametrize(("effect", "found"), [("Allow", 403), ("Deny", 200)])
-def test_leaves_out_a_search_under_both_of_its_names(held: Holding, effect: str, found: int) -> None:
+def test_denies_a_search_under_either_of_its_names(held: Holding, effect: str, found: int) -> None:
     named = ["medical-imaging:SearchDICOMInstances", "medical-imaging:SearchDICOMSeries"]
     others = {"Effect": effect, "NotAction": named, "Resource": "*"}
     who = key(held.server, others, *([allow("*")] if effect == "Deny" else []))
@@ -82,7 +82,7 @@ def test_leaves_out_a_search_under_both_of_its_names(held: Holding, effect: str,
     }
 
 
-def test_says_who_may_not_do_what(held: Holding) -> None:
+def test_says_who_is_not_authorized_to_do_what(held: Holding) -> None:
     reply = ask(held, key(held.server, deny("s3:*"), name="eve"), "/series")
     assert json.loads(reply.body)["message"] == (
         f"User: arn:aws:iam::{ACCOUNT}:user/eve is not authorized to perform: "
@@ -91,7 +91,7 @@ def test_says_who_may_not_do_what(held: Holding) -> None:
     )
 
 
-def test_refuses_before_it_tells_what_is_there(held: Holding) -> None:
+def test_refuses_before_it_reveals_what_exists(held: Holding) -> None:
     nobody = key(held.server, deny("s3:*"))
     for path in ("/studies/1.2.3", "/studies/x/metadata", held.study("ct1")):
         assert status(held, nobody, path) == 403
@@ -99,7 +99,7 @@ def test_refuses_before_it_tells_what_is_there(held: Holding) -> None:
     assert held.server.send(request).status == 403
 
 
-def test_tells_nobody_but_the_signer_why_an_upload_is_refused(held: Holding) -> None:
+def test_tells_only_the_signer_why_an_upload_is_refused(held: Holding) -> None:
     nobody = key(held.server, deny("s3:*"), name="eve")
     thief = Credentials(nobody.access_key, "guessed")
     for who, body, error, message in (
@@ -118,7 +118,7 @@ def test_tells_nobody_but_the_signer_why_an_upload_is_refused(held: Holding) -> 
 
 
 @pytest.mark.parametrize("allowed", [True, False])
-def test_goes_by_the_study_in_the_path(held: Holding, allowed: bool) -> None:
+def test_applies_conditions_on_the_study_in_the_path(held: Holding, allowed: bool) -> None:
     uid = str(held.files["ct1"].StudyInstanceUID)
     if allowed:
         who = key(held.server, allow([GETS, "medical-imaging:SearchDICOM*"], StringEquals={STUDY: uid}))
@@ -136,7 +136,7 @@ def test_goes_by_the_study_in_the_path(held: Holding, allowed: bool) -> None:
     assert status(held, who, f"{wado}&studyUID=1.2.3") == 403
 
 
-def test_goes_by_the_series_in_the_path(held: Holding) -> None:
+def test_applies_conditions_on_the_series_in_the_path(held: Holding) -> None:
     uid = str(held.files["ct1"].SeriesInstanceUID)
     only = key(held.server, allow(GETS, StringEquals={SERIES: uid}))
     but = key(held.server, allow(GETS), deny("*", StringEquals={SERIES: uid}))
@@ -150,7 +150,7 @@ def test_goes_by_the_series_in_the_path(held: Holding) -> None:
         assert status(held, but, path) == 403
 
 
-def test_goes_by_the_tags_of_the_data_store(held: Holding) -> None:
+def test_applies_conditions_on_the_tags_of_the_data_store(held: Holding) -> None:
     who = key(held.server, allow("medical-imaging:*", StringEquals={"aws:ResourceTag/Project": "x"}))
     client = held.server.client()
     arn = store_arn(held.datastore)

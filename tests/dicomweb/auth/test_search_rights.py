@@ -55,7 +55,9 @@ def found(reply: Reply) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("path", PATHS)
-def test_answers_nothing_more_to_who_may_not_read(archive: Archive, searcher: Credentials, path: str) -> None:
+def test_returns_no_more_attributes_without_the_right_to_metadata(
+    archive: Archive, searcher: Credentials, path: str
+) -> None:
     plain = ask(archive, searcher, path)
     assert found(plain) == archive.found(path)
     assert "warning" not in plain.headers
@@ -85,7 +87,7 @@ def test_answers_nothing_more_to_who_may_not_read(archive: Archive, searcher: Cr
         "includefield=PatientSex&includefield=all",
     ],
 )  # fmt: skip
-def test_leaves_out_whatever_spelling_asks_for_more(
+def test_leaves_out_requested_attributes_however_they_are_spelled(
     archive: Archive, searcher: Credentials, query: str
 ) -> None:
     usual = {name for result in found(ask(archive, searcher, "instances")) for name in result}
@@ -104,7 +106,7 @@ def test_leaves_out_an_attribute_above_what_the_path_names(archive: Archive, sea
         assert LEFT_OUT in reply.headers["warning"]
 
 
-def test_answers_what_a_viewer_asks_for(archive: Archive, searcher: Credentials) -> None:
+def test_returns_what_a_viewer_requests(archive: Archive, searcher: Credentials) -> None:
     query = (
         "PatientID=P-1&fuzzymatching=false&includefield=00081030%2C00080060%2C00080090%2C00100030,00100032"
     )
@@ -114,7 +116,7 @@ def test_answers_what_a_viewer_asks_for(archive: Archive, searcher: Credentials)
     assert "warning" not in reply.headers
 
 
-def test_refuses_to_be_asked_by_what_it_does_not_answer(archive: Archive, searcher: Credentials) -> None:
+def test_refuses_to_match_on_what_it_does_not_return(archive: Archive, searcher: Credentials) -> None:
     for path, query in (
         (f"{IN_STUDY}/series", "PatientName=T*"),
         (f"{IN_STUDY}/series", "00100020=P-1"),
@@ -152,7 +154,7 @@ def test_refuses_to_be_asked_by_what_it_does_not_answer(archive: Archive, search
         ([allow(SEARCH), allow(READ, StringEquals={"aws:ResourceTag/Project": "x"})], []),
     ],
 )
-def test_goes_by_the_policies_about_metadata(
+def test_applies_the_policies_about_metadata(
     archive: Archive, statements: list[Statement], paths: list[str]
 ) -> None:
     who = key(archive.server, *statements)

@@ -44,7 +44,7 @@ def logged(server: Server, reply: Reply) -> dict[str, Any]:
     raise AssertionError(f"nothing is logged of {id}")
 
 
-def test_logs_no_caller_before_the_signature_is_proved(store: Store) -> None:
+def test_logs_no_caller_before_the_signature_is_verified(store: Store) -> None:
     server, body = store.server, related(part10(ct(1)))
     forged = Credentials(server.root.access_key, "A" * 40)
     request = server.signed("POST", store.path(), body, credentials=forged, headers={"content-type": RELATED})
@@ -71,7 +71,7 @@ def test_refuses_a_large_upload_that_states_no_hash_and_says_how_to_prove_it(sto
     assert reply.status == 200 and len(report.stored) == 1
 
 
-def test_answers_a_client_that_writes_on_and_on_without_a_proof(store: Store) -> None:
+def test_answers_an_unproved_client_that_never_stops_sending(store: Store) -> None:
     # It reads nothing before it has written all of it: four times what it may.
     request = store.server.signed("POST", store.path(), headers={"content-type": "application/dicom"})
     names = {name: value for name, value in request.headers.items() if name != "Content-Length"}
@@ -105,7 +105,7 @@ def test_keeps_room_for_others_while_strangers_upload(store: Store) -> None:
     assert store.post(body, "application/dicom")[0].status == 200
 
 
-def test_keeps_all_uploads_to_a_total_even_proved_ones(tmp_path: Path) -> None:
+def test_limits_all_uploads_together_even_proved_ones(tmp_path: Path) -> None:
     with running(tmp_path / "data", env={"LIGHTWELL_STORE_MAX_BYTES": "1m"}) as server:
         store = new(server)
         names = {"content-type": "application/dicom", "x-amz-content-sha256": "UNSIGNED-PAYLOAD"}
@@ -138,7 +138,7 @@ def _wait_for_room(store: Store) -> None:
     until(lambda: not store.spooled())
 
 
-def test_cuts_few_parts_before_a_proof(store: Store) -> None:
+def test_reads_few_parts_of_an_unproved_upload(store: Store) -> None:
     """Cutting is work: a hundred thousand parts kept everybody else waiting for a second."""
     body = related(*[b"x"] * 1001)
     forged = Credentials(store.server.root.access_key, "A" * 40)

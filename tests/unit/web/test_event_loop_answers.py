@@ -110,7 +110,7 @@ def requests(key: Credentials, built: tuple[BuiltSet, str]) -> dict[str, bytes]:
 @pytest.mark.parametrize(
     "name", ["frame", "page", "refused type", "no frame", "wrong signature", "other body"]
 )
-def test_answers_and_counts_alike_on_both_roads(
+def test_answers_and_counts_alike_with_and_without_a_task(
     gateway: Gateway, key: Credentials, built: tuple[BuiltSet, str], name: str
 ) -> None:
     request = requests(key, built)[name]

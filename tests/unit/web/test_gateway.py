@@ -110,7 +110,7 @@ def ask(
 
 
 @pytest.mark.parametrize("error", [RuntimeError("secret detail"), StorageError("the disk is full")])
-def test_hides_a_fault_and_logs_it_under_the_request_id(
+def test_hides_a_failure_and_logs_it_under_the_request_id(
     gateway: Gateway,
     root: Credentials,
     monkeypatch: pytest.MonkeyPatch,
@@ -154,12 +154,12 @@ def test_lets_only_the_named_origins_read(build: Callable[..., Gateway]) -> None
         assert answered.headers["vary"] == "origin"
 
 
-def test_lets_no_origin_read_where_none_is_named(build: Callable[..., Gateway]) -> None:
+def test_allows_no_origin_if_none_is_named(build: Callable[..., Gateway]) -> None:
     answered = ask(build(cors_origins=","), "GET", "/healthz", headers={"origin": "https://a.example"})
     assert not {"access-control-allow-origin", "vary"} & set(answered.headers)
 
 
-def test_echoes_no_header_list_that_is_none(gateway: Gateway) -> None:
+def test_does_not_echo_a_malformed_header_list(gateway: Gateway) -> None:
     headers = {
         "origin": "https://a.example",
         "access-control-request-method": "POST",
@@ -175,7 +175,7 @@ def test_reads_no_body_of_a_request_without_a_signature(gateway: Gateway) -> Non
     assert (answered.status, answered.headers["x-amzn-errortype"]) == (403, "MissingAuthenticationToken")
 
 
-def test_says_what_is_not_ready_and_why_to_its_log_alone(
+def test_reports_what_is_not_ready_and_logs_why(
     gateway: Gateway, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "lightwell")

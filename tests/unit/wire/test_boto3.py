@@ -100,7 +100,7 @@ def test_streams_a_frame() -> None:
     assert read["imageFrameBlob"].read() == b"\x00\xff" * 500
 
 
-def test_hands_metadata_out_compressed() -> None:
+def test_sends_metadata_compressed() -> None:
     def metadata(request: shapes.GetImageSetMetadataRequest) -> shapes.GetImageSetMetadataResponse:
         assert request.version_id == "3"
         return shapes.GetImageSetMetadataResponse(

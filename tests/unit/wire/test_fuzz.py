@@ -62,7 +62,7 @@ def replaced(value: Any, path: tuple[Any, ...], new: Any) -> Any:
 @pytest.mark.parametrize("name", BODIED)
 @quick
 @given(data=st.data())
-def test_one_odd_value_anywhere_is_taken_or_named(name: str, data: st.DataObject) -> None:
+def test_one_odd_value_anywhere_is_accepted_or_named(name: str, data: st.DataObject) -> None:
     params = data.draw(model.values(model.operation(name).input_shape))
     method, path, query, body = model.on_the_wire(name, params)
     assume(body)
@@ -80,7 +80,7 @@ def test_one_odd_value_anywhere_is_taken_or_named(name: str, data: st.DataObject
 @pytest.mark.parametrize("name", sorted(ROUTES))
 @quick
 @given(query=st.binary(max_size=60), body=st.binary(max_size=60), label=st.text(max_size=40))
-def test_any_bytes_are_taken_or_refused(name: str, query: bytes, body: bytes, label: str) -> None:
+def test_any_bytes_are_accepted_or_refused(name: str, query: bytes, body: bytes, label: str) -> None:
     route = ROUTES[name]
     labels = {k: label for k in ("datastoreId", "imageSetId", "sourceImageSetId", "jobId", "resourceArn")}
     labels = {k: v for k, v in labels.items() if "{" + k + "}" in route.template}

@@ -38,11 +38,11 @@ def test_decodes_a_label_after_the_path_was_split() -> None:
     assert params == {"datastoreId": "a/b cä+d"}
 
 
-def test_bytes_that_are_no_utf8_reach_validation() -> None:
+def test_bytes_that_are_not_utf8_reach_validation() -> None:
     assert match("GET", b"/datastore/%FF\xff%zz%00")[1] == {"datastoreId": "\ufffd\ufffd%zz\ufffd"}
 
 
-def test_ignores_one_slash_behind_a_complete_path() -> None:
+def test_ignores_one_slash_after_a_complete_path() -> None:
     assert match("POST", f"/datastore/{D}/searchImageSets/".encode())[0].operation == "SearchImageSets"
     assert match("DELETE", f"/datastore/{D}/".encode())[1] == {"datastoreId": D}
     assert match("POST", b"/datastore/")[0].operation == "CreateDatastore"
@@ -79,7 +79,7 @@ def test_an_empty_id_is_not_the_list_of_data_stores() -> None:
         ("GET", "/%64atastore"),
     ],
 )
-def test_refuses_what_lies_nowhere(method: str, path: str) -> None:
+def test_refuses_unknown_paths(method: str, path: str) -> None:
     with pytest.raises(UnknownOperationError) as refusal:
         match(method, path.encode())
     assert refusal.value.status == 404

@@ -60,7 +60,7 @@ def test_null_is_the_same_as_absent() -> None:
     assert read("SearchImageSets", {"filters": None}).search_criteria == shapes.SearchCriteria()
 
 
-def test_ignores_members_and_query_names_that_it_does_not_know() -> None:
+def test_ignores_unknown_members_and_query_names() -> None:
     body = {"imageFrameId": I, "more": [1, {"deep": None}], "datastoreId": "other"}
     request = read("GetImageFrame", body, "imageFrameId=x&y")
     assert request.image_frame_information == shapes.ImageFrameInformation(image_frame_id=I)
@@ -71,7 +71,7 @@ def test_a_body_cannot_replace_a_label() -> None:
     assert read("StartDICOMImportJob", job(datastoreId="e" * 32)).datastore_id == D
 
 
-def test_ignores_the_body_of_an_operation_that_takes_none() -> None:
+def test_ignores_the_body_of_an_operation_without_one() -> None:
     assert read("GetImageSetMetadata", b"{broken", "version=2").version_id == "2"
     assert read("GetImageSet", {"versionId": "7"}).version_id is None
 
@@ -199,7 +199,7 @@ def test_names_the_tag_that_is_wrong() -> None:
     assert "Value '3' at 'tags.a b.member' failed" in message
 
 
-def test_names_the_place_in_a_list_and_hides_what_may_be_a_patient() -> None:
+def test_names_the_position_in_a_list_and_hides_what_may_be_a_patient() -> None:
     values = [{"DICOMPatientId": "Doe" * 200}, {"DICOMStudyInstanceUID": "Jane"}]
     message = refusal("SearchImageSets", {"filters": [{"operator": "LIKE", "values": values}]})
     assert (
@@ -258,7 +258,7 @@ def test_metadata_paths_are_printable_and_trimmed(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["a", "a b", "dir/study 1/over-ride.json", "~" * 1024])
-def test_metadata_paths_may_hold_spaces_inside(path: str) -> None:
+def test_metadata_paths_may_contain_spaces(path: str) -> None:
     mapping = {"studyInstanceUID": "1.2", "metadataFilePath": path}
     configuration = {"dicomJsonMetadataImportConfiguration": {"dicomMetadataMappings": [mapping]}}
     request = read("StartDICOMImportJob", job(importConfiguration=configuration))
@@ -298,7 +298,7 @@ def test_refuses_what_is_not_json(body: bytes) -> None:
 
 @pytest.mark.parametrize("depth", [500, 2000, 200_000])
 @pytest.mark.parametrize(("opened", "closed"), [(b"[", b"]"), (b'{"a":', b"}")])
-def test_refuses_or_ignores_what_is_nested_deep(opened: bytes, closed: bytes, depth: int) -> None:
+def test_refuses_or_ignores_deep_nesting(opened: bytes, closed: bytes, depth: int) -> None:
     body = b'{"tags":{"k":"v"},"x":' + opened * depth + b"1" + closed * depth + b"}"
     try:
         assert read("TagResource", body).tags == {"k": "v"}
@@ -333,17 +333,17 @@ def test_refuses_a_name_given_twice(body: bytes) -> None:
     assert "twice in one object" in refusal("CreateDatastore", body)
 
 
-def test_takes_colons_and_quotes_inside_of_values() -> None:
+def test_accepts_colons_and_quotes_inside_values() -> None:
     tags = {"a:b": 'x":"y', "k": "arn:aws:x", "n": '\\":'}
     assert read("TagResource", {"tags": tags}).tags == tags
 
 
 @pytest.mark.parametrize("body", [b'{"tags":{"k":"a\\u0000"}}', b'{"tags":{"k":"v"},"x":{"\\u0000":[]}}'])
-def test_refuses_the_character_that_databases_cannot_keep(body: bytes) -> None:
+def test_refuses_the_character_that_databases_cannot_store(body: bytes) -> None:
     assert "U+0000" in refusal("TagResource", body)
 
 
-def test_takes_the_text_of_an_escape() -> None:
+def test_accepts_the_text_of_an_escape() -> None:
     assert read("TagResource", b'{"tags":{"k":"\\\\u0000"}}').tags == {"k": "\\u0000"}
 
 

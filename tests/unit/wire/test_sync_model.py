@@ -26,7 +26,7 @@ def tool() -> ModuleType:
     return module
 
 
-def test_committed_files_are_what_the_model_gives() -> None:
+def test_committed_files_match_the_model() -> None:
     for path, wanted in tool().generate().items():
         assert path.read_bytes() == wanted.encode(), f"run {sys.executable} tools/sync_model.py"
 
@@ -57,7 +57,7 @@ def test_spells_the_workflow_status_of_listed_versions_with_a_capital() -> None:
     assert "imageSetWorkflowStatus" in msgspec.to_builtins(answer)
 
 
-def test_answers_carry_no_constraints() -> None:
+def test_responses_have_no_constraints() -> None:
     answer = shapes.DatastoreProperties(
         datastore_id="no id", datastore_status="odd", datastore_name="x" * 999
     )

@@ -48,5 +48,5 @@ def test_survives_first_requests_of_every_kind_in_several_threads_at_once() -> N
     assert ended == [("done\n", 0)] * len(running)
 
 
-def test_has_every_request_ready_before_there_are_threads() -> None:
+def test_prepares_every_request_before_there_are_threads() -> None:
     assert set(parse.READY) == {route.request for route in ROUTES.values()}

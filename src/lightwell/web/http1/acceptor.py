@@ -1,8 +1,8 @@
-"""Takes connections from the socket that all HTTP workers share, so that each gets as many as the others.
+"""Accepts connections from the socket that all HTTP workers share, so that each gets an equal number.
 
-Left to themselves, the first worker that wakes takes all that wait: eight connections that come at once
-would all end on one core. So a worker that has more than the least busy one waits a moment for that one to
-come first, and takes what is still there then. How many it may have is for `web.http1.connections` to say.
+Otherwise the first worker to wake up would accept everything: eight connections that arrive together would
+all end up on one core. So a worker with more connections than the least busy one waits a moment to let that
+one go first, and accepts what is left. `web.http1.connections` decides how many there may be.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _CONNECTIONS_FREED = 8
 _LOG_SECONDS = 10.0
 _FULL_SECONDS = 0.1
 _HANDSHAKE_SECONDS = 20.0
-_FULL_BODY = b'{"message":"Your address has too many connections open: close some of them."}'
+_FULL_BODY = b'{"message":"Your address has too many open connections: close some of them."}'
 _FULL_RESPONSE = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\ncache-control: no-store\r\n"
     b"x-content-type-options: nosniff\r\nretry-after: 1\r\n"
@@ -38,19 +38,19 @@ _FULL_RESPONSE = (
 
 
 class Acceptor:
-    """One worker's side of the listening socket; uvicorn calls `close` and `wait_closed` at the end."""
+    """One worker's end of the listening socket; uvicorn calls `close` and `wait_closed` when it stops."""
 
     def __init__(
         self,
         listener: socket.socket,
-        make: Callable[[Callable[[Protocol], None], Callable[[], None]], Protocol],
+        make_protocol: Callable[[Callable[[Protocol], None], Callable[[], None]], Protocol],
         recorder: Recorder,
         connections: Connections,
         tls: ssl.SSLContext | None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._listener = listener
-        self._make_protocol = make
+        self._make_protocol = make_protocol
         self._recorder = recorder
         self._tls = tls
         self._connections = connections
@@ -66,7 +66,7 @@ class Acceptor:
         self._loop.add_reader(self._listener.fileno(), self._on_readable)
 
     def use_certificate(self, tls: ssl.SSLContext) -> None:
-        """Connections that begin from now on get this certificate."""
+        """Use this context, with its certificate, for connections accepted from now on."""
         self._tls = tls
 
     def close(self) -> None:
@@ -77,7 +77,7 @@ class Acceptor:
             self._loop.remove_reader(self._listener.fileno())
 
     async def wait_closed(self) -> None:
-        """Nothing to wait for: connections are counted by uvicorn."""
+        """There is nothing to wait for: uvicorn keeps track of the connections."""
 
     def _on_readable(self) -> None:
         fewest = self._recorder.meter.fewest_connections()
@@ -106,10 +106,10 @@ class Acceptor:
             return
         except OSError as error:
             if now - self._logged_at > _LOG_SECONDS:
-                log.error("no connection can be taken: %s", error.strerror)
+                log.error("cannot accept connections: %s", error.strerror)
                 self._logged_at = now
             if error.errno in (errno.EMFILE, errno.ENFILE):
-                # Not for this one alone: what keeps the data has to open files, too.
+                # Free several: the stores have to open files, too.
                 for _ in range(_CONNECTIONS_FREED):
                     self._connections.drop_one(now)
             self._pause(_OUT_OF_FILES_SECONDS)
@@ -137,6 +137,6 @@ class Acceptor:
         try:
             await self._loop.connect_accepted_socket(make, connection, ssl=self._tls, **options)
         except (OSError, ssl.SSLError, asyncio.CancelledError):
-            # The client left, or its TLS handshake failed or took too long: its own affair.
+            # The client left, or its TLS handshake failed or took too long. Nothing is wrong here.
             connection.close()
             self._connections.remove(entry)

@@ -1,4 +1,4 @@
-"""Reading the certificate again: on SIGHUP, and when its files change, which they do every few weeks."""
+"""Reloads the certificate on SIGHUP and when its files change, which they do every few weeks."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ _FileStates: TypeAlias = tuple[tuple[int, ...] | None, ...]
 
 
 class CertificateReload:
-    """Hands a new TLS context to ``apply``, for connections that begin from then on.
+    """Passes a new TLS context to ``apply``, for connections accepted from then on.
 
-    A pair of files that is no certificate with its key, such as one of which half is written, changes nothing
-    but the log. A thread of its own looks at them: no request waits for a disk that does not answer.
+    If the two files are not a certificate and its key, because only one has been written yet, say, that is
+    logged and the old one stays. A separate thread watches them, so no request waits for a disk that does not
+    respond.
     """
 
     def __init__(self, cert: Path, key: Path, apply: Callable[[ssl.SSLContext], None]) -> None:
@@ -36,20 +37,22 @@ class CertificateReload:
         self._requested = threading.Event()
 
     def start(self) -> None:
-        """Read them, and from now on when they change. On an event loop, on which ``apply`` is called."""
+        """Load them now and whenever they change. Call it on the event loop that ``apply`` is to be called
+        on.
+        """
         loop = asyncio.get_running_loop()
-        # A daemon: one that waits for a file does not hold up the end of the process.
-        threading.Thread(target=self._run, args=(loop,), name="renewal", daemon=True).start()
+        # A daemon, so that one that is stuck on a file does not keep the process from ending.
+        threading.Thread(target=self._run, args=(loop,), name="certificate-reload", daemon=True).start()
 
     def read(self) -> None:
-        """Read them now, whether they look changed or not."""
+        """Load them now, even if they do not look changed."""
         self._requested.set()
 
     def _run(self, loop: asyncio.AbstractEventLoop) -> None:
         last_states: _FileStates | None = None
         is_requested = False
         while not loop.is_closed():
-            # Before they are read: what is written meanwhile is a change that the next look finds.
+            # Taken before loading them: what is written meanwhile is a change to be found next time.
             state = self._file_states()
             if is_requested or state != last_states:
                 last_states = state
@@ -61,13 +64,13 @@ class CertificateReload:
         try:
             context = certificate.load(self._cert, self._key)
         except ConfigurationError as error:
-            event(log, logging.ERROR, "new certificate not taken, the old one stays", reason=str(error))
+            event(log, logging.ERROR, "new certificate refused, the old one stays", reason=str(error))
             return
         except Exception:
-            # The next change is looked for all the same.
-            log.exception("reading the certificate failed, the old one stays")
+            # Keep watching for changes all the same.
+            log.exception("loading the certificate failed, the old one stays")
             return
-        with suppress(RuntimeError):  # the loop has ended meanwhile
+        with suppress(RuntimeError):  # the loop has been closed meanwhile
             loop.call_soon_threadsafe(self._apply, context)
         event(log, logging.INFO, "certificate read", file=str(self._cert))
 

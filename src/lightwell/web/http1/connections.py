@@ -1,10 +1,10 @@
-"""The open connections of one HTTP worker: how many, how many of one address, and who goes for want of room.
+"""The open connections of one HTTP worker: how many, in all and per address, and which to drop first.
 
-Each takes a file descriptor, and so do packs, the database and uploads, which must not wait for one. One
-address may have half of what there is: behind one may be a hospital, and there should be room beside it.
-Where a limit is reached, the connection goes that has said nothing for longest, since a client that comes
-back to it makes another one; those that wait for an answer, or are sending a body, stay. An answer of which
-nobody takes anything keeps a connection for a moment only.
+Each takes a file descriptor, and so do packs, the database and uploads, which must never have to wait for
+one. A single address may have half of them: a hospital may be behind it, and others need room, too. When a
+limit is reached, the connection that has been idle for longest is dropped, since its client can simply open
+another one. Those waiting for a response, or sending a body, stay. A client that does not read its response
+keeps its connection only for a moment.
 """
 
 from __future__ import annotations
@@ -20,28 +20,29 @@ from lightwell.observe.logs import event
 
 log = logging.getLogger(__name__)
 
-# Kept from connections: a quarter of the descriptors, of which open packs alone take 128.
+# Reserved for everything else: a quarter of the descriptors, between these limits. Open packs alone take 128.
 _RESERVED = (256, 4096)
 _MIN, _MAX = 32, 16_384
 _LOG_SECONDS = 60.0
 
 Rank: TypeAlias = tuple[int, float]
-"""The least goes first: 0 for who says nothing, 1 for who is in the middle of something, 2 for who takes
-nothing of an answer; and since when."""
+"""The lowest is dropped first: 0 for an idle client, 1 for one that is sending a head, 2 for one that does
+not read its response; and since when.
+"""
 
 
 class Droppable(Protocol):
-    """A connection as far as it matters here."""
+    """A connection that can be ranked and dropped."""
 
     def rank(self) -> Rank | None:
-        """None while it must stay."""
+        """None as long as it must stay."""
 
     def drop(self) -> None:
-        """End it, whatever it is at."""
+        """Close it, whatever it is doing."""
 
 
 class OpenConnection:
-    """One connection, from when it was taken. ``handshake`` is what waits for that of TLS, if any does."""
+    """One connection, from when it was accepted. ``handshake`` is the task of its TLS handshake, if any."""
 
     __slots__ = ("_protocol", "address", "handshake", "since")
 
@@ -52,7 +53,7 @@ class OpenConnection:
         self._protocol: Droppable | None = None
 
     def begin(self, protocol: Droppable) -> None:
-        """It is made. From now on only the protocol may end it, which would else not hear of its end."""
+        """It is established. From now on only the protocol may close it, so that it knows."""
         self._protocol = protocol
 
     def rank(self) -> Rank | None:
@@ -68,7 +69,7 @@ class OpenConnection:
 
 
 class Connections:
-    """``limit`` connections, half of them of one address unless it is ``exempt`` (a trusted proxy)."""
+    """At most ``limit`` connections, half of them per address unless it is ``exempt`` (a trusted proxy)."""
 
     def __init__(self, limit: int, exempt: Callable[[str], bool], on_change: Callable[[int], None]) -> None:
         self._limit = limit
@@ -77,7 +78,7 @@ class Connections:
         self._on_change = on_change
         self._all: set[OpenConnection] = set()
         self._by_address: dict[str, set[OpenConnection]] = {}
-        # Who goes next, as it was when that was last asked; whoever has spoken since is passed over.
+        # Which to drop next, as of the last sorting; one that has been active since is skipped.
         self._queues: dict[str | None, deque[tuple[Rank, OpenConnection]]] = {}
         self._dropped = 0
         self._logged_at = float("-inf")
@@ -93,7 +94,7 @@ class Connections:
         return entry
 
     def remove(self, entry: OpenConnection) -> None:
-        """It is closed; a second call does nothing."""
+        """It is closed. A second call does nothing."""
         if entry not in self._all:
             return
         self._all.remove(entry)
@@ -105,18 +106,18 @@ class Connections:
         self._on_change(len(self._all))
 
     def has_room(self, now: float) -> bool:
-        """Whether one more may be taken, for which another may have to go."""
+        """Whether one more may be accepted; another one may be dropped for it."""
         return len(self._all) < self._limit or self.drop_one(now)
 
     def has_room_for(self, address: str, now: float) -> bool:
-        """Whether one more may be taken from this address, for which another of it may have to go."""
+        """Whether one more may be accepted from this address; another of its own may be dropped for it."""
         of_address = self._by_address.get(address)
         if of_address is None or len(of_address) < self._limit_per_address or self._exempt(address):
             return True
         return self.drop_one(now, address)
 
     def drop_one(self, now: float, address: str | None = None) -> bool:
-        """End the connection that has said nothing for longest; False if there is none that may go."""
+        """Drop the connection that has been idle for longest; False if none may be dropped."""
         entries = self._all if address is None else self._by_address.get(address, set())
         entry = self._first_to_go(address, entries)
         if entry is not None:
@@ -150,7 +151,7 @@ class Connections:
 
 
 def connection_limit() -> int:
-    """How many connections this process may have, by how many files it may have open."""
+    """How many connections this process may have, given how many files it may open."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return _MAX

@@ -1,13 +1,13 @@
-"""HTTP/1.1 on a connection: uvicorn's protocol, with the limits that it leaves to others.
+"""HTTP/1.1 on a connection: uvicorn's protocol, plus the limits that it lacks.
 
-A head is at most `HEAD_LIMIT`, has at most `MAX_HEADERS` and takes at most `HEAD_SECONDS`; a body comes at
-`BODY_RATE` at least, seen over `BODY_SECONDS`, and what surrounds it (extensions of chunks, trailers, which
-are dropped) is at most `HEAD_LIMIT`; an answer that nobody takes anything of is broken off after
-`UNREAD_SECONDS`, or after `STUCK_SECONDS` where others want the room; a connection that says nothing is
-closed after `SILENT_SECONDS`. Of requests sent without waiting for answers `MAX_PIPELINED` wait; what comes
-behind them is not read, and where it has come already the connection ends after them (RFC 9112 §9.3.2: the
-client sends the rest again). For a request that arrives whole no timer is started, and no task either as long
-as nothing has to be waited for. An ``Upgrade`` is ignored (RFC 9110 §7.8).
+A head may have `HEAD_LIMIT` bytes and `MAX_HEADERS` headers, and take `HEAD_SECONDS`. A body must arrive at
+`BODY_RATE` or faster, averaged over `BODY_SECONDS`, and what surrounds it (chunk extensions, and trailers,
+which are dropped) may have `HEAD_LIMIT` bytes. A response that the client does not read is cut short after
+`UNREAD_SECONDS`, or after `STUCK_SECONDS` if others need the room. An idle connection is closed after
+`SILENT_SECONDS`. Of requests pipelined without waiting for responses, `MAX_PIPELINED` are queued; what
+follows them is not read, and if it has arrived already, the connection is closed after them (RFC 9112 §9.3.2:
+the client then sends the rest again). A request that arrives in one piece starts no timer, nor a task as long
+as nothing blocks. An ``Upgrade`` is ignored (RFC 9110 §7.8).
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ LINGER_SECONDS = 20.0
 MAX_PIPELINED = 64
 
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
-# Of these, a target is a path and a query and nothing else.
+# A target of only these characters is nothing but a path and a query.
 _PLAIN_TARGET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~/?&=%:,+*@!$'();"
 
 
 class _Flow(FlowControl):
-    """Reads nothing as long as requests wait, whoever of them asks for its body: it has come."""
+    """Reads nothing as long as requests are queued, even if one asks for its body: it has arrived already."""
 
     def __init__(self, transport: asyncio.Transport, waiting: Sized) -> None:
         super().__init__(transport)
@@ -54,11 +54,11 @@ class _Flow(FlowControl):
 
 
 class _TooManyRequestsError(Exception):
-    """More requests wait than may."""
+    """Too many requests are pipelined."""
 
 
 class _TooManyHeadersError(Exception):
-    """A head has more headers than it may."""
+    """A head has too many headers."""
 
 
 class Protocol(HttpToolsProtocol):
@@ -76,22 +76,22 @@ class Protocol(HttpToolsProtocol):
         self._on_lost = on_lost
         self._timer: asyncio.TimerHandle | None = None
         self._silence: asyncio.TimerHandle | None = None
-        self._silent_since: float | None = None  # None while a request or its answer is under way
-        self._next: ResponseCycle | None = None  # to be begun when the parser has seen all that came
-        self._head_open = False  # a request began and its head is not complete
+        self._silent_since: float | None = None  # None during a request and its response
+        self._next: ResponseCycle | None = None  # to be started once the parser has seen all data
+        self._head_open = False  # a request has begun, and its head is incomplete
         self._head_since = 0.0
         self._body_open = False
         self._head_size = 0
         self._body_seen = 0
-        self._body_overhead = 0  # bytes since the last of the body
+        self._body_overhead = 0  # bytes that were not part of the body, since the last that was
         self._unread: asyncio.TimerHandle | None = None
-        self._unread_size = 0  # bytes that the client had yet to take when that was last looked at
-        self._unread_since = 0.0  # when it had last changed
-        self._current: ResponseCycle | None = None  # that is being answered, or was last
-        self._ignores_input = False  # nothing more is read
+        self._unread_size = 0  # bytes that the client had yet to read at the last look
+        self._unread_since = 0.0  # when that last changed
+        self._current: ResponseCycle | None = None  # the one being answered, or the last one
+        self._ignores_input = False  # all further data is dropped
         self._framing = b""  # of a body that follows an Upgrade
 
-    # What the connection says
+    # Callbacks of the transport
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -113,7 +113,7 @@ class Protocol(HttpToolsProtocol):
             self._on_lost()
 
     def rank(self) -> Rank | None:
-        """How soon it may go where there are too many; None during a request whose answer is being taken."""
+        """How soon it may be dropped; None during a request, unless its response is not being read."""
         if self._silent_since is not None:
             return int(self.transport.get_write_buffer_size() > 0), self._silent_since
         is_answering = self._current is not None and not self._current.response_complete
@@ -122,14 +122,14 @@ class Protocol(HttpToolsProtocol):
         return None if self._unread is None else self._unread_rank()
 
     def _unread_rank(self) -> Rank | None:
-        """Who takes a little, as over a slow line, stays."""
+        """Rank 2 if nothing has been read for a while. A client on a slow line reads a little, and stays."""
         now, size = self.loop.time(), self.transport.get_write_buffer_size()
         if size != self._unread_size:
             self._unread_size, self._unread_since = size, now
         return (2, self._unread_since) if now - self._unread_since > STUCK_SECONDS else None
 
     def drop(self) -> None:
-        """End it now."""
+        """Close it now."""
         self.transport.abort()
 
     def pause_writing(self) -> None:
@@ -182,7 +182,7 @@ class Protocol(HttpToolsProtocol):
             try:
                 self.parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
-                # There is none to what a client may ask for, so what follows is HTTP yet.
+                # No upgrade is supported, so what follows is still HTTP.
                 data = data[upgrade.args[0] :]
                 if self._framing:
                     self._parse_body()
@@ -190,14 +190,14 @@ class Protocol(HttpToolsProtocol):
                 return
 
     def _parse_body(self) -> None:
-        """Go on with the body of a request that had an Upgrade, which the parser does not take for one."""
+        """Parse the body of a request with an Upgrade, which the parser itself would not."""
         framing, self._framing = self._framing, b""
         callbacks = _RestartedParser(self)
         self.parser = httptools.HttpRequestParser(callbacks)
         self.parser.feed_data(b"POST / HTTP/1.1\r\n" + framing + b"\r\n")
         callbacks.is_past_head = True
 
-    # What the parser says
+    # Callbacks of the parser
 
     def on_message_begin(self) -> None:
         self._head_open = True
@@ -208,7 +208,7 @@ class Protocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self._body_open:
-            return  # A trailer was not signed, and nothing here is done with one.
+            return  # A trailer is not signed, and not used.
         if len(self.headers) >= MAX_HEADERS:
             raise _TooManyHeadersError
         name = name.lower()
@@ -221,13 +221,12 @@ class Protocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_headers_complete(self) -> None:
-        """As uvicorn's, for an `ResponseCycle`; there is no upgrade, no root path and no limit of
-        requests."""
+        """Like uvicorn's, for a `ResponseCycle`, without upgrades, a root path and a limit of requests."""
         if len(self.pipeline) >= MAX_PIPELINED:
             raise _TooManyRequestsError
         if self.parser.should_upgrade():
             if self.parser.get_method() == b"CONNECT":
-                raise httptools.HttpParserInvalidMethodError("What follows CONNECT may be no HTTP.")
+                raise httptools.HttpParserInvalidMethodError("What follows CONNECT need not be HTTP.")
             self._framing = _framing(self.headers)
         self._head_open, self._body_open = False, True
         self._body_overhead = 0
@@ -246,7 +245,7 @@ class Protocol(HttpToolsProtocol):
             "root_path": "",
             "headers": self.headers,
             "method": parser.get_method().decode("ascii"),
-            "path": raw_path.decode("ascii"),  # encoded yet: nothing here reads it
+            "path": raw_path.decode("ascii"),  # still encoded: nothing here reads it
             "raw_path": raw_path,
             "query_string": query,
             "extensions": EXTENSIONS,
@@ -282,10 +281,10 @@ class Protocol(HttpToolsProtocol):
             cycle.more_body = False
             cycle.message_event.set()
 
-    # Requests one after the other
+    # Requests, one after the other
 
     def _begin(self, cycle: ResponseCycle) -> None:
-        """Answer it here and now if nothing has to be waited for; else a task does from there on."""
+        """Respond right here if nothing blocks; otherwise a task continues from there."""
         self._current = cycle
         running = cycle.run_asgi(self.app)
         try:
@@ -312,10 +311,9 @@ class Protocol(HttpToolsProtocol):
             self._silent_since = self.loop.time()
 
     def _linger(self) -> None:
-        """Take nothing more, but read on for a while.
+        """Close the connection, but read and drop what still arrives for a while.
 
-        Closed at once, the connection would take the answer back from a client that still writes (RFC 9112
-        §9.6).
+        If it was closed at once, a client that is still sending would lose the response (RFC 9112 §9.6).
         """
         self._ignores_input, self._body_open = True, False
         self._silent_since = self.loop.time()
@@ -325,11 +323,11 @@ class Protocol(HttpToolsProtocol):
         self.flow.resume_reading()
         self._timer = self.loop.call_later(LINGER_SECONDS, self.transport.close)
 
-    # What the timers say
+    # Timers
 
     def _check_silence(self) -> None:
-        # One timer that looks again costs less than one for every answer. After a request it is the server's
-        # own setting that holds.
+        # One timer that checks repeatedly costs less than one for each response. After the first request the
+        # server's own setting applies.
         limit = SILENT_SECONDS if self.cycle is None else self.timeout_keep_alive
         since = self._silent_since
         left = limit if since is None else since + limit - self.loop.time()
@@ -344,14 +342,14 @@ class Protocol(HttpToolsProtocol):
     def _time_out(self) -> None:
         self._timer = None
         if self._head_open and self.flow.read_paused:
-            # What comes behind requests that wait is ours to read.
+            # Reading is paused here, behind queued requests, so it is not the client that is late.
             self._timer = self.loop.call_later(HEAD_SECONDS, self._time_out)
             return
         self._refuse(408, "RequestTimeoutException", "The request did not arrive in time.")
 
     def _check_body(self) -> None:
         self._timer = None
-        # A reader of ours that paused the connection is not the client's fault.
+        # If reading is paused here, it is not the client that is slow.
         if self._body_seen >= BODY_RATE * BODY_SECONDS or self.flow.read_paused:
             self._body_seen = 0
             self._timer = self.loop.call_later(BODY_SECONDS, self._check_body)
@@ -363,7 +361,7 @@ class Protocol(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
 
-    # Refusals that no request object is there for
+    # Errors for which there is no request object
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(400, "BadRequestException", "The request is not valid HTTP.")
@@ -374,11 +372,11 @@ class Protocol(HttpToolsProtocol):
             return
         cycle = self.cycle
         if cycle is not None and not cycle.response_complete and not self._body_open:
-            # Requests that came whole are answered yet; the connection ends with the last of them.
+            # Complete requests are still answered; the connection is closed after the last of them.
             cycle.keep_alive = False
             self._ignores_input, self._head_open = True, False
             return
-        # An answer may be under way, or given before the body was complete.
+        # A response may have been started already, or sent before the body was complete.
         is_too_late = bool(self.pipeline) or (
             cycle is not None and (self._body_open if cycle.response_complete else cycle.response_started)
         )
@@ -401,7 +399,7 @@ class Protocol(HttpToolsProtocol):
 
 
 class _RestartedParser:
-    """Hears, for a connection, a parser whose first head is not what the client sent."""
+    """The callbacks of a parser that was given a made-up first head: they drop that head."""
 
     def __init__(self, protocol: Protocol) -> None:
         self.is_past_head = False
@@ -427,7 +425,7 @@ class _RestartedParser:
 
 
 def _framing(headers: list[tuple[bytes, bytes]]) -> bytes:
-    """What says how long the body is, as lines of a head; empty where there is none."""
+    """The header lines that say how long the body is; empty if there is no body."""
     lines = [
         name + b": " + value + b"\r\n"
         for name, value in headers
@@ -439,7 +437,7 @@ def _framing(headers: list[tuple[bytes, bytes]]) -> bytes:
 def _split(url: bytes) -> tuple[bytes, bytes]:
     """Path and query of a request's target (RFC 9112 §3.2).
 
-    Raises `httptools.HttpParserError` or UnicodeDecodeError for what is none, which the parser passes on.
+    Raises `httptools.HttpParserError` or UnicodeDecodeError if it is malformed; the parser passes both on.
     """
     if url.startswith(b"/") and not url.translate(None, _PLAIN_TARGET):
         path, _, query = url.partition(b"?")

@@ -1,10 +1,10 @@
-"""A request and its answer on a connection: uvicorn's, but the answer goes out in as few calls as it takes.
+"""A request and its response on a connection: uvicorn's, but with as few system calls as possible.
 
-uvicorn writes head and body one after the other, and uvloop sends what it is given at once: two system calls,
-and a client woken up for a head that it can do nothing with. Here the head waits for the first of the body.
+uvicorn writes head and body separately, and uvloop sends each at once: that is two system calls, and wakes
+the client up for a head that it can do nothing with. Here the head waits for the first bytes of the body.
 
-An answer without a ``content-length`` goes out in chunks (RFC 9112 §7.1); to a client of HTTP/1.0, that knows
-none, its end is that of the connection.
+A response without a ``content-length`` is sent in chunks (RFC 9112 §7.1); to an HTTP/1.0 client, which does
+not know them, it ends with the connection.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from lightwell.web.requests.responses import WHOLE_RESPONSE
 EXTENSIONS: dict[str, dict[str, object]] = {WHOLE_RESPONSE: {}}
 _START, _BODY = "http.response.start", "http.response.body"
 _BODILESS = (204, 304)
-# What may be in a head beside the ends of its lines.
+# The bytes that may be in a head, apart from its line ends.
 _PRINTABLE = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
 
 
 class Flag:
-    """An `asyncio.Event` that costs next to nothing until somebody has to wait for it."""
+    """An `asyncio.Event` that costs next to nothing until someone has to wait for it."""
 
     __slots__ = ("_event", "_is_set")
 
@@ -51,16 +51,16 @@ class Flag:
 
 
 class ResponseCycle(RequestResponseCycle):
-    """One request and its answer."""
+    """One request and its response."""
 
     _head = b""
     _in_chunks = False
-    _length: int | None = None  # of the body that is still to come, where it was announced
+    _length: int | None = None  # what is left of the announced content-length, if any
 
     async def send(self, message: Any) -> None:
-        """As ASGI says. RuntimeError for what is no HTTP, or no answer of the announced length.
+        """As ASGI defines it. Raises RuntimeError for what is not valid HTTP or not of the announced length.
 
-        ConnectionResetError where there is more to come that nobody will read.
+        Raises ConnectionResetError if the client is gone and there is more to send.
         """
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
@@ -90,7 +90,7 @@ class ResponseCycle(RequestResponseCycle):
             if not is_more_to_come:
                 self._end()
         else:
-            raise RuntimeError(f"The ASGI message {kind} is out of place.")
+            raise RuntimeError(f"The ASGI message {kind} is not expected here.")
 
     @property
     def _is_head_only(self) -> bool:
@@ -115,7 +115,7 @@ class ResponseCycle(RequestResponseCycle):
         self._length = length
         head = b"".join(parts)
         if head.translate(None, _PRINTABLE) != b"\r\n" * (len(parts) // 4 + 1):
-            raise RuntimeError("A header holds what no header may.")
+            raise RuntimeError("A header contains characters that are not allowed.")
         says_how_it_ends = self.keep_alive or b"\r\nconnection: close\r\n" in head
         self._head = head + (b"\r\n" if says_how_it_ends else b"connection: close\r\n\r\n")
 
@@ -123,11 +123,11 @@ class ResponseCycle(RequestResponseCycle):
         if self._length is not None:
             self._length -= count
             if self._length < 0:
-                raise RuntimeError("An answer is longer than its content-length.")
+                raise RuntimeError("The response is longer than its content-length.")
 
     def _end(self) -> None:
         if self._length and not self._is_head_only:
-            raise RuntimeError("An answer is shorter than its content-length.")
+            raise RuntimeError("The response is shorter than its content-length.")
         self.response_complete = True
         self.message_event.set()
         if not self.keep_alive and not self.more_body:
@@ -153,7 +153,7 @@ class ResponseCycle(RequestResponseCycle):
 
 
 class SuspendedCoroutine:
-    """A coroutine that ran until it had to wait for ``future``; awaited, it goes on from there."""
+    """A coroutine that has run until it had to wait for ``future``. Awaiting this object continues it."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, None], future: Any) -> None:
         self._coroutine = coroutine
@@ -174,5 +174,5 @@ class SuspendedCoroutine:
 
 
 async def resume(suspended: SuspendedCoroutine) -> None:
-    """The rest of it, as a coroutine that a task can run."""
+    """Continue it in a coroutine, which a task can run."""
     await suspended

@@ -1,4 +1,4 @@
-"""One HTTP worker: uvicorn on a socket that was bound elsewhere."""
+"""One HTTP worker: uvicorn on a socket that has been bound elsewhere."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Requests in flight get so long to finish.
 GRACE_SECONDS = 20
+"""How long requests in progress get to finish."""
 _BACKLOG = 2048
 
 
 class _Server(uvicorn.Server):
-    """Says when it accepts, and ends with exit code 0 after SIGTERM."""
+    """Reports when it is ready, and exits with code 0 after SIGTERM."""
 
     def __init__(
         self,
@@ -50,7 +50,7 @@ class _Server(uvicorn.Server):
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's own, but for how connections are taken."""
+        """Like uvicorn's, except for how connections are accepted."""
         assert sockets is not None
         listener = sockets[0]
 
@@ -71,7 +71,7 @@ class _Server(uvicorn.Server):
         self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's own; then what requests have started ends, too."""
+        """Like uvicorn's; then stop the authorizers, too."""
         await super().shutdown(sockets)
         await self._bearer_authentication.close()
 
@@ -84,9 +84,9 @@ class _Server(uvicorn.Server):
 def serve(
     gateway: Gateway, listener: socket.socket, on_ready: Callable[[], None], tls: ssl.SSLContext | None
 ) -> None:
-    """Answer requests on ``listener`` until SIGTERM, then finish those in flight.
+    """Serve requests on ``listener`` until SIGTERM, then finish those in progress.
 
-    ``tls`` is what `check_tls` has found; as soon as the files hold something newer, connections get that.
+    ``tls`` is the result of `check_tls`; newer certificates in the same files are loaded for new connections.
     """
     config = uvicorn.Config(
         gateway,
@@ -99,7 +99,7 @@ def serve(
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        # On every answer, those that `Protocol` gives without asking the gateway included.
+        # On every response, including those that `Protocol` sends without the gateway.
         headers=[("x-content-type-options", "nosniff")],
         backlog=_BACKLOG,
         timeout_keep_alive=int(SILENT_SECONDS),
@@ -109,10 +109,10 @@ def serve(
 
 
 def check_tls(settings: Settings, now: int) -> ssl.SSLContext | None:
-    """The certificate and its key for a listener; None where the settings name none.
+    """A TLS context with the certificate and its key; None if the settings name none.
 
-    Raises `ConfigurationError` if they cannot be used. One that is valid no more, or not yet, is only logged:
-    each client decides whether it takes it.
+    Raises `ConfigurationError` if they cannot be used. A certificate that has expired, or is not valid yet,
+    is only logged: it is up to each client whether to accept it.
     """
     if settings.tls_cert is None or settings.tls_key is None:
         return None

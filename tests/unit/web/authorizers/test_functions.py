@@ -99,7 +99,7 @@ def test_posts_the_event_and_keeps_the_connection() -> None:
     assert endpoint.requests[0].endswith(b"content-length: 2\r\n\r\n{}")
 
 
-def test_calls_again_where_a_kept_connection_was_closed() -> None:
+def test_calls_again_if_an_idle_connection_was_closed() -> None:
     endpoint = Endpoint(said(b"1"), None, said(b"2"), None)
 
     async def use(function: HttpFunction) -> None:
@@ -147,7 +147,7 @@ def test_fails_as_the_invoke_api_says(answer: bytes | None, kind: str) -> None:
         b"HTTP/1.1 100 Continue\r\n\r\n" + said(b"[1]"),
     ],
 )
-def test_reads_a_body_however_long_it_says_it_is(answer: bytes) -> None:
+def test_reads_a_body_however_its_length_is_given(answer: bytes) -> None:
     async def use(function: HttpFunction) -> None:
         assert await function.call(b"{}", "id") == b"[1]"
 
@@ -162,7 +162,7 @@ STRAY = said(b"stray")
     [(STRAY, b""), (b"", STRAY), (b"", STRAY[:-3]), (STRAY[:9], STRAY[9:])],
     ids=["at-once", "later", "half-later", "in-two"],
 )
-def test_never_takes_a_stray_answer_for_that_to_the_next_call(at_once: bytes, later: bytes) -> None:
+def test_never_takes_a_stray_response_for_the_next_one(at_once: bytes, later: bytes) -> None:
     endpoint = Endpoint(*(said(b"%d" % n) + at_once for n in range(3)))
 
     async def use(function: HttpFunction) -> None:
@@ -175,7 +175,7 @@ def test_never_takes_a_stray_answer_for_that_to_the_next_call(at_once: bytes, la
     assert endpoint.connections == 3
 
 
-def test_cannot_connect_to_nobody() -> None:
+def test_fails_if_nobody_listens() -> None:
     async def use() -> None:
         function = HttpFunction(HttpTarget(False, "127.0.0.1", 1, "127.0.0.1:1", "/"))
         assert await kind_of(function.call(b"{}", "id")) == "failed"
@@ -183,7 +183,7 @@ def test_cannot_connect_to_nobody() -> None:
     asyncio.run(use())
 
 
-def test_leaves_nothing_behind_of_calls_that_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cleans_up_after_cancelled_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_function, "MAX_CONNECTIONS", 4)
     monkeypatch.setattr(http_function, "MAX_WAITING", 3)
     endpoint = Endpoint()
@@ -284,7 +284,9 @@ def test_goes_on_after_an_exception_and_after_a_death(tmp_path: Path) -> None:
     in_processes(tmp_path, use)
 
 
-def test_drops_late_answers_and_kills_what_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_drops_late_results_and_kills_hanging_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(function_process, "CALL_SECONDS", 0.5)
 
     async def use(function: PythonFunction) -> None:
@@ -297,7 +299,7 @@ def test_drops_late_answers_and_kills_what_hangs(tmp_path: Path, monkeypatch: py
     in_processes(tmp_path, use, most=1)
 
 
-def test_starts_more_processes_for_a_burst_and_no_more_than_it_may(
+def test_starts_more_processes_for_a_burst_up_to_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(python_function, "SCALE_UP_SECONDS", 0.001)
@@ -315,7 +317,7 @@ def test_starts_more_processes_for_a_burst_and_no_more_than_it_may(
     in_processes(tmp_path, use, most=2)
 
 
-def test_gives_up_a_call_that_waits(tmp_path: Path) -> None:
+def test_cancels_a_waiting_call(tmp_path: Path) -> None:
     async def use(function: PythonFunction) -> None:
         await call(function)
         hanging = asyncio.create_task(call(function, do="sleep", pause=0.3))
@@ -328,7 +330,7 @@ def test_gives_up_a_call_that_waits(tmp_path: Path) -> None:
     in_processes(tmp_path, use, most=1)
 
 
-def test_tells_of_a_function_that_is_not_there(tmp_path: Path) -> None:
+def test_reports_a_missing_function(tmp_path: Path) -> None:
     async def use(function: PythonFunction) -> None:
         calls = [kind_of(function.call(b"{}", "id")) for _ in range(5)]
         assert await asyncio.gather(*calls) == ["misconfigured"] * 5

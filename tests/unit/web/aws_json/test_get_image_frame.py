@@ -85,7 +85,7 @@ def test_never_sends_a_frame_that_is_cut_short(
     assert ".pack" in caplog.text
 
 
-def test_says_that_a_pack_is_lost(stores: Stores, caplog: pytest.LogCaptureFixture) -> None:
+def test_reports_a_lost_pack(stores: Stores, caplog: pytest.LogCaptureFixture) -> None:
     image = BuiltInstance("1.1", 1, frames=[b"bytes"])
     built = image_set_builders.image_set(stores, [image])
     (key,) = [key for key, _ in stores.objects.list("packs")]
@@ -95,7 +95,7 @@ def test_says_that_a_pack_is_lost(stores: Stores, caplog: pytest.LogCaptureFixtu
     assert key in caplog.text
 
 
-def test_breaks_off_an_answer_whose_later_pieces_are_lost(
+def test_cuts_short_a_response_whose_later_pieces_are_lost(
     stores: Stores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(get_image_frame, "LARGE", 10)
@@ -126,7 +126,7 @@ def test_sends_large_frames_in_pieces(stores: Stores, monkeypatch: pytest.Monkey
         assert (b"content-length", b"%d" % len(content)) in answer.headers
 
 
-def test_keeps_no_more_pages_than_it_may() -> None:
+def test_limits_the_pages_in_memory() -> None:
     pages = FramePages(limit=2 * (100 + 500))
     page = FramePage("packs/x", "image/jph", 1, bytes(100))
     pages.put(1, 0, page)

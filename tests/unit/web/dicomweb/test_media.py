@@ -78,17 +78,17 @@ def test_takes_the_query_parameter_before_the_header() -> None:
     )
 
 
-def test_says_nothing_where_the_client_does() -> None:
+def test_accepts_anything_if_the_client_states_nothing() -> None:
     assert media.accepted_media_ranges(request()) == ()
 
 
 @pytest.mark.parametrize("accept", ["*/*;q=0", "a/b; q=0.0, c/d;q=0", "a/b;q=x", "a/b;q=1.5"])
-def test_takes_a_client_that_takes_nothing_at_its_word(accept: str) -> None:
+def test_refuses_a_client_that_accepts_nothing(accept: str) -> None:
     with pytest.raises(NotAcceptableError):
         media.accepted_media_ranges(request(accept))
 
 
-def test_refuses_an_accept_header_without_end() -> None:
+def test_refuses_an_endless_accept_header() -> None:
     with pytest.raises(ValidationError):
         media.accepted_media_ranges(request("a/b," * 3000))
 
@@ -116,12 +116,12 @@ def test_refuses_an_accept_header_without_end() -> None:
         ),
     ],
 )
-def test_chooses_how_json_comes(accept: list[str], found: str) -> None:
+def test_chooses_between_json_types(accept: list[str], found: str) -> None:
     assert media.json_type(request(*accept)) == found
 
 
 @pytest.mark.parametrize("accept", ["image/jpeg", 'multipart/related; type="application/dicom"', "text/*"])
-def test_refuses_metadata_as_what_it_is_not(accept: str) -> None:
+def test_refuses_metadata_in_other_media_types(accept: str) -> None:
     with pytest.raises(NotAcceptableError):
         media.json_type(request(accept))
 
@@ -136,7 +136,7 @@ def test_decodes_the_query_as_a_form() -> None:
         media.query_parameters(request(query="a=%ff"))
 
 
-def test_takes_one_value_of_a_parameter() -> None:
+def test_refuses_a_repeated_parameter() -> None:
     assert media.query_parameter(request(query="imageSetId=a"), "imageSetId") == "a"
     assert media.query_parameter(request(query="b=a"), "imageSetId") is None
     with pytest.raises(ValidationError):
@@ -152,6 +152,6 @@ def test_takes_one_value_of_a_parameter() -> None:
         ("images.example", "https://pacs.example/dicom/", "https://pacs.example/dicom"),
     ],
 )
-def test_names_the_address_of_a_store(host: str, public: str | None, found: str) -> None:
+def test_builds_the_url_of_a_data_store(host: str, public: str | None, found: str) -> None:
     settings = Settings(public_url=public)
     assert media.base_url(request(host=host), settings) == f"{found}/datastore/{'a' * 32}"

@@ -38,13 +38,13 @@ def test_reads_a_range(asked: str, start: int, length: int) -> None:
 
 
 @pytest.mark.parametrize("asked", ["bytes=10-", "bytes=99-100", "bytes=-0"])
-def test_knows_a_range_that_is_not_there(asked: str) -> None:
+def test_rejects_an_unsatisfiable_range(asked: str) -> None:
     assert ranges.requested_range(request(range=asked), 10, b'"e"') is None
     answer = ranges.unsatisfiable(10)
     assert answer.status == 416 and (b"content-range", b"bytes */10") in answer.headers
 
 
-def test_takes_a_range_only_of_what_the_client_has() -> None:
+def test_honours_a_range_only_if_if_range_matches() -> None:
     for tag, is_part in (('"e"', True), ('"f"', False), ('W/"e"', False)):
         found = ranges.requested_range(request(range="bytes=1-2", if_range=tag), 10, b'"e"')
         assert found is not None and found.is_part is is_part
@@ -72,7 +72,7 @@ def test_says_which_bytes_are_sent() -> None:
     ("known", "is_known"),
     [('"e"', True), ('W/"e"', True), ('"a", W/"e"', True), ("*", True), ('"a"', False), ("e", False)],
 )
-def test_compares_weakly_with_what_is_known(known: str, is_known: bool) -> None:
+def test_compares_entity_tags_weakly(known: str, is_known: bool) -> None:
     for etag in (b'"e"', b'W/"e"'):
         assert ranges.matches_if_none_match(request(if_none_match=known), etag) is is_known
     assert not ranges.matches_if_none_match(request(), b'"e"')
@@ -89,6 +89,6 @@ def test_compares_weakly_with_what_is_known(known: str, is_known: bool) -> None:
         ("", False),
     ],
 )
-def test_knows_who_takes_gzip(accepted: str, takes: bool) -> None:
+def test_detects_clients_that_accept_gzip(accepted: str, takes: bool) -> None:
     assert ranges.accepts_gzip(request(accept_encoding=accepted)) is takes
     assert not ranges.accepts_gzip(request())

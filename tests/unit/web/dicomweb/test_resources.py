@@ -46,7 +46,7 @@ def test_names_the_operation_of_a_path(method: str, path: str, operation: str, k
         assert (found.operation, found.kind, found.datastore_id) == (operation, kind, "a" * 32)
 
 
-def test_decodes_what_a_path_names() -> None:
+def test_decodes_the_labels_of_a_path() -> None:
     found = resource("GET", (BASE + "/studies/1%2E2/series/1.3/instances/1.4/frames/1%2C2").encode())
     assert found is not None
     assert (found.study, found.series, found.instance, found.item) == ("1.2", "1.3", "1.4", "1,2")
@@ -67,12 +67,12 @@ def test_leaves_other_paths_to_the_native_api(method: str, path: str) -> None:
     assert resource(method, (BASE + path).encode()) is None
 
 
-def test_takes_wado_uri_by_its_query() -> None:
+def test_recognises_wado_uri_by_its_query() -> None:
     found = resource("GET", BASE.encode(), b"requestType=WADO&studyUID=1")
     assert found is not None and found.kind == "wado-uri"
 
 
-def test_says_which_methods_a_resource_knows() -> None:
+def test_lists_the_methods_that_a_resource_supports() -> None:
     with pytest.raises(MethodNotAllowedError) as caught:
         resource("PUT", (BASE + "/studies/1.2").encode())
     assert caught.value.allowed == "DELETE, GET, HEAD, POST"

@@ -95,7 +95,7 @@ def test_refuses_a_body_that_is_cut_off_or_malformed(body: bytes) -> None:
         _parts([body])
 
 
-def test_refuses_more_parts_than_it_keeps_places_of(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limits_the_number_of_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upload, "MAX_PARTS", 3)
     with pytest.raises(ValidationError, match="more than 3 parts"):
         _parts([_body([b"x"] * 4, b"", b"")])
@@ -117,7 +117,7 @@ def test_reads_the_boundary_however_it_is_written(kind: str) -> None:
     assert boundary(kind.encode()) == b"bnd"
 
 
-def test_takes_one_bare_file() -> None:
+def test_accepts_a_single_file() -> None:
     assert boundary(b"application/dicom") is None
     assert boundary(b"Application/DICOM; transfer-syntax=1.2.840.10008.1.2.1") is None
 
@@ -192,7 +192,7 @@ def _receive(
 _CHUNKED = {b"transfer-encoding": b"chunked"}
 
 
-def test_takes_as_much_as_it_may_and_no_byte_more() -> None:
+def test_accepts_up_to_its_limit_and_not_a_byte_more() -> None:
     (parts, _), spool, request = _receive([b"x" * 60, b"y" * 40], 100, None, _CHUNKED)
     assert parts == [(0, 100)] and len(spool.data) == 100 and request.http.received == 100
     with pytest.raises(TooLargeError, match="100 bytes"):
@@ -211,13 +211,13 @@ def test_hashes_the_whole_body_and_writes_it_in_bounded_pieces() -> None:
     assert spool.largest <= (1 << 20) + 65536
 
 
-def test_keeps_few_pieces_however_short_they_are() -> None:
+def test_collects_a_limited_number_of_pieces_however_short() -> None:
     (parts, digest), spool, _ = _receive([b"x"] * 5000, 5000, None, _CHUNKED)
     assert parts == [(0, 5000)] and digest == hashlib.sha256(b"x" * 5000).hexdigest()
     assert spool.most <= 1024
 
 
-def test_bounds_what_an_unproved_upload_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_limits_an_unproved_upload(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upload_limits, "UNPROVED", 100)
     (parts, _), _, _ = _receive([b"x" * 100], 1000, None, _CHUNKED, proved=False)
     assert parts == [(0, 100)]
@@ -229,7 +229,7 @@ def test_bounds_what_an_unproved_upload_takes(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("proved", [True, False])
-def test_bounds_what_all_uploads_take(monkeypatch: pytest.MonkeyPatch, proved: bool) -> None:
+def test_limits_all_uploads_together(monkeypatch: pytest.MonkeyPatch, proved: bool) -> None:
     monkeypatch.setattr(upload_limits, "ALL_UNPROVED", 400)
     spool = upload_limits.SpoolUsage()
     others = upload_limits.SpoolShare(spool, 100, is_proved=proved)
@@ -257,7 +257,7 @@ def test_counts_an_upload_as_proved_once_it_is() -> None:
     assert (spool.proved, spool.unproved) == (0, 0)
 
 
-def test_waits_for_an_unproved_upload_for_a_while_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_times_out_an_unproved_upload(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upload, "UNPROVED_SECONDS", 0.05)
     ended = []
 
@@ -275,14 +275,14 @@ def test_waits_for_an_unproved_upload_for_a_while_only(monkeypatch: pytest.Monke
     assert ended == [True]
 
 
-def test_says_that_a_request_has_no_body() -> None:
+def test_refuses_a_request_without_a_body() -> None:
     with pytest.raises(ValidationError, match="no body"):
         _receive([], 100, None, {})
     (parts, _), _, _ = _receive([], 100, None, {b"content-length": b"0"})
     assert parts == []
 
 
-def test_says_that_the_disk_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(spool: _Spool, pieces: list[bytes | memoryview]) -> None:
         raise StorageError("The spool cannot be written: the disk is full.")
 

@@ -45,7 +45,7 @@ def dropped(made: list[Made | None]) -> list[int]:
     return [number for number, each in enumerate(made) if each is not None and each.dropped]
 
 
-def test_drops_who_has_been_silent_for_longest() -> None:
+def test_drops_the_connection_idle_for_longest() -> None:
     book = Book(8)
     made = [book.come((0, since), f"{since}") for since in (5, 1, 4, 2, 8, 7, 3, 6)]
     for number in range(3):
@@ -54,7 +54,7 @@ def test_drops_who_has_been_silent_for_longest() -> None:
     assert len(book.held) == 8 and max(book.counts) == 8
 
 
-def test_passes_over_who_has_spoken_since_it_looked() -> None:
+def test_skips_a_connection_active_since_it_was_ranked() -> None:
     book = Book(4)
     made = [book.come((0, since), f"{since}") for since in (1, 2, 3, 4)]
     assert book.come((0, 5), "e") is not None
@@ -64,7 +64,7 @@ def test_passes_over_who_has_spoken_since_it_looked() -> None:
     assert dropped(made) == [0, 2]
 
 
-def test_keeps_who_waits_for_an_answer_and_takes_nobody_then() -> None:
+def test_keeps_connections_that_wait_for_a_response() -> None:
     book = Book(4)
     made = [book.come(None, f"{number}") for number in range(4)]
     assert book.come((0, 1), "new") is None
@@ -74,7 +74,7 @@ def test_keeps_who_waits_for_an_answer_and_takes_nobody_then() -> None:
     assert dropped(made) == [2]
 
 
-def test_drops_the_silent_before_those_in_the_middle_of_a_head() -> None:
+def test_drops_idle_connections_before_those_sending_a_head() -> None:
     book = Book(4)
     made = [book.come(rank, f"{rank}") for rank in ((1, 1.0), (0, 9.0), None, (0, 8.0))]
     for number in range(3):
@@ -82,7 +82,7 @@ def test_drops_the_silent_before_those_in_the_middle_of_a_head() -> None:
     assert dropped(made) == [0, 1, 3]
 
 
-def test_leaves_one_address_half_and_drops_of_that_address_alone() -> None:
+def test_limits_an_address_to_half_and_drops_only_its_own() -> None:
     book = Book(8)
     others = [book.come((0, 0), "b")]
     made = [book.come((0, since), "a") for since in (1, 2, 3, 4, 5, 6)]
@@ -94,12 +94,12 @@ def test_leaves_one_address_half_and_drops_of_that_address_alone() -> None:
     assert busy.come(None, "b") is not None
 
 
-def test_leaves_a_proxy_all_of_it() -> None:
+def test_does_not_limit_a_proxy() -> None:
     book = Book(8, lambda address: address == "proxy")
     assert all(book.come(None, "proxy") for _ in range(8))
 
 
-def test_forgets_what_was_closed() -> None:
+def test_forgets_closed_connections() -> None:
     book = Book(4)
     entry = book.held.add("a", 0)
     book.held.remove(entry)
@@ -108,7 +108,7 @@ def test_forgets_what_was_closed() -> None:
     assert not book.held._by_address and not book.held._queues
 
 
-def test_drops_who_does_not_end_its_handshake() -> None:
+def test_drops_unfinished_handshakes() -> None:
     async def main() -> None:
         book = Book(2)
         entry = book.held.add("a", 3)
@@ -126,7 +126,7 @@ def test_drops_who_does_not_end_its_handshake() -> None:
 @pytest.mark.parametrize(
     ("files", "most"), [(512, 256), (1024, 768), (4096, 3072), (1 << 20, 16_384), (100, 32), (-1, 16_384)]
 )
-def test_leaves_files_for_what_is_no_connection(
+def test_reserves_descriptors_for_everything_else(
     monkeypatch: pytest.MonkeyPatch, files: int, most: int
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (files, files))

@@ -96,7 +96,7 @@ async def answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], byt
     return int(lines[0].split()[1]), headers, await reader.readexactly(int(headers["content-length"]))
 
 
-def test_closes_a_connection_that_says_nothing() -> None:
+def test_closes_an_idle_connection() -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         assert await reader.read() == b""
 
@@ -130,7 +130,7 @@ def test_refuses_a_body_that_stops() -> None:
     talk(stop)
 
 
-def test_takes_a_slow_body_that_goes_on() -> None:
+def test_accepts_a_slow_but_steady_body() -> None:
     async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"POST / HTTP/1.1\r\nContent-Length: 1000\r\n\r\n")
         for _ in range(20):
@@ -155,7 +155,7 @@ def test_answers_many_requests_on_one_connection_however_they_are_cut() -> None:
     talk(many)
 
 
-def test_says_nothing_after_an_answer_that_came_before_the_body() -> None:
+def test_sends_nothing_after_a_response_that_preceded_the_body() -> None:
     async def early(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"POST /early HTTP/1.1\r\nContent-Length: 1000\r\n\r\nhalf")
         assert (await answer(reader))[::2] == (200, b"0")
@@ -175,7 +175,7 @@ def test_keeps_a_connection_open_between_requests() -> None:
     talk(two)
 
 
-def test_bounds_the_head_also_where_it_comes_in_one_piece_after_another() -> None:
+def test_limits_a_head_that_arrives_in_pieces() -> None:
     async def large(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"GET / HTTP/1.1\r\nx: ")
         await writer.drain()
@@ -204,7 +204,7 @@ def test_splits_a_target_as_the_library_does(target: bytes) -> None:
     assert protocol._split(target) == expected
 
 
-def test_keeps_few_requests_of_a_client_that_reads_no_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_queues_few_requests_of_a_client_that_reads_no_responses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(protocol, "UNREAD_SECONDS", 60)
 
     async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -225,7 +225,7 @@ def test_keeps_few_requests_of_a_client_that_reads_no_answers(monkeypatch: pytes
     talk(flood)
 
 
-def test_answers_what_it_took_of_too_many_requests_and_closes() -> None:
+def test_answers_the_queued_requests_of_too_many_and_closes() -> None:
     async def many(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello" * 1000)
         answers = (await reader.read()).split(b"HTTP/1.1 ")[1:]
@@ -237,7 +237,7 @@ def test_answers_what_it_took_of_too_many_requests_and_closes() -> None:
     talk(many)
 
 
-def test_answers_the_requests_before_one_that_is_no_http() -> None:
+def test_answers_the_requests_before_an_invalid_one() -> None:
     async def garbage(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello" * 3 + b"G\x00T\r\n\r\n")
         answers = (await reader.read()).split(b"HTTP/1.1 ")[1:]
@@ -246,7 +246,7 @@ def test_answers_the_requests_before_one_that_is_no_http() -> None:
     talk(garbage)
 
 
-def test_writes_no_refusal_into_an_answer() -> None:
+def test_writes_no_error_into_a_response() -> None:
     async def into(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         get = b"GET /large HTTP/1.1\r\n\r\n"
         writer.write(get + b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n")
@@ -256,7 +256,7 @@ def test_writes_no_refusal_into_an_answer() -> None:
     talk(into)
 
 
-def test_bounds_what_comes_beside_a_body() -> None:
+def test_limits_what_surrounds_a_body() -> None:
     for beside in (b"0\r\nx: " + b"a" * 1000, b"0\r\n" + b"x: y\r\n" * 1000, b"1;" + b"a=b;" * 1000):
 
         async def endless(
@@ -291,7 +291,7 @@ def test_drops_trailers() -> None:
     talk(trailing)
 
 
-def test_breaks_off_an_answer_that_nobody_reads() -> None:
+def test_cuts_short_a_response_that_is_not_read() -> None:
     async def unread(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"GET /large?unread HTTP/1.1\r\n\r\n")
         cast(asyncio.Transport, writer.transport).pause_reading()
@@ -302,7 +302,7 @@ def test_breaks_off_an_answer_that_nobody_reads() -> None:
     talk(unread)
 
 
-def test_breaks_off_an_answer_whose_client_left_with_more_to_come() -> None:
+def test_stops_a_response_whose_client_has_left() -> None:
     async def leave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"GET /large?left HTTP/1.1\r\n\r\nGET / HTTP/1.1\r\n\r\n")
         await reader.readexactly(100)

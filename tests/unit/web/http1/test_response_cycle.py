@@ -105,7 +105,7 @@ def whole(body: bytes, length: int | None = None) -> App:
     return app
 
 
-def test_answers_in_one_message_as_in_two() -> None:
+def test_sends_the_same_by_one_message_as_by_two() -> None:
     async def in_two(scope: Message, receive: Receive, send: Send) -> None:
         await responses.send_response(responses.plain(200, b"body"), send)
 
@@ -115,11 +115,11 @@ def test_answers_in_one_message_as_in_two() -> None:
 
 
 @pytest.mark.parametrize("length", [3, 5])
-def test_breaks_off_a_whole_answer_of_another_length_than_announced(length: int) -> None:
+def test_cuts_short_a_whole_response_of_the_wrong_length(length: int) -> None:
     assert talk(whole(b"body", length), GET).closed
 
 
-def test_waits_for_a_flag_only_where_it_is_not_set() -> None:
+def test_waits_for_a_flag_only_if_it_is_not_set() -> None:
     async def main() -> list[str]:
         flag, seen = Flag(), []
 
@@ -144,7 +144,7 @@ def test_waits_for_a_flag_only_where_it_is_not_set() -> None:
     assert asyncio.run(main()) == ["through"] * 3
 
 
-def test_sends_a_head_alone_where_no_body_belongs() -> None:
+def test_sends_only_a_head_if_there_is_no_body() -> None:
     head = OK + b"content-length: 4\r\n\r\n"
     assert talk(answering(b"body"), b"HEAD / HTTP/1.1\r\n\r\n").calls == [[head]]
     empty = talk(answering(b"", status=204, headers=[]), GET)
@@ -156,7 +156,7 @@ def test_sends_pieces_as_they_come() -> None:
     assert wire.calls == [[OK + b"content-length: 6\r\n\r\n", b"one"], [b"two"]]
 
 
-def test_answers_before_the_turn_ends_where_nothing_has_to_be_waited_for() -> None:
+def test_answers_within_the_same_turn_if_nothing_blocks() -> None:
     async def main() -> None:
         wire = Wire()
         connect(answering(b"now"), wire).data_received(GET)
@@ -196,7 +196,7 @@ def test_answers_alike_with_and_without_a_task(turns: int, size: int) -> None:
     assert wire.closed
 
 
-def test_says_to_go_on_only_to_who_asks() -> None:
+def test_sends_100_continue_only_if_expected() -> None:
     async def app(scope: Message, receive: Receive, send: Send) -> None:
         body = (await receive())["body"]
         await answering(body)(scope, receive, send)
@@ -208,13 +208,13 @@ def test_says_to_go_on_only_to_who_asks() -> None:
     assert talk(answering(b""), head).bytes == OK + b"content-length: 0\r\n\r\n"
 
 
-def test_closes_after_an_answer_to_http_1_0() -> None:
+def test_closes_after_a_response_to_http_1_0() -> None:
     wire = talk(answering(b"old"), b"GET / HTTP/1.0\r\n\r\n")
     assert wire.bytes == OK + b"content-length: 3\r\nconnection: close\r\n\r\nold"
     assert wire.closed
 
 
-def test_says_once_that_it_closes() -> None:
+def test_sends_connection_close_once() -> None:
     headers = [(b"content-length", b"1"), (b"connection", b"close")]
     wire = talk(answering(b"x", headers=headers), b"GET / HTTP/1.1\r\nconnection: close\r\n\r\n")
     assert wire.bytes == OK + b"content-length: 1\r\nconnection: close\r\n\r\nx"
@@ -230,14 +230,14 @@ def test_sends_no_header_that_ends_early(value: bytes, turns: int) -> None:
 
 
 @pytest.mark.parametrize("length", [b"3", b"5"])
-def test_breaks_off_an_answer_of_another_length_than_announced(length: bytes) -> None:
+def test_cuts_short_a_response_of_the_wrong_length(length: bytes) -> None:
     assert talk(answering(b"body", headers=[(b"content-length", length)]), GET).closed
 
 
 CHUNKED = OK + b"transfer-encoding: chunked\r\n\r\n"
 
 
-def test_sends_chunks_where_no_length_is_known() -> None:
+def test_sends_chunks_if_the_length_is_unknown() -> None:
     wire = talk(answering(b"one", b"", b"seventeen letters", b"", headers=[]), GET)
     assert wire.calls == [
         [CHUNKED, b"3\r\n", b"one", b"\r\n"],
@@ -248,18 +248,18 @@ def test_sends_chunks_where_no_length_is_known() -> None:
     assert talk(answering(b"", headers=[]), GET).bytes == CHUNKED + b"0\r\n\r\n"
 
 
-def test_ends_the_connection_where_a_client_knows_no_chunks() -> None:
+def test_closes_the_connection_if_a_client_does_not_know_chunks() -> None:
     wire = talk(answering(b"one", b"two", headers=[]), b"GET / HTTP/1.0\r\n\r\n")
     assert wire.bytes == OK + b"connection: close\r\n\r\nonetwo"
     assert wire.closed
 
 
-def test_sends_no_chunk_where_no_body_belongs() -> None:
+def test_sends_no_chunk_if_there_is_no_body() -> None:
     for body in ((b"body",), (b"in ", b"pieces")):
         assert talk(answering(*body, headers=[]), b"HEAD / HTTP/1.1\r\n\r\n").bytes == CHUNKED
 
 
-def test_ends_no_chunked_answer_that_broke_off() -> None:
+def test_sends_no_last_chunk_of_a_response_cut_short() -> None:
     async def app(scope: Message, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"one", "more_body": True})
@@ -269,7 +269,7 @@ def test_ends_no_chunked_answer_that_broke_off() -> None:
     assert wire.bytes == CHUNKED + b"3\r\none\r\n" and wire.closed
 
 
-def test_stops_an_answer_that_nobody_will_read() -> None:
+def test_stops_a_response_that_nobody_will_read() -> None:
     seen: list[object] = []
 
     async def pieces() -> AsyncGenerator[bytes, None]:
@@ -298,7 +298,7 @@ def test_stops_an_answer_that_nobody_will_read() -> None:
 
 
 @pytest.mark.parametrize("turns", [0, 1])
-def test_answers_500_where_the_application_fails(turns: int) -> None:
+def test_answers_500_if_the_application_fails(turns: int) -> None:
     async def app(scope: Message, receive: Receive, send: Send) -> None:
         await asyncio.gather(*(asyncio.sleep(0) for _ in range(turns)))
         raise RuntimeError("fault")
@@ -306,7 +306,7 @@ def test_answers_500_where_the_application_fails(turns: int) -> None:
     assert talk(app, GET).bytes.startswith(b"HTTP/1.1 500 ")
 
 
-def test_hands_to_the_application_what_a_thread_raised() -> None:
+def test_raises_errors_of_threads_in_the_application() -> None:
     seen: list[str] = []
 
     def fail() -> None:

@@ -44,24 +44,24 @@ def client(peer: str, *values: str) -> str:
         (["198.51.100.7, " + ", ".join(["10.0.0.1"] * 40)], UNKNOWN),
     ],
 )
-def test_takes_the_last_address_that_is_no_proxy(values: list[str], found: str) -> None:
+def test_uses_the_last_address_that_is_not_a_proxy(values: list[str], found: str) -> None:
     assert client("10.0.0.1", *values) == found
 
 
 @pytest.mark.parametrize("peer", ["10.0.0.1", "::ffff:10.0.0.1", "2001:db8::1"])
-def test_knows_a_proxy_by_each_of_its_addresses(peer: str) -> None:
+def test_recognises_a_proxy_by_any_spelling_of_its_address(peer: str) -> None:
     assert client(peer, "198.51.100.7") == "198.51.100.7"
 
 
 @pytest.mark.parametrize("peer", ["11.0.0.1", "2001:db9::1", "testclient", ""])
-def test_believes_no_other_peer(peer: str) -> None:
+def test_trusts_no_other_peer(peer: str) -> None:
     made = scope(peer, ("X-Forwarded-For", "198.51.100.7"), ("X-Forwarded-Proto", "https"))
     before = dict(made)
     PROXIES.apply(made)
     assert made == before
 
 
-def test_leaves_a_request_as_it_is_of_which_a_proxy_says_nothing() -> None:
+def test_leaves_a_request_alone_if_the_proxy_adds_nothing() -> None:
     for made in (scope("10.0.0.1", scheme="https"), scope(None, ("X-Forwarded-For", "198.51.100.7"))):
         before = dict(made)
         PROXIES.apply(made)
@@ -82,7 +82,7 @@ def test_leaves_a_request_as_it_is_of_which_a_proxy_says_nothing() -> None:
     ],
 )
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_takes_for_tls_what_was_tls_on_every_hop(values: list[str], found: str, scheme: str) -> None:
+def test_treats_as_tls_what_was_tls_on_every_hop(values: list[str], found: str, scheme: str) -> None:
     made = scope("10.0.0.1", *(("X-Forwarded-Proto", value) for value in values), scheme=scheme)
     PROXIES.apply(made)
     assert made["scheme"] == found

@@ -61,7 +61,7 @@ def test_lets_a_burst_through_and_then_the_rate(throttle: Throttle, hands: Hands
     assert taken(throttle, "A", 10) == 3
 
 
-def test_fills_a_bucket_at_its_rate_however_often_it_is_asked(throttle: Throttle, hands: Hands) -> None:
+def test_refills_a_bucket_at_its_rate_however_often_it_is_used(throttle: Throttle, hands: Hands) -> None:
     total = 0
     for _ in range(1000):
         total += taken(throttle, "A", 1)
@@ -75,7 +75,7 @@ def test_keeps_the_buckets_apart(throttle: Throttle) -> None:
     assert taken(throttle, "C", 10) == 10
 
 
-def test_says_when_to_come_again(throttle: Throttle, hands: Hands) -> None:
+def test_says_when_to_retry(throttle: Throttle, hands: Hands) -> None:
     throttle.take("B")
     hands.at += 0.5
     with pytest.raises(ThrottlingError, match=r"B may be called 0.25 times a second. Try again in 4 seconds"):
@@ -117,7 +117,7 @@ def in_processes(script: str) -> str:
     return done.stdout
 
 
-def test_holds_for_all_processes_together() -> None:
+def test_applies_to_all_processes_together() -> None:
     script = """
 for _ in range(4):
     if not os.fork():
@@ -130,7 +130,7 @@ print(sum(os.read(end, 4)))
     assert in_processes(script) == "3\n"
 
 
-def test_is_not_stopped_by_a_process_that_died_with_a_lock() -> None:
+def test_survives_a_process_that_died_with_the_lock() -> None:
     script = """
 if not os.fork():
     throttle._now = lambda: os._exit(0)  # inside of the lock
