@@ -15,6 +15,8 @@ from tests.architecture.imports import Module, modules
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "clock": set(),
+    "framing": set(),
+    "process_death": set(),
     "settings": set(),
     "domain": set(),
     "wire": set(),
@@ -36,7 +38,7 @@ ROOMS: dict[str, set[str]] = {
     "web": {"operations", "documents", "auth", "wire", "observe"},
 }
 EVERYTHING = {"app", "cli", "__main__"}
-EVERYBODY_MAY = {"errors", ""}
+EVERYBODY_MAY = {"errors", "framing", "process_death", ""}
 ABOVE_DOMAIN = {"imaging", "stores", "auth", "ingest", "documents", "codec_pool", "operations", "work", "web"}
 FROM_INGEST_UP = ABOVE_DOMAIN - {"imaging", "stores", "auth"}
 NOBODY_MAY = {"web", "cli", "app"}

@@ -20,7 +20,9 @@ import pytest
 from sqlalchemy import select
 
 from lightwell.codec_pool import sources
-from lightwell.domain.imports.jobs import DONE, LIST, READ, STORAGE_FAILURES, InputFile, Job
+from lightwell.codec_pool.failures import CHUNK, PHASE, Cause
+from lightwell.domain.backoff import Backoff
+from lightwell.domain.imports.jobs import DONE, LIST, READ, InputFile, Job
 from lightwell.errors import InputError, StorageError, StorageUnavailableError
 from lightwell.imaging.dataset import byte_source
 from lightwell.operations import import_jobs
@@ -28,7 +30,7 @@ from lightwell.stores.buckets.registry import Buckets
 from lightwell.stores.db.tables import chunk
 from lightwell.stores.jobs import import_jobs as jobs
 from lightwell.stores.objects.open import open_objects
-from lightwell.work import engine, leases, pauses
+from lightwell.work import leases, pauses
 from lightwell.work.pauses import Pauses
 from tests.support import invariants
 from tests.support.ct_files import write_series
@@ -37,7 +39,7 @@ from tests.support.interruptible_proxy import Road
 from tests.support.services import S3, boto3_client, new_bucket
 
 # More than a chunk's or a phase's tries for what is not away.
-TRIES = STORAGE_FAILURES + 2
+TRIES = (CHUNK[Cause.STORAGE].tries or 0) + 2
 PATIENCE = 300.0
 
 
@@ -51,8 +53,7 @@ def tries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         found.append(reason)
         return begin(self, job, name, reason)
 
-    monkeypatch.setattr(pauses, "FIRST_MS", 10)
-    monkeypatch.setattr(pauses, "LONGEST_MS", 20)
+    monkeypatch.setattr(pauses, "BACKOFF", Backoff(10, 20))
     monkeypatch.setattr(Pauses, "begin", counting)
     return found
 
@@ -135,7 +136,7 @@ def test_waits_for_the_bucket_of_its_input_and_output(
     way.close()
     job = server.start(input_uri=f"s3://{bucket}/in/", output=f"s3://{bucket}/out")
     with working(server):
-        wait(lambda: len(tries) > engine._FAULTS + 2, f"{len(tries)} tries to list")
+        wait(lambda: len(tries) > (PHASE[Cause.STORAGE].tries or 0) + 2, f"{len(tries)} tries to list")
         assert server.job(job.id).phase == LIST
     # One phase at a time, so that the bucket is away in the middle of the next.
     way.is_open = True

@@ -22,6 +22,7 @@ from pydicom.uid import UID
 from sqlalchemy import select
 
 from lightwell.clock import Clock, Ids
+from lightwell.codec_pool import existing_lookup
 from lightwell.codec_pool.messages import FindExisting
 from lightwell.domain.imports import jobs as domain
 from lightwell.domain.imports.existing_instances import ExistingInstance
@@ -323,8 +324,8 @@ class House:
             return next(packs, None) or engine._claims.open_packs(claimed, 1)[0]
 
         def find_existing(study: str, series: str, uid: str) -> list[ExistingInstance]:
-            asked = FindExisting(claimed.task.number, study, series, uid, ahead=[])
-            return engine._claims.find_existing(claimed, asked).instances or []
+            asked = FindExisting(claimed.task.task, study, series, uid, ahead=[])
+            return existing_lookup.find(stores.db, claimed.datastore, asked).instances or []
 
         pipeline = Pipeline(
             stores.objects,
@@ -345,9 +346,7 @@ class House:
             done = pipeline.finish()
         finally:
             pipeline.abort()
-        claimed.result.level_values = done.level_values
-        claimed.result.dictionaries = done.dictionaries
-        claimed.result.packs = done.packs
+        claimed.result.dependencies = done
         engine._claims.commit(claimed)
 
     def collector(self, actor: Actor) -> None:

@@ -1,33 +1,30 @@
 """The process of a ``python:`` authorizer: loads the function, then calls it with one event after another.
 
 Started by `web.authorizers.python_function` as ``python -m lightwell.auth.python_authorizer_main SOCKET
-PARENT FOLDER MODULE FUNCTION ARN``. It needs nothing but the standard library. On the socket, each message
-is its length in four bytes, big-endian, and JSON: ``[event, request id, milliseconds left]`` comes; what
-goes back is led by one byte, `READY`, `RESULT` with the JSON of what the function returned, or `MISSING` and
+PARENT FOLDER MODULE FUNCTION ARN``. It needs nothing but the standard library. On the socket, framed as
+`lightwell.framing` does it, ``[event, request id, milliseconds left]`` comes as JSON; what goes back is led
+by one byte, `READY`, `RESULT` with the JSON of what the function returned, or `MISSING` and
 `FAILED` with a reason.
 """
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 import json
 import logging
-import os
 import signal
 import socket
-import struct
 import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any
+
+from lightwell.framing import MessageBuffer, frame, receive
+from lightwell.process_death import die_with_parent
 
 READY, RESULT, MISSING, FAILED = b"Y", b"R", b"M", b"F"
 
-LENGTH = struct.Struct(">I")
-"""Before each message, in both directions: how many bytes it has."""
-_PR_SET_PDEATHSIG = 1
 _ABOUT = 300
 
 Handler = Callable[[Any, "LambdaContext"], Any]
@@ -53,16 +50,18 @@ class LambdaContext:
 def main(arguments: list[str]) -> int:
     """Serve until the socket is closed; answers the exit code."""
     descriptor, parent, folder, module, function, arn = arguments
-    _die_with(int(parent))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_parent(int(parent))
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
-    with socket.socket(fileno=int(descriptor)) as channel, channel.makefile("rb") as stream:
+    with socket.socket(fileno=int(descriptor)) as channel:
         handler, problem = _load(folder, module, function)
         _send(channel, problem if handler is None else READY)
         if handler is None:
             return 1
         name = arn.split(":function:")[-1].partition(":")[0]
-        while (message := _receive(stream)) is not None:
+        buffer = MessageBuffer()
+        while (message := receive(channel, buffer)) is not None:
             event, request, left = json.loads(message)
             context = LambdaContext(name, arn, request, time.monotonic() + left / 1000)
             _send(channel, _outcome(handler, event, context))
@@ -98,26 +97,7 @@ def _about(error: BaseException) -> bytes:
 
 
 def _send(channel: socket.socket, message: bytes) -> None:
-    channel.sendall(LENGTH.pack(len(message)) + message)
-
-
-def _receive(stream: BinaryIO) -> bytes | None:
-    """The next message; None at the end."""
-    head = stream.read(LENGTH.size)
-    if len(head) < LENGTH.size:
-        return None
-    (length,) = LENGTH.unpack(head)
-    message = stream.read(length)
-    return message if len(message) == length else None
-
-
-def _die_with(parent: int) -> None:
-    """Whoever started this process may be killed, and takes it along."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(1)
+    channel.sendall(frame(message))
 
 
 if __name__ == "__main__":

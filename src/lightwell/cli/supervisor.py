@@ -6,7 +6,6 @@ however it dies.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import logging
 import os
@@ -19,6 +18,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from lightwell.observe.logs import event
+from lightwell.process_death import die_with_parent
 
 log = logging.getLogger("lightwell.serve")
 
@@ -29,7 +29,6 @@ _LAST_SECONDS = 4.0
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 10.0
 _STEADY_SECONDS = 30.0  # who lived so long starts its back-off anew
 _TRIES_BEFORE_READY = 3
-_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(slots=True)
@@ -216,20 +215,12 @@ class Supervisor:
         # Ctrl-C and a terminal that is closed reach the whole group; the supervisor alone says how to end.
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-        die_with_parent(parent)
+        die_with_parent(parent, signal.SIGTERM)
         for end in (self._wake, self._wake_end, self._ready, *self._close_in_child):
             os.close(end)
 
     def _say_ready(self, place: int) -> None:
         os.write(self._ready_end, bytes([place]))
-
-
-def die_with_parent(parent: int) -> None:
-    """Ask the kernel to send SIGTERM when the parent ends; ends at once if it has ended already."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(0)
 
 
 def run_apart(work: Callable[[], int]) -> int:

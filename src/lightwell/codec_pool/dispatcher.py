@@ -1,8 +1,8 @@
-"""Direct orders: a thread for each codec worker that attends to clients who wait.
+"""Requests that clients wait for: a thread for each codec worker that serves them.
 
-These workers are others than those that read import jobs, as many and as much on demand: a job may be at one
-file for minutes, and stands back for them (`reading`). While a worker makes the bytes of one order durable it
-reads for the next.
+These workers are others than those that read import jobs, as many, and started on demand too: a job may be at
+one file for minutes, and yields to these (`work.chunk_reader`). While a worker makes the bytes of one request
+durable, it reads for the next.
 """
 
 from __future__ import annotations
@@ -11,303 +11,272 @@ import itertools
 import logging
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from lightwell.codec_pool import messages
+from lightwell.codec_pool import existing_lookup
+from lightwell.codec_pool.failures import DIRECT, STORE, Cause, Consequence, cause_of, reason_of
 from lightwell.codec_pool.messages import (
+    ChunkFailed,
+    ChunkRead,
+    FileRead,
+    FileRefused,
+    FileStarted,
     FindExisting,
-    NeedPacks,
-    Packs,
+    FromWorker,
+    OpenPacks,
+    PacksOpened,
     Perform,
     Performed,
-    Read,
-    Reading,
-    Refused,
-    Task,
-    TaskDone,
-    TaskFailed,
+    ReadChunk,
 )
-from lightwell.codec_pool.process import WorkerDied, WorkerNotStarted, WorkerProcess
-from lightwell.codec_pool.queue import PendingRequest, RequestQueue
+from lightwell.codec_pool.queue import CLOSED, PendingRequest, RequestQueue
 from lightwell.codec_pool.requests import InstanceRefused, PoolReply, RequestError, Store, Stored
-from lightwell.codec_pool.store_committer import Finished, StoreCommitter, StoreTarget
-from lightwell.domain.imports import jobs as domain
-from lightwell.domain.imports.jobs import InputFile
+from lightwell.codec_pool.slot import STEP_SECONDS, WorkerEnded, WorkerSlot
+from lightwell.codec_pool.store_committer import PendingCommit, StoreCommitter, StoreTarget
+from lightwell.domain.imports.jobs import InputFile, pack_files
 from lightwell.domain.imports.records import ChunkResult
 from lightwell.domain.imports.store_response import CANNOT_UNDERSTAND, OTHER_STUDY, PROCESSING_FAILURE
-from lightwell.errors import StorageError
+from lightwell.errors import ServerFault, StorageError
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 
 log = logging.getLogger(__name__)
 
-# A worker without work is ended after so many seconds.
-IDLE_SECONDS = 60.0
+# The bytes of a request have to be durable within this.
 _FINISH_SECONDS = 600.0
-_STEP_SECONDS = 0.5
-# While bytes become durable another order may come.
+# While bytes become durable, another request may come.
 _MOMENT = 0.005
-# An order on which so many workers ended, though on none of its files, is given up.
-_DEATHS = 2
 
 _OTHER_STUDY = "The instance is of the study {}, not of the one that the request names."
-_NO_WORKER = "No codec worker can be started at the moment. Try again later."
-_ENDED = "Reading this file has ended its codec worker: {}"
 
 
 @dataclass(slots=True)
 class _Sent:
-    """An errand that the worker has."""
+    """A request that the worker has."""
 
-    errand: PendingRequest
+    pending: PendingRequest
     target: StoreTarget | None = None
     result: ChunkResult = field(default_factory=ChunkResult)
 
 
 class Dispatcher:
-    """One slot for a codec worker. `run` is the body of its thread, which has to outlive the worker."""
+    """Keeps one codec worker busy. `run` is the body of its thread, which has to outlive the worker."""
 
     def __init__(
-        self, stores: Stores, settings: Settings, desk: RequestQueue, storer: StoreCommitter
+        self, stores: Stores, settings: Settings, queue: RequestQueue, committer: StoreCommitter
     ) -> None:
         self._stores = stores
         self._settings = settings
-        self._desk = desk
-        self._storer = storer
-        self._worker: WorkerProcess | None = None
-        self._numbers = itertools.count(1)
+        self._queue = queue
+        self._committer = committer
+        self._slot = WorkerSlot(settings, stores.spool, self._limit)
+        self._tasks = itertools.count(1)
         self._sent: dict[int, _Sent] = {}
-        self._again: list[PendingRequest] = []
-        # The order that the worker is on, None once it could take another; and the file of it, by place.
-        self._on: int | None = None
-        self._file: int | None = None
-        self._limit = 0.0
-        self._is_late = False
-        self._deadline = 0.0
+        self._retries: list[PendingRequest] = []
+        # The task that the worker is at; None when it could take another.
+        self._current: int | None = None
 
     @property
     def worker_pid(self) -> int | None:
         """The process id of the worker, if there is one."""
-        worker = self._worker
-        return worker.pid if worker else None
+        return self._slot.pid
 
     def run(self, stopped: threading.Event) -> None:
-        """Attend until ``stopped`` is set; the desk has been closed then."""
-        idle_since = time.monotonic()
+        """Serve until ``stopped`` is set; the queue has been closed by then."""
         try:
             while not stopped.is_set():
                 try:
-                    if self._on is None:
-                        self._take(0.0 if self._sent else 1.0)
+                    if self._current is None:
+                        self._send_next(0.0 if self._sent else 1.0)
                     if self._sent:
-                        idle_since = time.monotonic()
-                        self._listen()
-                    elif self._desk.is_closed:
-                        stopped.wait(_STEP_SECONDS)
-                except WorkerNotStarted as error:
-                    log.warning("a direct order is refused: %s", error)
-                    self._drop(RequestError("busy", _NO_WORKER))
-                except WorkerDied as death:
-                    self._died(str(death))
+                        self._receive()
+                    elif self._queue.is_closed:
+                        stopped.wait(STEP_SECONDS)
+                except WorkerEnded as end:
+                    self._worker_ended(end)
                 except StorageError as error:
-                    log.warning("a direct order waits for the storage: %s", error)
-                    self._drop(RequestError("storage", f"Nothing was stored: {error}"))
+                    log.warning("a request waits for the storage: %s", error)
+                    self._fail_all(Cause.UNAVAILABLE, str(error))
                 except Exception as error:
-                    log.exception("attending to a direct order failed")
-                    self._drop(RequestError("fault", f"A fault in lightwell ({type(error).__name__})."))
-                if self._worker is not None and time.monotonic() - idle_since > IDLE_SECONDS:
-                    self._close_worker()
+                    log.exception("serving a request failed")
+                    self._fail_all(Cause.FAULT, reason_of(error))
+                self._slot.close_if_idle()
         finally:
-            self._drop(RequestError("busy", "The server is stopping. Try again in a moment."))
+            self._drop(lambda pending: CLOSED)
 
-    def _take(self, seconds: float) -> None:
-        """Take an errand and send it to the worker."""
-        errand = self._again.pop(0) if self._again else None
-        if errand is None:
-            errand = self._desk.take(seconds, warm=self._worker is not None)
-        if errand is None:
+    def _send_next(self, seconds: float) -> None:
+        """Take a request, within so many seconds, and send it to the worker."""
+        pending = self._retries.pop(0) if self._retries else None
+        if pending is None:
+            pending = self._queue.take(seconds, has_worker=self._slot.pid is not None)
+        if pending is None:
             return
-        number = next(self._numbers)
+        task = next(self._tasks)
         # Known before it is sent, so that it is answered whatever happens.
-        sent = self._sent[number] = _Sent(errand)
+        sent = self._sent[task] = _Sent(pending)
         try:
-            order = self._order(number, sent)
+            message = self._message(task, sent)
         except StorageError as error:
-            self._answer(self._sent.pop(number).errand, RequestError("storage", str(error)))
+            message = STORE[cause_of(error)].error(str(error))
+        if not isinstance(message, ReadChunk | Perform):
+            del self._sent[task]
+            self._reply(pending, message)
             return
-        if order is None:
-            return
-        self._on, self._file = number, None
-        self._set_deadline()
-        if self._worker is None:
-            self._worker = WorkerProcess(self._settings, self._stores.spool)
-        self._worker.send(order)
+        self._current = task
+        self._slot.start()
+        self._slot.watch(task, None)
+        self._slot.send(message)
 
-    def _order(self, number: int, sent: _Sent) -> Task | Perform | None:
-        """What the worker is told; None if the errand is answered without it."""
-        errand = sent.errand
-        store = errand.order
+    def _message(self, task: int, sent: _Sent) -> ReadChunk | Perform | PoolReply:
+        """What the worker is told, or the reply to a request that needs no worker."""
+        pending = sent.pending
+        store = pending.request
         if not isinstance(store, Store):
-            return Perform(number, store)
-        sent.target = self._storer.target(store.datastore_id)
+            return Perform(task, store)
+        sent.target = self._committer.target(store.datastore_id)
         if sent.target is None:
-            del self._sent[number]
-            self._answer(
-                errand, RequestError("missing", f"The data store {store.datastore_id} is not active.")
-            )
-            return None
-        if len(errand.failed) == len(store.files):
-            del self._sent[number]
-            self._answer(
-                errand, Stored([InstanceRefused(*errand.failed[n]) for n in range(len(store.files))])
-            )
-            return None
+            return RequestError("missing", f"The data store {store.datastore_id} is not active.")
+        if len(pending.failed) == len(store.files):
+            return _nothing_stored(pending, store)
         files = [
             InputFile(n, f.name, ("part", f.path, str(f.offset)), f.length) for n, f in enumerate(store.files)
         ]
-        return Task(
-            number=number,
+        return ReadChunk(
+            task=task,
             bucket="",
             storage_format=sent.target.storage_format,
-            files=domain.pack_files(files),
+            files=pack_files(files),
             first_file=0,
-            skip=sorted(errand.failed),
+            skip=sorted(pending.failed),
             first=[],
-            packs=self._storer.open_packs(sent.target, 1),
+            packs=self._committer.open_packs(sent.target, 1),
             mappings=[],
             last_attempt=True,
         )
 
-    def _set_deadline(self) -> None:
-        """A file has its own limit of time; a direct order ends with the patience of who asked."""
-        sent = self._sent[self._on] if self._on is not None else None
-        if sent is None or (isinstance(sent.errand.order, Store) and self._file is None):
-            self._limit = _FINISH_SECONDS
-        else:
-            self._limit = float(self._settings.file_timeout)
-        self._deadline = time.monotonic() + self._limit
-        if sent is not None and not isinstance(sent.errand.order, Store):
-            self._limit = min(self._limit, sent.errand.until - time.monotonic())
-            self._deadline = time.monotonic() + self._limit
+    def _limit(self, task: int, file: int | None) -> float:
+        """A file has its own limit of time; what a client waits for ends with the client's patience."""
+        sent = self._sent.get(task)
+        if sent is None or (isinstance(sent.pending.request, Store) and file is None):
+            return _FINISH_SECONDS
+        seconds = float(self._settings.file_timeout)
+        if isinstance(sent.pending.request, Store):
+            return seconds
+        return min(seconds, sent.pending.until - time.monotonic())
 
-    def _listen(self) -> None:
-        """Take one message of the worker. Raises `WorkerDied`."""
-        worker = self._worker
-        assert worker is not None, "orders are sent to a worker"
-        answer = worker.receive(_STEP_SECONDS if self._on is not None else _MOMENT)
-        if answer is not None:
-            self._hear(worker, answer)
-        elif time.monotonic() > self._deadline:
-            self._is_late = True
-            worker.kill(f"it took longer than {self._limit:.0f} seconds")
+    def _receive(self) -> None:
+        """Take one message of the worker. Raises `WorkerEnded`."""
+        message = self._slot.receive(STEP_SECONDS if self._current is not None else _MOMENT)
+        if message is not None:
+            self._handle(message)
 
-    def _hear(self, worker: WorkerProcess, answer: messages.Answer) -> None:
-        if isinstance(answer, Reading):
-            self._on, self._file = (answer.task, answer.file)
-            if answer.file is None:
-                self._on = None
-            self._set_deadline()
-        elif isinstance(answer, Performed):
-            self._on = None
-            self._answer(self._sent.pop(answer.number).errand, answer.answer)
-        elif isinstance(answer, Read):
-            self._sent[answer.task].result.records.append(answer.record)
-        elif isinstance(answer, Refused):
-            failure = answer.failure
-            ours = failure.exception_type == "InternalServerException"
+    def _handle(self, message: FromWorker) -> None:
+        if isinstance(message, FileStarted):
+            self._current = None if message.file is None else message.task
+        elif isinstance(message, Performed):
+            self._none_current(message.task)
+            self._reply(self._sent.pop(message.task).pending, message.reply)
+        elif isinstance(message, FileRead):
+            self._sent[message.task].result.records.append(message.record)
+        elif isinstance(message, FileRefused):
+            failure = message.failure
+            ours = failure.exception_type == ServerFault.exception_type
             reason = PROCESSING_FAILURE if ours else CANNOT_UNDERSTAND
-            self._sent[answer.task].errand.failed[failure.file] = (reason, failure.message)
-        elif isinstance(answer, NeedPacks):
-            target = self._sent[answer.task].target
+            self._sent[message.task].pending.failed[failure.file] = (reason, failure.message)
+        elif isinstance(message, OpenPacks):
+            target = self._sent[message.task].target
             assert target is not None, "only files need packs"
-            worker.send(Packs(self._storer.open_packs(target, answer.count)))
-        elif isinstance(answer, FindExisting):
-            target = self._sent[answer.task].target
+            self._slot.send(PacksOpened(self._committer.open_packs(target, message.count)))
+        elif isinstance(message, FindExisting):
+            target = self._sent[message.task].target
             assert target is not None, "only files have UIDs"
-            worker.send(self._storer.find_existing(target, answer))
-        elif isinstance(answer, TaskDone):
-            self._read(self._sent.pop(answer.task), answer)
-        elif isinstance(answer, TaskFailed):
-            if self._on == answer.task:
-                self._on = None
-            self._answer(self._sent.pop(answer.task).errand, RequestError("storage", answer.message))
+            self._slot.send(existing_lookup.find(self._stores.db, target.key, message))
+        elif isinstance(message, ChunkRead):
+            self._commit(self._sent.pop(message.task), message)
+        elif isinstance(message, ChunkFailed):
+            if self._current == message.task:
+                self._none_current(message.task)
+            pending = self._sent.pop(message.task).pending
+            self._reply(pending, STORE[message.cause].error(message.reason))
             if not self._sent:
-                self._close_worker()  # as `ChunkReader` does
+                self._slot.close()  # as `ChunkReader` does
 
-    def _read(self, sent: _Sent, done: TaskDone) -> None:
+    def _none_current(self, task: int) -> None:
+        self._current = None
+        self._slot.watch(task, None)
+
+    def _commit(self, sent: _Sent, done: ChunkRead) -> None:
         """Everything of a `Store` is durable: have it committed."""
-        errand, store, target = sent.errand, sent.errand.order, sent.target
+        pending, store, target = sent.pending, sent.pending.request, sent.target
         assert isinstance(store, Store) and target is not None
         result = sent.result
         if store.study is not None:
             others = [r for r in result.records if r.study_instance_uid != store.study]
             for record in others:
-                errand.failed[record.file] = (OTHER_STUDY, _OTHER_STUDY.format(record.study_instance_uid))
+                pending.failed[record.file] = (OTHER_STUDY, _OTHER_STUDY.format(record.study_instance_uid))
             result.records = [r for r in result.records if r.study_instance_uid == store.study]
         if not result.records:
-            self._answer(
-                errand, Stored([InstanceRefused(*errand.failed[n]) for n in range(len(store.files))])
-            )
+            self._reply(pending, _nothing_stored(pending, store))
             return
-        result.level_values = done.level_values
-        result.dictionaries = done.dictionaries
-        result.packs = done.packs
-        self._storer.put(
-            Finished(
-                target,
-                store.caller,
-                len(store.files),
-                result,
-                errand.failed,
-                lambda a: self._answer(errand, a),
+        result.dependencies = done.dependencies
+        self._committer.put(
+            PendingCommit(
+                target=target,
+                caller=store.caller,
+                count=len(store.files),
+                result=result,
+                failed=pending.failed,
+                reply=lambda reply: self._reply(pending, reply),
             )
         )
 
-    def _died(self, reason: str) -> None:
-        """Blame the file that the worker was on, and have the rest done by another."""
-        number, file = self._on, self._file
-        log.warning("a codec worker ended at a direct order: %s", reason)
-        blamed = self._sent.pop(number, None) if number is not None else None
-        again = [sent.errand for sent in self._sent.values()]
+    def _worker_ended(self, end: WorkerEnded) -> None:
+        """Blame the file or the request that the worker was on, and have the rest done by another."""
+        log.warning("a codec worker ended at a request: %s", end)
+        if end.cause is Cause.NOT_STARTED:
+            self._fail_all(end.cause, str(end))
+            return
+        # Between two requests nobody knows which one it was: each may be.
+        blamed = self._sent if self._current is None else {self._current}
+        waiting = [(sent.pending, task in blamed) for task, sent in self._sent.items()]
         self._sent.clear()
-        self._close_worker()
-        if blamed is not None:
-            errand = blamed.errand
-            if file is None:
-                # It had not begun, or was between files: a worker that had died before, perhaps.
-                errand.deaths += 1
-                again.append(errand)
-            elif isinstance(errand.order, Store):
-                errand.failed[file] = (PROCESSING_FAILURE, _ENDED.format(reason))
-                again.append(errand)
+        self._current = None
+        for pending, is_blamed in waiting:
+            consequence = _consequence(pending, end.cause)
+            if not is_blamed:
+                self._retries.append(pending)
+            elif consequence.blames == "file" and end.file is not None:
+                pending.failed[end.file] = (PROCESSING_FAILURE, consequence.text(str(end)))
+                self._retries.append(pending)
             else:
-                kind = "time" if self._is_late else "died"
-                self._answer(errand, RequestError(kind, f"The codec worker at this request ended: {reason}."))
-        elif self._on is None:
-            for errand in again:
-                errand.deaths += 1
-        for errand in again:
-            if errand.deaths >= _DEATHS:
-                self._answer(errand, RequestError("died", f"Codec workers ended again and again: {reason}."))
-            else:
-                self._again.append(errand)
-        self._on, self._file, self._is_late = None, None, False
+                pending.deaths += 1
+                if consequence.is_final(pending.deaths):
+                    self._reply(pending, consequence.error(str(end)))
+                else:
+                    self._retries.append(pending)
 
-    def _drop(self, answer: PoolReply) -> None:
+    def _fail_all(self, cause: Cause, reason: str) -> None:
+        self._drop(lambda pending: _consequence(pending, cause).error(reason))
+
+    def _drop(self, reply_to: Callable[[PendingRequest], PoolReply]) -> None:
         """End the worker, and answer whoever waits for it."""
-        self._close_worker()
-        self._on, self._file = None, None
-        waiting = [*(sent.errand for sent in self._sent.values()), *self._again]
+        self._slot.close()
+        self._current = None
+        waiting = [*(sent.pending for sent in self._sent.values()), *self._retries]
         self._sent.clear()
-        self._again.clear()
-        for errand in waiting:
-            self._answer(errand, answer)
+        self._retries.clear()
+        for pending in waiting:
+            self._reply(pending, reply_to(pending))
 
-    def _answer(self, errand: PendingRequest, answer: PoolReply) -> None:
-        errand.reply(answer)
-        self._desk.finished()
+    def _reply(self, pending: PendingRequest, reply: PoolReply) -> None:
+        pending.reply(reply)
+        self._queue.finished()
 
-    def _close_worker(self) -> None:
-        if self._worker is not None:
-            self._worker.close()
-            self._worker = None
+
+def _consequence(pending: PendingRequest, cause: Cause) -> Consequence:
+    return (STORE if isinstance(pending.request, Store) else DIRECT)[cause]
+
+
+def _nothing_stored(pending: PendingRequest, store: Store) -> Stored:
+    return Stored([InstanceRefused(*pending.failed[n]) for n in range(len(store.files))])

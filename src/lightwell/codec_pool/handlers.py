@@ -1,4 +1,4 @@
-"""Direct orders, as a codec worker carries them out: a function a kind, in `PERFORMED`."""
+"""Requests that clients wait for, as a codec worker carries them out: a function for each kind."""
 
 from __future__ import annotations
 
@@ -8,58 +8,47 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from lightwell.codec_pool.failures import DIRECT, Cause, cause_of, reason_of
 from lightwell.codec_pool.render_requests import Decode, Render
 from lightwell.codec_pool.render_worker import decoded, view
-from lightwell.codec_pool.requests import Ping, Pong, PoolReply, RequestError
-from lightwell.errors import InputError, StorageError, StorageUnavailableError
+from lightwell.codec_pool.requests import DirectRequest, Ping, Pong, PoolReply
 from lightwell.settings import Settings
 from lightwell.stores import Files
 
 log = logging.getLogger(__name__)
 
-Perform = Callable[[Files, Settings, Any], PoolReply]
+Handler = Callable[[Files, Settings, Any], PoolReply]
 
 
-def _ping(files: Files, settings: Settings, order: Ping) -> PoolReply:
-    time.sleep(order.seconds)
+def _ping(files: Files, settings: Settings, request: Ping) -> PoolReply:
+    time.sleep(request.seconds)
     return Pong(os.getpid())
 
 
-def _render(files: Files, settings: Settings, order: Render) -> PoolReply:
-    return view(files.objects.read, order)
+def _render(files: Files, settings: Settings, request: Render) -> PoolReply:
+    return view(files.objects.read, request)
 
 
-def _decode(files: Files, settings: Settings, order: Decode) -> PoolReply:
-    return decoded(files.objects.read, order)
+def _decode(files: Files, settings: Settings, request: Decode) -> PoolReply:
+    return decoded(files.objects.read, request)
 
 
-PERFORMED: dict[type, Perform] = {Ping: _ping, Render: _render, Decode: _decode}
-"""By the type of the order. A worker has no database: an order says all that it needs from there."""
+HANDLERS: dict[type, Handler] = {Ping: _ping, Render: _render, Decode: _decode}
+"""By the type of the request. A worker has no database: a request brings all that is needed from there."""
 
 
 class RequestHandler:
-    """Carries orders out, one after the other, and answers whatever happens short of its own end."""
+    """Carries requests out, one after the other, and replies whatever happens, short of its own end."""
 
     def __init__(self, files: Files, settings: Settings) -> None:
         self._files = files
         self._settings = settings
 
-    def perform(self, order: Any) -> PoolReply:
+    def perform(self, request: DirectRequest) -> PoolReply:
         try:
-            return PERFORMED[type(order)](self._files, self._settings, order)
-        except InputError as error:
-            return RequestError("input", str(error))
-        except StorageUnavailableError as error:
-            return RequestError("storage", str(error))
-        except StorageError as error:
-            # Lost, or not what was stored: asking again does not help.
-            return RequestError("damaged", str(error))
-        except MemoryError:
-            return RequestError(
-                "memory",
-                "This takes more memory than a codec worker may use, "
-                f"{self._settings.worker_memory} bytes: raise LIGHTWELL_WORKER_MEMORY.",
-            )
+            return HANDLERS[type(request)](self._files, self._settings, request)
         except Exception as error:
-            log.exception("a direct order failed")
-            return RequestError("fault", f"A fault in lightwell ({type(error).__name__}): please report it.")
+            cause = cause_of(error)
+            if cause is Cause.FAULT:
+                log.exception("a request failed")
+            return DIRECT[cause].error(reason_of(error, self._settings.worker_memory))

@@ -1,6 +1,6 @@
 """What a codec worker reads for the *list* phase of a job: directories of zip files, DICOMDIRs, overrides.
 
-Each may be made to take any memory and time, so the work process does not touch them.
+Each can be made to take any amount of memory and time, so the work process does not touch them.
 """
 
 from __future__ import annotations
@@ -11,31 +11,31 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from lightwell.codec_pool.messages import Look, Seen
+from lightwell.codec_pool.messages import InputInspected, InspectInput
 from lightwell.domain.imports.dicomdir_paths import MOST_FILES
 from lightwell.errors import InputError
 from lightwell.imaging.dataset.dicomdir import referenced_files
 from lightwell.ingest import overrides
 from lightwell.stores.buckets.registry import Buckets
 
-# So much is told at once.
+# Entries of a page.
 _PAGE = 500
 
 
-def look(order: Look, buckets: Buckets, spool: Path) -> Iterator[Seen]:
-    """What is found, in pages. Raises `InputError` saying what is wrong, and `StorageError`."""
-    name = os.fsdecode(order.path)
+def inspect(asked: InspectInput, buckets: Buckets, spool: Path) -> Iterator[InputInspected]:
+    """What the file lists, in pages. Raises `InputError` saying what is wrong, and `StorageError`."""
+    name = os.fsdecode(asked.path)
     path = Path(name)
-    if order.kind == "zip":
+    if asked.kind == "zip":
         members = _members(path)
         while page := list(itertools.islice(members, _PAGE)):
-            yield Seen(order.number, members=page)
-    elif order.kind == "dicomdir":
+            yield InputInspected(asked.task, members=page)
+    elif asked.kind == "dicomdir":
         files = iter(referenced_files(path))
         while listed := list(itertools.islice(files, _PAGE)):
-            yield Seen(order.number, files=[list(names) for names in listed])
+            yield InputInspected(asked.task, files=[list(names) for names in listed])
     else:
-        got = buckets.fetch(order.bucket, name, memory_limit=overrides.LIMIT, spool_dir=spool)
+        got = buckets.fetch(asked.bucket, name, memory_limit=overrides.LIMIT, spool_dir=spool)
         overrides.check(got, name, spool)
 
 
@@ -45,7 +45,7 @@ def _members(path: Path) -> Iterator[tuple[str, int, int]]:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
-        raise InputError(f"{path} is no zip file that can be read: {error}") from None
+        raise InputError(f"{path} cannot be read as a zip file: {error}") from None
     if len(members) > MOST_FILES:
         raise InputError(
             f"{path} has {len(members)} members, more than {MOST_FILES}: import it unzipped or in parts"

@@ -1,28 +1,50 @@
-"""What the engine and a codec worker say to each other: msgpack, each message behind its length (u32)."""
+"""What the engine and a codec worker say to each other, as msgpack in the frames of `lightwell.framing`.
+
+Names come in pairs, a command and its outcome:
+
+============== ============================================= ======================================
+To the worker  From the worker, meanwhile                    From the worker, at the end
+============== ============================================= ======================================
+Configure                                                    Configured
+ReadChunk      FileStarted, then FileRead or FileRefused     ChunkRead or ChunkFailed
+CheckRecords   FileStarted                                   RecordsChecked
+InspectInput   InputInspected, page by page                  InputInspected, the last
+Perform        FileStarted                                   Performed
+============== ============================================= ======================================
+
+A worker that reads a chunk asks for two things itself: OpenPacks, answered by PacksOpened, and FindExisting,
+answered by ExistingFound. ``task`` is the engine's number for a command; whatever belongs to it bears the
+same.
+"""
 
 from __future__ import annotations
 
 import select
 import socket
-import struct
+from typing import Literal
 
 import msgspec
 
 from lightwell.codec_pool import requests
-from lightwell.codec_pool.requests import Direct
+from lightwell.codec_pool.failures import Cause
+from lightwell.codec_pool.requests import DirectRequest
 from lightwell.domain.imports.existing_instances import ExistingInstance
-from lightwell.domain.imports.records import Failure, NewRecord
+from lightwell.domain.imports.records import Dependencies, Failure, NewRecord
 from lightwell.domain.integrity import HeldBodies, HeldPack, HeldRecord, IntegrityFault
+from lightwell.framing import MessageBuffer, frame, receive
 
-_LENGTH = struct.Struct("<I")
-_STEP = 1 << 18
+# A worker that stands still in the middle of a message is given up after this.
 _MESSAGE_SECONDS = 60.0
 
+InputKind = Literal["zip", "dicomdir", "override"]
 
-class Begin(msgspec.Struct, tag=True, frozen=True):
-    """To a new worker: the effective settings without the secrets, and the worker's own spool folder.
+# To a worker -----------------------------------------------------------------------------------------------
 
-    ``network`` and ``paths`` as in `reach.Reach`.
+
+class Configure(msgspec.Struct, tag=True, frozen=True):
+    """The effective settings without the secrets, and the worker's own spool folder.
+
+    ``network`` and ``paths`` as in `sandbox.grants.Grants`.
     """
 
     settings: dict[str, str | int | bool | None]
@@ -31,16 +53,16 @@ class Begin(msgspec.Struct, tag=True, frozen=True):
     paths: list[bytes]
 
 
-class Task(msgspec.Struct, tag=True, frozen=True):
-    """To a worker: read a chunk. ``number`` is the engine's, for the answers.
+class ReadChunk(msgspec.Struct, tag=True, frozen=True):
+    """Read the files of a chunk.
 
-    ``files`` as `domain.imports.jobs.pack_files` makes them. ``skip`` are not read; ``first`` are read
-    before the others, since a worker died of each. ``mappings`` are (study, series, key of the JSON) of a
-    metadata override, their keys in ``bucket``. ``last_attempt``: files that cannot be fetched fail, not the
-    chunk. ``far``: no bucket is a folder of this server.
+    ``files`` as `domain.imports.jobs.pack_files` makes them. Those in ``skip`` are not read; those in
+    ``first`` are read before the others, since a worker has died on each. ``mappings`` are (study, series,
+    key of the JSON) of a metadata override, their keys in ``bucket``. ``last_attempt``: a file that cannot be
+    fetched fails alone, not with its chunk. ``far``: no bucket is a folder of this server.
     """
 
-    number: int
+    task: int
     bucket: str
     storage_format: str
     files: bytes
@@ -53,82 +75,85 @@ class Task(msgspec.Struct, tag=True, frozen=True):
     far: bool = False
 
 
-class Packs(msgspec.Struct, tag=True, frozen=True):
-    """To a worker: keys of packs whose rows are open."""
+class CheckRecords(msgspec.Struct, tag=True, frozen=True):
+    """Check a pack, None where that has been done, and records whose bytes lie in it.
 
-    keys: list[int]
-
-
-class Existing(msgspec.Struct, tag=True, frozen=True):
-    """To a worker: what `FindExisting` asks for; None where there is no image set of the series.
-
-    ``unknown``: those of its ``ahead`` that are not in the data store.
+    ``first`` is the place of the first of ``records`` among all of the pack, for `FileStarted`.
     """
 
-    instances: list[ExistingInstance] | None
-    unknown: list[str]
-
-
-class Check(msgspec.Struct, tag=True, frozen=True):
-    """To a worker: check a pack, None for records of one that was checked, and what lies in it.
-
-    ``first`` is the place of the first of ``records`` in the pack's, for `Reading`.
-    """
-
-    number: int
+    task: int
     pack: HeldPack | None
     records: list[HeldRecord]
     first: int
     bodies: HeldBodies
 
 
-class Perform(msgspec.Struct, tag=True, frozen=True):
-    """To a worker: carry out an order that a client waits for."""
-
-    number: int
-    order: Direct
-
-
-class Look(msgspec.Struct, tag=True, frozen=True):
-    """To a worker: say what a file lists, ``kind`` *zip* or *dicomdir*, or check an *override*.
+class InspectInput(msgspec.Struct, tag=True, frozen=True):
+    """Tell what a zip file or a DICOMDIR lists, or check a metadata override.
 
     ``path`` as the system has it, or the key in ``bucket``. ``far``: no bucket is a folder of this server.
     """
 
-    number: int
-    kind: str
+    task: int
+    kind: InputKind
     path: bytes
     bucket: str
     far: bool
 
 
-Order = Begin | Task | Packs | Existing | Check | Perform | Look
+class Perform(msgspec.Struct, tag=True, frozen=True):
+    """Carry out a request that a client waits for."""
+
+    task: int
+    request: DirectRequest
 
 
-class Ready(msgspec.Struct, tag=True, frozen=True):
-    """From a worker that has loaded its codecs. ``missing``: as `sandbox.confinement.confine` says it."""
+class PacksOpened(msgspec.Struct, tag=True, frozen=True):
+    """Keys of packs whose rows are open."""
+
+    keys: list[int]
+
+
+class ExistingFound(msgspec.Struct, tag=True, frozen=True):
+    """What the data store has of an instance; None where it has no image set of the series.
+
+    ``unknown``: those UIDs of ``ahead`` in `FindExisting` that are not in the data store.
+    """
+
+    instances: list[ExistingInstance] | None
+    unknown: list[str]
+
+
+ToWorker = Configure | ReadChunk | CheckRecords | InspectInput | Perform | PacksOpened | ExistingFound
+
+# From a worker ---------------------------------------------------------------------------------------------
+
+
+class Configured(msgspec.Struct, tag=True, frozen=True):
+    """The codecs are loaded, and the worker is confined. ``missing``: as `sandbox.confinement.confine`
+    says it."""
 
     missing: list[str] = []
 
 
-class Reading(msgspec.Struct, tag=True, frozen=True):
-    """From a worker: the file that it is on, or None between files."""
+class FileStarted(msgspec.Struct, tag=True, frozen=True):
+    """The worker turns to a file, by number, or has none left to turn to."""
 
     task: int
     file: int | None
 
 
-class NeedPacks(msgspec.Struct, tag=True, frozen=True):
-    """From a worker that waits for `Packs`."""
+class OpenPacks(msgspec.Struct, tag=True, frozen=True):
+    """The worker waits for `PacksOpened`."""
 
     task: int
     count: int
 
 
 class FindExisting(msgspec.Struct, tag=True, frozen=True):
-    """From a worker that waits for `Existing`: what image sets hold of this instance already.
+    """The worker waits for `ExistingFound`: what do image sets have of this instance already?
 
-    ``ahead`` are SOPInstanceUIDs for which it would otherwise ask later, one by one.
+    ``ahead`` are SOPInstanceUIDs about which it would otherwise ask later, one by one.
     """
 
     task: int
@@ -138,83 +163,81 @@ class FindExisting(msgspec.Struct, tag=True, frozen=True):
     ahead: list[str]
 
 
-class Read(msgspec.Struct, tag=True, frozen=True):
-    """From a worker: a file has been read."""
+class FileRead(msgspec.Struct, tag=True, frozen=True):
+    """A file has been read."""
 
     task: int
     record: NewRecord
 
 
-class Refused(msgspec.Struct, tag=True, frozen=True):
-    """From a worker: a file cannot be imported."""
+class FileRefused(msgspec.Struct, tag=True, frozen=True):
+    """A file cannot be imported."""
 
     task: int
     failure: Failure
 
 
-class TaskDone(msgspec.Struct, tag=True, frozen=True):
-    """From a worker: everything of a chunk is durable."""
+class ChunkRead(msgspec.Struct, tag=True, frozen=True):
+    """Everything that a chunk has yielded is durable."""
 
     task: int
-    level_values: dict[bytes, bytes]
-    dictionaries: dict[int, bytes]
-    packs: dict[int, tuple[int, int]]
+    dependencies: Dependencies
 
 
-class Checked(msgspec.Struct, tag=True, frozen=True):
-    """From a worker: what is wrong, with the place of the record, -1 for the pack; ``frames`` were read."""
+class ChunkFailed(msgspec.Struct, tag=True, frozen=True):
+    """Nothing of the chunk counts. ``cause`` is UNAVAILABLE, STORAGE or FAULT_BETWEEN_FILES."""
 
-    number: int
+    task: int
+    cause: Cause
+    reason: str
+
+
+class RecordsChecked(msgspec.Struct, tag=True, frozen=True):
+    """What is wrong, with the place of the record, -1 for the pack; ``frames`` were read."""
+
+    task: int
     faults: list[tuple[int, IntegrityFault]]
     frames: int
 
 
-class TaskFailed(msgspec.Struct, tag=True, frozen=True):
-    """From a worker: storage failed; nothing of the chunk counts. ``away``: it may be back."""
+class InputInspected(msgspec.Struct, tag=True, frozen=True):
+    """A page of what `InspectInput` asks for. The last one ``is_last`` and holds nothing.
 
-    task: int
-    message: str
-    away: bool = False
-
-
-class Performed(msgspec.Struct, tag=True, frozen=True):
-    """From a worker: the answer to a direct order."""
-
-    number: int
-    answer: requests.PoolReply
-
-
-class Seen(msgspec.Struct, tag=True, frozen=True):
-    """From a worker: a page of what `Look` asks for; after the last page one that ``is_last`` and empty.
-
-    ``members`` of a zip file: name, bytes, index. ``files`` of a DICOMDIR: the parts of their paths. With a
-    ``refusal`` nothing follows; ``trouble`` is *input*, *storage* or *unavailable*.
+    ``members`` of a zip file: name, bytes, index. ``files`` of a DICOMDIR: the components of their paths.
+    With a ``cause``, for ``reason``, it is the last page, too: see `codec_pool.failures.INSPECTION`.
     """
 
-    number: int
+    task: int
     members: list[tuple[str, int, int]] = []
     files: list[list[str]] = []
-    refusal: str | None = None
-    trouble: str = "input"
+    cause: Cause | None = None
+    reason: str = ""
     is_last: bool = False
 
 
-Answer = (
-    Seen
-    | Ready
-    | Reading
-    | NeedPacks
+class Performed(msgspec.Struct, tag=True, frozen=True):
+    """The reply to a request that a client waits for."""
+
+    task: int
+    reply: requests.PoolReply
+
+
+FromWorker = (
+    Configured
+    | FileStarted
+    | OpenPacks
     | FindExisting
-    | Read
-    | Refused
-    | TaskDone
-    | TaskFailed
-    | Checked
+    | FileRead
+    | FileRefused
+    | ChunkRead
+    | ChunkFailed
+    | RecordsChecked
+    | InputInspected
     | Performed
 )
 
-_orders = msgspec.msgpack.Decoder(Order)
-_answers = msgspec.msgpack.Decoder(Answer)
+_to_worker: msgspec.msgpack.Decoder[ToWorker] = msgspec.msgpack.Decoder(ToWorker)
+_from_worker: msgspec.msgpack.Decoder[FromWorker] = msgspec.msgpack.Decoder(FromWorker)
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -223,68 +246,44 @@ class Channel:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._received = bytearray()
-        self._start = 0
+        self._buffer = MessageBuffer()
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)
 
-    def send(self, *messages: Order | Answer) -> None:
+    def send(self, *messages: ToWorker | FromWorker) -> None:
         """Send messages in one go."""
-        data = bytearray()
-        for message in messages:
-            encoded = _encoder.encode(message)
-            data += _LENGTH.pack(len(encoded))
-            data += encoded
-        self._sock.sendall(data)
+        self._sock.sendall(b"".join(frame(_encoder.encode(message)) for message in messages))
 
-    def receive_order(self) -> Order | None:
-        """The next message to a worker; None once the engine is gone."""
-        data = self._next()
-        return None if data is None else _orders.decode(data)
+    def receive_from_engine(self) -> ToWorker | None:
+        """The worker's end: wait for the next message; None once the engine is gone."""
+        data = self._receive()
+        return None if data is None else _to_worker.decode(data)
 
-    def receive_answer(self, timeout: float) -> Answer | None:
-        """The next message of a worker, None if none comes in ``timeout`` seconds.
+    def receive_from_worker(self, timeout: float) -> FromWorker | None:
+        """The engine's end: the next message, None if none comes within ``timeout`` seconds.
 
         Raises EOFError once the worker is gone, or stands still in the middle of a message.
         """
-        if not self._has_message() and not self._poll.poll(timeout * 1000):
-            return None
-        self._sock.settimeout(_MESSAGE_SECONDS)
-        try:
-            data = self._next()
-        except TimeoutError:
-            data = None
-        finally:
-            self._sock.settimeout(None)
+        data = self._buffer.next()
+        if data is None:
+            if not self._poll.poll(timeout * 1000):
+                return None
+            self._sock.settimeout(_MESSAGE_SECONDS)
+            try:
+                data = self._receive()
+            except TimeoutError:
+                data = None
+            finally:
+                self._sock.settimeout(None)
         if data is None:
             raise EOFError
-        answer: Answer = _answers.decode(data)
-        return answer
+        return _from_worker.decode(data)
 
-    def _has_message(self) -> bool:
-        have = len(self._received) - self._start
-        return have >= 4 and have - 4 >= _LENGTH.unpack_from(self._received, self._start)[0]
-
-    def _next(self) -> bytes | None:
-        """The bytes of the next message, None if the other end is closed before it is whole."""
-        while not self._has_message():
-            try:
-                more = self._sock.recv(_STEP)
-            except (ConnectionResetError, BrokenPipeError):
-                return None
-            if not more:
-                return None
-            if self._start:
-                del self._received[: self._start]
-                self._start = 0
-            self._received += more
-        (length,) = _LENGTH.unpack_from(self._received, self._start)
-        begin = self._start + _LENGTH.size
-        self._start = begin + length
-        data = bytes(memoryview(self._received)[begin : self._start])
-        if self._start == len(self._received):
-            self._received, self._start = bytearray(), 0
-        return data
+    def _receive(self) -> bytes | None:
+        try:
+            return receive(self._sock, self._buffer)
+        except (ConnectionResetError, BrokenPipeError):
+            return None
 
     def close(self) -> None:
         self._sock.close()

@@ -1,4 +1,4 @@
-"""Codec workers as the engine holds them: processes that are started, spoken to and killed."""
+"""One codec worker as the engine sees it: a process that is started, talked to and killed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import threading
 from dataclasses import fields
 from pathlib import Path
 
-from lightwell.codec_pool.messages import Answer, Begin, Channel, Order, Ready
+from lightwell.codec_pool.messages import Channel, Configure, Configured, FromWorker, ToWorker
 from lightwell.codec_pool.sandbox.grants import Grants, of_storage
 from lightwell.settings import Settings, worker_environment
 
 log = logging.getLogger(__name__)
 
 _START_SECONDS = 120.0
-# What has been logged of every worker is logged once.
-_told: set[str] = set()
+# What is missing from the confinement of every worker is logged once.
+_logged: set[str] = set()
 # A URL may hold a password.
 _ENDPOINTS = ("storage_endpoint_url", "s3_endpoint_url")
 
@@ -32,27 +32,27 @@ class WorkerDied(Exception):
 
 
 class WorkerNotStarted(WorkerDied):
-    """There is no process, or none that became ready: no file that it was to read is to blame."""
+    """There is no process, or it never became ready: nothing that it was to read is to blame."""
 
 
 class WorkerProcess:
     """One running worker. The thread that made it has to outlive it: Linux ties the process to that thread.
 
-    ``reach``: what it may reach beside its own places, by default nothing but the storage. ``quiet``: what it
-    and the codecs print is not shown. ``nice``: how far it stands back where the cores are busy. Raises
-    `WorkerDied` from `send` and `receive` once the process has ended.
+    ``grants``: what it may use besides its own folders, by default only the storage. ``quiet``: what it and
+    the codecs print is not shown. ``nice``: how much it yields where the cores are busy. `send` and `receive`
+    raise `WorkerDied` once the process has ended.
     """
 
     def __init__(
         self,
         settings: Settings,
         spool: Path,
-        reach: Grants | None = None,
+        grants: Grants | None = None,
         *,
         quiet: bool = False,
         nice: int = 0,
     ) -> None:
-        self.reach = reach or of_storage(settings)
+        self.grants = grants or of_storage(settings)
         self._spool = spool / f"worker-{os.getpid()}-{threading.get_ident()}"
         shutil.rmtree(self._spool, ignore_errors=True)
         try:
@@ -73,7 +73,7 @@ class WorkerProcess:
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL if quiet else None,
-                env=worker_environment(network=self.reach.network),
+                env=worker_environment(network=self.grants.network),
             )
         except BaseException as error:
             ours.close()
@@ -88,34 +88,34 @@ class WorkerProcess:
         self._channel = Channel(ours)
         self._killed: str | None = None
         try:
-            paths = [os.fsencode(path) for path in sorted(self.reach.paths)]
-            self.send(Begin(_public(settings, self.reach), str(self._spool), self.reach.network, paths))
-            ready = self.receive(_START_SECONDS)
-            if not isinstance(ready, Ready):
+            paths = [os.fsencode(path) for path in sorted(self.grants.paths)]
+            self.send(Configure(_public(settings, self.grants), str(self._spool), self.grants.network, paths))
+            configured = self.receive(_START_SECONDS)
+            if not isinstance(configured, Configured):
                 self.kill("it took too long")
                 raise WorkerDied(self.reason())
         except WorkerDied as death:
             self.close()
             raise WorkerNotStarted(f"a codec worker could not be started: {death}") from None
-        for sentence in ready.missing:
-            if sentence not in _told:
-                _told.add(sentence)
+        for sentence in configured.missing:
+            if sentence not in _logged:
+                _logged.add(sentence)
                 log.warning("codec workers are confined less than they could be: %s", sentence)
 
     @property
     def pid(self) -> int:
         return self.process.pid
 
-    def send(self, order: Order) -> None:
+    def send(self, message: ToWorker) -> None:
         try:
-            self._channel.send(order)
+            self._channel.send(message)
         except (BrokenPipeError, ConnectionResetError):
             raise WorkerDied(self.reason()) from None
 
-    def receive(self, timeout: float) -> Answer | None:
-        """The next answer, None if none comes in ``timeout`` seconds."""
+    def receive(self, timeout: float) -> FromWorker | None:
+        """The next message, None if none comes within ``timeout`` seconds."""
         try:
-            return self._channel.receive_answer(timeout)
+            return self._channel.receive_from_worker(timeout)
         except EOFError:
             raise WorkerDied(self.reason()) from None
 
@@ -155,9 +155,9 @@ def remove_leftovers(spool: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _public(settings: Settings, reach: Grants) -> dict[str, str | int | bool | None]:
+def _public(settings: Settings, grants: Grants) -> dict[str, str | int | bool | None]:
     """The settings that a worker needs; it has no database, so it gets no secret."""
-    left_out = {"database_url"} if reach.network else {"database_url", *_ENDPOINTS}
+    left_out = {"database_url"} if grants.network else {"database_url", *_ENDPOINTS}
     values: dict[str, str | int | bool | None] = {}
     for field in fields(Settings):
         if field.metadata.get("internal") or field.metadata.get("secret") or field.name in left_out:

@@ -1,4 +1,4 @@
-"""The desk: direct orders that wait for a codec worker, so many at most."""
+"""Requests that wait for a codec worker, so many at most."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lightwell.codec_pool.requests import PoolReply, PoolRequest, RequestError
 # Each is a few hundred bytes; what it asks for may be a minute's work.
 MOST_WAITING = 256
 
-_CLOSED = RequestError("busy", "The server is stopping. Try again in a moment.")
+CLOSED = RequestError("busy", "The server is stopping. Try again in a moment.")
 _FULL = RequestError(
     "busy", f"{MOST_WAITING} requests wait for a codec worker already. Try again in a moment."
 )
@@ -21,76 +21,76 @@ _FULL = RequestError(
 
 @dataclass(slots=True, eq=False)
 class PendingRequest:
-    """An order, with who waits for its answer; ``until`` is on the monotonic clock.
+    """A request and how to reply to it; ``until`` is on the monotonic clock.
 
-    ``failed``: what is settled of its files, by place; they are not read again. ``deaths``: how many workers
-    ended on it without being on one of its files.
+    ``is_abandoned``: its client has gone. ``failed``: (reason, message) of files that have failed, by place;
+    they are not read again. ``deaths``: how many workers have ended on it without being on one of its files.
     """
 
-    order: PoolRequest
+    request: PoolRequest
     until: float
     reply: Callable[[PoolReply], None]
-    is_gone: bool = False
+    is_abandoned: bool = False
     failed: dict[int, tuple[int, str]] = field(default_factory=dict)
     deaths: int = 0
 
 
 class RequestQueue:
-    """For all threads. `finished` has to be called for every errand that `take` has given."""
+    """For all threads. `finished` has to be called for every request that `take` has returned."""
 
     def __init__(self) -> None:
         self._waiting: deque[PendingRequest] = deque()
         self._changed = threading.Condition()
         self._closed = False
         self._under_way = 0
-        # Threads that wait with a worker in hand.
-        self._warm = 0
+        # Threads that wait and have a worker.
+        self._with_worker = 0
 
-    def put(self, errand: PendingRequest) -> None:
-        """Let an errand wait; it is answered at once where too many do, or where the desk is closed."""
+    def put(self, pending: PendingRequest) -> None:
+        """Let a request wait; it is refused at once where too many do, or where the queue is closed."""
         with self._changed:
             if not self._closed and len(self._waiting) < MOST_WAITING:
-                self._waiting.append(errand)
+                self._waiting.append(pending)
                 self._changed.notify_all()
                 return
-            trouble = _CLOSED if self._closed else _FULL
-        errand.reply(trouble)
+            trouble = CLOSED if self._closed else _FULL
+        pending.reply(trouble)
 
-    def take(self, seconds: float, *, warm: bool = True) -> PendingRequest | None:
-        """The errand that has waited longest and is still of use; None if there is none for ``seconds``.
+    def take(self, seconds: float, *, has_worker: bool = True) -> PendingRequest | None:
+        """The request that has waited longest and is still of use; None if there is none for ``seconds``.
 
-        ``warm``: who asks has a worker that runs. Others get what those who have one leave.
+        ``has_worker``: the caller has a worker that runs. Others get what those who have one leave.
         """
         end = time.monotonic() + seconds
         with self._changed:
             while True:
-                while self._waiting and (warm or len(self._waiting) > self._warm):
-                    errand = self._waiting.popleft()
-                    if not errand.is_gone and errand.until > time.monotonic():
+                while self._waiting and (has_worker or len(self._waiting) > self._with_worker):
+                    pending = self._waiting.popleft()
+                    if not pending.is_abandoned and pending.until > time.monotonic():
                         self._under_way += 1
-                        return errand
+                        return pending
                 left = end - time.monotonic()
                 if left <= 0 or self._closed:
                     return None
-                self._warm += warm
+                self._with_worker += has_worker
                 try:
                     self._changed.wait(left)
                 finally:
-                    self._warm -= warm
+                    self._with_worker -= has_worker
 
     @property
     def is_closed(self) -> bool:
-        """Whether `take` gives nothing any more."""
+        """Whether `take` will never return a request again."""
         return self._closed and not self._waiting
 
     def finished(self) -> None:
-        """An errand that was taken has been answered."""
+        """A request that was taken has been answered."""
         with self._changed:
             self._under_way -= 1
             self._changed.notify_all()
 
     def close(self, seconds: float) -> None:
-        """Take no more; let what waits be done, for ``seconds`` at most, and answer the rest."""
+        """Accept no more; let those that wait be served, for ``seconds`` at most, and refuse the rest."""
         end = time.monotonic() + seconds
         with self._changed:
             self._closed = True
@@ -99,5 +99,5 @@ class RequestQueue:
                 self._changed.wait(end - time.monotonic())
             rest = list(self._waiting)
             self._waiting.clear()
-        for errand in rest:
-            errand.reply(_CLOSED)
+        for pending in rest:
+            pending.reply(CLOSED)

@@ -1,11 +1,13 @@
-"""What an HTTP process may ask the codec workers to do while a client waits, and what they answer.
+"""What an HTTP process may ask the codec workers to do while a client waits, and what they reply.
 
-Over the Unix socket of the work process (`codec_pool.client`, `codec_pool.server`). Orders say where bytes
-are, and hold none. A new kind of order is a Struct here, in `Direct` and `PoolReply`, and its function in
-`codec_pool.handlers`.
+Over the Unix socket of the work process (`codec_pool.client`, `codec_pool.server`). Requests say where bytes
+are, and hold none. A new kind of request is a Struct here, in `DirectRequest` and `PoolReply`, and a function
+in `codec_pool.handlers`.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import msgspec
 
@@ -34,15 +36,15 @@ class Store(msgspec.Struct, tag=True, frozen=True):
 
 
 class Ping(msgspec.Struct, tag=True, frozen=True):
-    """Answer `Pong` from a codec worker, after ``seconds``."""
+    """Have a codec worker reply `Pong`, after ``seconds``."""
 
     seconds: float = 0.0
 
 
-Direct = Ping | Render | Decode
-"""Orders that a codec worker carries out alone."""
+DirectRequest = Ping | Render | Decode
+"""Requests that a codec worker carries out alone."""
 
-PoolRequest = Store | Direct
+PoolRequest = Store | DirectRequest
 
 
 class InstanceStored(msgspec.Struct, tag=True, frozen=True):
@@ -76,24 +78,27 @@ class Pong(msgspec.Struct, tag=True, frozen=True):
     pid: int
 
 
+RequestErrorKind = Literal[
+    "input", "memory", "time", "died", "busy", "storage", "damaged", "missing", "fault"
+]
+"""Why a request failed: its bytes are at fault; the codec worker reached its limit of memory or time, or
+ended; too many requests wait, or no worker can be started; storage failed, or does not have what was stored;
+what the request names is not there; or the fault is ours."""
+
+
 class RequestError(msgspec.Struct, tag=True, frozen=True):
-    """An order was not carried out.
+    """A request was not carried out."""
 
-    ``kind``: *input*, its bytes are at fault; *memory*, *time*, *died*, the codec worker reached a limit or
-    ended; *busy*, too many wait; *storage*; *damaged*, what is kept is not what was stored; *missing*, what
-    it names is not there; *fault*, ours.
-    """
-
-    kind: str
+    kind: RequestErrorKind
     message: str
 
 
 PoolReply = Stored | Pong | Rendered | NotRendered | Decoded | RequestError
-"""What comes back for an order."""
+"""The reply to a request."""
 
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True):
-    """A request on the socket: an order, and after how many seconds its answer is of no more use."""
+    """A request on the socket, and after how many seconds nobody waits for its reply any more."""
 
     seconds: float
-    order: PoolRequest
+    request: PoolRequest

@@ -1,7 +1,7 @@
-"""The door: the Unix socket at which HTTP processes hand direct orders in (`codec_pool.client`).
+"""The Unix socket at which HTTP processes hand in requests (`codec_pool.client`).
 
-Only who holds ``DATA/engine.lock`` opens it, so a socket that is there already is of a dead process. One
-thread takes connections and orders; whoever has carried an order out writes its answer.
+Only the holder of ``DATA/engine.lock`` opens it, so a socket that exists already belongs to a dead process.
+One thread accepts connections and requests; whichever thread has carried a request out writes its reply.
 """
 
 from __future__ import annotations
@@ -16,58 +16,45 @@ from pathlib import Path
 
 import msgspec
 
-from lightwell.codec_pool.client import LENGTH, SOCKET, address
+from lightwell.codec_pool.client import SOCKET, address
 from lightwell.codec_pool.queue import PendingRequest, RequestQueue
 from lightwell.codec_pool.requests import Envelope, PoolReply, RequestError
+from lightwell.framing import MessageBuffer, frame
 
 log = logging.getLogger(__name__)
 
-# An order names places of bytes: a request of 1 GB in the smallest of files stays below.
+# A request only says where bytes are: one for 1 GB in the smallest of files stays below this.
 _LONGEST = 64 << 20
 _STEP = 1 << 18
 _ANSWER_SECONDS = 30.0
 _BACKLOG = 128
 
-_asks: msgspec.msgpack.Decoder[Envelope] = msgspec.msgpack.Decoder(Envelope)
+_envelopes: msgspec.msgpack.Decoder[Envelope] = msgspec.msgpack.Decoder(Envelope)
 _encoder = msgspec.msgpack.Encoder()
 
 
 class _ClientConnection:
-    """One caller, who has one order under way at most."""
+    """One client, which has at most one request under way."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        self.received = bytearray()
-        self.errand: PendingRequest | None = None
+        self.received = MessageBuffer(_LONGEST)
+        self.pending: PendingRequest | None = None
 
-    def message(self) -> bytes | None:
-        """The next whole message. Raises ValueError for one that is too long."""
-        if len(self.received) < LENGTH.size:
-            return None
-        (length,) = LENGTH.unpack_from(self.received)
-        if length > _LONGEST:
-            raise ValueError(f"a message of {length} bytes")
-        end = LENGTH.size + length
-        if len(self.received) < end:
-            return None
-        data = bytes(self.received[LENGTH.size : end])
-        del self.received[:end]
-        return data
-
-    def reply(self, answer: PoolReply) -> None:
-        """From any thread, once an order."""
-        self.errand = None
-        data = _encoder.encode(answer)
+    def reply(self, reply: PoolReply) -> None:
+        """From any thread, once a request."""
+        self.pending = None
+        data = _encoder.encode(reply)
         with contextlib.suppress(OSError):
-            self.sock.sendall(LENGTH.pack(len(data)) + data)
+            self.sock.sendall(frame(data))
 
 
 class PoolServer:
-    """Hands what comes in to the desk. `open` and `close` once each."""
+    """Puts requests into the queue. `open` and `close` once each."""
 
-    def __init__(self, data: Path, desk: RequestQueue) -> None:
+    def __init__(self, data: Path, queue: RequestQueue) -> None:
         self._data = data
-        self._desk = desk
+        self._queue = queue
         self._selector = selectors.DefaultSelector()
         self._connections = 0
         self._closing = False
@@ -75,7 +62,7 @@ class PoolServer:
         self._thread: threading.Thread | None = None
 
     def open(self) -> None:
-        """Listen. Where that fails the log says so: imports go on, and callers are told to try again."""
+        """Listen. Where that fails, the log says so: imports go on, and clients are told to try again."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             with address(self._data) as path:
@@ -86,7 +73,7 @@ class PoolServer:
         except OSError as error:
             listener.close()
             log.error(
-                "nothing can be stored or rendered: the socket %s cannot be made: %s",
+                "nothing can be stored or rendered, because the socket %s cannot be made: %s",
                 self._data / SOCKET,
                 error.strerror or error,
             )
@@ -94,17 +81,17 @@ class PoolServer:
         listener.setblocking(False)
         self._listener = listener
         self._selector.register(listener, selectors.EVENT_READ)
-        self._thread = threading.Thread(target=self._run, name="door", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="pool-server", daemon=True)
         self._thread.start()
 
     def wait(self, seconds: float) -> None:
-        """Until every caller has gone, for so many seconds at most."""
+        """Wait until every client has gone, for so many seconds at most."""
         end = time.monotonic() + seconds
         while self._connections and time.monotonic() < end:
             time.sleep(0.02)
 
     def close(self) -> None:
-        """Take no more connections and close those that are there."""
+        """Accept no more connections, and close those that are open."""
         if self._listener is None or self._thread is None:
             return
         with contextlib.suppress(OSError):
@@ -122,7 +109,7 @@ class PoolServer:
                     else:
                         self._read(key.data)
                 except Exception:
-                    log.exception("the door failed")
+                    log.exception("serving a connection of the codec pool failed")
                     if key.data is not None:
                         self._drop(key.data)
         for key in list(self._selector.get_map().values()):
@@ -135,7 +122,7 @@ class PoolServer:
         try:
             sock, _ = self._listener.accept()
         except OSError as error:
-            log.warning("the door is shut for a moment: %s", error)
+            log.warning("a connection to the codec pool cannot be accepted, trying again: %s", error)
             time.sleep(0.1)
             return
         sock.settimeout(_ANSWER_SECONDS)
@@ -152,30 +139,30 @@ class PoolServer:
         if not data:
             self._drop(connection)
             return
-        connection.received += data
-        message = connection.message()
+        connection.received.feed(data)
+        message = connection.received.next()
         if message is None:
             return
-        if connection.errand is not None:
-            raise ValueError("an order while another is under way")
-        self._order(connection, message)
+        if connection.pending is not None:
+            raise ValueError("a request while another is under way")
+        self._enqueue(connection, message)
 
-    def _order(self, connection: _ClientConnection, message: bytes) -> None:
+    def _enqueue(self, connection: _ClientConnection, message: bytes) -> None:
         try:
-            ask = _asks.decode(message)
+            envelope = _envelopes.decode(message)
         except msgspec.DecodeError as error:
             # An HTTP process of another version, after an update under a running server.
             connection.reply(
-                RequestError("fault", f"The order is not understood, start the server again: {error}")
+                RequestError("fault", f"The request is not understood, restart the server: {error}")
             )
             return
-        errand = PendingRequest(ask.order, time.monotonic() + ask.seconds, connection.reply)
-        connection.errand = errand
-        self._desk.put(errand)
+        pending = PendingRequest(envelope.request, time.monotonic() + envelope.seconds, connection.reply)
+        connection.pending = pending
+        self._queue.put(pending)
 
     def _drop(self, connection: _ClientConnection) -> None:
-        if connection.errand is not None:
-            connection.errand.is_gone = True
+        if connection.pending is not None:
+            connection.pending.is_abandoned = True
         self._selector.unregister(connection.sock)
         connection.sock.close()
         self._connections -= 1

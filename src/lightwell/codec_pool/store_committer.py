@@ -1,4 +1,4 @@
-"""Commits what direct `Store` orders have read: as much as waits in one transaction, then their answers.
+"""Commits what `Store` requests have read: as many as wait in one transaction, then their replies.
 
 One thread: while the disk flushes one transaction the next gathers, so that the number of flushes does not
 grow with the number of clients.
@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from lightwell.clock import Clock, Ids
-from lightwell.codec_pool import existing_lookup
-from lightwell.codec_pool.messages import Existing, FindExisting
+from lightwell.codec_pool.failures import STORE, cause_of
 from lightwell.codec_pool.requests import InstanceRefused, InstanceStored, PoolReply, RequestError, Stored
 from lightwell.domain.datastore import ACTIVE
 from lightwell.domain.imports.records import ChunkResult, NewRecord
@@ -38,24 +37,22 @@ _MOST = 2000
 _AHEAD = 32
 _LONGEST_AHEAD = 600_000
 
-_GONE = RequestError(
-    "missing", "The data store does not exist or is not active any more; nothing was stored."
-)
+_GONE = RequestError("missing", "The data store no longer exists or is no longer active; nothing was stored.")
 _FAULT = "The instances could not be put into image sets because of a fault in lightwell, please report it."
 
 
 @dataclass(frozen=True, slots=True)
 class StoreTarget:
-    """A data store, by what of it never changes."""
+    """What never changes of a data store."""
 
     key: int
     id: str
     storage_format: str
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A `Store` order whose bytes are durable. ``failed``: (reason, message) of files, by place."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingCommit:
+    """A `Store` request whose bytes are durable. ``failed``: (reason, message) of files, by place."""
 
     target: StoreTarget
     caller: str
@@ -66,21 +63,21 @@ class Finished:
 
 
 class StoreCommitter:
-    """For all attendants; `run` is the body of its thread."""
+    """For all dispatchers; `run` is the body of its thread."""
 
     def __init__(self, stores: Stores, settings: Settings, clock: Clock, ids: Ids) -> None:
         self._stores = stores
         self._settings = settings
         self._clock = clock
         self._ids = ids
-        self._waiting: list[Finished] = []
+        self._waiting: list[PendingCommit] = []
         self._changed = threading.Condition()
         self._lock = threading.Lock()
         self._targets: dict[str, StoreTarget] = {}
         self._ahead: dict[int, tuple[int, list[int]]] = {}
 
     def target(self, datastore_id: str) -> StoreTarget | None:
-        """The active data store of this id."""
+        """The data store with this id, None if none is active."""
         with self._lock:
             if (known := self._targets.get(datastore_id)) is not None:
                 return known
@@ -117,14 +114,10 @@ class StoreCommitter:
             self._ahead[target.key] = (announced, keys[count:])
         return keys[:count]
 
-    def find_existing(self, target: StoreTarget, asked: FindExisting) -> Existing:
-        """What a worker asks for."""
-        return existing_lookup.answer(self._stores.db, target.key, asked)
-
-    def put(self, finished: Finished) -> None:
-        """Commit it soon, and answer."""
+    def put(self, pending: PendingCommit) -> None:
+        """Commit it soon, and reply."""
         with self._changed:
-            self._waiting.append(finished)
+            self._waiting.append(pending)
             self._changed.notify()
 
     def run(self, stopped: threading.Event) -> None:
@@ -139,26 +132,28 @@ class StoreCommitter:
                 batch = self._batch()
             self._commit(batch)
 
-    def _batch(self) -> list[Finished]:
+    def _batch(self) -> list[PendingCommit]:
         """What waits for the data store of the one that has waited longest."""
         target = self._waiting[0].target
-        batch: list[Finished] = []
+        batch: list[PendingCommit] = []
+        rest: list[PendingCommit] = []
         count = 0
         for one in self._waiting:
             if one.target.key == target.key and (not batch or count + one.count <= _MOST):
                 batch.append(one)
                 count += one.count
-        taken = set(map(id, batch))
-        self._waiting = [one for one in self._waiting if id(one) not in taken]
+            else:
+                rest.append(one)
+        self._waiting = rest
         return batch
 
-    def _commit(self, batch: Sequence[Finished]) -> None:
+    def _commit(self, batch: Sequence[PendingCommit]) -> None:
         try:
             found = self._stores.db.write(lambda conn: self._write(conn, batch))
         except StorageError as error:
             if len(batch) == 1:
                 log.warning("instances could not be stored: %s", error)
-                batch[0].reply(RequestError("storage", f"Nothing was stored: {error}"))
+                batch[0].reply(STORE[cause_of(error)].error(str(error)))
                 return
         except Exception:
             if len(batch) == 1:
@@ -167,13 +162,13 @@ class StoreCommitter:
                 return
         else:
             for place, one in enumerate(batch):
-                one.reply(_GONE if found is None else _answer(one, found[place]))
+                one.reply(_GONE if found is None else _stored(one, found[place]))
             return
         # One is at fault: the others go on.
         for one in batch:
             self._commit([one])
 
-    def _without_refused(self, one: Finished) -> None:
+    def _without_refused(self, one: PendingCommit) -> None:
         """Store what the database takes; the rest fails."""
         refused: list[NewRecord] = []
         with contextlib.suppress(StorageError):
@@ -189,9 +184,9 @@ class StoreCommitter:
         if one.result.records:
             self._commit([one])
         else:
-            one.reply(_answer(one, {}))
+            one.reply(_stored(one, {}))
 
-    def _write(self, conn: Connection, batch: Sequence[Finished]) -> list[dict[int, VersionRef]] | None:
+    def _write(self, conn: Connection, batch: Sequence[PendingCommit]) -> list[dict[int, VersionRef]] | None:
         target = batch[0].target
         held = datastores.get(conn, target.id, hold=True)
         if held is None or held.status != ACTIVE:
@@ -201,7 +196,7 @@ class StoreCommitter:
         return store_commit.commit(conn, place, deposits, ids=self._ids, now=self._clock.now())
 
 
-def _answer(finished: Finished, joined: dict[int, VersionRef]) -> Stored:
+def _stored(pending: PendingCommit, joined: dict[int, VersionRef]) -> Stored:
     kept = {
         r.file: InstanceStored(
             r.study_instance_uid,
@@ -212,7 +207,7 @@ def _answer(finished: Finished, joined: dict[int, VersionRef]) -> Stored:
             joined[r.file].version,
             r.warnings,
         )
-        for r in finished.result.records
+        for r in pending.result.records
     }
-    failed = {place: InstanceRefused(*why) for place, why in finished.failed.items()}
-    return Stored([kept.get(place) or failed[place] for place in range(finished.count)])
+    failed = {place: InstanceRefused(*why) for place, why in pending.failed.items()}
+    return Stored([kept.get(place) or failed[place] for place in range(pending.count)])

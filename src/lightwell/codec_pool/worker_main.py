@@ -17,22 +17,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from lightwell.codec_pool.messages import Begin, Channel
+from lightwell.codec_pool.messages import Channel, Configure
+from lightwell.process_death import die_with_parent
 from lightwell.settings import Settings
 
-_PR_SET_PDEATHSIG = 1
 # mallopt(3). The arrays of frames come and go; each through mmap and munmap would be a fifth of all work.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _KEPT = 16 << 20
 # Thread pools of numerical libraries would take memory and fight the other workers for the cores.
 _POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
-
-
-def _die_with_the_engine(parent: int) -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def _keep_freed_memory() -> None:
@@ -43,9 +36,9 @@ def _keep_freed_memory() -> None:
         libc.mallopt(_M_TOP_PAD, 1 << 20)
 
 
-def _settings(begin: Begin) -> Settings:
+def _settings(configure: Configure) -> Settings:
     paths = {f.name for f in fields(Settings) if "Path" in str(f.type)}
-    values: dict[str, Any] = dict(begin.settings)
+    values: dict[str, Any] = dict(configure.settings)
     for name in paths & values.keys():
         if values[name] is not None:
             values[name] = Path(values[name])
@@ -55,7 +48,7 @@ def _settings(begin: Begin) -> Settings:
 def main(arguments: list[str]) -> int:
     descriptor, parent = map(int, arguments)
     os.umask(0o077)  # whoever started it: what it spools are patients' data
-    _die_with_the_engine(parent)
+    die_with_parent(parent)
     # The engine decides when a worker ends; Ctrl-C on a terminal reaches the whole process group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _keep_freed_memory()
@@ -63,17 +56,17 @@ def main(arguments: list[str]) -> int:
         os.putenv(name, "1")
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", level=logging.WARNING)
     channel = Channel(socket.socket(fileno=descriptor))
-    begin = channel.receive_order()
-    if not isinstance(begin, Begin):
+    configure = channel.receive_from_engine()
+    if not isinstance(configure, Configure):
         return 1
-    settings = _settings(begin)
+    settings = _settings(configure)
     resource.setrlimit(resource.RLIMIT_DATA, (settings.worker_memory, settings.worker_memory))
     # A dump of its memory would be a file of somebody's images.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
     from lightwell.codec_pool import worker
 
-    return 0 if worker.run(channel, settings, begin) else 1
+    return 0 if worker.run(channel, settings, configure) else 1
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,9 +20,9 @@ from lightwell.domain.image_sets.frame_table import PAGE, Frame, pack_entries
 from lightwell.domain.image_sets.grouping import Grouping
 from lightwell.domain.image_sets.search_columns import cleaned_grouping
 from lightwell.domain.imports.existing_instances import ExistingInstance
-from lightwell.domain.imports.records import NewPixels, NewRecord
+from lightwell.domain.imports.records import Dependencies, NewPixels, NewRecord
 from lightwell.domain.imports.warnings import Warning
-from lightwell.errors import InputError, StorageError
+from lightwell.errors import InputError
 from lightwell.imaging.dataset.element_cache import SeriesCache
 from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.dataset.original_container import write_original
@@ -82,15 +82,6 @@ class _Series:
         if self.begun is None:
             self.begun = self._make_pack()
         return self.begun
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """What a chunk leaves beside its records: see `domain.imports.records.ChunkResult`."""
-
-    level_values: dict[bytes, bytes]
-    dictionaries: dict[int, bytes]
-    packs: dict[int, tuple[int, int]]
 
 
 class Pipeline:
@@ -200,14 +191,14 @@ class Pipeline:
             shared_pixels=shared_pixels,
         )
 
-    def finish(self) -> Finished:
-        """Make everything durable. Raises `StorageError`; the chunk has then to be read again."""
+    def finish(self) -> Dependencies:
+        """Make what was read durable. Raises `StorageError`: the chunk has to be read again then."""
         packs = {}
         for series in self._series.values():
             if series.begun is not None:
                 packs[series.begun.key] = series.begun.finish()
         self._series.clear()
-        return Finished(self._level_values, self._dictionaries, packs)
+        return Dependencies(self._level_values, self._dictionaries, packs)
 
     def abort(self) -> None:
         """Forget all that was read; harmless after `finish`."""
@@ -354,6 +345,3 @@ def _warnings(warnings: list[Warning]) -> str | None:
 
 def _json(value: object) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-
-
-__all__ = ["Finished", "Pipeline", "StorageError"]

@@ -53,10 +53,11 @@ def commit(
         bodies |= one.level_values
     own = {key: made for one in used for key, made in one.packs.items()}
     packs.make_live(conn, own)
-    existing_instances.protect_shared(conn, [record for one in used for record in one.records], own)
+    arrived = [record for deposit in deposits for record in deposit.result.records]
+    existing_instances.protect_shared(conn, arrived, own)
     keys = records.level_values(conn, place.datastore, bodies, [ids.key() for _ in bodies])
     dictionaries = {key: data for one in used for key, data in one.dictionaries.items()}
-    records.insert(conn, place.datastore, [r for one in used for r in one.records], keys, dictionaries)
+    records.insert(conn, place.datastore, arrived, keys, dictionaries)
     loads: dict[int, tuple[StagedBatch, list[NewRecord], dict[int, VersionRef]]] = {}
     groups: list[Group] = []
     found: list[dict[int, VersionRef]] = []
@@ -81,7 +82,7 @@ def refused(
     conn: Connection, datastore: int, result: ChunkResult, also: Callable[[NewRecord], None] | None = None
 ) -> list[NewRecord]:
     """Which records the database does not take, with the rows that ``also`` adds to each; inserts nothing."""
-    keys = {digest: index for index, digest in enumerate(result.level_values)}
+    keys = {digest: index for index, digest in enumerate(result.dependencies.level_values)}
     found = []
     for record in result.records:
         trial = conn.begin_nested()

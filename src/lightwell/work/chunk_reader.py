@@ -1,33 +1,33 @@
 """The read phase: a thread for each codec worker, which hands it one chunk after another.
 
-While a worker is on the last files of a chunk the next one is claimed and sent; it makes the bytes of a chunk
-durable while it reads the next; and what a chunk has yielded is committed in a thread beside. So a worker
-waits for nothing.
+While a worker is on the last files of a chunk, the next one is claimed and sent; it makes the bytes of a
+chunk durable while it reads the next; and what a chunk has yielded is committed in a thread beside. So a
+worker waits for nothing.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+from lightwell.codec_pool import existing_lookup
+from lightwell.codec_pool.failures import CHUNK, Cause
 from lightwell.codec_pool.messages import (
-    Answer,
+    ChunkFailed,
+    ChunkRead,
+    FileRead,
+    FileRefused,
+    FileStarted,
     FindExisting,
-    NeedPacks,
-    Packs,
-    Read,
-    Reading,
-    Refused,
-    TaskDone,
-    TaskFailed,
+    FromWorker,
+    OpenPacks,
+    PacksOpened,
 )
-from lightwell.codec_pool.process import WorkerDied, WorkerNotStarted, WorkerProcess
 from lightwell.codec_pool.sandbox.grants import of_files
-from lightwell.domain.imports import jobs as domain
+from lightwell.codec_pool.slot import WorkerEnded, WorkerSlot
 from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.settings import Settings
 from lightwell.stores import Stores
@@ -35,14 +35,11 @@ from lightwell.work.leases import LeasedChunk, Leases
 
 log = logging.getLogger(__name__)
 
-# A worker without work is ended after so many seconds.
-IDLE_SECONDS = 60.0
 # The next chunk is sent when so many files of this one are left.
 _AHEAD = 6
 # The bytes of a chunk have to be durable within this.
 _FINISH_SECONDS = 1800.0
-_STEP_SECONDS = 0.5
-# Jobs stand back for the orders that clients wait for, and for the answers to HTTP.
+# Jobs yield to the requests that clients wait for, and to HTTP.
 _NICE = 5
 
 
@@ -53,60 +50,55 @@ class _Sent:
     ``left`` is how many of its files it has not begun; at ``ahead`` it is time to send the next chunk.
     """
 
-    claimed: LeasedChunk
+    leased: LeasedChunk
     left: int
     ahead: int
 
 
 class ChunkReader:
-    """One slot for a codec worker. `run` is the body of its thread, which has to outlive the worker."""
+    """Keeps one codec worker busy. `run` is the body of its thread, which has to outlive the worker."""
 
     def __init__(
         self,
         stores: Stores,
         settings: Settings,
-        claims: Leases,
+        leases: Leases,
         stopping: threading.Event,
         wait_for_work: Callable[[float], None],
     ) -> None:
         self._stores = stores
         self._settings = settings
-        self._claims = claims
+        self._leases = leases
         self._stopping = stopping
         self._wait_for_work = wait_for_work
-        self._worker: WorkerProcess | None = None
+        self._slot = WorkerSlot(settings, stores.spool, self._limit, nice=_NICE)
         self._sent: dict[int, _Sent] = {}
-        # A chunk that needs a worker with more reach, once this one has nothing left to do.
-        self._kept: LeasedChunk | None = None
-        # What the worker has announced: the task, and its file or None between files.
-        self._on: tuple[int, int | None] = (0, None)
-        self._deadline = 0.0
+        # A chunk that needs a worker with more grants, once this one has nothing left to do.
+        self._postponed: LeasedChunk | None = None
         self._committing: Future[None] | None = None
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
 
     @property
     def worker_pid(self) -> int | None:
         """The process id of the worker, if there is one."""
-        worker = self._worker
-        return worker.pid if worker else None
+        return self._slot.pid
+
+    def _limit(self, task: int, file: int | None) -> float:
+        return _FINISH_SECONDS if file is None else float(self._settings.file_timeout)
 
     def run(self) -> None:
-        idle_since = time.monotonic()
         try:
             while not self._stopping.is_set():
                 try:
-                    if self._sent or self._take():
-                        idle_since = time.monotonic()
-                        self._listen()
+                    if self._sent or self._send_next():
+                        self._handle(self._slot.receive())
                         continue
-                except WorkerNotStarted as error:
-                    # The machine has no room for it now, perhaps.
-                    self._pause(str(error))
-                except WorkerDied as death:
-                    self._died(str(death))
-                    continue
+                except WorkerEnded as end:
+                    self._worker_ended(end)
+                    if end.cause is not Cause.NOT_STARTED:
+                        continue
                 except StorageError as error:
-                    if not isinstance(error, StorageUnavailableError):  # of which the engine tells
+                    if not isinstance(error, StorageUnavailableError):  # the engine reports those
                         log.warning("reading an import waits for the storage: %s", error)
                     self._drop()
                     self._stopping.wait(1)
@@ -114,129 +106,105 @@ class ChunkReader:
                     log.exception("reading a chunk failed")
                     self._drop()
                     self._stopping.wait(1)
-                if self._worker is not None and time.monotonic() - idle_since > IDLE_SECONDS:
-                    self._close_worker()
+                self._slot.close_if_idle()
                 self._wait_for_work(5.0)
         finally:
             self._drop()
             self._committer.shutdown(wait=True)
 
-    def _take(self) -> bool:
+    def _send_next(self) -> bool:
         """Claim a chunk and send it to the worker; False if there is none."""
-        if self._kept is not None and self._sent:
+        if self._postponed is not None and self._sent:
             return False
-        claimed, self._kept = self._kept or self._claims.take(), None
-        if claimed is None:
+        leased, self._postponed = self._postponed or self._leases.take(), None
+        if leased is None:
             return False
-        reason = self._claims.hopeless(claimed)
-        if reason is not None:
-            self._claims.fail_all(claimed, reason)
+        failure = self._leases.final_failure(leased)
+        if failure is not None:
+            self._leases.fail_all(leased, failure)
             return False
-        if not self._claims.is_storage_there(claimed):
+        if not self._leases.is_storage_there(leased):
             return False
         # Known from here on, so that it is given back whatever happens.
-        self._kept = claimed
-        task, buckets = claimed.task, self._stores.buckets
+        self._postponed = leased
+        task, buckets = leased.task, self._stores.buckets
         if task.far:
             buckets = buckets.far()
-        reach = of_files(self._settings, buckets, task.bucket, claimed.chunk.files, claimed.inputs)
-        if self._worker is not None and not self._worker.reach.covers(reach):
-            if self._sent:
-                return False
-            reach = self._worker.reach.joined(reach)
-            self._close_worker()
-        left = len(claimed.chunk.files) - len(claimed.task.skip)
-        self._sent[claimed.task.number] = _Sent(claimed, left, min(_AHEAD, left - 1))
-        self._kept = None
-        if self._worker is None:
-            self._worker = WorkerProcess(self._settings, self._stores.spool, reach, nice=_NICE)
+        grants = of_files(self._settings, buckets, task.bucket, leased.chunk.files, leased.inputs)
+        if self._sent and not self._slot.has(grants):
+            return False
+        left = len(leased.chunk.files) - len(task.skip)
+        self._sent[task.task] = _Sent(leased, left, min(_AHEAD, left - 1))
+        self._postponed = None
+        self._slot.start(grants)
         if len(self._sent) == 1:
-            self._announced(claimed.task.number, None)
-        self._worker.send(claimed.task)
+            self._slot.watch(task.task, None)
+        self._slot.send(task)
         return True
 
-    def _announced(self, task: int, file: int | None) -> None:
-        self._on = (task, file)
-        seconds = _FINISH_SECONDS if file is None else self._settings.file_timeout
-        self._deadline = time.monotonic() + seconds
-
-    def _listen(self) -> None:
-        """Take one message of the worker. Raises `WorkerDied`."""
-        worker = self._worker
-        assert worker is not None, "chunks are sent to a worker"
-        answer = worker.receive(_STEP_SECONDS)
-        if answer is not None:
-            self._hear(worker, answer)
-        elif time.monotonic() > self._deadline:
-            seconds = _FINISH_SECONDS if self._on[1] is None else self._settings.file_timeout
-            worker.kill(f"it took longer than {seconds:.0f} seconds")
-
-    def _hear(self, worker: WorkerProcess, answer: Answer) -> None:
-        if isinstance(answer, Reading):
-            self._announced(answer.task, answer.file)
-            sent = self._sent[answer.task]
-            sent.left -= answer.file is not None
-            last = all(other <= answer.task for other in self._sent)
-            if last and not self._stopping.is_set() and (sent.left == sent.ahead or answer.file is None):
-                self._take()
-        elif isinstance(answer, Read):
-            self._sent[answer.task].claimed.result.records.append(answer.record)
-        elif isinstance(answer, Refused):
-            self._sent[answer.task].claimed.result.failures.append(answer.failure)
-        elif isinstance(answer, NeedPacks):
-            worker.send(Packs(self._claims.open_packs(self._sent[answer.task].claimed, answer.count)))
-        elif isinstance(answer, FindExisting):
-            worker.send(self._claims.find_existing(self._sent[answer.task].claimed, answer))
-        elif isinstance(answer, TaskDone):
-            claimed = self._sent.pop(answer.task).claimed
-            claimed.result.level_values = answer.level_values
-            claimed.result.dictionaries = answer.dictionaries
-            claimed.result.packs = answer.packs
-            self._commit(claimed)
-        elif isinstance(answer, TaskFailed):
-            claimed = self._sent.pop(answer.task).claimed
-            if answer.away:
-                self._claims.pause(claimed, answer.message)
-            else:
-                log.warning("a chunk could not be kept: %s", answer.message)
-                self._claims.put_back(claimed, domain.STORAGE, answer.message)
+    def _handle(self, message: FromWorker | None) -> None:
+        if isinstance(message, FileStarted):
+            sent = self._sent[message.task]
+            sent.left -= message.file is not None
+            last = all(other <= message.task for other in self._sent)
+            if last and not self._stopping.is_set() and (sent.left == sent.ahead or message.file is None):
+                self._send_next()
+        elif isinstance(message, FileRead):
+            self._sent[message.task].leased.result.records.append(message.record)
+        elif isinstance(message, FileRefused):
+            self._sent[message.task].leased.result.failures.append(message.failure)
+        elif isinstance(message, OpenPacks):
+            leased = self._sent[message.task].leased
+            self._slot.send(PacksOpened(self._leases.open_packs(leased, message.count)))
+        elif isinstance(message, FindExisting):
+            leased = self._sent[message.task].leased
+            self._slot.send(existing_lookup.find(self._stores.db, leased.datastore, message))
+        elif isinstance(message, ChunkRead):
+            leased = self._sent.pop(message.task).leased
+            leased.result.dependencies = message.dependencies
+            self._commit(leased)
+        elif isinstance(message, ChunkFailed):
+            leased = self._sent.pop(message.task).leased
+            if CHUNK[message.cause].tries is not None:
+                log.warning("a chunk could not be kept: %s", message.reason)
+            self._leases.settle(leased, message.cause, message.reason)
             if not self._sent:
                 # A storage that was mounted anew is another place to a worker confined to the old one.
-                self._close_worker()
+                self._slot.close()
 
-    def _died(self, reason: str) -> None:
-        """Give the chunks of a dead worker back, and blame the file that it was on."""
-        task, file = self._on
-        log.warning("a codec worker ended on file %s: %s", file, reason)
-        blamed = self._sent.pop(task, None)
+    def _worker_ended(self, end: WorkerEnded) -> None:
+        """Give back what the worker had; the chunk that it was on counts a failure, of one file perhaps."""
+        if end.cause is Cause.NOT_STARTED:
+            self._drop(lambda leased: self._leases.settle(leased, end.cause, str(end)))
+            return
+        log.warning("a codec worker ended on file %s: %s", end.file, end)
+        blamed = self._sent.pop(end.task, None)
         self._drop()
         if blamed is not None:
-            cause = domain.NO_FILE if file is None else str(file)
-            try:
-                self._claims.put_back(blamed.claimed, cause, reason)
-            except StorageError as error:
-                log.warning("a chunk could not be given back: %s", error)
-
-    def _pause(self, reason: str) -> None:
-        """Leave the jobs alone for a while whose chunks would be read now."""
-        self._drop(lambda claimed: self._claims.pause(claimed, reason))
+            self._give_back(
+                blamed.leased, lambda leased: self._leases.settle(leased, end.cause, str(end), end.file)
+            )
 
     def _drop(self, give_back: Callable[[LeasedChunk], None] | None = None) -> None:
         """End the worker and give back what it has."""
-        self._close_worker()
-        held = [sent.claimed for sent in self._sent.values()]
-        if self._kept is not None:
-            held.append(self._kept)
+        self._slot.close()
+        dropped = [sent.leased for sent in self._sent.values()]
+        if self._postponed is not None:
+            dropped.append(self._postponed)
         self._sent.clear()
-        self._kept = None
-        for claimed in reversed(held):
-            try:
-                (give_back or self._claims.put_back)(claimed)
-            except StorageError as error:
-                # The claim ends by itself, only later.
-                log.warning("a chunk could not be given back: %s", error)
+        self._postponed = None
+        for leased in reversed(dropped):
+            self._give_back(leased, give_back or self._leases.release)
 
-    def _commit(self, claimed: LeasedChunk) -> None:
+    @staticmethod
+    def _give_back(leased: LeasedChunk, give_back: Callable[[LeasedChunk], None]) -> None:
+        try:
+            give_back(leased)
+        except StorageError as error:
+            # The lease ends by itself, only later.
+            log.warning("a chunk could not be given back: %s", error)
+
+    def _commit(self, leased: LeasedChunk) -> None:
         if self._committing is not None:
             try:
                 self._committing.result()
@@ -244,9 +212,4 @@ class ChunkReader:
                 log.warning("a chunk could not be committed: %s", error)
             except Exception:
                 log.exception("a chunk could not be committed")
-        self._committing = self._committer.submit(self._claims.commit, claimed)
-
-    def _close_worker(self) -> None:
-        if self._worker is not None:
-            self._worker.close()
-            self._worker = None
+        self._committing = self._committer.submit(self._leases.commit, leased)

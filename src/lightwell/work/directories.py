@@ -1,8 +1,8 @@
-"""What zip files and DICOMDIRs hold, and whether overrides can be used, as told by a codec worker.
+"""What zip files and DICOMDIRs list, and whether overrides can be used, as a codec worker tells it.
 
 They are untrusted bytes like the files that they list: a few kilobytes can be made to take gigabytes. So a
-codec worker reads them, under its limits, and its death is a refusal of that file. What it tells is checked
-again, since it may be the file that speaks.
+codec worker reads them, under its limits, and if it dies, that file is refused. What it tells is checked
+again, since the file may have taken it over.
 """
 
 from __future__ import annotations
@@ -10,27 +10,26 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-from lightwell.codec_pool.messages import Look, Seen
-from lightwell.codec_pool.process import WorkerDied, WorkerNotStarted, WorkerProcess
+from lightwell.codec_pool.failures import INSPECTION, Cause
+from lightwell.codec_pool.messages import InputInspected, InputKind, InspectInput
 from lightwell.codec_pool.sandbox.grants import Grants, inputs_of, of_files
+from lightwell.codec_pool.slot import WorkerEnded, WorkerSlot
 from lightwell.domain.imports.dicomdir_paths import MOST_BYTES, MOST_FILES, is_file_id
-from lightwell.domain.imports.jobs import FILE_DEATHS, InputFile
+from lightwell.domain.imports.jobs import InputFile
 from lightwell.errors import InputError, StorageError, StorageUnavailableError
 from lightwell.settings import Settings
 from lightwell.stores.buckets.registry import Buckets
 
-_STEP_SECONDS = 0.5
 _NICE = 5  # as the workers that read jobs
 _NAME = 1 << 16  # the most bytes of a name in a zip file
 
 
 class Directories:
-    """Of one job. For one thread, which has to outlive it; to be used in a ``with`` block."""
+    """Those of one job. For one thread, which has to outlive it; to be used in a ``with`` block."""
 
     def __init__(
         self,
@@ -43,13 +42,12 @@ class Directories:
         stopping: threading.Event,
     ) -> None:
         self._settings = settings
+        self._slot = WorkerSlot(settings, spool, lambda task, file: float(settings.file_timeout), nice=_NICE)
         self._buckets = buckets
-        self._spool = spool
         self._inputs = inputs_of(source)
         self._far = far
         self._stopping = stopping
-        self._numbers = itertools.count(1)
-        self._worker: WorkerProcess | None = None
+        self._tasks = itertools.count(1)
 
     def __enter__(self) -> Directories:
         return self
@@ -57,20 +55,20 @@ class Directories:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._close()
+        self._slot.close()
 
     def members(self, path: Path) -> Iterator[tuple[str, int, int]]:
-        """(name, bytes, index) of what a zip file holds and may be an instance.
+        """(name, bytes, index) of each member of a zip file that may be an instance.
 
-        Raises `InputError` if it cannot be read, before the first or between two.
+        Raises `InputError` if the file cannot be read, even after some members.
         """
         count = 0
-        for seen in self._ask("zip", os.fsencode(path), str(path), self._of_path(path)):
-            for name, size, index in seen.members:
+        for page in self._inspect("zip", os.fsencode(path), str(path), self._of_path(path)):
+            for name, size, index in page.members:
                 if len(name) > _NAME or size < 0 or index < 0:
-                    raise InputError(f"{path} is no zip file that can be read: it lists what cannot be")
+                    raise InputError(f"{path} cannot be read as a zip file: its directory is not valid")
                 yield name, size, index
-            count += len(seen.members)
+            count += len(page.members)
             if count > MOST_FILES:
                 raise InputError(f"{path} has more than {MOST_FILES} members")
 
@@ -78,78 +76,63 @@ class Directories:
         """The files that a DICOMDIR lists, relative to its folder. Raises `InputError` as `members` does."""
         found: list[str] = []
         total = 0
-        for seen in self._ask("dicomdir", os.fsencode(path), str(path), self._of_path(path)):
-            for names in seen.files:
+        for page in self._inspect("dicomdir", os.fsencode(path), str(path), self._of_path(path)):
+            for names in page.files:
                 if not is_file_id(names):
-                    raise InputError(f"{path} names a file outside of its folder")
+                    raise InputError(f"{path} names a file outside its folder")
                 found.append("/".join(names))
                 total += len(found[-1])
             if len(found) > MOST_FILES or total > MOST_BYTES:
-                raise InputError(f"{path} lists more than can be, {len(found)} files: import their folder")
+                raise InputError(f"{path} lists too many files, {len(found)}: import their folder instead")
         return found
 
     def check_override(self, bucket: str, key: str) -> None:
-        """Raises `InputError` if the object is not a JSON file of which an override can be made."""
-        reach = of_files(self._settings, self._buckets, bucket, ())
-        for _ in self._ask("override", os.fsencode(key), key, reach, bucket):
+        """Raises `InputError` if the object is not a JSON file that can be used as an override."""
+        grants = of_files(self._settings, self._buckets, bucket, ())
+        for _ in self._inspect("override", os.fsencode(key), key, grants, bucket):
             pass
 
     def _of_path(self, path: Path) -> Grants:
         file = InputFile(0, "", ("file", str(path)), 0)
         return of_files(self._settings, self._buckets, "", [file], self._inputs)
 
-    def _ask(self, kind: str, path: bytes, name: str, reach: Grants, bucket: str = "") -> Iterator[Seen]:
-        for death in range(1, FILE_DEATHS + 1):
-            told = False
+    def _inspect(
+        self, kind: InputKind, path: bytes, name: str, grants: Grants, bucket: str = ""
+    ) -> Iterator[InputInspected]:
+        for failures in itertools.count(1):
+            pages = 0
             try:
-                for seen in self._answers(kind, path, reach, bucket):
-                    told = True
-                    yield seen
+                for page in self._pages(kind, path, grants, bucket):
+                    pages += 1
+                    yield page
                 return
-            except WorkerNotStarted as error:
-                raise StorageUnavailableError(str(error)) from None
-            except WorkerDied as error:
-                self._close()
-                # The first time may have been an operator's kill, as for files (`domain.imports.jobs`).
-                if told or death == FILE_DEATHS:
-                    raise InputError(
-                        f"{name} cannot be read: it has ended its codec worker: {error}"
-                    ) from None
+            except WorkerEnded as end:
+                consequence = INSPECTION[end.cause]
+                if consequence.tries is None:
+                    raise StorageUnavailableError(str(end)) from None
+                if pages or consequence.is_final(failures):
+                    raise InputError(consequence.text(str(end), name)) from None
 
-    def _answers(self, kind: str, path: bytes, reach: Grants, bucket: str) -> Iterator[Seen]:
-        number = next(self._numbers)
-        worker = self._running(reach)
-        limit = float(self._settings.file_timeout)
-        worker.send(Look(number, kind, path, bucket, self._far))
-        end = time.monotonic() + limit
+    def _pages(self, kind: InputKind, path: bytes, grants: Grants, bucket: str) -> Iterator[InputInspected]:
+        task = next(self._tasks)
+        self._slot.start(grants)
+        self._slot.watch(task, 0)
+        self._slot.send(InspectInput(task, kind, path, bucket, self._far))
         while True:
-            answer = worker.receive(_STEP_SECONDS)
-            if isinstance(answer, Seen) and answer.number == number:
-                if answer.refusal is not None:
-                    raise _error(answer.trouble, answer.refusal)
-                if answer.is_last:
+            page = self._slot.receive()
+            if isinstance(page, InputInspected) and page.task == task:
+                if page.cause is not None:
+                    raise _error(page.cause, page.reason)
+                if page.is_last:
                     return
-                yield answer
-                end = time.monotonic() + limit
+                yield page
+                self._slot.watch(task, 0)
             elif self._stopping.is_set():
                 raise StorageUnavailableError("The server is stopping; the job goes on at its next start.")
-            elif answer is None and time.monotonic() > end:
-                worker.kill(f"it took longer than {limit:.0f} seconds")
-
-    def _running(self, reach: Grants) -> WorkerProcess:
-        if self._worker is not None and not self._worker.reach.covers(reach):
-            reach = self._worker.reach.joined(reach)
-            self._close()
-        if self._worker is None:
-            self._worker = WorkerProcess(self._settings, self._spool, reach, nice=_NICE)
-        return self._worker
-
-    def _close(self) -> None:
-        worker, self._worker = self._worker, None
-        if worker is not None:
-            worker.close()
 
 
-def _error(trouble: str, message: str) -> InputError | StorageError:
-    kinds = {"storage": StorageError, "unavailable": StorageUnavailableError}
-    return kinds.get(trouble, InputError)(message)
+def _error(cause: Cause, reason: str) -> InputError | StorageError:
+    consequence = INSPECTION[cause]
+    if consequence.tries is None:
+        return StorageUnavailableError(reason)
+    return InputError(reason) if consequence.blames == "file" else StorageError(reason)

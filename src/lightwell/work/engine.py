@@ -15,12 +15,14 @@ from collections.abc import Callable
 
 from lightwell.clock import Clock, Ids
 from lightwell.codec_pool.dispatcher import Dispatcher
+from lightwell.codec_pool.failures import PHASE, cause_of, reason_of
 from lightwell.codec_pool.process import remove_leftovers
 from lightwell.codec_pool.queue import RequestQueue
 from lightwell.codec_pool.server import PoolServer
 from lightwell.codec_pool.store_committer import StoreCommitter
+from lightwell.domain.backoff import AGAIN
 from lightwell.domain.imports import jobs as domain
-from lightwell.errors import LightwellError, StorageError, StorageUnavailableError
+from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.jobs import chunks, import_jobs
@@ -41,8 +43,6 @@ _CLERKS = 2
 _ORDER_SECONDS = 4.0
 # While the database is away that is said so often.
 _SAY_SECONDS = 300.0
-# A phase that fails so often by a fault of ours ends its job.
-_FAULTS = 5
 
 
 class Engine:
@@ -247,20 +247,17 @@ class Engine:
 
         What is away may be back: for that the job waits as long as it takes.
         """
-        if isinstance(error, StorageUnavailableError):
+        consequence = PHASE[cause_of(error)]
+        if consequence.tries is None:
             until = self._pauses.begin(key, "an import job", str(error))
             self._stores.db.write(lambda conn: import_jobs.release(conn, key, claim, until))
             return
         faults = self._faults[key] = self._faults.get(key, 0) + 1
-        if faults >= _FAULTS and not self._stopping.is_set():
-            if isinstance(error, LightwellError):
-                message = str(error)
-            else:
-                message = f"A fault in lightwell ended the job ({type(error).__name__}), please report it."
-            self._importer.give_up(key, claim, message)
+        if consequence.is_final(faults) and not self._stopping.is_set():
+            self._importer.give_up(key, claim, consequence.text(reason_of(error)))
             self._faults.pop(key, None)
             return
-        not_before = self._clock.now() + min(250 * 2**faults, 30_000)
+        not_before = self._clock.now() + AGAIN.delay_ms(faults)
         self._stores.db.write(lambda conn: import_jobs.release(conn, key, claim, not_before))
 
     # claims and events ----------------------------------------------------------------------------------

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from lightwell.clock import Clock, Ids
-from lightwell.codec_pool import existing_lookup
-from lightwell.codec_pool.messages import Existing, FindExisting, Task
+from lightwell.codec_pool.failures import CHUNK, Cause, cause_of
+from lightwell.codec_pool.messages import ReadChunk
 from lightwell.codec_pool.sandbox.grants import inputs_of
+from lightwell.domain.backoff import AGAIN, Backoff
 from lightwell.domain.imports import jobs as domain
 from lightwell.domain.imports.jobs import CUSTOMER, SERVER, Chunk, Outcome
 from lightwell.domain.imports.records import ChunkResult, Failure, NewRecord
-from lightwell.errors import StorageError, StorageUnavailableError
+from lightwell.errors import ServerFault, StorageError, StorageUnavailableError
 from lightwell.ingest import overrides, store_commit
 from lightwell.stores import Stores
 from lightwell.stores.data_folder.node import NOBODY
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _COMMIT_ATTEMPTS = 8
+_COMMIT_BACKOFF = Backoff(200, 5_000)
 
 
 @dataclass(slots=True)
@@ -45,7 +47,7 @@ class LeasedChunk:
     chunk: Chunk
     claim: str
     datastore: int
-    task: Task
+    task: ReadChunk
     inputs: tuple[str, ...] = ()
     result: ChunkResult = field(default_factory=ChunkResult)
 
@@ -123,31 +125,27 @@ class Leases:
         task = _task(number, chunk, facts, pack)
         return LeasedChunk(chunk, claim, facts.datastore, task, facts.inputs)
 
-    def open_packs(self, claimed: LeasedChunk, count: int) -> list[int]:
+    def open_packs(self, leased: LeasedChunk, count: int) -> list[int]:
         """Keys of packs whose rows are open from now on."""
         keys = [self._ids.key() for _ in range(count)]
         now = self._clock.now()
-        self._stores.db.write(lambda conn: packs.insert_open(conn, keys, claimed.datastore, now))
+        self._stores.db.write(lambda conn: packs.insert_open(conn, keys, leased.datastore, now))
         return keys
 
-    def find_existing(self, claimed: LeasedChunk, asked: FindExisting) -> Existing:
-        """What a worker asks for."""
-        return existing_lookup.answer(self._stores.db, claimed.datastore, asked)
-
-    def commit(self, claimed: LeasedChunk) -> None:
+    def commit(self, leased: LeasedChunk) -> None:
         """Write what reading the chunk has yielded, in one transaction, unless the claim was lost."""
-        chunk, result = claimed.chunk, claimed.result
-        result.failures.extend(_given_up(chunk, claimed.task.skip))
-        new_keys = [self._ids.key() for _ in result.level_values]
+        chunk, result = leased.chunk, leased.result
+        result.failures.extend(_given_up(chunk, leased.task.skip))
+        new_keys = [self._ids.key() for _ in result.dependencies.level_values]
 
         def work(conn: Connection) -> bool:
-            if not chunks.finish(conn, chunk.job, chunk.number, claimed.claim):
+            if not chunks.finish(conn, chunk.job, chunk.number, leased.claim):
                 return False
             used = result.used()
             packs.make_live(conn, used.packs)
             existing_instances.protect_shared(conn, result.records, used.packs)
-            keys = records.level_values(conn, claimed.datastore, used.level_values, new_keys)
-            records.insert(conn, claimed.datastore, result.records, keys, used.dictionaries)
+            keys = records.level_values(conn, leased.datastore, used.level_values, new_keys)
+            records.insert(conn, leased.datastore, result.records, keys, used.dictionaries)
             staging.stage(conn, chunk.job, result.records)
             staging.add_outcomes(conn, chunk.job, [_outcome(f) for f in result.failures])
             import_jobs.add_read(conn, chunk.job, len(chunk.files))
@@ -155,23 +153,21 @@ class Leases:
             return True
 
         try:
-            if not self._write(work, claimed):
+            if not self._write(work, leased):
                 log.warning("chunk %d of a job was taken over by another engine", chunk.number)
             self._pauses.end(chunk.job)
-        except StorageUnavailableError as error:
-            self.pause(claimed, str(error))
-            raise
         except StorageError as error:
-            self.put_back(claimed, domain.STORAGE, str(error))
+            self.settle(leased, cause_of(error), str(error))
             raise
         except Exception as error:
             log.exception("a chunk could not be committed")
-            self.put_back(claimed, domain.NO_FILE, f"a fault in lightwell ({type(error).__name__})")
+            fault = f"a fault in lightwell ({type(error).__name__})"
+            self.settle(leased, Cause.FAULT_BETWEEN_FILES, fault)
         finally:
-            self._forget(claimed)
+            self._forget(leased)
             self._on_change()
 
-    def _write(self, work: Callable[[Connection], bool], claimed: LeasedChunk) -> bool:
+    def _write(self, work: Callable[[Connection], bool], leased: LeasedChunk) -> bool:
         attempt = 0
         while True:
             try:
@@ -184,88 +180,94 @@ class Leases:
                 if attempt == _COMMIT_ATTEMPTS:
                     raise
                 log.warning("a chunk could not be committed, trying again: %s", error)
-                time.sleep(min(0.1 * 2**attempt, 5))
+                time.sleep(_COMMIT_BACKOFF.delay_ms(attempt) / 1000)
             except Exception:
                 # A row that the database does not take: find it, and let the others go on.
-                if not self._leave_out_refused(claimed):
+                if not self._leave_out_refused(leased):
                     raise
 
-    def _leave_out_refused(self, claimed: LeasedChunk) -> bool:
+    def _leave_out_refused(self, leased: LeasedChunk) -> bool:
         """Turn records that the database refuses into failures; False if there are none."""
-        result = claimed.result
+        result = leased.result
 
         def work(conn: Connection) -> list[NewRecord]:
             def stage(record: NewRecord) -> None:
-                staging.stage(conn, claimed.chunk.job, [record])
+                staging.stage(conn, leased.chunk.job, [record])
 
-            return store_commit.refused(conn, claimed.datastore, result, stage)
+            return store_commit.refused(conn, leased.datastore, result, stage)
 
         refused = self._stores.db.write(work)
         numbers = {record.file for record in refused}
         result.records = [r for r in result.records if r.file not in numbers]
         result.failures += [
-            Failure(r.file, r.input_file, "InternalServerException", store_commit.REFUSED) for r in refused
+            Failure(r.file, r.input_file, ServerFault.exception_type, store_commit.REFUSED) for r in refused
         ]
         return bool(refused)
 
-    def is_storage_there(self, claimed: LeasedChunk) -> bool:
+    def is_storage_there(self, leased: LeasedChunk) -> bool:
         """Whether packs can be written where the others lie; the chunk's job waits where they cannot."""
         try:
             packs.check_mounted(self._stores.db, self._stores.objects)
         except StorageUnavailableError as error:
-            self.pause(claimed, str(error))
+            self.settle(leased, Cause.UNAVAILABLE, str(error))
             return False
         return True
 
-    def pause(self, claimed: LeasedChunk, reason: str) -> None:
-        """Let the chunk be read again once what is away is there; that uses up no try of any file."""
-        job = claimed.chunk.job
-        facts = self._facts.get(job)
-        self._pauses.begin(job, f"import job {facts.id}" if facts else "an import job", reason)
-        self.put_back(claimed)
+    def settle(self, leased: LeasedChunk, cause: Cause, reason: str, file: int | None = None) -> None:
+        """Let the chunk be read again after a failure, as `CHUNK` says: it is counted, or the job pauses.
 
-    def put_back(self, claimed: LeasedChunk, cause: str | None = None, reason: str = "") -> None:
-        """Let the chunk be read again; ``cause`` is the file number, or the kind of trouble, to be noted."""
-        chunk, now = claimed.chunk, self._clock.now()
+        ``file`` is the number of the file that is to blame, where one is.
+        """
+        consequence, chunk = CHUNK[cause], leased.chunk
+        if consequence.tries is None:
+            facts = self._facts.get(chunk.job)
+            self._pauses.begin(chunk.job, f"import job {facts.id}" if facts else "an import job", reason)
+            self.release(leased)
+            return
         deaths = {key: list(value) for key, value in chunk.deaths.items()}
-        not_before = None
-        if cause is not None:
-            deaths.setdefault(cause, []).append(reason[:500])
-            if cause in (domain.STORAGE, domain.NO_FILE):
-                # No file is to blame: what is wrong may pass, such as a worker that cannot start.
-                not_before = now + min(250 * 2 ** len(deaths[cause]), 60_000)
+        reasons = deaths.setdefault(consequence.counter or str(file), [])
+        reasons.append(reason[:500])
+        # Where no file is to blame, what is wrong may pass.
+        wait = None if consequence.blames == "file" else AGAIN.delay_ms(len(reasons))
+        self._put_back(leased, deaths, None if wait is None else self._clock.now() + wait)
+
+    def release(self, leased: LeasedChunk) -> None:
+        """Let the chunk be read again at once; nothing has failed."""
+        self._put_back(leased, leased.chunk.deaths, None)
+
+    def _put_back(self, leased: LeasedChunk, deaths: dict[str, list[str]], not_before: int | None) -> None:
+        chunk = leased.chunk
         try:
             self._stores.db.write(
-                lambda conn: chunks.release(conn, chunk.job, chunk.number, claimed.claim, deaths, not_before)
+                lambda conn: chunks.release(conn, chunk.job, chunk.number, leased.claim, deaths, not_before)
             )
         finally:
-            self._forget(claimed)
+            self._forget(leased)
             self._on_change()
 
-    def hopeless(self, claimed: LeasedChunk) -> str | None:
+    def final_failure(self, leased: LeasedChunk) -> str | None:
         """Why all files of the chunk fail, None while it may still be read."""
-        deaths = claimed.chunk.deaths
-        if len(deaths.get(domain.NO_FILE, ())) >= domain.CHUNK_DEATHS:
-            return f"The process that read the file ended again and again: {deaths[domain.NO_FILE][-1]}"
-        if len(deaths.get(domain.STORAGE, ())) >= domain.STORAGE_FAILURES:
-            return f"The storage failed again and again: {deaths[domain.STORAGE][-1]}"
+        for consequence in CHUNK.values():
+            reasons = leased.chunk.deaths.get(consequence.counter or "", [])
+            if consequence.is_final(len(reasons)):
+                return consequence.text(reasons[-1])
         return None
 
-    def fail_all(self, claimed: LeasedChunk, message: str) -> None:
+    def fail_all(self, leased: LeasedChunk, message: str) -> None:
         """Give the chunk up: no file of it is imported."""
-        skipped = set(claimed.task.skip)
-        claimed.result = ChunkResult(
+        skipped = set(leased.task.skip)
+        leased.result = ChunkResult(
             failures=[
-                Failure(f.number, f.name, "InternalServerException", message)
-                for f in claimed.chunk.files
+                Failure(f.number, f.name, ServerFault.exception_type, message)
+                for f in leased.chunk.files
                 if f.number not in skipped
             ]
         )
-        self.commit(claimed)
+        self.commit(leased)
 
-    def _forget(self, claimed: LeasedChunk) -> None:
+    def _forget(self, leased: LeasedChunk) -> None:
         with self._lock:
-            self._held.discard(claimed.claim)
+            self._held.discard(leased.claim)
 
 
 def _facts_of(conn: Connection, key: int) -> _JobFacts:
@@ -284,18 +286,20 @@ def _facts_of(conn: Connection, key: int) -> _JobFacts:
     )
 
 
-def _task(number: int, chunk: Chunk, facts: _JobFacts, pack: int) -> Task:
-    return Task(
-        number=number,
+def _task(number: int, chunk: Chunk, facts: _JobFacts, pack: int) -> ReadChunk:
+    died = CHUNK[Cause.DIED]
+    deaths = {file.number: chunk.died(file.number) for file in chunk.files}
+    return ReadChunk(
+        task=number,
         bucket=facts.bucket,
         storage_format=facts.storage_format,
         files=domain.pack_files(list(chunk.files)),
         first_file=chunk.files[0].number,
-        skip=[f.number for f in chunk.files if chunk.died(f.number) >= domain.FILE_DEATHS],
-        first=[f.number for f in chunk.files if 0 < chunk.died(f.number) < domain.FILE_DEATHS],
+        skip=[number for number, count in deaths.items() if died.is_final(count)],
+        first=[number for number, count in deaths.items() if count and not died.is_final(count)],
         packs=[pack],
         mappings=facts.mappings,
-        last_attempt=len(chunk.deaths.get(domain.STORAGE, ())) >= domain.STORAGE_FAILURES - 1,
+        last_attempt=CHUNK[Cause.STORAGE].is_final(len(chunk.deaths.get(domain.STORAGE, ())) + 1),
         far=facts.far,
     )
 
@@ -303,15 +307,10 @@ def _task(number: int, chunk: Chunk, facts: _JobFacts, pack: int) -> Task:
 def _given_up(chunk: Chunk, skipped: list[int]) -> Iterator[Failure]:
     names = {f.number: f.name for f in chunk.files}
     for number in skipped:
-        reason = chunk.deaths[str(number)][-1]
-        yield Failure(
-            number,
-            names[number],
-            "InternalServerException",
-            f"Reading this file has ended its codec worker {domain.FILE_DEATHS} times: {reason}",
-        )
+        message = CHUNK[Cause.DIED].text(chunk.deaths[str(number)][-1])
+        yield Failure(number, names[number], ServerFault.exception_type, message)
 
 
 def _outcome(failure: Failure) -> Outcome:
-    kind = SERVER if failure.exception_type == "InternalServerException" else CUSTOMER
+    kind = SERVER if failure.exception_type == ServerFault.exception_type else CUSTOMER
     return Outcome(failure.file, failure.input_file, kind, failure.exception_type, failure.message)

@@ -1,8 +1,8 @@
-"""Jobs that wait for what is away: the database, the object store, the network, room on a disk.
+"""Jobs that are paused while something is unavailable: the database, an object store, room on a disk.
 
-Nobody is to blame for that and no file's tries are used up: the engine leaves the job alone for a while,
-longer each time, and tries again for as long as it takes. Each engine does so for itself, since what is away
-for one machine may be there for another; what is paused lies ready for the others.
+Nothing is to blame for that, and no file's tries are used up: the engine leaves the job alone for a while,
+longer each time, and tries again for as long as it takes. Each engine does so for itself, since what one
+machine cannot reach another may; a job that one has paused is open to the others.
 """
 
 from __future__ import annotations
@@ -13,20 +13,22 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from lightwell.clock import Clock
+from lightwell.domain.backoff import AGAIN
 
 log = logging.getLogger(__name__)
 
-# The first wait and the longest. A try costs seconds itself, since clients of S3 try again on their own.
-FIRST_MS, LONGEST_MS = 500, 30_000
-# A job that still waits says so again after this.
-_SAY_MS = 300_000
+# A try costs seconds itself, since clients of S3 try again on their own.
+BACKOFF = AGAIN
+# A job that is still paused is logged again after this.
+_LOG_MS = 300_000
 
 
 @dataclass(slots=True)
 class _Pause:
+    name: str
     until: int
     count: int
-    said: int
+    logged: int
 
 
 class Pauses:
@@ -38,20 +40,20 @@ class Pauses:
         self._pauses: dict[int, _Pause] = {}
 
     def begin(self, job: int, name: str, reason: str) -> int:
-        """Something that the job needs is away; answers when to try again, ms since the epoch."""
+        """Something that the job needs is unavailable. Returns when to try again, ms since the epoch."""
         now = self._clock.now()
         with self._lock:
             pause = self._pauses.get(job)
             if pause is not None and now < pause.until:
-                return pause.until  # another thread has found the same out
+                return pause.until  # another thread has noticed already
             if pause is None:
-                pause = self._pauses[job] = _Pause(0, 0, now - _SAY_MS)
-            pause.until = now + min(FIRST_MS << min(pause.count, 20), LONGEST_MS)
+                pause = self._pauses[job] = _Pause(name, 0, 0, now - _LOG_MS)
             pause.count += 1
-            if now - pause.said < _SAY_MS:
+            pause.until = now + BACKOFF.delay_ms(pause.count)
+            if now - pause.logged < _LOG_MS:
                 return pause.until
-            pause.said = now
-        log.warning("%s waits, none of its files is lost: %s", name, reason)
+            pause.logged = now
+        log.warning("%s is paused, and none of its files is lost: %s", name, reason)
         return pause.until
 
     def waiting(self) -> Collection[int]:
@@ -63,8 +65,9 @@ class Pauses:
             return {job for job, pause in self._pauses.items() if now < pause.until}
 
     def end(self, job: int) -> None:
-        """What the job needs is there."""
+        """What the job needs is available again."""
         if job in self._pauses:
             with self._lock:
-                self._pauses.pop(job, None)
-            log.info("an import job goes on after a pause")
+                pause = self._pauses.pop(job, None)
+            if pause is not None:
+                log.info("%s goes on after a pause", pause.name)

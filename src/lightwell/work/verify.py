@@ -6,14 +6,15 @@ everything again (`codec_pool.checking`). Then the rows of every image set are l
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
-from lightwell.codec_pool.messages import Check, Checked, Reading
-from lightwell.codec_pool.process import WorkerDied, WorkerProcess
+from lightwell.codec_pool.failures import Cause
+from lightwell.codec_pool.messages import CheckRecords, RecordsChecked
+from lightwell.codec_pool.slot import WorkerEnded, WorkerSlot
 from lightwell.domain.integrity import UNREADABLE, HeldBodies, HeldPack, HeldRecord, IntegrityFault, Problem
 from lightwell.errors import StorageError
 from lightwell.settings import Settings
@@ -116,7 +117,7 @@ class Verifier:
     # Packs ----------------------------------------------------------------------------------------------
 
     def _thread(self, total: int) -> None:
-        hands = _VerifyWorker(self._stores, self._settings, self._stopping)
+        worker = _VerifyWorker(self._stores, self._settings, self._stopping)
         try:
             while not self._stopping.is_set():
                 try:
@@ -125,7 +126,7 @@ class Verifier:
                     continue
                 if pack is None:
                     return
-                faults, instances, frames = hands.check(pack, quick=self._quick)
+                faults, instances, frames = worker.check(pack, quick=self._quick)
                 with self._lock:
                     report = self.report
                     report.packs += 1
@@ -138,7 +139,7 @@ class Verifier:
             self._error = self._error or error
             self._stopping.set()
         finally:
-            hands.close()
+            worker.close()
 
     def _explain(self) -> None:
         """Say of each fault which image sets it concerns; what was collected meanwhile is no fault."""
@@ -194,13 +195,16 @@ class _VerifyWorker:
         self._stores = stores
         self._settings = settings
         self._stopping = stopping
-        self._worker: WorkerProcess | None = None
-        self._number = 0
+        # Codecs print tracebacks of damaged frames, which the report tells of.
+        self._slot = WorkerSlot(settings, stores.spool, self._limit, quiet=True)
+        self._tasks = itertools.count(1)
 
     def close(self) -> None:
-        if self._worker is not None:
-            self._worker.close()
-            self._worker = None
+        self._slot.close()
+
+    def _limit(self, task: int, place: int | None) -> float:
+        """For a whole pack, whose place is -1, or for a record."""
+        return _PACK_SECONDS if place is None or place < 0 else float(self._settings.file_timeout)
 
     def check(self, pack: HeldPack, *, quick: bool) -> tuple[list[_Found], int, int]:
         """Everything in a pack: what is wrong, and how many records and frames there were."""
@@ -240,35 +244,21 @@ class _VerifyWorker:
     def _ask(
         self, pack: HeldPack, *, whole: bool, part: list[HeldRecord], first: int, bodies: HeldBodies
     ) -> _Done:
-        self._number += 1
-        on = -1
+        task = next(self._tasks)
         try:
-            worker = self._running()
-            worker.send(Check(self._number, pack if whole else None, part, first, bodies))
-            end = time.monotonic() + _PACK_SECONDS
+            self._slot.start()
+            self._slot.watch(task, -1)
+            self._slot.send(CheckRecords(task, pack if whole else None, part, first, bodies))
             while not self._stopping.is_set():
-                answer = worker.receive(_STEP_SECONDS)
-                if isinstance(answer, Checked):
-                    return _Done(answer.faults, answer.frames)
-                if isinstance(answer, Reading) and answer.file is not None:
-                    on = answer.file
-                    seconds = _PACK_SECONDS if on < 0 else float(self._settings.file_timeout)
-                    end = time.monotonic() + seconds
-                elif answer is None and time.monotonic() > end:
-                    worker.kill("it took too long")
-        except WorkerDied as death:
-            self.close()
-            return _Done([(on, IntegrityFault(f"the process that checked it ended: {death}"))], 0, on)
+                message = self._slot.receive()
+                if isinstance(message, RecordsChecked):
+                    return _Done(message.faults, message.frames)
+        except WorkerEnded as end:
+            if end.cause is Cause.NOT_STARTED or end.file is None:
+                raise StorageError(f"A codec worker cannot be started: {end}") from None
+            fault = IntegrityFault(f"the process that checked it ended: {end}")
+            return _Done([(end.file, fault)], 0, end.file)
         return _Done([], 0)
-
-    def _running(self) -> WorkerProcess:
-        if self._worker is None:
-            try:
-                # Codecs print tracebacks of damaged frames, of which the report tells.
-                self._worker = WorkerProcess(self._settings, self._stores.spool, quiet=True)
-            except (WorkerDied, OSError) as error:
-                raise StorageError(f"A codec worker cannot be started: {error}") from error
-        return self._worker
 
 
 def _of(bodies: HeldBodies, part: list[HeldRecord]) -> HeldBodies:

@@ -200,7 +200,7 @@ class _Killer:
 
         def watching(worker: process.WorkerProcess, timeout: float) -> object:
             answer = receive(worker, timeout)
-            if isinstance(answer, messages.Reading) and answer.file in files:
+            if isinstance(answer, messages.FileStarted) and answer.file in files:
                 self.kills += 1
                 how(worker.pid)
             return answer

@@ -208,7 +208,7 @@ def test_tells_when_the_work_process_is_not_there_and_finds_it_again(
 ) -> None:
     monkeypatch.setattr("lightwell.codec_pool.client._CONNECT_SECONDS", 0.2)
     pool = CodecPoolClient(sqlite.settings.data)
-    with pytest.raises(UnavailableError, match="not there"):
+    with pytest.raises(UnavailableError, match="not running"):
         pool.ask(Ping(), 10)
     for _ in range(2):
         with opened(sqlite):

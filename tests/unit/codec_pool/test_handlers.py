@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lightwell.codec_pool import client
+from lightwell.codec_pool.failures import EXCEPTIONS
 from lightwell.codec_pool.handlers import RequestHandler
 from lightwell.codec_pool.render_requests import Decode, FrameSpan, Pixels
 from lightwell.codec_pool.requests import RequestError
@@ -36,4 +36,4 @@ def test_tells_what_is_away_from_what_is_lost(
     order = Decode(Pixels("1.2.840.10008.1.2.4.202", DESCRIBED), [FrameSpan("packs/1", 0, 9, 0, 0)])
     answer = direct.perform(order)
     assert isinstance(answer, RequestError), answer
-    assert isinstance(client._error(answer), answered), answer
+    assert EXCEPTIONS[answer.kind] is answered, answer

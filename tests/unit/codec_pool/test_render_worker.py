@@ -87,7 +87,7 @@ def test_survives_the_way_to_the_worker() -> None:
     order = Render(ByteSpan("a", 1, 2), b"x", None, Pixels("s", b"{}"), FrameSpan("b", 3, 4, 5, 6), 7, asked)
     for each in (order, Decode(Pixels("s", b"{}"), [FrameSpan("b", 3, 4, 5, 6)])):
         assert (
-            msgspec.msgpack.decode(msgspec.msgpack.encode(Envelope(1.0, each)), type=Envelope).order == each
+            msgspec.msgpack.decode(msgspec.msgpack.encode(Envelope(1.0, each)), type=Envelope).request == each
         )
 
 

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from lightwell.clock import Clock
-from lightwell.work.pauses import FIRST_MS, LONGEST_MS, Pauses
+from lightwell.work.pauses import BACKOFF, Pauses
 
 MINUTE = 60_000
 
@@ -34,8 +34,8 @@ def test_waits_longer_each_time_and_never_very_long(clock: _Still) -> None:
         assert pauses.waiting() == {1}
         clock.time = until
         assert not pauses.waiting()
-    assert waits[0] == FIRST_MS and waits[1] == 2 * FIRST_MS
-    assert waits == sorted(waits) and waits[-1] == LONGEST_MS <= MINUTE
+    assert waits[0] == BACKOFF.first_ms and waits[1] == 2 * BACKOFF.first_ms
+    assert waits == sorted(waits) and waits[-1] == BACKOFF.longest_ms <= MINUTE
 
 
 def test_counts_what_several_threads_find_out_at_once_as_one(clock: _Still) -> None:
@@ -44,7 +44,7 @@ def test_counts_what_several_threads_find_out_at_once_as_one(clock: _Still) -> N
     clock.time += 1
     assert pauses.begin(1, "job", "away") == first
     clock.time = first
-    assert pauses.begin(1, "job", "away") - first == 2 * FIRST_MS
+    assert pauses.begin(1, "job", "away") - first == 2 * BACKOFF.first_ms
 
 
 def test_begins_anew_once_what_was_away_is_back(clock: _Still) -> None:
@@ -53,7 +53,7 @@ def test_begins_anew_once_what_was_away_is_back(clock: _Still) -> None:
     clock.time = pauses.begin(1, "job", "away")
     pauses.end(1)
     pauses.end(2)
-    assert pauses.begin(1, "job", "away") - clock.time == FIRST_MS
+    assert pauses.begin(1, "job", "away") - clock.time == BACKOFF.first_ms
     pauses.end(1)
     assert not pauses.waiting()
 
@@ -65,6 +65,7 @@ def test_says_why_a_job_waits_now_and_then(clock: _Still, caplog: pytest.LogCapt
         while clock.time < end:
             clock.time = pauses.begin(1, "import job abc", "S3 is away")
         pauses.end(1)
+    assert caplog.messages[-1] == "import job abc goes on after a pause"
     said = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert 2 < len(said) < 6
     assert all("import job abc" in line and "S3 is away" in line for line in said)

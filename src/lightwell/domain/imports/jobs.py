@@ -18,15 +18,9 @@ IMPORTED, CUSTOMER, SERVER = "imported", "customer", "server"
 ALREADY_THERE = "already there"
 """The message of an imported file whose image set did not change by it."""
 
-# Keys of `Chunk.deaths` that are no file: workers that died between files, and storage that failed.
+# Keys of `Chunk.deaths` that are no file: failures when no file was being read, and of the storage. How many
+# are too many: `codec_pool.failures.CHUNK`.
 NO_FILE, STORAGE = "none", "storage"
-
-# A file is tried once more after its worker died: the first time may have been an operator's kill.
-FILE_DEATHS = 2
-# After this many deaths that no file is to blame for, or failures of the storage, the chunk's files fail. A
-# storage that is away is no failure: see `work.pauses`.
-CHUNK_DEATHS = 6
-STORAGE_FAILURES = 8
 
 MESSAGE_LENGTH = 2048
 _FOREIGN = str.maketrans(

@@ -31,7 +31,7 @@ class NewRecord:
     """A row of ``record`` and of ``staged``.
 
     ``patient``, ``study`` and ``series`` are hashes of level blocks, whose bodies are in
-    `ChunkResult.level_values`. ``fragment_z`` and ``dicom_z`` are the compressed attributes, as the native
+    `Dependencies.level_values`. ``fragment_z`` and ``dicom_z`` are the compressed attributes, as the native
     document shows them and in the DICOM JSON Model, each with the key of its dictionary. ``grouping`` is
     JSON, ``warnings`` the JSON array of the manifests. ``shared_pixels`` is the key of pixels that were there
     already, and ``pack`` may be one that was, too; see `ingest.duplicates`.
@@ -77,29 +77,35 @@ class Failure:
     message: str
 
 
-@dataclass(slots=True)
-class ChunkResult:
-    """Everything that reading a chunk yields.
+@dataclass(frozen=True, slots=True)
+class Dependencies:
+    """What the records of a chunk name and share.
 
     ``level_values``: hash of a level block → its zstd-compressed JSON. ``dictionaries``: key → bytes.
     ``packs``: key → (size, CRC-32 of the whole), all durable.
     """
 
-    records: list[NewRecord] = field(default_factory=list)
-    failures: list[Failure] = field(default_factory=list)
     level_values: dict[bytes, bytes] = field(default_factory=dict)
     dictionaries: dict[int, bytes] = field(default_factory=dict)
     packs: dict[int, tuple[int, int]] = field(default_factory=dict)
 
-    def used(self) -> ChunkResult:
-        """Only what the records name: a file may have failed after it had begun a pack or brought a block."""
+
+@dataclass(slots=True)
+class ChunkResult:
+    """Everything that reading a chunk yields."""
+
+    records: list[NewRecord] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    dependencies: Dependencies = field(default_factory=Dependencies)
+
+    def used(self) -> Dependencies:
+        """What the records do name: a file may have failed after it had begun a pack or brought a block."""
         blocks = {value for r in self.records for value in (r.patient, r.study, r.series)}
         dictionaries = {key for r in self.records for key in (r.dictionary, r.dicom_dictionary)}
         packs = {r.pack for r in self.records} | {r.pixels.pack for r in self.records if r.pixels}
-        return ChunkResult(
-            self.records,
-            self.failures,
-            {value: body for value, body in self.level_values.items() if value in blocks},
-            {key: body for key, body in self.dictionaries.items() if key in dictionaries},
-            {key: place for key, place in self.packs.items() if key in packs},
+        given = self.dependencies
+        return Dependencies(
+            {value: body for value, body in given.level_values.items() if value in blocks},
+            {key: body for key, body in given.dictionaries.items() if key in dictionaries},
+            {key: place for key, place in given.packs.items() if key in packs},
         )

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Protocol, cast
 
 from lightwell.auth.lambda_authorizer import SECONDS, AuthorizerFailure, PythonTarget
-from lightwell.auth.python_authorizer_main import LENGTH, MISSING, READY, RESULT
+from lightwell.auth.python_authorizer_main import MISSING, READY, RESULT
+from lightwell.framing import MessageBuffer, MessageTooLongError, frame
 from lightwell.observe.logs import event
 from lightwell.settings import function_environment
 
@@ -50,7 +51,7 @@ class FunctionProcess(asyncio.Protocol):
         self._popen: subprocess.Popen[bytes] | None = None
         self._transport: asyncio.Transport | None = None
         self._output: asyncio.BaseTransport | None = None
-        self._received = bytearray()
+        self._received = MessageBuffer(_MAX_RESULT)
         self._pending: asyncio.Future[bytes] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._failure: AuthorizerFailure | None = None
@@ -97,7 +98,7 @@ class FunctionProcess(asyncio.Protocol):
         pending: asyncio.Future[bytes] = self.loop.create_future()
         self._pending = pending
         message = b'[%s,"%s",%d]' % (payload, request.encode(), SECONDS * 1000)
-        self._transport.write(LENGTH.pack(len(message)) + message)
+        self._transport.write(frame(message))
         self._timer = self.loop.call_later(CALL_SECONDS, self.kill, "its call took too long")
         return await pending
 
@@ -118,17 +119,12 @@ class FunctionProcess(asyncio.Protocol):
             self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        self._received += data
-        while len(self._received) >= LENGTH.size:
-            end = LENGTH.size + LENGTH.unpack_from(self._received)[0]
-            if end > _MAX_RESULT:
-                self.kill("its answer was too long")
-                return
-            if len(self._received) < end:
-                return
-            message = bytes(self._received[LENGTH.size : end])
-            del self._received[:end]
-            self._on_message(message[:1], message[1:])
+        self._received.feed(data)
+        try:
+            while (message := self._received.next()) is not None:
+                self._on_message(message[:1], message[1:])
+        except MessageTooLongError:
+            self.kill("its answer was too long")
 
     def connection_lost(self, error: Exception | None) -> None:
         if self._is_ended:

@@ -1,0 +1,133 @@
+"""The place of one codec worker: started on demand, watched, and blamed when it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from lightwell.codec_pool.failures import Cause
+from lightwell.codec_pool.messages import FileStarted, FromWorker, ToWorker
+from lightwell.codec_pool.process import WorkerDied, WorkerNotStarted, WorkerProcess
+from lightwell.codec_pool.sandbox.grants import Grants
+from lightwell.settings import Settings
+
+# Whoever waits for a worker looks about so often.
+STEP_SECONDS = 0.5
+_IDLE_SECONDS = 60.0
+
+TimeLimit = Callable[[int, int | None], float]
+"""How many seconds a worker may take over a task's file, or over what it does between files (None)."""
+
+
+class WorkerEnded(Exception):
+    """The worker has ended, or could not be started; ``str()`` of it says why.
+
+    ``cause`` is NOT_STARTED, DIED, TIMED_OUT or DIED_BETWEEN_FILES; ``task`` and ``file`` are what it was on.
+    """
+
+    def __init__(self, reason: str, cause: Cause, task: int, file: int | None) -> None:
+        super().__init__(reason)
+        self.cause = cause
+        self.task = task
+        self.file = file
+
+
+class WorkerSlot:
+    """At most one worker at a time. For one thread, which has to outlive the worker.
+
+    `start`, `send` and `receive` raise `WorkerEnded`; there is no worker then, and the next `start` starts
+    another. ``quiet`` and ``nice`` as for `WorkerProcess`.
+    """
+
+    def __init__(
+        self, settings: Settings, spool: Path, limit: TimeLimit, *, quiet: bool = False, nice: int = 0
+    ) -> None:
+        self._settings = settings
+        self._spool = spool
+        self._limit = limit
+        self._quiet = quiet
+        self._nice = nice
+        self._worker: WorkerProcess | None = None
+        self._task = 0
+        self._file: int | None = None
+        self._seconds = 0.0
+        self._deadline = 0.0
+        self._is_late = False
+        self._used = time.monotonic()
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the worker, if there is one. For any thread."""
+        worker = self._worker
+        return worker.pid if worker else None
+
+    def has(self, grants: Grants) -> bool:
+        """Whether `start` would not have to replace a worker that runs."""
+        return self._worker is None or self._worker.grants.covers(grants)
+
+    def start(self, grants: Grants | None = None) -> None:
+        """Have a worker with these grants. One that lacks some is replaced, with both its own and these."""
+        self._used = time.monotonic()
+        if self._worker is not None and grants is not None and not self._worker.grants.covers(grants):
+            grants = self._worker.grants.joined(grants)
+            self.close()
+        if self._worker is not None:
+            return
+        try:
+            self._worker = WorkerProcess(
+                self._settings, self._spool, grants, quiet=self._quiet, nice=self._nice
+            )
+        except WorkerNotStarted as error:
+            raise WorkerEnded(str(error), Cause.NOT_STARTED, 0, None) from error
+        self._is_late = False
+
+    def watch(self, task: int, file: int | None) -> None:
+        """From now on the worker is on this file, or between files: its time begins anew."""
+        self._task, self._file = task, file
+        self._seconds = self._limit(task, file)
+        self._deadline = time.monotonic() + self._seconds
+
+    def send(self, message: ToWorker) -> None:
+        try:
+            self._running().send(message)
+        except WorkerDied as death:
+            raise self._ended(death) from None
+
+    def receive(self, seconds: float = STEP_SECONDS) -> FromWorker | None:
+        """The next message, None if none comes within ``seconds``. A worker that is late is killed."""
+        worker = self._running()
+        try:
+            message = worker.receive(seconds)
+        except WorkerDied as death:
+            raise self._ended(death) from None
+        self._used = time.monotonic()
+        if isinstance(message, FileStarted):
+            self.watch(message.task, message.file)
+        elif message is None and self._used > self._deadline:
+            self._is_late = True
+            worker.kill(f"it took longer than {self._seconds:.0f} seconds")
+        return message
+
+    def close_if_idle(self) -> None:
+        """End a worker that has had nothing to do for a minute."""
+        if self._worker is not None and time.monotonic() - self._used > _IDLE_SECONDS:
+            self.close()
+
+    def close(self) -> None:
+        """End the worker, whatever it is at."""
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            worker.close()
+
+    def _running(self) -> WorkerProcess:
+        assert self._worker is not None, "start comes first"
+        return self._worker
+
+    def _ended(self, death: WorkerDied) -> WorkerEnded:
+        self.close()
+        if self._file is None:
+            cause = Cause.DIED_BETWEEN_FILES
+        else:
+            cause = Cause.TIMED_OUT if self._is_late else Cause.DIED
+        return WorkerEnded(str(death), cause, self._task, self._file)
