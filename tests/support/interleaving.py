@@ -305,7 +305,7 @@ class House:
             for job in waiting:
                 with suppress(ClaimLost, StorageError):
                     if job.phase != domain.READ:
-                        if job.free:
+                        if job.is_claimable:
                             engine._phase(job.key, job.phase)
                         continue
                     claimed = engine._claims.take()

@@ -6,13 +6,17 @@ UpdateImageSetMetadata with ``includeStudyImageSets`` reaches the primary sets o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from lightwell.errors import ConflictError
-from lightwell.stores.image_sets import lookups
+from lightwell.errors import ConflictError, NotFoundError
+from lightwell.stores.image_sets import changes, lookups
+from lightwell.stores.image_sets.changes import ImageSetNotFound, ImageSetWithoutContent
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from lightwell.operations.context import Context
     from lightwell.stores import Stores
     from lightwell.stores.image_sets.changes import LockedImageSet
@@ -37,3 +41,31 @@ def check_reach(ctx: Context, sets: Iterable[LockedImageSet]) -> None:
     """Raises `ConflictError` where one of the sets has come since the caller's policies were asked."""
     if ctx.reach is not None and any(each.id not in ctx.reach for each in sets):
         raise ConflictError("The study is being changed by others; try again.")
+
+
+def open_sets(
+    conn: Connection,
+    datastore_id: str,
+    latest: Mapping[str, int],
+    *,
+    studies: Mapping[str, int] | None = None,
+) -> dict[str, LockedImageSet]:
+    """`changes.open_sets`. Raises `NotFoundError`, and `ConflictError` for a set without content."""
+    with _as_api_errors():
+        return changes.open_sets(conn, datastore_id, latest, studies=studies)
+
+
+def look_up(conn: Connection, datastore_id: str, image_set_id: str, latest: int) -> LockedImageSet:
+    """`changes.look_up`, with the errors of `open_sets`."""
+    with _as_api_errors():
+        return changes.look_up(conn, datastore_id, image_set_id, latest)
+
+
+@contextmanager
+def _as_api_errors() -> Iterator[None]:
+    try:
+        yield
+    except ImageSetNotFound as error:
+        raise NotFoundError(str(error)) from None
+    except ImageSetWithoutContent as error:
+        raise ConflictError(str(error)) from None

@@ -116,7 +116,7 @@ def _copy(
     latest = {request.source_image_set_id: version_number(asked.source_image_set.latest_version_id)}
     if (destination := asked.destination_image_set) is not None:
         latest[destination.image_set_id] = version_number(destination.latest_version_id)
-    opened = changes.open_sets(conn, request.datastore_id, latest)
+    opened = affected_image_sets.open_sets(conn, request.datastore_id, latest)
     source = opened.pop(request.source_image_set_id)
     if promoted and source.is_primary:
         raise ConflictError(f"Image set {source.id} is primary already.")

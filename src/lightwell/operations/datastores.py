@@ -28,8 +28,9 @@ from lightwell.domain.datastore import (
 )
 from lightwell.domain.events import datastore_event
 from lightwell.errors import NotFoundError, QuotaExceededError, ValidationError
+from lightwell.operations import client_tokens
 from lightwell.operations.context import Context
-from lightwell.stores.account import client_tokens, datastores, tags
+from lightwell.stores.account import datastores, tags
 from lightwell.stores.background import outbox
 from lightwell.wire import shapes
 
@@ -74,17 +75,10 @@ def create_datastore(ctx: Context, request: shapes.CreateDatastoreRequest) -> sh
     asked += msgspec.json.encode(wanted, order="sorted")
 
     def work(conn: Connection) -> str:
-        known = client_tokens.claim(
-            conn,
-            operation="CreateDatastore",
-            account=ctx.caller.account,
-            token=request.client_token,
-            request_hash=hashlib.sha256(asked).digest(),
-            answer=id.encode(),
-            now=now,
-        )
+        request_hash = hashlib.sha256(asked).digest()
+        known = client_tokens.claim(ctx, conn, "CreateDatastore", request.client_token, request_hash, id, now)
         if known is not None:
-            return known.decode()
+            return known
         if ctx.settings.quotas == "aws" and datastores.count(conn, _QUOTA) >= _QUOTA:
             raise QuotaExceededError(
                 f"There are {_QUOTA} data stores already. Delete one that is not needed."

@@ -20,8 +20,9 @@ from lightwell.domain.datastore import ACTIVE, DELETED, DataStore
 from lightwell.domain.events import import_job_event
 from lightwell.domain.imports.jobs import LIST, SUBMITTED, Job, output_folder, split_uri
 from lightwell.errors import ConflictError, InputError, NotFoundError, QuotaExceededError, StorageError
+from lightwell.operations import client_tokens
 from lightwell.operations.context import Context
-from lightwell.stores.account import client_tokens, datastores
+from lightwell.stores.account import datastores
 from lightwell.stores.background import outbox
 from lightwell.stores.data_folder.node import NOBODY
 from lightwell.stores.jobs import import_jobs
@@ -135,16 +136,8 @@ def _submit(
 
     def work(conn: Connection) -> Job:
         if token is not None:
-            known = client_tokens.claim(
-                conn,
-                operation="StartDICOMImportJob",
-                account=ctx.caller.account,
-                token=token[0],
-                request_hash=token[1],
-                answer=id.encode(),
-                now=now,
-            )
-            before = known and _known(conn, datastore_id, known.decode())
+            known = client_tokens.claim(ctx, conn, "StartDICOMImportJob", *token, id, now)
+            before = known and _known(conn, datastore_id, known)
             if before:
                 return before
         store = datastores.get(conn, datastore_id, hold=True)

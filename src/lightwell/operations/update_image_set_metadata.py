@@ -95,7 +95,7 @@ def update_image_set_metadata(
         raise ValidationError("includeStudyImageSets goes with DICOMUpdates; a revert is of one image set.")
     with ctx.stores.db.read() as conn:
         latest = version_number(request.latest_version_id)
-        found = changes.look_up(conn, request.datastore_id, request.image_set_id, latest)
+        found = affected_image_sets.look_up(conn, request.datastore_id, request.image_set_id, latest)
         if blobs is None:
             assert updates.revert_to_version_id is not None
             change = _Change(None, _revert(conn, found, updates.revert_to_version_id), False)
@@ -197,7 +197,7 @@ def _update(
 ) -> LockedImageSet:
     """The transaction: opens the sets, makes the change, and writes versions and events."""
     new_study = change.study_instance_uid
-    opened = changes.open_sets(
+    opened = affected_image_sets.open_sets(
         conn,
         request.datastore_id,
         {request.image_set_id: version_number(request.latest_version_id)},

@@ -1,4 +1,4 @@
-"""Where things are kept: the database, objects, buckets, cached documents, and room for work in progress."""
+"""The stores: the database, objects, buckets, cached documents, and space for work in progress."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ class StorePaths(FileStorePaths, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """What a codec worker may touch: what is kept without its database, and the input of imports."""
+    """What a codec worker may use: the stored objects without the database, and the input of imports."""
 
     objects: Objects
     buckets: Buckets
 
 
 def open_files(settings: FileStorePaths) -> Files:
-    """Nothing is made and nothing opened before it is used."""
+    """Nothing is created or opened before it is used."""
     return Files(
         open_objects(settings.storage, endpoint_url=settings.storage_endpoint_url, region=settings.region),
         Buckets(settings.buckets, settings.s3_endpoint_url, settings.region),
@@ -62,7 +62,7 @@ def open_files(settings: FileStorePaths) -> Files:
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Everything that is kept. Nothing in it is open before it is used."""
+    """All stores. Nothing in them is opened before it is used."""
 
     db: Database
     objects: Objects
@@ -74,26 +74,26 @@ class Stores:
 
     @property
     def node_id(self) -> str | None:
-        """The id of this server's folders; None on SQLite, whose server has no others beside it."""
+        """The id of this server's folders; None on SQLite, which only one server can use."""
         return None if self.db.dialect == "sqlite" else self.node.id
 
     def input_buckets(self, job: Job) -> Buckets:
-        """The buckets as the names of a job's input mean them."""
+        """The buckets that a job's input refers to."""
         return self.buckets.far() if job.input_node == NOBODY else self.buckets
 
     def output_buckets(self, job: Job) -> Buckets:
-        """The buckets as the name of a job's output means them."""
+        """The buckets that a job's output refers to."""
         return self.buckets.far() if job.output_node == NOBODY else self.buckets
 
     def sweep(self, older_than: int) -> int:
-        """Remove what crashes left half written, here and in the spool; how many files.
+        """Remove files that crashes left half written, in the objects and in the spool; how many.
 
-        ``older_than`` is ms since the epoch. Nothing that is still being written may be that old.
+        ``older_than`` is ms since the epoch. No file that is still being written may be that old.
         """
         return self.objects.sweep(older_than) + sweep_folder(self.spool, older_than)
 
     def close(self) -> None:
-        """Close what this process has open; before a fork, too. The next use opens again."""
+        """Close what this process has open, also before a fork. The next use reopens it."""
         self.accesses.flush()
         self.db.close()
         self.objects.close()
@@ -101,9 +101,9 @@ class Stores:
 
 
 def open_stores(settings: StorePaths) -> Stores:
-    """The stores of a data folder, which is made if it is missing (mode 0700). The schema is not looked at.
+    """The stores of a data folder, which is created if it is missing (mode 0700). The schema is not checked.
 
-    Raises `StorageError` if the folder cannot be made, `ConfigurationError` for a URL of no known kind.
+    Raises `StorageError` if the folder cannot be created, `ConfigurationError` for a URL of an unknown kind.
     """
     data = settings.data.absolute()
     spool = data / "spool"
@@ -113,7 +113,7 @@ def open_stores(settings: StorePaths) -> Stores:
         settings.buckets.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(
-            f"The data folder {data} cannot be made or written to: {error.strerror}; check LIGHTWELL_DATA "
+            f"The data folder {data} cannot be created or written to: {error.strerror}; check LIGHTWELL_DATA "
             "and who owns the folder."
         ) from error
     db = Database(settings.database)

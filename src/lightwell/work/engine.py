@@ -181,7 +181,7 @@ class Engine:
             return
         self._said = -_SAY_SECONDS
         for job in waiting:
-            if job.phase != domain.READ and job.free:
+            if job.phase != domain.READ and job.is_claimable:
                 with self._busy_lock:
                     if job.key in self._busy:
                         continue

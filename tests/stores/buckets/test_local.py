@@ -150,7 +150,7 @@ def test_refuses_links_out_of_the_bucket(buckets: Buckets, inn: Path) -> None:
     with pytest.raises(InputError, match="circle"):
         fetch(buckets, "circle")
     for key in ("folder/new", "neighbour/new"):
-        with pytest.raises(StorageError, match="behind a link out of the bucket"):
+        with pytest.raises(StorageError, match="through a link that leads out of the bucket"):
             buckets.put("inn", key, b"x")
     assert not (buckets.root / "other" / "new").exists()
 
@@ -248,10 +248,10 @@ def test_says_what_it_has_no_right_to_read() -> None:
         (inn / "closed").chmod(0o700)
     assert done.stderr == ""
     assert done.stdout.splitlines() == [
-        "s3://inn/closed cannot be read: this server has no right to; check its owner and mode",
-        "s3://inn/file cannot be read: this server has no right to; check its owner and mode",
+        "s3://inn/closed cannot be read: this server has no permission; check its owner and mode",
+        "s3://inn/file cannot be read: this server has no permission; check its owner and mode",
         "open 4",
-        "s3://inn/closed/ cannot be listed: this server has no right to; check its owner and mode",
+        "s3://inn/closed/ cannot be listed: this server has no permission; check its owner and mode",
     ]
 
 

@@ -12,11 +12,11 @@ import pytest
 from sqlalchemy import Connection, select
 
 from lightwell.domain.image_sets.edits import Edit
-from lightwell.errors import ConflictError, NotFoundError, ValidationError
+from lightwell.errors import ValidationError
 from lightwell.stores import Stores
 from lightwell.stores.db import tables
 from lightwell.stores.image_sets import changes, instances, level_inheritance, members
-from lightwell.stores.image_sets.changes import LockedImageSet
+from lightwell.stores.image_sets.changes import ImageSetNotFound, ImageSetWithoutContent, LockedImageSet
 from lightwell.stores.image_sets.writing import ImageSetChange
 from tests.support import image_set_builders
 from tests.support.image_set_builders import NOW, BuiltInstance, BuiltSet
@@ -62,7 +62,7 @@ def test_opens_a_set_at_its_latest_version_only(stores: Stores) -> None:
     assert opened(2).number == 3
     for stale in (0, 1, 3):
         with pytest.raises(
-            NotFoundError, match=r"^Requested version\(s\) of ImageSet\(s\) is not the latest\.$"
+            ImageSetNotFound, match=r"^Requested version\(s\) of ImageSet\(s\) is not the latest\.$"
         ):
             opened(stale)
 
@@ -75,15 +75,15 @@ def test_opens_no_set_that_is_unknown_deleted_or_without_content(stores: Stores)
     def open_(datastore: str, id: str) -> Any:
         return stores.db.write(lambda conn: changes.open_sets(conn, datastore, {id: 1}))
 
-    with pytest.raises(NotFoundError, match="no image set"):
+    with pytest.raises(ImageSetNotFound, match="no image set"):
         open_(built.datastore_id, "0" * 32)
-    with pytest.raises(NotFoundError, match="no image set"):
+    with pytest.raises(ImageSetNotFound, match="no image set"):
         open_(gone.datastore_id, built.id)
-    with pytest.raises(NotFoundError, match="no data store"):
+    with pytest.raises(ImageSetNotFound, match="no data store"):
         open_("0" * 32, built.id)
-    with pytest.raises(NotFoundError, match="deleted"):
+    with pytest.raises(ImageSetNotFound, match="deleted"):
         open_(gone.datastore_id, gone.id)
-    with pytest.raises(ConflictError, match="no content"):
+    with pytest.raises(ImageSetWithoutContent, match="no content"):
         open_(empty.datastore_id, empty.id)
 
 

@@ -101,7 +101,7 @@ def test_moves_no_access_back_and_none_of_a_deleted_set(stores: Stores) -> None:
     later, deleted = (image_set_builders.image_set(stores, []) for _ in range(2))
     change(stores, later, last_accessed_at=NOW + 5000)
     change(stores, deleted, state="DELETED")
-    stores.db.write(lambda conn: lookups.touch(conn, [later.key, deleted.key], NOW + 1000))
+    stores.db.write(lambda conn: lookups.set_last_accessed(conn, [later.key, deleted.key], NOW + 1000))
     assert accessed(stores, later) == NOW + 5000
     assert accessed(stores, deleted) == NOW
 

@@ -61,8 +61,8 @@ def test_lets_one_of_two_claim_a_phase(database: Database) -> None:
     assert database.write(lambda c: import_jobs.claim(c, job.key, LIST, "a", NOW, NOW + 10))
     assert not database.write(lambda c: import_jobs.claim(c, job.key, LIST, "b", NOW, NOW + 10))
     with database.read() as conn:
-        assert [w.free for w in import_jobs.unfinished(conn, NOW)] == [False]
-        assert [w.free for w in import_jobs.unfinished(conn, NOW + 11)] == [True]
+        assert [w.is_claimable for w in import_jobs.unfinished(conn, NOW)] == [False]
+        assert [w.is_claimable for w in import_jobs.unfinished(conn, NOW + 11)] == [True]
     assert database.write(lambda c: import_jobs.claim(c, job.key, LIST, "b", NOW + 11, NOW + 20))
     assert not database.write(lambda c: import_jobs.renew_claim(c, job.key, "a", NOW + 99))
     assert not database.write(lambda c: import_jobs.advance(c, job.key, "a", READ))

@@ -229,7 +229,7 @@ def test_says_that_it_may_not_write() -> None:
         folder = outer / "objects"
         folder.mkdir(mode=0o555)
         done = subprocess.run([sys.executable, "-c", code, folder], capture_output=True, text=True, cwd=ROOT)
-    assert "this user has no right to: check owner and mode." in done.stderr
+    assert "this user has no permission: check its owner and mode." in done.stderr
 
 
 def test_says_that_a_file_stands_in_the_way(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What stands for the Lambda functions that authorise the bearers of tokens."""
+"""The replacements of the Lambda functions that authorize bearer tokens."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _GET = select(*_COLUMNS).where(authorizer.c.arn == bindparam("function_arn"))
 
 @dataclass(frozen=True, slots=True)
 class Authorizer:
-    """The function ``arn`` is what ``target`` says. Times are milliseconds."""
+    """The replacement ``target`` of the function ``arn``. Times are milliseconds."""
 
     arn: str
     target: str
@@ -34,10 +34,10 @@ def get(conn: Connection, arn: str) -> Authorizer | None:
 
 
 def put(conn: Connection, arn: str, target: str, now: int) -> None:
-    """Make or change what stands for a function; ``updated_at`` moves on in any case."""
+    """Create or change the replacement of a function; ``updated_at`` increases in any case."""
     row = {"arn": arn, "target": target, "created_at": now, "updated_at": now}
     insert_missing(conn, authorizer, [row], ["arn"])
-    # The times of two changes differ even where the clock was set back.
+    # The times of two changes differ even if the clock was set back.
     known = conn.execute(select(authorizer.c.updated_at).where(authorizer.c.arn == arn)).scalar_one()
     conn.execute(
         update(authorizer)
@@ -47,7 +47,7 @@ def put(conn: Connection, arn: str, target: str, now: int) -> None:
 
 
 def remove(conn: Connection, arn: str) -> bool:
-    """Forget what stands for a function; False if nothing did."""
+    """Remove the replacement of a function; False if there was none."""
     return conn.execute(delete(authorizer).where(authorizer.c.arn == arn)).rowcount > 0
 
 
@@ -57,6 +57,6 @@ def page(conn: Connection) -> Sequence[Authorizer]:
 
 
 def arn_of(conn: Connection, datastore_id: str) -> tuple[str | None] | None:
-    """The authorizer that a data store names, or None in its place; None if there is no such data store."""
+    """A tuple of the ARN that a data store names or None; None if there is no such data store."""
     row = conn.execute(_ARN_OF, {"datastore_id": datastore_id}).first()
     return None if row is None else (row[0],)

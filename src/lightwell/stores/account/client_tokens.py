@@ -1,16 +1,21 @@
-"""Client tokens: what was answered to a request that may be sent twice.
+"""Client tokens: the answers to requests that may be sent twice.
 
 The answer is made before the work, as its ids are, so that claiming the token can come first in the
-transaction: of two transactions with the same token the second waits for the first and then finds its answer.
+transaction: of two transactions with the same token the second waits for the first and then finds its
+answer.
 """
 
 from __future__ import annotations
 
 from sqlalchemy import Connection, select
 
-from lightwell.errors import ConflictError
+from lightwell.errors import LightwellError
 from lightwell.stores.db.bulk import insert_missing
 from lightwell.stores.db.tables import token as table
+
+
+class TokenReused(LightwellError):
+    """The client token was used before with other parameters."""
 
 
 def claim(
@@ -23,10 +28,11 @@ def claim(
     answer: bytes,
     now: int,
 ) -> bytes | None:
-    """None if the token is new: it is the caller's now, and ``answer`` is kept with it.
+    """None if the token is new: it is now the caller's, and ``answer`` is stored with it.
 
-    Else the answer that the same request got before. Raises `ConflictError` if the token came with another
-    request. Tokens are kept for good: a repeat, however late, makes nothing twice.
+    Otherwise the answer that the same request got before. Raises `TokenReused` if the token was used with
+    another request. Tokens are never deleted, so that a repeated request, however late, creates nothing
+    twice.
     """
     row = {
         "operation": operation,
@@ -43,7 +49,7 @@ def claim(
         )
     ).one()
     if bytes(kept.request_hash) != request_hash:
-        raise ConflictError(
+        raise TokenReused(
             "The clientToken was used before with other parameters. Use a new clientToken for a new request."
         )
     found = bytes(kept.answer)

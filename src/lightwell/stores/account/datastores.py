@@ -26,7 +26,7 @@ _COLUMNS = (
 STANDING_LOOK_UP = "SELECT key FROM datastore WHERE id = ? AND status <> 'DELETED'"
 """For `Database.look_up` (id): the key of a data store that is not deleted."""
 
-_STANDING = (CREATING, ACTIVE, DELETING)
+_NOT_DELETED = (CREATING, ACTIVE, DELETING)
 _RUNNING = ("SUBMITTED", "IN_PROGRESS")
 
 # Made once: building a statement costs as much as running it.
@@ -41,10 +41,10 @@ def insert(conn: Connection, store: DataStore) -> None:
 
 
 def get(conn: Connection, datastore_id: str, *, hold: bool = False, lock: bool = False) -> DataStore | None:
-    """The data store with this id, deleted ones too; None if there was never one.
+    """The data store with this id, deleted or not; None if it never existed.
 
-    With ``hold`` it cannot be deleted before the transaction ends: for whoever puts a job or an image set
-    into it. With ``lock`` nobody else can hold or lock it. On SQLite a write transaction is alone anyway.
+    With ``hold`` it cannot be deleted before the transaction ends: for adding a job or an image set to it.
+    With ``lock`` no other transaction can hold or lock it. On SQLite a write transaction is alone anyway.
     """
     statement = _LOCK if lock else _HOLD if hold else _GET
     row = conn.execute(statement, {"datastore_id": datastore_id}).first()
@@ -54,7 +54,7 @@ def get(conn: Connection, datastore_id: str, *, hold: bool = False, lock: bool =
 def page(
     conn: Connection, *, status: str | None, after: tuple[int, int] | None, limit: int
 ) -> Sequence[DataStore]:
-    """At most ``limit`` data stores, newest first, those behind ``after`` = (created_at, key) of another."""
+    """At most ``limit`` data stores, newest first, those after ``after`` = (created_at, key) of another."""
     statement = select(*_COLUMNS).order_by(datastore.c.created_at.desc(), datastore.c.key.desc()).limit(limit)
     if status is not None:
         statement = statement.where(datastore.c.status == status)
@@ -73,7 +73,7 @@ def page(
 
 def count(conn: Connection, most: int) -> int:
     """How many data stores are not deleted, counted up to ``most``."""
-    rows = conn.execute(select(datastore.c.key).where(datastore.c.status.in_(_STANDING)).limit(most))
+    rows = conn.execute(select(datastore.c.key).where(datastore.c.status.in_(_NOT_DELETED)).limit(most))
     return len(rows.all())
 
 
@@ -82,7 +82,7 @@ def set_status(conn: Connection, key: int, status: str, now: int) -> None:
 
 
 def has_image_sets(conn: Connection, key: int) -> bool:
-    """Whether an image set of the data store is not deleted; a deleted one has no series any more."""
+    """Whether the data store has an undeleted image set; a deleted one has no series any more."""
     found = exists().where(image_set.c.datastore == key, image_set.c.series_instance_uid.is_not(None))
     return bool(conn.execute(select(found)).scalar())
 
@@ -94,7 +94,7 @@ def has_running_jobs(conn: Connection, key: int) -> bool:
 
 
 def find_by_name(conn: Connection, name: str) -> Sequence[DataStore]:
-    """The data stores of this name that are not deleted, oldest first; names need not be unique."""
+    """The undeleted data stores of this name, oldest first; names need not be unique."""
     statement = (
         select(*_COLUMNS)
         .where(datastore.c.name == name, datastore.c.status != DELETED)

@@ -1,4 +1,4 @@
-"""Access keys in the database. Secrets come and go encrypted; `auth.principals` holds the key to them."""
+"""Access keys in the database. Secrets are encrypted here; `auth.principals` holds the key to them."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def page(conn: Connection) -> Sequence[AccessKey]:
 
 
 def root(conn: Connection) -> AccessKey | None:
-    """The root key that holds."""
+    """The current root key."""
     row = conn.execute(
         select(*_COLUMNS)
         .where(access_key.c.is_root, access_key.c.revoked_at.is_(None))
@@ -80,7 +80,7 @@ def root(conn: Connection) -> AccessKey | None:
 
 
 def holding(conn: Connection) -> AccessKey | None:
-    """Some access key that holds, to try the secret key on: the root key before others, no temporary one."""
+    """Some valid access key, to try the secret key on: the root key before others, no temporary one."""
     row = conn.execute(
         select(*_COLUMNS)
         .where(access_key.c.revoked_at.is_(None), access_key.c.session_token.is_(None))
@@ -91,7 +91,7 @@ def holding(conn: Connection) -> AccessKey | None:
 
 
 def revoke(conn: Connection, id: str, now: int) -> bool:
-    """Revoke a key for good; False if there is none of this id that holds."""
+    """Revoke a key for good; False if there is no valid key with this id."""
     done = conn.execute(
         update(access_key)
         .where(access_key.c.id == id, access_key.c.revoked_at.is_(None))
@@ -101,7 +101,7 @@ def revoke(conn: Connection, id: str, now: int) -> bool:
 
 
 def revoke_other_roots(conn: Connection, id: str, now: int) -> None:
-    """Only the root key ``id`` holds."""
+    """Revoke all root keys but ``id``."""
     conn.execute(
         update(access_key)
         .where(access_key.c.is_root, access_key.c.id != id, access_key.c.revoked_at.is_(None))
@@ -110,14 +110,14 @@ def revoke_other_roots(conn: Connection, id: str, now: int) -> None:
 
 
 def put(conn: Connection, key: AccessKey) -> None:
-    """Write over what is kept under the key's id, or insert it."""
+    """Insert the key, or overwrite the one with its id."""
     done = conn.execute(update(access_key).where(access_key.c.id == key.id).values(**_values(key)))
     if done.rowcount == 0:
         insert(conn, key)
 
 
 def lock_all(conn: Connection) -> None:
-    """Nobody else writes access keys before the transaction ends; SQLite's writers are alone anyway."""
+    """Keep others from writing access keys until the transaction ends; SQLite has one writer anyway."""
     if conn.dialect.name == "postgresql":
         conn.execute(text("LOCK TABLE access_key IN SHARE ROW EXCLUSIVE MODE"))
 

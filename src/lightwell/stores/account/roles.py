@@ -1,4 +1,4 @@
-"""Roles in the database: who may take one, and what it may do."""
+"""Roles in the database: who may assume one, and what it may do."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def page(conn: Connection) -> Sequence[Role]:
 
 
 def put(conn: Connection, name: str, trust_policy: str, policies: Sequence[str], now: int) -> bool:
-    """Make a role, or replace its policies; True if it is new."""
+    """Create a role, or replace its policies; True if it is new."""
     values = {"trust_policy": trust_policy, "policies": json.dumps(list(policies)), "updated_at": now}
     done = conn.execute(update(role).where(role.c.name == name).values(**values))
     if done.rowcount == 0:
@@ -47,7 +47,7 @@ def put(conn: Connection, name: str, trust_policy: str, policies: Sequence[str],
 
 
 def remove(conn: Connection, name: str) -> bool:
-    """Delete a role; False if there is none of this name."""
+    """Delete a role; False if there is no role of this name."""
     return conn.execute(delete(role).where(role.c.name == name)).rowcount > 0
 
 

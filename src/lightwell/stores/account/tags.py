@@ -1,4 +1,4 @@
-"""Tags of data stores and image sets, kept under the path of the resource's ARN."""
+"""Tags of data stores and image sets, stored under the path of the resource's ARN."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from lightwell.stores.db.tables import datastore, image_set, tag
 
 
 def exists(conn: Connection, resource: Resource, *, lock: bool = False) -> bool:
-    """Whether the resource is there and not deleted; with ``lock`` it stays so, and its tags with it.
+    """Whether the resource exists and is not deleted; ``lock`` keeps it and its tags as they are.
 
-    The row that is locked is the resource's own, so that two requests cannot each add a fiftieth tag.
+    The resource's own row is locked, so that two requests cannot each add a fiftieth tag.
     """
-    alive = [datastore.c.id == resource.datastore_id, datastore.c.status != DELETED]
+    conditions = [datastore.c.id == resource.datastore_id, datastore.c.status != DELETED]
     if resource.image_set_id is None:
-        statement = select(datastore.c.key).where(*alive)
+        statement = select(datastore.c.key).where(*conditions)
     else:
         statement = (
             select(image_set.c.key)
             .join(datastore, datastore.c.key == image_set.c.datastore)
-            .where(*alive, image_set.c.id == resource.image_set_id, image_set.c.state != "DELETED")
+            .where(*conditions, image_set.c.id == resource.image_set_id, image_set.c.state != "DELETED")
         )
     if lock:
         statement = statement.with_for_update(of=datastore if resource.image_set_id is None else image_set)
@@ -40,7 +40,7 @@ def get(conn: Connection, resource: Resource) -> dict[str, str]:
 
 
 def put(conn: Connection, resource: Resource, tags: Mapping[str, str]) -> int:
-    """Add or overwrite ``tags``; answers how many the resource then has."""
+    """Add or overwrite ``tags``; returns how many the resource then has."""
     if tags:
         remove(conn, resource, tags)
         insert_many(
@@ -52,12 +52,12 @@ def put(conn: Connection, resource: Resource, tags: Mapping[str, str]) -> int:
 
 
 def remove(conn: Connection, resource: Resource, keys: Iterable[str]) -> None:
-    """Remove the tags of these keys; those that are not there do not matter."""
+    """Remove the tags with these keys, if they exist."""
     conn.execute(delete(tag).where(tag.c.resource == resource.path, tag.c.key.in_(list(keys))))
 
 
 def drop(conn: Connection, resource: Resource) -> None:
-    """Remove all tags of a resource that is deleted, and of everything in it."""
+    """Remove all tags of a deleted resource and of everything in it."""
     path = resource.path
     inside = and_(tag.c.resource > path + "/", tag.c.resource < path + "0")  # "0" follows "/"
     conn.execute(delete(tag).where(or_(tag.c.resource == path, inside)))

@@ -1,4 +1,4 @@
-"""Events that wait for delivery, written in the transaction that they speak of."""
+"""Events that wait for delivery, written in the transaction that they report."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from lightwell.stores.db.tables import outbox
 
 @dataclass(frozen=True, slots=True)
 class PendingEvent:
-    """An event that is not delivered; ``event`` is its JSON."""
+    """An event that has not been delivered; ``event`` is its JSON."""
 
     number: int
     event: str
 
 
 def append(conn: Connection, event: Mapping[str, object]) -> None:
-    """Put a whole EventBridge envelope (`domain.events`) into the outbox."""
+    """Add a whole EventBridge envelope (`domain.events`) to the outbox."""
     text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
     conn.execute(insert(outbox).values(event=text))
 
 
 def waiting(conn: Connection, limit: int) -> Sequence[PendingEvent]:
-    """The oldest events that are not delivered.
+    """The oldest events that have not been delivered.
 
-    Numbers are given before their transaction commits, so a lower one may appear later: what is delivered is
-    marked event by event, never "up to here". On PostgreSQL, events that another process is delivering are
-    left out until its transaction ends.
+    Numbers are assigned before their transaction commits, so a lower one may appear later: delivered events
+    are marked one by one, never "up to this number". On PostgreSQL, events that another process is
+    delivering are left out until its transaction ends.
     """
     rows = conn.execute(
         select(outbox.c.number, outbox.c.event)

@@ -1,7 +1,8 @@
 """Rows of ``server``: which servers work on a PostgreSQL database, by their data folders.
 
-A server enters its row when it starts, renews it while it runs, and leaves it when it stops. The row stays,
-so that it can be told what a job waits for. Times are the database's, whose clock all share.
+A server registers its row when it starts, renews it while it runs, and clears it when it stops. The row
+stays, so that it can be told what a job is waiting for. Times are the database's, whose clock all servers
+share.
 """
 
 from __future__ import annotations
@@ -16,12 +17,12 @@ from lightwell.stores.db.tables import import_job, server
 
 RENEW_SECONDS = 10.0
 ALIVE_MS = 60_000
-"""A server that has not been heard of for so long is taken for dead."""
+"""A server that has not renewed its row for this long counts as dead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server. ``place`` names machine and data folder; ``run`` is another at each start."""
+    """A server. ``place`` names machine and data folder; ``run`` is new at each start."""
 
     node: str
     place: str
@@ -30,9 +31,10 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class AwaitedNode:
-    """Jobs that only the server of ``node`` can go on with.
+    """A node whose server does not run, and how many jobs only that server can continue.
 
-    ``place`` is None where it never ran here; ``unheard_ms`` is for how long nothing was heard of it.
+    ``place`` is None if it never ran on this database; ``unheard_ms`` is how long ago it last renewed its
+    row.
     """
 
     node: str
@@ -42,9 +44,9 @@ class AwaitedNode:
 
 
 def register(conn: Connection, one: Server, root: str, *, changes_root: bool) -> None:
-    """A server starts, with this root key. Whoever calls holds the access keys (`principals.lock_all`).
+    """Register a server that starts with this root key. The caller holds `principals.lock_all`.
 
-    Raises `ConfigurationError` where it would change the root key while other servers run.
+    Raises `ConfigurationError` if it would change the root key while other servers run.
     """
     if changes_root:
         others = conn.execute(
@@ -56,10 +58,11 @@ def register(conn: Connection, one: Server, root: str, *, changes_root: bool) ->
         )
         if names := list(others.scalars()):
             raise ConfigurationError(
-                f"The root key of this server is not that of the server that runs on {', '.join(names)} with "
-                "the same database: give both the same LIGHTWELL_ROOT_ACCESS_KEY_ID and "
-                "LIGHTWELL_ROOT_SECRET_ACCESS_KEY, or, to change the key, stop that server first. One that "
-                f"was killed counts as stopped after {ALIVE_MS // 1000} seconds."
+                "The root key of this server differs from that of the server that runs on "
+                f"{', '.join(names)} with the same database: give both the same "
+                "LIGHTWELL_ROOT_ACCESS_KEY_ID and LIGHTWELL_ROOT_SECRET_ACCESS_KEY, or, to change the key, "
+                "stop that server first. A server that was killed counts as stopped after "
+                f"{ALIVE_MS // 1000} seconds."
             )
     values = {"place": one.place, "run": one.run, "root": root, "seen_at": _now(conn)}
     if not conn.execute(update(server).where(server.c.node == one.node).values(**values)).rowcount:
@@ -67,7 +70,7 @@ def register(conn: Connection, one: Server, root: str, *, changes_root: bool) ->
 
 
 def renew(conn: Connection, one: Server) -> bool:
-    """The server is still there; False if another has entered under the same node."""
+    """Report that the server still runs; False if another one has registered for the same node."""
     done = conn.execute(
         update(server).where(server.c.node == one.node, server.c.run == one.run).values(seen_at=_now(conn))
     )
@@ -75,7 +78,7 @@ def renew(conn: Connection, one: Server) -> bool:
 
 
 def deregister(conn: Connection, one: Server) -> None:
-    """The server stops."""
+    """Report that the server stops."""
     conn.execute(
         update(server)
         .where(server.c.node == one.node, server.c.run == one.run)
@@ -84,7 +87,7 @@ def deregister(conn: Connection, one: Server) -> None:
 
 
 def awaited_nodes(conn: Connection) -> list[AwaitedNode]:
-    """The nodes that jobs wait for and whose server does not run."""
+    """The nodes that jobs wait for and whose servers do not run."""
     node = func.coalesce(func.nullif(import_job.c.input_node, ""), import_job.c.output_node)
     waiting = (
         select(node.label("node"), func.count().label("jobs"))

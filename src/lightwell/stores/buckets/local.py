@@ -1,7 +1,7 @@
 """A folder as a bucket.
 
-Names are keys as they stand. Nothing outside the folder can be reached: no ``..``, no link that leads out,
-and nothing but regular files is opened, without ever waiting for the other end of a pipe.
+Names are keys as they are. Nothing outside the folder can be reached: no ``..``, no link that leads out. Only
+regular files are opened, never waiting for the other end of a pipe.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from pathlib import Path
 from lightwell.errors import InputError, LightwellError, StorageError
 from lightwell.stores.objects.local import failure, is_away, make_folders
 
-# Names of one folder that are sorted in memory at a time; up to twice as many are held.
+# How many names of one folder are sorted in memory at a time; up to twice as many are held.
 _BATCH = 100_000
 _TEMPORARY = ".lightwell-"  # and 16 hex digits and .part; never listed
 
-_NO_RIGHT = "this server has no right to; check its owner and mode"
+_NO_RIGHT = "this server has no permission; check its owner and mode"
 
 
 class LocalBucket:
@@ -33,7 +33,9 @@ class LocalBucket:
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]:
         if "\0" in prefix or not _is_plain(prefix.rpartition("/")[0].split("/") if "/" in prefix else []):
-            raise InputError(f"s3://{self._name}/{_shown(prefix)} is no prefix of keys that can be here")
+            raise InputError(
+                f"s3://{self._name}/{_shown(prefix)} is not a prefix of any key that can exist here"
+            )
         folder, slash, start = prefix.rpartition("/")
         real = os.path.realpath(f"{self._root}/{folder}") if folder else self._root
         if not self._holds(real):
@@ -59,8 +61,8 @@ class LocalBucket:
             link = Path(path).is_symlink()
             if link:
                 real = os.path.realpath(path)
-                # Links out of the bucket, to a folder above, and links below links (there may be circles) are
-                # listed as if files: fetching them tells why they are not followed.
+                # Links out of the bucket or to a folder above, and links below links (there may be circles)
+                # are listed as files: fetching them tells why they are not followed.
                 if linked or not self._holds(real) or f"{path}/".startswith(f"{real}/"):
                     yield key[:-1], 0
                     continue
@@ -72,7 +74,7 @@ class LocalBucket:
     def fetch(self, key: str, *, memory_limit: int, spool_dir: Path) -> Path:
         path = self._resolve(key)
         try:
-            # Never waits: a pipe without a writer would hold a reader that opens it plainly.
+            # Never wait: opening a pipe without a writer would block.
             fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC)
         except OSError as error:
             raise self._refusal(key, path, error) from None
@@ -96,10 +98,12 @@ class LocalBucket:
     def _replacing(self, key: str) -> _Replacing:
         parts = key.split("/")
         if "\0" in key or not key or not _is_plain(parts):
-            raise StorageError(f"s3://{self._name}/{_shown(key)} is no key that can be written here.")
+            raise StorageError(f"s3://{self._name}/{_shown(key)} is not a key that can be written here.")
         target = Path(self._root, *parts)
         if not self._holds(os.path.realpath(target.parent)):
-            raise StorageError(f"s3://{self._name}/{_shown(key)} lies behind a link out of the bucket.")
+            raise StorageError(
+                f"s3://{self._name}/{_shown(key)} is reached through a link that leads out of the bucket."
+            )
         return _Replacing(target, f"s3://{self._name}/{_shown(key)}")
 
     def _resolve(self, key: str) -> str:
@@ -141,7 +145,7 @@ class LocalBucket:
 
 
 class _Replacing:
-    """A file that takes the place of another when the block ends without an error."""
+    """A file that replaces another when the block ends without an error."""
 
     def __init__(self, target: Path, where: str) -> None:
         self._target = target
@@ -152,7 +156,7 @@ class _Replacing:
         try:
             make_folders(self._target.parent)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-            # What is written here are reports, which name patients' files.
+            # The files written here are reports, which name patients' files.
             self._stream = os.fdopen(os.open(self._temporary, flags, 0o600), "wb")
         except OSError as error:
             raise self._unwritable(error) from error
@@ -177,23 +181,23 @@ class _Replacing:
             error = failed
         if error is not None:
             with contextlib.suppress(OSError):
-                self._stream.close()  # the disk may be full; the bytes are not wanted
+                self._stream.close()  # the disk may be full; the bytes are not needed
             self._temporary.unlink(missing_ok=True)
             if isinstance(error, OSError):
                 raise self._unwritable(error) from error
 
     def _unwritable(self, error: OSError) -> LightwellError:
-        """What the bucket's owner can mend is their fault; what may pass, or failed, is ours."""
+        """An `InputError` for what the bucket's owner can fix; what may pass, or has failed, is our fault."""
         if isinstance(error, PermissionError) or error.errno == errno.EROFS:
             return InputError(f"{self._where} cannot be written: {_NO_RIGHT}")
         return failure(error, f"{self._where} cannot be written")
 
 
 def _sorted_names(folder: str, start: str) -> Iterator[str]:
-    """The names in ``folder`` that begin with ``start``, in order; folders with a slash at their end.
+    """The names in ``folder`` that begin with ``start``, in order; folders end in a slash.
 
-    So they come in the order of whole keys, where ``a-b`` stands before ``a/b``. A folder with more than
-    `_BATCH` names is read several times, each time for the next least ones.
+    So they come in the order of whole keys, in which ``a-b`` precedes ``a/b``. A folder with more than
+    `_BATCH` names is read several times, each time for the next smallest ones.
     """
     after = ""
     while True:
@@ -230,7 +234,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _size(path: str) -> int | None:
-    """Bytes of a file; 0 for what is none; None if it has gone."""
+    """The size of a file in bytes; 0 for anything else; None if it is gone."""
     try:
         status = os.lstat(path)
         if stat.S_ISLNK(status.st_mode):
@@ -247,7 +251,7 @@ def _is_plain(parts: list[str]) -> bool:
 
 
 def _decodable(name: str) -> str:
-    """``name``, or what a person may recognise of it where its bytes are no UTF-8."""
+    """``name``, or a recognisable form of it if its bytes are not UTF-8."""
     try:
         name.encode()
     except UnicodeEncodeError:

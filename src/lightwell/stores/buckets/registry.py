@@ -18,7 +18,7 @@ _NAME = re.compile(r"[a-z0-9][.\-a-z0-9]{1,61}[a-z0-9]")
 
 
 class Bucket(Protocol):
-    """One bucket. `InputError` is what its owner can mend, `StorageError` what failed on our side."""
+    """One bucket. `InputError`: its owner can fix it; `StorageError`: it failed on our side."""
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]: ...
 
@@ -51,9 +51,9 @@ class Buckets:
         self._far_only = far_only
 
     def far(self) -> Buckets:
-        """The same without the folders here: every name means a bucket of S3.
+        """The same without the local folders: every name means an S3 bucket.
 
-        For jobs of which another server may have read a part, for whom such a name is no folder.
+        For jobs that another server may have read in part, for which such a name is not a folder.
         """
         return Buckets(self.root, self.endpoint_url, self.region, far_only=True)
 
@@ -61,22 +61,22 @@ class Buckets:
         """``(key, bytes)`` of every object whose key begins with ``prefix``, sorted by the key's UTF-8 bytes.
 
         Needs memory for some 200,000 names at a time, however many there are. Folder markers (no bytes, a
-        slash at the end) are left out. What cannot be read (no right to, links that lead out of the bucket,
-        pipes and devices) is listed, so that fetching it says why. Raises `InputError` if there is no such
-        bucket or no right to list it.
+        slash at the end) are left out. What cannot be read (no permission, links that lead out of the
+        bucket, pipes and devices) is listed, so that fetching it says why. Raises `InputError` if the
+        bucket does not exist or must not be listed.
         """
         return self._bucket(bucket).list(prefix)
 
     def fetch(self, bucket: str, key: str, *, memory_limit: int, spool_dir: Path) -> bytes | Path:
         """The object: bytes if it has at most ``memory_limit`` and comes over the network, else a file.
 
-        A file below ``spool_dir`` is the caller's to remove; any other is the bucket's own and to be left
-        alone. Raises `InputError` if it is not there or may not be read.
+        The caller removes a file below ``spool_dir``; any other belongs to the bucket and must be left alone.
+        Raises `InputError` if the object does not exist or must not be read.
         """
         return self._bucket(bucket).fetch(key, memory_limit=memory_limit, spool_dir=spool_dir)
 
     def put(self, bucket: str, key: str, data: bytes) -> None:
-        """Write an object, whole or not at all, in place of one that is there."""
+        """Write an object, whole or not at all, replacing an existing one."""
         self._bucket(bucket).put(key, data)
 
     def put_file(self, bucket: str, key: str, path: Path) -> None:
@@ -84,16 +84,16 @@ class Buckets:
         self._bucket(bucket).put_file(key, path)
 
     def is_local(self, bucket: str) -> bool:
-        """Whether the bucket is a folder here."""
+        """Whether the bucket is a local folder."""
         return not self._far_only and _NAME.fullmatch(bucket) is not None and (self.root / bucket).is_dir()
 
     def close(self) -> None:
-        """Drop connections; before a fork, for one."""
+        """Drop connections, for example before a fork."""
         self._remote.clear()
 
     def _bucket(self, name: str) -> Bucket:
         if not _NAME.fullmatch(name):
-            raise InputError(f"{name!r} is no name of a bucket")
+            raise InputError(f"{name!r} is not a valid bucket name")
         if self.is_local(name):
             return LocalBucket(self.root / name, name)
         bucket = self._remote.get(name)

@@ -1,4 +1,4 @@
-"""What is kept, for `lightwell data verify`: read in bounded pages, packs in key order."""
+"""The stored data as `lightwell data verify` reads it: in bounded pages, packs in key order."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from lightwell.stores.objects.packs import LIVE
 
 
 def packs(conn: Connection, after: int, limit: int) -> list[HeldPack]:
-    """Live packs behind the key ``after`` (-1 for the first)."""
+    """Live packs after the key ``after`` (-1 to begin)."""
     rows = conn.execute(
         select(pack.c.key, pack.c.datastore, pack.c.size, pack.c.checksum)
         .where(pack.c.state == LIVE, pack.c.key > after)
@@ -45,13 +45,13 @@ def packs(conn: Connection, after: int, limit: int) -> list[HeldPack]:
 
 
 def pack_bytes(conn: Connection) -> int:
-    """How many bytes all live packs have."""
+    """The size of all live packs in bytes."""
     total = select(func.coalesce(func.sum(pack.c.size), 0)).where(pack.c.state == LIVE)
     return int(conn.execute(total).scalar_one())
 
 
 def records(conn: Connection, pack_key: int) -> list[HeldRecord]:
-    """The records whose original lies in a pack."""
+    """The records whose original is in a pack."""
     rows = conn.execute(
         select(record, pixels)
         .outerjoin(pixels, pixels.c.key == record.c.pixels)
@@ -104,7 +104,7 @@ def _record(row: Any, pages: dict[int, list[tuple[int, bytes]]]) -> HeldRecord:
 
 
 def bodies(conn: Connection, held: Iterable[HeldRecord]) -> HeldBodies:
-    """The dictionaries and level values that records name; those that are lost are left out."""
+    """The dictionaries and level values that records refer to; lost ones are left out."""
     found = HeldBodies({}, {})
     held = list(held)
     named = {key for each in held for key in (each.dictionary, each.dicom_dictionary)}
@@ -131,9 +131,9 @@ def sets(conn: Connection, after: int, limit: int) -> list[tuple[int, str, str]]
 
 
 def sets_of(conn: Connection, record_keys: Iterable[int]) -> dict[int, list[tuple[str, str]]]:
-    """(data store id, image set id) of the sets that are not deleted and name records, by record.
+    """(data store id, image set id) of the undeleted image sets that refer to records, by record.
 
-    Reads all members: for the few records with which something is wrong.
+    Reads all members: for the few records that have a fault.
     """
     found: dict[int, list[tuple[str, str]]] = defaultdict(list)
     for some in batches(sorted(set(record_keys))):
@@ -150,12 +150,12 @@ def sets_of(conn: Connection, record_keys: Iterable[int]) -> dict[int, list[tupl
 
 
 def are_live(conn: Connection, keys: Sequence[int]) -> set[int]:
-    """Which packs are still there: one may have been collected meanwhile."""
+    """Which of these packs are still live: one may have been collected since."""
     return set(conn.execute(select(pack.c.key).where(pack.c.key.in_(keys), pack.c.state == LIVE)).scalars())
 
 
 def faults_of_set(conn: Connection, key: int) -> list[str]:
-    """What of a set's rows is missing or at odds. Empty for a set that was deleted meanwhile."""
+    """What is missing or inconsistent among an image set's rows; empty if the set has been deleted since."""
     row = conn.execute(select(image_set).where(image_set.c.key == key)).first()
     if row is None or row.state != ACTIVE:
         return []
@@ -165,7 +165,7 @@ def faults_of_set(conn: Connection, key: int) -> list[str]:
 def _versions(conn: Connection, row: Any) -> list[str]:
     numbers = conn.execute(select(version.c.number).where(version.c.image_set == row.key)).scalars()
     missing = set(range(1, row.latest_version + 1)) ^ set(numbers)
-    return [f"versions {sorted(missing)} are missing or too many"] if missing else []
+    return [f"versions {sorted(missing)} are missing or superfluous"] if missing else []
 
 
 def _lost_of_members(conn: Connection, key: int) -> list[str]:

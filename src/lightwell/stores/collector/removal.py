@@ -1,6 +1,6 @@
-"""The statements that take away what deleted sets and failed imports have left; see `gc_candidates` for why.
+"""Removal of what deleted image sets and failed imports leave behind; `gc_candidates` says when it is safe.
 
-`lock_set` and `delete_set` are for DeleteImageSet. Each other function is the body of one bounded
+`lock_set` and `delete_set` are for DeleteImageSet. Every other function is the body of one bounded
 transaction, runs under `gc_candidates.lock_exclusive` and waits for no lock.
 """
 
@@ -40,11 +40,19 @@ from lightwell.stores.db.tables import (
 from lightwell.stores.image_sets import lookups
 from lightwell.stores.qido import grams, index
 
+# The table and key column of each kind that a scan looks for.
+_KEYS: dict[int, tuple[Table, Column[int]]] = {
+    RECORD: (record, record.c.key),
+    PIXELS: (pixels, pixels.c.key),
+    DICTIONARY: (dictionary, dictionary.c.key),
+    LEVEL: (level_value, level_value.c.key),
+    INSTANCE: (instance, instance.c.key),
+}
 _NO_COLUMNS = dict.fromkeys(SearchColumns.__slots__)
 
 
 def lock_set(conn: Connection, datastore_id: str, image_set_id: str) -> ImageSet | None:
-    """The set, deleted or not, locked with its study; None if there never was one."""
+    """The image set, deleted or not, locked with its study; None if it never existed."""
     while True:
         found = lookups.get(conn, datastore_id, image_set_id)
         if found is None or conn.dialect.name == "sqlite":
@@ -52,13 +60,13 @@ def lock_set(conn: Connection, datastore_id: str, image_set_id: str) -> ImageSet
         conn.execute(select(study.c.key).where(study.c.key == found.study).with_for_update())
         conn.execute(select(image_set.c.key).where(image_set.c.key == found.key).with_for_update())
         locked = lookups.get(conn, datastore_id, image_set_id)
-        # A set may move to another study just before its lock; that study is not locked then.
+        # A set may have moved to another study just before its lock was taken; that study is not locked.
         if locked is not None and locked.study == found.study:
             return locked
 
 
 def delete_set(conn: Connection, key: int, now: int) -> None:
-    """Make a set, which the caller has locked, DELETED: no search finds it and nobody reads its content.
+    """Make a set that the caller has locked DELETED: no search finds it and nobody can read its content.
 
     Its rows stay for GetImageSet and ListImageSetVersions, without attributes.
     """
@@ -80,7 +88,7 @@ def delete_set(conn: Connection, key: int, now: int) -> None:
 
 
 def empty_set(conn: Connection, key: int, mark: int, limit: int) -> bool:
-    """Remove at most ``limit`` members of a deleted set, or its levels; True when nothing is left of it."""
+    """Remove at most ``limit`` members of a deleted set, or its levels; True when nothing of it is left."""
     state = conn.execute(select(image_set.c.state, image_set.c.study).where(image_set.c.key == key)).first()
     if state is None or state.state != DELETED:
         gc_candidates.unmark(conn, SET, [key])
@@ -104,7 +112,7 @@ def empty_set(conn: Connection, key: int, mark: int, limit: int) -> bool:
     grams.forget(conn)
     bases = conn.execute(select(level.c.base).where(level.c.image_set == key)).scalars().all()
     conn.execute(delete(level).where(level.c.image_set == key))
-    # Why an update or a copy failed may name values of attributes.
+    # The reason why an update or a copy failed may contain values of attributes.
     conn.execute(
         update(version).where(version.c.image_set == key, version.c.message.is_not(None)).values(message=None)
     )
@@ -115,9 +123,9 @@ def empty_set(conn: Connection, key: int, mark: int, limit: int) -> bool:
 
 
 def remove_unreferenced(conn: Connection, kind: int, rows: Sequence[GcCandidate], mark: int) -> int:
-    """Remove records, pixels, dictionaries, level values or instances that a scan has found unnamed.
+    """Remove records, pixels, dictionaries, level values or instances that a scan found unreferenced.
 
-    Answers how many. What they alone may have named is put on the list.
+    Returns how many. What only they may have referred to is put on the list.
     """
     keys = gc_candidates.still_marked(conn, kind, rows)
     gc_candidates.unmark(conn, kind, keys)
@@ -149,24 +157,15 @@ def _list_names(conn: Connection, keys: Sequence[int], mark: int) -> None:
     gc_candidates.add(conn, PACK, [row.pack for row in found], mark)
 
 
-_KEYS: dict[int, tuple[Table, Column[int]]] = {
-    RECORD: (record, record.c.key),
-    PIXELS: (pixels, pixels.c.key),
-    DICTIONARY: (dictionary, dictionary.c.key),
-    LEVEL: (level_value, level_value.c.key),
-    INSTANCE: (instance, instance.c.key),
-}
-
-
 def unmark_referenced(conn: Connection, kind: int, rows: Sequence[GcCandidate]) -> None:
-    """Strike off rows that a scan has found named."""
+    """Take rows off the list that a scan found referenced."""
     gc_candidates.unmark(conn, kind, gc_candidates.still_marked(conn, kind, rows))
 
 
 def remove_studies(conn: Connection, rows: Sequence[GcCandidate]) -> int:
-    """Remove studies without an image set that is not deleted; answers how many.
+    """Remove studies all of whose image sets are deleted; returns how many.
 
-    Those that a transaction holds at the moment stay on the list.
+    Studies that another transaction has locked stay on the list.
     """
     keys = [row.key for row in rows]
     there = select(study.c.key).where(study.c.key.in_(keys))
@@ -179,6 +178,6 @@ def remove_studies(conn: Connection, rows: Sequence[GcCandidate]) -> int:
 
 
 def is_active(conn: Connection, key: int) -> bool:
-    """Whether there is an image set with this key that is not deleted."""
+    """Whether the image set with this key exists and is not deleted."""
     there = select(image_set.c.key).where(image_set.c.key == key, image_set.c.state == ACTIVE)
     return conn.execute(there).first() is not None

@@ -1,9 +1,9 @@
-"""The cache of assembled documents: files that anyone may drop, and a GET may write.
+"""The cache of assembled documents: files that may be dropped at any time, and that a GET may write.
 
 A document is ``ab/SET/VERSION-FORMAT`` below the root, written without an fsync: it begins with its length
-and CRC-32, and what does not match them is as if it were not there. The cache keeps to ``limit`` bytes by
-dropping first what is not the latest version of its set, then what was read least recently. Several processes
-may share it; each looks at the whole of it only after it has added a sixteenth of the limit itself.
+and CRC-32, and a file that does not match them is ignored. The cache keeps to ``limit`` bytes by dropping
+first what is not the latest version of its image set, then what was read least recently. Several processes
+may share it; each looks at all of it only after it has itself added a sixteenth of the limit.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from isal import isal_zlib
 
 _HEAD = struct.Struct("<4sIQ")
 _MAGIC = b"lwd1"
-_OLD = 0o400  # the mode that tells a version which was not the latest when it was written
+_OLD = 0o400  # the mode of a version that was not the latest when it was written
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class Documents:
         self._lock = threading.Lock()
 
     def get(self, set_key: int, version: int, format: str) -> bytes | None:
-        """The document, None if it is not kept. ``format`` is letters, digits, dots."""
+        """The document, None if it is not cached. ``format`` is letters, digits and dots."""
         path = self._path(set_key, version, format)
         try:
             data = path.read_bytes()
@@ -63,7 +63,7 @@ class Documents:
         return body
 
     def put(self, set_key: int, version: int, format: str, data: bytes, *, is_latest: bool = True) -> None:
-        """Keep a document; nothing is raised if it cannot be kept. A version's document never changes."""
+        """Cache a document; nothing is raised if that fails. The document of a version never changes."""
         size = _HEAD.size + len(data)
         if size > self.limit // 4:
             return
@@ -92,18 +92,18 @@ class Documents:
         self.evict()
 
     def drop(self, set_key: int) -> None:
-        """Forget every document of a set, here; other hosts drop theirs by `sweep`."""
+        """Drop every document of an image set on this host; other hosts drop theirs by `sweep`."""
         folder = self._folder(set_key)
         with contextlib.suppress(OSError):
             for path in list(folder.iterdir()):
                 path.unlink(missing_ok=True)
             folder.rmdir()
 
-    def sweep(self, is_living: Callable[[int], bool]) -> int:
-        """Drop documents of sets that are not living any more; how many sets."""
+    def sweep(self, is_active: Callable[[int], bool]) -> int:
+        """Drop the documents of image sets that are not active any more; how many sets."""
         dropped = 0
         for set_key, _ in self._folders():
-            if not is_living(set_key):
+            if not is_active(set_key):
                 self.drop(set_key)
                 dropped += 1
         return dropped
@@ -145,7 +145,7 @@ class Documents:
                 version, _, format = found.name.partition("-")
                 with contextlib.suppress(OSError):
                     status = found.stat(follow_symlinks=False)
-                    # A name without a number is left from a crash, or just being written: it counts as old.
+                    # A name without a number was left by a crash or is just being written: it counts as old.
                     number = int(version) if version.isdigit() else 0
                     old = number == 0 or status.st_mode & 0o777 == _OLD
                     read_at = status.st_mtime_ns
@@ -165,5 +165,5 @@ class Documents:
 
     def _path(self, set_key: int, version: int, format: str) -> Path:
         if not format.replace(".", "").isalnum() or format.startswith("."):
-            raise ValueError(f"{format!r} is no format of a document")
+            raise ValueError(f"{format!r} is not a format of a document")
         return self._folder(set_key) / f"{version}-{format}"

@@ -1,4 +1,4 @@
-"""Whose the stored files are. What another user writes beside them, their owner could not read again."""
+"""Owners of the stored files: if another user writes beside them, their owner cannot read the result."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from lightwell.stores.objects.open import local_root
 
 
 def other_owner(settings: file_modes.StoragePaths) -> tuple[Path, int] | None:
-    """The database file or the folder of objects that is another user's, and the id of that user.
+    """The database file or folder of objects that another user owns, and the id of that user.
 
-    None where both are this user's, or not there yet, or no files. Even a reader of a SQLite database makes
-    files beside it, so it is the same for verbs that only read.
+    None if both are this user's, do not exist yet or are not files. Even reading an SQLite database creates
+    files beside it, so this goes for commands that only read, too.
     """
     database = settings.database
     for path in (
@@ -29,10 +29,10 @@ def other_owner(settings: file_modes.StoragePaths) -> tuple[Path, int] | None:
 
 
 def untrusted_path(settings: file_modes.StoragePaths) -> tuple[Path, int] | None:
-    """What lightwell would use as its own, of a user other than this one and root, and the id of that user.
+    """A path that lightwell would use as its own, but neither this user nor root owns; and its owner's id.
 
-    A link is theirs who made it, wherever it leads: lightwell would write its target, and close it to others.
-    The data folder itself may be another user's, as long as it is no link.
+    A link belongs to the user who made it, wherever it leads: lightwell would write to its target and
+    restrict it. The data folder itself may be another user's, unless it is a link.
     """
     data, trusted = settings.data.absolute(), (os.geteuid(), 0)
     root = local_root(settings.storage)
@@ -47,7 +47,7 @@ def untrusted_path(settings: file_modes.StoragePaths) -> tuple[Path, int] | None
 
 
 def foreign_files(settings: file_modes.StoragePaths) -> list[Path]:
-    """What lies directly in the data folder, was made by lightwell and is another user's."""
+    """Files directly in the data folder that lightwell made and another user owns."""
     data, me = settings.data.absolute(), os.geteuid()
     return [
         path
@@ -62,7 +62,7 @@ def _owner(path: Path) -> tuple[Path, int] | None:
     except FileNotFoundError:
         return None
     except PermissionError:
-        # A folder above is closed to this user; who owns that one says as much.
+        # A folder above is closed to this user; its owner tells as much.
         return _owner(path.parent)
     except OSError:
-        return None  # opening it says more
+        return None  # opening it will say more

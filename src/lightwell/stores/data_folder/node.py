@@ -1,4 +1,4 @@
-"""Which server's folders these are: ``DATA/node.id``, a random name that is made on first use."""
+"""Which server these folders belong to: ``DATA/node.id``, a random id that is created on first use."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lightwell.stores.objects.local import failure
 FILE = "node.id"
 
 NOBODY = ""
-"""In the place of a node: what a job names is in no folder of a server, but in S3."""
+"""Instead of a node: what a job refers to is in S3, not in a server's folder."""
 
 
 class Node:
@@ -27,12 +27,12 @@ class Node:
 
     @property
     def id(self) -> str:
-        """The same at every call, in every process and at every start. Raises `StorageError`."""
+        """The same for every call, process and start. Raises `StorageError`."""
         if self._id is None:
             try:
                 self._id = self._read() or self._make()
             except OSError as error:
-                raise failure(error, f"{self._path} cannot be read or made") from error
+                raise failure(error, f"{self._path} cannot be read or created") from error
         return self._id
 
     def _read(self) -> str | None:
@@ -48,7 +48,7 @@ class Node:
         return text
 
     def _make(self) -> str:
-        """Whole or not at all, and one of several that make it at once wins."""
+        """Create it whole or not at all; of several processes that do so at once, one wins."""
         fd, name = tempfile.mkstemp(prefix=f".{FILE}-", dir=self._path.parent)
         try:
             with os.fdopen(fd, "w", encoding="ascii") as stream:

@@ -1,6 +1,6 @@
-"""Uploads in the spool: a file that is there while its request is, and that nothing outlives for long.
+"""Uploads in the spool: files that exist for as long as their requests.
 
-Each is locked by the process that writes it. One that nobody locks is of a process that was killed.
+Each is locked by the process that writes it. One that is not locked was left by a process that was killed.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from lightwell.errors import StorageError
 from lightwell.stores.objects.local import failure
 
 _PREFIX = "upload-"
-# Buffers in one call of writev; POSIX promises 16, Linux 1024.
+# Buffers in one call of writev; POSIX guarantees 16, Linux 1024.
 _AT_ONCE = 512
 
 
 class Upload:
-    """A file in the spool, written from one end to the other; `remove` has to be called."""
+    """A file in the spool, written sequentially; `remove` must be called."""
 
     def __init__(self, spool: Path) -> None:
         self.size = 0
-        # A request that is broken off is removed while a thread may still write: never into a number that
-        # has become another file's.
+        # The upload of an aborted request is removed while a thread may still be writing, which must never
+        # write to a descriptor that has become another file's.
         self._lock = threading.Lock()
         try:
             while True:
                 self._fd, name = tempfile.mkstemp(prefix=_PREFIX, dir=spool)
                 self.path = Path(name)
                 fcntl.flock(self._fd, fcntl.LOCK_EX)
-                # Whoever swept between the two calls has removed it.
+                # A sweep between the two calls may have removed it.
                 if os.fstat(self._fd).st_nlink:
                     return
                 os.close(self._fd)
@@ -57,7 +57,7 @@ class Upload:
             raise failure(error, f"{self.path} cannot be written") from error
 
     def head(self, offset: int, length: int) -> bytes:
-        """Some bytes of it; fewer at its end."""
+        """Bytes at ``offset``; fewer at the end of the file."""
         with contextlib.suppress(OSError), self._lock:
             return os.pread(self._fd, length, offset)
         return b""
@@ -74,7 +74,7 @@ class Upload:
 
 
 def sweep(spool: Path) -> int:
-    """Remove the uploads of processes that are gone; how many. May run beside uploads."""
+    """Remove the uploads of processes that are gone; how many. May run during uploads."""
     removed = 0
     for path in spool.glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):

@@ -24,7 +24,10 @@ def batches(values: Iterable[_T], size: int = KEYS_PER_STATEMENT) -> Iterator[li
 
 
 def insert_many(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert ``rows``, which all have the same columns. Raises IntegrityError if one breaks a rule."""
+    """Insert ``rows``, which all have the same columns.
+
+    Raises IntegrityError if one violates a constraint.
+    """
     if not rows:
         return
     columns = tuple(rows[0])
@@ -39,11 +42,10 @@ def insert_many(conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]
 def insert_missing(
     conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]], keys: Sequence[str]
 ) -> None:
-    """Insert those of ``rows`` whose ``keys``, the columns of a unique rule, are not there yet.
+    """Insert those of ``rows`` whose ``keys``, the columns of a unique constraint, do not exist yet.
 
-    After it every row is there, from whichever transaction, and another statement of the same transaction
-    sees it. Rows go in by key order, so that two transactions with the same rows cannot wait for each other
-    in a circle.
+    Afterwards every row exists, from whichever transaction, and the next statement of the same transaction
+    sees it. Rows are inserted in key order, so that two transactions with the same rows cannot deadlock.
     """
     if not rows:
         return
@@ -92,7 +94,7 @@ def _copy(
     conn: Connection, table: Table, rows: Sequence[Mapping[str, Any]], columns: tuple[str, ...]
 ) -> None:
     tuples = _tuples(rows, columns)
-    # Past SQLAlchemy, in the same transaction: psycopg begins it with the first statement, whichever way.
+    # Bypasses SQLAlchemy, in the same transaction: psycopg begins it with the first statement either way.
     if not conn.in_transaction():
         conn.begin()
     driver = conn.connection.driver_connection

@@ -1,4 +1,4 @@
-"""What every table is made of; see `tables`."""
+"""What all tables share; see `tables`."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The database: short read transactions, and writes that are one transaction each.
 
-SQLite (WAL, ``synchronous=FULL``) and PostgreSQL (psycopg 3) behind the same two calls. On SQLite all writes
-of a process go through one thread, since SQLite's own back-off between writers is unfair: some wait for most
-of a second while others pass. On PostgreSQL they run in the calling thread.
+SQLite (WAL, ``synchronous=FULL``) and PostgreSQL (psycopg 3) behind the same two calls. On SQLite all
+writes of a process go through one thread, since SQLite's own back-off between writers is unfair: some wait
+for most of a second while others pass. On PostgreSQL they run in the calling thread.
 
 Nothing is opened before it is used, and what was opened before a fork is left to the parent.
 """
@@ -29,12 +29,12 @@ __all__ = ["Database", "insert_many", "insert_missing"]
 
 T = TypeVar("T")
 
-# How often, and for how many seconds, a transaction that others got in the way of is tried.
-_ATTEMPTS, _PATIENCE = 6, 10.0
+# How often, and for how many seconds, a transaction that conflicts with others is tried.
+_ATTEMPTS, _RETRY_SECONDS = 6, 10.0
 
 
 class _Opened:
-    """What one process has open; made on first use, dropped by close and after a fork."""
+    """What one process has open; created on first use, dropped by `close` and after a fork."""
 
     def __init__(self, url: str, pool: int) -> None:
         self.pid = os.getpid()
@@ -58,12 +58,16 @@ class _Opened:
             connection.close()
 
     def keep_raw(self, connection: Any) -> None:
-        """Close it in the end; and now those whose threads have ended."""
+        """Register a connection to be closed in the end, and close those whose threads have ended."""
         ended = [raw for thread, raw in self.raws if not thread.is_alive()]
         self.raws = [(thread, raw) for thread, raw in self.raws if thread.is_alive()]
         self.raws.append((threading.current_thread(), connection))
         for raw in ended:
             raw.close()
+
+
+# Keeps connections that came through a fork from being finalised, and so closed, in the child.
+_abandoned: list[_Opened | None] = []
 
 
 class Database:
@@ -80,7 +84,7 @@ class Database:
             self.dialect = "postgresql"
         else:
             raise ConfigurationError(
-                f"The database {masked(url)} is of no known kind: LIGHTWELL_DATABASE_URL takes "
+                f"The database {masked(url)} is of an unknown kind: LIGHTWELL_DATABASE_URL takes "
                 "sqlite:///PATH or postgresql://USER@HOST/NAME."
             )
         self.url = url
@@ -96,7 +100,7 @@ class Database:
     def read(self) -> AbstractContextManager[Connection]:
         """A read transaction that sees one state of the database throughout; keep it short.
 
-        Writing in it fails. Raises `StorageError` when the database does. Not to be opened inside `write`,
+        Writing in it fails. Raises `StorageError` if the database fails. Must not be opened inside `write`,
         where it would not see what the transaction has written (RuntimeError).
         """
         return self._reading()
@@ -113,11 +117,11 @@ class Database:
             raise
 
     def write(self, work: Callable[[Connection], T]) -> T:
-        """Run ``work`` in one transaction: committed, and on disk, when this returns; undone if it raises.
+        """Run ``work`` in one transaction: committed and on disk when this returns, undone if it raises.
 
-        ``work`` may run more than once, when other transactions got in the way: it must change nothing but
-        the database. No I/O and no codec work inside it. Integrity errors pass as SQLAlchemy raises them,
-        other failures as `StorageError`.
+        ``work`` may run more than once if it conflicts with other transactions, so it must change nothing
+        but the database. No I/O and no codec work inside it. Integrity errors pass as SQLAlchemy raises
+        them, other failures as `StorageError`.
         """
         self._refuse_nested("write")
         state = self._open()
@@ -127,7 +131,7 @@ class Database:
 
     def _attempts(self, state: _Opened, work: Callable[[Connection], T]) -> T:
         self._inside.write = True
-        patient_until = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _RETRY_SECONDS
         try:
             for attempt in range(1, _ATTEMPTS + 1):
                 try:
@@ -136,7 +140,7 @@ class Database:
                 except Exception as error:
                     if not is_failure(error):
                         raise
-                    last = attempt == _ATTEMPTS or time.monotonic() > patient_until
+                    last = attempt == _ATTEMPTS or time.monotonic() > deadline
                     if last or not may_retry(error):
                         raise explain(error, self.address) from error
                 time.sleep(random.uniform(0.5, 1) * 0.005 * 2**attempt)
@@ -147,8 +151,7 @@ class Database:
     def raw(self) -> Any:
         """This thread's own driver connection (`sqlite3.Connection` or `psycopg.Connection`), for reading.
 
-        It is in autocommit: each statement is a transaction of its own. For the one look-up on the frame
-        path; see `look_up`.
+        It is in autocommit mode: each statement is a transaction of its own. For `look_up`.
         """
         state = self._open()
         connection = getattr(state.raw, "connection", None)
@@ -165,7 +168,7 @@ class Database:
         return connection
 
     def look_up(self, sql: str, parameters: Sequence[object]) -> tuple[Any, ...] | None:
-        """The first row of one SELECT, None without one, past SQLAlchemy (0.01 ms where Core costs 0.1).
+        """The first row of a SELECT or None, bypassing SQLAlchemy (0.01 ms where Core costs 0.1 ms).
 
         ``sql`` has ``?`` for each parameter and holds no other question mark or percent sign.
         """
@@ -186,7 +189,7 @@ class Database:
                 row: tuple[Any, ...] | None = connection.execute(sql, parameters).fetchone()
                 return row
             except Exception as error:
-                # A connection that the server closed meanwhile says so only now.
+                # Only now is it known that the server has closed the connection.
                 if connection.closed and not last:
                     continue
                 if is_failure(error):
@@ -195,7 +198,7 @@ class Database:
         raise AssertionError("unreachable")
 
     def close(self) -> None:
-        """Close everything that this process has open. The next use opens again. Call it before a fork."""
+        """Close everything that this process has open. The next use reopens it. Call it before a fork."""
         with self._lock:
             state, self._state = self._state, None
         if state is not None and state.pid == os.getpid():
@@ -207,7 +210,7 @@ class Database:
             return state
         with self._lock:
             if self._state is None or self._state.pid != os.getpid():
-                # What came through a fork is not closed: its sockets and locks are the parent's.
+                # What came through a fork is not closed: its sockets and locks belong to the parent.
                 _abandoned.append(self._state)
                 self._state = _Opened(self.url, self._pool)
             return self._state
@@ -217,7 +220,3 @@ class Database:
             raise RuntimeError(
                 f"Database.{call} inside Database.write: use the connection of the transaction"
             )
-
-
-# Keeps connections that came through a fork from being finalised, and so closed, in the child.
-_abandoned: list[_Opened | None] = []

@@ -14,7 +14,7 @@ from sqlalchemy.pool import QueuePool
 
 _BUSY_SECONDS = 10.0
 
-# Milliseconds. A statement that runs for a minute is a plan gone wrong; a lock that long, a stuck process.
+# Milliseconds. A statement that runs for a minute has a bad plan; a lock held that long, a stuck process.
 _PG_OPTIONS = (
     "-c statement_timeout=60000 -c lock_timeout=30000 -c idle_in_transaction_session_timeout=120000 "
     "-c default_transaction_isolation=read\\ committed -c timezone=UTC -c client_encoding=UTF8"
@@ -22,7 +22,7 @@ _PG_OPTIONS = (
 
 
 def sqlite_path(url: str) -> Path:
-    """The file of an ``sqlite:///PATH`` URL, which is taken as it stands: no escapes, no parameters."""
+    """The file of an ``sqlite:///PATH`` URL, taken literally: no escapes, no parameters."""
     return Path(url.removeprefix("sqlite:///"))
 
 
@@ -47,8 +47,8 @@ def _sqlite_reader(path: Path) -> sqlite3.Connection:
 
 def _sqlite_writer(path: Path) -> sqlite3.Connection:
     path.absolute().parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # SQLite itself would make it as the umask says, and -wal, -shm and -journal after its mode.
-    # Never opened once it is there: closing it again would end the locks that this process has on it.
+    # SQLite would create it as the umask says, and -wal, -shm and -journal with its mode. Never opened if
+    # it exists: closing it would release the locks that this process has on it.
     with contextlib.suppress(OSError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     connection = _connect_sqlite(path, create=True)
@@ -58,7 +58,7 @@ def _sqlite_writer(path: Path) -> sqlite3.Connection:
 
 
 def _switch_to_wal(connection: sqlite3.Connection) -> None:
-    # Several processes may make the file at once, and this one pragma ignores the busy timeout.
+    # Several processes may create the file at once, and this pragma ignores the busy timeout.
     deadline = time.monotonic() + _BUSY_SECONDS
     while True:
         try:
@@ -90,7 +90,7 @@ def sqlite_engines(url: str, pool: int) -> tuple[Engine, Engine]:
         "sqlite://", creator=lambda: _sqlite_writer(path), pool_size=1, max_overflow=0, **options
     )
 
-    # sqlite3 itself would begin only at the first write, and then without the lock.
+    # sqlite3 itself would begin a transaction only at the first write, and then without the lock.
     @event.listens_for(reader, "begin")
     def begin_read(connection: Connection) -> None:
         connection.exec_driver_sql("BEGIN")

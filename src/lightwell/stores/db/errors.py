@@ -1,4 +1,4 @@
-"""What the database's own errors mean for a person: one `StorageError` with a sentence each."""
+"""The database's own errors, explained: one `StorageError` with a sentence for a person each."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lightwell.errors import StorageError, StorageUnavailableError
 if TYPE_CHECKING:
     import psycopg
 
-#: what is raised where the data breaks a rule of the database
+#: raised when the data violates a constraint of the database
 BROKEN_RULES: tuple[type[Exception], ...] = (exc.IntegrityError, exc.DataError)
 
 # SQLSTATEs after which the same transaction, run again, may well succeed (PostgreSQL, appendix A).
@@ -25,7 +25,7 @@ _SQLITE: tuple[tuple[str, str], ...] = (
     ("unable to open", "check that its folder exists and that this user may read and write in it"),
     ("readonly", "this user may not write to it: check the owner and the mode of the file and its folder"),
     ("database or disk is full", "the disk is full: make room, nothing was lost"),
-    ("locked", "another process has held it for too long: is a backup or a shell open on it?"),
+    ("locked", "another process has locked it for too long: is a backup or a shell open on it?"),
     ("not a database", "the file is not an SQLite database: check LIGHTWELL_DATABASE_URL"),
     ("malformed", "the file is damaged: restore a backup, or try `sqlite3 FILE .recover`"),
     ("disk i/o error", "the disk failed: look at the system's log"),
@@ -37,13 +37,13 @@ _POSTGRESQL: tuple[tuple[str, str], ...] = (
     ("28", "check user and password in LIGHTWELL_DATABASE_URL, and pg_hba.conf"),
     ("53100", "its disk is full: make room, nothing was lost"),
     ("53300", "it has no connection left: raise max_connections or run fewer processes"),
-    ("57014", "a statement ran into the time limit"),
-    ("55P03", "a lock was held by another transaction for too long"),
+    ("57014", "a statement exceeded the time limit"),
+    ("55P03", "another transaction held a lock for too long"),
     ("25006", "it is read-only, perhaps a replica: check LIGHTWELL_DATABASE_URL"),
 )
 
 
-# What only an administrator ends: the schema, the file itself. All else may pass.
+# What only an administrator can fix: the schema, or the file itself. Everything else may pass.
 _LASTING = ("no such table", "no such column", "not a database", "malformed")
 _PASSING = ("08", "53", "57", "55P03", "25006")
 
@@ -54,7 +54,7 @@ def driver_error(error: BaseException) -> BaseException:
 
 
 def may_retry(error: BaseException) -> bool:
-    """Whether the transaction failed because of others, and may be run again."""
+    """Whether the transaction failed because of other ones and may be run again."""
     cause = driver_error(error)
     if isinstance(cause, sqlite3.OperationalError):
         # Not SQLITE_FULL or SQLITE_IOERR; the low byte is the primary code.
@@ -63,7 +63,7 @@ def may_retry(error: BaseException) -> bool:
 
 
 def is_failure(error: BaseException) -> bool:
-    """Whether ``error`` says that the database failed, not that the data broke one of its rules."""
+    """Whether ``error`` means that the database failed, not that the data violates a constraint."""
     if isinstance(error, BROKEN_RULES):
         return False
     if isinstance(
@@ -86,7 +86,7 @@ def _is_psycopg_failure(error: BaseException) -> bool:
 def explain(error: BaseException, address: str) -> StorageError:
     """A sentence for a person: which database, what happened, what to do. Never a bound value.
 
-    A `StorageUnavailableError` where trying again may help.
+    A `StorageUnavailableError` if trying again may help.
     """
     if isinstance(error, exc.TimeoutError):
         return StorageUnavailableError(

@@ -1,14 +1,15 @@
-"""The search index of DICOMweb: what QIDO-RS finds and matches by, of primary image sets alone.
+"""The search index of DICOMweb: what QIDO-RS matches and returns, of primary image sets only.
 
-A study's row shows what its oldest primary set shows; counts, modalities and request ids are of all of them.
-``listed_in`` is the data store's key while there is a primary set, else NULL, as is all else but the UID.
-``…_day`` and ``…_clock`` are dates and times in the one form that sorts, ``YYYYMMDD`` and ``HHMMSS.FFFFFF``;
-NULL for what is none. ``…_folded`` are person names as they are compared. Columns of several values are JSON
-arrays. Indexes end with what lets a search see more without opening the row.
+A study's row shows what its oldest primary set shows; counts, modalities and request ids are those of all
+of them. ``listed_in`` is the data store's key while there is a primary set; otherwise it is NULL, as is
+everything but the UID. ``…_day`` and ``…_clock`` are dates and times in a form that sorts, ``YYYYMMDD`` and
+``HHMMSS.FFFFFF``, NULL for invalid ones. ``…_folded`` are person names in the form in which they are
+compared. Columns with several values are JSON arrays. Indexes end with columns that let a search go on
+without opening the row.
 
-``study_grams`` has of each listed study the pieces of its texts, for wildcards and fuzzy names, see
-`domain.qido.grams`. It is a table of FTS5 on SQLite, and one with a ``tsvector`` on PostgreSQL, which needs
-no extension.
+``study_grams`` has the grams of each listed study's texts, for wildcards and fuzzy names, see
+`domain.qido.grams`. It is an FTS5 table on SQLite and a table with a ``tsvector`` on PostgreSQL, which
+needs no extension.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from sqlalchemy import DDL, BigInteger, Column, Index, Integer, Table, UniqueCon
 from lightwell.stores.db.columns import TEXT, key, metadata
 
 UNNUMBERED = 2**31
-"""In place of a SeriesNumber or InstanceNumber where there is none: these come last."""
+"""Stands for a missing SeriesNumber or InstanceNumber, which sorts last."""
 
 study = Table(
     "study",

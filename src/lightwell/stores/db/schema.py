@@ -1,4 +1,4 @@
-"""The schema's version: what the database has, what this lightwell needs, and the way there."""
+"""The schema's version: which one the database has, which one this lightwell needs, and the migration."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from lightwell.errors import ConfigurationError
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.drivers import sqlite_path
 
-# The revisions, oldest first; a test compares them with `migrations/versions`. Kept here as well, so that
-# asking for the state costs no import of Alembic.
+# The revisions, oldest first; a test compares them with `migrations/versions`. They are repeated here so that
+# finding out the state does not import Alembic.
 REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006")
 
 _ADVISORY_LOCK = 0x6C69676874  # "light"
 
 
 def schema_state(db: Database) -> Literal["current", "behind", "ahead"]:
-    """How the database's schema stands to this lightwell; "behind" too where there is none.
+    """How the database's schema compares to what this lightwell needs; "behind" also if there is none.
 
     Raises `StorageError` if the database cannot be reached.
     """
@@ -43,10 +43,10 @@ def _state(conn: Connection) -> Literal["current", "behind", "ahead"]:
 
 
 def migrate(db: Database) -> bool:
-    """Bring the schema up to date; False if it was. Any number of processes may call it at once.
+    """Bring the schema up to date; False if it was already. Any number of processes may call this at once.
 
-    All of it is one transaction: it is done or nothing is. Raises `ConfigurationError` if a newer lightwell
-    has migrated the database already, since an older one would misread it.
+    It is one transaction: all of it is done or nothing. Raises `ConfigurationError` if a newer lightwell
+    has migrated the database, since this one would misread it.
     """
     if db.dialect == "sqlite":
         with _only_one(sqlite_path(db.url).absolute()):
@@ -56,7 +56,7 @@ def migrate(db: Database) -> bool:
 
 def _migrate(conn: Connection, address: str) -> bool:
     if conn.dialect.name == "postgresql":
-        # Big tables take longer than any query may.
+        # Big tables take longer than the time limit of queries.
         conn.execute(text("SET LOCAL lock_timeout = 0"))
         conn.execute(text("SET LOCAL statement_timeout = 0"))
         conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADVISORY_LOCK})
@@ -81,7 +81,7 @@ def _migrate(conn: Connection, address: str) -> bool:
 
 @contextmanager
 def _only_one(database: Path) -> Iterator[None]:
-    """Others wait as long as it takes, where SQLite's own lock would give up after ten seconds."""
+    """Others wait for as long as it takes, whereas SQLite's own lock would give up after ten seconds."""
     database.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     lock = os.open(database.with_name(database.name + ".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     with os.fdopen(lock, "w") as stream:

@@ -207,7 +207,7 @@ record = Table(
     _key("pack", nullable=False),  # holds the original
     Column("original_offset", BigInteger, nullable=False),
     Column("original_length", BigInteger, nullable=False),
-    Column("override_z", LargeBinary),  # DICOM JSON laid over the file at import, if any
+    Column("override_z", LargeBinary),  # DICOM JSON applied to the file at import, if any
     # The whole data set without its pixels in the DICOM JSON Model; NULL: to be derived from the original.
     Column("dicom_z", LargeBinary),
     _key("dicom_dictionary"),
@@ -216,8 +216,8 @@ record = Table(
 )
 
 # One B-tree on SQLite, since every copy of a set writes a row for each of its instances. An import gives
-# instance and pixels one key, so that most pixels are found by the primary key, and those of instances that
-# came again or got another UID by the index.
+# instance and pixels the same key, so that most pixels are found by the primary key; those of instances
+# that were imported again or got another UID are found by the index.
 member = Table(
     "member",
     metadata,
@@ -273,7 +273,7 @@ pack = Table(
     Index("pack_by_state", "state", "created_at"),
 )
 
-# What may be named by nothing any more, for the collector; see `stores.background.gc_candidates`.
+# Rows that nothing may refer to any more, for the collector; see `stores.background.gc_candidates`.
 leftover = Table(
     "leftover",
     metadata,

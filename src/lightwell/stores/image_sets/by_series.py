@@ -14,7 +14,7 @@ from lightwell.stores.db.validity import holds_in_sql
 
 @dataclass(frozen=True, slots=True)
 class SeriesSet:
-    """The readable version of an image set, which holds one series or a part of it.
+    """The readable version of an image set, which holds a series or a part of one.
 
     ``key``, ``datastore`` and ``study`` are keys of rows; the UIDs are those of the version.
     """
@@ -30,7 +30,7 @@ class SeriesSet:
     is_primary: bool
 
 
-_FOUND: Select[Any] = (
+_SERIES_SETS: Select[Any] = (
     select(
         image_set.c.key,
         image_set.c.id,
@@ -51,8 +51,8 @@ _FOUND: Select[Any] = (
         image_set.c.readable_version > 0,
     )
 )
-_PRIMARY = _FOUND.where(image_set.c.is_primary)
-_IN_SERIES = _FOUND.where(image_set.c.series_instance_uid == bindparam("series"))
+_PRIMARY = _SERIES_SETS.where(image_set.c.is_primary)
+_IN_SERIES = _SERIES_SETS.where(image_set.c.series_instance_uid == bindparam("series"))
 
 _PIXELS = (
     "SELECT s.key, m.pixels FROM datastore d, image_set s, instance i, member m"
@@ -62,27 +62,27 @@ _PIXELS = (
 )
 
 PIXELS_LOOK_UP = _PIXELS + " AND s.is_primary"
-"""For `Database.look_up` (data store id, study, series and SOP instance UID): key of the primary set of the
-series and of the pixels, NULL without any, which the instance has in its readable version."""
+"""For `Database.look_up` (data store id, study, series and SOP instance UID): the key of the series'
+primary set, and that of the pixels which the instance has in its readable version, NULL without pixels."""
 
 PIXELS_LOOK_UP_IN = _PIXELS + " AND s.id = ?"
 """The same in the set whose id is the fifth parameter, primary or not."""
 
 
 def of_study(conn: Connection, datastore_id: str, study: str) -> list[SeriesSet]:
-    """The primary sets of a study, by SeriesNumber (those without come last), then by UID."""
+    """The primary sets of a study, by SeriesNumber (those without one last), then by UID."""
     rows = conn.execute(_PRIMARY, {"datastore_id": datastore_id, "study": study}).all()
-    return [SeriesSet(*row[:-1]) for row in sorted(rows, key=_place)]
+    return [SeriesSet(*row[:-1]) for row in sorted(rows, key=_sort_key)]
 
 
 def of_series(conn: Connection, datastore_id: str, study: str, series: str) -> list[SeriesSet]:
-    """All sets of a series, the primary one first, then by id."""
+    """All sets of a series, the primary one first, the others by id."""
     rows = conn.execute(_IN_SERIES, {"datastore_id": datastore_id, "study": study, "series": series})
     found = [SeriesSet(*row[:-1]) for row in rows]
     return sorted(found, key=lambda each: (not each.is_primary, each.id))
 
 
-def _place(row: Any) -> tuple[bool, int, str]:
+def _sort_key(row: Any) -> tuple[bool, int, str]:
     try:
         number = int(row.series_number)
     except (TypeError, ValueError):

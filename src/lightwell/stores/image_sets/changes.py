@@ -1,14 +1,14 @@
-"""A new version of an image set: the set opened for change under its locks, and the version written.
+"""A new version of an image set: the set locked at its latest version, and the version written.
 
-Every operation that changes sets does, in one transaction (`Database.write`):
+Every operation that changes image sets does the following in one transaction (`Database.write`):
 
-1. `open_sets` (and `open_primaries` for all primary sets of a study): locks the study rows in key order, then
-   the sets in key order, then checks the versions that the caller has named.
-2. `attempt`: the change itself, with the functions of `contents`, in a savepoint: a fault of ours inside of
-   it undoes the change only.
-3. `write_version`: raises the set to its next version, succeeded or failed. A failed one has the content of
-   the one before.
-4. `Announcer`: the events, in order.
+1. `open_sets` (and `open_primaries` for all primary sets of a study) locks the study rows in key order,
+   then the sets in key order, then checks the versions that the caller named.
+2. `attempt` makes the change itself, with the functions of `members`, in a savepoint: a fault of ours
+   inside it undoes the change only.
+3. `write_version` raises the set to its next version, succeeded or failed. A failed version has the content
+   of the one before.
+4. `Announcer` writes the events, in order.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Select, and_, or_, select
 
 from lightwell.domain.events import image_set_event
 from lightwell.domain.image_sets.image_set import ACTIVE, FinalWorkflowStatus, Origin
-from lightwell.errors import ApiError, ConflictError, NotFoundError
+from lightwell.errors import ApiError, LightwellError
 from lightwell.stores.account import datastores
 from lightwell.stores.background import gc_candidates, outbox
 from lightwell.stores.db.bulk import insert_missing
@@ -31,14 +31,22 @@ from lightwell.stores.image_sets import writing
 from lightwell.stores.image_sets.writing import NO_CHANGE, ImageSetChange, NewVersion
 
 STALE = "Requested version(s) of ImageSet(s) is not the latest."
-"""Observed at the service, which answers it with ResourceNotFoundException."""
+"""Observed at the service, which answers with ResourceNotFoundException."""
+
+
+class ImageSetNotFound(LightwellError):
+    """The data store or image set does not exist, the set is deleted, or the version is not its latest."""
+
+
+class ImageSetWithoutContent(LightwellError):
+    """No version of the image set has content, so there is nothing to change."""
 
 
 @dataclass(frozen=True, slots=True)
 class LockedImageSet:
     """An image set that is not deleted and has content, locked until the transaction ends.
 
-    Search columns are those of its newest version with content.
+    The values of search columns are those of its newest version with content.
     """
 
     key: int
@@ -90,12 +98,12 @@ def open_sets(
     *,
     studies: Mapping[str, int] | None = None,
 ) -> dict[str, LockedImageSet]:
-    """Lock sets, named by id with the version that the caller takes for their latest; by id.
+    """Lock image sets; by id. ``wanted``: by id, the version that the caller takes for the set's latest.
 
-    ``studies`` names other studies to lock with theirs, by StudyInstanceUID, each with the key that it has if
-    it is new; `study_keys` finds their keys then. Raises `NotFoundError` for a set that is not there or
-    deleted and, with the service's own words, for a version that is not the latest; `ConflictError` for a
-    set without content.
+    ``studies`` names other studies to lock with theirs, by StudyInstanceUID, each with the key under which
+    it is inserted if it is new; `study_keys` then finds their keys. Raises `ImageSetNotFound` and
+    `ImageSetWithoutContent`, the former for a version that is not the latest too, in the service's own
+    words.
     """
     while True:
         before = _rows(conn, datastore_id, wanted)
@@ -108,35 +116,35 @@ def open_sets(
                 .with_for_update()
             )
         }
-        # A set may move to another study just before its lock; that study is not locked then.
+        # A set may have moved to another study just before its lock was taken; that study is not locked.
         if all(rows[id].study == before[id].study for id in wanted):
             break
     return {id: _checked(rows[id], number) for id, number in wanted.items()}
 
 
 def look_up(conn: Connection, datastore_id: str, id: str, number: int) -> LockedImageSet:
-    """The set as `open_sets` gives it and with its errors, but not locked: to see what would be changed.
+    """The set as `open_sets` returns it, with the same errors but not locked: to see what would be changed.
 
-    What a version holds never changes: it is the same when the set is opened at this version.
+    A version never changes: its content is the same when the set is then opened at this version.
     """
     return _checked(_rows(conn, datastore_id, {id: number})[id], number)
 
 
 def _checked(row: Any, number: int) -> LockedImageSet:
     if row.state != ACTIVE:
-        raise NotFoundError(f"Image set {row.id} is deleted.")
+        raise ImageSetNotFound(f"Image set {row.id} is deleted.")
     if number != row.latest_version:
-        raise NotFoundError(STALE)
+        raise ImageSetNotFound(STALE)
     if not row.readable_version:
-        raise ConflictError(
-            f"Image set {row.id} has no content, since what should have made it failed: delete it, and make "
-            "it again. GetImageSet shows what happened."
+        raise ImageSetWithoutContent(
+            f"Image set {row.id} has no content because the operation that should have made it failed: "
+            "delete it and make it again. GetImageSet shows what happened."
         )
     return LockedImageSet(*row[:-1])
 
 
 def open_primaries(conn: Connection, study_key: int) -> list[LockedImageSet]:
-    """All primary sets of a study, locked in key order; the study has to be locked already."""
+    """All primary sets of a study, locked in key order; the study must be locked already."""
     rows = conn.execute(
         _STATE.where(image_set.c.study == study_key, image_set.c.is_primary, image_set.c.state == ACTIVE)
         .order_by(image_set.c.key)
@@ -146,7 +154,7 @@ def open_primaries(conn: Connection, study_key: int) -> list[LockedImageSet]:
 
 
 def study_keys(conn: Connection, datastore_key: int, uids: Sequence[str]) -> dict[str, int]:
-    """The keys of studies by StudyInstanceUID; those that are not there are left out."""
+    """The keys of studies by StudyInstanceUID; unknown studies are left out."""
     rows = conn.execute(
         select(study.c.study_instance_uid, study.c.key).where(
             study.c.datastore == datastore_key, study.c.study_instance_uid.in_(uids)
@@ -170,11 +178,13 @@ def _rows(conn: Connection, datastore_id: str, wanted: Mapping[str, int]) -> dic
     return found
 
 
-def _unknown(conn: Connection, datastore_id: str, id: str) -> NotFoundError:
+def _unknown(conn: Connection, datastore_id: str, id: str) -> ImageSetNotFound:
     if datastores.get(conn, datastore_id) is None:
-        return NotFoundError(f"There is no data store {datastore_id}; ListDatastores shows those there are.")
-    return NotFoundError(
-        f"There is no image set {id} in data store {datastore_id}; SearchImageSets lists them."
+        return ImageSetNotFound(
+            f"Data store {datastore_id} does not exist; ListDatastores shows which ones do."
+        )
+    return ImageSetNotFound(
+        f"Image set {id} does not exist in data store {datastore_id}; SearchImageSets lists those that do."
     )
 
 
@@ -192,7 +202,7 @@ def _lock_studies(conn: Connection, sets: Mapping[str, Any], others: Mapping[str
             ["datastore", "study_instance_uid"],
         )
     if conn.dialect.name == "sqlite":
-        return  # a write transaction is alone there
+        return  # a write transaction is alone on SQLite
     these = or_(
         study.c.key.in_({row.study for row in rows}),
         and_(study.c.datastore == rows[0].datastore, study.c.study_instance_uid.in_(list(others))),
@@ -201,9 +211,9 @@ def _lock_studies(conn: Connection, sets: Mapping[str, Any], others: Mapping[str
 
 
 def attempt(conn: Connection, change: Callable[[], None]) -> Exception | None:
-    """Make ``change``; where it fails by a fault of ours, undo it alone and return what was raised.
+    """Make ``change``. If it fails by a fault of ours, undo only the change and return what was raised.
 
-    An `ApiError` refuses the whole request and passes, as does a failure of the database, after which the
+    An `ApiError` refuses the whole request and is passed on, as is a failure of the database, after which the
     transaction may be run again.
     """
     savepoint = conn.begin_nested()

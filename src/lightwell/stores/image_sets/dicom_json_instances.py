@@ -1,4 +1,4 @@
-"""The instances of a version as DICOM JSON: their compressed lines, and what these are derived from."""
+"""The instances of a version as DICOM JSON: their compressed lines, or what these are derived from."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lightwell.stores.image_sets import edits as packed
 from lightwell.stores.image_sets import native_instances
 
 _FEW, _MANY, _BYTES = 64, 2048, 4 << 20
-"""Lines are read ahead in batches of so many; how many follows from the bytes of the last one."""
+"""How many instances a batch of lines has, and bytes; its length follows from the bytes of the last batch."""
 
 
 PRIMARY_LOOK_UP = (
@@ -34,9 +34,9 @@ PRIMARY_LOOK_UP = (
 class DicomJsonInstance:
     """One instance of a version; ``record`` is the key of its row.
 
-    ``dicom_z`` is None where the lines have to be derived from the original at (``pack``, ``offset``,
-    ``length``) with ``override_z`` laid over it. ``stored_syntax`` is None without pixels. ``edits`` are all
-    that the version lays over it, those of its levels included.
+    ``dicom_z`` is None if the lines have to be derived from the original at (``pack``, ``offset``,
+    ``length``) with ``override_z`` applied. ``stored_syntax`` is None without pixels. ``edits`` are all
+    edits of the version, those of its levels included.
     """
 
     record: int
@@ -87,10 +87,10 @@ _BY_PLACE = {
 def batches(
     conn: Connection, image_set: int, version: int, *, only: Sequence[int] | None = None
 ) -> Iterator[list[DicomJsonInstance]]:
-    """The instances of a version by InstanceNumber (those without come last), then by SOPInstanceUID.
+    """The instances of a version by InstanceNumber (those without one last), then by SOPInstanceUID.
 
-    ``only``: those with these keys of ``instance``. Comes in batches of bounded bytes. Raises `StorageError`
-    where anything that the version names is missing. ``conn`` must see one state of the database throughout.
+    ``only``: just those with these ``instance`` keys. In batches of bounded bytes. Raises `StorageError` if
+    anything that the version refers to is missing. ``conn`` must see one state of the database throughout.
     """
     dialect = conn.dialect.name
     order = _ORDER[dialect] if only is None else _ORDER[dialect].where(member.c.instance.in_(only))
@@ -123,7 +123,7 @@ def batches(
 
 
 def level_edits(conn: Connection, image_set: int, version: int) -> Edits:
-    """What a version changes on its levels, for all of its instances."""
+    """The edits of a version's levels, which apply to all its instances."""
     on_levels: Edits = NONE
     for level in native_instances.levels(conn, image_set, version):
         on_levels = merged(on_levels, level.edits)
@@ -133,7 +133,7 @@ def level_edits(conn: Connection, image_set: int, version: int) -> Edits:
 def _placed(
     place: Any, number: int | None, uid: str, edits_z: bytes | None, *, on_levels: Edits
 ) -> tuple[tuple[bool, int, str], Any, Edits]:
-    """What an instance is sorted by (its SOPInstanceUID last), its place, and its edits."""
+    """An instance's sort key (its SOPInstanceUID last), its place, and its edits."""
     if edits_z is None:
         return (number is None, number or 0, uid), place, on_levels
     own = packed.unpack(edits_z)

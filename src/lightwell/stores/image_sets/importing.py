@@ -1,7 +1,8 @@
-"""The statements that make an image set or let one grow by an import: one bulk statement a step.
+"""Imports: the statements that create an image set or add instances to one, one bulk statement a step.
 
 A *batch* is what a job has staged for one group of one series. Nothing here costs more in a set of 5,000
-instances than in an empty one, except to find a new base once the last member with the old one is gone.
+instances than in an empty one, except finding a new level base once the last member with the old one is
+gone.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ WHERE job = :job AND study_instance_uid = :study AND series_instance_uid = :seri
 
 @dataclass(frozen=True, slots=True)
 class StagedInstance:
-    """One instance of a batch, by the keys of its record and pixels."""
+    """One instance of a batch; ``record`` and ``pixels`` are keys."""
 
     uid: str
     record: int
@@ -58,9 +59,10 @@ class StagedInstance:
 
 @dataclass(frozen=True, slots=True)
 class StagedBatch:
-    """A batch: its members to be, in the order of the files that they come from, and the other records.
+    """A batch: the instances to add, in the order of their files, and the keys of the other records.
 
-    ``unchanged`` are records whose instances the image set has as they came again.
+    ``unused`` are records replaced by a later file of the batch with the same SOPInstanceUID; ``unchanged``
+    are records that equal what the image set already has.
     """
 
     members: list[StagedInstance]
@@ -70,7 +72,7 @@ class StagedBatch:
 
 @dataclass(frozen=True, slots=True)
 class SetRow:
-    """An image set of a series, as the merge needs it.
+    """An image set of a series, with what the merge needs to know of it.
 
     ``grouping``: PatientID, StudyDate, AccessionNumber, StudyID and SeriesNumber, ``""`` where absent.
     """
@@ -88,7 +90,7 @@ class SetRow:
 def sets_of_series(
     conn: Connection, datastore: int, study_instance_uid: str, series_instance_uid: str
 ) -> list[SetRow]:
-    """The sets of a series that are not deleted, locked in key order; the study has to be locked already."""
+    """The undeleted sets of a series, locked in key order; the study must be locked already."""
     t = image_set.c
     rows = conn.execute(
         select(
@@ -130,10 +132,10 @@ def insert_imported_set(conn: Connection, new: NewImageSet, first: NewVersion, l
 
 
 def load(conn: Connection, batch: Batch) -> StagedBatch:
-    """What the batch holds; of several files with one SOPInstanceUID the last becomes the member.
+    """The content of a batch; of several files with the same SOPInstanceUID the last becomes the member.
 
-    It goes through here, and its keys back in small lists, since a join with a growing set is planned by
-    statistics, and those of `staged` are always old.
+    Keys are read here and passed back in small lists, because a join with a growing set would be planned by
+    statistics, and those of `staged` are always out of date.
     """
     rows = conn.execute(
         select(staged.c.record, record.c.pixels, record.c.sop_instance_uid)
@@ -160,7 +162,7 @@ def find_instances(conn: Connection, datastore: int, loaded: StagedBatch) -> dic
 
 
 def list_unused(conn: Connection, records: Sequence[int]) -> None:
-    """Tell the collector of records that became no member: they came twice or were there, or failed."""
+    """List for the collector the records that became no member: duplicates, unchanged or failed ones."""
     rows = [{"kind": gc_candidates.RECORD, "key": key, "mark": 0} for key in records]
     insert_many(conn, leftover, rows)
 
@@ -174,7 +176,7 @@ def add_members(
 
 
 def close_replaced(conn: Connection, instances: Collection[int], key: int, number: int) -> int:
-    """Close the members whose instance comes again; returns how many."""
+    """Close the members whose instances are replaced; returns how many."""
     closed = 0
     for some in batches(instances):
         closed += conn.execute(
@@ -188,7 +190,7 @@ def close_replaced(conn: Connection, instances: Collection[int], key: int, numbe
 def add_outcomes(
     conn: Connection, batch: Batch, unchanged: Sequence[int], id: str, number: int, is_primary: bool
 ) -> None:
-    """Every staged file of the batch is imported, and those of ``unchanged`` records were there already."""
+    """Record every staged file of the batch as imported; those of ``unchanged`` records as already there."""
     conn.execute(_OUTCOMES, batch.values(id=id, version=number, is_primary=is_primary))
     for some in batches(unchanged):
         files = select(staged.c.file).where(*of_batch(batch), staged.c.record.in_(some))

@@ -1,7 +1,7 @@
-"""When sets were last read (``lastAccessedAt``): noted in memory, written every few seconds.
+"""When image sets were last read (``lastAccessedAt``): collected in memory, written every few seconds.
 
-What counts as an access: devguide/cost-optimization. A note costs the look-up of a key; a crash loses the
-last seconds, which nothing depends on: a set counts as archived after 30 days.
+What counts as an access: devguide/cost-optimization. Recording one costs a dictionary look-up; a crash loses
+the last seconds, on which nothing depends: a set counts as archived after 30 days.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class Accesses:
-    """The accesses of one process. ``interval`` is the seconds between an access and its row."""
+    """The accesses of one process. ``interval``: seconds from an access until it is written."""
 
     def __init__(self, db: Database, *, interval: float = 5.0) -> None:
         self._db = db
@@ -39,7 +39,7 @@ class Accesses:
                 self._timer.start()
 
     def flush(self) -> None:
-        """Write what was noted."""
+        """Write the recorded accesses."""
         with self._lock:
             noted, self._noted = self._noted, {}
             timer, self._timer = self._timer, None
@@ -49,6 +49,6 @@ class Accesses:
             return
         now = max(noted.values())
         try:
-            self._db.write(lambda conn: lookups.touch(conn, sorted(noted), now))
+            self._db.write(lambda conn: lookups.set_last_accessed(conn, sorted(noted), now))
         except LightwellError as error:
-            _log.warning("the times of last access of %d image sets are lost: %s", len(noted), error)
+            _log.warning("the last access times of %d image sets were lost: %s", len(noted), error)

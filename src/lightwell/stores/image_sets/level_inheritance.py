@@ -1,7 +1,8 @@
-"""The base of a level: the block of the first member, or of the oldest that is left once that has gone.
+"""The base of a level: the block of the first member or, once that is gone, of the oldest member left.
 
-A member's block is the one that it came with, under the edits that it has of its own. So what was edited or
-removed does not come back when a level passes on: a block with edits becomes a level value like any other.
+A member's block is the one that it was imported with, under the member's own edits. So what was edited or
+removed does not come back when a level is passed on: a block with edits becomes a level value like any
+other.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from lightwell.stores.image_sets import members, records
 from lightwell.stores.image_sets.members import Level
 
 _COLUMNS = ("patient_value", "study_value", "series_value")
-# Most often the very first row answers.
-_CARRIED = [
+# Usually the very first row decides.
+_WITH_BASE = [
     text(
         f"""
 SELECT 1 FROM member m JOIN record r ON r.key = m.record
@@ -53,13 +54,13 @@ ORDER BY m.valid_from, coalesce(r.instance_number, 2147483647), m.record LIMIT 1
 def reassign_level_base(
     conn: Connection, key: int, number: int, *, first: Callable[[], int] | None = None
 ) -> bool:
-    """After members were closed: give levels whose base no member carries any more the oldest member's block.
+    """After members were closed: give levels whose base no member has any more the oldest member's block.
 
-    ``first`` gives the record that counts as the oldest where all members are of version ``number``. The
-    edits of a level stay on top. Tells whether a level has changed. Raises `StorageError` for a set without
-    members.
+    ``first`` returns the record that counts as the oldest if all members are of version ``number``. The
+    edits of a level stay on top. Returns whether a level has changed. Raises `StorageError` for a set
+    without members.
     """
-    orphaned = [row for row in members.open_levels(conn, key) if not _carried(conn, key, row)]
+    orphaned = [row for row in members.open_levels(conn, key) if not _is_base_in_use(conn, key, row)]
     if not orphaned:
         return False
     oldest = conn.execute(_OLDEST, {"set": key}).first()
@@ -78,9 +79,9 @@ def reassign_level_base(
     return True
 
 
-def _carried(conn: Connection, key: int, row: Level) -> bool:
-    """Whether the base is the block of an open member."""
-    if conn.execute(_CARRIED[row.level], {"set": key, "base": row.base}).first() is not None:
+def _is_base_in_use(conn: Connection, key: int, row: Level) -> bool:
+    """Whether the base of a level is the block of an open member."""
+    if conn.execute(_WITH_BASE[row.level], {"set": key, "base": row.base}).first() is not None:
         return True
     edited = [
         (value, _on_level(packed.unpack(edits), row.level))

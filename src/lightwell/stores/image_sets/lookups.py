@@ -1,4 +1,4 @@
-"""Image sets and their versions, as read."""
+"""Reading image sets and their versions."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ FRAME_LOOK_UP = (
     " AND m.pixels <> m.instance))"
 )
 """For `Database.look_up` (image set id, data store id, and the pixels key three times): a row where a frame
-of these pixels may be read through this set: it is there, not deleted, and in some version of it an instance
-has them. Most instances have pixels of their own key; the others are in an index."""
+of these pixels may be read through this set: it exists, is not deleted, and an instance of some version of
+it has them. Most pixels have the same key as their instance; the others are found by an index."""
 
 READABLE_LOOK_UP = (
     "SELECT s.key, s.readable_version FROM image_set s WHERE s.id = ? AND s.state = 'ACTIVE'"
@@ -126,9 +126,9 @@ def versions(conn: Connection, key: int, *, below: int | None, limit: int) -> li
 
 
 def awaits_instances(conn: Connection, found: ImageSet) -> bool:
-    """Whether a running import has read instances that will go into this set.
+    """Whether a running import has read instances that it will add to this set.
 
-    They go into sets of origin import with the same seven grouping values.
+    Imports add to sets of origin import with the same seven grouping values.
     """
     if found.deleted or found.origin != "import" or not found.readable_version:
         return False
@@ -147,8 +147,8 @@ def awaits_instances(conn: Connection, found: ImageSet) -> bool:
     return any(json.loads(row.grouping) == wanted for row in rows)
 
 
-def touch(conn: Connection, keys: Sequence[int], now: int) -> None:
-    """Note that the content of these sets was read."""
+def set_last_accessed(conn: Connection, keys: Sequence[int], now: int) -> None:
+    """Record when the content of these sets was last read."""
     for some in batches(keys):
         conn.execute(
             update(image_set)

@@ -1,9 +1,9 @@
-"""What an image set holds: its members and levels, closed and opened for a version.
+"""The content of an image set: its members and levels, closed and opened for a new version.
 
-A row holds in the versions ``valid_from <= v < valid_to``, and is open while ``valid_to`` is NULL. Every
-function takes the key of a set that `revisions.open_sets` has locked, and the number of the version that is
-being made. Nothing here costs more in a set of 5,000 instances than in one of 5, but for `restore`. What
-becomes of levels whose first member is closed, see `bases`.
+A row holds in the versions ``valid_from <= v < valid_to``, and is open while ``valid_to`` is NULL (see
+`stores.db.validity`). Every function takes the key of a set that `changes.open_sets` has locked, and the
+number of the version that is being made. Nothing here costs more in a set of 5,000 instances than in one of
+5, except `restore`. For levels whose first member is closed, see `level_inheritance`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lightwell.stores.image_sets import edits as packed
 from lightwell.stores.image_sets import records
 from lightwell.stores.image_sets.writing import NewMember, insert_members
 
-# "o" held at the target; rows are the same where record (base) and edits are.
+# "o" held at the target; rows are the same if record (or base) and edits are.
 _SAME_EDITS = "(o.edits = n.edits OR (o.edits IS NULL AND n.edits IS NULL))"
 _HELD = holds_in_sql("o", ":target")
 _CLOSE_OTHERS = [
@@ -57,7 +57,7 @@ WHERE o.image_set = :set AND o.valid_from <= :target AND o.valid_to > :target AN
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """A level that holds: 0 patient, 1 study, 2 series; ``base`` is the key of a level value."""
+    """An open level: 0 patient, 1 study, 2 series; ``base`` is the key of a level value."""
 
     level: int
     base: int
@@ -66,7 +66,7 @@ class Level:
 
 @dataclass(frozen=True, slots=True)
 class OpenMember:
-    """A member that holds. ``sop_instance_uid`` is the one that it has by now."""
+    """An open member. ``sop_instance_uid`` is its current one."""
 
     instance: int
     sop_instance_uid: str
@@ -76,7 +76,7 @@ class OpenMember:
 
 
 def open_levels(conn: Connection, key: int) -> list[Level]:
-    """The three levels that hold now, patient first. Raises `StorageError` where one is missing."""
+    """The three open levels, patient first. Raises `StorageError` if one is missing."""
     rows = conn.execute(
         select(level.c.level, level.c.base, level.c.edits)
         .where(level.c.image_set == key, is_open(level))
@@ -90,7 +90,7 @@ def open_levels(conn: Connection, key: int) -> list[Level]:
 
 
 def replace_level(conn: Connection, key: int, number: int, row: Level) -> None:
-    """Let ``row`` hold from version ``number`` on, in the place of what held for its level."""
+    """Replace the open row of a level by ``row`` from version ``number`` on."""
     this = and_(level.c.image_set == key, level.c.level == row.level, is_open(level))
     values = {"base": row.base, "edits": packed.pack(row.edits)}
     if conn.execute(update(level).where(this, level.c.valid_from == number).values(values)).rowcount:
@@ -103,7 +103,7 @@ def replace_level(conn: Connection, key: int, number: int, row: Level) -> None:
 
 
 def open_members(conn: Connection, key: int, uids: Iterable[str]) -> dict[str, OpenMember]:
-    """Those of the members that hold now whose SOPInstanceUID is named, by it."""
+    """The open members with these SOPInstanceUIDs, by UID."""
     found: dict[str, OpenMember] = {}
     for some in batches(sorted(set(uids))):
         rows = conn.execute(
@@ -127,7 +127,10 @@ def open_members(conn: Connection, key: int, uids: Iterable[str]) -> dict[str, O
 
 
 def close_members(conn: Connection, key: int, number: int, instances: Sequence[int]) -> int:
-    """End members at version ``number``; how many there were. Members of this very version never were."""
+    """Close members at version ``number``; returns how many.
+
+    Those opened in this very version are deleted.
+    """
     closed = 0
     for some in batches(instances):
         these = and_(member.c.image_set == key, is_open(member), member.c.instance.in_(some))
@@ -137,7 +140,7 @@ def close_members(conn: Connection, key: int, number: int, instances: Sequence[i
 
 
 def add_members(conn: Connection, key: int, number: int, members: Sequence[OpenMember]) -> None:
-    """Let members hold from version ``number`` on.
+    """Add members from version ``number`` on.
 
     Raises IntegrityError if the set already has one of the instances.
     """
@@ -146,9 +149,9 @@ def add_members(conn: Connection, key: int, number: int, members: Sequence[OpenM
 
 
 def restore(conn: Connection, key: int, number: int, target: int) -> None:
-    """From version ``number`` on, hold exactly what held at ``target``, an older version.
+    """Make version ``number`` equal to ``target``, an older version.
 
-    Rows that hold now as they held then, by record and edits, stay as they are.
+    Rows that are the same in both, by record and edits, stay as they are.
     """
     values = {"set": key, "number": number, "target": target}
     for statement in (*_CLOSE_OTHERS, *_OPEN_AGAIN):
@@ -156,7 +159,7 @@ def restore(conn: Connection, key: int, number: int, target: int) -> None:
 
 
 def count(conn: Connection, key: int) -> int:
-    """How many members hold now."""
+    """How many open members there are."""
     return int(
         conn.execute(
             select(func.count()).select_from(member).where(member.c.image_set == key, is_open(member))
@@ -165,7 +168,7 @@ def count(conn: Connection, key: int) -> int:
 
 
 def shown_levels(conn: Connection, levels: Sequence[Level]) -> list[dict[str, object]]:
-    """The ``DICOM`` objects that levels show, edits on top."""
+    """The ``DICOM`` objects of levels, with their edits applied."""
     bodies = records.level_bodies(conn, {row.base for row in levels})
     found = []
     for row in levels:
@@ -177,5 +180,5 @@ def shown_levels(conn: Connection, levels: Sequence[Level]) -> list[dict[str, ob
 
 
 def search_columns(conn: Connection, key: int) -> SearchColumns:
-    """The search columns of what holds now."""
+    """The search columns of the open levels."""
     return columns_of_levels(*shown_levels(conn, open_levels(conn, key)))

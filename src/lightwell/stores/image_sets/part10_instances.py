@@ -1,4 +1,4 @@
-"""Where the original and the frames of each instance of a version lie: what a Part 10 file is built from."""
+"""Where the original and the frames of each instance of a version are: what a Part 10 file is built from."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class StoredImage:
 
 @dataclass(frozen=True, slots=True)
 class StoredInstance:
-    """One instance: its original in ``pack``, the DICOM JSON laid over it at import, and its pixels.
+    """One instance: its original in ``pack``, the DICOM JSON applied to it at import, and its pixels.
 
-    ``edits`` are all that the version lays over the original, those of its levels included. ``record`` and
-    ``instance`` are keys of rows, ``sop_class_uid`` is as it came.
+    ``edits`` are all that the version applies to the original, those of its levels included. ``record`` and
+    ``instance`` are keys of rows; ``sop_class_uid`` is the imported one.
     """
 
     sop_instance_uid: str
@@ -108,7 +108,7 @@ _NAMED = _INSTANCES.join(instance, instance.c.key == member.c.instance).where(
 
 
 def instances(conn: Connection, image_set_key: int, version: int) -> list[StoredInstance]:
-    """The instances of a version, by InstanceNumber (those without come last), then by key."""
+    """The instances of a version, by InstanceNumber (those without one last), then by record key."""
     rows = conn.execute(_INSTANCES, {"set": image_set_key, "version": version}).all()
     on_levels = _on_levels(conn, image_set_key, version)
     return [_stored(row, on_levels) for row in rows]
@@ -117,7 +117,7 @@ def instances(conn: Connection, image_set_key: int, version: int) -> list[Stored
 def find_instance(
     conn: Connection, image_set_key: int, version: int, datastore: int, sop_instance_uid: str
 ) -> StoredInstance | None:
-    """The instance of a version that has this SOPInstanceUID, an edited one too."""
+    """The instance of a version that has this SOPInstanceUID, be it an edited one."""
     values = {"set": image_set_key, "version": version, "datastore": datastore, "uid": sop_instance_uid}
     row = conn.execute(_NAMED, values).one_or_none()
     return None if row is None else _stored(row, _on_levels(conn, image_set_key, version))

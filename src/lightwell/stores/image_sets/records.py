@@ -1,4 +1,7 @@
-"""How instances came: ``record``, ``pixels``, ``frame_table``, ``level_value``, ``dictionary``; immutable."""
+"""Instances as they were imported: ``record``, ``pixels``, ``frame_table``, ``level_value``, ``dictionary``.
+
+Immutable.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +48,7 @@ def _raw(dictionary_bytes: bytes) -> zstandard.ZstdCompressionDict:
 
 
 class FragmentCompressor:
-    """Compresses the fragments of one series, which mostly repeat its first."""
+    """Compresses the fragments of one series, most of which repeat its first."""
 
     def __init__(self, dictionary_bytes: bytes) -> None:
         content = _raw(dictionary_bytes)
@@ -69,7 +72,7 @@ class FragmentReader:
 def level_values(
     conn: Connection, datastore: int, bodies: Mapping[bytes, bytes], new_keys: Iterable[int]
 ) -> dict[bytes, int]:
-    """The keys of level blocks, by hash; those that are new are inserted under ``new_keys``.
+    """The keys of level blocks, by hash; new blocks are inserted under ``new_keys``.
 
     ``bodies``: hash → zstd-compressed JSON.
     """
@@ -108,7 +111,7 @@ def insert(
     level_keys: Mapping[bytes, int],
     dictionaries: Mapping[int, bytes],
 ) -> None:
-    """Records, their pixels and frame tables, in bulk."""
+    """Insert records, their pixels and frame tables in bulk."""
     insert_many(conn, dictionary, [{"key": key, "bytes": data} for key, data in dictionaries.items()])
     with_pixels = [(r, r.pixels) for r in records if r.pixels is not None]
     insert_many(
@@ -169,7 +172,7 @@ def insert(
 
 
 def _reasons(warnings: str | None) -> str | None:
-    """The reason codes of the warnings of a manifest."""
+    """The reason codes of a manifest's warnings."""
     if warnings is None:
         return None
     codes = sorted({int(warning["warning_reason_code"]) for warning in json.loads(warnings)})
@@ -186,7 +189,7 @@ class Levels:
 
 
 def levels_of(conn: Connection, record_keys: Sequence[int]) -> dict[int, Levels]:
-    """The level values of some records, by record key."""
+    """The level values of records, by record key."""
     columns = (record.c.key, record.c.patient_value, record.c.study_value, record.c.series_value)
     found: dict[int, Levels] = {}
     for some in batches(record_keys):

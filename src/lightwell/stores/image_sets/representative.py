@@ -1,4 +1,4 @@
-"""Which instance stands for an image set where one picture of it is asked for."""
+"""Which instance represents an image set when a single image of it is requested."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _FIRST = _MEMBERS.order_by(*_ORDER).limit(1)
 
 
 def middle_image(conn: Connection, image_set_key: int, version: int) -> str | None:
-    """SOPInstanceUID of the image in the middle of a version by InstanceNumber, None where it has none."""
+    """SOPInstanceUID of a version's middle image by InstanceNumber; None if it has no images."""
     at = {"set": image_set_key, "version": version}
     count = conn.execute(_COUNT, at).scalar_one()
     if not count:

@@ -1,9 +1,10 @@
-"""Searching image sets: keyset pages, each from an index.
+"""Searching image sets: keyset pages, each read from an index.
 
-A condition and an order that one index serves together are read straight from it. Else there are two ways, on
-indexes too: to sort the sets that meet one condition, or to walk along the order until the page is full. The
-one is short where few sets meet the condition, the other where many do. Neither is known beforehand, so both
-are tried with a limit that grows from `FEW`: what it costs is a small multiple of the shorter way.
+A condition and an order that one index serves together are read straight from it. Otherwise there are two
+ways, which use indexes too: sort the sets that meet one condition, or walk along the order until the page
+is full. The first is fast if few sets meet the condition, the second if many do. Which it is cannot be
+known beforehand, so both are tried with a limit that grows from `FEW`: the cost is a small multiple of the
+faster way.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from lightwell.stores.db.tables import image_set
 from lightwell.stores.image_sets.lookups import SUMMARY
 
 FEW = 5_000
-"""So many sets are counted, sorted or walked along at first."""
+"""How many sets are counted, sorted or walked along at first."""
 _GROWTH = 8
 
-# Which condition leads, by how few sets meet it as a rule. Each has an index that goes on with updated_at.
+# The conditions, those that usually few sets meet first. Each has an index that continues with updated_at.
 _LEADING = (
     "series_instance_uid",
     "study_instance_uid",
@@ -45,7 +46,7 @@ Cursor = tuple[Bound | None, int]
 
 @dataclass(frozen=True, slots=True)
 class SearchPage:
-    """A page of sets, and where the next one begins, None if there is none."""
+    """A page of image sets, and where the next page begins; None on the last page."""
 
     summaries: list[Summary]
     next: Cursor | None
@@ -54,10 +55,10 @@ class SearchPage:
 def search(
     conn: Connection, datastore: int, criteria: SearchCriteria, *, after: Cursor | None, limit: int
 ) -> SearchPage:
-    """At most ``limit`` sets of a data store, those behind ``after``.
+    """At most ``limit`` sets of a data store, those after ``after``.
 
-    ``conn`` must see one state of the database throughout. Sets without StudyDate come last where that is the
-    order, ascending and descending.
+    ``conn`` must see one state of the database throughout. If the order is by StudyDate, sets without one
+    come last, both ascending and descending.
     """
     if criteria.impossible:
         return SearchPage([], None)
@@ -76,9 +77,9 @@ def search(
 
 @dataclass(frozen=True, slots=True)
 class _Phase:
-    """A stretch of the order. In ``undated`` the sort value is NULL in all of it, else in none."""
+    """A stretch of the order in which the sort value is always NULL (``is_undated``) or never."""
 
-    undated: bool
+    is_undated: bool
     after: Cursor | None
 
 
@@ -86,7 +87,7 @@ def _phases(criteria: SearchCriteria, after: Cursor | None) -> Iterator[_Phase]:
     if after is None or after[0] is not None:
         yield _Phase(False, after)
         after = None
-    # A NULL sorts first or last as the database likes, so those sets are a stretch of their own.
+    # Databases differ in whether NULL sorts first or last, so those sets are a stretch of their own.
     if criteria.sort == "study_moment" and "study_moment" not in criteria.ranges:
         yield _Phase(True, after)
 
@@ -102,10 +103,10 @@ class _Query:
         self._sort = criteria.sort
 
     def read(self, limit: int) -> list[Cursor]:
-        """The places of the first sets, at most ``limit``."""
+        """The cursors of the first sets, at most ``limit``."""
         criteria = self._criteria
         named = [*(name for name in _LEADING if name in criteria.equals), *criteria.ranges]
-        # The indexes of attributes go on with updated_at, so they have that order alone.
+        # The indexes of attributes continue with updated_at, so they serve that order only.
         served = named[0] if named and named[0] in criteria.equals and self._sort == "updated_at" else None
         others = [name for name in named if name not in (served, self._sort)]
         if not others:
@@ -124,14 +125,14 @@ class _Query:
             most *= _GROWTH
 
     def _meet_at_most(self, name: str, most: int) -> bool:
-        """Whether no more sets than that meet the condition on one column."""
+        """Whether at most ``most`` sets meet the condition on one column."""
         some = (
             select(image_set.c.key).where(self._listed, *self._condition(name, image_set.c)).limit(most + 1)
         )
         return self._conn.execute(select(func.count()).select_from(some.subquery())).scalar_one() <= most
 
     def _place(self, served: str | None, distance: int) -> Cursor | None:
-        """The place of the set so far on in the order, None if it ends before."""
+        """The cursor of the set ``distance`` on in the order, None if the order ends before."""
         conditions = [self._listed, *self._stretch(image_set.c)]
         if served is not None:
             conditions += self._condition(served, image_set.c)
@@ -142,7 +143,7 @@ class _Query:
     def _walk(
         self, served: str | None, others: Sequence[str], limit: int, until: Cursor | None = None
     ) -> list[Cursor]:
-        """Along an index that has the order, from the right place in it, at most to ``until``."""
+        """Walk along an index that has the order, from the right position, at most to ``until``."""
         c = image_set.c
         conditions = [self._listed, *self._stretch(c, until)]
         if served is not None:
@@ -152,12 +153,12 @@ class _Query:
         return self._places(select(c[self._sort], c.key).where(*conditions), c, limit)
 
     def _sorted(self, few: str, most: int, limit: int) -> list[Cursor]:
-        """The sets that meet one condition, which are no more than ``most``, sorted."""
+        """Sort the sets that meet one condition, of which there are at most ``most``."""
         names = {"key", self._sort, *self._criteria.equals, *self._criteria.ranges} - {few}
         inner = (
             select(*(image_set.c[name] for name in sorted(names)))
             .where(self._listed, *self._condition(few, image_set.c))
-            # Never reached, as was counted; keeps the database from another way to the same.
+            # Never reached, as was counted; it keeps the database from choosing another plan.
             .limit(most + 1)
             .subquery()
         )
@@ -173,7 +174,7 @@ class _Query:
         return [(value, key) for value, key in self._conn.execute(statement.order_by(*order).limit(limit))]
 
     def _condition(self, name: str, c: Columns, *, unindexed: bool = False) -> list[ColumnElement[bool]]:
-        """That a set meets the condition on one column; ``unindexed``: not by way of an index of it."""
+        """That a set meets the condition on one column; ``unindexed``: without using an index of it."""
         column = c[name]
         if unindexed:
             column = UnaryExpression(column, operator=_PLUS, type_=column.type)
@@ -184,10 +185,10 @@ class _Query:
         return [column >= low, column <= high]
 
     def _stretch(self, c: Columns, until: Cursor | None = None) -> list[ColumnElement[bool]]:
-        """Where in the order the sets lie: one bound at each end, where SQLite takes them up."""
+        """Where in the order the sets are: one bound at each end, which is what SQLite can use."""
         column, place, after = c[self._sort], tuple_(c[self._sort], c.key), self._phase.after
         ascending = not self._criteria.descending
-        if self._phase.undated:
+        if self._phase.is_undated:
             bounds = [column.is_(None)]
             if after is not None:
                 bounds.append(c.key > after[1] if ascending else c.key < after[1])

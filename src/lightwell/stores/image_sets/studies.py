@@ -1,4 +1,4 @@
-"""Rows of ``study``: the lock under which image sets of a study are written."""
+"""Rows of ``study``, whose locks protect the writing of image sets."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from lightwell.stores.db.tables import image_set, study
 
 
 def lock(conn: Connection, datastore: int, studies: Mapping[str, int]) -> dict[str, int]:
-    """The keys of studies by StudyInstanceUID, locked in key order until the commit.
+    """The keys of studies by StudyInstanceUID, locked in key order until the transaction ends.
 
-    ``studies`` gives for each the key under which it is made if it is not there yet. SQLite has one writer
-    at a time; there the transaction itself is the lock.
+    ``studies`` gives for each the key under which it is inserted if it is new. SQLite has one writer at a
+    time; there the transaction itself is the lock.
     """
     gc_candidates.lock_shared(conn)
     insert_missing(

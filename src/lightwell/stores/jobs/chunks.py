@@ -1,10 +1,12 @@
-"""Rows of ``chunk``: which files of a job are read together, by whom, and who died of them."""
+"""Rows of ``chunk``: which files of a job are read together, by whom, and which of them killed workers."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
 
 import zstandard
 from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
@@ -13,6 +15,11 @@ from lightwell.domain.imports import jobs as domain
 from lightwell.domain.imports.jobs import Chunk, InputFile
 from lightwell.stores.db.tables import chunk, import_job, outcome
 
+ChunkState: TypeAlias = Literal["ready", "claimed", "done"]
+READY: Final = "ready"
+CLAIMED: Final = "claimed"
+DONE: Final = "done"
+
 
 def add(conn: Connection, job: int, rows: Iterable[tuple[int, int, int, bytes]]) -> None:
     """Chunks as (number, first file, file count, `domain.imports.jobs.pack_files` compressed)."""
@@ -20,7 +27,7 @@ def add(conn: Connection, job: int, rows: Iterable[tuple[int, int, int, bytes]])
         {
             "job": job,
             "number": number,
-            "state": "ready",
+            "state": READY,
             "first_file": first,
             "file_count": count,
             "files_z": files_z,
@@ -36,7 +43,7 @@ def compress_files(files: list[InputFile]) -> bytes:
 
 
 def clear(conn: Connection, job: int) -> None:
-    """Forget a listing that was not finished."""
+    """Delete an unfinished listing."""
     conn.execute(delete(chunk).where(chunk.c.job == job))
     conn.execute(delete(outcome).where(outcome.c.job == job))
     conn.execute(update(import_job).where(import_job.c.key == job).values(scanned=0, read=0))
@@ -47,12 +54,19 @@ def any_waiting(conn: Connection, now: int, node: str | None = None, skip: Colle
     return bool(_candidates(conn, now, node, skip))
 
 
-def _candidates(
-    conn: Connection, now: int, node: str | None, skip: Collection[int]
-) -> list[tuple[int, int | None, str | None]]:
-    """(job, number or None for its first ready one, claim that has ended), the best first.
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A chunk that can be claimed; ``ended_claim`` is the ended claim on it, None if it is ready."""
 
-    The job with the fewest chunks in work comes first, so that a big job does not starve a small one.
+    job: int
+    number: int
+    ended_claim: str | None
+
+
+def _candidates(conn: Connection, now: int, node: str | None, skip: Collection[int]) -> list[_Candidate]:
+    """The chunks that can be claimed, best first.
+
+    The job with the fewest claimed chunks comes first, so that a big job does not starve a small one.
     """
     jobs = conn.execute(
         select(import_job.c.key, import_job.c.input_node)
@@ -69,27 +83,27 @@ def _candidates(
     busy: Counter[int] = Counter()
     ended: dict[int, tuple[int, str]] = {}
     claimed = select(chunk.c.job, chunk.c.number, chunk.c.claim, chunk.c.claimed_until).where(
-        chunk.c.state == "claimed"
+        chunk.c.state == CLAIMED
     )
     for job, number, claim, until in conn.execute(claimed):
         if until < now:
             ended[job] = (number, claim)
         else:
             busy[job] += 1
-    found: list[tuple[int, int | None, str | None]] = []
+    found: list[_Candidate] = []
     for job in sorted(reading, key=lambda key: busy[key]):
         if job in ended:
-            found.append((job, *ended[job]))
+            found.append(_Candidate(job, *ended[job]))
             continue
         number = conn.execute(
             select(func.min(chunk.c.number)).where(
-                chunk.c.state == "ready",
+                chunk.c.state == READY,
                 chunk.c.job == job,
                 or_(chunk.c.claimed_until.is_(None), chunk.c.claimed_until <= now),
             )
         ).scalar()
         if number is not None:
-            found.append((job, number, None))
+            found.append(_Candidate(job, number, None))
     return found
 
 
@@ -101,20 +115,21 @@ def claim(
     node: str | None = None,
     skip: Collection[int] = (),
 ) -> Chunk | None:
-    """Take a chunk of a job in its phase *read*: a ready one, or one whose claim has ended.
+    """Claim a chunk of a job in its phase *read*: a ready one, or one whose claim has ended.
 
-    Only of jobs that ``node`` may read, None for all, and none of the jobs to ``skip``.
+    Only of jobs that ``node`` may read (None for all), and of none of the jobs in ``skip``.
     """
-    for job, number, old in _candidates(conn, now, node, skip):
+    for candidate in _candidates(conn, now, node, skip):
+        job, number, ended_claim = candidate.job, candidate.number, candidate.ended_claim
         before = (
-            and_(chunk.c.state == "claimed", chunk.c.claim == old, chunk.c.claimed_until < now)
-            if old is not None
-            else chunk.c.state == "ready"
+            chunk.c.state == READY
+            if ended_claim is None
+            else and_(chunk.c.state == CLAIMED, chunk.c.claim == ended_claim, chunk.c.claimed_until < now)
         )
         done = conn.execute(
             update(chunk)
             .where(chunk.c.job == job, chunk.c.number == number, before)
-            .values(state="claimed", claim=name, claimed_until=until)
+            .values(state=CLAIMED, claim=name, claimed_until=until)
         )
         if done.rowcount != 1:
             continue  # another engine was faster
@@ -124,16 +139,16 @@ def claim(
             )
         ).one()
         files = domain.unpack_files(zstandard.ZstdDecompressor().decompress(row.files_z), row.first_file)
-        return Chunk(job, int(number or 0), files, json.loads(row.deaths) if row.deaths else {})
+        return Chunk(job, number, files, json.loads(row.deaths) if row.deaths else {})
     return None
 
 
 def renew_claims(conn: Connection, names: Iterable[str], until: int) -> set[str]:
-    """Hold claims for longer; returns those that are still held."""
+    """Extend claims; returns those that are still held."""
     kept = set()
     for name in names:
         done = conn.execute(
-            update(chunk).where(chunk.c.state == "claimed", chunk.c.claim == name).values(claimed_until=until)
+            update(chunk).where(chunk.c.state == CLAIMED, chunk.c.claim == name).values(claimed_until=until)
         )
         if done.rowcount:
             kept.add(name)
@@ -141,16 +156,16 @@ def renew_claims(conn: Connection, names: Iterable[str], until: int) -> set[str]
 
 
 def finish(conn: Connection, job: int, number: int, name: str) -> bool:
-    """Mark a chunk as done; False if the claim ``name`` does not hold it any more."""
+    """Mark a chunk as done; False if ``name`` no longer holds its claim."""
     done = conn.execute(
         update(chunk)
         .where(
             chunk.c.job == job,
             chunk.c.number == number,
-            chunk.c.state == "claimed",
+            chunk.c.state == CLAIMED,
             chunk.c.claim == name,
         )
-        .values(state="done", claim=None, claimed_until=None, deaths=None)
+        .values(state=DONE, claim=None, claimed_until=None, deaths=None)
     )
     return done.rowcount == 1
 
@@ -163,17 +178,17 @@ def release(
     deaths: dict[str, list[str]],
     not_before: int | None = None,
 ) -> bool:
-    """Make a claimed chunk ready again, with what is known of its deaths."""
+    """Make a claimed chunk ready again, recording which files killed workers."""
     done = conn.execute(
         update(chunk)
         .where(
             chunk.c.job == job,
             chunk.c.number == number,
-            chunk.c.state == "claimed",
+            chunk.c.state == CLAIMED,
             chunk.c.claim == name,
         )
         .values(
-            state="ready",
+            state=READY,
             claim=None,
             claimed_until=not_before,
             deaths=json.dumps(deaths, separators=(",", ":")).encode() if deaths else None,

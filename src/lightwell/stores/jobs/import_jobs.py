@@ -1,7 +1,8 @@
-"""Rows of ``import_job``: who works at a job, and how far it is.
+"""Rows of ``import_job``: which process works on a job, and how far the job is.
 
-A job's phase can be worked at by one process at a time, which holds it by a claim with an end. Whoever finds
-the claim ended may take it over, and every statement of the old holder then changes nothing.
+Only one process at a time works on a phase of a job: it holds a claim that ends at a given time. Any
+process that finds the claim ended may take it over; the statements of the previous holder then change
+nothing.
 """
 
 from __future__ import annotations
@@ -47,11 +48,11 @@ _UNFINISHED = (domain.LIST, domain.READ, domain.COMMIT, domain.REPORT)
 
 @dataclass(frozen=True, slots=True)
 class WaitingJob:
-    """A job that is not done. ``free`` tells whether this node can claim its phase now."""
+    """A job that is not done. ``is_claimable``: whether this node can claim its phase now."""
 
     key: int
     phase: str
-    free: bool
+    is_claimable: bool
 
 
 def _job(row: Any) -> Job:
@@ -59,7 +60,7 @@ def _job(row: Any) -> Job:
 
 
 def add(conn: Connection, job: Job) -> None:
-    """A new job."""
+    """Insert a new job."""
     conn.execute(insert(import_job), {column.name: getattr(job, column.name) for column in _COLUMNS})
 
 
@@ -95,8 +96,9 @@ def page(
     *,
     since: int = 0,
 ) -> list[Job]:
-    """Newest first, from behind ``after``, the (submitted_at, key) of the last job of the page before; none
-    that was submitted before ``since``.
+    """At most ``limit`` jobs of a data store, newest first, none submitted before ``since``.
+
+    ``after`` is (submitted_at, key) of the last job of the previous page.
     """
     query = select(*_COLUMNS).where(import_job.c.datastore == store, import_job.c.submitted_at >= since)
     if status is not None:
@@ -130,9 +132,9 @@ def count_running(conn: Connection, store: int) -> int:
 
 
 def unfinished(conn: Connection, now: int, node: str | None = None) -> list[WaitingJob]:
-    """All jobs that are not done, oldest first. Cheap: asked several times a second.
+    """All jobs that are not done, oldest first. Cheap: called several times a second.
 
-    ``node``: whose phases are free, None for every node's.
+    ``node``: the node that would claim a phase; None for any.
     """
     rows = conn.execute(
         select(
@@ -166,7 +168,7 @@ def _claimable(now: int) -> ColumnElement[bool]:
 
 
 def claim(conn: Connection, key: int, phase: str, name: str, now: int, until: int) -> bool:
-    """Take the phase of a job, unless another holds it or it is over."""
+    """Claim the phase of a job, unless another process holds it or it is over."""
     done = conn.execute(
         update(import_job)
         .where(import_job.c.key == key, import_job.c.phase == phase, _claimable(now))
@@ -176,7 +178,7 @@ def claim(conn: Connection, key: int, phase: str, name: str, now: int, until: in
 
 
 def renew_claim(conn: Connection, key: int, name: str, until: int) -> bool:
-    """Hold a claim for longer; False if it is no longer ours. Locks the job's row on PostgreSQL."""
+    """Extend a claim; False if it is no longer ours. Locks the job's row on PostgreSQL."""
     done = conn.execute(
         update(import_job)
         .where(import_job.c.key == key, import_job.c.claim == name)
@@ -186,7 +188,7 @@ def renew_claim(conn: Connection, key: int, name: str, until: int) -> bool:
 
 
 def release(conn: Connection, key: int, name: str, not_before: int | None = None) -> None:
-    """Give a claim back; nobody takes the job before ``not_before``."""
+    """Release a claim; nobody can claim the job before ``not_before``."""
     conn.execute(
         update(import_job)
         .where(import_job.c.key == key, import_job.c.claim == name)
@@ -195,7 +197,7 @@ def release(conn: Connection, key: int, name: str, not_before: int | None = None
 
 
 def release_all(conn: Connection) -> None:
-    """Forget every claim: for the only engine of a database when it starts."""
+    """Drop every claim: for the only engine of a database when it starts."""
     conn.execute(
         update(import_job).where(import_job.c.claim.is_not(None)).values(claim=None, claimed_until=None)
     )
@@ -205,7 +207,7 @@ def release_all(conn: Connection) -> None:
 
 
 def mark_in_progress(conn: Connection, key: int, name: str) -> bool:
-    """SUBMITTED → IN_PROGRESS; False if it was so already."""
+    """SUBMITTED → IN_PROGRESS; False if the job was in progress already."""
     done = conn.execute(
         update(import_job)
         .where(import_job.c.key == key, import_job.c.claim == name, import_job.c.status == domain.SUBMITTED)
@@ -215,7 +217,7 @@ def mark_in_progress(conn: Connection, key: int, name: str) -> bool:
 
 
 def advance(conn: Connection, key: int, name: str, phase: str, *, scanned: int | None = None) -> bool:
-    """Go to the next phase and give the claim back; False if the claim is not ours."""
+    """Go to the next phase and release the claim; False if the claim is not ours."""
     values: dict[str, Any] = {"phase": phase, "claim": None, "claimed_until": None}
     if scanned is not None:
         values["scanned"] = scanned
@@ -231,9 +233,9 @@ def add_read(conn: Connection, key: int, files: int) -> None:
 
 
 def finish_reading(conn: Connection, key: int) -> bool:
-    """*read* → *commit*, if no chunk is left. To be called after `add_read` in the same transaction.
+    """*read* → *commit* if no chunk is left. Call it after `add_read` in the same transaction.
 
-    The lock that `add_read` took lets one of two last chunks see the other's end.
+    The lock that `add_read` took lets the last of two concurrent chunks see that the other is done.
     """
     left = select(chunk.c.number).where(chunk.c.job == key, chunk.c.state != "done").limit(1)
     if conn.execute(left).first() is not None:
@@ -247,7 +249,10 @@ def finish_reading(conn: Connection, key: int) -> bool:
 
 
 def finish(conn: Connection, key: int, name: str, status: str, message: str | None, now: int) -> bool:
-    """COMPLETED or FAILED: the job is done, its chunks and what it has staged go. False if not ours."""
+    """COMPLETED or FAILED: the job is done, its chunks and staged rows are deleted.
+
+    False if it is not ours.
+    """
     done = conn.execute(
         update(import_job)
         .where(import_job.c.key == key, import_job.c.claim == name, import_job.c.phase != domain.DONE)

@@ -1,4 +1,4 @@
-"""What became of a job's files, counted and grouped by cause, for a person to read."""
+"""What became of a job's files, counted and grouped by cause, for a person."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOST_CAUSES = 1000
 
 @dataclass(slots=True)
 class Cause:
-    """One reason; how many files it holds for, and one of them. Numbers that differ are shown as N."""
+    """A reason, how many files it applies to, and one of them. Numbers that differ are shown as N."""
 
     reason: str
     files: int
@@ -45,12 +45,12 @@ class Tally:
 
 
 def count(conn: Connection, job: int) -> int:
-    """How many files' fate is settled."""
+    """How many files have an outcome."""
     return conn.execute(select(func.count()).where(outcome.c.job == job)).scalar_one()
 
 
 def tally(conn: Connection, job: int) -> Tally:
-    """Counts and causes of a job, in memory bounded by the number of causes and image sets."""
+    """The counts and causes of a job; needs memory for the causes and image sets only."""
     result = Tally()
     by_kind = select(outcome.c.kind, func.count()).where(outcome.c.job == job).group_by(outcome.c.kind)
     kinds: dict[str, int] = {kind: files for kind, files in conn.execute(by_kind)}

@@ -1,4 +1,4 @@
-"""Rows of ``staged`` and ``outcome``: what was read and waits for its image set, and what became of it."""
+"""Rows of ``staged`` and ``outcome``: instances that wait for their image set, and the fate of each file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lightwell.stores.db.tables import outcome, staged
 
 @dataclass(frozen=True, slots=True)
 class WaitingSeries:
-    """A series of a job that has staged rows; ``first_file`` is the least file number of it."""
+    """A series of a job that has staged rows; ``first_file`` is its smallest file number."""
 
     study_instance_uid: str
     series_instance_uid: str
@@ -26,7 +26,7 @@ class WaitingSeries:
 
 @dataclass(frozen=True, slots=True)
 class WaitingGroup:
-    """The staged rows of one series that agree in the grouping values, and the first one's record."""
+    """The staged rows of one series with equal grouping values, and the record of the first one."""
 
     grouping: str
     first_file: int
@@ -36,7 +36,7 @@ class WaitingGroup:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What a job has staged for one group of one series; ``grouping`` is its JSON."""
+    """What a job has staged for one group of a series; ``grouping`` is the JSON of the group's values."""
 
     job: int
     datastore: int
@@ -55,7 +55,7 @@ class Batch:
 
 
 def stage(conn: Connection, job: int, records: Sequence[NewRecord]) -> None:
-    """Let records wait until their job's last chunk is done."""
+    """Stage records until the last chunk of their job is done."""
     insert_many(
         conn,
         staged,
@@ -76,7 +76,7 @@ def stage(conn: Connection, job: int, records: Sequence[NewRecord]) -> None:
 
 
 def waiting_series(conn: Connection, job: int, limit: int) -> list[WaitingSeries]:
-    """The series that wait, in input order."""
+    """The series that have staged rows, in input order."""
     first = func.min(staged.c.file)
     rows = conn.execute(
         select(staged.c.study_instance_uid, staged.c.series_instance_uid, first, func.count())
@@ -111,7 +111,7 @@ def waiting_groups(conn: Connection, job: int, series: WaitingSeries) -> list[Wa
 
 
 def of_batch(batch: Batch) -> list[ColumnElement[bool]]:
-    """Which staged rows are of a batch."""
+    """The conditions that the staged rows of a batch meet."""
     return [
         staged.c.job == batch.job,
         staged.c.study_instance_uid == batch.study_instance_uid,
@@ -121,7 +121,7 @@ def of_batch(batch: Batch) -> list[ColumnElement[bool]]:
 
 
 def staged_files(conn: Connection, batch: Batch) -> list[tuple[int, str]]:
-    """(file number, name) of what a group has staged."""
+    """(file number, name) of the staged files of a group."""
     rows = conn.execute(
         select(staged.c.file, staged.c.input_file).where(*of_batch(batch)).order_by(staged.c.file)
     )
@@ -138,7 +138,7 @@ def add_outcomes(conn: Connection, job: int, outcomes: Sequence[Outcome]) -> Non
 
 
 def outcomes(conn: Connection, job: int, after: int, limit: int) -> list[Outcome]:
-    """Outcomes by file number, from behind ``after`` (-1 for the first)."""
+    """Outcomes by file number, after ``after`` (-1 to begin)."""
     columns = [outcome.c[name] for name in Outcome.__slots__]
     rows = conn.execute(
         select(*columns)
@@ -150,7 +150,7 @@ def outcomes(conn: Connection, job: int, after: int, limit: int) -> list[Outcome
 
 
 def counts(conn: Connection, job: int) -> Counts:
-    """How many files had which outcome."""
+    """How many files had each kind of outcome."""
     rows = conn.execute(
         select(outcome.c.kind, func.count()).where(outcome.c.job == job).group_by(outcome.c.kind)
     )

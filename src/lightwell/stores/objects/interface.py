@@ -1,4 +1,4 @@
-"""Objects: what is too big for the database, under keys that lightwell makes; on local disk or on S3."""
+"""Objects: what is too big for the database, under keys that lightwell makes, on local disk or on S3."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ _KEY = re.compile(r"(?:[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}/){0,7}[A-Za-z0-9_-][A-
 
 
 class MissingObjectError(StorageError):
-    """No object has this key."""
+    """There is no object with this key."""
 
 
 class ObjectWriter(Protocol):
-    """An object in the making. Nobody sees it before `commit`."""
+    """An object that is being written. Nobody sees it before `commit`."""
 
     def write(self, data: bytes | memoryview) -> None:
-        """Append; copied before it returns."""
+        """Append ``data``, which is copied before this returns."""
 
     def commit(self) -> None:
-        """Make it visible under its key; durable when this returns."""
+        """Make the object visible under its key; it is durable when this returns."""
 
     def abort(self) -> None:
-        """Forget it. Harmless after `commit` and when called again."""
+        """Discard the object. Does nothing after `commit` or when called again."""
 
 
 class Objects(Protocol):
@@ -36,41 +36,41 @@ class Objects(Protocol):
     """
 
     address: str
-    """Where it is, for a person."""
+    """Where the objects are, for a person."""
 
     def put(self, key: str, data: bytes) -> None:
-        """Write a whole object, in place of one that is there; durable when it returns."""
+        """Write a whole object, replacing an existing one; it is durable when this returns."""
 
     def put_file(self, key: str, path: Path) -> None:
         """As `put`, from a file, in bounded memory."""
 
     def writer(self, key: str, spool_dir: Path) -> ObjectWriter:
-        """An object to append to; ``spool_dir`` takes its bytes where the storage cannot."""
+        """An object to append to; its bytes go to ``spool_dir`` if the storage cannot append."""
 
     def read(self, key: str, offset: int, length: int) -> bytes:
         """Exactly ``length`` bytes at ``offset`` of an object that is never overwritten.
 
-        Raises `MissingObjectError` if it is not there, `StorageError` if it ends before.
+        Raises `MissingObjectError` if there is no such object, `StorageError` if it is too short.
         """
 
     def read_warm(self, key: str, offset: int, length: int) -> bytes | None:
-        """As `read`, but None where the bytes are not in memory, so that reading them would wait."""
+        """As `read`, but None if the bytes are not in memory, so that reading them would block."""
 
     def get(self, key: str) -> bytes | None:
-        """The whole object, None if it is not there."""
+        """The whole object, None if it does not exist."""
 
     def size(self, key: str) -> int | None:
-        """Its length in bytes, None if it is not there."""
+        """Its length in bytes, None if it does not exist."""
 
     def exists(self, key: str) -> bool: ...
 
     def delete(self, key: str) -> None:
-        """Remove it; nothing happens if it is not there."""
+        """Remove it, if it exists."""
 
     def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
         """``(key, bytes)`` of every object in the folder ``prefix`` and below, in no particular order.
 
-        What has a name that lightwell does not give is left out.
+        Objects whose names lightwell would never give are left out.
         """
 
     def stale(self, prefix: str, older_than: int) -> Iterator[str]:
@@ -86,18 +86,21 @@ class Objects(Protocol):
 
 
 def valid_key(key: str) -> str:
-    """``key`` itself. Raises ValueError if it is none that lightwell makes, such as one with ``..`` in it."""
+    """``key`` itself.
+
+    Raises ValueError if lightwell would never make it, for example if it has ``..`` in it.
+    """
     if not _KEY.fullmatch(key):
-        raise ValueError(f"{key!r} is no key of an object")
+        raise ValueError(f"{key!r} is not a key of an object")
     return key
 
 
 def is_key(text: str) -> bool:
-    """Whether lightwell may have made this key; other programs' objects are not ours to list or remove."""
+    """Whether lightwell may have made this key; objects of other programs must not be listed or removed."""
     return _KEY.fullmatch(text) is not None
 
 
 def valid_prefix(prefix: str) -> str:
-    """``prefix`` without a slash at its end; "" is everything."""
+    """``prefix`` without a trailing slash; "" means everything."""
     prefix = prefix.removesuffix("/")
     return valid_key(prefix) if prefix else ""

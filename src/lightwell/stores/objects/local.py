@@ -27,7 +27,7 @@ _TEMPORARY = ".tmp"  # no key begins with a dot
 
 
 class _Handle:
-    """An open file, closed when the last reader lets go of it, whatever the cache does meanwhile."""
+    """An open file, closed when its last reader releases it, whatever the cache does meanwhile."""
 
     __slots__ = ("fd",)
 
@@ -98,7 +98,7 @@ class LocalObjects:
                 if not more:
                     raise StorageError(
                         f"{self._base}{key} ends at byte {offset + len(data)}, but {length} bytes from "
-                        f"{offset} were asked: it is damaged; restore it from a backup."
+                        f"{offset} were requested: it is damaged; restore it from a backup."
                     )
                 data += more
         except OSError as error:
@@ -109,12 +109,12 @@ class LocalObjects:
         handle = self._handle(key)
         probe = bytearray(1)
         try:
-            # Where both ends are in the page cache, so is what lies between, but for rare chance.
+            # If both ends are in the page cache, so is almost certainly what lies between them.
             for place in (offset, offset + length - 1):
                 if os.preadv(handle.fd, [probe], place, _NOWAIT) != 1:
                     return None
         except OSError:
-            return None  # not in memory, or a file system that cannot tell
+            return None  # not in memory, or the file system cannot tell
         return self._read(handle, key, offset, length)
 
     def get(self, key: str) -> bytes | None:
@@ -181,7 +181,7 @@ class LocalObjects:
             self.delete(key)
 
     def free_bytes(self) -> int:
-        """How many bytes this user may still write."""
+        """How many more bytes this user may write."""
         folder = self.root
         while not folder.exists():
             folder = folder.parent
@@ -200,7 +200,7 @@ class LocalObjects:
             handle = handles.get(key)
             if handle is not None:
                 handles.move_to_end(key)
-        # A file that another process has deleted would stay on the disk for as long as it is open here.
+        # A file that another process has deleted stays on the disk for as long as it is open here.
         if handle is not None and os.fstat(handle.fd).st_nlink:
             return handle
         try:
@@ -274,7 +274,7 @@ class _LocalWriter:
         with contextlib.suppress(OSError):
             temporary.unlink()  # else it is swept later
         with contextlib.suppress(OSError):
-            self._stream.close()  # the disk may be full; the bytes are not wanted
+            self._stream.close()  # the disk may be full; the bytes are not needed
 
     def __del__(self) -> None:
         if getattr(self, "_temporary", None) is not None:
@@ -282,7 +282,7 @@ class _LocalWriter:
 
 
 def make_folders(path: Path) -> None:
-    """Make ``path`` and what is missing above it, each made durable in its parent."""
+    """Create ``path`` and the folders missing above it, each durably in its parent."""
     if path.is_dir():
         return
     make_folders(path.parent)
@@ -315,7 +315,7 @@ def _sync_folder(path: Path) -> None:
         os.close(fd)
 
 
-# No room, and a file system of the network that does not answer.
+# No space left, or a network file system that does not answer.
 _AWAY = frozenset(
     (
         *(errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE),
@@ -327,7 +327,7 @@ _PASSING = _AWAY | {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def is_away(error: OSError) -> bool:
-    """Whether what failed may be back, and no file is to blame."""
+    """Whether the storage may come back, and the file is not to blame."""
     return error.errno in _AWAY
 
 
@@ -336,13 +336,13 @@ def failure(error: OSError, what: str) -> StorageError:
     advice = {
         errno.ENOSPC: "the disk is full: make room, nothing was lost",
         errno.EDQUOT: "the quota of this user is used up: raise it, nothing was lost",
-        errno.EACCES: "this user has no right to: check owner and mode",
-        errno.EPERM: "this user has no right to: check owner and mode",
+        errno.EACCES: "this user has no permission: check its owner and mode",
+        errno.EPERM: "this user has no permission: check its owner and mode",
         errno.EROFS: "the file system is mounted read-only",
         errno.EMFILE: "this process has too many files open: raise `ulimit -n`",
         errno.ENFILE: "this system has too many files open",
         errno.EIO: "the disk failed: look at the system's log",
-        errno.ENOTDIR: "a file stands where a folder should",
+        errno.ENOTDIR: "there is a file where a folder should be",
     }.get(error.errno or 0, error.strerror or str(error))
     kind = StorageUnavailableError if error.errno in _PASSING else StorageError
     return kind(f"{what}: {advice}.")

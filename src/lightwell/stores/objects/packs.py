@@ -1,9 +1,9 @@
-"""Packs: one object that holds the frames and originals of one series of one chunk, and its row.
+"""Packs: an object with the frames and originals of one series of one chunk, and its row.
 
-Order of things: the row is inserted *open* before the first byte; bytes are written and fsynced; whoever
-names the pack finds it *open* or *live* in the same transaction and makes it *live*. The collector makes
-*doomed* what nothing names, in a transaction of its own, and removes the bytes after that. So a writer that
-slept through all of it cannot commit a pack that is gone.
+The order is: the row is inserted as *open* before the first byte is written; the bytes are written and
+fsynced; whoever refers to the pack finds it *open* or *live* in the same transaction and makes it *live*.
+The collector makes packs *doomed* that nothing refers to, in a transaction of its own, and only then
+removes their bytes. So a writer that was suspended through all of this cannot commit a pack that is gone.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, Literal, TypeAlias
 
 from isal import isal_zlib
 from sqlalchemy import Connection, delete, select, union, update
@@ -22,22 +23,25 @@ from lightwell.stores.db.tables import pack, pixels, record
 from lightwell.stores.objects.interface import Objects
 from lightwell.stores.objects.local import LocalObjects
 
-OPEN, LIVE, DOOMED = "open", "live", "doomed"
+PackState: TypeAlias = Literal["open", "live", "doomed"]
+OPEN: Final = "open"
+LIVE: Final = "live"
+DOOMED: Final = "doomed"
 
 
 def check_mounted(db: Database, objects: Objects) -> None:
-    """Raise `StorageUnavailableError` where the folder of packs is gone though some are in it.
+    """Raise `StorageUnavailableError` if the folder of packs is gone although there are packs.
 
-    A disk that is not mounted leaves an empty folder: what was written there would be hidden as soon as the
-    disk is back. The database is asked only where there is no such folder.
+    A disk that is not mounted leaves an empty folder: whatever was written there would be hidden as soon as
+    the disk is back. The database is asked only if the folder is missing.
     """
     if not isinstance(objects, LocalObjects) or (objects.root / "packs").is_dir():
         return
     with db.read() as conn:
         if conn.execute(select(pack.c.key).where(pack.c.state == LIVE).limit(1)).first() is not None:
             raise StorageUnavailableError(
-                f"{objects.root} has none of what is stored there: is its disk mounted, or was it moved? "
-                f"If it is lost for good, make the folder {objects.root / 'packs'} and import again"
+                f"{objects.root} holds nothing of what was stored there: is its disk mounted, or was it "
+                f"moved? If it is lost for good, make the folder {objects.root / 'packs'} and import again"
             )
 
 
@@ -47,7 +51,7 @@ def pack_name(key: int) -> str:
 
 
 class PackWriter:
-    """A pack in the making; as a context manager it is aborted unless it was finished."""
+    """A pack that is being written; as a context manager it is aborted unless it was finished."""
 
     def __init__(self, objects: Objects, spool_dir: Path, key: int) -> None:
         self.key = key
@@ -56,7 +60,7 @@ class PackWriter:
         self._crc = 0
 
     def append(self, data: bytes | memoryview) -> int:
-        """Add ``data``; the offset at which it lies."""
+        """Append ``data``; returns its offset."""
         offset = self._size
         self._object.write(data)
         self._crc = isal_zlib.crc32(data, self._crc)
@@ -64,7 +68,7 @@ class PackWriter:
         return offset
 
     def tell(self) -> int:
-        """Where the next append will lie."""
+        """The offset of the next append."""
         return self._size
 
     def finish(self) -> tuple[int, int]:
@@ -73,7 +77,7 @@ class PackWriter:
         return self._size, self._crc
 
     def abort(self) -> None:
-        """Forget the pack; harmless after `finish`."""
+        """Discard the pack; does nothing after `finish`."""
         self._object.abort()
 
     def __enter__(self) -> PackWriter:
@@ -84,7 +88,7 @@ class PackWriter:
 
 
 def insert_open(conn: Connection, keys: Sequence[int], datastore: int, now: int) -> None:
-    """Announce packs that are about to be written. ``now`` is ms since the epoch."""
+    """Insert the rows of packs that are about to be written. ``now`` is ms since the epoch."""
     insert_many(
         conn,
         pack,
@@ -103,10 +107,10 @@ def insert_open(conn: Connection, keys: Sequence[int], datastore: int, now: int)
 
 
 def make_live(conn: Connection, packs: dict[int, tuple[int, int]]) -> None:
-    """Make packs *live*, ``{key: (size, CRC-32)}``, in the transaction that names them.
+    """Make packs *live*, ``{key: (size, CRC-32)}``, in the transaction that refers to them.
 
-    Raises `StorageError` if one is doomed or gone: its bytes may be removed already, so the transaction must
-    not commit and its work must be done again.
+    Raises `StorageError` if one is doomed or gone: its bytes may have been removed, so the transaction must
+    not commit and its work has to be done again.
     """
     for key in sorted(packs):
         size, checksum = packs[key]
@@ -118,12 +122,12 @@ def make_live(conn: Connection, packs: dict[int, tuple[int, int]]) -> None:
         if found != 1:
             raise StorageError(
                 f"The pack {key:016x} was collected before it was used: its writer had paused for longer "
-                "than the grace period. The work is to be done again."
+                "than the grace period. The work has to be done again."
             )
 
 
 def lock_live(conn: Connection, keys: Sequence[int]) -> None:
-    """Hold packs that another record or pixels row is to name, such as in a copy; locks their rows.
+    """Lock the rows of packs that another record or pixels row is about to refer to.
 
     Raises `StorageError` as `make_live` does.
     """
@@ -134,7 +138,7 @@ def lock_live(conn: Connection, keys: Sequence[int]) -> None:
 
 
 def open_before(conn: Connection, before: int, limit: int) -> list[int]:
-    """Packs that were announced before a time, ms since the epoch, and that nobody has named."""
+    """Packs that were inserted before a time, ms since the epoch, and are still *open*."""
     rows = conn.execute(
         select(pack.c.key)
         .where(pack.c.state == OPEN, pack.c.created_at < before)
@@ -146,19 +150,20 @@ def open_before(conn: Connection, before: int, limit: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class DoomResult:
-    """What `doom` did: the packs that are doomed now, and those that it has no more to do with."""
+    """What `doom` did: the packs that are doomed now, and those that are settled either way."""
 
     doomed: list[int]
     settled: list[int]
 
 
 def doom(conn: Connection, keys: Sequence[int], before: int) -> DoomResult:
-    """Make *doomed* those of the packs that are older than ``before`` and that no row names.
+    """Make those packs *doomed* that are older than ``before`` and that no row refers to.
 
-    In a transaction of its own. Packs that another transaction holds, or that are younger, are left alone.
+    In a transaction of its own. Packs that another transaction has locked, or that are younger, are left
+    alone.
     """
-    # Locked first, and looked at by a statement that begins after: whoever named one has committed by then,
-    # and who wants to later finds it doomed.
+    # They are locked first, then looked at by a later statement: a transaction that refers to one has
+    # committed by then, and one that wants to later finds it doomed.
     rows = conn.execute(
         select(pack.c.key)
         .where(pack.c.key.in_(keys), pack.c.state.in_((OPEN, LIVE)), pack.c.created_at < before)
@@ -179,22 +184,22 @@ def doom(conn: Connection, keys: Sequence[int], before: int) -> DoomResult:
 
 
 def doomed_keys(conn: Connection, limit: int) -> list[int]:
-    """Packs whose bytes are to be removed."""
+    """The keys of packs whose bytes are to be removed."""
     return list(conn.execute(select(pack.c.key).where(pack.c.state == DOOMED).limit(limit)).scalars())
 
 
 def delete_doomed(conn: Connection, keys: Sequence[int]) -> None:
-    """Remove the rows of doomed packs, whose bytes are gone."""
+    """Delete the rows of doomed packs whose bytes are gone."""
     conn.execute(delete(pack).where(pack.c.key.in_(keys), pack.c.state == DOOMED))
 
 
 def existing_keys(conn: Connection, keys: Sequence[int]) -> set[int]:
-    """Which packs there are."""
+    """Which of these packs have a row."""
     return set(conn.execute(select(pack.c.key).where(pack.c.key.in_(keys))).scalars())
 
 
 def key_of(name: str) -> int | None:
-    """The key of the pack that is an object of this name, None if it is another object."""
+    """The key of the pack whose object has this name, None if it is another object."""
     digits = name.rpartition("/")[2].removesuffix(".pack")
     try:
         key = int(digits, 16)

@@ -85,7 +85,7 @@ class S3Objects:
         if len(data) != length:
             raise StorageError(
                 f"{self.address}/{key} ends at byte {offset + len(data)}, but {length} bytes from {offset} "
-                "were asked: it is damaged; restore it from a backup."
+                "were requested: it is damaged; restore it from a backup."
             )
         return data
 

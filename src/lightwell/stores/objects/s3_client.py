@@ -61,12 +61,12 @@ def open_bucket(bucket: str, *, prefix: str = "", endpoint_url: str | None, regi
 
 
 def is_missing(error: BaseException) -> bool:
-    """Whether the object, and not its bucket, is not there."""
+    """Whether the object is missing, and not its bucket."""
     return isinstance(error, FileNotFoundError) and "<Code>NoSuchBucket</Code>" not in str(error)
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether S3 refuses all of a bucket: there is none, or no right to it, or no credentials that hold."""
+    """Whether S3 refuses the whole bucket: it is missing, access is denied or the credentials are bad."""
     text = str(error)
     found = _CODE.search(text)
     status = _STATUS.search(text)
@@ -79,7 +79,7 @@ def is_refusal(error: BaseException) -> bool:
 
 
 def concerns_credentials(error: BaseException) -> bool:
-    """Whether the credentials of this server are at fault, or cannot be had from where it gets them."""
+    """Whether the credentials of this server are at fault, or cannot be obtained."""
     text = str(error)
     found = _CODE.search(text)
     return (found is not None and found[1] in _CREDENTIALS) or _has_no_credentials(text)
@@ -90,7 +90,7 @@ def _has_no_credentials(text: str) -> bool:
 
 
 def explain(error: BaseException, where: str) -> StorageError | InputError:
-    """A sentence for a person. `InputError` where the bucket's owner can mend it."""
+    """A sentence for a person. `InputError` if the bucket's owner can fix it."""
     text = str(error)
     found = _CODE.search(text)
     code = found[1] if found else ""
@@ -114,7 +114,7 @@ def explain(error: BaseException, where: str) -> StorageError | InputError:
             f"{where}: the bucket is in another Region; set AWS_REGION to that of the bucket."
         )
     if code == "AccessDenied" or isinstance(error, PermissionError) or (status and status[1] == "403"):
-        return InputError(f"{where}: S3 denies access; the credentials of this server need a right to it")
+        return InputError(f"{where}: S3 denies access; grant it to the credentials of this server")
     if "InvalidPath" in type(error).__name__ or "Could not parse path" in text:
         path = text.partition('path: "')[2].partition('",')[0] or where
         return InputError(

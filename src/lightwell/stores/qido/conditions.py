@@ -13,11 +13,11 @@ from lightwell.domain.qido import grams as qido_grams
 from lightwell.domain.qido.criteria import INSTANCE, SERIES, STUDY, AnyOf, Match, Range, Wildcard, Words
 
 # What a column holds: text, number or folded name; a JSON array of texts or codes, or of pairs of which one
-# half counts.
+# half is compared.
 _TEXT, _NUMBER, _NAME, _LIST, _CODES, _STEPS, _PROCEDURES = range(7)
 
 _REQUESTS = "RequestAttributesSequence."
-# keyword → level, column, what it holds, whether an index begins with it; those first that find fewest.
+# keyword → level, column, what it holds, whether an index begins with it; those that find fewest rows first.
 _COLUMNS: dict[str, tuple[str, str, int, bool]] = {
     "StudyInstanceUID": (STUDY, "t.study_instance_uid", _TEXT, True),
     "SeriesInstanceUID": (SERIES, "s.series_instance_uid", _TEXT, True),
@@ -46,7 +46,7 @@ _COLUMNS: dict[str, tuple[str, str, int, bool]] = {
 KEYWORDS = tuple(_COLUMNS)
 """All match keys."""
 
-# What parts the words of a name: see `domain.qido.grams`.
+# What separates the words of a name: see `domain.qido.grams`.
 _WORDS = {
     "sqlite": "replace(replace(replace('^' || {}, ' ', '^'), '=', '^'), ',', '^')",
     "postgresql": "translate('^' || {}, ' =,', '^^^')",
@@ -58,10 +58,11 @@ _GLOB = {"sqlite": "GLOB", "postgresql": "LIKE"}
 class SqlCondition:
     """One match, as SQL. ``filter`` is the same, written so that no index is used for it.
 
-    ``indexed``: an index finds what meets it; ``grams`` is a query of ``study_grams`` that does, if any, and
-    ``rare`` how few those are as a rule: 2 few, 1 perhaps, 0 hardly.
+    ``indexed``: an index finds what meets it. ``grams`` is a query of ``study_grams`` that finds it, if
+    there is one, and ``rare`` tells whether it usually finds few studies: 2 yes, 1 perhaps, 0 hardly.
     """
 
+    keyword: str
     level: str
     sql: str
     filter: str
@@ -72,7 +73,7 @@ class SqlCondition:
 
 
 def conditions(dialect: str, datastore: int, matches: Sequence[tuple[str, Match]]) -> list[SqlCondition]:
-    """What all has to hold, with what finds the fewest first."""
+    """All conditions, the one that usually finds the fewest rows first."""
     order = {keyword: place for place, keyword in enumerate(KEYWORDS)}
     return [
         _condition(dialect, datastore, keyword, match)
@@ -90,7 +91,7 @@ def _condition(dialect: str, datastore: int, keyword: str, match: Match) -> SqlC
     if holds == _CODES:
         sql = f"{column} IS NOT NULL AND {sql}"
     return SqlCondition(
-        level, sql, _matching(dialect, unindexed, holds, match)[0], parameters, indexed, text, rare
+        keyword, level, sql, _matching(dialect, unindexed, holds, match)[0], parameters, indexed, text, rare
     )
 
 
@@ -145,12 +146,12 @@ def _name(dialect: str, column: str, match: Match) -> tuple[str, tuple[Any, ...]
 
 
 def _literal(text: str) -> str:
-    """Text without wildcards: a query has no way to ask for the characters themselves."""
+    """Text without wildcard characters: a query cannot ask for these characters themselves."""
     return text.replace("*", "").replace("?", "")
 
 
 def _pattern(dialect: str, pattern: str) -> str:
-    """A pattern with ``*`` and ``?`` as the database's own."""
+    """A pattern with ``*`` and ``?``, as the database writes patterns."""
     if dialect == "sqlite":
         return pattern.replace("[", "[[]")
     for special in "\\%_":

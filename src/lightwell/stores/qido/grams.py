@@ -1,4 +1,4 @@
-"""Rows of ``study_grams``: the pieces of a study's texts, see `domain.qido.grams`."""
+"""Rows of ``study_grams``: the grams of a study's texts, see `domain.qido.grams`."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ COLUMNS = {
 """The columns of ``study`` that have grams, by keyword."""
 assert COLUMNS.keys() == LETTERS.keys()
 
-# FTS5 takes what it deletes out of its pages from 3.42 on, and faultlessly from this version on, as far as
-# was tried; before, it only marks it as gone.
+# FTS5 removes deleted text from its pages since 3.42, and in our tests without faults since this version;
+# before, it only marks the text as deleted.
 _REMOVES = sqlite3.sqlite_version_info >= (3, 46)
 
 _SQLITE_DELETE = "INSERT INTO study_grams (study_grams, rowid, grams) VALUES ('delete', ?, ?)"
@@ -42,7 +42,7 @@ _POSTGRESQL_INSERT = (
 
 
 def replace(conn: Connection, study: int, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-    """Bring the grams of a study from one row of ``study`` to another; they are of listed studies alone."""
+    """Replace the grams of a study after its row changed; only listed studies have grams."""
     old, new = grams_of(before), grams_of(after)
     if old == new:
         return
@@ -50,7 +50,7 @@ def replace(conn: Connection, study: int, before: Mapping[str, Any], after: Mapp
         if old:
             if _REMOVES and not conn.exec_driver_sql(_SQLITE_REMOVES).first():
                 conn.exec_driver_sql(_SQLITE_REMOVE)
-            # It has to be told what it holds.
+            # FTS5 has to be told the text that it is to delete.
             conn.exec_driver_sql(_SQLITE_DELETE, (study, old))
         if new:
             conn.exec_driver_sql(_SQLITE_INSERT, (study, new))
@@ -61,13 +61,13 @@ def replace(conn: Connection, study: int, before: Mapping[str, Any], after: Mapp
 
 
 def forget(conn: Connection) -> None:
-    """Let nothing be left in the index's pages of what was deleted from it."""
+    """Purge deleted text from the pages of the index."""
     if conn.dialect.name == "sqlite" and not _REMOVES:
         conn.exec_driver_sql(_SQLITE_OPTIMIZE)
 
 
 def grams_of(row: Mapping[str, Any]) -> str:
-    """The grams that a row of ``study`` has, with a space between; none of a study that is not listed."""
+    """The grams of a row of ``study``, separated by spaces; none for a study that is not listed."""
     if row["listed_in"] is None:
         return ""
     return grams.grams(row["listed_in"], {keyword: row[name] for keyword, name in COLUMNS.items()})

@@ -1,4 +1,4 @@
-"""The instances that stand for the hits of a search as DICOM JSON, of a page at once."""
+"""The DICOM JSON instances that represent the hits of a search, a page at a time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lightwell.stores.image_sets import native_instances
 from lightwell.stores.image_sets.dicom_json_instances import DicomJsonInstance
 from lightwell.stores.qido.search import Hit
 
-# A study and a series have the first instance of their set; Core would cost as much again as the rows.
+# A study and a series are represented by the first instance of their set; Core would double the cost.
 _PLACES = {
     "sqlite": (
         "SELECT key n, json_extract(value, '$[0]') image_set, json_extract(value, '$[1]') instance,"
@@ -66,7 +66,7 @@ Row = tuple[str, str, DicomJsonInstance]
 def rows(conn: Connection, hits: Sequence[Hit]) -> list[Row]:
     """The instances of hits, in their order.
 
-    Raises `StorageError` where one is missing. ``conn`` must see one state of the database throughout.
+    Raises `StorageError` if one is missing. ``conn`` must see one state of the database throughout.
     """
     given = _given(conn, hits)
     found = _all(conn, _ROWS, given)
@@ -79,7 +79,7 @@ def rows(conn: Connection, hits: Sequence[Hit]) -> list[Row]:
 
 
 def images(conn: Connection, hits: Sequence[Hit]) -> list[bytes | None]:
-    """The image descriptions (JSON) of the instances that were found, None for those without pixels."""
+    """The image descriptions (JSON) of the hits' instances, None for those without pixels."""
     return [image for (image,) in _all(conn, _IMAGES, _given(conn, hits))]
 
 

@@ -1,4 +1,4 @@
-"""What a search of DICOMweb shows of the studies, series and instances that it has found."""
+"""The attributes that a DICOMweb search returns of the studies, series and instances that it found."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def hits(
     level: str,
     keys: Sequence[tuple[Any, ...]],
 ) -> list[Hit]:
-    """What is found under some keys, in their order."""
+    """The hits with these keys, in their order."""
     if not keys:
         return []
     parameters: tuple[Any, ...]

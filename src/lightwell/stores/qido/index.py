@@ -1,14 +1,15 @@
-"""Keeping the search index of DICOMweb: called wherever a primary image set changes, in its transaction.
+"""Maintenance of DICOMweb's search index: called wherever a primary image set changes, in its transaction.
 
-The caller holds the lock of the study. What is written follows from what is kept elsewhere: a series from the
-row of its image set and its first instance, an instance from its member and record, a study from its primary
-sets. So an index that was lost can be made again, and nothing is ever counted up.
+The caller holds the lock of the study. The index is derived from other tables: a series from the row of its
+image set and its first instance, an instance from its member and record, a study from its primary sets. So
+a lost index can be rebuilt, and nothing is ever incremented.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import BigInteger, Connection, and_, delete, func, insert, literal, select, update
@@ -46,7 +47,7 @@ _KEYWORDS = ("PerformedProcedureStepStartDate", "PerformedProcedureStepStartTime
 
 
 def add_set(conn: Connection, key: int, now: int) -> None:
-    """After a primary set was made with all it holds."""
+    """Add a primary set that was created, with all its content."""
     add_instances(conn, key, None)
     refresh_studies(conn, {_refresh_series(conn, key, look=True).study}, now)
 
@@ -54,9 +55,9 @@ def add_set(conn: Connection, key: int, now: int) -> None:
 def grow_set(
     conn: Connection, key: int, now: int, instances: Collection[int], *, again: bool, columns: bool
 ) -> None:
-    """After instances, named by their keys, have come into a set.
+    """Update the index after instances, given by their keys, were added to a set.
 
-    ``again``: whether some of them were there before; ``columns``: whether the search columns of the set may
+    ``again``: whether some of them replace earlier ones; ``columns``: whether the set's search columns may
     have changed.
     """
     if again:
@@ -72,7 +73,7 @@ def grow_set(
 def change_set(
     conn: Connection, key: int, now: int, closed: Collection[int], opened: Collection[int], *, before: int
 ) -> None:
-    """After an update of a set: members were closed and opened, of instances named by their keys.
+    """Update the index after members of a set were closed and opened, given by the keys of their instances.
 
     ``before``: the study that the set was in.
     """
@@ -83,7 +84,7 @@ def change_set(
 
 
 def change_to(conn: Connection, key: int, now: int, number: int, *, before: int) -> None:
-    """After a change of a set that has led to version ``number``, whichever members it has touched."""
+    """Update the index after any change of a set that led to version ``number``."""
     touched = select(member.c.instance).where(member.c.image_set == key)
     closed = set(conn.execute(touched.where(member.c.valid_to == number)).scalars())
     opened = set(conn.execute(touched.where(member.c.valid_from == number)).scalars())
@@ -91,7 +92,7 @@ def change_to(conn: Connection, key: int, now: int, number: int, *, before: int)
 
 
 def drop_set(conn: Connection, key: int, now: int) -> None:
-    """When a set is deleted. Its instances are not found any more; `empty_set` takes them away."""
+    """Remove a deleted set. Its instances are not found any more; `empty_set` removes their rows."""
     found = conn.execute(select(primary_series.c.study).where(primary_series.c.image_set == key)).scalar()
     if found is None:
         return
@@ -100,7 +101,7 @@ def drop_set(conn: Connection, key: int, now: int) -> None:
 
 
 def empty_set(conn: Connection, key: int, limit: int) -> bool:
-    """Remove at most ``limit`` instances of a deleted set; True when none is left."""
+    """Remove at most ``limit`` instances of a deleted set; True if none is left."""
     t = primary_instance.c
     last = conn.execute(
         select(t.number).where(t.image_set == key).order_by(t.number).limit(1).offset(limit - 1)
@@ -114,7 +115,7 @@ def empty_set(conn: Connection, key: int, limit: int) -> bool:
 
 
 def add_instances(conn: Connection, key: int, instances: Collection[int] | None) -> None:
-    """The open members of a set, those named by their instances' keys, or all."""
+    """Add the open members of a set, those of the instances with these keys, or all."""
     columns = ["image_set", "number", "sop_instance_uid", "listed_in", "instance", "record", "sop_class_uid"]
     for some in [None] if instances is None else batches(sorted(instances)):
         these = [member.c.image_set == key, is_open(member)]
@@ -157,8 +158,8 @@ def add_instances(conn: Connection, key: int, instances: Collection[int] | None)
 
 def _edited(key: int, row: Any) -> dict[str, Any]:
     edits = packed.unpack(row.edits)
-    number = integer(_laid_over(edits, "InstanceNumber", row.instance_number))
-    sop_class = _laid_over(edits, "SOPClassUID", row.sop_class_uid)
+    number = integer(_edited_value(edits, "InstanceNumber", row.instance_number))
+    sop_class = _edited_value(edits, "SOPClassUID", row.sop_class_uid)
     return {
         "image_set": key,
         "number": UNNUMBERED if number is None else number,
@@ -171,7 +172,7 @@ def _edited(key: int, row: Any) -> dict[str, Any]:
     }
 
 
-def _laid_over(edits: Edits, keyword: str, value: object) -> object:
+def _edited_value(edits: Edits, keyword: str, value: object) -> object:
     if keyword not in edits:
         return value
     edit = edits[keyword]
@@ -179,7 +180,7 @@ def _laid_over(edits: Edits, keyword: str, value: object) -> object:
 
 
 def drop_instances(conn: Connection, key: int, instances: Collection[int]) -> None:
-    """Those instances of a set, if it shows them."""
+    """Remove instances of a set, given by their keys, from the index."""
     t = primary_instance.c
     for some in batches(sorted(instances)):
         uids = select(instance.c.sop_instance_uid).where(instance.c.key.in_(some))
@@ -194,18 +195,16 @@ def drop_instances(conn: Connection, key: int, instances: Collection[int]) -> No
 # Series --------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, slots=True)
 class _Series:
-    """A series that was looked at: its study, and whether what it shows has changed."""
+    """A refreshed series: its study, and whether what it shows has changed."""
 
-    __slots__ = ("changed", "study")
-
-    def __init__(self, study: int, changed: bool) -> None:
-        self.study = study
-        self.changed = changed
+    study: int
+    changed: bool
 
 
 def _refresh_series(conn: Connection, key: int, *, look: bool) -> _Series:
-    """``look``: at the first instance too, though it may be the one that it was."""
+    """``look``: read the first instance even if it is the same as before."""
     t = image_set.c
     row = conn.execute(
         select(t.listed_in, t.study, t.series_instance_uid, t.series_number, t.modality, t.requests).where(
@@ -227,7 +226,7 @@ def _refresh_series(conn: Connection, key: int, *, look: bool) -> _Series:
     firsts = select(i.record, i.instance).where(i.image_set == key).order_by(i.number, i.sop_instance_uid)
     first = conn.execute(firsts.limit(1)).first()
     if first is None:
-        # Its part of the index was lost; a change of the set must not fail for that.
+        # Its part of the index was lost; a change of the set must not fail because of that.
         add_instances(conn, key, None)
         first = conn.execute(firsts.limit(1)).one()
     if look or before is None or before["first_record"] != first.record:
@@ -251,13 +250,13 @@ def _of_first(conn: Connection, key: int, instance_key: int) -> dict[str, str | 
     ).one()
     fragment = native_instances.InstanceFragments(conn).read(row.fragment_z, row.dictionary)
     shown: Mapping[str, object] = {}
-    # Most of a fragment is of no interest here, and it may be megabytes.
+    # Most of a fragment is irrelevant here, and it may be megabytes long.
     if any(f'"{keyword}"'.encode() in fragment for keyword in _KEYWORDS):
         shown = json.loads(b"{" + fragment + b"}")["DICOM"]
     edits = packed.unpack(row.edits)
     date, time, offset = (
         None if value is None else str(value).strip() or None
-        for value in (_laid_over(edits, keyword, shown.get(keyword)) for keyword in _KEYWORDS)
+        for value in (_edited_value(edits, keyword, shown.get(keyword)) for keyword in _KEYWORDS)
     )
     return {
         "performed_date": date,
@@ -272,7 +271,7 @@ def _of_first(conn: Connection, key: int, instance_key: int) -> dict[str, str | 
 
 
 def refresh_studies(conn: Connection, keys: Collection[int], now: int) -> None:
-    """Let studies show what their primary sets do; those without any are not found any more."""
+    """Update studies from their primary sets; those without one are no longer found."""
     for key in sorted(keys):
         before = conn.execute(select(study).where(study.c.key == key)).mappings().first()
         if before is None:

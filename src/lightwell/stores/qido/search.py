@@ -1,9 +1,9 @@
 """Searching studies, series and instances of primary image sets, for QIDO-RS.
 
-There are two ways to find a page: to take what meets one condition, by its index, and sort what of it meets
-the others; or to go along the index of the order until the page is full. The one is short where few meet the
-condition, the other where many do. Neither is known beforehand, so both are tried with a limit that grows:
-what it costs is a small multiple of the shorter way, however many studies there are.
+There are two ways to find a page: take what meets one condition, by its index, and sort what of it meets the
+others; or walk along the index of the order until the page is full. The first is fast if few rows meet the
+condition, the second if many do. Which it is cannot be known beforehand, so both are tried with a limit that
+grows: the cost is a small multiple of the faster way, however many studies there are.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from lightwell.stores.qido.hits import Hit, hits
 __all__ = ["Hit", "HitPage", "search"]
 
 FEW = 256
-"""So many are looked at first, or a little more than the page is long."""
+"""How many are looked at first, or twice the length of the page if that is more."""
 _GROWTH = 8
-_RARELY = 16_000  # from then on grams are asked for that many studies have
+_RARELY = 16_000  # from here on, grams that many studies have are looked up too
 
 _LEVELS = (STUDY, SERIES, INSTANCE)
 _OWN = {
@@ -49,7 +49,7 @@ _LISTED = {STUDY: "t.listed_in", SERIES: "s.listed_in", INSTANCE: "i.listed_in"}
 
 @dataclass(frozen=True, slots=True)
 class HitPage:
-    """A page of hits; ``remaining`` is how many come after it, None where there are more, uncounted."""
+    """A page of hits; ``remaining`` is how many follow it, None if more follow but were not counted."""
 
     hits: list[Hit]
     remaining: int | None
@@ -57,7 +57,7 @@ class HitPage:
 
 @dataclass(frozen=True, slots=True)
 class _KeySet:
-    """Studies, sets or instances that met a condition: at most so many, by keys."""
+    """The keys of the studies, sets or instances that meet a condition."""
 
     level: str
     keys: Sequence[Any]
@@ -66,8 +66,9 @@ class _KeySet:
 def search(conn: Connection, datastore_key: int, criteria: QidoCriteria) -> HitPage:
     """The hits of one page. ``conn`` must see one state of the database throughout.
 
-    Order: studies by their last change, newest first; series by SeriesNumber and instances by InstanceNumber,
-    those without last; instances of a study by the last change of their series, newest first. Ties by UID.
+    Order: studies by their last change, newest first; series by SeriesNumber and instances by
+    InstanceNumber, those without a number last; instances of a study by the last change of their series,
+    newest first. Ties are broken by UID.
     """
     return _Search(conn, datastore_key, criteria).found()
 
@@ -107,7 +108,7 @@ class _Search:
             most *= _GROWTH
 
     def _execute(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """The driver's own tuples: for a page of a thousand, rows of SQLAlchemy would be most of the time."""
+        """The driver's own tuples: for a page of a thousand, SQLAlchemy's rows would cost the most."""
         if not self._sqlite:
             sql = sql.replace("?", "%s")
         result = self._conn.exec_driver_sql(sql, tuple(parameters))
@@ -128,7 +129,7 @@ class _Search:
         return _KeySet(SERIES, [sets[0][0]]) if sets else None
 
     def _few(self, most: int, *, rarest: bool) -> _KeySet | None:
-        """What meets one of the conditions, where that is no more than ``most``."""
+        """What meets one of the conditions, if that is no more than ``most``."""
         for condition in self._conditions:
             if condition.grams is not None and not condition.indexed:
                 asked = (
@@ -145,12 +146,9 @@ class _Search:
 
     def _by_index(self, condition: SqlCondition, most: int) -> _KeySet:
         level = condition.level
-        sql = (
-            f"SELECT {_OWN[level]} FROM {_TABLE[level]}"
-            f" WHERE {_LISTED[level]} = ? AND {condition.sql} LIMIT ?"
-        )
-        if condition.sql.startswith("t.study_instance_uid"):
-            sql = sql.replace("t.listed_in = ?", "t.datastore = ?")
+        # The unique index of StudyInstanceUIDs begins with the data store, all others with ``listed_in``.
+        leading = "t.datastore" if condition.keyword == "StudyInstanceUID" else _LISTED[level]
+        sql = f"SELECT {_OWN[level]} FROM {_TABLE[level]} WHERE {leading} = ? AND {condition.sql} LIMIT ?"
         rows = self._execute(sql, (self._datastore, *condition.parameters, most + 1))
         return _KeySet(level, rows if level == INSTANCE else [key for (key,) in rows])
 
@@ -167,7 +165,7 @@ class _Search:
     # The order ----------------------------------------------------------------------------------------
 
     def _until(self, distance: int) -> tuple[Any, ...] | None:
-        """The place so far on in the order, None if it ends before."""
+        """The position ``distance`` rows on in the order, None if the order ends before."""
         level = self._level
         first, second = _PLACE[level]
         order = f"{first} DESC, {second} DESC" if level == STUDY else f"{first}, {second}"
@@ -189,7 +187,7 @@ class _Search:
     # Rows ---------------------------------------------------------------------------------------------
 
     def _from(self, some: _KeySet | None) -> tuple[str, tuple[Any, ...]]:
-        """The tables of the level and those above that conditions are on, beginning with ``some``."""
+        """The tables of the level and of those above it that conditions are on, beginning with ``some``."""
         level = self._level
         tables = {
             STUDY: ("study t", "t.key = s.study", "t.key = {}"),
@@ -222,15 +220,7 @@ class _Search:
                     " AND i.number = j.value ->> 1 AND i.sop_instance_uid = j.value ->> 2",
                     (json.dumps(some.keys),),
                 )
-            sets, numbers, uids = (
-                (list(part) for part in zip(*some.keys, strict=True))
-                if some.keys
-                else (
-                    [],
-                    [],
-                    [],
-                )
-            )
+            sets, numbers, uids = ([key[column] for key in some.keys] for column in range(3))
             return (
                 "unnest(CAST(? AS bigint[]), CAST(? AS bigint[]), CAST(? AS text[])) AS j(a, b, c)"
                 " JOIN primary_instance i"
@@ -256,7 +246,7 @@ class _Search:
     def _rows(
         self, tables: tuple[str, tuple[Any, ...]], more: Sequence[tuple[Any, ...]]
     ) -> list[tuple[Any, ...]]:
-        """Keys of the page in order, with one behind it if there is one."""
+        """The keys of the page in order, and the one after it if there is one."""
         where, parameters = self._where(tables, more)
         order = _OF_STUDY if self._of_study else _ORDER[self._level]
         sql = f"SELECT {_OWN[self._level]}{where} ORDER BY {order} LIMIT ? OFFSET ?"
