@@ -491,9 +491,9 @@ def test_refuses_sets_that_are_not_there(make: Make, refused: Refused) -> None:
     target = make(state="DELETED", series_instance_uid=None, listed_in=None)
     assert "deleted" in refused("ResourceNotFoundException", target.update, **blob)
     target.ids["imageSetId"] = "0" * 32
-    assert "no image set" in refused("ResourceNotFoundException", target.update, **blob)
+    assert "does not exist in data store" in refused("ResourceNotFoundException", target.update, **blob)
     target.ids["datastoreId"] = "0" * 32
-    assert "no data store" in refused("ResourceNotFoundException", target.update, **blob)
+    assert "Data store" in refused("ResourceNotFoundException", target.update, **blob)
     empty = make(readable_version=0)
     assert "no content" in refused("ConflictException", empty.update, **blob)
 

@@ -93,7 +93,7 @@ def test_lists_by_plain_prefix(buckets: Buckets, inn: Path) -> None:
 )
 def test_refuses_prefixes_that_are_none(buckets: Buckets, inn: Path, prefix: str) -> None:
     make(inn, "a/b")
-    with pytest.raises(InputError, match="is no prefix"):
+    with pytest.raises(InputError, match="is not a prefix"):
         keys(buckets, prefix)
 
 
@@ -118,7 +118,7 @@ def test_refuses_keys_that_leave_the_bucket(buckets: Buckets, inn: Path, key: st
     make(buckets.root, "other/secret")
     with pytest.raises(InputError, match="does not exist"):
         fetch(buckets, key)
-    with pytest.raises(StorageError, match="no key that can be written"):
+    with pytest.raises(StorageError, match="not a key that can be written"):
         buckets.put("inn", key, b"x")
     assert (buckets.root / "other" / "secret").read_bytes() == b"other/secret"
 
@@ -127,7 +127,7 @@ def test_refuses_keys_that_leave_the_bucket(buckets: Buckets, inn: Path, key: st
     "name", ["..", ".", "", "../inn", "inn/a", "Inn", "in", "inn\n", "a" * 64, "-inn", "inn\0"]
 )
 def test_refuses_names_that_are_none_of_a_bucket(buckets: Buckets, name: str) -> None:
-    with pytest.raises(InputError, match="no name of a bucket"):
+    with pytest.raises(InputError, match="not a valid bucket name"):
         keys(buckets, bucket=name)
 
 

@@ -293,7 +293,7 @@ def test_says_that_another_process_holds_the_lock(
     other = sqlite3.connect(migrated_sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     db = Database(migrated_sqlite_url)
-    with pytest.raises(StorageError, match="another process has held it"):
+    with pytest.raises(StorageError, match="another process has locked it"):
         add(db, 1)
     other.execute("ROLLBACK")
     add(db, 1)
