@@ -75,11 +75,11 @@ def test_opens_no_set_that_is_unknown_deleted_or_without_content(stores: Stores)
     def open_(datastore: str, id: str) -> Any:
         return stores.db.write(lambda conn: changes.open_sets(conn, datastore, {id: 1}))
 
-    with pytest.raises(ImageSetNotFound, match="Image set .* does not exist"):
+    with pytest.raises(ImageSetNotFound, match=r"Image set .* does not exist"):
         open_(built.datastore_id, "0" * 32)
-    with pytest.raises(ImageSetNotFound, match="Image set .* does not exist"):
+    with pytest.raises(ImageSetNotFound, match=r"Image set .* does not exist"):
         open_(gone.datastore_id, built.id)
-    with pytest.raises(ImageSetNotFound, match="Data store .* does not exist"):
+    with pytest.raises(ImageSetNotFound, match=r"Data store .* does not exist"):
         open_("0" * 32, built.id)
     with pytest.raises(ImageSetNotFound, match="deleted"):
         open_(gone.datastore_id, gone.id)
