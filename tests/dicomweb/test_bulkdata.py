@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.dicomweb.support.sample_datastore import Holding, parts
+from tests.dicomweb.support.sample_datastore import SampleDatastore, parts
 from tests.support.server import Reply
 
 OCTETS = "application/octet-stream"
@@ -16,26 +16,26 @@ VALUE = bytes(range(256)) * 6144
 
 
 @pytest.fixture(scope="module")
-def uri(held: Holding) -> str:
+def uri(sample: SampleDatastore) -> str:
     """The path of the one bulk value, as its instance's metadata name it."""
-    (found,) = json.loads(held.get(held.instance("large") + "/metadata").body)
+    (found,) = json.loads(sample.get(sample.instance("large") + "/metadata").body)
     element: dict[str, Any] = found["00191001"]
     assert element["vr"] == "OB" and element.keys() == {"vr", "BulkDataURI"}
     url: str = element["BulkDataURI"]
-    assert url.startswith(f"{held.server.url}{held.root}{held.instance('large')}/bulkdata/")
+    assert url.startswith(f"{sample.server.url}{sample.root}{sample.instance('large')}/bulkdata/")
     assert len(url.rpartition("/")[2]) == 32
-    return urlsplit(url).path.removeprefix(held.root)
+    return urlsplit(url).path.removeprefix(sample.root)
 
 
-def test_is_named_alike_wherever_metadata_are_read(held: Holding, uri: str) -> None:
-    for path in (held.series("large"), held.study("large")):
-        assert uri.encode() in held.get(path + "/metadata").body
-    assert f"{uri}?imageSetId=".encode() not in held.get(held.series("large") + "/metadata").body
+def test_is_named_alike_wherever_metadata_are_read(sample: SampleDatastore, uri: str) -> None:
+    for path in (sample.series("large"), sample.study("large")):
+        assert uri.encode() in sample.get(path + "/metadata").body
+    assert f"{uri}?imageSetId=".encode() not in sample.get(sample.series("large") + "/metadata").body
 
 
 @pytest.mark.parametrize("accept", [None, "*/*", OCTETS, f"text/html, {OCTETS};q=0.5"])
-def test_comes_alone(held: Holding, uri: str, accept: str | None) -> None:
-    reply = held.get(uri, accept)
+def test_comes_alone(sample: SampleDatastore, uri: str, accept: str | None) -> None:
+    reply = sample.get(uri, accept)
     assert (reply.status, reply.headers["content-type"]) == (200, OCTETS)
     assert reply.headers["content-length"] == str(len(VALUE))
     assert reply.body == VALUE
@@ -52,54 +52,54 @@ def test_comes_alone(held: Holding, uri: str, accept: str | None) -> None:
         f'multipart/related; type="application/pdf", multipart/related; type="{OCTETS}"',
     ],
 )
-def test_comes_as_a_part(held: Holding, uri: str, accept: str) -> None:
-    reply = held.get(uri, accept)
+def test_comes_as_a_part(sample: SampleDatastore, uri: str, accept: str) -> None:
+    reply = sample.get(uri, accept)
     (part,) = parts(reply)
     assert reply.headers["content-length"] == str(len(reply.body))
     assert (part.headers["content-type"], part.body) == (OCTETS, VALUE)
-    assert part.headers["content-location"] == held.server.url + held.root + uri
+    assert part.headers["content-location"] == sample.server.url + sample.root + uri
 
 
-def ranged(held: Holding, uri: str, range: str, **more: str) -> Reply:
-    return held.get(uri, OCTETS, range=f"bytes={range}", **more)
+def ranged(sample: SampleDatastore, uri: str, range: str, **more: str) -> Reply:
+    return sample.get(uri, OCTETS, range=f"bytes={range}", **more)
 
 
 @pytest.mark.parametrize(
     ("range", "start", "end"),
     [("0-0", 0, 1), ("1048570-1048580", 1048570, 1048581), ("1572000-", 1572000, None), ("-7", -7, None)],
 )
-def test_comes_in_ranges(held: Holding, uri: str, range: str, start: int, end: int | None) -> None:
-    reply = ranged(held, uri, range)
+def test_comes_in_ranges(sample: SampleDatastore, uri: str, range: str, start: int, end: int | None) -> None:
+    reply = ranged(sample, uri, range)
     assert (reply.status, reply.body) == (206, VALUE[start:end])
     assert reply.headers["content-range"].endswith(f"/{len(VALUE)}")
 
 
-def test_knows_conditions(held: Holding, uri: str) -> None:
-    etag = held.get(uri, OCTETS).headers["etag"]
-    assert held.get(uri, OCTETS, if_none_match=etag).status == 304
-    assert ranged(held, uri, "0-1", if_range=etag).status == 206
-    assert ranged(held, uri, "0-1", if_range='"x"').status == 200
-    assert ranged(held, uri, "9999999-").status == 416
+def test_knows_conditions(sample: SampleDatastore, uri: str) -> None:
+    etag = sample.get(uri, OCTETS).headers["etag"]
+    assert sample.get(uri, OCTETS, if_none_match=etag).status == 304
+    assert ranged(sample, uri, "0-1", if_range=etag).status == 206
+    assert ranged(sample, uri, "0-1", if_range='"x"').status == 200
+    assert ranged(sample, uri, "9999999-").status == 416
 
 
-def test_refuses_what_is_not_there(held: Holding, uri: str) -> None:
+def test_refuses_what_is_not_there(sample: SampleDatastore, uri: str) -> None:
     folder = uri.rpartition("/")[0]
     for path, status in (
         (f"{folder}/{'0' * 32}", 404),
         (f"{folder}/x", 404),
         (uri.replace("/studies/", "/studies/9"), 404),
     ):
-        reply = held.get(path, OCTETS)
+        reply = sample.get(path, OCTETS)
         assert reply.status == status, path
-    assert held.get(uri, "image/png").status == 406
+    assert sample.get(uri, "image/png").status == 406
 
 
 @pytest.mark.parametrize("level", ["instance", "series", "study"])
-def test_comes_together(held: Holding, uri: str, level: str) -> None:
+def test_comes_together(sample: SampleDatastore, uri: str, level: str) -> None:
     (part,) = parts(
-        held.get(getattr(held, level)("large") + "/bulkdata", f'multipart/related; type="{OCTETS}"')
+        sample.get(getattr(sample, level)("large") + "/bulkdata", f'multipart/related; type="{OCTETS}"')
     )
     assert part.body == VALUE
-    assert part.headers["content-location"] == held.server.url + held.root + uri
-    assert held.get(held.instance("ct1") + "/bulkdata").status == 404
-    assert held.get(held.instance("large") + "/bulkdata", OCTETS).status == 406
+    assert part.headers["content-location"] == sample.server.url + sample.root + uri
+    assert sample.get(sample.instance("ct1") + "/bulkdata").status == 404
+    assert sample.get(sample.instance("large") + "/bulkdata", OCTETS).status == 406

@@ -25,8 +25,8 @@ from lightwell.stores.db import tables
 from lightwell.stores.db.tables import frame_table, pixels
 from lightwell.stores.objects.packs import pack_name
 from tests.dicomweb.support.javascript_clients import imported
-from tests.dicomweb.support.sample_datastore import EXPLICIT, FRAMES, HTJ2K, JPEG, JPEG2000, Holding
-from tests.dicomweb.support.stored_files import Filed
+from tests.dicomweb.support.sample_datastore import EXPLICIT, FRAMES, HTJ2K, JPEG, JPEG2000, SampleDatastore
+from tests.dicomweb.support.stored_files import StoredFiles
 from tests.support.ct_files import ROOT, ct, write
 from tests.support.server import Server, environment
 
@@ -76,16 +76,16 @@ PATHS = [
 
 
 @pytest.fixture(scope="module")
-def broken(held: Holding) -> Iterator[dict[str, Filed]]:
+def broken(sample: SampleDatastore) -> Iterator[dict[str, StoredFiles]]:
     """By the kind of its frames: an instance of a study of its own whose frame has one other sample."""
-    server = held.server
+    server = sample.server
     stores = {
         format: server.client().create_datastore(
             datastoreName=f"broken-{number}", losslessStorageFormat=format
         )["datastoreId"]
         for number, format in enumerate(("HTJ2K", "JPEG_2000_LOSSLESS"))
     }
-    found: dict[str, Filed] = {}
+    found: dict[str, StoredFiles] = {}
     for number, (kind, data) in enumerate(_files().items()):
         store = stores["JPEG_2000_LOSSLESS" if kind in ("j2k", "kept") else "HTJ2K"]
         data.StudyInstanceUID = f"{ROOT}.9{number}"
@@ -93,7 +93,7 @@ def broken(held: Holding) -> Iterator[dict[str, Filed]]:
         data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = f"{ROOT}.9{number}.1.1"
         write(server.data / "buckets" / "in-bucket" / f"broken-{kind}" / "1.dcm", data)
         imported(server, store, f"broken-{kind}/")
-        found[kind] = Filed(server, store, {kind: data})
+        found[kind] = StoredFiles(server, store, {kind: data})
         _break(server)
     yield found
 
@@ -153,22 +153,22 @@ def _changed(data: bytes, frame: Frame, syntax: str) -> tuple[bytes, int]:
 
 @pytest.mark.parametrize(("kind", "path", "accept"), PATHS)
 def test_gives_no_sample_that_is_not_the_one_that_came(
-    broken: dict[str, Filed], kind: str, path: str, accept: str | None
+    broken: dict[str, StoredFiles], kind: str, path: str, accept: str | None
 ) -> None:
-    filed = broken[kind]
-    data = filed.files[kind]
+    stored = broken[kind]
+    data = stored.files[kind]
     wado = f"?requestType=WADO&studyUID={data.StudyInstanceUID}&seriesUID={data.SeriesInstanceUID}"
     places = {
-        "study": filed.study(kind),
-        "series": filed.series(kind),
-        "instance": filed.instance(kind),
+        "study": stored.study(kind),
+        "series": stored.series(kind),
+        "instance": stored.instance(kind),
         "wado": f"{wado}&objectUID={data.SOPInstanceUID}",
     }
-    logged = len(filed.server.err)
-    reply = filed.get(path.format(**places), accept)
+    logged = len(stored.server.err)
+    reply = stored.get(path.format(**places), accept)
     assert (reply.status, reply.headers.get("x-amzn-errortype")) == (500, "InternalServerException")
     assert b"lightwell data verify" in reply.body
-    _wait_for_log(filed.server, logged)
+    _wait_for_log(stored.server, logged)
 
 
 def _wait_for_log(server: Server, first: int) -> None:
@@ -181,7 +181,7 @@ def _wait_for_log(server: Server, first: int) -> None:
     raise AssertionError("\n".join(server.err[-20:]))
 
 
-def test_exports_what_is_whole_and_names_what_is_not(broken: dict[str, Filed], tmp_path: Path) -> None:
+def test_exports_what_is_whole_and_names_what_is_not(broken: dict[str, StoredFiles], tmp_path: Path) -> None:
     server, store = broken["htj2k"].server, broken["htj2k"].datastore
     write(server.data / "buckets" / "in-bucket" / "whole" / "1.dcm", ct(1, study="81", size=16))
     imported(server, store, "whole/")

@@ -16,28 +16,36 @@ from lightwell.errors import ConflictError
 from lightwell.operations.dicomweb import delete
 from lightwell.operations.dicomweb.lookup import DicomwebTarget
 from tests.dicomweb.support.javascript_clients import imported
-from tests.dicomweb.support.sample_datastore import EXPLICIT, FRAMES, HTJ2K, JPEG, Holding, parts, read
+from tests.dicomweb.support.sample_datastore import (
+    EXPLICIT,
+    FRAMES,
+    HTJ2K,
+    JPEG,
+    SampleDatastore,
+    parts,
+    read,
+)
 from tests.support.ct_files import ct, write
 
 FILES = {"a1": ("1", 1), "a2": ("1", 2), "b1": ("2", 1), "c1": ("3", 1)}
 
 
 @pytest.fixture
-def doomed(held: Holding) -> Holding:
+def doomed(sample: SampleDatastore) -> SampleDatastore:
     """A data store of a study with series of 2, 1 and 1 instances, whose parts may be deleted."""
-    datastore = held.server.client().create_datastore(datastoreName="doomed")["datastoreId"]
+    datastore = sample.server.client().create_datastore(datastoreName="doomed")["datastoreId"]
     files = {name: ct(number, study="77", series=series) for name, (series, number) in FILES.items()}
     for name, data in files.items():
-        write(held.server.data / "buckets" / "in-bucket" / datastore / f"{name}.dcm", data)
-    imported(held.server, datastore, f"{datastore}/")
-    return Holding(held.server, datastore, files)
+        write(sample.server.data / "buckets" / "in-bucket" / datastore / f"{name}.dcm", data)
+    imported(sample.server, datastore, f"{datastore}/")
+    return SampleDatastore(sample.server, datastore, files)
 
 
-def left(holding: Holding) -> set[str]:
-    return {name for name in FILES if holding.get(holding.instance(name)).status == 200}
+def left(sample: SampleDatastore) -> set[str]:
+    return {name for name in FILES if sample.get(sample.instance(name)).status == 200}
 
 
-def test_deletes_an_instance_a_series_and_a_study(doomed: Holding) -> None:
+def test_deletes_an_instance_a_series_and_a_study(doomed: SampleDatastore) -> None:
     reply = doomed.get(doomed.instance("a1"), method="DELETE")
     assert (reply.status, reply.body) == (204, b"")
     assert left(doomed) == {"a2", "b1", "c1"}
@@ -55,23 +63,23 @@ def test_deletes_an_instance_a_series_and_a_study(doomed: Holding) -> None:
     assert sets["imageSetsMetadataSummaries"] == []
 
 
-def test_deletes_a_whole_study_at_once(doomed: Holding) -> None:
+def test_deletes_a_whole_study_at_once(doomed: SampleDatastore) -> None:
     assert doomed.get(doomed.study("a1"), method="DELETE").status == 204
     assert left(doomed) == set()
 
 
-def test_deletes_nothing_that_is_not_there(held: Holding) -> None:
+def test_deletes_nothing_that_is_not_there(sample: SampleDatastore) -> None:
     for path, status in (
         ("/studies/1.2.3", 404),
         ("/studies/x", 400),
-        (f"{held.study('ct1')}/series/1.2.3", 404),
-        (f"{held.series('ct1')}/instances/1.2.3", 404),
-        (f"{held.instance('ct1')}?imageSetId={'0' * 32}", 404),
+        (f"{sample.study('ct1')}/series/1.2.3", 404),
+        (f"{sample.series('ct1')}/instances/1.2.3", 404),
+        (f"{sample.instance('ct1')}?imageSetId={'0' * 32}", 404),
     ):
-        assert held.get(path, method="DELETE").status == status, path
+        assert sample.get(path, method="DELETE").status == status, path
 
 
-def test_shows_updates_in_a_file(doomed: Holding) -> None:
+def test_shows_updates_in_a_file(doomed: SampleDatastore) -> None:
     client = doomed.server.client()
     (found,) = client.search_image_sets(
         datastoreId=doomed.datastore,
@@ -104,36 +112,36 @@ def test_shows_updates_in_a_file(doomed: Holding) -> None:
     assert doomed.get(doomed.instance("b1")).headers["etag"] != before
 
 
-def test_gives_all_pixel_data(held: Holding) -> None:
+def test_gives_all_pixel_data(sample: SampleDatastore) -> None:
     for accept, syntax in ((None, EXPLICIT), (FRAMES + "*", HTJ2K)):
-        reply = held.get(held.instance("frames") + "/pixeldata", accept)
+        reply = sample.get(sample.instance("frames") + "/pixeldata", accept)
         found = parts(reply)
         assert [part.headers["content-type"].rpartition("=")[2] for part in found] == [syntax] * 4
-        for part, frame in zip(found, held.files["frames"].pixel_array, strict=True):
+        for part, frame in zip(found, sample.files["frames"].pixel_array, strict=True):
             got = part.body if syntax == EXPLICIT else imagecodecs.htj2k_decode(part.body).tobytes()
             assert got == frame.tobytes()
-    assert len(parts(held.get(held.series("ct1") + "/pixeldata"))) == 3
-    reply = held.get(held.study("ct1") + "/pixeldata", FRAMES + JPEG)
+    assert len(parts(sample.get(sample.series("ct1") + "/pixeldata"))) == 3
+    reply = sample.get(sample.study("ct1") + "/pixeldata", FRAMES + JPEG)
     assert reply.status == 206 and reply.headers["warning"].startswith("299 ")
     (part,) = parts(reply)
-    assert part.headers["content-location"].endswith(held.instance("jpeg") + "/frames/1")
-    assert held.get(held.instance("report") + "/pixeldata").status == 404
-    assert held.get(held.instance("blob") + "/pixeldata").status == 406
+    assert part.headers["content-location"].endswith(sample.instance("jpeg") + "/frames/1")
+    assert sample.get(sample.instance("report") + "/pixeldata").status == 404
+    assert sample.get(sample.instance("blob") + "/pixeldata").status == 406
 
 
-def test_describes_what_there_is(held: Holding) -> None:
-    found = json.loads(held.get("", method="OPTIONS").body)
-    assert found["base"] == held.server.url + held.root
+def test_describes_what_there_is(sample: SampleDatastore) -> None:
+    found = json.loads(sample.get("", method="OPTIONS").body)
+    assert found["base"] == sample.server.url + sample.root
     paths = {each["path"]: [method["name"] for method in each["methods"]] for each in found["resources"]}
     assert paths["/studies/{study}"] == ["GET", "POST", "DELETE"]
-    wadl = held.get("", "application/vnd.sun.wadl+xml", method="OPTIONS")
+    wadl = sample.get("", "application/vnd.sun.wadl+xml", method="OPTIONS")
     root = ElementTree.fromstring(wadl.body)
     assert len(root[0]) == len(paths)
 
 
-def test_describes_nothing_below_what_is_no_id(held: Holding) -> None:
-    for id in ("%00", "%0D%0AX:1", "A", f"{held.datastore}%2Fstudies"):
-        reply = held.server.send(held.server.signed("OPTIONS", f"/datastore/{id}"))
+def test_describes_nothing_below_what_is_no_id(sample: SampleDatastore) -> None:
+    for id in ("%00", "%0D%0AX:1", "A", f"{sample.datastore}%2Fstudies"):
+        reply = sample.server.send(sample.server.signed("OPTIONS", f"/datastore/{id}"))
         assert reply.status == 400
 
 

@@ -25,10 +25,10 @@ from tests.dicomweb.support.sample_datastore import (
     JPEG,
     JPEG2000,
     VIDEO,
-    Holding,
+    SampleDatastore,
     parts,
 )
-from tests.dicomweb.support.stored_files import Filed
+from tests.dicomweb.support.stored_files import StoredFiles
 from tests.dicomweb.support.uploads import new
 from tests.support.ct_files import ct, write
 
@@ -36,8 +36,8 @@ STORED = FRAMES + "*"
 OCTETS = "application/octet-stream"
 
 
-def samples_of(held: Holding, name: str) -> NDArray[Any]:
-    return held.files[name].pixel_array
+def samples_of(sample: SampleDatastore, name: str) -> NDArray[Any]:
+    return sample.files[name].pixel_array
 
 
 @pytest.mark.parametrize(
@@ -60,32 +60,34 @@ def samples_of(held: Holding, name: str) -> NDArray[Any]:
         ("text/html, multipart/related; type=image/jls, */*;q=0.1", EXPLICIT, OCTETS),
     ],
 )
-def test_gives_a_frame_as_it_is_asked_for(held: Holding, accept: str | None, syntax: str, kind: str) -> None:
-    reply = held.get(held.instance("ct1") + "/frames/1", accept)
+def test_gives_a_frame_as_it_is_asked_for(
+    sample: SampleDatastore, accept: str | None, syntax: str, kind: str
+) -> None:
+    reply = sample.get(sample.instance("ct1") + "/frames/1", accept)
     assert reply.status == 200, reply.body
     (part,) = parts(reply)
     assert reply.headers["content-type"].startswith(f'multipart/related; type="{kind}"; boundary=')
     assert int(reply.headers["content-length"]) == len(reply.body)
     assert part.headers["content-type"] == f"{kind}; transfer-syntax={syntax}"
     assert part.headers["content-location"] == (
-        f"{held.server.url}{held.root}{held.instance('ct1')}/frames/1"
+        f"{sample.server.url}{sample.root}{sample.instance('ct1')}/frames/1"
     )
     if syntax == EXPLICIT:
-        assert part.body == held.files["ct1"].PixelData
+        assert part.body == sample.files["ct1"].PixelData
     else:
         assert part.body.startswith(b"\xff\x4f\xff\x51")  # a bare codestream
-        assert np.array_equal(imagecodecs.jpeg2k_decode(part.body), samples_of(held, "ct1"))
+        assert np.array_equal(imagecodecs.jpeg2k_decode(part.body), samples_of(sample, "ct1"))
 
 
 @pytest.mark.parametrize("asked", ["1", "1,2", "2,1", "4%2C1,3", "1,2,3,4"])
 @pytest.mark.parametrize("accept", [STORED, FRAMES + EXPLICIT, FRAMES + JPEG2000])
-def test_gives_frames_in_the_order_asked(held: Holding, asked: str, accept: str) -> None:
-    reply = held.get(f"{held.instance('frames')}/frames/{asked}", accept)
+def test_gives_frames_in_the_order_asked(sample: SampleDatastore, asked: str, accept: str) -> None:
+    reply = sample.get(f"{sample.instance('frames')}/frames/{asked}", accept)
     wanted = [int(number) for number in asked.replace("%2C", ",").split(",")]
     found = parts(reply)
     assert [int(part.headers["content-location"].rpartition("/")[2]) for part in found] == wanted
     for part, number in zip(found, wanted, strict=True):
-        frame = samples_of(held, "frames")[number - 1]
+        frame = samples_of(sample, "frames")[number - 1]
         if part.headers["content-type"].endswith(f"={EXPLICIT}"):
             assert part.body == frame.tobytes()
         else:
@@ -105,8 +107,10 @@ def test_gives_frames_in_the_order_asked(held: Holding, asked: str, accept: str)
         ("999999999", 404, "ResourceNotFoundException"),
     ],
 )
-def test_refuses_frames_that_are_not_there(held: Holding, asked: str, status: int, error: str) -> None:
-    reply = held.get(f"{held.instance('frames')}/frames/{asked}", STORED)
+def test_refuses_frames_that_are_not_there(
+    sample: SampleDatastore, asked: str, status: int, error: str
+) -> None:
+    reply = sample.get(f"{sample.instance('frames')}/frames/{asked}", STORED)
     assert (reply.status, reply.headers["x-amzn-errortype"]) == (status, error)
 
 
@@ -125,32 +129,32 @@ def test_refuses_frames_that_are_not_there(held: Holding, asked: str, status: in
         ("video", FRAMES + EXPLICIT),
     ],
 )
-def test_answers_406_for_what_cannot_be_had(held: Holding, name: str, accept: str) -> None:
-    reply = held.get(held.instance(name) + "/frames/1", accept)
+def test_answers_406_for_what_cannot_be_had(sample: SampleDatastore, name: str, accept: str) -> None:
+    reply = sample.get(sample.instance(name) + "/frames/1", accept)
     assert (reply.status, reply.headers["x-amzn-errortype"]) == (406, "NotAcceptableException")
     assert b"transfer-syntax=*" in reply.body
 
 
-def test_gives_what_was_kept_as_it_came(held: Holding) -> None:
-    (fragment,) = pydicom_frames(held, "jpeg")
+def test_gives_what_was_kept_as_it_came(sample: SampleDatastore) -> None:
+    (fragment,) = pydicom_frames(sample, "jpeg")
     for accept in (None, STORED, FRAMES + JPEG, "multipart/related; type=image/jpeg"):
-        (part,) = parts(held.get(held.instance("jpeg") + "/frames/1", accept))
+        (part,) = parts(sample.get(sample.instance("jpeg") + "/frames/1", accept))
         assert part.headers["content-type"] == f"image/jpeg; transfer-syntax={JPEG}"
         assert part.body.rstrip(b"\0") == fragment.rstrip(b"\0")
 
 
-def test_decodes_what_was_kept(held: Holding) -> None:
-    (part,) = parts(held.get(held.instance("jpeg") + "/frames/1", FRAMES + EXPLICIT))
-    image = held.files["jpeg"]
+def test_decodes_what_was_kept(sample: SampleDatastore) -> None:
+    (part,) = parts(sample.get(sample.instance("jpeg") + "/frames/1", FRAMES + EXPLICIT))
+    image = sample.files["jpeg"]
     assert part.headers["content-type"] == f"{OCTETS}; transfer-syntax={EXPLICIT}"
     assert len(part.body) == image.Rows * image.Columns * 3
 
 
-def test_gives_decoded_colours_as_the_metadata_describe_them(held: Holding) -> None:
+def test_gives_decoded_colours_as_the_metadata_describe_them(sample: SampleDatastore) -> None:
     rows, columns = np.mgrid[0:48, 0:64]
-    came = np.stack([rows * 5, columns * 3 + 20, 200 - rows - columns], axis=-1).astype(np.uint8)
-    seen = imagecodecs.jpeg8_decode(coded(came, "ycbcr"))
-    store = new(held.server)
+    sent = np.stack([rows * 5, columns * 3 + 20, 200 - rows - columns], axis=-1).astype(np.uint8)
+    seen = imagecodecs.jpeg8_decode(coded(sent, "ycbcr"))
+    store = new(sample.server)
     three: dict[str, Any] = {"SamplesPerPixel": 3, "PlanarConfiguration": 0, "LossyImageCompression": "01"}
     eight: dict[str, Any] = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelRepresentation": 0}
     files = {}
@@ -158,12 +162,12 @@ def test_gives_decoded_colours_as_the_metadata_describe_them(held: Holding) -> N
         [("YBR_FULL_422", "ycbcr"), ("YBR_FULL", "ycbcr"), ("RGB", "rgb"), ("RGB", "ycbcr")], 1
     ):
         data = ct(series=str(series), Rows=48, Columns=64, PhotometricInterpretation=said, **three, **eight)
-        data.PixelData = encapsulate([coded(came, space)])
+        data.PixelData = encapsulate([coded(sent, space)])
         data["PixelData"].VR = "OB"
         data.file_meta.TransferSyntaxUID = UID(JPEG)
         files[f"{said} {space}"] = data
     assert store.store(*files.values()).status == 200
-    kept = Filed(held.server, store.datastore, files)
+    kept = StoredFiles(sample.server, store.datastore, files)
     for name, data in files.items():
         (part,) = parts(kept.get(kept.instance(name) + "/frames/1", FRAMES + EXPLICIT))
         pixels = np.frombuffer(part.body, np.uint8).reshape(48, 64, 3)
@@ -177,43 +181,43 @@ def coded(pixels: Any, space: str) -> bytes:
     return bytes(imagecodecs.jpeg8_encode(pixels, level=95, colorspace="rgb", outcolorspace=space))
 
 
-def test_gives_colours_in_the_planes_of_the_image(held: Holding) -> None:
-    (part,) = parts(held.get(held.instance("colour") + "/frames/1", FRAMES + EXPLICIT))
-    assert part.body == held.files["colour"].PixelData
+def test_gives_colours_in_the_planes_of_the_image(sample: SampleDatastore) -> None:
+    (part,) = parts(sample.get(sample.instance("colour") + "/frames/1", FRAMES + EXPLICIT))
+    assert part.body == sample.files["colour"].PixelData
 
 
-def test_gives_one_frame_alone(held: Holding) -> None:
-    path = held.instance("ct1") + "/frames/1"
-    reply = held.get(path, OCTETS)
+def test_gives_one_frame_alone(sample: SampleDatastore) -> None:
+    path = sample.instance("ct1") + "/frames/1"
+    reply = sample.get(path, OCTETS)
     assert reply.headers["content-type"] == f"{OCTETS}; transfer-syntax={EXPLICIT}"
-    assert reply.body == held.files["ct1"].PixelData
+    assert reply.body == sample.files["ct1"].PixelData
     for accept in ("image/jphc", f"{OCTETS}; transfer-syntax=*", "image/jph", "image/*"):
-        reply = held.get(path, accept)
+        reply = sample.get(path, accept)
         assert reply.headers["content-type"] == f"image/jphc; transfer-syntax={HTJ2K}"
         assert reply.headers["accept-ranges"] == "bytes"
-        assert np.array_equal(imagecodecs.htj2k_decode(reply.body), samples_of(held, "ct1"))
-    assert held.get(held.instance("frames") + "/frames/1,2", "image/jphc").status == 406
+        assert np.array_equal(imagecodecs.htj2k_decode(reply.body), samples_of(sample, "ct1"))
+    assert sample.get(sample.instance("frames") + "/frames/1,2", "image/jphc").status == 406
 
 
-def test_gives_a_video_in_pieces_and_parts_of_it(held: Holding) -> None:
-    path = held.instance("video") + "/frames/1"
-    (part,) = parts(held.get(path, STORED))
+def test_gives_a_video_in_pieces_and_parts_of_it(sample: SampleDatastore) -> None:
+    path = sample.instance("video") + "/frames/1"
+    (part,) = parts(sample.get(path, STORED))
     assert part.headers["content-type"] == f"video/mp4; transfer-syntax={H264}"
     assert part.body == VIDEO
-    assert held.get(path, "video/mp4").body == VIDEO
+    assert sample.get(path, "video/mp4").body == VIDEO
     for start, end in ((1, 4_999_999), (4_999_000, 5_000_004), (0, 10)):
-        reply = held.get(path, "video/*", range=f"bytes={start}-{end - 1}")
+        reply = sample.get(path, "video/*", range=f"bytes={start}-{end - 1}")
         assert (reply.status, reply.body) == (206, VIDEO[start:end])
-    assert held.get(held.instance("video") + "/frames/2", STORED).status == 404
+    assert sample.get(sample.instance("video") + "/frames/2", STORED).status == 404
 
 
-def test_gives_no_pixels_that_are_not_those_that_came(held: Holding) -> None:
-    datastore = held.server.client().create_datastore(datastoreName="damaged")["datastoreId"]
+def test_gives_no_pixels_that_are_not_those_that_came(sample: SampleDatastore) -> None:
+    datastore = sample.server.client().create_datastore(datastoreName="damaged")["datastoreId"]
     image = ct(1, study="79", size=70)
-    write(held.server.data / "buckets" / "in-bucket" / datastore / "1.dcm", image)
-    imported(held.server, datastore, f"{datastore}/")
-    damaged = Holding(held.server, datastore, {"ct1": image})
-    with held.server.database() as db:
+    write(sample.server.data / "buckets" / "in-bucket" / datastore / "1.dcm", image)
+    imported(sample.server, datastore, f"{datastore}/")
+    damaged = SampleDatastore(sample.server, datastore, {"ct1": image})
+    with sample.server.database() as db:
         db.write(_damage)
     for accept in (None, FRAMES + JPEG2000, OCTETS):
         reply = damaged.get(damaged.instance("ct1") + "/frames/1", accept)
@@ -237,84 +241,88 @@ def _damage(conn: Connection) -> None:
     conn.execute(update(frame_table).where(where).values(entries=entries))
 
 
-def test_takes_the_media_type_from_the_query(held: Holding) -> None:
-    reply = held.get(held.instance("ct1") + "/frames/1?accept=image%2Fjphc", "*/*")
+def test_takes_the_media_type_from_the_query(sample: SampleDatastore) -> None:
+    reply = sample.get(sample.instance("ct1") + "/frames/1?accept=image%2Fjphc", "*/*")
     assert reply.headers["content-type"].startswith("image/jphc")
 
 
-def test_gives_a_range_of_bytes(held: Holding) -> None:
-    path = held.instance("ct1") + "/frames/1"
+def test_gives_a_range_of_bytes(sample: SampleDatastore) -> None:
+    path = sample.instance("ct1") + "/frames/1"
     for accept in ("image/jphc", OCTETS):
-        whole = held.get(path, accept)
+        whole = sample.get(path, accept)
         for asked, start, end in (
             ("0-9", 0, 10),
             ("10-", 10, None),
             ("-5", -5, None),
             ("5-99999999", 5, None),
         ):
-            reply = held.get(path, accept, range=f"bytes={asked}")
+            reply = sample.get(path, accept, range=f"bytes={asked}")
             assert (reply.status, reply.body) == (206, whole.body[start:end])
             first, last = len(whole.body[: start % len(whole.body)]), len(whole.body)
             last = first + len(reply.body) - 1
             assert reply.headers["content-range"] == f"bytes {first}-{last}/{len(whole.body)}"
-        reply = held.get(path, accept, range="bytes=99999999-")
+        reply = sample.get(path, accept, range="bytes=99999999-")
         assert (reply.status, reply.headers["content-range"]) == (416, f"bytes */{len(whole.body)}")
-        stale = held.get(path, accept, range="bytes=0-9", if_range='"another"')
+        stale = sample.get(path, accept, range="bytes=0-9", if_range='"another"')
         assert (stale.status, stale.body) == (200, whole.body)
-        fresh = held.get(path, accept, range="bytes=0-9", if_range=whole.headers["etag"])
+        fresh = sample.get(path, accept, range="bytes=0-9", if_range=whole.headers["etag"])
         assert fresh.status == 206
 
 
-def test_says_that_a_frame_is_the_one_known(held: Holding) -> None:
-    path = held.instance("frames") + "/frames/2,1"
+def test_says_that_a_frame_is_the_one_known(sample: SampleDatastore) -> None:
+    path = sample.instance("frames") + "/frames/2,1"
     for accept in (STORED, FRAMES + EXPLICIT):
-        etag = held.get(path, accept).headers["etag"]
-        reply = held.get(path, accept, if_none_match=f'"x", {etag}')
+        etag = sample.get(path, accept).headers["etag"]
+        reply = sample.get(path, accept, if_none_match=f'"x", {etag}')
         assert (reply.status, reply.body, reply.headers["etag"]) == (304, b"", etag)
         other = FRAMES + EXPLICIT if accept == STORED else STORED
-        assert held.get(path, other, if_none_match=etag).status == 200
+        assert sample.get(path, other, if_none_match=etag).status == 200
 
 
-def test_answers_head_without_a_body(held: Holding) -> None:
-    path = held.instance("ct1") + "/frames/1"
-    whole, head = (held.get(path, "image/jphc", method=method) for method in ("GET", "HEAD"))
+def test_answers_head_without_a_body(sample: SampleDatastore) -> None:
+    path = sample.instance("ct1") + "/frames/1"
+    whole, head = (sample.get(path, "image/jphc", method=method) for method in ("GET", "HEAD"))
     assert (head.status, head.body) == (200, b"")
     assert head.headers["content-length"] == whole.headers["content-length"]
 
 
-def test_finds_frames_of_another_set_by_its_id(held: Holding) -> None:
-    path = held.instance("other") + "/frames/1"
-    assert held.get(path, STORED).status == 404
-    reply = held.get(f"{path}?imageSetId={held.non_primary}", FRAMES + EXPLICIT)
+def test_finds_frames_of_another_set_by_its_id(sample: SampleDatastore) -> None:
+    path = sample.instance("other") + "/frames/1"
+    assert sample.get(path, STORED).status == 404
+    reply = sample.get(f"{path}?imageSetId={sample.non_primary}", FRAMES + EXPLICIT)
     (part,) = parts(reply)
-    assert part.body == held.files["other"].PixelData
-    assert part.headers["content-location"].endswith(f"/frames/1?imageSetId={held.non_primary}")
-    assert held.get(f"{held.instance('ct1')}/frames/1?imageSetId={held.non_primary}", STORED).status == 404
-    assert held.get(f"{path}?imageSetId={'0' * 32}", STORED).status == 404
-    assert held.get(f"{path}?imageSetId=no", STORED).status == 400
+    assert part.body == sample.files["other"].PixelData
+    assert part.headers["content-location"].endswith(f"/frames/1?imageSetId={sample.non_primary}")
+    assert (
+        sample.get(f"{sample.instance('ct1')}/frames/1?imageSetId={sample.non_primary}", STORED).status == 404
+    )
+    assert sample.get(f"{path}?imageSetId={'0' * 32}", STORED).status == 404
+    assert sample.get(f"{path}?imageSetId=no", STORED).status == 400
 
 
-def test_says_what_is_not_there(held: Holding) -> None:
+def test_says_what_is_not_there(sample: SampleDatastore) -> None:
     for path, status in (
-        (held.instance("report") + "/frames/1", 404),
-        (held.series("ct1") + "/instances/1.2.3/frames/1", 404),
-        (held.series("ct1") + "/instances/abc/frames/1", 400),
-        (held.study("ct1") + "/series/1.2/instances/1.2.3/frames/1", 404),
+        (sample.instance("report") + "/frames/1", 404),
+        (sample.series("ct1") + "/instances/1.2.3/frames/1", 404),
+        (sample.series("ct1") + "/instances/abc/frames/1", 400),
+        (sample.study("ct1") + "/series/1.2/instances/1.2.3/frames/1", 404),
     ):
-        assert held.get(path, STORED).status == status, path
+        assert sample.get(path, STORED).status == status, path
 
 
-def test_lets_browsers_read_answers_and_refusals(held: Holding) -> None:
-    for path in (held.instance("ct1") + "/frames/1", held.instance("ct1") + "/frames/0"):
-        reply = held.get(path, STORED, origin="https://viewer.example")
+def test_lets_browsers_read_answers_and_refusals(sample: SampleDatastore) -> None:
+    for path in (sample.instance("ct1") + "/frames/1", sample.instance("ct1") + "/frames/0"):
+        reply = sample.get(path, STORED, origin="https://viewer.example")
         assert reply.headers["access-control-allow-origin"] == "*"
         exposed = set(reply.headers["access-control-expose-headers"].split(", "))
         needed = {"content-type", "content-length", "content-range", "accept-ranges", "etag", "warning"}
         assert exposed >= needed | {"x-amzn-requestid", "x-amzn-errortype"}
     asked = {"origin": "https://viewer.example", "access-control-request-method": "GET"}
-    preflight = held.server.call("OPTIONS", held.root + held.instance("ct1") + "/frames/1", headers=asked)
+    preflight = sample.server.call(
+        "OPTIONS", sample.root + sample.instance("ct1") + "/frames/1", headers=asked
+    )
     assert preflight.status == 204 and "authorization" in preflight.headers["access-control-allow-headers"]
 
 
-def pydicom_frames(held: Holding, name: str) -> list[bytes]:
-    return list(generate_frames(held.files[name].PixelData, number_of_frames=1))
+def pydicom_frames(sample: SampleDatastore, name: str) -> list[bytes]:
+    return list(generate_frames(sample.files[name].PixelData, number_of_frames=1))

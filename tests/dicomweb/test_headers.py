@@ -10,7 +10,7 @@ import pytest
 
 from lightwell.web.dicomweb.resources import PATHS
 from lightwell.wire.routes import ROUTES
-from tests.dicomweb.support.sample_datastore import Holding
+from tests.dicomweb.support.sample_datastore import SampleDatastore
 from tests.support.server import Reply
 
 NO_STORE, REVALIDATED = "no-store", "private, no-cache"
@@ -25,19 +25,19 @@ def check(reply: Reply, what: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def bulk(held: Holding) -> str:
+def bulk(sample: SampleDatastore) -> str:
     """The hash of a bulk value of the instance ``large``."""
-    document = held.get(held.instance("large") + "/metadata").body.decode()
+    document = sample.get(sample.instance("large") + "/metadata").body.decode()
     found = re.search(r"/bulkdata/([^\"?/]+)\"", document)
     assert found is not None
     return found[1]
 
 
-def resources(held: Holding, bulk: str) -> Iterator[tuple[str, str, str]]:
+def resources(sample: SampleDatastore, bulk: str) -> Iterator[tuple[str, str, str]]:
     """Method, path and kind of every DICOMweb resource."""
     for pattern, methods in PATHS.items():
         name = "large" if "bulkdata" in pattern else "ct1"
-        data = held.files[name]
+        data = sample.files[name]
         item = bulk if pattern.endswith("bulkdata/*") else "1"
         labels = {
             "S": data.StudyInstanceUID,
@@ -53,72 +53,72 @@ def resources(held: Holding, bulk: str) -> Iterator[tuple[str, str, str]]:
             yield method, path, kind
 
 
-def test_keeps_dicomweb_answers_out_of_caches(held: Holding, bulk: str) -> None:
+def test_keeps_dicomweb_answers_out_of_caches(sample: SampleDatastore, bulk: str) -> None:
     seen = set()
-    for method, path, kind in resources(held, bulk):
+    for method, path, kind in resources(sample, bulk):
         # Nothing of what the other tests read is deleted.
         path = path.replace("/studies/", "/studies/9.") if method == "DELETE" else path
-        first = held.get(path, method=method)
+        first = sample.get(path, method=method)
         check(first, f"{method} {path}")
         if method == "GET":
             assert first.status in (200, 206), path
-            check(held.get(path, method="HEAD"), path)
-            check(held.get(path, accept="x/y"), path)
+            check(sample.get(path, method="HEAD"), path)
+            check(sample.get(path, accept="x/y"), path)
         if "etag" in first.headers:
-            again = held.get(path, if_none_match=first.headers["etag"])
+            again = sample.get(path, if_none_match=first.headers["etag"])
             assert again.status == 304, path
             check(again, path)
             seen.add(kind)
-        refused = held.server.call(method, held.root + path)
+        refused = sample.server.call(method, sample.root + path)
         assert refused.status == 403
         check(refused, f"{method} {path} without a signature")
     assert seen >= {"frames", "part10", "metadata", "bulkdata", "rendered", "thumbnail"}
 
 
-def test_keeps_a_range_out_of_caches(held: Holding, bulk: str) -> None:
+def test_keeps_a_range_out_of_caches(sample: SampleDatastore, bulk: str) -> None:
     for path, accept in (
-        (held.instance("ct1") + "/frames/1", "application/octet-stream"),
-        (held.instance("large") + f"/bulkdata/{bulk}", "application/octet-stream"),
-        (held.instance("ct1"), "application/dicom"),
+        (sample.instance("ct1") + "/frames/1", "application/octet-stream"),
+        (sample.instance("large") + f"/bulkdata/{bulk}", "application/octet-stream"),
+        (sample.instance("ct1"), "application/dicom"),
     ):
         for wanted, status in (("bytes=0-3", 206), ("bytes=99999999-", 416)):
-            reply = held.get(path, accept, range=wanted)
+            reply = sample.get(path, accept, range=wanted)
             assert reply.status == status, path
             check(reply, path)
 
 
-def test_keeps_native_answers_out_of_caches(held: Holding) -> None:
-    client = held.server.client()
-    image_set = client.search_image_sets(datastoreId=held.datastore)["imageSetsMetadataSummaries"][0]
-    labels = {**IDS, "datastoreId": held.datastore, "imageSetId": image_set["imageSetId"]}
+def test_keeps_native_answers_out_of_caches(sample: SampleDatastore) -> None:
+    client = sample.server.client()
+    image_set = client.search_image_sets(datastoreId=sample.datastore)["imageSetsMetadataSummaries"][0]
+    labels = {**IDS, "datastoreId": sample.datastore, "imageSetId": image_set["imageSetId"]}
     for operation, route in ROUTES.items():
         path = re.sub(r"\{(\w+)\+?\}", lambda m: labels.get(m[1], labels["imageSetId"]), route.template)
         if operation.startswith(("Delete", "Create")):
-            path = path.replace(held.datastore, "9" * 32)
-        check(held.server.send(held.server.signed(route.method, path)), operation)
-        check(held.server.call(route.method, path), f"{operation} without a signature")
+            path = path.replace(sample.datastore, "9" * 32)
+        check(sample.server.send(sample.server.signed(route.method, path)), operation)
+        check(sample.server.call(route.method, path), f"{operation} without a signature")
     # Those that are answered on the event loop, and with what they are asked for.
-    root = f"{held.root}/imageSet/{image_set['imageSetId']}"
+    root = f"{sample.root}/imageSet/{image_set['imageSetId']}"
     for _ in range(2):
-        document = held.server.send(held.server.signed("POST", f"{root}/getImageSetMetadata"))
+        document = sample.server.send(sample.server.signed("POST", f"{root}/getImageSetMetadata"))
         assert document.status == 200
         check(document, "GetImageSetMetadata")
     (study,) = client.search_image_sets(
-        datastoreId=held.datastore,
+        datastoreId=sample.datastore,
         searchCriteria={
             "filters": [
                 {
                     "operator": "EQUAL",
-                    "values": [{"DICOMSeriesInstanceUID": held.files["video"].SeriesInstanceUID}],
+                    "values": [{"DICOMSeriesInstanceUID": sample.files["video"].SeriesInstanceUID}],
                 }
             ]
         },
     )["imageSetsMetadataSummaries"]
-    metadata = client.get_image_set_metadata(datastoreId=held.datastore, imageSetId=study["imageSetId"])
+    metadata = client.get_image_set_metadata(datastoreId=sample.datastore, imageSetId=study["imageSetId"])
     for frame_id in frame_ids(metadata["imageSetMetadataBlob"].read()):
-        path = f"{held.root}/imageSet/{study['imageSetId']}/getImageFrame"
+        path = f"{sample.root}/imageSet/{study['imageSetId']}/getImageFrame"
         body = json.dumps({"imageFrameId": frame_id}).encode()
-        frame = held.server.send(held.server.signed("POST", path, body))
+        frame = sample.server.send(sample.server.signed("POST", path, body))
         assert frame.status == 200
         check(frame, "GetImageFrame")
 
@@ -131,13 +131,13 @@ def frame_ids(document: bytes) -> list[str]:
     return [each.decode() for each in found]
 
 
-def test_keeps_everything_else_out_of_caches(held: Holding) -> None:
-    server = held.server
+def test_keeps_everything_else_out_of_caches(sample: SampleDatastore) -> None:
+    server = sample.server
     for path in ("/healthz", "/readyz", "/metrics", "/version", "/", "/nowhere"):
         for method in ("GET", "HEAD", "POST"):
             check(server.call(method, path), f"{method} {path}")
     preflight = {"origin": "https://viewer.example", "access-control-request-method": "GET"}
-    reply = server.call("OPTIONS", held.root + "/studies", headers=preflight)
+    reply = server.call("OPTIONS", sample.root + "/studies", headers=preflight)
     assert reply.status == 204
     check(reply, "preflight")
     form = {"content-type": "application/x-www-form-urlencoded"}
@@ -152,7 +152,7 @@ def test_keeps_everything_else_out_of_caches(held: Holding) -> None:
         b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"a" * (80 << 10),
     ],
 )
-def test_keeps_refusals_of_what_is_no_request_out_of_caches(held: Holding, data: bytes) -> None:
-    head = held.server.raw(data, end=False).partition(b"\r\n\r\n")[0].lower().split(b"\r\n")
+def test_keeps_refusals_of_what_is_no_request_out_of_caches(sample: SampleDatastore, data: bytes) -> None:
+    head = sample.server.raw(data, end=False).partition(b"\r\n\r\n")[0].lower().split(b"\r\n")
     assert b"x-content-type-options: nosniff" in head
     assert b"cache-control: no-store" in head

@@ -15,7 +15,7 @@ from botocore.awsrequest import AWSRequest
 from dicomweb_client import DICOMwebClient
 
 from tests.dicomweb.support.javascript_clients import imported
-from tests.dicomweb.support.sample_datastore import EXPLICIT, HTJ2K, JPEG2000, Holding
+from tests.dicomweb.support.sample_datastore import EXPLICIT, HTJ2K, JPEG2000, SampleDatastore
 from tests.dicomweb.test_retrieve import ALL
 from tests.support.ct_files import ct, write
 from tests.support.server import REGION, Server
@@ -36,43 +36,43 @@ class Signed(requests.auth.AuthBase):
         return request
 
 
-def client_of(held: Holding, session: requests.Session) -> Any:
-    session.auth = Signed(held.server)
-    return DICOMwebClient(held.server.url + held.root, session=session)
+def client_of(sample: SampleDatastore, session: requests.Session) -> Any:
+    session.auth = Signed(sample.server)
+    return DICOMwebClient(sample.server.url + sample.root, session=session)
 
 
 @pytest.fixture(scope="module")
-def client(held: Holding) -> Iterator[Any]:
+def client(sample: SampleDatastore) -> Iterator[Any]:
     with requests.Session() as session:
-        yield client_of(held, session)
+        yield client_of(sample, session)
 
 
-def uids(held: Holding, name: str) -> tuple[str, str, str]:
-    data = held.files[name]
+def uids(sample: SampleDatastore, name: str) -> tuple[str, str, str]:
+    data = sample.files[name]
     return data.StudyInstanceUID, data.SeriesInstanceUID, data.SOPInstanceUID
 
 
 @pytest.mark.parametrize("syntax", [None, "*", EXPLICIT, JPEG2000])
-def test_retrieves_an_instance(held: Holding, client: Any, syntax: str | None) -> None:
+def test_retrieves_an_instance(sample: SampleDatastore, client: Any, syntax: str | None) -> None:
     types = None if syntax is None else (("application/dicom", syntax),)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = client.retrieve_instance(*uids(held, "frames"), media_types=types)
-    assert np.array_equal(found.pixel_array, held.files["frames"].pixel_array)
+        found = client.retrieve_instance(*uids(sample, "frames"), media_types=types)
+    assert np.array_equal(found.pixel_array, sample.files["frames"].pixel_array)
     assert found.file_meta.TransferSyntaxUID == {None: HTJ2K, "*": HTJ2K}.get(syntax, syntax)
 
 
-def test_retrieves_series_and_studies(held: Holding, client: Any) -> None:
-    study, series, _ = uids(held, "ct1")
+def test_retrieves_series_and_studies(sample: SampleDatastore, client: Any) -> None:
+    study, series, _ = uids(sample, "ct1")
     found = client.retrieve_series(study, series)
-    assert [file.SOPInstanceUID for file in found] == [uids(held, f"ct{n}")[2] for n in (1, 2, 3)]
-    wanted = [uids(held, name)[2] for name in ALL]
+    assert [file.SOPInstanceUID for file in found] == [uids(sample, f"ct{n}")[2] for n in (1, 2, 3)]
+    wanted = [uids(sample, name)[2] for name in ALL]
     assert [file.SOPInstanceUID for file in client.retrieve_study(study)] == wanted
     assert [file.SOPInstanceUID for file in client.iter_study(study)] == wanted
 
 
-def test_retrieves_frames(held: Holding, client: Any) -> None:
-    pixels = held.files["frames"].pixel_array
+def test_retrieves_frames(sample: SampleDatastore, client: Any) -> None:
+    pixels = sample.files["frames"].pixel_array
     for types, decode in (
         (None, None),
         ((("application/octet-stream", EXPLICIT),), None),
@@ -80,22 +80,22 @@ def test_retrieves_frames(held: Holding, client: Any) -> None:
         ((("image/jp2", JPEG2000),), imagecodecs.jpeg2k_decode),
     ):
         for call in (client.retrieve_instance_frames, client.iter_instance_frames):
-            found = list(call(*uids(held, "frames"), [3, 1], media_types=types))
+            found = list(call(*uids(sample, "frames"), [3, 1], media_types=types))
             assert len(found) == 2
             for body, number in zip(found, (3, 1), strict=True):
                 frame = np.frombuffer(body, np.int16).reshape(70, 70) if decode is None else decode(body)
                 assert np.array_equal(frame, pixels[number - 1])
 
 
-def test_deletes(held: Holding) -> None:
-    datastore = held.server.client().create_datastore(datastoreName="client")["datastoreId"]
+def test_deletes(sample: SampleDatastore) -> None:
+    datastore = sample.server.client().create_datastore(datastoreName="client")["datastoreId"]
     for number in (1, 2):
-        path = held.server.data / "buckets" / "in-bucket" / datastore / f"{number}.dcm"
+        path = sample.server.data / "buckets" / "in-bucket" / datastore / f"{number}.dcm"
         write(path, ct(number, study="78"))
-    imported(held.server, datastore, f"{datastore}/")
+    imported(sample.server, datastore, f"{datastore}/")
     one = ct(1, study="78")
     with requests.Session() as session:
-        client = client_of(Holding(held.server, datastore, {}), session)
+        client = client_of(SampleDatastore(sample.server, datastore, {}), session)
         client.delete_instance(one.StudyInstanceUID, one.SeriesInstanceUID, one.SOPInstanceUID)
         (left,) = client.retrieve_series(one.StudyInstanceUID, one.SeriesInstanceUID)
         assert left.InstanceNumber == 2

@@ -14,27 +14,27 @@ from dicomweb_client import DICOMwebClient
 from numpy.typing import NDArray
 from pydicom.encaps import generate_frames
 
-from tests.dicomweb.support.renderable_instances import PDF, Gallery, hang, pixels
-from tests.dicomweb.support.sample_datastore import Holding
+from tests.dicomweb.support.renderable_instances import PDF, RenderableInstances, pixels, store_renderable
+from tests.dicomweb.support.sample_datastore import SampleDatastore
 from tests.dicomweb.test_python_client import Signed
 
 
 @pytest.fixture(scope="module")
-def gallery(held: Holding) -> Iterator[Gallery]:
-    yield hang(held.server)
+def renderable(sample: SampleDatastore) -> Iterator[RenderableInstances]:
+    yield store_renderable(sample.server)
 
 
-def shades(gallery: Gallery, name: str) -> NDArray[Any]:
-    """What the window of the gallery's slices makes of one: -160 is black, 240 is white."""
-    return np.floor((pixels(gallery.files[name]) + 160).clip(0, 400) * 255 / 400 + 0.5)
+def shades(renderable: RenderableInstances, name: str) -> NDArray[Any]:
+    """What the window of the slices makes of one: -160 is black, 240 is white."""
+    return np.floor((pixels(renderable.files[name]) + 160).clip(0, 400) * 255 / 400 + 0.5)
 
 
-def test_shows_an_instance_by_its_own_window(gallery: Gallery) -> None:
+def test_shows_an_instance_by_its_own_window(renderable: RenderableInstances) -> None:
     for name in ("slice1", "slice5"):
-        found = gallery.picture(gallery.instance(name) + "/rendered")
-        assert np.abs(found - shades(gallery, name)).max() <= 1
-    found = gallery.picture(gallery.instance("inverse") + "/rendered")
-    assert np.abs(found - (255 - shades(gallery, "inverse"))).max() <= 1
+        found = renderable.picture(renderable.instance(name) + "/rendered")
+        assert np.abs(found - shades(renderable, name)).max() <= 1
+    found = renderable.picture(renderable.instance("inverse") + "/rendered")
+    assert np.abs(found - (255 - shades(renderable, "inverse"))).max() <= 1
 
 
 @pytest.mark.parametrize(
@@ -50,9 +50,9 @@ def test_shows_an_instance_by_its_own_window(gallery: Gallery) -> None:
     ],
 )
 def test_comes_in_the_media_type_that_is_wanted(
-    gallery: Gallery, accept: str | None, query: str, kind: str
+    renderable: RenderableInstances, accept: str | None, query: str, kind: str
 ) -> None:
-    reply = gallery.get(f"{gallery.instance('slice1')}/rendered?{query}", accept)
+    reply = renderable.get(f"{renderable.instance('slice1')}/rendered?{query}", accept)
     assert reply.status == 200, reply.body
     assert reply.headers["content-type"] == kind
     assert reply.headers["x-content-type-options"] == "nosniff"
@@ -83,142 +83,147 @@ def test_comes_in_the_media_type_that_is_wanted(
         ("video/thumbnail", 406),
     ],
 )
-def test_says_what_is_wrong(gallery: Gallery, path: str, status: int) -> None:
+def test_says_what_is_wrong(renderable: RenderableInstances, path: str, status: int) -> None:
     name, _, rest = path.partition("/")
-    reply = gallery.get(f"{gallery.instance(name)}/{rest}")
+    reply = renderable.get(f"{renderable.instance(name)}/{rest}")
     assert (reply.status, b"message" in reply.body) == (status, True), reply.body
 
 
-def test_shows_the_frame_that_is_named(gallery: Gallery) -> None:
-    path = gallery.instance("frames")
-    found = [gallery.picture(f"{path}/frames/{n}/rendered").mean() for n in (1, 2, 3)]
+def test_shows_the_frame_that_is_named(renderable: RenderableInstances) -> None:
+    path = renderable.instance("frames")
+    found = [renderable.picture(f"{path}/frames/{n}/rendered").mean() for n in (1, 2, 3)]
     assert found == [0, 128, 255]
-    assert gallery.picture(f"{path}/rendered").mean() == 0
-    assert gallery.picture(f"{path}/thumbnail").mean() == 128, "volumes mostly begin with nothing"
-    reply = gallery.get(f"{path}/thumbnail")
+    assert renderable.picture(f"{path}/rendered").mean() == 0
+    assert renderable.picture(f"{path}/thumbnail").mean() == 128, "volumes mostly begin with nothing"
+    reply = renderable.get(f"{path}/thumbnail")
     assert reply.headers["content-location"].endswith("/frames/2/thumbnail")
-    assert gallery.picture(f"{path}/frames/1/thumbnail").mean() == 0
-    assert gallery.get(f"{path}/frames/4/rendered").status == 404
+    assert renderable.picture(f"{path}/frames/1/thumbnail").mean() == 0
+    assert renderable.get(f"{path}/frames/4/rendered").status == 404
 
 
-def test_shows_the_middle_of_a_series_and_the_first_series_of_a_study(gallery: Gallery) -> None:
-    for path in (gallery.series("slice1"), gallery.study("slice1")):
-        reply = gallery.get(path + "/rendered", "image/png")
-        middle = f"{gallery.server.url}{gallery.root}{gallery.instance('slice3')}/frames/1/rendered"
+def test_shows_the_middle_of_a_series_and_the_first_series_of_a_study(
+    renderable: RenderableInstances,
+) -> None:
+    for path in (renderable.series("slice1"), renderable.study("slice1")):
+        reply = renderable.get(path + "/rendered", "image/png")
+        middle = f"{renderable.server.url}{renderable.root}{renderable.instance('slice3')}/frames/1/rendered"
         assert reply.headers["content-location"] == middle
         assert np.array_equal(
-            imagecodecs.png_decode(reply.body), gallery.picture(gallery.instance("slice3") + "/rendered")
+            imagecodecs.png_decode(reply.body),
+            renderable.picture(renderable.instance("slice3") + "/rendered"),
         )
 
 
-def test_windows_cuts_scales_and_mirrors(gallery: Gallery) -> None:
-    path = gallery.instance("slice1") + "/rendered"
-    found = gallery.picture(path + "?window=0,100,linear-exact")
-    expected = np.floor((pixels(gallery.files["slice1"]) + 50).clip(0, 100) * 255 / 100 + 0.5)
+def test_windows_cuts_scales_and_mirrors(renderable: RenderableInstances) -> None:
+    path = renderable.instance("slice1") + "/rendered"
+    found = renderable.picture(path + "?window=0,100,linear-exact")
+    expected = np.floor((pixels(renderable.files["slice1"]) + 50).clip(0, 100) * 255 / 100 + 0.5)
     assert np.abs(found - expected).max() <= 1
-    whole = gallery.picture(path)
-    assert np.array_equal(gallery.picture(path + "?viewport=16,16,8,4,-16,16"), whole[4:20, 8:24][:, ::-1])
-    assert gallery.picture(path + "?viewport=32,100").shape == (32, 32)
-    assert gallery.picture(gallery.instance("wide") + "/rendered?viewport=100,100").shape == (50, 100)
+    whole = renderable.picture(path)
+    assert np.array_equal(renderable.picture(path + "?viewport=16,16,8,4,-16,16"), whole[4:20, 8:24][:, ::-1])
+    assert renderable.picture(path + "?viewport=32,100").shape == (32, 32)
+    assert renderable.picture(renderable.instance("wide") + "/rendered?viewport=100,100").shape == (50, 100)
 
 
-def test_shows_palettes_and_frames_that_were_kept(gallery: Gallery) -> None:
-    found = gallery.picture(gallery.instance("palette") + "/rendered")
+def test_shows_palettes_and_frames_that_were_kept(renderable: RenderableInstances) -> None:
+    found = renderable.picture(renderable.instance("palette") + "/rendered")
     assert found.ndim == 3 and found.std() > 10
-    (coded,) = generate_frames(gallery.files["jpeg"].PixelData, number_of_frames=1)
+    (coded,) = generate_frames(renderable.files["jpeg"].PixelData, number_of_frames=1)
     expected = imagecodecs.jpeg8_decode(coded)
-    found = gallery.picture(gallery.instance("jpeg") + "/rendered")
+    found = renderable.picture(renderable.instance("jpeg") + "/rendered")
     assert np.abs(found.astype(int) - expected).max() <= 2
 
 
-def test_draws_overlays(gallery: Gallery) -> None:
-    found = gallery.picture(gallery.instance("drawn") + "/rendered")
+def test_draws_overlays(renderable: RenderableInstances) -> None:
+    found = renderable.picture(renderable.instance("drawn") + "/rendered")
     assert np.argwhere(found).tolist() == [[10, 20]]
 
 
-def test_gives_a_pdf_as_it_is(gallery: Gallery) -> None:
-    for path in (gallery.instance("pdf"), gallery.study("pdf")):
-        reply = gallery.get(path + "/rendered", "application/pdf, */*;q=0.1")
+def test_gives_a_pdf_as_it_is(renderable: RenderableInstances) -> None:
+    for path in (renderable.instance("pdf"), renderable.study("pdf")):
+        reply = renderable.get(path + "/rendered", "application/pdf, */*;q=0.1")
         assert (reply.status, reply.headers["content-type"], reply.body) == (200, "application/pdf", PDF)
-    assert gallery.get(gallery.instance("pdf") + "/rendered").headers["content-type"] == "application/pdf"
+    assert (
+        renderable.get(renderable.instance("pdf") + "/rendered").headers["content-type"] == "application/pdf"
+    )
 
 
-def test_warns_of_what_it_does_not_do(gallery: Gallery) -> None:
-    reply = gallery.get(gallery.instance("slice1") + "/rendered?annotation=patient&unknown=1")
+def test_warns_of_what_it_does_not_do(renderable: RenderableInstances) -> None:
+    reply = renderable.get(renderable.instance("slice1") + "/rendered?annotation=patient&unknown=1")
     assert reply.status == 200
     assert reply.headers["warning"].startswith("299 ")
     assert "annotation values are not supported: patient" in reply.headers["warning"]
 
 
-def test_tells_a_client_that_it_has_a_picture(gallery: Gallery) -> None:
-    path = gallery.instance("slice1") + "/rendered"
-    tag = gallery.get(path).headers["etag"]
-    again = gallery.get(path, if_none_match=f'"x", {tag}')
+def test_tells_a_client_that_it_has_a_picture(renderable: RenderableInstances) -> None:
+    path = renderable.instance("slice1") + "/rendered"
+    tag = renderable.get(path).headers["etag"]
+    again = renderable.get(path, if_none_match=f'"x", {tag}')
     assert (again.status, again.body, again.headers["etag"]) == (304, b"", tag)
-    assert gallery.get(path + "?quality=50", if_none_match=tag).status == 200
-    assert gallery.get(gallery.instance("slice2") + "/rendered", if_none_match=tag).status == 200
+    assert renderable.get(path + "?quality=50", if_none_match=tag).status == 200
+    assert renderable.get(renderable.instance("slice2") + "/rendered", if_none_match=tag).status == 200
 
 
-def test_makes_small_pictures_once(gallery: Gallery) -> None:
-    for path in (gallery.instance("slice1"), gallery.instance("slice1") + "/frames/1"):
-        first, second = (gallery.get(path + "/thumbnail") for _ in range(2))
+def test_makes_small_pictures_once(renderable: RenderableInstances) -> None:
+    for path in (renderable.instance("slice1"), renderable.instance("slice1") + "/frames/1"):
+        first, second = (renderable.get(path + "/thumbnail") for _ in range(2))
         assert first.headers["content-type"] == "image/jpeg" and first.body == second.body
         assert imagecodecs.jpeg8_decode(first.body).shape == (128, 128)
-    small = gallery.get(path + "/thumbnail?viewport=20,30", "image/png")
+    small = renderable.get(path + "/thumbnail?viewport=20,30", "image/png")
     assert imagecodecs.png_decode(small.body).shape == (20, 20)
-    wide = gallery.get(gallery.series("wide") + "/thumbnail")
+    wide = renderable.get(renderable.series("wide") + "/thumbnail")
     assert imagecodecs.jpeg8_decode(wide.body).shape == (64, 128)
-    documents = gallery.server.data / "documents"
+    documents = renderable.server.data / "documents"
     assert documents.exists() and any("thumbnail" in p.name for p in documents.rglob("*"))
 
 
-def test_shows_what_an_update_changed(gallery: Gallery) -> None:
-    path = gallery.instance("inverse")
-    before = gallery.get(path + "/thumbnail")
-    client = gallery.server.client()
+def test_shows_what_an_update_changed(renderable: RenderableInstances) -> None:
+    path = renderable.instance("inverse")
+    before = renderable.get(path + "/thumbnail")
+    client = renderable.server.client()
     (found,) = client.search_image_sets(
-        datastoreId=gallery.datastore,
+        datastoreId=renderable.datastore,
         searchCriteria={
             "filters": [
                 {
-                    "values": [{"DICOMSeriesInstanceUID": gallery.files["inverse"].SeriesInstanceUID}],
+                    "values": [{"DICOMSeriesInstanceUID": renderable.files["inverse"].SeriesInstanceUID}],
                     "operator": "EQUAL",
                 }
             ]
         },
     )["imageSetsMetadataSummaries"]
-    uid = gallery.files["inverse"].SOPInstanceUID
-    series = gallery.files["inverse"].SeriesInstanceUID
+    uid = renderable.files["inverse"].SOPInstanceUID
+    series = renderable.files["inverse"].SeriesInstanceUID
     edits = {"Instances": {uid: {"DICOM": {"RescaleIntercept": 5000}}}}
     changes = {"SchemaVersion": "1.1", "Study": {"Series": {series: edits}}}
     client.update_image_set_metadata(
-        datastoreId=gallery.datastore,
+        datastoreId=renderable.datastore,
         imageSetId=found["imageSetId"],
         latestVersionId="1",
         updateImageSetMetadataUpdates={"DICOMUpdates": {"updatableAttributes": json.dumps(changes).encode()}},
     )
-    after = gallery.get(path + "/thumbnail")
+    after = renderable.get(path + "/thumbnail")
     assert after.headers["etag"] != before.headers["etag"]
     assert imagecodecs.jpeg8_decode(after.body).max() == 0
 
 
-def test_serves_the_python_client(gallery: Gallery) -> None:
+def test_serves_the_python_client(renderable: RenderableInstances) -> None:
     with requests.Session() as session:
-        session.auth = Signed(gallery.server)
-        client = DICOMwebClient(gallery.server.url + gallery.root, session=session)
-        data = gallery.files["frames"]
+        session.auth = Signed(renderable.server)
+        client = DICOMwebClient(renderable.server.url + renderable.root, session=session)
+        data = renderable.files["frames"]
         uids = (data.StudyInstanceUID, data.SeriesInstanceUID, data.SOPInstanceUID)
         png = ("image/png",)
         found = client.retrieve_instance_frames_rendered(*uids, [3], media_types=png)
         assert imagecodecs.png_decode(found).mean() == 255
-        wish = {"viewport": "8,8", "window": "40,2,linear"}
-        found = client.retrieve_instance_rendered(*uids, media_types=png, params=wish)
+        parameters = {"viewport": "8,8", "window": "40,2,linear"}
+        found = client.retrieve_instance_rendered(*uids, media_types=png, params=parameters)
         assert imagecodecs.png_decode(found).shape == (8, 8)
         found = client.retrieve_series_rendered(
             *uids[:2], media_types=("image/jpeg",), params={"quality": 80}
         )
         assert found.startswith(b"\xff\xd8")
-        pdf = gallery.files["pdf"]
+        pdf = renderable.files["pdf"]
         uids = (pdf.StudyInstanceUID, pdf.SeriesInstanceUID, pdf.SOPInstanceUID)
         assert client.retrieve_instance_rendered(*uids, media_types=("application/pdf",)) == PDF
         for types in (None, ("image/jpeg", "image/png")):
@@ -251,9 +256,11 @@ _SLIDES = ", ".join(
         ("report", 'multipart/related; type="application/dicom"', "application/dicom"),
     ],
 )
-def test_answers_what_ohif_was_seen_to_ask(gallery: Gallery, path: str, accept: str, kind: str) -> None:
+def test_answers_what_ohif_was_seen_to_ask(
+    renderable: RenderableInstances, path: str, accept: str, kind: str
+) -> None:
     """OHIF 3.13.2 in Chromium: `docs/howto/ohif.md`."""
     name, _, rest = path.partition("/")
-    reply = gallery.get(f"{gallery.instance(name)}/{rest}".rstrip("/"), accept)
+    reply = renderable.get(f"{renderable.instance(name)}/{rest}".rstrip("/"), accept)
     assert reply.status == 200, reply.body
     assert kind in reply.headers["content-type"]

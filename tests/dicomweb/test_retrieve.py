@@ -21,11 +21,11 @@ from tests.dicomweb.support.sample_datastore import (
     HTJ2K,
     JPEG,
     JPEG2000,
-    Holding,
+    SampleDatastore,
     parts,
     read,
 )
-from tests.dicomweb.support.stored_files import Filed
+from tests.dicomweb.support.stored_files import StoredFiles
 from tests.dicomweb.support.uploads import Store, new
 from tests.support.ct_files import ct
 
@@ -34,13 +34,13 @@ PARTS = 'multipart/related; type="application/dicom"'
 ALL = ("ct1", "ct2", "ct3", "frames", "colour", "jpeg", "bits", "report", "large", "blob", "video")
 
 
-def same(found: FileDataset, came: FileDataset) -> None:
+def same(found: FileDataset, sent: FileDataset) -> None:
     """Both say the same, but for what says how pixels are coded."""
-    for element in came:
+    for element in sent:
         if element.tag.group != 0x7FE0 and element.keyword not in ("PhotometricInterpretation",
                                                                     "PlanarConfiguration"):  # fmt: skip
             assert found[element.tag] == element
-    assert {e.tag for e in found} == {e.tag for e in came}
+    assert {e.tag for e in found} == {e.tag for e in sent}
 
 
 @pytest.mark.parametrize(
@@ -72,20 +72,20 @@ def same(found: FileDataset, came: FileDataset) -> None:
     ],
 )
 def test_gives_an_instance_with_the_pixels_that_came(
-    held: Holding, tmp_path: Path, name: str, accept: str | None, syntax: str
+    sample: SampleDatastore, tmp_path: Path, name: str, accept: str | None, syntax: str
 ) -> None:
-    reply = held.get(held.instance(name), accept)
+    reply = sample.get(sample.instance(name), accept)
     assert reply.status == 200, reply.body
     assert reply.headers["content-type"] == f"{DICOM}; transfer-syntax={syntax}"
-    found, came = read(reply.body), held.files[name]
+    found, sent = read(reply.body), sample.files[name]
     assert found.file_meta.TransferSyntaxUID == syntax
-    same(found, came)
+    same(found, sent)
     if name in ("blob", "video"):
-        assert found.PixelData == came.PixelData
+        assert found.PixelData == sent.PixelData
     elif name == "jpeg" and syntax == EXPLICIT:
-        assert found.pixel_array.shape == came.pixel_array.shape
-    elif "PixelData" in came:
-        assert np.array_equal(found.pixel_array, came.pixel_array)
+        assert found.pixel_array.shape == sent.pixel_array.shape
+    elif "PixelData" in sent:
+        assert np.array_equal(found.pixel_array, sent.pixel_array)
     if name == "colour":
         assert found.PhotometricInterpretation == ("RGB" if syntax == EXPLICIT else "YBR_RCT")
     path = tmp_path / "instance.dcm"
@@ -94,7 +94,7 @@ def test_gives_an_instance_with_the_pixels_that_came(
     dumped = subprocess.run(["dcmdump", "-q", path], capture_output=True, check=True)
     assert dumped.stderr == b""
     if syntax != HTJ2K and name != "report":  # which dciodvfy takes for an uncompressed one
-        came.save_as(tmp_path / "came.dcm")
+        sent.save_as(tmp_path / "came.dcm")
         assert faults(path) <= faults(tmp_path / "came.dcm")
 
 
@@ -117,78 +117,80 @@ def faults(path: Path) -> set[str]:
         ("video", f"{DICOM}; transfer-syntax={EXPLICIT}"),
     ],
 )
-def test_answers_406_for_what_an_instance_cannot_be(held: Holding, name: str, accept: str) -> None:
-    reply = held.get(held.instance(name), accept)
+def test_answers_406_for_what_an_instance_cannot_be(sample: SampleDatastore, name: str, accept: str) -> None:
+    reply = sample.get(sample.instance(name), accept)
     assert (reply.status, reply.headers["x-amzn-errortype"]) == (406, "NotAcceptableException")
     assert b"transfer-syntax=*" in reply.body
 
 
-def test_gives_an_instance_as_a_part(held: Holding) -> None:
-    reply = held.get(held.instance("ct1"), f"{PARTS}; transfer-syntax=*")
+def test_gives_an_instance_as_a_part(sample: SampleDatastore) -> None:
+    reply = sample.get(sample.instance("ct1"), f"{PARTS}; transfer-syntax=*")
     (part,) = parts(reply)
     assert part.headers["content-type"] == f"{DICOM}; transfer-syntax={HTJ2K}"
-    assert part.headers["content-location"] == held.server.url + held.root + held.instance("ct1")
-    assert np.array_equal(read(part.body).pixel_array, held.files["ct1"].pixel_array)
+    assert part.headers["content-location"] == sample.server.url + sample.root + sample.instance("ct1")
+    assert np.array_equal(read(part.body).pixel_array, sample.files["ct1"].pixel_array)
 
 
-def test_gives_a_series_in_order(held: Holding) -> None:
+def test_gives_a_series_in_order(sample: SampleDatastore) -> None:
     for accept in (None, "*/*", PARTS, f"{PARTS}; transfer-syntax=*"):
-        reply = held.get(held.series("ct1"), accept)
+        reply = sample.get(sample.series("ct1"), accept)
         assert reply.status == 200 and reply.headers["transfer-encoding"] == "chunked"
         files = [read(part.body) for part in parts(reply)]
         assert [file.InstanceNumber for file in files] == [1, 2, 3]
         for number, file in enumerate(files, 1):
-            assert np.array_equal(file.pixel_array, held.files[f"ct{number}"].pixel_array)
-    assert held.get(held.series("ct1"), DICOM).status == 406
-    assert held.get(held.series("frames"), DICOM).status == 200
+            assert np.array_equal(file.pixel_array, sample.files[f"ct{number}"].pixel_array)
+    assert sample.get(sample.series("ct1"), DICOM).status == 406
+    assert sample.get(sample.series("frames"), DICOM).status == 200
 
 
-def test_gives_a_study_whole(held: Holding) -> None:
+def test_gives_a_study_whole(sample: SampleDatastore) -> None:
     for accept in (None, f"{PARTS}; transfer-syntax=*"):
-        reply = held.get(held.study("ct1"), accept)
+        reply = sample.get(sample.study("ct1"), accept)
         assert reply.status == 200 and "warning" not in reply.headers
         files = [read(part.body) for part in parts(reply)]
-        assert [file.SOPInstanceUID for file in files] == [held.files[name].SOPInstanceUID for name in ALL]
+        assert [file.SOPInstanceUID for file in files] == [sample.files[name].SOPInstanceUID for name in ALL]
 
 
 @pytest.mark.parametrize("syntax", [JPEG2000, "1.2.840.10008.1.2.4.91"])
-def test_leaves_no_bits_between_frames_of_one_bit_that_it_decodes(held: Holding, syntax: str) -> None:
-    made = held.server.client().create_datastore(losslessStorageFormat="JPEG_2000_LOSSLESS")
+def test_leaves_no_bits_between_frames_of_one_bit_that_it_decodes(
+    sample: SampleDatastore, syntax: str
+) -> None:
+    made = sample.server.client().create_datastore(losslessStorageFormat="JPEG_2000_LOSSLESS")
     bits = np.random.default_rng(4).integers(0, 2, (3, 7, 9), np.uint8)
     coded = [imagecodecs.jpeg2k_encode(f, codecformat="j2k", reversible=True, bitspersample=1) for f in bits]
     one: dict[str, Any] = {"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0, "PixelRepresentation": 0}
-    came = ct(Rows=7, Columns=9, NumberOfFrames=3, **one)
-    came.PixelData = encapsulate(list(map(bytes, coded)))
-    came["PixelData"].VR = "OB"
-    came.file_meta.TransferSyntaxUID = UID(syntax)
-    assert Store(held.server, made["datastoreId"]).store(came).status == 200
-    filed = Filed(held.server, made["datastoreId"], {"bits": came})
-    reply = filed.get(filed.instance("bits"), f"{DICOM}; transfer-syntax={EXPLICIT}")
+    sent = ct(Rows=7, Columns=9, NumberOfFrames=3, **one)
+    sent.PixelData = encapsulate(list(map(bytes, coded)))
+    sent["PixelData"].VR = "OB"
+    sent.file_meta.TransferSyntaxUID = UID(syntax)
+    assert Store(sample.server, made["datastoreId"]).store(sent).status == 200
+    stored = StoredFiles(sample.server, made["datastoreId"], {"bits": sent})
+    reply = stored.get(stored.instance("bits"), f"{DICOM}; transfer-syntax={EXPLICIT}")
     assert np.array_equal(read(reply.body).pixel_array, bits)
     asked = f'multipart/related; type="application/octet-stream"; transfer-syntax={EXPLICIT}'
-    found = parts(filed.get(filed.instance("bits") + "/frames/1,2,3", asked))
+    found = parts(stored.get(stored.instance("bits") + "/frames/1,2,3", asked))
     for part, frame in zip(found, bits, strict=True):
         assert part.body == np.packbits(frame, bitorder="little").tobytes()
 
 
-def test_says_of_a_deflated_file_that_it_was_inflated(held: Holding) -> None:
-    came = ct(size=16, NumberOfFrames=3)  # of which there is one
-    came.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
-    store = new(held.server)
-    assert store.store(came).status == 200
-    filed = Filed(held.server, store.datastore, {"deflated": came})
+def test_says_of_a_deflated_file_that_it_was_inflated(sample: SampleDatastore) -> None:
+    sent = ct(size=16, NumberOfFrames=3)  # of which there is one
+    sent.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    store = new(sample.server)
+    assert store.store(sent).status == 200
+    stored = StoredFiles(sample.server, store.datastore, {"deflated": sent})
     for accept in (None, f"{DICOM}; transfer-syntax=*", f"{DICOM}; transfer-syntax={EXPLICIT}"):
-        reply = filed.get(filed.instance("deflated"), accept)
+        reply = stored.get(stored.instance("deflated"), accept)
         assert reply.headers["content-type"] == f"{DICOM}; transfer-syntax={EXPLICIT}"
         found = read(reply.body)
-        assert (found.file_meta.TransferSyntaxUID, found.PixelData) == (EXPLICIT, came.PixelData)
+        assert (found.file_meta.TransferSyntaxUID, found.PixelData) == (EXPLICIT, sent.PixelData)
     deflated = f"{DICOM}; transfer-syntax={DeflatedExplicitVRLittleEndian}"
-    assert filed.get(filed.instance("deflated"), deflated).status == 406
-    (metadata,) = json.loads(filed.get(filed.instance("deflated") + "/metadata").body)
+    assert stored.get(stored.instance("deflated"), deflated).status == 406
+    (metadata,) = json.loads(stored.get(stored.instance("deflated") + "/metadata").body)
     assert metadata["00083002"]["Value"] == [EXPLICIT]
 
 
-def test_gives_no_file_that_names_one_colour_space_for_frames_of_two(held: Holding) -> None:
+def test_gives_no_file_that_names_one_colour_space_for_frames_of_two(sample: SampleDatastore) -> None:
     pixels = np.random.default_rng(6).integers(0, 256, (16, 16, 3), np.uint8)
     frames = [
         imagecodecs.jpeg8_encode(pixels, colorspace="rgb", outcolorspace=space) for space in ("ycbcr", "rgb")
@@ -199,55 +201,55 @@ def test_gives_no_file_that_names_one_colour_space_for_frames_of_two(held: Holdi
         "PhotometricInterpretation": "YBR_FULL_422",
     }
     eight: dict[str, Any] = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "PixelRepresentation": 0}
-    came = ct(NumberOfFrames=2, **three, **eight)
-    came.PixelData = encapsulate(list(map(bytes, frames)))
-    came["PixelData"].VR = "OB"
-    came.file_meta.TransferSyntaxUID = UID(JPEG)
-    store = new(held.server)
-    assert store.store(came).status == 200
-    filed = Filed(held.server, store.datastore, {"mixed": came})
-    assert filed.get(filed.instance("mixed")).status == 200
-    reply = filed.get(filed.instance("mixed"), f"{DICOM}; transfer-syntax={EXPLICIT}")
+    sent = ct(NumberOfFrames=2, **three, **eight)
+    sent.PixelData = encapsulate(list(map(bytes, frames)))
+    sent["PixelData"].VR = "OB"
+    sent.file_meta.TransferSyntaxUID = UID(JPEG)
+    store = new(sample.server)
+    assert store.store(sent).status == 200
+    stored = StoredFiles(sample.server, store.datastore, {"mixed": sent})
+    assert stored.get(stored.instance("mixed")).status == 200
+    reply = stored.get(stored.instance("mixed"), f"{DICOM}; transfer-syntax={EXPLICIT}")
     assert (reply.status, reply.headers["x-amzn-errortype"]) == (406, "NotAcceptableException"), reply
 
 
-def test_says_what_of_a_study_is_left_out(held: Holding) -> None:
-    reply = held.get(held.study("ct1"), f"{PARTS}; transfer-syntax={HTJ2K}")
+def test_says_what_of_a_study_is_left_out(sample: SampleDatastore) -> None:
+    reply = sample.get(sample.study("ct1"), f"{PARTS}; transfer-syntax={HTJ2K}")
     assert reply.status == 206 and reply.headers["warning"].startswith("299 lightwell ")
     found = {read(part.body).SOPInstanceUID for part in parts(reply)}
-    left_out = {held.files[name].SOPInstanceUID for name in ("jpeg", "bits", "blob", "video")}
-    assert found == {held.files[name].SOPInstanceUID for name in ALL} - left_out
-    assert held.get(held.series("jpeg"), f"{PARTS}; transfer-syntax={HTJ2K}").status == 406
+    left_out = {sample.files[name].SOPInstanceUID for name in ("jpeg", "bits", "blob", "video")}
+    assert found == {sample.files[name].SOPInstanceUID for name in ALL} - left_out
+    assert sample.get(sample.series("jpeg"), f"{PARTS}; transfer-syntax={HTJ2K}").status == 406
 
 
-def test_gives_another_set_by_its_id(held: Holding) -> None:
-    assert held.get(held.instance("other")).status == 404
-    reply = held.get(f"{held.instance('other')}?imageSetId={held.non_primary}")
+def test_gives_another_set_by_its_id(sample: SampleDatastore) -> None:
+    assert sample.get(sample.instance("other")).status == 404
+    reply = sample.get(f"{sample.instance('other')}?imageSetId={sample.non_primary}")
     assert read(reply.body).PatientID == "P2"
-    (part,) = parts(held.get(f"{held.series('other')}?imageSetId={held.non_primary}"))
+    (part,) = parts(sample.get(f"{sample.series('other')}?imageSetId={sample.non_primary}"))
     assert read(part.body).PatientID == "P2"
     for path, status in (
-        (f"{held.instance('ct1')}?imageSetId={held.non_primary}", 404),
-        (f"{held.instance('ct1')}?imageSetId={'0' * 32}", 404),
-        (f"{held.study('ct1')}?imageSetId={'0' * 32}", 404),
-        (f"{held.instance('ct1')}?imageSetId=A", 400),
+        (f"{sample.instance('ct1')}?imageSetId={sample.non_primary}", 404),
+        (f"{sample.instance('ct1')}?imageSetId={'0' * 32}", 404),
+        (f"{sample.study('ct1')}?imageSetId={'0' * 32}", 404),
+        (f"{sample.instance('ct1')}?imageSetId=A", 400),
         ("/studies/1.2.3", 404),
         ("/studies/x", 400),
-        (f"{held.study('ct1')}/series/1.2", 404),
-        (f"{held.series('ct1')}/instances/1.2", 404),
+        (f"{sample.study('ct1')}/series/1.2", 404),
+        (f"{sample.series('ct1')}/instances/1.2", 404),
     ):
-        assert held.get(path).status == status, path
+        assert sample.get(path).status == status, path
 
 
-def test_gives_a_range_of_a_file(held: Holding) -> None:
+def test_gives_a_range_of_a_file(sample: SampleDatastore) -> None:
     for accept in (DICOM, f"{DICOM}; transfer-syntax=*"):
-        whole = held.get(held.instance("frames"), accept)
+        whole = sample.get(sample.instance("frames"), accept)
         assert int(whole.headers["content-length"]) == len(whole.body)
-        reply = held.get(held.instance("frames"), accept, range="bytes=5000-19999")
+        reply = sample.get(sample.instance("frames"), accept, range="bytes=5000-19999")
         assert (reply.status, reply.body) == (206, whole.body[5000:20000])
         assert reply.headers["content-range"] == f"bytes 5000-19999/{len(whole.body)}"
-        known = held.get(held.instance("frames"), accept, if_none_match=whole.headers["etag"])
+        known = sample.get(sample.instance("frames"), accept, if_none_match=whole.headers["etag"])
         assert (known.status, known.body) == (304, b"")
-        head = held.get(held.instance("frames"), accept, method="HEAD")
+        head = sample.get(sample.instance("frames"), accept, method="HEAD")
         assert head.headers["content-length"] == whole.headers["content-length"] and not head.body
-    assert held.get(held.study("ct1"), method="HEAD").body == b""
+    assert sample.get(sample.study("ct1"), method="HEAD").body == b""

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from tests.dicomweb.support.sample_datastore import fill
 from tests.dicomweb.support.uploads import RELATED, part10, related
 from tests.support.ct_files import ct
-from tests.support.interruptible_proxy import Road
+from tests.support.interruptible_proxy import InterruptibleProxy
 from tests.support.server import Reply, running
 from tests.support.services import S3, new_bucket
 
@@ -20,50 +20,50 @@ def test_asks_to_try_again_while_the_object_store_is_away(s3_endpoint: S3, tmp_p
     bucket = new_bucket(s3_endpoint)
     parts = urlsplit(s3_endpoint.url)
     assert parts.hostname and parts.port
-    way = Road(parts.hostname, parts.port)
+    way = InterruptibleProxy(parts.hostname, parts.port)
     env = {
         **s3_endpoint.environment,
         "LIGHTWELL_STORAGE_URL": f"s3://{bucket}/objects",
         "LIGHTWELL_STORAGE_ENDPOINT_URL": f"http://127.0.0.1:{way.port}",
     }
     with running(tmp_path / "data", env=env) as server:
-        held = fill(server)
-        one = held.instance("large")
-        metadata = json.loads(held.get(one + "/metadata").body)[0]
-        bulk = urlsplit(metadata["00191001"]["BulkDataURI"]).path.removeprefix(held.root)
+        sample = fill(server)
+        one = sample.instance("large")
+        metadata = json.loads(sample.get(one + "/metadata").body)[0]
+        bulk = urlsplit(metadata["00191001"]["BulkDataURI"]).path.removeprefix(sample.root)
         (image_set,) = {
             each["imageSetId"]
             for each in server.client().search_image_sets(
-                datastoreId=held.datastore,
+                datastoreId=sample.datastore,
                 searchCriteria={"filters": [{
                     "operator": "EQUAL",
-                    "values": [{"DICOMSeriesInstanceUID": held.files["large"].SeriesInstanceUID}],
+                    "values": [{"DICOMSeriesInstanceUID": sample.files["large"].SeriesInstanceUID}],
                 }]},
             )["imageSetsMetadataSummaries"]
         }  # fmt: skip
-        path = f"/datastore/{held.datastore}/imageSet/{image_set}"
-        document = server.client().get_image_set_metadata(datastoreId=held.datastore, imageSetId=image_set)
+        path = f"/datastore/{sample.datastore}/imageSet/{image_set}"
+        document = server.client().get_image_set_metadata(datastoreId=sample.datastore, imageSetId=image_set)
 
         study = json.loads(gzip.decompress(document["imageSetMetadataBlob"].read()))["Study"]
         (series,) = study["Series"].values()
-        found = series["Instances"][held.files["large"].SOPInstanceUID]
+        found = series["Instances"][sample.files["large"].SOPInstanceUID]
         frame = b'{"imageFrameId":"%s"}' % found["ImageFrames"][0]["ID"].encode()
         body = related(part10(ct(1, study="77")))
         asks = {
             "frame": lambda: server.send(server.signed("POST", path + "/getImageFrame", frame)),
-            "frames": lambda: held.get(one + "/frames/1"),
-            "decoded": lambda: held.get(
+            "frames": lambda: sample.get(one + "/frames/1"),
+            "decoded": lambda: sample.get(
                 one + "/frames/1",
                 'multipart/related; type="application/octet-stream"; transfer-syntax=1.2.840.10008.1.2.1',
             ),
-            "instance": lambda: held.get(one),
-            "series": lambda: held.get(held.series("large")),
-            "bulk": lambda: held.get(bulk),
-            "rendered": lambda: held.get(one + "/rendered"),
-            "thumbnail": lambda: held.get(held.series("large") + "/thumbnail"),
+            "instance": lambda: sample.get(one),
+            "series": lambda: sample.get(sample.series("large")),
+            "bulk": lambda: sample.get(bulk),
+            "rendered": lambda: sample.get(one + "/rendered"),
+            "thumbnail": lambda: sample.get(sample.series("large") + "/thumbnail"),
             "store": lambda: server.send(
                 server.signed(
-                    "POST", f"/datastore/{held.datastore}/studies", body, headers={"content-type": RELATED}
+                    "POST", f"/datastore/{sample.datastore}/studies", body, headers={"content-type": RELATED}
                 )
             ),
         }

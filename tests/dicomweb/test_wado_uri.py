@@ -9,7 +9,7 @@ import imagecodecs
 import numpy as np
 import pytest
 
-from tests.dicomweb.support.sample_datastore import HTJ2K, JPEG2000, Holding, read
+from tests.dicomweb.support.sample_datastore import HTJ2K, JPEG2000, SampleDatastore, read
 from tests.support.server import Reply
 
 DICOM = "application/dicom"
@@ -18,23 +18,23 @@ JPEG = "image/jpeg"
 
 
 @pytest.fixture(scope="module")
-def ask(held: Holding) -> Iterator[object]:
+def ask(sample: SampleDatastore) -> Iterator[object]:
     def ask(name: str, query: str = "", accept: str | None = None) -> Reply:
         """Ask for an instance of the data store; ``query`` follows the four needed parameters."""
-        data = held.files[name]
+        data = sample.files[name]
         text = f"?requestType=WADO&studyUID={data.StudyInstanceUID}&seriesUID={data.SeriesInstanceUID}"
-        return held.get(f"{text}&objectUID={data.SOPInstanceUID}{query}", accept)
+        return sample.get(f"{text}&objectUID={data.SOPInstanceUID}{query}", accept)
 
     yield ask
 
 
-def test_gives_the_file(held: Holding, ask) -> None:  # type: ignore[no-untyped-def]
+def test_gives_the_file(sample: SampleDatastore, ask) -> None:  # type: ignore[no-untyped-def]
     reply = ask("ct1", f"&contentType={quote(DICOM, safe='')}")
     assert reply.status == 200, reply.body
     assert reply.headers["content-type"].startswith(DICOM)
     found = read(reply.body)
     assert found.file_meta.TransferSyntaxUID == EXPLICIT
-    assert np.array_equal(found.pixel_array, held.files["ct1"].pixel_array)
+    assert np.array_equal(found.pixel_array, sample.files["ct1"].pixel_array)
     assert ask("ct1", "", DICOM).body == reply.body
 
 
@@ -77,14 +77,14 @@ def test_shows_single_frames_and_gives_the_rest_as_files(ask, name, query, accep
     assert reply.headers["content-type"].partition(";")[0] == kind
 
 
-def test_windows_and_cuts_a_picture(held: Holding, ask) -> None:  # type: ignore[no-untyped-def]
-    wish = "&contentType=image/png&windowCenter=0.5&windowWidth=201"
-    found = imagecodecs.png_decode(ask("ct1", wish).body)
-    expected = np.floor((held.files["ct1"].pixel_array.astype(float) + 100).clip(0, 200) * 255 / 200 + 0.5)
+def test_windows_and_cuts_a_picture(sample: SampleDatastore, ask) -> None:  # type: ignore[no-untyped-def]
+    parameters = "&contentType=image/png&windowCenter=0.5&windowWidth=201"
+    found = imagecodecs.png_decode(ask("ct1", parameters).body)
+    expected = np.floor((sample.files["ct1"].pixel_array.astype(float) + 100).clip(0, 200) * 255 / 200 + 0.5)
     assert np.abs(found - expected).max() <= 1
-    part = imagecodecs.png_decode(ask("ct1", wish + "&region=0.5,0,1,0.5&rows=35").body)
+    part = imagecodecs.png_decode(ask("ct1", parameters + "&region=0.5,0,1,0.5&rows=35").body)
     assert np.array_equal(part, found[:35, 35:])
-    assert imagecodecs.png_decode(ask("ct1", wish + "&columns=140&rows=20").body).shape == (20, 20)
+    assert imagecodecs.png_decode(ask("ct1", parameters + "&columns=140&rows=20").body).shape == (20, 20)
     small = ask("ct1", f"&contentType={JPEG}&imageQuality=1")
     assert len(small.body) < len(ask("ct1", f"&contentType={JPEG}").body)
 
@@ -118,17 +118,17 @@ def test_says_what_is_wrong(ask, query: str, status: int) -> None:  # type: igno
         ("?requestType=WADO&studyUID=a&seriesUID=1.2&objectUID=1.2", 400),
     ],
 )
-def test_needs_three_uids(held: Holding, query: str, status: int) -> None:
-    assert held.get(query).status == status
+def test_needs_three_uids(sample: SampleDatastore, query: str, status: int) -> None:
+    assert sample.get(query).status == status
 
 
-def test_finds_an_instance_of_a_set_that_is_not_primary(held: Holding, ask) -> None:  # type: ignore[no-untyped-def]
+def test_finds_an_instance_of_a_set_that_is_not_primary(sample: SampleDatastore, ask) -> None:  # type: ignore[no-untyped-def]
     assert ask("other").status == 404
     for query in ("", f"&contentType={DICOM}"):
-        assert ask("other", f"&imageSetId={held.non_primary}{query}").status == 200
+        assert ask("other", f"&imageSetId={sample.non_primary}{query}").status == 200
 
 
-def test_takes_names_of_parameters_in_any_case(held: Holding) -> None:
-    data = held.files["ct1"]
+def test_takes_names_of_parameters_in_any_case(sample: SampleDatastore) -> None:
+    data = sample.files["ct1"]
     query = f"?requesttype=WADO&STUDYUID={data.StudyInstanceUID}&seriesuid={data.SeriesInstanceUID}"
-    assert held.get(f"{query}&objectuid={data.SOPInstanceUID}").headers["content-type"] == JPEG
+    assert sample.get(f"{query}&objectuid={data.SOPInstanceUID}").headers["content-type"] == JPEG

@@ -35,7 +35,7 @@ from lightwell.work.pauses import Pauses
 from tests.support import invariants
 from tests.support.ct_files import write_series
 from tests.support.imports import Importing, importing
-from tests.support.interruptible_proxy import Road
+from tests.support.interruptible_proxy import InterruptibleProxy
 from tests.support.services import S3, boto3_client, new_bucket
 
 # More than a chunk's or a phase's tries for what is not away.
@@ -59,13 +59,13 @@ def tries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def way(s3_endpoint: S3) -> Iterator[Road]:
-    """A road to the S3 server."""
+def way(s3_endpoint: S3) -> Iterator[InterruptibleProxy]:
+    """An interruptible proxy in front of the S3 server."""
     parts = urlsplit(s3_endpoint.url)
     assert parts.hostname and parts.port
-    road = Road(parts.hostname, parts.port)
-    yield road
-    road.end()
+    proxy = InterruptibleProxy(parts.hostname, parts.port)
+    yield proxy
+    proxy.end()
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def deaths(server: Importing) -> list[bytes]:
 
 
 def test_waits_for_the_storage_of_objects(
-    tmp_path: Path, migrated_sqlite_url: str, way: Road, bucket: str, tries: list[str]
+    tmp_path: Path, migrated_sqlite_url: str, way: InterruptibleProxy, bucket: str, tries: list[str]
 ) -> None:
     server = importing(
         tmp_path / "data", migrated_sqlite_url,
@@ -126,7 +126,12 @@ def test_waits_for_the_storage_of_objects(
 
 
 def test_waits_for_the_bucket_of_its_input_and_output(
-    tmp_path: Path, migrated_sqlite_url: str, s3_endpoint: S3, way: Road, bucket: str, tries: list[str]
+    tmp_path: Path,
+    migrated_sqlite_url: str,
+    s3_endpoint: S3,
+    way: InterruptibleProxy,
+    bucket: str,
+    tries: list[str],
 ) -> None:
     url = f"http://127.0.0.1:{way.port}"
     server = importing(tmp_path / "data", migrated_sqlite_url, s3_endpoint_url=url)
@@ -167,15 +172,15 @@ def test_waits_for_the_database_that_goes_during_a_commit(
 ) -> None:
     parts = urlsplit(migrated_postgres_url)
     assert parts.hostname and parts.port
-    road = Road(parts.hostname, parts.port)
-    place = f"{parts.netloc.rpartition('@')[0]}@127.0.0.1:{road.port}"
+    proxy = InterruptibleProxy(parts.hostname, parts.port)
+    place = f"{parts.netloc.rpartition('@')[0]}@127.0.0.1:{proxy.port}"
     server = importing(tmp_path / "data", urlunsplit(parts._replace(netloc=place)))
     write_series(server.input, 6)
     commit, went = leases.Leases.commit, threading.Event()
 
     def closing(self: leases.Leases, claimed: leases.LeasedChunk) -> None:
         if not went.is_set():
-            road.close()
+            proxy.close()
             went.set()
         commit(self, claimed)
 
@@ -186,13 +191,13 @@ def test_waits_for_the_database_that_goes_during_a_commit(
     with working(server):
         wait(went.is_set, "a commit begins")
         wait(lambda: len(tries) > 0, "the commit is given up")
-        road.is_open = True
+        proxy.is_open = True
         finished(server, job)
     report = server.report(job.id)
     assert report.manifest["numberOfImportedFiles"] == 6 and not report.failure
     invariants.check(server.stores)
     server.close()
-    road.end()
+    proxy.end()
 
 
 @pytest.fixture
@@ -264,7 +269,7 @@ def test_waits_for_a_folder_of_objects_that_is_not_mounted(sqlite: Importing) ->
     invariants.check(sqlite.stores, decode=True)
 
 
-def test_tells_an_outage_from_a_fault(s3_endpoint: S3, way: Road, bucket: str) -> None:
+def test_tells_an_outage_from_a_fault(s3_endpoint: S3, way: InterruptibleProxy, bucket: str) -> None:
     objects = open_objects(f"s3://{bucket}/x", endpoint_url=f"http://127.0.0.1:{way.port}")
     objects.put("packs/1", b"0123456789")
     with pytest.raises(StorageError, match="ends at byte") as fault:

@@ -81,7 +81,7 @@ class Change:
 
 def refusal(target: ImageSet, change: Change) -> str | None:
     """The error by which a change of the latest version is refused, None where it is made."""
-    content = target.held
+    content = target.existing
     named = change.removed.all_values + change.updated.all_values
     allowed = (
         not change.empty
@@ -105,7 +105,7 @@ def _fits_set(target: ImageSet, change: Change) -> bool:
 
 
 def _may_be_named(target: ImageSet, force: bool, key: str, level: int, uid: str | None) -> bool:
-    if uid is not None and uid not in target.held.members:
+    if uid is not None and uid not in target.existing.members:
         return False
     if key in _UIDS and target.is_primary:
         return False
@@ -119,7 +119,10 @@ def _may_be_named(target: ImageSet, force: bool, key: str, level: int, uid: str 
         return True
     # Under an instance that shows it.
     return (
-        uid is not None and key not in _UIDS and key in target.held.instance(uid)[0] and not target.is_primary
+        uid is not None
+        and key not in _UIDS
+        and key in target.existing.instance(uid)[0]
+        and not target.is_primary
     )
 
 
@@ -153,11 +156,11 @@ def update(model: Model, target: ImageSet, change: Change) -> list[ImageSet]:
     """Make a change that is not refused; the sets that have a new version."""
     sets = [target]
     if change.study_wide:
-        primaries = model.primaries(target.held.value("StudyInstanceUID"))
+        primaries = model.primaries(target.existing.value("StudyInstanceUID"))
         sets += [one for one in primaries if one is not target]
     forced = True if change.force else None
     for one in sets:
-        content = changed(one.held, change, one.number + 1, only_levels=one is not target)
+        content = changed(one.existing, change, one.number + 1, only_levels=one is not target)
         one.add("UPDATED", content, forced=forced)
     return sets
 
@@ -183,7 +186,7 @@ def _members(content: Content, change: Change, number: int) -> dict[str, Member]
         removed = change.removed.instances.get(uid, {})
         updated = change.updated.instances.get(uid, {})
         if removed or updated:
-            known = {**member.came.vrs, **member.vrs, **change.updated.vrs.get(uid, {})}
+            known = {**member.original.vrs, **member.vrs, **change.updated.vrs.get(uid, {})}
             member = replace(
                 member,
                 uid=updated.get("SOPInstanceUID", uid),
@@ -202,7 +205,7 @@ def revert_refusal(model: Model, target: ImageSet, version: int) -> str | None:
     assert to is not None
     if (
         target.is_primary
-        and _study_values(to) != _study_values(target.held)
+        and _study_values(to) != _study_values(target.existing)
         and model.contradicts(to, target)
     ):
         return VALIDATION
@@ -214,15 +217,19 @@ def _study_values(content: Content) -> list[str]:
 
 
 def revert(target: ImageSet, version: int, *, force: bool = False) -> None:
-    now, then = target.held, target.versions[version - 1].content
+    now, then = target.existing, target.versions[version - 1].content
     assert then is not None
     members = {}
     for uid, member in then.members.items():
-        held = now.members.get(uid)
-        same = held is not None and (held.came, held.edits, held.vrs) == (
-            member.came,
+        existing = now.members.get(uid)
+        same = existing is not None and (
+            existing.original,
+            existing.edits,
+            existing.vrs,
+        ) == (
+            member.original,
             member.edits,
             member.vrs,
         )
-        members[uid] = held if held is not None and same else replace(member, since=target.number + 1)
+        members[uid] = existing if existing is not None and same else replace(member, since=target.number + 1)
     target.add("UPDATED", replace(then, members=members), forced=True if force else None)

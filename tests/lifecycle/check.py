@@ -18,9 +18,9 @@ from lightwell.documents import metadata_documents
 from lightwell.documents.part10_files import write_instance
 from lightwell.stores.image_sets import part10_instances
 from tests.lifecycle import native
-from tests.lifecycle.clients import Door, Refused
+from tests.lifecycle.clients import Refused, Service
 from tests.lifecycle.model import Content, ImageSet, Model
-from tests.lifecycle.native import Came
+from tests.lifecycle.native import OriginalInstance
 
 _CODESTREAM = b"\xff\x4f\xff\x51"
 _TAGS = {
@@ -41,16 +41,16 @@ _TAGS = {
 _FILTERS = ("DICOMPatientId", "DICOMAccessionNumber", "DICOMStudyInstanceUID", "DICOMSeriesInstanceUID")
 
 
-def lines(door: Door, output: str) -> list[dict[str, Any]]:
+def lines(service: Service, output: str) -> list[dict[str, Any]]:
     """The lines of ``success.ndjson`` in a job's output folder; fails where a file was not imported."""
-    folder = door.settings.buckets / output.removeprefix("s3://")
+    folder = service.settings.buckets / output.removeprefix("s3://")
     assert not (folder / "FAILURE" / "failure.ndjson").read_bytes()
     return [json.loads(line) for line in (folder / "SUCCESS" / "success.ndjson").read_bytes().splitlines()]
 
 
 class Checker:
-    def __init__(self, door: Door, model: Model) -> None:
-        self._door = door
+    def __init__(self, service: Service, model: Model) -> None:
+        self._service = service
         self._model = model
         # What the first document said of the frames of an instance, by how it came; and what was read.
         self._frames: dict[int, list[dict[str, Any]]] = {}
@@ -58,21 +58,21 @@ class Checker:
 
     def forget(self) -> None:
         """Drop every cached document, and the memory of frames that were read."""
-        with self._door.stores.db.read() as conn:
+        with self._service.stores.db.read() as conn:
             from lightwell.stores.db import tables
 
             keys = list(conn.execute(tables.image_set.select()).scalars())
         for key in keys:
-            metadata_documents.drop(self._door.stores, key)
+            metadata_documents.drop(self._service.stores, key)
         self._read.clear()
 
     def check(self, one: ImageSet, versions: Iterable[int]) -> None:
         """Compare a set: its properties, its list of versions, and the documents of some."""
         if one.deleted:
             return self._check_deleted(one)
-        latest = self._door.call("GetImageSet", imageSetId=one.id)
+        latest = self._service.call("GetImageSet", imageSetId=one.id)
         assert latest["versionId"] == str(one.number)
-        listed = self._door.call("ListImageSetVersions", imageSetId=one.id, maxResults=50)
+        listed = self._service.call("ListImageSetVersions", imageSetId=one.id, maxResults=50)
         shown = listed["imageSetPropertiesList"]
         assert [int(entry["versionId"]) for entry in shown] == list(range(one.number, 0, -1))[:50]
         for entry in (latest, *shown):
@@ -90,31 +90,31 @@ class Checker:
         assert bool(entry.get("message")) == version.failed
 
     def _check_deleted(self, one: ImageSet) -> None:
-        found = self._door.call("GetImageSet", imageSetId=one.id)
+        found = self._service.call("GetImageSet", imageSetId=one.id)
         assert (found["imageSetState"], found["imageSetWorkflowStatus"]) == ("DELETED", "DELETED")
         assert found["versionId"] == str(one.number)
         with pytest.raises(Refused, match="ResourceNotFoundException"):
-            self._door.call("GetImageSetMetadata", imageSetId=one.id)
+            self._service.call("GetImageSetMetadata", imageSetId=one.id)
         for content in {id(version.content): version.content for version in one.versions}.values():
             for member in content.members.values() if content else ():
-                for frame in self._frames.get(id(member.came), ())[:1]:
+                for frame in self._frames.get(id(member.original), ())[:1]:
                     with pytest.raises(Refused, match="ResourceNotFoundException"):
-                        self._door.frame(one.id, frame["ID"])
+                        self._service.frame(one.id, frame["ID"])
 
     def _check_document(self, one: ImageSet, number: int) -> None:
         content = one.versions[number - 1].content
         if content is None:
             with pytest.raises(Refused, match="ResourceNotFoundException"):
-                self._door.call("GetImageSetMetadata", imageSetId=one.id, versionId=str(number))
+                self._service.call("GetImageSetMetadata", imageSetId=one.id, versionId=str(number))
             return
         asked = {} if number == one.number else {"versionId": str(number)}
-        answer = self._door.call("GetImageSetMetadata", imageSetId=one.id, **asked)
+        answer = self._service.call("GetImageSetMetadata", imageSetId=one.id, **asked)
         document = json.loads(gzip.decompress(answer["imageSetMetadataBlob"]))
         frames = _without_frames(document)
         expected = self._expected(one, content)
         assert document == expected, f"{one!r}, version {number}: {differences(expected, document)}"
         for uid, member in content.members.items():
-            self._check_frames(one, member.came, frames[uid])
+            self._check_frames(one, member.original, frames[uid])
 
     def _expected(self, one: ImageSet, content: Content) -> dict[str, Any]:
         instances = {}
@@ -130,23 +130,23 @@ class Checker:
         named = {content.value("SeriesInstanceUID"): {"DICOM": series, "Instances": instances}}
         return {
             "SchemaVersion": "1.1",
-            "DatastoreID": self._door.datastore,
+            "DatastoreID": self._service.datastore,
             "ImageSetID": one.id,
             "Patient": {"DICOM": patient},
             "Study": {"DICOM": study, "Series": named},
         }
 
-    def _check_frames(self, one: ImageSet, came: Came, frames: list[dict[str, Any]]) -> None:
-        known = self._frames.setdefault(id(came), frames)
+    def _check_frames(self, one: ImageSet, original: OriginalInstance, frames: list[dict[str, Any]]) -> None:
+        known = self._frames.setdefault(id(original), frames)
         assert frames == known, "what is said of frames never changes"
-        width, height = came.size
-        for frame, checksum in zip(frames, came.checksums, strict=True):
+        width, height = original.size
+        for frame, checksum in zip(frames, original.checksums, strict=True):
             assert frame["PixelDataChecksumFromBaseToFullResolution"] == [
                 {"Width": width, "Height": height, "Checksum": checksum}
             ]
             if (one.id, frame["ID"]) in self._read:
                 continue
-            data = self._door.frame(one.id, frame["ID"])
+            data = self._service.frame(one.id, frame["ID"])
             assert len(data) == frame["FrameSizeInBytes"]
             pixels = imagecodecs.htj2k_decode(data[data.index(_CODESTREAM) :])
             assert zlib.crc32(pixels.astype("<i2").tobytes()) == checksum
@@ -157,15 +157,15 @@ class Checker:
         found, criteria = self._model.readable(), {}
         if chance is not None and found:
             key = chance.choice(_FILTERS)
-            value = chance.choice(found).held.value(_TAGS[key])
+            value = chance.choice(found).existing.value(_TAGS[key])
             if value:
-                found = [one for one in found if one.held.value(_TAGS[key]) == value]
+                found = [one for one in found if one.existing.value(_TAGS[key]) == value]
                 criteria = {"filters": [{"operator": "EQUAL", "values": [{key: value}]}]}
         expected = {one.id: _summary(one) for one in found}
         pages: dict[str, Any] = {}
         token: dict[str, str] = {}
         while True:
-            answer = self._door.call(
+            answer = self._service.call(
                 "SearchImageSets", searchCriteria=criteria, maxResults=50 if chance is None else 3, **token
             )
             for summary in answer["imageSetsMetadataSummaries"]:
@@ -184,7 +184,7 @@ class Checker:
         """Compare the Part 10 file of each instance of the latest version: the edits are in it, too."""
         if one.deleted or one.content is None:
             return
-        stores = self._door.stores
+        stores = self._service.stores
         with stores.db.read() as conn:
             (found,) = [
                 each for each in part10_instances.readable_sets(conn, self._datastore_key(conn), one.id)
@@ -194,21 +194,21 @@ class Checker:
         for instance in instances:
             out = BytesIO()
             write_instance(stores, instance, out)
-            came = native.came(out.getvalue())
-            seen.add(came.uid)
-            held = one.content.flat(came.uid)
-            shown = {**came.levels[0], **came.levels[1], **came.levels[2], **came.dicom}
-            differing = differences(_comparable(held), _comparable(shown))
-            assert not differing, f"Part 10 of {came.uid} of {one!r}: {differing}"
-            assert came.checksums == one.content.members[came.uid].came.checksums
+            original = native.original(out.getvalue())
+            seen.add(original.uid)
+            existing = one.content.flat(original.uid)
+            shown = {**original.levels[0], **original.levels[1], **original.levels[2], **original.dicom}
+            differing = differences(_comparable(existing), _comparable(shown))
+            assert not differing, f"Part 10 of {original.uid} of {one!r}: {differing}"
+            assert original.checksums == one.content.members[original.uid].original.checksums
             meta = pydicom.dcmread(BytesIO(out.getvalue()), stop_before_pixels=True).file_meta
-            assert meta.MediaStorageSOPInstanceUID == came.uid
+            assert meta.MediaStorageSOPInstanceUID == original.uid
         assert seen == one.content.members.keys()
 
     def _datastore_key(self, conn: Any) -> int:
         from lightwell.stores.account import datastores
 
-        store = datastores.get(conn, self._door.datastore)
+        store = datastores.get(conn, self._service.datastore)
         assert store is not None
         return store.key
 
@@ -234,12 +234,12 @@ def _without_frames(document: dict[str, Any]) -> dict[str, list[dict[str, Any]]]
 
 
 def _summary(one: ImageSet) -> tuple[int, bool, dict[str, Any]]:
-    held = one.held
-    tags: dict[str, Any] = {name: held.value(key) for name, key in _TAGS.items() if held.value(key)}
+    existing = one.existing
+    tags: dict[str, Any] = {name: existing.value(key) for name, key in _TAGS.items() if existing.value(key)}
     tags["DICOMNumberOfStudyRelatedSeries"] = 1
-    tags["DICOMNumberOfStudyRelatedInstances"] = len(held.members)
-    if held.value("SeriesNumber"):
-        tags["DICOMSeriesNumber"] = int(held.value("SeriesNumber"))
+    tags["DICOMNumberOfStudyRelatedInstances"] = len(existing.members)
+    if existing.value("SeriesNumber"):
+        tags["DICOMSeriesNumber"] = int(existing.value("SeriesNumber"))
     return one.number, one.is_primary, tags
 
 

@@ -36,7 +36,7 @@ class Refused(Exception):
         self.message = message
 
 
-class Door(Protocol):
+class Service(Protocol):
     """A server with one data store; what is behind it may be looked at through ``stores``."""
 
     settings: Settings
@@ -48,7 +48,7 @@ class Door(Protocol):
 
     def frame(self, image_set: str, frame: str) -> bytes: ...
 
-    def take_in(self, files: Mapping[str, bytes]) -> str:
+    def import_files(self, files: Mapping[str, bytes]) -> str:
         """Import files by one job; the folder of its output."""
 
     def empty(self) -> None:
@@ -57,7 +57,7 @@ class Door(Protocol):
     def close(self) -> None: ...
 
 
-class Inside:
+class InProcessService:
     """The operations and an engine in this process."""
 
     def __init__(self, folder: Path, database_url: str) -> None:
@@ -84,7 +84,7 @@ class Inside:
             raise Refused(error.code, error.message) from None
         return self._frames.read(place, 0, place.length)
 
-    def take_in(self, files: Mapping[str, bytes]) -> str:
+    def import_files(self, files: Mapping[str, bytes]) -> str:
         self._jobs += 1
         put(self._server.input / str(self._jobs), files)
         job = self._server.start(f"{self._jobs}/")
@@ -101,7 +101,7 @@ class Inside:
         self._server.close()
 
 
-class Outside:
+class ServedService:
     """A server in processes of its own, through boto3. A job has to end within ``patience`` seconds."""
 
     patience = 180.0
@@ -142,7 +142,7 @@ class Outside:
         data: bytes = answer["imageFrameBlob"].read()
         return data
 
-    def take_in(self, files: Mapping[str, bytes]) -> str:
+    def import_files(self, files: Mapping[str, bytes]) -> str:
         self._jobs += 1
         prefix = f"{self._jobs}-{Ids().id()[:6]}"
         put(self.settings.buckets / IN / prefix, files)
@@ -205,7 +205,7 @@ def wipe(stores: Stores) -> None:
         stores.objects.delete(name)
 
 
-def collect(door: Door) -> None:
+def collect(service: Service) -> None:
     """Let the collector take everything that it may, as if a day had gone by."""
-    settings = replace(door.settings, collect_grace=60)
-    Collector(door.stores, settings, Later(_DAY), Ids()).collect()
+    settings = replace(service.settings, collect_grace=60)
+    Collector(service.stores, settings, Later(_DAY), Ids()).collect()

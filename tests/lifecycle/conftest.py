@@ -11,17 +11,19 @@ import pytest
 
 from lightwell.settings import load
 from lightwell.stores import open_stores
-from tests.lifecycle.clients import Inside, Outside
+from tests.lifecycle.clients import InProcessService, ServedService
 from tests.support.server import Server, running
 
 
 @pytest.fixture(scope="module")
-def inside(tmp_path_factory: pytest.TempPathFactory, _sqlite_template: Path) -> Iterator[Inside]:
+def in_process(
+    tmp_path_factory: pytest.TempPathFactory, _sqlite_template: Path
+) -> Iterator[InProcessService]:
     folder = tmp_path_factory.mktemp("inside")
     shutil.copy(_sqlite_template, folder / "lightwell.db")
-    door = Inside(folder / "data", f"sqlite:///{folder / 'lightwell.db'}")
-    yield door
-    door.close()
+    service = InProcessService(folder / "data", f"sqlite:///{folder / 'lightwell.db'}")
+    yield service
+    service.close()
 
 
 @pytest.fixture(scope="module")
@@ -32,13 +34,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def outside(server: Server) -> Iterator[Outside]:
-    door = outside_of(server)
-    yield door
-    door.close()
+def served(server: Server) -> Iterator[ServedService]:
+    service = outside_of(server)
+    yield service
+    service.close()
 
 
-def outside_of(server: Server) -> Outside:
+def outside_of(server: Server) -> ServedService:
     settings = load({"data": server.data}, environ={}, file=None)
     settings = replace(settings, codec_workers=1)
-    return Outside(server, open_stores(settings), settings)
+    return ServedService(server, open_stores(settings), settings)

@@ -30,7 +30,7 @@ def refusal(copy: Copy, *, stale: bool = False) -> str | None:
         return VALIDATION
     if stale:
         return NOT_FOUND
-    if copy.only is not None and (not copy.only or not set(copy.only) <= copy.source.held.members.keys()):
+    if copy.only is not None and (not copy.only or not set(copy.only) <= copy.source.existing.members.keys()):
         return VALIDATION
     if copy.promote and copy.source.is_primary:
         return CONFLICT
@@ -40,22 +40,22 @@ def refusal(copy: Copy, *, stale: bool = False) -> str | None:
 def copy(model: Model, request: Copy) -> ImageSet:
     """Make a copy that is not refused; the set that has a new version, maybe a failed one."""
     model.time += 1
-    held = request.source.held
-    uids = held.members.keys() if request.only is None else request.only
+    existing = request.source.existing
+    uids = existing.members.keys() if request.only is None else request.only
     forced = True if request.force else None
     if request.promote:
         return _promote(model, request, uids, forced)
     if request.destination is None:
         made = ImageSet(model.time, "copy", False)
-        made.add("COPIED", _new(held, uids), forced=forced)
+        made.add("COPIED", _new(existing, uids), forced=forced)
         model.sets.append(made)
         return made
-    _merge(request.destination, held, uids, force=request.force, forced=forced)
+    _merge(request.destination, existing, uids, force=request.force, forced=forced)
     return request.destination
 
 
-def _new(held: Content, uids: Iterable[str]) -> Content:
-    return rebased(replace(held, members={uid: replace(held.members[uid], since=1) for uid in uids}))
+def _new(existing: Content, uids: Iterable[str]) -> Content:
+    return rebased(replace(existing, members={uid: replace(existing.members[uid], since=1) for uid in uids}))
 
 
 def _merge(
@@ -63,24 +63,25 @@ def _merge(
 ) -> None:
     joined = _joined(target, source, list(uids), force=force)
     if joined is None:
-        target.add("COPY_FAILED", target.held, failed=True, forced=forced)
+        target.add("COPY_FAILED", target.existing, failed=True, forced=forced)
     else:
         target.add("COPIED", joined, forced=forced)
 
 
 def _joined(target: ImageSet, source: Content, uids: Sequence[str], *, force: bool) -> Content | None:
     """What the set holds with the instances; None where they cannot join it."""
-    held = target.held
-    agree = all(_agree(a.shown, b.shown) for a, b in zip(source.levels, held.levels, strict=True))
-    if any(uid in held.members for uid in uids) or not (agree or force):
+    existing = target.existing
+    agree = all(_agree(a.shown, b.shown) for a, b in zip(source.levels, existing.levels, strict=True))
+    if any(uid in existing.members for uid in uids) or not (agree or force):
         return None
     members = [source.members[uid] for uid in uids]
-    if not force and any(_hidden(source, held, member) for member in members):
+    if not force and any(_hidden(source, existing, member) for member in members):
         return None
     added = {
-        member.uid: _adapted(source, held, member, target.number + 1, force=not agree) for member in members
+        member.uid: _adapted(source, existing, member, target.number + 1, force=not agree)
+        for member in members
     }
-    return replace(held, members={**held.members, **added})
+    return replace(existing, members={**existing.members, **added})
 
 
 def _agree(one: Values, other: Values) -> bool:
@@ -92,23 +93,23 @@ def _filled(value: Any) -> Any:
     return None if bare(value) == [] else bare(value)
 
 
-def _hidden(source: Content, held: Content, member: Member) -> bool:
+def _hidden(source: Content, existing: Content, member: Member) -> bool:
     """Whether an instance would lose a value of its own under what was edited in the other set."""
     return any(
         _filled(member.own(number).get(key)) != _filled(ours.shown.get(key))
-        for number, (theirs, ours) in enumerate(zip(source.levels, held.levels, strict=True))
+        for number, (theirs, ours) in enumerate(zip(source.levels, existing.levels, strict=True))
         for key in ours.edits.keys() - theirs.edits.keys()
     )
 
 
-def _adapted(source: Content, held: Content, member: Member, number: int, *, force: bool) -> Member:
-    """A member of ``source`` as it stands in the set that holds ``held``.
+def _adapted(source: Content, existing: Content, member: Member, number: int, *, force: bool) -> Member:
+    """A member of ``source`` as it stands in the set that holds ``existing``.
 
     What the source's levels were given since is its own now. With force it takes what the other set shows
     where the levels of both show different things. Edits of the other set's levels settle what they name.
     """
     edits: dict[str, Any] = dict(member.edits)
-    for theirs, ours in zip(source.levels, held.levels, strict=True):
+    for theirs, ours in zip(source.levels, existing.levels, strict=True):
         edits |= {key: value for key, value in theirs.edits.items() if key not in ours.edits}
         there, here = theirs.shown, ours.shown
         for key in (there.keys() | here.keys()) - ours.edits.keys() if force else ():
@@ -119,14 +120,14 @@ def _adapted(source: Content, held: Content, member: Member, number: int, *, for
 
 def _promote(model: Model, request: Copy, uids: Iterable[str], forced: bool | None) -> ImageSet:
     """Into the primary set of the series, or else a new one; a new set without content where that fails."""
-    held = request.source.held
-    primary = model.primary(held.series)
+    existing = request.source.existing
+    primary = model.primary(existing.series)
     if primary is not None:
-        joined = _joined(primary, held, list(uids), force=False)
+        joined = _joined(primary, existing, list(uids), force=False)
         if joined is not None:
             primary.add("COPIED", joined, forced=forced)
             return primary
-    content = _new(held, uids)
+    content = _new(existing, uids)
     # A promoted set is one that imports join.
     made = ImageSet(model.time, "import", True)
     if primary is not None or model.contradicts(content):

@@ -20,7 +20,7 @@ from sqlalchemy import select
 from lightwell.settings import load
 from lightwell.stores import open_stores
 from lightwell.stores.db import tables
-from tests.lifecycle.clients import Outside, Refused
+from tests.lifecycle.clients import Refused, ServedService
 from tests.support.server import Server, launch, wait_until_ready
 
 _WRITES = {"UpdateImageSetMetadata", "CopyImageSet", "DeleteImageSet"}
@@ -28,7 +28,7 @@ _LOST = (HTTPClientError, NotReached, IncompleteReadError)
 _PATIENCE = 90
 
 
-class Crashing(Outside):
+class CrashingService(ServedService):
     """Through boto3, one call after the other, while `Killer` is at work.
 
     Where an answer is lost, the tables tell whether the call took effect: if so its answer is made up from
@@ -138,16 +138,16 @@ def _locked(id: str, number: int | str, status: str) -> dict[str, Any]:
 class Killer(threading.Thread):
     """kill -9 of one process of the server, or of all of them at once, every now and then."""
 
-    def __init__(self, door: Crashing, chance: Random) -> None:
+    def __init__(self, service: CrashingService, chance: Random) -> None:
         super().__init__(daemon=True)
-        self._door = door
+        self._service = service
         self._chance = chance
         self._over = threading.Event()
         self.kills = 0
 
     def run(self) -> None:
-        while not self._over.wait(self._chance.uniform(0.1, 1.2) * self._door.pace):
-            with self._door.alive:
+        while not self._over.wait(self._chance.uniform(0.1, 1.2) * self._service.pace):
+            with self._service.alive:
                 self._kill()
 
     def stop(self) -> None:
@@ -156,7 +156,7 @@ class Killer(threading.Thread):
 
     def _kill(self) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
-            supervisor = psutil.Process(self._door.server.process.pid)
+            supervisor = psutil.Process(self._service.server.process.pid)
             below = supervisor.children(recursive=True)
             if self._chance.random() < 0.4:
                 # Stopped first, so that none goes on or is started anew while the others die.

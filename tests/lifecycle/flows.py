@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from tests.lifecycle.clients import Outside
+from tests.lifecycle.clients import ServedService
 from tests.support.ct_files import ROOT, write_series
 from tests.support.server import Server
 
@@ -22,14 +22,14 @@ class Flow:
     """A client, a data store of its own, and the local folder of the buckets."""
 
     server: Server
-    door: Outside
+    service: ServedService
     client: Any
     datastore: str
 
     def put_series(self, prefix: str, count: int, **options: Any) -> str:
         """Write CT slices below a prefix of the input bucket; its URI."""
         prefix = f"{self.datastore[:8]}/{prefix}"
-        write_series(self.door.settings.buckets / "in-bucket" / prefix, count, **options)
+        write_series(self.service.settings.buckets / "in-bucket" / prefix, count, **options)
         return f"s3://in-bucket/{prefix}/"
 
     def start(self, uri: str, **more: Any) -> str:
@@ -54,7 +54,7 @@ class Flow:
 
     def read(self, s3_uri: str) -> bytes:
         """An object of the output bucket."""
-        return (self.door.settings.buckets / s3_uri.removeprefix("s3://")).read_bytes()
+        return (self.service.settings.buckets / s3_uri.removeprefix("s3://")).read_bytes()
 
     def set_import(self, uri: str) -> str:
         """Import by a job; the id of the one set that it made."""

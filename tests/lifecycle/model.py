@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tests.lifecycle.native import Came, Values, level_of
+from tests.lifecycle.native import OriginalInstance, Values, level_of
 
 PATIENT, STUDY, SERIES = 0, 1, 2
 _STUDY_VALUES = ("PatientID", "StudyDate", "AccessionNumber", "StudyID")
@@ -32,7 +32,7 @@ Edits = Mapping[str, Any]
 class Member:
     """An instance of a version; ``since`` is the version in which it came to be as it is."""
 
-    came: Came
+    original: OriginalInstance
     uid: str
     since: int
     edits: Edits = field(default_factory=dict)
@@ -40,8 +40,8 @@ class Member:
 
     def own(self, level: int) -> Values:
         """Its patient, study or series block, or its own at 3, with its own edits."""
-        block = self.came.dicom if level == 3 else self.came.levels[level]
-        return laid(block, {key: value for key, value in self.edits.items() if level_of(key) == level})
+        block = self.original.dicom if level == 3 else self.original.levels[level]
+        return apply_edits(block, {key: value for key, value in self.edits.items() if level_of(key) == level})
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Level:
 
     @property
     def shown(self) -> Values:
-        return laid(self.base, self.edits)
+        return apply_edits(self.base, self.edits)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Content:
                     shown[key] = None
                 elif key not in base or ours[key] != base[key]:
                     shown[key] = ours[key]
-        vrs = {**member.came.vrs, **member.vrs}
+        vrs = {**member.original.vrs, **member.vrs}
         return shown, {key: vr for key, vr in vrs.items() if key in shown}
 
     def flat(self, uid: str) -> Values:
@@ -92,7 +92,7 @@ class Content:
         member = self.members[uid]
         found: Values = {}
         for number, level in enumerate(self.levels):
-            found |= laid(member.own(number), level.edits)
+            found |= apply_edits(member.own(number), level.edits)
         return found | member.own(3)
 
 
@@ -129,7 +129,7 @@ class ImageSet:
         return self.versions[-1].content
 
     @property
-    def held(self) -> Content:
+    def existing(self) -> Content:
         """The content, where there is some."""
         assert self.content is not None
         return self.content
@@ -138,7 +138,7 @@ class ImageSet:
         self.versions.append(Version(status, content, **more))
 
 
-def laid(block: Mapping[str, Any], edits: Edits) -> Values:
+def apply_edits(block: Mapping[str, Any], edits: Edits) -> Values:
     shown = {**block, **edits}
     return {key: value for key, value in shown.items() if value is not REMOVED}
 
@@ -146,7 +146,7 @@ def laid(block: Mapping[str, Any], edits: Edits) -> Values:
 def rebased(content: Content) -> Content:
     """Levels whose base no member carries any more get the oldest member's block."""
     members = content.members.values()
-    oldest = min(members, key=lambda member: (member.since, member.came.number))
+    oldest = min(members, key=lambda member: (member.since, member.original.number))
 
     def rebase(number: int) -> Level:
         level = content.levels[number]
@@ -173,46 +173,54 @@ class Model:
 
     def primaries(self, study: str) -> list[ImageSet]:
         return [
-            one for one in self.readable() if one.is_primary and one.held.value("StudyInstanceUID") == study
+            one
+            for one in self.readable()
+            if one.is_primary and one.existing.value("StudyInstanceUID") == study
         ]
 
     def primary(self, series: tuple[str, str]) -> ImageSet | None:
-        found = [one for one in self.readable() if one.is_primary and one.held.series == series]
+        found = [one for one in self.readable() if one.is_primary and one.existing.series == series]
         return found[0] if found else None
 
     def contradicts(self, content: Content, but: ImageSet | None = None) -> bool:
         """Whether another primary set of the study has another PatientID or other values of the study."""
         return any(
-            one is not but and any(one.held.value(key) != content.value(key) for key in _STUDY_VALUES)
+            one is not but and any(one.existing.value(key) != content.value(key) for key in _STUDY_VALUES)
             for one in self.primaries(content.value("StudyInstanceUID"))
         )
 
     # Import ----------------------------------------------------------------------------------------------
 
-    def take_in(
-        self, files: Sequence[Came], choose: Callable[[Came, Sequence[ImageSet]], ImageSet]
+    def import_files(
+        self,
+        files: Sequence[OriginalInstance],
+        choose: Callable[[OriginalInstance, Sequence[ImageSet]], ImageSet],
     ) -> list[ImageSet]:
         """Put the files of a job into sets; the set of each file. ``choose`` between sets of the same age."""
         self.time += 1
-        groups: dict[tuple[str, ...], list[Came]] = {}
+        groups: dict[tuple[str, ...], list[OriginalInstance]] = {}
         for one in files:
             groups.setdefault(_fresh([one], 1).grouping, []).append(one)
         places = {grouping: self._join(of, choose) for grouping, of in groups.items()}
         return [places[_fresh([one], 1).grouping] for one in files]
 
     def _join(
-        self, group: Sequence[Came], choose: Callable[[Came, Sequence[ImageSet]], ImageSet]
+        self,
+        group: Sequence[OriginalInstance],
+        choose: Callable[[OriginalInstance, Sequence[ImageSet]], ImageSet],
     ) -> ImageSet:
         fresh = _fresh(group, 1)
         candidates = [
-            one for one in self.readable() if one.origin == "import" and one.held.grouping == fresh.grouping
+            one
+            for one in self.readable()
+            if one.origin == "import" and one.existing.grouping == fresh.grouping
         ]
         if candidates:
             first = min((not one.is_primary, one.created) for one in candidates)
             oldest = [one for one in candidates if (not one.is_primary, one.created) == first]
             target = oldest[0] if len(oldest) == 1 else choose(group[0], oldest)
             added = _fresh(group, target.number + 1).members
-            content = replace(target.held, members={**target.held.members, **added})
+            content = replace(target.existing, members={**target.existing.members, **added})
             target.add("IMPORTED", rebased(content))
             return target
         is_primary = self.primary(fresh.series) is None and not self.contradicts(fresh)
@@ -222,8 +230,8 @@ class Model:
         return made
 
 
-def _fresh(group: Sequence[Came], number: int) -> Content:
+def _fresh(group: Sequence[OriginalInstance], number: int) -> Content:
     """What a job's files of one group come to; the last of a UID wins."""
     members = {one.uid: Member(one, one.uid, number) for one in group}
-    levels = min((member.came for member in members.values()), key=lambda one: one.number).levels
+    levels = min((member.original for member in members.values()), key=lambda one: one.number).levels
     return Content((Level(levels[0]), Level(levels[1]), Level(levels[2])), members)

@@ -37,7 +37,7 @@ _BINARY = {"OB", "OW", "UN"}
 
 
 @dataclass(frozen=True, slots=True)
-class Came:
+class OriginalInstance:
     """An instance as its file has it: the patient, study and series block, its own, and its private VRs.
 
     ``checksums`` has the CRC-32 of each frame's pixels, as little-endian bytes.
@@ -57,7 +57,7 @@ def level_of(key: str) -> int:
     return next((number for number, keys in enumerate(_LEVELS) if key in keys), 3)
 
 
-def came(file: bytes) -> Came:
+def original(file: bytes) -> OriginalInstance:
     """Read a Part 10 file with native 16-bit pixels."""
     data = pydicom.dcmread(BytesIO(file))
     vrs: dict[str, str] = {}
@@ -69,7 +69,7 @@ def came(file: bytes) -> Came:
     for key in list(flat):
         if (level := level_of(key)) < 3:
             levels[level][key] = flat.pop(key)
-    return Came(
+    return OriginalInstance(
         str(data.SOPInstanceUID),
         int(data.InstanceNumber),
         levels,

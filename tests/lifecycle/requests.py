@@ -65,7 +65,7 @@ def change(chance: Random, model: Model, target: ImageSet) -> Change:
 
 
 def _level(chance: Random, target: ImageSet, made: Change, level: int, *, removal: bool) -> None:
-    shown = target.held.levels[level].shown
+    shown = target.existing.levels[level].shown
     key = chance.choice([key for key in _BY_LEVEL[level] if not removal or key in shown] or ["PatientName"])
     if level_of(key) != level or any(key in part.levels[level] for part in (made.removed, made.updated)):
         return
@@ -76,7 +76,7 @@ def _level(chance: Random, target: ImageSet, made: Change, level: int, *, remova
 
 
 def _instance(chance: Random, target: ImageSet, made: Change) -> None:
-    uid = chance.choice(list(target.held.members))
+    uid = chance.choice(list(target.existing.members))
     kind = chance.random()
     if kind < 0.12:
         # Now and then also one that the same request changes, which is refused.
@@ -87,7 +87,7 @@ def _instance(chance: Random, target: ImageSet, made: Change) -> None:
         return
     if kind < 0.22 and not target.is_primary:
         return _rename(chance, target, made, uid)
-    shown, _ = target.held.instance(uid)
+    shown, _ = target.existing.instance(uid)
     levelled = [key for key in shown if level_of(key) < 3 and key in _VALUES]
     key = chance.choice(levelled) if levelled and chance.random() < 0.4 else chance.choice(_BY_LEVEL[3])
     if any(key in part.instances.get(uid, {}) for part in (made.removed, made.updated)):
@@ -104,7 +104,7 @@ def _rename(chance: Random, target: ImageSet, made: Change, uid: str) -> None:
     """Another SOPInstanceUID: a new one, one that the series has elsewhere, or that of a neighbour."""
     series = chance.choice(files.SERIES)
     new = f"{files.series_uid('1', series)}.{chance.choice((*files.PLACES, 8, 9))}"
-    others = [one for one in target.held.members if one != uid]
+    others = [one for one in target.existing.members if one != uid]
     if others and chance.random() < 0.3:
         other = chance.choice(others)
         made.updated.instances.setdefault(uid, {})["SOPInstanceUID"] = other
@@ -118,15 +118,15 @@ def copy(chance: Random, model: Model, source: ImageSet) -> Copy:
     """A copy of ``source``: to a new set or another one, of all or some instances."""
     only = None
     if chance.random() < 0.4:
-        held = list(source.held.members)
-        only = tuple(chance.sample(held, chance.randint(1, len(held))))
+        existing = list(source.existing.members)
+        only = tuple(chance.sample(existing, chance.randint(1, len(existing))))
         if chance.random() < 0.05:
             only += (f"{ROOT}.404",)
     destination = None
     if chance.random() < 0.6:
         others = model.readable()
         # Sets that have none of the instances are few; they are what a copy is made for.
-        wanted = set(only or source.held.members)
-        fitting = [one for one in others if not wanted & one.held.members.keys()]
+        wanted = set(only or source.existing.members)
+        fitting = [one for one in others if not wanted & one.existing.members.keys()]
         destination = chance.choice(fitting if fitting and chance.random() < 0.8 else others)
     return Copy(source, destination, only, force=chance.random() < 0.5)

@@ -9,17 +9,17 @@ from typing import Any
 
 from tests.lifecycle import changes, copies, files, native, requests
 from tests.lifecycle.check import Checker, lines
-from tests.lifecycle.clients import Door, Refused, collect
+from tests.lifecycle.clients import Refused, Service, collect
 from tests.lifecycle.model import ImageSet, Model
-from tests.lifecycle.native import Came
+from tests.lifecycle.native import OriginalInstance
 from tests.support import invariants
 
 STALE = "Requested version(s) of ImageSet(s) is not the latest."
 NOT_FOUND = "ResourceNotFoundException"
 
-#: How often each step is taken by `Walk.step`.
+#: How often each step is taken by `RandomWalk.step`.
 WEIGHTS = {
-    "take_in": 4,
+    "import_files": 4,
     "update": 8,
     "revert": 3,
     "copy": 6,
@@ -31,13 +31,13 @@ WEIGHTS = {
 _MANY = 14
 
 
-class Walk:
+class RandomWalk:
     """One run. Each step method takes its decisions from ``chance``; `step` takes any of them."""
 
-    def __init__(self, door: Door, note: Callable[[str], None] = lambda text: None) -> None:
-        self.door = door
+    def __init__(self, service: Service, note: Callable[[str], None] = lambda text: None) -> None:
+        self.service = service
         self.model = Model()
-        self.checker = Checker(door, self.model)
+        self.checker = Checker(service, self.model)
         self.steps = 0
         self._note = note
         self._number = 1
@@ -48,28 +48,29 @@ class Walk:
 
     # Steps -----------------------------------------------------------------------------------------------
 
-    def take_in(self, chance: Random) -> None:
+    def import_files(self, chance: Random) -> None:
         """Import some files by one job."""
         given = files.batch(chance, self._number)
         self._number += len(given)
-        came = {name: native.came(data) for name, data in sorted(given.items())}
-        self._say("import", {name: f"{one.uid} #{one.number}" for name, one in came.items()})
-        output = self.door.take_in(given)
-        self.imported(came, output)
+        original = {name: native.original(data) for name, data in sorted(given.items())}
+        self._say("import", {name: f"{one.uid} #{one.number}" for name, one in original.items()})
+        output = self.service.import_files(given)
+        self.imported(original, output)
 
-    def imported(self, came: Mapping[str, Came], output: str) -> None:
+    def imported(self, original: Mapping[str, OriginalInstance], output: str) -> None:
         """Hold what a job has told of its files against the model's opinion."""
         told = {
-            line["inputFile"].rpartition("/")[2]: line["importResponse"] for line in lines(self.door, output)
+            line["inputFile"].rpartition("/")[2]: line["importResponse"]
+            for line in lines(self.service, output)
         }
-        assert told.keys() == came.keys()
-        ids = {id(one): told[name]["imageSetId"] for name, one in came.items()}
+        assert told.keys() == original.keys()
+        ids = {id(one): told[name]["imageSetId"] for name, one in original.items()}
 
-        def choose(one: Came, candidates: Sequence[ImageSet]) -> ImageSet:
+        def choose(one: OriginalInstance, candidates: Sequence[ImageSet]) -> ImageSet:
             return next(each for each in candidates if each.id == ids[id(one)])
 
-        places = self.model.take_in(list(came.values()), choose)
-        for name, place in zip(came, places, strict=True):
+        places = self.model.import_files(list(original.values()), choose)
+        for name, place in zip(original, places, strict=True):
             answer = told[name]
             place.id = place.id or answer["imageSetId"]
             expected = {
@@ -88,7 +89,7 @@ class Walk:
         number = self._version(chance, target)
         expected = NOT_FOUND if number != target.number else changes.refusal(target, change)
         blobs = {"removableAttributes": change.removed, "updatableAttributes": change.updated}
-        series = target.held.value("SeriesInstanceUID")
+        series = target.existing.value("SeriesInstanceUID")
         members = {name: part.blob(series) for name, part in blobs.items() if part.blob(series)}
         if not members:
             return
@@ -154,7 +155,7 @@ class Walk:
                 "latestVersionId": str(destination.number),
             }
         if request.only is not None:
-            series = source.held.value("SeriesInstanceUID")
+            series = source.existing.value("SeriesInstanceUID")
             named: dict[str, Any] = {"Instances": {uid: {} for uid in request.only}}
             attributes = {"SchemaVersion": "1.1", "Study": {"Series": {series: named}}}
             information["sourceImageSet"]["DICOMCopies"] = {"copiableAttributes": json.dumps(attributes)}
@@ -194,9 +195,9 @@ class Walk:
 
     def collect(self, chance: Random) -> None:
         self._say("collect")
-        collect(self.door)
+        collect(self.service)
         self._over(self.model.sets if chance.random() < 0.2 else [])
-        invariants.check_collected(self.door.stores)
+        invariants.check_collected(self.service.stores)
 
     def read(self, chance: Random) -> None:
         """Any version of any set, and a search."""
@@ -214,24 +215,24 @@ class Walk:
         for one in self.model.sets:
             self.checker.check(one, range(1, one.number + 1))
         self.checker.forget()
-        collect(self.door)
+        collect(self.service)
         for one in self.model.sets:
             self.checker.check(one, range(1, one.number + 1))
             self.checker.check_files(one)
-        invariants.check(self.door.stores, decode=True)
-        invariants.check_collected(self.door.stores)
+        invariants.check(self.service.stores, decode=True)
+        invariants.check_collected(self.service.stores)
 
     def _over(self, touched: Sequence[ImageSet]) -> None:
         self.steps += 1
         for one in {id(one): one for one in touched}.values():
             self.checker.check(one, [one.number - 1, one.number])
         self.checker.search()
-        invariants.check(self.door.stores)
+        invariants.check(self.service.stores)
 
     def _call(self, expected: str | None, operation: str, **members: Any) -> dict[str, Any] | None:
         """The answer; None where the call was refused, as it had to be."""
         try:
-            answer = self.door.call(operation, **members)
+            answer = self.service.call(operation, **members)
         except Refused as error:
             assert error.code == expected, error
             if members.get("latestVersionId") and error.code == NOT_FOUND:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.lifecycle.clients import Outside
+from tests.lifecycle.clients import ServedService
 from tests.lifecycle.flows import SERIES, polls
 from tests.support.ct_files import write_series
 from tests.support.server import Server, environment
@@ -45,8 +45,10 @@ def aws(server: Server, tmp_path: Path) -> Aws:
 
 
 @pytest.mark.slow
-def test_lives_through_the_command_line(server: Server, outside: Outside, aws: Aws, tmp_path: Path) -> None:
-    write_series(outside.settings.buckets / "in-bucket" / "cli", 3)
+def test_runs_a_life_cycle_through_the_command_line(
+    server: Server, served: ServedService, aws: Aws, tmp_path: Path
+) -> None:
+    write_series(served.settings.buckets / "in-bucket" / "cli", 3)
     datastore = aws("create-datastore", "--datastore-name", "cli")["datastoreId"]
     store = ("--datastore-id", datastore)
     for _ in polls():

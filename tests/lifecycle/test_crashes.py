@@ -9,8 +9,8 @@ from random import Random
 
 import pytest
 
-from tests.lifecycle.crashing import Crashing, Killer
-from tests.lifecycle.steps import Walk
+from tests.lifecycle.crashing import CrashingService, Killer
+from tests.lifecycle.steps import RandomWalk
 
 _STEPS = 40
 
@@ -18,22 +18,22 @@ _STEPS = 40
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("seed", range(3))
-def test_lives_on_after_every_kill(tmp_path: Path, seed: int) -> None:
+def test_goes_on_after_every_kill(tmp_path: Path, seed: int) -> None:
     said: list[str] = []
-    door = Crashing(tmp_path / "data")
-    killer = Killer(door, Random(-seed))
+    service = CrashingService(tmp_path / "data")
+    killer = Killer(service, Random(-seed))
     try:
-        walk, chance = Walk(door, said.append), Random(seed)
+        walk, chance = RandomWalk(service, said.append), Random(seed)
         killer.start()
         try:
-            while walk.steps < _STEPS or door.restarts < 2 or killer.kills < 5:
+            while walk.steps < _STEPS or service.restarts < 2 or killer.kills < 5:
                 walk.step(chance)
         finally:
             killer.stop()
-        door.call("ListDatastores")
+        service.call("ListDatastores")
         walk.finish()
     except BaseException:
         print("\n".join(said))
         raise
     finally:
-        door.close()
+        service.close()

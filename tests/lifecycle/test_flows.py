@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.lifecycle.clients import Outside
+from tests.lifecycle.clients import ServedService
 from tests.lifecycle.flows import SERIES, STUDY, Flow, polls
 from tests.support.server import Server
 
@@ -25,11 +25,11 @@ _CODESTREAM = b"\xff\x4f\xff\x51"
 
 
 @pytest.fixture
-def flow(server: Server, outside: Outside) -> Iterator[Flow]:
+def flow(server: Server, served: ServedService) -> Iterator[Flow]:
     """In a data store that is made for the test."""
     client = server.client()
     datastore = client.create_datastore(datastoreName="flow")["datastoreId"]
-    yield Flow(server, outside, client, datastore)
+    yield Flow(server, served, client, datastore)
     faults = [line for line in server.err if '"level":"error"' in line]
     assert not faults, "\n".join(faults)
 
@@ -39,11 +39,11 @@ def _pixels(data: bytes) -> np.ndarray[Any, Any]:
     return found
 
 
-def test_runs_the_python_demo(server: Server, outside: Outside, tmp_path: Path) -> None:
+def test_runs_the_python_demo(server: Server, served: ServedService, tmp_path: Path) -> None:
     """Flow 1: ``usage_demo`` of AWS's Python examples."""
     client = server.client()
     datastore = client.create_datastore(datastoreName="demo-store")["datastoreId"]
-    flow = Flow(server, outside, client, datastore)
+    flow = Flow(server, served, client, datastore)
     for _ in polls():
         found = client.get_datastore(datastoreId=datastore)["datastoreProperties"]
         if found["datastoreStatus"] == "ACTIVE":

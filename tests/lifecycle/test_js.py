@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lifecycle.clients import Outside
+from tests.lifecycle.clients import ServedService
 from tests.support.ct_files import write_series
 from tests.support.server import Server, environment
 
@@ -36,8 +36,10 @@ def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_lives_through_the_javascript_client(server: Server, outside: Outside, modules: Path) -> None:
-    write_series(outside.settings.buckets / "in-bucket" / "js", 2)
+def test_runs_a_life_cycle_through_the_javascript_client(
+    server: Server, served: ServedService, modules: Path
+) -> None:
+    write_series(served.settings.buckets / "in-bucket" / "js", 2)
     key = server.root
     done = subprocess.run(
         ["node", "life_cycle.mjs"],

@@ -17,22 +17,22 @@ from hypothesis import HealthCheck, Phase, note, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
-from tests.lifecycle.clients import Door, Inside, Outside
-from tests.lifecycle.steps import Walk
+from tests.lifecycle.clients import InProcessService, ServedService, Service
+from tests.lifecycle.steps import RandomWalk
 
 _STEPS = 50
 
 
-class Lives(RuleBasedStateMachine):
-    """One run. ``door`` is that of the whole test, ``steps`` and ``kinds`` count what it has done."""
+class ImageSetLifecycle(RuleBasedStateMachine):
+    """One run. ``service`` is that of the whole test, ``steps`` and ``kinds`` count what it has done."""
 
-    door: ClassVar[Door]
+    service: ClassVar[Service]
     steps: ClassVar[int]
 
     def __init__(self) -> None:
         super().__init__()
-        self.door.empty()
-        self.walk = Walk(self.door, note)
+        self.service.empty()
+        self.walk = RandomWalk(self.service, note)
         self.broken = False
 
     @rule(seed=st.integers(0, 2**64 - 1))
@@ -48,9 +48,9 @@ class Lives(RuleBasedStateMachine):
             type(self).steps += self.walk.steps
 
 
-def _live(door: Door, runs: int) -> int:
+def _walk(service: Service, runs: int) -> int:
     """Make ``runs`` runs; how many steps they were."""
-    machine = type("Lives", (Lives,), {"door": door, "steps": 0})
+    machine = type("ImageSetLifecycle", (ImageSetLifecycle,), {"service": service, "steps": 0})
     chosen = settings(
         max_examples=runs,
         stateful_step_count=_STEPS,
@@ -64,30 +64,30 @@ def _live(door: Door, runs: int) -> int:
     return machine.steps  # type: ignore[attr-defined, no-any-return]
 
 
-def test_lives_as_the_model_does(inside: Inside) -> None:
-    assert _live(inside, 3) > 60
+def test_behaves_as_the_model_does(in_process: InProcessService) -> None:
+    assert _walk(in_process, 3) > 60
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_lives_long_as_the_model_does(inside: Inside) -> None:
-    steps = _live(inside, 56)
+def test_behaves_as_the_model_does_in_long_runs(in_process: InProcessService) -> None:
+    steps = _walk(in_process, 56)
     assert steps >= 2000
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_lives_on_postgresql_as_the_model_does(tmp_path: Path, migrated_postgres_url: str) -> None:
-    door = Inside(tmp_path / "data", migrated_postgres_url)
+def test_behaves_on_postgresql_as_the_model_does(tmp_path: Path, migrated_postgres_url: str) -> None:
+    service = InProcessService(tmp_path / "data", migrated_postgres_url)
     try:
-        steps = _live(door, 5)
+        steps = _walk(service, 5)
     finally:
-        door.close()
+        service.close()
     assert steps >= 150
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_lives_through_boto3_as_the_model_does(outside: Outside) -> None:
-    steps = _live(outside, 8)
+def test_behaves_through_boto3_as_the_model_does(served: ServedService) -> None:
+    steps = _walk(served, 8)
     assert steps >= 250

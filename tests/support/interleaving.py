@@ -189,7 +189,7 @@ def file(study: int, series: int, number: int, name: int) -> bytes:
     return _files[key]
 
 
-class House:
+class Interleaving:
     """The servers, and what may happen in them. ``choose(n)`` gives a number below n."""
 
     def __init__(self, server: Importing, choose: Callable[[int], int]) -> None:

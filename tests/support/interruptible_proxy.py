@@ -1,4 +1,4 @@
-"""A way to a service that a test can close and open again."""
+"""A TCP proxy that a test can close and open again."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import threading
 from contextlib import suppress
 
 
-class Road:
-    """A way to a server that can be closed; ``port`` leads there as long as it is open."""
+class InterruptibleProxy:
+    """A TCP proxy in front of a server; ``port`` leads there while the proxy is open."""
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)

@@ -12,22 +12,24 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.interruptible_proxy import Road
+from tests.support.interruptible_proxy import InterruptibleProxy
 from tests.support.server import REGION, running
 
 
 @pytest.fixture
-def road(postgres_url: str) -> Iterator[tuple[Road, str]]:
+def proxy(postgres_url: str) -> Iterator[tuple[InterruptibleProxy, str]]:
     parts = urlsplit(postgres_url)
     assert parts.hostname and parts.port
-    made = Road(parts.hostname, parts.port)
+    made = InterruptibleProxy(parts.hostname, parts.port)
     place = f"{parts.netloc.rpartition('@')[0]}@127.0.0.1:{made.port}"
     yield made, urlunsplit(parts._replace(netloc=place))
     made.end()
 
 
-def test_asks_to_try_again_while_the_database_is_away(road: tuple[Road, str], tmp_path: Path) -> None:
-    way, url = road
+def test_asks_to_try_again_while_the_database_is_away(
+    proxy: tuple[InterruptibleProxy, str], tmp_path: Path
+) -> None:
+    way, url = proxy
     with ExitStack() as stack:
         server = stack.enter_context(running(tmp_path / "data", database_url=url))
         client = server.client()

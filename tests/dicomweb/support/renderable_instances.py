@@ -14,7 +14,7 @@ from pydicom.dataset import FileDataset
 from pydicom.uid import UID
 
 from tests.dicomweb.support.javascript_clients import imported
-from tests.dicomweb.support.stored_files import Filed
+from tests.dicomweb.support.stored_files import StoredFiles
 from tests.support.ct_files import ct, write
 from tests.support.server import Server
 
@@ -22,7 +22,7 @@ PDF = b"%PDF-1.4\n1 0 obj\n<<>>\nendobj\ntrailer\n<<>>\n%%EOF\n"
 
 
 @dataclass(slots=True)
-class Gallery(Filed):
+class RenderableInstances(StoredFiles):
     """``files``: ``slice1`` to ``slice5`` of one series, which has a window; ``inverse`` in MONOCHROME1;
     ``frames`` with three frames; ``palette``; ``jpeg`` kept as it came; ``drawn`` with an overlay; ``wide``
     with pixels that are not square; ``pdf`` alone in a study; ``report`` and ``video`` that cannot be shown.
@@ -42,15 +42,15 @@ def pixels(data: FileDataset) -> NDArray[Any]:
     return np.frombuffer(data.PixelData, "<i2", size).reshape(data.Rows, data.Columns).astype(float)
 
 
-def hang(server: Server) -> Gallery:
+def store_renderable(server: Server) -> RenderableInstances:
     """A new data store with all of them."""
-    datastore = server.client().create_datastore(datastoreName="gallery")["datastoreId"]
+    datastore = server.client().create_datastore(datastoreName="renderable")["datastoreId"]
     files = _files()
-    folder = server.data / "buckets" / "in-bucket" / "gallery"
+    folder = server.data / "buckets" / "in-bucket" / "renderable"
     for name, data in files.items():
         write(folder / f"{name}.dcm", data)
-    imported(server, datastore, "gallery/")
-    return Gallery(server, datastore, files)
+    imported(server, datastore, "renderable/")
+    return RenderableInstances(server, datastore, files)
 
 
 def _files() -> dict[str, FileDataset]:

@@ -18,7 +18,7 @@ from sqlalchemy import select
 
 from lightwell.stores.db.tables import image_set
 from tests.dicomweb.support.javascript_clients import imported
-from tests.dicomweb.support.stored_files import Filed
+from tests.dicomweb.support.stored_files import StoredFiles
 from tests.support.ct_files import ROOT, ct, write
 from tests.support.server import Reply, Server
 
@@ -40,7 +40,7 @@ class Part:
 
 
 @dataclass(slots=True)
-class Holding(Filed):
+class SampleDatastore(StoredFiles):
     """The data store.
 
     ``files`` are the files as they were imported, by name: ``ct1``, ``ct2`` and ``ct3`` of one series;
@@ -75,15 +75,15 @@ def read(data: bytes) -> FileDataset:
     return pydicom.dcmread(io.BytesIO(data))
 
 
-def fill(server: Server) -> Holding:
+def fill(server: Server) -> SampleDatastore:
     """A new data store of the server with all of it."""
-    datastore = server.client().create_datastore(datastoreName="held")["datastoreId"]
+    datastore = server.client().create_datastore(datastoreName="sample")["datastoreId"]
     files = _files()
-    folder = server.data / "buckets" / "in-bucket" / "held"
+    folder = server.data / "buckets" / "in-bucket" / "sample"
     for number, (name, data) in enumerate(files.items()):
         write(folder / f"{number:02}-{name}.dcm", data)
-    imported(server, datastore, "held/")
-    made = Holding(server, datastore, files)
+    imported(server, datastore, "sample/")
+    made = SampleDatastore(server, datastore, files)
     with server.database() as db, db.read() as conn:
         (made.non_primary,) = conn.execute(select(image_set.c.id).where(~image_set.c.is_primary)).scalars()
     return made

@@ -10,7 +10,7 @@ from tests.support.server import Reply, Server
 
 
 @dataclass(slots=True)
-class Filed:
+class StoredFiles:
     """A data store and the files in it, by name."""
 
     server: Server

@@ -26,7 +26,7 @@ from lightwell.stores.objects import packs
 from lightwell.work import leases
 from tests.support import invariants, services
 from tests.support.imports import Importing, importing
-from tests.support.interleaving import Actor, Free, House
+from tests.support.interleaving import Actor, Free, Interleaving
 
 # One of these for every run; more by hand.
 EXAMPLES = int(os.environ.get("LIGHTWELL_TEST_INTERLEAVINGS", "25"))
@@ -86,12 +86,12 @@ def test_takes_all_that_is_dead_and_nothing_that_lives(
             # Keys come again in the next example, as in no other life of a process.
             monkeypatch.setattr(metadata_documents, "recent", metadata_documents.Recent(1 << 20))
             try:
-                house = House(server, choose)
+                scenario = Interleaving(server, choose)
                 for _ in range(STEPS):
-                    house.step()
-                house.check()
-                house.finish()
-                house.check()
+                    scenario.step()
+                scenario.check()
+                scenario.finish()
+                scenario.check()
                 invariants.check(server.stores, decode=True)
                 invariants.check_collected(server.stores)
             finally:
@@ -160,12 +160,12 @@ def test_finds_out_a_collector_that_is_broken(
         monkeypatch.setattr(metadata_documents, "recent", metadata_documents.Recent(1 << 20))
         chance = Random(seed)
         try:
-            house = House(server, lambda below: chance.randrange(below) if below > 1 else 0)
+            scenario = Interleaving(server, lambda below: chance.randrange(below) if below > 1 else 0)
             for _ in range(STEPS):
-                house.step()
-            house.check()
-            house.finish()
-            house.check()
+                scenario.step()
+            scenario.check()
+            scenario.finish()
+            scenario.check()
         finally:
             server.close()
 
@@ -182,7 +182,7 @@ def test_takes_nothing_that_lives_while_all_run_at_once(
 ) -> None:
     """Threads that wait for no one but the database's locks."""
     monkeypatch.setattr(leases, "_COMMIT_ATTEMPTS", 1)
-    house = House(server, Random(1).randrange)
+    scenario = Interleaving(server, Random(1).randrange)
     ended = threading.Event()
 
     def repeat(body: Callable[[Actor], None], seed: int, times: int | None) -> None:
@@ -193,16 +193,19 @@ def test_takes_nothing_that_lives_while_all_run_at_once(
                 return
 
     with ThreadPoolExecutor(9) as pool:
-        doing = [pool.submit(repeat, house.importer, seed, 8) for seed in (1, 2)]
-        doing += [pool.submit(repeat, house.changer, 3, 20), pool.submit(repeat, house.copier, 4, 10)]
-        doing.append(pool.submit(repeat, house.heir, 9, 10))
-        others = [pool.submit(repeat, house.deleter, 5, None), pool.submit(repeat, house.reader, 6, None)]
-        others += [pool.submit(repeat, house.collector, seed, None) for seed in (7, 8)]
+        doing = [pool.submit(repeat, scenario.importer, seed, 8) for seed in (1, 2)]
+        doing += [pool.submit(repeat, scenario.changer, 3, 20), pool.submit(repeat, scenario.copier, 4, 10)]
+        doing.append(pool.submit(repeat, scenario.heir, 9, 10))
+        others = [
+            pool.submit(repeat, scenario.deleter, 5, None),
+            pool.submit(repeat, scenario.reader, 6, None),
+        ]
+        others += [pool.submit(repeat, scenario.collector, seed, None) for seed in (7, 8)]
         wait(doing)
         ended.set()
         for future in (*doing, *others):
             future.result()
-    house.finish()
-    house.check()
+    scenario.finish()
+    scenario.check()
     invariants.check(server.stores, decode=True)
     invariants.check_collected(server.stores)

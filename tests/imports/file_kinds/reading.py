@@ -1,4 +1,4 @@
-"""A zoo of files, imported in one job, and what the operations then say of each."""
+"""Files of many kinds, imported in one job, and what the operations then say of each."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.support.imports import Importing, Report, importing
 
 
 @dataclass(slots=True)
-class Found:
+class ImportedInstance:
     """One instance: its own object of the document, all attributes of it, and the set that it is in."""
 
     instance: dict[str, Any]
@@ -34,10 +34,10 @@ class Found:
 
 
 @dataclass(slots=True)
-class Zoo:
+class ImportedFiles:
     server: Importing
     report: Report
-    found: dict[str, Found]
+    found: dict[str, ImportedInstance]
     reader: FrameReader
 
     def frames(self, uid: str) -> list[bytes]:
@@ -65,20 +65,20 @@ class Zoo:
 
 
 @contextmanager
-def imported(folder: Path, url: str, files: Iterable[tuple[str, bytes]]) -> Iterator[Zoo]:
+def imported(folder: Path, url: str, files: Iterable[tuple[str, bytes]]) -> Iterator[ImportedFiles]:
     """Import ``files``, of which each must be a series of its own."""
     server = importing(folder, url)
     try:
         for name, data in files:
             (server.input / name).write_bytes(data)
         report = server.run()
-        yield Zoo(server, report, _found(server), FrameReader(server.stores, Clock()))
+        yield ImportedFiles(server, report, _found(server), FrameReader(server.stores, Clock()))
     finally:
         server.close()
 
 
-def _found(server: Importing) -> dict[str, Found]:
-    found: dict[str, Found] = {}
+def _found(server: Importing) -> dict[str, ImportedInstance]:
+    found: dict[str, ImportedInstance] = {}
     with server.stores.db.read() as conn:
         sets = list(conn.execute(select(tables.image_set.c.id, tables.image_set.c.key)))
     for image_set, key in sets:
@@ -92,5 +92,5 @@ def _found(server: Importing) -> dict[str, Found]:
             levels = (document["Patient"], study, series, instance)
             attributes = {key: value for level in levels for key, value in level["DICOM"].items()}
             assert uid not in found
-            found[uid] = Found(instance, attributes, image_set, key)
+            found[uid] = ImportedInstance(instance, attributes, image_set, key)
     return found

@@ -14,7 +14,7 @@ import pydicom
 import pytest
 
 from tests.imports.file_kinds.files import FORMS
-from tests.imports.file_kinds.reading import Zoo, imported
+from tests.imports.file_kinds.reading import ImportedFiles, imported
 from tests.unit.imaging.headers import BIG, DEFLATED, EXPLICIT, IMPLICIT, element, item, meta, sequence
 
 SYNTAXES = [EXPLICIT, IMPLICIT, BIG, DEFLATED]
@@ -172,22 +172,24 @@ def files() -> Iterator[tuple[str, bytes]]:
 
 
 @pytest.fixture(scope="module")
-def zoo(tmp_path_factory: pytest.TempPathFactory, _sqlite_template: Path) -> Iterator[Zoo]:
+def imported_files(
+    tmp_path_factory: pytest.TempPathFactory, _sqlite_template: Path
+) -> Iterator[ImportedFiles]:
     folder = tmp_path_factory.mktemp("elements")
     copy(_sqlite_template, folder / "lightwell.db")
     with imported(folder / "data", f"sqlite:///{folder / 'lightwell.db'}", files()) as made:
         yield made
 
 
-def test_takes_every_file_without_a_warning(zoo: Zoo) -> None:
-    assert zoo.report.failure == []
-    assert zoo.report.warning == []
-    assert set(zoo.found) == {uid_of(syntax) for syntax in SYNTAXES}
+def test_takes_every_file_without_a_warning(imported_files: ImportedFiles) -> None:
+    assert imported_files.report.failure == []
+    assert imported_files.report.warning == []
+    assert set(imported_files.found) == {uid_of(syntax) for syntax in SYNTAXES}
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
-def test_shows_what_stands_in_the_file(zoo: Zoo, syntax: str) -> None:
-    found = zoo.found[uid_of(syntax)]
+def test_shows_what_stands_in_the_file(imported_files: ImportedFiles, syntax: str) -> None:
+    found = imported_files.found[uid_of(syntax)]
     instance, vrs = dict(INSTANCE), dict(VRS)
     if syntax == IMPLICIT:  # nobody knows what the private elements of ACME are
         inside = {"ReferencedSOPInstanceUID": "1.2.3", "00091002": "aW5zaWRl"}
@@ -212,8 +214,8 @@ def test_shows_what_stands_in_the_file(zoo: Zoo, syntax: str) -> None:
     }
 
 
-def test_shows_levels_by_name_and_instances_by_tag(zoo: Zoo) -> None:
-    found = zoo.found[uid_of(EXPLICIT)]
+def test_shows_levels_by_name_and_instances_by_tag(imported_files: ImportedFiles) -> None:
+    found = imported_files.found[uid_of(EXPLICIT)]
     keys = list(found.instance["DICOM"])
     assert keys[:4] == [
         "FileMetaInformationGroupLength",
@@ -226,8 +228,8 @@ def test_shows_levels_by_name_and_instances_by_tag(zoo: Zoo) -> None:
 
 
 @pytest.mark.parametrize("syntax", SYNTAXES)
-def test_exports_every_byte_but_group_lengths(zoo: Zoo, syntax: str) -> None:
-    data = zoo.exported(uid_of(syntax))
+def test_exports_every_byte_but_group_lengths(imported_files: ImportedFiles, syntax: str) -> None:
+    data = imported_files.exported(uid_of(syntax))
     content = dataset(syntax)
     assert data.endswith(content[12:])
     wanted = EXPLICIT if syntax == DEFLATED else syntax

@@ -15,7 +15,7 @@ from sqlalchemy import select
 
 from lightwell.stores.db import tables
 from tests.imports.file_kinds.files import FORMS, file
-from tests.imports.file_kinds.reading import Zoo, imported
+from tests.imports.file_kinds.reading import ImportedFiles, imported
 from tests.unit.imaging.headers import BIG, EXPLICIT, IMPLICIT, element
 
 NAMES = {
@@ -129,29 +129,31 @@ def files() -> Iterator[tuple[str, bytes]]:
 
 
 @pytest.fixture(scope="module")
-def zoo(tmp_path_factory: pytest.TempPathFactory, _sqlite_template: Path) -> Iterator[Zoo]:
+def imported_files(
+    tmp_path_factory: pytest.TempPathFactory, _sqlite_template: Path
+) -> Iterator[ImportedFiles]:
     folder = tmp_path_factory.mktemp("names")
     copy(_sqlite_template, folder / "lightwell.db")
     with imported(folder / "data", f"sqlite:///{folder / 'lightwell.db'}", files()) as made:
         yield made
 
 
-def test_takes_every_file_without_a_warning(zoo: Zoo) -> None:
-    assert zoo.report.failure == []
-    assert zoo.report.warning == []
-    assert len(zoo.found) == len(ALL) * len(SYNTAXES)
+def test_takes_every_file_without_a_warning(imported_files: ImportedFiles) -> None:
+    assert imported_files.report.failure == []
+    assert imported_files.report.warning == []
+    assert len(imported_files.found) == len(ALL) * len(SYNTAXES)
 
 
 @pytest.mark.parametrize("number", range(len(ALL)), ids=[row[0] for row in ALL])
-def test_shows_and_finds_and_exports_the_text(zoo: Zoo, number: int) -> None:
+def test_shows_and_finds_and_exports_the_text(imported_files: ImportedFiles, number: int) -> None:
     _, tag, vr, keyword, _, data, text = ALL[number]
     for index, syntax in enumerate(SYNTAXES):
         uid = f"1.2.826.0.1.99.{10 * number + index}"
-        found = zoo.found[uid]
+        found = imported_files.found[uid]
         assert found.attributes[keyword] == text
-        assert element(tag, vr, data, form=FORMS.get(syntax, "explicit")) in zoo.exported(uid)
+        assert element(tag, vr, data, form=FORMS.get(syntax, "explicit")) in imported_files.exported(uid)
         if keyword == "PatientName":
-            with zoo.server.stores.db.read() as conn:
+            with imported_files.server.stores.db.read() as conn:
                 column = tables.image_set.c.patient_name
                 query = select(column).where(tables.image_set.c.key == found.key)
                 assert conn.execute(query).scalar() == text

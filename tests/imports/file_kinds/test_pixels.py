@@ -18,39 +18,41 @@ from numpy.typing import NDArray
 from pydicom.encaps import generate_frames
 
 from tests.imports.file_kinds.files import HTJ2K, NATIVE, Specimen, specimens
-from tests.imports.file_kinds.reading import Zoo, imported
+from tests.imports.file_kinds.reading import ImportedFiles, imported
 from tests.unit.imaging.headers import EXPLICIT
 
 ALL = {specimen.name: specimen for specimen in specimens()}
 
 
 @pytest.fixture(scope="module")
-def zoo(tmp_path_factory: pytest.TempPathFactory, _sqlite_template: Path) -> Iterator[Zoo]:
-    folder = tmp_path_factory.mktemp("zoo")
+def imported_files(
+    tmp_path_factory: pytest.TempPathFactory, _sqlite_template: Path
+) -> Iterator[ImportedFiles]:
+    folder = tmp_path_factory.mktemp("pixels")
     copy(_sqlite_template, folder / "lightwell.db")
     files = [(name, specimen.data) for name, specimen in ALL.items()]
     with imported(folder / "data", f"sqlite:///{folder / 'lightwell.db'}", files) as made:
         yield made
 
 
-def test_takes_every_file(zoo: Zoo) -> None:
+def test_takes_every_file(imported_files: ImportedFiles) -> None:
     assert len(ALL) > 200
-    assert zoo.report.failure == []
-    assert zoo.report.warning == []
+    assert imported_files.report.failure == []
+    assert imported_files.report.warning == []
     assert (
-        zoo.report.manifest["numberOfImportedFiles"]
-        == zoo.report.manifest["numberOfScannedFiles"]
+        imported_files.report.manifest["numberOfImportedFiles"]
+        == imported_files.report.manifest["numberOfScannedFiles"]
         == len(ALL)
     )
 
 
 @pytest.mark.parametrize("name", [name for name, specimen in ALL.items() if specimen.stored == HTJ2K])
-def test_stores_the_samples_losslessly(zoo: Zoo, name: str) -> None:
+def test_stores_the_samples_losslessly(imported_files: ImportedFiles, name: str) -> None:
     specimen = ALL[name]
     assert specimen.samples is not None
-    instance = zoo.found[specimen.uid].instance
+    instance = imported_files.found[specimen.uid].instance
     assert (instance["StoredTransferSyntaxUID"], instance["ChecksumType"]) == (HTJ2K, "DECOMPRESSED")
-    frames = zoo.frames(specimen.uid)
+    frames = imported_files.frames(specimen.uid)
     assert len(frames) == len(specimen.samples)
     for frame, entry, samples in zip(frames, instance["ImageFrames"], specimen.samples, strict=True):
         wanted = samples[..., 0] if samples.shape[2] == 1 else samples
@@ -73,11 +75,11 @@ def test_stores_the_samples_losslessly(zoo: Zoo, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name, specimen in ALL.items() if specimen.stored != HTJ2K])
-def test_keeps_the_bytes_of_other_frames(zoo: Zoo, name: str) -> None:
+def test_keeps_the_bytes_of_other_frames(imported_files: ImportedFiles, name: str) -> None:
     specimen = ALL[name]
-    instance = zoo.found[specimen.uid].instance
+    instance = imported_files.found[specimen.uid].instance
     assert (instance["StoredTransferSyntaxUID"], instance["ChecksumType"]) == (specimen.stored, "COMPRESSED")
-    assert zoo.frames(specimen.uid) == specimen.kept
+    assert imported_files.frames(specimen.uid) == specimen.kept
     for entry, frame in zip(instance["ImageFrames"], specimen.kept, strict=True):
         assert entry["PixelDataChecksumFromBaseToFullResolution"][0]["Checksum"] == zlib.crc32(frame)
         assert entry["MinPixelValue"] is entry["MaxPixelValue"] is None
@@ -85,11 +87,11 @@ def test_keeps_the_bytes_of_other_frames(zoo: Zoo, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_exports_the_samples_that_came(zoo: Zoo, name: str) -> None:
+def test_exports_the_samples_that_came(imported_files: ImportedFiles, name: str) -> None:
     specimen = ALL[name]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom does not know JPEG XL
-        data = pydicom.dcmread(io.BytesIO(zoo.exported(specimen.uid)))
+        data = pydicom.dcmread(io.BytesIO(imported_files.exported(specimen.uid)))
     if specimen.samples is None:
         assert data.file_meta.TransferSyntaxUID == specimen.stored
         even = [frame + b"\0" * (len(frame) % 2) for frame in specimen.kept]

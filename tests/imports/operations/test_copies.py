@@ -312,7 +312,7 @@ def test_records_a_fault_of_ours(
     invariants.check(server.stores)
 
 
-def together(*calls: Callable[[], Any]) -> list[Any]:
+def run_concurrently(*calls: Callable[[], Any]) -> list[Any]:
     """What each returned or raised."""
     start = threading.Barrier(len(calls))
     results: list[Any] = [None] * len(calls)
@@ -336,7 +336,7 @@ def test_lets_one_of_several_copies_into_one_set_win(server: Importing) -> None:
     target = imported(server, "target")
     sources = [copy(server, imported(server, f"s{n}", series=str(n))) for n in range(2, 6)]
     calls = [lambda id=id: copy(server, id, 1, target, force=True) for id in sources]
-    results = together(*calls)
+    results = run_concurrently(*calls)
     assert results.count(target) == 1
     losers = [error for error in results if error != target]
     assert {str(error) for error in losers} == {"Requested version(s) of ImageSet(s) is not the latest."}
@@ -349,7 +349,7 @@ def test_promotes_one_of_several_sets_of_a_series(server: Importing) -> None:
     sources = [copy(server, primary) for _ in range(4)]
     delete(server, primary)
     calls = [lambda id=id: copy(server, id, promote_to_primary=True) for id in sources]
-    results = together(*calls)
+    results = run_concurrently(*calls)
     statuses = Counter(properties(server, id).image_set_workflow_status for id in results)
     assert statuses == {"COPIED": 1, "COPY_FAILED": 3}
     invariants.check(server.stores)
@@ -396,7 +396,7 @@ def test_goes_along_with_an_import_of_the_same_series(server: Importing) -> None
         return tries
 
     jobs = [server.start(f"c{number}/") for number in range(4)]
-    tries, _ = together(insist, server.work)
+    tries, _ = run_concurrently(insist, server.work)
     assert isinstance(tries, int), tries
     assert [server.report(job.id).manifest["numberOfImportedFiles"] for job in jobs] == [1] * 4
     shown = document(server, target)["Study"]["Series"][series_uid(1)]["Instances"]
@@ -439,7 +439,7 @@ def test_never_waits_in_a_circle(server: Importing, monkeypatch: pytest.MonkeyPa
             else:
                 outcomes[kind] += 1
 
-    results = together(*(lambda seed=seed: act(seed) for seed in range(4)))
+    results = run_concurrently(*(lambda seed=seed: act(seed) for seed in range(4)))
     assert results == [None] * 4
     assert deadlocks == []
     assert set(outcomes) <= {"join", "new", "promote", "study", "ResourceNotFoundException"}

@@ -51,7 +51,7 @@ NEVER = {"Data Store Creation Failed"}
 GROWN = ("ACTIVE", "IMPORTED")
 
 
-class Walk:
+class RecordedCalls:
     """Calls operations by their names, and remembers which."""
 
     def __init__(self, server: Importing) -> None:
@@ -133,49 +133,49 @@ def _version(detail: dict[str, Any]) -> tuple[str, ...]:
 
 
 def test_tells_of_everything_in_order(server: Importing, monkeypatch: pytest.MonkeyPatch) -> None:
-    walk = Walk(server)
+    calls = RecordedCalls(server)
     write_series(server.input / "a", 2)
     write(server.input / "more" / "3.dcm", ct(3))
     write(server.input / "other" / "1.dcm", ct(1, study="2"))
 
-    primary = walk.imported("a/")
-    assert walk.imported("more/") == primary
-    other = walk.imported("other/")
-    walk.called.add("StartDICOMImportJob")
+    primary = calls.imported("a/")
+    assert calls.imported("more/") == primary
+    other = calls.imported("other/")
+    calls.called.add("StartDICOMImportJob")
     failed_job = server.start("nothing-here/", job_name="bad")
     server.work()
-    walk.update(primary, 2, StudyDescription="x")
+    calls.update(primary, 2, StudyDescription="x")
     with monkeypatch.context() as patch:
         patch.setattr("lightwell.stores.image_sets.members.replace_level", _fault)
-        walk.update(primary, 3, StudyDescription="y")
-    copied = walk.copy(primary, 4)
-    assert walk.copy(copied, 1, (other, 1)) == other
-    walk.delete(primary)
-    promoted = walk.copy(copied, 1, promote_to_primary=True)
+        calls.update(primary, 3, StudyDescription="y")
+    copied = calls.copy(primary, 4)
+    assert calls.copy(copied, 1, (other, 1)) == other
+    calls.delete(primary)
+    promoted = calls.copy(copied, 1, promote_to_primary=True)
 
     reads: dict[str, dict[str, Any]] = {
-        "GetDatastore": {"datastore_id": walk.store},
+        "GetDatastore": {"datastore_id": calls.store},
         "ListDatastores": {},
-        "SearchImageSets": {"datastore_id": walk.store},
-        "GetImageSet": {"datastore_id": walk.store, "image_set_id": copied},
-        "GetImageSetMetadata": {"datastore_id": walk.store, "image_set_id": copied},
-        "ListImageSetVersions": {"datastore_id": walk.store, "image_set_id": copied},
+        "SearchImageSets": {"datastore_id": calls.store},
+        "GetImageSet": {"datastore_id": calls.store, "image_set_id": copied},
+        "GetImageSetMetadata": {"datastore_id": calls.store, "image_set_id": copied},
+        "ListImageSetVersions": {"datastore_id": calls.store, "image_set_id": copied},
     }
     for operation, members in reads.items():
-        walk(operation, **members)
-    arn = f"arn:aws:medical-imaging:us-east-1:000000000000:datastore/{walk.store}"
-    walk("TagResource", resource_arn=arn, tags={"a": "b"})
-    walk("ListTagsForResource", resource_arn=arn)
-    walk("UntagResource", resource_arn=arn, tag_keys=["a"])
+        calls(operation, **members)
+    arn = f"arn:aws:medical-imaging:us-east-1:000000000000:datastore/{calls.store}"
+    calls("TagResource", resource_arn=arn, tags={"a": "b"})
+    calls("ListTagsForResource", resource_arn=arn)
+    calls("UntagResource", resource_arn=arn, tag_keys=["a"])
     for image_set in (other, copied, promoted):
-        walk.delete(image_set)
-    walk("DeleteDatastore", datastore_id=walk.store)
+        calls.delete(image_set)
+    calls("DeleteDatastore", datastore_id=calls.store)
     # It is called by the fixture; GetImageFrame has no function of its own, and writes nothing.
-    assert walk.called | {"CreateDatastore", "GetImageFrame"} == set(ROUTES)
+    assert calls.called | {"CreateDatastore", "GetImageFrame"} == set(ROUTES)
 
-    events = walk.events()
+    events = calls.events()
     assert {e["detail-type"] for e in events} == set(TABLE) - NEVER
-    _check_form(events, walk.store)
+    _check_form(events, calls.store)
     growths = [("Created", "1"), ("Created", "2")]
     changes = [("Updating", "3"), ("Updated", "3"), ("Updating", "4"), ("Update Failed", "4")]
     copying = ("Copying With Read Only Access",)
@@ -243,12 +243,12 @@ def _check_form(events: list[dict[str, Any]], store: str) -> None:
 
 
 def test_tells_of_every_set_of_a_study_that_is_updated(server: Importing) -> None:
-    walk = Walk(server)
+    calls = RecordedCalls(server)
     write(server.input / "1" / "1.dcm", ct(1, series="1"))
     write(server.input / "2" / "1.dcm", ct(1, series="2"))
-    first, second = walk.imported("1/"), walk.imported("2/")
-    walk.update(first, 1, StudyDescription="x")
-    events = walk.events()
+    first, second = calls.imported("1/"), calls.imported("2/")
+    calls.update(first, 1, StudyDescription="x")
+    events = calls.events()
     for image_set in (first, second):
         assert told(events, "imagesetId", image_set) == [
             ("Created", "1"),
