@@ -1,6 +1,6 @@
 """How a request is processed, as one ordered list of steps; the ASGI application.
 
-Plain ASGI, since a framework's router and middleware cost as much as everything else that a frame takes.
+Plain ASGI, since a framework's router and middleware cost as much as everything else about a frame.
 """
 
 from __future__ import annotations

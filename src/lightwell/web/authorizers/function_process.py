@@ -29,7 +29,7 @@ _LONGEST_LINE = 2_000
 
 
 class ProcessOwner(Protocol):
-    """Whoever started a process is told what becomes of it."""
+    """Is notified of what becomes of a process."""
 
     def process_idle(self, process: FunctionProcess) -> None:
         """It can take a call now."""
@@ -145,7 +145,7 @@ class FunctionProcess(asyncio.Protocol):
                 "misconfigured" if kind == MISSING else "failed", body.decode("utf-8", "replace")
             )
         if not self.is_ready and failure is not None:
-            # The process ends by itself, and its owner is told then.
+            # The process ends by itself, and its owner is notified then.
             self._failure = failure
             return
         self._stop_timer()

@@ -1,8 +1,8 @@
 """A function behind the Lambda Invoke API, called over persistent connections.
 
-No library's client is used: a stray response must never be taken for the response to the next call, since it
-says who somebody is, and theirs do take it (docs/design/own-code.md). There are no redirects, no cookies, no
-decompression, and no proxies from the environment.
+The clients of aiohttp and httpcore may take a stray response for the response to the next call, which here
+would mistake one user for another (docs/design/own-code.md). This one closes the connection instead. There
+are no redirects, no cookies, no decompression, and no proxies from the environment.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The DICOMweb surface below ``/datastore/{id}``: what lies there, and who answers."""
+"""The DICOMweb resources below ``/datastore/{id}``, and the handlers that respond to them."""

@@ -26,6 +26,7 @@ from lightwell.errors import (
     ValidationError,
 )
 from lightwell.web.dicomweb.upload_limits import HOW_TO_PROVE, UNPROVED_SECONDS, SpoolShare
+from lightwell.web.requests.negotiation import unquoted
 from lightwell.web.requests.request import Disconnected, drain
 from lightwell.web.requests.responses import Message, Receive
 
@@ -46,10 +47,9 @@ _OVERHEAD = 64 << 20
 # This much is collected before a thread hashes and writes it,
 _WRITE_SIZE = 1 << 20
 # or this many pieces: each takes some hundred bytes, however short it is.
-_MOST_PIECES = 1024
+_MAX_PIECES = 1024
 
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)')
-_ESCAPED = re.compile(r"\\(.)")
 # RFC 2046 §5.1.1, and the other characters that clients use.
 _BOUNDARY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,198}[\x21-\x7e])?")
 
@@ -87,7 +87,7 @@ def boundary(content_type: bytes | None) -> bytes | None:
         raise MediaTypeError(f"{_STORABLE}, not {kind or 'a body without a Content-Type'}.")
     parameters: dict[str, str] = {}
     for name, value in _PARAMETER.findall(text):
-        parameters.setdefault(name.lower(), _unquoted(value.strip()))
+        parameters.setdefault(name.lower(), unquoted(value.strip()))
     inner = parameters.get("type", DICOM).partition(";")[0].strip().lower()
     if inner != DICOM:
         raise MediaTypeError(f"{_STORABLE}, not parts of {inner}.")
@@ -95,12 +95,6 @@ def boundary(content_type: bytes | None) -> bytes | None:
     if not _BOUNDARY.fullmatch(found):
         raise ValidationError("The Content-Type multipart/related needs a boundary parameter.")
     return found.encode("latin-1")
-
-
-def _unquoted(value: str) -> str:
-    if not value.startswith('"'):
-        return value
-    return _ESCAPED.sub(r"\1", value[1:].removesuffix('"'))
 
 
 class SingleFile:
@@ -256,7 +250,7 @@ async def receive(
         if hashed:
             raw.append(body)
         gathered += len(body)
-        if gathered >= _WRITE_SIZE or len(raw) + len(pieces) >= _MOST_PIECES or not more:
+        if gathered >= _WRITE_SIZE or len(raw) + len(pieces) >= _MAX_PIECES or not more:
             try:
                 await loop.run_in_executor(
                     request.state.threads, partial(_hash_and_write, digest, file, raw, pieces)

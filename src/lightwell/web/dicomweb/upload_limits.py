@@ -1,4 +1,4 @@
-"""How much of the spool of one HTTP process uploads may take: all together, and those that are unproved yet.
+"""How much of the spool of one HTTP process uploads may take: all together, and the unproved ones.
 
 If an upload does not state the hash of its body, its signature can be checked only once the whole body is
 there. So anyone who knows an access key id may send one. Such uploads get little room and little time.

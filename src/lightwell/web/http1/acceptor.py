@@ -84,7 +84,7 @@ class Acceptor:
         if len(self._connections) > fewest + fewest // 8:
             self._pause(_YIELD_SECONDS)
         else:
-            self._take()
+            self._accept()
 
     def _pause(self, seconds: float) -> None:
         self._loop.remove_reader(self._listener.fileno())
@@ -93,9 +93,9 @@ class Acceptor:
     def _resume(self) -> None:
         self._resuming = None
         self._loop.add_reader(self._listener.fileno(), self._on_readable)
-        self._take()
+        self._accept()
 
-    def _take(self) -> None:
+    def _accept(self) -> None:
         now = self._loop.time()
         if not self._connections.has_room(now):
             self._pause(_FULL_SECONDS)

@@ -75,7 +75,7 @@ def _media_range(element: str) -> MediaRange:
     parameters: dict[str, str] = {}
     for parameter in _split(_SEMICOLON, tail):
         key, _, value = parameter.partition("=")
-        parameters.setdefault(key.strip().lower(), _unquoted(value.strip()).lower())
+        parameters.setdefault(key.strip().lower(), unquoted(value.strip()).lower())
     return MediaRange(
         name.strip().lower(),
         parameters.get("type"),
@@ -90,7 +90,8 @@ def _split(separator: re.Pattern[str], text: str) -> Iterator[str]:
             yield element
 
 
-def _unquoted(value: str) -> str:
+def unquoted(value: str) -> str:
+    """The text of a parameter's value, with or without quotes (RFC 9110 §5.6.4)."""
     if not value.startswith('"'):
         return value
     return _ESCAPED.sub(r"\1", value[1:].removesuffix('"'))
