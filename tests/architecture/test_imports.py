@@ -192,7 +192,7 @@ def test_packages_stay_at_home() -> None:
 
 
 def test_stored_frames_are_decoded_with_their_checksum_only() -> None:
-    """Outside of imaging there is `imaging.pixels.stored_frames.decode_proved`, and nothing that decodes
+    """Outside of imaging there is `imaging.pixels.stored_frames.decode_verified`, and nothing that decodes
     without proof."""
     wrong = (
         (module, line, f"{name} decodes without a checksum")

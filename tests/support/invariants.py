@@ -18,7 +18,7 @@ from lightwell.domain.image_sets.search_columns import SearchColumns, search_col
 from lightwell.domain.imports.jobs import ALREADY_THERE
 from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.dataset.original_container import read_original
-from lightwell.imaging.pixels.stored_frames import decode_proved
+from lightwell.imaging.pixels.stored_frames import decode_verified
 from lightwell.stores import Stores
 from lightwell.stores.db import tables
 from lightwell.stores.image_sets import native_instances, part10_instances, records
@@ -249,7 +249,7 @@ def _check_frame(stores: Stores, pixels: Any, frame: Frame, decode: bool) -> Non
     elif decode:
         fields = {k: v for k, v in json.loads(pixels.image).items() if k != "original_syntax"}
         image = ImageDescription(**fields)
-        decode_proved(data, frame.head, pixels.stored_syntax, image, frame.checksum)
+        decode_verified(data, frame.head, pixels.stored_syntax, image, frame.checksum)
 
 
 _agreed: set[tuple[int, int]] = set()  # (set, version), which never change

@@ -44,7 +44,7 @@ _CODECS = """
 import numpy as np
 from lightwell.imaging.pixels import htj2k, jpeg2000
 samples = np.arange(-3000, 1096, dtype=np.int16).reshape(64, 64)
-data, head = htj2k.encode(samples, "MONOCHROME2", second=True)
+data, head = htj2k.encode(samples, "MONOCHROME2", cross_check=True)
 again = htj2k.decode(memoryview(data)[head:], samples.shape, samples.dtype, "MONOCHROME2")
 assert np.array_equal(again, samples), "HTJ2K differs"
 jpeg2000.encode(samples, "MONOCHROME2")

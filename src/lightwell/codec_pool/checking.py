@@ -27,7 +27,7 @@ from lightwell.imaging.dataset.original_container import Original
 from lightwell.imaging.dataset.part10 import stored_part10
 from lightwell.imaging.instances.parse import parse_instance
 from lightwell.imaging.pixels.checksum import bytes_checksum
-from lightwell.imaging.pixels.stored_frames import frame_fault
+from lightwell.imaging.pixels.stored_frames import frame_damage
 from lightwell.stores.image_sets.records import decompress
 from lightwell.stores.objects.interface import Objects
 from lightwell.stores.objects.packs import pack_name
@@ -127,7 +127,7 @@ class Checker:
             same = bytes_checksum(pieces) == frame.checksum
             return None if same else "is not the one that was stored: its checksum differs"
         data = self._objects.read(pack_name(held.pack), frame.offset, frame.length)
-        return frame_fault(data, frame.head, held.stored_syntax, image, frame.checksum)
+        return frame_damage(data, frame.head, held.stored_syntax, image, frame.checksum)
 
     def _pieces(self, pack: int, offset: int, length: int) -> Iterator[bytes]:
         for start in range(0, length, _PIECE):

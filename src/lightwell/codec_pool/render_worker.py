@@ -26,7 +26,7 @@ from lightwell.imaging.instances.version_dataset import (
     version_dataset,
 )
 from lightwell.imaging.pixels.samples import Samples, to_native
-from lightwell.imaging.pixels.stored_frames import decode_proved, decoded_photometric
+from lightwell.imaging.pixels.stored_frames import decode_verified, decoded_photometric
 from lightwell.imaging.rendering.colour import as_described, framed_photometric
 from lightwell.imaging.rendering.render import render
 from lightwell.stores.image_sets.records import decompress
@@ -86,7 +86,7 @@ def _samples(read: Read, pixels: Pixels, image: ImageDescription, span: FrameSpa
     data = read(span.object, span.offset, span.length)
     if len(data) != span.length:
         raise DamagedError(f"{span.object} is shorter than its frames; run `lightwell data verify`.")
-    samples = decode_proved(data, span.head, pixels.stored_syntax, image, span.checksum)
+    samples = decode_verified(data, span.head, pixels.stored_syntax, image, span.checksum)
     photometric = decoded_photometric(image)
     syntax = SYNTAXES.get(pixels.stored_syntax)
     if syntax is not None and image.samples == 3:

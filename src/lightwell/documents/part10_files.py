@@ -32,10 +32,10 @@ from lightwell.imaging.pixels import jpeg2000
 from lightwell.imaging.pixels.samples import Samples, native_bits, to_native
 from lightwell.imaging.pixels.stored_frames import (
     coded_photometric,
-    decode_proved,
+    decode_verified,
     decoded_photometric,
     has_samples_checksum,
-    prove_bytes,
+    verified_bytes,
 )
 from lightwell.stores import Stores
 from lightwell.stores.image_sets import part10_instances
@@ -124,7 +124,7 @@ def _blob(stores: Stores, stored: StoredImage, described: dict[str, Any], syntax
         vr="OB" if items or described.get("bits_allocated", 16) <= 8 else "OW",
         syntax=syntax,
         length=None if items else span.length,
-        pieces=prove_bytes(_pieces(stores, stored.pack, span), span.checksum),
+        pieces=verified_bytes(_pieces(stores, stored.pack, span), span.checksum),
         verbatim=True,
         size=span.length,
     )
@@ -204,7 +204,7 @@ def _decoded(
 ) -> Iterator[bytes]:
     for place in _table(stores, stored):
         data = b"".join(_pieces(stores, stored.pack, place))
-        yield write(decode_proved(data, place.head, stored.stored_syntax, image, place.checksum))
+        yield write(decode_verified(data, place.head, stored.stored_syntax, image, place.checksum))
 
 
 def _native_vr(image: ImageDescription) -> str:
@@ -241,7 +241,7 @@ def _bare(place: Frame) -> Frame:
 def _proved_pieces(stores: Stores, stored: StoredImage, place: Frame) -> Iterator[bytes]:
     """The bytes of a frame, proved where its checksum is of them."""
     pieces = _pieces(stores, stored.pack, place)
-    return pieces if has_samples_checksum(stored.stored_syntax) else prove_bytes(pieces, place.checksum)
+    return pieces if has_samples_checksum(stored.stored_syntax) else verified_bytes(pieces, place.checksum)
 
 
 def _pieces(stores: Stores, pack: int, place: Frame) -> Iterator[bytes]:

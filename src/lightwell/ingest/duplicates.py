@@ -20,7 +20,7 @@ from lightwell.domain.imports.existing_instances import ExistingInstance, Existi
 from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.imaging.dataset.original_container import Original, has_same_original
 from lightwell.imaging.errors import PixelFailure, cannot_transcode
-from lightwell.imaging.pixels.store_pixels import blob_ranges, is_same_bytes, store_pixels
+from lightwell.imaging.pixels.frame_stream import blob_ranges, has_same_bytes, open_frame_stream
 from lightwell.stores.image_sets.records import decompress
 from lightwell.stores.objects.interface import Objects
 from lightwell.stores.objects.packs import pack_name
@@ -131,7 +131,7 @@ def _same_frames(
 ) -> list[Warning] | None:
     if instance.image is None or instance.pixel is None:
         return None
-    stream = store_pixels(part10, instance.image, instance.pixel, storage_format)
+    stream = open_frame_stream(part10, instance.image, instance.pixel, storage_format)
     stored = stream.stored
     if (stored.stored_syntax, stored.checksum_type, stored.width, stored.height, len(stream)) != (
         kept.stored_syntax,
@@ -143,7 +143,7 @@ def _same_frames(
         return None
     if len(frames) != len(stream):
         return None
-    if all(stream.is_kept(number, frame, read) for number, frame in enumerate(frames)):
+    if all(stream.is_stored_as(number, frame, read) for number, frame in enumerate(frames)):
         return stream.warnings
     return None
 
@@ -161,12 +161,12 @@ def _same_blob(
         return None
     ranges = blob_ranges(part10, pixel)
     length = sum(each for _, each in ranges)
-    if not is_same_bytes(_pieces(part10, ranges), length, frames[0], read):
+    if not has_same_bytes(_pieces(part10, ranges), length, frames[0], read):
         return None
     try:
         if instance.image is None:
             raise cannot_transcode("The attributes that describe the pixels are missing or not valid")
-        for _ in store_pixels(part10, instance.image, pixel, storage_format):
+        for _ in open_frame_stream(part10, instance.image, pixel, storage_format):
             pass
     except PixelFailure as failure:
         return [failure.warning]

@@ -29,7 +29,7 @@ from lightwell.imaging.dataset.original_container import write_original
 from lightwell.imaging.dataset.part10 import Part10, Source, open_part10
 from lightwell.imaging.errors import PixelFailure, cannot_transcode
 from lightwell.imaging.instances.parse import ParsedInstance, PixelElement, parse_instance
-from lightwell.imaging.pixels.store_pixels import blob_ranges, store_pixels
+from lightwell.imaging.pixels.frame_stream import blob_ranges, open_frame_stream
 from lightwell.ingest.duplicates import FindExisting, same_original, same_pixels
 from lightwell.stores.image_sets.records import FragmentCompressor, compress
 from lightwell.stores.objects.interface import Objects
@@ -247,7 +247,7 @@ class Pipeline:
         try:
             if instance.image is None:
                 raise cannot_transcode("The attributes that describe the pixels are missing or not valid")
-            stream = store_pixels(part10, instance.image, pixel, self._storage_format)
+            stream = open_frame_stream(part10, instance.image, pixel, self._storage_format)
             pages: list[bytes] = []
             page: list[Frame] = []
             count = 0

@@ -152,7 +152,7 @@ def natives() -> Iterator[tuple[str, Samples, dict[str, Any]]]:
     ):
         for name, kind, bits in GREY:
             if syntax == BIG and kind[1] == "4":
-                continue  # not guessed, see the tests of `store_pixels`
+                continue  # not guessed, see the tests of `open_frame_stream`
             yield f"{short}-{name}", picture((2, 11, 13), kind, bits), {"syntax": syntax, "bits": bits}
         for name, colour, planar, kind in COLOUR:
             more = {"syntax": syntax, "colour": colour, "planar": planar}

@@ -34,7 +34,7 @@ from lightwell.imaging.dataset.byte_source import BytesSource
 from lightwell.imaging.dataset.original_container import write_original
 from lightwell.imaging.dataset.part10 import open_part10
 from lightwell.imaging.errors import PixelFailure
-from lightwell.imaging.pixels.store_pixels import store_pixels
+from lightwell.imaging.pixels.frame_stream import open_frame_stream
 from tests.support.ct_files import ct
 from tests.support.shared_data import SHARED
 from tests.unit.imaging.pixel_files import WHEEL, opened_dataset, read_dataset
@@ -51,7 +51,7 @@ class Pack:
         self.frames: list[FrameSpan] = []
         if "PixelData" in data:
             part10, image, pixel = opened_dataset(data)
-            stream = store_pixels(part10, image, pixel, "HTJ2K")
+            stream = open_frame_stream(part10, image, pixel, "HTJ2K")
             for frame in stream:
                 place = self.append(frame.data), frame.length, frame.head, frame.checksum
                 self.frames.append(FrameSpan("pack", *place))

@@ -27,7 +27,7 @@ from lightwell.imaging.errors import PixelFailure
 from lightwell.imaging.pixels import htj2k, jpeg2000
 from lightwell.imaging.pixels.checksum import frame_checksum
 from lightwell.imaging.pixels.decode import decode_frame
-from lightwell.imaging.pixels.stored_frames import decode_proved
+from lightwell.imaging.pixels.stored_frames import decode_verified
 from tests.unit.imaging.pixel_files import image_of, noise
 
 CPU_SECONDS, BYTES = 120, 768 << 20
@@ -49,7 +49,7 @@ def own() -> Iterator[tuple[str, bytes, Decode]]:
             samples: NDArray[Any] = samples,
             known: tuple[Any, int] = (description, checksum),
         ) -> NDArray[Any]:
-            found = decode_proved(data, 0, syntax, *known)
+            found = decode_verified(data, 0, syntax, *known)
             assert htj2k.same_samples(found, samples), "a frame that is not exact"
             return found
 

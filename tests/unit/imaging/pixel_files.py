@@ -15,7 +15,7 @@ from lightwell.imaging.dataset.byte_source import BytesSource
 from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.dataset.part10 import Part10
 from lightwell.imaging.instances.parse import PixelElement
-from lightwell.imaging.pixels.store_pixels import FrameStream, store_pixels
+from lightwell.imaging.pixels.frame_stream import FrameStream, open_frame_stream
 
 EXPLICIT = "1.2.840.10008.1.2.1"
 BIG = "1.2.840.10008.1.2.2"
@@ -84,14 +84,14 @@ def store_native(
     value: bytes, description: ImageDescription, syntax: str = EXPLICIT, vr: str = "OW", store: str = "HTJ2K"
 ) -> FrameStream:
     part10, pixel = opened(value, syntax, encapsulated=False, vr=vr, keyword=description.pixel_keyword)
-    return store_pixels(part10, description, pixel, store)
+    return open_frame_stream(part10, description, pixel, store)
 
 
 def store_encapsulated(
     value: bytes, description: ImageDescription, syntax: str, store: str = "HTJ2K", **more: Any
 ) -> FrameStream:
     part10, pixel = opened(value, syntax, encapsulated=True, vr="OB")
-    return store_pixels(part10, description, pixel, store, **more)
+    return open_frame_stream(part10, description, pixel, store, **more)
 
 
 def read_dataset(path: Path) -> pydicom.Dataset:

@@ -24,9 +24,7 @@ def frame_checksum(samples: Samples) -> int:
 
 
 def bytes_checksum(chunks: Iterable[bytes], value: int = 0) -> int:
-    """Unsigned CRC-32 over the stored bytes of a kept frame, given in pieces; ``value`` is that of those
-    before.
-    """
+    """Unsigned CRC-32 over bytes in pieces; ``value`` is the CRC-32 of the preceding bytes."""
     for chunk in chunks:
         value = isal_zlib.crc32(chunk, value)
     return int(value)

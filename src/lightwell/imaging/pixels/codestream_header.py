@@ -1,4 +1,4 @@
-"""What the head of a compressed frame says about itself, read before any codec allocates for it.
+"""The header of a compressed frame, read before any codec allocates memory for it.
 
 Source: ISO/IEC 10918-1 Annex B (JPEG), 14495-1 Annex C (JPEG-LS), 15444-1 Annex A (JPEG 2000 and HTJ2K).
 """
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.errors import cannot_transcode
 
-_FRAMES = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
-_ALONE = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})
+_START_OF_FRAME = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
+_WITHOUT_SEGMENT = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})
 _NEXT_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
 _PADDING = b"\x00\xff\x20"
 
@@ -22,8 +22,8 @@ _PADDING = b"\x00\xff\x20"
 class CodestreamHeader:
     """Size and sample format of one coded frame.
 
-    ``precision`` is bits a sample. ``process`` is the JPEG frame marker (0xC3 lossless, 0xF7 JPEG-LS), 0 for
-    JPEG 2000. ``transform`` tells that the codestream itself undoes a colour transform (RCT or ICT).
+    ``precision`` is bits per sample. ``process`` is the JPEG start-of-frame marker (0xC3 lossless, 0xF7
+    JPEG-LS), 0 for JPEG 2000. ``transform``: the codestream uses a colour transform (RCT or ICT).
     """
 
     rows: int
@@ -47,40 +47,38 @@ def read_header(data: bytes | memoryview, codec: str) -> CodestreamHeader:
 
 def check_header(header: CodestreamHeader, image: ImageDescription) -> None:
     """Refuse a codestream whose size or samples differ from the attributes; raises `PixelFailure`."""
-    found = (header.rows, header.columns, header.samples)
-    wanted = (image.rows, image.columns, image.samples)
-    if found != wanted:
+    actual = (header.rows, header.columns, header.samples)
+    expected = (image.rows, image.columns, image.samples)
+    if actual != expected:
         raise cannot_transcode(
-            "the codestream of a frame has {} rows, {} columns and {} samples,".format(*found)
-            + " the attributes say {}, {} and {}".format(*wanted)
+            "the codestream of a frame has {} rows, {} columns and {} samples,".format(*actual)
+            + " but the attributes say {}, {} and {}".format(*expected)
         )
     if header.precision > image.bits_allocated:
         raise cannot_transcode(
-            f"the codestream of a frame has {header.precision} bits a sample,"
-            f" BitsAllocated is {image.bits_allocated}"
+            f"the codestream of a frame has {header.precision} bits per sample,"
+            f" but BitsAllocated is {image.bits_allocated}"
         )
 
 
 def _jpeg(data: bytes | memoryview, codec: str) -> CodestreamHeader:
     if bytes(data[:2]) != b"\xff\xd8":
         raise cannot_transcode("a frame does not begin with a JPEG start marker")
-    place = 2
+    position = 2
     while True:
-        marker, place = marker_at(data, place)
-        if marker in _ALONE:
+        marker, position = marker_at(data, position)
+        if marker in _WITHOUT_SEGMENT:
             continue
         if marker in (0xD9, 0xDA):
             raise cannot_transcode("a JPEG frame has no frame header before its scan")
-        if marker in _FRAMES:
+        if marker in _START_OF_FRAME:
             break
-        place += segment_length(data, place)
+        position += segment_length(data, position)
     if (marker == 0xF7) != (codec == "jpegls"):
-        raise cannot_transcode(
-            "a frame is JPEG-LS where the transfer syntax says JPEG, or the other way round"
-        )
-    precision, rows, columns, samples = struct.unpack_from(">BHHB", data, place + 2)
+        raise cannot_transcode("a frame is JPEG-LS, but the transfer syntax says JPEG, or vice versa")
+    precision, rows, columns, samples = struct.unpack_from(">BHHB", data, position + 2)
     if not (rows and columns):
-        raise cannot_transcode("a JPEG frame does not say its number of lines at its beginning")
+        raise cannot_transcode("a JPEG frame does not have its number of lines in its frame header")
     return CodestreamHeader(rows, columns, samples, precision, process=marker)
 
 
@@ -95,15 +93,15 @@ def _jpeg2000(data: bytes | memoryview) -> CodestreamHeader:
     if any(component != (components[0][0], 1, 1) for component in components):
         raise cannot_transcode("the components of a JPEG 2000 codestream differ in size or precision")
     if capabilities & 0x8000 and capabilities & 0x0FFF:
-        raise cannot_transcode("a frame uses extensions of JPEG 2000 Part 2, which no decoder here undoes")
-    place, transform = 42 + 3 * samples, False
+        raise cannot_transcode("a frame uses extensions of JPEG 2000 Part 2, which lightwell cannot decode")
+    position, transform = 42 + 3 * samples, False
     while True:
-        marker, place = marker_at(data, place)
+        marker, position = marker_at(data, position)
         if marker in (0x90, 0x93, 0xD9):
             break
         if marker == 0x52:
-            transform = data[place + 6] == 1
-        place += segment_length(data, place)
+            transform = data[position + 6] == 1
+        position += segment_length(data, position)
     depth = components[0][0]
     return CodestreamHeader(
         bottom - top, right - left, samples, (depth & 0x7F) + 1, bool(depth & 0x80), transform=transform
@@ -111,43 +109,43 @@ def _jpeg2000(data: bytes | memoryview) -> CodestreamHeader:
 
 
 def check_scans(data: bytes) -> None:
-    """Refuse a JPEG frame whose coded data does not run up to its end marker, with at most padding after it.
+    """Refuse a JPEG frame without an end marker, or with more than padding after it.
 
-    The decoders fill what is missing with grey and say nothing, so a cut frame has to be found here. One byte
-    more, of any value, is padding that makes the fragment even (PS3.5 A.4). Raises `PixelFailure`.
+    The decoders silently fill missing data with grey, so a truncated frame has to be found here. One more
+    byte, of any value, is padding to an even fragment length (PS3.5 A.4). Raises `PixelFailure`.
     """
-    place = 2
+    position = 2
     try:
         while True:
-            marker, place = marker_at(data, place)
+            marker, position = marker_at(data, position)
             if marker == 0xD9:
                 break
-            if marker in _ALONE:
+            if marker in _WITHOUT_SEGMENT:
                 continue
-            place += segment_length(data, place)
+            position += segment_length(data, position)
             if marker == 0xDA:
-                following = _NEXT_MARKER.search(data, place)
-                if following is None:
+                next_marker = _NEXT_MARKER.search(data, position)
+                if next_marker is None:
                     raise cannot_transcode("a JPEG frame has no end marker: it is cut off")
-                place = following.start()
+                position = next_marker.start()
     except (struct.error, IndexError) as error:
         raise cannot_transcode("a JPEG frame has no end marker: it is cut off") from error
-    rest = data[place:]
-    if len(rest) > 1 and rest.strip(_PADDING):
-        raise cannot_transcode("a JPEG frame goes on after its end marker")
+    trailing = data[position:]
+    if len(trailing) > 1 and trailing.strip(_PADDING):
+        raise cannot_transcode("a JPEG frame has data after its end marker")
 
 
-def marker_at(data: bytes | memoryview, place: int) -> tuple[int, int]:
-    """The marker at ``place`` and the first byte after it; fill bytes before it are skipped."""
-    if data[place] != 0xFF:
-        raise cannot_transcode("a frame has something other than a marker in its header")
-    while data[place] == 0xFF:
-        place += 1
-    return data[place], place + 1
+def marker_at(data: bytes | memoryview, position: int) -> tuple[int, int]:
+    """The marker at ``position`` and the position after it; fill bytes before it are skipped."""
+    if data[position] != 0xFF:
+        raise cannot_transcode("the header of a frame has something other than a marker")
+    while data[position] == 0xFF:
+        position += 1
+    return data[position], position + 1
 
 
-def segment_length(data: bytes | memoryview, place: int) -> int:
-    (length,) = struct.unpack_from(">H", data, place)
+def segment_length(data: bytes | memoryview, position: int) -> int:
+    (length,) = struct.unpack_from(">H", data, position)
     if length < 2:
-        raise cannot_transcode("a segment in the header of a frame has no length")
+        raise cannot_transcode("the header of a frame has a marker segment without a length")
     return int(length)

@@ -1,8 +1,8 @@
-"""How a JPEG 2000 or HTJ2K codestream is built: its main header, and its tile-parts up to the last byte.
+"""The structure of a JPEG 2000 or HTJ2K codestream: its main header and its tile-parts up to the last byte.
 
-Codecs take a codestream at its word: one wrong bit in it can keep them busy for minutes or make them fill a
-frame by half and say nothing. So it is read here before any of them runs, and has to be whole and such that
-its work is bounded by its own length and the size of the frame.
+Codecs trust a codestream: one wrong bit can keep them busy for minutes, or make them silently decode half of
+a frame. So it is checked before a codec runs: it has to be complete, and the work to decode it bounded by its
+length and the size of the frame.
 
 Source: ISO/IEC 15444-1 Annex A (marker segments) and B.3 (tile grid), 15444-15 Annex A (CAP of HTJ2K).
 """
@@ -11,34 +11,42 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from lightwell.imaging.errors import PixelFailure, cannot_transcode
 
 SOD, SOT, EOC = 0xFF93, 0xFF90, 0xFFD9
 _SIZ, _CAP, _COD, _COC, _TLM, _QCD, _RGN = 0xFF51, 0xFF50, 0xFF52, 0xFF53, 0xFF55, 0xFF5C, 0xFF5E
 _COM = 0xFF64
-# ... PRF, PLM, CPF, QCC, POC, PPM, CRG; Part 2 has others, which no decoder here undoes.
-_MAIN = frozenset(
+# ... PRF, PLM, CPF, QCC, POC, PPM, CRG; Part 2 has others, which lightwell cannot decode.
+_MAIN_HEADER_MARKERS = frozenset(
     {_CAP, _COD, _COC, _TLM, _QCD, _RGN, _COM, 0xFF56, 0xFF57, 0xFF59, 0xFF5D, 0xFF5F, 0xFF60, 0xFF63}
 )
 # ... PLT, QCC, POC, PPT.
-_IN_TILE = frozenset({_COD, _COC, _QCD, _RGN, _COM, 0xFF58, 0xFF5D, 0xFF5F, 0xFF61})
+_TILE_PART_MARKERS = frozenset({_COD, _COC, _QCD, _RGN, _COM, 0xFF58, 0xFF5D, 0xFF5F, 0xFF61})
 _PADDING = b"\x00\xff\x20"
 _MOST_TILES = 65_535
-# So few tiles may be of any size; more have to hold so many pixels on average.
+# Up to 16 tiles may be of any size; more have to have 256 pixels each on average.
 _FEW_TILES, _TILE_PIXELS = 16, 256
-# A packet takes a byte at least. Streams that were thinned out may lack some that they announce.
-_PACKETS_A_BYTE, _FEW_PACKETS = 8, 4096
+# A packet has at least a byte. Codestreams whose layers were removed may lack packets that they announce.
+_PACKETS_PER_BYTE, _FEW_PACKETS = 8, 4096
 
-_TWO = struct.Struct(">HH").unpack_from
-_SIZE = struct.Struct(">HH8IH").unpack_from
-_PART = struct.Struct(">HIBB").unpack_from
+_marker_and_length = struct.Struct(">HH").unpack_from
+_siz = struct.Struct(">HH8IH").unpack_from
+_sot = struct.Struct(">HIBB").unpack_from
+
+
+class MarkerSegment(NamedTuple):
+    """A marker segment of a header; ``body`` follows its length."""
+
+    marker: int
+    body: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class ReferenceGrid:
     """SIZ: ``left``, ``top``, ``right`` and ``bottom`` of the image on the reference grid, the size of a tile
-    and where the first begins; for each component Ssiz (bits - 1, plus 128 if signed), XRsiz and YRsiz.
+    and the origin of the first; for each component Ssiz (bits - 1, plus 128 if signed), XRsiz and YRsiz.
     """
 
     capabilities: int
@@ -60,117 +68,123 @@ class Grid:
 
 @dataclass(frozen=True, slots=True)
 class TilePart:
-    """SOT: the tile, bytes from SOT on, which part of the tile it is, and of how many (0 where not said)."""
+    """SOT: the tile, the bytes from SOT on, the index of the tile-part and their number (0 if not given)."""
 
     tile: int
     length: int
     number: int
     count: int
-    plain: bool
-    """Whether nothing stands between SOT and SOD."""
+    has_empty_header: bool
+    """Whether SOD follows SOT directly."""
 
 
 @dataclass(frozen=True, slots=True)
-class Structure:
-    """A codestream. ``segments`` are the marker and content of each segment of the main header but SIZ.
+class Codestream:
+    """A codestream. ``segments`` are the marker segments of the main header except SIZ.
 
-    ``head`` is how many bytes the main header has. ``rest`` is how many follow EOC; None where there is none.
+    ``header_length`` is the length of the main header, ``trailing`` the bytes after EOC; None without EOC.
     """
 
-    head: int
-    grid: Grid
-    segments: list[tuple[int, bytes]]
+    header_length: int
+    grid: ReferenceGrid
+    segments: list[MarkerSegment]
     parts: list[TilePart]
-    rest: int | None
+    trailing: int | None
 
 
-def read_structure(data: bytes | bytearray | memoryview) -> Structure:
-    """The structure of a bare codestream, of whatever origin.
+def read_structure(data: bytes | bytearray | memoryview) -> Codestream:
+    """The structure of a bare codestream of any origin.
 
-    Raises `PixelFailure` where it is cut off, goes on after its end, or says what no codestream may say or
-    what would take more work than a frame of its size and length can need.
+    Raises `PixelFailure` if it is truncated, has data after its end, is not valid, or would take more work to
+    decode than a frame of its size and length can need.
     """
     view = memoryview(data)
     try:
-        return _structure(view)
+        return _read_codestream(view)
     except (struct.error, IndexError) as error:
-        raise _damaged("ends inside of a header") from error
+        raise _damaged("ends inside a header") from error
 
 
-def without_wrong_lists(data: bytes | memoryview, structure: Structure) -> bytes | memoryview:
-    """The codestream that a codec gets: less TLM where these do not list the tile-parts as they follow.
+def without_wrong_tlm(data: bytes | memoryview, codestream: Codestream) -> bytes | memoryview:
+    """The codestream for the codec: without TLM if these do not list the tile-parts as they follow.
 
-    They help to find tile-parts and say nothing of the pixels. OpenJPEG up to 2.5.4 makes its tables as long
-    as they say and writes behind them what they leave out (its issue 1620), into memory of other frames.
+    TLM helps to locate tile-parts and does not affect the pixels. OpenJPEG up to 2.5.4 allocates its tables
+    by TLM and writes tile-parts that TLM omits beyond them (its issue 1620), into memory of other frames.
     """
-    lists = sorted(body for marker, body in structure.segments if marker == _TLM)
-    if not lists or _listed(lists) == [(part.tile, part.length) for part in structure.parts]:
+    tlm = sorted(body for marker, body in codestream.segments if marker == _TLM)
+    if not tlm or _listed_tile_parts(tlm) == [(part.tile, part.length) for part in codestream.parts]:
         return data
     view = memoryview(data)
-    kept = [
+    segments = [
         struct.pack(">HH", marker, len(body) + 2) + body
-        for marker, body in structure.segments
+        for marker, body in codestream.segments
         if marker != _TLM
     ]
-    return b"".join([view[: 42 + len(structure.grid.components)], *kept, view[structure.head :]])
+    siz_end = 42 + len(codestream.grid.components)
+    return b"".join([view[:siz_end], *segments, view[codestream.header_length :]])
 
 
-def _listed(lists: list[bytes]) -> list[tuple[int, int]] | None:
-    """Tile and length of each tile-part by TLM, which come in their order; None where they are none."""
-    found: list[tuple[int, int]] = []
-    for body in lists:
+def _listed_tile_parts(tlm: list[bytes]) -> list[tuple[int, int]] | None:
+    """Tile and length of each tile-part by TLM in their order; None if they are not valid."""
+    parts: list[tuple[int, int]] = []
+    for body in tlm:
         if len(body) < 2 or body[1] & 0x8F or body[1] >> 4 & 3 == 3:
             return None
-        tile = body[1] >> 4 & 3
-        size = tile + (4 if body[1] & 0x40 else 2)
-        if (len(body) - 2) % size:
+        index_size = body[1] >> 4 & 3
+        entry_size = index_size + (4 if body[1] & 0x40 else 2)
+        if (len(body) - 2) % entry_size:
             return None
-        for place in range(2, len(body), size):
-            number = int.from_bytes(body[place : place + tile]) if tile else len(found)
-            found.append((number, int.from_bytes(body[place + tile : place + size])))
-    return found
+        for start in range(2, len(body), entry_size):
+            split = start + index_size
+            tile = int.from_bytes(body[start:split]) if index_size else len(parts)
+            parts.append((tile, int.from_bytes(body[split : start + entry_size])))
+    return parts
 
 
-def _structure(view: memoryview) -> Structure:
-    grid, place = _grid(view)
-    segments: list[tuple[int, bytes]] = []
-    found = set()
+def _read_codestream(view: memoryview) -> Codestream:
+    grid, position = _read_grid(view)
+    segments: list[MarkerSegment] = []
+    markers = set()
     while True:
-        marker, length = _TWO(view, place)
+        marker, length = _marker_and_length(view, position)
         if marker == SOT:
             break
-        if marker not in _MAIN:
+        if marker not in _MAIN_HEADER_MARKERS:
             raise _damaged(f"has the marker {marker:04X} in its main header")
-        place += 2
-        if length < 2 or place + length > len(view):
-            raise _damaged("has a segment that runs over its end")
-        segments.append((marker, bytes(view[place + 2 : place + length])))
-        found.add(marker)
-        place += length
-    if not {_COD, _QCD} <= found:
-        raise _damaged("does not say how it is coded")
+        position += 2
+        if length < 2 or position + length > len(view):
+            raise _damaged("has a marker segment that extends past its end")
+        segments.append(MarkerSegment(marker, bytes(view[position + 2 : position + length])))
+        markers.add(marker)
+        position += length
+    if not {_COD, _QCD} <= markers:
+        raise _damaged("lacks COD or QCD, which say how it is coded")
     _check_segments(segments, grid, len(view))
-    head = place
-    parts, place = _parts(view, place, grid)
-    rest = len(view) - place - 2 if bytes(view[place : place + 2]) == b"\xff\xd9" else None
-    tail = bytes(view[place if rest is None else place + 2 :])
-    # One byte more, of any value, makes a fragment even (PS3.5 A.4).
-    if tail.strip(_PADDING) and (rest is None or len(tail) > 1):
+    header_length = position
+    parts, position = _read_tile_parts(view, position, grid)
+    trailing = len(view) - position - 2 if bytes(view[position : position + 2]) == b"\xff\xd9" else None
+    tail = bytes(view[position if trailing is None else position + 2 :])
+    # One more byte, of any value, pads a fragment to an even length (PS3.5 A.4).
+    if tail.strip(_PADDING) and (trailing is None or len(tail) > 1):
         raise _damaged(
-            "goes on after its end" if rest is not None else "has something between its tile-parts"
+            "has data after its end" if trailing is not None else "has data between its tile-parts"
         )
-    return Structure(head, grid, segments, parts, rest)
+    return Codestream(header_length, grid, segments, parts, trailing)
 
 
-def _grid(view: memoryview) -> tuple[Grid, int]:
+def _read_grid(view: memoryview) -> tuple[ReferenceGrid, int]:
     if bytes(view[:4]) != b"\xff\x4f\xff\x51":
-        raise _damaged("does not begin as one")
-    length, rsiz, right, bottom, left, top, wide, high, tile_left, tile_top, components = _SIZE(view, 4)
+        raise _damaged("does not begin with SOC and SIZ")
+    (length, rsiz, right, bottom, left, top, tile_width, tile_height, tile_left, tile_top, components) = _siz(
+        view, 4
+    )
     end = 4 + length
     if not components or length != 38 + 3 * components or end > len(view):
         raise _damaged("has a wrong number of components")
     samples = bytes(view[42:end])
-    grid = Grid(rsiz, right, bottom, left, top, wide, high, tile_left, tile_top, samples)
+    grid = ReferenceGrid(
+        rsiz, right, bottom, left, top, tile_width, tile_height, tile_left, tile_top, samples
+    )
     if (
         grid.right <= grid.left
         or grid.bottom <= grid.top
@@ -178,49 +192,49 @@ def _grid(view: memoryview) -> tuple[Grid, int]:
         or not grid.tile_left <= grid.left < grid.tile_left + grid.tile_width
         or not grid.tile_top <= grid.top < grid.tile_top + grid.tile_height
     ):
-        raise _damaged("lies outside of its tiles")
+        raise _damaged("has an image area outside its tiles")
     area = (grid.right - grid.left) * (grid.bottom - grid.top)
     if grid.tiles > min(_MOST_TILES, _FEW_TILES + area // _TILE_PIXELS):
-        raise _damaged(f"has {grid.tiles:,} tiles for {area:,} pixels, which is more than are decoded")
+        raise _damaged(f"has {grid.tiles:,} tiles for {area:,} pixels, more than lightwell decodes")
     return grid, end
 
 
-def _check_segments(segments: list[tuple[int, bytes]], grid: Grid, length: int) -> None:
+def _check_segments(segments: list[MarkerSegment], grid: ReferenceGrid, length: int) -> None:
     levels, packets = 0, 0
-    wide = len(grid.components) // 3 > 256  # the index of a component takes two bytes
+    wide = len(grid.components) // 3 > 256  # component indexes have two bytes
     for marker, body in segments:
         if marker == _COD:
             progression, layers, transform = struct.unpack_from(">BHB", body, 1)
             if progression > 4 or not layers or transform > 1:
-                raise _damaged("is coded in a way that is none")
+                raise _damaged("has coding parameters that are not valid")
             levels = _check_coding(body[5:], bool(body[0] & 1))
             packets = layers * (len(grid.components) // 3) * _precincts(body, grid)
         elif marker == _COC:
             _check_coding(body[2 + wide :], bool(body[1 + wide] & 1))
         elif marker == _RGN and body[2 + wide] > 37:
-            raise _damaged("has a region of interest that is none")
-    if packets > _FEW_PACKETS + _PACKETS_A_BYTE * length:
+            raise _damaged("has a region of interest that is not valid")
+    if packets > _FEW_PACKETS + _PACKETS_PER_BYTE * length:
         raise _damaged(f"announces {packets:,} packets in {length:,} bytes")
     for marker, body in segments:
         if marker == _QCD:
             style, bands = body[0] & 0x1F, 3 * levels + 1
             if style > 2 or len(body) - 1 < (bands, 2, 2 * bands)[style]:
-                raise _damaged("lacks quantisation")
+                raise _damaged("lacks quantisation parameters")
 
 
 def _check_coding(body: bytes, precincts: bool) -> int:
-    """The decompositions that the second half of COD or COC says, once it is found to be right."""
+    """The decomposition levels in the coding parameters of COD or COC, which are checked."""
     levels, width, height, _, wavelet = body[:5]
     if levels > 32 or width > 8 or height > 8 or width + height > 8 or wavelet > 1:
-        raise _damaged("is coded in a way that is none")
+        raise _damaged("has coding parameters that are not valid")
     sizes = body[5 : 6 + levels] if precincts else b""
     if len(body) != 5 + (levels + 1) * precincts or any(not (s & 15 and s >> 4) for s in sizes[1:]):
-        raise _damaged("is coded in a way that is none")
+        raise _damaged("has coding parameters that are not valid")
     return levels
 
 
-def _precincts(cod: bytes, grid: Grid) -> int:
-    """How many precincts a component has at least, whatever the tiles (B.6)."""
+def _precincts(cod: bytes, grid: ReferenceGrid) -> int:
+    """The least number of precincts of a component, whatever the tiles (B.6)."""
     levels, sizes = cod[5], cod[10:]
     count = 0
     for level in range(levels + 1):
@@ -233,42 +247,46 @@ def _precincts(cod: bytes, grid: Grid) -> int:
     return count
 
 
-def _parts(view: memoryview, place: int, grid: Grid) -> tuple[list[TilePart], int]:
-    """All tile-parts, and where the last ends."""
+def _read_tile_parts(view: memoryview, position: int, grid: ReferenceGrid) -> tuple[list[TilePart], int]:
+    """All tile-parts, and the end of the last."""
     parts: list[TilePart] = []
     tiles = grid.tiles
     numbers, counts = [0] * tiles, [0] * tiles
-    while bytes(view[place : place + 2]) == b"\xff\x90":
-        size, tile, length, number, count = (_TWO(view, place + 2)[0], *_PART(view, place + 4))
+    while bytes(view[position : position + 2]) == b"\xff\x90":
+        (size, _), (tile, length, number, count) = (
+            _marker_and_length(view, position + 2),
+            _sot(view, position + 4),
+        )
         if size != 10 or tile >= tiles or number != numbers[tile] or (count and number > count):
-            raise _damaged("has a tile-part that is out of order")
+            raise _damaged("has a tile-part out of order")
         if not length:  # up to the end of the codestream
-            length = bytes(view[place:]).rfind(b"\xff\xd9")
-        if length < 14 or place + length > len(view):
-            raise _damaged("is cut off: a tile-part runs over its end")
-        plain = bytes(view[place + 12 : place + 14]) == b"\xff\x93"
-        if not plain:
-            _check_tile_header(view[place + 12 : place + length], grid, len(view))
-        parts.append(TilePart(tile, length, number, count, plain))
+            length = bytes(view[position:]).rfind(b"\xff\xd9")
+        if length < 14 or position + length > len(view):
+            raise _damaged("is cut off: a tile-part extends past its end")
+        has_empty_header = bytes(view[position + 12 : position + 14]) == b"\xff\x93"
+        if not has_empty_header:
+            _check_tile_header(view[position + 12 : position + length], grid, len(view))
+        parts.append(TilePart(tile, length, number, count, has_empty_header))
         numbers[tile] += 1
         counts[tile] = max(counts[tile], count)
-        place += length
+        position += length
     if any(not number or number < count for number, count in zip(numbers, counts, strict=True)):
         raise _damaged("is cut off: it lacks tile-parts")
-    return parts, place
+    return parts, position
 
 
-def _check_tile_header(view: memoryview, grid: Grid, length: int) -> None:
-    place, segments = 0, []
+def _check_tile_header(view: memoryview, grid: ReferenceGrid, length: int) -> None:
+    position = 0
+    segments: list[MarkerSegment] = []
     while True:
-        marker, size = _TWO(view, place)
+        marker, size = _marker_and_length(view, position)
         if marker == SOD:
             break
-        if marker not in _IN_TILE or size < 2:
+        if marker not in _TILE_PART_MARKERS or size < 2:
             raise _damaged(f"has the marker {marker:04X} in the header of a tile-part")
-        segments.append((marker, bytes(view[place + 4 : place + 2 + size])))
-        place += 2 + size
-    _check_segments([each for each in segments if each[0] != _QCD], grid, length)
+        segments.append(MarkerSegment(marker, bytes(view[position + 4 : position + 2 + size])))
+        position += 2 + size
+    _check_segments([segment for segment in segments if segment.marker != _QCD], grid, length)
 
 
 def _damaged(how: str) -> PixelFailure:

@@ -1,9 +1,8 @@
-"""Coded frames back to stored samples.
+"""Decoding coded frames to stored samples.
 
-Every frame's own header is compared with the attributes before a codec runs, and the result's type, shape
-and range after it. Colours stay as they are stored: YBR samples are not converted, except where the
-codestream itself says so (the reversible and irreversible transforms of JPEG 2000). Source: PS3.5 8.2 and
-Annex A.
+The header of every frame is compared with the attributes before a codec runs, and the type, shape and range
+of the result after it. Colours are not converted: YBR samples stay YBR, except for the reversible and the
+irreversible colour transform of a JPEG 2000 codestream. Source: PS3.5 8.2 and Annex A.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from lightwell.imaging.pixels.codestream_header import (
     check_scans,
     read_header,
 )
-from lightwell.imaging.pixels.codestream_structure import read_structure, without_wrong_lists
+from lightwell.imaging.pixels.codestream_structure import read_structure, without_wrong_tlm
 from lightwell.imaging.pixels.jp2_boxes import codestream_of
 from lightwell.imaging.pixels.lossless_jpeg import check_coded_length
 from lightwell.imaging.pixels.samples import (
@@ -35,17 +34,17 @@ from lightwell.imaging.pixels.samples import (
     whole_frame,
 )
 
-_LOSSLESS = 0xC3
+_LOSSLESS_PROCESS = 0xC3
 
 
 def decode_frame(data: bytes, codec: str, image: ImageDescription) -> tuple[Samples, str]:
-    """Samples of one coded frame and the name of what decoded it.
+    """The samples of one coded frame and the name of the decoder.
 
-    ``codec`` is that of `syntaxes.Syntax`. The samples have the type of `samples.sample_type` and the shape
-    of `samples.frame_shape`. Raises `PixelFailure`.
+    ``codec`` is that of its `TransferSyntax`. The samples have the type of `samples.sample_type` and the
+    shape of `samples.frame_shape`. Raises `PixelFailure`.
     """
     if codec == "rle":
-        return rle.decode(data, image), rle.codec_name()
+        return rle.decode(data, image), _decoder_name("packbits")
     if codec == "native":
         return from_native(whole_frame(data, image), image), "native"
     if codec == "deflate":
@@ -57,46 +56,51 @@ def decode_frame(data: bytes, codec: str, image: ImageDescription) -> tuple[Samp
 def decode_codestream(
     data: bytes, codec: str, image: ImageDescription
 ) -> tuple[Samples, CodestreamHeader, str]:
-    """The samples as the codestream itself describes them, before `to_stored`; for jpeg, jpegls, jpeg2000."""
+    """The samples as the codestream describes them, before `to_stored`; for jpeg, jpegls, jpeg2000."""
     stream = codestream_of(data) if codec == "jpeg2000" else data
     header = read_header(stream, codec)
     check_header(header, image)
     if codec == "jpeg2000":
-        stream = without_wrong_lists(stream, read_structure(stream))
+        stream = without_wrong_tlm(stream, read_structure(stream))
     try:
         samples, decoder = _run(stream, codec, header)
     except (RuntimeError, ValueError, OSError) as error:
         raise cannot_transcode(f"a frame cannot be decoded: {error}") from error
     if samples.shape != frame_shape(image) or samples.dtype.kind not in "iu":
         raise cannot_transcode(
-            f"a frame decodes to the shape {samples.shape}, the attributes say {frame_shape(image)}"
+            f"a frame decodes to the shape {samples.shape}, but the attributes say {frame_shape(image)}"
         )
     return np.ascontiguousarray(samples), header, decoder
 
 
 def _run(stream: bytes | memoryview, codec: str, header: CodestreamHeader) -> tuple[Samples, str]:
-    name = f"imagecodecs {imagecodecs.__version__}"
     if codec == "jpeg2000":
         samples = imagecodecs.jpeg2k_decode(cast(bytes, stream), planar=False, numthreads=1)
-        return samples, f"{name} {imagecodecs.jpeg2k_version()}"
+        return samples, _decoder_name(imagecodecs.jpeg2k_version())
     if codec == "jpegls":
-        return _run_jpegls(bytes(stream), name)
+        return _run_jpegls(bytes(stream))
     if header.samples not in (1, 3):
-        raise cannot_transcode(f"a JPEG frame has {header.samples} samples a pixel: 1 and 3 can be decoded")
+        raise cannot_transcode(
+            f"a JPEG frame has {header.samples} samples per pixel; lightwell decodes 1 and 3"
+        )
     coded = bytes(stream)
     check_scans(coded)
-    # With the same space in and out libjpeg converts nothing.
+    # With the same colour space in and out libjpeg converts nothing.
     space = "ycbcr" if header.samples == 3 else None
     samples = imagecodecs.jpeg8_decode(coded, colorspace=space, outcolorspace=space)
-    if header.process == _LOSSLESS:
+    if header.process == _LOSSLESS_PROCESS:
         check_coded_length(coded, samples)
-    return samples, f"{name} {imagecodecs.jpeg8_version()}"
+    return samples, _decoder_name(imagecodecs.jpeg8_version())
 
 
-def _run_jpegls(stream: bytes, name: str) -> tuple[Samples, str]:
-    """Two decoders, since each refuses frames that the other reads."""
+def _decoder_name(library: str) -> str:
+    return f"imagecodecs {imagecodecs.__version__} {library}"
+
+
+def _run_jpegls(stream: bytes) -> tuple[Samples, str]:
+    """Decode with one of two decoders, since each refuses frames that the other decodes."""
     try:
-        return imagecodecs.jpegls_decode(stream), f"{name} {imagecodecs.jpegls_version()}"
+        return imagecodecs.jpegls_decode(stream), _decoder_name(imagecodecs.jpegls_version())
     except imagecodecs.JpeglsError as first:
         import jpeg_ls
 
@@ -108,36 +112,37 @@ def _run_jpegls(stream: bytes, name: str) -> tuple[Samples, str]:
 
 
 def to_stored(samples: Samples, header: CodestreamHeader, image: ImageDescription) -> Samples:
-    """Codestream samples as the attributes read them: sign by PixelRepresentation, width by BitsAllocated.
+    """Samples of a codestream in the type of the attributes: sign by PixelRepresentation, BitsAllocated wide.
 
-    JPEG and JPEG-LS know no signed samples, and JPEG 2000 files in the wild disagree with
-    PixelRepresentation: the bits of a sample are what counts (PS3.5 8.2.1, 8.2.4). The sign bit is the
-    highest of the codestream's precision. Raises `PixelFailure` where a sample has more bits than the
-    codestream says.
+    JPEG and JPEG-LS have no signed samples, and the sign in JPEG 2000 files may differ from
+    PixelRepresentation: the bits of a sample decide (PS3.5 8.2.1, 8.2.4). The sign bit is the highest of the
+    codestream's precision. Raises `PixelFailure` if a sample has more bits than that precision.
     """
-    wanted, bits = sample_type(image), header.precision
-    spare = samples.dtype.itemsize * 8 - bits
-    if spare < 0:
-        raise cannot_transcode(f"a frame of {bits} bits a sample decodes to {samples.dtype.itemsize * 8}")
-    if spare and not header.signed and int(samples.max()) >> bits:
-        raise cannot_transcode(f"a frame of {bits} bits a sample decodes to the value {int(samples.max())}")
+    sample_dtype, bits = sample_type(image), header.precision
+    unused_bits = samples.dtype.itemsize * 8 - bits
+    if unused_bits < 0:
+        raise cannot_transcode(
+            f"a frame of {bits} bits per sample decodes to samples of {samples.dtype.itemsize * 8} bits"
+        )
+    if unused_bits and not header.signed and int(samples.max()) >> bits:
+        raise cannot_transcode(f"a frame of {bits} bits per sample decodes to the value {int(samples.max())}")
     if image.signed == header.signed or (image.signed and bits < image.bits_stored):
-        return samples.astype(wanted, copy=False)
+        return samples.astype(sample_dtype, copy=False)
     if image.signed:
         signed = samples.view(f"i{samples.dtype.itemsize}")
-        return ((signed << spare) >> spare).astype(wanted, copy=False)
+        return ((signed << unused_bits) >> unused_bits).astype(sample_dtype, copy=False)
     unsigned = samples.view(f"u{samples.dtype.itemsize}") & ((1 << bits) - 1)
-    return unsigned.astype(wanted, copy=False)
+    return unsigned.astype(sample_dtype, copy=False)
 
 
-def _inflate(data: bytes, need: int) -> bytes:
-    """One deflated frame (PS3.5 A.4.13): no more than ``need`` bytes are ever made of it."""
+def _inflate(data: bytes, expected: int) -> bytes:
+    """Inflate one frame (PS3.5 A.4.13) to at most two bytes more than the ``expected`` ones."""
     stream = zlib.decompressobj(-15)
     try:
-        frame = stream.decompress(data, need + 2)
+        frame = stream.decompress(data, expected + 2)
     except zlib.error as error:
-        raise cannot_transcode(f"a deflated frame cannot be read: {error}") from error
-    if not need <= len(frame) <= need + 1:
-        found = "more" if len(frame) > need else len(frame)
-        raise cannot_transcode(f"a deflated frame has {found} bytes where {need} are needed")
+        raise cannot_transcode(f"a deflated frame cannot be inflated: {error}") from error
+    if not expected <= len(frame) <= expected + 1:
+        actual = "more" if len(frame) > expected else len(frame)
+        raise cannot_transcode(f"a deflated frame has {actual} bytes, {expected} are expected")
     return frame

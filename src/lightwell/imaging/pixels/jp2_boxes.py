@@ -1,7 +1,7 @@
 """JP2 boxes around a codestream: what GetImageFrame serves as ``image/jph``.
 
-Source: ISO/IEC 15444-1 Annex I and 15444-15 Annex D. HealthImaging's frames carry the brand ``jp2`` around
-an HTJ2K codestream (AWS's sample frame), so readers that look for either brand open ours.
+Source: ISO/IEC 15444-1 Annex I and 15444-15 Annex D. HealthImaging's frames have the brand ``jp2`` around
+an HTJ2K codestream (AWS's sample frame); ours list both brands, so readers that check for either open them.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from lightwell.imaging.errors import cannot_transcode
 SIGNATURE = bytes.fromhex("0000000c6a5020200d0a870a")
 _FILE_TYPE = struct.pack(">I4s4sI4s4s", 24, b"ftyp", b"jp2 ", 0, b"jp2 ", b"jph ")
 _RGB, _GREY = 16, 17
-# Three samples are always declared sRGB, YBR frames too: under sYCC (18) OpenJPEG's readers hand out RGB, so
-# that neither the samples nor their checksum would be the stored ones.
+# Three samples are always declared as sRGB, even YBR frames: for sYCC (18) OpenJPEG's readers convert to RGB,
+# and neither the samples nor their checksum would match the stored ones.
 
 
 def box_head(rows: int, columns: int, samples: int, precision: int, signed: bool, length: int) -> bytes:
-    """All bytes that stand before a codestream of ``length`` bytes in its boxed file."""
+    """The boxes, or their headers, that precede a codestream of ``length`` bytes."""
     depth = (precision - 1) | (0x80 if signed else 0)
     header = struct.pack(">I4sIIHBBBB", 22, b"ihdr", rows, columns, samples, depth, 7, 0, 0)
     colour = struct.pack(">I4sBBBI", 15, b"colr", 1, 0, 0, _GREY if samples == 1 else _RGB)
@@ -32,10 +32,10 @@ def box_head(rows: int, columns: int, samples: int, precision: int, signed: bool
 
 
 def codestream_of(data: bytes | memoryview) -> memoryview:
-    """The bare codestream of a boxed file; ``data`` itself where it is none. No copy is made.
+    """The bare codestream of a JP2 file; ``data`` itself if it is not one. Makes no copy.
 
     Some devices put whole JP2 files into DICOM fragments, which the standard forbids (PS3.5 A.4.4). Raises
-    `PixelFailure` where the boxes do not lead to a codestream.
+    `PixelFailure` if the boxes contain no codestream.
     """
     view = memoryview(data)
     if bytes(view[:12]) != SIGNATURE:

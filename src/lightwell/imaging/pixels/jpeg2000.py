@@ -1,7 +1,6 @@
 """JPEG 2000 lossless, the storage format of a ``JPEG_2000_LOSSLESS`` data store (1.2.840.10008.1.2.4.90).
 
-Frames are bare codestreams, as PS3.5 A.4.4 has them in files. `encode` proves every frame by decoding it
-again.
+Frames are bare codestreams, as in DICOM files (PS3.5 A.4.4). `encode` verifies every frame by decoding it.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from lightwell.imaging.pixels.samples import Samples
 def encode(samples: Samples, photometric: str) -> bytes:
     """The codestream of one frame of 8 or 16 bits, (rows, columns) or (rows, columns, 3).
 
-    The reversible colour transform is used on RGB alone, as in `htj2k.encode`. Raises `PixelFailure` where
-    the frame cannot be coded or does not decode to the same samples, or where `codestream_structure`, which
-    looks at every frame before it is decoded, would refuse it later.
+    The reversible colour transform is applied to RGB only, as in `htj2k.encode`. Raises `PixelFailure` if
+    the frame cannot be encoded or does not decode to the same samples, or if `codestream_structure`, which
+    checks every frame before it is decoded, refuses it.
     """
     colour = samples.ndim == 3
     try:
@@ -38,8 +37,3 @@ def encode(samples: Samples, photometric: str) -> bytes:
     if not same_samples(samples, again):
         raise cannot_transcode("a frame encoded as JPEG 2000 did not decode to the same pixels")
     return bytes(stream)
-
-
-def codec_name() -> str:
-    """Name and version of the codec, for the record."""
-    return f"imagecodecs {imagecodecs.__version__} {imagecodecs.jpeg2k_version()}"

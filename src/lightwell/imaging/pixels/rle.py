@@ -1,4 +1,4 @@
-"""RLE Lossless frames (PS3.5 Annex G): byte planes of packed runs, the most significant byte first."""
+"""RLE Lossless frames (PS3.5 Annex G): a segment for each byte plane, the most significant byte first."""
 
 from __future__ import annotations
 
@@ -18,47 +18,42 @@ _HEADER = struct.Struct("<16I")
 def decode(data: bytes, image: ImageDescription) -> Samples:
     """Samples of one frame, interleaved; 1-bit samples as bytes of 0 and 1. Raises `PixelFailure`.
 
-    No segment makes more bytes than the attributes ask for.
+    No segment is decoded to more bytes than the attributes require.
     """
     if image.bits_allocated == 1:
-        need = (native_bits(image) + 7) // 8
+        expected = (native_bits(image) + 7) // 8
         (segment,) = _segments(data, 1)
-        return from_native(_unpack(segment, need), image)
+        return from_native(_unpack_bits(segment, expected), image)
     width, pixels = image.bits_allocated // 8, image.rows * image.columns
     segments = _segments(data, image.samples * width)
     if len(data) * 64 < pixels * len(segments):
-        raise cannot_transcode(f"an RLE frame of {len(data)} bytes cannot hold {pixels * len(segments)}")
+        raise cannot_transcode(f"an RLE frame of {len(data)} bytes cannot decode to {pixels * len(segments)}")
     frame = np.empty((pixels, image.samples, width), np.uint8)
     for index, segment in enumerate(segments):
         sample, byte = divmod(index, width)
-        frame[:, sample, width - 1 - byte] = np.frombuffer(_unpack(segment, pixels), np.uint8)
+        frame[:, sample, width - 1 - byte] = np.frombuffer(_unpack_bits(segment, pixels), np.uint8)
     return frame.reshape(-1).view(sample_type(image)).reshape(frame_shape(image))
 
 
-def codec_name() -> str:
-    """Name and version of the codec, for the record."""
-    return f"imagecodecs {imagecodecs.__version__} packbits"
-
-
-def _segments(data: bytes, wanted: int) -> list[bytes]:
-    """The segments that the header names; each ends where the next begins."""
+def _segments(data: bytes, expected: int) -> list[bytes]:
+    """The segments by the offsets in the header; each ends where the next begins."""
     if len(data) < _HEADER.size:
         raise cannot_transcode("an RLE frame ends inside its header")
-    count, *places = _HEADER.unpack_from(data)
-    if count != wanted or wanted > len(places):
-        raise cannot_transcode(f"an RLE frame has {count} segments, its attributes need {wanted}")
-    bounds = [*places[:count], len(data)]
+    count, *offsets = _HEADER.unpack_from(data)
+    if count != expected or expected > len(offsets):
+        raise cannot_transcode(f"an RLE frame has {count} segments, but its attributes need {expected}")
+    bounds = [*offsets[:count], len(data)]
     if bounds[0] < _HEADER.size or any(last <= first for first, last in pairwise(bounds)):
-        raise cannot_transcode("the header of an RLE frame names places that are no segments")
+        raise cannot_transcode("the header of an RLE frame has offsets that are not valid")
     return [data[first:last] for first, last in pairwise(bounds)]
 
 
-def _unpack(segment: bytes, need: int) -> bytes:
-    """The ``need`` bytes of a segment; one more is let pass where it makes them even."""
+def _unpack_bits(segment: bytes, expected: int) -> bytes:
+    """The ``expected`` bytes of a segment; one more is accepted as padding to an even length."""
     try:
-        plane = bytes(imagecodecs.packbits_decode(segment, out=need + need % 2))
+        plane = bytes(imagecodecs.packbits_decode(segment, out=expected + expected % 2))
     except (RuntimeError, ValueError) as error:
         raise cannot_transcode(f"an RLE frame cannot be decoded: {error}") from error
-    if len(plane) < need:
-        raise cannot_transcode(f"a segment of an RLE frame has {len(plane)} bytes where {need} are needed")
-    return plane[:need]
+    if len(plane) < expected:
+        raise cannot_transcode(f"a segment of an RLE frame has {len(plane)} bytes, {expected} are expected")
+    return plane[:expected]

@@ -1,9 +1,10 @@
-"""Frames as a data store keeps them, and back to samples."""
+"""Frames as a data store stores them, and decoding them to samples."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from lightwell.errors import DamagedError
 from lightwell.imaging.dataset.image_description import ImageDescription
@@ -21,9 +22,19 @@ from lightwell.imaging.pixels.samples import (
     sample_type,
 )
 
+ChecksumType = Literal["DECOMPRESSED", "COMPRESSED"]
+"""What the checksum of a frame is of: its samples, or its stored bytes."""
+
+_DECODED_PHOTOMETRIC = {
+    "YBR_RCT": "RGB",
+    "YBR_ICT": "RGB",
+    "YBR_FULL_422": "YBR_FULL",
+    "YBR_PARTIAL_422": "YBR_PARTIAL",
+}
+
 
 class Pieces:
-    """Bytes too many to hold at once: ranges of a file, read piece by piece as often as asked."""
+    """Bytes too many for memory: ranges of a file, read piece by piece at each iteration."""
 
     def __init__(self, length: int, read: Callable[[], Iterator[bytes]]) -> None:
         self.length, self._read = length, read
@@ -37,9 +48,9 @@ class EncodedFrame:
     """One frame as it is stored.
 
     ``content`` is all its bytes, or `Pieces` of an object too large for memory (a long video). ``head`` is
-    how many of them stand before the bare codestream. ``checksum`` is the CRC-32 of the decoded samples, or
-    of the stored bytes where the checksum type is COMPRESSED; ``low`` and ``high`` are the least and
-    greatest stored sample, both None where the frame was not decoded.
+    the number of bytes before the bare codestream. ``checksum`` is the CRC-32 of the decoded samples, or of
+    the stored bytes if the checksum type is COMPRESSED; ``low`` and ``high`` are the least and the greatest
+    stored sample, both None if the frame was not decoded.
     """
 
     content: bytes | Pieces
@@ -50,9 +61,9 @@ class EncodedFrame:
 
     @property
     def data(self) -> bytes:
-        """All bytes at once; raises ValueError where there are too many, see `pieces`."""
+        """All bytes at once; raises ValueError if there are too many, see `pieces`."""
         if isinstance(self.content, Pieces):
-            raise ValueError(f"a frame of {self.content.length:,} bytes comes in pieces only")
+            raise ValueError(f"a frame of {self.content.length:,} bytes can be read only in pieces")
         return self.content
 
     @property
@@ -61,7 +72,7 @@ class EncodedFrame:
         return self.content.length if isinstance(self.content, Pieces) else len(self.content)
 
     def pieces(self) -> Iterator[bytes]:
-        """All bytes in order, at most some megabytes at a time where the frame is large."""
+        """All bytes in order, at most some megabytes at a time if the frame is large."""
         if isinstance(self.content, Pieces):
             yield from self.content
         else:
@@ -72,13 +83,12 @@ class EncodedFrame:
 class StoredPixels:
     """What all frames of an instance have in common.
 
-    ``checksum_type`` is DECOMPRESSED or COMPRESSED, ``decoder`` the name and version of what decoded the
-    file, ``width`` and ``height`` are in pixels, ``frame_count`` is how many frames the stream yields (1
-    for a video).
+    ``decoder`` is the name and version of the codec that decoded the file, ``width`` and ``height`` are in
+    pixels, ``frame_count`` is the number of frames that the stream yields (1 for a video).
     """
 
     stored_syntax: str
-    checksum_type: str
+    checksum_type: ChecksumType
     decoder: str
     width: int
     height: int
@@ -86,19 +96,19 @@ class StoredPixels:
 
 
 class _Damage(Exception):
-    """A stored frame is not the one that was imported: how, to go on after "a frame …"."""
+    """A stored frame differs from the imported one; the message continues "a frame …"."""
 
 
-def decode_proved(
+def decode_verified(
     data: bytes, head: int, stored_syntax: str, image: ImageDescription, checksum: int
 ) -> Samples:
     """Samples of one stored frame, shaped as `samples.frame_shape` and typed as `samples.sample_type` say.
 
-    The only way from what is stored to samples. ``checksum`` is the frame's own from its import: of its
-    samples or, where frames were kept as they came or are native, of its bytes, which are then compared
-    before a codec sees them. Halved chrominance comes out in full; `decoded_photometric` names the colour
-    space. Raises `DamagedError` where the frame is not the one that was imported, `PixelFailure` where it
-    is, but cannot be decoded here, which holds for video always.
+    The only way from stored bytes to samples. ``checksum`` was computed at the import: of the samples or, if
+    frames are verbatim or native, of the bytes, which are then compared before a codec reads them.
+    Subsampled chrominance is expanded; `decoded_photometric` is the colour space. Raises `DamagedError` if
+    the frame differs from the imported one, `PixelFailure` if it is intact but cannot be decoded, which is
+    always so for video.
     """
     try:
         return _decode(data, head, stored_syntax, image, checksum)
@@ -106,26 +116,26 @@ def decode_proved(
         raise _damaged(damage) from damage
 
 
-def prove_bytes(pieces: Iterable[bytes], checksum: int) -> Iterator[bytes]:
-    """The bytes of a frame whose checksum is of them, piece by piece.
+def verified_bytes(pieces: Iterable[bytes], checksum: int) -> Iterator[bytes]:
+    """The bytes of a frame whose checksum is of its bytes, piece by piece.
 
-    Raises `DamagedError` in place of the last piece where they are not those that were imported.
+    Raises `DamagedError` instead of yielding the last piece if they differ from the imported ones.
     """
-    found, last = 0, b""
+    checksum_so_far, last = 0, b""
     for piece in pieces:
         if last:
             yield last
-        found, last = bytes_checksum((piece,), found), piece
-    if found != checksum:
-        raise _damaged("has other bytes than came")
+        checksum_so_far, last = bytes_checksum((piece,), checksum_so_far), piece
+    if checksum_so_far != checksum:
+        raise _damaged("has other bytes than were imported")
     if last:
         yield last
 
 
-def frame_fault(
+def frame_damage(
     data: bytes, head: int, stored_syntax: str, image: ImageDescription, checksum: int
 ) -> str | None:
-    """What is wrong with a stored frame, to go on after "frame 3 …"; None where it is as it was imported."""
+    """What is wrong with a stored frame, continuing "frame 3 …"; None if it is as imported."""
     try:
         _decode(data, head, stored_syntax, image, checksum)
     except _Damage as damage:
@@ -143,20 +153,20 @@ def has_samples_checksum(stored_syntax: str) -> bool:
 def _decode(data: bytes, head: int, stored_syntax: str, image: ImageDescription, checksum: int) -> Samples:
     if has_samples_checksum(stored_syntax):
         try:
-            samples, as_described = _decode_lossless(data, head, stored_syntax, image)
+            samples, to_attributes = _decode_lossless(data, head, stored_syntax, image)
         except PixelFailure as error:
-            raise _Damage(f"cannot be decoded any more ({error})") from error
+            raise _Damage(f"can no longer be decoded ({error})") from error
         if frame_checksum(samples) != checksum:
-            raise _Damage("decodes to other pixels than came: its checksum differs")
-        samples = as_described(samples)
+            raise _Damage("decodes to other pixels than were imported: its checksum differs")
+        samples = to_attributes(samples)
     else:
-        codec = _codec_of_kept(stored_syntax)
+        codec = _codec_of_verbatim(stored_syntax)
         if bytes_checksum((data,)) != checksum:
-            raise _Damage("has other bytes than came: its checksum differs")
-        samples = _decode_kept(data, codec, image)
+            raise _Damage("has other bytes than were imported: its checksum differs")
+        samples = _decode_verbatim(data, codec, image)
     if samples.shape != frame_shape(image) or samples.dtype != sample_type(image):
         raise cannot_transcode(
-            f"a stored frame decodes to {samples.dtype} {samples.shape}, which is not its own shape"
+            f"a stored frame decodes to {samples.dtype} {samples.shape}, which differs from its attributes"
         )
     return samples
 
@@ -164,28 +174,28 @@ def _decode(data: bytes, head: int, stored_syntax: str, image: ImageDescription,
 def _decode_lossless(
     data: bytes, head: int, stored_syntax: str, image: ImageDescription
 ) -> tuple[Samples, Callable[[Samples], Samples]]:
-    """Samples as their checksum takes them, and how they become those that the attributes describe.
+    """The samples that the checksum is of, and the function that converts them to the attributes.
 
-    JPEG 2000 frames may have come so, in a codestream that disagrees with the attributes about sign and
-    width: the checksum is of the codestream's own samples then.
+    JPEG 2000 frames may be stored as received, in a codestream whose sign and precision differ from the
+    attributes: the checksum is then of the samples as the codestream describes them.
     """
     if stored_syntax == HTJ2K_RPCL:
         samples = htj2k.decode(
             memoryview(data)[head:], frame_shape(image), sample_type(image), image.photometric
         )
-        return samples, lambda found: found
+        return samples, lambda decoded: decoded
     samples, header, _ = decode_codestream(data[head:], "jpeg2000", image)
-    return samples, lambda found: to_stored(found, header, image)
+    return samples, lambda decoded: to_stored(decoded, header, image)
 
 
-def _codec_of_kept(stored_syntax: str) -> str:
+def _codec_of_verbatim(stored_syntax: str) -> str:
     syntax = SYNTAXES.get(stored_syntax)
     if syntax is None or syntax.video or syntax.codec == "jpegxl":
-        raise cannot_transcode(f"frames stored under {stored_syntax} cannot be decoded here")
+        raise cannot_transcode(f"lightwell cannot decode frames stored in transfer syntax {stored_syntax}")
     return syntax.codec
 
 
-def _decode_kept(data: bytes, codec: str, image: ImageDescription) -> Samples:
+def _decode_verbatim(data: bytes, codec: str, image: ImageDescription) -> Samples:
     if codec == "native":
         return expand_chrominance(data, image) if is_subsampled(image) else from_native(data, image)
     return decode_frame(data, codec, image)[0]
@@ -196,18 +206,15 @@ def _damaged(how: object) -> DamagedError:
 
 
 def decoded_photometric(image: ImageDescription) -> str:
-    """PhotometricInterpretation that is true of the samples of `decode_proved`: decoders undo some."""
-    return _DECODED.get(image.photometric, image.photometric)
+    """PhotometricInterpretation of the samples of `decode_verified`: decoders undo some transforms."""
+    return _DECODED_PHOTOMETRIC.get(image.photometric, image.photometric)
 
 
 def coded_photometric(image: ImageDescription) -> str:
-    """PhotometricInterpretation that is true of frames which `htj2k.encode` or `jpeg2000.encode` made.
+    """PhotometricInterpretation of frames that `htj2k.encode` or `jpeg2000.encode` encoded.
 
-    Both apply the reversible colour transform to what is like RGB, and to nothing else (PS3.5 8.2.4, 8.2.14).
+    Both apply the reversible colour transform to RGB, and to nothing else (PS3.5 8.2.4, 8.2.14).
     """
     if image.samples > 1 and image.photometric in htj2k.LIKE_RGB:
         return "YBR_RCT"
     return decoded_photometric(image)
-
-
-_DECODED = {"YBR_RCT": "RGB", "YBR_ICT": "RGB", "YBR_FULL_422": "YBR_FULL", "YBR_PARTIAL_422": "YBR_PARTIAL"}

@@ -1,6 +1,6 @@
-"""Errors that compiled code meets where it cannot raise: Python prints "Exception ignored in …" and goes on.
+"""Errors in compiled code that cannot raise them: Python prints "Exception ignored in …" and continues.
 
-imagecodecs 2026.3.6 (OpenJPH 0.26.3) loses errors in the middle of a frame so, and returns what it has.
+imagecodecs 2026.3.6 (OpenJPH 0.26.3) loses errors within a frame in this way and returns a partial frame.
 """
 
 from __future__ import annotations
@@ -11,36 +11,36 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-_here = threading.local()
+_thread = threading.local()
 _lock = threading.Lock()
 _users = 0
-_before: Callable[[Any], object] = sys.unraisablehook
+_previous_hook: Callable[[Any], object] = sys.unraisablehook
 
 
 @contextmanager
-def swallowed() -> Iterator[list[str]]:
-    """What imagecodecs swallows in this thread meanwhile; nothing of it is printed."""
-    global _users, _before
-    heard: list[str] = []
+def collect_unraisable() -> Iterator[list[str]]:
+    """The unraisable errors of imagecodecs in this thread, as texts; they are not printed."""
+    global _users, _previous_hook
+    errors: list[str] = []
     with _lock:
         if not _users:
-            _before, sys.unraisablehook = sys.unraisablehook, _hear
+            _previous_hook, sys.unraisablehook = sys.unraisablehook, _hook
         _users += 1
-    _here.heard = heard
+    _thread.errors = errors
     try:
-        yield heard
+        yield errors
     finally:
-        _here.heard = None
+        _thread.errors = None
         with _lock:
             _users -= 1
-            if not _users and sys.unraisablehook is _hear:
-                sys.unraisablehook = _before
+            if not _users and sys.unraisablehook is _hook:
+                sys.unraisablehook = _previous_hook
 
 
-def _hear(unraisable: Any) -> None:
-    heard = getattr(_here, "heard", None)
-    if heard is None or not str(unraisable.object).startswith("imagecodecs"):
-        _before(unraisable)
+def _hook(unraisable: Any) -> None:
+    errors = getattr(_thread, "errors", None)
+    if errors is None or not str(unraisable.object).startswith("imagecodecs"):
+        _previous_hook(unraisable)
     else:
-        # Only its text: the error itself would be kept alive (sys.unraisablehook).
-        heard.append(f"{unraisable.exc_value or unraisable.exc_type.__name__}")
+        # Only the text: a reference would keep the error alive (sys.unraisablehook).
+        errors.append(f"{unraisable.exc_value or unraisable.exc_type.__name__}")

@@ -42,8 +42,8 @@ def render(
 ) -> RenderedImage:
     """The picture of one frame.
 
-    ``samples`` are as `stored.decode_proved` gives them and ``photometric`` is true of them; ``frame`` counts
-    from 0. Raises `RenderFailure`.
+    ``samples`` are those of `stored_frames.decode_verified`, ``photometric`` is their photometric
+    interpretation; ``frame`` counts from 0. Raises `RenderFailure`.
     """
     attributes = frame_attributes(data_set, frame)
     picture, notes = full_picture(samples, image, photometric, attributes, asked)

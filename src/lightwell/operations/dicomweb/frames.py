@@ -162,12 +162,12 @@ class InstanceFrames:
         # Who only sends what is stored needs no codec.
         from lightwell.imaging.pixels import jpeg2000
         from lightwell.imaging.pixels.samples import native_view
-        from lightwell.imaging.pixels.stored_frames import decode_proved
+        from lightwell.imaging.pixels.stored_frames import decode_verified
 
         data = self.reader.read(frame.place, 0, frame.place.length)
         image = self.description(pixels.key)
         try:
-            samples = decode_proved(data, 0, pixels.stored_syntax, image, frame.checksum)
+            samples = decode_verified(data, 0, pixels.stored_syntax, image, frame.checksum)
         except DamagedError as error:
             raise self.reader.failed(frame.place, error) from error
         if syntax == JPEG2000_LOSSLESS:

@@ -9,7 +9,7 @@ import pytest
 from openjpeg.utils import encode_array
 
 from lightwell.imaging.errors import PixelFailure
-from lightwell.imaging.pixels.codestream_structure import read_structure, without_wrong_lists
+from lightwell.imaging.pixels.codestream_structure import read_structure, without_wrong_tlm
 from lightwell.imaging.pixels.decode import decode_frame
 from tests.unit.imaging.pixel_files import image_of, noise, slope
 
@@ -53,9 +53,9 @@ def test_reads_a_codestream_of_one_tile() -> None:
     assert grid.components == b"\7\1\1"
     assert [marker for marker, _ in found.segments] == [0xFF52, 0xFF5C, 0xFF64]
     (part,) = found.parts
-    assert (part.tile, part.number, part.count, part.plain) == (0, 0, 1, True)
+    assert (part.tile, part.number, part.count, part.has_empty_header) == (0, 0, 1, True)
     assert SOT + part.length + 2 == len(PLAIN)
-    assert found.rest == 0
+    assert found.trailing == 0
 
 
 def test_reads_tiles() -> None:
@@ -68,12 +68,12 @@ def test_reads_layers_tile_part_headers_and_lists() -> None:
     data = encode_array(GREY, compression_ratios=[8, 4, 2], add_tlm=True, add_plt=True)
     found = read_structure(data)
     assert 0xFF55 in dict(found.segments)
-    assert not any(part.plain for part in found.parts)
+    assert not any(part.has_empty_header for part in found.parts)
 
 
 @pytest.mark.parametrize("padding", [b"", b"\0", b"\xff", b"\xbb", b"\0\0\0"])
 def test_takes_padding(padding: bytes) -> None:
-    assert read_structure(PLAIN + padding).rest == len(padding)
+    assert read_structure(PLAIN + padding).trailing == len(padding)
 
 
 def test_takes_a_last_tile_part_without_length() -> None:
@@ -97,32 +97,32 @@ def test_refuses_a_codestream_cut_anywhere() -> None:
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (lambda: PLAIN + PLAIN, "goes on after its end"),
+        (lambda: PLAIN + PLAIN, "data after its end"),
         (lambda: PLAIN[:-2] + b"\0\0\1\xff\xd9", "between its tile-parts"),
         (lambda: b"\xff\xd8" + PLAIN[2:], "does not begin"),
         (lambda: changed(PLAIN, SIZ + 34, "H", 2), "components"),
-        (lambda: changed(PLAIN, SIZ + 10, "I", 60), "outside of its tiles"),
-        (lambda: changed(PLAIN, SIZ + 18, "I", 0), "outside of its tiles"),
-        (lambda: changed(PLAIN, SIZ + 26, "I", 1), "outside of its tiles"),
-        (lambda: changed(PLAIN, SIZ + 2, "8I", 70, 45, 10, 5, 6, 45, 3, 4), "outside of its tiles"),
+        (lambda: changed(PLAIN, SIZ + 10, "I", 60), "outside its tiles"),
+        (lambda: changed(PLAIN, SIZ + 18, "I", 0), "outside its tiles"),
+        (lambda: changed(PLAIN, SIZ + 26, "I", 1), "outside its tiles"),
+        (lambda: changed(PLAIN, SIZ + 2, "8I", 70, 45, 10, 5, 6, 45, 3, 4), "outside its tiles"),
         (lambda: changed(PLAIN, SIZ + 18, "II", 1, 1), "tiles for"),
         (lambda: changed(PLAIN, SIZ + 18, "II", 8, 8), "tiles for"),
         (lambda: changed(PLAIN, SIZ + 18, "I", 30), "lacks tile-parts"),
-        (lambda: changed(PLAIN, COD, "H", 0xFF64), "does not say how it is coded"),
-        (lambda: changed(PLAIN, QCD, "H", 0xFF64), "does not say how it is coded"),
+        (lambda: changed(PLAIN, COD, "H", 0xFF64), "say how it is coded"),
+        (lambda: changed(PLAIN, QCD, "H", 0xFF64), "say how it is coded"),
         (lambda: changed(PLAIN, COD, "H", 0xFF78), "marker FF78"),
-        (lambda: changed(PLAIN, COD + 2, "H", 1), "runs over its end"),
-        (lambda: changed(PLAIN, COD + 5, "B", 5), "in a way that is none"),
-        (lambda: coding(layers=0), "in a way that is none"),
-        (lambda: coding(levels=33), "in a way that is none"),
-        (lambda: coding(block=(9, 0)), "in a way that is none"),
-        (lambda: coding(block=(5, 4)), "in a way that is none"),
-        (lambda: coding(precincts=b"\x11\x11"), "in a way that is none"),
-        (lambda: coding(precincts=b"\x11\x11\x10"), "in a way that is none"),
+        (lambda: changed(PLAIN, COD + 2, "H", 1), "extends past its end"),
+        (lambda: changed(PLAIN, COD + 5, "B", 5), "not valid"),
+        (lambda: coding(layers=0), "not valid"),
+        (lambda: coding(levels=33), "not valid"),
+        (lambda: coding(block=(9, 0)), "not valid"),
+        (lambda: coding(block=(5, 4)), "not valid"),
+        (lambda: coding(precincts=b"\x11\x11"), "not valid"),
+        (lambda: coding(precincts=b"\x11\x11\x10"), "not valid"),
         (lambda: coding(layers=65_535), "packets"),
         (lambda: coding(layers=99, precincts=b"\x00\x11\x11"), "packets"),
         (lambda: coding(levels=6), "quantisation"),
-        (lambda: with_segment(segment(0xFF53, b"\0\0\x21\4\4\0\1")), "in a way that is none"),
+        (lambda: with_segment(segment(0xFF53, b"\0\0\x21\4\4\0\1")), "not valid"),
         (lambda: with_segment(segment(0xFF5E, b"\0\0\x26")), "region of interest"),
         (lambda: changed(PLAIN, SOT + 4, "H", 1), "out of order"),
         (lambda: changed(PLAIN, SOT + 10, "B", 1), "out of order"),
@@ -130,7 +130,7 @@ def test_refuses_a_codestream_cut_anywhere() -> None:
         (lambda: changed(PLAIN, SOT + 6, "I", 13), "cut off"),
         (lambda: changed(PLAIN, SOT + 6, "I", 1 << 31), "cut off"),
         (lambda: changed(PLAIN, SOT + 12, "H", 0xFF78), "header of a tile-part"),
-        (lambda: with_segment(segment(0xFF52, b"\0\0\0\1\0\x21\4\4\0\1"), at=SOT + 12), "cut off|none"),
+        (lambda: with_segment(segment(0xFF52, b"\0\0\0\1\0\x21\4\4\0\1"), at=SOT + 12), "cut off|not valid"),
         (lambda: TILED[: TILED.rindex(b"\xff\x90\0\x0a")] + b"\xff\xd9", "lacks tile-parts"),
     ],
 )
@@ -149,7 +149,7 @@ def test_takes_what_encoders_write(kind: str, shape: tuple[int, ...]) -> None:
         imagecodecs.jpeg2k_encode(samples, codecformat="j2k", level=40, planar=False),
         imagecodecs.htj2k_encode(samples, planar=False if samples.ndim == 3 else None, reversible=False),
     ):
-        assert read_structure(data).rest == 0
+        assert read_structure(data).trailing == 0
 
 
 LISTED = bytes(imagecodecs.htj2k_encode(GREY, reversible=True, tlm=True, tilepart=1))
@@ -176,7 +176,7 @@ def split_list() -> bytes:
 
 @pytest.mark.parametrize("data", [LISTED, split_list(), PLAIN, TILED])
 def test_leaves_a_list_of_tile_parts_that_is_right(data: bytes) -> None:
-    assert without_wrong_lists(data, read_structure(data)) is data
+    assert without_wrong_tlm(data, read_structure(data)) is data
 
 
 @pytest.mark.parametrize(

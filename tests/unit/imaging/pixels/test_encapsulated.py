@@ -206,7 +206,7 @@ def test_takes_a_broken_element_to_reach_to_the_end_of_the_file() -> None:
 
 
 def test_bounds_the_number_of_fragments(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightwell.imaging.pixels.encapsulated._MOST_FRAGMENTS", 3)
+    monkeypatch.setattr("lightwell.imaging.pixels.encapsulated._MAXIMUM_FRAGMENTS", 3)
     assert refusal(items(b"a", b"b", b"c", b"d"), 4) == "FramesExtractionFailure"
 
 

@@ -107,7 +107,7 @@ def test_is_exact_for_openjpeg_too(kind: str, shape: tuple[int, ...], photometri
         np.full(shape, limits.min, kind),
         np.full(shape, limits.max, kind),
     ):
-        data, head = htj2k.encode(samples, photometric, second=True)
+        data, head = htj2k.encode(samples, photometric, cross_check=True)
         for read in (data, data[head:]):
             again = imagecodecs.jpeg2k_decode(read, planar=False)
             assert again.dtype == samples.dtype
@@ -179,12 +179,12 @@ def test_takes_an_error_that_the_codec_cannot_raise_for_damage(monkeypatch: pyte
     data = stream(samples)
 
     def half_filled(*_: object, **__: object) -> NDArray[Any]:
-        swallowed = SimpleNamespace(
+        collect_unraisable = SimpleNamespace(
             object="imagecodecs._htj2k._copy_from_codestream",
             exc_type=RuntimeError,
             exc_value=RuntimeError("ojph error"),
         )
-        sys.unraisablehook(swallowed)
+        sys.unraisablehook(collect_unraisable)
         return samples
 
     monkeypatch.setattr(imagecodecs, "htj2k_decode", half_filled)
@@ -210,7 +210,7 @@ def test_refuses_what_the_second_decoder_reads_otherwise(monkeypatch: pytest.Mon
     monkeypatch.setattr(imagecodecs, "jpeg2k_decode", lambda *_, **__: np.zeros((20, 30), np.uint16))
     htj2k.encode(noise((20, 30), "u2"), "MONOCHROME2")
     with pytest.raises(PixelFailure, match="same pixels"):
-        htj2k.encode(noise((20, 30), "u2"), "MONOCHROME2", second=True)
+        htj2k.encode(noise((20, 30), "u2"), "MONOCHROME2", cross_check=True)
 
 
 def test_refuses_what_cannot_be_coded() -> None:
@@ -229,7 +229,3 @@ def test_compares_type_shape_and_every_value() -> None:
     odd = noise((3, 5), "u1")
     assert htj2k.same_samples(odd, odd.copy())
     assert not htj2k.same_samples(odd, odd ^ 1)
-
-
-def test_names_its_codec() -> None:
-    assert "openjph" in htj2k.codec_name()

@@ -36,7 +36,3 @@ def test_refuses_a_frame_that_decodes_to_something_else(monkeypatch: pytest.Monk
 def test_refuses_what_cannot_be_coded() -> None:
     with pytest.raises(PixelFailure):
         jpeg2000.encode(np.zeros((20, 30), np.float16), "MONOCHROME2")
-
-
-def test_names_its_codec() -> None:
-    assert "openjpeg" in jpeg2000.codec_name()

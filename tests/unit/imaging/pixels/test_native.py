@@ -4,12 +4,12 @@ import pytest
 from lightwell.imaging.dataset.byte_source import BytesSource
 from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.errors import PixelFailure
-from lightwell.imaging.pixels.native import NativeFrames, swap_unit
+from lightwell.imaging.pixels.native import NativeFrames, swapped_word_size
 from tests.unit.imaging.pixel_files import image
 
 
-def frames(value: bytes, description: ImageDescription, swapped: int = 1) -> NativeFrames:
-    return NativeFrames(BytesSource(value), 0, len(value), description, swapped)
+def frames(value: bytes, description: ImageDescription, word_size: int = 1) -> NativeFrames:
+    return NativeFrames(BytesSource(value), 0, len(value), description, word_size)
 
 
 def refusal(value: bytes, description: ImageDescription) -> str:
@@ -52,8 +52,8 @@ def test_swaps_words_of_big_endian() -> None:
 
 
 def test_swaps_across_frames_of_odd_length() -> None:
-    swapped = b"\x02\x01\x04\x03\x06\x05"
-    found = frames(swapped, image(rows=1, columns=3, bits_allocated=8, frames=2), 2)
+    word_size = b"\x02\x01\x04\x03\x06\x05"
+    found = frames(word_size, image(rows=1, columns=3, bits_allocated=8, frames=2), 2)
     assert [found.read(0), found.read(1)] == [b"\x01\x02\x03", b"\x04\x05\x06"]
 
 
@@ -71,8 +71,8 @@ def test_swaps_across_frames_of_odd_length() -> None:
     ],
 )
 def test_swaps_by_sample_or_word(bits: int, vr: str, unit: int) -> None:
-    assert swap_unit(image(bits_allocated=bits), vr, big_endian=True) == unit
-    assert swap_unit(image(bits_allocated=bits), vr, big_endian=False) == 1
+    assert swapped_word_size(image(bits_allocated=bits), vr, big_endian=True) == unit
+    assert swapped_word_size(image(bits_allocated=bits), vr, big_endian=False) == 1
 
 
 def test_refuses_an_element_that_is_cut_off() -> None:

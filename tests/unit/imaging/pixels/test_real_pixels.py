@@ -18,8 +18,8 @@ from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.dataset.transfer_syntaxes import EXPLICIT_LITTLE, HTJ2K_RPCL, JPEG2000_LOSSLESS
 from lightwell.imaging.errors import PixelFailure
 from lightwell.imaging.pixels.checksum import bytes_checksum, frame_checksum
-from lightwell.imaging.pixels.store_pixels import FrameStream, store_pixels
-from lightwell.imaging.pixels.stored_frames import decode_proved
+from lightwell.imaging.pixels.frame_stream import FrameStream, open_frame_stream
+from lightwell.imaging.pixels.stored_frames import decode_verified
 from tests.support.shared_data import SHARED, needs_shared
 from tests.unit.imaging.pixel_files import WHEEL, opened_dataset, read_dataset
 
@@ -68,7 +68,7 @@ def paths(folder: Path) -> list[Any]:
 
 def stored(path: Path, store: str) -> tuple[FrameStream, ImageDescription]:
     part10, image, pixel = opened_dataset(read_dataset(path))
-    return store_pixels(part10, image, pixel, store), image
+    return open_frame_stream(part10, image, pixel, store), image
 
 
 def reference(path: Path, image: ImageDescription) -> list[NDArray[Any]]:
@@ -102,7 +102,7 @@ def check_frames(path: Path, store: str) -> None:
             assert frame.checksum == bytes_checksum([frame.data])
             assert frame.low is frame.high is None
             continue
-        samples = decode_proved(frame.data, frame.head, syntax, image, frame.checksum)
+        samples = decode_verified(frame.data, frame.head, syntax, image, frame.checksum)
         assert (frame.low, frame.high) == (samples.min(), samples.max())
         independent = imagecodecs.jpeg2k_decode(frame.data, planar=False)
         assert frame.checksum == frame_checksum(independent)
@@ -114,7 +114,7 @@ def check_frames(path: Path, store: str) -> None:
     expected = reference(path, image)
     assert len(expected) == len(frames)
     for frame, wanted in zip(frames, expected, strict=True):
-        found = decode_proved(frame.data, frame.head, syntax, image, frame.checksum)
+        found = decode_verified(frame.data, frame.head, syntax, image, frame.checksum)
         assert np.array_equal(significant(found, image), significant(wanted, image))
 
 
@@ -168,7 +168,7 @@ def test_reads_one_segmentation_the_same_from_every_coding() -> None:
     def segments(name: str) -> list[bytes]:
         stream, image = stored(FOLDER / name, "HTJ2K")
         assert stream.stored.stored_syntax == EXPLICIT_LITTLE
-        return [decode_proved(f.data, f.head, EXPLICIT_LITTLE, image, f.checksum).tobytes() for f in stream]
+        return [decode_verified(f.data, f.head, EXPLICIT_LITTLE, image, f.checksum).tobytes() for f in stream]
 
     plain = segments("liver_nonbyte_aligned.dcm")
     for coding in ("deflate", "j2k", "rle"):
@@ -190,7 +190,7 @@ def test_finds_more_frames_than_a_broken_number_says() -> None:
     for frames, type in ((1, "FrameNumberMismatch"), (16, "FramesExtractionFailure")):
         wrong = replace(image, frames=frames)
         with pytest.raises(PixelFailure) as failure:
-            store_pixels(part10, wrong, pixel, "HTJ2K")
+            open_frame_stream(part10, wrong, pixel, "HTJ2K")
         assert failure.value.warning.type == type
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from lightwell.imaging.dataset.transfer_syntaxes import SYNTAXES
 from lightwell.imaging.errors import PixelFailure
-from lightwell.imaging.pixels.signature_check import check_kept
+from lightwell.imaging.pixels.signature_check import check_signature
 
 DICOM = "1.2.840.10008.1.2.4."
 TRANSPORT = (b"\x47" + bytes(187)) * 3
@@ -28,7 +28,7 @@ STAMPED = (bytes(4) + b"\x47" + bytes(187)) * 2
     ],
 )
 def test_takes_what_begins_as_its_syntax(tail: str, head: bytes) -> None:
-    check_kept(head, SYNTAXES[DICOM + tail])
+    check_signature(head, SYNTAXES[DICOM + tail])
 
 
 @pytest.mark.parametrize(
@@ -46,4 +46,4 @@ def test_takes_what_begins_as_its_syntax(tail: str, head: bytes) -> None:
 )
 def test_refuses_what_begins_otherwise(tail: str, head: bytes) -> None:
     with pytest.raises(PixelFailure):
-        check_kept(head, SYNTAXES[DICOM + tail])
+        check_signature(head, SYNTAXES[DICOM + tail])

@@ -12,10 +12,10 @@ from lightwell.imaging.pixels import htj2k, jpeg2000, stored_frames
 from lightwell.imaging.pixels.stored_frames import (
     EncodedFrame,
     Pieces,
-    decode_proved,
+    decode_verified,
     decoded_photometric,
-    frame_fault,
-    prove_bytes,
+    frame_damage,
+    verified_bytes,
 )
 from tests.unit.imaging.pixel_files import (
     EXPLICIT,
@@ -39,7 +39,7 @@ def test_decodes_what_was_stored(store: str, kind: str, shape: tuple[int, ...]) 
     description = image_of(samples)
     stream = store_native(samples.tobytes(), description, store=store)
     (frame,) = stream
-    again = decode_proved(frame.data, frame.head, stream.stored.stored_syntax, description, frame.checksum)
+    again = decode_verified(frame.data, frame.head, stream.stored.stored_syntax, description, frame.checksum)
     assert again.dtype == samples.dtype
     assert np.array_equal(again, samples)
 
@@ -50,19 +50,19 @@ def test_decodes_kept_frames() -> None:
     stream = store_encapsulated(items(coded), image_of(samples), "1.2.840.10008.1.2.4.50")
     (frame,) = stream
     syntax = stream.stored.stored_syntax
-    assert np.array_equal(decode_proved(frame.data, 0, syntax, image_of(samples), frame.checksum), samples)
+    assert np.array_equal(decode_verified(frame.data, 0, syntax, image_of(samples), frame.checksum), samples)
 
 
 def test_decodes_bits_and_halved_chrominance() -> None:
     bits = image(rows=2, columns=4, bits_allocated=1)
-    found = decode_proved(b"\x21", 0, EXPLICIT, bits, zlib.crc32(b"\x21"))
+    found = decode_verified(b"\x21", 0, EXPLICIT, bits, zlib.crc32(b"\x21"))
     assert found.tolist() == [
         [1, 0, 0, 0],
         [0, 1, 0, 0],
     ]
     halved = image(rows=1, columns=2, samples=3, bits_allocated=8, photometric="YBR_FULL_422")
     data = b"\1\2\3\4"
-    found = decode_proved(data, 0, EXPLICIT, halved, zlib.crc32(data))
+    found = decode_verified(data, 0, EXPLICIT, halved, zlib.crc32(data))
     assert found.tolist() == [[[1, 3, 4], [2, 3, 4]]]
 
 
@@ -71,13 +71,13 @@ def test_refuses_a_frame_that_is_not_of_this_image() -> None:
     (frame,) = store_native(samples.tobytes(), image_of(samples))
     for changes in ({"rows": 6, "columns": 4}, {"signed": True}):
         with pytest.raises(LightwellError):
-            decode_proved(frame.data, frame.head, HTJ2K, image_of(samples, **changes), frame.checksum)
+            decode_verified(frame.data, frame.head, HTJ2K, image_of(samples, **changes), frame.checksum)
 
 
 @pytest.mark.parametrize("tail", ["4.102", "4.100", "4.112", "9.9"])
 def test_refuses_what_it_cannot_decode(tail: str) -> None:
     with pytest.raises(PixelFailure):
-        decode_proved(b"\0\0\1", 0, "1.2.840.10008.1.2." + tail, image(), zlib.crc32(b"\0\0\1"))
+        decode_verified(b"\0\0\1", 0, "1.2.840.10008.1.2." + tail, image(), zlib.crc32(b"\0\0\1"))
 
 
 def other_sample(samples: NDArray[Any]) -> NDArray[Any]:
@@ -98,8 +98,8 @@ def test_gives_no_sample_that_is_not_the_one_that_came(store: str) -> None:
         data, head = jpeg2000.encode(other_sample(samples), "MONOCHROME2"), 0
     kept = data, head, stream.stored.stored_syntax, image_of(samples), frame.checksum
     with pytest.raises(DamagedError, match=r"other pixels.*lightwell data verify"):
-        decode_proved(*kept)
-    assert "checksum" in str(frame_fault(*kept))
+        decode_verified(*kept)
+    assert "checksum" in str(frame_damage(*kept))
 
 
 @pytest.mark.parametrize("syntax", [EXPLICIT, "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.91"])
@@ -112,11 +112,11 @@ def test_decodes_no_kept_bytes_that_are_not_those_that_came(
         "1.2.840.10008.1.2.4.50": bytes(imagecodecs.jpeg8_encode(samples, 100)),
         "1.2.840.10008.1.2.4.91": bytes(imagecodecs.jpeg2k_encode(samples, codecformat="j2k")),
     }[syntax]
-    decode_proved(coded, 0, syntax, image_of(samples), zlib.crc32(coded))
+    decode_verified(coded, 0, syntax, image_of(samples), zlib.crc32(coded))
     monkeypatch.setattr(stored_frames, "decode_frame", lambda *_: pytest.fail("a codec saw damaged bytes"))
     changed = coded[:-1] + bytes([coded[-1] ^ 1])
     with pytest.raises(DamagedError, match=r"other bytes.*lightwell data verify"):
-        decode_proved(changed, 0, syntax, image_of(samples), zlib.crc32(coded))
+        decode_verified(changed, 0, syntax, image_of(samples), zlib.crc32(coded))
 
 
 @pytest.mark.parametrize(("bits", "signed"), [(12, True), (8, False)])
@@ -127,19 +127,19 @@ def test_proves_jpeg_2000_that_disagrees_with_the_attributes(bits: int, signed: 
     description = image(rows=8, columns=8, bits_allocated=16, bits_stored=bits, signed=signed)
     stream = store_encapsulated(items(bytes(coded)), description, J2K, "JPEG_2000_LOSSLESS")
     (frame,) = stream
-    found = decode_proved(frame.data, 0, J2K, description, frame.checksum)
+    found = decode_verified(frame.data, 0, J2K, description, frame.checksum)
     assert found.dtype == (np.int16 if signed else np.uint16)
     assert bool(found.min() < 0) is signed
-    assert frame_fault(frame.data, 0, J2K, description, frame.checksum) is None
+    assert frame_damage(frame.data, 0, J2K, description, frame.checksum) is None
 
 
 def test_proves_bytes_in_pieces() -> None:
     pieces = [b"ab", b"", b"cd", b"e"]
-    assert b"".join(prove_bytes(pieces, zlib.crc32(b"abcde"))) == b"abcde"
-    assert list(prove_bytes([], 0)) == []
+    assert b"".join(verified_bytes(pieces, zlib.crc32(b"abcde"))) == b"abcde"
+    assert list(verified_bytes([], 0)) == []
     found: list[bytes] = []
     with pytest.raises(DamagedError, match="lightwell data verify"):
-        found.extend(prove_bytes(pieces, zlib.crc32(b"abcdf")))
+        found.extend(verified_bytes(pieces, zlib.crc32(b"abcdf")))
     assert b"e" not in found
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from lightwell.imaging.pixels.unraisable_errors import swallowed
+from lightwell.imaging.pixels.unraisable_errors import collect_unraisable
 
 
 def lost(where: str, text: str) -> Any:
@@ -16,7 +16,7 @@ def test_hears_what_imagecodecs_swallows_in_this_thread_alone(monkeypatch: pytes
     outside: list[Any] = []
     monkeypatch.setattr(sys, "unraisablehook", outside.append)
     others = [lost("imagecodecs._htj2k.f", "of another thread"), lost("<function f>", "of another library")]
-    with swallowed() as heard:
+    with collect_unraisable() as heard:
         sys.unraisablehook(lost("imagecodecs._htj2k.f", "mine"))
         sys.unraisablehook(lost("imagecodecs._htj2k.f", ""))
         thread = threading.Thread(target=sys.unraisablehook, args=(others[0],))
@@ -34,12 +34,12 @@ def test_leaves_the_hook_as_it_was_when_the_last_has_ended(monkeypatch: pytest.M
     begun, end = threading.Event(), threading.Event()
 
     def longer() -> None:
-        with swallowed():
+        with collect_unraisable():
             begun.set()
             end.wait(60)
 
     thread = threading.Thread(target=longer)
-    with swallowed():
+    with collect_unraisable():
         thread.start()
         assert begun.wait(60)
     sys.unraisablehook(mine := lost("imagecodecs._htj2k.f", "of nobody who decodes"))

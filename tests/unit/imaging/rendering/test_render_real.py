@@ -19,9 +19,9 @@ from pydicom.uid import UID
 from lightwell.domain.rendering import Rendering, Window
 from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.errors import PixelFailure
+from lightwell.imaging.pixels.frame_stream import open_frame_stream
 from lightwell.imaging.pixels.samples import Samples, to_native
-from lightwell.imaging.pixels.store_pixels import store_pixels
-from lightwell.imaging.pixels.stored_frames import decode_proved, decoded_photometric
+from lightwell.imaging.pixels.stored_frames import decode_verified, decoded_photometric
 from lightwell.imaging.rendering.frame_attributes import frame_attributes
 from lightwell.imaging.rendering.render import full_picture
 from tests.support.shared_data import SHARED, needs_shared
@@ -37,9 +37,9 @@ def loaded(path: Path) -> tuple[pydicom.Dataset, ImageDescription, Samples, str]
     data = read_dataset(path)
     try:
         part10, image, pixel = opened_dataset(data)
-        stream = store_pixels(part10, image, pixel, "HTJ2K")
+        stream = open_frame_stream(part10, image, pixel, "HTJ2K")
         frame = next(iter(stream))
-        samples = decode_proved(frame.data, frame.head, stream.stored.stored_syntax, image, frame.checksum)
+        samples = decode_verified(frame.data, frame.head, stream.stored.stored_syntax, image, frame.checksum)
     except (StopIteration, AttributeError, PixelFailure) as error:
         pytest.skip(f"no frames: {error}")
     return data, image, samples, decoded_photometric(image)

@@ -9,7 +9,7 @@ import pytest
 from lightwell.imaging.dataset.byte_source import BytesSource
 from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.errors import PixelFailure
-from lightwell.imaging.pixels.store_pixels import blob_ranges, store_pixels
+from lightwell.imaging.pixels.frame_stream import blob_ranges, open_frame_stream
 from tests.unit.imaging.pixel_files import (
     BIG,
     EXPLICIT,
@@ -188,7 +188,7 @@ def test_keeps_jpeg_xl(tail: str) -> None:
 
 @pytest.mark.parametrize("limit", [1 << 20, 4])
 def test_keeps_a_video_as_one_object(limit: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lightwell.imaging.pixels.store_pixels.MEMORY_LIMIT", limit)
+    monkeypatch.setattr("lightwell.imaging.pixels.frame_stream.MEMORY_LIMIT", limit)
     parts = (b"\0\0\0\x18ftyp", b"more", b"last")
     stream = store_encapsulated(items(*parts, table=(0,)), image(frames=900), DICOM + ".4.102")
     (frame,) = stream
@@ -220,14 +220,14 @@ def test_refuses_encapsulated_pixels_under_an_uncompressed_syntax() -> None:
 def test_refuses_native_pixels_under_a_compressed_syntax() -> None:
     part10, pixel = opened(bytes(48), DICOM + ".5", encapsulated=False)
     with pytest.raises(PixelFailure) as failure:
-        store_pixels(part10, image(), pixel, "HTJ2K")
+        open_frame_stream(part10, image(), pixel, "HTJ2K")
     assert failure.value.warning.type == "FramesExtractionFailure"
 
 
 def test_refuses_compressed_floats() -> None:
     part10, pixel = opened(items(bytes(48)), DICOM + ".5", encapsulated=True, keyword="FloatPixelData")
     with pytest.raises(PixelFailure):
-        store_pixels(part10, image(pixel_keyword="FloatPixelData", bits_allocated=32), pixel, "HTJ2K")
+        open_frame_stream(part10, image(pixel_keyword="FloatPixelData", bits_allocated=32), pixel, "HTJ2K")
 
 
 def test_refuses_frames_beyond_the_limit() -> None:
@@ -257,7 +257,7 @@ def test_uses_the_extended_offset_table() -> None:
         offset_table=(len(value), 16),
         length_table=(len(value) + 16, 16),
     )
-    frames = list(store_pixels(part10, image_of(samples, frames=2), pixel, "HTJ2K"))
+    frames = list(open_frame_stream(part10, image_of(samples, frames=2), pixel, "HTJ2K"))
     assert [np.array_equal(imagecodecs.jpeg2k_decode(f.data), samples) for f in frames] == [True, True]
 
 
@@ -265,9 +265,9 @@ def test_asks_for_a_second_opinion(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = noise((5, 7), "u2")
     part10, pixel = opened(samples.tobytes(), EXPLICIT, encapsulated=False)
     monkeypatch.setattr(imagecodecs, "jpeg2k_decode", lambda *_, **__: samples + 1)
-    list(store_pixels(part10, image_of(samples), pixel, "HTJ2K"))
+    list(open_frame_stream(part10, image_of(samples), pixel, "HTJ2K"))
     with pytest.raises(PixelFailure):
-        list(store_pixels(part10, image_of(samples), pixel, "HTJ2K", second=True))
+        list(open_frame_stream(part10, image_of(samples), pixel, "HTJ2K", cross_check=True))
 
 
 def test_keeps_one_frame_in_memory_at_a_time() -> None:
@@ -282,7 +282,7 @@ def test_keeps_one_frame_in_memory_at_a_time() -> None:
     part10, pixel = opened(samples.tobytes(), EXPLICIT, encapsulated=False)
     source = Counting(samples.tobytes())
     object.__setattr__(part10, "source", source)
-    assert len(list(store_pixels(part10, image_of(samples[0], frames=50), pixel, "HTJ2K"))) == 50
+    assert len(list(open_frame_stream(part10, image_of(samples[0], frames=50), pixel, "HTJ2K"))) == 50
     assert source.longest == 64 * 64 * 2
 
 
