@@ -15,7 +15,7 @@ from lightwell.documents import metadata_documents
 from lightwell.documents.part10_files import write_instance
 from lightwell.imaging.dataset.dictionary import CHARSET, attribute_named
 from lightwell.imaging.editing import dicom_json_edits
-from lightwell.imaging.editing.edited_elements import DESCRIBING
+from lightwell.imaging.editing.edited_elements import IMAGE_PIXEL_TAGS
 from lightwell.operations.dicomweb import metadata
 from lightwell.operations.dicomweb.lookup import SeriesSet
 from lightwell.stores import Stores
@@ -151,7 +151,7 @@ def _native(conn: Connection, found: ReadableSet) -> dict[str, dict[str, Any]]:
 def _unlike_native(ours: dict[str, Any], native: dict[str, Any], stored: StoredInstance) -> list[str]:
     """Plain values under keywords whose VR the file and the dictionary agree about."""
     wrong = []
-    fixed = {CHARSET, *(DESCRIBING if stored.pixels else ())}
+    fixed = {CHARSET, *(IMAGE_PIXEL_TAGS if stored.pixels else ())}
     for keyword, value in native.items():
         attribute = attribute_named(keyword)
         assert attribute is not None

@@ -60,9 +60,9 @@ class Decode(msgspec.Struct, tag=True, frozen=True):
     where the image's own PlanarConfiguration says so, 1-bit samples packed, an odd length left odd; and the
     PhotometricInterpretation that is true of them, which decoding may have changed. ``described``: who gets
     the frames knows the attributes as they came and not that one, so the colours of JPEG frames are converted
-    to what those let expect (`colour.as_described`). `Pool.ask` raises `InputError` where the frames cannot
-    be decoded: that is to be a 406; and `DamagedError` where they are not those that came. All frames of an
-    order are in memory at once, so ask for some megabytes at a time::
+    to what those let expect (`colour.in_described_colours`). `Pool.ask` raises `InputError` where the frames
+    cannot be decoded: that is to be a 406; and `DamagedError` where they are not those that came. All frames
+    of an order are in memory at once, so ask for some megabytes at a time::
 
         order = Decode(Pixels(stored.stored_syntax, stored.image), [FrameSpan(pack_name(stored.pack),
                        f.offset, f.length, f.head, f.checksum) for f in frames])

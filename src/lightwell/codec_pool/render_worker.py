@@ -27,7 +27,7 @@ from lightwell.imaging.instances.version_dataset import (
 )
 from lightwell.imaging.pixels.samples import Samples, to_native
 from lightwell.imaging.pixels.stored_frames import decode_verified, decoded_photometric
-from lightwell.imaging.rendering.colour import as_described, framed_photometric
+from lightwell.imaging.rendering.colour import header_photometric, in_described_colours
 from lightwell.imaging.rendering.render import render
 from lightwell.stores.image_sets.records import decompress
 
@@ -76,7 +76,7 @@ def decoded(read: Read, order: Decode) -> Decoded:
     for span in order.frames:
         samples, photometric = _samples(read, order.pixels, image, span)
         if converts:
-            samples, photometric = as_described(samples, image, photometric)
+            samples, photometric = in_described_colours(samples, image, photometric)
         frames.append(to_native(samples, image))
     return Decoded(photometric, frames)
 
@@ -90,7 +90,7 @@ def _samples(read: Read, pixels: Pixels, image: ImageDescription, span: FrameSpa
     photometric = decoded_photometric(image)
     syntax = SYNTAXES.get(pixels.stored_syntax)
     if syntax is not None and image.samples == 3:
-        photometric = framed_photometric(data, syntax.codec, photometric)
+        photometric = header_photometric(data, syntax.codec, photometric)
     return samples, photometric
 
 

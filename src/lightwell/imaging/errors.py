@@ -1,4 +1,4 @@
-"""Why the pixels of one instance cannot be kept as frames."""
+"""Errors of pixel data and of rendering."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from lightwell.errors import InputError
 
 
 class PixelFailure(InputError):
-    """The pixel element has to be kept as one blob, without frames, and ``warning`` says why.
+    """The pixel element has to be stored as one blob, without frames; ``warning`` says why.
 
-    The instance itself is imported all the same (AWS: "Warning codes", 0xB100 to 0xB120).
+    The instance itself is imported nevertheless (AWS: "Warning codes", 0xB100 to 0xB120).
     """
 
     def __init__(self, type: str, message: str) -> None:
@@ -18,12 +18,12 @@ class PixelFailure(InputError):
 
 
 def cannot_transcode(message: str) -> PixelFailure:
-    """0xB100: the pixel data cannot be brought into the storage format."""
+    """0xB100: the pixel data cannot be transcoded to the storage format."""
     return PixelFailure("TranscodingException", message)
 
 
 def cannot_extract(message: str) -> PixelFailure:
-    """0xB110: the frames cannot be split by the attributes of the file."""
+    """0xB110: the frames cannot be extracted by the attributes of the file."""
     return PixelFailure("FramesExtractionFailure", message)
 
 
@@ -38,7 +38,7 @@ def wrong_offsets(message: str) -> PixelFailure:
 
 
 class RenderFailure(InputError):
-    """No picture can be made of an instance, and why; ``bad`` where what was asked for is at fault."""
+    """An instance cannot be rendered; ``bad`` if the request is the cause."""
 
     def __init__(self, message: str, *, bad: bool = False) -> None:
         super().__init__(message)

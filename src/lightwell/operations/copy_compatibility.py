@@ -111,7 +111,7 @@ class _EditMaker:
     def edit_to(self, key: str, value: object) -> Edit:
         # Both bring DICOM's dictionary with them, which takes its time and memory to load.
         from lightwell.imaging.dataset.dictionary import attribute_named
-        from lightwell.imaging.editing.native_values import Rules, vr_of
+        from lightwell.imaging.editing.native_values import TypingRules, edit_vr
 
         attribute = attribute_named(key)
         if attribute is None:
@@ -120,7 +120,7 @@ class _EditMaker:
             )
         nested = set(_keys_without_keyword(value))
         vrs = self._listed(nested) if nested else {}
-        return Edit(vr_of(attribute, value, Rules({}, True)), value, vrs)
+        return Edit(edit_vr(attribute, value, TypingRules({}, True)), value, vrs)
 
     def _listed(self, wanted: set[str]) -> dict[str, str]:
         """The VRs of elements without a keyword; an instance that a level block came with lists them."""

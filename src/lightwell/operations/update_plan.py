@@ -21,7 +21,7 @@ from lightwell.domain.image_sets.updates import (
 )
 from lightwell.errors import ValidationError
 from lightwell.imaging.dataset.dictionary import PIXEL_TAGS, Attribute, attribute_named
-from lightwell.imaging.editing.native_values import Rules, typed
+from lightwell.imaging.editing.native_values import TypingRules, typed_edit
 from lightwell.stores.image_sets.members import OpenMember
 
 _NAMES = ("Patient", "Study", "Series", "Instance")
@@ -177,7 +177,7 @@ class _Planner:
         for level, dicom in _by_level(changes):
             for key, value in dicom.items():
                 attribute = self._attribute(key, level)
-                edit = typed(attribute, value, Rules({}, self._force))
+                edit = typed_edit(attribute, value, TypingRules({}, self._force))
                 if edit.vrs:
                     raise ValidationError(
                         f"{key}: elements without a keyword cannot stand at the {_NAMES[level]} level, "
@@ -193,12 +193,12 @@ class _Planner:
                     self._update_of(uid, instance, named)
 
     def _update_of(self, uid: str, instance: PlannedInstance, named: InstanceChanges) -> None:
-        rules = Rules({**instance.vrs, **named.vrs}, self._force)
+        rules = TypingRules({**instance.vrs, **named.vrs}, self._force)
         edits: dict[str, Edit | None] = {}
         listed: set[str] = set()
         for key, value in named.dicom.items():
             attribute = self._attribute(key, INSTANCE, instance)
-            edit = edits[key] = typed(attribute, value, rules)
+            edit = edits[key] = typed_edit(attribute, value, rules)
             listed |= edit.vrs.keys()
             if not attribute.keyed:
                 listed.add(key)

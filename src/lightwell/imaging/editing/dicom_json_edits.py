@@ -1,7 +1,7 @@
-"""Edits of a version in the DICOM JSON Model: what `edited_elements` writes into a file, as lines.
+"""Edits of a version in the DICOM JSON Model: the elements of `edited_elements`, as lines.
 
-Source: PS3.18 Annex F. What an edit cannot change in a file it does not change here: character set, pixels
-and, where there are pixels, what describes them, since frames go out as they came.
+Source: PS3.18 Annex F. As in a file, edits do not change the character set, the pixels and, if there are
+pixels, the Image Pixel module, since the frames do not change.
 """
 
 from __future__ import annotations
@@ -14,38 +14,38 @@ from typing import Any, cast
 from lightwell.domain.image_sets.edits import Edits
 from lightwell.errors import StorageError
 from lightwell.imaging.dataset import dicom_json, values
-from lightwell.imaging.dataset.dictionary import CHARSET, PIXEL_TAGS, Attribute, attribute_named
-from lightwell.imaging.editing.edited_elements import DESCRIBING
-from lightwell.imaging.editing.native_values import SPECIAL, chosen_vr
+from lightwell.imaging.dataset.dictionary import CHARSET, PIXEL_TAGS, Attribute
+from lightwell.imaging.editing.edited_elements import IMAGE_PIXEL_TAGS, edited_attribute
+from lightwell.imaging.editing.native_values import NON_FINITE, dictionary_vr
 
 _FIXED = frozenset((CHARSET, *PIXEL_TAGS, *dicom_json.OFFSET_TABLES))
 
 
 def edited_lines(edits: Edits, *, with_pixels: bool) -> dict[int, bytes | None]:
-    """Tag → line, None where the element goes.
+    """Tag → line, None if the element is removed.
 
-    Raises `StorageError` for edits that `native_values` did not make.
+    Raises `StorageError` for edits that `native_values` did not type.
     """
     changed: dict[int, bytes | None] = {}
     for key, edit in edits.items():
-        attribute = _named(key)
+        attribute = edited_attribute(key)
         tag = attribute.tag
-        if tag in _FIXED or tag >> 16 == 2 or (with_pixels and tag in DESCRIBING):
+        if tag in _FIXED or tag >> 16 == 2 or (with_pixels and tag in IMAGE_PIXEL_TAGS):
             continue
         changed[tag] = None if edit is None else element(attribute, edit.vr, edit.value, edit.vrs)
     return changed
 
 
 def element(attribute: Attribute, vr: str, value: object, vrs: Mapping[str, str] | None = None) -> bytes:
-    """The line of an element with a value as the native document shows it.
+    """The line of an element with a value of the metadata document.
 
-    ``vrs`` are the VRs of elements without a keyword inside of it.
+    ``vrs`` are the VRs of nested elements without a keyword.
     """
     try:
         return _element(attribute, vr, value, vrs or {})
     except (TypeError, ValueError, KeyError, AttributeError, struct.error, binascii.Error):
         raise StorageError(
-            f"A stored value of {attribute.name} is none of VR {vr}; run `lightwell data verify`."
+            f"A stored value of {attribute.name} is not of VR {vr}; run `lightwell data verify`."
         ) from None
 
 
@@ -65,22 +65,13 @@ def _element(attribute: Attribute, vr: str, value: object, vrs: Mapping[str, str
         )
     if vr == "AT":
         return dicom_json.from_json_values(attribute, vr, [b'"%08X"' % int(tag, 16) for tag in parts])
-    return dicom_json.from_numbers(attribute, vr, [SPECIAL.get(part, part) for part in parts])
+    return dicom_json.from_numbers(attribute, vr, [NON_FINITE.get(part, part) for part in parts])
 
 
 def _item(item: Mapping[str, object], vrs: Mapping[str, str]) -> bytes:
     texts = []
     for key, value in item.items():
-        attribute = _named(key)
-        vr = chosen_vr(attribute, value) if attribute.keyed else vrs[key]
+        attribute = edited_attribute(key)
+        vr = dictionary_vr(attribute, value) if attribute.keyed else vrs[key]
         texts.append(_element(attribute, vr, value, vrs))
     return b",".join(texts)
-
-
-def _named(key: str) -> Attribute:
-    attribute = attribute_named(key)
-    if attribute is None:
-        raise StorageError(
-            f"A stored edit is of {key[:64]!r}, which is no attribute; run `lightwell data verify`."
-        )
-    return attribute

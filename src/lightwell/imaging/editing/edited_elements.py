@@ -1,7 +1,7 @@
-"""Edits of a version as elements: what is written into a DICOM file in the place of what came.
+"""Edits of a version as elements, which replace those of the original in a DICOM file.
 
 Source: PS3.5 §7 (the elements), PS3.10 §7.1 (MediaStorageSOPInstanceUID is the SOPInstanceUID). The values
-are those of the native document, which `native_values` has typed.
+are those of the metadata document, typed by `native_values`.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from lightwell.imaging.dataset import values
 from lightwell.imaging.dataset.dictionary import CHARSET, PIXEL_TAGS, Attribute, attribute_named
 from lightwell.imaging.dataset.element_scanner import Encoding
 from lightwell.imaging.dataset.reencode import element_header
-from lightwell.imaging.editing.native_values import SPECIAL, chosen_vr
+from lightwell.imaging.editing.native_values import NON_FINITE, dictionary_vr
 
 _SOP_CLASS_UID, _SOP_INSTANCE_UID = 0x00080016, 0x00080018
-_MEDIA = {_SOP_CLASS_UID: 0x00020002, _SOP_INSTANCE_UID: 0x00020003}
-_META = Encoding(implicit=False, big=False)
-#: What says how a file is written: versions, lengths, transfer syntax, and the UIDs that follow the data set.
+_MEDIA_STORAGE_TAGS = {_SOP_CLASS_UID: 0x00020002, _SOP_INSTANCE_UID: 0x00020003}
+_META_ENCODING = Encoding(implicit=False, big=False)
+#: Elements about the encoding of the file, and the UIDs that equal those of the data set.
 _FIXED_META = frozenset((0x00020000, 0x00020001, 0x00020002, 0x00020003, 0x00020010))
-#: What says how text and pixels are written. They are as they came, so these stay true.
+#: Elements about the encoding of text and pixels, which edits do not change.
 _FIXED = frozenset((CHARSET, *PIXEL_TAGS))
-DESCRIBING = frozenset(
+IMAGE_PIXEL_TAGS = frozenset(
     {
         0x00280002, 0x00280004, 0x00280006, 0x00280008, 0x00280010, 0x00280011, 0x00280100, 0x00280101,
         0x00280102, 0x00280103,
@@ -39,57 +39,61 @@ DESCRIBING = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class EditedElements:
-    """Tag → whole element, None where the element goes; texts in UTF-8. ``meta`` is of group 0002."""
+    """Tag → bytes of the element, None if it is removed; text in UTF-8. ``meta`` is group 0002."""
 
     elements: Mapping[int, bytes | None]
     meta: Mapping[int, bytes | None]
 
 
 def edited_elements(edits: Edits, encoding: Encoding, *, with_pixels: bool) -> EditedElements:
-    """The elements of ``edits``. ``with_pixels``: what describes pixel data stays as it came.
+    """The elements of ``edits``, with pixels without those of the Image Pixel module.
 
-    Raises `StorageError` for edits that `native_values` did not make.
+    Raises `StorageError` for edits that `native_values` did not type.
     """
     elements: dict[int, bytes | None] = {}
     meta: dict[int, bytes | None] = {}
     for key, edit in edits.items():
-        attribute = _named(key)
+        attribute = edited_attribute(key)
         tag = attribute.tag
-        if tag in _FIXED or (with_pixels and tag in DESCRIBING):
+        if tag in _FIXED or (with_pixels and tag in IMAGE_PIXEL_TAGS):
             continue
         if tag >> 16 == 2:
             if tag not in _FIXED_META:
-                meta[tag] = None if edit is None else _encoded(attribute, edit.vr, edit, edit.value, _META)
+                meta[tag] = (
+                    None if edit is None else _encode(attribute, edit.vr, edit, edit.value, _META_ENCODING)
+                )
             continue
-        elements[tag] = None if edit is None else _encoded(attribute, edit.vr, edit, edit.value, encoding)
-        if tag in _MEDIA and edit is not None:
-            media = _MEDIA[tag]
-            meta[media] = _encoded(_named(f"{media:08X}"), "UI", edit, edit.value, _META)
+        elements[tag] = None if edit is None else _encode(attribute, edit.vr, edit, edit.value, encoding)
+        if tag in _MEDIA_STORAGE_TAGS and edit is not None:
+            media_storage_tag = _MEDIA_STORAGE_TAGS[tag]
+            meta[media_storage_tag] = _encode(
+                edited_attribute(f"{media_storage_tag:08X}"), "UI", edit, edit.value, _META_ENCODING
+            )
     return EditedElements(elements, meta)
 
 
 def is_ascii(edits: Edits) -> bool:
-    """Whether no value needs a character set."""
+    """Whether all values are ASCII, which needs no character set."""
     return json.dumps([edit.value for edit in edits.values() if edit], ensure_ascii=False).isascii()
 
 
-def _encoded(attribute: Attribute, vr: str, edit: Edit, value: object, encoding: Encoding) -> bytes:
+def _encode(attribute: Attribute, vr: str, edit: Edit, value: object, encoding: Encoding) -> bytes:
     try:
-        data = _data(vr, edit, value, encoding)
+        data = _encode_value(vr, edit, value, encoding)
     except (TypeError, ValueError, KeyError, struct.error, binascii.Error):
         raise StorageError(
-            f"A stored edit of {attribute.name} is no value of VR {vr}; run `lightwell data verify`."
+            f"A stored edit of {attribute.name} is not a value of VR {vr}; run `lightwell data verify`."
         ) from None
     if len(data) > 0xFFFF and not encoding.implicit and vr not in values.BINARY and vr != "SQ":
         vr = "UN" if vr not in ("UC", "UR", "UT", "SV", "UV") else vr
     return element_header(attribute.tag, vr, len(data), encoding) + data
 
 
-def _data(vr: str, edit: Edit, value: object, encoding: Encoding) -> bytes:
+def _encode_value(vr: str, edit: Edit, value: object, encoding: Encoding) -> bytes:
     if value is None or value == "":
         return b""
     if vr == "SQ":
-        return b"".join([_item(item, edit, encoding) for item in cast(list[dict[str, object]], value)])
+        return b"".join([_encode_item(item, edit, encoding) for item in cast(list[dict[str, object]], value)])
     if vr in values.BINARY:
         data = binascii.a2b_base64(cast(str, value))
         data += b"\0" * (len(data) % 2)
@@ -101,23 +105,24 @@ def _data(vr: str, edit: Edit, value: object, encoding: Encoding) -> bytes:
     order = ">" if encoding.big else "<"
     if vr == "AT":
         return b"".join([struct.pack(order + "HH", int(tag[:4], 16), int(tag[4:], 16)) for tag in parts])
-    return b"".join([struct.pack(order + values.NUMBERS[vr], SPECIAL.get(part, part)) for part in parts])
+    return b"".join([struct.pack(order + values.NUMBERS[vr], NON_FINITE.get(part, part)) for part in parts])
 
 
-def _item(item: Mapping[str, object], edit: Edit, encoding: Encoding) -> bytes:
+def _encode_item(item: Mapping[str, object], edit: Edit, encoding: Encoding) -> bytes:
     parts = []
     for key, value in item.items():
-        attribute = _named(key)
-        vr = chosen_vr(attribute, value) if attribute.keyed else edit.vrs[key]
-        parts.append(_encoded(attribute, vr, edit, value, encoding))
+        attribute = edited_attribute(key)
+        vr = dictionary_vr(attribute, value) if attribute.keyed else edit.vrs[key]
+        parts.append(_encode(attribute, vr, edit, value, encoding))
     content = b"".join(parts)
     return struct.pack(">HHI" if encoding.big else "<HHI", 0xFFFE, 0xE000, len(content)) + content
 
 
-def _named(key: str) -> Attribute:
+def edited_attribute(key: str) -> Attribute:
+    """The attribute of a stored edit. Raises `StorageError` if there is none."""
     attribute = attribute_named(key)
     if attribute is None:
         raise StorageError(
-            f"A stored edit is of {key[:64]}, which no tag is known for; run `lightwell data verify`."
+            f"A stored edit is of {key[:64]!r}, which is not an attribute; run `lightwell data verify`."
         )
     return attribute

@@ -1,6 +1,6 @@
-"""Whether a text is a value of its VR: PS3.5 table 6.2-1, one value at a time.
+"""Whether a string is a value of its VR: PS3.5 table 6.2-1, one value at a time.
 
-Files that are imported are taken as they are; this is what somebody who changes a value must keep to.
+Imported files are accepted as they are; these rules apply to values that clients change.
 """
 
 from __future__ import annotations
@@ -22,44 +22,44 @@ _PATTERNS = {
     "UI": r"(?:0|[1-9]\d*)(?:\.(?:0|[1-9]\d*))*",
     "UR": r"[!-\[\]-~]*",
 }
-_COMPILED = {vr: re.compile(pattern, re.ASCII) for vr, pattern in _PATTERNS.items()}
-# What else a text may not hold: a backslash would make two of it, and control characters but ESC have no use.
-_LINE = re.compile(r"[\x00-\x1A\x1C-\x1F\x7F\\]")
-_PARAGRAPH = re.compile(r"[\x00-\x08\x0B\x0E-\x1A\x1C-\x1F\x7F]")
+_FORMATS = {vr: re.compile(pattern, re.ASCII) for vr, pattern in _PATTERNS.items()}
+# Characters that are not allowed: a backslash separates values, and so are control characters except ESC.
+_FORBIDDEN = re.compile(r"[\x00-\x1A\x1C-\x1F\x7F\\]")
+_FORBIDDEN_IN_PARAGRAPHS = re.compile(r"[\x00-\x08\x0B\x0E-\x1A\x1C-\x1F\x7F]")
 _PARAGRAPHS = frozenset(("LT", "ST", "UT"))
-_INTEGER = 2**31
+_IS_LIMIT = 2**31
 
 
-def fault(vr: str, text: str) -> str | None:
-    """Why ``text``, without padding, is no value of the VR; None where it is one. Empty texts are values."""
+def nonconformance(vr: str, text: str) -> str | None:
+    """Why ``text``, without padding, is not a value of the VR; None if it is one, as an empty string is."""
     if not text:
         return None
     longest = LENGTHS.get(vr)
     parts = text.split("=") if vr == "PN" else [text]
     if longest is not None and max(map(len, parts)) > longest:
-        return f"it is {max(map(len, parts))} characters long, and {vr} allows {longest}"
+        return f"it is {max(map(len, parts))} characters long, but {vr} allows {longest}"
     if vr == "PN" and len(parts) > 3:
         return "a name has at most three groups, separated by ="
-    if not has_form(vr, text):
-        return f"it does not have the form of {vr}"
+    if not matches_pattern(vr, text):
+        return f"it does not have the format of {vr}"
     if vr == "DA" or (vr == "DT" and len(text) >= 8 and text[:8].isdigit()):
-        return None if _is_date(text if vr == "DA" else text[:8]) else "it is no date, such as 20240131"
-    if vr == "IS" and not -_INTEGER <= int(text) < _INTEGER:
-        return "it does not fit 32 bits"
-    if (_PARAGRAPH if vr in _PARAGRAPHS else _LINE).search(text):
-        return f"it holds a character that {vr} does not allow"
+        return None if _is_date(text if vr == "DA" else text[:8]) else "it is not a date such as 20240131"
+    if vr == "IS" and not -_IS_LIMIT <= int(text) < _IS_LIMIT:
+        return "it does not fit in 32 bits"
+    if (_FORBIDDEN_IN_PARAGRAPHS if vr in _PARAGRAPHS else _FORBIDDEN).search(text):
+        return f"it contains a character that {vr} does not allow"
     return None
 
 
-def has_form(vr: str, text: str) -> bool:
-    """Whether ``text`` has the form of the VR, however long it is."""
-    pattern = _COMPILED.get(vr)
+def matches_pattern(vr: str, text: str) -> bool:
+    """Whether ``text`` has the format of the VR, whatever its length."""
+    pattern = _FORMATS.get(vr)
     return pattern is None or pattern.fullmatch(text) is not None
 
 
 def is_uid(text: str) -> bool:
     """Whether ``text`` is a UID (PS3.5 §9.1)."""
-    return bool(text) and fault("UI", text) is None
+    return bool(text) and nonconformance("UI", text) is None
 
 
 def _is_date(text: str) -> bool:

@@ -18,7 +18,7 @@ from lightwell.imaging.dataset.dictionary import CHARSET, PIXEL_TAGS, attribute_
 from lightwell.imaging.dataset.element_scanner import ElementScanner, ElementSpan, Encoding
 from lightwell.imaging.dataset.full_parser import FullParser, ItemContext, sorted_by_tag, vr_of
 from lightwell.imaging.dataset.part10 import Part10
-from lightwell.imaging.editing.override import UIDS, elements_of, given_bytes, given_vr
+from lightwell.imaging.editing.override import IDENTIFYING_UIDS, json_bytes, json_elements, json_vr
 
 _WIDTHS = {"US": 2, "SS": 2, "UL": 4, "SL": 4, "UV": 8, "SV": 8, "FL": 4, "FD": 8, "AT": 4}
 
@@ -39,8 +39,8 @@ def bulk_values(
     """The bulk values of an original with its override, without those of ``edited`` tags."""
     overridden = {
         attribute.tag: element
-        for attribute, element in elements_of(override or {})
-        if attribute.tag >> 16 != 2 and attribute.tag not in (*PIXEL_TAGS, *UIDS, CHARSET)
+        for attribute, element in json_elements(override or {})
+        if attribute.tag >> 16 != 2 and attribute.tag not in (*PIXEL_TAGS, *IDENTIFYING_UIDS, CHARSET)
     }
     scanner = ElementScanner(part10.source)
     start = part10.dataset_offset
@@ -123,13 +123,13 @@ class _BulkValueFinder(FullParser):
 def _override_values(tag: int, element: Mapping[str, Any], path: str) -> Iterator[BulkValue]:
     """The bulk values of an element of an override."""
     attribute = attribute_of(tag)
-    vr = given_vr(attribute, element)
+    vr = json_vr(attribute, element)
     if vr == "SQ":
         for number, item in enumerate(element.get("Value") or []):
-            for inner, given in elements_of(item or {}):
+            for inner, given in json_elements(item or {}):
                 yield from _override_values(inner.tag, given, f"{path}/{number}/{inner.hex}")
     elif vr in values.BINARY:
-        data = given_bytes(attribute, element)
+        data = json_bytes(attribute, element)
         data += b"\0" * (len(data) % 2)
         if len(data) > BULK_THRESHOLD:
             yield BulkValue(

@@ -22,7 +22,7 @@ from lightwell.imaging.dataset.parse import (
 )
 from lightwell.imaging.dataset.parsed_element import ParsedElement
 from lightwell.imaging.dataset.part10 import Part10
-from lightwell.imaging.editing.override import overlay
+from lightwell.imaging.editing.override import apply_override
 from lightwell.imaging.instances import summary
 
 __all__ = ["ParsedInstance", "PixelElement", "SeriesCache", "parse_instance"]
@@ -93,7 +93,7 @@ def _instance(
     image = summary.describe_image(dataset.needed, pixel.keyword, warnings) if pixel else None
     levels, elements, needed = dataset.levels, dataset.elements, dataset.needed
     if override:
-        all_elements = overlay([element for level in levels[:4] for element in level], override)
+        all_elements = apply_override([element for level in levels[:4] for element in level], override)
         levels = group_by_level(all_elements)
         elements = [element for element in all_elements if element.tag >> 16 > 2]
         needed = {element.tag: element for element in all_elements if element.needed}

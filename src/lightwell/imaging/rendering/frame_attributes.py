@@ -1,4 +1,4 @@
-"""The attributes by which one frame is shown, wherever a multi-frame image keeps them.
+"""The attributes that apply to one frame of a multi-frame image.
 
 Source: PS3.3 C.7.6.16 (functional groups: per frame, then shared, then the data set itself).
 """
@@ -15,25 +15,25 @@ _MACROS = {
 
 
 def frame_attributes(data_set: Dataset, frame: int) -> Dataset:
-    """A copy of the data set's own elements with the groups' values of ``frame`` (from 0) laid over it.
+    """A copy of the data set in which the functional groups of ``frame`` (from 0) replace top-level elements.
 
-    The data set itself is not changed; sequences are shared with it.
+    The data set itself is not changed; the copy shares its sequences.
     """
-    found = Dataset()
-    found._dict.update(data_set._dict)
-    found.set_original_encoding(*data_set.original_encoding)
-    for sequence, place in (
+    attributes = Dataset()
+    attributes._dict.update(data_set._dict)
+    attributes.set_original_encoding(*data_set.original_encoding)
+    for sequence, index in (
         ("SharedFunctionalGroupsSequence", 0),
         ("PerFrameFunctionalGroupsSequence", frame),
     ):
         items = data_set.get(sequence)
-        if not items or place >= len(items):
+        if not items or index >= len(items):
             continue
         for macro, keywords in _MACROS.items():
-            inner = items[place].get(macro)
-            if not inner:
+            macro_items = items[index].get(macro)
+            if not macro_items:
                 continue
             for keyword in keywords:
-                if keyword in inner[0]:
-                    found[keyword] = inner[0][keyword]
-    return found
+                if keyword in macro_items[0]:
+                    attributes[keyword] = macro_items[0][keyword]
+    return attributes

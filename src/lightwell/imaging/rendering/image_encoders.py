@@ -1,4 +1,4 @@
-"""Pictures as the files that browsers show."""
+"""Encoding pictures in the image formats of browsers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from lightwell.imaging.rendering.scaling import Bytes
 
 
 def encode(picture: Bytes, media_type: str, quality: int) -> bytes:
-    """A picture as one of `IMAGE_TYPES`; ``quality`` is that of image/jpeg.
+    """A picture as one of `IMAGE_TYPES`; ``quality`` applies to image/jpeg.
 
-    JPEG is the baseline process with Huffman codes (PS3.18 §8.7.4), its colours as fine as its greys from a
-    quality of 90 on.
+    JPEG is the baseline process with Huffman codes (PS3.18 §8.7.4), without chroma subsampling from quality
+    90.
     """
     if not picture.flags.c_contiguous:
         picture = picture.copy()
@@ -25,4 +25,4 @@ def encode(picture: Bytes, media_type: str, quality: int) -> bytes:
         )
     if media_type == PNG:
         return bytes(imagecodecs.png_encode(picture, level=4))
-    raise ValueError(f"{media_type} is none of {IMAGE_TYPES}")
+    raise ValueError(f"{media_type} is not one of {IMAGE_TYPES}")

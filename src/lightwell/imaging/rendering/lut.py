@@ -1,7 +1,7 @@
-"""Lookup tables of a data set in the one form that pydicom's functions take them.
+"""Lookup tables of a data set, normalized for pydicom's functions.
 
-They come as US, SS or OW, of 8 to 16 bits, one or two entries a word. Source: PS3.3 C.11.1.1, C.11.2.1.1,
-C.7.6.3.1.5.
+In data sets they are US, SS or OW, of 8 to 16 bits, one or two entries per word. Source: PS3.3 C.11.1.1,
+C.11.2.1.1, C.7.6.3.1.5.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from lightwell.imaging.errors import RenderFailure
 _DESCRIPTOR, _DATA = 0x00283002, 0x00283006
 
 
-def table_item(data_set: Dataset, sequence: str) -> Dataset | None:
-    """The first item of a sequence of lookup tables, None where there is none or it is empty."""
+def lut_item(data_set: Dataset, sequence: str) -> Dataset | None:
+    """The first item of a sequence of lookup tables, None if there is none or it is empty."""
     items = data_set.get(sequence)
     if not items or not items[0].get("LUTDescriptor") or items[0].get("LUTData") in (None, b""):
         return None
@@ -27,25 +27,25 @@ def table_item(data_set: Dataset, sequence: str) -> Dataset | None:
     return first
 
 
-def plain_table(item: Dataset, *, big: bool) -> tuple[Dataset, int]:
-    """An item of a Modality or VOI LUT Sequence with entries of 16 bits, and how many bits they really have.
+def normalized_table(item: Dataset, *, big: bool) -> tuple[Dataset, int]:
+    """An item of a Modality or VOI LUT Sequence with entries of 16 bits, and the bits that they use.
 
-    pydicom indexes with the type of the entries, which wraps where 8-bit entries are more than 256.
-    ``big``: the data set is big endian. Raises `RenderFailure`.
+    pydicom indexes with the type of the entries, which wraps for more than 256 entries of 8 bits. ``big``:
+    the data set is big endian. Raises `RenderFailure`.
     """
     descriptor, data = item.get("LUTDescriptor"), item.get("LUTData")
     try:
         count, first, bits = (int(value) for value in descriptor)
     except (TypeError, ValueError):
-        raise RenderFailure("The LUTDescriptor of a lookup table is not three numbers.") from None
+        raise RenderFailure("The LUTDescriptor of a lookup table does not have three numbers.") from None
     count = count or 1 << 16
     if not 1 <= bits <= 16 or not 0 < count <= 1 << 16:
-        raise RenderFailure(f"A lookup table of {count} entries of {bits} bits cannot be used.")
+        raise RenderFailure(f"A lookup table of {count} entries of {bits} bits is not supported.")
     entries = _entries(data, count, big=big)
-    plain = Dataset()
-    plain.add(DataElement(_DESCRIPTOR, "SS", [count, first, 16], already_converted=True))
-    plain.add(DataElement(_DATA, "US", [int(value) for value in entries], already_converted=True))
-    return plain, bits
+    normalized = Dataset()
+    normalized.add(DataElement(_DESCRIPTOR, "SS", [count, first, 16], already_converted=True))
+    normalized.add(DataElement(_DATA, "US", [int(value) for value in entries], already_converted=True))
+    return normalized, bits
 
 
 def _entries(data: Any, count: int, *, big: bool) -> NDArray[Any]:
@@ -61,5 +61,5 @@ def _entries(data: Any, count: int, *, big: bool) -> NDArray[Any]:
         values = [] if data is None else [data] if isinstance(data, int) else list(data)
         entries = np.array([int(value) & 0xFFFF for value in values], np.uint16)
     if len(entries) < count:
-        raise RenderFailure(f"A lookup table has {len(entries)} entries, its descriptor says {count}.")
+        raise RenderFailure(f"A lookup table has {len(entries)} entries, but its descriptor says {count}.")
     return entries[:count]

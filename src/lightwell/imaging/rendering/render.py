@@ -1,7 +1,7 @@
-"""From the samples of one frame and its attributes to a picture.
+"""Rendering one frame: from its samples and attributes to a picture.
 
-The order is PS3.18's (§8.3.5.1): how the image itself is shown (PS3.4 N.2), then the region, then the
-viewport.
+The order is that of PS3.18 §8.3.5.1: the grayscale or colour transformations (PS3.4 N.2), then the region,
+then the viewport.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from lightwell.imaging.rendering.greyscale import greys
 from lightwell.imaging.rendering.image_encoders import encode
 from lightwell.imaging.rendering.overlays import draw_overlays
 from lightwell.imaging.rendering.scaling import Bytes
-from lightwell.imaging.rendering.viewport import aspect, shown
+from lightwell.imaging.rendering.viewport import crop_and_scale, pixel_aspect_ratio
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedImage:
-    """A picture as a file; ``notes`` say what of the request or the image is not in it."""
+    """An encoded picture; ``notes`` say which parts of the request or the image it lacks."""
 
     data: bytes
     notes: tuple[str, ...] = ()
@@ -38,7 +38,7 @@ def render(
     photometric: str,
     data_set: Dataset,
     frame: int,
-    asked: Rendering,
+    rendering: Rendering,
 ) -> RenderedImage:
     """The picture of one frame.
 
@@ -46,35 +46,35 @@ def render(
     interpretation; ``frame`` counts from 0. Raises `RenderFailure`.
     """
     attributes = frame_attributes(data_set, frame)
-    picture, notes = full_picture(samples, image, photometric, attributes, asked)
-    picture, left_out = draw_overlays(picture, data_set, frame)
-    picture = shown(picture, asked, aspect(attributes))
-    return RenderedImage(encode(picture, asked.media_type, asked.quality), (*notes, *left_out))
+    picture, notes = full_picture(samples, image, photometric, attributes, rendering)
+    picture, overlay_notes = draw_overlays(picture, data_set, frame)
+    picture = crop_and_scale(picture, rendering, pixel_aspect_ratio(attributes))
+    return RenderedImage(encode(picture, rendering.media_type, rendering.quality), (*notes, *overlay_notes))
 
 
 def full_picture(
-    samples: Samples, image: ImageDescription, photometric: str, attributes: Dataset, asked: Rendering
+    samples: Samples, image: ImageDescription, photometric: str, attributes: Dataset, rendering: Rendering
 ) -> tuple[Bytes, list[str]]:
-    """The whole frame in 8 bits, in grey or in colour, and notes. Raises `RenderFailure`."""
+    """The whole frame with 8 bits per sample, in grey or colour, and notes. Raises `RenderFailure`."""
     _check_alignment(samples, image, attributes)
     if image.samples == 1 and photometric != PALETTE:
         known = photometric in MONOCHROME
-        note = [] if known else [f"The photometric interpretation {photometric!r} is shown as MONOCHROME2"]
-        return greys(samples, image, attributes, asked.window), note
-    note = ["The parameter window does not apply to images in colour"] if asked.window else []
+        note = [] if known else [f"The photometric interpretation {photometric!r} is rendered as MONOCHROME2"]
+        return greys(samples, image, attributes, rendering.window), note
+    note = ["The parameter window does not apply to images in colour"] if rendering.window else []
     return colours(samples, image, attributes, photometric), note
 
 
 def _check_alignment(samples: Samples, image: ImageDescription, attributes: Dataset) -> None:
-    """Refuse samples that may not stand in the lowest bits of their words, as PS3.5 8.1.1 now asks of all.
+    """Refuse samples that may not be in the lowest bits of their words, as PS3.5 8.1.1 now requires.
 
-    HighBit alone does not tell: some writers give a wrong one. So samples that BitsStored can hold are shown.
+    HighBit alone is not conclusive: some writers give a wrong one. So samples that fit BitsStored are shown.
     """
     high, stored = attributes.get("HighBit"), image.bits_stored
     if not isinstance(high, int) or not 1 <= stored <= high < image.bits_allocated:
         return
     if samples.dtype.kind in "iu" and np.any(((samples >> stored) + 1) >> 1):
         raise RenderFailure(
-            f"HighBit is {high} where BitsStored is {stored}, and samples have more bits than that: which of"
-            " them are the picture cannot be told."
+            f"HighBit is {high} and BitsStored is {stored}, but samples have more bits:"
+            " it is not clear which of them are the image."
         )

@@ -13,7 +13,7 @@ from lightwell.errors import StorageError
 from lightwell.imaging.dataset.dictionary import attribute_named
 from lightwell.imaging.dataset.element_scanner import Encoding
 from lightwell.imaging.editing.edited_elements import edited_elements
-from lightwell.imaging.editing.native_values import Rules, typed
+from lightwell.imaging.editing.native_values import TypingRules, typed_edit
 from lightwell.imaging.instances.writer import PixelValue, write_part10
 from tests.unit.imaging.headers import BIG, EXPLICIT, IMPLICIT, element, meta
 
@@ -24,7 +24,7 @@ def edit(key: str, value: Any, **vrs: str) -> Edit:
     """As an update would make it."""
     attribute = attribute_named(key)
     assert attribute is not None
-    return typed(attribute, value, Rules(vrs, force=True))
+    return typed_edit(attribute, value, TypingRules(vrs, force=True))
 
 
 def original(form: str) -> list[bytes]:

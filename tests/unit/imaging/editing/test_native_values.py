@@ -18,8 +18,8 @@ from lightwell.imaging.dataset import values
 from lightwell.imaging.dataset.dictionary import attribute_named
 from lightwell.imaging.dataset.element_scanner import Encoding
 from lightwell.imaging.editing.edited_elements import edited_elements
-from lightwell.imaging.editing.native_values import Rules, typed
-from lightwell.imaging.editing.vr_conformance import fault
+from lightwell.imaging.editing.native_values import TypingRules, typed_edit
+from lightwell.imaging.editing.vr_conformance import nonconformance
 from tests.unit.imaging.headers import EXPLICIT, element, meta, read
 
 #: an attribute of one value for each VR, and one of several
@@ -87,7 +87,7 @@ def given_values() -> st.SearchStrategy[tuple[str, Any]]:
 def edit_of(key: str, value: Any, *, force: bool = False) -> Edit:
     attribute = attribute_named(key)
     assert attribute is not None, key
-    return typed(attribute, value, Rules({}, force))
+    return typed_edit(attribute, value, TypingRules({}, force))
 
 
 def shown_in_a_file(key: str, edit: Edit) -> Any:
@@ -158,9 +158,9 @@ def test_takes_any_text_with_force_and_shows_it_as_an_import_would(text: str, vr
     ],
 )
 def test_tells_values_of_a_vr_from_others(vr: str, good: list[str], bad: list[str]) -> None:
-    assert [fault(vr, text) for text in good] == [None] * len(good)
-    assert [text for text in bad if fault(vr, text) is None] == []
-    assert fault(vr, "") is None
+    assert [nonconformance(vr, text) for text in good] == [None] * len(good)
+    assert [text for text in bad if nonconformance(vr, text) is None] == []
+    assert nonconformance(vr, "") is None
 
 
 def test_chooses_the_vr_that_goes_with_the_value() -> None:

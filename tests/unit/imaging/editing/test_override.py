@@ -124,7 +124,7 @@ def test_takes_the_uids_of_the_file_and_no_others() -> None:
         ("00080018", "SOPInstanceUID"),
     ):
         for override in (one(tag, "UI", "9.9"), {tag: {"vr": "UI"}}):
-            with pytest.raises(InputError, match=f"changes {keyword}, by which the file is found"):
+            with pytest.raises(InputError, match=f"changes {keyword}, which identifies the instance"):
                 read(FILE, override=override)
 
 
@@ -139,16 +139,16 @@ def test_checks_the_element_constraints_on_what_is_laid_over() -> None:
 @pytest.mark.parametrize(
     ("override", "reason"),
     [
-        ({"00100020": {"vr": "LO", "BulkDataURI": "http://x/1"}}, "BulkDataURI is not fetched"),
-        ({"PatientID": {"vr": "LO"}}, "no tag of 8 hex digits"),
-        ({"FFFEE000": {"vr": "SQ"}}, "no tag of 8 hex digits"),
+        ({"00100020": {"vr": "LO", "BulkDataURI": "http://x/1"}}, "BulkDataURI is not retrieved"),
+        ({"PatientID": {"vr": "LO"}}, "not a tag of 8 hex digits"),
+        ({"FFFEE000": {"vr": "SQ"}}, "not a tag of 8 hex digits"),
         ({"00100020": ["17"]}, "must be an object"),
-        ({"00100020": {"vr": "XX", "Value": ["17"]}}, "none that DICOM has"),
-        ({"00091001": {"Value": ["17"]}}, "none that DICOM has"),
+        ({"00100020": {"vr": "XX", "Value": ["17"]}}, "not a VR of DICOM"),
+        ({"00091001": {"Value": ["17"]}}, "not a VR of DICOM"),
         ({"00100020": {"vr": "LO", "Value": "17"}}, "must be an array"),
-        ({"00100020": {"vr": "LO", "Value": [17]}}, "must be a text"),
+        ({"00100020": {"vr": "LO", "Value": [17]}}, "must be a string"),
         ({"00100020": {"vr": "LO", "Value": ["1\\2"]}}, "backslash"),
-        ({"00204000": {"vr": "LT", "Value": ["1", "2"]}}, "one value at most"),
+        ({"00204000": {"vr": "LT", "Value": ["1", "2"]}}, "at most one value"),
         ({"00100010": {"vr": "PN", "Value": [{"Alphabet": "x"}]}}, "Alphabetic"),
         ({"00100010": {"vr": "PN", "Value": [{"Alphabetic": 5}]}}, "Alphabetic"),
         ({"00280010": {"vr": "US", "Value": ["x"]}}, "must be a number"),
@@ -158,11 +158,11 @@ def test_checks_the_element_constraints_on_what_is_laid_over() -> None:
         ({"00189073": {"vr": "FL", "Value": [1e300]}}, "does not fit"),
         ({"00280009": {"vr": "AT", "Value": ["Rows"]}}, "8 hex digits"),
         ({"00282000": {"vr": "OB", "InlineBinary": "?"}}, "not base64"),
-        ({"00282000": {"vr": "OB", "InlineBinary": 5}}, "must be a text"),
+        ({"00282000": {"vr": "OB", "InlineBinary": 5}}, "must be a base64 string"),
         ({"00282000": {"vr": "OB", "Value": [5]}}, "given as InlineBinary"),
-        ({"00100020": {"vr": "LO", "InlineBinary": "AAE="}}, "does not go with"),
+        ({"00100020": {"vr": "LO", "InlineBinary": "AAE="}}, "is not allowed for"),
         ({"00081140": {"vr": "SQ", "Value": ["x"]}}, "must be an object"),
-        ({"00081140": {"vr": "SQ", "Value": [{"00081155": {"vr": "UI", "Value": [1]}}]}}, "must be a text"),
+        ({"00081140": {"vr": "SQ", "Value": [{"00081155": {"vr": "UI", "Value": [1]}}]}}, "must be a string"),
     ],
 )
 def test_refuses_what_is_no_dicom_json(override: dict[str, Any], reason: str) -> None:

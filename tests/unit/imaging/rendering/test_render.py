@@ -19,13 +19,13 @@ from lightwell.domain.rendering import IMAGE_TYPES, Region, Rendering, Window
 from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.errors import RenderFailure
 from lightwell.imaging.instances.version_dataset import encapsulated_document, pydicom_errors
-from lightwell.imaging.rendering.colour import framed_photometric
+from lightwell.imaging.rendering.colour import header_photometric
 from lightwell.imaging.rendering.frame_attributes import frame_attributes
-from lightwell.imaging.rendering.lut import plain_table
+from lightwell.imaging.rendering.lut import normalized_table
 from lightwell.imaging.rendering.overlays import draw_overlays
 from lightwell.imaging.rendering.render import full_picture, render
 from lightwell.imaging.rendering.scaling import scaled
-from lightwell.imaging.rendering.viewport import aspect, shown
+from lightwell.imaging.rendering.viewport import crop_and_scale, pixel_aspect_ratio
 from tests.unit.imaging.pixel_files import image_of
 
 PNG = Rendering("image/png")
@@ -177,7 +177,7 @@ def test_refuses_a_table_that_is_too_short(entries: list[int]) -> None:
     item = table([1, 2, 3], 0, 16)
     item.LUTData = entries
     with pytest.raises(RenderFailure, match="entries"):
-        plain_table(item, big=False)
+        normalized_table(item, big=False)
 
 
 def test_shows_floats_and_what_is_no_number_in_black() -> None:
@@ -230,7 +230,7 @@ def test_shows_the_primary_colours_of_every_space() -> None:
 
 @pytest.mark.parametrize("photometric", ["HSV", "MONOCHROME2", "YBR_PARTIAL_420", ""])
 def test_refuses_colours_that_it_does_not_know(photometric: str) -> None:
-    with pytest.raises(RenderFailure, match="cannot be shown"):
+    with pytest.raises(RenderFailure, match="cannot be rendered"):
         colour(np.zeros((2, 2, 3), np.uint8), photometric)
     with pytest.raises(RenderFailure, match="4 samples"):
         colour(np.zeros((2, 2, 4), np.uint8), "CMYK")
@@ -279,9 +279,9 @@ def test_believes_the_jpeg_rather_than_the_attributes(
     photometric: str, options: dict[str, Any], found: str
 ) -> None:
     data = bytes(imagecodecs.jpeg8_encode(np.zeros((8, 8, 3), np.uint8), **options))
-    assert framed_photometric(data, "jpeg", photometric) == found
-    assert framed_photometric(data[:30], "jpeg", "RGB")
-    assert framed_photometric(b"", "jpeg", "RGB") == "RGB"
+    assert header_photometric(data, "jpeg", photometric) == found
+    assert header_photometric(data[:30], "jpeg", "RGB")
+    assert header_photometric(b"", "jpeg", "RGB") == "RGB"
 
 
 def test_says_that_a_window_is_not_for_colours() -> None:
@@ -361,12 +361,14 @@ def test_fits_the_viewport_and_keeps_the_aspect(
 ) -> None:
     picture = np.zeros((100, 200, 3), np.uint8)
     asked = Rendering("image/png", None, width, height)
-    assert shown(picture, asked, pixel_aspect).shape == (*size, 3)
+    assert crop_and_scale(picture, asked, pixel_aspect).shape == (*size, 3)
 
 
 def test_cuts_and_mirrors() -> None:
     def part(region: Region) -> list[list[int]]:
-        found: list[list[int]] = shown(RAMP, Rendering("image/png", None, 2, 2, region), 1.0).tolist()
+        found: list[list[int]] = crop_and_scale(
+            RAMP, Rendering("image/png", None, 2, 2, region), 1.0
+        ).tolist()
         return found
 
     assert part(Region(3, 1, 2, 2)) == [[19, 20], [35, 36]]
@@ -379,15 +381,15 @@ def test_cuts_and_mirrors() -> None:
 @pytest.mark.parametrize("region", [Region(15, 0, 2, 2), Region(0, 16, None, None), Region(0, 0, 1, -17)])
 def test_refuses_a_region_outside_of_the_image(region: Region) -> None:
     with pytest.raises(RenderFailure, match="region") as caught:
-        shown(RAMP, Rendering("image/png", None, 2, 2, region), 1.0)
+        crop_and_scale(RAMP, Rendering("image/png", None, 2, 2, region), 1.0)
     assert caught.value.bad
 
 
 def test_refuses_a_picture_that_is_too_large() -> None:
     picture = np.lib.stride_tricks.as_strided(np.zeros(1, np.uint8), (9_000, 9_000), (0, 0))
     with pytest.raises(RenderFailure, match="viewport"):
-        shown(picture, PNG, 1.0)
-    assert shown(picture[:3000, :3000], Rendering("image/png", None, 20, 20), 1.0).shape == (20, 20)
+        crop_and_scale(picture, PNG, 1.0)
+    assert crop_and_scale(picture[:3000, :3000], Rendering("image/png", None, 20, 20), 1.0).shape == (20, 20)
 
 
 @pytest.mark.parametrize(
@@ -404,7 +406,7 @@ def test_refuses_a_picture_that_is_too_large() -> None:
     ],
 )
 def test_knows_how_high_a_pixel_is(values: dict[str, Any], expected: float) -> None:
-    assert aspect(attributes(**values)) == pytest.approx(expected)
+    assert pixel_aspect_ratio(attributes(**values)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("shape", [(7, 5), (64, 200), (33, 17, 3), (1, 1)])
