@@ -1,4 +1,4 @@
-"""Part 10 files made byte by byte, so that they can be wrong in every way."""
+"""Part 10 files built byte by byte, so that they can be invalid in any way."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def uids(form: str = "explicit") -> tuple[bytes, bytes, bytes, bytes]:
 def image(
     *elements: bytes, syntax: str = EXPLICIT, form: str = "explicit", without: tuple[int, ...] = ()
 ) -> bytes:
-    """A file with the four UIDs and ``elements``, all put in the order of their tags."""
+    """A file with the four UIDs and ``elements``, in tag order."""
     order: Literal["big", "little"] = "big" if form == "big" else "little"
 
     def tag_of(data: bytes) -> int:

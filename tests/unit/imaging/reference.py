@@ -1,6 +1,6 @@
-"""What the metadata of a file should be, by pydicom alone: parsing, character sets, numbers, VRs.
+"""The expected metadata of a file, by pydicom only: parsing, character sets, numbers, VRs.
 
-Nothing of the lanes is used here but the table of levels. Slow and plain on purpose.
+It uses nothing of the parsers but the table of levels, and is simple and slow on purpose.
 """
 
 from __future__ import annotations

@@ -159,7 +159,7 @@ class ElementScanner:
     def _scan_element(
         self, pos: int, end: int, encoding: Encoding, depth: int, *, at_root: bool = False
     ) -> ElementSpan:
-        """The element at ``pos``, which must lie before ``end``."""
+        """The element at ``pos``, which must end at ``end`` or before."""
         self._remaining -= 1
         if self._remaining < 0:
             raise InputError("The data set has more elements than lightwell reads from one file")

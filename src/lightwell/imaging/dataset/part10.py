@@ -127,7 +127,7 @@ def meta_uids(head: bytes) -> tuple[str | None, str | None]:
 
     They identify a file that could not be read: nothing is checked, and nothing raised.
     """
-    found: dict[bytes, str] = {}
+    uids: dict[bytes, str] = {}
     pos = 132 if head[128:132] == b"DICM" else len(head)
     while head[pos : pos + 2] == b"\x02\x00" and len(head) >= pos + 12:
         tag, is_long = head[pos + 2 : pos + 4], head[pos + 4 : pos + 6] in _LONG
@@ -136,8 +136,8 @@ def meta_uids(head: bytes) -> tuple[str | None, str | None]:
         pos = start + int.from_bytes(size, "little")
         value = head[start:pos].strip(b"\0 ")
         if re.fullmatch(rb"[0-9.]{1,64}", value):
-            found[tag] = value.decode()
-    return found.get(b"\x02\x00"), found.get(b"\x03\x00")
+            uids[tag] = value.decode()
+    return uids.get(b"\x02\x00"), uids.get(b"\x03\x00")
 
 
 def _read_longer(source: Source, start: int, length: int) -> bytes:

@@ -1,7 +1,7 @@
-"""The sample studies that come with the product, for `lightwell demo`.
+"""The sample studies of `lightwell demo`.
 
-One CT volume of a made-up head is computed here; the others are pydicom's own test files (MIT), which its
-wheel ships: MR, ultrasound in colour, a palette, a one-bit segmentation, a dose grid, a report, an ECG.
+A CT volume of an artificial head is computed here; the others are pydicom's test files (MIT) from its wheel:
+MR, ultrasound in colour, a palette, a one-bit segmentation, a dose grid, a report, an ECG.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ SHIPPED = (
 SIZE = 512
 _NAMESPACE = uuid.UUID("6c7b1c1e-2b53-4f61-9a3e-1f0d5a5b8e21")
 
-# Ellipsoids of a head: centre and half axes in (z, y, x) as fractions of the volume, Hounsfield units added.
+# Ellipsoids of a head: centre and semi-axes in (z, y, x) as fractions of the volume, added Hounsfield units.
 _ELLIPSOIDS = (
     ((0.0, 0.0, 0.0), (0.95, 0.92, 0.69), 1800.0),  # skull
     ((0.0, -0.02, 0.0), (0.88, 0.87, 0.64), -765.0),  # brain
     ((0.1, 0.05, 0.15), (0.45, 0.30, 0.11), -30.0),  # ventricles
     ((0.1, 0.05, -0.15), (0.45, 0.30, 0.11), -30.0),
-    ((-0.2, -0.35, 0.2), (0.20, 0.12, 0.16), 35.0),  # a bleed
+    ((-0.2, -0.35, 0.2), (0.20, 0.12, 0.16), 35.0),  # a haemorrhage
     ((-0.45, 0.55, 0.0), (0.18, 0.10, 0.14), -900.0),  # a sinus
 )
 
@@ -73,7 +73,7 @@ def write_samples(folder: Path, slices: int = 40) -> list[Path]:
 
 
 def head(slices: int) -> NDArray[np.int16]:
-    """A head made of ellipsoids with a little noise: ``(slices, 512, 512)``, Hounsfield units plus 1024."""
+    """A head of ellipsoids with some noise: ``(slices, 512, 512)``, Hounsfield units plus 1024."""
     z = np.linspace(-1, 1, slices, dtype=np.float32)[:, None, None]
     y, x = np.meshgrid(*[np.linspace(-1, 1, SIZE, dtype=np.float32)] * 2, indexing="ij")
     volume = np.full((slices, SIZE, SIZE), 24.0, dtype=np.float32)
@@ -112,12 +112,12 @@ def ct_slice(pixels: NDArray[np.int16], number: int) -> FileDataset:
 
 
 def uid(name: str) -> UID:
-    """The same UID for the same name, always: PS3.5 §B.2 (UUID derived)."""
+    """A UID derived from ``name`` by a UUID (PS3.5 §B.2)."""
     return UID(f"2.25.{uuid.uuid5(_NAMESPACE, name).int}")
 
 
 def source_frames(path: Path) -> Iterator[NDArray[np.generic]]:
-    """Every frame of a file as pydicom decodes it, samples as stored; for comparing with what is served."""
+    """Every frame of a file as pydicom decodes it, as stored samples, to compare with the frames served."""
     yield from iter_pixels(path, raw=True)
 
 
@@ -131,21 +131,21 @@ def sop_instance_uid(path: Path) -> str:
 def compare(
     path: Path, stored_syntax: str | None, frames: Sequence[tuple[Mapping[str, Any], bytes]]
 ) -> str | None:
-    """What is wrong with the frames that were read back for a file, or None.
+    """How the frames retrieved for a file differ from it, or None.
 
-    ``frames`` are entries of ImageFrames in the metadata, each with its bytes. Checked are their number,
-    their checksums (devguide/pixel-data-verification) and, sample by sample, the pixels.
+    ``frames`` are entries of ImageFrames in the metadata, each with its bytes. Their number, their checksums
+    (devguide/pixel-data-verification) and all samples are compared.
     """
     data = pydicom.dcmread(path, defer_size=1024)
     if "PixelData" not in data:
-        return f"{len(frames)} frames where there are no pixels" if frames else None
+        return f"{len(frames)} frames, but the file has no pixels" if frames else None
     sources = list(source_frames(path))
     if len(sources) != len(frames):
-        return f"{len(frames)} frames, the file has {len(sources)}"
+        return f"{len(frames)} frames, but the file has {len(sources)}"
     for number, (source, (entry, stored)) in enumerate(zip(sources, frames, strict=True), 1):
         checksum = entry["PixelDataChecksumFromBaseToFullResolution"][-1]["Checksum"]
         if stored_syntax == HTJ2K_RPCL:
-            # OpenJPEG, which had no part in encoding the frame.
+            # OpenJPEG, which did not encode the frame.
             read_structure(codestream_of(stored))
             decoded = imagecodecs.jpeg2k_decode(stored)
             if not np.array_equal(decoded, source):
@@ -154,13 +154,13 @@ def compare(
                 return f"the checksum of frame {number} is not that of its pixels"
         elif zlib.crc32(stored) != checksum:
             return f"the checksum of frame {number} is not that of its bytes"
-        elif not _holds(data, stored, number - 1, source):
+        elif not _has_same_bytes(data, stored, number - 1, source):
             return f"frame {number} differs from the file"
     return None
 
 
-def _holds(data: Dataset, stored: bytes, number: int, source: NDArray[np.generic]) -> bool:
-    """Whether a frame that was kept is the bytes of the file."""
+def _has_same_bytes(data: Dataset, stored: bytes, number: int, source: NDArray[np.generic]) -> bool:
+    """Whether a frame that was stored verbatim has the bytes of the file."""
     if data.file_meta.TransferSyntaxUID.is_encapsulated:
         return (
             get_frame(data.PixelData, number, number_of_frames=int(data.get("NumberOfFrames", 1))) == stored

@@ -52,7 +52,7 @@ def json_elements(dataset: object) -> list[tuple[Attribute, Mapping[str, object]
     """The attributes and elements of a JSON data set in tag order, without group lengths."""
     if not isinstance(dataset, Mapping):
         raise InputError("The metadata override is not DICOM JSON: a data set must be an object")
-    found: dict[int, Mapping[str, object]] = {}
+    elements: dict[int, Mapping[str, object]] = {}
     for key, element in dataset.items():
         if not isinstance(key, str) or not _TAG.fullmatch(key) or key[:4].upper() == "FFFE":
             raise InputError(
@@ -62,8 +62,8 @@ def json_elements(dataset: object) -> list[tuple[Attribute, Mapping[str, object]
             raise InputError(f"The metadata override is not DICOM JSON: {key} must be an object")
         tag = int(key, 16)
         if tag & 0xFFFF:
-            found[tag] = element
-    return [(attribute_of(tag), found[tag]) for tag in sorted(found)]
+            elements[tag] = element
+    return [(attribute_of(tag), elements[tag]) for tag in sorted(elements)]
 
 
 def _parsed_element(attribute: Attribute, element: Mapping[str, object]) -> ParsedElement:

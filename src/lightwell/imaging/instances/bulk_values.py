@@ -84,11 +84,11 @@ class _BulkValueFinder(FullParser):
                         raise
             else:
                 try:
-                    found = list(self._sequence_values(span, context, depth, path))
+                    nested_values = list(self._sequence_values(span, context, depth, path))
                 except InputError:
                     vr = "UN"
                 else:
-                    yield from found
+                    yield from nested_values
                     return
         if vr not in values.BINARY:
             if span.length > limits.VALUE or not span.length % _WIDTHS.get(vr, 1):
@@ -126,8 +126,8 @@ def _override_values(tag: int, element: Mapping[str, Any], path: str) -> Iterato
     vr = json_vr(attribute, element)
     if vr == "SQ":
         for number, item in enumerate(element.get("Value") or []):
-            for inner, given in json_elements(item or {}):
-                yield from _override_values(inner.tag, given, f"{path}/{number}/{inner.hex}")
+            for inner, inner_element in json_elements(item or {}):
+                yield from _override_values(inner.tag, inner_element, f"{path}/{number}/{inner.hex}")
     elif vr in values.BINARY:
         data = json_bytes(attribute, element)
         data += b"\0" * (len(data) % 2)

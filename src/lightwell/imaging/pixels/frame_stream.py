@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from lightwell.domain.imports.warnings import Warning
 from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.dataset.transfer_syntaxes import (
     EXPLICIT_LITTLE,
@@ -86,7 +85,6 @@ class FrameStream(ABC):
     def __init__(self, stored: StoredPixels) -> None:
         self._stored = stored
         self._decoders: list[str] = []
-        self.warnings: list[Warning] = []
 
     @property
     def stored(self) -> StoredPixels:
@@ -136,9 +134,9 @@ class _FrameDecoder:
 class _LosslessStream(FrameStream):
     """Frames transcoded to the lossless storage format."""
 
-    def __init__(self, stored: StoredPixels, samples: _FrameDecoder, cross_check: bool) -> None:
+    def __init__(self, stored: StoredPixels, decoder: _FrameDecoder, cross_check: bool) -> None:
         super().__init__(stored)
-        self._decoder, self._cross_check = samples, cross_check
+        self._decoder, self._cross_check = decoder, cross_check
 
     def _frame(self, number: int) -> EncodedFrame:
         samples, decoder = self._decoder.decode(number)
@@ -168,9 +166,9 @@ class _LosslessStream(FrameStream):
 class _NativeStream(FrameStream):
     """Frames in Explicit VR Little Endian: native ones unchanged, coded ones decoded."""
 
-    def __init__(self, stored: StoredPixels, samples: _FrameDecoder) -> None:
+    def __init__(self, stored: StoredPixels, decoder: _FrameDecoder) -> None:
         super().__init__(stored)
-        self._decoder = samples
+        self._decoder = decoder
 
     def _frame(self, number: int) -> EncodedFrame:
         data, decoder = self._decoder.native(number)
@@ -241,8 +239,8 @@ def open_frame_stream(
     """The frames of an instance as a data store of ``storage_format`` (HTJ2K or JPEG_2000_LOSSLESS) stores
     them.
 
-    ``frame_limit`` bounds the bytes of one frame. ``cross_check``: OpenJPEG decodes every HTJ2K
-    frame, too. Raises `PixelFailure`, here or while iterating, if the pixel element has to be a blob.
+    ``frame_limit`` bounds the bytes of one frame. ``cross_check``: OpenJPEG decodes every HTJ2K frame, too.
+    Raises `PixelFailure`, here or while iterating, if the pixel element has to be a blob.
     """
     syntax = SYNTAXES.get(part10.transfer_syntax)
     if syntax is None:
@@ -275,17 +273,17 @@ def open_frame_stream(
         raise cannot_transcode(f"a coded frame has {frames.largest():,} bytes, the limit is {frame_limit:,}")
     if syntax.uid == JPEG2000_LOSSLESS == STORED[storage_format]:
         return _VerbatimLosslessStream(_stored_pixels(image, syntax.uid, "DECOMPRESSED"), frames, image)
-    samples = _FrameDecoder(frames, syntax.codec, image)
+    decoder = _FrameDecoder(frames, syntax.codec, image)
     subsampled_native = is_subsampled(image) and syntax.codec in ("native", "deflate")
     if has_lossless_form(image) and not subsampled_native:
         return _LosslessStream(
-            _stored_pixels(image, STORED[storage_format], "DECOMPRESSED"), samples, cross_check
+            _stored_pixels(image, STORED[storage_format], "DECOMPRESSED"), decoder, cross_check
         )
     if is_subsampled(image) and not subsampled_native:
         raise cannot_transcode(
             f"decoded frames have full chrominance, which readers would misread as native {image.photometric}"
         )
-    return _NativeStream(_stored_pixels(image, EXPLICIT_LITTLE, "COMPRESSED"), samples)
+    return _NativeStream(_stored_pixels(image, EXPLICIT_LITTLE, "COMPRESSED"), decoder)
 
 
 def has_same_bytes(pieces: Iterable[bytes], length: int, stored_frame: Frame, read_pack: ReadPack) -> bool:
@@ -331,12 +329,12 @@ def _native_stream(
         )
     word_size = swapped_word_size(image, pixel.vr, big_endian=not part10.little_endian)
     frames = NativeFrames(part10.source, pixel.offset, pixel.length, image, word_size)
-    samples = _FrameDecoder(frames, "native", image)
+    decoder = _FrameDecoder(frames, "native", image)
     if has_lossless_form(image) and not is_subsampled(image):
         return _LosslessStream(
-            _stored_pixels(image, STORED[storage_format], "DECOMPRESSED"), samples, cross_check
+            _stored_pixels(image, STORED[storage_format], "DECOMPRESSED"), decoder, cross_check
         )
-    return _NativeStream(_stored_pixels(image, EXPLICIT_LITTLE, "COMPRESSED"), samples)
+    return _NativeStream(_stored_pixels(image, EXPLICIT_LITTLE, "COMPRESSED"), decoder)
 
 
 def _extended_tables(source: Source, pixel: PixelElement) -> tuple[bytes, bytes | None] | None:

@@ -9,7 +9,7 @@ from lightwell.imaging.dataset.transfer_syntaxes import TransferSyntax
 from lightwell.imaging.errors import cannot_transcode
 
 SIGNATURE_BYTES = 512
-"""Bytes of a frame's beginning that `check_kept` needs."""
+"""Bytes at the beginning of a frame that `check_signature` needs."""
 
 _PACKET, _BD_PACKET = 188, 192
 _SIGNATURES = {

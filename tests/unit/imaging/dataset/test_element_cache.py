@@ -1,4 +1,4 @@
-"""What is kept of elements that come again."""
+"""The cache of parsed elements."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from lightwell.imaging.dataset.element_cache import SeriesCache
 from tests.unit.imaging.headers import element, image, item, opened, read, sequence
 
 
-def conversions(monkeypatch: object) -> list[int]:
-    """Tags of the elements that are converted from now on."""
+def parsed_tags(monkeypatch: object) -> list[int]:
+    """The tags of the elements that are parsed from now on."""
     from lightwell.imaging.dataset.fast_explicit_parser import FastExplicitParser
 
     seen: list[int] = []
-    convert = FastExplicitParser._parse_element
+    parse_element = FastExplicitParser._parse_element
 
     def spy(self: FastExplicitParser, tag: int, vr: str, raw: bytes, head: int) -> object:
         seen.append(tag)
-        return convert(self, tag, vr, raw, head)
+        return parse_element(self, tag, vr, raw, head)
 
     monkeypatch.setattr(FastExplicitParser, "_parse_element", spy)  # type: ignore[attr-defined]
     return seen
@@ -37,10 +37,10 @@ def slice_of(number: int) -> bytes:
     )
 
 
-def test_converts_only_what_differs(monkeypatch: object) -> None:
+def test_parses_only_elements_that_differ(monkeypatch: object) -> None:
     cache = SeriesCache()
     read(slice_of(1), cache)
-    seen = conversions(monkeypatch)
+    seen = parsed_tags(monkeypatch)
     read(slice_of(2), cache)
     assert sorted(attribute_of(tag).keyword for tag in seen) == ["InstanceNumber", "SOPInstanceUID"]
 
@@ -52,7 +52,7 @@ def test_keeps_character_sets_apart() -> None:
         assert f'"{name}"'.encode() in read(data, cache).patient
 
 
-def test_stays_within_its_bounds_and_right(monkeypatch: object) -> None:
+def test_stays_within_its_bounds_and_correct(monkeypatch: object) -> None:
     cache = SeriesCache(limit=100_000)
     chance = random.Random(1)
     for number in range(400):
@@ -62,8 +62,8 @@ def test_stays_within_its_bounds_and_right(monkeypatch: object) -> None:
             element(0x00091001, "OB", bytes(9000)),
             sequence(0x00081140, item(element(0x00081155, "UI", f"1.{number}")), undefined=True),
         )
-        fresh, kept = read(data), read(data, cache)
-        assert fresh == kept
+        fresh, cached = read(data), read(data, cache)
+        assert fresh == cached
         entries = sum(
             len(raw) + len(entry.json)
             for tables in (cache._young, cache._old)
@@ -75,23 +75,23 @@ def test_stays_within_its_bounds_and_right(monkeypatch: object) -> None:
         assert len(cache._young) < 4
 
 
-def test_keeps_what_is_in_use_when_it_begins_anew(monkeypatch: object) -> None:
+def test_keeps_elements_in_use_across_generations(monkeypatch: object) -> None:
     cache = SeriesCache(limit=60_000)
     for number in range(300):
         read(slice_of(number), cache)
-    seen = conversions(monkeypatch)
+    seen = parsed_tags(monkeypatch)
     read(slice_of(1000), cache)
     assert len(seen) <= 3
 
 
-def test_does_not_keep_more_of_one_file_than_it_may() -> None:
+def test_bounds_the_elements_of_one_file() -> None:
     cache = SeriesCache(limit=50_000)
     many = [element(0x00091001 + n, "UL", struct.pack("<I", n)) for n in range(5000)]
     read(image(*many), cache)
     assert sum(len(table.elements) for table in cache._young.values()) < 200
 
 
-def test_does_not_key_long_values() -> None:
+def test_does_not_cache_long_values() -> None:
     cache = SeriesCache()
     parse.parse_fast(opened(image(element(0x00091001, "OB", bytes(9000)))), cache)
     assert max(len(raw) for table in cache._young.values() for raw in table.elements) < 8200

@@ -1,4 +1,4 @@
-"""The proof that the fast lane, the careful lane and pydicom find the same in every file."""
+"""The fast parsers, the full parser and pydicom agree on every file."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from tests.unit.imaging.reference import expected
 WHEEL = Path(pydicom.data.__file__).parent
 
 
-def found(dataset: ParsedDataset) -> tuple[Any, ...]:
-    """All that an instance is made of; JSON as bytes, so that not even the order of keys may differ."""
+def parsed_parts(dataset: ParsedDataset) -> tuple[Any, ...]:
+    """All that an instance is made of; JSON as bytes, so that even the order of keys has to agree."""
     return (
         [summary.level_block(level) for level in dataset.levels[:3]],
         summary.instance_fragment(dataset.levels),
@@ -61,27 +61,27 @@ def open_all(folder: Path, spool: Path) -> list[tuple[Path, Part10]]:
     return files
 
 
-def compare_lanes(files: list[tuple[Path, Part10]]) -> tuple[int, int]:
-    """How many files were the same in both lanes, without and with a filled cache, and how many were left."""
-    together = SeriesCache()
-    equal = slow = 0
+def compare_parsers(files: list[tuple[Path, Part10]]) -> tuple[int, int]:
+    """How many files both parsers agree on, without and with a filled cache, and how many fell back."""
+    shared_cache = SeriesCache()
+    equal = fallbacks = 0
     for one_pass in range(2):
         for path, part10 in files:
             try:
-                careful = found(parse_fully(part10))
+                full = parsed_parts(parse_fully(part10))
             except InputError:
-                careful = None
+                full = None
             try:
-                fast = found(parse_fast(part10, together if one_pass else SeriesCache()))
-                again = found(parse_fast(part10, together))
+                fast = parsed_parts(parse_fast(part10, shared_cache if one_pass else SeriesCache()))
+                again = parsed_parts(parse_fast(part10, shared_cache))
             except FallbackToFullParser:
-                slow += 1
+                fallbacks += 1
                 continue
-            assert fast == careful, path
-            assert again == careful, path
+            assert fast == full, path
+            assert again == full, path
             equal += 1
-        together.rotate()
-    return equal, slow
+        shared_cache.rotate()
+    return equal, fallbacks
 
 
 def compare_with_pydicom(files: list[tuple[Path, Part10]]) -> int:
@@ -96,34 +96,34 @@ def compare_with_pydicom(files: list[tuple[Path, Part10]]) -> int:
     return equal
 
 
-def test_finds_the_same_in_both_lanes_in_pydicoms_files(tmp_path: Path) -> None:
+def test_fast_and_full_parser_agree_on_pydicoms_files(tmp_path: Path) -> None:
     files = open_all(WHEEL / "test_files", tmp_path) + open_all(WHEEL / "charset_files", tmp_path)
-    equal, slow = compare_lanes([(path, p) for path, p in files if p.little_endian])
-    assert equal > 8 * slow > 0
+    equal, fallbacks = compare_parsers([(path, p) for path, p in files if p.little_endian])
+    assert equal > 8 * fallbacks > 0
 
 
-def test_finds_the_same_as_pydicom_in_pydicoms_files(tmp_path: Path) -> None:
+def test_agrees_with_pydicom_on_pydicoms_files(tmp_path: Path) -> None:
     files = open_all(WHEEL / "test_files", tmp_path) + open_all(WHEEL / "charset_files", tmp_path)
     assert compare_with_pydicom(files) > 150
 
 
 @needs_shared
 @pytest.mark.parametrize("folder", ["ct-head-phantom", "mr-sagittal", "enhanced-mr", "syntaxes"])
-def test_finds_the_same_in_both_lanes_in_real_series(folder: str, tmp_path: Path) -> None:
+def test_fast_and_full_parser_agree_on_real_series(folder: str, tmp_path: Path) -> None:
     files = [(path, p) for path, p in open_all(SHARED / folder, tmp_path) if p.little_endian]
-    equal, slow = compare_lanes(files)
-    assert equal > 10 * slow
+    equal, fallbacks = compare_parsers(files)
+    assert equal > 10 * fallbacks
 
 
 @needs_shared
 @pytest.mark.parametrize("folder", ["ct-head-phantom", "mr-sagittal", "enhanced-mr", "syntaxes"])
-def test_finds_the_same_as_pydicom_in_real_series(folder: str, tmp_path: Path) -> None:
+def test_agrees_with_pydicom_on_real_series(folder: str, tmp_path: Path) -> None:
     files = open_all(SHARED / folder, tmp_path)
     files = files[:: max(1, len(files) // 40)]
     assert compare_with_pydicom(files) == len(files)
 
 
-# Data sets made by chance: every VR, sequences of both lengths, private blocks, several character sets.
+# Random data sets: every VR, sequences of both lengths, private blocks, several character sets.
 
 _NUMBERS = {"US": "H", "SS": "h", "UL": "I", "SL": "i", "UV": "Q", "SV": "q", "FL": "f", "FD": "d"}
 _PLAIN = ["AE", "AS", "CS", "DA", "DS", "DT", "IS", "TM", "UI", "UR"]
@@ -139,17 +139,17 @@ _CHARSETS = [
     "nonsense",
 ]
 _FORMS = {"explicit": headers.EXPLICIT, "implicit": headers.IMPLICIT, "big": headers.BIG}
-_TOGETHER = SeriesCache(1 << 20)
+_SHARED_CACHE = SeriesCache(1 << 20)
 EXAMPLES = int(os.environ.get("LIGHTWELL_TEST_EXAMPLES", "200"))
 
 
 @cache
 def tags_by_vr() -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
+    parsed_parts: dict[str, list[int]] = {}
     for tag, (vr, *_, keyword) in DicomDictionary.items():
         if keyword and 0x0008 < tag >> 16 < 0x7FE0 and tag & 0xFFFF:
-            found.setdefault(vr, []).append(tag)
-    return found
+            parsed_parts.setdefault(vr, []).append(tag)
+    return parsed_parts
 
 
 @st.composite
@@ -175,7 +175,7 @@ def values(draw: st.DrawFn, vr: str) -> bytes:
 
 @st.composite
 def elements(draw: st.DrawFn, form: str, depth: int = 0) -> bytes:
-    """One element: its tag and VR belong together, as a rule."""
+    """One element; its tag and VR usually belong together."""
     kind = draw(st.integers(0, 9))
     if kind == 0 and depth < 3:
         private = [0x00091001, 0x00291010, 0x00091027]
@@ -203,16 +203,16 @@ def elements(draw: st.DrawFn, form: str, depth: int = 0) -> bytes:
 
 @st.composite
 def datasets(draw: st.DrawFn, form: str, depth: int = 0) -> bytes:
-    found = draw(st.lists(elements(form, depth), max_size=12 if not depth else 4))
+    parsed_parts = draw(st.lists(elements(form, depth), max_size=12 if not depth else 4))
     if draw(st.integers(0, 19)):
-        by_tag = {struct.unpack(">HH" if form == "big" else "<HH", data[:4]): data for data in found}
-        found = [by_tag[tag] for tag in sorted(by_tag)]
-    return b"".join(found)
+        by_tag = {struct.unpack(">HH" if form == "big" else "<HH", data[:4]): data for data in parsed_parts}
+        parsed_parts = [by_tag[tag] for tag in sorted(by_tag)]
+    return b"".join(parsed_parts)
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(_CHARSETS), st.booleans(), st.data())
-def test_finds_the_same_in_both_lanes_in_data_sets_made_by_chance(
+def test_fast_and_full_parser_agree_on_random_data_sets(
     charset: str, pixels: bool, data: st.DataObject
 ) -> None:
     form = data.draw(st.sampled_from(["explicit", "implicit"]))
@@ -220,21 +220,21 @@ def test_finds_the_same_in_both_lanes_in_data_sets_made_by_chance(
     if pixels:
         content += headers.element(0x7FE00010, "OW", bytes(64), form=form)
     part10 = headers.opened(headers.part10(content, syntax=_FORMS[form]))
-    careful = found(parse_fully(part10))
-    for one in careful[0]:
+    full = parsed_parts(parse_fully(part10))
+    for one in full[0]:
         json.loads(one)
-    json.loads(b"{" + careful[1] + b"}")
-    for kept in (_TOGETHER, _TOGETHER, SeriesCache()):
+    json.loads(b"{" + full[1] + b"}")
+    for kept in (_SHARED_CACHE, _SHARED_CACHE, SeriesCache()):
         try:
-            assert found(parse_fast(part10, kept)) == careful
+            assert parsed_parts(parse_fast(part10, kept)) == full
         except FallbackToFullParser:
             return
-    _TOGETHER.rotate()
+    _SHARED_CACHE.rotate()
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(_CHARSETS[:6]), st.data())
-def test_finds_the_same_as_pydicom_in_data_sets_made_by_chance(charset: str, data: st.DataObject) -> None:
+def test_agrees_with_pydicom_on_random_data_sets(charset: str, data: st.DataObject) -> None:
     form, syntax = data.draw(st.sampled_from(list(_FORMS.items())))
     dataset = data.draw(datasets(form))
     file = headers.part10(headers.element(0x00080005, "CS", charset, form=form) + dataset, syntax=syntax)

@@ -18,7 +18,7 @@ from lightwell.imaging.dataset.fast_explicit_parser import FallbackToFullParser
 from lightwell.imaging.dataset.parse import parse_fast, parse_fully
 from lightwell.imaging.instances.parse import SeriesCache
 from tests.unit.imaging import headers
-from tests.unit.imaging.dataset.test_parsers_agree import WHEEL, found
+from tests.unit.imaging.dataset.test_parsers_agree import WHEEL, parsed_parts
 from tests.unit.imaging.headers import element, image, item, opened, read, sequence
 from tests.unit.imaging.instances.test_reader import PIXEL_MODULE
 
@@ -59,11 +59,11 @@ def survives(data: bytes, cache: SeriesCache) -> bool:
     """True if ``data`` is read, False if it is refused. What is read is JSON, and the same in both lanes."""
     try:
         part10 = opened(data)
-        fast = found(parse_fast(part10, cache))
+        fast = parsed_parts(parse_fast(part10, cache))
     except (InputError, FallbackToFullParser):
         pass
     else:
-        assert fast == found(parse_fully(part10))
+        assert fast == parsed_parts(parse_fully(part10))
     try:
         instance = read(data, cache)
     except InputError as error:

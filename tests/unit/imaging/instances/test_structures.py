@@ -1,4 +1,4 @@
-"""Encodings, structures and places: what the walks find in files of every build."""
+"""Encodings, sequences and positions in data sets of every structure."""
 
 from __future__ import annotations
 
