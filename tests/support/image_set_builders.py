@@ -15,6 +15,7 @@ from lightwell.clock import Ids
 from lightwell.domain.image_sets.frame_table import PAGE, Frame, frame_id, pack_entries
 from lightwell.domain.image_sets.grouping import Grouping
 from lightwell.domain.image_sets.search_columns import search_columns
+from lightwell.domain.keys import ImageSetKey, InstanceKey
 from lightwell.settings import Settings
 from lightwell.stores import Stores, open_stores
 from lightwell.stores.db import tables
@@ -57,7 +58,7 @@ class BuiltInstance:
 class BuiltSet:
     """What was built: its ids, as the API and as the tables know them."""
 
-    key: int
+    key: ImageSetKey
     id: str
     datastore_key: int
     datastore_id: str
@@ -205,7 +206,7 @@ def image_set(
             conn, tables.version, [version_row(key, i, **values) for i, values in enumerate(versions, 1)]
         )
         rows.insert(conn, datastore_key, key, blocks)
-        return BuiltSet(key, row["id"], datastore_key, datastore_id, list(instances))
+        return BuiltSet(ImageSetKey(key), row["id"], datastore_key, datastore_id, list(instances))
 
     return stores.db.write(work)
 
@@ -225,7 +226,7 @@ class _Rows:
         self.pixels: list[dict[str, Any]] = []
         self.pages: list[dict[str, Any]] = []
         self.members: list[dict[str, Any]] = []
-        self.instances: dict[str, int] = {}
+        self.instances: dict[str, InstanceKey] = {}
         self.values: dict[bytes, int] = {}
 
     def add(
@@ -259,7 +260,7 @@ class _Rows:
                 "override_z": None,
             }
         )
-        self.instances.setdefault(instance.uid, record)
+        self.instances.setdefault(instance.uid, InstanceKey(record))
         self.members.append(
             {
                 "image_set": 0,

@@ -17,6 +17,7 @@ from lightwell.domain.events import image_set_event
 from lightwell.domain.image_sets.grouping import Grouping
 from lightwell.domain.image_sets.search_columns import SearchColumns, search_columns
 from lightwell.domain.imports.jobs import SERVER, Job, Outcome
+from lightwell.domain.keys import ImageSetKey, RecordKey, StudyKey
 from lightwell.stores.background import outbox
 from lightwell.stores.image_sets import existing_instances, importing, level_inheritance, records, studies
 from lightwell.stores.image_sets import members as contents
@@ -132,7 +133,7 @@ def put(
 
     ``load`` gives the instances of a group, and ``settle`` hears where they are; not for a group without any.
     """
-    studies_of = {group.batch.study_instance_uid: ids.key() for group in groups}
+    studies_of = {group.batch.study_instance_uid: StudyKey(ids.key()) for group in groups}
     locked = studies.lock(conn, place.datastore, studies_of)
     for group, sets in _with_sets(conn, place, groups):
         loaded = load(group)
@@ -175,14 +176,14 @@ def _values(columns: SearchColumns) -> tuple[str, ...]:
 def _create(
     conn: Connection,
     place: ImportTarget,
-    study: int,
+    study: StudyKey,
     has_primary: bool,
     group: Group,
     loaded: StagedBatch,
     ids: Ids,
     now: int,
 ) -> SetRow:
-    key, id, batch, columns = ids.key(), ids.id(), group.batch, group.columns
+    key, id, batch, columns = ImageSetKey(ids.key()), ids.id(), group.batch, group.columns
     is_primary = not has_primary and not studies.is_contradicted(conn, study, columns)
     importing.add_members(conn, loaded, importing.find_instances(conn, place.datastore, loaded), key, 1)
     levels = group.levels
@@ -252,7 +253,7 @@ def _grow(
     return replace(target, latest_version=number, instance_count=count), loaded
 
 
-def _without(loaded: StagedBatch, unchanged: set[int]) -> StagedBatch:
+def _without(loaded: StagedBatch, unchanged: set[RecordKey]) -> StagedBatch:
     members = [came for came in loaded.members if came.record not in unchanged]
     return StagedBatch(members, loaded.unused, sorted(unchanged))
 

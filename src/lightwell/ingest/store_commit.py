@@ -17,6 +17,7 @@ from lightwell.clock import Ids
 from lightwell.domain.image_sets.grouping import Grouping
 from lightwell.domain.image_sets.search_columns import search_columns
 from lightwell.domain.imports.records import ChunkResult, NewRecord
+from lightwell.domain.keys import PixelsKey, RecordKey
 from lightwell.ingest import merge
 from lightwell.ingest.merge import Group, ImportTarget, VersionRef
 from lightwell.stores.db.errors import BROKEN_RULES
@@ -135,5 +136,6 @@ def _loaded(of_group: Sequence[NewRecord]) -> StagedBatch:
         before = last.pop(record.sop_instance_uid, None)
         if before is not None:
             unused.append(before.record)
-        last[record.sop_instance_uid] = StagedInstance(record.sop_instance_uid, record.key, record.pixels_key)
+        pixels = None if record.pixels_key is None else PixelsKey(record.pixels_key)
+        last[record.sop_instance_uid] = StagedInstance(record.sop_instance_uid, RecordKey(record.key), pixels)
     return StagedBatch(list(last.values()), unused)

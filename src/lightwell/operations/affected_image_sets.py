@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from lightwell.domain.keys import StudyKey
 from lightwell.errors import ConflictError, NotFoundError
 from lightwell.stores.image_sets import changes, lookups
 from lightwell.stores.image_sets.changes import ImageSetNotFound, ImageSetWithoutContent
@@ -48,7 +49,7 @@ def open_sets(
     datastore_id: str,
     latest: Mapping[str, int],
     *,
-    studies: Mapping[str, int] | None = None,
+    studies: Mapping[str, StudyKey] | None = None,
 ) -> dict[str, LockedImageSet]:
     """`changes.open_sets`. Raises `NotFoundError`, and `ConflictError` for a set without content."""
     with _as_api_errors():

@@ -16,6 +16,7 @@ from lightwell.documents import metadata_documents
 from lightwell.domain.image_sets.copying import agree, blocks_agree, carried_along, mismatch
 from lightwell.domain.image_sets.edits import Edit, Edits, apply_edits
 from lightwell.domain.image_sets.levels import SERIES
+from lightwell.domain.keys import InstanceKey
 from lightwell.errors import StorageError
 from lightwell.stores.image_sets import copying, native_instances, records
 from lightwell.stores.image_sets import members as contents
@@ -46,7 +47,7 @@ def edits_along(
     conn: Connection,
     source: LockedImageSet,
     target: LockedImageSet,
-    instances: Sequence[int] | None,
+    instances: Sequence[InstanceKey] | None,
     *,
     force: bool,
 ) -> Edits:
@@ -79,7 +80,11 @@ def _levels(conn: Connection, opened: LockedImageSet) -> _Levels:
 
 
 def _check_hidden(
-    conn: Connection, source: LockedImageSet, instances: Sequence[int] | None, ours: _Levels, theirs: _Levels
+    conn: Connection,
+    source: LockedImageSet,
+    instances: Sequence[InstanceKey] | None,
+    ours: _Levels,
+    theirs: _Levels,
 ) -> None:
     """No instance may lose a value of its own under an edit of the destination's level."""
     hiding = [

@@ -24,6 +24,7 @@ from lightwell.domain.image_sets.copying import (
     twice,
 )
 from lightwell.domain.image_sets.image_set import ACTIVE, LOCKED
+from lightwell.domain.keys import ImageSetKey, InstanceKey
 from lightwell.errors import ConflictError, QuotaExceededError, ValidationError
 from lightwell.operations import affected_image_sets, copy_compatibility, quotas
 from lightwell.operations.context import Context
@@ -138,7 +139,7 @@ def _copy(
     return made
 
 
-def _instances(conn: Connection, source: LockedImageSet, selection: Selection) -> list[int] | None:
+def _instances(conn: Connection, source: LockedImageSet, selection: Selection) -> list[InstanceKey] | None:
     """The keys of the instances that a request names; None for all of the set."""
     shown = copy_compatibility.series_uid(conn, source)
     for uid in selection:
@@ -154,7 +155,7 @@ def _instances(conn: Connection, source: LockedImageSet, selection: Selection) -
     return sorted(held.instance for held in found.values())
 
 
-def _check_quota(conn: Connection, source: LockedImageSet, instances: Sequence[int] | None) -> None:
+def _check_quota(conn: Connection, source: LockedImageSet, instances: Sequence[InstanceKey] | None) -> None:
     count = copying.frame_count(conn, source.key, instances)
     if count > FRAME_QUOTA:
         raise QuotaExceededError(
@@ -177,7 +178,7 @@ class _Copier:
         ctx: Context,
         conn: Connection,
         source: LockedImageSet,
-        instances: Sequence[int] | None,
+        instances: Sequence[InstanceKey] | None,
         *,
         forced: bool | None,
         now: int,
@@ -228,7 +229,7 @@ class _Copier:
     def make(self, *, is_primary: bool) -> _Made:
         """A new set, which is primary only where it contradicts no primary set of its study."""
         conn, source = self._conn, self._source
-        key, id = self._ctx.ids.key(), self._ctx.ids.id()
+        key, id = ImageSetKey(self._ctx.ids.key()), self._ctx.ids.id()
 
         def change() -> None:
             self._add_set(key, id, is_primary=is_primary)
@@ -254,10 +255,10 @@ class _Copier:
     def _failed(self) -> _Made:
         """A new set without content tells of the failure, and is never primary."""
         id = self._ctx.ids.id()
-        self._add_set(self._ctx.ids.key(), id, is_primary=False)
+        self._add_set(ImageSetKey(self._ctx.ids.key()), id, is_primary=False)
         return _Made(self._source, id, 1, self._now, False)
 
-    def _add_set(self, key: int, id: str, *, is_primary: bool) -> None:
+    def _add_set(self, key: ImageSetKey, id: str, *, is_primary: bool) -> None:
         first = NewVersion(
             number=1,
             workflow_status="COPIED" if self.failure is None else "COPY_FAILED",

@@ -18,6 +18,7 @@ from lightwell.domain.image_sets.image_set import ACTIVE, LOCKED
 from lightwell.domain.image_sets.levels import SERIES, STUDY
 from lightwell.domain.image_sets.search_columns import SearchColumns, columns_of_levels
 from lightwell.domain.image_sets.updates import PAYLOAD_QUOTA, REMOVABLE, UPDATABLE, Changes, read_changes
+from lightwell.domain.keys import InstanceKey, StudyKey
 from lightwell.errors import QuotaExceededError, ValidationError
 from lightwell.operations import affected_image_sets, quotas
 from lightwell.operations.context import Context
@@ -201,7 +202,7 @@ def _update(
         conn,
         request.datastore_id,
         {request.image_set_id: version_number(request.latest_version_id)},
-        studies={} if new_study is None else {new_study: ctx.ids.key()},
+        studies={} if new_study is None else {new_study: StudyKey(ctx.ids.key())},
     )[request.image_set_id]
     sets = [opened]
     if change.study_wide:
@@ -282,7 +283,7 @@ def _made(ctx: Context, conn: Connection, opened: LockedImageSet, change: _Chang
 
 def _reopen(ctx: Context, conn: Connection, opened: LockedImageSet, plan: Plan) -> list[int]:
     """The changed instances again, with their new edits and under their new UIDs; their keys."""
-    new = {uid: ctx.ids.key() for uid in plan.renamed}
+    new = {uid: InstanceKey(ctx.ids.key()) for uid in plan.renamed}
     keys = {}
     if new:
         gc_candidates.lock_shared(conn)
@@ -295,7 +296,9 @@ def _reopen(ctx: Context, conn: Connection, opened: LockedImageSet, plan: Plan) 
     return [held.instance for held in changed]
 
 
-def _reverted(conn: Connection, opened: LockedImageSet, revert: _Revert, study_key: int | None) -> _Result:
+def _reverted(
+    conn: Connection, opened: LockedImageSet, revert: _Revert, study_key: StudyKey | None
+) -> _Result:
     if opened.is_primary:
         now = lookups.summary(conn, opened.key)
         names = ("patient_id", "study_date", "accession_number", "study_id")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import pytest
 from sqlalchemy import Connection, Table, delete, insert, select, text
 
+from lightwell.domain.keys import InstanceKey
 from lightwell.stores.background import gc_candidates
 from lightwell.stores.background.gc_candidates import INSTANCE, LEVEL, PACK, RECORD, GcCandidate
 from lightwell.stores.collector import removal
@@ -36,7 +37,7 @@ def find_level(conn: Connection, key: int) -> int:
 
 def find_instance(conn: Connection, key: int) -> int:
     gc_candidates.lock_shared(conn)
-    return instances.find_or_insert(conn, DATASTORE, {"1.2.3": key})["1.2.3"]
+    return instances.find_or_insert(conn, DATASTORE, {"1.2.3": InstanceKey(key)})["1.2.3"]
 
 
 @dataclass(frozen=True)

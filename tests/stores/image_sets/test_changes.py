@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Connection, select
 
 from lightwell.domain.image_sets.edits import Edit
+from lightwell.domain.keys import InstanceKey
 from lightwell.errors import ValidationError
 from lightwell.stores import Stores
 from lightwell.stores.db import tables
@@ -222,8 +223,10 @@ def test_refuses_the_same_instance_twice(stores: Stores) -> None:
 def test_finds_the_instances_that_are_there_and_makes_the_others(stores: Stores) -> None:
     built = image_set_builders.image_set(stores, [BuiltInstance("1.1", 1)])
 
-    def make(key: int) -> dict[str, int]:
-        return stores.db.write(lambda conn: instances.find_or_insert(conn, built.datastore_key, {"7.7": key}))
+    def make(key: int) -> dict[str, InstanceKey]:
+        return stores.db.write(
+            lambda conn: instances.find_or_insert(conn, built.datastore_key, {"7.7": InstanceKey(key)})
+        )
 
     assert make(77) == make(78) == {"7.7": 77}
 

@@ -16,6 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from lightwell.clock import Clock, Ids
 from lightwell.domain.image_sets.edits import Edit
+from lightwell.domain.keys import ImageSetKey
 from lightwell.operations.context import Caller, Context
 from lightwell.operations.copy_image_set import copy_image_set
 from lightwell.settings import Settings
@@ -172,7 +173,7 @@ def test_takes_the_record_it_is_given_where_all_members_are_new(stores: Stores) 
 def test_copies_members_with_more_edits(stores: Stores) -> None:
     built = image_set_builders.image_set(stores, [BuiltInstance(f"1.{n}", n) for n in range(1, 4)])
     write(stores, built, edited("1.2", {"PatientName": Edit("PN", "OWN"), "Rows": Edit("US", 3)}), 1)
-    key = Ids().key()
+    key = ImageSetKey(Ids().key())
 
     def copy(conn: Connection) -> int:
         taken = copying.source_members(conn, built.key, None)

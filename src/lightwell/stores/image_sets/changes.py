@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Select, and_, or_, select
 
 from lightwell.domain.events import image_set_event
 from lightwell.domain.image_sets.image_set import ACTIVE, FinalWorkflowStatus, Origin
+from lightwell.domain.keys import ImageSetKey, StudyKey
 from lightwell.errors import ApiError, LightwellError
 from lightwell.stores.account import datastores
 from lightwell.stores.background import gc_candidates, outbox
@@ -49,10 +50,10 @@ class LockedImageSet:
     The values of search columns are those of its newest version with content.
     """
 
-    key: int
+    key: ImageSetKey
     id: str
     datastore: int
-    study: int
+    study: StudyKey
     study_instance_uid: str
     series_instance_uid: str
     origin: Origin
@@ -96,7 +97,7 @@ def open_sets(
     datastore_id: str,
     wanted: Mapping[str, int],
     *,
-    studies: Mapping[str, int] | None = None,
+    studies: Mapping[str, StudyKey] | None = None,
 ) -> dict[str, LockedImageSet]:
     """Lock image sets; by id. ``wanted``: by id, the version that the caller takes for the set's latest.
 
@@ -143,7 +144,7 @@ def _checked(row: Any, number: int) -> LockedImageSet:
     return LockedImageSet(*row[:-1])
 
 
-def open_primaries(conn: Connection, study_key: int) -> list[LockedImageSet]:
+def open_primaries(conn: Connection, study_key: StudyKey) -> list[LockedImageSet]:
     """All primary sets of a study, locked in key order; the study must be locked already."""
     rows = conn.execute(
         _STATE.where(image_set.c.study == study_key, image_set.c.is_primary, image_set.c.state == ACTIVE)
@@ -153,7 +154,7 @@ def open_primaries(conn: Connection, study_key: int) -> list[LockedImageSet]:
     return [LockedImageSet(*row[:-1]) for row in rows]
 
 
-def study_keys(conn: Connection, datastore_key: int, uids: Sequence[str]) -> dict[str, int]:
+def study_keys(conn: Connection, datastore_key: int, uids: Sequence[str]) -> dict[str, StudyKey]:
     """The keys of studies by StudyInstanceUID; unknown studies are left out."""
     rows = conn.execute(
         select(study.c.study_instance_uid, study.c.key).where(
@@ -188,7 +189,7 @@ def _unknown(conn: Connection, datastore_id: str, id: str) -> ImageSetNotFound:
     )
 
 
-def _lock_studies(conn: Connection, sets: Mapping[str, Any], others: Mapping[str, int]) -> None:
+def _lock_studies(conn: Connection, sets: Mapping[str, Any], others: Mapping[str, StudyKey]) -> None:
     rows = list(sets.values())
     if others:
         gc_candidates.lock_shared(conn)

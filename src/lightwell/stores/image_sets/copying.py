@@ -13,6 +13,7 @@ from sqlalchemy import BigInteger, Connection, Integer, func, insert, literal, s
 from sqlalchemy.sql.elements import ColumnElement
 
 from lightwell.domain.image_sets.edits import Edits
+from lightwell.domain.keys import ImageSetKey, InstanceKey
 from lightwell.stores.db.bulk import batches
 from lightwell.stores.db.tables import instance, level, member, pixels, record
 from lightwell.stores.db.validity import is_open
@@ -36,7 +37,13 @@ class MemberLevels:
 
 
 def insert_copy(
-    conn: Connection, source: LockedImageSet, *, key: int, id: str, is_primary: bool, version: NewVersion
+    conn: Connection,
+    source: LockedImageSet,
+    *,
+    key: ImageSetKey,
+    id: str,
+    is_primary: bool,
+    version: NewVersion,
 ) -> None:
     """A set of the series of ``source`` at version 1.
 
@@ -57,7 +64,7 @@ def insert_copy(
     insert_image_set(conn, new, version)
 
 
-def copy_levels(conn: Connection, source: int, key: int) -> None:
+def copy_levels(conn: Connection, source: ImageSetKey, key: ImageSetKey) -> None:
     """Give a new set the levels of the source, with their edits."""
     rows = select(
         literal(key, BigInteger), level.c.level, literal(1, Integer), level.c.base, level.c.edits
@@ -65,7 +72,7 @@ def copy_levels(conn: Connection, source: int, key: int) -> None:
     conn.execute(insert(level).from_select(["image_set", "level", "valid_from", "base", "edits"], rows))
 
 
-def copy_all_members(conn: Connection, source: int, key: int, number: int) -> int:
+def copy_all_members(conn: Connection, source: ImageSetKey, key: ImageSetKey, number: int) -> int:
     """Add every member of the source, as it is, from version ``number`` of the other set on; how many."""
     rows = (
         select(
@@ -83,7 +90,9 @@ def copy_all_members(conn: Connection, source: int, key: int, number: int) -> in
     return conn.execute(insert(member).from_select(columns, rows)).rowcount
 
 
-def source_members(conn: Connection, source: int, instances: Sequence[int] | None) -> list[NewMember]:
+def source_members(
+    conn: Connection, source: ImageSetKey, instances: Sequence[InstanceKey] | None
+) -> list[NewMember]:
     """The source's members, those of the instances with these keys; None for all."""
     columns = (member.c.instance, member.c.record, member.c.pixels, member.c.edits)
     return [
@@ -93,7 +102,9 @@ def source_members(conn: Connection, source: int, instances: Sequence[int] | Non
     ]
 
 
-def copy_members(conn: Connection, key: int, number: int, members: Sequence[NewMember], more: Edits) -> int:
+def copy_members(
+    conn: Connection, key: ImageSetKey, number: int, members: Sequence[NewMember], more: Edits
+) -> int:
     """Add the source's members, with ``more`` edits on top of theirs, from version ``number`` on.
 
     Returns how many there are.
@@ -113,7 +124,7 @@ def _with_edits(members: Sequence[NewMember], more: Edits) -> Iterator[NewMember
 
 
 def common_instance(
-    conn: Connection, source: int, destination: int, instances: Sequence[int] | None
+    conn: Connection, source: ImageSetKey, destination: ImageSetKey, instances: Sequence[InstanceKey] | None
 ) -> str | None:
     """The first SOPInstanceUID to be copied that the destination already has; None if there is none."""
     other = member.alias()
@@ -132,7 +143,7 @@ def common_instance(
     return None
 
 
-def frame_count(conn: Connection, source: int, instances: Sequence[int] | None) -> int:
+def frame_count(conn: Connection, source: ImageSetKey, instances: Sequence[InstanceKey] | None) -> int:
     """How many frames the source's members have in all."""
     return sum(
         conn.execute(
@@ -145,7 +156,9 @@ def frame_count(conn: Connection, source: int, instances: Sequence[int] | None) 
     )
 
 
-def distinct_levels(conn: Connection, source: int, instances: Sequence[int] | None) -> Iterator[MemberLevels]:
+def distinct_levels(
+    conn: Connection, source: ImageSetKey, instances: Sequence[InstanceKey] | None
+) -> Iterator[MemberLevels]:
     """The distinct level values that the source's members were imported with, each with their edits."""
     for conditions in _of_source(source, instances):
         rows = conn.execute(
@@ -159,7 +172,9 @@ def distinct_levels(conn: Connection, source: int, instances: Sequence[int] | No
             yield MemberLevels((patient, study, series), packed.unpack(edits))
 
 
-def _of_source(source: int, instances: Sequence[int] | None) -> Iterator[list[ColumnElement[bool]]]:
+def _of_source(
+    source: ImageSetKey, instances: Sequence[InstanceKey] | None
+) -> Iterator[list[ColumnElement[bool]]]:
     conditions = [member.c.image_set == source, is_open(member)]
     if instances is None:
         yield conditions

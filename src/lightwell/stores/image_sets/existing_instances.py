@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, select
 from lightwell.domain.image_sets.image_set import ACTIVE
 from lightwell.domain.imports.existing_instances import ExistingInstance, ExistingPixels
 from lightwell.domain.imports.records import NewRecord
+from lightwell.domain.keys import InstanceKey, RecordKey
 from lightwell.errors import StorageError
 from lightwell.stores.background import gc_candidates
 from lightwell.stores.db.bulk import batches
@@ -202,15 +203,22 @@ def protect_shared(conn: Connection, records: Sequence[NewRecord], own: Containe
 
 
 def unchanged_records(
-    conn: Connection, image_set_key: int, staged: Sequence[StagedInstance], instance_keys: Mapping[str, int]
-) -> set[int]:
+    conn: Connection,
+    image_set_key: int,
+    staged: Sequence[StagedInstance],
+    instance_keys: Mapping[str, InstanceKey],
+) -> set[RecordKey]:
     """The ``staged`` records that would not change the set, whose lock the caller holds.
 
     Two records that refer to the same original have been compared, see `ingest.duplicates`. A member that has
     been edited since is not the same, nor is any member of a set whose levels have been edited.
     """
     # An instance that is new to the data store gets the key of its record.
-    again = {instance_keys[one.uid]: one.record for one in staged if instance_keys[one.uid] != one.record}
+    again = {
+        instance_keys[one.uid]: one.record
+        for one in staged
+        if instance_keys[one.uid] != InstanceKey(one.record)
+    }
     if not again:
         return set()
     places = _places(conn, again.values())

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, func, insert, select, text, update
 
 from lightwell.domain.image_sets.image_set import ACTIVE, Origin
 from lightwell.domain.imports.jobs import ALREADY_THERE
+from lightwell.domain.keys import ImageSetKey, InstanceKey, PixelsKey, RecordKey
 from lightwell.stores.background import gc_candidates
 from lightwell.stores.db.bulk import batches, insert_many
 from lightwell.stores.db.tables import (
@@ -53,8 +54,8 @@ class StagedInstance:
     """One instance of a batch; ``record`` and ``pixels`` are keys."""
 
     uid: str
-    record: int
-    pixels: int | None
+    record: RecordKey
+    pixels: PixelsKey | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +67,8 @@ class StagedBatch:
     """
 
     members: list[StagedInstance]
-    unused: list[int]
-    unchanged: list[int] = field(default_factory=list)
+    unused: list[RecordKey]
+    unchanged: list[RecordKey] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +78,7 @@ class SetRow:
     ``grouping``: PatientID, StudyDate, AccessionNumber, StudyID and SeriesNumber, ``""`` where absent.
     """
 
-    key: int
+    key: ImageSetKey
     id: str
     origin: Origin
     is_primary: bool
@@ -153,29 +154,33 @@ def load(conn: Connection, batch: Batch) -> StagedBatch:
     return StagedBatch(list(last.values()), unused)
 
 
-def find_instances(conn: Connection, datastore: int, loaded: StagedBatch) -> dict[str, int]:
+def find_instances(conn: Connection, datastore: int, loaded: StagedBatch) -> dict[str, InstanceKey]:
     """The keys of ``instance`` by UID; a UID that is new to the data store gets the key of its record.
 
     The transaction must hold `gc_candidates.lock_shared`, as it does after `studies.lock`.
     """
-    return instances.find_or_insert(conn, datastore, {each.uid: each.record for each in loaded.members})
+    return instances.find_or_insert(
+        conn, datastore, {each.uid: InstanceKey(each.record) for each in loaded.members}
+    )
 
 
-def list_unused(conn: Connection, records: Sequence[int]) -> None:
+def list_unused(conn: Connection, records: Sequence[RecordKey]) -> None:
     """List for the collector the records that became no member: duplicates, unchanged or failed ones."""
     rows = [{"kind": gc_candidates.RECORD, "key": key, "mark": 0} for key in records]
     insert_many(conn, leftover, rows)
 
 
 def add_members(
-    conn: Connection, loaded: StagedBatch, instances: Mapping[str, int], key: int, number: int
+    conn: Connection, loaded: StagedBatch, instances: Mapping[str, InstanceKey], key: ImageSetKey, number: int
 ) -> None:
     """Add the instances of a batch to a set, from version ``number`` on."""
     new = (NewMember(instances[each.uid], each.record, each.pixels) for each in loaded.members)
     insert_members(conn, key, number, new)
 
 
-def close_replaced(conn: Connection, instances: Collection[int], key: int, number: int) -> int:
+def close_replaced(
+    conn: Connection, instances: Collection[InstanceKey], key: ImageSetKey, number: int
+) -> int:
     """Close the members whose instances are replaced; returns how many."""
     closed = 0
     for some in batches(instances):
@@ -188,7 +193,7 @@ def close_replaced(conn: Connection, instances: Collection[int], key: int, numbe
 
 
 def add_outcomes(
-    conn: Connection, batch: Batch, unchanged: Sequence[int], id: str, number: int, is_primary: bool
+    conn: Connection, batch: Batch, unchanged: Sequence[RecordKey], id: str, number: int, is_primary: bool
 ) -> None:
     """Record every staged file of the batch as imported; those of ``unchanged`` records as already there."""
     conn.execute(_OUTCOMES, batch.values(id=id, version=number, is_primary=is_primary))

@@ -6,14 +6,15 @@ from collections.abc import Iterable, Mapping
 
 from sqlalchemy import Connection, select
 
+from lightwell.domain.keys import InstanceKey
 from lightwell.stores.background import gc_candidates
 from lightwell.stores.db.bulk import batches, insert_missing
 from lightwell.stores.db.tables import instance
 
 
-def find_keys(conn: Connection, datastore: int, uids: Iterable[str]) -> dict[str, int]:
+def find_keys(conn: Connection, datastore: int, uids: Iterable[str]) -> dict[str, InstanceKey]:
     """The keys of instances by SOPInstanceUID; those that the data store does not have are left out."""
-    found: dict[str, int] = {}
+    found: dict[str, InstanceKey] = {}
     for some in batches(uids):
         rows = conn.execute(
             select(instance.c.sop_instance_uid, instance.c.key).where(
@@ -24,7 +25,9 @@ def find_keys(conn: Connection, datastore: int, uids: Iterable[str]) -> dict[str
     return found
 
 
-def find_or_insert(conn: Connection, datastore: int, new_keys: Mapping[str, int]) -> dict[str, int]:
+def find_or_insert(
+    conn: Connection, datastore: int, new_keys: Mapping[str, InstanceKey]
+) -> dict[str, InstanceKey]:
     """The keys of instances by SOPInstanceUID; ``new_keys`` are those under which new ones go in.
 
     The transaction must hold `gc_candidates.lock_shared`.

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, select, text
 
 from lightwell.domain.image_sets.edits import NONE, Edits, apply_edits
 from lightwell.domain.image_sets.levels import level_of
+from lightwell.domain.keys import ImageSetKey
 from lightwell.errors import StorageError
 from lightwell.stores.db.tables import record
 from lightwell.stores.image_sets import edits as packed
@@ -52,7 +53,7 @@ ORDER BY m.valid_from, coalesce(r.instance_number, 2147483647), m.record LIMIT 1
 
 
 def reassign_level_base(
-    conn: Connection, key: int, number: int, *, first: Callable[[], int] | None = None
+    conn: Connection, key: ImageSetKey, number: int, *, first: Callable[[], int] | None = None
 ) -> bool:
     """After members were closed: give levels whose base no member has any more the oldest member's block.
 
@@ -79,7 +80,7 @@ def reassign_level_base(
     return True
 
 
-def _is_base_in_use(conn: Connection, key: int, row: Level) -> bool:
+def _is_base_in_use(conn: Connection, key: ImageSetKey, row: Level) -> bool:
     """Whether the base of a level is the block of an open member."""
     if conn.execute(_WITH_BASE[row.level], {"set": key, "base": row.base}).first() is not None:
         return True

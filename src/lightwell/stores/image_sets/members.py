@@ -16,6 +16,7 @@ from sqlalchemy import Connection, and_, delete, func, insert, select, text, upd
 
 from lightwell.domain.image_sets.edits import Edits, apply_edits
 from lightwell.domain.image_sets.search_columns import SearchColumns, columns_of_levels
+from lightwell.domain.keys import ImageSetKey, InstanceKey, PixelsKey, RecordKey
 from lightwell.errors import StorageError
 from lightwell.stores.db.bulk import batches
 from lightwell.stores.db.tables import instance, level, member
@@ -68,14 +69,14 @@ class Level:
 class OpenMember:
     """An open member. ``sop_instance_uid`` is its current one."""
 
-    instance: int
+    instance: InstanceKey
     sop_instance_uid: str
-    record: int
-    pixels: int | None
+    record: RecordKey
+    pixels: PixelsKey | None
     edits: Edits
 
 
-def open_levels(conn: Connection, key: int) -> list[Level]:
+def open_levels(conn: Connection, key: ImageSetKey) -> list[Level]:
     """The three open levels, patient first. Raises `StorageError` if one is missing."""
     rows = conn.execute(
         select(level.c.level, level.c.base, level.c.edits)
@@ -89,7 +90,7 @@ def open_levels(conn: Connection, key: int) -> list[Level]:
     return [Level(row.level, row.base, packed.unpack(row.edits)) for row in rows]
 
 
-def replace_level(conn: Connection, key: int, number: int, row: Level) -> None:
+def replace_level(conn: Connection, key: ImageSetKey, number: int, row: Level) -> None:
     """Replace the open row of a level by ``row`` from version ``number`` on."""
     this = and_(level.c.image_set == key, level.c.level == row.level, is_open(level))
     values = {"base": row.base, "edits": packed.pack(row.edits)}
@@ -102,7 +103,7 @@ def replace_level(conn: Connection, key: int, number: int, row: Level) -> None:
     )
 
 
-def open_members(conn: Connection, key: int, uids: Iterable[str]) -> dict[str, OpenMember]:
+def open_members(conn: Connection, key: ImageSetKey, uids: Iterable[str]) -> dict[str, OpenMember]:
     """The open members with these SOPInstanceUIDs, by UID."""
     found: dict[str, OpenMember] = {}
     for some in batches(sorted(set(uids))):
@@ -126,7 +127,7 @@ def open_members(conn: Connection, key: int, uids: Iterable[str]) -> dict[str, O
     return found
 
 
-def close_members(conn: Connection, key: int, number: int, instances: Sequence[int]) -> int:
+def close_members(conn: Connection, key: ImageSetKey, number: int, instances: Sequence[InstanceKey]) -> int:
     """Close members at version ``number``; returns how many.
 
     Those opened in this very version are deleted.
@@ -139,7 +140,7 @@ def close_members(conn: Connection, key: int, number: int, instances: Sequence[i
     return closed
 
 
-def add_members(conn: Connection, key: int, number: int, members: Sequence[OpenMember]) -> None:
+def add_members(conn: Connection, key: ImageSetKey, number: int, members: Sequence[OpenMember]) -> None:
     """Add members from version ``number`` on.
 
     Raises IntegrityError if the set already has one of the instances.
@@ -148,7 +149,7 @@ def add_members(conn: Connection, key: int, number: int, members: Sequence[OpenM
     insert_members(conn, key, number, new)
 
 
-def restore(conn: Connection, key: int, number: int, target: int) -> None:
+def restore(conn: Connection, key: ImageSetKey, number: int, target: int) -> None:
     """Make version ``number`` equal to ``target``, an older version.
 
     Rows that are the same in both, by record and edits, stay as they are.
@@ -158,7 +159,7 @@ def restore(conn: Connection, key: int, number: int, target: int) -> None:
         conn.execute(statement, values)
 
 
-def count(conn: Connection, key: int) -> int:
+def count(conn: Connection, key: ImageSetKey) -> int:
     """How many open members there are."""
     return int(
         conn.execute(
@@ -179,6 +180,6 @@ def shown_levels(conn: Connection, levels: Sequence[Level]) -> list[dict[str, ob
     return found
 
 
-def search_columns(conn: Connection, key: int) -> SearchColumns:
+def search_columns(conn: Connection, key: ImageSetKey) -> SearchColumns:
     """The search columns of the open levels."""
     return columns_of_levels(*shown_levels(conn, open_levels(conn, key)))

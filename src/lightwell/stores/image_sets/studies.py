@@ -8,12 +8,13 @@ from sqlalchemy import Connection, func, or_, select
 
 from lightwell.domain.image_sets.image_set import ACTIVE
 from lightwell.domain.image_sets.search_columns import SearchColumns
+from lightwell.domain.keys import ImageSetKey, StudyKey
 from lightwell.stores.background import gc_candidates
 from lightwell.stores.db.bulk import insert_missing
 from lightwell.stores.db.tables import image_set, study
 
 
-def lock(conn: Connection, datastore: int, studies: Mapping[str, int]) -> dict[str, int]:
+def lock(conn: Connection, datastore: int, studies: Mapping[str, StudyKey]) -> dict[str, StudyKey]:
     """The keys of studies by StudyInstanceUID, locked in key order until the transaction ends.
 
     ``studies`` gives for each the key under which it is inserted if it is new. SQLite has one writer at a
@@ -36,7 +37,7 @@ def lock(conn: Connection, datastore: int, studies: Mapping[str, int]) -> dict[s
 
 
 def is_contradicted(
-    conn: Connection, study_key: int, columns: SearchColumns, *, apart_from: int | None = None
+    conn: Connection, study_key: StudyKey, columns: SearchColumns, *, apart_from: ImageSetKey | None = None
 ) -> bool:
     """Whether a primary set of the study has another PatientID, StudyDate, AccessionNumber or StudyID.
 

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, insert, update
 
 from lightwell.domain.image_sets.image_set import ACTIVE, FinalWorkflowStatus, Origin
 from lightwell.domain.image_sets.search_columns import SearchColumns
+from lightwell.domain.keys import ImageSetKey, InstanceKey, PixelsKey, RecordKey, StudyKey
 from lightwell.stores.db.bulk import insert_many
 from lightwell.stores.db.tables import image_set, member, version
 
@@ -37,10 +38,10 @@ class NewImageSet:
     is not known what the set will show; `set_search_columns` then follows.
     """
 
-    key: int
+    key: ImageSetKey
     id: str
     datastore: int
-    study: int
+    study: StudyKey
     study_instance_uid: str
     series_instance_uid: str
     origin: Origin
@@ -56,7 +57,7 @@ class ImageSetChange:
 
     columns: SearchColumns | None = None
     series_instance_uid: str | None = None
-    study: int | None = None
+    study: StudyKey | None = None
     instance_count: int | None = None
 
 
@@ -67,9 +68,9 @@ NO_CHANGE = ImageSetChange()
 class NewMember:
     """An instance that a version adds to an image set. ``edits_z`` is what `edits.pack` gives."""
 
-    instance: int
-    record: int
-    pixels: int | None
+    instance: InstanceKey
+    record: RecordKey
+    pixels: PixelsKey | None
     edits_z: bytes | None = None
 
 
@@ -102,7 +103,7 @@ def insert_image_set(conn: Connection, new: NewImageSet, first: NewVersion) -> N
 
 def add_version(
     conn: Connection,
-    image_set_key: int,
+    image_set_key: ImageSetKey,
     new: NewVersion,
     change: ImageSetChange = NO_CHANGE,
     *,
@@ -130,7 +131,7 @@ def add_version(
     conn.execute(update(image_set).where(image_set.c.key == image_set_key).values(values))
 
 
-def _insert_version(conn: Connection, image_set_key: int, new: NewVersion) -> None:
+def _insert_version(conn: Connection, image_set_key: ImageSetKey, new: NewVersion) -> None:
     conn.execute(
         insert(version),
         {
@@ -145,7 +146,9 @@ def _insert_version(conn: Connection, image_set_key: int, new: NewVersion) -> No
     )
 
 
-def insert_members(conn: Connection, image_set_key: int, number: int, members: Iterable[NewMember]) -> int:
+def insert_members(
+    conn: Connection, image_set_key: ImageSetKey, number: int, members: Iterable[NewMember]
+) -> int:
     """Insert members that hold from version ``number`` on; returns how many.
 
     Raises IntegrityError if the set already has one of the instances.
@@ -167,7 +170,7 @@ def insert_members(conn: Connection, image_set_key: int, number: int, members: I
 
 
 def set_search_columns(
-    conn: Connection, image_set_key: int, columns: SearchColumns, instance_count: int
+    conn: Connection, image_set_key: ImageSetKey, columns: SearchColumns, instance_count: int
 ) -> None:
     """Let searches find a new set by what it shows, once it has content."""
     values = {**columns.as_row(), "instance_count": instance_count}
