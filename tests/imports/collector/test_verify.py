@@ -167,7 +167,7 @@ def test_finds_lost_and_wrong_rows_of_sets(server: Importing, made: str) -> None
     execute(server, delete(t.level).where(t.level.c.level == 2))
     found = reasons(verify(server, quick=True))
     assert "1 members name instances that are lost" in found
-    assert "versions [2] are missing or too many" in found
+    assert "versions [2] are missing or superfluous" in found
     assert "its latest version has 3 instances, and it counts 7" in found
     assert any("lost a level block" in reason for reason in found)
     execute(server, update(t.image_set).values(instance_count=3, latest_version=1))
