@@ -4,8 +4,8 @@ PYTHON ?=
 VENV   ?= .venv
 JOBS   ?= auto
 BIN    := $(VENV)/bin
-# Each process takes half of the tests and, once it is done, half of what the other still has: a long file at the end keeps
-# nobody waiting.
+# Work stealing: a process that has run out of tests takes half of what another still has, so that one long file at the end
+# does not hold up the run.
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 .PHONY: demo serve test test-fast test-unit test-bytes check bench docs lock clean system venv venv-test
@@ -34,11 +34,11 @@ test-fast: venv-test  ## without the long runs
 test-unit: venv-test  ## what starts no server
 	$(PYTEST) -m 'not slow and not long' tests/unit tests/architecture tests/repository $(ARGS)
 
-test-bytes: venv-test system  ## what touches bytes, pixels and C libraries; CI runs it on the oldest Python, too
+test-bytes: venv-test system  ## bytes, pixels and C libraries; CI also runs it on the oldest Python
 	$(PYTEST) -m 'not slow' tests/unit tests/architecture tests/stores tests/imports tests/dicomweb \
 	  tests/cli/test_import_export.py tests/cli/test_data.py $(ARGS)
 
-check: venv-test  ## ruff, mypy --strict
+check: venv-test  ## ruff, and mypy --strict over sources, tests and benchmarks
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
