@@ -134,7 +134,7 @@ def _engine(settings: Settings, stores: Stores, recorder: Recorder, stopping: th
         settings,
         alone=alone,
         count=recorder.count,
-        door=_LINGER_SECONDS,
+        pool_linger=_LINGER_SECONDS,
         data_access=open_data_access_roles(
             stores.db, settings.region, settings.account_id, settings.s3_endpoint_url
         ),

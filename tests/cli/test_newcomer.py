@@ -89,7 +89,7 @@ def test_names_the_path_below_which_there_is_no_file(data: Path, tmp_path: Path)
     (tmp_path / "empty").mkdir()
     done = lightwell("import", tmp_path / "empty", "--datastore", "d", data=data)
     assert done.status == 1
-    assert f"There is no file below {tmp_path / 'empty'}. Check the path." in done.out
+    assert f"There are no files below {tmp_path / 'empty'}. Check the path." in done.out
     assert "s3://" not in done.out
 
 

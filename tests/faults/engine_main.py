@@ -1,7 +1,7 @@
-"""An engine in a process of its own, to be killed: ``… engine_main DATA URL WORKERS [N WHEN [door]]``.
+"""An engine in a process of its own, to be killed: ``… engine_main DATA URL WORKERS [N WHEN [pool]]``.
 
-Prints ``done`` and ends when no job is unfinished; with a door it takes orders until it is killed. With N it
-kills itself right before or after (WHEN) its n-th transaction.
+Prints ``done`` and ends when no job is unfinished; with ``pool`` it serves requests until it is killed. With
+N it kills itself right before or after (WHEN) its n-th transaction.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def _die_at(number: int, when: str) -> None:
     Database.write = counting  # type: ignore[method-assign,assignment]
 
 
-def main(data: str, url: str, workers: str, number: str = "0", when: str = "", door: str = "") -> int:
+def main(data: str, url: str, workers: str, number: str = "0", when: str = "", pool: str = "") -> int:
     if number != "0":
         _die_at(int(number), when)
     settings = Settings(data=Path(data), database_url=url, codec_workers=int(workers))
@@ -50,13 +50,13 @@ def main(data: str, url: str, workers: str, number: str = "0", when: str = "", d
         return 1
 
     def over() -> bool:
-        if door:
+        if pool:
             return False
         with stores.db.read() as conn:
             return not import_jobs.unfinished(conn, 0)
 
     print("started", flush=True)
-    Engine(stores, settings, alone=alone, door=0.0 if door else None).run(over)
+    Engine(stores, settings, alone=alone, pool_linger=0.0 if pool else None).run(over)
     stores.close()
     print("done", flush=True)
     return 0

@@ -20,7 +20,7 @@ from tests.support.imports import Importing
 
 def _killed(server: Importing, number: int, when: str, ask: Store) -> bool:
     """Whether the engine that kills itself has answered before."""
-    arguments = [str(server.settings.data), server.stores.db.url, "1", str(number), when, "door"]
+    arguments = [str(server.settings.data), server.stores.db.url, "1", str(number), when, "pool"]
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.faults.engine_main", *arguments],
         cwd=ROOT,

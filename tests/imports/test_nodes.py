@@ -72,7 +72,7 @@ def test_leaves_the_chunks_of_a_local_bucket_to_the_server_that_took_the_job(
     engine = a.engine()
     key = ours.key
     assert a.stores.db.write(lambda c: import_jobs.claim(c, key, LIST, "test", 1, 1 << 60))
-    engine._importer.work(key, LIST, "test")
+    engine._phases.work(key, LIST, "test")
     assert a.job(ours.id).phase == "read"
     finish(b, b.start().id)
     assert (a.job(ours.id).phase, a.job(ours.id).read) == ("read", 0)

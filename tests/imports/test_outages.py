@@ -147,7 +147,7 @@ def test_waits_for_the_bucket_of_its_input_and_output(
     way.is_open = True
     one = server.engine()
     assert server.stores.db.write(lambda c: jobs.claim(c, job.key, LIST, "test", 1 << 60, 1 << 61))
-    one._importer.work(job.key, LIST, "test")
+    one._phases.work(job.key, LIST, "test")
     assert server.job(job.id).phase == READ
     way.close()
     tries.clear()
@@ -184,7 +184,7 @@ def test_waits_for_the_database_that_goes_during_a_commit(
             went.set()
         commit(self, claimed)
 
-    monkeypatch.setattr(leases, "CLAIM_MS", 500)
+    monkeypatch.setattr(leases, "LEASE_MS", 500)
     monkeypatch.setattr(leases, "_COMMIT_ATTEMPTS", 2)
     monkeypatch.setattr(leases.Leases, "commit", closing)
     job = server.start()

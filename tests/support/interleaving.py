@@ -306,9 +306,9 @@ class Interleaving:
                 with suppress(ClaimLost, StorageError):
                     if job.phase != domain.READ:
                         if job.is_claimable:
-                            engine._phase(job.key, job.phase)
+                            engine._run_phase(job.key, job.phase)
                         continue
-                    claimed = engine._claims.take()
+                    claimed = engine._leases.take()
                     if claimed is not None:
                         self._read(stores, engine, claimed)
             with stores.db.read() as conn:
@@ -321,7 +321,7 @@ class Interleaving:
         packs = iter(claimed.task.packs)
 
         def take_pack() -> int:
-            return next(packs, None) or engine._claims.open_packs(claimed, 1)[0]
+            return next(packs, None) or engine._leases.open_packs(claimed, 1)[0]
 
         def find_existing(study: str, series: str, uid: str) -> list[ExistingInstance]:
             asked = FindExisting(claimed.task.task, study, series, uid, ahead=[])
@@ -347,7 +347,7 @@ class Interleaving:
         finally:
             pipeline.abort()
         claimed.result.dependencies = done
-        engine._claims.commit(claimed)
+        engine._leases.commit(claimed)
 
     def collector(self, actor: Actor) -> None:
         batch = 1 + actor.choose(4)

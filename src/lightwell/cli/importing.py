@@ -165,7 +165,7 @@ def _watch(ctx: Context, job: Job, interrupted: threading.Event, *, quiet: bool)
                         ctx.clock,
                         ctx.ids,
                         alone=on_sqlite,
-                        door=0.0,
+                        pool_linger=0.0,
                         data_access=_data_access_roles(ctx),
                     )
                     engine.run(is_over)

@@ -1,6 +1,6 @@
-"""Checks what is kept against what it came from: packs, originals, fragments, level blocks and frames.
+"""Checks what is stored against what it was made from: packs, originals, fragments, level blocks and frames.
 
-Runs in codec workers: what is damaged on a disk is as little to be trusted as what comes from outside.
+Runs in codec workers: bytes that a disk has damaged can be trusted no more than bytes from outside.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _LEVELS = ("patient", "study", "series")
 
 
 class Checker:
-    """Each check yields everything that is wrong. ``frames`` counts those that were read."""
+    """Each check yields everything that is wrong. ``frames`` counts the frames that were read."""
 
     def __init__(self, objects: Objects, cache: SeriesCache) -> None:
         self._objects = objects
@@ -51,7 +51,7 @@ class Checker:
             size = self._objects.size(name)
             if size != held.size:
                 yield IntegrityFault(
-                    "it is not there" if size is None else f"it has {size} bytes, not {held.size}"
+                    "it does not exist" if size is None else f"it has {size} bytes, not {held.size}"
                 )
             elif bytes_checksum(self._pieces(held.key, 0, held.size)) != held.checksum:
                 yield IntegrityFault("its bytes have changed: its checksum differs")
@@ -89,19 +89,21 @@ class Checker:
             yield IntegrityFault(f"its original cannot be read: {error}", _kind(error))
             return
         if derived.sop_instance_uid != held.sop_instance_uid:
-            yield IntegrityFault(f"its original is of the instance {derived.sop_instance_uid}")
+            yield IntegrityFault(f"its original is that of another instance, {derived.sop_instance_uid}")
         if derived.fragment != fragment:
-            yield IntegrityFault("its attributes in the database are not those of its original")
+            yield IntegrityFault("its attributes in the database differ from those of its original")
         if dicom is not None and derived.dicom != dicom:
-            yield IntegrityFault("its attributes for DICOMweb in the database are not those of its original")
+            yield IntegrityFault("its DICOMweb attributes in the database differ from those of its original")
         blocks = (derived.patient, derived.study, derived.series)
         for name, body, own in zip(_LEVELS, levels, blocks, strict=True):
             if body != own:
-                yield IntegrityFault(f"its {name} attributes in the database are not those of its original")
+                yield IntegrityFault(
+                    f"its {name} attributes in the database differ from those of its original"
+                )
 
     def _pixels(self, held: HeldPixels) -> Iterator[IntegrityFault]:
         frames = [frame for page in held.pages for frame in unpack_entries(page)]
-        # Pixels that could not be split have one entry, for the whole of their bytes.
+        # Pixel data that could not be split into frames has one entry, for all of its bytes.
         if len(frames) != (held.frame_count or 1):
             yield IntegrityFault(f"the database has {len(frames)} of its {held.frame_count} frames")
         try:

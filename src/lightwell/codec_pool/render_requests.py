@@ -1,4 +1,4 @@
-"""Orders to a codec worker that look at stored pixels: a picture, and samples.
+"""Requests that need stored pixels: a rendered image, and decoded frames.
 
 For `codec_pool.requests`; `codec_pool.render_worker` carries them out.
 """
@@ -11,7 +11,7 @@ from lightwell.domain.rendering import Rendering
 
 
 class ByteSpan(msgspec.Struct, frozen=True, array_like=True):
-    """Bytes of an object of the store."""
+    """A range of bytes of an object."""
 
     object: str
     offset: int
@@ -19,7 +19,7 @@ class ByteSpan(msgspec.Struct, frozen=True, array_like=True):
 
 
 class FrameSpan(msgspec.Struct, frozen=True, array_like=True):
-    """Where a frame lies, and the ``checksum`` that proves it (`domain.image_sets.frame_table.Frame`)."""
+    """Where a frame is, and the ``checksum`` that proves it (`domain.image_sets.frame_table.Frame`)."""
 
     object: str
     offset: int
@@ -37,11 +37,11 @@ class Pixels(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Render(msgspec.Struct, tag=True, frozen=True):
-    """Make a picture of a frame, or hand out the document that an instance is.
+    """Render a frame, or return the document that an instance encapsulates.
 
     ``original``, ``override_z`` and ``edits`` (`domain.image_sets.edits.encode`) give the attributes of the
     version. ``frame`` and ``pixels`` are None for an instance without frames; ``number`` is the frame's,
-    from 0. Answered by `Rendered` or `NotRendered`.
+    from 0. The reply is `Rendered` or `NotRendered`.
     """
 
     original: ByteSpan
@@ -56,17 +56,17 @@ class Render(msgspec.Struct, tag=True, frozen=True):
 class Decode(msgspec.Struct, tag=True, frozen=True):
     """Decode stored frames, whatever syntax they were kept in, and give them as native ones.
 
-    Answered by `Decoded`: for each frame its bytes as Explicit VR Little Endian has them (PS3.5 A.2), planar
+    The reply is `Decoded`: for each frame its bytes as Explicit VR Little Endian has them (PS3.5 A.2), planar
     where the image's own PlanarConfiguration says so, 1-bit samples packed, an odd length left odd; and the
     PhotometricInterpretation that is true of them, which decoding may have changed. ``described``: who gets
     the frames knows the attributes as they came and not that one, so the colours of JPEG frames are converted
     to what those let expect (`colour.in_described_colours`). `Pool.ask` raises `InputError` where the frames
-    cannot be decoded: that is to be a 406; and `DamagedError` where they are not those that came. All frames
-    of an order are in memory at once, so ask for some megabytes at a time::
+    cannot be decoded, which is to be answered 406, and `DamagedError` where they are not those that were
+    stored. All frames of a request are in memory at once, so ask for some megabytes at a time::
 
-        order = Decode(Pixels(stored.stored_syntax, stored.image), [FrameSpan(pack_name(stored.pack),
+        request = Decode(Pixels(stored.stored_syntax, stored.image), [FrameSpan(pack_name(stored.pack),
                        f.offset, f.length, f.head, f.checksum) for f in frames])
-        answer = context.pool.ask(order, settings.file_timeout)
+        reply = context.pool.ask(request, settings.file_timeout)
     """
 
     pixels: Pixels
@@ -75,7 +75,7 @@ class Decode(msgspec.Struct, tag=True, frozen=True):
 
 
 class Rendered(msgspec.Struct, tag=True, frozen=True):
-    """A picture or document; ``notes`` say what is not in it as asked."""
+    """An image or document; ``notes`` say in what it differs from what was asked for."""
 
     media_type: str
     data: bytes
@@ -83,7 +83,7 @@ class Rendered(msgspec.Struct, tag=True, frozen=True):
 
 
 class NotRendered(msgspec.Struct, tag=True, frozen=True):
-    """Nothing can be shown, and why; ``bad`` where the request is at fault."""
+    """Nothing can be rendered, and why; ``bad`` if the request is at fault."""
 
     bad: bool
     message: str

@@ -1,4 +1,4 @@
-"""Pictures and samples of what is stored, as a codec worker makes them for `codec_pool.render_requests`."""
+"""Rendered images and decoded frames, as a codec worker makes them for `codec_pool.render_requests`."""
 
 from __future__ import annotations
 
@@ -31,57 +31,59 @@ from lightwell.imaging.rendering.colour import header_photometric, in_described_
 from lightwell.imaging.rendering.render import render
 from lightwell.stores.image_sets.records import decompress
 
-Read = Callable[[str, int, int], bytes]
+ReadObject = Callable[[str, int, int], bytes]
 """``read(object, offset, length)``, as `stores.objects.interface` has it."""
 
 
-def view(read: Read, order: Render) -> Rendered | NotRendered:
+def view(read: ReadObject, request: Render) -> Rendered | NotRendered:
     """Carry out `Render`. Raises `StorageError`."""
     try:
-        return _view(read, order)
+        return _view(read, request)
     except RenderFailure as error:
         return NotRendered(error.bad, str(error))
     except PixelFailure as error:
         return NotRendered(False, f"The frame cannot be decoded: {error}")
     except InputError as error:
-        return NotRendered(False, f"The instance cannot be shown: {error}")
+        return NotRendered(False, f"The instance cannot be rendered: {error}")
 
 
-def _view(read: Read, order: Render) -> Rendered:
-    place = order.original
+def _view(read: ReadObject, request: Render) -> Rendered:
+    place = request.original
     original = read_original(lambda o, n: read(place.object, o, n), place.offset, place.length)
-    override = json.loads(decompress(order.override_z)) if order.override_z else None
-    edits = decode(order.edits) if order.edits else NONE
+    override = json.loads(decompress(request.override_z)) if request.override_z else None
+    edits = decode(request.edits) if request.edits else NONE
     with pydicom_errors():
         attributes = version_dataset(original, override, edits)
-        if order.pixels is None or order.frame is None:
+        if request.pixels is None or request.frame is None:
             found = encapsulated_document(attributes)
             if found is None:
                 raise RenderFailure(
-                    "The instance has neither an image nor a PDF document that could be shown."
+                    "The instance has neither an image nor a PDF document that could be rendered."
                 )
             return Rendered(*found, [])
-        image = _description(order.pixels)
-        samples, photometric = _samples(read, order.pixels, image, order.frame)
-        picture = render(samples, image, photometric, attributes, order.number, order.asked)
-    return Rendered(order.asked.media_type, picture.data, list(picture.notes))
+        image = _description(request.pixels)
+        samples, photometric = _samples(read, request.pixels, image, request.frame)
+        picture = render(samples, image, photometric, attributes, request.number, request.asked)
+    return Rendered(request.asked.media_type, picture.data, list(picture.notes))
 
 
-def decoded(read: Read, order: Decode) -> Decoded:
+def decoded(read: ReadObject, request: Decode) -> Decoded:
     """Carry out `Decode`. Raises `PixelFailure` and `StorageError`."""
-    image = _description(order.pixels)
+    image = _description(request.pixels)
     photometric, frames = decoded_photometric(image), []
-    syntax = SYNTAXES.get(order.pixels.stored_syntax)
-    converts = order.described and syntax is not None and syntax.codec == "jpeg"
-    for span in order.frames:
-        samples, photometric = _samples(read, order.pixels, image, span)
+    syntax = SYNTAXES.get(request.pixels.stored_syntax)
+    converts = request.described and syntax is not None and syntax.codec == "jpeg"
+    for span in request.frames:
+        samples, photometric = _samples(read, request.pixels, image, span)
         if converts:
             samples, photometric = in_described_colours(samples, image, photometric)
         frames.append(to_native(samples, image))
     return Decoded(photometric, frames)
 
 
-def _samples(read: Read, pixels: Pixels, image: ImageDescription, span: FrameSpan) -> tuple[Samples, str]:
+def _samples(
+    read: ReadObject, pixels: Pixels, image: ImageDescription, span: FrameSpan
+) -> tuple[Samples, str]:
     """The samples of a frame and the photometric interpretation that is true of them."""
     data = read(span.object, span.offset, span.length)
     if len(data) != span.length:

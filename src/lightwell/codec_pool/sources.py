@@ -1,4 +1,4 @@
-"""Where the bytes of an input file come from: a bucket, a path of this machine, or a member of a zip file."""
+"""Where the bytes of an input file come from: a bucket, a path on this machine, or a member of a zip file."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from lightwell.imaging.dataset.part10 import meta_uids
 from lightwell.stores.buckets.registry import Buckets
 from lightwell.stores.objects.local import failure, is_away
 
-# A file up to this size is read at once: most are, and many small reads cost more.
+# A file up to this size is read in one go: most are that small, and many short reads cost more.
 WHOLE = 16 << 20
-# So much is fetched ahead from a bucket that is not a folder here.
+# How much is fetched ahead from a bucket that is not a local folder.
 _AHEAD_FILES, _AHEAD_BYTES = 8, 64 << 20
 _STEP = 1 << 20
-# Of so many files at once, and of so many bytes each, the file meta groups are read ahead.
+# The file meta groups of so many files at once are read ahead, from so many bytes each.
 _HEADS, _HEAD = 500, 4096
 
 
 class OpenFile:
-    """The source of one input file; ``close`` removes what was spooled for it."""
+    """The source of one input file; `close` removes what was spooled for it."""
 
     def __init__(self, source: BytesSource | FileSource, spooled: Path | None = None) -> None:
         self.source = source
@@ -43,7 +43,7 @@ class OpenFile:
 def instances_ahead(files: bytes) -> Iterator[list[str]]:
     """The SOPInstanceUIDs of the parts of an upload, some hundred at a time, as their file meta groups say.
 
-    ``files`` are those of a task; of others, and of a single one, there is nothing.
+    ``files`` are those of a `ReadChunk`; there is nothing for files that are no parts, or for a single one.
     """
     places = [file.location for file in unpack_files(files, 0)]
     parts = iter(places if len(places) > 1 else [])
@@ -136,7 +136,7 @@ class Fetcher:
                 return self._member(path, member)
             case ("zip", path, member, index):
                 return self._member(path, member, int(index))
-        raise InputError(f"{file.name} is in no place that can be read")
+        raise InputError(f"{file.name} is not in a place that can be read")
 
     def _object(self, bucket: str, key: str) -> OpenFile:
         got = self.buckets.fetch(bucket, key, memory_limit=WHOLE, spool_dir=self._spool)
@@ -173,7 +173,7 @@ class Fetcher:
             archive = self._archive(path)
             entry = archive.getinfo(member) if index is None else archive.infolist()[index]
             if entry.filename != member:
-                raise InputError(f"{path} has changed since its files were listed: import it again")
+                raise InputError(f"{path} has changed since its members were listed: import it again")
             with archive.open(entry) as stream:
                 data = self._bounded(stream.read(WHOLE + 1), member)
                 if len(data) <= WHOLE:
@@ -192,8 +192,8 @@ class Fetcher:
                                 )
                             if fills_disk(spooled.fileno(), total):
                                 raise InputError(
-                                    f"{member} is larger than the disk has room for once unzipped, {total} "
-                                    "bytes and more: make room, or import the file unzipped"
+                                    f"the disk has too little room to unzip {member}, {total} bytes or more: "
+                                    "make room, or import the file unzipped"
                                 )
                             spooled.write(data)
                             data = stream.read(_STEP)
@@ -227,7 +227,7 @@ class Fetcher:
 
 
 def _failed(error: OSError, path: Path | str) -> LightwellError:
-    """The file's fault, but where its file system is away or there is no room to unzip it."""
+    """The fault of the file, unless its file system is unavailable or there is no room to unzip it."""
     if is_away(error):
         return failure(error, f"{path} cannot be read or unzipped")
     return InputError(f"{path} cannot be read: {error.strerror}")

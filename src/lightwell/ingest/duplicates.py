@@ -1,9 +1,9 @@
-"""A file whose instance is there already: what of it is kept, so that it is not kept again.
+"""A file whose instance exists already: finds what is stored of it, so that it is not stored again.
 
-Compared before anything is encoded, and whole: the original byte for byte, the attributes as they were
-derived, transcoded frames sample for sample, others byte for byte. What is damaged, or gone, equals nothing,
-so that a file that comes again heals it; where the storage is away `StorageUnavailableError` is raised.
-Nothing is hashed or compared for a file that comes first.
+Everything is compared, and before anything is encoded: the original byte for byte, the attributes as they
+were derived, transcoded frames sample for sample, others byte for byte. What is damaged or missing equals
+nothing, so that importing the file again repairs it; if the storage is unavailable, `StorageUnavailableError`
+is raised. For a file that is imported for the first time nothing is hashed or compared.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from lightwell.imaging.dataset.part10 import Part10
     from lightwell.imaging.instances.parse import ParsedInstance
 
-FindExisting = Callable[[str, str, str], Sequence[ExistingInstance]]
-"""Finds instances by StudyInstanceUID, SeriesInstanceUID and SOPInstanceUID
+ExistingFinder = Callable[[str, str, str], Sequence[ExistingInstance]]
+"""Finds existing instances by StudyInstanceUID, SeriesInstanceUID and SOPInstanceUID
 (`stores.image_sets.existing_instances.find`)."""
 
 _PIECE = 1 << 20
@@ -40,7 +40,7 @@ _DAMAGED = (StorageError, PixelFailure, zstandard.ZstdError, struct.error, Value
 
 
 class _ReadAhead:
-    """Reads from a pack, up to ``end`` some megabytes at once: from S3 each read costs a round trip."""
+    """Reads from a pack up to ``end``, some megabytes at a time: from S3 each read costs a round trip."""
 
     def __init__(self, objects: Objects, pack: int, end: int) -> None:
         self._objects = objects
@@ -64,22 +64,22 @@ def same_original(
     override: bytes | None,
     existing: Sequence[ExistingInstance],
 ) -> ExistingInstance | None:
-    """The one that came from the same data set, and reads the same; its pixels are not looked at.
+    """The existing instance with the same data set and the same attributes; pixels are not compared.
 
-    ``levels`` are the hashes of the level blocks, ``override`` the JSON that is laid over the file.
+    ``levels`` are the hashes of the level blocks, ``override`` the JSON that overrides the file's attributes.
     """
     fragment = hashlib.sha256(instance.fragment).digest()
     dicom = hashlib.sha256(instance.dicom).digest()
-    for one in existing:
-        if one.levels != levels or one.fragment != fragment or one.dicom not in (None, dicom):
+    for each in existing:
+        if each.levels != levels or each.fragment != fragment or each.dicom not in (None, dicom):
             continue
         try:
-            if (decompress(one.override_z) if one.override_z else None) != override:
+            if (decompress(each.override_z) if each.override_z else None) != override:
                 continue
-            read = _ReadAhead(objects, one.pack, one.original_offset + one.original_length)
-            kept = Original(read, one.original_offset, one.original_length)
+            read = _ReadAhead(objects, each.pack, each.original_offset + each.original_length)
+            kept = Original(read, each.original_offset, each.original_length)
             if has_same_original(kept, part10.file_meta, part10.source, instance.original):
-                return one
+                return each
         except StorageUnavailableError:
             raise
         except _DAMAGED:
@@ -95,13 +95,13 @@ def same_pixels(
     storage_format: str,
     existing: Sequence[ExistingInstance],
 ) -> tuple[int, list[Warning]] | None:
-    """The key of kept pixels that the file would give again, with the warnings that it gives.
+    """The key of existing pixels that this file would yield again, and the warnings that it gives.
 
-    ``image`` is the JSON that would be kept with them.
+    ``image`` is the JSON that would be stored with them.
     """
     compared = set()
-    for one in existing:
-        pixels = one.pixels
+    for each in existing:
+        pixels = each.pixels
         if pixels is None or pixels.image != image or pixels.key in compared:
             continue
         compared.add(pixels.key)
@@ -155,12 +155,12 @@ def _same_blob(
     frames: list[Frame],
     read: _ReadAhead,
 ) -> list[Warning] | None:
-    """Pixels that could not be split: only where they cannot be split today either."""
+    """For pixels that could not be split into frames: the same only if they cannot be split today either."""
     pixel = instance.pixel
     if pixel is None or len(frames) != 1:
         return None
     ranges = blob_ranges(part10, pixel)
-    length = sum(each for _, each in ranges)
+    length = sum(count for _, count in ranges)
     if not has_same_bytes(_pieces(part10, ranges), length, frames[0], read):
         return None
     try:

@@ -1,4 +1,4 @@
-"""From what a job has read to image sets: one transaction a series, one version a set.
+"""Turns what has been read into image sets: one transaction for some series, one version of each set.
 
 The rules are in docs/design/versions.md, "What an import does"; sources: devguide/understanding-image-sets
 and understanding-import-jobs.
@@ -31,7 +31,7 @@ from lightwell.stores.qido import index
 
 @dataclass(frozen=True, slots=True)
 class ImportTarget:
-    """Where image sets are made, as events name it."""
+    """The data store in which image sets are made, and what events name besides."""
 
     region: str
     account: str
@@ -41,9 +41,9 @@ class ImportTarget:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Files of one series that agree in the grouping values, with what their first one says.
+    """Files of one series with the same grouping values; levels and columns are those of the first.
 
-    ``caller`` is the ARN of who brought them.
+    ``caller`` is the ARN of who imported them.
     """
 
     batch: Batch
@@ -56,17 +56,27 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class VersionRef:
-    """The version of an image set in which a group's instances are."""
+    """The version of an image set that has a group's instances."""
 
     id: str
     version: int
     is_primary: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Merge:
+    """The transaction in which groups are put into image sets."""
+
+    conn: Connection
+    target: ImportTarget
+    ids: Ids
+    now: int
+
+
 def prepare(conn: Connection, job: Job, waiting: WaitingSeries) -> list[Group]:
     """The groups of a series in input order, with what their commit needs.
 
-    Read before the transaction: nobody but the job's holder changes it.
+    Read before the transaction: only the engine that holds the job's claim changes it.
     """
     rows = staging.waiting_groups(conn, job.key, waiting)
     levels = records.levels_of(conn, [row.first_record for row in rows])
@@ -103,10 +113,10 @@ class _Sets:
         self._by_values[row.grouping] = row
 
 
-def commit(conn: Connection, place: ImportTarget, groups: Sequence[Group], *, ids: Ids, now: int) -> None:
+def commit(conn: Connection, target: ImportTarget, groups: Sequence[Group], *, ids: Ids, now: int) -> None:
     """Put what a job has staged for groups into image sets, in input order.
 
-    Harmless where that was done: nothing is staged then.
+    Does nothing if that was done before: nothing is staged then.
     """
 
     def settle(group: Group, loaded: StagedBatch, joined: VersionRef) -> None:
@@ -116,12 +126,12 @@ def commit(conn: Connection, place: ImportTarget, groups: Sequence[Group], *, id
         importing.list_unused(conn, [*loaded.unused, *loaded.unchanged])
         staging.clear(conn, group.batch)
 
-    put(conn, place, groups, lambda group: importing.load(conn, group.batch), settle, ids=ids, now=now)
+    put(conn, target, groups, lambda group: importing.load(conn, group.batch), settle, ids=ids, now=now)
 
 
 def put(
     conn: Connection,
-    place: ImportTarget,
+    target: ImportTarget,
     groups: Sequence[Group],
     load: Callable[[Group], StagedBatch],
     settle: Callable[[Group, StagedBatch, VersionRef], None],
@@ -131,32 +141,34 @@ def put(
 ) -> None:
     """Put groups, in input order, into image sets, in the caller's transaction.
 
-    ``load`` gives the instances of a group, and ``settle`` hears where they are; not for a group without any.
+    ``load`` returns the instances of a group. If there are any, ``settle`` is called with the version that
+    has them.
     """
+    merge = _Merge(conn, target, ids, now)
     studies_of = {group.batch.study_instance_uid: StudyKey(ids.key()) for group in groups}
-    locked = studies.lock(conn, place.datastore, studies_of)
-    for group, sets in _with_sets(conn, place, groups):
+    locked = studies.lock(conn, target.datastore, studies_of)
+    for group, sets in _with_sets(conn, target, groups):
         loaded = load(group)
         if not loaded.members:
             continue
         candidate = sets.candidate(group.columns)
         if candidate is None:
             study = locked[group.batch.study_instance_uid]
-            row = _create(conn, place, study, sets.has_primary, group, loaded, ids, now)
+            row = _create(merge, study, sets.has_primary, group, loaded)
         else:
-            row, loaded = _grow(conn, place, candidate, group, loaded, ids, now)
+            row, loaded = _grow(merge, candidate, group, loaded)
         sets.add(row)
         settle(group, loaded, VersionRef(row.id, row.latest_version, row.is_primary))
 
 
 def _with_sets(
-    conn: Connection, place: ImportTarget, groups: Sequence[Group]
+    conn: Connection, target: ImportTarget, groups: Sequence[Group]
 ) -> Iterator[tuple[Group, _Sets]]:
     found: dict[tuple[str, str], _Sets] = {}
     for group in groups:
         series = (group.batch.study_instance_uid, group.batch.series_instance_uid)
         if series not in found:
-            found[series] = _Sets(importing.sets_of_series(conn, place.datastore, *series))
+            found[series] = _Sets(importing.sets_of_series(conn, target.datastore, *series))
         yield group, found[series]
 
 
@@ -173,26 +185,18 @@ def _values(columns: SearchColumns) -> tuple[str, ...]:
     )
 
 
-def _create(
-    conn: Connection,
-    place: ImportTarget,
-    study: StudyKey,
-    has_primary: bool,
-    group: Group,
-    loaded: StagedBatch,
-    ids: Ids,
-    now: int,
-) -> SetRow:
-    key, id, batch, columns = ImageSetKey(ids.key()), ids.id(), group.batch, group.columns
+def _create(merge: _Merge, study: StudyKey, has_primary: bool, group: Group, loaded: StagedBatch) -> SetRow:
+    conn, target, now = merge.conn, merge.target, merge.now
+    key, id, batch, columns = ImageSetKey(merge.ids.key()), merge.ids.id(), group.batch, group.columns
     is_primary = not has_primary and not studies.is_contradicted(conn, study, columns)
-    importing.add_members(conn, loaded, importing.find_instances(conn, place.datastore, loaded), key, 1)
+    importing.add_members(conn, loaded, importing.find_instances(conn, target.datastore, loaded), key, 1)
     levels = group.levels
     if loaded.unused:
         levels, columns = _of_first_member(conn, group, loaded)
     new = NewImageSet(
         key=key,
         id=id,
-        datastore=place.datastore,
+        datastore=target.datastore,
         study=study,
         study_instance_uid=batch.study_instance_uid,
         series_instance_uid=batch.series_instance_uid,
@@ -205,12 +209,12 @@ def _create(
     importing.insert_imported_set(conn, new, first, levels)
     if is_primary:
         index.add_set(conn, key, now)
-    _announce(conn, place, id, 1, is_primary, "CREATED", ids, now)
+    _announce(merge, id, 1, is_primary, "CREATED")
     return SetRow(key, id, "import", is_primary, 1, now, len(loaded.members), _values(columns))
 
 
 def _of_first_member(conn: Connection, group: Group, loaded: StagedBatch) -> tuple[Levels, SearchColumns]:
-    """What the first file that became a member says: the very first may have come again in the same batch."""
+    """Levels and columns of the first file that became a member: the batch may replace its very first one."""
     record = loaded.members[0].record
     levels = records.levels_of(conn, [record])[record]
     if levels == group.levels:
@@ -220,37 +224,29 @@ def _of_first_member(conn: Connection, group: Group, loaded: StagedBatch) -> tup
     return levels, search_columns(group.grouping, *(json.loads(bodies[key]) for key in keys))
 
 
-def _grow(
-    conn: Connection,
-    place: ImportTarget,
-    target: SetRow,
-    group: Group,
-    loaded: StagedBatch,
-    ids: Ids,
-    now: int,
-) -> tuple[SetRow, StagedBatch]:
-    """A new version of the set, or the one that it has where nothing changes; with what has changed."""
-    number = target.latest_version + 1
-    instances = importing.find_instances(conn, place.datastore, loaded)
-    if target.is_primary and (
-        same := existing_instances.unchanged_records(conn, target.key, loaded.members, instances)
+def _grow(merge: _Merge, old: SetRow, group: Group, loaded: StagedBatch) -> tuple[SetRow, StagedBatch]:
+    """A new version of the image set, or its latest where nothing changes; and the instances that changed
+    it."""
+    conn, now = merge.conn, merge.now
+    number = old.latest_version + 1
+    instances = importing.find_instances(conn, merge.target.datastore, loaded)
+    if old.is_primary and (
+        same := existing_instances.unchanged_records(conn, old.key, loaded.members, instances)
     ):
         loaded = _without(loaded, same)
         if not loaded.members:
-            return target, loaded
+            return old, loaded
         instances = {came.uid: instances[came.uid] for came in loaded.members}
-    closed = importing.close_replaced(conn, instances.values(), target.key, number)
-    importing.add_members(conn, loaded, instances, target.key, number)
-    columns = _hand_over(conn, loaded, target, number) if closed else None
-    count = target.instance_count + len(loaded.members) - closed
+    closed = importing.close_replaced(conn, instances.values(), old.key, number)
+    importing.add_members(conn, loaded, instances, old.key, number)
+    columns = _reassign_levels(conn, loaded, old, number) if closed else None
+    count = old.instance_count + len(loaded.members) - closed
     version = NewVersion(number=number, workflow_status="IMPORTED", caller=group.caller, created_at=now)
-    add_version(conn, target.key, version, ImageSetChange(columns=columns, instance_count=count))
-    if target.is_primary:
-        index.grow_set(
-            conn, target.key, now, instances.values(), again=closed > 0, columns=columns is not None
-        )
-    _announce(conn, place, target.id, number, target.is_primary, "IMPORTED", ids, now)
-    return replace(target, latest_version=number, instance_count=count), loaded
+    add_version(conn, old.key, version, ImageSetChange(columns=columns, instance_count=count))
+    if old.is_primary:
+        index.grow_set(conn, old.key, now, instances.values(), again=closed > 0, columns=columns is not None)
+    _announce(merge, old.id, number, old.is_primary, "IMPORTED")
+    return replace(old, latest_version=number, instance_count=count), loaded
 
 
 def _without(loaded: StagedBatch, unchanged: set[RecordKey]) -> StagedBatch:
@@ -258,44 +254,38 @@ def _without(loaded: StagedBatch, unchanged: set[RecordKey]) -> StagedBatch:
     return StagedBatch(members, loaded.unused, sorted(unchanged))
 
 
-def _hand_over(conn: Connection, loaded: StagedBatch, target: SetRow, number: int) -> SearchColumns | None:
-    """Pass on levels whose first member has come again; the search columns if they may have changed."""
+def _reassign_levels(conn: Connection, loaded: StagedBatch, old: SetRow, number: int) -> SearchColumns | None:
+    """Reassign levels whose first member is replaced. Returns the search columns if they may have changed."""
     if not level_inheritance.reassign_level_base(
-        conn, target.key, number, first=lambda: loaded.members[0].record
+        conn, old.key, number, first=lambda: loaded.members[0].record
     ):
         return None
-    return contents.search_columns(conn, target.key)
+    return contents.search_columns(conn, old.key)
 
 
-def _announce(
-    conn: Connection,
-    place: ImportTarget,
-    id: str,
-    number: int,
-    is_primary: bool,
-    status: str,
-    ids: Ids,
-    now: int,
-) -> None:
+def _announce(merge: _Merge, id: str, number: int, is_primary: bool, status: str) -> None:
+    target = merge.target
     event = image_set_event(
         "Image Set Created",
-        id=ids.id(),
-        now=now,
-        region=place.region,
-        account=place.account,
-        datastore_id=place.datastore_id,
+        id=merge.ids.id(),
+        now=merge.now,
+        region=target.region,
+        account=target.account,
+        datastore_id=target.datastore_id,
         image_set_id=id,
         version=number,
         is_primary=is_primary,
         state="ACTIVE",
         workflow_status=status,
     )
-    outbox.append(conn, event)
+    outbox.append(merge.conn, event)
 
 
-def give_up(conn: Connection, job: Job, place: ImportTarget, group: Group, *, message: str, now: int) -> None:
-    """Record that a group cannot be committed: its files fail, and the set that they would join says so."""
-    ((_, sets),) = _with_sets(conn, place, [group])
+def give_up(
+    conn: Connection, job: Job, target: ImportTarget, group: Group, *, message: str, now: int
+) -> None:
+    """Record that a group cannot be committed: for its files, and in the image set that they would join."""
+    ((_, sets),) = _with_sets(conn, target, [group])
     candidate = sets.candidate(group.columns)
     if candidate is not None:
         failed = NewVersion(

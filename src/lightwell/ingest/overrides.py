@@ -1,11 +1,11 @@
-"""The metadata override of an import job: DICOM JSON laid over the files of a study or series.
+"""The metadata override of an import job: DICOM JSON that replaces attributes of a study's or series' files.
 
 Source: the service model's DicomJsonMetadataImportConfiguration names study, series and a JSON file, whose
-format is not published. Taken is the DICOM JSON Model (PS3.18 Annex F), an object or an array of objects:
+format is not published. We accept the DICOM JSON Model (PS3.18 Annex F), an object or an array of objects:
 
-- The objects of the study's mapping are laid first, those of the series' mapping on top.
-- An object with a SOPInstanceUID is laid over that instance only; the UID itself is never overridden.
-- Where an array has several objects, StudyInstanceUID and SeriesInstanceUID select in the same way.
+- The objects of the study's mapping apply first, then those of the series' mapping.
+- An object with a SOPInstanceUID applies to that instance only; the UID itself is never overridden.
+- In an array of several objects, StudyInstanceUID and SeriesInstanceUID select in the same way.
 - Group 0002 and pixel data are left alone.
 """
 
@@ -24,7 +24,7 @@ from lightwell.errors import InputError
 _TAG = re.compile(r"[0-9A-Fa-f]{8}")
 _STUDY, _SERIES, _INSTANCE = "0020000D", "0020000E", "00080018"
 _PIXELS = frozenset(("7FE00008", "7FE00009", "7FE00010"))
-# The metadata of an image set has at most 50 MB.
+# The metadata of an image set is 50 MB at most.
 LIMIT = 50_000_000
 
 Override = dict[str, object]
@@ -40,7 +40,7 @@ class Covered:
 
 
 class _Element(msgspec.Struct):
-    """What every element has to have; the rest is skipped."""
+    """What every element must have; the rest is skipped."""
 
     vr: str
 
@@ -68,7 +68,7 @@ def mappings(configuration: bytes | None, prefix: str) -> list[tuple[str, str | 
 
 
 def load(got: bytes | Path, name: str, spool: Path) -> bytes:
-    """The bytes of a JSON file that `Buckets.fetch` gave. Raises `InputError` if they are too many."""
+    """The bytes of a JSON file that `Buckets.fetch` returned. Raises `InputError` if there are too many."""
     if not isinstance(got, bytes):
         try:
             with got.open("rb") as stream:
@@ -81,12 +81,12 @@ def load(got: bytes | Path, name: str, spool: Path) -> bytes:
     else:
         data = got
     if len(data) > LIMIT:
-        raise InputError(f"{name} has more than {LIMIT} bytes, the most of a metadata override")
+        raise InputError(f"{name} has more than {LIMIT} bytes, the limit for a metadata override")
     return data
 
 
 def check(got: bytes | Path, name: str, spool: Path) -> None:
-    """Whether `parse` would take a JSON file, in little more memory than its bytes. Raises `InputError`."""
+    """Raise `InputError` if `parse` would, in little more memory than the file's bytes."""
     _objects(load(got, name, spool), name)
 
 
@@ -102,12 +102,12 @@ def _objects(data: bytes, name: str) -> list[dict[str, msgspec.Raw]]:
         for one in objects:
             for tag, element in one.items():
                 if not _TAG.fullmatch(tag):
-                    raise InputError(f"{name} is not DICOM JSON: {tag[:64]!r} is no tag of 8 hex digits")
+                    raise InputError(f"{name} is not DICOM JSON: {tag[:64]!r} is not a tag of 8 hex digits")
                 _element.decode(element)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{name} is not DICOM JSON, an object or an array of objects: {error}") from None
     if not objects:
-        raise InputError(f"{name} is an empty array; it takes DICOM JSON, an object or an array of objects")
+        raise InputError(f"{name} is an empty array; it must be DICOM JSON, an object or an array of objects")
     return objects
 
 
@@ -129,9 +129,9 @@ def _uid(override: Override, tag: str) -> str | None:
 
 
 class Overrides:
-    """The overrides of one job; ``load`` gives the bytes of a JSON file by its key, once each.
+    """The overrides of one job. ``load`` returns the bytes of a JSON file by its key; it is called once each.
 
-    ``load`` may raise `InputError`; so does `find` then, for every instance that the file covers.
+    If ``load`` raises `InputError`, `find` does, for every instance that the file covers.
     """
 
     def __init__(self, mappings: Sequence[tuple[str, str | None, str]], load: Callable[[str], bytes]) -> None:
@@ -140,7 +140,7 @@ class Overrides:
         self._objects: dict[str, list[Override] | str] = {}
 
     def find(self, study: str, series: str, instance: str) -> Mapping[str, object] | None:
-        """What is to be laid over an instance, None if nothing is."""
+        """The attributes that override those of an instance, None if there are none."""
         merged: Override = {}
         covering = [m for m in self._mappings if m.study == study and m.series in (None, series)]
         for mapping in sorted(covering, key=lambda m: m.series is not None):

@@ -1,6 +1,6 @@
-"""The chain that every instance goes through on its way in: open, read, pixels, pack, original.
+"""What every instance goes through on its way in: open, read, pixels, pack, original.
 
-Import jobs run it in codec workers, a chunk of files at a time. Nothing it yields counts until the packs are
+Codec workers run it, on one chunk of files at a time. Nothing that it yields counts until the packs are
 finished and the rows are committed; see docs/design/versions.md, "Order of a commit".
 """
 
@@ -30,12 +30,12 @@ from lightwell.imaging.dataset.part10 import Part10, Source, open_part10
 from lightwell.imaging.errors import PixelFailure, cannot_transcode
 from lightwell.imaging.instances.parse import ParsedInstance, PixelElement, parse_instance
 from lightwell.imaging.pixels.frame_stream import blob_ranges, open_frame_stream
-from lightwell.ingest.duplicates import FindExisting, same_original, same_pixels
+from lightwell.ingest.duplicates import ExistingFinder, same_original, same_pixels
 from lightwell.stores.image_sets.records import FragmentCompressor, compress
 from lightwell.stores.objects.interface import Objects
 from lightwell.stores.objects.packs import PackWriter
 
-# A first fragment longer than this is no dictionary: it would fill memory for little.
+# A first fragment longer than this does not become a dictionary: it would take memory and gain little.
 _DICTIONARY_LIMIT, _DICOM_LIMIT = 128 << 10, 256 << 10
 _PIECE = 1 << 20
 _INT32 = 1 << 31
@@ -44,7 +44,7 @@ OverrideFinder = Callable[[str, str, str], Mapping[str, object] | None]
 
 
 class _DictionaryCompressor:
-    """Compresses texts of one kind of a series, all but the first with that as their dictionary."""
+    """Compresses texts of one kind of a series; the first is the dictionary of all the others."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -53,7 +53,7 @@ class _DictionaryCompressor:
         self._compressor: FragmentCompressor | None = None
 
     def compress(self, text: bytes, ids: Ids, dictionaries: dict[int, bytes]) -> tuple[bytes, int | None]:
-        """The compressed text, and the key of its dictionary, which is put in ``dictionaries``."""
+        """The compressed text, and the key of its dictionary, which is put into ``dictionaries``."""
         if self._compressor is None:
             if self._first is None:
                 if len(text) <= self._limit:
@@ -68,7 +68,7 @@ class _DictionaryCompressor:
 class _Series:
     """The pack of one series of a chunk, and what compresses the attributes of its instances.
 
-    There is no pack before something has to be put into it.
+    There is no pack until something has to be put into it.
     """
 
     def __init__(self, make_pack: Callable[[], PackWriter]) -> None:
@@ -87,9 +87,9 @@ class _Series:
 class Pipeline:
     """Reads the files of one chunk; to be closed by `finish` or `abort`.
 
-    ``take_pack`` gives the key of a pack whose row is *open*. ``override`` gives the DICOM JSON to lay over
-    an instance, by its StudyInstanceUID, SeriesInstanceUID and SOPInstanceUID, or None. ``find_existing``
-    finds by the same what image sets hold of it already.
+    ``take_pack`` returns the key of a pack whose row is *open*. ``override`` returns the DICOM JSON that
+    overrides attributes of an instance, given its StudyInstanceUID, SeriesInstanceUID and SOPInstanceUID, or
+    None. ``find_existing``, given the same, returns what image sets have of it already.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Pipeline:
         cache: SeriesCache,
         take_pack: Callable[[], int],
         override: OverrideFinder | None = None,
-        find_existing: FindExisting | None = None,
+        find_existing: ExistingFinder | None = None,
     ) -> None:
         self._objects = objects
         self._spool = spool
@@ -119,7 +119,7 @@ class Pipeline:
         self._dictionaries: dict[int, bytes] = {}
 
     def read(self, number: int, name: str, source: Source) -> NewRecord:
-        """The record of one file. Raises `InputError` where it cannot be taken."""
+        """The record of one file. Raises `InputError` if it cannot be imported."""
         part10 = open_part10(source, spool_dir=self._spool, inflate_limit=self._inflate_limit)
         try:
             return self._read(number, name, part10)
@@ -129,14 +129,14 @@ class Pipeline:
 
     def _read(self, number: int, name: str, part10: Part10) -> NewRecord:
         instance = parse_instance(part10, self._cache)
-        laid_over = None
+        override_json = None
         if self._override is not None:
             override = self._override(
                 instance.study_instance_uid, instance.series_instance_uid, instance.sop_instance_uid
             )
             if override is not None:
                 instance = parse_instance(part10, self._cache, override=override)
-                laid_over = _json(override)
+                override_json = _json(override)
         _check(instance)
         series = self._series_of(instance)
         key = self._ids.key()
@@ -146,7 +146,7 @@ class Pipeline:
         existing = self._find_existing(*uids) if self._find_existing is not None else ()
         original = None
         if existing:
-            original = same_original(self._objects, part10, instance, levels, laid_over, existing)
+            original = same_original(self._objects, part10, instance, levels, override_json, existing)
         shared_pixels, pixels, pixel_warnings = self._pixels(
             part10, instance, series, key, [original] if original is not None else existing
         )
@@ -185,7 +185,7 @@ class Pipeline:
             pack=pack,
             original_offset=offset,
             original_length=length,
-            override_z=compress(laid_over) if laid_over is not None else None,
+            override_z=compress(override_json) if override_json is not None else None,
             warnings=_warnings([*instance.warnings, *pixel_warnings]),
             pixels=pixels,
             shared_pixels=shared_pixels,
@@ -201,7 +201,7 @@ class Pipeline:
         return Dependencies(self._level_values, self._dictionaries, packs)
 
     def abort(self) -> None:
-        """Forget all that was read; harmless after `finish`."""
+        """Discard what was read; does nothing after `finish`."""
         for series in self._series.values():
             if series.begun is not None:
                 series.begun.abort()
@@ -230,7 +230,7 @@ class Pipeline:
         key: int,
         existing: Sequence[ExistingInstance],
     ) -> tuple[int | None, NewPixels | None, list[Warning]]:
-        """The key of pixels that were there, or else new ones, and the warnings of either."""
+        """The key of existing pixels, or else new ones, and the warnings of either."""
         if instance.pixel is None:
             return None, None, []
         if existing:
@@ -243,7 +243,7 @@ class Pipeline:
     def _new_pixels(
         self, part10: Part10, instance: ParsedInstance, pixel: PixelElement, pack: PackWriter, key: int
     ) -> tuple[NewPixels, list[Warning]]:
-        """Stored under the key of the record, by which its members are found without another index."""
+        """Stored under the key of the record, so that its members are found without another index."""
         try:
             if instance.image is None:
                 raise cannot_transcode("The attributes that describe the pixels are missing or not valid")
@@ -292,7 +292,7 @@ class Pipeline:
         pack: PackWriter,
         key: int,
     ) -> NewPixels:
-        """The pixel element's bytes as they are, in one piece and without frames."""
+        """The bytes of the pixel element as they are, in one piece and without frames."""
         offset, checksum = pack.tell(), 0
         for start, length in blob_ranges(part10, pixel):
             done = 0
@@ -319,10 +319,14 @@ class Pipeline:
 
 
 def _check(instance: ParsedInstance) -> None:
-    for keyword in ("study_instance_uid", "series_instance_uid", "sop_instance_uid", "sop_class_uid"):
-        if "\0" in (getattr(instance, keyword) or ""):
-            name = keyword.replace("uid", "UID").title().replace("_", "").replace("Uid", "UID")
-            raise InputError(f"DICOM attribute {name.replace('Sop', 'SOP')} has a NUL character inside")
+    for keyword, uid in (
+        ("StudyInstanceUID", instance.study_instance_uid),
+        ("SeriesInstanceUID", instance.series_instance_uid),
+        ("SOPInstanceUID", instance.sop_instance_uid),
+        ("SOPClassUID", instance.sop_class_uid),
+    ):
+        if "\0" in (uid or ""):
+            raise InputError(f"DICOM attribute {keyword} contains a NUL character")
 
 
 @lru_cache(64)

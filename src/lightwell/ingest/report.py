@@ -1,6 +1,6 @@
-"""What a job leaves in its output folder: the manifest and the three ndjson files, always all of them.
+"""Writes a job's output folder: the manifest and the three ndjson files, always all of them.
 
-Written from the outcome rows in bounded memory. Doing it again writes the same.
+They are made from the outcome rows, in bounded memory; writing them again yields the same.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def write_report(stores: Stores, job: Job, datastore_id: str) -> None:
     """Put the report into the output bucket.
 
     Raises `StorageError` if the outcomes do not account for every scanned file, or if the bucket cannot be
-    written; `InputError` if there is no such bucket.
+    written to; `InputError` if there is no such bucket.
     """
     bucket, folder = split_uri(job.output_uri)
     buckets = stores.output_buckets(job)
@@ -35,12 +35,12 @@ def write_report(stores: Stores, job: Job, datastore_id: str) -> None:
             sets = staging.set_summaries(conn, job.key)
         if counts.total != job.scanned:
             raise StorageError(
-                f"Job {job.id} has scanned {job.scanned} files but has outcomes of {counts.total}: "
+                f"Job {job.id} has scanned {job.scanned} files but recorded {counts.total} outcomes: "
                 "this is a fault in lightwell, please report it."
             )
         for path in _OUTCOMES:
             buckets.put_file(bucket, folder + path, place / Path(path).name)
-        # The manifest comes last: who finds it finds everything that it names.
+        # The manifest comes last: once it exists, everything that it names does.
         manifest = json.dumps(manifests.summary(job, datastore_id, counts, sets), indent=2)
         buckets.put(bucket, folder + manifests.MANIFEST, manifest.encode())
 
@@ -66,15 +66,15 @@ def _write_lines(stores: Stores, job: Job, place: Path) -> None:
 
 
 def keys(job: Job) -> list[str]:
-    """The keys of all that it writes, in the bucket of the job's output."""
+    """The keys of everything that `write_report` writes, in the bucket of the job's output."""
     folder = split_uri(job.output_uri)[1]
     return [folder + path for path in (*_OUTCOMES, manifests.MANIFEST)]
 
 
 def check_output(stores: Stores, job: Job) -> None:
-    """Make sure that the report will have a place. Raises what `Buckets.put` raises.
+    """Make sure that the report can be written. Raises what `Buckets.put` raises.
 
-    The empty file that it leaves is replaced by the report.
+    It leaves an empty file, which the report replaces.
     """
     bucket, folder = split_uri(job.output_uri)
     stores.output_buckets(job).put(bucket, folder + manifests.SUCCESS, b"")

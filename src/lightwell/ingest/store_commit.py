@@ -1,8 +1,8 @@
-"""What a synchronous store brings: instances that become versions of image sets in one transaction.
+"""Commits synchronous stores: instances that become versions of image sets in one transaction.
 
-The same records and the same merge as of an import job, without a job: nothing is staged, and there are no
-outcomes. Several requests may share the transaction, and with it the disk's flush; each makes versions of its
-own.
+Records and merge are those of an import job, but there is no job: nothing is staged, and there are no
+outcomes. Several requests may share a transaction, and with it the flush of the disk; each makes versions of
+its own.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from lightwell.stores.image_sets.records import Levels
 from lightwell.stores.jobs.staging import Batch
 from lightwell.stores.objects import packs
 
-REFUSED = "This file has values that the database does not take: please report it."
+REFUSED = "This file has values that the database rejects: please report it."
 
 # No job has this key.
 _NO_JOB = 0
@@ -35,54 +35,54 @@ _NO_JOB = 0
 
 @dataclass(frozen=True, slots=True)
 class StoreCommit:
-    """What one request brings, read and durable; ``caller`` is an ARN."""
+    """What one request has stored, durable but not committed; ``caller`` is an ARN."""
 
     caller: str
     result: ChunkResult
 
 
 def commit(
-    conn: Connection, place: ImportTarget, deposits: Sequence[StoreCommit], *, ids: Ids, now: int
+    conn: Connection, target: ImportTarget, stores: Sequence[StoreCommit], *, ids: Ids, now: int
 ) -> list[dict[int, VersionRef]]:
-    """Insert and merge; for each deposit where its files are, by file number.
+    """Insert and merge. Returns, for each store, in which version each file is, by file number.
 
-    Raises `StorageError` where a pack was collected meanwhile. Whoever calls holds the data store.
+    Raises `StorageError` if a pack has been collected meanwhile. The caller has locked the data store.
     """
-    used = [deposit.result.used() for deposit in deposits]
+    used = [store.result.used() for store in stores]
     bodies: dict[bytes, bytes] = {}
     for one in used:
         bodies |= one.level_values
     own = {key: made for one in used for key, made in one.packs.items()}
     packs.make_live(conn, own)
-    arrived = [record for deposit in deposits for record in deposit.result.records]
+    arrived = [record for store in stores for record in store.result.records]
     existing_instances.protect_shared(conn, arrived, own)
-    keys = records.level_values(conn, place.datastore, bodies, [ids.key() for _ in bodies])
+    keys = records.level_values(conn, target.datastore, bodies, [ids.key() for _ in bodies])
     dictionaries = {key: data for one in used for key, data in one.dictionaries.items()}
-    records.insert(conn, place.datastore, arrived, keys, dictionaries)
+    records.insert(conn, target.datastore, arrived, keys, dictionaries)
     loads: dict[int, tuple[StagedBatch, list[NewRecord], dict[int, VersionRef]]] = {}
     groups: list[Group] = []
     found: list[dict[int, VersionRef]] = []
-    for deposit in deposits:
+    for store in stores:
         joined: dict[int, VersionRef] = {}
         found.append(joined)
-        for of_group in _by_group(deposit.result.records):
-            group = _group(place.datastore, deposit.caller, of_group, keys, bodies)
+        for of_group in _by_group(store.result.records):
+            group = _group(target.datastore, store.caller, of_group, keys, bodies)
             groups.append(group)
-            loads[id(group)] = (_loaded(of_group), of_group, joined)
+            loads[id(group)] = (_batch(of_group), of_group, joined)
 
     def settle(group: Group, loaded: StagedBatch, where: VersionRef) -> None:
         importing.list_unused(conn, [*loaded.unused, *loaded.unchanged])
         _, of_group, joined = loads[id(group)]
         joined.update((record.file, where) for record in of_group)
 
-    merge.put(conn, place, groups, lambda group: loads[id(group)][0], settle, ids=ids, now=now)
+    merge.put(conn, target, groups, lambda group: loads[id(group)][0], settle, ids=ids, now=now)
     return found
 
 
 def refused(
     conn: Connection, datastore: int, result: ChunkResult, also: Callable[[NewRecord], None] | None = None
 ) -> list[NewRecord]:
-    """Which records the database does not take, with the rows that ``also`` adds to each; inserts nothing."""
+    """The records that the database rejects, with the rows that ``also`` adds to each; inserts nothing."""
     keys = {digest: index for index, digest in enumerate(result.dependencies.level_values)}
     found = []
     for record in result.records:
@@ -98,10 +98,10 @@ def refused(
     return found
 
 
-def _by_group(of_deposit: Sequence[NewRecord]) -> list[list[NewRecord]]:
+def _by_group(of_store: Sequence[NewRecord]) -> list[list[NewRecord]]:
     """The records of each group, in input order, the groups by their first."""
     groups: dict[tuple[str, str, str], list[NewRecord]] = {}
-    for record in sorted(of_deposit, key=lambda r: r.file):
+    for record in sorted(of_store, key=lambda r: r.file):
         key = (record.study_instance_uid, record.series_instance_uid, record.grouping)
         groups.setdefault(key, []).append(record)
     return list(groups.values())
@@ -128,7 +128,7 @@ def _group(
     )
 
 
-def _loaded(of_group: Sequence[NewRecord]) -> StagedBatch:
+def _batch(of_group: Sequence[NewRecord]) -> StagedBatch:
     """Of several files with one SOPInstanceUID the last becomes the member (`growth.load`)."""
     last: dict[str, StagedInstance] = {}
     unused = []

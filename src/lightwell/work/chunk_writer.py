@@ -1,4 +1,4 @@
-"""Taking in what listing finds: limits, chunks, and the files that cannot even be tried."""
+"""Writes what listing has found as chunks, within the limits; files that cannot be tried fail at once."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OUTCOMES_AT_ONCE = 1000
 
 
 class JobFailed(LightwellError):
-    """The whole job cannot go on; ``str()`` of it is its message."""
+    """The whole job cannot continue; ``str()`` of the error is the job's message."""
 
 
 @dataclass(slots=True)
@@ -37,50 +37,44 @@ class _Counter:
     folders: int = 0
     _folder: tuple[str, ...] = ()
 
-    def add(self, found: ListedFile) -> None:
+    def add(self, file: ListedFile) -> None:
         s = self.settings
         self.files += 1
-        self.bytes += found.size
+        self.bytes += file.size
         if s.import_max_folders:
-            folder = tuple(found.name.split("/")[:-1])
-            same = len(
-                [
-                    1
-                    for _ in itertools.takewhile(
-                        lambda ab: ab[0] == ab[1], zip(folder, self._folder, strict=False)
-                    )
-                ]
-            )
+            folder = tuple(file.name.split("/")[:-1])
+            pairs = zip(folder, self._folder, strict=False)
+            same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
             self.folders += len(folder) - same
             self._folder = folder
             if self.folders > s.import_max_folders:
                 raise JobFailed(
-                    f"The input {self.where} has more than {s.import_max_folders} folders, the most of one "
-                    "import job. Split it into several jobs or raise the setting import_max_folders."
+                    f"The input {self.where} has more than {s.import_max_folders} folders, the limit for one "
+                    "import job. Split it into several jobs, or raise the setting import_max_folders."
                 )
         if s.import_max_bytes and self.bytes > s.import_max_bytes:
             raise JobFailed(
-                f"The input {self.where} has more than {s.import_max_bytes} bytes, the most of one import "
-                "job. Split it into several jobs or raise the setting import_max_bytes."
+                f"The input {self.where} has more than {s.import_max_bytes} bytes, the limit for one import "
+                "job. Split it into several jobs, or raise the setting import_max_bytes."
             )
 
 
 class ChunkWriter:
     """Writes the chunks of one job in bounded batches.
 
-    ``own`` is called in the transaction of each, and raises where the claim is lost.
+    ``keep_claim`` is called in the transaction of each, and raises if the claim has been lost.
     """
 
     def __init__(
-        self, stores: Stores, settings: Settings, job: Job, own: Callable[[Connection], None]
+        self, stores: Stores, settings: Settings, job: Job, keep_claim: Callable[[Connection], None]
     ) -> None:
         self._stores = stores
         self._settings = settings
         self._job = job
-        self._own = own
+        self._keep_claim = keep_claim
 
-    def mappings(self, directories: Directories) -> tuple[list[ListedFile], frozenset[str]]:
-        """The JSON files of a metadata override: those that cannot be used, and the keys of all."""
+    def check_overrides(self, directories: Directories) -> tuple[list[ListedFile], frozenset[str]]:
+        """The JSON files of a metadata override: those that cannot be used, and the keys of all of them."""
         bucket, prefix = split_uri(self._job.input_uri)
         refused = []
         keys = overrides.keys(self._job.configuration, prefix)
@@ -91,27 +85,27 @@ class ChunkWriter:
                 refused.append(ListedFile(key, None, 0, str(error)))
         return refused, frozenset(keys)
 
-    def plan(self, found: Iterator[ListedFile]) -> int:
-        """Write chunks and refusals in bounded batches; returns how many files there are."""
+    def write(self, listed: Iterator[ListedFile]) -> int:
+        """Write chunks, and the outcomes of files that cannot be tried. Returns how many files there are."""
         settings, counter = self._settings, _Counter(self._settings, self._job.input_uri)
         refusals: list[Outcome] = []
 
         def readable() -> Iterator[InputFile]:
-            for one in found:
+            for file in listed:
                 number = counter.files
-                counter.add(one)
+                counter.add(file)
                 if settings.import_max_files and counter.files > settings.import_max_files:
-                    raise JobFailed(self._too_many(counter, found))
-                refusal, fault = one.refusal, one.error
-                if settings.import_max_file_bytes and one.size > settings.import_max_file_bytes:
+                    raise JobFailed(self._too_many(counter, listed))
+                refusal, fault = file.refusal, file.error
+                if settings.import_max_file_bytes and file.size > settings.import_max_file_bytes:
                     refusal = (
-                        f"The file has {one.size} bytes, more than the {settings.import_max_file_bytes} that "
-                        "one file of an import job may have"
+                        f"The file has {file.size} bytes; one file of an import job may have "
+                        f"{settings.import_max_file_bytes} at most"
                     )
                 if refusal is None:
-                    yield InputFile(number, one.name, one.location, one.size)
+                    yield InputFile(number, file.name, file.location, file.size)
                 else:
-                    refusals.append(Outcome(number, one.name, CUSTOMER, fault, _text(refusal)))
+                    refusals.append(Outcome(number, file.name, CUSTOMER, fault, _text(refusal)))
                     if len(refusals) >= _OUTCOMES_AT_ONCE:
                         self._flush([], refusals)
 
@@ -133,7 +127,7 @@ class ChunkWriter:
         ]
 
         def work(conn: Connection) -> None:
-            self._own(conn)
+            self._keep_claim(conn)
             chunks.add(conn, self._job.key, packed)
             staging.add_outcomes(conn, self._job.key, refusals)
             import_jobs.add_read(conn, self._job.key, len(refusals))
@@ -142,12 +136,12 @@ class ChunkWriter:
         rows.clear()
         refusals.clear()
 
-    def _too_many(self, counter: _Counter, found: Iterator[ListedFile]) -> str:
+    def _too_many(self, counter: _Counter, listed: Iterator[ListedFile]) -> str:
         limit = self._settings.import_max_files
-        count = counter.files + sum(1 for _ in itertools.islice(found, 1_000_000))
+        count = counter.files + sum(1 for _ in itertools.islice(listed, 1_000_000))
         return (
-            f"The input {counter.where} has {count} files; the most of one import job is {limit}. Split it "
-            "into several jobs or raise the setting import_max_files."
+            f"The input {counter.where} has {count} files; the limit for one import job is {limit}. Split it "
+            "into several jobs, or raise the setting import_max_files."
         )
 
 

@@ -1,4 +1,4 @@
-"""Cutting the files of a job into chunks that workers share evenly."""
+"""Cuts the files of a job into chunks that workers share evenly."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ MOST_FILES = 64
 MOST_BYTES = 128 << 20
 # A chunk costs one transaction and a few fsyncs; fewer files than this are not worth them.
 _LEAST_FILES = 8
-# So many chunks a worker even out files of different cost.
+# With so many chunks for each worker, files of different cost even out.
 _ROUNDS = 4
 _LOOK = 2048
 
 
 def chunks(files: Iterator[InputFile], workers: int) -> Iterator[list[InputFile]]:
-    """Chunks of at most `MOST_FILES` files and, but for single files, `MOST_BYTES`, in input order."""
+    """Chunks of at most `MOST_FILES` files and `MOST_BYTES` (unless of a single file), in input order."""
     first = list(itertools.islice(files, _LOOK))
     most = MOST_FILES if len(first) == _LOOK else chunk_size(len(first), workers)
     chunk: list[InputFile] = []
@@ -34,7 +34,7 @@ def chunks(files: Iterator[InputFile], workers: int) -> Iterator[list[InputFile]
 
 
 def chunk_size(files: int, workers: int) -> int:
-    """How many files a chunk has in a job of so many: equal chunks, and as many for each worker."""
+    """How many files a chunk has in a job of so many: chunks are equal, and each worker gets as many."""
     if files <= _LEAST_FILES:
         return max(files, 1)
     size = min(max(math.ceil(files / (workers * _ROUNDS)), _LEAST_FILES), MOST_FILES)

@@ -1,8 +1,8 @@
-"""The collector: takes away what nothing names any more. Runs beside everything, in every engine.
+"""The collector: removes what nothing refers to any more. Runs beside everything else, in every engine.
 
-Rows of deleted sets go at once, bytes after the grace period. Each step is a bounded transaction, finds its
-own work in the tables and may be killed anywhere; what it has not done is done in the next round. Why it
-never takes what is named: `stores.background.gc_candidates`, and for packs `stores.objects.packs`.
+Rows of deleted image sets go at once, bytes after the grace period. Each step is a bounded transaction, finds
+its own work in the tables and may be killed at any point; the next round does what is left. Why it never
+removes what is still referred to: `stores.background.gc_candidates`, and for packs `stores.objects.packs`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from lightwell.stores.background.gc_candidates import (
 from lightwell.stores.collector import removal
 from lightwell.stores.objects import packs
 from lightwell.stores.objects.packs import pack_name
-from lightwell.work.import_phases import CLAIM_MS
+from lightwell.work.leases import LEASE_MS
 
 log = logging.getLogger(__name__)
 
@@ -45,13 +45,13 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _BATCH = 500  # rows in one transaction
-_SCAN = 50_000  # rows of a kind that are looked for in one scan
+_SCAN = 50_000  # rows of a kind that one scan looks for
 _TRIES, _TRY_SECONDS = 40, 0.05
-_TURN_MS = 4 * CLAIM_MS
-# A scan reads whole tables: it is not to take more than this part of the time.
+_TURN_MS = 4 * LEASE_MS
+# A scan reads whole tables: it may take this share of the time at most.
 _SCANNING = 0.05
 _HOUSEKEEPING_SECONDS = 3600.0
-# Half-written files are not named in the database; so nothing else tells that one is still being written.
+# The database does not know half-written files, so nothing else tells whether one is still being written.
 _LONGEST_WRITE_MS = 3_600_000
 
 
@@ -83,7 +83,7 @@ class Collector:
         self.removed: Counter[str] = Counter()
 
     def run(self) -> None:
-        """Rounds until the engine stops: the body of a thread."""
+        """Collect, round after round, until the engine stops: the body of a thread."""
         while not self._stopping.wait(self._settings.collect_interval):
             try:
                 if self._take_turn():
@@ -94,7 +94,7 @@ class Collector:
                 log.exception("collecting failed")
 
     def collect(self, *, housekeeping: bool = False) -> Counter[str]:
-        """One round; what it has removed, by kind."""
+        """Do one round. Returns how much it has removed, by kind."""
         self.removed.clear()
         self.empty_sets()
         if time.monotonic() >= self._no_scan_before:
@@ -115,7 +115,7 @@ class Collector:
     # Rows -----------------------------------------------------------------------------------------------
 
     def empty_sets(self) -> None:
-        """Take the members, levels and cached documents of deleted sets away."""
+        """Remove the members, levels and cached documents of deleted image sets."""
         for page in self._pages(SET):
             for row in page:
                 while not self._stopping.is_set() and not self._alone(
@@ -126,7 +126,7 @@ class Collector:
                 self.removed["image_sets"] += 1
 
     def remove_records(self) -> None:
-        """Remove records that no member and no staged row names."""
+        """Remove records that no member and no staged row refers to."""
         after = -1
         while not self._stopping.is_set():
             with self._stores.db.read() as conn:
@@ -138,7 +138,7 @@ class Collector:
             after = page[-1].key
 
     def remove_values(self) -> None:
-        """Remove pixels, dictionaries, level values and instances that nothing names."""
+        """Remove pixels, dictionaries, level values and instances that nothing refers to."""
         after = dict.fromkeys((PIXELS, DICTIONARY, LEVEL, INSTANCE), -1)
         while not self._stopping.is_set():
             with self._stores.db.read() as conn:
@@ -151,7 +151,7 @@ class Collector:
                 after[kind] = page[-1].key if page else after[kind]
 
     def _settle(self, kind: int, page: Sequence[GcCandidate], named: set[int]) -> None:
-        """Remove what a scan has found unnamed, strike off what it has found named."""
+        """Remove what a scan has found to be unused, and take what is used off the list of candidates."""
         for rows in self._batches([row for row in page if row.key in named]):
             self._alone(removal.unmark_referenced, kind, rows)
         for rows in self._batches([row for row in page if row.key not in named]):
@@ -160,14 +160,14 @@ class Collector:
             )
 
     def remove_studies(self) -> None:
-        """Remove studies that have no image set any more."""
+        """Remove studies that no longer have an image set."""
         for page in self._pages(STUDY):
             self.removed["studies"] += self._alone(removal.remove_studies, page)
 
     # Bytes ----------------------------------------------------------------------------------------------
 
     def doom_packs(self) -> None:
-        """Doom packs that no row names and that are older than the grace period."""
+        """Doom packs that no row refers to and that are older than the grace period."""
         before = self._before()
         for page in self._pages(PACK):
             self._doom([row.key for row in page], before, page)
@@ -181,14 +181,14 @@ class Collector:
         def work(conn: Connection) -> list[int]:
             judged = packs.doom(conn, keys, before)
             settled = set(judged.settled)
-            # Another collector may take a pack's last name just now, and list it again.
+            # Another collector may be removing a pack's last reference just now, and list it again.
             gc_candidates.unmark_unchanged(conn, PACK, [row for row in listed if row.key in settled])
             return judged.doomed
 
         return self._stores.db.write(work)
 
     def remove_packs(self) -> None:
-        """Remove the bytes of doomed packs, and then their rows."""
+        """Remove the bytes of doomed packs, then their rows."""
         while not self._stopping.is_set():
             with self._stores.db.read() as conn:
                 keys = packs.doomed_keys(conn, self._batch)
@@ -203,10 +203,11 @@ class Collector:
         self._stores.db.write(lambda conn: packs.delete_doomed(conn, keys))
 
     def remove_strays(self) -> None:
-        """Remove packs of which the database knows nothing, written before the grace period.
+        """Remove packs that the database does not know, if they were written before the grace period.
 
-        Such as one whose writer slept until the collector had taken its row: a pack's row is there before its
-        first byte. Where most packs are unknown, more likely the database is not theirs: nothing is removed.
+        One is left, for instance, by a writer that slept until the collector had removed its row: a pack's
+        row exists before its first byte does. Where most packs are unknown, this is probably not their
+        database, and nothing is removed.
         """
         unknown: list[int] = []
         seen = 0
@@ -221,7 +222,7 @@ class Collector:
                 return
         if len(unknown) > seen // 2:
             log.warning(
-                "%d of %d packs in %s are unknown to the database and are left alone: is it the right one?",
+                "%d of %d packs in %s are unknown to the database, so none is removed: is it the right one?",
                 len(unknown),
                 seen,
                 self._stores.objects.address,
@@ -233,7 +234,7 @@ class Collector:
             self.removed["strays"] += len(unknown)
 
     def sweep(self) -> None:
-        """Remove what crashes left half written here, and cached documents of sets that are deleted."""
+        """Remove files that crashes left half written here, and cached documents of deleted image sets."""
         grace = max(self._settings.collect_grace * 1000, _LONGEST_WRITE_MS)
         files = self._stores.sweep(self._clock.now() - grace)
 
@@ -245,7 +246,7 @@ class Collector:
         self.removed.update({"files": files, "documents": documents})
         self.removed += Counter()  # without zeros
 
-    # Ways ------------------------------------------------------------------------------------------------
+    # Steps -----------------------------------------------------------------------------------------------
 
     def _before(self) -> int:
         return self._clock.now() - self._settings.collect_grace * 1000
@@ -267,7 +268,7 @@ class Collector:
             yield rows[start : start + self._batch]
 
     def _alone(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **named: P.kwargs) -> T:
-        """Run a transaction under `gc_candidates.lock_exclusive`; tries first, then waits for it."""
+        """Run a transaction under `gc_candidates.lock_exclusive`, without letting others queue behind it."""
         for left in reversed(range(_TRIES)):
 
             def attempt(conn: Connection, wait: bool = not left) -> tuple[T] | None:

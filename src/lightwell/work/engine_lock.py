@@ -1,4 +1,4 @@
-"""``DATA/engine.lock``: which process works at the imports of a data folder."""
+"""``DATA/engine.lock``: which process works on the imports of a data folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class EngineLock:
-    """Held by the one engine of a data folder, and by the system let go when its process ends."""
+    """Held by the one engine of a data folder; the system releases it when the process ends."""
 
     def __init__(self, data: Path) -> None:
         self._path = data / "engine.lock"

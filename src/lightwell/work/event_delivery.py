@@ -41,7 +41,7 @@ class EventLog:
         fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         size = os.fstat(fd).st_size
         if size and os.pread(fd, 1, size - 1) != b"\n":
-            os.write(fd, b"\n")  # a line that a crash has cut; its event comes again
+            os.write(fd, b"\n")  # a line that a crash has cut short; its event is delivered again
         return fd
 
     def close(self) -> None:
@@ -51,9 +51,9 @@ class EventLog:
 
 
 def deliver(stores: Stores, log: EventLog, clock: Clock) -> int:
-    """Deliver what waits; returns how many events, 0 when there is nothing left."""
+    """Deliver events that wait. Returns how many, 0 once none is left."""
     if stores.db.dialect == "sqlite":
-        # There is one engine; the writer is not held while the file is written.
+        # There is one engine, so the writer need not be blocked while the file is written.
         with stores.db.read() as conn:
             waiting = list(outbox.waiting(conn, _AT_ONCE))
         if waiting:
@@ -63,7 +63,7 @@ def deliver(stores: Stores, log: EventLog, clock: Clock) -> int:
         return len(waiting)
 
     def work(conn: Connection) -> int:
-        # Other engines leave these rows out until the end; the file is written with them locked.
+        # The rows are locked while the file is written; other engines skip them.
         waiting = list(outbox.waiting(conn, _AT_ONCE))
         if waiting:
             log.append([w.event for w in waiting])

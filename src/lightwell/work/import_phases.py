@@ -26,6 +26,7 @@ from lightwell.stores.jobs import chunks, import_jobs, staging
 from lightwell.work import listing, role_access
 from lightwell.work.chunk_writer import ChunkWriter, JobFailed
 from lightwell.work.directories import Directories
+from lightwell.work.leases import LEASE_MS
 from lightwell.work.listing import ListedFile
 from lightwell.work.role_access import RoleAssumer
 
@@ -40,13 +41,14 @@ _FAULT = "The series could not be put into an image set because of a fault in li
 
 
 class ClaimLost(LightwellError):
-    """Another engine has taken the job over."""
+    """Another engine has taken over the job."""
 
 
 class ImportPhases:
-    """Works at one phase of one job under a claim. ``count`` adds to one of `observe.metrics.COUNTERS`;
-    ``data_access`` takes the roles that jobs name. Once ``stopping`` is set, waiting for a codec worker ends
-    with a `StorageError`.
+    """Does one phase of one job under a claim.
+
+    ``count`` adds to one of `observe.metrics.COUNTERS`; ``data_access`` assumes the roles that jobs name.
+    Once ``stopping`` is set, waiting for a codec worker ends with a `StorageError`.
     """
 
     def __init__(
@@ -68,44 +70,47 @@ class ImportPhases:
         self._data_access = data_access
 
     def work(self, key: int, phase: str, claim: str) -> None:
-        """Do the phase; a job that cannot go on ends FAILED. Raises `StorageError` and `ClaimLost`."""
+        """Do the phase; a job that cannot continue ends FAILED. Raises `StorageError` and `ClaimLost`."""
         with self._stores.db.read() as conn:
             job = import_jobs.get(conn, key)
             if job is None:
                 return
             datastore_id, _ = import_jobs.datastore_of(conn, key)
-        place = ImportTarget(self._settings.region, self._settings.account_id, job.datastore, datastore_id)
+        target = ImportTarget(self._settings.region, self._settings.account_id, job.datastore, datastore_id)
         try:
             if phase == domain.LIST:
-                self._list(job, place, claim)
+                self._list(job, target, claim)
             elif phase == domain.COMMIT:
-                self._commit(job, place, claim)
+                self._commit(job, target, claim)
             elif phase == domain.REPORT:
-                self._report(job, place, claim)
+                self._report(job, target, claim)
         except (JobFailed, InputError) as error:
             self.fail(job, datastore_id, claim, str(error))
 
     def give_up(self, key: int, claim: str, message: str) -> None:
-        """End a job FAILED whose phase never succeeds. The sets that waited for it say so."""
+        """End a job as FAILED whose phase never succeeds; image sets that it would have changed record it."""
         with self._stores.db.read() as conn:
             job = import_jobs.get(conn, key)
             if job is None:
                 return
             datastore_id, _ = import_jobs.datastore_of(conn, key)
         if job.phase == domain.COMMIT:
-            place = ImportTarget(
+            target = ImportTarget(
                 self._settings.region, self._settings.account_id, job.datastore, datastore_id
             )
             try:
-                self._give_up_waiting(job, place, claim, domain.clean_message(message))
+                self._give_up_waiting(job, target, claim, domain.clean_message(message))
             except ClaimLost:
                 raise
             except Exception:
-                log.exception("import job %s: the sets that it would join cannot be told", job.id)
+                log.exception(
+                    "import job %s: its failure cannot be recorded in image sets",
+                    job.id,
+                )
         self.fail(job, datastore_id, claim, message)
 
     def fail(self, job: Job, datastore_id: str, claim: str, message: str) -> None:
-        """End the job FAILED."""
+        """End the job as FAILED."""
         message = domain.clean_message(message)
         log.warning("import job %s failed: %s", job.id, message)
         self._end(job, datastore_id, claim, domain.FAILED, message)
@@ -146,28 +151,30 @@ class ImportPhases:
 
     # list -----------------------------------------------------------------------------------------------
 
-    def _list(self, job: Job, place: ImportTarget, claim: str) -> None:
+    def _list(self, job: Job, target: ImportTarget, claim: str) -> None:
         event = self._event(
-            "Import Job In Progress", job, place.datastore_id, domain.IN_PROGRESS, self._clock.now()
+            "Import Job In Progress", job, target.datastore_id, domain.IN_PROGRESS, self._clock.now()
         )
 
         def begin(conn: Connection) -> None:
-            # Whoever has lost the claim must not clear what its new holder has listed.
-            self._own(conn, job, claim)
+            # An engine that has lost the claim must not clear what the new holder has listed.
+            self._keep_claim(conn, job, claim)
             if import_jobs.mark_in_progress(conn, job.key, claim):
                 outbox.append(conn, event)
             chunks.clear(conn, job.key)
 
         self._stores.db.write(begin)
-        intake = ChunkWriter(self._stores, self._settings, job, lambda conn: self._own(conn, job, claim))
-        rights = self._rights(job, place)
+        writer = ChunkWriter(
+            self._stores, self._settings, job, lambda conn: self._keep_claim(conn, job, claim)
+        )
+        rights = self._rights(job, target)
         if rights is not None:
             role_access.check_input(rights, job, self._stores.input_buckets(job))
             role_access.check_output(rights, job)
         with self._directories(job) as directories:
-            refused, leave_out = intake.mappings(directories)
-            found = listing.peek(self._found(job, leave_out, directories))
-            if found is None:
+            refused, overrides = writer.check_overrides(directories)
+            listed = listing.peek(self._listed_files(job, overrides, directories))
+            if listed is None:
                 raise JobFailed(_nothing_found(job))
             try:
                 report.check_output(self._stores, job)
@@ -176,18 +183,20 @@ class ImportPhases:
             except (InputError, StorageError) as error:
                 raise JobFailed(f"The output {job.output_uri} cannot be written: {error}") from error
             if rights is not None:
-                found = role_access.readable(rights, job, found)
-            scanned = intake.plan(itertools.chain(refused, found))
-        chunkless = self._stores.db.write(lambda conn: self._listed(conn, job, claim, scanned))
-        log.info("import job %s: %d files listed%s", job.id, scanned, ", none to read" if chunkless else "")
+                listed = role_access.readable(rights, job, listed)
+            scanned = writer.write(itertools.chain(refused, listed))
+        nothing_to_read = self._stores.db.write(lambda conn: self._end_listing(conn, job, claim, scanned))
+        log.info(
+            "import job %s: %d files listed%s", job.id, scanned, ", none to read" if nothing_to_read else ""
+        )
 
-    def _listed(self, conn: Connection, job: Job, claim: str, scanned: int) -> bool:
+    def _end_listing(self, conn: Connection, job: Job, claim: str, scanned: int) -> bool:
         if not import_jobs.advance(conn, job.key, claim, domain.READ, scanned=scanned):
             raise ClaimLost(job.id)
         return import_jobs.finish_reading(conn, job.key)
 
-    def _rights(self, job: Job, place: ImportTarget) -> Rights | None:
-        return role_access.rights_of(job, place.datastore_id, self._data_access, self._clock.now())
+    def _rights(self, job: Job, target: ImportTarget) -> Rights | None:
+        return role_access.rights_of(job, target.datastore_id, self._data_access, self._clock.now())
 
     def _directories(self, job: Job) -> Directories:
         far = job.input_node == NOBODY
@@ -196,15 +205,17 @@ class ImportPhases:
             self._settings, buckets, self._stores.spool, job.source, far=far, stopping=self._stopping
         )
 
-    def _found(self, job: Job, leave_out: frozenset[str], directories: Directories) -> Iterator[ListedFile]:
+    def _listed_files(
+        self, job: Job, overrides: frozenset[str], directories: Directories
+    ) -> Iterator[ListedFile]:
         buckets = self._stores.input_buckets(job)
         if job.source is not None:
             return listing.list_sources(buckets, job.source, directories)
-        return listing.list_bucket(buckets, job, leave_out)
+        return listing.list_bucket(buckets, job, overrides)
 
     # commit ---------------------------------------------------------------------------------------------
 
-    def _commit(self, job: Job, place: ImportTarget, claim: str) -> None:
+    def _commit(self, job: Job, target: ImportTarget, claim: str) -> None:
         while True:
             with self._stores.db.read() as conn:
                 waiting = staging.waiting_series(conn, job.key, 20 * _GROUPS)
@@ -219,19 +230,19 @@ class ImportPhases:
                     groups.append(group)
                     files += group.files
                     if len(groups) >= _GROUPS or files >= _FILES:
-                        self._commit_groups(job, place, claim, groups)
+                        self._commit_groups(job, target, claim, groups)
                         groups, files = [], 0
             if groups:
-                self._commit_groups(job, place, claim, groups)
+                self._commit_groups(job, target, claim, groups)
         if not self._stores.db.write(lambda conn: import_jobs.advance(conn, job.key, claim, domain.REPORT)):
             raise ClaimLost(job.id)
 
-    def _commit_groups(self, job: Job, place: ImportTarget, claim: str, groups: list[Group]) -> None:
+    def _commit_groups(self, job: Job, target: ImportTarget, claim: str, groups: list[Group]) -> None:
         now = self._clock.now()
 
         def work(conn: Connection) -> None:
-            self._own(conn, job, claim)
-            merge.commit(conn, place, groups, ids=self._ids, now=now)
+            self._keep_claim(conn, job, claim)
+            merge.commit(conn, target, groups, ids=self._ids, now=now)
 
         try:
             self._stores.db.write(work)
@@ -240,12 +251,12 @@ class ImportPhases:
         except Exception:
             if len(groups) > 1:
                 for group in groups:
-                    self._commit_groups(job, place, claim, [group])
+                    self._commit_groups(job, target, claim, [group])
                 return
             log.exception("import job %s: a series could not be committed", job.id)
-            self._give_up(job, place, claim, groups[0], _FAULT)
+            self._give_up(job, target, claim, groups[0], _FAULT)
 
-    def _give_up_waiting(self, job: Job, place: ImportTarget, claim: str, message: str) -> None:
+    def _give_up_waiting(self, job: Job, target: ImportTarget, claim: str, message: str) -> None:
         while True:
             with self._stores.db.read() as conn:
                 waiting = staging.waiting_series(conn, job.key, 1)
@@ -253,37 +264,33 @@ class ImportPhases:
             if not groups:
                 return
             for group in groups:
-                self._give_up(job, place, claim, group, message)
+                self._give_up(job, target, claim, group, message)
 
-    def _give_up(self, job: Job, place: ImportTarget, claim: str, group: Group, message: str) -> None:
+    def _give_up(self, job: Job, target: ImportTarget, claim: str, group: Group, message: str) -> None:
         now = self._clock.now()
 
         def work(conn: Connection) -> None:
-            self._own(conn, job, claim)
-            merge.give_up(conn, job, place, group, message=message, now=now)
+            self._keep_claim(conn, job, claim)
+            merge.give_up(conn, job, target, group, message=message, now=now)
 
         self._stores.db.write(work)
 
-    def _own(self, conn: Connection, job: Job, claim: str) -> None:
-        if not import_jobs.renew_claim(conn, job.key, claim, self._clock.now() + CLAIM_MS):
+    def _keep_claim(self, conn: Connection, job: Job, claim: str) -> None:
+        if not import_jobs.renew_claim(conn, job.key, claim, self._clock.now() + LEASE_MS):
             raise ClaimLost(job.id)
 
     # report ---------------------------------------------------------------------------------------------
 
-    def _report(self, job: Job, place: ImportTarget, claim: str) -> None:
-        rights = self._rights(job, place)
+    def _report(self, job: Job, target: ImportTarget, claim: str) -> None:
+        rights = self._rights(job, target)
         if rights is not None:
             role_access.check_output(rights, job)
-        report.write_report(self._stores, job, place.datastore_id)
-        self._end(job, place.datastore_id, claim, domain.COMPLETED, None)
-
-
-# How long a claim holds without a heartbeat.
-CLAIM_MS = 30_000
+        report.write_report(self._stores, job, target.datastore_id)
+        self._end(job, target.datastore_id, claim, domain.COMPLETED, None)
 
 
 def _nothing_found(job: Job) -> str:
-    """In the words of who named the input: a URI, or paths of this machine."""
+    """In the words in which the input was named: a URI, or paths on this machine."""
     if job.source is None:
-        return f"There is no file below the input {job.input_uri}. Check bucket and prefix."
-    return f"There is no file below {', '.join(json.loads(job.source))}. Check the path."
+        return f"There are no files below the input {job.input_uri}. Check bucket and prefix."
+    return f"There are no files below {', '.join(json.loads(job.source))}. Check the path."

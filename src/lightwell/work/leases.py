@@ -1,4 +1,4 @@
-"""Chunks as an engine holds them, and what becomes of them: rows, another try, or failures."""
+"""The chunks that an engine has leased, and what becomes of them: rows, another try, or failures."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from lightwell.stores.data_folder.node import NOBODY
 from lightwell.stores.image_sets import existing_instances, records
 from lightwell.stores.jobs import chunks, import_jobs, staging
 from lightwell.stores.objects import packs
-from lightwell.work.import_phases import CLAIM_MS
 from lightwell.work.pauses import Pauses
 
 if TYPE_CHECKING:
@@ -33,15 +32,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LEASE_MS = 30_000
+"""How long a claim holds without being renewed."""
+
 _COMMIT_ATTEMPTS = 8
 _COMMIT_BACKOFF = Backoff(200, 5_000)
 
 
 @dataclass(slots=True)
 class LeasedChunk:
-    """A chunk that this engine holds under ``claim``; ``task`` is what a worker is told.
+    """A chunk that this engine has leased under the name ``claim``; ``task`` is what a worker is told.
 
-    ``inputs`` as `reach.inputs_of` gives them.
+    ``inputs`` as `sandbox.grants.inputs_of` returns them.
     """
 
     chunk: Chunk
@@ -54,7 +56,7 @@ class LeasedChunk:
 
 @dataclass(frozen=True, slots=True)
 class _JobFacts:
-    """What reading needs to know of a job; never changes."""
+    """What reading needs to know of a job, and what never changes."""
 
     id: str
     datastore: int
@@ -66,9 +68,9 @@ class _JobFacts:
 
 
 class Leases:
-    """Takes chunks for this engine and settles them. For all its threads.
+    """Leases chunks for this engine and settles them. For all its threads.
 
-    ``on_change`` is called when a job may have gone to its next phase. Jobs that are paused are left alone.
+    ``on_change`` is called when a job may have entered its next phase. Jobs that are paused are left alone.
     """
 
     def __init__(
@@ -88,16 +90,16 @@ class Leases:
         self._on_change = on_change
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
-        self._held: set[str] = set()
+        self._claims: set[str] = set()
         self._facts: dict[int, _JobFacts] = {}
 
-    def held(self) -> set[str]:
-        """The claims of all chunks that are being worked at."""
+    def claims(self) -> set[str]:
+        """The claims of all chunks that are leased now."""
         with self._lock:
-            return set(self._held)
+            return set(self._claims)
 
     def take(self) -> LeasedChunk | None:
-        """Claim a chunk, None if there is none."""
+        """Lease a chunk; None if there is none."""
         now, node, paused = self._clock.now(), self._stores.node_id, self._pauses.waiting()
         with self._stores.db.read() as conn:
             if not chunks.any_waiting(conn, now, node, paused):
@@ -106,7 +108,7 @@ class Leases:
         claim, pack = f"{self._engine}:{number}", self._ids.key()
 
         def work(conn: Connection) -> tuple[Chunk, _JobFacts] | None:
-            chunk = chunks.claim(conn, claim, now, now + CLAIM_MS, node, paused)
+            chunk = chunks.claim(conn, claim, now, now + LEASE_MS, node, paused)
             if chunk is None:
                 return None
             facts = self._facts.get(chunk.job) or _facts_of(conn, chunk.job)
@@ -118,7 +120,7 @@ class Leases:
             return None
         chunk, facts = taken
         with self._lock:
-            self._held.add(claim)
+            self._claims.add(claim)
             if len(self._facts) > 256:
                 self._facts.clear()
             self._facts[chunk.job] = facts
@@ -133,7 +135,7 @@ class Leases:
         return keys
 
     def commit(self, leased: LeasedChunk) -> None:
-        """Write what reading the chunk has yielded, in one transaction, unless the claim was lost."""
+        """Write what reading the chunk has yielded, in one transaction, unless the lease was lost."""
         chunk, result = leased.chunk, leased.result
         result.failures.extend(_given_up(chunk, leased.task.skip))
         new_keys = [self._ids.key() for _ in result.dependencies.level_values]
@@ -173,7 +175,7 @@ class Leases:
             try:
                 return self._stores.db.write(work)
             except existing_instances.SharedBytesGone:
-                # Trying again changes nothing: the files have to be read again, and stored.
+                # Trying again would not help: the files have to be read again, and stored.
                 raise
             except StorageError as error:
                 attempt += 1
@@ -182,12 +184,12 @@ class Leases:
                 log.warning("a chunk could not be committed, trying again: %s", error)
                 time.sleep(_COMMIT_BACKOFF.delay_ms(attempt) / 1000)
             except Exception:
-                # A row that the database does not take: find it, and let the others go on.
+                # There is a row that the database rejects: find it, and commit the others.
                 if not self._leave_out_refused(leased):
                     raise
 
     def _leave_out_refused(self, leased: LeasedChunk) -> bool:
-        """Turn records that the database refuses into failures; False if there are none."""
+        """Turn records that the database rejects into failures; False if there are none."""
         result = leased.result
 
         def work(conn: Connection) -> list[NewRecord]:
@@ -205,7 +207,7 @@ class Leases:
         return bool(refused)
 
     def is_storage_there(self, leased: LeasedChunk) -> bool:
-        """Whether packs can be written where the others lie; the chunk's job waits where they cannot."""
+        """Whether packs can be written where the others are; where they cannot, the chunk's job is paused."""
         try:
             packs.check_mounted(self._stores.db, self._stores.objects)
         except StorageUnavailableError as error:
@@ -267,7 +269,7 @@ class Leases:
 
     def _forget(self, leased: LeasedChunk) -> None:
         with self._lock:
-            self._held.discard(leased.claim)
+            self._claims.discard(leased.claim)
 
 
 def _facts_of(conn: Connection, key: int) -> _JobFacts:

@@ -1,4 +1,4 @@
-"""What an import job finds: its input as one stream of files in a fixed order."""
+"""The input of an import job as one stream of files in a fixed order."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ _ZIP = b"PK\x03\x04"
 
 @dataclass(frozen=True, slots=True)
 class ListedFile:
-    """One file; see `domain.imports.jobs.InputFile`. ``refusal`` says why it cannot even be tried, ``error``
-    is AWS's name for that.
+    """A file that listing has found, before it gets the number that makes it an `InputFile`.
+
+    ``refusal`` says why it cannot even be tried, ``error`` is AWS's name for that.
     """
 
     name: str
@@ -33,8 +34,8 @@ class ListedFile:
 def folder_prefix(buckets: Buckets, bucket: str, prefix: str) -> str:
     """The prefix of keys that an input URI means.
 
-    ``a/b`` without a slash at its end means the folder ``a/b/`` if anything is in it, else every key that
-    begins so, as S3 has it.
+    ``a/b`` without a trailing slash means the folder ``a/b/`` if there is anything in it, otherwise every key
+    that begins with it, as in S3.
     """
     if prefix and not prefix.endswith("/") and next(buckets.list(bucket, f"{prefix}/"), None) is not None:
         return f"{prefix}/"
@@ -50,7 +51,7 @@ def list_bucket(buckets: Buckets, job: Job, leave_out: frozenset[str]) -> Iterat
 
 
 def list_sources(buckets: Buckets, source: bytes, directories: Directories) -> Iterator[ListedFile]:
-    """What `lightwell import` named: files, folders, zip files, a DICOMDIR, s3 URIs, in the order given."""
+    """What `lightwell import` was given: files, folders, zip files, a DICOMDIR, s3 URIs, in that order."""
     for name in json.loads(source):
         if name.startswith("s3://"):
             bucket, prefix = split_uri(name)
@@ -70,7 +71,7 @@ def _path(path: Path, directories: Directories) -> Iterator[ListedFile]:
 
 
 def _folder(folder: Path, directories: Directories) -> Iterator[ListedFile]:
-    """All files below a folder. A DICOMDIR is no instance: the files that it lists lie beside it."""
+    """All files below a folder but DICOMDIRs: the files that one lists are below the folder, too."""
     for place, folders, names in os.walk(folder):
         folders.sort()
         for name in sorted(names):
@@ -104,7 +105,7 @@ def _zip(path: Path, directories: Directories) -> Iterator[ListedFile]:
 
 
 def _dicomdir(path: Path, directories: Directories) -> Iterator[ListedFile]:
-    """A File ID is looked for in the case that it has and in lower case, as many media are copied so."""
+    """The files that a DICOMDIR lists: as named there, or in lower case, as many media are copied."""
     name = _printable(str(path))
     try:
         files = directories.files(path)
@@ -117,11 +118,11 @@ def _dicomdir(path: Path, directories: Directories) -> Iterator[ListedFile]:
 
 
 def _printable(name: str) -> str:
-    """A name that the manifests and the tables can hold, where its bytes are no UTF-8."""
+    """A name that the manifests and the tables can hold, even if its bytes are not UTF-8."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace").replace("\0", "")
 
 
-def peek(found: Iterator[ListedFile]) -> Iterator[ListedFile] | None:
+def peek(listed: Iterator[ListedFile]) -> Iterator[ListedFile] | None:
     """The same stream, or None if it is empty."""
-    first = next(found, None)
-    return None if first is None else itertools.chain([first], found)
+    first = next(listed, None)
+    return None if first is None else itertools.chain([first], listed)

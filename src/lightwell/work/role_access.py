@@ -1,7 +1,7 @@
-"""What an import job does in buckets, asked of the role that it names at the time that it is done.
+"""Whether the role that an import job names allows what the job does in buckets, when it does it.
 
-Asked when a job begins (`operations.bucket_access`) it could be no more than whether there may be anything
-to read and to write; here it is about every key.
+When a job is submitted (`operations.bucket_access`), it can only be asked whether anything may be read and
+written at all; here each key is asked about.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ DENIED = "AccessDeniedException"
 
 
 class RoleAssumer(Protocol):
-    """Takes roles; see `auth.data_access_role.DataAccessRoles`."""
+    """Assumes roles; see `auth.data_access_role.DataAccessRoles`."""
 
     def assume(self, role_arn: str, datastore_id: str, now: int) -> Rights:
-        """Raises a `LightwellError` where the service cannot take it."""
+        """Raises a `LightwellError` if the service cannot assume it."""
 
 
 def rights_of(job: Job, datastore_id: str, data_access: RoleAssumer | None, now: int) -> Rights | None:
     """The rights of the job's role as it is now; None for a job that needs none.
 
-    Raises `JobFailed` where the role has gone or is no longer for this service.
+    Raises `JobFailed` if the role no longer exists or no longer trusts this service.
     """
     if not job.assumes_role:
         return None
     if data_access is None:
-        raise JobFailed("This process takes no roles: let lightwell serve do this job.")
+        raise JobFailed("This process cannot assume roles: let lightwell serve do this job.")
     try:
         return data_access.assume(job.role_arn, datastore_id, now)
     except StorageError:
@@ -50,19 +50,19 @@ def rights_of(job: Job, datastore_id: str, data_access: RoleAssumer | None, now:
 def check_input(rights: Rights, job: Job, buckets: Buckets) -> None:
     """Raises `JobFailed` unless the input may be listed, and the files of a metadata override read."""
     bucket, prefix = split_uri(job.input_uri)
-    # Before anything is looked up: what the URI may mean. Then what it does mean.
+    # First, before anything is looked up, what the URI may mean; then what it does mean.
     _check(rights, *bucket_rights.listing(bucket, prefix, bucket_rights.as_folder(prefix)))
     _check(rights, *bucket_rights.listing(bucket, folder_prefix(buckets, bucket, prefix), prefix))
     for key in overrides.keys(job.configuration, prefix):
         _check(rights, Access(GET, bucket, key))
 
 
-def readable(rights: Rights, job: Job, found: Iterator[ListedFile]) -> Iterator[ListedFile]:
-    """The files of the job's bucket; those that may not be read with the reason."""
+def readable(rights: Rights, job: Job, listed: Iterator[ListedFile]) -> Iterator[ListedFile]:
+    """The files of the job's bucket; each that may not be read gets the reason as its refusal."""
     bucket, _ = split_uri(job.input_uri)
-    for one in found:
-        refusal = one.refusal or rights.refusal(Access(GET, bucket, one.name))
-        yield one if refusal is None else replace(one, refusal=refusal, error=DENIED)
+    for file in listed:
+        refusal = file.refusal or rights.refusal(Access(GET, bucket, file.name))
+        yield file if refusal is None else replace(file, refusal=refusal, error=DENIED)
 
 
 def check_output(rights: Rights, job: Job) -> None:

@@ -1,4 +1,4 @@
-"""Says, as long as a server runs, that it does: its row in ``server`` is renewed."""
+"""Renews a server's row in the table ``server`` for as long as it runs."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ class ServerHeartbeat:
         self._server = server
         self._seconds = seconds
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="presence")
+        self._thread = threading.Thread(target=self._run, name="heartbeat")
 
     def begin(self) -> None:
         self._thread.start()
 
     def end(self) -> None:
-        """The server stops."""
+        """Stop, and delete the row."""
         self._over.set()
         self._thread.join()
         try:
             self._stores.db.write(lambda conn: servers.deregister(conn, self._server))
         except StorageError as error:
-            log.warning("the end of this server could not be noted: %s", error)
+            log.warning("the end of this server could not be recorded: %s", error)
 
     def _run(self) -> None:
         was_ours = True
@@ -41,7 +41,7 @@ class ServerHeartbeat:
             try:
                 ours = self._stores.db.write(lambda conn: servers.renew(conn, self._server))
             except StorageError:
-                continue  # the engine says that the database is away
+                continue  # the engine logs that the database is unavailable
             if was_ours and not ours:
                 log.error(
                     "another server has the id %s of this data folder, %s: is one a copy of the other? Stop "

@@ -1,7 +1,7 @@
-"""Checks everything that is kept, with the server up or down: `lightwell data verify`.
+"""Checks everything that is stored, with the server up or down: `lightwell data verify`.
 
 Threads take one pack after another and hand its records to codec workers, which read, derive and decode
-everything again (`codec_pool.checking`). Then the rows of every image set are looked at. Nothing is changed.
+everything again (`codec_pool.checking`). Then the rows of every image set are checked. Nothing is changed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from lightwell.stores import Stores
 from lightwell.stores.collector import integrity
 from lightwell.stores.objects.packs import pack_name
 
-# So many records are told to a worker at once.
+# So many records are sent to a worker at once.
 _RECORDS = 32
 _PACKS, _SETS = 200, 200
 _STEP_SECONDS = 0.5
@@ -32,7 +32,7 @@ _PACK_SECONDS = 3600.0
 
 @dataclass(slots=True)
 class Report:
-    """What was checked, and all that is wrong."""
+    """What was checked, and everything that is wrong."""
 
     packs: int = 0
     instances: int = 0
@@ -43,8 +43,8 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """What a worker has found; ``record`` None for the pack itself."""
+class _Finding:
+    """A fault that a worker has found; ``record`` is None for a fault of the pack itself."""
 
     pack: HeldPack
     record: HeldRecord | None
@@ -52,7 +52,7 @@ class _Found:
 
 
 class Verifier:
-    """One run. ``show`` is called with the bytes checked so far and in all; ``quick`` decodes nothing."""
+    """One run. ``show`` is called with the bytes checked so far and the total; ``quick`` decodes nothing."""
 
     def __init__(
         self, stores: Stores, settings: Settings, show: Callable[[int, int], None], *, quick: bool = False
@@ -64,12 +64,12 @@ class Verifier:
         self._packs: queue.Queue[HeldPack | None] = queue.Queue(2 * settings.codec_processes)
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self._faults: list[_Found] = []
+        self._faults: list[_Finding] = []
         self._error: Exception | None = None
         self.report = Report()
 
     def run(self) -> Report:
-        """Check everything. Raises `StorageError` where the database or the workers fail as such."""
+        """Check everything. Raises `StorageError` if the database or the workers fail as such."""
         with self._stores.db.read() as conn:
             total = integrity.pack_bytes(conn)
         threads = [
@@ -142,7 +142,7 @@ class Verifier:
             worker.close()
 
     def _explain(self) -> None:
-        """Say of each fault which image sets it concerns; what was collected meanwhile is no fault."""
+        """Name the image sets that each fault concerns; what has been collected meanwhile is not a fault."""
         faults = sorted(
             self._faults, key=lambda f: (f.pack.key, f.record.original_offset if f.record else -1)
         )
@@ -181,7 +181,7 @@ class Verifier:
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """What a worker says of a part of a pack; ``died_on`` is the place of the record of which it died."""
+    """What a worker reports of a part of a pack; ``died_on`` is the place of the record on which it died."""
 
     faults: list[tuple[int, IntegrityFault]]
     frames: int
@@ -206,27 +206,27 @@ class _VerifyWorker:
         """For a whole pack, whose place is -1, or for a record."""
         return _PACK_SECONDS if place is None or place < 0 else float(self._settings.file_timeout)
 
-    def check(self, pack: HeldPack, *, quick: bool) -> tuple[list[_Found], int, int]:
-        """Everything in a pack: what is wrong, and how many records and frames there were."""
+    def check(self, pack: HeldPack, *, quick: bool) -> tuple[list[_Finding], int, int]:
+        """What is wrong with anything in a pack, and how many records and frames it has."""
         with self._stores.db.read() as conn:
             records = [] if quick else integrity.records(conn, pack.key)
             bodies = integrity.bodies(conn, records)
         done = self._ask(pack, whole=True, part=[], first=0, bodies=HeldBodies({}, {}))
-        faults = [_Found(pack, None, fault) for _, fault in done.faults]
+        faults = [_Finding(pack, None, fault) for _, fault in done.faults]
         if any(fault.kind == UNREADABLE for _, fault in done.faults):
-            return faults, 0, 0  # each record and each frame in it would only say the same again
+            return faults, 0, 0  # each record and frame in it would only report the same
         frames = 0
         for first in range(0, len(records), _RECORDS):
             for place, fault, count in self._check_records(pack, records, first, first + _RECORDS, bodies):
                 frames += count
                 if fault is not None:
-                    faults.append(_Found(pack, records[place], fault))
+                    faults.append(_Finding(pack, records[place], fault))
         return faults, len(records), frames
 
     def _check_records(
         self, pack: HeldPack, records: list[HeldRecord], first: int, end: int, bodies: HeldBodies
     ) -> Iterator[tuple[int, IntegrityFault | None, int]]:
-        """(place, what is wrong or None, frames read) of the records from ``first`` to ``end``."""
+        """(place, fault or None, frames read) of the records from ``first`` to ``end``."""
         part = records[first:end]
         if not part or self._stopping.is_set():
             return
@@ -235,7 +235,7 @@ class _VerifyWorker:
             yield first, None, done.frames
             yield from ((place, fault, 0) for place, fault in done.faults)
             return
-        # What it had found before is gone with it.
+        # What it had found before is lost with it.
         on = max(done.died_on, first)
         yield from self._check_records(pack, records, first, on, bodies)
         yield from ((on, fault, 0) for _, fault in done.faults)
@@ -262,7 +262,7 @@ class _VerifyWorker:
 
 
 def _of(bodies: HeldBodies, part: list[HeldRecord]) -> HeldBodies:
-    """Only what these records name."""
+    """Only those that these records refer to."""
     levels = {key for record in part for key in record.levels}
     dictionaries = {key for record in part for key in (record.dictionary, record.dicom_dictionary)}
     return HeldBodies(

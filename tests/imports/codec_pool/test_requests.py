@@ -45,9 +45,9 @@ ARN = "arn:aws:iam::000000000000:user/somebody"
 
 @contextmanager
 def opened(server: Importing, **settings: Any) -> Iterator[tuple[CodecPoolClient, Engine]]:
-    """An engine with a door, and a pool that knocks at it."""
+    """An engine that serves requests, and a client of it."""
     made = replace(server.settings, codec_workers=2, **settings)
-    engine = Engine(server.stores, made, alone=server.stores.db.dialect == "sqlite", door=0.0)
+    engine = Engine(server.stores, made, alone=server.stores.db.dialect == "sqlite", pool_linger=0.0)
     thread = threading.Thread(target=engine.run)
     thread.start()
     pool = CodecPoolClient(made.data)

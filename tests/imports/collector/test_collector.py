@@ -95,17 +95,17 @@ def test_takes_what_failed_jobs_have_staged(server: Importing) -> None:
     write_series(server.input / "a", 3)
     job = server.start("a/")
     engine = server.engine()
-    engine._clerk = lambda: None  # type: ignore[method-assign]  # no phase but reading is worked at
+    engine._run_phases = lambda: None  # type: ignore[method-assign]  # no phase but reading is worked at
     # List it by hand, then let the engine read.
     claim = "test"
     server.stores.db.write(lambda conn: import_jobs.claim(conn, job.key, "list", claim, 0, 2**60))
-    engine._importer.work(job.key, "list", claim)
+    engine._phases.work(job.key, "list", claim)
     engine.run(lambda: server.job(job.id).phase == COMMIT)
     assert counts(server)["record"] == 3
     server.stores.db.write(lambda conn: import_jobs.claim(conn, job.key, COMMIT, claim, 0, 2**60))
     collector(server).collect()
     assert counts(server)["record"] == 3, "staged rows name them"
-    engine._importer.give_up(job.key, claim, "nothing works")
+    engine._phases.give_up(job.key, claim, "nothing works")
     collector(server).collect()
     assert counts(server) == NOTHING
     assert objects(server) == []
@@ -329,12 +329,12 @@ def test_tells_the_sets_of_a_job_that_was_given_up(server: Importing) -> None:
     write(server.input / "b" / "2.dcm", ct(2))
     job = server.start("b/")
     engine = server.engine()
-    engine._clerk = lambda: None  # type: ignore[method-assign]
+    engine._run_phases = lambda: None  # type: ignore[method-assign]
     server.stores.db.write(lambda conn: import_jobs.claim(conn, job.key, "list", "c", 0, 2**60))
-    engine._importer.work(job.key, "list", "c")
+    engine._phases.work(job.key, "list", "c")
     engine.run(lambda: server.job(job.id).phase == COMMIT)
     server.stores.db.write(lambda conn: import_jobs.claim(conn, job.key, COMMIT, "c", 0, 2**60))
-    engine._importer.give_up(job.key, "c", "nothing works")
+    engine._phases.give_up(job.key, "c", "nothing works")
     with server.stores.db.read() as conn:
         found = conn.execute(
             select(

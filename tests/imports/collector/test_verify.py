@@ -118,16 +118,16 @@ def test_finds_a_missing_and_a_short_pack(server: Importing, made: str) -> None:
     path.unlink()
     server.stores.objects.close()
     found = verify(server)
-    assert "it is not there" in reasons(found)
+    assert "it does not exist" in reasons(found)
     assert {problem.image_set_id for problem in found.problems} == {None, made}
 
 
 @pytest.mark.parametrize(
     ("column", "reason"),
     [
-        ("fragment_z", "its attributes in the database are not those of its original"),
-        ("dicom_z", "its attributes for DICOMweb in the database are not those of its original"),
-        ("patient_value", "its patient attributes in the database are not those of its original"),
+        ("fragment_z", "its attributes in the database differ from those of its original"),
+        ("dicom_z", "its DICOMweb attributes in the database differ from those of its original"),
+        ("patient_value", "its patient attributes in the database differ from those of its original"),
     ],
 )
 def test_finds_attributes_that_are_not_the_original_s(

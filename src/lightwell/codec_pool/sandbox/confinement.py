@@ -1,9 +1,9 @@
-"""What a codec worker gives up before the first byte that came from outside: see SECURITY.md.
+"""What a codec worker gives up before it reads the first byte from outside: see SECURITY.md.
 
-Three things of Linux, each for itself where the kernel has it: no_new_privs (no program gains rights by
-being started), a filter of system calls (`seccomp`), and the file system but for a few places (`landlock`).
-They are set by ctypes, some two hundred lines: the packages that do so are young or wrap a C library
-(libseccomp, LGPL) that would have to be there, and what they save are tables of numbers that never change.
+Three features of Linux, each used where the kernel has it: no_new_privs (no program gains privileges by
+being started), a filter of system calls (`seccomp`), and restricted access to the file system (`landlock`).
+They are set through ctypes, in some two hundred lines: the packages for it are young or wrap a C library
+(libseccomp, LGPL) that would have to be installed, and would only save tables of numbers that never change.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ _NETWORK = ("/etc", "/usr/share/ca-certificates", "/usr/local/share/ca-certifica
 
 
 def confine(reading: Iterable[str], writing: Iterable[str], *, network: bool) -> list[str]:
-    """Give up all but the program itself and these places, for good; what could not be, a sentence each.
+    """Give up everything but the program itself and these places, for good.
 
-    To be called before there is a second thread: only calls are denied to those that run already.
-    ``network``: connections may be made.
+    Returns a sentence for each thing that could not be given up. To be called before there is a second
+    thread: one that runs already can still open any file. ``network``: connections may be made.
     """
     if sys.platform != "linux":
-        return [f"{sys.platform} has nothing that lightwell knows to confine a process with"]
+        return [f"lightwell has no way to confine a process on {sys.platform}"]
     missing = []
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         missing.append(f"no_new_privs cannot be set: {os.strerror(ctypes.get_errno())}")
@@ -60,14 +60,14 @@ def confine(reading: Iterable[str], writing: Iterable[str], *, network: bool) ->
     problem = landlock.restrict(reading, writing, network=network)
     if problem:
         missing.append(
-            f"no Landlock ({problem}): a file that has taken a codec worker over reads what this user can"
+            f"no Landlock ({problem}): a file that has taken over a codec worker can read what this user can"
         )
-    # Last, since what follows may be among what it denies.
+    # Last, since the calls above may be among those that it denies.
     problem = seccomp.filter_calls(network=network)
     if problem:
         missing.append(
-            f"no seccomp filter ({problem}): a file that has taken a codec worker over starts programs and "
-            "connects to others"
+            f"no seccomp filter ({problem}): a file that has taken over a codec worker can start programs "
+            "and connect to others"
         )
     return missing
 
@@ -80,7 +80,7 @@ def _program() -> Iterator[str]:
 
 
 def _libraries() -> set[str]:
-    """The folders of the libraries that are loaded; others that they load lie there, too."""
+    """The folders of the libraries that are loaded; others that they load are there, too."""
     found = set()
     for line in Path("/proc/self/maps").read_text("utf-8", "replace").splitlines():
         folder, _, name = line.rpartition(" ")[2].rpartition("/")

@@ -1,4 +1,4 @@
-"""What a codec worker may reach: nothing but its own places, where what it is to read needs no more."""
+"""What a codec worker may reach: only its own folders, unless what it has to read needs more."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from lightwell.domain.imports.jobs import InputFile
 from lightwell.settings import Settings
 from lightwell.stores.buckets.registry import Buckets
 
-# Of so many inputs each is named alone; of more, their folders are.
+# Up to so many inputs are granted one by one; for more, their folders are.
 _ALONE = 64
-# A worker that was widened to more places than this is started with what its next chunk needs alone.
+# Rather than with more paths than this, a worker is started with only what its next chunk needs.
 _MOST = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """Beside the places of the data folder and the buckets that are folders there: ``paths``, real ones, to
-    read; and with ``network`` S3 and the credentials for it.
+    """Besides the data folder and the buckets that are folders in it: ``paths``, real ones, to read; and with
+    ``network``, S3 and the credentials for it.
     """
 
     network: bool = False
@@ -31,7 +31,7 @@ class Grants:
         return (self.network or not other.network) and all(map(self._has, other.paths))
 
     def joined(self, other: Grants) -> Grants:
-        """Both; but ``other`` alone where that would be too many places."""
+        """Both together; only ``other`` where that would be too many paths."""
         paths = self.paths | other.paths
         if len(paths) > max(_MOST, len(other.paths)):
             return other
@@ -53,9 +53,9 @@ def of_files(
     files: Iterable[InputFile],
     inputs: tuple[str, ...] = (),
 ) -> Grants:
-    """What reading files takes that are in ``bucket``, or where their location says.
+    """What it takes to read files that are in ``bucket``, or wherever their location says.
 
-    ``inputs``: real paths below which those of a path are, but for links that lead elsewhere.
+    ``inputs``: real paths below which the files that have a path are, except for links that lead elsewhere.
     """
     names = {bucket} - {""}
     paths = set(inputs)
@@ -80,7 +80,7 @@ def of_files(
 
 
 def inputs_of(source: bytes | None) -> tuple[str, ...]:
-    """The real paths that `lightwell import` was given. Beside a DICOMDIR lies what it lists."""
+    """The real paths that `lightwell import` was given; for a DICOMDIR its folder, which has the files."""
     if source is None:
         return ()
     paths = [name for name in json.loads(source) if not name.startswith("s3://")]

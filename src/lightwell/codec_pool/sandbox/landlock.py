@@ -23,27 +23,28 @@ _REFER, _TRUNCATE = 1 << 13, 1 << 14
 _READ = _READ_FILE | _READ_DIR
 _WRITE = (
     _READ | _WRITE_FILE | _REMOVE_DIR | _REMOVE_FILE | _MAKE_DIR | _MAKE_REG | _REFER | _TRUNCATE
-)  # links, devices and pipes are nothing that lightwell makes
+)  # lightwell makes no links, devices or pipes
 _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE
-# How many rights on files a version of the interface knows; the last number holds from there on.
+# How many rights on files each version of the interface has; later ones have as many as the last.
 _RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
-_LEAST = 2  # with 1 no file can be renamed into another folder, as packs are
+_LEAST = 2  # with 1 no file can be moved to another folder, as packs are
 _TCP = 3  # bind and connect, from version 4
 _SCOPE = 3  # abstract sockets and signals of processes outside, from version 6
 
 
 def version() -> int:
-    """The version of the interface that this kernel has, 0 for none."""
+    """The version of the interface that this kernel has, 0 if it has none."""
     if sys.platform != "linux":
         return 0
     return max(_call(_CREATE, None, 0, _VERSION), 0)
 
 
 def restrict(reading: Iterable[str], writing: Iterable[str], *, network: bool) -> str | None:
-    """Leave this thread and those it starts these places alone; why that cannot be, None once it is done.
+    """Leave this thread, and those that it starts, access to nothing but these places.
 
-    Places are files, or folders with all that is below; those that are not there are left out. Without
-    ``network`` no TCP either. no_new_privs has to be set before.
+    Returns why that is not possible, or None once it is done. Places are files, or folders with everything
+    below them; those that do not exist are left out. Without ``network`` there is no TCP either. no_new_privs
+    has to be set before.
     """
     have = version()
     if have < _LEAST:

@@ -1,9 +1,9 @@
-"""A filter of system calls (seccomp(2)): what no codec needs, and a program that took one over would.
+"""A filter of system calls (seccomp(2)): those that no codec needs, but an attacker who took one over would.
 
-A list of what is denied, not of what is allowed: the codecs are other people's C and change with every
-release, and a call that is missing in a list of allowed ones is a file that cannot be read. What is denied
-fails with EPERM, so that whoever tries can say so. Calls of another architecture (32 bit, x32) are denied
-altogether, as their numbers mean other calls.
+It lists what is denied, not what is allowed: the codecs are other people's C and change with every release,
+and a call missing from a list of allowed ones would mean a file that cannot be read. Denied calls fail with
+EPERM, so that the caller can report it. Calls of another architecture (32 bit, x32) are all denied, as their
+numbers mean other calls.
 
 Numbers: arch/x86/entry/syscalls/syscall_64.tbl and include/uapi/asm-generic/unistd.h of Linux.
 """
@@ -18,7 +18,7 @@ import struct
 import sys
 from dataclasses import dataclass
 
-# By name: the number on x86_64 and on aarch64, None where it is not there.
+# By name: the number on x86_64 and on aarch64, None where there is no such call.
 _DENIED: dict[str, tuple[int | None, int | None]] = {
     # Other processes.
     "ptrace": (101, 117),
@@ -45,7 +45,7 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "execveat": (322, 281),
     "fork": (57, None),
     "vfork": (58, None),
-    # Ways round the rights on files.
+    # Ways around file permissions.
     "mount": (165, 40),
     "umount2": (166, 39),
     "pivot_root": (155, 41),
@@ -65,7 +65,7 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "name_to_handle_at": (303, 264),
     "open_by_handle_at": (304, 265),
     "fanotify_init": (300, 262),
-    # Parts of the kernel with a long history of faults.
+    # Parts of the kernel with a long history of vulnerabilities.
     "bpf": (321, 280),
     "perf_event_open": (298, 241),
     "userfaultfd": (323, 282),
@@ -101,7 +101,7 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "iopl": (172, None),
     "ioperm": (173, None),
     "vhangup": (153, 58),
-    # Taking calls from others.
+    # Accepting connections.
     "listen": (50, 201),
     "accept": (43, 202),
     "accept4": (288, 242),
@@ -136,10 +136,10 @@ _MACHINES = {
 _X32 = 0x4000_0000  # set in the number of a call of the x32 ABI
 _CLONE_THREAD = 0x0001_0000
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C  # typing into somebody's terminal
-_FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, 16)  # 16 is AF_NETLINK, for looking names up
+_FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, 16)  # 16 is AF_NETLINK, to look up names
 
-# Kernels before 5.16 switch guesses of the processor off for whoever has a filter, which costs codecs a part
-# of their speed; that is meant for programs that run code of others in the same process.
+# Kernels before 5.16 turn off the processor's speculation for a process that has a filter, which costs codecs
+# speed; that is meant for programs that run other people's code in the same process.
 _SET_MODE_FILTER, _ALL_THREADS, _KEEP_SPECULATION = 1, 1, 4
 _ALLOW, _ERRNO = 0x7FFF_0000, 0x0005_0000
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
@@ -150,9 +150,10 @@ _Instruction = tuple[int, int, int, int]
 
 
 def filter_calls(*, network: bool) -> str | None:
-    """Deny them to all threads of this process, for good; why that cannot be, None once it is done.
+    """Deny these calls to all threads of this process, for good.
 
-    Without ``network`` no socket can be made, but pairs of them. no_new_privs has to be set before.
+    Returns why that is not possible, or None once it is done. Without ``network`` no socket can be made, only
+    pairs of them. no_new_privs has to be set before.
     """
     machine = _MACHINES.get(os.uname().machine) if sys.platform == "linux" and sys.maxsize > 2**32 else None
     if machine is None:
@@ -173,9 +174,9 @@ def filter_calls(*, network: bool) -> str | None:
 
 
 def _program(machine: _Machine, pid: int, network: bool) -> list[_Instruction]:
-    """The filter, for the kernel's BPF machine.
+    """The filter as instructions of the kernel's BPF machine.
 
-    An instruction is its code, how many to skip if it is true, and if it is not, and a value.
+    An instruction is its code, how many to skip if it is true, how many if it is false, and a value.
     """
     refuse = _return(errno.EPERM)
     code: list[_Instruction] = [
@@ -190,7 +191,7 @@ def _program(machine: _Machine, pid: int, network: bool) -> list[_Instruction]:
         number = numbers[machine.column]
         if number is not None:
             code += [(_EQUAL, 0, 1, number), refuse]
-    # glibc takes clone where clone3 is not there, and a filter can see the flags of clone only.
+    # glibc uses clone where there is no clone3, and only the flags of clone can be seen by a filter.
     code += [(_EQUAL, 0, 1, machine.clone3), _return(errno.ENOSYS)]
     code += _where(machine.clone, 0, [(_ANY_BIT, 1, 0, _CLONE_THREAD), refuse])
     code += _where(machine.ioctl, 1, [(_EQUAL, 1, 0, _TIOCSTI), (_EQUAL, 0, 1, _TIOCLINUX), refuse])
@@ -202,13 +203,13 @@ def _program(machine: _Machine, pid: int, network: bool) -> list[_Instruction]:
 
 
 def _where(number: int, argument: int, block: list[_Instruction]) -> list[_Instruction]:
-    """For this call alone: look at the low 32 bits of an argument, and allow what ``block`` falls out of."""
+    """For this call alone: load the low 32 bits of an argument, and allow it if ``block`` runs to its end."""
     load = (_LOAD, 0, 0, _ARGUMENTS + 8 * argument)
     return [(_EQUAL, 0, len(block) + 2, number), load, *block, (_RETURN, 0, 0, _ALLOW)]
 
 
 def _among(values: tuple[int, ...]) -> list[_Instruction]:
-    """Skip the instruction behind these if the value is one of ``values``."""
+    """Skip the instruction after these if the value is one of ``values``."""
     return [(_EQUAL, len(values) - place, 0, value) for place, value in enumerate(values)]
 
 
