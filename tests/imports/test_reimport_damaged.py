@@ -10,7 +10,7 @@ from lightwell.clock import Ids
 from lightwell.errors import StorageUnavailableError
 from lightwell.imaging.dataset.element_cache import SeriesCache
 from lightwell.imaging.dataset.part10 import FileSource
-from lightwell.ingest.pipeline import Pipeline
+from lightwell.ingest.pipeline import Pipeline, PipelineInputs
 from lightwell.stores.account import datastores as store_rows
 from lightwell.stores.db import tables
 from lightwell.stores.image_sets import existing_instances
@@ -97,9 +97,7 @@ def test_takes_a_storage_that_is_away_for_no_difference(sqlite: Importing) -> No
             conn, store.key, data.StudyInstanceUID, data.SeriesInstanceUID, data.SOPInstanceUID
         )
     assert found
-    pipeline = Pipeline(
-        Away(),  # type: ignore[arg-type]
-        sqlite.stores.spool,
+    inputs = PipelineInputs(
         storage_format="HTJ2K",
         inflate_limit=1 << 20,
         ids=Ids(),
@@ -107,6 +105,7 @@ def test_takes_a_storage_that_is_away_for_no_difference(sqlite: Importing) -> No
         take_pack=lambda: 1,
         find_existing=lambda *uids: found,
     )
+    pipeline = Pipeline(Away(), sqlite.stores.spool, inputs)  # type: ignore[arg-type]
     with FileSource(sqlite.input / "a" / "1.dcm") as source, pytest.raises(StorageUnavailableError):
         pipeline.read(0, "1.dcm", source)
 

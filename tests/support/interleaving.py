@@ -29,7 +29,7 @@ from lightwell.domain.imports.existing_instances import ExistingInstance
 from lightwell.errors import ApiError, InternalError, StorageError
 from lightwell.imaging.dataset.element_cache import SeriesCache
 from lightwell.imaging.dataset.part10 import FileSource
-from lightwell.ingest.pipeline import Pipeline
+from lightwell.ingest.pipeline import Pipeline, PipelineInputs
 from lightwell.operations import OPERATIONS
 from lightwell.operations.context import Caller, Context
 from lightwell.operations.get_image_frame import FrameReader
@@ -327,9 +327,7 @@ class Interleaving:
             asked = FindExisting(claimed.task.task, study, series, uid, ahead=[])
             return existing_lookup.find(stores.db, claimed.datastore, asked).instances or []
 
-        pipeline = Pipeline(
-            stores.objects,
-            stores.spool,
+        inputs = PipelineInputs(
             storage_format=claimed.task.storage_format,
             inflate_limit=1 << 30,
             ids=self.ids,
@@ -337,6 +335,7 @@ class Interleaving:
             take_pack=take_pack,
             find_existing=find_existing,
         )
+        pipeline = Pipeline(stores.objects, stores.spool, inputs)
         try:
             for found in claimed.chunk.files:
                 with FileSource(self.server.input / found.name) as source:

@@ -58,7 +58,7 @@ from lightwell.errors import (
 )
 from lightwell.imaging.dataset.element_cache import SeriesCache
 from lightwell.ingest.overrides import LIMIT, Overrides, load
-from lightwell.ingest.pipeline import Pipeline
+from lightwell.ingest.pipeline import Pipeline, PipelineInputs
 from lightwell.settings import Settings
 from lightwell.stores import Files, open_files
 from lightwell.stores.objects.local import LocalObjects, failure, is_away, make_folders
@@ -188,9 +188,7 @@ class Worker:
     def _pipeline(self, task: ReadChunk) -> Pipeline:
         packs = self._packs(task)
         overrides = Overrides(task.mappings, lambda key: self._json(task, key))
-        return Pipeline(
-            self._files.objects,
-            self._spool,
+        inputs = PipelineInputs(
             storage_format=task.storage_format,
             inflate_limit=self._settings.inflate_max_bytes,
             ids=self._ids,
@@ -199,6 +197,7 @@ class Worker:
             override=overrides.find if task.mappings else None,
             find_existing=self._find_existing(task),
         )
+        return Pipeline(self._files.objects, self._spool, inputs)
 
     def _read_file(
         self, task: ReadChunk, pipeline: Pipeline, file: InputFile, open_file: Callable[[], OpenFile]

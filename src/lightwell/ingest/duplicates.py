@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import zstandard
 
 from lightwell.domain.image_sets.frame_table import Frame, unpack_entries
-from lightwell.domain.imports.existing_instances import ExistingInstance, ExistingPixels
+from lightwell.domain.imports.existing_instances import ExistingInstance
+from lightwell.domain.imports.records import StoredPixels
 from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.imaging.dataset.original_container import Original, has_same_original
 from lightwell.imaging.errors import PixelFailure, cannot_transcode
@@ -125,7 +126,7 @@ def _same_frames(
     part10: Part10,
     instance: ParsedInstance,
     storage_format: str,
-    kept: ExistingPixels,
+    kept: StoredPixels,
     frames: list[Frame],
     read: _ReadAhead,
 ) -> list[Warning] | None:

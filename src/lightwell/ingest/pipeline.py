@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from lightwell.domain.image_sets.frame_table import PAGE, Frame, pack_entries
 from lightwell.domain.image_sets.grouping import Grouping
 from lightwell.domain.image_sets.search_columns import cleaned_grouping
 from lightwell.domain.imports.existing_instances import ExistingInstance
-from lightwell.domain.imports.records import Dependencies, NewPixels, NewRecord
+from lightwell.domain.imports.records import Dependencies, NewRecord, StoredPixels
 from lightwell.domain.imports.warnings import Warning
 from lightwell.errors import InputError
 from lightwell.imaging.dataset.element_cache import SeriesCache
@@ -84,43 +84,40 @@ class _Series:
         return self.begun
 
 
-class Pipeline:
-    """Reads the files of one chunk; to be closed by `finish` or `abort`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipelineInputs:
+    """What the files of a chunk need to be read.
 
-    ``take_pack`` returns the key of a pack whose row is *open*. ``override`` returns the DICOM JSON that
-    overrides attributes of an instance, given its StudyInstanceUID, SeriesInstanceUID and SOPInstanceUID, or
-    None. ``find_existing``, given the same, returns what image sets have of it already.
+    ``inflate_limit`` is the most bytes that a deflated data set may have. ``take_pack`` returns the key of a
+    pack whose row is *open*. ``override`` returns the DICOM JSON that overrides attributes of an instance,
+    given its StudyInstanceUID, SeriesInstanceUID and SOPInstanceUID, or None. ``find_existing``, given the
+    same, returns what image sets have of it already.
     """
 
-    def __init__(
-        self,
-        objects: Objects,
-        spool: Path,
-        *,
-        storage_format: str,
-        inflate_limit: int,
-        ids: Ids,
-        cache: SeriesCache,
-        take_pack: Callable[[], int],
-        override: OverrideFinder | None = None,
-        find_existing: ExistingFinder | None = None,
-    ) -> None:
+    storage_format: str
+    inflate_limit: int
+    ids: Ids
+    cache: SeriesCache
+    take_pack: Callable[[], int]
+    override: OverrideFinder | None = None
+    find_existing: ExistingFinder | None = None
+
+
+class Pipeline:
+    """Reads the files of one chunk; to be closed by `finish` or `abort`."""
+
+    def __init__(self, objects: Objects, spool: Path, inputs: PipelineInputs) -> None:
         self._objects = objects
         self._spool = spool
-        self._storage_format = storage_format
-        self._inflate_limit = inflate_limit
-        self._ids = ids
-        self._cache = cache
-        self._take_pack = take_pack
-        self._override = override
-        self._find_existing = find_existing
+        self._inputs = inputs
+        self._ids = inputs.ids
         self._series: dict[tuple[str, str], _Series] = {}
         self._level_values: dict[bytes, bytes] = {}
         self._dictionaries: dict[int, bytes] = {}
 
     def read(self, number: int, name: str, source: Source) -> NewRecord:
         """The record of one file. Raises `InputError` if it cannot be imported."""
-        part10 = open_part10(source, spool_dir=self._spool, inflate_limit=self._inflate_limit)
+        part10 = open_part10(source, spool_dir=self._spool, inflate_limit=self._inputs.inflate_limit)
         try:
             return self._read(number, name, part10)
         finally:
@@ -128,14 +125,14 @@ class Pipeline:
                 part10.source.close()  # type: ignore[attr-defined]
 
     def _read(self, number: int, name: str, part10: Part10) -> NewRecord:
-        instance = parse_instance(part10, self._cache)
+        instance = parse_instance(part10, self._inputs.cache)
         override_json = None
-        if self._override is not None:
-            override = self._override(
+        if self._inputs.override is not None:
+            override = self._inputs.override(
                 instance.study_instance_uid, instance.series_instance_uid, instance.sop_instance_uid
             )
             if override is not None:
-                instance = parse_instance(part10, self._cache, override=override)
+                instance = parse_instance(part10, self._inputs.cache, override=override)
                 override_json = _json(override)
         _check(instance)
         series = self._series_of(instance)
@@ -143,7 +140,7 @@ class Pipeline:
         blocks = (instance.patient, instance.study, instance.series)
         patient, study, series_level = levels = [self._level(n, body) for n, body in enumerate(blocks)]
         uids = (instance.study_instance_uid, instance.series_instance_uid, instance.sop_instance_uid)
-        existing = self._find_existing(*uids) if self._find_existing is not None else ()
+        existing = self._inputs.find_existing(*uids) if self._inputs.find_existing is not None else ()
         original = None
         if existing:
             original = same_original(self._objects, part10, instance, levels, override_json, existing)
@@ -212,7 +209,7 @@ class Pipeline:
         series = self._series.get(key)
         if series is None:
             series = self._series[key] = _Series(
-                lambda: PackWriter(self._objects, self._spool, self._take_pack())
+                lambda: PackWriter(self._objects, self._spool, self._inputs.take_pack())
             )
         return series
 
@@ -229,25 +226,25 @@ class Pipeline:
         series: _Series,
         key: int,
         existing: Sequence[ExistingInstance],
-    ) -> tuple[int | None, NewPixels | None, list[Warning]]:
+    ) -> tuple[int | None, StoredPixels | None, list[Warning]]:
         """The key of existing pixels, or else new ones, and the warnings of either."""
         if instance.pixel is None:
             return None, None, []
         if existing:
             image = _image(instance.image, part10.transfer_syntax, instance.pixel.keyword)
-            same = same_pixels(self._objects, part10, instance, image, self._storage_format, existing)
+            same = same_pixels(self._objects, part10, instance, image, self._inputs.storage_format, existing)
             if same is not None:
                 return same[0], None, same[1]
         return None, *self._new_pixels(part10, instance, instance.pixel, series.pack, key)
 
     def _new_pixels(
         self, part10: Part10, instance: ParsedInstance, pixel: PixelElement, pack: PackWriter, key: int
-    ) -> tuple[NewPixels, list[Warning]]:
+    ) -> tuple[StoredPixels, list[Warning]]:
         """Stored under the key of the record, so that its members are found without another index."""
         try:
             if instance.image is None:
                 raise cannot_transcode("The attributes that describe the pixels are missing or not valid")
-            stream = open_frame_stream(part10, instance.image, pixel, self._storage_format)
+            stream = open_frame_stream(part10, instance.image, pixel, self._inputs.storage_format)
             pages: list[bytes] = []
             page: list[Frame] = []
             count = 0
@@ -267,7 +264,7 @@ class Pipeline:
                 raise cannot_transcode("The pixel data holds no frame")
             stored = stream.stored
             return (
-                NewPixels(
+                StoredPixels(
                     key=key,
                     pack=pack.key,
                     stored_syntax=stored.stored_syntax,
@@ -291,7 +288,7 @@ class Pipeline:
         pixel: PixelElement,
         pack: PackWriter,
         key: int,
-    ) -> NewPixels:
+    ) -> StoredPixels:
         """The bytes of the pixel element as they are, in one piece and without frames."""
         offset, checksum = pack.tell(), 0
         for start, length in blob_ranges(part10, pixel):
@@ -304,7 +301,7 @@ class Pipeline:
                 checksum = isal_zlib.crc32(piece, checksum)
                 done += len(piece)
         span = Frame(offset, pack.tell() - offset, 0, checksum, None, None)
-        return NewPixels(
+        return StoredPixels(
             key=key,
             pack=pack.key,
             stored_syntax=part10.transfer_syntax,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import msgspec
-
 from lightwell.domain.imports import bucket_rights
 from lightwell.domain.imports.bucket_rights import GET, PUT, Access, Rights
 from lightwell.domain.imports.jobs import output_folder, split_uri
 from lightwell.errors import AccessDeniedError
 from lightwell.ingest import overrides
+from lightwell.operations.import_jobs import encoded_configuration
 from lightwell.wire import shapes
 
 
@@ -18,8 +17,7 @@ def check(rights: Rights, request: shapes.StartDICOMImportJobRequest) -> None:
     What there is below the input is not known yet, so each file is asked about again when it is listed.
     """
     bucket, prefix = split_uri(request.input_s3_uri)
-    configuration = request.import_configuration
-    keys = overrides.keys(None if configuration is None else msgspec.json.encode(configuration), prefix)
+    keys = overrides.keys(encoded_configuration(request), prefix)
     # The id of the job is what the folder's name ends with.
     output = output_folder(request.output_s3_uri, request.datastore_id, "").rstrip("/")
     for refusal in (

@@ -42,6 +42,12 @@ _configuration = msgspec.json.Decoder(shapes.ImportConfiguration)
 _LOCAL_ROLE = "arn:aws:iam::{account}:role/lightwell-import"
 
 
+def encoded_configuration(request: shapes.StartDICOMImportJobRequest) -> bytes | None:
+    """The import configuration as a job keeps it, JSON."""
+    configuration = request.import_configuration
+    return None if configuration is None else msgspec.json.encode(configuration)
+
+
 def start_dicom_import_job(
     ctx: Context, request: shapes.StartDICOMImportJobRequest
 ) -> shapes.StartDICOMImportJobResponse:
@@ -51,7 +57,6 @@ def start_dicom_import_job(
     token used with other parameters, `QuotaExceededError` for too many running jobs where quotas are on.
     """
     asked = msgspec.json.encode(msgspec.structs.replace(request, client_token=""), order="sorted")
-    configuration = request.import_configuration
     job = _submit(
         ctx,
         request.datastore_id,
@@ -60,7 +65,7 @@ def start_dicom_import_job(
         input_uri=request.input_s3_uri,
         output_uri=request.output_s3_uri,
         input_owner=request.input_owner_account_id,
-        configuration=None if configuration is None else msgspec.json.encode(configuration),
+        configuration=encoded_configuration(request),
         token=(request.client_token, hashlib.sha256(asked).digest()),
     )
     return shapes.StartDICOMImportJobResponse(

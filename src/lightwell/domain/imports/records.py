@@ -1,4 +1,4 @@
-"""What reading one file yields, on its way from a codec worker to the tables."""
+"""What reading files yields, on its way from a codec worker to the tables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class NewPixels:
+class StoredPixels:
     """A row of ``pixels`` and its frame table.
 
     ``image`` is JSON. ``pages`` are the rows of the frame table in order,
@@ -58,7 +58,7 @@ class NewRecord:
     original_length: int
     override_z: bytes | None
     warnings: str | None
-    pixels: NewPixels | None
+    pixels: StoredPixels | None
     shared_pixels: int | None = None
 
     @property

@@ -15,8 +15,8 @@ import zstandard
 from sqlalchemy import Connection, Row, Select, bindparam, select
 
 from lightwell.domain.image_sets.image_set import ACTIVE
-from lightwell.domain.imports.existing_instances import ExistingInstance, ExistingPixels
-from lightwell.domain.imports.records import NewRecord
+from lightwell.domain.imports.existing_instances import ExistingInstance
+from lightwell.domain.imports.records import NewRecord, StoredPixels
 from lightwell.domain.keys import InstanceKey, RecordKey
 from lightwell.errors import StorageError
 from lightwell.stores.background import gc_candidates
@@ -80,6 +80,7 @@ _PIXELS = tuple(
         "width",
         "height",
         "image",
+        "decoder",
     )
 )
 _INSTANCES: Select[Any] = (
@@ -151,7 +152,7 @@ def _existing(conn: Connection, row: Row[Any]) -> ExistingInstance:
     found = None
     if row.pixels is not None:
         named = {column.name: getattr(row, f"pixels_{column.name}") for column in _PIXELS}
-        found = ExistingPixels(**named, pages=list(part10_instances.read_frame_table(conn, row.pixels).pages))
+        found = StoredPixels(**named, pages=list(part10_instances.read_frame_table(conn, row.pixels).pages))
     dicom = None if row.dicom_z is None else _digest(conn, row.dicom_z, row.dicom_dictionary)
     return ExistingInstance(
         row.original_pack,
