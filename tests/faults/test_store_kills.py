@@ -11,7 +11,7 @@ from lightwell.codec_pool.client import CodecPoolClient
 from lightwell.codec_pool.requests import InstanceStored, Store
 from lightwell.errors import UnavailableError
 from tests.faults.test_kills import ROOT
-from tests.imports.codec_pool.test_requests import opened, order, stored
+from tests.imports.codec_pool.test_requests import opened, store_request, stored
 from tests.imports.conftest import sqlite as sqlite  # a fixture
 from tests.support import invariants
 from tests.support.ct_files import ct
@@ -41,7 +41,7 @@ def _killed(server: Importing, number: int, when: str, ask: Store) -> bool:
 
 @pytest.mark.parametrize(("when", "numbers"), [("before", (3,)), ("after", (3,))])
 def test_keeps_a_request_whole_or_not_at_all(sqlite: Importing, when: str, numbers: tuple[int, ...]) -> None:
-    ask = order(sqlite, *(ct(n) for n in range(1, 5)), ct(1, series="2"))
+    ask = store_request(sqlite, *(ct(n) for n in range(1, 5)), ct(1, series="2"))
     answered = 0
     # The second transaction of an engine announces packs, the third commits the instances.
     for number in numbers:

@@ -1,4 +1,4 @@
-"""Direct orders: what a codec worker does while a client waits, and what is said when it cannot."""
+"""Requests that a codec worker serves while a client waits, and what is said when it cannot."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def opened(server: Importing, **settings: Any) -> Iterator[tuple[CodecPoolClient
         thread.join()
 
 
-def order(server: Importing, *files: FileDataset | bytes, study: str | None = None) -> Store:
+def store_request(server: Importing, *files: FileDataset | bytes, study: str | None = None) -> Store:
     """All in one spooled file, as an upload leaves them."""
     path = server.stores.spool / "upload-test"
     data = [file if isinstance(file, bytes) else part10(file) for file in files]
@@ -78,12 +78,12 @@ def stored(answer: PoolReply) -> list[InstanceStored | InstanceRefused]:
 
 def test_stores_on_either_database(server: Importing) -> None:
     with opened(server) as (pool, _):
-        files = stored(pool.ask(order(server, ct(1), b"junk", ct(2), ct(1, series="2")), 30))
+        files = stored(pool.ask(store_request(server, ct(1), b"junk", ct(2), ct(1, series="2")), 30))
         assert [type(file).__name__ for file in files] == [
             "InstanceStored", "InstanceRefused", "InstanceStored", "InstanceStored",
         ]  # fmt: skip
         for data, version in ((ct(1), 1), (ct(1, ImageComments="again"), 2)):
-            (again,) = stored(pool.ask(order(server, data), 30))
+            (again,) = stored(pool.ask(store_request(server, data), 30))
             assert isinstance(again, InstanceStored) and again.version == version
     with server.stores.db.read() as conn:
         callers = conn.exec_driver_sql("SELECT DISTINCT caller FROM version").scalars().all()
@@ -102,12 +102,12 @@ def test_asks_once_for_an_upload_of_which_nothing_is_there(
 
     monkeypatch.setattr(existing_instances, "find", finding)
     with opened(sqlite) as (pool, _):
-        stored(pool.ask(order(sqlite, ct(1)), 60))
+        stored(pool.ask(store_request(sqlite, ct(1)), 60))
         asked.clear()
-        stored(pool.ask(order(sqlite, *[ct(number) for number in range(2, 12)]), 60))
+        stored(pool.ask(store_request(sqlite, *[ct(number) for number in range(2, 12)]), 60))
         assert asked == [ct(2).SOPInstanceUID]
         asked.clear()
-        stored(pool.ask(order(sqlite, ct(12), ct(3), ct(13)), 60))
+        stored(pool.ask(store_request(sqlite, ct(12), ct(3), ct(13)), 60))
         assert asked == [ct(12).SOPInstanceUID, ct(3).SOPInstanceUID]
 
 
@@ -118,7 +118,7 @@ def test_fails_the_file_of_which_a_worker_dies_and_no_other(
     files[4] = ct(5, size=1500)  # it takes so long that the kill meets it
     killer = _Killer({4}, monkeypatch, lambda pid: os.kill(pid, 9))
     with opened(sqlite) as (pool, _):
-        found = stored(pool.ask(order(sqlite, *files), 60))
+        found = stored(pool.ask(store_request(sqlite, *files), 60))
     assert killer.kills == 1
     (failed,) = [file for file in found if isinstance(file, InstanceRefused)]
     assert found.index(failed) == 4 and "SIGKILL" in failed.message
@@ -128,7 +128,7 @@ def test_fails_the_file_of_which_a_worker_dies_and_no_other(
 def test_fails_the_file_that_takes_too_long(sqlite: Importing, monkeypatch: pytest.MonkeyPatch) -> None:
     _Killer({1}, monkeypatch, lambda pid: os.kill(pid, 19))
     with opened(sqlite, file_timeout=1) as (pool, _):
-        found = stored(pool.ask(order(sqlite, ct(1), ct(2, size=1500), ct(3)), 60))
+        found = stored(pool.ask(store_request(sqlite, ct(1), ct(2, size=1500), ct(3)), 60))
     assert isinstance(found[1], InstanceRefused) and "longer than 1 seconds" in found[1].message
     assert isinstance(found[0], InstanceStored) and isinstance(found[2], InstanceStored)
 
@@ -144,7 +144,7 @@ def test_gives_up_an_order_at_which_workers_die_between_files(
 
     monkeypatch.setattr(process.WorkerProcess, "__init__", dying)
     with opened(sqlite) as (pool, _), pytest.raises(InternalError, match="again and again"):
-        pool.ask(order(sqlite, ct(1)), 60)
+        pool.ask(store_request(sqlite, ct(1)), 60)
 
 
 def test_says_that_trying_again_helps_where_no_worker_can_be_started(
@@ -154,15 +154,15 @@ def test_says_that_trying_again_helps_where_no_worker_can_be_started(
         with monkeypatch.context() as full:
             full.setattr(sys, "executable", "/no/such/program")
             with pytest.raises(UnavailableError) as refused:
-                pool.ask(order(sqlite, ct(1)), 60)
+                pool.ask(store_request(sqlite, ct(1)), 60)
             assert "/no/such" not in refused.value.message
-        (kept,) = stored(pool.ask(order(sqlite, ct(1)), 60))
+        (kept,) = stored(pool.ask(store_request(sqlite, ct(1)), 60))
         assert isinstance(kept, InstanceStored)
 
 
 def test_answers_who_stores_into_what_is_not_there(sqlite: Importing) -> None:
     with opened(sqlite) as (pool, _):
-        gone = order(sqlite, ct(1))
+        gone = store_request(sqlite, ct(1))
         with pytest.raises(NotFoundError):
             pool.ask(Store("0" * 32, None, ARN, gone.files), 10)
         Path(gone.files[0].path).unlink()
@@ -238,7 +238,7 @@ def test_answers_while_an_import_has_all_its_workers(server: Importing) -> None:
         end = time.monotonic() + 60
         while not engine.worker_pids() and time.monotonic() < end:
             time.sleep(0.01)
-        assert isinstance(stored(pool.ask(order(server, ct(1, series="9")), 30))[0], InstanceStored)
+        assert isinstance(stored(pool.ask(store_request(server, ct(1, series="9")), 30))[0], InstanceStored)
         while server.unfinished():
             time.sleep(0.01)
     invariants.check(server.stores)
@@ -251,10 +251,10 @@ def test_puts_into_one_transaction_what_waits_together(
     sizes: list[int] = []
     commit = StoreCommitter._commit
 
-    def slowly(storer: StoreCommitter, batch: list[object]) -> None:
+    def slowly(committer: StoreCommitter, batch: list[object]) -> None:
         sizes.append(len(batch))
         time.sleep(0.1)
-        commit(storer, batch)  # type: ignore[arg-type]
+        commit(committer, batch)  # type: ignore[arg-type]
 
     monkeypatch.setattr(StoreCommitter, "_commit", slowly)
     asks: Callable[[Store], PoolReply] = lambda ask: pool.ask(ask, 60)  # noqa: E731
@@ -262,12 +262,12 @@ def test_puts_into_one_transaction_what_waits_together(
     data = [part10(ct(n)) for n in range(1, 13)]
     path.write_bytes(b"".join(data))
     starts = [sum(map(len, data[:n])) for n in range(12)]
-    orders = [
+    requests = [
         Store(server.datastore, None, ARN, [Spooled(str(path), starts[n], len(data[n]), "")])
         for n in range(12)
     ]
     with opened(server) as (pool, _), ThreadPoolExecutor(12) as threads:
-        files = [stored(answer)[0] for answer in threads.map(asks, orders)]
+        files = [stored(answer)[0] for answer in threads.map(asks, requests)]
     assert max(sizes) > 1 and sum(sizes) == 12
     assert sorted(file.version for file in files if isinstance(file, InstanceStored)) == list(range(1, 13))
     invariants.check(server.stores)

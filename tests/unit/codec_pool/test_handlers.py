@@ -1,4 +1,4 @@
-"""Direct orders whose storage fails: what may be back is told from what is lost."""
+"""Requests whose storage fails: what may be available again is told apart from what is lost."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_tells_what_is_away_from_what_is_lost(
     tmp_path: Path, kind: type[LocalObjects], answered: type[Exception]
 ) -> None:
     direct = RequestHandler(Files(kind(tmp_path), Buckets(tmp_path)), Settings(data=tmp_path))
-    order = Decode(Pixels("1.2.840.10008.1.2.4.202", DESCRIBED), [FrameSpan("packs/1", 0, 9, 0, 0)])
-    answer = direct.perform(order)
+    request = Decode(Pixels("1.2.840.10008.1.2.4.202", DESCRIBED), [FrameSpan("packs/1", 0, 9, 0, 0)])
+    answer = direct.perform(request)
     assert isinstance(answer, RequestError), answer
     assert EXCEPTIONS[answer.kind] is answered, answer

@@ -1,4 +1,4 @@
-"""Direct orders that look at pixels, without a codec worker."""
+"""Requests for stored pixels, without a codec worker."""
 
 from __future__ import annotations
 
@@ -76,16 +76,18 @@ class Pack:
         return bytes(self._bytes[offset : offset + length])
 
     def render(self, asked: Rendering = PNG, **changes: Any) -> Rendered | NotRendered:
-        """The first frame; ``changes`` are of the order."""
+        """The first frame; ``changes`` are of the request."""
         first = self.frames[0] if self.frames else None
-        order = Render(self.original, None, None, self.pixels, first, 0, asked)
-        return view(self.read, msgspec.structs.replace(order, **changes))
+        request = Render(self.original, None, None, self.pixels, first, 0, asked)
+        return view(self.read, msgspec.structs.replace(request, **changes))
 
 
 def test_survives_the_way_to_the_worker() -> None:
     asked = Rendering("image/png", Window(1.5, 2.0, "SIGMOID"), 3, None, Region(0, 1, None, -2.5), 7)
-    order = Render(ByteSpan("a", 1, 2), b"x", None, Pixels("s", b"{}"), FrameSpan("b", 3, 4, 5, 6), 7, asked)
-    for each in (order, Decode(Pixels("s", b"{}"), [FrameSpan("b", 3, 4, 5, 6)])):
+    request = Render(
+        ByteSpan("a", 1, 2), b"x", None, Pixels("s", b"{}"), FrameSpan("b", 3, 4, 5, 6), 7, asked
+    )
+    for each in (request, Decode(Pixels("s", b"{}"), [FrameSpan("b", 3, 4, 5, 6)])):
         assert (
             msgspec.msgpack.decode(msgspec.msgpack.encode(Envelope(1.0, each)), type=Envelope).request == each
         )
@@ -159,9 +161,9 @@ def test_refuses_a_damaged_frame() -> None:
     assert pack.pixels is not None
     (span,) = pack.frames
     cut = msgspec.structs.replace(span, length=span.length // 2)
-    for order in (lambda: decoded(pack.read, Decode(pack.pixels, [cut])), lambda: pack.render(frame=cut)):
+    for call in (lambda: decoded(pack.read, Decode(pack.pixels, [cut])), lambda: pack.render(frame=cut)):
         with pytest.raises(DamagedError, match="lightwell data verify"):
-            order()
+            call()
 
 
 def test_says_of_a_frame_that_came_damaged_that_it_cannot_be_decoded() -> None:
