@@ -192,8 +192,8 @@ class Fetcher:
                                 )
                             if fills_disk(spooled.fileno(), total):
                                 raise InputError(
-                                    f"the disk has too little room to unzip {member}, {total} bytes or more: "
-                                    "make room, or import the file unzipped"
+                                    f"{member} is larger than the disk has room for once unzipped, {total} "
+                                    "bytes or more: make room, or import the file unzipped"
                                 )
                             spooled.write(data)
                             data = stream.read(_STEP)
