@@ -1,4 +1,4 @@
-"""The composition root: settings → stores → gate → the ASGI application. The only place that wires."""
+"""The composition root: settings → stores → authentication → ASGI application. All wiring is here."""
 
 from __future__ import annotations
 
@@ -35,33 +35,33 @@ from lightwell.work.engine import Engine
 from lightwell.work.engine_lock import EngineLock
 from lightwell.work.server_heartbeat import ServerHeartbeat
 
-# As many as the database keeps connections (`Database(pool=…)`), so that no thread waits for one.
+# As many as the database has connections (`Database(pool=…)`), so that no thread waits for one.
 THREADS = 8
 
 _LOCK_SECONDS = 0.5
-# Within the grace of `cli.supervisor`: HTTP processes that finish may still have something read or stored.
+# Less than `cli.supervisor` grants: while HTTP processes finish, they still use codec workers.
 _LINGER_SECONDS = 18.0
-# Threads that wait for codec workers, one a request.
+# Threads that wait for codec workers, one per request.
 _WAITERS = 64
 
 _SCHEMA = {
-    "behind": "the database's schema is older than this lightwell: run `lightwell data migrate`",
+    "behind": "the database schema is older than this lightwell: run `lightwell data migrate`",
     "ahead": "the database was migrated by a newer lightwell: install that version",
 }
 
 
 def meter(processes: int) -> Meter:
-    """The counters of a server of so many processes; made before they are forked."""
+    """The counters of a server with this many processes; created before they are forked."""
     return Meter(dict.fromkeys([*ROUTES, *DICOMWEB, *STS, *OTHERS]), processes)
 
 
 def throttle(settings: Settings) -> Throttle | None:
-    """The token buckets of a server, None where nothing is throttled; made before it forks."""
+    """The token buckets of a server, None if nothing is throttled; created before it forks."""
     return Throttle(AWS_RATES) if settings.throttle == "aws" else None
 
 
 def build(settings: Settings, recorder: Recorder | None = None, throttle: Throttle | None = None) -> Gateway:
-    """The ASGI application of one process. Nothing is opened before the first request needs it."""
+    """The ASGI application of one process. Nothing is opened until the first request needs it."""
     stores = open_stores(settings)
     uploads.sweep(stores.spool)
     secret_box = open_secret_box(settings.secret_key, settings.data)
@@ -95,7 +95,7 @@ def build(settings: Settings, recorder: Recorder | None = None, throttle: Thrott
 
 
 def close(gateway: Gateway) -> None:
-    """Finish what runs in threads and close the stores."""
+    """Finish the work in threads and close the stores."""
     gateway.state.threads.shutdown(wait=True)
     gateway.state.waiters.shutdown(wait=True)
     gateway.state.pool.close()
@@ -103,22 +103,22 @@ def close(gateway: Gateway) -> None:
 
 
 def work(settings: Settings, recorder: Recorder, server: Server | None = None) -> int:
-    """The work process: the engine, until SIGTERM. Answers the exit code.
+    """The work process: run the engine until SIGTERM; returns the exit code.
 
-    While another process is the engine of the data folder (``lightwell import`` without a server), it waits.
-    ``server``: the row to renew where other servers may work on the database.
+    Waits while another process is the engine of the data folder (``lightwell import`` without a server).
+    ``server`` is the heartbeat row to renew if other servers may use the database.
     """
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: stopping.set())
     stores = open_stores(settings)
-    presence = None if server is None else ServerHeartbeat(stores, server)
-    if presence is not None:
-        presence.begin()
+    heartbeat = None if server is None else ServerHeartbeat(stores, server)
+    if heartbeat is not None:
+        heartbeat.begin()
     try:
         _engine(settings, stores, recorder, stopping)
     finally:
-        if presence is not None:
-            presence.end()
+        if heartbeat is not None:
+            heartbeat.end()
         stores.close()
     return 0
 

@@ -1,5 +1,4 @@
-"""The clock and new ids: where time and randomness come from, so that tests can put their own in their
-place."""
+"""The clock and new IDs: the source of time and randomness, which tests replace with their own."""
 
 from __future__ import annotations
 
@@ -8,7 +7,7 @@ import time
 
 
 class Clock:
-    """Time from the system; tests put their own in its place."""
+    """The system clock."""
 
     def now(self) -> int:
         """Milliseconds since the epoch."""
@@ -16,12 +15,12 @@ class Clock:
 
 
 class Ids:
-    """New keys and ids from the system's random source."""
+    """New keys and IDs from the system's random source."""
 
     def key(self) -> int:
-        """A random 63-bit integer above 0, the key of a row."""
+        """A random positive 63-bit integer, the key of a row."""
         return secrets.randbits(63) or 1
 
     def id(self) -> str:
-        """32 lowercase hex digits, an id that the API shows."""
+        """32 lower-case hex digits, an ID shown in the API."""
         return secrets.token_hex(16)

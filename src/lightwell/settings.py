@@ -1,7 +1,7 @@
-"""Settings: flags > environment > ``lightwell.toml`` > defaults, and where each value came from.
+"""Settings: flags > environment > ``lightwell.toml`` > defaults, and the source of each value.
 
-Each field of `Settings` is one setting. Its environment variable is ``LIGHTWELL_`` and the name in capitals,
-its key in ``lightwell.toml`` is the name itself. The only module that reads the environment.
+Each field of `Settings` is one setting. Its environment variable is ``LIGHTWELL_`` followed by the name in
+capitals; its key in ``lightwell.toml`` is the name itself. No other module reads the environment.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FILE = "lightwell.toml"
 MiB = 1 << 20
 GiB = 1 << 30
 
-# What `LIGHTWELL_QUOTAS=aws` puts in place of "no limit". Source: devguide/endpoints-quotas.
+# The limits that `LIGHTWELL_QUOTAS=aws` sets where there would be none. Source: devguide/endpoints-quotas.
 AWS_QUOTAS: dict[str, int] = {
     "import_max_files": 5_000,
     "import_max_bytes": 10 * GiB,
@@ -42,89 +42,93 @@ def _setting(default: Any, help: str, *, secret: bool = False, choices: tuple[st
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Every effective setting. Sizes are bytes, times are seconds; 0 is no limit where it says so."""
+    """All effective settings. Sizes are bytes, times are seconds; 0 means no limit where the help says so."""
 
-    data: Path = _setting(Path("lightwell-data"), "folder that holds everything of the embedded default")
+    data: Path = _setting(Path("lightwell-data"), "folder for the database, stored objects, buckets and keys")
     host: str = _setting("127.0.0.1", "address to listen on")
-    port: int = _setting(8085, "port to listen on; 0 takes a free one")
-    workers: int = _setting(0, "HTTP worker processes; 0 is one a core")
-    codec_workers: int = _setting(0, "processes that read and encode imports; 0 is one a core")
+    port: int = _setting(8085, "port to listen on; 0 picks a free one")
+    workers: int = _setting(0, "HTTP worker processes; 0 means one per core")
+    codec_workers: int = _setting(0, "processes that read and encode DICOM files; 0 means one per core")
     public_url: str | None = _setting(
-        None, "address by which clients reach the server, in links; that of the request if unset"
+        None, "URL at which clients reach the server, for links; taken from each request if unset"
     )
-    tls_cert: Path | None = _setting(None, "certificate chain, PEM")
-    tls_key: Path | None = _setting(None, "private key, PEM")
+    tls_cert: Path | None = _setting(None, "TLS certificate chain, PEM")
+    tls_key: Path | None = _setting(None, "private key of the TLS certificate, PEM")
     insecure_http: bool = _setting(
-        False, "true: listen without TLS on addresses that others reach, with no proxy in front"
+        False, "true: listen without TLS even on addresses that other machines can reach"
     )
     trusted_proxies: str | None = _setting(
         None,
-        "addresses and networks of proxies, separated by commas, whose X-Forwarded-For and X-Forwarded-Proto "
-        "are believed",
+        "comma-separated addresses and networks of proxies whose X-Forwarded-For and X-Forwarded-Proto "
+        "headers are trusted",
     )
     region: str = _setting("us-east-1", "Region in ARNs and events")
-    account_id: str = _setting("000000000000", "account in ARNs and events")
-    root_access_key_id: str | None = _setting(None, "root access key; made on first start if unset")
+    account_id: str = _setting("000000000000", "account ID in ARNs and events")
+    root_access_key_id: str | None = _setting(
+        None, "ID of the root access key; created on first start if unset"
+    )
     root_secret_access_key: str | None = _setting(None, "secret of the root access key", secret=True)
     secret_key: str | None = _setting(
-        None, "key under which secrets are kept; DATA/secret.key if unset", secret=True
+        None, "key that encrypts secrets in the database; DATA/secret.key if unset", secret=True
     )
     database_url: str | None = _setting(None, "sqlite:///PATH or postgresql://…; DATA/lightwell.db if unset")
     storage_url: str | None = _setting(None, "file:///PATH or s3://BUCKET/PREFIX; DATA/objects if unset")
-    storage_endpoint_url: str | None = _setting(None, "endpoint of an s3:// storage that is not AWS")
-    buckets_dir: Path | None = _setting(None, "folder whose folders are buckets; DATA/buckets if unset")
-    s3_endpoint_url: str | None = _setting(None, "S3 endpoint for buckets without a folder; AWS if unset")
+    storage_endpoint_url: str | None = _setting(None, "S3 endpoint for s3:// storage; AWS if unset")
+    buckets_dir: Path | None = _setting(None, "folder whose subfolders are buckets; DATA/buckets if unset")
+    s3_endpoint_url: str | None = _setting(
+        None, "S3 endpoint for buckets that have no local folder; AWS if unset"
+    )
     allow_other_user: bool = _setting(
-        False, "true: work on data of another user, who could then not read what is written"
+        False, "true: work on data owned by another user, who may be unable to read what is written"
     )
     authorizers_dir: Path | None = _setting(
         None, "folder with the modules of `python:` authorizers; DATA/authorizers if unset"
     )
-    authorizer_processes: int = _setting(4, "most processes of one `python:` authorizer in an HTTP worker")
-    authorizer_cache: int = _setting(
-        0, "seconds for which a decision of an authorizer is remembered; 0 is not at all"
-    )
+    authorizer_processes: int = _setting(4, "maximum processes per `python:` authorizer in each HTTP worker")
+    authorizer_cache: int = _setting(0, "seconds to cache an authorizer's decision; 0 disables the cache")
     authorizer_leeway: int = _setting(
-        0, "seconds by which clocks may differ from those that issue tokens; at most 60"
+        0, "seconds of clock difference to tolerate when checking tokens; at most 60"
     )
     empty_search: str = _setting(
-        "200", "status of a DICOMweb search that finds nothing: 200 with [], or 204", choices=("200", "204")
+        "200", "status of a DICOMweb search without matches: 200 with [], or 204", choices=("200", "204")
     )
-    cors_origins: str = _setting("*", "origins that browsers may call from, separated by commas")
+    cors_origins: str = _setting("*", "comma-separated origins that browsers may call from")
     metadata_transfer_syntax: str = _setting(
-        "on", "on: DICOMweb metadata show TransferSyntaxUID (0002,0010), too", choices=("on", "off")
+        "on", "on: include TransferSyntaxUID (0002,0010) in DICOMweb metadata", choices=("on", "off")
     )
-    engine: str = _setting("local", "who works on imports", choices=("local",))
+    engine: str = _setting("local", "what runs import jobs", choices=("local",))
     quotas: str = _setting("off", "aws: enforce the published quotas", choices=("off", "aws"))
     throttle: str = _setting("off", "aws: enforce the published rates and bursts", choices=("off", "aws"))
-    import_max_files: int = _setting(0, "most files of one import job; 0 is no limit")
-    import_max_bytes: int = _setting(0, "most bytes of one import job; 0 is no limit")
-    import_max_file_bytes: int = _setting(0, "most bytes of one file; 0 is no limit")
-    import_max_folders: int = _setting(0, "most nested folders of one import job; 0 is no limit")
-    inflate_max_bytes: int = _setting(16 * GiB, "most bytes that a deflated or zipped file may inflate to")
-    store_max_bytes: int = _setting(1 * GiB, "most bytes of DICOM data in one DICOMweb store request")
-    worker_memory: int = _setting(1 * GiB, "most memory of one codec worker; a file that needs more fails")
+    import_max_files: int = _setting(0, "maximum files in one import job; 0 means no limit")
+    import_max_bytes: int = _setting(0, "maximum bytes in one import job; 0 means no limit")
+    import_max_file_bytes: int = _setting(0, "maximum bytes in one file; 0 means no limit")
+    import_max_folders: int = _setting(0, "maximum nested folders in one import job; 0 means no limit")
+    inflate_max_bytes: int = _setting(16 * GiB, "maximum bytes that a deflated or zipped file may expand to")
+    store_max_bytes: int = _setting(1 * GiB, "maximum bytes of DICOM data in one DICOMweb store request")
+    worker_memory: int = _setting(
+        1 * GiB, "maximum bytes of memory per codec worker; a file that needs more fails"
+    )
     worker_sandbox: str = _setting(
         "on",
-        "off: codec workers run without the limits of seccomp and Landlock, should these be in the way",
+        "off: run codec workers without seccomp and Landlock, if these cause trouble",
         choices=("on", "off"),
     )
-    file_timeout: int = _setting(600, "most seconds that one file may take")
-    collect_interval: int = _setting(60, "seconds between two rounds of the collector")
+    file_timeout: int = _setting(600, "maximum seconds of processing for one file")
+    collect_interval: int = _setting(60, "seconds between rounds of the garbage collector")
     collect_grace: int = _setting(
         86_400,
-        "seconds for which bytes that nothing names stay; a chunk of an import must not take longer",
+        "seconds to keep bytes that nothing refers to; longer than any one chunk of an import takes",
     )
-    log_level: str = _setting("info", "least level logged", choices=("debug", "info", "warning", "error"))
+    log_level: str = _setting("info", "minimum level to log", choices=("debug", "info", "warning", "error"))
     log_format: str = _setting(
-        "auto", "auto: text on a terminal, else JSON", choices=("auto", "text", "json")
+        "auto", "auto: text on a terminal, JSON otherwise", choices=("auto", "text", "json")
     )
 
     sources: Mapping[str, str] = field(default_factory=dict, repr=False, metadata={"internal": True})
     file: Path | None = field(default=None, repr=False, metadata={"internal": True})
-    """The file that was read, its whole path; None where there is none."""
+    """The absolute path of the file that was read; None if there is none."""
 
-    # Derived places -------------------------------------------------------------------------------------
+    # Derived locations -------------------------------------------------------------------------------------
 
     @property
     def database(self) -> str:
@@ -141,7 +145,7 @@ class Settings:
     @property
     def proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """The networks of ``trusted_proxies``."""
-        return tuple(ip_network(text) for text in _listed(self.trusted_proxies))
+        return tuple(ip_network(text) for text in _split_list(self.trusted_proxies))
 
     @property
     def authorizers(self) -> Path:
@@ -171,10 +175,10 @@ def load(
 ) -> Settings:
     """The effective settings.
 
-    ``flags`` holds what the command line gave (None values are as if absent), ``environ`` defaults to the
-    process's environment, ``file`` to ``lightwell.toml`` in the current folder where there is one. Raises
-    `ConfigurationError` naming the setting, where it came from and what it takes, and where others than this
-    user and root can say what stands in the file.
+    ``flags`` holds the values given on the command line (None counts as absent), ``environ`` defaults to the
+    environment of the process, ``file`` to ``lightwell.toml`` in the current folder, if there is one. Raises
+    `ConfigurationError` naming the setting, its source and the expected value, or if anyone but this user and
+    root can write to the file.
     """
     environ = os.environ if environ is None else environ
     values: dict[str, Any] = {}
@@ -201,29 +205,23 @@ def load(
     return _checked(Settings(**values, sources=sources, file=None if table is None else path.absolute()))
 
 
-def aws_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The usual ``AWS_…`` variables that S3 storage and buckets are reached with."""
-    environ = os.environ if environ is None else environ
-    return {name: value for name, value in environ.items() if name.startswith("AWS_")}
-
-
 def function_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What a function that an administrator put into the server finds: not the server's keys and secrets."""
+    """The environment of an administrator's ``python:`` authorizer: without the server's keys and secrets."""
     environ = os.environ if environ is None else environ
     return {name: value for name, value in environ.items() if not name.startswith((PREFIX, "AWS_"))}
 
 
-# What a program needs to be found and to run, and how it names and writes things; nothing that opens a door.
+# What a program needs to start and to format its output; nothing that grants access to anything.
 _PROGRAM = frozenset(("PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH"))
 _PROGRAM_PREFIXES = ("LC_", "PYTHON")
-# What reaching S3 takes.
+# Needed to reach S3.
 _NETWORK = frozenset(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"))
 
 
 def worker_environment(*, network: bool, environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """What a process finds that reads untrusted bytes: no key and no secret.
+    """The environment of a process that reads untrusted bytes: no keys, no secrets.
 
-    ``network``: it has to reach S3, so it gets the ``AWS_…`` variables and what names proxies, too.
+    With ``network`` the process must reach S3, so it also gets the ``AWS_…`` and proxy variables.
     """
     environ = os.environ if environ is None else environ
 
@@ -236,13 +234,13 @@ def worker_environment(*, network: bool, environ: Mapping[str, str] | None = Non
 
 
 def s3_files(environ: Mapping[str, str] | None = None) -> list[str]:
-    """The files and folders that `worker_environment` names, of certificates and tokens."""
+    """The files and folders with certificates and tokens that `worker_environment` refers to."""
     environ = os.environ if environ is None else environ
     return [v for n, v in environ.items() if n.startswith(("AWS_", "SSL_CERT_")) and v.startswith("/")]
 
 
 def masked(name: str, value: object) -> str:
-    """``value`` as a person may see it: secrets and passwords in URLs are replaced by stars."""
+    """``value`` for display: secrets, and passwords in URLs, are replaced by asterisks."""
     if value is None:
         return ""
     if FIELDS[name].metadata["secret"]:
@@ -257,14 +255,14 @@ def masked(name: str, value: object) -> str:
 
 
 def _from_file(path: Path, *, required: bool) -> dict[str, Any] | None:
-    """The settings of a file; None if there is none and none is required."""
+    """The settings in a file; None if the file is missing and not required."""
     try:
-        # Nobody named the file in the current folder, so it must not make anybody wait, as a pipe could.
+        # The file in the current folder was not asked for, so it must not block us, as a pipe would.
         flags = os.O_RDONLY | os.O_CLOEXEC | (0 if required else os.O_NONBLOCK)
         with os.fdopen(os.open(path, flags), "rb") as stream:
-            _check_hands(path, os.fstat(stream.fileno()))
-            if not required and path.lstat().st_uid not in _trusted():
-                # Whoever made a symbolic link has chosen among this user's files.
+            _check_writers(path, os.fstat(stream.fileno()))
+            if not required and path.lstat().st_uid not in _trusted_owners():
+                # Whoever created a symbolic link could point it at any of this user's files.
                 raise _foreign(path, path.lstat().st_uid)
             table = tomllib.load(stream)
     except FileNotFoundError:
@@ -278,26 +276,26 @@ def _from_file(path: Path, *, required: bool) -> dict[str, Any] | None:
     return {_known(key, f"{key} in {path}", str): value for key, value in table.items()}
 
 
-def _trusted() -> tuple[int, int]:
+def _trusted_owners() -> tuple[int, int]:
     return os.geteuid(), 0
 
 
-def _check_hands(path: Path, state: os.stat_result) -> None:
-    """Raises `ConfigurationError` if others than this user and root can write the file that was opened."""
-    if state.st_uid not in _trusted():
+def _check_writers(path: Path, state: os.stat_result) -> None:
+    """Raises `ConfigurationError` if anyone but this user and root can write to the open file."""
+    if state.st_uid not in _trusted_owners():
         raise _foreign(path, state.st_uid)
     if state.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and stat.S_ISREG(state.st_mode):
         raise ConfigurationError(
-            f"{path.absolute()} may be written by others than its owner (mode {state.st_mode & 0o7777:04o}), "
-            f"who could say what lightwell does: chmod go-w {shlex.quote(str(path.absolute()))}"
+            f"Users other than the owner can write to {path.absolute()} (mode {state.st_mode & 0o7777:04o}) "
+            f"and so control lightwell: run chmod go-w {shlex.quote(str(path.absolute()))}"
         )
 
 
 def _foreign(path: Path, owner: int) -> ConfigurationError:
     return ConfigurationError(
-        f"{path.absolute()} belongs to user {owner}, and settings are taken from files of user "
-        f"{os.geteuid()}, who runs this, and of root: change its owner if what it says is right, or work in "
-        "another folder"
+        f"{path.absolute()} belongs to user {owner}, but settings are read only from files owned by user "
+        f"{os.geteuid()}, who is running this, or by root: change its owner if you trust its contents, or "
+        "run this in another folder"
     )
 
 
@@ -319,15 +317,15 @@ def _convert(name: str, raw: Any, where: str) -> Any:
     if kind == "int":
         return _integer(name, raw, where)
     if kind == "bool":
-        return _truth(name, raw, where)
+        return _boolean(name, raw, where)
     if not isinstance(raw, str):
         raise ConfigurationError(f"{name} from {where} must be text, not {type(raw).__name__}")
     if choices and raw not in choices:
-        raise ConfigurationError(f"{name} from {where} is {raw!r}; it takes {' or '.join(choices)}")
+        raise ConfigurationError(f"{name} from {where} is {raw!r}; expected {' or '.join(choices)}")
     return raw
 
 
-def _truth(name: str, raw: Any, where: str) -> bool:
+def _boolean(name: str, raw: Any, where: str) -> bool:
     words = {
         "true": True,
         "yes": True,
@@ -341,7 +339,7 @@ def _truth(name: str, raw: Any, where: str) -> bool:
     if isinstance(raw, bool):
         return raw
     if not isinstance(raw, str) or raw.lower() not in words:
-        raise ConfigurationError(f"{name} from {where} is {raw!r}; it takes true or false")
+        raise ConfigurationError(f"{name} from {where} is {raw!r}; expected true or false")
     return words[raw.lower()]
 
 
@@ -356,14 +354,14 @@ def _integer(name: str, raw: Any, where: str) -> int:
             else None
         )
         if match is None:
-            raise ConfigurationError(f"{name} from {where} is {raw!r}; it takes a whole number")
+            raise ConfigurationError(f"{name} from {where} is {raw!r}; expected a whole number")
         number = int(match[1]) * units[match[2].lower()]
     if number < 0:
-        raise ConfigurationError(f"{name} from {where} is {number}; it takes 0 or more")
+        raise ConfigurationError(f"{name} from {where} is {number}; expected 0 or more")
     return number
 
 
-def _listed(text: str | None) -> list[str]:
+def _split_list(text: str | None) -> list[str]:
     return [word for part in (text or "").split(",") if (word := part.strip())]
 
 
@@ -373,35 +371,35 @@ def _checked(settings: Settings) -> Settings:
         raise ConfigurationError(f"{name} from {where} {text}")
 
     if not re.fullmatch(r"\d{12}", settings.account_id):
-        refuse("account_id", f"is {settings.account_id!r}; it takes 12 digits")
+        refuse("account_id", f"is {settings.account_id!r}; expected 12 digits")
     if not re.fullmatch(r"[a-z0-9-]{1,32}", settings.region):
-        refuse("region", f"is {settings.region!r}; it takes a name such as us-east-1")
+        refuse("region", f"is {settings.region!r}; expected a name such as us-east-1")
     if settings.port > 65535:
-        refuse("port", f"is {settings.port}; it takes 0 to 65535")
+        refuse("port", f"is {settings.port}; expected 0 to 65535")
     if (settings.root_access_key_id is None) != (settings.root_secret_access_key is None):
-        refuse("root_access_key_id", "needs root_secret_access_key, and the other way round")
+        raise ConfigurationError("root_access_key_id and root_secret_access_key must be set together")
     if settings.root_access_key_id and not re.fullmatch(r"\w{16,128}", settings.root_access_key_id, re.ASCII):
-        refuse("root_access_key_id", "takes 16 to 128 letters, digits or underscores")
+        refuse("root_access_key_id", "must be 16 to 128 letters, digits or underscores")
     if (settings.tls_cert is None) != (settings.tls_key is None):
-        refuse("tls_cert", "needs tls_key, and the other way round")
+        raise ConfigurationError("tls_cert and tls_key must be set together")
     if settings.public_url and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", settings.public_url):
-        refuse("public_url", "takes http(s)://HOST[:PORT][/PATH]")
-    for text in _listed(settings.trusted_proxies):
+        refuse("public_url", "must be http(s)://HOST[:PORT][/PATH]")
+    for text in _split_list(settings.trusted_proxies):
         try:
             network = ip_network(text)
         except ValueError as error:
-            refuse("trusted_proxies", f"takes addresses and networks such as 10.0.0.0/8: {error}")
+            refuse("trusted_proxies", f"must list addresses and networks such as 10.0.0.0/8: {error}")
         else:
             if network.prefixlen == 0:
-                refuse("trusted_proxies", f"names {text}, and so would believe what anybody says")
+                refuse("trusted_proxies", f"contains {text}, which would trust headers from anyone")
     if settings.database_url and not re.match(r"sqlite:///|postgres(ql)?://", settings.database_url):
-        refuse("database_url", "takes sqlite:///PATH or postgresql://…")
+        refuse("database_url", "must be sqlite:///PATH or postgresql://…")
     if settings.storage_url and not re.match(r"file:///|s3://[^/]", settings.storage_url):
-        refuse("storage_url", "takes file:///PATH or s3://BUCKET/PREFIX")
+        refuse("storage_url", "must be file:///PATH or s3://BUCKET/PREFIX")
     if settings.worker_memory < 256 * MiB:
-        refuse("worker_memory", "takes 256m or more")
+        refuse("worker_memory", "must be 256m or more")
     if settings.authorizer_leeway > 60:
-        refuse("authorizer_leeway", f"is {settings.authorizer_leeway}; it takes 0 to 60 seconds")
+        refuse("authorizer_leeway", f"is {settings.authorizer_leeway}; expected 0 to 60 seconds")
     if settings.authorizer_processes < 1:
-        refuse("authorizer_processes", "takes 1 or more")
+        refuse("authorizer_processes", "must be 1 or more")
     return settings

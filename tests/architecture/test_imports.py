@@ -25,7 +25,7 @@ ROOMS: dict[str, set[str]] = {
     "stores": {"domain"},
     "auth": {
         *("stores.account.principals", "stores.account.roles", "stores.account.tags"),
-        *("domain.arn", "domain.imports.bucket_rights"),
+        *("stores.data_folder.create_once", "domain.arn", "domain.imports.bucket_rights"),
     },
     "ingest": {"domain", "imaging", "stores"},
     "documents": {"domain", "imaging", "stores"},
@@ -66,7 +66,14 @@ CLOCK = {
 }  # fmt: skip
 # The secret key is no id, and neither is the name of a temporary file; the doctor examines the clock itself;
 # a data folder is named before there is a clock to ask.
-MAY_MAKE = {"clock", "auth.secret_box", "stores.buckets.local", "stores.data_folder.node", "cli.doctor"}
+MAY_MAKE = {
+    "clock",
+    "auth.secret_box",
+    "stores.buckets.local",
+    "stores.data_folder.node",
+    "cli.doctor.machine",
+    "cli.doctor.network",
+}
 SQL = re.compile(
     r"\s*(SELECT\s.+|INSERT\s+INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM|CREATE\s+TABLE)\b", re.DOTALL
 )

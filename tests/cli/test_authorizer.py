@@ -47,12 +47,12 @@ def test_says_what_stands_for_a_function(data: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("arn", "target", "reason"),
     [
-        ("authorize", "python:a:b", "no ARN of a Lambda function"),
-        ("arn:aws:iam::000000000000:role/authorize", "python:a:b", "no ARN of a Lambda function"),
+        ("authorize", "python:a:b", "not the ARN of a Lambda function"),
+        ("arn:aws:iam::000000000000:role/authorize", "python:a:b", "not the ARN of a Lambda function"),
         (ARN.replace("us-east-1", "eu-west-1"), "python:a:b", "another Region or account"),
         (ARN.replace(":000000000000:", ":000000000001:"), "python:a:b", "another Region or account"),
         (ARN, "authorize:handler", "python:PACKAGE.MODULE:FUNCTION"),
-        (ARN, "http://user:secret@host", "user or a password"),
+        (ARN, "http://user:secret@host", "user name or password"),
     ],
 )
 def test_refuses_what_could_never_work(

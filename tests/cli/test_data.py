@@ -17,7 +17,7 @@ def test_says_that_all_is_well(tmp_path: Path) -> None:
     done = lightwell("data", "verify", data=import_series(tmp_path, 3))
     assert done.status == 0, done
     assert done.out.startswith("1 image sets and 1 packs (")
-    assert "with 3 instances and 3 frames checked: all is as it was stored" in done.out
+    assert "with 3 instances and 3 frames checked: everything is intact" in done.out
     assert done.err == ""
 
 
@@ -28,7 +28,7 @@ def test_says_what_is_damaged_set_by_set(tmp_path: Path) -> None:
     assert (done.status, done.out) == (1, "")
     assert "packs:\n  packs/" in done.err
     assert "image set " in done.err and "  1.2.826.0.1.3680043.10.999.1.1.2: " in done.err
-    assert "Restore what is damaged from a backup, or import it again." in done.err
+    assert "Restore the damaged instances from a backup, or import them again." in done.err
     assert "Traceback" not in done.err
     found = lightwell("data", "verify", "--json", data=data)
     assert found.status == 1

@@ -24,7 +24,7 @@ GIVEN = {"LIGHTWELL_ROOT_ACCESS_KEY_ID": "K" * 20, "LIGHTWELL_ROOT_SECRET_ACCESS
 def test_demo_checks_every_frame_once() -> None:
     done = lightwell("demo", "--once", timeout=240)
     assert done.status == 0, done
-    found = re.search(r"(\d+) frames of (\d+) files read back .* exactly what its file holds", done.out)
+    found = re.search(r"(\d+) frames of (\d+) files read back .*: all match their files exactly", done.out)
     assert found, done.out
     assert (int(found[1]), int(found[2])) == (91, 50)
 
@@ -40,7 +40,7 @@ def test_demo_prints_a_snippet_that_works_as_printed(tmp_path: Path) -> None:
                 if "Ctrl-C" in line:
                     break
             text = "".join(lines)
-            program = text[text.index("import boto3") : text.index("Other AWS clients")]
+            program = text[text.index("import boto3") : text.index("For other AWS clients")]
             done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
             printed = re.search(r'eval "\$\((?:\S*/)?lightwell (env .+?)\)"', text)
             assert printed, text
@@ -114,5 +114,8 @@ def test_doctor_closes_secrets_that_others_can_read(tmp_path: Path) -> None:
     (tmp_path / "credentials").write_text("secret")
     (tmp_path / "credentials").chmod(0o644)
     done = lightwell("doctor", "--port", "0", data=tmp_path)
-    assert (done.status, f"others could read {tmp_path / 'credentials'} (mode 0644)" in done.out) == (0, True)
+    assert (done.status, f"other users could read {tmp_path / 'credentials'} (mode 0644)" in done.out) == (
+        0,
+        True,
+    )
     assert (tmp_path / "credentials").stat().st_mode & 0o777 == 0o600

@@ -101,7 +101,7 @@ def test_says_of_what_comes_again_that_it_is_already_there(tmp_path: Path) -> No
     assert second["reasons"] == second["warnings"] == []
     both = lightwell("import", shipped("CT_small.dcm"), shipped("MR_small.dcm"), data=data)
     assert both.status == 0
-    assert both.out.startswith("2 of 2 files imported, 2 image sets\n1 of them was already there"), both
+    assert both.out.startswith("2 of 2 files imported, 2 image sets\n1 of them was already stored"), both
     for path, size in packs:
         assert path.stat().st_size == size
     assert len(packs) + 1 == len(list((data / "objects").rglob("*.pack")))
@@ -111,7 +111,7 @@ def test_says_of_what_comes_again_that_it_is_already_there(tmp_path: Path) -> No
     ("arguments", "words"),
     [
         (["import", "/does/not/exist"], "does not exist"),
-        (["import", "--datastore", "a b", "."], "cannot name a data store"),
+        (["import", "--datastore", "a b", "."], "is not a valid data store name"),
         (["export", "--datastore", "none", "out"], "no data folder"),
     ],
 )
@@ -141,6 +141,9 @@ def test_refuses_an_unknown_data_store_and_image_set_at_export(tmp_path: Path) -
     data = tmp_path / "data"
     assert lightwell("import", shipped("CT_small.dcm"), data=data).status == 0
     done = lightwell("export", "--datastore", "other", tmp_path / "out", data=data)
-    assert (done.status, done.err) == (1, "lightwell: There is no data store other: there is default\n")
+    assert (done.status, done.err) == (
+        1,
+        "lightwell: There is no data store other; existing data stores: default\n",
+    )
     done = lightwell("export", "--datastore", "default", "--image-set", "0" * 32, tmp_path / "out", data=data)
     assert (done.status, "no image set" in done.err) == (1, True)

@@ -60,7 +60,7 @@ def test_names_the_owner_of_a_folder_that_this_user_may_not_enter(shut: Path) ->
     for verb in verbs(shut.parent):
         done = as_nobody(*verb, "--data", shut)
         assert done.status == 2, done
-        assert f"{shut} belongs to root, and this is nobody" in done.err
+        assert f"{shut} belongs to root, but you are nobody" in done.err
         assert "unexpected" not in done.err and "--allow-other-user" not in done.err
     doctor = as_nobody("doctor", "--port", "0", "--data", shut)
     assert "belongs to root" in doctor.out and "PermissionError" not in doctor.out
@@ -74,15 +74,15 @@ def test_says_that_a_folder_cannot_be_made(verb: tuple[str, ...]) -> None:
         words = [str(folder / "in") if word == "IN" else word for word in verb]
         done = as_nobody(*words, "--data", folder / "data")
     assert done.status == 1
-    assert f"The data folder {folder / 'data'} cannot be made or written to: Permission denied" in done.err
+    assert f"The data folder {folder / 'data'} cannot be created or written to: Permission denied" in done.err
 
 
 def test_says_that_an_export_cannot_be_written(data: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = lightwell("export", tmp_path / "file", "--datastore", "d", data=data)
     assert (done.status, done.out) == (1, "")
-    assert f"lightwell: {tmp_path / 'file'}/" in done.err and "cannot be written: Not a directory" in done.err
-    assert "name another folder" in done.err
+    assert f"lightwell: Cannot write to {tmp_path / 'file'}/" in done.err and ": Not a directory" in done.err
+    assert "use another folder" in done.err
 
 
 def test_names_the_path_below_which_there_is_no_file(data: Path, tmp_path: Path) -> None:
@@ -138,8 +138,8 @@ def test_doctor_says_that_the_server_on_the_port_serves_another_folder(data: Pat
 
 def test_names_the_port_that_it_found_where_it_names_lightwell_env(tmp_path: Path) -> None:
     with running(tmp_path / "data") as server:
-        until(lambda: any("made the root access key" in line for line in server.err))
-        (told,) = (line for line in server.err if "made the root access key" in line)
+        until(lambda: any("created the root access key" in line for line in server.err))
+        (told,) = (line for line in server.err if "created the root access key" in line)
         assert f"--port {server.url.rpartition(':')[2]})" in told
 
 

@@ -69,7 +69,7 @@ def test_refuses_data_of_another_user(data: Path, tmp_path: Path, what: str) -> 
     for words in verbs(tmp_path):
         done = lightwell(*words, data=data)
         assert (done.status, done.out) == (2, ""), (words, done)
-        assert f"{data / what} belongs to nobody, and this is root" in done.err
+        assert f"{data / what} belongs to nobody, but you are root" in done.err
         assert "sudo -u nobody lightwell" in done.err and "chown -R root" in done.err
         assert "--allow-other-user" in done.err
     assert files(data) == before
@@ -144,7 +144,7 @@ def test_tells_what_may_not_be_read_from_what_is_damaged(data: Path, tmp_path: P
         pack.chmod(0)
     done = without_overriding("data", "verify", "--data", data)
     assert (done.status, done.out) == (1, ""), done
-    assert "2 packs may not be read, such as " in done.err and "mode 0000" in done.err
+    assert "2 packs cannot be read, such as " in done.err and "mode 0000" in done.err
     assert "chown -R" in done.err and "chmod -R u+rwX" in done.err
     assert "backup" not in done.err
     assert len(done.err.splitlines()) == 3, done.err
@@ -166,7 +166,7 @@ def refused(data: Path) -> None:
     for words in (("serve", "--port", "0"), ("data", "migrate"), ("key", "list")):
         done = lightwell(*words, data=data, timeout=60)
         assert (done.status, done.out) == (2, ""), (words, done)
-        assert "belongs to nobody, and this is root" in done.err
+        assert "belongs to nobody, but you are root" in done.err
         assert "--data" in done.err and "--allow-other-user" in done.err
     done = lightwell("doctor", "--port", "0", "--json", data=data)
     rows = {row["check"]: row for row in done.json()}

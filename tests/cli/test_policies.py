@@ -51,7 +51,7 @@ def test_explains_what_a_restricted_key_may_do(data: Path) -> None:
     assert [line["applies"] for line in found["statements"]] == [True, True]
     shown = lightwell(*ask, "DeleteDatastore", "--context", "aws:SourceIp=10.1.1.1", data=data).out
     assert shown.startswith("DENIED")
-    assert "no statement of any policy allows it" in shown
+    assert "no statement in any policy allows it" in shown
     for wrong in (["GetDataStor"], ["GetDatastore", "--context", "aws:SourceIP4=x"]):
         done = lightwell(*ask, *wrong, data=data)
         assert done.status == 2

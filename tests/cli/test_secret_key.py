@@ -50,10 +50,10 @@ def break_it(data: Path, how: str) -> dict[str, str]:
 
 FAULTS = {
     "missing": "secret.key is missing",
-    "another": "under another key than",
-    "nonsense": "is no secret key",
+    "another": "under a secret key other than",
+    "nonsense": "is not a secret key",
     "unreadable": "cannot be read",
-    "setting": "under another key than the setting secret_key",
+    "setting": "under a secret key other than the setting secret_key",
 }
 
 
@@ -144,10 +144,10 @@ def test_makes_no_secret_key_for_a_database_that_has_keys(database: Database, tm
     shutil.copytree(first, second)
     create_key(database, ensure_secret_box(database, None, second), "ana", 2)
     wrong = open_secret_box(OTHER, second)
-    with pytest.raises(ConfigurationError, match="another key"):
+    with pytest.raises(ConfigurationError, match="secret key other than"):
         create_key(database, wrong, "eve", 3)
     for given in (None, Credentials("K" * 20, "s" * 40)):
-        with pytest.raises(ConfigurationError, match="another key"):
+        with pytest.raises(ConfigurationError, match="secret key other than"):
             ensure_root(database, wrong, given, 4)
     with database.read() as conn:
         assert [key.name for key in principals.page(conn)] == ["root", "ana"]

@@ -137,7 +137,7 @@ def test_shows_an_edit_of_a_study_and_who_made_it(diff: Diff) -> None:
     text = diff(1, 3)
     assert 'StudyTime         TM  "101112" → "0900"' in text
     assert '- AccessionNumber   SH  "A1"' in text
-    assert "user/ben" in text and "3 as they were" in text
+    assert "user/ben" in text and "3 unchanged" in text
 
 
 def test_turns_round_with_its_versions(diff: Diff) -> None:
@@ -177,11 +177,11 @@ def test_shows_edits_renames_and_removals_of_instances(diff: Diff) -> None:
     assert found["versions"][1]["forced"] is True
     text = diff(1, 3)
     assert f"~ {SERIES}.2 → 1.2.3  InstanceNumber 2  changed, in version 3" in text
-    assert "Instances: 1 removed, 1 changed, 1 as they were" in text
+    assert "Instances: 1 removed, 1 changed, 1 unchanged" in text
 
 
 def recoded(slice: FileDataset) -> FileDataset:
-    """The same as Implicit VR Little Endian, whose pixels are stored anew."""
+    """The same as Implicit VR Little Endian, whose pixel data is stored again."""
     slice.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     return slice
 
@@ -212,14 +212,14 @@ def test_shows_what_came_by_another_import(server: Importing, capsys: pytest.Cap
     assert (added["change"], added["SOPInstanceUID"]) == ("added", f"{SERIES}.4")
     assert found["instancesUnchanged"] == 0
     text = diff(1, 2)
-    assert "frame 1: CRC-32" in text and "pixels stored anew: 1 frames, all as they were" in text
+    assert "frame 1: CRC-32" in text and "pixel data replaced: 1 frames, all identical" in text
 
 
 def test_finds_nothing_between_a_version_and_its_revert_or_itself(diff: Diff) -> None:
     diff.update(1, removable_attributes=instance(3))
     diff.update(2, revert="1")
-    assert "no attribute, instance or frame differs" in diff(1, 3)
-    assert "no attribute, instance or frame differs" in diff(2, 2)
+    assert "no differences in attributes, instances or frames" in diff(1, 3)
+    assert "no differences in attributes, instances or frames" in diff(2, 2)
     assert diff.json(1, 3)["instancesUnchanged"] == 3
 
 
@@ -232,7 +232,11 @@ def test_shows_failed_versions_with_their_reason(diff: Diff, monkeypatch: pytest
         diff.update(1, removable_attributes=instance(3))
     diff.update(2, removable_attributes=instance(3))
     first = diff(1, 2)
-    assert "UPDATE_FAILED" in first and "has changed nothing" in first and "no attribute" in first
+    assert (
+        "UPDATE_FAILED" in first
+        and "has changed nothing" in first
+        and "no differences in attributes" in first
+    )
     assert [i["change"] for i in diff.json(2, 3)["instances"]] == ["removed"]
 
 

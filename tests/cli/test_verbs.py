@@ -170,7 +170,7 @@ def test_refuses_a_policy_that_will_not_do(data: Path, tmp_path: Path) -> None:
     file = tmp_path / "policy.json"
     for text, why in (
         (None, "cannot be read"),
-        ("{", "no JSON"),
+        ("{", "not valid JSON"),
         ('{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*"}]}', "Resource"),
     ):
         if text is not None:

@@ -1,7 +1,7 @@
-"""Bearer tokens: is this a JWT, and may it be used now? Whether it is genuine is for the authorizer to say.
+"""Bearer tokens: is this a JWT, and is it valid now? Whether it is genuine is for the authorizer to say.
 
 Sources: RFC 6750 §2.1 (the header), RFC 7519 (the token), devguide/dicomweb-oidc-requirements (``exp`` and
-``iat`` must be there, a token is good for 12 hours at most).
+``iat`` are required, a token is valid for 12 hours at most).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 
 from lightwell.errors import AccessDeniedError
 
-# Longer ones do not come: a request's head is not taken above 64 KiB.
+# Request heads are limited to 64 KiB.
 LONGEST = 32 << 10
 GREATEST_AGE = 12 * 3600
 """Seconds since ``iat``."""
@@ -45,7 +45,7 @@ _CLAIMS = msgspec.json.Decoder(_Claims)
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A JWT that may be used now. ``expires_at`` is in epoch seconds, ``session`` names its subject."""
+    """A JWT that is valid now. ``expires_at`` is in epoch seconds, ``session`` names its subject."""
 
     text: str
     expires_at: float
@@ -53,15 +53,15 @@ class Token:
 
 
 def is_bearer(authorization: bytes) -> bool:
-    """Does this ``Authorization`` header bear a token? The scheme is told in any case (RFC 9110 §11.1)."""
+    """Whether an ``Authorization`` header holds a bearer token; schemes ignore case (RFC 9110 §11.1)."""
     return authorization[:6].lower() == b"bearer" and authorization[6:7] in (b"", b" ", b"\t")
 
 
 def read_token(headers: Sequence[tuple[bytes, bytes]], now: int, leeway: int = 0) -> Token:
     """The token of a request; ``now`` is milliseconds since the epoch, ``leeway`` seconds.
 
-    Raises `AccessDeniedError` for what is no signed JWT, has ``exp``, ``iat`` or ``nbf`` that are not
-    numbers, or is expired, not yet good, or older than `GREATEST_AGE`.
+    Raises `AccessDeniedError` unless it is a signed JWT whose ``exp``, ``iat`` and ``nbf`` are numbers and
+    that is not expired, already valid and not older than `GREATEST_AGE`.
     """
     given = [value for name, value in headers if name == b"authorization"]
     text = given[0][6:].strip() if len(given) == 1 else b""
@@ -79,7 +79,7 @@ def read_token(headers: Sequence[tuple[bytes, bytes]], now: int, leeway: int = 0
 
 
 def session_name(subject: object) -> str:
-    """What the session of a role is called: the token's subject, hashed where it is not fit for a name."""
+    """The session name of the role: the token's subject, hashed if it is not a valid name."""
     if not isinstance(subject, str) or not subject:
         return _NAMELESS
     if _SESSION.fullmatch(subject) and not subject.startswith(_HASHED) and subject != _NAMELESS:
@@ -88,7 +88,7 @@ def session_name(subject: object) -> str:
 
 
 def invalid_token() -> AccessDeniedError:
-    """The refusal of a token, the same whatever is wrong with it."""
+    """The error for an invalid token, the same whatever is wrong with it."""
     return AccessDeniedError(INVALID)
 
 

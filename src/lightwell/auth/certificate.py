@@ -1,6 +1,6 @@
-"""The server's TLS certificate and its key: loading them, and what may be wrong with them.
+"""The server's TLS certificate and its key: loading them, and saying what is wrong with them.
 
-OpenSSL says of most faults no more than "PEM lib"; what a person can do is told here before it is asked.
+For most faults OpenSSL says no more than "PEM lib", so the common ones are checked first and explained.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ _ENCRYPTED = (b"-----BEGIN ENCRYPTED PRIVATE KEY-----", b"Proc-Type: 4,ENCRYPTED
 
 @dataclass(frozen=True, slots=True)
 class Validity:
-    """When a certificate holds: milliseconds since the epoch."""
+    """When a certificate is valid, in milliseconds since the epoch."""
 
     begins: int
     ends: int
 
     def fault(self, now: int) -> str | None:
-        """Why it does not hold now, None if it does."""
+        """Why it is not valid now; None if it is."""
         if now < self.begins:
-            return f"is valid only from {_date(self.begins)} on: check it, and the clock"
+            return f"is not valid before {_date(self.begins)}: check the certificate and the clock"
         if now > self.ends:
-            return f"has expired on {_date(self.ends)}: put a new one in its place"
+            return f"expired on {_date(self.ends)}: replace it"
         return None
 
     def until(self) -> str:
@@ -44,74 +44,80 @@ class Validity:
 
 
 def load(cert: Path, key: Path) -> ssl.SSLContext:
-    """What a listener needs of a certificate chain and its key, PEM files.
+    """A TLS context for a listener, from PEM files with a certificate chain and its key.
 
-    Raises `ConfigurationError` if they are none, are swapped or do not belong together.
+    Raises `ConfigurationError` if they are invalid, swapped or do not belong together.
     """
     chain, secret = _read(cert), _read(key)
     if _CERTIFICATE not in chain:
         if _KEY in chain and _CERTIFICATE in secret:
             raise ConfigurationError(
-                f"tls_cert and tls_key are swapped: {cert} holds a private key and {key} a certificate"
+                f"tls_cert and tls_key are swapped: {cert} contains a private key and {key} a certificate"
             )
-        raise ConfigurationError(f"{cert} holds no certificate; tls_cert takes a chain of them as PEM")
+        raise ConfigurationError(
+            f"{cert} contains no certificate; tls_cert must be a certificate chain in PEM"
+        )
     if _KEY not in secret:
-        raise ConfigurationError(f"{key} holds no private key; tls_key takes one as PEM")
+        raise ConfigurationError(f"{key} contains no private key; tls_key must be a private key in PEM")
     if any(mark in secret for mark in _ENCRYPTED):
         raise ConfigurationError(
-            f"{key} is encrypted, and nobody is there to type a passphrase at a start: write it without one "
-            f"by `openssl pkey -in {key} -out FILE`, readable for the server's user alone"
+            f"{key} is encrypted, but the server cannot ask for a passphrase: remove it with "
+            f"`openssl pkey -in {key} -out FILE`, and make FILE readable only by the server's user"
         )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        # What was looked at, not what lies there by now: OpenSSL would wait for a pipe's writer. With a
-        # password of our own it asks nobody on the terminal for one.
+        # Load the bytes that were checked, not whatever is at the path by now, which may be a pipe that
+        # blocks. The empty password keeps OpenSSL from asking for one on the terminal.
         with _as_file(chain) as chain_file, _as_file(secret) as secret_file:
             context.load_cert_chain(chain_file, secret_file, password="")
     except (ssl.SSLError, OSError) as error:
         if isinstance(error, ssl.SSLError) and "MISMATCH" in (error.reason or ""):
             raise ConfigurationError(
-                f"{key} is not the key of the certificate in {cert}; where that is a chain, the server's own "
+                f"{key} does not match the certificate in {cert}; in a chain, the server's own certificate "
                 "comes first"
             ) from None
-        raise ConfigurationError(f"{cert} and {key} are no certificate with its key: {error}") from None
+        raise ConfigurationError(
+            f"{cert} and {key} cannot be loaded as a certificate and its key: {error}"
+        ) from None
     return context
 
 
 def validity(cert: Path) -> Validity:
-    """When the first certificate of a chain holds, the server's own. Raises `ConfigurationError`."""
+    """The validity of the first certificate in a chain, the server's own. Raises `ConfigurationError`."""
     from cryptography import x509
 
     try:
         own = x509.load_pem_x509_certificates(_read(cert))[0]
     except ValueError as error:
-        raise ConfigurationError(f"{cert} holds no certificate that can be read: {error}") from None
+        raise ConfigurationError(f"{cert} contains no readable certificate: {error}") from None
     return Validity(_milliseconds(own.not_valid_before_utc), _milliseconds(own.not_valid_after_utc))
 
 
 def _read(path: Path) -> bytes:
     try:
-        # A pipe would be waited for, and a device may have no end.
+        # Opening a pipe would block, and a device may never end.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
             is_file = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
             data = stream.read(_MOST_BYTES + 1) if is_file else b""
     except FileNotFoundError:
-        raise ConfigurationError(f"{path} does not exist; tls_cert and tls_key take PEM files") from None
+        raise ConfigurationError(f"{path} does not exist; tls_cert and tls_key must be PEM files") from None
     except OSError as error:
         raise ConfigurationError(
-            f"{path} cannot be read by the user who runs this: {error.strerror}; tls_cert and tls_key take "
+            f"{path} cannot be read by the current user: {error.strerror}; tls_cert and tls_key must be "
             "PEM files"
         ) from None
     if not is_file or len(data) > _MOST_BYTES:
-        raise ConfigurationError(f"{path} is no file of at most 1 MiB; tls_cert and tls_key take PEM files")
+        raise ConfigurationError(
+            f"{path} is not a file of at most 1 MiB; tls_cert and tls_key must be PEM files"
+        )
     return data
 
 
 @contextmanager
 def _as_file(data: bytes) -> Iterator[str]:
-    """The path of a file with these bytes, which OpenSSL takes from files only; nobody else can open it.
+    """The path of a private file with these bytes, since OpenSSL reads only from files.
 
-    Only in memory where the system can do that, so that no disk ever gets a copy of a private key.
+    In memory where the system supports it, so that no copy of a private key reaches a disk.
     """
     if sys.platform == "linux":
         with os.fdopen(os.memfd_create("pem"), "wb") as stream:

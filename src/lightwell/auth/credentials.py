@@ -15,7 +15,7 @@ PROFILE = "lightwell"
 
 
 def read_credentials(data: Path) -> Credentials | None:
-    """What the file holds; None if there is no file or it lacks the profile."""
+    """The key in the file; None if there is no file or it lacks the profile."""
     parser = configparser.RawConfigParser()
     path = data / FILE
     try:
@@ -29,7 +29,7 @@ def read_credentials(data: Path) -> Credentials | None:
 
 
 def write_credentials(data: Path, key: Credentials) -> bool:
-    """Make the file hold ``key``; False if it did already."""
+    """Write ``key`` to the file; False if it is there already."""
     if read_credentials(data) == key:
         return False
     handle, name = tempfile.mkstemp(prefix=FILE, dir=data)

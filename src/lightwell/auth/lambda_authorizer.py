@@ -1,4 +1,4 @@
-"""Lambda authorizers: what stands for the function, what it is told, and what its answer means.
+"""Lambda authorizers: the target that answers for a function, its event, and the meaning of its response.
 
 Source: devguide/dicomweb-oidc ("Lambda contract", "Exception Codes").
 """
@@ -22,9 +22,9 @@ from lightwell.errors import (
 )
 
 SECONDS = 1.0
-"""Within this time an authorizer must have answered, the connection to it included."""
+"""How long an authorizer may take to answer, including connecting to it."""
 INVOKE_PATH = "/2015-03-31/functions/function/invocations"
-"""The Invoke API of AWS's runtime interface emulator, which calls every function ``function``."""
+"""The Invoke API of AWS's runtime interface emulator, in which every function is named ``function``."""
 
 Kind = Literal["misconfigured", "failed", "late", "foreign", "busy"]
 
@@ -42,15 +42,15 @@ _LONGEST_TARGET = 2048
 
 
 class AuthorizerFailure(Exception):
-    """An authorizer gave no decision. ``reason`` is for the log: callers are told the kind only."""
+    """An authorizer gave no decision. ``reason`` is for the log; callers learn only the kind."""
 
     def __init__(self, kind: Kind, reason: str) -> None:
         super().__init__(reason)
         self.kind = kind
         self.reason = reason
 
-    def answer(self) -> ApiError:
-        """What the caller is told."""
+    def api_error(self) -> ApiError:
+        """The error for the caller."""
         match self.kind:
             case "misconfigured":
                 return FailedDependencyError(MISCONFIGURED)
@@ -65,16 +65,16 @@ class AuthorizerFailure(Exception):
 
 
 def denied() -> AccessDeniedError:
-    """The refusal where an authorizer gives no role."""
+    """The error if the authorizer returns no role."""
     return AccessDeniedError(DENIED)
 
 
-# What stands for a function
+# Targets
 
 
 @dataclass(frozen=True, slots=True)
 class HttpTarget:
-    """A function behind the Lambda Invoke API. ``path`` is what is asked for, with its query."""
+    """A function behind the Lambda Invoke API. ``path`` includes the query."""
 
     is_tls: bool
     host: str
@@ -85,45 +85,45 @@ class HttpTarget:
 
 @dataclass(frozen=True, slots=True)
 class PythonTarget:
-    """A function of a Python module, called as Lambda calls one."""
+    """A function in a Python module, called the way Lambda calls a handler."""
 
     module: str
     function: str
 
 
 def parse_target(text: str) -> HttpTarget | PythonTarget:
-    """What ``text`` says; raises `ConfigurationError` telling what it takes."""
+    """Parse a target. Raises `ConfigurationError` saying what is expected."""
     if text.startswith("python:"):
         match = _PYTHON.fullmatch(text)
         if match is None:
             raise ConfigurationError(
-                f"The target {text!r} will not do: it takes python:PACKAGE.MODULE:FUNCTION"
+                f"The target {text!r} is invalid: expected python:PACKAGE.MODULE:FUNCTION"
             )
         return PythonTarget(match[1], match[2])
     if not text.startswith(("http://", "https://")):
         raise ConfigurationError(
-            f"The target {text!r} will not do: it takes http://…, https://… or python:PACKAGE.MODULE:FUNCTION"
+            f"The target {text!r} is invalid: expected http://…, https://… or python:PACKAGE.MODULE:FUNCTION"
         )
     return _http(text)
 
 
 def _http(text: str) -> HttpTarget:
-    def wrong(why: str) -> ConfigurationError:
-        return ConfigurationError(f"The target {text!r} is no URL that can be called: {why}")
+    def invalid(why: str) -> ConfigurationError:
+        return ConfigurationError(f"The target {text!r} is not a usable URL: {why}")
 
     if len(text) > _LONGEST_TARGET or not _PRINTABLE.fullmatch(text):
-        raise wrong("it is too long or has characters that must be percent-encoded")
+        raise invalid("it is too long or contains characters that must be percent-encoded")
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError as error:
-        raise wrong(str(error)) from None
+        raise invalid(str(error)) from None
     if parts.username is not None or parts.password is not None:
-        raise wrong("it must not hold a user or a password")
+        raise invalid("it must not contain a user name or password")
     if parts.fragment:
-        raise wrong("it must not hold a fragment")
+        raise invalid("it must not contain a fragment")
     if not parts.hostname or not _HOST.fullmatch(parts.hostname) or port == 0:
-        raise wrong("it names no host")
+        raise invalid("it has no valid host")
     path = parts.path
     if path in ("", "/") and not parts.query:
         path = INVOKE_PATH
@@ -133,7 +133,7 @@ def _http(text: str) -> HttpTarget:
     return HttpTarget(is_tls, parts.hostname, port or (443 if is_tls else 80), parts.netloc, path)
 
 
-# What it is told, and says
+# The event and the response
 
 
 class _Event(msgspec.Struct):
@@ -142,42 +142,42 @@ class _Event(msgspec.Struct):
     bearerToken: str
 
 
-class _Answer(msgspec.Struct):
+class _Response(msgspec.Struct):
     isTokenValid: bool | msgspec.UnsetType = msgspec.UNSET
     roleArn: str | msgspec.UnsetType = msgspec.UNSET
     errorType: object = msgspec.UNSET
 
 
-_ANSWER = msgspec.json.Decoder(_Answer)
+_RESPONSE = msgspec.json.Decoder(_Response)
 _EVENT = msgspec.json.Encoder()
 
 
 @dataclass(frozen=True, slots=True)
 class AuthorizerDecision:
-    """What an authorizer decided; an empty role denies."""
+    """The decision of an authorizer; an empty role denies."""
 
     is_token_valid: bool
     role_arn: str
 
 
 def event(datastore_id: str, operation: str, token: str) -> bytes:
-    """The JSON that the function is called with."""
+    """The event that the function is called with, as JSON."""
     return _EVENT.encode(_Event(datastore_id, operation, token))
 
 
 def read_decision(payload: bytes) -> AuthorizerDecision:
-    """The decision in what the function answered; other members are left alone.
+    """The decision in the function's response; members other than the documented ones are ignored.
 
-    Raises `AuthorizerFailure`: *failed* where it is the error that Lambda makes of an exception, else
-    *misconfigured*.
+    Raises `AuthorizerFailure`: *failed* if the response is the error that Lambda makes of an exception,
+    *misconfigured* if it is anything else that is not a decision.
     """
     try:
-        answer = _ANSWER.decode(payload)
+        response = _RESPONSE.decode(payload)
     except (ValueError, RecursionError) as error:
-        raise AuthorizerFailure("misconfigured", f"the answer is not as it must be: {error}") from None
-    valid, role = answer.isTokenValid, answer.roleArn
-    if valid is msgspec.UNSET and answer.errorType is not msgspec.UNSET:
-        raise AuthorizerFailure("failed", f"the function ended with {str(answer.errorType)[:200]}")
+        raise AuthorizerFailure("misconfigured", f"the response is malformed: {error}") from None
+    valid, role = response.isTokenValid, response.roleArn
+    if valid is msgspec.UNSET and response.errorType is not msgspec.UNSET:
+        raise AuthorizerFailure("failed", f"the function raised {str(response.errorType)[:200]}")
     if valid is msgspec.UNSET or role is msgspec.UNSET:
-        raise AuthorizerFailure("misconfigured", "the answer lacks isTokenValid or roleArn")
+        raise AuthorizerFailure("misconfigured", "the response lacks isTokenValid or roleArn")
     return AuthorizerDecision(valid, role)

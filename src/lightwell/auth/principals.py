@@ -1,4 +1,4 @@
-"""Who an access key is: made, revoked, and looked up through a short-lived cache."""
+"""Access keys and the principals they belong to: creation, and look-up through a short-lived cache."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lightwell.auth.policies.policy import Permissions, permissions
 from lightwell.auth.principal_context import root_context, session_context, user_context
-from lightwell.auth.secret_box import SecretBox, make_secret_key, open_secret_box
+from lightwell.auth.secret_box import SecretBox, create_secret_key, open_secret_box
 from lightwell.domain import arn
 from lightwell.errors import ConfigurationError
 from lightwell.stores.account import principals as table
@@ -46,10 +46,10 @@ class Identity(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who signs with an access key, and with what; or who has a role without a key. Times are milliseconds.
+    """The owner of an access key, or of an assumed role without a key. Times are milliseconds.
 
-    ``policies`` is what it may do, None: everything. ``role`` is the role's name, None for users and root;
-    ``issued_at`` is when temporary credentials were.
+    ``policies`` is what it may do; None means everything. ``role`` is the name of the role, None for users
+    and root; ``issued_at`` is when temporary credentials were issued.
     """
 
     access_key_id: str
@@ -62,12 +62,12 @@ class Principal:
     issued_at: int | None = None
 
     def identity(self, account: str) -> str:
-        """The ARN of the identity behind it: of the role that a session has, else its own."""
+        """The ARN of the IAM identity: that of the role for a session, else its own."""
         return self.arn if self.role is None else arn.role_arn(account, self.role)
 
 
 def principal_context(principal: Principal, account: str, region: str) -> Mapping[str, str]:
-    """The context keys that are the same for all requests of the principal."""
+    """The condition keys that are the same for all requests of the principal."""
     if principal.policies is not None:
         return principal.policies.principal_context
     if principal.arn == arn.root_arn(account):
@@ -98,7 +98,7 @@ class Principals:
         return not _ID.fullmatch(access_key_id), None
 
     def load(self, access_key_id: str, now: int) -> Principal | None:
-        """Look into the database, and remember; None if no such key holds. Blocks."""
+        """Look up the key in the database and cache the result; None if no such key is valid. Blocks."""
         with self._db.read() as conn:
             key = table.get(conn, access_key_id)
             role = None if key is None or key.role is None else roles.get(conn, key.role)
@@ -115,7 +115,7 @@ class Principals:
         return principal
 
     def _principal(self, key: AccessKey, role: Role | None) -> Principal | None:
-        """Whose key it is; None where it is revoked, or the role that it was given for is gone."""
+        """The owner of the key; None if the key is revoked or the role of its session is gone."""
         identity = _identity(key, role, self._account, self._region)
         if identity is None:
             return None
@@ -133,9 +133,9 @@ class Principals:
 
 
 def identity_of_key(db: Database, access_key_id: str, account: str, region: str) -> Identity | None:
-    """The ARN behind an access key and what it may do, None if no such key holds.
+    """The identity of an access key, None if no such key is valid.
 
-    Nothing is decrypted: it can be asked where the secret key is lost.
+    Decrypts nothing, so it works even if the secret key is lost.
     """
     with db.read() as conn:
         key = table.get(conn, access_key_id)
@@ -152,7 +152,7 @@ def _identity(key: AccessKey, role: Role | None, account: str, region: str) -> I
         return Identity(
             _arn(account, key), permissions(key.policies, user_context(account, region, key.name))
         )
-    # A role of the same name that was made since is another one.
+    # A role of the same name created later is a different role.
     if role is None or role.created_at > key.created_at or key.session_token is None:
         return None
     context = session_context(account, region, key.role, key.session_name)
@@ -172,14 +172,14 @@ def _arn(account: str, key: AccessKey) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """An access key as its owner gets it."""
+    """An access key as given to its owner."""
 
     access_key_id: str
     secret_access_key: str
 
 
 def new_credentials(*, temporary: bool = False) -> Credentials:
-    """Of the lengths that AWS's keys have; the prefix keeps scanners from taking them for AWS's own."""
+    """A new access key, as long as AWS's; its prefix keeps secret scanners from mistaking it for one."""
     return Credentials(
         ("ASLW" if temporary else "AKLW") + "".join(secrets.choice(_ID_LETTERS) for _ in range(16)),
         "".join(secrets.choice(_LETTERS) for _ in range(40)),
@@ -187,15 +187,15 @@ def new_credentials(*, temporary: bool = False) -> Credentials:
 
 
 def ensure_secret_box(db: Database, secret_key: str | None, data: Path) -> SecretBox:
-    """The secret_box of a database: the secret key is made if it is missing and no access key holds yet.
+    """The secret box of a database; creates the secret key if it is missing and there are no access keys.
 
-    Raises `ConfigurationError` if it is missing although keys hold, or is not the one of those that do.
+    Raises `ConfigurationError` if it is missing although there are valid access keys, or if it is not the one
+    that they are encrypted under.
     """
-
     with db.read() as conn:
         key = table.holding(conn)
     if key is None and secret_key is None:
-        make_secret_key(data)
+        create_secret_key(data)
     secret_box = open_secret_box(secret_key, data)
     if key is not None:
         secret_box.decrypt(key.secret)
@@ -203,7 +203,7 @@ def ensure_secret_box(db: Database, secret_key: str | None, data: Path) -> Secre
 
 
 def foreign_keys(conn: Connection, secret_box: SecretBox) -> list[str]:
-    """The ids of access keys that hold but were encrypted under another secret key: nobody can use them."""
+    """The IDs of valid access keys that were encrypted under another secret key and so cannot be used."""
     foreign = []
     for key in table.page(conn):
         try:
@@ -213,8 +213,8 @@ def foreign_keys(conn: Connection, secret_box: SecretBox) -> list[str]:
     return foreign
 
 
-def _prove(conn: Connection, secret_box: SecretBox) -> None:
-    """Nothing is encrypted beside what another secret key has encrypted: raises `ConfigurationError`."""
+def _check_secret_key(conn: Connection, secret_box: SecretBox) -> None:
+    """Raises `ConfigurationError` if the database has valid keys encrypted under another secret key."""
     kept = table.holding(conn)
     if kept is not None:
         secret_box.decrypt(kept.secret)
@@ -223,25 +223,25 @@ def _prove(conn: Connection, secret_box: SecretBox) -> None:
 def create_key(
     db: Database, secret_box: SecretBox, name: str, now: int, policies: Sequence[str] | None = None
 ) -> Credentials:
-    """Make an access key; its owner signs as ``user/NAME``. Several keys may have one name.
+    """Create an access key whose owner is ``user/NAME``. Several keys may have the same name.
 
-    ``policies`` are identity policies in JSON, checked before; None: the key may do everything. Raises
-    `ConfigurationError` if the keys that hold are encrypted under another secret key.
+    ``policies`` are validated identity policies in JSON; None means that the key may do everything. Raises
+    `ConfigurationError` if the existing keys are encrypted under another secret key.
     """
     if not _NAME.fullmatch(name) or name == ROOT:
         raise ConfigurationError(
-            f"The name {name!r} will not do: it takes 1 to 64 letters, digits or _+=,.@- and not {ROOT}"
+            f"{name!r} is not a valid name: use 1 to 64 letters, digits or any of _+=,.@-, but not {ROOT}"
         )
     made = new_credentials()
-    sealed = replace(
-        _sealed(secret_box, made, name, is_root=False, now=now),
+    encrypted = replace(
+        _encrypted(secret_box, made, name, is_root=False, now=now),
         policies=None if policies is None else tuple(policies),
     )
 
     def work(conn: Connection) -> None:
         table.lock_all(conn)
-        _prove(conn, secret_box)
-        table.insert(conn, sealed)
+        _check_secret_key(conn, secret_box)
+        table.insert(conn, encrypted)
 
     db.write(work)
     return made
@@ -254,11 +254,11 @@ def ensure_root(
     now: int,
     enter: Callable[[Connection, str, bool], None] = lambda conn, root, changes: None,
 ) -> tuple[Credentials, bool]:
-    """The root key: ``given`` by the settings, or the one that holds, or a new one (then the second is True).
+    """The root key: ``given`` by the settings, the existing one, or a new one (then the second is True).
 
-    Any number of processes may call it at once and agree. A root key that is not the given one is revoked.
-    ``enter`` is called in the transaction with the id of the root key and whether another held before; it may
-    raise what refuses that.
+    Any number of processes may call this at once and get the same key. Any root key other than the given one
+    is revoked. ``enter`` is called in the transaction with the ID of the root key and whether it replaces
+    another; it may raise an error to prevent that.
     """
     made = new_credentials()
 
@@ -271,9 +271,9 @@ def ensure_root(
         if kept is not None:
             enter(conn, kept.id, False)
             return Credentials(kept.id, secret_box.decrypt(kept.secret)), False
-        _prove(conn, secret_box)
+        _check_secret_key(conn, secret_box)
         enter(conn, made.access_key_id, False)
-        table.insert(conn, _sealed(secret_box, made, ROOT, is_root=True, now=now))
+        table.insert(conn, _encrypted(secret_box, made, ROOT, is_root=True, now=now))
         return made, True
 
     return db.write(work)
@@ -287,17 +287,17 @@ def _put_root(conn: Connection, secret_box: SecretBox, given: Credentials, now: 
     kept = table.get(conn, given.access_key_id)
     if kept is not None and not kept.is_root:
         raise ConfigurationError(
-            f"root_access_key_id {given.access_key_id} is the access key of {kept.name}; choose another id"
+            f"root_access_key_id {given.access_key_id} is the access key of user {kept.name}; choose another"
         )
-    holds = kept is not None and kept.revoked_at is None
-    if not (holds and kept is not None and secret_box.decrypt(kept.secret) == given.secret_access_key):
-        _prove(conn, secret_box)
-        table.put(conn, _sealed(secret_box, given, ROOT, is_root=True, now=now))
+    is_valid = kept is not None and kept.revoked_at is None
+    if not (is_valid and kept is not None and secret_box.decrypt(kept.secret) == given.secret_access_key):
+        _check_secret_key(conn, secret_box)
+        table.put(conn, _encrypted(secret_box, given, ROOT, is_root=True, now=now))
     table.revoke_other_roots(conn, given.access_key_id, now)
     return given
 
 
-def _sealed(secret_box: SecretBox, key: Credentials, name: str, *, is_root: bool, now: int) -> AccessKey:
+def _encrypted(secret_box: SecretBox, key: Credentials, name: str, *, is_root: bool, now: int) -> AccessKey:
     return AccessKey(
         id=key.access_key_id,
         name=name,

@@ -1,10 +1,10 @@
-"""The process of a ``python:`` authorizer: loads the function, then calls it with one event after another.
+"""The process of a ``python:`` authorizer: loads the function, then calls it once per event.
 
 Started by `web.authorizers.python_function` as ``python -m lightwell.auth.python_authorizer_main SOCKET
-PARENT FOLDER MODULE FUNCTION ARN``. It needs nothing but the standard library. On the socket, framed as
-`lightwell.framing` does it, ``[event, request id, milliseconds left]`` comes as JSON; what goes back is led
-by one byte, `READY`, `RESULT` with the JSON of what the function returned, or `MISSING` and
-`FAILED` with a reason.
+PARENT FOLDER MODULE FUNCTION ARN``. It needs only the standard library. Messages on the socket are framed by
+`lightwell.framing`. Requests are the JSON ``[event, request id, milliseconds left]``; replies begin with one
+byte: `READY`, `RESULT` followed by the function's return value as JSON, or `MISSING` or `FAILED` followed by
+a reason.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Handler = Callable[[Any, "LambdaContext"], Any]
 
 @dataclass(frozen=True, slots=True)
 class LambdaContext:
-    """What a function learns of its call, under Lambda's names; ``deadline`` is on the monotonic clock."""
+    """The context object of a call, with Lambda's names; ``deadline`` is on the monotonic clock."""
 
     function_name: str
     invoked_function_arn: str
@@ -48,7 +48,7 @@ class LambdaContext:
 
 
 def main(arguments: list[str]) -> int:
-    """Serve until the socket is closed; answers the exit code."""
+    """Serve until the socket is closed; returns the exit code."""
     descriptor, parent, folder, module, function, arn = arguments
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     die_with_parent(int(parent))
@@ -73,8 +73,8 @@ def _load(folder: str, module: str, function: str) -> tuple[Handler | None, byte
     try:
         loaded = importlib.import_module(module)
     except ModuleNotFoundError as error:
-        is_it = error.name is not None and f"{module}.".startswith(f"{error.name}.")
-        return None, (MISSING if is_it else FAILED) + _about(error)
+        is_the_module = error.name is not None and f"{module}.".startswith(f"{error.name}.")
+        return None, (MISSING if is_the_module else FAILED) + _about(error)
     except BaseException as error:
         logging.exception("the module cannot be loaded")
         return None, FAILED + _about(error)

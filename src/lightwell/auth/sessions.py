@@ -1,7 +1,7 @@
-"""Temporary credentials: a role assumed by AssumeRole, for a while.
+"""Temporary credentials: sessions of a role, from AssumeRole.
 
-Source: AWS STS API Reference, AssumeRole (constraints, session policies, role chaining). Kept like access
-keys, encrypted, until a day after their end, so that who comes late is told that the session has ended.
+Source: AWS STS API Reference, AssumeRole (constraints, session policies, role chaining). Stored encrypted,
+like access keys, until a day after they expire, so that a late client learns that its session has expired.
 """
 
 from __future__ import annotations
@@ -28,23 +28,21 @@ if TYPE_CHECKING:
     from lightwell.auth.authorization import AccessControl, RequestContext
     from lightwell.stores.db.database import Database
 
-SHORTEST, USUAL, LONGEST, LONGEST_CHAINED = 900, 3_600, 43_200, 3_600
+SHORTEST, DEFAULT_DURATION, LONGEST, LONGEST_CHAINED = 900, 3_600, 43_200, 3_600
 LONGEST_POLICY = 2_048
 _KEPT_MS = 24 * 3600 * 1000
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 
 
 class PolicyError(ValidationError):
-    """A session policy is none; says why."""
+    """A session policy is invalid; the message says why."""
 
     code = "MalformedPolicyDocument"
 
 
 @dataclass(frozen=True, slots=True)
 class AssumedRole:
-    """What AssumeRole answers. ``expires_at`` is milliseconds, ``packed`` the part of the room for session
-    policies that is used, in percent.
-    """
+    """The result of AssumeRole. ``expires_at`` is milliseconds, ``packed`` PackedPolicySize, in percent."""
 
     credentials: Credentials
     session_token: str
@@ -55,7 +53,7 @@ class AssumedRole:
 
 
 class Sessions:
-    """Gives temporary credentials out."""
+    """Issues temporary credentials."""
 
     def __init__(
         self, db: Database, secret_box: SecretBox, roles: Roles, access_control: AccessControl, account: str
@@ -73,14 +71,14 @@ class Sessions:
         session: str,
         request_context: RequestContext,
         *,
-        duration: int = USUAL,
+        duration: int = DEFAULT_DURATION,
         policy: str | None = None,
         external_id: str | None = None,
     ) -> AssumedRole:
-        """Take a role for ``duration`` seconds. Blocks.
+        """Assume a role for ``duration`` seconds. Blocks.
 
         Both the caller's own policies and the role's trust policy must allow it. Raises `ValidationError` for
-        a parameter out of its bounds, `PolicyError` for a session policy that is none, `AccessDeniedError`.
+        a parameter out of bounds, `PolicyError` for an invalid session policy, or `AccessDeniedError`.
         """
         _check(caller, role_arn, session, duration, external_id)
         if policy is not None:
@@ -101,8 +99,12 @@ class Sessions:
                 session_policies=None if policy is None else [policy],
             )
         except RoleError as error:
-            # Whether the role is not there or does not trust the caller is not told, as at AWS.
-            hint = "" if error.kind != "foreign" else f". Roles of this server are of account {self._account}"
+            # As on AWS, the message does not reveal whether the role is missing or does not trust the caller.
+            hint = (
+                ""
+                if error.kind != "foreign"
+                else f". The roles of this server belong to account {self._account}"
+            )
             raise AccessDeniedError(
                 f"User: {caller.arn} is not authorized to perform: {ASSUME_ROLE} on resource: "
                 f"{role_arn}{hint}"

@@ -1,15 +1,14 @@
-"""AWS Signature Version 4: is a request signed with this secret?
+"""AWS Signature Version 4: was a request signed with this secret?
 
-Pure verification; who owns an access key and whether its session has ended is the caller's to know.
-Two forms are read: the ``Authorization`` header, and the query of a presigned URL. Sources: AWS
-General Reference, "Signature Version 4" and its published vectors; what botocore signs where that
-text is open.
+Verification only: who owns an access key and whether its session has expired is up to the caller. Both forms
+are supported, the ``Authorization`` header and the query of a presigned URL. Sources: AWS General Reference,
+"Signature Version 4" and its published vectors; where that text is ambiguous, what botocore signs.
 
-The Host header is taken as it came, whichever name the client used. Any Region is accepted.
+The Host header is used as received, whatever name the client used. Any Region is accepted.
 
-Refusals are AuthenticationError, 403, with AWS's names: MissingAuthenticationToken and
-IncompleteSignature (spelled as on AWS's Common Errors page; some of its front ends add "Exception"),
-InvalidSignatureException, and for the caller UnrecognizedClientException and ExpiredTokenException.
+Errors are AuthenticationError, 403, with AWS's codes: MissingAuthenticationToken and IncompleteSignature
+(spelled as on AWS's Common Errors page; some of its front ends add "Exception") and
+InvalidSignatureException; the caller adds UnrecognizedClientException and ExpiredTokenException.
 """
 
 from __future__ import annotations
@@ -44,10 +43,10 @@ _DOES_NOT_MATCH = (
     "The request signature we calculated does not match the signature you provided. "
     "Check your secret access key and signing method."
 )
-_LONGEST_SCOPE = 1024  # bytes of a header, remembered for the next that begins alike
+_LONGEST_SCOPE = 1024  # bytes of a header whose parsed form is cached
 _LONGEST_AUTHORIZATION = 8 << 10
 _LONGEST_DATE = 64
-# Given twice, it would not be clear which of the two was meant.
+# If one of these came twice, it would be ambiguous which value was meant.
 _SINGLE = (
     b"authorization",
     b"host",
@@ -59,7 +58,7 @@ _SINGLE = (
 
 @dataclass(slots=True)
 class SignedRequest:
-    """A request as it came: path and query still encoded, header names in lower case."""
+    """A request as received: path and query still encoded, header names in lower case."""
 
     method: str
     raw_path: bytes
@@ -68,11 +67,11 @@ class SignedRequest:
 
 
 class Signature(NamedTuple):
-    """What a request says of its signature; nothing of it is verified yet.
+    """The signature of a request, not verified yet.
 
-    `signed_at` is in epoch seconds, `timestamp` the same as it was signed (``YYYYMMDDTHHMMSSZ``).
-    `payload_hash` is the client's word for the body, None where the hash of the body itself was
-    signed. `expires` is the life of a presigned URL in seconds, None for the header form.
+    `signed_at` is in epoch seconds, `timestamp` the same time as signed (``YYYYMMDDTHHMMSSZ``).
+    `payload_hash` is what the client states about the body, None if the actual hash of the body was signed.
+    `expires` is the lifetime of a presigned URL in seconds, None for the header form.
     """
 
     access_key_id: str
@@ -90,7 +89,7 @@ class Signature(NamedTuple):
 
 
 class _Scope(NamedTuple):
-    """What a request is signed for, and by whom."""
+    """The credential scope, its access key ID and the names of the signed headers."""
 
     access_key_id: str
     region: str
@@ -100,14 +99,14 @@ class _Scope(NamedTuple):
 
 
 def read_signature(request: SignedRequest) -> Signature:
-    """The signature of a request; AuthenticationError where there is none or it cannot be read."""
+    """The signature of a request. Raises `AuthenticationError` if it is missing or malformed."""
     headers = dict(request.headers)
     if len(headers) != len(request.headers):
         headers = _joined(request.headers)
     authorization = headers.get(b"authorization", b"").strip()
     presigned = b"X-Amz-Signature=" in request.query or b"X-Amz-Algorithm=" in request.query
     if presigned and authorization:
-        raise _incomplete("A request is signed by its Authorization header or by its query, not by both")
+        raise _incomplete("A request must be signed in its Authorization header or in its query, not in both")
     if authorization:
         return _from_header(authorization, headers)
     if presigned:
@@ -126,18 +125,18 @@ def verify(
     now: float,
     service: str = "medical-imaging",
 ) -> bytes:
-    """AuthenticationError unless `request` was signed with `secret` about `now` (epoch seconds).
+    """Raises `AuthenticationError` unless `request` was signed with `secret` around `now` (epoch seconds).
 
-    Returns the query as it was signed: a ``+`` that was signed as ``%2B`` is spelled so, since readers may
-    take a ``+`` for a space. One signature never covers two readings.
+    Returns the query as it was signed: a ``+`` that was signed as ``%2B`` is returned as ``%2B``, since
+    parsers may take a ``+`` for a space. One signature never covers two readings.
 
-    `body_sha256` is the SHA-256 of the body in lower-case hex, or gives it; it is asked for only
-    where the signature needs it: last, where the client states the hash itself in
-    ``x-amz-content-sha256``, and never for ``UNSIGNED-PAYLOAD`` and the ``STREAMING-…`` literals.
+    `body_sha256` is the SHA-256 of the body in lower-case hex, or a function that returns it. It is called
+    only if the signature needs it: last, if the client states the hash itself in ``x-amz-content-sha256``,
+    and never for ``UNSIGNED-PAYLOAD`` and the ``STREAMING-…`` literals.
     """
     if signature.service != service:
         raise _invalid(f"Credential should be scoped to correct service: '{service}'.")
-    # Eight digits, since those of the timestamp are.
+    # This also ensures eight digits, since the timestamp has been parsed.
     if signature.timestamp[:8] != signature.date:
         raise _invalid(
             f"Date in Credential scope does not match YYYYMMDD of {signature.timestamp}: '{signature.date}'."
@@ -151,7 +150,7 @@ def verify(
     canonical_headers = _canonical_headers(signature)
     form = b"+" in request.query and is_form(request.raw_path)
     path = canonical_path(request.raw_path)
-    for query, said in canonical_queries(request.query, signature.expires is not None, form=form):
+    for query, signed_query in canonical_queries(request.query, signature.expires is not None, form=form):
         canonical = b"\n".join(
             (
                 request.method.encode(),
@@ -165,34 +164,34 @@ def verify(
         )
         expected = hmac.digest(key, head + sha256(canonical).hexdigest().encode(), "sha256").hex()
         if hmac.compare_digest(expected.encode(), signature.signature):
-            as_signed = said
+            as_signed = signed_query
             break
     else:
         raise _invalid(_DOES_NOT_MATCH)
     if signature.payload_hash is not None and not is_literal(stated):
         actual = body_sha256 if isinstance(body_sha256, str) else body_sha256()
         if not hmac.compare_digest(stated.lower().encode(), actual.encode()):
-            raise _invalid("The value of x-amz-content-sha256 is not the SHA-256 of the body that came.")
+            raise _invalid("The value of x-amz-content-sha256 is not the SHA-256 of the body received.")
     return as_signed
 
 
 def is_literal(payload_hash: str) -> bool:
-    """Does the client's word for the body stand for "not hashed"?"""
+    """Whether this is one of the literals that mean "the body is not hashed"."""
     return payload_hash == UNSIGNED_PAYLOAD or payload_hash.startswith(STREAMING_PREFIX)
 
 
-# Reading the two forms
+# Parsing the two forms
 
 
 def _joined(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
-    """The values of each header in one, as they are signed."""
+    """The values of each header joined, as they are signed."""
     headers: dict[bytes, bytes] = {}
     repeated: dict[bytes, list[bytes]] = {}
     for name, value in pairs:
         if name not in headers:
             headers[name] = value
         elif name in _SINGLE:
-            raise _incomplete(f"The header {name.decode('ascii', 'replace')} must be given once")
+            raise _incomplete(f"The header {name.decode('ascii', 'replace')} must be given only once")
         else:
             repeated.setdefault(name, [trim(headers[name])]).append(trim(value))
     for name, values in repeated.items():
@@ -203,9 +202,9 @@ def _joined(pairs: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
 def _from_header(authorization: bytes, headers: dict[bytes, bytes]) -> Signature:
     start, name, given = authorization.rpartition(b"Signature=")
     if name and given.isalnum() and len(start) < _LONGEST_SCOPE:
-        scope = _usual_scope(start + name)
+        scope = _cached_scope(start + name)
     else:
-        scope, given = _parts(authorization)
+        scope, given = _parse_authorization(authorization)
     date = headers.get(b"x-amz-date")
     if date is not None:
         timestamp = _text(date)
@@ -217,15 +216,15 @@ def _from_header(authorization: bytes, headers: dict[bytes, bytes]) -> Signature
 
 
 @lru_cache(maxsize=1024)
-def _usual_scope(start: bytes) -> _Scope:
-    """The scope in an ``Authorization`` header up to the value of the signature, which most have last.
+def _cached_scope(start: bytes) -> _Scope:
+    """The scope in an ``Authorization`` header up to the value of the signature, which usually comes last.
 
-    A client sends the same all day.
+    A client sends the same one all day.
     """
-    return _parts(start + b"-")[0]
+    return _parse_authorization(start + b"-")[0]
 
 
-def _parts(authorization: bytes) -> tuple[_Scope, bytes]:
+def _parse_authorization(authorization: bytes) -> tuple[_Scope, bytes]:
     """Scope and signature of an ``Authorization`` header."""
     if len(authorization) > _LONGEST_AUTHORIZATION:
         raise _incomplete(f"The Authorization header is longer than {_LONGEST_AUTHORIZATION} bytes")
@@ -236,7 +235,9 @@ def _parts(authorization: bytes) -> tuple[_Scope, bytes]:
     for part in rest.split(b","):
         name, equals, value = part.strip().partition(b"=")
         if not equals or name in parts:
-            raise _incomplete("The Authorization header must hold Credential=…, SignedHeaders=…, Signature=…")
+            raise _incomplete(
+                "The Authorization header must contain Credential=…, SignedHeaders=…, Signature=…"
+            )
         parts[name] = value
     try:
         credential, signed_headers, given = parts[b"Credential"], parts[b"SignedHeaders"], parts[b"Signature"]
@@ -252,7 +253,7 @@ def _from_query(query: bytes, headers: dict[bytes, bytes]) -> Signature:
         name = unquote_to_bytes(name)
         if name.startswith(b"X-Amz-"):
             if name in values:
-                raise _incomplete(f"The query must give {name.decode('ascii', 'replace')} once")
+                raise _incomplete(f"The query must contain {name.decode('ascii', 'replace')} only once")
             values[name] = unquote_to_bytes(value)
     if values.get(b"X-Amz-Algorithm") != ALGORITHM:
         raise _incomplete(f"X-Amz-Algorithm must be {ALGORITHM.decode()}")
@@ -281,7 +282,7 @@ def _from_query(query: bytes, headers: dict[bytes, bytes]) -> Signature:
 
 
 def _scope(credential: bytes, signed_headers: bytes, given: bytes) -> _Scope:
-    # From the right: nothing forbids a slash in an access key id.
+    # Split from the right: an access key ID may contain slashes.
     scope = _text(credential).rsplit("/", 4)
     if len(scope) != 5 or not all(scope):
         raise _incomplete(f"Credential must be KEY/YYYYMMDD/REGION/SERVICE/{TERMINATOR}")
@@ -294,7 +295,7 @@ def _scope(credential: bytes, signed_headers: bytes, given: bytes) -> _Scope:
     if b"host" not in names:
         raise _invalid("'host' must be among the SignedHeaders.")
     if len(set(names)) != len(names):
-        raise _invalid("SignedHeaders must name each header once.")
+        raise _invalid("SignedHeaders must list each header only once.")
     return _Scope(key_id, region, service, date, signed_headers)
 
 
@@ -324,7 +325,7 @@ def _signature(
 
 
 def _timestamp_of_date(date: bytes | None) -> str:
-    """The ``date`` header, where there is no ``x-amz-date``: ISO 8601 basic or RFC 7231's form."""
+    """The ``date`` header, used without ``x-amz-date``: ISO 8601 basic format or RFC 7231's."""
     if date is None:
         raise _incomplete(
             "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header."
@@ -333,11 +334,11 @@ def _timestamp_of_date(date: bytes | None) -> str:
     if len(text) == 16 and text.endswith("Z"):
         return text
     if len(text) > _LONGEST_DATE:
-        raise _incomplete("The Date header is no date")
+        raise _incomplete("The Date header is not a date")
     try:
         moment = parsedate_to_datetime(text).utctimetuple()
     except (ValueError, IndexError, TypeError, OverflowError):
-        raise _incomplete("The Date header is no date") from None
+        raise _incomplete("The Date header is not a date") from None
     return strftime("%Y%m%dT%H%M%SZ", moment)
 
 
@@ -363,7 +364,7 @@ def _check_time(signature: Signature, now: float) -> None:
     if signature.expires is not None:
         if now > signed_at + signature.expires:
             end = _stamp(signed_at + signature.expires)
-            raise _invalid(f"Signature expired: this presigned request was good until {end}")
+            raise _invalid(f"Signature expired: this presigned request was valid until {end}")
     elif signed_at < now - SKEW:
         raise _invalid(
             f"Signature expired: {signature.timestamp} is now earlier than {_stamp(now - SKEW)} "
@@ -388,12 +389,12 @@ def _canonical_headers(signature: Signature) -> bytes:
     return b"\n".join(lines)
 
 
-# Keys and texts
+# Keys and text
 
 
 @lru_cache(maxsize=1024)
 def _signing_key(secret: str, date: str, region: str, service: str) -> bytes:
-    """The key of one day; deriving it costs as much as the rest of a verification."""
+    """The signing key of one day, cached because deriving it costs as much as the rest of a verification."""
     key = hmac.digest(b"AWS4" + secret.encode(), date.encode(), "sha256")
     for part in (region, service, TERMINATOR):
         key = hmac.digest(key, part.encode(), "sha256")

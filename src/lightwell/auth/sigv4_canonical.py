@@ -1,8 +1,8 @@
-"""Paths, queries and header values in the one spelling that is signed.
+"""Paths, queries and header values in the canonical form that is signed.
 
 Source: AWS General Reference, "Create a canonical request". As for every service but S3, the path is
-normalised (RFC 3986 §5.2.4, empty segments removed) and encoded once more than it is on the wire, so
-that ``%3A`` is signed as ``%253A``.
+normalized (RFC 3986 §5.2.4, empty segments removed) and encoded once more than on the wire, so that ``%3A``
+is signed as ``%253A``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FORM = re.compile(rb"/datastore/[^/]+(?:/|/(?:studies|series|instances)(?:/.*)?
 
 
 def canonical_path(path: bytes) -> bytes:
-    """Dot segments and empty ones removed, then percent-encoded as if it were not encoded yet."""
+    """The path without dot segments and empty segments, percent-encoded as if it were not encoded yet."""
     if b"//" in path or b"/." in path or not path:
         kept: list[bytes] = []
         for segment in path.split(b"/"):
@@ -38,12 +38,12 @@ def canonical_path(path: bytes) -> bytes:
 
 
 def canonical_queries(query: bytes, presigned: bool, *, form: bool = False) -> Iterator[tuple[bytes, bytes]]:
-    """The canonical forms that a client may have signed, most often one, each with the query it stands for.
+    """The canonical forms that a client may have signed, usually just one, each with the query it stands for.
 
-    First the pairs as they came, sorted, which is what botocore signs; then, where that differs, each
-    decoded and encoded by the book, where a ``+`` is ``%2B``; then, where the query is read as a ``form`` in
-    which ``+`` is a space, the same with that space, which is what requests-aws4auth and curl sign. All bind
-    all that the query says: what it stands for is spelled so that a ``+`` is read as it was signed.
+    First the pairs as received, sorted, which is what botocore signs; then, if that differs, each decoded and
+    encoded by the specification, in which a ``+`` becomes ``%2B``; then, for a query parsed as a ``form`` in
+    which ``+`` is a space, the same with that space, which is what requests-aws4auth and curl sign. Each form
+    covers everything in the query, and the query it stands for is spelled so that a ``+`` is read as signed.
     """
     if not query:
         yield b"", query
@@ -70,7 +70,7 @@ def canonical_queries(query: bytes, presigned: bool, *, form: bool = False) -> I
 
 
 def is_form(path: bytes) -> bool:
-    """Whether the query of a path is read as a form: those of DICOMweb, which clients make as browsers do."""
+    """Whether the query of a path is parsed as a form: DICOMweb's are, since clients build them as such."""
     return _FORM.fullmatch(path) is not None
 
 
@@ -80,12 +80,12 @@ def _strict(pairs: list[tuple[bytes, bytes]]) -> bytes:
 
 
 def _encode(text: bytes) -> bytes:
-    # By hand, for this is done to whatever strangers send; it takes half as long as urllib does.
+    # Hand-written because it runs on unauthenticated input: it takes half as long as urllib.
     if b"%" in text:
         text = unquote_to_bytes(text)
     return b"".join([_ESCAPED[byte] for byte in text]) if text.translate(None, _SAFE_ALL) else text
 
 
 def trim(value: bytes) -> bytes:
-    """Without white space at the ends, runs of it as one space (also inside of quotes)."""
+    """Without white space at either end, and with runs of it as one space, also inside quotes."""
     return b" ".join(value.split())

@@ -1,4 +1,4 @@
-"""``lightwell authorizer put|list|delete``: what stands for the Lambda functions of data stores."""
+"""``lightwell authorizer put|list|delete``: the targets that answer for data stores' Lambda functions."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ _PLACES = ("data", "database_url", "allow_other_user", "region", "account_id")
 def add(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     put = actions.add_parser(
-        "put", help="say what stands for a function, or load its code again", allow_abbrev=False
+        "put", help="set the target of a Lambda function, or reload its code", allow_abbrev=False
     )
-    put.add_argument("arn", metavar="ARN", help="of the Lambda function, as data stores name it")
+    put.add_argument(
+        "arn", metavar="ARN", help="ARN of the Lambda function, as in the lambdaAuthorizerArn of data stores"
+    )
     put.add_argument(
         "target",
         metavar="TARGET",
-        help="http(s)://… (the Lambda Invoke API of a function) or python:PACKAGE.MODULE:FUNCTION",
+        help="http(s)://… (a Lambda Invoke API) or python:PACKAGE.MODULE:FUNCTION",
     )
-    listing = actions.add_parser("list", help="list what stands for which function", allow_abbrev=False)
+    listing = actions.add_parser("list", help="list Lambda functions and their targets", allow_abbrev=False)
     listing.add_argument("--json", action="store_true", help="print a JSON array")
-    delete = actions.add_parser(
-        "delete", help="let nothing stand for a function any more", allow_abbrev=False
-    )
-    delete.add_argument("arn", metavar="ARN", help="of the Lambda function")
+    delete = actions.add_parser("delete", help="remove the target of a Lambda function", allow_abbrev=False)
+    delete.add_argument("arn", metavar="ARN", help="ARN of the Lambda function")
     for action in (put, listing, delete):
         flags.add(action, _PLACES)
 
 
 def run(args: argparse.Namespace) -> int:
-    from lightwell.cli.store_session import opened_database
+    from lightwell.cli.store_session import database_session
 
     settings = flags.settings(args)
     if args.action == "put":
         _check(settings, args.arn, args.target)
-    with opened_database(settings) as db:
+    with database_session(settings) as db:
         if args.action == "put":
             return _put(db, args.arn, args.target)
         if args.action == "list":
@@ -59,13 +59,13 @@ def _check(settings: Settings, arn: str, target: str) -> None:
     function = parse_function(arn)
     if function is None:
         raise ConfigurationError(
-            f"{arn!r} is no ARN of a Lambda function: "
-            f"it takes arn:aws:lambda:{settings.region}:{settings.account_id}:function:NAME"
+            f"{arn!r} is not the ARN of a Lambda function; "
+            f"expected arn:aws:lambda:{settings.region}:{settings.account_id}:function:NAME"
         )
     if (function.region, function.account) != (settings.region, settings.account_id):
         raise ConfigurationError(
-            f"{arn} is of another Region or account than this server, which is {settings.region} and "
-            f"{settings.account_id}: no data store of it can name that function"
+            f"{arn} is in another Region or account than this server ({settings.region}, "
+            f"{settings.account_id}), so none of its data stores can use that function"
         )
     parse_target(target)
 
@@ -106,6 +106,6 @@ def _delete(db: Database, arn: str) -> int:
 
     if not db.write(lambda conn: authorizers.remove(conn, arn)):
         raise LightwellError(
-            f"Nothing stands for {arn}; `lightwell authorizer list` shows what stands for what"
+            f"{arn} has no target; `lightwell authorizer list` shows the functions that have one"
         )
     return 0

@@ -1,4 +1,4 @@
-"""``lightwell config show``: every effective setting and where it came from, secrets masked."""
+"""``lightwell config show``: each effective setting and where it came from, secrets masked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``lightwell data verify|migrate``: care of what is kept, with the server up or down."""
+"""``lightwell data verify|migrate``: maintenance of the stored data, with the server up or down."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from lightwell.cli import flags
-from lightwell.cli.store_session import check_owner, give_to_me, make_data_folder, opened, user_name
+from lightwell.cli.store_session import (
+    check_owner,
+    chown_command,
+    make_data_folder,
+    store_session,
+    user_name,
+)
 from lightwell.domain.integrity import DAMAGED, UNREADABLE
 from lightwell.stores.objects.open import local_root
 
@@ -26,13 +32,13 @@ if TYPE_CHECKING:
 
 def add(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    verify = actions.add_parser(
-        "verify", help="read everything that is kept again and check it", allow_abbrev=False
+    verify = actions.add_parser("verify", help="read all stored data back and check it", allow_abbrev=False)
+    verify.add_argument(
+        "--quick", action="store_true", help="check packs and database rows only, without decoding frames"
     )
-    verify.add_argument("--quick", action="store_true", help="packs and rows only: decode no frame")
     verify.add_argument("--json", action="store_true", help="print one JSON object")
     migrate = actions.add_parser(
-        "migrate", help="bring the database to the schema of this version", allow_abbrev=False
+        "migrate", help="migrate the database to the schema of this version", allow_abbrev=False
     )
     flags.add(verify, (*flags.PLACES, "codec_workers", "worker_memory", "file_timeout"))
     flags.add(migrate, ("data", "database_url", "allow_other_user"))
@@ -54,14 +60,17 @@ def _migrate(settings: Settings) -> int:
         changed = migrate(db)
     finally:
         db.close()
-    print(f"{db.address}: {'migrated to the schema of this version' if changed else 'its schema is current'}")
+    print(
+        f"{db.address}: "
+        f"{'migrated to the schema of this version' if changed else 'the schema is already current'}"
+    )
     return 0
 
 
 def _verify(settings: Settings, args: argparse.Namespace) -> int:
     from lightwell.work.verify import Verifier
 
-    with opened(settings) as stores, _bar(quiet=args.json or not sys.stderr.isatty()) as show:
+    with store_session(settings) as stores, _bar(quiet=args.json or not sys.stderr.isatty()) as show:
         report = Verifier(stores, settings, show, quick=args.quick).run()
     findings = _findings(report, settings)
     if args.json:
@@ -73,7 +82,7 @@ def _verify(settings: Settings, args: argparse.Namespace) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Finding:
-    """All problems of a kind, and what helps against them."""
+    """All problems of one kind, and how to fix them."""
 
     kind: str
     problems: list[Problem]
@@ -83,26 +92,26 @@ class _Finding:
 
 def _findings(report: Report, settings: Settings) -> list[_Finding]:
     damaged = [problem for problem in report.problems if problem.kind == DAMAGED]
-    unread = [problem for problem in report.problems if problem.kind == UNREADABLE]
+    unreadable = [problem for problem in report.problems if problem.kind == UNREADABLE]
     found = []
-    if unread:
-        packs = len({problem.pack for problem in unread})
+    if unreadable:
+        packs = len({problem.pack for problem in unreadable})
         found.append(
             _Finding(
                 UNREADABLE,
-                unread,
-                f"{packs} packs may not be read, such as {_shown(unread[0], settings)}",
-                _way_to_read(settings),
+                unreadable,
+                f"{packs} packs cannot be read, such as {_shown(unreadable[0], settings)}",
+                _how_to_make_readable(settings),
             )
         )
     if damaged:
-        cure = "Restore what is damaged from a backup, or import it again."
-        found.append(_Finding(DAMAGED, damaged, f"{len(damaged)} problems are damage", cure))
+        cure = "Restore the damaged instances from a backup, or import them again."
+        found.append(_Finding(DAMAGED, damaged, f"{len(damaged)} problems mean that data is damaged", cure))
     return found
 
 
 def _shown(problem: Problem, settings: Settings) -> str:
-    """A pack, with owner and mode where it is a file."""
+    """A pack; with its owner and mode if it is a local file."""
     root = local_root(settings.storage)
     if root is None or problem.pack is None:
         return f"{problem.pack}: {problem.reason}"
@@ -111,15 +120,15 @@ def _shown(problem: Problem, settings: Settings) -> str:
         status = path.stat()
     except OSError:
         return str(path)
-    return f"{path}, which {user_name(status.st_uid)} owns with mode {stat.S_IMODE(status.st_mode):04o}"
+    return f"{path} (owner {user_name(status.st_uid)}, mode {stat.S_IMODE(status.st_mode):04o})"
 
 
-def _way_to_read(settings: Settings) -> str:
+def _how_to_make_readable(settings: Settings) -> str:
     root = local_root(settings.storage)
     if root is None:
-        return "Nothing is known to be lost: make the storage reachable and verify again."
+        return "No data is known to be lost: make the storage reachable, then verify again."
     return (
-        f"Nothing is known to be lost: as root, `{give_to_me(root)} && "
+        f"No data is known to be lost: as root, run `{chown_command(root)} && "
         f"chmod -R u+rwX {shlex.quote(str(root))}`, then verify again."
     )
 
@@ -165,7 +174,7 @@ def _print(report: Report, findings: list[_Finding], *, quick: bool) -> None:
         for one in findings:
             print(f"{one.says}.\n{one.cure}", file=sys.stderr)
     else:
-        print(f"{checked} checked: all is as it was stored")
+        print(f"{checked} checked: everything is intact")
 
 
 @contextmanager

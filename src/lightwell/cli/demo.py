@@ -1,7 +1,7 @@
-"""``lightwell demo``: start the server, import the sample studies, print a boto3 snippet that works.
+"""``lightwell demo``: start the server, import the sample studies, print a working boto3 snippet.
 
-With ``--once`` it also reads every frame back through boto3, compares it with what pydicom decodes from the
-file that was imported, prints a summary and ends.
+With ``--once`` it instead reads every frame back through boto3, compares it with what pydicom decodes from
+the imported file, prints a summary and exits.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from lightwell.settings import Settings
 
 BUCKET = "lightwell-demo"
 STORE = "demo"
-_PATIENCE_SECONDS = 300
-# Nothing that is printed holds a secret: terminals keep what they show, and CI its logs.
+_TIMEOUT_SECONDS = 300
+# Nothing printed contains a secret: terminals keep their scrollback and CI keeps its logs.
 _WITH_PROFILE = """\
 os.environ["AWS_SHARED_CREDENTIALS_FILE"] = {file}
 session = boto3.Session(profile_name="{profile}")
@@ -68,7 +68,7 @@ print(answer["contentType"], len(answer["imageFrameBlob"].read()), "bytes of HTJ
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """The data store, the manifest's summary, and for each file its image set."""
+    """The data store, the summary from the job's manifest, and the image set of each file."""
 
     store: str
     summary: dict[str, Any]
@@ -76,7 +76,7 @@ class Imported:
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--once", action="store_true", help="check every frame against its file, then end")
+    parser.add_argument("--once", action="store_true", help="check every frame against its file, then exit")
     flags.add(parser, ("data", "host", "port", "insecure_http", "workers", "region", "account_id"))
 
 
@@ -96,7 +96,7 @@ def _need_boto3() -> None:
     try:
         import boto3  # noqa: F401
     except ImportError:
-        raise LightwellError("The demo reads with boto3: pip install 'lightwell[demo]'") from None
+        raise LightwellError("The demo needs boto3: pip install 'lightwell[demo]'") from None
 
 
 def _demo(settings: Settings, *, once: bool) -> int:
@@ -133,7 +133,7 @@ def _server(settings: Settings) -> Iterator[tuple[subprocess.Popen[str], str]]:
         assert process.stdout is not None
         line = process.stdout.readline()
         if "listening on" not in line:
-            raise LightwellError("The server did not start; what it said stands above")
+            raise LightwellError("The server did not start; see its messages above")
         yield process, line.split()[-1]
     finally:
         if process.poll() is None:
@@ -189,7 +189,7 @@ def _store(client: Any) -> str:
 
 
 def _wait(client: Any, store: str, job: str) -> dict[str, Any]:
-    until = time.monotonic() + _PATIENCE_SECONDS
+    until = time.monotonic() + _TIMEOUT_SECONDS
     while time.monotonic() < until:
         properties: dict[str, Any] = client.get_dicom_import_job(datastoreId=store, jobId=job)[
             "jobProperties"
@@ -199,11 +199,11 @@ def _wait(client: Any, store: str, job: str) -> dict[str, Any]:
         if properties["jobStatus"] == "FAILED":
             raise LightwellError(f"The import job failed: {properties['message']}")
         time.sleep(0.2)
-    raise LightwellError(f"The import job did not end in {_PATIENCE_SECONDS} seconds")
+    raise LightwellError(f"The import job did not finish within {_TIMEOUT_SECONDS} seconds")
 
 
 def _check(client: Any, imported: Imported, folder: Path, samples: list[Path]) -> int:
-    """Every frame of every file: its checksum in the metadata, and the samples that pydicom decodes."""
+    """Check every frame of every file against its checksum in the metadata and pydicom's decoding."""
     from lightwell.imaging.demo import studies
 
     documents: dict[str, Any] = {}
@@ -238,7 +238,7 @@ def _check(client: Any, imported: Imported, folder: Path, samples: list[Path]) -
         print(f"WRONG  {line}", file=sys.stderr)
     print(
         f"{frames} frames of {len(samples)} files read back ({size:,} bytes): "
-        + (f"{len(wrong)} files are wrong" if wrong else "every one is exactly what its file holds")
+        + (f"{len(wrong)} files do not match" if wrong else "all match their files exactly")
     )
     return 1 if wrong else 0
 
@@ -248,11 +248,11 @@ def _instance(document: dict[str, Any], uid: str) -> dict[str, Any]:
         if uid in series["Instances"]:
             found: dict[str, Any] = series["Instances"][uid]
             return found
-    raise LightwellError(f"The metadata lacks instance {uid}")
+    raise LightwellError(f"Instance {uid} is missing from the metadata")
 
 
 def snippet(settings: Settings, url: str, store: str, image_set: str) -> str:
-    """What the demo prints at its end: a program that works as it stands, and how others get at the key."""
+    """What the demo prints at the end: a program that works as printed, and how other clients get the key."""
     others = command(settings, urlsplit(url).port)
     if settings.root_secret_access_key:
         session, first = _WITH_ENVIRONMENT, f' after eval "$({others})"'
@@ -263,13 +263,13 @@ def snippet(settings: Settings, url: str, store: str, image_set: str) -> str:
         session=session, url=url, region=settings.region, store=store, image_set=image_set
     )
     return (
-        f"\nRead them with boto3, such as by {shlex.quote(sys.executable)}{first}:\n\n{program}\n"
-        f'Other AWS clients: eval "$({others})" in their shell. Ctrl-C stops the server.'
+        f"\nTo read them with boto3, run this in {shlex.quote(sys.executable)}{first}:\n\n{program}\n"
+        f'For other AWS clients, run eval "$({others})" in their shell. Press Ctrl-C to stop the server.'
     )
 
 
 def _stay(process: subprocess.Popen[str]) -> int:
-    """Until Ctrl-C or SIGTERM, or until the server ends by itself."""
+    """Wait for Ctrl-C or SIGTERM, or for the server to exit by itself."""
 
     def stop(number: int, frame: object) -> None:
         process.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""``lightwell env``: the ``export`` lines that make unmodified AWS clients use this server."""
+"""``lightwell env``: ``export`` lines that make unmodified AWS clients use this server."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def environment(settings: Settings) -> dict[str, str]:
-    """The variables. Raises `LightwellError` where no root key was made yet."""
+    """The environment variables. Raises `LightwellError` if there is no root key yet."""
     key = root_credentials(settings)
     return {
         "AWS_ACCESS_KEY_ID": key.access_key_id,
@@ -48,40 +48,40 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def command(settings: Settings, port: int | None = None) -> str:
-    """``lightwell env`` as a shell needs it that lacks the flags and the environment of this process.
+    """The ``lightwell env`` command for a shell without the flags and environment of this process.
 
-    ``port`` is the one that is listened on; without it, 0 (a free one) is left out.
+    ``port`` is the port listened on; without it, port 0 (any free port) is left out.
     """
     words = [program(), "env"]
     for name in _PLACES:
         value = port if name == "port" and port else getattr(settings, name)
-        told = settings.sources.get(name, "").startswith(("--", "LIGHTWELL_"))
-        if value and told and value != FIELDS[name].default:
+        is_explicit = settings.sources.get(name, "").startswith(("--", "LIGHTWELL_"))
+        if value and is_explicit and value != FIELDS[name].default:
             words += ["--" + name.replace("_", "-"), str(value)]
     return shlex.join(words)
 
 
 def program() -> str:
-    """``lightwell`` as a shell finds it: by its name where that is on the PATH, else where it lies."""
+    """How a shell can call ``lightwell``: by name if it is on the PATH, else by its path."""
     beside = Path(sys.executable).with_name("lightwell")
     return str(beside) if shutil.which("lightwell") is None and beside.exists() else "lightwell"
 
 
 def endpoint(settings: Settings) -> str:
-    """The URL under which a client on this machine reaches the server."""
+    """The URL at which a client on this machine reaches the server."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(settings.host, settings.host)  # noqa: S104
     scheme = "https" if settings.tls_cert else "http"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
 def root_credentials(settings: Settings) -> Credentials:
-    """The root key that the settings give, or that the first start has made."""
+    """The root key from the settings, or the one created by the first start."""
     if settings.root_access_key_id and settings.root_secret_access_key:
         return Credentials(settings.root_access_key_id, settings.root_secret_access_key)
     key = read_credentials(settings.data)
     if key is None:
         raise LightwellError(
-            f"{settings.data / FILE} holds no root key yet: `lightwell serve` makes one at its first start, "
-            "or name its data folder with --data"
+            f"There is no root key in {settings.data / FILE} yet: start `lightwell serve` once to create it, "
+            "or give its data folder with --data"
         )
     return key

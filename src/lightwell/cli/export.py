@@ -1,4 +1,4 @@
-"""``lightwell export``: DICOM Part 10 files out again, one folder a study and a series."""
+"""``lightwell export``: image sets as DICOM Part 10 files, one folder per study and series."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from lightwell.cli import flags
 from lightwell.cli.importing import find
-from lightwell.cli.store_session import local_context, opened
+from lightwell.cli.store_session import local_context, store_session
 from lightwell.domain.datastore import ACTIVE
 from lightwell.errors import DamagedError, InputError, LightwellError
 from lightwell.stores import Stores
@@ -27,24 +27,24 @@ _SHOWN = 5  # names of data stores in a message
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("folder", metavar="DIR", type=Path, help="where to write; made if it is missing")
-    parser.add_argument("--datastore", required=True, help="name or id")
-    parser.add_argument("--image-set", metavar="ID", help="only this image set [all]")
+    parser.add_argument("folder", metavar="DIR", type=Path, help="folder to write to; created if missing")
+    parser.add_argument("--datastore", required=True, help="name or ID of the data store")
+    parser.add_argument("--image-set", metavar="ID", help="export only this image set [default: all]")
     flags.add(parser, flags.PLACES)
 
 
 def run(args: argparse.Namespace) -> int:
     settings = flags.settings(args)
-    with opened(settings) as stores:
+    with store_session(settings) as stores:
         store = find(local_context(settings, stores), args.datastore)
         if store is None:
-            raise LightwellError(f"There is no data store {args.datastore}: {_there_are(stores)}")
+            raise LightwellError(f"There is no data store {args.datastore}; {_existing_stores(stores)}")
         with stores.db.read() as conn:
             sets = part10_instances.readable_sets(conn, store.key, args.image_set)
         if args.image_set and not sets:
             raise LightwellError(
-                f"There is no image set {args.image_set} in data store {args.datastore}; without --image-set "
-                "all are exported"
+                f"There is no image set {args.image_set} in data store {args.datastore}; leave out "
+                "--image-set to export all"
             )
         written = failed = 0
         for image_set in sets:
@@ -54,23 +54,23 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _there_are(stores: Stores) -> str:
-    """The names of the first data stores that can be exported, for who has named another."""
+def _existing_stores(stores: Stores) -> str:
+    """The names of the first few data stores, for someone who gave a name that does not exist."""
     with stores.db.read() as conn:
         found = datastores.page(conn, status=ACTIVE, after=None, limit=_SHOWN + 1)
     names = ", ".join(store.name or store.id for store in found[:_SHOWN])
     if not names:
-        return "there are none yet; `lightwell import` makes one"
-    return f"there {'is' if len(found) == 1 else 'are'} {names}{' and others' if len(found) > _SHOWN else ''}"
+        return "there are none yet: `lightwell import` creates one"
+    return f"existing data stores: {names}{' and others' if len(found) > _SHOWN else ''}"
 
 
 def _export(stores: Stores, image_set: ReadableSet, folder: Path) -> tuple[int, int]:
-    """Write the instances of one set; answers how many were written, and how many could not be."""
+    """Write the instances of one set; returns how many were written and how many failed."""
     place = folder / _name(image_set.study_instance_uid) / _name(image_set.series_instance_uid) / image_set.id
     with stores.db.read() as conn:
-        # A set may be deleted while others are exported, and its rows may be gone already.
+        # The set may have been deleted while others were exported, and its rows may be gone.
         if not removal.is_active(conn, image_set.key):
-            print(f"lightwell: image set {image_set.id} has been deleted meanwhile", file=sys.stderr)
+            print(f"lightwell: image set {image_set.id} was deleted in the meantime", file=sys.stderr)
             return 0, 0
         instances = part10_instances.instances(conn, image_set.key, image_set.version)
     try:
@@ -78,19 +78,19 @@ def _export(stores: Stores, image_set: ReadableSet, folder: Path) -> tuple[int, 
         return _write(stores, instances, place)
     except OSError as error:
         raise LightwellError(
-            f"{place} cannot be written: {error.strerror}; name another folder, or check its owner and the "
-            "room on its disk. Files that are there already are whole"
+            f"Cannot write to {place}: {error.strerror}; use another folder, or check its owner and the free "
+            "disk space. Files already exported are complete"
         ) from error
 
 
 def _write(stores: Stores, instances: Sequence[StoredInstance], place: Path) -> tuple[int, int]:
-    """Write them into the folder ``place``; answers how many were written, and how many could not be."""
+    """Write them to the folder ``place``; returns how many were written and how many failed."""
     from lightwell.documents.part10_files import write_instance
 
     failed = 0
     for instance in instances:
         target = place / f"{_name(instance.sop_instance_uid)}.dcm"
-        # Under another name until it is whole: a file with its own name can be trusted.
+        # Under a temporary name until it is complete: a file under its final name can be trusted.
         unfinished = target.with_name(f".{target.name}.{os.getpid()}")
         try:
             with unfinished.open("wb") as out:
@@ -105,7 +105,7 @@ def _write(stores: Stores, instances: Sequence[StoredInstance], place: Path) -> 
 
 
 def _name(uid: str) -> str:
-    """A UID as a file name: they come from files and may hold anything. Others get a name of their own."""
+    """A file name for a UID. UIDs come from files and may hold anything; unsafe ones get a derived name."""
     if _SAFE.fullmatch(uid):
         return uid
     digest = blake2s(uid.encode("utf-8", "replace"), digest_size=8).hexdigest()

@@ -1,4 +1,4 @@
-"""Command line flags for the settings, made from their table."""
+"""Command line flags for the settings, made from the fields of `Settings`."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 from lightwell import settings as table
 from lightwell.settings import Settings
 
-# What a verb that works on the stores needs to find them.
+# The settings that a verb needs to find the stores.
 PLACES = (
     "data", "database_url", "storage_url", "storage_endpoint_url", "allow_other_user", "region", "account_id",
 )  # fmt: skip
 
 
 def add(parser: argparse.ArgumentParser, names: Iterable[str] | None = None) -> None:
-    """Add a flag for each of these settings, or for all. Secrets get none: others can read command lines."""
+    """Add a flag for each of these settings, or for all; not for secrets, as others can see command lines."""
     group = parser.add_argument_group(
-        "settings", "each is also an environment variable LIGHTWELL_… and a key of lightwell.toml"
+        "settings", "each can also be set as an environment variable LIGHTWELL_… or in lightwell.toml"
     )
     for name in table.FIELDS if names is None else names:
         field = table.FIELDS[name]
@@ -35,11 +35,13 @@ def add(parser: argparse.ArgumentParser, names: Iterable[str] | None = None) -> 
                 choices=field.metadata["choices"] or None,
                 help=text,
             )
-    group.add_argument("--config", type=Path, metavar="FILE", help="read this instead of ./lightwell.toml")
+    group.add_argument(
+        "--config", type=Path, metavar="FILE", help="read settings from this file instead of ./lightwell.toml"
+    )
 
 
 def settings(args: argparse.Namespace) -> Settings:
-    """The effective settings of a command line. Raises `ConfigurationError`."""
+    """The effective settings for a command line. Raises `ConfigurationError`."""
     given = {
         name.removeprefix("setting_"): value
         for name, value in vars(args).items()

@@ -1,7 +1,7 @@
-"""``lightwell import``: files, folders, zip files, a DICOMDIR or ``s3://`` URIs as an import job.
+"""``lightwell import``: files, folders, zip files, DICOMDIRs or ``s3://`` URIs as an import job.
 
-Works with the server up or down: whoever holds the engine's lock of the data folder does the work.
-``--check`` does all of it in a data folder of its own that is thrown away, so it says what would happen.
+Works with the server up or down: the process that holds the data folder's engine lock does the work.
+``--check`` runs the whole import in a temporary data folder, so it reports exactly what would happen.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from types import FrameType
 from lightwell.auth.data_access_role import DataAccessRoles, open_data_access_roles
 from lightwell.cli import flags
 from lightwell.cli.progress import Progress
-from lightwell.cli.store_session import local_context, make_data_folder, opened
+from lightwell.cli.store_session import local_context, make_data_folder, store_session
 from lightwell.domain.datastore import ACTIVE, DataStore
 from lightwell.domain.imports import jobs as states
 from lightwell.domain.imports.jobs import Job
@@ -38,11 +38,17 @@ _MOST_CAUSES = 20
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="file, folder, zip, DICOMDIR or s3://… URI")
-    parser.add_argument("--datastore", default="default", help="name or id; made if it is missing [default]")
-    parser.add_argument("--name", help="name of the job")
     parser.add_argument(
-        "--check", action="store_true", help="dry run: say what would be imported and what not"
+        "paths", nargs="+", metavar="PATH", help="file, folder, zip file, DICOMDIR or s3://… URI"
+    )
+    parser.add_argument(
+        "--datastore",
+        default="default",
+        help="name or ID of the data store; created if missing [default: default]",
+    )
+    parser.add_argument("--name", help="name of the import job")
+    parser.add_argument(
+        "--check", action="store_true", help="dry run: report what would be imported and what would not"
     )
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     flags.add(
@@ -57,22 +63,22 @@ def run(args: argparse.Namespace) -> int:
         return _import(args, settings)
     make_data_folder(settings)
     with tempfile.TemporaryDirectory(prefix="check-", dir=settings.data) as folder:
-        apart = replace(
+        temporary = replace(
             settings,
             data=Path(folder),
             database_url=None,
             storage_url=None,
             buckets_dir=settings.buckets if settings.buckets.exists() else None,
         )
-        return _import(args, apart)
+        return _import(args, temporary)
 
 
 def _import(args: argparse.Namespace, settings: Settings) -> int:
     from lightwell.operations.import_jobs import submit_local
 
-    with opened(settings, make=True) as stores:
+    with store_session(settings, create=True) as stores:
         ctx = local_context(settings, stores)
-        store = find_or_make(ctx, args.datastore)
+        store = find_or_create(ctx, args.datastore)
         job = submit_local(ctx, store.id, args.paths, name=args.name)
         with _interruptible() as interrupted:
             finished = _watch(ctx, job, interrupted, quiet=args.json or not sys.stderr.isatty())
@@ -87,8 +93,8 @@ def _import(args: argparse.Namespace, settings: Settings) -> int:
     return 0 if done else 1
 
 
-def find_or_make(ctx: Context, name_or_id: str) -> DataStore:
-    """The data store of this id or name, made with this name if there is none."""
+def find_or_create(ctx: Context, name_or_id: str) -> DataStore:
+    """The data store with this ID or name; created with this name if there is none."""
     from lightwell.operations.datastores import create_datastore
     from lightwell.wire.shapes import CreateDatastoreRequest
 
@@ -96,7 +102,9 @@ def find_or_make(ctx: Context, name_or_id: str) -> DataStore:
     if found is not None:
         return found
     if not re.fullmatch(r"[A-Za-z0-9._/#-]{1,256}", name_or_id):
-        raise ConfigurationError(f"{name_or_id!r} cannot name a data store: use letters, digits and ._/#-")
+        raise ConfigurationError(
+            f"{name_or_id!r} is not a valid data store name: use letters, digits and ._/#-"
+        )
     made = create_datastore(ctx, CreateDatastoreRequest(client_token=ctx.ids.id(), datastore_name=name_or_id))
     with ctx.stores.db.read() as conn:
         store = datastores.get(conn, made.datastore_id)
@@ -105,7 +113,7 @@ def find_or_make(ctx: Context, name_or_id: str) -> DataStore:
 
 
 def find(ctx: Context, name_or_id: str) -> DataStore | None:
-    """The ACTIVE data store of this id, else the only one of this name; None if there is neither."""
+    """The ACTIVE data store with this ID, else the only one with this name; None if there is neither."""
     with ctx.stores.db.read() as conn:
         by_id = datastores.get(conn, name_or_id)
         named = [store for store in datastores.find_by_name(conn, name_or_id) if store.status == ACTIVE]
@@ -114,14 +122,14 @@ def find(ctx: Context, name_or_id: str) -> DataStore | None:
     if len(named) > 1:
         ids = ", ".join(store.id for store in named)
         raise ConfigurationError(
-            f"{len(named)} data stores are named {name_or_id}: name one by its id: {ids}"
+            f"{len(named)} data stores are named {name_or_id}; give the ID of one instead: {ids}"
         )
     return named[0] if named else None
 
 
 @contextmanager
 def _interruptible() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that claims are given back before we go."""
+    """An event that Ctrl-C and SIGTERM set, so that leases are returned before we exit."""
     event = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -136,7 +144,7 @@ def _interruptible() -> Iterator[threading.Event]:
 
 
 def _watch(ctx: Context, job: Job, interrupted: threading.Event, *, quiet: bool) -> Job:
-    """Until the job is done, work at it ourselves whenever no server does."""
+    """Wait until the job is done, and work on it ourselves whenever no server does."""
     from lightwell.work.engine import Engine
     from lightwell.work.engine_lock import EngineLock
 
@@ -148,7 +156,7 @@ def _watch(ctx: Context, job: Job, interrupted: threading.Event, *, quiet: bool)
                 now = import_jobs.get(conn, job.key)
                 counted = outcomes.count(conn, job.key)
             if now is None:
-                raise LightwellError(f"Import job {job.id} is gone from the database")
+                raise LightwellError(f"Import job {job.id} has disappeared from the database")
             bars.show(now.scanned, now.read, counted, listed=now.phase != states.LIST)
             return now
 
@@ -176,13 +184,13 @@ def _watch(ctx: Context, job: Job, interrupted: threading.Event, *, quiet: bool)
                 return now
             if interrupted.wait(_POLL_SECONDS):
                 raise InputError(
-                    f"Interrupted. Import job {job.id} is kept: it goes on when `lightwell serve` or another "
-                    "import runs on this data folder"
+                    f"Interrupted. Import job {job.id} is kept and continues when `lightwell serve` or "
+                    "another import runs on this data folder"
                 )
 
 
 def _data_access_roles(ctx: Context) -> DataAccessRoles:
-    """For jobs of others that wait in the database."""
+    """For other users' jobs that are waiting in the database."""
     settings = ctx.settings
     return open_data_access_roles(
         ctx.stores.db, settings.region, settings.account_id, settings.s3_endpoint_url
@@ -218,7 +226,7 @@ def _print(store: DataStore, job: Job, tally: Tally, report: Path, *, check: boo
     print(f"{tally.imported} of {tally.files} files {verb}, {len(tally.image_sets)} image sets")
     if tally.already_there:
         were = "was" if tally.already_there == 1 else "were"
-        print(f"{tally.already_there} of them {were} already there: nothing of them was stored again")
+        print(f"{tally.already_there} of them {were} already stored and not stored again")
     if job.status == states.FAILED:
         print(f"the job failed: {job.message}")
     _causes("not imported", tally.failures)
@@ -235,6 +243,6 @@ def _causes(title: str, causes: list[outcomes.Cause]) -> None:
     print(f"{title}:")
     for cause in causes[:_MOST_CAUSES]:
         print(f"  {cause.files:>6}  {cause.reason}")
-        print(f"          such as {cause.example}")
+        print(f"          e.g. {cause.example}")
     if len(causes) > _MOST_CAUSES:
-        print(f"  and {len(causes) - _MOST_CAUSES} other reasons; --json shows all")
+        print(f"  and {len(causes) - _MOST_CAUSES} more reasons; --json lists all")

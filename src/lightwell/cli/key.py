@@ -20,30 +20,36 @@ _PLACES = ("data", "database_url", "allow_other_user", "root_access_key_id")
 
 def add(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-    create = actions.add_parser("create", help="make a key; prints it once, as JSON", allow_abbrev=False)
-    create.add_argument("--name", default="key", help="who it is for: the user of its ARN")
+    create = actions.add_parser(
+        "create",
+        help="create an access key and print it as JSON; the secret is shown only once",
+        allow_abbrev=False,
+    )
+    create.add_argument("--name", default="key", help="user name, as in the ARN of its principal")
     create.add_argument(
         "--policy",
         metavar="FILE",
         type=Path,
         action="append",
-        help="what it may do, in IAM's JSON; may be given more than once",
+        help="IAM policy (JSON) that says what the key may do; repeatable",
     )
-    create.add_argument("--admin", action="store_true", help="it may do everything; instead of --policy")
-    listing = actions.add_parser("list", help="list the keys that hold", allow_abbrev=False)
+    create.add_argument("--admin", action="store_true", help="let the key do everything, instead of --policy")
+    listing = actions.add_parser("list", help="list the keys that are not revoked", allow_abbrev=False)
     listing.add_argument("--json", action="store_true", help="print a JSON array")
-    revoke = actions.add_parser("revoke", help="revoke a key for good, within seconds", allow_abbrev=False)
-    revoke.add_argument("id", metavar="ID", help="the access key id")
+    revoke = actions.add_parser(
+        "revoke", help="revoke a key permanently; takes effect within seconds", allow_abbrev=False
+    )
+    revoke.add_argument("id", metavar="ID", help="the access key ID")
     for action in (create, listing, revoke):
         flags.add(action, _PLACES)
 
 
 def run(args: argparse.Namespace) -> int:
-    from lightwell.cli.store_session import opened_database
+    from lightwell.cli.store_session import database_session
 
     settings = flags.settings(args)
     policies = _policies(args.policy, is_admin=args.admin) if args.action == "create" else None
-    with opened_database(settings) as db:
+    with database_session(settings) as db:
         if args.action == "create":
             return _create(settings, db, args.name, policies)
         if args.action == "list":
@@ -52,13 +58,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _policies(files: list[Path] | None, *, is_admin: bool) -> list[str] | None:
-    """What a new key may do; None for everything, which nobody gets by leaving something out."""
+    """The policies of a new key; None means everything, which must be asked for with ``--admin``."""
     from lightwell.cli.policy_files import read_policies
 
     if (files is not None) == is_admin:
         raise ConfigurationError(
-            "Say what the key may do: --policy FILE for what a policy allows, or --admin for everything"
-            + (", but not both" if is_admin else "")
+            "Choose what the key may do: --policy FILE for what a policy allows, or --admin for everything"
+            + (", not both" if is_admin else "")
         )
     return None if files is None else read_policies(files)
 
@@ -104,9 +110,10 @@ def _revoke(settings: Settings, db: Database, id: str) -> int:
 
     if id == settings.root_access_key_id:
         raise ConfigurationError(
-            f"{id} is the root key that the settings give; change the settings and restart the server"
+            f"{id} is the root key from the settings; to replace it, change the settings and restart the "
+            "server"
         )
     now = Clock().now()
     if not db.write(lambda conn: principals.revoke(conn, id, now)):
-        raise LightwellError(f"There is no access key {id} that holds; `lightwell key list` shows them")
+        raise LightwellError(f"There is no valid access key {id}; `lightwell key list` shows the valid keys")
     return 0

@@ -1,6 +1,6 @@
-"""``lightwell``: find the verb, load its module, turn what goes wrong into a sentence and an exit code.
+"""``lightwell``: find the verb, load its module, turn any error into a message and an exit code.
 
-Exit codes: 0 done, 1 the work failed, 2 wrong usage or a wrong setting.
+Exit codes: 0 done, 1 the work failed, 2 wrong usage or an invalid setting.
 """
 
 from __future__ import annotations
@@ -17,36 +17,39 @@ from collections.abc import Sequence
 from lightwell import __version__
 from lightwell.errors import ConfigurationError, LightwellError
 
-# A verb is a module with `add(parser)` and `run(args) -> exit code`, imported only when it is called.
+# A verb is a module with `add(parser)` and `run(args) -> exit code`, imported only if it is the verb called.
 VERBS: dict[str, tuple[str, str]] = {
     "serve": ("lightwell.cli.serve", "run the server: HTTP and background work in one process tree"),
-    "import": ("lightwell.cli.importing", "import files, folders, zip files, a DICOMDIR or s3:// URIs"),
-    "export": ("lightwell.cli.export", "write DICOM Part 10 files out again"),
+    "import": ("lightwell.cli.importing", "import files, folders, zip files, DICOMDIRs or s3:// URIs"),
+    "export": ("lightwell.cli.export", "export image sets as DICOM Part 10 files"),
     "sets": ("lightwell.cli.sets", "show what changed between two versions of an image set"),
     "demo": ("lightwell.cli.demo", "start the server and import sample studies"),
-    "data": ("lightwell.cli.data", "verify what is kept, migrate the database"),
-    "doctor": ("lightwell.cli.doctor", "check this machine and the data folder, a line each"),
-    "env": ("lightwell.cli.environment", "print the exports that point AWS clients at this server"),
+    "data": ("lightwell.cli.data", "verify stored data or migrate the database"),
+    "doctor": ("lightwell.cli.doctor", "check this machine, the settings and the data folder"),
+    "env": ("lightwell.cli.environment", "print export lines that point AWS clients at this server"),
     "key": ("lightwell.cli.key", "create, list and revoke access keys"),
-    "authorizer": ("lightwell.cli.authorizer", "say what stands for the Lambda authorizers of data stores"),
-    "role": ("lightwell.cli.role", "make, list and delete roles"),
+    "authorizer": (
+        "lightwell.cli.authorizer",
+        "configure what answers for the Lambda authorizers of data stores",
+    ),
+    "role": ("lightwell.cli.role", "create, list and delete roles"),
     "policy": ("lightwell.cli.policy", "explain what a key or a role may do"),
-    "config": ("lightwell.cli.config", "show the settings and where each came from"),
+    "config": ("lightwell.cli.config", "show each setting and where it came from"),
 }
 
 # What to do about a file that cannot be used.
 _ADVICE = {
     errno.EACCES: "run this as its owner, or check its owner and mode",
     errno.EPERM: "run this as its owner, or check its owner and mode",
-    errno.ENOSPC: "make room on its disk",
-    errno.EDQUOT: "make room within the quota",
-    errno.EROFS: "its disk is read-only",
+    errno.ENOSPC: "free up space on its disk",
+    errno.EDQUOT: "free up space within the disk quota",
+    errno.EROFS: "its file system is mounted read-only",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line; answers the exit code."""
-    # Patients' data are for this user alone, in all that is made here and in the processes that are started.
+    """Run a command line and return the exit code."""
+    # Patient data is for this user alone, in every file created here and by the processes started from here.
     before = os.umask(0o077)
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
@@ -55,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    # For every verb and action alike, wherever it stands.
+    # Accepted for every verb and action, anywhere on the line.
     verbose = "--verbose" in arguments
     arguments = [word for word in arguments if word != "--verbose"]
     try:
@@ -71,7 +74,7 @@ def _run(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read the output has had enough; keep the interpreter from complaining when it flushes.
+        # The reader of the output has gone; keep the interpreter from complaining when it flushes.
         sys.stdout = None
         return 1
     except OSError as error:
@@ -98,7 +101,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="lightwell",
         description="The open, self-hosted medical image store that speaks the AWS HealthImaging API.",
-        epilog="`lightwell VERB --help` tells more of one verb.",
+        epilog="Run `lightwell VERB --help` for more about a verb.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"lightwell {__version__}")
@@ -109,7 +112,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
             name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
         )
         if name == called:
-            # Imports make no garbage, and looking for it takes a fifth of their time.
+            # Importing modules makes no garbage, and looking for it takes a fifth of the time.
             gc.disable()
             loaded = importlib.import_module(module)
             gc.enable()

@@ -1,42 +1,58 @@
-"""Whether others than this machine could listen to what is served: an address that they reach, and no TLS."""
+"""Whether other machines could eavesdrop: the server listens on an address they can reach, without TLS."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
 from ipaddress import IPv6Address, ip_address
+from typing import Any, NamedTuple
 
 from lightwell.errors import ConfigurationError
 from lightwell.settings import Settings
 
 
-def check_exposure(settings: Settings, addresses: Iterable[str]) -> None:
-    """``addresses`` are all that the host stands for.
+class ListenAddress(NamedTuple):
+    """One result of `socket.getaddrinfo`: what to make a socket of and bind it to."""
 
-    Raises `ConfigurationError` if one is not of this machine alone, unless there is TLS, here or at a proxy
-    that the settings name, or they say that there need be none.
+    family: socket.AddressFamily
+    kind: socket.SocketKind
+    protocol: int
+    address: Any
+
+
+def check_exposure(settings: Settings, addresses: Iterable[ListenAddress]) -> None:
+    """Raises `ConfigurationError` if other machines can reach an address and nothing encrypts the traffic.
+
+    ``addresses`` are all the addresses that the host resolves to. TLS may be here or at a trusted proxy, or
+    the settings may say that none is needed.
     """
     if settings.tls_cert is not None or settings.trusted_proxies or settings.insecure_http:
         return
-    open_to_others = [address for address in addresses if not _is_loopback(address)]
-    if open_to_others:
+    hosts = [str(each.address[0]) for each in addresses]
+    exposed = [host for host in hosts if not _is_loopback(host)]
+    if exposed:
         raise ConfigurationError(
-            f"Others could read what goes to and from {open_to_others[0]} port {settings.port}, names and "
-            "images of patients among it, since there is no TLS: give --tls-cert and --tls-key, or name the "
-            "proxy that does it in --trusted-proxies. Where the network itself is safe, --insecure-http or "
-            "LIGHTWELL_INSECURE_HTTP=true says so"
+            f"Listening on {exposed[0]} port {settings.port} without TLS would let others on the network "
+            "read the traffic, including patients' names and images: give --tls-cert and --tls-key, or list "
+            "the proxy that terminates TLS in --trusted-proxies. If the network itself is safe, use "
+            "--insecure-http or LIGHTWELL_INSECURE_HTTP=true"
         )
 
 
-def addresses(settings: Settings) -> list[str]:
-    """All addresses that the host of the settings stands for; none if it is no address of this machine."""
+def listen_addresses(settings: Settings) -> list[ListenAddress]:
+    """All addresses that the host of the settings resolves to, the preferred one first.
+
+    Raises `ConfigurationError` if it does not resolve.
+    """
     try:
         found = socket.getaddrinfo(
             settings.host or None, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except socket.gaierror:
-        return []
-    return [str(address[0]) for *_, address in found]
+        raise ConfigurationError(
+            f"The host {settings.host!r} is not an address of this machine; check --host"
+        ) from None
+    return [ListenAddress(family, kind, protocol, address) for family, kind, protocol, _, address in found]
 
 
 def _is_loopback(text: str) -> bool:

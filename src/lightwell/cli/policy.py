@@ -1,4 +1,4 @@
-"""``lightwell policy explain``: which statement decides, and why."""
+"""``lightwell policy explain``: which statement decides about a request, and why."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lightwell.errors import ConfigurationError, LightwellError
 if TYPE_CHECKING:
     from lightwell.auth.policies.condition_keys import Value
     from lightwell.auth.policies.explain import Explanation
-    from lightwell.auth.policies.policy import Permissions
+    from lightwell.auth.principals import Identity
     from lightwell.settings import Settings
     from lightwell.stores.db.database import Database
 
@@ -23,26 +23,26 @@ _PLACES = ("data", "database_url", "allow_other_user", "region", "account_id")
 def add(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     explain = actions.add_parser(
-        "explain", help="say which statement decides about an action, and why", allow_abbrev=False
+        "explain", help="show which statement allows or denies an action, and why", allow_abbrev=False
     )
     who = explain.add_mutually_exclusive_group(required=True)
-    who.add_argument("--key", metavar="ID", help="the access key that would sign")
-    who.add_argument("--role", metavar="NAME", help="the role that would be taken")
+    who.add_argument("--key", metavar="ID", help="access key that would sign the request")
+    who.add_argument("--role", metavar="NAME", help="role that would be assumed")
     explain.add_argument(
         "--action",
         dest="asked",
         metavar="A",
         required=True,
-        help="the action, such as medical-imaging:GetImageSet",
+        help="action, such as medical-imaging:GetImageSet",
     )
-    explain.add_argument("--resource", metavar="ARN", required=True, help="the resource's ARN, or *")
+    explain.add_argument("--resource", metavar="ARN", required=True, help="ARN of the resource, or *")
     explain.add_argument(
         "--context",
         metavar="K=V",
         nargs="+",
         action="extend",
         default=[],
-        help="keys of the request, such as aws:SourceIp=10.0.0.1; one with many values is repeated",
+        help="condition keys of the request, such as aws:SourceIp=10.0.0.1; repeat a key for several values",
     )
     explain.add_argument("--json", action="store_true", help="print one JSON object")
     flags.add(explain, _PLACES)
@@ -50,14 +50,14 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     from lightwell.auth.policies.explain import explain
-    from lightwell.cli.store_session import opened_database
+    from lightwell.cli.store_session import database_session
 
     settings = flags.settings(args)
     action = _action(args.asked)
     context = _context(args.context)
-    with opened_database(settings) as db:
+    with database_session(settings) as db:
         who, permissions = _of_key(settings, db, args.key) if args.key else _of_role(settings, db, args.role)
-        context = {**_now(), **_tags(settings, db, args.resource), **context}
+        context = {**_time(), **_tags(settings, db, args.resource), **context}
     found = None if permissions is None else explain(permissions, action, args.resource, context)
     if args.json:
         print(json.dumps(_object(who, action, args.resource, found), indent=2))
@@ -69,12 +69,12 @@ def run(args: argparse.Namespace) -> int:
 def _print(who: str, action: str, resource: str, found: Explanation | None) -> None:
     if found is None:
         print(f"ALLOWED  {action} on {resource} for {who}")
-        print("by nothing but the key: it has no policy, and may do everything")
+        print("the key has no policy and may do everything")
         return
     print(f"{'ALLOWED' if found.allowed else 'DENIED '}  {action} on {resource} for {who}")
     print(found.reason)
-    for line in found.lines:
-        print(f"  {line.title}: {line.effect} {'applies' if line.applies else 'does not apply'}: {line.why}")
+    for each in found.statements:
+        print(f"  {each.title}: {each.effect} {'applies' if each.applies else 'does not apply'}: {each.why}")
 
 
 def _object(who: str, action: str, resource: str, found: Explanation | None) -> dict[str, Any]:
@@ -93,8 +93,8 @@ def _object(who: str, action: str, resource: str, found: Explanation | None) -> 
         "reason": found.reason,
         "deciding": found.deciding,
         "statements": [
-            {"statement": line.title, "effect": line.effect, "applies": line.applies, "why": line.why}
-            for line in found.lines
+            {"statement": each.title, "effect": each.effect, "applies": each.applies, "why": each.why}
+            for each in found.statements
         ],
     }
 
@@ -108,35 +108,35 @@ def _action(text: str) -> str:
             return spelled[name.lower()]
     near = difflib.get_close_matches((text if ":" in text else PREFIX + text).lower(), spelled, n=1)
     hint = f"; did you mean {spelled[near[0]]}?" if near else ""
-    raise ConfigurationError(f"No request ever asks for the action {text}{hint}")
+    raise ConfigurationError(f"{text} is not an action that any request needs{hint}")
 
 
 def _context(pairs: list[str]) -> dict[str, Value]:
-    from lightwell.auth.policies.condition_keys import MANY, is_known, nearest
+    from lightwell.auth.policies.condition_keys import MULTIVALUED, is_supported, nearest
 
     context: dict[str, Value] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         name = key.lower()
         if not equals:
-            raise ConfigurationError(f"--context takes KEY=VALUE, not {pair!r}")
-        if not is_known(name):
+            raise ConfigurationError(f"--context expects KEY=VALUE, not {pair!r}")
+        if not is_supported(name):
             hint = nearest(key)
             raise ConfigurationError(
-                f"The condition key {key} is not known here{f'; did you mean {hint}?' if hint else ''}"
+                f"The condition key {key} is not supported{f'; did you mean {hint}?' if hint else ''}"
             )
-        if name in MANY:
+        if name in MULTIVALUED:
             before = context.get(name, ())
             assert isinstance(before, tuple)
             context[name] = (*before, value)
         elif name in context:
-            raise ConfigurationError(f"--context gives {key} twice, and it holds one value")
+            raise ConfigurationError(f"--context gives {key} twice, but this key has only one value")
         else:
             context[name] = value
     return context
 
 
-def _now() -> dict[str, str]:
+def _time() -> dict[str, str]:
     from lightwell.auth.policies.trust import time_context
     from lightwell.clock import Clock
 
@@ -144,7 +144,7 @@ def _now() -> dict[str, str]:
 
 
 def _tags(settings: Settings, db: Database, resource: str) -> dict[str, Value]:
-    """Those that the resource has now."""
+    """The tags that the resource has now, as condition keys."""
     from lightwell.auth.policies.condition_keys import RESOURCE_TAG, tag_context
     from lightwell.domain import arn
     from lightwell.stores.account import tags
@@ -156,16 +156,17 @@ def _tags(settings: Settings, db: Database, resource: str) -> dict[str, Value]:
         return tag_context(RESOURCE_TAG, tags.get(conn, found))
 
 
-def _of_key(settings: Settings, db: Database, id: str) -> tuple[str, Permissions | None]:
+def _of_key(settings: Settings, db: Database, id: str) -> Identity:
     from lightwell.auth.principals import identity_of_key
 
     found = identity_of_key(db, id, settings.account_id, settings.region)
     if found is None:
-        raise LightwellError(f"There is no access key {id} that holds; `lightwell key list` shows them")
+        raise LightwellError(f"There is no valid access key {id}; `lightwell key list` shows the valid keys")
     return found
 
 
-def _of_role(settings: Settings, db: Database, name: str) -> tuple[str, Permissions | None]:
+def _of_role(settings: Settings, db: Database, name: str) -> Identity:
+    from lightwell.auth.principals import Identity
     from lightwell.auth.roles import Roles
     from lightwell.clock import Clock
 
@@ -173,6 +174,6 @@ def _of_role(settings: Settings, db: Database, name: str) -> tuple[str, Permissi
     roles = Roles(db, settings.account_id, settings.region)
     role = roles.get(name, now)
     if role is None:
-        raise LightwellError(f"There is no role {name}; `lightwell role list` shows those that are")
-    taken = roles.session(role, "explained", now)
-    return taken.arn, taken.policies
+        raise LightwellError(f"There is no role {name}; `lightwell role list` shows the roles")
+    session = roles.session(role, "explained", now)
+    return Identity(session.arn, session.policies)

@@ -1,4 +1,4 @@
-"""Policies in files, as verbs take them: read, checked, and what is odd about them said on stderr."""
+"""Policies in files given on the command line: read and validated, with warnings printed to stderr."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_BYTES = 1 << 20
 
 
 def read_policies(files: Iterable[Path]) -> list[str]:
-    """The identity policies in these files. Raises `ConfigurationError` naming the file and what is wrong."""
+    """The identity policies in these files. Raises `ConfigurationError` naming the file and the problem."""
     return [_checked(file, check_identity_policy) for file in files]
 
 
@@ -30,7 +30,7 @@ def _checked(file: Path, check: Callable[[str], ValidatedPolicy]) -> str:
     except OSError as error:
         raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise ConfigurationError(f"{file} is no text in UTF-8") from None
+        raise ConfigurationError(f"{file} is not UTF-8 text") from None
     try:
         checked = check(text)
     except ConfigurationError as error:

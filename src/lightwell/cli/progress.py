@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Progress:
-    """A context manager; shows nothing when quiet."""
+    """A context manager; shows nothing if quiet."""
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
@@ -45,7 +45,7 @@ class Progress:
             self._bars.stop()
 
     def show(self, files: int, read: int, imported: int, *, listed: bool) -> None:
-        """Where the job is: ``imported`` counts the files whose fate is settled."""
+        """Update the bars; ``imported`` counts the files that are finished, imported or not."""
         if self._bars is not None:
             total = files if listed else None
             self._bars.update(self._read, total=total, completed=read)

@@ -1,4 +1,4 @@
-"""``lightwell role put|list|delete``: roles, which an authorizer or AssumeRole lets somebody take."""
+"""``lightwell role put|list|delete``: roles, assumed through an authorizer or AssumeRole."""
 
 from __future__ import annotations
 
@@ -22,11 +22,15 @@ _PLACES = ("data", "database_url", "allow_other_user", "account_id")
 def add(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     put = actions.add_parser(
-        "put", help="make a role, or replace its policies; prints its ARN", allow_abbrev=False
+        "put", help="create a role or replace its policies, and print its ARN", allow_abbrev=False
     )
     put.add_argument("name", metavar="NAME", help="the name of the role")
     put.add_argument(
-        "--trust-policy", metavar="FILE", type=Path, required=True, help="who may take it, in IAM's JSON"
+        "--trust-policy",
+        metavar="FILE",
+        type=Path,
+        required=True,
+        help="IAM trust policy (JSON) that says who may assume the role",
     )
     put.add_argument(
         "--policy",
@@ -34,10 +38,10 @@ def add(parser: argparse.ArgumentParser) -> None:
         type=Path,
         action="append",
         required=True,
-        help="what it may do, in IAM's JSON; may be given more than once",
+        help="IAM policy (JSON) that says what the role may do; repeatable",
     )
     listing = actions.add_parser("list", help="list the roles", allow_abbrev=False)
-    listing.add_argument("--json", action="store_true", help="print a JSON array, policies included")
+    listing.add_argument("--json", action="store_true", help="print a JSON array, including the policies")
     delete = actions.add_parser(
         "delete", help="delete a role; its sessions end within seconds", allow_abbrev=False
     )
@@ -47,12 +51,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from lightwell.cli.store_session import opened_database
+    from lightwell.cli.store_session import database_session
 
     settings = flags.settings(args)
     if args.action == "put":
         trust, policies = read_trust_policy(args.trust_policy), read_policies(args.policy)
-    with opened_database(settings) as db:
+    with database_session(settings) as db:
         if args.action == "put":
             return _put(settings, db, args.name, trust, policies)
         if args.action == "list":
@@ -102,7 +106,7 @@ def _delete(db: Database, name: str) -> int:
     from lightwell.stores.account import roles
 
     if not db.write(lambda conn: roles.remove(conn, name)):
-        raise LightwellError(f"There is no role {name}; `lightwell role list` shows those that are")
+        raise LightwellError(f"There is no role {name}; `lightwell role list` shows the roles")
     return 0
 
 

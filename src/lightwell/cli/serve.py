@@ -1,8 +1,8 @@
 """``lightwell serve``: everything in one process tree.
 
-The supervisor reads the settings, brings the database to the current schema, makes the root key, binds the
-port, and forks the HTTP workers and the work process. It prints one line to stdout, when all HTTP workers
-accept.
+The supervisor reads the settings, binds the port, migrates the database to the current schema, creates the
+root key, and forks the HTTP workers and the work process. It prints one line to stdout once all HTTP workers
+accept connections.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from lightwell.auth.credentials import FILE, write_credentials
 from lightwell.auth.principals import Credentials, ensure_root, ensure_secret_box
 from lightwell.cli import flags
 from lightwell.cli.environment import command
-from lightwell.cli.network_exposure import check_exposure
-from lightwell.cli.supervisor import Child, Supervisor, run_apart
+from lightwell.cli.network_exposure import check_exposure, listen_addresses
+from lightwell.cli.supervisor import Child, Supervisor, run_in_child_process
 from lightwell.clock import Clock, Ids
 from lightwell.errors import ConfigurationError, LightwellError, StorageError
 from lightwell.observe import logs
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from lightwell.stores.background.servers import Server
 
 LOCK = "serve.lock"
-# A server that was killed a moment ago may still hold the port.
-_PORT_PATIENCE = 2.0
+# A server that was just killed may still hold the port.
+_BIND_TIMEOUT_SECONDS = 2.0
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -50,22 +50,22 @@ def run(args: argparse.Namespace) -> int:
 
 
 def serve(settings: Settings) -> int:
-    """Run the server until SIGTERM or SIGINT; answers the exit code."""
-    gc.disable()  # until the fork: what is imported is kept
+    """Run the server until SIGTERM or SIGINT and return the exit code."""
+    gc.disable()  # until the fork: what is imported stays
     from lightwell import app
     from lightwell.cli.store_session import check_owner
     from lightwell.web.http1 import server
 
     logs.configure(settings.log_level, settings.log_format)
     if settings.file is not None:
-        # Printed, not logged: the file itself could silence a log.
+        # Printed, not logged: the file itself could turn logging off.
         print(f"lightwell: settings from {settings.file}", file=sys.stderr, flush=True)
     tls = server.check_tls(settings, Clock().now())
     check_owner(settings)
     lock = _lock(settings)
-    entry = _entry(settings)
+    server_row = _server_row(settings)
     with _bind(settings) as listener:
-        if status := run_apart(lambda: prepare(settings, entry, listener.getsockname()[1])):
+        if status := run_in_child_process(lambda: prepare(settings, server_row, listener.getsockname()[1])):
             return status
         _raise_file_limit()
         count = settings.http_workers
@@ -85,7 +85,7 @@ def serve(settings: Settings) -> int:
 
         def work(ready: Callable[[], None]) -> int:
             listener.close()
-            return app.work(settings, meter.join(count), entry)
+            return app.work(settings, meter.join(count), server_row)
 
         def on_ready() -> None:
             with suppress(OSError):
@@ -94,12 +94,13 @@ def serve(settings: Settings) -> int:
         url = _url(settings, listener)
         children = [Child(f"http-{place}", http(place), must_be_ready=True) for place in range(count)]
         children.append(Child("work", work, must_be_ready=False, stops_last=True))
-        # A socket that anybody holds open takes connections, so the supervisor lets go of its own at the end.
+        # A socket that any process holds open accepts connections, so the supervisor closes its own at the
+        # end.
         return Supervisor(children, on_ready=on_ready, on_stop=listener.close, close_in_child=[lock]).run()
 
 
-def _entry(settings: Settings) -> Server | None:
-    """As what this server is known to others on its database; None where there are none."""
+def _server_row(settings: Settings) -> Server | None:
+    """How other servers on the database know this one; None on SQLite, where there are no others."""
     from lightwell.stores.background.servers import Server
     from lightwell.stores.data_folder.node import Node
 
@@ -109,19 +110,18 @@ def _entry(settings: Settings) -> Server | None:
     return Server(Node(settings.data.absolute()).id, place, Ids().id())
 
 
-def prepare(settings: Settings, entry: Server | None = None, port: int | None = None) -> int:
-    """Bring the data folder to where it can be served: schema, secret key, root key. May run many times.
+def prepare(settings: Settings, server_row: Server | None = None, port: int | None = None) -> int:
+    """Make the data folder ready to serve: schema, secret key, root key. May run any number of times.
 
-    ``entry``: what other servers on the database may know of this one, from now on. ``port``: the one that is
-    listened on.
+    ``server_row`` announces this server to the others on the database. ``port`` is the port listened on.
     """
-    from lightwell.cli.store_session import close_to_others
+    from lightwell.cli.store_session import restrict_access
     from lightwell.stores import open_stores
     from lightwell.stores.background import servers
     from lightwell.stores.db.schema import migrate
 
     try:
-        close_to_others(settings, warn=True)
+        restrict_access(settings, warn=True)
         stores = open_stores(settings)
         migrate(stores.db)
         secret_box = ensure_secret_box(stores.db, settings.secret_key, settings.data)
@@ -130,8 +130,8 @@ def prepare(settings: Settings, entry: Server | None = None, port: int | None = 
             given = Credentials(settings.root_access_key_id, settings.root_secret_access_key)
 
         def enter(conn: Connection, root: str, changes_root: bool) -> None:
-            if entry is not None:
-                servers.register(conn, entry, root, changes_root=changes_root)
+            if server_row is not None:
+                servers.register(conn, server_row, root, changes_root=changes_root)
 
         key, is_new = ensure_root(stores.db, secret_box, given, Clock().now(), enter)
         if given is None:
@@ -142,8 +142,8 @@ def prepare(settings: Settings, entry: Server | None = None, port: int | None = 
         return 2 if isinstance(error, ConfigurationError) else 1
     if is_new:
         print(
-            f"lightwell: made the root access key and keeps it in {settings.data.resolve() / FILE}; "
-            f'`eval "$({command(settings, port)})"` takes it into a shell',
+            f"lightwell: created the root access key in {settings.data.resolve() / FILE}; "
+            f'run `eval "$({command(settings, port)})"` to use it in a shell',
             file=sys.stderr,
             flush=True,
         )
@@ -151,22 +151,22 @@ def prepare(settings: Settings, entry: Server | None = None, port: int | None = 
 
 
 def _lock(settings: Settings) -> int:
-    """Only one server works on a data folder. The lock goes with the process that holds it."""
+    """Lock the data folder: only one server may use it. The lock ends with the process that holds it."""
     try:
         settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         handle = os.open(settings.data / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise StorageError(
-            f"The data folder {settings.data} cannot be made or written to: {error.strerror}; check --data "
-            "and who owns the folder"
+            f"The data folder {settings.data} cannot be created or written to: {error.strerror}; check "
+            "--data and the owner of the folder"
         ) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         owner = os.pread(handle, 20, 0).decode(errors="replace").strip()
         raise LightwellError(
-            f"Another lightwell serves the data folder {settings.data}"
-            f"{f' (process {owner})' if owner else ''}: stop it, or name another folder with --data"
+            f"Another lightwell server is using the data folder {settings.data}"
+            f"{f' (process {owner})' if owner else ''}: stop it, or use another folder with --data"
         ) from None
     os.ftruncate(handle, 0)
     os.pwrite(handle, b"%d\n" % os.getpid(), 0)
@@ -174,20 +174,13 @@ def _lock(settings: Settings) -> int:
 
 
 def _bind(settings: Settings) -> socket.socket:
-    """The listening socket, bound; the workers listen on it once they can answer."""
-    try:
-        found = socket.getaddrinfo(
-            settings.host or None, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-    except socket.gaierror:
-        raise ConfigurationError(
-            f"The host {settings.host!r} is no address of this machine; check --host"
-        ) from None
-    check_exposure(settings, [str(address[0]) for *_, address in found])
-    family, kind, protocol, _, address = found[0]
+    """The bound socket; the workers start listening on it once they can answer requests."""
+    addresses = listen_addresses(settings)
+    check_exposure(settings, addresses)
+    family, kind, protocol, address = addresses[0]
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    until = monotonic() + _PORT_PATIENCE
+    until = monotonic() + _BIND_TIMEOUT_SECONDS
     while True:
         try:
             listener.bind(address)
@@ -197,8 +190,8 @@ def _bind(settings: Settings) -> socket.socket:
                 continue
             listener.close()
             advice = {
-                errno.EADDRINUSE: "another program listens there; choose another --port, or 0 for a free one",
-                errno.EACCES: "ports below 1024 need privileges; choose another with --port",
+                errno.EADDRINUSE: "the port is in use; choose another with --port, or 0 for any free port",
+                errno.EACCES: "ports below 1024 need extra privileges; choose another with --port",
                 errno.EADDRNOTAVAIL: "this machine has no such address; check --host",
             }.get(error.errno or 0, error.strerror)
             raise LightwellError(f"Cannot listen on {settings.host}:{settings.port}: {advice}") from None
@@ -212,7 +205,7 @@ def _url(settings: Settings, listener: socket.socket) -> str:
 
 
 def _raise_file_limit() -> None:
-    """Connections, packs and database files: as many as the system lets this user have."""
+    """Allow as many open connections, packs and database files as the system lets this user have."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         with suppress(ValueError, OSError):

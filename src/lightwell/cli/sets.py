@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from lightwell.cli import flags
-from lightwell.cli.store_session import opened
+from lightwell.cli.store_session import store_session
 from lightwell.domain.image_sets.image_set import Version
 from lightwell.domain.image_sets.version_diff import (
     ABSENT,
@@ -31,16 +31,16 @@ _SIGNS = {ADDED: "+", REMOVED: "-", REPLACED: "~", CHANGED: "~"}
 def add(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     diff = actions.add_parser("diff", help="compare two versions, element by element", allow_abbrev=False)
-    diff.add_argument("id", metavar="ID", help="the id of the image set")
-    diff.add_argument("first", metavar="V1", type=_version, help="the version that it was")
-    diff.add_argument("second", metavar="V2", type=_version, help="the version that it became")
-    diff.add_argument("--json", action="store_true", help="print one JSON object, values in full")
+    diff.add_argument("id", metavar="ID", help="ID of the image set")
+    diff.add_argument("first", metavar="V1", type=_version, help="older version")
+    diff.add_argument("second", metavar="V2", type=_version, help="newer version")
+    diff.add_argument("--json", action="store_true", help="print one JSON object with complete values")
     flags.add(diff, flags.PLACES)
 
 
 def run(args: argparse.Namespace) -> int:
     settings = flags.settings(args)
-    with opened(settings) as stores:
+    with store_session(settings) as stores:
         from lightwell.operations.version_diff import between
 
         found = between(stores, args.id, args.first, args.second)
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _version(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no version: they count from 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a version number; versions count from 1")
     return int(text)
 
 
@@ -95,7 +95,7 @@ def _lines(found: SetDifference) -> Iterator[str]:
         yield from _version_lines(version)
     if found.empty:
         yield ""
-        yield "no attribute, instance or frame differs"
+        yield "no differences in attributes, instances or frames"
         return
     for level in found.levels:
         yield ""
@@ -107,7 +107,7 @@ def _lines(found: SetDifference) -> Iterator[str]:
         for kind in (ADDED, REMOVED, REPLACED, CHANGED)
         if (number := sum(each.kind == kind for each in found.instances))
     ]
-    yield f"Instances: {', '.join([*counts, f'{found.same} as they were'])}"
+    yield f"Instances: {', '.join([*counts, f'{found.same} unchanged'])}"
     for instance in found.instances:
         yield from _instance_lines(instance)
 
@@ -151,9 +151,9 @@ def _element_lines(elements: Sequence[ElementDifference], indent: str) -> Iterat
 def _frame_lines(frames: FramesDifference, indent: str) -> Iterator[str]:
     count = f"{frames.new} frames" if frames.old == frames.new else f"{frames.old} → {frames.new} frames"
     if not frames.differing:
-        yield f"{indent}pixels stored anew: {count}, all as they were"
+        yield f"{indent}pixel data replaced: {count}, all identical"
         return
-    yield f"{indent}pixels stored anew: {count}, {len(frames.differing)} differ"
+    yield f"{indent}pixel data replaced: {count}, {len(frames.differing)} differ"
     for frame in frames.differing[:_MOST_FRAMES]:
         yield f"{indent}  frame {frame.number}: CRC-32 {_crc(frame.old)} → {_crc(frame.new)}"
     if len(frames.differing) > _MOST_FRAMES:
@@ -178,5 +178,5 @@ def _moment(milliseconds: int) -> str:
 
 
 def _printable(line: str) -> str:
-    """Values come from files: nothing in them may steer a terminal."""
+    """Escape control characters: values come from files and must not control the terminal."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

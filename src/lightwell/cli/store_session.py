@@ -1,4 +1,4 @@
-"""Opening the stores for a verb that works with the server up or down."""
+"""Open the stores for a verb that works with the server up or down."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lightwell.stores.db.schema import migrate, schema_state
 
 
 def check_owner(settings: Settings) -> None:
-    """Raises `ConfigurationError` if data are another user's, or laid by one, unless settings allow that."""
+    """Raises `ConfigurationError` if another user owns data or planted files, unless settings allow it."""
     if settings.allow_other_user:
         return
     me = user_name(os.geteuid())
@@ -33,49 +33,49 @@ def check_owner(settings: Settings) -> None:
         if laid := untrusted_path(settings):
             path, owner = laid[0], user_name(laid[1])
             raise ConfigurationError(
-                f"{path} belongs to {owner}, and this is {me}: it may have been laid there to read or change "
-                f"what {me} keeps. If you do not know it, name another folder with --data; if it is yours, "
-                f"`{give_to_me(settings.data.absolute())}` as root while nothing runs on it. "
-                "--allow-other-user works on it all the same"
+                f"{path} belongs to {owner}, but you are {me}: someone may have planted it to read or change "
+                "your data. If you do not recognize it, use another folder with --data. If it is yours, "
+                f"stop everything that uses it and run `{chown_command(settings.data.absolute())}` as root. "
+                "To work on it anyway, use --allow-other-user"
             )
         return
     path, owner = found[0], user_name(found[1])
-    asked = owner if not owner.isdigit() else f"'#{owner}'"
-    # Who may not even read it gains nothing from being allowed to.
+    sudo_user = owner if not owner.isdigit() else f"'#{owner}'"
+    # The flag is no use to someone who lacks the permissions to read and write.
     is_able = os.access(found[0], os.R_OK | os.W_OK) and os.access(settings.data, os.R_OK | os.W_OK | os.X_OK)
     raise ConfigurationError(
-        f"{path} belongs to {owner}, and this is {me}: {owner} could not read what {me} writes there. "
-        f"Run it as {owner} (`sudo -u {asked} lightwell …`), or give all of it to {me} while nothing runs "
-        f"on it (`{give_to_me(settings.data.absolute())}` as root)"
-        + (". --allow-other-user works on it all the same" if is_able else "")
+        f"{path} belongs to {owner}, but you are {me}, and {owner} could not read what {me} writes there. "
+        f"Run this as {owner} (`sudo -u {sudo_user} lightwell …`), or stop everything that uses the data and "
+        f"give it to {me} (`{chown_command(settings.data.absolute())}` as root)"
+        + (". To work on it anyway, use --allow-other-user" if is_able else "")
     )
 
 
-def close_to_others(settings: Settings, *, warn: bool = False) -> None:
-    """Take from other users what they may read of the data, and say so; with ``warn`` also what is left."""
+def restrict_access(settings: Settings, *, warn: bool = False) -> None:
+    """Take away other users' access to the data and print what was accessible; with ``warn`` also what is."""
     for found in file_modes.restrict(settings):
         if found.is_restricted or warn:
-            print(f"lightwell: {openness(found)}", file=sys.stderr)
+            print(f"lightwell: {describe_exposed_file(found)}", file=sys.stderr)
 
 
-def openness(found: ExposedPath) -> str:
-    """What was or is too open, for a person."""
+def describe_exposed_file(found: ExposedPath) -> str:
+    """A sentence about a file that other users could or can still read."""
     if found.is_restricted:
-        return f"others could read {found.path} (mode {found.mode:04o}); now only this user can"
+        return f"other users could read {found.path} (mode {found.mode:04o}); now only you can"
     owner, place = user_name(found.owner), shlex.quote(str(found.path))
     return (
-        f"others may read {found.path} (mode {found.mode:04o}), which {owner} owns and "
-        f"lightwell may not change: let {owner} or root run `chmod go= {place}`"
+        f"other users can read {found.path} (mode {found.mode:04o}), which belongs to {owner} and "
+        f"which lightwell may not change: run `chmod go= {place}` as {owner} or root"
     )
 
 
-def give_to_me(folder: Path) -> str:
-    """The command by which root gives a folder with all that is below to the user who runs this."""
+def chown_command(folder: Path) -> str:
+    """The command with which root gives a folder and everything below it to the current user."""
     return f"chown -R {user_name(os.geteuid())} {shlex.quote(str(folder))}"
 
 
 def user_name(user: int) -> str:
-    """The name of a user id; the id where it has none."""
+    """The name of a user ID; the ID itself if it has none."""
     try:
         return pwd.getpwuid(user).pw_name
     except KeyError:
@@ -83,9 +83,9 @@ def user_name(user: int) -> str:
 
 
 def make_data_folder(settings: Settings) -> None:
-    """Make the data folder if it is missing.
+    """Create the data folder if it is missing.
 
-    Raises `StorageError` if that cannot be done, or nothing be made in it.
+    Raises `StorageError` if that fails, or if no file can be created in it.
     """
     try:
         settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -93,51 +93,57 @@ def make_data_folder(settings: Settings) -> None:
             pass
     except OSError as error:
         raise StorageError(
-            f"The data folder {settings.data} cannot be made or written to: {error.strerror}; check --data "
-            "and who owns the folder"
+            f"The data folder {settings.data} cannot be created or written to: {error.strerror}; check "
+            "--data and the owner of the folder"
         ) from error
 
 
 @contextmanager
-def opened(settings: Settings, *, make: bool = False) -> Iterator[Stores]:
-    """The stores, closed at the end. With ``make`` a missing or older database is brought up to date."""
+def store_session(settings: Settings, *, create: bool = False) -> Iterator[Stores]:
+    """The stores, closed at the end. With ``create``, a missing or older database is migrated first."""
     check_owner(settings)
-    if not make and not settings.data.exists():
+    if not create and not settings.data.exists():
         raise LightwellError(
             f"There is no data folder {settings.data}: check --data, or import something first"
         )
-    close_to_others(settings)
+    restrict_access(settings)
     stores = open_stores(settings)
     try:
-        state = schema_state(stores.db)
-        if state != "current":
-            if not make:
-                raise LightwellError(
-                    f"The database of {settings.data} is {state}: start `lightwell serve` on it once"
-                )
+        if create and schema_state(stores.db) != "current":
             migrate(stores.db)
+        _check_schema(stores.db)
         yield stores
     finally:
         stores.close()
 
 
 @contextmanager
-def opened_database(settings: Settings) -> Iterator[Database]:
+def database_session(settings: Settings) -> Iterator[Database]:
     """The database alone, closed at the end; it must have the current schema."""
     check_owner(settings)
-    close_to_others(settings)
+    restrict_access(settings)
     db = Database(settings.database)
     try:
-        if schema_state(db) != "current":
-            raise LightwellError(
-                f"The database {db.address} is not ready: start `lightwell serve` on it once, or check --data"
-            )
+        _check_schema(db)
         yield db
     finally:
         db.close()
 
 
+def _check_schema(db: Database) -> None:
+    state = schema_state(db)
+    if state == "behind":
+        raise LightwellError(
+            f"The database {db.address} is not ready: start `lightwell serve` on it once, or check --data"
+        )
+    if state == "ahead":
+        raise LightwellError(
+            f"The database {db.address} was migrated by a newer lightwell: install that version or a later "
+            "one"
+        )
+
+
 def local_context(settings: Settings, stores: Stores) -> Context:
-    """A context whose caller is the account's root: who can open the stores may do everything."""
+    """A context whose caller is the account's root: anyone who can open the stores may do everything."""
     caller = Caller(settings.account_id, f"arn:aws:iam::{settings.account_id}:root", "")
     return Context(stores=stores, settings=settings, clock=Clock(), ids=Ids(), caller=caller)

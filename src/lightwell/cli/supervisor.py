@@ -1,7 +1,7 @@
-"""A process tree: a supervisor without threads that forks its children and starts again what dies.
+"""A process tree: a single-threaded supervisor that forks its children and restarts those that die.
 
-Children are forked, not spawned, so that they share what the supervisor has imported. They die with it,
-however it dies.
+Children are forked, not spawned, so that they share the memory of what the supervisor has imported. They die
+with it, however it dies.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from lightwell.process_death import die_with_parent
 
 log = logging.getLogger("lightwell.serve")
 
-# Children finish what they are at within the first; what is left is killed before the contract's 30 seconds.
+# Children have this long to finish; what is left is killed, so that a stop takes less than 30 seconds.
 GRACE_SECONDS = 25.0
-# Who stops last has at least so much of that.
+# Of that, the child that stops last gets at least this much.
 _LAST_SECONDS = 4.0
 _FIRST_DELAY, _LONGEST_DELAY = 0.1, 10.0
-_STEADY_SECONDS = 30.0  # who lived so long starts its back-off anew
+_STEADY_SECONDS = 30.0  # a child that ran this long starts its back-off from the beginning
 _TRIES_BEFORE_READY = 3
 
 
 @dataclass(slots=True)
 class Child:
-    """One process of the tree. ``main`` gets what to call once it is ready, and answers the exit code.
+    """One process of the tree. ``main`` gets a function to call when it is ready, and returns the exit code.
 
-    ``stops_last``: the others need it to finish what they are at.
+    ``stops_last``: the other children need this one in order to finish.
     """
 
     name: str
@@ -50,9 +50,9 @@ class Child:
 
 
 class Supervisor:
-    """Runs children until a signal says stop.
+    """Runs children until a signal tells it to stop.
 
-    ``on_ready`` is called once, when all that must are ready; ``on_stop`` when the end begins.
+    ``on_ready`` is called once, when every child that must be ready is; ``on_stop`` when stopping begins.
     """
 
     def __init__(
@@ -69,9 +69,9 @@ class Supervisor:
         self._close_in_child = close_in_child
         self._was_ready = False
         self._pid = os.getpid()
-        self._stops = 0
+        self._stop_requests = 0
         self._stop_by = 0.0
-        self._is_last = False  # also who stops last has been told
+        self._has_stopped_last = False  # whether the children that stop last have been told to
         self._status = 0
         self._wake, self._wake_end = os.pipe()
         self._ready, self._ready_end = os.pipe()
@@ -79,33 +79,35 @@ class Supervisor:
             os.set_blocking(end, False)
 
     def run(self) -> int:
-        """Run to the end; answers the exit code: 0 after a signal, 1 if the children could not start."""
+        """Run until stopped; returns the exit code: 0 after a signal, 1 if the children could not start."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         signal.set_wakeup_fd(self._wake_end, warn_on_full_buffer=False)
-        # What is there now is there for good: collecting it would only unshare its pages.
+        # What exists now is permanent: collecting it would only unshare its memory pages.
         gc.collect()
         gc.freeze()
         gc.enable()
         while True:
             now = monotonic()
             self._reap(now)
-            if self._stops:
+            if self._stop_requests:
                 if not any(child.pid for child in self._children):
                     return self._status
-                if now >= self._stop_by or self._stops > 1:
+                if now >= self._stop_by or self._stop_requests > 1:
                     self._kill(signal.SIGKILL)
-                elif not self._is_last and self._is_time_for_last(now):
-                    self._is_last = True
+                elif not self._has_stopped_last and self._is_time_to_stop_last(now):
+                    self._has_stopped_last = True
                     self._kill(signal.SIGTERM)
             else:
                 self._start_due(now)
             self._wait(now)
 
     def _wait(self, now: float) -> None:
-        waits = [child.start_at - now for child in self._children if not child.pid and not self._stops]
-        if self._stops:
-            end = self._stop_by if self._is_last else self._stop_by - _LAST_SECONDS
+        waits = [
+            child.start_at - now for child in self._children if not child.pid and not self._stop_requests
+        ]
+        if self._stop_requests:
+            end = self._stop_by if self._has_stopped_last else self._stop_by - _LAST_SECONDS
             waits.append(max(0.05, end - now))
         timeout = max(0.0, min(waits)) if waits else None
         readable, _, _ = select.select([self._wake, self._ready], [], [], timeout)
@@ -121,30 +123,30 @@ class Supervisor:
             self._on_ready()
 
     def _on_signal(self, number: int, frame: object) -> None:
-        # A child that was forked a moment ago and still has these handlers stops nobody.
+        # A child that was just forked and still has these handlers must not stop the others.
         if os.getpid() != self._pid:
             return
         if number in (signal.SIGTERM, signal.SIGINT):
             self._stop(status=0)
         elif number == signal.SIGHUP:
-            # Whoever has something to read again does; the others ignore it.
+            # Children with something to reload do so; the others ignore the signal.
             self._kill(signal.SIGHUP)
 
     def _stop(self, status: int) -> None:
-        self._stops += 1
-        if self._stops == 1:
+        self._stop_requests += 1
+        if self._stop_requests == 1:
             self._status = status
             self._stop_by = monotonic() + GRACE_SECONDS
             self._on_stop()
             self._kill(signal.SIGTERM)
 
-    def _is_time_for_last(self, now: float) -> bool:
+    def _is_time_to_stop_last(self, now: float) -> bool:
         first = (child for child in self._children if not child.stops_last)
         return now >= self._stop_by - _LAST_SECONDS or not any(child.pid for child in first)
 
     def _kill(self, number: int) -> None:
         for child in self._children:
-            if child.pid and (self._is_last or not child.stops_last or number == signal.SIGKILL):
+            if child.pid and (self._has_stopped_last or not child.stops_last or number == signal.SIGKILL):
                 with suppress(ProcessLookupError):
                     os.kill(child.pid, number)
 
@@ -153,8 +155,8 @@ class Supervisor:
             if not child.pid and child.start_at <= now:
                 child.started = now
                 child.pid = self._fork(place, child)
-        # A signal that came in between has not seen the new pids.
-        if self._stops:
+        # A signal that arrived meanwhile did not reach the new processes.
+        if self._stop_requests:
             self._kill(signal.SIGTERM)
 
     def _reap(self, now: float) -> None:
@@ -167,11 +169,11 @@ class Supervisor:
                 return
             child = next((child for child in self._children if child.pid == pid), None)
             if child is not None:
-                self._mourn(child, os.waitstatus_to_exitcode(status), now)
+                self._schedule_restart(child, os.waitstatus_to_exitcode(status), now)
 
-    def _mourn(self, child: Child, code: int, now: float) -> None:
+    def _schedule_restart(self, child: Child, code: int, now: float) -> None:
         pid, child.pid = child.pid, 0
-        if self._stops:
+        if self._stop_requests:
             return
         child.failures = 1 if now - child.started > _STEADY_SECONDS else child.failures + 1
         child.start_at = now + min(_FIRST_DELAY * 2 ** (child.failures - 1), _LONGEST_DELAY)
@@ -202,7 +204,7 @@ class Supervisor:
             log.exception("process failed", extra={"fields": {"process": child.name}})
             status = 1
         finally:
-            # Not sys.exit: nothing of the supervisor's may run in a child.
+            # Not sys.exit: no cleanup of the supervisor may run in a child.
             with suppress(Exception):
                 sys.stdout.flush()
                 sys.stderr.flush()
@@ -212,7 +214,7 @@ class Supervisor:
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGTERM, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
-        # Ctrl-C and a terminal that is closed reach the whole group; the supervisor alone says how to end.
+        # Ctrl-C and a closing terminal signal the whole group, but only the supervisor decides how to stop.
         for number in (signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         die_with_parent(parent, signal.SIGTERM)
@@ -223,10 +225,10 @@ class Supervisor:
         os.write(self._ready_end, bytes([place]))
 
 
-def run_apart(work: Callable[[], int]) -> int:
-    """Run ``work`` in a process of its own and wait; answers its exit code.
+def run_in_child_process(work: Callable[[], int]) -> int:
+    """Run ``work`` in a child process, wait for it, and return its exit code.
 
-    What it imports and opens is gone with it.
+    Whatever it imports and opens is gone afterwards.
     """
     pid = os.fork()
     if pid:

@@ -1,7 +1,7 @@
-"""Logs: one event a line on stderr, JSON for machines or text for people.
+"""Logs: one event per line on stderr, as JSON for machines or text for people.
 
-An event is a name and fields. Fields never hold what a patient could be known by: no bodies, no query
-strings, no messages of refusals (they quote values).
+An event is a name and fields. Fields never hold anything that could identify a patient: no bodies, no query
+strings, no error messages of rejected requests (they quote values).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _LEVELS = {
     "warning": logging.WARNING,
     "error": logging.ERROR,
 }
-# What others log at these levels is noise to whoever runs a server, or can be provoked from outside.
+# Below these levels, what libraries log is noise to an operator, or can be provoked from outside.
 _QUIET = {"uvicorn.error": logging.ERROR, "uvicorn.access": logging.CRITICAL, "asyncio": logging.ERROR}
 
 
@@ -34,7 +34,7 @@ def configure(level: str, format: str, stream: TextIO | None = None) -> None:
     logging.getLogger("lightwell").setLevel(_LEVELS[level])
     for name, least in _QUIET.items():
         logging.getLogger(name).setLevel(least)
-    # Threads and processes of each record: nobody reads them, and they cost a third of the time.
+    # The thread and process of each record are never used and cost a third of the time.
     logging.logThreads = logging.logMultiprocessing = False
 
 
@@ -55,7 +55,7 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _on_one_line(text: str) -> str:
-    """With escapes for what would begin a line or steer a terminal: some of it is what strangers sent."""
+    """Escape line breaks and terminal control characters: some of the text comes from strangers."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -1,8 +1,8 @@
-"""Counters of all processes of one server, in memory that they share.
+"""Counters of all processes of one server, in shared memory.
 
-`Meter` is made before the processes are forked; each joins with a number of its own and alone writes its
-part, so counting takes no lock between processes and less than a microsecond. A process that is started
-again goes on with the numbers of the one before it. Rendered in Prometheus's text format 0.0.4.
+`Meter` is created before the processes are forked. Each joins with its own number and is the only one to
+write to its part, so counting needs no lock between processes and takes less than a microsecond. A restarted
+process continues with the counts of its predecessor. Rendered in Prometheus's text format 0.0.4.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ STATUSES = (
 )  # fmt: skip
 _STATUS_PLACE = {status: place for place, status in enumerate(STATUSES)}
 
-# Counters of what happens behind the answers: name → help, label, and the label's values.
+# Counters of background work: name → help, label, and the values of the label.
 COUNTERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "lightwell_import_files_total": (
-        "Files of import jobs, by what became of them",
+        "Files of import jobs by outcome",
         "outcome",
         ("imported", "customer", "server"),
     ),
-    "lightwell_import_jobs_total": ("Import jobs that ended", "status", ("COMPLETED", "FAILED")),
+    "lightwell_import_jobs_total": ("Import jobs that have ended", "status", ("COMPLETED", "FAILED")),
 }
 
-# One operation: a counter a status and one for others, the histogram, sum of seconds, bytes in, bytes out.
+# Per operation: a counter per status and one for others, the histogram, sum of seconds, bytes in, bytes out.
 _OTHER = len(STATUSES)
 _HISTOGRAM = _OTHER + 1
 _SECONDS = _HISTOGRAM + len(BUCKETS) + 1
@@ -35,13 +35,13 @@ _RECEIVED = _SECONDS + 1
 _SENT = _RECEIVED + 1
 _WIDTH = _SENT + 1
 
-# From the end of a process's part.
+# Positions from the end of a process's part.
 _CONNECTIONS, _IN_FLIGHT = -2, -1
 _NOT_LISTENING = float("inf")
 
 
 class Meter:
-    """The counters of ``processes`` processes for these ``operations``."""
+    """The counters of this many processes for these operations."""
 
     def __init__(self, operations: Iterable[str], processes: int) -> None:
         self.operations = tuple(operations)
@@ -69,11 +69,11 @@ class Meter:
         )
 
     def render(self, info: Sequence[tuple[str, str]]) -> bytes:
-        """All counters; ``info`` are the labels of ``lightwell_build_info``."""
+        """All counters as text; ``info`` holds the labels of ``lightwell_build_info``."""
         return "".join(f"{line}\n" for line in self._lines(info)).encode()
 
     def fewest_connections(self) -> float:
-        """How many connections the least busy process has that takes some."""
+        """How many connections the least busy of the listening processes has."""
         numbers, part = self._numbers, self._part
         return min(numbers[(process + 1) * part + _CONNECTIONS] for process in range(self._processes))
 
@@ -86,7 +86,7 @@ class Meter:
 
     def _lines(self, info: Sequence[tuple[str, str]]) -> Iterator[str]:
         sums = self._sums()
-        yield "# HELP lightwell_build_info What runs"
+        yield "# HELP lightwell_build_info Version of this server"
         yield "# TYPE lightwell_build_info gauge"
         yield "lightwell_build_info{" + ",".join(f'{name}="{value}"' for name, value in info) + "} 1"
         used = [
@@ -100,7 +100,7 @@ class Meter:
                 if row[place]:
                     labels = f'operation="{name}",status="{label}"'
                     yield f"lightwell_requests_total{{{labels}}} {_number(row[place])}"
-        yield "# HELP lightwell_request_seconds Time from the head of a request to the end of its answer"
+        yield "# HELP lightwell_request_seconds Time from the head of a request to the end of its response"
         yield "# TYPE lightwell_request_seconds histogram"
         for name, row in used:
             total = 0.0
@@ -111,7 +111,7 @@ class Meter:
             yield f'lightwell_request_seconds_count{{operation="{name}"}} {_number(total)}'
         for metric, text, column in (
             ("lightwell_received_bytes_total", "Bytes of request bodies", _RECEIVED),
-            ("lightwell_sent_bytes_total", "Bytes of answer bodies", _SENT),
+            ("lightwell_sent_bytes_total", "Bytes of response bodies", _SENT),
         ):
             yield f"# HELP {metric} {text}"
             yield f"# TYPE {metric} counter"
@@ -123,17 +123,17 @@ class Meter:
             for value in values:
                 count = sums[self._behind + self._counters[metric, value]]
                 yield f'{metric}{{{label}="{value}"}} {_number(count)}'
-        yield "# HELP lightwell_requests_in_flight Requests that are being answered"
+        yield "# HELP lightwell_requests_in_flight Requests being processed"
         yield "# TYPE lightwell_requests_in_flight gauge"
         yield f"lightwell_requests_in_flight {_number(sums[_IN_FLIGHT])}"
         open_now = (self._numbers[(p + 1) * self._part + _CONNECTIONS] for p in range(self._processes))
-        yield "# HELP lightwell_connections Connections that are open"
+        yield "# HELP lightwell_connections Open connections"
         yield "# TYPE lightwell_connections gauge"
         yield f"lightwell_connections {_number(sum(n for n in open_now if n != _NOT_LISTENING))}"
 
 
 class Recorder:
-    """Where one process counts. `request` belongs to one thread, `count` to any."""
+    """The counters of one process. `request` must be called from one thread, `count` from any."""
 
     def __init__(
         self,
@@ -150,11 +150,11 @@ class Recorder:
         numbers[_IN_FLIGHT] = 0.0
 
     def begin(self) -> None:
-        """A request came in."""
+        """A request has arrived."""
         self._numbers[_IN_FLIGHT] += 1
 
     def request(self, operation: str, status: int, seconds: float, received: int, sent: int) -> None:
-        """A request that began was answered."""
+        """A request that had begun has been answered."""
         numbers = self._numbers
         numbers[_IN_FLIGHT] -= 1
         row = self._operations[operation]
@@ -170,11 +170,11 @@ class Recorder:
         numbers[row + _SENT] += sent
 
     def connections(self, number: int) -> None:
-        """So many connections are open."""
+        """Set the number of open connections."""
         self._numbers[_CONNECTIONS] = number
 
     def count(self, counter: str, value: str, by: int = 1) -> None:
-        """Add to one of `COUNTERS`, under one value of its label."""
+        """Add to one of `COUNTERS`, for one value of its label."""
         with self._lock:
             self._numbers[self._counters[counter, value]] += by
 

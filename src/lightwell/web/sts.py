@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
 from lightwell.auth.principals import Principal, principal_context
-from lightwell.auth.sessions import USUAL, AssumedRole
+from lightwell.auth.sessions import DEFAULT_DURATION, AssumedRole
 from lightwell.errors import ApiError, UnavailableError, ValidationError
 from lightwell.web.requests.authorization import request_context
 from lightwell.web.requests.request import Request
@@ -148,7 +148,7 @@ def _assume(state: AppState, principal: Principal, parameters: Parameters, reque
             if refused[0].startswith("PolicyArns")
             else f"{refused[0]} is not supported here. Leave it out."
         )
-    duration = parameters.get("DurationSeconds", str(USUAL))
+    duration = parameters.get("DurationSeconds", str(DEFAULT_DURATION))
     if not (duration.isascii() and duration.isdigit() and len(duration) <= 9):
         raise ValidationError(f"DurationSeconds must be a number of seconds, not {duration[:60]!r}")
     assumed = state.sessions.assume(

@@ -131,10 +131,10 @@ def folder_for_key(folder: Path) -> Pair:
 
 UNUSABLE: list[tuple[Callable[[Path], Pair], str]] = [
     (swapped, "are swapped"),
-    (of_another, "is not the key of the certificate"),
+    (of_another, "does not match the certificate"),
     (encrypted, "openssl pkey"),
-    (without_key, "holds no private key"),
-    (without_certificate, "holds no certificate"),
+    (without_key, "contains no private key"),
+    (without_certificate, "contains no certificate"),
     (missing, "nowhere.key does not exist"),
     (folder_for_key, "cannot be read"),
 ]
@@ -156,8 +156,8 @@ def test_refuses_what_is_not_a_certificate_with_its_key(
 @pytest.mark.parametrize(
     ("begins", "ends", "ok", "warning", "says"),
     [
-        (-30, -1, False, False, "has expired on 20"),
-        (1, 30, False, False, "is valid only from 20"),
+        (-30, -1, False, False, "expired on 20"),
+        (1, 30, False, False, "is not valid before 20"),
         (-30, 3, True, True, "expires soon"),
         (-30, 300, True, False, "valid until 20"),
     ],

@@ -86,11 +86,11 @@ def test_closes_what_was_left_open_and_says_so(tmp_path: Path) -> None:
         top = [data, *(path for path in data.iterdir() if path.name != "buckets")]
         assert {str(path): f"{mode(path):04o}" for path in top if mode(path) & 0o077} == {}
     for name in ("", "/lightwell.db", "/objects", "/events.ndjson", "/secret.key"):
-        assert any(f"others could read {data}{name} (mode 0" in line for line in server.err), server.err
+        assert any(f"other users could read {data}{name} (mode 0" in line for line in server.err), server.err
     assert mode(data / "buckets" / "inn") == mode(data / "buckets" / "out") == 0o777
     done = lightwell("doctor", "--port", "0", data=data)
     assert done.status == 0, done
-    assert "others could read" in done.out
+    assert "other users could read" in done.out
     left = {path for path in open_to_others(data) if not path.startswith("buckets")}
     assert left == set()
     (job,) = (data / "buckets" / "out" / "results").iterdir()
@@ -135,5 +135,5 @@ def test_leaves_what_lies_beside_objects_that_are_kept_elsewhere(tmp_path: Path)
     for path in (shared, *shared.rglob("*")):
         path.chmod(0o755)
     done = lightwell("doctor", "--port", "0", *flags, data=tmp_path / "data")
-    assert done.status == 0 and "others could read" in done.out, done
+    assert done.status == 0 and "other users could read" in done.out, done
     assert set(open_to_others(shared)) == {".", "theses", "theses/one.txt"}

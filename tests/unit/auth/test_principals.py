@@ -12,7 +12,7 @@ import pytest
 from lightwell.auth import principals
 from lightwell.auth.credentials import read_credentials, write_credentials
 from lightwell.auth.principals import FRESH_MS, Credentials, Principals, create_key, ensure_root
-from lightwell.auth.secret_box import SecretBox, make_secret_key, open_secret_box
+from lightwell.auth.secret_box import SecretBox, create_secret_key, open_secret_box
 from lightwell.errors import ConfigurationError
 from lightwell.stores.account import principals as table
 from lightwell.stores.db.database import Database
@@ -138,7 +138,7 @@ def test_keeps_credentials_in_a_file_for_its_owner(tmp_path: Path) -> None:
 
 def test_makes_one_secret_key_however_many_ask(tmp_path: Path) -> None:
     def made(_: int) -> SecretBox:
-        make_secret_key(tmp_path / "new")
+        create_secret_key(tmp_path / "new")
         return open_secret_box(None, tmp_path / "new")
 
     with ThreadPoolExecutor(8) as pool:

@@ -103,5 +103,5 @@ def test_takes_each_signed_header_once() -> None:
         for name, value in request.headers
     ]
     assert again != request.headers
-    with pytest.raises(AuthenticationError, match="each header once"):
+    with pytest.raises(AuthenticationError, match="each header only once"):
         read(dataclasses.replace(request, headers=again))

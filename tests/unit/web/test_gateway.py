@@ -16,7 +16,7 @@ from botocore.credentials import Credentials
 
 from lightwell import app
 from lightwell.auth.principals import ensure_root
-from lightwell.auth.secret_box import make_secret_key, open_secret_box
+from lightwell.auth.secret_box import create_secret_key, open_secret_box
 from lightwell.errors import StorageError
 from lightwell.operations import OPERATIONS
 from lightwell.settings import load
@@ -48,7 +48,7 @@ class Answered:
 def build(tmp_path: Path, migrated_sqlite_url: str) -> Iterator[Callable[..., Gateway]]:
     made: list[Gateway] = []
 
-    make_secret_key(tmp_path)
+    create_secret_key(tmp_path)
 
     def make(**flags: str) -> Gateway:
         settings = load({"data": tmp_path, "database_url": migrated_sqlite_url, **flags}, environ={})

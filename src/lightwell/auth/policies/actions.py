@@ -1,8 +1,8 @@
-"""What must be allowed for a request: IAM actions, the resources they are asked on, and their context keys.
+"""What must be allowed for a request: IAM actions, the resources they act on, and their condition keys.
 
 Sources: Service Authorization Reference of medical-imaging (actions, resources, condition keys, dependent
-actions), devguide/security_iam_service-with-iam (an image set needs what its data store needs; search
-looks at the data store alone). Where several image sets change at once, each must be allowed.
+actions), devguide/security_iam_service-with-iam (an action on an image set must be allowed on its data store,
+too; a search concerns the data store alone). If several image sets change at once, each must be allowed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lightwell.domain.arn import Resource
 PREFIX = "medical-imaging:"
 PASS_ROLE, INVOKE, ASSUME_ROLE = "iam:PassRole", "lambda:InvokeFunction", "sts:AssumeRole"
 LIST_BUCKET, GET_OBJECT, PUT_OBJECT = "s3:ListBucket", "s3:GetObject", "s3:PutObject"
-"""What an import job does in buckets, asked of the role that it names (`data_access`)."""
+"""What an import job does in buckets, checked against its role (`auth.data_access_role`)."""
 SERVICE = "medical-imaging.amazonaws.com"
 ANY = "*"
 
@@ -43,17 +43,18 @@ OTHER_NAMES = {
     f"{PREFIX}SearchDICOMStudyInstances": f"{PREFIX}SearchDICOMInstances",
     f"{PREFIX}SearchDICOMAllSeries": f"{PREFIX}SearchDICOMSeries",
 }
-"""Operations that go by the action of another and by their own name. What a ``NotAction`` leaves out under
-the action's name, which is all that AWS's reference has, it leaves out under both.
+"""Operations that are known both by another operation's action and by their own name.
+
+AWS's reference lists only the former. A ``NotAction`` that excludes the former excludes the latter, too.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class AuthorizationRequest:
-    """One thing that must be allowed, or nothing is done.
+    """One action on one resource that must be allowed before anything is done.
 
-    ``actions`` are names for the same: any may allow it, and a Deny of any denies. ``resource`` is an ARN or
-    ``*``; ``tagged`` is what its tags are kept under, None where it can have none.
+    ``actions`` are alternative names of one action: an Allow of any allows it, a Deny of any denies it.
+    ``resource`` is an ARN or ``*``; ``tagged`` is the resource whose tags apply, None if it cannot have tags.
     """
 
     actions: tuple[str, ...]
@@ -63,7 +64,7 @@ class AuthorizationRequest:
 
 
 class Actions:
-    """The asks of every operation, for one account and Region."""
+    """The authorization requests of every operation, for one account and Region."""
 
     def __init__(self, region: str, account: str) -> None:
         self._region = region
@@ -71,13 +72,13 @@ class Actions:
         self._stores = arn.datastore_arn(region, account, "")
 
     def native(self, operation: str, request: Any) -> list[AuthorizationRequest]:
-        """What a native operation asks for; ``request`` is its Struct of the service model."""
+        """What a native operation requires; ``request`` is its Struct from the service model."""
         return _NATIVE[operation](self, PREFIX + operation, request)
 
     def dicomweb(
         self, operation: str, action: str, datastore_id: str, context: Context
     ) -> list[AuthorizationRequest]:
-        """What a DICOMweb operation asks for. A Deny or Allow of its own name counts like its action's."""
+        """What a DICOMweb operation requires. Statements may use its own name or its action's."""
         actions = (PREFIX + action,) if operation == action else (PREFIX + action, PREFIX + operation)
         return [
             AuthorizationRequest(actions, self._stores + datastore_id, self._resource(datastore_id), context)
@@ -86,23 +87,24 @@ class Actions:
     def image_sets(
         self, action: str, datastore_id: str, image_set_ids: Sequence[str]
     ) -> list[AuthorizationRequest]:
-        """What an action on these image sets asks for, the data store first."""
-        full = (PREFIX + action,)
+        """What an action on these image sets requires, first on the data store."""
+        actions = (PREFIX + action,)
         store = self._stores + datastore_id
-        asks = [AuthorizationRequest(full, store, self._resource(datastore_id))]
-        for id in image_set_ids:
-            asks.append(
-                AuthorizationRequest(full, f"{store}/imageset/{id}", self._resource(datastore_id, id))
-            )
-        return asks
+        return [
+            AuthorizationRequest(actions, store, self._resource(datastore_id)),
+            *(
+                AuthorizationRequest(actions, f"{store}/imageset/{id}", self._resource(datastore_id, id))
+                for id in image_set_ids
+            ),
+        ]
 
     def _resource(self, datastore_id: str, image_set_id: str | None = None) -> Resource:
         return Resource(self._region, self._account, datastore_id, image_set_id)
 
     def _named(self, action: str, name: str, context: Context) -> list[AuthorizationRequest]:
-        """Of an ARN that the request names; only those of this account have tags here.
+        """For an ARN given in the request; only ARNs of this account have tags here.
 
-        One of ours is asked for in one spelling, whatever its partition: no Deny can be written around.
+        Those are put into one spelling, whatever their partition, so that no spelling evades a Deny.
         """
         found = arn.parse(name)
         if found is None or (found.region, found.account) != (self._region, self._account):
@@ -110,7 +112,7 @@ class Actions:
         spelled = self._stores.removesuffix(arn.datastore_path("")) + found.path
         return [AuthorizationRequest((action,), spelled, found, context)]
 
-    # One for each shape of request ------------------------------------------------------------------------
+    # One method for each shape of request -----------------------------------------------------------------
 
     def _nothing(self, action: str, request: Any) -> list[AuthorizationRequest]:
         return [AuthorizationRequest((action,), ANY)]
@@ -128,19 +130,21 @@ class Actions:
     def _create(self, action: str, request: Any) -> list[AuthorizationRequest]:
         tags: Mapping[str, str] = request.tags or {}
         context = request_tags(tags) if tags else {}
-        asks = [AuthorizationRequest((action,), ANY, None, context)]
+        required = [AuthorizationRequest((action,), ANY, None, context)]
         if tags:
-            # The new store has no id yet.
-            asks.append(AuthorizationRequest((f"{PREFIX}TagResource",), self._stores + ANY, None, context))
+            # The new data store has no ID yet.
+            required.append(
+                AuthorizationRequest((f"{PREFIX}TagResource",), self._stores + ANY, None, context)
+            )
         if request.lambda_authorizer_arn:
-            asks.append(AuthorizationRequest((INVOKE,), request.lambda_authorizer_arn))
-        return asks
+            required.append(AuthorizationRequest((INVOKE,), request.lambda_authorizer_arn))
+        return required
 
     def _start_import(self, action: str, request: Any) -> list[AuthorizationRequest]:
-        passed = AuthorizationRequest(
+        pass_role = AuthorizationRequest(
             (PASS_ROLE,), request.data_access_role_arn, None, {"iam:passedtoservice": SERVICE}
         )
-        return [*self._datastore(action, request), passed]
+        return [*self._datastore(action, request), pass_role]
 
     def _copy(self, action: str, request: Any) -> list[AuthorizationRequest]:
         destination = request.copy_image_set_information.destination_image_set
@@ -190,4 +194,4 @@ KNOWN = (
     PUT_OBJECT,
     "sts:GetCallerIdentity",
 )
-"""Every action that is ever asked for."""
+"""Every action that some request requires."""

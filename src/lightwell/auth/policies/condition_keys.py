@@ -1,12 +1,12 @@
-"""The condition keys that a policy may name: which are filled, which never hold anything, which are unknown.
+"""The condition keys that policies may use: which have values, which never do, which are unsupported.
 
 Sources: IAM User Guide, "AWS global condition context keys"; Service Authorization Reference of
-medical-imaging, sts, iam (PassRole) and S3 (what an import does). Names of keys are matched without regard to
-case, tag keys included.
+medical-imaging, sts, iam (PassRole) and S3 (what an import does). Names of keys, tag keys included, are
+case-insensitive.
 
-A key that is *known* and absent from a request is absent as at AWS: most operators do not match it, negated
-ones and ``…IfExists`` do. Nobody here can say what a key holds that is *not known*, so a condition on it
-is neither true nor false, and a statement with it never lets anything pass.
+A *supported* key that is absent from a request behaves as on AWS: most operators do not match it, negated
+ones and ``…IfExists`` do. The value of an *unsupported* key cannot be known, so a condition on it is neither
+true nor false, and a statement with such a condition never allows anything.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 
 
 class Unknown:
-    """What a key holds that is known to hold something, but not what."""
+    """The value of a key that has one, when the value itself is not known."""
 
     def __repr__(self) -> str:
         return "UNKNOWN"
@@ -27,7 +27,7 @@ UNKNOWN: Final = Unknown()
 
 Value: TypeAlias = str | tuple[str, ...] | Unknown
 Context: TypeAlias = Mapping[str, Value]
-"""Lower-case key → its value, or the values of a key with many."""
+"""Key in lower case → its value, or the values of a multivalued key."""
 
 # The same for every request that one principal makes.
 STABLE = frozenset(
@@ -43,7 +43,7 @@ STABLE = frozenset(
         "aws:viaawsservice",
     }
 )
-_FILLED = STABLE | {
+_WITH_VALUES = STABLE | {
     "aws:currenttime",
     "aws:epochtime",
     "aws:referer",
@@ -62,8 +62,8 @@ _FILLED = STABLE | {
     "sts:externalid",
     "sts:rolesessionname",
 }
-# What they tell of does not exist here: multi-factor sign-in, organisations, VPCs, services in between.
-_EMPTY = frozenset(
+# What these describe does not exist here: multi-factor sign-in, organizations, VPCs, intermediate services.
+_WITHOUT_VALUES = frozenset(
     {
         "aws:calledvia",
         "aws:calledviafirst",
@@ -95,10 +95,12 @@ _EMPTY = frozenset(
 )
 RESOURCE_TAG, REQUEST_TAG = "aws:resourcetag/", "aws:requesttag/"
 _TAGS = (RESOURCE_TAG, REQUEST_TAG, "aws:principaltag/")
-MANY = frozenset({"aws:tagkeys", "aws:calledvia", "aws:principalorgpaths", "aws:principalservicenameslist"})
-"""Keys with any number of values, which a set operator is made for."""
+MULTIVALUED = frozenset(
+    {"aws:tagkeys", "aws:calledvia", "aws:principalorgpaths", "aws:principalservicenameslist"}
+)
+"""Multivalued keys, for use with set operators."""
 
-# Keys of ours in the spelling of the documentation, for suggestions.
+# Supported keys as the AWS documentation spells them, for suggestions.
 _SPELLED = (
     "aws:CurrentTime",
     "aws:EpochTime",
@@ -135,20 +137,24 @@ _SPELLED = (
 )
 
 
-def is_known(key: str) -> bool:
-    """Whether it can be said what the key, in lower case, holds, be it nothing."""
-    return key in _FILLED or key in _EMPTY or any(key.startswith(t) and len(key) > len(t) for t in _TAGS)
+def is_supported(key: str) -> bool:
+    """Whether the key, given in lower case, is supported, even if it never has a value here."""
+    return (
+        key in _WITH_VALUES
+        or key in _WITHOUT_VALUES
+        or any(key.startswith(t) and len(key) > len(t) for t in _TAGS)
+    )
 
 
 def nearest(key: str) -> str | None:
-    """A known key that somebody who wrote ``key`` may have meant."""
+    """A supported key that ``key`` may be a misspelling of."""
     spelled = {name.lower(): name for name in _SPELLED}
     found = difflib.get_close_matches(key.lower(), spelled, n=1, cutoff=0.8)
     return spelled[found[0]] if found else None
 
 
 def tag_context(prefix: str, tags: Mapping[str, str]) -> dict[str, Value]:
-    """The keys of tags. Two tags whose keys differ in case only make one key, whose value nobody can tell."""
+    """The condition keys of tags. Tag keys that differ only in case share one, whose value is unknown."""
     context: dict[str, Value] = {}
     for name, value in tags.items():
         key = prefix + name.lower()
@@ -157,10 +163,10 @@ def tag_context(prefix: str, tags: Mapping[str, str]) -> dict[str, Value]:
 
 
 def request_tags(tags: Mapping[str, str]) -> dict[str, Value]:
-    """``aws:RequestTag/…`` and ``aws:TagKeys`` of a request that gives tags."""
+    """``aws:RequestTag/…`` and ``aws:TagKeys`` of a request that sets tags."""
     return {**tag_context(REQUEST_TAG, tags), **tag_keys(tuple(tags))}
 
 
 def tag_keys(keys: Sequence[str]) -> dict[str, Value]:
-    """``aws:TagKeys`` of a request that names the keys of tags."""
+    """``aws:TagKeys`` of a request with these tag keys."""
     return {"aws:tagkeys": tuple(keys)}

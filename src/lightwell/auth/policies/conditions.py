@@ -1,7 +1,7 @@
 """One condition of a statement: operator, key and values, compiled to a function of the request's context.
 
 Source: IAM User Guide, "IAM JSON policy elements: Condition operators" and "Set operators for multivalued
-context keys". A condition is true, false or, where an operator, a key or a value is not known, None.
+context keys". A condition is true, false or, if its operator, key or a value is not known, None.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
+from typing import Literal
 
-from lightwell.auth.policies.condition_keys import Context, Unknown, is_known
+from lightwell.auth.policies.condition_keys import Context, Unknown, is_supported
 from lightwell.auth.policies.patterns import (
     ArnTemplate,
     NoValue,
@@ -24,31 +25,34 @@ from lightwell.auth.policies.patterns import (
     text_template,
 )
 
+Quantifier = Literal["", "all", "any"]
+"""ForAllValues is *all*, ForAnyValue is *any*; most conditions have neither."""
+
 Test = Callable[[str, Context], Truth]
 _Test = Callable[[str, Context], Truth | NoValue]
 
-_SETS = ("forallvalues:", "foranyvalue:")
+_QUANTIFIERS: dict[str, Quantifier] = {"forallvalues:": "all", "foranyvalue:": "any"}
 _IF_EXISTS = "ifexists"
 
 
 class ConditionError(ValueError):
-    """The condition is none that can be evaluated; says why."""
+    """The condition cannot be evaluated; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """An operator taken apart. ``name`` is its base in lower case; ``quantifier`` is "all", "any" or ""."""
+    """A parsed operator. ``name`` is its base in lower case, ``quantifier`` its set operator, if any."""
 
     name: str
-    quantifier: str
+    quantifier: Quantifier
     if_exists: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """``operator`` and ``key`` as they were written; ``test`` gives true, false or, if nobody knows, None.
+    """``operator`` and ``key`` as written; ``test`` returns true, false or, if that is unknown, None.
 
-    ``keys`` are the context keys that it asks for, in lower case; ``why`` is what makes it unknown for good.
+    ``keys`` are the condition keys it depends on, in lower case; ``why`` says why it can never be evaluated.
     """
 
     operator: str
@@ -64,7 +68,7 @@ def negate(truth: Truth) -> Truth:
 
 
 def any_of(truths: Iterable[Truth]) -> Truth:
-    """True if one is, else unknown if one is."""
+    """True if any is true, else None if any is unknown, else False."""
     result: Truth = False
     for truth in truths:
         if truth:
@@ -75,7 +79,7 @@ def any_of(truths: Iterable[Truth]) -> Truth:
 
 
 def all_of(truths: Iterable[Truth]) -> Truth:
-    """False if one is, else unknown if one is."""
+    """False if any is false, else None if any is unknown, else True."""
     result: Truth = True
     for truth in truths:
         if truth is False:
@@ -86,22 +90,23 @@ def all_of(truths: Iterable[Truth]) -> Truth:
 
 
 def read_operator(text: str) -> Operator:
-    """Raises `ConditionError` for one that IAM does not have."""
-    name, quantifier = text.lower(), ""
-    for prefix in _SETS:
+    """Parse an operator. Raises `ConditionError` if IAM has no such operator."""
+    name = text.lower()
+    quantifier: Quantifier = ""
+    for prefix, each in _QUANTIFIERS.items():
         if name.startswith(prefix):
-            name, quantifier = name.removeprefix(prefix), prefix[3:6]
+            name, quantifier = name.removeprefix(prefix), each
     if_exists = name.endswith(_IF_EXISTS)
     name = name.removesuffix(_IF_EXISTS)
     if name not in _MATCHERS and name != "null":
         raise ConditionError(f"There is no condition operator {text!r}")
     if name == "null" and (if_exists or quantifier):
-        raise ConditionError(f"Null takes no set operator and no IfExists, as {text!r} has")
+        raise ConditionError(f"Null cannot be combined with a set operator or IfExists, as in {text!r}")
     return Operator(name, quantifier, if_exists)
 
 
 def compile_condition(operator: str, key: str, values: Sequence[str], *, variables: bool) -> Condition:
-    """The condition; one that cannot be evaluated is unknown whatever the request. Never raises."""
+    """The condition; one that cannot be evaluated is unknown for every request. Never raises."""
     try:
         return checked_condition(operator, key, values, variables=variables)
     except ConditionError as error:
@@ -109,13 +114,13 @@ def compile_condition(operator: str, key: str, values: Sequence[str], *, variabl
 
 
 def checked_condition(operator: str, key: str, values: Sequence[str], *, variables: bool) -> Condition:
-    """The condition. Raises `ConditionError` for an operator, key or value that cannot be evaluated."""
+    """The condition. Raises `ConditionError` if its operator, key or a value cannot be evaluated."""
     read = read_operator(operator)
     name = key.lower()
     if not values:
-        raise ConditionError(f"{operator} of {key} has no value")
-    if not is_known(name):
-        raise ConditionError(f"The condition key {key} is not known here")
+        raise ConditionError(f"{operator} on {key} has no value")
+    if not is_supported(name):
+        raise ConditionError(f"The condition key {key} is not supported")
     if read.name == "null":
         wanted = {_bool(value, operator) for value in values}
         return Condition(operator, key, tuple(values), _null(name, wanted), frozenset({name}))
@@ -125,8 +130,8 @@ def checked_condition(operator: str, key: str, values: Sequence[str], *, variabl
     except TemplateError as error:
         raise ConditionError(str(error)) from None
     for used in keys:
-        if not is_known(used):
-            raise ConditionError(f"The policy variable ${{{used}}} is not known here")
+        if not is_supported(used):
+            raise ConditionError(f"The policy variable ${{{used}}} is not supported")
     match = _positive(matchers) if not negated else _negative(matchers)
     return Condition(operator, key, tuple(values), _over_key(name, read, match), frozenset({name, *keys}))
 
@@ -140,7 +145,7 @@ def _null(name: str, wanted: set[bool]) -> Callable[[Context], Truth]:
 
 
 def _positive(matchers: Sequence[_Test]) -> Test:
-    """Of any of the values; one whose variable has no value is none."""
+    """True if any value matches; a value whose policy variable has no value does not match."""
 
     def test(value: str, context: Context) -> Truth:
         return any_of(
@@ -152,7 +157,7 @@ def _positive(matchers: Sequence[_Test]) -> Test:
 
 
 def _negative(matchers: Sequence[_Test]) -> Test:
-    """Of none of the values; one whose variable has no value leaves that open."""
+    """True if no value matches; unknown if a policy variable in one has no value."""
 
     def test(value: str, context: Context) -> Truth:
         found = any_of(
@@ -165,7 +170,7 @@ def _negative(matchers: Sequence[_Test]) -> Test:
 
 
 def _over_key(name: str, operator: Operator, match: Test) -> Callable[[Context], Truth]:
-    """The test of one value, laid over what the key holds: nothing, one value or many."""
+    """Apply the test for one value to the key, which may have no value, one or several."""
     negated, if_exists = operator.name in _NEGATED, operator.if_exists
 
     def single(context: Context) -> Truth:
@@ -174,7 +179,7 @@ def _over_key(name: str, operator: Operator, match: Test) -> Callable[[Context],
             return match(value, context)
         if value is None or value == ():
             return negated or if_exists
-        # Which of several values an operator without a quantifier means is not defined.
+        # What an operator without a quantifier does with several values is undefined.
         return match(value[0], context) if isinstance(value, tuple) and len(value) == 1 else None
 
     def for_all(context: Context) -> Truth:
@@ -219,21 +224,21 @@ def _arns(values: Sequence[str], operator: str, variables: bool) -> _Compiled:
 
 def _without_variables(value: str, operator: str, variables: bool) -> str:
     if variables and "${" in value:
-        raise ConditionError(f"{operator} takes no policy variables, as {value!r} has")
+        raise ConditionError(f"{operator} does not support policy variables, as in {value!r}")
     return value
 
 
 def _compared(
     read: Callable[[str], Decimal | None], what: str, holds: Callable[[Decimal, Decimal], bool]
 ) -> Callable[[Sequence[str], str, bool], _Compiled]:
-    """An operator on numbers or moments."""
+    """An operator on numbers or dates."""
 
     def build(values: Sequence[str], operator: str, variables: bool) -> _Compiled:
         tests: list[_Test] = []
         for value in values:
             wanted = read(_without_variables(value, operator, variables))
             if wanted is None:
-                raise ConditionError(f"{operator} takes {what}, not {value!r}")
+                raise ConditionError(f"{operator} expects {what}, not {value!r}")
             tests.append(_comparison(read, holds, wanted))
         return tests, frozenset()
 
@@ -251,7 +256,7 @@ def _comparison(
 
 
 _NUMBER = re.compile(r"[+-]?(?:\d{1,40}(?:\.\d{0,40})?|\.\d{1,40})", re.ASCII)
-_MOMENT = re.compile(
+_DATE = re.compile(
     r"(\d{4})(?:-(\d\d)(?:-(\d\d)(?:T(\d\d):(\d\d)(?::(\d\d)(\.\d{1,9})?)?(Z|[+-]\d\d:?\d\d))?)?)?", re.ASCII
 )
 
@@ -266,9 +271,9 @@ def _number(text: str) -> Decimal | None:
 
 
 @lru_cache(maxsize=256)
-def _moment(text: str) -> Decimal | None:
-    """Seconds since the epoch, of W3C's ISO 8601 (a day counts from its start, UTC) or of such seconds."""
-    match = _MOMENT.fullmatch(text)
+def _date(text: str) -> Decimal | None:
+    """Seconds since the epoch, from W3C's profile of ISO 8601 (a day means its start, UTC) or a number."""
+    match = _DATE.fullmatch(text)
     if match is None or (text.isdigit() and len(text) != 4):
         return _number(text) if text.isdigit() else None
     year, month, day, hour, minute, second, fraction, zone = match.groups()
@@ -287,7 +292,7 @@ def _moment(text: str) -> Decimal | None:
 
 def _bool(value: str, operator: str) -> bool:
     if value.lower() not in ("true", "false"):
-        raise ConditionError(f"{operator} takes true or false, not {value!r}")
+        raise ConditionError(f"{operator} expects true or false, not {value!r}")
     return value.lower() == "true"
 
 
@@ -312,7 +317,7 @@ def _addresses(values: Sequence[str], operator: str, variables: bool) -> _Compil
             networks.append(ipaddress.ip_network(text, strict=False))
         except ValueError:
             raise ConditionError(
-                f"{operator} takes an address or a network such as 203.0.113.0/24, not {value!r}"
+                f"{operator} expects an address or a network such as 203.0.113.0/24, not {value!r}"
             ) from None
 
     def test(value: str, context: Context) -> Truth | NoValue:
@@ -328,7 +333,7 @@ def _addresses(values: Sequence[str], operator: str, variables: bool) -> _Compil
 
 
 def _binaries(values: Sequence[str], operator: str, variables: bool) -> _Compiled:
-    """No key of this service holds bytes."""
+    """No condition key of this service holds bytes."""
     return [lambda value, context: None], frozenset()
 
 
@@ -344,7 +349,7 @@ _ORDER: dict[str, Callable[[Decimal, Decimal], bool]] = {
     "greaterthanequals": lambda given, wanted: given >= wanted,
 }
 
-_DATE = "a date such as 2026-01-31T00:00:00Z"
+_DATE_EXAMPLE = "a date such as 2026-01-31T00:00:00Z"
 
 _MATCHERS: dict[str, Callable[[Sequence[str], str, bool], _Compiled]] = {
     "stringequals": _EXACT,
@@ -362,9 +367,6 @@ _MATCHERS: dict[str, Callable[[Sequence[str], str, bool], _Compiled]] = {
     "arnnotequals": _arns,
     "arnnotlike": _arns,
     **{f"numeric{name}": _compared(_number, "a number", holds) for name, holds in _ORDER.items()},
-    **{
-        f"date{name}": _compared(_moment, "a date such as 2026-01-31T00:00:00Z", holds)
-        for name, holds in _ORDER.items()
-    },
+    **{f"date{name}": _compared(_date, _DATE_EXAMPLE, holds) for name, holds in _ORDER.items()},
 }
 _NEGATED = frozenset(name for name in _MATCHERS if "not" in name)

@@ -1,4 +1,4 @@
-"""Why a decision was made, statement by statement, in words."""
+"""Explain a decision in words, statement by statement."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from lightwell.auth.policies.policy import Permissions, Statement
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """What one statement has to do with the decision; ``applies`` as it counted."""
+class StatementExplanation:
+    """The part of one statement in the decision; ``applies`` is whether it counted."""
 
     title: str
     effect: str
@@ -22,16 +22,16 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The decision; ``deciding`` is the title of the statement that made it, None where none allows."""
+    """The decision; ``deciding`` is the title of the statement behind it, None if no statement allows."""
 
     allowed: bool
     reason: str
     deciding: str | None
-    lines: tuple[Line, ...]
+    statements: tuple[StatementExplanation, ...]
 
 
 def explain(permissions: Permissions, action: str, resource: str, context: Context) -> Explanation:
-    """Decide, and say by what."""
+    """Decide, and explain the decision."""
     decision = permissions.decide(action, resource, context)
     whole = {**permissions.principal_context, **context}
     deciding = decision.statement.title if decision.statement is not None else None
@@ -41,40 +41,40 @@ def explain(permissions: Permissions, action: str, resource: str, context: Conte
         reason = f"{deciding} denies it"
     else:
         kind = "session policy" if decision.layer == "session" else "policy"
-        reason = f"no statement of any {kind} allows it"
-    lines = tuple(
+        reason = f"no statement in any {kind} allows it"
+    statements = tuple(
         _line(statement, action, resource, whole)
-        for statements in permissions.layers.values()
-        for statement in statements
+        for layer in permissions.layers.values()
+        for statement in layer
     )
-    return Explanation(decision.allowed, reason, deciding, lines)
+    return Explanation(decision.allowed, reason, deciding, statements)
 
 
-def _line(statement: Statement, action: str, resource: str, context: Context) -> Line:
+def _line(statement: Statement, action: str, resource: str, context: Context) -> StatementExplanation:
     effect = "Allow" if statement.allows else "Deny"
-    if not statement.concerns(action):
-        named = "every action but those that it names" if statement.not_actions else "other actions"
-        return Line(statement.title, effect, False, f"it is about {named}")
-    covered = statement.covers(resource, context)
+    if not statement.covers_action(action):
+        named = "all actions except those listed" if statement.not_actions else "other actions"
+        return StatementExplanation(statement.title, effect, False, f"it covers {named}")
+    covered = statement.covers_resource(resource, context)
     if covered is False:
-        named = "every resource but those that it names" if statement.not_resources else "other resources"
-        return Line(statement.title, effect, False, f"it is about {named}")
+        named = "all resources except those listed" if statement.not_resources else "other resources"
+        return StatementExplanation(statement.title, effect, False, f"it covers {named}")
     truth = statement.applies(resource, context)
     applies = truth is True if statement.allows else truth is not False
     reasons = list(_reasons(statement, covered, context))
     if truth is True:
         met = ", ".join(reasons)
-        return Line(
-            statement.title, effect, applies, f"action and resource are its own{f'; {met}' if met else ''}"
+        return StatementExplanation(
+            statement.title, effect, applies, f"action and resource match{f'; {met}' if met else ''}"
         )
-    return Line(statement.title, effect, applies, "; ".join(reasons))
+    return StatementExplanation(statement.title, effect, applies, "; ".join(reasons))
 
 
 def _reasons(statement: Statement, covered: bool | None, context: Context) -> Iterator[str]:
     if statement.why is not None:
-        yield f"{statement.why}: what is not understood allows nothing and denies"
+        yield f"{statement.why}: an Allow that is not understood allows nothing, and a Deny denies"
     elif covered is None:
-        yield "a variable in its resource has no value that could be known"
+        yield "a policy variable in its resource has no known value"
     for condition in statement.conditions:
         truth = condition.test(context)
         words = {True: "is met", False: "is not met", None: "cannot be decided"}[truth]
@@ -85,7 +85,7 @@ def _reasons(statement: Statement, covered: bool | None, context: Context) -> It
 def _held(condition: Condition, context: Context) -> str:
     value = context.get(condition.key.lower())
     if value is None or value == ():
-        return " (the request has no such key)"
+        return " (the request does not have this key)"
     if isinstance(value, Unknown):
-        return " (its value is not known)"
-    return f" (it is {value if isinstance(value, str) else ', '.join(value)})"
+        return " (its value is unknown)"
+    return f" (its value is {value if isinstance(value, str) else ', '.join(value)})"

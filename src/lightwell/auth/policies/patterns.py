@@ -1,9 +1,9 @@
-"""Patterns of policies: wildcards, policy variables, and ARNs matched part by part.
+"""Patterns in policies: wildcards, policy variables, and ARNs matched part by part.
 
 Source: IAM User Guide, "IAM policy elements: Variables and tags", "IAM JSON policy elements: Resource" and
-"… Condition operators" (ARN). ``*`` is any run of characters, ``?`` any one; ``${*}``, ``${?}`` and ``${$}``
-are the characters themselves; ``${key}`` and ``${key, 'default'}`` stand for what the context of the request
-holds, in policies of Version 2012-10-17. What a variable stands for is text, whatever characters it has.
+"… Condition operators" (ARN). ``*`` matches any run of characters, ``?`` any single one; ``${*}``, ``${?}``
+and ``${$}`` are the characters themselves; in policies of Version 2012-10-17, ``${key}`` and ``${key,
+'default'}`` are replaced by the value in the context of the request, which is taken literally.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from lightwell.auth.policies.condition_keys import Context, Unknown, is_known
+from lightwell.auth.policies.condition_keys import Context, Unknown, is_supported
 
 # A condition is true, false or unknown.
 Truth = bool | None
@@ -24,7 +24,7 @@ ARN_PARTS = 6
 
 
 class TemplateError(ValueError):
-    """The text is no pattern; says why."""
+    """The text is not a valid pattern; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Literal:
     text: str
 
 
-class Wild(Enum):
+class Wildcard(Enum):
     MANY = "*"
     ONE = "?"
 
@@ -43,18 +43,18 @@ class Variable:
     default: str | None
 
 
-Token = Literal | Wild | Variable
+Token = Literal | Wildcard | Variable
 
 
 class NoValue:
-    """A variable has no value: the text that it stands in is no text."""
+    """The result of matching a pattern with a policy variable that has no value."""
 
 
 NO_VALUE = NoValue()
 
 
 def tokens(text: str, *, variables: bool, wildcards: bool) -> list[Token]:
-    """The parts of a pattern. Raises `TemplateError` for a variable that is none."""
+    """The tokens of a pattern. Raises `TemplateError` for an invalid policy variable."""
     found: list[Token] = []
     place = 0
     if variables:
@@ -63,7 +63,7 @@ def tokens(text: str, *, variables: bool, wildcards: bool) -> list[Token]:
             found.append(_variable(match[1]))
             place = match.end()
         if "${" in text[place:]:
-            raise TemplateError(f"{text!r} has a policy variable without its closing brace")
+            raise TemplateError(f"{text!r} has a policy variable without a closing brace")
     found += _plain(text[place:], wildcards)
     return found
 
@@ -75,9 +75,9 @@ def _plain(text: str, wildcards: bool) -> Iterator[Token]:
         return
     for part in re.split(r"([*?])", text):
         if part == "*":
-            yield Wild.MANY
+            yield Wildcard.MANY
         elif part == "?":
-            yield Wild.ONE
+            yield Wildcard.ONE
         elif part:
             yield Literal(part)
 
@@ -87,12 +87,14 @@ def _variable(inner: str) -> Token:
         return Literal(inner)
     match = _NAMED.fullmatch(inner)
     if match is None:
-        raise TemplateError(f"${{{inner}}} is no policy variable: it takes ${{key}} or ${{key, 'default'}}")
+        raise TemplateError(
+            f"${{{inner}}} is not a policy variable; expected ${{key}} or ${{key, 'default'}}"
+        )
     return Variable(match[1].lower(), match[2])
 
 
 class Template:
-    """A pattern for one text, compiled; ``keys`` are the context keys that it asks for."""
+    """A compiled pattern for one text; ``keys`` are the condition keys of its policy variables."""
 
     __slots__ = ("_fold", "_pattern", "_tokens", "keys", "text")
 
@@ -109,10 +111,10 @@ class Template:
 
     @property
     def matches_all(self) -> bool:
-        return bool(self._tokens) and all(part is Wild.MANY for part in self._tokens)
+        return bool(self._tokens) and all(part is Wildcard.MANY for part in self._tokens)
 
     def match(self, value: str, context: Context) -> Truth | NoValue:
-        """Whether ``value`` is of this pattern; None if that depends on what nobody knows."""
+        """Whether ``value`` matches; None if that depends on something unknown."""
         if self.text is not None:
             return value == self.text
         if self._pattern is not None:
@@ -123,14 +125,14 @@ class Template:
         return _compiled(parts, self._fold).fullmatch(value) is not None
 
     def match_some(self, prefix: str, context: Context) -> Truth | NoValue:
-        """Whether anything that begins with ``prefix`` can be of this pattern."""
+        """Whether some text that begins with ``prefix`` can match."""
         parts = self.resolve(context)
         if parts is None or isinstance(parts, NoValue):
             return parts
-        # Where the first `*` is reached it takes the rest of the prefix, and what follows may be anything.
+        # The first `*` can match the rest of the prefix, and anything may follow it.
         start: list[str | None] = []
         for part in parts:
-            if part is Wild.MANY:
+            if part is Wildcard.MANY:
                 break
             start += part.text if isinstance(part, Literal) else [None]
         else:
@@ -140,14 +142,14 @@ class Template:
         return all(one is None or fold(one) == fold(other) for one, other in zip(start, prefix, strict=False))
 
     def match_all(self, prefix: str, context: Context) -> Truth | NoValue:
-        """Whether everything that begins with ``prefix`` is of this pattern."""
+        """Whether every text that begins with ``prefix`` matches."""
         parts = self.resolve(context)
         if parts is None or isinstance(parts, NoValue):
             return parts
-        return bool(parts) and parts[-1] is Wild.MANY and self.match(prefix, context)
+        return bool(parts) and parts[-1] is Wildcard.MANY and self.match(prefix, context)
 
     def resolve(self, context: Context) -> list[Token] | NoValue | None:
-        """Its tokens, variables replaced; `NO_VALUE` where one has no value, None where nobody knows."""
+        """The tokens with variables replaced; `NO_VALUE` if one has no value, None if a value is unknown."""
         parts: list[Token] = []
         missing = False
         for part in self._tokens:
@@ -155,8 +157,8 @@ class Template:
                 parts.append(part)
                 continue
             value = context.get(part.key)
-            if isinstance(value, Unknown | tuple) or not is_known(part.key):
-                # A key with many values is no text, however many it has here.
+            if isinstance(value, Unknown | tuple) or not is_supported(part.key):
+                # A multivalued key cannot be used as text, even if it has one value here.
                 return None
             if value is None:
                 value = part.default
@@ -168,10 +170,10 @@ class Template:
 
 
 def _compiled(parts: list[Token], fold: bool) -> re.Pattern[str]:
-    """Takes time in proportion to the text: what stands between two `*` is looked for once, leftmost."""
+    """Matches in linear time: each part between two `*` is searched for once, leftmost (atomic groups)."""
     chunks = [""]
     for part in parts:
-        if part is Wild.MANY:
+        if part is Wildcard.MANY:
             chunks.append("")
         else:
             chunks[-1] += re.escape(part.text) if isinstance(part, Literal) else "."
@@ -182,23 +184,23 @@ def _compiled(parts: list[Token], fold: bool) -> re.Pattern[str]:
 
 
 def text_template(text: str, *, variables: bool, wildcards: bool, fold: bool = False) -> Template:
-    """A pattern for any text, with ``fold`` without regard to case. Raises `TemplateError`."""
+    """A pattern for any text, case-insensitive with ``fold``. Raises `TemplateError`."""
     return Template(tokens(text, variables=variables, wildcards=wildcards), fold=fold)
 
 
 def action_template(text: str) -> Template:
-    """A pattern for actions, which are matched without regard to case and have no variables."""
+    """A pattern for actions, which are case-insensitive and have no variables."""
     return Template(tokens(text, variables=False, wildcards=True), fold=True)
 
 
-_How = Callable[[Template, str, Context], Truth | NoValue]
+_MatchMethod = Callable[[Template, str, Context], Truth | NoValue]
 
 
 class ArnTemplate:
-    """A pattern for ARNs: each of the six parts between colons is matched on its own.
+    """A pattern for ARNs: each of the six parts between colons is matched separately.
 
-    ``*`` alone matches whatever there is, ``*`` as the resource of an action without one included. With
-    ``complete`` parts that are missing at the end are ``*``, as in ``Resource``. Raises `TemplateError`.
+    ``*`` alone matches everything, including the ``*`` of actions without a resource. With ``complete``,
+    parts missing at the end count as ``*``, as in ``Resource``. Raises `TemplateError`.
     """
 
     __slots__ = ("_parts", "keys", "text")
@@ -211,26 +213,26 @@ class ArnTemplate:
         if len(parts) == 1 and templates[0].matches_all:
             self._parts = None
         elif len(parts) < ARN_PARTS:
-            if not complete or parts[0] not in ([Literal("arn")], [Wild.MANY]):
+            if not complete or parts[0] not in ([Literal("arn")], [Wildcard.MANY]):
                 raise TemplateError(
-                    f"{text!r} is no ARN: it takes arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE or *"
+                    f"{text!r} is not an ARN; expected arn:PARTITION:SERVICE:REGION:ACCOUNT:RESOURCE or *"
                 )
-            self._parts = templates + [Template([Wild.MANY])] * (ARN_PARTS - len(parts))
+            self._parts = templates + [Template([Wildcard.MANY])] * (ARN_PARTS - len(parts))
         self.keys = frozenset(key for template in templates for key in template.keys)
 
     def match(self, value: str, context: Context) -> Truth | NoValue:
-        """Whether ``value`` is of this pattern; None if that depends on what nobody knows."""
+        """Whether ``value`` matches; None if that depends on something unknown."""
         return self._match(value, context, Template.match)
 
     def match_some(self, prefix: str, context: Context) -> Truth | NoValue:
-        """Whether any ARN that begins with ``prefix``, which has its last part, can be of this pattern."""
+        """Whether some ARN that begins with ``prefix``, which includes the last part, can match."""
         return self._match(prefix, context, Template.match_some)
 
     def match_all(self, prefix: str, context: Context) -> Truth | NoValue:
-        """Whether every ARN that begins with ``prefix``, which has its last part, is of this pattern."""
+        """Whether every ARN that begins with ``prefix``, which includes the last part, matches."""
         return self._match(prefix, context, Template.match_all)
 
-    def _match(self, value: str, context: Context, last: _How) -> Truth | NoValue:
+    def _match(self, value: str, context: Context, match_last: _MatchMethod) -> Truth | NoValue:
         if self._parts is None:
             return True
         values = value.split(":", ARN_PARTS - 1)
@@ -239,7 +241,9 @@ class ArnTemplate:
         result: Truth | NoValue = True
         final = self._parts[-1]
         for template, part in zip(self._parts, values, strict=True):
-            found = last(template, part, context) if template is final else template.match(part, context)
+            found = (
+                match_last(template, part, context) if template is final else template.match(part, context)
+            )
             if found is False:
                 return False
             if found is None or (isinstance(found, NoValue) and result is True):
@@ -248,7 +252,7 @@ class ArnTemplate:
 
 
 def _split(parts: list[Token]) -> list[list[Token]]:
-    """The tokens between the first five colons of the text; colons in variables are none."""
+    """Split at the first five colons of the text; colons inside variables do not count."""
     split: list[list[Token]] = [[]]
     for part in parts:
         if not isinstance(part, Literal):

@@ -1,10 +1,10 @@
-"""IAM policies compiled: which statement decides about an action on a resource.
+"""Compiled IAM policies: which statement decides about an action on a resource.
 
 Sources: IAM User Guide, "IAM JSON policy elements reference" and "Policy evaluation logic". An explicit Deny
-comes first, then a session policy and an identity policy must each allow; else nothing is allowed.
+wins; otherwise the identity policies must allow, and so must the session policies, if there are any.
 
-Compiling never fails: of what is stored and not understood an Allow allows nothing and a Deny denies.
-`policies.validation` is where a policy is refused with a sentence before it is stored.
+Compiling never fails: an Allow that is stored but not understood allows nothing, and such a Deny denies.
+`policies.validation` rejects invalid policies, with an explanation, before they are stored.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from lightwell.auth.policies.actions import OTHER_NAMES
 from lightwell.auth.policies.condition_keys import RESOURCE_TAG, STABLE, Context
@@ -27,19 +27,22 @@ from lightwell.auth.policies.patterns import (
     action_template,
 )
 
+Layer = Literal["identity", "session"]
+
 NEWEST = "2012-10-17"
 VERSIONS = (NEWEST, "2008-10-17")
 
 _MOST_DECIDED = 4_096
-# The ARN of an image set has some 120 characters; a path may name what is none, at any length.
+# The ARN of an image set has some 120 characters, but a request path may hold anything, of any length.
 _LONGEST_DECIDED = 256
 _ELEMENTS = {"Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"}
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement. ``source`` names its policy, ``number`` counts from 1 in it; ``why`` is what is not
-    understood of it, so that it is unknown whether it applies.
+    """One statement. ``source`` names its policy, in which ``number`` counts from 1.
+
+    ``why`` says what about it is not understood, in which case it is unknown whether it applies.
     """
 
     source: str
@@ -56,11 +59,11 @@ class Statement:
 
     @property
     def title(self) -> str:
-        """How a person finds it: policy, number and Sid."""
+        """Where to find it: number, Sid and policy."""
         return f"statement {self.number}{f' ({self.sid})' if self.sid else ''} of {self.source}"
 
-    def concerns(self, action: str) -> bool:
-        """Whether the action is among those that it names."""
+    def covers_action(self, action: str) -> bool:
+        """Whether the statement covers the action."""
         if self.why is not None and not self.actions:
             return True
         if not self.not_actions:
@@ -68,8 +71,8 @@ class Statement:
         names = (action, OTHER_NAMES.get(action, action))
         return not any(template.match(name, {}) is True for template in self.actions for name in names)
 
-    def covers(self, resource: str, context: Context, *, below: bool = False) -> Truth:
-        """Whether the resource is among those that it names; see `Permissions.decide` on ``below``."""
+    def covers_resource(self, resource: str, context: Context, *, below: bool = False) -> Truth:
+        """Whether the statement covers the resource; for ``below`` see `Permissions.decide`."""
         if self.why is not None and not self.resources:
             return None
         match: Callable[[ArnTemplate, str, Context], Truth | NoValue] = ArnTemplate.match
@@ -81,8 +84,8 @@ class Statement:
         return any_of(False if isinstance(each, NoValue) else each for each in found)
 
     def applies(self, resource: str, context: Context, *, below: bool = False) -> Truth:
-        """Whether it applies to a request whose action it concerns; None if that cannot be known."""
-        covered = self.covers(resource, context, below=below)
+        """Whether it applies to a request whose action it covers; None if that is unknown."""
+        covered = self.covers_resource(resource, context, below=below)
         if covered is False:
             return False
         met = all_of(condition.test(context) for condition in self.conditions)
@@ -91,13 +94,13 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Whether an action is allowed, and by what. ``layer`` is "identity" or "session".
+    """Whether an action is allowed, and why. ``layer`` is the kind of policy that decided.
 
-    ``statement`` is the one that allows or denies; None where no statement of the layer allows.
+    ``statement`` is the one that allows or denies; None if no statement of the layer allows.
     """
 
     allowed: bool
-    layer: str
+    layer: Layer
     statement: Statement | None = None
 
     @property
@@ -105,21 +108,22 @@ class Decision:
         return not self.allowed and self.statement is not None
 
     def reason(self, action: str) -> str:
-        """The end of AWS's sentence of a refusal."""
-        article = "an identity-based policy" if self.layer == "identity" else "a session policy"
+        """The end of AWS's message for a denied request."""
+        kind = "identity-based policy" if self.layer == "identity" else "session policy"
         if self.explicit:
-            return f"with an explicit deny in {article}"
-        return f"because no {article.split(' ', 1)[1]} allows the {action} action"
+            article = "an" if self.layer == "identity" else "a"
+            return f"with an explicit deny in {article} {kind}"
+        return f"because no {kind} allows the {action} action"
 
 
-#: What reading a stored policy may raise where it is none.
 NOT_UNDERSTOOD = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What reading a stored policy may raise if it is not a valid one."""
 
 
 def statements_of(text: str) -> tuple[list[Any], bool]:
-    """The statements of a policy in JSON, unread, and whether its Version has variables.
+    """The statements of a policy in JSON, not yet compiled, and whether its Version has policy variables.
 
-    Raises what `NOT_UNDERSTOOD` names.
+    Raises the exceptions in `NOT_UNDERSTOOD`.
     """
     document = json.loads(text)
     version = document.get("Version", VERSIONS[1])
@@ -132,7 +136,7 @@ def statements_of(text: str) -> tuple[list[Any], bool]:
 
 
 def compile_policy(text: str, source: str) -> tuple[Statement, ...]:
-    """The statements of a policy in JSON; of one that is not understood, one that denies everything."""
+    """The statements of a policy in JSON; if it is not understood, one statement that denies everything."""
     try:
         statements, variables = statements_of(text)
         return tuple(
@@ -140,20 +144,32 @@ def compile_policy(text: str, source: str) -> tuple[Statement, ...]:
             for number, statement in enumerate(statements, 1)
         )
     except NOT_UNDERSTOOD as error:
-        return (_closed(source, 1, f"the policy is not understood: {error}"),)
+        return (_deny_all(source, 1, f"the policy is not understood: {error}"),)
 
 
-def _closed(source: str, number: int, why: str) -> Statement:
-    return Statement(source, number, None, False, (), False, (), False, (), frozenset(), why)
+def _deny_all(source: str, number: int, why: str) -> Statement:
+    return Statement(
+        source=source,
+        number=number,
+        sid=None,
+        allows=False,
+        actions=(),
+        not_actions=False,
+        resources=(),
+        not_resources=False,
+        conditions=(),
+        keys=frozenset(),
+        why=why,
+    )
 
 
 def _statement(read: dict[str, Any], source: str, number: int, *, variables: bool) -> Statement:
     effect, why = read["Effect"], None
     if effect not in ("Allow", "Deny"):
-        return _closed(source, number, f"its Effect is {effect!r}")
-    strange = sorted(set(read) - _ELEMENTS)
-    if strange:
-        why = f"its element {strange[0]} is not known here"
+        return _deny_all(source, number, f"its Effect is {effect!r}")
+    unknown = sorted(set(read) - _ELEMENTS)
+    if unknown:
+        why = f"its element {unknown[0]} is not supported"
     actions = [action_template(text) for text in texts(read.get("Action", read.get("NotAction")))]
     resources: list[ArnTemplate] = []
     try:
@@ -171,30 +187,30 @@ def _statement(read: dict[str, Any], source: str, number: int, *, variables: boo
     keys = frozenset().union(*(each.keys for each in conditions), *(each.keys for each in resources))
     sid = read.get("Sid")
     return Statement(
-        source,
-        number,
-        sid if isinstance(sid, str) and sid else None,
-        effect == "Allow",
-        tuple(actions),
-        "NotAction" in read and "Action" not in read,
-        tuple(resources),
-        "NotResource" in read and "Resource" not in read,
-        conditions,
-        keys,
-        why,
+        source=source,
+        number=number,
+        sid=sid if isinstance(sid, str) and sid else None,
+        allows=effect == "Allow",
+        actions=tuple(actions),
+        not_actions="NotAction" in read and "Action" not in read,
+        resources=tuple(resources),
+        not_resources="NotResource" in read and "Resource" not in read,
+        conditions=conditions,
+        keys=keys,
+        why=why,
     )
 
 
 def texts(value: object) -> list[str]:
-    """A text or a list of texts as a list. Raises `TypeError` for anything else but None, which is none."""
+    """A string or list of strings as a list; None gives an empty one. Raises `TypeError` for others."""
     found = [] if value is None else [value] if isinstance(value, str) else value
     if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
-        raise TypeError(f"{value!r:.100} is no text and no list of texts")
+        raise TypeError(f"{value!r:.100} is neither a string nor a list of strings")
     return found
 
 
 def scalars(value: object) -> list[str]:
-    """The values of a condition, which may be written as text, number or true and false."""
+    """The values of a condition, which may be written as strings, numbers or booleans, as strings."""
     found = value if isinstance(value, list) else [value]
     result = []
     for each in found:
@@ -203,21 +219,21 @@ def scalars(value: object) -> list[str]:
         elif isinstance(each, str | int | float):
             result.append(str(each))
         else:
-            raise TypeError(f"{each!r:.100} is no value of a condition")
+            raise TypeError(f"{each!r:.100} is not a valid condition value")
     return result
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidates:
-    """The statements of one layer that concern an action."""
+    """The statements of one layer that cover an action."""
 
-    layer: str
+    layer: Layer
     denies: tuple[Statement, ...]
     allows: tuple[Statement, ...]
 
 
 class Permissions:
-    """What one principal may do: its identity policies, and the session policies that narrow them.
+    """What one principal may do: its identity policies and the session policies that narrow them.
 
     ``principal_context`` holds the condition keys that are the same for all its requests
     (`condition_keys.STABLE`). Safe to use from several threads.
@@ -230,7 +246,7 @@ class Permissions:
         principal_context: Mapping[str, str],
     ) -> None:
         self.principal_context = principal_context
-        self.layers = (
+        self.layers: dict[Layer, tuple[Statement, ...]] = (
             {"identity": tuple(identity)}
             if session is None
             else {
@@ -242,29 +258,32 @@ class Permissions:
         self._decided: dict[tuple[str, str], Decision] = {}
 
     def decided(self, action: str, resource: str) -> Decision | None:
-        """The decision, if it was made before and no request can change it."""
+        """The decision, if it was made before and does not depend on the request."""
         return self._decided.get((action, resource))
 
     def keys(self, action: str) -> frozenset[str]:
-        """The context keys that a decision about the action may ask for."""
-        return self._of(action)[1]
+        """The condition keys that a decision about the action may depend on."""
+        return self._candidates_for(action)[1]
 
     def needs_tags(self, action: str) -> bool:
-        """Whether a decision about the action may ask for the tags of the resource."""
-        return any(key.startswith(RESOURCE_TAG) for key in self._of(action)[1])
+        """Whether a decision about the action may depend on the tags of the resource."""
+        return any(key.startswith(RESOURCE_TAG) for key in self._candidates_for(action)[1])
 
     def decide(self, action: str, resource: str, context: Context, *, below: bool = False) -> Decision:
-        """What is decided; ``action`` as AWS spells it, ``resource`` an ARN or ``*``.
+        """The decision; ``action`` as AWS spells it, ``resource`` an ARN or ``*``.
 
-        ``below``: about all that begins with ``resource``, before it is known what there is. An Allow counts
-        that may apply to some of it, a Deny that applies to all of it: what is denied so is denied of each.
+        With ``below``, about all resources that begin with ``resource``, before it is known which exist: an
+        Allow counts if it may apply to some of them, a Deny if it applies to all of them. What is denied in
+        this way is denied for each.
         """
         if below:
-            return _decide(self._of(action)[0], resource, {**self.principal_context, **context}, below=True)
+            return _decide(
+                self._candidates_for(action)[0], resource, {**self.principal_context, **context}, below=True
+            )
         known = self._decided.get((action, resource))
         if known is not None:
             return known
-        layers, keys = self._of(action)
+        layers, keys = self._candidates_for(action)
         decision = _decide(layers, resource, {**self.principal_context, **context})
         if keys <= STABLE and len(resource) <= _LONGEST_DECIDED:
             if len(self._decided) >= _MOST_DECIDED:
@@ -272,19 +291,19 @@ class Permissions:
             self._decided[action, resource] = decision
         return decision
 
-    def _of(self, action: str) -> tuple[tuple[_Candidates, ...], frozenset[str]]:
+    def _candidates_for(self, action: str) -> tuple[tuple[_Candidates, ...], frozenset[str]]:
         found = self._candidates.get(action)
         if found is None:
             layers: list[_Candidates] = []
             keys: set[str] = set()
             for layer, statements in self.layers.items():
-                concerned = [statement for statement in statements if statement.concerns(action)]
-                keys.update(key for statement in concerned for key in statement.keys)
+                covering = [statement for statement in statements if statement.covers_action(action)]
+                keys.update(key for statement in covering for key in statement.keys)
                 layers.append(
                     _Candidates(
                         layer,
-                        tuple(statement for statement in concerned if not statement.allows),
-                        tuple(statement for statement in concerned if statement.allows),
+                        tuple(statement for statement in covering if not statement.allows),
+                        tuple(statement for statement in covering if statement.allows),
                     )
                 )
             found = self._candidates[action] = tuple(layers), frozenset(keys)
@@ -331,7 +350,7 @@ def _permissions(
 def permissions(
     identity: Sequence[str], principal_context: Mapping[str, str], session: Sequence[str] | None = None
 ) -> Permissions:
-    """The permissions under these policies, in JSON; the same object as long as nothing of it changes."""
+    """The permissions under these policies, given in JSON; the same arguments give the same object."""
     return _permissions(
         tuple(identity), None if session is None else tuple(session), tuple(sorted(principal_context.items()))
     )

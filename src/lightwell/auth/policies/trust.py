@@ -1,7 +1,7 @@
 """Trust policies: who may assume a role.
 
-Source: IAM User Guide, "AWS JSON policy elements: Principal". As with identity policies an explicit Deny
-comes first, and of what is not understood an Allow allows nothing and a Deny denies.
+Source: IAM User Guide, "AWS JSON policy elements: Principal". As in identity policies, an explicit Deny wins;
+an Allow that is not understood allows nothing, and such a Deny denies.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _ELEMENTS = {"Sid", "Effect", "Principal", "Action", "NotAction", "Condition"}
 
 @dataclass(frozen=True, slots=True)
 class AssumingPrincipal:
-    """Who wants a role: a service by its names, or somebody of the account ``account`` by its ARNs."""
+    """Who wants to assume a role: a service, by its names, or a principal of ``account``, by its ARNs."""
 
     arns: frozenset[str] = frozenset()
     account: str | None = None
     services: frozenset[str] = frozenset()
 
-    def is_among(self, kind: str, name: str) -> bool:
-        """Whether one entry of a ``Principal`` means it."""
+    def matches(self, kind: str, name: str) -> bool:
+        """Whether one entry of a ``Principal`` element matches."""
         if kind == "Service":
             return name in self.services
         if kind != "AWS" or self.account is None:
@@ -40,21 +40,24 @@ class AssumingPrincipal:
 
 @dataclass(frozen=True, slots=True)
 class TrustStatement:
-    """One statement of a trust policy. ``principals`` are (kind, name); ``known``: it is understood."""
+    """One statement of a trust policy. ``principals`` are (kind, name) pairs.
+
+    ``understood`` is False if it has elements that are not supported.
+    """
 
     allows: bool
     principals: tuple[tuple[str, str], ...]
     actions: tuple[Template, ...]
     not_actions: bool
     conditions: tuple[Condition, ...]
-    known: bool = True
+    understood: bool = True
 
     def applies(self, caller: AssumingPrincipal, context: Context) -> Truth:
-        """Whether it decides about ``sts:AssumeRole`` for the caller; None if that cannot be known."""
-        if not self.known:
+        """Whether it applies to ``sts:AssumeRole`` by the caller; None if that is unknown."""
+        if not self.understood:
             return None
         named = any(template.match(ASSUME_ROLE, {}) is True for template in self.actions)
-        if named is self.not_actions or not any(caller.is_among(*each) for each in self.principals):
+        if named is self.not_actions or not any(caller.matches(*each) for each in self.principals):
             return False
         return all_of(condition.test(context) for condition in self.conditions)
 
@@ -76,12 +79,12 @@ def time_context(now: int) -> dict[str, str]:
 
 @lru_cache(maxsize=256)
 def compile_trust_policy(text: str) -> tuple[TrustStatement, ...]:
-    """The statements of a trust policy in JSON; of one that is not understood, one that denies everybody."""
+    """The statements of a trust policy in JSON; if it is not understood, one that denies everyone."""
     try:
         statements, variables = statements_of(text)
         return tuple(_statement(statement, variables=variables) for statement in statements)
     except NOT_UNDERSTOOD:
-        return (TrustStatement(False, (), (), False, (), known=False),)
+        return (TrustStatement(False, (), (), False, (), understood=False),)
 
 
 def _statement(read: dict[str, Any], *, variables: bool) -> TrustStatement:
@@ -89,23 +92,23 @@ def _statement(read: dict[str, Any], *, variables: bool) -> TrustStatement:
     if effect not in ("Allow", "Deny"):
         raise ValueError(effect)
     return TrustStatement(
-        effect == "Allow",
-        tuple(principals(read.get("Principal"))),
-        tuple(action_template(text) for text in texts(read.get("Action", read.get("NotAction")))),
-        "NotAction" in read and "Action" not in read,
-        tuple(
+        allows=effect == "Allow",
+        principals=tuple(principals(read.get("Principal"))),
+        actions=tuple(action_template(text) for text in texts(read.get("Action", read.get("NotAction")))),
+        not_actions="NotAction" in read and "Action" not in read,
+        conditions=tuple(
             compile_condition(operator, key, scalars(values), variables=variables)
             for operator, tests in read.get("Condition", {}).items()
             for key, values in tests.items()
         ),
-        known=set(read) <= _ELEMENTS,
+        understood=set(read) <= _ELEMENTS,
     )
 
 
 def principals(value: object) -> list[tuple[str, str]]:
-    """``Principal`` as (kind, name) pairs. Raises `TypeError` for what is none."""
+    """A ``Principal`` element as (kind, name) pairs. Raises `TypeError` if it is not a valid one."""
     if value == "*":
         return [("AWS", "*")]
     if not isinstance(value, dict):
-        raise TypeError("Principal is neither * nor an object")
+        raise TypeError("Principal must be * or an object")
     return [(kind, name) for kind, names in value.items() for name in texts(names)]

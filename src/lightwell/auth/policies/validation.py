@@ -1,7 +1,7 @@
-"""Whether a policy will do before it is kept: what IAM refuses is refused, with a sentence.
+"""Validate policies before they are stored: what IAM rejects is rejected, with an explanation.
 
-Source: IAM User Guide, "Grammar of the IAM JSON policy language" and the elements' own pages. Beyond IAM, an
-operator, key or value that could not be evaluated here is refused too: kept, it would deny.
+Source: IAM User Guide, "Grammar of the IAM JSON policy language" and the elements' own pages. Beyond that,
+operators, keys and values that cannot be evaluated here are rejected: if stored, they would deny.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightwell.auth.policies.actions import KNOWN
-from lightwell.auth.policies.condition_keys import is_known, nearest
+from lightwell.auth.policies.condition_keys import is_supported, nearest
 from lightwell.auth.policies.conditions import ConditionError, checked_condition, read_operator
 from lightwell.auth.policies.patterns import ArnTemplate, TemplateError, action_template
 from lightwell.auth.policies.policy import NEWEST, VERSIONS, scalars, texts
@@ -22,7 +22,7 @@ from lightwell.auth.policies.trust import ASSUME_ROLE, principals
 from lightwell.errors import ConfigurationError
 
 LONGEST = 10_240
-"""Characters of one policy without white space, as of a role's inline policies at AWS."""
+"""Characters of one policy without white space, as for a role's inline policies on AWS."""
 
 _OPERATORS = (
     "StringEquals StringNotEquals StringEqualsIgnoreCase StringNotEqualsIgnoreCase StringLike "
@@ -40,14 +40,14 @@ _PRINCIPAL_KINDS = ("AWS", "Service", "Federated", "CanonicalUser")
 
 @dataclass(frozen=True, slots=True)
 class ValidatedPolicy:
-    """A policy that will do: its JSON in one line, and what of it a person should look at again."""
+    """A valid policy: its JSON on one line, and warnings about things that are probably mistakes."""
 
     text: str
     warnings: tuple[str, ...]
 
 
 def check_identity_policy(text: str) -> ValidatedPolicy:
-    """A policy of a key or role. Raises `ConfigurationError` that says what is wrong, and where."""
+    """A policy of a key or role. Raises `ConfigurationError` saying what is wrong, and where."""
     return _checked(text, _identity_statement, "an identity policy")
 
 
@@ -57,12 +57,12 @@ def check_session_policy(text: str) -> ValidatedPolicy:
 
 
 def check_trust_policy(text: str) -> ValidatedPolicy:
-    """A policy that says who may take a role. Raises `ConfigurationError`."""
+    """A policy that says who may assume a role. Raises `ConfigurationError`."""
     return _checked(text, _trust_statement, "a trust policy")
 
 
 class _Fault(Exception):
-    """What is wrong with a statement."""
+    """A statement is invalid; the message says why."""
 
 
 _Reader = Callable[[dict[str, Any], bool], Iterator[str]]
@@ -70,14 +70,14 @@ _Reader = Callable[[dict[str, Any], bool], Iterator[str]]
 
 def _checked(text: str, read: _Reader, what: str) -> ValidatedPolicy:
     document = _document(text)
-    strange = sorted(set(document) - {"Version", "Id", "Statement"})
-    if strange:
+    unknown = sorted(set(document) - {"Version", "Id", "Statement"})
+    if unknown:
         raise ConfigurationError(
-            f"The policy has the element {strange[0]!r}; it takes Version, Id and Statement"
+            f"The policy has an element {unknown[0]!r}; only Version, Id and Statement are allowed"
         )
     version = document.get("Version", VERSIONS[1])
     if version not in VERSIONS:
-        raise ConfigurationError(f'The policy\'s Version is {version!r}; it takes "{NEWEST}"')
+        raise ConfigurationError(f'The policy\'s Version is {version!r}; expected "{NEWEST}"')
     statements = document.get("Statement")
     if isinstance(statements, dict):
         statements = [statements]
@@ -86,13 +86,14 @@ def _checked(text: str, read: _Reader, what: str) -> ValidatedPolicy:
     warnings: list[str] = []
     if version != NEWEST and "${" in text:
         warnings.append(
-            f'policy variables such as ${{aws:username}} need "Version": "{NEWEST}"; they are plain text'
+            f'policy variables such as ${{aws:username}} need "Version": "{NEWEST}"; without it they are '
+            "plain text"
         )
     sids: set[str] = set()
     for number, statement in enumerate(statements, 1):
         where = f"Statement {number} of {what}"
         if not isinstance(statement, dict):
-            raise ConfigurationError(f"{where} is no object")
+            raise ConfigurationError(f"{where} is not an object")
         sid = statement.get("Sid")
         if isinstance(sid, str) and sid:
             where += f" ({sid})"
@@ -111,7 +112,9 @@ def _document(text: str) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
-            raise ConfigurationError(f"The policy has {twice!r} twice in one object; only one would count")
+            raise ConfigurationError(
+                f"The policy has {twice!r} twice in one object, and only one would count"
+            )
         return dict(pairs)
 
     if len("".join(text.split())) > LONGEST:
@@ -119,11 +122,11 @@ def _document(text: str) -> dict[str, Any]:
     try:
         document = json.loads(text, object_pairs_hook=object_of)
     except ValueError as error:
-        raise ConfigurationError(f"The policy is no JSON: {error}") from None
+        raise ConfigurationError(f"The policy is not valid JSON: {error}") from None
     except RecursionError:
         raise ConfigurationError("The policy is nested too deeply") from None
     if not isinstance(document, dict):
-        raise ConfigurationError("The policy is no JSON object")
+        raise ConfigurationError("The policy is not a JSON object")
     return document
 
 
@@ -134,8 +137,8 @@ def _identity_statement(statement: dict[str, Any], variables: bool) -> Iterator[
     for name in ("Principal", "NotPrincipal"):
         if name in statement:
             raise _Fault(
-                f"a policy of a key or a role has no {name}: it is about whoever has the key or the role. "
-                "Who may take a role stands in its trust policy"
+                f"the policy of a key or role cannot have {name}, since it applies to whoever has that key "
+                "or role. Who may assume a role is said in its trust policy"
             )
     _elements(statement, {"Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition"})
     yield from _actions(statement)
@@ -147,27 +150,27 @@ def _identity_statement(statement: dict[str, Any], variables: bool) -> Iterator[
 def _trust_statement(statement: dict[str, Any], variables: bool) -> Iterator[str]:
     for name in ("Resource", "NotResource"):
         if name in statement:
-            raise _Fault(f"a trust policy has no {name}: the resource is the role itself")
+            raise _Fault(f"a trust policy cannot have {name}: its resource is the role itself")
     if "NotPrincipal" in statement:
         raise _Fault(
-            "NotPrincipal is not supported in a trust policy; name who may take the role in Principal"
+            "NotPrincipal is not supported in trust policies; list who may assume the role in Principal"
         )
     _elements(statement, {"Sid", "Effect", "Principal", "Action", "NotAction", "Condition"})
     if "Principal" not in statement:
-        raise _Fault("a trust policy must say who may take the role: Principal is missing")
+        raise _Fault("a trust policy must say who may assume the role: Principal is missing")
     try:
         named = principals(statement["Principal"])
     except TypeError as error:
-        raise _Fault(f'{error}; it takes e.g. {{"Service": "medical-imaging.amazonaws.com"}}') from None
+        raise _Fault(f'{error}, e.g. {{"Service": "medical-imaging.amazonaws.com"}}') from None
     if not named:
-        raise _Fault("Principal names nobody")
+        raise _Fault("Principal is empty")
     for kind, name in named:
         _principal(kind, name)
     actions = _either(statement, "Action", "NotAction")
     for action in actions:
         _action(action)
         if not action.lower().startswith(("sts:", "*")):
-            raise _Fault(f"a trust policy is about sts actions such as {ASSUME_ROLE}, and {action} is none")
+            raise _Fault(f"a trust policy must be about sts actions such as {ASSUME_ROLE}, not {action}")
     _conditions(statement, variables)
     return iter(())
 
@@ -177,16 +180,16 @@ def _elements(statement: dict[str, Any], known: set[str]) -> None:
         found = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
         raise _Fault(f"there is no element {name!r}{f'; did you mean {found[0]}?' if found else ''}")
     if statement.get("Effect") not in ("Allow", "Deny"):
-        raise _Fault(f'Effect is {statement.get("Effect")!r}; it takes "Allow" or "Deny"')
+        raise _Fault(f'Effect is {statement.get("Effect")!r}; expected "Allow" or "Deny"')
     sid = statement.get("Sid", "")
     if not isinstance(sid, str) or _SID.fullmatch(sid) is None:
-        raise _Fault(f"Sid is {sid!r}; it takes letters and digits only")
+        raise _Fault(f"Sid is {sid!r}; only letters and digits are allowed")
 
 
 def _either(statement: dict[str, Any], name: str, negated: str) -> list[str]:
-    """The texts of one of the two elements, of which exactly one must be there."""
+    """The strings of one of the two elements, exactly one of which must be present."""
     if name in statement and negated in statement:
-        raise _Fault(f"{name} and {negated} cannot stand together")
+        raise _Fault(f"{name} and {negated} cannot be used together")
     if name not in statement and negated not in statement:
         raise _Fault(f"{name} or {negated} is missing")
     used = name if name in statement else negated
@@ -195,7 +198,7 @@ def _either(statement: dict[str, Any], name: str, negated: str) -> list[str]:
     except TypeError:
         found = []
     if not found or not all(found):
-        raise _Fault(f"{used} takes a text or a list of texts, at least one")
+        raise _Fault(f"{used} must be a string or a non-empty list of strings")
     return found
 
 
@@ -209,15 +212,15 @@ def _actions(statement: dict[str, Any]) -> Iterator[str]:
         found = difflib.get_close_matches(action.lower(), spelled, n=1, cutoff=0.8)
         hint = f"; did you mean {spelled[found[0]]}?" if found else ""
         if not action.lower().startswith("medical-imaging:") and not hint:
-            continue  # of another service, whose policies may be used here too
-        yield f"{action} means no action that is ever asked for{hint}"
+            continue  # of another service, whose policies may be used here, too
+        yield f"{action} does not match any action that a request needs{hint}"
 
 
 def _action(action: str) -> None:
     if _ACTION.fullmatch(action) is None:
         raise _Fault(
-            f"{action!r} is no action: it takes SERVICE:NAME such as medical-imaging:GetImageSet, in which "
-            "NAME may have * and ?, or * alone"
+            f"{action!r} is not an action; expected SERVICE:NAME such as medical-imaging:GetImageSet, in "
+            "which NAME may contain * and ?, or * alone"
         )
 
 
@@ -228,27 +231,27 @@ def _resource(resource: str, variables: bool) -> None:
         raise _Fault(str(error)) from None
     if resource.strip("*") and _VENDOR.fullmatch(resource) is None:
         raise _Fault(
-            f'resource {resource!r} must be in ARN format, partition and service without wildcards, or "*"'
+            f'resource {resource!r} must be an ARN, with no wildcards in partition and service, or "*"'
         )
 
 
 def _principal(kind: str, name: str) -> None:
     if kind not in _PRINCIPAL_KINDS:
-        raise _Fault(f"there is no kind of principal {kind!r}; there are {', '.join(_PRINCIPAL_KINDS)}")
+        raise _Fault(f"there is no kind of principal {kind!r}; use {', '.join(_PRINCIPAL_KINDS)}")
     is_named = name == "*" or re.fullmatch(r"[0-9]{12}", name) or _ROLE_PRINCIPAL.fullmatch(name)
     if kind == "AWS" and not is_named:
         raise _Fault(
-            f"{name!r} is no principal: it takes the ARN of a user, role or session without wildcards, an "
-            "account id, or * alone"
+            f"{name!r} is not a principal; expected the ARN of a user, role or session without wildcards, an "
+            "account ID, or * alone"
         )
     if kind == "Service" and not re.fullmatch(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+", name):
-        raise _Fault(f"{name!r} is no service: it takes a name such as medical-imaging.amazonaws.com")
+        raise _Fault(f"{name!r} is not a service; expected a name such as medical-imaging.amazonaws.com")
 
 
 def _conditions(statement: dict[str, Any], variables: bool) -> None:
     blocks = statement.get("Condition", {})
     if not isinstance(blocks, dict):
-        raise _Fault("Condition is no object")
+        raise _Fault("Condition is not an object")
     for operator, tests in blocks.items():
         try:
             read_operator(operator)
@@ -256,12 +259,12 @@ def _conditions(statement: dict[str, Any], variables: bool) -> None:
             found = difflib.get_close_matches(operator, _OPERATORS.split(), n=1, cutoff=0.6)
             raise _Fault(f"{error}{f'; did you mean {found[0]}?' if found else ''}") from None
         if not isinstance(tests, dict) or not tests:
-            raise _Fault(f"{operator} takes an object of condition keys and their values")
+            raise _Fault(f"{operator} must be an object of condition keys and their values")
         for key, values in tests.items():
-            if not is_known(key.lower()):
+            if not is_supported(key.lower()):
                 hint = nearest(key)
                 raise _Fault(
-                    f"the condition key {key} is not known here, so that nothing could ever be decided by it"
+                    f"the condition key {key} is not supported, so nothing could be decided by it"
                     f"{f'; did you mean {hint}?' if hint else ''}"
                 )
             try:

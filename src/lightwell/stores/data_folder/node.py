@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 import secrets
-import tempfile
 from pathlib import Path
 
 from lightwell.errors import StorageError
+from lightwell.stores.data_folder.create_once import create_once
 from lightwell.stores.objects.local import failure
 
 FILE = "node.id"
@@ -30,7 +28,7 @@ class Node:
         """The same for every call, process and start. Raises `StorageError`."""
         if self._id is None:
             try:
-                self._id = self._read() or self._make()
+                self._id = self._read() or self._create()
             except OSError as error:
                 raise failure(error, f"{self._path} cannot be read or created") from error
         return self._id
@@ -47,18 +45,8 @@ class Node:
             )
         return text
 
-    def _make(self) -> str:
-        """Create it whole or not at all; of several processes that do so at once, one wins."""
-        fd, name = tempfile.mkstemp(prefix=f".{FILE}-", dir=self._path.parent)
-        try:
-            with os.fdopen(fd, "w", encoding="ascii") as stream:
-                stream.write(f"{secrets.token_hex(16)}\n")
-                stream.flush()
-                os.fsync(stream.fileno())
-            with contextlib.suppress(FileExistsError):
-                os.link(name, self._path)
-        finally:
-            Path(name).unlink(missing_ok=True)
-        made = self._read()
-        assert made is not None, "linked a moment ago"
-        return made
+    def _create(self) -> str:
+        create_once(self._path, f"{secrets.token_hex(16)}\n".encode())
+        created = self._read()
+        assert created is not None, "it was just created"
+        return created

@@ -83,7 +83,7 @@ class BearerAuthentication:
                 raise lambda_authorizer.denied()
             return await self._assume(decision.role_arn, token.session, binding, now)
         except AuthorizerFailure as failure:
-            error = failure.answer()
+            error = failure.api_error()
             self._log_failure(binding, request, failure, error)
             raise error from None
 
