@@ -16,7 +16,7 @@ from lightwell.auth.sessions import Sessions
 from lightwell.clock import Clock, Ids
 from lightwell.codec_pool.client import CodecPoolClient
 from lightwell.observe.metrics import Meter, Recorder
-from lightwell.operations.authorizers import Bindings
+from lightwell.operations.authorizers import AuthorizerBindings
 from lightwell.settings import Settings
 from lightwell.stores import Stores, open_stores
 from lightwell.stores.background.servers import Server
@@ -67,7 +67,7 @@ def build(settings: Settings, recorder: Recorder | None = None, throttle: Thrott
     secret_box = open_secret_box(settings.secret_key, settings.data)
     roles = Roles(stores.db, settings.account_id, settings.region)
     access_control = AccessControl(stores.db, settings.region, settings.account_id)
-    bindings = Bindings(stores.db, settings.region, settings.account_id)
+    bindings = AuthorizerBindings(stores.db, settings.region, settings.account_id)
     threads = ThreadPoolExecutor(THREADS, thread_name_prefix="lightwell-operation")
     return Gateway(
         AppState(

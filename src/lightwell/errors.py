@@ -1,15 +1,15 @@
-"""Everything that lightwell raises on purpose.
+"""Every error that lightwell raises on purpose.
 
 ::
 
     LightwellError                      a sentence for a person, saying what to do next
-    ├── ConfigurationError              a setting, flag or file of ours is wrong (exit code 2)
+    ├── ConfigurationError              a setting, a flag or one of our own files is wrong (exit code 2)
     ├── StorageError                    the database, disk or object store failed
-    │   ├── StorageUnavailableError     ... and may be back: out of reach, busy or full
-    │   └── DamagedError                ... and what is kept is not what was stored
-    ├── InputError                      one input file cannot be taken; names the file's fault
+    │   ├── StorageUnavailableError     ... but may recover: unreachable, busy or full
+    │   └── DamagedError                ... because the stored bytes are not the ones that were written
+    ├── InputError                      one input file cannot be imported; says what is wrong with it
     │   └── ServerFault                 ... and the fault is ours (a killed worker, a bug)
-    └── ApiError                        an answer of the HTTP API: status, AWS error name, message
+    └── ApiError                        an error response of the HTTP API: status, AWS error name, message
         ├── ValidationError             400 ValidationException
         ├── BadRequestError             400 BadRequestException
         ├── QuotaExceededError          402 ServiceQuotaExceededException
@@ -37,7 +37,7 @@ from __future__ import annotations
 
 
 class LightwellError(Exception):
-    """Base of all; ``str()`` of it is the sentence that a person reads."""
+    """The base class; ``str()`` gives the sentence that a person reads."""
 
 
 class ConfigurationError(LightwellError):
@@ -49,16 +49,16 @@ class StorageError(LightwellError):
 
 
 class StorageUnavailableError(StorageError):
-    """The database, the disk or the object store cannot be used now: out of reach, busy, full or read-only.
+    """The database, the disk or the object store cannot be used now: unreachable, busy, full or read-only.
 
-    Nothing is lost, and what was asked may be asked again.
+    Nothing is lost, and the request may be repeated.
     """
 
 
 class DamagedError(StorageError):
-    """What is kept is not what was stored, and asking again does not help.
+    """Stored bytes are not the ones that were written, and repeating the request does not help.
 
-    `lightwell data verify` tells which image sets it concerns, and what else is damaged.
+    `lightwell data verify` tells which image sets are affected and what else is damaged.
     """
 
 
@@ -72,13 +72,13 @@ class InputError(LightwellError):
 
 
 class ServerFault(InputError):
-    """One input file could not be imported by our own fault; counts as a server error."""
+    """One input file could not be imported because of a fault of ours; counts as a server error."""
 
     exception_type = "InternalServerException"
 
 
 class ApiError(LightwellError):
-    """An answer of the HTTP API that is not 200."""
+    """An error response of the HTTP API."""
 
     status = 500
     code = "InternalServerException"
@@ -137,7 +137,10 @@ class NotAcceptableError(ApiError):
 
 
 class RequestTimeoutError(ApiError):
-    """An authorizer took too long, or a body. AWS documents the status for the former; the name is ours."""
+    """An authorizer or a request body took too long.
+
+    AWS documents the status for authorizers; the name is ours.
+    """
 
     status, code = 408, "RequestTimeoutException"
 
@@ -151,13 +154,13 @@ class TooLargeError(ApiError):
 
 
 class UriTooLongError(ApiError):
-    """RFC 9110 §15.5.15. AWS has no name for it; this one goes with that of 413."""
+    """RFC 9110 §15.5.15. AWS has no name for it; this one follows the name for 413."""
 
     status, code = 414, "RequestURITooLongException"
 
 
 class FailedDependencyError(ApiError):
-    """An authorizer is not as it must be, or failed. Status and texts are AWS's, the name is ours."""
+    """An authorizer is misconfigured or failed. Status and texts are AWS's, the name is ours."""
 
     status, code = 424, "FailedDependencyException"
 
@@ -167,7 +170,7 @@ class MediaTypeError(ApiError):
 
 
 class ThrottlingError(ApiError):
-    """``retry_after`` is the whole seconds after which there is hope."""
+    """``retry_after`` is the number of whole seconds after which a retry may succeed."""
 
     status, code = 429, "ThrottlingException"
 
@@ -185,7 +188,7 @@ class NotBuiltError(ApiError):
 
 
 class UnavailableError(ApiError):
-    """The request may succeed if it is made again; ``retry_after`` is in seconds."""
+    """The request may succeed if it is repeated; ``retry_after`` is in seconds."""
 
     status, code = 503, "ServiceUnavailableException"
     retry_after = 1

@@ -384,10 +384,10 @@ def test_refuses_what_is_not_there_or_not_possible(
         assert "latest" not in refused("ResourceNotFoundException", call)
     for call in (lambda: empty.copy(), lambda: source.copy(1, empty)):
         assert "no content" in refused("ConflictException", call)
-    assert "two image sets" in refused("ValidationException", source.copy, to=source)
+    assert "different image sets" in refused("ValidationException", source.copy, to=source)
     for flags in ({}, {"force": True}):
         message = refused("ValidationException", source.copy, to=nowhere, promoteToPrimary=True, **flags)
-        assert "takes no destinationImageSet" in message
+        assert "cannot be combined with destinationImageSet" in message
     assert make.events(source) == []
 
 

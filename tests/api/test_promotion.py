@@ -107,7 +107,7 @@ def test_shows_no_content_of_what_failed_and_lets_it_be_deleted(
 
 def test_refuses_a_set_that_is_primary_and_a_version_that_is_stale(make: Maker, refused: Refused) -> None:
     primary = make(is_primary=True)
-    assert "primary already" in refused("ConflictException", primary.copy, promoteToPrimary=True)
+    assert "already primary" in refused("ConflictException", primary.copy, promoteToPrimary=True)
     message = refused("ResourceNotFoundException", primary.copy, version=2, promoteToPrimary=True)
     assert message == "Requested version(s) of ImageSet(s) is not the latest."
     assert make.events(primary) == []

@@ -381,7 +381,7 @@ def test_keeps_the_vr_of_private_elements_inside_of_a_sequence(make: Make) -> No
     with pytest.raises(target.client.exceptions.ValidationException, match="Study level"):
         target.update(updatable=blob, force=True)
     blob = instance("1.1", {"RequestSequence": value}, DICOMVRs={"00191001": "DS"})
-    with pytest.raises(target.client.exceptions.ValidationException, match="no DICOM keyword"):
+    with pytest.raises(target.client.exceptions.ValidationException, match="not a DICOM keyword"):
         target.update(updatable=blob, force=True)
     blob = instance("1.1", {"ReferencedImageSequence": value}, DICOMVRs={"00191001": "DS"})
     target.update(updatable=blob, force=True)
@@ -413,7 +413,7 @@ def test_tests_uniqueness_after_all_renames_of_a_request(make: Make, refused: Re
 
     for clash in ([("1.1", "1.2")], [("1.1", "7"), ("1.2", "7")], [("1.1", "1.2"), ("1.2", "1.3")]):
         message = refused("ValidationException", target.update, updatable=rename(*clash), force=True)
-        assert "would stand twice" in message
+        assert "would occur twice" in message
     target.update(updatable=rename(("1.1", "1.2"), ("1.2", "1.1")), force=True)
     found = target.instances()
     assert [(uid, shown["DICOM"]["SliceLocation"]) for uid, shown in found.items()] == [
@@ -507,8 +507,8 @@ DEEP = '{"SchemaVersion":1.1,"Patient":{"DICOM":{"A":' + "[" * 14_900 + "]" * 14
         ("{", "not valid JSON"),
         ("nonsense", "not valid JSON"),
         (b"\xff\xfe", "not UTF-8"),
-        (DEEP, "nested too deep"),
-        (DEEP.replace("[" * 14_000, "").replace("]" * 14_000, ""), "nested too deep"),
+        (DEEP, "nested too deeply"),
+        (DEEP.replace("[" * 14_000, "").replace("]" * 14_000, ""), "nested too deeply"),
         ('{"SchemaVersion":1.1,"Patient":{"DICOM":{"PatientName":NaN}}}', "not valid JSON"),
         ('{"SchemaVersion":1.1,"Patient":{"DICOM":{"PatientName":"A","PatientName":"B"}}}', "given twice"),
         ('{"SchemaVersion":1.1,"Patient":{"DICOM":{"PatientName":"A\\u0000"}}}', "U+0000"),
@@ -526,7 +526,7 @@ DEEP = '{"SchemaVersion":1.1,"Patient":{"DICOM":{"A":' + "[" * 14_900 + "]" * 14
         ({"SchemaVersion": 1.1, "Study": {"Series": {SERIES: {}}}}, "is empty"),
         (instances({"1.1": {}}), "is empty"),
         (instances({"1.1": {"ImageFrames": []}}), "ImageFrames cannot be updated"),
-        (instances({"1.1": {"DICOM": {"001910F9": "1"}, "DICOMVRs": {"001910F9": 1}}}), "must be a text"),
+        (instances({"1.1": {"DICOM": {"001910F9": "1"}, "DICOMVRs": {"001910F9": 1}}}), "must be a string"),
         ({"SchemaVersion": 1.1, "Study": {"Series": {"1.9": {"DICOM": {"KVP": "1"}}}}}, "no series 1.9"),
         (instance("1.9", {"Rows": 1}), "no instance 1.9"),
     ],
@@ -548,9 +548,9 @@ def test_refuses_blobs_that_are_no_cut_out_of_a_document(
         (series({"KVP": "1"}), "attribute of the Instance level and cannot be changed at the Series"),
         (instance("1.1", {"PatientName": "A"}), "the instance has the value of its image set"),
         (instance("1.1", {"StudyInstanceUID": "1.2"}), "attribute of the Study level"),
-        (patient({"00191001": "AAE="}), "private attributes stand at the Instance level"),
-        (patient({"Foo": "x"}), "'Foo' is no DICOM keyword"),
-        (patient({"0010001": "x"}), "is no DICOM keyword"),
+        (patient({"00191001": "AAE="}), "private attributes belong to the Instance level"),
+        (patient({"Foo": "x"}), "'Foo' is not a DICOM keyword"),
+        (patient({"0010001": "x"}), "is not a DICOM keyword"),
         (patient({"00100010": "x"}), "has the keyword PatientName"),
         (patient({"MinPixelValue": 1}), "MinPixelValue cannot be updated"),
         (patient({"PixelData": None}), "PixelData cannot be updated"),
@@ -579,7 +579,7 @@ def test_refuses_blobs_that_are_no_cut_out_of_a_document(
         (study({"StudyInstanceUID": ""}), "it is a UID and cannot be empty"),
         (series({"SeriesInstanceUID": None}), "it is a UID and cannot be empty"),
         (instance("1.1", {"SOPInstanceUID": "x"}), "is not a value of VR UI"),
-        (study({"ProcedureCodeSequence": [{"00191001": "AAE="}]}), "elements without a keyword cannot stand"),
+        (study({"ProcedureCodeSequence": [{"00191001": "AAE="}]}), "elements without a keyword are not"),
     ],
 )  # fmt: skip
 def test_refuses_even_with_force(make: Make, refused: Refused, blob: Any, words: str) -> None:
@@ -591,15 +591,15 @@ def test_refuses_even_with_force(make: Make, refused: Refused, blob: Any, words:
 @pytest.mark.parametrize(
     ("blob", "words"),
     [
-        (study({"StudyID": "S2"}), "StudyID identifies what it stands at"),
-        (study({"StudyInstanceUID": "1.2.9"}), "StudyInstanceUID identifies"),
-        (series({"SeriesInstanceUID": "1.2.9"}), "SeriesInstanceUID identifies"),
-        (instance("1.1", {"SOPInstanceUID": "1.2.9"}), "SOPInstanceUID identifies"),
+        (study({"StudyID": "S2"}), "StudyID is an identifier"),
+        (study({"StudyInstanceUID": "1.2.9"}), "StudyInstanceUID is an identifier"),
+        (series({"SeriesInstanceUID": "1.2.9"}), "SeriesInstanceUID is an identifier"),
+        (instance("1.1", {"SOPInstanceUID": "1.2.9"}), "SOPInstanceUID is an identifier"),
         (study({"ProcedureCodeSequence": [{"CodeValue": "x"}]}), "is a sequence"),
         (patient({"OtherPatientNames": ["A"]}), "may have several values"),
         (instance("1.1", {"ImageType": ["A"]}), "may have several values"),
         (instance("1.1", {"001910F9": "AAE="}), "(0019,10F9) is private"),
-        (instance("1.1", {"00080002": "AAE="}), "is not known to the standard"),
+        (instance("1.1", {"00080002": "AAE="}), "is not defined by the standard"),
         (patient({"PatientBirthDate": "1980"}), "is not a value of VR DA"),
         (patient({"PatientSex": "female"}), "is not a value of VR CS"),
         (patient({"PatientID": "x" * 65}), "65 characters long, but LO allows 64"),
@@ -621,17 +621,17 @@ def test_demands_force(make: Make, refused: Refused, blob: Any, words: str) -> N
 @pytest.mark.parametrize(
     ("blob", "words"),
     [
-        (study({"StudyDescription": "chest"}), "is not the one that it has"),
-        (study({"StudyDescription": None}), "is not the one that it has"),
-        (study({"StudyTime": "1015"}), "StudyTime is not there"),
-        (patient({"PatientSex": "M"}), "is not the one that it has"),
-        (instance("1.1", {"Rows": "3"}), "is not the one that it has"),
-        (instance("1.1", {"Rows": True}), "is not the one that it has"),
+        (study({"StudyDescription": "chest"}), "is not its present value"),
+        (study({"StudyDescription": None}), "is not its present value"),
+        (study({"StudyTime": "1015"}), "has no StudyTime"),
+        (patient({"PatientSex": "M"}), "is not its present value"),
+        (instance("1.1", {"Rows": "3"}), "is not its present value"),
+        (instance("1.1", {"Rows": True}), "is not its present value"),
         (instance("1.1", {"PatientName": "DOE^JANE"}), "attribute of the Patient level"),
         (study({"StudyInstanceUID": STUDY}), "StudyInstanceUID cannot be removed"),
         (series({"SeriesInstanceUID": SERIES}), "SeriesInstanceUID cannot be removed"),
         (instance("1.1", {"SOPInstanceUID": "1.1"}), "SOPInstanceUID cannot be removed"),
-        (instance("1.1", {"WindowCenter": ["80", "40"]}), "is not the one that it has"),
+        (instance("1.1", {"WindowCenter": ["80", "40"]}), "is not its present value"),
         (instance("1.1", {"Rows": 3}, DICOMVRs={"001910F9": "DS"}), "does not list 001910F9"),
         ({"SchemaVersion": 1.1, "Study": {"Series": {SERIES: {}}}}, "remove everything"),
         (instances({"1.1": {}, "1.2": {}, "1.3": {}}), "use DeleteImageSet"),
@@ -651,7 +651,7 @@ def test_refuses_to_update_what_the_same_request_removes(make: Make, refused: Re
         removable=instances({"1.1": {}}),
         updatable=instance("1.1", {"Rows": 4}),
     )
-    assert "is removed by the same request" in message
+    assert "is also removed by this request" in message
 
 
 def test_refuses_requests_without_and_with_too_much(make: Make, refused: Refused) -> None:
@@ -776,7 +776,7 @@ def test_takes_study_wide_updates_of_study_attributes_of_primary_sets_only(
     message = refused(
         "ValidationException", make().update, updatable=study({"StudyDate": "20200102"}), **wide
     )
-    assert "only primary sets make up a study" in message
+    assert "is only allowed for primary image sets" in message
     assert target.update(updatable=study({"StudyDate": "20200105"}), **wide)["latestVersionId"] == "2"
     message = refused(
         "ValidationException", target.update, version=2, updatable=study({"StudyID": "x"}), **wide

@@ -16,7 +16,7 @@ from pydicom.uid import ImplicitVRLittleEndian
 from lightwell.cli.main import main
 from lightwell.operations.context import Caller
 from lightwell.operations.update_image_set_metadata import update_image_set_metadata
-from lightwell.operations.version_diff import between
+from lightwell.operations.version_diff import diff_versions
 from lightwell.stores.account import datastores
 from lightwell.stores.db import tables
 from lightwell.stores.image_sets import native_instances
@@ -261,7 +261,7 @@ def test_shows_what_instances_show_since_their_level_was_edited(
     write(server.input / "2.dcm", ct(2, StudyDescription="B"))
     diff = Diff(server, capsys, imported(server))
     diff.update(1, updatable_attributes=study(StudyDescription="C"))
-    found = between(server.stores, diff.id, 1, 2)
+    found = diff_versions(server.stores, diff.id, 1, 2)
     assert [(e.path, e.old, e.new) for e in found.levels[0].elements] == [("StudyDescription", "A", "C")]
     (second,) = found.instances
     assert second.new_uid == f"{SERIES}.2" and second.version == 2

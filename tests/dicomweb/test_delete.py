@@ -163,7 +163,7 @@ def test_deletes_no_set_that_has_come_since_it_was_asked_for(monkeypatch: pytest
     ctx: Any = SimpleNamespace(
         stores=SimpleNamespace(db=Database()), clock=SimpleNamespace(now=lambda: 0), ids=None
     )
-    monkeypatch.setattr(delete, "_sets", lambda conn, target: list(found))
+    monkeypatch.setattr(delete, "_target_sets", lambda conn, target: list(found))
     monkeypatch.setattr(delete, "delete_in", lambda *args: pytest.fail("deleted"))
     for instance in (None, "1.2.3"):
         del found[1:]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from lightwell.domain.imports.jobs import DONE, LIST
+from lightwell.domain.states import JobPhase
 from lightwell.stores.jobs import import_jobs
 from tests.support import invariants
 from tests.support.ct_files import ct, write, write_series
@@ -38,7 +38,7 @@ def finish(server: Importing, id: str) -> None:
     thread.start()
     try:
         until = time.monotonic() + 120
-        while server.job(id).phase != DONE:
+        while server.job(id).phase != JobPhase.DONE:
             assert time.monotonic() < until, server.job(id)
             time.sleep(0.02)
     finally:
@@ -53,7 +53,7 @@ def test_leaves_a_job_on_local_buckets_to_the_server_that_took_it(pair: tuple[Im
     ours, theirs = a.start(), b.start()
     assert ours.input_node == ours.output_node == a.stores.node_id
     finish(b, theirs.id)
-    assert a.job(ours.id).phase == LIST, "b has worked and has not touched it"
+    assert a.job(ours.id).phase == JobPhase.LIST, "b has worked and has not touched it"
     assert b.report(theirs.id).manifest["numberOfImportedFiles"] == 1
     finish(a, ours.id)
     report = a.report(ours.id)
@@ -71,8 +71,8 @@ def test_leaves_the_chunks_of_a_local_bucket_to_the_server_that_took_the_job(
     ours = a.start()
     engine = a.engine()
     key = ours.key
-    assert a.stores.db.write(lambda c: import_jobs.claim(c, key, LIST, "test", 1, 1 << 60))
-    engine._phases.work(key, LIST, "test")
+    assert a.stores.db.write(lambda c: import_jobs.claim(c, key, JobPhase.LIST, "test", 1, 1 << 60))
+    engine._phases.work(key, JobPhase.LIST, "test")
     assert a.job(ours.id).phase == "read"
     finish(b, b.start().id)
     assert (a.job(ours.id).phase, a.job(ours.id).read) == ("read", 0)

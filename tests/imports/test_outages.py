@@ -22,7 +22,8 @@ from sqlalchemy import select
 from lightwell.codec_pool import sources
 from lightwell.codec_pool.failures import CHUNK, PHASE, Cause
 from lightwell.domain.backoff import Backoff
-from lightwell.domain.imports.jobs import DONE, LIST, READ, InputFile, Job
+from lightwell.domain.imports.jobs import InputFile, Job
+from lightwell.domain.states import JobPhase
 from lightwell.errors import InputError, StorageError, StorageUnavailableError
 from lightwell.imaging.dataset import byte_source
 from lightwell.operations import import_jobs
@@ -93,7 +94,7 @@ def wait(until: Callable[[], bool], what: str) -> None:
 
 
 def finished(server: Importing, job: Job) -> None:
-    wait(lambda: server.job(job.id).phase == DONE, "the job is done")
+    wait(lambda: server.job(job.id).phase == JobPhase.DONE, "the job is done")
     assert server.job(job.id).status == "COMPLETED", server.job(job.id).message
 
 
@@ -114,7 +115,7 @@ def test_waits_for_the_storage_of_objects(
     job = server.start()
     with working(server):
         wait(lambda: len(tries) > TRIES, f"{len(tries)} tries")
-        assert (server.job(job.id).phase, deaths(server)) == (READ, [])
+        assert (server.job(job.id).phase, deaths(server)) == (JobPhase.READ, [])
         assert server.job(job.id).status == "IN_PROGRESS"
         way.is_open = True
         finished(server, job)
@@ -142,18 +143,18 @@ def test_waits_for_the_bucket_of_its_input_and_output(
     job = server.start(input_uri=f"s3://{bucket}/in/", output=f"s3://{bucket}/out")
     with working(server):
         wait(lambda: len(tries) > (PHASE[Cause.STORAGE].tries or 0) + 2, f"{len(tries)} tries to list")
-        assert server.job(job.id).phase == LIST
+        assert server.job(job.id).phase == JobPhase.LIST
     # One phase at a time, so that the bucket is away in the middle of the next.
     way.is_open = True
     one = server.engine()
-    assert server.stores.db.write(lambda c: jobs.claim(c, job.key, LIST, "test", 1 << 60, 1 << 61))
-    one._phases.work(job.key, LIST, "test")
-    assert server.job(job.id).phase == READ
+    assert server.stores.db.write(lambda c: jobs.claim(c, job.key, JobPhase.LIST, "test", 1 << 60, 1 << 61))
+    one._phases.work(job.key, JobPhase.LIST, "test")
+    assert server.job(job.id).phase == JobPhase.READ
     way.close()
     tries.clear()
     with working(server):
         wait(lambda: len(tries) > TRIES, f"{len(tries)} tries to read")
-        assert (server.job(job.id).phase, deaths(server)) == (READ, [])
+        assert (server.job(job.id).phase, deaths(server)) == (JobPhase.READ, [])
         way.is_open = True
         finished(server, job)
     folder = server.job(job.id).output_uri.removeprefix(f"s3://{bucket}/")

@@ -49,7 +49,7 @@ def restricted(server: Importing) -> Importing:
     """Where jobs are started by somebody who has policies; with four files."""
     for number, key in enumerate(("studies/1.dcm", "studies/2.dcm", "studies/secret/3.dcm", "other/4.dcm")):
         write(server.input / key, ct(number + 1, series=str(number)))
-    server.context = replace(server.context, reach=frozenset())
+    server.context = replace(server.context, authorized_image_sets=frozenset())
     return server
 
 
@@ -85,7 +85,7 @@ class TestFiles:
         assert set(report.messages()) == {"studies/secret/3.dcm", "other/4.dcm"}
 
     def test_of_an_administrator_need_no_role(self, restricted: Importing) -> None:
-        restricted.context = replace(restricted.context, reach=None)
+        restricted.context = replace(restricted.context, authorized_image_sets=None)
         put(restricted, deny("s3:*", "*"))
         assert len(restricted.run().success) == 4
 

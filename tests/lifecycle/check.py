@@ -63,7 +63,7 @@ class Checker:
 
             keys = list(conn.execute(tables.image_set.select()).scalars())
         for key in keys:
-            metadata_documents.drop(self._service.stores, key)
+            metadata_documents.drop_documents(self._service.stores, key)
         self._read.clear()
 
     def check(self, one: ImageSet, versions: Iterable[int]) -> None:

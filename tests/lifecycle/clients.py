@@ -79,7 +79,7 @@ class InProcessService:
 
     def frame(self, image_set: str, frame: str) -> bytes:
         try:
-            place = self._frames.place(self.datastore, image_set, frame)
+            place = self._frames.locate(self.datastore, image_set, frame)
         except ApiError as error:
             raise Refused(error.code, error.message) from None
         return self._frames.read(place, 0, place.length)

@@ -11,12 +11,11 @@ from typing import Any
 import pydicom
 from sqlalchemy import Connection
 
-from lightwell.documents import metadata_documents
+from lightwell.documents import dicom_json_documents, metadata_documents
 from lightwell.documents.part10_files import write_instance
 from lightwell.imaging.dataset.dictionary import CHARSET, attribute_named
 from lightwell.imaging.editing import dicom_json_edits
 from lightwell.imaging.editing.edited_elements import IMAGE_PIXEL_TAGS
-from lightwell.operations.dicomweb import metadata
 from lightwell.operations.dicomweb.lookup import SeriesSet
 from lightwell.stores import Stores
 from lightwell.stores.image_sets import part10_instances
@@ -98,7 +97,7 @@ def instances(conn: Connection, stores: Stores, found: ReadableSet) -> dict[str,
     """The DICOM JSON of the instances of a set, by SOPInstanceUID."""
     uids = found.study_instance_uid, found.series_instance_uid
     named = SeriesSet(found.key, found.id, 0, "", 0, *uids, found.version, False)
-    array = json.loads(b"".join(metadata.pieces(conn, stores, named, meta=False)))
+    array = json.loads(b"".join(dicom_json_documents.series_pieces(conn, stores, named, with_meta=False)))
     return {item["00080018"]["Value"][0]: item for item in array}
 
 
@@ -141,7 +140,9 @@ def without_urls(dataset: dict[str, Any]) -> dict[str, Any]:
 def _native(conn: Connection, found: ReadableSet) -> dict[str, dict[str, Any]]:
     """What the native document shows of each instance, its levels included."""
     named: Any = found
-    document = json.loads(b"".join(metadata_documents.pieces(conn, "0" * 32, named, found.version)))
+    document = json.loads(
+        b"".join(metadata_documents.native_document_pieces(conn, "0" * 32, named, found.version))
+    )
     study = document["Study"]
     (series,) = study["Series"].values()
     levels = {**document["Patient"]["DICOM"], **study["DICOM"], **series["DICOM"]}

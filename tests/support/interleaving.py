@@ -24,8 +24,8 @@ from sqlalchemy import select
 from lightwell.clock import Clock, Ids
 from lightwell.codec_pool import existing_lookup
 from lightwell.codec_pool.messages import FindExisting
-from lightwell.domain.imports import jobs as domain
 from lightwell.domain.imports.existing_instances import ExistingInstance
+from lightwell.domain.states import JobPhase
 from lightwell.errors import ApiError, InternalError, StorageError
 from lightwell.imaging.dataset.element_cache import SeriesCache
 from lightwell.imaging.dataset.part10 import FileSource
@@ -304,7 +304,7 @@ class Interleaving:
             before = self.clock.now()
             for job in waiting:
                 with suppress(ClaimLost, StorageError):
-                    if job.phase != domain.READ:
+                    if job.phase != JobPhase.READ:
                         if job.is_claimable:
                             engine._run_phase(job.key, job.phase)
                         continue
@@ -451,7 +451,7 @@ class Interleaving:
             for series in document["Study"]["Series"].values():
                 for instance in series["Instances"].values():
                     for frame in instance["ImageFrames"]:
-                        place = frames.place(self.server.datastore, id, frame["ID"])
+                        place = frames.locate(self.server.datastore, id, frame["ID"])
                         actor.wait()
                         frames.read(place, 0, place.length)
         except (ApiError, InternalError):

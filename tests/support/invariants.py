@@ -149,7 +149,7 @@ def _check_columns(conn: Connection, row: Any) -> None:
     if not row.readable_version:
         return
     levels = native_instances.levels(conn, row.key, row.readable_version)
-    blocks = [metadata_documents.shown_block(level) for level in levels]
+    blocks = [metadata_documents.edited_level(level) for level in levels]
     patient, study, series = blocks
 
     def text(block: dict[str, Any], keyword: str) -> str:

@@ -125,8 +125,8 @@ def _check_grams(conn: Connection, studies: Mapping[int, Any]) -> None:
             value = getattr(study, column)
             if value is None:
                 continue
-            for each in json.loads(value) if keyword in grams.LISTS else [value]:
-                wanted = grams.query(study.datastore, keyword, AnyOf((each,)))
+            for each in json.loads(value) if keyword in grams.LIST_ATTRIBUTES else [value]:
+                wanted = grams.gram_prefixes(study.datastore, keyword, AnyOf((each,)))
                 assert wanted is not None
                 assert all(key in _with_gram(conn, gram) for (gram,) in wanted), f"{keyword} is not found"
                 by_mark[wanted[0][0][:3]].add(key)
@@ -146,7 +146,7 @@ def _all_with_grams(conn: Connection) -> list[int]:
 
 def _with_gram(conn: Connection, gram: str, whole: bool | None = None) -> set[int]:
     if whole is None:
-        whole = grams.is_whole(gram)
+        whole = grams.is_full_length(gram)
     if conn.dialect.name == "sqlite":
         sql = text("SELECT rowid FROM study_grams WHERE study_grams MATCH :gram")
         return set(conn.execute(sql, {"gram": f'"{gram}"' + ("" if whole else " *")}).scalars())

@@ -21,7 +21,7 @@ from lightwell.cli.store_session import (
     store_session,
     user_name,
 )
-from lightwell.domain.integrity import DAMAGED, UNREADABLE
+from lightwell.domain.integrity import FaultKind
 from lightwell.stores.objects.open import local_root
 
 if TYPE_CHECKING:
@@ -91,14 +91,14 @@ class _Finding:
 
 
 def _findings(report: Report, settings: Settings) -> list[_Finding]:
-    damaged = [problem for problem in report.problems if problem.kind == DAMAGED]
-    unreadable = [problem for problem in report.problems if problem.kind == UNREADABLE]
+    damaged = [problem for problem in report.problems if problem.kind == FaultKind.DAMAGED]
+    unreadable = [problem for problem in report.problems if problem.kind == FaultKind.UNREADABLE]
     found = []
     if unreadable:
         packs = len({problem.pack for problem in unreadable})
         found.append(
             _Finding(
-                UNREADABLE,
+                FaultKind.UNREADABLE,
                 unreadable,
                 f"{packs} packs cannot be read, such as {_shown(unreadable[0], settings)}",
                 _how_to_make_readable(settings),
@@ -106,7 +106,9 @@ def _findings(report: Report, settings: Settings) -> list[_Finding]:
         )
     if damaged:
         cure = "Restore the damaged instances from a backup, or import them again."
-        found.append(_Finding(DAMAGED, damaged, f"{len(damaged)} problems mean that data is damaged", cure))
+        found.append(
+            _Finding(FaultKind.DAMAGED, damaged, f"{len(damaged)} problems mean that data is damaged", cure)
+        )
     return found
 
 
@@ -157,7 +159,7 @@ def _print(report: Report, findings: list[_Finding], *, quick: bool) -> None:
     def place(problem: Problem) -> tuple[str, str]:
         return problem.datastore_id or "", problem.image_set_id or ""
 
-    damaged = [problem for problem in report.problems if problem.kind == DAMAGED]
+    damaged = [problem for problem in report.problems if problem.kind == FaultKind.DAMAGED]
     for (store, image_set), found in groupby(sorted(damaged, key=place), place):
         print(
             f"image set {image_set} of data store {store}:" if image_set else "packs:",

@@ -13,7 +13,7 @@ from pathlib import Path
 from lightwell.cli import flags
 from lightwell.cli.importing import find
 from lightwell.cli.store_session import local_context, store_session
-from lightwell.domain.datastore import ACTIVE
+from lightwell.domain.states import DatastoreStatus
 from lightwell.errors import DamagedError, InputError, LightwellError
 from lightwell.stores import Stores
 from lightwell.stores.account import datastores
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 def _existing_stores(stores: Stores) -> str:
     """The names of the first few data stores, for someone who gave a name that does not exist."""
     with stores.db.read() as conn:
-        found = datastores.page(conn, status=ACTIVE, after=None, limit=_SHOWN + 1)
+        found = datastores.page(conn, status=DatastoreStatus.ACTIVE, after=None, limit=_SHOWN + 1)
     names = ", ".join(store.name or store.id for store in found[:_SHOWN])
     if not names:
         return "there are none yet: `lightwell import` creates one"

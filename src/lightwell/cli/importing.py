@@ -23,9 +23,9 @@ from lightwell.auth.data_access_role import DataAccessRoles, open_data_access_ro
 from lightwell.cli import flags
 from lightwell.cli.progress import Progress
 from lightwell.cli.store_session import local_context, make_data_folder, store_session
-from lightwell.domain.datastore import ACTIVE, DataStore
-from lightwell.domain.imports import jobs as states
+from lightwell.domain.datastore import DataStore
 from lightwell.domain.imports.jobs import Job
+from lightwell.domain.states import DatastoreStatus, JobPhase, JobStatus
 from lightwell.errors import ConfigurationError, InputError, LightwellError
 from lightwell.operations.context import Context
 from lightwell.settings import Settings
@@ -89,7 +89,7 @@ def _import(args: argparse.Namespace, settings: Settings) -> int:
     else:
         report = settings.buckets.absolute() / finished.output_uri.removeprefix("s3://")
         _print(store, finished, tally, report, check=args.check)
-    done = finished.status == states.COMPLETED and tally.imported == tally.files
+    done = finished.status == JobStatus.COMPLETED and tally.imported == tally.files
     return 0 if done else 1
 
 
@@ -116,8 +116,12 @@ def find(ctx: Context, name_or_id: str) -> DataStore | None:
     """The ACTIVE data store with this ID, else the only one with this name; None if there is neither."""
     with ctx.stores.db.read() as conn:
         by_id = datastores.get(conn, name_or_id)
-        named = [store for store in datastores.find_by_name(conn, name_or_id) if store.status == ACTIVE]
-    if by_id is not None and by_id.status == ACTIVE:
+        named = [
+            store
+            for store in datastores.find_by_name(conn, name_or_id)
+            if store.status == DatastoreStatus.ACTIVE
+        ]
+    if by_id is not None and by_id.status == DatastoreStatus.ACTIVE:
         return by_id
     if len(named) > 1:
         ids = ", ".join(store.id for store in named)
@@ -157,11 +161,11 @@ def _watch(ctx: Context, job: Job, interrupted: threading.Event, *, quiet: bool)
                 counted = outcomes.count(conn, job.key)
             if now is None:
                 raise LightwellError(f"Import job {job.id} has disappeared from the database")
-            bars.show(now.scanned, now.read, counted, listed=now.phase != states.LIST)
+            bars.show(now.scanned, now.read, counted, listed=now.phase != JobPhase.LIST)
             return now
 
         def is_over() -> bool:
-            return interrupted.is_set() or look().phase == states.DONE
+            return interrupted.is_set() or look().phase == JobPhase.DONE
 
         while True:
             if lock.take():
@@ -180,7 +184,7 @@ def _watch(ctx: Context, job: Job, interrupted: threading.Event, *, quiet: bool)
                 finally:
                     lock.release()
             now = look()
-            if now.phase == states.DONE:
+            if now.phase == JobPhase.DONE:
                 return now
             if interrupted.wait(_POLL_SECONDS):
                 raise InputError(
@@ -227,7 +231,7 @@ def _print(store: DataStore, job: Job, tally: Tally, report: Path, *, check: boo
     if tally.already_there:
         were = "was" if tally.already_there == 1 else "were"
         print(f"{tally.already_there} of them {were} already stored and not stored again")
-    if job.status == states.FAILED:
+    if job.status == JobStatus.FAILED:
         print(f"the job failed: {job.message}")
     _causes("not imported", tally.failures)
     _causes("imported with a warning", tally.warnings)

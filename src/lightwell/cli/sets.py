@@ -10,13 +10,10 @@ from datetime import UTC, datetime
 from lightwell.cli import flags
 from lightwell.cli.store_session import store_session
 from lightwell.domain.image_sets.image_set import Version
+from lightwell.domain.image_sets.levels import LEVEL_NAMES
 from lightwell.domain.image_sets.version_diff import (
     ABSENT,
-    ADDED,
-    CHANGED,
-    LEVEL_NAMES,
-    REMOVED,
-    REPLACED,
+    ChangeKind,
     ElementDifference,
     FramesDifference,
     InstanceDifference,
@@ -25,7 +22,7 @@ from lightwell.domain.image_sets.version_diff import (
 
 _LONGEST_VALUE = 100
 _MOST_FRAMES = 5
-_SIGNS = {ADDED: "+", REMOVED: "-", REPLACED: "~", CHANGED: "~"}
+_SIGNS = {ChangeKind.ADDED: "+", ChangeKind.REMOVED: "-", ChangeKind.REPLACED: "~", ChangeKind.CHANGED: "~"}
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -41,9 +38,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     settings = flags.settings(args)
     with store_session(settings) as stores:
-        from lightwell.operations.version_diff import between
+        from lightwell.operations.version_diff import diff_versions
 
-        found = between(stores, args.id, args.first, args.second)
+        found = diff_versions(stores, args.id, args.first, args.second)
     if args.json:
         print(json.dumps(_as_json(found), indent=2, ensure_ascii=False))
     else:
@@ -104,7 +101,7 @@ def _lines(found: SetDifference) -> Iterator[str]:
     yield ""
     counts = [
         f"{number} {kind}"
-        for kind in (ADDED, REMOVED, REPLACED, CHANGED)
+        for kind in (ChangeKind.ADDED, ChangeKind.REMOVED, ChangeKind.REPLACED, ChangeKind.CHANGED)
         if (number := sum(each.kind == kind for each in found.instances))
     ]
     yield f"Instances: {', '.join([*counts, f'{found.same} unchanged'])}"

@@ -12,13 +12,12 @@ import zstandard
 
 from lightwell.domain.image_sets.frame_table import Frame, unpack_entries
 from lightwell.domain.integrity import (
-    DAMAGED,
-    UNREADABLE,
-    HeldBodies,
-    HeldPack,
-    HeldPixels,
-    HeldRecord,
+    FaultKind,
     IntegrityFault,
+    PackToVerify,
+    PixelsToVerify,
+    RecordToVerify,
+    SharedValues,
 )
 from lightwell.errors import LightwellError, StorageError, StorageUnavailableError
 from lightwell.imaging.dataset.element_cache import SeriesCache
@@ -44,7 +43,7 @@ class Checker:
         self._cache = cache
         self.frames = 0
 
-    def pack(self, held: HeldPack) -> Iterator[IntegrityFault]:
+    def pack(self, held: PackToVerify) -> Iterator[IntegrityFault]:
         """Every byte of a pack against its CRC-32."""
         name = pack_name(held.key)
         try:
@@ -58,7 +57,7 @@ class Checker:
         except StorageError as error:
             yield IntegrityFault(str(error), _kind(error))
 
-    def record(self, held: HeldRecord, bodies: HeldBodies) -> Iterator[IntegrityFault]:
+    def record(self, held: RecordToVerify, bodies: SharedValues) -> Iterator[IntegrityFault]:
         """A record against its original, and its frames against their checksums."""
         for lost in held.lost:
             yield IntegrityFault(f"the database has lost {lost}")
@@ -66,7 +65,7 @@ class Checker:
         if held.pixels is not None:
             yield from self._pixels(held.pixels)
 
-    def _attributes(self, held: HeldRecord, bodies: HeldBodies) -> Iterator[IntegrityFault]:
+    def _attributes(self, held: RecordToVerify, bodies: SharedValues) -> Iterator[IntegrityFault]:
         try:
             fragment, levels = _stored(held, bodies)
             dicom = None
@@ -101,7 +100,7 @@ class Checker:
                     f"its {name} attributes in the database differ from those of its original"
                 )
 
-    def _pixels(self, held: HeldPixels) -> Iterator[IntegrityFault]:
+    def _pixels(self, held: PixelsToVerify) -> Iterator[IntegrityFault]:
         frames = [frame for page in held.pages for frame in unpack_entries(page)]
         # Pixel data that could not be split into frames has one entry, for all of its bytes.
         if len(frames) != (held.frame_count or 1):
@@ -123,7 +122,7 @@ class Checker:
             if fault is not None:
                 yield IntegrityFault(f"frame {number} {fault}")
 
-    def _frame(self, held: HeldPixels, frame: Frame, image: ImageDescription | None) -> str | None:
+    def _frame(self, held: PixelsToVerify, frame: Frame, image: ImageDescription | None) -> str | None:
         if image is None or held.checksum_type == "COMPRESSED":
             pieces = self._pieces(held.pack, frame.offset + frame.head, frame.length - frame.head)
             same = bytes_checksum(pieces) == frame.checksum
@@ -136,11 +135,11 @@ class Checker:
             yield self._objects.read(pack_name(pack), offset + start, min(_PIECE, length - start))
 
 
-def _kind(error: Exception) -> str:
-    return UNREADABLE if isinstance(error, StorageUnavailableError) else DAMAGED
+def _kind(error: Exception) -> FaultKind:
+    return FaultKind.UNREADABLE if isinstance(error, StorageUnavailableError) else FaultKind.DAMAGED
 
 
-def _stored(held: HeldRecord, bodies: HeldBodies) -> tuple[bytes, list[bytes]]:
+def _stored(held: RecordToVerify, bodies: SharedValues) -> tuple[bytes, list[bytes]]:
     levels = []
     for name, key in zip(_LEVELS, held.levels, strict=True):
         if key not in bodies.levels:
@@ -149,7 +148,7 @@ def _stored(held: HeldRecord, bodies: HeldBodies) -> tuple[bytes, list[bytes]]:
     return decompress(held.fragment_z, _dictionary(held.dictionary, bodies)), levels
 
 
-def _dictionary(key: int | None, bodies: HeldBodies) -> bytes | None:
+def _dictionary(key: int | None, bodies: SharedValues) -> bytes | None:
     if key is None:
         return None
     if key not in bodies.dictionaries:

@@ -30,7 +30,7 @@ from lightwell.codec_pool.failures import Cause
 from lightwell.codec_pool.requests import DirectRequest
 from lightwell.domain.imports.existing_instances import ExistingInstance
 from lightwell.domain.imports.records import Dependencies, Failure, NewRecord
-from lightwell.domain.integrity import HeldBodies, HeldPack, HeldRecord, IntegrityFault
+from lightwell.domain.integrity import IntegrityFault, PackToVerify, RecordToVerify, SharedValues
 from lightwell.framing import MessageBuffer, frame, receive
 
 # A worker that stands still in the middle of a message is given up after this.
@@ -82,10 +82,10 @@ class CheckRecords(msgspec.Struct, tag=True, frozen=True):
     """
 
     task: int
-    pack: HeldPack | None
-    records: list[HeldRecord]
+    pack: PackToVerify | None
+    records: list[RecordToVerify]
     first: int
-    bodies: HeldBodies
+    bodies: SharedValues
 
 
 class InspectInput(msgspec.Struct, tag=True, frozen=True):

@@ -39,9 +39,9 @@ class Pixels(msgspec.Struct, frozen=True, array_like=True):
 class Render(msgspec.Struct, tag=True, frozen=True):
     """Render a frame, or return the document that an instance encapsulates.
 
-    ``original``, ``override_z`` and ``edits`` (`domain.image_sets.edits.encode`) give the attributes of the
-    version. ``frame`` and ``pixels`` are None for an instance without frames; ``number`` is the frame's,
-    from 0. The reply is `Rendered` or `NotRendered`.
+    ``original``, ``override_z`` and ``edits`` (`domain.image_sets.edits.encode_edits`) give the attributes
+    of the version. ``frame`` and ``pixels`` are None for an instance without frames; ``number`` is the
+    frame's, from 0. The reply is `Rendered` or `NotRendered`.
     """
 
     original: ByteSpan

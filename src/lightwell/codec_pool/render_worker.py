@@ -14,7 +14,7 @@ from lightwell.codec_pool.render_requests import (
     Render,
     Rendered,
 )
-from lightwell.domain.image_sets.edits import NONE, decode
+from lightwell.domain.image_sets.edits import NO_EDITS, decode_edits
 from lightwell.errors import DamagedError, InputError
 from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.dataset.original_container import read_original
@@ -51,7 +51,7 @@ def _view(read: ReadObject, request: Render) -> Rendered:
     place = request.original
     original = read_original(lambda o, n: read(place.object, o, n), place.offset, place.length)
     override = json.loads(decompress(request.override_z)) if request.override_z else None
-    edits = decode(request.edits) if request.edits else NONE
+    edits = decode_edits(request.edits) if request.edits else NO_EDITS
     with pydicom_errors():
         attributes = version_dataset(original, override, edits)
         if request.pixels is None or request.frame is None:

@@ -17,9 +17,9 @@ from sqlalchemy import Connection
 from lightwell.clock import Clock, Ids
 from lightwell.codec_pool.failures import STORE, cause_of
 from lightwell.codec_pool.requests import InstanceRefused, InstanceStored, PoolReply, RequestError, Stored
-from lightwell.domain.datastore import ACTIVE
 from lightwell.domain.imports.records import ChunkResult, NewRecord
 from lightwell.domain.imports.store_response import PROCESSING_FAILURE
+from lightwell.domain.states import DatastoreStatus
 from lightwell.errors import StorageError
 from lightwell.ingest import store_commit
 from lightwell.ingest.merge import ImportTarget, VersionRef
@@ -83,7 +83,7 @@ class StoreCommitter:
                 return known
         with self._stores.db.read() as conn:
             found = datastores.get(conn, datastore_id)
-        if found is None or found.status != ACTIVE:
+        if found is None or found.status != DatastoreStatus.ACTIVE:
             return None
         target = StoreTarget(found.key, found.id, found.storage_format)
         with self._lock:
@@ -189,7 +189,7 @@ class StoreCommitter:
     def _write(self, conn: Connection, batch: Sequence[PendingCommit]) -> list[dict[int, VersionRef]] | None:
         target = batch[0].target
         held = datastores.get(conn, target.id, hold=True)
-        if held is None or held.status != ACTIVE:
+        if held is None or held.status != DatastoreStatus.ACTIVE:
             return None
         place = ImportTarget(self._settings.region, self._settings.account_id, target.key, target.id)
         deposits = [StoreCommit(one.caller, one.result) for one in batch]

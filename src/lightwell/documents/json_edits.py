@@ -1,4 +1,4 @@
-"""Edits laid over ready JSON: every value that is not edited stays byte for byte as it is."""
+"""Applies edits to stored JSON: every value that is not edited stays byte for byte as it is."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import TypeVar
 
 import msgspec
 
-from lightwell.domain.image_sets.edits import NONE, Edit, Edits
-from lightwell.domain.image_sets.level_tags import DIGITS
-from lightwell.domain.image_sets.levels import INSTANCE, level_of
+from lightwell.domain.image_sets.edits import NO_EDITS, Edit, Edits
+from lightwell.domain.image_sets.levels import INSTANCE, TAG_DIGITS, level_of
 from lightwell.errors import StorageError
 
 T = TypeVar("T")
@@ -24,32 +23,32 @@ _read_block = msgspec.json.Decoder(_Values).decode
 _read_fragment = msgspec.json.Decoder(dict[str, _Values]).decode
 
 
-def block(body: bytes, edits: Edits) -> bytes:
-    """The JSON object of a level with its edits, keys in alphabetical order."""
+def edit_level_block(body: bytes, edits: Edits) -> bytes:
+    """The JSON object of a level with its edits applied, keys in alphabetical order."""
     if not edits:
         return body
-    values = _decoded(_read_block, body)
+    values = _decode(_read_block, body)
     for key, edit in edits.items():
         if edit is None:
             values.pop(key, None)
         else:
-            values[key] = _written(edit.value)
+            values[key] = _encode(edit.value)
     return _object({key: values[key] for key in sorted(values)})
 
 
-def fragment(ready: bytes, edits: Edits) -> bytes:
-    """``"DICOM":{…},"DICOMVRs":{…}`` of an instance with its edits, keys in tag order.
+def edit_fragment(ready: bytes, edits: Edits) -> bytes:
+    """``"DICOM":{…},"DICOMVRs":{…}`` of an instance with its edits applied, keys in tag order.
 
-    ``edits`` name no patient, study or series attribute.
+    ``edits`` must not name patient, study or series attributes.
     """
     if not edits:
         return ready
-    parts = _decoded(_read_fragment, b"{%s}" % ready)
+    parts = _decode(_read_fragment, b"{%s}" % ready)
     if parts.keys() != {"DICOM", "DICOMVRs"}:
-        raise _damaged()
+        raise _damaged_block()
     values, vrs = parts["DICOM"], parts["DICOMVRs"]
     if not any(_DIGITS.fullmatch(key) or (edit is not None and edit.vrs) for key, edit in edits.items()):
-        spliced = _spliced(ready, values, edits)
+        spliced = _splice(ready, values, edits)
         if spliced is not None:
             return spliced
     fresh: _Values = {}
@@ -57,35 +56,35 @@ def fragment(ready: bytes, edits: Edits) -> bytes:
     for key, edit in edits.items():
         if edit is None:
             values.pop(key, None)
-            if key in vrs and not _inside(key, values):
+            if key in vrs and not _is_in_sequence(key, values):
                 del vrs[key]
             continue
-        (values if key in values else fresh)[key] = _written(edit.value)
+        (values if key in values else fresh)[key] = _encode(edit.value)
         if _DIGITS.fullmatch(key):
-            vrs[key] = _written(edit.vr)
+            vrs[key] = _encode(edit.vr)
         listed.update(edit.vrs)
     for key, vr in listed.items():
-        vrs.setdefault(key, _written(vr))
+        vrs.setdefault(key, _encode(vr))
     if fresh:
-        values = _sorted_in(values, fresh)
+        values = _insert_in_tag_order(values, fresh)
     return b'"DICOM":%s,"DICOMVRs":%s' % (_object(values), _object({key: vrs[key] for key in sorted(vrs)}))
 
 
-def covered(levels: Iterable[Edits]) -> tuple[str, ...]:
+def hidden_digits(levels: Iterable[Edits]) -> tuple[str, ...]:
     """The digits under which an instance may show what edits of its levels name, see
-    `domain.image_sets.level_tags`."""
-    return tuple(DIGITS[key] for edits in levels for key in edits if key in DIGITS)
+    `domain.image_sets.levels`."""
+    return tuple(TAG_DIGITS[key] for edits in levels for key in edits if key in TAG_DIGITS)
 
 
-def shows(ready: bytes, digits: Iterable[str]) -> bool:
-    """Whether ``ready`` may show an attribute under one of these digits, be it inside of a sequence."""
+def may_show(ready: bytes, digits: Iterable[str]) -> bool:
+    """Whether ``ready`` may show an attribute under one of these digits, possibly inside a sequence."""
     return any(b'"%s":' % key.encode() in ready for key in digits)
 
 
-def apart(edits: Edits) -> tuple[Edits, tuple[Edits, Edits, Edits]]:
-    """The edits of a member on attributes of the instance itself, and those on each of its levels."""
+def split_by_level(edits: Edits) -> tuple[Edits, tuple[Edits, Edits, Edits]]:
+    """The edits of a member that concern the instance itself, and those that concern each of its levels."""
     if all(level_of(key) == INSTANCE for key in edits):
-        return edits, (NONE, NONE, NONE)
+        return edits, (NO_EDITS, NO_EDITS, NO_EDITS)
     by_level: tuple[dict[str, Edit | None], ...] = ({}, {}, {}, {})
     for key, edit in edits.items():
         by_level[level_of(key)][key] = edit
@@ -93,23 +92,23 @@ def apart(edits: Edits) -> tuple[Edits, tuple[Edits, Edits, Edits]]:
     return own, (patient, study, series)
 
 
-def text_of(body: bytes, key: str) -> str | None:
-    """The value of one key of a JSON object, if it is a text that is not empty."""
-    raw = _decoded(_read_block, body).get(key)
+def text_value(body: bytes, key: str) -> str | None:
+    """The value of one key of a JSON object, if it is a non-empty string."""
+    raw = _decode(_read_block, body).get(key)
     value = None if raw is None else json.loads(bytes(raw))
     return value if isinstance(value, str) and value else None
 
 
-def _spliced(ready: bytes, values: _Values, edits: Edits) -> bytes | None:
-    """``ready`` with only the edited places written again; None where one is not found for sure.
+def _splice(ready: bytes, values: _Values, edits: Edits) -> bytes | None:
+    """``ready`` with only the edited values replaced; None where the position of one is ambiguous.
 
-    Most fragments have a key once. Writing all 80 elements again takes three times as long.
+    In most fragments a key occurs once. Writing all 80 elements again takes three times as long.
     """
-    # Those with the same key behind them go in by tag, each before it and so behind the others.
+    # New elements before the same key are inserted in tag order, each directly before that key.
     fresh = sorted((key for key, edit in edits.items() if edit and key not in values), key=_tag)
     for key in (*(key for key in edits if key in values), *fresh):
         edit = edits[key]
-        anchor = key if key in values else _next(values, key)
+        anchor = key if key in values else _next_key(values, key)
         if anchor is None:
             return None
         needle = b'"%s":' % anchor.encode()
@@ -125,7 +124,7 @@ def _spliced(ready: bytes, values: _Values, edits: Edits) -> bytes | None:
                 start -= 1
             ready = ready[:start] + ready[end:]
             continue
-        written = bytes(_written(edit.value))
+        written = bytes(_encode(edit.value))
         if anchor == key:
             ready = ready[:value] + written + ready[value + len(bytes(values[key])) :]
         else:
@@ -133,7 +132,7 @@ def _spliced(ready: bytes, values: _Values, edits: Edits) -> bytes | None:
     return ready
 
 
-def _next(values: _Values, key: str) -> str | None:
+def _next_key(values: _Values, key: str) -> str | None:
     """The first key with a greater tag."""
     tag = _tag(key)
     return next((other for other in values if _tag(other) > tag), None)
@@ -141,14 +140,14 @@ def _next(values: _Values, key: str) -> str | None:
 
 @lru_cache(16_384)
 def _tag(key: str) -> int:
-    # The dictionary takes its time to load, and who only reads unedited documents never needs it.
+    # Imported here because the dictionary takes time to load, and unedited documents do not need it.
     from lightwell.imaging.dataset.dictionary import attribute_named
 
     attribute = attribute_named(key)
     return 0xFFFFFFFF if attribute is None else attribute.tag
 
 
-def _sorted_in(values: _Values, fresh: _Values) -> _Values:
+def _insert_in_tag_order(values: _Values, fresh: _Values) -> _Values:
     waiting = sorted(((_tag(key), key) for key in fresh), reverse=True)
     ordered: _Values = {}
     for key, value in values.items():
@@ -162,20 +161,20 @@ def _sorted_in(values: _Values, fresh: _Values) -> _Values:
     return ordered
 
 
-def _inside(key: str, values: _Values) -> bool:
-    """Whether a sequence still holds an element with this key."""
+def _is_in_sequence(key: str, values: _Values) -> bool:
+    """Whether a sequence still contains an element with this key."""
     quoted = b'"%s":' % key.encode()
     return any(quoted in bytes(value) for value in values.values())
 
 
-def _decoded(decode: Callable[[bytes], T], text: bytes) -> T:
+def _decode(decode: Callable[[bytes], T], text: bytes) -> T:
     try:
         return decode(text)
     except msgspec.DecodeError:
-        raise _damaged() from None
+        raise _damaged_block() from None
 
 
-def _written(value: object) -> msgspec.Raw:
+def _encode(value: object) -> msgspec.Raw:
     return msgspec.Raw(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
 
 
@@ -183,5 +182,5 @@ def _object(values: Mapping[str, msgspec.Raw]) -> bytes:
     return b"{%s}" % b",".join([b'"%s":%s' % (key.encode(), bytes(value)) for key, value in values.items()])
 
 
-def _damaged() -> StorageError:
-    return StorageError("A stored attribute block is no such JSON; run `lightwell data verify`.")
+def _damaged_block() -> StorageError:
+    return StorageError("A stored attribute block is not valid JSON; run `lightwell data verify`.")

@@ -1,8 +1,7 @@
-"""The finished documents of versions: found in memory or in the cache of the stores, else assembled.
+"""The native metadata documents of versions: from memory or from the cache of the stores, else assembled.
 
-A document is gzip and never changes; memory holds the most recently read ones. Whether its set may be read is
-no question of this module: its callers look that up on every request, after a document was made as well as
-before.
+A document is gzipped and never changes; memory holds the most recently read ones. This module does not check
+whether a set may be read: its callers do so on every request, before and after a document is assembled.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from sqlalchemy import Connection
 
 from lightwell.documents import json_edits
 from lightwell.domain.image_sets import metadata_document
-from lightwell.domain.image_sets.edits import NONE, Edits, apply_edits
+from lightwell.domain.image_sets.edits import NO_EDITS, Edits, apply_edits
 from lightwell.domain.image_sets.frame_table import ENTRY_SIZE, PAGE, Frame
 from lightwell.domain.image_sets.image_set import ImageSet
 from lightwell.domain.image_sets.metadata_document import LevelBlock, Member
@@ -33,10 +32,10 @@ NATIVE = "native"
 
 _PIECE = 256 * 1024
 _GZIP = 16 + isal_zlib.MAX_WBITS
-_DIFFERENCES = 1024
+_MOST_DIFFERENCES = 1024
 
 
-class Recent:
+class RecentDocuments:
     """Documents in memory, bounded in bytes; the least recently read goes first. Safe to use from threads."""
 
     def __init__(self, limit: int) -> None:
@@ -59,49 +58,49 @@ class Recent:
                 del self._documents[name]
 
 
-recent = Recent(64 << 20)
-"""Of this process. Keys of sets are random, so one store's never stand for another's."""
+recent_documents = RecentDocuments(64 << 20)
+"""The documents in memory of this process. Keys of sets are random, so those of two stores never collide."""
 
-# Many clients that ask for one document at once wait for one assembly. Sets share a lock now and then.
-_making = tuple(threading.Lock() for _ in range(64))
-
-
-def making(key: int) -> threading.Lock:
-    """The lock of who makes a document of a set."""
-    return _making[key % len(_making)]
+# Clients that request the same document at once wait for one assembly. Some sets share a lock.
+_assembly_locks = tuple(threading.Lock() for _ in range(64))
 
 
-def native(stores: Stores, datastore_id: str, found: ImageSet, version: int) -> bytes:
+def assembly_lock(key: int) -> threading.Lock:
+    """The lock to hold while assembling a document of a set."""
+    return _assembly_locks[key % len(_assembly_locks)]
+
+
+def native_document(stores: Stores, datastore_id: str, found: ImageSet, version: int) -> bytes:
     """The gzipped native document of a version of a set that is not deleted."""
-    if (data := recent.get(found.key, version)) is not None:
+    if (data := recent_documents.get(found.key, version)) is not None:
         return data
-    with making(found.key):
-        if (data := recent.get(found.key, version)) is not None:
+    with assembly_lock(found.key):
+        if (data := recent_documents.get(found.key, version)) is not None:
             return data
         data = stores.documents.get(found.key, version, NATIVE)
         if data is None:
-            data = assemble(stores, datastore_id, found, version)
+            data = assemble_native_document(stores, datastore_id, found, version)
             stores.documents.put(
                 found.key, version, NATIVE, data, is_latest=version == found.readable_version
             )
-        recent.put(found.key, version, data)
+        recent_documents.put(found.key, version, data)
         return data
 
 
-def drop(stores: Stores, key: int) -> None:
-    """Forget every document of a set."""
-    recent.drop(key)
+def drop_documents(stores: Stores, key: int) -> None:
+    """Remove every document of a set from memory and from the cache."""
+    recent_documents.drop(key)
     stores.documents.drop(key)
 
 
-def assemble(stores: Stores, datastore_id: str, found: ImageSet, version: int) -> bytes:
-    """The gzipped native document from the rows of the version, in the memory that its gzip takes."""
+def assemble_native_document(stores: Stores, datastore_id: str, found: ImageSet, version: int) -> bytes:
+    """Assemble the gzipped native document of a version, in the memory that the result takes."""
     with stores.db.read() as conn:
-        return packed(pieces(conn, datastore_id, found, version))
+        return gzip_pieces(native_document_pieces(conn, datastore_id, found, version))
 
 
-def packed(pieces: Iterable[bytes]) -> bytes:
-    """Pieces as one gzip, in the memory that it takes."""
+def gzip_pieces(pieces: Iterable[bytes]) -> bytes:
+    """Compress pieces into one gzip, in the memory that the result takes."""
     packer = isal_zlib.compressobj(1, isal_zlib.DEFLATED, _GZIP)
     done: list[bytes] = []
     waiting: list[bytes] = []
@@ -117,8 +116,8 @@ def packed(pieces: Iterable[bytes]) -> bytes:
     return b"".join(done)
 
 
-def unpacked(data: bytes) -> Iterator[bytes]:
-    """What `packed` has packed, in pieces of bounded size."""
+def gunzip_pieces(data: bytes) -> Iterator[bytes]:
+    """Decompress a gzip of `gzip_pieces`, in pieces of bounded size."""
     unpacker = isal_zlib.decompressobj(_GZIP)
     piece = unpacker.decompress(data, _PIECE)
     while piece:
@@ -126,29 +125,31 @@ def unpacked(data: bytes) -> Iterator[bytes]:
         piece = unpacker.decompress(unpacker.unconsumed_tail, _PIECE)
 
 
-def pieces(conn: Connection, datastore_id: str, found: ImageSet, version: int) -> Iterator[bytes]:
+def native_document_pieces(
+    conn: Connection, datastore_id: str, found: ImageSet, version: int
+) -> Iterator[bytes]:
     """The native document of a version, piece by piece. ``conn`` must see one state of the database
     throughout.
 
     Raises `StorageError` where anything that the version names is missing.
     """
     if found.series_instance_uid is None:
-        raise StorageError(f"Image set {found.id} names no series; run `lightwell data verify`.")
+        raise StorageError(f"Image set {found.id} has no SeriesInstanceUID; run `lightwell data verify`.")
     levels = native_instances.levels(conn, found.key, version)
     bases = (levels[0].base, levels[1].base, levels[2].base)
-    patient, study, series = (json_edits.block(level.body, level.edits) for level in levels)
+    patient, study, series = (json_edits.edit_level_block(level.body, level.edits) for level in levels)
     series_key = series_uid(levels) or found.series_instance_uid
     shown: dict[tuple[int, int, int], bytes] = {bases: b""}
-    yield metadata_document.opening(datastore_id, found.id, (patient, study, series), series_key)
+    yield metadata_document.document_opening(datastore_id, found.id, (patient, study, series), series_key)
     separator = b""
-    digits = json_edits.covered(level.edits for level in levels)
+    digits = json_edits.hidden_digits(level.edits for level in levels)
     patient_base, study_base, series_base = bases
     fragments = native_instances.InstanceFragments(conn)
     for batch in native_instances.batches(conn, found.key, version):
         for row, pixels_key, edits_z in batch:
             fragment = fragments.read(row[3], row[4])
-            # Most have one frame and nothing of their own: a third of the time that a `Member` takes.
-            plain = edits_z is None and not (digits and json_edits.shows(fragment, digits))
+            # Most have one frame and no values of their own: this takes a third of the time of a `Member`.
+            plain = edits_z is None and not (digits and json_edits.may_show(fragment, digits))
             if plain:
                 (_, _, uid, _, _, own_patient, own_study, own_series, key, syntax, checksum_type, count,
                  width, height, entries) = row  # fmt: skip
@@ -162,33 +163,35 @@ def pieces(conn: Connection, datastore_id: str, found: ImageSet, version: int) -
                     and len(entries) == ENTRY_SIZE
                 ):
                     pixels = (key, syntax, checksum_type, width, height)
-                    ready = metadata_document.single_frame(uid, fragment, pixels, entries)
+                    ready = metadata_document.single_frame_instance(uid, fragment, pixels, entries)
                     if ready is not None:
                         yield separator + ready
                         separator = b","
                         continue
             member, frames = native_instances.make_member(row, pixels_key, edits_z, fragment)
             if member.edits or not plain:
-                member, differing = _edited(conn, member, levels)
+                member, differing = _apply_member_edits(conn, member, levels)
             else:
                 known = shown.get(member.level_values)
                 if known is None:
-                    if len(shown) > _DIFFERENCES:
+                    if len(shown) > _MOST_DIFFERENCES:
                         shown = {bases: b""}
-                    known = shown[member.level_values] = _differing(conn, member.level_values, levels)
+                    known = shown[member.level_values] = _level_differences(conn, member.level_values, levels)
                 differing = known
-            yield from _instance(conn, separator, member, differing, frames)
+            yield from _instance_pieces(conn, separator, member, differing, frames)
             separator = b","
-    yield metadata_document.CLOSING
+    yield metadata_document.DOCUMENT_CLOSING
 
 
-def _instance(
+def _instance_pieces(
     conn: Connection, separator: bytes, member: Member, differing: bytes, entries: Sequence[Frame]
 ) -> Iterator[bytes]:
     """A member of any kind, its frames page by page."""
     opening = metadata_document.instance_opening(member, differing)
     frames = (
-        b"" if member.pixels is None or not entries else metadata_document.frames(member.pixels, 0, entries)
+        b""
+        if member.pixels is None or not entries
+        else metadata_document.frame_entries(member.pixels, 0, entries)
     )
     yield separator + opening + frames
     if member.pixels is not None and member.pixels.frame_count > PAGE:
@@ -199,46 +202,54 @@ def _instance(
                     "The database has lost frames of an instance; run `lightwell data verify`."
                 )
             yield b","
-            yield metadata_document.frames(member.pixels, first, page)
+            yield metadata_document.frame_entries(member.pixels, first, page)
     yield metadata_document.INSTANCE_CLOSING
 
 
-def shown_block(level: LevelBlock) -> dict[str, object]:
-    """The ``DICOM`` object that the document of a version shows of a level."""
+def edited_level(level: LevelBlock) -> dict[str, object]:
+    """The ``DICOM`` object of a level with its edits, as the document of the version shows it."""
     return apply_edits(json.loads(level.body), level.edits)
 
 
 def series_uid(levels: Sequence[LevelBlock]) -> str | None:
-    """The key of the series in the document of a version; None where its block does not give it."""
-    return json_edits.text_of(json_edits.block(levels[2].body, levels[2].edits), "SeriesInstanceUID")
+    """The SeriesInstanceUID in the document of a version; None where its series block has none."""
+    return json_edits.text_value(
+        json_edits.edit_level_block(levels[2].body, levels[2].edits), "SeriesInstanceUID"
+    )
 
 
-def shown_instance(
+def edited_instance(
     conn: Connection, member: Member, levels: Sequence[LevelBlock]
 ) -> tuple[dict[str, object], dict[str, str]]:
-    """The ``DICOM`` and ``DICOMVRs`` objects that the document of a version shows of an instance."""
-    member, differing = _edited(conn, member, levels)
-    fragment = metadata_document.laid_in(member.fragment, differing) if differing else member.fragment
+    """The ``DICOM`` and ``DICOMVRs`` objects of an instance with its edits, as the document of the version
+    shows them.
+    """
+    member, differing = _apply_member_edits(conn, member, levels)
+    fragment = metadata_document.insert_members(member.fragment, differing) if differing else member.fragment
     parts = json.loads(b"{%s}" % fragment)
     return parts["DICOM"], parts["DICOMVRs"]
 
 
-def _edited(conn: Connection, member: Member, levels: Sequence[LevelBlock]) -> tuple[Member, bytes]:
-    """A member with its edits in its fragment, and the members in which its levels differ from the set's."""
-    own, on_levels = json_edits.apart(member.edits)
-    hidden = dict.fromkeys(json_edits.covered((*(level.edits for level in levels), *on_levels)))
-    differing = _differing(conn, member.level_values, levels, on_levels)
-    return replace(member, fragment=json_edits.fragment(member.fragment, {**own, **hidden})), differing
+def _apply_member_edits(
+    conn: Connection, member: Member, levels: Sequence[LevelBlock]
+) -> tuple[Member, bytes]:
+    """A member with its edits applied to its fragment, and the JSON members that differ from the set's
+    levels.
+    """
+    own, on_levels = json_edits.split_by_level(member.edits)
+    hidden = dict.fromkeys(json_edits.hidden_digits((*(level.edits for level in levels), *on_levels)))
+    differing = _level_differences(conn, member.level_values, levels, on_levels)
+    return replace(member, fragment=json_edits.edit_fragment(member.fragment, {**own, **hidden})), differing
 
 
-def _differing(
+def _level_differences(
     conn: Connection,
     own: tuple[int, int, int],
     levels: Sequence[LevelBlock],
-    edits: Sequence[Edits] = (NONE, NONE, NONE),
+    edits: Sequence[Edits] = (NO_EDITS, NO_EDITS, NO_EDITS),
 ) -> bytes:
     parts = [
-        metadata_document.differences(
+        metadata_document.level_differences(
             native_instances.level_body(conn, key), level.body, on_level, level.edits
         )
         for key, level, on_level in zip(own, levels, edits, strict=True)

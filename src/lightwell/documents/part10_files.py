@@ -1,7 +1,7 @@
-"""DICOM Part 10 files out again, from the originals and the frames of a version.
+"""DICOM Part 10 files of a version, built from its originals and frames.
 
-In every transfer syntax the pixels are those that were imported: frames are proved by the checksum that the
-import took, but for coded ones that are sent as they are stored and would have to be decoded for it.
+In every transfer syntax the pixels are those that were imported: frames are verified with the checksum that
+the import computed, except encoded ones that are sent as they are stored and would have to be decoded for it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 from itertools import chain
 from typing import Any, BinaryIO
 
-from lightwell.documents.retrieve_syntax import PROVED
+from lightwell.documents.retrieve_syntax import VERIFIED_SYNTAXES
 from lightwell.domain.image_sets.frame_table import Frame
 from lightwell.errors import InputError, StorageError
 from lightwell.imaging.dataset.image_description import ImageDescription
@@ -61,14 +61,15 @@ def open_instance(
 ) -> Part10File:
     """One instance as a Part 10 file, in pieces of at most a megabyte or a frame.
 
-    ``target`` is the transfer syntax that its pixels shall have: that in which they are stored, Explicit VR
-    Little Endian, or JPEG 2000 Lossless for what was transcoded at import. Without one, frames that were
-    transcoded come out native and those that were kept as they came. Pixels that could not be split come out
-    as they came in either case; a file without pixels is Explicit VR Little Endian where there is a target.
-    ``decode`` is who decodes frames that were kept as they came, since no codec may be trusted with what
-    others have coded.
+    ``target`` is the transfer syntax of the pixels: the stored one, Explicit VR Little Endian, or JPEG 2000
+    Lossless for pixels that were transcoded at import. Without a target, frames that were transcoded are
+    written native, and those that were stored as imported are written unchanged. Pixels that could not be
+    split into frames are always written as they were imported. A file without pixels is Explicit VR Little
+    Endian if there is a target. ``decode`` decodes frames that were stored as imported, since no codec may be
+    trusted with data that others have encoded.
+
     Holds one frame and the data set without pixels in memory. Raises, here or from the pieces, `StorageError`
-    where a pack cannot be read, `DamagedError` where a frame is not the one that came, `InputError` where the
+    where a pack cannot be read, `DamagedError` where a frame is not the imported one, `InputError` where the
     pixels do not fit a file of that syntax.
     """
     original = read_original(
@@ -89,55 +90,60 @@ def _pixel_value(
     described = json.loads(stored.image)
     original_syntax = described.pop("original_syntax")
     if not stored.frame_count:
-        return _blob(stores, stored, described, original_syntax)
+        return _unsplit_pixels(stores, stored, described, original_syntax)
     image = ImageDescription(**described)
     if stored.stored_syntax == EXPLICIT_LITTLE:
-        return _native(image, stored.frame_count, _frames(stores, stored), native_bits(image))
-    came_so = _came_so(stored.stored_syntax, original_syntax)
-    # The codecs of these undo colour transforms and halved chrominance, the others have none.
+        return _native_pixels(image, stored.frame_count, _checked_frames(stores, stored), native_bits(image))
+    came_so = _is_kept_as_imported(stored.stored_syntax, original_syntax)
+    # These codecs undo colour transforms and chrominance subsampling; the others have neither.
     undone = SYNTAXES[original_syntax].codec in ("jpeg", "jpegls", "jpeg2000")
     true = replace(image, photometric=decoded_photometric(image)) if undone else image
     coded = replace(true, photometric=coded_photometric(true), planar=0)
     if target == stored.stored_syntax or (target is None and came_so):
-        return _as_stored(stores, stored, image, None if came_so else coded)
+        return _stored_pixels(stores, stored, image, None if came_so else coded)
     if target == JPEG2000_LOSSLESS:
-        return _recoded(stores, stored, image, coded)
-    if came_so or stored.stored_syntax not in PROVED:
+        return _jpeg2000_pixels(stores, stored, image, coded)
+    if came_so or stored.stored_syntax not in VERIFIED_SYNTAXES:
         if decode is None:
-            raise InputError(f"frames stored under {stored.stored_syntax} are not decoded here")
-        return _decoded_elsewhere(stores, stored, image, decode)
-    frames = _decoded(stores, stored, image, lambda samples: to_native(samples, image))
-    return _native(image, stored.frame_count, frames, image.frame_bits, true)
+            raise InputError(f"frames stored under {stored.stored_syntax} cannot be decoded here")
+        return _pixels_decoded_elsewhere(stores, stored, image, decode)
+    frames = _decoded_frames(stores, stored, image, lambda samples: to_native(samples, image))
+    return _native_pixels(image, stored.frame_count, frames, image.frame_bits, true)
 
 
-def _blob(stores: Stores, stored: StoredImage, described: dict[str, Any], syntax: str) -> PixelValue:
-    """The bytes of a pixel element that could not be split, as they came."""
+def _unsplit_pixels(
+    stores: Stores, stored: StoredImage, described: dict[str, Any], syntax: str
+) -> PixelValue:
+    """The bytes of a pixel element that could not be split, as they were imported."""
     with stores.db.read() as conn:
         span = next(iter(part10_instances.read_frame_table(conn, stored.key)))
-    # Under a syntax that is not known, or is not kept to, the bytes tell whether they are items.
-    items = b"".join(_pieces(stores, stored.pack, replace(span, length=min(span.length, 4)))) == ITEM
+    # If the syntax is unknown, or the file violates it, the bytes tell whether they are items.
+    items = b"".join(_frame_pieces(stores, stored.pack, replace(span, length=min(span.length, 4)))) == ITEM
     if items and syntax in SYNTAXES and not SYNTAXES[syntax].encapsulated:
         tail = replace(span, offset=span.offset + span.length - 8, length=8) if span.length >= 8 else span
-        items = b"".join(_pieces(stores, stored.pack, tail)) == END
+        items = b"".join(_frame_pieces(stores, stored.pack, tail)) == END
     return PixelValue(
         keyword=described.get("pixel_keyword", "PixelData"),
         vr="OB" if items or described.get("bits_allocated", 16) <= 8 else "OW",
         syntax=syntax,
         length=None if items else span.length,
-        pieces=verified_bytes(_pieces(stores, stored.pack, span), span.checksum),
+        pieces=verified_bytes(_frame_pieces(stores, stored.pack, span), span.checksum),
         verbatim=True,
         size=span.length,
     )
 
 
-def _native(
+def _native_pixels(
     image: ImageDescription,
     count: int,
     frames: Iterator[bytes],
     bits: int,
     described: ImageDescription | None = None,
 ) -> PixelValue:
-    """Native frames of ``bits`` bits each, the last bits of which are padding where they fill no byte."""
+    """Native frames of ``bits`` bits each.
+
+    The last bits of a frame are padding where they do not fill a byte.
+    """
     return PixelValue(
         keyword=image.pixel_keyword,
         vr=_native_vr(image),
@@ -148,28 +154,30 @@ def _native(
     )
 
 
-def _as_stored(
+def _stored_pixels(
     stores: Stores, stored: StoredImage, image: ImageDescription, coded: ImageDescription | None
 ) -> PixelValue:
-    """Bare codestreams, one a fragment: boxes do not belong into DICOM (PS3.5 A.4.4)."""
-    table = _table(stores, stored)
-    bare = map(_bare, table)
+    """Bare codestreams, one per fragment: boxes are not allowed in DICOM (PS3.5 A.4.4)."""
+    table = _frame_table(stores, stored)
+    bare = map(_without_boxes, table)
     return PixelValue(
         keyword=image.pixel_keyword,
         vr="OB",
         syntax=stored.stored_syntax,
         length=None,
-        pieces=encapsulate((place.length, _proved_pieces(stores, stored, place)) for place in bare),
+        pieces=encapsulate((place.length, _checked_pieces(stores, stored, place)) for place in bare),
         image=coded,
         size=encapsulated_size(place.length - place.head for place in table),
     )
 
 
-def _recoded(
+def _jpeg2000_pixels(
     stores: Stores, stored: StoredImage, image: ImageDescription, coded: ImageDescription
 ) -> PixelValue:
-    """Frames of the lossless storage format as JPEG 2000; each is decoded again by who encodes it."""
-    frames = _decoded(stores, stored, image, lambda samples: jpeg2000.encode(samples, image.photometric))
+    """Frames of the lossless storage format as JPEG 2000; the encoder decodes each again to verify it."""
+    frames = _decoded_frames(
+        stores, stored, image, lambda samples: jpeg2000.encode(samples, image.photometric)
+    )
     return PixelValue(
         keyword=image.pixel_keyword,
         vr="OB",
@@ -180,30 +188,30 @@ def _recoded(
     )
 
 
-def _decoded_elsewhere(
+def _pixels_decoded_elsewhere(
     stores: Stores, stored: StoredImage, image: ImageDescription, decode: Decoder
 ) -> PixelValue:
-    """The first frame is decoded at once: it tells what colours the others have, too."""
-    frames = (decode(stored, place) for place in _table(stores, stored))
+    """The first frame is decoded at once, because it tells the photometric interpretation of all."""
+    frames = (decode(stored, place) for place in _frame_table(stores, stored))
     photometric, first = next(frames)
-    native = chain([first], _alike(frames, photometric))
+    native = chain([first], _require_one_color_space(frames, photometric))
     true = replace(image, photometric=photometric)
-    return _native(image, stored.frame_count, native, image.frame_bits, true)
+    return _native_pixels(image, stored.frame_count, native, image.frame_bits, true)
 
 
-def _alike(frames: Iterator[tuple[str, bytes]], photometric: str) -> Iterator[bytes]:
-    """Frames that have to be in one colour space, since a file names one for all."""
+def _require_one_color_space(frames: Iterator[tuple[str, bytes]], photometric: str) -> Iterator[bytes]:
+    """The frames, which must be in one colour space, since a file has one for all."""
     for found, frame in frames:
         if found != photometric:
-            raise InputError(f"frames in {photometric} and in {found} do not fit one native file")
+            raise InputError(f"frames in {photometric} and in {found} cannot be written to one native file")
         yield frame
 
 
-def _decoded(
+def _decoded_frames(
     stores: Stores, stored: StoredImage, image: ImageDescription, write: Callable[[Samples], bytes]
 ) -> Iterator[bytes]:
-    for place in _table(stores, stored):
-        data = b"".join(_pieces(stores, stored.pack, place))
+    for place in _frame_table(stores, stored):
+        data = b"".join(_frame_pieces(stores, stored.pack, place))
         yield write(decode_verified(data, place.head, stored.stored_syntax, image, place.checksum))
 
 
@@ -212,19 +220,19 @@ def _native_vr(image: ImageDescription) -> str:
     return floats.get(image.pixel_keyword, "OW" if image.bits_allocated > 8 else "OB")
 
 
-def _came_so(stored_syntax: str, original_syntax: str) -> bool:
-    """Whether frames were kept byte for byte: by their syntax, or JPEG 2000 in a store of JPEG 2000."""
+def _is_kept_as_imported(stored_syntax: str, original_syntax: str) -> bool:
+    """Whether frames are stored byte for byte: by their syntax, or JPEG 2000 in a data store of it."""
     if stored_syntax != original_syntax:
         return False
     return SYNTAXES[original_syntax].verbatim or original_syntax == JPEG2000_LOSSLESS
 
 
-def _frames(stores: Stores, stored: StoredImage) -> Iterator[bytes]:
-    for place in _table(stores, stored):
-        yield b"".join(_proved_pieces(stores, stored, place))
+def _checked_frames(stores: Stores, stored: StoredImage) -> Iterator[bytes]:
+    for place in _frame_table(stores, stored):
+        yield b"".join(_checked_pieces(stores, stored, place))
 
 
-def _table(stores: Stores, stored: StoredImage) -> FrameTable:
+def _frame_table(stores: Stores, stored: StoredImage) -> FrameTable:
     with stores.db.read() as conn:
         table = part10_instances.read_frame_table(conn, stored.key)
     if len(table) != stored.frame_count:
@@ -234,16 +242,16 @@ def _table(stores: Stores, stored: StoredImage) -> FrameTable:
     return table
 
 
-def _bare(place: Frame) -> Frame:
+def _without_boxes(place: Frame) -> Frame:
     return replace(place, offset=place.offset + place.head, length=place.length - place.head, head=0)
 
 
-def _proved_pieces(stores: Stores, stored: StoredImage, place: Frame) -> Iterator[bytes]:
-    """The bytes of a frame, proved where its checksum is of them."""
-    pieces = _pieces(stores, stored.pack, place)
+def _checked_pieces(stores: Stores, stored: StoredImage, place: Frame) -> Iterator[bytes]:
+    """The bytes of a frame, verified where its checksum was computed over them."""
+    pieces = _frame_pieces(stores, stored.pack, place)
     return pieces if has_samples_checksum(stored.stored_syntax) else verified_bytes(pieces, place.checksum)
 
 
-def _pieces(stores: Stores, pack: int, place: Frame) -> Iterator[bytes]:
+def _frame_pieces(stores: Stores, pack: int, place: Frame) -> Iterator[bytes]:
     for start in range(0, place.length, _PIECE):
         yield stores.objects.read(pack_name(pack), place.offset + start, min(_PIECE, place.length - start))

@@ -25,7 +25,7 @@ class Resource:
 
     @property
     def path(self) -> str:
-        """The last part of the ARN, the name under which tags are kept."""
+        """The last part of the ARN, under which tags are stored."""
         path = datastore_path(self.datastore_id)
         return path if self.image_set_id is None else f"{path}/imageset/{self.image_set_id}"
 
@@ -43,23 +43,23 @@ def image_set_arn(region: str, account: str, datastore_id: str, image_set_id: st
 
 
 def parse(text: str) -> Resource | None:
-    """The resource that ``text`` names; None if it is no ARN of this service."""
+    """The resource that ``text`` names; None if it is not an ARN of this service."""
     match = _ARN.fullmatch(text)
     return None if match is None else Resource(match[1], match[2], match[3], match[4])
 
 
 def root_arn(account: str) -> str:
-    """Who the root key is."""
+    """The principal of the root key."""
     return f"arn:aws:iam::{account}:root"
 
 
 def user_arn(account: str, name: str) -> str:
-    """Who an access key made by ``lightwell key create --name NAME`` is."""
+    """The principal of an access key made by ``lightwell key create --name NAME``."""
     return f"arn:aws:iam::{account}:user/{name}"
 
 
 def session_arn(account: str, role_and_session: str) -> str:
-    """Who temporary credentials are; ``role_and_session`` is ``ROLE/SESSION``."""
+    """The principal of temporary credentials; ``role_and_session`` is ``ROLE/SESSION``."""
     return f"arn:aws:sts::{account}:assumed-role/{role_and_session}"
 
 
@@ -81,7 +81,7 @@ _FUNCTION = re.compile(
 
 
 def parse_function(text: str) -> Function | None:
-    """The Lambda function that ``text`` names; None if it is no ARN of one."""
+    """The Lambda function that ``text`` names; None if it is not the ARN of one."""
     match = _FUNCTION.fullmatch(text)
     return None if match is None else Function(match[1], match[2], match[3], match[4])
 

@@ -8,28 +8,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from lightwell.domain.states import DatastoreStatus, StorageFormat
 from lightwell.errors import ConflictError
 
-CREATING = "CREATING"
-ACTIVE = "ACTIVE"
-DELETING = "DELETING"
-DELETED = "DELETED"
-
-HTJ2K = "HTJ2K"
-
-# devguide/understanding-image-sets: at most 50 tags a resource, of data stores too.
+# devguide/understanding-image-sets: at most 50 tags per resource, data stores included.
 MOST_TAGS = 50
 
 
 @dataclass(frozen=True, slots=True)
 class DataStore:
-    """One data store as it is kept. Times are milliseconds since the epoch."""
+    """One row of ``datastore``. Times are milliseconds since the epoch."""
 
     key: int
     id: str
     name: str
-    status: str
-    storage_format: str
+    status: DatastoreStatus
+    storage_format: StorageFormat
     kms_key_arn: str | None
     lambda_authorizer_arn: str | None
     created_at: int
@@ -37,12 +31,12 @@ class DataStore:
 
 
 def default_name(datastore_id: str) -> str:
-    """The name of a data store that was created without one; the API promises that every store has a name."""
+    """The name of a data store that was created without one: in the API every data store has a name."""
     return f"Datastore-{datastore_id[:8]}"
 
 
 def check_deletable(datastore_id: str, *, has_image_sets: bool, has_running_jobs: bool) -> None:
-    """Raises `ConflictError` unless the data store is empty and at rest."""
+    """Raises `ConflictError` unless the data store is empty and has no running import jobs."""
     if has_running_jobs:
         raise ConflictError(
             f"Datastore {datastore_id} has import jobs that are submitted or in progress. "

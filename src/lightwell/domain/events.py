@@ -1,126 +1,136 @@
-"""Events as Amazon EventBridge would carry them: the whole envelope.
+"""Events as Amazon EventBridge carries them, with their whole envelope.
 
-Source: devguide/event-notifications. They are written to the outbox in the transaction that they speak of.
+Source: devguide/event-notifications. An event is written to the outbox in the transaction that it reports.
 """
 
 from __future__ import annotations
 
 import uuid
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 
 from lightwell.domain.arn import datastore_arn, image_set_arn
-from lightwell.domain.datastore import DataStore
+from lightwell.domain.states import DatastoreStatus, ImageSetState, JobStatus, WorkflowStatus
 
 IMAGING_VERSION = "1.0"
 
+DatastoreEventType = Literal[
+    "Data Store Creating",
+    "Data Store Created",
+    "Data Store Creation Failed",
+    "Data Store Deleting",
+    "Data Store Deleted",
+]
+ImportJobEventType = Literal[
+    "Import Job Submitted", "Import Job In Progress", "Import Job Completed", "Import Job Failed"
+]
+ImageSetEventType = Literal[
+    "Image Set Created",
+    "Image Set Copying",
+    "Image Set Copying With Read Only Access",
+    "Image Set Copied",
+    "Image Set Copy Failed",
+    "Image Set Updating",
+    "Image Set Updated",
+    "Image Set Update Failed",
+    "Image Set Deleting",
+    "Image Set Deleted",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventHeader:
+    """When and where an event happens.
+
+    ``id`` is 32 hex digits, shown as a UUID; ``now`` is milliseconds since the epoch.
+    """
+
+    id: str
+    now: int
+    region: str
+    account: str
+    datastore_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageSetDetail:
+    """What an event says of an image set, whatever its row holds."""
+
+    image_set_id: str
+    version: int
+    is_primary: bool
+    state: ImageSetState
+    workflow_status: WorkflowStatus
+    source_image_set_arn: str | None = None
+
 
 def datastore_event(
-    detail_type: str,
-    *,
-    id: str,
-    now: int,
-    region: str,
-    account: str,
-    datastore: DataStore,
-    status: str,
+    detail_type: DatastoreEventType, header: EventHeader, *, name: str, status: DatastoreStatus
 ) -> dict[str, object]:
-    """``Data Store Creating``, ``Created``, ``Creation Failed``, ``Deleting`` or ``Deleted``.
-
-    ``id`` is 32 hex digits, shown as a UUID; ``now`` is milliseconds since the epoch; ``status`` is what the
-    event says, whatever is kept.
-    """
+    """The envelope; ``status`` is what the event says, whatever the row holds."""
     detail: dict[str, object] = {
         "imagingVersion": IMAGING_VERSION,
-        "datastoreId": datastore.id,
-        "datastoreName": datastore.name,
+        "datastoreId": header.datastore_id,
+        "datastoreName": name,
         "datastoreStatus": status,
     }
-    arn = datastore_arn(region, account, datastore.id)
-    return _envelope(detail_type, id=id, now=now, region=region, account=account, resource=arn, detail=detail)
+    return _envelope(
+        detail_type, header, detail, datastore_arn(header.region, header.account, header.datastore_id)
+    )
 
 
 def import_job_event(
-    detail_type: str,
+    detail_type: ImportJobEventType,
+    header: EventHeader,
     *,
-    id: str,
-    now: int,
-    region: str,
-    account: str,
-    datastore_id: str,
     job_id: str,
     job_name: str | None,
-    job_status: str,
+    job_status: JobStatus,
     input_uri: str,
     output_uri: str,
 ) -> dict[str, object]:
-    """``Import Job Submitted``, ``In Progress``, ``Completed`` or ``Failed``."""
-    detail: dict[str, object] = {
-        "imagingVersion": IMAGING_VERSION,
-        "datastoreId": datastore_id,
-        "jobId": job_id,
-        "jobName": job_name,
-        "jobStatus": job_status,
-        "inputS3Uri": input_uri,
-        "outputS3Uri": output_uri,
-    }
-    if job_name is None:
-        del detail["jobName"]
-    arn = datastore_arn(region, account, datastore_id)
-    return _envelope(detail_type, id=id, now=now, region=region, account=account, resource=arn, detail=detail)
+    """The envelope; a job without a name has no ``jobName``."""
+    detail: dict[str, object] = {"imagingVersion": IMAGING_VERSION, "datastoreId": header.datastore_id}
+    detail["jobId"] = job_id
+    if job_name is not None:
+        detail["jobName"] = job_name
+    detail |= {"jobStatus": job_status, "inputS3Uri": input_uri, "outputS3Uri": output_uri}
+    return _envelope(
+        detail_type, header, detail, datastore_arn(header.region, header.account, header.datastore_id)
+    )
 
 
 def image_set_event(
-    detail_type: str,
-    *,
-    id: str,
-    now: int,
-    region: str,
-    account: str,
-    datastore_id: str,
-    image_set_id: str,
-    version: int,
-    is_primary: bool,
-    state: str,
-    workflow_status: str,
-    source_image_set_arn: str | None = None,
+    detail_type: ImageSetEventType, header: EventHeader, image_set: ImageSetDetail
 ) -> dict[str, object]:
-    """``Image Set Created``, ``Copying``, ``Updated``, ``Deleted``, and so on.
-
-    The version is a string and the key of the id is ``imagesetId``, as the page prints them.
-    """
+    """The envelope. The version is a string, and the key of the id is ``imagesetId``, as on AWS's page."""
     detail: dict[str, object] = {
         "imagingVersion": IMAGING_VERSION,
-        "isPrimary": is_primary,
-        "imageSetVersion": str(version),
-        "datastoreId": datastore_id,
-        "imagesetId": image_set_id,
-        "imageSetState": state,
-        "imageSetWorkflowStatus": workflow_status,
+        "isPrimary": image_set.is_primary,
+        "imageSetVersion": str(image_set.version),
+        "datastoreId": header.datastore_id,
+        "imagesetId": image_set.image_set_id,
+        "imageSetState": image_set.state,
+        "imageSetWorkflowStatus": image_set.workflow_status,
     }
-    if source_image_set_arn is not None:
-        detail["sourceImageSetArn"] = source_image_set_arn
-    arn = image_set_arn(region, account, datastore_id, image_set_id)
-    return _envelope(detail_type, id=id, now=now, region=region, account=account, resource=arn, detail=detail)
+    if image_set.source_image_set_arn is not None:
+        detail["sourceImageSetArn"] = image_set.source_image_set_arn
+    arn = image_set_arn(header.region, header.account, header.datastore_id, image_set.image_set_id)
+    return _envelope(detail_type, header, detail, arn)
 
 
 def _envelope(
-    detail_type: str,
-    *,
-    id: str,
-    now: int,
-    region: str,
-    account: str,
-    resource: str,
-    detail: dict[str, object],
+    detail_type: str, header: EventHeader, detail: dict[str, object], resource: str
 ) -> dict[str, object]:
     return {
         "version": "0",
-        "id": str(uuid.UUID(id, version=4)),
+        "id": str(uuid.UUID(header.id, version=4)),
         "detail-type": detail_type,
         "source": "aws.medical-imaging",
-        "account": account,
-        "time": datetime.fromtimestamp(now // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "region": region,
+        "account": header.account,
+        "time": datetime.fromtimestamp(header.now // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "region": header.region,
         "resources": [resource],
         "detail": detail,
     }

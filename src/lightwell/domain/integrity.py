@@ -1,25 +1,30 @@
-"""What `lightwell data verify` looks at: packs, the records in them, and what is wrong with either."""
+"""What `lightwell data verify` checks: packs, the records in them, and the faults of either."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
-DAMAGED = "damaged"
-"""Not as it was written."""
-UNREADABLE = "unreadable"
-"""Not to be read now, by this user or at all: nothing is known of it, and nothing need be lost."""
+
+class FaultKind(StrEnum):
+    """DAMAGED: not as it was written. UNREADABLE: could not be read this time, by this user or at all, so
+    nothing is known about it and nothing need be lost.
+    """
+
+    DAMAGED = "damaged"
+    UNREADABLE = "unreadable"
 
 
 @dataclass(frozen=True, slots=True)
 class IntegrityFault:
-    """One thing that is wrong; ``kind`` is `DAMAGED` or `UNREADABLE`."""
+    """One fault of a pack or a record."""
 
     reason: str
-    kind: str = DAMAGED
+    kind: FaultKind = FaultKind.DAMAGED
 
 
 @dataclass(frozen=True, slots=True)
-class HeldPack:
+class PackToVerify:
     """A live pack; ``checksum`` is the CRC-32 of its ``size`` bytes."""
 
     key: int
@@ -29,7 +34,7 @@ class HeldPack:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldPixels:
+class PixelsToVerify:
     """The pixels of a record; ``pages`` are the rows of their frame table in order."""
 
     pack: int
@@ -41,8 +46,8 @@ class HeldPixels:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldRecord:
-    """A record as it is kept, and its pixels. ``lost`` says what it names and is not there.
+class RecordToVerify:
+    """A record as it is stored, and its pixels. ``lost`` lists what it refers to and does not exist.
 
     Records from before DICOMweb have no ``dicom_z``.
     """
@@ -58,13 +63,13 @@ class HeldRecord:
     dicom_z: bytes | None
     dicom_dictionary: int | None
     levels: tuple[int, int, int]
-    pixels: HeldPixels | None
+    pixels: PixelsToVerify | None
     lost: list[str]
 
 
 @dataclass(frozen=True, slots=True)
-class HeldBodies:
-    """What records share: dictionaries, and level values still compressed, by key."""
+class SharedValues:
+    """Values that records share: dictionaries, and compressed level values, by key."""
 
     dictionaries: dict[int, bytes]
     levels: dict[int, bytes]
@@ -72,11 +77,11 @@ class HeldBodies:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is wrong. What it concerns is None where that is not known."""
+    """A fault that is reported. Fields that do not apply or are not known are None."""
 
     reason: str
     datastore_id: str | None = None
     image_set_id: str | None = None
     sop_instance_uid: str | None = None
     pack: str | None = None
-    kind: str = DAMAGED
+    kind: FaultKind = FaultKind.DAMAGED

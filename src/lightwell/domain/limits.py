@@ -18,7 +18,7 @@ ELEMENT_LENGTHS: dict[str, int] = {
     "StudyDate": 18,
     "StudyTime": 28,
     "SOPInstanceUID": 256,
-    "SOPClassUID": 256,  # not of that page: the limit of the other UIDs, so that it can be indexed
+    "SOPClassUID": 256,  # not on that page: the limit of the other UIDs, so that it can be indexed
     "SeriesInstanceUID": 256,
 }
 
@@ -37,7 +37,7 @@ VALUE = 50_000_000
 #: bytes of the metadata document of an image set, a published quota (devguide/endpoints-quotas)
 METADATA_QUOTA = 50_000_000
 
-#: sequences inside of sequences
+#: depth of nested sequences
 NESTING = 100
 
 #: elements of one data set or item

@@ -1,8 +1,8 @@
 """Tokens of paged lists: where the next page starts, opaque to clients.
 
-A token is the URL-safe base64 of a JSON array, without padding. It names the sort key of the last item of a
-page (keyset paging), so pages neither repeat nor skip what was there all the time. It is not secret and not
-signed: a forged one can only start a page somewhere else in the same list.
+A token is the URL-safe base64 of a JSON array, without padding. It holds the sort key of the last item of a
+page (keyset paging), so pages neither repeat nor skip items that exist all the time. It is neither secret nor
+signed: a forged one can only start a page elsewhere in the same list.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from lightwell.errors import ValidationError
 
-# Both databases keep integers of 64 bits, signed.
+# Integers have 64 bits, signed, in both databases.
 _INTEGER_LIMIT = 1 << 63
 _LONGEST = 8192
 
@@ -28,19 +28,20 @@ def encode(values: Sequence[object]) -> str:
 def decode(token: str, *kinds: type | tuple[type, ...]) -> list[object]:
     """The values that `encode` was given.
 
-    With ``kinds``, one type (or several) a value, they must be as many and of these types. Raises
-    `ValidationError` on a token that this server has not made for this list.
+    With ``kinds``, one or several types per value, number and types must match. Raises `ValidationError` for
+    a token that this server has not made for this list.
     """
     values = _values(token)
     if values is None or (kinds and not _fits(values, kinds)):
         raise ValidationError(
-            "nextToken is not valid. Use the nextToken of the last answer, or leave it out."
+            "nextToken is not valid. Use the nextToken of the previous response, or omit it."
         )
     return values
 
 
 def after(token: str | None) -> tuple[int, int] | None:
-    """The (time, key) of the last row of the page before, from a token of these two; None for the first page.
+    """The (time, key) of the last row of the previous page, from a token of these two; None for the first
+    page.
 
     Raises `ValidationError` as `decode` does.
     """
@@ -72,7 +73,7 @@ def _storable(value: object) -> bool:
     if isinstance(value, int):
         return -_INTEGER_LIMIT <= value < _INTEGER_LIMIT
     if isinstance(value, str):
-        # PostgreSQL takes no NUL, and neither takes half a surrogate pair.
+        # PostgreSQL does not take NUL, and neither database takes half a surrogate pair.
         return "\0" not in value and not any("\ud800" <= char <= "\udfff" for char in value)
     return value is None or isinstance(value, float)
 

@@ -1,4 +1,4 @@
-"""How a picture of an image is asked for: the parameters of rendered resources, read and checked.
+"""The parameters of rendered resources, read and checked.
 
 Source: PS3.18 §8.3.5 (RESTful resources), §9.5 (the URI service, WADO-URI).
 """
@@ -14,16 +14,16 @@ from lightwell.errors import ValidationError
 
 JPEG, PNG, PDF = "image/jpeg", "image/png", "application/pdf"
 IMAGE_TYPES = (JPEG, PNG)
-"""What a picture may be; the first is the default (PS3.18 Table 8.7.4-1). GIF has too few colours."""
+"""Media types of images; the first is the default (PS3.18 Table 8.7.4-1). GIF has too few colours."""
 
 LARGEST_SIDE = 4096
-"""Pixels that a viewport may have in width and in height."""
+"""Greatest width and height of a viewport, in pixels."""
 
 THUMBNAIL_SIDE = 128
-"""Pixels into which a thumbnail fits unless a viewport is asked for."""
+"""Width and height into which a thumbnail fits unless the request has a viewport, in pixels."""
 
 FUNCTIONS = {"linear": "LINEAR", "linear-exact": "LINEAR_EXACT", "sigmoid": "SIGMOID"}
-"""The window's function in a URL → VOILUTFunction (PS3.3 C.11.2.1.3)."""
+"""Function of a window in a URL → VOILUTFunction (PS3.3 C.11.2.1.3)."""
 
 _ANNOTATIONS = ("patient", "technique")
 _PROFILES = ("no", "yes", "srgb", "adobergb", "rommrgb", "displayp3")
@@ -33,7 +33,7 @@ _DECIMAL = re.compile(r"[+-]?(?:[0-9]{1,15}\.?[0-9]{0,15}|\.[0-9]{1,15})(?:[eE][
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Which values are shown as greys, in what the modality transformation yields (Hounsfield units, …).
+    """Which values are shown as greys, in units after the modality transformation (Hounsfield units, …).
 
     ``function`` is a VOILUTFunction.
     """
@@ -45,7 +45,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """The part of an image that is shown, from its left upper corner.
+    """The part of an image to show, from its upper left corner.
 
     In pixels, or where ``relative`` in fractions of the image's width and height. A negative ``width``
     mirrors left and right, a negative ``height`` up and down.
@@ -60,10 +60,10 @@ class Region:
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """One picture that is asked for.
+    """One image to render.
 
-    ``width`` and ``height`` are those of the viewport into which it is scaled, keeping its aspect; None where
-    that side is free. ``quality`` is that of image/jpeg, 1 to 100.
+    ``width`` and ``height`` are those of the viewport into which it is scaled, keeping its aspect ratio; None
+    where that side is unlimited. ``quality`` is for image/jpeg, 1 to 100.
     """
 
     media_type: str
@@ -76,7 +76,7 @@ class Rendering:
 
 @dataclass(frozen=True, slots=True)
 class RenderingRequest:
-    """What the query parameters say; ``notes`` are for ``Warning: 299``: what is valid and not done."""
+    """The query parameters; ``notes`` are for ``Warning: 299``: valid parameters that are not supported."""
 
     window: Window | None
     width: int | None
@@ -87,20 +87,20 @@ class RenderingRequest:
 
 
 def rendered_parameters(pairs: Iterable[tuple[str, str]], *, thumbnail: bool = False) -> RenderingRequest:
-    """Read the parameters of PS3.18 §8.3.5; what is no parameter of it is passed over (§8.3.2).
+    """Read the parameters of PS3.18 §8.3.5; other parameters are ignored (§8.3.2).
 
-    A thumbnail knows ``viewport`` without a region only (§10.4.1.1.4). Raises `ValidationError` for a value
-    that is none, and for a parameter that comes twice.
+    A thumbnail takes ``viewport`` without a region only (§10.4.1.1.4). Raises `ValidationError` for an
+    invalid value, and for a parameter that is given twice.
     """
     found: dict[str, str] = {}
     for key, value in pairs:
         if key in ("annotation", "quality", "viewport", "window", "iccprofile"):
             if key in found:
-                raise ValidationError(f"The parameter {key} may stand once only.")
+                raise ValidationError(f"The parameter {key} may be given only once.")
             found[key] = value
     width, height, region = _viewport(found["viewport"]) if "viewport" in found else (None, None, None)
     if thumbnail and region is not None:
-        raise ValidationError("The viewport of a thumbnail is its width and height, without a region.")
+        raise ValidationError("The viewport of a thumbnail is its width and height only, without a region.")
     return RenderingRequest(
         _window(found["window"]) if "window" in found else None,
         width,
@@ -112,15 +112,15 @@ def rendered_parameters(pairs: Iterable[tuple[str, str]], *, thumbnail: bool = F
 
 
 def uri_parameters(query: dict[str, str]) -> RenderingRequest:
-    """The same from the parameters of the URI service (PS3.18 §9.5.2).
+    """Read the parameters of the URI service (PS3.18 §9.5.2).
 
     ``query`` has its keys in lower case. Raises `ValidationError`.
     """
     center, width = query.get("windowcenter"), query.get("windowwidth")
     if (center is None) != (width is None):
-        raise ValidationError("windowCenter and windowWidth are given together or not at all.")
+        raise ValidationError("windowCenter and windowWidth must be given together or not at all.")
     if "presentationuid" in query or "presentationseriesuid" in query:
-        raise ValidationError("Images cannot be shown here through a presentation state (presentationUID).")
+        raise ValidationError("Rendering with a presentation state (presentationUID) is not supported.")
     window = None
     if center is not None and width is not None:
         window = _checked_window(_number("windowCenter", center), _number("windowWidth", width), "LINEAR")
@@ -138,25 +138,25 @@ def _window(text: str) -> Window:
     parts = text.split(",")
     if len(parts) != 3:
         raise ValidationError(
-            "window is center,width,function, with linear, linear-exact or sigmoid for the function."
+            "window must be center,width,function, where function is linear, linear-exact or sigmoid."
         )
     function = FUNCTIONS.get(parts[2].strip().lower().replace("_", "-"))
     if function is None:
-        raise ValidationError("The function of a window is linear, linear-exact or sigmoid.")
+        raise ValidationError("The function of a window must be linear, linear-exact or sigmoid.")
     return _checked_window(_number("window", parts[0]), _number("window", parts[1]), function)
 
 
 def _checked_window(center: float, width: float, function: str) -> Window:
     if width < 1 if function == "LINEAR" else width <= 0:
         least = "at least 1" if function == "LINEAR" else "above 0"
-        raise ValidationError(f"The width of this window has to be {least}, not {width:g}.")
+        raise ValidationError(f"The width of this window must be {least}, not {width:g}.")
     return Window(center, width, function)
 
 
 def _viewport(text: str) -> tuple[int, int, Region | None]:
     parts = [part.strip() for part in text.split(",")]
     if not 2 <= len(parts) <= 6:
-        raise ValidationError("viewport is width,height or width,height,sx,sy,sw,sh.")
+        raise ValidationError("viewport must be width,height or width,height,sx,sy,sw,sh.")
     width, height = _side("viewport", parts[0]), _side("viewport", parts[1])
     rest = [_number("viewport", part) if part else None for part in parts[2:]]
     if all(value is None for value in rest):
@@ -165,7 +165,7 @@ def _viewport(text: str) -> tuple[int, int, Region | None]:
     left, top = rest[0] or 0.0, rest[1] or 0.0
     if left < 0 or top < 0 or 0 in (rest[2], rest[3]):
         raise ValidationError(
-            "sx and sy of a viewport are at least 0; sw and sh are not 0, and mirror where they are negative."
+            "In a viewport, sx and sy must be at least 0, and sw and sh must not be 0; negative ones mirror."
         )
     return width, height, Region(left, top, rest[2], rest[3])
 
@@ -173,34 +173,34 @@ def _viewport(text: str) -> tuple[int, int, Region | None]:
 def _uri_region(text: str) -> Region:
     parts = text.split(",")
     if len(parts) != 4:
-        raise ValidationError("region is left,top,right,bottom, each from 0.0 to 1.0.")
+        raise ValidationError("region must be left,top,right,bottom, each from 0.0 to 1.0.")
     left, top, right, bottom = (_number("region", part) for part in parts)
     if not (0 <= left < right <= 1 and 0 <= top < bottom <= 1):
-        raise ValidationError("region is left,top,right,bottom, each from 0.0 to 1.0, in that order.")
+        raise ValidationError("region must be left,top,right,bottom, each from 0.0 to 1.0, in that order.")
     return Region(left, top, right - left, bottom - top, relative=True)
 
 
 def _quality(name: str, text: str) -> int:
     if not _WHOLE.fullmatch(text) or not 1 <= int(text) <= 100:
-        raise ValidationError(f"{name} is a whole number from 1 to 100.")
+        raise ValidationError(f"{name} must be a whole number from 1 to 100.")
     return int(text)
 
 
 def _side(name: str, text: str) -> int:
     if not _WHOLE.fullmatch(text) or not 1 <= int(text) <= LARGEST_SIDE:
-        raise ValidationError(f"The sides in {name} are whole numbers from 1 to {LARGEST_SIDE}.")
+        raise ValidationError(f"Width and height in {name} must be whole numbers from 1 to {LARGEST_SIDE}.")
     return int(text)
 
 
 def _number(name: str, text: str) -> float:
     value = float(text) if _DECIMAL.fullmatch(text.strip()) else math.nan
     if not math.isfinite(value) or abs(value) > 1e30:
-        raise ValidationError(f"{text!r} in {name} is no number.")
+        raise ValidationError(f"{text!r} in {name} is not a number.")
     return value
 
 
 def _annotation(text: str | None) -> tuple[str, ...]:
-    """Nothing is burned in: PS3.18 §8.3.5.1.1 has what is not supported ignored, with a warning."""
+    """Nothing is burned in: by PS3.18 §8.3.5.1.1 unsupported values are ignored, with a warning."""
     words = [word.strip() for word in (text or "").split(",") if word.strip()]
     if not words:
         return ()
@@ -214,5 +214,5 @@ def _profile(text: str | None) -> tuple[str, ...]:
     if text is None or text == "no":
         return ()
     if text not in _PROFILES:
-        raise ValidationError("iccprofile is no, yes, srgb, adobergb, rommrgb or displayp3.")
+        raise ValidationError("iccprofile must be no, yes, srgb, adobergb, rommrgb or displayp3.")
     return (f"The following iccprofile value is not supported: {text}",)

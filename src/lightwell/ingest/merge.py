@@ -13,11 +13,12 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection
 
 from lightwell.clock import Ids
-from lightwell.domain.events import image_set_event
+from lightwell.domain.events import EventHeader, ImageSetDetail, image_set_event
 from lightwell.domain.image_sets.grouping import Grouping
 from lightwell.domain.image_sets.search_columns import SearchColumns, search_columns
-from lightwell.domain.imports.jobs import SERVER, Job, Outcome
+from lightwell.domain.imports.jobs import Job, Outcome
 from lightwell.domain.keys import ImageSetKey, RecordKey, StudyKey
+from lightwell.domain.states import ImageSetState, Origin, OutcomeKind, WorkflowStatus
 from lightwell.stores.background import outbox
 from lightwell.stores.image_sets import existing_instances, importing, level_inheritance, records, studies
 from lightwell.stores.image_sets import members as contents
@@ -100,7 +101,7 @@ class _Sets:
     def __init__(self, rows: list[SetRow]) -> None:
         self.has_primary = any(row.is_primary for row in rows)
         self._by_values: dict[tuple[str, ...], SetRow] = {}
-        imported = [row for row in rows if row.origin == "import"]
+        imported = [row for row in rows if row.origin == Origin.IMPORT]
         for row in sorted(imported, key=lambda r: (not r.is_primary, r.created_at, r.key)):
             self._by_values.setdefault(row.grouping, row)
 
@@ -200,17 +201,17 @@ def _create(merge: _Merge, study: StudyKey, has_primary: bool, group: Group, loa
         study=study,
         study_instance_uid=batch.study_instance_uid,
         series_instance_uid=batch.series_instance_uid,
-        origin="import",
+        origin=Origin.IMPORT,
         is_primary=is_primary,
         instance_count=len(loaded.members),
         columns=columns,
     )
-    first = NewVersion(number=1, workflow_status="CREATED", caller=group.caller, created_at=now)
+    first = NewVersion(number=1, workflow_status=WorkflowStatus.CREATED, caller=group.caller, created_at=now)
     importing.insert_imported_set(conn, new, first, levels)
     if is_primary:
         index.add_set(conn, key, now)
-    _announce(merge, id, 1, is_primary, "CREATED")
-    return SetRow(key, id, "import", is_primary, 1, now, len(loaded.members), _values(columns))
+    _announce(merge, id, 1, is_primary, WorkflowStatus.CREATED)
+    return SetRow(key, id, Origin.IMPORT, is_primary, 1, now, len(loaded.members), _values(columns))
 
 
 def _of_first_member(conn: Connection, group: Group, loaded: StagedBatch) -> tuple[Levels, SearchColumns]:
@@ -241,11 +242,13 @@ def _grow(merge: _Merge, old: SetRow, group: Group, loaded: StagedBatch) -> tupl
     importing.add_members(conn, loaded, instances, old.key, number)
     columns = _reassign_levels(conn, loaded, old, number) if closed else None
     count = old.instance_count + len(loaded.members) - closed
-    version = NewVersion(number=number, workflow_status="IMPORTED", caller=group.caller, created_at=now)
+    version = NewVersion(
+        number=number, workflow_status=WorkflowStatus.IMPORTED, caller=group.caller, created_at=now
+    )
     add_version(conn, old.key, version, ImageSetChange(columns=columns, instance_count=count))
     if old.is_primary:
         index.grow_set(conn, old.key, now, instances.values(), again=closed > 0, columns=columns is not None)
-    _announce(merge, old.id, number, old.is_primary, "IMPORTED")
+    _announce(merge, old.id, number, old.is_primary, WorkflowStatus.IMPORTED)
     return replace(old, latest_version=number, instance_count=count), loaded
 
 
@@ -263,20 +266,24 @@ def _reassign_levels(conn: Connection, loaded: StagedBatch, old: SetRow, number:
     return contents.search_columns(conn, old.key)
 
 
-def _announce(merge: _Merge, id: str, number: int, is_primary: bool, status: str) -> None:
+def _announce(merge: _Merge, id: str, number: int, is_primary: bool, status: WorkflowStatus) -> None:
     target = merge.target
     event = image_set_event(
         "Image Set Created",
-        id=merge.ids.id(),
-        now=merge.now,
-        region=target.region,
-        account=target.account,
-        datastore_id=target.datastore_id,
-        image_set_id=id,
-        version=number,
-        is_primary=is_primary,
-        state="ACTIVE",
-        workflow_status=status,
+        EventHeader(
+            id=merge.ids.id(),
+            now=merge.now,
+            region=target.region,
+            account=target.account,
+            datastore_id=target.datastore_id,
+        ),
+        ImageSetDetail(
+            image_set_id=id,
+            version=number,
+            is_primary=is_primary,
+            state=ImageSetState.ACTIVE,
+            workflow_status=status,
+        ),
     )
     outbox.append(merge.conn, event)
 
@@ -290,14 +297,14 @@ def give_up(
     if candidate is not None:
         failed = NewVersion(
             number=candidate.latest_version + 1,
-            workflow_status="IMPORT_FAILED",
+            workflow_status=WorkflowStatus.IMPORT_FAILED,
             caller=job.caller,
             created_at=now,
             message=message,
         )
         add_version(conn, candidate.key, failed, is_access=False)
     outcomes = [
-        Outcome(file, name, SERVER, exception_type="InternalServerException", message=message)
+        Outcome(file, name, OutcomeKind.SERVER, exception_type="InternalServerException", message=message)
         for file, name in staging.staged_files(conn, group.batch)
     ]
     staging.add_outcomes(conn, job.key, outcomes)

@@ -18,7 +18,7 @@ from isal import isal_zlib
 from lightwell.clock import Ids
 from lightwell.domain.image_sets.frame_table import PAGE, Frame, pack_entries
 from lightwell.domain.image_sets.grouping import Grouping
-from lightwell.domain.image_sets.search_columns import cleaned_grouping
+from lightwell.domain.image_sets.search_columns import clean_grouping
 from lightwell.domain.imports.existing_instances import ExistingInstance
 from lightwell.domain.imports.records import Dependencies, NewRecord, StoredPixels
 from lightwell.domain.imports.warnings import Warning
@@ -328,7 +328,7 @@ def _check(instance: ParsedInstance) -> None:
 
 @lru_cache(64)
 def _grouping(grouping: Grouping) -> str:
-    return cleaned_grouping(grouping).to_json()
+    return clean_grouping(grouping).to_json()
 
 
 @lru_cache(64)

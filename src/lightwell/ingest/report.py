@@ -10,7 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from lightwell.domain.imports import manifests
-from lightwell.domain.imports.jobs import IMPORTED, Job, split_uri
+from lightwell.domain.imports.jobs import Job, split_uri
+from lightwell.domain.states import OutcomeKind
 from lightwell.errors import StorageError
 from lightwell.stores import Stores
 from lightwell.stores.jobs import staging
@@ -41,7 +42,7 @@ def write_report(stores: Stores, job: Job, datastore_id: str) -> None:
         for path in _OUTCOMES:
             buckets.put_file(bucket, folder + path, place / Path(path).name)
         # The manifest comes last: once it exists, everything that it names does.
-        manifest = json.dumps(manifests.summary(job, datastore_id, counts, sets), indent=2)
+        manifest = json.dumps(manifests.job_summary(job, datastore_id, counts, sets), indent=2)
         buckets.put(bucket, folder + manifests.MANIFEST, manifest.encode())
 
 
@@ -57,12 +58,12 @@ def _write_lines(stores: Stores, job: Job, place: Path) -> None:
                 return
             after = page[-1].file
             for outcome in page:
-                if outcome.kind != IMPORTED:
-                    failure.write(manifests.line(manifests.failure(outcome)))
+                if outcome.kind != OutcomeKind.IMPORTED:
+                    failure.write(manifests.encode_line(manifests.failure_line(outcome)))
                     continue
-                success.write(manifests.line(manifests.success(outcome)))
+                success.write(manifests.encode_line(manifests.success_line(outcome)))
                 if outcome.warnings:
-                    warning.write(manifests.line(manifests.warning(outcome)))
+                    warning.write(manifests.encode_line(manifests.warning_line(outcome)))
 
 
 def keys(job: Job) -> list[str]:

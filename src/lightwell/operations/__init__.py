@@ -1,4 +1,6 @@
-"""The operations: one function each, ``(context, request Struct) -> response Struct``, by the API's name."""
+"""The native operations, each a function ``(context, request Struct) -> response Struct``, by their API
+names.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The image sets that a change reaches without naming them, so that each of them can be authorised.
+"""The image sets that a request changes without naming them, so that each of them can be authorized.
 
-UpdateImageSetMetadata with ``includeStudyImageSets`` reaches the primary sets of a study, CopyImageSet with
+UpdateImageSetMetadata with ``includeStudyImageSets`` changes the primary sets of a study, CopyImageSet with
 ``promoteToPrimary`` the primary set of a series.
 """
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from lightwell.stores.image_sets.changes import LockedImageSet
 
 
-def reached(stores: Stores, operation: str, request: Any) -> list[str]:
-    """Their ids, in no order; the set that the request names may be among them.
+def affected_image_sets(stores: Stores, operation: str, request: Any) -> list[str]:
+    """Their ids, in no particular order; the set that the request names may be among them.
 
-    The change asks `check_reach` about those that it finds, once it has locked them.
+    The operation passes the sets that it finds to `check_authorized` once it has locked them.
     """
     if operation == "UpdateImageSetMetadata" and request.include_study_image_sets:
         named, of_series = request.image_set_id, False
@@ -38,10 +38,11 @@ def reached(stores: Stores, operation: str, request: Any) -> list[str]:
         return lookups.primary_siblings(conn, request.datastore_id, named, of_series=of_series)
 
 
-def check_reach(ctx: Context, sets: Iterable[LockedImageSet]) -> None:
-    """Raises `ConflictError` where one of the sets has come since the caller's policies were asked."""
-    if ctx.reach is not None and any(each.id not in ctx.reach for each in sets):
-        raise ConflictError("The study is being changed by others; try again.")
+def check_authorized(ctx: Context, sets: Iterable[LockedImageSet]) -> None:
+    """Raises `ConflictError` where one of the sets was added after the caller's policies were evaluated."""
+    authorized = ctx.authorized_image_sets
+    if authorized is not None and any(each.id not in authorized for each in sets):
+        raise ConflictError("The study is being changed by another request; try again.")
 
 
 def open_sets(

@@ -1,4 +1,4 @@
-"""What StartDICOMImportJob asks of the role that it names, before there is a job."""
+"""The bucket rights that StartDICOMImportJob requires of the role that it names, before a job exists."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from lightwell.operations.import_jobs import encoded_configuration
 from lightwell.wire import shapes
 
 
-def check(rights: Rights, request: shapes.StartDICOMImportJobRequest) -> None:
-    """Raises `AccessDeniedError` where no file of the job could be listed, read, or written.
+def check_bucket_access(rights: Rights, request: shapes.StartDICOMImportJobRequest) -> None:
+    """Raises `AccessDeniedError` where the role could not list, read or write any file of the job.
 
-    What there is below the input is not known yet, so each file is asked about again when it is listed.
+    The keys below the input are not known yet, so each file is checked again when it is listed.
     """
     bucket, prefix = split_uri(request.input_s3_uri)
     keys = overrides.keys(encoded_configuration(request), prefix)
@@ -22,16 +22,16 @@ def check(rights: Rights, request: shapes.StartDICOMImportJobRequest) -> None:
     output = output_folder(request.output_s3_uri, request.datastore_id, "").rstrip("/")
     for refusal in (
         bucket_rights.first_refusal(
-            rights, *bucket_rights.listing(bucket, prefix, bucket_rights.as_folder(prefix))
+            rights, *bucket_rights.listing_accesses(bucket, prefix, bucket_rights.as_folder(prefix))
         ),
         rights.refusal(Access(GET, bucket, prefix, below=True)),
         *(rights.refusal(Access(GET, bucket, key)) for key in keys),
         rights.refusal(Access(PUT, *split_uri(output), below=True)),
     ):
         if refusal is not None:
-            raise refused(refusal)
+            raise unusable_role(refusal)
 
 
-def refused(reason: str) -> AccessDeniedError:
-    """The answer to who names a role that cannot be used."""
-    return AccessDeniedError(bucket_rights.unusable(reason))
+def unusable_role(reason: str) -> AccessDeniedError:
+    """The error for a request that names a role that cannot be used."""
+    return AccessDeniedError(bucket_rights.unusable_role_message(reason))

@@ -1,4 +1,4 @@
-"""What an operation may touch: the stores, the clock, new ids, the settings and who called."""
+"""What an operation works with: the stores, the clock, new ids, the settings and the caller."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who signed the request."""
+    """The principal that signed the request."""
 
     account: str
     arn: str
@@ -24,11 +24,11 @@ class Caller:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """Handed to every operation, and to nothing below `operations`.
+    """Passed to every operation, and to nothing below `operations`.
 
-    ``pool`` asks codec workers; None in commands, which have no work process. ``reach`` are the ids of the
-    image sets that the caller's policies let the operation change without being named in the request; None
-    for all.
+    ``pool`` sends requests to codec workers; None in commands, which have no work process.
+    ``authorized_image_sets`` are the ids of the image sets that the caller's policies let the operation
+    change although the request does not name them; None for all.
     """
 
     stores: Stores
@@ -37,9 +37,9 @@ class Context:
     ids: Ids
     caller: Caller
     pool: CodecPoolClient | None = None
-    reach: frozenset[str] | None = None
+    authorized_image_sets: frozenset[str] | None = None
 
     @property
     def is_restricted(self) -> bool:
-        """Whether the caller has policies."""
-        return self.reach is not None
+        """Whether policies restrict the caller."""
+        return self.authorized_image_sets is not None

@@ -1,9 +1,9 @@
 """CopyImageSet: a new image set from another one, instances into an existing one, and promotion to primary.
 
-Sources: the service model, devguide/copy-image-set and /update-image-set-metadata. What is wrong with a
-request is refused at once; what does not go together is found after the copy was accepted, as at the service:
-the destination gets a version that failed, with a message. Everything is one transaction, and has ended when
-the answer says that it has begun.
+Sources: the service model, devguide/copy-image-set and /update-image-set-metadata. An invalid request is
+refused at once. That source and destination do not match is found after the copy was accepted, as at the
+service: the destination gets a failed version with a message. The whole copy is one transaction, and has
+already ended when the response says that it has begun.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lightwell.domain.arn import image_set_arn
+from lightwell.domain.events import ImageSetDetail
 from lightwell.domain.image_sets.copying import (
     CONTRADICTED,
     COPIABLE,
     FRAME_QUOTA,
     CopyRefused,
     Selection,
+    duplicate_instance,
     read_selection,
-    twice,
 )
-from lightwell.domain.image_sets.image_set import ACTIVE, LOCKED
 from lightwell.domain.keys import ImageSetKey, InstanceKey
+from lightwell.domain.states import ImageSetState, WorkflowStatus
 from lightwell.errors import ConflictError, QuotaExceededError, ValidationError
 from lightwell.operations import affected_image_sets, copy_compatibility, quotas
 from lightwell.operations.context import Context
@@ -42,14 +43,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _FAULT = (
-    "The server failed while it made this copy, and has changed nothing. Its log says why. The copy may be "
+    "The server failed while making this copy, and has changed nothing. Its log says why. The copy may be "
     "tried again."
 )
 
 
 @dataclass(frozen=True, slots=True)
-class _Made:
-    """What a copy has led to. ``number`` is the destination's version that was made or failed."""
+class _CopyResult:
+    """The outcome of a copy. ``number`` is the destination's version that was created or failed."""
 
     source: LockedImageSet
     id: str
@@ -59,22 +60,22 @@ class _Made:
 
 
 def copy_image_set(ctx: Context, request: shapes.CopyImageSetRequest) -> shapes.CopyImageSetResponse:
-    """Copy all instances of a set, or those named, into a new set, an existing one or the primary set.
+    """Copy all instances of a set, or the named ones, into a new set, an existing one or the primary set.
 
-    Raises `ValidationError` for what a rule forbids, `NotFoundError` for a set that is not there and, with
+    Raises `ValidationError` for what a rule forbids, `NotFoundError` for a set that does not exist and, in
     the service's own words, for a version that is not the latest; `ConflictError` for the promotion of a
-    primary set, or into one that has come since the caller's policies were asked; `QuotaExceededError` for
-    more frames or a longer document than the quota where quotas are enforced.
+    primary set, or into one that was added after the caller's policies were evaluated; `QuotaExceededError`,
+    where quotas are enforced, for more frames or a longer document than the quota.
     """
     asked = request.copy_image_set_information
     destination, subset = asked.destination_image_set, asked.source_image_set.dicom_copies
     if destination is not None and request.promote_to_primary:
         raise ValidationError(
-            "promoteToPrimary takes no destinationImageSet: the primary image set of the series is the "
-            "destination, and is made if there is none."
+            "promoteToPrimary cannot be combined with destinationImageSet: the destination is the primary "
+            "image set of the series, which is created if it does not exist."
         )
     if destination is not None and destination.image_set_id == request.source_image_set_id:
-        raise ValidationError("Source and destination of a copy must be two image sets.")
+        raise ValidationError("The source and the destination of a copy must be different image sets.")
     selection = None if subset is None else read_selection(subset.copiable_attributes)
     now = ctx.clock.now()
     made = ctx.stores.db.write(lambda conn: _copy(ctx, conn, request, selection, now))
@@ -87,8 +88,8 @@ def copy_image_set(ctx: Context, request: shapes.CopyImageSetRequest) -> shapes.
         source_image_set_properties=shapes.CopySourceImageSetProperties(
             image_set_id=made.source.id,
             latest_version_id=str(made.source.latest_version),
-            image_set_state=LOCKED,
-            image_set_workflow_status="COPYING_WITH_READ_ONLY_ACCESS",
+            image_set_state=ImageSetState.LOCKED,
+            image_set_workflow_status=WorkflowStatus.COPYING_WITH_READ_ONLY_ACCESS,
             created_at=seconds(made.source.created_at),
             updated_at=seconds(now),
             image_set_arn=arn(made.source.id),
@@ -96,8 +97,8 @@ def copy_image_set(ctx: Context, request: shapes.CopyImageSetRequest) -> shapes.
         destination_image_set_properties=shapes.CopyDestinationImageSetProperties(
             image_set_id=made.id,
             latest_version_id=str(made.number),
-            image_set_state=LOCKED,
-            image_set_workflow_status="COPYING",
+            image_set_state=ImageSetState.LOCKED,
+            image_set_workflow_status=WorkflowStatus.COPYING,
             created_at=seconds(made.created_at),
             updated_at=seconds(now),
             image_set_arn=arn(made.id),
@@ -111,8 +112,8 @@ def _copy(
     request: shapes.CopyImageSetRequest,
     selection: Selection | None,
     now: int,
-) -> _Made:
-    """The transaction: opens the sets, copies, and writes version and events."""
+) -> _CopyResult:
+    """The transaction: opens the sets, copies, and writes the version and the events."""
     asked, promoted = request.copy_image_set_information, bool(request.promote_to_primary)
     latest = {request.source_image_set_id: version_number(asked.source_image_set.latest_version_id)}
     if (destination := asked.destination_image_set) is not None:
@@ -120,20 +121,20 @@ def _copy(
     opened = affected_image_sets.open_sets(conn, request.datastore_id, latest)
     source = opened.pop(request.source_image_set_id)
     if promoted and source.is_primary:
-        raise ConflictError(f"Image set {source.id} is primary already.")
+        raise ConflictError(f"Image set {source.id} is already primary.")
     instances = None if selection is None else _instances(conn, source, selection)
     if ctx.settings.quotas == "aws":
         _check_quota(conn, source, instances)
     target = next(iter(opened.values()), None)
-    if promoted and (target := _primary(conn, source)) is not None:
-        affected_image_sets.check_reach(ctx, [target])
+    if promoted and (target := _primary_set_of_series(conn, source)) is not None:
+        affected_image_sets.check_authorized(ctx, [target])
     copier = _Copier(ctx, conn, source, instances, forced=True if request.force else None, now=now)
     if target is not None:
-        # What a promotion would join is not the caller's to force.
+        # A promotion into an existing primary set cannot be forced.
         made = copier.join(target, force=bool(request.force) and not promoted, named=not promoted)
     else:
         made = copier.make(is_primary=promoted)
-    _announce(ctx, conn, request.datastore_id, made, failed=copier.failure is not None, now=now)
+    _append_events(ctx, conn, request.datastore_id, made, failed=copier.failure is not None, now=now)
     if ctx.settings.quotas == "aws" and copier.failure is None:
         quotas.check_metadata(conn, request.datastore_id, made.id)
     return made
@@ -152,19 +153,19 @@ def _instances(conn: Connection, source: LockedImageSet, selection: Selection) -
     for uid in sorted(named):
         if uid not in found:
             raise ValidationError(f"{COPIABLE}: image set {source.id} has no instance {uid[:80]}.")
-    return sorted(held.instance for held in found.values())
+    return sorted(member.instance for member in found.values())
 
 
 def _check_quota(conn: Connection, source: LockedImageSet, instances: Sequence[InstanceKey] | None) -> None:
     count = copying.frame_count(conn, source.key, instances)
     if count > FRAME_QUOTA:
         raise QuotaExceededError(
-            f"The copy would take {count} ImageFrames, and the quota of one request is {FRAME_QUOTA}: name "
+            f"The copy would include {count} image frames, and the quota is {FRAME_QUOTA} per request: name "
             f"fewer instances in {COPIABLE}."
         )
 
 
-def _primary(conn: Connection, source: LockedImageSet) -> LockedImageSet | None:
+def _primary_set_of_series(conn: Connection, source: LockedImageSet) -> LockedImageSet | None:
     """The primary set of the source's series."""
     sets = changes.open_primaries(conn, source.study)
     return next((each for each in sets if each.series_instance_uid == source.series_instance_uid), None)
@@ -191,16 +192,21 @@ class _Copier:
         self._now = now
         self.failure: str | None = None
 
-    def join(self, target: LockedImageSet, *, force: bool, named: bool) -> _Made:
-        """A new version of ``target``. A set that the caller has not ``named`` gets none where that fails."""
+    def join(self, target: LockedImageSet, *, force: bool, named: bool) -> _CopyResult:
+        """A new version of ``target``.
+
+        If that fails, only a set that the caller has ``named`` gets a failed version.
+        """
         conn, source, added = self._conn, self._source, 0
 
         def copy() -> None:
             nonlocal added
-            more = copy_compatibility.edits_along(conn, source, target, self._instances, force=force)
+            more = copy_compatibility.find_edits_for_copies(
+                conn, source, target, self._instances, force=force
+            )
             found = copying.common_instance(conn, source.key, target.key, self._instances)
             if found is not None:
-                raise twice(found)
+                raise duplicate_instance(found)
             if self._instances is None and not more:
                 added = copying.copy_all_members(conn, source.key, target.key, target.number)
             else:
@@ -211,7 +217,7 @@ class _Copier:
         if self.failure is not None and not named:
             return self._failed()
         version = target.next_version(
-            "COPIED" if self.failure is None else "COPY_FAILED",
+            WorkflowStatus.COPIED if self.failure is None else WorkflowStatus.COPY_FAILED,
             caller=self._ctx.caller.arn,
             now=self._now,
             message=self.failure,
@@ -224,10 +230,13 @@ class _Copier:
             changes.write_version(conn, target, version, is_access=False)
         if target.is_primary and self.failure is None:
             index.change_to(conn, target.key, self._now, target.number, before=target.study)
-        return _Made(source, target.id, target.number, target.created_at, target.is_primary)
+        return _CopyResult(source, target.id, target.number, target.created_at, target.is_primary)
 
-    def make(self, *, is_primary: bool) -> _Made:
-        """A new set, which is primary only where it contradicts no primary set of its study."""
+    def make(self, *, is_primary: bool) -> _CopyResult:
+        """A new set.
+
+        The copy fails if the set is to be primary and contradicts a primary set of its study.
+        """
         conn, source = self._conn, self._source
         key, id = ImageSetKey(self._ctx.ids.key()), self._ctx.ids.id()
 
@@ -250,18 +259,18 @@ class _Copier:
             return self._failed()
         if is_primary:
             index.add_set(conn, key, self._now)
-        return _Made(source, id, 1, self._now, is_primary)
+        return _CopyResult(source, id, 1, self._now, is_primary)
 
-    def _failed(self) -> _Made:
-        """A new set without content tells of the failure, and is never primary."""
+    def _failed(self) -> _CopyResult:
+        """A new set without content, never primary, whose version tells why the copy failed."""
         id = self._ctx.ids.id()
         self._add_set(ImageSetKey(self._ctx.ids.key()), id, is_primary=False)
-        return _Made(self._source, id, 1, self._now, False)
+        return _CopyResult(self._source, id, 1, self._now, False)
 
     def _add_set(self, key: ImageSetKey, id: str, *, is_primary: bool) -> None:
         first = NewVersion(
             number=1,
-            workflow_status="COPIED" if self.failure is None else "COPY_FAILED",
+            workflow_status=WorkflowStatus.COPIED if self.failure is None else WorkflowStatus.COPY_FAILED,
             caller=self._ctx.caller.arn,
             created_at=self._now,
             message=self.failure,
@@ -278,10 +287,10 @@ class _Copier:
             self.failure = _FAULT
 
 
-def _announce(
-    ctx: Context, conn: Connection, datastore_id: str, made: _Made, *, failed: bool, now: int
+def _append_events(
+    ctx: Context, conn: Connection, datastore_id: str, made: _CopyResult, *, failed: bool, now: int
 ) -> None:
-    """First that the two sets are locked, then how it ended: as a client meets it."""
+    """First that the two sets are locked, then how the copy ended, as a client of the service sees it."""
     region, account = ctx.settings.region, ctx.settings.account_id
     announcer = changes.Announcer(
         conn, region=region, account=account, datastore_id=datastore_id, new_id=ctx.ids.id, now=now
@@ -289,26 +298,32 @@ def _announce(
     source = made.source
     announcer.image_set(
         "Image Set Copying With Read Only Access",
-        id=source.id,
-        version=source.latest_version,
-        is_primary=source.is_primary,
-        state=LOCKED,
-        workflow_status="COPYING_WITH_READ_ONLY_ACCESS",
+        ImageSetDetail(
+            image_set_id=source.id,
+            version=source.latest_version,
+            is_primary=source.is_primary,
+            state=ImageSetState.LOCKED,
+            workflow_status=WorkflowStatus.COPYING_WITH_READ_ONLY_ACCESS,
+        ),
     )
     announcer.image_set(
         "Image Set Copying",
-        id=made.id,
-        version=made.number,
-        is_primary=made.is_primary,
-        state=LOCKED,
-        workflow_status="COPYING",
-        source_image_set_arn=image_set_arn(region, account, datastore_id, source.id),
+        ImageSetDetail(
+            image_set_id=made.id,
+            version=made.number,
+            is_primary=made.is_primary,
+            state=ImageSetState.LOCKED,
+            workflow_status=WorkflowStatus.COPYING,
+            source_image_set_arn=image_set_arn(region, account, datastore_id, source.id),
+        ),
     )
     announcer.image_set(
         "Image Set Copy Failed" if failed else "Image Set Copied",
-        id=made.id,
-        version=made.number,
-        is_primary=made.is_primary,
-        state=ACTIVE,
-        workflow_status="COPY_FAILED" if failed else "COPIED",
+        ImageSetDetail(
+            image_set_id=made.id,
+            version=made.number,
+            is_primary=made.is_primary,
+            state=ImageSetState.ACTIVE,
+            workflow_status=WorkflowStatus.COPY_FAILED if failed else WorkflowStatus.COPIED,
+        ),
     )

@@ -1,8 +1,8 @@
 """CreateDatastore, GetDatastore, ListDatastores, DeleteDatastore.
 
 Sources: the service model, devguide/create-data-store, devguide/delete-data-store,
-devguide/event-notifications. Creation and deletion are complete when they are answered; the answers say
-CREATING and DELETING as the service's do, and clients that poll for ACTIVE find it at once.
+devguide/event-notifications. Creation and deletion are complete when the response is sent. The responses say
+CREATING and DELETING as the service's do; clients that poll for ACTIVE find it at once.
 """
 
 from __future__ import annotations
@@ -15,18 +15,9 @@ import msgspec
 
 from lightwell.domain import page_tokens
 from lightwell.domain.arn import Resource, datastore_arn, parse_function
-from lightwell.domain.datastore import (
-    ACTIVE,
-    CREATING,
-    DELETED,
-    DELETING,
-    HTJ2K,
-    MOST_TAGS,
-    DataStore,
-    check_deletable,
-    default_name,
-)
-from lightwell.domain.events import datastore_event
+from lightwell.domain.datastore import MOST_TAGS, DataStore, check_deletable, default_name
+from lightwell.domain.events import DatastoreEventType, EventHeader, datastore_event
+from lightwell.domain.states import DatastoreStatus, StorageFormat
 from lightwell.errors import NotFoundError, QuotaExceededError, ValidationError
 from lightwell.operations import client_tokens
 from lightwell.operations.context import Context
@@ -39,19 +30,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# devguide/endpoints-quotas: data stores of a Region that are not deleted.
+# devguide/endpoints-quotas: data stores per Region, deleted ones not counted.
 _QUOTA = 100
-# The model's greatest maxResults, and what a page holds where the client does not say.
+# The model's greatest maxResults, and the default page size.
 PAGE = 50
 
 
 def create_datastore(ctx: Context, request: shapes.CreateDatastoreRequest) -> shapes.CreateDatastoreResponse:
-    """Make a data store, or answer as before if the client token was used for the same request.
+    """Create a data store, or repeat the response if the client token was used for the same request before.
 
-    The authorizer is not called, and nothing need stand for it yet. Raises `ConflictError` for a token used
-    with other parameters, `ValidationError` for more than 50 tags and for an authorizer of another account or
-    Region, `QuotaExceededError` for one more than 100 data stores where quotas are on. A ``kmsKeyArn`` is
-    kept, since unmodified applications send it, but no key service is asked: the log and `doctor` say so.
+    The authorizer is not called, and need not be configured yet. A ``kmsKeyArn`` is stored because unmodified
+    applications send it, but no key service is used: the log and `doctor` say so.
+
+    Raises `ConflictError` for a token used with other parameters, `ValidationError` for more than 50 tags and
+    for an authorizer of another account or Region, `QuotaExceededError`, where quotas are enforced, for more
+    than 100 data stores.
     """
     _check_authorizer(ctx, request.lambda_authorizer_arn)
     wanted = request.tags or {}
@@ -62,15 +55,15 @@ def create_datastore(ctx: Context, request: shapes.CreateDatastoreRequest) -> sh
         key=ctx.ids.key(),
         id=id,
         name=request.datastore_name or default_name(id),
-        status=ACTIVE,
-        storage_format=request.lossless_storage_format or HTJ2K,
+        status=DatastoreStatus.ACTIVE,
+        storage_format=StorageFormat(request.lossless_storage_format or StorageFormat.HTJ2K),
         kms_key_arn=request.kms_key_arn,
         lambda_authorizer_arn=request.lambda_authorizer_arn,
         created_at=now,
         updated_at=now,
     )
     event_ids = ctx.ids.id(), ctx.ids.id()
-    # The token itself is the key it is kept under; everything else makes the request.
+    # The token itself is the key; the hash covers everything else in the request.
     asked = msgspec.json.encode(msgspec.structs.replace(request, client_token="", tags=None), order="sorted")
     asked += msgspec.json.encode(wanted, order="sorted")
 
@@ -81,12 +74,12 @@ def create_datastore(ctx: Context, request: shapes.CreateDatastoreRequest) -> sh
             return known
         if ctx.settings.quotas == "aws" and datastores.count(conn, _QUOTA) >= _QUOTA:
             raise QuotaExceededError(
-                f"There are {_QUOTA} data stores already. Delete one that is not needed."
+                f"There are already {_QUOTA} data stores. Delete one that is no longer needed."
             )
         datastores.insert(conn, store)
         tags.put(conn, _resource(ctx, id), wanted)
-        _tell(ctx, conn, "Data Store Creating", event_ids[0], now, store, CREATING)
-        _tell(ctx, conn, "Data Store Created", event_ids[1], now, store, ACTIVE)
+        _append_event(ctx, conn, "Data Store Creating", event_ids[0], now, store, DatastoreStatus.CREATING)
+        _append_event(ctx, conn, "Data Store Created", event_ids[1], now, store, DatastoreStatus.ACTIVE)
         return id
 
     answered = ctx.stores.db.write(work)
@@ -95,15 +88,15 @@ def create_datastore(ctx: Context, request: shapes.CreateDatastoreRequest) -> sh
             "nothing is encrypted with the kmsKeyArn of this data store",
             extra={"fields": {"datastore": id, "name": store.name, "kms_key_arn": store.kms_key_arn}},
         )
-    return shapes.CreateDatastoreResponse(datastore_id=answered, datastore_status=CREATING)
+    return shapes.CreateDatastoreResponse(datastore_id=answered, datastore_status=DatastoreStatus.CREATING)
 
 
 def get_datastore(ctx: Context, request: shapes.GetDatastoreRequest) -> shapes.GetDatastoreResponse:
-    """The properties of a data store; deleted ones stay visible as DELETED."""
+    """The properties of a data store; deleted ones remain visible as DELETED."""
     with ctx.stores.db.read() as conn:
         store = datastores.get(conn, request.datastore_id)
     if store is None:
-        raise _missing(request.datastore_id)
+        raise _unknown_datastore(request.datastore_id)
     return shapes.GetDatastoreResponse(
         datastore_properties=shapes.DatastoreProperties(
             datastore_id=store.id,
@@ -120,7 +113,7 @@ def get_datastore(ctx: Context, request: shapes.GetDatastoreRequest) -> shapes.G
 
 
 def list_datastores(ctx: Context, request: shapes.ListDatastoresRequest) -> shapes.ListDatastoresResponse:
-    """The data stores, newest first, deleted ones too; in pages of ``maxResults``, 50 if left out."""
+    """The data stores, newest first, deleted ones included; in pages of ``maxResults``, by default 50."""
     after = page_tokens.after(request.next_token)
     limit = request.max_results or PAGE
     with ctx.stores.db.read() as conn:
@@ -143,9 +136,9 @@ def list_datastores(ctx: Context, request: shapes.ListDatastoresRequest) -> shap
 
 
 def delete_datastore(ctx: Context, request: shapes.DeleteDatastoreRequest) -> shapes.DeleteDatastoreResponse:
-    """Delete an empty data store. Deleting one that is deleted answers the same again.
+    """Delete an empty data store. Deleting a deleted one gives the same response again.
 
-    Raises `NotFoundError`, and `ConflictError` while it has image sets or running import jobs.
+    Raises `NotFoundError`, and `ConflictError` while the data store has image sets or running import jobs.
     """
     now = ctx.clock.now()
     event_ids = ctx.ids.id(), ctx.ids.id()
@@ -153,21 +146,23 @@ def delete_datastore(ctx: Context, request: shapes.DeleteDatastoreRequest) -> sh
     def work(conn: Connection) -> None:
         store = datastores.get(conn, request.datastore_id, lock=True)
         if store is None:
-            raise _missing(request.datastore_id)
-        if store.status in (DELETING, DELETED):
+            raise _unknown_datastore(request.datastore_id)
+        if store.status in (DatastoreStatus.DELETING, DatastoreStatus.DELETED):
             return
         check_deletable(
             store.id,
             has_image_sets=datastores.has_image_sets(conn, store.key),
             has_running_jobs=datastores.has_running_jobs(conn, store.key),
         )
-        datastores.set_status(conn, store.key, DELETED, now)
+        datastores.set_status(conn, store.key, DatastoreStatus.DELETED, now)
         tags.drop(conn, _resource(ctx, store.id))
-        _tell(ctx, conn, "Data Store Deleting", event_ids[0], now, store, DELETING)
-        _tell(ctx, conn, "Data Store Deleted", event_ids[1], now, store, DELETED)
+        _append_event(ctx, conn, "Data Store Deleting", event_ids[0], now, store, DatastoreStatus.DELETING)
+        _append_event(ctx, conn, "Data Store Deleted", event_ids[1], now, store, DatastoreStatus.DELETED)
 
     ctx.stores.db.write(work)
-    return shapes.DeleteDatastoreResponse(datastore_id=request.datastore_id, datastore_status=DELETING)
+    return shapes.DeleteDatastoreResponse(
+        datastore_id=request.datastore_id, datastore_status=DatastoreStatus.DELETING
+    )
 
 
 def _check_authorizer(ctx: Context, arn: str | None) -> None:
@@ -180,17 +175,22 @@ def _check_authorizer(ctx: Context, arn: str | None) -> None:
         )
 
 
-def _tell(
-    ctx: Context, conn: Connection, detail_type: str, id: str, now: int, store: DataStore, status: str
+def _append_event(
+    ctx: Context,
+    conn: Connection,
+    detail_type: DatastoreEventType,
+    id: str,
+    now: int,
+    store: DataStore,
+    status: DatastoreStatus,
 ) -> None:
     settings = ctx.settings
     event = datastore_event(
         detail_type,
-        id=id,
-        now=now,
-        region=settings.region,
-        account=settings.account_id,
-        datastore=store,
+        EventHeader(
+            id=id, now=now, region=settings.region, account=settings.account_id, datastore_id=store.id
+        ),
+        name=store.name,
         status=status,
     )
     outbox.append(conn, event)
@@ -204,5 +204,5 @@ def _resource(ctx: Context, datastore_id: str) -> Resource:
     return Resource(ctx.settings.region, ctx.settings.account_id, datastore_id, None)
 
 
-def _missing(datastore_id: str) -> NotFoundError:
+def _unknown_datastore(datastore_id: str) -> NotFoundError:
     return NotFoundError(f"Datastore {datastore_id} does not exist.")

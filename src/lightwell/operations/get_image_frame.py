@@ -1,8 +1,8 @@
-"""GetImageFrame, apart from HTTP: which frame an id names through a set, and its bytes.
+"""GetImageFrame without its HTTP part: which frame of a set an id names, and its bytes.
 
-Every request looks up whether the set is there, not deleted, and in some version holds the pixels; so nothing
-of a deleted set is served, whatever is cached. Where frames lie never changes, and is remembered by pixels
-key.
+Every request checks that the set exists, is not deleted, and has the pixels in one of its versions; so
+nothing of a deleted set is served, whatever is cached. The location of a frame never changes, and is cached
+by pixels key.
 """
 
 from __future__ import annotations
@@ -40,8 +40,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class FramePage:
-    """At most `domain.image_sets.frame_table.PAGE` frames of some pixels: the object that holds them and
-    their entries."""
+    """At most `domain.image_sets.frame_table.PAGE` frames of some pixels: their object and their entries."""
 
     object: str
     content_type: str
@@ -52,7 +51,7 @@ class FramePage:
 
 @dataclass(frozen=True, slots=True)
 class FrameLocation:
-    """Where one frame lies. ``image_set`` is the key of the set through which it was asked for."""
+    """Where one frame is stored. ``image_set`` is the key of the set through which it was requested."""
 
     image_set: int
     object: str
@@ -83,18 +82,18 @@ def _cost(page: FramePage) -> int:
 
 
 class FrameReader:
-    """The frames of a process."""
+    """Reads frames; one per process."""
 
     def __init__(self, stores: Stores, clock: Clock) -> None:
         self.stores = stores
         self._clock = clock
         self._pages = FramePages()
         self.may_wait = stores.db.dialect != "sqlite"
-        """Whether looking up goes over a network, so that it must not be done on an event loop."""
+        """Whether look-ups go over a network, so that they must not be made on an event loop."""
 
-    def place(self, datastore_id: str, image_set_id: str, frame_id: str) -> FrameLocation:
-        """Where the frame lies. Raises `NotFoundError` where the set does not hold it, saying what is not
-        there.
+    def locate(self, datastore_id: str, image_set_id: str, frame_id: str) -> FrameLocation:
+        """Where the frame is stored. Raises `NotFoundError` where the set does not have it, saying what does
+        not exist.
         """
         parsed = parse_frame_id(frame_id)
         if parsed is None or parsed[0] > _LARGEST_KEY:
@@ -106,46 +105,46 @@ class FrameReader:
             raise self._missing(datastore_id, image_set_id, frame_id)
         index = number % PAGE
         page = self.page(pixels, number - index)
-        # Pixels that could not be split into frames have an entry for all their bytes, and no frame.
+        # Pixels that could not be split into frames have one entry for all their bytes, but no frame.
         frame = None if page is None or number >= page.frame_count else unpack_entry(page.entries, index)
         if page is None or frame is None:
             raise self._missing(datastore_id, image_set_id, frame_id)
         return FrameLocation(row[0], page.object, frame.offset, frame.length, page.content_type)
 
     def read_warm(self, place: FrameLocation) -> bytes | None:
-        """The whole frame if that cannot wait for a disk or a network, else None."""
+        """The whole frame if it can be read without waiting for a disk or a network, else None."""
         try:
             return self.stores.objects.read_warm(place.object, place.offset, place.length)
         except StorageError as error:
-            raise self.failed(place, error) from error
+            raise self.error_for(place, error) from error
 
     def read(self, place: FrameLocation, start: int, length: int) -> bytes:
-        """Exactly ``length`` bytes of the frame from its byte ``start`` on.
+        """Exactly ``length`` bytes of the frame, from byte ``start`` on; a truncated frame is never returned.
 
-        Raises `InternalError` where they are not there, `NotFoundError` where their set has been deleted
-        since `place`: a truncated frame is never returned.
+        Raises `InternalError` where the bytes are missing, `NotFoundError` where the set was deleted after
+        `locate`.
         """
         try:
             data = self.stores.objects.read(place.object, place.offset + start, length)
         except StorageError as error:
-            raise self.failed(place, error) from error
+            raise self.error_for(place, error) from error
         if len(data) != length:
-            raise self.failed(
+            raise self.error_for(
                 place,
                 DamagedError(f"{place.object} is shorter than its frames; run `lightwell data verify`."),
             )
         return data
 
-    def accessed(self, place: FrameLocation) -> None:
+    def note_access(self, place: FrameLocation) -> None:
         """Note that the set's content was read."""
-        self.note(place.image_set)
+        self.note_access_to(place.image_set)
 
-    def note(self, image_set: int) -> None:
+    def note_access_to(self, image_set: int) -> None:
         """Note that the content of the set with this key was read."""
         self.stores.accesses.note(image_set, self._clock.now())
 
     def page(self, pixels: int, first: int) -> FramePage | None:
-        """The page of some pixels that begins with frame ``first``, from 0, None where there is none."""
+        """The page of some pixels that begins with frame ``first``, from 0; None where it does not exist."""
         page = self._pages.get(pixels, first)
         if page is not None:
             return page
@@ -170,11 +169,11 @@ class FrameReader:
         if found.deleted:
             return NotFoundError(f"Image set {image_set_id} is deleted.")
         return NotFoundError(
-            f"Image set {image_set_id} has no frame {frame_id}; its metadata lists the frames that it has."
+            f"Image set {image_set_id} has no frame {frame_id}; its metadata lists its frames."
         )
 
-    def failed(self, place: FrameLocation, error: StorageError) -> ApiError:
-        """What to answer where bytes cannot be had: their set was deleted, they are out of reach, or lost."""
+    def error_for(self, place: FrameLocation, error: StorageError) -> ApiError:
+        """The error for bytes that cannot be read: their set was deleted, or they are unreachable or lost."""
         with self.stores.db.read() as conn:
             if not removal.is_active(conn, place.image_set):
                 return NotFoundError("The image set is deleted.")
@@ -182,5 +181,5 @@ class FrameReader:
         if isinstance(error, DamagedError):
             return InternalError(str(error))
         if isinstance(error, StorageUnavailableError):
-            return UnavailableError("The storage of the frame is not available: try again later.")
+            return UnavailableError("The storage of the frame is not available; try again later.")
         return InternalError("The frame cannot be read: its storage failed. The server's log says why.")

@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 def get_image_set_metadata(
     ctx: Context, request: shapes.GetImageSetMetadataRequest
 ) -> shapes.GetImageSetMetadataResponse:
-    """The native document of a version, always gzip, whatever Accept-Encoding says (native clients inflate it
-    themselves, browsers by the header).
+    """The native document of a version, always gzipped, whatever Accept-Encoding says: native clients
+    decompress it themselves, and browsers do so because of the header.
 
-    Raises `NotFoundError` for a set that is not there or deleted, and for a version that is not there or has
-    no content.
+    Raises `NotFoundError` for a set that does not exist or is deleted, and for a version that does not exist
+    or has no content.
     """
     found = find_readable(ctx, request.datastore_id, request.image_set_id)
     version = readable_version(request.version_id, found)
     try:
-        data = metadata_documents.native(ctx.stores, request.datastore_id, found, version)
+        data = metadata_documents.native_document(ctx.stores, request.datastore_id, found, version)
     except StorageError:
-        # Where the set was deleted meanwhile, its rows may be gone already.
+        # If the set was deleted meanwhile, its rows may be gone already.
         find_readable(ctx, request.datastore_id, request.image_set_id)
         raise
-    # A document made while its set was deleted must neither be served nor stay.
+    # A document that was assembled while its set was deleted must be neither served nor kept.
     try:
         find_readable(ctx, request.datastore_id, request.image_set_id)
     except Exception:
-        metadata_documents.drop(ctx.stores, found.key)
+        metadata_documents.drop_documents(ctx.stores, found.key)
         raise
     ctx.stores.accesses.note(found.key, ctx.clock.now())
     return shapes.GetImageSetMetadataResponse(
@@ -47,15 +47,15 @@ def get_image_set_metadata(
 
 
 class MetadataReader:
-    """The short way to documents that are in memory: one look-up of the set, and nothing that could wait."""
+    """The fast path to documents in memory: one look-up of the set, and nothing that could block."""
 
     def __init__(self, stores: Stores, clock: Clock) -> None:
         self._stores = stores
         self._clock = clock
         self._may_wait = stores.db.dialect != "sqlite"
 
-    def warm(self, datastore_id: str, image_set_id: str, version: int | None) -> bytes | None:
-        """The document as `get_image_set_metadata` gives it; None where that has to be asked."""
+    def cached_document(self, datastore_id: str, image_set_id: str, version: int | None) -> bytes | None:
+        """The document as `get_image_set_metadata` returns it; None where that must be called."""
         if self._may_wait:
             return None
         row = self._stores.db.look_up(lookups.READABLE_LOOK_UP, (image_set_id, datastore_id))
@@ -64,7 +64,7 @@ class MetadataReader:
         key, readable = row
         if version is not None and version > readable:
             return None
-        data = metadata_documents.recent.get(key, readable if version is None else version)
+        data = metadata_documents.recent_documents.get(key, readable if version is None else version)
         if data is not None:
             self._stores.accesses.note(key, self._clock.now())
         return data

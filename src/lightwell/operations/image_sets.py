@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 from lightwell.domain import arn, page_tokens
-from lightwell.domain.image_sets.image_set import (
-    DELETED,
-    IMPORTING,
-    ImageSet,
-    Version,
-    storage_tier,
-)
+from lightwell.domain.image_sets.image_set import ImageSet, Version, storage_tier
+from lightwell.domain.states import WorkflowStatus
 from lightwell.errors import InternalError, NotFoundError
 from lightwell.operations.context import Context
 from lightwell.operations.version_ids import existing_version
@@ -21,7 +16,7 @@ _PAGE = 50
 
 
 def get_image_set(ctx: Context, request: shapes.GetImageSetRequest) -> shapes.GetImageSetResponse:
-    """Properties of a version, by default the latest; those of a deleted set too, with ``deletedAt``."""
+    """Properties of a version, by default the latest; deleted sets have them too, with ``deletedAt``."""
     with ctx.stores.db.read() as conn:
         found = lookups.get(conn, request.datastore_id, request.image_set_id)
         if found is not None:
@@ -31,7 +26,7 @@ def get_image_set(ctx: Context, request: shapes.GetImageSetRequest) -> shapes.Ge
             version = lookups.get_version(conn, found.key, number)
             importing = number == found.latest_version and lookups.awaits_instances(conn, found)
     if found is None:
-        raise unknown(ctx, request.datastore_id, request.image_set_id)
+        raise unknown_image_set(ctx, request.datastore_id, request.image_set_id)
     if version is None:
         raise InternalError(f"Version {number} of image set {found.id} is lost; run `lightwell data verify`.")
     now = ctx.clock.now()
@@ -40,10 +35,10 @@ def get_image_set(ctx: Context, request: shapes.GetImageSetRequest) -> shapes.Ge
         image_set_id=found.id,
         version_id=str(number),
         image_set_state=found.state,
-        image_set_workflow_status=_status(found, version, importing=importing),
+        image_set_workflow_status=_workflow_status(found, version, importing=importing),
         created_at=seconds(found.created_at),
         updated_at=seconds(
-            max(found.updated_at, version.created_at) if _latest(found, version) else version.created_at
+            max(found.updated_at, version.created_at) if _is_latest(found, version) else version.created_at
         ),
         deleted_at=None if found.deleted_at is None else seconds(found.deleted_at),
         message=version.message,
@@ -60,7 +55,7 @@ def get_image_set(ctx: Context, request: shapes.GetImageSetRequest) -> shapes.Ge
 def list_image_set_versions(
     ctx: Context, request: shapes.ListImageSetVersionsRequest
 ) -> shapes.ListImageSetVersionsResponse:
-    """Every version, failed ones too, newest first."""
+    """Every version, failed ones included, newest first."""
     limit = request.max_results or _PAGE
     below: int | None = None
     if request.next_token is not None:
@@ -73,7 +68,7 @@ def list_image_set_versions(
             versions = lookups.versions(conn, found.key, below=below, limit=limit + 1)
             importing = below is None and lookups.awaits_instances(conn, found)
     if found is None:
-        raise unknown(ctx, request.datastore_id, request.image_set_id)
+        raise unknown_image_set(ctx, request.datastore_id, request.image_set_id)
     shown = versions[:limit]
     return shapes.ListImageSetVersionsResponse(
         image_set_properties_list=[
@@ -81,8 +76,8 @@ def list_image_set_versions(
                 image_set_id=found.id,
                 version_id=str(version.number),
                 image_set_state=found.state,
-                image_set_workflow_status=_status(
-                    found, version, importing=importing and _latest(found, version)
+                image_set_workflow_status=_workflow_status(
+                    found, version, importing=importing and _is_latest(found, version)
                 ),
                 created_at=seconds(found.created_at),
                 updated_at=None if version.number == 1 else seconds(version.created_at),
@@ -98,18 +93,18 @@ def list_image_set_versions(
 
 
 def find_readable(ctx: Context, datastore_id: str, image_set_id: str) -> ImageSet:
-    """The set, for a reader of its content. Raises `NotFoundError` where it is not there or deleted."""
+    """The set, for reading its content. Raises `NotFoundError` where it does not exist or is deleted."""
     with ctx.stores.db.read() as conn:
         found = lookups.get(conn, datastore_id, image_set_id)
     if found is None:
-        raise unknown(ctx, datastore_id, image_set_id)
+        raise unknown_image_set(ctx, datastore_id, image_set_id)
     if found.deleted:
         raise NotFoundError(f"Image set {image_set_id} is deleted.")
     return found
 
 
-def unknown(ctx: Context, datastore_id: str, image_set_id: str) -> NotFoundError:
-    """Says which of the two is not there."""
+def unknown_image_set(ctx: Context, datastore_id: str, image_set_id: str) -> NotFoundError:
+    """Says which of the two does not exist."""
     with ctx.stores.db.read() as conn:
         store = datastores.get(conn, datastore_id)
     if store is None:
@@ -118,18 +113,18 @@ def unknown(ctx: Context, datastore_id: str, image_set_id: str) -> NotFoundError
 
 
 def seconds(milliseconds: int) -> float:
-    """As timestamps travel: seconds since the epoch."""
+    """Seconds since the epoch, as timestamps are sent."""
     return milliseconds / 1000
 
 
-def _latest(found: ImageSet, version: Version) -> bool:
+def _is_latest(found: ImageSet, version: Version) -> bool:
     return version.number == found.latest_version
 
 
-def _status(found: ImageSet, version: Version, *, importing: bool) -> str:
+def _workflow_status(found: ImageSet, version: Version, *, importing: bool) -> WorkflowStatus:
     if found.deleted:
-        return DELETED
-    return IMPORTING if importing else version.workflow_status
+        return WorkflowStatus.DELETED
+    return WorkflowStatus.IMPORTING if importing else version.workflow_status
 
 
 def _overrides(version: Version) -> shapes.Overrides | None:

@@ -1,7 +1,7 @@
 """StartDICOMImportJob, GetDICOMImportJob, ListDICOMImportJobs, and the jobs of ``lightwell import``.
 
 Sources: the service model, devguide/understanding-import-jobs, devguide/endpoints-quotas. A job is accepted
-as it stands; what its buckets hold is found out while it runs, and one that cannot run ends FAILED with a
+without looking into its buckets; that happens while it runs, and a job that cannot run ends FAILED with a
 message.
 """
 
@@ -10,15 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from lightwell.domain import page_tokens
-from lightwell.domain.datastore import ACTIVE, DELETED, DataStore
-from lightwell.domain.events import import_job_event
-from lightwell.domain.imports.jobs import LIST, SUBMITTED, Job, output_folder, split_uri
+from lightwell.domain.datastore import DataStore
+from lightwell.domain.events import EventHeader, import_job_event
+from lightwell.domain.imports.jobs import Job, output_folder, split_uri
+from lightwell.domain.states import DatastoreStatus, JobPhase, JobStatus
 from lightwell.errors import ConflictError, InputError, NotFoundError, QuotaExceededError, StorageError
 from lightwell.operations import client_tokens
 from lightwell.operations.context import Context
@@ -32,12 +34,12 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 PAGE = 50
-# devguide/endpoints-quotas: import jobs of a data store that run at the same time.
+# devguide/endpoints-quotas: concurrent import jobs of a data store.
 _CONCURRENT = 100
-# devguide/understanding-import-jobs: so long jobs stay in the list, ms.
+# devguide/understanding-import-jobs: how long jobs stay in the list, ms.
 _LISTED_FOR = 90 * 24 * 3600 * 1000
 LOCAL_BUCKET = "lightwell-imports"
-# Made here and not where it is used: see `wire.parse.READY`.
+# Built at import time rather than at its use: see `wire.parse.READY`.
 _configuration = msgspec.json.Decoder(shapes.ImportConfiguration)
 _LOCAL_ROLE = "arn:aws:iam::{account}:role/lightwell-import"
 
@@ -51,36 +53,39 @@ def encoded_configuration(request: shapes.StartDICOMImportJobRequest) -> bytes |
 def start_dicom_import_job(
     ctx: Context, request: shapes.StartDICOMImportJobRequest
 ) -> shapes.StartDICOMImportJobResponse:
-    """Accept a job, or answer as before if the client token was used for the same request.
+    """Accept a job, or repeat the response if the client token was used for the same request before.
 
     Raises `NotFoundError` and `ConflictError` for a data store that is not ACTIVE, `ConflictError` for a
-    token used with other parameters, `QuotaExceededError` for too many running jobs where quotas are on.
+    token used with other parameters, `QuotaExceededError` for too many running jobs where quotas are
+    enforced.
     """
     asked = msgspec.json.encode(msgspec.structs.replace(request, client_token=""), order="sorted")
     job = _submit(
         ctx,
         request.datastore_id,
-        name=request.job_name,
-        role_arn=request.data_access_role_arn,
-        input_uri=request.input_s3_uri,
-        output_uri=request.output_s3_uri,
-        input_owner=request.input_owner_account_id,
-        configuration=encoded_configuration(request),
-        token=(request.client_token, hashlib.sha256(asked).digest()),
+        _JobInput(
+            name=request.job_name,
+            role_arn=request.data_access_role_arn,
+            input_uri=request.input_s3_uri,
+            output_uri=request.output_s3_uri,
+            input_owner=request.input_owner_account_id,
+            configuration=encoded_configuration(request),
+        ),
+        _ClientToken(request.client_token, hashlib.sha256(asked).digest()),
     )
     return shapes.StartDICOMImportJobResponse(
         datastore_id=request.datastore_id,
         job_id=job.id,
-        job_status=SUBMITTED,
+        job_status=JobStatus.SUBMITTED,
         submitted_at=job.submitted_at / 1000,
     )
 
 
 def submit_local(ctx: Context, datastore_id: str, sources: Sequence[str], *, name: str | None = None) -> Job:
-    """A job of ``lightwell import``: files, folders, zip files, a DICOMDIR, ``s3://`` URIs.
+    """Submit a job of ``lightwell import``: files, folders, zip files, a DICOMDIR or ``s3://`` URIs.
 
-    Its report goes to the local bucket ``lightwell-imports``. Raises `InputError` for a path that is not
-    there.
+    Its report is written to the local bucket ``lightwell-imports``. Raises `InputError` for a path that does
+    not exist.
     """
     named = []
     for source in sources:
@@ -97,52 +102,74 @@ def submit_local(ctx: Context, datastore_id: str, sources: Sequence[str], *, nam
     try:
         bucket.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
-        raise StorageError(f"{bucket} cannot be made: {error.strerror}.") from error
+        raise StorageError(f"{bucket} cannot be created: {error.strerror}.") from error
     shown = next((s for s in named if s.startswith("s3://")), f"s3://{LOCAL_BUCKET}/")
     return _submit(
         ctx,
         datastore_id,
-        name=name,
-        role_arn=_LOCAL_ROLE.format(account=ctx.settings.account_id),
-        input_uri=shown,
-        output_uri=f"s3://{LOCAL_BUCKET}",
-        source=json.dumps(named).encode(),
+        _JobInput(
+            name=name,
+            role_arn=_LOCAL_ROLE.format(account=ctx.settings.account_id),
+            input_uri=shown,
+            output_uri=f"s3://{LOCAL_BUCKET}",
+            source=json.dumps(named).encode(),
+        ),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _JobInput:
+    """What a new job is given; see `Job` for the fields."""
+
+    name: str | None
+    role_arn: str
+    input_uri: str
+    output_uri: str
+    input_owner: str | None = None
+    configuration: bytes | None = None
+    source: bytes | None = None
+
+    @property
+    def sources(self) -> list[str]:
+        """The URIs and local paths to import from."""
+        return [self.input_uri] if self.source is None else json.loads(self.source)
+
+
+@dataclass(frozen=True, slots=True)
+class _ClientToken:
+    """A client token, and the SHA-256 of the request that came with it."""
+
+    token: str
+    request_hash: bytes
 
 
 def _submit(
-    ctx: Context,
-    datastore_id: str,
-    *,
-    name: str | None,
-    role_arn: str,
-    input_uri: str,
-    output_uri: str,
-    input_owner: str | None = None,
-    configuration: bytes | None = None,
-    source: bytes | None = None,
-    token: tuple[str, bytes] | None = None,
+    ctx: Context, datastore_id: str, given: _JobInput, client_token: _ClientToken | None = None
 ) -> Job:
     now, id, key, event_id = ctx.clock.now(), ctx.ids.id(), ctx.ids.key(), ctx.ids.id()
-    input_node, output_node = _nodes(ctx, [input_uri] if source is None else json.loads(source), output_uri)
+    input_node, output_node = _nodes_of_buckets(ctx, given.sources, given.output_uri)
+    output_uri = output_folder(given.output_uri, datastore_id, id)
     event = import_job_event(
         "Import Job Submitted",
-        id=event_id,
-        now=now,
-        region=ctx.settings.region,
-        account=ctx.settings.account_id,
-        datastore_id=datastore_id,
+        EventHeader(
+            id=event_id,
+            now=now,
+            region=ctx.settings.region,
+            account=ctx.settings.account_id,
+            datastore_id=datastore_id,
+        ),
         job_id=id,
-        job_name=name,
-        job_status=SUBMITTED,
-        input_uri=input_uri,
-        output_uri=output_folder(output_uri, datastore_id, id),
+        job_name=given.name,
+        job_status=JobStatus.SUBMITTED,
+        input_uri=given.input_uri,
+        output_uri=output_uri,
     )
 
     def work(conn: Connection) -> Job:
-        if token is not None:
-            known = client_tokens.claim(ctx, conn, "StartDICOMImportJob", *token, id, now)
-            before = known and _known(conn, datastore_id, known)
+        if client_token is not None:
+            token, request_hash = client_token.token, client_token.request_hash
+            known = client_tokens.claim(ctx, conn, "StartDICOMImportJob", token, request_hash, id, now)
+            before = known and _find_job(conn, datastore_id, known)
             if before:
                 return before
         store = datastores.get(conn, datastore_id, hold=True)
@@ -157,16 +184,16 @@ def _submit(
             key=key,
             id=id,
             datastore=store.key,
-            name=name,
-            status=SUBMITTED,
-            phase=LIST,
+            name=given.name,
+            status=JobStatus.SUBMITTED,
+            phase=JobPhase.LIST,
             message=None,
-            role_arn=role_arn,
-            input_uri=input_uri,
-            output_uri=output_folder(output_uri, datastore_id, id),
-            input_owner=input_owner,
-            configuration=configuration,
-            source=source,
+            role_arn=given.role_arn,
+            input_uri=given.input_uri,
+            output_uri=output_uri,
+            input_owner=given.input_owner,
+            configuration=given.configuration,
+            source=given.source,
             caller=ctx.caller.arn,
             submitted_at=now,
             ended_at=None,
@@ -183,11 +210,11 @@ def _submit(
     return ctx.stores.db.write(work)
 
 
-def _nodes(ctx: Context, inputs: Sequence[str], output: str) -> tuple[str | None, str | None]:
-    """Whose folders input and output are in; see `domain.imports.jobs.Job`.
+def _nodes_of_buckets(ctx: Context, inputs: Sequence[str], output: str) -> tuple[str | None, str | None]:
+    """The nodes whose folders hold input and output; see `domain.imports.jobs.Job`.
 
-    Decided once, by the server that takes the job: a name that is a folder here may be another folder, or a
-    bucket of S3, for the next server.
+    Decided once, by the server that accepts the job: a name that is a folder here may be another folder, or
+    an S3 bucket, for the next server.
     """
     node = ctx.stores.node_id
     if node is None:
@@ -199,16 +226,18 @@ def _nodes(ctx: Context, inputs: Sequence[str], output: str) -> tuple[str | None
     return node if any(map(is_near, inputs)) else NOBODY, node if is_near(output) else NOBODY
 
 
-def _known(conn: Connection, datastore_id: str, job_id: str) -> Job | None:
+def _find_job(conn: Connection, datastore_id: str, job_id: str) -> Job | None:
     store = datastores.get(conn, datastore_id)
     return None if store is None else import_jobs.find(conn, store.key, job_id)
 
 
 def _check_active(store: DataStore | None, datastore_id: str) -> None:
-    if store is None or store.status == DELETED:
-        raise _no_store(datastore_id)
-    if store.status != ACTIVE:
-        raise ConflictError(f"Datastore {datastore_id} is {store.status}; an import needs an ACTIVE one.")
+    if store is None or store.status == DatastoreStatus.DELETED:
+        raise _unknown_datastore(datastore_id)
+    if store.status != DatastoreStatus.ACTIVE:
+        raise ConflictError(
+            f"Datastore {datastore_id} is {store.status}; imports require an ACTIVE data store."
+        )
 
 
 def get_dicom_import_job(
@@ -216,7 +245,7 @@ def get_dicom_import_job(
 ) -> shapes.GetDICOMImportJobResponse:
     """The properties of a job. Raises `NotFoundError` for an unknown data store or job."""
     with ctx.stores.db.read() as conn:
-        job = _known(conn, request.datastore_id, request.job_id)
+        job = _find_job(conn, request.datastore_id, request.job_id)
     if job is None:
         raise NotFoundError(
             f"Import job {request.job_id} does not exist in datastore {request.datastore_id}."
@@ -242,16 +271,16 @@ def get_dicom_import_job(
 def list_dicom_import_jobs(
     ctx: Context, request: shapes.ListDICOMImportJobsRequest
 ) -> shapes.ListDICOMImportJobsResponse:
-    """The jobs of a data store, newest first; in pages of ``maxResults``, 50 if left out.
+    """The jobs of a data store, newest first; in pages of ``maxResults``, by default 50.
 
-    A job leaves the list 90 days after it was submitted; GetDICOMImportJob still answers for it.
+    A job leaves the list 90 days after it was submitted; GetDICOMImportJob still finds it.
     """
     after = page_tokens.after(request.next_token)
     limit = request.max_results or PAGE
     with ctx.stores.db.read() as conn:
         store = datastores.get(conn, request.datastore_id)
         if store is None:
-            raise _no_store(request.datastore_id)
+            raise _unknown_datastore(request.datastore_id)
         since = ctx.clock.now() - _LISTED_FOR
         found = import_jobs.page(conn, store.key, request.job_status, limit + 1, after, since=since)
     shown = found[:limit]
@@ -275,5 +304,5 @@ def list_dicom_import_jobs(
     )
 
 
-def _no_store(datastore_id: str) -> NotFoundError:
+def _unknown_datastore(datastore_id: str) -> NotFoundError:
     return NotFoundError(f"Datastore {datastore_id} does not exist.")

@@ -1,6 +1,6 @@
 """The quota of a metadata document, where quotas are enforced (devguide/endpoints-quotas).
 
-It costs the assembly of the document, which is no price where nobody asks for the service's quotas.
+The check assembles the whole document, and is made only where the service's quotas are enforced.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 def check_metadata(conn: Connection, datastore_id: str, image_set_id: str) -> None:
-    """Raises `QuotaExceededError` where the document of a set, as it is by now, is longer than the quota."""
+    """Raises `QuotaExceededError` where the present document of a set is longer than the quota."""
     found = lookups.get(conn, datastore_id, image_set_id)
     if found is None:
         return
     size = 0
-    for piece in metadata_documents.pieces(conn, datastore_id, found, found.readable_version):
+    for piece in metadata_documents.native_document_pieces(conn, datastore_id, found, found.readable_version):
         size += len(piece)
         if size > limits.METADATA_QUOTA:
             raise QuotaExceededError(
                 f"The metadata of image set {image_set_id} would be longer than {limits.METADATA_QUOTA} "
-                "bytes, which is the quota of one image set: spread its instances over several."
+                "bytes, the quota of one image set: distribute its instances among several image sets."
             )

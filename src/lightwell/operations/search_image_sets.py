@@ -8,9 +8,9 @@ import re
 import msgspec
 
 from lightwell.domain import page_tokens
-from lightwell.domain.datastore import DELETED
 from lightwell.domain.image_sets.image_set import Summary, storage_tier
-from lightwell.domain.image_sets.search import Filter, SearchCriteria, StudyMoment, Value, criteria
+from lightwell.domain.image_sets.search import Filter, SearchCriteria, StudyMoment, Value, read_criteria
+from lightwell.domain.states import DatastoreStatus
 from lightwell.errors import NotFoundError, ValidationError
 from lightwell.operations.context import Context
 from lightwell.operations.image_sets import seconds
@@ -24,23 +24,23 @@ _INT32 = range(-(2**31), 2**31)
 
 
 def search_image_sets(ctx: Context, request: shapes.SearchImageSetsRequest) -> shapes.SearchImageSetsResponse:
-    """Sets of a data store that meet every filter, a page at a time; each with its newest version with
+    """The sets of a data store that match every filter, a page at a time, each in its newest version with
     content.
 
-    Raises `ValidationError` for filters that say nothing and for a token of another search, `NotFoundError`
-    for an unknown data store.
+    Raises `ValidationError` for invalid filters and for a token of another search, `NotFoundError` for an
+    unknown data store.
     """
     asked = request.search_criteria or shapes.SearchCriteria()
-    wanted = criteria(
+    wanted = read_criteria(
         [_filter(given) for given in asked.filters or ()],
         None if asked.sort is None else (asked.sort.sort_field, asked.sort.sort_order),
     )
-    # A page's end has a meaning in its own search alone.
+    # The end of a page is meaningful only in its own search.
     digest = hashlib.sha256(msgspec.json.encode([request.datastore_id, asked])).hexdigest()[:16]
     after = None if request.next_token is None else _cursor(request.next_token, digest, wanted)
     with ctx.stores.db.read() as conn:
         store = datastores.get(conn, request.datastore_id)
-        if store is None or store.status == DELETED:
+        if store is None or store.status == DatastoreStatus.DELETED:
             raise NotFoundError(f"Datastore {request.datastore_id} does not exist.")
         found = search.search(conn, store.key, wanted, after=after, limit=request.max_results or _PAGE)
     now = ctx.clock.now()
@@ -70,7 +70,7 @@ def _cursor(token: str, digest: str, wanted: SearchCriteria) -> search.Cursor:
     is_text = wanted.sort == "study_moment"
     if made_for != digest or not isinstance(value, (str, type(None)) if is_text else int):
         raise ValidationError(
-            "nextToken belongs to another search. Send it with the filters and the sort of that search."
+            "nextToken belongs to another search. Send it with the filters and sort of that search."
         )
     assert isinstance(key, int)
     return value, key
@@ -107,7 +107,7 @@ def _summary(found: Summary, now: int) -> shapes.ImageSetsMetadataSummary:
 
 
 def _integer(text: str | None) -> int | None:
-    """A SeriesNumber as the API shows it; None where it is no integer of 32 bits."""
+    """A SeriesNumber as the API shows it; None where it is not a 32-bit integer."""
     if text is None or not _INTEGER.fullmatch(text):
         return None
     return int(text) if int(text) in _INT32 else None

@@ -1,6 +1,6 @@
 """TagResource, UntagResource, ListTagsForResource, on data stores and image sets that are not deleted.
 
-Sources: the service model, devguide/tagging, devguide/understanding-image-sets (50 tags a resource). The
+Sources: the service model, devguide/tagging, devguide/understanding-image-sets (50 tags per resource). The
 model declares no conflict and no quota error here, so the 51st tag is a ValidationException.
 """
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 def tag_resource(ctx: Context, request: shapes.TagResourceRequest) -> shapes.TagResourceResponse:
-    """Add tags, or overwrite those of the same keys."""
+    """Add tags, overwriting those with the same keys."""
     resource = _resource(ctx, request.resource_arn)
 
     def work(conn: Connection) -> None:
         if not tags.exists(conn, resource, lock=True):
-            raise _missing(request.resource_arn)
+            raise _unknown_resource(request.resource_arn)
         if tags.put(conn, resource, request.tags) > MOST_TAGS:
             raise ValidationError(f"A resource can have at most {MOST_TAGS} tags.")
 
@@ -35,12 +35,12 @@ def tag_resource(ctx: Context, request: shapes.TagResourceRequest) -> shapes.Tag
 
 
 def untag_resource(ctx: Context, request: shapes.UntagResourceRequest) -> shapes.UntagResourceResponse:
-    """Remove the tags of these keys; keys that are not there are no error."""
+    """Remove the tags with these keys; missing keys are ignored."""
     resource = _resource(ctx, request.resource_arn)
 
     def work(conn: Connection) -> None:
         if not tags.exists(conn, resource, lock=True):
-            raise _missing(request.resource_arn)
+            raise _unknown_resource(request.resource_arn)
         tags.remove(conn, resource, request.tag_keys)
 
     ctx.stores.db.write(work)
@@ -54,7 +54,7 @@ def list_tags_for_resource(
     resource = _resource(ctx, request.resource_arn)
     with ctx.stores.db.read() as conn:
         if not tags.exists(conn, resource):
-            raise _missing(request.resource_arn)
+            raise _unknown_resource(request.resource_arn)
         found = tags.get(conn, resource)
     return shapes.ListTagsForResourceResponse(tags=found)
 
@@ -63,9 +63,9 @@ def _resource(ctx: Context, text: str) -> Resource:
     resource = arn.parse(text)
     settings = ctx.settings
     if resource is None or (resource.region, resource.account) != (settings.region, settings.account_id):
-        raise _missing(text)
+        raise _unknown_resource(text)
     return resource
 
 
-def _missing(text: str) -> NotFoundError:
+def _unknown_resource(text: str) -> NotFoundError:
     return NotFoundError(f"Resource {text} does not exist.")

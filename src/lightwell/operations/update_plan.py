@@ -1,7 +1,7 @@
 """What an update would change: the rules, applied to the blobs of a request and the version that it names.
 
 Source: devguide/dicom-metadata-constraints and /update-image-set-metadata. Removals come first, then updates,
-both on the same version. Everything that is wrong with a request is found here, before anything is changed.
+both on the same version. All errors in a request are found here, before anything is changed.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from lightwell.domain.image_sets.edits import Edit, Edits, merged
-from lightwell.domain.image_sets.levels import INSTANCE, PATIENT, SERIES, STUDY
+from lightwell.domain.image_sets.edits import Edit, Edits, merge_edits
+from lightwell.domain.image_sets.levels import INSTANCE, LEVEL_NAMES, PATIENT, SERIES, STUDY
 from lightwell.domain.image_sets.updates import (
     FIXED,
     REMOVABLE,
@@ -24,23 +24,22 @@ from lightwell.imaging.dataset.dictionary import PIXEL_TAGS, Attribute, attribut
 from lightwell.imaging.editing.native_values import TypingRules, typed_edit
 from lightwell.stores.image_sets.members import OpenMember
 
-_NAMES = ("Patient", "Study", "Series", "Instance")
 _UIDS = frozenset(("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"))
-#: How the file itself came: its transfer syntax, and what belongs to writing a file.
-_OF_THE_FILE = frozenset((0x00020000, 0x00020001, 0x00020010))
+#: Describe the imported file itself: its transfer syntax, and what concerns only writing a file.
+_FILE_META_TAGS = frozenset((0x00020000, 0x00020001, 0x00020010))
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedInstance:
-    """An instance that a request names, as the document of the version shows it."""
+    """An instance that a request names, as the document of its version shows it."""
 
-    held: OpenMember
+    member: OpenMember
     dicom: Mapping[str, object]
     vrs: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class CurrentVersion:
     """The version that a request names. ``levels`` are the ``DICOM`` objects of patient, study and series."""
 
     id: str
@@ -53,8 +52,10 @@ class Content:
 
 @dataclass(slots=True)
 class Plan:
-    """``levels`` are edits that come on top of those of each level; ``removed`` instances go, ``changed``
-    ones take the place of those with the same key. A changed one may have another SOPInstanceUID.
+    """What an update changes.
+
+    ``levels`` are edits to add to those of each level. ``removed`` and ``changed`` are by present
+    SOPInstanceUID; a changed instance may have a new one.
     """
 
     levels: tuple[dict[str, Edit | None], ...] = field(default_factory=lambda: ({}, {}, {}))
@@ -64,10 +65,12 @@ class Plan:
     @property
     def renamed(self) -> list[str]:
         """The new SOPInstanceUIDs."""
-        return [held.sop_instance_uid for uid, held in self.changed.items() if held.sop_instance_uid != uid]
+        return [
+            member.sop_instance_uid for uid, member in self.changed.items() if member.sop_instance_uid != uid
+        ]
 
     def uid(self, level: int, keyword: str) -> str | None:
-        """The new UID of a level, None where it is not changed."""
+        """The new UID of a level; None where it does not change."""
         edit = self.levels[level].get(keyword)
         return None if edit is None else str(edit.value)
 
@@ -77,38 +80,43 @@ def named_instances(*blobs: Changes) -> set[str]:
     return {uid for changes in blobs for series in changes.series.values() for uid in series.instances}
 
 
-def plan(content: Content, removable: Changes, updatable: Changes, *, force: bool, study_wide: bool) -> Plan:
-    """What the two blobs come to. Raises `ValidationError` for the first thing that a rule forbids."""
+def plan_update(
+    content: CurrentVersion, removable: Changes, updatable: Changes, *, force: bool, study_wide: bool
+) -> Plan:
+    """Plan the changes of the two blobs. Raises `ValidationError` for the first thing that a rule forbids."""
     if removable.empty and updatable.empty:
-        raise ValidationError("The request names nothing to change or remove.")
+        raise ValidationError("The request names nothing to change or to remove.")
     _check_set(content, removable, updatable, study_wide)
-    made = Plan()
+    result = Plan()
     for changes, name in ((removable, REMOVABLE), (updatable, UPDATABLE)):
         for uid in changes.series:
             if uid != content.series_instance_uid:
                 raise ValidationError(f"{name}: image set {content.id} has no series {uid[:80]}.")
-    _Planner(content, made, force).remove(removable)
-    _Planner(content, made, force).update(updatable)
-    if len(made.removed) == content.instance_count:
-        raise _nothing_left(content)
-    return made
+    _Planner(content, result, force).remove(removable)
+    _Planner(content, result, force).update(updatable)
+    if len(result.removed) == content.instance_count:
+        raise _nothing_would_remain(content)
+    return result
 
 
-def _check_set(content: Content, removable: Changes, updatable: Changes, study_wide: bool) -> None:
+def _check_set(content: CurrentVersion, removable: Changes, updatable: Changes, study_wide: bool) -> None:
     both = (removable, updatable)
     if study_wide and not content.is_primary:
         raise ValidationError(
-            f"includeStudyImageSets is for primary image sets, and image set {content.id} is none: only "
-            "primary sets make up a study."
+            f"includeStudyImageSets is only allowed for primary image sets, and image set "
+            f"{content.id} is not "
+            "primary."
         )
     if study_wide and any(changes.patient or changes.below_study for changes in both):
-        raise ValidationError("With includeStudyImageSets only attributes of the Study level can be changed.")
+        raise ValidationError(
+            "With includeStudyImageSets, only attributes of the Study level can be changed."
+        )
     if not content.is_primary:
         return
     if any(changes.patient or any(of.dicom for of in changes.series.values()) for changes in both):
         raise ValidationError(
-            "Attributes of the Patient and Series level of a primary image set cannot be changed: copy it "
-            "with CopyImageSet, change the copy, delete the primary set and promote the copy."
+            "Attributes of the Patient and Series levels of a primary image set cannot be changed. Instead, "
+            "copy it with CopyImageSet, change the copy, delete the primary image set and promote the copy."
         )
     if any(changes.study for changes in both) and not study_wide:
         raise ValidationError(
@@ -117,33 +125,33 @@ def _check_set(content: Content, removable: Changes, updatable: Changes, study_w
         )
 
 
-def _nothing_left(content: Content) -> ValidationError:
+def _nothing_would_remain(content: CurrentVersion) -> ValidationError:
     return ValidationError(
-        f"The request would remove everything from image set {content.id}: use DeleteImageSet."
+        f"The request would remove everything from image set {content.id}; use DeleteImageSet instead."
     )
 
 
 class _Planner:
-    """One blob after the other, into one plan."""
+    """Adds one blob after the other to one plan."""
 
-    def __init__(self, content: Content, made: Plan, force: bool) -> None:
+    def __init__(self, content: CurrentVersion, result: Plan, force: bool) -> None:
         self._content = content
-        self._made = made
+        self._plan = result
         self._force = force
 
     def remove(self, changes: Changes) -> None:
-        for level, dicom in _by_level(changes):
+        for level, dicom in _attributes_by_level(changes):
             for key, value in dicom.items():
                 attribute = self._attribute(key, level)
                 self._check_removed(attribute, key, value, self._content.levels[level])
-                self._made.levels[level][key] = None
+                self._plan.levels[level][key] = None
         for series in changes.series.values():
             if series.whole:
-                raise _nothing_left(self._content)
+                raise _nothing_would_remain(self._content)
             for uid, named in series.instances.items():
                 instance = self._instance(uid)
                 if named.whole:
-                    self._made.removed[uid] = instance.held
+                    self._plan.removed[uid] = instance.member
                 elif named.dicom or named.vrs:
                     self._remove_of(uid, instance, named)
 
@@ -166,28 +174,30 @@ class _Planner:
         if key in _UIDS or key == "SOPClassUID":
             raise ValidationError(f"{key} cannot be removed.")
         if key not in shown:
-            raise ValidationError(f"{REMOVABLE}: {attribute.name} is not there.")
+            raise ValidationError(f"{REMOVABLE}: the image set or instance has no {attribute.name}.")
         if not same_value(value, shown[key]):
             raise ValidationError(
-                f"{REMOVABLE}: the value given for {attribute.name} is not the one that it has; only an "
-                "attribute that is named with its value is removed."
+                f"{REMOVABLE}: the value given for {attribute.name} is not its present value. To remove an "
+                "attribute, name it with the value that it has."
             )
 
     def update(self, changes: Changes) -> None:
-        for level, dicom in _by_level(changes):
+        for level, dicom in _attributes_by_level(changes):
             for key, value in dicom.items():
                 attribute = self._attribute(key, level)
                 edit = typed_edit(attribute, value, TypingRules({}, self._force))
                 if edit.vrs:
                     raise ValidationError(
-                        f"{key}: elements without a keyword cannot stand at the {_NAMES[level]} level, "
-                        "inside of a sequence neither."
+                        f"{key}: elements without a keyword are not allowed at the {LEVEL_NAMES[level]} "
+                        "level, not even inside a sequence."
                     )
-                self._made.levels[level][key] = edit
+                self._plan.levels[level][key] = edit
         for series in changes.series.values():
             for uid, named in series.instances.items():
-                if uid in self._made.removed:
-                    raise ValidationError(f"{UPDATABLE}: instance {uid[:80]} is removed by the same request.")
+                if uid in self._plan.removed:
+                    raise ValidationError(
+                        f"{UPDATABLE}: instance {uid[:80]} is also removed by this request."
+                    )
                 instance = self._instance(uid)
                 if named.dicom or named.vrs:
                     self._update_of(uid, instance, named)
@@ -204,17 +214,17 @@ class _Planner:
                 listed.add(key)
         for key in named.vrs.keys() - listed:
             raise ValidationError(
-                f"{UPDATABLE}: DICOMVRs of instance {uid[:80]} lists {key[:64]}, and its DICOM has no such "
-                "element without a keyword."
+                f"{UPDATABLE}: DICOMVRs of instance {uid[:80]} lists {key[:64]}, but its DICOM object has no "
+                "such element without a keyword."
             )
         self._change(uid, instance, edits)
 
     def _change(self, uid: str, instance: PlannedInstance, edits: Edits) -> None:
-        held = self._made.changed.get(uid, instance.held)
+        member = self._plan.changed.get(uid, instance.member)
         renamed = edits.get("SOPInstanceUID")
         if renamed is not None:
-            held = replace(held, sop_instance_uid=str(renamed.value))
-        self._made.changed[uid] = replace(held, edits=merged(held.edits, edits))
+            member = replace(member, sop_instance_uid=str(renamed.value))
+        self._plan.changed[uid] = replace(member, edits=merge_edits(member.edits, edits))
 
     def _instance(self, uid: str) -> PlannedInstance:
         instance = self._content.instances.get(uid)
@@ -223,19 +233,19 @@ class _Planner:
         return instance
 
     def _attribute(self, key: str, level: int, instance: PlannedInstance | None = None) -> Attribute:
-        """The attribute that stands under ``key``, where it may be changed at this level at all."""
+        """The attribute that ``key`` names, if it may be changed at this level at all."""
         if key in FIXED:
             raise ValidationError(f"{key} cannot be updated.")
         attribute = attribute_named(key)
         if attribute is None:
             raise ValidationError(
-                f"{key[:64]!r} is no DICOM keyword. Attributes that have none are named by the 8 upper-case "
-                "hex digits of their tag."
+                f"{key[:64]!r} is not a DICOM keyword. Name attributes that have no keyword by the 8 "
+                "upper-case hex digits of their tag."
             )
         if attribute.keyed and attribute.keyword != key:
-            # Only what a file had under a VR that is not its own is shown by its digits.
+            # An attribute with a keyword is shown by its digits only if its VR in the file does not fit.
             if instance is None or key not in instance.dicom:
-                raise ValidationError(f"{key} has the keyword {attribute.keyword}; name it by that.")
+                raise ValidationError(f"{key} has the keyword {attribute.keyword}; use the keyword.")
             attribute = replace(attribute, keyword=key, vr="UN", keyed=False, single=None, level=INSTANCE)
         self._check_place(attribute, key, level, instance)
         self._check_force(attribute, key)
@@ -247,7 +257,7 @@ class _Planner:
         group, element = attribute.tag >> 16, attribute.tag & 0xFFFF
         if (
             attribute.tag in PIXEL_TAGS
-            or attribute.tag in _OF_THE_FILE
+            or attribute.tag in _FILE_META_TAGS
             or group in (0x7FE0, 0xFFFE, 0x0000)
             or not element
         ):
@@ -255,34 +265,34 @@ class _Planner:
         if attribute.level == level:
             return
         if attribute.private:
-            raise ValidationError(f"{key} is private, and private attributes stand at the Instance level.")
+            raise ValidationError(f"{key} is private, and private attributes belong to the Instance level.")
         if instance is None or key in _UIDS or key not in instance.dicom:
             raise ValidationError(
-                f"{attribute.name} is an attribute of the {_NAMES[attribute.level]} level and cannot be "
-                f"changed at the {_NAMES[level]} level"
+                f"{attribute.name} is an attribute of the {LEVEL_NAMES[attribute.level]} level and cannot be "
+                f"changed at the {LEVEL_NAMES[level]} level"
                 + ("." if instance is None else ": the instance has the value of its image set.")
             )
         if self._content.is_primary:
             raise ValidationError(
-                f"{attribute.name} is an attribute of the {_NAMES[attribute.level]} level, and cannot be "
-                "changed under an instance of a primary image set."
+                f"{attribute.name} is an attribute of the {LEVEL_NAMES[attribute.level]} level and "
+                "cannot be changed at an instance of a primary image set."
             )
 
     def _check_force(self, attribute: Attribute, key: str) -> None:
         if key in _UIDS and self._content.is_primary:
-            raise ValidationError(f"{key} of a primary image set cannot be changed, with force neither.")
+            raise ValidationError(f"{key} of a primary image set cannot be changed, not even with force.")
         reason = _needs_force(attribute, key)
         if reason is not None and not self._force:
-            raise ValidationError(f"{attribute.name} {reason}: it can only be changed with force.")
+            raise ValidationError(f"{attribute.name} {reason}, so it can only be changed with force.")
 
 
 def _needs_force(attribute: Attribute, key: str) -> str | None:
     if key in _UIDS or key == "StudyID":
-        return "identifies what it stands at"
+        return "is an identifier"
     if attribute.private:
         return "is private"
     if not attribute.keyed and attribute.vr in ("", "UN"):
-        return "is not known to the standard"
+        return "is not defined by the standard"
     if attribute.vr == "SQ":
         return "is a sequence"
     if attribute.single is False:
@@ -290,7 +300,7 @@ def _needs_force(attribute: Attribute, key: str) -> str | None:
     return None
 
 
-def _by_level(changes: Changes) -> Iterable[tuple[int, Mapping[str, object]]]:
+def _attributes_by_level(changes: Changes) -> Iterable[tuple[int, Mapping[str, object]]]:
     yield PATIENT, changes.patient
     yield STUDY, changes.study
     for series in changes.series.values():

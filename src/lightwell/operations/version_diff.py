@@ -1,8 +1,9 @@
-"""What differs between two versions of an image set: rows first, and only what they hold that differs.
+"""What differs between two versions of an image set: compares rows first, and contents only of rows that
+differ.
 
-Most of the cost is that of the instances that were edited or came again: those are opened in both versions.
-Members that were only added or removed are named, and those that are the same are counted; but where edits of
-a level began or ended, the ready fragments of all are looked through for what these hide.
+Most of the cost is for instances that were edited or imported again: those are read in both versions. Members
+that were only added or removed are listed, and unchanged ones are counted. Where edits of a level began or
+ended, the fragments of all members are searched for values that these edits hide.
 """
 
 from __future__ import annotations
@@ -15,14 +16,11 @@ from lightwell.documents import json_edits, metadata_documents
 from lightwell.domain.image_sets import version_diff as domain
 from lightwell.domain.image_sets.frame_table import PAGE, Frame
 from lightwell.domain.image_sets.image_set import ImageSet, Version
+from lightwell.domain.image_sets.levels import PATIENT, SERIES, STUDY
 from lightwell.domain.image_sets.metadata_document import LevelBlock, Member
 from lightwell.domain.image_sets.version_diff import (
-    ADDED,
-    CHANGED,
-    LEVEL_NAMES,
-    REMOVED,
-    REPLACED,
-    Block,
+    ChangeKind,
+    InstanceBlock,
     InstanceDifference,
     LevelDifference,
     SetDifference,
@@ -39,39 +37,41 @@ if TYPE_CHECKING:
 
     from lightwell.stores import Stores
 
-_AT_ONCE = 200  # instances that are opened together
-_VERSIONS = 1000
+_INSTANCES_PER_BATCH = 200  # instances that are opened together
+_VERSIONS_PER_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class _Side:
-    """One of the two versions; ``levels`` is empty where it has no content."""
+class _ComparedVersion:
+    """One of the two versions; ``levels`` is empty if it has no content."""
 
     version: int
     levels: Sequence[LevelBlock]
 
 
-def between(stores: Stores, image_set_id: str, first: int, second: int) -> SetDifference:
-    """The difference from version ``first`` to version ``second`` of a set, whatever data store it is in.
+def diff_versions(stores: Stores, image_set_id: str, first: int, second: int) -> SetDifference:
+    """The difference from version ``first`` to version ``second`` of a set, in any data store.
 
-    A failed version holds what the one before held; one that never had content holds nothing. Raises
-    `NotFoundError` for a set or a version that is not there, and for a deleted set.
+    A failed version has the content of the version before it; a version before the first content has none.
+    Raises `NotFoundError` for a set or a version that does not exist, and for a deleted set.
     """
     with stores.db.read() as conn:
         known = lookups.find(conn, image_set_id)
         if known is None:
             raise NotFoundError(
-                f"There is no image set {image_set_id}; SearchImageSets lists those there are."
+                f"There is no image set {image_set_id}; SearchImageSets lists the existing ones."
             )
         datastore_id, found = known
         if found.deleted:
-            raise NotFoundError(f"Image set {image_set_id} is deleted, and with it what its versions held.")
+            raise NotFoundError(
+                f"Image set {image_set_id} is deleted, and so is the content of its versions."
+            )
         one, other = (existing_version(number, found) for number in (first, second))
         low, high = min(one, other), max(one, other)
-        old, new = (_side(conn, found.key, number) for number in (one, other))
-        levels = _levels(conn, found.key, old, new)
-        instances = _instances(conn, found.key, old, new)
-        came = sum(each.old_uid is None for each in instances)
+        old, new = (_compared_version(conn, found.key, number) for number in (one, other))
+        levels = _level_differences(conn, found.key, old, new)
+        instances = _instance_differences(conn, found.key, old, new)
+        added = sum(each.old_uid is None for each in instances)
         return SetDifference(
             datastore_id=datastore_id,
             image_set_id=image_set_id,
@@ -80,24 +80,24 @@ def between(stores: Stores, image_set_id: str, first: int, second: int) -> SetDi
             versions=tuple(_versions(conn, found, low, high)),
             levels=levels,
             instances=instances,
-            same=rows.count(conn, found.key, other) - came - _still_there(instances),
+            same=rows.count(conn, found.key, other) - added - _count_changed(instances),
         )
 
 
-def _still_there(instances: Sequence[InstanceDifference]) -> int:
-    return sum(each.kind in (CHANGED, REPLACED) for each in instances)
+def _count_changed(instances: Sequence[InstanceDifference]) -> int:
+    return sum(each.kind in (ChangeKind.CHANGED, ChangeKind.REPLACED) for each in instances)
 
 
-def _side(conn: Connection, key: int, version: int) -> _Side:
+def _compared_version(conn: Connection, key: int, version: int) -> _ComparedVersion:
     has_content = bool(rows.levels(conn, key, version))
-    return _Side(version, native_instances.levels(conn, key, version) if has_content else [])
+    return _ComparedVersion(version, native_instances.levels(conn, key, version) if has_content else [])
 
 
 def _versions(conn: Connection, found: ImageSet, low: int, high: int) -> Iterator[Version]:
     below = high + 1
     pages: list[Version] = []
     while below > low + 1:
-        page = lookups.versions(conn, found.key, below=below, limit=_VERSIONS)
+        page = lookups.versions(conn, found.key, below=below, limit=_VERSIONS_PER_PAGE)
         pages += [version for version in page if version.number > low]
         if not page:
             break
@@ -105,64 +105,70 @@ def _versions(conn: Connection, found: ImageSet, low: int, high: int) -> Iterato
     return reversed(pages)
 
 
-def _levels(conn: Connection, key: int, old: _Side, new: _Side) -> tuple[LevelDifference, ...]:
+def _level_differences(
+    conn: Connection, key: int, old: _ComparedVersion, new: _ComparedVersion
+) -> tuple[LevelDifference, ...]:
     newest = rows.levels(conn, key, max(old.version, new.version))
     found = []
-    for level in range(len(LEVEL_NAMES)):
+    for level in (PATIENT, STUDY, SERIES):
         before, after = (
-            metadata_documents.shown_block(side.levels[level]) if side.levels else {} for side in (old, new)
+            metadata_documents.edited_level(side.levels[level]) if side.levels else {} for side in (old, new)
         )
-        differing = domain.elements(Block(before), Block(after), _known)
+        differing = domain.element_differences(InstanceBlock(before), InstanceBlock(after), _tag_and_vr)
         if differing:
             version = newest[level].valid_from if level in newest else None
             found.append(LevelDifference(level, version, differing))
     return tuple(found)
 
 
-def _instances(conn: Connection, key: int, old: _Side, new: _Side) -> tuple[InstanceDifference, ...]:
+def _instance_differences(
+    conn: Connection, key: int, old: _ComparedVersion, new: _ComparedVersion
+) -> tuple[InstanceDifference, ...]:
     low, high = sorted((old.version, new.version))
     moved = rows.changed_members(conn, key, low, high)
     is_forward = old.version <= new.version
-    gone = {row.instance: row for row in moved if row.in_older == is_forward}
-    came = {row.instance: row for row in moved if row.in_older != is_forward}
-    pairs = [(row, came.pop(row.instance)) for row in list(gone.values()) if row.instance in came]
+    removed = {row.instance: row for row in moved if row.in_older == is_forward}
+    added = {row.instance: row for row in moved if row.in_older != is_forward}
+    pairs = [(row, added.pop(row.instance)) for row in list(removed.values()) if row.instance in added]
     for row, _ in pairs:
-        del gone[row.instance]
-    pairs += _renamed(gone, came)
-    pairs += [(row, row) for row in _beside(conn, key, old, new)]
+        del removed[row.instance]
+    pairs += _pair_renamed(removed, added)
+    pairs += [(row, row) for row in _members_in_both(conn, key, old, new)]
     found = [
         InstanceDifference(
             kind,
-            row.sop_instance_uid if kind == REMOVED else None,
-            row.sop_instance_uid if kind == ADDED else None,
+            row.sop_instance_uid if kind == ChangeKind.REMOVED else None,
+            row.sop_instance_uid if kind == ChangeKind.ADDED else None,
             row.number,
             row.valid_from if row.in_newer else row.valid_to,
         )
-        for kind, some in ((REMOVED, gone), (ADDED, came))
-        for row in some.values()
+        for kind, rows_of_kind in ((ChangeKind.REMOVED, removed), (ChangeKind.ADDED, added))
+        for row in rows_of_kind.values()
     ]
-    for start in range(0, len(pairs), _AT_ONCE):
-        found += _changed(conn, key, old, new, pairs[start : start + _AT_ONCE])
+    for start in range(0, len(pairs), _INSTANCES_PER_BATCH):
+        found += _changed_instances(conn, key, old, new, pairs[start : start + _INSTANCES_PER_BATCH])
     found.sort(key=lambda each: (each.number is None, each.number or 0, each.new_uid or each.old_uid or ""))
     return tuple(found)
 
 
-def _renamed(
-    gone: dict[int, ComparedMember], came: dict[int, ComparedMember]
+def _pair_renamed(
+    removed: dict[int, ComparedMember], added: dict[int, ComparedMember]
 ) -> list[tuple[ComparedMember, ComparedMember]]:
-    """The pairs that are one record under two SOPInstanceUIDs; taken out of both."""
-    by_record = {row.record: row for row in came.values()}
+    """Pairs of rows that are one record under two SOPInstanceUIDs; removes them from both arguments."""
+    by_record = {row.record: row for row in added.values()}
     pairs = []
-    for row in list(gone.values()):
+    for row in list(removed.values()):
         other = by_record.pop(row.record, None)
         if other is not None:
-            del gone[row.instance], came[other.instance]
+            del removed[row.instance], added[other.instance]
             pairs.append((row, other))
     return pairs
 
 
-def _beside(conn: Connection, key: int, old: _Side, new: _Side) -> list[ComparedMember]:
-    """Members that hold in both versions, but may show other attributes since a level has changed."""
+def _members_in_both(
+    conn: Connection, key: int, old: _ComparedVersion, new: _ComparedVersion
+) -> list[ComparedMember]:
+    """Members of both versions whose attributes may differ because a level has changed."""
     low, high = sorted((old.version, new.version))
     before, after = rows.levels(conn, key, low), rows.levels(conn, key, high)
     bases = {
@@ -173,13 +179,13 @@ def _beside(conn: Connection, key: int, old: _Side, new: _Side) -> list[Compared
     if not bases:
         return []
     found = rows.members_affected_by_levels(conn, key, low, high, bases)
-    named = [set(json_edits.covered(level.edits for level in side.levels)) for side in (old, new)]
+    named = [set(json_edits.hidden_digits(level.edits for level in side.levels)) for side in (old, new)]
     if digits := named[0] ^ named[1]:
-        # No row tells which instances show such an attribute by its digits: their fragments do.
+        # Only their fragments tell which instances show such an attribute by its digits.
         hiding = {
             member.sop_instance_uid
             for member, _ in native_instances.members(conn, key, high)
-            if json_edits.shows(member.fragment, digits)
+            if json_edits.may_show(member.fragment, digits)
         }
         known = {row.instance for row in found}
         found += [
@@ -190,25 +196,29 @@ def _beside(conn: Connection, key: int, old: _Side, new: _Side) -> list[Compared
     return found
 
 
-def _changed(
-    conn: Connection, key: int, old: _Side, new: _Side, pairs: Sequence[tuple[ComparedMember, ComparedMember]]
+def _changed_instances(
+    conn: Connection,
+    key: int,
+    old: _ComparedVersion,
+    new: _ComparedVersion,
+    pairs: Sequence[tuple[ComparedMember, ComparedMember]],
 ) -> Iterator[InstanceDifference]:
-    before = _opened(conn, key, old, [row for row, _ in pairs])
-    after = _opened(conn, key, new, [row for _, row in pairs])
+    before = _shown_instances(conn, key, old, [row for row, _ in pairs])
+    after = _shown_instances(conn, key, new, [row for _, row in pairs])
     high = max(old.version, new.version)
     level_version = max((row.valid_from for row in rows.levels(conn, key, high).values()), default=None)
     for row, other in pairs:
-        was, is_now = before[row.sop_instance_uid], after[other.sop_instance_uid]
-        differing = domain.elements(was.block, is_now.block, _known)
+        was, now_is = before[row.sop_instance_uid], after[other.sop_instance_uid]
+        differing = domain.element_differences(was.block, now_is.block, _tag_and_vr)
         frames = None
         if row.pixels != other.pixels:
-            frames = domain.frames(_checksums(conn, was), _checksums(conn, is_now))
+            frames = domain.frames_difference(_checksums(conn, was), _checksums(conn, now_is))
         is_same_file = row.record == other.record
         if is_same_file and frames is None and not differing:
             continue
         newer = other if other.in_newer else row
         yield InstanceDifference(
-            kind=CHANGED if is_same_file else REPLACED,
+            kind=ChangeKind.CHANGED if is_same_file else ChangeKind.REPLACED,
             old_uid=row.sop_instance_uid,
             new_uid=other.sop_instance_uid,
             number=other.number,
@@ -219,31 +229,33 @@ def _changed(
 
 
 @dataclass(frozen=True, slots=True)
-class _Opened:
+class _ShownInstance:
     """An instance as a version shows it."""
 
     member: Member
     first_frames: Sequence[Frame]
-    block: Block
+    block: InstanceBlock
 
 
-def _opened(conn: Connection, key: int, side: _Side, wanted: Sequence[ComparedMember]) -> dict[str, _Opened]:
+def _shown_instances(
+    conn: Connection, key: int, side: _ComparedVersion, wanted: Sequence[ComparedMember]
+) -> dict[str, _ShownInstance]:
     found = {}
     for member, frames in native_instances.members(
         conn, key, side.version, only=[row.instance for row in wanted]
     ):
-        values, vrs = metadata_documents.shown_instance(conn, member, side.levels)
+        values, vrs = metadata_documents.edited_instance(conn, member, side.levels)
         if member.pixels is not None:
             values["StoredTransferSyntaxUID"] = member.pixels.stored_syntax
             values["ChecksumType"] = member.pixels.checksum_type
-        found[member.sop_instance_uid] = _Opened(member, frames, Block(values, vrs))
+        found[member.sop_instance_uid] = _ShownInstance(member, frames, InstanceBlock(values, vrs))
     missing = [row.sop_instance_uid for row in wanted if row.sop_instance_uid not in found]
     if missing:
         raise StorageError(f"The database has lost instance {missing[0]}; run `lightwell data verify`.")
     return found
 
 
-def _checksums(conn: Connection, opened: _Opened) -> list[int]:
+def _checksums(conn: Connection, opened: _ShownInstance) -> list[int]:
     pixels = opened.member.pixels
     found = [frame.checksum for frame in opened.first_frames]
     if pixels is not None:
@@ -252,6 +264,6 @@ def _checksums(conn: Connection, opened: _Opened) -> list[int]:
     return found
 
 
-def _known(key: str) -> tuple[int, str]:
+def _tag_and_vr(key: str) -> tuple[int, str]:
     attribute = attribute_named(key)
     return (0xFFFFFFFF, "") if attribute is None else (attribute.tag, attribute.vr)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from lightwell.domain.imports.jobs import CUSTOMER, InputFile, Job, Outcome, split_uri
+from lightwell.domain.imports.jobs import InputFile, Job, Outcome, split_uri
+from lightwell.domain.states import OutcomeKind
 from lightwell.errors import InputError, LightwellError
 from lightwell.ingest import overrides
 from lightwell.settings import Settings
@@ -105,7 +106,7 @@ class ChunkWriter:
                 if refusal is None:
                     yield InputFile(number, file.name, file.location, file.size)
                 else:
-                    refusals.append(Outcome(number, file.name, CUSTOMER, fault, _text(refusal)))
+                    refusals.append(Outcome(number, file.name, OutcomeKind.CUSTOMER, fault, _text(refusal)))
                     if len(refusals) >= _OUTCOMES_AT_ONCE:
                         self._flush([], refusals)
 

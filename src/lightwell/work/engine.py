@@ -21,7 +21,7 @@ from lightwell.codec_pool.queue import RequestQueue
 from lightwell.codec_pool.server import PoolServer
 from lightwell.codec_pool.store_committer import StoreCommitter
 from lightwell.domain.backoff import AGAIN
-from lightwell.domain.imports import jobs as domain
+from lightwell.domain.states import JobPhase
 from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.settings import Settings
 from lightwell.stores import Stores
@@ -97,7 +97,7 @@ class Engine:
         ]
         self._dispatchers_stop, self._committer_stop = threading.Event(), threading.Event()
         self._collector = Collector(stores, settings, self._clock, self._ids, self._stopping)
-        self._inbox: queue.SimpleQueue[tuple[int, str] | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[tuple[int, JobPhase] | None] = queue.SimpleQueue()
         self._busy: dict[int, str | None] = {}
         self._busy_lock = threading.Lock()
         self._faults: dict[int, int] = {}
@@ -175,7 +175,7 @@ class Engine:
             node = self._stores.node_id
             with self._stores.db.read() as conn:
                 waiting = import_jobs.unfinished(conn, now, node)
-                to_read = any(w.phase == domain.READ for w in waiting) and chunks.any_waiting(
+                to_read = any(w.phase == JobPhase.READ for w in waiting) and chunks.any_waiting(
                     conn, now, node, self._pauses.waiting()
                 )
         except StorageError as error:
@@ -186,7 +186,7 @@ class Engine:
             return
         self._logged_at = -_LOG_SECONDS
         for job in waiting:
-            if job.phase != domain.READ and job.is_claimable:
+            if job.phase != JobPhase.READ and job.is_claimable:
                 with self._busy_lock:
                     if job.key in self._busy:
                         continue
@@ -228,7 +228,7 @@ class Engine:
                     self._busy.pop(key, None)
                 self._wake.set()
 
-    def _run_phase(self, key: int, phase: str) -> None:
+    def _run_phase(self, key: int, phase: JobPhase) -> None:
         now = self._clock.now()
         claim = f"{self._name}:{phase}:{self._ids.id()[:8]}"
         if not self._stores.db.write(

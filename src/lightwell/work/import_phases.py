@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from sqlalchemy import Connection
 
 from lightwell.clock import Clock, Ids
-from lightwell.domain.events import import_job_event
+from lightwell.domain.events import EventHeader, ImportJobEventType, import_job_event
 from lightwell.domain.imports import jobs as domain
 from lightwell.domain.imports.bucket_rights import Rights
-from lightwell.domain.imports.jobs import CUSTOMER, IMPORTED, SERVER, Job
+from lightwell.domain.imports.jobs import Job
+from lightwell.domain.states import JobPhase, JobStatus, OutcomeKind
 from lightwell.errors import InputError, LightwellError, StorageError, StorageUnavailableError
 from lightwell.ingest import merge, report
 from lightwell.ingest.merge import Group, ImportTarget
@@ -78,11 +79,11 @@ class ImportPhases:
             datastore_id, _ = import_jobs.datastore_of(conn, key)
         target = ImportTarget(self._settings.region, self._settings.account_id, job.datastore, datastore_id)
         try:
-            if phase == domain.LIST:
+            if phase == JobPhase.LIST:
                 self._list(job, target, claim)
-            elif phase == domain.COMMIT:
+            elif phase == JobPhase.COMMIT:
                 self._commit(job, target, claim)
-            elif phase == domain.REPORT:
+            elif phase == JobPhase.REPORT:
                 self._report(job, target, claim)
         except (JobFailed, InputError) as error:
             self.fail(job, datastore_id, claim, str(error))
@@ -94,7 +95,7 @@ class ImportPhases:
             if job is None:
                 return
             datastore_id, _ = import_jobs.datastore_of(conn, key)
-        if job.phase == domain.COMMIT:
+        if job.phase == JobPhase.COMMIT:
             target = ImportTarget(
                 self._settings.region, self._settings.account_id, job.datastore, datastore_id
             )
@@ -113,11 +114,13 @@ class ImportPhases:
         """End the job as FAILED."""
         message = domain.clean_message(message)
         log.warning("import job %s failed: %s", job.id, message)
-        self._end(job, datastore_id, claim, domain.FAILED, message)
+        self._end(job, datastore_id, claim, JobStatus.FAILED, message)
 
-    def _end(self, job: Job, datastore_id: str, claim: str, status: str, message: str | None) -> None:
+    def _end(self, job: Job, datastore_id: str, claim: str, status: JobStatus, message: str | None) -> None:
         now = self._clock.now()
-        name = "Import Job Completed" if status == domain.COMPLETED else "Import Job Failed"
+        name: ImportJobEventType = (
+            "Import Job Completed" if status == JobStatus.COMPLETED else "Import Job Failed"
+        )
         event = self._event(name, job, datastore_id, status, now)
 
         def work(conn: Connection) -> bool:
@@ -131,17 +134,21 @@ class ImportPhases:
         self._count("lightwell_import_jobs_total", status, 1)
         with self._stores.db.read() as conn:
             files = staging.counts(conn, job.key)
-        for outcome in (IMPORTED, CUSTOMER, SERVER):
+        for outcome in (OutcomeKind.IMPORTED, OutcomeKind.CUSTOMER, OutcomeKind.SERVER):
             self._count("lightwell_import_files_total", outcome, getattr(files, outcome))
 
-    def _event(self, name: str, job: Job, datastore_id: str, status: str, now: int) -> dict[str, object]:
+    def _event(
+        self, name: ImportJobEventType, job: Job, datastore_id: str, status: JobStatus, now: int
+    ) -> dict[str, object]:
         return import_job_event(
             name,
-            id=self._ids.id(),
-            now=now,
-            region=self._settings.region,
-            account=self._settings.account_id,
-            datastore_id=datastore_id,
+            EventHeader(
+                id=self._ids.id(),
+                now=now,
+                region=self._settings.region,
+                account=self._settings.account_id,
+                datastore_id=datastore_id,
+            ),
             job_id=job.id,
             job_name=job.name,
             job_status=status,
@@ -153,7 +160,7 @@ class ImportPhases:
 
     def _list(self, job: Job, target: ImportTarget, claim: str) -> None:
         event = self._event(
-            "Import Job In Progress", job, target.datastore_id, domain.IN_PROGRESS, self._clock.now()
+            "Import Job In Progress", job, target.datastore_id, JobStatus.IN_PROGRESS, self._clock.now()
         )
 
         def begin(conn: Connection) -> None:
@@ -191,7 +198,7 @@ class ImportPhases:
         )
 
     def _end_listing(self, conn: Connection, job: Job, claim: str, scanned: int) -> bool:
-        if not import_jobs.advance(conn, job.key, claim, domain.READ, scanned=scanned):
+        if not import_jobs.advance(conn, job.key, claim, JobPhase.READ, scanned=scanned):
             raise ClaimLost(job.id)
         return import_jobs.finish_reading(conn, job.key)
 
@@ -234,7 +241,7 @@ class ImportPhases:
                         groups, files = [], 0
             if groups:
                 self._commit_groups(job, target, claim, groups)
-        if not self._stores.db.write(lambda conn: import_jobs.advance(conn, job.key, claim, domain.REPORT)):
+        if not self._stores.db.write(lambda conn: import_jobs.advance(conn, job.key, claim, JobPhase.REPORT)):
             raise ClaimLost(job.id)
 
     def _commit_groups(self, job: Job, target: ImportTarget, claim: str, groups: list[Group]) -> None:
@@ -286,7 +293,7 @@ class ImportPhases:
         if rights is not None:
             role_access.check_output(rights, job)
         report.write_report(self._stores, job, target.datastore_id)
-        self._end(job, target.datastore_id, claim, domain.COMPLETED, None)
+        self._end(job, target.datastore_id, claim, JobStatus.COMPLETED, None)
 
 
 def _nothing_found(job: Job) -> str:

@@ -16,8 +16,9 @@ from lightwell.codec_pool.messages import ReadChunk
 from lightwell.codec_pool.sandbox.grants import inputs_of
 from lightwell.domain.backoff import AGAIN, Backoff
 from lightwell.domain.imports import jobs as domain
-from lightwell.domain.imports.jobs import CUSTOMER, SERVER, Chunk, Outcome
+from lightwell.domain.imports.jobs import Chunk, Outcome
 from lightwell.domain.imports.records import ChunkResult, Failure, NewRecord
+from lightwell.domain.states import OutcomeKind
 from lightwell.errors import ServerFault, StorageError, StorageUnavailableError
 from lightwell.ingest import overrides, store_commit
 from lightwell.stores import Stores
@@ -314,5 +315,7 @@ def _given_up(chunk: Chunk, skipped: list[int]) -> Iterator[Failure]:
 
 
 def _outcome(failure: Failure) -> Outcome:
-    kind = SERVER if failure.exception_type == ServerFault.exception_type else CUSTOMER
+    kind = (
+        OutcomeKind.SERVER if failure.exception_type == ServerFault.exception_type else OutcomeKind.CUSTOMER
+    )
     return Outcome(failure.file, failure.input_file, kind, failure.exception_type, failure.message)

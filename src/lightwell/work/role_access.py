@@ -51,8 +51,8 @@ def check_input(rights: Rights, job: Job, buckets: Buckets) -> None:
     """Raises `JobFailed` unless the input may be listed, and the files of a metadata override read."""
     bucket, prefix = split_uri(job.input_uri)
     # First, before anything is looked up, what the URI may mean; then what it does mean.
-    _check(rights, *bucket_rights.listing(bucket, prefix, bucket_rights.as_folder(prefix)))
-    _check(rights, *bucket_rights.listing(bucket, folder_prefix(buckets, bucket, prefix), prefix))
+    _check(rights, *bucket_rights.listing_accesses(bucket, prefix, bucket_rights.as_folder(prefix)))
+    _check(rights, *bucket_rights.listing_accesses(bucket, folder_prefix(buckets, bucket, prefix), prefix))
     for key in overrides.keys(job.configuration, prefix):
         _check(rights, Access(GET, bucket, key))
 
@@ -79,4 +79,4 @@ def _check(rights: Rights, *either: Access) -> None:
 
 
 def _failed(reason: str) -> JobFailed:
-    return JobFailed(bucket_rights.unusable(reason))
+    return JobFailed(bucket_rights.unusable_role_message(reason))

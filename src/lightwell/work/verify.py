@@ -15,7 +15,14 @@ from dataclasses import dataclass, field, replace
 from lightwell.codec_pool.failures import Cause
 from lightwell.codec_pool.messages import CheckRecords, RecordsChecked
 from lightwell.codec_pool.slot import WorkerEnded, WorkerSlot
-from lightwell.domain.integrity import UNREADABLE, HeldBodies, HeldPack, HeldRecord, IntegrityFault, Problem
+from lightwell.domain.integrity import (
+    FaultKind,
+    IntegrityFault,
+    PackToVerify,
+    Problem,
+    RecordToVerify,
+    SharedValues,
+)
 from lightwell.errors import StorageError
 from lightwell.settings import Settings
 from lightwell.stores import Stores
@@ -46,8 +53,8 @@ class Report:
 class _Finding:
     """A fault that a worker has found; ``record`` is None for a fault of the pack itself."""
 
-    pack: HeldPack
-    record: HeldRecord | None
+    pack: PackToVerify
+    record: RecordToVerify | None
     fault: IntegrityFault
 
 
@@ -61,7 +68,7 @@ class Verifier:
         self._settings = settings
         self._show = show
         self._quick = quick
-        self._packs: queue.Queue[HeldPack | None] = queue.Queue(2 * settings.codec_processes)
+        self._packs: queue.Queue[PackToVerify | None] = queue.Queue(2 * settings.codec_processes)
         self._stopping = threading.Event()
         self._lock = threading.Lock()
         self._faults: list[_Finding] = []
@@ -97,14 +104,14 @@ class Verifier:
         self._sets()
         return self.report
 
-    def _put(self, pack: HeldPack | None) -> None:
+    def _put(self, pack: PackToVerify | None) -> None:
         while not self._stopping.is_set():
             try:
                 return self._packs.put(pack, timeout=_STEP_SECONDS)
             except queue.Full:
                 continue
 
-    def _all_packs(self) -> Iterator[HeldPack]:
+    def _all_packs(self) -> Iterator[PackToVerify]:
         after = -1
         while not self._stopping.is_set():
             with self._stores.db.read() as conn:
@@ -206,14 +213,14 @@ class _VerifyWorker:
         """For a whole pack, whose place is -1, or for a record."""
         return _PACK_SECONDS if place is None or place < 0 else float(self._settings.file_timeout)
 
-    def check(self, pack: HeldPack, *, quick: bool) -> tuple[list[_Finding], int, int]:
+    def check(self, pack: PackToVerify, *, quick: bool) -> tuple[list[_Finding], int, int]:
         """What is wrong with anything in a pack, and how many records and frames it has."""
         with self._stores.db.read() as conn:
             records = [] if quick else integrity.records(conn, pack.key)
             bodies = integrity.bodies(conn, records)
-        done = self._ask(pack, whole=True, part=[], first=0, bodies=HeldBodies({}, {}))
+        done = self._ask(pack, whole=True, part=[], first=0, bodies=SharedValues({}, {}))
         faults = [_Finding(pack, None, fault) for _, fault in done.faults]
-        if any(fault.kind == UNREADABLE for _, fault in done.faults):
+        if any(fault.kind == FaultKind.UNREADABLE for _, fault in done.faults):
             return faults, 0, 0  # each record and frame in it would only report the same
         frames = 0
         for first in range(0, len(records), _RECORDS):
@@ -224,7 +231,7 @@ class _VerifyWorker:
         return faults, len(records), frames
 
     def _check_records(
-        self, pack: HeldPack, records: list[HeldRecord], first: int, end: int, bodies: HeldBodies
+        self, pack: PackToVerify, records: list[RecordToVerify], first: int, end: int, bodies: SharedValues
     ) -> Iterator[tuple[int, IntegrityFault | None, int]]:
         """(place, fault or None, frames read) of the records from ``first`` to ``end``."""
         part = records[first:end]
@@ -242,7 +249,7 @@ class _VerifyWorker:
         yield from self._check_records(pack, records, on + 1, first + len(part), bodies)
 
     def _ask(
-        self, pack: HeldPack, *, whole: bool, part: list[HeldRecord], first: int, bodies: HeldBodies
+        self, pack: PackToVerify, *, whole: bool, part: list[RecordToVerify], first: int, bodies: SharedValues
     ) -> _Done:
         task = next(self._tasks)
         try:
@@ -261,11 +268,11 @@ class _VerifyWorker:
         return _Done([], 0)
 
 
-def _of(bodies: HeldBodies, part: list[HeldRecord]) -> HeldBodies:
+def _of(bodies: SharedValues, part: list[RecordToVerify]) -> SharedValues:
     """Only those that these records refer to."""
     levels = {key for record in part for key in record.levels}
     dictionaries = {key for record in part for key in (record.dictionary, record.dicom_dictionary)}
-    return HeldBodies(
+    return SharedValues(
         {key: body for key, body in bodies.dictionaries.items() if key in dictionaries},
         {key: body for key, body in bodies.levels.items() if key in levels},
     )

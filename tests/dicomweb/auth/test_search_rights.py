@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.credentials import Credentials
 
-from lightwell.domain.qido.attributes import KEYS
+from lightwell.domain.qido.attributes import MATCH_KEYS
 from tests.api.auth.restricted_keys import Statement, allow, deny, key, store_arn
 from tests.dicomweb.support.searchable_studies import STUDIES, Archive, filled, value
 from tests.support.server import Reply, running
@@ -26,7 +26,7 @@ PATHS = [
 ]
 SEARCH, READ = "medical-imaging:SearchDICOM*", "medical-imaging:GetDICOMInstanceMetadata"
 LEFT_OUT = "Attributes that need the right to GetDICOMInstanceMetadata are left out"
-STUDY_KEYS = {key.name for key in KEYS.values() if key.level == "study"}
+STUDY_KEYS = {key.name for key in MATCH_KEYS.values() if key.level == "study"}
 STUDY = "medical-imaging:StudyInstanceUID"
 
 

@@ -10,7 +10,7 @@ from sqlalchemy import delete as delete_rows
 from sqlalchemy import select, update
 
 from lightwell.clock import Ids
-from lightwell.domain.imports.jobs import COMMIT
+from lightwell.domain.states import JobPhase
 from lightwell.stores.background import gc_candidates
 from lightwell.stores.db import tables
 from lightwell.stores.jobs import import_jobs
@@ -98,11 +98,11 @@ def test_takes_what_failed_jobs_have_staged(server: Importing) -> None:
     engine._run_phases = lambda: None  # type: ignore[method-assign]  # no phase but reading is worked at
     # List it by hand, then let the engine read.
     claim = "test"
-    server.stores.db.write(lambda conn: import_jobs.claim(conn, job.key, "list", claim, 0, 2**60))
-    engine._phases.work(job.key, "list", claim)
-    engine.run(lambda: server.job(job.id).phase == COMMIT)
+    server.stores.db.write(lambda conn: import_jobs.claim(conn, job.key, JobPhase.LIST, claim, 0, 2**60))
+    engine._phases.work(job.key, JobPhase.LIST, claim)
+    engine.run(lambda: server.job(job.id).phase == JobPhase.COMMIT)
     assert counts(server)["record"] == 3
-    server.stores.db.write(lambda conn: import_jobs.claim(conn, job.key, COMMIT, claim, 0, 2**60))
+    server.stores.db.write(lambda conn: import_jobs.claim(conn, job.key, JobPhase.COMMIT, claim, 0, 2**60))
     collector(server).collect()
     assert counts(server)["record"] == 3, "staged rows name them"
     engine._phases.give_up(job.key, claim, "nothing works")
@@ -304,9 +304,9 @@ def test_tells_a_reader_who_was_overtaken_that_the_set_is_deleted(server: Import
     (series,) = document["Study"]["Series"].values()
     (instance,) = series["Instances"].values()
     frames = FrameReader(server.stores, server.context.clock)
-    place = frames.place(server.datastore, made, instance["ImageFrames"][0]["ID"])
+    place = frames.locate(server.datastore, made, instance["ImageFrames"][0]["ID"])
     assert frames.read(place, 0, place.length)
-    real = metadata_documents.native
+    real = metadata_documents.native_document
 
     def slowly(*arguments: object) -> bytes:
         delete(server, made)
@@ -314,7 +314,7 @@ def test_tells_a_reader_who_was_overtaken_that_the_set_is_deleted(server: Import
         return real(*arguments)  # type: ignore[arg-type]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(metadata_documents, "native", slowly)
+        patch.setattr(metadata_documents, "native_document", slowly)
         with pytest.raises(NotFoundError, match="is deleted"):
             get_image_set_metadata(server.context, request)
     server.stores.objects.close()
@@ -330,10 +330,10 @@ def test_tells_the_sets_of_a_job_that_was_given_up(server: Importing) -> None:
     job = server.start("b/")
     engine = server.engine()
     engine._run_phases = lambda: None  # type: ignore[method-assign]
-    server.stores.db.write(lambda conn: import_jobs.claim(conn, job.key, "list", "c", 0, 2**60))
-    engine._phases.work(job.key, "list", "c")
-    engine.run(lambda: server.job(job.id).phase == COMMIT)
-    server.stores.db.write(lambda conn: import_jobs.claim(conn, job.key, COMMIT, "c", 0, 2**60))
+    server.stores.db.write(lambda conn: import_jobs.claim(conn, job.key, JobPhase.LIST, "c", 0, 2**60))
+    engine._phases.work(job.key, JobPhase.LIST, "c")
+    engine.run(lambda: server.job(job.id).phase == JobPhase.COMMIT)
+    server.stores.db.write(lambda conn: import_jobs.claim(conn, job.key, JobPhase.COMMIT, "c", 0, 2**60))
     engine._phases.give_up(job.key, "c", "nothing works")
     with server.stores.db.read() as conn:
         found = conn.execute(
@@ -354,18 +354,22 @@ def test_tells_readers_of_streams_who_were_overtaken_that_there_is_nothing(serve
     from lightwell.errors import NotFoundError
     from lightwell.operations.dicomweb import bulkdata
     from lightwell.operations.dicomweb import metadata as dicomweb_metadata
-    from lightwell.operations.dicomweb.metadata import Wanted
+    from lightwell.operations.dicomweb.lookup import DicomwebTarget
 
     write_series(server.input / "a", 1)
     server.run("a/")
     data = ct(1)
-    wanted = Wanted(server.datastore, data.StudyInstanceUID, data.SeriesInstanceUID, None, None, "")
-    found = dicomweb_metadata.find(server.context, wanted)
+    target = DicomwebTarget(server.datastore, data.StudyInstanceUID, data.SeriesInstanceUID)
+    found = dicomweb_metadata.find_image_sets(server.context, target)
     delete(server, living(server)[0])
     collector(server).collect()
-    for read in (dicomweb_metadata.objects, dicomweb_metadata.as_xml, bulkdata.collect):
+    for read in (
+        dicomweb_metadata.metadata_objects,
+        dicomweb_metadata.metadata_as_xml,
+        bulkdata.collect_bulk_values,
+    ):
         with pytest.raises(NotFoundError, match="has no series"):
-            list(read(server.context, wanted, found))
+            list(read(server.context, target, found))
 
 
 def test_lets_an_export_go_on_whose_next_set_is_deleted(

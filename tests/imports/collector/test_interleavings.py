@@ -61,7 +61,7 @@ def test_takes_all_that_is_dead_and_nothing_that_lives(
 ) -> None:
     monkeypatch.setattr(leases, "_COMMIT_ATTEMPTS", 1)
     # Servers share no lock of one process, and one that is stopped must not hold it.
-    monkeypatch.setattr(metadata_documents, "_making", (nullcontext(),))
+    monkeypatch.setattr(metadata_documents, "_assembly_locks", (nullcontext(),))
     is_sqlite = databases.__name__ == "sqlite"
 
     @settings(
@@ -84,7 +84,9 @@ def test_takes_all_that_is_dead_and_nothing_that_lives(
         ):
             server = importing(Path(name) / "data", url)
             # Keys come again in the next example, as in no other life of a process.
-            monkeypatch.setattr(metadata_documents, "recent", metadata_documents.Recent(1 << 20))
+            monkeypatch.setattr(
+                metadata_documents, "recent_documents", metadata_documents.RecentDocuments(1 << 20)
+            )
             try:
                 scenario = Interleaving(server, choose)
                 for _ in range(STEPS):
@@ -150,14 +152,16 @@ def test_finds_out_a_collector_that_is_broken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(leases, "_COMMIT_ATTEMPTS", 1)
-    monkeypatch.setattr(metadata_documents, "_making", (nullcontext(),))
+    monkeypatch.setattr(metadata_documents, "_assembly_locks", (nullcontext(),))
     broken(monkeypatch)
 
     def life(folder: Path, seed: int) -> None:
         folder.mkdir()
         shutil.copy(_sqlite_template, folder / "lightwell.db")
         server = importing(folder / "data", f"sqlite:///{folder / 'lightwell.db'}")
-        monkeypatch.setattr(metadata_documents, "recent", metadata_documents.Recent(1 << 20))
+        monkeypatch.setattr(
+            metadata_documents, "recent_documents", metadata_documents.RecentDocuments(1 << 20)
+        )
         chance = Random(seed)
         try:
             scenario = Interleaving(server, lambda below: chance.randrange(below) if below > 1 else 0)

@@ -45,7 +45,7 @@ class ImportedFiles:
         found = self.found[uid]
         frames = []
         for entry in found.instance["ImageFrames"]:
-            place = self.reader.place(self.server.datastore, found.image_set, entry["ID"])
+            place = self.reader.locate(self.server.datastore, found.image_set, entry["ID"])
             frames.append(self.reader.read(place, 0, place.length))
         return frames
 

@@ -121,7 +121,7 @@ def test_counts_reads_of_metadata_that_is_in_memory(sqlite: Importing) -> None:
     built = sets.make()
     sets("GetImageSetMetadata", built)
     sqlite.stores.accesses.flush()
-    warm = MetadataReader(sqlite.stores, At(LATER + DAY)).warm(built.datastore_id, built.id, None)
+    warm = MetadataReader(sqlite.stores, At(LATER + DAY)).cached_document(built.datastore_id, built.id, None)
     assert warm is not None
     assert sets.shown(built.id)[0] == LATER + DAY
 
@@ -129,9 +129,9 @@ def test_counts_reads_of_metadata_that_is_in_memory(sqlite: Importing) -> None:
 def test_counts_reads_of_frames(sets: Sets) -> None:
     built = sets.make()
     reader = FrameReader(sets.server.stores, sets.server.context.clock)
-    place = reader.place(built.datastore_id, built.id, built.instances[0].frame_id())
+    place = reader.locate(built.datastore_id, built.id, built.instances[0].frame_id())
     assert sets.shown(built.id) == ARCHIVED
-    reader.accessed(place)
+    reader.note_access(place)
     assert sets.shown(built.id) == ACCESSED
 
 

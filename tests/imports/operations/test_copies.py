@@ -279,7 +279,7 @@ def test_makes_a_copy_again_of_pixels_of_every_kind(server: Importing) -> None:
     ]
     assert len(ids) == 3
     for id in ids:
-        one, other = (reader.place(server.datastore, image_set, id) for image_set in (source, copied))
+        one, other = (reader.locate(server.datastore, image_set, id) for image_set in (source, copied))
         assert (one.object, one.offset) == (other.object, other.offset)
     invariants.check(server.stores)
 
@@ -369,8 +369,8 @@ def test_joins_no_primary_set_that_came_after_the_policies_were_asked(server: Im
         ),
         promote_to_primary=True,
     )
-    with pytest.raises(ConflictError, match="is being changed by others; try again"):
-        copy_image_set(replace(server.context, reach=frozenset()), request)
+    with pytest.raises(ConflictError, match="is being changed by another request; try again"):
+        copy_image_set(replace(server.context, authorized_image_sets=frozenset()), request)
     copy_image_set(server.context, request)
     invariants.check(server.stores)
 

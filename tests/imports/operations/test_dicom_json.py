@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from sqlalchemy import update as sql_update
 
-from lightwell.documents import metadata_documents
+from lightwell.documents import dicom_json_documents, metadata_documents
 from lightwell.operations.copy_image_set import copy_image_set
 from lightwell.operations.dicomweb import metadata
-from lightwell.operations.dicomweb.lookup import SeriesSet
+from lightwell.operations.dicomweb.lookup import DicomwebTarget, SeriesSet
 from lightwell.stores.account import datastores
 from lightwell.stores.db import tables
 from lightwell.stores.image_sets import by_series, part10_instances
@@ -38,7 +38,9 @@ def shown(server: Importing, id: str) -> list[dict[str, Any]]:
             )
             if one.id == id
         ]
-        array = json.loads(b"".join(metadata.pieces(conn, server.stores, each, meta=True)))
+        array = json.loads(
+            b"".join(dicom_json_documents.series_pieces(conn, server.stores, each, with_meta=True))
+        )
     assert all(list(one) == sorted(one) for one in array)
     invariants.check(server.stores)
     return array  # type: ignore[no-any-return]
@@ -132,22 +134,20 @@ def test_derives_old_records_and_keeps_one_document_a_version(
     assert shown(sqlite, one["imageSetId"]) == before
     assert before[0]["00104000"]["Value"] == ["Grüße"]
 
-    wanted = metadata.Wanted(
-        sqlite.datastore, f"{ROOT}.1", f"{ROOT}.1.1", None, None, "http://here/datastore/x"
-    )
+    target = DicomwebTarget(sqlite.datastore, f"{ROOT}.1", f"{ROOT}.1.1", base="http://here/datastore/x")
     ctx = sqlite.context
-    monkeypatch.setattr(metadata_documents, "recent", metadata_documents.Recent(1 << 20))
-    assert metadata.warm(ctx.stores, ctx.settings, ctx.clock, wanted) is None
-    found = metadata.find(ctx, wanted)
-    data = metadata.gzipped(ctx, wanted, found)
-    assert metadata.warm(ctx.stores, ctx.settings, ctx.clock, wanted) == (found.etag, data)
-    monkeypatch.setattr(metadata_documents, "recent", metadata_documents.Recent(1 << 20))
+    monkeypatch.setattr(metadata_documents, "recent_documents", metadata_documents.RecentDocuments(1 << 20))
+    assert metadata.cached_series_metadata(ctx.stores, ctx.settings, ctx.clock, target) is None
+    found = metadata.find_image_sets(ctx, target)
+    data = metadata.gzipped_metadata(ctx, target, found)
+    assert metadata.cached_series_metadata(ctx.stores, ctx.settings, ctx.clock, target) == (found.etag, data)
+    monkeypatch.setattr(metadata_documents, "recent_documents", metadata_documents.RecentDocuments(1 << 20))
 
     def refused(*_: object, **__: object) -> None:
         raise AssertionError("it was made again")
 
-    monkeypatch.setattr(metadata, "pieces", refused)
-    assert metadata.gzipped(ctx, wanted, found) == data
+    monkeypatch.setattr(dicom_json_documents, "series_pieces", refused)
+    assert metadata.gzipped_metadata(ctx, target, found) == data
     each: SeriesSet = found.sets[0]
-    metadata_documents.drop(ctx.stores, each.key)
-    assert metadata.warm(ctx.stores, ctx.settings, ctx.clock, wanted) is None
+    metadata_documents.drop_documents(ctx.stores, each.key)
+    assert metadata.cached_series_metadata(ctx.stores, ctx.settings, ctx.clock, target) is None

@@ -89,7 +89,7 @@ def test_takes_an_update_of_ten_kilobytes_and_no_more(server: Importing) -> None
 def test_takes_a_copy_of_a_thousand_frames_and_no_more(server: Importing) -> None:
     copy(limited(server), make(server, 1000))
     built = make(server, 1001)
-    with pytest.raises(QuotaExceededError, match="quota of one request is 1000"):
+    with pytest.raises(QuotaExceededError, match="quota is 1000 per request"):
         copy(limited(server), built)
     with server.stores.db.read() as conn:
         series = conn.execute(tables.image_set.select().where(tables.image_set.c.id == built.id)).one()

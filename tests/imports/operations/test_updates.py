@@ -273,12 +273,12 @@ def test_changes_no_set_that_joined_the_study_after_the_policies_were_asked(serv
     write_series(server.input / "a", 1)
     write_series(server.input / "b", 1, series="2")
     (first,), (second,) = ([each["imageSetId"] for each in sets(server, prefix)] for prefix in ("a/", "b/"))
-    asked = replace(server.context, reach=frozenset([first]))
+    asked = replace(server.context, authorized_image_sets=frozenset([first]))
     changed = blob(study={"StudyDate": "20250101"})
-    with pytest.raises(ConflictError, match="is being changed by others; try again"):
+    with pytest.raises(ConflictError, match="is being changed by another request; try again"):
         update(server, first, 1, changed, context=asked, include_study_image_sets=True)
     assert [properties(server, id).version_id for id in (first, second)] == ["1", "1"]
-    both = replace(server.context, reach=frozenset([first, second]))
+    both = replace(server.context, authorized_image_sets=frozenset([first, second]))
     update(server, first, 1, changed, context=both, include_study_image_sets=True)
     assert [properties(server, id).version_id for id in (first, second)] == ["2", "2"]
     invariants.check(server.stores)

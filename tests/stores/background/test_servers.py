@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import update
 
 from lightwell.clock import Ids
-from lightwell.domain.imports.jobs import COMMIT, DONE, LIST
+from lightwell.domain.states import JobPhase
 from lightwell.errors import ConfigurationError
 from lightwell.stores.background import servers
 from lightwell.stores.background.servers import ALIVE_MS, AwaitedNode, Server
@@ -62,7 +62,7 @@ def test_knows_a_start_from_the_one_before(database: Database) -> None:
 
 
 def test_tells_which_jobs_wait_for_a_server(database: Database) -> None:
-    def add(phase: str, *nodes: str | None) -> None:
+    def add(phase: JobPhase, *nodes: str | None) -> None:
         database.write(lambda conn: _job(conn, phase=phase, input_node=nodes[0], output_node=nodes[1]))
 
     def awaited() -> list[AwaitedNode]:
@@ -70,12 +70,12 @@ def test_tells_which_jobs_wait_for_a_server(database: Database) -> None:
             return [replace(one, unheard_ms=None) for one in servers.awaited_nodes(conn)]
 
     for phase, nodes in (
-        (LIST, (A.node, A.node)),
-        (LIST, ("", A.node)),
-        (LIST, (B.node, "")),
-        (DONE, (B.node, B.node)),
-        (COMMIT, ("", "")),
-        (LIST, (None, None)),
+        (JobPhase.LIST, (A.node, A.node)),
+        (JobPhase.LIST, ("", A.node)),
+        (JobPhase.LIST, (B.node, "")),
+        (JobPhase.DONE, (B.node, B.node)),
+        (JobPhase.COMMIT, ("", "")),
+        (JobPhase.LIST, (None, None)),
     ):
         add(phase, *nodes)
     nobody = [AwaitedNode(A.node, None, None, 2), AwaitedNode(B.node, None, None, 1)]

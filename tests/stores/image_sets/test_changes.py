@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, select
 
+from lightwell.domain.events import ImageSetDetail
 from lightwell.domain.image_sets.edits import Edit
 from lightwell.domain.keys import InstanceKey
+from lightwell.domain.states import ImageSetState, WorkflowStatus
 from lightwell.errors import ValidationError
 from lightwell.stores import Stores
 from lightwell.stores.db import tables
@@ -41,7 +43,7 @@ def change(stores: Stores, built: BuiltSet, version: int, work: Any) -> Any:
         changes.write_version(
             conn,
             opened,
-            opened.next_version("UPDATED", caller=WHO, now=NOW + 5000),
+            opened.next_version(WorkflowStatus.UPDATED, caller=WHO, now=NOW + 5000),
             ImageSetChange(
                 columns=members.search_columns(conn, opened.key),
                 instance_count=members.count(conn, opened.key),
@@ -185,7 +187,9 @@ def test_undoes_a_change_that_fails_and_nothing_else(stores: Stores) -> None:
                 raise error
 
             caught = changes.attempt(conn, fail)
-            failed = opened.next_version("UPDATE_FAILED", caller=WHO, now=NOW + 1, message="why", forced=True)
+            failed = opened.next_version(
+                WorkflowStatus.UPDATE_FAILED, caller=WHO, now=NOW + 1, message="why", forced=True
+            )
             changes.write_version(conn, opened, failed)
             return caught
 
@@ -243,15 +247,15 @@ def test_writes_events_in_order(stores: Stores) -> None:
             new_id=lambda: "0" * 32,
             now=NOW,
         )
-        for kind, status in (("Updating", "UPDATING"), ("Updated", "UPDATED")):
-            announcer.image_set(
-                f"Image Set {kind}",
-                id=built.id,
-                version=2,
-                is_primary=True,
-                state="ACTIVE",
-                workflow_status=status,
-            )
+        detail = ImageSetDetail(
+            image_set_id=built.id,
+            version=2,
+            is_primary=True,
+            state=ImageSetState.ACTIVE,
+            workflow_status=WorkflowStatus.UPDATING,
+        )
+        announcer.image_set("Image Set Updating", detail)
+        announcer.image_set("Image Set Updated", replace(detail, workflow_status=WorkflowStatus.UPDATED))
 
     stores.db.write(work)
     with stores.db.read() as conn:

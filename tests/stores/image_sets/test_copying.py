@@ -17,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from lightwell.clock import Clock, Ids
 from lightwell.domain.image_sets.edits import Edit
 from lightwell.domain.keys import ImageSetKey
+from lightwell.domain.states import WorkflowStatus
 from lightwell.operations.context import Caller, Context
 from lightwell.operations.copy_image_set import copy_image_set
 from lightwell.settings import Settings
@@ -47,7 +48,7 @@ def write(stores: Stores, built: BuiltSet, work: Any, version: int = 1) -> Any:
         opened = changes.open_sets(conn, built.datastore_id, {built.id: version})[built.id]
         result = work(conn, opened)
         changes.write_version(
-            conn, opened, opened.next_version("UPDATED", caller="me", now=image_set_builders.NOW)
+            conn, opened, opened.next_version(WorkflowStatus.UPDATED, caller="me", now=image_set_builders.NOW)
         )
         return result
 

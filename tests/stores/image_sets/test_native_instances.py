@@ -44,7 +44,9 @@ def uids(stores: Stores, built: BuiltSet, version: int) -> list[str]:
 
 
 def read(stores: Stores, built: BuiltSet, version: int = 1) -> dict[str, Any]:
-    data = metadata_documents.assemble(stores, built.datastore_id, row(stores, built), version)
+    data = metadata_documents.assemble_native_document(
+        stores, built.datastore_id, row(stores, built), version
+    )
     found: dict[str, Any] = json.loads(gzip.decompress(data))
     return found
 

@@ -8,7 +8,8 @@ import pytest
 from sqlalchemy import Connection
 
 from lightwell.clock import Ids
-from lightwell.domain.imports.jobs import COMMIT, FAILED, LIST, READ, Chunk, InputFile, Job
+from lightwell.domain.imports.jobs import Chunk, InputFile, Job
+from lightwell.domain.states import JobPhase, JobStatus
 from lightwell.stores.db.database import Database
 from lightwell.stores.jobs import chunks, import_jobs
 
@@ -16,13 +17,13 @@ _ids = Ids()
 NOW = 1_000_000
 
 
-def _job(conn: Connection, *, phase: str = LIST, at: int = NOW, **more: object) -> Job:
+def _job(conn: Connection, *, phase: JobPhase = JobPhase.LIST, at: int = NOW, **more: object) -> Job:
     job = Job(
         key=_ids.key(),
         id=_ids.id(),
         datastore=1,
         name=None,
-        status="SUBMITTED",
+        status=JobStatus.SUBMITTED,
         phase=phase,
         message=None,
         role_arn="arn",
@@ -44,7 +45,7 @@ def _job(conn: Connection, *, phase: str = LIST, at: int = NOW, **more: object) 
 
 def _reading(db: Database, count: int, *, at: int = NOW) -> Job:
     def work(conn: Connection) -> Job:
-        job = _job(conn, phase=READ, at=at)
+        job = _job(conn, phase=JobPhase.READ, at=at)
         rows = [(n, n, 1, chunks.compress_files([InputFile(n, f"f{n}", None, 1)])) for n in range(count)]
         chunks.add(conn, job.key, rows)
         return job
@@ -58,23 +59,25 @@ def _claim(db: Database, name: str) -> Chunk | None:
 
 def test_lets_one_of_two_claim_a_phase(database: Database) -> None:
     job = database.write(_job)
-    assert database.write(lambda c: import_jobs.claim(c, job.key, LIST, "a", NOW, NOW + 10))
-    assert not database.write(lambda c: import_jobs.claim(c, job.key, LIST, "b", NOW, NOW + 10))
+    assert database.write(lambda c: import_jobs.claim(c, job.key, JobPhase.LIST, "a", NOW, NOW + 10))
+    assert not database.write(lambda c: import_jobs.claim(c, job.key, JobPhase.LIST, "b", NOW, NOW + 10))
     with database.read() as conn:
         assert [w.is_claimable for w in import_jobs.unfinished(conn, NOW)] == [False]
         assert [w.is_claimable for w in import_jobs.unfinished(conn, NOW + 11)] == [True]
-    assert database.write(lambda c: import_jobs.claim(c, job.key, LIST, "b", NOW + 11, NOW + 20))
+    assert database.write(lambda c: import_jobs.claim(c, job.key, JobPhase.LIST, "b", NOW + 11, NOW + 20))
     assert not database.write(lambda c: import_jobs.renew_claim(c, job.key, "a", NOW + 99))
-    assert not database.write(lambda c: import_jobs.advance(c, job.key, "a", READ))
-    assert database.write(lambda c: import_jobs.advance(c, job.key, "b", READ, scanned=3))
+    assert not database.write(lambda c: import_jobs.advance(c, job.key, "a", JobPhase.READ))
+    assert database.write(lambda c: import_jobs.advance(c, job.key, "b", JobPhase.READ, scanned=3))
 
 
 def test_leaves_a_released_job_alone_until_its_time(database: Database) -> None:
     job = database.write(_job)
-    database.write(lambda c: import_jobs.claim(c, job.key, LIST, "a", NOW, NOW + 10))
+    database.write(lambda c: import_jobs.claim(c, job.key, JobPhase.LIST, "a", NOW, NOW + 10))
     database.write(lambda c: import_jobs.release(c, job.key, "a", NOW + 500))
-    assert not database.write(lambda c: import_jobs.claim(c, job.key, LIST, "b", NOW + 499, NOW + 600))
-    assert database.write(lambda c: import_jobs.claim(c, job.key, LIST, "b", NOW + 500, NOW + 600))
+    assert not database.write(
+        lambda c: import_jobs.claim(c, job.key, JobPhase.LIST, "b", NOW + 499, NOW + 600)
+    )
+    assert database.write(lambda c: import_jobs.claim(c, job.key, JobPhase.LIST, "b", NOW + 500, NOW + 600))
 
 
 def test_gives_out_chunks_in_order_and_once(database: Database) -> None:
@@ -125,24 +128,24 @@ def test_goes_on_to_commit_when_the_last_chunk_is_done(database: Database) -> No
     assert database.write(lambda c: finish(c, 0, "a"))
     with database.read() as conn:
         found = import_jobs.get(conn, job.key)
-    assert found is not None and (found.phase, found.read) == (COMMIT, 2)
+    assert found is not None and (found.phase, found.read) == (JobPhase.COMMIT, 2)
 
 
 def test_forgets_the_claims_of_the_dead(database: Database) -> None:
     job = database.write(_job)
-    database.write(lambda c: import_jobs.claim(c, job.key, LIST, "dead", NOW, NOW + 10**9))
+    database.write(lambda c: import_jobs.claim(c, job.key, JobPhase.LIST, "dead", NOW, NOW + 10**9))
     _reading(database, 1)
     database.write(lambda c: chunks.claim(c, "dead", NOW, NOW + 10**9))
     database.write(import_jobs.release_all)
-    assert database.write(lambda c: import_jobs.claim(c, job.key, LIST, "new", NOW, NOW + 10))
+    assert database.write(lambda c: import_jobs.claim(c, job.key, JobPhase.LIST, "new", NOW, NOW + 10))
     assert database.write(lambda c: chunks.claim(c, "new", NOW, NOW + 10))
 
 
 def test_ends_a_job_once(database: Database) -> None:
     job = _reading(database, 2)
-    assert database.write(lambda c: import_jobs.claim(c, job.key, READ, "a", NOW, NOW + 10))
-    assert database.write(lambda c: import_jobs.finish(c, job.key, "a", FAILED, "why", NOW))
-    assert not database.write(lambda c: import_jobs.finish(c, job.key, "a", FAILED, "again", NOW))
+    assert database.write(lambda c: import_jobs.claim(c, job.key, JobPhase.READ, "a", NOW, NOW + 10))
+    assert database.write(lambda c: import_jobs.finish(c, job.key, "a", JobStatus.FAILED, "why", NOW))
+    assert not database.write(lambda c: import_jobs.finish(c, job.key, "a", JobStatus.FAILED, "again", NOW))
     with database.read() as conn:
         assert not chunks.any_waiting(conn, NOW)
         assert import_jobs.unfinished(conn, NOW) == []

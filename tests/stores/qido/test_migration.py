@@ -10,6 +10,7 @@ from sqlalchemy import Connection, text
 
 from lightwell.domain.image_sets.edits import Edit
 from lightwell.domain.qido.criteria import STUDY, QidoCriteria, Wildcard
+from lightwell.domain.states import WorkflowStatus
 from lightwell.stores import Stores
 from lightwell.stores.db import tables
 from lightwell.stores.db.database import Database
@@ -80,7 +81,7 @@ def fill(stores: Stores) -> None:
         changes.write_version(
             conn,
             opened,
-            opened.next_version("UPDATED", caller="x", now=NOW + 1000),
+            opened.next_version(WorkflowStatus.UPDATED, caller="x", now=NOW + 1000),
             ImageSetChange(columns=columns, instance_count=2),
         )
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, event
 
-from lightwell.domain.qido.attributes import KEYS
+from lightwell.domain.qido.attributes import MATCH_KEYS
 from lightwell.domain.qido.criteria import (
     INSTANCE,
     SERIES,
@@ -171,7 +171,7 @@ def _meets(keyword: str, match: Match, hit: Hit) -> bool:
         return any(_meets_value(match, pair[half]) for pair in pairs if pair[half] is not None)
     if shown is None:
         return False
-    vr = KEYS[keyword].vr
+    vr = MATCH_KEYS[keyword].vr
     text = str(shown)
     if vr == "PN":
         whole = fold(text)
@@ -204,12 +204,12 @@ def _key(hit: Hit) -> tuple[Any, ...]:
 
 def _levels(*keywords: str) -> list[str]:
     order = [STUDY, SERIES, INSTANCE]
-    return order[max(order.index(KEYS[keyword].level) for keyword in keywords) :]
+    return order[max(order.index(MATCH_KEYS[keyword].level) for keyword in keywords) :]
 
 
 def test_knows_every_key() -> None:
-    assert set(conditions.KEYWORDS) == KEYS.keys()
-    assert {keyword for keyword, _ in _MATCHES} == KEYS.keys()
+    assert set(conditions.KEYWORDS) == MATCH_KEYS.keys()
+    assert {keyword for keyword, _ in _MATCHES} == MATCH_KEYS.keys()
 
 
 @pytest.mark.parametrize("few", [search.FEW, 1])

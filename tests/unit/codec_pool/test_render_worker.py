@@ -27,7 +27,7 @@ from lightwell.codec_pool.render_requests import (
 )
 from lightwell.codec_pool.render_worker import decoded, view
 from lightwell.codec_pool.requests import Envelope
-from lightwell.domain.image_sets.edits import Edit, encode
+from lightwell.domain.image_sets.edits import Edit, encode_edits
 from lightwell.domain.rendering import Region, Rendering, Window
 from lightwell.errors import DamagedError, StorageError
 from lightwell.imaging.dataset.byte_source import BytesSource
@@ -96,7 +96,7 @@ def test_survives_the_way_to_the_worker() -> None:
 def test_lays_edits_over_the_original() -> None:
     pack = Pack(ct(1, WindowCenter="40", WindowWidth="400"))
     plain = pack.render()
-    edits = encode({"WindowCenter": Edit("DS", "5000"), "WindowWidth": Edit("DS", "2")})
+    edits = encode_edits({"WindowCenter": Edit("DS", "5000"), "WindowWidth": Edit("DS", "2")})
     edited = pack.render(edits=edits)
     assert isinstance(plain, Rendered) and isinstance(edited, Rendered)
     assert imagecodecs.png_decode(plain.data).any()

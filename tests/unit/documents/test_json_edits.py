@@ -9,9 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightwell.documents import json_edits
-from lightwell.domain.image_sets.edits import Edit, Edits, apply_edits, decode, encode, merged, without
-from lightwell.domain.image_sets.level_tags import DIGITS
-from lightwell.domain.image_sets.levels import INSTANCE, LEVELS, level_of
+from lightwell.domain.image_sets.edits import (
+    Edit,
+    Edits,
+    apply_edits,
+    decode_edits,
+    encode_edits,
+    merge_edits,
+    without_edits_of,
+)
+from lightwell.domain.image_sets.levels import INSTANCE, LEVELS, TAG_DIGITS, level_of
 from lightwell.errors import StorageError
 from lightwell.imaging.dataset.dictionary import attribute_named
 
@@ -48,7 +55,7 @@ def edits_of(keys: list[str]) -> st.SearchStrategy[Edits]:
 @given(st.dictionaries(st.sampled_from(PATIENT_KEYS), st.sampled_from(ODD)), edits_of(PATIENT_KEYS))
 def test_leaves_every_other_value_of_a_level_as_it_was(block: dict[str, str], edits: Edits) -> None:
     ready = written({key: block[key] for key in sorted(block)})
-    shown = json_edits.block(ready, edits)
+    shown = json_edits.edit_level_block(ready, edits)
     expected = {key: text for key, text in block.items() if key not in edits}
     expected |= {
         key: json.dumps(edit.value, ensure_ascii=False, separators=(",", ":"))
@@ -66,7 +73,7 @@ def test_leaves_every_other_value_of_an_instance_as_it_was(block: dict[str, str]
     ordered = {key: block[key] for key in sorted(block, key=tag)}
     vrs = {key: '"DS"' for key in ordered if key[0] == "0"}
     ready = b'"DICOM":%s,"DICOMVRs":%s' % (written(ordered), written(vrs))
-    shown = json_edits.fragment(ready, edits)
+    shown = json_edits.edit_fragment(ready, edits)
     expected = {key: text for key, text in ordered.items() if key not in edits}
     for key, edit in edits.items():
         if edit is None:
@@ -84,31 +91,31 @@ def test_leaves_every_other_value_of_an_instance_as_it_was(block: dict[str, str]
 
 def test_keeps_the_vr_of_a_removed_element_that_a_sequence_still_holds() -> None:
     ready = b'"DICOM":{"RequestSequence":[{"00191001":"x"}],"00191001":"y"},"DICOMVRs":{"00191001":"LO"}'
-    assert json_edits.fragment(ready, {"00191001": None}) == (
+    assert json_edits.edit_fragment(ready, {"00191001": None}) == (
         b'"DICOM":{"RequestSequence":[{"00191001":"x"}]},"DICOMVRs":{"00191001":"LO"}'
     )
 
 
 @given(edits_of(PATIENT_KEYS + INSTANCE_KEYS))
 def test_comes_back_from_where_it_is_kept(edits: Edits) -> None:
-    assert decode(encode(edits)) == edits
-    assert encode(dict(reversed(list(edits.items())))) == encode(edits)
+    assert decode_edits(encode_edits(edits)) == edits
+    assert encode_edits(dict(reversed(list(edits.items())))) == encode_edits(edits)
 
 
 @given(edits_of(PATIENT_KEYS), edits_of(PATIENT_KEYS), edits_of(PATIENT_KEYS))
 def test_adds_up_in_order(first: Edits, second: Edits, third: Edits) -> None:
-    assert merged(merged(first, second), third) == merged(first, merged(second, third))
-    assert merged(first, {}) == merged({}, first) == first
-    assert merged(first, first) == first
+    assert merge_edits(merge_edits(first, second), third) == merge_edits(first, merge_edits(second, third))
+    assert merge_edits(first, {}) == merge_edits({}, first) == first
+    assert merge_edits(first, first) == first
     block = {"PatientID": "P", "EthnicGroup": None}
-    assert apply_edits(block, merged(first, second)) == apply_edits(apply_edits(block, first), second)
-    assert without(merged(first, second), second) == without(first, second)
+    assert apply_edits(block, merge_edits(first, second)) == apply_edits(apply_edits(block, first), second)
+    assert without_edits_of(merge_edits(first, second), second) == without_edits_of(first, second)
 
 
 @given(edits_of(PATIENT_KEYS + INSTANCE_KEYS + ["StudyID", "Modality"]))
 def test_tells_the_edits_of_levels_apart(edits: Edits) -> None:
-    own, levels = json_edits.apart(edits)
-    assert merged(merged(own, levels[0]), merged(levels[1], levels[2])) == edits
+    own, levels = json_edits.split_by_level(edits)
+    assert merge_edits(merge_edits(own, levels[0]), merge_edits(levels[1], levels[2])) == edits
     for number, part in enumerate((*levels, own)):
         assert all(level_of(key) == number for key in part)
 
@@ -124,25 +131,25 @@ def test_knows_the_key_of_every_levelled_attribute() -> None:
 )
 def test_refuses_what_is_no_fragment(damaged: bytes) -> None:
     with pytest.raises(StorageError):
-        json_edits.fragment(damaged, {"Rows": None})
+        json_edits.edit_fragment(damaged, {"Rows": None})
     with pytest.raises(StorageError):
-        json_edits.block(damaged, {"Rows": None})
+        json_edits.edit_level_block(damaged, {"Rows": None})
 
 
 def test_reads_one_text_of_a_block() -> None:
     block = b'{"A":"x","B":null,"C":"","D":1}'
-    assert [json_edits.text_of(block, key) for key in "ABCDE"] == ["x", None, None, None, None]
+    assert [json_edits.text_value(block, key) for key in "ABCDE"] == ["x", None, None, None, None]
 
 
 def test_knows_the_tag_of_every_levelled_attribute() -> None:
-    assert DIGITS.keys() == LEVELS.keys()
-    for keyword, digits in DIGITS.items():
+    assert TAG_DIGITS.keys() == LEVELS.keys()
+    for keyword, digits in TAG_DIGITS.items():
         attribute = attribute_named(keyword)
         assert attribute is not None and attribute.hex == digits
 
 
 def test_sees_levelled_attributes_that_stand_under_their_digits() -> None:
-    digits = json_edits.covered([{"PatientName": None}, {"Rows": None, "StudyID": Edit("SH", "x")}])
+    digits = json_edits.hidden_digits([{"PatientName": None}, {"Rows": None, "StudyID": Edit("SH", "x")}])
     assert digits == ("00100010", "00200010")
-    assert json_edits.shows(b'"DICOM":{"00100010":"QQ=="},"DICOMVRs":{"00100010":"UN"}', digits)
-    assert not json_edits.shows(b'"DICOM":{"PatientName":"00100010"},"DICOMVRs":{}', digits)
+    assert json_edits.may_show(b'"DICOM":{"00100010":"QQ=="},"DICOMVRs":{"00100010":"UN"}', digits)
+    assert not json_edits.may_show(b'"DICOM":{"PatientName":"00100010"},"DICOMVRs":{}', digits)

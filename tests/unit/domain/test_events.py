@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 
-from lightwell.domain.datastore import DataStore
-from lightwell.domain.events import datastore_event, image_set_event, import_job_event
+from lightwell.domain.events import (
+    EventHeader,
+    ImageSetDetail,
+    datastore_event,
+    image_set_event,
+    import_job_event,
+)
+from lightwell.domain.states import DatastoreStatus, ImageSetState, JobStatus, WorkflowStatus
 
-PLACE = {"id": "0" * 32, "now": 1_763_978_400_999, "region": "us-west-2", "account": "1" * 12}
 STORE, SET = "a" * 32, "b" * 32
+HEADER = EventHeader(
+    id="0" * 32, now=1_763_978_400_999, region="us-west-2", account="1" * 12, datastore_id=STORE
+)
 ARN = f"arn:aws:medical-imaging:us-west-2:{'1' * 12}:datastore/{STORE}"
 
 
 def test_wraps_every_event_alike() -> None:
-    store = DataStore(1, STORE, "name", "ACTIVE", "HTJ2K", None, None, 0, 0)
-    event = datastore_event("Data Store Created", datastore=store, status="ACTIVE", **PLACE)  # type: ignore[arg-type]
+    event = datastore_event("Data Store Created", HEADER, name="name", status=DatastoreStatus.ACTIVE)
     assert uuid.UUID(str(event.pop("id"))).version == 4
     assert event == {
         "version": "0",
@@ -34,35 +42,41 @@ def test_wraps_every_event_alike() -> None:
 
 
 def test_tells_of_a_job() -> None:
-    job = {
-        "datastore_id": STORE,
-        "job_id": "j",
-        "job_status": "COMPLETED",
-        "input_uri": "i",
-        "output_uri": "o",
-    }
-    named = import_job_event("Import Job Completed", job_name="n", **job, **PLACE)  # type: ignore[arg-type]
+    def completed(job_name: str | None) -> dict[str, object]:
+        return import_job_event(
+            "Import Job Completed",
+            HEADER,
+            job_id="j",
+            job_name=job_name,
+            job_status=JobStatus.COMPLETED,
+            input_uri="i",
+            output_uri="o",
+        )
+
+    named = completed("n")
     assert named["resources"] == [ARN]
     assert named["detail"] == {
         "imagingVersion": "1.0", "datastoreId": STORE, "jobId": "j", "jobName": "n", "jobStatus": "COMPLETED",
         "inputS3Uri": "i", "outputS3Uri": "o",
     }  # fmt: skip
-    nameless = import_job_event("Import Job Completed", job_name=None, **job, **PLACE)  # type: ignore[arg-type]
+    nameless = completed(None)
     assert "jobName" not in nameless["detail"]  # type: ignore[operator]
 
 
 def test_tells_of_an_image_set() -> None:
-    given = {
-        "datastore_id": STORE, "image_set_id": SET, "version": 3, "is_primary": True, "state": "ACTIVE",
-        "workflow_status": "CREATED",
-    }  # fmt: skip
-    event = image_set_event("Image Set Created", **given, **PLACE)  # type: ignore[arg-type]
+    created = ImageSetDetail(
+        image_set_id=SET,
+        version=3,
+        is_primary=True,
+        state=ImageSetState.ACTIVE,
+        workflow_status=WorkflowStatus.CREATED,
+    )
+    event = image_set_event("Image Set Created", HEADER, created)
     assert event["resources"] == [f"{ARN}/imageset/{SET}"]
     assert event["detail"] == {
         "imagingVersion": "1.0", "isPrimary": True, "imageSetVersion": "3",
         "datastoreId": STORE, "imagesetId": SET, "imageSetState": "ACTIVE",
         "imageSetWorkflowStatus": "CREATED",
     }  # fmt: skip
-    given["source_image_set_arn"] = ARN
-    copying = image_set_event("Image Set Copying", **given, **PLACE)  # type: ignore[arg-type]
+    copying = image_set_event("Image Set Copying", HEADER, replace(created, source_image_set_arn=ARN))
     assert copying["detail"]["sourceImageSetArn"] == ARN  # type: ignore[index]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lightwell.domain.image_sets.image_set import ImageSet
+from lightwell.domain.states import ImageSetState, Origin
 from lightwell.errors import NotFoundError
 from lightwell.operations.version_ids import NO_VERSION, existing_version, readable_version, version_number
 
@@ -14,9 +15,9 @@ IMAGE_SET = ImageSet(
     datastore=2,
     study=3,
     series_instance_uid="1.2",
-    origin="import",
+    origin=Origin.IMPORT,
     is_primary=True,
-    state="ACTIVE",
+    state=ImageSetState.ACTIVE,
     latest_version=2,
     readable_version=1,
     created_at=0,

@@ -1,8 +1,8 @@
-"""Edits: what was changed of attributes since they came, relative to the original.
+"""Edits: changes of attributes since the import, relative to the original.
 
-They stand on a level of an image set, where they apply to every member, and on a member. Keys are those of
-the native document: the keyword, or eight upper-case hex digits where there is none. Where both name a key,
-the level's edit counts.
+Edits belong to a level of an image set, where they apply to every member, or to a member. Keys are those of
+the native document: the keyword, or eight upper-case hex digits where there is none. If both a level and a
+member edit a key, the level's edit applies.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from lightwell.errors import StorageError
 class Edit:
     """A new value, as the native document shows it, and its VR.
 
-    ``vrs`` are the VRs of elements without a keyword inside of a sequence, by key.
+    ``vrs`` are the VRs of elements without a keyword inside a sequence, by key.
     """
 
     vr: str
@@ -26,19 +26,19 @@ class Edit:
     vrs: Mapping[str, str] = field(default_factory=dict)
 
 
-#: key → the new value, or None where the attribute was removed
+#: key → the new value, or None if the attribute was removed
 Edits = Mapping[str, Edit | None]
 
-NONE: Edits = {}
+NO_EDITS: Edits = {}
 
 
-def merged(older: Edits, newer: Edits) -> Edits:
-    """``newer`` on top of ``older``. What came from neither is still the original's."""
+def merge_edits(older: Edits, newer: Edits) -> Edits:
+    """Both together; ``newer`` takes precedence."""
     return {**older, **newer} if newer else older
 
 
-def without(edits: Edits, keys: Iterable[str]) -> Edits:
-    """``edits`` but for some keys, which are the original's again."""
+def without_edits_of(edits: Edits, keys: Iterable[str]) -> Edits:
+    """``edits`` without those of some keys, which have their original values again."""
     left = dict(edits)
     for key in keys:
         left.pop(key, None)
@@ -46,7 +46,7 @@ def without(edits: Edits, keys: Iterable[str]) -> Edits:
 
 
 def apply_edits(block: Mapping[str, object], edits: Edits) -> dict[str, object]:
-    """A ``DICOM`` object with the edits on top; keys that are new come last."""
+    """A ``DICOM`` object with edits applied; new keys come last."""
     shown = dict(block)
     for key, edit in edits.items():
         if edit is None:
@@ -56,9 +56,9 @@ def apply_edits(block: Mapping[str, object], edits: Edits) -> dict[str, object]:
     return shown
 
 
-def encode(edits: Edits) -> bytes:
-    """The JSON in which edits are kept: equal edits give equal bytes, whatever order they were made in."""
-    # Values keep their order: that of the elements in an item of a sequence is shown.
+def encode_edits(edits: Edits) -> bytes:
+    """The JSON in which edits are stored: equal edits give equal bytes, in whatever order they were made."""
+    # Values keep their order, since the order of elements in the items of a sequence is shown.
     plain = {key: _plain(edits[key]) for key in sorted(edits)}
     return json.dumps(plain, ensure_ascii=False, separators=(",", ":")).encode()
 
@@ -70,8 +70,8 @@ def _plain(edit: Edit | None) -> dict[str, object] | None:
     return plain | {"vrs": {key: edit.vrs[key] for key in sorted(edit.vrs)}} if edit.vrs else plain
 
 
-def decode(data: bytes) -> Edits:
-    """The inverse of `encode`. Raises `StorageError` for anything that it did not write."""
+def decode_edits(data: bytes) -> Edits:
+    """The inverse of `encode_edits`. Raises `StorageError` for anything that it did not write."""
     try:
         found: dict[str, Edit | None] = {}
         for key, plain in json.loads(data).items():

@@ -1,7 +1,7 @@
-"""Frame ids and the frame table: where in a pack each frame of some pixels lies.
+"""Frame ids and the frame table: where in a pack each frame of some pixels is stored.
 
 A frame id is 32 hex digits: pixels key (16), frame number from 0 (8), eight zeros. It survives every edit and
-copy. The frame table keeps `PAGE` entries a row, so that a slide of 100,000 frames is 400 rows.
+copy. A row of the frame table has `PAGE` entries, so that a slide of 100,000 frames takes 400 rows.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _ID = re.compile(r"[0-9a-f]{24}0{8}")
 class Frame:
     """One stored frame.
 
-    ``offset`` and ``length`` are bytes in the pack, boxes included; ``head`` is how many of them stand before
+    ``offset`` and ``length`` are bytes in the pack, boxes included; ``head`` is the number of bytes before
     the bare codestream (0 without boxes). ``checksum`` is the CRC-32 of the decoded full-resolution frame, or
-    of the stored bytes where the syntax was kept. ``low`` and ``high`` are the least and the greatest pixel
-    value stored, both None where not known.
+    of the stored bytes where the frame was not transcoded. ``low`` and ``high`` are the least and greatest
+    stored pixel values, both None where not known.
     """
 
     offset: int
@@ -57,7 +57,7 @@ def pack_entries(frames: list[Frame]) -> bytes:
 
 
 def unpack_entry(entries: bytes, index: int) -> Frame | None:
-    """Entry ``index`` (from 0) of a row, None if the row is shorter."""
+    """Entry ``index`` (from 0) of a row; None if the row is shorter."""
     if index < 0 or (index + 1) * ENTRY_SIZE > len(entries):
         return None
     offset, length, head, checksum, known, low, high = _ENTRY.unpack_from(entries, index * ENTRY_SIZE)
@@ -65,7 +65,9 @@ def unpack_entry(entries: bytes, index: int) -> Frame | None:
 
 
 read_entry = _ENTRY.unpack
-"""The fields of a row of one entry: offset, length, head, checksum, if low and high are known, low, high."""
+"""The fields of a row of one entry: offset, length, head, checksum, whether low and high are known, low,
+high.
+"""
 
 
 def unpack_entries(entries: bytes) -> list[Frame]:

@@ -1,6 +1,6 @@
 """The seven elements by which instances are grouped into image sets.
 
-Source: devguide/understanding-image-sets. Values are compared as trimmed strings, absent equal to empty.
+Source: devguide/understanding-image-sets. Values are compared as trimmed strings; absent equals empty.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An image set and its versions: what the tables say of them, and what is derived.
+"""An image set and its versions as rows of the tables, and what is derived from them.
 
 Source: docs/design/versions.md; devguide/understanding-image-sets and /cost-optimization.
 """
@@ -6,24 +6,9 @@ Source: docs/design/versions.md; devguide/understanding-image-sets and /cost-opt
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
 
 from lightwell.domain.image_sets.grouping import Grouping
-
-ImageSetState: TypeAlias = Literal["ACTIVE", "DELETED"]
-ACTIVE: Final = "ACTIVE"
-DELETED: Final = "DELETED"
-LOCKED: Final = "LOCKED"
-"""Shown by answers and events of operations; never a state that is kept."""
-IMPORTING: Final = "IMPORTING"
-
-Origin: TypeAlias = Literal["import", "copy"]
-"""How an image set was made. Imports put instances into sets of origin import only."""
-
-FinalWorkflowStatus: TypeAlias = Literal[
-    "CREATED", "IMPORTED", "IMPORT_FAILED", "COPIED", "COPY_FAILED", "UPDATED", "UPDATE_FAILED"
-]
-"""How the making of a version ended."""
+from lightwell.domain.states import ImageSetState, Origin, StorageTier, WorkflowStatus
 
 _ARCHIVE_AFTER = 30 * 24 * 3600 * 1000
 """Milliseconds without an access after which a set counts as archived (devguide/cost-optimization)."""
@@ -33,7 +18,7 @@ _ARCHIVE_AFTER = 30 * 24 * 3600 * 1000
 class ImageSet:
     """One row of ``image_set`` without its search columns. Times are milliseconds since the epoch.
 
-    ``readable_version`` is the newest version with content, 0 where none has; ``series_instance_uid`` is None
+    ``readable_version`` is the newest version with content, 0 if none has; ``series_instance_uid`` is None
     once the set is deleted.
     """
 
@@ -54,15 +39,18 @@ class ImageSet:
 
     @property
     def deleted(self) -> bool:
-        return self.state == DELETED
+        return self.state == ImageSetState.DELETED
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One row of ``version``; ``workflow_status`` is a final one, ``caller`` the ARN of who made it."""
+    """One row of ``version``.
+
+    ``workflow_status`` is final, ``caller`` the ARN of the principal that made it.
+    """
 
     number: int
-    workflow_status: FinalWorkflowStatus
+    workflow_status: WorkflowStatus
     message: str | None
     forced: bool | None
     caller: str
@@ -71,7 +59,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a search shows of one set: the attributes of its readable version, None where absent or empty."""
+    """What a search shows of a set: the attributes of its readable version, None where absent or empty."""
 
     id: str
     version: int
@@ -97,7 +85,7 @@ class Summary:
 
     @property
     def grouping(self) -> Grouping:
-        """The values by which an instance would be put into this set."""
+        """The grouping values with which an import would add an instance to this set."""
         return Grouping(
             self.study_instance_uid or "",
             self.series_instance_uid or "",
@@ -109,6 +97,7 @@ class Summary:
         )
 
 
-def storage_tier(last_accessed_at: int, now: int) -> str:
-    """Archived after 30 days without an access; an access brings the set back at once."""
-    return "ARCHIVE_INSTANT_ACCESS" if now - last_accessed_at > _ARCHIVE_AFTER else "FREQUENT_ACCESS"
+def storage_tier(last_accessed_at: int, now: int) -> StorageTier:
+    """Archived after 30 days without an access; an access restores the set at once."""
+    is_archived = now - last_accessed_at > _ARCHIVE_AFTER
+    return StorageTier.ARCHIVE_INSTANT_ACCESS if is_archived else StorageTier.FREQUENT_ACCESS

@@ -1,8 +1,8 @@
-"""The native metadata document of a version, joined from ready pieces that are never decoded.
+"""The native metadata document of a version, joined from stored pieces that are not decoded.
 
 ``record.fragment_z`` holds ``"DICOM":{…},"DICOMVRs":{…}`` of one instance, ``level_value.body_z`` the JSON
-object of a patient, study or series. Both are joined as they are; only what differs between instances of a
-set on a level, which is rare, is looked into.
+object of a patient, study or series. Both are joined as they are; they are decoded only where instances of a
+set differ on a level, which is rare.
 
 Source: native metadata documents as AWS's samples show them, and devguide/get-image-set-metadata.
 """
@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from lightwell.domain.image_sets.edits import NONE, Edits, apply_edits
+from lightwell.domain.image_sets.edits import NO_EDITS, Edits, apply_edits
 from lightwell.domain.image_sets.frame_table import Frame, read_entry
 from lightwell.errors import StorageError
 
@@ -27,7 +27,7 @@ _MISSING = object()
 
 @dataclass(frozen=True, slots=True)
 class MemberPixels:
-    """What a document says of pixels; ``frame_count`` is 0 where they could not be split into frames."""
+    """What a document shows of pixels; ``frame_count`` is 0 if they could not be split into frames."""
 
     key: int
     stored_syntax: str
@@ -41,8 +41,8 @@ class MemberPixels:
 class Member:
     """One instance of a version.
 
-    ``fragment`` is its ready JSON, ``level_values`` the keys of its own patient, study and series block: both
-    as they came, without the ``edits``.
+    ``fragment`` is its stored JSON, ``level_values`` are the keys of its own patient, study and series
+    blocks: both as they were imported, without the ``edits``.
     """
 
     record: int
@@ -57,7 +57,8 @@ class Member:
 class LevelBlock:
     """A patient, study or series level of a version.
 
-    ``base`` is the key of the level value with the JSON object ``body``, as it came; ``edits`` go on top.
+    ``base`` is the key of the level value with the JSON object ``body``, as it was imported; ``edits`` apply
+    to it.
     """
 
     base: int
@@ -65,7 +66,9 @@ class LevelBlock:
     edits: Edits = field(default_factory=dict)
 
 
-def opening(datastore_id: str, image_set_id: str, levels: tuple[bytes, bytes, bytes], series: str) -> bytes:
+def document_opening(
+    datastore_id: str, image_set_id: str, levels: tuple[bytes, bytes, bytes], series: str
+) -> bytes:
     """Everything before the first instance. ``levels`` are the JSON objects of patient, study and series."""
     patient, study, series_block = levels
     return (
@@ -77,27 +80,27 @@ def opening(datastore_id: str, image_set_id: str, levels: tuple[bytes, bytes, by
         image_set_id.encode(),
         patient,
         study,
-        quoted(series),
+        json_string(series),
         series_block,
     )
 
 
-CLOSING = b"}}}}}"
+DOCUMENT_CLOSING = b"}}}}}"
 
 
 def instance_opening(member: Member, differing: bytes) -> bytes:
-    """An instance up to and with the bracket that opens its frames.
+    """An instance up to and including the bracket that opens its frames.
 
-    ``differing`` holds the members, ``"key":value,…``, in which its level blocks differ from the set's.
+    ``differing`` holds the JSON members, ``"key":value,…``, in which its level blocks differ from the set's.
     """
     fragment = member.fragment
     if differing:
-        fragment = laid_in(fragment, differing)
+        fragment = insert_members(fragment, differing)
     pixels = member.pixels
     if pixels is None:
-        return b'%s:{%s,"ImageFrames":[' % (quoted(member.sop_instance_uid), fragment)
+        return b'%s:{%s,"ImageFrames":[' % (json_string(member.sop_instance_uid), fragment)
     return b'%s:{%s,"StoredTransferSyntaxUID":"%s","ChecksumType":"%s","ImageFrames":[' % (
-        quoted(member.sop_instance_uid),
+        json_string(member.sop_instance_uid),
         fragment,
         pixels.stored_syntax.encode(),
         pixels.checksum_type.encode(),
@@ -112,35 +115,36 @@ _FRAME_HEAD = (
     b'[{"Width":%d,"Height":%d,"Checksum":%d}],'
 )
 _FRAME = _FRAME_HEAD + b'"MinPixelValue":%d,"MaxPixelValue":%d,"FrameSizeInBytes":%d}'
-_FRAME_UNKNOWN = _FRAME_HEAD + b'"MinPixelValue":%s,"MaxPixelValue":%s,"FrameSizeInBytes":%d}'
+_FRAME_WITHOUT_RANGE = _FRAME_HEAD + b'"MinPixelValue":%s,"MaxPixelValue":%s,"FrameSizeInBytes":%d}'
 
 
-def frames(pixels: MemberPixels, first: int, entries: Iterable[Frame]) -> bytes:
-    """The entries of ``ImageFrames`` from frame number ``first`` on, with commas between.
+def frame_entries(pixels: MemberPixels, first: int, entries: Iterable[Frame]) -> bytes:
+    """The entries of ``ImageFrames`` from frame number ``first`` on, separated by commas.
 
-    ``FrameSizeInBytes`` is the size of what GetImageFrame returns, as documents of 2025 have it.
+    ``FrameSizeInBytes`` is the size of what GetImageFrame returns, as in the service's documents of 2025.
     """
     key, size = pixels.key, (pixels.width, pixels.height)
     return b",".join(
         [
             _FRAME % (key, number, *size, f.checksum, f.low, f.high, f.length)
             if f.low is not None and f.high is not None
-            else _FRAME_UNKNOWN % (key, number, *size, f.checksum, _number(f.low), _number(f.high), f.length)
+            else _FRAME_WITHOUT_RANGE
+            % (key, number, *size, f.checksum, _number_or_null(f.low), _number_or_null(f.high), f.length)
             for number, f in enumerate(entries, first)
         ]
     )
 
 
-_ONE_FRAME = (
+_SINGLE_FRAME_INSTANCE = (
     b'%s:{%s,"StoredTransferSyntaxUID":"%s","ChecksumType":"%s","ImageFrames":[' + _FRAME + INSTANCE_CLOSING
 )
 
 
-def single_frame(
+def single_frame_instance(
     uid: str, fragment: bytes, pixels: tuple[int, str, str, int, int], entry: bytes
 ) -> bytes | None:
-    """An instance of one frame as `instance_opening`, `frames` and `INSTANCE_CLOSING` give it, in one go;
-    None where the least and the greatest value of its frame are not known.
+    """An instance of one frame, the same bytes as `instance_opening`, `frame_entries` and `INSTANCE_CLOSING`
+    give; None where the least and greatest pixel value of its frame are not known.
 
     ``pixels`` are key, stored syntax, checksum type, width and height; ``entry`` is the frame table's.
     """
@@ -148,8 +152,8 @@ def single_frame(
     if not known:
         return None
     key, syntax, checksum_type, width, height = pixels
-    return _ONE_FRAME % (
-        quoted(uid),
+    return _SINGLE_FRAME_INSTANCE % (
+        json_string(uid),
         fragment,
         syntax.encode(),
         checksum_type.encode(),
@@ -164,17 +168,19 @@ def single_frame(
     )
 
 
-def _number(value: int | None) -> bytes:
+def _number_or_null(value: int | None) -> bytes:
     return b"null" if value is None else b"%d" % value
 
 
-def differences(own: bytes, base: bytes, own_edits: Edits = NONE, level_edits: Edits = NONE) -> bytes:
-    """What an instance must show where its level block is not the set's: ``"key":value,…``, may be empty.
+def level_differences(
+    own: bytes, base: bytes, own_edits: Edits = NO_EDITS, level_edits: Edits = NO_EDITS
+) -> bytes:
+    """What an instance must show if its level block is not the set's: ``"key":value,…``, possibly empty.
 
-    Attributes that the instance has otherwise come with its value. Those that only the set's block has come
-    as ``null``, the document's word for an empty value: who lays the levels over each other must not take
-    another instance's value for this one's. ``own_edits`` are those of the instance on this level; what
-    ``level_edits`` name is the same for all.
+    Attributes that differ have the instance's value. Those that only the set's block has are ``null``, which
+    means empty in the document: a reader who merges the levels must not take another instance's value for
+    this one's. ``own_edits`` are those of the instance on this level; attributes that ``level_edits`` name
+    are the same for all.
     """
     ours, theirs = apply_edits(_object(own), own_edits), _object(base)
     for key in level_edits:
@@ -188,8 +194,8 @@ def differences(own: bytes, base: bytes, own_edits: Edits = NONE, level_edits: E
     return json.dumps(ordered, ensure_ascii=False, separators=(",", ":")).encode()[1:-1]
 
 
-def laid_in(fragment: bytes, members: bytes) -> bytes:
-    """``fragment`` with ``members`` put in front of the others of its DICOM object."""
+def insert_members(fragment: bytes, members: bytes) -> bytes:
+    """``fragment`` with ``members`` inserted before the other members of its DICOM object."""
     if not fragment.startswith(_DICOM):
         raise StorageError(
             "A stored fragment does not begin with its DICOM block; run `lightwell data verify`."
@@ -198,7 +204,7 @@ def laid_in(fragment: bytes, members: bytes) -> bytes:
     return b"".join((_DICOM, members, b"" if rest.startswith(b"}") else b",", rest))
 
 
-def quoted(text: str) -> bytes:
+def json_string(text: str) -> bytes:
     """``text`` as a JSON string."""
     if _UID.fullmatch(text):
         return b'"%s"' % text.encode()
@@ -208,5 +214,5 @@ def quoted(text: str) -> bytes:
 def _object(text: bytes) -> dict[str, object]:
     value = json.loads(text)
     if not isinstance(value, dict):
-        raise StorageError("A stored level block is no JSON object; run `lightwell data verify`.")
+        raise StorageError("A stored level block is not a JSON object; run `lightwell data verify`.")
     return value

@@ -1,7 +1,7 @@
-"""What SearchImageSets may ask, and what it means.
+"""What SearchImageSets can search for, and what its filters mean.
 
 Source: the service model and devguide/search-image-sets. Where they are silent: EQUAL takes one value,
-BETWEEN two of the same kind, both ends included; two filters both hold; attributes match exactly, but for
+BETWEEN two of the same kind, both included; all filters must match; attributes match exactly, apart from
 padding.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 
 from lightwell.errors import ValidationError
 
-EQUALS = {
+EQUAL_COLUMNS = {
     "DICOMPatientId": "patient_id",
     "DICOMAccessionNumber": "accession_number",
     "DICOMStudyId": "study_id",
@@ -24,14 +24,14 @@ EQUALS = {
     "DICOMSeriesInstanceUID": "series_instance_uid",
     "isPrimary": "is_primary",
 }
-"""Members that can only be compared with EQUAL → column."""
+"""Members that only EQUAL can compare → column."""
 
-RANGES = {
+RANGE_COLUMNS = {
     "createdAt": "created_at",
     "updatedAt": "updated_at",
     "DICOMStudyDateAndTime": "study_moment",
 }
-"""Members that have an order → column; these can be sorted by as well."""
+"""Members with an order → column; results can be sorted by them."""
 
 _DATE = re.compile(r"\d{8}", re.ASCII)
 _TIME = re.compile(r"([01]\d|2[0-3])([0-5]\d)([0-5]\d|60)(?:\.(\d{1,6}))?", re.ASCII)
@@ -51,7 +51,7 @@ Bound = int | str
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """One filter as it came: ``EQUAL`` or ``BETWEEN``, and pairs of a wire name and its value."""
+    """One filter of a request: ``EQUAL`` or ``BETWEEN``, and pairs of a wire name and a value."""
 
     operator: str
     values: Sequence[tuple[str, Value]]
@@ -59,10 +59,10 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class SearchCriteria:
-    """What to find: columns and values. All conditions hold together.
+    """What to find: columns and values. All conditions must hold.
 
     ``equals``: column → value, None for sets without the attribute. ``ranges``: column → (lowest, highest),
-    both included. ``impossible`` where no set can meet the conditions.
+    both included. ``impossible``: no set can meet the conditions.
     """
 
     equals: dict[str, str | bool | None] = field(default_factory=dict)
@@ -72,29 +72,29 @@ class SearchCriteria:
     impossible: bool = False
 
 
-def criteria(filters: Sequence[Filter], sort: tuple[str, str] | None) -> SearchCriteria:
+def read_criteria(filters: Sequence[Filter], sort: tuple[str, str] | None) -> SearchCriteria:
     """``sort`` is the field and ASC or DESC, by default updatedAt, DESC. Raises `ValidationError`."""
     equals: dict[str, str | bool | None] = {}
     ranges: dict[str, tuple[Bound, Bound]] = {}
     impossible = False
     for given in filters:
         name = _only_name(given)
-        if name in EQUALS:
-            column, value = EQUALS[name], _equal(given, name)
+        if name in EQUAL_COLUMNS:
+            column, value = EQUAL_COLUMNS[name], _equal_value(given, name)
             impossible |= equals.get(column, value) != value
             equals[column] = value
         else:
-            column = RANGES[name]
+            column = RANGE_COLUMNS[name]
             low, high = _range(given, name)
             if column in ranges:
                 low, high = max(low, ranges[column][0]), min(high, ranges[column][1])
             impossible |= low > high
             ranges[column] = low, high
     field_name, order = sort or ("updatedAt", "DESC")
-    return SearchCriteria(equals, ranges, RANGES[field_name], order == "DESC", impossible)
+    return SearchCriteria(equals, ranges, RANGE_COLUMNS[field_name], order == "DESC", impossible)
 
 
-def _listed(names: Iterable[str]) -> str:
+def _join_names(names: Iterable[str]) -> str:
     return " and ".join(sorted(names))
 
 
@@ -107,18 +107,20 @@ def _only_name(given: Filter) -> str:
         )
     names = {name for name, _ in given.values}
     if len(names) != 1:
-        raise ValidationError(f"The values of a filter must be of one kind, not {_listed(names)}.")
+        raise ValidationError(f"The values of a filter must be of the same kind, not {_join_names(names)}.")
     return names.pop()
 
 
-def _equal(given: Filter, name: str) -> str | bool | None:
+def _equal_value(given: Filter, name: str) -> str | bool | None:
     if given.operator != "EQUAL":
-        raise ValidationError(f"{name} takes the operator EQUAL; {_listed(RANGES)} take BETWEEN too.")
+        raise ValidationError(
+            f"{name} only takes the operator EQUAL; {_join_names(RANGE_COLUMNS)} take BETWEEN too."
+        )
     value = given.values[0][1]
     if isinstance(value, bool):
         return value
     assert isinstance(value, str)
-    # As the columns are kept: without padding, and nothing where the attribute is absent or empty.
+    # As in the columns: without padding, and None if the attribute is absent or empty.
     return value.replace("\0", "").strip() or None
 
 
@@ -136,18 +138,18 @@ def _range(given: Filter, name: str) -> tuple[Any, Any]:
 
 
 def _moment(value: StudyMoment) -> str:
-    """As sets keep it, ``YYYYMMDDHHMMSS.FFFFFF``; without a time it is midnight (the service model)."""
+    """In the form of the column, ``YYYYMMDDHHMMSS.FFFFFF``; without a time, midnight (the service model)."""
     try:
         if not _DATE.fullmatch(value.date):
             raise ValueError
         date(int(value.date[:4]), int(value.date[4:6]), int(value.date[6:]))
     except ValueError:
         raise ValidationError(
-            f"DICOMStudyDate {value.date[:36]!r} is no date; it takes YYYYMMDD, such as 20240131."
+            f"DICOMStudyDate {value.date[:36]!r} is not a date; use YYYYMMDD, such as 20240131."
         ) from None
     time = _TIME.fullmatch(value.time or "000000")
     if time is None:
         raise ValidationError(
-            f"DICOMStudyTime {(value.time or '')[:56]!r} is no time; it takes HHMMSS or HHMMSS.FFFFFF."
+            f"DICOMStudyTime {(value.time or '')[:56]!r} is not a time; use HHMMSS or HHMMSS.FFFFFF."
         )
     return f"{value.date}{time[1]}{time[2]}{time[3]}.{time[4] or '':0<6}"

@@ -1,7 +1,7 @@
 """The search columns of an image set, from the level blocks that its document shows.
 
-The six grouping values are taken from `Grouping`, by which instances join sets, so that the two never
-disagree.
+The six grouping values are taken from `Grouping`, by which instances are assigned to sets, so that the two
+never disagree.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from datetime import date
 
 from lightwell.domain.image_sets.grouping import Grouping
 
-LONGEST = 512
-"""Characters of a text that a column takes, the most that the service model's DICOMTags have. A longer one
+LONGEST_TEXT = 512
+"""Most characters of a text in a column, the greatest length in the service model's DICOMTags. A longer text
 cannot be searched for, as AWS says of overlong values; PostgreSQL could not index it."""
 
-_PAIRS = 100  # of a series; real ones have one or two
+_MOST_REQUESTS = 100  # per series; real ones have one or two
 
 _TIME = re.compile(r"([01]\d|2[0-3])(?::?([0-5]\d)(?::?([0-5]\d|60)(?:\.(\d{1,6}))?)?)?")
 
 
 @dataclass(frozen=True, slots=True)
 class SearchColumns:
-    """One value a column of ``image_set``; None where there is none, or one longer than `LONGEST`."""
+    """One value per search column; None where absent or longer than `LONGEST_TEXT`."""
 
     patient_id: str | None
     patient_name: str | None
@@ -59,18 +59,18 @@ def search_columns(
     """From the ``DICOM`` objects of the three levels."""
     study_time = _text(study, "StudyTime")
     return SearchColumns(
-        patient_id=_clean(grouping.patient_id),
+        patient_id=_clean_or_none(grouping.patient_id),
         patient_name=_text(patient, "PatientName"),
         patient_birth_date=_text(patient, "PatientBirthDate"),
         patient_sex=_text(patient, "PatientSex"),
         study_instance_uid=grouping.study_instance_uid,
-        study_id=_clean(grouping.study_id),
+        study_id=_clean_or_none(grouping.study_id),
         study_description=_text(study, "StudyDescription"),
-        accession_number=_clean(grouping.accession_number),
-        study_date=_clean(grouping.study_date),
+        accession_number=_clean_or_none(grouping.accession_number),
+        study_date=_clean_or_none(grouping.study_date),
         study_time=study_time,
         study_moment=study_moment(grouping.study_date, study_time),
-        series_number=_clean(grouping.series_number),
+        series_number=_clean_or_none(grouping.series_number),
         modality=_text(series, "Modality"),
         body_part_examined=_text(series, "BodyPartExamined"),
         patient_birth_time=_text(patient, "PatientBirthTime"),
@@ -85,13 +85,13 @@ def columns_of_levels(
 ) -> SearchColumns:
     """From the ``DICOM`` objects of the three levels alone, as a version shows them."""
     grouping = Grouping(
-        study_instance_uid=_whole(study, "StudyInstanceUID") or "",
-        series_instance_uid=_whole(series, "SeriesInstanceUID") or "",
-        patient_id=_whole(patient, "PatientID") or "",
-        study_date=_whole(study, "StudyDate") or "",
-        accession_number=_whole(study, "AccessionNumber") or "",
-        study_id=_whole(study, "StudyID") or "",
-        series_number=_whole(series, "SeriesNumber") or "",
+        study_instance_uid=_joined_value(study, "StudyInstanceUID") or "",
+        series_instance_uid=_joined_value(series, "SeriesInstanceUID") or "",
+        patient_id=_joined_value(patient, "PatientID") or "",
+        study_date=_joined_value(study, "StudyDate") or "",
+        accession_number=_joined_value(study, "AccessionNumber") or "",
+        study_id=_joined_value(study, "StudyID") or "",
+        series_number=_joined_value(series, "SeriesNumber") or "",
     )
     return search_columns(grouping, patient, study, series)
 
@@ -99,14 +99,14 @@ def columns_of_levels(
 def study_moment(study_date: str | None, study_time: str | None) -> str | None:
     """``YYYYMMDDHHMMSS.FFFFFF``, which sorts; None without a real StudyDate (PS3.5 §6.2, DA and TM).
 
-    The older ``YYYY.MM.DD`` and ``HH:MM:SS`` are taken too. A StudyTime that is none counts as midnight.
+    The older ``YYYY.MM.DD`` and ``HH:MM:SS`` are accepted too. An invalid StudyTime counts as midnight.
     """
     digits = day(study_date)
     return None if digits is None else digits + (clock(study_time) or "000000.000000")
 
 
 def day(value: str | None) -> str | None:
-    """``YYYYMMDD`` of a DA value; None for what is no date."""
+    """``YYYYMMDD`` of a DA value; None if it is not a date."""
     digits = (value or "").replace(".", "")
     if not re.fullmatch(r"\d{8}", digits, re.ASCII):
         return None
@@ -118,7 +118,7 @@ def day(value: str | None) -> str | None:
 
 
 def clock(value: str | None) -> str | None:
-    """``HHMMSS.FFFFFF`` of a TM value; None for what is no time."""
+    """``HHMMSS.FFFFFF`` of a TM value; None if it is not a time."""
     match = _TIME.fullmatch(value or "")
     if match is None or not match[0].isascii():
         return None
@@ -127,7 +127,7 @@ def clock(value: str | None) -> str | None:
 
 
 def integer(value: object) -> int | None:
-    """An IS value as a number; None for what is none that fits in 32 bits (PS3.5 §6.2)."""
+    """An IS value as a number; None unless it is one that fits in 32 bits (PS3.5 §6.2)."""
     try:
         number = int(str(value).strip())
     except ValueError:
@@ -143,32 +143,34 @@ def _requests(series: Mapping[str, object]) -> str | None:
         for item in (items if isinstance(items, list) else ())
         if isinstance(item, dict)
     ]
-    pairs = [pair for pair in pairs if pair != [None, None]][:_PAIRS]
+    pairs = [pair for pair in pairs if pair != [None, None]][:_MOST_REQUESTS]
     return json.dumps(pairs, ensure_ascii=False, separators=(",", ":")) if pairs else None
 
 
 def _text(block: Mapping[str, object], keyword: str) -> str | None:
-    text = _whole(block, keyword)
-    return None if text is None or len(text) > LONGEST else text
+    text = _joined_value(block, keyword)
+    return None if text is None or len(text) > LONGEST_TEXT else text
 
 
-def _whole(block: Mapping[str, object], keyword: str) -> str | None:
+def _joined_value(block: Mapping[str, object], keyword: str) -> str | None:
     value = block.get(keyword)
     if isinstance(value, list):
         value = "\\".join(str(part) for part in value)
-    return None if value is None else _clean(str(value))
+    return None if value is None else _clean_or_none(str(value))
 
 
-def cleaned(text: str) -> str:
-    """``text`` as both databases take it, without padding."""
-    # PostgreSQL takes no NUL in a text, and SQLite's driver no lone surrogate.
+def clean_text(text: str) -> str:
+    """``text`` in a form that both databases take, without padding."""
+    # PostgreSQL does not take NUL in text, and SQLite's driver no lone surrogate.
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode().strip()
 
 
-def cleaned_grouping(grouping: Grouping) -> Grouping:
-    """The grouping values as the columns have them, so that what comes again finds its set again."""
-    return Grouping(*map(cleaned, astuple(grouping)))
+def clean_grouping(grouping: Grouping) -> Grouping:
+    """The grouping values in the form of the columns, so that instances that are imported again find their
+    set.
+    """
+    return Grouping(*map(clean_text, astuple(grouping)))
 
 
-def _clean(text: str) -> str | None:
-    return cleaned(text) or None
+def _clean_or_none(text: str) -> str | None:
+    return clean_text(text) or None

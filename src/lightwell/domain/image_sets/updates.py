@@ -1,7 +1,7 @@
-"""What an UpdateImageSetMetadata request asks for: its blobs, read and checked for their form.
+"""The blobs of an UpdateImageSetMetadata request, read and checked for their form.
 
-Source: devguide/update-image-set-metadata and /dicom-metadata-constraints. A blob is a cut-out of the native
-document: only what is to be changed or removed stands in it.
+Source: devguide/update-image-set-metadata and /dicom-metadata-constraints. A blob is an excerpt of the native
+document: it contains only what is to be changed or removed.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from lightwell.errors import ValidationError
 PAYLOAD_QUOTA = 10 * 1024
 """Bytes of both blobs together; a published quota of the service (devguide/endpoints-quotas)."""
 
-# A sequence is an array of objects, and stands below Study, Series, a UID, Instances, another UID and DICOM.
+# A sequence is an array of objects, below Study, Series, a UID, Instances, another UID and DICOM.
 _DEPTH = 2 * NESTING + 10
 
 UPDATABLE, REMOVABLE = "updatableAttributes", "removableAttributes"
 
-#: What no request changes, by the constraints page, and what else stands in a document beside DICOM objects.
+#: What no request can change, by the constraints page, and other members of a document beside DICOM objects.
 FIXED = frozenset(
     {
         "SchemaVersion", "DatastoreID", "ImageSetID", "PixelData", "Checksum", "Width", "Height",
@@ -34,7 +34,7 @@ FIXED = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class InstanceChanges:
-    """Of one instance. ``whole``: the instance itself is named, by an empty object."""
+    """Changes of one instance. ``whole``: the instance itself is named, by an empty object."""
 
     dicom: Mapping[str, object]
     vrs: Mapping[str, str]
@@ -43,7 +43,7 @@ class InstanceChanges:
 
 @dataclass(frozen=True, slots=True)
 class SeriesChanges:
-    """Of one series. ``whole``: the series itself is named, by an empty object."""
+    """Changes of one series. ``whole``: the series itself is named, by an empty object."""
 
     dicom: Mapping[str, object]
     instances: Mapping[str, InstanceChanges]
@@ -52,7 +52,7 @@ class SeriesChanges:
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What one blob names, level by level; series and instances by their present UID."""
+    """What one blob names, level by level; series and instances by their present UIDs."""
 
     patient: Mapping[str, object] = field(default_factory=dict)
     study: Mapping[str, object] = field(default_factory=dict)
@@ -60,16 +60,16 @@ class Changes:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing at all is named."""
-        return not (self.patient or self.study or any(_names_something(of) for of in self.series.values()))
+        """Whether the blob names nothing."""
+        return not (self.patient or self.study or any(_is_named(of) for of in self.series.values()))
 
     @property
     def below_study(self) -> bool:
         """Whether a series, an instance or one of their attributes is named."""
-        return any(_names_something(of) for of in self.series.values())
+        return any(_is_named(of) for of in self.series.values())
 
 
-def _names_something(series: SeriesChanges) -> bool:
+def _is_named(series: SeriesChanges) -> bool:
     return bool(
         series.whole or series.dicom or any(i.whole or i.dicom or i.vrs for i in series.instances.values())
     )
@@ -78,12 +78,12 @@ def _names_something(series: SeriesChanges) -> bool:
 def read_changes(blob: bytes | None, name: str) -> Changes:
     """Read a blob; ``name`` is `UPDATABLE` or `REMOVABLE`. None is a blob that names nothing.
 
-    Raises `ValidationError` for what is no JSON, has no SchemaVersion 1.1, or has anything where a document
-    has not.
+    Raises `ValidationError` for a blob that is not valid JSON, does not have SchemaVersion 1.1, or has
+    members that a document does not have.
     """
     if blob is None:
         return Changes()
-    document = _members(_json(blob, name), name, "the document", "SchemaVersion", "Patient", "Study")
+    document = _members(_parse_json(blob, name), name, "the document", "SchemaVersion", "Patient", "Study")
     version = document.get("SchemaVersion")
     if version != "1.1" and (isinstance(version, bool) or version != 1.1):
         raise ValidationError(f"{name}: SchemaVersion must be 1.1.")
@@ -102,7 +102,7 @@ def read_changes(blob: bytes | None, name: str) -> Changes:
 def _series(value: object, name: str, path: str) -> SeriesChanges:
     found = _members(value, name, path, "DICOM", "Instances")
     if not found and name == UPDATABLE:
-        raise ValidationError(f"{name}: {path} is empty: say what of it is to be changed.")
+        raise ValidationError(f"{name}: {path} is empty: name the attributes to change.")
     instances = _object(found.get("Instances", {}), name, f"{path}.Instances")
     return SeriesChanges(
         _dicom(found, name, path),
@@ -114,11 +114,11 @@ def _series(value: object, name: str, path: str) -> SeriesChanges:
 def _instance(value: object, name: str, path: str) -> InstanceChanges:
     found = _members(value, name, path, "DICOM", "DICOMVRs")
     if not found and name == UPDATABLE:
-        raise ValidationError(f"{name}: {path} is empty: say what of it is to be changed.")
+        raise ValidationError(f"{name}: {path} is empty: name the attributes to change.")
     vrs: dict[str, str] = {}
     for key, vr in _object(found.get("DICOMVRs", {}), name, f"{path}.DICOMVRs").items():
         if not isinstance(vr, str):
-            raise ValidationError(f"{name}: {path}.DICOMVRs.{key[:64]} must be a text.")
+            raise ValidationError(f"{name}: {path}.DICOMVRs.{key[:64]} must be a string.")
         vrs[key] = vr
     return InstanceChanges(_dicom(found, name, path), vrs, not found)
 
@@ -140,15 +140,15 @@ def _members(value: object, name: str, path: str, *known: str) -> Mapping[str, o
             raise ValidationError(f"{name}: {key} cannot be updated.")
         if key not in known:
             raise ValidationError(
-                f"{name}: {path} has no member {key[:64]!r}; it has {', '.join(known)}. Attributes stand in "
+                f"{name}: {path} has no member {key[:64]!r}; it has {', '.join(known)}. Attributes belong in "
                 "DICOM objects."
             )
     return found
 
 
-def _json(blob: bytes, name: str) -> object:
+def _parse_json(blob: bytes, name: str) -> object:
     def refuse_constant(text: str) -> NoReturn:
-        raise ValueError(f"{text} is no JSON number")
+        raise ValueError(f"{text} is not a JSON number")
 
     def pairs(items: list[tuple[str, object]]) -> dict[str, object]:
         found = dict(items)
@@ -163,23 +163,23 @@ def _json(blob: bytes, name: str) -> object:
             blob.decode("utf-8"), object_pairs_hook=pairs, parse_constant=refuse_constant
         )
         _check_depth(value)
-        # Half of a surrogate pair can be escaped, but nowhere kept.
+        # Half of a surrogate pair can be escaped in JSON, but not stored.
         text = json.dumps(value, ensure_ascii=False)
         text.encode()
     except UnicodeError:
         raise ValidationError(f"{name} is not valid JSON: it is not UTF-8.") from None
     except RecursionError:
-        raise ValidationError(f"{name} is nested too deep.") from None
+        raise ValidationError(f"{name} is nested too deeply.") from None
     except ValueError as error:
         raise ValidationError(f"{name} is not valid JSON: {error}.") from None
-    # What is removed may have one as padding, and is only compared.
+    # Values to remove may be padded with it, since they are only compared.
     if "\\u0000" in text and name == UPDATABLE:
-        raise ValidationError(f"{name} holds the character U+0000, which cannot be kept.")
+        raise ValidationError(f"{name} holds the character U+0000, which cannot be stored.")
     return value
 
 
 def _check_depth(value: object) -> None:
-    """RecursionError for what no document is as deep as, before anything that recurses looks at it."""
+    """Raise RecursionError for a value nested deeper than any document, before recursive functions see it."""
     here = [value]
     for _ in range(_DEPTH):
         inside: list[object] = []
@@ -195,24 +195,24 @@ def _check_depth(value: object) -> None:
 
 
 def same_value(given: object, held: object) -> bool:
-    """Whether a removable attribute is named by the value that it has.
+    """Whether a removable attribute is named with its present value.
 
-    JSON equality after trimming trailing padding; null and blank are the same empty value.
+    Compares as JSON, without trailing padding; null and blank are the same empty value.
     """
-    return _comparable(given) == _comparable(held)
+    return _comparable_json(given) == _comparable_json(held)
 
 
-def _comparable(value: object) -> str:
-    return json.dumps(_bare(value), sort_keys=True)
+def _comparable_json(value: object) -> str:
+    return json.dumps(_normalized(value), sort_keys=True)
 
 
-def _bare(value: object) -> object:
+def _normalized(value: object) -> object:
     if isinstance(value, str):
         return value.rstrip(" \0") or None
     if isinstance(value, list):
-        return [_bare(part) for part in value]
+        return [_normalized(part) for part in value]
     if isinstance(value, dict):
-        return {key: _bare(part) for key, part in value.items()}
+        return {key: _normalized(part) for key, part in value.items()}
     if isinstance(value, float) and value.is_integer():
         return int(value)
     return value

@@ -1,26 +1,25 @@
 """What differs between two versions of an image set, element by element.
 
-Values are those of the native document; what was there before is *old*, what is there after is *new*.
+Values are those of the native document: *old* before, *new* after.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 from lightwell.domain.image_sets.image_set import Version
 
-LEVEL_NAMES = ("Patient", "Study", "Series")
+
+class AbsentValue:
+    """The value of an absent attribute; None is an empty value."""
 
 
-class Absent:
-    """The value of an attribute that is not there; None is an empty one."""
+ABSENT = AbsentValue()
 
-
-ABSENT = Absent()
-
-#: key of the document → (tag by which it is sorted, VR by the dictionary or "")
-Known = Callable[[str], tuple[int, str]]
+#: key of the document → (tag for sorting, VR in the dictionary or "")
+TagAndVr = Callable[[str], tuple[int, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ class ElementDifference:
     new: object
 
     def as_json(self) -> dict[str, object]:
-        """As `lightwell sets diff --json` prints it; a value that is not there is left out."""
+        """As `lightwell sets diff --json` prints it; absent values are left out."""
         shown: dict[str, object] = {"element": self.path, "vr": self.new_vr or self.old_vr}
         if self.old_vr and self.new_vr and self.old_vr != self.new_vr:
             shown["oldVr"] = self.old_vr
@@ -47,7 +46,7 @@ class ElementDifference:
 
 @dataclass(frozen=True, slots=True)
 class FrameDifference:
-    """One frame, numbered from 1, whose CRC-32 differs; None where there is no such frame."""
+    """A frame, numbered from 1, whose CRC-32 differs; None where the frame does not exist."""
 
     number: int
     old: int | None
@@ -56,7 +55,7 @@ class FrameDifference:
 
 @dataclass(frozen=True, slots=True)
 class FramesDifference:
-    """Of an instance whose pixels were stored anew: how many frames there were and are, and which differ."""
+    """Changed pixels of an instance: how many frames there were and are, and which differ."""
 
     old: int
     new: int
@@ -72,25 +71,33 @@ class FramesDifference:
 
 @dataclass(frozen=True, slots=True)
 class LevelDifference:
-    """The patient, study or series level; ``version`` is the newest of those between that changed it."""
+    """The patient, study or series level; ``version`` is the newest version in between that changed it."""
 
     level: int
     version: int | None
     elements: tuple[ElementDifference, ...]
 
 
-ADDED, REMOVED, REPLACED, CHANGED = "added", "removed", "replaced", "changed"
+class ChangeKind(StrEnum):
+    """REPLACED: another file of the instance was imported. CHANGED: the instance or one of its levels was
+    edited.
+    """
+
+    ADDED = "added"
+    REMOVED = "removed"
+    REPLACED = "replaced"
+    CHANGED = "changed"
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceDifference:
-    """One instance. `REPLACED`: another file of it came; `CHANGED`: it was edited, or its level was.
+    """One instance.
 
-    ``old_uid`` or ``new_uid`` is None where it is not there; they differ where it was renamed. ``version`` is
-    the newest of those between that touched it.
+    ``old_uid`` or ``new_uid`` is None where that version does not have the instance; they differ where it was
+    renamed. ``version`` is the newest version in between that touched it.
     """
 
-    kind: str
+    kind: ChangeKind
     old_uid: str | None
     new_uid: str | None
     number: int | None
@@ -105,7 +112,7 @@ class InstanceDifference:
         if self.number is not None:
             shown["InstanceNumber"] = self.number
         shown["version"] = self.version
-        if self.kind in (REPLACED, CHANGED):
+        if self.kind in (ChangeKind.REPLACED, ChangeKind.CHANGED):
             shown["elements"] = [element.as_json() for element in self.elements]
         if self.frames is not None:
             shown["frames"] = self.frames.as_json()
@@ -116,8 +123,8 @@ class InstanceDifference:
 class SetDifference:
     """From version ``first`` to version ``second``, which may be the older one.
 
-    ``versions`` are those that lie between, the newer end included, oldest first: who made them, and when.
-    ``same`` counts the instances that are as they were.
+    ``versions`` are those in between, including the newer end, oldest first. ``same`` counts the unchanged
+    instances.
     """
 
     datastore_id: str
@@ -135,19 +142,21 @@ class SetDifference:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    """A ``DICOM`` object and the VRs of its keys that no dictionary knows."""
+class InstanceBlock:
+    """A ``DICOM`` object, and the VRs of its keys that are not in the dictionary."""
 
     values: Mapping[str, object]
     vrs: Mapping[str, str] = field(default_factory=dict)
 
 
-def elements(old: Block, new: Block, known: Known) -> tuple[ElementDifference, ...]:
-    """The attributes in which two blocks differ, in the order of their tags."""
-    return tuple(_differing(old.values, new.values, "", old.vrs, new.vrs, known))
+def element_differences(
+    old: InstanceBlock, new: InstanceBlock, known: TagAndVr
+) -> tuple[ElementDifference, ...]:
+    """The attributes in which two blocks differ, in tag order."""
+    return tuple(_differences(old.values, new.values, "", old.vrs, new.vrs, known))
 
 
-def frames(old: Sequence[int], new: Sequence[int]) -> FramesDifference:
+def frames_difference(old: Sequence[int], new: Sequence[int]) -> FramesDifference:
     """The frames in which two instances differ, by their CRC-32."""
     both = min(len(old), len(new))
     differing = [FrameDifference(n + 1, old[n], new[n]) for n in range(both) if old[n] != new[n]]
@@ -156,13 +165,13 @@ def frames(old: Sequence[int], new: Sequence[int]) -> FramesDifference:
     return FramesDifference(len(old), len(new), tuple(differing))
 
 
-def _differing(
+def _differences(
     old: Mapping[str, object],
     new: Mapping[str, object],
     prefix: str,
     old_vrs: Mapping[str, str],
     new_vrs: Mapping[str, str],
-    known: Known,
+    known: TagAndVr,
 ) -> Iterator[ElementDifference]:
     for key in sorted(old.keys() | new.keys(), key=lambda key: (known(key)[0], key)):
         before, after = old.get(key, ABSENT), new.get(key, ABSENT)
@@ -171,17 +180,19 @@ def _differing(
         if before is not ABSENT and after is not ABSENT:
             if before == after and old_vr == new_vr:
                 continue
-            items = _items(before, after)
+            items = _paired_items(before, after)
             if items is not None and old_vr == new_vr:
                 for place, (one, other) in enumerate(items):
                     path = f"{prefix}{key}[{place}]."
-                    yield from _differing(one, other, path, old_vrs, new_vrs, known)
+                    yield from _differences(one, other, path, old_vrs, new_vrs, known)
                 continue
         yield ElementDifference(f"{prefix}{key}", old_vr, new_vr, before, after)
 
 
-def _items(before: object, after: object) -> list[tuple[Mapping[str, object], Mapping[str, object]]] | None:
-    """The items of two sequences in pairs, None where these are no sequences of one length."""
+def _paired_items(
+    before: object, after: object
+) -> list[tuple[Mapping[str, object], Mapping[str, object]]] | None:
+    """The items of two sequences in pairs; None unless both are sequences of the same length."""
     if not isinstance(before, list) or not isinstance(after, list) or len(before) != len(after):
         return None
     pairs = [

@@ -1,4 +1,4 @@
-"""What an import job does in buckets, to be asked of the role that it names.
+"""What an import job does in buckets, for which the role that it names needs rights.
 
 Source: aws-doc-sdk-examples, the role of the HealthImaging scenarios (ListBucket, GetObject, PutObject).
 """
@@ -13,9 +13,9 @@ LIST, GET, PUT = "ListBucket", "GetObject", "PutObject"
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """One thing that is done: ``verb`` on ``key`` of ``bucket``, or for LIST on the keys that begin with it.
+    """One access: ``verb`` on ``key`` of ``bucket``, or for LIST on the keys with that prefix.
 
-    ``below``: on keys that begin so and are not known yet.
+    ``below``: on keys with that prefix that are not known yet.
     """
 
     verb: str
@@ -28,29 +28,29 @@ class Rights(Protocol):
     """What a role may do in buckets."""
 
     def refusal(self, access: Access) -> str | None:
-        """Why it may not, in a sentence; None if it may."""
+        """Why the access is denied, in a sentence; None if it is allowed."""
 
 
 def as_folder(prefix: str) -> str:
-    """The prefix of the folder that an input URI without a slash at its end may mean."""
+    """The prefix of the folder that an input URI without a trailing slash may mean."""
     return prefix if prefix.endswith("/") or not prefix else f"{prefix}/"
 
 
-def unusable(reason: str) -> str:
-    """What an application is told where the role that it names cannot be used."""
+def unusable_role_message(reason: str) -> str:
+    """The message for an application that names a role that cannot be used."""
     return f"dataAccessRoleArn cannot be used for this import. {reason}"
 
 
-def listing(bucket: str, prefix: str, uri_prefix: str) -> list[Access]:
-    """What lets the keys that begin with ``prefix`` be listed: any of these.
+def listing_accesses(bucket: str, prefix: str, uri_prefix: str) -> list[Access]:
+    """The accesses of which any one lets the keys with ``prefix`` be listed.
 
-    An input URI without a slash at its end may mean the folder of that name; who may list what begins with
-    ``uri_prefix``, as it was written, may list the folder in it.
+    An input URI without a trailing slash may mean the folder of that name; a role that may list the keys with
+    ``uri_prefix``, as the URI was written, may list the folder below it.
     """
     return [Access(LIST, bucket, each) for each in dict.fromkeys((prefix, uri_prefix))]
 
 
 def first_refusal(rights: Rights, *either: Access) -> str | None:
-    """Why none of these may be done; None if one may."""
+    """Why all of these are denied; None if one is allowed."""
     refusals = [rights.refusal(each) for each in either]
     return None if None in refusals else refusals[0]

@@ -1,4 +1,4 @@
-"""Import jobs, their chunks and the fate of each file.
+"""Import jobs, their chunks, and the outcome of each file.
 
 A job goes through its phases in order: *list* the input and cut it into chunks, *read* each chunk in a codec
 worker, *commit* what was read into image sets, *report* in the output bucket, *done*.
@@ -10,13 +10,10 @@ import json
 import re
 from dataclasses import dataclass, field
 
-SUBMITTED, IN_PROGRESS, COMPLETED, FAILED = "SUBMITTED", "IN_PROGRESS", "COMPLETED", "FAILED"
-LIST, READ, COMMIT, REPORT, DONE = "list", "read", "commit", "report", "done"
+from lightwell.domain.states import JobPhase, JobStatus, OutcomeKind
 
-# Whose fault it is that a file was not imported.
-IMPORTED, CUSTOMER, SERVER = "imported", "customer", "server"
 ALREADY_THERE = "already there"
-"""The message of an imported file whose image set did not change by it."""
+"""The message of an imported file that did not change its image set."""
 
 # Keys of `Chunk.deaths` that are no file: failures when no file was being read, and of the storage. How many
 # are too many: `codec_pool.failures.CHUNK`.
@@ -38,19 +35,19 @@ def clean_message(text: str) -> str:
 class Job:
     """A row of ``import_job``. Times are milliseconds since the epoch.
 
-    ``input_node`` and ``output_node``: the node whose folders the input and the output are in, and who alone
-    reads or writes them (`stores.data_folder.node`); "" for none, since they are in S3; None for any, as on
-    SQLite, where there is one.
+    ``input_node`` and ``output_node``: the node whose folders hold the input and the output, and which alone
+    reads or writes them (`stores.data_folder.node`); "" for S3, which needs no particular node; None for any
+    node, as on SQLite, where there is only one.
 
-    ``assumes_role``: it may do in buckets what the role ``role_arn`` may, not whatever the server itself may.
+    ``assumes_role``: in buckets, the job has the rights of the role ``role_arn``, not those of the server.
     """
 
     key: int
     id: str
     datastore: int
     name: str | None
-    status: str
-    phase: str
+    status: JobStatus
+    phase: JobPhase
     message: str | None
     role_arn: str
     input_uri: str
@@ -68,9 +65,13 @@ class Job:
     assumes_role: bool | None = None
 
 
-def belongs(phase: str, node: str, input_node: str | None, output_node: str | None) -> bool:
-    """Whether the server of ``node`` may work at a phase of a job; see `Job`."""
-    needs = {LIST: (input_node, output_node), READ: (input_node,), REPORT: (output_node,)}.get(phase, ())
+def may_work_at_phase(phase: JobPhase, node: str, input_node: str | None, output_node: str | None) -> bool:
+    """Whether the server of ``node`` may work on a phase of a job; see `Job`."""
+    needs = {
+        JobPhase.LIST: (input_node, output_node),
+        JobPhase.READ: (input_node,),
+        JobPhase.REPORT: (output_node,),
+    }.get(phase, ())
     return all(each in (None, "", node) for each in needs)
 
 
@@ -79,9 +80,9 @@ class InputFile:
     """One file of a job.
 
     ``number`` counts from 0 in input order. ``name`` is what the manifests call it: the object's key.
-    ``location`` says where it is where that is not the job's bucket: ``["file", path]``,
-    ``["zip", path, member, index]`` (in the zip's directory, since members may share a name; jobs of old lack
-    it), ``["s3", bucket, key]`` or, for ``size`` bytes of a file, ``["part", path, offset]``.
+    ``location`` says where it is if it is not in the job's bucket: ``["file", path]``, ``["zip", path,
+    member, index]`` (the index in the zip's directory, since members may share a name; older jobs lack it),
+    ``["s3", bucket, key]`` or, for ``size`` bytes of a file, ``["part", path, offset]``.
     """
 
     number: int
@@ -92,7 +93,7 @@ class InputFile:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Some files of a job that one worker reads in one go."""
+    """Some files of a job that one worker reads together."""
 
     job: int
     number: int
@@ -100,13 +101,13 @@ class Chunk:
     deaths: dict[str, list[str]] = field(default_factory=dict)
 
     def died(self, file: int) -> int:
-        """How often a worker died of this file."""
+        """How often a worker died while reading this file."""
         return len(self.deaths.get(str(file), ()))
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one file; a line of the manifests.
+    """The outcome of one file; a line of the manifests.
 
     ``warnings`` is the JSON array of the manifest. ``exception_type`` and ``message`` are set for kinds
     customer and server, the image set for imported, whose only message is `ALREADY_THERE`.
@@ -114,7 +115,7 @@ class Outcome:
 
     file: int
     input_file: str
-    kind: str
+    kind: OutcomeKind
     exception_type: str | None = None
     message: str | None = None
     image_set: str | None = None
@@ -124,7 +125,7 @@ class Outcome:
 
 
 def pack_files(files: list[InputFile]) -> bytes:
-    """The files of a chunk as JSON, without their numbers, which follow one another."""
+    """The files of a chunk as JSON, without their numbers, which are consecutive."""
     return json.dumps(
         [[f.name, f.location, f.size] for f in files], ensure_ascii=False, separators=(",", ":")
     ).encode("utf-8", "surrogateescape")
@@ -146,7 +147,7 @@ def split_uri(uri: str) -> tuple[str, str]:
 
 
 def output_folder(output_uri: str, datastore_id: str, job_id: str) -> str:
-    """The job's own folder below the caller's ``outputS3Uri``, with a slash at its end.
+    """The job's own folder below the caller's ``outputS3Uri``, with a trailing slash.
 
     Source: devguide/understanding-import-jobs; the CLI's example shows the whole form in GetDICOMImportJob.
     """

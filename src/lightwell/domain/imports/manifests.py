@@ -1,4 +1,4 @@
-"""What an import job leaves in its output folder.
+"""The files that an import job writes to its output folder.
 
 Source: devguide/understanding-import-jobs; the four keys of an image set's summary are those that a
 production client requires.
@@ -20,7 +20,7 @@ WARNING = "WARNING/warning.ndjson"
 
 @dataclass(frozen=True, slots=True)
 class SetSummary:
-    """One image set version that a job made, and how many of the job's files went into it."""
+    """One image set version that a job made, and how many of the job's files are in it."""
 
     image_set: str
     version: int
@@ -29,7 +29,7 @@ class SetSummary:
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
+class OutcomeCounts:
     """How many files of a job had which outcome."""
 
     imported: int
@@ -41,12 +41,12 @@ class Counts:
         return self.imported + self.customer + self.server
 
 
-def line(value: dict[str, Any]) -> bytes:
+def encode_line(value: dict[str, Any]) -> bytes:
     """One line of an ndjson file, with its newline."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n"
 
 
-def success(outcome: Outcome) -> dict[str, Any]:
+def success_line(outcome: Outcome) -> dict[str, Any]:
     return {
         "inputFile": outcome.input_file,
         "importResponse": {
@@ -57,20 +57,20 @@ def success(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def warning(outcome: Outcome) -> dict[str, Any]:
-    value = success(outcome)
+def warning_line(outcome: Outcome) -> dict[str, Any]:
+    value = success_line(outcome)
     value["importResponse"]["warnings"] = json.loads(outcome.warnings or "[]")
     return value
 
 
-def failure(outcome: Outcome) -> dict[str, Any]:
+def failure_line(outcome: Outcome) -> dict[str, Any]:
     return {
         "inputFile": outcome.input_file,
         "exception": {"exceptionType": outcome.exception_type, "message": outcome.message},
     }
 
 
-def summary(job: Job, datastore_id: str, counts: Counts, sets: list[SetSummary]) -> dict[str, Any]:
+def job_summary(job: Job, datastore_id: str, counts: OutcomeCounts, sets: list[SetSummary]) -> dict[str, Any]:
     """The content of ``job-output-manifest.json``."""
     folder = job.output_uri
     return {

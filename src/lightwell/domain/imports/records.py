@@ -33,8 +33,8 @@ class NewRecord:
     ``patient``, ``study`` and ``series`` are hashes of level blocks, whose bodies are in
     `Dependencies.level_values`. ``fragment_z`` and ``dicom_z`` are the compressed attributes, as the native
     document shows them and in the DICOM JSON Model, each with the key of its dictionary. ``grouping`` is
-    JSON, ``warnings`` the JSON array of the manifests. ``shared_pixels`` is the key of pixels that were there
-    already, and ``pack`` may be one that was, too; see `ingest.duplicates`.
+    JSON, ``warnings`` the JSON array of the manifests. ``shared_pixels`` is the key of pixels that were
+    already stored, and ``pack`` may be an existing one, too; see `ingest.duplicates`.
     """
 
     file: int
@@ -63,13 +63,13 @@ class NewRecord:
 
     @property
     def pixels_key(self) -> int | None:
-        """The key of its pixels, its own or those that were there."""
+        """The key of its pixels, new or already stored."""
         return self.pixels.key if self.pixels is not None else self.shared_pixels
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A file that is not imported, whose fault that is, and why."""
+    """A file that is not imported, and why; ``exception_type`` says whose fault it is."""
 
     file: int
     input_file: str

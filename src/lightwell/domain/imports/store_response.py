@@ -1,7 +1,7 @@
-"""The Store Instances Response Module, as a DICOM JSON object, and the status of the answer that bears it.
+"""The Store Instances Response Module, as a DICOM JSON object, and the status of the response with it.
 
-Source: PS3.18 §10.5.3, Annex I (Table I.1-1, reasons in I.2); Table 10.5.3-1 for the statuses, but that
-warnings alone are 200: clients of HealthImaging take 202 for an error.
+Source: PS3.18 §10.5.3, Annex I (Table I.1-1, reasons in I.2); Table 10.5.3-1 for the statuses, except
+that warnings alone give 200: clients of HealthImaging take 202 for an error.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Item = dict[str, object]
 
 @dataclass(frozen=True, slots=True)
 class InstanceResult:
-    """What became of one part of a request; ``part`` counts from 0.
+    """The outcome of one part of a request; ``part`` counts from 0.
 
     Stored: the UIDs, and ``warnings``, the JSON array of the manifests or None. Failed: ``reason``, a Failure
-    Reason, with a sentence, and the UIDs if the part says them.
+    Reason, with a sentence, and the UIDs if the part contains them.
     """
 
     part: int
@@ -39,7 +39,7 @@ class InstanceResult:
 
 
 def status(instances: Sequence[InstanceResult]) -> int:
-    """200 where all are stored, 202 where some are, 409 where none is."""
+    """200 if all are stored, 202 if some are, 409 if none is."""
     failed = sum(each.reason is not None for each in instances)
     if not failed:
         return 200
@@ -49,8 +49,8 @@ def status(instances: Sequence[InstanceResult]) -> int:
 def report(instances: Sequence[InstanceResult], base_url: str) -> Item:
     """The module; ``base_url`` is the address of the data store.
 
-    Beside what the standard has, items bear words for a person: `_comment`. A failed item says its
-    SOPInstanceUID a second time as (0008,0018), where AWS's own client looks for it.
+    In addition to the standard's elements, items have a text for people: `_comment`. A failed item repeats
+    its SOPInstanceUID as (0008,0018), where AWS's own client looks for it.
     """
     stored = [_stored(each, base_url) for each in instances if each.reason is None]
     known = [each for each in instances if each.reason is not None and each.sop_instance_uid]
@@ -87,8 +87,8 @@ def _stored(instance: InstanceResult, base_url: str) -> Item:
         "00081190": _element("UR", f"{base_url}/{path}"),
     }
     if warnings:
-        # Where several apply the single most appropriate one is given (PS3.18 §I.2.1): the gravest, which is
-        # the one about pixels.
+        # If several apply, the most appropriate one is given (PS3.18 §I.2.1): the most serious one, which
+        # is the one about pixels.
         codes = [w["warning_reason_code"] for w in warnings]
         pixels = [code for code in codes if 0xB100 <= code < 0xB200]
         item["00081196"] = _element("US", (pixels or codes)[0])
@@ -111,7 +111,7 @@ def _other(instance: InstanceResult) -> Item:
 
 
 def _comment(text: str) -> Item:
-    """ErrorComment, PS3.7 §C.4.2: 64 characters; what is longer is there once more, whole, as TextValue."""
+    """ErrorComment, PS3.7 §C.4.2: 64 characters; a longer text is repeated in full as TextValue."""
     if len(text) <= _LONGEST_COMMENT:
         return {"00000902": _element("LO", text)}
     short = text[: _LONGEST_COMMENT - 1].rstrip() + "…"
@@ -119,7 +119,7 @@ def _comment(text: str) -> Item:
 
 
 def _item(*parts: Item) -> Item:
-    """One item of all the elements, by tag."""
+    """One item with all the elements, in tag order."""
     return dict(sorted((tag, element) for part in parts for tag, element in part.items()))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-CODES = {
+WARNING_CODES = {
     "CoercionOfDataElements": 0xB000,
     "ElementsDiscarded": 0xB006,
     "SopClassDataMismatch": 0xB007,
@@ -25,10 +25,10 @@ CODES = {
 
 @dataclass(frozen=True, slots=True)
 class Warning:
-    """Something about one instance that a person should know; it is imported all the same."""
+    """Something that a person should know about an instance, which is imported nevertheless."""
 
     type: str
     message: str
 
     def to_json(self) -> dict[str, object]:
-        return {"warning_reason_code": CODES[self.type], "type": self.type, "message": self.message}
+        return {"warning_reason_code": WARNING_CODES[self.type], "type": self.type, "message": self.message}

@@ -1,7 +1,7 @@
-"""Which attributes a QIDO-RS search can be asked by, and which it answers.
+"""Which attributes a QIDO-RS search can match, and which it returns.
 
 Source: AWS's dicomweb-search pages (match keys, ``includefield=all``), PS3.18 Table 10.6.1-5 (match keys that
-a server has to know) and Tables 10.6.3-3 to -5 (what is answered).
+a server must support) and Tables 10.6.3-3 to -5 (returned attributes).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ LEVELS = (STUDY, SERIES, INSTANCE)
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
-    """An attribute that has an index. ``path`` are the tags from the data set down to it."""
+class MatchKey:
+    """An indexed attribute. ``path`` holds the tags from the data set down to it."""
 
     keyword: str
     path: tuple[int, ...]
@@ -24,49 +24,49 @@ class Key:
 
     @property
     def name(self) -> str:
-        """The tags as a query writes them."""
+        """The tags as they are written in a query."""
         return ".".join(f"{tag:08X}" for tag in self.path)
 
 
 _REQUEST = "RequestAttributesSequence"
 
-KEYS: dict[str, Key] = {
+MATCH_KEYS: dict[str, MatchKey] = {
     key.keyword: key
     for key in (
-        Key("StudyDate", (0x00080020,), "DA", STUDY),
-        Key("StudyTime", (0x00080030,), "TM", STUDY),
-        Key("AccessionNumber", (0x00080050,), "SH", STUDY),
-        Key("ModalitiesInStudy", (0x00080061,), "CS", STUDY),
-        Key("ReferringPhysicianName", (0x00080090,), "PN", STUDY),
-        Key("StudyDescription", (0x00081030,), "LO", STUDY),
-        Key("PatientName", (0x00100010,), "PN", STUDY),
-        Key("PatientID", (0x00100020,), "LO", STUDY),
-        Key("PatientBirthDate", (0x00100030,), "DA", STUDY),
-        Key("PatientBirthTime", (0x00100032,), "TM", STUDY),
-        Key("StudyInstanceUID", (0x0020000D,), "UI", STUDY),
-        Key("StudyID", (0x00200010,), "SH", STUDY),
-        Key("Modality", (0x00080060,), "CS", SERIES),
-        Key("SeriesInstanceUID", (0x0020000E,), "UI", SERIES),
-        Key("SeriesNumber", (0x00200011,), "IS", SERIES),
-        Key("PerformedProcedureStepStartDate", (0x00400244,), "DA", SERIES),
-        Key("PerformedProcedureStepStartTime", (0x00400245,), "TM", SERIES),
-        Key(f"{_REQUEST}.ScheduledProcedureStepID", (0x00400275, 0x00400009), "SH", SERIES),
-        Key(f"{_REQUEST}.RequestedProcedureID", (0x00400275, 0x00401001), "SH", SERIES),
-        Key("SOPClassUID", (0x00080016,), "UI", INSTANCE),
-        Key("SOPInstanceUID", (0x00080018,), "UI", INSTANCE),
-        Key("InstanceNumber", (0x00200013,), "IS", INSTANCE),
-        Key("WarningReason", (0x00081196,), "US", INSTANCE),
+        MatchKey("StudyDate", (0x00080020,), "DA", STUDY),
+        MatchKey("StudyTime", (0x00080030,), "TM", STUDY),
+        MatchKey("AccessionNumber", (0x00080050,), "SH", STUDY),
+        MatchKey("ModalitiesInStudy", (0x00080061,), "CS", STUDY),
+        MatchKey("ReferringPhysicianName", (0x00080090,), "PN", STUDY),
+        MatchKey("StudyDescription", (0x00081030,), "LO", STUDY),
+        MatchKey("PatientName", (0x00100010,), "PN", STUDY),
+        MatchKey("PatientID", (0x00100020,), "LO", STUDY),
+        MatchKey("PatientBirthDate", (0x00100030,), "DA", STUDY),
+        MatchKey("PatientBirthTime", (0x00100032,), "TM", STUDY),
+        MatchKey("StudyInstanceUID", (0x0020000D,), "UI", STUDY),
+        MatchKey("StudyID", (0x00200010,), "SH", STUDY),
+        MatchKey("Modality", (0x00080060,), "CS", SERIES),
+        MatchKey("SeriesInstanceUID", (0x0020000E,), "UI", SERIES),
+        MatchKey("SeriesNumber", (0x00200011,), "IS", SERIES),
+        MatchKey("PerformedProcedureStepStartDate", (0x00400244,), "DA", SERIES),
+        MatchKey("PerformedProcedureStepStartTime", (0x00400245,), "TM", SERIES),
+        MatchKey(f"{_REQUEST}.ScheduledProcedureStepID", (0x00400275, 0x00400009), "SH", SERIES),
+        MatchKey(f"{_REQUEST}.RequestedProcedureID", (0x00400275, 0x00401001), "SH", SERIES),
+        MatchKey("SOPClassUID", (0x00080016,), "UI", INSTANCE),
+        MatchKey("SOPInstanceUID", (0x00080018,), "UI", INSTANCE),
+        MatchKey("InstanceNumber", (0x00200013,), "IS", INSTANCE),
+        MatchKey("WarningReason", (0x00081196,), "US", INSTANCE),
     )
 }
-"""By keyword; attributes of a sequence by the keywords of their path, joined by dots."""
+"""By keyword; attributes in a sequence by the keywords of their path, joined by dots."""
 
-BY_PATH = {key.path: key for key in KEYS.values()}
+MATCH_KEYS_BY_PATH = {key.path: key for key in MATCH_KEYS.values()}
 
 
-def matchable(level: str) -> list[Key]:
-    """What a search at that level can be asked by: its own attributes and those above."""
+def match_keys(level: str) -> list[MatchKey]:
+    """What a search at that level can match: attributes of its own level and of those above."""
     known = LEVELS[: LEVELS.index(level) + 1]
-    return [key for key in KEYS.values() if key.level in known]
+    return [key for key in MATCH_KEYS.values() if key.level in known]
 
 
 def _tags(text: str) -> frozenset[int]:
@@ -85,7 +85,7 @@ STUDY_FIELDS = _tags("""
     00321070 00380010 00380016 00380020 00380021 00380050 00380060 00380062 00380300 00380400 00380500
     00400244 00400245 00400250 00400251 00400253 00401012
 """)
-"""What ``includefield=all`` answers of a study."""
+"""What ``includefield=all`` returns for a study."""
 
 SERIES_FIELDS = STUDY_FIELDS | _tags("""
     00080021 00080031 00080060 00080064 00080068 00080070 00080080 00080082 00081010 0008103E 0008103F
@@ -93,4 +93,4 @@ SERIES_FIELDS = STUDY_FIELDS | _tags("""
     00181018 00181019 00181020 00181030 00181050 00181200 00181201 00185100 0020000D 0020000E 00200011
     00200052 00200060 00201209 00540081 00540101 00541000
 """)
-"""What ``includefield=all`` answers of a series."""
+"""What ``includefield=all`` returns for a series."""

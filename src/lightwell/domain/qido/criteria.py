@@ -1,4 +1,4 @@
-"""What a QIDO-RS search asks for, apart from how it is written in a query and where it is looked up.
+"""The criteria of a QIDO-RS search, independent of the syntax of the query and of the index.
 
 Source: PS3.18 §10.6, PS3.4 §C.2.2.2 (matching), AWS's dicomweb-search pages.
 """
@@ -14,7 +14,7 @@ STUDY, SERIES, INSTANCE = "study", "series", "instance"
 
 @dataclass(frozen=True, slots=True)
 class AnyOf:
-    """The value is one of these, exactly; a UID list, or a single value."""
+    """The value is exactly one of these: UID list matching or single value matching."""
 
     values: tuple[str, ...]
 
@@ -32,9 +32,9 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Wildcard:
-    """``*`` is any run of characters, also none, and ``?`` exactly one; matches the whole value.
+    """``*`` is any run of characters, even empty, and ``?`` exactly one; the pattern matches the whole value.
 
-    ``pattern`` is folded (see `fold`) for person names, as it came for all else.
+    ``pattern`` is folded (see `fold`) for person names, and unchanged for all other attributes.
     """
 
     pattern: str
@@ -42,7 +42,7 @@ class Wildcard:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """A fuzzy name: some word of the name begins with one of these, which are folded."""
+    """A fuzzy name: a word of the name begins with one of these, which are folded."""
 
     words: tuple[str, ...]
 
@@ -54,8 +54,8 @@ Match = AnyOf | Range | Wildcard | Words
 class QidoCriteria:
     """One search.
 
-    ``level`` is what is found: studies, series or instances; ``study`` and ``series`` are the UIDs of the
-    path. ``matches`` are by keyword, all have to hold; those of person names are folded. ``limit`` is at
+    ``level`` is what to find: studies, series or instances; ``study`` and ``series`` are the UIDs of the
+    path. ``matches`` are by keyword, and all must hold; those of person names are folded. ``limit`` is at
     least 0.
     """
 
@@ -68,7 +68,7 @@ class QidoCriteria:
 
 
 def fold(text: str) -> str:
-    """A person name as it is compared: without case and without accents, so that "MULLER" finds "Müller".
+    """A person name in the form for comparisons, without case and accents, so that "MULLER" finds "Müller".
 
     PS3.4 §C.2.2.2.1 leaves both to the server.
     """

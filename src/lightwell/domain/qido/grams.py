@@ -1,11 +1,11 @@
-"""The pieces of a study's texts by which wildcards and fuzzy names are found, wherever in a text they match.
+"""The parts of a study's texts by which wildcards and fuzzy names are found, wherever in a text they match.
 
-A *gram* is `LENGTH` characters of a text from any place in it, or what there is left of it at its end; before
-it stand letters for the data store and the attribute. So whatever stands in a text is the beginning of a gram
-of it, or several grams in a row; a value's own beginning and end are characters of the text too. Grams find
-every study that matches, and some that do not: case and accents are gone, and their order is not looked at.
+A *gram* is `GRAM_LENGTH` consecutive characters of a text, or fewer at its end, with a prefix for the data
+store and the attribute. Every part of a text is therefore a prefix of one of its grams, or several grams in a
+row; the beginning and end of a value are characters of the text too. Grams find every study that matches, and
+some that do not, because case, accents and the order of grams are ignored.
 
-A gram has no character that would part it into two in an index: others than letters and digits are replaced.
+A gram holds no character at which an index would split it: everything but letters and digits is replaced.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from lightwell.domain.qido.criteria import AnyOf, Match, Range, Wildcard, Words, fold
 
-LENGTH = 5
-_SHORT = 3  # beginnings of grams that many studies have are used only where there is nothing better
+GRAM_LENGTH = 5
+_SHORT = 3  # shorter prefixes, which many studies have, are used only where there is nothing better
 
-# Beginning of a value, and of a word of a person name; end of a value.
+# Mark the beginning of a value or of a word of a person name, and the end of a value.
 _BEGIN, _END = "\u015e", "\u0102"
 _NAME = str.maketrans({character: _BEGIN for character in "^= ,"})
 _PLAIN = str.maketrans(
     {chr(code): chr(code + 0x100) for code in range(0x80) if not chr(code).isalnum()} | {"^": "\u015f"}
 )
 
-MOST = 40_000
-"""Grams of one study, of which PostgreSQL keeps a megabyte. What has more, such as a study of some hundred
-series with long lists of requests, is not found by all of them."""
+MOST_GRAMS = 40_000
+"""Most grams of one study; PostgreSQL can store a megabyte. A study with more, such as one of some hundred
+series with long lists of requests, is not found by all of its texts."""
 
-LETTERS = {
+ATTRIBUTE_LETTERS = {
     "PatientName": "n",
     "ReferringPhysicianName": "r",
     "PatientID": "i",
@@ -42,8 +42,8 @@ LETTERS = {
     "RequestAttributesSequence.RequestedProcedureID": "q",
 }
 """The attributes that have grams."""
-NAMES = frozenset(("PatientName", "ReferringPhysicianName"))
-LISTS = frozenset(
+NAME_ATTRIBUTES = frozenset(("PatientName", "ReferringPhysicianName"))
+LIST_ATTRIBUTES = frozenset(
     (
         "ModalitiesInStudy",
         "RequestAttributesSequence.ScheduledProcedureStepID",
@@ -56,7 +56,7 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
 def fold_name(text: str) -> str:
-    """A person name as it is compared, without the separators that say nothing at the ends of its groups.
+    """A person name in the form for comparisons, without meaningless separators at the ends of its groups.
 
     Source: PS3.5 §6.2.1.
     """
@@ -64,7 +64,7 @@ def fold_name(text: str) -> str:
 
 
 def grams(datastore: int, texts: Mapping[str, str | None]) -> str:
-    """Grams of a study, sorted, with a space between: all, or `MOST` at most.
+    """The grams of a study, sorted and separated by spaces; at most `MOST_GRAMS`.
 
     ``texts`` are its columns by keyword.
     """
@@ -72,84 +72,84 @@ def grams(datastore: int, texts: Mapping[str, str | None]) -> str:
     for keyword, text in texts.items():
         if text is None:
             continue
-        mark = _mark(datastore) + LETTERS[keyword]
-        for value in json.loads(text) if keyword in LISTS else (text,):
-            whole = _BEGIN + _encoded(keyword, value) + _END
-            if len(found) + len(whole) > MOST:
+        mark = _datastore_prefix(datastore) + ATTRIBUTE_LETTERS[keyword]
+        for value in json.loads(text) if keyword in LIST_ATTRIBUTES else (text,):
+            whole = _BEGIN + _normalize(keyword, value) + _END
+            if len(found) + len(whole) > MOST_GRAMS:
                 return " ".join(sorted(found))
-            found.update(mark + whole[place : place + LENGTH] for place in range(len(whole) - 1))
+            found.update(mark + whole[place : place + GRAM_LENGTH] for place in range(len(whole) - 1))
     return " ".join(sorted(found))
 
 
-def query(datastore: int, keyword: str, match: Match) -> list[list[str]] | None:
-    """What the grams of a study that matches begin with: of each list any, of all lists one.
+def gram_prefixes(datastore: int, keyword: str, match: Match) -> list[list[str]] | None:
+    """The prefixes of grams that a matching study has: at least one prefix of each list.
 
-    A person name matches by all of it or by one of its groups. None where grams are of no help; `is_rare`
-    tells whether they help much.
+    A person name matches as a whole or by one of its groups. None if grams do not help; `is_rare` tells
+    whether they help much.
     """
-    if keyword not in LETTERS or isinstance(match, Range):
+    if keyword not in ATTRIBUTE_LETTERS or isinstance(match, Range):
         return None
-    mark = _mark(datastore) + LETTERS[keyword]
+    mark = _datastore_prefix(datastore) + ATTRIBUTE_LETTERS[keyword]
     if isinstance(match, AnyOf):
-        end = "" if keyword in NAMES else _END  # what matches may be one group of a name
-        wholes = [_BEGIN + _encoded(keyword, value) + end for value in match.values]
+        end = "" if keyword in NAME_ATTRIBUTES else _END  # the match may be one group of a name
+        wholes = [_BEGIN + _normalize(keyword, value) + end for value in match.values]
         if len(wholes) == 1:
-            return [[mark + piece] for piece in _pieces(wholes[0])]
-        return [[mark + whole[:LENGTH] for whole in wholes]]
+            return [[mark + piece] for piece in _covering_grams(wholes[0])]
+        return [[mark + whole[:GRAM_LENGTH] for whole in wholes]]
     if isinstance(match, Words):
-        return [[mark + (_BEGIN + _encoded(keyword, word))[:LENGTH] for word in match.words]]
-    parts = sorted(_parts(keyword, match), key=len, reverse=True)
+        return [[mark + (_BEGIN + _normalize(keyword, word))[:GRAM_LENGTH] for word in match.words]]
+    parts = sorted(_literal_parts(keyword, match), key=len, reverse=True)
     if not parts:
         return None
     best = [part for part in parts if len(part) >= _SHORT] or parts[:1]
-    return [[mark + piece] for part in best for piece in _pieces(part)]
+    return [[mark + piece] for part in best for piece in _covering_grams(part)]
 
 
 def is_rare(wanted: list[list[str]]) -> bool:
-    """Whether few studies have such grams, most probably."""
+    """Whether probably only few studies have such grams."""
     before = 4  # mark and letter
     return any(all(len(gram) - before >= _SHORT for gram in some) for some in wanted)
 
 
-def is_whole(gram: str) -> bool:
-    """Whether it is a gram of full length, and not the beginning of one."""
-    return len(gram) == LENGTH + 4
+def is_full_length(gram: str) -> bool:
+    """Whether it is a gram of full length rather than a prefix of one."""
+    return len(gram) == GRAM_LENGTH + 4
 
 
-def _mark(datastore: int) -> str:
-    """Three characters for the data store: others that share them cost time, and no more."""
+def _datastore_prefix(datastore: int) -> str:
+    """Three characters for the data store; sharing them with other data stores only costs time."""
     digits = datastore % len(_ALPHABET) ** 3
     return "".join(_ALPHABET[digits // 36**place % 36] for place in range(3))
 
 
-def _encoded(keyword: str, text: str) -> str:
-    if keyword in NAMES:
+def _normalize(keyword: str, text: str) -> str:
+    if keyword in NAME_ATTRIBUTES:
         text = fold_name(text).translate(_NAME)
     else:
         text = fold(text)
     return text.translate(_PLAIN)
 
 
-def _parts(keyword: str, match: Wildcard) -> Iterator[str]:
-    """What stands between the wildcards, with the value's own beginning and end where there are none."""
+def _literal_parts(keyword: str, match: Wildcard) -> Iterator[str]:
+    """The literal parts between the wildcards, with marks for the beginning and end of the value."""
     parts = re.split(r"[*?]+", match.pattern)
     for place, part in enumerate(parts):
-        if keyword in NAMES:
+        if keyword in NAME_ATTRIBUTES:
             part = fold(part).translate(_NAME)
         else:
             part = fold(part)
         part = part.translate(_PLAIN)
         if place == 0 and part:
             part = _BEGIN + part
-        if place == len(parts) - 1 and part and keyword not in NAMES:
+        if place == len(parts) - 1 and part and keyword not in NAME_ATTRIBUTES:
             part += _END
         if part:
             yield part
 
 
-def _pieces(text: str) -> Iterable[str]:
-    """Grams that cover a text, or the beginning of one."""
-    if len(text) <= LENGTH:
+def _covering_grams(text: str) -> Iterable[str]:
+    """Grams that cover a text, or the prefix of one."""
+    if len(text) <= GRAM_LENGTH:
         return [text]
-    last = len(text) - LENGTH
-    return [text[place : place + LENGTH] for place in (*range(0, last, LENGTH), last)]
+    last = len(text) - GRAM_LENGTH
+    return [text[place : place + GRAM_LENGTH] for place in (*range(0, last, GRAM_LENGTH), last)]

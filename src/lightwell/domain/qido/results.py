@@ -1,6 +1,6 @@
 """Results of a QIDO-RS search in the DICOM JSON Model, from the columns of the index.
 
-Source: PS3.18 §10.6.3.3 (what is answered), Annex F (how it is written).
+Source: PS3.18 §10.6.3.3 (returned attributes), Annex F (their form).
 """
 
 from __future__ import annotations
@@ -13,23 +13,25 @@ from functools import lru_cache
 from json.encoder import encode_basestring
 from urllib.parse import quote
 
-from lightwell.domain.qido.attributes import KEYS, LEVELS
+from lightwell.domain.qido.attributes import LEVELS, MATCH_KEYS
 from lightwell.domain.qido.criteria import INSTANCE, SERIES, STUDY
 
 Values = Mapping[str, str | int | None]
-"""keyword → text as it came (values separated by backslashes, groups of names by ``=``), number, or None."""
+"""keyword → text as it was imported (backslashes between values, ``=`` between groups of names), number, or
+None.
+"""
 
 RETRIEVE_URL = 0x00081190
-AVAILABILITY = 0x00080056
-REQUESTS = 0x00400275
+INSTANCE_AVAILABILITY = 0x00080056
+REQUEST_ATTRIBUTES = 0x00400275
 
-_REQUIRED, _PRESENT, _ASKED = "required", "present", "asked"
+_REQUIRED, _IF_PRESENT, _ON_REQUEST = "required", "present", "asked"
 _STEP_ID, _PROCEDURE_ID = "00400009", "00401001"
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """An attribute that the index has. ``shown``: always, where it has a value, or where it is asked for."""
+    """An attribute of the index. ``shown``: always, if it has a value, or if it is requested."""
 
     keyword: str
     tag: int
@@ -45,53 +47,55 @@ def _columns() -> Iterable[Column]:
         "Modality", "SeriesInstanceUID", "SeriesNumber", "SOPClassUID", "SOPInstanceUID", "InstanceNumber",
     }  # fmt: skip
     present = {"PerformedProcedureStepStartDate", "PerformedProcedureStepStartTime", "WarningReason"}
-    for key in KEYS.values():
+    for key in MATCH_KEYS.values():
         if len(key.path) == 1:
-            shown = _REQUIRED if key.keyword in ever else _PRESENT if key.keyword in present else _ASKED
+            shown = (
+                _REQUIRED if key.keyword in ever else _IF_PRESENT if key.keyword in present else _ON_REQUEST
+            )
             yield Column(key.keyword, key.path[0], key.vr, key.level, shown)
     yield Column("PatientSex", 0x00100040, "CS", STUDY, _REQUIRED)
     yield Column("NumberOfStudyRelatedSeries", 0x00201206, "IS", STUDY, _REQUIRED)
     yield Column("NumberOfStudyRelatedInstances", 0x00201208, "IS", STUDY, _REQUIRED)
-    yield Column("TimezoneOffsetFromUTC", 0x00080201, "SH", STUDY, _PRESENT)
+    yield Column("TimezoneOffsetFromUTC", 0x00080201, "SH", STUDY, _IF_PRESENT)
     yield Column("NumberOfSeriesRelatedInstances", 0x00201209, "IS", SERIES, _REQUIRED)
-    yield Column("SeriesDescription", 0x0008103E, "LO", SERIES, _PRESENT)
-    yield Column("BodyPartExamined", 0x00180015, "CS", SERIES, _ASKED)
+    yield Column("SeriesDescription", 0x0008103E, "LO", SERIES, _IF_PRESENT)
+    yield Column("BodyPartExamined", 0x00180015, "CS", SERIES, _ON_REQUEST)
     # JSON, an array of [ScheduledProcedureStepID or null, RequestedProcedureID or null].
-    yield Column("RequestAttributesSequence", REQUESTS, "SQ", SERIES, _PRESENT)
-    # These are not in the index, but with the pixels.
-    yield Column("NumberOfFrames", 0x00280008, "IS", INSTANCE, _PRESENT)
-    yield Column("Rows", 0x00280010, "US", INSTANCE, _PRESENT)
-    yield Column("Columns", 0x00280011, "US", INSTANCE, _PRESENT)
-    yield Column("BitsAllocated", 0x00280100, "US", INSTANCE, _PRESENT)
+    yield Column("RequestAttributesSequence", REQUEST_ATTRIBUTES, "SQ", SERIES, _IF_PRESENT)
+    # These are stored with the pixels, not in the index.
+    yield Column("NumberOfFrames", 0x00280008, "IS", INSTANCE, _IF_PRESENT)
+    yield Column("Rows", 0x00280010, "US", INSTANCE, _IF_PRESENT)
+    yield Column("Columns", 0x00280011, "US", INSTANCE, _IF_PRESENT)
+    yield Column("BitsAllocated", 0x00280100, "US", INSTANCE, _IF_PRESENT)
 
 
 COLUMNS = {column.tag: column for column in _columns()}
 
 
-def shown(levels: Iterable[str]) -> frozenset[int]:
-    """The tags of what a search answers without being asked for, where these levels are answered."""
+def default_tags(levels: Iterable[str]) -> frozenset[int]:
+    """The tags that a search returns without being requested, if it returns these levels."""
     answered = set(levels)
     uids = ("StudyInstanceUID", "SeriesInstanceUID")
     return frozenset(
         column.tag
         for column in COLUMNS.values()
-        if column.keyword in uids or (column.level in answered and column.shown != _ASKED)
+        if column.keyword in uids or (column.level in answered and column.shown != _ON_REQUEST)
     )
 
 
 _UID = re.compile(r"[0-9.]+", re.ASCII)
 _INTEGER = re.compile(r"[+-]?\d{1,15}", re.ASCII)
 
-_Write = Callable[[str | int], str]
-_Step = tuple[str, str, _Write, str | None]
+_ValueWriter = Callable[[str | int], str]
+_ElementWriter = tuple[str, str, _ValueWriter, str | None]
 
 
-class Form:
-    """How the results of one search are written.
+class ResultWriter:
+    """Writes the results of one search.
 
-    ``levels`` are those whose attributes are answered in any case. Beside these come the columns with the
-    tags ``named``, and ``asked`` where they have a value. The UIDs of study and series are always there, so
-    that a result can be told from any other.
+    ``levels`` are those whose attributes are always returned, in addition to the columns with the tags
+    ``named``, and ``asked`` where they have a value. The UIDs of study and series are always returned, so
+    that every result can be identified.
     """
 
     def __init__(
@@ -99,12 +103,14 @@ class Form:
     ) -> None:
         known, answered = LEVELS[: LEVELS.index(level) + 1], set(levels)
         keys, wanted = set(named), {*named, *asked}
-        steps: list[tuple[int, _Step]] = []
+        steps: list[tuple[int, _ElementWriter]] = []
         for column in COLUMNS.values():
             if column.level not in known:
                 continue
             is_uid = column.keyword in ("StudyInstanceUID", "SeriesInstanceUID")
-            if not (column.tag in wanted or is_uid or (column.level in answered and column.shown != _ASKED)):
+            if not (
+                column.tag in wanted or is_uid or (column.level in answered and column.shown != _ON_REQUEST)
+            ):
                 continue
             key = f'"{column.tag:08X}":{{"vr":"{column.vr}"'
             always = column.tag in keys or (column.shown == _REQUIRED and column.level in answered)
@@ -114,9 +120,9 @@ class Form:
             )
         self.level = level
         ordered = sorted(steps, key=lambda step: step[0])
-        # InstanceAvailability and RetrieveURL stand where their tags belong.
-        self._first = [step for tag, step in ordered if tag < AVAILABILITY]
-        self._second = [step for tag, step in ordered if AVAILABILITY < tag < RETRIEVE_URL]
+        # InstanceAvailability and RetrieveURL go where their tags belong.
+        self._first = [step for tag, step in ordered if tag < INSTANCE_AVAILABILITY]
+        self._second = [step for tag, step in ordered if INSTANCE_AVAILABILITY < tag < RETRIEVE_URL]
         self._third = [step for tag, step in ordered if tag > RETRIEVE_URL]
 
     def elements(self, values: Values, base: str) -> list[str]:
@@ -137,9 +143,11 @@ class Form:
 
 
 @lru_cache(256)
-def form(level: str, levels: tuple[str, ...], named: frozenset[int], asked: frozenset[int]) -> Form:
-    """The `Form` of a search; most are asked again."""
-    return Form(level, levels, named, asked)
+def result_writer(
+    level: str, levels: tuple[str, ...], named: frozenset[int], asked: frozenset[int]
+) -> ResultWriter:
+    """The `ResultWriter` of a search, cached, since most searches recur."""
+    return ResultWriter(level, levels, named, asked)
 
 
 def _segment(values: Values, keyword: str) -> str:
@@ -147,7 +155,7 @@ def _segment(values: Values, keyword: str) -> str:
     return uid if _UID.fullmatch(uid) else quote(uid, safe="")
 
 
-def _written(steps: list[_Step], values: Values) -> list[str]:
+def _written(steps: list[_ElementWriter], values: Values) -> list[str]:
     found = []
     for keyword, key, write, empty in steps:
         value = values.get(keyword)
@@ -205,4 +213,4 @@ def _requests(value: str | int) -> str:
     return ",".join(items)
 
 
-_WRITERS: dict[str, _Write] = {"PN": _name, "IS": _number, "US": _number, "SQ": _requests}
+_WRITERS: dict[str, _ValueWriter] = {"PN": _name, "IS": _number, "US": _number, "SQ": _requests}

@@ -37,7 +37,7 @@ _EXACT_INTEGER = 1 << 53
 
 def lines(elements: Iterable[ParsedElement]) -> bytes:
     """The lines of a data set; ``elements`` are in tag order, without file meta and pixels."""
-    return dicom_json_lines.joined([element.dicom for element in elements])
+    return dicom_json_lines.join_elements([element.dicom for element in elements])
 
 
 def from_reader(

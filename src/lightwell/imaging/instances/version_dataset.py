@@ -12,7 +12,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 
-from lightwell.domain.image_sets.edits import NONE, Edits
+from lightwell.domain.image_sets.edits import NO_EDITS, Edits
 from lightwell.imaging.errors import RenderFailure
 from lightwell.imaging.instances.writer import write_part10
 
@@ -39,7 +39,7 @@ def pydicom_errors() -> Iterator[None]:
 
 
 def version_dataset(
-    original: bytes, override: Mapping[str, object] | None = None, edits: Edits = NONE
+    original: bytes, override: Mapping[str, object] | None = None, edits: Edits = NO_EDITS
 ) -> Dataset:
     """The attributes of a version, read lazily; to be used within `pydicom_errors`.
 

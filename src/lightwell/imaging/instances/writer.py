@@ -15,7 +15,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from lightwell.domain.image_sets.edits import NONE, Edits
+from lightwell.domain.image_sets.edits import NO_EDITS, Edits
 from lightwell.errors import InputError
 from lightwell.imaging.dataset.character_sets import charset_of
 from lightwell.imaging.dataset.dictionary import CHARSET
@@ -81,7 +81,7 @@ def write_part10(
     original: bytes,
     pixel: PixelValue | None,
     override: Mapping[str, object] | None = None,
-    edits: Edits = NONE,
+    edits: Edits = NO_EDITS,
 ) -> None:
     """Write the file of `build_part10` to ``out``."""
     out.writelines(build_part10(original, pixel, override, edits).pieces)
@@ -91,7 +91,7 @@ def build_part10(
     original: bytes,
     pixel: PixelValue | None,
     override: Mapping[str, object] | None = None,
-    edits: Edits = NONE,
+    edits: Edits = NO_EDITS,
     *,
     syntax: str | None = None,
 ) -> Part10File:

@@ -1,8 +1,8 @@
-"""DELETE of a study, a series or an instance: an extension, with the means of the native operations.
+"""DELETE of a study, a series or an instance: an extension, built on the native operations.
 
-A study goes by DeleteImageSet of all its primary sets, in one transaction, a series by that of its own. An
-instance is removed from its set by UpdateImageSetMetadata, which makes a version; the last one of a set takes
-the set with it. With ``imageSetId`` that set is meant, primary or not.
+A study is deleted by DeleteImageSet of all its primary sets, in one transaction, a series by that of its own.
+An instance is removed from its set by UpdateImageSetMetadata, which makes a version; with the last instance
+of a set, the set is deleted. ``imageSetId`` selects a set, primary or not.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ _ATTEMPTS = 4
 def delete(
     ctx: Context, target: DicomwebTarget, allow: Callable[[Sequence[str]], None] | None = None
 ) -> None:
-    """Delete what is named; it is gone when this returns.
+    """Delete the target; it is gone when this returns.
 
-    ``allow`` is asked about the ids of the image sets that this changes, and raises what refuses it.
+    ``allow`` is called with the ids of the image sets to change, and raises an error to refuse that.
 
-    Raises `NotFoundError` where there is nothing, `ValidationError` for ids that are none, `ConflictError`
-    where others change the same set all the time.
+    Raises `NotFoundError` where the target does not exist, `ValidationError` for malformed ids,
+    `ConflictError` where other requests keep changing the same set.
     """
     allowed: frozenset[str] | None = None
     if allow is not None:
         with ctx.stores.db.read() as conn:
-            ids = [each.id for each in _sets(conn, target)]
+            ids = [each.id for each in _target_sets(conn, target)]
         allow(ids)
         allowed = frozenset(ids)
     if target.instance is None:
@@ -61,20 +61,23 @@ def _delete_sets(ctx: Context, target: DicomwebTarget, allowed: frozenset[str] |
         return found
 
     for each in ctx.stores.db.write(work):
-        metadata_documents.drop(ctx.stores, each.key)
+        metadata_documents.drop_documents(ctx.stores, each.key)
 
 
 def _allowed_sets(
     conn: Connection, target: DicomwebTarget, allowed: frozenset[str] | None
 ) -> list[SeriesSet]:
-    """The same sets as were asked about, or fewer. Raises `ConflictError` where another has come since."""
-    found = _sets(conn, target)
+    """The target's sets, all of them allowed.
+
+    Raises `ConflictError` where one was added after ``allow`` was called.
+    """
+    found = _target_sets(conn, target)
     if allowed is not None and any(each.id not in allowed for each in found):
-        raise ConflictError(f"Study {target.study} is being changed by others; try again.")
+        raise ConflictError(f"Study {target.study} is being changed by another request; try again.")
     return found
 
 
-def _sets(conn: Connection, target: DicomwebTarget) -> list[SeriesSet]:
+def _target_sets(conn: Connection, target: DicomwebTarget) -> list[SeriesSet]:
     if target.series is None:
         found = lookup.study_sets(conn, target.datastore_id, target.study)
         if target.image_set_id is not None:
@@ -110,9 +113,9 @@ def _delete_instance(ctx: Context, target: DicomwebTarget, uid: str, allowed: fr
         try:
             update_image_set_metadata(ctx, request)
         except (NotFoundError, ConflictError):
-            # Another version came between; what it holds is looked at once more.
+            # Another version was made in between, so its content is examined again.
             if attempt == _ATTEMPTS:
                 raise
             continue
         return
-    raise ConflictError(f"Instance {uid} is being changed by others; try again.")
+    raise ConflictError(f"Instance {uid} is being changed by another request; try again.")

@@ -1,8 +1,9 @@
-"""Frames of an instance that is named by its UIDs, apart from HTTP: where they lie, and their bytes.
+"""Frames of an instance that is named by its UIDs, without the HTTP part: where they are stored, and their
+bytes.
 
-What can be had in which transfer syntax: AWS's dicomweb-retrieve-instance-frames page, PS3.18 §8.7.3. Every
-request looks up which pixels the instance has in the readable version of its set, so that nothing of a
-deleted set is served; where frames lie never changes and is remembered, see `frames`.
+The available transfer syntaxes follow AWS's dicomweb-retrieve-instance-frames page and PS3.18 §8.7.3. Every
+request looks up which pixels the instance has in the readable version of its set, so nothing of a deleted set
+is served. The location of a frame never changes and is cached, see `operations.get_image_frame`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from cachetools import LRUCache
 
 from lightwell.codec_pool.render_requests import Decode, Decoded, FrameSpan, Pixels
-from lightwell.documents.retrieve_syntax import PROVED
+from lightwell.documents.retrieve_syntax import VERIFIED_SYNTAXES
 from lightwell.domain.image_sets.frame_table import PAGE, unpack_entry
 from lightwell.errors import (
     DamagedError,
@@ -46,7 +47,7 @@ class InstancePixels:
 
 @dataclass(frozen=True, slots=True)
 class BareFrame:
-    """Where the bare codestream of one frame lies, and its checksum; see
+    """Where the bare codestream of one frame is stored, and its checksum; see
     `domain.image_sets.frame_table.Frame`."""
 
     place: FrameLocation
@@ -54,7 +55,7 @@ class BareFrame:
 
 
 class InstanceFrames:
-    """The frames of a process, by UIDs. Calls that read the database wait for it."""
+    """Finds frames by UIDs; one per process. Calls that read the database wait for it."""
 
     def __init__(self, reader: FrameReader) -> None:
         self.reader = reader
@@ -68,8 +69,8 @@ class InstanceFrames:
     ) -> InstancePixels:
         """The pixels of an instance.
 
-        Raises `NotFoundError` where there is no such instance, or it has no pixels; `ValidationError` for ids
-        that are none; `NotAcceptableError` where its pixels could not be split into frames at import.
+        Raises `NotFoundError` where the instance does not exist or has no pixels; `ValidationError` for
+        malformed ids; `NotAcceptableError` where its pixels could not be split into frames at import.
         """
         named: tuple[str, ...]
         if image_set_id is None:
@@ -90,20 +91,20 @@ class InstanceFrames:
             raise InternalError("The frames of the instance are lost; run `lightwell data verify`.")
         if not page.frame_count:
             raise NotAcceptableError(
-                "The pixel data of this instance could not be split into frames at import. Get the whole "
-                "instance with transfer-syntax=*."
+                "The pixel data of this instance could not be split into frames at import. Request the "
+                "whole instance with transfer-syntax=*."
             )
         return InstancePixels(image_set, pixels, page.stored_syntax, page.frame_count)
 
     def frame(self, pixels: InstancePixels, number: int) -> BareFrame:
-        """Where frame ``number``, from 1, lies. Raises `NotFoundError` where there are not so many."""
+        """Where frame ``number``, from 1, is stored. Raises `NotFoundError` where there are fewer frames."""
         index = (number - 1) % PAGE
         page = None
         if 0 < number <= pixels.frame_count:
             page = self.reader.page(pixels.key, number - 1 - index)
         found = None if page is None else unpack_entry(page.entries, index)
         if page is None or found is None:
-            raise NotFoundError(f"The instance has {pixels.frame_count} frames, and no frame {number}.")
+            raise NotFoundError(f"The instance has {pixels.frame_count} frames; there is no frame {number}.")
         place = FrameLocation(
             pixels.image_set,
             page.object,
@@ -113,27 +114,28 @@ class InstanceFrames:
         )
         return BareFrame(place, found.checksum)
 
-    def accessed(self, pixels: InstancePixels) -> None:
+    def note_access(self, pixels: InstancePixels) -> None:
         """Note that the content of the set was read."""
-        self.reader.note(pixels.image_set)
+        self.reader.note_access_to(pixels.image_set)
 
     def needs_worker(self, pixels: InstancePixels) -> bool:
-        """Whether only a codec worker may decode the frames: those that others have coded.
+        """Whether only a codec worker may decode the frames, because lightwell has not encoded them itself.
 
-        Of JPEG 2000 Lossless, which a store may hold of its own and as it came, the database knows it.
+        JPEG 2000 Lossless may be either; the database knows the transfer syntax of the import.
         """
         if pixels.stored_syntax == JPEG2000_LOSSLESS:
             return self._described(pixels.key)[1] == JPEG2000_LOSSLESS
-        return pixels.stored_syntax not in PROVED
+        return pixels.stored_syntax not in VERIFIED_SYNTAXES
 
-    def by_worker(self, ctx: Context, pixels: InstancePixels, frame: BareFrame) -> bytes:
-        """A frame that was kept as it came, in Explicit VR Little Endian. Waits for a codec worker.
+    def decode_by_worker(self, ctx: Context, pixels: InstancePixels, frame: BareFrame) -> bytes:
+        """A frame that is stored as it was imported, in Explicit VR Little Endian. Waits for a codec worker.
 
-        A frame tells no photometric interpretation of its own: its colours are as the attributes describe it.
-        Raises `NotAcceptableError` where it cannot be decoded, and what `Pool.ask` raises.
+        A bare frame has no photometric interpretation of its own, so its colours are those that the
+        attributes describe. Raises `NotAcceptableError` where it cannot be decoded, and what
+        `CodecPoolClient.ask` raises.
         """
         if ctx.pool is None:
-            raise NotAcceptableError("There are no codec workers here to decode lossy frames.")
+            raise NotAcceptableError("Lossy frames cannot be decoded: this process has no codec workers.")
         row = self._stores.db.look_up(native_instances.IMAGE_LOOK_UP, (pixels.key,))
         if row is None:
             raise InternalError("The description of the pixels is lost; run `lightwell data verify`.")
@@ -147,19 +149,19 @@ class InstanceFrames:
             answer = ctx.pool.ask(order, ctx.settings.file_timeout)
         except InputError as error:
             raise NotAcceptableError(
-                f"The frame cannot be decoded: {error}. Get it as it is stored, with transfer-syntax=*."
+                f"The frame cannot be decoded: {error}. Request it as it is stored, with transfer-syntax=*."
             ) from error
         if not isinstance(answer, Decoded):
-            raise InternalError("A codec worker gave an answer to another question.")
+            raise InternalError("A codec worker returned an unexpected type of answer.")
         return answer.frames[0]
 
-    def transcoded(self, pixels: InstancePixels, frame: BareFrame, syntax: str) -> bytes | memoryview:
+    def transcode(self, pixels: InstancePixels, frame: BareFrame, syntax: str) -> bytes | memoryview:
         """A frame of the lossless storage format in Explicit VR Little Endian or JPEG 2000 Lossless.
 
-        Takes the time of a codec. Raises `InternalError` where what is stored does not give the pixels that
-        were imported.
+        Takes the time of a codec. Raises `InternalError` where the stored bytes do not decode to the imported
+        pixels.
         """
-        # Who only sends what is stored needs no codec.
+        # Imported here because sending stored frames needs no codec.
         from lightwell.imaging.pixels import jpeg2000
         from lightwell.imaging.pixels.samples import native_view
         from lightwell.imaging.pixels.stored_frames import decode_verified
@@ -169,7 +171,7 @@ class InstanceFrames:
         try:
             samples = decode_verified(data, 0, pixels.stored_syntax, image, frame.checksum)
         except DamagedError as error:
-            raise self.reader.failed(frame.place, error) from error
+            raise self.reader.error_for(frame.place, error) from error
         if syntax == JPEG2000_LOSSLESS:
             return jpeg2000.encode(samples, image.photometric)
         return native_view(samples, image)
@@ -177,25 +179,25 @@ class InstanceFrames:
     def pieces(
         self, ctx: Context, pixels: InstancePixels, number: int, syntax: str, size: int
     ) -> Iterator[bytes]:
-        """Frame ``number``, from 1, in ``syntax``, as stored in pieces of ``size`` bytes at most.
+        """Frame ``number``, from 1, in ``syntax``; as stored, in pieces of at most ``size`` bytes.
 
-        Raises what the other methods do.
+        Raises the errors of the other methods.
         """
         frame = self.frame(pixels, number)
         if syntax == pixels.stored_syntax:
             for start in range(0, frame.place.length, size):
                 yield self.reader.read(frame.place, start, min(size, frame.place.length - start))
         elif self.needs_worker(pixels):
-            yield self.by_worker(ctx, pixels, frame)
+            yield self.decode_by_worker(ctx, pixels, frame)
         else:
-            yield bytes(self.transcoded(pixels, frame, syntax))
+            yield bytes(self.transcode(pixels, frame, syntax))
 
     def description(self, pixels_key: int) -> ImageDescription:
-        """How the frames of some pixels are described. Raises `InternalError` where that is lost."""
+        """The description of the frames of some pixels. Raises `InternalError` where it is lost."""
         return self._described(pixels_key)[0]
 
     def _described(self, pixels_key: int) -> tuple[ImageDescription, str]:
-        """The description, and the transfer syntax in which the pixels came."""
+        """The description, and the transfer syntax in which the pixels were imported."""
         with self._lock:
             found = self._descriptions.get(pixels_key)
         if found is not None:
@@ -213,11 +215,11 @@ class InstanceFrames:
     def _missing(
         self, datastore_id: str, study: str, series: str, instance: str, image_set_id: str | None
     ) -> InstancePixels:
-        """Says what is not there."""
+        """Raise the error that says what does not exist."""
         with self._stores.db.read() as conn:
             found = lookup.series_set(conn, datastore_id, study, series, image_set_id)
             stored = lookup.instance_of(conn, found, instance)
-        # It came between the two look-ups.
+        # It was imported between the two look-ups.
         if stored.pixels is None:
             raise NotFoundError(f"Instance {instance} has no pixel data.")
         image = stored.pixels

@@ -1,7 +1,7 @@
 """What the ids of a DICOMweb path name: sets of a study or a series, and instances in them.
 
-Source: AWS's dicomweb-retrieve pages: without ``imageSetId`` only primary image sets are looked at, with it
-any; always their latest version that can be read. See `stores.image_sets.by_series`.
+Source: AWS's dicomweb-retrieve pages. Without ``imageSetId`` only primary image sets are considered, with it
+any set; always in the latest version with content. See `stores.image_sets.by_series`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from lightwell.domain.datastore import DELETED
+from lightwell.domain.states import DatastoreStatus
 from lightwell.errors import NotFoundError, ValidationError
 from lightwell.stores.account import datastores
 from lightwell.stores.image_sets import by_series, part10_instances
@@ -37,7 +37,10 @@ _NAMES = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")
 
 @dataclass(frozen=True, slots=True)
 class DicomwebTarget:
-    """What a path names, UIDs decoded: a study, a series, an instance or a frame, ``number`` from 1."""
+    """What a path names: a study, a series, an instance or a frame; UIDs are percent-decoded.
+
+    ``number`` is the frame's, from 1. ``base`` is the URL of the data store, for links in the answer.
+    """
 
     datastore_id: str
     study: str
@@ -45,17 +48,18 @@ class DicomwebTarget:
     instance: str | None = None
     image_set_id: str | None = None
     number: int | None = None
+    base: str = ""
 
 
 def study_sets(conn: Connection, datastore_id: str, study_uid: str) -> list[SeriesSet]:
     """The primary sets of a study, by SeriesNumber, then by UID; never empty.
 
-    Raises `ValidationError` for ids that are none, `NotFoundError` where there is no such study.
+    Raises `ValidationError` for malformed ids, `NotFoundError` where the study does not exist.
     """
     _check_text(datastore_id, study_uid)
     found = by_series.of_study(conn, datastore_id, study_uid)
     if not found:
-        _check_store(conn, datastore_id)
+        _check_datastore(conn, datastore_id)
         check_uids(study_uid)
         raise NotFoundError(f"Data store {datastore_id} has no primary image set of study {study_uid}.")
     return found
@@ -66,7 +70,7 @@ def series_set(
 ) -> SeriesSet:
     """The primary set of a series, or the set ``image_set_id`` where it holds that series.
 
-    Raises `ValidationError` for ids that are none, `NotFoundError` where there is no such set.
+    Raises `ValidationError` for malformed ids, `NotFoundError` where the set does not exist.
     """
     check_ids(datastore_id, image_set_id)
     _check_text(datastore_id, study_uid, series_uid)
@@ -74,14 +78,14 @@ def series_set(
     for each in found:
         if each.is_primary if image_set_id is None else each.id == image_set_id:
             return each
-    _check_store(conn, datastore_id)
+    _check_datastore(conn, datastore_id)
     check_uids(study_uid, series_uid)
     place = f"series {series_uid} of study {study_uid}"
     if image_set_id is not None:
         raise NotFoundError(f"Image set {image_set_id} does not hold {place}.")
     if found:
         raise NotFoundError(
-            f"No primary image set holds {place}; name one of the others in the query parameter imageSetId."
+            f"No primary image set holds {place}; name another image set in the query parameter imageSetId."
         )
     raise NotFoundError(f"Data store {datastore_id} has no {place}.")
 
@@ -89,7 +93,7 @@ def series_set(
 def instance_of(conn: Connection, found: SeriesSet, sop_instance_uid: str) -> StoredInstance:
     """The instance of a set that has this SOPInstanceUID.
 
-    Raises `ValidationError` for what is no UID, `NotFoundError` where the set has none such.
+    Raises `ValidationError` for a malformed UID, `NotFoundError` where the set has no such instance.
     """
     _check_text(found.datastore_id, sop_instance_uid)
     instance = part10_instances.find_instance(
@@ -104,32 +108,38 @@ def instance_of(conn: Connection, found: SeriesSet, sop_instance_uid: str) -> St
 
 
 def check_uids(*uids: str | None) -> None:
-    """Raise `ValidationError` for the first of study, series and instance UID that is none.
+    """Raise `ValidationError` for the first malformed UID of study, series and instance.
 
-    To be asked where nothing was found under them: some files come with UIDs that break the rule, are
+    To be called only where nothing was found under them: some files have UIDs that break the rules, are
     imported with a warning, and must be found.
     """
     for name, uid in zip(_NAMES, uids, strict=False):
         if uid is not None and not _UID.fullmatch(uid):
-            raise ValidationError(f"{name} {uid[:80]!r} is no UID: it takes at most 64 digits and dots.")
+            raise ValidationError(
+                f"{name} {uid[:80]!r} is not a UID: a UID has at most 64 characters, digits and dots."
+            )
 
 
 def check_ids(datastore_id: str, image_set_id: str | None = None) -> None:
-    """Raise `ValidationError` where the id of a data store or of an image set cannot be one."""
+    """Raise `ValidationError` where a data store id or an image set id is malformed."""
     for name, id in (("data store", datastore_id), ("imageSetId", image_set_id)):
         if id is not None and not _ID.fullmatch(id):
-            raise ValidationError(f"The {name} {id[:80]!r} is no id: it takes 32 digits and small letters.")
+            raise ValidationError(
+                f"The {name} {id[:80]!r} is not an id: ids have 32 characters, digits and lower-case letters."
+            )
 
 
 def _check_text(datastore_id: str, *uids: str) -> None:
-    """What no database should be asked."""
+    """Raise `ValidationError` for text that must not reach the database."""
     check_ids(datastore_id)
     for uid in uids:
         if "\0" in uid or not 0 < len(uid) <= _LONGEST:
-            raise ValidationError(f"{uid[:80]!r} is no UID: it takes at most 64 digits and dots.")
+            raise ValidationError(
+                f"{uid[:80]!r} is not a UID: a UID has at most 64 characters, digits and dots."
+            )
 
 
-def _check_store(conn: Connection, datastore_id: str) -> None:
+def _check_datastore(conn: Connection, datastore_id: str) -> None:
     store = datastores.get(conn, datastore_id)
-    if store is None or store.status == DELETED:
+    if store is None or store.status == DatastoreStatus.DELETED:
         raise NotFoundError(f"Datastore {datastore_id} does not exist.")

@@ -1,8 +1,8 @@
-"""Rendered resources and thumbnails: which frame is shown, and the picture that a codec worker makes of it.
+"""Rendered resources and thumbnails: which frame is rendered, and the image that a codec worker makes of it.
 
-Source: PS3.18 §10.4.1.1.3 and §10.4.1.1.4. HealthImaging has neither. For a series the picture is that of the
-image in its middle, for a study that of its first series with images: one picture, as viewers' lists need it,
-where the standard would allow a part for each instance.
+Source: PS3.18 §10.4.1.1.3 and §10.4.1.1.4. HealthImaging has neither. For a series, its middle image is
+rendered, for a study that of its first series with images: one image, as the lists of viewers need it, where
+the standard would also allow a part for each instance.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from lightwell import __version__
 from lightwell.codec_pool.render_requests import ByteSpan, FrameSpan, NotRendered, Pixels, Render, Rendered
-from lightwell.domain.image_sets.edits import encode
+from lightwell.domain.image_sets.edits import encode_edits
 from lightwell.domain.image_sets.frame_table import PAGE, unpack_entry
 from lightwell.domain.rendering import (
     IMAGE_TYPES,
@@ -54,31 +54,31 @@ __all__ = [
     "THUMBNAIL",
     "THUMBNAIL_SIDE",
     "EncodedImage",
+    "RenderSource",
     "Rendering",
     "RenderingRequest",
-    "Shown",
-    "picture",
+    "find_source",
+    "render_image",
+    "render_thumbnail",
     "rendered_parameters",
-    "rendering",
-    "shown",
-    "thumbnail",
+    "to_rendering",
     "uri_parameters",
 ]
 
 THUMBNAIL = JPEG
-"""What a thumbnail is unless asked otherwise; these are kept in the cache of documents."""
+"""The default media type of thumbnails; these are kept in the cache of documents."""
 
 PDF_STORAGE = "1.2.840.10008.5.1.4.1.1.104.1"
 """Encapsulated PDF Storage."""
 
-_EXISTS_AS = "rendered resources are made of it by no decoder here; its frames can be retrieved as they are"
+_NOT_RENDERED = "no decoder here can render it, but its frames can be retrieved as they are stored"
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """The one frame that is shown; ``number`` counts from 0 and is None for an instance without frames.
+class RenderSource:
+    """The frame to render. ``number`` counts from 0.
 
-    ``pixels`` and ``frame`` are None with it.
+    ``number``, ``pixels`` and ``frame`` are None for an instance without frames.
     """
 
     found: SeriesSet
@@ -88,34 +88,35 @@ class Shown:
     frame: FrameSpan | None
 
     def tag(self, asked: Rendering) -> str:
-        """An entity tag: the same for the same frame of the same version, asked for in the same way."""
+        """An entity tag: the same for the same frame of the same version with the same parameters."""
         place = (self.found.id, self.found.version, self.instance.record, self.number)
         return sha256(repr((__version__, place, asked)).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """A picture or document, and what of the request is not in it."""
+    """An image or document; ``notes`` say which parameters were not applied."""
 
     media_type: str
     data: bytes
     notes: tuple[str, ...] = ()
 
 
-def shown(stores: Stores, target: DicomwebTarget, *, small: bool = False) -> Shown:
-    """Find what ``target`` names; of several frames the first or, for a ``small`` picture, the middle one.
+def find_source(stores: Stores, target: DicomwebTarget, *, small: bool = False) -> RenderSource:
+    """Find what ``target`` names; of several frames the first or, for a ``small`` image, the middle one.
 
-    PS3.18 §10.4.1.1.4 leaves the choice for thumbnails to the server: volumes mostly begin with nothing.
+    PS3.18 §10.4.1.1.4 leaves the choice for thumbnails to the server, and the first frames of volumes are
+    mostly empty.
 
-    Raises `ValidationError` for ids that are none, `NotFoundError` for what is not there,
-    `NotAcceptableError` for a frame that cannot be shown.
+    Raises `ValidationError` for malformed ids, `NotFoundError` where the target does not exist,
+    `NotAcceptableError` for a frame that cannot be rendered.
     """
     with stores.db.read() as conn:
         found, instance = _instance(conn, target)
     stored = instance.pixels
     if stored is None and instance.sop_class_uid != PDF_STORAGE:
         raise NotAcceptableError(
-            f"The instance {instance.sop_instance_uid} has neither an image nor a PDF document to be shown."
+            f"The instance {instance.sop_instance_uid} has neither an image nor a PDF document to render."
         )
     if stored is None or not stored.frame_count:
         if target.number is not None:
@@ -123,58 +124,62 @@ def shown(stores: Stores, target: DicomwebTarget, *, small: bool = False) -> Sho
         if stored is not None:
             raise NotAcceptableError(
                 f"The pixel data of instance {instance.sop_instance_uid} could not be split into frames at"
-                " import, so it cannot be shown."
+                " import, so it cannot be rendered."
             )
-        return Shown(found, instance, None, None, None)
+        return RenderSource(found, instance, None, None, None)
     number = (stored.frame_count - 1) // 2 if small else 0
     if target.number is not None:
         number = target.number - 1
     if number >= stored.frame_count:
         raise NotFoundError(
-            f"The instance {instance.sop_instance_uid} has no frame {number + 1}: the last is "
+            f"The instance {instance.sop_instance_uid} has no frame {number + 1}; its last frame is "
             f"{stored.frame_count}."
         )
     _check_codec(stored)
-    return Shown(
-        found, instance, number, Pixels(stored.stored_syntax, stored.image), _span(stores, stored, number)
+    return RenderSource(
+        found,
+        instance,
+        number,
+        Pixels(stored.stored_syntax, stored.image),
+        _frame_span(stores, stored, number),
     )
 
 
-def thumbnail(context: Context, what: Shown, asked: Rendering, *, usual: bool) -> EncodedImage:
-    """A small picture; ``usual``: asked without parameters, so that it is kept and found again.
+def render_thumbnail(context: Context, what: RenderSource, asked: Rendering, *, usual: bool) -> EncodedImage:
+    """A small image; ``usual``: requested without parameters, so it is cached.
 
-    Raises what `picture` raises.
+    Raises the errors of `render_image`.
     """
     documents, found = context.stores.documents, what.found
     format = f"thumbnail.{what.instance.record:x}.{what.number}.{__version__.encode().hex()}"
     if usual and (kept := documents.get(found.key, found.version, format)) is not None:
         context.stores.accesses.note(found.key, context.clock.now())
         return EncodedImage(THUMBNAIL, kept)
-    made = picture(context, what, asked)
+    made = render_image(context, what, asked)
     if usual and not made.notes and made.media_type == THUMBNAIL:
         documents.put(found.key, found.version, format, made.data)
     return made
 
 
-def picture(context: Context, what: Shown, asked: Rendering) -> EncodedImage:
-    """Have the picture made.
+def render_image(context: Context, what: RenderSource, asked: Rendering) -> EncodedImage:
+    """Have a codec worker render the image.
 
-    Raises `NotAcceptableError` where it cannot be, `ValidationError` where what is asked does not fit the
-    image, `UnavailableError` where trying again may help, `InternalError` where a codec worker failed,
+    Raises `NotAcceptableError` where it cannot be rendered, `ValidationError` where the parameters do not fit
+    the image, `UnavailableError` where a retry may help, `InternalError` where a codec worker failed,
     `DamagedError` where the frame is not the one that was imported.
     """
     instance = what.instance
     order = Render(
         original=ByteSpan(pack_name(instance.pack), instance.offset, instance.length),
         override_z=instance.override_z,
-        edits=encode(instance.edits) if instance.edits else None,
+        edits=encode_edits(instance.edits) if instance.edits else None,
         pixels=what.pixels,
         frame=what.frame,
         number=what.number or 0,
         asked=asked,
     )
     context.stores.accesses.note(what.found.key, context.clock.now())
-    answer = _ask(context, order)
+    answer = _ask_pool(context, order)
     if isinstance(answer, NotRendered):
         if answer.bad:
             raise ValidationError(answer.message)
@@ -182,8 +187,11 @@ def picture(context: Context, what: Shown, asked: Rendering) -> EncodedImage:
     return EncodedImage(answer.media_type, answer.data, tuple(answer.notes))
 
 
-def rendering(media_type: str, asked: RenderingRequest, *, side: int | None = None) -> Rendering:
-    """What `picture` needs, from what a request says; ``side`` bounds a picture that it sets no bounds to."""
+def to_rendering(media_type: str, asked: RenderingRequest, *, side: int | None = None) -> Rendering:
+    """What `render_image` needs, from the parameters of a request.
+
+    ``side`` bounds width and height where the request bounds neither.
+    """
     free = asked.width is None and asked.height is None
     return Rendering(
         media_type,
@@ -218,29 +226,29 @@ def _instance(conn: Connection, target: DicomwebTarget) -> tuple[SeriesSet, Stor
 
 
 def _check_codec(stored: StoredImage) -> None:
-    """What is known before a worker is asked: videos and JPEG XL are kept, but not decoded."""
+    """Refuse without asking a worker: videos and JPEG XL are stored, but not decoded."""
     syntax = SYNTAXES.get(stored.stored_syntax)
     if syntax is None or syntax.video or syntax.codec == "jpegxl":
         name = syntax.name if syntax else stored.stored_syntax
-        raise NotAcceptableError(f"The pixel data is stored as {name}: {_EXISTS_AS}.")
+        raise NotAcceptableError(f"The pixel data is stored as {name}: {_NOT_RENDERED}.")
 
 
-def _span(stores: Stores, stored: StoredImage, number: int) -> FrameSpan:
+def _frame_span(stores: Stores, stored: StoredImage, number: int) -> FrameSpan:
     row = stores.db.look_up(native_instances.FRAME_LOCATION_LOOK_UP, (stored.key, number - number % PAGE))
     frame = unpack_entry(bytes(row[3]), number % PAGE) if row is not None else None
     if row is None or frame is None:
-        raise InternalError("The frame's place is not in the frame table; run `lightwell data verify`.")
+        raise InternalError("The frame table has no entry for the frame; run `lightwell data verify`.")
     return FrameSpan(pack_name(row[0]), frame.offset, frame.length, frame.head, frame.checksum)
 
 
-def _ask(context: Context, order: Render) -> Rendered | NotRendered:
+def _ask_pool(context: Context, order: Render) -> Rendered | NotRendered:
     pool: CodecPoolClient | None = context.pool
     if pool is None:
-        raise UnavailableError("There is no process here that reads images.")
+        raise UnavailableError("Images cannot be rendered: this process has no codec workers.")
     try:
         answer = pool.ask(order, float(context.settings.file_timeout))
     except InputError as error:
-        raise NotAcceptableError(f"The instance cannot be shown: {error}") from error
+        raise NotAcceptableError(f"The instance cannot be rendered: {error}") from error
     if not isinstance(answer, Rendered | NotRendered):
-        raise InternalError("The process that reads images gave an answer to another question.")
+        raise InternalError("A codec worker returned an unexpected type of answer.")
     return answer

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lightwell.domain.qido import query as qido_query
 from lightwell.domain.qido import results
-from lightwell.domain.qido.attributes import KEYS
+from lightwell.domain.qido.attributes import MATCH_KEYS
 from lightwell.domain.qido.criteria import INSTANCE, SERIES, STUDY
 from lightwell.domain.qido.query import Query
 from lightwell.errors import AccessDeniedError, NotFoundError
@@ -17,8 +17,8 @@ from lightwell.operations.dicomweb.lookup import check_ids, check_uids
 from lightwell.stores.account import datastores
 from lightwell.stores.qido import search as qido
 
-# operation → what it finds, and the levels whose attributes are answered without being asked for
-# (PS3.18 §10.6.3.3: those above are, unless the path says which study or series they are of).
+# Operation → what it finds, and the levels whose attributes are returned without being requested
+# (PS3.18 §10.6.3.3: those of higher levels are, unless the path names their study or series).
 _SEARCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     "SearchDICOMStudies": (STUDY, (STUDY,)),
     "SearchDICOMSeries": (SERIES, (SERIES,)),
@@ -27,21 +27,37 @@ _SEARCHES: dict[str, tuple[str, tuple[str, ...]]] = {
     "SearchDICOMStudyInstances": (INSTANCE, (SERIES, INSTANCE)),
     "SearchDICOMAllInstances": (INSTANCE, (STUDY, SERIES, INSTANCE)),
 }
-# The levels of the keys that AWS's page has for the operation, where they are more than those.
-_MATCHED = {"SearchDICOMStudyInstances": (STUDY, SERIES, INSTANCE)}
-# operation → tags: what it answers anyway or HealthImaging lets it be asked by. Who may search sees these.
-_SEEN: dict[str, frozenset[int]] = {
-    operation: results.shown(levels)
-    | {key.path[0] for key in KEYS.values() if key.level in _MATCHED.get(operation, levels)}
+# The levels of the match keys on AWS's page for the operation, where they are more than those.
+_MATCH_LEVELS = {"SearchDICOMStudyInstances": (STUDY, SERIES, INSTANCE)}
+# Operation → the tags that it returns anyway or that HealthImaging matches: all who may search see these.
+_VISIBLE_TAGS: dict[str, frozenset[int]] = {
+    operation: results.default_tags(levels)
+    | {key.path[0] for key in MATCH_KEYS.values() if key.level in _MATCH_LEVELS.get(operation, levels)}
     for operation, (_, levels) in _SEARCHES.items()
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Results:
-    """One page: each result a JSON object, and how many more there are behind it (None: some).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchRequest:
+    """A search below a data store, or below a study or series of it.
 
-    ``is_limited``: attributes that were asked for are left out, since the caller may not read them.
+    ``parameters`` are the names and values of the query, form-decoded; ``base`` is the URL of the data store,
+    for links.
+    """
+
+    operation: str
+    datastore_id: str
+    study: str | None
+    series: str | None
+    parameters: Sequence[tuple[str, str]]
+    base: str
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResults:
+    """One page: each result a JSON object, and how many more results follow (None: an unknown number).
+
+    ``is_limited``: requested attributes are left out because the caller may not read them.
     """
 
     objects: list[str]
@@ -55,7 +71,7 @@ class Results:
 
     def xml(self) -> Iterator[bytes]:
         """Each result in the Native DICOM Model."""
-        # Imported here since the dictionary takes memory, and hardly anybody asks for XML.
+        # Imported here because the dictionary takes memory, and hardly any client asks for XML.
         from lightwell.imaging.dataset.dicom_xml import native_model
 
         for text in self.objects:
@@ -63,61 +79,60 @@ class Results:
 
 
 def search(
-    ctx: Context,
-    operation: str,
-    datastore_id: str,
-    study: str | None,
-    series: str | None,
-    pairs: Sequence[tuple[str, str]],
-    base: str,
-    may_read: Callable[[], None] | None = None,
-) -> Results:
-    """What an operation finds in a data store, below a study and a series of it where the path names them.
+    ctx: Context, request: SearchRequest, *, may_read_metadata: Callable[[], None] | None = None
+) -> SearchResults:
+    """What a search finds in the primary image sets of a data store.
 
-    ``pairs`` is the query, form-decoded; ``base`` the URL of the data store, in links. Only primary image
-    sets are found. ``may_read`` raises `AccessDeniedError` for who may search and not read metadata: without
-    it such a caller is answered what the search shows to everybody, and refused where it is asked by more.
-    None for who may read all. Raises `ValidationError` for a query or UIDs that are none, `NotFoundError` for
-    an unknown data store, `TooLargeError` where whole data sets are asked for that are too large together.
+    ``may_read_metadata`` raises `AccessDeniedError` for a caller who may search but not read metadata. Such
+    a caller gets only what the search shows to everyone, and is refused where a match parameter goes beyond
+    that. None for a caller who may read everything.
+
+    Raises `ValidationError` for an invalid query or malformed UIDs, `NotFoundError` for an unknown data
+    store, `TooLargeError` where whole data sets are requested that are too large together.
     """
-    check_ids(datastore_id)
-    level, levels = _SEARCHES[operation]
+    check_ids(request.datastore_id)
+    study, series = request.study, request.series
+    level, levels = _SEARCHES[request.operation]
     for uid in (study, series):
         if uid is not None and not uid.isprintable():
             check_uids(study, series)
-    query = qido_query.parse(level, study, series, pairs, fields.tag_of)
-    asked = fields.RequestedFields(level, query)
-    seen = _SEEN[operation]
-    is_limited = may_read is not None and asked.is_beyond(seen) and not _reads(query, seen, may_read)
+    query = qido_query.parse_query(level, study, series, request.parameters, fields.tag_of)
+    requested = fields.RequestedFields(level, query)
+    visible = _VISIBLE_TAGS[request.operation]
+    is_limited = (
+        may_read_metadata is not None
+        and requested.is_beyond(visible)
+        and not _may_read_beyond(query, visible, may_read_metadata)
+    )
     if is_limited:
-        asked = fields.RequestedFields(level, asked.limited(query, seen))
-    form = results.form(level, levels, asked.named, asked.columns)
-    store = ctx.stores.db.look_up(datastores.STANDING_LOOK_UP, (datastore_id,))
+        requested = fields.RequestedFields(level, requested.limited(query, visible))
+    writer = results.result_writer(level, levels, requested.named, requested.columns)
+    store = ctx.stores.db.look_up(datastores.STANDING_LOOK_UP, (request.datastore_id,))
     if store is None:
-        raise NotFoundError(f"Datastore {datastore_id} does not exist.")
+        raise NotFoundError(f"Datastore {request.datastore_id} does not exist.")
     with ctx.stores.db.read() as conn:
         found = qido.search(conn, store[0], query.criteria)
         if level == INSTANCE and found.hits:
-            fields.add_images(conn, found.hits)
-        elements = [form.elements(hit.values, base) for hit in found.hits]
-        if found.hits and asked.reads_records:
-            fields.add_to(elements, asked, ctx.stores, conn, found.hits, base)
+            fields.add_image_attributes(conn, found.hits)
+        elements = [writer.elements(hit.values, request.base) for hit in found.hits]
+        if found.hits and requested.reads_records:
+            fields.add_requested_fields(elements, requested, ctx.stores, conn, found.hits, request.base)
     if not found.hits:
         check_uids(study, series)
-    return Results([f"{{{','.join(own)}}}" for own in elements], found.remaining, is_limited)
+    return SearchResults([f"{{{','.join(own)}}}" for own in elements], found.remaining, is_limited)
 
 
-def _reads(query: Query, seen: frozenset[int], may_read: Callable[[], None]) -> bool:
-    """Whether the caller may have what goes beyond ``seen``.
+def _may_read_beyond(query: Query, visible: frozenset[int], may_read_metadata: Callable[[], None]) -> bool:
+    """Whether the caller may have attributes that are not among the tags ``visible``.
 
-    Raises `AccessDeniedError` where it may not and the search is asked by such an attribute: which results
-    there are would tell what it holds.
+    Raises `AccessDeniedError` where it may not and the search matches such an attribute: the mere presence of
+    results would reveal its value.
     """
     try:
-        may_read()
+        may_read_metadata()
     except AccessDeniedError as error:
-        matched = [name for name in query.criteria.matches if KEYS[name].path[0] not in seen]
+        matched = [name for name in query.criteria.matches if MATCH_KEYS[name].path[0] not in visible]
         if matched:
-            raise AccessDeniedError(f"{error.message}, which a search here by {matched[0]} needs") from None
+            raise AccessDeniedError(f"{error.message}, which a search by {matched[0]} needs here") from None
         return False
     return True

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
-from lightwell.domain.datastore import DELETED
+from lightwell.domain.states import DatastoreStatus
 from lightwell.stores.db.bulk import insert_missing
 from lightwell.stores.db.tables import authorizer, datastore
 
 _COLUMNS = (authorizer.c.arn, authorizer.c.target, authorizer.c.created_at, authorizer.c.updated_at)
 _ARN_OF = select(datastore.c.lambda_authorizer_arn).where(
-    datastore.c.id == bindparam("datastore_id"), datastore.c.status != DELETED
+    datastore.c.id == bindparam("datastore_id"), datastore.c.status != DatastoreStatus.DELETED
 )
 _GET = select(*_COLUMNS).where(authorizer.c.arn == bindparam("function_arn"))
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, exists, or_, select, update
 
-from lightwell.domain.datastore import ACTIVE, CREATING, DELETED, DELETING, DataStore
+from lightwell.domain.datastore import DataStore
+from lightwell.domain.states import DatastoreStatus, StorageFormat
 from lightwell.stores.db.bulk import insert_many
 from lightwell.stores.db.tables import datastore, image_set, import_job
 
@@ -26,7 +27,7 @@ _COLUMNS = (
 STANDING_LOOK_UP = "SELECT key FROM datastore WHERE id = ? AND status <> 'DELETED'"
 """For `Database.look_up` (id): the key of a data store that is not deleted."""
 
-_NOT_DELETED = (CREATING, ACTIVE, DELETING)
+_NOT_DELETED = (DatastoreStatus.CREATING, DatastoreStatus.ACTIVE, DatastoreStatus.DELETING)
 _RUNNING = ("SUBMITTED", "IN_PROGRESS")
 
 # Made once: building a statement costs as much as running it.
@@ -77,7 +78,7 @@ def count(conn: Connection, most: int) -> int:
     return len(rows.all())
 
 
-def set_status(conn: Connection, key: int, status: str, now: int) -> None:
+def set_status(conn: Connection, key: int, status: DatastoreStatus, now: int) -> None:
     conn.execute(update(datastore).where(datastore.c.key == key).values(status=status, updated_at=now))
 
 
@@ -97,7 +98,7 @@ def find_by_name(conn: Connection, name: str) -> Sequence[DataStore]:
     """The undeleted data stores of this name, oldest first; names need not be unique."""
     statement = (
         select(*_COLUMNS)
-        .where(datastore.c.name == name, datastore.c.status != DELETED)
+        .where(datastore.c.name == name, datastore.c.status != DatastoreStatus.DELETED)
         .order_by(datastore.c.created_at, datastore.c.key)
     )
     return [_store(row) for row in conn.execute(statement)]
@@ -107,11 +108,14 @@ def with_kms_key(conn: Connection) -> Sequence[DataStore]:
     """The data stores that name a KMS key and are not deleted, oldest first."""
     statement = (
         select(*_COLUMNS)
-        .where(datastore.c.kms_key_arn.is_not(None), datastore.c.status != DELETED)
+        .where(datastore.c.kms_key_arn.is_not(None), datastore.c.status != DatastoreStatus.DELETED)
         .order_by(datastore.c.created_at, datastore.c.key)
     )
     return [_store(row) for row in conn.execute(statement)]
 
 
 def _store(row: Any) -> DataStore:
-    return DataStore(*row)
+    values = dict(row._mapping)
+    values["status"] = DatastoreStatus(values["status"])
+    values["storage_format"] = StorageFormat(values["storage_format"])
+    return DataStore(**values)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from sqlalchemy import Connection, and_, delete, func, or_, select
 
 from lightwell.domain.arn import Resource
-from lightwell.domain.datastore import DELETED
+from lightwell.domain.states import DatastoreStatus
 from lightwell.stores.db.bulk import insert_many
 from lightwell.stores.db.tables import datastore, image_set, tag
 
@@ -17,7 +17,7 @@ def exists(conn: Connection, resource: Resource, *, lock: bool = False) -> bool:
 
     The resource's own row is locked, so that two requests cannot each add a fiftieth tag.
     """
-    conditions = [datastore.c.id == resource.datastore_id, datastore.c.status != DELETED]
+    conditions = [datastore.c.id == resource.datastore_id, datastore.c.status != DatastoreStatus.DELETED]
     if resource.image_set_id is None:
         statement = select(datastore.c.key).where(*conditions)
     else:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import BigInteger, Connection, func, insert, literal_column, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
+from lightwell.domain.states import JobPhase
 from lightwell.errors import ConfigurationError
 from lightwell.stores.db.tables import import_job, server
 
@@ -91,7 +92,7 @@ def awaited_nodes(conn: Connection) -> list[AwaitedNode]:
     node = func.coalesce(func.nullif(import_job.c.input_node, ""), import_job.c.output_node)
     waiting = (
         select(node.label("node"), func.count().label("jobs"))
-        .where(import_job.c.phase != "done", node != "")
+        .where(import_job.c.phase != JobPhase.DONE, node != "")
         .group_by(node)
         .subquery()
     )

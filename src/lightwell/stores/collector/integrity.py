@@ -10,9 +10,9 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from lightwell.domain.image_sets.edits import apply_edits
-from lightwell.domain.image_sets.image_set import ACTIVE
 from lightwell.domain.image_sets.search_columns import SearchColumns, columns_of_levels
-from lightwell.domain.integrity import HeldBodies, HeldPack, HeldPixels, HeldRecord
+from lightwell.domain.integrity import PackToVerify, PixelsToVerify, RecordToVerify, SharedValues
+from lightwell.domain.states import ImageSetState
 from lightwell.errors import StorageError
 from lightwell.stores.db.bulk import batches
 from lightwell.stores.db.tables import (
@@ -33,7 +33,7 @@ from lightwell.stores.image_sets import native_instances, version_diff
 from lightwell.stores.objects.packs import LIVE
 
 
-def packs(conn: Connection, after: int, limit: int) -> list[HeldPack]:
+def packs(conn: Connection, after: int, limit: int) -> list[PackToVerify]:
     """Live packs after the key ``after`` (-1 to begin)."""
     rows = conn.execute(
         select(pack.c.key, pack.c.datastore, pack.c.size, pack.c.checksum)
@@ -41,7 +41,7 @@ def packs(conn: Connection, after: int, limit: int) -> list[HeldPack]:
         .order_by(pack.c.key)
         .limit(limit)
     )
-    return [HeldPack(*row) for row in rows]
+    return [PackToVerify(*row) for row in rows]
 
 
 def pack_bytes(conn: Connection) -> int:
@@ -50,7 +50,7 @@ def pack_bytes(conn: Connection) -> int:
     return int(conn.execute(total).scalar_one())
 
 
-def records(conn: Connection, pack_key: int) -> list[HeldRecord]:
+def records(conn: Connection, pack_key: int) -> list[RecordToVerify]:
     """The records whose original is in a pack."""
     rows = conn.execute(
         select(record, pixels)
@@ -72,11 +72,11 @@ def records(conn: Connection, pack_key: int) -> list[HeldRecord]:
     return [_record(row._mapping, pages) for row in rows]
 
 
-def _record(row: Any, pages: dict[int, list[tuple[int, bytes]]]) -> HeldRecord:
+def _record(row: Any, pages: dict[int, list[tuple[int, bytes]]]) -> RecordToVerify:
     held, lost = None, []
     key = row[pixels.c.key]
     if key is not None:
-        held = HeldPixels(
+        held = PixelsToVerify(
             row[pixels.c.pack],
             row[pixels.c.stored_syntax],
             row[pixels.c.frame_count],
@@ -86,7 +86,7 @@ def _record(row: Any, pages: dict[int, list[tuple[int, bytes]]]) -> HeldRecord:
         )
     elif row[record.c.pixels] is not None:
         lost.append("its pixels")
-    return HeldRecord(
+    return RecordToVerify(
         row[record.c.key],
         row[record.c.sop_instance_uid],
         row[record.c.pack],
@@ -103,9 +103,9 @@ def _record(row: Any, pages: dict[int, list[tuple[int, bytes]]]) -> HeldRecord:
     )
 
 
-def bodies(conn: Connection, held: Iterable[HeldRecord]) -> HeldBodies:
+def bodies(conn: Connection, held: Iterable[RecordToVerify]) -> SharedValues:
     """The dictionaries and level values that records refer to; lost ones are left out."""
-    found = HeldBodies({}, {})
+    found = SharedValues({}, {})
     held = list(held)
     named = {key for each in held for key in (each.dictionary, each.dicom_dictionary)}
     dictionaries = [key for key in named if key is not None]
@@ -123,7 +123,7 @@ def sets(conn: Connection, after: int, limit: int) -> list[tuple[int, str, str]]
     rows = conn.execute(
         select(image_set.c.key, image_set.c.id, datastore.c.id)
         .join(datastore, datastore.c.key == image_set.c.datastore)
-        .where(image_set.c.state == ACTIVE, image_set.c.key > after)
+        .where(image_set.c.state == ImageSetState.ACTIVE, image_set.c.key > after)
         .order_by(image_set.c.key)
         .limit(limit)
     )
@@ -141,7 +141,7 @@ def sets_of(conn: Connection, record_keys: Iterable[int]) -> dict[int, list[tupl
             select(member.c.record, datastore.c.id, image_set.c.id)
             .join(image_set, image_set.c.key == member.c.image_set)
             .join(datastore, datastore.c.key == image_set.c.datastore)
-            .where(member.c.record.in_(some), image_set.c.state == ACTIVE)
+            .where(member.c.record.in_(some), image_set.c.state == ImageSetState.ACTIVE)
             .distinct()
         )
         for key, store, found_set in rows:
@@ -157,7 +157,7 @@ def are_live(conn: Connection, keys: Sequence[int]) -> set[int]:
 def faults_of_set(conn: Connection, key: int) -> list[str]:
     """What is missing or inconsistent among an image set's rows; empty if the set has been deleted since."""
     row = conn.execute(select(image_set).where(image_set.c.key == key)).first()
-    if row is None or row.state != ACTIVE:
+    if row is None or row.state != ImageSetState.ACTIVE:
         return []
     return [*_versions(conn, row), *_lost_of_members(conn, key), *_content(conn, row)]
 

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 from sqlalchemy import Column, Connection, Table, delete, exists, select, tuple_, update
 
-from lightwell.domain.image_sets.image_set import ACTIVE, DELETED, ImageSet
+from lightwell.domain.image_sets.image_set import ImageSet
 from lightwell.domain.image_sets.search_columns import SearchColumns
+from lightwell.domain.states import ImageSetState
 from lightwell.stores.background import gc_candidates
 from lightwell.stores.background.gc_candidates import (
     DICTIONARY,
@@ -74,7 +75,7 @@ def delete_set(conn: Connection, key: int, now: int) -> None:
         update(image_set)
         .where(image_set.c.key == key)
         .values(
-            state=DELETED,
+            state=ImageSetState.DELETED,
             deleted_at=now,
             updated_at=now,
             series_instance_uid=None,
@@ -90,7 +91,7 @@ def delete_set(conn: Connection, key: int, now: int) -> None:
 def empty_set(conn: Connection, key: int, mark: int, limit: int) -> bool:
     """Remove at most ``limit`` members of a deleted set, or its levels; True when nothing of it is left."""
     state = conn.execute(select(image_set.c.state, image_set.c.study).where(image_set.c.key == key)).first()
-    if state is None or state.state != DELETED:
+    if state is None or state.state != ImageSetState.DELETED:
         gc_candidates.unmark(conn, SET, [key])
         return True
     place = tuple_(member.c.instance, member.c.valid_from)
@@ -170,7 +171,7 @@ def remove_studies(conn: Connection, rows: Sequence[GcCandidate]) -> int:
     keys = [row.key for row in rows]
     there = select(study.c.key).where(study.c.key.in_(keys))
     free = conn.execute(there.with_for_update(skip_locked=True)).scalars().all()
-    living = exists().where(image_set.c.study == study.c.key, image_set.c.state == ACTIVE)
+    living = exists().where(image_set.c.study == study.c.key, image_set.c.state == ImageSetState.ACTIVE)
     removed = conn.execute(delete(study).where(study.c.key.in_(free), ~living)).rowcount
     held = set(conn.execute(there).scalars()) - set(free)
     gc_candidates.unmark(conn, STUDY, [key for key in keys if key not in held])
@@ -179,5 +180,5 @@ def remove_studies(conn: Connection, rows: Sequence[GcCandidate]) -> int:
 
 def is_active(conn: Connection, key: int) -> bool:
     """Whether the image set with this key exists and is not deleted."""
-    there = select(image_set.c.key).where(image_set.c.key == key, image_set.c.state == ACTIVE)
+    there = select(image_set.c.key).where(image_set.c.key == key, image_set.c.state == ImageSetState.ACTIVE)
     return conn.execute(there).first() is not None

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, select
 
-from lightwell.domain.image_sets.image_set import ACTIVE
+from lightwell.domain.states import ImageSetState
 from lightwell.stores.db.tables import datastore, image_set
 from lightwell.stores.db.validity import holds_in_sql
 
@@ -47,7 +47,7 @@ _SERIES_SETS: Select[Any] = (
     .where(
         datastore.c.id == bindparam("datastore_id"),
         image_set.c.study_instance_uid == bindparam("study"),
-        image_set.c.state == ACTIVE,
+        image_set.c.state == ImageSetState.ACTIVE,
         image_set.c.readable_version > 0,
     )
 )

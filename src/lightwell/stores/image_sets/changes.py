@@ -19,9 +19,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, or_, select
 
-from lightwell.domain.events import image_set_event
-from lightwell.domain.image_sets.image_set import ACTIVE, FinalWorkflowStatus, Origin
+from lightwell.domain.events import EventHeader, ImageSetDetail, ImageSetEventType, image_set_event
 from lightwell.domain.keys import ImageSetKey, StudyKey
+from lightwell.domain.states import ImageSetState, Origin, WorkflowStatus
 from lightwell.errors import ApiError, LightwellError
 from lightwell.stores.account import datastores
 from lightwell.stores.background import gc_candidates, outbox
@@ -70,7 +70,7 @@ class LockedImageSet:
 
     def next_version(
         self,
-        status: FinalWorkflowStatus,
+        status: WorkflowStatus,
         *,
         caller: str,
         now: int,
@@ -132,7 +132,7 @@ def look_up(conn: Connection, datastore_id: str, id: str, number: int) -> Locked
 
 
 def _checked(row: Any, number: int) -> LockedImageSet:
-    if row.state != ACTIVE:
+    if row.state != ImageSetState.ACTIVE:
         raise ImageSetNotFound(f"Image set {row.id} is deleted.")
     if number != row.latest_version:
         raise ImageSetNotFound(STALE)
@@ -147,7 +147,9 @@ def _checked(row: Any, number: int) -> LockedImageSet:
 def open_primaries(conn: Connection, study_key: StudyKey) -> list[LockedImageSet]:
     """All primary sets of a study, locked in key order; the study must be locked already."""
     rows = conn.execute(
-        _STATE.where(image_set.c.study == study_key, image_set.c.is_primary, image_set.c.state == ACTIVE)
+        _STATE.where(
+            image_set.c.study == study_key, image_set.c.is_primary, image_set.c.state == ImageSetState.ACTIVE
+        )
         .order_by(image_set.c.key)
         .with_for_update()
     )
@@ -264,30 +266,13 @@ class Announcer:
         self._new_id = new_id
         self._now = now
 
-    def image_set(
-        self,
-        detail_type: str,
-        *,
-        id: str,
-        version: int,
-        is_primary: bool,
-        state: str,
-        workflow_status: str,
-        source_image_set_arn: str | None = None,
-    ) -> None:
+    def image_set(self, detail_type: ImageSetEventType, detail: ImageSetDetail) -> None:
         """``Image Set Updating``, ``Image Set Updated`` and so on."""
-        event = image_set_event(
-            detail_type,
+        header = EventHeader(
             id=self._new_id(),
             now=self._now,
             region=self._region,
             account=self._account,
             datastore_id=self._datastore_id,
-            image_set_id=id,
-            version=version,
-            is_primary=is_primary,
-            state=state,
-            workflow_status=workflow_status,
-            source_image_set_arn=source_image_set_arn,
         )
-        outbox.append(self._conn, event)
+        outbox.append(self._conn, image_set_event(detail_type, header, detail))

@@ -14,6 +14,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from lightwell.domain.image_sets.edits import Edits
 from lightwell.domain.keys import ImageSetKey, InstanceKey
+from lightwell.domain.states import Origin, WorkflowStatus
 from lightwell.stores.db.bulk import batches
 from lightwell.stores.db.tables import instance, level, member, pixels, record
 from lightwell.stores.db.validity import is_open
@@ -57,9 +58,9 @@ def insert_copy(
         study=source.study,
         study_instance_uid=source.study_instance_uid,
         series_instance_uid=source.series_instance_uid,
-        origin="import" if is_primary else "copy",
+        origin=Origin.IMPORT if is_primary else Origin.COPY,
         is_primary=is_primary,
-        has_content=version.workflow_status == "COPIED",
+        has_content=version.workflow_status == WorkflowStatus.COPIED,
     )
     insert_image_set(conn, new, version)
 

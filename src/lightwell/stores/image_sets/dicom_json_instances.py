@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, bindparam, literal_column, select
 from sqlalchemy.sql.elements import ColumnElement
 
-from lightwell.domain.image_sets.edits import NONE, Edits, merged
+from lightwell.domain.image_sets.edits import NO_EDITS, Edits, merge_edits
 from lightwell.errors import StorageError
 from lightwell.stores.db.tables import member, record
 from lightwell.stores.db.validity import holds_in
@@ -124,9 +124,9 @@ def batches(
 
 def level_edits(conn: Connection, image_set: int, version: int) -> Edits:
     """The edits of a version's levels, which apply to all its instances."""
-    on_levels: Edits = NONE
+    on_levels: Edits = NO_EDITS
     for level in native_instances.levels(conn, image_set, version):
-        on_levels = merged(on_levels, level.edits)
+        on_levels = merge_edits(on_levels, level.edits)
     return on_levels
 
 
@@ -142,4 +142,4 @@ def _placed(
         edit = own["InstanceNumber"]
         text = "" if edit is None else str(edit.value or "").strip()
         number = int(text) if re.fullmatch(r"[+-]?[0-9]{1,10}", text) else None
-    return (number is None, number or 0, uid), place, merged(own, on_levels)
+    return (number is None, number or 0, uid), place, merge_edits(own, on_levels)

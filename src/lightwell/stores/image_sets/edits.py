@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import zstandard
 
-from lightwell.domain.image_sets.edits import NONE, Edits, decode, encode
+from lightwell.domain.image_sets.edits import NO_EDITS, Edits, decode_edits, encode_edits
 from lightwell.errors import StorageError
 from lightwell.stores.image_sets.records import compress, decompress
 
 
 def pack(edits: Edits) -> bytes | None:
     """For an ``edits`` column. Equal edits give equal bytes, so that rows can be compared in SQL."""
-    return compress(encode(edits)) if edits else None
+    return compress(encode_edits(edits)) if edits else None
 
 
 def unpack(data: bytes | None) -> Edits:
     """The inverse of `pack`. Raises `StorageError` where the bytes are damaged."""
     if data is None:
-        return NONE
+        return NO_EDITS
     try:
-        return decode(decompress(data))
+        return decode_edits(decompress(data))
     except zstandard.ZstdError as error:
         raise StorageError(
             f"Stored edits cannot be decompressed ({error}); run `lightwell data verify`."

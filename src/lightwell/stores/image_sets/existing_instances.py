@@ -14,10 +14,10 @@ from typing import Any
 import zstandard
 from sqlalchemy import Connection, Row, Select, bindparam, select
 
-from lightwell.domain.image_sets.image_set import ACTIVE
 from lightwell.domain.imports.existing_instances import ExistingInstance
 from lightwell.domain.imports.records import NewRecord, StoredPixels
 from lightwell.domain.keys import InstanceKey, RecordKey
+from lightwell.domain.states import ImageSetState
 from lightwell.errors import StorageError
 from lightwell.stores.background import gc_candidates
 from lightwell.stores.db.bulk import batches
@@ -62,7 +62,7 @@ _SERIES = (
         image_set.c.datastore == bindparam("datastore"),
         image_set.c.series_instance_uid == bindparam("series"),
         image_set.c.study_instance_uid == bindparam("study"),
-        image_set.c.state == ACTIVE,
+        image_set.c.state == ImageSetState.ACTIVE,
     )
     .order_by(image_set.c.is_primary.desc(), image_set.c.created_at, image_set.c.key)
     .limit(_MAX_SETS)

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, func, insert, select, text, update
 
-from lightwell.domain.image_sets.image_set import ACTIVE, Origin
 from lightwell.domain.imports.jobs import ALREADY_THERE
 from lightwell.domain.keys import ImageSetKey, InstanceKey, PixelsKey, RecordKey
+from lightwell.domain.states import ImageSetState, Origin
 from lightwell.stores.background import gc_candidates
 from lightwell.stores.db.bulk import batches, insert_many
 from lightwell.stores.db.tables import (
@@ -112,7 +112,7 @@ def sets_of_series(
             t.datastore == datastore,
             t.series_instance_uid == series_instance_uid,
             t.study_instance_uid == study_instance_uid,
-            t.state == ACTIVE,
+            t.state == ImageSetState.ACTIVE,
         )
         .order_by(t.key)
         .with_for_update()

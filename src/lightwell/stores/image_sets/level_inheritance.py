@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from sqlalchemy import Connection, select, text
 
-from lightwell.domain.image_sets.edits import NONE, Edits, apply_edits
+from lightwell.domain.image_sets.edits import NO_EDITS, Edits, apply_edits
 from lightwell.domain.image_sets.levels import level_of
 from lightwell.domain.keys import ImageSetKey
 from lightwell.errors import StorageError
@@ -69,7 +69,7 @@ def reassign_level_base(
         raise StorageError("An image set has lost all its instances; run `lightwell data verify`.")
     heir, edits = oldest.record, packed.unpack(oldest.edits)
     if first is not None and oldest.valid_from == number:
-        heir, edits = first(), NONE
+        heir, edits = first(), NO_EDITS
     of = records.levels_of(conn, [heir])[heir]
     for row in orphaned:
         base = (of.patient, of.study, of.series)[row.level]
@@ -99,7 +99,7 @@ def _is_base_in_use(conn: Connection, key: ImageSetKey, row: Level) -> bool:
 
 
 def _on_level(edits: Edits, level: int) -> Edits:
-    return {key: edit for key, edit in edits.items() if level_of(key) == level} if edits else NONE
+    return {key: edit for key, edit in edits.items() if level_of(key) == level} if edits else NO_EDITS
 
 
 def _block(bodies: dict[int, bytes], key: int) -> dict[str, object]:

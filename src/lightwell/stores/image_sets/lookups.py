@@ -8,7 +8,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, bindparam, select, update
 
-from lightwell.domain.image_sets.image_set import ACTIVE, ImageSet, Summary, Version
+from lightwell.domain.image_sets.image_set import ImageSet, Summary, Version
+from lightwell.domain.states import ImageSetState, JobStatus, Origin, WorkflowStatus
 from lightwell.stores.db.bulk import batches
 from lightwell.stores.db.tables import datastore, image_set, import_job, staged, version
 
@@ -40,7 +41,7 @@ _VERSIONS: Select[Any] = (
 )
 _RUNNING: Select[Any] = (
     select(import_job.c.key)
-    .where(import_job.c.datastore == bindparam("store"), import_job.c.status == "IN_PROGRESS")
+    .where(import_job.c.datastore == bindparam("store"), import_job.c.status == JobStatus.IN_PROGRESS)
     .limit(1)
 )
 _WAITING: Select[Any] = (
@@ -48,7 +49,7 @@ _WAITING: Select[Any] = (
     .join(import_job, import_job.c.key == staged.c.job)
     .where(
         import_job.c.datastore == bindparam("store"),
-        import_job.c.status == "IN_PROGRESS",
+        import_job.c.status == JobStatus.IN_PROGRESS,
         staged.c.study_instance_uid == bindparam("study"),
         staged.c.series_instance_uid == bindparam("series"),
     )
@@ -76,16 +77,28 @@ deleted.
 """
 
 
+def _image_set(row: Sequence[Any]) -> ImageSet:
+    values = dict(zip(ImageSet.__slots__, row, strict=True))
+    values["origin"], values["state"] = Origin(values["origin"]), ImageSetState(values["state"])
+    return ImageSet(**values)
+
+
+def _version(row: Sequence[Any]) -> Version:
+    values = dict(zip(Version.__slots__, row, strict=True))
+    values["workflow_status"] = WorkflowStatus(values["workflow_status"])
+    return Version(**values)
+
+
 def get(conn: Connection, datastore_id: str, image_set_id: str) -> ImageSet | None:
     """The set of that id in that data store, deleted or not."""
     row = conn.execute(_GET, {"id": image_set_id, "datastore_id": datastore_id}).one_or_none()
-    return None if row is None else ImageSet(*row)
+    return None if row is None else _image_set(row)
 
 
 def find(conn: Connection, image_set_id: str) -> tuple[str, ImageSet] | None:
     """The id of its data store and the set of that id, deleted or not."""
     row = conn.execute(_FIND, {"id": image_set_id}).one_or_none()
-    return None if row is None else (row[0], ImageSet(*row[1:]))
+    return None if row is None else (row[0], _image_set(row[1:]))
 
 
 def primary_siblings(conn: Connection, datastore_id: str, image_set_id: str, *, of_series: bool) -> list[str]:
@@ -102,7 +115,7 @@ def primary_siblings(conn: Connection, datastore_id: str, image_set_id: str, *, 
             named.c.id == image_set_id,
             datastore.c.id == datastore_id,
             image_set.c.is_primary,
-            image_set.c.state == ACTIVE,
+            image_set.c.state == ImageSetState.ACTIVE,
         )
     )
     return [row[0] for row in rows]
@@ -115,14 +128,14 @@ def summary(conn: Connection, key: int) -> Summary:
 
 def get_version(conn: Connection, key: int, number: int) -> Version | None:
     row = conn.execute(_GET_VERSION, {"key": key, "number": number}).one_or_none()
-    return None if row is None else Version(*row)
+    return None if row is None else _version(row)
 
 
 def versions(conn: Connection, key: int, *, below: int | None, limit: int) -> list[Version]:
     """At most ``limit`` versions, newest first; only those numbered under ``below`` where that is given."""
     below = _BELOW_ALL if below is None else min(below, _BELOW_ALL)
     rows = conn.execute(_VERSIONS, {"key": key, "below": below, "limit": limit})
-    return [Version(*row) for row in rows]
+    return [_version(row) for row in rows]
 
 
 def awaits_instances(conn: Connection, found: ImageSet) -> bool:
@@ -130,7 +143,7 @@ def awaits_instances(conn: Connection, found: ImageSet) -> bool:
 
     Imports add to sets of origin import with the same seven grouping values.
     """
-    if found.deleted or found.origin != "import" or not found.readable_version:
+    if found.deleted or found.origin != Origin.IMPORT or not found.readable_version:
         return False
     if conn.execute(_RUNNING, {"store": found.datastore}).first() is None:
         return False
@@ -154,7 +167,7 @@ def set_last_accessed(conn: Connection, keys: Sequence[int], now: int) -> None:
             update(image_set)
             .where(
                 image_set.c.key.in_(some),
-                image_set.c.state == ACTIVE,
+                image_set.c.state == ImageSetState.ACTIVE,
                 image_set.c.last_accessed_at < now,
             )
             .values(last_accessed_at=now)

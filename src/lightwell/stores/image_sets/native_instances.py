@@ -10,7 +10,7 @@ import zstandard
 from sqlalchemy import Connection, CursorResult, Select, Table, and_, bindparam, literal_column, select
 from sqlalchemy.sql.elements import ColumnElement
 
-from lightwell.domain.image_sets.edits import NONE, Edits
+from lightwell.domain.image_sets.edits import NO_EDITS, Edits
 from lightwell.domain.image_sets.frame_table import PAGE, Frame, unpack_entries
 from lightwell.domain.image_sets.metadata_document import LevelBlock, Member, MemberPixels
 from lightwell.errors import StorageError
@@ -174,7 +174,7 @@ def make_member(
 ) -> tuple[Member, list[Frame]]:
     """The member of a row with its first frames, see `members`."""
     _, key, uid, _, _, patient, study, series, *image, entries = row
-    edits = NONE if edits_z is None else packed.unpack(edits_z)
+    edits = NO_EDITS if edits_z is None else packed.unpack(edits_z)
     if edits:
         uid = sop_instance_uid(uid, edits)
     pixels, frames = (None, []) if pixels_key is None else _image(pixels_key, image, entries)

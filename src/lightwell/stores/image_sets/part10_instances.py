@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, select
 
-from lightwell.domain.image_sets.edits import Edits, merged
+from lightwell.domain.image_sets.edits import Edits, merge_edits
 from lightwell.domain.image_sets.frame_table import ENTRY_SIZE, Frame, unpack_entries
 from lightwell.stores.db.tables import frame_table, image_set, instance, member, pixels, record
 from lightwell.stores.db.validity import holds_in
@@ -126,7 +126,7 @@ def find_instance(
 def _on_levels(conn: Connection, image_set_key: int, version: int) -> Edits:
     on_levels: Edits = {}
     for level in native_instances.levels(conn, image_set_key, version):
-        on_levels = merged(on_levels, level.edits)
+        on_levels = merge_edits(on_levels, level.edits)
     return on_levels
 
 
@@ -139,7 +139,7 @@ def _stored(row: Any, on_levels: Edits) -> StoredInstance:
         row.original_length,
         row.override_z,
         StoredImage(*row[5:11]) if row[5] is not None else None,
-        merged(own, on_levels),
+        merge_edits(own, on_levels),
         *row[12:15],
     )
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from sqlalchemy import Connection, func, or_, select
 
-from lightwell.domain.image_sets.image_set import ACTIVE
 from lightwell.domain.image_sets.search_columns import SearchColumns
 from lightwell.domain.keys import ImageSetKey, StudyKey
+from lightwell.domain.states import ImageSetState
 from lightwell.stores.background import gc_candidates
 from lightwell.stores.db.bulk import insert_missing
 from lightwell.stores.db.tables import image_set, study
@@ -48,7 +48,9 @@ def is_contradicted(
         func.coalesce(t[name], "") != (getattr(columns, name) or "")
         for name in ("patient_id", "study_date", "accession_number", "study_id")
     ]
-    query = select(t.key).where(t.study == study_key, t.is_primary, t.state == ACTIVE, or_(*differs))
+    query = select(t.key).where(
+        t.study == study_key, t.is_primary, t.state == ImageSetState.ACTIVE, or_(*differs)
+    )
     if apart_from is not None:
         query = query.where(t.key != apart_from)
     return conn.execute(query.limit(1)).first() is not None

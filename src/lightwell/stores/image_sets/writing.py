@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, insert, update
 
-from lightwell.domain.image_sets.image_set import ACTIVE, FinalWorkflowStatus, Origin
 from lightwell.domain.image_sets.search_columns import SearchColumns
 from lightwell.domain.keys import ImageSetKey, InstanceKey, PixelsKey, RecordKey, StudyKey
+from lightwell.domain.states import ImageSetState, Origin, WorkflowStatus
 from lightwell.stores.db.bulk import insert_many
 from lightwell.stores.db.tables import image_set, member, version
 
@@ -23,7 +23,7 @@ class NewVersion:
     """A row of ``version``. ``caller`` is the ARN of who made it; ``created_at`` is ms since the epoch."""
 
     number: int
-    workflow_status: FinalWorkflowStatus
+    workflow_status: WorkflowStatus
     caller: str
     created_at: int
     message: str | None = None
@@ -86,7 +86,7 @@ def insert_image_set(conn: Connection, new: NewImageSet, first: NewVersion) -> N
         "series_instance_uid": new.series_instance_uid,
         "origin": new.origin,
         "is_primary": new.is_primary,
-        "state": ACTIVE,
+        "state": ImageSetState.ACTIVE,
         "latest_version": 1,
         "readable_version": 1 if new.has_content else 0,
         "created_at": now,

@@ -6,19 +6,14 @@ import json
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
 
 import zstandard
 from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
 
 from lightwell.domain.imports import jobs as domain
 from lightwell.domain.imports.jobs import Chunk, InputFile
+from lightwell.domain.states import ChunkState, JobPhase
 from lightwell.stores.db.tables import chunk, import_job, outcome
-
-ChunkState: TypeAlias = Literal["ready", "claimed", "done"]
-READY: Final = "ready"
-CLAIMED: Final = "claimed"
-DONE: Final = "done"
 
 
 def add(conn: Connection, job: int, rows: Iterable[tuple[int, int, int, bytes]]) -> None:
@@ -27,7 +22,7 @@ def add(conn: Connection, job: int, rows: Iterable[tuple[int, int, int, bytes]])
         {
             "job": job,
             "number": number,
-            "state": READY,
+            "state": ChunkState.READY,
             "first_file": first,
             "file_count": count,
             "files_z": files_z,
@@ -70,20 +65,21 @@ def _candidates(conn: Connection, now: int, node: str | None, skip: Collection[i
     """
     jobs = conn.execute(
         select(import_job.c.key, import_job.c.input_node)
-        .where(import_job.c.phase == domain.READ)
+        .where(import_job.c.phase == JobPhase.READ)
         .order_by(import_job.c.submitted_at, import_job.c.key)
     )
     reading = [
         key
         for key, input_node in jobs
-        if key not in skip and (node is None or domain.belongs(domain.READ, node, input_node, None))
+        if key not in skip
+        and (node is None or domain.may_work_at_phase(JobPhase.READ, node, input_node, None))
     ]
     if not reading:
         return []
     busy: Counter[int] = Counter()
     ended: dict[int, tuple[int, str]] = {}
     claimed = select(chunk.c.job, chunk.c.number, chunk.c.claim, chunk.c.claimed_until).where(
-        chunk.c.state == CLAIMED
+        chunk.c.state == ChunkState.CLAIMED
     )
     for job, number, claim, until in conn.execute(claimed):
         if until < now:
@@ -97,7 +93,7 @@ def _candidates(conn: Connection, now: int, node: str | None, skip: Collection[i
             continue
         number = conn.execute(
             select(func.min(chunk.c.number)).where(
-                chunk.c.state == READY,
+                chunk.c.state == ChunkState.READY,
                 chunk.c.job == job,
                 or_(chunk.c.claimed_until.is_(None), chunk.c.claimed_until <= now),
             )
@@ -122,14 +118,16 @@ def claim(
     for candidate in _candidates(conn, now, node, skip):
         job, number, ended_claim = candidate.job, candidate.number, candidate.ended_claim
         before = (
-            chunk.c.state == READY
+            chunk.c.state == ChunkState.READY
             if ended_claim is None
-            else and_(chunk.c.state == CLAIMED, chunk.c.claim == ended_claim, chunk.c.claimed_until < now)
+            else and_(
+                chunk.c.state == ChunkState.CLAIMED, chunk.c.claim == ended_claim, chunk.c.claimed_until < now
+            )
         )
         done = conn.execute(
             update(chunk)
             .where(chunk.c.job == job, chunk.c.number == number, before)
-            .values(state=CLAIMED, claim=name, claimed_until=until)
+            .values(state=ChunkState.CLAIMED, claim=name, claimed_until=until)
         )
         if done.rowcount != 1:
             continue  # another engine was faster
@@ -148,7 +146,9 @@ def renew_claims(conn: Connection, names: Iterable[str], until: int) -> set[str]
     kept = set()
     for name in names:
         done = conn.execute(
-            update(chunk).where(chunk.c.state == CLAIMED, chunk.c.claim == name).values(claimed_until=until)
+            update(chunk)
+            .where(chunk.c.state == ChunkState.CLAIMED, chunk.c.claim == name)
+            .values(claimed_until=until)
         )
         if done.rowcount:
             kept.add(name)
@@ -162,10 +162,10 @@ def finish(conn: Connection, job: int, number: int, name: str) -> bool:
         .where(
             chunk.c.job == job,
             chunk.c.number == number,
-            chunk.c.state == CLAIMED,
+            chunk.c.state == ChunkState.CLAIMED,
             chunk.c.claim == name,
         )
-        .values(state=DONE, claim=None, claimed_until=None, deaths=None)
+        .values(state=ChunkState.DONE, claim=None, claimed_until=None, deaths=None)
     )
     return done.rowcount == 1
 
@@ -184,11 +184,11 @@ def release(
         .where(
             chunk.c.job == job,
             chunk.c.number == number,
-            chunk.c.state == CLAIMED,
+            chunk.c.state == ChunkState.CLAIMED,
             chunk.c.claim == name,
         )
         .values(
-            state=READY,
+            state=ChunkState.READY,
             claim=None,
             claimed_until=not_before,
             deaths=json.dumps(deaths, separators=(",", ":")).encode() if deaths else None,

@@ -14,6 +14,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, insert, or_, sel
 
 from lightwell.domain.imports import jobs as domain
 from lightwell.domain.imports.jobs import Job
+from lightwell.domain.states import ChunkState, JobPhase, JobStatus
 from lightwell.stores.background import gc_candidates
 from lightwell.stores.db.tables import chunk, datastore, import_job, staged
 
@@ -43,7 +44,7 @@ _COLUMNS = [
         "assumes_role",
     )
 ]
-_UNFINISHED = (domain.LIST, domain.READ, domain.COMMIT, domain.REPORT)
+_UNFINISHED = (JobPhase.LIST, JobPhase.READ, JobPhase.COMMIT, JobPhase.REPORT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +52,14 @@ class WaitingJob:
     """A job that is not done. ``is_claimable``: whether this node can claim its phase now."""
 
     key: int
-    phase: str
+    phase: JobPhase
     is_claimable: bool
 
 
 def _job(row: Any) -> Job:
-    return Job(*row)
+    values = dict(row._mapping)
+    values["status"], values["phase"] = JobStatus(values["status"]), JobPhase(values["phase"])
+    return Job(**values)
 
 
 def add(conn: Connection, job: Job) -> None:
@@ -124,7 +127,7 @@ def count_running(conn: Connection, store: int) -> int:
         select(import_job.c.key)
         .where(
             import_job.c.datastore == store,
-            import_job.c.status.in_((domain.SUBMITTED, domain.IN_PROGRESS)),
+            import_job.c.status.in_((JobStatus.SUBMITTED, JobStatus.IN_PROGRESS)),
         )
         .limit(101)
     )
@@ -151,9 +154,9 @@ def unfinished(conn: Connection, now: int, node: str | None = None) -> list[Wait
     return [
         WaitingJob(
             key,
-            phase,
+            JobPhase(phase),
             ((claim is None and (until or 0) <= now) or (claim is not None and until < now))
-            and (node is None or domain.belongs(phase, node, input_node, output_node)),
+            and (node is None or domain.may_work_at_phase(JobPhase(phase), node, input_node, output_node)),
         )
         for key, phase, claim, until, input_node, output_node in rows
     ]
@@ -167,7 +170,7 @@ def _claimable(now: int) -> ColumnElement[bool]:
     return or_(free, and_(import_job.c.claim.is_not(None), import_job.c.claimed_until < now))
 
 
-def claim(conn: Connection, key: int, phase: str, name: str, now: int, until: int) -> bool:
+def claim(conn: Connection, key: int, phase: JobPhase, name: str, now: int, until: int) -> bool:
     """Claim the phase of a job, unless another process holds it or it is over."""
     done = conn.execute(
         update(import_job)
@@ -202,7 +205,9 @@ def release_all(conn: Connection) -> None:
         update(import_job).where(import_job.c.claim.is_not(None)).values(claim=None, claimed_until=None)
     )
     conn.execute(
-        update(chunk).where(chunk.c.state == "claimed").values(state="ready", claim=None, claimed_until=None)
+        update(chunk)
+        .where(chunk.c.state == ChunkState.CLAIMED)
+        .values(state=ChunkState.READY, claim=None, claimed_until=None)
     )
 
 
@@ -210,13 +215,17 @@ def mark_in_progress(conn: Connection, key: int, name: str) -> bool:
     """SUBMITTED → IN_PROGRESS; False if the job was in progress already."""
     done = conn.execute(
         update(import_job)
-        .where(import_job.c.key == key, import_job.c.claim == name, import_job.c.status == domain.SUBMITTED)
-        .values(status=domain.IN_PROGRESS)
+        .where(
+            import_job.c.key == key,
+            import_job.c.claim == name,
+            import_job.c.status == JobStatus.SUBMITTED,
+        )
+        .values(status=JobStatus.IN_PROGRESS)
     )
     return done.rowcount == 1
 
 
-def advance(conn: Connection, key: int, name: str, phase: str, *, scanned: int | None = None) -> bool:
+def advance(conn: Connection, key: int, name: str, phase: JobPhase, *, scanned: int | None = None) -> bool:
     """Go to the next phase and release the claim; False if the claim is not ours."""
     values: dict[str, Any] = {"phase": phase, "claim": None, "claimed_until": None}
     if scanned is not None:
@@ -237,13 +246,13 @@ def finish_reading(conn: Connection, key: int) -> bool:
 
     The lock that `add_read` took lets the last of two concurrent chunks see that the other is done.
     """
-    left = select(chunk.c.number).where(chunk.c.job == key, chunk.c.state != "done").limit(1)
+    left = select(chunk.c.number).where(chunk.c.job == key, chunk.c.state != ChunkState.DONE).limit(1)
     if conn.execute(left).first() is not None:
         return False
     done = conn.execute(
         update(import_job)
-        .where(import_job.c.key == key, import_job.c.phase == domain.READ)
-        .values(phase=domain.COMMIT, claim=None, claimed_until=None)
+        .where(import_job.c.key == key, import_job.c.phase == JobPhase.READ)
+        .values(phase=JobPhase.COMMIT, claim=None, claimed_until=None)
     )
     return done.rowcount == 1
 
@@ -255,9 +264,14 @@ def finish(conn: Connection, key: int, name: str, status: str, message: str | No
     """
     done = conn.execute(
         update(import_job)
-        .where(import_job.c.key == key, import_job.c.claim == name, import_job.c.phase != domain.DONE)
+        .where(import_job.c.key == key, import_job.c.claim == name, import_job.c.phase != JobPhase.DONE)
         .values(
-            status=status, phase=domain.DONE, message=message, ended_at=now, claim=None, claimed_until=None
+            status=status,
+            phase=JobPhase.DONE,
+            message=message,
+            ended_at=now,
+            claim=None,
+            claimed_until=None,
         )
     )
     if done.rowcount != 1:

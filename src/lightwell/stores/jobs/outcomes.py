@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, func, select
 
-from lightwell.domain.imports.jobs import ALREADY_THERE, CUSTOMER, IMPORTED, SERVER
+from lightwell.domain.imports.jobs import ALREADY_THERE
+from lightwell.domain.states import OutcomeKind
 from lightwell.stores.db.tables import outcome
 
 _NUMBER = re.compile(r"(?<![\w.-])\d[\d,]*(?![\w.-])")
@@ -54,7 +55,9 @@ def tally(conn: Connection, job: int) -> Tally:
     result = Tally()
     by_kind = select(outcome.c.kind, func.count()).where(outcome.c.job == job).group_by(outcome.c.kind)
     kinds: dict[str, int] = {kind: files for kind, files in conn.execute(by_kind)}
-    result.imported, result.customer, result.server = (kinds.get(k, 0) for k in (IMPORTED, CUSTOMER, SERVER))
+    result.imported, result.customer, result.server = (
+        kinds.get(k, 0) for k in (OutcomeKind.IMPORTED, OutcomeKind.CUSTOMER, OutcomeKind.SERVER)
+    )
     sets = (
         select(outcome.c.image_set)
         .where(outcome.c.job == job, outcome.c.image_set.is_not(None))

@@ -7,9 +7,10 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy import ColumnElement, Connection, delete, func, select
 
-from lightwell.domain.imports.jobs import CUSTOMER, IMPORTED, SERVER, Outcome
-from lightwell.domain.imports.manifests import Counts, SetSummary
+from lightwell.domain.imports.jobs import Outcome
+from lightwell.domain.imports.manifests import OutcomeCounts, SetSummary
 from lightwell.domain.imports.records import NewRecord
+from lightwell.domain.states import OutcomeKind
 from lightwell.stores.db.bulk import batches, insert_many
 from lightwell.stores.db.tables import outcome, staged
 
@@ -149,20 +150,24 @@ def outcomes(conn: Connection, job: int, after: int, limit: int) -> list[Outcome
     return [Outcome(*row) for row in rows]
 
 
-def counts(conn: Connection, job: int) -> Counts:
+def counts(conn: Connection, job: int) -> OutcomeCounts:
     """How many files had each kind of outcome."""
     rows = conn.execute(
         select(outcome.c.kind, func.count()).where(outcome.c.job == job).group_by(outcome.c.kind)
     )
     found: dict[str, int] = {kind: count for kind, count in rows}
-    return Counts(found.get(IMPORTED, 0), found.get(CUSTOMER, 0), found.get(SERVER, 0))
+    return OutcomeCounts(
+        found.get(OutcomeKind.IMPORTED, 0),
+        found.get(OutcomeKind.CUSTOMER, 0),
+        found.get(OutcomeKind.SERVER, 0),
+    )
 
 
 def set_summaries(conn: Connection, job: int) -> list[SetSummary]:
     """The image set versions that a job made, in input order."""
     rows = conn.execute(
         select(outcome.c.image_set, outcome.c.version, outcome.c.is_primary, func.count())
-        .where(outcome.c.job == job, outcome.c.kind == IMPORTED)
+        .where(outcome.c.job == job, outcome.c.kind == OutcomeKind.IMPORTED)
         .group_by(outcome.c.image_set, outcome.c.version, outcome.c.is_primary)
         .order_by(func.min(outcome.c.file))
     )

@@ -160,18 +160,20 @@ def _pattern(dialect: str, pattern: str) -> str:
 
 
 def _gram_query(dialect: str, datastore: int, keyword: str, match: Match) -> tuple[str | None, int]:
-    wanted = qido_grams.query(datastore, keyword, match)
+    wanted = qido_grams.gram_prefixes(datastore, keyword, match)
     if wanted is None:
         return None, 0
-    rare = 2 if any(all(map(qido_grams.is_whole, some)) for some in wanted) else qido_grams.is_rare(wanted)
+    rare = (
+        2 if any(all(map(qido_grams.is_full_length, some)) for some in wanted) else qido_grams.is_rare(wanted)
+    )
     if dialect == "sqlite":
         return " AND ".join(f"({' OR '.join(map(_fts, some))})" for some in wanted), rare
     return " & ".join(f"({' | '.join(map(_tsquery, some))})" for some in wanted), rare
 
 
 def _fts(gram: str) -> str:
-    return f'"{gram}"' + ("" if qido_grams.is_whole(gram) else " *")
+    return f'"{gram}"' + ("" if qido_grams.is_full_length(gram) else " *")
 
 
 def _tsquery(gram: str) -> str:
-    return f"'{gram}'" + ("" if qido_grams.is_whole(gram) else ":*")
+    return f"'{gram}'" + ("" if qido_grams.is_full_length(gram) else ":*")

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from lightwell.domain.qido import grams
-from lightwell.domain.qido.grams import LETTERS
+from lightwell.domain.qido.grams import ATTRIBUTE_LETTERS
 
 COLUMNS = {
     "PatientName": "patient_name",
@@ -23,7 +23,7 @@ COLUMNS = {
     "RequestAttributesSequence.RequestedProcedureID": "requested_procedure_ids",
 }
 """The columns of ``study`` that have grams, by keyword."""
-assert COLUMNS.keys() == LETTERS.keys()
+assert COLUMNS.keys() == ATTRIBUTE_LETTERS.keys()
 
 # FTS5 removes deleted text from its pages since 3.42, and in our tests without faults since this version;
 # before, it only marks the text as deleted.

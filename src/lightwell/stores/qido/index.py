@@ -15,9 +15,9 @@ from typing import Any
 from sqlalchemy import BigInteger, Connection, and_, delete, func, insert, literal, select, update
 
 from lightwell.domain.image_sets.edits import Edits
-from lightwell.domain.image_sets.image_set import ACTIVE
 from lightwell.domain.image_sets.search_columns import clock, day, integer
 from lightwell.domain.qido.grams import fold_name
+from lightwell.domain.states import ImageSetState
 from lightwell.stores.db.bulk import batches, insert_many
 from lightwell.stores.db.qido_tables import UNNUMBERED
 from lightwell.stores.db.tables import (
@@ -285,7 +285,9 @@ def refresh_studies(conn: Connection, keys: Collection[int], now: int) -> None:
 
 def _of_study(key: int) -> Any:
     s = image_set.c
-    return and_(primary_series.c.study == key, s.key == primary_series.c.image_set, s.state == ACTIVE)
+    return and_(
+        primary_series.c.study == key, s.key == primary_series.c.image_set, s.state == ImageSetState.ACTIVE
+    )
 
 
 def _study(conn: Connection, key: int, now: int) -> dict[str, Any]:

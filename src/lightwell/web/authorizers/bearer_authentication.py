@@ -21,7 +21,7 @@ from lightwell.auth.principals import Principal
 from lightwell.auth.roles import RoleError, Roles, ServicePrincipal
 from lightwell.errors import ApiError, ConfigurationError, NotFoundError, ValidationError
 from lightwell.observe.logs import event
-from lightwell.operations.authorizers import Binding, Bindings
+from lightwell.operations.authorizers import AuthorizerBinding, AuthorizerBindings
 from lightwell.settings import Settings
 from lightwell.web.authorizers.http_function import HttpFunction
 from lightwell.web.authorizers.python_function import PythonFunction
@@ -41,7 +41,9 @@ T = TypeVar("T")
 class BearerAuthentication:
     """Finds out who the bearer of a token is, in one HTTP worker."""
 
-    def __init__(self, settings: Settings, bindings: Bindings, roles: Roles, threads: Executor) -> None:
+    def __init__(
+        self, settings: Settings, bindings: AuthorizerBindings, roles: Roles, threads: Executor
+    ) -> None:
         self._settings = settings
         self._bindings = bindings
         self._roles = roles
@@ -97,7 +99,7 @@ class BearerAuthentication:
 
     # The function
 
-    def _function(self, binding: Binding) -> HttpFunction | PythonFunction:
+    def _function(self, binding: AuthorizerBinding) -> HttpFunction | PythonFunction:
         """The function that is the data store's authorizer. Raises `AuthorizerFailure`."""
         arn = binding.arn
         if arn is None:
@@ -128,7 +130,7 @@ class BearerAuthentication:
     async def _decide(
         self,
         function: HttpFunction | PythonFunction,
-        binding: Binding,
+        binding: AuthorizerBinding,
         token: Token,
         datastore_id: str,
         operation: str,
@@ -154,7 +156,7 @@ class BearerAuthentication:
 
     # The role
 
-    async def _assume(self, role: str, session: str, binding: Binding, now: int) -> Principal:
+    async def _assume(self, role: str, session: str, binding: AuthorizerBinding, now: int) -> Principal:
         key = (role, session, binding.datastore_arn)
         cached = self._principals.get(key)
         if cached is not None and 0 <= now - cached[0] < PRINCIPAL_FRESH_MS:
@@ -182,7 +184,7 @@ class BearerAuthentication:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _log_failure(
-        self, binding: Binding, request: str, failure: AuthorizerFailure, error: ApiError
+        self, binding: AuthorizerBinding, request: str, failure: AuthorizerFailure, error: ApiError
     ) -> None:
         event(
             log,

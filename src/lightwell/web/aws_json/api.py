@@ -31,7 +31,7 @@ def perform(
     """
     request: Any = parse(route, params, query_pairs(query), body)
     if allow is not None:
-        context = replace(context, reach=allow(request))
+        context = replace(context, authorized_image_sets=allow(request))
     operation = OPERATIONS.get(route.operation)
     if operation is None:
         raise not_built(route)

@@ -41,15 +41,17 @@ async def serve_frame(state: AppState, request: Request, params: dict[str, str],
     reader = state.frames
     try:
         if reader.may_wait:
-            place = await state.in_thread(reader.place, params["datastoreId"], params["imageSetId"], frame_id)
+            place = await state.in_thread(
+                reader.locate, params["datastoreId"], params["imageSetId"], frame_id
+            )
         else:
-            place = reader.place(params["datastoreId"], params["imageSetId"], frame_id)
+            place = reader.locate(params["datastoreId"], params["imageSetId"], frame_id)
     except NotFoundError:
         parse(_ROUTE, params, [], body)  # ids that break the model's pattern are a ValidationException
         raise
     if b"accept" in request.head:
         _check_accept(request.headers, place.content_type)
-    reader.accessed(place)
+    reader.note_access(place)
     return Response(
         200,
         [(b"content-type", place.content_type.encode()), (b"content-length", b"%d" % place.length)],

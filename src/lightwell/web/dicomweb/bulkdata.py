@@ -36,7 +36,7 @@ async def bulkdata(request: DicomwebRequest) -> Response:
     in_parts = _is_multipart(request, alone=True)
     target = metadata_target(request)
     find = partial(
-        dicomweb_bulkdata.find,
+        dicomweb_bulkdata.find_bulk_value,
         state.context(request.caller),
         target,
         request.resource.item or "",
@@ -75,7 +75,7 @@ async def collection(request: DicomwebRequest) -> Response:
     ctx = state.context(request.caller)
 
     def first() -> tuple[tuple[str, BulkValue] | None, Iterator[tuple[str, BulkValue]]]:
-        values = dicomweb_bulkdata.collect(ctx, target, metadata.find(ctx, target))
+        values = dicomweb_bulkdata.collect_bulk_values(ctx, target, metadata.find_image_sets(ctx, target))
         return next(values, None), values
 
     found, values = await state.in_thread(first)

@@ -66,7 +66,7 @@ async def frames(request: DicomwebRequest) -> Response:
     etag = _etag(found, form, numbers)
     if ranges.matches_if_none_match(http, etag):
         return ranges.not_modified(etag)
-    reader.accessed(found)
+    reader.note_access(found)
     headers: Headers = [(b"etag", etag), _VARY]
     respond = _multipart if form.in_parts else _single_part
     return await respond(request, found, numbers, form, headers)
@@ -259,12 +259,12 @@ async def _transcoded(
     if await _look_up(request, reader.needs_worker, found):
         return await asyncio.get_running_loop().run_in_executor(
             request.state.waiters,
-            reader.by_worker,
+            reader.decode_by_worker,
             request.state.context(request.caller),
             found,
             frame,
         )
-    return await request.state.in_thread(reader.transcoded, found, frame, form.syntax)
+    return await request.state.in_thread(reader.transcode, found, frame, form.syntax)
 
 
 def _location(request: DicomwebRequest) -> Callable[[int], str]:

@@ -7,12 +7,13 @@ study, XML, conditional requests and gzip are extensions.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from lightwell.documents import metadata_documents
 from lightwell.operations.dicomweb import metadata as dicomweb_metadata
-from lightwell.operations.dicomweb.metadata import Wanted
+from lightwell.operations.dicomweb.lookup import DicomwebTarget
 from lightwell.web.dicomweb import media, ranges
 from lightwell.web.dicomweb.multipart import Multipart
 from lightwell.web.dicomweb.streams import start_stream
@@ -32,32 +33,24 @@ async def metadata(request: DicomwebRequest) -> Response:
     if kind == media.DICOM_XML:
         return await _xml(request, target)
     if ranges.accepts_gzip(http):
-        found = dicomweb_metadata.warm(state.stores, state.settings, state.clock, target)
+        found = dicomweb_metadata.cached_series_metadata(state.stores, state.settings, state.clock, target)
         if found is not None:
             etag = _etag(request, kind, found[0])
             return _not_modified(request, etag) or _json(request, kind, etag, found[1])
     return await state.in_thread(_respond, request, kind, target)
 
 
-def metadata_target(request: DicomwebRequest) -> Wanted:
-    """What a request for metadata or bulk data names in its path and query."""
-    resource, http = request.resource, request.http
-    return Wanted(
-        resource.datastore_id,
-        resource.study or "",
-        resource.series,
-        resource.instance,
-        media.query_parameter(http, "imageSetId"),
-        media.base_url(http, request.state.settings),
-    )
+def metadata_target(request: DicomwebRequest) -> DicomwebTarget:
+    """What a request for metadata or bulk data names in its path and query, with the base of its links."""
+    return replace(request.target(), base=media.base_url(request.http, request.state.settings))
 
 
-def _respond(request: DicomwebRequest, kind: str, target: Wanted) -> Response:
+def _respond(request: DicomwebRequest, kind: str, target: DicomwebTarget) -> Response:
     ctx = request.state.context(request.caller)
-    found = dicomweb_metadata.find(ctx, target)
+    found = dicomweb_metadata.find_image_sets(ctx, target)
     etag = _etag(request, kind, found.etag)
     return _not_modified(request, etag) or _json(
-        request, kind, etag, dicomweb_metadata.gzipped(ctx, target, found)
+        request, kind, etag, dicomweb_metadata.gzipped_metadata(ctx, target, found)
     )
 
 
@@ -66,7 +59,7 @@ def _json(request: DicomwebRequest, kind: str, etag: bytes, data: bytes) -> Resp
     if ranges.accepts_gzip(request.http):
         headers.append((b"content-encoding", b"gzip"))
     else:
-        data = b"".join(metadata_documents.unpacked(data))
+        data = b"".join(metadata_documents.gunzip_pieces(data))
     headers.append((b"content-length", b"%d" % len(data)))
     return Response(200, headers, data)
 
@@ -83,10 +76,10 @@ def _not_modified(request: DicomwebRequest, etag: bytes) -> Response | None:
     return Response(304, [(b"etag", etag), _VARY], b"")
 
 
-async def _xml(request: DicomwebRequest, target: Wanted) -> Response:
+async def _xml(request: DicomwebRequest, target: DicomwebTarget) -> Response:
     """Each instance as a part, made while the response is being sent."""
     ctx, http = request.state.context(request.caller), request.http
-    find = partial(dicomweb_metadata.find, ctx, target)
+    find = partial(dicomweb_metadata.find_image_sets, ctx, target)
     found = await request.state.in_thread(find)
     etag = f'W/"{found.etag}-xml"'.encode()
     not_modified = _not_modified(request, etag)
@@ -98,7 +91,7 @@ async def _xml(request: DicomwebRequest, target: Wanted) -> Response:
     def pieces() -> Iterator[bytes]:
         location = f"{target.base}{http.path.decode('latin-1').partition(target.datastore_id)[2]}"
         first = True
-        for text in dicomweb_metadata.as_xml(ctx, target, found):
+        for text in dicomweb_metadata.metadata_as_xml(ctx, target, found):
             yield parts.opening(media.DICOM_XML, location, first=first) + text
             first = False
         yield parts.closing

@@ -10,7 +10,7 @@ from lightwell.errors import NotAcceptableError, NotFoundError
 from lightwell.operations.context import Context
 from lightwell.operations.dicomweb import retrieve
 from lightwell.operations.dicomweb.frames import InstanceFrames, InstancePixels
-from lightwell.operations.dicomweb.retrieve import Found
+from lightwell.operations.dicomweb.retrieve import FoundInstance
 from lightwell.web.aws_json.get_image_frame import PIECE
 from lightwell.web.dicomweb import media
 from lightwell.web.dicomweb.frames import FrameFormat, format_for
@@ -39,7 +39,7 @@ async def pixeldata(request: DicomwebRequest) -> Response:
     Raises `NotFoundError` if there are no frames, `NotAcceptableError` if none is available as accepted.
     """
     ctx = request.state.context(request.caller)
-    found = await request.state.in_thread(retrieve.find, request.state.stores, request.target())
+    found = await request.state.in_thread(retrieve.find_instances, request.state.stores, request.target())
     with_pixels = [each for each in found if each.instance.pixels is not None]
     if not with_pixels:
         raise NotFoundError("There is no pixel data.")
@@ -59,7 +59,7 @@ async def pixeldata(request: DicomwebRequest) -> Response:
     return Response(206 if left_out else 200, headers, await start_stream(request.state.threads, pieces))
 
 
-def _images(request: DicomwebRequest, found: Sequence[Found]) -> list[_Image]:
+def _images(request: DicomwebRequest, found: Sequence[FoundInstance]) -> list[_Image]:
     accepted = media.accepted_media_ranges(request.http)
     base = media.base_url(request.http, request.state.settings)
     images = []
@@ -93,7 +93,7 @@ def _multipart(
 ) -> Iterator[bytes]:
     first = True
     for image in images:
-        frames.accessed(image.pixels)
+        frames.note_access(image.pixels)
         for number in range(1, image.pixels.frame_count + 1):
             yield parts.opening(image.form.content_type, f"{image.location}{number}", first=first)
             first = False

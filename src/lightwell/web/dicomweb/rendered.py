@@ -19,7 +19,7 @@ from lightwell.operations.dicomweb.rendered import (
     THUMBNAIL_SIDE,
     Rendering,
     RenderingRequest,
-    Shown,
+    RenderSource,
     rendered_parameters,
 )
 from lightwell.web.dicomweb import media, ranges
@@ -62,10 +62,10 @@ async def render(
     """``target`` rendered in the best ``accepted`` media type; ``side`` bounds a thumbnail, in pixels."""
     state = request.state
     shown = await state.in_thread(
-        partial(dicomweb_rendered.shown, small=side is not None), state.stores, target
+        partial(dicomweb_rendered.find_source, small=side is not None), state.stores, target
     )
     kind = media_type(accepted, (PDF,) if shown.frame is None else IMAGE_TYPES)
-    rendering = dicomweb_rendered.rendering(kind, parameters, side=side)
+    rendering = dicomweb_rendered.to_rendering(kind, parameters, side=side)
     headers = _headers(request, shown, rendering)
     if ranges.matches_if_none_match(request.http, headers[0][1]):
         return Response(304, headers, b"")
@@ -90,7 +90,7 @@ def media_type(accepted: tuple[MediaRange, ...], offered: tuple[str, ...]) -> st
 
 def _make_response(
     request: DicomwebRequest,
-    shown: Shown,
+    shown: RenderSource,
     rendering: Rendering,
     parameters: RenderingRequest,
     side: int | None,
@@ -98,9 +98,11 @@ def _make_response(
 ) -> Response:
     ctx = request.state.context(request.caller)
     if side is None:
-        made = dicomweb_rendered.picture(ctx, shown, rendering)
+        made = dicomweb_rendered.render_image(ctx, shown, rendering)
     else:
-        made = dicomweb_rendered.thumbnail(ctx, shown, rendering, usual=rendering == _default_thumbnail(side))
+        made = dicomweb_rendered.render_thumbnail(
+            ctx, shown, rendering, usual=rendering == _default_thumbnail(side)
+        )
     base = media.base_url(request.http, request.state.settings)
     for note in (*parameters.notes, *made.notes):
         headers.append((b"warning", f"299 {base}: {note}".encode("ascii", "replace").translate(_PRINTABLE)))
@@ -124,7 +126,7 @@ def frame_number(text: str) -> int:
     return int(text)
 
 
-def _headers(request: DicomwebRequest, shown: Shown, rendering: Rendering) -> Headers:
+def _headers(request: DicomwebRequest, shown: RenderSource, rendering: Rendering) -> Headers:
     """The headers of both 200 and 304."""
     place = request.resource
     found = shown.found

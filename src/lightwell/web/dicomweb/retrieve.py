@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 from lightwell.errors import NotAcceptableError
 from lightwell.operations.context import Context
 from lightwell.operations.dicomweb import retrieve
-from lightwell.operations.dicomweb.retrieve import Found, Sent
+from lightwell.operations.dicomweb.retrieve import FoundInstance, RetrievedInstance
 from lightwell.web.dicomweb import media, ranges
 from lightwell.web.dicomweb.media import MULTIPART
 from lightwell.web.dicomweb.multipart import Multipart
@@ -39,7 +39,7 @@ async def part10(request: DicomwebRequest) -> Response:
     Raises `NotAcceptableError` if none is available in an accepted format.
     """
     ctx = request.state.context(request.caller)
-    found = await request.state.in_thread(retrieve.find, request.state.stores, request.target())
+    found = await request.state.in_thread(retrieve.find_instances, request.state.stores, request.target())
     alone = request.resource.instance is not None
     in_parts, sent = _choose(media.accepted_media_ranges(request.http), found, alone=alone)
     if not in_parts:
@@ -67,8 +67,8 @@ def warning(text: str) -> bytes:
 
 
 def _choose(
-    accepted: tuple[MediaRange, ...], found: Sequence[Found], *, alone: bool
-) -> tuple[bool, list[Sent]]:
+    accepted: tuple[MediaRange, ...], found: Sequence[FoundInstance], *, alone: bool
+) -> tuple[bool, list[RetrievedInstance]]:
     """Whether to send parts, and what in which transfer syntax, by the first alternative that can be met."""
     for each in accepted or (MediaRange("*/*"),):
         if each.type == MULTIPART and (each.inner or DICOM) in (DICOM, *_ANY):
@@ -79,7 +79,7 @@ def _choose(
             in_parts = False
         else:
             continue
-        sent = retrieve.chosen(found, each.transfer_syntax, alone=alone)
+        sent = retrieve.select_instances(found, each.transfer_syntax, alone=alone)
         if sent:
             return in_parts, sent
     kind = DICOM if alone else f'{MULTIPART}; type="{DICOM}"'
@@ -89,13 +89,13 @@ def _choose(
     )
 
 
-async def _single_part(request: DicomwebRequest, ctx: Context, sent: Sent) -> Response:
+async def _single_part(request: DicomwebRequest, ctx: Context, sent: RetrievedInstance) -> Response:
     """One file as the whole body, or a range of its bytes where its length is known."""
     http = request.http
     etag = sent.etag.encode()
     if ranges.matches_if_none_match(http, etag):
         return ranges.not_modified(etag)
-    file = await request.state.in_thread(retrieve.opened, ctx, sent)
+    file = await request.state.in_thread(retrieve.open_file, ctx, sent)
     headers: Headers = [
         (b"content-type", f"{DICOM}; transfer-syntax={file.syntax}".encode()),
         (b"etag", etag),
@@ -127,12 +127,12 @@ def _within(file: Part10File, byte_range: ByteRange) -> Iterator[bytes]:
 
 
 def _multipart(
-    ctx: Context, sent: Sequence[Sent], parts: Multipart, base: str, request: DicomwebRequest
+    ctx: Context, sent: Sequence[RetrievedInstance], parts: Multipart, base: str, request: DicomwebRequest
 ) -> Iterator[bytes]:
     image_set_id = media.query_parameter(request.http, "imageSetId")
     tail = f"?imageSetId={image_set_id}" if image_set_id else ""
     for position, each in enumerate(sent):
-        file = retrieve.opened(ctx, each)
+        file = retrieve.open_file(ctx, each)
         found = each.found
         location = (
             f"{base}/studies/{found.set.study_instance_uid}/series/{found.set.series_instance_uid}"

@@ -36,13 +36,15 @@ def _respond(request: DicomwebRequest) -> Response:
     base = media.base_url(http, settings)
     found = dicomweb_search.search(
         request.state.context(request.caller),
-        resource.operation,
-        resource.datastore_id,
-        resource.study,
-        resource.series,
-        media.query_parameters(http),
-        base,
-        metadata_check(request.state, http, request.principal, resource),
+        dicomweb_search.SearchRequest(
+            operation=resource.operation,
+            datastore_id=resource.datastore_id,
+            study=resource.study,
+            series=resource.series,
+            parameters=media.query_parameters(http),
+            base=base,
+        ),
+        may_read_metadata=metadata_check(request.state, http, request.principal, resource),
     )
     headers: Headers = [(b"vary", b"accept, accept-encoding")]
     if found.remaining != 0:
@@ -62,13 +64,13 @@ def _respond(request: DicomwebRequest) -> Response:
         headers.append((b"content-type", kind.encode()))
         body = found.body
     if len(body) >= _SMALLEST_GZIPPED and ranges.accepts_gzip(http):
-        body = metadata_documents.packed([body])
+        body = metadata_documents.gzip_pieces([body])
         headers.append((b"content-encoding", b"gzip"))
     headers.append((b"content-length", b"%d" % len(body)))
     return Response(200, headers, body)
 
 
-def _multipart(parts: Multipart, found: dicomweb_search.Results, base: str) -> bytes:
+def _multipart(parts: Multipart, found: dicomweb_search.SearchResults, base: str) -> bytes:
     """The multipart body of the results in XML."""
     pieces: list[bytes] = []
     for text in found.xml():

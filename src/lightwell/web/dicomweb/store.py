@@ -32,7 +32,7 @@ async def store(request: DicomwebRequest) -> Response:
     placeholder = stated.decode() if stated.startswith(_UNHASHED) else None
     ctx = state.context(request.caller)
     loop = asyncio.get_running_loop()
-    begin = partial(dicomweb_store.begin, ctx, resource.datastore_id, resource.study)
+    begin = partial(dicomweb_store.begin_upload, ctx, resource.datastore_id, resource.study)
     spooled = await loop.run_in_executor(state.threads, begin)
     limit = state.settings.store_max_bytes
     spool_share = SpoolShare(spool_usage, limit, is_proved=request.is_proved)
@@ -46,7 +46,14 @@ async def store(request: DicomwebRequest) -> Response:
             raise ValidationError("The request contains no DICOM file.")
         base = media.base_url(http, state.settings)
         work = partial(
-            dicomweb_store.store, ctx, resource.datastore_id, resource.study, spooled, parts, base, kind
+            dicomweb_store.store_instances,
+            ctx,
+            resource.datastore_id,
+            resource.study,
+            spooled,
+            parts,
+            base,
+            kind,
         )
         result = await loop.run_in_executor(state.waiters, work)
     finally:

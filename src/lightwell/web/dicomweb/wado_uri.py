@@ -101,7 +101,7 @@ async def _has_picture(request: DicomwebRequest, target: DicomwebTarget) -> bool
     """Whether the instance has one frame, or the one that is named, and it can be rendered."""
     state = request.state
     try:
-        shown = await state.in_thread(dicomweb_rendered.shown, state.stores, target)
+        shown = await state.in_thread(dicomweb_rendered.find_source, state.stores, target)
     except NotAcceptableError:
         return False
     stored = shown.instance.pixels

@@ -72,7 +72,7 @@ def native_check(
         access_control.check(principal, access_control.actions.native(route.operation, parsed), context)
         if route.operation == "StartDICOMImportJob":
             _check_role(state, parsed, now)
-        affected = affected_image_sets.reached(state.stores, route.operation, parsed)
+        affected = affected_image_sets.affected_image_sets(state.stores, route.operation, parsed)
         if affected:
             access_control.check(
                 principal,
@@ -93,8 +93,8 @@ def _check_role(state: AppState, request: Any, now: int) -> None:
     try:
         rights = state.data_access_roles.assume(request.data_access_role_arn, request.datastore_id, now)
     except RoleError as error:
-        raise bucket_access.refused(str(error)) from None
-    bucket_access.check(rights, request)
+        raise bucket_access.unusable_role(str(error)) from None
+    bucket_access.check_bucket_access(rights, request)
 
 
 def image_sets_check(

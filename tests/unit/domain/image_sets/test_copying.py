@@ -10,14 +10,15 @@ import pytest
 
 from lightwell.domain.image_sets.copying import (
     CONTRADICTED,
-    agree,
     blocks_agree,
-    carried_along,
-    mismatch,
+    duplicate_instance,
+    edits_for_copies,
+    level_mismatch,
     read_selection,
-    twice,
+    values_agree,
 )
 from lightwell.domain.image_sets.edits import Edit
+from lightwell.domain.image_sets.levels import PATIENT, SERIES, STUDY
 from lightwell.errors import ValidationError
 
 
@@ -81,7 +82,7 @@ def test_refuses_what_is_no_subset(given: str) -> None:
     ],
 )
 def test_compares_values_without_their_padding(one: Any, other: Any, same: bool) -> None:
-    assert agree(one, other) is same is agree(other, one)
+    assert values_agree(one, other) is same is values_agree(other, one)
 
 
 def test_compares_blocks_and_takes_absent_for_empty() -> None:
@@ -97,9 +98,9 @@ def edit(key: str, value: Any) -> Edit:
 def test_takes_along_what_the_levels_of_the_source_were_given() -> None:
     ours = {"A": edit("A", "a"), "B": None, "C": edit("C", "c")}
     block = {"A": "a", "C": "c", "D": "d"}
-    assert carried_along(block, ours, block, {}, None) == ours
-    assert carried_along(block, ours, block, {"A": edit("A", "a")}, None) == {"B": None, "C": ours["C"]}
-    assert carried_along(block, {}, block, {"D": None}, None) == {}
+    assert edits_for_copies(block, ours, block, {}, None) == ours
+    assert edits_for_copies(block, ours, block, {"A": edit("A", "a")}, None) == {"B": None, "C": ours["C"]}
+    assert edits_for_copies(block, {}, block, {"D": None}, None) == {}
 
 
 def test_forces_the_destination_where_the_two_differ() -> None:
@@ -107,7 +108,7 @@ def test_forces_the_destination_where_the_two_differ() -> None:
     source = {"A": "a", "B": "b", "C": "c", "D": "d", "F": "f"}
     target = {"A": "a", "B": "other", "D": "d", "E": None, "F": "hidden"}
     theirs = {"F": edit("F", "hidden")}
-    assert carried_along(source, ours, target, theirs, edit) == {
+    assert edits_for_copies(source, ours, target, theirs, edit) == {
         "A": ours["A"],
         "B": edit("B", "other"),
         "C": None,
@@ -116,13 +117,18 @@ def test_forces_the_destination_where_the_two_differ() -> None:
 
 
 def test_says_what_the_service_says() -> None:
-    assert [str(mismatch(level)) for level in range(3)] == [
+    assert [str(level_mismatch(level)) for level in (PATIENT, STUDY, SERIES)] == [
         f"INVALID_REQUEST:  {name} of SourceImageSet and DestinationImageSet don't match."
         for name in ("Patient", "Study", "Series")
     ]
-    assert "SOPInstanceUID 1.2.3 of" in str(twice("1.2.3"))
+    assert "SOPInstanceUID 1.2.3 of" in str(duplicate_instance("1.2.3"))
     # The model's pattern of messages.
-    for message in (CONTRADICTED, str(twice("1.2.3")), str(twice("<;>")), str(mismatch(0))):
+    for message in (
+        CONTRADICTED,
+        str(duplicate_instance("1.2.3")),
+        str(duplicate_instance("<;>")),
+        str(level_mismatch(0)),
+    ):
         assert re.fullmatch(r"[\w -:`]{1,2048}", message, re.ASCII)
     for odd in ("<script>", "1.2;", "a" * 300, "١.٢"):
-        assert odd not in str(twice(odd))
+        assert odd not in str(duplicate_instance(odd))

@@ -17,7 +17,7 @@ def member(fragment: bytes, pixels: MemberPixels | None = None) -> Member:
 
 
 def laid(own: object, base: object) -> dict[str, object]:
-    text = metadata_document.differences(json.dumps(own).encode(), json.dumps(base).encode())
+    text = metadata_document.level_differences(json.dumps(own).encode(), json.dumps(base).encode())
     found: dict[str, object] = json.loads(b"{" + text + b"}")
     return found
 
@@ -25,9 +25,9 @@ def laid(own: object, base: object) -> dict[str, object]:
 def whole(*instances: bytes) -> dict[str, object]:
     levels = (b'{"PatientID":"P"}', b"{}", b'{"Modality":"CT"}')
     text = (
-        metadata_document.opening("d" * 32, "i" * 32, levels, '1.2"\\')
+        metadata_document.document_opening("d" * 32, "i" * 32, levels, '1.2"\\')
         + b",".join(instances)
-        + metadata_document.CLOSING
+        + metadata_document.DOCUMENT_CLOSING
     )
     found: dict[str, object] = json.loads(text)
     return found
@@ -59,7 +59,7 @@ def test_names_the_stored_syntax_only_where_there_are_pixels() -> None:
     pixels = MemberPixels(7, "1.2.840.10008.1.2.4.202", "DECOMPRESSED", 1, 5, 4)
     text = metadata_document.instance_opening(member(b'"DICOM":{},"DICOMVRs":{}', pixels), b"")
     text += (
-        metadata_document.frames(pixels, 0, [Frame(10, 20, 3, 4294967295, -5, None)])
+        metadata_document.frame_entries(pixels, 0, [Frame(10, 20, 3, 4294967295, -5, None)])
         + metadata_document.INSTANCE_CLOSING
     )
     assert json.loads(b"{" + text + b"}")["1.2.3"] == {
@@ -83,7 +83,7 @@ def test_names_the_stored_syntax_only_where_there_are_pixels() -> None:
 
 def test_numbers_the_frames_of_a_later_page_from_its_first() -> None:
     pixels = MemberPixels(7, "1.2", "COMPRESSED", 300, 5, 4)
-    text = b"[" + metadata_document.frames(pixels, 256, [Frame(0, 1, 0, 0, None, None)] * 2) + b"]"
+    text = b"[" + metadata_document.frame_entries(pixels, 256, [Frame(0, 1, 0, 0, None, None)] * 2) + b"]"
     assert [frame["ID"][16:24] for frame in json.loads(text)] == ["00000100", "00000101"]
 
 
@@ -92,10 +92,15 @@ def test_writes_an_instance_of_one_frame_as_any_other() -> None:
     frame = Frame(10, 20, 3, 4294967295, -5, 6)
     one = member(b'"DICOM":{},"DICOMVRs":{}', pixels)
     given = one.sop_instance_uid, one.fragment, (7, pixels.stored_syntax, pixels.checksum_type, 5, 4)
-    by_parts = metadata_document.instance_opening(one, b"") + metadata_document.frames(pixels, 0, [frame])
-    ready = metadata_document.single_frame(*given, pack_entries([frame]))
+    by_parts = metadata_document.instance_opening(one, b"") + metadata_document.frame_entries(
+        pixels, 0, [frame]
+    )
+    ready = metadata_document.single_frame_instance(*given, pack_entries([frame]))
     assert ready == by_parts + metadata_document.INSTANCE_CLOSING
-    assert metadata_document.single_frame(*given, pack_entries([Frame(10, 20, 3, 1, None, None)])) is None
+    assert (
+        metadata_document.single_frame_instance(*given, pack_entries([Frame(10, 20, 3, 1, None, None)]))
+        is None
+    )
 
 
 def test_shows_only_what_an_instance_has_otherwise() -> None:
@@ -115,12 +120,12 @@ def test_shows_as_empty_what_only_other_instances_have() -> None:
     ],
 )
 def test_lays_differing_attributes_into_the_instance(fragment: bytes, expected: object) -> None:
-    assert json.loads(b"{" + metadata_document.laid_in(fragment, b'"X":1') + b"}") == expected
+    assert json.loads(b"{" + metadata_document.insert_members(fragment, b'"X":1') + b"}") == expected
 
 
 def test_refuses_a_fragment_that_is_none() -> None:
     with pytest.raises(StorageError):
-        metadata_document.laid_in(b'{"DICOM":{}}', b'"X":1')
+        metadata_document.insert_members(b'{"DICOM":{}}', b'"X":1')
 
 
 def test_keeps_characters_of_every_script() -> None:

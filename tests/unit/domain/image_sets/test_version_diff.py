@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from lightwell.domain.image_sets.version_diff import ABSENT, Block, FrameDifference, elements, frames
+from lightwell.domain.image_sets.version_diff import (
+    ABSENT,
+    FrameDifference,
+    InstanceBlock,
+    element_differences,
+    frames_difference,
+)
 from lightwell.imaging.dataset.dictionary import attribute_named
 
 
@@ -14,7 +20,7 @@ def known(key: str) -> tuple[int, str]:
 
 
 def differing(old: dict[str, Any], new: dict[str, Any]) -> list[tuple[str, str, Any, Any]]:
-    found = elements(Block(old), Block(new), known)
+    found = element_differences(InstanceBlock(old), InstanceBlock(new), known)
     return [(each.path, each.new_vr, each.old, each.new) for each in found]
 
 
@@ -55,13 +61,13 @@ def test_shows_sequences_of_other_lengths_and_lists_of_values_whole() -> None:
 
 
 def test_shows_a_vr_that_changed_alone() -> None:
-    old, new = (Block({"00091001": "1"}, {"00091001": vr}) for vr in ("LO", "DS"))
-    (found,) = elements(old, new, known)
+    old, new = (InstanceBlock({"00091001": "1"}, {"00091001": vr}) for vr in ("LO", "DS"))
+    (found,) = element_differences(old, new, known)
     assert found.as_json() == {"element": "00091001", "vr": "DS", "oldVr": "LO", "old": "1", "new": "1"}
 
 
 def test_compares_frames_by_their_checksums() -> None:
-    found = frames([1, 2, 3], [1, 9])
+    found = frames_difference([1, 2, 3], [1, 9])
     assert (found.old, found.new) == (3, 2)
     assert found.differing == (FrameDifference(2, 2, 9), FrameDifference(3, 3, None))
-    assert frames([1], [1, 2]).differing == (FrameDifference(2, None, 2),)
+    assert frames_difference([1], [1, 2]).differing == (FrameDifference(2, None, 2),)

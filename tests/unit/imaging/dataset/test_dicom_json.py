@@ -224,30 +224,32 @@ def test_shows_what_pydicom_shows_of_real_files(folder: str) -> None:
 
 # Lines ------------------------------------------------------------------------------------------------------
 
-LINES = dicom_json_lines.joined(
+LINES = dicom_json_lines.join_elements(
     [b'"00080018":{"vr":"UI","Value":["1"]}', b'"00100010":{"vr":"PN"}', b'"00101000":{"vr":"LO"}']
 )
 
 
 def test_lays_lines_over_lines() -> None:
     new, other = b'"00100020":{"vr":"LO","Value":["P"]}', b'"00100010":{"vr":"PN","Value":[null]}'
-    changed = dicom_json_lines.laid(
+    changed = dicom_json_lines.replace_lines(
         LINES, {0x00100020: new, 0x00100010: other, 0x00101000: None, 0x00083002: None}
     )
     assert changed.split(b",\n") == [
         b'"00080018":{"vr":"UI","Value":["1"]}', b'"00083002":{"vr":"UI"}', other, new
     ]  # fmt: skip
-    assert dicom_json_lines.laid(LINES, {}) == LINES
-    assert dicom_json_lines.line_of(changed, 0x00100020) == new
-    assert dicom_json_lines.line_of(changed, 0x00080018) == b'"00080018":{"vr":"UI","Value":["1"]}'
-    assert dicom_json_lines.line_of(changed, 0x00101000) is None
+    assert dicom_json_lines.replace_lines(LINES, {}) == LINES
+    assert dicom_json_lines.find_line(changed, 0x00100020) == new
+    assert dicom_json_lines.find_line(changed, 0x00080018) == b'"00080018":{"vr":"UI","Value":["1"]}'
+    assert dicom_json_lines.find_line(changed, 0x00101000) is None
 
 
 def test_fills_in_syntax_and_addresses() -> None:
     path = dicom_json_lines.instance_path("1.2", "1.3", "a b")
-    bulk = dicom_json_lines.joined([LINES.split(b",\n")[0], b'"00420011":{"vr":"OB","BulkDataURI":"ab"}'])
-    text = dicom_json_lines.as_object(dicom_json_lines.shown(bulk, "1.2.840", path), "1.2.840")
-    text = dicom_json_lines.addressed(text, "https://x%y/datastore/1", "set")
+    bulk = dicom_json_lines.join_elements(
+        [LINES.split(b",\n")[0], b'"00420011":{"vr":"OB","BulkDataURI":"ab"}']
+    )
+    text = dicom_json_lines.as_object(dicom_json_lines.complete_lines(bulk, "1.2.840", path), "1.2.840")
+    text = dicom_json_lines.insert_base_url(text, "https://x%y/datastore/1", "set")
     found = json.loads(text)
     assert list(found) == ["00020010", "00080018", "00083002", "00420011"]
     assert found["00083002"] == found["00020010"] == {"vr": "UI", "Value": ["1.2.840"]}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from lightwell.domain.image_sets.grouping import Grouping
-from lightwell.domain.image_sets.levels import LEVELS
+from lightwell.domain.image_sets.levels import LEVELS, PATIENT, SERIES, STUDY
 from lightwell.errors import InputError
 from lightwell.imaging.instances.parse import ParsedInstance, SeriesCache, parse_instance
 from tests.unit.imaging import headers
@@ -84,7 +84,7 @@ def test_orders_level_blocks_by_keyword_and_instances_by_tag() -> None:
 
 
 def test_knows_the_published_number_of_attributes_of_each_level() -> None:
-    assert [list(LEVELS.values()).count(level) for level in range(3)] == [46, 50, 44]
+    assert [list(LEVELS.values()).count(level) for level in (PATIENT, STUDY, SERIES)] == [46, 50, 44]
 
 
 def test_levels_only_elements_of_the_data_set_itself() -> None:

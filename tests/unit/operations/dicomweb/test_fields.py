@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from lightwell.domain.qido.criteria import INSTANCE, SERIES, STUDY
-from lightwell.domain.qido.query import parse
+from lightwell.domain.qido.query import parse_query
 from lightwell.operations.dicomweb.fields import RequestedFields, tag_of
 
 DATA_SET = {
@@ -34,7 +34,7 @@ DATA_SET = {
 
 def added(text: str, level: str = INSTANCE, elements: tuple[str, ...] = ()) -> dict[str, Any]:
     pairs = [(name, value) for name, _, value in (pair.partition("=") for pair in text.split("&"))]
-    asked = RequestedFields(level, parse(level, None, None, pairs, tag_of))
+    asked = RequestedFields(level, parse_query(level, None, None, pairs, tag_of))
     own = list(elements)
     if asked.reads_records:
         lines = [f'"{key}":{json.dumps(value)}' for key, value in DATA_SET.items()]
@@ -45,7 +45,7 @@ def added(text: str, level: str = INSTANCE, elements: tuple[str, ...] = ()) -> d
 
 
 def test_reads_records_only_for_what_is_no_column() -> None:
-    query = parse(STUDY, None, None, [("includefield", "00081030,00080060,00080090,00100030")], tag_of)
+    query = parse_query(STUDY, None, None, [("includefield", "00081030,00080060,00080090,00100030")], tag_of)
     asked = RequestedFields(STUDY, query)
     assert not asked.reads_records and asked.columns == {0x00081030, 0x00080090, 0x00100030}
 
