@@ -175,8 +175,9 @@ class Dispatcher:
         if isinstance(message, FileStarted):
             self._current = None if message.file is None else message.task
         elif isinstance(message, Performed):
+            pending = self._sent.pop(message.task).pending
             self._none_current(message.task)
-            self._reply(self._sent.pop(message.task).pending, message.reply)
+            self._reply(pending, message.reply)
         elif isinstance(message, FileRead):
             self._sent[message.task].result.records.append(message.record)
         elif isinstance(message, FileRefused):
@@ -195,14 +196,15 @@ class Dispatcher:
         elif isinstance(message, ChunkRead):
             self._commit(self._sent.pop(message.task), message)
         elif isinstance(message, ChunkFailed):
+            pending = self._sent.pop(message.task).pending
             if self._current == message.task:
                 self._none_current(message.task)
-            pending = self._sent.pop(message.task).pending
             self._reply(pending, STORE[message.cause].error(message.reason))
             if not self._sent:
                 self._slot.close()  # as `ChunkReader` does
 
     def _none_current(self, task: int) -> None:
+        """The worker is done with this task; bytes of others may still be becoming durable."""
         self._current = None
         self._slot.watch(task, None)
 
@@ -233,10 +235,11 @@ class Dispatcher:
 
     def _worker_ended(self, end: WorkerEnded) -> None:
         """Blame the file or the request that the worker was on, and have the rest done by another."""
-        log.warning("a codec worker ended at a request: %s", end)
         if end.cause is Cause.NOT_STARTED:
+            log.warning("a request is refused: %s", end)
             self._fail_all(end.cause, str(end))
             return
+        log.warning("a codec worker ended at a request: %s", end)
         # Between two requests nobody knows which one it was: each may be.
         blamed = self._sent if self._current is None else {self._current}
         waiting = [(sent.pending, task in blamed) for task, sent in self._sent.items()]

@@ -221,6 +221,9 @@ class Leases:
 
         ``file`` is the number of the file that is to blame, where one is.
         """
+        if file is None and CHUNK[cause].blames == "file":
+            # Only a worker that its files have taken over names no file: without a count there is no end.
+            cause = Cause.DIED_BETWEEN_FILES
         consequence, chunk = CHUNK[cause], leased.chunk
         if consequence.tries is None:
             facts = self._facts.get(chunk.job)
