@@ -147,13 +147,14 @@ def test_ends_a_worker_that_has_nothing_to_do(now: list[float]) -> None:
     place.start()
     now[0] += 60
     place.close_if_idle()
-    assert place.pid is not None
+    assert [worker.is_closed for worker in _Process.started] == [False]
     now[0] += 1
     place.close_if_idle()
-    assert place.pid is None and _Process.started[0].is_closed
+    assert place.pid is None
+    assert [worker.is_closed for worker in _Process.started] == [True]
 
 
-def _dispatcher(*waiting: tuple[Store | Ping, float]) -> tuple[Dispatcher, list[PoolReply]]:
+def _dispatcher(now: list[float], *waiting: tuple[Store | Ping, float]) -> tuple[Dispatcher, list[PoolReply]]:
     """A dispatcher, what waits for it as (request, seconds left), and the replies."""
     replies: list[PoolReply] = []
     queue = RequestQueue()
@@ -163,7 +164,7 @@ def _dispatcher(*waiting: tuple[Store | Ping, float]) -> tuple[Dispatcher, list[
     stores = cast(Stores, SimpleNamespace(spool=Path("/spool")))
     serving = Dispatcher(stores, Settings(file_timeout=10), queue, cast(StoreCommitter, committer))
     for request, seconds in waiting:
-        queue.put(PendingRequest(request, queue_module.time.monotonic() + seconds, replies.append))
+        queue.put(PendingRequest(request, now[0] + seconds, replies.append))
     return serving, replies
 
 
@@ -171,7 +172,7 @@ def test_gives_bytes_their_time_to_become_durable_whatever_was_served_meanwhile(
     now: list[float],
 ) -> None:
     store = Store("a", None, "arn", [Spooled("/f", 0, 1, "f")])
-    serving, replies = _dispatcher((store, 60.0), (Ping(), 5.0))
+    serving, replies = _dispatcher(now, (store, 60.0), (Ping(), 5.0))
     step: Any = serving
     step._send_next(0.0)
     _Process.says = [FileStarted(1, 0), FileStarted(1, None)]
@@ -193,7 +194,7 @@ def test_gives_bytes_their_time_to_become_durable_whatever_was_served_meanwhile(
 def test_tells_a_client_that_no_worker_can_be_started(
     now: list[float],
 ) -> None:
-    serving, replies = _dispatcher((Ping(), 5.0))
+    serving, replies = _dispatcher(now, (Ping(), 5.0))
     _Process.fails = True
     step: Any = serving
     step._worker_ended(_ended(lambda: step._send_next(0.0)))

@@ -54,7 +54,7 @@ def _leases() -> tuple[Leases, Pauses]:
 def _leased(deaths: dict[str, list[str]]) -> LeasedChunk:
     files = [InputFile(number, f"f{number}", None, 1) for number in range(3)]
     task = ReadChunk(1, "", "HTJ2K", b"", 0, [], [], [], [], False)
-    return LeasedChunk(Chunk(7, 0, files, deaths), "engine:1", 1, task)
+    return LeasedChunk(Chunk(7, 0, tuple(files), deaths), "engine:1", 1, task)
 
 
 def test_counts_the_death_on_a_file_and_tries_again_at_once(
