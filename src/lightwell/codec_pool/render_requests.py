@@ -58,11 +58,12 @@ class Decode(msgspec.Struct, tag=True, frozen=True):
 
     The reply is `Decoded`: for each frame its bytes as Explicit VR Little Endian has them (PS3.5 A.2), planar
     where the image's own PlanarConfiguration says so, 1-bit samples packed, an odd length left odd; and the
-    PhotometricInterpretation that is true of them, which decoding may have changed. ``described``: who gets
-    the frames knows the attributes as they came and not that one, so the colours of JPEG frames are converted
-    to what those let expect (`colour.in_described_colours`). `Pool.ask` raises `InputError` where the frames
-    cannot be decoded, which is to be answered 406, and `DamagedError` where they are not those that were
-    stored. All frames of a request are in memory at once, so ask for some megabytes at a time::
+    PhotometricInterpretation that is true of them, which decoding may have changed. ``described``: whoever
+    gets the frames knows the attributes as they were imported, but not that one, so the colours of JPEG
+    frames are converted to what the attributes say (`colour.in_described_colours`). `CodecPoolClient.ask`
+    raises `InputError` where the frames cannot be decoded, which is to be answered 406, and `DamagedError`
+    where they are not those that were stored. All frames of a request are in memory at once, so ask for some
+    megabytes at a time::
 
         request = Decode(Pixels(stored.stored_syntax, stored.image), [FrameSpan(pack_name(stored.pack),
                        f.offset, f.length, f.head, f.checksum) for f in frames])

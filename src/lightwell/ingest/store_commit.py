@@ -129,7 +129,7 @@ def _group(
 
 
 def _batch(of_group: Sequence[NewRecord]) -> StagedBatch:
-    """Of several files with one SOPInstanceUID the last becomes the member (`growth.load`)."""
+    """Of several files with one SOPInstanceUID the last becomes the member (as in `importing.load`)."""
     last: dict[str, StagedInstance] = {}
     unused = []
     for record in of_group:

@@ -159,7 +159,7 @@ def test_shows_the_whole_data_set_in_tag_order_without_what_is_no_attribute() ->
     )
     assert list(found) == sorted(found)
     assert not {"00020010", "00080000", "7FE00001"} & found.keys()
-    assert found["00083002"] == {"vr": "UI"}  # for `dicom_lines.shown` to fill
+    assert found["00083002"] == {"vr": "UI"}  # for `dicom_json_lines.complete_lines` to fill
     assert found["00081140"] == {"vr": "SQ", "Value": [{}]}
     assert found["00081115"] == {"vr": "SQ"}
     assert found["00091001"] == {"vr": "UN", "InlineBinary": "YWI="}
