@@ -48,7 +48,9 @@ class Settings:
     host: str = _setting("127.0.0.1", "address to listen on")
     port: int = _setting(8085, "port to listen on; 0 picks a free one")
     workers: int = _setting(0, "HTTP worker processes; 0 means one per core")
-    codec_workers: int = _setting(0, "processes that read and encode DICOM files; 0 means one per core")
+    codec_workers: int = _setting(
+        0, "processes that read and encode DICOM files, per kind of work; 0 means one per core"
+    )
     public_url: str | None = _setting(
         None, "URL at which clients reach the server, for links; taken from each request if unset"
     )

@@ -39,7 +39,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     revoke = actions.add_parser(
         "revoke", help="revoke a key permanently; takes effect within seconds", allow_abbrev=False
     )
-    revoke.add_argument("id", metavar="ID", help="the access key ID")
+    revoke.add_argument("id", metavar="ID", help="access key ID")
     for action in (create, listing, revoke):
         flags.add(action, _PLACES)
 

@@ -30,9 +30,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "key": ("lightwell.cli.key", "create, list and revoke access keys"),
     "authorizer": (
         "lightwell.cli.authorizer",
-        "configure what answers for the Lambda authorizers of data stores",
+        "set what stands in for a data store's Lambda authorizer",
     ),
-    "role": ("lightwell.cli.role", "create, list and delete roles"),
+    "role": ("lightwell.cli.role", "create or replace, list and delete roles"),
     "policy": ("lightwell.cli.policy", "explain what a key or a role may do"),
     "config": ("lightwell.cli.config", "show each setting and where it came from"),
 }

@@ -24,7 +24,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     put = actions.add_parser(
         "put", help="create a role or replace its policies, and print its ARN", allow_abbrev=False
     )
-    put.add_argument("name", metavar="NAME", help="the name of the role")
+    put.add_argument("name", metavar="NAME", help="role name")
     put.add_argument(
         "--trust-policy",
         metavar="FILE",
@@ -45,7 +45,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     delete = actions.add_parser(
         "delete", help="delete a role; its sessions end within seconds", allow_abbrev=False
     )
-    delete.add_argument("name", metavar="NAME", help="the name of the role")
+    delete.add_argument("name", metavar="NAME", help="role name")
     for action in (put, listing, delete):
         flags.add(action, _PLACES)
 

@@ -28,7 +28,7 @@ _SIGNS = {ChangeKind.ADDED: "+", ChangeKind.REMOVED: "-", ChangeKind.REPLACED: "
 def add(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     diff = actions.add_parser("diff", help="compare two versions, element by element", allow_abbrev=False)
-    diff.add_argument("id", metavar="ID", help="ID of the image set")
+    diff.add_argument("id", metavar="ID", help="image set ID")
     diff.add_argument("first", metavar="V1", type=_version, help="older version")
     diff.add_argument("second", metavar="V2", type=_version, help="newer version")
     diff.add_argument("--json", action="store_true", help="print one JSON object with complete values")
