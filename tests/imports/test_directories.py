@@ -20,7 +20,7 @@ from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
 
 from lightwell.clock import Ids
-from lightwell.codec_pool import process as workers
+from lightwell.codec_pool.process import WorkerProcess
 from lightwell.domain.imports.dicomdir_paths import is_file_id
 from lightwell.operations import import_jobs
 from tests.cli.running import lightwell
@@ -189,16 +189,16 @@ def test_goes_on_whatever_reading_a_dicomdir_comes_to(
 def test_looks_again_where_somebody_has_killed_its_worker(
     sqlite: Importing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    start = workers.WorkerProcess.__init__
+    start = WorkerProcess.__init__
     killed: list[int] = []
 
-    def dying(worker: workers.WorkerProcess, *args: object, **more: int) -> None:
+    def dying(worker: WorkerProcess, *args: object, **more: int) -> None:
         start(worker, *args, **more)  # type: ignore[arg-type]
         if not killed:
             worker.process.kill()
             killed.append(worker.pid)
 
-    monkeypatch.setattr(workers.WorkerProcess, "__init__", dying)
+    monkeypatch.setattr(WorkerProcess, "__init__", dying)
     good = write(tmp_path / "good.dcm", ct(1))
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.write(good, good.name)

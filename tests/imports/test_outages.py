@@ -29,7 +29,7 @@ from lightwell.imaging.dataset import byte_source
 from lightwell.operations import import_jobs
 from lightwell.stores.buckets.registry import Buckets
 from lightwell.stores.db.tables import chunk
-from lightwell.stores.jobs import import_jobs as jobs
+from lightwell.stores.jobs import import_jobs as job_rows
 from lightwell.stores.objects.open import open_objects
 from lightwell.work import leases, pauses
 from lightwell.work.pauses import Pauses
@@ -147,7 +147,9 @@ def test_waits_for_the_bucket_of_its_input_and_output(
     # One phase at a time, so that the bucket is away in the middle of the next.
     way.is_open = True
     one = server.engine()
-    assert server.stores.db.write(lambda c: jobs.claim(c, job.key, JobPhase.LIST, "test", 1 << 60, 1 << 61))
+    assert server.stores.db.write(
+        lambda c: job_rows.claim(c, job.key, JobPhase.LIST, "test", 1 << 60, 1 << 61)
+    )
     one._phases.work(job.key, JobPhase.LIST, "test")
     assert server.job(job.id).phase == JobPhase.READ
     way.close()

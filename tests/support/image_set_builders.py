@@ -21,7 +21,7 @@ from lightwell.stores import Stores, open_stores
 from lightwell.stores.db import tables
 from lightwell.stores.db.bulk import insert_many, insert_missing
 from lightwell.stores.image_sets.changes import study_keys
-from lightwell.stores.image_sets.instances import find_or_insert as instance_keys
+from lightwell.stores.image_sets.instances import find_or_insert
 from lightwell.stores.image_sets.records import compress
 from lightwell.stores.objects.packs import pack_name
 
@@ -311,7 +311,7 @@ class _Rows:
         for rows in (self.records, self.pixels):
             for row in rows:
                 row["datastore"] = datastore
-        keys = instance_keys(conn, datastore, self.instances)
+        keys = find_or_insert(conn, datastore, self.instances)
         for row in self.members:
             row["image_set"] = image_set
             row["instance"] = keys[row["instance"]]

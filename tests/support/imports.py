@@ -23,7 +23,7 @@ from lightwell.settings import Settings
 from lightwell.stores import Stores, open_stores
 from lightwell.stores.account import datastores as store_rows
 from lightwell.stores.image_sets import part10_instances
-from lightwell.stores.jobs import import_jobs as jobs
+from lightwell.stores.jobs import import_jobs as job_rows
 from lightwell.wire import shapes
 from lightwell.work.engine import Engine
 
@@ -72,7 +72,7 @@ class Importing:
 
     def unfinished(self) -> int:
         with self.stores.db.read() as conn:
-            return len(jobs.unfinished(conn, 0))
+            return len(job_rows.unfinished(conn, 0))
 
     def engine(self) -> Engine:
         """An engine that does not run yet."""
@@ -149,7 +149,7 @@ def _all(conn: Any) -> list[Job]:
     from lightwell.stores.db.tables import import_job
 
     keys = conn.execute(select(import_job.c.key)).scalars().all()
-    return [found for key in keys if (found := jobs.get(conn, key)) is not None]
+    return [found for key in keys if (found := job_rows.get(conn, key)) is not None]
 
 
 def importing(folder: Path, database_url: str, **settings: Any) -> Importing:

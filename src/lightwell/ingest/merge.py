@@ -20,8 +20,14 @@ from lightwell.domain.imports.jobs import Job, Outcome
 from lightwell.domain.keys import ImageSetKey, RecordKey, StudyKey
 from lightwell.domain.states import ImageSetState, Origin, OutcomeKind, WorkflowStatus
 from lightwell.stores.background import outbox
-from lightwell.stores.image_sets import existing_instances, importing, level_inheritance, records, studies
-from lightwell.stores.image_sets import members as contents
+from lightwell.stores.image_sets import (
+    existing_instances,
+    importing,
+    level_inheritance,
+    members,
+    records,
+    studies,
+)
 from lightwell.stores.image_sets.importing import SetRow, StagedBatch
 from lightwell.stores.image_sets.records import Levels
 from lightwell.stores.image_sets.writing import ImageSetChange, NewImageSet, NewVersion, add_version
@@ -237,7 +243,7 @@ def _grow(merge: _Merge, old: SetRow, group: Group, loaded: StagedBatch) -> tupl
         loaded = _without(loaded, same)
         if not loaded.members:
             return old, loaded
-        instances = {came.uid: instances[came.uid] for came in loaded.members}
+        instances = {member.uid: instances[member.uid] for member in loaded.members}
     closed = importing.close_replaced(conn, instances.values(), old.key, number)
     importing.add_members(conn, loaded, instances, old.key, number)
     columns = _reassign_levels(conn, loaded, old, number) if closed else None
@@ -253,8 +259,8 @@ def _grow(merge: _Merge, old: SetRow, group: Group, loaded: StagedBatch) -> tupl
 
 
 def _without(loaded: StagedBatch, unchanged: set[RecordKey]) -> StagedBatch:
-    members = [came for came in loaded.members if came.record not in unchanged]
-    return StagedBatch(members, loaded.unused, sorted(unchanged))
+    changed = [member for member in loaded.members if member.record not in unchanged]
+    return StagedBatch(changed, loaded.unused, sorted(unchanged))
 
 
 def _reassign_levels(conn: Connection, loaded: StagedBatch, old: SetRow, number: int) -> SearchColumns | None:
@@ -263,7 +269,7 @@ def _reassign_levels(conn: Connection, loaded: StagedBatch, old: SetRow, number:
         conn, old.key, number, first=lambda: loaded.members[0].record
     ):
         return None
-    return contents.search_columns(conn, old.key)
+    return members.search_columns(conn, old.key)
 
 
 def _announce(merge: _Merge, id: str, number: int, is_primary: bool, status: WorkflowStatus) -> None:
@@ -309,5 +315,5 @@ def give_up(
     ]
     staging.add_outcomes(conn, job.key, outcomes)
     loaded = importing.load(conn, group.batch)
-    importing.list_unused(conn, [*loaded.unused, *(came.record for came in loaded.members)])
+    importing.list_unused(conn, [*loaded.unused, *(member.record for member in loaded.members)])
     staging.clear(conn, group.batch)

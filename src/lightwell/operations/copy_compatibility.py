@@ -18,8 +18,7 @@ from lightwell.domain.image_sets.copying import blocks_agree, edits_for_copies, 
 from lightwell.domain.image_sets.edits import Edit, Edits, apply_edits
 from lightwell.domain.keys import InstanceKey
 from lightwell.errors import StorageError
-from lightwell.stores.image_sets import copying, native_instances, records
-from lightwell.stores.image_sets import members as contents
+from lightwell.stores.image_sets import copying, members, native_instances, records
 from lightwell.stores.image_sets.changes import LockedImageSet
 from lightwell.stores.image_sets.members import Level
 
@@ -76,8 +75,8 @@ def find_edits_for_copies(
 
 
 def _levels(conn: Connection, opened: LockedImageSet) -> _ShownLevels:
-    rows = contents.open_levels(conn, opened.key)
-    return _ShownLevels(rows, contents.shown_levels(conn, rows))
+    rows = members.open_levels(conn, opened.key)
+    return _ShownLevels(rows, members.shown_levels(conn, rows))
 
 
 def _check_hidden_values(

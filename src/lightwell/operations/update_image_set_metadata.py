@@ -31,10 +31,10 @@ from lightwell.stores.image_sets import (
     instances,
     level_inheritance,
     lookups,
+    members,
     native_instances,
     studies,
 )
-from lightwell.stores.image_sets import members as contents
 from lightwell.stores.image_sets.changes import LockedImageSet
 from lightwell.stores.image_sets.writing import ImageSetChange
 from lightwell.stores.qido import index
@@ -154,7 +154,7 @@ def _plan(
     from lightwell.operations import update_plan
 
     levels = native_instances.levels(conn, found.key, found.latest_version)
-    open_members = contents.open_members(conn, found.key, update_plan.named_instances(*blobs))
+    open_members = members.open_members(conn, found.key, update_plan.named_instances(*blobs))
     shown = {}
     named = [each.instance for each in open_members.values()]
     for member, _ in (
@@ -183,7 +183,7 @@ def _check_unique(conn: Connection, found: LockedImageSet, plan: Plan) -> None:
     leaving = {each.instance for each in (*plan.removed.values(), *plan.changed.values())}
     taken = [
         uid
-        for uid, each in contents.open_members(conn, found.key, renamed).items()
+        for uid, each in members.open_members(conn, found.key, renamed).items()
         if each.instance not in leaving
     ]
     kept = [each.sop_instance_uid for each in plan.changed.values()]
@@ -267,20 +267,20 @@ def _apply(
     closed = [each.instance for each in (*plan.removed.values(), *plan.changed.values())]
     reopened: list[int] = []
     if closed:
-        contents.close_members(conn, opened.key, opened.number, closed)
+        members.close_members(conn, opened.key, opened.number, closed)
         reopened = _reopen(ctx, conn, opened, plan)
-    levels = {row.level: row for row in contents.open_levels(conn, opened.key)} if any(plan.levels) else {}
+    levels = {row.level: row for row in members.open_levels(conn, opened.key)} if any(plan.levels) else {}
     for number, edits in enumerate(plan.levels):
         if edits:
             row = levels[number]
-            contents.replace_level(
+            members.replace_level(
                 conn, opened.key, opened.number, replace(row, edits=merge_edits(row.edits, edits))
             )
     handed_over = bool(plan.removed) and level_inheritance.reassign_level_base(
         conn, opened.key, opened.number
     )
     written = ImageSetChange(
-        columns=contents.search_columns(conn, opened.key) if levels or handed_over else None,
+        columns=members.search_columns(conn, opened.key) if levels or handed_over else None,
         series_instance_uid=plan.uid(SERIES, "SeriesInstanceUID"),
         study=study_key,
         instance_count=opened.instance_count - len(plan.removed) if plan.removed else None,
@@ -299,7 +299,7 @@ def _reopen(ctx: Context, conn: Connection, opened: LockedImageSet, plan: Plan) 
         replace(each, instance=keys.get(each.sop_instance_uid, each.instance))
         for each in plan.changed.values()
     ]
-    contents.add_members(conn, opened.key, opened.number, changed)
+    members.add_members(conn, opened.key, opened.number, changed)
     return [each.instance for each in changed]
 
 
@@ -316,12 +316,12 @@ def _apply_revert(
                 "AccessionNumber or StudyID from the other primary image sets of its study. Change these "
                 "attributes for the whole study with includeStudyImageSets."
             )
-    contents.restore(conn, opened.key, opened.number, revert.target)
+    members.restore(conn, opened.key, opened.number, revert.target)
     written = ImageSetChange(
         columns=revert.columns,
         series_instance_uid=revert.series,
         study=study_key,
-        instance_count=contents.count(conn, opened.key),
+        instance_count=members.count(conn, opened.key),
     )
     return _AppliedChange(written, closed=None)
 

@@ -23,7 +23,7 @@ from lightwell.stores.db import tables
 from lightwell.stores.db.database import Database
 from lightwell.stores.image_sets import instances, records
 from lightwell.stores.objects import packs
-from lightwell.work import collector as collect
+from lightwell.work.collector import Collector
 from tests.support.collector import Later
 
 DATASTORE, OLD, NEW, MARK = 1, 71, 72, 5
@@ -183,7 +183,7 @@ def test_leaves_a_pack_on_the_list_whose_last_name_goes_while_it_is_judged(
             removal.remove_unreferenced(other, RECORD, [GcCandidate(record, MARK)], 6)
         return judged
 
-    class Alone(collect.Collector):
+    class Alone(Collector):
         def __init__(self) -> None:
             self._stores = type("Stores", (), {"db": db})()
             self._clock, self._batch, self._stopping = Later(), 5, threading.Event()

@@ -23,9 +23,15 @@ from lightwell.operations.copy_image_set import copy_image_set
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.db import tables
-from lightwell.stores.image_sets import changes, copying, level_inheritance, native_instances, records
-from lightwell.stores.image_sets import edits as packed
-from lightwell.stores.image_sets import members as contents
+from lightwell.stores.image_sets import (
+    changes,
+    copying,
+    level_inheritance,
+    members,
+    native_instances,
+    records,
+)
+from lightwell.stores.image_sets import edits as packed_edits
 from lightwell.stores.image_sets.changes import LockedImageSet
 from lightwell.wire import shapes
 from tests.support import image_set_builders
@@ -59,9 +65,9 @@ def edited(uid: str, edits: Any) -> Any:
     """Give one instance these edits."""
 
     def work(conn: Connection, opened: LockedImageSet) -> None:
-        held = contents.open_members(conn, opened.key, [uid])[uid]
-        contents.close_members(conn, opened.key, opened.number, [held.instance])
-        contents.add_members(conn, opened.key, opened.number, [replace(held, edits=edits)])
+        held = members.open_members(conn, opened.key, [uid])[uid]
+        members.close_members(conn, opened.key, opened.number, [held.instance])
+        members.add_members(conn, opened.key, opened.number, [replace(held, edits=edits)])
 
     return work
 
@@ -70,8 +76,8 @@ def removed(*uids: str) -> Any:
     """Close instances and pass the levels on; whether one changed."""
 
     def work(conn: Connection, opened: LockedImageSet) -> bool:
-        found = contents.open_members(conn, opened.key, uids)
-        contents.close_members(conn, opened.key, opened.number, [held.instance for held in found.values()])
+        found = members.open_members(conn, opened.key, uids)
+        members.close_members(conn, opened.key, opened.number, [held.instance for held in found.values()])
         return level_inheritance.reassign_level_base(conn, opened.key, opened.number)
 
     return work
@@ -143,7 +149,7 @@ def test_takes_an_edited_block_for_a_level_value_like_any_other(stores: Stores) 
         write(stores, each, removed(f"{n}.1"), 2)
     # Each in its own data store.
     with stores.db.read() as conn:
-        keys = [contents.open_levels(conn, each.key)[0].base for each in built]
+        keys = [members.open_levels(conn, each.key)[0].base for each in built]
         stored = conn.execute(
             select(tables.level_value.c.datastore).where(tables.level_value.c.key.in_(keys))
         ).scalars()
@@ -184,7 +190,7 @@ def test_copies_members_with_more_edits(stores: Stores) -> None:
     with stores.db.read() as conn:
         rows = conn.execute(select(tables.member).where(tables.member.c.image_set == key)).all()
         found = {
-            uid: held.edits for uid, held in contents.open_members(conn, key, ["1.1", "1.2", "1.3"]).items()
+            uid: held.edits for uid, held in members.open_members(conn, key, ["1.1", "1.2", "1.3"]).items()
         }
     assert {row.valid_from for row in rows} == {7}
     plain = {"PatientName": NAME, "PatientSex": None}
@@ -239,7 +245,7 @@ def test_tells_the_different_blocks_of_members(stores: Stores) -> None:
         ).scalars()
         (block,) = copying.distinct_levels(conn, built.key, [key])
     assert block.edits == {"PatientName": NAME}
-    assert packed.pack(block.edits) is not None
+    assert packed_edits.pack(block.edits) is not None
 
 
 def test_writes_few_bytes_an_instance(tmp_path: Path, migrated_sqlite_url: str) -> None:

@@ -16,7 +16,7 @@ from lightwell.stores.db import tables
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.schema import migrate
 from lightwell.stores.image_sets import changes, members
-from lightwell.stores.image_sets import edits as packed
+from lightwell.stores.image_sets import edits as packed_edits
 from lightwell.stores.image_sets.writing import ImageSetChange
 from lightwell.stores.qido import index as qido_index
 from lightwell.stores.qido import search
@@ -63,7 +63,7 @@ def fill(stores: Stores) -> None:
         opened = changes.open_sets(conn, edited.datastore_id, {edited.id: 1})[edited.id]
         found = members.open_members(conn, opened.key, ["1.1", "1.2"])
         members.close_members(conn, opened.key, 2, [held.instance for held in found.values()])
-        edits = packed.pack(
+        edits = packed_edits.pack(
             {"InstanceNumber": Edit("IS", "9"), "PerformedProcedureStepStartDate": Edit("DA", "20250101")}
         )
         row: dict[str, Any] = {

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from lightwell.auth import certificate
-from tests.support.certificates import certificate as made
+from tests.support import certificates
 from tests.support.server import trusting
 
 
@@ -35,7 +35,7 @@ def no_certificate(file: Path) -> None:
 @pytest.mark.parametrize("put_there", [a_pipe, no_certificate])
 def test_loads_what_it_has_looked_at(put_there: Callable[[Path], None], tmp_path: Path) -> None:
     """Files are replaced at any moment, also between the look and the use: nothing waits for a pipe."""
-    cert, key = made(tmp_path)
+    cert, key = certificates.certificate(tmp_path)
     pem = cert.read_text()
 
     def replace() -> None:

@@ -18,7 +18,7 @@ from lightwell.domain.states import Origin, WorkflowStatus
 from lightwell.stores.db.bulk import batches
 from lightwell.stores.db.tables import instance, level, member, pixels, record
 from lightwell.stores.db.validity import is_open
-from lightwell.stores.image_sets import edits as packed
+from lightwell.stores.image_sets import edits as packed_edits
 from lightwell.stores.image_sets.changes import LockedImageSet
 from lightwell.stores.image_sets.writing import (
     NewImageSet,
@@ -120,7 +120,7 @@ def _with_edits(members: Sequence[NewMember], more: Edits) -> Iterator[NewMember
             yield each
             continue
         if each.edits_z not in merged_z:
-            merged_z[each.edits_z] = packed.pack({**packed.unpack(each.edits_z), **more})
+            merged_z[each.edits_z] = packed_edits.pack({**packed_edits.unpack(each.edits_z), **more})
         yield replace(each, edits_z=merged_z[each.edits_z])
 
 
@@ -170,7 +170,7 @@ def distinct_levels(
             .distinct()
         )
         for patient, study, series, edits in rows:
-            yield MemberLevels((patient, study, series), packed.unpack(edits))
+            yield MemberLevels((patient, study, series), packed_edits.unpack(edits))
 
 
 def _of_source(

@@ -15,7 +15,7 @@ from lightwell.domain.image_sets.edits import NO_EDITS, Edits, merge_edits
 from lightwell.errors import StorageError
 from lightwell.stores.db.tables import member, record
 from lightwell.stores.db.validity import holds_in
-from lightwell.stores.image_sets import edits as packed
+from lightwell.stores.image_sets import edits as packed_edits
 from lightwell.stores.image_sets import native_instances
 
 _FEW, _MANY, _BYTES = 64, 2048, 4 << 20
@@ -136,7 +136,7 @@ def _placed(
     """An instance's sort key (its SOPInstanceUID last), its place, and its edits."""
     if edits_z is None:
         return (number is None, number or 0, uid), place, on_levels
-    own = packed.unpack(edits_z)
+    own = packed_edits.unpack(edits_z)
     uid = native_instances.sop_instance_uid(uid, own)
     if "InstanceNumber" in own:
         edit = own["InstanceNumber"]

@@ -19,7 +19,7 @@ from lightwell.domain.image_sets.levels import level_of
 from lightwell.domain.keys import ImageSetKey
 from lightwell.errors import StorageError
 from lightwell.stores.db.tables import record
-from lightwell.stores.image_sets import edits as packed
+from lightwell.stores.image_sets import edits as packed_edits
 from lightwell.stores.image_sets import members, records
 from lightwell.stores.image_sets.members import Level
 
@@ -67,7 +67,7 @@ def reassign_level_base(
     oldest = conn.execute(_OLDEST, {"set": key}).first()
     if oldest is None:
         raise StorageError("An image set has lost all its instances; run `lightwell data verify`.")
-    heir, edits = oldest.record, packed.unpack(oldest.edits)
+    heir, edits = oldest.record, packed_edits.unpack(oldest.edits)
     if first is not None and oldest.valid_from == number:
         heir, edits = first(), NO_EDITS
     of = records.levels_of(conn, [heir])[heir]
@@ -85,7 +85,7 @@ def _is_base_in_use(conn: Connection, key: ImageSetKey, row: Level) -> bool:
     if conn.execute(_WITH_BASE[row.level], {"set": key, "base": row.base}).first() is not None:
         return True
     edited = [
-        (value, _on_level(packed.unpack(edits), row.level))
+        (value, _on_level(packed_edits.unpack(edits), row.level))
         for value, edits in conn.execute(_EDITED[row.level], {"set": key})
     ]
     if any(value == row.base and not own for value, own in edited):

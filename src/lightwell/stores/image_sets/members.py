@@ -21,7 +21,7 @@ from lightwell.errors import StorageError
 from lightwell.stores.db.bulk import batches
 from lightwell.stores.db.tables import instance, level, member
 from lightwell.stores.db.validity import holds_in_sql, is_open
-from lightwell.stores.image_sets import edits as packed
+from lightwell.stores.image_sets import edits as packed_edits
 from lightwell.stores.image_sets import records
 from lightwell.stores.image_sets.writing import NewMember, insert_members
 
@@ -87,13 +87,13 @@ def open_levels(conn: Connection, key: ImageSetKey) -> list[Level]:
         raise StorageError(
             "The database has lost a level block of an image set; run `lightwell data verify`."
         )
-    return [Level(row.level, row.base, packed.unpack(row.edits)) for row in rows]
+    return [Level(row.level, row.base, packed_edits.unpack(row.edits)) for row in rows]
 
 
 def replace_level(conn: Connection, key: ImageSetKey, number: int, row: Level) -> None:
     """Replace the open row of a level by ``row`` from version ``number`` on."""
     this = and_(level.c.image_set == key, level.c.level == row.level, is_open(level))
-    values = {"base": row.base, "edits": packed.pack(row.edits)}
+    values = {"base": row.base, "edits": packed_edits.pack(row.edits)}
     if conn.execute(update(level).where(this, level.c.valid_from == number).values(values)).rowcount:
         return
     conn.execute(update(level).where(this).values(valid_to=number))
@@ -123,7 +123,7 @@ def open_members(conn: Connection, key: ImageSetKey, uids: Iterable[str]) -> dic
             )
         )
         for row in rows:
-            found[row.sop_instance_uid] = OpenMember(*row[:4], packed.unpack(row.edits))
+            found[row.sop_instance_uid] = OpenMember(*row[:4], packed_edits.unpack(row.edits))
     return found
 
 
@@ -145,7 +145,9 @@ def add_members(conn: Connection, key: ImageSetKey, number: int, members: Sequen
 
     Raises IntegrityError if the set already has one of the instances.
     """
-    new = (NewMember(each.instance, each.record, each.pixels, packed.pack(each.edits)) for each in members)
+    new = (
+        NewMember(each.instance, each.record, each.pixels, packed_edits.pack(each.edits)) for each in members
+    )
     insert_members(conn, key, number, new)
 
 

@@ -16,7 +16,7 @@ from lightwell.domain.image_sets.metadata_document import LevelBlock, Member, Me
 from lightwell.errors import StorageError
 from lightwell.stores.db.tables import frame_table, level, level_value, member, record
 from lightwell.stores.db.validity import holds_in
-from lightwell.stores.image_sets import edits as packed
+from lightwell.stores.image_sets import edits as packed_edits
 from lightwell.stores.image_sets.records import FragmentReader, decompress
 
 _FEW, _MANY, _BYTES = 64, 2048, 2 << 20
@@ -88,7 +88,7 @@ def levels(conn: Connection, image_set: int, version: int) -> list[LevelBlock]:
     rows = conn.execute(_LEVELS, {"set": image_set, "version": version}).all()
     if [row.level for row in rows] != [0, 1, 2] or any(row.body_z is None for row in rows):
         raise _lost(f"a level block of version {version}")
-    return [LevelBlock(row.base, _inflate(row.body_z), packed.unpack(row.edits)) for row in rows]
+    return [LevelBlock(row.base, _inflate(row.body_z), packed_edits.unpack(row.edits)) for row in rows]
 
 
 def level_body(conn: Connection, key: int) -> bytes:
@@ -174,7 +174,7 @@ def make_member(
 ) -> tuple[Member, list[Frame]]:
     """The member of a row with its first frames, see `members`."""
     _, key, uid, _, _, patient, study, series, *image, entries = row
-    edits = NO_EDITS if edits_z is None else packed.unpack(edits_z)
+    edits = NO_EDITS if edits_z is None else packed_edits.unpack(edits_z)
     if edits:
         uid = sop_instance_uid(uid, edits)
     pixels, frames = (None, []) if pixels_key is None else _image(pixels_key, image, entries)

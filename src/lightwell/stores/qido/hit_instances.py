@@ -9,7 +9,7 @@ from sqlalchemy import Connection
 
 from lightwell.domain.image_sets.edits import NO_EDITS, Edits, merge_edits
 from lightwell.errors import StorageError
-from lightwell.stores.image_sets import edits as packed
+from lightwell.stores.image_sets import edits as packed_edits
 from lightwell.stores.image_sets import native_instances
 from lightwell.stores.image_sets.dicom_json_instances import DicomJsonInstance
 from lightwell.stores.qido.search import Hit
@@ -74,7 +74,7 @@ def rows(conn: Connection, hits: Sequence[Hit]) -> list[Row]:
         raise StorageError("The database has lost an instance of a search; run `lightwell data verify`.")
     on_levels: dict[int, Edits] = {}
     for image_set, edits in _all(conn, _EDITED, given):
-        on_levels[image_set] = merge_edits(on_levels.get(image_set, NO_EDITS), packed.unpack(edits))
+        on_levels[image_set] = merge_edits(on_levels.get(image_set, NO_EDITS), packed_edits.unpack(edits))
     return [_hit(row, on_levels) for row in found]
 
 
@@ -88,7 +88,7 @@ def _hit(row: native_instances.Row, on_levels: dict[int, Edits]) -> Row:
     record, dicom_z, dictionary, pack, offset, length, override_z, syntax = stored
     edits = on_levels.get(image_set, NO_EDITS)
     if edits_z is not None:
-        own = packed.unpack(edits_z)
+        own = packed_edits.unpack(edits_z)
         uid = native_instances.sop_instance_uid(uid, own)
         edits = merge_edits(own, edits)
     return (

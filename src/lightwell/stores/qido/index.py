@@ -30,7 +30,7 @@ from lightwell.stores.db.tables import (
     study,
 )
 from lightwell.stores.db.validity import is_open
-from lightwell.stores.image_sets import edits as packed
+from lightwell.stores.image_sets import edits as packed_edits
 from lightwell.stores.image_sets import native_instances
 from lightwell.stores.qido import grams
 
@@ -157,7 +157,7 @@ def add_instances(conn: Connection, key: int, instances: Collection[int] | None)
 
 
 def _edited(key: int, row: Any) -> dict[str, Any]:
-    edits = packed.unpack(row.edits)
+    edits = packed_edits.unpack(row.edits)
     number = integer(_edited_value(edits, "InstanceNumber", row.instance_number))
     sop_class = _edited_value(edits, "SOPClassUID", row.sop_class_uid)
     return {
@@ -253,7 +253,7 @@ def _of_first(conn: Connection, key: int, instance_key: int) -> dict[str, str | 
     # Most of a fragment is irrelevant here, and it may be megabytes long.
     if any(f'"{keyword}"'.encode() in fragment for keyword in _KEYWORDS):
         shown = json.loads(b"{" + fragment + b"}")["DICOM"]
-    edits = packed.unpack(row.edits)
+    edits = packed_edits.unpack(row.edits)
     date, time, offset = (
         None if value is None else str(value).strip() or None
         for value in (_edited_value(edits, keyword, shown.get(keyword)) for keyword in _KEYWORDS)
