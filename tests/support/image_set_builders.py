@@ -35,6 +35,7 @@ class BuiltInstance:
     """One instance; ``patient``, ``study`` and ``series`` are its own level blocks, by default the set's.
 
     ``frames`` are stored bytes, None where it has no pixels; with ``split`` False they are kept as one blob.
+    ``with_dictionary`` says whether its attributes are compressed with the set's dictionary.
     """
 
     uid: str
@@ -49,6 +50,7 @@ class BuiltInstance:
     from_version: int = 1
     to_version: int | None = None
     pixels_key: int = 0
+    with_dictionary: bool = True
 
     def frame_id(self, number: int = 0) -> str:
         return frame_id(self.pixels_key, number)
@@ -154,7 +156,6 @@ def image_set(
     study: dict[str, Any] | None = None,
     series: dict[str, Any] | None = None,
     versions: Sequence[dict[str, Any]] = ({},),
-    with_dictionary: bool = True,
     **columns: Any,
 ) -> BuiltSet:
     """A set with these instances, their frames in one pack, and one version a member of ``versions``."""
@@ -167,7 +168,7 @@ def image_set(
     pack = bytearray(b"head of the pack")
     rows = _Rows(pack_key, pack)
     for instance in instances:
-        rows.add(instance, blocks, with_dictionary=with_dictionary)
+        rows.add(instance, blocks)
     stores.objects.put(pack_name(pack_key), bytes(pack))
 
     def work(conn: Connection) -> BuiltSet:
@@ -229,14 +230,13 @@ class _Rows:
         self.instances: dict[str, InstanceKey] = {}
         self.values: dict[bytes, int] = {}
 
-    def add(
-        self, instance: BuiltInstance, blocks: tuple[dict[str, Any], ...], *, with_dictionary: bool
-    ) -> None:
+    def add(self, instance: BuiltInstance, blocks: tuple[dict[str, Any], ...]) -> None:
         fragment = json_bytes({"DICOM": {"SOPInstanceUID": instance.uid, **instance.dicom}, "DICOMVRs": {}})[
             1:-1
         ]
-        if with_dictionary and self.dictionary is None:
+        if instance.with_dictionary and self.dictionary is None:
             self.dictionary = _ids.key(), fragment
+        dictionary = self.dictionary if instance.with_dictionary else None
         own = (instance.patient or blocks[0], instance.study or blocks[1], instance.series or blocks[2])
         keys = [self.values.setdefault(json_bytes(block), _ids.key()) for block in own]
         pixels = None if instance.frames is None else self.add_pixels(instance)
@@ -252,8 +252,8 @@ class _Rows:
                 "sop_instance_uid": instance.uid,
                 "sop_class_uid": "1.2.840.10008.5.1.4.1.1.2",
                 "instance_number": instance.number,
-                "fragment_z": compress(fragment, self.dictionary[1] if self.dictionary else None),
-                "dictionary": self.dictionary[0] if self.dictionary else None,
+                "fragment_z": compress(fragment, dictionary[1] if dictionary else None),
+                "dictionary": dictionary[0] if dictionary else None,
                 "pack": self.pack_key,
                 "original_offset": 0,
                 "original_length": 0,

@@ -83,10 +83,10 @@ def test_gives_the_members_of_the_asked_version(stores: Stores) -> None:
 
 @pytest.mark.parametrize("with_dictionary", [True, False])
 def test_assembles_the_document_of_a_version(stores: Stores, with_dictionary: bool) -> None:
-    image = BuiltInstance("1.1", 1, {"Rows": 3}, [b"first frame", b"second"])
-    built = image_set_builders.image_set(
-        stores, [image, BuiltInstance("1.2", 2, {"Rows": 4})], with_dictionary=with_dictionary
-    )
+    frames = [b"first frame", b"second"]
+    image = BuiltInstance("1.1", 1, {"Rows": 3}, frames, with_dictionary=with_dictionary)
+    other = BuiltInstance("1.2", 2, {"Rows": 4}, with_dictionary=with_dictionary)
+    built = image_set_builders.image_set(stores, [image, other])
     document = read(stores, built)
     assert document["DatastoreID"] == built.datastore_id
     assert document["ImageSetID"] == built.id

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 from urllib.parse import urlsplit
@@ -24,6 +25,23 @@ KEY, SECRET, REGION, SERVICE = (
 )
 AT = datetime.datetime(2024, 5, 17, 10, 20, 30, tzinfo=datetime.UTC)
 NOW = AT.timestamp()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signer:
+    """The secret and session token that sign a request, for which service and region, and when."""
+
+    secret: str = SECRET
+    token: str | None = None
+    service: str = SERVICE
+    region: str = REGION
+    at: datetime.datetime = AT
+
+    def credentials(self) -> Credentials:
+        return Credentials(KEY, self.secret, self.token)
+
+
+SIGNER = Signer()
 
 
 def build(
@@ -59,16 +77,12 @@ def signed(
     headers: list[tuple[str, str]] | None = None,
     body: bytes = b"",
     *,
-    token: str | None = None,
-    secret: str = SECRET,
-    service: str = SERVICE,
-    region: str = REGION,
-    at: datetime.datetime = AT,
     host: str = HOST,
+    signer: Signer = SIGNER,
 ) -> SignedRequest:
-    """Signed in the Authorization header."""
+    """A request that is signed in its Authorization header."""
     request = build(method, target, headers, body, host)
-    _sign(SigV4Auth(Credentials(KEY, secret, token), service, region), request, at)
+    _sign(SigV4Auth(signer.credentials(), signer.service, signer.region), request, signer.at)
     return arrived(request, host)
 
 
@@ -78,12 +92,12 @@ def presigned(
     headers: list[tuple[str, str]] | None = None,
     *,
     expires: int = 60,
-    token: str | None = None,
-    at: datetime.datetime = AT,
+    signer: Signer = SIGNER,
 ) -> SignedRequest:
-    """Signed in the query."""
+    """A request that is signed in its query."""
     request = build(method, target, headers)
-    _sign(SigV4QueryAuth(Credentials(KEY, SECRET, token), SERVICE, REGION, expires=expires), request, at)
+    auth = SigV4QueryAuth(signer.credentials(), signer.service, signer.region, expires=expires)
+    _sign(auth, request, signer.at)
     return arrived(request)
 
 

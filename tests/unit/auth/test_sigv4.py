@@ -14,7 +14,7 @@ from botocore.auth import SigV4QueryAuth
 from lightwell.auth.sigv4 import SignedRequest, read_signature
 from lightwell.auth.sigv4_canonical import canonical_path
 from lightwell.errors import AuthenticationError
-from tests.unit.auth.signing import AT, HOST, KEY, NOW, REGION, SECRET, check, presigned, signed
+from tests.unit.auth.signing import AT, HOST, KEY, NOW, REGION, SECRET, Signer, check, presigned, signed
 
 BODY = b'{"clientToken":"t"}'
 JSON = [("Content-Type", "application/json")]
@@ -51,7 +51,7 @@ def authorization(request: SignedRequest, change: Callable[[bytes], bytes]) -> S
 
 
 def test_reads_what_the_header_says() -> None:
-    signature = read_signature(signed(body=BODY, token="tok"))
+    signature = read_signature(signed(body=BODY, signer=Signer(token="tok")))
     assert signature.access_key_id == KEY
     assert signature.session_token == "tok"
     assert (signature.region, signature.service, signature.date) == (REGION, "medical-imaging", "20240517")
@@ -111,7 +111,7 @@ def test_takes_any_host_that_the_client_used(host: str) -> None:
 
 @pytest.mark.parametrize("region", ["us-east-1", "cn-north-1", "local"])
 def test_takes_any_region(region: str) -> None:
-    check(signed(region=region))
+    check(signed(signer=Signer(region=region)))
 
 
 @pytest.mark.parametrize(
@@ -210,15 +210,15 @@ def test_refuses_more_skew(minutes: float, text: str) -> None:
 
 
 def test_refuses_a_wrong_secret() -> None:
-    assert code(signed(secret="other")) == "InvalidSignatureException"
+    assert code(signed(signer=Signer(secret="other"))) == "InvalidSignatureException"
     assert code(signed(), secret=SECRET + "x") == "InvalidSignatureException"
 
 
 def test_refuses_another_service() -> None:
-    what, message = refusal(signed(service="s3"))
+    what, message = refusal(signed(signer=Signer(service="s3")))
     assert what == "InvalidSignatureException"
     assert "medical-imaging" in message
-    check(signed(service="s3"), service="s3")
+    check(signed(signer=Signer(service="s3")), service="s3")
 
 
 def test_refuses_a_scope_of_another_day() -> None:
@@ -293,7 +293,7 @@ def test_a_malformed_date_is_incomplete(date: bytes) -> None:
     "name", [b"authorization", b"host", b"x-amz-date", b"x-amz-content-sha256", b"x-amz-security-token"]
 )
 def test_headers_that_decide_are_given_once(name: bytes) -> None:
-    request = signed(headers=[("X-Amz-Content-SHA256", "UNSIGNED-PAYLOAD")], token="t")
+    request = signed(headers=[("X-Amz-Content-SHA256", "UNSIGNED-PAYLOAD")], signer=Signer(token="t"))
     again = (name, dict(request.headers)[name])
     assert code(dataclasses.replace(request, headers=[*request.headers, again])) == "IncompleteSignature"
 
@@ -320,7 +320,7 @@ def test_the_terminator_is_right() -> None:
 
 
 def test_reads_what_the_query_says() -> None:
-    signature = read_signature(presigned(token="tok/en", expires=300))
+    signature = read_signature(presigned(signer=Signer(token="tok/en"), expires=300))
     assert signature.access_key_id == KEY
     assert signature.session_token == "tok/en"
     assert signature.expires == 300

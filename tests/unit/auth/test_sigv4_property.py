@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lightwell.auth.sigv4 import SignedRequest, read_signature
 from lightwell.errors import AuthenticationError
-from tests.unit.auth.signing import check, presigned, signed
+from tests.unit.auth.signing import Signer, check, presigned, signed
 
 quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
@@ -37,7 +37,7 @@ STATED = st.sampled_from(["UNSIGNED-PAYLOAD", "STREAMING-UNSIGNED-PAYLOAD-TRAILE
 def test_accepts_what_botocore_signs_in_the_header(
     method: str, path: str, query: str, headers: list[tuple[str, str]], body: bytes, token: str | None
 ) -> None:
-    request = signed(method, f"{path}?{query}", headers, body, token=token)
+    request = signed(method, f"{path}?{query}", headers, body, signer=Signer(token=token))
     assert read_signature(request).session_token == token
     check(request, body)
 
@@ -47,7 +47,7 @@ def test_accepts_what_botocore_signs_in_the_header(
 def test_accepts_what_botocore_signs_in_the_query(
     method: str, path: str, query: str, headers: list[tuple[str, str]], token: str | None, expires: int
 ) -> None:
-    request = presigned(method, f"{path}?{query}", headers, token=token, expires=expires)
+    request = presigned(method, f"{path}?{query}", headers, signer=Signer(token=token), expires=expires)
     signature = read_signature(request)
     assert signature.session_token == token
     assert signature.expires == expires
@@ -78,10 +78,11 @@ def mutated(data: st.DataObject, text: bytes) -> bytes:
 def test_refuses_every_mutation_of_a_signed_request(data: st.DataObject, in_query: bool) -> None:
     target = "/datastore/abc/imageSet/def?tagKeys=a%3Ab&version=12&x"
     if in_query:
-        request, body = presigned("POST", target, token="tok/en"), b""
+        request, body = presigned("POST", target, signer=Signer(token="tok/en")), b""
     else:
         body = b'{"imageFrameId":"d"}'
-        request = signed("POST", target, [("Content-Type", "application/json")], body, token="tok/en")
+        json = [("Content-Type", "application/json")]
+        request = signed("POST", target, json, body, signer=Signer(token="tok/en"))
     read = read_signature(request)
     method, path, query, headers = request.method, request.raw_path, request.query, list(request.headers)
     part = data.draw(st.sampled_from(["method", "path", "query", "header", "body"]))
