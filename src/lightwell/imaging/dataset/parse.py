@@ -120,7 +120,7 @@ def parse_fully(part10: Part10) -> ParsedDataset:
         warnings.append(Warning("CoercionOfDataElements", text))
     if scanner.padding:
         warnings.append(Warning("ElementsDiscarded", f"{scanner.padding} zero bytes follow the last element"))
-    if any(pixel_end.tag <= pixel_start.tag for pixel_start, pixel_end in pairwise(spans)):
+    if any(second.tag <= first.tag for first, second in pairwise(spans)):
         warnings.append(Warning("CoercionOfDataElements", "The elements are not in ascending tag order"))
     misplaced = [span for span in spans if span.tag >> 16 in (0, 2)]
     if misplaced:
