@@ -143,7 +143,7 @@ def test_narrows_a_session_by_a_policy(server: Server, client: Any, datastore: s
         ({"RoleSessionName": "x" * 65}, "ValidationError", "roleSessionName"),
         ({"RoleArn": "x" * 20}, "AccessDenied", "not authorized"),
         ({"RoleArn": "arn:aws:iam::111111111111:role/X"}, "AccessDenied", ACCOUNT),
-        ({"Policy": "{"}, "MalformedPolicyDocument", "no JSON"),
+        ({"Policy": "{"}, "MalformedPolicyDocument", "not valid JSON"),
         ({"Policy": "{" + " " * 2048}, "ValidationError", "policy"),
         ({"Policy": '{"Version": "2012-10-17", "Statement": []}'}, "MalformedPolicyDocument", "Statement"),
         ({"PolicyArns": [{"arn": "arn:aws:iam::aws:policy/X"}]}, "ValidationError", "PolicyArns"),

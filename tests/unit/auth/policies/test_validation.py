@@ -69,7 +69,7 @@ def test_takes(policy: str) -> None:
     [
         ("", "not valid JSON"),
         ("[]", "not a JSON object"),
-        ("[" * 100_000, "no JSON|nested too deeply|longer than"),
+        ("[" * 100_000, "not valid JSON|nested too deeply|longer than"),
         ('{"Statement": [], "Statement": []}', "twice"),
         (text(), "no Statement"),
         (text(ALLOW, Version="2012-10-18"), 'expected "2012-10-17"'),
