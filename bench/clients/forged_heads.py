@@ -2,8 +2,8 @@
 
 ``python -m bench.clients.forged_heads HOST PORT CONNECTIONS SECONDS``
 
-The requests come on standard input, one a line, in hex. Prints how many were refused a second; exit code 1 if
-one was answered otherwise. A process of its own, to run beside the load that is measured.
+The requests come on standard input, one per line, in hex. Prints how many were refused per second; exit code
+1 if one was answered otherwise. A process of its own, to run beside the load that is measured.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A closed-loop HTTP/1.1 client that costs little: raw keep-alive sockets, one epoll loop a process.
+"""A closed-loop HTTP/1.1 client that costs little: raw keep-alive sockets, one epoll loop per process.
 
 It sends prepared bytes and counts what comes back, so that the same few microseconds a request are spent on
 every server it drives. Each answer must have a 2xx status, a Content-Length or chunks and, where the caller

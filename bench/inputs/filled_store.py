@@ -1,8 +1,8 @@
 """Data folders with many image sets, filled straight into the tables and kept for later runs.
 
 Only what search reads is filled: studies, image sets and their versions, no members or frames; and the
-search index of DICOMweb, with one instance a series. Rows go in while the large tables have no indexes; they
-are made again from their own definitions, so a million sets take some minutes. Needs a server on SQLite,
+search index of DICOMweb, with one instance per series. Rows go in while the large tables have no indexes;
+they are made again from their own definitions, so a million sets take some minutes. Needs a server on SQLite,
 whose data folder is made by starting it once.
 """
 

@@ -1,4 +1,4 @@
-"""Every error that lightwell raises on purpose.
+"""The errors that cross folders; errors that one folder raises and handles itself stay there.
 
 ::
 

@@ -99,3 +99,42 @@ def test_names_code_that_is_there(page: Path) -> None:
 
 def _defines(text: str, name: str) -> bool:
     return re.search(rf"\b(def|class) {name}\b|^{name}\b", text, re.MULTILINE) is not None
+
+
+def section(title: str) -> str:
+    return text("ARCHITECTURE.md").partition(f"\n## {title}")[2].partition("\n## ")[0]
+
+
+def test_names_what_its_instructions_change() -> None:
+    """In "How do I add …" each name is defined in a file that its paragraph names, or is an error."""
+    missing = []
+    for paragraph in section("How do I add").split("\n\n"):
+        folders = [path.parent for file, _ in CODE.findall(paragraph) if (path := SOURCE / file).is_file()]
+        files = [SOURCE / "errors.py"]
+        for file in re.findall(r"`([\w/]+\.py)`", paragraph):
+            files += [path / file for path in (SOURCE, ROOT, *folders) if (path / file).is_file()]
+        texts = [path.read_text("utf-8") for path in files]
+        names = re.findall(r"`([A-Za-z_]\w*)`", paragraph)
+        missing += [name for name in names if not any(_defines(each, name) for each in texts)]
+    assert missing == []
+
+
+def test_names_where_the_shapes_of_a_file_are_defined() -> None:
+    rows = re.findall(
+        r"^([A-Z]\w+)(?:, (\w+))? +(\w[\w/]+\.py) +(\S+)", section("The life of an import"), re.M
+    )
+    assert len(rows) >= 9
+    missing = []
+    for shape, second, file, maker in rows:
+        defined = (SOURCE / file).read_text("utf-8")
+        missing += [name for name in (shape, second) if name and not _defines(defined, name)]
+        module, _, function = maker.rstrip(",;").rpartition("/")[2].partition(".")
+        makers = [
+            path.read_text("utf-8")
+            for path in SOURCE.rglob("*.py")
+            if path.stem == module or re.search(rf"^class {module}\b", path.read_text("utf-8"), re.M)
+        ]
+        parts = [] if function == "py" else function.split(".")
+        if not any(all(_defines(made, part) for part in parts) for made in makers):
+            missing.append(maker)
+    assert missing == []

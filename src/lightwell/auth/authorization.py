@@ -13,9 +13,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from lightwell.auth.policies.actions import Actions, AuthorizationRequest
-from lightwell.auth.policies.condition_keys import RESOURCE_TAG, Context, tag_context
+from lightwell.auth.policies.condition_keys import RESOURCE_TAG, Context, tag_context, time_context
 from lightwell.auth.policies.policy import Decision, Permissions
-from lightwell.auth.policies.trust import time_context
 from lightwell.auth.principals import Principal
 from lightwell.errors import AccessDeniedError
 from lightwell.stores.account import tags

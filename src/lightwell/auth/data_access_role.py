@@ -11,8 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lightwell.auth.policies.actions import GET_OBJECT, LIST_BUCKET, PUT_OBJECT, SERVICE
-from lightwell.auth.policies.condition_keys import UNKNOWN
-from lightwell.auth.policies.trust import time_context
+from lightwell.auth.policies.condition_keys import UNKNOWN, time_context
 from lightwell.auth.roles import Roles, ServicePrincipal
 from lightwell.domain.arn import datastore_arn
 

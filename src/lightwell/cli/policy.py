@@ -137,7 +137,7 @@ def _context(pairs: list[str]) -> dict[str, Value]:
 
 
 def _time() -> dict[str, str]:
-    from lightwell.auth.policies.trust import time_context
+    from lightwell.auth.policies.condition_keys import time_context
     from lightwell.clock import Clock
 
     return time_context(Clock().now())

@@ -1,8 +1,8 @@
 """Requests that clients wait for: a thread for each codec worker that serves them.
 
-These workers are others than those that read import jobs, as many, and started on demand too: a job may be at
-one file for minutes, and yields to these (`work.chunk_reader`). While a worker makes the bytes of one request
-durable, it reads for the next.
+These are separate from the workers for import jobs, and equal in number; they too are started on demand. A
+job may spend minutes on one file, and yields to these requests (`work.chunk_reader`). While a worker makes
+the bytes of one request durable, it reads for the next.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ from lightwell.stores import Stores
 
 log = logging.getLogger(__name__)
 
-# The bytes of a request have to be durable within this.
+# The bytes of a request have to be durable within this time.
 _FINISH_SECONDS = 600.0
-# While bytes become durable, another request may come.
-_MOMENT = 0.005
+# How long to wait for a message while bytes become durable, since another request may come.
+_SHORT_WAIT_SECONDS = 0.005
 
-_OTHER_STUDY = "The instance is of the study {}, not of the one that the request names."
+_OTHER_STUDY = "The instance belongs to study {}, not to the one that the request names."
 
 
 @dataclass(slots=True)
@@ -167,7 +167,7 @@ class Dispatcher:
 
     def _receive(self) -> None:
         """Take one message of the worker. Raises `WorkerEnded`."""
-        message = self._slot.receive(STEP_SECONDS if self._current is not None else _MOMENT)
+        message = self._slot.receive(STEP_SECONDS if self._current is not None else _SHORT_WAIT_SECONDS)
         if message is not None:
             self._handle(message)
 
@@ -176,7 +176,7 @@ class Dispatcher:
             self._current = None if message.file is None else message.task
         elif isinstance(message, Performed):
             pending = self._sent.pop(message.task).pending
-            self._none_current(message.task)
+            self._finish_task(message.task)
             self._reply(pending, message.reply)
         elif isinstance(message, FileRead):
             self._sent[message.task].result.records.append(message.record)
@@ -198,13 +198,13 @@ class Dispatcher:
         elif isinstance(message, ChunkFailed):
             pending = self._sent.pop(message.task).pending
             if self._current == message.task:
-                self._none_current(message.task)
+                self._finish_task(message.task)
             self._reply(pending, STORE[message.cause].error(message.reason))
             if not self._sent:
                 self._slot.close()  # as `ChunkReader` does
 
-    def _none_current(self, task: int) -> None:
-        """The worker is done with this task; bytes of others may still be becoming durable."""
+    def _finish_task(self, task: int) -> None:
+        """The worker is done with this task; the bytes of other tasks may not be durable yet."""
         self._current = None
         self._slot.watch(task, None)
 

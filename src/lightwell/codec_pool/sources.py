@@ -16,7 +16,7 @@ from lightwell.errors import InputError, LightwellError, StorageError
 from lightwell.imaging.dataset.byte_source import BytesSource, FileSource, fills_disk
 from lightwell.imaging.dataset.part10 import meta_uids
 from lightwell.stores.buckets.registry import Buckets
-from lightwell.stores.objects.local import failure, is_away
+from lightwell.stores.objects.local import is_away, storage_error
 
 # A file up to this size is read in one go: most are that small, and many short reads cost more.
 WHOLE = 16 << 20
@@ -229,5 +229,5 @@ class Fetcher:
 def _failed(error: OSError, path: Path | str) -> LightwellError:
     """The fault of the file, unless its file system is unavailable or there is no room to unzip it."""
     if is_away(error):
-        return failure(error, f"{path} cannot be read or unzipped")
+        return storage_error(error, f"{path} cannot be read or unzipped")
     return InputError(f"{path} cannot be read: {error.strerror}")

@@ -61,7 +61,7 @@ from lightwell.ingest.overrides import LIMIT, Overrides, load
 from lightwell.ingest.pipeline import Pipeline, PipelineInputs
 from lightwell.settings import Settings
 from lightwell.stores import Files, open_files
-from lightwell.stores.objects.local import LocalObjects, failure, is_away, make_folders
+from lightwell.stores.objects.local import LocalObjects, is_away, make_folders, storage_error
 
 log = logging.getLogger(__name__)
 
@@ -208,7 +208,7 @@ class Worker:
             raise
         except Exception as error:
             if isinstance(error, OSError) and is_away(error):
-                raise failure(error, f"{self._spool} cannot be written to") from error
+                raise storage_error(error, f"{self._spool} cannot be written to") from error
             cause, reason = self._why(error, f"file {file.number} of the chunk could not be read")
             kind = error.exception_type if isinstance(error, InputError) else ServerFault.exception_type
             return FileRefused(task.task, Failure(file.number, file.name, kind, CHUNK[cause].text(reason)))

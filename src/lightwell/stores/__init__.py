@@ -86,7 +86,7 @@ class Stores:
         return self.buckets.far() if job.output_node == NOBODY else self.buckets
 
     def sweep(self, older_than: int) -> int:
-        """Remove files that crashes left half written, in the objects and in the spool; how many.
+        """Remove files that crashes left half written, in the objects and in the spool. Returns how many.
 
         ``older_than`` is ms since the epoch. No file that is still being written may be that old.
         """

@@ -41,7 +41,7 @@ _OF_THE_FILE = {
 
 @pytest.fixture
 def real(tmp_path: Path, migrated_sqlite_url: str) -> Iterator[tuple[Importing, list[str]]]:
-    """One image set a series of pydicom's test files and, where they are, our own; none of them primary."""
+    """One image set per series of pydicom's test files and, where they are, our own; none of them primary."""
     server = importing(tmp_path / "data", migrated_sqlite_url, codec_workers=2)
     folder = server.input / "real"
     folder.mkdir()

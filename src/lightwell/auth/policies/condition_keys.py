@@ -1,4 +1,4 @@
-"""The condition keys that policies may use: which have values, which never do, which are unsupported.
+"""The condition keys that policies may use: the supported ones, with or without values here.
 
 Sources: IAM User Guide, "AWS global condition context keys"; Service Authorization Reference of
 medical-imaging, sts, iam (PassRole) and S3 (what an import does). Names of keys, tag keys included, are
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Final, TypeAlias
 
 
@@ -151,6 +152,12 @@ def nearest(key: str) -> str | None:
     spelled = {name.lower(): name for name in _SPELLED}
     found = difflib.get_close_matches(key.lower(), spelled, n=1, cutoff=0.8)
     return spelled[found[0]] if found else None
+
+
+def time_context(now: int) -> dict[str, str]:
+    """``aws:CurrentTime`` and ``aws:EpochTime`` at ``now``, milliseconds since the epoch."""
+    at = datetime.fromtimestamp(now / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return {"aws:currenttime": at, "aws:epochtime": str(now // 1000)}
 
 
 def tag_context(prefix: str, tags: Mapping[str, str]) -> dict[str, Value]:

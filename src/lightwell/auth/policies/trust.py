@@ -7,11 +7,10 @@ an Allow that is not understood allows nothing, and such a Deny denies.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
-from lightwell.auth.policies.condition_keys import Context
+from lightwell.auth.policies.condition_keys import Context, time_context
 from lightwell.auth.policies.conditions import Condition, all_of, compile_condition
 from lightwell.auth.policies.patterns import Template, Truth, action_template
 from lightwell.auth.policies.policy import NOT_UNDERSTOOD, scalars, statements_of, texts
@@ -69,12 +68,6 @@ def trusts(policy: str, caller: AssumingPrincipal, context: Context, now: int) -
     if any(applies is not False for statement, applies in applying if not statement.allows):
         return False
     return any(applies is True for statement, applies in applying if statement.allows)
-
-
-def time_context(now: int) -> dict[str, str]:
-    """``aws:CurrentTime`` and ``aws:EpochTime`` at ``now``, milliseconds since the epoch."""
-    at = datetime.fromtimestamp(now / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    return {"aws:currenttime": at, "aws:epochtime": str(now // 1000)}
 
 
 @lru_cache(maxsize=256)

@@ -12,16 +12,17 @@ from lightwell.domain.imports.jobs import InputFile
 from lightwell.settings import Settings
 from lightwell.stores.buckets.registry import Buckets
 
-# Up to so many inputs are granted one by one; for more, their folders are.
-_ALONE = 64
-# Rather than with more paths than this, a worker is started with only what its next chunk needs.
-_MOST = 256
+# Up to this many inputs are granted one by one; of more, their folders.
+_MAX_SINGLE_INPUTS = 64
+# A worker that would get more paths than this is started with only those that its next chunk needs.
+_MAX_PATHS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Grants:
-    """Besides the data folder and the buckets that are folders in it: ``paths``, real ones, to read; and with
-    ``network``, S3 and the credentials for it.
+    """What a worker may reach besides the data folder and the buckets that are folders in it.
+
+    ``paths``, real ones, may be read; with ``network``, so may S3, with the credentials for it.
     """
 
     network: bool = False
@@ -33,7 +34,7 @@ class Grants:
     def joined(self, other: Grants) -> Grants:
         """Both together; only ``other`` where that would be too many paths."""
         paths = self.paths | other.paths
-        if len(paths) > max(_MOST, len(other.paths)):
+        if len(paths) > max(_MAX_PATHS, len(other.paths)):
             return other
         return Grants(self.network or other.network, paths)
 
@@ -91,7 +92,7 @@ def _places(paths: list[str]) -> Iterator[str]:
     for path in map(Path, paths):
         if path.name.upper() == "DICOMDIR":
             yield os.path.realpath(path.parent)
-        elif len(paths) > _ALONE and not path.is_dir():
+        elif len(paths) > _MAX_SINGLE_INPUTS and not path.is_dir():
             yield str(Path(os.path.realpath(path)).parent)
         else:
             yield os.path.realpath(path)

@@ -47,7 +47,7 @@ def encode(samples: Samples, photometric: str, *, cross_check: bool = False) -> 
             reversible=True,
             planar=False if colour else None,
             rgb=colour and photometric in LIKE_RGB,
-            resolutions=decompositions(rows, columns),
+            resolutions=decompositions(rows, columns),  # imagecodecs means decompositions
             tlm=True,
             tilepart=1,
         )

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lightwell.errors import InputError, LightwellError, StorageError
-from lightwell.stores.objects.local import failure, is_away, make_folders
+from lightwell.stores.objects.local import is_away, make_folders, storage_error
 
 # How many names of one folder are sorted in memory at a time; up to twice as many are held.
 _BATCH = 100_000
@@ -48,7 +48,7 @@ class LocalBucket:
             where = f"s3://{self._name}/{_shown(folder + slash)}"
             raise InputError(f"{where} cannot be listed: {_NO_RIGHT}") from None
         except OSError as error:
-            raise failure(error, f"{self._root} cannot be listed") from error
+            raise storage_error(error, f"{self._root} cannot be listed") from error
 
     def _walk(self, folder: str, above: str, start: str, *, linked: bool) -> Iterator[tuple[str, int]]:
         for name in _sorted_names(folder, start):
@@ -123,7 +123,7 @@ class LocalBucket:
     def _refusal(self, key: str, path: str, error: OSError) -> LightwellError:
         where = f"s3://{self._name}/{_shown(key)}"
         if is_away(error):
-            return failure(error, f"{where} cannot be read")
+            return storage_error(error, f"{where} cannot be read")
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             if Path(self._root, key).is_symlink():
                 return InputError(f"{where} is a link to nothing")
@@ -190,7 +190,7 @@ class _Replacing:
         """An `InputError` for what the bucket's owner can fix; what may pass, or has failed, is our fault."""
         if isinstance(error, PermissionError) or error.errno == errno.EROFS:
             return InputError(f"{self._where} cannot be written: {_NO_RIGHT}")
-        return failure(error, f"{self._where} cannot be written")
+        return storage_error(error, f"{self._where} cannot be written")
 
 
 def _sorted_names(folder: str, start: str) -> Iterator[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightwell.errors import InputError, LightwellError, StorageError, StorageUnavailableError
 from lightwell.stores.objects import s3_client
-from lightwell.stores.objects.local import failure
+from lightwell.stores.objects.local import storage_error
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -61,7 +61,7 @@ class S3Bucket:
     def fetch(self, key: str, *, memory_limit: int, spool_dir: Path) -> bytes | Path:
         import obstore
 
-        self._check(key)
+        self._check_key(key)
         try:
             found = obstore.get(self._store, key)
             size, tag = int(found.meta["size"]), found.meta["e_tag"]
@@ -103,7 +103,7 @@ class S3Bucket:
         except FileNotFoundError:
             raise
         except OSError as error:
-            raise failure(error, f"{spool_dir} cannot be written to") from error
+            raise storage_error(error, f"{spool_dir} cannot be written to") from error
         return path
 
     def put(self, key: str, data: bytes) -> None:
@@ -116,7 +116,7 @@ class S3Bucket:
         import obstore
 
         try:
-            self._check(key)
+            self._check_key(key)
             obstore.put(
                 self._store,
                 key,
@@ -130,7 +130,7 @@ class S3Bucket:
         except Exception as error:
             raise self._explain(error, key) from error
 
-    def _check(self, key: str) -> None:
+    def _check_key(self, key: str) -> None:
         # obstore would take these off, and reach another object.
         if key.startswith("/") or key.endswith("/") or not key:
             raise InputError(f"s3://{self._name}/{key}: a key that begins or ends with / cannot be used here")

@@ -100,7 +100,7 @@ class Documents:
             folder.rmdir()
 
     def sweep(self, is_active: Callable[[int], bool]) -> int:
-        """Drop the documents of image sets that are not active any more; how many sets."""
+        """Drop the documents of image sets that are no longer active. Returns the number of sets."""
         dropped = 0
         for set_key, _ in self._folders():
             if not is_active(set_key):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from lightwell.errors import StorageError
 from lightwell.stores.data_folder.create_once import create_once
-from lightwell.stores.objects.local import failure
+from lightwell.stores.objects.local import storage_error
 
 FILE = "node.id"
 
@@ -30,7 +30,7 @@ class Node:
             try:
                 self._id = self._read() or self._create()
             except OSError as error:
-                raise failure(error, f"{self._path} cannot be read or created") from error
+                raise storage_error(error, f"{self._path} cannot be read or created") from error
         return self._id
 
     def _read(self) -> str | None:

@@ -13,8 +13,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from lightwell.errors import StorageError
-from lightwell.stores.objects.local import failure
+from lightwell.stores.objects.local import storage_error
 
 _PREFIX = "upload-"
 # Buffers in one call of writev; POSIX guarantees 16, Linux 1024.
@@ -39,7 +38,7 @@ class Upload:
                     return
                 os.close(self._fd)
         except OSError as error:
-            raise failure(error, f"{spool} cannot be written to") from error
+            raise storage_error(error, f"{spool} cannot be written to") from error
 
     def write(self, pieces: Sequence[bytes | memoryview]) -> None:
         """Append. Raises `StorageError`."""
@@ -54,7 +53,7 @@ class Upload:
                 if count:
                     waiting[0] = waiting[0][count:]
         except OSError as error:
-            raise failure(error, f"{self.path} cannot be written") from error
+            raise storage_error(error, f"{self.path} cannot be written") from error
 
     def head(self, offset: int, length: int) -> bytes:
         """Bytes at ``offset``; fewer at the end of the file."""
@@ -74,7 +73,7 @@ class Upload:
 
 
 def sweep(spool: Path) -> int:
-    """Remove the uploads of processes that are gone; how many. May run during uploads."""
+    """Remove the uploads of processes that have ended. Returns how many. May run during uploads."""
     removed = 0
     for path in spool.glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):
@@ -86,6 +85,3 @@ def sweep(spool: Path) -> int:
             finally:
                 os.close(fd)
     return removed
-
-
-__all__ = ["StorageError", "Upload", "sweep"]

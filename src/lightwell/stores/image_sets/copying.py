@@ -74,7 +74,7 @@ def copy_levels(conn: Connection, source: ImageSetKey, key: ImageSetKey) -> None
 
 
 def copy_all_members(conn: Connection, source: ImageSetKey, key: ImageSetKey, number: int) -> int:
-    """Add every member of the source, as it is, from version ``number`` of the other set on; how many."""
+    """Add every member of the source, unchanged, from version ``number`` of the copy on. Returns how many."""
     rows = (
         select(
             literal(key, BigInteger),

@@ -77,7 +77,7 @@ class Objects(Protocol):
         """As `list`, but only keys, of what was written before ``older_than`` (ms since the epoch)."""
 
     def sweep(self, older_than: int) -> int:
-        """Remove what crashes left half written before ``older_than`` (ms since the epoch); how many."""
+        """Remove what crashes left unfinished before ``older_than``, ms since the epoch. Returns how many."""
 
     def check(self) -> None:
         """Write, read and delete a small object; raises `StorageError` saying what is wrong."""

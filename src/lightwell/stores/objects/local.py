@@ -79,7 +79,7 @@ class LocalObjects:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise failure(error, f"{path} cannot be removed") from error
+            raise storage_error(error, f"{path} cannot be removed") from error
         finally:
             with self._lock:
                 self._handles.pop(key, None)
@@ -102,7 +102,7 @@ class LocalObjects:
                     )
                 data += more
         except OSError as error:
-            raise failure(error, f"{self._base}{key} cannot be read") from error
+            raise storage_error(error, f"{self._base}{key} cannot be read") from error
         return data
 
     def read_warm(self, key: str, offset: int, length: int) -> bytes | None:
@@ -123,7 +123,7 @@ class LocalObjects:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise failure(error, f"{self._base}{key} cannot be read") from error
+            raise storage_error(error, f"{self._base}{key} cannot be read") from error
 
     def size(self, key: str) -> int | None:
         try:
@@ -131,7 +131,7 @@ class LocalObjects:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise failure(error, f"{self._base}{key} cannot be read") from error
+            raise storage_error(error, f"{self._base}{key} cannot be read") from error
 
     def exists(self, key: str) -> bool:
         return self.size(key) is not None
@@ -146,7 +146,7 @@ class LocalObjects:
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            raise failure(error, f"{folder} cannot be listed") from error
+            raise storage_error(error, f"{folder} cannot be listed") from error
         with entries:
             for entry in entries:
                 if not is_key(entry.name):
@@ -212,7 +212,7 @@ class LocalObjects:
                 f"{self._base}{key} is not there: was it removed by hand? Restore it from a backup."
             ) from None
         except OSError as error:
-            raise failure(error, f"{self._base}{key} cannot be read") from error
+            raise storage_error(error, f"{self._base}{key} cannot be read") from error
         with self._lock:
             handles[key] = handle
             handles.move_to_end(key)
@@ -243,13 +243,13 @@ class _LocalWriter:
             self._temporary = Path(temporary)
             self._stream = os.fdopen(fd, "wb", buffering=1 << 18)
         except OSError as error:
-            raise failure(error, f"{folder} cannot be written to") from error
+            raise storage_error(error, f"{folder} cannot be written to") from error
 
     def write(self, data: bytes | memoryview) -> None:
         try:
             self._stream.write(data)
         except OSError as error:
-            raise failure(error, f"{self._path} cannot be written") from error
+            raise storage_error(error, f"{self._path} cannot be written") from error
 
     def commit(self) -> None:
         assert self._temporary is not None, "committed or aborted before"
@@ -264,7 +264,7 @@ class _LocalWriter:
             _sync_folder(folder)
             _sync_folder(temporary.parent)
         except OSError as error:
-            raise failure(error, f"{self._path} cannot be written") from error
+            raise storage_error(error, f"{self._path} cannot be written") from error
         self._objects._forget(self._key)
 
     def abort(self) -> None:
@@ -292,7 +292,7 @@ def make_folders(path: Path) -> None:
 
 
 def sweep_folder(folder: Path, older_than: int) -> int:
-    """Remove the files in ``folder`` last written before ``older_than``, ms since the epoch; how many."""
+    """Remove files in ``folder`` last written before ``older_than``, ms since the epoch. Returns how many."""
     removed = 0
     try:
         entries = os.scandir(folder)
@@ -331,7 +331,7 @@ def is_away(error: OSError) -> bool:
     return error.errno in _AWAY
 
 
-def failure(error: OSError, what: str) -> StorageError:
+def storage_error(error: OSError, what: str) -> StorageError:
     """A sentence for a person, with what to do about it."""
     advice = {
         errno.ENOSPC: "the disk is full: make room, nothing was lost",

@@ -22,7 +22,7 @@ from lightwell.stores.objects.interface import (
     valid_key,
     valid_prefix,
 )
-from lightwell.stores.objects.local import failure
+from lightwell.stores.objects.local import storage_error
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -49,7 +49,7 @@ class S3Objects:
             with path.open("rb") as stream:
                 self._put(valid_key(key), stream, os.fstat(stream.fileno()).st_size)
         except OSError as error:
-            raise failure(error, f"{path} cannot be read") from error
+            raise storage_error(error, f"{path} cannot be read") from error
 
     def _put(self, key: str, source: bytes | IO[bytes], size: int) -> None:
         import obstore
@@ -185,13 +185,13 @@ class _SpooledWriter:
             # Closed by commit or abort.
             self._stream = tempfile.TemporaryFile(dir=spool_dir, buffering=1 << 18)  # noqa: SIM115
         except OSError as error:
-            raise failure(error, f"{spool_dir} cannot be written to") from error
+            raise storage_error(error, f"{spool_dir} cannot be written to") from error
 
     def write(self, data: bytes | memoryview) -> None:
         try:
             self._stream.write(data)
         except OSError as error:
-            raise failure(error, f"{self._spool_dir} cannot be written to") from error
+            raise storage_error(error, f"{self._spool_dir} cannot be written to") from error
         self._size += len(data)
 
     def commit(self) -> None:
@@ -199,7 +199,7 @@ class _SpooledWriter:
             self._stream.flush()
             self._stream.seek(0)
         except OSError as error:
-            raise failure(error, f"{self._spool_dir} cannot be written to") from error
+            raise storage_error(error, f"{self._spool_dir} cannot be written to") from error
         self._objects._put(self._key, self._stream, self._size)
         self._stream.close()
 
