@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
@@ -59,6 +60,9 @@ class Group:
     levels: Levels
     columns: SearchColumns
     caller: str
+
+
+AnyGroup = TypeVar("AnyGroup", bound=Group)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +143,9 @@ def commit(conn: Connection, target: ImportTarget, groups: Sequence[Group], *, i
 def put(
     conn: Connection,
     target: ImportTarget,
-    groups: Sequence[Group],
-    load: Callable[[Group], StagedBatch],
-    settle: Callable[[Group, StagedBatch, VersionRef], None],
+    groups: Sequence[AnyGroup],
+    load: Callable[[AnyGroup], StagedBatch],
+    settle: Callable[[AnyGroup, StagedBatch, VersionRef], None],
     *,
     ids: Ids,
     now: int,
@@ -169,8 +173,8 @@ def put(
 
 
 def _with_sets(
-    conn: Connection, target: ImportTarget, groups: Sequence[Group]
-) -> Iterator[tuple[Group, _Sets]]:
+    conn: Connection, target: ImportTarget, groups: Sequence[AnyGroup]
+) -> Iterator[tuple[AnyGroup, _Sets]]:
     found: dict[tuple[str, str], _Sets] = {}
     for group in groups:
         series = (group.batch.study_instance_uid, group.batch.series_instance_uid)

@@ -41,6 +41,14 @@ class StoreCommit:
     result: ChunkResult
 
 
+@dataclass(frozen=True, slots=True)
+class _StoredGroup(Group):
+    """A group of one store; its commit adds the version of each of its files to ``versions``."""
+
+    records: Sequence[NewRecord]
+    versions: dict[int, VersionRef]
+
+
 def commit(
     conn: Connection, target: ImportTarget, stores: Sequence[StoreCommit], *, ids: Ids, now: int
 ) -> list[dict[int, VersionRef]]:
@@ -50,33 +58,29 @@ def commit(
     """
     used = [store.result.used() for store in stores]
     bodies: dict[bytes, bytes] = {}
-    for one in used:
-        bodies |= one.level_values
-    own = {key: made for one in used for key, made in one.packs.items()}
+    for dependencies in used:
+        bodies |= dependencies.level_values
+    own = {key: pack for dependencies in used for key, pack in dependencies.packs.items()}
     packs.make_live(conn, own)
     arrived = [record for store in stores for record in store.result.records]
     existing_instances.protect_shared(conn, arrived, own)
     keys = records.level_values(conn, target.datastore, bodies, [ids.key() for _ in bodies])
-    dictionaries = {key: data for one in used for key, data in one.dictionaries.items()}
+    dictionaries = {key: data for dependencies in used for key, data in dependencies.dictionaries.items()}
     records.insert(conn, target.datastore, arrived, keys, dictionaries)
-    loads: dict[int, tuple[StagedBatch, list[NewRecord], dict[int, VersionRef]]] = {}
-    groups: list[Group] = []
-    found: list[dict[int, VersionRef]] = []
+    groups: list[_StoredGroup] = []
+    versions_of_stores: list[dict[int, VersionRef]] = []
     for store in stores:
-        joined: dict[int, VersionRef] = {}
-        found.append(joined)
+        versions: dict[int, VersionRef] = {}
+        versions_of_stores.append(versions)
         for of_group in _by_group(store.result.records):
-            group = _group(target.datastore, store.caller, of_group, keys, bodies)
-            groups.append(group)
-            loads[id(group)] = (_batch(of_group), of_group, joined)
+            groups.append(_group(target.datastore, store.caller, of_group, keys, bodies, versions))
 
-    def settle(group: Group, loaded: StagedBatch, where: VersionRef) -> None:
-        importing.list_unused(conn, [*loaded.unused, *loaded.unchanged])
-        _, of_group, joined = loads[id(group)]
-        joined.update((record.file, where) for record in of_group)
+    def settle(group: _StoredGroup, batch: StagedBatch, version: VersionRef) -> None:
+        importing.list_unused(conn, [*batch.unused, *batch.unchanged])
+        group.versions.update((record.file, version) for record in group.records)
 
-    merge.put(conn, target, groups, lambda group: loads[id(group)][0], settle, ids=ids, now=now)
-    return found
+    merge.put(conn, target, groups, lambda group: _batch(group.records), settle, ids=ids, now=now)
+    return versions_of_stores
 
 
 def refused(
@@ -84,7 +88,7 @@ def refused(
 ) -> list[NewRecord]:
     """The records that the database rejects, with the rows that ``also`` adds to each; inserts nothing."""
     keys = {digest: index for index, digest in enumerate(result.dependencies.level_values)}
-    found = []
+    rejected = []
     for record in result.records:
         trial = conn.begin_nested()
         try:
@@ -92,10 +96,10 @@ def refused(
             if also is not None:
                 also(record)
         except BROKEN_RULES:
-            found.append(record)
+            rejected.append(record)
         finally:
             trial.rollback()
-    return found
+    return rejected
 
 
 def _by_group(of_store: Sequence[NewRecord]) -> list[list[NewRecord]]:
@@ -113,18 +117,21 @@ def _group(
     of_group: Sequence[NewRecord],
     keys: dict[bytes, int],
     bodies: dict[bytes, bytes],
-) -> Group:
+    versions: dict[int, VersionRef],
+) -> _StoredGroup:
     first = of_group[0]
     hashes = (first.patient, first.study, first.series)
     patient, study, series = (json.loads(records.decompress(bodies[digest])) for digest in hashes)
     grouping = Grouping.from_json(first.grouping)
-    return Group(
+    return _StoredGroup(
         batch=Batch(_NO_JOB, datastore, first.study_instance_uid, first.series_instance_uid, first.grouping),
         grouping=grouping,
         files=len(of_group),
         levels=Levels(*(keys[digest] for digest in hashes)),
         columns=search_columns(grouping, patient, study, series),
         caller=caller,
+        records=of_group,
+        versions=versions,
     )
 
 

@@ -74,11 +74,11 @@ class S3Bucket:
         except LightwellError:
             raise
         except Exception as error:
-            said = self._explain(error, key)
+            explained = self._explain(error, key)
             if s3_client.concerns_credentials(error):
                 # They held when the bucket was listed, and no file is to blame that they do not any more.
-                raise StorageUnavailableError(f"{str(said).rstrip('.')}.") from error
-            raise said from error
+                raise StorageUnavailableError(f"{str(explained).rstrip('.')}.") from error
+            raise explained from error
 
     def _spool(self, key: str, size: int, tag: str | None, spool_dir: Path) -> Path:
         """In parts, each tried again by itself, of one and the same object."""
@@ -148,7 +148,7 @@ class S3Bucket:
             raise error
         if type(error).__name__ == "PreconditionError":
             return InputError(f"s3://{self._name}/{key} was changed while it was read; import it again")
-        said = s3_client.explain(error, f"s3://{self._name}/{key}")
-        if "there is no such bucket" in str(said) or "no AWS credentials" in str(said):
-            return InputError(f"{str(said).rstrip('.')}; and {self._no_folder}")
-        return said
+        explained = s3_client.explain(error, f"s3://{self._name}/{key}")
+        if isinstance(explained, s3_client.MissingBucketError | s3_client.MissingCredentialsError):
+            return InputError(f"{str(explained).rstrip('.')}; and {self._no_folder}")
+        return explained

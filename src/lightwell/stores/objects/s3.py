@@ -166,11 +166,11 @@ class S3Objects:
                 raise MissingObjectError(
                     f"{where} is not there: was it removed by hand? Restore it from a backup."
                 ) from None
-            said = s3_client.explain(error, where)
+            explained = s3_client.explain(error, where)
             # What S3 refuses to give us at all is there again once its administrator has mended it.
-            passing = isinstance(said, StorageUnavailableError) or s3_client.is_refusal(error)
+            passing = isinstance(explained, StorageUnavailableError) or s3_client.is_refusal(error)
             kind = StorageUnavailableError if passing else StorageError
-            raise kind(f"{str(said).rstrip('.')}.") from error
+            raise kind(f"{str(explained).rstrip('.')}.") from error
 
 
 class _SpooledWriter:

@@ -29,6 +29,15 @@ _CREDENTIALS = (
 # Those of a session that has to be renewed, and a clock that has to be set.
 _PASSING_CREDENTIALS = ("ExpiredToken", "RequestTimeTooSkewed")
 
+
+class MissingBucketError(InputError):
+    """There is no such bucket on S3."""
+
+
+class MissingCredentialsError(StorageError):
+    """This server has no AWS credentials."""
+
+
 # obstore's threads belong to the process that used it first and do not live in its forks.
 _used_by: int | None = None
 
@@ -96,11 +105,11 @@ def explain(error: BaseException, where: str) -> StorageError | InputError:
     code = found[1] if found else ""
     status = _STATUS.search(text)
     if code == "NoSuchBucket":
-        return InputError(f"{where}: there is no such bucket on S3")
+        return MissingBucketError(f"{where}: there is no such bucket on S3")
     if is_missing(error):
         return InputError(f"{where} does not exist")
     if _has_no_credentials(text):
-        return StorageError(
+        return MissingCredentialsError(
             f"{where}: there are no AWS credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
         )
     if code in _CREDENTIALS:
