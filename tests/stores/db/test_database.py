@@ -17,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from lightwell.errors import ConfigurationError, StorageError
 from lightwell.stores.db import drivers
 from lightwell.stores.db.database import Database, insert_many, insert_missing
+from lightwell.stores.db.look_up import LookUp
 from lightwell.stores.db.tables import dictionary, level_value, pack, tag
 
 
@@ -140,20 +141,22 @@ def test_orders_text_by_its_bytes(database: Database) -> None:
 
 def test_looks_one_row_up(database: Database) -> None:
     add(database, 5)
-    sql = "SELECT key, bytes FROM dictionary WHERE key = ?"
+    by_key = LookUp("SELECT key, bytes FROM dictionary WHERE key = ?")
     for _ in range(10):
-        assert database.look_up(sql, (5,)) == (5, b"\x00\xff")
-    assert database.look_up(sql, (6,)) is None
+        assert database.look_up(by_key, (5,)) == (5, b"\x00\xff")
+    assert database.look_up(by_key, (6,)) is None
     add(database, 6)
-    assert database.look_up(sql, (6,)) is not None
+    assert database.look_up(by_key, (6,)) is not None
     with pytest.raises(StorageError):
-        database.look_up("DELETE FROM dictionary WHERE key = ?", (5,))
+        database.look_up(LookUp("DELETE FROM dictionary WHERE key = ?"), (5,))
     with pytest.raises(StorageError, match="migrate"):
-        database.look_up("SELECT 1 FROM no_such_table WHERE 1 = ?", (1,))
-    assert database.look_up(sql, (5,)) is not None
+        database.look_up(LookUp("SELECT 1 FROM no_such_table WHERE 1 = ?"), (1,))
+    assert database.look_up(by_key, (5,)) is not None
 
 
 def test_serves_forty_threads(database: Database) -> None:
+    by_key = LookUp("SELECT key FROM dictionary WHERE key = ?")
+
     def work(number: int) -> None:
         for step in range(5):
             key = number * 100 + step
@@ -161,7 +164,7 @@ def test_serves_forty_threads(database: Database) -> None:
             with database.read() as conn:
                 assert conn.execute(select(dictionary.c.key).where(dictionary.c.key == key)).scalar() == key
             if number % 4 == 0:
-                assert database.look_up("SELECT key FROM dictionary WHERE key = ?", (key,)) == (key,)
+                assert database.look_up(by_key, (key,)) == (key,)
 
     with ThreadPoolExecutor(40) as pool:
         list(pool.map(work, range(40)))
@@ -170,7 +173,7 @@ def test_serves_forty_threads(database: Database) -> None:
 
 def test_closes_the_connections_of_threads_that_ended(database: Database) -> None:
     def look(_: int) -> object:
-        thread = threading.Thread(target=database.look_up, args=("SELECT 1", ()))
+        thread = threading.Thread(target=database.look_up, args=(LookUp("SELECT 1"), ()))
         thread.start()
         thread.join()
         return database._state and len(database._state.raws)
@@ -220,11 +223,11 @@ def test_survives_the_loss_of_its_connections(migrated_postgres_url: str, postgr
     import psycopg
 
     db = Database(migrated_postgres_url)
-    sql = "SELECT key FROM dictionary WHERE key = ?"
+    by_key = LookUp("SELECT key FROM dictionary WHERE key = ?")
     add(db, 1)
-    assert db.look_up(sql, (1,)) == (1,)
+    assert db.look_up(by_key, (1,)) == (1,)
     name = migrated_postgres_url.rpartition("/")[2]
-    for attempt in (lambda: db.look_up(sql, (1,)), lambda: keys_in(db), lambda: add(db, 2)):
+    for attempt in (lambda: db.look_up(by_key, (1,)), lambda: keys_in(db), lambda: add(db, 2)):
         with psycopg.connect(postgres_server, autocommit=True) as admin:
             query = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s"
             assert admin.execute(query, (name,)).fetchall()
@@ -237,6 +240,7 @@ def test_can_be_forked_before_and_after_its_first_use(database_url: str) -> None
     code = f"""
 import os
 from lightwell.stores.db.database import *
+from lightwell.stores.db.look_up import LookUp
 from lightwell.stores.db.tables import dictionary
 from sqlalchemy import select
 db = Database({database_url!r})
@@ -244,7 +248,7 @@ def add(key): db.write(lambda conn: insert_many(conn, dictionary, [dict(key=key,
 def use(key):
     add(key)
     with db.read() as conn: conn.execute(select(dictionary)).all()
-    assert db.look_up("SELECT key FROM dictionary WHERE key = ?", (key,)) == (key,)
+    assert db.look_up(LookUp("SELECT key FROM dictionary WHERE key = ?"), (key,)) == (key,)
 def fork(key):
     child = os.fork()
     if child == 0:
@@ -319,7 +323,7 @@ def test_says_that_postgresql_cannot_be_reached_and_hides_the_password(call: str
     calls: dict[str, Callable[[Database], object]] = {
         "read": keys_in,
         "write": lambda db: add(db, 1),
-        "look_up": lambda db: db.look_up("SELECT 1", ()),
+        "look_up": lambda db: db.look_up(LookUp("SELECT 1"), ()),
     }
     db = Database("postgresql://me:hidden%40word@127.0.0.1:9/x")
     with pytest.raises(StorageError, match=r"cannot be reached.*check that it runs") as raised:

@@ -80,7 +80,9 @@ def test_looks_up_frames_of_instances_that_came_again(stores: Stores) -> None:
 def test_uses_an_index_for_each_step_of_the_look_up_of_a_frame(migrated_sqlite_url: str) -> None:
     db = Database(migrated_sqlite_url)
     with db.read() as conn:
-        plan = conn.exec_driver_sql("EXPLAIN QUERY PLAN " + lookups.FRAME_LOOK_UP, ("a", "b", 1, 1, 1)).all()
+        plan = conn.exec_driver_sql(
+            "EXPLAIN QUERY PLAN " + lookups.FRAME_LOOK_UP.sqlite, ("a", "b", 1, 1, 1)
+        ).all()
     db.close()
     assert not [step for step in plan if "SCAN" in step[3] and "CONSTANT" not in step[3]]
 

@@ -74,13 +74,13 @@ class InstanceFrames:
         """
         named: tuple[str, ...]
         if image_set_id is None:
-            sql, named = by_series.PIXELS_LOOK_UP, (datastore_id, study, series, instance)
+            statement, named = by_series.PIXELS_LOOK_UP, (datastore_id, study, series, instance)
         else:
-            sql = by_series.PIXELS_LOOK_UP_IN
+            statement = by_series.PIXELS_LOOK_UP_IN
             named = (datastore_id, study, series, instance, image_set_id)
         row = None
         if "\0" not in study + series + instance:
-            row = self._stores.db.look_up(sql, named)
+            row = self._stores.db.look_up(statement, named)
         if row is None:
             return self._missing(datastore_id, study, series, instance, image_set_id)
         image_set, pixels = row

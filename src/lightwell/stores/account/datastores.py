@@ -10,6 +10,7 @@ from sqlalchemy import Connection, and_, bindparam, exists, or_, select, update
 from lightwell.domain.datastore import DataStore
 from lightwell.domain.states import DatastoreStatus, StorageFormat
 from lightwell.stores.db.bulk import insert_many
+from lightwell.stores.db.look_up import LookUp
 from lightwell.stores.db.tables import datastore, image_set, import_job
 
 _COLUMNS = (
@@ -24,7 +25,7 @@ _COLUMNS = (
     datastore.c.updated_at,
 )
 
-STANDING_LOOK_UP = "SELECT key FROM datastore WHERE id = ? AND status <> 'DELETED'"
+STANDING_LOOK_UP = LookUp("SELECT key FROM datastore WHERE id = ? AND status <> 'DELETED'")
 """For `Database.look_up` (id): the key of a data store that is not deleted."""
 
 _NOT_DELETED = (DatastoreStatus.CREATING, DatastoreStatus.ACTIVE, DatastoreStatus.DELETING)

@@ -24,6 +24,7 @@ from lightwell.errors import ConfigurationError
 from lightwell.stores.db import drivers
 from lightwell.stores.db.bulk import insert_many, insert_missing
 from lightwell.stores.db.errors import explain, is_failure, masked, may_retry
+from lightwell.stores.db.look_up import LookUp
 
 __all__ = ["Database", "insert_many", "insert_missing"]
 
@@ -167,20 +168,17 @@ class Database:
                 state.keep_raw(connection)
         return connection
 
-    def look_up(self, sql: str, parameters: Sequence[object]) -> tuple[Any, ...] | None:
-        """The first row of a SELECT or None, bypassing SQLAlchemy (0.01 ms where Core costs 0.1 ms).
-
-        ``sql`` has ``?`` for each parameter and holds no other question mark or percent sign.
-        """
+    def look_up(self, statement: LookUp, parameters: Sequence[object]) -> tuple[Any, ...] | None:
+        """The first row of a SELECT or None, bypassing SQLAlchemy (0.01 ms where Core costs 0.1 ms)."""
         if self.dialect == "sqlite":
             try:
-                row: tuple[Any, ...] | None = self.raw().execute(sql, parameters).fetchone()
+                row: tuple[Any, ...] | None = self.raw().execute(statement.sqlite, parameters).fetchone()
                 return row
             except Exception as error:
                 if is_failure(error):
                     raise explain(error, self.address) from error
                 raise
-        return self._look_up_postgresql(sql.replace("?", "%s"), parameters)
+        return self._look_up_postgresql(statement.postgresql, parameters)
 
     def _look_up_postgresql(self, sql: str, parameters: Sequence[object]) -> tuple[Any, ...] | None:
         for last in (False, True):

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, bindparam, select
 
 from lightwell.domain.states import ImageSetState
+from lightwell.stores.db.look_up import LookUp
 from lightwell.stores.db.tables import datastore, image_set
 from lightwell.stores.db.validity import holds_in_sql
 
@@ -61,11 +62,11 @@ _PIXELS = (
     " AND m.image_set = s.key AND m.instance = i.key AND " + holds_in_sql("m", "s.readable_version")
 )
 
-PIXELS_LOOK_UP = _PIXELS + " AND s.is_primary"
+PIXELS_LOOK_UP = LookUp(_PIXELS + " AND s.is_primary")
 """For `Database.look_up` (data store id, study, series and SOP instance UID): the key of the series'
 primary set, and that of the pixels which the instance has in its readable version, NULL without pixels."""
 
-PIXELS_LOOK_UP_IN = _PIXELS + " AND s.id = ?"
+PIXELS_LOOK_UP_IN = LookUp(_PIXELS + " AND s.id = ?")
 """The same in the set whose id is the fifth parameter, primary or not."""
 
 

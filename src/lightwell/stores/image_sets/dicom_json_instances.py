@@ -13,6 +13,7 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from lightwell.domain.image_sets.edits import NO_EDITS, Edits, merge_edits
 from lightwell.errors import StorageError
+from lightwell.stores.db.look_up import LookUp
 from lightwell.stores.db.tables import member, record
 from lightwell.stores.db.validity import holds_in
 from lightwell.stores.image_sets import edits as packed_edits
@@ -22,7 +23,7 @@ _FEW, _MANY, _BYTES = 64, 2048, 4 << 20
 """How many instances a batch of lines has, and bytes; its length follows from the bytes of the last batch."""
 
 
-PRIMARY_LOOK_UP = (
+PRIMARY_LOOK_UP = LookUp(
     "SELECT s.key, s.id, s.readable_version FROM image_set s, datastore d"
     " WHERE d.id = ? AND s.datastore = d.key AND s.study_instance_uid = ? AND s.series_instance_uid = ?"
     " AND s.is_primary AND s.state = 'ACTIVE' AND s.readable_version > 0"

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Select, and_, bindparam, select, update
 from lightwell.domain.image_sets.image_set import ImageSet, Summary, Version
 from lightwell.domain.states import ImageSetState, JobStatus, Origin, WorkflowStatus
 from lightwell.stores.db.bulk import batches
+from lightwell.stores.db.look_up import LookUp
 from lightwell.stores.db.tables import datastore, image_set, import_job, staged, version
 
 _SET = tuple(image_set.c[name] for name in ImageSet.__slots__)
@@ -57,7 +58,7 @@ _WAITING: Select[Any] = (
 )
 _BELOW_ALL = 2**31 - 1
 
-FRAME_LOOK_UP = (
+FRAME_LOOK_UP = LookUp(
     "SELECT s.key FROM image_set s WHERE s.id = ? AND s.state = 'ACTIVE'"
     " AND s.datastore = (SELECT d.key FROM datastore d WHERE d.id = ?)"
     " AND (EXISTS (SELECT 1 FROM member m WHERE m.image_set = s.key AND m.instance = ? AND m.pixels = ?)"
@@ -68,7 +69,7 @@ FRAME_LOOK_UP = (
 of these pixels may be read through this set: it exists, is not deleted, and an instance of some version of
 it has them. Most pixels have the same key as their instance; the others are found by an index."""
 
-READABLE_LOOK_UP = (
+READABLE_LOOK_UP = LookUp(
     "SELECT s.key, s.readable_version FROM image_set s WHERE s.id = ? AND s.state = 'ACTIVE'"
     " AND s.datastore = (SELECT d.key FROM datastore d WHERE d.id = ?)"
 )

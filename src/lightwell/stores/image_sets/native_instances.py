@@ -14,6 +14,7 @@ from lightwell.domain.image_sets.edits import NO_EDITS, Edits
 from lightwell.domain.image_sets.frame_table import PAGE, Frame, unpack_entries
 from lightwell.domain.image_sets.metadata_document import LevelBlock, Member, MemberPixels
 from lightwell.errors import StorageError
+from lightwell.stores.db.look_up import LookUp
 from lightwell.stores.db.tables import frame_table, level, level_value, member, record
 from lightwell.stores.db.validity import holds_in
 from lightwell.stores.image_sets import edits as packed_edits
@@ -70,13 +71,13 @@ _PAGE: Select[Any] = select(frame_table.c.entries).where(
     frame_table.c.pixels == bindparam("pixels"), frame_table.c.first_frame == bindparam("first")
 )
 
-FRAME_LOCATION_LOOK_UP = (
+FRAME_LOCATION_LOOK_UP = LookUp(
     "SELECT p.pack, p.stored_syntax, p.frame_count, t.entries FROM pixels p, frame_table t"
     " WHERE p.key = ? AND t.pixels = p.key AND t.first_frame = ?"
 )
 """For `Database.look_up` (pixels key, first frame of a page): where the frames of that page lie."""
 
-IMAGE_LOOK_UP = "SELECT p.image FROM pixels p WHERE p.key = ?"
+IMAGE_LOOK_UP = LookUp("SELECT p.image FROM pixels p WHERE p.key = ?")
 """For `Database.look_up` (pixels key): the JSON of the image description that the import wrote."""
 
 

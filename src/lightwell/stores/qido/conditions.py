@@ -1,4 +1,4 @@
-"""The match keys of QIDO-RS as SQL, for both databases, with ``?`` for each parameter.
+"""The match keys of QIDO-RS as SQL, for both databases.
 
 Tables go by ``t`` (study), ``s`` (primary_series) and ``i`` (primary_instance).
 """
@@ -52,6 +52,9 @@ _WORDS = {
     "postgresql": "translate('^' || {}, ' =,', '^^^')",
 }
 _GLOB = {"sqlite": "GLOB", "postgresql": "LIKE"}
+
+PLACEHOLDER = {"sqlite": "?", "postgresql": "%s"}
+"""How a statement for the driver of a dialect marks each of its parameters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,17 +121,18 @@ def _matching(dialect: str, column: str, holds: int, match: Match) -> tuple[str,
 
 
 def _value(dialect: str, value: str, match: Match, holds: int) -> tuple[str, tuple[Any, ...]]:
+    placeholder = PLACEHOLDER[dialect]
     if isinstance(match, AnyOf):
-        wanted = tuple(int(each) if holds == _NUMBER else each for each in match.values)
+        wanted = tuple(int(text) if holds == _NUMBER else text for text in match.values)
         if len(wanted) == 1:
-            return f"{value} = ?", wanted
-        return f"{value} IN ({', '.join('?' * len(wanted))})", wanted
+            return f"{value} = {placeholder}", wanted
+        return f"{value} IN ({', '.join([placeholder] * len(wanted))})", wanted
     if isinstance(match, Range):
         ends = [(">=", match.low), ("<=", match.high)]
-        parts = [f"{value} {sign} ?" for sign, end in ends if end is not None]
+        parts = [f"{value} {sign} {placeholder}" for sign, end in ends if end is not None]
         return " AND ".join(parts) or f"{value} IS NOT NULL", tuple(e for _, e in ends if e is not None)
     assert isinstance(match, Wildcard), f"{value} holds no names"
-    return f"{value} {_GLOB[dialect]} ?", (_pattern(dialect, match.pattern),)
+    return f"{value} {_GLOB[dialect]} {placeholder}", (_pattern(dialect, match.pattern),)
 
 
 def _name(dialect: str, column: str, match: Match) -> tuple[str, tuple[Any, ...]]:
@@ -141,7 +145,7 @@ def _name(dialect: str, column: str, match: Match) -> tuple[str, tuple[Any, ...]
         value = f"'=' || {column} || '='"
         wanted = (match.pattern,) if isinstance(match, Wildcard) else map(_literal, match.values)
         patterns = [f"*={pattern}=*" for pattern in wanted]
-    some = " OR ".join([f"{value} {glob} ?"] * len(patterns))
+    some = " OR ".join([f"{value} {glob} {PLACEHOLDER[dialect]}"] * len(patterns))
     return f"({some})", tuple(_pattern(dialect, pattern) for pattern in patterns)
 
 

@@ -93,20 +93,27 @@ _SQLITE = {
     " CROSS JOIN image_set m ON m.key = s.image_set CROSS JOIN study t ON t.key = s.study",
 }
 _POSTGRESQL = {
-    STUDY: "unnest(CAST(? AS bigint[])) WITH ORDINALITY AS j(value, key) JOIN study t ON t.key = j.value"
+    STUDY: "unnest(CAST(%s AS bigint[])) WITH ORDINALITY AS j(value, key) JOIN study t ON t.key = j.value"
     " LEFT JOIN primary_series l ON l.image_set = t.lead",
-    SERIES: "unnest(CAST(? AS bigint[])) WITH ORDINALITY AS j(value, key)"
+    SERIES: "unnest(CAST(%s AS bigint[])) WITH ORDINALITY AS j(value, key)"
     f" JOIN primary_series s ON s.image_set = j.value {_SETS.removeprefix('primary_series s')}",
-    INSTANCE: "unnest(CAST(? AS bigint[]), CAST(? AS bigint[]), CAST(? AS text[]))"
+    INSTANCE: "unnest(CAST(%s AS bigint[]), CAST(%s AS bigint[]), CAST(%s AS text[]))"
     " WITH ORDINALITY AS j(a, b, c, key)"
     " JOIN primary_instance i ON i.image_set = j.a AND i.number = j.b AND i.sop_instance_uid = j.c"
     f" JOIN primary_series s ON s.image_set = i.image_set {_SETS.removeprefix('primary_series s')}",
+}
+_STATEMENTS = {
+    dialect: {
+        level: f"SELECT {_COLUMNS[level]} FROM {tables[level]} ORDER BY j.key"
+        for level in (STUDY, SERIES, INSTANCE)
+    }
+    for dialect, tables in (("sqlite", _SQLITE), ("postgresql", _POSTGRESQL))
 }
 
 
 def hits(
     execute: Callable[[str, Sequence[Any]], list[tuple[Any, ...]]],
-    sqlite: bool,
+    dialect: str,
     level: str,
     keys: Sequence[tuple[Any, ...]],
 ) -> list[Hit]:
@@ -114,12 +121,11 @@ def hits(
     if not keys:
         return []
     parameters: tuple[Any, ...]
-    if sqlite:
+    if dialect == "sqlite":
         parameters = (json.dumps(keys if level == INSTANCE else [key for (key,) in keys]),)
     else:
         parameters = tuple(list(part) for part in zip(*keys, strict=True))
-    tables = (_SQLITE if sqlite else _POSTGRESQL)[level]
-    rows = execute(f"SELECT {_COLUMNS[level]} FROM {tables} ORDER BY j.key", parameters)
+    rows = execute(_STATEMENTS[dialect][level], parameters)
     names = _NAMES[level]
     return [_hit(names, row) for row in rows]
 

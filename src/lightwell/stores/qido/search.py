@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from lightwell.domain.qido.criteria import INSTANCE, SERIES, STUDY, QidoCriteria
-from lightwell.stores.qido.conditions import SqlCondition, conditions
+from lightwell.stores.qido.conditions import PLACEHOLDER, SqlCondition, conditions
 from lightwell.stores.qido.hits import Hit, hits
 
 __all__ = ["Hit", "HitPage", "search"]
@@ -76,11 +76,14 @@ def search(conn: Connection, datastore_key: int, criteria: QidoCriteria) -> HitP
 class _Search:
     def __init__(self, conn: Connection, datastore: int, criteria: QidoCriteria) -> None:
         self._conn = conn
-        self._sqlite = conn.dialect.name == "sqlite"
+        self._dialect = conn.dialect.name
+        self._sqlite = self._dialect == "sqlite"
+        self._placeholder = PLACEHOLDER[self._dialect]
+        self._is_listed = f"t.listed_in = {self._placeholder}"
         self._datastore = datastore
         self._criteria = criteria
         self._level = criteria.level
-        self._conditions = conditions(conn.dialect.name, datastore, list(criteria.matches.items()))
+        self._conditions = conditions(self._dialect, datastore, list(criteria.matches.items()))
 
     def found(self) -> HitPage:
         criteria = self._criteria
@@ -89,7 +92,7 @@ class _Search:
             if below is None:
                 return HitPage([], 0)
             if below.level == SERIES and self._level == INSTANCE:
-                rows = self._rows(self._from(None), [("i.image_set = ?", below.keys[0])])
+                rows = self._rows(self._from(None), [(f"i.image_set = {self._placeholder}", below.keys[0])])
                 return self._page(rows, below)
             return self._page(self._among(below), below)
         if not self._conditions:
@@ -109,8 +112,6 @@ class _Search:
 
     def _execute(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         """The driver's own tuples: for a page of a thousand, SQLAlchemy's rows would cost the most."""
-        if not self._sqlite:
-            sql = sql.replace("?", "%s")
         result = self._conn.exec_driver_sql(sql, tuple(parameters))
         rows: list[tuple[Any, ...]] = list(result.cursor.fetchall()) if result.cursor is not None else []
         result.close()
@@ -120,11 +121,17 @@ class _Search:
 
     def _path(self, study: str, series: str | None) -> _KeySet | None:
         """The study or series of the path."""
-        sql = "SELECT key FROM study WHERE datastore = ? AND study_instance_uid = ? AND listed_in IS NOT NULL"
+        sql = (
+            f"SELECT key FROM study WHERE datastore = {self._placeholder}"
+            f" AND study_instance_uid = {self._placeholder} AND listed_in IS NOT NULL"
+        )
         studies = self._execute(sql, (self._datastore, study))
         if not studies or series is None:
             return _KeySet(STUDY, [studies[0][0]]) if studies else None
-        sql = "SELECT image_set FROM primary_series WHERE study = ? AND series_instance_uid = ?"
+        sql = (
+            f"SELECT image_set FROM primary_series WHERE study = {self._placeholder}"
+            f" AND series_instance_uid = {self._placeholder}"
+        )
         sets = self._execute(sql, (studies[0][0], series))
         return _KeySet(SERIES, [sets[0][0]]) if sets else None
 
@@ -148,7 +155,10 @@ class _Search:
         level = condition.level
         # The unique index of StudyInstanceUIDs begins with the data store, all others with ``listed_in``.
         leading = "t.datastore" if condition.keyword == "StudyInstanceUID" else _LISTED[level]
-        sql = f"SELECT {_OWN[level]} FROM {_TABLE[level]} WHERE {leading} = ? AND {condition.sql} LIMIT ?"
+        sql = (
+            f"SELECT {_OWN[level]} FROM {_TABLE[level]} WHERE {leading} = {self._placeholder}"
+            f" AND {condition.sql} LIMIT {self._placeholder}"
+        )
         rows = self._execute(sql, (self._datastore, *condition.parameters, most + 1))
         return _KeySet(level, rows if level == INSTANCE else [key for (key,) in rows])
 
@@ -156,7 +166,7 @@ class _Search:
         if self._sqlite:
             sql = "SELECT rowid FROM study_grams WHERE study_grams MATCH ? LIMIT ?"
         else:
-            sql = "SELECT study FROM study_grams WHERE grams @@ CAST(? AS tsquery) LIMIT ?"
+            sql = "SELECT study FROM study_grams WHERE grams @@ CAST(%s AS tsquery) LIMIT %s"
         return _KeySet(STUDY, [key for (key,) in self._execute(sql, (grams, most + 1))])
 
     def _among(self, some: _KeySet) -> list[tuple[Any, ...]]:
@@ -170,18 +180,19 @@ class _Search:
         first, second = _PLACE[level]
         order = f"{first} DESC, {second} DESC" if level == STUDY else f"{first}, {second}"
         sql = (
-            f"SELECT {first}, {second} FROM {_TABLE[level]} WHERE {_LISTED[level]} = ?"
-            f" ORDER BY {order} LIMIT 1 OFFSET ?"
+            f"SELECT {first}, {second} FROM {_TABLE[level]} WHERE {_LISTED[level]} = {self._placeholder}"
+            f" ORDER BY {order} LIMIT 1 OFFSET {self._placeholder}"
         )
         rows = self._execute(sql, (self._datastore, distance))
         return rows[0] if rows else None
 
     def _walk(self, until: tuple[Any, ...] | None) -> list[tuple[Any, ...]]:
         level = self._level
-        more: list[tuple[Any, ...]] = [(f"{_LISTED[level]} = ?", self._datastore)]
+        more: list[tuple[Any, ...]] = [(f"{_LISTED[level]} = {self._placeholder}", self._datastore)]
         if until is not None:
             sign = ">=" if level == STUDY else "<="
-            more.append((f"({', '.join(_PLACE[level])}) {sign} (?, ?)", *until))
+            position = f"({self._placeholder}, {self._placeholder})"
+            more.append((f"({', '.join(_PLACE[level])}) {sign} {position}", *until))
         return self._rows(self._from(None), more)
 
     # Rows ---------------------------------------------------------------------------------------------
@@ -222,7 +233,7 @@ class _Search:
                 )
             sets, numbers, uids = ([key[column] for key in some.keys] for column in range(3))
             return (
-                "unnest(CAST(? AS bigint[]), CAST(? AS bigint[]), CAST(? AS text[])) AS j(a, b, c)"
+                "unnest(CAST(%s AS bigint[]), CAST(%s AS bigint[]), CAST(%s AS text[])) AS j(a, b, c)"
                 " JOIN primary_instance i"
                 " ON i.image_set = j.a AND i.number = j.b AND i.sop_instance_uid = j.c",
                 (sets, numbers, uids),
@@ -230,15 +241,15 @@ class _Search:
         table, key = ("study t", "t.key") if some.level == STUDY else ("primary_series s", "s.image_set")
         if self._sqlite:
             return f"json_each(?) j CROSS JOIN {table} ON {key} = j.value", (json.dumps(list(some.keys)),)
-        return f"unnest(CAST(? AS bigint[])) AS j(value) JOIN {table} ON {key} = j.value", (list(some.keys),)
+        return f"unnest(CAST(%s AS bigint[])) AS j(value) JOIN {table} ON {key} = j.value", (list(some.keys),)
 
     def _where(
         self, tables: tuple[str, tuple[Any, ...]], more: Sequence[tuple[Any, ...]]
     ) -> tuple[str, tuple[Any, ...]]:
         plus = "+" if self._sqlite else ""
         parts = [*more]
-        if not any(part[0] == "t.listed_in = ?" for part in more):
-            parts.append((f"{plus}t.listed_in = ?", self._datastore))
+        if not any(part[0] == self._is_listed for part in more):
+            parts.append((f"{plus}{self._is_listed}", self._datastore))
         parts += [(f"({each.filter})", *each.parameters) for each in self._conditions]
         sql = f" FROM {tables[0]} WHERE {' AND '.join(part[0] for part in parts)}"
         return sql, (*tables[1], *(value for part in parts for value in part[1:]))
@@ -249,7 +260,8 @@ class _Search:
         """The keys of the page in order, and the one after it if there is one."""
         where, parameters = self._where(tables, more)
         order = _OF_STUDY if self._of_study else _ORDER[self._level]
-        sql = f"SELECT {_OWN[self._level]}{where} ORDER BY {order} LIMIT ? OFFSET ?"
+        page = f"LIMIT {self._placeholder} OFFSET {self._placeholder}"
+        sql = f"SELECT {_OWN[self._level]}{where} ORDER BY {order} {page}"
         return self._execute(sql, (*parameters, self._criteria.limit + 1, self._criteria.offset))
 
     def _page(self, rows: list[tuple[Any, ...]], some: _KeySet | None) -> HitPage:
@@ -259,4 +271,4 @@ class _Search:
             where, parameters = self._where(self._from(some), [])
             total = self._execute(f"SELECT count(*){where}", parameters)[0][0]
             remaining = total - self._criteria.offset - len(shown)
-        return HitPage(hits(self._execute, self._sqlite, self._level, shown), remaining)
+        return HitPage(hits(self._execute, self._dialect, self._level, shown), remaining)
