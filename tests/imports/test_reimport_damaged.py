@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import select, update
 
 from lightwell.clock import Ids
+from lightwell.domain.states import PackState
 from lightwell.errors import StorageUnavailableError
 from lightwell.imaging.dataset.element_cache import SeriesCache
 from lightwell.imaging.dataset.part10 import FileSource
@@ -14,7 +15,6 @@ from lightwell.ingest.pipeline import Pipeline, PipelineInputs
 from lightwell.stores.account import datastores as store_rows
 from lightwell.stores.db import tables
 from lightwell.stores.image_sets import existing_instances
-from lightwell.stores.objects import packs
 from lightwell.work.leases import LeasedChunk, Leases
 from tests.imports.test_reimport import already_there, objects, rows, versions, whole
 from tests.support.collector import collector, delete, living
@@ -76,7 +76,7 @@ def _doom(server: Importing) -> None:
     """The packs that there are, as a collector that is sure that nothing names them."""
     server.stores.db.write(
         lambda conn: conn.execute(
-            update(tables.pack).where(tables.pack.c.state == packs.LIVE).values(state=packs.DOOMED)
+            update(tables.pack).where(tables.pack.c.state == PackState.LIVE).values(state=PackState.DOOMED)
         )
     )
 

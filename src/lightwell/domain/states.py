@@ -98,6 +98,14 @@ class ChunkState(StrEnum):
     DONE = "done"
 
 
+class PackState(StrEnum):
+    """OPEN packs are being written, LIVE ones are referred to, DOOMED ones lose their bytes."""
+
+    OPEN = "open"
+    LIVE = "live"
+    DOOMED = "doomed"
+
+
 class OutcomeKind(StrEnum):
     """Whether a file was imported, or whose error prevented that."""
 

@@ -116,8 +116,9 @@ def list_datastores(ctx: Context, request: shapes.ListDatastoresRequest) -> shap
     """The data stores, newest first, deleted ones included; in pages of ``maxResults``, by default 50."""
     after = page_tokens.after(request.next_token)
     limit = request.max_results or PAGE
+    status = None if request.datastore_status is None else DatastoreStatus(request.datastore_status)
     with ctx.stores.db.read() as conn:
-        found = datastores.page(conn, status=request.datastore_status, after=after, limit=limit + 1)
+        found = datastores.page(conn, status=status, after=after, limit=limit + 1)
     shown = found[:limit]
     return shapes.ListDatastoresResponse(
         datastore_summaries=[

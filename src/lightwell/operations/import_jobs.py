@@ -282,7 +282,8 @@ def list_dicom_import_jobs(
         if store is None:
             raise _unknown_datastore(request.datastore_id)
         since = ctx.clock.now() - _LISTED_FOR
-        found = import_jobs.page(conn, store.key, request.job_status, limit + 1, after, since=since)
+        status = None if request.job_status is None else JobStatus(request.job_status)
+        found = import_jobs.page(conn, store.key, status, limit + 1, after, since=since)
     shown = found[:limit]
     return shapes.ListDICOMImportJobsResponse(
         job_summaries=[

@@ -70,7 +70,7 @@ class ImportPhases:
         self._count = count
         self._data_access = data_access
 
-    def work(self, key: int, phase: str, claim: str) -> None:
+    def work(self, key: int, phase: JobPhase, claim: str) -> None:
         """Do the phase; a job that cannot continue ends FAILED. Raises `StorageError` and `ClaimLost`."""
         with self._stores.db.read() as conn:
             job = import_jobs.get(conn, key)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import Connection, select
 
+from lightwell.domain.states import PackState
 from lightwell.errors import StorageError
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.tables import dictionary, pack
-from lightwell.stores.objects.packs import DOOMED, insert_open, lock_live, make_live
+from lightwell.stores.objects.packs import insert_open, lock_live, make_live
 
 
 def doom(db: Database, key: int) -> None:
-    db.write(lambda conn: conn.execute(pack.update().where(pack.c.key == key).values(state=DOOMED)))
+    db.write(lambda conn: conn.execute(pack.update().where(pack.c.key == key).values(state=PackState.DOOMED)))
 
 
 def states(conn: Connection, keys: list[int]) -> dict[int, str]:

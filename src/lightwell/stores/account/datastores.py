@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, exists, or_, select, update
 
 from lightwell.domain.datastore import DataStore
-from lightwell.domain.states import DatastoreStatus, StorageFormat
+from lightwell.domain.states import DatastoreStatus, JobStatus, StorageFormat
 from lightwell.stores.db.bulk import insert_many
 from lightwell.stores.db.look_up import LookUp
 from lightwell.stores.db.tables import datastore, image_set, import_job
@@ -29,7 +29,7 @@ STANDING_LOOK_UP = LookUp("SELECT key FROM datastore WHERE id = ? AND status <> 
 """For `Database.look_up` (id): the key of a data store that is not deleted."""
 
 _NOT_DELETED = (DatastoreStatus.CREATING, DatastoreStatus.ACTIVE, DatastoreStatus.DELETING)
-_RUNNING = ("SUBMITTED", "IN_PROGRESS")
+_RUNNING = (JobStatus.SUBMITTED, JobStatus.IN_PROGRESS)
 
 # Made once: building a statement costs as much as running it.
 _GET = select(*_COLUMNS).where(datastore.c.id == bindparam("datastore_id"))
@@ -54,7 +54,7 @@ def get(conn: Connection, datastore_id: str, *, hold: bool = False, lock: bool =
 
 
 def page(
-    conn: Connection, *, status: str | None, after: tuple[int, int] | None, limit: int
+    conn: Connection, *, status: DatastoreStatus | None, after: tuple[int, int] | None, limit: int
 ) -> Sequence[DataStore]:
     """At most ``limit`` data stores, newest first, those after ``after`` = (created_at, key) of another."""
     statement = select(*_COLUMNS).order_by(datastore.c.created_at.desc(), datastore.c.key.desc()).limit(limit)

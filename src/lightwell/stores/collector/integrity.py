@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, select
 from lightwell.domain.image_sets.edits import apply_edits
 from lightwell.domain.image_sets.search_columns import SearchColumns, columns_of_levels
 from lightwell.domain.integrity import PackToVerify, PixelsToVerify, RecordToVerify, SharedValues
-from lightwell.domain.states import ImageSetState
+from lightwell.domain.states import ImageSetState, PackState
 from lightwell.errors import StorageError
 from lightwell.stores.db.bulk import batches
 from lightwell.stores.db.tables import (
@@ -30,14 +30,13 @@ from lightwell.stores.db.tables import (
     version,
 )
 from lightwell.stores.image_sets import native_instances, version_diff
-from lightwell.stores.objects.packs import LIVE
 
 
 def packs(conn: Connection, after: int, limit: int) -> list[PackToVerify]:
     """Live packs after the key ``after`` (-1 to begin)."""
     rows = conn.execute(
         select(pack.c.key, pack.c.datastore, pack.c.size, pack.c.checksum)
-        .where(pack.c.state == LIVE, pack.c.key > after)
+        .where(pack.c.state == PackState.LIVE, pack.c.key > after)
         .order_by(pack.c.key)
         .limit(limit)
     )
@@ -46,7 +45,7 @@ def packs(conn: Connection, after: int, limit: int) -> list[PackToVerify]:
 
 def pack_bytes(conn: Connection) -> int:
     """The size of all live packs in bytes."""
-    total = select(func.coalesce(func.sum(pack.c.size), 0)).where(pack.c.state == LIVE)
+    total = select(func.coalesce(func.sum(pack.c.size), 0)).where(pack.c.state == PackState.LIVE)
     return int(conn.execute(total).scalar_one())
 
 
@@ -151,7 +150,9 @@ def sets_of(conn: Connection, record_keys: Iterable[int]) -> dict[int, list[tupl
 
 def are_live(conn: Connection, keys: Sequence[int]) -> set[int]:
     """Which of these packs are still live: one may have been collected since."""
-    return set(conn.execute(select(pack.c.key).where(pack.c.key.in_(keys), pack.c.state == LIVE)).scalars())
+    return set(
+        conn.execute(select(pack.c.key).where(pack.c.key.in_(keys), pack.c.state == PackState.LIVE)).scalars()
+    )
 
 
 def faults_of_set(conn: Connection, key: int) -> list[str]:

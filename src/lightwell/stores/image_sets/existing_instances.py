@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, Select, bindparam, select
 from lightwell.domain.imports.existing_instances import ExistingInstance
 from lightwell.domain.imports.records import NewRecord, StoredPixels
 from lightwell.domain.keys import InstanceKey, RecordKey
-from lightwell.domain.states import ImageSetState
+from lightwell.domain.states import ImageSetState, PackState
 from lightwell.errors import StorageError
 from lightwell.stores.background import gc_candidates
 from lightwell.stores.db.bulk import batches
@@ -37,7 +37,6 @@ from lightwell.stores.image_sets import instances, part10_instances
 from lightwell.stores.image_sets.importing import StagedInstance
 from lightwell.stores.image_sets.records import decompress
 from lightwell.stores.objects import packs
-from lightwell.stores.objects.packs import LIVE, OPEN
 
 _MAX_SETS = 4  # how many image sets of a series are searched for an instance
 
@@ -113,7 +112,7 @@ _INSTANCES: Select[Any] = (
         member.c.image_set.in_(bindparam("sets", expanding=True)),
         member.c.instance == bindparam("instance"),
         is_open(member),
-        _own_pack.c.state.in_((OPEN, LIVE)),
+        _own_pack.c.state.in_((PackState.OPEN, PackState.LIVE)),
     )
 )
 
@@ -138,7 +137,7 @@ def find(
         _existing(conn, row)
         for row in sorted(rows, key=lambda row: sets.index(row.image_set))
         # An instance that has lost its pixels, or is about to, equals nothing.
-        if row.pixels is None or row.state in (OPEN, LIVE)
+        if row.pixels is None or row.state in (PackState.OPEN, PackState.LIVE)
     ]
 
 

@@ -93,7 +93,7 @@ def find(conn: Connection, store: int, job_id: str) -> Job | None:
 def page(
     conn: Connection,
     store: int,
-    status: str | None,
+    status: JobStatus | None,
     limit: int,
     after: tuple[int, int] | None,
     *,
@@ -257,7 +257,7 @@ def finish_reading(conn: Connection, key: int) -> bool:
     return done.rowcount == 1
 
 
-def finish(conn: Connection, key: int, name: str, status: str, message: str | None, now: int) -> bool:
+def finish(conn: Connection, key: int, name: str, status: JobStatus, message: str | None, now: int) -> bool:
     """COMPLETED or FAILED: the job is done, its chunks and staged rows are deleted.
 
     False if it is not ours.

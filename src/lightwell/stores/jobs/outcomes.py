@@ -54,10 +54,10 @@ def tally(conn: Connection, job: int) -> Tally:
     """The counts and causes of a job; needs memory for the causes and image sets only."""
     result = Tally()
     by_kind = select(outcome.c.kind, func.count()).where(outcome.c.job == job).group_by(outcome.c.kind)
-    kinds: dict[str, int] = {kind: files for kind, files in conn.execute(by_kind)}
-    result.imported, result.customer, result.server = (
-        kinds.get(k, 0) for k in (OutcomeKind.IMPORTED, OutcomeKind.CUSTOMER, OutcomeKind.SERVER)
-    )
+    files = {OutcomeKind(kind): count for kind, count in conn.execute(by_kind)}
+    result.imported = files.get(OutcomeKind.IMPORTED, 0)
+    result.customer = files.get(OutcomeKind.CUSTOMER, 0)
+    result.server = files.get(OutcomeKind.SERVER, 0)
     sets = (
         select(outcome.c.image_set)
         .where(outcome.c.job == job, outcome.c.image_set.is_not(None))

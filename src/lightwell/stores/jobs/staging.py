@@ -155,11 +155,11 @@ def counts(conn: Connection, job: int) -> OutcomeCounts:
     rows = conn.execute(
         select(outcome.c.kind, func.count()).where(outcome.c.job == job).group_by(outcome.c.kind)
     )
-    found: dict[str, int] = {kind: count for kind, count in rows}
+    files = {OutcomeKind(kind): count for kind, count in rows}
     return OutcomeCounts(
-        found.get(OutcomeKind.IMPORTED, 0),
-        found.get(OutcomeKind.CUSTOMER, 0),
-        found.get(OutcomeKind.SERVER, 0),
+        files.get(OutcomeKind.IMPORTED, 0),
+        files.get(OutcomeKind.CUSTOMER, 0),
+        files.get(OutcomeKind.SERVER, 0),
     )
 
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
 
 from isal import isal_zlib
 from sqlalchemy import Connection, delete, select, union, update
 
+from lightwell.domain.states import PackState
 from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.stores.db.bulk import insert_many
 from lightwell.stores.db.database import Database
@@ -23,10 +23,7 @@ from lightwell.stores.db.tables import pack, pixels, record
 from lightwell.stores.objects.interface import Objects
 from lightwell.stores.objects.local import LocalObjects
 
-PackState: TypeAlias = Literal["open", "live", "doomed"]
-OPEN: Final = "open"
-LIVE: Final = "live"
-DOOMED: Final = "doomed"
+_USABLE = (PackState.OPEN, PackState.LIVE)
 
 
 def check_mounted(db: Database, objects: Objects) -> None:
@@ -38,7 +35,8 @@ def check_mounted(db: Database, objects: Objects) -> None:
     if not isinstance(objects, LocalObjects) or (objects.root / "packs").is_dir():
         return
     with db.read() as conn:
-        if conn.execute(select(pack.c.key).where(pack.c.state == LIVE).limit(1)).first() is not None:
+        live = select(pack.c.key).where(pack.c.state == PackState.LIVE).limit(1)
+        if conn.execute(live).first() is not None:
             raise StorageUnavailableError(
                 f"{objects.root} holds nothing of what was stored there: is its disk mounted, or was it "
                 f"moved? If it is lost for good, make the folder {objects.root / 'packs'} and import again"
@@ -96,7 +94,7 @@ def insert_open(conn: Connection, keys: Sequence[int], datastore: int, now: int)
             {
                 "key": key,
                 "datastore": datastore,
-                "state": OPEN,
+                "state": PackState.OPEN,
                 "size": None,
                 "checksum": None,
                 "created_at": now,
@@ -116,8 +114,8 @@ def make_live(conn: Connection, packs: dict[int, tuple[int, int]]) -> None:
         size, checksum = packs[key]
         found = conn.execute(
             pack.update()
-            .where(pack.c.key == key, pack.c.state.in_((OPEN, LIVE)))
-            .values(state=LIVE, size=size, checksum=checksum)
+            .where(pack.c.key == key, pack.c.state.in_(_USABLE))
+            .values(state=PackState.LIVE, size=size, checksum=checksum)
         ).rowcount
         if found != 1:
             raise StorageError(
@@ -133,7 +131,7 @@ def lock_live(conn: Connection, keys: Sequence[int]) -> None:
     """
     for key in sorted(set(keys)):
         state = conn.execute(select(pack.c.state).where(pack.c.key == key).with_for_update()).scalar()
-        if state not in (OPEN, LIVE):
+        if state not in _USABLE:
             raise StorageError(f"The pack {key:016x} was collected before it was used.")
 
 
@@ -141,7 +139,7 @@ def open_before(conn: Connection, before: int, limit: int) -> list[int]:
     """Packs that were inserted before a time, ms since the epoch, and are still *open*."""
     rows = conn.execute(
         select(pack.c.key)
-        .where(pack.c.state == OPEN, pack.c.created_at < before)
+        .where(pack.c.state == PackState.OPEN, pack.c.created_at < before)
         .order_by(pack.c.created_at)
         .limit(limit)
     )
@@ -166,7 +164,7 @@ def doom(conn: Connection, keys: Sequence[int], before: int) -> DoomResult:
     # committed by then, and one that wants to later finds it doomed.
     rows = conn.execute(
         select(pack.c.key)
-        .where(pack.c.key.in_(keys), pack.c.state.in_((OPEN, LIVE)), pack.c.created_at < before)
+        .where(pack.c.key.in_(keys), pack.c.state.in_(_USABLE), pack.c.created_at < before)
         .order_by(pack.c.key)
         .with_for_update(skip_locked=True)
     )
@@ -176,21 +174,22 @@ def doom(conn: Connection, keys: Sequence[int], before: int) -> DoomResult:
         select(pixels.c.pack).where(pixels.c.pack.in_(held)),
     )
     doomed = sorted(held - set(conn.execute(names).scalars()))
-    conn.execute(update(pack).where(pack.c.key.in_(doomed)).values(state=DOOMED))
+    conn.execute(update(pack).where(pack.c.key.in_(doomed)).values(state=PackState.DOOMED))
     waiting = set(
-        conn.execute(select(pack.c.key).where(pack.c.key.in_(keys), pack.c.state.in_((OPEN, LIVE)))).scalars()
+        conn.execute(select(pack.c.key).where(pack.c.key.in_(keys), pack.c.state.in_(_USABLE))).scalars()
     )
     return DoomResult(doomed, [key for key in keys if key in held or key not in waiting])
 
 
 def doomed_keys(conn: Connection, limit: int) -> list[int]:
     """The keys of packs whose bytes are to be removed."""
-    return list(conn.execute(select(pack.c.key).where(pack.c.state == DOOMED).limit(limit)).scalars())
+    doomed = select(pack.c.key).where(pack.c.state == PackState.DOOMED).limit(limit)
+    return list(conn.execute(doomed).scalars())
 
 
 def delete_doomed(conn: Connection, keys: Sequence[int]) -> None:
     """Delete the rows of doomed packs whose bytes are gone."""
-    conn.execute(delete(pack).where(pack.c.key.in_(keys), pack.c.state == DOOMED))
+    conn.execute(delete(pack).where(pack.c.key.in_(keys), pack.c.state == PackState.DOOMED))
 
 
 def existing_keys(conn: Connection, keys: Sequence[int]) -> set[int]:
