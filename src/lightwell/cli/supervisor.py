@@ -17,6 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic
 
+from lightwell.domain.backoff import Backoff
 from lightwell.observe.logs import event
 from lightwell.process_death import die_with_parent
 
@@ -26,7 +27,7 @@ log = logging.getLogger("lightwell.serve")
 GRACE_SECONDS = 25.0
 # Of that, the child that stops last gets at least this much.
 _LAST_SECONDS = 4.0
-_FIRST_DELAY, _LONGEST_DELAY = 0.1, 10.0
+_RESTARTS = Backoff(100, 10_000)
 _STEADY_SECONDS = 30.0  # a child that ran this long starts its back-off from the beginning
 _TRIES_BEFORE_READY = 3
 
@@ -176,7 +177,7 @@ class Supervisor:
         if self._stop_requests:
             return
         child.failures = 1 if now - child.started > _STEADY_SECONDS else child.failures + 1
-        child.start_at = now + min(_FIRST_DELAY * 2 ** (child.failures - 1), _LONGEST_DELAY)
+        child.start_at = now + _RESTARTS.delay_ms(child.failures) / 1000
         event(
             log,
             logging.ERROR,

@@ -9,7 +9,7 @@ from typing import Protocol
 from lightwell.domain.imports.jobs import Job
 from lightwell.errors import StorageError
 from lightwell.stores.buckets.registry import Buckets
-from lightwell.stores.data_folder.document_cache import Documents
+from lightwell.stores.data_folder.document_cache import DocumentCache
 from lightwell.stores.data_folder.node import NOBODY, Node
 from lightwell.stores.db.database import Database
 from lightwell.stores.image_sets.last_access import Accesses
@@ -67,7 +67,7 @@ class Stores:
     db: Database
     objects: Objects
     buckets: Buckets
-    documents: Documents
+    documents: DocumentCache
     spool: Path  # for temporary files; on the disk of the data folder, not durable
     accesses: Accesses
     node: Node
@@ -122,7 +122,7 @@ def open_stores(settings: StorePaths) -> Stores:
         db=db,
         objects=files.objects,
         buckets=files.buckets,
-        documents=Documents(data / "documents"),
+        documents=DocumentCache(data / "documents"),
         spool=spool,
         accesses=Accesses(db),
         node=Node(data),

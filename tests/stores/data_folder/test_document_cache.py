@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 
-from lightwell.stores.data_folder.document_cache import Documents
+from lightwell.stores.data_folder.document_cache import DocumentCache
 
 
 @pytest.fixture
-def documents(tmp_path: Path) -> Documents:
-    return Documents(tmp_path / "documents", limit=100_000)
+def documents(tmp_path: Path) -> DocumentCache:
+    return DocumentCache(tmp_path / "documents", limit=100_000)
 
 
-def files(documents: Documents) -> list[Path]:
+def files(documents: DocumentCache) -> list[Path]:
     return sorted(path for path in documents.root.rglob("*") if path.is_file() and path.name != ".lock")
 
 
-def test_keeps_documents_by_set_version_and_format(documents: Documents) -> None:
+def test_keeps_documents_by_set_version_and_format(documents: DocumentCache) -> None:
     assert documents.get(1, 1, "native") is None
     for version in (1, 2):
         for format in ("native", "json.gz"):
@@ -36,7 +36,7 @@ def test_keeps_documents_by_set_version_and_format(documents: Documents) -> None
     assert documents.get(2, 1, "native") is None
 
 
-def test_takes_a_damaged_file_as_missing(documents: Documents) -> None:
+def test_takes_a_damaged_file_as_missing(documents: DocumentCache) -> None:
     documents.put(1, 1, "native", b"0123456789" * 100)
     (path,) = files(documents)
     whole = path.read_bytes()
@@ -47,7 +47,7 @@ def test_takes_a_damaged_file_as_missing(documents: Documents) -> None:
     assert documents.get(1, 1, "native") == b"again"
 
 
-def test_forgets_a_set(documents: Documents) -> None:
+def test_forgets_a_set(documents: DocumentCache) -> None:
     documents.put(1, 1, "native", b"a")
     documents.put(1, 2, "native", b"b")
     documents.put(257, 1, "native", b"c")  # in the same outer folder
@@ -58,7 +58,7 @@ def test_forgets_a_set(documents: Documents) -> None:
     assert len(files(documents)) == 1
 
 
-def test_sweeps_sets_that_live_no_more(documents: Documents) -> None:
+def test_sweeps_sets_that_live_no_more(documents: DocumentCache) -> None:
     for key in (1, 2, 3):
         documents.put(key, 1, "native", b"x")
     assert documents.sweep(lambda key: key == 2) == 2
@@ -66,7 +66,7 @@ def test_sweeps_sets_that_live_no_more(documents: Documents) -> None:
     assert documents.sweep(lambda key: True) == 0
 
 
-def test_keeps_to_its_limit(documents: Documents) -> None:
+def test_keeps_to_its_limit(documents: DocumentCache) -> None:
     for key in range(200):
         documents.put(key, 1, "native", bytes(5_000))
         # A process looks again after each sixteenth of the limit that it has added.
@@ -75,7 +75,7 @@ def test_keeps_to_its_limit(documents: Documents) -> None:
     assert documents.size() > documents.limit // 2
 
 
-def test_drops_what_is_not_the_latest_version_first(documents: Documents) -> None:
+def test_drops_what_is_not_the_latest_version_first(documents: DocumentCache) -> None:
     documents.put(1, 1, "native", bytes(10_000))  # an older version, as the cache itself sees
     documents.put(1, 2, "native", bytes(10_000))
     documents.put(2, 5, "native", bytes(10_000), is_latest=False)
@@ -88,7 +88,7 @@ def test_drops_what_is_not_the_latest_version_first(documents: Documents) -> Non
     assert documents.get(1, 2, "native") is not None and documents.get(3, 1, "native") is not None
 
 
-def test_drops_what_was_read_least_recently_next(documents: Documents) -> None:
+def test_drops_what_was_read_least_recently_next(documents: DocumentCache) -> None:
     for key in (1, 2, 3, 4):
         documents.put(key, 1, "native", bytes(10_000))
     for age, path in enumerate(files(documents)):
@@ -99,7 +99,7 @@ def test_drops_what_was_read_least_recently_next(documents: Documents) -> None:
     assert [documents.get(key, 1, "native") is not None for key in (1, 2, 3, 4)] == [True, False, False, True]
 
 
-def test_drops_what_a_crash_left(documents: Documents) -> None:
+def test_drops_what_a_crash_left(documents: DocumentCache) -> None:
     documents.put(1, 1, "native", b"x")
     (documents.root / "01" / f"{1:016x}" / ".half").write_bytes(bytes(50_000))
     documents.limit = 40_000
@@ -108,17 +108,17 @@ def test_drops_what_a_crash_left(documents: Documents) -> None:
     assert documents.size() < 1000
 
 
-def test_keeps_no_document_that_fills_it(documents: Documents) -> None:
+def test_keeps_no_document_that_fills_it(documents: DocumentCache) -> None:
     documents.put(1, 1, "native", bytes(50_000))
     assert documents.get(1, 1, "native") is None
-    nothing = Documents(documents.root, limit=0)
+    nothing = DocumentCache(documents.root, limit=0)
     nothing.put(1, 1, "native", b"x")
     assert nothing.get(1, 1, "native") is None
 
 
 def test_never_fails_a_request(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    documents = Documents(tmp_path / "file" / "documents")
+    documents = DocumentCache(tmp_path / "file" / "documents")
     documents.put(1, 1, "native", b"x")
     assert documents.get(1, 1, "native") is None
     documents.drop(1)
@@ -127,7 +127,7 @@ def test_never_fails_a_request(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("format", ["", "..", "../x", "a/b", ".x", "a b", "a\0"])
-def test_refuses_formats_that_are_none(documents: Documents, format: str) -> None:
+def test_refuses_formats_that_are_none(documents: DocumentCache, format: str) -> None:
     with pytest.raises(ValueError, match="not a format"):
         documents.get(1, 1, format)
 
@@ -135,8 +135,8 @@ def test_refuses_formats_that_are_none(documents: Documents, format: str) -> Non
 USE = """
 import random, sys
 from pathlib import Path
-from lightwell.stores.data_folder.document_cache import Documents
-documents = Documents(Path(sys.argv[1]), limit=200_000)
+from lightwell.stores.data_folder.document_cache import DocumentCache
+documents = DocumentCache(Path(sys.argv[1]), limit=200_000)
 chosen = random.Random(int(sys.argv[2]))
 for _ in range(600):
     key, version = chosen.randrange(20), chosen.randrange(1, 4)
@@ -151,7 +151,7 @@ assert documents.size() < 300_000
 """
 
 
-def test_serves_several_processes_and_threads(documents: Documents) -> None:
+def test_serves_several_processes_and_threads(documents: DocumentCache) -> None:
     command = [sys.executable, "-W", "error", "-c", USE, str(documents.root)]
     with ThreadPoolExecutor(3) as pool:
         done = pool.map(lambda seed: subprocess.run([*command, str(seed)], timeout=120), range(3))

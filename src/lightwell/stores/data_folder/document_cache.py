@@ -36,7 +36,7 @@ class _Entry:
     old: bool
 
 
-class Documents:
+class DocumentCache:
     """``root`` is made on the first write; ``limit`` is bytes, 0 keeps nothing."""
 
     def __init__(self, root: Path, limit: int = 2 << 30) -> None:

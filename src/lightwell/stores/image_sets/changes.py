@@ -141,7 +141,14 @@ def _checked(row: Any, number: int) -> LockedImageSet:
             f"Image set {row.id} has no content because the operation that should have made it failed: "
             "delete it and make it again. GetImageSet shows what happened."
         )
-    return LockedImageSet(*row[:-1])
+    return _locked(row)
+
+
+def _locked(row: Any) -> LockedImageSet:
+    values = dict(row._mapping)
+    del values["state"]
+    values["origin"] = Origin(values["origin"])
+    return LockedImageSet(**values)
 
 
 def open_primaries(conn: Connection, study_key: StudyKey) -> list[LockedImageSet]:
@@ -153,7 +160,7 @@ def open_primaries(conn: Connection, study_key: StudyKey) -> list[LockedImageSet
         .order_by(image_set.c.key)
         .with_for_update()
     )
-    return [LockedImageSet(*row[:-1]) for row in rows]
+    return [_locked(row) for row in rows]
 
 
 def study_keys(conn: Connection, datastore_key: int, uids: Sequence[str]) -> dict[str, StudyKey]:

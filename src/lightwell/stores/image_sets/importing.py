@@ -102,11 +102,11 @@ def sets_of_series(
             t.latest_version,
             t.created_at,
             t.instance_count,
-            func.coalesce(t.patient_id, ""),
-            func.coalesce(t.study_date, ""),
-            func.coalesce(t.accession_number, ""),
-            func.coalesce(t.study_id, ""),
-            func.coalesce(t.series_number, ""),
+            func.coalesce(t.patient_id, "").label("patient_id"),
+            func.coalesce(t.study_date, "").label("study_date"),
+            func.coalesce(t.accession_number, "").label("accession_number"),
+            func.coalesce(t.study_id, "").label("study_id"),
+            func.coalesce(t.series_number, "").label("series_number"),
         )
         .where(
             t.datastore == datastore,
@@ -117,7 +117,19 @@ def sets_of_series(
         .order_by(t.key)
         .with_for_update()
     )
-    return [SetRow(*row[:7], grouping=tuple(row[7:])) for row in rows]
+    return [
+        SetRow(
+            key=row.key,
+            id=row.id,
+            origin=Origin(row.origin),
+            is_primary=row.is_primary,
+            latest_version=row.latest_version,
+            created_at=row.created_at,
+            instance_count=row.instance_count,
+            grouping=(row.patient_id, row.study_date, row.accession_number, row.study_id, row.series_number),
+        )
+        for row in rows
+    ]
 
 
 def insert_imported_set(conn: Connection, new: NewImageSet, first: NewVersion, levels: Levels) -> None:

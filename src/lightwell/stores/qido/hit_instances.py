@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
@@ -26,7 +27,13 @@ _PLACES = {
         " WITH ORDINALITY AS u(image_set, instance, record, n)"
     ),
 }
-_ROWS = """
+
+
+def _for_dialects(statement: str) -> dict[str, str]:
+    return {dialect: statement.format(places=places) for dialect, places in _PLACES.items()}
+
+
+_ROWS = _for_dialects("""
 WITH place AS ({places})
 SELECT place.n, s.key, s.study_instance_uid, s.series_instance_uid, m.edits, r.sop_instance_uid,
        r.key, r.dicom_z, r.dicom_dictionary, r.pack, r.original_offset, r.original_length, r.override_z,
@@ -42,40 +49,43 @@ WHERE s.key = place.image_set AND m.image_set = s.key AND m.valid_to IS NULL AND
       WHERE i.image_set = place.image_set AND i.record = place.record
       ORDER BY i.number, i.sop_instance_uid LIMIT 1))
 ORDER BY place.n
-"""
-_EDITED = """
+""")
+_EDITED = _for_dialects("""
 WITH place AS ({places})
 SELECT l.image_set, l.edits FROM level l
 WHERE l.image_set IN (SELECT image_set FROM place) AND l.valid_to IS NULL AND l.edits IS NOT NULL
 ORDER BY l.image_set, l.level
-"""
-
-
-_IMAGES = """
+""")
+_IMAGES = _for_dialects("""
 WITH place AS ({places})
 SELECT p.image FROM place
 LEFT JOIN record r ON r.key = place.record
 LEFT JOIN pixels p ON p.key = r.pixels
 ORDER BY place.n
-"""
-
-Row = tuple[str, str, DicomJsonInstance]
-"""The UIDs of study and series, and the instance."""
+""")
 
 
-def rows(conn: Connection, hits: Sequence[Hit]) -> list[Row]:
+class HitInstance(NamedTuple):
+    """The instance that represents a hit, and the UIDs of its study and series."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    instance: DicomJsonInstance
+
+
+def rows(conn: Connection, hits: Sequence[Hit]) -> list[HitInstance]:
     """The instances of hits, in their order.
 
     Raises `StorageError` if one is missing. ``conn`` must see one state of the database throughout.
     """
     given = _given(conn, hits)
-    found = _all(conn, _ROWS, given)
-    if len(found) != len(hits):
+    instance_rows = _all(conn, _ROWS, given)
+    if len(instance_rows) != len(hits):
         raise StorageError("The database has lost an instance of a search; run `lightwell data verify`.")
     on_levels: dict[int, Edits] = {}
     for image_set, edits in _all(conn, _EDITED, given):
         on_levels[image_set] = merge_edits(on_levels.get(image_set, NO_EDITS), packed_edits.unpack(edits))
-    return [_hit(row, on_levels) for row in found]
+    return [_hit(row, on_levels) for row in instance_rows]
 
 
 def images(conn: Connection, hits: Sequence[Hit]) -> list[bytes | None]:
@@ -83,19 +93,27 @@ def images(conn: Connection, hits: Sequence[Hit]) -> list[bytes | None]:
     return [image for (image,) in _all(conn, _IMAGES, _given(conn, hits))]
 
 
-def _hit(row: native_instances.Row, on_levels: dict[int, Edits]) -> Row:
-    _, image_set, study, series, edits_z, uid, *stored = row
-    record, dicom_z, dictionary, pack, offset, length, override_z, syntax = stored
+def _hit(row: native_instances.Row, on_levels: dict[int, Edits]) -> HitInstance:
+    _, image_set, study, series, edits_z, uid, *of_record = row
+    record, dicom_z, dictionary, pack, offset, length, override_z, syntax = of_record
     edits = on_levels.get(image_set, NO_EDITS)
     if edits_z is not None:
         own = packed_edits.unpack(edits_z)
         uid = native_instances.sop_instance_uid(uid, own)
         edits = merge_edits(own, edits)
-    return (
-        study,
-        series,
-        DicomJsonInstance(record, uid, dicom_z, dictionary, pack, offset, length, override_z, syntax, edits),
+    instance = DicomJsonInstance(
+        record=record,
+        sop_instance_uid=uid,
+        dicom_z=dicom_z,
+        dictionary=dictionary,
+        pack=pack,
+        offset=offset,
+        length=length,
+        override_z=override_z,
+        stored_syntax=syntax,
+        edits=edits,
     )
+    return HitInstance(study, series, instance)
 
 
 def _given(conn: Connection, hits: Sequence[Hit]) -> tuple[object, ...]:
@@ -105,6 +123,7 @@ def _given(conn: Connection, hits: Sequence[Hit]) -> tuple[object, ...]:
     return tuple([list(column) for column in zip(*places, strict=True)])
 
 
-def _all(conn: Connection, statement: str, given: tuple[object, ...]) -> list[native_instances.Row]:
-    text = statement.format(places=_PLACES[conn.dialect.name])
-    return native_instances.fetch_all(conn.exec_driver_sql(text, given))
+def _all(
+    conn: Connection, statements: dict[str, str], given: tuple[object, ...]
+) -> list[native_instances.Row]:
+    return native_instances.fetch_all(conn.exec_driver_sql(statements[conn.dialect.name], given))
