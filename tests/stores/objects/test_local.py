@@ -56,7 +56,6 @@ def test_is_empty_before_the_first_write(objects: LocalObjects) -> None:
     assert list(objects.list()) == []
     assert objects.get("a") is None
     assert objects.sweep(FAR_FUTURE) == 0
-    assert objects.free_bytes() > 0
     assert not objects.root.exists()
 
 

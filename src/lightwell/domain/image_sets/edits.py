@@ -8,7 +8,7 @@ member edit a key, the level's edit applies.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from lightwell.errors import StorageError
@@ -35,14 +35,6 @@ NO_EDITS: Edits = {}
 def merge_edits(older: Edits, newer: Edits) -> Edits:
     """Both together; ``newer`` takes precedence."""
     return {**older, **newer} if newer else older
-
-
-def without_edits_of(edits: Edits, keys: Iterable[str]) -> Edits:
-    """``edits`` without those of some keys, which have their original values again."""
-    left = dict(edits)
-    for key in keys:
-        left.pop(key, None)
-    return left
 
 
 def apply_edits(block: Mapping[str, object], edits: Edits) -> dict[str, object]:

@@ -33,7 +33,6 @@ from sqlalchemy import (
     and_,
     delete,
     exists,
-    func,
     literal,
     or_,
     select,
@@ -139,14 +138,6 @@ def page(conn: Connection, kind: int, after: int, limit: int) -> list[GcCandidat
         .limit(limit)
     )
     return [GcCandidate(*row) for row in rows]
-
-
-def counts(conn: Connection) -> dict[int, int]:
-    """How many rows of each kind are on the list."""
-    rows = conn.execute(
-        select(leftover.c.kind, func.count()).where(leftover.c.kind != _TURN).group_by(leftover.c.kind)
-    )
-    return {kind: count for kind, count in rows}
 
 
 def find_referenced(conn: Connection, pages: Mapping[int, Sequence[GcCandidate]]) -> dict[int, set[int]]:

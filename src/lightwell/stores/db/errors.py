@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from typing import TYPE_CHECKING
 
 from sqlalchemy import exc
 
 from lightwell.errors import StorageError, StorageUnavailableError
-
-if TYPE_CHECKING:
-    import psycopg
 
 #: raised when the data violates a constraint of the database
 BROKEN_RULES: tuple[type[Exception], ...] = (exc.IntegrityError, exc.DataError)
@@ -119,12 +115,3 @@ def masked(text: str) -> str:
     """``text`` with passwords in URLs and connection strings replaced by stars."""
     text = re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:********@", text)
     return re.sub(r"(password=)('[^']*'|[^&\s]*)", r"\1********", text, flags=re.IGNORECASE)
-
-
-def lost_connection(error: psycopg.Error) -> bool:
-    """Whether a psycopg error means that the connection itself is gone."""
-    import psycopg
-
-    return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError) and (
-        error.sqlstate is None or error.sqlstate.startswith(("08", "57P"))
-    )

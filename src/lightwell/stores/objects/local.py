@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import shutil
 import tempfile
 import threading
 from collections import OrderedDict
@@ -179,13 +178,6 @@ class LocalObjects:
                 raise StorageError(f"{self.address} does not return what was written to it.")
         finally:
             self.delete(key)
-
-    def free_bytes(self) -> int:
-        """How many more bytes this user may write."""
-        folder = self.root
-        while not folder.exists():
-            folder = folder.parent
-        return shutil.disk_usage(folder).free
 
     def close(self) -> None:
         with self._lock:

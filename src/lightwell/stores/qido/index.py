@@ -42,7 +42,6 @@ _SHOWN = (
 )
 _STUDY = tuple(name for name in study.c.keys() if name not in ("key", "datastore", "study_instance_uid"))  # noqa: SIM118
 _SERIES = tuple(primary_series.c.keys())
-_OF_FIRST = ("performed_date", "performed_time", "timezone_offset")
 _KEYWORDS = ("PerformedProcedureStepStartDate", "PerformedProcedureStepStartTime", "TimezoneOffsetFromUTC")
 
 
