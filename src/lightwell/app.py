@@ -31,7 +31,7 @@ from lightwell.web.requests.state import AppState, ReadinessCheck, ReadinessFail
 from lightwell.web.requests.throttle import Throttle
 from lightwell.web.sts import OPERATIONS as STS
 from lightwell.wire.routes import ROUTES
-from lightwell.work.engine import Engine
+from lightwell.work.engine import Engine, EngineOptions
 from lightwell.work.engine_lock import EngineLock
 from lightwell.work.server_heartbeat import ServerHeartbeat
 
@@ -132,11 +132,13 @@ def _engine(settings: Settings, stores: Stores, recorder: Recorder, stopping: th
     engine = Engine(
         stores,
         settings,
-        alone=alone,
-        count=recorder.count,
-        pool_linger=_LINGER_SECONDS,
-        data_access=open_data_access_roles(
-            stores.db, settings.region, settings.account_id, settings.s3_endpoint_url
+        options=EngineOptions(
+            alone=alone,
+            count=recorder.count,
+            pool_linger=_LINGER_SECONDS,
+            data_access=open_data_access_roles(
+                stores.db, settings.region, settings.account_id, settings.s3_endpoint_url
+            ),
         ),
     )
     signal.signal(signal.SIGTERM, lambda number, frame: engine.stop())

@@ -18,7 +18,7 @@ from lightwell.settings import Settings
 from lightwell.stores import open_stores
 from lightwell.stores.db.database import Database
 from lightwell.stores.jobs import import_jobs
-from lightwell.work.engine import Engine
+from lightwell.work.engine import Engine, EngineOptions
 from lightwell.work.engine_lock import EngineLock
 
 
@@ -56,7 +56,8 @@ def main(data: str, url: str, workers: str, number: str = "0", when: str = "", p
             return not import_jobs.unfinished(conn, 0)
 
     print("started", flush=True)
-    Engine(stores, settings, alone=alone, pool_linger=0.0 if pool else None).run(over)
+    options = EngineOptions(alone=alone, pool_linger=0.0 if pool else None)
+    Engine(stores, settings, options=options).run(over)
     stores.close()
     print("done", flush=True)
     return 0

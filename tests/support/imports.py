@@ -25,7 +25,7 @@ from lightwell.stores.account import datastores as store_rows
 from lightwell.stores.image_sets import part10_instances
 from lightwell.stores.jobs import import_jobs as job_rows
 from lightwell.wire import shapes
-from lightwell.work.engine import Engine
+from lightwell.work.engine import Engine, EngineOptions
 
 ROLE = "arn:aws:iam::000000000000:role/import"
 IN, OUT = "in-bucket", "out-bucket"
@@ -79,7 +79,8 @@ class Importing:
         settings = self.settings
         roles = open_data_access_roles(self.stores.db, settings.region, settings.account_id, None)
         alone = self.stores.db.dialect == "sqlite"
-        return Engine(self.stores, settings, alone=alone, data_access=roles)
+        options = EngineOptions(alone=alone, data_access=roles)
+        return Engine(self.stores, settings, options=options)
 
     def work(self) -> None:
         """Work until every job is done. The engine stays, its workers warm, until `close`."""

@@ -149,7 +149,7 @@ def _interruptible() -> Iterator[threading.Event]:
 
 def _watch(ctx: Context, job: Job, interrupted: threading.Event, *, quiet: bool) -> Job:
     """Wait until the job is done, and work on it ourselves whenever no server does."""
-    from lightwell.work.engine import Engine
+    from lightwell.work.engine import Engine, EngineOptions
     from lightwell.work.engine_lock import EngineLock
 
     lock = EngineLock(ctx.settings.data)
@@ -176,9 +176,9 @@ def _watch(ctx: Context, job: Job, interrupted: threading.Event, *, quiet: bool)
                         ctx.settings,
                         ctx.clock,
                         ctx.ids,
-                        alone=on_sqlite,
-                        pool_linger=0.0,
-                        data_access=_data_access_roles(ctx),
+                        options=EngineOptions(
+                            alone=on_sqlite, pool_linger=0.0, data_access=_data_access_roles(ctx)
+                        ),
                     )
                     engine.run(is_over)
                 finally:

@@ -12,6 +12,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from lightwell.clock import Clock, Ids
 from lightwell.codec_pool.dispatcher import Dispatcher
@@ -45,8 +46,9 @@ _REQUEST_SECONDS = 4.0
 _LOG_SECONDS = 300.0
 
 
-class Engine:
-    """Works in threads of this process and in codec workers.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOptions:
+    """How an engine works beside others, and what it is given.
 
     ``alone``: no other engine works on this database (the holder of `EngineLock` on SQLite), so claims that
     are found at the start belong to dead engines. ``count`` adds to one of `observe.metrics.COUNTERS`.
@@ -55,6 +57,15 @@ class Engine:
     jobs that need it fail without.
     """
 
+    alone: bool = False
+    count: Count = lambda counter, value, by: None
+    pool_linger: float | None = None
+    data_access: RoleAssumer | None = None
+
+
+class Engine:
+    """Works in threads of this process and in codec workers."""
+
     def __init__(
         self,
         stores: Stores,
@@ -62,16 +73,14 @@ class Engine:
         clock: Clock | None = None,
         ids: Ids | None = None,
         *,
-        alone: bool = False,
-        count: Count = lambda counter, value, by: None,
-        pool_linger: float | None = None,
-        data_access: RoleAssumer | None = None,
+        options: EngineOptions | None = None,
     ) -> None:
+        options = options or EngineOptions()
         self._stores = stores
         self._settings = settings
         self._clock = clock or Clock()
         self._ids = ids or Ids()
-        self._alone = alone
+        self._alone = options.alone
         self._name = self._ids.id()[:12]
         self._stopping = threading.Event()
         self._wake = threading.Event()
@@ -81,19 +90,26 @@ class Engine:
         self._pauses = Pauses(self._clock)
         self._leases = Leases(stores, self._clock, self._ids, self._name, self._pauses, self._wake.set)
         self._phases = ImportPhases(
-            stores, settings, self._clock, self._ids, count, data_access, stopping=self._stopping
+            stores,
+            settings,
+            self._clock,
+            self._ids,
+            options.count,
+            options.data_access,
+            stopping=self._stopping,
         )
         self._readers = [
             ChunkReader(stores, settings, self._leases, self._stopping, self._wait_for_work)
             for _ in range(settings.codec_processes)
         ]
         self._queue = RequestQueue()
-        self._pool_server = PoolServer(settings.data, self._queue) if pool_linger is not None else None
-        self._pool_linger = pool_linger or 0.0
+        serves_pool = options.pool_linger is not None
+        self._pool_server = PoolServer(settings.data, self._queue) if serves_pool else None
+        self._pool_linger = options.pool_linger or 0.0
         self._committer = StoreCommitter(stores, settings, self._clock, self._ids)
         self._dispatchers = [
             Dispatcher(stores, settings, self._queue, self._committer)
-            for _ in range(settings.codec_processes if pool_linger is not None else 0)
+            for _ in range(settings.codec_processes if serves_pool else 0)
         ]
         self._dispatchers_stop, self._committer_stop = threading.Event(), threading.Event()
         self._collector = Collector(stores, settings, self._clock, self._ids, self._stopping)

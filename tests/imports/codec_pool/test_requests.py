@@ -33,7 +33,7 @@ from lightwell.codec_pool.requests import (
 from lightwell.codec_pool.store_committer import StoreCommitter
 from lightwell.errors import InternalError, NotFoundError, UnavailableError
 from lightwell.stores.image_sets import existing_instances
-from lightwell.work.engine import Engine
+from lightwell.work.engine import Engine, EngineOptions
 from tests.dicomweb.support.uploads import part10
 from tests.imports.codec_pool.test_hostile import _Killer
 from tests.support import invariants
@@ -47,7 +47,8 @@ ARN = "arn:aws:iam::000000000000:user/somebody"
 def opened(server: Importing, **settings: Any) -> Iterator[tuple[CodecPoolClient, Engine]]:
     """An engine that serves requests, and a client of it."""
     made = replace(server.settings, codec_workers=2, **settings)
-    engine = Engine(server.stores, made, alone=server.stores.db.dialect == "sqlite", pool_linger=0.0)
+    options = EngineOptions(alone=server.stores.db.dialect == "sqlite", pool_linger=0.0)
+    engine = Engine(server.stores, made, options=options)
     thread = threading.Thread(target=engine.run)
     thread.start()
     pool = CodecPoolClient(made.data)
