@@ -130,11 +130,11 @@ def commit(conn: Connection, target: ImportTarget, groups: Sequence[Group], *, i
     Does nothing if that was done before: nothing is staged then.
     """
 
-    def settle(group: Group, loaded: StagedBatch, joined: VersionRef) -> None:
+    def settle(group: Group, staged: StagedBatch, version: VersionRef) -> None:
         importing.add_outcomes(
-            conn, group.batch, loaded.unchanged, joined.id, joined.version, joined.is_primary
+            conn, group.batch, staged.unchanged, version.id, version.version, version.is_primary
         )
-        importing.list_unused(conn, [*loaded.unused, *loaded.unchanged])
+        importing.list_unused(conn, [*staged.unused, *staged.unchanged])
         staging.clear(conn, group.batch)
 
     put(conn, target, groups, lambda group: importing.load(conn, group.batch), settle, ids=ids, now=now)
@@ -159,28 +159,28 @@ def put(
     studies_of = {group.batch.study_instance_uid: StudyKey(ids.key()) for group in groups}
     locked = studies.lock(conn, target.datastore, studies_of)
     for group, sets in _with_sets(conn, target, groups):
-        loaded = load(group)
-        if not loaded.members:
+        staged = load(group)
+        if not staged.members:
             continue
         candidate = sets.candidate(group.columns)
         if candidate is None:
             study = locked[group.batch.study_instance_uid]
-            row = _create(merge, study, sets.has_primary, group, loaded)
+            row = _create(merge, study, sets.has_primary, group, staged)
         else:
-            row, loaded = _grow(merge, candidate, group, loaded)
+            row, staged = _grow(merge, candidate, group, staged)
         sets.add(row)
-        settle(group, loaded, VersionRef(row.id, row.latest_version, row.is_primary))
+        settle(group, staged, VersionRef(row.id, row.latest_version, row.is_primary))
 
 
 def _with_sets(
     conn: Connection, target: ImportTarget, groups: Sequence[AnyGroup]
 ) -> Iterator[tuple[AnyGroup, _Sets]]:
-    found: dict[tuple[str, str], _Sets] = {}
+    sets_of_series: dict[tuple[str, str], _Sets] = {}
     for group in groups:
         series = (group.batch.study_instance_uid, group.batch.series_instance_uid)
-        if series not in found:
-            found[series] = _Sets(importing.sets_of_series(conn, target.datastore, *series))
-        yield group, found[series]
+        if series not in sets_of_series:
+            sets_of_series[series] = _Sets(importing.sets_of_series(conn, target.datastore, *series))
+        yield group, sets_of_series[series]
 
 
 def _values(columns: SearchColumns) -> tuple[str, ...]:
@@ -196,14 +196,14 @@ def _values(columns: SearchColumns) -> tuple[str, ...]:
     )
 
 
-def _create(merge: _Merge, study: StudyKey, has_primary: bool, group: Group, loaded: StagedBatch) -> SetRow:
+def _create(merge: _Merge, study: StudyKey, has_primary: bool, group: Group, staged: StagedBatch) -> SetRow:
     conn, target, now = merge.conn, merge.target, merge.now
     key, id, batch, columns = ImageSetKey(merge.ids.key()), merge.ids.id(), group.batch, group.columns
     is_primary = not has_primary and not studies.is_contradicted(conn, study, columns)
-    importing.add_members(conn, loaded, importing.find_instances(conn, target.datastore, loaded), key, 1)
+    importing.add_members(conn, staged, importing.find_instances(conn, target.datastore, staged), key, 1)
     levels = group.levels
-    if loaded.unused:
-        levels, columns = _of_first_member(conn, group, loaded)
+    if staged.unused:
+        levels, columns = _of_first_member(conn, group, staged)
     new = NewImageSet(
         key=key,
         id=id,
@@ -213,7 +213,7 @@ def _create(merge: _Merge, study: StudyKey, has_primary: bool, group: Group, loa
         series_instance_uid=batch.series_instance_uid,
         origin=Origin.IMPORT,
         is_primary=is_primary,
-        instance_count=len(loaded.members),
+        instance_count=len(staged.members),
         columns=columns,
     )
     first = NewVersion(number=1, workflow_status=WorkflowStatus.CREATED, caller=group.caller, created_at=now)
@@ -221,12 +221,12 @@ def _create(merge: _Merge, study: StudyKey, has_primary: bool, group: Group, loa
     if is_primary:
         index.add_set(conn, key, now)
     _announce(merge, id, 1, is_primary, WorkflowStatus.CREATED)
-    return SetRow(key, id, Origin.IMPORT, is_primary, 1, now, len(loaded.members), _values(columns))
+    return SetRow(key, id, Origin.IMPORT, is_primary, 1, now, len(staged.members), _values(columns))
 
 
-def _of_first_member(conn: Connection, group: Group, loaded: StagedBatch) -> tuple[Levels, SearchColumns]:
+def _of_first_member(conn: Connection, group: Group, staged: StagedBatch) -> tuple[Levels, SearchColumns]:
     """Levels and columns of the first file that became a member: the batch may replace its very first one."""
-    record = loaded.members[0].record
+    record = staged.members[0].record
     levels = records.levels_of(conn, [record])[record]
     if levels == group.levels:
         return levels, group.columns
@@ -235,23 +235,23 @@ def _of_first_member(conn: Connection, group: Group, loaded: StagedBatch) -> tup
     return levels, search_columns(group.grouping, *(json.loads(bodies[key]) for key in keys))
 
 
-def _grow(merge: _Merge, old: SetRow, group: Group, loaded: StagedBatch) -> tuple[SetRow, StagedBatch]:
+def _grow(merge: _Merge, old: SetRow, group: Group, staged: StagedBatch) -> tuple[SetRow, StagedBatch]:
     """A new version of the image set, or its latest where nothing changes; and the instances that changed
     it."""
     conn, now = merge.conn, merge.now
     number = old.latest_version + 1
-    instances = importing.find_instances(conn, merge.target.datastore, loaded)
+    instances = importing.find_instances(conn, merge.target.datastore, staged)
     if old.is_primary and (
-        same := existing_instances.unchanged_records(conn, old.key, loaded.members, instances)
+        same := existing_instances.unchanged_records(conn, old.key, staged.members, instances)
     ):
-        loaded = _without(loaded, same)
-        if not loaded.members:
-            return old, loaded
-        instances = {member.uid: instances[member.uid] for member in loaded.members}
+        staged = _without(staged, same)
+        if not staged.members:
+            return old, staged
+        instances = {member.uid: instances[member.uid] for member in staged.members}
     closed = importing.close_replaced(conn, instances.values(), old.key, number)
-    importing.add_members(conn, loaded, instances, old.key, number)
-    columns = _reassign_levels(conn, loaded, old, number) if closed else None
-    count = old.instance_count + len(loaded.members) - closed
+    importing.add_members(conn, staged, instances, old.key, number)
+    columns = _reassign_levels(conn, staged, old, number) if closed else None
+    count = old.instance_count + len(staged.members) - closed
     version = NewVersion(
         number=number, workflow_status=WorkflowStatus.IMPORTED, caller=group.caller, created_at=now
     )
@@ -259,18 +259,18 @@ def _grow(merge: _Merge, old: SetRow, group: Group, loaded: StagedBatch) -> tupl
     if old.is_primary:
         index.grow_set(conn, old.key, now, instances.values(), again=closed > 0, columns=columns is not None)
     _announce(merge, old.id, number, old.is_primary, WorkflowStatus.IMPORTED)
-    return replace(old, latest_version=number, instance_count=count), loaded
+    return replace(old, latest_version=number, instance_count=count), staged
 
 
-def _without(loaded: StagedBatch, unchanged: set[RecordKey]) -> StagedBatch:
-    changed = [member for member in loaded.members if member.record not in unchanged]
-    return StagedBatch(changed, loaded.unused, sorted(unchanged))
+def _without(staged: StagedBatch, unchanged: set[RecordKey]) -> StagedBatch:
+    changed = [member for member in staged.members if member.record not in unchanged]
+    return StagedBatch(changed, staged.unused, sorted(unchanged))
 
 
-def _reassign_levels(conn: Connection, loaded: StagedBatch, old: SetRow, number: int) -> SearchColumns | None:
+def _reassign_levels(conn: Connection, staged: StagedBatch, old: SetRow, number: int) -> SearchColumns | None:
     """Reassign levels whose first member is replaced. Returns the search columns if they may have changed."""
     if not level_inheritance.reassign_level_base(
-        conn, old.key, number, first=lambda: loaded.members[0].record
+        conn, old.key, number, first=lambda: staged.members[0].record
     ):
         return None
     return members.search_columns(conn, old.key)
@@ -318,6 +318,6 @@ def give_up(
         for file, name in staging.staged_files(conn, group.batch)
     ]
     staging.add_outcomes(conn, job.key, outcomes)
-    loaded = importing.load(conn, group.batch)
-    importing.list_unused(conn, [*loaded.unused, *(member.record for member in loaded.members)])
+    staged = importing.load(conn, group.batch)
+    importing.list_unused(conn, [*staged.unused, *(member.record for member in staged.members)])
     staging.clear(conn, group.batch)

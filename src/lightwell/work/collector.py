@@ -118,7 +118,7 @@ class Collector:
         """Remove the members, levels and cached documents of deleted image sets."""
         for page in self._pages(SET):
             for row in page:
-                while not self._stopping.is_set() and not self._alone(
+                while not self._stopping.is_set() and not self._run_exclusively(
                     removal.empty_set, row.key, self._ids.key(), self._batch
                 ):
                     pass
@@ -131,10 +131,10 @@ class Collector:
         while not self._stopping.is_set():
             with self._stores.db.read() as conn:
                 page = gc_candidates.page(conn, RECORD, after, _SCAN)
-                named = gc_candidates.find_referenced(conn, {RECORD: page})[RECORD]
+                referenced = gc_candidates.find_referenced(conn, {RECORD: page})[RECORD]
             if not page:
                 return
-            self._settle(RECORD, page, named)
+            self._settle(RECORD, page, referenced)
             after = page[-1].key
 
     def remove_values(self) -> None:
@@ -142,27 +142,27 @@ class Collector:
         after = dict.fromkeys((PIXELS, DICTIONARY, LEVEL, INSTANCE), -1)
         while not self._stopping.is_set():
             with self._stores.db.read() as conn:
-                found = {kind: gc_candidates.page(conn, kind, key, _SCAN) for kind, key in after.items()}
-                named = gc_candidates.find_referenced(conn, found)
-            if not any(found.values()):
+                pages = {kind: gc_candidates.page(conn, kind, key, _SCAN) for kind, key in after.items()}
+                referenced = gc_candidates.find_referenced(conn, pages)
+            if not any(pages.values()):
                 return
-            for kind, page in found.items():
-                self._settle(kind, page, named[kind])
+            for kind, page in pages.items():
+                self._settle(kind, page, referenced[kind])
                 after[kind] = page[-1].key if page else after[kind]
 
-    def _settle(self, kind: int, page: Sequence[GcCandidate], named: set[int]) -> None:
+    def _settle(self, kind: int, page: Sequence[GcCandidate], referenced: set[int]) -> None:
         """Remove what a scan has found to be unused, and take what is used off the list of candidates."""
-        for rows in self._batches([row for row in page if row.key in named]):
-            self._alone(removal.unmark_referenced, kind, rows)
-        for rows in self._batches([row for row in page if row.key not in named]):
-            self.removed[_WORDS[kind]] += self._alone(
+        for rows in self._batches([row for row in page if row.key in referenced]):
+            self._run_exclusively(removal.unmark_referenced, kind, rows)
+        for rows in self._batches([row for row in page if row.key not in referenced]):
+            self.removed[_WORDS[kind]] += self._run_exclusively(
                 removal.remove_unreferenced, kind, rows, self._ids.key()
             )
 
     def remove_studies(self) -> None:
         """Remove studies that no longer have an image set."""
         for page in self._pages(STUDY):
-            self.removed["studies"] += self._alone(removal.remove_studies, page)
+            self.removed["studies"] += self._run_exclusively(removal.remove_studies, page)
 
     # Bytes ----------------------------------------------------------------------------------------------
 
@@ -179,11 +179,11 @@ class Collector:
 
     def _doom(self, keys: Sequence[int], before: int, listed: Sequence[GcCandidate] = ()) -> list[int]:
         def work(conn: Connection) -> list[int]:
-            judged = packs.doom(conn, keys, before)
-            settled = set(judged.settled)
+            result = packs.doom(conn, keys, before)
+            settled = set(result.settled)
             # Another collector may be removing a pack's last reference just now, and list it again.
             gc_candidates.unmark_unchanged(conn, PACK, [row for row in listed if row.key in settled])
-            return judged.doomed
+            return result.doomed
 
         return self._stores.db.write(work)
 
@@ -267,11 +267,13 @@ class Collector:
                 return
             yield rows[start : start + self._batch]
 
-    def _alone(self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **named: P.kwargs) -> T:
+    def _run_exclusively(
+        self, work: Callable[Concatenate[Connection, P], T], *args: P.args, **named: P.kwargs
+    ) -> T:
         """Run a transaction under `gc_candidates.lock_exclusive`, without letting others queue behind it."""
-        for left in reversed(range(_TRIES)):
+        for tries_left in reversed(range(_TRIES)):
 
-            def attempt(conn: Connection, wait: bool = not left) -> tuple[T] | None:
+            def attempt(conn: Connection, wait: bool = not tries_left) -> tuple[T] | None:
                 return (
                     (work(conn, *args, **named),) if gc_candidates.lock_exclusive(conn, wait=wait) else None
                 )

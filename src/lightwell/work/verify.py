@@ -80,7 +80,7 @@ class Verifier:
         with self._stores.db.read() as conn:
             total = integrity.pack_bytes(conn)
         threads = [
-            threading.Thread(target=self._thread, args=(total,), name=f"verify-{number}")
+            threading.Thread(target=self._check_packs, args=(total,), name=f"verify-{number}")
             for number in range(self._settings.codec_processes)
         ]
         for thread in threads:
@@ -100,8 +100,8 @@ class Verifier:
                 thread.join()
         if self._error is not None:
             raise self._error
-        self._explain()
-        self._sets()
+        self._add_problems()
+        self._check_sets()
         return self.report
 
     def _put(self, pack: PackToVerify | None) -> None:
@@ -123,7 +123,7 @@ class Verifier:
 
     # Packs ----------------------------------------------------------------------------------------------
 
-    def _thread(self, total: int) -> None:
+    def _check_packs(self, total: int) -> None:
         worker = _VerifyWorker(self._stores, self._settings, self._stopping)
         try:
             while not self._stopping.is_set():
@@ -148,7 +148,7 @@ class Verifier:
         finally:
             worker.close()
 
-    def _explain(self) -> None:
+    def _add_problems(self) -> None:
         """Name the image sets that each fault concerns; what has been collected meanwhile is not a fault."""
         faults = sorted(
             self._faults, key=lambda f: (f.pack.key, f.record.original_offset if f.record else -1)
@@ -171,7 +171,7 @@ class Verifier:
 
     # Image sets -----------------------------------------------------------------------------------------
 
-    def _sets(self) -> None:
+    def _check_sets(self) -> None:
         after = -1
         while True:
             with self._stores.db.read() as conn:
@@ -187,7 +187,7 @@ class Verifier:
 
 
 @dataclass(frozen=True, slots=True)
-class _Done:
+class _PartResult:
     """What a worker reports of a part of a pack; ``died_on`` is the place of the record on which it died."""
 
     faults: list[tuple[int, IntegrityFault]]
@@ -218,9 +218,9 @@ class _VerifyWorker:
         with self._stores.db.read() as conn:
             records = [] if quick else integrity.records(conn, pack.key)
             bodies = integrity.bodies(conn, records)
-        done = self._ask(pack, whole=True, part=[], first=0, bodies=SharedValues({}, {}))
-        faults = [_Finding(pack, None, fault) for _, fault in done.faults]
-        if any(fault.kind == FaultKind.UNREADABLE for _, fault in done.faults):
+        result = self._check_part(pack, whole=True, part=[], first=0, bodies=SharedValues({}, {}))
+        faults = [_Finding(pack, None, fault) for _, fault in result.faults]
+        if any(fault.kind == FaultKind.UNREADABLE for _, fault in result.faults):
             return faults, 0, 0  # each record and frame in it would only report the same
         frames = 0
         for first in range(0, len(records), _RECORDS):
@@ -237,20 +237,20 @@ class _VerifyWorker:
         part = records[first:end]
         if not part or self._stopping.is_set():
             return
-        done = self._ask(pack, whole=False, part=part, first=first, bodies=_of(bodies, part))
-        if done.died_on is None:
-            yield first, None, done.frames
-            yield from ((place, fault, 0) for place, fault in done.faults)
+        result = self._check_part(pack, whole=False, part=part, first=first, bodies=_values_of(bodies, part))
+        if result.died_on is None:
+            yield first, None, result.frames
+            yield from ((place, fault, 0) for place, fault in result.faults)
             return
         # What it had found before is lost with it.
-        on = max(done.died_on, first)
-        yield from self._check_records(pack, records, first, on, bodies)
-        yield from ((on, fault, 0) for _, fault in done.faults)
-        yield from self._check_records(pack, records, on + 1, first + len(part), bodies)
+        died_on = max(result.died_on, first)
+        yield from self._check_records(pack, records, first, died_on, bodies)
+        yield from ((died_on, fault, 0) for _, fault in result.faults)
+        yield from self._check_records(pack, records, died_on + 1, first + len(part), bodies)
 
-    def _ask(
+    def _check_part(
         self, pack: PackToVerify, *, whole: bool, part: list[RecordToVerify], first: int, bodies: SharedValues
-    ) -> _Done:
+    ) -> _PartResult:
         task = next(self._tasks)
         try:
             self._slot.start()
@@ -259,16 +259,16 @@ class _VerifyWorker:
             while not self._stopping.is_set():
                 message = self._slot.receive()
                 if isinstance(message, RecordsChecked):
-                    return _Done(message.faults, message.frames)
+                    return _PartResult(message.faults, message.frames)
         except WorkerEnded as end:
             if end.cause is Cause.NOT_STARTED or end.file is None:
                 raise StorageError(f"A codec worker cannot be started: {end}") from None
             fault = IntegrityFault(f"the process that checked it ended: {end}")
-            return _Done([(end.file, fault)], 0, end.file)
-        return _Done([], 0)
+            return _PartResult([(end.file, fault)], 0, end.file)
+        return _PartResult([], 0)
 
 
-def _of(bodies: SharedValues, part: list[RecordToVerify]) -> SharedValues:
+def _values_of(bodies: SharedValues, part: list[RecordToVerify]) -> SharedValues:
     """Only those that these records refer to."""
     levels = {key for record in part for key in record.levels}
     dictionaries = {key for record in part for key in (record.dictionary, record.dicom_dictionary)}

@@ -211,13 +211,13 @@ def test_leaves_out_what_was_collected_meanwhile(server: Importing, made: str) -
     pack_path(server).unlink()
     server.stores.objects.close()
     verifier = Verifier(server.stores, server.settings, lambda done, total: None)
-    real = verifier._explain
+    real = verifier._add_problems
 
     def explain() -> None:
         execute(server, update(tables.pack).values(state="doomed"))
         real()
 
-    verifier._explain = explain  # type: ignore[method-assign]
+    verifier._add_problems = explain  # type: ignore[method-assign]
     assert verifier.run().problems == []
 
 
