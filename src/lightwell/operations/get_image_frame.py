@@ -16,6 +16,7 @@ from cachetools import LRUCache
 
 from lightwell.clock import Clock
 from lightwell.domain.image_sets.frame_table import PAGE, parse_frame_id, unpack_entry
+from lightwell.domain.keys import ImageSetKey
 from lightwell.errors import (
     ApiError,
     DamagedError,
@@ -53,7 +54,7 @@ class FramePage:
 class FrameLocation:
     """Where one frame is stored. ``image_set`` is the key of the set through which it was requested."""
 
-    image_set: int
+    image_set: ImageSetKey
     object: str
     offset: int
     length: int
@@ -139,7 +140,7 @@ class FrameReader:
         """Note that the set's content was read."""
         self.note_access_to(place.image_set)
 
-    def note_access_to(self, image_set: int) -> None:
+    def note_access_to(self, image_set: ImageSetKey) -> None:
         """Note that the content of the set with this key was read."""
         self.stores.accesses.note(image_set, self._clock.now())
 

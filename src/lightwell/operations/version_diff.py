@@ -25,6 +25,7 @@ from lightwell.domain.image_sets.version_diff import (
     LevelDifference,
     SetDifference,
 )
+from lightwell.domain.keys import ImageSetKey, InstanceKey
 from lightwell.errors import NotFoundError, StorageError
 from lightwell.imaging.dataset.dictionary import attribute_named
 from lightwell.operations.version_ids import existing_version
@@ -88,7 +89,7 @@ def _count_changed(instances: Sequence[InstanceDifference]) -> int:
     return sum(each.kind in (ChangeKind.CHANGED, ChangeKind.REPLACED) for each in instances)
 
 
-def _compared_version(conn: Connection, key: int, version: int) -> _ComparedVersion:
+def _compared_version(conn: Connection, key: ImageSetKey, version: int) -> _ComparedVersion:
     has_content = bool(rows.levels(conn, key, version))
     return _ComparedVersion(version, native_instances.levels(conn, key, version) if has_content else [])
 
@@ -106,7 +107,7 @@ def _versions(conn: Connection, found: ImageSet, low: int, high: int) -> Iterato
 
 
 def _level_differences(
-    conn: Connection, key: int, old: _ComparedVersion, new: _ComparedVersion
+    conn: Connection, key: ImageSetKey, old: _ComparedVersion, new: _ComparedVersion
 ) -> tuple[LevelDifference, ...]:
     newest = rows.levels(conn, key, max(old.version, new.version))
     found = []
@@ -122,7 +123,7 @@ def _level_differences(
 
 
 def _instance_differences(
-    conn: Connection, key: int, old: _ComparedVersion, new: _ComparedVersion
+    conn: Connection, key: ImageSetKey, old: _ComparedVersion, new: _ComparedVersion
 ) -> tuple[InstanceDifference, ...]:
     low, high = sorted((old.version, new.version))
     moved = rows.changed_members(conn, key, low, high)
@@ -152,7 +153,7 @@ def _instance_differences(
 
 
 def _pair_renamed(
-    removed: dict[int, ComparedMember], added: dict[int, ComparedMember]
+    removed: dict[InstanceKey, ComparedMember], added: dict[InstanceKey, ComparedMember]
 ) -> list[tuple[ComparedMember, ComparedMember]]:
     """Pairs of rows that are one record under two SOPInstanceUIDs; removes them from both arguments."""
     by_record = {row.record: row for row in added.values()}
@@ -166,7 +167,7 @@ def _pair_renamed(
 
 
 def _members_in_both(
-    conn: Connection, key: int, old: _ComparedVersion, new: _ComparedVersion
+    conn: Connection, key: ImageSetKey, old: _ComparedVersion, new: _ComparedVersion
 ) -> list[ComparedMember]:
     """Members of both versions whose attributes may differ because a level has changed."""
     low, high = sorted((old.version, new.version))
@@ -198,7 +199,7 @@ def _members_in_both(
 
 def _changed_instances(
     conn: Connection,
-    key: int,
+    key: ImageSetKey,
     old: _ComparedVersion,
     new: _ComparedVersion,
     pairs: Sequence[tuple[ComparedMember, ComparedMember]],
@@ -238,7 +239,7 @@ class _ShownInstance:
 
 
 def _shown_instances(
-    conn: Connection, key: int, side: _ComparedVersion, wanted: Sequence[ComparedMember]
+    conn: Connection, key: ImageSetKey, side: _ComparedVersion, wanted: Sequence[ComparedMember]
 ) -> dict[str, _ShownInstance]:
     found = {}
     for member, frames in native_instances.members(

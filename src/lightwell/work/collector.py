@@ -18,6 +18,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection
 
 from lightwell.clock import Clock, Ids
+from lightwell.domain.keys import ImageSetKey
 from lightwell.errors import StorageError
 from lightwell.observe.logs import event
 from lightwell.settings import Settings
@@ -119,7 +120,7 @@ class Collector:
         for page in self._pages(SET):
             for row in page:
                 while not self._stopping.is_set() and not self._run_exclusively(
-                    removal.empty_set, row.key, self._ids.key(), self._batch
+                    removal.empty_set, ImageSetKey(row.key), self._ids.key(), self._batch
                 ):
                     pass
                 self._stores.documents.drop(row.key)
@@ -240,7 +241,7 @@ class Collector:
 
         def is_living(key: int) -> bool:
             with self._stores.db.read() as conn:
-                return removal.is_active(conn, key)
+                return removal.is_active(conn, ImageSetKey(key))
 
         documents = self._stores.documents.sweep(is_living)
         self.removed.update({"files": files, "documents": documents})

@@ -15,6 +15,7 @@ from sqlalchemy import select
 
 from lightwell.clock import Clock
 from lightwell.documents.part10_files import write_instance
+from lightwell.domain.keys import ImageSetKey
 from lightwell.operations.get_image_frame import FrameReader
 from lightwell.operations.get_image_set_metadata import get_image_set_metadata
 from lightwell.stores.db import tables
@@ -30,7 +31,7 @@ class ImportedInstance:
     instance: dict[str, Any]
     attributes: dict[str, Any]
     image_set: str
-    key: int
+    key: ImageSetKey
 
 
 @dataclass(slots=True)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import pytest
 
 from lightwell.domain.image_sets.image_set import ImageSet
+from lightwell.domain.keys import ImageSetKey, StudyKey
 from lightwell.domain.states import ImageSetState, Origin
 from lightwell.errors import NotFoundError
 from lightwell.operations.version_ids import NO_VERSION, existing_version, readable_version, version_number
 
 IMAGE_SET = ImageSet(
-    key=1,
+    key=ImageSetKey(1),
     id="a" * 32,
     datastore=2,
-    study=3,
+    study=StudyKey(3),
     series_instance_uid="1.2",
     origin=Origin.IMPORT,
     is_primary=True,

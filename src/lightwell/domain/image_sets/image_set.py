@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lightwell.domain.image_sets.grouping import Grouping
+from lightwell.domain.keys import ImageSetKey, StudyKey
 from lightwell.domain.states import ImageSetState, Origin, StorageTier, WorkflowStatus
 
 _ARCHIVE_AFTER = 30 * 24 * 3600 * 1000
@@ -22,10 +23,10 @@ class ImageSet:
     once the set is deleted.
     """
 
-    key: int
+    key: ImageSetKey
     id: str
     datastore: int
-    study: int
+    study: StudyKey
     series_instance_uid: str | None
     origin: Origin
     is_primary: bool

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from lightwell.domain.image_sets.edits import NO_EDITS, Edits, apply_edits
 from lightwell.domain.image_sets.frame_table import Frame, read_entry
+from lightwell.domain.keys import PixelsKey, RecordKey
 from lightwell.errors import StorageError
 
 SCHEMA_VERSION = "1.1"
@@ -29,7 +30,7 @@ _MISSING = object()
 class MemberPixels:
     """What a document shows of pixels; ``frame_count`` is 0 if they could not be split into frames."""
 
-    key: int
+    key: PixelsKey
     stored_syntax: str
     checksum_type: str
     frame_count: int
@@ -45,7 +46,7 @@ class Member:
     blocks: both as they were imported, without the ``edits``.
     """
 
-    record: int
+    record: RecordKey
     sop_instance_uid: str
     fragment: bytes
     level_values: tuple[int, int, int]

@@ -18,6 +18,7 @@ from cachetools import LRUCache
 from lightwell.codec_pool.render_requests import Decode, Decoded, FrameSpan, Pixels
 from lightwell.documents.retrieve_syntax import VERIFIED_SYNTAXES
 from lightwell.domain.image_sets.frame_table import PAGE, unpack_entry
+from lightwell.domain.keys import ImageSetKey, PixelsKey
 from lightwell.errors import (
     DamagedError,
     InputError,
@@ -39,8 +40,8 @@ _DESCRIPTIONS = 4096
 class InstancePixels:
     """The pixels of an instance. ``image_set`` and ``key`` are keys of rows."""
 
-    image_set: int
-    key: int
+    image_set: ImageSetKey
+    key: PixelsKey
     stored_syntax: str
     frame_count: int
 
@@ -192,11 +193,11 @@ class InstanceFrames:
         else:
             yield bytes(self.transcode(pixels, frame, syntax))
 
-    def description(self, pixels_key: int) -> ImageDescription:
+    def description(self, pixels_key: PixelsKey) -> ImageDescription:
         """The description of the frames of some pixels. Raises `InternalError` where it is lost."""
         return self._described(pixels_key)[0]
 
-    def _described(self, pixels_key: int) -> tuple[ImageDescription, str]:
+    def _described(self, pixels_key: PixelsKey) -> tuple[ImageDescription, str]:
         """The description, and the transfer syntax in which the pixels were imported."""
         with self._lock:
             found = self._descriptions.get(pixels_key)

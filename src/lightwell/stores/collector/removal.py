@@ -12,6 +12,7 @@ from sqlalchemy import Column, Connection, Table, delete, exists, select, tuple_
 
 from lightwell.domain.image_sets.image_set import ImageSet
 from lightwell.domain.image_sets.search_columns import SearchColumns
+from lightwell.domain.keys import ImageSetKey
 from lightwell.domain.states import ImageSetState
 from lightwell.stores.background import gc_candidates
 from lightwell.stores.background.gc_candidates import (
@@ -66,7 +67,7 @@ def lock_set(conn: Connection, datastore_id: str, image_set_id: str) -> ImageSet
             return locked
 
 
-def delete_set(conn: Connection, key: int, now: int) -> None:
+def delete_set(conn: Connection, key: ImageSetKey, now: int) -> None:
     """Make a set that the caller has locked DELETED: no search finds it and nobody can read its content.
 
     Its rows stay for GetImageSet and ListImageSetVersions, without attributes.
@@ -88,7 +89,7 @@ def delete_set(conn: Connection, key: int, now: int) -> None:
     gc_candidates.add(conn, SET, [key], now)
 
 
-def empty_set(conn: Connection, key: int, mark: int, limit: int) -> bool:
+def empty_set(conn: Connection, key: ImageSetKey, mark: int, limit: int) -> bool:
     """Remove at most ``limit`` members of a deleted set, or its levels; True when nothing of it is left."""
     state = conn.execute(select(image_set.c.state, image_set.c.study).where(image_set.c.key == key)).first()
     if state is None or state.state != ImageSetState.DELETED:
@@ -178,7 +179,7 @@ def remove_studies(conn: Connection, rows: Sequence[GcCandidate]) -> int:
     return removed
 
 
-def is_active(conn: Connection, key: int) -> bool:
+def is_active(conn: Connection, key: ImageSetKey) -> bool:
     """Whether the image set with this key exists and is not deleted."""
     there = select(image_set.c.key).where(image_set.c.key == key, image_set.c.state == ImageSetState.ACTIVE)
     return conn.execute(there).first() is not None

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, bindparam, select
 
+from lightwell.domain.keys import ImageSetKey, StudyKey
 from lightwell.domain.states import ImageSetState
 from lightwell.stores.db.look_up import LookUp
 from lightwell.stores.db.tables import datastore, image_set
@@ -20,11 +21,11 @@ class SeriesSet:
     ``key``, ``datastore`` and ``study`` are keys of rows; the UIDs are those of the version.
     """
 
-    key: int
+    key: ImageSetKey
     id: str
     datastore: int
     datastore_id: str
-    study: int
+    study: StudyKey
     study_instance_uid: str
     series_instance_uid: str
     version: int

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Select, bindparam, literal_column, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from lightwell.domain.image_sets.edits import NO_EDITS, Edits, merge_edits
+from lightwell.domain.keys import ImageSetKey, RecordKey
 from lightwell.errors import StorageError
 from lightwell.stores.db.look_up import LookUp
 from lightwell.stores.db.tables import member, record
@@ -40,7 +41,7 @@ class DicomJsonInstance:
     edits of the version, those of its levels included.
     """
 
-    record: int
+    record: RecordKey
     sop_instance_uid: str
     dicom_z: bytes | None
     dictionary: int | None
@@ -86,7 +87,7 @@ _BY_PLACE = {
 
 
 def batches(
-    conn: Connection, image_set: int, version: int, *, only: Sequence[int] | None = None
+    conn: Connection, image_set: ImageSetKey, version: int, *, only: Sequence[int] | None = None
 ) -> Iterator[list[DicomJsonInstance]]:
     """The instances of a version by InstanceNumber (those without one last), then by SOPInstanceUID.
 
@@ -123,7 +124,7 @@ def batches(
         many = min(_MANY, max(_FEW, many * _BYTES // max(size, 1)))
 
 
-def level_edits(conn: Connection, image_set: int, version: int) -> Edits:
+def level_edits(conn: Connection, image_set: ImageSetKey, version: int) -> Edits:
     """The edits of a version's levels, which apply to all its instances."""
     on_levels: Edits = NO_EDITS
     for level in native_instances.levels(conn, image_set, version):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 
+from lightwell.domain.keys import ImageSetKey
 from lightwell.errors import LightwellError
 from lightwell.stores.db.database import Database
 from lightwell.stores.image_sets import lookups
@@ -26,7 +27,7 @@ class Accesses:
         self._noted: dict[int, int] = {}
         self._timer: threading.Timer | None = None
 
-    def note(self, image_set: int, now: int) -> None:
+    def note(self, image_set: ImageSetKey, now: int) -> None:
         """The content of the set with this key was read at ``now``, ms since the epoch."""
         if image_set in self._noted:
             return

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, and_, bindparam, select, update
 
 from lightwell.domain.image_sets.image_set import ImageSet, Summary, Version
+from lightwell.domain.keys import ImageSetKey
 from lightwell.domain.states import ImageSetState, JobStatus, Origin, WorkflowStatus
 from lightwell.stores.db.bulk import batches
 from lightwell.stores.db.look_up import LookUp
@@ -122,17 +123,17 @@ def primary_siblings(conn: Connection, datastore_id: str, image_set_id: str, *, 
     return [row[0] for row in rows]
 
 
-def summary(conn: Connection, key: int) -> Summary:
+def summary(conn: Connection, key: ImageSetKey) -> Summary:
     """The search columns of one set."""
     return Summary(*conn.execute(_SUMMARY, {"key": key}).one())
 
 
-def get_version(conn: Connection, key: int, number: int) -> Version | None:
+def get_version(conn: Connection, key: ImageSetKey, number: int) -> Version | None:
     row = conn.execute(_GET_VERSION, {"key": key, "number": number}).one_or_none()
     return None if row is None else _version(row)
 
 
-def versions(conn: Connection, key: int, *, below: int | None, limit: int) -> list[Version]:
+def versions(conn: Connection, key: ImageSetKey, *, below: int | None, limit: int) -> list[Version]:
     """At most ``limit`` versions, newest first; only those numbered under ``below`` where that is given."""
     below = _BELOW_ALL if below is None else min(below, _BELOW_ALL)
     rows = conn.execute(_VERSIONS, {"key": key, "below": below, "limit": limit})

@@ -13,6 +13,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from lightwell.domain.image_sets.edits import NO_EDITS, Edits
 from lightwell.domain.image_sets.frame_table import PAGE, Frame, unpack_entries
 from lightwell.domain.image_sets.metadata_document import LevelBlock, Member, MemberPixels
+from lightwell.domain.keys import ImageSetKey, PixelsKey
 from lightwell.errors import StorageError
 from lightwell.stores.db.look_up import LookUp
 from lightwell.stores.db.tables import frame_table, level, level_value, member, record
@@ -81,7 +82,7 @@ IMAGE_LOOK_UP = LookUp("SELECT p.image FROM pixels p WHERE p.key = ?")
 """For `Database.look_up` (pixels key): the JSON of the image description that the import wrote."""
 
 
-def levels(conn: Connection, image_set: int, version: int) -> list[LevelBlock]:
+def levels(conn: Connection, image_set: ImageSetKey, version: int) -> list[LevelBlock]:
     """Patient, study and series block of a version.
 
     Raises `StorageError` where one is missing.
@@ -133,8 +134,8 @@ class InstanceFragments:
 
 
 def batches(
-    conn: Connection, image_set: int, version: int, *, only: Sequence[int] | None = None
-) -> Iterator[list[tuple[Row, int | None, bytes | None]]]:
+    conn: Connection, image_set: ImageSetKey, version: int, *, only: Sequence[int] | None = None
+) -> Iterator[list[tuple[Row, PixelsKey | None, bytes | None]]]:
     """The instances of a version in the order of `members`: row, key of the pixels, packed edits.
 
     For who reads thousands and has no use for most of `Member`; in batches of bounded bytes.
@@ -156,7 +157,7 @@ def batches(
 
 
 def members(
-    conn: Connection, image_set: int, version: int, *, only: Sequence[int] | None = None
+    conn: Connection, image_set: ImageSetKey, version: int, *, only: Sequence[int] | None = None
 ) -> Iterator[tuple[Member, list[Frame]]]:
     """The instances of a version by InstanceNumber (those without one last), then by record key.
 
@@ -171,7 +172,7 @@ def members(
 
 
 def make_member(
-    row: Row, pixels_key: int | None, edits_z: bytes | None, fragment: bytes
+    row: Row, pixels_key: PixelsKey | None, edits_z: bytes | None, fragment: bytes
 ) -> tuple[Member, list[Frame]]:
     """The member of a row with its first frames, see `members`."""
     _, key, uid, _, _, patient, study, series, *image, entries = row
@@ -190,7 +191,7 @@ def fetch_all(result: CursorResult[Any]) -> list[Row]:
     return rows
 
 
-def _image(key: int, image: Sequence[Any], entries: bytes | None) -> tuple[MemberPixels, list[Frame]]:
+def _image(key: PixelsKey, image: Sequence[Any], entries: bytes | None) -> tuple[MemberPixels, list[Frame]]:
     if image[0] != key:
         raise _lost("the pixels of an instance")
     pixels = MemberPixels(*image)
@@ -207,7 +208,7 @@ def sop_instance_uid(came_with: str, edits: Edits) -> str:
     return came_with if edit is None else str(edit.value)
 
 
-def read_frame_page(conn: Connection, pixels_key: int, first: int) -> list[Frame]:
+def read_frame_page(conn: Connection, pixels_key: PixelsKey, first: int) -> list[Frame]:
     """The page of the frame table that begins with frame ``first``, a multiple of
     `domain.image_sets.frame_table.PAGE`."""
     row = conn.execute(_PAGE, {"pixels": pixels_key, "first": first}).one_or_none()

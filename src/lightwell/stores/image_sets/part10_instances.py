@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Select, bindparam, select
 
 from lightwell.domain.image_sets.edits import Edits, merge_edits
 from lightwell.domain.image_sets.frame_table import ENTRY_SIZE, Frame, unpack_entries
+from lightwell.domain.keys import ImageSetKey, PixelsKey
 from lightwell.stores.db.tables import frame_table, image_set, instance, member, pixels, record
 from lightwell.stores.db.validity import holds_in
 from lightwell.stores.image_sets import native_instances
@@ -20,7 +21,7 @@ from lightwell.stores.image_sets.edits import unpack
 class StoredImage:
     """The pixels of an instance. ``image`` is the JSON that the import wrote; see `ingest.pipeline`."""
 
-    key: int
+    key: PixelsKey
     pack: int
     stored_syntax: str
     frame_count: int
@@ -52,7 +53,7 @@ class StoredInstance:
 class ReadableSet:
     """An image set with a version that can be read."""
 
-    key: int
+    key: ImageSetKey
     id: str
     study_instance_uid: str
     series_instance_uid: str
@@ -107,7 +108,7 @@ _NAMED = _INSTANCES.join(instance, instance.c.key == member.c.instance).where(
 )
 
 
-def instances(conn: Connection, image_set_key: int, version: int) -> list[StoredInstance]:
+def instances(conn: Connection, image_set_key: ImageSetKey, version: int) -> list[StoredInstance]:
     """The instances of a version, by InstanceNumber (those without one last), then by record key."""
     rows = conn.execute(_INSTANCES, {"set": image_set_key, "version": version}).all()
     on_levels = _on_levels(conn, image_set_key, version)
@@ -115,7 +116,7 @@ def instances(conn: Connection, image_set_key: int, version: int) -> list[Stored
 
 
 def find_instance(
-    conn: Connection, image_set_key: int, version: int, datastore: int, sop_instance_uid: str
+    conn: Connection, image_set_key: ImageSetKey, version: int, datastore: int, sop_instance_uid: str
 ) -> StoredInstance | None:
     """The instance of a version that has this SOPInstanceUID, be it an edited one."""
     values = {"set": image_set_key, "version": version, "datastore": datastore, "uid": sop_instance_uid}
@@ -123,7 +124,7 @@ def find_instance(
     return None if row is None else _stored(row, _on_levels(conn, image_set_key, version))
 
 
-def _on_levels(conn: Connection, image_set_key: int, version: int) -> Edits:
+def _on_levels(conn: Connection, image_set_key: ImageSetKey, version: int) -> Edits:
     on_levels: Edits = {}
     for level in native_instances.levels(conn, image_set_key, version):
         on_levels = merge_edits(on_levels, level.edits)
@@ -158,7 +159,7 @@ class FrameTable:
             yield from unpack_entries(page)
 
 
-def read_frame_table(conn: Connection, pixels_key: int) -> FrameTable:
+def read_frame_table(conn: Connection, pixels_key: PixelsKey) -> FrameTable:
     """The whole frame table of some pixels."""
     rows = conn.execute(
         select(frame_table.c.entries)

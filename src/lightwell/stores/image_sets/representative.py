@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, bindparam, func, select
 
+from lightwell.domain.keys import ImageSetKey
 from lightwell.stores.db.tables import instance, member, pixels, record
 from lightwell.stores.db.validity import holds_in
 
@@ -24,7 +25,7 @@ _IMAGE = _IMAGES.order_by(*_ORDER).limit(1).offset(bindparam("place"))
 _FIRST = _MEMBERS.order_by(*_ORDER).limit(1)
 
 
-def middle_image(conn: Connection, image_set_key: int, version: int) -> str | None:
+def middle_image(conn: Connection, image_set_key: ImageSetKey, version: int) -> str | None:
     """SOPInstanceUID of a version's middle image by InstanceNumber; None if it has no images."""
     at = {"set": image_set_key, "version": version}
     count = conn.execute(_COUNT, at).scalar_one()
@@ -34,6 +35,6 @@ def middle_image(conn: Connection, image_set_key: int, version: int) -> str | No
     return uid
 
 
-def first_member(conn: Connection, image_set_key: int, version: int) -> str | None:
+def first_member(conn: Connection, image_set_key: ImageSetKey, version: int) -> str | None:
     """SOPInstanceUID of the first instance of a version by InstanceNumber, image or not."""
     return conn.execute(_FIRST, {"set": image_set_key, "version": version}).scalar_one_or_none()

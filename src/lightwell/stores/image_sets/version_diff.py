@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
+from lightwell.domain.keys import ImageSetKey, InstanceKey, PixelsKey, RecordKey
 from lightwell.stores.db.tables import instance, level, member, record
 from lightwell.stores.db.validity import holds, holds_in, holds_throughout
 
@@ -17,10 +18,10 @@ _LEVEL_VALUES = (record.c.patient_value, record.c.study_value, record.c.series_v
 class ComparedMember:
     """A member, and whether it holds in the older and in the newer of two versions."""
 
-    instance: int
+    instance: InstanceKey
     sop_instance_uid: str
-    record: int
-    pixels: int | None
+    record: RecordKey
+    pixels: PixelsKey | None
     number: int | None
     valid_from: int
     valid_to: int | None
@@ -37,7 +38,7 @@ class ValidLevel:
     valid_from: int
 
 
-def levels(conn: Connection, key: int, version: int) -> dict[int, ValidLevel]:
+def levels(conn: Connection, key: ImageSetKey, version: int) -> dict[int, ValidLevel]:
     """The levels of a version, by number; none in a version without content."""
     rows = conn.execute(
         select(level.c.level, level.c.base, level.c.valid_from).where(
@@ -47,7 +48,7 @@ def levels(conn: Connection, key: int, version: int) -> dict[int, ValidLevel]:
     return {row.level: ValidLevel(*row) for row in rows}
 
 
-def changed_members(conn: Connection, key: int, low: int, high: int) -> list[ComparedMember]:
+def changed_members(conn: Connection, key: ImageSetKey, low: int, high: int) -> list[ComparedMember]:
     """The members that hold in exactly one of the two versions."""
     removed = and_(holds_in(member, low), member.c.valid_to <= high)
     added = and_(member.c.valid_from > low, holds_in(member, high))
@@ -55,7 +56,7 @@ def changed_members(conn: Connection, key: int, low: int, high: int) -> list[Com
 
 
 def members_affected_by_levels(
-    conn: Connection, key: int, low: int, high: int, bases: Mapping[int, Sequence[int]]
+    conn: Connection, key: ImageSetKey, low: int, high: int, bases: Mapping[int, Sequence[int]]
 ) -> list[ComparedMember]:
     """The members that hold in both versions and have edits, or on one of the levels in ``bases`` another
     value than one of the bases given there: what they show may depend on the level.
@@ -65,12 +66,12 @@ def members_affected_by_levels(
     return _rows(conn, key, and_(holds_throughout(member, low, high), affected), low, high)
 
 
-def unchanged_members(conn: Connection, key: int, low: int, high: int) -> list[ComparedMember]:
+def unchanged_members(conn: Connection, key: ImageSetKey, low: int, high: int) -> list[ComparedMember]:
     """All members that hold in both versions and in those between."""
     return _rows(conn, key, holds_throughout(member, low, high), low, high)
 
 
-def count(conn: Connection, key: int, version: int) -> int:
+def count(conn: Connection, key: ImageSetKey, version: int) -> int:
     """How many members a version has."""
     statement = (
         select(func.count()).select_from(member).where(member.c.image_set == key, holds_in(member, version))
@@ -79,7 +80,7 @@ def count(conn: Connection, key: int, version: int) -> int:
 
 
 def _rows(
-    conn: Connection, key: int, which: ColumnElement[bool], low: int, high: int
+    conn: Connection, key: ImageSetKey, which: ColumnElement[bool], low: int, high: int
 ) -> list[ComparedMember]:
     statement = (
         select(

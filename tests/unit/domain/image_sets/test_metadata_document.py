@@ -9,11 +9,12 @@ import pytest
 from lightwell.domain.image_sets import metadata_document
 from lightwell.domain.image_sets.frame_table import Frame, pack_entries
 from lightwell.domain.image_sets.metadata_document import Member, MemberPixels
+from lightwell.domain.keys import PixelsKey, RecordKey
 from lightwell.errors import StorageError
 
 
 def member(fragment: bytes, pixels: MemberPixels | None = None) -> Member:
-    return Member(1, "1.2.3", fragment, (1, 2, 3), pixels)
+    return Member(RecordKey(1), "1.2.3", fragment, (1, 2, 3), pixels)
 
 
 def laid(own: object, base: object) -> dict[str, object]:
@@ -56,7 +57,7 @@ def test_joins_levels_and_instances_to_one_document() -> None:
 
 
 def test_names_the_stored_syntax_only_where_there_are_pixels() -> None:
-    pixels = MemberPixels(7, "1.2.840.10008.1.2.4.202", "DECOMPRESSED", 1, 5, 4)
+    pixels = MemberPixels(PixelsKey(7), "1.2.840.10008.1.2.4.202", "DECOMPRESSED", 1, 5, 4)
     text = metadata_document.instance_opening(member(b'"DICOM":{},"DICOMVRs":{}', pixels), b"")
     text += (
         metadata_document.frame_entries(pixels, 0, [Frame(10, 20, 3, 4294967295, -5, None)])
@@ -82,13 +83,13 @@ def test_names_the_stored_syntax_only_where_there_are_pixels() -> None:
 
 
 def test_numbers_the_frames_of_a_later_page_from_its_first() -> None:
-    pixels = MemberPixels(7, "1.2", "COMPRESSED", 300, 5, 4)
+    pixels = MemberPixels(PixelsKey(7), "1.2", "COMPRESSED", 300, 5, 4)
     text = b"[" + metadata_document.frame_entries(pixels, 256, [Frame(0, 1, 0, 0, None, None)] * 2) + b"]"
     assert [frame["ID"][16:24] for frame in json.loads(text)] == ["00000100", "00000101"]
 
 
 def test_writes_an_instance_of_one_frame_as_any_other() -> None:
-    pixels = MemberPixels(7, "1.2.840.10008.1.2.4.202", "DECOMPRESSED", 1, 5, 4)
+    pixels = MemberPixels(PixelsKey(7), "1.2.840.10008.1.2.4.202", "DECOMPRESSED", 1, 5, 4)
     frame = Frame(10, 20, 3, 4294967295, -5, 6)
     one = member(b'"DICOM":{},"DICOMVRs":{}', pixels)
     given = one.sop_instance_uid, one.fragment, (7, pixels.stored_syntax, pixels.checksum_type, 5, 4)
