@@ -76,7 +76,7 @@ class S3Bucket:
         except Exception as error:
             explained = self._explain(error, key)
             if s3_client.concerns_credentials(error):
-                # They held when the bucket was listed, and no file is to blame that they do not any more.
+                # The credentials worked for the listing, so no file is to blame.
                 raise StorageUnavailableError(f"{str(explained).rstrip('.')}.") from error
             raise explained from error
 
