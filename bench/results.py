@@ -1,4 +1,4 @@
-"""What a scenario found, and the bars that it is held against."""
+"""The results of a scenario, and the bars that they are measured against."""
 
 from __future__ import annotations
 
@@ -146,9 +146,9 @@ Round = Mapping[str, float]
 
 @dataclass(slots=True)
 class Outcome:
-    """One bar's result: a value a round, or why there is none.
+    """One bar's result: a value per round, or the reason why it is missing.
 
-    ``detail`` says in words what the numbers came from; ``rounds`` keeps everything that was measured.
+    ``detail`` explains how the numbers were obtained; ``rounds`` keeps everything that was measured.
     """
 
     bar: str

@@ -81,7 +81,7 @@ class ProcessTree:
         return self.log.read_bytes()[-2000:].decode("utf-8", "replace").strip() or "(it wrote nothing)"
 
     def pids(self) -> list[int]:
-        """The command and its living descendants; the launcher is none of them."""
+        """The command and its living descendants, without the launcher."""
         return [process.pid for process in self._members() if process.pid != self._launcher.pid]
 
     def cpu(self) -> float:

@@ -15,7 +15,7 @@ from pydicom.pixels.utils import iter_pixels
 from tests.cli.running import lightwell
 from tests.unit.imaging import headers
 
-# One of each way that pixels are kept: encoded, kept native, kept as they came, not there, cut off.
+# One of each way that pixels are kept: encoded, native, unchanged, missing, truncated.
 NAMES = [
     "CT_small.dcm",
     "MR_small_bigendian.dcm",
@@ -66,7 +66,7 @@ def test_gives_back_the_pixels_and_attributes_that_went_in(name: str, tmp_path: 
         assert all(np.array_equal(a, b) for a, b in pairs)
 
 
-def test_takes_folders_zip_files_and_what_is_no_dicom(tmp_path: Path) -> None:
+def test_accepts_folders_zip_files_and_files_that_are_not_dicom(tmp_path: Path) -> None:
     folder = tmp_path / "in" / "deep"
     folder.mkdir(parents=True)
     shutil.copy(shipped("CT_small.dcm"), folder / "a.dcm")
@@ -90,7 +90,7 @@ def test_checks_without_keeping_anything(tmp_path: Path) -> None:
     assert list(data.iterdir()) == []
 
 
-def test_says_of_what_comes_again_that_it_is_already_there(tmp_path: Path) -> None:
+def test_reports_repeated_files_as_already_stored(tmp_path: Path) -> None:
     data = tmp_path / "data"
     first = lightwell("import", shipped("CT_small.dcm"), "--json", data=data).json()
     packs = [(path, path.stat().st_size) for path in (data / "objects").rglob("*.pack")]

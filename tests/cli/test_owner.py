@@ -79,7 +79,7 @@ def test_refuses_data_of_another_user(data: Path, tmp_path: Path, what: str) -> 
 
 
 @as_root
-def test_doctor_says_whose_the_data_are_and_leaves_nothing_there(data: Path) -> None:
+def test_doctor_names_the_owner_of_the_data_and_leaves_nothing_behind(data: Path) -> None:
     shutil.chown(data / "lightwell.db", "nobody")
     before = files(data)
     done = lightwell("doctor", "--port", "0", "--json", data=data)
@@ -108,7 +108,7 @@ def test_takes_an_empty_folder_of_another_user(tmp_path: Path) -> None:
     assert lightwell("import", tmp_path / "in", "--datastore", "d", data=tmp_path / "data").status == 0
 
 
-def test_refuses_who_owns_neither(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refuses_a_user_who_owns_neither(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load({"data": data}, environ={}, file=None)
     check_owner(settings)
     monkeypatch.setattr(os, "geteuid", lambda: data.stat().st_uid + 4711)
@@ -175,7 +175,7 @@ def refused(data: Path) -> None:
 
 @as_root
 @pytest.mark.parametrize("what", ["secret.key", "events.ndjson", "work.sock", "serve.lock"])
-def test_refuses_a_new_folder_in_which_another_user_has_laid_something(tmp_path: Path, what: str) -> None:
+def test_refuses_a_new_folder_where_another_user_has_put_something(tmp_path: Path, what: str) -> None:
     data = tmp_path / "data"
     data.mkdir()
     (data / what).write_text("MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=\n")

@@ -140,7 +140,7 @@ def test_shows_an_edit_of_a_study_and_who_made_it(diff: Diff) -> None:
     assert "user/ben" in text and "3 unchanged" in text
 
 
-def test_turns_round_with_its_versions(diff: Diff) -> None:
+def test_reverses_when_its_versions_are_swapped(diff: Diff) -> None:
     diff.update(1, updatable_attributes=study(StudyDescription="HEAD"))
     diff.update(2, removable_attributes=instance(2))
     found = diff.json(3, 1)
@@ -186,7 +186,7 @@ def recoded(slice: FileDataset) -> FileDataset:
     return slice
 
 
-def test_shows_what_came_by_another_import(server: Importing, capsys: pytest.CaptureFixture[str]) -> None:
+def test_shows_what_another_import_added(server: Importing, capsys: pytest.CaptureFixture[str]) -> None:
     folder = server.input
     first = write_series(folder, 3)
     diff = Diff(server, capsys, imported(server))

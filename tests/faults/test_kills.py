@@ -116,7 +116,7 @@ def _check(server: Importing, id: str, *, decode: bool = True) -> None:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(4))
 def test_finishes_after_kills_of_the_engine(killable: Importing, seed: int) -> None:
-    """Ten kills a seed, at times that walk through all phases of the job."""
+    """Ten kills a seed, at times that cover all phases of the job."""
     chance = random.Random(seed)
     job = killable.start()
     if killable.stores.db.dialect == "postgresql":
@@ -202,8 +202,8 @@ def test_finishes_after_a_kill_at_each_transaction(
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_goes_on_when_claims_end(killable: Importing) -> None:
-    """What a killed engine held is taken over by another once its lease is over, without any help."""
+def test_resumes_when_claims_end(killable: Importing) -> None:
+    """Another engine takes over the work of a killed one once its lease ends, without any help."""
     if killable.stores.db.dialect != "postgresql":
         pytest.skip("on SQLite the one engine takes over at once")
     job = killable.start()
@@ -231,7 +231,7 @@ def test_lets_two_engines_share_a_job(tmp_path: Path, migrated_postgres_url: str
     server.close()
 
 
-def test_lets_one_engine_at_a_data_folder(sqlite_server: Importing) -> None:
+def test_allows_one_engine_per_data_folder(sqlite_server: Importing) -> None:
     from lightwell.work.engine_lock import EngineLock
 
     with EngineLock(sqlite_server.settings.data) as lock:

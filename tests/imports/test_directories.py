@@ -175,7 +175,7 @@ def told(server: Importing, *paths: Path) -> dict[str, str]:
         ("1 / 0", "a fault in lightwell (ZeroDivisionError)"),
     ],
 )
-def test_goes_on_whatever_reading_a_dicomdir_comes_to(
+def test_continues_however_reading_a_dicomdir_ends(
     body: str, words: str, sqlite: Importing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sabotage(tmp_path / "modules", monkeypatch, body)
@@ -186,7 +186,7 @@ def test_goes_on_whatever_reading_a_dicomdir_comes_to(
     assert words in message
 
 
-def test_looks_again_where_somebody_has_killed_its_worker(
+def test_tries_again_where_its_worker_was_killed(
     sqlite: Importing, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = WorkerProcess.__init__
@@ -207,7 +207,7 @@ def test_looks_again_where_somebody_has_killed_its_worker(
 
 
 @pytest.mark.parametrize("cut", [0, 400])
-def test_says_that_a_dicomdir_is_none(cut: int, sqlite: Importing, tmp_path: Path) -> None:
+def test_says_that_a_file_is_not_a_dicomdir(cut: int, sqlite: Importing, tmp_path: Path) -> None:
     whole = Path(str(get_testdata_file("dicomdirtests/DICOMDIR"))).read_bytes()
     (tmp_path / "DICOMDIR").write_bytes(whole[:cut])
     good = write(tmp_path / "good.dcm", ct(1))

@@ -1,4 +1,4 @@
-"""JPEG 2000 that stays as it came, in a store of JPEG 2000: nobody decodes it but a codec worker."""
+"""JPEG 2000 kept unchanged in a JPEG 2000 data store: only a codec worker decodes it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.imports import Importing
 
 @pytest.fixture
 def filled(server: Importing) -> Importing:
-    """One file that came as JPEG 2000, and one that lightwell coded so."""
+    """One file imported as JPEG 2000, and one that lightwell encoded as JPEG 2000."""
     request = shapes.CreateDatastoreRequest(client_token="j", lossless_storage_format="JPEG_2000_LOSSLESS")
     server.datastore = datastores.create_datastore(server.context, request).datastore_id
     came = ct(1, study="1")
@@ -39,7 +39,7 @@ def filled(server: Importing) -> Importing:
     return server
 
 
-def test_is_decoded_by_a_codec_worker_alone(filled: Importing) -> None:
+def test_decodes_foreign_codestreams_in_codec_workers_only(filled: Importing) -> None:
     frames = InstanceFrames(FrameReader(filled.stores, filled.context.clock))
     for study, foreign in (("1", True), ("2", False)):
         data = ct(1, study=study)
@@ -57,7 +57,7 @@ def test_is_decoded_by_a_codec_worker_alone(filled: Importing) -> None:
         assert imagecodecs.jpeg2k_decode(stored).tobytes() == data.PixelData
 
 
-def test_is_exported_without_being_decoded(filled: Importing) -> None:
+def test_exports_foreign_codestreams_without_decoding_them(filled: Importing) -> None:
     with filled.stores.db.read() as conn:
         store = store_rows.get(conn, filled.datastore)
         assert store is not None

@@ -53,7 +53,7 @@ def test_takes_a_whole_bucket(sqlite: Importing) -> None:
     assert sqlite.run(input_uri=f"s3://{IN}").manifest["numberOfImportedFiles"] == 1
 
 
-def test_counts_what_is_no_dicom_as_scanned_and_failed(sqlite: Importing) -> None:
+def test_counts_files_that_are_not_dicom_as_scanned_and_failed(sqlite: Importing) -> None:
     write(sqlite.input / "a" / "1.dcm", ct(1))
     (sqlite.input / "a" / "notes.txt").write_text("hello")
     (sqlite.input / "a" / "empty").touch()
@@ -154,7 +154,7 @@ def test_answers_a_repeated_token_with_the_same_job(server: Importing) -> None:
         server.start("b/", client_token="same")
 
 
-def test_takes_no_job_for_a_data_store_that_is_not_there(server: Importing) -> None:
+def test_refuses_a_job_for_a_missing_data_store(server: Importing) -> None:
     gone = server.datastore
     datastores.delete_datastore(server.context, shapes.DeleteDatastoreRequest(datastore_id=gone))
     with pytest.raises(NotFoundError):

@@ -44,7 +44,7 @@ def _element(vr: str, *values: Any) -> dict[str, Any]:
     return {"vr": vr, "Value": list(values)}
 
 
-def test_lays_study_and_series_objects_over_the_files(server: Importing) -> None:
+def test_applies_study_and_series_objects_to_the_files(server: Importing) -> None:
     write_series(server.input / "a", 2, series="1")
     write(server.input / "a" / "other.dcm", ct(1, series="2"))
     _json(
@@ -77,7 +77,7 @@ def test_lays_study_and_series_objects_over_the_files(server: Importing) -> None
     invariants.check(server.stores)
 
 
-def test_exports_what_it_laid_over_the_files(sqlite: Importing) -> None:
+def test_exports_the_overrides_that_it_applied(sqlite: Importing) -> None:
     write(sqlite.input / "a" / "x.dcm", ct(1, PatientName="OLD^NAME"))
     name = {"Alphabetic": "Łukasz^Müller", "Ideographic": "山田"}
     _json(sqlite, "study.json", {"00100010": _element("PN", name), "00081030": {"vr": "LO"}})
@@ -93,7 +93,7 @@ def test_exports_what_it_laid_over_the_files(sqlite: Importing) -> None:
     assert len(found.PixelData) == found.Rows * found.Columns * 2
 
 
-def test_leaves_files_alone_that_no_mapping_names(sqlite: Importing) -> None:
+def test_leaves_files_alone_that_no_mapping_mentions(sqlite: Importing) -> None:
     write_series(sqlite.input / "a", 1)
     _json(sqlite, "m.json", {"00100010": _element("PN", {"Alphabetic": "NEW^NAME"})})
     report = _run(sqlite, ("1.2.3", None, "m.json"))
@@ -136,7 +136,7 @@ def test_fails_a_bad_json_file_and_what_it_covers_and_goes_on(server: Importing)
     invariants.check(server.stores)
 
 
-def test_refuses_json_that_is_no_dicom_json(sqlite: Importing) -> None:
+def test_refuses_json_that_is_not_dicom_json(sqlite: Importing) -> None:
     write_series(sqlite.input / "a", 1)
     for value in (
         '"text"',

@@ -1,4 +1,4 @@
-"""A file that comes again: what is there is not stored again, and what differs in anything is."""
+"""Repeated imports of a file: existing data are not stored again, and any difference is."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def problems(server: Importing) -> list[Any]:
 
 
 def whole(server: Importing) -> None:
-    """Everything is as it was written, and the collector finds nothing to take but what came again."""
+    """Everything is as it was written, and the collector removes only what was imported again."""
     invariants.check(server.stores, decode=True)
     collector(server).collect()
     invariants.check(server.stores, decode=True)
@@ -82,7 +82,7 @@ def whole(server: Importing) -> None:
     assert not problems(server)
 
 
-def test_stores_and_changes_nothing_for_an_import_that_comes_again(server: Importing) -> None:
+def test_stores_and_changes_nothing_for_a_repeated_import(server: Importing) -> None:
     write_series(server.input / "a", 3)
     write(server.input / "a" / "other.dcm", ct(1, series="2"))
     first = server.run("a/")
@@ -103,7 +103,7 @@ def test_stores_and_changes_nothing_for_an_import_that_comes_again(server: Impor
 
 
 @needs_shared
-def test_keeps_the_size_of_a_real_series_that_comes_three_times(sqlite: Importing) -> None:
+def test_keeps_the_size_of_a_real_series_that_is_imported_three_times(sqlite: Importing) -> None:
     source = SHARED / "ct-head-phantom"
     files = sorted(path for path in source.rglob("*") if path.is_file() and path.suffix != ".md")
     for number, path in enumerate(files):
@@ -239,7 +239,7 @@ def test_shares_nothing_between_data_stores(sqlite: Importing) -> None:
     whole(sqlite)
 
 
-def test_makes_a_version_of_what_another_override_is_laid_over(sqlite: Importing) -> None:
+def test_creates_a_version_for_files_with_another_override(sqlite: Importing) -> None:
     write(sqlite.input / "a" / "x.dcm", ct(1))
 
     def run(description: str) -> Report:
@@ -266,13 +266,13 @@ def test_makes_a_version_of_an_edited_set_and_stores_nothing(server: Importing) 
     change_attributes(server, id, 1, blob(instances=instances))
     report = server.run("a/")
     assert (versions(report), already_there(server, report)) == ([3], 1)
-    assert "ImageComments" not in exported(server, id)[uid], "what comes again starts without edits"
+    assert "ImageComments" not in exported(server, id)[uid], "a repeated import starts without edits"
     wide: dict[str, Any] = {"include_study_image_sets": True}
     change_attributes(server, id, 3, blob(study={"StudyDescription": "EDITED"}), **wide)
     report = server.run("a/")
     assert (versions(report), already_there(server, report)) == ([5], 0)
     assert {file.StudyDescription for file in exported(server, id).values()} == {"EDITED"}
-    # Another group now: what comes again makes a set of its own, which shares the pixels, and joins it.
+    # Another group now: the repeated import creates a set that shares the pixels, and joins it.
     change_attributes(server, id, 5, blob(study={"AccessionNumber": "NEW"}), **wide)
     assert versions(server.run("a/")) == [1]
     assert versions(server.run("a/")) == [2], "a set that is not primary grows as ever"
@@ -308,7 +308,7 @@ def test_stores_again_what_a_deleted_set_had(sqlite: Importing) -> None:
     assert rows(sqlite, tables.pixels) == 2
 
 
-def test_takes_the_last_of_one_instance_that_comes_twice(sqlite: Importing) -> None:
+def test_keeps_the_last_of_an_instance_that_is_imported_twice(sqlite: Importing) -> None:
     write(sqlite.input / "a" / "1.dcm", ct(1))
     write(sqlite.input / "b" / "1.dcm", ct(1, ImageComments="other"))
     write(sqlite.input / "b" / "2.dcm", ct(1))
@@ -340,7 +340,7 @@ def test_asks_once_for_a_series_that_is_new(sqlite: Importing, monkeypatch: pyte
     assert {uid for _, _, uid in asked} == {f"{ROOT}.1.1.{number}" for number in range(1, 13)}
 
 
-def test_takes_a_file_for_another_by_one_byte_outside_of_its_pixels(sqlite: Importing) -> None:
+def test_treats_files_as_different_by_one_byte_outside_the_pixels(sqlite: Importing) -> None:
     """Even where no attribute shows it: the length of a group, say, or a padding byte."""
     stream = io.BytesIO()
     pydicom.dcmwrite(stream, ct(1, StudyID="S1"), enforce_file_format=True)

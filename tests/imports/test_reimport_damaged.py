@@ -1,4 +1,4 @@
-"""A file that comes again where what is there is damaged, lost, away or about to go."""
+"""Repeated imports of a file whose stored copy is damaged, lost, unavailable or about to be removed."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _doom(server: Importing) -> None:
     )
 
 
-def test_takes_a_storage_that_is_away_for_no_difference(sqlite: Importing) -> None:
+def test_does_not_treat_unavailable_storage_as_a_difference(sqlite: Importing) -> None:
     write(sqlite.input / "a" / "1.dcm", ct(1))
     sqlite.run("a/")
 
@@ -110,7 +110,7 @@ def test_takes_a_storage_that_is_away_for_no_difference(sqlite: Importing) -> No
         pipeline.read(0, "1.dcm", source)
 
 
-def test_names_no_pack_that_is_doomed(server: Importing) -> None:
+def test_references_no_pack_that_is_about_to_be_removed(server: Importing) -> None:
     write_series(server.input / "a", 2)
     server.run("a/")
     kept = objects(server)
@@ -121,7 +121,7 @@ def test_names_no_pack_that_is_doomed(server: Importing) -> None:
 
 
 @pytest.mark.parametrize("grace", [0, 60], ids=["bytes", "rows"])
-def test_reads_files_again_whose_equals_are_collected_before_they_are_named(
+def test_reads_files_again_whose_stored_copies_are_collected_before_they_are_referenced(
     server: Importing, monkeypatch: pytest.MonkeyPatch, grace: int
 ) -> None:
     write_series(server.input / "a", 2)

@@ -60,7 +60,7 @@ def test_lets_the_newest_copy_of_an_instance_replace_the_older(server: Importing
     invariants.check(server.stores)
 
 
-def test_hands_the_base_over_when_its_last_member_goes(server: Importing) -> None:
+def test_passes_the_base_on_when_its_last_member_is_removed(server: Importing) -> None:
     write(server.input / "a" / "1.dcm", ct(1))
     write(server.input / "a" / "2.dcm", ct(2, PatientName="SECOND^NAME", StudyDescription="second"))
     write(server.input / "b" / "x.dcm", ct(1, PatientName="THIRD^NAME", Modality="MR"))
@@ -118,7 +118,7 @@ def test_splits_one_job_by_the_grouping_values(server: Importing) -> None:
     invariants.check(server.stores)
 
 
-def test_takes_padding_and_absence_for_the_same_value(server: Importing) -> None:
+def test_treats_padding_and_absence_as_the_same_value(server: Importing) -> None:
     write(server.input / "a" / "1.dcm", ct(1, AccessionNumber="", StudyID="S1 "))
     without = ct(2, StudyID="S1")
     del without.AccessionNumber
@@ -141,7 +141,7 @@ def test_makes_no_second_primary_patient_in_a_study(server: Importing) -> None:
     invariants.check(server.stores)
 
 
-def test_tells_of_every_set_and_every_step_of_the_job(server: Importing) -> None:
+def test_announces_every_set_and_every_step_of_the_job(server: Importing) -> None:
     write_series(server.input / "a", 1)
     server.run("a/")
     write_series(server.input / "a", 2)

@@ -1,4 +1,4 @@
-"""Comparison of the real thing with the model: what every read answers, and every frame by its pixels."""
+"""Comparison of the service with the model: the answer of every read, and every frame by its pixels."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Checker:
     def __init__(self, service: Service, model: Model) -> None:
         self._service = service
         self._model = model
-        # What the first document said of the frames of an instance, by how it came; and what was read.
+        # The frames of an instance in the first document, by imported file; and what was read.
         self._frames: dict[int, list[dict[str, Any]]] = {}
         self._read: set[tuple[str, str]] = set()
 
@@ -153,7 +153,7 @@ class Checker:
             self._read.add((one.id, frame["ID"]))
 
     def search(self, chance: Random | None = None) -> None:
-        """Compare what a search finds: everything, or by one filter where ``chance`` chooses it."""
+        """Compare the results of a search: unfiltered, or by one filter where ``chance`` chooses it."""
         found, criteria = self._model.readable(), {}
         if chance is not None and found:
             key = chance.choice(_FILTERS)

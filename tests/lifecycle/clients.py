@@ -52,7 +52,7 @@ class Service(Protocol):
         """Import files by one job; the folder of its output."""
 
     def empty(self) -> None:
-        """Go on with an empty data store; nothing of the old one is left."""
+        """Continue with an empty data store; nothing is left of the old one."""
 
     def close(self) -> None: ...
 
@@ -115,7 +115,7 @@ class ServedService:
         self.datastore = self.client.create_datastore(datastoreName="walk")["datastoreId"]
 
     def connect(self) -> None:
-        """Anew, after the server was started again."""
+        """Connect again after the server was restarted."""
         self.client = self.server.client()
 
     def call(self, operation: str, **members: Any) -> dict[str, Any]:

@@ -61,15 +61,15 @@ def _new(existing: Content, uids: Iterable[str]) -> Content:
 def _merge(
     target: ImageSet, source: Content, uids: Iterable[str], *, force: bool, forced: bool | None
 ) -> None:
-    joined = _joined(target, source, list(uids), force=force)
-    if joined is None:
+    combined = _combined(target, source, list(uids), force=force)
+    if combined is None:
         target.add("COPY_FAILED", target.existing, failed=True, forced=forced)
     else:
-        target.add("COPIED", joined, forced=forced)
+        target.add("COPIED", combined, forced=forced)
 
 
-def _joined(target: ImageSet, source: Content, uids: Sequence[str], *, force: bool) -> Content | None:
-    """What the set holds with the instances; None where they cannot join it."""
+def _combined(target: ImageSet, source: Content, uids: Sequence[str], *, force: bool) -> Content | None:
+    """The content of the set with the instances added; None where they cannot be added."""
     existing = target.existing
     agree = all(_agree(a.shown, b.shown) for a, b in zip(source.levels, existing.levels, strict=True))
     if any(uid in existing.members for uid in uids) or not (agree or force):
@@ -89,7 +89,7 @@ def _agree(one: Values, other: Values) -> bool:
 
 
 def _filled(value: Any) -> Any:
-    """Without padding; absent is as good as empty."""
+    """The value without padding; absent counts as empty."""
     return None if bare(value) == [] else bare(value)
 
 
@@ -123,9 +123,9 @@ def _promote(model: Model, request: Copy, uids: Iterable[str], forced: bool | No
     existing = request.source.existing
     primary = model.primary(existing.series)
     if primary is not None:
-        joined = _joined(primary, existing, list(uids), force=False)
-        if joined is not None:
-            primary.add("COPIED", joined, forced=forced)
+        combined = _combined(primary, existing, list(uids), force=False)
+        if combined is not None:
+            primary.add("COPIED", combined, forced=forced)
             return primary
     content = _new(existing, uids)
     # A promoted set is one that imports join.

@@ -44,7 +44,7 @@ def series_uid(study: str, series: str) -> str:
 
 
 def batch(chance: Random, first_number: int) -> dict[str, bytes]:
-    """Some files of one job by name. InstanceNumbers begin at ``first_number`` and never come again."""
+    """Some files of one job by name. InstanceNumbers begin at ``first_number`` and are never reused."""
     files: dict[str, bytes] = {}
     for part in range(chance.choice((1, 1, 1, 2))):
         study, series = chance.choice(STUDIES), chance.choice(SERIES)

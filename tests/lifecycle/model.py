@@ -1,4 +1,4 @@
-"""Image sets as simply as they can be held in memory: every version is a whole snapshot.
+"""A minimal model of image sets in memory: every version is a complete snapshot.
 
 What lightwell keeps as ranges, references and edits of rows is here a value that is never changed. The rules
 are those of the service, stated a second time.
@@ -30,7 +30,7 @@ Edits = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Member:
-    """An instance of a version; ``since`` is the version in which it came to be as it is."""
+    """An instance of a version; ``since`` is the version that gave it its current content."""
 
     original: OriginalInstance
     uid: str

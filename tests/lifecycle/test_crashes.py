@@ -23,15 +23,15 @@ def test_goes_on_after_every_kill(tmp_path: Path, seed: int) -> None:
     service = CrashingService(tmp_path / "data")
     killer = Killer(service, Random(-seed))
     try:
-        walk, chance = RandomWalk(service, said.append), Random(seed)
+        run, chance = RandomWalk(service, said.append), Random(seed)
         killer.start()
         try:
-            while walk.steps < _STEPS or service.restarts < 2 or killer.kills < 5:
-                walk.step(chance)
+            while run.steps < _STEPS or service.restarts < 2 or killer.kills < 5:
+                run.step(chance)
         finally:
             killer.stop()
         service.call("ListDatastores")
-        walk.finish()
+        run.finish()
     except BaseException:
         print("\n".join(said))
         raise

@@ -237,7 +237,7 @@ def _presigned(flow: Flow, image_set: str, frame: str) -> tuple[int, bytes]:
     return reply.status, reply.body
 
 
-def test_changes_a_primary_set_the_long_way_round(flow: Flow) -> None:
+def test_changes_a_primary_set_through_a_copy(flow: Flow) -> None:
     """Flow 4: copy, change the copy, delete the primary set, promote the copy, delete the copy."""
     client, store = flow.client, {"datastoreId": flow.datastore}
     primary = flow.set_import(flow.put_series("a", 3))

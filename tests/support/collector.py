@@ -1,4 +1,4 @@
-"""A collector for tests: no grace, small batches, and what it is to have left behind."""
+"""A collector for tests: no grace period, small batches, and what it must leave behind."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Later(Clock):
 
 
 def collector(server: Importing, *, grace: int = 0, batch: int = 2, ahead: int = 1) -> Collector:
-    """One whose clock is ``ahead`` ms, so that what was made in this very millisecond counts as older."""
+    """A collector whose clock is ``ahead`` ms, so that rows of this millisecond count as older."""
     settings = replace(server.settings, collect_grace=grace)
     return Collector(server.stores, settings, Later(ahead), Ids(), batch=batch)
 
@@ -45,7 +45,7 @@ def living(server: Importing) -> list[str]:
 
 
 def counts(server: Importing) -> dict[str, int]:
-    """How many rows each table has that holds something of image sets, but for tombstones."""
+    """The number of rows in each table with data of image sets, tombstones left out."""
     names = ("member", "level", "record", "pixels", "frame_table", "level_value", "dictionary", "instance")
     with server.stores.db.read() as conn:
         return {

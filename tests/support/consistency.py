@@ -1,4 +1,4 @@
-"""That the native document, the DICOM JSON and the Part 10 files of a version say the same."""
+"""Checks that the native document, the DICOM JSON and the Part 10 files of a version agree."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def instances(conn: Connection, stores: Stores, found: ReadableSet) -> dict[str,
 
 
 def differences(conn: Connection, stores: Stores, found: ReadableSet, *, some: int = 4) -> list[str]:
-    """What does not agree in the readable version of a set, of its first instances."""
+    """The differences among the first instances of a set's readable version."""
     shown = instances(conn, stores, found)
     stored = part10_instances.instances(conn, found.key, found.version)
     native = _native(conn, found)
@@ -151,7 +151,7 @@ def _native(conn: Connection, found: ReadableSet) -> dict[str, dict[str, Any]]:
 
 
 def _unlike_native(ours: dict[str, Any], native: dict[str, Any], stored: StoredInstance) -> list[str]:
-    """Plain values under keywords whose VR the file and the dictionary agree about."""
+    """Plain values under keywords for which the file and the dictionary have the same VR."""
     wrong = []
     fixed = {CHARSET, *(IMAGE_PIXEL_TAGS if stored.pixels else ())}
     for keyword, value in native.items():

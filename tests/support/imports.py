@@ -75,7 +75,7 @@ class Importing:
             return len(job_rows.unfinished(conn, 0))
 
     def engine(self) -> Engine:
-        """An engine that does not run yet."""
+        """An engine that is not running yet."""
         settings = self.settings
         roles = open_data_access_roles(self.stores.db, settings.region, settings.account_id, None)
         alone = self.stores.db.dialect == "sqlite"
@@ -93,7 +93,7 @@ class Importing:
             time.sleep(0.01)
 
     def close_engine(self) -> None:
-        """End the engine; the next work is another's, that has nothing in memory."""
+        """End the engine; the next call of `work` starts a new one with nothing in memory."""
         if self._engine is not None and self._thread is not None:
             self._engine.stop()
             self._thread.join()

@@ -55,7 +55,7 @@ class Died(BaseException):
 
 
 class Actor(threading.Thread):
-    """Something that a server does, stopped before each of its transactions."""
+    """One activity of a server, stopped before each of its transactions."""
 
     def __init__(self, body: Callable[[Actor], None], seed: int) -> None:
         super().__init__(daemon=True)
@@ -103,7 +103,7 @@ class Actor(threading.Thread):
 
 
 class Free(Actor):
-    """One that waits for nobody: for threads that run at the same time."""
+    """An actor that waits for nobody, for threads that run at the same time."""
 
     def __init__(self, seed: int) -> None:
         self.choose = Random(seed).randrange
@@ -151,7 +151,7 @@ class _Objects:
 
 
 class Time(Clock):
-    """Goes on when it is told. A day ahead, so that every file counts as old."""
+    """A collector that continues when told. Its clock is a day ahead, so every file counts as old."""
 
     def __init__(self) -> None:
         self.ms = super().now() + 24 * 3_600_000
@@ -212,7 +212,7 @@ class Interleaving:
         what = self.choose(17)
         if what < 4 or not self.actors:
             begin = [self.importer] * 3 + [self.deleter] * 3 + [self.collector] * 3
-            begin += [self.changer, self.copier, self.heir, self.reader]
+            begin += [self.changer, self.copier, self.inherited_level, self.reader]
             self.start(begin[self.choose(len(begin))])
         elif what == 16:
             self.overtake()
@@ -233,13 +233,13 @@ class Interleaving:
                 self.actors.append(self.actors.pop(0))
 
     def overtake(self) -> None:
-        """A collector stands still somewhere while others come, one after the other, each to its end."""
+        """Stop a collector somewhere while others run, one after the other, each to its end."""
         slow = Actor(self.collector, self.choose(1 << 16))
         for _ in range(1 + self.choose(16)):
             if not slow.done:
                 slow.step()
         for _ in range(2 + self.choose(5)):
-            come = [self.importer, self.deleter, self.collector] * 2 + [self.heir, self.copier]
+            come = [self.importer, self.deleter, self.collector] * 2 + [self.inherited_level, self.copier]
             actor = Actor(come[self.choose(len(come))], self.choose(1 << 16))
             while not actor.done:
                 actor.step()
@@ -247,7 +247,7 @@ class Interleaving:
             self.actors.append(slow)
 
     def finish(self) -> None:
-        """Kill or finish who is at work, start again, and let everything come to its end."""
+        """Kill or finish the running actors, start again, and let everything finish."""
         while self.actors:
             actor = self.actors.pop(self.choose(len(self.actors)))
             if self.choose(2):
@@ -408,7 +408,7 @@ class Interleaving:
                 promoteToPrimary=not other and bool(actor.choose(2)),
             )
 
-    def heir(self, actor: Actor) -> None:
+    def inherited_level(self, actor: Actor) -> None:
         """Leave a copy whose level blocks come from edits, so that none of its records names them."""
         target, source = self._chosen(actor), self._chosen(actor)
         if target is None or source is None or target[0] == source[0]:
@@ -477,7 +477,7 @@ class Interleaving:
             return list(rows.scalars())
 
     def check(self) -> None:
-        """What must hold between any two steps; no operation may have met a fault of ours."""
+        """Assert what must be true between any two steps; no operation may have met an internal fault."""
         v = tables.version.c
         failed = select(v.message).where(v.workflow_status.like("%_FAILED"), v.message.like("The server%"))
         with self.server.stores.db.read() as conn:

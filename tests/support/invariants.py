@@ -1,4 +1,4 @@
-"""What must hold after every step and every kill, to be called by any test."""
+"""Invariants that must be true after every step and every kill; any test may check them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def check(stores: Stores, *, decode: bool = False) -> None:
 
 
 def check_collected(stores: Stores, *, older_than: int | None = None) -> None:
-    """Assert that a collector has left nothing that nothing names.
+    """Assert that a collector has left nothing unreferenced.
 
     ``older_than``: packs that are younger, ms since the epoch, may be there yet.
     """
@@ -100,7 +100,7 @@ def _nothing_unnamed(conn: Connection) -> None:
 
 
 def _old_packs(conn: Connection, older_than: int | None) -> set[int]:
-    """Packs of that age that nothing names."""
+    """Unreferenced packs of that age."""
     named = set(conn.execute(select(tables.record.c.pack)).scalars())
     named |= set(conn.execute(select(tables.pixels.c.pack)).scalars())
     return {
@@ -256,7 +256,7 @@ _agreed: set[tuple[int, int]] = set()  # (set, version), which never change
 
 
 def forget() -> None:
-    """Let agreement be looked at again: where keys come again, as they never do in one database."""
+    """Check agreement again: for a new database, where keys may repeat, as they never do within one."""
     _agreed.clear()
 
 

@@ -1,4 +1,4 @@
-"""A reverse proxy as people put one in front: it adds what nginx adds, and leaves Host as it is."""
+"""A reverse proxy as commonly deployed: it adds the headers that nginx adds, and keeps Host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must hold of the search index of DICOMweb; called by `invariants.check`."""
+"""Invariants of the DICOMweb search index; called by `invariants.check`."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def _check_study(study: Any, sets: list[Any], series: Mapping[int, Any]) -> None
 
 
 def _check_grams(conn: Connection, studies: Mapping[int, Any]) -> None:
-    """Every text of every listed study is found, and no study that is not listed."""
+    """Assert that every text of every listed study is found, and no unlisted study."""
     by_mark: dict[str, set[int]] = defaultdict(set)
     for key, study in studies.items():
         for keyword, column in gram_rows.COLUMNS.items():

@@ -36,7 +36,7 @@ STOP_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer as it came over the wire; header names in lower case."""
+    """A response as received; header names in lower case."""
 
     status: int
     headers: Mapping[str, str]
@@ -144,7 +144,7 @@ class Server:
 
     @contextmanager
     def database(self) -> Iterator[Database]:
-        """The server's database, behind its back."""
+        """The server's database, opened directly."""
         db = Database(self.database_url)
         try:
             yield db

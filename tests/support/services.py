@@ -193,7 +193,7 @@ def _postgres_binaries() -> Path:
 
 
 def _unprivileged(*names: str) -> pwd.struct_passwd | None:
-    """Whom to run as, since PostgreSQL refuses root; None is this user."""
+    """The user to run as, since PostgreSQL refuses root; None for the current user."""
     if os.geteuid() != 0:
         return None
     for name in names:

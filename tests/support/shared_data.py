@@ -1,4 +1,4 @@
-"""Where the real DICOM files of the tests lie; they are no part of the project."""
+"""Paths of the real DICOM files for tests; they are not part of the project."""
 
 from __future__ import annotations
 

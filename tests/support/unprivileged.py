@@ -1,4 +1,4 @@
-"""For tests of missing rights, which root does not feel."""
+"""For tests of missing permissions, which do not affect root."""
 
 from __future__ import annotations
 

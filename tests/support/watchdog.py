@@ -1,4 +1,4 @@
-"""No test outlives its limit of time, not in C code either.
+"""Ends tests that exceed their time limit, even in C code.
 
 pytest-timeout interrupts a test by a signal, which Python handles between two of its own instructions: code
 in C that does not come back never gets there, and holds the lock that the thread of a timer would need. So

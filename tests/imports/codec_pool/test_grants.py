@@ -66,7 +66,7 @@ def test_reads_a_bucket_that_is_a_link(sqlite: Importing, tmp_path: Path) -> Non
     assert len(sqlite.run(input_uri="s3://linked/").success) == 1
 
 
-def test_writes_to_a_storage_that_was_put_in_the_place_of_the_old_one(sqlite: Importing) -> None:
+def test_writes_to_a_storage_that_replaced_the_old_one(sqlite: Importing) -> None:
     write(sqlite.input / "a" / "1.dcm", ct(1))
     assert len(sqlite.run("a/").success) == 1
     objects = sqlite.settings.data / "objects"
@@ -78,7 +78,7 @@ def test_writes_to_a_storage_that_was_put_in_the_place_of_the_old_one(sqlite: Im
     invariants.check(sqlite.stores)
 
 
-def test_names_nothing_that_is_not_needed(sqlite: Importing, tmp_path: Path) -> None:
+def test_grants_nothing_that_is_not_needed(sqlite: Importing, tmp_path: Path) -> None:
     buckets, settings = sqlite.stores.buckets, sqlite.settings
     inside = InputFile(0, "f", ("file", str(tmp_path / "x" / "1")), 1)
     assert of_files(settings, buckets, IN, [InputFile(0, "key", None, 1)]) == Grants()

@@ -130,7 +130,7 @@ def test_keeps_pixels_as_one_blob_whose_size_no_image_has(server: Importing, syn
 
 
 @pytest.mark.parametrize("more", ["\0x", '","x":"', "\r\nX: y", "1" * 64])
-def test_fails_a_transfer_syntax_that_is_no_uid(sqlite: Importing, more: str) -> None:
+def test_fails_a_transfer_syntax_that_is_not_a_uid(sqlite: Importing, more: str) -> None:
     (sqlite.input / "odd.dcm").write_bytes(image(syntax=EXPLICIT + more))
     write(sqlite.input / "good.dcm", ct(1))
     report = sqlite.run()

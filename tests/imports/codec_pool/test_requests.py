@@ -92,7 +92,7 @@ def test_stores_on_either_database(server: Importing) -> None:
     invariants.check(server.stores, decode=True)
 
 
-def test_asks_once_for_an_upload_of_which_nothing_is_there(
+def test_asks_once_for_an_upload_of_which_nothing_is_stored(
     sqlite: Importing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, find = [], existing_instances.find
@@ -134,7 +134,7 @@ def test_fails_the_file_that_takes_too_long(sqlite: Importing, monkeypatch: pyte
     assert isinstance(found[0], InstanceStored) and isinstance(found[2], InstanceStored)
 
 
-def test_gives_up_an_order_at_which_workers_die_between_files(
+def test_gives_up_a_request_whose_workers_die_between_files(
     sqlite: Importing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start = process.WorkerProcess.__init__
@@ -161,7 +161,7 @@ def test_says_that_trying_again_helps_where_no_worker_can_be_started(
         assert isinstance(kept, InstanceStored)
 
 
-def test_answers_who_stores_into_what_is_not_there(sqlite: Importing) -> None:
+def test_answers_a_store_into_a_missing_data_store(sqlite: Importing) -> None:
     with opened(sqlite) as (pool, _):
         gone = store_request(sqlite, ct(1))
         with pytest.raises(NotFoundError):
@@ -193,7 +193,7 @@ def test_does_as_many_at_once_as_there_are_workers_and_refuses_too_many(
     assert all(isinstance(each, UnavailableError) and "wait" in str(each) for each in refused)
 
 
-def test_ends_what_nobody_waits_for_any_more(sqlite: Importing) -> None:
+def test_ends_requests_that_nobody_waits_for(sqlite: Importing) -> None:
     with opened(sqlite) as (pool, _):
         pool.ask(Ping(), 30)
         begun = time.monotonic()
@@ -204,7 +204,7 @@ def test_ends_what_nobody_waits_for_any_more(sqlite: Importing) -> None:
         assert time.monotonic() - begun < 20
 
 
-def test_tells_when_the_work_process_is_not_there_and_finds_it_again(
+def test_reports_a_missing_work_process_and_finds_it_again(
     sqlite: Importing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lightwell.codec_pool.client._CONNECT_SECONDS", 0.2)
@@ -218,7 +218,7 @@ def test_tells_when_the_work_process_is_not_there_and_finds_it_again(
         pool.ask(Ping(), 10)
 
 
-def test_takes_the_place_of_a_dead_socket_and_lets_nobody_else_in(sqlite: Importing) -> None:
+def test_replaces_a_dead_socket_and_admits_nobody_else(sqlite: Importing) -> None:
     path = sqlite.settings.data / SOCKET
     dead = socket.socket(socket.AF_UNIX)
     folder = os.open(sqlite.settings.data, os.O_RDONLY)
@@ -245,7 +245,7 @@ def test_answers_while_an_import_has_all_its_workers(server: Importing) -> None:
     invariants.check(server.stores)
 
 
-def test_puts_into_one_transaction_what_waits_together(
+def test_commits_waiting_requests_in_one_transaction(
     server: Importing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each request makes a version of its own all the same."""

@@ -47,7 +47,7 @@ def test_leaves_nothing_of_a_deleted_set_but_its_versions(server: Importing) -> 
     assert collector(server).collect() == Counter()
 
 
-def test_keeps_what_other_sets_name(server: Importing) -> None:
+def test_keeps_what_other_sets_reference(server: Importing) -> None:
     """Two series of one study and patient share level values; both hold one SOP Instance UID."""
     write(server.input / "a" / "1.dcm", ct(1))
     write(server.input / "a" / "2.dcm", ct(2))
@@ -80,7 +80,7 @@ def test_keeps_every_version_of_a_living_set(server: Importing) -> None:
     invariants.check(server.stores, decode=True)
 
 
-def test_takes_the_losers_of_duplicates(server: Importing) -> None:
+def test_removes_the_instances_that_duplicates_replaced(server: Importing) -> None:
     write(server.input / "a" / "1.dcm", ct(1, PatientComments="first"))
     write(server.input / "a" / "2.dcm", ct(1, PatientComments="second"))
     server.run("a/")
@@ -91,7 +91,7 @@ def test_takes_the_losers_of_duplicates(server: Importing) -> None:
     invariants.check_collected(server.stores)
 
 
-def test_takes_what_failed_jobs_have_staged(server: Importing) -> None:
+def test_removes_what_failed_jobs_have_staged(server: Importing) -> None:
     write_series(server.input / "a", 3)
     job = server.start("a/")
     engine = server.engine()
@@ -145,7 +145,7 @@ def test_waits_for_the_grace_period_with_bytes_alone(server: Importing) -> None:
     assert objects(server) == []
 
 
-def test_takes_packs_that_were_begun_and_never_named(server: Importing) -> None:
+def test_removes_packs_that_were_begun_and_never_referenced(server: Importing) -> None:
     written, unwritten = 0x1234567890ABCDEF, 0x1234567890ABCDE0
     server.stores.db.write(lambda conn: packs.insert_open(conn, [written, unwritten], 1, 0))
     with PackWriter(server.stores.objects, server.stores.spool, written) as writer:
@@ -169,7 +169,7 @@ def test_lets_a_writer_that_was_too_slow_commit_nothing(server: Importing) -> No
         server.stores.db.write(lambda conn: packs.make_live(conn, {key: (5, 1)}))
 
 
-def test_takes_bytes_without_a_row_but_not_most_of_a_storage(server: Importing) -> None:
+def test_removes_bytes_without_a_row_but_not_most_of_a_storage(server: Importing) -> None:
     write_series(server.input / "a", 2)
     server.run("a/")
     (kept,) = objects(server)
@@ -184,7 +184,7 @@ def test_takes_bytes_without_a_row_but_not_most_of_a_storage(server: Importing) 
     assert kept in objects(server), "a database that knows none of the packs is not theirs"
 
 
-def test_takes_what_crashes_left_half_written(server: Importing) -> None:
+def test_removes_what_crashes_left_half_written(server: Importing) -> None:
     import os
 
     spool, temporary = server.stores.spool / "left", server.settings.data / "objects" / ".tmp" / "left"
@@ -198,7 +198,7 @@ def test_takes_what_crashes_left_half_written(server: Importing) -> None:
     assert not spool.exists() and not temporary.exists() and young.exists()
 
 
-def test_drops_documents_of_deleted_sets_that_came_back(server: Importing) -> None:
+def test_drops_documents_of_deleted_sets_that_were_cached_again(server: Importing) -> None:
     write_series(server.input / "a", 2)
     server.run("a/")
     (made,) = living(server)
@@ -213,7 +213,7 @@ def test_drops_documents_of_deleted_sets_that_came_back(server: Importing) -> No
     assert server.stores.documents.get(key, 1, "native") is None
 
 
-def test_leaves_alone_what_was_named_after_the_scan(server: Importing) -> None:
+def test_keeps_what_was_referenced_after_the_scan(server: Importing) -> None:
     """A level value and an instance found again by content between scan and removal."""
     write_series(server.input / "a", 1)
     server.run("a/")
@@ -239,7 +239,7 @@ def test_leaves_alone_what_was_named_after_the_scan(server: Importing) -> None:
     invariants.check_collected(server.stores)
 
 
-def test_leaves_alone_what_lost_a_name_while_it_scanned(server: Importing) -> None:
+def test_keeps_what_lost_a_reference_during_the_scan(server: Importing) -> None:
     write_series(server.input / "a", 1)
     server.run("a/")
     keys = list(_column(server, tables.instance.c.key))
@@ -253,7 +253,7 @@ def test_leaves_alone_what_lost_a_name_while_it_scanned(server: Importing) -> No
     assert _column(server, tables.leftover.c.key) == set(keys), "another scan has to tell"
 
 
-def test_one_collector_has_the_turn(server: Importing) -> None:
+def test_runs_one_collector_at_a_time(server: Importing) -> None:
     first, second = collector(server), collector(server)
     assert first._take_turn() and not second._take_turn()
     assert first._take_turn(), "and may go on"
@@ -322,7 +322,7 @@ def test_tells_a_reader_who_was_overtaken_that_the_set_is_deleted(server: Import
         frames.read(place, 0, place.length)
 
 
-def test_tells_the_sets_of_a_job_that_was_given_up(server: Importing) -> None:
+def test_records_failed_versions_for_an_abandoned_job(server: Importing) -> None:
     write_series(server.input / "a", 1)
     server.run("a/")
     server.close()  # the engine that ran it; the stores open again

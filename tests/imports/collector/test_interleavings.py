@@ -56,7 +56,7 @@ def databases(request: pytest.FixtureRequest) -> Callable[[Path], Iterator[str]]
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_takes_all_that_is_dead_and_nothing_that_lives(
+def test_removes_everything_unreferenced_and_nothing_referenced(
     databases: Callable[[Path], Iterator[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leases, "_COMMIT_ATTEMPTS", 1)
@@ -144,7 +144,7 @@ def _has_no_grace(patch: pytest.MonkeyPatch) -> None:
     ("broken", "seed"),
     [(_sees_no_base, 2), (_sees_no_study_block, 1), (_sees_open_members_alone, 10), (_has_no_grace, 1)],
 )
-def test_finds_out_a_collector_that_is_broken(
+def test_detects_a_broken_collector(
     broken: Callable[[pytest.MonkeyPatch], None],
     seed: int,
     tmp_path: Path,
@@ -181,7 +181,7 @@ def test_finds_out_a_collector_that_is_broken(
     raise AssertionError("nobody has noticed")
 
 
-def test_takes_nothing_that_lives_while_all_run_at_once(
+def test_removes_nothing_referenced_while_everything_runs_at_once(
     server: Importing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Threads that wait for no one but the database's locks."""
@@ -199,7 +199,7 @@ def test_takes_nothing_that_lives_while_all_run_at_once(
     with ThreadPoolExecutor(9) as pool:
         doing = [pool.submit(repeat, scenario.importer, seed, 8) for seed in (1, 2)]
         doing += [pool.submit(repeat, scenario.changer, 3, 20), pool.submit(repeat, scenario.copier, 4, 10)]
-        doing.append(pool.submit(repeat, scenario.heir, 9, 10))
+        doing.append(pool.submit(repeat, scenario.inherited_level, 9, 10))
         others = [
             pool.submit(repeat, scenario.deleter, 5, None),
             pool.submit(repeat, scenario.reader, 6, None),

@@ -87,7 +87,7 @@ def test_keeps_the_bytes_of_other_frames(imported_files: ImportedFiles, name: st
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_exports_the_samples_that_came(imported_files: ImportedFiles, name: str) -> None:
+def test_exports_the_samples_that_were_imported(imported_files: ImportedFiles, name: str) -> None:
     specimen = ALL[name]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom does not know JPEG XL

@@ -285,7 +285,7 @@ def test_makes_a_copy_again_of_pixels_of_every_kind(server: Importing) -> None:
 
 
 @pytest.mark.parametrize("new", [True, False])
-def test_records_a_fault_of_ours(
+def test_records_an_internal_fault(
     server: Importing, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, new: bool
 ) -> None:
     source = imported(server, "a")
@@ -332,7 +332,7 @@ def run_concurrently(*calls: Callable[[], Any]) -> list[Any]:
     return results
 
 
-def test_lets_one_of_several_copies_into_one_set_win(server: Importing) -> None:
+def test_lets_one_of_several_copies_into_the_same_set_succeed(server: Importing) -> None:
     target = imported(server, "target")
     sources = [copy(server, imported(server, f"s{n}", series=str(n))) for n in range(2, 6)]
     calls = [lambda id=id: copy(server, id, 1, target, force=True) for id in sources]
@@ -355,7 +355,7 @@ def test_promotes_one_of_several_sets_of_a_series(server: Importing) -> None:
     invariants.check(server.stores)
 
 
-def test_joins_no_primary_set_that_came_after_the_policies_were_asked(server: Importing) -> None:
+def test_copies_into_no_primary_set_created_after_the_policy_check(server: Importing) -> None:
     primary = imported(server, "a", 1)
     copied = copy(server, primary)
     delete(server, primary)
@@ -375,7 +375,7 @@ def test_joins_no_primary_set_that_came_after_the_policies_were_asked(server: Im
     invariants.check(server.stores)
 
 
-def test_goes_along_with_an_import_of_the_same_series(server: Importing) -> None:
+def test_runs_beside_an_import_of_the_same_series(server: Importing) -> None:
     target = imported(server, "a", 2)
     source = imported(server, "b", 2, series="2")
     for number in range(4):
@@ -405,7 +405,7 @@ def test_goes_along_with_an_import_of_the_same_series(server: Importing) -> None
     invariants.check(server.stores)
 
 
-def test_never_waits_in_a_circle(server: Importing, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_never_deadlocks(server: Importing, monkeypatch: pytest.MonkeyPatch) -> None:
     deadlocks = []
     may_retry = errors.may_retry
 

@@ -1,4 +1,4 @@
-"""Every operation walked once, and what ``DATA/events.ndjson`` says of it (devguide/event-notifications)."""
+"""Every operation called once, and what ``DATA/events.ndjson`` says of it (devguide/event-notifications)."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def test_takes_a_copy_of_a_thousand_frames_and_no_more(server: Importing) -> Non
 
 
 @pytest.mark.parametrize("change", [partial(update, text="x" * 1000), copy], ids=["update", "copy"])
-def test_makes_no_document_that_is_longer_than_the_quota(
+def test_creates_no_document_that_is_longer_than_the_quota(
     server: Importing, change: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built = make(server)

@@ -151,7 +151,7 @@ def test_exports_what_the_document_shows(server: Importing) -> None:
     invariants.check(server.stores)
 
 
-def test_grows_by_what_has_the_values_that_it_shows(server: Importing) -> None:
+def test_grows_by_instances_that_have_the_values_it_shows(server: Importing) -> None:
     _, id = two_sets(server)
     update(server, id, 1, blob({"PatientID": "NEW"}, instances={f"{SERIES}.1": {"DICOM": {"Rows": 99}}}))
     # What has the values from before the edit makes a set of its own, what has the new ones joins.
@@ -174,7 +174,7 @@ def test_grows_by_what_has_the_values_that_it_shows(server: Importing) -> None:
     invariants.check(server.stores)
 
 
-def test_keeps_the_edits_of_a_level_when_its_block_is_handed_over(server: Importing) -> None:
+def test_keeps_the_edits_of_a_level_when_another_member_supplies_its_block(server: Importing) -> None:
     _, id = two_sets(server)
     update(server, id, 1, blob(study={"StudyDescription": "EDITED"}, series={"SeriesDescription": "x"}))
     for number in (1, 2, 3):
@@ -269,7 +269,7 @@ def test_fails_for_all_sets_of_a_study_or_for_none(
     invariants.check(server.stores)
 
 
-def test_changes_no_set_that_joined_the_study_after_the_policies_were_asked(server: Importing) -> None:
+def test_changes_no_set_added_to_the_study_after_the_policy_check(server: Importing) -> None:
     write_series(server.input / "a", 1)
     write_series(server.input / "b", 1, series="2")
     (first,), (second,) = ([each["imageSetId"] for each in sets(server, prefix)] for prefix in ("a/", "b/"))

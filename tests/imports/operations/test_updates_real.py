@@ -103,7 +103,7 @@ def at_instance(series: str, uid: str, dicom: Any, **more: Any) -> Any:
 
 
 @pytest.mark.slow
-def test_gives_attributes_their_own_values_and_changes_not_a_byte(real: tuple[Importing, list[str]]) -> None:
+def test_changes_no_byte_when_attributes_keep_their_values(real: tuple[Importing, list[str]]) -> None:
     server, ids = real
     given = 0
     for id in ids:

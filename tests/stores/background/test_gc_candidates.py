@@ -157,7 +157,7 @@ def test_keeps_a_name_that_is_undone_with_its_savepoint_from_protecting(db: Data
     assert keys(db, kind.table) == [NEW]
 
 
-def test_leaves_a_pack_on_the_list_whose_last_name_goes_while_it_is_judged(
+def test_keeps_a_pack_listed_whose_last_reference_is_removed_while_it_is_checked(
     db: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By another collector, as where the first has lost its turn."""

@@ -51,7 +51,7 @@ def test_keeps_the_root_key_while_another_server_runs(database: Database) -> Non
         enter(database, B, changes=True)
 
 
-def test_knows_a_start_from_the_one_before(database: Database) -> None:
+def test_tells_a_start_from_the_previous_one(database: Database) -> None:
     again = replace(A, run="run2")
     enter(database, A)
     enter(database, again)
@@ -89,7 +89,7 @@ def test_tells_which_jobs_wait_for_a_server(database: Database) -> None:
     assert awaited() == [AwaitedNode(A.node, A.place, None, 2), AwaitedNode(B.node, B.place, None, 1)]
 
 
-def test_says_so_where_two_servers_have_one_data_folders_id(
+def test_reports_two_servers_with_the_same_data_folder_id(
     migrated_postgres_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
 

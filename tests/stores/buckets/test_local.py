@@ -91,7 +91,7 @@ def test_lists_by_plain_prefix(buckets: Buckets, inn: Path) -> None:
 @pytest.mark.parametrize(
     "prefix", ["../", "../x", "a/../b", "./a", "a/./", "/", "/etc/", "a//b", "a\0b", "a\0/b"]
 )
-def test_refuses_prefixes_that_are_none(buckets: Buckets, inn: Path, prefix: str) -> None:
+def test_refuses_invalid_prefixes(buckets: Buckets, inn: Path, prefix: str) -> None:
     make(inn, "a/b")
     with pytest.raises(InputError, match="is not a prefix"):
         keys(buckets, prefix)
@@ -126,7 +126,7 @@ def test_refuses_keys_that_leave_the_bucket(buckets: Buckets, inn: Path, key: st
 @pytest.mark.parametrize(
     "name", ["..", ".", "", "../inn", "inn/a", "Inn", "in", "inn\n", "a" * 64, "-inn", "inn\0"]
 )
-def test_refuses_names_that_are_none_of_a_bucket(buckets: Buckets, name: str) -> None:
+def test_refuses_invalid_bucket_names(buckets: Buckets, name: str) -> None:
     with pytest.raises(InputError, match="not a valid bucket name"):
         keys(buckets, bucket=name)
 

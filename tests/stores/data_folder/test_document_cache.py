@@ -36,7 +36,7 @@ def test_keeps_documents_by_set_version_and_format(documents: DocumentCache) -> 
     assert documents.get(2, 1, "native") is None
 
 
-def test_takes_a_damaged_file_as_missing(documents: DocumentCache) -> None:
+def test_treats_a_damaged_file_as_missing(documents: DocumentCache) -> None:
     documents.put(1, 1, "native", b"0123456789" * 100)
     (path,) = files(documents)
     whole = path.read_bytes()
@@ -58,7 +58,7 @@ def test_forgets_a_set(documents: DocumentCache) -> None:
     assert len(files(documents)) == 1
 
 
-def test_sweeps_sets_that_live_no_more(documents: DocumentCache) -> None:
+def test_sweeps_sets_that_no_longer_exist(documents: DocumentCache) -> None:
     for key in (1, 2, 3):
         documents.put(key, 1, "native", b"x")
     assert documents.sweep(lambda key: key == 2) == 2
@@ -108,7 +108,7 @@ def test_drops_what_a_crash_left(documents: DocumentCache) -> None:
     assert documents.size() < 1000
 
 
-def test_keeps_no_document_that_fills_it(documents: DocumentCache) -> None:
+def test_does_not_keep_a_document_that_fills_it(documents: DocumentCache) -> None:
     documents.put(1, 1, "native", bytes(50_000))
     assert documents.get(1, 1, "native") is None
     nothing = DocumentCache(documents.root, limit=0)
@@ -127,7 +127,7 @@ def test_never_fails_a_request(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("format", ["", "..", "../x", "a/b", ".x", "a b", "a\0"])
-def test_refuses_formats_that_are_none(documents: DocumentCache, format: str) -> None:
+def test_refuses_unknown_formats(documents: DocumentCache, format: str) -> None:
     with pytest.raises(ValueError, match="not a format"):
         documents.get(1, 1, format)
 

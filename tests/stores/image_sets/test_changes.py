@@ -110,7 +110,7 @@ def held(stores: Stores, built: BuiltSet, version: int) -> tuple[Any, Any]:
         )
 
 
-def test_restores_exactly_what_held_at_another_version(stores: Stores) -> None:
+def test_restores_exactly_the_content_of_another_version(stores: Stores) -> None:
     built = image_set_builders.image_set(
         stores, [BuiltInstance(f"1.{n}", n, patient={"PatientID": f"P{n}"}) for n in range(1, 5)]
     )
@@ -147,7 +147,7 @@ def test_restores_exactly_what_held_at_another_version(stores: Stores) -> None:
     assert held(stores, built, 2) == second
 
 
-def test_hands_a_level_to_the_oldest_member_when_its_base_goes(stores: Stores) -> None:
+def test_gives_a_level_the_oldest_members_block_when_its_base_is_removed(stores: Stores) -> None:
     built = image_set_builders.image_set(
         stores,
         [
@@ -224,7 +224,7 @@ def test_refuses_the_same_instance_twice(stores: Stores) -> None:
         change(stores, built, 1, twice)
 
 
-def test_finds_the_instances_that_are_there_and_makes_the_others(stores: Stores) -> None:
+def test_finds_existing_instances_and_inserts_the_others(stores: Stores) -> None:
     built = image_set_builders.image_set(stores, [BuiltInstance("1.1", 1)])
 
     def make(key: int) -> dict[str, InstanceKey]:

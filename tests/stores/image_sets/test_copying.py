@@ -92,7 +92,7 @@ def named(name: str, **more: Any) -> Mapping[str, Any]:
     return {"PatientID": "P1", "PatientName": name, **more}
 
 
-def test_passes_on_the_block_of_an_heir_as_it_is_by_now(stores: Stores) -> None:
+def test_passes_on_the_current_block_of_the_member_that_inherits_the_level(stores: Stores) -> None:
     built = image_set_builders.image_set(
         stores,
         [
@@ -124,7 +124,7 @@ def test_keeps_a_base_that_an_edited_member_carries(stores: Stores) -> None:
         ],
         patient=dict(named("A")),
     )
-    # Another attribute was edited; the block of the level is as it came.
+    # Another attribute was edited; the block of the level is unchanged.
     write(stores, built, edited("1.4", {"SliceLocation": Edit("DS", "1")}), 1)
     assert write(stores, built, removed("1.1"), 2) is False
     # The same by edits: what another value became is the base all the same.
@@ -135,7 +135,7 @@ def test_keeps_a_base_that_an_edited_member_carries(stores: Stores) -> None:
     assert patient(stores, built, 6) == named("C")
 
 
-def test_takes_an_edited_block_for_a_level_value_like_any_other(stores: Stores) -> None:
+def test_treats_an_edited_block_like_any_other_level_value(stores: Stores) -> None:
     built = [
         image_set_builders.image_set(
             stores,

@@ -63,7 +63,7 @@ def test_looks_up_frames_by_set_store_and_pixels(stores: Stores) -> None:
     assert look_up(built.id, built.datastore_id, image.pixels_key) is None
 
 
-def test_looks_up_frames_of_instances_that_came_again(stores: Stores) -> None:
+def test_looks_up_frames_of_instances_that_were_imported_again(stores: Stores) -> None:
     older = BuiltInstance("1.1", 1, frames=[b"x"], to_version=2)
     newer = BuiltInstance("1.1", 1, frames=[b"y"], from_version=2)
     other = BuiltInstance("1.2", 2, frames=[b"z"])

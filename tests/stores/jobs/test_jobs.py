@@ -104,7 +104,7 @@ def test_gives_a_chunk_to_another_when_its_claim_has_ended(database: Database) -
     assert database.write(lambda c: chunks.finish(c, job.key, 0, "b"))
 
 
-def test_remembers_who_died_of_what(database: Database) -> None:
+def test_remembers_which_file_each_worker_died_of(database: Database) -> None:
     job = _reading(database, 1)
     database.write(lambda c: chunks.claim(c, "a", NOW, NOW + 10))
     database.write(lambda c: chunks.release(c, job.key, 0, "a", {"0": ["SIGSEGV"]}, NOW + 50))
@@ -114,7 +114,7 @@ def test_remembers_who_died_of_what(database: Database) -> None:
     assert chunk is not None and chunk.died(0) == 1
 
 
-def test_goes_on_to_commit_when_the_last_chunk_is_done(database: Database) -> None:
+def test_starts_the_commit_when_the_last_chunk_is_done(database: Database) -> None:
     job = _reading(database, 2)
     for name in ("a", "b"):
         _claim(database, name)
@@ -131,7 +131,7 @@ def test_goes_on_to_commit_when_the_last_chunk_is_done(database: Database) -> No
     assert found is not None and (found.phase, found.read) == (JobPhase.COMMIT, 2)
 
 
-def test_forgets_the_claims_of_the_dead(database: Database) -> None:
+def test_drops_the_claims_of_dead_workers(database: Database) -> None:
     job = database.write(_job)
     database.write(lambda c: import_jobs.claim(c, job.key, JobPhase.LIST, "dead", NOW, NOW + 10**9))
     _reading(database, 1)

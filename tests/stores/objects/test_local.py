@@ -231,7 +231,7 @@ def test_says_that_it_may_not_write() -> None:
     assert "this user has no permission: check its owner and mode." in done.stderr
 
 
-def test_says_that_a_file_stands_in_the_way(tmp_path: Path) -> None:
+def test_reports_a_file_that_is_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "objects").write_bytes(b"")
     with pytest.raises(StorageError, match="cannot be written to"):
         LocalObjects(tmp_path / "objects").put("a", b"x")

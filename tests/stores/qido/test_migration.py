@@ -103,7 +103,7 @@ def fill(stores: Stores) -> None:
 
 
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
-def test_fills_the_index_of_a_database_of_before(
+def test_fills_the_index_of_a_database_from_an_earlier_version(
     database: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     url = (
@@ -137,7 +137,7 @@ def test_fills_the_index_of_a_database_of_before(
 
 
 def _back_to_0003(conn: Connection) -> None:
-    """As revision 0003 had it: what came later goes, whatever stands in it."""
+    """Go back to revision 0003: drop later tables and columns with their content."""
     conn.execute(text("DROP TABLE server"))
     for name in ("input_node", "output_node", "assumes_role"):
         conn.execute(text(f"ALTER TABLE import_job DROP COLUMN {name}"))

@@ -61,7 +61,7 @@ def test_tells_of_unknown_terms() -> None:
     assert charset_of(b"ISO_IR 192\\ISO_IR 100").unknown == ("ISO IR 100",)
 
 
-def test_keeps_backslashes_inside_of_characters() -> None:
+def test_keeps_backslashes_inside_characters() -> None:
     # 0x5C is the second byte of these, and no delimiter.
     text = "昞乗\\b"
     assert charset_of(b"GB18030").decode(text.encode("gb18030")) == (text, "")

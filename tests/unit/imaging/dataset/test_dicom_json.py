@@ -146,7 +146,7 @@ def made(*elements: bytes, syntax: str = headers.EXPLICIT) -> dict[str, Any]:
     return found
 
 
-def test_shows_the_whole_data_set_in_tag_order_without_what_is_no_attribute() -> None:
+def test_shows_the_whole_data_set_in_tag_order_with_attributes_only() -> None:
     found = made(
         headers.element(0x00080000, "UL", struct.pack("<I", 4)),
         headers.element(0x00083002, "UI", "1.2.840.10008.1.2"),
@@ -173,7 +173,7 @@ def test_reads_un_of_undefined_length_as_a_sequence() -> None:
 
 
 @pytest.mark.parametrize("syntax", [headers.EXPLICIT, headers.IMPLICIT, headers.BIG])
-def test_names_long_values_inside_of_sequences_by_their_path(syntax: str) -> None:
+def test_names_long_values_inside_sequences_by_their_path(syntax: str) -> None:
     form = {headers.IMPLICIT: "implicit", headers.BIG: "big"}.get(syntax, "explicit")
     order = ">" if form == "big" else "<"
     long = headers.element(0x00282000, "OB", bytes((1 << 20) + 2), form=form)
@@ -208,7 +208,7 @@ def test_shows_what_pydicom_shows_of_its_own_files() -> None:
     assert sum(compare(path.read_bytes(), path.name) for path in paths) > 80
 
 
-def test_shows_what_pydicom_shows_of_the_zoo() -> None:
+def test_shows_what_pydicom_shows_of_files_of_many_kinds() -> None:
     every = specimens()
     assert sum(compare(each.data, each.name) for each in every[:: max(1, len(every) // 40)]) > 30
 
@@ -229,7 +229,7 @@ LINES = dicom_json_lines.join_elements(
 )
 
 
-def test_lays_lines_over_lines() -> None:
+def test_replaces_lines() -> None:
     new, other = b'"00100020":{"vr":"LO","Value":["P"]}', b'"00100010":{"vr":"PN","Value":[null]}'
     changed = dicom_json_lines.replace_lines(
         LINES, {0x00100020: new, 0x00100010: other, 0x00101000: None, 0x00083002: None}

@@ -27,7 +27,7 @@ def deflated(content: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("data", [b"", b"\0", b"GIF89a", bytes(132), bytes(127) + b"DICM", b"{}" * 500])
-def test_refuses_what_is_no_part_10_file(data: bytes) -> None:
+def test_refuses_what_is_not_a_part_10_file(data: bytes) -> None:
     with pytest.raises(InputError, match=NOT_DICOM):
         opened(data)
 

@@ -62,7 +62,7 @@ def test_gives_the_content_types_of_the_service_model() -> None:
     assert {tail: content_type(DICOM + tail) for tail in expected} == expected
 
 
-def test_takes_a_missing_stored_syntax_for_htj2k() -> None:
+def test_treats_a_missing_stored_syntax_as_htj2k() -> None:
     assert content_type(None) == "image/jph"
 
 

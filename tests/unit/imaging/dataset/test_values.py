@@ -73,7 +73,7 @@ def test_shows_null_for_an_empty_standard_element_and_a_text_for_a_private_one(v
 
 
 @pytest.mark.parametrize("vr", ["LO", "CS", "UI", "DS", "IS", "PN", "UT"])
-def test_takes_padding_alone_for_no_value(vr: str) -> None:
+def test_treats_padding_alone_as_no_value(vr: str) -> None:
     assert typed(0x00100020, vr, b"  ") is None
     assert typed(0x00080008, vr, b"\0\0") is None
 
@@ -138,7 +138,7 @@ def test_warns_of_values_that_are_too_long_for_their_vr() -> None:
 @pytest.mark.parametrize(
     "uid", [b"1.2.3..4", b"1.02.3", b".1.2", b"1.2.", b"1.2.x", b"1/2", b"1.2\n", b"1.2\\x"]
 )
-def test_warns_of_what_is_no_uid(uid: bytes) -> None:
+def test_warns_of_what_is_not_a_uid(uid: bytes) -> None:
     assert [n.type for n in notes_of(0x00080018, "UI", uid)] == ["InvalidUidFormat"]
 
 

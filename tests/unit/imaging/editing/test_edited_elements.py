@@ -1,4 +1,4 @@
-"""Edits laid over files that are written again."""
+"""Edits applied to files that are written again."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def original(form: str) -> list[bytes]:
     ]
 
 
-def laid(edits: Edits, *, syntax: str = EXPLICIT, pixel: PixelValue | None = None) -> pydicom.FileDataset:
+def edited(edits: Edits, *, syntax: str = EXPLICIT, pixel: PixelValue | None = None) -> pydicom.FileDataset:
     out = io.BytesIO()
     write_part10(out, meta(syntax) + b"".join(original(FORMS[syntax])), pixel, None, edits)
     out.seek(0)
@@ -68,7 +68,7 @@ def test_writes_every_kind_of_value(syntax: str) -> None:
             **{"00191002": "LO"},
         ),
     }
-    data = laid(edits, syntax=syntax)
+    data = edited(edits, syntax=syntax)
     assert data.file_meta.TransferSyntaxUID == EXPLICIT
     assert data.SpecificCharacterSet == "ISO_IR 192"
     assert (data.PatientName, "PatientID" in data, data.EthnicGroup) == ("Ä^Ö", False, "")
@@ -84,21 +84,21 @@ def test_writes_every_kind_of_value(syntax: str) -> None:
 
 
 def test_leaves_the_character_set_alone_where_it_can() -> None:
-    data = laid({"PatientID": edit("PatientID", "P2")})
+    data = edited({"PatientID": edit("PatientID", "P2")})
     assert (data.SpecificCharacterSet, data.PatientName, data.PatientID) == ("ISO_IR 100", "Jérôme", "P2")
-    data = laid(
+    data = edited(
         {"PatientID": edit("PatientID", "P2"), "SpecificCharacterSet": edit("SpecificCharacterSet", "X")}
     )
     assert (data.SpecificCharacterSet, data.PatientName) == ("ISO_IR 100", "Jérôme")
-    data = laid({"PatientID": edit("PatientID", "Ü")})
+    data = edited({"PatientID": edit("PatientID", "Ü")})
     assert (data.SpecificCharacterSet, data.PatientName, data.PatientID) == ("ISO_IR 192", "Jérôme", "Ü")
 
 
 def test_keeps_what_describes_the_pixels_that_are_written() -> None:
     edits = {"Rows": edit("Rows", 99), "Columns": edit("Columns", 98), "KVP": edit("KVP", "1")}
-    data = laid(edits, pixel=PixelValue("PixelData", "OB", EXPLICIT, 2, [b"ab"]))
+    data = edited(edits, pixel=PixelValue("PixelData", "OB", EXPLICIT, 2, [b"ab"]))
     assert (data.Rows, "Columns" in data, data.KVP, data.PixelData) == (16, False, 1, b"ab")
-    assert laid(edits).Rows == 99
+    assert edited(edits).Rows == 99
 
 
 def test_lets_the_file_meta_follow_the_uids() -> None:
@@ -108,11 +108,11 @@ def test_lets_the_file_meta_follow_the_uids() -> None:
         "MediaStorageSOPInstanceUID": edit("MediaStorageSOPInstanceUID", "1.10"),
         "SourceApplicationEntityTitle": edit("SourceApplicationEntityTitle", "ME"),
     }
-    data = laid(edits)
+    data = edited(edits)
     assert (data.SOPInstanceUID, data.file_meta.MediaStorageSOPInstanceUID) == ("1.9", "1.9")
     assert data.file_meta.MediaStorageSOPClassUID == data.SOPClassUID == "1.2.840.10008.5.1.4.1.1.2"
     assert data.file_meta.SourceApplicationEntityTitle == "ME"
-    gone = laid({"SourceApplicationEntityTitle": None, "TransferSyntaxUID": None})
+    gone = edited({"SourceApplicationEntityTitle": None, "TransferSyntaxUID": None})
     assert "SourceApplicationEntityTitle" not in gone.file_meta
     assert gone.file_meta.TransferSyntaxUID == EXPLICIT
 

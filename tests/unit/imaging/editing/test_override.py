@@ -1,4 +1,4 @@
-"""A DICOM JSON data set laid over that of a file."""
+"""A DICOM JSON data set that overrides values of a file."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FILE = image(
 )
 
 
-def laid(override: dict[str, Any]) -> tuple[Any, Any, Any, Any, Any]:
+def overridden(override: dict[str, Any]) -> tuple[Any, Any, Any, Any, Any]:
     return blocks(read(FILE, override=override))
 
 
@@ -32,7 +32,7 @@ def one(tag: str, vr: str | None, *values: Any) -> dict[str, Any]:
     return {tag: found | ({"vr": vr} if vr else {})}
 
 
-def test_lays_values_over_those_of_the_file() -> None:
+def test_replaces_values_of_the_file() -> None:
     override = {
         **one("00100010", "PN", {"Alphabetic": "ROE^JANE", "Ideographic": "王^小東"}),
         **one("00100020", "LO", "99"),
@@ -40,14 +40,14 @@ def test_lays_values_over_those_of_the_file() -> None:
         **one("00081140", "SQ", {"00081155": {"vr": "UI", "Value": ["1.3"]}}, {}),
         "00080020": {"vr": "DA"},
     }
-    patient, study, _, instance, vrs = laid(override)
+    patient, study, _, instance, vrs = overridden(override)
     assert patient == {"PatientID": "99", "PatientName": "ROE^JANE=王^小東", "PatientSex": "F"}
     assert study["StudyDate"] is None
     assert instance["ReferencedImageSequence"] == [{"ReferencedSOPInstanceUID": "1.3"}, {}]
     assert vrs == {}
 
 
-def test_groups_by_what_is_laid_over() -> None:
+def test_groups_by_overridden_values() -> None:
     found = read(FILE, override=one("00100020", "LO", "99") | {"00080020": {"vr": "DA"}})
     assert found.grouping.patient_id == "99"
     assert found.grouping.study_date == ""
@@ -84,18 +84,18 @@ def test_types_values_as_those_of_files(
 ) -> None:
     if shown is None:
         return
-    assert laid(one(tag, vr, *values))[3][keyword] == shown
+    assert overridden(one(tag, vr, *values))[3][keyword] == shown
 
 
 def test_takes_inline_binary() -> None:
-    instance = laid(
+    instance = overridden(
         {"00282000": {"vr": "OB", "InlineBinary": "AAE="}, "00091001": {"vr": "UN", "InlineBinary": "AAE="}}
     )[3]
     assert (instance["ICCProfile"], instance["00091001"]) == ("AAE=", "AAE=")
 
 
 def test_lists_vrs_of_private_elements() -> None:
-    *_, instance, vrs = laid(
+    *_, instance, vrs = overridden(
         {"00090010": {"vr": "LO", "Value": ["ACME"]}, "00091001": {"vr": "FL", "Value": [0.1]}}
     )
     assert vrs == {"00090010": "LO", "00091001": "FL"}
@@ -128,7 +128,7 @@ def test_takes_the_uids_of_the_file_and_no_others() -> None:
                 read(FILE, override=override)
 
 
-def test_checks_the_element_constraints_on_what_is_laid_over() -> None:
+def test_checks_the_element_constraints_on_overrides() -> None:
     with pytest.raises(InputError, match="PatientID is 257 characters"):
         read(FILE, override=one("00100020", "LO", "x" * 257))
     assert [w.type for w in read(FILE, override=one("00080050", "SH", "x" * 17)).warnings] == [
@@ -165,7 +165,7 @@ def test_checks_the_element_constraints_on_what_is_laid_over() -> None:
         ({"00081140": {"vr": "SQ", "Value": [{"00081155": {"vr": "UI", "Value": [1]}}]}}, "must be a string"),
     ],
 )
-def test_refuses_what_is_no_dicom_json(override: dict[str, Any], reason: str) -> None:
+def test_refuses_what_is_not_dicom_json(override: dict[str, Any], reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         read(FILE, override=override)
 

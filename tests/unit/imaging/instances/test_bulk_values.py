@@ -75,7 +75,7 @@ def test_finds_values_at_every_depth(syntax: str) -> None:
     assert whole(found[bulk_name("00480200/0/00480105/1/00282000")]) == LONG
 
 
-def test_takes_values_of_an_override_for_those_of_the_file() -> None:
+def test_uses_values_of_an_override_instead_of_the_files() -> None:
     data = headers.image(headers.element(0x00420011, "OB", LONG), headers.element(0x00281201, "OW", LONG))
     other = LONG[::-1]
     override = {"00420011": {"vr": "OB", "InlineBinary": base64.b64encode(other).decode()}}
@@ -87,7 +87,7 @@ def test_takes_values_of_an_override_for_those_of_the_file() -> None:
     assert list(values(data, short)) == [bulk_name("00281201")]
 
 
-def test_finds_what_is_no_value_of_its_vr() -> None:
+def test_finds_values_that_are_invalid_for_their_vr() -> None:
     odd = struct.pack("<d", 1.5) * (1 << 17) + b"abcd"
     found = values(
         headers.image(

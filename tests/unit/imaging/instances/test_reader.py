@@ -184,14 +184,14 @@ def test_describes_no_image_where_rows_are_missing() -> None:
     assert found.pixel
 
 
-def test_takes_a_number_of_frames_that_is_none_for_one_and_says_so() -> None:
+def test_treats_an_invalid_number_of_frames_as_one_and_says_so() -> None:
     found = read(image(*PIXEL_MODULE, element(0x00280008, "IS", "1A"), PIXELS))
     assert found.image
     assert (found.image.frames, found.image.frames_declared) == (1, False)
     assert [w.type for w in found.warnings] == ["CoercionOfDataElements"]
 
 
-def test_takes_a_sign_and_bits_that_cannot_be_for_the_nearest_and_says_so() -> None:
+def test_replaces_an_impossible_sign_and_bits_with_the_nearest_and_says_so() -> None:
     wrong = (element(0x00280101, "US", us(17)), element(0x00280103, "US", us(3)))
     rest = [each for each in PIXEL_MODULE if each[:4] not in (wrong[0][:4], wrong[1][:4])]
     found = read(image(*rest, *wrong, PIXELS))

@@ -1,4 +1,4 @@
-"""Files written again: every element as it came, in whatever encoding it has to stand."""
+"""Files written again: every element unchanged, in whatever encoding is required."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_says_of_decoded_pixels_what_they_are() -> None:
 
 
 @pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, BIG])
-def test_lays_an_override_over_the_file(syntax: str) -> None:
+def test_applies_an_override_to_the_file(syntax: str) -> None:
     form = FORMS[syntax]
     override = {
         "00020010": {"vr": "UI", "Value": ["1.2"]},
@@ -177,7 +177,7 @@ def test_encodes_an_override_in_each_form() -> None:
     assert implicit[0x00189073] == element(0x00189073, "FD", struct.pack("<d", 1), form="implicit")
 
 
-def test_keeps_an_unknown_syntax_and_what_came_in_it() -> None:
+def test_keeps_an_unknown_syntax_and_its_content() -> None:
     pixel = PixelValue("PixelData", "OW", UNKNOWN, 2, [b"ab"], verbatim=True)
     data = written(*uids("implicit"), syntax=UNKNOWN, pixel=pixel)
     assert dataset(data) == b"".join(uids("implicit")) + element(0x7FE00010, "OW", b"ab", form="implicit")
@@ -185,7 +185,7 @@ def test_keeps_an_unknown_syntax_and_what_came_in_it() -> None:
 
 
 @pytest.mark.parametrize("syntax", [UNKNOWN, BIG])
-def test_writes_text_in_utf8_under_the_encoding_that_pixels_came_in(syntax: str) -> None:
+def test_writes_text_in_utf8_under_the_encoding_of_the_pixels(syntax: str) -> None:
     form = FORMS[syntax]
     pixel = PixelValue("PixelData", "OW", syntax, 2, [b"ab"], verbatim=True)
     came = [
@@ -211,7 +211,7 @@ def test_writes_text_in_utf8_under_the_encoding_that_pixels_came_in(syntax: str)
     )
 
 
-def test_keeps_offset_tables_with_pixels_as_they_came_alone() -> None:
+def test_keeps_offset_tables_with_unchanged_pixels_only() -> None:
     table = element(0x7FE00001, "OV", bytes(8))
     pixel = PixelValue("PixelData", "OB", KEPT, None, encapsulate([(2, [b"ab"])]))
     assert table not in written(*uids(), table, syntax=KEPT, pixel=pixel)

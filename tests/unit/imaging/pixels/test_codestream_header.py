@@ -77,7 +77,7 @@ def test_refuses_a_header_cut_anywhere(codec: str) -> None:
         (jpeg(), "jpeg2000"),
     ],
 )
-def test_refuses_what_is_no_such_frame(data: bytes, codec: str) -> None:
+def test_refuses_what_is_not_such_a_frame(data: bytes, codec: str) -> None:
     with pytest.raises(PixelFailure):
         read_header(data, codec)
 

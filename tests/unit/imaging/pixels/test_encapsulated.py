@@ -200,7 +200,7 @@ def test_refuses_a_frame_without_bytes() -> None:
     assert refusal(items(b"aa", b"", table=(0, 10)), 2) == "FramesExtractionFailure"
 
 
-def test_takes_a_broken_element_to_reach_to_the_end_of_the_file() -> None:
+def test_treats_a_broken_element_as_reaching_the_end_of_the_file() -> None:
     value = items(b"aa", end=item(b"bbbb")[:-1])
     assert end_of_element(BytesSource(value), 0) == len(value)
 

@@ -204,7 +204,7 @@ def test_does_not_keep_full_chrominance_as_native_frames_of_halved_one() -> None
     )
 
 
-def test_refuses_a_video_that_is_none() -> None:
+def test_refuses_a_video_that_is_not_one() -> None:
     assert refusal(items(b"\xff\xd8\xff\xe0"), image(), DICOM + ".4.102") == "TranscodingException"
 
 

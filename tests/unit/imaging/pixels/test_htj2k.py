@@ -174,7 +174,7 @@ def test_reads_only_a_frame_of_the_same_form(shape: tuple[int, ...], kind: str, 
             decoded(data + tail, samples, photometric)
 
 
-def test_takes_an_error_that_the_codec_cannot_raise_for_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_treats_an_error_that_the_codec_cannot_raise_as_damage(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = noise((20, 30), "u2")
     data = stream(samples)
 

@@ -88,7 +88,7 @@ def other_sample(samples: NDArray[Any]) -> NDArray[Any]:
 
 
 @pytest.mark.parametrize("store", ["HTJ2K", "JPEG_2000_LOSSLESS"])
-def test_gives_no_sample_that_is_not_the_one_that_came(store: str) -> None:
+def test_returns_no_sample_that_differs_from_the_imported_one(store: str) -> None:
     samples = noise((4, 6), "u2")
     stream = store_native(samples.tobytes(), image_of(samples), store=store)
     (frame,) = stream
@@ -103,7 +103,7 @@ def test_gives_no_sample_that_is_not_the_one_that_came(store: str) -> None:
 
 
 @pytest.mark.parametrize("syntax", [EXPLICIT, "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.91"])
-def test_decodes_no_kept_bytes_that_are_not_those_that_came(
+def test_decodes_no_kept_bytes_that_differ_from_the_imported_ones(
     syntax: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     samples = np.full((8, 8), 77, np.uint8)

@@ -154,7 +154,7 @@ def test_goes_by_a_window_that_is_asked_for_before_those_of_the_file() -> None:
         {"VOILUTSequence": Sequence([])},
     ],
 )
-def test_passes_over_windows_that_are_none(values: dict[str, Any]) -> None:
+def test_skips_invalid_windows(values: dict[str, Any]) -> None:
     assert grey(np.array([[10, 20]], np.uint16), attributes(**values)).tolist() == [[0, 255]]
 
 
@@ -180,7 +180,7 @@ def test_refuses_a_table_that_is_too_short(entries: list[int]) -> None:
         normalized_table(item, big=False)
 
 
-def test_shows_floats_and_what_is_no_number_in_black() -> None:
+def test_shows_floats_with_nan_in_black() -> None:
     samples = np.array([[0.0, 0.5, 1.0, np.nan, np.inf, -np.inf]], np.float32)
     assert grey(samples, pixel_keyword="FloatPixelData").tolist() == [[0, 128, 255, 0, 255, 0]]
     assert grey(np.full((1, 2), np.nan, np.float64), pixel_keyword="DoubleFloatPixelData").tolist() == [
