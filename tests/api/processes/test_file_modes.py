@@ -97,7 +97,7 @@ def test_closes_what_was_left_open_and_says_so(tmp_path: Path) -> None:
     assert open_to_others(job) == {}
     assert mode(job.parent) == 0o777, "the bucket's own folder is its user's"
     again = lightwell("doctor", "--port", "0", data=data)
-    assert "only this user can read what is kept" in again.out
+    assert "only you can read the data" in again.out
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
