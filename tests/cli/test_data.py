@@ -43,7 +43,7 @@ def test_migrates_once(tmp_path: Path) -> None:
     first = lightwell("data", "migrate", data=tmp_path / "data")
     assert first.status == 0 and "migrated to the schema of this version" in first.out
     again = lightwell("data", "migrate", data=tmp_path / "data")
-    assert again.status == 0 and "its schema is current" in again.out
+    assert again.status == 0 and "the schema is already current" in again.out
 
 
 def test_verifies_nothing_that_is_not_there(tmp_path: Path) -> None:

@@ -207,7 +207,9 @@ def test_keeps_serving_while_the_certificate_is_unreadable(
         pair[0].unlink()
         put_there(pair[0])
         server.process.send_signal(signal.SIGHUP)
-        until(lambda: any("certificate refused" in line and "is not a file of" in line for line in server.err))
+        until(
+            lambda: any("certificate refused" in line and "is not a file of" in line for line in server.err)
+        )
         assert shows(server, kept)
         pair[0].unlink()
         put(new, pair)

@@ -132,7 +132,7 @@ def test_refuses_a_port_that_is_taken(data: Path) -> None:
         (("--host", "0.0.0.0", "--config", "off.toml"), "--tls-cert and --tls-key"),
         (("--host", "192.0.2.1"), "--trusted-proxies"),
         (("--trusted-proxies", "10.0.0.1/8"), "--trusted-proxies"),
-        (("--trusted-proxies", "0.0.0.0/0"), "anybody"),
+        (("--trusted-proxies", "0.0.0.0/0"), "anyone"),
     ],
 )
 def test_refuses_wrong_usage(data: Path, flags: tuple[str, ...], word: str) -> None:

@@ -128,7 +128,7 @@ def test_refuses_to_match_on_what_it_does_not_return(archive: Archive, searcher:
         assert (reply.status, reply.headers["x-amzn-errortype"]) == (403, "AccessDeniedException"), query
         message = json.loads(reply.body)["message"]
         assert f"perform: {READ} on resource: {store_arn(archive.datastore)}" in message
-        assert "which a search here by" in message
+        assert "which a search by" in message
         # What is found does not matter, nor whether anything is.
         assert ask(archive, searcher, path, query.replace("P-1", "P-9")).status == 403
     for path, query in (

@@ -162,10 +162,10 @@ def test_lets_a_writer_that_was_too_slow_commit_nothing(server: Importing) -> No
     key = Ids().key()
     server.stores.db.write(lambda conn: packs.insert_open(conn, [key], 1, 0))
     collector(server).doom_packs()
-    with pytest.raises(StorageError, match="is to be done again"):
+    with pytest.raises(StorageError, match="has to be done again"):
         server.stores.db.write(lambda conn: packs.make_live(conn, {key: (5, 1)}))
     collector(server).remove_packs()
-    with pytest.raises(StorageError, match="is to be done again"):
+    with pytest.raises(StorageError, match="has to be done again"):
         server.stores.db.write(lambda conn: packs.make_live(conn, {key: (5, 1)}))
 
 
