@@ -14,12 +14,14 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 
+from bench.clients.dicomweb import DicomwebClient
 from bench.clients.http_load import Request, drive
 from bench.inputs import corpus
 from bench.measure.cpu_meter import CpuMeter
 from bench.measure.repeat import least_disturbed
 from bench.results import Options
 from bench.scenarios.imports import WARM, Lightwell
+from bench.scenarios.web_frames import FRAMES_AS, path_of
 from bench.scenarios.web_store import batches_of, store_all
 from bench.servers.imported_series import ImportedSeries
 from bench.servers.lightwell_server import Server
@@ -58,6 +60,15 @@ def metadata(stack: ExitStack, python: str | None, options: Options) -> Turn:
     return turn
 
 
+def web_frames(stack: ExitStack, python: str | None, options: Options) -> Turn:
+    """One frame a request over DICOMweb, as stored, signed."""
+    loaded = _loaded(stack, python)
+    web = DicomwebClient(loaded.server, loaded.datastore)
+    paths = [path_of(loaded.corpus, index) + "/frames/1" for index in range(len(loaded.frame_ids))]
+    accept = {"Accept": FRAMES_AS.format("*")}
+    return lambda number: _drive(loaded.server, [web.get(path, accept) for path in paths], options)
+
+
 def store(stack: ExitStack, python: str | None, options: Options) -> Turn:
     """STOW-RS of 500 CT slices in batches of ten."""
     server, files = _server(stack, python), corpus.ct()
@@ -65,7 +76,7 @@ def store(stack: ExitStack, python: str | None, options: Options) -> Turn:
     return lambda number: store_all(server, f"r{number}", None, files, batches)
 
 
-ROWS = {"import": imports, "frames": frames, "metadata": metadata, "store": store}
+ROWS = {"import": imports, "frames": frames, "metadata": metadata, "web-frames": web_frames, "store": store}
 
 
 def _server(stack: ExitStack, python: str | None) -> Server:
@@ -106,7 +117,7 @@ def compare(name: str, python: str, options: Options) -> None:
         this, other = (statistics.median(pair[side][figure] for pair in pairs) for side in turns)
         noise = max(pair[side]["others"] for pair in pairs for side in turns)
         print(
-            f"{name:9} {figure:5} {statistics.median(ratios):.3f} × ({min(ratios):.3f}..{max(ratios):.3f}; "
+            f"{name:10} {figure:5} {statistics.median(ratios):.3f} × ({min(ratios):.3f}..{max(ratios):.3f}; "
             f"{good})  this {this:,.2f}, other {other:,.2f}; others up to {noise:.1f} cores",
             flush=True,
         )

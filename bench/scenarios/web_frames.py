@@ -23,7 +23,7 @@ from bench.servers.process_tree import ProcessTree
 
 CONNECTIONS = 8
 RAW = "1.2.840.10008.1.2.1"
-_FRAMES = 'multipart/related; type="application/octet-stream"; transfer-syntax={}'
+FRAMES_AS = 'multipart/related; type="application/octet-stream"; transfer-syntax={}'
 
 
 def run(options: Options) -> list[Outcome]:
@@ -45,9 +45,9 @@ def run(options: Options) -> list[Outcome]:
         web = DicomwebClient(subject, datastore)
         paths = [path_of(files, index) + "/frames/1" for index in range(len(files.slices))]
         ways: dict[str, Callable[[], list[Request]]] = {
-            "stored": lambda: [web.get(path, {"Accept": _FRAMES.format("*")}) for path in paths],
-            "raw": lambda: [web.get(path, {"Accept": _FRAMES.format(RAW)}) for path in paths],
-            "orthanc": lambda: [orthanc.get(path, Accept=_FRAMES.format(RAW)) for path in paths],
+            "stored": lambda: [web.get(path, {"Accept": FRAMES_AS.format("*")}) for path in paths],
+            "raw": lambda: [web.get(path, {"Accept": FRAMES_AS.format(RAW)}) for path in paths],
+            "orthanc": lambda: [orthanc.get(path, Accept=FRAMES_AS.format(RAW)) for path in paths],
         }
         _check(files, web, ways, peer)
         rounds = []
