@@ -241,7 +241,7 @@ def _print(store: DataStore, job: Job, tally: Tally, report: Path, *, check: boo
         print(f"report     {report}")
 
 
-def _causes(title: str, causes: list[outcomes.Cause]) -> None:
+def _causes(title: str, causes: list[outcomes.OutcomeCause]) -> None:
     if not causes:
         return
     print(f"{title}:")

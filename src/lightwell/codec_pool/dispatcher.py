@@ -52,7 +52,7 @@ _OTHER_STUDY = "The instance belongs to study {}, not to the one that the reques
 
 
 @dataclass(slots=True)
-class _Sent:
+class _SentRequest:
     """A request that the worker has."""
 
     pending: PendingRequest
@@ -72,7 +72,7 @@ class Dispatcher:
         self._committer = committer
         self._slot = WorkerSlot(settings, stores.spool, self._limit)
         self._tasks = itertools.count(1)
-        self._sent: dict[int, _Sent] = {}
+        self._sent: dict[int, _SentRequest] = {}
         self._retries: list[PendingRequest] = []
         # The task that the worker is at; None when it could take another.
         self._current: int | None = None
@@ -114,7 +114,7 @@ class Dispatcher:
             return
         task = next(self._tasks)
         # Known before it is sent, so that it is answered whatever happens.
-        sent = self._sent[task] = _Sent(pending)
+        sent = self._sent[task] = _SentRequest(pending)
         try:
             message = self._message(task, sent)
         except StorageError as error:
@@ -128,7 +128,7 @@ class Dispatcher:
         self._slot.watch(task, None)
         self._slot.send(message)
 
-    def _message(self, task: int, sent: _Sent) -> ReadChunk | Perform | PoolReply:
+    def _message(self, task: int, sent: _SentRequest) -> ReadChunk | Perform | PoolReply:
         """What the worker is told, or the reply to a request that needs no worker."""
         pending = sent.pending
         store = pending.request
@@ -208,7 +208,7 @@ class Dispatcher:
         self._current = None
         self._slot.watch(task, None)
 
-    def _commit(self, sent: _Sent, done: ChunkRead) -> None:
+    def _commit(self, sent: _SentRequest, done: ChunkRead) -> None:
         """Everything of a `Store` is durable: have it committed."""
         pending, store, target = sent.pending, sent.pending.request, sent.target
         assert isinstance(store, Store) and target is not None

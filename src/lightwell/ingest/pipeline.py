@@ -65,7 +65,7 @@ class _DictionaryCompressor:
         return self._compressor.compress(text), self._dictionary
 
 
-class _Series:
+class _SeriesState:
     """The pack of one series of a chunk, and what compresses the attributes of its instances.
 
     There is no pack until something has to be put into it.
@@ -111,7 +111,7 @@ class Pipeline:
         self._spool = spool
         self._inputs = inputs
         self._ids = inputs.ids
-        self._series: dict[tuple[str, str], _Series] = {}
+        self._series: dict[tuple[str, str], _SeriesState] = {}
         self._level_values: dict[bytes, bytes] = {}
         self._dictionaries: dict[int, bytes] = {}
 
@@ -204,11 +204,11 @@ class Pipeline:
                 series.begun.abort()
         self._series.clear()
 
-    def _series_of(self, instance: ParsedInstance) -> _Series:
+    def _series_of(self, instance: ParsedInstance) -> _SeriesState:
         key = (instance.study_instance_uid, instance.series_instance_uid)
         series = self._series.get(key)
         if series is None:
-            series = self._series[key] = _Series(
+            series = self._series[key] = _SeriesState(
                 lambda: PackWriter(self._objects, self._spool, self._inputs.take_pack())
             )
         return series
@@ -223,7 +223,7 @@ class Pipeline:
         self,
         part10: Part10,
         instance: ParsedInstance,
-        series: _Series,
+        series: _SeriesState,
         key: int,
         existing: Sequence[ExistingInstance],
     ) -> tuple[int | None, StoredPixels | None, list[Warning]]:

@@ -44,7 +44,7 @@ _NICE = 5
 
 
 @dataclass(slots=True)
-class _Sent:
+class _SentChunk:
     """A chunk that the worker has.
 
     ``left`` is how many of its files it has not begun; at ``ahead`` it is time to send the next chunk.
@@ -72,7 +72,7 @@ class ChunkReader:
         self._stopping = stopping
         self._wait_for_work = wait_for_work
         self._slot = WorkerSlot(settings, stores.spool, self._limit, nice=_NICE)
-        self._sent: dict[int, _Sent] = {}
+        self._sent: dict[int, _SentChunk] = {}
         # A chunk that needs a worker with more grants, once this one has nothing left to do.
         self._postponed: LeasedChunk | None = None
         self._committing: Future[None] | None = None
@@ -134,7 +134,7 @@ class ChunkReader:
         if self._sent and not self._slot.has(grants):
             return False
         left = len(leased.chunk.files) - len(task.skip)
-        self._sent[task.task] = _Sent(leased, left, min(_AHEAD, left - 1))
+        self._sent[task.task] = _SentChunk(leased, left, min(_AHEAD, left - 1))
         self._postponed = None
         self._slot.start(grants)
         if len(self._sent) == 1:

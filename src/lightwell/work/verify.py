@@ -50,7 +50,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class _Finding:
+class _PartFinding:
     """A fault that a worker has found; ``record`` is None for a fault of the pack itself."""
 
     pack: PackToVerify
@@ -71,7 +71,7 @@ class Verifier:
         self._packs: queue.Queue[PackToVerify | None] = queue.Queue(2 * settings.codec_processes)
         self._stopping = threading.Event()
         self._lock = threading.Lock()
-        self._faults: list[_Finding] = []
+        self._faults: list[_PartFinding] = []
         self._error: Exception | None = None
         self.report = Report()
 
@@ -213,13 +213,13 @@ class _VerifyWorker:
         """For a whole pack, whose place is -1, or for a record."""
         return _PACK_SECONDS if place is None or place < 0 else float(self._settings.file_timeout)
 
-    def check(self, pack: PackToVerify, *, quick: bool) -> tuple[list[_Finding], int, int]:
+    def check(self, pack: PackToVerify, *, quick: bool) -> tuple[list[_PartFinding], int, int]:
         """What is wrong with anything in a pack, and how many records and frames it has."""
         with self._stores.db.read() as conn:
             records = [] if quick else integrity.records(conn, pack.key)
             bodies = integrity.bodies(conn, records)
         result = self._check_part(pack, whole=True, part=[], first=0, bodies=SharedValues({}, {}))
-        faults = [_Finding(pack, None, fault) for _, fault in result.faults]
+        faults = [_PartFinding(pack, None, fault) for _, fault in result.faults]
         if any(fault.kind == FaultKind.UNREADABLE for _, fault in result.faults):
             return faults, 0, 0  # each record and frame in it would only report the same
         frames = 0
@@ -227,7 +227,7 @@ class _VerifyWorker:
             for place, fault, count in self._check_records(pack, records, first, first + _RECORDS, bodies):
                 frames += count
                 if fault is not None:
-                    faults.append(_Finding(pack, records[place], fault))
+                    faults.append(_PartFinding(pack, records[place], fault))
         return faults, len(records), frames
 
     def _check_records(

@@ -49,8 +49,8 @@ from lightwell.imaging.pixels.signature_check import SIGNATURE_BYTES, check_sign
 from lightwell.imaging.pixels.stored_frames import (
     ChecksumType,
     EncodedFrame,
+    FrameEncoding,
     Pieces,
-    StoredPixels,
     decode_verified,
 )
 
@@ -82,12 +82,12 @@ class FrameStream(ABC):
     iterating.
     """
 
-    def __init__(self, stored: StoredPixels) -> None:
+    def __init__(self, stored: FrameEncoding) -> None:
         self._stored = stored
         self._decoders: list[str] = []
 
     @property
-    def stored(self) -> StoredPixels:
+    def stored(self) -> FrameEncoding:
         return replace(self._stored, decoder=", ".join(self._decoders))
 
     def __len__(self) -> int:
@@ -134,7 +134,7 @@ class _FrameDecoder:
 class _LosslessStream(FrameStream):
     """Frames transcoded to the lossless storage format."""
 
-    def __init__(self, stored: StoredPixels, decoder: _FrameDecoder, cross_check: bool) -> None:
+    def __init__(self, stored: FrameEncoding, decoder: _FrameDecoder, cross_check: bool) -> None:
         super().__init__(stored)
         self._decoder, self._cross_check = decoder, cross_check
 
@@ -166,7 +166,7 @@ class _LosslessStream(FrameStream):
 class _NativeStream(FrameStream):
     """Frames in Explicit VR Little Endian: native ones unchanged, coded ones decoded."""
 
-    def __init__(self, stored: StoredPixels, decoder: _FrameDecoder) -> None:
+    def __init__(self, stored: FrameEncoding, decoder: _FrameDecoder) -> None:
         super().__init__(stored)
         self._decoder = decoder
 
@@ -184,7 +184,7 @@ class _NativeStream(FrameStream):
 class _VerbatimStream(FrameStream):
     """Frames byte for byte as in the file."""
 
-    def __init__(self, stored: StoredPixels, frames: EncapsulatedFrames, syntax: TransferSyntax) -> None:
+    def __init__(self, stored: FrameEncoding, frames: EncapsulatedFrames, syntax: TransferSyntax) -> None:
         super().__init__(stored)
         self._frames, self._syntax = frames, syntax
 
@@ -206,7 +206,7 @@ class _VerbatimStream(FrameStream):
 class _VerbatimLosslessStream(FrameStream):
     """JPEG 2000 lossless frames in a data store of that format: verbatim, decoded for checksum and range."""
 
-    def __init__(self, stored: StoredPixels, frames: EncapsulatedFrames, image: ImageDescription) -> None:
+    def __init__(self, stored: FrameEncoding, frames: EncapsulatedFrames, image: ImageDescription) -> None:
         super().__init__(stored)
         self._frames, self._image = frames, image
 
@@ -346,6 +346,6 @@ def _extended_tables(source: Source, pixel: PixelElement) -> tuple[bytes, bytes 
 
 def _stored_pixels(
     image: ImageDescription, syntax: str, checksum_type: ChecksumType, count: int | None = None
-) -> StoredPixels:
+) -> FrameEncoding:
     frames = image.frames if count is None else count
-    return StoredPixels(syntax, checksum_type, "", image.columns, image.rows, frames)
+    return FrameEncoding(syntax, checksum_type, "", image.columns, image.rows, frames)

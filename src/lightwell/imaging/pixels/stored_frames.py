@@ -80,7 +80,7 @@ class EncodedFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class StoredPixels:
+class FrameEncoding:
     """What all frames of an instance have in common.
 
     ``decoder`` is the name and version of the codec that decoded the file, ``width`` and ``height`` are in

@@ -17,7 +17,7 @@ _MOST_CAUSES = 1000
 
 
 @dataclass(slots=True)
-class Cause:
+class OutcomeCause:
     """A reason, how many files it applies to, and one of them. Numbers that differ are shown as N."""
 
     reason: str
@@ -37,8 +37,8 @@ class Tally:
     customer: int = 0
     server: int = 0
     image_sets: list[str] = field(default_factory=list)
-    failures: list[Cause] = field(default_factory=list)
-    warnings: list[Cause] = field(default_factory=list)
+    failures: list[OutcomeCause] = field(default_factory=list)
+    warnings: list[OutcomeCause] = field(default_factory=list)
 
     @property
     def files(self) -> int:
@@ -65,8 +65,8 @@ def tally(conn: Connection, job: int) -> Tally:
         .order_by(func.min(outcome.c.file))
     )
     result.image_sets = list(conn.execute(sets).scalars())
-    failures: dict[str, Cause] = {}
-    warnings: dict[str, Cause] = {}
+    failures: dict[str, OutcomeCause] = {}
+    warnings: dict[str, OutcomeCause] = {}
     rows = conn.execution_options(yield_per=1000).execute(
         select(outcome.c.input_file, outcome.c.message, outcome.c.warnings)
         .where(outcome.c.job == job, (outcome.c.message.is_not(None)) | (outcome.c.warnings.is_not(None)))
@@ -84,11 +84,11 @@ def tally(conn: Connection, job: int) -> Tally:
     return result
 
 
-def _add(causes: dict[str, Cause], text: str, example: str) -> None:
+def _add(causes: dict[str, OutcomeCause], text: str, example: str) -> None:
     same = _NUMBER.sub("N", text)
     if same not in causes and len(causes) >= _MOST_CAUSES:
         same = text = "other reasons"
-    cause = causes.setdefault(same, Cause(text, 0, example))
+    cause = causes.setdefault(same, OutcomeCause(text, 0, example))
     cause.files += 1
     if cause.reason != text:
         cause.reason = same
