@@ -123,7 +123,7 @@ def test_doctor_counts_what_was_open_where_that_is_much(data: Path) -> None:
     done = lightwell("doctor", "--port", "0", data=data)
     (line,) = (line for line in done.out.splitlines() if " files " in line)
     assert line.startswith("WARN") and len(line) < 400, line
-    assert re.search(r"now only this user can; the same holds for \d+ others below ", line)
+    assert re.search(r"now only you can; the same goes for \d+ others below ", line)
 
 
 def test_doctor_says_that_the_server_on_the_port_serves_another_folder(data: Path, tmp_path: Path) -> None:
