@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 
 from lightwell.errors import BadRequestError, NotAcceptableError, NotFoundError, ValidationError
 from lightwell.operations.get_image_frame import FrameLocation
-from lightwell.web.requests.negotiation import accept_header, quality
+from lightwell.web.requests.negotiation import accept_header, media_ranges, quality_among
 from lightwell.web.requests.request import Request
 from lightwell.web.requests.responses import Response
 from lightwell.web.requests.state import AppState
@@ -93,9 +93,10 @@ def _check_accept(headers: list[tuple[bytes, bytes]], content_type: str) -> None
     accept = accept_header(headers)
     if accept is None or accept in ("*/*", content_type, ""):
         return
-    weight = quality(accept, content_type)
+    accepted = media_ranges(accept)
+    weight = quality_among(accepted, content_type)
     if weight is None:
-        weight = quality(accept, _OCTET_STREAM)
+        weight = quality_among(accepted, _OCTET_STREAM)
     if not weight:
         raise NotAcceptableError(
             f"The frame is stored as {content_type}, which the Accept header does not allow. "

@@ -44,11 +44,16 @@ def quality(accept: str, media_type: str) -> float | None:
 
     None if no range matches. No parameter but ``q`` is considered. A content coding is weighed the same way.
     """
+    return quality_among(media_ranges(accept), media_type)
+
+
+def quality_among(accepted: Iterable[MediaRange], media_type: str) -> float | None:
+    """`quality` by the alternatives of a header that has been read."""
     media_type = media_type.lower()
     main = media_type.partition("/")[0]
     found: float | None = None
     best = -1
-    for each in media_ranges(accept):
+    for each in accepted:
         if each.type == media_type:
             rank = 2
         elif each.type == f"{main}/*":
