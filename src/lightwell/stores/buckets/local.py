@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lightwell.errors import InputError, LightwellError, StorageError
-from lightwell.stores.objects.local import is_away, make_folders, storage_error
+from lightwell.stores.objects.local import is_away, make_folders, storage_error, sync_folder
 
 # How many names of one folder are sorted in memory at a time; up to twice as many are held.
 _BATCH = 100_000
@@ -172,11 +172,7 @@ class _Replacing:
                 os.fsync(self._stream.fileno())
                 self._stream.close()
                 self._temporary.rename(self._target)
-                folder = os.open(self._target.parent, os.O_RDONLY | os.O_DIRECTORY)
-                try:
-                    os.fsync(folder)
-                finally:
-                    os.close(folder)
+                sync_folder(self._target.parent)
         except OSError as failed:
             error = failed
         if error is not None:

@@ -7,6 +7,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from lightwell.stores.objects.local import sync_folder
+
 
 def create_once(path: Path, content: bytes) -> None:
     """Create the file with mode 0600, complete or not at all; an existing file is left alone.
@@ -23,8 +25,4 @@ def create_once(path: Path, content: bytes) -> None:
             os.link(name, path)  # a rename would replace another process's file
     finally:
         Path(name).unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import zstandard
-from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, or_, select, update
 
 from lightwell.domain.imports import jobs as domain
 from lightwell.domain.imports.jobs import Chunk, InputFile
@@ -145,11 +145,7 @@ def renew_claims(conn: Connection, names: Iterable[str], until: int) -> set[str]
     """Extend claims; returns those that are still held."""
     kept = set()
     for name in names:
-        done = conn.execute(
-            update(chunk)
-            .where(chunk.c.state == ChunkState.CLAIMED, chunk.c.claim == name)
-            .values(claimed_until=until)
-        )
+        done = conn.execute(update(chunk).where(_is_claimed_as(name)).values(claimed_until=until))
         if done.rowcount:
             kept.add(name)
     return kept
@@ -159,12 +155,7 @@ def finish(conn: Connection, job: int, number: int, name: str) -> bool:
     """Mark a chunk as done; False if ``name`` no longer holds its claim."""
     done = conn.execute(
         update(chunk)
-        .where(
-            chunk.c.job == job,
-            chunk.c.number == number,
-            chunk.c.state == ChunkState.CLAIMED,
-            chunk.c.claim == name,
-        )
+        .where(chunk.c.job == job, chunk.c.number == number, _is_claimed_as(name))
         .values(state=ChunkState.DONE, claim=None, claimed_until=None, deaths=None)
     )
     return done.rowcount == 1
@@ -181,12 +172,7 @@ def release(
     """Make a claimed chunk ready again, recording which files killed workers."""
     done = conn.execute(
         update(chunk)
-        .where(
-            chunk.c.job == job,
-            chunk.c.number == number,
-            chunk.c.state == ChunkState.CLAIMED,
-            chunk.c.claim == name,
-        )
+        .where(chunk.c.job == job, chunk.c.number == number, _is_claimed_as(name))
         .values(
             state=ChunkState.READY,
             claim=None,
@@ -195,3 +181,8 @@ def release(
         )
     )
     return done.rowcount == 1
+
+
+def _is_claimed_as(name: str) -> ColumnElement[bool]:
+    """That a chunk is still held under this claim."""
+    return and_(chunk.c.state == ChunkState.CLAIMED, chunk.c.claim == name)

@@ -104,3 +104,13 @@ def valid_prefix(prefix: str) -> str:
     """``prefix`` without a trailing slash; "" means everything."""
     prefix = prefix.removesuffix("/")
     return valid_key(prefix) if prefix else ""
+
+
+def check_round_trip(objects: Objects, key: str) -> None:
+    """`Objects.check` by an object under ``key``, which is deleted again."""
+    objects.put(key, b"lightwell")
+    try:
+        if objects.get(key) != b"lightwell":
+            raise StorageError(f"{objects.address} does not return what was written to it.")
+    finally:
+        objects.delete(key)

@@ -15,6 +15,7 @@ from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.stores.objects.interface import (
     MissingObjectError,
     ObjectWriter,
+    check_round_trip,
     is_key,
     valid_key,
     valid_prefix,
@@ -82,7 +83,7 @@ class LocalObjects:
         finally:
             with self._lock:
                 self._handles.pop(key, None)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
     # Reading --------------------------------------------------------------------------------------------
 
@@ -171,13 +172,7 @@ class LocalObjects:
         return sweep_folder(self.root / _TEMPORARY, older_than)
 
     def check(self) -> None:
-        key = f"checks/{os.getpid()}-{threading.get_ident()}"
-        self.put(key, b"lightwell")
-        try:
-            if self.get(key) != b"lightwell":
-                raise StorageError(f"{self.address} does not return what was written to it.")
-        finally:
-            self.delete(key)
+        check_round_trip(self, f"checks/{os.getpid()}-{threading.get_ident()}")
 
     def close(self) -> None:
         with self._lock:
@@ -253,8 +248,8 @@ class _LocalWriter:
             make_folders(folder)
             self._temporary.rename(self._path)
             temporary, self._temporary = self._temporary, None
-            _sync_folder(folder)
-            _sync_folder(temporary.parent)
+            sync_folder(folder)
+            sync_folder(temporary.parent)
         except OSError as error:
             raise storage_error(error, f"{self._path} cannot be written") from error
         self._objects._forget(self._key)
@@ -280,7 +275,7 @@ def make_folders(path: Path) -> None:
     make_folders(path.parent)
     with contextlib.suppress(FileExistsError):
         path.mkdir(0o700)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
 
 
 def sweep_folder(folder: Path, older_than: int) -> int:
@@ -299,7 +294,8 @@ def sweep_folder(folder: Path, older_than: int) -> int:
     return removed
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable, as a rename or a link has left them. Raises `OSError`."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

@@ -18,6 +18,7 @@ from lightwell.stores.objects import s3_client
 from lightwell.stores.objects.interface import (
     MissingObjectError,
     ObjectWriter,
+    check_round_trip,
     is_key,
     valid_key,
     valid_prefix,
@@ -136,13 +137,7 @@ class S3Objects:
         return 0
 
     def check(self) -> None:
-        key = f"checks/{os.getpid()}"
-        self.put(key, b"lightwell")
-        try:
-            if self.get(key) != b"lightwell":
-                raise StorageError(f"{self.address} does not return what was written to it.")
-        finally:
-            self.delete(key)
+        check_round_trip(self, f"checks/{os.getpid()}")
 
     def close(self) -> None:
         self._opened = None
