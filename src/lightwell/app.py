@@ -39,7 +39,7 @@ from lightwell.work.server_heartbeat import ServerHeartbeat
 THREADS = 8
 
 _LOCK_SECONDS = 0.5
-# Less than `cli.supervisor` grants: while HTTP processes finish, they still use codec workers.
+# Less than `cli.server.supervisor` grants: while HTTP processes finish, they still use codec workers.
 _LINGER_SECONDS = 18.0
 # Threads that wait for codec workers, one per request.
 _WAITERS = 64

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from lightwell.auth.credentials import read_credentials
-from lightwell.cli.demo import snippet
+from lightwell.cli.server.demo import snippet
 from lightwell.codec_pool.sandbox import landlock
 from lightwell.settings import load
 from tests.cli.running import lightwell

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from lightwell.cli.serve import prepare
+from lightwell.cli.server.serve import prepare
 from lightwell.settings import load
 from tests.cli.running import lightwell
 

@@ -12,7 +12,7 @@ import pytest
 
 from lightwell.auth.principals import Credentials, ensure_secret_box
 from lightwell.auth.secret_box import open_secret_box
-from lightwell.cli.serve import prepare
+from lightwell.cli.server.serve import prepare
 from lightwell.errors import ConfigurationError
 from lightwell.settings import load
 from lightwell.stores.account import principals

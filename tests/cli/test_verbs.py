@@ -14,7 +14,7 @@ import pytest
 from lightwell import __version__
 from lightwell.auth.credentials import read_credentials
 from lightwell.cli.main import VERBS, main
-from lightwell.cli.serve import prepare
+from lightwell.cli.server.serve import prepare
 from lightwell.settings import load
 from tests.cli.running import lightwell
 
@@ -200,7 +200,7 @@ def test_loads_nothing_that_a_server_does_not_need() -> None:
         "starlette", "structlog", "prometheus_client",
     )  # fmt: skip
     code = (
-        "import lightwell.app, lightwell.cli.serve, lightwell.web.http1.server, sys; "
+        "import lightwell.app, lightwell.cli.server.serve, lightwell.web.http1.server, sys; "
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     done = subprocess.run(

@@ -19,21 +19,24 @@ from lightwell.errors import ConfigurationError, LightwellError
 
 # A verb is a module with `add(parser)` and `run(args) -> exit code`, imported only if it is the verb called.
 VERBS: dict[str, tuple[str, str]] = {
-    "serve": ("lightwell.cli.serve", "run the server: HTTP and background work in one process tree"),
-    "import": ("lightwell.cli.importing", "import files, folders, zip files, DICOMDIRs or s3:// URIs"),
-    "export": ("lightwell.cli.export", "export image sets as DICOM Part 10 files"),
-    "sets": ("lightwell.cli.sets", "show what changed between two versions of an image set"),
-    "demo": ("lightwell.cli.demo", "start the server and import sample studies"),
-    "data": ("lightwell.cli.data", "verify stored data or migrate the database"),
+    "serve": ("lightwell.cli.server.serve", "run the server: HTTP and background work in one process tree"),
+    "import": (
+        "lightwell.cli.contents.importing",
+        "import files, folders, zip files, DICOMDIRs or s3:// URIs",
+    ),
+    "export": ("lightwell.cli.contents.export", "export image sets as DICOM Part 10 files"),
+    "sets": ("lightwell.cli.contents.sets", "show what changed between two versions of an image set"),
+    "demo": ("lightwell.cli.server.demo", "start the server and import sample studies"),
+    "data": ("lightwell.cli.contents.data", "verify stored data or migrate the database"),
     "doctor": ("lightwell.cli.doctor", "check this machine, the settings and the data folder"),
     "env": ("lightwell.cli.environment", "print export lines that point AWS clients at this server"),
-    "key": ("lightwell.cli.key", "create, list and revoke access keys"),
+    "key": ("lightwell.cli.access.key", "create, list and revoke access keys"),
     "authorizer": (
-        "lightwell.cli.authorizer",
+        "lightwell.cli.access.authorizer",
         "set what stands in for a data store's Lambda authorizer",
     ),
-    "role": ("lightwell.cli.role", "create or replace, list and delete roles"),
-    "policy": ("lightwell.cli.policy", "explain what a key or a role may do"),
+    "role": ("lightwell.cli.access.role", "create or replace, list and delete roles"),
+    "policy": ("lightwell.cli.access.policy", "explain what a key or a role may do"),
     "config": ("lightwell.cli.config", "show each setting and where it came from"),
 }
 

@@ -9,7 +9,7 @@ import ssl
 import time
 
 from lightwell.cli.doctor.warning import DoctorWarning
-from lightwell.cli.network_exposure import check_exposure, listen_addresses
+from lightwell.cli.server.network_exposure import check_exposure, listen_addresses
 from lightwell.errors import LightwellError
 from lightwell.settings import Settings
 
@@ -71,7 +71,7 @@ def port(settings: Settings) -> str:
 
 def _is_served(settings: Settings) -> bool:
     """Whether a server has locked the data folder; True if that cannot be determined."""
-    from lightwell.cli.serve import LOCK
+    from lightwell.cli.server.serve import LOCK
 
     try:
         with (settings.data / LOCK).open() as lock:

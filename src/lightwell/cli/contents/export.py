@@ -11,7 +11,7 @@ from hashlib import blake2s
 from pathlib import Path
 
 from lightwell.cli import flags
-from lightwell.cli.importing import find
+from lightwell.cli.contents.importing import find
 from lightwell.cli.store_session import local_context, store_session
 from lightwell.domain.states import DatastoreStatus
 from lightwell.errors import DamagedError, InputError, LightwellError

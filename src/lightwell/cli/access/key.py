@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _policies(files: list[Path] | None, *, is_admin: bool) -> list[str] | None:
     """The policies of a new key; None means everything, which must be asked for with ``--admin``."""
-    from lightwell.cli.policy_files import read_policies
+    from lightwell.cli.access.policy_files import read_policies
 
     if (files is not None) == is_admin:
         raise ConfigurationError(

@@ -24,8 +24,8 @@ from lightwell.auth.credentials import FILE, write_credentials
 from lightwell.auth.principals import Credentials, ensure_root, ensure_secret_box
 from lightwell.cli import flags
 from lightwell.cli.environment import command
-from lightwell.cli.network_exposure import check_exposure, listen_addresses
-from lightwell.cli.supervisor import Child, Supervisor, run_in_child_process
+from lightwell.cli.server.network_exposure import check_exposure, listen_addresses
+from lightwell.cli.server.supervisor import Child, Supervisor, run_in_child_process
 from lightwell.clock import Clock, Ids
 from lightwell.errors import ConfigurationError, LightwellError, StorageError
 from lightwell.observe import logs

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightwell.cli import flags
-from lightwell.cli.policy_files import read_policies, read_trust_policy
+from lightwell.cli.access.policy_files import read_policies, read_trust_policy
 from lightwell.errors import LightwellError
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Verbs that start a server: serve, demo."""
