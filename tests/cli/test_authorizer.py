@@ -40,7 +40,8 @@ def test_says_what_stands_for_a_function(data: Path, capsys: pytest.CaptureFixtu
     assert run(data, "delete", f"{ARN}:live") == 0
     capsys.readouterr()
     assert run(data, "list") == 0
-    assert capsys.readouterr().out == f"{ARN}  python:other:handler\n"
+    heading, row = capsys.readouterr().out.splitlines()
+    assert (heading.split("  ")[0], row) == ("LAMBDA FUNCTION", f"{ARN}  python:other:handler")
     assert run(data, "delete", f"{ARN}:live") == 1
 
 

@@ -16,7 +16,7 @@ def damage(data: Path) -> None:
 def test_says_that_all_is_well(tmp_path: Path) -> None:
     done = lightwell("data", "verify", data=import_series(tmp_path, 3))
     assert done.status == 0, done
-    assert done.out.startswith("1 image sets and 1 packs (")
+    assert done.out.startswith("1 image set and 1 pack (")
     assert "with 3 instances and 3 frames checked: everything is intact" in done.out
     assert done.err == ""
 

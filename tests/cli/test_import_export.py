@@ -48,7 +48,7 @@ def exported(folder: Path) -> dict[str, Path]:
 def test_gives_back_the_pixels_and_attributes_that_went_in(name: str, tmp_path: Path) -> None:
     source = shipped(name)
     done = lightwell("import", source, data=tmp_path / "data")
-    assert (done.status, "1 of 1 files imported" in done.out) == (0, True), done
+    assert (done.status, "1 of 1 file imported, 1 image set\n" in done.out) == (0, True), done
     assert lightwell("export", "--datastore", "default", tmp_path / "out", data=tmp_path / "data").status == 0
     before = pydicom.dcmread(source)
     after_path = exported(tmp_path / "out")[before.SOPInstanceUID]
@@ -86,7 +86,7 @@ def test_accepts_folders_zip_files_and_files_that_are_not_dicom(tmp_path: Path) 
 def test_checks_without_keeping_anything(tmp_path: Path) -> None:
     data = tmp_path / "data"
     done = lightwell("import", "--check", shipped("CT_small.dcm"), data=data)
-    assert (done.status, "1 of 1 files would be imported, 1 image sets" in done.out) == (0, True), done
+    assert (done.status, "1 of 1 file would be imported, 1 image set\n" in done.out) == (0, True), done
     assert list(data.iterdir()) == []
 
 

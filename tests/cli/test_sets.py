@@ -212,7 +212,7 @@ def test_shows_what_another_import_added(server: Importing, capsys: pytest.Captu
     assert (added["change"], added["SOPInstanceUID"]) == ("added", f"{SERIES}.4")
     assert found["instancesUnchanged"] == 0
     text = diff(1, 2)
-    assert "frame 1: CRC-32" in text and "pixel data replaced: 1 frames, all identical" in text
+    assert "frame 1: CRC-32" in text and "pixel data replaced: 1 frame, all identical" in text
 
 
 def test_finds_nothing_between_a_version_and_its_revert_or_itself(diff: Diff) -> None:

@@ -80,6 +80,7 @@ def _put(db: Database, arn: str, target: str) -> int:
 
 
 def _list(db: Database, *, as_json: bool) -> int:
+    from lightwell.cli.wording import print_table
     from lightwell.stores.account import authorizers
 
     with db.read() as conn:
@@ -96,8 +97,11 @@ def _list(db: Database, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(rows, indent=2))
     else:
-        for row in rows:
-            print(f"{row['arn']}  {row['target']}")
+        print_table(
+            ("LAMBDA FUNCTION", "TARGET"),
+            [(one.arn, one.target) for one in found],
+            nothing="No function has a target; `lightwell authorizer put` sets one",
+        )
     return 0
 
 

@@ -80,6 +80,7 @@ def _create(settings: Settings, db: Database, name: str, policies: list[str] | N
 
 
 def _list(db: Database, *, as_json: bool) -> int:
+    from lightwell.cli.wording import moment, print_table
     from lightwell.stores.account import principals
 
     with db.read() as conn:
@@ -97,10 +98,19 @@ def _list(db: Database, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(rows, indent=2))
     else:
-        for row in rows:
-            policies = row["policies"]
-            may = "everything" if policies is None else "by policy"
-            print(f"{row['accessKeyId']}  {row['createdAt']}  {may:<10}  {row['name']}")
+        print_table(
+            ("ACCESS KEY ID", "CREATED", "MAY DO", "NAME"),
+            [
+                (
+                    key.id,
+                    moment(key.created_at),
+                    "everything" if key.policies is None else "by policy",
+                    key.name,
+                )
+                for key in keys
+            ],
+            nothing="There are no keys; `lightwell key create` makes one",
+        )
     return 0
 
 

@@ -78,14 +78,18 @@ def _put(settings: Settings, db: Database, name: str, trust: str, policies: list
 
 
 def _list(settings: Settings, db: Database, *, as_json: bool) -> int:
+    from lightwell.cli.wording import moment, print_table
     from lightwell.domain.arn import role_arn
     from lightwell.stores.account import roles
 
     with db.read() as conn:
         found = roles.page(conn)
     if not as_json:
-        for role in found:
-            print(f"{role_arn(settings.account_id, role.name)}  {_time(role.updated_at)}")
+        print_table(
+            ("ARN", "UPDATED"),
+            [(role_arn(settings.account_id, role.name), moment(role.updated_at)) for role in found],
+            nothing="There are no roles; `lightwell role put` makes one",
+        )
         return 0
     rows = [
         {

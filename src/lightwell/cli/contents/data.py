@@ -21,6 +21,7 @@ from lightwell.cli.store_session import (
     store_session,
     user_name,
 )
+from lightwell.cli.wording import counted
 from lightwell.domain.integrity import FaultKind
 from lightwell.stores.objects.open import local_root
 
@@ -100,14 +101,14 @@ def _findings(report: Report, settings: Settings) -> list[_Finding]:
             _Finding(
                 FaultKind.UNREADABLE,
                 unreadable,
-                f"{packs} packs cannot be read, such as {_shown(unreadable[0], settings)}",
+                f"{counted(packs, 'pack')} cannot be read, such as {_shown(unreadable[0], settings)}",
                 _how_to_make_readable(settings),
             )
         )
     if damaged:
         cure = "Restore the damaged instances from a backup, or import them again."
         found.append(
-            _Finding(FaultKind.DAMAGED, damaged, f"{len(damaged)} problems mean that data is damaged", cure)
+            _Finding(FaultKind.DAMAGED, damaged, f"{counted(len(damaged), 'problem')}: data is damaged", cure)
         )
     return found
 
@@ -168,11 +169,12 @@ def _print(report: Report, findings: list[_Finding], *, quick: bool) -> None:
         for problem in found:
             name = problem.sop_instance_uid or ("" if image_set else problem.pack)
             print(f"  {f'{name}: ' if name else ''}{problem.reason}", file=sys.stderr)
-    checked = f"{report.image_sets} image sets and {report.packs} packs ({report.bytes:,} bytes)"
+    sets, packs = counted(report.image_sets, "image set"), counted(report.packs, "pack")
+    checked = f"{sets} and {packs} ({counted(report.bytes, 'byte')})"
     if not quick:
-        checked += f" with {report.instances} instances and {report.frames} frames"
+        checked += f" with {counted(report.instances, 'instance')} and {counted(report.frames, 'frame')}"
     if report.problems:
-        print(f"{checked} checked: {len(report.problems)} problems", file=sys.stderr)
+        print(f"{checked} checked: {counted(len(report.problems), 'problem')}", file=sys.stderr)
         for one in findings:
             print(f"{one.says}.\n{one.cure}", file=sys.stderr)
     else:

@@ -13,6 +13,7 @@ from pathlib import Path
 from lightwell.cli import flags
 from lightwell.cli.contents.importing import find
 from lightwell.cli.store_session import local_context, store_session
+from lightwell.cli.wording import counted
 from lightwell.domain.states import DatastoreStatus
 from lightwell.errors import DamagedError, InputError, LightwellError
 from lightwell.stores import Stores
@@ -50,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
         for image_set in sets:
             done, not_done = _export(stores, image_set, args.folder)
             written, failed = written + done, failed + not_done
-    print(f"{written} files of {len(sets)} image sets written to {args.folder}")
+    print(f"{counted(written, 'file')} of {counted(len(sets), 'image set')} written to {args.folder}")
     return 1 if failed else 0
 
 

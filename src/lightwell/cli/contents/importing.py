@@ -23,6 +23,7 @@ from lightwell.auth.data_access_role import DataAccessRoles, open_data_access_ro
 from lightwell.cli import flags
 from lightwell.cli.progress import Progress
 from lightwell.cli.store_session import local_context, make_data_folder, store_session
+from lightwell.cli.wording import counted
 from lightwell.domain.datastore import DataStore
 from lightwell.domain.imports.jobs import Job
 from lightwell.domain.states import DatastoreStatus, JobPhase, JobStatus
@@ -227,10 +228,11 @@ def _report(store: DataStore, job: Job, tally: Tally, *, check: bool) -> dict[st
 
 def _print(store: DataStore, job: Job, tally: Tally, report: Path, *, check: bool) -> None:
     verb = "would be imported" if check else "imported"
-    print(f"{tally.imported} of {tally.files} files {verb}, {len(tally.image_sets)} image sets")
+    sets = counted(len(tally.image_sets), "image set")
+    print(f"{tally.imported:,} of {counted(tally.files, 'file')} {verb}, {sets}")
     if tally.already_there:
         were = "was" if tally.already_there == 1 else "were"
-        print(f"{tally.already_there} of them {were} already stored and not stored again")
+        print(f"{tally.already_there:,} of them {were} already stored and not stored again")
     if job.status == JobStatus.FAILED:
         print(f"the job failed: {job.message}")
     _causes("not imported", tally.failures)
@@ -249,4 +251,4 @@ def _causes(title: str, causes: list[outcomes.OutcomeCause]) -> None:
         print(f"  {cause.files:>6}  {cause.reason}")
         print(f"          e.g. {cause.example}")
     if len(causes) > _MOST_CAUSES:
-        print(f"  and {len(causes) - _MOST_CAUSES} more reasons; --json lists all")
+        print(f"  and {counted(len(causes) - _MOST_CAUSES, 'more reason')}; --json lists all")

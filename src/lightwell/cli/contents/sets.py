@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 
 from lightwell.cli import flags
 from lightwell.cli.store_session import store_session
+from lightwell.cli.wording import counted, moment, printable
 from lightwell.domain.image_sets.image_set import Version
 from lightwell.domain.image_sets.levels import LEVEL_NAMES
 from lightwell.domain.image_sets.version_diff import (
@@ -45,7 +45,7 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(_as_json(found), indent=2, ensure_ascii=False))
     else:
         for line in _lines(found):
-            print(_printable(line))
+            print(printable(line))
     return 0
 
 
@@ -66,7 +66,7 @@ def _as_json(found: SetDifference) -> dict[str, object]:
                 "versionId": str(version.number),
                 "workflowStatus": version.workflow_status,
                 "caller": version.caller,
-                "createdAt": _moment(version.created_at),
+                "createdAt": moment(version.created_at),
                 **({"forced": version.forced} if version.forced is not None else {}),
                 **({"message": version.message} if version.message is not None else {}),
             }
@@ -112,7 +112,7 @@ def _lines(found: SetDifference) -> Iterator[str]:
 def _version_lines(version: Version) -> Iterator[str]:
     forced = "  forced" if version.forced else ""
     yield (
-        f"  version {version.number}  {_moment(version.created_at)}  {version.workflow_status}  "
+        f"  version {version.number}  {moment(version.created_at)}  {version.workflow_status}  "
         f"{version.caller}{forced}"
     )
     if version.message is not None:
@@ -146,7 +146,9 @@ def _element_lines(elements: Sequence[ElementDifference], indent: str) -> Iterat
 
 
 def _frame_lines(frames: FramesDifference, indent: str) -> Iterator[str]:
-    count = f"{frames.new} frames" if frames.old == frames.new else f"{frames.old} → {frames.new} frames"
+    count = counted(frames.new, "frame")
+    if frames.old != frames.new:
+        count = f"{frames.old:,} → {count}"
     if not frames.differing:
         yield f"{indent}pixel data replaced: {count}, all identical"
         return
@@ -168,12 +170,3 @@ def _crc(checksum: int | None) -> str:
 def _value(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}… ({len(text)} characters)"
-
-
-def _moment(milliseconds: int) -> str:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _printable(line: str) -> str:
-    """Escape control characters: values come from files and must not control the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
