@@ -7,15 +7,18 @@ import json
 import shlex
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from lightwell.auth.credentials import FILE, read_credentials
 from lightwell.auth.principals import Credentials
 from lightwell.cli import flags
+from lightwell.cli.running_server import find, local_url
 from lightwell.errors import LightwellError
 from lightwell.settings import FIELDS, Settings
 
-_PLACES = ("data", "host", "port", "region", "tls_cert", "tls_key")
+_ADDRESS = ("host", "port", "tls_cert", "tls_key")
+_PLACES = ("data", *_ADDRESS, "region")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +27,9 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    variables = environment(flags.settings(args))
+    settings = flags.settings(args)
+    url, region = _place(settings)
+    variables = environment(replace(settings, region=region), url)
     if args.json:
         print(json.dumps(variables, indent=2))
     else:
@@ -33,18 +38,37 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def environment(settings: Settings) -> dict[str, str]:
-    """The environment variables. Raises `LightwellError` if there is no root key yet."""
+def environment(settings: Settings, url: str) -> dict[str, str]:
+    """The environment variables for a server at ``url``.
+
+    Raises `LightwellError` if there is no root key yet.
+    """
     key = root_credentials(settings)
     return {
         "AWS_ACCESS_KEY_ID": key.access_key_id,
         "AWS_SECRET_ACCESS_KEY": key.secret_access_key,
         "AWS_REGION": settings.region,
         "AWS_DEFAULT_REGION": settings.region,
-        "AWS_ENDPOINT_URL_MEDICAL_IMAGING": endpoint(settings),
-        "AWS_ENDPOINT_URL_STS": endpoint(settings),
+        "AWS_ENDPOINT_URL_MEDICAL_IMAGING": url,
+        "AWS_ENDPOINT_URL_STS": url,
         "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",
     }
+
+
+def _place(settings: Settings) -> tuple[str, str]:
+    """URL and Region of the server that holds the data folder; the flags given here go first."""
+    server = find(settings)
+    if server is None or not server.url:
+        return local_url(settings), settings.region
+    given = [name for name in _ADDRESS if settings.sources.get(name, "").startswith("--")]
+    if given:
+        return local_url(settings), settings.region
+    if not server.is_here:
+        raise LightwellError(
+            f"The data folder {settings.data} is in use by {server}: run `lightwell env` there"
+        )
+    region = settings.region if settings.sources.get("region", "").startswith("--") else server.region
+    return server.url, region
 
 
 def command(settings: Settings, port: int | None = None) -> str:
@@ -65,13 +89,6 @@ def program() -> str:
     """How a shell can call ``lightwell``: by name if it is on the PATH, else by its path."""
     beside = Path(sys.executable).with_name("lightwell")
     return str(beside) if shutil.which("lightwell") is None and beside.exists() else "lightwell"
-
-
-def endpoint(settings: Settings) -> str:
-    """The URL at which a client on this machine reaches the server."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(settings.host, settings.host)  # noqa: S104
-    scheme = "https" if settings.tls_cert else "http"
-    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port}"
 
 
 def root_credentials(settings: Settings) -> Credentials:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from lightwell.cli.running_server import check_database
 from lightwell.clock import Clock, Ids
 from lightwell.errors import ConfigurationError, LightwellError, StorageError
 from lightwell.operations.context import Caller, Context
@@ -102,6 +103,7 @@ def make_data_folder(settings: Settings) -> None:
 def store_session(settings: Settings, *, create: bool = False) -> Iterator[Stores]:
     """The stores, closed at the end. With ``create``, a missing or older database is migrated first."""
     check_owner(settings)
+    check_database(settings)
     if not create and not settings.data.exists():
         raise LightwellError(
             f"There is no data folder {settings.data}: check --data, or import something first"
@@ -121,6 +123,7 @@ def store_session(settings: Settings, *, create: bool = False) -> Iterator[Store
 def database_session(settings: Settings) -> Iterator[Database]:
     """The database alone, closed at the end; it must have the current schema."""
     check_owner(settings)
+    check_database(settings)
     restrict_access(settings)
     db = Database(settings.database)
     try:

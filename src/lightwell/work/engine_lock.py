@@ -28,6 +28,20 @@ class EngineLock:
         self._fd = fd
         return True
 
+    def holder(self) -> int | None:
+        """The ID of the process that holds the lock; None if that is this process, none or unknown."""
+        if self._fd is not None:
+            return None
+        try:
+            with self._path.open("rb") as lock:
+                text = lock.read(20)
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return int(text) if text.strip().isdigit() else None
+        except OSError:
+            return None
+        return None
+
     def release(self) -> None:
         if self._fd is not None:
             os.close(self._fd)

@@ -168,8 +168,12 @@ def _watch(ctx: Context, job: Job, interrupted: threading.Event, *, quiet: bool)
         def is_over() -> bool:
             return interrupted.is_set() or look().phase == JobPhase.DONE
 
+        is_told = False
         while True:
-            if lock.take():
+            if not (is_ours := lock.take()) and not is_told:
+                is_told = True
+                print(f"lightwell: {_who_works(ctx.settings, lock.holder())}", file=sys.stderr)
+            if is_ours:
                 try:
                     on_sqlite = ctx.stores.db.dialect == "sqlite"
                     engine = Engine(
@@ -192,6 +196,16 @@ def _watch(ctx: Context, job: Job, interrupted: threading.Event, *, quiet: bool)
                     f"Interrupted. Import job {job.id} is kept and continues when `lightwell serve` or "
                     "another import runs on this data folder"
                 )
+
+
+def _who_works(settings: Settings, holder: int | None) -> str:
+    """A sentence about the process that holds the engine lock and so does the work."""
+    from lightwell.cli.running_server import find
+
+    if server := find(settings):
+        return f"{server} does the work"
+    name = "another process" if holder is None else f"process {holder}, another `lightwell import`,"
+    return f"{name} has the data folder and does the work; this one continues if that one ends"
 
 
 def _data_access_roles(ctx: Context) -> DataAccessRoles:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import http.client
 import socket
 import ssl
 import time
+from urllib.parse import SplitResult, urlsplit
 
 from lightwell.cli.doctor.warning import DoctorWarning
+from lightwell.cli.running_server import (
+    RunningServer,
+    find,
+    is_another_database,
+    local_url,
+    other_database,
+)
 from lightwell.cli.server.network_exposure import check_exposure, listen_addresses
 from lightwell.errors import LightwellError
 from lightwell.settings import Settings
@@ -33,51 +40,55 @@ def tls(settings: Settings) -> str:
 
 
 def port(settings: Settings) -> str:
+    server = find(settings)
+    if server is not None:
+        return _running(settings, server)
     check_exposure(settings, listen_addresses(settings))
-    host = "127.0.0.1" if settings.host in ("0.0.0.0", "") else settings.host  # noqa: S104
+    url = urlsplit(local_url(settings))
+    host = url.hostname or ""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.settimeout(2)
         if settings.port == 0 or probe.connect_ex((host, settings.port)):
             return f"{host}:{settings.port} is free for `lightwell serve`"
+    _check_ready(url)
+    raise DoctorWarning(
+        f"lightwell on {host}:{settings.port} is ready, but does not serve {settings.data.absolute()}: "
+        "check --data and --port"
+    )
+
+
+def _running(settings: Settings, server: RunningServer) -> str:
+    """What to say about the server that holds the data folder."""
+    if is_another_database(server, settings):
+        raise LightwellError(other_database(server, settings))
+    if not server.is_here:
+        raise DoctorWarning(f"{server} has this data folder in use; run `lightwell doctor` there")
+    if not server.url:
+        return f"{server} has this data folder in use"
+    if not server.is_ready:
+        raise DoctorWarning(f"{server} is starting or stopping: try again in a moment, or see its log")
+    _check_ready(urlsplit(server.url))
+    return f"lightwell is running and ready at {server.url} (process {server.pid})"
+
+
+def _check_ready(url: SplitResult) -> None:
+    """Raises `LightwellError` unless a lightwell server at ``url`` says that it is ready."""
     connection: http.client.HTTPConnection
-    if settings.tls_cert:
+    host, port, place = url.hostname or "", url.port, url.netloc
+    if url.scheme == "https":
         context = ssl._create_unverified_context()  # noqa: S323
-        connection = http.client.HTTPSConnection(host, settings.port, timeout=5, context=context)
+        connection = http.client.HTTPSConnection(host, port, timeout=5, context=context)
     else:
-        connection = http.client.HTTPConnection(host, settings.port, timeout=5)
+        connection = http.client.HTTPConnection(host, port, timeout=5)
     try:
         connection.request("GET", "/readyz")
         response = connection.getresponse()
         body = response.read(4096).decode(errors="replace")
     except (OSError, http.client.HTTPException) as error:
-        raise LightwellError(
-            f"the program listening on {host}:{settings.port} does not speak HTTP: {error}"
-        ) from None
+        raise LightwellError(f"the program listening on {place} does not speak HTTP: {error}") from None
     finally:
         connection.close()
     if response.getheader("x-amzn-RequestId") is None:
-        raise LightwellError(f"another program is listening on {host}:{settings.port}: choose another port")
+        raise LightwellError(f"another program is listening on {place}: choose another port")
     if response.status != 200:
-        raise LightwellError(
-            f"lightwell on {host}:{settings.port} is not ready: {body}; see its log for the reason"
-        )
-    if not _is_served(settings):
-        raise DoctorWarning(
-            f"lightwell on {host}:{settings.port} is ready, but does not serve {settings.data.absolute()}: "
-            "check --data and --port"
-        )
-    return f"lightwell is running and ready on {host}:{settings.port}"
-
-
-def _is_served(settings: Settings) -> bool:
-    """Whether a server has locked the data folder; True if that cannot be determined."""
-    from lightwell.cli.server.serve import LOCK
-
-    try:
-        with (settings.data / LOCK).open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
+        raise LightwellError(f"lightwell on {place} is not ready: {body}; see its log for the reason")

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import argparse
 import errno
-import fcntl
 import gc
-import os
 import resource
 import socket
 import sys
@@ -24,10 +22,11 @@ from lightwell.auth.credentials import FILE, write_credentials
 from lightwell.auth.principals import Credentials, ensure_root, ensure_secret_box
 from lightwell.cli import flags
 from lightwell.cli.environment import command
+from lightwell.cli.running_server import ServerLock, local_url
 from lightwell.cli.server.network_exposure import check_exposure, listen_addresses
 from lightwell.cli.server.supervisor import Child, Supervisor, run_in_child_process
 from lightwell.clock import Clock, Ids
-from lightwell.errors import ConfigurationError, LightwellError, StorageError
+from lightwell.errors import ConfigurationError, LightwellError
 from lightwell.observe import logs
 from lightwell.settings import Settings
 
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 
     from lightwell.stores.background.servers import Server
 
-LOCK = "serve.lock"
 # A server that was just killed may still hold the port.
 _BIND_TIMEOUT_SECONDS = 2.0
 
@@ -62,9 +60,11 @@ def serve(settings: Settings) -> int:
         print(f"lightwell: settings from {settings.file}", file=sys.stderr, flush=True)
     tls = server.check_tls(settings, Clock().now())
     check_owner(settings)
-    lock = _lock(settings)
+    lock = ServerLock(settings)
     server_row = _server_row(settings)
     with _bind(settings) as listener:
+        clients_url = local_url(settings, listener.getsockname()[1])
+        lock.describe(url=clients_url, is_ready=False)
         if status := run_in_child_process(lambda: prepare(settings, server_row, listener.getsockname()[1])):
             return status
         _raise_file_limit()
@@ -88,15 +88,24 @@ def serve(settings: Settings) -> int:
             return app.work(settings, meter.join(count), server_row)
 
         def on_ready() -> None:
+            lock.describe(url=clients_url, is_ready=True)
             with suppress(OSError):
                 print(f"lightwell listening on {url}", flush=True)
 
         url = _url(settings, listener)
         children = [Child(f"http-{place}", http(place), must_be_ready=True) for place in range(count)]
         children.append(Child("work", work, must_be_ready=False, stops_last=True))
-        # A socket that any process holds open accepts connections, so the supervisor closes its own at the
-        # end.
-        return Supervisor(children, on_ready=on_ready, on_stop=listener.close, close_in_child=[lock]).run()
+
+        def on_stop() -> None:
+            # A socket that any process holds open accepts connections.
+            listener.close()
+            lock.describe(url=clients_url, is_ready=False)
+
+        supervisor = Supervisor(children, on_ready=on_ready, on_stop=on_stop, close_in_child=[lock.handle])
+        try:
+            return supervisor.run()
+        finally:
+            lock.clear()
 
 
 def _server_row(settings: Settings) -> Server | None:
@@ -148,29 +157,6 @@ def prepare(settings: Settings, server_row: Server | None = None, port: int | No
             flush=True,
         )
     return 0
-
-
-def _lock(settings: Settings) -> int:
-    """Lock the data folder: only one server may use it. The lock ends with the process that holds it."""
-    try:
-        settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(settings.data / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise StorageError(
-            f"The data folder {settings.data} cannot be created or written to: {error.strerror}; check "
-            "--data and the owner of the folder"
-        ) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = os.pread(handle, 20, 0).decode(errors="replace").strip()
-        raise LightwellError(
-            f"Another lightwell server is using the data folder {settings.data}"
-            f"{f' (process {owner})' if owner else ''}: stop it, or use another folder with --data"
-        ) from None
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, b"%d\n" % os.getpid(), 0)
-    return handle
 
 
 def _bind(settings: Settings) -> socket.socket:
