@@ -94,6 +94,11 @@ class Settings:
     empty_search: str = _setting(
         "200", "status of a DICOMweb search without matches: 200 with [], or 204", choices=("200", "204")
     )
+    strict_queries: bool = _setting(
+        False,
+        "true: refuse what HealthImaging does not know in a DICOMweb search: unknown parameters, a limit "
+        "above 1000, keywords in other letters",
+    )
     cors_origins: str = _setting("*", "comma-separated origins that browsers may call from")
     metadata_transfer_syntax: str = _setting(
         "on", "on: include TransferSyntaxUID (0002,0010) in DICOMweb metadata", choices=("on", "off")

@@ -146,7 +146,8 @@ _MATCHES: list[tuple[str, Match]] = [
       for pattern in ("*1*", "A*", "?1", "*%_[*", "*\\", "A?2")),
     *((name, match) for name in ("PatientName", "ReferringPhysicianName") for match in (
         AnyOf(("doe^jane",)), AnyOf(("山田^太郎",)), Wildcard("*oe*"), Wildcard("muller*"), Wildcard("山?^*"),
-        Words(("ann", "x")), Words(("tar",)), Wildcard("*^ja*"))),
+        Words(("ann", "x")), Words(("tar",)), Words(("*an", "?o")), Words(("*a?", "j*k")), Words(("d*ja",)),
+        Words(("?",)), Words(("*田",)), Wildcard("*^ja*"))),
     *((name, match) for name in ("StudyDate", "PatientBirthDate", "PerformedProcedureStepStartDate")
       for match in (AnyOf(("20240101",)), Range("20240102", None), Range(None, "20240101"),
                     Range("19800101", "20240131"))),
@@ -176,7 +177,8 @@ def _meets(keyword: str, match: Match, hit: Hit) -> bool:
     if vr == "PN":
         whole = fold(text)
         if isinstance(match, Words):
-            return any(word.startswith(start) for word in re.split("[ ^=]", whole) for start in match.words)
+            starts = [Wildcard(f"{word}*") for word in match.words]
+            return any(_meets_value(each, word) for word in re.split("[ ^=]", whole) for each in starts)
         return any(_meets_value(match, each) for each in (whole, *whole.split("=")))
     if vr == "DA":
         text = text.replace(".", "")

@@ -42,7 +42,11 @@ class Wildcard:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """A fuzzy name: a word of the name begins with one of these, which are folded."""
+    """A fuzzy name: a word of the name begins with one of these.
+
+    They are folded. In them ``*`` is any run of characters, even empty, and ``?`` exactly one, all of the
+    same word; each has another character too.
+    """
 
     words: tuple[str, ...]
 

@@ -97,7 +97,8 @@ def gram_prefixes(datastore: int, keyword: str, match: Match) -> list[list[str]]
             return [[mark + piece] for piece in _covering_grams(wholes[0])]
         return [[mark + whole[:GRAM_LENGTH] for whole in wholes]]
     if isinstance(match, Words):
-        return [[mark + (_BEGIN + _normalize(keyword, word))[:GRAM_LENGTH] for word in match.words]]
+        pieces = [_gram_of_word(keyword, word) for word in match.words]
+        return [[mark + piece for piece in pieces]] if all(pieces) else None
     parts = sorted(_literal_parts(keyword, match), key=len, reverse=True)
     if not parts:
         return None
@@ -128,6 +129,14 @@ def _normalize(keyword: str, text: str) -> str:
     else:
         text = fold(text)
     return text.translate(_PLAIN)
+
+
+def _gram_of_word(keyword: str, word: str) -> str:
+    """The longest gram, or prefix of one, of the literal parts of a word with wildcards; "" without any."""
+    first, *others = re.split(r"[*?]+", word)
+    parts = [_BEGIN + _normalize(keyword, first)] if first else []
+    parts += [_normalize(keyword, part) for part in others if part]
+    return max((part[:GRAM_LENGTH] for part in parts), key=len, default="")
 
 
 def _literal_parts(keyword: str, match: Wildcard) -> Iterator[str]:

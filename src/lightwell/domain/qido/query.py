@@ -29,13 +29,14 @@ _SHOWN = 64
 _DEEPEST = 16  # components of a path
 
 _TAG = re.compile(r"[0-9A-Fa-f]{8}", re.ASCII)
-_COUNT = re.compile(r"\d{1,12}", re.ASCII)
+_COUNT = re.compile(r"\d{1,64}", re.ASCII)
 _LIMIT, _OFFSET, _FUZZY, _FIELD, _SET = "limit", "offset", "fuzzymatching", "includefield", "imageSetId"
 # Features of PS3.18 that are not supported; false is accepted.
 _ABSENT = ("emptyvaluematching", "multiplevaluematching")
 _PARAMETERS = (_LIMIT, _OFFSET, _FUZZY, _FIELD)
 _OTHERS = ("accept",)  # concerns the form of the response; read elsewhere
 _SIGNATURE = "x-amz-"
+_BY_LETTERS = {name.lower(): name for name in (*_PARAMETERS, *_ABSENT, *_OTHERS, _SET)}
 
 # Keywords that need no look-up in the DICOM dictionary.
 _TAGS = {keyword: int(digits, 16) for keyword, digits in TAG_DIGITS.items()} | {
@@ -43,6 +44,15 @@ _TAGS = {keyword: int(digits, 16) for keyword, digits in TAG_DIGITS.items()} | {
     for key in MATCH_KEYS.values()
     for part, tag in zip(key.keyword.split("."), key.path, strict=True)
 }
+_TAGS_BY_LETTERS = {keyword.lower(): tag for keyword, tag in _TAGS.items()}
+# Spelt like a tag, although it is none: nobody adds such a parameter for another purpose.
+_LIKE_TAG = re.compile(r"[(\[]?[0-9A-Fa-f]{4}[,-][0-9A-Fa-f]{4}[)\]]?|[0-9A-Fa-f]{7,9}", re.ASCII)
+# How alike a name and a known one must be for the name to count as a misspelling: less is enough for a hint.
+_MISSPELT, _SIMILAR = 0.75, 0.6
+_KNOWN_LETTERS = {part.lower() for key in MATCH_KEYS for part in key.split(".")} | _BY_LETTERS.keys()
+
+MOST_PARAMETERS = 200
+"""Most different parameters of a query."""
 
 Path = tuple[int, ...]
 TagOf = Callable[[str], int | None]
@@ -57,6 +67,7 @@ class Query:
     ``includefield``, each as the tags from the data set down to it. The response has both in addition to the
     attributes that it always has. ``everything``: ``includefield=all``. ``creators`` are private creators by
     their tags: a data set must have them for the private attributes of their blocks to be returned.
+    ``ignored`` are parameters that are no attributes (PS3.18 §8.3.1).
     """
 
     criteria: QidoCriteria
@@ -64,18 +75,31 @@ class Query:
     fields: tuple[Path, ...] = ()
     everything: bool = False
     creators: Mapping[int, str] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
 
 
 def parse_query(
-    level: str, study: str | None, series: str | None, pairs: Sequence[tuple[str, str]], tag_of: TagOf
+    level: str,
+    study: str | None,
+    series: str | None,
+    pairs: Sequence[tuple[str, str]],
+    tag_of: TagOf,
+    *,
+    strict: bool = False,
 ) -> Query:
     """The query of a search for studies, series or instances, below a study or a series if given.
 
-    ``pairs`` are form-decoded names and values. Raises `ValidationError`, whose message names the parameter,
-    for everything that would otherwise be overlooked or misunderstood.
+    ``pairs`` are form-decoded names and values. ``strict``: refuse what HealthImaging does not know, instead
+    of ignoring it; keywords then are matched as they are spelt, otherwise with letters in either case, which
+    ``tag_of`` has to do too.
+
+    Raises `ValidationError`, whose message names the parameter, for everything that would otherwise be
+    overlooked or misunderstood; so is a misspelt match key, because without it the search finds everything.
     """
-    given = _single_parameters(pairs)
-    fields, everything = _included_fields([value for name, value in pairs if name == _FIELD], tag_of)
+    if not strict:
+        pairs = [(_BY_LETTERS.get(name.lower(), name), value) for name, value in pairs]
+    given = _single_parameters(pairs, tag_of, strict)
+    fields, everything = _included_fields([value for name, value in pairs if name == _FIELD], tag_of, strict)
     fuzzy = _flag(_FUZZY, given.get(_FUZZY))
     for name in _ABSENT:
         if _flag(name, given.get(name)):
@@ -84,14 +108,19 @@ def parse_query(
     matches: dict[str, Match] = {}
     texts: dict[Path, str] = {}
     creators: dict[int, str] = {}
+    ignored: list[str] = []
     for name, value in given.items():
         if name in _PARAMETERS or name in _ABSENT or name in _OTHERS or name.lower().startswith(_SIGNATURE):
             continue
-        path = None if name == _SET else path_of(name, tag_of)
+        path = None if name == _SET else path_of(name, tag_of, strict=strict)
         if path is None:
-            raise _unknown(name, keys.values())
+            if strict or _is_misspelt(name, tag_of):
+                raise _unknown(name, keys.values())
+            if name:
+                ignored.append(name)
+            continue
         if texts.setdefault(path, value) != value:
-            raise ValidationError(f"{_shorten(name)} is given twice, once by keyword and once by tag.")
+            raise ValidationError(f"{_shorten(name)} is given twice, with different spellings and values.")
         if len(path) == 1 and is_creator(path[0]) and value.strip(" "):
             creators[path[0]] = value.strip(" ")
         elif path in keys:
@@ -105,26 +134,36 @@ def parse_query(
         study,
         series,
         matches,
-        _number(_LIMIT, given.get(_LIMIT), MOST_RESULTS, MOST_RESULTS),
+        _number(_LIMIT, given.get(_LIMIT), MOST_RESULTS, MOST_RESULTS, capped=not strict),
         _number(_OFFSET, given.get(_OFFSET), LARGEST_OFFSET, 0),
     )
-    return Query(criteria, tuple(texts), tuple(dict.fromkeys(fields)), everything, creators)
+    return Query(criteria, tuple(texts), tuple(dict.fromkeys(fields)), everything, creators, tuple(ignored))
 
 
-def path_of(name: str, tag_of: TagOf) -> Path | None:
-    """The tags of ``PatientName``, ``00100010`` or a path ``00400275.00400009``; None for anything else."""
+def path_of(name: str, tag_of: TagOf, *, strict: bool = False) -> Path | None:
+    """The tags of ``PatientName``, ``00100010`` or a path ``00400275.00400009``; None for anything else.
+
+    ``strict``: keywords as PS3.6 spells them, otherwise with letters in either case.
+    """
     path: list[int] = []
     parts = name.split(".")
     if len(parts) > _DEEPEST:
         return None
     for part in parts:
-        tag = _TAGS.get(part)
-        if tag is None:
-            tag = int(part, 16) if _TAG.fullmatch(part) else tag_of(part)
+        tag = _tag_of(part, tag_of, strict)
         if tag is None:
             return None
         path.append(tag)
     return tuple(path)
+
+
+def _tag_of(part: str, tag_of: TagOf, strict: bool) -> int | None:
+    tag = _TAGS.get(part)
+    if tag is None and not strict and len(part) <= _SHOWN:
+        tag = _TAGS_BY_LETTERS.get(part.lower())
+    if tag is None:
+        tag = int(part, 16) if _TAG.fullmatch(part) else tag_of(part)
+    return tag
 
 
 def is_private(tag: int) -> bool:
@@ -141,19 +180,35 @@ def creator_of(tag: int) -> int:
     return tag & 0xFFFF0000 | (tag & 0xFF00) >> 8
 
 
-def _single_parameters(pairs: Sequence[tuple[str, str]]) -> dict[str, str]:
+def _single_parameters(pairs: Sequence[tuple[str, str]], tag_of: TagOf, strict: bool) -> dict[str, str]:
     """The parameters except ``includefield``; each may be given once (PS3.18 §8.3.4.1)."""
     given: dict[str, str] = {}
     for name, value in pairs:
         if name != _FIELD and given.setdefault(name, value) != value:
+            if not strict and name not in _BY_LETTERS and path_of(name, tag_of) is None:
+                continue  # no attribute: it is ignored, or refused as a misspelling
             raise ValidationError(
                 f"{_shorten(name)} is given twice, with different values. "
                 "A list of UIDs or modalities is one value, separated by commas."
             )
+    if not strict and len(given) > MOST_PARAMETERS:
+        raise ValidationError(f"The query has {len(given)} parameters, more than {MOST_PARAMETERS}.")
     return given
 
 
-def _included_fields(values: Sequence[str], tag_of: TagOf) -> tuple[list[Path], bool]:
+def _is_misspelt(name: str, tag_of: TagOf) -> bool:
+    """Whether a parameter that is unknown was probably meant to be a match key or a known parameter."""
+    if name == _SET or _LIKE_TAG.fullmatch(name):
+        return True
+    if len(name) > _SHOWN:
+        return False
+    parts = name.split(".")[:_DEEPEST]
+    if len(parts) > 1 and any(_tag_of(part, tag_of, strict=False) is not None for part in parts):
+        return True
+    return bool(difflib.get_close_matches(name.lower(), _KNOWN_LETTERS, 1, _MISSPELT))
+
+
+def _included_fields(values: Sequence[str], tag_of: TagOf, strict: bool) -> tuple[list[Path], bool]:
     """The attributes that ``includefield`` names and the dictionary has, and whether it says ``all``."""
     names = dict.fromkeys(name for value in values for part in value.split(",") if (name := part.strip(" ")))
     if len(names) > MOST_FIELDS:
@@ -161,16 +216,17 @@ def _included_fields(values: Sequence[str], tag_of: TagOf) -> tuple[list[Path], 
             f"includefield names {len(names)} attributes, more than {MOST_FIELDS}. "
             "Use includefield=all to get all attributes."
         )
-    paths = [path for name in names if name != ALL and (path := path_of(name, tag_of)) is not None]
-    return paths, ALL in names
+    found = [path_of(name, tag_of, strict=strict) for name in names if name != ALL]
+    return [path for path in found if path is not None], ALL in names
 
 
-def _number(name: str, text: str | None, most: int, default: int) -> int:
+def _number(name: str, text: str | None, most: int, default: int, *, capped: bool = False) -> int:
+    """``capped``: a larger number counts as ``most``: a server may limit its responses (PS3.18 §8.3.4.4)."""
     if text is None:
         return default
-    if not _COUNT.fullmatch(text) or int(text) > most:
+    if not _COUNT.fullmatch(text) or (int(text) > most and not capped):
         raise ValidationError(f"{name} must be a number from 0 to {most}.")
-    return int(text)
+    return min(int(text), most)
 
 
 def _flag(name: str, text: str | None) -> bool:
@@ -189,7 +245,7 @@ def _unknown(name: str, keys: Iterable[MatchKey]) -> ValidationError:
         )
     known = [*_PARAMETERS, *(key.keyword for key in keys)]
     by_letters = {one.lower(): one for one in known}
-    near = difflib.get_close_matches(name[:_SHOWN].lower(), by_letters, 1) if len(name) <= _SHOWN else []
+    near = difflib.get_close_matches(name.lower(), by_letters, 1, _SIMILAR) if len(name) <= _SHOWN else []
     hint = f" Did you mean {by_letters[near[0]]}?" if near else ""
     return ValidationError(f"{_shorten(name)} is not a DICOM keyword, a tag or a search parameter.{hint}")
 

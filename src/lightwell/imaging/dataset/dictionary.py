@@ -82,6 +82,16 @@ def attribute_named(key: str) -> Attribute | None:
     return None if tag is None else attribute_of(tag)
 
 
+def tag_by_letters(keyword: str) -> int | None:
+    """The tag of a keyword whose letters may be in either case; None if it is not in PS3.6."""
+    return _tags_by_letters().get(keyword.lower())
+
+
+@lru_cache(maxsize=1)
+def _tags_by_letters() -> dict[str, int]:
+    return {entry[4].lower(): tag for tag, entry in DicomDictionary.items() if entry[4]}
+
+
 def _json_key(name: str) -> bytes:
     return f'"{name}":'.encode()
 

@@ -59,6 +59,13 @@ def tag_of(keyword: str) -> int | None:
     return None if attribute is None else attribute.tag
 
 
+def tag_by_letters(keyword: str) -> int | None:
+    """The tag of a keyword of PS3.6, with letters in either case."""
+    from lightwell.imaging.dataset.dictionary import tag_by_letters
+
+    return tag_by_letters(keyword)
+
+
 class RequestedFields:
     """The attributes that one search requests beside those that it always returns.
 

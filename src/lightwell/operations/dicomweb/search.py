@@ -42,7 +42,7 @@ class SearchRequest:
     """A search below a data store, or below a study or series of it.
 
     ``parameters`` are the names and values of the query, form-decoded; ``base`` is the URL of the data store,
-    for links.
+    for links. ``strict``: refuse what HealthImaging does not know.
     """
 
     operation: str
@@ -51,18 +51,21 @@ class SearchRequest:
     series: str | None
     parameters: Sequence[tuple[str, str]]
     base: str
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResults:
     """One page: each result a JSON object, and how many more results follow (None: an unknown number).
 
-    ``is_limited``: requested attributes are left out because the caller may not read them.
+    ``is_limited``: requested attributes are left out because the caller may not read them. ``ignored`` are
+    the parameters of the query that are no attributes.
     """
 
     objects: list[str]
     remaining: int | None
     is_limited: bool = False
+    ignored: tuple[str, ...] = ()
 
     @property
     def body(self) -> bytes:
@@ -96,7 +99,8 @@ def search(
     for uid in (study, series):
         if uid is not None and not uid.isprintable():
             check_uids(study, series)
-    query = qido_query.parse_query(level, study, series, request.parameters, fields.tag_of)
+    tag_of = fields.tag_of if request.strict else fields.tag_by_letters
+    query = qido_query.parse_query(level, study, series, request.parameters, tag_of, strict=request.strict)
     requested = fields.RequestedFields(level, query)
     visible = _VISIBLE_TAGS[request.operation]
     is_limited = (
@@ -119,7 +123,8 @@ def search(
             fields.add_requested_fields(elements, requested, ctx.stores, conn, found.hits, request.base)
     if not found.hits:
         check_uids(study, series)
-    return SearchResults([f"{{{','.join(own)}}}" for own in elements], found.remaining, is_limited)
+    objects = [f"{{{','.join(own)}}}" for own in elements]
+    return SearchResults(objects, found.remaining, is_limited, query.ignored)
 
 
 def _may_read_beyond(query: Query, visible: frozenset[int], may_read_metadata: Callable[[], None]) -> bool:

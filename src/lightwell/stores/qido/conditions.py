@@ -51,6 +51,12 @@ _WORDS = {
     "sqlite": "replace(replace(replace('^' || {}, ' ', '^'), '=', '^'), ',', '^')",
     "postgresql": "translate('^' || {}, ' =,', '^^^')",
 }
+# Whether one of the words is like a pattern. JSON needs no escape for the separator.
+_WORD = {
+    "sqlite": "EXISTS (SELECT 1 FROM json_each('[' || replace(json_quote({}), '^', '\",\"') || ']') AS e"
+    " WHERE e.value GLOB ?)",
+    "postgresql": "EXISTS (SELECT 1 FROM unnest(string_to_array({}, '^')) AS e(value) WHERE e.value LIKE %s)",
+}
 _GLOB = {"sqlite": "GLOB", "postgresql": "LIKE"}
 
 PLACEHOLDER = {"sqlite": "?", "postgresql": "%s"}
@@ -137,16 +143,25 @@ def _value(dialect: str, value: str, match: Match, holds: int) -> tuple[str, tup
 
 def _name(dialect: str, column: str, match: Match) -> tuple[str, tuple[Any, ...]]:
     """By the whole name or one of its groups: alphabetic, ideographic, phonetic (PS3.5 §6.2.1.1)."""
-    glob, column = _GLOB[dialect], column.removeprefix("+")
+    glob, column = f"{_GLOB[dialect]} {PLACEHOLDER[dialect]}", column.removeprefix("+")
     if isinstance(match, Words):
-        value, patterns = _WORDS[dialect].format(column), [f"*^{_literal(word)}*" for word in match.words]
+        value = _WORDS[dialect].format(column)
+        some = [_word(dialect, value, glob, word) for word in match.words]
     else:
         assert not isinstance(match, Range)
-        value = f"'=' || {column} || '='"
         wanted = (match.pattern,) if isinstance(match, Wildcard) else map(_literal, match.values)
-        patterns = [f"*={pattern}=*" for pattern in wanted]
-    some = " OR ".join([f"{value} {glob} {PLACEHOLDER[dialect]}"] * len(patterns))
-    return f"({some})", tuple(_pattern(dialect, pattern) for pattern in patterns)
+        some = [(f"'=' || {column} || '=' {glob}", f"*={pattern}=*") for pattern in wanted]
+    alternatives = " OR ".join(sql for sql, _ in some)
+    return f"({alternatives})", tuple(_pattern(dialect, pattern) for _, pattern in some)
+
+
+def _word(dialect: str, value: str, glob: str, word: str) -> tuple[str, str]:
+    """SQL for "a word begins with ``word``", and its pattern; ``value`` has ``^`` before each word."""
+    if not (set("*?") & set(word)):
+        return f"{value} {glob}", f"*^{word}*"
+    if not (set("*?") & set(word[1:])) and word[0] == "*":
+        return f"{value} {glob}", f"{word}*"
+    return _WORD[dialect].format(value), f"{word}*"
 
 
 def _literal(text: str) -> str:

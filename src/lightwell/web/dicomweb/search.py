@@ -5,6 +5,8 @@ Source: PS3.18 §8.3.4.4 (the warning about additional results), §10.6.3; CP-24
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lightwell.documents import metadata_documents
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 _SMALLEST_GZIPPED = 4 << 10
 """Bodies of at least this many bytes are gzipped for clients that accept it."""
+_MOST_SHOWN, _SHOWN = 5, 32  # names in a warning, and characters of each
+_UNPRINTABLE = re.compile(r"[^A-Za-z0-9_.~-]")
 
 
 async def search(request: DicomwebRequest) -> Response:
@@ -43,6 +47,7 @@ def _respond(request: DicomwebRequest) -> Response:
             series=resource.series,
             parameters=media.query_parameters(http),
             base=base,
+            strict=settings.strict_queries,
         ),
         may_read_metadata=metadata_check(request.state, http, request.principal, resource),
     )
@@ -54,6 +59,8 @@ def _respond(request: DicomwebRequest) -> Response:
     if found.is_limited:
         text = f"299 {base}: Attributes that need the right to GetDICOMInstanceMetadata are left out"
         headers.append((b"warning", text.encode()))
+    if found.ignored:
+        headers.append((b"warning", _ignored(base, found.ignored)))
     if not found.objects and settings.empty_search == "204":
         return Response(204, headers, b"")
     if kind == media.DICOM_XML:
@@ -68,6 +75,13 @@ def _respond(request: DicomwebRequest) -> Response:
         headers.append((b"content-encoding", b"gzip"))
     headers.append((b"content-length", b"%d" % len(body)))
     return Response(200, headers, body)
+
+
+def _ignored(base: str, names: Sequence[str]) -> bytes:
+    """The warning about parameters that are no attributes, whose names are the client's."""
+    shown = ", ".join(_UNPRINTABLE.sub("?", name[:_SHOWN]) for name in names[:_MOST_SHOWN])
+    more = f" and {len(names) - _MOST_SHOWN} others" if len(names) > _MOST_SHOWN else ""
+    return f"299 {base}: Parameters that are no DICOM attributes are ignored: {shown}{more}".encode()
 
 
 def _multipart(parts: Multipart, found: dicomweb_search.SearchResults, base: str) -> bytes:
