@@ -145,7 +145,7 @@ def _same_frames(
     if len(frames) != len(stream):
         return None
     if all(stream.is_stored_as(number, frame, read) for number, frame in enumerate(frames)):
-        return []
+        return list(stream.warnings)
     return None
 
 

@@ -276,7 +276,7 @@ class Pipeline:
                     decoder=stored.decoder,
                     pages=pages,
                 ),
-                [],
+                list(stream.warnings),
             )
         except PixelFailure as failure:
             return self._blob(part10, instance.image, pixel, pack, key), [failure.warning]

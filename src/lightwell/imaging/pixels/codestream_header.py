@@ -5,17 +5,14 @@ Source: ISO/IEC 10918-1 Annex B (JPEG), 14495-1 Annex C (JPEG-LS), 15444-1 Annex
 
 from __future__ import annotations
 
-import re
 import struct
 from dataclasses import dataclass
 
 from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.errors import cannot_transcode
 
-_START_OF_FRAME = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
-_WITHOUT_SEGMENT = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})
-_NEXT_MARKER = re.compile(rb"\xff+[^\x00\xff\xd0-\xd7]")
-_PADDING = b"\x00\xff\x20"
+START_OF_FRAME = frozenset({*range(0xC0, 0xD0), 0xF7}) - {0xC4, 0xC8, 0xCC}
+WITHOUT_SEGMENT = frozenset({0x01, 0xD8, *range(0xD0, 0xD8)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +64,11 @@ def _jpeg(data: bytes | memoryview, codec: str) -> CodestreamHeader:
     position = 2
     while True:
         marker, position = marker_at(data, position)
-        if marker in _WITHOUT_SEGMENT:
+        if marker in WITHOUT_SEGMENT:
             continue
         if marker in (0xD9, 0xDA):
             raise cannot_transcode("a JPEG frame has no frame header before its scan")
-        if marker in _START_OF_FRAME:
+        if marker in START_OF_FRAME:
             break
         position += segment_length(data, position)
     if (marker == 0xF7) != (codec == "jpegls"):
@@ -106,33 +103,6 @@ def _jpeg2000(data: bytes | memoryview) -> CodestreamHeader:
     return CodestreamHeader(
         bottom - top, right - left, samples, (depth & 0x7F) + 1, bool(depth & 0x80), transform=transform
     )
-
-
-def check_scans(data: bytes) -> None:
-    """Refuse a JPEG frame without an end marker, or with more than padding after it.
-
-    The decoders silently fill missing data with grey, so a truncated frame has to be found here. One more
-    byte, of any value, is padding to an even fragment length (PS3.5 A.4). Raises `PixelFailure`.
-    """
-    position = 2
-    try:
-        while True:
-            marker, position = marker_at(data, position)
-            if marker == 0xD9:
-                break
-            if marker in _WITHOUT_SEGMENT:
-                continue
-            position += segment_length(data, position)
-            if marker == 0xDA:
-                next_marker = _NEXT_MARKER.search(data, position)
-                if next_marker is None:
-                    raise cannot_transcode("a JPEG frame has no end marker: it is cut off")
-                position = next_marker.start()
-    except (struct.error, IndexError) as error:
-        raise cannot_transcode("a JPEG frame has no end marker: it is cut off") from error
-    trailing = data[position:]
-    if len(trailing) > 1 and trailing.strip(_PADDING):
-        raise cannot_transcode("a JPEG frame has data after its end marker")
 
 
 def marker_at(data: bytes | memoryview, position: int) -> tuple[int, int]:

@@ -25,6 +25,7 @@ _MAIN_HEADER_MARKERS = frozenset(
 # ... PLT, QCC, POC, PPT.
 _TILE_PART_MARKERS = frozenset({_COD, _COC, _QCD, _RGN, _COM, 0xFF58, 0xFF5D, 0xFF5F, 0xFF61})
 _PADDING = b"\x00\xff\x20"
+_STARTS = (b"\xff\x4f\xff\x51", b"\xff\x90\x00\x0a")
 _MOST_TILES = 65_535
 # Up to 16 tiles may be of any size; more have to have 256 pixels each on average.
 _FEW_TILES, _TILE_PIXELS = 16, 256
@@ -95,8 +96,8 @@ class Codestream:
 def read_structure(data: bytes | bytearray | memoryview) -> Codestream:
     """The structure of a bare codestream of any origin.
 
-    Raises `PixelFailure` if it is truncated, has data after its end, is not valid, or would take more work to
-    decode than a frame of its size and length can need.
+    Raises `PixelFailure` if it is truncated, has another image after its end, is not valid, or would take
+    more work to decode than a frame of its size and length can need.
     """
     view = memoryview(data)
     try:
@@ -164,11 +165,12 @@ def _read_codestream(view: memoryview) -> Codestream:
     parts, position = _read_tile_parts(view, position, grid)
     trailing = len(view) - position - 2 if bytes(view[position : position + 2]) == b"\xff\xd9" else None
     tail = bytes(view[position if trailing is None else position + 2 :])
-    # One more byte, of any value, pads a fragment to an even length (PS3.5 A.4).
-    if tail.strip(_PADDING) and (trailing is None or len(tail) > 1):
-        raise _damaged(
-            "has data after its end" if trailing is not None else "has data between its tile-parts"
-        )
+    if trailing is None and tail.strip(_PADDING):
+        raise _damaged("has data between its tile-parts")
+    # The tile-parts say how long they are, so the end is certain, and decoders ignore what follows it. Only
+    # another image or tile-part there may mean that something is wrong.
+    if any(start in tail for start in _STARTS):
+        raise _damaged("has an image or a tile-part after its end")
     return Codestream(header_length, grid, segments, parts, trailing)
 
 

@@ -8,6 +8,7 @@ irreversible colour transform of a JPEG 2000 codestream. Source: PS3.5 8.2 and A
 from __future__ import annotations
 
 import zlib
+from functools import partial
 from typing import cast
 
 import imagecodecs
@@ -19,11 +20,11 @@ from lightwell.imaging.pixels import rle
 from lightwell.imaging.pixels.codestream_header import (
     CodestreamHeader,
     check_header,
-    check_scans,
     read_header,
 )
 from lightwell.imaging.pixels.codestream_structure import read_structure, without_wrong_tlm
 from lightwell.imaging.pixels.jp2_boxes import codestream_of
+from lightwell.imaging.pixels.jpeg_scans import check_nothing_missing, read_scans
 from lightwell.imaging.pixels.lossless_jpeg import check_coded_length
 from lightwell.imaging.pixels.samples import (
     Samples,
@@ -61,7 +62,8 @@ def decode_codestream(
     header = read_header(stream, codec)
     check_header(header, image)
     if codec == "jpeg2000":
-        stream = without_wrong_tlm(stream, read_structure(stream))
+        structure = read_structure(stream)
+        stream = without_wrong_tlm(stream[: len(stream) - (structure.trailing or 0)], structure)
     try:
         samples, decoder = _run(stream, codec, header)
     except (RuntimeError, ValueError, OSError) as error:
@@ -84,13 +86,21 @@ def _run(stream: bytes | memoryview, codec: str, header: CodestreamHeader) -> tu
             f"a JPEG frame has {header.samples} samples per pixel; lightwell decodes 1 and 3"
         )
     coded = bytes(stream)
-    check_scans(coded)
-    # With the same colour space in and out libjpeg converts nothing.
-    space = "ycbcr" if header.samples == 3 else None
-    samples = imagecodecs.jpeg8_decode(coded, colorspace=space, outcolorspace=space)
+    scans = read_scans(coded)
+    coded = coded[: scans.end]
+    samples = _jpeg_samples(coded, header.samples)
     if header.process == _LOSSLESS_PROCESS:
         check_coded_length(coded, samples)
+    if scans.followed:
+        check_nothing_missing(coded, scans, samples, partial(_jpeg_samples, count=header.samples))
     return samples, _decoder_name(imagecodecs.jpeg8_version())
+
+
+def _jpeg_samples(coded: bytes, count: int) -> Samples:
+    # With the same colour space in and out libjpeg converts nothing.
+    space = "ycbcr" if count == 3 else None
+    samples: Samples = imagecodecs.jpeg8_decode(coded, colorspace=space, outcolorspace=space)
+    return samples
 
 
 def _decoder_name(library: str) -> str:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from lightwell.domain.imports.warnings import Warning
 from lightwell.imaging.errors import PixelFailure, cannot_extract, wrong_number, wrong_offsets
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class EncapsulatedFrames:
 
     ``frames`` is the number by the attributes, None if all fragments are one stream (video). ``codec`` is
     that of the `TransferSyntax`. ``extended`` are the values of the Extended Offset Table and of its lengths,
-    if the data set has them. Raises `PixelFailure`.
+    if the data set has them. ``warnings`` say what was ignored. Raises `PixelFailure`.
     """
 
     def __init__(
@@ -118,6 +119,7 @@ class EncapsulatedFrames:
     ) -> None:
         self._source, self._fragments, self._codec = source, fragments, codec
         self._trimmed_lengths: array[int] | None = None
+        self.warnings: tuple[Warning, ...] = ()
         self._bounds = self._split(frames, extended)
 
     def __len__(self) -> int:
@@ -217,14 +219,23 @@ class EncapsulatedFrames:
         if len(self._fragments) != frames:
             raise wrong_offsets("the file has an extended offset table, but frames of several fragments")
         if lengths is not None:
-            self._trimmed_lengths = _numbers("Q", lengths)
-            for length, fragment_length in zip(self._trimmed_lengths, self._fragments.lengths, strict=True):
-                if not fragment_length - 1 <= length <= fragment_length:
-                    raise wrong_offsets(
-                        f"the extended offset table has a length of {length} bytes"
-                        f" for a fragment of {fragment_length}"
-                    )
+            self._trim(_numbers("Q", lengths))
         return bounds
+
+    def _trim(self, lengths: array[int]) -> None:
+        """Leave padding out of frames of one fragment each, whose bounds the offsets have confirmed.
+
+        Lengths that do not fit say nothing about the frames then; wsidicom up to 0.31 counts item headers.
+        """
+        for number, (length, present) in enumerate(zip(lengths, self._fragments.lengths, strict=True), 1):
+            if not present - 1 <= length <= present:
+                text = (
+                    f"ExtendedOffsetTableLengths says {length} bytes of frame {number}, whose fragment has"
+                    f" {present}; its lengths are ignored, and each fragment is a frame"
+                )
+                self.warnings = (Warning("CoercionOfDataElements", text),)
+                return
+        self._trimmed_lengths = lengths
 
     def _by_fragments(self, frames: int) -> array[int]:
         """Without an offset table: one fragment per frame, one frame, or frames by their signatures."""

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from lightwell.domain.imports.warnings import Warning
 from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.dataset.transfer_syntaxes import (
     EXPLICIT_LITTLE,
@@ -29,7 +30,7 @@ from lightwell.imaging.dataset.transfer_syntaxes import (
     SYNTAXES,
     TransferSyntax,
 )
-from lightwell.imaging.errors import PixelFailure, cannot_extract, cannot_transcode
+from lightwell.imaging.errors import PixelFailure, cannot_extract, cannot_transcode, wrong_offsets
 from lightwell.imaging.pixels import htj2k, jpeg2000
 from lightwell.imaging.pixels.checksum import bytes_checksum, frame_checksum
 from lightwell.imaging.pixels.decode import decode_codestream, decode_frame, to_stored
@@ -79,12 +80,13 @@ class FrameStream(ABC):
 
     Iterating raises `PixelFailure` at the first frame that cannot be stored: the frames before it are then
     void, and the pixel element is stored as one blob (`blob_ranges`). ``stored.decoder`` is complete after
-    iterating.
+    iterating. ``warnings`` say what of the pixel element was ignored.
     """
 
     def __init__(self, stored: FrameEncoding) -> None:
         self._stored = stored
         self._decoders: list[str] = []
+        self.warnings: tuple[Warning, ...] = ()
 
     @property
     def stored(self) -> FrameEncoding:
@@ -265,8 +267,21 @@ def open_frame_stream(
             f"{pixel.keyword} cannot be encapsulated, but the transfer syntax is {syntax.name}"
         )
     fragments = read_fragments(source, pixel.offset, pixel.length)
-    tables = _extended_tables(source, pixel)
+    tables = _extended_tables(source, pixel, len(fragments))
     frames = EncapsulatedFrames(source, fragments, image.frames, syntax.codec, tables)
+    stream = _encapsulated_stream(frames, syntax, image, storage_format, frame_limit, cross_check)
+    stream.warnings = frames.warnings
+    return stream
+
+
+def _encapsulated_stream(
+    frames: EncapsulatedFrames,
+    syntax: TransferSyntax,
+    image: ImageDescription,
+    storage_format: str,
+    frame_limit: int,
+    cross_check: bool,
+) -> FrameStream:
     if syntax.verbatim:
         return _VerbatimStream(_stored_pixels(image, syntax.uid, "COMPRESSED"), frames, syntax)
     if frames.largest() > frame_limit:
@@ -337,9 +352,13 @@ def _native_stream(
     return _NativeStream(_stored_pixels(image, EXPLICIT_LITTLE, "COMPRESSED"), decoder)
 
 
-def _extended_tables(source: Source, pixel: PixelElement) -> tuple[bytes, bytes | None] | None:
+def _extended_tables(
+    source: Source, pixel: PixelElement, fragments: int
+) -> tuple[bytes, bytes | None] | None:
     if pixel.offset_table is None:
         return None
+    if any(table and table[1] > 8 * fragments for table in (pixel.offset_table, pixel.length_table)):
+        raise wrong_offsets(f"the extended offset table has more entries than the {fragments} fragments")
     offsets = source.read(*pixel.offset_table)
     return offsets, source.read(*pixel.length_table) if pixel.length_table else None
 

@@ -2,14 +2,12 @@ import struct
 from typing import Any
 
 import imagecodecs
-import numpy as np
 import pytest
 
 from lightwell.imaging.errors import PixelFailure
 from lightwell.imaging.pixels.codestream_header import (
     CodestreamHeader,
     check_header,
-    check_scans,
     read_header,
 )
 from tests.unit.imaging.pixel_files import image, slope
@@ -117,35 +115,3 @@ def test_refuses_a_frame_of_another_size_than_the_attributes_say(changes: dict[s
     check_header(header, image(**same))
     with pytest.raises(PixelFailure):
         check_header(header, image(**(same | changes)))
-
-
-def test_takes_a_whole_scan_and_its_padding() -> None:
-    for end in (b"", b"\0", b"\xff", b" ", b"\xbb", b"\0\0\0\0"):
-        check_scans(jpeg() + end)
-
-
-def test_refuses_what_is_more_than_padding() -> None:
-    with pytest.raises(PixelFailure):
-        check_scans(jpeg() + b"\0\xbb")
-
-
-def test_takes_several_scans() -> None:
-    check_scans(bytes(imagecodecs.jpeg8_encode(np.dstack([GREY] * 3), optimize=True)))
-
-
-def test_refuses_a_scan_that_is_cut_anywhere() -> None:
-    data = jpeg()
-    for length in range(2, len(data), 7):
-        with pytest.raises(PixelFailure):
-            check_scans(data[:length])
-
-
-def test_refuses_an_end_in_the_middle() -> None:
-    data = jpeg()
-    with pytest.raises(PixelFailure):
-        check_scans(data[:-100] + b"\xff\xd9" + data[-98:])
-
-
-def test_refuses_two_frames_in_one() -> None:
-    with pytest.raises(PixelFailure):
-        check_scans(jpeg() + jpeg())

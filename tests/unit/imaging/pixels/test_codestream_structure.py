@@ -97,7 +97,8 @@ def test_refuses_a_codestream_cut_anywhere() -> None:
 @pytest.mark.parametrize(
     ("damage", "says"),
     [
-        (lambda: PLAIN + PLAIN, "data after its end"),
+        (lambda: PLAIN + PLAIN, "after its end"),
+        (lambda: PLAIN + b"\0" + PLAIN[SOT:], "after its end"),
         (lambda: PLAIN[:-2] + b"\0\0\1\xff\xd9", "between its tile-parts"),
         (lambda: b"\xff\xd8" + PLAIN[2:], "does not begin"),
         (lambda: changed(PLAIN, SIZ + 34, "H", 2), "components"),

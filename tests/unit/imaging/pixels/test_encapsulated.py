@@ -165,14 +165,36 @@ def test_finds_a_table_that_disagrees_with_the_fragments(value: bytes, count: in
     [
         (struct.pack("<Q", 0), struct.pack("<Q", 2)),
         (struct.pack("<2Q", 0, 9), struct.pack("<2Q", 2, 2)),
-        (struct.pack("<2Q", 0, 10), struct.pack("<2Q", 2, 3)),
-        (struct.pack("<2Q", 0, 10), struct.pack("<2Q", 2, 0)),
+        (struct.pack("<2Q", 10, 0), struct.pack("<2Q", 2, 2)),
+        (struct.pack("<2Q", 0, 9), struct.pack("<2Q", 10, 10)),
         (struct.pack("<2Q", 0, 10), struct.pack("<Q", 2)),
         (struct.pack("<2Q", 0, 1 << 63), struct.pack("<2Q", 2, 2)),
     ],
 )
 def test_finds_an_extended_table_that_disagrees(extended: tuple[bytes, bytes]) -> None:
     assert refusal(items(b"aa", b"bb"), 2, extended=extended) == "InvalidOffsetTable"
+
+
+@pytest.mark.parametrize(
+    "lengths", [(10, 10), (9, 10), (2, 3), (2, 0), (0, 0), (1, 3), (2**64 - 1, 2**64 - 1), (2, 10)]
+)
+def test_ignores_wrong_lengths_where_each_fragment_is_a_frame(lengths: tuple[int, int]) -> None:
+    """wsidicom up to 0.31 counts the eight bytes of the item header."""
+    extended = (struct.pack("<2Q", 0, 10), struct.pack("<2Q", *lengths))
+    assert contents(items(b"a\0", b"bb"), 2, extended=extended) == [b"a\0", b"bb"]
+    (warning,) = frames(items(b"a\0", b"bb"), 2, extended=extended).warnings
+    assert warning.type == "CoercionOfDataElements"
+    assert "ExtendedOffsetTableLengths" in warning.message
+
+
+def test_warns_of_nothing_where_the_lengths_fit() -> None:
+    extended = (struct.pack("<2Q", 0, 10), struct.pack("<2Q", 1, 2))
+    assert not frames(items(b"a\0", b"bb"), 2, extended=extended).warnings
+
+
+def test_refuses_wrong_lengths_where_fragments_and_frames_differ_in_number() -> None:
+    extended = (struct.pack("<2Q", 0, 20), struct.pack("<2Q", 20, 10))
+    assert refusal(items(b"aa", b"bb", b"cc"), 2, extended=extended) == "InvalidOffsetTable"
 
 
 def test_refuses_both_tables_at_once() -> None:

@@ -1,5 +1,6 @@
 import struct
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import imagecodecs
@@ -258,6 +259,24 @@ def test_uses_the_extended_offset_table() -> None:
     )
     frames = list(open_frame_stream(part10, image_of(samples, frames=2), pixel, "HTJ2K"))
     assert [np.array_equal(imagecodecs.jpeg2k_decode(f.data), samples) for f in frames] == [True, True]
+
+
+def test_does_not_read_an_extended_offset_table_of_any_size() -> None:
+    class Careful(BytesSource):
+        def read(self, offset: int, length: int) -> bytes:
+            assert length <= 1 << 16
+            return super().read(offset, length)
+
+    value = items(b"aa", b"bb")
+    tables: list[dict[str, Any]] = [
+        {"offset_table": (len(value), 1 << 32)},
+        {"offset_table": (len(value), 16), "length_table": (len(value), 24)},
+    ]
+    for places in tables:
+        part10, pixel = opened(value, DICOM + ".1.98", encapsulated=True, **places)
+        hostile = replace(part10, source=Careful(value + bytes(64)))
+        with pytest.raises(PixelFailure, match="more entries"):
+            open_frame_stream(hostile, image_of(noise((1, 2), "u1"), frames=2), pixel, "HTJ2K")
 
 
 def test_asks_for_a_second_opinion(monkeypatch: pytest.MonkeyPatch) -> None:
