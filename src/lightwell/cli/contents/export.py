@@ -11,20 +11,17 @@ from hashlib import blake2s
 from pathlib import Path
 
 from lightwell.cli import flags
-from lightwell.cli.contents.importing import find
+from lightwell.cli.contents.named_store import existing
 from lightwell.cli.store_session import local_context, store_session
 from lightwell.cli.wording import counted
-from lightwell.domain.states import DatastoreStatus
 from lightwell.errors import DamagedError, InputError, LightwellError
 from lightwell.stores import Stores
-from lightwell.stores.account import datastores
 from lightwell.stores.collector import removal
 from lightwell.stores.image_sets import part10_instances
 from lightwell.stores.image_sets.part10_instances import ReadableSet, StoredInstance
 
 _SAFE = re.compile(r"[0-9](?:[0-9.]{0,126}[0-9])?", re.ASCII)
 _UNSAFE = re.compile(r"[^0-9A-Za-z._-]")
-_SHOWN = 5  # names of data stores in a message
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -37,9 +34,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     settings = flags.settings(args)
     with store_session(settings) as stores:
-        store = find(local_context(settings, stores), args.datastore)
-        if store is None:
-            raise LightwellError(f"There is no data store {args.datastore}; {_existing_stores(stores)}")
+        store = existing(local_context(settings, stores), args.datastore)
         with stores.db.read() as conn:
             sets = part10_instances.readable_sets(conn, store.key, args.image_set)
         if args.image_set and not sets:
@@ -53,16 +48,6 @@ def run(args: argparse.Namespace) -> int:
             written, failed = written + done, failed + not_done
     print(f"{counted(written, 'file')} of {counted(len(sets), 'image set')} written to {args.folder}")
     return 1 if failed else 0
-
-
-def _existing_stores(stores: Stores) -> str:
-    """The names of the first few data stores, for someone who gave a name that does not exist."""
-    with stores.db.read() as conn:
-        found = datastores.page(conn, status=DatastoreStatus.ACTIVE, after=None, limit=_SHOWN + 1)
-    names = ", ".join(store.name or store.id for store in found[:_SHOWN])
-    if not names:
-        return "there are none yet: `lightwell import` creates one"
-    return f"existing data stores: {names}{' and others' if len(found) > _SHOWN else ''}"
 
 
 def _export(stores: Stores, image_set: ReadableSet, folder: Path) -> tuple[int, int]:

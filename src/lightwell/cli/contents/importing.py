@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import signal
 import sys
 import tempfile
@@ -21,16 +20,16 @@ from types import FrameType
 
 from lightwell.auth.data_access_role import DataAccessRoles, open_data_access_roles
 from lightwell.cli import flags
+from lightwell.cli.contents.named_store import find_or_create
 from lightwell.cli.progress import Progress
 from lightwell.cli.store_session import local_context, make_data_folder, store_session
 from lightwell.cli.wording import counted
 from lightwell.domain.datastore import DataStore
 from lightwell.domain.imports.jobs import Job
-from lightwell.domain.states import DatastoreStatus, JobPhase, JobStatus
-from lightwell.errors import ConfigurationError, InputError, LightwellError
+from lightwell.domain.states import JobPhase, JobStatus
+from lightwell.errors import InputError, LightwellError
 from lightwell.operations.context import Context
 from lightwell.settings import Settings
-from lightwell.stores.account import datastores
 from lightwell.stores.jobs import import_jobs, outcomes
 from lightwell.stores.jobs.outcomes import Tally
 
@@ -92,44 +91,6 @@ def _import(args: argparse.Namespace, settings: Settings) -> int:
         _print(store, finished, tally, report, check=args.check)
     done = finished.status == JobStatus.COMPLETED and tally.imported == tally.files
     return 0 if done else 1
-
-
-def find_or_create(ctx: Context, name_or_id: str) -> DataStore:
-    """The data store with this ID or name; created with this name if there is none."""
-    from lightwell.operations.datastores import create_datastore
-    from lightwell.wire.shapes import CreateDatastoreRequest
-
-    found = find(ctx, name_or_id)
-    if found is not None:
-        return found
-    if not re.fullmatch(r"[A-Za-z0-9._/#-]{1,256}", name_or_id):
-        raise ConfigurationError(
-            f"{name_or_id!r} is not a valid data store name: use letters, digits and ._/#-"
-        )
-    made = create_datastore(ctx, CreateDatastoreRequest(client_token=ctx.ids.id(), datastore_name=name_or_id))
-    with ctx.stores.db.read() as conn:
-        store = datastores.get(conn, made.datastore_id)
-    assert store is not None
-    return store
-
-
-def find(ctx: Context, name_or_id: str) -> DataStore | None:
-    """The ACTIVE data store with this ID, else the only one with this name; None if there is neither."""
-    with ctx.stores.db.read() as conn:
-        by_id = datastores.get(conn, name_or_id)
-        named = [
-            store
-            for store in datastores.find_by_name(conn, name_or_id)
-            if store.status == DatastoreStatus.ACTIVE
-        ]
-    if by_id is not None and by_id.status == DatastoreStatus.ACTIVE:
-        return by_id
-    if len(named) > 1:
-        ids = ", ".join(store.id for store in named)
-        raise ConfigurationError(
-            f"{len(named)} data stores are named {name_or_id}; give the ID of one instead: {ids}"
-        )
-    return named[0] if named else None
 
 
 @contextmanager
