@@ -8,6 +8,7 @@
     │   ├── StorageUnavailableError     ... but may recover: unreachable, busy or full
     │   └── DamagedError                ... because the stored bytes are not the ones that were written
     ├── InputError                      one input file cannot be imported; says what is wrong with it
+    │   ├── NotDicomError               ... because nothing in it looks like DICOM
     │   └── ServerFault                 ... and the fault is ours (a killed worker, a bug)
     └── ApiError                        an error response of the HTTP API: status, AWS error name, message
         ├── ValidationError             400 ValidationException
@@ -69,6 +70,10 @@ class InputError(LightwellError):
     """
 
     exception_type = "ValidationException"
+
+
+class NotDicomError(InputError):
+    """One input file shows no sign of DICOM, as a text that lies between the images. The message is AWS's."""
 
 
 class ServerFault(InputError):

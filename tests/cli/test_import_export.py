@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import zipfile
 from pathlib import Path
@@ -66,21 +67,54 @@ def test_gives_back_the_pixels_and_attributes_that_went_in(name: str, tmp_path: 
         assert all(np.array_equal(a, b) for a, b in pairs)
 
 
-def test_accepts_folders_zip_files_and_files_that_are_not_dicom(tmp_path: Path) -> None:
+def test_counts_files_that_are_not_dicom_apart(tmp_path: Path) -> None:
     folder = tmp_path / "in" / "deep"
     folder.mkdir(parents=True)
     shutil.copy(shipped("CT_small.dcm"), folder / "a.dcm")
     (folder / "notes.txt").write_text("no DICOM at all")
+    (folder / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+    (folder.parent / ".DS_Store").touch()
     with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
         archive.write(shipped("rtdose.dcm"), "x/rtdose.dcm")
-    done = lightwell("import", tmp_path / "in", tmp_path / "more.zip", "--json", data=tmp_path / "data")
+        archive.writestr("x/Thumbs.db", b"\xd0\xcf\x11\xe0" * 99)
+    given = "import", tmp_path / "in", tmp_path / "more.zip"
+    done = lightwell(*given, "--json", data=tmp_path / "data")
     result = done.json()
-    assert done.status == 1, done.err
-    assert (result["numberOfScannedFiles"], result["numberOfImportedFiles"]) == (3, 2)
-    assert result["numberOfFilesWithCustomerError"] == 1
-    assert [reason["reason"] for reason in result["reasons"]] == ["DICOM attributes does not exist"]
-    assert result["reasons"][0]["example"].endswith("notes.txt")
+    assert done.status == 0, done.err
+    assert (result["numberOfScannedFiles"], result["numberOfImportedFiles"]) == (6, 2)
+    assert (result["numberOfFilesNotDicom"], result["numberOfFilesWithCustomerError"]) == (4, 0)
+    assert sorted(Path(name).name for name in result["filesNotDicom"]) == [
+        ".DS_Store", ".DS_Store", "Thumbs.db", "notes.txt",
+    ]  # fmt: skip
+    assert result["reasons"] == []
     assert len(result["imageSets"]) == 2
+    # The report keeps AWS's words and counts.
+    report = Path(result["reportPath"])
+    lines = [json.loads(line) for line in (report / "FAILURE" / "failure.ndjson").read_text().splitlines()]
+    assert {line["exception"]["message"] for line in lines} == {"DICOM attributes does not exist"}
+    summary = json.loads((report / "job-output-manifest.json").read_text())["jobSummary"]
+    assert summary["numberOfFilesWithCustomerError"] == 4
+
+    strict = lightwell(*given, "--strict", "--check", data=tmp_path / "data")
+    assert strict.status == 1
+    assert strict.out.splitlines()[:2] == [
+        "2 of 2 files would be imported, 2 image sets",
+        "4 files are not DICOM: .DS_Store, notes.txt, Thumbs.db",
+    ]
+
+
+def test_fails_for_damaged_dicom_and_where_nothing_is_dicom(tmp_path: Path) -> None:
+    whole = shipped("CT_small.dcm").read_bytes()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "whole").write_bytes(whole)
+    (tmp_path / "in" / "bare").write_bytes(whole[132:])
+    (tmp_path / "in" / "lost.dcm").touch()
+    (tmp_path / "notes.txt").write_text("no DICOM at all")
+    done = lightwell("import", tmp_path / "in", "--check", data=tmp_path / "data")
+    assert (done.status, done.out.splitlines()[0]) == (1, "1 of 3 files would be imported, 1 image set")
+    assert "       2  it is damaged at its beginning" in done.out
+    none = lightwell("import", tmp_path / "notes.txt", "--check", data=tmp_path / "data")
+    assert (none.status, "there is no DICOM file in what was named" in none.out) == (1, True)
 
 
 def test_checks_without_keeping_anything(tmp_path: Path) -> None:

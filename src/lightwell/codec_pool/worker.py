@@ -52,6 +52,7 @@ from lightwell.domain.imports.records import Failure, NewRecord
 from lightwell.domain.integrity import IntegrityFault
 from lightwell.errors import (
     InputError,
+    NotDicomError,
     ServerFault,
     StorageError,
     StorageUnavailableError,
@@ -211,7 +212,9 @@ class Worker:
                 raise storage_error(error, f"{self._spool} cannot be written to") from error
             cause, reason = self._why(error, f"file {file.number} of the chunk could not be read")
             kind = error.exception_type if isinstance(error, InputError) else ServerFault.exception_type
-            return FileRefused(task.task, Failure(file.number, file.name, kind, CHUNK[cause].text(reason)))
+            is_dicom = not isinstance(error, NotDicomError)
+            failure = Failure(file.number, file.name, kind, CHUNK[cause].text(reason), is_dicom)
+            return FileRefused(task.task, failure)
 
     def _record(
         self, task: ReadChunk, pipeline: Pipeline, file: InputFile, open_file: Callable[[], OpenFile]

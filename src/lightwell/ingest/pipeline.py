@@ -22,12 +22,13 @@ from lightwell.domain.image_sets.search_columns import clean_grouping
 from lightwell.domain.imports.existing_instances import ExistingInstance
 from lightwell.domain.imports.records import Dependencies, NewRecord, StoredPixels
 from lightwell.domain.imports.warnings import Warning
-from lightwell.errors import InputError
+from lightwell.errors import InputError, NotDicomError
 from lightwell.imaging.dataset.element_cache import SeriesCache
 from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.dataset.original_container import write_original
 from lightwell.imaging.dataset.part10 import Part10, Source, open_part10
 from lightwell.imaging.errors import PixelFailure, cannot_transcode
+from lightwell.imaging.instances.dicom_signs import has_sign_of_dicom
 from lightwell.imaging.instances.parse import ParsedInstance, PixelElement, parse_instance
 from lightwell.imaging.pixels.frame_stream import blob_ranges, open_frame_stream
 from lightwell.ingest.duplicates import ExistingFinder, same_original, same_pixels
@@ -117,7 +118,12 @@ class Pipeline:
 
     def read(self, number: int, name: str, source: Source) -> NewRecord:
         """The record of one file. Raises `InputError` if it cannot be imported."""
-        part10 = open_part10(source, spool_dir=self._spool, inflate_limit=self._inputs.inflate_limit)
+        try:
+            part10 = open_part10(source, spool_dir=self._spool, inflate_limit=self._inputs.inflate_limit)
+        except InputError as error:
+            if has_sign_of_dicom(source, name):
+                raise
+            raise NotDicomError(str(error)) from None
         try:
             return self._read(number, name, part10)
         finally:

@@ -321,4 +321,5 @@ def _outcome(failure: Failure) -> Outcome:
     kind = (
         OutcomeKind.SERVER if failure.exception_type == ServerFault.exception_type else OutcomeKind.CUSTOMER
     )
-    return Outcome(failure.file, failure.input_file, kind, failure.exception_type, failure.message)
+    message = failure.message if failure.is_dicom else domain.NOT_DICOM
+    return Outcome(failure.file, failure.input_file, kind, failure.exception_type, message)

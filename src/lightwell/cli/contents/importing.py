@@ -20,21 +20,18 @@ from types import FrameType
 
 from lightwell.auth.data_access_role import DataAccessRoles, open_data_access_roles
 from lightwell.cli import flags
+from lightwell.cli.contents.import_summary import ImportSummary
 from lightwell.cli.contents.named_store import find_or_create
 from lightwell.cli.progress import Progress
 from lightwell.cli.store_session import local_context, make_data_folder, store_session
-from lightwell.cli.wording import counted
-from lightwell.domain.datastore import DataStore
 from lightwell.domain.imports.jobs import Job
-from lightwell.domain.states import JobPhase, JobStatus
+from lightwell.domain.states import JobPhase
 from lightwell.errors import InputError, LightwellError
 from lightwell.operations.context import Context
 from lightwell.settings import Settings
 from lightwell.stores.jobs import import_jobs, outcomes
-from lightwell.stores.jobs.outcomes import Tally
 
 _POLL_SECONDS = 0.2
-_MOST_CAUSES = 20
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -49,6 +46,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="name of the import job")
     parser.add_argument(
         "--check", action="store_true", help="dry run: report what would be imported and what would not"
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="files that are not DICOM make the exit code 1, too"
     )
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     flags.add(
@@ -84,13 +84,15 @@ def _import(args: argparse.Namespace, settings: Settings) -> int:
             finished = _watch(ctx, job, interrupted, quiet=args.json or not sys.stderr.isatty())
         with stores.db.read() as conn:
             tally = outcomes.tally(conn, job.key)
-    if args.json:
-        print(json.dumps(_report(store, finished, tally, check=args.check), indent=2))
-    else:
-        report = settings.buckets.absolute() / finished.output_uri.removeprefix("s3://")
-        _print(store, finished, tally, report, check=args.check)
-    done = finished.status == JobStatus.COMPLETED and tally.imported == tally.files
-    return 0 if done else 1
+    summary = ImportSummary(
+        store=store,
+        job=finished,
+        tally=tally,
+        report=settings.buckets.absolute() / finished.output_uri.removeprefix("s3://"),
+        check=args.check,
+    )
+    print(json.dumps(summary.as_json(), indent=2) if args.json else summary.as_text())
+    return summary.exit_code(strict=args.strict)
 
 
 @contextmanager
@@ -175,55 +177,3 @@ def _data_access_roles(ctx: Context) -> DataAccessRoles:
     return open_data_access_roles(
         ctx.stores.db, settings.region, settings.account_id, settings.s3_endpoint_url
     )
-
-
-def _report(store: DataStore, job: Job, tally: Tally, *, check: bool) -> dict[str, object]:
-    return {
-        "datastoreId": store.id if not check else None,
-        "jobId": job.id if not check else None,
-        "jobStatus": job.status,
-        "message": job.message,
-        "outputS3Uri": job.output_uri if not check else None,
-        "numberOfScannedFiles": tally.files,
-        "numberOfImportedFiles": tally.imported,
-        "numberOfFilesAlreadyThere": tally.already_there,
-        "numberOfFilesWithCustomerError": tally.customer,
-        "numberOfFilesWithServerError": tally.server,
-        "imageSets": tally.image_sets if not check else len(tally.image_sets),
-        "reasons": [
-            {"reason": cause.reason, "files": cause.files, "example": cause.example}
-            for cause in tally.failures
-        ],
-        "warnings": [
-            {"reason": cause.reason, "files": cause.files, "example": cause.example}
-            for cause in tally.warnings
-        ],
-    }
-
-
-def _print(store: DataStore, job: Job, tally: Tally, report: Path, *, check: bool) -> None:
-    verb = "would be imported" if check else "imported"
-    sets = counted(len(tally.image_sets), "image set")
-    print(f"{tally.imported:,} of {counted(tally.files, 'file')} {verb}, {sets}")
-    if tally.already_there:
-        were = "was" if tally.already_there == 1 else "were"
-        print(f"{tally.already_there:,} of them {were} already stored and not stored again")
-    if job.status == JobStatus.FAILED:
-        print(f"the job failed: {job.message}")
-    _causes("not imported", tally.failures)
-    _causes("imported with a warning", tally.warnings)
-    if not check:
-        print(f"data store {store.id} ({store.name})")
-        print(f"job        {job.id}")
-        print(f"report     {report}")
-
-
-def _causes(title: str, causes: list[outcomes.OutcomeCause]) -> None:
-    if not causes:
-        return
-    print(f"{title}:")
-    for cause in causes[:_MOST_CAUSES]:
-        print(f"  {cause.files:>6}  {cause.reason}")
-        print(f"          e.g. {cause.example}")
-    if len(causes) > _MOST_CAUSES:
-        print(f"  and {counted(len(causes) - _MOST_CAUSES, 'more reason')}; --json lists all")

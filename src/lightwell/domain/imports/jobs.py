@@ -15,6 +15,9 @@ from lightwell.domain.states import JobPhase, JobStatus, OutcomeKind
 ALREADY_THERE = "already there"
 """The message of an imported file that did not change its image set."""
 
+NOT_DICOM = "not DICOM"
+"""The message of a file that shows no sign of DICOM; the manifests say it in AWS's words."""
+
 # Keys of `Chunk.deaths` that are no file: failures when no file was being read, and of the storage. How many
 # are too many: `codec_pool.failures.CHUNK`.
 NO_FILE, STORAGE = "none", "storage"
@@ -110,7 +113,8 @@ class Outcome:
     """The outcome of one file; a line of the manifests.
 
     ``warnings`` is the JSON array of the manifest. ``exception_type`` and ``message`` are set for kinds
-    customer and server, the image set for imported, whose only message is `ALREADY_THERE`.
+    customer and server, the image set for imported, whose only message is `ALREADY_THERE`. One message is
+    ours: `NOT_DICOM`.
     """
 
     file: int

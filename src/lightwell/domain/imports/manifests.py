@@ -10,12 +10,15 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from lightwell.domain.imports.jobs import Job, Outcome
+from lightwell.domain.imports.jobs import NOT_DICOM, Job, Outcome
 
 MANIFEST = "job-output-manifest.json"
 SUCCESS = "SUCCESS/success.ndjson"
 FAILURE = "FAILURE/failure.ndjson"
 WARNING = "WARNING/warning.ndjson"
+
+UNREADABLE = "DICOM attributes does not exist"
+"""AWS's words for a file that cannot be read as DICOM."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +67,10 @@ def warning_line(outcome: Outcome) -> dict[str, Any]:
 
 
 def failure_line(outcome: Outcome) -> dict[str, Any]:
+    message = UNREADABLE if outcome.message == NOT_DICOM else outcome.message
     return {
         "inputFile": outcome.input_file,
-        "exception": {"exceptionType": outcome.exception_type, "message": outcome.message},
+        "exception": {"exceptionType": outcome.exception_type, "message": message},
     }
 
 

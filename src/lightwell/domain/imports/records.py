@@ -69,12 +69,16 @@ class NewRecord:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A file that is not imported, and why; ``exception_type`` says whose fault it is."""
+    """A file that is not imported, and why; ``exception_type`` says whose fault it is.
+
+    ``is_dicom`` is False of a file that shows no sign of being DICOM.
+    """
 
     file: int
     input_file: str
     exception_type: str
     message: str
+    is_dicom: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, func, select
 
-from lightwell.domain.imports.jobs import ALREADY_THERE
+from lightwell.domain.imports.jobs import ALREADY_THERE, NOT_DICOM
 from lightwell.domain.states import OutcomeKind
 from lightwell.stores.db.tables import outcome
 
 _NUMBER = re.compile(r"(?<![\w.-])\d[\d,]*(?![\w.-])")
-_MOST_CAUSES = 1000
+_MOST_CAUSES, _MOST_NAMES = 1000, 1000
 
 
 @dataclass(slots=True)
@@ -29,20 +29,23 @@ class OutcomeCause:
 class Tally:
     """``failures`` and ``warnings`` are the causes, most files first. ``image_sets`` are ids.
 
-    ``already_there`` of the imported files changed nothing.
+    ``already_there`` of the imported files changed nothing. ``not_dicom`` are files that show no sign of
+    DICOM; ``customer`` and ``failures`` leave them out. ``not_dicom_names`` are the first of their names.
     """
 
     imported: int = 0
     already_there: int = 0
     customer: int = 0
     server: int = 0
+    not_dicom: int = 0
+    not_dicom_names: list[str] = field(default_factory=list)
     image_sets: list[str] = field(default_factory=list)
     failures: list[OutcomeCause] = field(default_factory=list)
     warnings: list[OutcomeCause] = field(default_factory=list)
 
     @property
     def files(self) -> int:
-        return self.imported + self.customer + self.server
+        return self.imported + self.customer + self.server + self.not_dicom
 
 
 def count(conn: Connection, job: int) -> int:
@@ -75,10 +78,15 @@ def tally(conn: Connection, job: int) -> Tally:
     for name, message, warned in rows:
         if message == ALREADY_THERE:
             result.already_there += 1
+        elif message == NOT_DICOM:
+            result.not_dicom += 1
+            if len(result.not_dicom_names) < _MOST_NAMES:
+                result.not_dicom_names.append(name)
         elif message is not None:
             _add(failures, message, name)
         for reason in {f"{w['type']}: {w['message']}" for w in json.loads(warned or "[]")}:
             _add(warnings, reason, name)
+    result.customer -= result.not_dicom
     result.failures = sorted(failures.values(), key=lambda cause: -cause.files)
     result.warnings = sorted(warnings.values(), key=lambda cause: -cause.files)
     return result
