@@ -14,14 +14,17 @@ from pathlib import Path
 import pytest
 
 from lightwell.cli import running_server
+from lightwell.cli.prefixed_names import named_url
 from lightwell.cli.running_server import (
     LOCK,
     RunningServer,
     ServerLock,
     check_database,
+    clients_url,
     database_place,
     find,
     is_another_database,
+    local_url,
 )
 from lightwell.errors import ConfigurationError, LightwellError
 from lightwell.settings import Settings, load
@@ -47,10 +50,13 @@ def test_is_found_by_the_commands_that_need_its_address(server: Server, tmp_path
     assert found is not None
     assert (found.pid, found.url, found.is_ready) == (server.process.pid, server.url, True)
     variables = lightwell("env", "--json", data=server.data).json()
-    assert variables["AWS_ENDPOINT_URL_STS"] == server.url
+    assert variables["AWS_ENDPOINT_URL_STS"] == (named_url(server.url) or server.url)
     assert variables["AWS_REGION"] == "eu-west-1"
     given = lightwell("env", "--json", "--port", "1", "--region", "us-east-1", data=server.data).json()
-    assert (given["AWS_ENDPOINT_URL_STS"], given["AWS_REGION"]) == ("http://127.0.0.1:1", "us-east-1")
+    assert (given["AWS_ENDPOINT_URL_STS"], given["AWS_REGION"]) == (
+        named_url("http://127.0.0.1:1") or "http://127.0.0.1:1",
+        "us-east-1",
+    )
     doctor = lightwell("doctor", "--json", data=server.data).json()[-1]
     assert doctor["says"] == f"lightwell is running and ready at {server.url} (process {server.process.pid})"
     write_series(tmp_path / "in", 1)
@@ -87,7 +93,7 @@ def test_is_found_before_it_is_ready_and_refuses_a_second(tmp_path: Path) -> Non
     try:
         assert find(mine) == lock.server
         assert not lock.server.is_ready and lock.server.url == ""
-        lock.describe(url="http://127.0.0.1:9", is_ready=True)
+        lock.describe(mine, 9, is_ready=True)
         found = find(mine)
         assert found is not None and found.is_ready
         assert str(found) == f"the server at http://127.0.0.1:9 (process {os.getpid()})"
@@ -176,3 +182,14 @@ def test_an_import_that_waits_for_another_one_says_so(tmp_path: Path) -> None:
         said = _who_works(settings(tmp_path), holder)
         assert f"process {os.getpid()}, another `lightwell import`, has the data folder" in said
     assert EngineLock(tmp_path).holder() is None
+
+
+def test_gives_clients_the_name_that_the_certificate_has(tmp_path: Path) -> None:
+    files = {"tls_cert": tmp_path / "c", "tls_key": tmp_path / "k"}
+    named = settings(tmp_path, **files, public_url="https://images.example.org:8085/")
+    assert clients_url(named, 9) == "https://images.example.org:8085"
+    assert local_url(named, 9) == "https://127.0.0.1:9"
+    below = settings(tmp_path, **files, public_url="https://example.org/images")
+    assert clients_url(below, 9) == clients_url(settings(tmp_path, **files), 9) == "https://127.0.0.1:9"
+    behind_a_proxy = settings(tmp_path, public_url="https://images.example.org")
+    assert clients_url(behind_a_proxy, 9) == "http://127.0.0.1:9"

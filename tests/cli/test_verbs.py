@@ -14,6 +14,7 @@ import pytest
 from lightwell import __version__
 from lightwell.auth.credentials import read_credentials
 from lightwell.cli.main import VERBS, main
+from lightwell.cli.prefixed_names import named_url
 from lightwell.cli.server.serve import prepare
 from lightwell.settings import load
 from tests.cli.running import lightwell
@@ -112,14 +113,16 @@ def test_points_aws_clients_at_the_server(data: Path) -> None:
     assert key is not None
     done = lightwell("env", "--port", "8090", "--region", "eu-west-1", data=data)
     lines = [shlex.split(line) for line in done.out.splitlines()]
+    url = "http://127.0.0.1:8090"
+    url = named_url(url) or url
     assert all(word == "export" for word, _ in lines)
     assert dict(setting.split("=", 1) for _, setting in lines) == {
         "AWS_ACCESS_KEY_ID": key.access_key_id,
         "AWS_SECRET_ACCESS_KEY": key.secret_access_key,
         "AWS_REGION": "eu-west-1",
         "AWS_DEFAULT_REGION": "eu-west-1",
-        "AWS_ENDPOINT_URL_MEDICAL_IMAGING": "http://127.0.0.1:8090",
-        "AWS_ENDPOINT_URL_STS": "http://127.0.0.1:8090",
+        "AWS_ENDPOINT_URL_MEDICAL_IMAGING": url,
+        "AWS_ENDPOINT_URL_STS": url,
         "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",
     }
     assert lightwell("env", "--json", data=data).json()["AWS_ACCESS_KEY_ID"] == key.access_key_id
@@ -132,7 +135,7 @@ def test_names_an_address_that_a_client_can_reach(data: Path) -> None:
         ("a.b", "http://a.b:8085"),
     ):
         done = lightwell("env", "--json", "--host", host, data=data)
-        assert done.json()["AWS_ENDPOINT_URL_MEDICAL_IMAGING"] == url
+        assert done.json()["AWS_ENDPOINT_URL_MEDICAL_IMAGING"] == (named_url(url) or url)
 
 
 def test_says_that_there_is_no_key_yet(tmp_path: Path) -> None:

@@ -13,12 +13,18 @@ from pathlib import Path
 from lightwell.auth.credentials import FILE, read_credentials
 from lightwell.auth.principals import Credentials
 from lightwell.cli import flags
-from lightwell.cli.running_server import find, local_url
+from lightwell.cli.prefixed_names import hosts_line, named_url
+from lightwell.cli.running_server import clients_url, find
 from lightwell.errors import LightwellError
 from lightwell.settings import FIELDS, Settings
 
 _ADDRESS = ("host", "port", "tls_cert", "tls_key")
 _PLACES = ("data", *_ADDRESS, "region")
+
+_ADVICE = (
+    "lightwell: an AWS CLI older than 2.24.16 (or 1.38.5) cannot read image sets at this address: add the "
+    "line `{line}` to /etc/hosts, and run this again"
+)
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -29,7 +35,11 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     settings = flags.settings(args)
     url, region = _place(settings)
-    variables = environment(replace(settings, region=region), url)
+    named = named_url(url)
+    variables = environment(replace(settings, region=region), named or url)
+    if named is None:
+        # Not on stdout, which a shell evaluates.
+        print(_ADVICE.format(line=hosts_line(url)), file=sys.stderr)
     if args.json:
         print(json.dumps(variables, indent=2))
     else:
@@ -58,11 +68,9 @@ def environment(settings: Settings, url: str) -> dict[str, str]:
 def _place(settings: Settings) -> tuple[str, str]:
     """URL and Region of the server that holds the data folder; the flags given here go first."""
     server = find(settings)
-    if server is None or not server.url:
-        return local_url(settings), settings.region
     given = [name for name in _ADDRESS if settings.sources.get(name, "").startswith("--")]
-    if given:
-        return local_url(settings), settings.region
+    if server is None or not server.url or given:
+        return clients_url(settings), settings.region
     if not server.is_here:
         raise LightwellError(
             f"The data folder {settings.data} is in use by {server}: run `lightwell env` there"

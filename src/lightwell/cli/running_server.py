@@ -31,13 +31,14 @@ _BYTES = 4096
 class RunningServer:
     """A server as it describes itself.
 
-    ``url`` is where clients on its machine reach it; "" if it has not bound its port yet, or if it is of a
-    version that did not say. ``is_ready``: it answers requests. ``host`` is the name of its machine,
-    ``database`` says where its database is, without user and password.
+    ``url`` is where clients on its machine call it, ``local_url`` where it listens; both are "" if it has
+    not bound its port yet, or if it is of a version that did not say. ``is_ready``: it answers requests.
+    ``host`` is the name of its machine, ``database`` says where its database is, without user and password.
     """
 
     pid: int
     url: str = ""
+    local_url: str = ""
     is_ready: bool = False
     host: str = ""
     database: str = ""
@@ -95,9 +96,14 @@ class ServerLock:
         except OSError as error:
             raise _unusable(settings, error) from error
 
-    def describe(self, *, url: str, is_ready: bool) -> None:
+    def describe(self, settings: Settings, port: int, *, is_ready: bool) -> None:
         """Write down where the server is reached, and whether it answers."""
-        self.server = dataclasses.replace(self.server, url=url, is_ready=is_ready)
+        self.server = dataclasses.replace(
+            self.server,
+            url=clients_url(settings, port),
+            local_url=local_url(settings, port),
+            is_ready=is_ready,
+        )
         with suppress(OSError):
             self._write()
 
@@ -145,6 +151,18 @@ def local_url(settings: Settings, port: int | None = None) -> str:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(settings.host, settings.host)  # noqa: S104
     scheme = "https" if settings.tls_cert else "http"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{settings.port if port is None else port}"
+
+
+def clients_url(settings: Settings, port: int | None = None) -> str:
+    """The URL that clients on this machine are given.
+
+    With TLS that is ``public_url``, since its name is in the certificate, unless it has a path, which a proxy
+    in front would take away although the client has signed it.
+    """
+    public = urlsplit(settings.public_url or "")
+    if settings.tls_cert is not None and public.scheme == "https" and public.path.strip("/") == "":
+        return f"https://{public.netloc}"
+    return local_url(settings, port)
 
 
 def database_place(settings: Settings) -> str:

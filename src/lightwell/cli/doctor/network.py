@@ -67,7 +67,7 @@ def _running(settings: Settings, server: RunningServer) -> str:
         return f"{server} has this data folder in use"
     if not server.is_ready:
         raise DoctorWarning(f"{server} is starting or stopping: try again in a moment, or see its log")
-    _check_ready(urlsplit(server.url))
+    _check_ready(urlsplit(server.local_url or server.url))
     return f"lightwell is running and ready at {server.url} (process {server.pid})"
 
 

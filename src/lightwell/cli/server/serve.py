@@ -22,7 +22,7 @@ from lightwell.auth.credentials import FILE, write_credentials
 from lightwell.auth.principals import Credentials, ensure_root, ensure_secret_box
 from lightwell.cli import flags
 from lightwell.cli.environment import command
-from lightwell.cli.running_server import ServerLock, local_url
+from lightwell.cli.running_server import ServerLock
 from lightwell.cli.server.network_exposure import check_exposure, listen_addresses
 from lightwell.cli.server.supervisor import Child, Supervisor, run_in_child_process
 from lightwell.clock import Clock, Ids
@@ -63,9 +63,9 @@ def serve(settings: Settings) -> int:
     lock = ServerLock(settings)
     server_row = _server_row(settings)
     with _bind(settings) as listener:
-        clients_url = local_url(settings, listener.getsockname()[1])
-        lock.describe(url=clients_url, is_ready=False)
-        if status := run_in_child_process(lambda: prepare(settings, server_row, listener.getsockname()[1])):
+        port = listener.getsockname()[1]
+        lock.describe(settings, port, is_ready=False)
+        if status := run_in_child_process(lambda: prepare(settings, server_row, port)):
             return status
         _raise_file_limit()
         count = settings.http_workers
@@ -88,7 +88,7 @@ def serve(settings: Settings) -> int:
             return app.work(settings, meter.join(count), server_row)
 
         def on_ready() -> None:
-            lock.describe(url=clients_url, is_ready=True)
+            lock.describe(settings, port, is_ready=True)
             with suppress(OSError):
                 print(f"lightwell listening on {url}", flush=True)
 
@@ -99,7 +99,7 @@ def serve(settings: Settings) -> int:
         def on_stop() -> None:
             # A socket that any process holds open accepts connections.
             listener.close()
-            lock.describe(url=clients_url, is_ready=False)
+            lock.describe(settings, port, is_ready=False)
 
         supervisor = Supervisor(children, on_ready=on_ready, on_stop=on_stop, close_in_child=[lock.handle])
         try:
