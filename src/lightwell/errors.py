@@ -14,6 +14,7 @@
         ├── ValidationError             400 ValidationException
         ├── BadRequestError             400 BadRequestException
         ├── QuotaExceededError          402 ServiceQuotaExceededException
+        ├── ExpiredTokenError           401 AccessDeniedException
         ├── AuthenticationError         403, one of the AWS names for a failed signature
         ├── AccessDeniedError           403 AccessDeniedException
         ├── NotFoundError               404 ResourceNotFoundException
@@ -103,6 +104,16 @@ class BadRequestError(ApiError):
 
 class QuotaExceededError(ApiError):
     status, code = 402, "ServiceQuotaExceededException"
+
+
+class ExpiredTokenError(ApiError):
+    """A bearer token that was valid once, where a setting asks to tell clients so (RFC 6750 §3.1).
+
+    ``challenge`` is what the ``WWW-Authenticate`` header says. AWS answers 403, with the same name.
+    """
+
+    status, code = 401, "AccessDeniedException"
+    challenge = 'Bearer error="invalid_token", error_description="The token has expired"'
 
 
 class AuthenticationError(ApiError):

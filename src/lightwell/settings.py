@@ -91,6 +91,11 @@ class Settings:
     authorizer_leeway: int = _setting(
         0, "seconds of clock difference to tolerate when checking tokens; at most 60"
     )
+    expired_token_status: str = _setting(
+        "403",
+        "status of a request with an expired bearer token: 403 as at AWS, or 401, on which viewers renew it",
+        choices=("403", "401"),
+    )
     empty_search: str = _setting(
         "200", "status of a DICOMweb search without matches: 200 with [], or 204", choices=("200", "204")
     )

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from lightwell.errors import AccessDeniedError
+from lightwell.errors import AccessDeniedError, ExpiredTokenError
 
 # Request heads are limited to 64 KiB.
 LONGEST = 32 << 10
@@ -57,11 +57,14 @@ def is_bearer(authorization: bytes) -> bool:
     return authorization[:6].lower() == b"bearer" and authorization[6:7] in (b"", b" ", b"\t")
 
 
-def read_token(headers: Sequence[tuple[bytes, bytes]], now: int, leeway: int = 0) -> Token:
+def read_token(
+    headers: Sequence[tuple[bytes, bytes]], now: int, leeway: int = 0, *, tell_expired: bool = False
+) -> Token:
     """The token of a request; ``now`` is milliseconds since the epoch, ``leeway`` seconds.
 
     Raises `AccessDeniedError` unless it is a signed JWT whose ``exp``, ``iat`` and ``nbf`` are numbers and
-    that is not expired, already valid and not older than `GREATEST_AGE`.
+    that is not expired, already valid and not older than `GREATEST_AGE`. ``tell_expired``: raise
+    `ExpiredTokenError` instead if a new token in its place would do.
     """
     given = [value for name, value in headers if name == b"authorization"]
     text = given[0][6:].strip() if len(given) == 1 else b""
@@ -73,8 +76,10 @@ def read_token(headers: Sequence[tuple[bytes, bytes]], now: int, leeway: int = 0
         claims = _CLAIMS.decode(_decoded(payload))
     except (ValueError, RecursionError):
         raise invalid_token() from None
-    if algorithm.lower() == "none" or not _is_current(claims, now / 1000, leeway):
+    if algorithm.lower() == "none" or not _has_begun(claims, now / 1000, leeway):
         raise invalid_token()
+    if _is_over(claims, now / 1000, leeway):
+        raise ExpiredTokenError(INVALID) if tell_expired else invalid_token()
     return Token(text.decode(), claims.exp, session_name(claims.sub))
 
 
@@ -92,12 +97,12 @@ def invalid_token() -> AccessDeniedError:
     return AccessDeniedError(INVALID)
 
 
-def _is_current(claims: _Claims, now: float, leeway: int) -> bool:
-    if not now < claims.exp + leeway:
-        return False
-    if not claims.iat - leeway < now or now - claims.iat > GREATEST_AGE + leeway:
-        return False
-    return claims.nbf is msgspec.UNSET or claims.nbf - leeway < now
+def _has_begun(claims: _Claims, now: float, leeway: int) -> bool:
+    return claims.iat - leeway < now and (claims.nbf is msgspec.UNSET or claims.nbf - leeway < now)
+
+
+def _is_over(claims: _Claims, now: float, leeway: int) -> bool:
+    return not now < claims.exp + leeway or now - claims.iat > GREATEST_AGE + leeway
 
 
 def _decoded(part: bytes) -> str:

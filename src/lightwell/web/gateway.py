@@ -131,6 +131,10 @@ class Gateway:
         if resource is not None:
             return await self._dicomweb(request, resource, receive)
 
+        if is_bearer(request.head.get(b"authorization", b"")):
+            # No authorizer vouches for a token outside a resource: nothing is there, or signatures only are.
+            match(request.method, request.path)
+
         # Who signed it? An unsigned request costs no look-up, and its body is not read.
         signed_request, now = request.signed(), state.clock.now()
         signature, principal = await state.identify(signed_request, now)
@@ -139,7 +143,7 @@ class Gateway:
         request.query = admit(signature, signed_request, principal, lambda: sha256(body).hexdigest(), now)
         request.caller = principal.arn
 
-        # Which operation? Only an authenticated caller learns which paths exist.
+        # Which operation?
         route, params = match(request.method, request.path)
         request.operation = route.operation
         if state.throttle is not None:

@@ -209,6 +209,18 @@ def test_refuses_invalid_tokens_before_calling_the_authorizer(site: Site, store:
     assert is_let_in(site.get(store, jwt(answer=valid())))
 
 
+def test_knows_no_other_paths_than_those_of_signed_requests(site: Site, store: str) -> None:
+    server = site.server
+    headers = {"Authorization": f"Bearer {jwt(answer=valid())}"}
+    for path in (f"/datastore/{store}/patients", f"/datastore/{store}/studies/1.2/frames", "/nowhere", "/"):
+        unknown = server.call("GET", path, headers=headers)
+        assert refusal(unknown) == refusal(server.send(server.signed("GET", path)))
+        assert refusal(unknown)[:2] == (404, "UnknownOperationException")
+        assert server.call("GET", path).status == 403
+    # The native API takes signatures only.
+    assert server.call("GET", f"/datastore/{store}", headers=headers).status == 403
+
+
 def test_waits_a_second_and_no_longer(site: Site, store: str) -> None:
     assert is_let_in(site.get(store, jwt(do="sleep", seconds=0.3, answer=valid())))
     started = time.monotonic()
@@ -340,7 +352,10 @@ def test_throttles_bearers(tmp_path: Path) -> None:
 
 
 def test_caches_only_decisions_that_admit(tmp_path: Path) -> None:
-    """The setting ``authorizer_cache``: by token, data store and operation, for as long as it says."""
+    """The setting ``authorizer_cache``: by token, data store and operation, for as long as it says.
+
+    And ``expired_token_status``: a token that has expired is told from one that was never good.
+    """
     functions = tmp_path / "functions"
     functions.mkdir()
     says, asked = functions / "says.json", functions / "asked"
@@ -353,7 +368,7 @@ def test_caches_only_decisions_that_admit(tmp_path: Path) -> None:
     )
     says.write_text(json.dumps(valid() | {"roleArn": ""}))
     flags = ("--authorizer-cache", "3600", "--authorizers-dir", str(functions))
-    with running(tmp_path / "data", *flags) as server:
+    with running(tmp_path / "data", *flags, "--expired-token-status", "401") as server:
         site = Site(server, functions)
         store = site.put("counting", "python:counting:handler")
         other = server.client().create_datastore(lambdaAuthorizerArn=function_arn("counting"))["datastoreId"]
@@ -376,8 +391,9 @@ def test_caches_only_decisions_that_admit(tmp_path: Path) -> None:
         assert refusal(site.get(store, jwt(jti="b"))) == INVALID
         # What is remembered is no longer good than the token is.
         before = asked.read_text()
-        ended = _until(lambda: site.get(store, short), lambda reply: reply.status == 403)
-        assert refusal(ended) == INVALID and asked.read_text() == before
+        ended = _until(lambda: site.get(store, short), lambda reply: reply.status == 401)
+        assert refusal(ended) == (401, *INVALID[1:]) and asked.read_text() == before
+        assert ended.headers["www-authenticate"].startswith('Bearer error="invalid_token"')
         # It holds what the authorizer said, not that there is such a role.
         assert site.run("role", "delete", "Reader") == 0
         seen = _until(lambda: site.get(store, token), lambda reply: reply.status == 424)

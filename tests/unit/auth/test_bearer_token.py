@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lightwell.auth.bearer_token import LONGEST, Token, is_bearer, read_token, session_name
-from lightwell.errors import AccessDeniedError
+from lightwell.errors import AccessDeniedError, ExpiredTokenError
 from tests.dicomweb.support.tokens import part
 
 NOW = 1_800_000_000
@@ -60,6 +60,19 @@ def test_holds_claims_against_the_clock(claim: str, good: list[float], bad: list
         read(token(**{claim: value}))
     for value in bad:
         assert refuses(token(**{claim: value}))
+
+
+def test_tells_an_expired_token_from_another_invalid_one() -> None:
+    def told(text: str) -> type[Exception]:
+        with pytest.raises((AccessDeniedError, ExpiredTokenError)) as caught:
+            read_token([(b"authorization", b"Bearer " + text.encode())], NOW * 1000, tell_expired=True)
+        assert str(caught.value) == "Invalid or Expired Token"
+        return caught.type
+
+    for text in (token(exp=NOW), token(iat=NOW - 12 * HOURS - 1), token(exp=0, nbf=NOW - 9)):
+        assert told(text) is ExpiredTokenError
+    for text in ("", "a.b.c", token(iat=NOW + 1), token(nbf=NOW), token(exp=NOW, nbf=NOW), token(exp="1")):
+        assert told(text) is AccessDeniedError
 
 
 def test_counts_milliseconds() -> None:

@@ -34,6 +34,7 @@ PRINCIPAL_FRESH_MS = 1_000
 
 _ID = re.compile(r"[0-9a-z]{32}")
 _MAX_CACHED = 4_096
+_UNAUTHORIZED = "401"
 
 T = TypeVar("T")
 
@@ -77,7 +78,12 @@ class BearerAuthentication:
             raise NotFoundError(f"Datastore {datastore_id} does not exist.")
         try:
             function = self._function(binding)
-            token = read_token(headers, now, self._settings.authorizer_leeway)
+            token = read_token(
+                headers,
+                now,
+                self._settings.authorizer_leeway,
+                tell_expired=self._settings.expired_token_status == _UNAUTHORIZED,
+            )
             decision = await self._decide(function, binding, token, datastore_id, operation, request, now)
             if not decision.is_token_valid:
                 raise invalid_token()

@@ -6,7 +6,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from dataclasses import dataclass
 from typing import Any
 
-from lightwell.errors import ApiError, MethodNotAllowedError, ThrottlingError, UnavailableError
+from lightwell.errors import (
+    ApiError,
+    ExpiredTokenError,
+    MethodNotAllowedError,
+    ThrottlingError,
+    UnavailableError,
+)
 from lightwell.wire.render import render_error
 
 Message = MutableMapping[str, Any]
@@ -65,6 +71,8 @@ def error_response(error: ApiError) -> Response:
     headers = list(rendered.headers)
     if isinstance(error, ThrottlingError | UnavailableError):
         headers.append((b"retry-after", b"%d" % error.retry_after))
+    if isinstance(error, ExpiredTokenError):
+        headers.append((b"www-authenticate", error.challenge.encode()))
     if isinstance(error, MethodNotAllowedError):
         headers.append((b"allow", error.allowed.encode()))
     return Response(rendered.status, headers, rendered.body, error.code)
