@@ -5,13 +5,15 @@ from __future__ import annotations
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING
 
 from lightwell.auth.authentication import Authenticator
 from lightwell.auth.authorization import AccessControl
 from lightwell.auth.data_access_role import DataAccessRoles, open_data_access_roles
 from lightwell.auth.principals import Principals
 from lightwell.auth.roles import Roles
-from lightwell.auth.secret_box import open_secret_box
+from lightwell.auth.secret_box import SecretBox, open_secret_box
 from lightwell.auth.sessions import Sessions
 from lightwell.clock import Clock, Ids
 from lightwell.codec_pool.client import CodecPoolClient
@@ -34,6 +36,9 @@ from lightwell.wire.routes import ROUTES
 from lightwell.work.engine import Engine, EngineOptions
 from lightwell.work.engine_lock import EngineLock
 from lightwell.work.server_heartbeat import ServerHeartbeat
+
+if TYPE_CHECKING:
+    from lightwell.auth.builtin_authorizer import BuiltinAuthorizer
 
 # As many as the database has connections (`Database(pool=…)`), so that no thread waits for one.
 THREADS = 8
@@ -83,7 +88,9 @@ def build(settings: Settings, recorder: Recorder | None = None, throttle: Thrott
                 roles, settings.region, settings.account_id, settings.s3_endpoint_url
             ),
             sessions=Sessions(stores.db, secret_box, roles, access_control, settings.account_id),
-            bearer_authentication=BearerAuthentication(settings, bindings, roles, threads),
+            bearer_authentication=BearerAuthentication(
+                settings, bindings, roles, threads, partial(_builtin_authorizer, settings, secret_box)
+            ),
             recorder=recorder or meter(1).join(0),
             threads=threads,
             pool=CodecPoolClient(settings.data),
@@ -92,6 +99,13 @@ def build(settings: Settings, recorder: Recorder | None = None, throttle: Thrott
             throttle=throttle,
         )
     )
+
+
+def _builtin_authorizer(settings: Settings, secret_box: SecretBox) -> BuiltinAuthorizer:
+    # Loaded by the first token: most servers never see one.
+    from lightwell.auth.builtin_authorizer import BuiltinAuthorizer
+
+    return BuiltinAuthorizer(secret_box, settings.region, settings.account_id)
 
 
 def close(gateway: Gateway) -> None:

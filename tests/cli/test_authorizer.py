@@ -12,6 +12,7 @@ from lightwell.stores.db.database import Database
 from lightwell.stores.db.schema import migrate
 
 ARN = "arn:aws:lambda:us-east-1:000000000000:function:authorize"
+BUILTIN = "arn:aws:lambda:us-east-1:000000000000:function:lightwell-builtin"
 
 
 @pytest.fixture
@@ -33,15 +34,17 @@ def test_says_what_stands_for_a_function(data: Path, capsys: pytest.CaptureFixtu
     assert run(data, "put", f"{ARN}:live", "python:authorize:handler") == 0
     capsys.readouterr()
     assert run(data, "list", "--json") == 0
-    first, second = json.loads(capsys.readouterr().out)
+    first, second, third = json.loads(capsys.readouterr().out)
     assert (first["arn"], first["target"]) == (ARN, "https://functions.example/authorize")
     assert (second["arn"], second["target"]) == (f"{ARN}:live", "python:authorize:handler")
+    assert (third["arn"], third["target"]) == (BUILTIN, "builtin")
     assert run(data, "put", ARN, "python:other:handler") == 0
     assert run(data, "delete", f"{ARN}:live") == 0
     capsys.readouterr()
     assert run(data, "list") == 0
-    heading, row = capsys.readouterr().out.splitlines()
-    assert (heading.split("  ")[0], row) == ("LAMBDA FUNCTION", f"{ARN}  python:other:handler")
+    heading, row, builtin = (" ".join(line.split()) for line in capsys.readouterr().out.splitlines())
+    assert (heading.split()[0], row) == ("LAMBDA", f"{ARN} python:other:handler")
+    assert builtin == f"{BUILTIN} builtin"
     assert run(data, "delete", f"{ARN}:live") == 1
 
 
@@ -52,6 +55,8 @@ def test_says_what_stands_for_a_function(data: Path, capsys: pytest.CaptureFixtu
         ("arn:aws:iam::000000000000:role/authorize", "python:a:b", "not the ARN of a Lambda function"),
         (ARN.replace("us-east-1", "eu-west-1"), "python:a:b", "another Region or account"),
         (ARN.replace(":000000000000:", ":000000000001:"), "python:a:b", "another Region or account"),
+        (BUILTIN, "python:a:b", "part of the server"),
+        ("builtin", "python:a:b", "part of the server"),
         (ARN, "authorize:handler", "python:PACKAGE.MODULE:FUNCTION"),
         (ARN, "http://user:secret@host", "user name or password"),
     ],
@@ -62,4 +67,4 @@ def test_refuses_what_could_never_work(
     assert run(data, "put", arn, target) == 2
     assert reason in capsys.readouterr().err
     assert run(data, "list") == 0
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr().out.split("\n")[1:] == [f"{BUILTIN}  builtin", ""]

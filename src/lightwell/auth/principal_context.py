@@ -12,7 +12,7 @@ from typing import Literal
 
 from lightwell.domain import arn
 
-PrincipalType = Literal["Account", "User", "AssumedRole"]
+PrincipalType = Literal["Account", "User", "AssumedRole", "FederatedUser"]
 """The values of ``aws:PrincipalType`` that occur here."""
 
 
@@ -31,6 +31,12 @@ def session_context(account: str, region: str, role: str, session: str) -> dict[
     """The context of requests made with an assumed role; ``aws:PrincipalArn`` is the ARN of the role."""
     id = f"{role_id(account, role)}:{session}"
     return _context(account, region, arn.role_arn(account, role), "AssumedRole", id)
+
+
+def federated_context(account: str, region: str, name: str) -> dict[str, str]:
+    """The context of requests made with a token of `lightwell token`."""
+    user = arn.federated_user_arn(account, name)
+    return _context(account, region, user, "FederatedUser", f"{account}:{name}")
 
 
 def user_id(account: str, name: str) -> str:

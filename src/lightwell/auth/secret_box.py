@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from cryptography.fernet import Fernet, InvalidToken
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from lightwell.errors import ConfigurationError
 from lightwell.stores.data_folder.create_once import create_once
@@ -30,8 +32,13 @@ class SecretBox:
     """Encrypts and decrypts short texts (Fernet: AES-128-CBC and HMAC-SHA-256)."""
 
     def __init__(self, key: bytes, origin: str) -> None:
+        self._key = key
         self._fernet = Fernet(base64.urlsafe_b64encode(key))
         self._origin = origin
+
+    def derive(self, purpose: str) -> bytes:
+        """32 bytes for ``purpose`` alone, the same wherever the secret key is the same (HKDF, RFC 5869)."""
+        return HKDF(SHA256(), length=32, salt=None, info=purpose.encode()).derive(self._key)
 
     def encrypt(self, text: str) -> bytes:
         return self._fernet.encrypt(text.encode())

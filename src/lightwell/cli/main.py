@@ -31,6 +31,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "doctor": ("lightwell.cli.doctor", "check this machine, the settings and the data folder"),
     "env": ("lightwell.cli.environment", "print export lines that point AWS clients at this server"),
     "key": ("lightwell.cli.access.key", "create, list and revoke access keys"),
+    "token": ("lightwell.cli.access.token", "print a token that lets a viewer into a data store"),
     "authorizer": (
         "lightwell.cli.access.authorizer",
         "set what stands in for a data store's Lambda authorizer",

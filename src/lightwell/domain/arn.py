@@ -86,6 +86,20 @@ def parse_function(text: str) -> Function | None:
     return None if match is None else Function(match[1], match[2], match[3], match[4])
 
 
+BUILTIN_FUNCTION = "lightwell-builtin"
+"""The name of the authorizer that is part of the server (`auth.builtin_authorizer`)."""
+
+
+def builtin_authorizer_arn(region: str, account: str) -> str:
+    """What a data store carries as ``lambdaAuthorizerArn`` to accept the tokens of `lightwell token`."""
+    return f"arn:aws:lambda:{region}:{account}:function:{BUILTIN_FUNCTION}"
+
+
+def federated_user_arn(account: str, name: str) -> str:
+    """The principal of a token of `lightwell token`: a local user, without an access key or a role."""
+    return f"arn:aws:sts::{account}:federated-user/{name}"
+
+
 def role_arn(account: str, name: str) -> str:
     """A role made by ``lightwell role put NAME``."""
     return f"arn:aws:iam::{account}:role/{name}"

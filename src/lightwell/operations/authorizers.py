@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lightwell.domain.arn import datastore_arn, parse_function
-from lightwell.stores.account import authorizers
+from lightwell.domain.arn import builtin_authorizer_arn, datastore_arn, parse_function
+from lightwell.domain.states import DatastoreStatus
+from lightwell.errors import NotFoundError
+from lightwell.stores.account import authorizers, datastores
 
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from lightwell.stores.db.database import Database
 
 CACHE_MS = 2_000
@@ -21,8 +25,9 @@ class AuthorizerBinding:
     """The authorizer of a data store; ``arn`` is None without one, ``target`` where none is configured for
     it.
 
-    ``revision`` changes with each change of the target. ``is_foreign``: the ARN names another account or
-    Region than the settings.
+    ``revision`` changes with each change of the target, ``datastore_revision`` whenever the data store gets
+    an authorizer. ``is_foreign``: the ARN names another account or Region than the settings. ``is_builtin``:
+    it names the server's own authorizer (`auth.builtin_authorizer`).
     """
 
     datastore_arn: str
@@ -30,6 +35,8 @@ class AuthorizerBinding:
     is_foreign: bool
     target: str | None
     revision: int
+    datastore_revision: int = 0
+    is_builtin: bool = False
 
 
 class AuthorizerBindings:
@@ -49,11 +56,11 @@ class AuthorizerBindings:
     def load(self, datastore_id: str, now: int) -> AuthorizerBinding | None:
         """The binding in the database; None if the data store does not exist. Blocks."""
         with self._db.read() as conn:
-            named = authorizers.arn_of(conn, datastore_id)
+            named = authorizers.named_by(conn, datastore_id)
             if named is None:
                 self._known.pop(datastore_id, None)
                 return None
-            arn, found = named[0], None
+            arn, found = named.arn, None
             for spelling in _spellings(arn):
                 found = found or authorizers.get(conn, spelling)
         function = None if arn is None else parse_function(arn)
@@ -63,11 +70,29 @@ class AuthorizerBindings:
             function is None or (function.region, function.account) != (self._region, self._account),
             None if found is None else found.target,
             0 if found is None else found.updated_at,
+            named.revision,
+            arn == builtin_authorizer_arn(self._region, self._account) and found is None,
         )
         if len(self._known) >= _MOST_CACHED:
             self._known.clear()
         self._known[datastore_id] = (now, binding)
         return binding
+
+
+def set_authorizer(db: Database, datastore_id: str, arn: str | None, now: int) -> None:
+    """Give an existing data store an authorizer, or none; HealthImaging cannot do this.
+
+    It takes effect in every process within `CACHE_MS`, and withdraws all tokens that the built-in authorizer
+    accepted before. Raises `NotFoundError` unless the data store is ACTIVE.
+    """
+
+    def work(conn: Connection) -> None:
+        store = datastores.get(conn, datastore_id, lock=True)
+        if store is None or store.status != DatastoreStatus.ACTIVE:
+            raise NotFoundError(f"Datastore {datastore_id} does not exist.")
+        datastores.set_authorizer(conn, store, arn, now)
+
+    db.write(work)
 
 
 def _spellings(arn: str | None) -> list[str]:

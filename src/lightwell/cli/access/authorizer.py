@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from lightwell.settings import Settings
     from lightwell.stores.db.database import Database
 
+# Not imported from `authorizer_arn`, so that `--help` loads nothing.
+BUILTIN = "builtin"
 _PLACES = ("data", "database_url", "allow_other_user", "region", "account_id")
 
 
@@ -48,24 +50,18 @@ def run(args: argparse.Namespace) -> int:
         if args.action == "put":
             return _put(db, args.arn, args.target)
         if args.action == "list":
-            return _list(db, as_json=args.json)
+            return _list(settings, db, as_json=args.json)
         return _delete(db, args.arn)
 
 
 def _check(settings: Settings, arn: str, target: str) -> None:
     from lightwell.auth.lambda_authorizer import parse_target
-    from lightwell.domain.arn import parse_function
+    from lightwell.cli.authorizer_arn import NONE, authorizer_arn, is_builtin
 
-    function = parse_function(arn)
-    if function is None:
+    if arn in (BUILTIN, NONE) or is_builtin(settings, authorizer_arn(settings, arn)):
         raise ConfigurationError(
-            f"{arn!r} is not the ARN of a Lambda function; "
-            f"expected arn:aws:lambda:{settings.region}:{settings.account_id}:function:NAME"
-        )
-    if (function.region, function.account) != (settings.region, settings.account_id):
-        raise ConfigurationError(
-            f"{arn} is in another Region or account than this server ({settings.region}, "
-            f"{settings.account_id}), so none of its data stores can use that function"
+            f"{arn} cannot have a target: the built-in authorizer is part of the server. "
+            "`lightwell datastore set-authorizer` gives it to a data store, or takes it away"
         )
     parse_target(target)
 
@@ -79,13 +75,15 @@ def _put(db: Database, arn: str, target: str) -> int:
     return 0
 
 
-def _list(db: Database, *, as_json: bool) -> int:
+def _list(settings: Settings, db: Database, *, as_json: bool) -> int:
     from lightwell.cli.wording import print_table
+    from lightwell.domain.arn import builtin_authorizer_arn
     from lightwell.stores.account import authorizers
 
     with db.read() as conn:
         found = authorizers.page(conn)
-    rows = [
+    builtin = builtin_authorizer_arn(settings.region, settings.account_id)
+    rows: list[dict[str, str | None]] = [
         {
             "arn": one.arn,
             "target": one.target,
@@ -94,13 +92,15 @@ def _list(db: Database, *, as_json: bool) -> int:
         }
         for one in found
     ]
+    if all(row["arn"] != builtin for row in rows):
+        rows.append({"arn": builtin, "target": BUILTIN, "createdAt": None, "updatedAt": None})
     if as_json:
         print(json.dumps(rows, indent=2))
     else:
         print_table(
             ("LAMBDA FUNCTION", "TARGET"),
-            [(one.arn, one.target) for one in found],
-            nothing="No function has a target; `lightwell authorizer put` sets one",
+            [(row["arn"], row["target"]) for row in rows],
+            nothing="",
         )
     return 0
 

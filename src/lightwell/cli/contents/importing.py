@@ -20,13 +20,14 @@ from types import FrameType
 
 from lightwell.auth.data_access_role import DataAccessRoles, open_data_access_roles
 from lightwell.cli import flags
+from lightwell.cli.authorizer_arn import HELP, METAVAR, authorizer_arn
 from lightwell.cli.contents.import_summary import ImportSummary
 from lightwell.cli.contents.named_store import find_or_create
 from lightwell.cli.progress import Progress
 from lightwell.cli.store_session import local_context, make_data_folder, store_session
 from lightwell.domain.imports.jobs import Job
 from lightwell.domain.states import JobPhase
-from lightwell.errors import InputError, LightwellError
+from lightwell.errors import ConfigurationError, InputError, LightwellError
 from lightwell.operations.context import Context
 from lightwell.settings import Settings
 from lightwell.stores.jobs import import_jobs, outcomes
@@ -42,6 +43,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--datastore",
         default="default",
         help="name or ID of the data store; created if missing [default: default]",
+    )
+    parser.add_argument(
+        "--authorizer",
+        metavar=METAVAR,
+        help=f"{HELP}; only for a data store that this import creates [default: none]",
     )
     parser.add_argument("--name", help="name of the import job")
     parser.add_argument(
@@ -76,9 +82,16 @@ def run(args: argparse.Namespace) -> int:
 def _import(args: argparse.Namespace, settings: Settings) -> int:
     from lightwell.operations.import_jobs import submit_local
 
+    authorizer = None if args.authorizer is None else authorizer_arn(settings, args.authorizer)
     with store_session(settings, create=True) as stores:
         ctx = local_context(settings, stores)
-        store = find_or_create(ctx, args.datastore)
+        store = find_or_create(ctx, args.datastore, authorizer=authorizer)
+        if args.authorizer is not None and store.lambda_authorizer_arn != authorizer:
+            raise ConfigurationError(
+                f"Data store {args.datastore} exists already and has another authorizer: change it with "
+                f"`lightwell datastore set-authorizer {args.datastore} {args.authorizer}`, or leave out "
+                "--authorizer"
+            )
         job = submit_local(ctx, store.id, args.paths, name=args.name)
         with _interruptible() as interrupted:
             finished = _watch(ctx, job, interrupted, quiet=args.json or not sys.stderr.isatty())

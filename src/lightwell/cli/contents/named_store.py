@@ -13,13 +13,18 @@ if TYPE_CHECKING:
     from lightwell.domain.datastore import DataStore
     from lightwell.operations.context import Context
     from lightwell.stores import Stores
+    from lightwell.stores.db.database import Database
 
 _SHOWN = 5  # names of data stores in a message
 
 
 def find(ctx: Context, name_or_id: str) -> DataStore | None:
     """The ACTIVE data store with this ID, else the only one with this name; None if there is neither."""
-    with ctx.stores.db.read() as conn:
+    return _find(ctx.stores.db, name_or_id)
+
+
+def _find(db: Database, name_or_id: str) -> DataStore | None:
+    with db.read() as conn:
         by_id = datastores.get(conn, name_or_id)
         named = [
             store
@@ -38,9 +43,14 @@ def find(ctx: Context, name_or_id: str) -> DataStore | None:
 
 def existing(ctx: Context, name_or_id: str) -> DataStore:
     """The same, or `LightwellError` with the names of some that exist."""
-    found = find(ctx, name_or_id)
+    return existing_in(ctx.stores.db, name_or_id)
+
+
+def existing_in(db: Database, name_or_id: str) -> DataStore:
+    """The same for a command that needs the database alone."""
+    found = _find(db, name_or_id)
     if found is None:
-        raise LightwellError(f"There is no data store {name_or_id}; {existing_stores(ctx.stores)}")
+        raise LightwellError(f"There is no data store {name_or_id}; {_some_names(db)}")
     return found
 
 
@@ -57,9 +67,9 @@ def chosen(ctx: Context, name_or_id: str | None) -> list[DataStore]:
     return found
 
 
-def find_or_create(ctx: Context, name_or_id: str) -> DataStore:
-    """The data store with this ID or name; created with this name if there is none."""
-    return find(ctx, name_or_id) or create(ctx, name_or_id)
+def find_or_create(ctx: Context, name_or_id: str, *, authorizer: str | None = None) -> DataStore:
+    """The data store with this ID or name; created with this name and authorizer if there is none."""
+    return find(ctx, name_or_id) or create(ctx, name_or_id, authorizer=authorizer)
 
 
 def create(ctx: Context, name: str, *, authorizer: str | None = None) -> DataStore:
@@ -83,7 +93,11 @@ def create(ctx: Context, name: str, *, authorizer: str | None = None) -> DataSto
 
 def existing_stores(stores: Stores) -> str:
     """The names of the first few data stores, for someone who gave a name that does not exist."""
-    with stores.db.read() as conn:
+    return _some_names(stores.db)
+
+
+def _some_names(db: Database) -> str:
+    with db.read() as conn:
         found = datastores.page(conn, status=DatastoreStatus.ACTIVE, after=None, limit=_SHOWN + 1)
     names = ", ".join(store.name or store.id for store in found[:_SHOWN])
     if not names:

@@ -12,7 +12,7 @@ from lightwell.stores.db.bulk import insert_missing
 from lightwell.stores.db.tables import authorizer, datastore
 
 _COLUMNS = (authorizer.c.arn, authorizer.c.target, authorizer.c.created_at, authorizer.c.updated_at)
-_ARN_OF = select(datastore.c.lambda_authorizer_arn).where(
+_NAMED = select(datastore.c.lambda_authorizer_arn, datastore.c.updated_at).where(
     datastore.c.id == bindparam("datastore_id"), datastore.c.status != DatastoreStatus.DELETED
 )
 _GET = select(*_COLUMNS).where(authorizer.c.arn == bindparam("function_arn"))
@@ -26,6 +26,14 @@ class Authorizer:
     target: str
     created_at: int
     updated_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class NamedAuthorizer:
+    """The function that a data store names, None without one, and when the data store changed last."""
+
+    arn: str | None
+    revision: int
 
 
 def get(conn: Connection, arn: str) -> Authorizer | None:
@@ -56,7 +64,7 @@ def page(conn: Connection) -> Sequence[Authorizer]:
     return [Authorizer(*row) for row in conn.execute(select(*_COLUMNS).order_by(authorizer.c.arn))]
 
 
-def arn_of(conn: Connection, datastore_id: str) -> tuple[str | None] | None:
-    """A tuple of the ARN that a data store names or None; None if there is no such data store."""
-    row = conn.execute(_ARN_OF, {"datastore_id": datastore_id}).first()
-    return None if row is None else (row[0],)
+def named_by(conn: Connection, datastore_id: str) -> NamedAuthorizer | None:
+    """What a data store names as its authorizer; None if there is no such data store."""
+    row = conn.execute(_NAMED, {"datastore_id": datastore_id}).first()
+    return None if row is None else NamedAuthorizer(*row)

@@ -83,6 +83,15 @@ def set_status(conn: Connection, key: int, status: DatastoreStatus, now: int) ->
     conn.execute(update(datastore).where(datastore.c.key == key).values(status=status, updated_at=now))
 
 
+def set_authorizer(conn: Connection, store: DataStore, arn: str | None, now: int) -> None:
+    """Change the authorizer of a locked data store; ``updated_at`` increases in any case."""
+    conn.execute(
+        update(datastore)
+        .where(datastore.c.key == store.key)
+        .values(lambda_authorizer_arn=arn, updated_at=max(now, store.updated_at + 1))
+    )
+
+
 def has_image_sets(conn: Connection, key: int) -> bool:
     """Whether the data store has an undeleted image set; a deleted one has no series any more."""
     found = exists().where(image_set.c.datastore == key, image_set.c.series_instance_uid.is_not(None))

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lightwell.auth import lambda_authorizer
 from lightwell.auth.bearer_token import Token, invalid_token, read_token
@@ -25,6 +25,9 @@ from lightwell.operations.authorizers import AuthorizerBinding, AuthorizerBindin
 from lightwell.settings import Settings
 from lightwell.web.authorizers.http_function import HttpFunction
 from lightwell.web.authorizers.python_function import PythonFunction
+
+if TYPE_CHECKING:
+    from lightwell.auth.builtin_authorizer import BuiltinAuthorizer
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +46,17 @@ class BearerAuthentication:
     """Finds out who the bearer of a token is, in one HTTP worker."""
 
     def __init__(
-        self, settings: Settings, bindings: AuthorizerBindings, roles: Roles, threads: Executor
+        self,
+        settings: Settings,
+        bindings: AuthorizerBindings,
+        roles: Roles,
+        threads: Executor,
+        load_builtin: Callable[[], BuiltinAuthorizer],
     ) -> None:
+        """``load_builtin`` makes the server's own authorizer when it is first needed; it may block."""
         self._settings = settings
+        self._load_builtin = load_builtin
+        self._builtin: BuiltinAuthorizer | None = None
         self._bindings = bindings
         self._roles = roles
         self._threads = threads
@@ -76,6 +87,11 @@ class BearerAuthentication:
             binding = await self._in_thread(partial(self._bindings.load, datastore_id, now))
         if binding is None:
             raise NotFoundError(f"Datastore {datastore_id} does not exist.")
+        if binding.is_builtin:
+            token = read_token(headers, now, self._settings.authorizer_leeway)
+            if self._builtin is None:
+                self._builtin = await self._in_thread(self._load_builtin)
+            return self._builtin.principal(token, binding.datastore_arn, binding.datastore_revision, now)
         try:
             function = self._function(binding)
             token = read_token(
