@@ -239,7 +239,7 @@ def test_warns_with_code_and_words(store: Store) -> None:
 @pytest.mark.parametrize(
     ("body", "kind", "status"),
     [
-        (b"{}", "application/dicom+json", 415),
+        (b"{}", "application/json", 415),
         (b"x", "", 415),
         (b"--b\r\n\r\nx", "multipart/related; boundary=b", 400),
         (b"--b--", "multipart/related; boundary=b", 400),
@@ -257,11 +257,28 @@ def test_refuses_what_it_cannot_take(store: Store, body: bytes, kind: str, statu
         assert b'"message"' in reply.body and reply.headers["x-amzn-errortype"]
 
 
-def test_refuses_a_body_that_is_coded(store: Store) -> None:
-    reply, _ = store.post(gzip.compress(part10(ct(1))), "application/dicom", content_encoding="gzip")
+def test_inflates_gzip_and_refuses_other_codings(store: Store) -> None:
+    zipped = gzip.compress(part10(ct(1)))
+    reply, _ = store.post(zipped, "application/dicom", content_encoding="br")
     assert (reply.status, reply.headers["x-amzn-errortype"]) == (415, "UnsupportedMediaTypeException")
-    assert b"gzip" in reply.body and store.is_empty()
-    assert store.post(part10(ct(1)), "application/dicom", content_encoding="identity")[0].status == 200
+    assert b"gzip" in reply.body
+    reply, _ = store.post(gzip.compress(zipped), "application/dicom", content_encoding="gzip, gzip")
+    assert reply.status == 415
+    for wrong in (zipped[:-9], zipped + b"more", part10(ct(1)), gzip.compress(b"")):
+        reply, _ = store.post(wrong, "application/dicom", content_encoding="gzip")
+        assert reply.status == 400, reply.body
+    assert store.is_empty()
+    body = gzip.compress(related(part10(ct(1)))) + gzip.compress(b"an epilogue")
+    assert store.post(body, RELATED, content_encoding="x-gzip")[1].stored
+    assert store.post(part10(ct(2)), "application/dicom", content_encoding="identity")[0].status == 200
+
+
+def test_stops_inflating_at_the_limit_of_an_upload(store: Store) -> None:
+    """A megabyte of gzip that is more than the limit of 220 MiB once inflated."""
+    bomb = gzip.compress(part10(ct(1)) + bytes(260 << 20), 1)
+    assert len(bomb) < 2 << 20
+    reply, _ = store.post(bomb, "application/dicom", content_encoding="gzip")
+    assert reply.status == 413 and store.is_empty()
 
 
 def test_refuses_an_accept_header_before_anything_is_stored(store: Store) -> None:

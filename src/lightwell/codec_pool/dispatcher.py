@@ -31,7 +31,7 @@ from lightwell.codec_pool.messages import (
     ReadChunk,
 )
 from lightwell.codec_pool.queue import CLOSED, PendingRequest, RequestQueue
-from lightwell.codec_pool.requests import InstanceRefused, PoolReply, RequestError, Store, Stored
+from lightwell.codec_pool.requests import InstanceRefused, PoolReply, RequestError, Spooled, Store, Stored
 from lightwell.codec_pool.slot import STEP_SECONDS, WorkerEnded, WorkerSlot
 from lightwell.codec_pool.store_committer import PendingCommit, StoreCommitter, StoreTarget
 from lightwell.domain.imports.jobs import InputFile, pack_files
@@ -139,9 +139,7 @@ class Dispatcher:
             return RequestError("missing", f"The data store {store.datastore_id} is not active.")
         if len(pending.failed) == len(store.files):
             return _nothing_stored(pending, store)
-        files = [
-            InputFile(n, f.name, ("part", f.path, str(f.offset)), f.length) for n, f in enumerate(store.files)
-        ]
+        files = [InputFile(n, f.name, _place(f), f.length) for n, f in enumerate(store.files)]
         return ReadChunk(
             task=task,
             bucket="",
@@ -275,6 +273,12 @@ class Dispatcher:
     def _reply(self, pending: PendingRequest, reply: PoolReply) -> None:
         pending.reply(reply)
         self._queue.finished()
+
+
+def _place(file: Spooled) -> tuple[str, ...]:
+    if file.document is None:
+        return ("part", file.path, str(file.offset))
+    return (file.document, file.path, str(file.offset), str(file.table))
 
 
 def _consequence(pending: PendingRequest, cause: Cause) -> Consequence:

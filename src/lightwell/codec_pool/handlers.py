@@ -11,7 +11,8 @@ from typing import Any
 from lightwell.codec_pool.failures import DIRECT, Cause, cause_of, reason_of
 from lightwell.codec_pool.render_requests import Decode, Render
 from lightwell.codec_pool.render_worker import decoded, view
-from lightwell.codec_pool.requests import DirectRequest, Ping, Pong, PoolReply
+from lightwell.codec_pool.requests import DirectRequest, ListInstances, Ping, Pong, PoolReply
+from lightwell.codec_pool.uploaded_metadata import list_instances
 from lightwell.settings import Settings
 from lightwell.stores import Files
 
@@ -33,7 +34,16 @@ def _decode(files: Files, settings: Settings, request: Decode) -> PoolReply:
     return decoded(files.objects.read, request)
 
 
-HANDLERS: dict[type, Handler] = {Ping: _ping, Render: _render, Decode: _decode}
+def _list_instances(files: Files, settings: Settings, request: ListInstances) -> PoolReply:
+    return list_instances(request)
+
+
+HANDLERS: dict[type, Handler] = {
+    Ping: _ping,
+    Render: _render,
+    Decode: _decode,
+    ListInstances: _list_instances,
+}
 """By the type of the request. A worker has no database: a request brings all that is needed from there."""
 
 

@@ -13,14 +13,23 @@ import msgspec
 
 from lightwell.codec_pool.render_requests import Decode, Decoded, NotRendered, Render, Rendered
 
+DocumentKind = Literal["json", "xml"]
+"""How metadata are written: in the DICOM JSON Model, or in the Native DICOM Model."""
+
 
 class Spooled(msgspec.Struct, frozen=True, array_like=True):
-    """A range of a file in the spool that may be a DICOM Part 10 file; ``name`` is for messages."""
+    """A range of a file in the spool that may be a DICOM Part 10 file; ``name`` is for messages.
+
+    ``document``: it is the metadata of one instance instead, and its bulk data are in the parts that the file
+    lists from ``table`` on (`imaging.assembly`).
+    """
 
     path: str
     offset: int
     length: int
     name: str
+    document: DocumentKind | None = None
+    table: int = 0
 
 
 class Store(msgspec.Struct, tag=True, frozen=True):
@@ -41,7 +50,20 @@ class Ping(msgspec.Struct, tag=True, frozen=True):
     seconds: float = 0.0
 
 
-DirectRequest = Ping | Render | Decode
+class ListInstances(msgspec.Struct, tag=True, frozen=True):
+    """List the instances whose metadata are in ``documents``, (offset, length) in the file ``path``.
+
+    The reply is `InstancesListed`. `CodecPoolClient.ask` raises `InputError` for metadata that cannot be
+    read, and where the parts that the file lists from ``table`` on are not those that the metadata name.
+    """
+
+    path: str
+    kind: DocumentKind
+    documents: list[tuple[int, int]]
+    table: int
+
+
+DirectRequest = Ping | Render | Decode | ListInstances
 """Requests that a codec worker carries out alone."""
 
 PoolRequest = Store | DirectRequest
@@ -72,6 +94,21 @@ class Stored(msgspec.Struct, tag=True, frozen=True):
     files: list[InstanceStored | InstanceRefused]
 
 
+class ListedInstance(msgspec.Struct, frozen=True, array_like=True):
+    """Where the metadata of one instance are, and its UIDs, "" if they have none."""
+
+    offset: int
+    length: int
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+class InstancesListed(msgspec.Struct, tag=True, frozen=True):
+    """The reply to `ListInstances`."""
+
+    instances: list[ListedInstance]
+
+
 class Pong(msgspec.Struct, tag=True, frozen=True):
     """The process id of the codec worker."""
 
@@ -93,7 +130,7 @@ class RequestError(msgspec.Struct, tag=True, frozen=True):
     message: str
 
 
-PoolReply = Stored | Pong | Rendered | NotRendered | Decoded | RequestError
+PoolReply = Stored | Pong | InstancesListed | Rendered | NotRendered | Decoded | RequestError
 """The reply to a request."""
 
 

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
+from lightwell.codec_pool.uploaded_metadata import UploadedInstance, UploadedMetadata
 from lightwell.domain.imports.jobs import InputFile, unpack_files
 from lightwell.errors import InputError, LightwellError, StorageError
 from lightwell.imaging.dataset.byte_source import BytesSource, FileSource, fills_disk
@@ -30,7 +31,9 @@ _HEADS, _HEAD = 500, 4096
 class OpenFile:
     """The source of one input file; `close` removes what was spooled for it."""
 
-    def __init__(self, source: BytesSource | FileSource, spooled: Path | None = None) -> None:
+    def __init__(
+        self, source: BytesSource | FileSource | UploadedInstance, spooled: Path | None = None
+    ) -> None:
         self.source = source
         self._spooled = spooled
 
@@ -71,6 +74,7 @@ class Fetcher:
         self.buckets = buckets
         self._spool = spool
         self._inflate_limit = inflate_limit
+        self._uploads = UploadedMetadata()
         self._zip: tuple[str, zipfile.ZipFile] | None = None
         self._pool: ThreadPoolExecutor | None = None
 
@@ -132,6 +136,8 @@ class Fetcher:
                 return self._path(Path(path))
             case ("part", path, offset):
                 return self._part(Path(path), int(offset), file.size)
+            case ("json" | "xml" as kind, path, offset, table):
+                return OpenFile(self._uploads.open(kind, Path(path), int(offset), file.size, int(table)))
             case ("zip", path, member):
                 return self._member(path, member)
             case ("zip", path, member, index):
@@ -221,6 +227,7 @@ class Fetcher:
         return self._zip[1]
 
     def close_archive(self) -> None:
+        self._uploads.forget()
         if self._zip is not None:
             self._zip[1].close()
             self._zip = None

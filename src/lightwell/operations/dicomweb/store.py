@@ -8,24 +8,62 @@ response is sent.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from lightwell.codec_pool.requests import InstanceRefused, InstanceStored, Spooled, Store, Stored
+from lightwell.codec_pool.requests import (
+    DocumentKind,
+    InstanceRefused,
+    InstancesListed,
+    InstanceStored,
+    ListInstances,
+    Spooled,
+    Store,
+    Stored,
+)
 from lightwell.domain.imports.store_response import InstanceResult, report, status
 from lightwell.domain.states import DatastoreStatus
-from lightwell.errors import InternalError, NotFoundError, StorageError, UnavailableError
+from lightwell.errors import (
+    InputError,
+    InternalError,
+    NotFoundError,
+    StorageError,
+    TooLargeError,
+    UnavailableError,
+    ValidationError,
+)
+from lightwell.imaging.assembly.bulk_parts import OCTETS, BulkPart, pack_parts
 from lightwell.imaging.dataset.part10 import meta_uids
 from lightwell.operations.context import Context
 from lightwell.operations.dicomweb.lookup import check_ids, check_uids
 from lightwell.stores.account import datastores
 from lightwell.stores.data_folder.uploads import Upload
 
-__all__ = ["Upload", "begin_upload", "store_instances"]
+if TYPE_CHECKING:
+    from lightwell.codec_pool.client import CodecPoolClient
+
+__all__ = ["OCTETS", "BulkPart", "StoreTarget", "Upload", "begin_upload", "store_files", "store_metadata"]
 
 # Longer than any file may take; clients give up long before.
 _SECONDS = 6 * 3600.0
 _META = 4096
+# Bytes of one metadata document, which is read in memory.
+_MOST_METADATA = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class StoreTarget:
+    """Where to store, and how to answer.
+
+    ``study``: instances of other studies fail. ``base_url`` is the URL of the data store. ``kind`` is the
+    media type of the answer.
+    """
+
+    datastore_id: str
+    study: str | None
+    base_url: str
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,38 +93,101 @@ def begin_upload(ctx: Context, datastore_id: str, study: str | None) -> Upload:
         raise UnavailableError(str(error)) from error
 
 
-def store_instances(
-    ctx: Context,
-    datastore_id: str,
-    study: str | None,
-    upload: Upload,
-    parts: Sequence[tuple[int, int]],
-    base_url: str,
-    kind: str,
+def store_files(
+    ctx: Context, target: StoreTarget, upload: Upload, parts: Sequence[tuple[int, int]]
 ) -> StoreResult:
     """Store ``parts``, the (offset, length) of files in the upload; what can be stored is durable on return.
 
-    With ``study``, instances of other studies fail. Raises what `CodecPoolClient.ask` raises.
+    Raises what `CodecPoolClient.ask` raises.
     """
     path = str(upload.path)
     files = [Spooled(path, *place, f"part {n}") for n, place in enumerate(parts, 1)]
+
+    def identify(number: int) -> tuple[str | None, str | None]:
+        # A file that could not be read mostly has a readable file meta group that names it.
+        offset, length = parts[number]
+        return meta_uids(upload.head(offset, min(length, _META)))
+
+    return _store(ctx, target, files, identify)
+
+
+def store_metadata(
+    ctx: Context,
+    target: StoreTarget,
+    upload: Upload,
+    kind: DocumentKind,
+    documents: Sequence[tuple[int, int]],
+    bulk: Sequence[BulkPart],
+) -> StoreResult:
+    """Store the instances whose metadata are in ``documents``, with the bulk data in ``bulk``.
+
+    Raises `ValidationError` for metadata that cannot be read, and for parts that do not belong to them, and
+    what `CodecPoolClient.ask` raises.
+    """
+    if not documents:
+        raise ValidationError(f"The request has no part with the Content-Type application/dicom+{kind}.")
+    if max(length for _, length in documents) > _MOST_METADATA:
+        raise TooLargeError(
+            f"One part has more than {_MOST_METADATA} bytes of metadata. Use several requests."
+        )
+    path, table = str(upload.path), upload.size
+    try:
+        upload.write([pack_parts(bulk)])
+    except StorageError as error:
+        raise UnavailableError(str(error)) from error
+    try:
+        answer = _pool(ctx).ask(
+            ListInstances(path, kind, list(documents), table), float(ctx.settings.file_timeout)
+        )
+    except InputError as error:
+        raise ValidationError(f"{error}.") from error
+    if not isinstance(answer, InstancesListed):
+        raise InternalError(f"The work process answered {type(answer).__name__}.")
+    listed = answer.instances
+    # The worker has read untrusted bytes: what it says is not trusted either.
+    if not listed or any(not 0 <= each.offset <= each.offset + each.length <= table for each in listed):
+        raise InternalError("A codec worker listed instances that are not in the upload.")
+    files = [
+        Spooled(path, each.offset, each.length, f"instance {n}", kind, table)
+        for n, each in enumerate(listed, 1)
+    ]
+
+    def identify(number: int) -> tuple[str | None, str | None]:
+        return listed[number].sop_class_uid or None, listed[number].sop_instance_uid or None
+
+    return _store(ctx, target, files, identify)
+
+
+def _pool(ctx: Context) -> CodecPoolClient:
     if ctx.pool is None:
         raise InternalError("Nothing can be stored: this process has no codec workers.")
-    answer = ctx.pool.ask(Store(datastore_id, study, ctx.caller.arn, files), _SECONDS)
+    return ctx.pool
+
+
+def _store(
+    ctx: Context,
+    target: StoreTarget,
+    files: list[Spooled],
+    identify: Callable[[int], tuple[str | None, str | None]],
+) -> StoreResult:
+    """``identify``: SOPClassUID and SOPInstanceUID of a file that could not be stored, by its number."""
+    answer = _pool(ctx).ask(Store(target.datastore_id, target.study, ctx.caller.arn, files), _SECONDS)
     if not isinstance(answer, Stored):
         raise InternalError(f"The work process answered {type(answer).__name__}.")
-    instances = [_instance(n, file, upload, parts[n]) for n, file in enumerate(answer.files)]
-    module = report(instances, base_url)
+    instances = [_instance(n, file, identify) for n, file in enumerate(answer.files)]
+    module = report(instances, target.base_url)
     body = json.dumps(module, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
-    if kind.endswith("+xml"):
+    if target.kind.endswith("+xml"):
         from lightwell.imaging.dataset.dicom_xml import native_model
 
         body = native_model(body)
-    return StoreResult(status(instances), kind, body)
+    return StoreResult(status(instances), target.kind, body)
 
 
 def _instance(
-    number: int, file: InstanceStored | InstanceRefused, upload: Upload, place: tuple[int, int]
+    number: int,
+    file: InstanceStored | InstanceRefused,
+    identify: Callable[[int], tuple[str | None, str | None]],
 ) -> InstanceResult:
     if isinstance(file, InstanceStored):
         return InstanceResult(
@@ -97,6 +198,5 @@ def _instance(
             series_instance_uid=file.series_instance_uid,
             warnings=file.warnings,
         )
-    # A file that could not be read mostly has a readable file meta group that names it.
-    sop_class_uid, sop_instance_uid = meta_uids(upload.head(place[0], min(place[1], _META)))
+    sop_class_uid, sop_instance_uid = identify(number)
     return InstanceResult(number, sop_class_uid, sop_instance_uid, reason=file.reason, message=file.message)

@@ -1,15 +1,14 @@
 """Receiving an upload, from the connection to the spool: in bounded memory, hashed on the way.
 
 Source: PS3.18 §8.7.3.5 and §10.5 (``multipart/related``), RFC 2046 §5.1, RFC 2387; and what clients really
-send: no ``type`` parameter, one with or without quotes, a CRLF before the first delimiter, none after the
-last, a single file as ``application/dicom``.
+send: a CRLF before the first delimiter, none after the last.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,22 +17,19 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser
 
 from lightwell.errors import (
-    MediaTypeError,
     RequestTimeoutError,
     StorageError,
     TooLargeError,
     UnavailableError,
     ValidationError,
 )
+from lightwell.web.dicomweb.upload_format import Inflater, UploadFormat
 from lightwell.web.dicomweb.upload_limits import HOW_TO_PROVE, UNPROVED_SECONDS, SpoolShare
-from lightwell.web.requests.negotiation import unquoted
 from lightwell.web.requests.request import Disconnected, drain
 from lightwell.web.requests.responses import Message, Receive
 
 if TYPE_CHECKING:
     from lightwell.web.dicomweb.dispatch import DicomwebRequest
-
-DICOM, MULTIPART = "application/dicom", "multipart/related"
 
 # The positions of all parts are kept in memory.
 MAX_PARTS = 100_000
@@ -48,12 +44,9 @@ _OVERHEAD = 64 << 20
 _WRITE_SIZE = 1 << 20
 # or this many pieces: each takes some hundred bytes, however short it is.
 _MAX_PIECES = 1024
-
-_PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)')
-# RFC 2046 §5.1.1, and the other characters that clients use.
-_BOUNDARY = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]{0,198}[\x21-\x7e])?")
-
-_STORABLE = "The server stores application/dicom, by itself or as parts of multipart/related"
+# Headers of all parts that are kept, in bytes.
+_MAX_KEPT_HEADERS = 8 << 20
+_KEPT_HEADERS = (b"content-type", b"content-location")
 
 
 class SpoolFile(Protocol):
@@ -62,39 +55,12 @@ class SpoolFile(Protocol):
     def write(self, pieces: list[bytes | memoryview]) -> None: ...
 
 
-def check_coding(content_encoding: bytes | None) -> None:
-    """Raises `MediaTypeError` for an encoded body, which would be taken for a file (RFC 9110 §15.5.16).
+@dataclass(frozen=True, slots=True)
+class PartHeaders:
+    """The headers of a part that count for metadata and bulk data, "" for one that it does not have."""
 
-    ``aws-chunked`` is not an encoding of the body itself: a client that signs so may still send it plain.
-    """
-    coding = (content_encoding or b"").decode("latin-1").strip()
-    if coding and coding.lower() not in ("identity", "aws-chunked"):
-        raise MediaTypeError(
-            f"The server does not accept Content-Encoding: {coding[:40]}. Send the body without one."
-        )
-
-
-def boundary(content_type: bytes | None) -> bytes | None:
-    """The boundary of a multipart body, None for a body that is one file.
-
-    Raises `MediaTypeError` for anything but DICOM, `ValidationError` for a multipart type without a boundary.
-    """
-    text = (content_type or b"").decode("latin-1").strip()
-    kind = text.partition(";")[0].strip().lower()
-    if kind == DICOM:
-        return None
-    if kind != MULTIPART:
-        raise MediaTypeError(f"{_STORABLE}, not {kind or 'a body without a Content-Type'}.")
-    parameters: dict[str, str] = {}
-    for name, value in _PARAMETER.findall(text):
-        parameters.setdefault(name.lower(), unquoted(value.strip()))
-    inner = parameters.get("type", DICOM).partition(";")[0].strip().lower()
-    if inner != DICOM:
-        raise MediaTypeError(f"{_STORABLE}, not parts of {inner}.")
-    found = parameters.get("boundary", "")
-    if not _BOUNDARY.fullmatch(found):
-        raise ValidationError("The Content-Type multipart/related needs a boundary parameter.")
-    return found.encode("latin-1")
+    content_type: str = ""
+    location: str = ""
 
 
 class SingleFile:
@@ -102,6 +68,7 @@ class SingleFile:
 
     def __init__(self) -> None:
         self.parts: list[tuple[int, int]] = []
+        self.headers: list[PartHeaders] = []
         self.size = 0
 
     def feed(self, data: bytes) -> list[memoryview]:
@@ -117,11 +84,16 @@ class MultipartBody:
     """Extracts the contents of its parts from a multipart body that arrives in pieces.
 
     ``parts`` is the (offset, length) of each complete part in what `feed` has returned so far; ``size`` is
-    the number of bytes of that.
+    the number of bytes of that. ``headers`` are those of each part if ``keeps_headers``, or else empty.
     """
 
-    def __init__(self, delimiter: bytes, *, is_proved: bool = True) -> None:
+    def __init__(self, delimiter: bytes, *, is_proved: bool = True, keeps_headers: bool = False) -> None:
         self.parts: list[tuple[int, int]] = []
+        self.headers: list[PartHeaders] = []
+        self._keeps_headers = keeps_headers
+        self._kept = 0
+        self._name = self._value = b""
+        self._named: dict[bytes, bytes] = {}
         self.size = 0
         self._is_proved = is_proved
         self._delimiter = b"--" + delimiter
@@ -132,8 +104,9 @@ class MultipartBody:
         self._out: list[memoryview] = []
         callbacks: dict[str, Callable[..., None]] = {
             "on_part_begin": self._on_part_begin,
-            "on_header_field": self._on_header,
-            "on_header_value": self._on_header,
+            "on_header_field": self._on_header_name,
+            "on_header_value": self._on_header_value,
+            "on_header_end": self._on_header_end,
             "on_part_data": self._on_part_data,
             "on_part_end": self._on_part_end,
             "on_end": self._on_end,
@@ -183,6 +156,29 @@ class MultipartBody:
                 f"{HOW_TO_PROVE}"
             )
         self._start, self._headers = self.size, 0
+        self._named = {}
+
+    def _on_header_name(self, data: bytes, start: int, end: int) -> None:
+        self._on_header(data, start, end)
+        if self._keeps_headers:
+            self._name += data[start:end]
+
+    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
+        self._on_header(data, start, end)
+        if self._keeps_headers:
+            self._value += data[start:end]
+
+    def _on_header_end(self) -> None:
+        if not self._keeps_headers:
+            return
+        name, self._name, value, self._value = self._name.strip().lower(), b"", self._value.strip(), b""
+        if name in _KEPT_HEADERS:
+            if name in self._named:
+                raise ValidationError(f"A part of the request has more than one {name.decode()}.")
+            self._named[name] = value
+            self._kept += len(value)
+            if self._kept > _MAX_KEPT_HEADERS:
+                raise TooLargeError("The headers of the parts are too long. Use shorter locations.")
 
     def _on_header(self, data: bytes, start: int, end: int) -> None:
         self._headers += end - start
@@ -195,22 +191,36 @@ class MultipartBody:
 
     def _on_part_end(self) -> None:
         self.parts.append((self._start, self.size - self._start))
+        if self._keeps_headers:
+            kept = (self._named.get(name, b"").decode("utf-8", "replace") for name in _KEPT_HEADERS)
+            self.headers.append(PartHeaders(*kept))
 
     def _on_end(self) -> None:
         self._ended = True
 
 
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What has been received: (offset, length) of each part, the headers that were kept, and the SHA-256 of
+    the whole body as it came, "" if it was not needed.
+    """
+
+    parts: list[tuple[int, int]]
+    headers: list[PartHeaders]
+    digest: str
+
+
 async def receive(
     request: DicomwebRequest,
     file: SpoolFile,
-    delimiter: bytes | None,
+    form: UploadFormat,
     limit: int,
     spool_share: SpoolShare,
     *,
     hashed: bool = True,
-) -> tuple[list[tuple[int, int]], str]:
-    """Read the body into ``file``: (offset, length) of each DICOM file in it, and the SHA-256 of the whole
-    body.
+    inflater: Inflater | None = None,
+) -> Received:
+    """Read the body into ``file``, inflated by ``inflater`` if there is one.
 
     ``hashed`` False: the SHA-256 is not needed. Raises `TooLargeError` above ``limit`` bytes of DICOM data,
     `ValidationError` for a malformed body, `UnavailableError` for a full disk or spool, `RequestTimeoutError`
@@ -225,12 +235,16 @@ async def receive(
     if declared is not None:
         spool_share.check(int(declared))
     body_parser = (
-        SingleFile() if delimiter is None else MultipartBody(delimiter, is_proved=spool_share.is_proved)
+        SingleFile()
+        if form.delimiter is None
+        else MultipartBody(
+            form.delimiter, is_proved=spool_share.is_proved, keeps_headers=form.document is not None
+        )
     )
     digest = sha256() if hashed else None
     raw: list[bytes] = []
     pieces: list[bytes | memoryview] = []
-    gathered, more = 0, True
+    gathered, spooled, more = 0, 0, True
     loop = asyncio.get_running_loop()
     deadline = loop.time() + UNPROVED_SECONDS
     while more:
@@ -241,25 +255,37 @@ async def receive(
             raise Disconnected
         body, more = message["body"], message["more_body"]
         http.received += len(body)
-        spool_share.add(len(body))
-        pieces += body_parser.feed(body)
-        if body_parser.size > limit or http.received > limit + _OVERHEAD:
-            if more:
-                await drain(request.receive)
-            raise TooLargeError(_too_large(limit))
         if hashed:
             raw.append(body)
         gathered += len(body)
-        if gathered >= _WRITE_SIZE or len(raw) + len(pieces) >= _MAX_PIECES or not more:
-            try:
-                await loop.run_in_executor(
-                    request.state.threads, partial(_hash_and_write, digest, file, raw, pieces)
-                )
-            except StorageError as error:
-                raise UnavailableError(str(error)) from error
-            raw, pieces, gathered = [], [], 0
+        if inflater is not None:
+            inflater.add(body)
+        is_first = True
+        while is_first or (inflater is not None and inflater.has_more):
+            is_first = False
+            data = body
+            if inflater is not None:
+                data = await loop.run_in_executor(request.state.threads, inflater.step)
+                gathered += len(data)
+            spooled += len(data)
+            spool_share.add(len(data))
+            pieces += body_parser.feed(data)
+            if body_parser.size > limit or max(spooled, http.received) > limit + _OVERHEAD:
+                if more:
+                    await drain(request.receive)
+                raise TooLargeError(_too_large(limit))
+            if gathered >= _WRITE_SIZE or len(raw) + len(pieces) >= _MAX_PIECES or not more:
+                try:
+                    await loop.run_in_executor(
+                        request.state.threads, partial(_hash_and_write, digest, file, raw, pieces)
+                    )
+                except StorageError as error:
+                    raise UnavailableError(str(error)) from error
+                raw, pieces, gathered = [], [], 0
+    if inflater is not None:
+        inflater.end()
     body_parser.end()
-    return body_parser.parts, "" if digest is None else digest.hexdigest()
+    return Received(body_parser.parts, body_parser.headers, "" if digest is None else digest.hexdigest())
 
 
 async def _receive_before(deadline: float, receive: Receive) -> Message:

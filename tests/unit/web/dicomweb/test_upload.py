@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 import itertools
 from collections.abc import Sequence
@@ -23,7 +24,8 @@ from lightwell.errors import (
     ValidationError,
 )
 from lightwell.web.dicomweb import upload, upload_limits
-from lightwell.web.dicomweb.upload import MultipartBody, boundary, receive
+from lightwell.web.dicomweb.upload import MultipartBody, PartHeaders, receive
+from lightwell.web.dicomweb.upload_format import Inflater, UploadFormat, inflater_for, upload_format
 from lightwell.web.requests.request import Disconnected
 
 _HEAD = b"\r\nContent-Type: application/dicom\r\n\r\n"
@@ -114,12 +116,18 @@ def test_limits_the_number_of_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_reads_the_boundary_however_it_is_written(kind: str) -> None:
-    assert boundary(kind.encode()) == b"bnd"
+    assert upload_format(kind.encode()) == UploadFormat(b"bnd")
 
 
 def test_accepts_a_single_file() -> None:
-    assert boundary(b"application/dicom") is None
-    assert boundary(b"Application/DICOM; transfer-syntax=1.2.840.10008.1.2.1") is None
+    assert upload_format(b"application/dicom") == UploadFormat(None)
+    assert upload_format(b"Application/DICOM; transfer-syntax=1.2.840.10008.1.2.1") == UploadFormat(None)
+
+
+def test_accepts_metadata() -> None:
+    assert upload_format(b"application/dicom+json") == UploadFormat(None, "json")
+    kind = b'multipart/related; type="application/dicom+XML"; boundary=bnd'
+    assert upload_format(kind) == UploadFormat(b"bnd", "xml")
 
 
 @pytest.mark.parametrize(
@@ -128,14 +136,14 @@ def test_accepts_a_single_file() -> None:
         None,
         b"",
         b"application/octet-stream",
-        b"application/dicom+json",
+        b"application/json",
         b"multipart/form-data; boundary=bnd",
-        b'multipart/related; type="application/dicom+json"; boundary=bnd',
+        b'multipart/related; type="application/json"; boundary=bnd',
     ],
 )
 def test_refuses_other_media_types(kind: bytes | None) -> None:
     with pytest.raises(MediaTypeError, match="application/dicom"):
-        boundary(kind)
+        upload_format(kind)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +151,7 @@ def test_refuses_other_media_types(kind: bytes | None) -> None:
 )
 def test_refuses_a_multipart_type_without_boundary(kind: bytes) -> None:
     with pytest.raises(ValidationError, match="boundary"):
-        boundary(kind)
+        upload_format(kind)
 
 
 class _Spool:
@@ -167,6 +175,7 @@ def _receive(
     *,
     proved: bool = True,
     spool: upload_limits.SpoolUsage | None = None,
+    inflater: Inflater | None = None,
 ) -> Any:
     waiting = [{"type": "http.request", "body": piece, "more_body": True} for piece in pieces]
     waiting.append({"type": "http.request", "body": b"", "more_body": False})
@@ -183,7 +192,9 @@ def _receive(
             receive=more,
         )
         try:
-            found = asyncio.run(receive(request, file, delimiter, limit, held))
+            found = asyncio.run(
+                receive(request, file, UploadFormat(delimiter), limit, held, inflater=inflater)
+            )
         finally:
             held.end()
     return found, file, request
@@ -193,8 +204,8 @@ _CHUNKED = {b"transfer-encoding": b"chunked"}
 
 
 def test_accepts_up_to_its_limit_and_not_a_byte_more() -> None:
-    (parts, _), spool, request = _receive([b"x" * 60, b"y" * 40], 100, None, _CHUNKED)
-    assert parts == [(0, 100)] and len(spool.data) == 100 and request.http.received == 100
+    received, spool, request = _receive([b"x" * 60, b"y" * 40], 100, None, _CHUNKED)
+    assert received.parts == [(0, 100)] and len(spool.data) == 100 and request.http.received == 100
     with pytest.raises(TooLargeError, match="100 bytes"):
         _receive([b"x" * 60, b"y" * 41], 100, None, _CHUNKED)
     with pytest.raises(TooLargeError):
@@ -205,27 +216,27 @@ def test_accepts_up_to_its_limit_and_not_a_byte_more() -> None:
 
 def test_hashes_the_whole_body_and_writes_it_in_bounded_pieces() -> None:
     pieces = [bytes([n % 256]) * 65536 for n in range(64)]
-    (parts, digest), spool, _ = _receive(pieces, 1 << 30, None, _CHUNKED)
-    assert digest == hashlib.sha256(b"".join(pieces)).hexdigest()
-    assert parts == [(0, 64 * 65536)] and spool.data == b"".join(pieces)
+    received, spool, _ = _receive(pieces, 1 << 30, None, _CHUNKED)
+    assert received.digest == hashlib.sha256(b"".join(pieces)).hexdigest()
+    assert received.parts == [(0, 64 * 65536)] and spool.data == b"".join(pieces)
     assert spool.largest <= (1 << 20) + 65536
 
 
 def test_collects_a_limited_number_of_pieces_however_short() -> None:
-    (parts, digest), spool, _ = _receive([b"x"] * 5000, 5000, None, _CHUNKED)
-    assert parts == [(0, 5000)] and digest == hashlib.sha256(b"x" * 5000).hexdigest()
+    received, spool, _ = _receive([b"x"] * 5000, 5000, None, _CHUNKED)
+    assert received.parts == [(0, 5000)] and received.digest == hashlib.sha256(b"x" * 5000).hexdigest()
     assert spool.most <= 1024
 
 
 def test_limits_an_unproved_upload(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upload_limits, "UNPROVED", 100)
-    (parts, _), _, _ = _receive([b"x" * 100], 1000, None, _CHUNKED, proved=False)
-    assert parts == [(0, 100)]
+    received, _, _ = _receive([b"x" * 100], 1000, None, _CHUNKED, proved=False)
+    assert received.parts == [(0, 100)]
     for pieces, head in (([b"x" * 60, b"y" * 41], _CHUNKED), ([], {b"content-length": b"101"})):
         with pytest.raises(TooLargeError, match="x-amz-content-sha256"):
             _receive(pieces, 1000, None, head, proved=False)
-    (parts, _), _, _ = _receive([b"x" * 101], 1000, None, _CHUNKED)
-    assert parts == [(0, 101)]
+    received, _, _ = _receive([b"x" * 101], 1000, None, _CHUNKED)
+    assert received.parts == [(0, 101)]
 
 
 @pytest.mark.parametrize("proved", [True, False])
@@ -271,15 +282,15 @@ def test_times_out_an_unproved_upload(monkeypatch: pytest.MonkeyPatch) -> None:
     request: Any = SimpleNamespace(http=SimpleNamespace(head=_CHUNKED, received=0), receive=never)
     held = upload_limits.SpoolShare(upload_limits.SpoolUsage(), 100, is_proved=False)
     with pytest.raises(RequestTimeoutError, match="x-amz-content-sha256"):
-        asyncio.run(receive(request, _Spool(), None, 100, held))
+        asyncio.run(receive(request, _Spool(), UploadFormat(None), 100, held))
     assert ended == [True]
 
 
 def test_refuses_a_request_without_a_body() -> None:
     with pytest.raises(ValidationError, match="no body"):
         _receive([], 100, None, {})
-    (parts, _), _, _ = _receive([], 100, None, {b"content-length": b"0"})
-    assert parts == []
+    received, _, _ = _receive([], 100, None, {b"content-length": b"0"})
+    assert received.parts == []
 
 
 def test_reports_a_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,8 +314,69 @@ def test_notices_a_client_that_went_away() -> None:
             receive(
                 request,
                 _Spool(),
-                None,
+                UploadFormat(None),
                 100,
                 upload_limits.SpoolShare(upload_limits.SpoolUsage(), 100, is_proved=True),
             )
         )
+
+
+@given(st.lists(st.binary(max_size=3000), min_size=1, max_size=3), st.integers(1, 400))
+def test_inflates_every_member_wherever_the_body_is_cut(members: list[bytes], size: int) -> None:
+    body = b"".join(gzip.compress(member) for member in members)
+    inflater = inflater_for(b"gzip")
+    assert inflater is not None
+    out = b""
+    for start in range(0, len(body), size):
+        inflater.add(body[start : start + size])
+        while inflater.has_more:
+            out += inflater.step()
+    inflater.end()
+    assert out == b"".join(members)
+
+
+def test_counts_what_is_inflated_against_both_limits() -> None:
+    zipped = gzip.compress(bytes(5000))
+    assert len(zipped) < 100
+    received, spool, request = _receive([zipped], 5000, None, _CHUNKED, inflater=Inflater())
+    assert received.parts == [(0, 5000)] and spool.data == bytes(5000)
+    assert received.digest == hashlib.sha256(zipped).hexdigest() and request.http.received == len(zipped)
+    with pytest.raises(TooLargeError, match="4999 bytes"):
+        _receive([zipped], 4999, None, _CHUNKED, inflater=Inflater())
+    bomb = gzip.compress(bytes(upload_limits.UNPROVED + 1))
+    with pytest.raises(TooLargeError, match="does not state its hash"):
+        _receive([bomb], 1 << 30, None, _CHUNKED, proved=False, inflater=Inflater())
+
+
+def test_refuses_what_inflates_as_no_image_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lightwell.web.dicomweb.upload_format._RATIO_FROM", 1 << 20)
+    with pytest.raises(TooLargeError, match="200 times"):
+        _receive([gzip.compress(bytes(8 << 20))], 1 << 30, None, _CHUNKED, inflater=Inflater())
+
+
+@pytest.mark.parametrize("coding", [None, b"", b"identity", b"aws-chunked", b"Identity, aws-chunked"])
+def test_takes_a_body_that_is_not_compressed_as_it_is(coding: bytes | None) -> None:
+    assert inflater_for(coding) is None
+
+
+@pytest.mark.parametrize("coding", [b"br", b"deflate", b"zstd", b"gzip, gzip", b"gzip, br", b"\xff"])
+def test_refuses_other_codings(coding: bytes) -> None:
+    with pytest.raises(MediaTypeError, match="gzip"):
+        inflater_for(coding)
+
+
+def test_keeps_the_headers_of_parts_where_they_count() -> None:
+    head = b"CONTENT-type: image/jpeg\r\nContent-Location:  a b \r\nX: y"
+    body = b"--bnd\r\n" + head + b"\r\n\r\n1\r\n--bnd\r\n\r\n\r\n--bnd--"
+    for size in (1, 3, 1000):
+        cutter = MultipartBody(b"bnd", keeps_headers=True)
+        for start in range(0, len(body), size):
+            cutter.feed(body[start : start + size])
+        cutter.end()
+        assert cutter.headers == [PartHeaders("image/jpeg", "a b"), PartHeaders()]
+    twice = body.replace(b"X: y", b"content-Location: c")
+    with pytest.raises(ValidationError, match="more than one content-location"):
+        MultipartBody(b"bnd", keeps_headers=True).feed(twice)
+    many = (b"--bnd\r\nContent-Location: " + b"x" * 8000 + b"\r\n\r\n\r\n") * 1100
+    with pytest.raises(TooLargeError, match="headers of the parts"):
+        MultipartBody(b"bnd", keeps_headers=True).feed(many)
