@@ -44,7 +44,8 @@ def test_gives_the_file(sample: SampleDatastore, ask) -> None:  # type: ignore[n
         (HTJ2K, HTJ2K),
         (JPEG2000, JPEG2000),
         ("*", HTJ2K),
-        ("1.2.840.10008.1.2.4.70", EXPLICIT),  # which nobody here can write
+        ("1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.70"),
+        ("1.2.840.10008.1.2.4.91", EXPLICIT),  # which is lossy
         ("1.2.840.10008.1.2", EXPLICIT),
     ],
 )

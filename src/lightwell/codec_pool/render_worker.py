@@ -16,7 +16,7 @@ from lightwell.codec_pool.render_requests import (
 )
 from lightwell.domain.image_sets.edits import NO_EDITS, decode_edits
 from lightwell.errors import DamagedError, InputError
-from lightwell.imaging.dataset.image_description import ImageDescription
+from lightwell.imaging.dataset.image_description import ImageDescription, described_image
 from lightwell.imaging.dataset.original_container import read_original
 from lightwell.imaging.dataset.transfer_syntaxes import SYNTAXES
 from lightwell.imaging.errors import PixelFailure, RenderFailure
@@ -61,7 +61,7 @@ def _view(read: ReadObject, request: Render) -> Rendered:
                     "The instance has neither an image nor a PDF document that could be rendered."
                 )
             return Rendered(*found, [])
-        image = _description(request.pixels)
+        image = described_image(request.pixels.image)[0]
         samples, photometric = _samples(read, request.pixels, image, request.frame)
         picture = render(samples, image, photometric, attributes, request.number, request.asked)
     return Rendered(request.asked.media_type, picture.data, list(picture.notes))
@@ -69,7 +69,7 @@ def _view(read: ReadObject, request: Render) -> Rendered:
 
 def decoded(read: ReadObject, request: Decode) -> Decoded:
     """Carry out `Decode`. Raises `PixelFailure` and `StorageError`."""
-    image = _description(request.pixels)
+    image = described_image(request.pixels.image)[0]
     photometric, frames = decoded_photometric(image), []
     syntax = SYNTAXES.get(request.pixels.stored_syntax)
     converts = request.described and syntax is not None and syntax.codec == "jpeg"
@@ -94,9 +94,3 @@ def _samples(
     if syntax is not None and image.samples == 3:
         photometric = header_photometric(data, syntax.codec, photometric)
     return samples, photometric
-
-
-def _description(pixels: Pixels) -> ImageDescription:
-    described = json.loads(pixels.image)
-    described.pop("original_syntax")
-    return ImageDescription(**described)

@@ -17,7 +17,12 @@ from lightwell.domain.image_sets.frame_table import Frame
 from lightwell.errors import InputError, StorageError
 from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.dataset.original_container import read_original
-from lightwell.imaging.dataset.transfer_syntaxes import EXPLICIT_LITTLE, JPEG2000_LOSSLESS, SYNTAXES
+from lightwell.imaging.dataset.transfer_syntaxes import (
+    EXPLICIT_LITTLE,
+    JPEG2000_LOSSLESS,
+    SYNTAXES,
+    is_same_codestream,
+)
 from lightwell.imaging.instances.writer import (
     END,
     ITEM,
@@ -28,8 +33,8 @@ from lightwell.imaging.instances.writer import (
     encapsulated_size,
     pack_bit_frames,
 )
-from lightwell.imaging.pixels import jpeg2000
-from lightwell.imaging.pixels.samples import Samples, native_bits, to_native
+from lightwell.imaging.pixels.lossless_encoders import encode, encoded_photometric
+from lightwell.imaging.pixels.samples import Samples, from_native, native_bits, to_native
 from lightwell.imaging.pixels.stored_frames import (
     coded_photometric,
     decode_verified,
@@ -61,12 +66,11 @@ def open_instance(
 ) -> Part10File:
     """One instance as a Part 10 file, in pieces of at most a megabyte or a frame.
 
-    ``target`` is the transfer syntax of the pixels: the stored one, Explicit VR Little Endian, or JPEG 2000
-    Lossless for pixels that were transcoded at import. Without a target, frames that were transcoded are
-    written native, and those that were stored as imported are written unchanged. Pixels that could not be
-    split into frames are always written as they were imported. A file without pixels is Explicit VR Little
-    Endian if there is a target. ``decode`` decodes frames that were stored as imported, since no codec may be
-    trusted with data that others have encoded.
+    ``target`` is the transfer syntax of the pixels, one of `transfer_syntaxes.retrievable`. Without a target,
+    frames that were transcoded are written native, and those that were stored as imported are written
+    unchanged. Pixels that could not be split into frames are always written as they were imported. A file
+    without pixels is Explicit VR Little Endian if there is a target. ``decode`` decodes frames that were
+    stored as imported, since no codec may be trusted with data that others have encoded.
 
     Holds one frame and the data set without pixels in memory. Raises, here or from the pieces, `StorageError`
     where a pack cannot be read, `DamagedError` where a frame is not the imported one, `InputError` where the
@@ -92,23 +96,32 @@ def _pixel_value(
     if not stored.frame_count:
         return _unsplit_pixels(stores, stored, described, original_syntax)
     image = ImageDescription(**described)
-    if stored.stored_syntax == EXPLICIT_LITTLE:
-        return _native_pixels(image, stored.frame_count, _checked_frames(stores, stored), native_bits(image))
-    came_so = _is_kept_as_imported(stored.stored_syntax, original_syntax)
     # These codecs undo colour transforms and chrominance subsampling; the others have neither.
     undone = SYNTAXES[original_syntax].codec in ("jpeg", "jpegls", "jpeg2000")
     true = replace(image, photometric=decoded_photometric(image)) if undone else image
+    if stored.stored_syntax == EXPLICIT_LITTLE:
+        native = _checked_frames(stores, stored)
+        if target in (None, EXPLICIT_LITTLE):
+            described_as = true if undone else None
+            return _native_pixels(image, stored.frame_count, native, native_bits(image), described_as)
+        return _encoded_pixels(true, (from_native(frame, true) for frame in native), target)
+    came_so = _is_kept_as_imported(stored.stored_syntax, original_syntax)
     coded = replace(true, photometric=coded_photometric(true), planar=0)
-    if target == stored.stored_syntax or (target is None and came_so):
-        return _stored_pixels(stores, stored, image, None if came_so else coded)
-    if target == JPEG2000_LOSSLESS:
-        return _jpeg2000_pixels(stores, stored, image, coded)
+    kept = stored.stored_syntax if target is None and came_so else target
+    if kept is not None and is_same_codestream(stored.stored_syntax, kept):
+        return _stored_pixels(stores, stored, kept, image, None if came_so else coded)
     if came_so or stored.stored_syntax not in VERIFIED_SYNTAXES:
         if decode is None:
             raise InputError(f"frames stored under {stored.stored_syntax} cannot be decoded here")
-        return _pixels_decoded_elsewhere(stores, stored, image, decode)
-    frames = _decoded_frames(stores, stored, image, lambda samples: to_native(samples, image))
-    return _native_pixels(image, stored.frame_count, frames, image.frame_bits, true)
+        true, native = _frames_decoded_elsewhere(stores, stored, image, decode)
+        if target in (None, EXPLICIT_LITTLE):
+            return _native_pixels(image, stored.frame_count, native, image.frame_bits, true)
+        return _encoded_pixels(true, (from_native(frame, true) for frame in native), target)
+    samples = _decoded_frames(stores, stored, image)
+    if target in (None, EXPLICIT_LITTLE):
+        native = (to_native(frame, image) for frame in samples)
+        return _native_pixels(image, stored.frame_count, native, image.frame_bits, true)
+    return _encoded_pixels(true, samples, target)
 
 
 def _unsplit_pixels(
@@ -155,7 +168,7 @@ def _native_pixels(
 
 
 def _stored_pixels(
-    stores: Stores, stored: StoredImage, image: ImageDescription, coded: ImageDescription | None
+    stores: Stores, stored: StoredImage, syntax: str, image: ImageDescription, coded: ImageDescription | None
 ) -> PixelValue:
     """Bare codestreams, one per fragment: boxes are not allowed in DICOM (PS3.5 A.4.4)."""
     table = _frame_table(stores, stored)
@@ -163,7 +176,7 @@ def _stored_pixels(
     return PixelValue(
         keyword=image.pixel_keyword,
         vr="OB",
-        syntax=stored.stored_syntax,
+        syntax=syntax,
         length=None,
         pieces=encapsulate((place.length, _checked_pieces(stores, stored, place)) for place in bare),
         image=coded,
@@ -171,32 +184,30 @@ def _stored_pixels(
     )
 
 
-def _jpeg2000_pixels(
-    stores: Stores, stored: StoredImage, image: ImageDescription, coded: ImageDescription
-) -> PixelValue:
-    """Frames of the lossless storage format as JPEG 2000; the encoder decodes each again to verify it."""
-    frames = _decoded_frames(
-        stores, stored, image, lambda samples: jpeg2000.encode(samples, image.photometric)
-    )
+def _encoded_pixels(true: ImageDescription, frames: Iterator[Samples], syntax: str) -> PixelValue:
+    """Decoded frames, which ``true`` describes, in a lossless syntax; each is verified when it is encoded."""
+    coded = (encode(samples, true.photometric, syntax) for samples in frames)
     return PixelValue(
-        keyword=image.pixel_keyword,
+        keyword=true.pixel_keyword,
         vr="OB",
-        syntax=JPEG2000_LOSSLESS,
+        syntax=syntax,
         length=None,
-        pieces=encapsulate((len(frame), [frame]) for frame in frames),
-        image=coded,
+        pieces=encapsulate((len(frame), [frame]) for frame in coded),
+        image=replace(true, photometric=encoded_photometric(true.photometric, syntax), planar=0),
     )
 
 
-def _pixels_decoded_elsewhere(
+def _frames_decoded_elsewhere(
     stores: Stores, stored: StoredImage, image: ImageDescription, decode: Decoder
-) -> PixelValue:
-    """The first frame is decoded at once, because it tells the photometric interpretation of all."""
+) -> tuple[ImageDescription, Iterator[bytes]]:
+    """The native frames and what describes them.
+
+    The first is decoded at once, because it tells the photometric interpretation of all.
+    """
     frames = (decode(stored, place) for place in _frame_table(stores, stored))
     photometric, first = next(frames)
     native = chain([first], _require_one_color_space(frames, photometric))
-    true = replace(image, photometric=photometric)
-    return _native_pixels(image, stored.frame_count, native, image.frame_bits, true)
+    return replace(image, photometric=photometric), native
 
 
 def _require_one_color_space(frames: Iterator[tuple[str, bytes]], photometric: str) -> Iterator[bytes]:
@@ -207,12 +218,10 @@ def _require_one_color_space(frames: Iterator[tuple[str, bytes]], photometric: s
         yield frame
 
 
-def _decoded_frames(
-    stores: Stores, stored: StoredImage, image: ImageDescription, write: Callable[[Samples], bytes]
-) -> Iterator[bytes]:
+def _decoded_frames(stores: Stores, stored: StoredImage, image: ImageDescription) -> Iterator[Samples]:
     for place in _frame_table(stores, stored):
         data = b"".join(_frame_pieces(stores, stored.pack, place))
-        yield write(decode_verified(data, place.head, stored.stored_syntax, image, place.checksum))
+        yield decode_verified(data, place.head, stored.stored_syntax, image, place.checksum)
 
 
 def _native_vr(image: ImageDescription) -> str:

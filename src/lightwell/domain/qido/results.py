@@ -24,6 +24,7 @@ None.
 RETRIEVE_URL = 0x00081190
 INSTANCE_AVAILABILITY = 0x00080056
 REQUEST_ATTRIBUTES = 0x00400275
+AVAILABLE_SYNTAXES = 0x00083002
 
 _REQUIRED, _IF_PRESENT, _ON_REQUEST = "required", "present", "asked"
 _STEP_ID, _PROCEDURE_ID = "00400009", "00401001"
@@ -62,7 +63,8 @@ def _columns() -> Iterable[Column]:
     yield Column("BodyPartExamined", 0x00180015, "CS", SERIES, _ON_REQUEST)
     # JSON, an array of [ScheduledProcedureStepID or null, RequestedProcedureID or null].
     yield Column("RequestAttributesSequence", REQUEST_ATTRIBUTES, "SQ", SERIES, _IF_PRESENT)
-    # These are stored with the pixels, not in the index.
+    # These are stored with the pixels, or follow from how they are stored; they are not in the index.
+    yield Column("AvailableTransferSyntaxUID", AVAILABLE_SYNTAXES, "UI", INSTANCE, _ON_REQUEST)
     yield Column("NumberOfFrames", 0x00280008, "IS", INSTANCE, _IF_PRESENT)
     yield Column("Rows", 0x00280010, "US", INSTANCE, _IF_PRESENT)
     yield Column("Columns", 0x00280011, "US", INSTANCE, _IF_PRESENT)

@@ -5,6 +5,7 @@ Source: PS3.3 C.7.6.3. Stored with the pixels at import, so that later edits nev
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 
 
@@ -40,3 +41,13 @@ class ImageDescription:
     def frame_bytes(self) -> int:
         """Bytes of one native frame, its bits rounded up."""
         return (self.frame_bits + 7) // 8
+
+
+def described_image(described: bytes) -> tuple[ImageDescription, str]:
+    """The description of frames and the transfer syntax in which they came, from the JSON that imports store.
+
+    Not for a pixel element without frames, which may lack a part of the description.
+    """
+    found = json.loads(described)
+    original_syntax = found.pop("original_syntax")
+    return ImageDescription(**found), original_syntax

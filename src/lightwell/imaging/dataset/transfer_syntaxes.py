@@ -6,13 +6,23 @@ A.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from lightwell.imaging.dataset.image_description import ImageDescription
+
 EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
 DEFLATED = "1.2.840.10008.1.2.1.99"
-HTJ2K_RPCL = "1.2.840.10008.1.2.4.202"
+JPEG_LOSSLESS = "1.2.840.10008.1.2.4.57"
+JPEG_LOSSLESS_SV1 = "1.2.840.10008.1.2.4.70"
+JPEG_LS_LOSSLESS = "1.2.840.10008.1.2.4.80"
+JPEG_LS_NEAR_LOSSLESS = "1.2.840.10008.1.2.4.81"
 JPEG2000_LOSSLESS = "1.2.840.10008.1.2.4.90"
+HTJ2K_LOSSLESS = "1.2.840.10008.1.2.4.201"
+HTJ2K_RPCL = "1.2.840.10008.1.2.4.202"
+HTJ2K = "1.2.840.10008.1.2.4.203"
+RLE = "1.2.840.10008.1.2.5"
 
 LONG_VRS = frozenset(("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"))
 """VRs with a four-byte length in explicit VR (PS3.5 table 7.1-1)."""
@@ -22,6 +32,22 @@ Codec = Literal["native", "deflate", "rle", "jpeg", "jpegls", "jpeg2000", "jpegx
 
 STORED = {"HTJ2K": HTJ2K_RPCL, "JPEG_2000_LOSSLESS": JPEG2000_LOSSLESS}
 """Lossless storage format of a data store → transfer syntax of its transcoded frames."""
+
+LOSSLESS_SYNTAXES = (
+    JPEG2000_LOSSLESS,
+    HTJ2K_RPCL,
+    HTJ2K_LOSSLESS,
+    HTJ2K,
+    JPEG_LOSSLESS_SV1,
+    JPEG_LOSSLESS,
+    JPEG_LS_LOSSLESS,
+    JPEG_LS_NEAR_LOSSLESS,
+    RLE,
+)
+"""What decoded frames are encoded in when a client asks for it, always without loss: HTJ2K and near-lossless
+JPEG-LS (PS3.5 A.4.3) may be lossless, too."""
+
+_HTJ2K_SYNTAXES = (HTJ2K_RPCL, HTJ2K_LOSSLESS, HTJ2K)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +148,56 @@ def content_type(stored_syntax: str | None) -> str:
         return SYNTAXES[HTJ2K_RPCL].content_type
     syntax = SYNTAXES.get(stored_syntax)
     return syntax.content_type if syntax else _OCTETS
+
+
+def is_decodable(stored_syntax: str) -> bool:
+    """Whether there is a codec for frames that are stored under ``stored_syntax``."""
+    syntax = SYNTAXES.get(stored_syntax)
+    return stored_syntax == EXPLICIT_LITTLE or (
+        syntax is not None and syntax.codec in ("jpeg", "jpeg2000") and syntax.encapsulated
+    )
+
+
+def is_same_codestream(stored_syntax: str, syntax: str) -> bool:
+    """Whether frames that are stored under ``stored_syntax`` are, byte for byte, frames in ``syntax``.
+
+    Lossless HTJ2K in RPCL order is lossless HTJ2K, which is HTJ2K: each allows what the one before does.
+    """
+    return syntax == stored_syntax or (stored_syntax == HTJ2K_RPCL and syntax in _HTJ2K_SYNTAXES)
+
+
+def retrievable(stored_syntax: str, image: ImageDescription | None = None) -> tuple[str, ...]:
+    """Every transfer syntax in which frames that are stored under ``stored_syntax`` can be retrieved.
+
+    The stored one is the first. ``image`` describes the frames; without it, the answer says what may be
+    possible. Frames that were kept as they came are in this list although only decoding them shows whether
+    they can be decoded. It is not for a pixel element without frames, which has its own syntax only.
+    """
+    return tuple(dict.fromkeys((stored_syntax, *_made_from(stored_syntax, image))))
+
+
+def _made_from(stored_syntax: str, image: ImageDescription | None) -> Iterator[str]:
+    if not is_decodable(stored_syntax):
+        return
+    yield EXPLICIT_LITTLE
+    if image is not None and not _can_be_encoded(stored_syntax, image):
+        return
+    is_thin = image is not None and min(image.rows, image.columns) == 1
+    for syntax in LOSSLESS_SYNTAXES:
+        # OpenJPH 0.32.0 encodes a single row or column wrongly.
+        if not (is_thin and syntax in _HTJ2K_SYNTAXES):
+            yield syntax
+
+
+def _can_be_encoded(stored_syntax: str, image: ImageDescription) -> bool:
+    """Whether the lossless syntaxes are defined for the samples (PS3.5 8.2.1 to 8.2.4, 8.2.14).
+
+    Native frames with subsampled chrominance are not samples of their pixels; decoders expand it.
+    """
+    is_subsampled = stored_syntax == EXPLICIT_LITTLE and image.samples == 3 and "_42" in image.photometric
+    return (
+        image.pixel_keyword == "PixelData"
+        and image.bits_allocated in (8, 16)
+        and image.samples in (1, 3)
+        and not is_subsampled
+    )

@@ -1,4 +1,4 @@
-"""Checks that the coded data of a lossless JPEG frame is exactly as long as its decoded samples need.
+"""Lossless JPEG frames: encoding them, and whether the coded data of one is as long as its samples need.
 
 A damaged frame decodes without an error: libjpeg continues with zeros where data is missing and skips what is
 left over. The decoded samples replace the frame in the data store, so its entropy-coded data is measured: the
@@ -12,11 +12,13 @@ import struct
 from dataclasses import dataclass
 from typing import Any
 
+import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
 
 from lightwell.imaging.errors import cannot_transcode
 from lightwell.imaging.pixels.codestream_header import marker_at, segment_length
+from lightwell.imaging.pixels.samples import Samples, as_unsigned
 
 # Some encoders end an interval with one more byte of ones than the last code word needs.
 _MAXIMUM_SURPLUS = 3
@@ -36,6 +38,55 @@ class _Scan:
     shift: int
     size: int
     intervals: int
+
+
+def encode(samples: Samples, photometric: str) -> bytes:
+    """One frame of 8 or 16 bits, (rows, columns) or (rows, columns, 3), by process 14 with selection value 1.
+
+    JPEG has no signed samples: those of ``samples`` are coded as their two's complement, in all their 8 or 16
+    bits, so that every reader gets their sign back (PS3.5 8.2.1). Colours are not converted; the codestream
+    names them as ``photometric`` does, RGB by its letters and an Adobe marker, YBR by the numbers 1 to 3.
+    Raises `PixelFailure` if the frame cannot be encoded or does not decode to the same samples.
+    """
+    plain = as_unsigned(samples)
+    space = "rgb" if plain.ndim == 3 else None
+    try:
+        stream = bytes(
+            imagecodecs.jpeg8_encode(
+                plain,
+                lossless=True,
+                predictor=1,
+                bitspersample=8 * plain.itemsize,
+                colorspace=space,
+                outcolorspace=space,
+            )
+        )
+        if plain.ndim == 3 and photometric.startswith("YBR"):
+            # libjpeg-turbo 3 codes three components that it takes for YCBCR wrongly.
+            stream, space = _renamed_to_ybr(stream), "ycbcr"
+        again: Samples = imagecodecs.jpeg8_decode(stream, colorspace=space, outcolorspace=space)
+    except (imagecodecs.Jpeg8Error, ValueError) as error:
+        raise cannot_transcode(f"a frame could not be encoded as lossless JPEG: {error}") from error
+    if again.dtype != plain.dtype or not np.array_equal(again, plain):
+        raise cannot_transcode("a frame encoded as lossless JPEG did not decode to the same pixels")
+    return stream
+
+
+def _renamed_to_ybr(stream: bytes) -> bytes:
+    """A codestream of libjpeg with components 1 to 3 instead of R, G and B, and without its Adobe marker."""
+    coded, position = bytearray(stream), 2
+    while True:
+        marker, start = marker_at(stream, position)
+        length = segment_length(stream, start)
+        if marker == 0xEE:
+            adobe = slice(position, start + length)
+        elif marker == 0xC3:
+            coded[start + 8 : start + 17 : 3] = b"\1\2\3"
+        elif marker == 0xDA:
+            coded[start + 3 : start + 9 : 2] = b"\1\2\3"
+            del coded[adobe]
+            return bytes(coded)
+        position = start + length
 
 
 def check_coded_length(data: bytes, samples: NDArray[Any]) -> None:

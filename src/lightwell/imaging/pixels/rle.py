@@ -57,3 +57,28 @@ def _unpack_bits(segment: bytes, expected: int) -> bytes:
     if len(plane) < expected:
         raise cannot_transcode(f"a segment of an RLE frame has {len(plane)} bytes, {expected} are expected")
     return plane[:expected]
+
+
+def encode(samples: Samples) -> bytes:
+    """One frame of 8 or 16 bits, (rows, columns) or (rows, columns, 3), in RLE Lossless.
+
+    Each row is packed by itself, as PS3.5 G.3.1 requires, and each segment has an even length (G.3.2). Raises
+    `PixelFailure` if the frame does not decode to the same samples.
+    """
+    rows, columns = samples.shape[:2]
+    width = samples.dtype.itemsize
+    planes = np.ascontiguousarray(samples).reshape(rows, columns, -1)
+    octets = planes.view(np.uint8).reshape(rows, columns, planes.shape[2], width)
+    segments = []
+    for sample in range(planes.shape[2]):
+        for byte in reversed(range(width)):
+            plane = np.ascontiguousarray(octets[:, :, sample, byte])
+            segment = bytes(imagecodecs.packbits_encode(plane, axis=-1))
+            if _unpack_bits(segment, plane.size) != plane.tobytes():
+                raise cannot_transcode("a frame encoded as RLE did not decode to the same pixels")
+            segments.append(segment + b"\0" * (len(segment) % 2))
+    offsets = [_HEADER.size]
+    for segment in segments[:-1]:
+        offsets.append(offsets[-1] + len(segment))
+    unused = [0] * (15 - len(offsets))
+    return b"".join((_HEADER.pack(len(segments), *offsets, *unused), *segments))

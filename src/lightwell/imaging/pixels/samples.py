@@ -107,6 +107,12 @@ def from_native(data: bytes | memoryview, image: ImageDescription) -> Samples:
     return flat.reshape(frame_shape(image))
 
 
+def as_unsigned(samples: Samples) -> Samples:
+    """The same bits as unsigned samples, contiguous: the two's complement of signed ones."""
+    plain: Samples = np.ascontiguousarray(samples).view(f"<u{samples.dtype.itemsize}")
+    return plain
+
+
 def extend_sign(samples: Samples, image: ImageDescription) -> Samples:
     """Signed samples with their sign extended to the bits above BitsStored.
 

@@ -13,13 +13,20 @@ import msgspec
 from sqlalchemy import Connection
 
 from lightwell.documents import dicom_json_documents
+from lightwell.documents.retrieve_syntax import available_syntaxes
 from lightwell.domain.image_sets import levels
 from lightwell.domain.image_sets.dicom_json_lines import LINE_BREAK, find_line
 from lightwell.domain.image_sets.levels import TAG_DIGITS
 from lightwell.domain.qido.attributes import LEVELS, MATCH_KEYS_BY_PATH, SERIES_FIELDS, STUDY_FIELDS
 from lightwell.domain.qido.criteria import INSTANCE, STUDY
 from lightwell.domain.qido.query import Path, Query, creator_of, is_creator, is_private
-from lightwell.domain.qido.results import COLUMNS, INSTANCE_AVAILABILITY, REQUEST_ATTRIBUTES, RETRIEVE_URL
+from lightwell.domain.qido.results import (
+    AVAILABLE_SYNTAXES,
+    COLUMNS,
+    INSTANCE_AVAILABILITY,
+    REQUEST_ATTRIBUTES,
+    RETRIEVE_URL,
+)
 from lightwell.errors import TooLargeError
 from lightwell.stores.qido import hit_instances
 
@@ -36,9 +43,18 @@ _PIXELS = frozenset((0x7FE00008, 0x7FE00009, 0x7FE00010))
 _ALWAYS_ANSWERED = frozenset((INSTANCE_AVAILABILITY, RETRIEVE_URL))
 _REQUESTS = f"{REQUEST_ATTRIBUTES:08X}"
 # ModalitiesInStudy, NumberOfStudyRelatedSeries and …Instances, NumberOfSeriesRelatedInstances, which the
-# index knows better than a file, as well as InstanceAvailability and RetrieveURL.
+# index knows better than a file, as well as InstanceAvailability, RetrieveURL and AvailableTransferSyntaxUID.
 _FROM_INDEX = frozenset(
-    ("00080061", "00201206", "00201208", "00201209", f"{INSTANCE_AVAILABILITY:08X}", f"{RETRIEVE_URL:08X}")
+    f"{tag:08X}"
+    for tag in (
+        0x00080061,
+        0x00201206,
+        0x00201208,
+        0x00201209,
+        INSTANCE_AVAILABILITY,
+        RETRIEVE_URL,
+        AVAILABLE_SYNTAXES,
+    )
 )
 _DataSet = Mapping[bytes, bytes]
 """Key → line."""
@@ -81,7 +97,7 @@ class RequestedFields:
         if query.everything:
             fields = STUDY_FIELDS if level == STUDY else SERIES_FIELDS
             self._whole = None if level == INSTANCE else fields - self._here - _ALWAYS_ANSWERED
-            columns = set() if level == INSTANCE else set(fields)
+            columns = {AVAILABLE_SYNTAXES} if level == INSTANCE else set(fields)
         self._parts: dict[int, list[Path]] = {}
         self._creators = query.creators
         for path in (*query.named, *query.fields):
@@ -191,13 +207,26 @@ def _prune_element(element: Mapping[str, Any], paths: Sequence[Path]) -> Mapping
     return {"vr": "SQ", "Value": items} if any(items) else None
 
 
-def add_image_attributes(conn: Connection, hits: Sequence[Hit]) -> None:
-    """Add the attributes that are stored with the pixels to the values of instances that have pixels."""
-    for hit, image in zip(hits, hit_instances.images(conn, hits), strict=True):
-        described = {} if image is None else msgspec.json.decode(image)
+def add_image_attributes(conn: Connection, hits: Sequence[Hit], *, with_syntaxes: bool) -> None:
+    """Add the attributes that are stored with the pixels to the values of instances that have pixels.
+
+    ``with_syntaxes``: and to all of them, which transfer syntaxes they can be retrieved in.
+    """
+    for hit, pixels in zip(hits, hit_instances.pixels(conn, hits), strict=True):
+        described = {} if pixels.image is None else msgspec.json.decode(pixels.image)
         hit.values.update((keyword, described.get(name)) for keyword, name in _IMAGE_ATTRIBUTES)
         if described.get("frames_declared"):
             hit.values["NumberOfFrames"] = described["frames"]
+        if with_syntaxes:
+            hit.values["AvailableTransferSyntaxUID"] = "\\".join(_syntaxes_of(pixels))
+
+
+def _syntaxes_of(pixels: hit_instances.HitPixels) -> tuple[str, ...]:
+    if pixels.image is None or pixels.stored_syntax is None:
+        return available_syntaxes(None)
+    if not pixels.frame_count:
+        return available_syntaxes(pixels.stored_syntax)
+    return available_syntaxes(pixels.stored_syntax, bytes(pixels.image))
 
 
 def add_requested_fields(

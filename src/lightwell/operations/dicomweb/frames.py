@@ -8,10 +8,9 @@ is served. The location of a frame never changes and is cached, see `operations.
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cachetools import LRUCache
 
@@ -26,8 +25,8 @@ from lightwell.errors import (
     NotAcceptableError,
     NotFoundError,
 )
-from lightwell.imaging.dataset.image_description import ImageDescription
-from lightwell.imaging.dataset.transfer_syntaxes import JPEG2000_LOSSLESS
+from lightwell.imaging.dataset.image_description import ImageDescription, described_image
+from lightwell.imaging.dataset.transfer_syntaxes import EXPLICIT_LITTLE, JPEG2000_LOSSLESS, is_same_codestream
 from lightwell.operations.context import Context
 from lightwell.operations.dicomweb import lookup
 from lightwell.operations.get_image_frame import FrameLocation, FrameReader
@@ -128,12 +127,12 @@ class InstanceFrames:
             return self._described(pixels.key)[1] == JPEG2000_LOSSLESS
         return pixels.stored_syntax not in VERIFIED_SYNTAXES
 
-    def decode_by_worker(self, ctx: Context, pixels: InstancePixels, frame: BareFrame) -> bytes:
-        """A frame that is stored as it was imported, in Explicit VR Little Endian. Waits for a codec worker.
+    def decode_by_worker(self, ctx: Context, pixels: InstancePixels, frame: BareFrame) -> tuple[str, bytes]:
+        """A frame that is stored as it was imported, in Explicit VR Little Endian, and its photometric
+        interpretation. Waits for a codec worker.
 
-        A bare frame has no photometric interpretation of its own, so its colours are those that the
-        attributes describe. Raises `NotAcceptableError` where it cannot be decoded, and what
-        `CodecPoolClient.ask` raises.
+        A bare frame does not say which colours it has, so they are those that the attributes describe.
+        Raises `NotAcceptableError` where it cannot be decoded, and what `CodecPoolClient.ask` raises.
         """
         if ctx.pool is None:
             raise NotAcceptableError("Lossy frames cannot be decoded: this process has no codec workers.")
@@ -154,16 +153,31 @@ class InstanceFrames:
             ) from error
         if not isinstance(answer, Decoded):
             raise InternalError("A codec worker returned an unexpected type of answer.")
-        return answer.frames[0]
+        return answer.photometric, answer.frames[0]
 
-    def transcode(self, pixels: InstancePixels, frame: BareFrame, syntax: str) -> bytes | memoryview:
-        """A frame of the lossless storage format in Explicit VR Little Endian or JPEG 2000 Lossless.
+    def encode(self, pixels: InstancePixels, photometric: str, native: bytes, syntax: str) -> bytes:
+        """What `decode_by_worker` has decoded in a lossless ``syntax``. Takes the time of a codec.
 
-        Takes the time of a codec. Raises `InternalError` where the stored bytes do not decode to the imported
-        pixels.
+        Raises `NotAcceptableError` where it cannot be encoded.
         """
         # Imported here because sending stored frames needs no codec.
-        from lightwell.imaging.pixels import jpeg2000
+        from lightwell.imaging.pixels.lossless_encoders import encode
+        from lightwell.imaging.pixels.samples import from_native
+
+        image = replace(self.description(pixels.key), photometric=photometric)
+        try:
+            return encode(from_native(native, image), photometric, syntax)
+        except InputError as error:
+            raise _cannot_be_sent(syntax, error) from error
+
+    def transcode(self, pixels: InstancePixels, frame: BareFrame, syntax: str) -> bytes | memoryview:
+        """A frame that lightwell has stored without loss in Explicit VR Little Endian or a lossless syntax.
+
+        Takes the time of a codec. Raises `InternalError` where the stored bytes do not decode to the imported
+        pixels, `NotAcceptableError` where these cannot be encoded.
+        """
+        # Imported here because sending stored frames needs no codec.
+        from lightwell.imaging.pixels.lossless_encoders import encode
         from lightwell.imaging.pixels.samples import native_view
         from lightwell.imaging.pixels.stored_frames import decode_verified
 
@@ -173,9 +187,12 @@ class InstanceFrames:
             samples = decode_verified(data, 0, pixels.stored_syntax, image, frame.checksum)
         except DamagedError as error:
             raise self.reader.error_for(frame.place, error) from error
-        if syntax == JPEG2000_LOSSLESS:
-            return jpeg2000.encode(samples, image.photometric)
-        return native_view(samples, image)
+        if syntax == EXPLICIT_LITTLE:
+            return native_view(samples, image)
+        try:
+            return encode(samples, image.photometric, syntax)
+        except InputError as error:
+            raise _cannot_be_sent(syntax, error) from error
 
     def pieces(
         self, ctx: Context, pixels: InstancePixels, number: int, syntax: str, size: int
@@ -185,11 +202,12 @@ class InstanceFrames:
         Raises the errors of the other methods.
         """
         frame = self.frame(pixels, number)
-        if syntax == pixels.stored_syntax:
+        if is_same_codestream(pixels.stored_syntax, syntax):
             for start in range(0, frame.place.length, size):
                 yield self.reader.read(frame.place, start, min(size, frame.place.length - start))
         elif self.needs_worker(pixels):
-            yield self.decode_by_worker(ctx, pixels, frame)
+            photometric, native = self.decode_by_worker(ctx, pixels, frame)
+            yield native if syntax == EXPLICIT_LITTLE else self.encode(pixels, photometric, native, syntax)
         else:
             yield bytes(self.transcode(pixels, frame, syntax))
 
@@ -206,9 +224,7 @@ class InstanceFrames:
         row = self._stores.db.look_up(native_instances.IMAGE_LOOK_UP, (pixels_key,))
         if row is None:
             raise InternalError("The description of the pixels is lost; run `lightwell data verify`.")
-        described = json.loads(row[0])
-        original_syntax = described.pop("original_syntax")
-        found = ImageDescription(**described), original_syntax
+        found = described_image(row[0])
         with self._lock:
             self._descriptions[pixels_key] = found
         return found
@@ -225,3 +241,10 @@ class InstanceFrames:
             raise NotFoundError(f"Instance {instance} has no pixel data.")
         image = stored.pixels
         return InstancePixels(found.key, image.key, image.stored_syntax, image.frame_count)
+
+
+def _cannot_be_sent(syntax: str, error: InputError) -> NotAcceptableError:
+    return NotAcceptableError(
+        f"The frame is not available in the transfer syntax {syntax}: {error}. "
+        "Request it as it is stored, with transfer-syntax=*."
+    )

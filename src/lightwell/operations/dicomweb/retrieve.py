@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 
 from lightwell.codec_pool.render_requests import Decode, Decoded, FrameSpan, Pixels
 from lightwell.documents.part10_files import open_instance
-from lightwell.documents.retrieve_syntax import ANY_SYNTAX, syntax_for, unsplit_syntax
+from lightwell.documents.retrieve_syntax import ANY_SYNTAX, needs_description, syntax_for, unsplit_syntax
 from lightwell.domain.image_sets.edits import encode_edits
 from lightwell.domain.image_sets.frame_table import Frame
 from lightwell.errors import InputError, InternalError, NotAcceptableError, NotFoundError
+from lightwell.imaging.dataset.image_description import ImageDescription, described_image
 from lightwell.imaging.dataset.transfer_syntaxes import EXPLICIT_LITTLE
 from lightwell.imaging.instances.writer import Part10File
 from lightwell.operations.context import Context
@@ -34,6 +35,12 @@ class FoundInstance:
 
     set: SeriesSet
     instance: StoredInstance
+
+    @property
+    def image(self) -> ImageDescription | None:
+        """What describes its frames, None without any."""
+        pixels = self.instance.pixels
+        return described_image(pixels.image)[0] if pixels is not None and pixels.frame_count else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,26 +94,24 @@ def select_instances(
     """
     made = []
     for each in found:
-        syntax = _syntax_of(each.instance, wanted, alone=alone)
+        syntax = _syntax_of(each, wanted, alone=alone)
         if syntax is not None:
             made.append(RetrievedInstance(each, syntax))
     return made
 
 
-def _syntax_of(instance: StoredInstance, wanted: str | None, *, alone: bool) -> str | None:
-    pixels = instance.pixels
+def _syntax_of(found: FoundInstance, wanted: str | None, *, alone: bool) -> str | None:
+    pixels = found.instance.pixels
     if pixels is None:
         return EXPLICIT_LITTLE if not alone or wanted in (None, ANY_SYNTAX, EXPLICIT_LITTLE) else None
     if not pixels.frame_count:
-        # Pixels that could not be split into frames are sent as they were imported if the client asks for
-        # that or, having no preference, would get this syntax anyway: AWS's warnings B110 to B112 point to
-        # this.
+        # Pixels that could not be split into frames are sent as they were imported unless the client asks for
+        # something else: what a server cannot convert it sends as it has it (PS3.18 §8.7.3).
         imported_syntax = unsplit_syntax(pixels.stored_syntax)
-        as_imported = wanted in (ANY_SYNTAX, imported_syntax) or (
-            wanted is None and (not alone or imported_syntax == EXPLICIT_LITTLE)
-        )
-        return imported_syntax if as_imported else None
-    return syntax_for(pixels.stored_syntax, wanted, decodes=True)
+        return imported_syntax if wanted in (None, ANY_SYNTAX, imported_syntax) else None
+    if wanted in (None, ANY_SYNTAX) or not needs_description(pixels.stored_syntax, wanted):
+        return syntax_for(pixels.stored_syntax, wanted)
+    return syntax_for(pixels.stored_syntax, wanted, found.image)
 
 
 def open_file(ctx: Context, sent: RetrievedInstance) -> Part10File:

@@ -117,7 +117,9 @@ def search(
     with ctx.stores.db.read() as conn:
         found = qido.search(conn, store[0], query.criteria)
         if level == INSTANCE and found.hits:
-            fields.add_image_attributes(conn, found.hits)
+            named = requested.columns | requested.named
+            with_syntaxes = results.AVAILABLE_SYNTAXES in named
+            fields.add_image_attributes(conn, found.hits, with_syntaxes=with_syntaxes)
         elements = [writer.elements(hit.values, request.base) for hit in found.hits]
         if found.hits and requested.reads_records:
             fields.add_requested_fields(elements, requested, ctx.stores, conn, found.hits, request.base)

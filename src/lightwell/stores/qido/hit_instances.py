@@ -58,7 +58,7 @@ ORDER BY l.image_set, l.level
 """)
 _IMAGES = _for_dialects("""
 WITH place AS ({places})
-SELECT p.image FROM place
+SELECT p.image, p.stored_syntax, p.frame_count FROM place
 LEFT JOIN record r ON r.key = place.record
 LEFT JOIN pixels p ON p.key = r.pixels
 ORDER BY place.n
@@ -88,9 +88,20 @@ def rows(conn: Connection, hits: Sequence[Hit]) -> list[HitInstance]:
     return [_hit(row, on_levels) for row in instance_rows]
 
 
-def images(conn: Connection, hits: Sequence[Hit]) -> list[bytes | None]:
-    """The image descriptions (JSON) of the hits' instances, None for those without pixels."""
-    return [image for (image,) in _all(conn, _IMAGES, _given(conn, hits))]
+class HitPixels(NamedTuple):
+    """How the pixels of an instance are stored; all None for an instance without pixels.
+
+    ``image`` is the JSON that describes them. ``frame_count`` is 0 if they could not be split into frames.
+    """
+
+    image: bytes | None
+    stored_syntax: str | None
+    frame_count: int | None
+
+
+def pixels(conn: Connection, hits: Sequence[Hit]) -> list[HitPixels]:
+    """How the pixels of the hits' instances are stored, in their order."""
+    return list(map(HitPixels._make, _all(conn, _IMAGES, _given(conn, hits))))
 
 
 def _hit(row: native_instances.Row, on_levels: dict[int, Edits]) -> HitInstance:

@@ -18,7 +18,16 @@ if TYPE_CHECKING:
 WADL = "application/vnd.sun.wadl+xml"
 _NAMESPACE = "http://wadl.dev.java.net/2009/02"
 _LABELS = {"S": "{study}", "E": "{series}", "I": "{instance}", "*": "{item}"}
-_FRAME_TYPES = ("application/octet-stream", "image/jphc", "image/jp2", "image/jpeg", "image/jxl", "video/*")
+_FRAME_TYPES = (
+    "application/octet-stream",
+    "image/jphc",
+    "image/jp2",
+    "image/jpeg",
+    "image/jls",
+    "image/dicom-rle",
+    "image/jxl",
+    "video/*",
+)
 _PICTURES = ("image/jpeg", "image/png")
 _JSON_TYPES = (DICOM_JSON, JSON, f'{MULTIPART}; type="{DICOM_XML}"')
 _TYPES: dict[ResourceKind, tuple[str, ...]] = {

@@ -13,7 +13,16 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
-from lightwell.documents.retrieve_syntax import fits, media_type, syntax_for
+from lightwell.documents.retrieve_syntax import (
+    EXPLICIT_LITTLE,
+    ImageDescription,
+    fits,
+    implied_syntax,
+    is_same_codestream,
+    media_type,
+    needs_description,
+    syntax_for,
+)
 from lightwell.errors import NotAcceptableError, NotFoundError, ValidationError
 from lightwell.operations.dicomweb.frames import BareFrame, InstanceFrames, InstancePixels
 from lightwell.web.aws_json.get_image_frame import LARGE, PIECE
@@ -36,11 +45,17 @@ _VARY = (b"vary", b"accept")
 
 @dataclass(frozen=True, slots=True)
 class FrameFormat:
-    """How frames are sent: in which transfer syntax, and as parts or a single frame by itself."""
+    """How frames are sent: in which transfer syntax, and as parts or a single frame by itself.
+
+    ``as_stored``: their bytes are those that are stored. ``is_assumed``: whether they are available in the
+    syntax depends on what describes them.
+    """
 
     syntax: str
     media_type: str
     in_parts: bool
+    as_stored: bool
+    is_assumed: bool
 
     @property
     def content_type(self) -> str:
@@ -62,7 +77,11 @@ async def frames(request: DicomwebRequest) -> Response:
     most = max(numbers)
     if most > found.frame_count:
         raise NotFoundError(f"The instance has {found.frame_count} frames; frame {most} does not exist.")
-    form = format_for(media.accepted_media_ranges(http), found.stored_syntax, len(numbers))
+    accepted = media.accepted_media_ranges(http)
+    form = format_for(accepted, found.stored_syntax, len(numbers))
+    if form.is_assumed:
+        image = await _look_up(request, reader.description, found.key)
+        form = format_for(accepted, found.stored_syntax, len(numbers), image)
     etag = _etag(found, form, numbers)
     if ranges.matches_if_none_match(http, etag):
         return ranges.not_modified(etag)
@@ -90,10 +109,13 @@ def frame_numbers(text: str) -> list[int]:
 
 
 @lru_cache(512)
-def format_for(accepted: tuple[MediaRange, ...], stored_syntax: str, count: int) -> FrameFormat:
-    """The first alternative of an Accept header in which the frames are available.
+def format_for(
+    accepted: tuple[MediaRange, ...], stored_syntax: str, count: int, image: ImageDescription | None = None
+) -> FrameFormat:
+    """The first alternative of an Accept header in which the frames, described by ``image``, are available.
 
-    Raises `NotAcceptableError` if there is none.
+    Without a description the answer may be assumed, and nothing is refused that is available. Raises
+    `NotAcceptableError` if there is no such alternative.
     """
     for each in accepted or (MediaRange("*/*"),):
         in_parts = each.type in (MULTIPART, "*/*", "*", "multipart/*")
@@ -102,25 +124,19 @@ def format_for(accepted: tuple[MediaRange, ...], stored_syntax: str, count: int)
             continue
         if kind == "multipart/*":
             kind = "*/*"
-        syntax = syntax_for(stored_syntax, each.transfer_syntax, decodes=True)
+        syntax = syntax_for(stored_syntax, each.transfer_syntax, image)
         if syntax is None or not fits(syntax, kind):
-            # The media type may imply the transfer syntax.
-            syntax = _implied_syntax(stored_syntax, kind) if each.transfer_syntax is None else None
+            unnamed = each.transfer_syntax is None
+            syntax = implied_syntax(stored_syntax, kind, image) if unnamed else None
         if syntax is not None:
-            return FrameFormat(syntax, media_type(syntax), in_parts)
+            as_stored = is_same_codestream(stored_syntax, syntax)
+            is_assumed = image is None and not as_stored and needs_description(stored_syntax, syntax)
+            return FrameFormat(syntax, media_type(syntax), in_parts, as_stored, is_assumed)
     raise NotAcceptableError(
         f"The frames are stored in transfer syntax {stored_syntax} and are not available in any format that "
         f'the Accept header allows. Send Accept: {MULTIPART}; type="application/octet-stream"; '
         "transfer-syntax=* to get them as stored."
     )
-
-
-def _implied_syntax(stored_syntax: str, kind: str) -> str | None:
-    for accepted in ("*", "1.2.840.10008.1.2.4.90"):
-        syntax = syntax_for(stored_syntax, accepted)
-        if syntax is not None and fits(syntax, kind):
-            return syntax
-    return None
 
 
 def _etag(found: InstancePixels, form: FrameFormat, numbers: Sequence[int]) -> bytes:
@@ -141,7 +157,7 @@ async def _single_part(
     http = request.http
     frame = await _locate(request, found, numbers[0])
     data: bytes | memoryview | None = None
-    if form.syntax != found.stored_syntax:
+    if not form.as_stored:
         data = await _transcoded(request, found, frame, form)
     total = frame.place.length if data is None else len(data)
     byte_range = ranges.requested_range(http, total, headers[0][1])
@@ -171,8 +187,8 @@ async def _multipart(
     headers.append((b"content-type", parts.content_type(form.media_type)))
     first = await _locate(request, found, numbers[0])
     data: bytes | memoryview
-    if len(numbers) == 1 and (form.syntax != found.stored_syntax or first.place.length <= LARGE):
-        if form.syntax == found.stored_syntax:
+    if len(numbers) == 1 and (not form.as_stored or first.place.length <= LARGE):
+        if form.as_stored:
             data = await _read(request, first, 0, first.place.length)
         else:
             data = await _transcoded(request, found, first, form)
@@ -201,7 +217,7 @@ async def _stream(
             frame = await _locate(request, found, number)
             piece = await _first_piece(request, found, frame, form)
         yield parts.opening(form.content_type, location(number), first=not position) + piece
-        if form.syntax == found.stored_syntax:
+        if form.as_stored:
             sent = len(piece)
             while sent < frame.place.length:
                 piece = await _read(request, frame, sent, min(PIECE, frame.place.length - sent))
@@ -214,7 +230,7 @@ async def _first_piece(
     request: DicomwebRequest, found: InstancePixels, frame: BareFrame, form: FrameFormat
 ) -> bytes:
     """A whole frame, or the first piece of a large one."""
-    if form.syntax != found.stored_syntax:
+    if not form.as_stored:
         return bytes(await _transcoded(request, found, frame, form))
     length = frame.place.length
     return await _read(request, frame, 0, length if length <= LARGE else PIECE)
@@ -257,13 +273,16 @@ async def _transcoded(
 ) -> bytes | memoryview:
     reader = request.state.instance_frames
     if await _look_up(request, reader.needs_worker, found):
-        return await asyncio.get_running_loop().run_in_executor(
+        photometric, native = await asyncio.get_running_loop().run_in_executor(
             request.state.waiters,
             reader.decode_by_worker,
             request.state.context(request.caller),
             found,
             frame,
         )
+        if form.syntax == EXPLICIT_LITTLE:
+            return native
+        return await request.state.in_thread(reader.encode, found, photometric, native, form.syntax)
     return await request.state.in_thread(reader.transcode, found, frame, form.syntax)
 
 

@@ -17,7 +17,6 @@ from lightwell.web.dicomweb.frames import FrameFormat, format_for
 from lightwell.web.dicomweb.multipart import Multipart
 from lightwell.web.dicomweb.retrieve import warning
 from lightwell.web.dicomweb.streams import start_stream
-from lightwell.web.requests.negotiation import MediaRange
 from lightwell.web.requests.responses import Headers, Response
 
 if TYPE_CHECKING:
@@ -70,7 +69,9 @@ def _images(request: DicomwebRequest, found: Sequence[FoundInstance]) -> list[_I
             continue
         try:
             # Several frames can only be sent as parts.
-            form = format_for(accepted or (MediaRange("*/*"),), stored.stored_syntax, 2)
+            form = format_for(accepted, stored.stored_syntax, 2)
+            if form.is_assumed:
+                form = format_for(accepted, stored.stored_syntax, 2, each.image)
         except NotAcceptableError as error:
             refused = error
             continue

@@ -1,0 +1,113 @@
+import imagecodecs
+import jpeg_ls
+import numpy as np
+import pytest
+from rle.rle import decode_frame
+
+from lightwell.imaging.dataset.transfer_syntaxes import LOSSLESS_SYNTAXES, SYNTAXES
+from lightwell.imaging.errors import PixelFailure
+from lightwell.imaging.pixels import rle
+from lightwell.imaging.pixels.codestream_header import read_header
+from lightwell.imaging.pixels.decode import decode_frame as decode
+from lightwell.imaging.pixels.lossless_encoders import encode, encoded_photometric
+from tests.unit.imaging.pixel_files import image_of, noise
+
+ROOT = "1.2.840.10008.1.2."
+SV1, JPEG_LS, RLE = f"{ROOT}4.70", f"{ROOT}4.80", f"{ROOT}5"
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS_SYNTAXES)
+@pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2"])
+@pytest.mark.parametrize("shape", [(2, 3), (33, 65), (33, 47, 3)])
+def test_gives_the_same_samples_to_the_decoders_of_imports(
+    syntax: str, kind: str, shape: tuple[int, ...]
+) -> None:
+    for samples in (noise(shape, kind), np.zeros(shape, kind)):
+        coded = encode(samples, "RGB", syntax)
+        found, _ = decode(coded, SYNTAXES[syntax].codec, image_of(samples))
+        assert found.dtype == samples.dtype and np.array_equal(found, samples)
+
+
+@pytest.mark.parametrize("kind", ["u1", "i2"])
+@pytest.mark.parametrize("shape", [(1, 65), (65, 1), (33, 47), (33, 47, 3)])
+def test_gives_the_same_samples_to_independent_decoders(kind: str, shape: tuple[int, ...]) -> None:
+    samples = noise(shape, kind)
+    plain = samples.view(f"u{samples.itemsize}")
+    assert np.array_equal(jpeg_ls.decode(np.frombuffer(encode(samples, "RGB", JPEG_LS), np.uint8)), plain)
+    planes = decode_frame(encode(samples, "RGB", RLE), shape[0] * shape[1], samples.itemsize * 8, "<")
+    count = shape[2] if len(shape) == 3 else 1
+    assert np.array_equal(
+        np.frombuffer(planes, samples.dtype).reshape(count, -1).T, samples.reshape(-1, count)
+    )
+    if samples.ndim == 2:
+        assert np.array_equal(imagecodecs.ljpeg_decode(encode(samples, "RGB", SV1)), plain)
+
+
+@pytest.mark.parametrize("syntax", [SV1, JPEG_LS])
+@pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2"])
+def test_codes_all_bits_so_that_every_reader_gets_the_sign(syntax: str, kind: str) -> None:
+    samples = np.array([[-1, 5, -7], [4, 3, -2]]).astype(kind)
+    header = read_header(encode(samples, "MONOCHROME2", syntax), SYNTAXES[syntax].codec)
+    assert (header.precision, header.process) == (samples.itemsize * 8, 0xC3 if syntax == SV1 else 0xF7)
+
+
+def test_codes_the_greatest_difference_of_lossless_jpeg() -> None:
+    samples = np.array([[0, 32768, 0, 65535], [65535, 0, 32768, 32767]], np.uint16)
+    coded = encode(samples, "MONOCHROME2", SV1)
+    assert coded[coded.index(b"\xff\xda") + 7] == 1  # the selection value
+    assert np.array_equal(imagecodecs.ljpeg_decode(coded), samples)
+
+
+@pytest.mark.parametrize("kind", ["u1", "u2"])
+def test_names_the_components_of_lossless_jpeg_by_their_colours(kind: str) -> None:
+    samples = (np.indices((64, 80)).sum(0)[..., None] + [0, 1, 2]).astype(kind)
+    for photometric, components, is_marked in (("RGB", b"RGB", True), ("YBR_FULL", b"\1\2\3", False)):
+        coded = encode(samples, photometric, SV1)
+        frame, scan = coded.index(b"\xff\xc3"), coded.index(b"\xff\xda")
+        assert coded[frame + 10 : frame + 19 : 3] == coded[scan + 5 : scan + 11 : 2] == components
+        assert (b"Adobe" in coded, b"JFIF" in coded) == (is_marked, False)
+        space = "rgb" if is_marked else "ycbcr"
+        assert np.array_equal(imagecodecs.jpeg8_decode(coded, colorspace=space, outcolorspace=space), samples)
+        found, _ = decode(coded, "jpeg", image_of(samples, photometric=photometric))
+        assert np.array_equal(found, samples)
+
+
+def test_packs_each_row_by_itself_into_segments_of_even_length() -> None:
+    coded = encode(np.zeros((3, 5), np.uint8), "MONOCHROME2", RLE)
+    assert coded[64:] == b"\xfc\0" * 3
+    coded = encode(np.arange(4, dtype=np.uint8).reshape(1, 4), "MONOCHROME2", RLE)
+    assert coded[64:] == b"\3\0\1\2\3\0"
+
+
+@pytest.mark.parametrize("syntax", LOSSLESS_SYNTAXES)
+def test_says_which_colours_the_codestream_has(syntax: str) -> None:
+    transforms = SYNTAXES[syntax].codec == "jpeg2000"
+    assert encoded_photometric("RGB", syntax) == ("YBR_RCT" if transforms else "RGB")
+    for unchanged in ("YBR_FULL", "MONOCHROME1", "PALETTE COLOR"):
+        assert encoded_photometric(unchanged, syntax) == unchanged
+    if transforms:
+        for photometric in ("RGB", "YBR_FULL"):
+            header = read_header(encode(noise((9, 9, 3), "u1"), photometric, syntax), "jpeg2000")
+            assert header.transform is (photometric == "RGB")
+
+
+@pytest.mark.parametrize(
+    ("syntax", "decoder"), [(SV1, "jpeg8_decode"), (JPEG_LS, "jpegls_decode"), (RLE, "packbits_decode")]
+)
+def test_refuses_a_frame_that_decodes_to_something_else(
+    syntax: str, decoder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imagecodecs, decoder, lambda *_, **__: np.zeros((20, 30), np.uint16))
+    with pytest.raises(PixelFailure, match="same pixels"):
+        encode(noise((20, 30), "u2"), "MONOCHROME2", syntax)
+
+
+@pytest.mark.parametrize("syntax", [SV1, JPEG_LS])
+def test_refuses_what_cannot_be_coded(syntax: str) -> None:
+    with pytest.raises(PixelFailure):
+        encode(np.zeros((4, 4, 5), np.uint16), "RGB", syntax)
+
+
+def test_reads_its_own_rle() -> None:
+    samples = noise((7, 5, 3), "u2")
+    assert np.array_equal(rle.decode(rle.encode(samples), image_of(samples)), samples)
