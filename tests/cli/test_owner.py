@@ -44,6 +44,8 @@ def verbs(tmp_path: Path) -> Iterator[tuple[str | Path, ...]]:
     yield "import", tmp_path / "in", "--datastore", "d"
     yield "export", tmp_path / "out", "--datastore", "d"
     yield "sets", "diff", "0" * 32, "1", "2"
+    yield "sets", "list"
+    yield "datastore", "usage"
     yield "data", "verify"
     yield "data", "migrate"
     yield "key", "create", "--admin"

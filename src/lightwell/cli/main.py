@@ -25,7 +25,11 @@ VERBS: dict[str, tuple[str, str]] = {
         "import files, folders, zip files, DICOMDIRs or s3:// URIs",
     ),
     "export": ("lightwell.cli.contents.export", "export image sets as DICOM Part 10 files"),
-    "sets": ("lightwell.cli.contents.sets", "show what changed between two versions of an image set"),
+    "datastore": (
+        "lightwell.cli.contents.datastore",
+        "list, create and delete data stores, and measure them",
+    ),
+    "sets": ("lightwell.cli.contents.sets", "list, show, compare and delete image sets"),
     "demo": ("lightwell.cli.server.demo", "start the server and import sample studies"),
     "data": ("lightwell.cli.contents.data", "verify stored data or migrate the database"),
     "doctor": ("lightwell.cli.doctor", "check this machine, the settings and the data folder"),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+import textwrap
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import chain, islice
 
 _SIZES = ("kB", "MB", "GB", "TB", "PB")
 _NOTHING = "-"
+_BATCH = 500  # rows of a table whose widths are found together
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
@@ -61,22 +65,32 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+def table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> Iterator[str]:
     """The lines of a table with aligned columns: numbers to the right, None and "" as ``-``.
 
-    A heading that is longer than its column counts as well. No line ends in spaces.
+    A heading that is longer than its column counts as well. No line ends in spaces. Rows are read in
+    batches, so that a table of any length needs little memory; from one batch to the next columns only grow.
     """
-    given = [list(row) for row in rows]
-    cells = [[_cell(value) for value in row] for row in given]
-    is_right = [{type(row[place]) for row in given} - {type(None)} == {int} for place in range(len(headings))]
-    widths = [max(map(_width, column)) for column in zip(headings, *cells, strict=True)]
-    return [
-        "  ".join(
-            " " * (width - _width(cell)) + cell if right else cell + " " * (width - _width(cell))
-            for cell, width, right in zip(line, widths, is_right, strict=True)
-        ).rstrip()
-        for line in [list(headings), *cells]
-    ]
+    left, widths = iter(rows), [_width(heading) for heading in headings]
+    lines: list[list[str]] = [list(headings)]
+    is_right = [False] * len(headings)
+    is_first = True
+    while (given := list(islice(left, _BATCH))) or is_first:
+        if is_first:
+            is_right = [
+                {type(row[place]) for row in given} - {type(None)} == {int} for place in range(len(headings))
+            ]
+        lines += [[_cell(value) for value in row] for row in given]
+        widths = [
+            max(width, *map(_width, column))
+            for width, column in zip(widths, zip(*lines, strict=True), strict=True)
+        ]
+        for line in lines:
+            yield "  ".join(
+                " " * (width - _width(cell)) + cell if right else cell + " " * (width - _width(cell))
+                for cell, width, right in zip(line, widths, is_right, strict=True)
+            ).rstrip()
+        lines, is_first = [], False
 
 
 def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, nothing: str) -> None:
@@ -84,13 +98,23 @@ def print_table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, no
 
     On a terminal, lines end at its edge instead of running on to the next line; on a pipe they are complete.
     """
-    found = list(rows)
-    if not found:
+    left = iter(rows)
+    first = next(left, None)
+    if first is None:
         print(nothing, file=sys.stderr)
         return
     width = os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else 0
-    for line in table(headings, found):
+    for line in table(headings, chain([first], left)):
         print(_cut(line, width) if width else line)
+
+
+def print_array(items: Iterable[object]) -> None:
+    """Print a JSON array, item by item, so that one of any length is printed in bounded memory."""
+    mark = "["
+    for item in items:
+        print(f"{mark}\n{textwrap.indent(json.dumps(item, indent=2, ensure_ascii=False), '  ')}", end="")
+        mark = ","
+    print("[]" if mark == "[" else "\n]")
 
 
 def _cell(value: object) -> str:

@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+
 import pytest
 
-from lightwell.cli.wording import _cut, counted, duration, moment, print_table, printable, size, table
+from lightwell.cli.wording import (
+    _cut,
+    counted,
+    duration,
+    moment,
+    print_array,
+    print_table,
+    printable,
+    size,
+    table,
+)
 
 
 def test_it_counts_one_and_many() -> None:
@@ -58,9 +71,11 @@ def test_it_writes_times_in_utc() -> None:
 
 
 def test_it_aligns_columns_by_what_a_terminal_shows() -> None:
-    lines = table(
-        ["NAME", "FILES", "PRIMARY"],
-        [["山田", 1234, True], ["Å", None, False], ["", 7, None], ["a\x1b[2J", 0, True]],
+    lines = list(
+        table(
+            ["NAME", "FILES", "PRIMARY"],
+            [["山田", 1234, True], ["Å", None, False], ["", 7, None], ["a\x1b[2J", 0, True]],
+        )
     )
     assert lines == [
         "NAME      FILES  PRIMARY",
@@ -82,3 +97,21 @@ def test_it_prints_whole_lines_on_a_pipe(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().out == f"A{' ' * 300} B\n{'x' * 300}  y\n"
     print_table(["A"], [], nothing="There are no rows")
     assert capsys.readouterr() == ("", "There are no rows\n")
+
+
+def test_it_prints_tables_and_arrays_of_any_length(capsys: pytest.CaptureFixture[str]) -> None:
+    read = 0
+
+    def rows() -> Iterator[tuple[str, int]]:
+        nonlocal read
+        for read in range(2000):
+            yield "x" * (read // 500 + 1), read
+
+    first = next(table(["A", "B"], rows()))
+    assert (first, read) == ("A    B", 499)
+    lines = list(table(["A", "B"], rows()))
+    assert (lines[1], lines[2000]) == ("x    0", "xxxx  1,999")
+    print_array([])
+    assert json.loads(capsys.readouterr().out) == []
+    print_array([{"a": 1}, {"é": [None]}])
+    assert json.loads(capsys.readouterr().out) == [{"a": 1}, {"é": [None]}]

@@ -1,13 +1,14 @@
-"""``lightwell sets diff ID V1 V2``: what changed between two versions of an image set, by whom and when."""
+"""``lightwell sets list|show|delete|diff``: image sets, and what changed between their versions."""
 
 from __future__ import annotations
 
 import argparse
 import json
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from lightwell.cli import flags
-from lightwell.cli.store_session import store_session
+from lightwell.cli.store_session import local_context, store_session
 from lightwell.cli.wording import counted, moment, printable
 from lightwell.domain.image_sets.image_set import Version
 from lightwell.domain.image_sets.levels import LEVEL_NAMES
@@ -19,6 +20,10 @@ from lightwell.domain.image_sets.version_diff import (
     InstanceDifference,
     SetDifference,
 )
+from lightwell.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from lightwell.stores import Stores
 
 _LONGEST_VALUE = 100
 _MOST_FRAMES = 5
@@ -27,26 +32,77 @@ _SIGNS = {ChangeKind.ADDED: "+", ChangeKind.REMOVED: "-", ChangeKind.REPLACED: "
 
 def add(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
+    listing = actions.add_parser("list", help="list image sets, the last changed first", allow_abbrev=False)
+    _add_search(listing)
+    listing.add_argument("--modality", metavar="M", help="only of this modality, such as CT")
+    listing.add_argument("--limit", metavar="N", type=_count, help="at most so many [default: all]")
+    listing.add_argument("--json", action="store_true", help="print a JSON array")
+    show = actions.add_parser("show", help="show an image set and its versions", allow_abbrev=False)
+    show.add_argument("id", metavar="ID", help="image set ID")
+    show.add_argument("--json", action="store_true", help="print one JSON object")
+    delete = actions.add_parser(
+        "delete", help="delete image sets, primary or not, with all their versions", allow_abbrev=False
+    )
+    delete.add_argument("ids", metavar="ID", nargs="*", help="image set ID")
+    _add_search(delete)
+    delete.add_argument("--yes", action="store_true", help="with --patient or --study: do not ask")
+    delete.add_argument("--json", action="store_true", help="print a JSON array of what was deleted")
     diff = actions.add_parser("diff", help="compare two versions, element by element", allow_abbrev=False)
     diff.add_argument("id", metavar="ID", help="image set ID")
     diff.add_argument("first", metavar="V1", type=_version, help="older version")
     diff.add_argument("second", metavar="V2", type=_version, help="newer version")
     diff.add_argument("--json", action="store_true", help="print one JSON object with complete values")
-    flags.add(diff, flags.PLACES)
+    for action in (listing, show, delete, diff):
+        flags.add(action, flags.PLACES)
+
+
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--datastore", metavar="NAME", help="name or ID of the data store [default: all]")
+    parser.add_argument("--patient", metavar="ID", help="only with this PatientID")
+    parser.add_argument("--study", metavar="UID", help="only with this StudyInstanceUID")
 
 
 def run(args: argparse.Namespace) -> int:
     settings = flags.settings(args)
     with store_session(settings) as stores:
-        from lightwell.operations.version_diff import diff_versions
+        if args.action == "diff":
+            return _diff(stores, args)
+        from lightwell.cli.contents import named_store, set_deletion, set_listing
 
-        found = diff_versions(stores, args.id, args.first, args.second)
+        ctx = local_context(settings, stores)
+        if args.action == "show":
+            return set_listing.show(ctx, args.id, as_json=args.json)
+        if args.action == "delete" and args.ids:
+            if args.patient is not None or args.study is not None or args.datastore is not None:
+                raise ConfigurationError(
+                    "Give either image set IDs or what to search for (--patient, --study), not both"
+                )
+            return set_deletion.delete_by_id(ctx, args.ids, as_json=args.json)
+        wanted = set_listing.Wanted(args.patient, args.study, getattr(args, "modality", None))
+        if args.action == "delete" and wanted == set_listing.Wanted():
+            raise ConfigurationError("Say what to delete: image set IDs, --patient or --study")
+        found = set_listing.search(ctx, named_store.chosen(ctx, args.datastore), wanted)
+        if args.action == "list":
+            return set_listing.print_list(found, limit=args.limit, as_json=args.json)
+        return set_deletion.delete_found(ctx, found, is_sure=args.yes, as_json=args.json)
+
+
+def _diff(stores: Stores, args: argparse.Namespace) -> int:
+    from lightwell.operations.version_diff import diff_versions
+
+    found = diff_versions(stores, args.id, args.first, args.second)
     if args.json:
         print(json.dumps(_as_json(found), indent=2, ensure_ascii=False))
     else:
         for line in _lines(found):
             print(printable(line))
     return 0
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
 
 
 def _version(text: str) -> int:
