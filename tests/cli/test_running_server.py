@@ -123,7 +123,7 @@ def test_reads_what_other_versions_wrote(
     (tmp_path / LOCK).write_bytes(text)
     with (tmp_path / LOCK).open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        assert find(settings(tmp_path)) == RunningServer(pid=pid)
+        assert find(settings(tmp_path)) == RunningServer(pid=pid, is_ready=bool(pid))
 
 
 def test_follows_no_link_to_a_lock(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from lightwell.auth.principals import Credentials
 from lightwell.cli import flags
 from lightwell.cli.prefixed_names import hosts_line, named_url
 from lightwell.cli.running_server import clients_url, find
+from lightwell.cli.starting_server import wait_while_starting
 from lightwell.errors import LightwellError
 from lightwell.settings import FIELDS, Settings
 
@@ -34,6 +35,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     settings = flags.settings(args)
+    wait_while_starting(settings, lambda: _is_usable(settings))
     url, region = _place(settings)
     named = named_url(url)
     variables = environment(replace(settings, region=region), named or url)
@@ -63,6 +65,13 @@ def environment(settings: Settings, url: str) -> dict[str, str]:
         "AWS_ENDPOINT_URL_STS": url,
         "AWS_DISABLE_HOST_PREFIX_INJECTION": "true",
     }
+
+
+def _is_usable(settings: Settings) -> bool:
+    """Whether there is a root key, and no server that does not answer yet."""
+    server = find(settings)
+    has_key = settings.root_access_key_id is not None or read_credentials(settings.data) is not None
+    return has_key and (server is None or server.is_ready)
 
 
 def _place(settings: Settings) -> tuple[str, str]:

@@ -222,7 +222,7 @@ def _described(handle: int) -> RunningServer | None:
         try:
             found = json.loads(os.pread(handle, 2 * _BYTES, 0))
             if isinstance(found, int):  # of a version that wrote only its process ID
-                return RunningServer(pid=found)
+                return RunningServer(pid=found, is_ready=True)
             known = {name: value for name, value in found.items() if name in types}
             if all(type(value).__name__ == types[name] for name, value in known.items()):
                 return RunningServer(**known)

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from lightwell.cli.running_server import check_database
+from lightwell.cli.starting_server import wait_while_starting
 from lightwell.clock import Clock, Ids
 from lightwell.errors import ConfigurationError, LightwellError, StorageError
 from lightwell.operations.context import Caller, Context
@@ -104,6 +105,8 @@ def store_session(settings: Settings, *, create: bool = False) -> Iterator[Store
     """The stores, closed at the end. With ``create``, a missing or older database is migrated first."""
     check_owner(settings)
     check_database(settings)
+    if not create:
+        wait_while_starting(settings, settings.data.exists)
     if not create and not settings.data.exists():
         raise LightwellError(
             f"There is no data folder {settings.data}: check --data, or import something first"
@@ -113,7 +116,7 @@ def store_session(settings: Settings, *, create: bool = False) -> Iterator[Store
     try:
         if create and schema_state(stores.db) != "current":
             migrate(stores.db)
-        _check_schema(stores.db)
+        _check_schema(settings, stores.db)
         yield stores
     finally:
         stores.close()
@@ -127,13 +130,14 @@ def database_session(settings: Settings) -> Iterator[Database]:
     restrict_access(settings)
     db = Database(settings.database)
     try:
-        _check_schema(db)
+        _check_schema(settings, db)
         yield db
     finally:
         db.close()
 
 
-def _check_schema(db: Database) -> None:
+def _check_schema(settings: Settings, db: Database) -> None:
+    wait_while_starting(settings, lambda: schema_state(db) != "behind")
     state = schema_state(db)
     if state == "behind":
         raise LightwellError(

@@ -15,6 +15,7 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from lightwell.cli import flags
 from lightwell.cli.environment import command
 from lightwell.cli.running_server import ServerLock
 from lightwell.cli.server.network_exposure import check_exposure, listen_addresses
+from lightwell.cli.server.ready_file import ReadyFile
 from lightwell.cli.server.supervisor import Child, Supervisor, run_in_child_process
 from lightwell.clock import Clock, Ids
 from lightwell.errors import ConfigurationError, LightwellError
@@ -40,18 +42,29 @@ _BIND_TIMEOUT_SECONDS = 2.0
 
 
 def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ready-file",
+        type=Path,
+        metavar="FILE",
+        help="write the server's address to this file once it is ready, and remove the file when it stops",
+    )
     flags.add(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    return serve(flags.settings(args))
+    return serve(flags.settings(args), args.ready_file)
 
 
-def serve(settings: Settings) -> int:
+def serve(settings: Settings, ready_path: Path | None = None) -> int:
     """Run the server until SIGTERM or SIGINT and return the exit code."""
     gc.disable()  # until the fork: what is imported stays
-    from lightwell import app
     from lightwell.cli.store_session import check_owner
+
+    check_owner(settings)
+    # Before the imports that take long: commands wait for a server that has the lock.
+    lock = ServerLock(settings)
+    ready_file = ReadyFile(ready_path)
+    from lightwell import app
     from lightwell.web.http1 import server
 
     logs.configure(settings.log_level, settings.log_format)
@@ -59,8 +72,6 @@ def serve(settings: Settings) -> int:
         # Printed, not logged: the file itself could turn logging off.
         print(f"lightwell: settings from {settings.file}", file=sys.stderr, flush=True)
     tls = server.check_tls(settings, Clock().now())
-    check_owner(settings)
-    lock = ServerLock(settings)
     server_row = _server_row(settings)
     with _bind(settings) as listener:
         port = listener.getsockname()[1]
@@ -89,6 +100,7 @@ def serve(settings: Settings) -> int:
 
         def on_ready() -> None:
             lock.describe(settings, port, is_ready=True)
+            ready_file.write(lock.server.url)
             with suppress(OSError):
                 print(f"lightwell listening on {url}", flush=True)
 
@@ -100,6 +112,7 @@ def serve(settings: Settings) -> int:
             # A socket that any process holds open accepts connections.
             listener.close()
             lock.describe(settings, port, is_ready=False)
+            ready_file.remove()
 
         supervisor = Supervisor(children, on_ready=on_ready, on_stop=on_stop, close_in_child=[lock.handle])
         try:
