@@ -17,6 +17,7 @@ from lightwell.domain.image_sets.frame_table import Frame
 from lightwell.errors import InputError, StorageError
 from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.dataset.original_container import read_original
+from lightwell.imaging.dataset.part10 import IMPLICIT_LITTLE
 from lightwell.imaging.dataset.transfer_syntaxes import (
     EXPLICIT_LITTLE,
     JPEG2000_LOSSLESS,
@@ -51,6 +52,7 @@ from lightwell.stores.objects.packs import pack_name
 __all__ = ["Decoder", "Part10File", "open_instance", "write_instance"]
 
 _PIECE = 1 << 20
+_NATIVE = (None, EXPLICIT_LITTLE, IMPLICIT_LITTLE)
 
 Decoder = Callable[[StoredImage, Frame], tuple[str, bytes]]
 """Decodes one frame: its photometric interpretation, and its bytes as a native frame. Raises `InputError`."""
@@ -66,11 +68,13 @@ def open_instance(
 ) -> Part10File:
     """One instance as a Part 10 file, in pieces of at most a megabyte or a frame.
 
-    ``target`` is the transfer syntax of the pixels, one of `transfer_syntaxes.retrievable`. Without a target,
-    frames that were transcoded are written native, and those that were stored as imported are written
-    unchanged. Pixels that could not be split into frames are always written as they were imported. A file
-    without pixels is Explicit VR Little Endian if there is a target. ``decode`` decodes frames that were
-    stored as imported, since no codec may be trusted with data that others have encoded.
+    ``target`` is the transfer syntax of the pixels, one of `transfer_syntaxes.retrievable`, or Implicit VR
+    Little Endian, which a data set that came otherwise does not become: it is explicit then. Without a
+    target, frames that were transcoded are written native, and those that were stored as imported are
+    written unchanged. Pixels that could not be split into frames are always written as they were imported.
+    A file without pixels is Explicit VR Little Endian if the target is a compressed syntax. ``decode``
+    decodes frames that were stored as imported, since no codec may be trusted with data that others have
+    encoded.
 
     Holds one frame and the data set without pixels in memory. Raises, here or from the pieces, `StorageError`
     where a pack cannot be read, `DamagedError` where a frame is not the imported one, `InputError` where the
@@ -84,7 +88,7 @@ def open_instance(
     override = json.loads(decompress(instance.override_z)) if instance.override_z else None
     pixel = _pixel_value(stores, instance.pixels, target, decode) if instance.pixels else None
     return build_part10(
-        original, pixel, override, instance.edits, syntax=None if target is None else EXPLICIT_LITTLE
+        original, pixel, override, instance.edits, syntax=target if target in _NATIVE else EXPLICIT_LITTLE
     )
 
 
@@ -101,9 +105,9 @@ def _pixel_value(
     true = replace(image, photometric=decoded_photometric(image)) if undone else image
     if stored.stored_syntax == EXPLICIT_LITTLE:
         native = _checked_frames(stores, stored)
-        if target in (None, EXPLICIT_LITTLE):
+        if target in _NATIVE:
             described_as = true if undone else None
-            return _native_pixels(image, stored.frame_count, native, native_bits(image), described_as)
+            return _native_pixels(image, target, stored.frame_count, native, native_bits(image), described_as)
         return _encoded_pixels(true, (from_native(frame, true) for frame in native), target)
     came_so = _is_kept_as_imported(stored.stored_syntax, original_syntax)
     coded = replace(true, photometric=coded_photometric(true), planar=0)
@@ -114,13 +118,13 @@ def _pixel_value(
         if decode is None:
             raise InputError(f"frames stored under {stored.stored_syntax} cannot be decoded here")
         true, native = _frames_decoded_elsewhere(stores, stored, image, decode)
-        if target in (None, EXPLICIT_LITTLE):
-            return _native_pixels(image, stored.frame_count, native, image.frame_bits, true)
+        if target in _NATIVE:
+            return _native_pixels(image, target, stored.frame_count, native, image.frame_bits, true)
         return _encoded_pixels(true, (from_native(frame, true) for frame in native), target)
     samples = _decoded_frames(stores, stored, image)
-    if target in (None, EXPLICIT_LITTLE):
+    if target in _NATIVE:
         native = (to_native(frame, image) for frame in samples)
-        return _native_pixels(image, stored.frame_count, native, image.frame_bits, true)
+        return _native_pixels(image, target, stored.frame_count, native, image.frame_bits, true)
     return _encoded_pixels(true, samples, target)
 
 
@@ -148,6 +152,7 @@ def _unsplit_pixels(
 
 def _native_pixels(
     image: ImageDescription,
+    target: str | None,
     count: int,
     frames: Iterator[bytes],
     bits: int,
@@ -160,7 +165,7 @@ def _native_pixels(
     return PixelValue(
         keyword=image.pixel_keyword,
         vr=_native_vr(image),
-        syntax=EXPLICIT_LITTLE,
+        syntax=target or EXPLICIT_LITTLE,
         length=(bits * count + 7) // 8,
         pieces=pack_bit_frames(frames, bits),
         image=described,

@@ -76,6 +76,11 @@ class Part10File:
     pieces: Iterator[bytes]
 
 
+def fits_native_element(image: ImageDescription) -> bool:
+    """Whether all frames fit into a native pixel element, whose length has 32 bits (PS3.5 7.1.1)."""
+    return (image.frame_bits * image.frames + 7) // 8 <= _MAXIMUM_LENGTH
+
+
 def write_part10(
     out: BinaryIO,
     original: bytes,

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 
 from lightwell.codec_pool.render_requests import Decode, Decoded, FrameSpan, Pixels
 from lightwell.documents.part10_files import open_instance
-from lightwell.documents.retrieve_syntax import ANY_SYNTAX, needs_description, syntax_for, unsplit_syntax
+from lightwell.documents.retrieve_syntax import ANY_SYNTAX, syntax_for, unsplit_syntax
 from lightwell.domain.image_sets.edits import encode_edits
 from lightwell.domain.image_sets.frame_table import Frame
 from lightwell.errors import InputError, InternalError, NotAcceptableError, NotFoundError
 from lightwell.imaging.dataset.image_description import ImageDescription, described_image
 from lightwell.imaging.dataset.transfer_syntaxes import EXPLICIT_LITTLE
-from lightwell.imaging.instances.writer import Part10File
+from lightwell.imaging.instances.writer import Part10File, fits_native_element
 from lightwell.operations.context import Context
 from lightwell.operations.dicomweb import lookup
 from lightwell.operations.dicomweb.lookup import DicomwebTarget
@@ -109,9 +109,14 @@ def _syntax_of(found: FoundInstance, wanted: str | None, *, alone: bool) -> str 
         # something else: what a server cannot convert it sends as it has it (PS3.18 §8.7.3).
         imported_syntax = unsplit_syntax(pixels.stored_syntax)
         return imported_syntax if wanted in (None, ANY_SYNTAX, imported_syntax) else None
-    if wanted in (None, ANY_SYNTAX) or not needs_description(pixels.stored_syntax, wanted):
-        return syntax_for(pixels.stored_syntax, wanted)
-    return syntax_for(pixels.stored_syntax, wanted, found.image)
+    if wanted in (ANY_SYNTAX, pixels.stored_syntax):
+        return pixels.stored_syntax
+    image = found.image
+    syntax = syntax_for(pixels.stored_syntax, wanted, image)
+    if syntax == EXPLICIT_LITTLE and image is not None and not fits_native_element(image):
+        # A server that has a lossless form only may send that (PS3.18 §8.7.3).
+        return pixels.stored_syntax if wanted is None else None
+    return syntax
 
 
 def open_file(ctx: Context, sent: RetrievedInstance) -> Part10File:
