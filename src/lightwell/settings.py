@@ -96,6 +96,9 @@ class Settings:
         "status of a request with an expired bearer token: 403 as at AWS, or 401, on which viewers renew it",
         choices=("403", "401"),
     )
+    ohif: Path | None = _setting(
+        None, "folder of an unpacked OHIF viewer (npm's @ohif/app, package/dist) to serve below /ohif/"
+    )
     empty_search: str = _setting(
         "200", "status of a DICOMweb search without matches: 200 with [], or 204", choices=("200", "204")
     )

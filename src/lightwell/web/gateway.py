@@ -31,11 +31,12 @@ from lightwell.web.aws_json.event_loop_operations import EVENT_LOOP_OPERATIONS
 from lightwell.web.dicomweb import dispatch
 from lightwell.web.dicomweb import resources as dicomweb
 from lightwell.web.dicomweb.resources import DicomwebResource
+from lightwell.web.pages.ohif import BASE, Ohif
 from lightwell.web.requests import responses
 from lightwell.web.requests.authorization import authorize, native_check, required_for_image_set
 from lightwell.web.requests.cors import Cors
 from lightwell.web.requests.proxies import Proxies
-from lightwell.web.requests.request import PREFLIGHT, STATUS, Disconnected, Request
+from lightwell.web.requests.request import PAGE, PREFLIGHT, STATUS, Disconnected, Request
 from lightwell.web.requests.responses import WHOLE_RESPONSE, Message, Receive, Response, Send, cache_control
 from lightwell.web.requests.state import AppState
 from lightwell.web.status import Status
@@ -45,7 +46,7 @@ log = logging.getLogger(__name__)
 
 _ORIGIN, _REQUESTED_METHOD = b"origin", b"access-control-request-method"
 _CLIENT_CLOSED_REQUEST = 499
-_LOGGED_AT_DEBUG = frozenset({*EVENT_LOOP_OPERATIONS, "GetDICOMInstanceFrames"})
+_LOGGED_AT_DEBUG = frozenset({*EVENT_LOOP_OPERATIONS, "GetDICOMInstanceFrames", PAGE})
 
 
 class Gateway:
@@ -56,6 +57,7 @@ class Gateway:
         self._cors = Cors(state.settings.cors_origins)
         self._status = Status(state)
         self._proxies = Proxies(state.settings.proxies)
+        self._ohif = None if state.settings.ohif is None else Ohif(state, state.settings.ohif)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -120,6 +122,9 @@ class Gateway:
         if (status := self._status.route(request.method, request.path)) is not None:
             request.operation = STATUS
             return await status()
+        if self._ohif is not None and (request.path.startswith(BASE) or request.path == BASE[:-1]):
+            request.operation = PAGE
+            return await self._ohif.respond(request)
         if request.method == "OPTIONS" and _ORIGIN in request.head and _REQUESTED_METHOD in request.head:
             request.operation = PREFLIGHT
             return self._cors.preflight(request.head.get(b"access-control-request-headers"))

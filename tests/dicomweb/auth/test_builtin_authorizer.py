@@ -21,7 +21,11 @@ Mint = Callable[..., str]
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("builtin")
     write_series(folder / "in", 2)
-    with running(folder / "data") as found:
+    viewer = folder / "dist"
+    viewer.mkdir()
+    (viewer / "index.html").write_text('<script>window.PUBLIC_URL="/"</script>')
+    (viewer / "app-config.js").write_text("")
+    with running(folder / "data", "--ohif", str(viewer)) as found:
         for name, authorizer in (("mine", "builtin"), ("others", "builtin"), ("none", "none")):
             words = ["import", str(folder / "in"), "--datastore", name, "--authorizer", authorizer]
             assert main([*words, "--data", str(found.data)]) == 0
@@ -128,6 +132,17 @@ def test_says_what_to_do_instead_of_minting_what_nobody_accepts(
     assert "set-authorizer mine none" in capsys.readouterr().err
     assert main(["authorizer", "put", ARN, "python:a:b", *data]) == 2
     assert "part of the server" in capsys.readouterr().err
+
+
+def test_opens_the_viewer_on_the_server_of_the_data_folder(server: Server, mint: Mint) -> None:
+    base, _, token = mint("mine", "--link").partition("#token=")
+    assert base == f"{server.url}/ohif/" and token.count(".") == 2
+    page = server.call("GET", "/ohif/", headers={"Accept-Encoding": "gzip"})
+    assert (page.status, page.body) == (200, b'<script>window.PUBLIC_URL="/ohif/"</script>')
+    assert page.headers["cache-control"] == "private, no-cache"
+    assert b"lightwell.sign-in" in server.call("GET", "/ohif/app-config.js").body
+    # Everything outside is what it was.
+    assert server.call("GET", "/ohifx").status == server.call("GET", "/elsewhere").status == 403
 
 
 def test_prints_a_link_whose_token_no_server_logs(mint: Mint) -> None:

@@ -97,14 +97,20 @@ def mint(
 
 
 def link(settings: Settings, token: str) -> str:
+    """What opens OHIF on the server of the data folder, or on one that the settings describe."""
+    from lightwell.cli import running_server
+
+    found = None if settings.public_url else running_server.find(settings)
+    return viewer_link(
+        settings.public_url or (found and found.url) or running_server.local_url(settings), token
+    )
+
+
+def viewer_link(url: str, token: str) -> str:
     """The address that opens OHIF with the token.
 
     The token is in the fragment, which browsers do not send, so that no server or proxy logs it.
     """
-    from lightwell.cli import running_server
-
-    found = None if settings.public_url else running_server.find(settings)
-    url = settings.public_url or (found and found.url) or running_server.local_url(settings)
     return f"{url.rstrip('/')}/ohif/#token={token}"
 
 

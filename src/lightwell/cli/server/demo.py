@@ -31,7 +31,8 @@ from lightwell.settings import Settings
 BUCKET = "lightwell-demo"
 STORE = "demo"
 _TIMEOUT_SECONDS = 300
-# Nothing printed contains a secret: terminals keep their scrollback and CI keeps its logs.
+# Nothing printed contains a secret, but for the link to OHIF, which expires: terminals keep their scrollback
+# and CI keeps its logs.
 _WITH_PROFILE = """\
 os.environ["AWS_SHARED_CREDENTIALS_FILE"] = {file}
 session = boto3.Session(profile_name="{profile}")
@@ -77,7 +78,7 @@ class Imported:
 
 def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--once", action="store_true", help="check every frame against its file, then exit")
-    flags.add(parser, ("data", "host", "port", "insecure_http", "workers", "region", "account_id"))
+    flags.add(parser, ("data", "host", "port", "insecure_http", "workers", "region", "account_id", "ohif"))
 
 
 def run(args: argparse.Namespace) -> int:
@@ -115,6 +116,10 @@ def _demo(settings: Settings, *, once: bool) -> int:
             if once:
                 return _check(client, imported, Path(folder), samples)
             head = str(samples[-1].relative_to(folder))
+            if settings.ohif is not None:
+                _say(
+                    f"\nTo look at them in OHIF, open this link, valid for 8 hours:\n\n{_link(settings, url)}"
+                )
             _say(snippet(settings, url, imported.store, imported.files[head]))
             return _stay(process)
 
@@ -124,6 +129,8 @@ def _server(settings: Settings) -> Iterator[tuple[subprocess.Popen[str], str]]:
     words = [sys.executable, "-m", "lightwell.cli.main", "serve", "--data", str(settings.data)]
     words += ["--host", settings.host, "--port", str(settings.port), "--region", settings.region]
     words += ["--account-id", settings.account_id, "--workers", str(settings.workers)]
+    if settings.ohif is not None:
+        words += ["--ohif", str(settings.ohif)]
     if settings.insecure_http:
         words += ["--insecure-http"]
     if "log_level" not in settings.sources:
@@ -139,6 +146,24 @@ def _server(settings: Settings) -> Iterator[tuple[subprocess.Popen[str], str]]:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         process.wait(timeout=40)
+
+
+def _link(settings: Settings, url: str) -> str:
+    """What opens the samples in OHIF; the data store accepts tokens from now on, if it did not before."""
+    from lightwell.cli.access.token import mint, viewer_link
+    from lightwell.cli.authorizer_arn import BUILTIN, authorizer_arn
+    from lightwell.cli.contents.named_store import existing_in
+    from lightwell.cli.store_session import database_session
+    from lightwell.clock import Clock
+    from lightwell.operations.authorizers import set_authorizer
+
+    with database_session(settings) as db:
+        store, now = existing_in(db, STORE), Clock().now()
+        arn = authorizer_arn(settings, BUILTIN)
+        if store.lambda_authorizer_arn != arn:
+            set_authorizer(db, store.id, arn, now)
+            store = existing_in(db, STORE)
+        return viewer_link(url, mint(settings, db, store, seconds=8 * 3600, may_store=True, now=now))
 
 
 def _client(settings: Settings, url: str) -> Any:

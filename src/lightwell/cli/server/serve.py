@@ -66,11 +66,14 @@ def serve(settings: Settings, ready_path: Path | None = None) -> int:
     ready_file = ReadyFile(ready_path)
     from lightwell import app
     from lightwell.web.http1 import server
+    from lightwell.web.pages.ohif import check_folder
 
     logs.configure(settings.log_level, settings.log_format)
     if settings.file is not None:
         # Printed, not logged: the file itself could turn logging off.
         print(f"lightwell: settings from {settings.file}", file=sys.stderr, flush=True)
+    if settings.ohif is not None:
+        check_folder(settings.ohif)
     tls = server.check_tls(settings, Clock().now())
     server_row = _server_row(settings)
     with _bind(settings) as listener:

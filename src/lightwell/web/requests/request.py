@@ -19,8 +19,8 @@ MAX_PARAMETERS = 200
 DRAIN_LIMIT = 16 << 20
 
 # How requests that reach no operation are counted and logged.
-UNKNOWN, PREFLIGHT, STATUS = "Unknown", "Preflight", "Status"
-OTHERS = (UNKNOWN, PREFLIGHT, STATUS)
+UNKNOWN, PREFLIGHT, STATUS, PAGE = "Unknown", "Preflight", "Status", "Page"
+OTHERS = (UNKNOWN, PREFLIGHT, STATUS, PAGE)
 
 
 class Disconnected(Exception):
