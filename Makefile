@@ -36,7 +36,7 @@ test-unit: venv-test  ## what starts no server
 
 test-bytes: venv-test system  ## bytes, pixels and C libraries; CI also runs it on the oldest Python
 	$(PYTEST) -m 'not slow' tests/unit tests/architecture tests/stores tests/imports tests/dicomweb \
-	  tests/cli/test_import_export.py tests/cli/test_data.py $(ARGS)
+	  tests/cli/test_import_export.py tests/cli/test_export.py tests/cli/test_data.py $(ARGS)
 
 check: venv-test  ## ruff, and mypy --strict over sources, tests and benchmarks
 	$(BIN)/ruff check .

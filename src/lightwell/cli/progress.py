@@ -1,42 +1,31 @@
-"""Two progress bars on stderr: files read, files imported."""
+"""Progress bars on stderr, each with a name, such as files read and files imported."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bars
+    from rich.progress import TaskID
 
 
 class Progress:
     """A context manager; shows nothing if quiet."""
 
-    def __init__(self, *, quiet: bool) -> None:
+    def __init__(self, *names: str, quiet: bool) -> None:
+        self._names: Sequence[str] = names
         self._quiet = quiet
         self._bars: Bars | None = None
+        self._tasks: dict[str, TaskID] = {}
 
     def __enter__(self) -> Progress:
         if not self._quiet:
-            from rich.console import Console
-            from rich.progress import (
-                BarColumn,
-                MofNCompleteColumn,
-                TextColumn,
-                TimeElapsedColumn,
-                TimeRemainingColumn,
-            )
-            from rich.progress import Progress as Bars
+            from lightwell.cli.progress_bars import bars
 
-            self._bars = Bars(
-                TextColumn("{task.description:<8}"),
-                BarColumn(bar_width=None),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-            )
-            self._read = self._bars.add_task("read", total=None)
-            self._imported = self._bars.add_task("imported", total=None)
+            self._bars = bars(max(map(len, self._names)))
+            self._tasks = {name: self._bars.add_task(name, total=None) for name in self._names}
             self._bars.start()
         return self
 
@@ -44,9 +33,14 @@ class Progress:
         if self._bars is not None:
             self._bars.stop()
 
-    def show(self, files: int, read: int, imported: int, *, listed: bool) -> None:
-        """Update the bars; ``imported`` counts the files that are finished, imported or not."""
+    def show(self, name: str, done: int, total: int | None) -> None:
+        """Update a bar; without a total its end is not known yet."""
         if self._bars is not None:
-            total = files if listed else None
-            self._bars.update(self._read, total=total, completed=read)
-            self._bars.update(self._imported, total=total, completed=imported)
+            self._bars.update(self._tasks[name], completed=done, total=total)
+
+    def say(self, text: str) -> None:
+        """Print a line on stderr, above the bars where there are some."""
+        if self._bars is not None:
+            self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(text, file=sys.stderr)

@@ -395,5 +395,5 @@ def test_lets_an_export_go_on_whose_next_set_is_deleted(
     assert main(["export", str(tmp_path / "out"), "--datastore", server.datastore, *places]) == 0
     said = capsys.readouterr()
     assert f"image set {gone} was deleted in the meantime" in said.err
-    assert "1 files of 2 image sets written" in said.out
+    assert "1 file of 2 image sets written" in said.out
     assert [path.parent.name for path in (tmp_path / "out").rglob("*.dcm")] == [kept]

@@ -130,7 +130,7 @@ def _watch(ctx: Context, job: Job, interrupted: threading.Event, *, quiet: bool)
     from lightwell.work.engine_lock import EngineLock
 
     lock = EngineLock(ctx.settings.data)
-    with Progress(quiet=quiet) as bars:
+    with Progress("read", "imported", quiet=quiet) as bars:
 
         def look() -> Job:
             with ctx.stores.db.read() as conn:
@@ -138,7 +138,9 @@ def _watch(ctx: Context, job: Job, interrupted: threading.Event, *, quiet: bool)
                 counted = outcomes.count(conn, job.key)
             if now is None:
                 raise LightwellError(f"Import job {job.id} has disappeared from the database")
-            bars.show(now.scanned, now.read, counted, listed=now.phase != JobPhase.LIST)
+            total = now.scanned if now.phase != JobPhase.LIST else None
+            bars.show("read", now.read, total)
+            bars.show("imported", counted, total)  # finished, whether imported or not
             return now
 
         def is_over() -> bool:

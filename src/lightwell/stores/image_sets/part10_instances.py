@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, select
+from sqlalchemy import Connection, Select, bindparam, func, select
 
 from lightwell.domain.image_sets.edits import Edits, merge_edits
 from lightwell.domain.image_sets.frame_table import ENTRY_SIZE, Frame, unpack_entries
@@ -113,6 +113,12 @@ def instances(conn: Connection, image_set_key: ImageSetKey, version: int) -> lis
     rows = conn.execute(_INSTANCES, {"set": image_set_key, "version": version}).all()
     on_levels = _on_levels(conn, image_set_key, version)
     return [_stored(row, on_levels) for row in rows]
+
+
+def count(conn: Connection, image_set_key: ImageSetKey, version: int) -> int:
+    """How many instances a version has."""
+    query = select(func.count()).where(member.c.image_set == image_set_key, holds_in(member, version))
+    return conn.execute(query).scalar_one()
 
 
 def find_instance(

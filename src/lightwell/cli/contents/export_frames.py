@@ -1,0 +1,59 @@
+"""Decodes frames for an export in a codec worker of its own, so that it works with the server up or down."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from lightwell.codec_pool.failures import EXCEPTIONS, Cause
+from lightwell.codec_pool.messages import Perform, Performed
+from lightwell.codec_pool.render_requests import Decode, Decoded, FrameSpan, Pixels
+from lightwell.codec_pool.requests import RequestError
+from lightwell.codec_pool.slot import WorkerEnded, WorkerSlot
+from lightwell.errors import InputError, StorageError
+from lightwell.stores.objects.packs import pack_name
+
+if TYPE_CHECKING:
+    from lightwell.domain.image_sets.frame_table import Frame
+    from lightwell.settings import Settings
+    from lightwell.stores import Stores
+    from lightwell.stores.image_sets.part10_instances import StoredImage
+
+
+class FrameDecoder:
+    """A worker, started with the first frame that needs one. For one thread, which outlives it."""
+
+    def __init__(self, stores: Stores, settings: Settings) -> None:
+        limit = float(settings.file_timeout)
+        self._slot = WorkerSlot(settings, stores.spool, lambda task, file: limit, quiet=True)
+        self._tasks = itertools.count(1)
+
+    def close(self) -> None:
+        self._slot.close()
+
+    def decode(self, stored: StoredImage, place: Frame) -> tuple[str, bytes]:
+        """PhotometricInterpretation and native bytes of one frame; a `documents.part10_files.Decoder`.
+
+        Raises `InputError` where it cannot be decoded, `DamagedError` where it is not the stored one, and
+        `StorageError` where no worker can be started.
+        """
+        span = FrameSpan(pack_name(stored.pack), place.offset, place.length, place.head, place.checksum)
+        task = next(self._tasks)
+        try:
+            self._slot.start()
+            self._slot.watch(task, 0)
+            self._slot.send(Perform(task, Decode(Pixels(stored.stored_syntax, bytes(stored.image)), [span])))
+            while True:
+                message = self._slot.receive()
+                if isinstance(message, Performed) and message.task == task:
+                    break
+        except WorkerEnded as end:
+            if end.cause is Cause.NOT_STARTED:
+                raise StorageError(f"A codec worker cannot be started: {end}") from None
+            raise InputError(f"Decoding this frame ended its codec worker: {end}") from None
+        reply = message.reply
+        if isinstance(reply, RequestError):
+            error = EXCEPTIONS[reply.kind](reply.message)
+            raise error if isinstance(error, InputError | StorageError) else InputError(reply.message)
+        assert isinstance(reply, Decoded), "the reply to Decode"
+        return reply.photometric, reply.frames[0]
