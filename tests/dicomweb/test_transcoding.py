@@ -176,3 +176,15 @@ def test_gives_what_cannot_be_decoded_as_it_is_if_no_syntax_is_asked_for(sample:
         assert part.headers["content-type"] == f"{DICOM}; transfer-syntax={JPEG_LS}"
     for syntax in (EXPLICIT, SV1, HTJ2K):
         assert stored.get(stored.instance("broken"), f"{DICOM}; transfer-syntax={syntax}").status == 406
+
+
+def test_marks_what_it_has_encoded_as_weakly_the_same(sample: SampleDatastore) -> None:
+    for path, form in ((sample.instance("ct1"), DICOM), (sample.instance("ct1") + "/frames/1", "image/jls")):
+        accept = f"{form}; transfer-syntax={JPEG_LS}"
+        known = sample.get(path, accept)
+        assert known.headers["etag"].startswith('W/"')
+        assert sample.get(path, accept, if_none_match=known.headers["etag"]).status == 304
+        ranged = sample.get(path, accept, range="bytes=0-9", if_range=known.headers["etag"])
+        assert (ranged.status, ranged.body) == (200, known.body)
+    kept = sample.get(sample.instance("ct1") + "/frames/1", f"image/jphc; transfer-syntax={ROOT}4.201")
+    assert kept.headers["etag"].startswith('"')

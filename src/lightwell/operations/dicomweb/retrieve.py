@@ -17,7 +17,7 @@ from lightwell.domain.image_sets.edits import encode_edits
 from lightwell.domain.image_sets.frame_table import Frame
 from lightwell.errors import InputError, InternalError, NotAcceptableError, NotFoundError
 from lightwell.imaging.dataset.image_description import ImageDescription, described_image
-from lightwell.imaging.dataset.transfer_syntaxes import EXPLICIT_LITTLE
+from lightwell.imaging.dataset.transfer_syntaxes import EXPLICIT_LITTLE, is_same_codestream
 from lightwell.imaging.instances.writer import Part10File, fits_native_element
 from lightwell.operations.context import Context
 from lightwell.operations.dicomweb import lookup
@@ -52,11 +52,15 @@ class RetrievedInstance:
 
     @property
     def etag(self) -> str:
-        """The same for the same bytes."""
+        """The same for the same bytes; weak if they are encoded, since the next encoder may choose others."""
         instance = self.found.instance
         pixels = instance.pixels.key if instance.pixels else 0
         edits = zlib.crc32(encode_edits(instance.edits)) if instance.edits else 0
-        return f'"{instance.record:x}-{pixels:x}-{edits:x}-{self.syntax.rpartition(".")[2]}"'
+        is_encoded = self.syntax != EXPLICIT_LITTLE and (
+            instance.pixels is None or not is_same_codestream(instance.pixels.stored_syntax, self.syntax)
+        )
+        tag = f'"{instance.record:x}-{pixels:x}-{edits:x}-{self.syntax.rpartition(".")[2]}"'
+        return f"W/{tag}" if is_encoded else tag
 
 
 def find_instances(stores: Stores, target: DicomwebTarget) -> list[FoundInstance]:

@@ -67,7 +67,7 @@ def requested_range(request: Request, total: int, etag: bytes) -> ByteRange | No
         return whole
     condition = request.head.get(b"if-range")
     found = _RANGE.fullmatch(range_header)
-    if found is None or (condition is not None and condition.strip() != etag):
+    if found is None or (condition is not None and (condition.strip() != etag or etag.startswith(b"W/"))):
         return whole
     first, last = found[1], found[2]
     if not first and not last:
