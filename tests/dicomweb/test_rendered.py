@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from typing import Any
+from xml.etree import ElementTree
 
 import imagecodecs
 import numpy as np
@@ -44,7 +45,9 @@ def test_shows_an_instance_by_its_own_window(renderable: RenderableInstances) ->
         ("*/*", "", "image/jpeg"),
         ("image/*", "", "image/jpeg"),
         ("image/png", "", "image/png"),
-        ("image/gif, image/png;q=0.5, image/jpeg;q=0.4", "", "image/png"),
+        ("image/webp, image/png;q=0.5, image/jpeg;q=0.4", "", "image/png"),
+        ("image/gif", "", "image/gif"),
+        ("*/*, image/jpeg;q=0", "", "image/png"),
         ("text/html,image/avif,image/webp,*/*;q=0.8", "", "image/jpeg"),
         ("image/jpeg", "accept=image/png", "image/png"),
     ],
@@ -56,7 +59,11 @@ def test_comes_in_the_media_type_that_is_wanted(
     assert reply.status == 200, reply.body
     assert reply.headers["content-type"] == kind
     assert reply.headers["x-content-type-options"] == "nosniff"
-    decode = {"image/jpeg": imagecodecs.jpeg8_decode, "image/png": imagecodecs.png_decode}
+    decode = {
+        "image/jpeg": imagecodecs.jpeg8_decode,
+        "image/png": imagecodecs.png_decode,
+        "image/gif": imagecodecs.gif_decode,
+    }
     assert decode[kind](reply.body).shape[:2] == (64, 64)
 
 
@@ -75,11 +82,12 @@ def test_comes_in_the_media_type_that_is_wanted(
         ("slice1/frames/2/rendered", 404),
         ("slice1/rendered?imageSetId=0123456789abcdef0123456789abcdef", 404),
         ("slice1/rendered?imageSetId=x", 400),
-        ("report/rendered", 406),
-        ("report/frames/1/rendered", 406),
+        ("report/rendered?accept=image/png", 406),
+        ("report/thumbnail", 406),
+        ("report/frames/1/rendered", 404),
         ("pdf/frames/1/rendered", 404),
         ("pdf/rendered?accept=image/jpeg", 406),
-        ("video/rendered", 406),
+        ("video/rendered?accept=image/jpeg", 406),
         ("video/thumbnail", 406),
     ],
 )
@@ -87,6 +95,42 @@ def test_says_what_is_wrong(renderable: RenderableInstances, path: str, status: 
     name, _, rest = path.partition("/")
     reply = renderable.get(f"{renderable.instance(name)}/{rest}")
     assert (reply.status, b"message" in reply.body) == (status, True), reply.body
+
+
+def test_shows_a_report_as_text_that_runs_nothing(renderable: RenderableInstances) -> None:
+    path = renderable.instance("report") + "/rendered"
+    page = renderable.get(path, "text/html,application/xhtml+xml,image/webp,*/*;q=0.8")
+    assert page.status == 200 and page.headers["content-type"] == "text/html; charset=utf-8"
+    assert page.headers["content-security-policy"].startswith("sandbox; default-src 'none'")
+    plain = renderable.get(path, "text/plain")
+    assert plain.headers["content-type"] == "text/plain; charset=utf-8"
+    assert b"Patient: DOE, JANE\n" in plain.body and b"\n  Report Text: Enter text\n" in plain.body
+    assert b"<bdi>Report Text</bdi></dt><dd><bdi>Enter text</bdi>" in page.body
+    assert renderable.get(path).headers["etag"] == page.headers["etag"] != plain.headers["etag"]
+    xml = ElementTree.fromstring(renderable.get(path, "text/xml").body)
+    assert xml.tag.endswith("NativeDicomModel")
+
+
+def test_shows_all_frames_as_an_animation(renderable: RenderableInstances) -> None:
+    path = renderable.instance("frames")
+    found = imagecodecs.gif_decode(renderable.get(f"{path}/rendered", "image/gif").body)
+    assert found.shape == (3, 32, 32, 3) and found[:, 0, 0, 0].tolist() == [0, 128, 255]
+    single = imagecodecs.gif_decode(renderable.get(f"{path}/frames/2/rendered", "image/gif").body)
+    assert single.shape == (32, 32, 3) and single.mean() == 128
+    small = renderable.get(f"{path}/rendered?viewport=16,16", "image/gif").body
+    assert imagecodecs.gif_decode(small).shape == (3, 16, 16, 3) and b"NETSCAPE2.0" in small
+
+
+def test_gives_a_video_as_it_is_kept(renderable: RenderableInstances) -> None:
+    path = renderable.instance("video") + "/rendered"
+    reply = renderable.get(path, "video/mp4, */*;q=0.1")
+    assert reply.status == 200 and reply.headers["content-type"] == "video/mp4"
+    assert reply.body[4:8] == b"ftyp" and reply.headers["accept-ranges"] == "bytes"
+    part = renderable.get(path, "video/*", range="bytes=4-7")
+    assert part.status == 206 and part.body == b"ftyp"
+    assert renderable.get(path, if_none_match=reply.headers["etag"]).status == 304
+    again = renderable.get(path, range="bytes=0-3", if_range=reply.headers["etag"])
+    assert again.status == 206
 
 
 def test_shows_the_frame_that_is_named(renderable: RenderableInstances) -> None:

@@ -41,7 +41,8 @@ class Render(msgspec.Struct, tag=True, frozen=True):
 
     ``original``, ``override_z`` and ``edits`` (`domain.image_sets.edits.encode_edits`) give the attributes
     of the version. ``frame`` and ``pixels`` are None for an instance without frames; ``number`` is the
-    frame's, from 0. The reply is `Rendered` or `NotRendered`.
+    frame's, from 0. ``animated``: all frames, the first included, for an animation. The reply is `Rendered`
+    or `NotRendered`.
     """
 
     original: ByteSpan
@@ -51,6 +52,7 @@ class Render(msgspec.Struct, tag=True, frozen=True):
     frame: FrameSpan | None
     number: int
     asked: Rendering
+    animated: list[FrameSpan] = []
 
 
 class Decode(msgspec.Struct, tag=True, frozen=True):

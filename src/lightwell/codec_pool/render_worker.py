@@ -15,6 +15,7 @@ from lightwell.codec_pool.render_requests import (
     Rendered,
 )
 from lightwell.domain.image_sets.edits import NO_EDITS, decode_edits
+from lightwell.domain.rendering import REPORT_TYPES
 from lightwell.errors import DamagedError, InputError
 from lightwell.imaging.dataset.image_description import ImageDescription, described_image
 from lightwell.imaging.dataset.original_container import read_original
@@ -28,7 +29,8 @@ from lightwell.imaging.instances.version_dataset import (
 from lightwell.imaging.pixels.samples import Samples, to_native
 from lightwell.imaging.pixels.stored_frames import decode_verified, decoded_photometric
 from lightwell.imaging.rendering.colour import header_photometric, in_described_colours
-from lightwell.imaging.rendering.render import render
+from lightwell.imaging.rendering.render import animate, render
+from lightwell.imaging.reports.report_text import render_report
 from lightwell.stores.image_sets.records import decompress
 
 ReadObject = Callable[[str, int, int], bytes]
@@ -54,14 +56,20 @@ def _view(read: ReadObject, request: Render) -> Rendered:
     edits = decode_edits(request.edits) if request.edits else NO_EDITS
     with pydicom_errors():
         attributes = version_dataset(original, override, edits)
+        if request.asked.media_type in REPORT_TYPES:
+            return Rendered(request.asked.media_type, render_report(attributes, request.asked.media_type), [])
         if request.pixels is None or request.frame is None:
             found = encapsulated_document(attributes)
             if found is None:
                 raise RenderFailure(
-                    "The instance has neither an image nor a PDF document that could be rendered."
+                    "The instance has neither an image, a report nor a PDF document that could be rendered."
                 )
             return Rendered(*found, [])
         image = described_image(request.pixels.image)[0]
+        if request.animated:
+            frames = (_samples(read, request.pixels, image, span) for span in request.animated)
+            picture = animate(frames, image, attributes, request.asked)
+            return Rendered(request.asked.media_type, picture.data, list(picture.notes))
         samples, photometric = _samples(read, request.pixels, image, request.frame)
         picture = render(samples, image, photometric, attributes, request.number, request.asked)
     return Rendered(request.asked.media_type, picture.data, list(picture.notes))

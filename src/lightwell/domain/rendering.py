@@ -12,9 +12,16 @@ from dataclasses import dataclass
 
 from lightwell.errors import ValidationError
 
-JPEG, PNG, PDF = "image/jpeg", "image/png", "application/pdf"
-IMAGE_TYPES = (JPEG, PNG)
-"""Media types of images; the first is the default (PS3.18 Table 8.7.4-1). GIF has too few colours."""
+JPEG, PNG, GIF, PDF = "image/jpeg", "image/png", "image/gif", "application/pdf"
+IMAGE_TYPES = (JPEG, PNG, GIF)
+"""Media types of images; the first is the default (PS3.18 Table 8.7.4-1)."""
+
+HTML, TEXT, XML = "text/html", "text/plain", "text/xml"
+REPORT_TYPES = (HTML, TEXT, XML)
+"""Media types of structured reports; the first is the default."""
+
+MOST_ANIMATED_FRAMES = 2000
+"""Frames of an animation."""
 
 LARGEST_SIDE = 4096
 """Greatest width and height of a viewport, in pixels."""

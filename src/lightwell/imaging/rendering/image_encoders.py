@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import imagecodecs
 
-from lightwell.domain.rendering import IMAGE_TYPES, JPEG, PNG
+from lightwell.domain.rendering import GIF, IMAGE_TYPES, JPEG, PNG
+from lightwell.imaging.rendering.gif import encode_gif
 from lightwell.imaging.rendering.scaling import Bytes
 
 
@@ -25,4 +26,6 @@ def encode(picture: Bytes, media_type: str, quality: int) -> bytes:
         )
     if media_type == PNG:
         return bytes(imagecodecs.png_encode(picture, level=4))
+    if media_type == GIF:
+        return encode_gif([picture], 0)
     raise ValueError(f"{media_type} is not one of {IMAGE_TYPES}")

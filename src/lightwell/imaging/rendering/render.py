@@ -6,7 +6,9 @@ then the viewport.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 import numpy as np
 from pydicom.dataset import Dataset
@@ -17,11 +19,18 @@ from lightwell.imaging.errors import RenderFailure
 from lightwell.imaging.pixels.samples import Samples
 from lightwell.imaging.rendering.colour import MONOCHROME, PALETTE, colours
 from lightwell.imaging.rendering.frame_attributes import frame_attributes
+from lightwell.imaging.rendering.gif import encode_gif
 from lightwell.imaging.rendering.greyscale import greys
 from lightwell.imaging.rendering.image_encoders import encode
 from lightwell.imaging.rendering.overlays import draw_overlays
 from lightwell.imaging.rendering.scaling import Bytes
 from lightwell.imaging.rendering.viewport import crop_and_scale, pixel_aspect_ratio
+
+LARGEST_ANIMATION = 1 << 26
+"""Most samples of all frames of an animation."""
+
+# Of an instance that recommends no speed, in milliseconds.
+_FRAME_TIME = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +54,59 @@ def render(
     ``samples`` are those of `stored_frames.decode_verified`, ``photometric`` is their photometric
     interpretation; ``frame`` counts from 0. Raises `RenderFailure`.
     """
+    picture, notes = _picture(samples, image, photometric, data_set, frame, rendering)
+    return RenderedImage(encode(picture, rendering.media_type, rendering.quality), notes)
+
+
+def animate(
+    frames: Iterable[tuple[Samples, str]], image: ImageDescription, data_set: Dataset, rendering: Rendering
+) -> RenderedImage:
+    """All frames, from the first one on, as an animated GIF at the speed that the instance recommends.
+
+    ``frames``: the samples of each with their photometric interpretation. Raises `RenderFailure`, also if the
+    animation would be too large.
+    """
+    pictures: list[Bytes] = []
+    notes: dict[str, None] = {}
+    for number, (samples, photometric) in enumerate(frames):
+        picture, of_frame = _picture(samples, image, photometric, data_set, number, rendering)
+        pictures.append(picture)
+        notes.update(dict.fromkeys(of_frame))
+        if picture.size * image.frames > LARGEST_ANIMATION:
+            raise RenderFailure(
+                f"An animation of {image.frames} frames with {picture.shape[1]} × {picture.shape[0]} pixels "
+                "is too large; request a smaller viewport, or single frames."
+            )
+    return RenderedImage(encode_gif(pictures, frame_time(data_set)), tuple(notes))
+
+
+def frame_time(data_set: Dataset) -> float:
+    """How long each frame is shown, in milliseconds (PS3.3 C.7.6.5)."""
+    times = data_set.get("FrameTimeVector")
+    if isinstance(times, Sequence) and not isinstance(times, str) and len(times) > 1:
+        shown = [float(value) for value in times[1:]]
+        if min(shown) > 0:
+            return sum(shown) / len(shown)
+    for keyword, is_rate in (("FrameTime", False), ("RecommendedDisplayFrameRate", True), ("CineRate", True)):
+        value = data_set.get(keyword)
+        if isinstance(value, int | float | Decimal) and 0 < value < 1e9:
+            return 1000 / float(value) if is_rate else float(value)
+    return _FRAME_TIME
+
+
+def _picture(
+    samples: Samples,
+    image: ImageDescription,
+    photometric: str,
+    data_set: Dataset,
+    frame: int,
+    rendering: Rendering,
+) -> tuple[Bytes, tuple[str, ...]]:
     attributes = frame_attributes(data_set, frame)
     picture, notes = full_picture(samples, image, photometric, attributes, rendering)
     picture, overlay_notes = draw_overlays(picture, data_set, frame)
     picture = crop_and_scale(picture, rendering, pixel_aspect_ratio(attributes))
-    return RenderedImage(encode(picture, rendering.media_type, rendering.quality), (*notes, *overlay_notes))
+    return picture, (*notes, *overlay_notes)
 
 
 def full_picture(

@@ -7,7 +7,8 @@ the standard would also allow a part for each instance.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -18,9 +19,12 @@ from lightwell.codec_pool.render_requests import ByteSpan, FrameSpan, NotRendere
 from lightwell.domain.image_sets.edits import encode_edits
 from lightwell.domain.image_sets.frame_table import PAGE, unpack_entry
 from lightwell.domain.rendering import (
+    GIF,
     IMAGE_TYPES,
     JPEG,
+    MOST_ANIMATED_FRAMES,
     PDF,
+    REPORT_TYPES,
     THUMBNAIL_SIDE,
     Rendering,
     RenderingRequest,
@@ -49,14 +53,17 @@ if TYPE_CHECKING:
     from lightwell.codec_pool.client import CodecPoolClient
 
 __all__ = [
+    "GIF",
     "IMAGE_TYPES",
     "PDF",
+    "REPORT_TYPES",
     "THUMBNAIL",
     "THUMBNAIL_SIDE",
     "EncodedImage",
     "RenderSource",
     "Rendering",
     "RenderingRequest",
+    "find_animation",
     "find_source",
     "render_image",
     "render_thumbnail",
@@ -71,6 +78,9 @@ THUMBNAIL = JPEG
 PDF_STORAGE = "1.2.840.10008.5.1.4.1.1.104.1"
 """Encapsulated PDF Storage."""
 
+_REPORTS = "1.2.840.10008.5.1.4.1.1.88."
+"""What the SOP classes of structured reports begin with, Key Object Selection included (PS3.4 B.5)."""
+
 _NOT_RENDERED = "no decoder here can render it, but its frames can be retrieved as they are stored"
 
 
@@ -78,7 +88,8 @@ _NOT_RENDERED = "no decoder here can render it, but its frames can be retrieved 
 class RenderSource:
     """The frame to render. ``number`` counts from 0.
 
-    ``number``, ``pixels`` and ``frame`` are None for an instance without frames.
+    ``number``, ``pixels`` and ``frame`` are None for an instance without frames. ``video`` is the media type
+    of a video, which is sent as it is kept. ``animated`` are all frames of an animation.
     """
 
     found: SeriesSet
@@ -86,10 +97,21 @@ class RenderSource:
     number: int | None
     pixels: Pixels | None
     frame: FrameSpan | None
+    video: str | None = None
+    animated: tuple[FrameSpan, ...] = ()
+
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """The media types that it can be rendered in, the default first."""
+        if self.video is not None:
+            return (self.video,)
+        if self.frame is not None:
+            return IMAGE_TYPES
+        return REPORT_TYPES if is_report(self.instance) else (PDF,)
 
     def tag(self, asked: Rendering) -> str:
         """An entity tag: the same for the same frame of the same version with the same parameters."""
-        place = (self.found.id, self.found.version, self.instance.record, self.number)
+        place = (self.found.id, self.found.version, self.instance.record, self.number, len(self.animated))
         return sha256(repr((__version__, place, asked)).encode()).hexdigest()[:32]
 
 
@@ -114,9 +136,10 @@ def find_source(stores: Stores, target: DicomwebTarget, *, small: bool = False) 
     with stores.db.read() as conn:
         found, instance = _instance(conn, target)
     stored = instance.pixels
-    if stored is None and instance.sop_class_uid != PDF_STORAGE:
+    if stored is None and instance.sop_class_uid != PDF_STORAGE and (small or not is_report(instance)):
         raise NotAcceptableError(
-            f"The instance {instance.sop_instance_uid} has neither an image nor a PDF document to render."
+            f"The instance {instance.sop_instance_uid} has neither an image, a report nor a PDF document to "
+            "render."
         )
     if stored is None or not stored.frame_count:
         if target.number is not None:
@@ -135,14 +158,38 @@ def find_source(stores: Stores, target: DicomwebTarget, *, small: bool = False) 
             f"The instance {instance.sop_instance_uid} has no frame {number + 1}; its last frame is "
             f"{stored.frame_count}."
         )
+    pixels, span = Pixels(stored.stored_syntax, stored.image), _frame_span(stores, stored, number)
+    syntax = SYNTAXES.get(stored.stored_syntax)
+    if syntax is not None and syntax.video and not small and target.number is None:
+        kind = "video/mpeg" if syntax.codec == "mpeg2" else "video/mp4"
+        return RenderSource(found, instance, None, pixels, span, kind)
     _check_codec(stored)
-    return RenderSource(
-        found,
-        instance,
-        number,
-        Pixels(stored.stored_syntax, stored.image),
-        _frame_span(stores, stored, number),
-    )
+    return RenderSource(found, instance, number, pixels, span)
+
+
+def find_animation(stores: Stores, shown: RenderSource) -> RenderSource:
+    """``shown`` with all of its frames, if there are several.
+
+    Raises `NotAcceptableError` for more than an animation may have.
+    """
+    stored = shown.instance.pixels
+    if stored is None or stored.frame_count < 2:
+        return shown
+    if stored.frame_count > MOST_ANIMATED_FRAMES:
+        raise NotAcceptableError(
+            f"An animation has at most {MOST_ANIMATED_FRAMES} frames, and the instance has "
+            f"{stored.frame_count}: request frames one by one."
+        )
+    frames: list[FrameSpan] = []
+    for first in range(0, stored.frame_count, PAGE):
+        count = min(PAGE, stored.frame_count - first)
+        frames += _frame_spans(stores, stored, first, range(count))
+    return replace(shown, number=None, animated=tuple(frames))
+
+
+def is_report(instance: StoredInstance) -> bool:
+    """Whether the instance is a structured report, which has a content tree (PS3.3 A.35)."""
+    return instance.pixels is None and (instance.sop_class_uid or "").startswith(_REPORTS)
 
 
 def render_thumbnail(context: Context, what: RenderSource, asked: Rendering, *, usual: bool) -> EncodedImage:
@@ -177,6 +224,7 @@ def render_image(context: Context, what: RenderSource, asked: Rendering) -> Enco
         frame=what.frame,
         number=what.number or 0,
         asked=asked,
+        animated=list(what.animated),
     )
     context.stores.accesses.note(what.found.key, context.clock.now())
     answer = _ask_pool(context, order)
@@ -226,7 +274,7 @@ def _instance(conn: Connection, target: DicomwebTarget) -> tuple[SeriesSet, Stor
 
 
 def _check_codec(stored: StoredImage) -> None:
-    """Refuse without asking a worker: videos and JPEG XL are stored, but not decoded."""
+    """Refuse without asking a worker: frames of videos and JPEG XL are stored, but not decoded."""
     syntax = SYNTAXES.get(stored.stored_syntax)
     if syntax is None or syntax.video or syntax.codec == "jpegxl":
         name = syntax.name if syntax else stored.stored_syntax
@@ -234,11 +282,22 @@ def _check_codec(stored: StoredImage) -> None:
 
 
 def _frame_span(stores: Stores, stored: StoredImage, number: int) -> FrameSpan:
-    row = stores.db.look_up(native_instances.FRAME_LOCATION_LOOK_UP, (stored.key, number - number % PAGE))
-    frame = unpack_entry(bytes(row[3]), number % PAGE) if row is not None else None
-    if row is None or frame is None:
+    return _frame_spans(stores, stored, number - number % PAGE, (number % PAGE,))[0]
+
+
+def _frame_spans(stores: Stores, stored: StoredImage, page: int, places: Iterable[int]) -> list[FrameSpan]:
+    """Frames of the page of the frame table that begins with the frame ``page``."""
+    row = stores.db.look_up(native_instances.FRAME_LOCATION_LOOK_UP, (stored.key, page))
+    entries = bytes(row[3]) if row is not None else b""
+    frames = [unpack_entry(entries, place) for place in places]
+    if row is None or None in frames:
         raise InternalError("The frame table has no entry for the frame; run `lightwell data verify`.")
-    return FrameSpan(pack_name(row[0]), frame.offset, frame.length, frame.head, frame.checksum)
+    name = pack_name(row[0])
+    return [
+        FrameSpan(name, frame.offset, frame.length, frame.head, frame.checksum)
+        for frame in frames
+        if frame is not None
+    ]
 
 
 def _ask_pool(context: Context, order: Render) -> Rendered | NotRendered:

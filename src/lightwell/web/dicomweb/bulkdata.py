@@ -92,7 +92,7 @@ def _is_multipart(request: DicomwebRequest, *, alone: bool) -> bool:
     Raises `NotAcceptableError` if the client accepts neither.
     """
     for each in media.accepted_media_ranges(request.http) or (MediaRange("*/*"),):
-        if each.transfer_syntax not in _SYNTAXES:
+        if each.transfer_syntax not in _SYNTAXES or _OCTET_STREAM in each.refused:
             continue
         if each.type in (media.MULTIPART, "multipart/*") and (each.inner or "*/*") in _ANY:
             return True

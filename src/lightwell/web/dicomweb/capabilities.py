@@ -28,7 +28,8 @@ _FRAME_TYPES = (
     "image/jxl",
     "video/*",
 )
-_PICTURES = ("image/jpeg", "image/png")
+_PICTURES = ("image/jpeg", "image/png", "image/gif")
+_RENDERED = (*_PICTURES, "text/html", "text/plain", "text/xml", "application/pdf", "video/mp4", "video/mpeg")
 _JSON_TYPES = (DICOM_JSON, JSON, f'{MULTIPART}; type="{DICOM_XML}"')
 _TYPES: dict[ResourceKind, tuple[str, ...]] = {
     "part10": (f'{MULTIPART}; type="application/dicom"', "application/dicom"),
@@ -39,9 +40,9 @@ _TYPES: dict[ResourceKind, tuple[str, ...]] = {
     "metadata": _JSON_TYPES,
     "search": _JSON_TYPES,
     "store": (DICOM_JSON, JSON),
-    "rendered": (*_PICTURES, "application/pdf"),
+    "rendered": _RENDERED,
     "thumbnail": _PICTURES,
-    "wado-uri": ("application/dicom", *_PICTURES),
+    "wado-uri": ("application/dicom", *_RENDERED),
     "capabilities": (JSON, WADL),
 }
 

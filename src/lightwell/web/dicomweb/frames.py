@@ -128,7 +128,11 @@ def format_for(
         if syntax is None or not fits(syntax, kind):
             unnamed = each.transfer_syntax is None
             syntax = implied_syntax(stored_syntax, kind, image) if unnamed else None
-        if syntax is not None:
+        if in_parts and MULTIPART in each.refused:
+            if count > 1:
+                continue
+            in_parts = False
+        if syntax is not None and media_type(syntax) not in each.refused:
             as_stored = is_same_codestream(stored_syntax, syntax)
             is_assumed = image is None and not as_stored and needs_description(stored_syntax, syntax)
             return FrameFormat(syntax, media_type(syntax), in_parts, as_stored, is_assumed)
@@ -286,6 +290,35 @@ async def _transcoded(
             return native
         return await request.state.in_thread(reader.encode, found, photometric, native, form.syntax)
     return await request.state.in_thread(reader.transcode, found, frame, form.syntax)
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """The first frame of an instance as it is stored: the whole of a video."""
+
+    request: DicomwebRequest
+    frame: BareFrame
+
+    @classmethod
+    async def open(cls, request: DicomwebRequest, found: InstancePixels) -> Stream:
+        request.state.instance_frames.note_access(found)
+        return cls(request, await _locate(request, found, 1))
+
+    async def read(self, start: int, length: int) -> bytes:
+        return await _read(self.request, self.frame, start, min(length, self.frame.place.length - start))
+
+    async def respond(self, media_type: str, headers: Headers) -> Response:
+        """All of it, or the range that is requested; the first header is the entity tag."""
+        total = self.frame.place.length
+        byte_range = ranges.requested_range(self.request.http, total, headers[0][1])
+        if byte_range is None:
+            return ranges.unsatisfiable(total)
+        headers = [*headers, (b"content-type", media_type.encode()), *byte_range.headers()]
+        piece = await self.read(byte_range.start, min(byte_range.length, PIECE))
+        if byte_range.length <= len(piece):
+            return Response(byte_range.status, headers, piece)
+        body = _range_in_pieces(self.request, self.frame, byte_range, piece)
+        return Response(byte_range.status, headers, body)
 
 
 def _location(request: DicomwebRequest) -> Callable[[int], str]:

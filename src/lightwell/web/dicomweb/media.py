@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from lightwell.errors import NotAcceptableError, ValidationError
 from lightwell.settings import Settings
-from lightwell.web.requests.negotiation import MediaRange, accept_header, media_ranges
+from lightwell.web.requests.negotiation import MediaRange, accept_header, media_ranges, without_refused
 from lightwell.web.requests.request import Request
 
 DICOM_JSON, JSON, DICOM_XML = "application/dicom+json", "application/json", "application/dicom+xml"
@@ -46,13 +46,13 @@ def by_preference(accept: str) -> tuple[MediaRange, ...]:
     if len(accept) > _LONGEST:
         raise ValidationError(f"The Accept header is longer than {_LONGEST} characters.")
     found = media_ranges(accept)
-    accepted = [each for each in found if each.q > 0]
+    accepted = without_refused(found)
     if found and not accepted:
         raise NotAcceptableError(
             "The Accept header refuses every media type that it names: give one of them a q from 0.001 to 1, "
             "or leave the header out."
         )
-    return tuple(sorted(accepted, key=lambda each: -each.q))
+    return accepted
 
 
 def json_type(request: Request) -> str:
@@ -65,10 +65,13 @@ def json_type(request: Request) -> str:
         return DICOM_JSON
     for each in alternatives:
         kind = (each.inner or "*/*") if each.type == MULTIPART else each.type
-        if kind in (DICOM_JSON, "*/*", "application/*", "*"):
+        if kind in ("*/*", "application/*", "*"):
             # A client that accepts any multipart type does not get JSON, which is never sent as multipart.
-            if each.type == MULTIPART and kind != DICOM_JSON:
-                return DICOM_XML
+            offered = (DICOM_XML,) if each.type == MULTIPART else (DICOM_JSON, JSON, DICOM_XML)
+            found = next((name for name in offered if name not in each.refused), None)
+            if found is not None:
+                return found
+        if kind == DICOM_JSON:
             return DICOM_JSON
         if kind == JSON:
             return JSON

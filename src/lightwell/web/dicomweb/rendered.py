@@ -14,15 +14,15 @@ from lightwell.errors import NotAcceptableError, ValidationError
 from lightwell.operations.dicomweb import rendered as dicomweb_rendered
 from lightwell.operations.dicomweb.lookup import DicomwebTarget
 from lightwell.operations.dicomweb.rendered import (
-    IMAGE_TYPES,
-    PDF,
+    GIF,
+    REPORT_TYPES,
     THUMBNAIL_SIDE,
     Rendering,
     RenderingRequest,
     RenderSource,
     rendered_parameters,
 )
-from lightwell.web.dicomweb import media, ranges
+from lightwell.web.dicomweb import frames, media, ranges
 from lightwell.web.requests.negotiation import MediaRange
 from lightwell.web.requests.responses import Headers, Response
 
@@ -31,11 +31,12 @@ if TYPE_CHECKING:
 
 _NUMBER = re.compile(r"[0-9]{1,9}")
 # A note may quote a file, and must not be able to end the header.
+_SANDBOX = b"sandbox; default-src 'none'; style-src 'unsafe-inline'"
 _PRINTABLE = bytes(byte if 0x20 <= byte < 0x7F else 0x3F for byte in range(256))
 
 
 async def rendered(request: DicomwebRequest) -> Response:
-    """One image, or the PDF that an instance encapsulates."""
+    """One image or animation, a report as text, an encapsulated PDF, or a video as it is kept."""
     parameters = rendered_parameters(media.query_parameters(request.http))
     return await _render(request, parameters, None)
 
@@ -64,15 +65,33 @@ async def render(
     shown = await state.in_thread(
         partial(dicomweb_rendered.find_source, small=side is not None), state.stores, target
     )
-    kind = media_type(accepted, (PDF,) if shown.frame is None else IMAGE_TYPES)
+    kind = media_type(accepted, shown.offered)
+    if kind == GIF and target.number is None and side is None:
+        shown = await state.in_thread(dicomweb_rendered.find_animation, state.stores, shown)
     rendering = dicomweb_rendered.to_rendering(kind, parameters, side=side)
     headers = _headers(request, shown, rendering)
     if ranges.matches_if_none_match(request.http, headers[0][1]):
         return Response(304, headers, b"")
+    if shown.video is not None:
+        return await _video(request, shown, headers)
     # Only what has to be rendered waits for a codec worker; a stored thumbnail is read like any file.
     return await asyncio.get_running_loop().run_in_executor(
         state.waiters, partial(_make_response, request, shown, rendering, parameters, side, headers)
     )
+
+
+async def _video(request: DicomwebRequest, shown: RenderSource, headers: Headers) -> Response:
+    """The stream of a video, or a range of it, if it is in a file format that players know."""
+    state, found = request.state, shown.found
+    path = (found.study_instance_uid, found.series_instance_uid, shown.instance.sop_instance_uid)
+    pixels = await state.in_thread(state.instance_frames.find, found.datastore_id, *path, found.id)
+    stream = await frames.Stream.open(request, pixels)
+    if shown.video == "video/mp4" and (await stream.read(0, 8))[4:] != b"ftyp":
+        raise NotAcceptableError(
+            "The video is not in an MP4 file but in another kind of stream. Request frame 1 to get it as "
+            "it is kept."
+        )
+    return await stream.respond(shown.video or "", headers)
 
 
 def media_type(accepted: tuple[MediaRange, ...], offered: tuple[str, ...]) -> str:
@@ -81,10 +100,11 @@ def media_type(accepted: tuple[MediaRange, ...], offered: tuple[str, ...]) -> st
         return offered[0]
     for each in accepted:
         for kind in offered:
-            if each.type in (kind, "*/*", f"{kind.partition('/')[0]}/*"):
+            is_named = each.type in (kind, "*/*", f"{kind.partition('/')[0]}/*")
+            if is_named and kind not in each.refused:
                 return kind
     raise NotAcceptableError(
-        f"This can be rendered as {', '.join(offered)}, one image per response; the request accepts none."
+        f"This can be rendered as {', '.join(offered)}; the request accepts none of them."
     )
 
 
@@ -106,8 +126,12 @@ def _make_response(
     base = media.base_url(request.http, request.state.settings)
     for note in (*parameters.notes, *made.notes):
         headers.append((b"warning", f"299 {base}: {note}".encode("ascii", "replace").translate(_PRINTABLE)))
+    if made.media_type in REPORT_TYPES:
+        # Its text is that of a file: whatever it says, a browser runs and loads nothing.
+        headers.append((b"content-security-policy", _SANDBOX))
+    is_text = made.media_type in REPORT_TYPES
     headers += [
-        (b"content-type", made.media_type.encode()),
+        (b"content-type", made.media_type.encode() + (b"; charset=utf-8" if is_text else b"")),
         (b"content-length", b"%d" % len(made.data)),
     ]
     return Response(200, headers, made.data)

@@ -79,6 +79,8 @@ def _choose(
             in_parts = False
         else:
             continue
+        if (MULTIPART if in_parts else DICOM) in each.refused:
+            continue
         sent = retrieve.select_instances(found, each.transfer_syntax, alone=alone)
         if sent:
             return in_parts, sent

@@ -14,7 +14,13 @@ from urllib.parse import quote
 from lightwell.errors import NotAcceptableError, ValidationError
 from lightwell.operations.dicomweb import rendered as dicomweb_rendered
 from lightwell.operations.dicomweb.lookup import DicomwebTarget
-from lightwell.operations.dicomweb.rendered import IMAGE_TYPES, PDF, RenderingRequest, uri_parameters
+from lightwell.operations.dicomweb.rendered import (
+    IMAGE_TYPES,
+    PDF,
+    REPORT_TYPES,
+    RenderingRequest,
+    uri_parameters,
+)
 from lightwell.web.dicomweb import media, rendered, retrieve
 from lightwell.web.requests.negotiation import MediaRange
 from lightwell.web.requests.request import Request
@@ -26,7 +32,8 @@ if TYPE_CHECKING:
 DICOM = "application/dicom"
 _AS_STORED = f"{DICOM}; transfer-syntax=*"
 _SYNTAX = re.compile(r"\*|[0-9.]{1,64}")
-_RENDERED_TYPES = (*IMAGE_TYPES, PDF)
+_RENDERED_TYPES = (*IMAGE_TYPES, PDF, *REPORT_TYPES, "video/mp4", "video/mpeg")
+_ANY = ("*/*", *(f"{name}/*" for name in ("image", "application", "text", "video")))
 _UIDS = ("studyuid", "seriesuid", "objectuid")
 
 
@@ -46,7 +53,7 @@ async def wado_uri(request: DicomwebRequest) -> Response:
     )
     if next(_choices(accepted)) == DICOM:
         return await _file(request, target, query.get("transfersyntax"))
-    if _accepts_any(accepted) and not await _has_picture(request, target):
+    if _accepts_any(accepted) and not await _has_picture(request, target, accepted):
         return await _file(request, target, query.get("transfersyntax"))
     return await _rendered(request, target, parameters, accepted)
 
@@ -86,7 +93,7 @@ def _choices(accepted: tuple[MediaRange, ...]) -> Iterator[str]:
     for each in accepted:
         if each.type == DICOM:
             yield DICOM
-        elif each.type in ("*/*", "image/*", "application/*") or each.type in _RENDERED_TYPES:
+        elif each.type in _ANY or each.type in _RENDERED_TYPES:
             yield ""
     raise NotAcceptableError(
         f"An instance comes as {DICOM} or {', '.join(_RENDERED_TYPES)}; none of them is accepted."
@@ -97,14 +104,21 @@ def _accepts_any(accepted: tuple[MediaRange, ...]) -> bool:
     return not accepted or any(each.type == "*/*" for each in accepted)
 
 
-async def _has_picture(request: DicomwebRequest, target: DicomwebTarget) -> bool:
-    """Whether the instance has one frame, or the one that is named, and it can be rendered."""
+async def _has_picture(
+    request: DicomwebRequest, target: DicomwebTarget, accepted: tuple[MediaRange, ...]
+) -> bool:
+    """Whether the instance has one frame, or the one that is named, and it can be rendered.
+
+    Of reports, documents and videos: whether a type that they come in is accepted by its name.
+    """
     state = request.state
     try:
         shown = await state.in_thread(dicomweb_rendered.find_source, state.stores, target)
     except NotAcceptableError:
         return False
     stored = shown.instance.pixels
+    if shown.frame is None or shown.video is not None:
+        return any(each.type in shown.offered for each in accepted)
     return stored is not None and (stored.frame_count == 1 or target.number is not None)
 
 

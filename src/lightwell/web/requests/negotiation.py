@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 # An element of a list, up to the separator; in a quoted string separators mean nothing.
@@ -19,13 +19,16 @@ class MediaRange:
     """One alternative of an Accept header, in lower case and without quotes.
 
     ``inner`` is the ``type`` parameter of a multipart type, ``transfer_syntax`` the parameter of that name
-    (``*`` for any). If a parameter is given twice, the first one counts.
+    (``*`` for any). If a parameter is given twice, the first one counts. ``refused`` are the types that the
+    same header gives ``q`` 0, which this wildcard does not bring back (RFC 9110 §12.4.2); filled by
+    `without_refused`.
     """
 
     type: str
     inner: str | None = None
     transfer_syntax: str | None = None
     q: float = 1.0
+    refused: frozenset[str] = frozenset()
 
 
 def accept_header(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
@@ -37,6 +40,18 @@ def accept_header(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
 def media_ranges(accept: str) -> tuple[MediaRange, ...]:
     """The alternatives of an Accept header, as they stand; one without a type is left out."""
     return _cached(accept) if len(accept) <= _LONGEST_CACHED else _parse(accept)
+
+
+def without_refused(ranges: Iterable[MediaRange]) -> tuple[MediaRange, ...]:
+    """The alternatives that are accepted, the best first, each with what the header refuses."""
+    found = tuple(ranges)
+    refused = frozenset(each.type for each in found if not each.q and each.inner is None)
+    kept = [each for each in found if each.q > 0]
+    if refused:
+        kept = [
+            replace(each, refused=refused) if "*" in each.type + (each.inner or "") else each for each in kept
+        ]
+    return tuple(sorted(kept, key=lambda each: -each.q))
 
 
 def quality(accept: str, media_type: str) -> float | None:

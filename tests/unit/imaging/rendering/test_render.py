@@ -442,11 +442,15 @@ def test_writes_what_browsers_read(kind: str, shape: tuple[int, ...]) -> None:
     samples = np.full(shape, 200, np.uint8)
     image: ImageDescription = image_of(samples)
     picture = render(samples, image, image.photometric, attributes(), 0, Rendering(kind, quality=95))
-    read = {"image/jpeg": imagecodecs.jpeg8_decode, "image/png": imagecodecs.png_decode}
+    read = {
+        "image/jpeg": imagecodecs.jpeg8_decode,
+        "image/png": imagecodecs.png_decode,
+        "image/gif": imagecodecs.gif_decode,
+    }
     found = read[kind](picture.data)
-    assert found.shape == shape
+    assert found.shape == (shape if kind != "image/gif" else (16, 16, 3))
     assert np.abs(found.astype(int) - 200).max() <= (2 if kind == "image/jpeg" else 0)
-    starts = {"image/jpeg": b"\xff\xd8\xff\xe0", "image/png": b"\x89PNG"}
+    starts = {"image/jpeg": b"\xff\xd8\xff\xe0", "image/png": b"\x89PNG", "image/gif": b"GIF89a"}
     assert picture.data.startswith(starts[kind])
 
 
