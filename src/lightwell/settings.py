@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 from lightwell.errors import ConfigurationError
+from lightwell.setting_urls import database_fault, http_fault, masked_url, storage_fault
 
 PREFIX = "LIGHTWELL_"
 FILE = "lightwell.toml"
@@ -261,12 +261,7 @@ def masked(name: str, value: object) -> str:
     if FIELDS[name].metadata["secret"]:
         return "********"
     text = str(value).lower() if isinstance(value, bool) else str(value)
-    if "://" in text:
-        parts = urlsplit(text)
-        if parts.password:
-            host = parts.netloc.rpartition("@")[2]
-            text = urlunsplit(parts._replace(netloc=f"{parts.username}:********@{host}"))
-    return text
+    return masked_url(text) if "://" in text else text
 
 
 def _from_file(path: Path, *, required: bool) -> dict[str, Any] | None:
@@ -323,12 +318,20 @@ def _known(name: str, where: str, spell: Any) -> str:
 
 
 def _convert(name: str, raw: Any, where: str) -> Any:
+    if "\0" in str(raw):
+        raise ConfigurationError(f"{name} from {where} contains a null character: take it out")
     kind = str(FIELDS[name].type)
     choices = FIELDS[name].metadata["choices"]
     if kind.startswith("Path"):
         if not isinstance(raw, str | Path) or str(raw) == "":
             raise ConfigurationError(f"{name} from {where} must be a path")
-        return Path(raw).expanduser()
+        try:
+            return Path(raw).expanduser()
+        except (RuntimeError, UnicodeError):
+            raise ConfigurationError(
+                f"{name} from {where} begins with the home folder of a user who does not exist: write ./~ if "
+                "that is a name"
+            ) from None
     if kind == "int":
         return _integer(name, raw, where)
     if kind == "bool":
@@ -380,6 +383,15 @@ def _split_list(text: str | None) -> list[str]:
     return [word for part in (text or "").split(",") if (word := part.strip())]
 
 
+_URLS = {
+    "public_url": http_fault,
+    "database_url": database_fault,
+    "storage_url": storage_fault,
+    "storage_endpoint_url": http_fault,
+    "s3_endpoint_url": http_fault,
+}
+
+
 def _checked(settings: Settings) -> Settings:
     def refuse(name: str, text: str) -> None:
         where = settings.sources.get(name, "the defaults")
@@ -397,8 +409,10 @@ def _checked(settings: Settings) -> Settings:
         refuse("root_access_key_id", "must be 16 to 128 letters, digits or underscores")
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise ConfigurationError("tls_cert and tls_key must be set together")
-    if settings.public_url and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", settings.public_url):
-        refuse("public_url", "must be http(s)://HOST[:PORT][/PATH]")
+    for name, fault in _URLS.items():
+        url = getattr(settings, name)
+        if url and (words := fault(url)):
+            refuse(name, words)
     for text in _split_list(settings.trusted_proxies):
         try:
             network = ip_network(text)
@@ -407,10 +421,6 @@ def _checked(settings: Settings) -> Settings:
         else:
             if network.prefixlen == 0:
                 refuse("trusted_proxies", f"contains {text}, which would trust headers from anyone")
-    if settings.database_url and not re.match(r"sqlite:///|postgres(ql)?://", settings.database_url):
-        refuse("database_url", "must be sqlite:///PATH or postgresql://…")
-    if settings.storage_url and not re.match(r"file:///|s3://[^/]", settings.storage_url):
-        refuse("storage_url", "must be file:///PATH or s3://BUCKET/PREFIX")
     if settings.worker_memory < 256 * MiB:
         refuse("worker_memory", "must be 256m or more")
     if settings.authorizer_leeway > 60:

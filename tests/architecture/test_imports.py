@@ -16,6 +16,7 @@ ROOMS: dict[str, set[str]] = {
     "errors": set(),
     "clock": set(),
     "framing": set(),
+    "setting_urls": set(),
     "process_death": set(),
     "settings": set(),
     "domain": set(),
@@ -38,7 +39,7 @@ ROOMS: dict[str, set[str]] = {
     "web": {"operations", "documents", "auth", "wire", "observe"},
 }
 EVERYTHING = {"app", "cli", "__main__"}
-EVERYBODY_MAY = {"errors", "framing", "process_death", ""}
+EVERYBODY_MAY = {"errors", "framing", "process_death", "setting_urls", ""}
 ABOVE_DOMAIN = {"imaging", "stores", "auth", "ingest", "documents", "codec_pool", "operations", "work", "web"}
 FROM_INGEST_UP = ABOVE_DOMAIN - {"imaging", "stores", "auth"}
 NOBODY_MAY = {"web", "cli", "app"}

@@ -20,6 +20,7 @@ from lightwell.errors import (
     RequestTimeoutError,
     ThrottlingError,
 )
+from lightwell.setting_urls import masked_url
 
 SECONDS = 1.0
 """How long an authorizer may take to answer, including connecting to it."""
@@ -109,7 +110,7 @@ def parse_target(text: str) -> HttpTarget | PythonTarget:
 
 def _http(text: str) -> HttpTarget:
     def invalid(why: str) -> ConfigurationError:
-        return ConfigurationError(f"The target {text!r} is not a usable URL: {why}")
+        return ConfigurationError(f"The target {masked_url(text)!r} is not a usable URL: {why}")
 
     if len(text) > _LONGEST_TARGET or not _PRINTABLE.fullmatch(text):
         raise invalid("it is too long or contains characters that must be percent-encoded")

@@ -16,8 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
+from lightwell import setting_urls
 from lightwell.errors import ConfigurationError, LightwellError, StorageError
 from lightwell.settings import Settings
 
@@ -170,10 +171,7 @@ def database_place(settings: Settings) -> str:
     url = settings.database
     if url.startswith("sqlite:///"):
         return f"sqlite:///{Path(url.removeprefix('sqlite:///')).absolute()}"
-    parts = urlsplit(url)
-    options = dict(parse_qsl(parts.query))
-    host = parts.netloc.rpartition("@")[2] or options.get("host", "")
-    return f"postgresql://{host}/{options.get('dbname') or parts.path.strip('/')}"
+    return setting_urls.database_place(url)
 
 
 def is_another_database(server: RunningServer, settings: Settings) -> bool:

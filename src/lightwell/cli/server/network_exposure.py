@@ -48,7 +48,7 @@ def listen_addresses(settings: Settings) -> list[ListenAddress]:
         found = socket.getaddrinfo(
             settings.host or None, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):
         raise ConfigurationError(
             f"The host {settings.host!r} is not an address of this machine; check --host"
         ) from None

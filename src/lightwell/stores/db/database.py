@@ -21,9 +21,10 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Engine
 
 from lightwell.errors import ConfigurationError
+from lightwell.setting_urls import masked_url
 from lightwell.stores.db import drivers
 from lightwell.stores.db.bulk import insert_many, insert_missing
-from lightwell.stores.db.errors import explain, is_failure, masked, may_retry
+from lightwell.stores.db.errors import explain, is_failure, may_retry
 from lightwell.stores.db.look_up import LookUp
 
 __all__ = ["Database", "insert_many", "insert_missing"]
@@ -85,11 +86,11 @@ class Database:
             self.dialect = "postgresql"
         else:
             raise ConfigurationError(
-                f"The database {masked(url)} is of an unknown kind: LIGHTWELL_DATABASE_URL takes "
-                "sqlite:///PATH or postgresql://USER@HOST/NAME."
+                "The database is of an unknown kind: LIGHTWELL_DATABASE_URL takes sqlite:///PATH or "
+                "postgresql://USER@HOST/NAME."
             )
         self.url = url
-        self.address = masked(url)
+        self.address = masked_url(url)
         self._pool = pool
         self._state: _Opened | None = None
         self._lock = threading.Lock()

@@ -12,6 +12,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.pool import QueuePool
 
+from lightwell.errors import ConfigurationError
+
 _BUSY_SECONDS = 10.0
 
 # Milliseconds. A statement that runs for a minute has a bad plan; a lock held that long, a stuck process.
@@ -124,7 +126,14 @@ def _connect_postgresql(url: str, own_options: str = "", **more: Any) -> Any:
     import psycopg
     from psycopg.conninfo import conninfo_to_dict
 
-    given = conninfo_to_dict(url)
+    try:
+        given = conninfo_to_dict(url)
+    except psycopg.Error:
+        # What libpq says repeats what it could not read, which may be a part of the password.
+        raise ConfigurationError(
+            "LIGHTWELL_DATABASE_URL cannot be read as a PostgreSQL URL: check its options, and "
+            "percent-encode what is special in the password"
+        ) from None
     defaults: dict[str, Any] = {
         "connect_timeout": 5,
         "application_name": "lightwell",

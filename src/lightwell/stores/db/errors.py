@@ -112,6 +112,6 @@ def explain(error: BaseException, address: str) -> StorageError:
 
 
 def masked(text: str) -> str:
-    """``text`` with passwords in URLs and connection strings replaced by stars."""
-    text = re.sub(r"(://[^:/@\s]*):[^@\s]*@", r"\1:********@", text)
+    """A message with passwords in URLs and connection strings replaced by stars, rather too much than not."""
+    text = re.sub(r"(://[^:/@\s]*):\S*@", r"\1:********@", text)
     return re.sub(r"(password=)('[^']*'|[^&\s]*)", r"\1********", text, flags=re.IGNORECASE)

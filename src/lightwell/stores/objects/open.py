@@ -35,4 +35,4 @@ def open_objects(url: str, *, endpoint_url: str | None = None, region: str = "us
         from lightwell.stores.objects.s3 import S3Objects
 
         return S3Objects(parts.netloc, parts.path.strip("/"), endpoint_url=endpoint_url, region=region)
-    raise ConfigurationError(f"LIGHTWELL_STORAGE_URL is {url!r}; it takes file:///PATH or s3://BUCKET/PREFIX")
+    raise ConfigurationError("LIGHTWELL_STORAGE_URL takes file:///PATH or s3://BUCKET/PREFIX")

@@ -1,0 +1,161 @@
+"""URLs in settings: refused with a sentence, shown without a password."""
+
+from __future__ import annotations
+
+import random
+from urllib.parse import quote, unquote
+
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from lightwell.errors import ConfigurationError
+from lightwell.setting_urls import database_fault, database_place, http_fault, masked_url, storage_fault
+from lightwell.settings import load, masked
+from lightwell.stores.db.database import Database
+from lightwell.stores.db.errors import masked as masked_message
+
+_HEAD, _TAIL = "Zq9w", "Xk7v"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:////var/lib/lightwell.db",
+        "postgresql:///images",
+        "postgres://me@db/images",
+        "postgresql://me:secret@[2001:db8::1]:5432/images?sslmode=require",
+        "postgresql://me:se:cr?e#t@a:1,b:2/images",
+        "postgresql://me:p%40%2F%25@%2Ftmp%2Frun/images",
+        "postgresql:///images?host=/tmp/run&port=5433&user=me&password=secret",
+    ],
+)
+def test_takes_the_urls_of_databases_that_libpq_takes(url: str) -> None:
+    assert database_fault(url) is None
+    if url.startswith("postgres"):
+        given = conninfo_to_dict(url)
+        assert str(given.get("password", "\n")) not in masked_url(url)
+        assert str(given["dbname"]) in database_place(url)
+
+
+@pytest.mark.parametrize(
+    ("password", "words"),
+    [
+        ("Zq9w@Xk7v", "an @ too many"),
+        ("Zq9w/Xk7v", "a / before the @"),
+        ("Zq9w%Xk7v", "no two hexadecimal digits"),
+        ("Zq9w Xk7v", "a space"),
+        ("Zq9w@1?Xk7v", "an @ too many"),
+        ("1/Zq9w?Xk7v=", "a / before the @"),
+    ],
+)
+def test_says_how_to_write_a_password_and_repeats_none_of_it(password: str, words: str) -> None:
+    url = f"postgresql://me:{password}@db.example/images"
+    with pytest.raises(
+        ConfigurationError, match=f"database_url from LIGHTWELL_DATABASE_URL.*{words}"
+    ) as found:
+        load(environ={"LIGHTWELL_DATABASE_URL": url})
+    assert "%40" in str(found.value) and "percent-encoding" in str(found.value)
+    for said in (str(found.value), masked("database_url", url), Database(url).address):
+        assert _HEAD not in said and _TAIL not in said
+    right = f"postgresql://me:{quote(password, safe='')}@db.example/images"
+    assert database_fault(right) is None
+    assert masked_url(right) == "postgresql://me:********@db.example/images"
+    assert conninfo_to_dict(right)["password"] == password
+
+
+def test_leaks_no_part_of_a_password_whatever_it_is() -> None:
+    dice = random.Random(20)
+    characters = "@/:?#%&=[],;'\"\\ \t\n\0é~+$!*()<>^`{|}ab01"
+    accepted = 0
+    for _ in range(10_000):
+        middle = "".join(dice.choices(characters, k=dice.randrange(1, 8)))
+        password = dice.choice((_HEAD, "")) + middle + _TAIL
+        host = dice.choice(("db", "db:5432", "", "[::1]:1", "a,b:2"))
+        rest = dice.choice(("/images", "", "/images?sslmode=require", "?x=1"))
+        url = f"{dice.choice(('postgresql', 'postgres'))}://me:{password}@{host}{rest}"
+        said = [masked("database_url", url), Database(url).address, masked_message(f'bad "{url}"')]
+        try:
+            loaded = load({"database_url": url}, environ={})
+        except ConfigurationError as error:
+            said[2:] = [str(error)]
+        else:
+            accepted += 1
+            said.append(database_place(loaded.database))
+            try:
+                given = conninfo_to_dict(url)
+            except Exception:
+                assert rest == "?x=1"  # an option that libpq does not know
+            else:
+                assert given["password"] == unquote(password)
+        assert all(_HEAD not in text and _TAIL not in text for text in said), (url, said)
+    assert 1_000 < accepted < 9_000
+
+
+def test_no_text_at_all_is_more_than_a_wrong_setting() -> None:
+    dice = random.Random(21)
+    pieces = [
+        "http",
+        "s3",
+        "file",
+        "postgresql",
+        "sqlite",
+        "://",
+        ":",
+        "/",
+        "@",
+        "[",
+        "]",
+        "%",
+        "?",
+        "#",
+        "..",
+        "~",
+    ]
+    pieces += [
+        "host",
+        "99999",
+        "-1",
+        "8085",
+        "é",
+        "\0",
+        "\ud800",
+        " ",
+        "10.0.0.0",
+        "/8",
+        ",",
+        "::",
+        "1e9",
+        "\u2100",
+    ]
+    names = ["database_url", "storage_url", "storage_endpoint_url", "s3_endpoint_url", "public_url"]
+    names += ["trusted_proxies", "host", "data", "tls_cert", "buckets_dir"]
+    for _ in range(10_000):
+        name, text = dice.choice(names), "".join(dice.choices(pieces, k=dice.randrange(1, 9)))
+        try:
+            loaded = load({name: text}, environ={})
+        except ConfigurationError as error:
+            assert name in str(error) or "tls" in str(error)
+        else:
+            masked(name, getattr(loaded, name))
+            if name == "database_url":
+                database_place(loaded.database)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://h:x", "http://[::1", "http://h:99999", "http://h:0", "ftp://h", "http:///x", "http://a\u2100b"],
+)
+def test_refuses_urls_of_servers_that_nothing_can_call(url: str) -> None:
+    assert http_fault(url) == "must be http(s)://HOST[:PORT][/PATH]"
+
+
+def test_refuses_user_names_and_passwords_where_none_are_used() -> None:
+    assert "without a user name" in (http_fault("http://me:secret@minio:9000") or "")
+    assert masked_url("http://me:secret@minio:9000") == "http://********@minio:9000"
+    assert http_fault("https://[2001:db8::1]:9000/path") is None
+
+
+def test_refuses_storage_that_is_neither_a_folder_nor_a_bucket() -> None:
+    assert storage_fault("file:///var/lib/a[b") is None and storage_fault("s3://bucket/pre/fix") is None
+    for url in ("s3://", "s3://a@b/c", "s3://[x", "gs://b", "file://host/x", "s3://b?x"):
+        assert storage_fault(url) == "must be file:///PATH or s3://BUCKET/PREFIX", url
