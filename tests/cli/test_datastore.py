@@ -36,7 +36,7 @@ def test_it_creates_lists_and_deletes(verbs: Verbs) -> None:
     verbs("datastore", "create", "ward-3", status=1)
     assert "already a data store ward-3" in verbs.err
     verbs("datastore", "create", "a b", status=2)
-    verbs("datastore", "create", "c", "--authorizer", AUTHORIZER.replace("us-east-1", "eu-west-1"), status=1)
+    verbs("datastore", "create", "c", "--authorizer", AUTHORIZER.replace("us-east-1", "eu-west-1"), status=2)
 
     assert verbs("datastore", "delete", "ward-3") == f"data store ward-3 ({id}) deleted\n"
     assert verbs.json("datastore", "delete", made["datastoreId"])["datastoreStatus"] == "DELETED"

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from lightwell.cli.main import main
-from lightwell.operations.authorizers import set_authorizer
 from tests.support.ct_files import ct, write_series
 from tests.support.server import Server, running, until
 
@@ -97,19 +96,25 @@ def test_is_withdrawn_by_setting_the_authorizer_again(
     server: Server,
     ids: dict[str, str],
     mint: Mint,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    def set_authorizer(authorizer: str) -> None:
+        words = ["datastore", "set-authorizer", "others", authorizer, "--json"]
+        assert main([*words, "--data", str(server.data)]) == 0
+        shown = json.loads(capsys.readouterr().out)["lambdaAuthorizerArn"]
+        assert shown == {"none": None, "builtin": ARN}.get(authorizer, authorizer)
+
     store, before = ids["others"], mint("others")
     assert status(server, store, before) == 200
-    with server.database() as db:
-        set_authorizer(db, store, ARN, 1)
+    set_authorizer("builtin")
     until(lambda: status(server, store, before) == 403)
     assert status(server, store, mint("others")) == 200
-    with server.database() as db:
-        set_authorizer(db, store, None, 1)
+    set_authorizer("none")
     until(lambda: status(server, store, before) == 424)
-    with server.database() as db:
-        set_authorizer(db, store, ARN, 1)
+    set_authorizer(ARN)
     until(lambda: status(server, store, mint("others")) == 200)
+    assert main(["datastore", "set-authorizer", "others", "x", "--data", str(server.data)]) == 2
+    assert status(server, store, mint("others")) == 200
 
 
 def test_says_what_to_do_instead_of_minting_what_nobody_accepts(

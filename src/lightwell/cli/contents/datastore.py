@@ -1,4 +1,4 @@
-"""``lightwell datastore list|create|delete|usage``: data stores, with the server up or down."""
+"""``lightwell datastore list|create|delete|usage|set-authorizer``, with the server up or down."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from lightwell.cli import flags
+from lightwell.cli.authorizer_arn import HELP, METAVAR, NONE, authorizer_arn
 from lightwell.cli.contents import named_store
 from lightwell.cli.store_session import local_context, store_session
 from lightwell.cli.wording import duration, moment, print_array, print_table, size
@@ -30,16 +31,21 @@ def add(parser: argparse.ArgumentParser) -> None:
     listing.add_argument("--deleted", action="store_true", help="list deleted ones, too")
     create = actions.add_parser("create", help="create a data store and print its ID", allow_abbrev=False)
     create.add_argument("name", metavar="NAME", help="name: letters, digits and ._/#-")
-    create.add_argument(
-        "--authorizer", metavar="ARN", help="ARN of the Lambda function that checks bearer tokens on DICOMweb"
-    )
+    create.add_argument("--authorizer", metavar=METAVAR, help=f"{HELP} [default: none]")
     delete = actions.add_parser("delete", help="delete an empty data store", allow_abbrev=False)
     delete.add_argument("store", metavar="NAME", help="name or ID of the data store")
     usage = actions.add_parser(
         "usage", help="count what each data store holds, and the bytes it takes", allow_abbrev=False
     )
     usage.add_argument("store", metavar="NAME", nargs="?", help="name or ID of a data store [default: all]")
-    for action in (listing, create, delete, usage):
+    authorize = actions.add_parser(
+        "set-authorizer",
+        help="change what decides about bearer tokens; withdraws those of `lightwell token` within seconds",
+        allow_abbrev=False,
+    )
+    authorize.add_argument("store", metavar="NAME", help="name or ID of the data store")
+    authorize.add_argument("authorizer", metavar=METAVAR, help=HELP)
+    for action in (listing, create, delete, usage, authorize):
         what = "a JSON array" if action in (listing, usage) else "one JSON object"
         action.add_argument("--json", action="store_true", help=f"print {what}")
         flags.add(action, flags.PLACES)
@@ -53,9 +59,13 @@ def run(args: argparse.Namespace) -> int:
         if args.action == "list":
             return _list(ctx, with_deleted=args.deleted, as_json=args.json)
         if args.action == "create":
-            return _create(ctx, args.name, args.authorizer, as_json=args.json)
+            authorizer = authorizer_arn(settings, args.authorizer or NONE)
+            return _create(ctx, args.name, authorizer, as_json=args.json)
         if args.action == "delete":
             return _delete(ctx, args.store, as_json=args.json)
+        if args.action == "set-authorizer":
+            authorizer = authorizer_arn(settings, args.authorizer)
+            return _set_authorizer(ctx, args.store, authorizer, as_json=args.json)
         return _usage(ctx, args.store, as_json=args.json)
 
 
@@ -114,6 +124,19 @@ def _create(ctx: Context, name: str, authorizer: str | None, *, as_json: bool) -
         )
     store = named_store.create(ctx, name, authorizer=authorizer)
     print(json.dumps(_as_json(store), indent=2) if as_json else store.id)
+    return 0
+
+
+def _set_authorizer(ctx: Context, name_or_id: str, arn: str | None, *, as_json: bool) -> int:
+    from lightwell.operations.authorizers import set_authorizer
+
+    store = named_store.existing(ctx, name_or_id)
+    set_authorizer(ctx.stores.db, store.id, arn, ctx.clock.now())
+    if as_json:
+        print(json.dumps(_as_json(named_store.existing(ctx, store.id)), indent=2))
+    else:
+        has = f"has the authorizer {arn}" if arn else "accepts no tokens"
+        print(f"data store {store.name} ({store.id}) {has}")
     return 0
 
 
