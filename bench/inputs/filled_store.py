@@ -18,9 +18,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 
+from sqlalchemy import Table
+
 from bench.servers.lightwell_server import Server
 from bench.workspace import work_folder
 from lightwell.domain.qido.grams import fold_name
+from lightwell.domain.qido.index_columns import series_columns, study_columns
 from lightwell.stores.db import tables
 from lightwell.stores.qido import grams
 
@@ -41,6 +44,8 @@ FAMILY = (
     "Lindqvist",
 )
 GIVEN = ("Ana", "Kwame", "Linh", "Mette", "Omar", "Jana", "Luc", "Elif", "Yui", "Grace", "Nils", "Ines")
+_PLANES = ("axial", "coronal", "sagittal", "MIP")
+_MANUFACTURERS = ("SIEMENS", "GE MEDICAL SYSTEMS", "Philips", "Canon")
 _MODALITIES = ("CT", "MR", "CR", "US", "DX", "PT")
 
 
@@ -107,9 +112,15 @@ def _fill(database: Path, result: FilledStore, series: int) -> None:
             for image_set, version in sets:
                 batch["image_set"].append(image_set)
                 batch["version"].append(version)
-                batch["primary_series"].append(_series(image_set))
+                series_row = _series(image_set)
+                batch["primary_series"].append(series_row)
+                batch["series_grams"].append(
+                    {"rowid": image_set["key"], "grams": _grams("series", tables.primary_series, series_row)}
+                )
                 batch["primary_instance"].append(_instance(image_set))
-            batch["study_grams"].append({"rowid": study["key"], "grams": grams.grams_of(study)})
+            batch["study_grams"].append(
+                {"rowid": study["key"], "grams": _grams("study", tables.study, study)}
+            )
             if len(batch["image_set"]) > 20_000:
                 _insert(db, batch)
         _insert(db, batch)
@@ -121,6 +132,10 @@ def _fill(database: Path, result: FilledStore, series: int) -> None:
         db.close()
 
 
+def _grams(of: grams.Of, table: Table, row: dict[str, object]) -> str:
+    return grams.grams_of(of, {**dict.fromkeys(table.c.keys()), **row})
+
+
 def _insert(db: sqlite3.Connection, batch: dict[str, list[dict[str, object]]]) -> None:
     for table, rows in batch.items():
         if rows:
@@ -130,7 +145,15 @@ def _insert(db: sqlite3.Connection, batch: dict[str, list[dict[str, object]]]) -
             rows.clear()
 
 
-_TABLES = ("study", "image_set", "version", "primary_series", "primary_instance", "study_grams")
+_TABLES = (
+    "study",
+    "image_set",
+    "version",
+    "primary_series",
+    "primary_instance",
+    "study_grams",
+    "series_grams",
+)
 _Set = tuple[dict[str, object], dict[str, object]]
 
 
@@ -209,6 +232,17 @@ def _image_set(
         "modality": random_.choice(_MODALITIES),
         "body_part_examined": "CHEST",
         "instance_count": random_.randint(1, 400),
+        "series_description": f"Thorax {random_.choice(_PLANES)} {random_.randint(1, 5)}.0 {index}",
+        "further": json.dumps(
+            {
+                "Manufacturer": random_.choice(_MANUFACTURERS),
+                "InstitutionName": "St. Elsewhere",
+                "StationName": f"CT{random_.randint(1, 20):05d}",
+                "ProtocolName": f"Thorax {random_.choice(_PLANES)}",
+                "SeriesDate": columns["study_date"],
+                "SeriesTime": columns["study_time"],
+            }
+        ),
     }
     version: dict[str, object] = {
         "image_set": key,
@@ -241,6 +275,7 @@ def _study(
         "study_day": shown["study_date"],
         "study_clock": f"{shown['study_time']}.000000",
         "birth_day": shown["patient_birth_date"],
+        **study_columns(str(lead["further"])),
     }
 
 
@@ -253,6 +288,9 @@ def _series(image_set: dict[str, object]) -> dict[str, object]:
         "number": int(str(image_set["series_number"])),
         "modality": image_set["modality"],
         "first_record": image_set["key"],
+        "series_description": image_set["series_description"],
+        "body_part_examined": image_set["body_part_examined"],
+        **series_columns(str(image_set["further"])),
     }
 
 

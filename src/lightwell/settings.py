@@ -105,7 +105,7 @@ class Settings:
     strict_queries: bool = _setting(
         False,
         "true: refuse what HealthImaging does not know in a DICOMweb search: unknown parameters, a limit "
-        "above 1000, keywords in other letters",
+        "above 1000, keywords in other letters, optional match keys, empty and multiple value matching",
     )
     cors_origins: str = _setting("*", "comma-separated origins that browsers may call from")
     metadata_transfer_syntax: str = _setting(

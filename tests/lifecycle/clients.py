@@ -194,11 +194,12 @@ def wipe(stores: Stores) -> None:
         for table in tables.metadata.tables.values():
             if table.name not in kept:
                 conn.execute(table.delete())
-        # It is of another kind on each database, and none of those.
-        if conn.dialect.name == "sqlite":
-            conn.exec_driver_sql("INSERT INTO study_grams (study_grams) VALUES ('delete-all')")
-        else:
-            conn.exec_driver_sql("DELETE FROM study_grams")
+        # These are of another kind on each database, and none of those.
+        for name in ("study_grams", "series_grams"):
+            if conn.dialect.name == "sqlite":
+                conn.exec_driver_sql(f"INSERT INTO {name} ({name}) VALUES ('delete-all')")
+            else:
+                conn.exec_driver_sql(f"DELETE FROM {name}")
 
     stores.db.write(work)
     for name, _ in list(stores.objects.list("packs/")):

@@ -128,6 +128,7 @@ def image_set_row(datastore_key: int, **columns: Any) -> dict[str, Any]:
         "referring_physician_name": None,
         "series_description": None,
         "requests": None,
+        "further": None,
     }
     unknown = set(columns) - set(row)
     assert not unknown, f"no such columns: {unknown}"

@@ -12,8 +12,9 @@ from sqlalchemy import Connection, select, text
 from lightwell.domain.image_sets.edits import apply_edits
 from lightwell.domain.image_sets.search_columns import clock, day, integer
 from lightwell.domain.qido import grams
-from lightwell.domain.qido.criteria import AnyOf
+from lightwell.domain.qido.criteria import AnyOf, Empty, Match
 from lightwell.domain.qido.grams import fold_name
+from lightwell.domain.qido.index_columns import series_columns, study_columns
 from lightwell.stores.db import tables
 from lightwell.stores.db.qido_tables import UNNUMBERED
 from lightwell.stores.image_sets import native_instances
@@ -83,6 +84,10 @@ def _check_series(row: Any, series: Any, instances: set[tuple[Any, ...]]) -> Non
     assert (series.number, series.first_record) == (_number(row.series_number), first[1])
     assert series.performed_day == day(series.performed_date)
     assert series.performed_clock == clock(series.performed_time)
+    for name in ("series_description", "body_part_examined"):
+        assert getattr(series, name) == getattr(row, name), f"{name} of series {row.series_instance_uid}"
+    for name, value in series_columns(row.further).items():
+        assert getattr(series, name) == value, f"{name} of series {row.series_instance_uid}"
 
 
 def _check_studies(conn: Connection, sets: Mapping[int, Any], series: Mapping[int, Any]) -> None:
@@ -98,7 +103,8 @@ def _check_studies(conn: Connection, sets: Mapping[int, Any], series: Mapping[in
             left = {name for name, value in study._mapping.items() if value is not None}
             assert left == {"key", "datastore", "study_instance_uid"}, f"{left} of a study that nobody sees"
     assert of.keys() == listed.keys()
-    _check_grams(conn, listed)
+    _check_grams(conn, "study", listed)
+    _check_grams(conn, "series", series)
 
 
 def _check_study(study: Any, sets: list[Any], series: Mapping[int, Any]) -> None:
@@ -106,6 +112,8 @@ def _check_study(study: Any, sets: list[Any], series: Mapping[int, Any]) -> None
     assert (study.lead, study.listed_in) == (lead.key, study.datastore)
     for name in _AS_LEAD:
         assert getattr(study, name) == getattr(lead, name), f"{name} of study {study.study_instance_uid}"
+    for name, value in study_columns(lead.further).items():
+        assert getattr(study, name) == value, f"{name} of study {study.study_instance_uid}"
     assert study.patient_name_folded == (lead.patient_name and fold_name(lead.patient_name))
     assert study.timezone_offset == series[lead.key].timezone_offset
     assert (study.study_day, study.study_clock) == (day(lead.study_date), clock(lead.study_time))
@@ -117,38 +125,49 @@ def _check_study(study: Any, sets: list[Any], series: Mapping[int, Any]) -> None
     assert study.updated_at is not None
 
 
-def _check_grams(conn: Connection, studies: Mapping[int, Any]) -> None:
-    """Assert that every text of every listed study is found, and no unlisted study."""
+def _check_grams(conn: Connection, of: gram_rows.Of, rows: Mapping[int, Any]) -> None:
+    """Assert that every text of every listed study or series is found, and no unlisted one."""
     by_mark: dict[str, set[int]] = defaultdict(set)
-    for key, study in studies.items():
-        for keyword, column in gram_rows.COLUMNS.items():
-            value = getattr(study, column)
-            if value is None:
-                continue
-            for each in json.loads(value) if keyword in grams.LIST_ATTRIBUTES else [value]:
-                wanted = grams.gram_prefixes(study.datastore, keyword, AnyOf((each,)))
-                assert wanted is not None
-                assert all(key in _with_gram(conn, gram) for (gram,) in wanted), f"{keyword} is not found"
+    columns = gram_rows.STUDY_COLUMNS if of == "study" else gram_rows.SERIES_COLUMNS
+    for key, row in rows.items():
+        for keyword, column in columns.items():
+            value = getattr(row, column)
+            for match in _matches(keyword, value):
+                wanted = grams.gram_prefixes(row.listed_in, keyword, match)
+                if wanted is None:  # found by another index
+                    continue
+                assert all(key in _with_gram(conn, of, gram) for (gram,) in wanted), f"{keyword} is not found"
                 by_mark[wanted[0][0][:3]].add(key)
-    every = set(_all_with_grams(conn)) if conn.dialect.name != "sqlite" else set()
+    every = set(_all_with_grams(conn, of)) if conn.dialect.name != "sqlite" else set()
     for mark, keys in by_mark.items():
         if conn.dialect.name == "sqlite":
-            assert _with_gram(conn, mark, whole=False) == keys
+            assert _with_gram(conn, of, mark, whole=False) == keys
         else:
             assert keys <= every
             every -= keys
-    assert not every, "texts of a study that nobody sees"
+    assert not every, f"texts of a {of} that nobody sees"
 
 
-def _all_with_grams(conn: Connection) -> list[int]:
-    return list(conn.execute(text("SELECT study FROM study_grams")).scalars())
+def _matches(keyword: str, value: str | None) -> list[Match]:
+    """What finds each of the values of a column, or that it has none."""
+    if value is None:
+        return [Empty()]
+    if keyword in grams.LIST_ATTRIBUTES:
+        return [AnyOf((each,)) for each in json.loads(value)]
+    if keyword in grams.NAME_ATTRIBUTES:
+        return [AnyOf((fold_name(each),)) for each in value.split("\\") if fold_name(each)] or [Empty()]
+    return [AnyOf((value,))]
 
 
-def _with_gram(conn: Connection, gram: str, whole: bool | None = None) -> set[int]:
+def _all_with_grams(conn: Connection, of: str) -> list[int]:
+    return list(conn.execute(text(f"SELECT {of} FROM {of}_grams")).scalars())
+
+
+def _with_gram(conn: Connection, of: str, gram: str, whole: bool | None = None) -> set[int]:
     if whole is None:
         whole = grams.is_full_length(gram)
     if conn.dialect.name == "sqlite":
-        sql = text("SELECT rowid FROM study_grams WHERE study_grams MATCH :gram")
+        sql = text(f"SELECT rowid FROM {of}_grams WHERE {of}_grams MATCH :gram")
         return set(conn.execute(sql, {"gram": f'"{gram}"' + ("" if whole else " *")}).scalars())
-    sql = text("SELECT study FROM study_grams WHERE grams @@ CAST(:gram AS tsquery)")
+    sql = text(f"SELECT {of} FROM {of}_grams WHERE grams @@ CAST(:gram AS tsquery)")
     return set(conn.execute(sql, {"gram": f"'{gram}'" + ("" if whole else ":*")}).scalars())

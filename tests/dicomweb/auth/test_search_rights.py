@@ -112,6 +112,8 @@ def test_returns_what_a_viewer_requests(archive: Archive, searcher: Credentials)
     )
     reply = ask(archive, searcher, "studies", query)
     assert found(reply) == archive.found("studies", query)
+    for path, query_of_shown in (("studies", "PatientSex=M"), ("series", "SeriesDescription=AX*")):
+        assert len(found(ask(archive, searcher, path, query_of_shown))) == 1
     assert [value(result, "00100032") for result in found(reply)] == ["0830"]
     assert "warning" not in reply.headers
 
@@ -123,6 +125,11 @@ def test_refuses_to_match_on_what_it_does_not_return(archive: Archive, searcher:
         (f"{IN_SERIES}/instances", "PatientID=P-1"),
         (f"{IN_SERIES}/instances", "Modality=CT"),
         (f"{IN_SERIES}/instances", "00400275.00400009=SPS-1"),
+        ("series", "Manufacturer=ACME"),
+        ("series", "BodyPartExamined=CHEST"),
+        ("instances", "operatorsname=%22%22&emptyvaluematching=true"),
+        ("studies", "IssuerOfPatientID=HOSPITAL"),
+        ("studies", "NameOfPhysiciansReadingStudy=cox^p%5CDorian^John&multiplevaluematching=true"),
     ):
         reply = ask(archive, searcher, path, query)
         assert (reply.status, reply.headers["x-amzn-errortype"]) == (403, "AccessDeniedException"), query

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from lightwell.domain.image_sets.edits import Edit
-from lightwell.domain.qido.criteria import STUDY, QidoCriteria, Wildcard
+from lightwell.domain.qido.criteria import SERIES, STUDY, AnyOf, Empty, QidoCriteria, Wildcard, Words
 from lightwell.domain.states import WorkflowStatus
 from lightwell.stores import Stores
 from lightwell.stores.db import tables
@@ -20,10 +20,19 @@ from lightwell.stores.image_sets import edits as packed_edits
 from lightwell.stores.image_sets.writing import ImageSetChange
 from lightwell.stores.qido import index as qido_index
 from lightwell.stores.qido import search
-from tests.support import image_set_builders
+from tests.support import image_set_builders, search_index
 from tests.support.image_set_builders import NOW, BuiltInstance
 
-_SERIES = {"SeriesInstanceUID": "1.2.3", "Modality": "CT", "SeriesNumber": "4"}
+_SERIES = {
+    "SeriesInstanceUID": "1.2.3",
+    "Modality": "CT",
+    "SeriesNumber": "4",
+    "SeriesDescription": "AXIAL",
+    "Manufacturer": "ACME",
+    "OperatorsName": ["Roe^Ann", "Zoë"],
+    "SeriesDate": "20240131",
+    "ProtocolName": "x" * 600,
+}
 
 
 def rows(db: Database) -> dict[str, list[Any]]:
@@ -132,6 +141,21 @@ def test_fills_the_index_of_a_database_from_an_earlier_version(
         for keyword, pattern in (("PatientName", "*ller^zoe"), ("StudyDescription", "n?w")):
             found = search.search(conn, store, QidoCriteria(STUDY, matches={keyword: Wildcard(pattern)}))
             assert [hit.values["PatientName"] for hit in found.hits] == ["Müller^Zoë"]
+        for keyword, match in (
+            ("Manufacturer", Wildcard("*CM*")),
+            ("SeriesDescription", AnyOf(("AXIAL",))),
+            ("OperatorsName", Words(("*oe",))),
+            ("SeriesDate", AnyOf(("20240131",))),
+            ("SeriesDate", Empty()),
+            ("Manufacturer", Empty()),
+        ):
+            found = search.search(conn, store, QidoCriteria(SERIES, matches={keyword: match}))
+            series = [hit.values["SeriesInstanceUID"] for hit in found.hits]
+            assert series == ["1.2.4" if isinstance(match, Empty) else "1.2.3"]
+        assert not search.search(conn, store, QidoCriteria(SERIES, matches={"ProtocolName": Empty()})).hits[
+            1:
+        ]
+        search_index.check(conn)
     stores.close()
     db.close()
 
@@ -141,14 +165,15 @@ def _back_to_0003(conn: Connection) -> None:
     conn.execute(text("DROP TABLE server"))
     for name in ("input_node", "output_node", "assumes_role"):
         conn.execute(text(f"ALTER TABLE import_job DROP COLUMN {name}"))
-    for table in ("study_grams", "primary_instance", "primary_series"):
+    for table in ("study_grams", "series_grams", "primary_instance", "primary_series"):
         conn.execute(text(f"DROP TABLE {table}"))
     for name in ("update", "patient", "accession", "day", "clock", "birth_day", "birth_clock"):
         conn.execute(text(f"DROP INDEX study_by_{name}"))
     kept = {"key", "datastore", "study_instance_uid"}
     for name in [name for name in tables.study.c.keys() if name not in kept]:  # noqa: SIM118
         conn.execute(text(f"ALTER TABLE study DROP COLUMN {name}"))
-    for name in ("patient_birth_time", "referring_physician_name", "series_description", "requests"):
+    added = ("patient_birth_time", "referring_physician_name", "series_description", "requests", "further")
+    for name in added:
         conn.execute(text(f"ALTER TABLE image_set DROP COLUMN {name}"))
     conn.execute(text("ALTER TABLE record DROP COLUMN warnings"))
     conn.execute(text("UPDATE alembic_version SET version_num = '0003'"))

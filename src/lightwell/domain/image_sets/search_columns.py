@@ -20,12 +20,34 @@ cannot be searched for, as AWS says of overlong values; PostgreSQL could not ind
 
 _MOST_REQUESTS = 100  # per series; real ones have one or two
 
+OVERLONG = "overlong"
+"""The key of `SearchColumns.further` for the keywords of attributes whose text is too long for a column."""
+_FURTHER_OF_PATIENT = ("IssuerOfPatientID",)
+_FURTHER_OF_STUDY = ("NameOfPhysiciansReadingStudy",)
+_FURTHER_OF_SERIES = (
+    *("SeriesDate", "SeriesTime", "Manufacturer", "InstitutionName", "StationName"),
+    *("PerformingPhysicianName", "OperatorsName", "ManufacturerModelName", "ProtocolName", "Laterality"),
+)
+# All that DICOMweb can match, by level; what is longer than a column holds must not pass for empty there.
+_OF_PATIENT = (
+    *("PatientID", "PatientName", "PatientBirthDate", "PatientBirthTime", "PatientSex"),
+    *_FURTHER_OF_PATIENT,
+)
+_OF_STUDY = (
+    *("AccessionNumber", "ReferringPhysicianName", "StudyDate", "StudyDescription", "StudyID", "StudyTime"),
+    *_FURTHER_OF_STUDY,
+)
+_OF_SERIES = ("BodyPartExamined", "Modality", "SeriesDescription", *_FURTHER_OF_SERIES)
+
 _TIME = re.compile(r"([01]\d|2[0-3])(?::?([0-5]\d)(?::?([0-5]\d|60)(?:\.(\d{1,6}))?)?)?")
 
 
 @dataclass(frozen=True, slots=True)
 class SearchColumns:
-    """One value per search column; None where absent or longer than `LONGEST_TEXT`."""
+    """One value per search column; None where absent or longer than `LONGEST_TEXT`.
+
+    ``further`` is JSON: what only DICOMweb matches, by keyword, and the overlong attributes (see `OVERLONG`).
+    """
 
     patient_id: str | None
     patient_name: str | None
@@ -45,6 +67,7 @@ class SearchColumns:
     referring_physician_name: str | None
     series_description: str | None
     requests: str | None
+    further: str | None
 
     def as_row(self) -> dict[str, str | None]:
         return asdict(self)
@@ -77,6 +100,7 @@ def search_columns(
         referring_physician_name=_text(study, "ReferringPhysicianName"),
         series_description=_text(series, "SeriesDescription"),
         requests=_requests(series),
+        further=_further(patient, study, series),
     )
 
 
@@ -133,6 +157,27 @@ def integer(value: object) -> int | None:
     except ValueError:
         return None
     return number if -(2**31) <= number < 2**31 else None
+
+
+def _further(
+    patient: Mapping[str, object], study: Mapping[str, object], series: Mapping[str, object]
+) -> str | None:
+    found: dict[str, object] = {}
+    for block, keywords in (
+        (patient, _FURTHER_OF_PATIENT),
+        (study, _FURTHER_OF_STUDY),
+        (series, _FURTHER_OF_SERIES),
+    ):
+        found.update((keyword, text) for keyword in keywords if (text := _text(block, keyword)) is not None)
+    overlong = [
+        keyword
+        for block, keywords in ((patient, _OF_PATIENT), (study, _OF_STUDY), (series, _OF_SERIES))
+        for keyword in keywords
+        if keyword in block and len(_joined_value(block, keyword) or "") > LONGEST_TEXT
+    ]
+    if overlong:
+        found[OVERLONG] = sorted(overlong)
+    return json.dumps(found, ensure_ascii=False, separators=(",", ":")) if found else None
 
 
 def _requests(series: Mapping[str, object]) -> str | None:

@@ -1,7 +1,7 @@
 """Which attributes a QIDO-RS search can match, and which it returns.
 
 Source: AWS's dicomweb-search pages (match keys, ``includefield=all``), PS3.18 Table 10.6.1-5 (match keys that
-a server must support) and Tables 10.6.3-3 to -5 (returned attributes).
+a server must support) and Tables 10.6.3-3 to -5 (returned attributes), PS3.4 Table C.6-5 (optional keys).
 """
 
 from __future__ import annotations
@@ -15,12 +15,18 @@ LEVELS = (STUDY, SERIES, INSTANCE)
 
 @dataclass(frozen=True, slots=True)
 class MatchKey:
-    """An indexed attribute. ``path`` holds the tags from the data set down to it."""
+    """An indexed attribute. ``path`` holds the tags from the data set down to it.
+
+    ``optional``: neither HealthImaging nor PS3.18 requires that it can be matched. ``multiple``: it may have
+    several values (PS3.6), and matches by any of them.
+    """
 
     keyword: str
     path: tuple[int, ...]
     vr: str
     level: str
+    optional: bool = False
+    multiple: bool = False
 
     @property
     def name(self) -> str:
@@ -36,7 +42,7 @@ MATCH_KEYS: dict[str, MatchKey] = {
         MatchKey("StudyDate", (0x00080020,), "DA", STUDY),
         MatchKey("StudyTime", (0x00080030,), "TM", STUDY),
         MatchKey("AccessionNumber", (0x00080050,), "SH", STUDY),
-        MatchKey("ModalitiesInStudy", (0x00080061,), "CS", STUDY),
+        MatchKey("ModalitiesInStudy", (0x00080061,), "CS", STUDY, multiple=True),
         MatchKey("ReferringPhysicianName", (0x00080090,), "PN", STUDY),
         MatchKey("StudyDescription", (0x00081030,), "LO", STUDY),
         MatchKey("PatientName", (0x00100010,), "PN", STUDY),
@@ -56,6 +62,21 @@ MATCH_KEYS: dict[str, MatchKey] = {
         MatchKey("SOPInstanceUID", (0x00080018,), "UI", INSTANCE),
         MatchKey("InstanceNumber", (0x00200013,), "IS", INSTANCE),
         MatchKey("WarningReason", (0x00081196,), "US", INSTANCE),
+        MatchKey("NameOfPhysiciansReadingStudy", (0x00081060,), "PN", STUDY, optional=True, multiple=True),
+        MatchKey("IssuerOfPatientID", (0x00100021,), "LO", STUDY, optional=True),
+        MatchKey("PatientSex", (0x00100040,), "CS", STUDY, optional=True),
+        MatchKey("SeriesDate", (0x00080021,), "DA", SERIES, optional=True),
+        MatchKey("SeriesTime", (0x00080031,), "TM", SERIES, optional=True),
+        MatchKey("Manufacturer", (0x00080070,), "LO", SERIES, optional=True),
+        MatchKey("InstitutionName", (0x00080080,), "LO", SERIES, optional=True),
+        MatchKey("StationName", (0x00081010,), "SH", SERIES, optional=True),
+        MatchKey("SeriesDescription", (0x0008103E,), "LO", SERIES, optional=True),
+        MatchKey("PerformingPhysicianName", (0x00081050,), "PN", SERIES, optional=True, multiple=True),
+        MatchKey("OperatorsName", (0x00081070,), "PN", SERIES, optional=True, multiple=True),
+        MatchKey("ManufacturerModelName", (0x00081090,), "LO", SERIES, optional=True),
+        MatchKey("BodyPartExamined", (0x00180015,), "CS", SERIES, optional=True),
+        MatchKey("ProtocolName", (0x00181030,), "LO", SERIES, optional=True),
+        MatchKey("Laterality", (0x00200060,), "CS", SERIES, optional=True),
     )
 }
 """By keyword; attributes in a sequence by the keywords of their path, joined by dots."""
@@ -63,10 +84,10 @@ MATCH_KEYS: dict[str, MatchKey] = {
 MATCH_KEYS_BY_PATH = {key.path: key for key in MATCH_KEYS.values()}
 
 
-def match_keys(level: str) -> list[MatchKey]:
+def match_keys(level: str, *, optional: bool = True) -> list[MatchKey]:
     """What a search at that level can match: attributes of its own level and of those above."""
     known = LEVELS[: LEVELS.index(level) + 1]
-    return [key for key in MATCH_KEYS.values() if key.level in known]
+    return [key for key in MATCH_KEYS.values() if key.level in known and (optional or not key.optional)]
 
 
 def _tags(text: str) -> frozenset[int]:

@@ -20,6 +20,18 @@ class AnyOf:
 
 
 @dataclass(frozen=True, slots=True)
+class AllOf:
+    """Each of these is one of the attribute's values: multiple value matching (PS3.4 §C.2.2.2.8)."""
+
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Empty:
+    """The attribute is absent or has no value: empty value matching (PS3.4 §C.2.2.2.7)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Range:
     """A date or time from ``low`` to ``high``, both inclusive, None for an open end.
 
@@ -51,7 +63,7 @@ class Words:
     words: tuple[str, ...]
 
 
-Match = AnyOf | Range | Wildcard | Words
+Match = AnyOf | AllOf | Empty | Range | Wildcard | Words
 
 
 @dataclass(frozen=True, slots=True)

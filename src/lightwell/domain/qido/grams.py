@@ -1,9 +1,11 @@
-"""The parts of a study's texts by which wildcards and fuzzy names are found, wherever in a text they match.
+"""The parts of texts by which wildcards and fuzzy names are found, wherever in a text they match.
 
 A *gram* is `GRAM_LENGTH` consecutive characters of a text, or fewer at its end, with a prefix for the data
 store and the attribute. Every part of a text is therefore a prefix of one of its grams, or several grams in a
 row; the beginning and end of a value are characters of the text too. Grams find every study that matches, and
 some that do not, because case, accents and the order of grams are ignored.
+
+Where an attribute has no text there is a gram that says so, for empty value matching.
 
 A gram holds no character at which an index would split it: everything but letters and digits is replaced.
 """
@@ -14,13 +16,14 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from lightwell.domain.qido.criteria import AnyOf, Match, Range, Wildcard, Words, fold
+from lightwell.domain.qido.criteria import AllOf, AnyOf, Empty, Match, Range, Wildcard, Words, fold
 
 GRAM_LENGTH = 5
 _SHORT = 3  # shorter prefixes, which many studies have, are used only where there is nothing better
 
 # Mark the beginning of a value or of a word of a person name, and the end of a value.
 _BEGIN, _END = "\u015e", "\u0102"
+_EMPTY = "\u0100" * GRAM_LENGTH  # stands for a missing value
 _NAME = str.maketrans({character: _BEGIN for character in "^= ,"})
 _PLAIN = str.maketrans(
     {chr(code): chr(code + 0x100) for code in range(0x80) if not chr(code).isalnum()} | {"^": "\u015f"}
@@ -30,7 +33,7 @@ MOST_GRAMS = 40_000
 """Most grams of one study; PostgreSQL can store a megabyte. A study with more, such as one of some hundred
 series with long lists of requests, is not found by all of its texts."""
 
-ATTRIBUTE_LETTERS = {
+STUDY_LETTERS = {
     "PatientName": "n",
     "ReferringPhysicianName": "r",
     "PatientID": "i",
@@ -40,9 +43,52 @@ ATTRIBUTE_LETTERS = {
     "ModalitiesInStudy": "m",
     "RequestAttributesSequence.ScheduledProcedureStepID": "p",
     "RequestAttributesSequence.RequestedProcedureID": "q",
+    "NameOfPhysiciansReadingStudy": "f",
+    "IssuerOfPatientID": "u",
+    "PatientSex": "x",
+    "StudyDate": "0",
+    "StudyTime": "1",
+    "PatientBirthDate": "2",
+    "PatientBirthTime": "3",
 }
-"""The attributes that have grams."""
-NAME_ATTRIBUTES = frozenset(("PatientName", "ReferringPhysicianName"))
+"""The attributes of which a study has grams."""
+SERIES_LETTERS = {
+    "Modality": "o",
+    "Manufacturer": "t",
+    "InstitutionName": "c",
+    "StationName": "w",
+    "SeriesDescription": "e",
+    "PerformingPhysicianName": "g",
+    "OperatorsName": "h",
+    "ManufacturerModelName": "l",
+    "BodyPartExamined": "b",
+    "ProtocolName": "v",
+    "Laterality": "y",
+    "SeriesDate": "4",
+    "SeriesTime": "5",
+    "PerformedProcedureStepStartDate": "6",
+    "PerformedProcedureStepStartTime": "7",
+    "SeriesNumber": "8",
+}
+"""The attributes of which a series has grams."""
+_LETTERS = STUDY_LETTERS | SERIES_LETTERS
+_WITHOUT_TEXT = frozenset(keyword for keyword, letter in _LETTERS.items() if letter.isdigit())
+"""Those that are found by an index of their own, and whose grams only say that there is no value."""
+NAME_ATTRIBUTES = frozenset(
+    (
+        *("PatientName", "ReferringPhysicianName", "NameOfPhysiciansReadingStudy"),
+        *("PerformingPhysicianName", "OperatorsName"),
+    )
+)
+_SEVERAL_NAMES = NAME_ATTRIBUTES - {"PatientName", "ReferringPhysicianName"}
+"""Those of several names, with backslashes between them."""
+_PARTS = frozenset(
+    (
+        "RequestAttributesSequence.ScheduledProcedureStepID",
+        "RequestAttributesSequence.RequestedProcedureID",
+    )
+)
+"""Those of a series that stand in the grams of its study, which cannot tell which of its series has none."""
 LIST_ATTRIBUTES = frozenset(
     (
         "ModalitiesInStudy",
@@ -64,16 +110,21 @@ def fold_name(text: str) -> str:
 
 
 def grams(datastore: int, texts: Mapping[str, str | None]) -> str:
-    """The grams of a study, sorted and separated by spaces; at most `MOST_GRAMS`.
+    """The grams of a study or a series, sorted and separated by spaces; at most `MOST_GRAMS`.
 
     ``texts`` are its columns by keyword.
     """
-    found: set[str] = set()
+    prefix = _datastore_prefix(datastore)
+    found = {
+        prefix + _LETTERS[keyword] + _EMPTY
+        for keyword, text in texts.items()
+        if keyword not in _PARTS and not _has_value(keyword, text)
+    }
     for keyword, text in texts.items():
-        if text is None:
+        if text is None or keyword in _WITHOUT_TEXT:
             continue
-        mark = _datastore_prefix(datastore) + ATTRIBUTE_LETTERS[keyword]
-        for value in json.loads(text) if keyword in LIST_ATTRIBUTES else (text,):
+        mark = prefix + _LETTERS[keyword]
+        for value in _values(keyword, text):
             whole = _BEGIN + _normalize(keyword, value) + _END
             if len(found) + len(whole) > MOST_GRAMS:
                 return " ".join(sorted(found))
@@ -87,14 +138,18 @@ def gram_prefixes(datastore: int, keyword: str, match: Match) -> list[list[str]]
     A person name matches as a whole or by one of its groups. None if grams do not help; `is_rare` tells
     whether they help much.
     """
-    if keyword not in ATTRIBUTE_LETTERS or isinstance(match, Range):
+    if keyword not in _LETTERS or isinstance(match, Range):
         return None
-    mark = _datastore_prefix(datastore) + ATTRIBUTE_LETTERS[keyword]
-    if isinstance(match, AnyOf):
+    mark = _datastore_prefix(datastore) + _LETTERS[keyword]
+    if isinstance(match, Empty):
+        return None if keyword in _PARTS else [[mark + _EMPTY]]
+    if keyword in _WITHOUT_TEXT:
+        return None
+    if isinstance(match, AnyOf | AllOf):
         end = "" if keyword in NAME_ATTRIBUTES else _END  # the match may be one group of a name
         wholes = [_BEGIN + _normalize(keyword, value) + end for value in match.values]
-        if len(wholes) == 1:
-            return [[mark + piece] for piece in _covering_grams(wholes[0])]
+        if len(wholes) == 1 or isinstance(match, AllOf):
+            return [[mark + piece] for whole in wholes for piece in _covering_grams(whole)]
         return [[mark + whole[:GRAM_LENGTH] for whole in wholes]]
     if isinstance(match, Words):
         pieces = [_gram_of_word(keyword, word) for word in match.words]
@@ -121,6 +176,20 @@ def _datastore_prefix(datastore: int) -> str:
     """Three characters for the data store; sharing them with other data stores only costs time."""
     digits = datastore % len(_ALPHABET) ** 3
     return "".join(_ALPHABET[digits // 36**place % 36] for place in range(3))
+
+
+def _values(keyword: str, text: str) -> Iterable[str]:
+    if keyword in LIST_ATTRIBUTES:
+        values: list[str] = json.loads(text)
+        return values
+    return text.split("\\") if keyword in _SEVERAL_NAMES else (text,)
+
+
+def _has_value(keyword: str, text: str | None) -> bool:
+    """Whether there is one; a name of empty components is none (PS3.5 §6.2.1)."""
+    if keyword not in NAME_ATTRIBUTES or text is None:
+        return text is not None
+    return any(map(fold_name, _values(keyword, text)))
 
 
 def _normalize(keyword: str, text: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from lightwell.domain.image_sets.levels import TAG_DIGITS
 from lightwell.domain.qido.attributes import MATCH_KEYS, MATCH_KEYS_BY_PATH, MatchKey, match_keys
 from lightwell.domain.qido.criteria import INSTANCE, SERIES, STUDY, Match, QidoCriteria
-from lightwell.domain.qido.values import match
+from lightwell.domain.qido.values import Matching, match
 from lightwell.errors import ValidationError
 
 MOST_RESULTS = 1000
@@ -31,12 +31,12 @@ _DEEPEST = 16  # components of a path
 _TAG = re.compile(r"[0-9A-Fa-f]{8}", re.ASCII)
 _COUNT = re.compile(r"\d{1,64}", re.ASCII)
 _LIMIT, _OFFSET, _FUZZY, _FIELD, _SET = "limit", "offset", "fuzzymatching", "includefield", "imageSetId"
-# Features of PS3.18 that are not supported; false is accepted.
-_ABSENT = ("emptyvaluematching", "multiplevaluematching")
-_PARAMETERS = (_LIMIT, _OFFSET, _FUZZY, _FIELD)
+# Not known to HealthImaging; false is accepted all the same.
+_EMPTY, _MULTIPLE = "emptyvaluematching", "multiplevaluematching"
+_PARAMETERS = (_LIMIT, _OFFSET, _FUZZY, _FIELD, _EMPTY, _MULTIPLE)
 _OTHERS = ("accept",)  # concerns the form of the response; read elsewhere
 _SIGNATURE = "x-amz-"
-_BY_LETTERS = {name.lower(): name for name in (*_PARAMETERS, *_ABSENT, *_OTHERS, _SET)}
+_BY_LETTERS = {name.lower(): name for name in (*_PARAMETERS, *_OTHERS, _SET)}
 
 # Keywords that need no look-up in the DICOM dictionary.
 _TAGS = {keyword: int(digits, 16) for keyword, digits in TAG_DIGITS.items()} | {
@@ -100,17 +100,17 @@ def parse_query(
         pairs = [(_BY_LETTERS.get(name.lower(), name), value) for name, value in pairs]
     given = _single_parameters(pairs, tag_of, strict)
     fields, everything = _included_fields([value for name, value in pairs if name == _FIELD], tag_of, strict)
-    fuzzy = _flag(_FUZZY, given.get(_FUZZY))
-    for name in _ABSENT:
-        if _flag(name, given.get(name)):
-            raise ValidationError(f"{name} is not supported.")
-    keys = {key.path: key for key in match_keys(level)}
+    how = Matching(*(_flag(name, given.get(name)) for name in (_FUZZY, _EMPTY, _MULTIPLE)))
+    if strict and (how.empty or how.multiple):
+        name = _EMPTY if how.empty else _MULTIPLE
+        raise ValidationError(f"{name} is not supported with the setting strict_queries.")
+    keys = {key.path: key for key in match_keys(level, optional=not strict)}
     matches: dict[str, Match] = {}
     texts: dict[Path, str] = {}
     creators: dict[int, str] = {}
     ignored: list[str] = []
     for name, value in given.items():
-        if name in _PARAMETERS or name in _ABSENT or name in _OTHERS or name.lower().startswith(_SIGNATURE):
+        if name in _PARAMETERS or name in _OTHERS or name.lower().startswith(_SIGNATURE):
             continue
         path = None if name == _SET else path_of(name, tag_of, strict=strict)
         if path is None:
@@ -125,10 +125,13 @@ def parse_query(
             creators[path[0]] = value.strip(" ")
         elif path in keys:
             key = keys[path]
-            if (wanted := match(key, value, fuzzy=fuzzy)) is not None:
+            if (wanted := match(key, value, how)) is not None:
                 matches[key.keyword] = wanted
         elif value.strip(" "):
-            raise _unmatchable(name, MATCH_KEYS_BY_PATH.get(path), level, keys.values())
+            key_elsewhere = MATCH_KEYS_BY_PATH.get(path)
+            if strict and key_elsewhere is not None and key_elsewhere.optional:
+                key_elsewhere = None
+            raise _unmatchable(name, key_elsewhere, level, keys.values())
     criteria = QidoCriteria(
         level,
         study,

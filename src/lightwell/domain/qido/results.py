@@ -32,13 +32,18 @@ _STEP_ID, _PROCEDURE_ID = "00400009", "00401001"
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """An attribute of the index. ``shown``: always, if it has a value, or if it is requested."""
+    """An attribute of the index. ``shown``: always, if it has a value, or if it is requested.
+
+    ``if_matched``: it is read from the index only if the search matches it; otherwise it is an attribute like
+    all that the index does not have.
+    """
 
     keyword: str
     tag: int
     vr: str
     level: str
     shown: str
+    if_matched: bool = False
 
 
 def _columns() -> Iterable[Column]:
@@ -46,21 +51,26 @@ def _columns() -> Iterable[Column]:
         "StudyDate", "StudyTime", "AccessionNumber", "ModalitiesInStudy", "ReferringPhysicianName",
         "StudyDescription", "PatientName", "PatientID", "PatientBirthDate", "StudyInstanceUID", "StudyID",
         "Modality", "SeriesInstanceUID", "SeriesNumber", "SOPClassUID", "SOPInstanceUID", "InstanceNumber",
+        "PatientSex",
     }  # fmt: skip
-    present = {"PerformedProcedureStepStartDate", "PerformedProcedureStepStartTime", "WarningReason"}
+    present = {
+        "SeriesDescription",
+        "PerformedProcedureStepStartDate",
+        "PerformedProcedureStepStartTime",
+        "WarningReason",
+    }
+    read = {"PatientSex", "SeriesDescription", "BodyPartExamined"}
     for key in MATCH_KEYS.values():
         if len(key.path) == 1:
             shown = (
                 _REQUIRED if key.keyword in ever else _IF_PRESENT if key.keyword in present else _ON_REQUEST
             )
-            yield Column(key.keyword, key.path[0], key.vr, key.level, shown)
-    yield Column("PatientSex", 0x00100040, "CS", STUDY, _REQUIRED)
+            if_matched = key.optional and key.keyword not in read
+            yield Column(key.keyword, key.path[0], key.vr, key.level, shown, if_matched)
     yield Column("NumberOfStudyRelatedSeries", 0x00201206, "IS", STUDY, _REQUIRED)
     yield Column("NumberOfStudyRelatedInstances", 0x00201208, "IS", STUDY, _REQUIRED)
     yield Column("TimezoneOffsetFromUTC", 0x00080201, "SH", STUDY, _IF_PRESENT)
     yield Column("NumberOfSeriesRelatedInstances", 0x00201209, "IS", SERIES, _REQUIRED)
-    yield Column("SeriesDescription", 0x0008103E, "LO", SERIES, _IF_PRESENT)
-    yield Column("BodyPartExamined", 0x00180015, "CS", SERIES, _ON_REQUEST)
     # JSON, an array of [ScheduledProcedureStepID or null, RequestedProcedureID or null].
     yield Column("RequestAttributesSequence", REQUEST_ATTRIBUTES, "SQ", SERIES, _IF_PRESENT)
     # These are stored with the pixels, or follow from how they are stored; they are not in the index.

@@ -85,13 +85,20 @@ def tag_by_letters(keyword: str) -> int | None:
 class RequestedFields:
     """The attributes that one search requests beside those that it always returns.
 
-    ``named`` and ``columns`` are tags of the index: those of match parameters, and others. Attributes of a
-    lower level than the search, and those that cannot be returned, are ignored.
+    ``named`` and ``columns`` are tags of the index: those of match parameters, and others; ``matched`` are
+    the keywords of those that are read from the index only for the first. Attributes of a lower level than
+    the search, and those that cannot be returned, are ignored.
     """
 
     def __init__(self, level: str, query: Query) -> None:
         known = LEVELS[: LEVELS.index(level) + 1]
-        self._here = frozenset(tag for tag, column in COLUMNS.items() if column.level in known)
+        self._known = known
+        matched = {path[0] for path in query.named}
+        self._here = frozenset(
+            tag
+            for tag, column in COLUMNS.items()
+            if column.level in known and (tag in matched or not column.if_matched)
+        )
         self._whole: frozenset[int] | None = frozenset()
         columns: set[int] = set()
         if query.everything:
@@ -106,6 +113,7 @@ class RequestedFields:
         columns.update(path[0] for path in query.fields if self._has(path))
         self.columns = frozenset(columns)
         self.named = frozenset(path[0] for path in query.named if self._has(path))
+        self.matched = tuple(sorted(COLUMNS[tag].keyword for tag in self.named if COLUMNS[tag].if_matched))
 
     def _has(self, path: Path) -> bool:
         """Whether the index has it; of sequences, it has the attributes that can be matched."""
@@ -164,7 +172,14 @@ class RequestedFields:
                 yield key.decode(), text
 
     def _may(self, level: str, tag: int) -> bool:
-        if tag in _ALWAYS_ANSWERED or tag in _PIXELS or (tag in COLUMNS and tag not in self._here):
+        column = COLUMNS.get(tag)
+        if tag in _ALWAYS_ANSWERED or tag in _PIXELS:
+            return False
+        if column is None or tag in self._here:
+            is_here = True
+        else:
+            is_here = column.if_matched and column.level in self._known
+        if not is_here:
             return False
         if level == INSTANCE or is_private(tag):
             return True

@@ -32,7 +32,11 @@ _MATCH_LEVELS = {"SearchDICOMStudyInstances": (STUDY, SERIES, INSTANCE)}
 # Operation → the tags that it returns anyway or that HealthImaging matches: all who may search see these.
 _VISIBLE_TAGS: dict[str, frozenset[int]] = {
     operation: results.default_tags(levels)
-    | {key.path[0] for key in MATCH_KEYS.values() if key.level in _MATCH_LEVELS.get(operation, levels)}
+    | {
+        key.path[0]
+        for key in MATCH_KEYS.values()
+        if key.level in _MATCH_LEVELS.get(operation, levels) and not key.optional
+    }
     for operation, (_, levels) in _SEARCHES.items()
 }
 
@@ -115,7 +119,7 @@ def search(
     if store is None:
         raise NotFoundError(f"Datastore {request.datastore_id} does not exist.")
     with ctx.stores.db.read() as conn:
-        found = qido.search(conn, store[0], query.criteria)
+        found = qido.search(conn, store[0], query.criteria, requested.matched)
         if level == INSTANCE and found.hits:
             named = requested.columns | requested.named
             with_syntaxes = results.AVAILABLE_SYNTAXES in named

@@ -4,12 +4,13 @@ A study's row shows what its oldest primary set shows; counts, modalities and re
 of them. ``listed_in`` is the data store's key while there is a primary set; otherwise it is NULL, as is
 everything but the UID. ``…_day`` and ``…_clock`` are dates and times in a form that sorts, ``YYYYMMDD`` and
 ``HHMMSS.FFFFFF``, NULL for invalid ones. ``…_folded`` are person names in the form in which they are
-compared. Columns with several values are JSON arrays. Indexes end with columns that let a search go on
-without opening the row.
+compared. Columns with several values are JSON arrays, but for names as they are shown, which have backslashes
+between them. ``overlong`` is a JSON array of the keywords of attributes whose value is too long for its
+column, which is NULL. Indexes end with columns that let a search go on without opening the row.
 
-``study_grams`` has the grams of each listed study's texts, for wildcards and fuzzy names, see
-`domain.qido.grams`. It is an FTS5 table on SQLite and a table with a ``tsvector`` on PostgreSQL, which
-needs no extension.
+``study_grams`` has the grams of each listed study's texts, and ``series_grams`` those of each primary series,
+for wildcards, fuzzy names and missing values, see `domain.qido.grams`. They are FTS5 tables on SQLite and
+tables with a ``tsvector`` on PostgreSQL, which needs no extension.
 """
 
 from __future__ import annotations
@@ -53,6 +54,10 @@ study = Table(
     Column("study_clock", TEXT),
     Column("birth_day", TEXT),
     Column("birth_clock", TEXT),
+    Column("issuer_of_patient_id", TEXT),
+    Column("reading_physicians", TEXT),
+    Column("reading_physicians_folded", TEXT),
+    Column("overlong", TEXT),
     UniqueConstraint("datastore", "study_instance_uid", name="study_by_uid"),
     Index("study_by_update", "listed_in", "updated_at", "study_instance_uid", "study_day", "key"),
     Index("study_by_patient", "listed_in", "patient_id", "key"),
@@ -72,22 +77,15 @@ study = Table(
 
 GRAMS = {
     "sqlite": (
-        "CREATE VIRTUAL TABLE study_grams USING fts5(grams, content='', columnsize=0, tokenize='ascii')",
+        "CREATE VIRTUAL TABLE {0}_grams USING fts5(grams, content='', columnsize=0, tokenize='ascii')",
     ),
     "postgresql": (
-        "CREATE TABLE study_grams (study BIGINT NOT NULL PRIMARY KEY, grams TSVECTOR NOT NULL)",
-        "CREATE INDEX study_by_gram ON study_grams USING gin (grams)",
+        "CREATE TABLE {0}_grams ({0} BIGINT NOT NULL PRIMARY KEY, grams TSVECTOR NOT NULL)",
+        "CREATE INDEX {0}_by_gram ON {0}_grams USING gin (grams)",
     ),
 }
-"""How ``study_grams`` is made; on SQLite its rowid is the study's key."""
-
-for _dialect, _statements in GRAMS.items():
-    for _statement in _statements:
-        event.listen(
-            study,
-            "after_create",
-            DDL(_statement).execute_if(dialect=_dialect),  # type: ignore[no-untyped-call]
-        )
+"""How ``study_grams`` and ``series_grams`` are made; their key is that of the study, or of the image set. On
+SQLite it is the rowid."""
 
 primary_series = Table(
     "primary_series",
@@ -106,13 +104,41 @@ primary_series = Table(
     Column("timezone_offset", TEXT),
     Column("performed_day", TEXT),
     Column("performed_clock", TEXT),
+    Column("series_description", TEXT),
+    Column("body_part_examined", TEXT),
+    Column("manufacturer", TEXT),
+    Column("institution_name", TEXT),
+    Column("station_name", TEXT),
+    Column("manufacturer_model_name", TEXT),
+    Column("protocol_name", TEXT),
+    Column("laterality", TEXT),
+    Column("performing_physicians", TEXT),
+    Column("performing_physicians_folded", TEXT),
+    Column("operators", TEXT),
+    Column("operators_folded", TEXT),
+    Column("series_date", TEXT),
+    Column("series_time", TEXT),
+    Column("series_day", TEXT),
+    Column("series_clock", TEXT),
+    Column("overlong", TEXT),
     Index("series_by_study", "study", "number", "series_instance_uid"),
     Index("series_by_number", "listed_in", "number", "series_instance_uid", "image_set"),
     Index("series_by_uid", "listed_in", "series_instance_uid", "image_set"),
     Index("series_by_modality", "listed_in", "modality", "image_set"),
     Index("series_by_performed_day", "listed_in", "performed_day", "image_set"),
     Index("series_by_performed_clock", "listed_in", "performed_clock", "image_set"),
+    Index("series_by_day", "listed_in", "series_day", "image_set"),
+    Index("series_by_clock", "listed_in", "series_clock", "image_set"),
 )
+
+for _table, _name in ((study, "study"), (primary_series, "series")):
+    for _dialect, _statements in GRAMS.items():
+        for _statement in _statements:
+            event.listen(
+                _table,
+                "after_create",
+                DDL(_statement.format(_name)).execute_if(dialect=_dialect),  # type: ignore[no-untyped-call]
+            )
 
 # One B-tree on SQLite, in the order in which a series is answered.
 primary_instance = Table(

@@ -86,6 +86,7 @@ image_set = Table(
     Column("referring_physician_name", _TEXT),
     Column("series_description", _TEXT),
     Column("requests", _TEXT),  # JSON: [[scheduled step's id or null, requested procedure's or null], ...]
+    Column("further", _TEXT),  # JSON, by keyword: see SearchColumns
     Index("image_set_by_series", "datastore", "series_instance_uid"),
     Index("image_set_by_study", "study"),
     Index(

@@ -10,11 +10,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightwell.domain.qido import grams as qido_grams
-from lightwell.domain.qido.criteria import INSTANCE, SERIES, STUDY, AnyOf, Match, Range, Wildcard, Words
+from lightwell.domain.qido.criteria import (
+    INSTANCE,
+    SERIES,
+    STUDY,
+    AllOf,
+    AnyOf,
+    Empty,
+    Match,
+    Range,
+    Wildcard,
+    Words,
+)
+from lightwell.stores.db.qido_tables import UNNUMBERED
 
-# What a column holds: text, number or folded name; a JSON array of texts or codes, or of pairs of which one
-# half is compared.
-_TEXT, _NUMBER, _NAME, _LIST, _CODES, _STEPS, _PROCEDURES = range(7)
+# What a column holds: text, number or folded name; a JSON array of texts, names or codes, or of pairs of
+# which one half is compared.
+_TEXT, _NUMBER, _NAME, _LIST, _NAMES, _CODES, _STEPS, _PROCEDURES = range(8)
 
 _REQUESTS = "RequestAttributesSequence."
 # keyword → level, column, what it holds, whether an index begins with it; those that find fewest rows first.
@@ -42,7 +54,37 @@ _COLUMNS: dict[str, tuple[str, str, int, bool]] = {
     "StudyID": (STUDY, "t.study_id", _TEXT, False),
     "StudyDescription": (STUDY, "t.study_description", _TEXT, False),
     "ModalitiesInStudy": (STUDY, "t.modalities", _LIST, False),
+    "SeriesDate": (SERIES, "s.series_day", _TEXT, True),
+    "SeriesTime": (SERIES, "s.series_clock", _TEXT, True),
+    "SeriesDescription": (SERIES, "s.series_description", _TEXT, False),
+    "ProtocolName": (SERIES, "s.protocol_name", _TEXT, False),
+    "OperatorsName": (SERIES, "s.operators_folded", _NAMES, False),
+    "PerformingPhysicianName": (SERIES, "s.performing_physicians_folded", _NAMES, False),
+    "NameOfPhysiciansReadingStudy": (STUDY, "t.reading_physicians_folded", _NAMES, False),
+    "StationName": (SERIES, "s.station_name", _TEXT, False),
+    "BodyPartExamined": (SERIES, "s.body_part_examined", _TEXT, False),
+    "ManufacturerModelName": (SERIES, "s.manufacturer_model_name", _TEXT, False),
+    "InstitutionName": (SERIES, "s.institution_name", _TEXT, False),
+    "Manufacturer": (SERIES, "s.manufacturer", _TEXT, False),
+    "IssuerOfPatientID": (STUDY, "t.issuer_of_patient_id", _TEXT, False),
+    "Laterality": (SERIES, "s.laterality", _TEXT, False),
+    "PatientSex": (STUDY, "t.patient_sex", _TEXT, False),
 }
+# Whether these have a value is told by another column: what is no date or time is a value, too.
+_SHOWN = {
+    "StudyDate": "t.study_date",
+    "StudyTime": "t.study_time",
+    "PatientBirthDate": "t.patient_birth_date",
+    "PatientBirthTime": "t.patient_birth_time",
+    "SeriesDate": "s.series_date",
+    "SeriesTime": "s.series_time",
+    "PerformedProcedureStepStartDate": "s.performed_date",
+    "PerformedProcedureStepStartTime": "s.performed_time",
+}
+_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")  # which always have a value
+_OVERLONG = {STUDY: "t.overlong", SERIES: "s.overlong"}
+_POSITION = {"sqlite": "instr", "postgresql": "strpos"}
+
 KEYWORDS = tuple(_COLUMNS)
 """All match keys."""
 
@@ -53,10 +95,11 @@ _WORDS = {
 }
 # Whether one of the words is like a pattern. JSON needs no escape for the separator.
 _WORD = {
-    "sqlite": "EXISTS (SELECT 1 FROM json_each('[' || replace(json_quote({}), '^', '\",\"') || ']') AS e"
-    " WHERE e.value GLOB ?)",
-    "postgresql": "EXISTS (SELECT 1 FROM unnest(string_to_array({}, '^')) AS e(value) WHERE e.value LIKE %s)",
+    "sqlite": "EXISTS (SELECT 1 FROM json_each('[' || replace(json_quote({}), '^', '\",\"') || ']') AS w"
+    " WHERE w.value GLOB ?)",
+    "postgresql": "EXISTS (SELECT 1 FROM unnest(string_to_array({}, '^')) AS w(value) WHERE w.value LIKE %s)",
 }
+_HALF = {_STEPS: 0, _PROCEDURES: 1}
 _GLOB = {"sqlite": "GLOB", "postgresql": "LIKE"}
 
 PLACEHOLDER = {"sqlite": "?", "postgresql": "%s"}
@@ -67,8 +110,8 @@ PLACEHOLDER = {"sqlite": "?", "postgresql": "%s"}
 class SqlCondition:
     """One match, as SQL. ``filter`` is the same, written so that no index is used for it.
 
-    ``indexed``: an index finds what meets it. ``grams`` is a query of ``study_grams`` that finds it, if
-    there is one, and ``rare`` tells whether it usually finds few studies: 2 yes, 1 perhaps, 0 hardly.
+    ``indexed``: an index finds what meets it. ``grams`` is a query of the grams of ``grams_level`` that finds
+    it, if there is one, and ``rare`` tells whether it usually finds few: 2 yes, 1 perhaps, 0 hardly.
     """
 
     keyword: str
@@ -78,6 +121,7 @@ class SqlCondition:
     parameters: tuple[Any, ...]
     indexed: bool
     grams: str | None
+    grams_level: str
     rare: int
 
 
@@ -92,38 +136,71 @@ def conditions(dialect: str, datastore: int, matches: Sequence[tuple[str, Match]
 
 def _condition(dialect: str, datastore: int, keyword: str, match: Match) -> SqlCondition:
     level, column, holds, indexed = _COLUMNS[keyword]
-    sql, parameters = _matching(dialect, column, holds, match)
-    unindexed = "+" + column if dialect == "sqlite" else column
     text, rare = _gram_query(dialect, datastore, keyword, match)
-    if isinstance(match, Wildcard | Words):
-        indexed = False
-    if holds == _CODES:
-        sql = f"{column} IS NOT NULL AND {sql}"
-    return SqlCondition(
-        keyword, level, sql, _matching(dialect, unindexed, holds, match)[0], parameters, indexed, text, rare
-    )
+    grams_level = SERIES if keyword in qido_grams.SERIES_LETTERS else STUDY
+    plus = "+" if dialect == "sqlite" else ""
+    parameters: tuple[Any, ...] = ()
+    if isinstance(match, Empty):
+        sql, unindexed = (
+            _without_value(dialect, keyword, column),
+            _without_value(dialect, keyword, column, plus),
+        )
+        indexed = level == INSTANCE or keyword in _UIDS
+    else:
+        sql, parameters = _matching(dialect, column, holds, match)
+        unindexed = _matching(dialect, plus + column, holds, match)[0]
+        if isinstance(match, Wildcard | Words):
+            indexed = False
+        if holds == _CODES:
+            sql = f"{column} IS NOT NULL AND {sql}"
+    return SqlCondition(keyword, level, sql, unindexed, parameters, indexed, text, grams_level, rare)
+
+
+def _without_value(dialect: str, keyword: str, column: str, plus: str = "") -> str:
+    """SQL for "the attribute has no value"; a text that is only too long for its column is one."""
+    level, _, holds, _ = _COLUMNS[keyword]
+    if keyword in _UIDS:
+        return f"{plus}{column} = ''"
+    if holds == _NUMBER:
+        return f"{plus}{column} = {UNNUMBERED}"
+    if holds in (_STEPS, _PROCEDURES):
+        each, value = _elements(dialect, column, holds)
+        return f"NOT EXISTS (SELECT 1 FROM {each} WHERE {value} IS NOT NULL)"
+    column = _SHOWN.get(keyword, column)
+    sql = f"{plus}{column} IS NULL"
+    if holds == _NAME:
+        sql = f"({sql} OR {column} = '')"
+    if level in _OVERLONG:
+        found = f"{_POSITION[dialect]}({_OVERLONG[level]}, '\"{keyword}\"')"
+        sql = f"({sql} AND ({_OVERLONG[level]} IS NULL OR {found} = 0))"
+    return sql
+
+
+def _elements(dialect: str, column: str, holds: int) -> tuple[str, str]:
+    """A JSON array as a table with an alias, and what is compared of each of its elements."""
+    if dialect == "sqlite":
+        value = f"json_extract(e.value, '$[{_HALF[holds]}]')" if holds in _HALF else "e.value"
+        return f"json_each({column}) AS e", value
+    if holds in _HALF:
+        return f"jsonb_array_elements(CAST({column} AS jsonb)) AS e(value)", f"e.value ->> {_HALF[holds]}"
+    return f"jsonb_array_elements_text(CAST({column} AS jsonb)) AS e(value)", "e.value"
 
 
 def _matching(dialect: str, column: str, holds: int, match: Match) -> tuple[str, tuple[Any, ...]]:
+    if isinstance(match, AllOf):
+        every = [_matching(dialect, column, holds, AnyOf((value,))) for value in match.values]
+        return f"({' AND '.join(sql for sql, _ in every)})", tuple(p for _, own in every for p in own)
     if holds == _NAME:
         return _name(dialect, column, match)
     if holds in (_TEXT, _NUMBER):
         return _value(dialect, column, match, holds)
-    if holds in (_STEPS, _PROCEDURES):
-        half = 0 if holds == _STEPS else 1
-        value = f"json_extract(e.value, '$[{half}]')" if dialect == "sqlite" else f"e.value ->> {half}"
+    each, value = _elements(dialect, column, holds)
+    if holds == _NAMES:
+        sql, parameters = _name(dialect, value, match)
     else:
-        value = "e.value"
-    each = f"json_each({column})"
-    if dialect == "postgresql":
-        function = "jsonb_array_elements" if value != "e.value" else "jsonb_array_elements_text"
-        each = f"{function}(CAST({column} AS jsonb))"
-    number = _NUMBER if holds == _CODES and dialect == "sqlite" else _TEXT
-    sql, parameters = _value(dialect, value, match, number)
-    return (
-        f"EXISTS (SELECT 1 FROM {each} AS e{'' if dialect == 'sqlite' else '(value)'} WHERE {sql})",
-        parameters,
-    )
+        number = _NUMBER if holds == _CODES and dialect == "sqlite" else _TEXT
+        sql, parameters = _value(dialect, value, match, number)
+    return f"EXISTS (SELECT 1 FROM {each} WHERE {sql})", parameters
 
 
 def _value(dialect: str, value: str, match: Match, holds: int) -> tuple[str, tuple[Any, ...]]:
@@ -148,7 +225,7 @@ def _name(dialect: str, column: str, match: Match) -> tuple[str, tuple[Any, ...]
         value = _WORDS[dialect].format(column)
         some = [_word(dialect, value, glob, word) for word in match.words]
     else:
-        assert not isinstance(match, Range)
+        assert isinstance(match, Wildcard | AnyOf)
         wanted = (match.pattern,) if isinstance(match, Wildcard) else map(_literal, match.values)
         some = [(f"'=' || {column} || '=' {glob}", f"*={pattern}=*") for pattern in wanted]
     alternatives = " OR ".join(sql for sql, _ in some)

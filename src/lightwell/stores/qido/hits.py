@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from lightwell.domain.qido.criteria import INSTANCE, SERIES, STUDY
@@ -71,17 +72,30 @@ _NAMES = {
     SERIES: (*_STUDY, *_SERIES),
     INSTANCE: (*_STUDY, *_SERIES, *_INSTANCE),
 }
+# Attributes of levels above a study's instances that are shown only if they are requested.
+_ON_REQUEST = {
+    "NameOfPhysiciansReadingStudy": "t.reading_physicians",
+    "IssuerOfPatientID": "t.issuer_of_patient_id",
+    "SeriesDate": "s.series_date",
+    "SeriesTime": "s.series_time",
+    "Manufacturer": "s.manufacturer",
+    "InstitutionName": "s.institution_name",
+    "StationName": "s.station_name",
+    "PerformingPhysicianName": "s.performing_physicians",
+    "OperatorsName": "s.operators",
+    "ManufacturerModelName": "s.manufacturer_model_name",
+    "ProtocolName": "s.protocol_name",
+    "Laterality": "s.laterality",
+}
 _ARRAYS = ("ModalitiesInStudy", "WarningReason")
 
 _SETS = "primary_series s JOIN image_set m ON m.key = s.image_set JOIN study t ON t.key = s.study"
-_COLUMNS = {
-    level: ", ".join([own, *({**_STUDY, **_SERIES, **_INSTANCE}[name] for name in _NAMES[level])])
-    for level, own in (
-        (STUDY, "t.key, t.lead, NULL, l.first_record"),
-        (SERIES, "t.key, s.image_set, NULL, s.first_record"),
-        (INSTANCE, "t.key, s.image_set, i.instance, i.record"),
-    )
+_OWN = {
+    STUDY: "t.key, t.lead, NULL, l.first_record",
+    SERIES: "t.key, s.image_set, NULL, s.first_record",
+    INSTANCE: "t.key, s.image_set, i.instance, i.record",
 }
+_COLUMNS = {**_STUDY, **_SERIES, **_INSTANCE, **_ON_REQUEST}
 _SQLITE = {
     STUDY: "json_each(?) j CROSS JOIN study t ON t.key = j.value"
     " LEFT JOIN primary_series l ON l.image_set = t.lead",
@@ -102,13 +116,15 @@ _POSTGRESQL = {
     " JOIN primary_instance i ON i.image_set = j.a AND i.number = j.b AND i.sop_instance_uid = j.c"
     f" JOIN primary_series s ON s.image_set = i.image_set {_SETS.removeprefix('primary_series s')}",
 }
-_STATEMENTS = {
-    dialect: {
-        level: f"SELECT {_COLUMNS[level]} FROM {tables[level]} ORDER BY j.key"
-        for level in (STUDY, SERIES, INSTANCE)
-    }
-    for dialect, tables in (("sqlite", _SQLITE), ("postgresql", _POSTGRESQL))
-}
+_FROM = {"sqlite": _SQLITE, "postgresql": _POSTGRESQL}
+
+
+@lru_cache(256)
+def _statement(dialect: str, level: str, requested: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """The query of a level, and the keywords of its columns after the keys."""
+    names = (*_NAMES[level], *requested)
+    columns = ", ".join([_OWN[level], *(_COLUMNS[name] for name in names)])
+    return f"SELECT {columns} FROM {_FROM[dialect][level]} ORDER BY j.key", names
 
 
 def hits(
@@ -116,8 +132,12 @@ def hits(
     dialect: str,
     level: str,
     keys: Sequence[tuple[Any, ...]],
+    requested: tuple[str, ...] = (),
 ) -> list[Hit]:
-    """The hits with these keys, in their order."""
+    """The hits with these keys, in their order.
+
+    ``requested`` are keywords of the level or of those above whose values are shown only on request.
+    """
     if not keys:
         return []
     parameters: tuple[Any, ...]
@@ -125,8 +145,8 @@ def hits(
         parameters = (json.dumps(keys if level == INSTANCE else [key for (key,) in keys]),)
     else:
         parameters = tuple(list(part) for part in zip(*keys, strict=True))
-    rows = execute(_STATEMENTS[dialect][level], parameters)
-    names = _NAMES[level]
+    statement, names = _statement(dialect, level, requested)
+    rows = execute(statement, parameters)
     return [_hit(names, row) for row in rows]
 
 

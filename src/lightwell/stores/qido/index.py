@@ -17,6 +17,7 @@ from sqlalchemy import BigInteger, Connection, and_, delete, func, insert, liter
 from lightwell.domain.image_sets.edits import Edits
 from lightwell.domain.image_sets.search_columns import clock, day, integer
 from lightwell.domain.qido.grams import fold_name
+from lightwell.domain.qido.index_columns import series_columns, study_columns
 from lightwell.domain.states import ImageSetState
 from lightwell.stores.db.bulk import batches, insert_many
 from lightwell.stores.db.qido_tables import UNNUMBERED
@@ -92,11 +93,12 @@ def change_to(conn: Connection, key: int, now: int, number: int, *, before: int)
 
 def drop_set(conn: Connection, key: int, now: int) -> None:
     """Remove a deleted set. Its instances are not found any more; `empty_set` removes their rows."""
-    found = conn.execute(select(primary_series.c.study).where(primary_series.c.image_set == key)).scalar()
+    found = conn.execute(select(primary_series).where(primary_series.c.image_set == key)).mappings().first()
     if found is None:
         return
     conn.execute(delete(primary_series).where(primary_series.c.image_set == key))
-    refresh_studies(conn, {found}, now)
+    grams.replace(conn, "series", key, dict(found), None)
+    refresh_studies(conn, {found["study"]}, now)
 
 
 def empty_set(conn: Connection, key: int, limit: int) -> bool:
@@ -206,9 +208,10 @@ def _refresh_series(conn: Connection, key: int, *, look: bool) -> _Series:
     """``look``: read the first instance even if it is the same as before."""
     t = image_set.c
     row = conn.execute(
-        select(t.listed_in, t.study, t.series_instance_uid, t.series_number, t.modality, t.requests).where(
-            t.key == key
-        )
+        select(
+            *(t.listed_in, t.study, t.series_instance_uid, t.series_number, t.modality, t.requests),
+            *(t.series_description, t.body_part_examined, t.further),
+        ).where(t.key == key)
     ).one()
     before = conn.execute(select(primary_series).where(primary_series.c.image_set == key)).mappings().first()
     number = integer(row.series_number)
@@ -220,6 +223,9 @@ def _refresh_series(conn: Connection, key: int, *, look: bool) -> _Series:
         "number": UNNUMBERED if number is None else number,
         "modality": row.modality,
         "requests": row.requests,
+        "series_description": row.series_description,
+        "body_part_examined": row.body_part_examined,
+        **series_columns(row.further),
     }
     i = primary_instance.c
     firsts = select(i.record, i.instance).where(i.image_set == key).order_by(i.number, i.sop_instance_uid)
@@ -232,6 +238,7 @@ def _refresh_series(conn: Connection, key: int, *, look: bool) -> _Series:
         values |= {"first_record": first.record, **_of_first(conn, key, first.instance)}
     else:
         values |= {name: before[name] for name in _SERIES if name not in values}
+    grams.replace(conn, "series", key, None if before is None else dict(before), values)
     if before is None:
         conn.execute(insert(primary_series), values)
     elif changed := {name: value for name, value in values.items() if before[name] != value}:
@@ -276,7 +283,7 @@ def refresh_studies(conn: Connection, keys: Collection[int], now: int) -> None:
         if before is None:
             continue
         after = _study(conn, key, now)
-        grams.replace(conn, key, dict(before), after)
+        grams.replace(conn, "study", key, dict(before), after)
         changed = {name: value for name, value in after.items() if before[name] != value}
         if changed:
             conn.execute(update(study).where(study.c.key == key).values(changed))
@@ -301,10 +308,11 @@ def _study(conn: Connection, key: int, now: int) -> dict[str, Any]:
         return values
     lead = rows[0]
     shown = conn.execute(
-        select(s.listed_in, *(s[name] for name in _SHOWN)).where(s.key == lead.key)
+        select(s.listed_in, s.further, *(s[name] for name in _SHOWN)).where(s.key == lead.key)
     ).mappings()
     pairs = [pair for row in rows if row.requests for pair in json.loads(row.requests)]
     values |= dict(shown.one())
+    values |= study_columns(values.pop("further"))
     values |= {
         "lead": lead.key,
         "updated_at": now,

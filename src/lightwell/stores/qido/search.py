@@ -46,6 +46,17 @@ _OF_STUDY = "m.updated_at DESC, s.series_instance_uid, i.number, i.sop_instance_
 _TABLE = {STUDY: "study t", SERIES: "primary_series s", INSTANCE: "primary_instance i"}
 _LISTED = {STUDY: "t.listed_in", SERIES: "s.listed_in", INSTANCE: "i.listed_in"}
 
+_BY_GRAMS = {
+    "sqlite": {
+        level: f"SELECT rowid FROM {level}_grams WHERE {level}_grams MATCH ? LIMIT ?"
+        for level in (STUDY, SERIES)
+    },
+    "postgresql": {
+        level: f"SELECT {level} FROM {level}_grams WHERE grams @@ CAST(%s AS tsquery) LIMIT %s"
+        for level in (STUDY, SERIES)
+    },
+}
+
 
 @dataclass(frozen=True, slots=True)
 class HitPage:
@@ -63,18 +74,25 @@ class _KeySet:
     keys: Sequence[Any]
 
 
-def search(conn: Connection, datastore_key: int, criteria: QidoCriteria) -> HitPage:
+def search(
+    conn: Connection, datastore_key: int, criteria: QidoCriteria, requested: tuple[str, ...] = ()
+) -> HitPage:
     """The hits of one page. ``conn`` must see one state of the database throughout.
+
+    ``requested``: keywords of optional match keys whose values are wanted, of the level or of those above.
 
     Order: studies by their last change, newest first; series by SeriesNumber and instances by
     InstanceNumber, those without a number last; instances of a study by the last change of their series,
     newest first. Ties are broken by UID.
     """
-    return _Search(conn, datastore_key, criteria).found()
+    return _Search(conn, datastore_key, criteria, requested).found()
 
 
 class _Search:
-    def __init__(self, conn: Connection, datastore: int, criteria: QidoCriteria) -> None:
+    def __init__(
+        self, conn: Connection, datastore: int, criteria: QidoCriteria, requested: tuple[str, ...]
+    ) -> None:
+        self._requested = requested
         self._conn = conn
         self._dialect = conn.dialect.name
         self._sqlite = self._dialect == "sqlite"
@@ -144,7 +162,7 @@ class _Search:
                     if rarest
                     else condition.rare == 1 or (condition.rare == 0 and most > _RARELY)
                 )
-                some = self._by_grams(condition.grams, most) if asked else None
+                some = self._by_grams(condition.grams_level, condition.grams, most) if asked else None
             else:
                 some = self._by_index(condition, most) if condition.indexed and rarest else None
             if some is not None and len(some.keys) <= most:
@@ -162,12 +180,9 @@ class _Search:
         rows = self._execute(sql, (self._datastore, *condition.parameters, most + 1))
         return _KeySet(level, rows if level == INSTANCE else [key for (key,) in rows])
 
-    def _by_grams(self, grams: str, most: int) -> _KeySet:
-        if self._sqlite:
-            sql = "SELECT rowid FROM study_grams WHERE study_grams MATCH ? LIMIT ?"
-        else:
-            sql = "SELECT study FROM study_grams WHERE grams @@ CAST(%s AS tsquery) LIMIT %s"
-        return _KeySet(STUDY, [key for (key,) in self._execute(sql, (grams, most + 1))])
+    def _by_grams(self, level: str, grams: str, most: int) -> _KeySet:
+        rows = self._execute(_BY_GRAMS[self._dialect][level], (grams, most + 1))
+        return _KeySet(level, [key for (key,) in rows])
 
     def _among(self, some: _KeySet) -> list[tuple[Any, ...]]:
         return self._rows(self._from(some), [])
@@ -271,4 +286,4 @@ class _Search:
             where, parameters = self._where(self._from(some), [])
             total = self._execute(f"SELECT count(*){where}", parameters)[0][0]
             remaining = total - self._criteria.offset - len(shown)
-        return HitPage(hits(self._execute, self._dialect, self._level, shown), remaining)
+        return HitPage(hits(self._execute, self._dialect, self._level, shown, self._requested), remaining)

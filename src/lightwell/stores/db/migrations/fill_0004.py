@@ -121,7 +121,7 @@ def _in(sql: str) -> Any:
 
 
 def _sets(conn: Connection, rows: Sequence[Any], after: int) -> None:
-    columns = _columns(conn, [row.key for row in rows])
+    columns = columns_of_sets(conn, [row.key for row in rows])
     names = ("patient_birth_time", "referring_physician_name", "series_description", "requests")
     changes = [{"key": key, **{name: getattr(of, name) for name in names}} for key, of in columns.items()]
     if changes:
@@ -138,7 +138,7 @@ def _sets(conn: Connection, rows: Sequence[Any], after: int) -> None:
         conn.execute(text(_SERIES), found)
 
 
-def _columns(conn: Connection, keys: Sequence[int]) -> dict[int, SearchColumns]:
+def columns_of_sets(conn: Connection, keys: Sequence[int]) -> dict[int, SearchColumns]:
     """What sets show, by key; those whose levels are lost are left out, as `lightwell data verify` tells."""
     levels: dict[int, dict[int, Any]] = defaultdict(dict)
     for row in conn.execute(_in(_LEVELS), {"keys": keys}):
