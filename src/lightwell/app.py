@@ -33,6 +33,7 @@ from lightwell.web.requests.state import AppState, ReadinessCheck, ReadinessFail
 from lightwell.web.requests.throttle import Throttle
 from lightwell.web.sts import OPERATIONS as STS
 from lightwell.wire.routes import ROUTES
+from lightwell.work import s3_check
 from lightwell.work.engine import Engine, EngineOptions
 from lightwell.work.engine_lock import EngineLock
 from lightwell.work.server_heartbeat import ServerHeartbeat
@@ -128,6 +129,7 @@ def work(settings: Settings, recorder: Recorder, server: Server | None = None) -
     heartbeat = None if server is None else ServerHeartbeat(stores, server)
     if heartbeat is not None:
         heartbeat.begin()
+    s3_check.begin(settings)
     try:
         _engine(settings, stores, recorder, stopping)
     finally:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +23,7 @@ from types import FrameType
 from lightwell.auth.data_access_role import DataAccessRoles, open_data_access_roles
 from lightwell.cli import flags
 from lightwell.cli.authorizer_arn import HELP, METAVAR, authorizer_arn
+from lightwell.cli.contents import s3_sources
 from lightwell.cli.contents.import_summary import ImportSummary
 from lightwell.cli.contents.named_store import find_or_create
 from lightwell.cli.progress import Progress
@@ -33,6 +36,8 @@ from lightwell.settings import Settings
 from lightwell.stores.jobs import import_jobs, outcomes
 
 _POLL_SECONDS = 0.2
+# Without a file this long after the start, the server that does the work is waiting for something.
+_QUIET_SECONDS = 8.0
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -81,10 +86,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _import(args: argparse.Namespace, settings: Settings) -> int:
     from lightwell.operations.import_jobs import submit_local
+    from lightwell.work.engine_lock import EngineLock
 
     authorizer = None if args.authorizer is None else authorizer_arn(settings, args.authorizer)
     with store_session(settings, create=True) as stores:
         ctx = local_context(settings, stores)
+        if EngineLock(settings.data).holder() is None:
+            s3_sources.check(settings, stores, args.paths)
         store = find_or_create(ctx, args.datastore, authorizer=authorizer)
         if args.authorizer is not None and store.lambda_authorizer_arn != authorizer:
             raise ConfigurationError(
@@ -146,7 +154,7 @@ def _watch(ctx: Context, job: Job, interrupted: threading.Event, *, quiet: bool)
         def is_over() -> bool:
             return interrupted.is_set() or look().phase == JobPhase.DONE
 
-        is_told = False
+        is_told, told_of_log = False, time.monotonic() + _QUIET_SECONDS
         while True:
             if not (is_ours := lock.take()) and not is_told:
                 is_told = True
@@ -169,6 +177,9 @@ def _watch(ctx: Context, job: Job, interrupted: threading.Event, *, quiet: bool)
             now = look()
             if now.phase == JobPhase.DONE:
                 return now
+            if now.phase == JobPhase.LIST and not is_ours and time.monotonic() > told_of_log:
+                told_of_log = math.inf
+                bars.say("lightwell: nothing has been read yet; the server's log says what the job waits for")
             if interrupted.wait(_POLL_SECONDS):
                 raise InputError(
                     f"Interrupted. Import job {job.id} is kept and continues when `lightwell serve` or "

@@ -18,6 +18,8 @@ PARTS_AT_ONCE = 4
 
 _CODE = re.compile(r"<Code>([A-Za-z0-9]+)</Code>")
 _STATUS = re.compile(r"non-2xx status code: (\d{3})")
+_REQUEST = re.compile(r"Error performing [A-Z]+ https?://([^\s/]+)")
+_SAID = re.compile(r'(?:message|error): "([^"]+)"')
 _CREDENTIALS = (
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
@@ -42,8 +44,13 @@ class MissingCredentialsError(StorageError):
 _used_by: int | None = None
 
 
-def open_bucket(bucket: str, *, prefix: str = "", endpoint_url: str | None, region: str) -> S3Store:
-    """The bucket, with credentials, and Region before ``region``, from the usual ``AWS_…`` variables."""
+def open_bucket(
+    bucket: str, *, prefix: str = "", endpoint_url: str | None, region: str, brief: bool = False
+) -> S3Store:
+    """The bucket, with credentials, and Region before ``region``, from the usual ``AWS_…`` variables.
+
+    ``brief``: it is tried once and for some seconds, where otherwise a minute goes by with tries.
+    """
     global _used_by
     if _used_by not in (None, os.getpid()):
         raise RuntimeError("S3 was used before this process was forked: start such processes by spawn")
@@ -57,12 +64,12 @@ def open_bucket(bucket: str, *, prefix: str = "", endpoint_url: str | None, regi
         default_region=region,
         client_options={
             "allow_http": True,  # where the endpoint says http:// itself
-            "connect_timeout": timedelta(seconds=5),
-            "timeout": timedelta(seconds=120),
+            "connect_timeout": timedelta(seconds=3 if brief else 5),
+            "timeout": timedelta(seconds=6 if brief else 120),
         },
         retry_config={
-            "max_retries": 5,
-            "retry_timeout": timedelta(seconds=60),
+            "max_retries": 0 if brief else 5,
+            "retry_timeout": timedelta(seconds=6 if brief else 60),
             "backoff": {"max_backoff": timedelta(seconds=5)},
         },
         **more,  # type: ignore[arg-type]
@@ -134,7 +141,19 @@ def explain(error: BaseException, where: str) -> StorageError | InputError:
         passing = status[1] in ("408", "429") or status[1].startswith("5")
         kind = StorageUnavailableError if passing else StorageError
         return kind(f"{where}: S3 answered {status[1]} {code}".rstrip() + ".")
-    reason = next((line for line in text.splitlines() if line), type(error).__name__)
     return StorageUnavailableError(
-        f"{where} cannot be reached: {reason[:300]}; check the network and the endpoint of the storage."
+        f"{where} cannot be reached: {_reason(error)}; check the network and the endpoint of the storage."
     )
+
+
+def _reason(error: BaseException) -> str:
+    """Why no answer came: which host was asked, and what the system said, if obstore tells it."""
+    text = str(error)
+    asked = _REQUEST.search(text)
+    host = asked[1] if asked else "it"
+    said = _SAID.search(text)
+    if said:
+        return f"{host}: {said[1][0].lower()}{said[1][1:200]}"
+    if "kind: TimedOut" in text or "kind: Timeout" in text:
+        return f"{host} does not answer"
+    return next((line for line in text.splitlines() if line), type(error).__name__)[:300]
