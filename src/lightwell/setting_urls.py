@@ -70,22 +70,23 @@ def database_fault(url: str) -> str | None:
     return None
 
 
-def http_fault(url: str) -> str | None:
-    """What is wrong with the URL of an HTTP server; None if it can be tried."""
+def public_fault(url: str) -> str | None:
+    """What is wrong with a URL that clients are given; None if nothing is."""
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        return "must be http(s)://HOST[:PORT][/PATH], without a user name or password: clients are told it"
+    return endpoint_fault(url)
+
+
+def endpoint_fault(url: str) -> str | None:
+    """What is wrong with the URL of an S3 endpoint; None if it can be tried."""
     try:
         parts = urlsplit(url)
         port, host = parts.port, parts.hostname
     except ValueError:
         port, host = 0, None
-    if (
-        not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", url)
-        or not host
-        or port == 0
-        or _CONTROL.search(url)
-    ):
-        return "must be http(s)://HOST[:PORT][/PATH]"
-    if "@" in parts.netloc:
-        return "must be http(s)://HOST[:PORT][/PATH], without a user name or password"
+    is_plain = re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", url) and not _CONTROL.search(url)
+    if not is_plain or not host or port == 0 or url.count("@") > 1 or "@" in parts.path:
+        return f"must be http(s)://HOST[:PORT][/PATH]; {_ENCODE}"
     return None
 
 

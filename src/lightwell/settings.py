@@ -20,7 +20,13 @@ from pathlib import Path
 from typing import Any
 
 from lightwell.errors import ConfigurationError
-from lightwell.setting_urls import database_fault, http_fault, masked_url, storage_fault
+from lightwell.setting_urls import (
+    database_fault,
+    endpoint_fault,
+    masked_url,
+    public_fault,
+    storage_fault,
+)
 
 PREFIX = "LIGHTWELL_"
 FILE = "lightwell.toml"
@@ -384,11 +390,11 @@ def _split_list(text: str | None) -> list[str]:
 
 
 _URLS = {
-    "public_url": http_fault,
+    "public_url": public_fault,
     "database_url": database_fault,
     "storage_url": storage_fault,
-    "storage_endpoint_url": http_fault,
-    "s3_endpoint_url": http_fault,
+    "storage_endpoint_url": endpoint_fault,
+    "s3_endpoint_url": endpoint_fault,
 }
 
 

@@ -9,7 +9,14 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from lightwell.errors import ConfigurationError
-from lightwell.setting_urls import database_fault, database_place, http_fault, masked_url, storage_fault
+from lightwell.setting_urls import (
+    database_fault,
+    database_place,
+    endpoint_fault,
+    masked_url,
+    public_fault,
+    storage_fault,
+)
 from lightwell.settings import load, masked
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.errors import masked as masked_message
@@ -146,13 +153,18 @@ def test_no_text_at_all_is_more_than_a_wrong_setting() -> None:
     ["http://h:x", "http://[::1", "http://h:99999", "http://h:0", "ftp://h", "http:///x", "http://a\u2100b"],
 )
 def test_refuses_urls_of_servers_that_nothing_can_call(url: str) -> None:
-    assert http_fault(url) == "must be http(s)://HOST[:PORT][/PATH]"
+    for fault in (endpoint_fault, public_fault):
+        assert str(fault(url)).startswith("must be http(s)://HOST[:PORT][/PATH]")
 
 
-def test_refuses_user_names_and_passwords_where_none_are_used() -> None:
-    assert "without a user name" in (http_fault("http://me:secret@minio:9000") or "")
-    assert masked_url("http://me:secret@minio:9000") == "http://********@minio:9000"
-    assert http_fault("https://[2001:db8::1]:9000/path") is None
+def test_takes_a_password_for_an_endpoint_and_none_for_clients() -> None:
+    url = "http://me:secret@minio:9000"
+    assert endpoint_fault(url) is None
+    assert "without a user name" in (public_fault(url) or "")
+    assert masked_url(url) == "http://********@minio:9000"
+    for wrong in ("http://me:Zq@Xk7v@minio", "http://me:Zq/Xk7v@minio"):
+        assert "%40" in str(endpoint_fault(wrong)) and "Xk7v" not in str(endpoint_fault(wrong))
+    assert public_fault("https://[2001:db8::1]:9000/path") is None
 
 
 def test_refuses_storage_that_is_neither_a_folder_nor_a_bucket() -> None:
