@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lightwell.cli.doctor.warning import DoctorWarning
 from lightwell.cli.store_session import check_owner, chown_command, describe_exposed_file
 from lightwell.errors import LightwellError
+from lightwell.setting_urls import masked_url
 from lightwell.settings import Settings
 from lightwell.stores.data_folder.file_owner import foreign_files, other_owner, untrusted_path
 
@@ -117,7 +118,7 @@ def encryption(settings: Settings) -> str:
 
 def buckets(settings: Settings) -> str:
     root = settings.buckets
-    remote = settings.s3_endpoint_url or "AWS"
+    remote = masked_url(settings.s3_endpoint_url or "AWS")
     try:
         if not root.exists():
             return f"{root.absolute()} does not exist yet; all buckets are looked up on {remote}"
