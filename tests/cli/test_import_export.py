@@ -7,10 +7,12 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import imagecodecs
 import numpy as np
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
+from pydicom.encaps import encapsulate
 from pydicom.pixels.utils import iter_pixels
 
 from tests.cli.running import lightwell
@@ -169,6 +171,26 @@ def test_exports_every_instance_whatever_its_uid_looks_like(tmp_path: Path) -> N
     files = list((tmp_path / "out").rglob("*.dcm"))
     assert {str(pydicom.dcmread(path).SOPInstanceUID) for path in files} == uids
     assert len({path.name.lower() for path in files}) == len(uids)
+
+
+def test_exports_icons_native_where_the_pixels_are(tmp_path: Path) -> None:
+    grey = np.add.outer(np.arange(20), np.arange(30)).astype("u1")
+    sent = pydicom.dcmread(shipped("SC_rgb_rle_2frame.dcm"))
+    icon = pydicom.Dataset()
+    icon.SamplesPerPixel, icon.PhotometricInterpretation, icon.Rows, icon.Columns = 1, "MONOCHROME2", 20, 30
+    icon.BitsAllocated, icon.BitsStored, icon.HighBit, icon.PixelRepresentation = 8, 8, 7, 0
+    icon.PixelData = encapsulate([bytes(imagecodecs.jpeg8_encode(grey, lossless=True))])
+    icon["PixelData"].is_undefined_length = True
+    sent.IconImageSequence = [icon]
+    sent.save_as(tmp_path / "icon.dcm")
+    data = tmp_path / "data"
+    assert lightwell("import", tmp_path / "icon.dcm", data=data).status == 0
+    assert lightwell("export", "--datastore", "default", tmp_path / "out", data=data).status == 0
+    (path,) = exported(tmp_path / "out").values()
+    found = pydicom.dcmread(path)
+    assert found.file_meta.TransferSyntaxUID.is_implicit_VR is False
+    assert found.IconImageSequence[0].PixelData == grey.tobytes()
+    assert lightwell("data", "verify", data=data).status == 0
 
 
 def test_refuses_an_unknown_data_store_and_image_set_at_export(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import subprocess
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import pytest
-from pydicom.dataset import FileDataset
+from pydicom.dataset import Dataset, FileDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
@@ -212,6 +213,40 @@ def test_gives_no_file_that_names_one_colour_space_for_frames_of_two(sample: Sam
     assert stored.get(stored.instance("mixed")).status == 200
     reply = stored.get(stored.instance("mixed"), f"{DICOM}; transfer-syntax={EXPLICIT}")
     assert (reply.status, reply.headers["x-amzn-errortype"]) == (406, "NotAcceptableException"), reply
+
+
+def test_gives_icons_in_the_syntax_of_the_file_or_native(sample: SampleDatastore, tmp_path: Path) -> None:
+    """PS3.5 A.4: JPEG icons in a JPEG file, native ones in every other, and in metadata."""
+    grey = np.add.outer(np.arange(20), np.arange(31)).astype("u1")
+    coded = bytes(imagecodecs.jpeg8_encode(grey))
+    sent = ct(1, study="80")
+    sent.file_meta.TransferSyntaxUID = UID(JPEG)
+    sent.BitsAllocated = sent.BitsStored = 8
+    sent.HighBit, sent.PixelRepresentation = 7, 0
+    sent.PixelData = encapsulate([bytes(imagecodecs.jpeg8_encode(np.zeros((sent.Rows, sent.Columns), "u1")))])
+    sent["PixelData"].is_undefined_length = True
+    icon = Dataset()
+    icon.SamplesPerPixel, icon.PhotometricInterpretation, icon.Rows, icon.Columns = 1, "MONOCHROME2", 20, 31
+    icon.BitsAllocated, icon.BitsStored, icon.HighBit, icon.PixelRepresentation = 8, 8, 7, 0
+    icon.PixelData = encapsulate([coded])
+    icon["PixelData"].is_undefined_length = True
+    sent.IconImageSequence = [icon]
+    store = new(sample.server)
+    assert store.store(sent).status == 200
+    stored = StoredFiles(sample.server, store.datastore, {"icon": sent})
+    native = imagecodecs.jpeg8_decode(coded).tobytes()
+    same_syntax = stored.get(stored.instance("icon"), f"{DICOM}; transfer-syntax={JPEG}").body
+    assert read(same_syntax).IconImageSequence == [icon]
+    reply = stored.get(stored.instance("icon"), f"{DICOM}; transfer-syntax={EXPLICIT}")
+    assert read(reply.body).IconImageSequence[0].PixelData == native
+    assert len(reply.body) == int(reply.headers["content-length"])
+    (metadata,) = json.loads(stored.get(stored.instance("icon") + "/metadata").body)
+    shown = metadata["00880200"]["Value"][0]["7FE00010"]
+    assert shown == {"vr": "OB", "InlineBinary": base64.b64encode(native).decode()}
+    (tmp_path / "icon.dcm").write_bytes(reply.body)
+    needed("dcmdump")
+    checked = subprocess.run(["dcmdump", tmp_path / "icon.dcm"], capture_output=True, check=True)
+    assert b"PixelSequence" not in checked.stdout and not checked.stderr
 
 
 def test_says_what_of_a_study_is_left_out(sample: SampleDatastore) -> None:

@@ -6,7 +6,7 @@ Runs in codec workers: bytes that a disk has damaged can be trusted no more than
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import zstandard
 
@@ -24,7 +24,8 @@ from lightwell.imaging.dataset.element_cache import SeriesCache
 from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.imaging.dataset.original_container import Original
 from lightwell.imaging.dataset.part10 import stored_part10
-from lightwell.imaging.instances.parse import parse_instance
+from lightwell.imaging.instances.nested_pixels import NestedDecoder
+from lightwell.imaging.instances.parse import ParsedInstance, parse_instance
 from lightwell.imaging.pixels.checksum import bytes_checksum
 from lightwell.imaging.pixels.stored_frames import frame_damage
 from lightwell.stores.image_sets.records import decompress
@@ -81,9 +82,7 @@ class Checker:
                 held.original_length,
             )
             override = json.loads(decompress(held.override_z)) if held.override_z else None
-            derived = parse_instance(
-                stored_part10(original, original.meta_length), self._cache, override=override
-            )
+            derived = self._derived(original, override, (fragment, *levels))
         except (LightwellError, zstandard.ZstdError, ValueError) as error:
             yield IntegrityFault(f"its original cannot be read: {error}", _kind(error))
             return
@@ -99,6 +98,20 @@ class Checker:
                 yield IntegrityFault(
                     f"its {name} attributes in the database differ from those of its original"
                 )
+
+    def _derived(
+        self, original: Original, override: Mapping[str, object] | None, stored: tuple[bytes, ...]
+    ) -> ParsedInstance:
+        """What an import of the original yields, or yielded under earlier releases if that is ``stored``."""
+        part10 = stored_part10(original, original.meta_length)
+        decode = NestedDecoder(part10.transfer_syntax)
+        derived = parse_instance(part10, self._cache, override=override, decode_nested=decode)
+        if _texts(derived) != stored:
+            # They kept encapsulated pixel data within sequences as it came, with its item headers.
+            before = parse_instance(part10, self._cache, override=override, decode_nested=lambda *_: None)
+            if _texts(before) == stored:
+                return before
+        return derived
 
     def _pixels(self, held: PixelsToVerify) -> Iterator[IntegrityFault]:
         frames = [frame for page in held.pages for frame in unpack_entries(page)]
@@ -133,6 +146,10 @@ class Checker:
     def _pieces(self, pack: int, offset: int, length: int) -> Iterator[bytes]:
         for start in range(0, length, _PIECE):
             yield self._objects.read(pack_name(pack), offset + start, min(_PIECE, length - start))
+
+
+def _texts(instance: ParsedInstance) -> tuple[bytes, ...]:
+    return instance.fragment, instance.patient, instance.study, instance.series
 
 
 def _kind(error: Exception) -> FaultKind:

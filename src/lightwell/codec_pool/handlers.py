@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import Any
 
 from lightwell.codec_pool.failures import DIRECT, Cause, cause_of, reason_of
-from lightwell.codec_pool.render_requests import Decode, Render
-from lightwell.codec_pool.render_worker import decoded, view
+from lightwell.codec_pool.render_requests import Decode, DecodeNested, Render
+from lightwell.codec_pool.render_worker import decoded, nested_decoded, view
 from lightwell.codec_pool.requests import DirectRequest, ListInstances, Ping, Pong, PoolReply
 from lightwell.codec_pool.uploaded_metadata import list_instances
 from lightwell.settings import Settings
@@ -34,6 +34,10 @@ def _decode(files: Files, settings: Settings, request: Decode) -> PoolReply:
     return decoded(files.objects.read, request)
 
 
+def _decode_nested(files: Files, settings: Settings, request: DecodeNested) -> PoolReply:
+    return nested_decoded(files.objects.read, request)
+
+
 def _list_instances(files: Files, settings: Settings, request: ListInstances) -> PoolReply:
     return list_instances(request)
 
@@ -42,6 +46,7 @@ HANDLERS: dict[type, Handler] = {
     Ping: _ping,
     Render: _render,
     Decode: _decode,
+    DecodeNested: _decode_nested,
     ListInstances: _list_instances,
 }
 """By the type of the request. A worker has no database: a request brings all that is needed from there."""

@@ -77,6 +77,32 @@ class Decode(msgspec.Struct, tag=True, frozen=True):
     described: bool = False
 
 
+class DecodeNested(msgspec.Struct, tag=True, frozen=True):
+    """Decode the encapsulated pixel data within the sequences of an original, such as icons.
+
+    The reply is `NestedDecoded`. `CodecPoolClient.ask` raises `InputError` if the data set is damaged.
+    """
+
+    original: ByteSpan
+
+
+class NestedPixels(msgspec.Struct, frozen=True, array_like=True):
+    """The fields of `imaging.dataset.nested_pixels.NativePixels`, and the offset in the original of the value
+    that it stands for."""
+
+    offset: int
+    value: bytes
+    vr: str
+    photometric: str
+    planar: int | None
+
+
+class NestedDecoded(msgspec.Struct, tag=True, frozen=True):
+    """Those of an original that can be decoded, at most `imaging.instances.nested_pixels.LIMIT` bytes."""
+
+    pixels: list[NestedPixels]
+
+
 class Rendered(msgspec.Struct, tag=True, frozen=True):
     """An image or document; ``notes`` say in what it differs from what was asked for."""
 

@@ -8,7 +8,10 @@ from collections.abc import Callable
 from lightwell.codec_pool.render_requests import (
     Decode,
     Decoded,
+    DecodeNested,
     FrameSpan,
+    NestedDecoded,
+    NestedPixels,
     NotRendered,
     Pixels,
     Render,
@@ -18,9 +21,11 @@ from lightwell.domain.image_sets.edits import NO_EDITS, decode_edits
 from lightwell.domain.rendering import REPORT_TYPES
 from lightwell.errors import DamagedError, InputError
 from lightwell.imaging.dataset.image_description import ImageDescription, described_image
-from lightwell.imaging.dataset.original_container import read_original
+from lightwell.imaging.dataset.original_container import Original, read_original
+from lightwell.imaging.dataset.part10 import stored_part10
 from lightwell.imaging.dataset.transfer_syntaxes import SYNTAXES
 from lightwell.imaging.errors import PixelFailure, RenderFailure
+from lightwell.imaging.instances.nested_pixels import decode_nested
 from lightwell.imaging.instances.version_dataset import (
     encapsulated_document,
     pydicom_errors,
@@ -87,6 +92,16 @@ def decoded(read: ReadObject, request: Decode) -> Decoded:
             samples, photometric = in_described_colours(samples, image, photometric)
         frames.append(to_native(samples, image))
     return Decoded(photometric, frames)
+
+
+def nested_decoded(read: ReadObject, request: DecodeNested) -> NestedDecoded:
+    """Carry out `DecodeNested`. Raises `InputError` and `StorageError`."""
+    place = request.original
+    original = Original(lambda o, n: read(place.object, o, n), place.offset, place.length)
+    found = decode_nested(stored_part10(original, original.meta_length))
+    return NestedDecoded(
+        [NestedPixels(at, each.value, each.vr, each.photometric, each.planar) for at, each in found]
+    )
 
 
 def _samples(

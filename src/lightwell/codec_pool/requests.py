@@ -11,7 +11,15 @@ from typing import Literal
 
 import msgspec
 
-from lightwell.codec_pool.render_requests import Decode, Decoded, NotRendered, Render, Rendered
+from lightwell.codec_pool.render_requests import (
+    Decode,
+    Decoded,
+    DecodeNested,
+    NestedDecoded,
+    NotRendered,
+    Render,
+    Rendered,
+)
 
 DocumentKind = Literal["json", "xml"]
 """How metadata are written: in the DICOM JSON Model, or in the Native DICOM Model."""
@@ -63,7 +71,7 @@ class ListInstances(msgspec.Struct, tag=True, frozen=True):
     table: int
 
 
-DirectRequest = Ping | Render | Decode | ListInstances
+DirectRequest = Ping | Render | Decode | DecodeNested | ListInstances
 """Requests that a codec worker carries out alone."""
 
 PoolRequest = Store | DirectRequest
@@ -130,7 +138,7 @@ class RequestError(msgspec.Struct, tag=True, frozen=True):
     message: str
 
 
-PoolReply = Stored | Pong | InstancesListed | Rendered | NotRendered | Decoded | RequestError
+PoolReply = Stored | Pong | InstancesListed | Rendered | NotRendered | Decoded | NestedDecoded | RequestError
 """The reply to a request."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from lightwell.documents.part10_files import Decoder, Part10File, open_instance
+from lightwell.documents.part10_files import Decoder, NestedDecoder, Part10File, open_instance
 from lightwell.imaging.dataset.transfer_syntaxes import EXPLICIT_LITTLE, SYNTAXES
 from lightwell.stores import Stores
 from lightwell.stores.image_sets.part10_instances import StoredInstance
@@ -28,9 +28,15 @@ class Attempt:
     target: str | None
     note: str = ""
 
-    def open(self, stores: Stores, instance: StoredInstance, decode: Decoder) -> Part10File:
+    def open(
+        self,
+        stores: Stores,
+        instance: StoredInstance,
+        decode: Decoder,
+        decode_nested: NestedDecoder | None = None,
+    ) -> Part10File:
         """Raises, as do the pieces of the file, what `open_instance` raises."""
-        return open_instance(stores, instance, self.target, decode=decode)
+        return open_instance(stores, instance, self.target, decode=decode, decode_nested=decode_nested)
 
 
 def attempts(instance: StoredInstance, wanted: ExportSyntax | None) -> Iterator[Attempt]:

@@ -7,8 +7,9 @@ the import computed, except encoded ones that are sent as they are stored and wo
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import Any, BinaryIO
 
@@ -16,6 +17,7 @@ from lightwell.documents.retrieve_syntax import VERIFIED_SYNTAXES
 from lightwell.domain.image_sets.frame_table import Frame
 from lightwell.errors import InputError, StorageError
 from lightwell.imaging.dataset.image_description import ImageDescription
+from lightwell.imaging.dataset.nested_pixels import NativePixels
 from lightwell.imaging.dataset.original_container import read_original
 from lightwell.imaging.dataset.part10 import IMPLICIT_LITTLE
 from lightwell.imaging.dataset.transfer_syntaxes import (
@@ -49,13 +51,16 @@ from lightwell.stores.image_sets.part10_instances import FrameTable, StoredImage
 from lightwell.stores.image_sets.records import decompress
 from lightwell.stores.objects.packs import pack_name
 
-__all__ = ["Decoder", "Part10File", "open_instance", "write_instance"]
+__all__ = ["Decoder", "NestedDecoder", "Part10File", "open_instance", "write_instance"]
 
 _PIECE = 1 << 20
 _NATIVE = (None, EXPLICIT_LITTLE, IMPLICIT_LITTLE)
 
 Decoder = Callable[[StoredImage, Frame], tuple[str, bytes]]
 """Decodes one frame: its photometric interpretation, and its bytes as a native frame. Raises `InputError`."""
+
+NestedDecoder = Callable[[StoredInstance], Mapping[int, NativePixels]]
+"""Decodes the encapsulated pixel data within sequences of an instance's original, by offsets in it."""
 
 
 def write_instance(stores: Stores, instance: StoredInstance, out: BinaryIO) -> None:
@@ -64,7 +69,12 @@ def write_instance(stores: Stores, instance: StoredInstance, out: BinaryIO) -> N
 
 
 def open_instance(
-    stores: Stores, instance: StoredInstance, target: str | None = None, *, decode: Decoder | None = None
+    stores: Stores,
+    instance: StoredInstance,
+    target: str | None = None,
+    *,
+    decode: Decoder | None = None,
+    decode_nested: NestedDecoder | None = None,
 ) -> Part10File:
     """One instance as a Part 10 file, in pieces of at most a megabyte or a frame.
 
@@ -74,7 +84,8 @@ def open_instance(
     written unchanged. Pixels that could not be split into frames are always written as they were imported.
     A file without pixels is Explicit VR Little Endian if the target is a compressed syntax. ``decode``
     decodes frames that were stored as imported, since no codec may be trusted with data that others have
-    encoded.
+    encoded. So does ``decode_nested`` with pixel data within sequences, such as icons, where the file is not
+    in their syntax (PS3.5 A.4); what it cannot decode is left out.
 
     Holds one frame and the data set without pixels in memory. Raises, here or from the pieces, `StorageError`
     where a pack cannot be read, `DamagedError` where a frame is not the imported one, `InputError` where the
@@ -88,7 +99,12 @@ def open_instance(
     override = json.loads(decompress(instance.override_z)) if instance.override_z else None
     pixel = _pixel_value(stores, instance.pixels, target, decode) if instance.pixels else None
     return build_part10(
-        original, pixel, override, instance.edits, syntax=target if target in _NATIVE else EXPLICIT_LITTLE
+        original,
+        pixel,
+        override,
+        instance.edits,
+        syntax=target if target in _NATIVE else EXPLICIT_LITTLE,
+        decode_nested=partial(decode_nested, instance) if decode_nested is not None else None,
     )
 
 

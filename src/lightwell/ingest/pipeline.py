@@ -29,6 +29,7 @@ from lightwell.imaging.dataset.original_container import write_original
 from lightwell.imaging.dataset.part10 import Part10, Source, open_part10
 from lightwell.imaging.errors import PixelFailure, cannot_transcode
 from lightwell.imaging.instances.dicom_signs import has_sign_of_dicom
+from lightwell.imaging.instances.nested_pixels import NestedDecoder
 from lightwell.imaging.instances.parse import ParsedInstance, PixelElement, parse_instance
 from lightwell.imaging.pixels.frame_stream import blob_ranges, open_frame_stream
 from lightwell.ingest.duplicates import ExistingFinder, same_original, same_pixels
@@ -131,14 +132,21 @@ class Pipeline:
                 part10.source.close()  # type: ignore[attr-defined]
 
     def _read(self, number: int, name: str, part10: Part10) -> NewRecord:
-        instance = parse_instance(part10, self._inputs.cache)
+        instance = parse_instance(
+            part10, self._inputs.cache, decode_nested=NestedDecoder(part10.transfer_syntax)
+        )
         override_json = None
         if self._inputs.override is not None:
             override = self._inputs.override(
                 instance.study_instance_uid, instance.series_instance_uid, instance.sop_instance_uid
             )
             if override is not None:
-                instance = parse_instance(part10, self._inputs.cache, override=override)
+                instance = parse_instance(
+                    part10,
+                    self._inputs.cache,
+                    override=override,
+                    decode_nested=NestedDecoder(part10.transfer_syntax),
+                )
                 override_json = _json(override)
         _check(instance)
         series = self._series_of(instance)

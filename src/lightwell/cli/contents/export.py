@@ -250,7 +250,7 @@ class _Export:
         refused: InputError | None = None
         for attempt in attempts(instance, self._wanted):
             try:
-                file = attempt.open(self._stores, instance, self._decoder.decode)
+                file = attempt.open(self._stores, instance, self._decoder.decode, self._decoder.decode_nested)
                 return folder.write(name, source, file.syntax, file.pieces, attempt.note)
             except InputError as error:
                 refused = refused or error

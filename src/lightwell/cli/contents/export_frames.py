@@ -7,21 +7,25 @@ from typing import TYPE_CHECKING
 
 from lightwell.codec_pool.failures import EXCEPTIONS, Cause
 from lightwell.codec_pool.messages import Perform, Performed
-from lightwell.codec_pool.render_requests import Decode, Decoded, FrameSpan, Pixels
-from lightwell.codec_pool.requests import RequestError
+from lightwell.codec_pool.render_requests import Decode, Decoded, DecodeNested, FrameSpan, Pixels
+from lightwell.codec_pool.requests import PoolReply, RequestError
 from lightwell.codec_pool.slot import WorkerEnded, WorkerSlot
 from lightwell.errors import InputError, StorageError
+from lightwell.operations.dicomweb.retrieve import decode_nested
 from lightwell.stores.objects.packs import pack_name
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from lightwell.domain.image_sets.frame_table import Frame
+    from lightwell.imaging.dataset.nested_pixels import NativePixels
     from lightwell.settings import Settings
     from lightwell.stores import Stores
-    from lightwell.stores.image_sets.part10_instances import StoredImage
+    from lightwell.stores.image_sets.part10_instances import StoredImage, StoredInstance
 
 
 class FrameDecoder:
-    """A worker, started with the first frame that needs one. For one thread, which outlives it."""
+    """A worker, started with the first frame or icon that needs one. For one thread, which outlives it."""
 
     def __init__(self, stores: Stores, settings: Settings) -> None:
         limit = float(settings.file_timeout)
@@ -38,11 +42,23 @@ class FrameDecoder:
         `StorageError` where no worker can be started.
         """
         span = FrameSpan(pack_name(stored.pack), place.offset, place.length, place.head, place.checksum)
+        reply = self._perform(Decode(Pixels(stored.stored_syntax, bytes(stored.image)), [span]))
+        assert isinstance(reply, Decoded), "the reply to Decode"
+        return reply.photometric, reply.frames[0]
+
+    def decode_nested(self, instance: StoredInstance) -> Mapping[int, NativePixels]:
+        """Pixel data within sequences, such as icons; a `documents.part10_files.NestedDecoder`.
+
+        Raises `InputError` and `StorageError` as `decode` does.
+        """
+        return decode_nested(self._perform, instance)
+
+    def _perform(self, request: Decode | DecodeNested) -> PoolReply:
         task = next(self._tasks)
         try:
             self._slot.start()
             self._slot.watch(task, 0)
-            self._slot.send(Perform(task, Decode(Pixels(stored.stored_syntax, bytes(stored.image)), [span])))
+            self._slot.send(Perform(task, request))
             while True:
                 message = self._slot.receive()
                 if isinstance(message, Performed) and message.task == task:
@@ -50,10 +66,9 @@ class FrameDecoder:
         except WorkerEnded as end:
             if end.cause is Cause.NOT_STARTED:
                 raise StorageError(f"A codec worker cannot be started: {end}") from None
-            raise InputError(f"Decoding this frame ended its codec worker: {end}") from None
+            raise InputError(f"Decoding its pixels ended its codec worker: {end}") from None
         reply = message.reply
         if isinstance(reply, RequestError):
             error = EXCEPTIONS[reply.kind](reply.message)
             raise error if isinstance(error, InputError | StorageError) else InputError(reply.message)
-        assert isinstance(reply, Decoded), "the reply to Decode"
-        return reply.photometric, reply.frames[0]
+        return reply

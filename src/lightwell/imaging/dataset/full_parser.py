@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from lightwell.domain.image_sets.levels import INSTANCE
 from lightwell.domain.imports.warnings import Warning
@@ -17,6 +18,7 @@ from lightwell.imaging.dataset import dicom_json, dictionary, values
 from lightwell.imaging.dataset.character_sets import Charset, charset_of
 from lightwell.imaging.dataset.dictionary import Attribute, attribute_of
 from lightwell.imaging.dataset.element_scanner import ElementScanner, ElementSpan
+from lightwell.imaging.dataset.nested_pixels import DecodeNested, NativePixels, encapsulated_pixels
 from lightwell.imaging.dataset.parsed_element import (
     NEEDED,
     ParsedElement,
@@ -38,10 +40,15 @@ class ItemContext:
 
 
 class FullParser:
-    """Parses the elements that a scanner found."""
+    """Parses the elements that a scanner found.
 
-    def __init__(self, scanner: ElementScanner) -> None:
+    Encapsulated pixel data within sequences is shown as ``decode_nested`` decodes it, and is left out if it
+    cannot be decoded.
+    """
+
+    def __init__(self, scanner: ElementScanner, decode_nested: DecodeNested | None = None) -> None:
         self._scanner = scanner
+        self._decode_nested = decode_nested
         self._bytes = 0
 
     def parse(self, spans: Sequence[ElementSpan]) -> list[ParsedElement]:
@@ -154,6 +161,13 @@ class FullParser:
         for number, elements in enumerate(self._scanner.scan_items(span, depth)):
             ordered = sorted_by_tag(elements, warnings)
             item_context = self._context_of(ordered, context, warnings)
+            pixel = encapsulated_pixels(ordered)
+            replaced: dict[int, tuple[bytes, bytes]] | None = None
+            if pixel is not None:
+                where = f"{attribute.name}, item {number + 1}"
+                replaced = self._parse_nested_pixels(ordered, pixel, item_context, warnings, where)
+            if replaced is not None:
+                ordered = [span for span in ordered if span is not pixel and span.tag not in replaced]
             texts = [
                 self._parse_element(
                     inner,
@@ -166,6 +180,9 @@ class FullParser:
                 )
                 for inner in ordered
             ]
+            if replaced:
+                by_tag = dict(zip((span.tag for span in ordered), texts, strict=True)) | replaced
+                texts = [by_tag[tag] for tag in sorted(by_tag)]
             item = b"{" + b",".join([json for json, _ in texts]) + b"}"
             if not depth:
                 self._count_bytes(item)
@@ -173,6 +190,43 @@ class FullParser:
             dicom_items.append(b",".join([dicom for _, dicom in texts if dicom]))
         json = b"[" + b",".join(items) + b"]" if items else values.empty(attribute)
         return attribute.key + json, dicom_json.from_items(attribute, dicom_items)
+
+    def _parse_nested_pixels(
+        self,
+        elements: Sequence[ElementSpan],
+        pixel: ElementSpan,
+        context: ItemContext,
+        warnings: list[Warning],
+        where: str,
+    ) -> dict[int, tuple[bytes, bytes]] | None:
+        """The texts of the elements that decoding changes, by tag; none if the pixel data is not shown.
+
+        None if it stays as it is.
+        """
+        native: NativePixels | str | None = "it is decoded at import only"
+        if self._decode_nested is not None:
+            native = self._decode_nested(self._scanner, elements, pixel)
+        if native is None:
+            return None
+        if isinstance(native, str):
+            text = (
+                f"{where}: encapsulated PixelData cannot be decoded: {native}. It is left out of the metadata"
+                " and of files in another transfer syntax"
+            )
+            warnings.append(Warning("ElementsDiscarded", text))
+            return {}
+        if len(native.value) > dicom_json.BULK_THRESHOLD:
+            text = f"{where}: PixelData of {len(native.value)} bytes is left out of the metadata"
+            warnings.append(Warning("ElementsDiscarded", text))
+            return {}
+        texts = {}
+        for tag, (vr, value) in native.elements().items():
+            attribute = attribute_of(tag)
+            json, _ = element_json(
+                attribute, vr, len(value), partial(bytes, value), context.charset, warnings
+            )
+            texts[tag] = json, dicom_json.from_bytes(attribute, vr, value, context.charset)
+        return texts
 
     def _count_bytes(self, json: bytes) -> None:
         self._bytes += len(json)

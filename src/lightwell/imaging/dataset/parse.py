@@ -15,6 +15,7 @@ from lightwell.imaging.dataset.element_scanner import UNDEFINED, ElementScanner,
 from lightwell.imaging.dataset.fast_explicit_parser import FallbackToFullParser, FastExplicitParser
 from lightwell.imaging.dataset.fast_implicit_parser import FastImplicitParser
 from lightwell.imaging.dataset.full_parser import FullParser
+from lightwell.imaging.dataset.nested_pixels import DecodeNested
 from lightwell.imaging.dataset.parsed_element import ParsedElement
 from lightwell.imaging.dataset.part10 import Part10
 
@@ -105,8 +106,8 @@ def parse_file_meta_fully(file_meta: bytes) -> list[ParsedElement]:
     return FullParser(scanner).parse(scanner.scan_dataset(0, Encoding(implicit=False, big=False)))
 
 
-def parse_fully(part10: Part10) -> ParsedDataset:
-    """Parse with the full parser: any encoding, any size."""
+def parse_fully(part10: Part10, decode_nested: DecodeNested | None = None) -> ParsedDataset:
+    """Parse with the full parser: any encoding, any size. ``decode_nested`` as for `FullParser`."""
     scanner = ElementScanner(part10.source)
     start = part10.dataset_offset
     encoding = scanner.detect_encoding(
@@ -129,7 +130,7 @@ def parse_fully(part10: Part10) -> ParsedDataset:
     pixel_span = _choose_pixel_element(spans, warnings)
     size = part10.source.size
     pixel_start, pixel_end = (pixel_span.start, pixel_span.end) if pixel_span else (size, size)
-    elements = FullParser(scanner).parse(spans)
+    elements = FullParser(scanner, decode_nested).parse(spans)
     all_elements = parse_file_meta_fully(part10.file_meta) + elements
     return ParsedDataset(
         group_by_level(all_elements),

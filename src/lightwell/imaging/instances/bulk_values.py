@@ -17,6 +17,7 @@ from lightwell.imaging.dataset.dicom_json import BULK_THRESHOLD, OFFSET_TABLES, 
 from lightwell.imaging.dataset.dictionary import CHARSET, PIXEL_TAGS, attribute_of
 from lightwell.imaging.dataset.element_scanner import ElementScanner, ElementSpan, Encoding
 from lightwell.imaging.dataset.full_parser import FullParser, ItemContext, sorted_by_tag, vr_of
+from lightwell.imaging.dataset.nested_pixels import PIXEL_DATA
 from lightwell.imaging.dataset.part10 import Part10
 from lightwell.imaging.editing.override import IDENTIFYING_UIDS, json_bytes, json_elements, json_vr
 
@@ -73,6 +74,8 @@ class _BulkValueFinder(FullParser):
     ) -> Iterator[BulkValue]:
         if span.length <= BULK_THRESHOLD or span.tag in OFFSET_TABLES:
             return
+        if span.undefined and span.tag == PIXEL_DATA:
+            return  # encapsulated, which metadata do not show
         vr = vr_of(span, attribute_of(span.tag), context)
         if vr == "SQ":
             if span.undefined or span.vr == "SQ" or not attribute_of(span.tag).private:

@@ -13,6 +13,7 @@ from lightwell.imaging.dataset import dicom_json
 from lightwell.imaging.dataset.element_cache import SeriesCache
 from lightwell.imaging.dataset.fast_explicit_parser import FallbackToFullParser
 from lightwell.imaging.dataset.image_description import ImageDescription
+from lightwell.imaging.dataset.nested_pixels import DecodeNested
 from lightwell.imaging.dataset.parse import (
     ParsedDataset,
     PixelElement,
@@ -58,16 +59,21 @@ class ParsedInstance:
 
 
 def parse_instance(
-    part10: Part10, cache: SeriesCache, *, override: Mapping[str, object] | None = None
+    part10: Part10,
+    cache: SeriesCache,
+    *,
+    override: Mapping[str, object] | None = None,
+    decode_nested: DecodeNested | None = None,
 ) -> ParsedInstance:
     """Parse the elements of an opened file; never loads the pixel element.
 
     ``override`` is a data set in the DICOM JSON Model (PS3.18 Annex F) whose elements replace those of the
-    file. Raises `InputError` for a file that is cut off or damaged outside its pixels, that lacks one of its
-    UIDs, or that has a value above the element constraints.
+    file. ``decode_nested`` decodes encapsulated pixel data within sequences, in codec workers only; without
+    it, that is left out. Raises `InputError` for a file that is cut off or damaged outside its pixels, that
+    lacks one of its UIDs, or that has a value above the element constraints.
     """
     try:
-        return _instance(_parse(part10, cache), cache, override)
+        return _instance(_parse(part10, cache, decode_nested), cache, override)
     except (InputError, MemoryError):
         raise
     except Exception as error:
@@ -76,12 +82,12 @@ def parse_instance(
         cache.rotate()
 
 
-def _parse(part10: Part10, cache: SeriesCache) -> ParsedDataset:
+def _parse(part10: Part10, cache: SeriesCache, decode_nested: DecodeNested | None) -> ParsedDataset:
     """With a fast parser if it supports the data set, else with the full one."""
     try:
         return parse_fast(part10, cache)
     except FallbackToFullParser:
-        return parse_fully(part10)
+        return parse_fully(part10, decode_nested)
 
 
 def _instance(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -22,6 +22,7 @@ from lightwell.imaging.dataset.dictionary import CHARSET
 from lightwell.imaging.dataset.element_scanner import UNDEFINED, ElementScanner, ElementSpan, Encoding
 from lightwell.imaging.dataset.full_parser import sorted_by_tag
 from lightwell.imaging.dataset.image_description import ImageDescription
+from lightwell.imaging.dataset.nested_pixels import NativePixels
 from lightwell.imaging.dataset.part10 import EXPLICIT_BIG, IMPLICIT_LITTLE, BytesSource, read_file_meta
 from lightwell.imaging.dataset.reencode import UTF8, Transcriber, element_header
 from lightwell.imaging.dataset.transfer_syntaxes import DEFLATED, EXPLICIT_LITTLE, SYNTAXES
@@ -41,6 +42,8 @@ END = struct.pack("<HHL", 0xFFFE, 0xE0DD, 0)
 _MAXIMUM_LENGTH = 0xFFFFFFFE
 _BLOCK = 1 << 16
 _EXPLICIT = Encoding(implicit=False, big=False)
+_NESTED_PIXELS = (b"\xe0\x7f\x10\x00", b"\x7f\xe0\x00\x10")
+"""PixelData (7FE0,0010) in little and big endian order; an original has no pixel element of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,13 +102,16 @@ def build_part10(
     edits: Edits = NO_EDITS,
     *,
     syntax: str | None = None,
+    decode_nested: Callable[[], Mapping[int, NativePixels]] | None = None,
 ) -> Part10File:
     """Preamble, file meta, data set and pixel element.
 
     ``original`` is the file meta group and the data set without its pixel element, in the transfer syntax
     that the file meta names (a deflated one inflated); ``override`` is the metadata override of its import,
     and ``edits`` are the later changes. ``syntax`` is the transfer syntax of a file without pixels, if it has
-    to differ from the original's. Raises `InputError` if the value does not fit its syntax.
+    to differ from the original's. In another transfer syntax than the original's, encapsulated pixel data
+    within sequences becomes native: ``decode_nested`` is asked then, by offsets in ``original``, and what it
+    does not give is left out. Raises `InputError` if the value does not fit its syntax.
     """
     if pixel and pixel.length is not None and pixel.length > _MAXIMUM_LENGTH:
         raise InputError(
@@ -137,7 +143,10 @@ def build_part10(
     utf8 = not ascii and not _is_utf8(spans, original)
     if utf8:
         overridden[CHARSET] = element_header(CHARSET, "CS", len(UTF8), encoding) + UTF8
-    elements = _elements(scanner, spans, original_encoding, encoding, utf8=utf8)
+    nested = None
+    if not _keeps_nested_pixels(original_syntax, syntax) and any(tag in original for tag in _NESTED_PIXELS):
+        nested = decode_nested() if decode_nested is not None else {}
+    elements = _elements(scanner, spans, original_encoding, encoding, nested, utf8=utf8)
     if pixel and pixel.image:
         overridden |= _image_pixel_elements(elements, pixel.image, encoding)
     elements |= overridden
@@ -237,6 +246,16 @@ def _encoding_of(syntax: str, unknown: Encoding) -> Encoding:
     return _EXPLICIT if syntax in SYNTAXES else unknown
 
 
+def _keeps_nested_pixels(original_syntax: str, syntax: str) -> bool:
+    """Whether encapsulated pixel data within sequences may stay as it is (PS3.5 A.4).
+
+    It is not allowed in native files, but one that came so is given back so.
+    """
+    if syntax == original_syntax:
+        return True
+    return all(uid in SYNTAXES and not SYNTAXES[uid].encapsulated for uid in (original_syntax, syntax))
+
+
 def _is_utf8(spans: list[ElementSpan], original: bytes) -> bool:
     terms = [original[span.value : span.value_end] for span in spans if span.tag == CHARSET]
     return bool(terms) and charset_of(terms[-1]).codec == "utf_8"
@@ -247,23 +266,27 @@ def _elements(
     spans: list[ElementSpan],
     original_encoding: Encoding,
     encoding: Encoding,
+    nested: Mapping[int, NativePixels] | None,
     *,
     utf8: bool,
 ) -> dict[int, bytes]:
-    """Tag → bytes of the element in ``encoding``."""
+    """Tag → bytes of the element in ``encoding``; ``nested`` as for `Transcriber`."""
     # Elements without a VR in an explicit data set are re-encoded: readers of the file may not accept them.
     if (
         original_encoding == encoding
         and not utf8
         and (encoding != _EXPLICIT or all(span.vr for span in spans))
     ):
-        return {
+        elements = {
             span.tag: scanner.source.read(span.start, span.end - span.start)
             for span in sorted_by_tag(spans, [])
         }
+        if nested is not None:
+            elements |= Transcriber(scanner, encoding, nested=nested).with_replaced_pixels(spans)
+        return elements
     if encoding not in (original_encoding, _EXPLICIT):
         raise InputError("The data set cannot be re-encoded in the transfer syntax of its pixel data")
-    return dict(Transcriber(scanner, encoding, utf8=utf8).elements(spans))
+    return dict(Transcriber(scanner, encoding, utf8=utf8, nested=nested).elements(spans))
 
 
 def _image_pixel_elements(

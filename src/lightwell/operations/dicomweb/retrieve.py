@@ -7,16 +7,27 @@ not offer.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
-from lightwell.codec_pool.render_requests import Decode, Decoded, FrameSpan, Pixels
+from lightwell.codec_pool.render_requests import (
+    ByteSpan,
+    Decode,
+    Decoded,
+    DecodeNested,
+    FrameSpan,
+    NestedDecoded,
+    Pixels,
+)
+from lightwell.codec_pool.requests import PoolReply, PoolRequest
 from lightwell.documents.part10_files import open_instance
 from lightwell.documents.retrieve_syntax import ANY_SYNTAX, syntax_for, unsplit_syntax
 from lightwell.domain.image_sets.edits import encode_edits
 from lightwell.domain.image_sets.frame_table import Frame
 from lightwell.errors import InputError, InternalError, NotAcceptableError, NotFoundError
 from lightwell.imaging.dataset.image_description import ImageDescription, described_image
+from lightwell.imaging.dataset.nested_pixels import NativePixels
 from lightwell.imaging.dataset.transfer_syntaxes import EXPLICIT_LITTLE, is_same_codestream
 from lightwell.imaging.instances.writer import Part10File, fits_native_element
 from lightwell.operations.context import Context
@@ -133,7 +144,11 @@ def open_file(ctx: Context, sent: RetrievedInstance) -> Part10File:
     ctx.stores.accesses.note(sent.found.set.key, ctx.clock.now())
     try:
         file = open_instance(
-            ctx.stores, instance, sent.syntax, decode=lambda stored, place: decode_frame(ctx, stored, place)
+            ctx.stores,
+            instance,
+            sent.syntax,
+            decode=lambda stored, place: decode_frame(ctx, stored, place),
+            decode_nested=partial(decode_nested, partial(_ask, ctx)),
         )
     except InputError as error:
         raise _not_available_as(sent, error) from error
@@ -161,12 +176,30 @@ def decode_frame(ctx: Context, stored: StoredImage, place: Frame) -> tuple[str, 
     A codec worker decodes it. Raises `InputError` where it cannot be decoded, and what `CodecPoolClient.ask`
     raises.
     """
-    if ctx.pool is None:
-        raise InputError("this process has no codec workers")
     span = FrameSpan(pack_name(stored.pack), place.offset, place.length, place.head, place.checksum)
-    answer = ctx.pool.ask(
-        Decode(Pixels(stored.stored_syntax, bytes(stored.image)), [span]), ctx.settings.file_timeout
-    )
+    answer = _ask(ctx, Decode(Pixels(stored.stored_syntax, bytes(stored.image)), [span]))
     if not isinstance(answer, Decoded):
         raise InternalError("A codec worker returned an unexpected type of answer.")
     return answer.photometric, answer.frames[0]
+
+
+def decode_nested(
+    ask: Callable[[DecodeNested], PoolReply], instance: StoredInstance
+) -> dict[int, NativePixels]:
+    """What a codec worker decodes of the pixel data within the sequences of an original, by offsets in it.
+
+    ``ask`` has a worker carry out the request, and raises what `CodecPoolClient.ask` raises.
+    """
+    answer = ask(DecodeNested(ByteSpan(pack_name(instance.pack), instance.offset, instance.length)))
+    if not isinstance(answer, NestedDecoded):
+        raise InternalError("A codec worker returned an unexpected type of answer.")
+    return {
+        each.offset: NativePixels(each.value, each.vr, each.photometric, each.planar)
+        for each in answer.pixels
+    }
+
+
+def _ask(ctx: Context, request: PoolRequest) -> PoolReply:
+    if ctx.pool is None:
+        raise InputError("this process has no codec workers")
+    return ctx.pool.ask(request, ctx.settings.file_timeout)
