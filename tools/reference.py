@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lightwell import settings
+from lightwell.cli.command_line import CommandParser, help_text
 from lightwell.cli.main import VERBS
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
@@ -65,7 +66,7 @@ def commands_page() -> str:
         "directly, whether a server is running on it or not.",
     ]
     for verb, (module, text) in VERBS.items():
-        parser = argparse.ArgumentParser(prog=f"lightwell {verb}", allow_abbrev=False)
+        parser = CommandParser(prog=f"lightwell {verb}")
         importlib.import_module(module).add(parser)
         lines += ["", f"## `lightwell {verb}`", "", f"{_sentence(text)}"]
         lines += _command(parser)
@@ -83,7 +84,7 @@ def _command(parser: argparse.ArgumentParser) -> Iterator[str]:
         yield from ("", "| argument | what it is |", "|---|---|")
     for action in own:
         needed = " (required)" if action.required and action.option_strings else ""
-        yield f"| `{_spelling(action)}` | {(action.help or '').replace('|', '/')}{needed} |"
+        yield f"| `{_spelling(action)}` | {help_text(action).replace('|', '/')}{needed} |"
     if given:
         yield ""
         yield f"Settings that it accepts as flags, and `--config FILE`: {_flags(given)}."
@@ -110,6 +111,8 @@ def _spelling(action: argparse.Action) -> str:
         name = action.metavar if isinstance(action.metavar, str) else action.dest
         return f"{name}..." if action.nargs in ("+", "*") else name
     takes_value = action.nargs != 0
+    # A bar would end the cell of the table, even within a code span.
+    metavar = metavar.replace("|", "\\|")
     return f"{action.option_strings[-1]} {metavar}" if takes_value else action.option_strings[-1]
 
 

@@ -54,7 +54,7 @@ def test_explains_every_verb(verb: str, capsys: pytest.CaptureFixture[str]) -> N
     assert f"lightwell {verb}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("words", [[], ["fly"], ["serve", "--wings", "2"], ["key"], ["key", "create", "x"]])
+@pytest.mark.parametrize("words", [["fly"], ["serve", "--wings", "2"], ["key"], ["key", "create", "x"]])
 def test_ends_with_2_after_wrong_usage(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(words)

@@ -23,9 +23,9 @@ def add(parser: argparse.ArgumentParser, names: Iterable[str] | None = None) -> 
     for name in table.FIELDS if names is None else names:
         field = table.FIELDS[name]
         flag, dest = "--" + name.replace("_", "-"), f"setting_{name}"
-        text = field.metadata["help"].replace("%", "%%")
+        text = field.metadata["help"].replace("%", "%%") + _notes(field.default, field.metadata["choices"])
         if field.type == "bool":
-            text = text.removeprefix("true: ")
+            text = field.metadata["help"].replace("%", "%%").removeprefix("true: ")
             group.add_argument(flag, dest=dest, action="store_const", const=True, help=text)
         elif not field.metadata["secret"]:
             group.add_argument(
@@ -38,6 +38,15 @@ def add(parser: argparse.ArgumentParser, names: Iterable[str] | None = None) -> 
     group.add_argument(
         "--config", type=Path, metavar="FILE", help="read settings from this file instead of ./lightwell.toml"
     )
+
+
+def _notes(default: object, choices: tuple[str, ...]) -> str:
+    """The choices and the default of a setting, as it can be written."""
+    if isinstance(default, int) and default >= table.MiB and default % table.MiB == 0:
+        default = f"{default // table.GiB}g" if default % table.GiB == 0 else f"{default // table.MiB}m"
+    notes = [f"one of {', '.join(choices)}"] if choices else []
+    notes += [] if default is None else [f"default: {default}"]
+    return f" [{'; '.join(notes)}]" if notes else ""
 
 
 def settings(args: argparse.Namespace) -> Settings:

@@ -12,9 +12,10 @@ import importlib
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from lightwell import __version__
+from lightwell.cli.command_line import CommandParser
 from lightwell.errors import ConfigurationError, LightwellError
 
 # A verb is a module with `add(parser)` and `run(args) -> exit code`, imported only if it is the verb called.
@@ -43,8 +44,20 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "role": ("lightwell.cli.access.role", "create or replace, list and delete roles"),
     "policy": ("lightwell.cli.access.policy", "explain what a key or a role may do"),
+    "completion": ("lightwell.cli.completion", "print a script that makes a shell complete commands"),
     "config": ("lightwell.cli.config", "show each setting and where it came from"),
 }
+
+_EXAMPLES = """\
+examples:
+  lightwell demo                          a server with sample studies, to look around
+  lightwell serve                         a server on the data folder ./lightwell-data
+  lightwell import ~/dicom                import everything in a folder
+  lightwell sets list --patient PAT1      what is stored of a patient
+  lightwell doctor                        check this machine and the settings
+
+Run `lightwell VERB --help` for more about a verb.
+"""
 
 # What to do about a file that cannot be used.
 _ADVICE = {
@@ -107,28 +120,40 @@ def _unexpected(error: Exception, *, verbose: bool) -> int:
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    called = next((word for word in arguments if not word.startswith("-")), None)
+    parser = _parser([] if called is None else [called])
+    if not arguments:
+        parser.print_help()
+        parser.exit(0)
+    return parser.parse_args(arguments)
+
+
+def whole_parser() -> CommandParser:
+    """The parser with all verbs, which loads their modules."""
+    return _parser(VERBS)
+
+
+def _parser(loaded: Container[str]) -> CommandParser:
+    """The parser with the arguments of the verbs in ``loaded``; of the others it knows only what they do."""
+    parser = CommandParser(
         prog="lightwell",
         description="The open, self-hosted medical image store that speaks the AWS HealthImaging API.",
-        epilog="Run `lightwell VERB --help` for more about a verb.",
-        allow_abbrev=False,
+        epilog=_EXAMPLES,
     )
     parser.add_argument("--version", action="version", version=f"lightwell {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
-    called = next((word for word in arguments if not word.startswith("-")), None)
     for name, (module, text) in VERBS.items():
-        verb = verbs.add_parser(
-            name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
-        )
-        if name == called:
+        verb = verbs.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        if name in loaded:
             # Importing modules makes no garbage, and looking for it takes a fifth of the time.
             gc.disable()
-            loaded = importlib.import_module(module)
+            found = importlib.import_module(module)
             gc.enable()
-            loaded.add(verb)
-            verb.add_argument("--verbose", action="store_true", help="show stack traces")
-            verb.set_defaults(run=loaded.run)
-    return parser.parse_args(arguments)
+            found.add(verb)
+            for each in verb.everything_below():
+                each.add_argument("--verbose", action="store_true", help="show stack traces")
+            verb.set_defaults(run=found.run)
+    return parser
 
 
 if __name__ == "__main__":
