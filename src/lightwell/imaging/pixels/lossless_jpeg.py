@@ -64,12 +64,33 @@ def encode(samples: Samples, photometric: str) -> bytes:
         if plain.ndim == 3 and photometric.startswith("YBR"):
             # libjpeg-turbo 3 codes three components that it takes for YCBCR wrongly.
             stream, space = _renamed_to_ybr(stream), "ycbcr"
+        if not _coded_bits_of(stream, plain) % 8:
+            # The decoder of Cornerstone and dwv (jpeg-lossless-decoder-js 2.1.2) loses the last sample where
+            # no bit of padding follows it; other encoders add such a byte of padding, too.
+            stream = stream[:-2] + b"\xff\x00" + stream[-2:]
         again: Samples = imagecodecs.jpeg8_decode(stream, colorspace=space, outcolorspace=space)
     except (imagecodecs.Jpeg8Error, ValueError) as error:
         raise cannot_transcode(f"a frame could not be encoded as lossless JPEG: {error}") from error
     if again.dtype != plain.dtype or not np.array_equal(again, plain):
         raise cannot_transcode("a frame encoded as lossless JPEG did not decode to the same pixels")
     return stream
+
+
+def _coded_bits_of(stream: bytes, samples: Samples) -> int:
+    """The bits of the code words and additional bits of a stream that `encode` makes of ``samples``."""
+    precision, _, (scan,) = _read_scans(stream)
+    bits = 0
+    for index, code_lengths in scan.components:
+        plane = samples if samples.ndim == 2 else samples[:, :, index]
+        differences = plane.astype(np.uint16)
+        np.subtract(plane[:, 1:], plane[:, :-1], out=differences[:, 1:], dtype=np.uint16)
+        np.subtract(plane[1:, 0], plane[:-1, 0], out=differences[1:, 0], dtype=np.uint16)
+        differences[0, 0] = (int(plane[0, 0]) - (1 << (precision - 1))) & 0xFFFF
+        lengths = np.zeros(17, np.uint8)
+        for category, length in code_lengths.items():
+            lengths[category] = length + category % 16
+        bits += int(lengths[_CATEGORIES].take(differences).sum(dtype=np.int64))
+    return bits
 
 
 def _renamed_to_ybr(stream: bytes) -> bytes:

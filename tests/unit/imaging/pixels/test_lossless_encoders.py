@@ -10,6 +10,7 @@ from lightwell.imaging.pixels import rle
 from lightwell.imaging.pixels.codestream_header import read_header
 from lightwell.imaging.pixels.decode import decode_frame as decode
 from lightwell.imaging.pixels.lossless_encoders import encode, encoded_photometric
+from lightwell.imaging.pixels.lossless_jpeg import check_coded_length
 from tests.unit.imaging.pixel_files import image_of, noise
 
 ROOT = "1.2.840.10008.1.2."
@@ -56,6 +57,25 @@ def test_codes_the_greatest_difference_of_lossless_jpeg() -> None:
     coded = encode(samples, "MONOCHROME2", SV1)
     assert coded[coded.index(b"\xff\xda") + 7] == 1  # the selection value
     assert np.array_equal(imagecodecs.ljpeg_decode(coded), samples)
+
+
+def test_leaves_padding_after_the_last_sample_of_lossless_jpeg() -> None:
+    padded = 0
+    for columns in range(2, 60):
+        samples = noise((3, columns), "u2") & 0x3FF
+        coded = encode(samples, "MONOCHROME2", SV1)
+        whole = coded.endswith(b"\xff\x00\xff\xd9")
+        plain = coded[:-4] + b"\xff\xd9" if whole else coded
+        check_coded_length(coded, samples)
+        # A whole byte of padding is added where there would be none: so one bit less is too few.
+        shorter = plain[:-3] + bytes([plain[-3] & 0xFE]) + plain[-2:]
+        assert np.array_equal(imagecodecs.ljpeg_decode(coded), samples)
+        if not whole:
+            assert plain[-3] & 1
+        elif plain[-3] & 1:
+            assert not np.array_equal(imagecodecs.ljpeg_decode(shorter), samples)
+        padded += whole
+    assert 0 < padded < 40
 
 
 @pytest.mark.parametrize("kind", ["u1", "u2"])
