@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from lightwell.documents.retrieve_syntax import (
     EXPLICIT_LITTLE,
+    OCTET_STREAM,
     ImageDescription,
     fits,
     implied_syntax,
@@ -114,33 +115,50 @@ def format_for(
 ) -> FrameFormat:
     """The first alternative of an Accept header in which the frames, described by ``image``, are available.
 
-    Without a description the answer may be assumed, and nothing is refused that is available. Raises
+    Of several with the same ``q``, the frames as they are stored come before another compression: viewers
+    list all that they can read, and every tile of a slide would be compressed anew. Without a description the answer may be assumed, and nothing is refused that is available. Raises
     `NotAcceptableError` if there is no such alternative.
     """
+    made_anew: FrameFormat | None = None
+    q = 0.0
     for each in accepted or (MediaRange("*/*"),):
-        in_parts = each.type in (MULTIPART, "*/*", "*", "multipart/*")
-        kind = (each.inner or "*/*") if each.type == MULTIPART else each.type
-        if not in_parts and count > 1:
+        if made_anew is not None and each.q < q:
+            break
+        form = _format_of(each, stored_syntax, count, image)
+        if form is None:
             continue
-        if kind == "multipart/*":
-            kind = "*/*"
-        syntax = syntax_for(stored_syntax, each.transfer_syntax, image)
-        if syntax is None or not fits(syntax, kind):
-            unnamed = each.transfer_syntax is None
-            syntax = implied_syntax(stored_syntax, kind, image) if unnamed else None
-        if in_parts and MULTIPART in each.refused:
-            if count > 1:
-                continue
-            in_parts = False
-        if syntax is not None and media_type(syntax) not in each.refused:
-            as_stored = is_same_codestream(stored_syntax, syntax)
-            is_assumed = image is None and not as_stored and needs_description(stored_syntax, syntax)
-            return FrameFormat(syntax, media_type(syntax), in_parts, as_stored, is_assumed)
+        if form.as_stored or (made_anew is None and form.media_type == OCTET_STREAM):
+            return form
+        if made_anew is None:
+            made_anew, q = form, each.q
+    if made_anew is not None:
+        return made_anew
     raise NotAcceptableError(
         f"The frames are stored in transfer syntax {stored_syntax} and are not available in any format that "
         f'the Accept header allows. Send Accept: {MULTIPART}; type="application/octet-stream"; '
         "transfer-syntax=* to get them as stored."
     )
+
+
+def _format_of(
+    each: MediaRange, stored_syntax: str, count: int, image: ImageDescription | None
+) -> FrameFormat | None:
+    """The form of the frames that meets one alternative, None if there is none."""
+    in_parts = each.type in (MULTIPART, "*/*", "*", "multipart/*") and MULTIPART not in each.refused
+    kind = (each.inner or "*/*") if each.type == MULTIPART else each.type
+    if not in_parts and count > 1:
+        return None
+    if kind == "multipart/*":
+        kind = "*/*"
+    syntax = syntax_for(stored_syntax, each.transfer_syntax, image)
+    if syntax is None or not fits(syntax, kind):
+        unnamed = each.transfer_syntax is None
+        syntax = implied_syntax(stored_syntax, kind, image) if unnamed else None
+    if syntax is None or media_type(syntax) in each.refused:
+        return None
+    as_stored = is_same_codestream(stored_syntax, syntax)
+    is_assumed = image is None and not as_stored and needs_description(stored_syntax, syntax)
+    return FrameFormat(syntax, media_type(syntax), in_parts, as_stored, is_assumed)
 
 
 def _etag(found: InstancePixels, form: FrameFormat, numbers: Sequence[int]) -> bytes:
