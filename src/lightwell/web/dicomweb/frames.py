@@ -116,8 +116,9 @@ def format_for(
     """The first alternative of an Accept header in which the frames, described by ``image``, are available.
 
     Of several with the same ``q``, the frames as they are stored come before another compression: viewers
-    list all that they can read, and every tile of a slide would be compressed anew. Without a description the answer may be assumed, and nothing is refused that is available. Raises
-    `NotAcceptableError` if there is no such alternative.
+    list all that they can read, and every tile of a slide would be compressed anew. Without a description the
+    answer may be assumed, and nothing is refused that is available. Raises `NotAcceptableError` if there is
+    no such alternative.
     """
     made_anew: FrameFormat | None = None
     q = 0.0
