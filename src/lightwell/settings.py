@@ -108,6 +108,12 @@ class Settings:
     empty_search: str = _setting(
         "200", "status of a DICOMweb search without matches: 200 with [], or 204", choices=("200", "204")
     )
+    retrieve_instance_as: str = _setting(
+        "single",
+        "how a client that accepts anything gets one instance over DICOMweb: single, as application/dicom as "
+        "at AWS, or multipart, as PS3.18 has it and Orthanc needs it",
+        choices=("single", "multipart"),
+    )
     strict_queries: bool = _setting(
         False,
         "true: refuse what HealthImaging does not know in a DICOMweb search: unknown parameters, a limit "

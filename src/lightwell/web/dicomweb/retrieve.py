@@ -41,7 +41,12 @@ async def part10(request: DicomwebRequest) -> Response:
     ctx = request.state.context(request.caller)
     found = await request.state.in_thread(retrieve.find_instances, request.state.stores, request.target())
     alone = request.resource.instance is not None
-    in_parts, sent = _choose(media.accepted_media_ranges(request.http), found, alone=alone)
+    in_parts, sent = _choose(
+        media.accepted_media_ranges(request.http),
+        found,
+        alone=alone,
+        prefers_parts=request.state.settings.retrieve_instance_as == "multipart",
+    )
     if not in_parts:
         return await _single_part(request, ctx, sent[0])
     parts = Multipart(request.http.id)
@@ -67,14 +72,16 @@ def warning(text: str) -> bytes:
 
 
 def _choose(
-    accepted: tuple[MediaRange, ...], found: Sequence[FoundInstance], *, alone: bool
+    accepted: tuple[MediaRange, ...], found: Sequence[FoundInstance], *, alone: bool, prefers_parts: bool
 ) -> tuple[bool, list[RetrievedInstance]]:
     """Whether to send parts, and what in which transfer syntax, by the first alternative that can be met."""
     for each in accepted or (MediaRange("*/*"),):
         if each.type == MULTIPART and (each.inner or DICOM) in (DICOM, *_ANY):
             in_parts = True
         elif each.type in _ANY:
-            in_parts = not alone
+            in_parts = not alone or (prefers_parts and each.type != "application/*")
+            if in_parts and MULTIPART in each.refused and len(found) == 1:
+                in_parts = False
         elif each.type == DICOM and len(found) == 1:
             in_parts = False
         else:
