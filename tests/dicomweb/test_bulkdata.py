@@ -103,3 +103,32 @@ def test_comes_together(sample: SampleDatastore, uri: str, level: str) -> None:
     assert part.headers["content-location"] == sample.server.url + sample.root + uri
     assert sample.get(sample.instance("ct1") + "/bulkdata").status == 404
     assert sample.get(sample.instance("large") + "/bulkdata", OCTETS).status == 406
+
+
+@pytest.mark.parametrize("name", ["ct1", "frames", "colour", "bits", "jpeg"])
+def test_gives_the_bulk_data_of_an_instance_with_its_pixels(sample: SampleDatastore, name: str) -> None:
+    reply = sample.get(sample.instance(name), 'multipart/related; type="application/octet-stream"')
+    assert reply.status == 200, reply.body
+    (found,) = parts(reply)
+    assert found.headers["content-type"] == "application/octet-stream"
+    assert found.headers["content-location"].endswith(sample.instance(name) + "/pixeldata")
+    data = sample.files[name]
+    if name == "colour":
+        assert len(found.body) == len(data.PixelData)
+    elif name != "jpeg":
+        assert found.body.rstrip(b"\0") == data.PixelData.rstrip(b"\0")
+    else:
+        assert len(found.body) == data.Rows * data.Columns * 3
+
+
+def test_gives_the_bulk_data_of_a_study(sample: SampleDatastore) -> None:
+    accept = 'multipart/related; type="application/octet-stream"; transfer-syntax=1.2.840.10008.1.2.1'
+    reply = sample.get(sample.study("ct1"), accept)
+    assert reply.status == 206 and "2 instances" in reply.headers["warning"], "video and blob"
+    locations = [each.headers["content-location"] for each in parts(reply)]
+    assert sum(each.endswith("/pixeldata") for each in locations) == 8
+    assert sum("/bulkdata/" in each for each in locations) == 1
+    report = sample.get(sample.instance("report"), accept)
+    assert report.status == 404 and b"metadata" in report.body
+    assert sample.get(sample.instance("video"), accept).status == 406
+    assert sample.get(sample.instance("ct1"), accept.replace("1.2.1", "2.4.50")).status == 406

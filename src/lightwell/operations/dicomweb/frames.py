@@ -211,6 +211,22 @@ class InstanceFrames:
         else:
             yield bytes(self.transcode(pixels, frame, syntax))
 
+    def native_pixels(self, ctx: Context, pixels: InstancePixels, size: int) -> Iterator[bytes]:
+        """All frames in Explicit VR Little Endian, as the pixel element has them (PS3.5 §8.1.1).
+
+        Raises the errors of the other methods.
+        """
+        numbers = range(1, pixels.frame_count + 1)
+        described = self.description(pixels.key)
+        if described.bits_allocated != 1:
+            for number in numbers:
+                yield from self.pieces(ctx, pixels, number, EXPLICIT_LITTLE, size)
+            return
+        from lightwell.imaging.instances.writer import pack_bit_frames
+
+        frames = (b"".join(self.pieces(ctx, pixels, number, EXPLICIT_LITTLE, size)) for number in numbers)
+        yield from pack_bit_frames(frames, described.frame_bits)
+
     def description(self, pixels_key: PixelsKey) -> ImageDescription:
         """The description of the frames of some pixels. Raises `InternalError` where it is lost."""
         return self._described(pixels_key)[0]

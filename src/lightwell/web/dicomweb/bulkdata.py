@@ -63,7 +63,7 @@ async def bulkdata(request: DicomwebRequest) -> Response:
     if byte_range is None:
         return ranges.unsatisfiable(value.length)
     headers += [(b"content-type", _OCTET_STREAM.encode()), *byte_range.headers()]
-    pieces = _pieces(value, byte_range.start, byte_range.length)
+    pieces = value_pieces(value, byte_range.start, byte_range.length)
     return Response(byte_range.status, headers, await start_stream(state.threads, pieces))
 
 
@@ -106,7 +106,8 @@ def _is_multipart(request: DicomwebRequest, *, alone: bool) -> bool:
     )
 
 
-def _pieces(value: BulkValue, start: int, length: int) -> Iterator[bytes]:
+def value_pieces(value: BulkValue, start: int, length: int) -> Iterator[bytes]:
+    """A range of a value, in pieces."""
     done = 0
     while done < length:
         piece = value.read(start + done, min(PIECE, length - done))
@@ -118,7 +119,7 @@ def _pieces(value: BulkValue, start: int, length: int) -> Iterator[bytes]:
 
 def _as_one_part(opening: bytes, value: BulkValue, closing: bytes) -> Iterator[bytes]:
     yield opening
-    yield from _pieces(value, 0, value.length)
+    yield from value_pieces(value, 0, value.length)
     yield closing
 
 
@@ -127,8 +128,8 @@ def _as_parts(
 ) -> Iterator[bytes]:
     location, value = found
     yield parts.opening(_OCTET_STREAM, location, first=True)
-    yield from _pieces(value, 0, value.length)
+    yield from value_pieces(value, 0, value.length)
     for location, value in values:
         yield parts.opening(_OCTET_STREAM, location)
-        yield from _pieces(value, 0, value.length)
+        yield from value_pieces(value, 0, value.length)
     yield parts.closing

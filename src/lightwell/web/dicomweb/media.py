@@ -83,6 +83,11 @@ def json_type(request: Request) -> str:
     )
 
 
+def warning(text: str) -> bytes:
+    """The value of a Warning header (PS3.18 §8.4.3)."""
+    return f'299 lightwell "{text}"'.encode("ascii", "replace")
+
+
 def query_parameters(request: Request) -> list[tuple[str, str]]:
     """The names and values of the query string, decoded as a form (``+`` is a space).
 

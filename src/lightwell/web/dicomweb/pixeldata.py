@@ -1,25 +1,35 @@
-"""All frames of an instance, a series or a study as parts (PS3.18 §10.4); an extension."""
+"""The frames of instances as parts, and all of their bulk data (PS3.18 §10.4); extensions.
+
+Pixel data are one part for each frame, or, among other bulk data, one for each instance, which is what
+``multipart/related; type="application/octet-stream"`` asks for (§8.7.3.3.1).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
+from lightwell.documents.retrieve_syntax import EXPLICIT_LITTLE, OCTET_STREAM
 from lightwell.errors import NotAcceptableError, NotFoundError
 from lightwell.operations.context import Context
-from lightwell.operations.dicomweb import retrieve
+from lightwell.operations.dicomweb import bulkdata as dicomweb_bulkdata
+from lightwell.operations.dicomweb import metadata, retrieve
 from lightwell.operations.dicomweb.frames import InstanceFrames, InstancePixels
 from lightwell.operations.dicomweb.retrieve import FoundInstance
 from lightwell.web.aws_json.get_image_frame import PIECE
 from lightwell.web.dicomweb import media
+from lightwell.web.dicomweb.bulkdata import value_pieces
 from lightwell.web.dicomweb.frames import FrameFormat, format_for
+from lightwell.web.dicomweb.metadata import metadata_target
 from lightwell.web.dicomweb.multipart import Multipart
-from lightwell.web.dicomweb.retrieve import warning
 from lightwell.web.dicomweb.streams import start_stream
+from lightwell.web.requests.negotiation import MediaRange
 from lightwell.web.requests.responses import Headers, Response
 
 if TYPE_CHECKING:
+    from lightwell.imaging.instances.bulk_values import BulkValue
     from lightwell.web.dicomweb.dispatch import DicomwebRequest
 
 
@@ -42,7 +52,7 @@ async def pixeldata(request: DicomwebRequest) -> Response:
     with_pixels = [each for each in found if each.instance.pixels is not None]
     if not with_pixels:
         raise NotFoundError("There is no pixel data.")
-    images = _images(request, with_pixels)
+    images = _images(request, with_pixels, media.accepted_media_ranges(request.http))
     parts = Multipart(request.http.id)
     kind = images[0].form.media_type
     headers: Headers = [(b"content-type", parts.content_type(kind)), (b"vary", b"accept")]
@@ -51,15 +61,79 @@ async def pixeldata(request: DicomwebRequest) -> Response:
         headers.append(
             (
                 b"warning",
-                warning(f"the pixel data of {left_out} instances is not available in an accepted format"),
+                media.warning(
+                    f"the pixel data of {left_out} instances is not available in an accepted format"
+                ),
             )
         )
     pieces = _multipart(ctx, request.state.instance_frames, images, parts)
     return Response(206 if left_out else 200, headers, await start_stream(request.state.threads, pieces))
 
 
-def _images(request: DicomwebRequest, found: Sequence[FoundInstance]) -> list[_Image]:
-    accepted = media.accepted_media_ranges(request.http)
+async def bulk_data(request: DicomwebRequest, found: Sequence[FoundInstance]) -> Response:
+    """All bulk data of instances without compression: their pixels, and the values that metadata refer to.
+
+    Raises `NotFoundError` if there are none, `NotAcceptableError` if none is available without compression.
+    """
+    ctx, state = request.state.context(request.caller), request.state
+    best = media.accepted_media_ranges(request.http)[0]
+    if best.transfer_syntax not in (None, "*", EXPLICIT_LITTLE):
+        raise NotAcceptableError(f"Bulk data as {OCTET_STREAM} are in {EXPLICIT_LITTLE} only.")
+    accepted = (MediaRange(media.MULTIPART, OCTET_STREAM, EXPLICIT_LITTLE),)
+    with_pixels = [each for each in found if each.instance.pixels is not None]
+    refused: NotAcceptableError | None = None
+    images: list[_Image] = []
+    try:
+        images = _images(request, with_pixels, accepted) if with_pixels else []
+    except NotAcceptableError as error:
+        refused = error
+    images = [each for each in images if each.form.syntax == EXPLICIT_LITTLE]
+    target = metadata_target(request)
+
+    def first() -> tuple[tuple[str, BulkValue] | None, Iterator[tuple[str, BulkValue]]]:
+        values = dicomweb_bulkdata.collect_bulk_values(ctx, target, metadata.find_image_sets(ctx, target))
+        return next(values, None), values
+
+    value, values = await state.in_thread(first)
+    if not images and value is None:
+        if with_pixels:
+            raise refused or NotAcceptableError(
+                "The pixel data is available only as it is stored: request transfer-syntax=* of its frames."
+            )
+        raise NotFoundError("There is no bulk data: every value is in the metadata.")
+    parts = Multipart(request.http.id)
+    headers: Headers = [(b"content-type", parts.content_type(OCTET_STREAM)), (b"vary", b"accept")]
+    left_out = len(with_pixels) - len(images)
+    if left_out:
+        words = f"the pixel data of {left_out} instances is not available without compression"
+        headers.append((b"warning", media.warning(words)))
+    pieces = _bulk_parts(ctx, state.instance_frames, images, parts, chain([value] if value else [], values))
+    return Response(206 if left_out else 200, headers, await start_stream(state.threads, pieces))
+
+
+def _bulk_parts(
+    ctx: Context,
+    frames: InstanceFrames,
+    images: Sequence[_Image],
+    parts: Multipart,
+    values: Iterator[tuple[str, BulkValue]],
+) -> Iterator[bytes]:
+    first = True
+    for image in images:
+        frames.note_access(image.pixels)
+        yield parts.opening(OCTET_STREAM, image.location.removesuffix("/frames/") + "/pixeldata", first=first)
+        first = False
+        yield from frames.native_pixels(ctx, image.pixels, PIECE)
+    for location, value in values:
+        yield parts.opening(OCTET_STREAM, location, first=first)
+        first = False
+        yield from value_pieces(value, 0, value.length)
+    yield parts.closing
+
+
+def _images(
+    request: DicomwebRequest, found: Sequence[FoundInstance], accepted: tuple[MediaRange, ...]
+) -> list[_Image]:
     base = media.base_url(request.http, request.state.settings)
     images = []
     refused: NotAcceptableError | None = None

@@ -14,7 +14,7 @@ from lightwell.errors import NotAcceptableError
 from lightwell.operations.context import Context
 from lightwell.operations.dicomweb import retrieve
 from lightwell.operations.dicomweb.retrieve import FoundInstance, RetrievedInstance
-from lightwell.web.dicomweb import media, ranges
+from lightwell.web.dicomweb import media, pixeldata, ranges
 from lightwell.web.dicomweb.media import MULTIPART
 from lightwell.web.dicomweb.multipart import Multipart
 from lightwell.web.dicomweb.ranges import ByteRange
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-DICOM = "application/dicom"
+DICOM, OCTET_STREAM = "application/dicom", "application/octet-stream"
 
 _ANY = ("*/*", "*", "application/*")
 
@@ -41,8 +41,11 @@ async def part10(request: DicomwebRequest) -> Response:
     ctx = request.state.context(request.caller)
     found = await request.state.in_thread(retrieve.find_instances, request.state.stores, request.target())
     alone = request.resource.instance is not None
+    accepted = media.accepted_media_ranges(request.http)
+    if _wants_bulk_data(accepted):
+        return await pixeldata.bulk_data(request, found)
     in_parts, sent = _choose(
-        media.accepted_media_ranges(request.http),
+        accepted,
         found,
         alone=alone,
         prefers_parts=request.state.settings.retrieve_instance_as == "multipart",
@@ -54,7 +57,7 @@ async def part10(request: DicomwebRequest) -> Response:
     left_out = len(found) - len(sent)
     if left_out:
         headers.append(
-            (b"warning", warning(f"{left_out} instances are not available in this transfer syntax"))
+            (b"warning", media.warning(f"{left_out} instances are not available in this transfer syntax"))
         )
     pieces = _multipart(
         ctx,
@@ -66,9 +69,9 @@ async def part10(request: DicomwebRequest) -> Response:
     return Response(206 if left_out else 200, headers, await start_stream(request.state.threads, pieces))
 
 
-def warning(text: str) -> bytes:
-    """The value of a Warning header (PS3.18 §8.4.3)."""
-    return f'299 lightwell "{text}"'.encode("ascii", "replace")
+def _wants_bulk_data(accepted: tuple[MediaRange, ...]) -> bool:
+    """Whether the best alternative is the bulk data of the instances, uncompressed (PS3.18 §8.7.3.3.1)."""
+    return bool(accepted) and (accepted[0].type, accepted[0].inner) == (MULTIPART, OCTET_STREAM)
 
 
 def _choose(

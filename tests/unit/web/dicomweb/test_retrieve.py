@@ -13,7 +13,9 @@ from lightwell.web.dicomweb.media import by_preference
 
 @pytest.fixture(autouse=True)
 def everything_is_available(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrieve.retrieve, "select_instances", lambda found, wanted, *, alone: list(found))
+    monkeypatch.setattr(
+        "lightwell.operations.dicomweb.retrieve.select_instances", lambda found, wanted, *, alone: list(found)
+    )
 
 
 def _in_parts(accept: str, count: int, *, prefers_parts: bool = False) -> bool:
