@@ -257,8 +257,39 @@ def test_uses_the_extended_offset_table() -> None:
         offset_table=(len(value), 16),
         length_table=(len(value) + 16, 16),
     )
-    frames = list(open_frame_stream(part10, image_of(samples, frames=2), pixel, "HTJ2K"))
-    assert [np.array_equal(imagecodecs.jpeg2k_decode(f.data), samples) for f in frames] == [True, True]
+    stream = open_frame_stream(part10, image_of(samples, frames=2), pixel, "HTJ2K")
+    assert [np.array_equal(imagecodecs.jpeg2k_decode(f.data), samples) for f in stream] == [True, True]
+    assert not stream.warnings
+
+
+@pytest.mark.parametrize("syntax", [".1.98", ".4.50", ".4.80"])
+def test_warns_of_wrong_lengths_in_the_extended_offset_table(syntax: str) -> None:
+    """As wsidicom up to 0.31 wrote them: each with the eight bytes of the item header."""
+    samples = noise((9, 9), "u1")
+    coded = {
+        ".1.98": samples.tobytes(),
+        ".4.50": bytes(imagecodecs.jpeg8_encode(samples)),
+        ".4.80": bytes(imagecodecs.jpegls_encode(samples)),
+    }[syntax]
+    fragment = coded + b"\0" * (len(coded) % 2)
+    value = items(fragment, fragment)
+    size = len(fragment) + 8
+    part10, pixel = opened(
+        value + struct.pack("<4Q", 0, size, size, size),
+        DICOM + syntax,
+        encapsulated=True,
+        offset_table=(len(value), 16),
+        length_table=(len(value) + 16, 16),
+    )
+    stream = open_frame_stream(part10, image_of(samples, frames=2), pixel, "HTJ2K")
+    (warning,) = stream.warnings
+    assert "its lengths are ignored" in warning.message
+    first, second = stream
+    assert (first.data, first.checksum) == (second.data, second.checksum)
+    if syntax == ".4.50":
+        assert first.data == fragment
+    else:
+        assert np.array_equal(imagecodecs.jpeg2k_decode(first.data), samples)
 
 
 def test_does_not_read_an_extended_offset_table_of_any_size() -> None:

@@ -49,6 +49,7 @@ FRAMES = {
     "optimized": (jpeg(optimize=True, level=90), GREY),
     "colour": (jpeg(COLOUR, subsampling="422"), COLOUR),
     "colour420": (jpeg(COLOUR, subsampling="420"), COLOUR),
+    "twelve bits": (jpeg(TWELVE, bitspersample=12, level=90), TWELVE),
     "lossless": (jpeg(TWELVE, lossless=True, bitspersample=12), TWELVE),
     "restarts": (lossless_frame(TWELVE, bits=12, restart=3), TWELVE),
 }

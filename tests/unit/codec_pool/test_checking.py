@@ -1,0 +1,47 @@
+"""`lightwell data verify`: what is derived from an original, and what earlier releases derived from it."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from lightwell.codec_pool.checking import Checker
+from lightwell.imaging.dataset.byte_source import BytesSource
+from lightwell.imaging.dataset.element_cache import SeriesCache
+from lightwell.imaging.dataset.original_container import Original, write_original
+from lightwell.imaging.dataset.part10 import stored_part10
+from lightwell.imaging.instances.nested_pixels import NestedDecoder
+from lightwell.imaging.instances.parse import ParsedInstance, parse_instance
+from tests.unit.imaging.headers import meta, sequence
+from tests.unit.imaging.instances.test_nested_pixels import ICON, JPEG, encapsulated, icon, jpeg, original
+
+
+@pytest.mark.parametrize("decoded", [True, False])
+def test_knows_the_icons_that_earlier_releases_kept_encapsulated(decoded: bool) -> None:
+    file_meta = meta(JPEG)
+    data = original(JPEG, sequence(ICON, icon(encapsulated(jpeg())), undefined=True))
+    decode: Any = NestedDecoder(JPEG) if decoded else lambda *_: None
+    part10 = stored_part10(BytesSource(data), len(file_meta))
+    stored = parse_instance(part10, SeriesCache(), decode_nested=decode)
+    assert (b'"/v8A4A' in stored.fragment) is not decoded
+    checker = Checker(cast(Any, None), SeriesCache())
+    kept = container(file_meta, data[len(file_meta) :])
+    assert texts(checker._derived(kept, None, texts(stored))) == texts(stored)
+    other = (stored.fragment + b" ", *texts(stored)[1:])
+    assert texts(checker._derived(kept, None, other)) != other
+
+
+def texts(instance: ParsedInstance) -> tuple[bytes, ...]:
+    return instance.fragment, instance.patient, instance.study, instance.series
+
+
+def container(file_meta: bytes, dataset: bytes) -> Original:
+    pack = bytearray()
+
+    def append(piece: bytes) -> int:
+        pack.extend(piece)
+        return len(pack) - len(piece)
+
+    place = write_original(file_meta, BytesSource(dataset), [(0, len(dataset))], append)
+    return Original(lambda offset, length: bytes(pack[offset : offset + length]), *place)
