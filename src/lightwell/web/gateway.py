@@ -32,6 +32,7 @@ from lightwell.web.dicomweb import dispatch
 from lightwell.web.dicomweb import resources as dicomweb
 from lightwell.web.dicomweb.resources import DicomwebResource
 from lightwell.web.pages.ohif import BASE, Ohif
+from lightwell.web.pages.welcome import WelcomePage, is_for_people
 from lightwell.web.requests import responses
 from lightwell.web.requests.authorization import authorize, native_check, required_for_image_set
 from lightwell.web.requests.cors import Cors
@@ -57,6 +58,7 @@ class Gateway:
         self._cors = Cors(state.settings.cors_origins)
         self._status = Status(state)
         self._proxies = Proxies(state.settings.proxies)
+        self._welcome = WelcomePage(has_viewer=state.settings.ohif is not None)
         self._ohif = None if state.settings.ohif is None else Ohif(state, state.settings.ohif)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -122,6 +124,9 @@ class Gateway:
         if (status := self._status.route(request.method, request.path)) is not None:
             request.operation = STATUS
             return await status()
+        if request.path == b"/" and is_for_people(request):
+            request.operation = PAGE
+            return self._welcome.respond()
         if self._ohif is not None and (request.path.startswith(BASE) or request.path == BASE[:-1]):
             request.operation = PAGE
             return await self._ohif.respond(request)
