@@ -26,7 +26,7 @@ LONG = {
     "imports/collector": ["collector", "verify"],
     "imports/operations": ["updates"],
     "lifecycle": ["model"],
-    "repository": ["watchdog"],
+    "repository": ["pasting", "watchdog"],
 }
 
 

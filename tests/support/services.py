@@ -68,7 +68,7 @@ def wanted(service: contextlib.AbstractContextManager[Service]) -> Iterator[Serv
 @contextlib.contextmanager
 def postgres() -> Iterator[str]:
     """A PostgreSQL server of its own on loopback; yields the URL of its database ``postgres``."""
-    binaries = _postgres_binaries()
+    binaries = postgres_binaries()
     with _folder("lightwell-postgres-") as folder:
         user = _unprivileged("postgres", "nobody")
         if user is not None:
@@ -183,7 +183,7 @@ def _running(command: list[str], folder: Path, stop: signal.Signals) -> Iterator
                 process.wait(15)
 
 
-def _postgres_binaries() -> Path:
+def postgres_binaries() -> Path:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda p: int(p.parts[-3]))
     if found:
         return found[-1].parent
