@@ -8,15 +8,21 @@ ratio, pair by pair, of this checkout to the other.
 from __future__ import annotations
 
 import argparse
+import itertools
+import os
 import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from urllib.parse import quote
 
 from bench.clients.dicomweb import DicomwebClient
 from bench.clients.http_load import Request, drive
-from bench.inputs import corpus
+from bench.clients.import_jobs import ImportJob
+from bench.inputs import corpus, small_studies
+from bench.inputs.filled_store import FAMILY, GIVEN
 from bench.measure.cpu_meter import CpuMeter
 from bench.measure.repeat import least_disturbed
 from bench.results import Options
@@ -27,6 +33,7 @@ from bench.servers.imported_series import ImportedSeries
 from bench.servers.lightwell_server import Server
 
 CONNECTIONS = 8
+_FEW_STUDIES, _STUDIES = 300, 3_000
 
 # Measures one side once; the argument numbers the rounds. ``rate`` is work a second, ``cpu`` a unit of work.
 Turn = Callable[[int], dict[str, float]]
@@ -76,7 +83,57 @@ def store(stack: ExitStack, python: str | None, options: Options) -> Turn:
     return lambda number: store_all(server, f"r{number}", None, files, batches)
 
 
-ROWS = {"import": imports, "frames": frames, "metadata": metadata, "web-frames": web_frames, "store": store}
+def studies(stack: ExitStack, python: str | None, options: Options) -> Turn:
+    """Import of 300 studies of one small file, which is work for the search index above all."""
+    files, server = small_studies.studies(_FEW_STUDIES), _server(stack, python)
+
+    def turn(number: int) -> dict[str, float]:
+        datastore = server.datastore(f"round-{number}")
+        os.sync()
+        with CpuMeter(server.tree) as meter:
+            seconds: float = ImportJob(server, datastore, files.uri).wait()["seconds"]
+            time.sleep(0.25)  # whatever it still does after it said that it is done counts too
+        return {
+            "rate": files.count / seconds,
+            "cpu": 1000 * meter.server / files.count,
+            "others": meter.others,
+        }
+
+    return turn
+
+
+def search(stack: ExitStack, python: str | None, options: Options) -> Turn:
+    """QIDO-RS among some thousand studies: a patient, a name with a wildcard, days, the series of a study."""
+    files, server = small_studies.studies(_STUDIES), _server(stack, python)
+    datastore = server.datastore("search")
+    ImportJob(server, datastore, files.uri).wait(1800)
+    web = DicomwebClient(server, datastore)
+    names = [f"{family}^{given[0]}*" for family in FAMILY for given in GIVEN]
+    paths = [
+        path
+        for patient, study, day, name in zip(
+            files.patients, files.studies, files.dates, itertools.cycle(names), strict=False
+        )
+        for path in (
+            f"/studies?PatientID={patient}",
+            f"/studies?PatientName={quote(name)}&limit=101",
+            f"/studies?StudyDate={day}-{day[:6]}31&limit=101",
+            f"/studies/{study}/series",
+        )
+    ]
+    requests = [web.get(path, {"Accept": "application/dicom+json"}) for path in paths]
+    return lambda number: _drive(server, requests, options)
+
+
+ROWS = {
+    "import": imports,
+    "studies": studies,
+    "frames": frames,
+    "metadata": metadata,
+    "web-frames": web_frames,
+    "store": store,
+    "search": search,
+}
 
 
 def _server(stack: ExitStack, python: str | None) -> Server:

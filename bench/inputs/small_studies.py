@@ -16,7 +16,7 @@ from bench.inputs.corpus import file_meta, uid
 from bench.inputs.filled_store import FAMILY, GIVEN
 from bench.workspace import buckets_folder
 
-REVISION = 1  # raise it whenever the bytes change
+REVISION = 2  # raise it whenever the bytes change
 DAYS = 3650
 _FIRST_DAY = date(2015, 1, 1)
 _CR = "1.2.840.10008.5.1.4.1.1.1"
@@ -78,6 +78,11 @@ def _file(random_: random.Random, number: int) -> Dataset:
     data.AccessionNumber, data.StudyDescription = f"ACC{number:09d}", "Chest two views"
     data.ReferringPhysicianName = f"{random_.choice(FAMILY)}^Dr"
     data.Modality, data.SeriesNumber, data.InstanceNumber = "CR", 1, 1
+    data.SeriesDescription, data.ProtocolName = random_.choice(("Chest pa", "Chest lateral")), "Chest"
+    data.BodyPartExamined, data.StationName = "CHEST", f"CR{random_.randint(1, 20):03d}"
+    data.Manufacturer, data.ManufacturerModelName = random_.choice(("ACME", "Emca")), "Plate 3"
+    data.InstitutionName, data.OperatorsName = "St. Elsewhere", f"{random_.choice(FAMILY)}^Op"
+    data.SeriesDate, data.SeriesTime = data.StudyDate, data.StudyTime
     data.Rows = data.Columns = 16
     data.SamplesPerPixel, data.PhotometricInterpretation = 1, "MONOCHROME2"
     data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 16, 12, 11, 0
