@@ -32,6 +32,7 @@ VERBS: dict[str, tuple[str, str]] = {
         "list, create and delete data stores, and measure them",
     ),
     "sets": ("lightwell.cli.contents.sets", "list, show, compare and delete image sets"),
+    "jobs": ("lightwell.cli.contents.jobs", "list, show and cancel import jobs"),
     "demo": ("lightwell.cli.server.demo", "start the server and import sample studies"),
     "data": ("lightwell.cli.contents.data", "verify stored data or migrate the database"),
     "doctor": ("lightwell.cli.doctor", "check this machine, the settings and the data folder"),

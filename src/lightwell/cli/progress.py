@@ -30,6 +30,10 @@ class Progress:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.pause()
+
+    def pause(self) -> None:
+        """Draw nothing from now on."""
         if self._bars is not None:
             self._bars.stop()
 

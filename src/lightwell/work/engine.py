@@ -232,7 +232,7 @@ class Engine:
             try:
                 self._run_phase(key, phase)
             except ClaimLost:
-                log.warning("an import job was taken over by another engine")
+                log.warning("an import job was cancelled, or taken over by another engine")
             except StorageUnavailableError:
                 pass  # `Pauses` logs it now and then, or `_poll` where it is the database
             except StorageError as error:

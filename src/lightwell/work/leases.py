@@ -157,7 +157,9 @@ class Leases:
 
         try:
             if not self._write(work, leased):
-                log.warning("chunk %d of a job was taken over by another engine", chunk.number)
+                log.warning(
+                    "chunk %d of a job is dropped: cancelled, or taken over by another engine", chunk.number
+                )
             self._pauses.end(chunk.job)
         except StorageError as error:
             self.settle(leased, cause_of(error), str(error))

@@ -9,28 +9,24 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import signal
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
 from lightwell.auth.data_access_role import DataAccessRoles, open_data_access_roles
 from lightwell.cli import flags
 from lightwell.cli.authorizer_arn import HELP, METAVAR, authorizer_arn
 from lightwell.cli.contents import s3_sources
 from lightwell.cli.contents.import_summary import ImportSummary
+from lightwell.cli.contents.interruption import Interrupted, Interruption, interruptible
 from lightwell.cli.contents.named_store import find_or_create
 from lightwell.cli.progress import Progress
 from lightwell.cli.store_session import local_context, make_data_folder, store_session
 from lightwell.domain.imports.jobs import Job
 from lightwell.domain.states import JobPhase
-from lightwell.errors import ConfigurationError, InputError, LightwellError
+from lightwell.errors import ConfigurationError, LightwellError
 from lightwell.operations.context import Context
 from lightwell.settings import Settings
 from lightwell.stores.jobs import import_jobs, outcomes
@@ -100,9 +96,13 @@ def _import(args: argparse.Namespace, settings: Settings) -> int:
                 f"`lightwell datastore set-authorizer {args.datastore} {args.authorizer}`, or leave out "
                 "--authorizer"
             )
-        job = submit_local(ctx, store.id, args.paths, name=args.name)
-        with _interruptible() as interrupted:
-            finished = _watch(ctx, job, interrupted, quiet=args.json or not sys.stderr.isatty())
+        with interruptible() as interruption:
+            job = submit_local(ctx, store.id, args.paths, name=args.name)
+            try:
+                finished = _watch(ctx, job, interruption, args)
+            except Interrupted as stopped:
+                print(f"lightwell: {stopped}", file=sys.stderr)
+                return interruption.exit_code
         with stores.db.read() as conn:
             tally = outcomes.tally(conn, job.key)
     summary = ImportSummary(
@@ -113,32 +113,19 @@ def _import(args: argparse.Namespace, settings: Settings) -> int:
         check=args.check,
     )
     print(json.dumps(summary.as_json(), indent=2) if args.json else summary.as_text())
-    return summary.exit_code(strict=args.strict)
+    return interruption.exit_code if interruption.is_set else summary.exit_code(strict=args.strict)
 
 
-@contextmanager
-def _interruptible() -> Iterator[threading.Event]:
-    """An event that Ctrl-C and SIGTERM set, so that leases are returned before we exit."""
-    event = threading.Event()
+def _watch(ctx: Context, job: Job, interruption: Interruption, args: argparse.Namespace) -> Job:
+    """Wait until the job is done, and work on it ourselves whenever no server does.
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        event.set()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield event
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _watch(ctx: Context, job: Job, interrupted: threading.Event, *, quiet: bool) -> Job:
-    """Wait until the job is done, and work on it ourselves whenever no server does."""
+    Raises `Interrupted`.
+    """
     from lightwell.work.engine import Engine, EngineOptions
     from lightwell.work.engine_lock import EngineLock
 
     lock = EngineLock(ctx.settings.data)
-    with Progress("read", "imported", quiet=quiet) as bars:
+    with Progress("read", "imported", quiet=args.json or not sys.stderr.isatty()) as bars:
 
         def look() -> Job:
             with ctx.stores.db.read() as conn:
@@ -152,7 +139,11 @@ def _watch(ctx: Context, job: Job, interrupted: threading.Event, *, quiet: bool)
             return now
 
         def is_over() -> bool:
-            return interrupted.is_set() or look().phase == JobPhase.DONE
+            if interruption.is_set:
+                # Here, so that the engine works on while the question waits for its answer.
+                interruption.decide(ctx, job, is_check=args.check, pause=bars.pause)
+                return True
+            return look().phase == JobPhase.DONE
 
         is_told, told_of_log = False, time.monotonic() + _QUIET_SECONDS
         while True:
@@ -180,11 +171,8 @@ def _watch(ctx: Context, job: Job, interrupted: threading.Event, *, quiet: bool)
             if now.phase == JobPhase.LIST and not is_ours and time.monotonic() > told_of_log:
                 told_of_log = math.inf
                 bars.say("lightwell: nothing has been read yet; the server's log says what the job waits for")
-            if interrupted.wait(_POLL_SECONDS):
-                raise InputError(
-                    f"Interrupted. Import job {job.id} is kept and continues when `lightwell serve` or "
-                    "another import runs on this data folder"
-                )
+            if interruption.wait(_POLL_SECONDS):
+                is_over()
 
 
 def _who_works(settings: Settings, holder: int | None) -> str:

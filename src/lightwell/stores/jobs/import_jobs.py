@@ -90,6 +90,12 @@ def find(conn: Connection, store: int, job_id: str) -> Job | None:
     return _job(row) if row else None
 
 
+def find_anywhere(conn: Connection, job_id: str) -> Job | None:
+    """The job with this id, whatever its data store."""
+    row = conn.execute(select(*_COLUMNS).where(import_job.c.id == job_id)).first()
+    return _job(row) if row else None
+
+
 def page(
     conn: Connection,
     store: int,
@@ -276,7 +282,42 @@ def finish(conn: Connection, key: int, name: str, status: JobStatus, message: st
     )
     if done.rowcount != 1:
         return False
+    _drop_work(conn, key)
+    return True
+
+
+def lock_to_end(conn: Connection, key: int) -> Job | None:
+    """The job, locked so that whatever holds a claim of it waits; None if it is done. For `end`.
+
+    Its chunks are deleted first, in the order in which a chunk's own transaction locks them and the job: once
+    this returns, every chunk has either been committed or never will be.
+    """
+    conn.execute(delete(chunk).where(chunk.c.job == key))
+    row = conn.execute(select(*_COLUMNS).where(import_job.c.key == key).with_for_update()).first()
+    return None if row is None or row.phase == JobPhase.DONE else _job(row)
+
+
+def end(conn: Connection, key: int, message: str, now: int) -> None:
+    """End a job as FAILED, whoever holds a claim of it: call it after `lock_to_end` in the same transaction.
+
+    Claims of it are void from now on, so nothing that is still being read for it can be committed.
+    """
+    conn.execute(
+        update(import_job)
+        .where(import_job.c.key == key)
+        .values(
+            status=JobStatus.FAILED,
+            phase=JobPhase.DONE,
+            message=message,
+            ended_at=now,
+            claim=None,
+            claimed_until=None,
+        )
+    )
+    _drop_work(conn, key)
+
+
+def _drop_work(conn: Connection, key: int) -> None:
     conn.execute(delete(chunk).where(chunk.c.job == key))
     gc_candidates.add_staged(conn, key)
     conn.execute(delete(staged).where(staged.c.job == key))
-    return True

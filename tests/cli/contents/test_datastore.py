@@ -11,7 +11,7 @@ from lightwell.stores.account import datastores
 from lightwell.stores.account.usage import usage
 from lightwell.stores.db import tables
 from lightwell.stores.objects import packs
-from tests.cli.verbs import Verbs
+from tests.cli.contents.verbs import Verbs
 from tests.support.imports import importing
 
 AUTHORIZER = "arn:aws:lambda:us-east-1:000000000000:function:who"

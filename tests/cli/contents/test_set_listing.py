@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.verbs import Verbs
+from tests.cli.contents.verbs import Verbs
 from tests.support.imports import importing
 
 
