@@ -72,6 +72,7 @@ def test_deletes_nothing_that_is_not_there(sample: SampleDatastore) -> None:
     for path, status in (
         ("/studies/1.2.3", 404),
         ("/studies/x", 400),
+        ("/studies/1.2/series/1.2/instances/abc", 400),
         (f"{sample.study('ct1')}/series/1.2.3", 404),
         (f"{sample.series('ct1')}/instances/1.2.3", 404),
         (f"{sample.instance('ct1')}?imageSetId={'0' * 32}", 404),

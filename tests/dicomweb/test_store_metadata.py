@@ -251,3 +251,13 @@ def test_refuses_a_request_without_metadata_and_headers_given_twice(store: Store
     assert reply.status == 400 and b"application/dicom+json" in reply.body
     body = _related(({"Content-Type": "application/dicom+json", "content-type": _OCTETS}, b"[]"))
     assert store.post(body, related)[0].status == 400
+
+
+def test_warns_of_a_study_date_that_no_search_finds(store: Store) -> None:
+    found = []
+    for number, date in enumerate(("20240230", "2024", "20240102", None), 1):
+        dataset = _model(number, series="26", study="26")
+        dataset["00080020"]["Value"] = [date]
+        found.append(_post(store, [json.dumps([dataset]).encode()], {})[1].stored[0])
+    assert [each.get("00081196") for each in found] == [0xB007, 0xB007, None, None]
+    assert "searches by date" in found[0]["0040A160"]

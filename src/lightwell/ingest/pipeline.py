@@ -18,7 +18,7 @@ from isal import isal_zlib
 from lightwell.clock import Ids
 from lightwell.domain.image_sets.frame_table import PAGE, Frame, pack_entries
 from lightwell.domain.image_sets.grouping import Grouping
-from lightwell.domain.image_sets.search_columns import clean_grouping
+from lightwell.domain.image_sets.search_columns import clean_grouping, day
 from lightwell.domain.imports.existing_instances import ExistingInstance
 from lightwell.domain.imports.records import Dependencies, NewRecord, StoredPixels
 from lightwell.domain.imports.warnings import Warning
@@ -197,7 +197,9 @@ class Pipeline:
             original_offset=offset,
             original_length=length,
             override_z=compress(override_json) if override_json is not None else None,
-            warnings=_warnings([*instance.warnings, *pixel_warnings]),
+            warnings=_warnings(
+                [*instance.warnings, *_date_warnings(instance.grouping.study_date), *pixel_warnings]
+            ),
             pixels=pixels,
             shared_pixels=shared_pixels,
         )
@@ -338,6 +340,19 @@ def _check(instance: ParsedInstance) -> None:
     ):
         if "\0" in (uid or ""):
             raise InputError(f"DICOM attribute {keyword} contains a NUL character")
+
+
+@lru_cache(64)
+def _date_warnings(study_date: str) -> tuple[Warning, ...]:
+    """A warning of a StudyDate that no search by date finds."""
+    if not study_date or day(study_date) is not None:
+        return ()
+    return (
+        Warning(
+            "SopClassDataMismatch",
+            f"StudyDate: {study_date[:40]!r} is not a date, so searches by date do not find the study",
+        ),
+    )
 
 
 @lru_cache(64)

@@ -85,7 +85,13 @@ def _target_sets(conn: Connection, target: DicomwebTarget) -> list[SeriesSet]:
         if not found:
             raise NotFoundError(f"Image set {target.image_set_id} does not hold study {target.study}.")
         return found
-    return [lookup.series_set(conn, target.datastore_id, target.study, target.series, target.image_set_id)]
+    try:
+        return [
+            lookup.series_set(conn, target.datastore_id, target.study, target.series, target.image_set_id)
+        ]
+    except NotFoundError:
+        lookup.check_uids(target.study, target.series, target.instance)
+        raise
 
 
 def _delete_instance(ctx: Context, target: DicomwebTarget, uid: str, allowed: frozenset[str] | None) -> None:
