@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lightwell.codec_pool.requests import DocumentKind, InstancesListed, ListedInstance, ListInstances
-from lightwell.errors import StorageError
+from lightwell.errors import InputError, StorageError
 from lightwell.imaging.assembly import model_text, native_model
 from lightwell.imaging.assembly.assemble import AssembledSource, assemble, identification
 from lightwell.imaging.assembly.bulk_parts import BulkPart, BulkParts, unpack_parts
@@ -20,6 +20,15 @@ from lightwell.stores.objects.local import storage_error
 
 def list_instances(request: ListInstances) -> InstancesListed:
     """Carry out `ListInstances`. Raises `InputError`, `StorageError`."""
+    try:
+        return _list_instances(request)
+    except MemoryError:
+        raise InputError(
+            "The metadata take more memory than a codec worker may use: send fewer instances in one request"
+        ) from None
+
+
+def _list_instances(request: ListInstances) -> InstancesListed:
     upload = _open(Path(request.path))
     with upload:
         parts = _table(upload, request.table)
