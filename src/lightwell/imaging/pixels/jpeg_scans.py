@@ -42,7 +42,8 @@ class JpegScans:
 
     ``process`` is the start-of-frame marker, ``sampling`` the factors (horizontal, vertical) of each
     component by its identifier, ``interval`` the restart interval in units of the last scan (0 for none).
-    ``scans`` are for each scan its component identifiers and the offset of its coded data.
+    ``coded`` are the identifiers of the components of all scans; ``last`` those of the last scan, and
+    ``start`` the offset of its coded data.
     """
 
     end: int
@@ -52,12 +53,14 @@ class JpegScans:
     columns: int
     sampling: dict[int, tuple[int, int]]
     interval: int
-    scans: list[tuple[bytes, int]]
+    coded: bytes
+    last: bytes
+    start: int
 
     @property
     def has_every_component(self) -> bool:
         """Whether each component is in one scan, as in sequential and lossless frames (B.2.3)."""
-        return sorted(b"".join(names for names, _ in self.scans)) == sorted(self.sampling)
+        return bool(self.coded) and sorted(self.coded) == sorted(self.sampling)
 
 
 def read_scans(data: bytes) -> JpegScans:
@@ -67,7 +70,7 @@ def read_scans(data: bytes) -> JpegScans:
     """
     position, process, rows, columns, interval = 2, 0, 0, 0, 0
     sampling: dict[int, tuple[int, int]] = {}
-    scans: list[tuple[bytes, int]] = []
+    coded, last, start = bytearray(), b"", 0
     try:
         while True:
             marker, position = marker_at(data, position)
@@ -85,7 +88,8 @@ def read_scans(data: bytes) -> JpegScans:
             elif marker == 0xDD:
                 (interval,) = struct.unpack_from(">H", data, body)
             elif marker == 0xDA:
-                scans.append((data[body + 1 : body + 1 + 2 * data[body] : 2], position))
+                last, start = data[body + 1 : body + 1 + 2 * data[body] : 2], position
+                coded += last
                 next_marker = _NEXT_MARKER.search(data, position)
                 if next_marker is None:
                     raise cannot_transcode("a JPEG frame has no end marker: it is cut off")
@@ -95,7 +99,9 @@ def read_scans(data: bytes) -> JpegScans:
     followed = len(data) > position + 1 and bool(data[position:].strip(_PADDING))
     if followed and data.find(_ANOTHER, position) >= 0:
         raise cannot_transcode("a JPEG frame has another image after its end marker")
-    return JpegScans(position, followed, process, rows, columns, sampling, interval, scans)
+    return JpegScans(
+        position, followed, process, rows, columns, sampling, interval, bytes(coded), last, start
+    )
 
 
 def check_nothing_missing(
@@ -107,30 +113,29 @@ def check_nothing_missing(
     were missing there, other bytes in its place would decode to other samples. Progressive frames and those
     of arithmetic coding are refused. Raises `PixelFailure`.
     """
-    if found.process not in _DATA_UNITS or not found.scans or not found.has_every_component:
+    if found.process not in _DATA_UNITS or not found.last or not found.has_every_component:
         raise _unproven()
-    names, start = found.scans[-1]
     # At a restart decoders do not look at the bytes, only at the marker, so these are counted.
     if found.interval:
-        restarts = len(_RESTART.findall(data, start))
-        if restarts != -(-_units(found, names) // found.interval) - 1:
+        restarts = sum(1 for _ in _RESTART.finditer(data, found.start))
+        if restarts != -(-_units(found) // found.interval) - 1:
             raise _unproven()
-    marker = _NEXT_MARKER.search(data, start)
+    marker = _NEXT_MARKER.search(data, found.start)
     if marker is None or data[marker.end() - 2 : marker.end()] != _END:
         raise _unproven()
     if not np.array_equal(decode(data[: marker.start()] + _FILLER + _END), samples):
         raise cannot_transcode("a JPEG frame has an end marker before its coded data ends: it is damaged")
 
 
-def _units(found: JpegScans, names: bytes) -> int:
-    """The minimum coded units of a scan of these components (A.2)."""
+def _units(found: JpegScans) -> int:
+    """The minimum coded units of the last scan (A.2)."""
     side = _DATA_UNITS[found.process]
     across, down = (max(factors[axis] for factors in found.sampling.values()) for axis in (0, 1))
     if not (across and down):
         raise _unproven()
-    if len(names) > 1:
+    if len(found.last) > 1:
         return -(-found.columns // (side * across)) * -(-found.rows // (side * down))
-    horizontal, vertical = found.sampling[names[0]]
+    horizontal, vertical = found.sampling[found.last[0]]
     columns, rows = -(-found.columns * horizontal // across), -(-found.rows * vertical // down)
     return -(-columns // side) * -(-rows // side)
 

@@ -66,7 +66,7 @@ def test_ignores_bytes_behind_the_end_marker(name: str) -> None:
 @pytest.mark.parametrize("name", FRAMES)
 def test_finds_every_false_end_marker(name: str) -> None:
     data, samples = FRAMES[name]
-    scan = read_scans(data).scans[-1][1]
+    scan = read_scans(data).start
     # Everywhere near the end, where the least is missing, and here and there before.
     for place in [*range(scan + 1, len(data) - 60, 41), *range(len(data) - 60, len(data) - 4)]:
         early = data[:place] + END + data[place + 2 :] + b"more"
@@ -117,7 +117,7 @@ def test_takes_a_whole_scan_and_its_padding() -> None:
 
 def test_takes_several_scans() -> None:
     progressive = saved(COLOUR, progressive=True)
-    assert len(read_scans(progressive).scans) > 1
+    assert len(read_scans(progressive).coded) > 3
     expected = decoded(progressive, COLOUR)
     assert np.array_equal(decoded(progressive + b"\0", COLOUR), expected)
 
