@@ -286,15 +286,18 @@ def _from_file(path: Path, *, required: bool) -> dict[str, Any] | None:
             if not required and path.lstat().st_uid not in _trusted_owners():
                 # Whoever created a symbolic link could point it at any of this user's files.
                 raise _foreign(path, path.lstat().st_uid)
-            table = tomllib.load(stream)
+            # A limit, since a device may never end.
+            table = tomllib.loads(stream.read(MiB).decode())
     except FileNotFoundError:
         if required:
-            raise ConfigurationError(f"{path} does not exist") from None
+            raise ConfigurationError(f"{path} does not exist; check --config") from None
         return None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigurationError(f"{path} is not valid TOML: {error}") from None
     except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
+        raise ConfigurationError(
+            f"{path} cannot be read: {error.strerror}; check its owner and mode, or use --config"
+        ) from None
     return {_known(key, f"{key} in {path}", str): value for key, value in table.items()}
 
 
@@ -330,8 +333,11 @@ def _known(name: str, where: str, spell: Any) -> str:
 
 
 def _convert(name: str, raw: Any, where: str) -> Any:
-    if "\0" in str(raw):
-        raise ConfigurationError(f"{name} from {where} contains a null character: take it out")
+    if re.search("[\0\ud800-\udfff]", str(raw)):
+        # Other processes and the database are told of it, as UTF-8.
+        raise ConfigurationError(
+            f"{name} from {where} has a null character, or is not UTF-8: write it without"
+        )
     kind = str(FIELDS[name].type)
     choices = FIELDS[name].metadata["choices"]
     if kind.startswith("Path"):

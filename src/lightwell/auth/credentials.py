@@ -25,7 +25,9 @@ def read_credentials(data: Path) -> Credentials | None:
     except (FileNotFoundError, KeyError, UnicodeDecodeError, configparser.Error):
         return None
     except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
+        raise ConfigurationError(
+            f"{path} cannot be read: {error.strerror}; run this as the folder's owner, or check --data"
+        ) from None
 
 
 def write_credentials(data: Path, key: Credentials) -> bool:

@@ -14,7 +14,7 @@ from lightwell.auth.credentials import FILE, read_credentials
 from lightwell.auth.principals import Credentials
 from lightwell.cli import flags
 from lightwell.cli.prefixed_names import hosts_line, named_url
-from lightwell.cli.running_server import clients_url, find
+from lightwell.cli.running_server import check_folder, clients_url, find
 from lightwell.cli.starting_server import wait_while_starting
 from lightwell.errors import LightwellError
 from lightwell.settings import FIELDS, Settings
@@ -35,6 +35,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     settings = flags.settings(args)
+    check_folder(settings)
     wait_while_starting(settings, lambda: _is_usable(settings))
     url, region = _place(settings)
     named = named_url(url)

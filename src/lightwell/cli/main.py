@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 the work failed, 2 wrong usage or an invalid setting.
 from __future__ import annotations
 
 import argparse
-import errno
 import gc
 import importlib
 import os
@@ -60,20 +59,14 @@ examples:
 Run `lightwell VERB --help` for more about a verb.
 """
 
-# What to do about a file that cannot be used.
-_ADVICE = {
-    errno.EACCES: "run this as its owner, or check its owner and mode",
-    errno.EPERM: "run this as its owner, or check its owner and mode",
-    errno.ENOSPC: "free up space on its disk",
-    errno.EDQUOT: "free up space within the disk quota",
-    errno.EROFS: "its file system is mounted read-only",
-}
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command line and return the exit code."""
     # Patient data is for this user alone, in every file created here and by the processes started from here.
     before = os.umask(0o077)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the caller
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     try:
         return _run(list(sys.argv[1:] if argv is None else argv))
     finally:
@@ -95,29 +88,37 @@ def _run(arguments: list[str]) -> int:
         print(f"lightwell: {error}", file=sys.stderr)
         return 2 if isinstance(error, ConfigurationError) else 1
     except KeyboardInterrupt:
+        print("lightwell: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # The reader of the output has gone; keep the interpreter from complaining when it flushes.
         sys.stdout = None
         return 1
-    except OSError as error:
-        if verbose:
-            traceback.print_exc()
-        if error.filename is None:
-            return _unexpected(error, verbose=verbose)
-        advice = _ADVICE.get(error.errno or 0, "check the path")
-        print(f"lightwell: {error.filename}: {error.strerror}; {advice}", file=sys.stderr)
-        return 1
     except Exception as error:
         if verbose:
             traceback.print_exc()
-        return _unexpected(error, verbose=verbose)
+        print(f"lightwell: {_sentence(error, verbose=verbose)}", file=sys.stderr)
+        return 1
 
 
-def _unexpected(error: Exception, *, verbose: bool) -> int:
-    hint = "" if verbose else "; --verbose shows where"
-    print(f"lightwell: unexpected {type(error).__name__}: {error}{hint}", file=sys.stderr)
-    return 1
+def _sentence(error: Exception, *, verbose: bool) -> str:
+    from lightwell.cli import file_advice
+
+    if isinstance(error, OSError) and _is_of_output(error):
+        sys.stdout = None  # as above
+        return f"the output cannot be written: {file_advice.sentence(error)}"
+    if isinstance(error, OSError) and (error.filename is not None or error.errno):
+        return file_advice.sentence(error)
+    if isinstance(error, MemoryError):
+        return "there is not enough memory: free some, or raise the limit of this process"
+    hint = "" if verbose else "run it again with --verbose to see where, and "
+    return f"this is a fault in lightwell: {type(error).__name__}: {error}; {hint}please report it"
+
+
+def _is_of_output(error: OSError) -> bool:
+    """Whether a command could not print: it is its own line that failed, and no file has a part in it."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    return error.filename is None and "/lightwell/cli/" in frames[-1][0].f_code.co_filename
 
 
 def _parse(arguments: list[str]) -> argparse.Namespace:

@@ -188,6 +188,13 @@ def is_another_database(server: RunningServer, settings: Settings) -> bool:
     return mine.rpartition("/")[2] != theirs.rpartition("/")[2]
 
 
+def check_folder(settings: Settings) -> None:
+    """Raises `ConfigurationError` if the data folder, or something above it, is a file."""
+    for path in (settings.data, *settings.data.absolute().parents):
+        if _is_other_than_folder(path):
+            raise ConfigurationError(f"{path} is a file, not a folder: give a data folder with --data")
+
+
 def check_database(settings: Settings) -> RunningServer | None:
     """The server that holds the data folder, if any.
 
@@ -207,6 +214,13 @@ def other_database(server: RunningServer, settings: Settings) -> str:
         f"{server.database}, not on {database_place(settings)}: give the --database-url or "
         "LIGHTWELL_DATABASE_URL that it was started with"
     )
+
+
+def _is_other_than_folder(path: Path) -> bool:
+    try:
+        return not stat.S_ISDIR(path.stat().st_mode)
+    except OSError:
+        return False  # missing, or closed to this user; opening it will say more
 
 
 def _capitalized(text: str) -> str:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from lightwell.cli.running_server import check_database
+from lightwell.cli.running_server import check_database, check_folder
 from lightwell.cli.starting_server import wait_while_starting
 from lightwell.clock import Clock, Ids
 from lightwell.errors import ConfigurationError, LightwellError, StorageError
@@ -26,7 +26,11 @@ from lightwell.stores.db.schema import migrate, schema_state
 
 
 def check_owner(settings: Settings) -> None:
-    """Raises `ConfigurationError` if another user owns data or planted files, unless settings allow it."""
+    """Raises `ConfigurationError` if another user owns data or planted files, unless settings allow it.
+
+    So it does if the data folder is none.
+    """
+    check_folder(settings)
     if settings.allow_other_user:
         return
     me = user_name(os.geteuid())
@@ -89,6 +93,7 @@ def make_data_folder(settings: Settings) -> None:
 
     Raises `StorageError` if that fails, or if no file can be created in it.
     """
+    check_folder(settings)
     try:
         settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
         with TemporaryFile(dir=settings.data):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from lightwell.auth.policies.validation import ValidatedPolicy, check_identity_policy, check_trust_policy
+from lightwell.cli.file_advice import advice
 from lightwell.errors import ConfigurationError
 
 _MOST_BYTES = 1 << 20
@@ -28,9 +29,9 @@ def _checked(file: Path, check: Callable[[str], ValidatedPolicy]) -> str:
             data = stream.read(_MOST_BYTES)
         text = data.decode("utf-8-sig")
     except OSError as error:
-        raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from None
+        raise ConfigurationError(f"{file} cannot be read: {error.strerror}; {advice(error)}") from None
     except UnicodeDecodeError:
-        raise ConfigurationError(f"{file} is not UTF-8 text") from None
+        raise ConfigurationError(f"{file} is not UTF-8 text: save it as UTF-8") from None
     try:
         checked = check(text)
     except ConfigurationError as error:

@@ -53,6 +53,8 @@ def disk(settings: Settings) -> str:
     folder = settings.data.absolute()
     while not folder.exists():
         folder = folder.parent
+    if not folder.is_dir():
+        raise LightwellError(f"{folder} is a file, not a folder: give a data folder with --data")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise LightwellError(f"this user cannot write to {folder}: change its owner, or set LIGHTWELL_DATA")
     free = shutil.disk_usage(folder).free

@@ -54,8 +54,12 @@ def _sqlite_writer(path: Path) -> sqlite3.Connection:
     with contextlib.suppress(OSError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     connection = _connect_sqlite(path, create=True)
-    connection.execute("PRAGMA synchronous=FULL")
-    _switch_to_wal(connection)
+    try:
+        connection.execute("PRAGMA synchronous=FULL")
+        _switch_to_wal(connection)
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
