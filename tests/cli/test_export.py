@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pydicom
 import pytest
+from pydicom.data import get_testdata_file
+from pydicom.pixels.utils import iter_pixels
 
 from lightwell.cli.store_session import local_context, store_session
 from lightwell.operations.delete_image_set import delete_image_set
@@ -114,3 +117,46 @@ def test_leaves_no_file_of_an_older_version(tmp_path: Path) -> None:
     assert [each["imageSetId"] for each in last["leftovers"]] == [image_set]
     assert "deleted" in last["leftovers"][0]["reason"]
     assert f"{image_set} is of an earlier export: the image set was deleted since" in export(data, out).out
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_writes_in_the_transfer_syntax_that_was_asked_for(tmp_path: Path) -> None:
+    names = (
+        "MR_small_bigendian.dcm",
+        "SC_rgb_jpeg_dcmtk.dcm",
+        "JPEG-lossy.dcm",
+        "SC_rgb_rle_2frame.dcm",
+        "rtdose.dcm",
+    )
+    files = [get_testdata_file(name, download=False) for name in names]
+    assert all(files)
+    assert lightwell("import", *map(str, files), data=tmp_path / "data").status == 0
+    came = {str(one.SOPInstanceUID): one for one in map(pydicom.dcmread, map(str, files))}
+
+    def exported(syntax: str) -> tuple[dict[str, pydicom.FileDataset], Done]:
+        done = export(tmp_path / "data", tmp_path / syntax, "--transfer-syntax", syntax)
+        assert done.status == 0, done
+        found = [pydicom.dcmread(path) for path in (tmp_path / syntax).rglob("*.dcm")]
+        return {str(one.SOPInstanceUID): one for one in found}, done
+
+    original, said = exported("original")
+    syntaxes = {uid: str(one.file_meta.TransferSyntaxUID) for uid, one in original.items()}
+    other = [uid for uid in came if syntaxes[uid] != came[uid].file_meta.TransferSyntaxUID]
+    assert [str(came[uid].file_meta.TransferSyntaxUID) for uid in other] == ["1.2.840.10008.1.2.4.51"]
+    assert "1  Explicit VR Little Endian: JPEG Extended cannot be written without loss" in said.out
+    assert "1  the codestreams that came" in said.out
+    assert "1  encoded again, the same samples" in said.out
+
+    stored, said = exported("stored")
+    assert sorted({str(one.file_meta.TransferSyntaxUID) for one in stored.values()}) == [
+        "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.50",
+    ]  # fmt: skip
+
+    explicit, said = exported("explicit")
+    assert {str(one.file_meta.TransferSyntaxUID) for one in explicit.values()} == {"1.2.840.10008.1.2.1"}
+    assert "not as asked for" not in said.out
+    for uid, one in came.items():
+        if str(one.file_meta.TransferSyntaxUID)[-3:] not in (".50", ".51"):
+            for found in (original[uid], explicit[uid]):
+                pairs = zip(iter_pixels(one, raw=True), iter_pixels(found, raw=True), strict=True)
+                assert all(np.array_equal(before, after) for before, after in pairs)

@@ -13,14 +13,16 @@ from functools import partial
 from itertools import chain
 from typing import Any, BinaryIO
 
+from lightwell.documents import native_forms
 from lightwell.documents.retrieve_syntax import VERIFIED_SYNTAXES
 from lightwell.domain.image_sets.frame_table import Frame
 from lightwell.errors import InputError, StorageError
-from lightwell.imaging.dataset.image_description import ImageDescription
+from lightwell.imaging.dataset.image_description import ImageDescription, described_image
 from lightwell.imaging.dataset.nested_pixels import NativePixels
 from lightwell.imaging.dataset.original_container import read_original
-from lightwell.imaging.dataset.part10 import IMPLICIT_LITTLE
+from lightwell.imaging.dataset.part10 import IMPLICIT_LITTLE, BytesSource, read_file_meta
 from lightwell.imaging.dataset.transfer_syntaxes import (
+    DEFLATED,
     EXPLICIT_LITTLE,
     JPEG2000_LOSSLESS,
     SYNTAXES,
@@ -51,9 +53,18 @@ from lightwell.stores.image_sets.part10_instances import FrameTable, StoredImage
 from lightwell.stores.image_sets.records import decompress
 from lightwell.stores.objects.packs import pack_name
 
-__all__ = ["Decoder", "NestedDecoder", "Part10File", "open_instance", "write_instance"]
+__all__ = [
+    "ORIGINAL",
+    "Decoder",
+    "NestedDecoder",
+    "Part10File",
+    "is_kept_as_imported",
+    "open_instance",
+    "write_instance",
+]
 
 _PIECE = 1 << 20
+ORIGINAL = "original"
 _NATIVE = (None, EXPLICIT_LITTLE, IMPLICIT_LITTLE)
 
 Decoder = Callable[[StoredImage, Frame], tuple[str, bytes]]
@@ -82,7 +93,8 @@ def open_instance(
     Little Endian, which a data set that came otherwise does not become: it is explicit then. Without a
     target, frames that were transcoded are written native, and those that were stored as imported are
     written unchanged. Pixels that could not be split into frames are always written as they were imported.
-    A file without pixels is Explicit VR Little Endian if the target is a compressed syntax. ``decode``
+    A file without pixels is Explicit VR Little Endian if the target is a compressed syntax. `ORIGINAL` is the
+    transfer syntax in which the instance was imported, be it a deflated or a big-endian one. ``decode``
     decodes frames that were stored as imported, since no codec may be trusted with data that others have
     encoded. So does ``decode_nested`` with pixel data within sequences, such as icons, where the file is not
     in their syntax (PS3.5 A.4); what it cannot decode is left out.
@@ -97,15 +109,32 @@ def open_instance(
         instance.length,
     )
     override = json.loads(decompress(instance.override_z)) if instance.override_z else None
-    pixel = _pixel_value(stores, instance.pixels, target, decode) if instance.pixels else None
+    came_as = read_file_meta(BytesSource(original), 0)[1] if target == ORIGINAL else ""
+    pixel = None
+    if instance.pixels and target == ORIGINAL:
+        pixel = _original_pixels(stores, instance.pixels, decode)
+    elif instance.pixels:
+        pixel = _pixel_value(stores, instance.pixels, target, decode)
     return build_part10(
         original,
         pixel,
         override,
         instance.edits,
-        syntax=target if target in _NATIVE else EXPLICIT_LITTLE,
+        syntax=came_as or (target if target in _NATIVE else EXPLICIT_LITTLE),
+        deflate=came_as == DEFLATED,
         decode_nested=partial(decode_nested, instance) if decode_nested is not None else None,
     )
+
+
+def _original_pixels(stores: Stores, stored: StoredImage, decode: Decoder | None) -> PixelValue:
+    """The pixels in the transfer syntax of their import."""
+    if not stored.frame_count:
+        return _pixel_value(stores, stored, None, decode)
+    image, syntax = described_image(bytes(stored.image))
+    native = native_forms.BY_NATIVE_FORM.get(syntax)
+    if native is None:
+        return _pixel_value(stores, stored, syntax, decode)
+    return native_forms.convert(_pixel_value(stores, stored, native, decode), syntax, image)
 
 
 def _pixel_value(
@@ -125,7 +154,7 @@ def _pixel_value(
             described_as = true if undone else None
             return _native_pixels(image, target, stored.frame_count, native, native_bits(image), described_as)
         return _encoded_pixels(true, (from_native(frame, true) for frame in native), target)
-    came_so = _is_kept_as_imported(stored.stored_syntax, original_syntax)
+    came_so = is_kept_as_imported(stored.stored_syntax, original_syntax)
     coded = replace(true, photometric=coded_photometric(true), planar=0)
     kept = stored.stored_syntax if target is None and came_so else target
     if kept is not None and is_same_codestream(stored.stored_syntax, kept):
@@ -250,7 +279,7 @@ def _native_vr(image: ImageDescription) -> str:
     return floats.get(image.pixel_keyword, "OW" if image.bits_allocated > 8 else "OB")
 
 
-def _is_kept_as_imported(stored_syntax: str, original_syntax: str) -> bool:
+def is_kept_as_imported(stored_syntax: str, original_syntax: str) -> bool:
     """Whether frames are stored byte for byte: by their syntax, or JPEG 2000 in a data store of it."""
     if stored_syntax != original_syntax:
         return False

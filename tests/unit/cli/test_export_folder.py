@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lightwell.cli.contents.export_folder import RECORD, ExportFolder, file_name
+from lightwell.cli.contents.export_folder import RECORD, ExportFolder, NewFile, file_name
 from lightwell.errors import InputError
 
 
@@ -21,7 +21,7 @@ def opened(tmp_path: Path) -> ExportFolder:
 
 
 def test_skips_a_file_that_was_written_from_the_same(tmp_path: Path) -> None:
-    written = opened(tmp_path).write("1.dcm", "source", "1.2", [b"abc", b"def"], "a note")
+    written = opened(tmp_path).write("1.dcm", "source", NewFile("1.2", [b"abc", b"def"], note="a note"))
     assert (tmp_path / "set" / "1.dcm").read_bytes() == b"abcdef"
     again = opened(tmp_path)
     assert again.complete("1.dcm", "source") == written
@@ -31,7 +31,7 @@ def test_skips_a_file_that_was_written_from_the_same(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"abcde", b"abcdeF", b"abcdefg"])
 def test_writes_a_file_again_that_was_changed(content: bytes, tmp_path: Path) -> None:
-    opened(tmp_path).write("1.dcm", "source", "1.2", [b"abcdef"])
+    opened(tmp_path).write("1.dcm", "source", NewFile("1.2", [b"abcdef"]))
     (tmp_path / "set" / "1.dcm").write_bytes(content)
     assert opened(tmp_path).complete("1.dcm", "source") is None
 
@@ -44,7 +44,7 @@ def test_does_not_trust_a_file_that_it_has_no_record_of(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [b'{"file":"1.dcm","sou', b"[]\n", b"\xff\n", b'{"file":1}\n', b"\n"])
 def test_survives_a_record_that_is_damaged(damage: bytes, tmp_path: Path) -> None:
-    opened(tmp_path).write("1.dcm", "source", "1.2", [b"abcdef"])
+    opened(tmp_path).write("1.dcm", "source", NewFile("1.2", [b"abcdef"]))
     with (tmp_path / "set" / RECORD).open("ab") as record:
         record.write(damage)
     assert opened(tmp_path).complete("1.dcm", "source") is not None
@@ -58,9 +58,9 @@ def test_leaves_nothing_of_a_file_that_fails(tmp_path: Path) -> None:
         raise InputError("damaged")
 
     folder = opened(tmp_path)
-    folder.write("1.dcm", "old", "1.2", [b"whole"])
+    folder.write("1.dcm", "old", NewFile("1.2", [b"whole"]))
     with pytest.raises(InputError):
-        folder.write("1.dcm", "new", "1.2", pieces())
+        folder.write("1.dcm", "new", NewFile("1.2", pieces()))
     assert names(tmp_path) == [RECORD, "1.dcm"]
     assert (tmp_path / "set" / "1.dcm").read_bytes() == b"whole"
 
@@ -84,7 +84,7 @@ def test_removes_what_killed_processes_have_left_but_nothing_else(tmp_path: Path
 def test_removes_files_of_instances_that_are_gone_unless_they_were_changed(tmp_path: Path) -> None:
     folder = opened(tmp_path)
     for name in ("1.dcm", "2.dcm", "3.dcm", "4.dcm"):
-        folder.write(name, "source", "1.2", [name.encode()])
+        folder.write(name, "source", NewFile("1.2", [name.encode()]))
     (tmp_path / "set" / "2.dcm").write_bytes(b"somebody's own")
     (tmp_path / "set" / "4.dcm").unlink()
     (tmp_path / "set" / "mine.txt").touch()
@@ -95,7 +95,7 @@ def test_removes_files_of_instances_that_are_gone_unless_they_were_changed(tmp_p
 
 
 def test_forgets_what_was_written_for_another_data_store(tmp_path: Path) -> None:
-    opened(tmp_path).write("1.dcm", "source", "1.2", [b"abcdef"])
+    opened(tmp_path).write("1.dcm", "source", NewFile("1.2", [b"abcdef"]))
     assert ExportFolder(tmp_path / "set", "other", "set").complete("1.dcm", "source") is None
 
 

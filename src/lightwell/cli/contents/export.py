@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 
 from lightwell import __version__
 from lightwell.cli import flags
-from lightwell.cli.contents.export_folder import RECORD, ExportFolder, WrittenFile, file_name, read_record
+from lightwell.cli.contents.export_folder import (
+    RECORD,
+    ExportFolder,
+    NewFile,
+    WrittenFile,
+    file_name,
+    read_record,
+)
 from lightwell.cli.contents.export_summary import ExportSummary, FailedInstance, Leftover
 from lightwell.cli.contents.named_store import existing
 from lightwell.cli.progress import Progress
@@ -31,7 +38,7 @@ if TYPE_CHECKING:
     from lightwell.stores import Stores
     from lightwell.stores.image_sets.part10_instances import ReadableSet, StoredInstance
 
-_SYNTAXES = ("stored", "explicit")
+_SYNTAXES = ("original", "stored", "explicit")
 _ADVICE = {
     errno.ENOSPC: "free up space on its disk, or use a folder on another one",
     errno.EDQUOT: "free up space within the disk quota, or use another folder",
@@ -66,8 +73,9 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--transfer-syntax",
         choices=_SYNTAXES,
-        help="stored: as the frames lie in the store; explicit: decoded, Explicit VR Little Endian [default: "
-        "frames that are kept as they came unchanged, all others decoded]",
+        help="original: that of the import, with the very codestreams where they were kept; stored: as the "
+        "frames lie in the store; explicit: decoded, Explicit VR Little Endian [default: frames that are "
+        "kept as they came unchanged, all others decoded]",
     )
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     flags.add(parser, (*flags.PLACES, "worker_memory", "file_timeout"))
@@ -241,6 +249,7 @@ class _Export:
             summary.written += 1
             summary.bytes += line.size
         summary.syntaxes[line.syntax] += 1
+        summary.frames[line.frames] += 1
         if line.note:
             summary.notes[line.note] += 1
 
@@ -251,7 +260,9 @@ class _Export:
         for attempt in attempts(instance, self._wanted):
             try:
                 file = attempt.open(self._stores, instance, self._decoder.decode, self._decoder.decode_nested)
-                return folder.write(name, source, file.syntax, file.pieces, attempt.note)
+                return folder.write(
+                    name, source, NewFile(file.syntax, file.pieces, attempt.frames, attempt.note)
+                )
             except InputError as error:
                 refused = refused or error
         assert refused is not None, "there is at least one way to write it"

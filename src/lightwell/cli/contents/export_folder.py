@@ -28,7 +28,8 @@ _PIECE = 1 << 20
 class WrittenFile:
     """A line of the record. ``source`` stands for all that decides what the file holds.
 
-    ``syntax`` is its TransferSyntaxUID; ``note`` says what about it is not as it was asked for.
+    ``syntax`` is its TransferSyntaxUID, ``frames`` what its frames are (`documents.export_syntax.Frames`);
+    ``note`` says what about it is not as it was asked for.
     """
 
     file: str
@@ -36,6 +37,17 @@ class WrittenFile:
     size: int
     sha256: str
     syntax: str
+    frames: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """A file to be written; see `WrittenFile`."""
+
+    syntax: str
+    pieces: Iterable[bytes]
+    frames: str = ""
     note: str = ""
 
 
@@ -70,23 +82,21 @@ class ExportFolder:
             return None
         return line if _is_unchanged(self.place / name, line) else None
 
-    def write(
-        self, name: str, source: str, syntax: str, pieces: Iterable[bytes], note: str = ""
-    ) -> WrittenFile:
-        """Write a file under a temporary name until it is complete; raises what reading ``pieces`` raises."""
+    def write(self, name: str, source: str, file: NewFile) -> WrittenFile:
+        """Write a file under a temporary name until it is complete; raises what reading its pieces raises."""
         target = self.place / name
         unfinished = self.place / f".{name}.{os.getpid()}"
         digest, size = sha256(), 0
         try:
             with unfinished.open("wb") as out:
-                for piece in pieces:
+                for piece in file.pieces:
                     out.write(piece)
                     digest.update(piece)
                     size += len(piece)
             unfinished.replace(target)
         finally:
             unfinished.unlink(missing_ok=True)
-        line = WrittenFile(name, source, size, digest.hexdigest(), syntax, note)
+        line = WrittenFile(name, source, size, digest.hexdigest(), file.syntax, file.frames, file.note)
         self._obsolete = self._obsolete or name in self._written
         self._written[name] = line
         with self._record.open("ab") as record:

@@ -33,6 +33,7 @@ class Leftover:
 class ExportSummary:
     """``unchanged`` files were complete from an earlier run. ``syntaxes`` counts both by TransferSyntaxUID.
 
+    ``frames`` counts them by what their frames are, told where the original transfer syntax was asked for.
     ``notes`` counts the files that are not as they were asked for, by what they are instead. ``ended`` is why
     the export came to no end.
     """
@@ -46,6 +47,7 @@ class ExportSummary:
     removed: int = 0
     bytes: int = 0
     syntaxes: Counter[str] = field(default_factory=Counter)
+    frames: Counter[str] = field(default_factory=Counter)
     notes: Counter[str] = field(default_factory=Counter)
     failures: list[FailedInstance] = field(default_factory=list)
     leftovers: list[Leftover] = field(default_factory=list)
@@ -69,6 +71,7 @@ class ExportSummary:
             "numberOfFilesFailed": len(self.failures),
             "numberOfBytesWritten": self.bytes,
             "filesByTransferSyntaxUID": dict(sorted(self.syntaxes.items())),
+            "filesByFrames": dict(sorted(self.frames.items())),
             "notes": [{"note": note, "files": files} for note, files in self.notes.most_common()],
             "failures": [
                 {"imageSetId": f.image_set, "sopInstanceUID": f.sop_instance_uid, "reason": f.reason}
@@ -93,6 +96,9 @@ class ExportSummary:
             )
         if self.transfer_syntax is not None:
             lines += [f"  {files:>7,}  {_name(uid)}" for uid, files in self.syntaxes.most_common()]
+        if self.transfer_syntax == "original":
+            lines.append("their frames:")
+            lines += [f"  {files:>7,}  {what}" for what, files in self.frames.most_common()]
         if self.notes:
             lines.append("not as asked for:")
             lines += [f"  {files:>7,}  {note}" for note, files in self.notes.most_common()]

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import struct
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import BinaryIO
 
 import numpy as np
@@ -102,6 +104,7 @@ def build_part10(
     edits: Edits = NO_EDITS,
     *,
     syntax: str | None = None,
+    deflate: bool = False,
     decode_nested: Callable[[], Mapping[int, NativePixels]] | None = None,
 ) -> Part10File:
     """Preamble, file meta, data set and pixel element.
@@ -109,9 +112,10 @@ def build_part10(
     ``original`` is the file meta group and the data set without its pixel element, in the transfer syntax
     that the file meta names (a deflated one inflated); ``override`` is the metadata override of its import,
     and ``edits`` are the later changes. ``syntax`` is the transfer syntax of a file without pixels, if it has
-    to differ from the original's. In another transfer syntax than the original's, encapsulated pixel data
-    within sequences becomes native: ``decode_nested`` is asked then, by offsets in ``original``, and what it
-    does not give is left out. Raises `InputError` if the value does not fit its syntax.
+    to differ from the original's. With ``deflate``, a file in Explicit VR Little Endian is deflated (PS3.5
+    A.5). In another transfer syntax than the original's, encapsulated pixel data within sequences becomes
+    native: ``decode_nested`` is asked then, by offsets in ``original``, and what it does not give is left
+    out. Raises `InputError` if the value does not fit its syntax.
     """
     if pixel and pixel.length is not None and pixel.length > _MAXIMUM_LENGTH:
         raise InputError(
@@ -151,10 +155,13 @@ def build_part10(
         overridden |= _image_pixel_elements(elements, pixel.image, encoding)
     elements |= overridden
     _apply(elements, changed.elements)
-    header = b"\0" * 128 + b"DICM" + _file_meta(meta, syntax, changed.meta)
+    deflate = deflate and syntax == EXPLICIT_LITTLE
+    header = b"\0" * 128 + b"DICM" + _file_meta(meta, DEFLATED if deflate else syntax, changed.meta)
     invalid_tables = _OFFSET_TABLES if pixel and not pixel.verbatim else ()
     for tag in invalid_tables:
         elements.pop(tag, None)
+    if deflate:
+        return Part10File(DEFLATED, None, chain([header], _deflated(_pieces(b"", elements, pixel, encoding))))
     length = len(header) + sum(map(len, elements.values()))
     if pixel:
         size = pixel.size if pixel.length is None else pixel.length + pixel.length % 2
@@ -195,6 +202,18 @@ def _pieces(
         yield b"".join(pending)
     if pixel and span is not None:
         yield from _pixel_element(pixel, encoding)
+
+
+def _deflated(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """A raw deflate stream, padded to an even length (PS3.5 A.5)."""
+    packer = zlib.compressobj(6, zlib.DEFLATED, -zlib.MAX_WBITS)
+    size = 0
+    for piece in pieces:
+        packed = packer.compress(piece)
+        size += len(packed)
+        yield packed
+    packed = packer.flush()
+    yield packed + b"\0" * ((size + len(packed)) % 2)
 
 
 def encapsulate(frames: Iterable[tuple[int, Iterable[bytes]]]) -> Iterator[bytes]:
@@ -300,7 +319,8 @@ def _image_pixel_elements(
         photometric += b" " * (len(photometric) % 2)
         changed[_PHOTOMETRIC] = element_header(_PHOTOMETRIC, "CS", len(photometric), encoding) + photometric
     if image.samples > 1:
-        changed[_PLANAR] = element_header(_PLANAR, "US", 2, encoding) + struct.pack("<H", image.planar)
+        planar = struct.pack(">H" if encoding.big else "<H", image.planar)
+        changed[_PLANAR] = element_header(_PLANAR, "US", 2, encoding) + planar
     return changed
 
 
