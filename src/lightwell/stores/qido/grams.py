@@ -54,6 +54,11 @@ SERIES_COLUMNS = {
 assert STUDY_COLUMNS.keys() == STUDY_LETTERS.keys()
 assert {*SERIES_COLUMNS, "SeriesNumber"} == SERIES_LETTERS.keys()
 
+_READ = {
+    "study": ("listed_in", *STUDY_COLUMNS.values()),
+    "series": ("listed_in", "number", *SERIES_COLUMNS.values()),
+}
+
 # FTS5 removes deleted text from its pages since 3.42, and in our tests without faults since this version;
 # before, it only marks the text as deleted.
 _REMOVES = sqlite3.sqlite_version_info >= (3, 46)
@@ -85,6 +90,8 @@ def replace(
 
     Only listed studies have grams.
     """
+    if before is not None and after is not None and all(before[name] == after[name] for name in _READ[of]):
+        return
     old, new = grams_of(of, before), grams_of(of, after)
     if old == new:
         return
