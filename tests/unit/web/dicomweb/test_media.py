@@ -101,6 +101,8 @@ def test_refuses_an_endless_accept_header() -> None:
         (["application/*"], media.DICOM_JSON),
         (["application/dicom+json, application/json"], media.DICOM_JSON),
         (["application/json"], media.JSON),
+        (["*/*, application/dicom+json;q=0"], media.JSON),
+        (["application/*, application/json;q=0", "application/dicom+json;q=0.0"], media.DICOM_XML),
         (["application/json;q=0.1, application/dicom+json"], media.DICOM_JSON),
         (['multipart/related; type="application/dicom+xml"'], media.DICOM_XML),
         (["application/dicom+xml"], media.DICOM_XML),
