@@ -29,7 +29,8 @@ from lightwell.stores import Stores
 from lightwell.stores.jobs import chunks, import_jobs
 from lightwell.work.chunk_reader import ChunkReader
 from lightwell.work.collector import Collector
-from lightwell.work.event_delivery import EVENTS, EventLog, deliver
+from lightwell.work.event_delivery import deliver
+from lightwell.work.event_log import EventLog
 from lightwell.work.import_phases import ClaimLost, Count, ImportPhases
 from lightwell.work.leases import LEASE_MS, Leases
 from lightwell.work.pauses import Pauses
@@ -52,6 +53,7 @@ class EngineOptions:
 
     ``alone``: no other engine works on this database (the holder of `EngineLock` on SQLite), so claims that
     are found at the start belong to dead engines. ``count`` adds to one of `observe.metrics.COUNTERS`.
+    ``delivers``: writes events to the event log; they wait in the database for an engine that does.
     ``pool_linger``: serve requests of HTTP processes, too, and once told to stop wait so many seconds for
     clients to leave; for the holder of `EngineLock` only. ``data_access`` assumes the roles that jobs name;
     jobs that need it fail without.
@@ -60,6 +62,7 @@ class EngineOptions:
     alone: bool = False
     count: Count = lambda counter, value, by: None
     pool_linger: float | None = None
+    delivers: bool = True
     data_access: RoleAssumer | None = None
 
 
@@ -81,6 +84,7 @@ class Engine:
         self._clock = clock or Clock()
         self._ids = ids or Ids()
         self._alone = options.alone
+        self._delivers = options.delivers
         self._name = self._ids.id()[:12]
         self._stopping = threading.Event()
         self._wake = threading.Event()
@@ -300,7 +304,9 @@ class Engine:
         self._stores.db.write(lambda conn: chunks.renew_claims(conn, of_chunks, until))
 
     def _deliver(self) -> None:
-        events = EventLog(self._settings.data / EVENTS)
+        if not self._delivers:
+            return
+        events = EventLog(self._settings.events, self._settings.events_rotate_bytes)
         try:
             while True:
                 last = self._stopping.is_set()

@@ -59,7 +59,8 @@ def test_takes_no_request_without_a_signature(server: Server) -> None:
         ("POST", "/nowhere"),
         ("OPTIONS", "/datastore"),
     ):
-        assert refusal(server.call(method, path)) == (403, "MissingAuthenticationToken")
+        reply = server.call(method, path, headers={"Accept": "application/json"})
+        assert refusal(reply) == (403, "MissingAuthenticationToken")
     reply = server.call("GET", f"/datastore/{'0' * 32}/studies")
     assert b"bearer token" in reply.body, "a viewer whose token is lost is told what to send"
     reply = server.call("HEAD", "/datastore")

@@ -12,7 +12,8 @@ import pytest
 from lightwell.operations import OPERATIONS
 from lightwell.wire import shapes
 from lightwell.wire.routes import ROUTES
-from lightwell.work.event_delivery import EVENTS, EventLog, deliver
+from lightwell.work.event_delivery import deliver
+from lightwell.work.event_log import EventLog
 from tests.support.ct_files import ct, write, write_series
 from tests.support.imports import Importing
 
@@ -110,7 +111,7 @@ class RecordedCalls:
 
     def events(self) -> list[dict[str, Any]]:
         """What the log has when everything is delivered; it may come more than once, and counts once."""
-        stores, path = self.server.stores, self.server.settings.data / EVENTS
+        stores, path = self.server.stores, self.server.settings.events
         log = EventLog(path)
         while deliver(stores, log, self.server.context.clock):
             pass

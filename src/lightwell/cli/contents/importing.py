@@ -159,7 +159,10 @@ def _watch(ctx: Context, job: Job, interruption: Interruption, args: argparse.Na
                         ctx.clock,
                         ctx.ids,
                         options=EngineOptions(
-                            alone=on_sqlite, pool_linger=0.0, data_access=_data_access_roles(ctx)
+                            alone=on_sqlite,
+                            delivers=on_sqlite,
+                            pool_linger=0.0,
+                            data_access=_data_access_roles(ctx),
                         ),
                     )
                     engine.run(is_over)
