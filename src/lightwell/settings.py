@@ -141,11 +141,8 @@ class Settings:
         choices=("on", "off"),
     )
     file_timeout: int = _setting(600, "maximum seconds of processing for one file")
-    events_file: Path | None = _setting(None, "file that events are appended to; DATA/events.ndjson if unset")
-    events_rotate_bytes: int = _setting(
-        64 * MiB,
-        "size at which that file is renamed, with the time in its name, and begun anew; 0 means never",
-    )
+    events_file: Path | None = _setting(None, "file of delivered events; DATA/events.ndjson if unset")
+    events_rotate_bytes: int = _setting(64 * MiB, "size at which that file is begun anew; 0 means never")
     collect_interval: int = _setting(60, "seconds between rounds of the garbage collector")
     collect_grace: int = _setting(
         86_400,
