@@ -15,7 +15,7 @@ from lightwell.errors import StorageError
 class EventLog:
     """A file of lines. Each call writes whole lines, durable and not mixed with those of other processes.
 
-    A file that was renamed or removed, as `logrotate` does, is left behind at the next line, and a new one is
+    A file that was renamed or removed, as logrotate does, is left behind at the next line, and a new one is
     begun. One that has ``rotate_bytes`` or more is renamed so that its name ends in the time, and kept; 0
     means never.
     """
