@@ -368,16 +368,8 @@ def _convert(name: str, raw: Any, where: str) -> Any:
 
 
 def _boolean(name: str, raw: Any, where: str) -> bool:
-    words = {
-        "true": True,
-        "yes": True,
-        "on": True,
-        "1": True,
-        "false": False,
-        "no": False,
-        "off": False,
-        "0": False,
-    }
+    words = dict.fromkeys(("true", "yes", "on", "1"), True)
+    words |= dict.fromkeys(("false", "no", "off", "0"), False)
     if isinstance(raw, bool):
         return raw
     if not isinstance(raw, str) or raw.lower() not in words:
@@ -390,11 +382,8 @@ def _integer(name: str, raw: Any, where: str) -> int:
     if isinstance(raw, int) and not isinstance(raw, bool):
         number = raw
     else:
-        match = (
-            re.fullmatch(r"(\d{1,18})\s*([kKmMgG]?)(?:i?[bB])?", raw.strip())
-            if isinstance(raw, str)
-            else None
-        )
+        text = raw.strip() if isinstance(raw, str) else ""
+        match = re.fullmatch(r"(\d{1,18})\s*([kKmMgG]?)(?:i?[bB])?", text)
         if match is None:
             raise ConfigurationError(f"{name} from {where} is {raw!r}; expected a whole number")
         number = int(match[1]) * units[match[2].lower()]
