@@ -198,5 +198,5 @@ def test_exports_what_is_whole_and_names_what_is_not(broken: dict[str, StoredFil
         uid = broken[kind].files[kind].SOPInstanceUID
         (line,) = [line for line in done.stderr.splitlines() if f"{uid}:" in line]
         assert "lightwell data verify" in line
-    (file,) = (path for path in tmp_path.rglob("*") if path.is_file())
+    (file,) = tmp_path.rglob("*.dcm")
     assert pydicom.dcmread(file).pixel_array.tobytes() == ct(1, study="81", size=16).PixelData

@@ -106,6 +106,8 @@ def run(args: argparse.Namespace) -> int:
         finally:
             decoder.close()
     print(json.dumps(summary.as_json(), indent=2) if args.json else summary.as_text())
+    if summary.failures and not args.json:
+        print(summary.failures_as_text(), file=sys.stderr)
     if summary.ended is not None:
         complete = counted(summary.written + summary.unchanged, "file")
         print(

@@ -102,17 +102,20 @@ class ExportSummary:
         if self.notes:
             lines.append("not as asked for:")
             lines += [f"  {files:>7,}  {note}" for note, files in self.notes.most_common()]
-        if self.failures:
-            lines.append(f"{counted(len(self.failures), 'instance')} not exported:")
-            for failed in self.failures[:_MOST_SHOWN]:
-                lines.append(f"  {printable(failed.sop_instance_uid)}: {printable(failed.reason)}")
-            if len(self.failures) > _MOST_SHOWN:
-                lines.append(f"  and {len(self.failures) - _MOST_SHOWN:,} more; --json lists all")
         for each in self.leftovers[:_MOST_SHOWN]:
             lines.append(f"{each.path} is of an earlier export: {each.reason}")
         if len(self.leftovers) > _MOST_SHOWN:
             more = len(self.leftovers) - _MOST_SHOWN
             lines.append(f"and {counted(more, 'more folder')} of earlier exports; --json lists all")
+        return "\n".join(lines)
+
+    def failures_as_text(self) -> str:
+        """The reasons, one line for each instance that was not exported."""
+        lines = [f"lightwell: {counted(len(self.failures), 'instance')} not exported:"]
+        for failed in self.failures[:_MOST_SHOWN]:
+            lines.append(f"  {printable(failed.sop_instance_uid)}: {printable(failed.reason)}")
+        if len(self.failures) > _MOST_SHOWN:
+            lines.append(f"  and {len(self.failures) - _MOST_SHOWN:,} more; --json lists all")
         return "\n".join(lines)
 
 
