@@ -49,6 +49,7 @@ _BATCH = 500  # rows in one transaction
 _SCAN = 50_000  # rows of a kind that one scan looks for
 _TRIES, _TRY_SECONDS = 40, 0.05
 _TURN_MS = 4 * LEASE_MS
+_ROUNDS_NOW = 100
 # A scan reads whole tables: it may take this share of the time at most.
 _SCANNING = 0.05
 _HOUSEKEEPING_SECONDS = 3600.0
@@ -112,6 +113,31 @@ class Collector:
         if self.removed:
             event(log, logging.INFO, "collected", **dict(self.removed))
         return self.removed
+
+    def remove_now(self, keys: Sequence[int] | None = None) -> list[int]:
+        """Collect, and remove the bytes of these packs, or of all that were deleted, without a grace period.
+
+        Safe beside imports, reads and other collectors, as `packs.doom` says. Returns those of ``keys`` that
+        something still refers to, or that could not be removed within a few rounds.
+        """
+        left: list[int] = []
+        for _ in range(_ROUNDS_NOW):
+            self._no_scan_before = 0.0
+            self.collect()
+            wanted = keys
+            if wanted is None:
+                wanted = [row.key for page in self._pages(PACK) for row in page]
+            for start in range(0, len(wanted), self._batch):
+                self._doom(wanted[start : start + self._batch], self._before(), live_at_once=True)
+            self.remove_packs()
+            with self._stores.db.read() as conn:
+                left = sorted(packs.existing_keys(conn, wanted))
+                is_busy = any(gc_candidates.has_any(conn, kind) for kind in (SET, RECORD, PIXELS))
+            if not left or not is_busy:
+                break
+            time.sleep(_TRY_SECONDS)  # another collector is at it
+        self.doom_packs()  # takes what is gone off the list
+        return left
 
     # Rows -----------------------------------------------------------------------------------------------
 
@@ -178,9 +204,16 @@ class Collector:
             if not keys or not self._doom(keys, before):
                 return
 
-    def _doom(self, keys: Sequence[int], before: int, listed: Sequence[GcCandidate] = ()) -> list[int]:
+    def _doom(
+        self,
+        keys: Sequence[int],
+        before: int,
+        listed: Sequence[GcCandidate] = (),
+        *,
+        live_at_once: bool = False,
+    ) -> list[int]:
         def work(conn: Connection) -> list[int]:
-            result = packs.doom(conn, keys, before)
+            result = packs.doom(conn, keys, before, live_at_once=live_at_once)
             settled = set(result.settled)
             # Another collector may be removing a pack's last reference just now, and list it again.
             gc_candidates.unmark_unchanged(conn, PACK, [row for row in listed if row.key in settled])

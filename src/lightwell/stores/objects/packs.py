@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isal import isal_zlib
-from sqlalchemy import Connection, delete, select, union, update
+from sqlalchemy import Connection, delete, or_, select, union, update
 
 from lightwell.domain.states import PackState
 from lightwell.errors import StorageError, StorageUnavailableError
@@ -154,17 +154,24 @@ class DoomResult:
     settled: list[int]
 
 
-def doom(conn: Connection, keys: Sequence[int], before: int) -> DoomResult:
+def doom(conn: Connection, keys: Sequence[int], before: int, *, live_at_once: bool = False) -> DoomResult:
     """Make those packs *doomed* that are older than ``before`` and that no row refers to.
+
+    With ``live_at_once``, those that are *live* may be younger: their writer has committed, and only a pack
+    that is *open* needs the time. Whoever would refer to one now finds it doomed, as after the grace period,
+    and does its work again.
 
     In a transaction of its own. Packs that another transaction has locked, or that are younger, are left
     alone.
     """
     # They are locked first, then looked at by a later statement: a transaction that refers to one has
     # committed by then, and one that wants to later finds it doomed.
+    is_old = pack.c.created_at < before
+    if live_at_once:
+        is_old = or_(is_old, pack.c.state == PackState.LIVE)
     rows = conn.execute(
         select(pack.c.key)
-        .where(pack.c.key.in_(keys), pack.c.state.in_(_USABLE), pack.c.created_at < before)
+        .where(pack.c.key.in_(keys), pack.c.state.in_(_USABLE), is_old)
         .order_by(pack.c.key)
         .with_for_update(skip_locked=True)
     )

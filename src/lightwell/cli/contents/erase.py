@@ -1,0 +1,193 @@
+"""``lightwell erase``: all image sets of a patient or a study, primary or not, with all their versions."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from lightwell.cli import flags, question
+from lightwell.cli.contents import named_store, set_deletion
+from lightwell.cli.contents.set_deletion import SetId
+from lightwell.cli.contents.set_listing import Wanted, search
+from lightwell.cli.store_session import local_context, store_session
+from lightwell.cli.wording import counted, duration, size
+from lightwell.domain.image_sets.levels import PATIENT, STUDY
+from lightwell.errors import ConfigurationError
+from lightwell.stores.account import datastores
+from lightwell.stores.collector import erasure
+
+if TYPE_CHECKING:
+    from lightwell.domain.datastore import DataStore
+    from lightwell.operations.context import Context
+    from lightwell.settings import Settings
+
+_MOST_ROUNDS = 10
+_STAYS = (
+    "backups of the database and of the storage, and earlier versions of objects in a versioned S3 bucket",
+    "names of imported files, in the reports and rows of import jobs",
+    "IDs of image sets and times, in events, logs and the list of deleted image sets",
+    "the files that were imported, in their folders and buckets",
+)
+_STAYS_IN_POSTGRESQL = (
+    "in PostgreSQL, deleted rows until its VACUUM reuses their room, and its write-ahead log and replicas"
+)
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--patient", metavar="ID", help="erase what has this PatientID")
+    parser.add_argument("--study", metavar="UID", help="erase what has this StudyInstanceUID")
+    parser.add_argument("--datastore", metavar="NAME", help="name or ID of the data store [default: all]")
+    parser.add_argument(
+        "--now",
+        action="store_true",
+        help="remove rows and bytes at once, without collect_interval and collect_grace; alone, of all that "
+        "was deleted before",
+    )
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    flags.add(parser, (*flags.PLACES, "collect_interval", "collect_grace"))
+
+
+def run(args: argparse.Namespace) -> int:
+    settings = flags.settings(args)
+    wanted = Wanted(args.patient, args.study)
+    for value in (args.patient, args.study):
+        if value is not None and not value.strip():
+            raise ConfigurationError("Give a PatientID or StudyInstanceUID that is not empty")
+    if wanted == Wanted() and not args.now:
+        raise ConfigurationError("Say what to erase: --patient ID or --study UID")
+    with store_session(settings) as stores:
+        ctx = local_context(settings, stores)
+        places = named_store.chosen(ctx, args.datastore)
+        erased: list[SetId] = []
+        packs: set[int] = set()
+        if wanted != Wanted():
+            what = _describe(ctx, places, wanted)
+            if not question.agreed(f"Erase {what}? This cannot be undone.", is_sure=args.yes):
+                print("nothing was erased", file=sys.stderr)
+                return 1
+            erased, packs = _delete(ctx, places, wanted)
+        with stores.db.read() as conn:
+            packed = erasure.pack_bytes(conn, packs)
+            is_importing = any(datastores.has_running_jobs(conn, store.key) for store in places)
+        left: list[int] = []
+        is_purged = False
+        if args.now:
+            left, is_purged = _remove_now(ctx, None if wanted == Wanted() else sorted(packs))
+        former = _former(ctx, places, wanted)
+    report = {
+        "imageSets": [each.as_json() for each in erased],
+        "packs": len(packs),
+        "packBytes": packed,
+        "isRemoved": args.now,
+        "packsStillReferredTo": [f"{key:016x}" for key in left],
+        "isDatabaseRewritten": is_purged,
+        "inEarlierVersions": [each.as_json() for each in former],
+        "hasRunningImports": is_importing,
+        "stays": _stays(ctx),
+    }
+    if args.json:
+        print(json.dumps(report, indent=2))
+    else:
+        print(f"{counted(len(erased), 'image set')} erased")
+        for line in [
+            *_when(settings, report, is_sqlite=ctx.stores.db.dialect == "sqlite"),
+            *_warnings(report),
+        ]:
+            print(line)
+        print("what stays, if there is any:")
+        for line in _stays(ctx):
+            print(f"  {line}")
+    return 0
+
+
+def _describe(ctx: Context, places: list[DataStore], wanted: Wanted) -> str:
+    sets = instances = 0
+    for each in search(ctx, places, wanted):
+        sets += 1
+        instances += each.tags.dicom_number_of_study_related_instances or 0
+    where = f"data store {places[0].name}" if len(places) == 1 else counted(len(places), "data store")
+    return f"{counted(sets, 'image set')} with {counted(instances, 'instance')} in {where}"
+
+
+def _delete(ctx: Context, places: list[DataStore], wanted: Wanted) -> tuple[list[SetId], set[int]]:
+    """Delete until a search finds no more, since imports may go on; returns what, and the packs it was in."""
+    erased: list[SetId] = []
+    packs: set[int] = set()
+    for _ in range(_MOST_ROUNDS):
+        found = [SetId(each.store.id, each.found.image_set_id) for each in search(ctx, places, wanted)]
+        if not found:
+            break
+        with ctx.stores.db.read() as conn:
+            packs |= erasure.packs_of(conn, [each.id for each in found])
+        erased += [each for each in found if set_deletion.delete(ctx, each)]
+    return erased, packs
+
+
+def _remove_now(ctx: Context, packs: Sequence[int] | None) -> tuple[list[int], bool]:
+    from lightwell.stores.db.purge import purge
+    from lightwell.work.collector import Collector
+
+    left = Collector(ctx.stores, ctx.settings, ctx.clock, ctx.ids).remove_now(packs)
+    return left, purge(ctx.stores.db)
+
+
+def _former(ctx: Context, places: list[DataStore], wanted: Wanted) -> list[SetId]:
+    """Image sets of others, an earlier version of which has the PatientID or the StudyInstanceUID."""
+    found: dict[SetId, None] = {}
+    stores = {store.id for store in places}
+    ids = ((PATIENT, "PatientID", wanted.patient), (STUDY, "StudyInstanceUID", wanted.study))
+    for number, key, value in ids:
+        if value is None:
+            continue
+        with ctx.stores.db.read() as conn:
+            for each in erasure.former_levels(conn, number):
+                if each.datastore_id in stores and str(each.block.get(key, "")).strip() == value.strip():
+                    found[SetId(each.datastore_id, each.image_set_id)] = None
+    return list(found)
+
+
+def _when(settings: Settings, report: dict[str, object], *, is_sqlite: bool) -> list[str]:
+    packs, packed = report["packs"], report["packBytes"]
+    assert isinstance(packs, int) and isinstance(packed, int)
+    bytes_ = f"{counted(packs, 'pack')} with frames and originals, {size(packed)}"
+    if not report["isRemoved"]:
+        interval, grace = duration(settings.collect_interval), duration(settings.collect_grace)
+        return [
+            "no search and no request finds them from now on",
+            f"attributes and UIDs leave the database within about {interval} while a server runs",
+            f"bytes ({bytes_}) leave the storage after {grace}; `lightwell erase --now` removes them at once",
+        ]
+    lines = [f"attributes, UIDs and bytes ({bytes_}) are removed"]
+    if report["isDatabaseRewritten"]:
+        lines.append("the database was rewritten, so that its free pages hold nothing of them")
+    elif is_sqlite:
+        lines.append("free pages of the database may hold some of it, since it was too busy: try again later")
+    return lines
+
+
+def _warnings(report: dict[str, object]) -> list[str]:
+    lines = []
+    left, former = report["packsStillReferredTo"], report["inEarlierVersions"]
+    assert isinstance(left, list) and isinstance(former, list)
+    if left:
+        lines.append(
+            f"NOT removed: {counted(len(left), 'pack')} of them, since other image sets refer to them, "
+            "such as copies with another PatientID, or files of others with the same SeriesInstanceUID"
+        )
+    if former:
+        ids = " ".join(each["imageSetId"] for each in former)
+        lines.append(
+            f"NOT erased: {counted(len(former), 'image set')} that had this ID in an earlier version. Look "
+            f"(`lightwell sets show`), then delete what is to go: lightwell sets delete {ids}"
+        )
+    if report["hasRunningImports"]:
+        lines.append("import jobs are running: what they bring stays, so erase again when they have ended")
+    return lines
+
+
+def _stays(ctx: Context) -> list[str]:
+    return [*_STAYS, *([] if ctx.stores.db.dialect == "sqlite" else [_STAYS_IN_POSTGRESQL])]

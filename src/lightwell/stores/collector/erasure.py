@@ -1,0 +1,89 @@
+"""What has to be known of image sets before a patient or a study is erased."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, select, tuple_, union
+
+from lightwell.domain.image_sets.edits import apply_edits
+from lightwell.domain.states import ImageSetState
+from lightwell.stores.db.bulk import batches
+from lightwell.stores.db.tables import datastore, image_set, level, level_value, member, pack, pixels, record
+from lightwell.stores.image_sets import edits
+from lightwell.stores.image_sets.records import decompress
+
+_PAGE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class FormerLevel:
+    """What an earlier version of an image set showed of its patient or study, which a later one changed."""
+
+    datastore_id: str
+    image_set_id: str
+    block: dict[str, object]
+
+
+def packs_of(conn: Connection, image_sets: Collection[str]) -> set[int]:
+    """The packs with originals or pixels of any version of these sets, by ids of sets."""
+    found: set[int] = set()
+    for some in batches(image_sets):
+        members = (
+            select(member.c.record, member.c.pixels)
+            .join(image_set, image_set.c.key == member.c.image_set)
+            .where(image_set.c.id.in_(some))
+            .subquery()
+        )
+        of_records = (
+            select(record.c.pixels, record.c.pack).join(members, members.c.record == record.c.key).subquery()
+        )
+        of_pixels = union(select(members.c.pixels), select(of_records.c.pixels)).subquery()
+        packs = union(
+            select(of_records.c.pack),
+            select(pixels.c.pack).join(of_pixels, of_pixels.c.pixels == pixels.c.key),
+        )
+        found.update(conn.execute(packs).scalars())
+    return found
+
+
+def pack_bytes(conn: Connection, keys: Collection[int]) -> int:
+    """The bytes of those of these packs that exist."""
+    total = func.coalesce(func.sum(pack.c.size), 0)
+    return sum(
+        int(conn.execute(select(total).where(pack.c.key.in_(some))).scalar_one()) for some in batches(keys)
+    )
+
+
+def former_levels(conn: Connection, number: int, after: tuple[int, int] = (-1, -1)) -> Iterator[FormerLevel]:
+    """The levels of one number that hold in earlier versions of ACTIVE sets only. Reads the whole table."""
+    while True:
+        rows = conn.execute(
+            select(
+                level.c.image_set,
+                level.c.valid_from,
+                datastore.c.id,
+                image_set.c.id,
+                level_value.c.body_z,
+                level.c.edits,
+            )
+            .join(image_set, image_set.c.key == level.c.image_set)
+            .join(datastore, datastore.c.key == image_set.c.datastore)
+            .join(level_value, level_value.c.key == level.c.base)
+            .where(
+                level.c.level == number,
+                level.c.valid_to.is_not(None),
+                image_set.c.state == ImageSetState.ACTIVE,
+                tuple_(level.c.image_set, level.c.valid_from) > after,
+            )
+            .order_by(level.c.image_set, level.c.valid_from)
+            .limit(_PAGE)
+        ).all()
+        for _, _, store_id, id, body_z, packed in rows:
+            block = apply_edits(json.loads(decompress(body_z)), edits.unpack(packed))
+            yield FormerLevel(store_id, id, block)
+        if len(rows) < _PAGE:
+            return
+        after = rows[-1][0], rows[-1][1]
