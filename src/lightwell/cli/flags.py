@@ -57,3 +57,10 @@ def settings(args: argparse.Namespace) -> Settings:
         if name.startswith("setting_")
     }
     return table.load(given, file=args.config)
+
+
+def count(text: str) -> int:
+    """The value of a flag such as ``--limit``: a number from 1 on."""
+    if not text.isascii() or not text.isdigit() or len(text) > 9 or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number from 1 on")
+    return int(text)

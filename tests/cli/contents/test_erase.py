@@ -82,6 +82,11 @@ def test_it_says_what_goes_when_and_removes_it_later_if_told_so(verbs: Verbs) ->
     assert "leave the database within about 1 min" in text and "leave the storage after 1 day" in text
     assert "what stays, if there is any:\n  backups" in text
     assert len(list((verbs.server.settings.data / "objects").rglob("*.pack"))) == 3
+    again = verbs("erase", "--study", study, "--now", "--yes")
+    assert again.startswith("0 image sets erased\nno image set has this ID\n")
+    assert "are removed" not in again and "`lightwell erase --now`, without an ID" in again
+    assert verbs.json("erase", "--study", study, "--now", "--yes")["isRemoved"] is False
+    assert len(list((verbs.server.settings.data / "objects").rglob("*.pack"))) == 3
     assert "0 image sets erased\nattributes, UIDs and bytes" in verbs("erase", "--now")
     assert len(list((verbs.server.settings.data / "objects").rglob("*.pack"))) == 2
     invariants.check(verbs.server.stores)

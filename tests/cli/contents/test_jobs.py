@@ -27,11 +27,16 @@ def test_it_lists_shows_and_cancels(verbs: Verbs) -> None:
     assert newest.startswith(f"{second.id}  SUBMITTED") and "ward 3" in oldest
     assert [each["jobId"] for each in verbs.json("jobs", "list", "--running")] == [second.id, first.id]
     assert len(verbs.json("jobs", "list", "--limit", "1")) == 1
+    for limit in ("-1", "0", "many"):
+        with pytest.raises(SystemExit):
+            verbs("jobs", "list", f"--limit={limit}")
+        assert f"'{limit}' is not a number from 1 on" in verbs.capsys.readouterr().err
 
     message = "Cancelled before any of its files was imported."
     assert verbs("jobs", "cancel", first.id) == f"job {first.id}: {message}\n"
     shown = verbs.json("jobs", "show", first.id)
     assert (shown["jobStatus"], shown["message"], shown["numberOfImportedFiles"]) == ("FAILED", message, 0)
+    assert shown["numberOfFilesNotDicom"] == 0
     assert f"message                         {message}\n" in verbs("jobs", "show", first.id)
     assert [each["jobId"] for each in verbs.json("jobs", "list", "--running")] == [second.id]
 

@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         "imageSets": [each.as_json() for each in erased],
         "packs": len(packs),
         "packBytes": packed,
-        "isRemoved": args.now,
+        "isRemoved": args.now and (bool(erased) or wanted == Wanted()),
         "packsStillReferredTo": [f"{key:016x}" for key in left],
         "isDatabaseRewritten": is_purged,
         "inEarlierVersions": [each.as_json() for each in former],
@@ -94,7 +94,11 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(f"{counted(len(erased), 'image set')} erased")
         for line in [
-            *_when(settings, report, is_sqlite=ctx.stores.db.dialect == "sqlite"),
+            *(
+                _when(settings, report, is_sqlite=ctx.stores.db.dialect == "sqlite")
+                if erased or wanted == Wanted()
+                else _nothing(settings)
+            ),
             *_warnings(report),
         ]:
             print(line)
@@ -167,6 +171,15 @@ def _when(settings: Settings, report: dict[str, object], *, is_sqlite: bool) -> 
     elif is_sqlite:
         lines.append("free pages of the database may hold some of it, since it was too busy: try again later")
     return lines
+
+
+def _nothing(settings: Settings) -> list[str]:
+    """What to say where no image set was found: it may have been deleted before, and its bytes be there."""
+    return [
+        "no image set has this ID",
+        f"bytes of what was deleted before leave the storage after {duration(settings.collect_grace)}; "
+        "`lightwell erase --now`, without an ID, removes them at once",
+    ]
 
 
 def _warnings(report: dict[str, object]) -> list[str]:

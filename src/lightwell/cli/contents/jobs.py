@@ -31,7 +31,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="list the import jobs, newest first", allow_abbrev=False)
     listing.add_argument("--datastore", metavar="NAME", help="name or ID of the data store [default: all]")
     listing.add_argument("--running", action="store_true", help="only those that have not ended")
-    listing.add_argument("--limit", metavar="N", type=int, help="at most so many [default: all]")
+    listing.add_argument("--limit", metavar="N", type=flags.count, help="at most so many [default: all]")
     listing.add_argument("--json", action="store_true", help="print a JSON array")
     show = actions.add_parser("show", help="show a job and what became of its files", allow_abbrev=False)
     show.add_argument("id", metavar="ID", help="job ID")
@@ -135,7 +135,7 @@ def _show(ctx: Context, id: str, *, as_json: bool) -> int:
     shown = _as_json(store_id, job) | {
         "numberOfImportedFiles": tally.imported,
         "numberOfFilesAlreadyThere": tally.already_there,
-        "numberOfFilesThatAreNoDicom": tally.not_dicom,
+        "numberOfFilesNotDicom": tally.not_dicom,
         "numberOfFilesWithCustomerError": tally.customer,
         "numberOfFilesWithServerError": tally.server,
         "numberOfImageSets": len(tally.image_sets),

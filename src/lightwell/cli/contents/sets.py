@@ -35,7 +35,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     listing = actions.add_parser("list", help="list image sets, the last changed first", allow_abbrev=False)
     _add_search(listing)
     listing.add_argument("--modality", metavar="M", help="only of this modality, such as CT")
-    listing.add_argument("--limit", metavar="N", type=_count, help="at most so many [default: all]")
+    listing.add_argument("--limit", metavar="N", type=flags.count, help="at most so many [default: all]")
     listing.add_argument("--json", action="store_true", help="print a JSON array")
     show = actions.add_parser("show", help="show an image set and its versions", allow_abbrev=False)
     show.add_argument("id", metavar="ID", help="image set ID")
@@ -97,12 +97,6 @@ def _diff(stores: Stores, args: argparse.Namespace) -> int:
         for line in _lines(found):
             print(printable(line))
     return 0
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
-    return int(text)
 
 
 def _version(text: str) -> int:
