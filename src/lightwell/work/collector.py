@@ -88,12 +88,19 @@ class Collector:
         """Collect, round after round, until the engine stops: the body of a thread."""
         while not self._stopping.wait(self._settings.collect_interval):
             try:
-                if self._take_turn():
-                    self.collect(housekeeping=self._housekeeping_due())
+                self.do_round()
             except StorageError as error:
                 log.warning("collecting waits for the storage: %s", error)
             except Exception:
                 log.exception("collecting failed")
+
+    def do_round(self) -> None:
+        """`collect` if no other collector does; once an hour, `sweep` in any case, since folders are local."""
+        is_due = self._housekeeping_due()
+        if self._take_turn():
+            self.collect(housekeeping=is_due)
+        elif is_due:
+            self.sweep()
 
     def collect(self, *, housekeeping: bool = False) -> Counter[str]:
         """Do one round. Returns how much it has removed, by kind."""

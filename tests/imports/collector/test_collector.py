@@ -261,6 +261,26 @@ def test_runs_one_collector_at_a_time(server: Importing) -> None:
     assert second._take_turn()
 
 
+def test_cached_documents_go_from_servers_that_never_collect(server: Importing) -> None:
+    """Each server has a cache in its data folder; the one that collects cannot reach into the others'."""
+    write_series(server.input / "a", 1)
+    server.run("a/")
+    (made,) = living(server)
+    delete(server, made)
+    collecting, other = collector(server), collector(server)
+    collecting.do_round()
+    with server.stores.db.read() as conn:
+        key = conn.execute(select(tables.image_set.c.key)).scalar_one()
+    documents = server.stores.documents
+    documents.put(key, 1, "native", b"PATIENT^NAME")
+    assert documents.get(key, 1, "native") is not None
+    other.do_round()
+    assert documents.get(key, 1, "native") is None
+    documents.put(key, 1, "native", b"PATIENT^NAME")
+    other.do_round()
+    assert documents.get(key, 1, "native") is not None, "it looks once an hour"
+
+
 def test_collects_while_the_engine_runs(tmp_path: Path, database_url: str) -> None:
     import time
 

@@ -32,7 +32,8 @@ _STAYS = (
     "the files that were imported, in their folders and buckets",
 )
 _STAYS_IN_POSTGRESQL = (
-    "in PostgreSQL, deleted rows until its VACUUM reuses their room, and its write-ahead log and replicas"
+    "in PostgreSQL, deleted rows until its VACUUM reuses their room, and its write-ahead log and replicas",
+    "metadata and thumbnails cached by other servers of the database, in their data folders: about an hour",
 )
 
 
@@ -203,4 +204,4 @@ def _warnings(report: dict[str, object]) -> list[str]:
 
 
 def _stays(ctx: Context) -> list[str]:
-    return [*_STAYS, *([] if ctx.stores.db.dialect == "sqlite" else [_STAYS_IN_POSTGRESQL])]
+    return [*_STAYS, *(() if ctx.stores.db.dialect == "sqlite" else _STAYS_IN_POSTGRESQL)]
