@@ -292,8 +292,10 @@ def _from_file(path: Path, *, required: bool) -> dict[str, Any] | None:
             if not required and path.lstat().st_uid not in _trusted_owners():
                 # Whoever created a symbolic link could point it at any of this user's files.
                 raise _foreign(path, path.lstat().st_uid)
-            # A limit, since a device may never end.
-            table = tomllib.loads(stream.read(MiB).decode())
+            text = stream.read(MiB + 1)  # a device may never end
+        if len(text) > MiB:
+            raise ConfigurationError(f"{path} is longer than a megabyte, so it is no file of settings")
+        table = tomllib.loads(text.decode())
     except FileNotFoundError:
         if required:
             raise ConfigurationError(f"{path} does not exist; check --config") from None

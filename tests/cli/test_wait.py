@@ -153,3 +153,10 @@ def test_the_block_about_openid_connect_can_be_pasted(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert '"datastoreStatus": "CREATING"' in done.stdout
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-1", "soon"])
+def test_wait_refuses_a_timeout_that_is_no_time(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["wait", f"--timeout={seconds}"])
+    assert ended.value.code == 2 and f"'{seconds}' is no number of seconds" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from lightwell import __version__
 from lightwell.codec_pool.render_requests import (
     ByteSpan,
     Decode,
@@ -63,14 +64,18 @@ class RetrievedInstance:
 
     @property
     def etag(self) -> str:
-        """The same for the same bytes; weak if they are encoded, since the next encoder may choose others."""
+        """The same for the same bytes; weak if they are encoded, since the next encoder may choose others.
+
+        Another release may write the same instance otherwise, and a download must not be continued with that.
+        """
         instance = self.found.instance
         pixels = instance.pixels.key if instance.pixels else 0
         edits = zlib.crc32(encode_edits(instance.edits)) if instance.edits else 0
         is_encoded = self.syntax != EXPLICIT_LITTLE and (
             instance.pixels is None or not is_same_codestream(instance.pixels.stored_syntax, self.syntax)
         )
-        tag = f'"{instance.record:x}-{pixels:x}-{edits:x}-{self.syntax.rpartition(".")[2]}"'
+        writer = zlib.crc32(__version__.encode())
+        tag = f'"{instance.record:x}-{pixels:x}-{edits:x}-{writer:x}-{self.syntax.rpartition(".")[2]}"'
         return f"W/{tag}" if is_encoded else tag
 
 

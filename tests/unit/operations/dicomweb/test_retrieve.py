@@ -10,7 +10,7 @@ import pytest
 
 from lightwell.domain.keys import PixelsKey
 from lightwell.imaging.dataset.transfer_syntaxes import EXPLICIT_LITTLE, HTJ2K_RPCL, RLE
-from lightwell.operations.dicomweb.retrieve import FoundInstance, select_instances
+from lightwell.operations.dicomweb.retrieve import FoundInstance, RetrievedInstance, select_instances
 from lightwell.stores.image_sets.part10_instances import StoredImage, StoredInstance
 from tests.unit.imaging.pixel_files import image
 
@@ -43,3 +43,12 @@ def test_sends_in_a_lossless_syntax_what_that_can_code() -> None:
         assert [each.syntax for each in select_instances([native], RLE, alone=True)] == syntaxes
     subsampled = found(1, EXPLICIT_LITTLE, samples=3, bits_allocated=8, photometric="YBR_FULL_422")
     assert not select_instances([subsampled], RLE, alone=True)
+
+
+def test_a_tag_of_a_file_is_that_of_its_release(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A download that was begun before an upgrade must not go on with bytes that another release writes."""
+    tags = {syntax: RetrievedInstance(found(1), syntax).etag for syntax in (EXPLICIT_LITTLE, HTJ2K_RPCL, RLE)}
+    assert [tag.startswith("W/") for tag in tags.values()] == [False, False, True]
+    assert {syntax: RetrievedInstance(found(1), syntax).etag for syntax in tags} == tags
+    monkeypatch.setattr("lightwell.operations.dicomweb.retrieve.__version__", "another")
+    assert not {RetrievedInstance(found(1), syntax).etag for syntax in tags} & set(tags.values())
