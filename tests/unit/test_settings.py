@@ -75,7 +75,7 @@ def test_refuses_an_unknown_key_in_the_file(tmp_path: Path) -> None:
 def test_refuses_a_file_of_which_it_would_read_a_part(tmp_path: Path) -> None:
     path = write(tmp_path, "port = 1\n" + "#" * (1 << 20) + "\nhost = 'h'\n")
     with pytest.raises(ConfigurationError, match="longer than a megabyte"):
-        load({}, environ={}, file=path)
+        settings.load({}, environ={}, file=path)
 
 
 def test_refuses_a_file_that_is_not_toml(tmp_path: Path) -> None:
