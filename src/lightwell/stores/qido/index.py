@@ -12,7 +12,19 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, and_, delete, func, insert, literal, select, update
+from sqlalchemy import (
+    BigInteger,
+    BindParameter,
+    Connection,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    select,
+    update,
+)
 
 from lightwell.domain.image_sets.edits import Edits
 from lightwell.domain.image_sets.search_columns import clock, day, integer
@@ -44,6 +56,108 @@ _SHOWN = (
 _STUDY = tuple(name for name in study.c.keys() if name not in ("key", "datastore", "study_instance_uid"))  # noqa: SIM118
 _SERIES = tuple(primary_series.c.keys())
 _KEYWORDS = ("PerformedProcedureStepStartDate", "PerformedProcedureStepStartTime", "TimezoneOffsetFromUTC")
+
+# The statements that each import of a series runs are made once: to make one takes longer than to run it.
+# Their parameters are ``key``, of what they read or change, and ``instances``, keys; those of updates may not
+# be named as columns are.
+_KEY = bindparam("key", type_=BigInteger)
+_INSTANCES: BindParameter[int] = bindparam("instances", expanding=True)
+
+_MEMBERS = member.join(record, record.c.key == member.c.record).join(
+    image_set, image_set.c.key == member.c.image_set
+)
+
+
+def _plain(*some: Any) -> Any:
+    """Inserts the open members of a set that have no edits, those of ``_INSTANCES`` or all."""
+    columns = ["image_set", "number", "sop_instance_uid", "listed_in", "instance", "record", "sop_class_uid"]
+    rows = (
+        select(
+            _KEY,
+            func.coalesce(record.c.instance_number, literal(UNNUMBERED, BigInteger)),
+            record.c.sop_instance_uid,
+            image_set.c.listed_in,
+            member.c.instance,
+            member.c.record,
+            record.c.sop_class_uid,
+            record.c.warnings,
+        )
+        .select_from(_MEMBERS)
+        .where(member.c.image_set == _KEY, is_open(member), *some, member.c.edits.is_(None))
+    )
+    return insert(primary_instance).from_select([*columns, "warnings"], rows)
+
+
+def _with_edits(*some: Any) -> Any:
+    """Those that have edits."""
+    return (
+        select(
+            member.c.edits,
+            image_set.c.listed_in,
+            member.c.instance,
+            member.c.record,
+            record.c.sop_instance_uid,
+            record.c.sop_class_uid,
+            record.c.instance_number,
+            record.c.warnings,
+        )
+        .select_from(_MEMBERS)
+        .where(member.c.image_set == _KEY, is_open(member), *some, member.c.edits.is_not(None))
+    )
+
+
+_SOME = member.c.instance.in_(_INSTANCES)
+_ALL_INSTANCES = (_plain(), _with_edits())
+_SOME_INSTANCES = (_plain(_SOME), _with_edits(_SOME))
+_DROP_INSTANCES = delete(primary_instance).where(
+    primary_instance.c.listed_in
+    == select(image_set.c.listed_in).where(image_set.c.key == _KEY).scalar_subquery(),
+    primary_instance.c.sop_instance_uid.in_(
+        select(instance.c.sop_instance_uid).where(instance.c.key.in_(_INSTANCES))
+    ),
+    primary_instance.c.image_set == _KEY,
+)
+
+_OF_SET = select(
+    *(image_set.c.listed_in, image_set.c.study, image_set.c.series_instance_uid, image_set.c.series_number),
+    *(image_set.c.modality, image_set.c.requests, image_set.c.series_description),
+    *(image_set.c.body_part_examined, image_set.c.further),
+).where(image_set.c.key == _KEY)
+_SERIES_BEFORE = select(primary_series).where(primary_series.c.image_set == _KEY)
+_FIRST = (
+    select(primary_instance.c.record, primary_instance.c.instance)
+    .where(primary_instance.c.image_set == _KEY)
+    .order_by(primary_instance.c.number, primary_instance.c.sop_instance_uid)
+    .limit(1)
+)
+_FIRST_FRAGMENT = (
+    select(record.c.fragment_z, record.c.dictionary, member.c.edits)
+    .select_from(member)
+    .join(record, record.c.key == member.c.record)
+    .where(member.c.image_set == _KEY, member.c.instance == bindparam("instance"), is_open(member))
+)
+_INSERT_SERIES = insert(primary_series)
+_UPDATE_SERIES = update(primary_series).where(primary_series.c.image_set == bindparam("of"))
+
+_STUDY_BEFORE = select(study).where(study.c.key == _KEY)
+_OF_STUDY = and_(
+    primary_series.c.study == _KEY,
+    image_set.c.key == primary_series.c.image_set,
+    image_set.c.state == ImageSetState.ACTIVE,
+)
+_SETS_OF_STUDY = (
+    select(
+        *(image_set.c.created_at, image_set.c.key, image_set.c.instance_count, primary_series.c.modality),
+        *(primary_series.c.requests, primary_series.c.timezone_offset),
+    )
+    .where(_OF_STUDY)
+    .order_by(image_set.c.created_at, image_set.c.key)
+)
+_COUNTS_OF_STUDY = select(func.count(), func.sum(image_set.c.instance_count)).where(_OF_STUDY)
+_SHOWN_OF_SET = select(
+    image_set.c.listed_in, image_set.c.further, *(image_set.c[name] for name in _SHOWN)
+).where(image_set.c.key == _KEY)
+_UPDATE_STUDY = update(study).where(study.c.key == bindparam("of"))
 
 
 def add_set(conn: Connection, key: int, now: int) -> None:
@@ -93,7 +207,7 @@ def change_to(conn: Connection, key: int, now: int, number: int, *, before: int)
 
 def drop_set(conn: Connection, key: int, now: int) -> None:
     """Remove a deleted set. Its instances are not found any more; `empty_set` removes their rows."""
-    found = conn.execute(select(primary_series).where(primary_series.c.image_set == key)).mappings().first()
+    found = conn.execute(_SERIES_BEFORE, {"key": key}).mappings().first()
     if found is None:
         return
     conn.execute(delete(primary_series).where(primary_series.c.image_set == key))
@@ -117,44 +231,11 @@ def empty_set(conn: Connection, key: int, limit: int) -> bool:
 
 def add_instances(conn: Connection, key: int, instances: Collection[int] | None) -> None:
     """Add the open members of a set, those of the instances with these keys, or all."""
-    columns = ["image_set", "number", "sop_instance_uid", "listed_in", "instance", "record", "sop_class_uid"]
+    plain, edited = _ALL_INSTANCES if instances is None else _SOME_INSTANCES
     for some in [None] if instances is None else batches(sorted(instances)):
-        these = [member.c.image_set == key, is_open(member)]
-        if some is not None:
-            these.append(member.c.instance.in_(some))
-        source = member.join(record, record.c.key == member.c.record).join(
-            image_set, image_set.c.key == member.c.image_set
-        )
-        plain = (
-            select(
-                literal(key, BigInteger),
-                func.coalesce(record.c.instance_number, literal(UNNUMBERED, BigInteger)),
-                record.c.sop_instance_uid,
-                image_set.c.listed_in,
-                member.c.instance,
-                member.c.record,
-                record.c.sop_class_uid,
-                record.c.warnings,
-            )
-            .select_from(source)
-            .where(*these, member.c.edits.is_(None))
-        )
-        conn.execute(insert(primary_instance).from_select([*columns, "warnings"], plain))
-        edited = (
-            select(
-                member.c.edits,
-                image_set.c.listed_in,
-                member.c.instance,
-                member.c.record,
-                record.c.sop_instance_uid,
-                record.c.sop_class_uid,
-                record.c.instance_number,
-                record.c.warnings,
-            )
-            .select_from(source)
-            .where(*these, member.c.edits.is_not(None))
-        )
-        insert_many(conn, primary_instance, [_edited(key, row) for row in conn.execute(edited)])
+        these: dict[str, Any] = {"key": key} if some is None else {"key": key, "instances": some}
+        conn.execute(plain, these)
+        insert_many(conn, primary_instance, [_edited(key, row) for row in conn.execute(edited, these)])
 
 
 def _edited(key: int, row: Any) -> dict[str, Any]:
@@ -182,15 +263,8 @@ def _edited_value(edits: Edits, keyword: str, value: object) -> object:
 
 def drop_instances(conn: Connection, key: int, instances: Collection[int]) -> None:
     """Remove instances of a set, given by their keys, from the index."""
-    t = primary_instance.c
     for some in batches(sorted(instances)):
-        uids = select(instance.c.sop_instance_uid).where(instance.c.key.in_(some))
-        listed = select(image_set.c.listed_in).where(image_set.c.key == key).scalar_subquery()
-        conn.execute(
-            delete(primary_instance).where(
-                t.listed_in == listed, t.sop_instance_uid.in_(uids), t.image_set == key
-            )
-        )
+        conn.execute(_DROP_INSTANCES, {"key": key, "instances": some})
 
 
 # Series --------------------------------------------------------------------------------------------------
@@ -206,14 +280,8 @@ class _Series:
 
 def _refresh_series(conn: Connection, key: int, *, look: bool) -> _Series:
     """``look``: read the first instance even if it is the same as before."""
-    t = image_set.c
-    row = conn.execute(
-        select(
-            *(t.listed_in, t.study, t.series_instance_uid, t.series_number, t.modality, t.requests),
-            *(t.series_description, t.body_part_examined, t.further),
-        ).where(t.key == key)
-    ).one()
-    before = conn.execute(select(primary_series).where(primary_series.c.image_set == key)).mappings().first()
+    row = conn.execute(_OF_SET, {"key": key}).one()
+    before = conn.execute(_SERIES_BEFORE, {"key": key}).mappings().first()
     number = integer(row.series_number)
     values: dict[str, Any] = {
         "image_set": key,
@@ -227,33 +295,26 @@ def _refresh_series(conn: Connection, key: int, *, look: bool) -> _Series:
         "body_part_examined": row.body_part_examined,
         **series_columns(row.further),
     }
-    i = primary_instance.c
-    firsts = select(i.record, i.instance).where(i.image_set == key).order_by(i.number, i.sop_instance_uid)
-    first = conn.execute(firsts.limit(1)).first()
+    first = conn.execute(_FIRST, {"key": key}).first()
     if first is None:
         # Its part of the index was lost; a change of the set must not fail because of that.
         add_instances(conn, key, None)
-        first = conn.execute(firsts.limit(1)).one()
+        first = conn.execute(_FIRST, {"key": key}).one()
     if look or before is None or before["first_record"] != first.record:
         values |= {"first_record": first.record, **_of_first(conn, key, first.instance)}
     else:
         values |= {name: before[name] for name in _SERIES if name not in values}
     grams.replace(conn, "series", key, None if before is None else dict(before), values)
     if before is None:
-        conn.execute(insert(primary_series), values)
+        conn.execute(_INSERT_SERIES, values)
     elif changed := {name: value for name, value in values.items() if before[name] != value}:
-        conn.execute(update(primary_series).where(primary_series.c.image_set == key).values(changed))
+        conn.execute(_UPDATE_SERIES, {"of": key, **changed})
         return _Series(row.study, changed.keys() != {"first_record"})
     return _Series(row.study, before is None)
 
 
 def _of_first(conn: Connection, key: int, instance_key: int) -> dict[str, str | None]:
-    row = conn.execute(
-        select(record.c.fragment_z, record.c.dictionary, member.c.edits)
-        .select_from(member)
-        .join(record, record.c.key == member.c.record)
-        .where(member.c.image_set == key, member.c.instance == instance_key, is_open(member))
-    ).one()
+    row = conn.execute(_FIRST_FRAGMENT, {"key": key, "instance": instance_key}).one()
     fragment = native_instances.InstanceFragments(conn).read(row.fragment_z, row.dictionary)
     shown: Mapping[str, object] = {}
     # Most of a fragment is irrelevant here, and it may be megabytes long.
@@ -279,37 +340,23 @@ def _of_first(conn: Connection, key: int, instance_key: int) -> dict[str, str | 
 def refresh_studies(conn: Connection, keys: Collection[int], now: int) -> None:
     """Update studies from their primary sets; those without one are no longer found."""
     for key in sorted(keys):
-        before = conn.execute(select(study).where(study.c.key == key)).mappings().first()
+        before = conn.execute(_STUDY_BEFORE, {"key": key}).mappings().first()
         if before is None:
             continue
         after = _study(conn, key, now)
         grams.replace(conn, "study", key, dict(before), after)
         changed = {name: value for name, value in after.items() if before[name] != value}
         if changed:
-            conn.execute(update(study).where(study.c.key == key).values(changed))
-
-
-def _of_study(key: int) -> Any:
-    s = image_set.c
-    return and_(
-        primary_series.c.study == key, s.key == primary_series.c.image_set, s.state == ImageSetState.ACTIVE
-    )
+            conn.execute(_UPDATE_STUDY, {"of": key, **changed})
 
 
 def _study(conn: Connection, key: int, now: int) -> dict[str, Any]:
-    s, p = image_set.c, primary_series.c
-    rows = conn.execute(
-        select(s.created_at, s.key, s.instance_count, p.modality, p.requests, p.timezone_offset)
-        .where(_of_study(key))
-        .order_by(s.created_at, s.key)
-    ).all()
+    rows = conn.execute(_SETS_OF_STUDY, {"key": key}).all()
     values: dict[str, Any] = dict.fromkeys(_STUDY)
     if not rows:
         return values
     lead = rows[0]
-    shown = conn.execute(
-        select(s.listed_in, s.further, *(s[name] for name in _SHOWN)).where(s.key == lead.key)
-    ).mappings()
+    shown = conn.execute(_SHOWN_OF_SET, {"key": lead.key}).mappings()
     pairs = [pair for row in rows if row.requests for pair in json.loads(row.requests)]
     values |= dict(shown.one())
     values |= study_columns(values.pop("further"))
@@ -342,12 +389,8 @@ def _array(values: Iterator[str | None]) -> str | None:
 
 
 def _recount(conn: Connection, key: int, now: int) -> None:
-    s = image_set.c
-    series, instances = conn.execute(
-        select(func.count(), func.sum(s.instance_count)).where(_of_study(key))
-    ).one()
+    series, instances = conn.execute(_COUNTS_OF_STUDY, {"key": key}).one()
     conn.execute(
-        update(study)
-        .where(study.c.key == key)
-        .values(series_count=series, instance_count=int(instances), updated_at=now)
+        _UPDATE_STUDY,
+        {"of": key, "series_count": series, "instance_count": int(instances), "updated_at": now},
     )
