@@ -203,3 +203,18 @@ def test_refuses_a_data_folder_whose_name_no_other_process_could_be_told(
 ) -> None:
     status, err = said(("key", "list", "--data", os.fsdecode(b"d-\xff")), capsys)
     assert status == 2 and "is not UTF-8" in err
+
+
+def test_says_that_an_argument_is_not_utf_8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["datastore", "create", "d", "--data", str(tmp_path / "data")]) == 0
+    capsys.readouterr()
+    for words in (("sets", "list", "--patient"), ("erase", "--yes", "--patient")):
+        status, err = said((*words, "M\udcfcller", "--data", str(tmp_path / "data")), capsys)
+        assert status == 1 and "not UTF-8" in err
+
+
+def test_escapes_what_could_control_the_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["datastore", "create", "d", "--data", str(tmp_path / "data")]) == 0
+    capsys.readouterr()
+    words = ("sets", "show", "\x1b]0;title\x07", "--data", str(tmp_path / "data"))
+    assert "There is no image set \\x1b]0;title\\x07; " in said(words, capsys)[1]

@@ -86,7 +86,11 @@ def _run(arguments: list[str]) -> int:
     except LightwellError as error:
         if verbose:
             traceback.print_exc()
-        print(f"lightwell: {error}", file=sys.stderr)
+        from lightwell.cli.wording import printable
+
+        # Line by line: names in it may come from files, and must not control the terminal.
+        text = "\n".join(printable(line) for line in str(error).split("\n"))
+        print(f"lightwell: {text}", file=sys.stderr)
         return 2 if isinstance(error, ConfigurationError) else 1
     except KeyboardInterrupt:
         print("lightwell: interrupted", file=sys.stderr)
@@ -112,6 +116,10 @@ def _sentence(error: Exception, *, verbose: bool) -> str:
         return file_advice.sentence(error)
     if isinstance(error, MemoryError):
         return "there is not enough memory: free some, or raise the limit of this process"
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        return (
+            "an argument holds bytes that are not UTF-8: write it again, in a terminal whose locale is UTF-8"
+        )
     hint = "" if verbose else "run it again with --verbose to see where, and "
     return f"this is a fault in lightwell: {type(error).__name__}: {error}; {hint}please report it"
 

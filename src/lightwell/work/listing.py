@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,8 +83,14 @@ def _folder(folder: Path, directories: Directories) -> Iterator[ListedFile]:
 def _file(path: Path, directories: Directories) -> Iterator[ListedFile]:
     name = _printable(str(path))
     try:
-        size = path.stat().st_size
-        with path.open("rb") as stream:
+        # Never wait: opening a pipe without a writer would block.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        with os.fdopen(fd, "rb") as stream:
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                yield ListedFile(name, None, 0, f"{name} is not a file but a pipe, socket or device")
+                return
+            size = status.st_size
             is_zip = stream.read(4) == _ZIP
     except OSError as error:
         yield ListedFile(name, None, 0, f"{name} cannot be read: {error.strerror}")

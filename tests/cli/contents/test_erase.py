@@ -128,6 +128,20 @@ def test_it_leaves_packs_that_are_being_written_to_their_writers(verbs: Verbs) -
     stores.db.write(lambda conn: packs.insert_open(conn, [7], store.key, now))
     verbs("erase", "--patient", ID, "--now", "--yes")
     verbs("erase", "--now")
+    assert verbs.json("erase", "--now")["otherUnusedPacks"] == 0
+    stores.objects.put(packs.pack_name(7), b"half a pack")
+    assert "NOT removed: 1 other pack that no image set needs" in verbs("erase", "--now")
     with stores.db.read() as conn:
         assert packs.existing_keys(conn, [7]) == {7}
         assert conn.execute(tables.pack.select().where(tables.pack.c.key == 7)).one().state == "open"
+
+
+def test_it_says_that_bytes_of_earlier_deletions_are_still_there(verbs: Verbs) -> None:
+    imported(verbs)
+    verbs("erase", "--patient", ID, "--yes")
+    report = verbs.json("erase", "--patient", "OTHER", "--now", "--yes")
+    assert (report["otherUnusedPacks"], report["packsStillReferredTo"]) == (2, [])
+    text = verbs("erase", "--patient", ID, "--now", "--yes")
+    assert "NOT removed: 2 other packs" in text and "`lightwell erase --now`, without an ID" in text
+    assert verbs.json("erase", "--now")["otherUnusedPacks"] == 0
+    assert not list((verbs.server.settings.data / "objects").rglob("*.pack"))

@@ -18,6 +18,7 @@ from lightwell.domain.image_sets.levels import PATIENT, STUDY
 from lightwell.errors import ConfigurationError
 from lightwell.stores.account import datastores
 from lightwell.stores.collector import erasure
+from lightwell.stores.objects.packs import pack_name
 
 if TYPE_CHECKING:
     from lightwell.domain.datastore import DataStore
@@ -79,12 +80,14 @@ def run(args: argparse.Namespace) -> int:
         if args.now:
             left, is_purged = _remove_now(ctx, None if wanted == Wanted() else sorted(packs))
         former = _former(ctx, places, wanted)
+        unused = _other_packs(ctx) if args.now else 0
     report = {
         "imageSets": [each.as_json() for each in erased],
         "packs": len(packs),
         "packBytes": packed,
         "isRemoved": args.now and (bool(erased) or wanted == Wanted()),
         "packsStillReferredTo": [f"{key:016x}" for key in left],
+        "otherUnusedPacks": unused,
         "isDatabaseRewritten": is_purged,
         "inEarlierVersions": [each.as_json() for each in former],
         "hasRunningImports": is_importing,
@@ -98,9 +101,9 @@ def run(args: argparse.Namespace) -> int:
             *(
                 _when(settings, report, is_sqlite=ctx.stores.db.dialect == "sqlite")
                 if erased or wanted == Wanted()
-                else _nothing(settings)
+                else _nothing(settings, is_now=args.now)
             ),
-            *_warnings(report),
+            *_warnings(settings, report, has_ids=wanted != Wanted()),
         ]:
             print(line)
         print("what stays, if there is any:")
@@ -140,6 +143,13 @@ def _remove_now(ctx: Context, packs: Sequence[int] | None) -> tuple[list[int], b
     return left, purge(ctx.stores.db)
 
 
+def _other_packs(ctx: Context) -> int:
+    """How many packs have bytes in the storage that no image set needs."""
+    with ctx.stores.db.read() as conn:
+        keys = erasure.unused_packs(conn)
+    return sum(ctx.stores.objects.exists(pack_name(key)) for key in keys)
+
+
 def _former(ctx: Context, places: list[DataStore], wanted: Wanted) -> list[SetId]:
     """Image sets of others, an earlier version of which has the PatientID or the StudyInstanceUID."""
     found: dict[SetId, None] = {}
@@ -174,16 +184,16 @@ def _when(settings: Settings, report: dict[str, object], *, is_sqlite: bool) -> 
     return lines
 
 
-def _nothing(settings: Settings) -> list[str]:
+def _nothing(settings: Settings, *, is_now: bool) -> list[str]:
     """What to say where no image set was found: it may have been deleted before, and its bytes be there."""
-    return [
-        "no image set has this ID",
+    later = (
         f"bytes of what was deleted before leave the storage after {duration(settings.collect_grace)}; "
-        "`lightwell erase --now`, without an ID, removes them at once",
-    ]
+        "`lightwell erase --now`, without an ID, removes them at once"
+    )
+    return ["no image set has this ID", *([] if is_now else [later])]
 
 
-def _warnings(report: dict[str, object]) -> list[str]:
+def _warnings(settings: Settings, report: dict[str, object], *, has_ids: bool) -> list[str]:
     lines = []
     left, former = report["packsStillReferredTo"], report["inEarlierVersions"]
     assert isinstance(left, list) and isinstance(former, list)
@@ -197,6 +207,14 @@ def _warnings(report: dict[str, object]) -> list[str]:
         lines.append(
             f"NOT erased: {counted(len(former), 'image set')} that had this ID in an earlier version. Look "
             f"(`lightwell sets show`), then delete what is to go: lightwell sets delete {ids}"
+        )
+    if unused := report["otherUnusedPacks"]:
+        assert isinstance(unused, int)
+        lines.append(
+            f"NOT removed: {counted(unused, 'other pack')} that no image set needs, of what was deleted "
+            "before or of imports that run or were stopped; they leave the storage after "
+            f"{duration(settings.collect_grace)}"
+            + ("; `lightwell erase --now`, without an ID, removes what was deleted" if has_ids else "")
         )
     if report["hasRunningImports"]:
         lines.append("import jobs are running: what they bring stays, so erase again when they have ended")

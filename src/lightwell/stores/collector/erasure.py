@@ -6,12 +6,23 @@ import json
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, select, tuple_, union
+from sqlalchemy import Connection, and_, exists, func, or_, select, tuple_, union
 
 from lightwell.domain.image_sets.edits import apply_edits
-from lightwell.domain.states import ImageSetState
+from lightwell.domain.states import ImageSetState, PackState
+from lightwell.stores.background.gc_candidates import PACK
 from lightwell.stores.db.bulk import batches
-from lightwell.stores.db.tables import datastore, image_set, level, level_value, member, pack, pixels, record
+from lightwell.stores.db.tables import (
+    datastore,
+    image_set,
+    leftover,
+    level,
+    level_value,
+    member,
+    pack,
+    pixels,
+    record,
+)
 from lightwell.stores.image_sets import edits
 from lightwell.stores.image_sets.records import decompress
 
@@ -54,6 +65,21 @@ def pack_bytes(conn: Connection, keys: Collection[int]) -> int:
     total = func.coalesce(func.sum(pack.c.size), 0)
     return sum(
         int(conn.execute(select(total).where(pack.c.key.in_(some))).scalar_one()) for some in batches(keys)
+    )
+
+
+def unused_packs(conn: Connection) -> list[int]:
+    """Packs that nothing refers to, without doomed ones: of what was deleted, and those that are *open*.
+
+    An import may be writing an open one, may never have needed it, or may have been stopped.
+    """
+    listed = select(leftover.c.key).where(leftover.c.kind == PACK)
+    is_used = or_(exists().where(record.c.pack == pack.c.key), exists().where(pixels.c.pack == pack.c.key))
+    is_listed = and_(pack.c.state == PackState.LIVE, pack.c.key.in_(listed))
+    return list(
+        conn.execute(
+            select(pack.c.key).where(or_(pack.c.state == PackState.OPEN, is_listed), ~is_used)
+        ).scalars()
     )
 
 
