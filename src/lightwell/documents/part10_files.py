@@ -236,7 +236,7 @@ def _stored_pixels(
 
 def _encoded_pixels(true: ImageDescription, frames: Iterator[Samples], syntax: str) -> PixelValue:
     """Decoded frames, which ``true`` describes, in a lossless syntax; each is verified when it is encoded."""
-    coded = (encode(samples, true.photometric, syntax) for samples in frames)
+    coded = (encode(samples, true.photometric, syntax, true.bits_stored) for samples in frames)
     return PixelValue(
         keyword=true.pixel_keyword,
         vr="OB",

@@ -13,10 +13,11 @@ from lightwell.imaging.pixels.htj2k import LIKE_RGB, same_samples
 from lightwell.imaging.pixels.samples import Samples
 
 
-def encode(samples: Samples, photometric: str) -> bytes:
+def encode(samples: Samples, photometric: str, precision: int | None = None) -> bytes:
     """The codestream of one frame of 8 or 16 bits, (rows, columns) or (rows, columns, 3).
 
-    The reversible colour transform is applied to RGB only, as in `htj2k.encode`. Raises `PixelFailure` if
+    ``precision`` is the bits of a sample that the codestream names; none for all 8 or 16. The reversible
+    colour transform is applied to RGB only, as in `htj2k.encode`. Raises `PixelFailure` if
     the frame cannot be encoded or does not decode to the same samples, or if `codestream_structure`, which
     checks every frame before it is decoded, refuses it.
     """
@@ -26,6 +27,7 @@ def encode(samples: Samples, photometric: str) -> bytes:
             samples,
             codecformat="j2k",
             planar=False if colour else None,
+            bitspersample=precision,
             reversible=True,
             mct=colour and photometric in LIKE_RGB,
             numthreads=1,

@@ -166,7 +166,7 @@ class InstanceFrames:
 
         image = replace(self.description(pixels.key), photometric=photometric)
         try:
-            return encode(from_native(native, image), photometric, syntax)
+            return encode(from_native(native, image), photometric, syntax, image.bits_stored)
         except InputError as error:
             raise _cannot_be_sent(syntax, error) from error
 
@@ -190,7 +190,7 @@ class InstanceFrames:
         if syntax == EXPLICIT_LITTLE:
             return native_view(samples, image)
         try:
-            return encode(samples, image.photometric, syntax)
+            return encode(samples, image.photometric, syntax, image.bits_stored)
         except InputError as error:
             raise _cannot_be_sent(syntax, error) from error
 

@@ -52,6 +52,28 @@ def test_codes_all_bits_so_that_every_reader_gets_the_sign(syntax: str, kind: st
     assert (header.precision, header.process) == (samples.itemsize * 8, 0xC3 if syntax == SV1 else 0xF7)
 
 
+@pytest.mark.parametrize(
+    ("kind", "shape", "bits_stored", "greatest", "precision"),
+    [
+        ("u2", (33, 47), 10, 1023, 10),
+        ("u2", (33, 47), 10, 1024, 16),  # above BitsStored, as old overlays are
+        ("u2", (33, 47), 8, 255, 16),  # decoders make bytes of 8 bits
+        ("u2", (33, 47, 3), 10, 1023, 16),
+        ("i2", (33, 47), 10, 511, 16),
+        ("u1", (33, 47), 6, 63, 8),
+    ],
+)
+def test_names_the_bits_stored_of_grey_jpeg_2000(
+    kind: str, shape: tuple[int, ...], bits_stored: int, greatest: int, precision: int
+) -> None:
+    samples = np.minimum(noise(shape, kind), greatest)
+    samples.flat[0] = greatest
+    coded = encode(samples, "RGB" if len(shape) == 3 else "MONOCHROME1", f"{ROOT}4.90", bits_stored)
+    assert read_header(coded, "jpeg2000").precision == precision
+    found, _ = decode(coded, "jpeg2000", image_of(samples, bits_stored=bits_stored))
+    assert found.dtype == samples.dtype and np.array_equal(found, samples)
+
+
 def test_codes_the_greatest_difference_of_lossless_jpeg() -> None:
     samples = np.array([[0, 32768, 0, 65535], [65535, 0, 32768, 32767]], np.uint16)
     coded = encode(samples, "MONOCHROME2", SV1)
