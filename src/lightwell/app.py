@@ -50,6 +50,9 @@ _LINGER_SECONDS = 18.0
 # Threads that wait for codec workers, one per request.
 _WAITERS = 64
 
+# Threads that encode frames on request: large ones take seconds and several times their size in memory.
+_ENCODERS = 2
+
 _SCHEMA = {
     "behind": "the database schema is older than this lightwell: run `lightwell data migrate`",
     "ahead": "the database was migrated by a newer lightwell: install that version",
@@ -96,6 +99,7 @@ def build(settings: Settings, recorder: Recorder | None = None, throttle: Thrott
             threads=threads,
             pool=CodecPoolClient(settings.data),
             waiters=ThreadPoolExecutor(_WAITERS, thread_name_prefix="lightwell-waiter"),
+            encoders=ThreadPoolExecutor(_ENCODERS, thread_name_prefix="lightwell-encoder"),
             checks=_checks(stores),
             throttle=throttle,
         )
@@ -113,6 +117,7 @@ def close(gateway: Gateway) -> None:
     """Finish the work in threads and close the stores."""
     gateway.state.threads.shutdown(wait=True)
     gateway.state.waiters.shutdown(wait=True)
+    gateway.state.encoders.shutdown(wait=True)
     gateway.state.pool.close()
     gateway.state.stores.close()
 

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from pydicom.encaps import encapsulate
+from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 
@@ -88,6 +88,22 @@ def test_gives_frames_in_every_lossless_syntax(sample: SampleDatastore, end: str
     assert alone.body == found[0].body and alone.headers["etag"] != reply.headers["etag"]
     every = sample.get(sample.instance("frames") + "/pixeldata", accept)
     assert [part.body for part in parts(every)][:2] == [found[1].body, found[0].body]
+
+
+def test_names_the_colours_of_jpeg_frames_whose_colours_were_transformed_at_import(
+    sample: SampleDatastore,
+) -> None:
+    sent = read(sample.get(sample.instance("colour"), f"{DICOM}; transfer-syntax={ROOT}4.90").body)
+    assert sent.PhotometricInterpretation == "YBR_RCT"
+    store = new(sample.server)
+    assert store.store(sent).status == 200
+    stored = StoredFiles(sample.server, store.datastore, {"colour": sent})
+    frame = stored.get(stored.instance("colour") + "/frames/1", f"image/jpeg; transfer-syntax={SV1}").body
+    whole = read(stored.get(stored.instance("colour"), f"{DICOM}; transfer-syntax={SV1}").body)
+    assert whole.PhotometricInterpretation == "RGB"
+    (coded,) = generate_frames(whole.PixelData, number_of_frames=1)
+    # The components are named R, G and B in both.
+    assert b"Adobe" in frame and frame.rstrip(b"\0") == coded.rstrip(b"\0")
 
 
 @pytest.mark.parametrize(

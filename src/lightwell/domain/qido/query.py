@@ -46,7 +46,12 @@ _TAGS = {keyword: int(digits, 16) for keyword, digits in TAG_DIGITS.items()} | {
 }
 _TAGS_BY_LETTERS = {keyword.lower(): tag for keyword, tag in _TAGS.items()}
 # Spelt like a tag, although it is none: nobody adds such a parameter for another purpose.
-_LIKE_TAG = re.compile(r"[(\[]?[0-9A-Fa-f]{4}[,-][0-9A-Fa-f]{4}[)\]]?|[0-9A-Fa-f]{7,9}", re.ASCII)
+_LIKE_TAG = re.compile(
+    r"[(\[]?(?:0?[xX])?[0-9A-Fa-f]{4}[,.:_ -](?:0?[xX])?[0-9A-Fa-f]{4}[)\]]?|(?:0?[xX])?[0-9A-Fa-f]{7,9}",
+    re.ASCII,
+)
+# A name is a shortened one, such as SeriesUID or PatID, if it has so many letters of it in their order.
+_SHORTENED, _BEGINNING = 5, 3
 # How alike a name and a known one must be for the name to count as a misspelling: less is enough for a hint.
 _MISSPELT, _SIMILAR = 0.75, 0.6
 _KNOWN_LETTERS = {part.lower() for key in MATCH_KEYS for part in key.split(".")} | _BY_LETTERS.keys()
@@ -208,7 +213,17 @@ def _is_misspelt(name: str, tag_of: TagOf) -> bool:
     parts = name.split(".")[:_DEEPEST]
     if len(parts) > 1 and any(_tag_of(part, tag_of, strict=False) is not None for part in parts):
         return True
-    return bool(difflib.get_close_matches(name.lower(), _KNOWN_LETTERS, 1, _MISSPELT))
+    letters = name.lower()
+    if difflib.get_close_matches(letters, _KNOWN_LETTERS, 1, _MISSPELT):
+        return True
+    return len(letters) >= _SHORTENED and any(_is_shortened(letters, known) for known in _KNOWN_LETTERS)
+
+
+def _is_shortened(letters: str, known: str) -> bool:
+    if letters[:_BEGINNING] != known[:_BEGINNING]:
+        return False
+    rest = iter(known)
+    return all(letter in rest for letter in letters)
 
 
 def _included_fields(values: Sequence[str], tag_of: TagOf, strict: bool) -> tuple[list[Path], bool]:

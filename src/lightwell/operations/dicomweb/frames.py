@@ -179,7 +179,7 @@ class InstanceFrames:
         # Imported here because sending stored frames needs no codec.
         from lightwell.imaging.pixels.lossless_encoders import encode
         from lightwell.imaging.pixels.samples import native_view
-        from lightwell.imaging.pixels.stored_frames import decode_verified
+        from lightwell.imaging.pixels.stored_frames import decode_verified, decoded_photometric
 
         data = self.reader.read(frame.place, 0, frame.place.length)
         image = self.description(pixels.key)
@@ -190,7 +190,7 @@ class InstanceFrames:
         if syntax == EXPLICIT_LITTLE:
             return native_view(samples, image)
         try:
-            return encode(samples, image.photometric, syntax, image.bits_stored)
+            return encode(samples, decoded_photometric(image), syntax, image.bits_stored)
         except InputError as error:
             raise _cannot_be_sent(syntax, error) from error
 

@@ -71,12 +71,17 @@ class RetrievedInstance:
         instance = self.found.instance
         pixels = instance.pixels.key if instance.pixels else 0
         edits = zlib.crc32(encode_edits(instance.edits)) if instance.edits else 0
-        is_encoded = self.syntax != EXPLICIT_LITTLE and (
-            instance.pixels is None or not is_same_codestream(instance.pixels.stored_syntax, self.syntax)
-        )
         writer = zlib.crc32(__version__.encode())
         tag = f'"{instance.record:x}-{pixels:x}-{edits:x}-{writer:x}-{self.syntax.rpartition(".")[2]}"'
-        return f"W/{tag}" if is_encoded else tag
+        return f"W/{tag}" if self.is_encoded else tag
+
+    @property
+    def is_encoded(self) -> bool:
+        """Whether its frames are encoded for it, one by one as the file is sent."""
+        pixels = self.found.instance.pixels
+        return self.syntax != EXPLICIT_LITTLE and (
+            pixels is None or not is_same_codestream(pixels.stored_syntax, self.syntax)
+        )
 
 
 def find_instances(stores: Stores, target: DicomwebTarget) -> list[FoundInstance]:

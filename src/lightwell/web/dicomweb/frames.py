@@ -296,19 +296,18 @@ async def _read(request: DicomwebRequest, frame: BareFrame, start: int, length: 
 async def _transcoded(
     request: DicomwebRequest, found: InstancePixels, frame: BareFrame, form: FrameFormat
 ) -> bytes | memoryview:
-    reader = request.state.instance_frames
+    state, loop = request.state, asyncio.get_running_loop()
+    reader = state.instance_frames
+    # Decoding is quick; what encodes waits its turn among its like, so that nothing else waits for it.
+    threads = state.threads if form.syntax == EXPLICIT_LITTLE else state.encoders
     if await _look_up(request, reader.needs_worker, found):
-        photometric, native = await asyncio.get_running_loop().run_in_executor(
-            request.state.waiters,
-            reader.decode_by_worker,
-            request.state.context(request.caller),
-            found,
-            frame,
+        photometric, native = await loop.run_in_executor(
+            state.waiters, reader.decode_by_worker, state.context(request.caller), found, frame
         )
         if form.syntax == EXPLICIT_LITTLE:
             return native
-        return await request.state.in_thread(reader.encode, found, photometric, native, form.syntax)
-    return await request.state.in_thread(reader.transcode, found, frame, form.syntax)
+        return await loop.run_in_executor(threads, reader.encode, found, photometric, native, form.syntax)
+    return await loop.run_in_executor(threads, reader.transcode, found, frame, form.syntax)
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,9 @@ async def pixeldata(request: DicomwebRequest) -> Response:
             )
         )
     pieces = _multipart(ctx, request.state.instance_frames, images, parts)
-    return Response(206 if left_out else 200, headers, await start_stream(request.state.threads, pieces))
+    is_encoded = any(not each.form.as_stored and each.form.syntax != EXPLICIT_LITTLE for each in images)
+    threads = request.state.encoders if is_encoded else request.state.threads
+    return Response(206 if left_out else 200, headers, await start_stream(threads, pieces))
 
 
 async def bulk_data(request: DicomwebRequest, found: Sequence[FoundInstance]) -> Response:

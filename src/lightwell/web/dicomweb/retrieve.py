@@ -23,6 +23,8 @@ from lightwell.web.requests.negotiation import MediaRange
 from lightwell.web.requests.responses import Headers, Response
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from lightwell.documents.part10_files import Part10File
     from lightwell.web.dicomweb.dispatch import DicomwebRequest
 
@@ -66,7 +68,14 @@ async def part10(request: DicomwebRequest) -> Response:
         media.base_url(request.http, request.state.settings),
         request,
     )
-    return Response(206 if left_out else 200, headers, await start_stream(request.state.threads, pieces))
+    body = await start_stream(_threads(request, sent), pieces)
+    return Response(206 if left_out else 200, headers, body)
+
+
+def _threads(request: DicomwebRequest, sent: Sequence[RetrievedInstance]) -> ThreadPoolExecutor:
+    """Which threads make the files: encoding must not keep those busy that everything else needs."""
+    is_encoded = any(each.is_encoded for each in sent)
+    return request.state.encoders if is_encoded else request.state.threads
 
 
 def _wants_bulk_data(accepted: tuple[MediaRange, ...]) -> bool:
@@ -114,7 +123,7 @@ async def _single_part(request: DicomwebRequest, ctx: Context, sent: RetrievedIn
         (b"vary", b"accept"),
     ]
     if file.length is None:
-        return Response(200, headers, await start_stream(request.state.threads, file.pieces))
+        return Response(200, headers, await start_stream(_threads(request, [sent]), file.pieces))
     byte_range = ranges.requested_range(http, file.length, etag)
     if byte_range is None:
         return ranges.unsatisfiable(file.length)
@@ -122,7 +131,7 @@ async def _single_part(request: DicomwebRequest, ctx: Context, sent: RetrievedIn
     return Response(
         byte_range.status,
         headers + byte_range.headers(),
-        await start_stream(request.state.threads, pieces),
+        await start_stream(_threads(request, [sent]), pieces),
     )
 
 

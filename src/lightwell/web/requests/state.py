@@ -51,8 +51,8 @@ class ReadinessCheck:
 class AppState:
     """Shared by all requests of a process.
 
-    ``threads`` run what blocks; ``waiters`` run what waits for a codec worker, so that nothing else waits
-    behind it.
+    ``threads`` run what blocks; ``waiters`` run what waits for a codec worker, and ``encoders`` what
+    encodes frames, so that nothing else waits behind either.
     """
 
     settings: Settings
@@ -68,6 +68,7 @@ class AppState:
     threads: ThreadPoolExecutor
     pool: CodecPoolClient
     waiters: ThreadPoolExecutor
+    encoders: ThreadPoolExecutor
     checks: Sequence[ReadinessCheck]
     throttle: Throttle | None = None
     frames: FrameReader = field(init=False)
