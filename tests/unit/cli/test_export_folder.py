@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -106,3 +108,19 @@ def test_derives_a_name_from_a_uid_that_is_none() -> None:
         assert "/" not in name
         assert 17 <= len(name) <= 120
         assert not name.startswith(".")
+
+
+def test_a_record_cannot_have_files_elsewhere_removed(tmp_path: Path) -> None:
+    place = tmp_path / "out" / "set"
+    place.mkdir(parents=True)
+    (tmp_path / "kept.dcm").write_bytes(b"precious")
+    (place / "old.dcm").write_bytes(b"precious")
+    rest = {"source": "s", "size": 8, "sha256": sha256(b"precious").hexdigest()}
+    rest |= {"syntax": "", "frames": "", "note": ""}
+    names = ["../../kept.dcm", str(tmp_path / "kept.dcm"), 5, None, "\0.dcm", "old.dcm"]
+    lines = [{"datastore": "d", "imageSet": "s"}, *({"file": name, **rest} for name in names)]
+    (place / RECORD).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    folder = ExportFolder(place, "d", "s")
+    assert folder.complete("../../kept.dcm", "s") is None
+    assert folder.finish([]) == (1, [])
+    assert (tmp_path / "kept.dcm").read_bytes() == b"precious" and not (place / "old.dcm").exists()

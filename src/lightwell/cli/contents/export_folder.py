@@ -138,7 +138,8 @@ class ExportFolder:
 def read_record(path: Path) -> tuple[dict[str, object], list[WrittenFile]]:
     """The first line of a record, ``datastore`` and ``imageSet``, and all others.
 
-    A line that cannot be read is left out: its file is written again.
+    A line that cannot be read is left out: its file is written again. So is one that names a file elsewhere,
+    since `ExportFolder.finish` removes files that the record names.
     """
     head: dict[str, object] = {}
     lines: list[WrittenFile] = []
@@ -152,8 +153,14 @@ def read_record(path: Path) -> tuple[dict[str, object], list[WrittenFile]]:
             if number == 0:
                 head = dict(values)
             else:
-                lines.append(WrittenFile(**values))
+                line = WrittenFile(**values)
+                if _is_file_name(line.file):
+                    lines.append(line)
     return head, lines
+
+
+def _is_file_name(name: object) -> bool:
+    return isinstance(name, str) and name.endswith(".dcm") and not {"/", "\0"} & set(name)
 
 
 def _encode(values: object) -> bytes:
