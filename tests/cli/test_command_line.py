@@ -35,7 +35,7 @@ def test_prints_its_help_if_nothing_is_asked(capsys: pytest.CaptureFixture[str])
         (["serv"], "there is no verb serv; did you mean serve?"),
         (["fly"], "there is no verb fly; choose from serve"),
         (["key", "creat"], "there is no action creat; did you mean create?"),
-        (["key"], "which one? Choose from create, list, revoke"),
+        (["key"], "an action is missing: create, list, revoke"),
         (["import", "--datstore", "x", "y"], "there is no flag --datstore; did you mean --datastore?"),
         (["import", "x", "--datstore=y"], "there is no flag --datstore; did you mean --datastore?"),
         (["key", "create", "--nmae", "x"], "there is no flag --nmae; did you mean --name?"),

@@ -156,6 +156,7 @@ def test_says_what_is_wrong_without_a_stack_trace(arguments: list[str], words: s
     assert done.status in (1, 2)
     assert words in done.err
     assert "Traceback" not in done.err
+    assert words != "does not exist" or not (tmp_path / "data").exists()
 
 
 @pytest.mark.filterwarnings("ignore")

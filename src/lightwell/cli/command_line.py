@@ -70,7 +70,7 @@ class CommandParser(argparse.ArgumentParser):
         """Print the message and how to go on, and end with 2."""
         commands = self.commands()
         if commands and message.startswith("the following arguments are required"):
-            message = f"which one? Choose from {', '.join(commands)}"
+            message = f"an action is missing: {', '.join(commands)}"
         usage = self.format_usage()
         if len(usage) > _LONG_USAGE:
             usage = f"usage: {self.prog} …; `{self.prog} --help` shows all flags\n"

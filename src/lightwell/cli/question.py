@@ -20,7 +20,7 @@ def agreed(question: str, *, is_sure: bool) -> bool:
     if is_sure:
         return True
     if not is_interactive():
-        raise ConfigurationError(f"{question} Say so with --yes where nobody can be asked")
+        raise ConfigurationError(f"{question} Nobody can be asked here: add --yes to go ahead")
     return ask(f"{question} [y/N] ").lower() in ("y", "yes")
 
 

@@ -88,11 +88,10 @@ def start_dicom_import_job(
     )
 
 
-def submit_local(ctx: Context, datastore_id: str, sources: Sequence[str], *, name: str | None = None) -> Job:
-    """Submit a job of ``lightwell import``: files, folders, zip files, a DICOMDIR or ``s3://`` URIs.
+def absolute_sources(sources: Sequence[str]) -> list[str]:
+    """What ``lightwell import`` was given, with absolute paths; ``s3://`` URIs stay as they are.
 
-    Its report is written to the local bucket ``lightwell-imports``. Raises `InputError` for a path that does
-    not exist.
+    Raises `InputError` for a path that does not exist.
     """
     named = []
     for source in sources:
@@ -105,6 +104,15 @@ def submit_local(ctx: Context, datastore_id: str, sources: Sequence[str], *, nam
         named.append(str(path))
     if not named:
         raise InputError("nothing to import: name files, folders, zip files or s3:// URIs")
+    return named
+
+
+def submit_local(ctx: Context, datastore_id: str, sources: Sequence[str], *, name: str | None = None) -> Job:
+    """Submit a job of ``lightwell import``: files, folders, zip files, a DICOMDIR or ``s3://`` URIs.
+
+    Its report is written to the local bucket ``lightwell-imports``. Raises as `absolute_sources`.
+    """
+    named = absolute_sources(sources)
     bucket = ctx.stores.buckets.root / LOCAL_BUCKET
     try:
         bucket.mkdir(mode=0o700, parents=True, exist_ok=True)

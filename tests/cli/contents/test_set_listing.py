@@ -33,8 +33,12 @@ def test_it_finds_by_patient_study_and_modality(verbs: Verbs) -> None:
     assert found("--study", "1.2.3.2") == {two.id} == found("--modality", "mr")
     assert found("--study", "1.2.3.2", "--patient", "P1") == set()
     heading, row = verbs("sets", "list", "--patient", "P2").splitlines()
-    assert row.split() == [two.id, "1", "yes", "P2", "NAME^P2", "2024-01-31", "MR", "1", "HEAD"]
-    assert heading.startswith("IMAGE SET ")
+    assert row.split()[0] == two.id
+    assert row.split()[2:] == ["1", "yes", "P2", "NAME^P2", "2024-01-31", "MR", "1", "HEAD"]
+    assert heading.startswith("IMAGE SET ") and "DATA STORE" in heading
+    row = verbs("sets", "list", "--datastore", "other").splitlines()[1]
+    assert row.split()[:4] == [three.id, "1", "yes", "P1"]
+    assert f"{three.id}  other " in verbs("sets", "list", "--patient", "P1")
     assert verbs("sets", "list", "--patient", "P3") == "" and "No image set matches" in verbs.err
     verbs("sets", "list", "--datastore", "nowhere", status=1)
     assert "existing data stores: other" in verbs.err

@@ -81,7 +81,7 @@ def mint(
     if not is_builtin(settings, arn):
         has = "has no authorizer" if arn is None else f"has the authorizer {arn}"
         raise LightwellError(
-            f"Data store {store.name} {has}, so it does not accept tokens made here. Let it with "
+            f"Data store {store.name} {has}, so it does not accept tokens made here: to change that, run "
             f"`lightwell datastore set-authorizer {store.name} builtin`"
         )
     with db.read() as conn:

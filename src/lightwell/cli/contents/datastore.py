@@ -183,7 +183,7 @@ def _usage(ctx: Context, name_or_id: str | None, *, as_json: bool) -> int:
         print_array(_usage_json(store, used) for store, used in found)
         return 0
     print_table(
-        ("DATA STORE", "IMAGE SETS", "STUDIES", "INSTANCES", "FRAMES", "STORED", "OF IT ORIGINALS"),
+        ("DATA STORE", "IMAGE SETS", "STUDIES", "INSTANCES", "FRAMES", "STORED", "OF WHICH ORIGINALS"),
         (
             (
                 store.name,

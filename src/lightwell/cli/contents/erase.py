@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lightwell.settings import Settings
 
 _MOST_ROUNDS = 10
+_MOST_NAMES = 5  # of data stores in the question
 _STAYS = (
     "backups of the database and of the storage, and earlier versions of objects in a versioned S3 bucket",
     "names of imported files, in the reports and rows of import jobs",
@@ -68,10 +69,11 @@ def run(args: argparse.Namespace) -> int:
         packs: set[int] = set()
         if wanted != Wanted():
             what = _describe(ctx, places, wanted)
-            if not question.agreed(f"Erase {what}? This cannot be undone.", is_sure=args.yes):
+            if what and not question.agreed(f"Erase {what}? This cannot be undone.", is_sure=args.yes):
                 print("nothing was erased", file=sys.stderr)
                 return 1
-            erased, packs = _delete(ctx, places, wanted)
+            if what:  # else what an import brings meanwhile would go without a question
+                erased, packs = _delete(ctx, places, wanted)
         with stores.db.read() as conn:
             packed = erasure.pack_bytes(conn, packs)
             is_importing = any(datastores.has_running_jobs(conn, store.key) for store in places)
@@ -113,11 +115,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _describe(ctx: Context, places: list[DataStore], wanted: Wanted) -> str:
+    """What would be erased, and from which data stores; "" if there is nothing."""
     sets = instances = 0
+    names: dict[str, str] = {}
     for each in search(ctx, places, wanted):
         sets += 1
         instances += each.tags.dicom_number_of_study_related_instances or 0
-    where = f"data store {places[0].name}" if len(places) == 1 else counted(len(places), "data store")
+        names[each.store.id] = each.store.name or each.store.id
+    if not sets:
+        return ""
+    where = counted(len(names), "data store")
+    if len(names) <= _MOST_NAMES:
+        where = f"data store{'' if len(names) == 1 else 's'} {', '.join(names.values())}"
     return f"{counted(sets, 'image set')} with {counted(instances, 'instance')} in {where}"
 
 

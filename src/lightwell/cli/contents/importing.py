@@ -65,7 +65,10 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from lightwell.operations.import_jobs import absolute_sources
+
     settings = flags.settings(args)
+    absolute_sources(args.paths)  # a path that does not exist must not leave an empty data store behind
     if not args.check:
         return _import(args, settings)
     make_data_folder(settings)

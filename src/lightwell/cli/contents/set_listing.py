@@ -75,18 +75,18 @@ def search(ctx: Context, stores: list[DataStore], wanted: Wanted) -> Iterator[Li
                 break
 
 
-def print_list(found: Iterator[ListedSet], *, limit: int | None, as_json: bool) -> int:
-    """Print at most ``limit`` of them; 0."""
+def print_list(found: Iterator[ListedSet], *, limit: int | None, as_json: bool, with_store: bool) -> int:
+    """Print at most ``limit`` of them, with their data stores or without; 0."""
     shown = found if limit is None else islice(found, limit)
     if as_json:
         print_array(_as_json(each) for each in shown)
     else:
         print_table(
             (
-                "IMAGE SET", "VERSION", "PRIMARY", "PATIENT ID", "PATIENT NAME", "STUDY DATE", "MODALITY",
-                "INSTANCES", "STUDY DESCRIPTION",
+                "IMAGE SET", *(["DATA STORE"] if with_store else []), "VERSION", "PRIMARY", "PATIENT ID",
+                "PATIENT NAME", "STUDY DATE", "MODALITY", "INSTANCES", "STUDY DESCRIPTION",
             ),
-            (_row(each) for each in shown),
+            (_row(each, with_store=with_store) for each in shown),
             nothing="No image set matches",
         )  # fmt: skip
     if limit is not None and next(found, None) is not None:
@@ -94,11 +94,12 @@ def print_list(found: Iterator[ListedSet], *, limit: int | None, as_json: bool) 
     return 0
 
 
-def _row(listed: ListedSet) -> tuple[object, ...]:
+def _row(listed: ListedSet, *, with_store: bool) -> tuple[object, ...]:
     tags = listed.tags
     date = tags.dicom_study_date or ""
     return (
         listed.found.image_set_id,
+        *([listed.store.name or listed.store.id] if with_store else []),
         listed.found.version,
         listed.found.is_primary,
         tags.dicom_patient_id,

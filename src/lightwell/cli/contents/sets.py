@@ -81,9 +81,12 @@ def run(args: argparse.Namespace) -> int:
         wanted = set_listing.Wanted(args.patient, args.study, getattr(args, "modality", None))
         if args.action == "delete" and wanted == set_listing.Wanted():
             raise ConfigurationError("Say what to delete: image set IDs, --patient or --study")
-        found = set_listing.search(ctx, named_store.chosen(ctx, args.datastore), wanted)
+        places = named_store.chosen(ctx, args.datastore)
+        found = set_listing.search(ctx, places, wanted)
         if args.action == "list":
-            return set_listing.print_list(found, limit=args.limit, as_json=args.json)
+            return set_listing.print_list(
+                found, limit=args.limit, as_json=args.json, with_store=len(places) > 1
+            )
         return set_deletion.delete_found(ctx, found, is_sure=args.yes, as_json=args.json)
 
 

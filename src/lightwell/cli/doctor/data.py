@@ -45,7 +45,7 @@ def owner(settings: Settings) -> str:
             f"to write to them: {shown}; run `{chown_command(settings.data.absolute())}` as root"
         )
     check_owner(settings)
-    return "the data belongs to you, or does not exist yet"
+    return "the data belongs to you" if settings.data.exists() else "there is no data yet"
 
 
 def database(settings: Settings) -> str:
