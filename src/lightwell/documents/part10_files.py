@@ -237,13 +237,14 @@ def _stored_pixels(
 def _encoded_pixels(true: ImageDescription, frames: Iterator[Samples], syntax: str) -> PixelValue:
     """Decoded frames, which ``true`` describes, in a lossless syntax; each is verified when it is encoded."""
     coded = (encode(samples, true.photometric, syntax, true.bits_stored) for samples in frames)
+    photometric = encoded_photometric(true.photometric, syntax) if true.samples > 1 else true.photometric
     return PixelValue(
         keyword=true.pixel_keyword,
         vr="OB",
         syntax=syntax,
         length=None,
         pieces=encapsulate((len(frame), [frame]) for frame in coded),
-        image=replace(true, photometric=encoded_photometric(true.photometric, syntax), planar=0),
+        image=replace(true, photometric=photometric, planar=0),
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from lightwell.cli import flags
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from lightwell.stores.account.usage import Usage
 
 _USAGE_SECONDS = 30.0
-_PAGE = 100
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -70,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(ctx: Context, *, with_deleted: bool, as_json: bool) -> int:
-    found = _pages(ctx, None if with_deleted else DatastoreStatus.ACTIVE)
+    found = named_store.each_store(ctx, None if with_deleted else DatastoreStatus.ACTIVE)
     if as_json:
         print_array(_as_json(store) for store in found)
         return 0
@@ -83,19 +81,6 @@ def _list(ctx: Context, *, with_deleted: bool, as_json: bool) -> int:
         nothing="There are no data stores; `lightwell datastore create NAME` makes one",
     )
     return 0
-
-
-def _pages(ctx: Context, status: DatastoreStatus | None) -> Iterator[DataStore]:
-    from lightwell.stores.account import datastores
-
-    after = None
-    while True:
-        with ctx.stores.db.read() as conn:
-            page = datastores.page(conn, status=status, after=after, limit=_PAGE)
-        if not page:
-            return
-        yield from page
-        after = page[-1].created_at, page[-1].key
 
 
 def _as_json(store: DataStore) -> dict[str, object]:

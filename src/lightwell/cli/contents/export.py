@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import sys
 from hashlib import sha256
@@ -22,6 +21,7 @@ from lightwell.cli.contents.export_folder import (
 )
 from lightwell.cli.contents.export_summary import ExportSummary, FailedInstance, Leftover
 from lightwell.cli.contents.named_store import existing
+from lightwell.cli.file_advice import advice
 from lightwell.cli.progress import Progress
 from lightwell.cli.store_session import local_context, store_session
 from lightwell.cli.wording import counted
@@ -39,11 +39,6 @@ if TYPE_CHECKING:
     from lightwell.stores.image_sets.part10_instances import ReadableSet, StoredInstance
 
 _SYNTAXES = ("original", "stored", "explicit")
-_ADVICE = {
-    errno.ENOSPC: "free up space on its disk, or use a folder on another one",
-    errno.EDQUOT: "free up space within the disk quota, or use another folder",
-    errno.EROFS: "its file system is mounted read-only; use another folder",
-}
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -306,5 +301,7 @@ def _source(instance: StoredInstance, wanted: ExportSyntax | None) -> str:
 
 
 def _cannot_write(place: Path, error: OSError) -> LightwellError:
-    advice = _ADVICE.get(error.errno or 0, "check its owner and mode, or use another folder")
-    return LightwellError(f"Cannot write to {error.filename or place}: {error.strerror}; {advice}")
+    what = advice(error)
+    if "another folder" not in what:
+        what += ", or use another folder"
+    return LightwellError(f"Cannot write to {error.filename or place}: {error.strerror}; {what}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from lightwell.domain.states import DatastoreStatus
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from lightwell.stores import Stores
     from lightwell.stores.db.database import Database
 
+_PAGE = 100
 _SHOWN = 5  # names of data stores in a message
 
 
@@ -58,13 +60,19 @@ def chosen(ctx: Context, name_or_id: str | None) -> list[DataStore]:
     """The named data store; without a name all that are ACTIVE, newest first."""
     if name_or_id is not None:
         return [existing(ctx, name_or_id)]
-    found: list[DataStore] = []
-    with ctx.stores.db.read() as conn:
-        after = None
-        while page := datastores.page(conn, status=DatastoreStatus.ACTIVE, after=after, limit=100):
-            found += page
-            after = page[-1].created_at, page[-1].key
-    return found
+    return list(each_store(ctx, DatastoreStatus.ACTIVE))
+
+
+def each_store(ctx: Context, status: DatastoreStatus | None) -> Iterator[DataStore]:
+    """The data stores with this status, or all that there ever were, newest first."""
+    after = None
+    while True:
+        with ctx.stores.db.read() as conn:
+            page = datastores.page(conn, status=status, after=after, limit=_PAGE)
+        if not page:
+            return
+        yield from page
+        after = page[-1].created_at, page[-1].key
 
 
 def find_or_create(ctx: Context, name_or_id: str, *, authorizer: str | None = None) -> DataStore:

@@ -43,7 +43,16 @@ from lightwell.stores.data_folder.uploads import Upload
 if TYPE_CHECKING:
     from lightwell.codec_pool.client import CodecPoolClient
 
-__all__ = ["OCTETS", "BulkPart", "StoreTarget", "Upload", "begin_upload", "store_files", "store_metadata"]
+__all__ = [
+    "OCTETS",
+    "BulkPart",
+    "DocumentKind",
+    "StoreTarget",
+    "Upload",
+    "begin_upload",
+    "store_files",
+    "store_metadata",
+]
 
 # Longer than any file may take; clients give up long before.
 _SECONDS = 6 * 3600.0

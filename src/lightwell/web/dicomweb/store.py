@@ -13,14 +13,7 @@ from lightwell.errors import ValidationError
 from lightwell.operations.dicomweb import store as dicomweb_store
 from lightwell.operations.dicomweb.store import OCTETS, BulkPart, StoreTarget
 from lightwell.web.dicomweb import media, upload
-from lightwell.web.dicomweb.upload_format import (
-    DICOM_JSON,
-    DICOM_XML,
-    UploadFormat,
-    inflater_for,
-    media_type,
-    upload_format,
-)
+from lightwell.web.dicomweb.upload_format import UploadFormat, inflater_for, media_type, upload_format
 from lightwell.web.dicomweb.upload_limits import SpoolShare, spool_usage
 from lightwell.web.requests.responses import Response
 
@@ -41,7 +34,7 @@ def _sorted_parts(
     bulk: list[BulkPart] = []
     for place, headers in zip(received.parts, received.headers, strict=True):
         kind, parameters = media_type(headers.content_type)
-        if kind == (DICOM_JSON if form.document == "json" else DICOM_XML):
+        if kind == (media.DICOM_JSON if form.document == "json" else media.DICOM_XML):
             documents.append(place)
         else:
             syntax = parameters.get("transfer-syntax")

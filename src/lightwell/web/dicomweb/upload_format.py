@@ -8,15 +8,13 @@ from __future__ import annotations
 import re
 import zlib
 from dataclasses import dataclass
-from typing import Literal
 
 from lightwell.errors import MediaTypeError, TooLargeError, ValidationError
+from lightwell.operations.dicomweb.store import DocumentKind
+from lightwell.web.dicomweb.media import DICOM_JSON, DICOM_XML, MULTIPART
 from lightwell.web.requests.negotiation import unquoted
 
-DICOM, MULTIPART = "application/dicom", "multipart/related"
-DICOM_JSON, DICOM_XML = "application/dicom+json", "application/dicom+xml"
-
-DocumentKind = Literal["json", "xml"]
+DICOM = "application/dicom"
 _DOCUMENTS: dict[str, DocumentKind] = {DICOM_JSON: "json", DICOM_XML: "xml"}
 
 _PARAMETER = re.compile(r';\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)')
