@@ -100,7 +100,10 @@ def run(args: argparse.Namespace) -> int:
             summary.ended = str(error)
         finally:
             decoder.close()
-    print(json.dumps(summary.as_json(), indent=2) if args.json else summary.as_text())
+    if args.json:
+        print(json.dumps(summary.as_json(), indent=2))
+    elif summary.ended is None or summary.written or summary.unchanged:
+        print(summary.as_text())
     if summary.failures and not args.json:
         print(summary.failures_as_text(), file=sys.stderr)
     if summary.ended is not None:
