@@ -9,6 +9,7 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from lightwell.domain.image_sets.levels import TAG_DIGITS
 from lightwell.domain.qido.attributes import MATCH_KEYS, MATCH_KEYS_BY_PATH, MatchKey, match_keys
@@ -109,7 +110,7 @@ def parse_query(
     if strict and (how.empty or how.multiple):
         name = _EMPTY if how.empty else _MULTIPLE
         raise ValidationError(f"{name} is not supported with the setting strict_queries.")
-    keys = {key.path: key for key in match_keys(level, optional=not strict)}
+    keys = _match_keys(level, not strict)
     matches: dict[str, Match] = {}
     texts: dict[Path, str] = {}
     creators: dict[int, str] = {}
@@ -146,6 +147,11 @@ def parse_query(
         _number(_OFFSET, given.get(_OFFSET), LARGEST_OFFSET, 0),
     )
     return Query(criteria, tuple(texts), tuple(dict.fromkeys(fields)), everything, creators, tuple(ignored))
+
+
+@lru_cache(8)
+def _match_keys(level: str, optional: bool) -> Mapping[Path, MatchKey]:
+    return {key.path: key for key in match_keys(level, optional=optional)}
 
 
 def path_of(name: str, tag_of: TagOf, *, strict: bool = False) -> Path | None:

@@ -56,6 +56,12 @@ _FROM_INDEX = frozenset(
         AVAILABLE_SYNTAXES,
     )
 )
+# Level → the levels down to it, and the tags of the index that are read there whatever is matched.
+_KNOWN = {level: LEVELS[: place + 1] for place, level in enumerate(LEVELS)}
+_ALWAYS_HERE = {
+    level: frozenset(tag for tag, each in COLUMNS.items() if each.level in known and not each.if_matched)
+    for level, known in _KNOWN.items()
+}
 _DataSet = Mapping[bytes, bytes]
 """Key → line."""
 
@@ -91,14 +97,12 @@ class RequestedFields:
     """
 
     def __init__(self, level: str, query: Query) -> None:
-        known = LEVELS[: LEVELS.index(level) + 1]
-        self._known = known
-        matched = {path[0] for path in query.named}
-        self._here = frozenset(
+        self._known = _KNOWN[level]
+        self._here = _ALWAYS_HERE[level] | {
             tag
-            for tag, column in COLUMNS.items()
-            if column.level in known and (tag in matched or not column.if_matched)
-        )
+            for tag, *_ in query.named
+            if (column := COLUMNS.get(tag)) is not None and column.level in self._known
+        }
         self._whole: frozenset[int] | None = frozenset()
         columns: set[int] = set()
         if query.everything:
