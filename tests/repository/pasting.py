@@ -136,7 +136,10 @@ class Terminal:
         if self._prompt is not None:
             self._prompt.kill()
             self._prompt.communicate()
-        with contextlib.suppress(BrokenPipeError):
-            self._bash.communicate("trap - ERR; kill $(jobs -p) 2>/dev/null; wait\n", timeout=_SECONDS)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._bash.pid, signal.SIGKILL)
+        try:
+            with contextlib.suppress(BrokenPipeError):
+                self._bash.communicate("trap - ERR; kill $(jobs -p) 2>/dev/null; wait\n", timeout=_SECONDS)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._bash.pid, signal.SIGKILL)
+            self._bash.wait()

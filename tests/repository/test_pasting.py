@@ -30,6 +30,8 @@ PAGES = [
 ]
 # `lightwell serve` and `lightwell demo` keep the terminal: the reader goes on in another one.
 _KEEPS_THE_TERMINAL = re.compile(r"^(lightwell (?:serve|demo)\b(?:[^&#\\\n]|\\\n)*)(?:#.*)?$", re.MULTILINE)
+# The demo of the page before has to end first: both would use the same folder.
+_STARTS_A_SERVER = re.compile(r"^lightwell (?:serve|demo)\b", re.MULTILINE)
 # A suite that ran itself would not end, and an environment made anew needs the network; `make demo` does what
 # `lightwell demo` does.
 _MAKE = re.compile(r"^make (?:test\b.*|(demo\b))", re.MULTILINE)
@@ -67,8 +69,9 @@ class Reader:
             return
         text = _PYTHON.sub("", text)
         text = _MAKE.sub(lambda found: "lightwell demo" if found[1] else "", text)
-        while found := _KEEPS_THE_TERMINAL.search(text):
+        if _STARTS_A_SERVER.search(text):
             self.close()
+        while found := _KEEPS_THE_TERMINAL.search(text):
             server = self.open_terminal()
             server.paste(f"{text[: found.end(1)]} &")
             server.await_text("Press Ctrl-C" if " demo" in found[0] else "listening on")

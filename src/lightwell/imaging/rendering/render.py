@@ -84,14 +84,19 @@ def frame_time(data_set: Dataset) -> float:
     """How long each frame is shown, in milliseconds (PS3.3 C.7.6.5)."""
     times = data_set.get("FrameTimeVector")
     if isinstance(times, Sequence) and not isinstance(times, str) and len(times) > 1:
-        shown = [float(value) for value in times[1:]]
-        if min(shown) > 0:
+        shown = [_positive(value) for value in times[1:]]
+        if all(shown):
             return sum(shown) / len(shown)
     for keyword, is_rate in (("FrameTime", False), ("RecommendedDisplayFrameRate", True), ("CineRate", True)):
-        value = data_set.get(keyword)
-        if isinstance(value, int | float | Decimal) and 0 < value < 1e9:
-            return 1000 / float(value) if is_rate else float(value)
+        if value := _positive(data_set.get(keyword)):
+            return 1000 / value if is_rate else value
     return _FRAME_TIME
+
+
+def _positive(value: object) -> float:
+    """A number of a data set above 0 and small enough to reckon with; 0 for anything else."""
+    number = float(value) if isinstance(value, int | float | Decimal) else 0.0
+    return number if 1e-9 < number < 1e9 else 0.0
 
 
 def _picture(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any
 
@@ -41,3 +42,5 @@ def test_shows_each_frame_as_long_as_the_instance_says() -> None:
 
     assert time() == 100 and time(FrameTime=33.3, CineRate=5) == 33.3 and time(CineRate=5) == 200
     assert time(FrameTimeVector=[0, 10, 30]) == 20 and time(FrameTime=0) == 100 == time(FrameTime="x")
+    assert time(FrameTimeVector=[0, Decimal("Infinity")], FrameTime=Decimal("NaN"), CineRate=4) == 250
+    assert time(FrameTimeVector=[0, "x", None]) == 100
