@@ -31,7 +31,7 @@ from lightwell.web.aws_json.event_loop_operations import EVENT_LOOP_OPERATIONS
 from lightwell.web.dicomweb import dispatch
 from lightwell.web.dicomweb import resources as dicomweb
 from lightwell.web.dicomweb.resources import DicomwebResource
-from lightwell.web.pages.ohif import BASE, Ohif
+from lightwell.web.pages.ohif import BASE, Ohif, not_served
 from lightwell.web.pages.welcome import WelcomePage, is_for_people
 from lightwell.web.requests import responses
 from lightwell.web.requests.authorization import authorize, native_check, required_for_image_set
@@ -127,9 +127,9 @@ class Gateway:
         if request.path == b"/" and is_for_people(request):
             request.operation = PAGE
             return self._welcome.respond()
-        if self._ohif is not None and (request.path.startswith(BASE) or request.path == BASE[:-1]):
+        if request.path.startswith(BASE) or request.path == BASE[:-1]:
             request.operation = PAGE
-            return await self._ohif.respond(request)
+            return not_served() if self._ohif is None else await self._ohif.respond(request)
         if request.method == "OPTIONS" and _ORIGIN in request.head and _REQUESTED_METHOD in request.head:
             request.operation = PREFLIGHT
             return self._cors.preflight(request.head.get(b"access-control-request-headers"))

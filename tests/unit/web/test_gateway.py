@@ -142,6 +142,13 @@ def test_counts_and_logs_a_client_that_went_away(
     assert b"lightwell_requests_in_flight 0\n" in gateway.state.recorder.meter.render([])
 
 
+def test_says_what_a_server_without_ohif_lacks(gateway: Gateway) -> None:
+    for path in ("/ohif", "/ohif/viewer"):
+        answered = ask(gateway, "GET", path)
+        assert answered.status == 404
+        assert b"--ohif" in answered.body
+
+
 def test_lets_only_the_named_origins_read(build: Callable[..., Gateway]) -> None:
     gateway = build(cors_origins="https://a.example, https://b.example/")
     for origin in ("https://a.example", "https://b.example"):

@@ -160,6 +160,11 @@ def _takes_gzip(accepted: bytes) -> bool:
     return False
 
 
+def not_served() -> Response:
+    """What a server without OHIF answers to somebody who follows a link into it."""
+    return _message(404, "This server has no OHIF: start it with `lightwell serve --ohif DIST`.")
+
+
 def _message(status: int, text: str) -> Response:
     body = text.encode() + b"\n"
     headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"content-length", b"%d" % len(body))]
