@@ -9,12 +9,13 @@ import re
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-_FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^ *```(\w+)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 _NEEDS = re.compile(r"# (?:needs|part of) (\S.*)")
 _SECONDS = 60.0
 
@@ -51,9 +52,10 @@ def blocks(page: Path) -> Iterator[Block]:
     text = page.read_text("utf-8")
     for found in _FENCE.finditer(text):
         if found[1] in ("sh", "python"):
-            needs = _NEEDS.fullmatch(found[2].partition("\n")[0])
+            code = textwrap.dedent(found[2])
+            needs = _NEEDS.fullmatch(code.partition("\n")[0])
             line = text.count("\n", 0, found.start()) + 1
-            yield Block(line=line, language=found[1], text=found[2], needs=needs[1] if needs else None)
+            yield Block(line=line, language=found[1], text=code, needs=needs[1] if needs else None)
 
 
 class Terminal:

@@ -19,7 +19,7 @@ import pytest
 from tests.repository.pasting import Block, Terminal, blocks
 from tests.support import services
 from tests.support.certificates import certificate
-from tests.support.ct_files import write_series
+from tests.support.ct_files import ct, write, write_series
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -55,6 +55,7 @@ class Reader:
         (self._checkout / ".venv").symlink_to(sys.prefix)
         (self._checkout / "docs").symlink_to(ROOT / "docs")
         self._terminals: list[Terminal] = []
+        self.about = "mine"
         self.own: dict[str, str | Callable[[], str]] = {}
 
     def paste(self, block: Block) -> None:
@@ -90,7 +91,7 @@ class Reader:
         folder = self.home / f"terminal-{len(list(self.home.iterdir()))}"
         terminal = Terminal(self._checkout, folder, self.environ)
         self._terminals.append(terminal)
-        terminal.paste(". .venv/bin/activate")
+        terminal.paste('. .venv/bin/activate\ncurl() { command curl --fail-with-body "$@"; }')
         return terminal
 
     def listed(self, command: str, name: str) -> Callable[[], str]:
@@ -101,6 +102,12 @@ class Reader:
             return value
 
         return look
+
+    def data_store(self) -> str:
+        """The ID of the data store that the page is about."""
+        found = json.loads(self.terminal.paste("lightwell datastore list --json"))
+        (id,) = [each["datastoreId"] for each in found if each["datastoreName"] == self.about]
+        return str(id)
 
     def address(self) -> str:
         """Where the server listens."""
@@ -121,7 +128,7 @@ def reader(tmp_path: Path) -> Iterator[Reader]:
     reader.own |= {
         "/path/to/dicom": str(tmp_path / "dicom"),
         "/path/for/copies": str(tmp_path / "copies"),
-        "DATASTORE_ID": reader.listed("lightwell datastore list", "datastoreId"),
+        "DATASTORE_ID": reader.data_store,
         "IMAGE_SET_ID": reader.listed("lightwell sets list --datastore mine", "imageSetId"),
         "http://127.0.0.1:8085": reader.address,
         "ACCESS_KEY_ID": reader.listed("lightwell key list", "accessKeyId"),
@@ -211,6 +218,37 @@ client.update_image_set_metadata(
 """
 
 
+def with_patients(reader: Reader, request: pytest.FixtureRequest) -> None:
+    """The patients and studies that the page names, in the data stores that it names."""
+    folder = reader.home / "dicom"
+    for number, (patient, study) in enumerate(
+        [
+            ("P1", "1.2.3"),
+            ("P2", "1.2.4"),
+            ("4711", "1.2.5"),
+            ("4712", "1.2.6"),
+            ("4713", "1.2.840.113619.2.1"),
+        ],
+        2,
+    ):
+        file = ct(study=str(number), PatientID=patient, StudyInstanceUID=study)
+        write(folder / f"{patient}.dcm", file)
+    reader.type("lightwell import /path/to/dicom --datastore default")
+    reader.type("lightwell import /path/to/dicom --datastore ward-3")
+
+
+def about_reading(reader: Reader, request: pytest.FixtureRequest) -> None:
+    """The page starts a server and makes the data store ``reading``."""
+    reader.about = "reading"
+
+
+def with_a_file(reader: Reader, request: pytest.FixtureRequest) -> None:
+    """A file in the folder where the reader is; the page makes the data store ``reading``."""
+    reader.about = "reading"
+    begin(reader, request)
+    write(reader.home / "checkout" / "image.dcm", ct(9))
+
+
 def with_ohif(reader: Reader, request: pytest.FixtureRequest) -> None:
     """A folder where npm's package would lie: the page is about lightwell's part."""
     dist = reader.home / "checkout" / "package" / "dist"
@@ -222,9 +260,12 @@ def with_ohif(reader: Reader, request: pytest.FixtureRequest) -> None:
 BEFORE: dict[str, Callable[[Reader, pytest.FixtureRequest], None]] = {
     "README.md": from_nothing,
     "docs/quickstart.md": from_nothing,
+    "docs/howto/dicomweb-clients.md": with_a_file,
+    "docs/howto/erase.md": with_patients,
+    "docs/howto/export.md": with_patients,
     "docs/howto/import-from-s3.md": with_s3,
     "docs/howto/ohif.md": with_ohif,
-    "docs/howto/oidc.md": from_nothing,
+    "docs/howto/oidc.md": about_reading,
     "docs/howto/postgresql.md": with_postgresql,
     "docs/howto/tls-and-proxies.md": with_a_certificate,
     "docs/concepts/versions.md": with_two_versions,

@@ -176,8 +176,10 @@ def test_keeps_a_pack_listed_whose_last_reference_is_removed_while_it_is_checked
     db.write(work)
     real = packs.doom
 
-    def doom(conn: Connection, keys: list[int], before: int) -> packs.DoomResult:
-        judged = real(conn, keys, before)
+    def doom(
+        conn: Connection, keys: list[int], before: int, *, live_at_once: bool = False
+    ) -> packs.DoomResult:
+        judged = real(conn, keys, before, live_at_once=live_at_once)
         with transaction(db) as other:
             assert gc_candidates.lock_exclusive(other, wait=False)
             removal.remove_unreferenced(other, RECORD, [GcCandidate(record, MARK)], 6)
