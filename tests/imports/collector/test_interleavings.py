@@ -134,7 +134,7 @@ def _sees_open_members_alone(patch: pytest.MonkeyPatch) -> None:
 
 def _has_no_grace(patch: pytest.MonkeyPatch) -> None:
     real = packs.doom
-    patch.setattr(packs, "doom", lambda conn, keys, before: real(conn, keys, 2**62))
+    patch.setattr(packs, "doom", lambda conn, keys, before, **options: real(conn, keys, 2**62, **options))
 
 
 # The seed is one that finds it early; it is looked for on from there.
