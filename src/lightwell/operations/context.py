@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lightwell.clock import Clock, Ids
+from lightwell.domain.events import EventHeader
 
 if TYPE_CHECKING:
     from lightwell.codec_pool.client import CodecPoolClient
@@ -43,3 +44,13 @@ class Context:
     def is_restricted(self) -> bool:
         """Whether policies restrict the caller."""
         return self.authorized_image_sets is not None
+
+    def event_header(self, id: str, now: int, datastore_id: str) -> EventHeader:
+        """The header of an event in a data store of this server's account and Region."""
+        return EventHeader(
+            id=id,
+            now=now,
+            region=self.settings.region,
+            account=self.settings.account_id,
+            datastore_id=datastore_id,
+        )

@@ -16,7 +16,7 @@ import msgspec
 from lightwell.domain import page_tokens
 from lightwell.domain.arn import Resource, datastore_arn, parse_function
 from lightwell.domain.datastore import MOST_TAGS, DataStore, check_deletable, default_name
-from lightwell.domain.events import DatastoreEventType, EventHeader, datastore_event
+from lightwell.domain.events import DatastoreEventType, datastore_event
 from lightwell.domain.states import DatastoreStatus, StorageFormat
 from lightwell.errors import NotFoundError, QuotaExceededError, ValidationError
 from lightwell.operations import client_tokens
@@ -185,15 +185,7 @@ def _append_event(
     store: DataStore,
     status: DatastoreStatus,
 ) -> None:
-    settings = ctx.settings
-    event = datastore_event(
-        detail_type,
-        EventHeader(
-            id=id, now=now, region=settings.region, account=settings.account_id, datastore_id=store.id
-        ),
-        name=store.name,
-        status=status,
-    )
+    event = datastore_event(detail_type, ctx.event_header(id, now, store.id), name=store.name, status=status)
     outbox.append(conn, event)
 
 

@@ -18,7 +18,7 @@ import msgspec
 
 from lightwell.domain import page_tokens
 from lightwell.domain.datastore import DataStore
-from lightwell.domain.events import EventHeader, import_job_event
+from lightwell.domain.events import import_job_event
 from lightwell.domain.imports.jobs import Job, clean_message, output_folder, split_uri
 from lightwell.domain.states import DatastoreStatus, JobPhase, JobStatus
 from lightwell.errors import (
@@ -166,13 +166,7 @@ def _submit(
     output_uri = output_folder(given.output_uri, datastore_id, id)
     event = import_job_event(
         "Import Job Submitted",
-        EventHeader(
-            id=event_id,
-            now=now,
-            region=ctx.settings.region,
-            account=ctx.settings.account_id,
-            datastore_id=datastore_id,
-        ),
+        ctx.event_header(event_id, now, datastore_id),
         job_id=id,
         job_name=given.name,
         job_status=JobStatus.SUBMITTED,
@@ -343,13 +337,7 @@ def cancel_import_job(ctx: Context, job: Job) -> Job:
             conn,
             import_job_event(
                 "Import Job Failed",
-                EventHeader(
-                    id=event_id,
-                    now=now,
-                    region=ctx.settings.region,
-                    account=ctx.settings.account_id,
-                    datastore_id=datastore_id,
-                ),
+                ctx.event_header(event_id, now, datastore_id),
                 job_id=job.id,
                 job_name=job.name,
                 job_status=JobStatus.FAILED,
