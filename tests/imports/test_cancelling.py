@@ -13,9 +13,9 @@ from lightwell.errors import ConflictError
 from lightwell.ingest import report
 from lightwell.operations.import_jobs import cancel_import_job
 from lightwell.stores.db import tables
-from lightwell.work import import_phases
-from lightwell.work.import_phases import ImportPhases
-from lightwell.work.leases import Leases
+from lightwell.work.imports import import_phases
+from lightwell.work.imports.import_phases import ImportPhases
+from lightwell.work.imports.leases import Leases
 from tests.support import invariants
 from tests.support.collector import collector, living
 from tests.support.ct_files import ct, write

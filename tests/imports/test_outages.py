@@ -31,8 +31,8 @@ from lightwell.stores.buckets.registry import Buckets
 from lightwell.stores.db.tables import chunk
 from lightwell.stores.jobs import import_jobs as job_rows
 from lightwell.stores.objects.open import open_objects
-from lightwell.work import leases, pauses
-from lightwell.work.pauses import Pauses
+from lightwell.work.imports import leases, pauses
+from lightwell.work.imports.pauses import Pauses
 from tests.support import invariants
 from tests.support.ct_files import write_series
 from tests.support.imports import Importing, importing

@@ -15,7 +15,7 @@ from lightwell.ingest.pipeline import Pipeline, PipelineInputs
 from lightwell.stores.account import datastores as store_rows
 from lightwell.stores.db import tables
 from lightwell.stores.image_sets import existing_instances
-from lightwell.work.leases import LeasedChunk, Leases
+from lightwell.work.imports.leases import LeasedChunk, Leases
 from tests.imports.test_reimport import already_there, objects, rows, versions, whole
 from tests.support.collector import collector, delete, living
 from tests.support.ct_files import ct, write, write_series

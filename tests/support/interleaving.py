@@ -41,8 +41,8 @@ from lightwell.stores.objects import packs
 from lightwell.wire.routes import ROUTES
 from lightwell.work.collector import Collector
 from lightwell.work.engine import Engine
-from lightwell.work.import_phases import ClaimLost
-from lightwell.work.leases import LeasedChunk
+from lightwell.work.imports.import_phases import ClaimLost
+from lightwell.work.imports.leases import LeasedChunk
 from tests.support import invariants
 from tests.support.ct_files import ROOT, ct
 from tests.support.imports import Importing

@@ -1,8 +1,8 @@
 """Requests that clients wait for: a thread for each codec worker that serves them.
 
 These are separate from the workers for import jobs, and equal in number; they too are started on demand. A
-job may spend minutes on one file, and yields to these requests (`work.chunk_reader`). While a worker makes
-the bytes of one request durable, it reads for the next.
+job may spend minutes on one file, and yields to these requests (`work.imports.chunk_reader`). While a worker
+makes the bytes of one request durable, it reads for the next.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ job looks into while it lists its input; `PHASE`, a phase of a job that is done 
 `DIRECT`, requests that clients wait for.
 
 What is unavailable (a database, an object store, the network, room on a disk) may be back, and nothing is to
-blame: a job pauses for as long as it takes (`work.pauses`), and none of its tries is used up.
+blame: a job pauses for as long as it takes (`work.imports.pauses`), and none of its tries is used up.
 """
 
 from __future__ import annotations

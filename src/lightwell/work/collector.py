@@ -38,7 +38,7 @@ from lightwell.stores.background.gc_candidates import (
 from lightwell.stores.collector import removal
 from lightwell.stores.objects import packs
 from lightwell.stores.objects.packs import pack_name
-from lightwell.work.leases import LEASE_MS
+from lightwell.work.imports.leases import LEASE_MS
 
 log = logging.getLogger(__name__)
 

@@ -27,14 +27,14 @@ from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.jobs import chunks, import_jobs
-from lightwell.work.chunk_reader import ChunkReader
 from lightwell.work.collector import Collector
 from lightwell.work.event_delivery import deliver
 from lightwell.work.event_log import EventLog
-from lightwell.work.import_phases import ClaimLost, Count, ImportPhases
-from lightwell.work.leases import LEASE_MS, Leases
-from lightwell.work.pauses import Pauses
-from lightwell.work.role_access import RoleAssumer
+from lightwell.work.imports.chunk_reader import ChunkReader
+from lightwell.work.imports.import_phases import ClaimLost, Count, ImportPhases
+from lightwell.work.imports.leases import LEASE_MS, Leases
+from lightwell.work.imports.pauses import Pauses
+from lightwell.work.imports.role_access import RoleAssumer
 
 log = logging.getLogger(__name__)
 

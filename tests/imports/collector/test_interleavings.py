@@ -23,7 +23,7 @@ from lightwell.stores.background import gc_candidates
 from lightwell.stores.background.gc_candidates import GcCandidate
 from lightwell.stores.db import tables
 from lightwell.stores.objects import packs
-from lightwell.work import leases
+from lightwell.work.imports import leases
 from tests.support import invariants, services
 from tests.support.imports import Importing, importing
 from tests.support.interleaving import Actor, Free, Interleaving

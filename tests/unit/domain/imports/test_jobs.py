@@ -17,7 +17,7 @@ from lightwell.domain.imports.jobs import (
     split_uri,
     unpack_files,
 )
-from lightwell.work import chunking
+from lightwell.work.imports import chunking
 
 
 @given(st.text())

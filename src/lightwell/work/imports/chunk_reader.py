@@ -31,7 +31,7 @@ from lightwell.codec_pool.slot import WorkerEnded, WorkerSlot
 from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.settings import Settings
 from lightwell.stores import Stores
-from lightwell.work.leases import LeasedChunk, Leases
+from lightwell.work.imports.leases import LeasedChunk, Leases
 
 log = logging.getLogger(__name__)
 

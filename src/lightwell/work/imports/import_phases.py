@@ -24,12 +24,12 @@ from lightwell.stores import Stores
 from lightwell.stores.background import outbox
 from lightwell.stores.data_folder.node import NOBODY
 from lightwell.stores.jobs import chunks, import_jobs, staging
-from lightwell.work import listing, role_access
-from lightwell.work.chunk_writer import ChunkWriter, JobFailed
-from lightwell.work.directories import Directories
-from lightwell.work.leases import LEASE_MS
-from lightwell.work.listing import ListedFile
-from lightwell.work.role_access import RoleAssumer
+from lightwell.work.imports import listing, role_access
+from lightwell.work.imports.chunk_writer import ChunkWriter, JobFailed
+from lightwell.work.imports.directories import Directories
+from lightwell.work.imports.leases import LEASE_MS
+from lightwell.work.imports.listing import ListedFile
+from lightwell.work.imports.role_access import RoleAssumer
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 from typing import Any, cast
 
-from lightwell.work.listing import list_sources
+from lightwell.work.imports.listing import list_sources
 
 _NOTHING = cast(Any, None)  # neither buckets nor directories of zip files are asked
 

@@ -26,7 +26,7 @@ from lightwell.stores.data_folder.node import NOBODY
 from lightwell.stores.image_sets import existing_instances, records
 from lightwell.stores.jobs import chunks, import_jobs, staging
 from lightwell.stores.objects import packs
-from lightwell.work.pauses import Pauses
+from lightwell.work.imports.pauses import Pauses
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

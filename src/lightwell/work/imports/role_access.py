@@ -16,8 +16,8 @@ from lightwell.domain.imports.jobs import Job, split_uri
 from lightwell.errors import LightwellError, StorageError
 from lightwell.ingest import overrides, report
 from lightwell.stores.buckets.registry import Buckets
-from lightwell.work.chunk_writer import JobFailed
-from lightwell.work.listing import ListedFile, folder_prefix
+from lightwell.work.imports.chunk_writer import JobFailed
+from lightwell.work.imports.listing import ListedFile, folder_prefix
 
 DENIED = "AccessDeniedException"
 """AWS's name for a file that the role may not read, in ``failure.ndjson``."""

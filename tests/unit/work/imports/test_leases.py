@@ -14,8 +14,8 @@ from lightwell.codec_pool.messages import ReadChunk
 from lightwell.domain.imports.jobs import NO_FILE, STORAGE, Chunk, InputFile
 from lightwell.stores import Stores
 from lightwell.stores.jobs import chunks
-from lightwell.work.leases import LeasedChunk, Leases
-from lightwell.work.pauses import Pauses
+from lightwell.work.imports.leases import LeasedChunk, Leases
+from lightwell.work.imports.pauses import Pauses
 
 NOW = 10**12
 

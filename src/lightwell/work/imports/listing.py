@@ -13,7 +13,7 @@ from pathlib import Path
 from lightwell.domain.imports.jobs import Job, split_uri
 from lightwell.errors import InputError
 from lightwell.stores.buckets.registry import Buckets
-from lightwell.work.directories import Directories
+from lightwell.work.imports.directories import Directories
 
 _ZIP = b"PK\x03\x04"
 

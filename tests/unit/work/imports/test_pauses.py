@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from lightwell.clock import Clock
-from lightwell.work.pauses import BACKOFF, Pauses
+from lightwell.work.imports.pauses import BACKOFF, Pauses
 
 MINUTE = 60_000
 

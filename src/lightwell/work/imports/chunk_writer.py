@@ -15,9 +15,9 @@ from lightwell.ingest import overrides
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.jobs import chunks, import_jobs, staging
-from lightwell.work import chunking
-from lightwell.work.directories import Directories
-from lightwell.work.listing import ListedFile
+from lightwell.work.imports import chunking
+from lightwell.work.imports.directories import Directories
+from lightwell.work.imports.listing import ListedFile
 
 _CHUNKS_AT_ONCE = 32
 _OUTCOMES_AT_ONCE = 1000
