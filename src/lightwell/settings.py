@@ -27,6 +27,7 @@ from lightwell.setting_urls import (
     public_fault,
     storage_fault,
 )
+from lightwell.setting_values import convert, split_list
 
 PREFIX = "LIGHTWELL_"
 FILE = "lightwell.toml"
@@ -174,7 +175,7 @@ class Settings:
     @property
     def proxies(self) -> tuple[IPv4Network | IPv6Network, ...]:
         """The networks of ``trusted_proxies``."""
-        return tuple(ip_network(text) for text in _split_list(self.trusted_proxies))
+        return tuple(ip_network(text) for text in split_list(self.trusted_proxies))
 
     @property
     def authorizers(self) -> Path:
@@ -332,70 +333,17 @@ def _foreign(path: Path, owner: int) -> ConfigurationError:
     )
 
 
+def _convert(name: str, raw: Any, where: str) -> Any:
+    setting = FIELDS[name]
+    return convert(name, raw, where, str(setting.type), setting.metadata["choices"])
+
+
 def _known(name: str, where: str, spell: Any) -> str:
     if name in FIELDS:
         return name
     close = difflib.get_close_matches(name, FIELDS, n=1)
     hint = f"; did you mean {spell(close[0])}?" if close else "; `lightwell config show` lists the settings"
     raise ConfigurationError(f"unknown setting {where}{hint}")
-
-
-def _convert(name: str, raw: Any, where: str) -> Any:
-    if re.search("[\0\ud800-\udfff]", str(raw)):
-        # Other processes and the database are told of it, as UTF-8.
-        raise ConfigurationError(
-            f"{name} from {where} has a null character, or is not UTF-8: write it without"
-        )
-    kind = str(FIELDS[name].type)
-    choices = FIELDS[name].metadata["choices"]
-    if kind.startswith("Path"):
-        if not isinstance(raw, str | Path) or str(raw) == "":
-            raise ConfigurationError(f"{name} from {where} must be a path")
-        try:
-            return Path(raw).expanduser()
-        except (RuntimeError, UnicodeError):
-            raise ConfigurationError(
-                f"{name} from {where} begins with the home folder of a user who does not exist: write ./~ if "
-                "that is a name"
-            ) from None
-    if kind == "int":
-        return _integer(name, raw, where)
-    if kind == "bool":
-        return _boolean(name, raw, where)
-    if not isinstance(raw, str):
-        raise ConfigurationError(f"{name} from {where} must be text, not {type(raw).__name__}")
-    if choices and raw not in choices:
-        raise ConfigurationError(f"{name} from {where} is {raw!r}; expected {' or '.join(choices)}")
-    return raw
-
-
-def _boolean(name: str, raw: Any, where: str) -> bool:
-    words = dict.fromkeys(("true", "yes", "on", "1"), True)
-    words |= dict.fromkeys(("false", "no", "off", "0"), False)
-    if isinstance(raw, bool):
-        return raw
-    if not isinstance(raw, str) or raw.lower() not in words:
-        raise ConfigurationError(f"{name} from {where} is {raw!r}; expected true or false")
-    return words[raw.lower()]
-
-
-def _integer(name: str, raw: Any, where: str) -> int:
-    units = {"": 1, "k": 1 << 10, "m": MiB, "g": GiB}
-    if isinstance(raw, int) and not isinstance(raw, bool):
-        number = raw
-    else:
-        text = raw.strip() if isinstance(raw, str) else ""
-        match = re.fullmatch(r"(\d{1,18})\s*([kKmMgG]?)(?:i?[bB])?", text)
-        if match is None:
-            raise ConfigurationError(f"{name} from {where} is {raw!r}; expected a whole number")
-        number = int(match[1]) * units[match[2].lower()]
-    if number < 0:
-        raise ConfigurationError(f"{name} from {where} is {number}; expected 0 or more")
-    return number
-
-
-def _split_list(text: str | None) -> list[str]:
-    return [word for part in (text or "").split(",") if (word := part.strip())]
 
 
 _URLS = {
@@ -428,7 +376,7 @@ def _checked(settings: Settings) -> Settings:
         url = getattr(settings, name)
         if url and (words := fault(url)):
             refuse(name, words)
-    for text in _split_list(settings.trusted_proxies):
+    for text in split_list(settings.trusted_proxies):
         try:
             network = ip_network(text)
         except ValueError as error:

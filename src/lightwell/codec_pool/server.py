@@ -1,7 +1,7 @@
 """The Unix socket at which HTTP processes hand in requests (`codec_pool.client`).
 
-Only the holder of ``DATA/engine.lock`` opens it, so a socket that exists already belongs to a dead process.
-One thread accepts connections and requests; whichever thread has carried a request out writes its reply.
+Whoever opens it holds ``DATA/pool.lock``, so a socket that exists already belongs to a dead process. One
+thread accepts connections and requests; whichever thread has carried a request out writes its reply.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from lightwell.codec_pool.client import SOCKET, address
 from lightwell.codec_pool.queue import PendingRequest, RequestQueue
 from lightwell.codec_pool.requests import Envelope, PoolReply, RequestError
 from lightwell.framing import MessageBuffer, frame
+from lightwell.stores.data_folder.process_lock import ProcessLock
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ _LONGEST = 64 << 20
 _STEP = 1 << 18
 _ANSWER_SECONDS = 30.0
 _BACKLOG = 128
+_LOCK_SECONDS = 0.5
 
 _envelopes: msgspec.msgpack.Decoder[Envelope] = msgspec.msgpack.Decoder(Envelope)
 _encoder = msgspec.msgpack.Encoder()
@@ -57,14 +59,28 @@ class PoolServer:
         self._queue = queue
         self._selector = selectors.DefaultSelector()
         self._connections = 0
-        self._closing = False
+        self._lock = ProcessLock(data, "pool.lock")
+        self._closing = threading.Event()
+        self._is_settled = False
         self._listener: socket.socket | None = None
         self._thread: threading.Thread | None = None
 
     def open(self) -> None:
-        """Listen. Where that fails, the log says so: imports go on, and clients are told to try again."""
+        """Listen, as soon as no other process does on this data folder.
+
+        Where that fails, the log says so: imports go on, and clients are told to try again.
+        """
+        self._is_settled = self._try_listening()
+        self._thread = threading.Thread(target=self._run, name="pool-server", daemon=True)
+        self._thread.start()
+
+    def _try_listening(self) -> bool:
+        """Whether there is nothing to wait for: it listens now, or it cannot, which the log says."""
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
+            if not self._lock.take():
+                listener.close()
+                return False
             with address(self._data) as path:
                 (self._data / SOCKET).unlink(missing_ok=True)
                 listener.bind(path)
@@ -77,12 +93,11 @@ class PoolServer:
                 self._data / SOCKET,
                 error.strerror or error,
             )
-            return
+            return True
         listener.setblocking(False)
         self._listener = listener
         self._selector.register(listener, selectors.EVENT_READ)
-        self._thread = threading.Thread(target=self._run, name="pool-server", daemon=True)
-        self._thread.start()
+        return True
 
     def wait(self, seconds: float) -> None:
         """Wait until every client has gone, for so many seconds at most."""
@@ -92,16 +107,22 @@ class PoolServer:
 
     def close(self) -> None:
         """Accept no more connections, and close those that are open."""
-        if self._listener is None or self._thread is None:
-            return
-        with contextlib.suppress(OSError):
-            (self._data / SOCKET).unlink()
-        self._closing = True
-        self._thread.join(2)
-        self._listener.close()
+        if self._listener is not None:
+            with contextlib.suppress(OSError):
+                (self._data / SOCKET).unlink()
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join(2)
+        if self._listener is not None:
+            self._listener.close()
+        self._lock.release()
 
     def _run(self) -> None:
-        while not self._closing:
+        while not self._is_settled:
+            if self._closing.wait(_LOCK_SECONDS):
+                return
+            self._is_settled = self._try_listening()
+        while not self._closing.is_set():
             for key, _ in self._selector.select(0.5):
                 try:
                     if key.data is None:

@@ -1,8 +1,8 @@
 """The engine: works on import jobs until they are done. All state is in tables, so any engine can take over.
 
 Threads: one polls the tables; two do the phases *list*, *commit* and *report*; one for each codec worker does
-*read*; one renews leases; one delivers events; one collects what nothing refers to any more. For the requests
-that clients of the HTTP processes wait for, there is another one for each codec worker, and one that commits.
+*read*; one renews leases; one delivers events; one collects what nothing refers to any more. The requests
+that clients of the HTTP processes wait for have threads of their own (`request_pool`).
 """
 
 from __future__ import annotations
@@ -15,12 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lightwell.clock import Clock, Ids
-from lightwell.codec_pool.dispatcher import Dispatcher
 from lightwell.codec_pool.failures import PHASE, cause_of, reason_of
 from lightwell.codec_pool.process import remove_leftovers
-from lightwell.codec_pool.queue import RequestQueue
-from lightwell.codec_pool.server import PoolServer
-from lightwell.codec_pool.store_committer import StoreCommitter
 from lightwell.domain.backoff import AGAIN
 from lightwell.domain.states import JobPhase
 from lightwell.errors import StorageError, StorageUnavailableError
@@ -35,14 +31,13 @@ from lightwell.work.imports.import_phases import ClaimLost, Count, ImportPhases
 from lightwell.work.imports.leases import LEASE_MS, Leases
 from lightwell.work.imports.pauses import Pauses
 from lightwell.work.imports.role_access import RoleAssumer
+from lightwell.work.request_pool import RequestPool
 
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.15
 _DELIVER_SECONDS = 0.5
 _PHASE_THREADS = 2
-# Requests that are under way when the engine is told to stop may take so long.
-_REQUEST_SECONDS = 4.0
 # While the database is unavailable, that is logged so often.
 _LOG_SECONDS = 300.0
 
@@ -55,7 +50,7 @@ class EngineOptions:
     are found at the start belong to dead engines. ``count`` adds to one of `observe.metrics.COUNTERS`.
     ``delivers``: writes events to the event log; they wait in the database for an engine that does.
     ``pool_linger``: serve requests of HTTP processes, too, and once told to stop wait so many seconds for
-    clients to leave; for the holder of `EngineLock` only. ``data_access`` assumes the roles that jobs name;
+    clients to leave. ``data_access`` assumes the roles that jobs name;
     jobs that need it fail without.
     """
 
@@ -106,16 +101,10 @@ class Engine:
             ChunkReader(stores, settings, self._leases, self._stopping, self._wait_for_work)
             for _ in range(settings.codec_processes)
         ]
-        self._queue = RequestQueue()
-        serves_pool = options.pool_linger is not None
-        self._pool_server = PoolServer(settings.data, self._queue) if serves_pool else None
-        self._pool_linger = options.pool_linger or 0.0
-        self._committer = StoreCommitter(stores, settings, self._clock, self._ids)
-        self._dispatchers = [
-            Dispatcher(stores, settings, self._queue, self._committer)
-            for _ in range(settings.codec_processes if serves_pool else 0)
-        ]
-        self._dispatchers_stop, self._committer_stop = threading.Event(), threading.Event()
+        self._pool_linger = options.pool_linger
+        self._pool = (
+            None if options.pool_linger is None else RequestPool(stores, settings, self._clock, self._ids)
+        )
         self._collector = Collector(stores, settings, self._clock, self._ids, self._stopping)
         self._inbox: queue.SimpleQueue[tuple[int, JobPhase] | None] = queue.SimpleQueue()
         self._busy: dict[int, str | None] = {}
@@ -136,19 +125,10 @@ class Engine:
             threading.Thread(target=self._deliver, name="deliver"),
             threading.Thread(target=self._collector.run, name="collect"),
         ]
-        dispatching = [
-            threading.Thread(target=each.run, args=(self._dispatchers_stop,), name=f"dispatcher-{i}")
-            for i, each in enumerate(self._dispatchers)
-        ]
-        committing = threading.Thread(
-            target=self._committer.run, args=(self._committer_stop,), name="committer"
-        )
         for thread in threads:
             thread.start()
-        if self._pool_server is not None:
-            for thread in [*dispatching, committing]:
-                thread.start()
-            self._pool_server.open()
+        if self._pool is not None:
+            self._pool.open()
         try:
             while not self._stopping.is_set() and not until():
                 self._poll()
@@ -158,22 +138,10 @@ class Engine:
             self.stop()
             for _ in range(_PHASE_THREADS):
                 self._inbox.put(None)
-            if self._pool_server is not None:
-                self._close_pool_server(dispatching, committing)
+            if self._pool is not None:
+                self._pool.close(self._pool_linger or 0.0)
             for thread in threads:
                 thread.join()
-
-    def _close_pool_server(self, dispatching: list[threading.Thread], committing: threading.Thread) -> None:
-        """Let clients that are connected finish, then end."""
-        assert self._pool_server is not None
-        self._pool_server.wait(self._pool_linger)
-        self._queue.close(_REQUEST_SECONDS)
-        self._dispatchers_stop.set()
-        for thread in dispatching:
-            thread.join()
-        self._committer_stop.set()
-        committing.join()
-        self._pool_server.close()
 
     def stop(self) -> None:
         """Stop soon: chunks in progress are given back. For any thread, and for a signal handler."""
@@ -186,8 +154,8 @@ class Engine:
 
     def worker_pids(self) -> list[int]:
         """The process ids of the codec workers that run now."""
-        slots: list[ChunkReader | Dispatcher] = [*self._readers, *self._dispatchers]
-        return [pid for slot in slots if (pid := slot.worker_pid) is not None]
+        reading = [pid for each in self._readers if (pid := each.worker_pid) is not None]
+        return [*reading, *([] if self._pool is None else self._pool.worker_pids())]
 
     def _poll(self) -> None:
         now = self._clock.now()
