@@ -49,6 +49,7 @@ NOBODY_MAY = {"web", "cli", "app"}
 HOMES: dict[str, set[str]] = {
     "imaging": {
         "pydicom", "imagecodecs", "gdcm", "openjpeg", "pylibjpeg", "jpeg_ls", "rle", "libjpeg", "_openjpeg",
+        "ojph",
     },
     "stores": {"sqlalchemy", "alembic", "psycopg", "sqlite3", "obstore"},
     "web": {"uvicorn", "uvloop", "httptools", "starlette"},

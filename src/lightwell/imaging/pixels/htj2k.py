@@ -6,12 +6,14 @@ AWS's sample frame (one tile-part per resolution, JP2 boxes). `encode` verifies 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from typing import Any, cast
 
 import imagecodecs
 import numpy as np
 
-from lightwell.imaging.errors import cannot_transcode
+from lightwell.imaging.errors import PixelFailure, cannot_transcode
 from lightwell.imaging.pixels.htj2k_header import check_form
 from lightwell.imaging.pixels.jp2_boxes import box_head
 from lightwell.imaging.pixels.samples import Samples
@@ -19,6 +21,7 @@ from lightwell.imaging.pixels.unraisable_errors import collect_unraisable
 
 UID = "1.2.840.10008.1.2.4.202"
 BASE = 64
+_GREY = tuple(map(np.dtype, ("u1", "i1", "u2", "i2")))
 LIKE_RGB = frozenset({"RGB", "YBR_RCT", "YBR_ICT"})
 
 
@@ -41,23 +44,9 @@ def encode(samples: Samples, photometric: str, *, cross_check: bool = False) -> 
     """
     rows, columns = samples.shape[:2]
     colour = samples.ndim == 3
-    try:
-        stream = imagecodecs.htj2k_encode(
-            samples,
-            reversible=True,
-            planar=False if colour else None,
-            rgb=colour and photometric in LIKE_RGB,
-            resolutions=decompositions(rows, columns),  # imagecodecs means decompositions
-            tlm=True,
-            tilepart=1,
-        )
-        same = same_samples(samples, decode(stream, samples.shape, samples.dtype, photometric))
-        if same and cross_check:
-            same = same_samples(samples, imagecodecs.jpeg2k_decode(stream, planar=False, numthreads=1))
-    except (imagecodecs.Htj2kError, imagecodecs.Jpeg2kError, ValueError) as error:
-        raise cannot_transcode(f"a frame could not be encoded as HTJ2K: {error}") from error
-    if not same:
-        raise cannot_transcode("a frame encoded as HTJ2K did not decode to the same pixels")
+    stream = None if colour else _encoded_as_grey(samples, photometric, cross_check)
+    if stream is None:
+        stream = _encoded(samples, photometric, cross_check)
     head = box_head(
         rows,
         columns,
@@ -67,6 +56,76 @@ def encode(samples: Samples, photometric: str, *, cross_check: bool = False) -> 
         len(stream),
     )
     return head + stream, len(head)
+
+
+def _encoded(samples: Samples, photometric: str, cross_check: bool) -> bytes:
+    """The codestream by imagecodecs."""
+    colour = samples.ndim == 3
+    try:
+        stream = cast(
+            bytes,
+            imagecodecs.htj2k_encode(
+                samples,
+                reversible=True,
+                planar=False if colour else None,
+                rgb=colour and photometric in LIKE_RGB,
+                resolutions=decompositions(*samples.shape[:2]),  # imagecodecs means decompositions
+                tlm=True,
+                tilepart=1,
+            ),
+        )
+        same = _decodes_to(samples, stream, photometric, cross_check)
+    except (imagecodecs.Htj2kError, imagecodecs.Jpeg2kError, ValueError) as error:
+        raise cannot_transcode(f"a frame could not be encoded as HTJ2K: {error}") from error
+    if not same:
+        raise cannot_transcode("a frame encoded as HTJ2K did not decode to the same pixels")
+    return stream
+
+
+def _encoded_as_grey(samples: Samples, photometric: str, cross_check: bool) -> bytes | None:
+    """The codestream by ojph, the faster encoder; None where imagecodecs has to encode the frame.
+
+    The two differ in the comment that names the codec, and in nothing else.
+    """
+    encoder = _grey_encoder()
+    if encoder is None or samples.dtype not in _GREY:
+        return None
+    if not (samples.flags.c_contiguous and samples.flags.writeable):
+        samples = np.array(samples, order="C")
+    try:
+        stream: bytes = encoder(
+            samples,
+            channel_order="HW",
+            num_decompositions=decompositions(*samples.shape),
+            reversible=True,
+            progression_order="RPCL",
+            tlm_marker=True,
+            tileparts_at_resolutions=True,
+            tileparts_at_components=False,
+        ).tobytes()
+        return stream if _decodes_to(samples, stream, photometric, cross_check) else None
+    except (PixelFailure, imagecodecs.Jpeg2kError, RuntimeError, TypeError, ValueError):
+        return None
+
+
+@cache
+def _grey_encoder() -> Callable[..., Any] | None:
+    """The encoder of ojph, or None: it has no packages for Python 3.11. Loaded only by those who encode."""
+    try:
+        from ojph import imwrite_to_memory
+    except ImportError:
+        return None
+    encoder: Callable[..., Any] = imwrite_to_memory
+    return encoder
+
+
+def _decodes_to(samples: Samples, stream: bytes, photometric: str, cross_check: bool) -> bool:
+    """Whether a codestream decodes to these samples; ``cross_check``: also by OpenJPEG."""
+    if not same_samples(samples, decode(stream, samples.shape, samples.dtype, photometric)):
+        return False
+    return not cross_check or same_samples(
+        samples, imagecodecs.jpeg2k_decode(stream, planar=False, numthreads=1)
+    )
 
 
 def decode(

@@ -1,5 +1,6 @@
 import struct
 import sys
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -119,6 +120,85 @@ def test_is_exact_for_openjpeg_too(kind: str, shape: tuple[int, ...], photometri
 def test_reads_frames_that_may_not_be_written() -> None:
     samples = np.frombuffer(noise((20, 30), "u2").tobytes(), "<u2").reshape(20, 30)
     assert np.array_equal(decoded(stream(samples), samples, "MONOCHROME2"), samples)
+
+
+def without_comment(data: bytes) -> tuple[bytes, bytes]:
+    """What stands before and behind the marker segment that names the codec."""
+    place = data.index(b"\xff\x64\x00", data.index(b"\xff\x5c"))
+    return data[:place], data[place + 2 + int.from_bytes(data[place + 2 : place + 4]) :]
+
+
+GREY_SHAPES = [(2, 2), (3, 2), (5, 64), (2, 1000), (1000, 3), (64, 65), (129, 300), (513, 200)]
+
+
+@pytest.mark.parametrize("kind", ["u1", "i1", "u2", "i2"])
+def test_writes_the_same_codestream_with_either_encoder(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ojph")
+    random = np.random.default_rng(7)
+    frames = []
+    for bits in range(1, np.iinfo(kind).bits + 1):
+        low, high = (0, 1 << bits) if kind[0] == "u" else (-1 << (bits - 1), 1 << (bits - 1))
+        for shape in GREY_SHAPES:
+            frames += [
+                random.integers(low, high, shape).astype(kind),
+                random.choice(np.array([low, high - 1], kind), shape),
+                np.full(shape, high - 1, kind),
+                slope(shape, kind),
+            ]
+    faster = [htj2k.encode(samples, "MONOCHROME2", cross_check=True) for samples in frames]
+    assert b"OpenJPH Ver 1." in faster[0][0]
+    monkeypatch.setattr(htj2k, "_grey_encoder", lambda: None)
+    for samples, (data, head) in zip(frames, faster, strict=True):
+        again, again_head = htj2k.encode(samples, "MONOCHROME2")
+        assert without_comment(data[head:]) == without_comment(again[again_head:])
+
+
+@pytest.mark.parametrize(
+    "samples",
+    [
+        np.frombuffer(noise((20, 30), "u2").tobytes(), "<u2").reshape(20, 30),
+        noise((20, 30), "i2")[::-1, ::2],
+        noise((20, 30), "u1").T,
+        np.broadcast_to(noise((1, 30), "u1"), (20, 30)),
+    ],
+    ids=["read-only", "every other column", "transposed", "one row repeated"],
+)
+def test_encodes_arrays_of_any_layout(samples: NDArray[Any]) -> None:
+    data, head = htj2k.encode(samples, "MONOCHROME2")
+    plain = np.array(samples, order="C")
+    assert htj2k.encode(plain, "MONOCHROME2") == (data, head)
+    assert np.array_equal(decoded(data[head:], plain, "MONOCHROME2"), samples)
+
+
+def raises(*_: object, **__: object) -> NDArray[Any]:
+    raise RuntimeError("ojph error")
+
+
+def wrong(samples: NDArray[Any], **more: object) -> NDArray[Any]:
+    encoder = pytest.importorskip("ojph").imwrite_to_memory
+    return np.asarray(encoder(samples ^ 1, **more))
+
+
+@pytest.mark.parametrize("encoder", [raises, wrong, lambda *_, **__: noise((1, 40), "u1")])
+def test_encodes_with_the_other_encoder_what_the_faster_one_cannot(
+    encoder: Callable[..., NDArray[Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(htj2k, "_grey_encoder", lambda: encoder)
+    samples = noise((40, 50), "u2")
+    data, head = htj2k.encode(samples, "MONOCHROME2")
+    assert np.array_equal(decoded(data[head:], samples, "MONOCHROME2"), samples)
+    monkeypatch.setattr(htj2k, "_grey_encoder", lambda: None)
+    assert htj2k.encode(samples, "MONOCHROME2") == (data, head)
+
+
+def test_encodes_without_the_package_that_python_3_11_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ojph", None)
+    htj2k._grey_encoder.cache_clear()
+    try:
+        assert htj2k._grey_encoder() is None
+        stream(noise((20, 30), "u2"))
+    finally:
+        htj2k._grey_encoder.cache_clear()
 
 
 def test_says_of_a_damaged_frame_that_it_cannot_be_decoded() -> None:
