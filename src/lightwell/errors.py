@@ -6,6 +6,7 @@
     ├── ConfigurationError              a setting, a flag or one of our own files is wrong (exit code 2)
     ├── StorageError                    the database, disk or object store failed
     │   ├── StorageUnavailableError     ... but may recover: unreachable, busy or full
+    │   │   └── CommitUnknownError      ... and nobody knows whether the transaction was committed
     │   └── DamagedError                ... because the stored bytes are not the ones that were written
     ├── InputError                      one input file cannot be imported; says what is wrong with it
     │   ├── NotDicomError               ... because nothing in it looks like DICOM
@@ -54,6 +55,13 @@ class StorageUnavailableError(StorageError):
     """The database, the disk or the object store cannot be used now: unreachable, busy, full or read-only.
 
     Nothing is lost, and the request may be repeated.
+    """
+
+
+class CommitUnknownError(StorageUnavailableError):
+    """The connection was lost while a transaction was being committed: it may have been, or not.
+
+    Whoever runs it again must find what the first run may have done: by a client token, a lease, or keys.
     """
 
 

@@ -10,9 +10,6 @@ import dataclasses
 import difflib
 import os
 import re
-import shlex
-import stat
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -20,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lightwell.errors import ConfigurationError
+from lightwell.setting_file import read_settings_file
 from lightwell.setting_urls import (
     database_fault,
     endpoint_fault,
@@ -81,6 +79,22 @@ class Settings:
         None, "key that encrypts secrets in the database; DATA/secret.key if unset", secret=True
     )
     database_url: str | None = _setting(None, "sqlite:///PATH or postgresql://…; DATA/lightwell.db if unset")
+    database_direct_url: str | None = _setting(
+        None, "the same PostgreSQL database without a pooler between, to be notified; database_url if unset"
+    )
+    database_pool: int = _setting(
+        8, "connections to PostgreSQL that each process keeps open; as many again under load"
+    )
+    database_pooler: str = _setting(
+        "none",
+        "what stands between server and PostgreSQL: none, or transaction, such as PgBouncer in that mode",
+        choices=("none", "transaction"),
+    )
+    database_prepared: str = _setting(
+        "auto",
+        "prepared statements on PostgreSQL; auto: on, but off behind a pooler",
+        choices=("auto", "on", "off"),
+    )
     storage_url: str | None = _setting(None, "file:///PATH or s3://BUCKET/PREFIX; DATA/objects if unset")
     storage_endpoint_url: str | None = _setting(None, "S3 endpoint for s3:// storage; AWS if unset")
     buckets_dir: Path | None = _setting(None, "folder whose subfolders are buckets; DATA/buckets if unset")
@@ -218,8 +232,9 @@ def load(
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     path = file or Path(FILE)
-    table = _from_file(path, required=file is not None)
-    for name, raw in (table or {}).items():
+    table = read_settings_file(path, required=file is not None)
+    for key, raw in (table or {}).items():
+        name = _known(key, f"{key} in {path}", str)
         values[name], sources[name] = _convert(name, raw, f"{path}"), f"{path.absolute()}"
     for variable, raw in environ.items():
         if not variable.startswith(PREFIX) or variable.startswith(f"{PREFIX}TEST_"):
@@ -283,56 +298,6 @@ def masked(name: str, value: object) -> str:
     return masked_url(text) if "://" in text else text
 
 
-def _from_file(path: Path, *, required: bool) -> dict[str, Any] | None:
-    """The settings in a file; None if the file is missing and not required."""
-    try:
-        # The file in the current folder was not asked for, so it must not block us, as a pipe would.
-        flags = os.O_RDONLY | os.O_CLOEXEC | (0 if required else os.O_NONBLOCK)
-        with os.fdopen(os.open(path, flags), "rb") as stream:
-            _check_writers(path, os.fstat(stream.fileno()))
-            if not required and path.lstat().st_uid not in _trusted_owners():
-                # Whoever created a symbolic link could point it at any of this user's files.
-                raise _foreign(path, path.lstat().st_uid)
-            text = stream.read(MiB + 1)  # a device may never end
-        if len(text) > MiB:
-            raise ConfigurationError(f"{path} is longer than a megabyte, so it is no file of settings")
-        table = tomllib.loads(text.decode())
-    except FileNotFoundError:
-        if required:
-            raise ConfigurationError(f"{path} does not exist; check --config") from None
-        return None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigurationError(f"{path} is not valid TOML: {error}") from None
-    except OSError as error:
-        raise ConfigurationError(
-            f"{path} cannot be read: {error.strerror}; check its owner and mode, or use --config"
-        ) from None
-    return {_known(key, f"{key} in {path}", str): value for key, value in table.items()}
-
-
-def _trusted_owners() -> tuple[int, int]:
-    return os.geteuid(), 0
-
-
-def _check_writers(path: Path, state: os.stat_result) -> None:
-    """Raises `ConfigurationError` if anyone but this user and root can write to the open file."""
-    if state.st_uid not in _trusted_owners():
-        raise _foreign(path, state.st_uid)
-    if state.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and stat.S_ISREG(state.st_mode):
-        raise ConfigurationError(
-            f"Users other than the owner can write to {path.absolute()} (mode {state.st_mode & 0o7777:04o}) "
-            f"and so control lightwell: run chmod go-w {shlex.quote(str(path.absolute()))}"
-        )
-
-
-def _foreign(path: Path, owner: int) -> ConfigurationError:
-    return ConfigurationError(
-        f"{path.absolute()} belongs to user {owner}, but settings are read only from files owned by user "
-        f"{os.geteuid()}, who is running this, or by root: change its owner if you trust its contents, or "
-        "run this in another folder"
-    )
-
-
 def _convert(name: str, raw: Any, where: str) -> Any:
     setting = FIELDS[name]
     return convert(name, raw, where, str(setting.type), setting.metadata["choices"])
@@ -349,6 +314,7 @@ def _known(name: str, where: str, spell: Any) -> str:
 _URLS = {
     "public_url": public_fault,
     "database_url": database_fault,
+    "database_direct_url": database_fault,
     "storage_url": storage_fault,
     "storage_endpoint_url": endpoint_fault,
     "s3_endpoint_url": endpoint_fault,
@@ -384,6 +350,10 @@ def _checked(settings: Settings) -> Settings:
         else:
             if network.prefixlen == 0:
                 refuse("trusted_proxies", f"contains {text}, which would trust headers from anyone")
+    if settings.database_direct_url and settings.database_direct_url.startswith("sqlite:"):
+        refuse("database_direct_url", "must be postgresql://…: SQLite has no pooler")
+    if not 1 <= settings.database_pool <= 1000:
+        refuse("database_pool", f"is {settings.database_pool}; expected 1 to 1000")
     if settings.worker_memory < 256 * MiB:
         refuse("worker_memory", "must be 256m or more")
     if settings.authorizer_leeway > 60:

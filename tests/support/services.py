@@ -68,32 +68,87 @@ def wanted(service: contextlib.AbstractContextManager[Service]) -> Iterator[Serv
 @contextlib.contextmanager
 def postgres() -> Iterator[str]:
     """A PostgreSQL server of its own on loopback; yields the URL of its database ``postgres``."""
-    binaries = postgres_binaries()
     with _folder("lightwell-postgres-") as folder:
         user = _unprivileged("postgres", "nobody")
         if user is not None:
             os.chown(folder, user.pw_uid, user.pw_gid)
-        data, password = folder / "data", folder / "password"
+        password = folder / "password"
         password.write_text("test:secret")
         password.chmod(0o644)
-        made = subprocess.run(
-            [*_as(user), str(binaries / "initdb"), "-D", str(data), "-U", "lightwell",
-             "--pwfile", str(password), "--auth=scram-sha-256",
-             "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"],
-            capture_output=True, text=True, cwd=folder,
+        _run_postgres_tool(
+            user, folder, "initdb", "-D", folder / "data", "-U", "lightwell", "--pwfile", password,
+            "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync",
         )  # fmt: skip
-        if made.returncode:
-            raise Unavailable(f"initdb failed: {made.stderr.strip()[-500:]}")
-        port = free_ports(1)[0]
+        with _postgres_on(folder, user) as port:
+            yield _postgres_url(port)
+
+
+@contextlib.contextmanager
+def postgres_standby(primary: str) -> Iterator[str]:
+    """A hot standby of a server that `postgres` started, streaming from it; yields its URL."""
+    with _folder("lightwell-standby-") as folder:
+        user = _unprivileged("postgres", "nobody")
+        if user is not None:
+            os.chown(folder, user.pw_uid, user.pw_gid)
+        _run_postgres_tool(
+            user, folder, "pg_basebackup", "-D", folder / "data", "-R", "-X", "stream", "-c", "fast",
+            "--no-sync", "-d", primary,
+        )  # fmt: skip
+        with _postgres_on(folder, user) as port:
+            yield _postgres_url(port)
+
+
+def _postgres_url(port: int) -> str:
+    return f"postgresql://lightwell:test%3Asecret@127.0.0.1:{port}/postgres"
+
+
+def _run_postgres_tool(user: pwd.struct_passwd | None, folder: Path, tool: str, *options: object) -> None:
+    command = [*_as(user), str(postgres_binaries() / tool), *map(str, options)]
+    made = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    if made.returncode:
+        raise Unavailable(f"{tool} failed: {made.stderr.strip()[-500:]}")
+
+
+@contextlib.contextmanager
+def _postgres_on(folder: Path, user: pwd.struct_passwd | None) -> Iterator[int]:
+    """A server on ``folder / "data"``; its port."""
+    port = free_ports(1)[0]
+    settings = {
+        "listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "fsync": "off",
+        "full_page_writes": "off", "max_connections": 200, "shared_buffers": "64MB",
+    }  # fmt: skip
+    options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+    command = [*_as(user), str(postgres_binaries() / "postgres"), "-D", str(folder / "data"), *options]
+    with _running(command, folder, signal.SIGINT) as server:
+        server.wait_for(lambda: _accepts_queries(_postgres_url(port)))
+        yield port
+
+
+@contextlib.contextmanager
+def pgbouncer(server: str, **more: object) -> Iterator[str]:
+    """A PgBouncer in transaction mode in front of a server that `postgres` started.
+
+    Yields the URL that leads through it to the database of ``server``; ``more`` are settings of it.
+    """
+    program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if program is None:
+        raise Unavailable("no PgBouncer: apt-get install pgbouncer")
+    address, _, name = server.rpartition("/")
+    port, own = int(address.rpartition(":")[2]), free_ports(1)[0]
+    with _folder("lightwell-pgbouncer-") as folder:
+        (folder / "users").write_text('"lightwell" "test:secret"\n')
         settings = {
-            "listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "fsync": "off",
-            "full_page_writes": "off", "max_connections": 200, "shared_buffers": "64MB",
+            "listen_addr": "127.0.0.1", "listen_port": own, "unix_socket_dir": "", "pool_mode": "transaction",
+            "auth_type": "scram-sha-256", "auth_file": folder / "users", "default_pool_size": 6,
+            "max_client_conn": 300, **more,
         }  # fmt: skip
-        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-        command = [*_as(user), str(binaries / "postgres"), "-D", str(data), *options]
-        with _running(command, folder, signal.SIGINT) as server:
-            url = f"postgresql://lightwell:test%3Asecret@127.0.0.1:{port}/postgres"
-            server.wait_for(lambda: _accepts_queries(url))
+        lines = ["[databases]", f"* = host=127.0.0.1 port={port}", "[pgbouncer]"]
+        lines += [f"{key} = {value}" for key, value in settings.items()]
+        (folder / "pgbouncer.ini").write_text("\n".join(lines) + "\n")
+        command = [*_as(_unprivileged("postgres", "nobody")), program, str(folder / "pgbouncer.ini")]
+        with _running(command, folder, signal.SIGINT) as running:
+            url = f"{address.rpartition(':')[0]}:{own}/{name}"
+            running.wait_for(lambda: _accepts_queries(url))
             yield url
 
 

@@ -22,7 +22,8 @@ from lightwell.stores.data_folder import file_modes
 from lightwell.stores.data_folder.file_modes import ExposedPath
 from lightwell.stores.data_folder.file_owner import other_owner, untrusted_path
 from lightwell.stores.db.database import Database
-from lightwell.stores.db.schema import migrate, schema_state
+from lightwell.stores.db.open import migrate_database, open_database
+from lightwell.stores.db.schema import schema_state
 
 
 def check_owner(settings: Settings) -> None:
@@ -120,7 +121,7 @@ def store_session(settings: Settings, *, create: bool = False) -> Iterator[Store
     stores = open_stores(settings)
     try:
         if create and schema_state(stores.db) != "current":
-            migrate(stores.db)
+            migrate_database(settings, stores.db)
         _check_schema(settings, stores.db)
         yield stores
     finally:
@@ -133,7 +134,7 @@ def database_session(settings: Settings) -> Iterator[Database]:
     check_owner(settings)
     check_database(settings)
     restrict_access(settings)
-    db = Database(settings.database)
+    db = open_database(settings)
     try:
         _check_schema(settings, db)
         yield db

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from lightwell.codec_pool.messages import Channel, Configure, Configured, FromWorker, ToWorker
 from lightwell.codec_pool.sandbox.grants import Grants, of_storage
-from lightwell.settings import Settings, worker_environment
+from lightwell.settings import FIELDS, Settings, worker_environment
 
 log = logging.getLogger(__name__)
 
@@ -157,7 +157,9 @@ def remove_leftovers(spool: Path) -> None:
 
 def _public(settings: Settings, grants: Grants) -> dict[str, str | int | bool | None]:
     """The settings that a worker needs; it has no database, so it gets no secret."""
-    left_out = {"database_url"} if grants.network else {"database_url", *_ENDPOINTS}
+    left_out = {name for name in FIELDS if name.startswith("database_")}
+    if not grants.network:
+        left_out.update(_ENDPOINTS)
     values: dict[str, str | int | bool | None] = {}
     for field in fields(Settings):
         if field.metadata.get("internal") or field.metadata.get("secret") or field.name in left_out:

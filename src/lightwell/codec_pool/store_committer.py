@@ -20,7 +20,7 @@ from lightwell.codec_pool.requests import InstanceRefused, InstanceStored, PoolR
 from lightwell.domain.imports.records import ChunkResult, NewRecord
 from lightwell.domain.imports.store_response import PROCESSING_FAILURE
 from lightwell.domain.states import DatastoreStatus
-from lightwell.errors import StorageError
+from lightwell.errors import CommitUnknownError, StorageError
 from lightwell.ingest import store_commit
 from lightwell.ingest.merge import ImportTarget, VersionRef
 from lightwell.ingest.store_commit import StoreCommit
@@ -38,6 +38,10 @@ _AHEAD = 32
 _LONGEST_AHEAD = 600_000
 
 _GONE = RequestError("missing", "The data store no longer exists or is no longer active; nothing was stored.")
+_UNKNOWN = (
+    "The database was lost while it committed, so it is not known whether the instances were stored. Send "
+    "them again: what was stored is recognized."
+)
 _FAULT = "The instances could not be put into image sets because of a fault in lightwell, please report it."
 
 
@@ -150,6 +154,12 @@ class StoreCommitter:
     def _commit(self, batch: Sequence[PendingCommit]) -> None:
         try:
             found = self._stores.db.write(lambda conn: self._write(conn, batch))
+        except CommitUnknownError as error:
+            # To try again would find its own keys, and to say that nothing was stored may be wrong.
+            log.warning("instances may have been stored, or not: %s", error)
+            for one in batch:
+                one.reply(RequestError("storage", _UNKNOWN))
+            return
         except StorageError as error:
             if len(batch) == 1:
                 log.warning("instances could not be stored: %s", error)

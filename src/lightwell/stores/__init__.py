@@ -12,6 +12,7 @@ from lightwell.stores.buckets.registry import Buckets
 from lightwell.stores.data_folder.document_cache import DocumentCache
 from lightwell.stores.data_folder.node import NOBODY, Node
 from lightwell.stores.db.database import Database
+from lightwell.stores.db.open import DatabaseSettings, open_database
 from lightwell.stores.image_sets.last_access import Accesses
 from lightwell.stores.objects.interface import Objects
 from lightwell.stores.objects.local import sweep_folder
@@ -35,13 +36,11 @@ class FileStorePaths(Protocol):
     def region(self) -> str: ...
 
 
-class StorePaths(FileStorePaths, Protocol):
+class StorePaths(FileStorePaths, DatabaseSettings, Protocol):
     """The settings that say where the stores are."""
 
     @property
     def data(self) -> Path: ...
-    @property
-    def database(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +115,7 @@ def open_stores(settings: StorePaths) -> Stores:
             f"The data folder {data} cannot be created or written to: {error.strerror}; check LIGHTWELL_DATA "
             "and who owns the folder."
         ) from error
-    db = Database(settings.database)
+    db = open_database(settings)
     files = open_files(settings)
     return Stores(
         db=db,

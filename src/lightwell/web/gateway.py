@@ -15,6 +15,7 @@ from lightwell.auth.lambda_authorizer import BUSY
 from lightwell.errors import (
     AccessDeniedError,
     ApiError,
+    CommitUnknownError,
     DamagedError,
     InternalError,
     RequestTimeoutError,
@@ -96,6 +97,16 @@ class Gateway:
             return response
         except Disconnected:
             raise
+        except CommitUnknownError as error:
+            log.error("a change may have been made: %s", error, extra={"fields": {"request": request.id}})
+            return _error_response(
+                request,
+                UnavailableError(
+                    "The server lost its database while it committed, so it is not known whether the change "
+                    "was made. Look at what it concerns before you repeat it. Its log says more, under "
+                    f"request id {request.id}."
+                ),
+            )
         except StorageUnavailableError as error:
             log.error("the storage is not available: %s", error, extra={"fields": {"request": request.id}})
             return _error_response(

@@ -14,11 +14,12 @@ import pytest
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import IntegrityError
 
-from lightwell.errors import ConfigurationError, StorageError
+from lightwell.errors import CommitUnknownError, ConfigurationError, StorageError, StorageUnavailableError
 from lightwell.stores.db import drivers
 from lightwell.stores.db.database import Database, insert_many, insert_missing
 from lightwell.stores.db.look_up import LookUp
 from lightwell.stores.db.tables import dictionary, level_value, pack, tag
+from tests.support.interruptible_proxy import InterruptibleProxy
 
 
 def rows(*keys: int) -> list[dict[str, object]]:
@@ -234,6 +235,34 @@ def test_survives_the_loss_of_its_connections(migrated_postgres_url: str, postgr
         attempt()
     assert keys_in(db) == [1, 2]
     db.close()
+
+
+def test_does_nothing_twice_where_the_answer_is_lost(migrated_postgres_url: str) -> None:
+    address = migrated_postgres_url.rpartition("@")[2].partition("/")[0]
+    host, _, port = address.partition(":")
+    proxy = InterruptibleProxy(host, int(port))
+    db = Database(migrated_postgres_url.replace(address, f"127.0.0.1:{proxy.port}"))
+    runs: list[int] = []
+
+    def work(conn: Connection) -> None:
+        runs.append(len(runs))
+        key = text("INSERT INTO dictionary (key, bytes) SELECT count(*), 'x' FROM dictionary")
+        conn.execute(key)
+
+    db.write(work)
+    proxy.cut_after = [b"INSERT"]  # before the commit: it is run again on another connection
+    db.write(work)
+    assert (keys_in(db), len(runs)) == ([0, 1], 3)
+    proxy.cut_after = [b"COMMIT\x00"]  # it is committed, but nobody says so
+    with pytest.raises(CommitUnknownError, match="nobody knows"):
+        db.write(work)
+    assert (keys_in(db), len(runs)) == ([0, 1, 2], 4)
+    proxy.cut_after = [b"INSERT", b"INSERT"]  # again and again
+    with pytest.raises(StorageUnavailableError):
+        db.write(work)
+    assert (keys_in(db), len(runs)) == ([0, 1, 2], 6)
+    db.close()
+    proxy.end()
 
 
 def test_can_be_forked_before_and_after_its_first_use(database_url: str) -> None:

@@ -51,14 +51,13 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _migrate(settings: Settings) -> int:
-    from lightwell.stores.db.database import Database
-    from lightwell.stores.db.schema import migrate
+    from lightwell.stores.db.open import migrate_database, open_database
 
     check_owner(settings)
     make_data_folder(settings)
-    db = Database(settings.database)
+    db = open_database(settings)
     try:
-        changed = migrate(db)
+        changed = migrate_database(settings, db)
     finally:
         db.close()
     print(

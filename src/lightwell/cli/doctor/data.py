@@ -49,12 +49,12 @@ def owner(settings: Settings) -> str:
 
 
 def database(settings: Settings) -> str:
-    from lightwell.stores.db.database import Database
+    from lightwell.stores.db.open import open_database
     from lightwell.stores.db.schema import schema_state
 
     if not _has_database(settings):
         return _NOT_CREATED
-    db = Database(settings.database)
+    db = open_database(settings)
     try:
         state = schema_state(db)
         if state == "ahead":
@@ -180,10 +180,10 @@ def _has_database(settings: Settings) -> bool:
 @contextmanager
 def _migrated(settings: Settings) -> Iterator[Connection | None]:
     """A connection for reading; None unless the database has the schema of this version."""
-    from lightwell.stores.db.database import Database
+    from lightwell.stores.db.open import open_database
     from lightwell.stores.db.schema import schema_state
 
-    db = Database(settings.database)
+    db = open_database(settings)
     try:
         if schema_state(db) != "current":
             yield None

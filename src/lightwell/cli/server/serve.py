@@ -143,12 +143,12 @@ def prepare(settings: Settings, server_row: Server | None = None, port: int | No
     from lightwell.cli.store_session import restrict_access
     from lightwell.stores import open_stores
     from lightwell.stores.background import servers
-    from lightwell.stores.db.schema import migrate
+    from lightwell.stores.db.open import migrate_database
 
     try:
         restrict_access(settings, warn=True)
         stores = open_stores(settings)
-        migrate(stores.db)
+        migrate_database(settings, stores.db)
         secret_box = ensure_secret_box(stores.db, settings.secret_key, settings.data)
         given = None
         if settings.root_access_key_id and settings.root_secret_access_key:

@@ -20,11 +20,19 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from lightwell.errors import ConfigurationError
+from lightwell.errors import CommitUnknownError, ConfigurationError
 from lightwell.setting_urls import masked_url
 from lightwell.stores.db import drivers
 from lightwell.stores.db.bulk import insert_many, insert_missing
-from lightwell.stores.db.errors import explain, is_failure, may_retry
+from lightwell.stores.db.drivers import PostgresqlOptions
+from lightwell.stores.db.errors import (
+    commit_unknown,
+    explain,
+    is_connection_lost,
+    is_failure,
+    is_read_only,
+    may_retry,
+)
 from lightwell.stores.db.look_up import LookUp
 
 __all__ = ["Database", "insert_many", "insert_missing"]
@@ -33,12 +41,16 @@ T = TypeVar("T")
 
 # How often, and for how many seconds, a transaction that conflicts with others is tried.
 _ATTEMPTS, _RETRY_SECONDS = 6, 10.0
+# How often one that has lost its connection is.
+_CONNECTIONS = 2
+# How many connections for reading SQLite a process keeps.
+_SQLITE_POOL = 8
 
 
 class _Opened:
     """What one process has open; created on first use, dropped by `close` and after a fork."""
 
-    def __init__(self, url: str, pool: int) -> None:
+    def __init__(self, url: str, options: PostgresqlOptions) -> None:
         self.pid = os.getpid()
         self.reader: Engine
         self.writer: Engine
@@ -46,10 +58,10 @@ class _Opened:
         self.raw = threading.local()
         self.raws: list[tuple[threading.Thread, Any]] = []
         if url.startswith("sqlite:"):
-            self.reader, self.writer = drivers.sqlite_engines(url, pool)
+            self.reader, self.writer = drivers.sqlite_engines(url, _SQLITE_POOL)
             self.thread = ThreadPoolExecutor(1, thread_name_prefix="lightwell-writer")
         else:
-            self.reader, self.writer = drivers.postgresql_engines(url, pool)
+            self.reader, self.writer = drivers.postgresql_engines(url, options)
 
     def close(self) -> None:
         if self.thread is not None:
@@ -76,10 +88,12 @@ class Database:
     """One database, usable from many threads.
 
     ``url`` is ``sqlite:///PATH`` (``sqlite:////abs/path`` for an absolute one) or ``postgresql://…`` as libpq
-    takes it. ``pool`` is how many connections a process keeps; as many again are opened under load.
+    takes it. ``direct_url`` leads to the same PostgreSQL without a pooler, if ``options`` names one.
     """
 
-    def __init__(self, url: str, *, pool: int = 8) -> None:
+    def __init__(
+        self, url: str, options: PostgresqlOptions | None = None, *, direct_url: str | None = None
+    ) -> None:
         if url.startswith("sqlite:///"):
             self.dialect = "sqlite"
         elif url.startswith(("postgresql://", "postgres://")):
@@ -91,7 +105,8 @@ class Database:
             )
         self.url = url
         self.address = masked_url(url)
-        self._pool = pool
+        self._options = options or PostgresqlOptions()
+        self._direct_url = direct_url or (None if self._options.is_pooled else url)
         self._state: _Opened | None = None
         self._lock = threading.Lock()
         self._inside = threading.local()
@@ -121,9 +136,10 @@ class Database:
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in one transaction: committed and on disk when this returns, undone if it raises.
 
-        ``work`` may run more than once if it conflicts with other transactions, so it must change nothing
-        but the database. No I/O and no codec work inside it. Integrity errors pass as SQLAlchemy raises
-        them, other failures as `StorageError`.
+        ``work`` may run more than once if it conflicts with other transactions or loses its connection, so
+        it must change nothing but the database. No I/O and no codec work inside it. Integrity errors pass as
+        SQLAlchemy raises them, other failures as `StorageError`: as `CommitUnknownError` if the connection
+        was lost once the commit had been sent, and then ``work`` is not run again.
         """
         self._refuse_nested("write")
         state = self._open()
@@ -134,21 +150,55 @@ class Database:
     def _attempts(self, state: _Opened, work: Callable[[Connection], T]) -> T:
         self._inside.write = True
         deadline = time.monotonic() + _RETRY_SECONDS
+        lost = 0
         try:
             for attempt in range(1, _ATTEMPTS + 1):
                 try:
-                    with state.writer.begin() as connection:
-                        return work(connection)
+                    return self._transaction(state, work)
+                except CommitUnknownError:
+                    raise
                 except Exception as error:
                     if not is_failure(error):
                         raise
-                    last = attempt == _ATTEMPTS or time.monotonic() > deadline
-                    if last or not may_retry(error):
+                    lost += is_connection_lost(error) or is_read_only(error)
+                    last = attempt == _ATTEMPTS or lost == _CONNECTIONS or time.monotonic() > deadline
+                    if last or not (lost or may_retry(error)):
                         raise explain(error, self.address) from error
                 time.sleep(random.uniform(0.5, 1) * 0.005 * 2**attempt)
             raise AssertionError("unreachable")
         finally:
             self._inside.write = False
+
+    def _transaction(self, state: _Opened, work: Callable[[Connection], T]) -> T:
+        is_committing = False
+        with state.writer.connect() as connection:
+            try:
+                with connection.begin():
+                    result = work(connection)
+                    is_committing = True
+                return result
+            except Exception as error:
+                if is_committing and is_connection_lost(error):
+                    raise commit_unknown(error, self.address) from error
+                if is_read_only(error):
+                    # The primary has become a replica: another connection may lead to the new primary.
+                    connection.invalidate()
+                raise
+
+    def listener(self) -> Any | None:
+        """A new psycopg connection in autocommit for LISTEN, which the caller closes.
+
+        None if there can be none, on SQLite and behind a pooler without ``direct_url``: then ask again and
+        again. Raises `StorageError` if the database cannot be reached.
+        """
+        if self.dialect == "sqlite" or self._direct_url is None:
+            return None
+        try:
+            return drivers.connect_listener(self._direct_url)
+        except Exception as error:
+            if is_failure(error):
+                raise explain(error, self.address) from error
+            raise
 
     def raw(self) -> Any:
         """This thread's own driver connection (`sqlite3.Connection` or `psycopg.Connection`), for reading.
@@ -159,7 +209,7 @@ class Database:
         connection = getattr(state.raw, "connection", None)
         if connection is None or getattr(connection, "closed", False):
             try:
-                connection = drivers.connect_raw(self.url)
+                connection = drivers.connect_raw(self.url, self._options)
             except Exception as error:
                 if is_failure(error):
                     raise explain(error, self.address) from error
@@ -211,7 +261,7 @@ class Database:
             if self._state is None or self._state.pid != os.getpid():
                 # What came through a fork is not closed: its sockets and locks belong to the parent.
                 _abandoned.append(self._state)
-                self._state = _Opened(self.url, self._pool)
+                self._state = _Opened(self.url, self._options)
             return self._state
 
     def _refuse_nested(self, call: str) -> None:

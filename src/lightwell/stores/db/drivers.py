@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import sqlite3
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, exc
 from sqlalchemy.pool import QueuePool
 
 from lightwell.errors import ConfigurationError
@@ -17,10 +19,35 @@ from lightwell.errors import ConfigurationError
 _BUSY_SECONDS = 10.0
 
 # Milliseconds. A statement that runs for a minute has a bad plan; a lock held that long, a stuck process.
-_PG_OPTIONS = (
-    "-c statement_timeout=60000 -c lock_timeout=30000 -c idle_in_transaction_session_timeout=120000 "
-    "-c default_transaction_isolation=read\\ committed -c timezone=UTC -c client_encoding=UTF8"
+_TIME_LIMITS = {
+    "statement_timeout": 60_000,
+    "lock_timeout": 30_000,
+    "idle_in_transaction_session_timeout": 120_000,
+}
+_PG_OPTIONS = " ".join(
+    [
+        *(f"-c {name}={value}" for name, value in _TIME_LIMITS.items()),
+        "-c default_transaction_isolation=read\\ committed -c timezone=UTC",
+    ]
 )
+# A pooler gives each transaction some connection, so nothing may be set for longer than a transaction.
+_LIMIT_TRANSACTION = "SELECT " + ", ".join(
+    f"set_config('{name}', '{value}', true)" for name, value in _TIME_LIMITS.items()
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PostgresqlOptions:
+    """How PostgreSQL is connected to.
+
+    ``pool`` connections are kept, as many again are opened under load. ``is_pooled``: a pooler in transaction
+    mode stands between, such as PgBouncer, so that a connection has no state beyond a transaction.
+    ``prepares``: statements are prepared once they have run five times on a connection.
+    """
+
+    pool: int = 8
+    is_pooled: bool = False
+    prepares: bool = True
 
 
 def sqlite_path(url: str) -> Path:
@@ -108,25 +135,50 @@ def sqlite_engines(url: str, pool: int) -> tuple[Engine, Engine]:
     return reader, writer
 
 
-def postgresql_engines(url: str, pool: int) -> tuple[Engine, Engine]:
+def postgresql_engines(url: str, options: PostgresqlOptions) -> tuple[Engine, Engine]:
     """``(reader, writer)`` over one pool; neither has a connection yet."""
     writer = create_engine(
         "postgresql+psycopg://",
-        creator=lambda: _connect_postgresql(url),
-        pool_size=pool,
-        max_overflow=pool,
+        creator=lambda: _connect_postgresql(url, options),
+        pool_size=options.pool,
+        max_overflow=options.pool,
         pool_timeout=30,
-        pool_pre_ping=True,
         pool_use_lifo=True,
         hide_parameters=True,
+        isolation_level="READ COMMITTED",
         execution_options={"preserve_rowcount": True},
     )
+
+    # A ping would cost each transaction a round trip.
+    @event.listens_for(writer, "checkout")
+    def check_open(connection: Any, record: object, proxy: object) -> None:
+        if is_broken(connection):
+            raise exc.DisconnectionError
+
+    if options.is_pooled:
+
+        @event.listens_for(writer, "begin")
+        def limit_transaction(connection: Connection) -> None:
+            connection.exec_driver_sql(_LIMIT_TRANSACTION)
+
     # One snapshot for all statements of a read, as SQLite gives it.
     reader = writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     return reader, writer
 
 
-def _connect_postgresql(url: str, own_options: str = "", **more: Any) -> Any:
+def is_broken(connection: Any) -> bool:
+    """Whether an idle psycopg connection has been closed by the other side, as far as this machine knows.
+
+    An idle connection is sent nothing, except a word before it is closed; so one with input is given up, too.
+    """
+    if connection.closed:
+        return True
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _connect_postgresql(url: str, options: PostgresqlOptions, own: str = "", **more: Any) -> Any:
     import psycopg
     from psycopg.conninfo import conninfo_to_dict
 
@@ -141,16 +193,26 @@ def _connect_postgresql(url: str, own_options: str = "", **more: Any) -> Any:
     defaults: dict[str, Any] = {
         "connect_timeout": 5,
         "application_name": "lightwell",
+        "client_encoding": "UTF8",
         "keepalives_idle": 30,
         "keepalives_interval": 10,
         "keepalives_count": 3,
+        # Milliseconds for which the other machine may be silent before what was sent to it is given up.
+        "tcp_user_timeout": 20_000,
     }
-    options = f"{_PG_OPTIONS} {own_options} {given.pop('options', '') or ''}".strip()
-    return psycopg.connect(**{**defaults, **given, "options": options}, **more)
+    if not options.is_pooled:
+        given["options"] = f"{_PG_OPTIONS} {own} {given.get('options') or ''}".strip()
+    more["prepare_threshold"] = 5 if options.prepares else None
+    return psycopg.connect(**{**defaults, **given}, **more)
 
 
-def connect_raw(url: str) -> Any:
+def connect_raw(url: str, options: PostgresqlOptions) -> Any:
     """A driver connection for reading, in autocommit."""
     if url.startswith("sqlite:"):
         return _sqlite_reader(sqlite_path(url))
-    return _connect_postgresql(url, "-c default_transaction_read_only=on", autocommit=True)
+    return _connect_postgresql(url, options, "-c default_transaction_read_only=on", autocommit=True)
+
+
+def connect_listener(url: str) -> Any:
+    """A psycopg connection of its own in autocommit, for LISTEN; ``url`` must not lead through a pooler."""
+    return _connect_postgresql(url, PostgresqlOptions(), autocommit=True)

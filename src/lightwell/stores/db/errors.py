@@ -7,13 +7,14 @@ import sqlite3
 
 from sqlalchemy import exc
 
-from lightwell.errors import StorageError, StorageUnavailableError
+from lightwell.errors import CommitUnknownError, StorageError, StorageUnavailableError
 
 #: raised when the data violates a constraint of the database
 BROKEN_RULES: tuple[type[Exception], ...] = (exc.IntegrityError, exc.DataError)
 
 # SQLSTATEs after which the same transaction, run again, may well succeed (PostgreSQL, appendix A).
 _SERIALIZATION, _DEADLOCK = "40001", "40P01"
+_READ_ONLY = "25006"
 
 _SQLITE: tuple[tuple[str, str], ...] = (
     ("no such table", "its schema is missing or behind: run `lightwell data migrate`"),
@@ -56,6 +57,16 @@ def may_retry(error: BaseException) -> bool:
         # Not SQLITE_FULL or SQLITE_IOERR; the low byte is the primary code.
         return (getattr(cause, "sqlite_errorcode", 0) & 0xFF) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
     return getattr(cause, "sqlstate", None) in (_SERIALIZATION, _DEADLOCK)
+
+
+def is_connection_lost(error: BaseException) -> bool:
+    """Whether a connection that was open has been lost, so that another one may do."""
+    return isinstance(error, exc.DBAPIError) and error.connection_invalidated
+
+
+def is_read_only(error: BaseException) -> bool:
+    """Whether the database has become a replica since it was connected to, or always was one."""
+    return getattr(driver_error(error), "sqlstate", None) == _READ_ONLY
 
 
 def is_failure(error: BaseException) -> bool:
@@ -108,6 +119,14 @@ def explain(error: BaseException, address: str) -> StorageError:
     return kind(
         f"The database {address} cannot be reached: {text}; check that it runs and that host and port in "
         "LIGHTWELL_DATABASE_URL are right."
+    )
+
+
+def commit_unknown(error: BaseException, address: str) -> CommitUnknownError:
+    """A sentence for a person about a connection that was lost in a commit."""
+    return CommitUnknownError(
+        f"The connection to the database {address} was lost while it committed, so nobody knows whether it "
+        f"did: {masked(str(driver_error(error)).strip().split(chr(10))[0])}."
     )
 
 

@@ -1,0 +1,47 @@
+"""The database that the settings name."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from lightwell.stores.db.database import Database
+from lightwell.stores.db.drivers import PostgresqlOptions
+from lightwell.stores.db.schema import migrate
+
+
+class DatabaseSettings(Protocol):
+    """The settings of the database."""
+
+    @property
+    def database(self) -> str: ...
+    @property
+    def database_direct_url(self) -> str | None: ...
+    @property
+    def database_pool(self) -> int: ...
+    @property
+    def database_pooler(self) -> str: ...
+    @property
+    def database_prepared(self) -> str: ...
+
+
+def open_database(settings: DatabaseSettings) -> Database:
+    """Nothing is opened before it is used. Raises `ConfigurationError` for a URL of an unknown kind."""
+    is_pooled = settings.database_pooler == "transaction"
+    options = PostgresqlOptions(
+        pool=settings.database_pool,
+        is_pooled=is_pooled,
+        prepares=settings.database_prepared == "on"
+        or (settings.database_prepared == "auto" and not is_pooled),
+    )
+    return Database(settings.database, options, direct_url=settings.database_direct_url)
+
+
+def migrate_database(settings: DatabaseSettings, db: Database) -> bool:
+    """`schema.migrate`, past the pooler if the settings say how. ``db`` is what they name."""
+    if settings.database_direct_url is None:
+        return migrate(db)
+    direct = Database(settings.database_direct_url)
+    try:
+        return migrate(direct)
+    finally:
+        direct.close()
