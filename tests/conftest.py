@@ -26,6 +26,7 @@ LONG = {
     "imports/collector": ["collector", "verify"],
     "imports/operations": ["updates"],
     "lifecycle": ["model"],
+    "many": ["roles"],
     "repository": ["pasting", "watchdog"],
 }
 

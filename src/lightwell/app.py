@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import signal
+import socket
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,6 +20,7 @@ from lightwell.auth.secret_box import SecretBox, open_secret_box
 from lightwell.auth.sessions import Sessions
 from lightwell.clock import Clock, Ids
 from lightwell.codec_pool.client import CodecPoolClient
+from lightwell.errors import StorageError
 from lightwell.observe.metrics import Meter, Recorder
 from lightwell.operations.authorizers import AuthorizerBindings
 from lightwell.settings import Settings
@@ -34,12 +38,17 @@ from lightwell.web.requests.throttle import Throttle
 from lightwell.web.sts import OPERATIONS as STS
 from lightwell.wire.routes import ROUTES
 from lightwell.work import s3_check
+from lightwell.work.collector import Collector
 from lightwell.work.engine import Engine, EngineOptions
 from lightwell.work.engine_lock import EngineLock
+from lightwell.work.request_pool import RequestPool
 from lightwell.work.server_heartbeat import ServerHeartbeat
 
 if TYPE_CHECKING:
     from lightwell.auth.builtin_authorizer import BuiltinAuthorizer
+    from lightwell.web.http1.status_server import StatusServer
+
+log = logging.getLogger("lightwell.work")
 
 # As many as the database has connections (`Database(pool=…)`), so that no thread waits for one.
 THREADS = 8
@@ -97,7 +106,7 @@ def build(settings: Settings, recorder: Recorder | None = None, throttle: Thrott
             ),
             recorder=recorder or meter(1).join(0),
             threads=threads,
-            pool=CodecPoolClient(settings.data),
+            pool=CodecPoolClient(settings.data, exists=settings.pool == "own"),
             waiters=ThreadPoolExecutor(_WAITERS, thread_name_prefix="lightwell-waiter"),
             encoders=ThreadPoolExecutor(_ENCODERS, thread_name_prefix="lightwell-encoder"),
             checks=_checks(stores),
@@ -122,11 +131,19 @@ def close(gateway: Gateway) -> None:
     gateway.state.stores.close()
 
 
-def work(settings: Settings, recorder: Recorder, server: Server | None = None) -> int:
-    """The work process: run the engine until SIGTERM; returns the exit code.
+def work(
+    settings: Settings,
+    recorder: Recorder,
+    server: Server | None = None,
+    *,
+    status: socket.socket | None = None,
+    on_ready: Callable[[], None] = lambda: None,
+) -> int:
+    """The work process: run the engine, the codec pool of the HTTP processes, or both, until SIGTERM.
 
-    Waits while another process is the engine of the data folder (``lightwell import`` without a server).
-    ``server`` is the heartbeat row to renew if other servers may use the database.
+    Returns the exit code. Waits while another process is the engine of the data folder (``lightwell import``
+    without a server). ``server`` is the heartbeat row to renew if other servers may use the database.
+    ``status`` is a bound socket at which a worker answers the status routes.
     """
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda number, frame: stopping.set())
@@ -135,36 +152,78 @@ def work(settings: Settings, recorder: Recorder, server: Server | None = None) -
     if heartbeat is not None:
         heartbeat.begin()
     s3_check.begin(settings)
+    answering = None if status is None else _status_server(status, recorder, stores)
+    if answering is not None:
+        answering.begin()
     try:
-        _engine(settings, stores, recorder, stopping)
+        if settings.work == "on":
+            _engine(settings, stores, recorder, stopping, on_ready)
+        else:
+            _without_engine(settings, stores, stopping)
     finally:
+        if answering is not None:
+            answering.end()
         if heartbeat is not None:
             heartbeat.end()
         stores.close()
     return 0
 
 
-def _engine(settings: Settings, stores: Stores, recorder: Recorder, stopping: threading.Event) -> None:
-    lock = EngineLock(settings.data)
+def _status_server(listener: socket.socket, recorder: Recorder, stores: Stores) -> StatusServer:
+    # Loaded here: only a worker has one.
+    from lightwell.web.http1.status_server import StatusServer
+
+    return StatusServer(listener, recorder.meter, _checks(stores))
+
+
+def _engine(
+    settings: Settings,
+    stores: Stores,
+    recorder: Recorder,
+    stopping: threading.Event,
+    on_ready: Callable[[], None],
+) -> None:
+    lock, is_told = EngineLock(settings.data), False
     while not lock.take():
+        if not is_told:
+            is_told = True
+            log.warning("waiting for process %s, which works on %s", lock.holder(), settings.data)
         if stopping.wait(_LOCK_SECONDS):
             return
-    alone = stores.db.dialect == "sqlite"
     engine = Engine(
         stores,
         settings,
         options=EngineOptions(
-            alone=alone,
+            alone=stores.db.dialect == "sqlite",
             count=recorder.count,
-            pool_linger=_LINGER_SECONDS,
+            pool_linger=_LINGER_SECONDS if settings.pool == "own" else None,
             data_access=open_data_access_roles(
                 stores.db, settings.region, settings.account_id, settings.s3_endpoint_url
             ),
         ),
     )
     signal.signal(signal.SIGTERM, lambda number, frame: engine.stop())
+    on_ready()
     engine.run(stopping.is_set)
     lock.release()
+
+
+def _without_engine(settings: Settings, stores: Stores, stopping: threading.Event) -> None:
+    """Serve requests of the HTTP processes, and keep this machine's folders tidy; others do the work."""
+    clock, ids = Clock(), Ids()
+    pool = RequestPool(stores, settings, clock, ids) if settings.pool == "own" else None
+    if pool is not None:
+        pool.open()
+    collector = Collector(stores, settings, clock, ids, stopping)
+    while not stopping.wait(settings.collect_interval):
+        try:
+            collector.keep_house()
+        except StorageError as error:
+            log.warning("tidying up waits for the storage: %s", error)
+        except Exception:
+            log.exception("tidying up failed")
+    if pool is not None:
+        pool.close(_LINGER_SECONDS)
 
 
 def _checks(stores: Stores) -> list[ReadinessCheck]:

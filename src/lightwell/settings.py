@@ -53,9 +53,24 @@ class Settings:
     host: str = _setting("127.0.0.1", "address to listen on")
     port: int = _setting(8085, "port to listen on; 0 picks a free one")
     workers: int = _setting(0, "HTTP worker processes; 0 means one per core")
+    work: str = _setting(
+        "on",
+        "off: serve HTTP only, and leave import jobs and all other background work to `lightwell worker`",
+        choices=("on", "off"),
+    )
+    pool: str = _setting(
+        "own",
+        "codec workers that serve requests: own, or none, which refuses what needs one, such as uploads and "
+        "rendered images",
+        choices=("own", "none"),
+    )
     codec_workers: int = _setting(
         0, "processes that read and encode DICOM files, per kind of work; 0 means one per core"
     )
+    status_port: int = _setting(
+        0, "port at which `lightwell worker` answers /healthz, /readyz and /metrics; 0 means none"
+    )
+    status_host: str = _setting("127.0.0.1", "address of that port")
     public_url: str | None = _setting(
         None, "URL at which clients reach the server, for links; taken from each request if unset"
     )
@@ -330,8 +345,9 @@ def _checked(settings: Settings) -> Settings:
         refuse("account_id", f"is {settings.account_id!r}; expected 12 digits")
     if not re.fullmatch(r"[a-z0-9-]{1,32}", settings.region):
         refuse("region", f"is {settings.region!r}; expected a name such as us-east-1")
-    if settings.port > 65535:
-        refuse("port", f"is {settings.port}; expected 0 to 65535")
+    for name in ("port", "status_port"):
+        if (port := getattr(settings, name)) > 65535:
+            refuse(name, f"is {port}; expected 0 to 65535")
     if (settings.root_access_key_id is None) != (settings.root_secret_access_key is None):
         raise ConfigurationError("root_access_key_id and root_secret_access_key must be set together")
     if settings.root_access_key_id and not re.fullmatch(r"\w{16,128}", settings.root_access_key_id, re.ASCII):

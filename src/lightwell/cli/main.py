@@ -20,6 +20,10 @@ from lightwell.errors import ConfigurationError, LightwellError
 # A verb is a module with `add(parser)` and `run(args) -> exit code`, imported only if it is the verb called.
 VERBS: dict[str, tuple[str, str]] = {
     "serve": ("lightwell.cli.server.serve", "run the server: HTTP and background work in one process tree"),
+    "worker": (
+        "lightwell.cli.server.worker",
+        "work on imports and other background tasks, without HTTP, beside servers on PostgreSQL",
+    ),
     "wait": ("lightwell.cli.server.wait", "wait until the server of a data folder is ready"),
     "import": (
         "lightwell.cli.contents.importing",

@@ -34,13 +34,15 @@ class RunningServer:
 
     ``url`` is where clients on its machine call it, ``local_url`` where it listens; both are "" if it has
     not bound its port yet, or if it is of a version that did not say. ``is_ready``: it answers requests.
-    ``host`` is the name of its machine, ``database`` says where its database is, without user and password.
+    ``works``: it does background work, too. ``host`` is the name of its machine, ``database`` says where its
+    database is, without user and password.
     """
 
     pid: int
     url: str = ""
     local_url: str = ""
     is_ready: bool = False
+    works: bool = True
     host: str = ""
     database: str = ""
     region: str = ""
@@ -87,6 +89,7 @@ class ServerLock:
                 sleep(0.02)
         self.server = RunningServer(
             pid=os.getpid(),
+            works=settings.work == "on",
             host=socket.gethostname(),
             database=database_place(settings),
             region=settings.region,

@@ -19,7 +19,7 @@ import msgspec
 
 from lightwell.codec_pool.failures import EXCEPTIONS
 from lightwell.codec_pool.requests import Envelope, PoolReply, PoolRequest, RequestError
-from lightwell.errors import InternalError, UnavailableError
+from lightwell.errors import InternalError, NotBuiltError, UnavailableError
 from lightwell.framing import MessageBuffer, frame, receive
 
 SOCKET = "work.sock"
@@ -42,6 +42,10 @@ _LOST = (
     "The process that reads images ended while it worked on this request, so the outcome is unknown. "
     "Try again: storing something twice does no harm."
 )
+_NONE = (
+    "This server has no codec workers, by its setting pool = none: it stores, renders and decodes nothing. "
+    "Send the request to a server of the same database that has some."
+)
 _LATE = "The process that reads images took longer than {:.0f} seconds over this request."
 
 
@@ -60,12 +64,21 @@ def address(data: Path) -> Iterator[str]:
 
 
 class CodecPoolClient:
-    """Sends requests to codec workers, from any thread of one process; opens nothing before the first."""
+    """Sends requests to codec workers, from any thread of one process; opens nothing before the first.
 
-    def __init__(self, data: Path) -> None:
+    ``exists``: whether this server has codec workers at all; without, every request is refused.
+    """
+
+    def __init__(self, data: Path, *, exists: bool = True) -> None:
         self._data = data
+        self._exists = exists
         self._idle: list[socket.socket] = []
         self._lock = threading.Lock()
+
+    def require(self) -> None:
+        """Raises `NotBuiltError` where this server has no codec workers."""
+        if not self._exists:
+            raise NotBuiltError(_NONE)
 
     def ask(self, request: PoolRequest, timeout: float) -> PoolReply:
         """Have a request carried out, and wait for the reply.
@@ -74,8 +87,9 @@ class CodecPoolClient:
         has too much to do, or its storage fails; `InputError` where the bytes are at fault; `NotFoundError`
         where something that the request names is not there; `DamagedError` where what is kept is not what
         was stored; `InternalError` for a worker that died, or reached its limit of memory or ``timeout``
-        seconds, and for our own faults.
+        seconds, and for our own faults; and what `require` raises.
         """
+        self.require()
         until = time.monotonic() + timeout
         connection = self._connection(until)
         try:

@@ -20,7 +20,7 @@ from lightwell.codec_pool.client import SOCKET, address
 from lightwell.codec_pool.queue import PendingRequest, RequestQueue
 from lightwell.codec_pool.requests import Envelope, PoolReply, RequestError
 from lightwell.framing import MessageBuffer, frame
-from lightwell.stores.data_folder.process_lock import ProcessLock
+from lightwell.stores.data_folder.process_lock import POOL, ProcessLock
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class PoolServer:
         self._queue = queue
         self._selector = selectors.DefaultSelector()
         self._connections = 0
-        self._lock = ProcessLock(data, "pool.lock")
+        self._lock = ProcessLock(data, POOL)
         self._closing = threading.Event()
         self._is_settled = False
         self._listener: socket.socket | None = None

@@ -8,6 +8,14 @@ from __future__ import annotations
 from enum import StrEnum
 
 
+class ServerRole(StrEnum):
+    """What a process tree does: HTTP and work, HTTP alone, or work alone."""
+
+    SERVE = "serve"
+    HTTP = "http"
+    WORKER = "worker"
+
+
 class DatastoreStatus(StrEnum):
     """The service model's statuses; CREATE_FAILED never occurs here."""
 

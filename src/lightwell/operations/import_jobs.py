@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,12 +28,14 @@ from lightwell.errors import (
     NotFoundError,
     QuotaExceededError,
     StorageError,
+    ValidationError,
 )
 from lightwell.operations import client_tokens
 from lightwell.operations.context import Context
 from lightwell.stores.account import datastores
 from lightwell.stores.background import outbox
 from lightwell.stores.data_folder.node import NOBODY
+from lightwell.stores.data_folder.process_lock import ENGINE, ProcessLock
 from lightwell.stores.jobs import import_jobs, staging
 from lightwell.wire import shapes
 
@@ -64,7 +66,7 @@ def start_dicom_import_job(
 
     Raises `NotFoundError` and `ConflictError` for a data store that is not ACTIVE, `ConflictError` for a
     token used with other parameters, `QuotaExceededError` for too many running jobs where quotas are
-    enforced.
+    enforced, `ValidationError` for a bucket in a folder of a server that does no work.
     """
     asked = msgspec.json.encode(msgspec.structs.replace(request, client_token=""), order="sorted")
     job = _submit(
@@ -162,7 +164,9 @@ def _submit(
     ctx: Context, datastore_id: str, given: _JobInput, client_token: _ClientToken | None = None
 ) -> Job:
     now, id, key, event_id = ctx.clock.now(), ctx.ids.id(), ctx.ids.key(), ctx.ids.id()
-    input_node, output_node = _nodes_of_buckets(ctx, given.sources, given.output_uri)
+    # `lightwell import` works itself where nobody else does.
+    has_engine = None if client_token is None else _has_engine
+    input_node, output_node = _nodes_of_buckets(ctx, given.sources, given.output_uri, has_engine)
     output_uri = output_folder(given.output_uri, datastore_id, id)
     event = import_job_event(
         "Import Job Submitted",
@@ -219,11 +223,14 @@ def _submit(
     return ctx.stores.db.write(work)
 
 
-def _nodes_of_buckets(ctx: Context, inputs: Sequence[str], output: str) -> tuple[str | None, str | None]:
+def _nodes_of_buckets(
+    ctx: Context, inputs: Sequence[str], output: str, has_engine: Callable[[Context], bool] | None
+) -> tuple[str | None, str | None]:
     """The nodes whose folders hold input and output; see `domain.imports.jobs.Job`.
 
     Decided once, by the server that accepts the job: a name that is a folder here may be another folder, or
-    an S3 bucket, for the next server.
+    an S3 bucket, for the next server. Raises `ValidationError` for a folder here that nobody would work on,
+    as ``has_engine`` tells.
     """
     node = ctx.stores.node_id
     if node is None:
@@ -232,7 +239,19 @@ def _nodes_of_buckets(ctx: Context, inputs: Sequence[str], output: str) -> tuple
     def is_near(uri: str) -> bool:
         return not uri.startswith("s3://") or ctx.stores.buckets.is_local(split_uri(uri)[0])
 
+    near = next((uri for uri in (*inputs, output) if is_near(uri)), None)
+    if near is not None and has_engine is not None and not has_engine(ctx):
+        raise ValidationError(
+            f"{near} is in a folder of this server, which does no background work, so nobody would read or "
+            "write it there. Use a bucket of S3, send the request to a server that does its own work, or run "
+            "`lightwell worker` on this server's data folder."
+        )
     return node if any(map(is_near, inputs)) else NOBODY, node if is_near(output) else NOBODY
+
+
+def _has_engine(ctx: Context) -> bool:
+    """Whether this server works on jobs, or another process does on its data folder."""
+    return ctx.settings.work == "on" or ProcessLock(ctx.settings.data, ENGINE).holder() is not None
 
 
 def _find_job(conn: Connection, datastore_id: str, job_id: str) -> Job | None:

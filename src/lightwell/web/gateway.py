@@ -57,7 +57,7 @@ class Gateway:
     def __init__(self, state: AppState) -> None:
         self.state = state
         self._cors = Cors(state.settings.cors_origins)
-        self._status = Status(state)
+        self._status = Status(state.recorder.meter, state.checks, state.threads)
         self._proxies = Proxies(state.settings.proxies)
         self._welcome = WelcomePage(has_viewer=state.settings.ohif is not None)
         self._ohif = None if state.settings.ohif is None else Ohif(state, state.settings.ohif)

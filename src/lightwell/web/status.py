@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor
 from time import monotonic
 
 import msgspec
@@ -12,8 +13,9 @@ import msgspec
 from lightwell import __version__
 from lightwell.errors import LightwellError
 from lightwell.observe.logs import event
+from lightwell.observe.metrics import Meter
 from lightwell.web.requests.responses import Response, plain
-from lightwell.web.requests.state import AppState, ReadinessCheck, ReadinessFailure
+from lightwell.web.requests.state import ReadinessCheck, ReadinessFailure
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +29,12 @@ _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 
 
 class Status:
-    """The status routes of one process."""
+    """The status routes of one process. ``threads`` run the checks."""
 
-    def __init__(self, state: AppState) -> None:
-        self._state = state
+    def __init__(self, meter: Meter, checks: Sequence[ReadinessCheck], threads: Executor) -> None:
+        self._meter = meter
+        self._check_list = checks
+        self._threads = threads
         self._routes: dict[bytes, Callable[[], Awaitable[Response]]] = {
             b"/healthz": self._alive,
             b"/readyz": self._ready,
@@ -55,7 +59,7 @@ class Status:
         return plain(200, msgspec.json.encode({"name": "lightwell", "version": __version__}))
 
     async def _metrics(self) -> Response:
-        return plain(200, self._state.recorder.meter.render([("version", __version__)]), _TEXT)
+        return plain(200, self._meter.render([("version", __version__)]), _TEXT)
 
     async def _ready(self) -> Response:
         """Only codes, without reasons: anyone may ask, and reasons name paths, hosts and users."""
@@ -79,7 +83,7 @@ class Status:
 
     async def _run_checks(self) -> dict[str, str]:
         """The code of each check, ``ok`` if nothing is wrong; the reasons are logged."""
-        failures = {check.name: await self._run(check) for check in self._state.checks}
+        failures = {check.name: await self._run(check) for check in self._check_list}
         failed = {name: failure for name, failure in failures.items() if failure is not None}
         self._log(failed)
         return {name: "ok" if failure is None else failure.code for name, failure in failures.items()}
@@ -87,9 +91,7 @@ class Status:
     async def _run(self, check: ReadinessCheck) -> ReadinessFailure | None:
         loop = asyncio.get_running_loop()
         try:
-            result: asyncio.Future[ReadinessFailure | None] = loop.run_in_executor(
-                self._state.threads, check.run
-            )
+            result: asyncio.Future[ReadinessFailure | None] = loop.run_in_executor(self._threads, check.run)
             return await asyncio.wait_for(result, _TIMEOUT_SECONDS)
         except TimeoutError:
             return ReadinessFailure("timeout", f"no answer within {_TIMEOUT_SECONDS:.0f} seconds")

@@ -102,6 +102,11 @@ class Collector:
         elif is_due:
             self.sweep()
 
+    def keep_house(self) -> None:
+        """`sweep` once an hour, for a process that leaves collecting to others; call it now and then."""
+        if self._housekeeping_due():
+            self.sweep()
+
     def collect(self, *, housekeeping: bool = False) -> Counter[str]:
         """Do one round. Returns how much it has removed, by kind."""
         self.removed.clear()

@@ -185,9 +185,11 @@ def _who_works(settings: Settings, holder: int | None) -> str:
     """A sentence about the process that holds the engine lock and so does the work."""
     from lightwell.cli.running_server import find
 
-    if server := find(settings):
+    if (server := find(settings)) and server.works:
         return f"{server} does the work"
-    name = "another process" if holder is None else f"process {holder}, another `lightwell import`,"
+    name = (
+        "another process" if holder is None else f"process {holder}, a worker or another `lightwell import`,"
+    )
     return f"{name} has the data folder and does the work; this one continues if that one ends"
 
 

@@ -197,8 +197,13 @@ def _migrated(settings: Settings) -> Iterator[Connection | None]:
 def _describe_awaited(awaited: AwaitedNode) -> str:
     if awaited.place is None:
         where = f"an unknown server with the node.id {awaited.node}"
+    elif awaited.unheard_ms is None:
+        return (
+            f"{awaited.jobs} import jobs on local buckets wait for somebody who works on the data folder of "
+            f"{awaited.place}: run `lightwell worker` there"
+        )
     else:
-        where = f"the server on {awaited.place}, last heard from {(awaited.unheard_ms or 0) // 1000} s ago"
+        where = f"the server on {awaited.place}, last heard from {awaited.unheard_ms // 1000} s ago"
     waiting = (
         "1 import job on local buckets is"
         if awaited.jobs == 1

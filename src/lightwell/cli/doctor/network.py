@@ -43,7 +43,7 @@ def port(settings: Settings) -> str:
     server = find(settings)
     if server is not None:
         return _running(settings, server)
-    check_exposure(settings, listen_addresses(settings))
+    check_exposure(settings, listen_addresses(settings.host, settings.port))
     url = urlsplit(local_url(settings))
     host = url.hostname or ""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:

@@ -39,18 +39,16 @@ def check_exposure(settings: Settings, addresses: Iterable[ListenAddress]) -> No
         )
 
 
-def listen_addresses(settings: Settings) -> list[ListenAddress]:
-    """All addresses that the host of the settings resolves to, the preferred one first.
+def listen_addresses(host: str, port: int, flag: str = "--host") -> list[ListenAddress]:
+    """All addresses that the host, given with this flag, resolves to, the preferred one first.
 
     Raises `ConfigurationError` if it does not resolve.
     """
     try:
-        found = socket.getaddrinfo(
-            settings.host or None, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (socket.gaierror, UnicodeError):
         raise ConfigurationError(
-            f"The host {settings.host!r} is not an address of this machine; check --host"
+            f"The host {host!r} is not an address of this machine; check {flag}"
         ) from None
     return [ListenAddress(family, kind, protocol, address) for family, kind, protocol, _, address in found]
 

@@ -1,22 +1,19 @@
 """``lightwell serve``: everything in one process tree.
 
 The supervisor reads the settings, binds the port, migrates the database to the current schema, creates the
-root key, and forks the HTTP workers and the work process. It prints one line to stdout once all HTTP workers
-accept connections.
+root key, and forks the HTTP workers and the work process, which without work is only their codec pool. It
+prints one line to stdout once all HTTP workers accept connections.
 """
 
 from __future__ import annotations
 
 import argparse
-import errno
 import gc
-import resource
 import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from time import monotonic, sleep
 from typing import TYPE_CHECKING
 
 from lightwell.auth.credentials import FILE, write_credentials
@@ -24,10 +21,12 @@ from lightwell.auth.principals import Credentials, ensure_root, ensure_secret_bo
 from lightwell.cli import flags
 from lightwell.cli.environment import command
 from lightwell.cli.running_server import ServerLock
+from lightwell.cli.server.listening import bind, raise_file_limit
 from lightwell.cli.server.network_exposure import check_exposure, listen_addresses
 from lightwell.cli.server.ready_file import ReadyFile
 from lightwell.cli.server.supervisor import Child, Supervisor, run_in_child_process
 from lightwell.clock import Clock, Ids
+from lightwell.domain.states import ServerRole
 from lightwell.errors import ConfigurationError, LightwellError
 from lightwell.observe import logs
 from lightwell.settings import Settings
@@ -37,11 +36,15 @@ if TYPE_CHECKING:
 
     from lightwell.stores.background.servers import Server
 
-# A server that was just killed may still hold the port.
-_BIND_TIMEOUT_SECONDS = 2.0
-
 
 def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--no-work",
+        dest="setting_work",
+        action="store_const",
+        const="off",
+        help="serve HTTP only: the same as --work off",
+    )
     parser.add_argument(
         "--ready-file",
         type=Path,
@@ -60,6 +63,7 @@ def serve(settings: Settings, ready_path: Path | None = None) -> int:
     gc.disable()  # until the fork: what is imported stays
     from lightwell.cli.store_session import check_owner
 
+    _check_work(settings)
     check_owner(settings)
     # Before the imports that take long: commands wait for a server that has the lock.
     lock = ServerLock(settings)
@@ -75,13 +79,14 @@ def serve(settings: Settings, ready_path: Path | None = None) -> int:
     if settings.ohif is not None:
         check_folder(settings.ohif)
     tls = server.check_tls(settings, Clock().now())
-    server_row = _server_row(settings)
-    with _bind(settings) as listener:
+    row = server_row(settings, ServerRole.SERVE if settings.work == "on" else ServerRole.HTTP)
+    check_exposure(settings, listen_addresses(settings.host, settings.port))
+    with bind(settings.host, settings.port) as listener:
         port = listener.getsockname()[1]
         lock.describe(settings, port, is_ready=False)
-        if status := run_in_child_process(lambda: prepare(settings, server_row, port)):
+        if status := run_in_child_process(lambda: prepare(settings, row, port)):
             return status
-        _raise_file_limit()
+        raise_file_limit()
         count = settings.http_workers
         meter = app.meter(count + 1)
         throttle = app.throttle(settings)
@@ -99,7 +104,7 @@ def serve(settings: Settings, ready_path: Path | None = None) -> int:
 
         def work(ready: Callable[[], None]) -> int:
             listener.close()
-            return app.work(settings, meter.join(count), server_row)
+            return app.work(settings, meter.join(count), row)
 
         def on_ready() -> None:
             lock.describe(settings, port, is_ready=True)
@@ -109,7 +114,8 @@ def serve(settings: Settings, ready_path: Path | None = None) -> int:
 
         url = _url(settings, listener)
         children = [Child(f"http-{place}", http(place), must_be_ready=True) for place in range(count)]
-        children.append(Child("work", work, must_be_ready=False, stops_last=True))
+        name = "work" if settings.work == "on" else "pool"
+        children.append(Child(name, work, must_be_ready=False, stops_last=True))
 
         def on_stop() -> None:
             # A socket that any process holds open accepts connections.
@@ -124,7 +130,16 @@ def serve(settings: Settings, ready_path: Path | None = None) -> int:
             lock.clear()
 
 
-def _server_row(settings: Settings) -> Server | None:
+def _check_work(settings: Settings) -> None:
+    if settings.work == "off" and settings.database.startswith("sqlite:"):
+        raise ConfigurationError(
+            "A server without work needs PostgreSQL, where `lightwell worker` does the work: with SQLite no "
+            "other process could, so import jobs would wait for ever. Leave out --no-work, or set "
+            "LIGHTWELL_DATABASE_URL to a PostgreSQL database"
+        )
+
+
+def server_row(settings: Settings, role: ServerRole) -> Server | None:
     """How other servers on the database know this one; None on SQLite, where there are no others."""
     from lightwell.stores.background.servers import Server
     from lightwell.stores.data_folder.node import Node
@@ -132,7 +147,7 @@ def _server_row(settings: Settings) -> Server | None:
     if settings.database.startswith("sqlite:"):
         return None
     place = f"{socket.gethostname()} ({settings.data.absolute()})"
-    return Server(Node(settings.data.absolute()).id, place, Ids().id())
+    return Server(Node(settings.data.absolute()).id, place, Ids().id(), role)
 
 
 def prepare(settings: Settings, server_row: Server | None = None, port: int | None = None) -> int:
@@ -175,40 +190,6 @@ def prepare(settings: Settings, server_row: Server | None = None, port: int | No
     return 0
 
 
-def _bind(settings: Settings) -> socket.socket:
-    """The bound socket; the workers start listening on it once they can answer requests."""
-    addresses = listen_addresses(settings)
-    check_exposure(settings, addresses)
-    family, kind, protocol, address = addresses[0]
-    listener = socket.socket(family, kind, protocol)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    until = monotonic() + _BIND_TIMEOUT_SECONDS
-    while True:
-        try:
-            listener.bind(address)
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE and monotonic() < until:
-                sleep(0.05)
-                continue
-            listener.close()
-            advice = {
-                errno.EADDRINUSE: "the port is in use; choose another with --port, or 0 for any free port",
-                errno.EACCES: "ports below 1024 need extra privileges; choose another with --port",
-                errno.EADDRNOTAVAIL: "this machine has no such address; check --host",
-            }.get(error.errno or 0, error.strerror)
-            raise LightwellError(f"Cannot listen on {settings.host}:{settings.port}: {advice}") from None
-        listener.set_inheritable(True)
-        return listener
-
-
 def _url(settings: Settings, listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"{'https' if settings.tls_cert else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
-
-
-def _raise_file_limit() -> None:
-    """Allow as many open connections, packs and database files as the system lets this user have."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        with suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -87,7 +87,8 @@ class StoreResult:
 def begin_upload(ctx: Context, datastore_id: str, study: str | None) -> Upload:
     """An empty upload in the spool, if the data store takes uploads.
 
-    Raises `NotFoundError` for a data store that is not active, `ValidationError` for a malformed UID.
+    Raises `NotFoundError` for a data store that is not active, `ValidationError` for a malformed UID,
+    `NotBuiltError` where this server has no codec workers.
     """
     check_ids(datastore_id)
     if study is not None:
@@ -96,6 +97,8 @@ def begin_upload(ctx: Context, datastore_id: str, study: str | None) -> Upload:
         found = datastores.get(conn, datastore_id)
     if found is None or found.status != DatastoreStatus.ACTIVE:
         raise NotFoundError(f"Datastore {datastore_id} does not exist or is not active.")
+    if ctx.pool is not None:
+        ctx.pool.require()
     try:
         return Upload(ctx.stores.spool)
     except StorageError as error:

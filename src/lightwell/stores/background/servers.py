@@ -1,4 +1,4 @@
-"""Rows of ``server``: which servers work on a PostgreSQL database, by their data folders.
+"""Rows of ``server``: which servers and workers use a PostgreSQL database, by data folder and role.
 
 A server registers its row when it starts, renews it while it runs, and clears it when it stops. The row
 stays, so that it can be told what a job is waiting for. Times are the database's, whose clock all servers
@@ -9,10 +9,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import BigInteger, Connection, func, insert, literal_column, select, update
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    and_,
+    case,
+    func,
+    insert,
+    literal_column,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.sql.elements import ColumnElement
 
-from lightwell.domain.states import JobPhase
+from lightwell.domain.states import JobPhase, ServerRole
 from lightwell.errors import ConfigurationError
 from lightwell.stores.db.tables import import_job, server
 
@@ -23,19 +34,20 @@ ALIVE_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server. ``place`` names machine and data folder; ``run`` is new at each start."""
+    """A server or worker. ``place`` names machine and data folder; ``run`` is new at each start."""
 
     node: str
     place: str
     run: str
+    role: ServerRole = ServerRole.SERVE
 
 
 @dataclass(frozen=True, slots=True)
 class AwaitedNode:
-    """A node whose server does not run, and how many jobs only that server can continue.
+    """A node on whose folders nobody works, and how many jobs only a server or worker there can continue.
 
-    ``place`` is None if it never ran on this database; ``unheard_ms`` is how long ago it last renewed its
-    row.
+    ``place`` is None if none ever ran on this database; ``unheard_ms`` is how long ago the last that worked
+    there renewed its row, None if none ever did.
     """
 
     node: str
@@ -52,9 +64,7 @@ def register(conn: Connection, one: Server, root: str, *, changes_root: bool) ->
     if changes_root:
         others = conn.execute(
             select(server.c.place)
-            .where(
-                server.c.node != one.node, server.c.run.is_not(None), server.c.seen_at > _now(conn) - ALIVE_MS
-            )
+            .where(server.c.node != one.node, server.c.role != ServerRole.WORKER, _is_alive(conn))
             .order_by(server.c.place)
         )
         if names := list(others.scalars()):
@@ -66,29 +76,35 @@ def register(conn: Connection, one: Server, root: str, *, changes_root: bool) ->
                 f"{ALIVE_MS // 1000} seconds."
             )
     values = {"place": one.place, "run": one.run, "root": root, "seen_at": _now(conn)}
-    if not conn.execute(update(server).where(server.c.node == one.node).values(**values)).rowcount:
-        conn.execute(insert(server).values(node=one.node, **values))
+    if not conn.execute(update(server).where(*_is(one)).values(**values)).rowcount:
+        conn.execute(insert(server).values(node=one.node, role=one.role, **values))
 
 
 def renew(conn: Connection, one: Server) -> bool:
     """Report that the server still runs; False if another one has registered for the same node."""
-    done = conn.execute(
-        update(server).where(server.c.node == one.node, server.c.run == one.run).values(seen_at=_now(conn))
-    )
+    done = conn.execute(update(server).where(*_is(one), server.c.run == one.run).values(seen_at=_now(conn)))
     return done.rowcount == 1
 
 
 def deregister(conn: Connection, one: Server) -> None:
     """Report that the server stops."""
     conn.execute(
-        update(server)
-        .where(server.c.node == one.node, server.c.run == one.run)
-        .values(run=None, seen_at=_now(conn))
+        update(server).where(*_is(one), server.c.run == one.run).values(run=None, seen_at=_now(conn))
     )
 
 
+def others(conn: Connection, one: Server) -> list[str]:
+    """The places of other servers and workers that run now."""
+    found = conn.execute(
+        select(server.c.place)
+        .where(or_(server.c.node != one.node, server.c.role != one.role), _is_alive(conn))
+        .order_by(server.c.place)
+    )
+    return list(found.scalars())
+
+
 def awaited_nodes(conn: Connection) -> list[AwaitedNode]:
-    """The nodes that jobs wait for and whose servers do not run."""
+    """The nodes that jobs wait for and on whose folders nobody works."""
     node = func.coalesce(func.nullif(import_job.c.input_node, ""), import_job.c.output_node)
     waiting = (
         select(node.label("node"), func.count().label("jobs"))
@@ -96,16 +112,32 @@ def awaited_nodes(conn: Connection) -> list[AwaitedNode]:
         .group_by(node)
         .subquery()
     )
+    works = server.c.role != ServerRole.HTTP
+    known = (
+        select(
+            server.c.node,
+            func.max(server.c.place).label("place"),
+            func.max(case((works, server.c.seen_at))).label("heard_at"),
+            func.count(case((and_(works, _is_alive(conn)), 1))).label("alive"),
+        )
+        .group_by(server.c.node)
+        .subquery()
+    )
     rows = conn.execute(
-        select(waiting.c.node, server.c.place, server.c.run, _now(conn) - server.c.seen_at, waiting.c.jobs)
-        .select_from(waiting.outerjoin(server, server.c.node == waiting.c.node))
+        select(waiting.c.node, known.c.place, _now(conn) - known.c.heard_at, waiting.c.jobs)
+        .select_from(waiting.outerjoin(known, known.c.node == waiting.c.node))
+        .where(func.coalesce(known.c.alive, 0) == 0)
         .order_by(waiting.c.node)
     )
-    return [
-        AwaitedNode(node, place, unheard, jobs)
-        for node, place, run, unheard, jobs in rows
-        if run is None or unheard > ALIVE_MS
-    ]
+    return [AwaitedNode(*row) for row in rows]
+
+
+def _is(one: Server) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return server.c.node == one.node, server.c.role == one.role
+
+
+def _is_alive(conn: Connection) -> ColumnElement[bool]:
+    return and_(server.c.run.is_not(None), server.c.seen_at > _now(conn) - ALIVE_MS)
 
 
 def _now(conn: Connection) -> ColumnElement[int]:

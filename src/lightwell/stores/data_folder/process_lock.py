@@ -7,6 +7,9 @@ import os
 from pathlib import Path
 from typing import Self
 
+ENGINE, POOL = "engine.lock", "pool.lock"
+"""Held by the one process that works on imports, and by the one that serves codec workers' requests."""
+
 
 class ProcessLock:
     """The lock ``DATA/NAME``, a file with the id of the process that holds it or held it last."""

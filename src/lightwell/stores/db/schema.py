@@ -17,7 +17,7 @@ from lightwell.stores.db.drivers import sqlite_path
 
 # The revisions, oldest first; a test compares them with `migrations/versions`. They are repeated here so that
 # finding out the state does not import Alembic.
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 
 _ADVISORY_LOCK = 0x6C69676874  # "light"
 

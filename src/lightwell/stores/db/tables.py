@@ -29,6 +29,8 @@ from lightwell.stores.db.columns import metadata as metadata
 from lightwell.stores.db.qido_tables import primary_instance as primary_instance
 from lightwell.stores.db.qido_tables import primary_series as primary_series
 from lightwell.stores.db.qido_tables import study as study
+from lightwell.stores.db.server_tables import installation as installation
+from lightwell.stores.db.server_tables import server as server
 
 datastore = Table(
     "datastore",
@@ -424,14 +426,4 @@ authorizer = Table(
     Column("target", _TEXT, nullable=False),  # http(s)://… or python:package.module:function
     Column("created_at", BigInteger, nullable=False),
     Column("updated_at", BigInteger, nullable=False),
-)
-
-server = Table(
-    "server",
-    metadata,
-    Column("node", _TEXT, primary_key=True),  # DATA/node.id
-    Column("place", _TEXT, nullable=False),  # machine and data folder, for people
-    Column("run", _TEXT),  # which start of it this is; NULL once it has stopped
-    Column("root", _TEXT),  # the access key id that it was started with as root
-    Column("seen_at", BigInteger, nullable=False),  # by the database's clock
 )
