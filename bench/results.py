@@ -141,6 +141,29 @@ BARS: dict[str, Bar] = {
     ),
 }
 
+for _suffix, _far in (("", ""), ("-20ms", ", S3 20 ms away")):
+    BARS[f"s3-frames-warm{_suffix}"] = Bar(
+        f"GetImageFrame, signed, 8 connections, from S3{_far}, cached here, against local files",
+        "×",
+        True,
+        0.8,
+        0.95,
+    )
+    BARS[f"s3-frames-cold{_suffix}"] = Bar(
+        f"the same, nothing cached, against ranged GETs of the S3 server by obstore{_far}",
+        "×",
+        True,
+        0.5,
+        0.8,
+    )
+    BARS[f"s3-frames-series{_suffix}"] = Bar(
+        f"a series of 500 frames, first to last, nothing cached, against one GET of each of its packs{_far}",
+        "×",
+        True,
+        0.5,
+        0.8,
+    )
+
 Round = Mapping[str, float]
 
 

@@ -37,6 +37,7 @@ SCENARIOS = {
     "web-bearer": "bench.scenarios.web_bearer",
     "web-memory": "bench.scenarios.web_memory",
     "hostile-heads": "bench.scenarios.hostile_heads",
+    "s3-frames": "bench.scenarios.scale.s3_frames",
 }
 
 

@@ -80,7 +80,8 @@ def throttle(settings: Settings) -> Throttle | None:
 
 def build(settings: Settings, recorder: Recorder | None = None, throttle: Throttle | None = None) -> Gateway:
     """The ASGI application of one process. Nothing is opened until the first request needs it."""
-    stores = open_stores(settings)
+    recorder = recorder or meter(1).join(0)
+    stores = open_stores(settings, recorder.count)
     uploads.sweep(stores.spool)
     secret_box = open_secret_box(settings.secret_key, settings.data)
     roles = Roles(stores.db, settings.account_id, settings.region)
@@ -104,7 +105,7 @@ def build(settings: Settings, recorder: Recorder | None = None, throttle: Thrott
             bearer_authentication=BearerAuthentication(
                 settings, bindings, roles, threads, partial(_builtin_authorizer, settings, secret_box)
             ),
-            recorder=recorder or meter(1).join(0),
+            recorder=recorder,
             threads=threads,
             pool=CodecPoolClient(settings.data, exists=settings.pool == "own"),
             waiters=ThreadPoolExecutor(_WAITERS, thread_name_prefix="lightwell-waiter"),

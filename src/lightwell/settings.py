@@ -112,6 +112,12 @@ class Settings:
     )
     storage_url: str | None = _setting(None, "file:///PATH or s3://BUCKET/PREFIX; DATA/objects if unset")
     storage_endpoint_url: str | None = _setting(None, "S3 endpoint for s3:// storage; AWS if unset")
+    storage_cache_dir: Path | None = _setting(
+        None, "folder that caches what is read from s3:// storage; DATA/cache if unset"
+    )
+    storage_cache_bytes: int = _setting(
+        8 * GiB, "maximum bytes of disk for that cache; 0 means a small cache in memory only"
+    )
     buckets_dir: Path | None = _setting(None, "folder whose subfolders are buckets; DATA/buckets if unset")
     s3_endpoint_url: str | None = _setting(
         None, "S3 endpoint for buckets that have no local folder; AWS if unset"
@@ -196,6 +202,10 @@ class Settings:
     @property
     def storage(self) -> str:
         return self.storage_url or f"file://{self.data.resolve() / 'objects'}"
+
+    @property
+    def storage_cache(self) -> Path:
+        return self.storage_cache_dir or self.data / "cache"
 
     @property
     def buckets(self) -> Path:

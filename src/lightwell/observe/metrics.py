@@ -24,6 +24,22 @@ COUNTERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         "outcome",
         ("imported", "customer", "server"),
     ),
+    "lightwell_storage_reads_total": (
+        "Reads of S3 storage by where the bytes came from",
+        "from",
+        ("warm", "disk", "joined", "s3", "failed"),
+    ),
+    "lightwell_storage_gets_total": (
+        "GETs of S3 storage by how they ended; hedged ones were sent a second time",
+        "outcome",
+        ("answered", "failed", "hedged", "refused"),
+    ),
+    "lightwell_storage_bytes_total": ("Bytes of S3 storage by where they came from", "from", ("disk", "s3")),
+    "lightwell_storage_circuit_total": (
+        "Times that reading from S3 storage was given up, and taken up again",
+        "state",
+        ("opened", "closed"),
+    ),
     "lightwell_import_jobs_total": ("Import jobs that have ended", "status", ("COMPLETED", "FAILED")),
 }
 

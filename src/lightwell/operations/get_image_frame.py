@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -135,6 +136,13 @@ class FrameReader:
                 DamagedError(f"{place.object} is shorter than its frames; run `lightwell data verify`."),
             )
         return data
+
+    def fetch(self, place: FrameLocation, start: int, length: int) -> Awaitable[bytes] | None:
+        """As `read`, for an event loop; None where the caller has to `read` in a thread.
+
+        Raises `StorageError`, of which `error_for` makes what `read` raises.
+        """
+        return self.stores.objects.fetch(place.object, place.offset + start, length)
 
     def note_access(self, place: FrameLocation) -> None:
         """Note that the set's content was read."""

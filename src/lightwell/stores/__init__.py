@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -14,9 +15,10 @@ from lightwell.stores.data_folder.node import NOBODY, Node
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.open import DatabaseSettings, open_database
 from lightwell.stores.image_sets.last_access import Accesses
+from lightwell.stores.objects import packs
 from lightwell.stores.objects.interface import Objects
 from lightwell.stores.objects.local import sweep_folder
-from lightwell.stores.objects.open import open_objects
+from lightwell.stores.objects.open import CacheOptions, open_objects
 
 __all__ = ["Files", "Stores", "open_files", "open_stores"]
 
@@ -41,6 +43,10 @@ class StorePaths(FileStorePaths, DatabaseSettings, Protocol):
 
     @property
     def data(self) -> Path: ...
+    @property
+    def storage_cache(self) -> Path: ...
+    @property
+    def storage_cache_bytes(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +57,15 @@ class Files:
     buckets: Buckets
 
 
-def open_files(settings: FileStorePaths) -> Files:
-    """Nothing is created or opened before it is used."""
+def open_files(settings: FileStorePaths, cache: CacheOptions | None = None) -> Files:
+    """Nothing is created or opened before it is used. ``cache`` is for objects on S3."""
     return Files(
-        open_objects(settings.storage, endpoint_url=settings.storage_endpoint_url, region=settings.region),
+        open_objects(
+            settings.storage,
+            endpoint_url=settings.storage_endpoint_url,
+            region=settings.region,
+            cache=cache,
+        ),
         Buckets(settings.buckets, settings.s3_endpoint_url, settings.region),
     )
 
@@ -91,6 +102,17 @@ class Stores:
         """
         return self.objects.sweep(older_than) + sweep_folder(self.spool, older_than)
 
+    def sweep_cache(self) -> int:
+        """Drop what this machine has cached of packs that are no more. Returns of how many."""
+
+        def exist(names: Sequence[str]) -> set[str]:
+            keys = {name: key for name in names if (key := packs.key_of(name)) is not None}
+            with self.db.read() as conn:
+                known = packs.existing_keys(conn, list(keys.values()))
+            return {name for name, key in keys.items() if key in known}
+
+        return self.objects.sweep_cache(exist)
+
     def close(self) -> None:
         """Close what this process has open, also before a fork. The next use reopens it."""
         self.accesses.flush()
@@ -99,9 +121,10 @@ class Stores:
         self.buckets.close()
 
 
-def open_stores(settings: StorePaths) -> Stores:
+def open_stores(settings: StorePaths, count: Callable[[str, str, int], None] | None = None) -> Stores:
     """The stores of a data folder, which is created if it is missing (mode 0700). The schema is not checked.
 
+    ``count`` gets what `observe.metrics` counts: a counter, a label's value and a number.
     Raises `StorageError` if the folder cannot be created, `ConfigurationError` for a URL of an unknown kind.
     """
     data = settings.data.absolute()
@@ -116,7 +139,8 @@ def open_stores(settings: StorePaths) -> Stores:
             "and who owns the folder."
         ) from error
     db = open_database(settings)
-    files = open_files(settings)
+    cache = CacheOptions(settings.storage_cache.absolute(), settings.storage_cache_bytes, count)
+    files = open_files(settings, cache)
     return Stores(
         db=db,
         objects=files.objects,

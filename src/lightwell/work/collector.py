@@ -95,7 +95,8 @@ class Collector:
                 log.exception("collecting failed")
 
     def do_round(self) -> None:
-        """`collect` if no other collector does; once an hour `sweep` in any case: folders are local."""
+        """`collect` if no other collector does; what is local is swept in any case, folders once an hour."""
+        self._stores.sweep_cache()
         is_due = self._housekeeping_due()
         if self._take_turn():
             self.collect(housekeeping=is_due)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from asyncio import AbstractEventLoop
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -55,6 +56,18 @@ class Objects(Protocol):
 
     def read_warm(self, key: str, offset: int, length: int) -> bytes | None:
         """As `read`, but None if the bytes are not in memory, so that reading them would block."""
+
+    def fetch(self, key: str, offset: int, length: int) -> Awaitable[bytes] | None:
+        """As `read`, for the running event loop; None where the caller has to `read` in a thread."""
+
+    def use_loop(self, loop: AbstractEventLoop) -> None:
+        """Do on ``loop``, which runs for as long as the process serves requests, what needs an event loop."""
+
+    def read_again(self, key: str, offset: int, length: int) -> bytes:
+        """As `read`, past every cache; forgets what is cached of the object, whose bytes were wrong."""
+
+    def sweep_cache(self, exist: Callable[[Sequence[str]], set[str]]) -> int:
+        """Drop copies of objects that are no more; ``exist`` tells which there are. Returns of how many."""
 
     def get(self, key: str) -> bytes | None:
         """The whole object, None if it does not exist."""

@@ -7,8 +7,9 @@ import errno
 import os
 import tempfile
 import threading
+from asyncio import AbstractEventLoop
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from lightwell.errors import StorageError, StorageUnavailableError
@@ -116,6 +117,18 @@ class LocalObjects:
         except OSError:
             return None  # not in memory, or the file system cannot tell
         return self._read(handle, key, offset, length)
+
+    def fetch(self, key: str, offset: int, length: int) -> None:
+        return None
+
+    def use_loop(self, loop: AbstractEventLoop) -> None:
+        """None is needed."""
+
+    def read_again(self, key: str, offset: int, length: int) -> bytes:
+        return self.read(key, offset, length)
+
+    def sweep_cache(self, exist: Callable[[Sequence[str]], set[str]]) -> int:
+        return 0
 
     def get(self, key: str) -> bytes | None:
         try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -23,8 +25,26 @@ def local_root(url: str) -> Path | None:
     return Path(unquote(parts.path)) if is_escaped else given
 
 
-def open_objects(url: str, *, endpoint_url: str | None = None, region: str = "us-east-1") -> Objects:
-    """The storage of ``file:///PATH`` or ``s3://BUCKET/PREFIX``; S3 with the usual ``AWS_…`` variables."""
+@dataclass(frozen=True, slots=True)
+class CacheOptions:
+    """Where and how much, in bytes, of what is read from S3 is kept on local disk; who counts that."""
+
+    root: Path
+    limit: int
+    count: Callable[[str, str, int], None] | None = None
+
+
+def open_objects(
+    url: str,
+    *,
+    endpoint_url: str | None = None,
+    region: str = "us-east-1",
+    cache: CacheOptions | None = None,
+) -> Objects:
+    """The storage of ``file:///PATH`` or ``s3://BUCKET/PREFIX``; S3 with the usual ``AWS_…`` variables.
+
+    Without ``cache`` every read of S3 is a request of its own.
+    """
     root = local_root(url)
     if root is not None:
         from lightwell.stores.objects.local import LocalObjects
@@ -34,5 +54,13 @@ def open_objects(url: str, *, endpoint_url: str | None = None, region: str = "us
     if parts.scheme == "s3" and parts.netloc:
         from lightwell.stores.objects.s3 import S3Objects
 
-        return S3Objects(parts.netloc, parts.path.strip("/"), endpoint_url=endpoint_url, region=region)
+        bucket, prefix = parts.netloc, parts.path.strip("/")
+        if cache is None:
+            return S3Objects(bucket, prefix, endpoint_url=endpoint_url, region=region)
+        from lightwell.stores.objects.block_cache import BlockCache
+
+        blocks = BlockCache(cache.root, cache.limit)
+        return S3Objects(
+            bucket, prefix, endpoint_url=endpoint_url, region=region, cache=blocks, count=cache.count
+        )
     raise ConfigurationError("LIGHTWELL_STORAGE_URL takes file:///PATH or s3://BUCKET/PREFIX")

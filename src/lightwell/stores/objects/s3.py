@@ -6,15 +6,19 @@ it: ``AbortIncompleteMultipartUpload`` of its lifecycle.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.stores.objects import s3_client
+from lightwell.stores.objects.block_cache import BlockCache
+from lightwell.stores.objects.block_reader import READS, BlockReader, Count
 from lightwell.stores.objects.interface import (
     MissingObjectError,
     ObjectWriter,
@@ -30,17 +34,37 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_BATCH = 500
+
+
+def _no_count(counter: str, value: str, by: int) -> None:
+    """Nobody counts."""
+
 
 class S3Objects:
     """The objects below ``prefix`` of ``bucket``. Nothing is opened before the first use."""
 
-    def __init__(self, bucket: str, prefix: str, *, endpoint_url: str | None, region: str) -> None:
+    def __init__(
+        self,
+        bucket: str,
+        prefix: str,
+        *,
+        endpoint_url: str | None,
+        region: str,
+        cache: BlockCache | None = None,
+        count: Count | None = None,
+    ) -> None:
         self.address = f"s3://{bucket}/{prefix}".rstrip("/")
         self._bucket = bucket
         self._prefix = prefix
         self._endpoint_url = endpoint_url
         self._region = region
         self._opened: S3Store | None = None
+        self._cache = cache
+        self._count = count or _no_count
+        self._reading: tuple[int, BlockReader] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
 
     def put(self, key: str, data: bytes) -> None:
         self._put(valid_key(key), data, len(data))
@@ -75,8 +99,14 @@ class S3Objects:
         return _SpooledWriter(self, valid_key(key), spool_dir)
 
     def read(self, key: str, offset: int, length: int) -> bytes:
-        if length == 0:
-            return b""
+        data = self.read_warm(key, offset, length)
+        if data is not None:
+            return data
+        if self._cache is None:
+            return self._read_uncached(key, offset, length)
+        return self._reader(self._cache).read(valid_key(key), offset, length)
+
+    def _read_uncached(self, key: str, offset: int, length: int) -> bytes:
         import obstore
 
         def fetch() -> bytes:
@@ -84,14 +114,76 @@ class S3Objects:
 
         data = self._do(key, fetch)
         if len(data) != length:
-            raise StorageError(
-                f"{self.address}/{key} ends at byte {offset + len(data)}, but {length} bytes from {offset} "
-                "were requested: it is damaged; restore it from a backup."
-            )
+            raise self._too_short(key, offset, len(data), length)
         return data
 
     def read_warm(self, key: str, offset: int, length: int) -> bytes | None:
-        return None
+        if not length:
+            return b""
+        data = None if self._cache is None else self._cache.read_warm(key, offset, length)
+        if data is not None:
+            self._count(READS, "warm", 1)
+        return data
+
+    def fetch(self, key: str, offset: int, length: int) -> Awaitable[bytes] | None:
+        reader = None if self._cache is None else self._reader(self._cache)
+        if reader is None or not reader.runs_on(asyncio.get_running_loop()):
+            return None
+        return reader.fetch(valid_key(key), offset, length)
+
+    def use_loop(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+
+    def read_again(self, key: str, offset: int, length: int) -> bytes:
+        self._forget(key)
+        return self._read_uncached(key, offset, length)
+
+    def sweep_cache(self, exist: Callable[[Sequence[str]], set[str]]) -> int:
+        if self._cache is None:
+            return 0
+        self._cache.forget_removed()
+        keys = sorted(self._cache.keys())
+        dropped = 0
+        for start in range(0, len(keys), _BATCH):
+            batch = keys[start : start + _BATCH]
+            for key in set(batch) - exist(batch):
+                self._forget(key)
+                dropped += 1
+        return dropped
+
+    def _reader(self, cache: BlockCache) -> BlockReader:
+        """This process's own, made on first use."""
+        reading = self._reading
+        if reading is None or reading[0] != os.getpid():
+            with self._lock:
+                reading = self._reading
+                if reading is None or reading[0] != os.getpid():
+                    reader = BlockReader(
+                        self._open_brief, cache, self._explained, self._too_short, self._count, self._loop
+                    )
+                    reading = self._reading = os.getpid(), reader
+        return reading[1]
+
+    def _open_brief(self) -> S3Store:
+        return s3_client.open_bucket(
+            self._bucket,
+            prefix=self._prefix,
+            endpoint_url=self._endpoint_url,
+            region=self._region,
+            patience="none",
+        )
+
+    def _forget(self, key: str) -> None:
+        if self._reading is not None and self._reading[0] == os.getpid():
+            self._reading[1].forget(key)
+        elif self._cache is not None:
+            self._cache.drop(key)
+
+    def _too_short(self, key: str, offset: int, found: int, wanted: int) -> StorageError:
+        return StorageError(
+            f"{self.address}/{key} ends at byte {offset + found}, but {wanted} bytes from {offset} "
+            "were requested: it is damaged; restore it from a backup."
+        )
 
     def get(self, key: str) -> bytes | None:
         import obstore
@@ -115,6 +207,7 @@ class S3Objects:
 
         with contextlib.suppress(MissingObjectError):
             self._do(key, lambda: obstore.delete(self._store, valid_key(key)))
+        self._forget(key)
 
     def list(self, prefix: str = "") -> Iterator[tuple[str, int]]:
         for found in self._found(prefix):
@@ -140,7 +233,12 @@ class S3Objects:
         check_round_trip(self, f"checks/{os.getpid()}")
 
     def close(self) -> None:
-        self._opened = None
+        reading, self._reading = self._reading, None
+        if reading is not None and reading[0] == os.getpid():
+            reading[1].close()
+        if self._cache is not None:
+            self._cache.close()
+        self._opened = self._loop = None
 
     @property
     def _store(self) -> S3Store:
@@ -156,16 +254,20 @@ class S3Objects:
         except (StorageError, RuntimeError):
             raise
         except Exception as error:
-            where = f"{self.address}/{key}".rstrip("/")
-            if s3_client.is_missing(error):
-                raise MissingObjectError(
-                    f"{where} is not there: was it removed by hand? Restore it from a backup."
-                ) from None
-            explained = s3_client.explain(error, where)
-            # What S3 refuses to give us at all is there again once its administrator has mended it.
-            passing = isinstance(explained, StorageUnavailableError) or s3_client.is_refusal(error)
-            kind = StorageUnavailableError if passing else StorageError
-            raise kind(f"{str(explained).rstrip('.')}.") from error
+            raise self._explained(key, error) from error
+
+    def _explained(self, key: str, error: Exception) -> StorageError:
+        where = f"{self.address}/{key}".rstrip("/")
+        if s3_client.is_missing(error):
+            self._forget(key)
+            return MissingObjectError(
+                f"{where} is not there: was it removed by hand? Restore it from a backup."
+            )
+        explained = s3_client.explain(error, where)
+        # What S3 refuses to give us at all is there again once its administrator has mended it.
+        passing = isinstance(explained, StorageUnavailableError) or s3_client.is_refusal(error)
+        kind = StorageUnavailableError if passing else StorageError
+        return kind(f"{str(explained).rstrip('.')}.")
 
 
 class _SpooledWriter:

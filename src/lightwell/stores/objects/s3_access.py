@@ -29,7 +29,7 @@ def look(bucket: str, prefix: str, *, endpoint_url: str | None, region: str) -> 
     """List the first objects below ``prefix``: what is wrong, None if nothing is. Takes some seconds."""
     import obstore
 
-    store = s3_client.open_bucket(bucket, endpoint_url=endpoint_url, region=region, brief=True)
+    store = s3_client.open_bucket(bucket, endpoint_url=endpoint_url, region=region, patience="brief")
     try:
         next(iter(obstore.list(store, prefix.rpartition("/")[0] or None, chunk_size=1)), None)
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from lightwell.errors import InputError, StorageError, StorageUnavailableError
 
@@ -40,16 +40,25 @@ class MissingCredentialsError(StorageError):
     """This server has no AWS credentials."""
 
 
+# Seconds to connect and to answer, and how often it is tried again.
+_PATIENCE = {"long": (5, 120, 5), "brief": (3, 6, 0), "none": (2, 120, 0)}
+
 # obstore's threads belong to the process that used it first and do not live in its forks.
 _used_by: int | None = None
 
 
 def open_bucket(
-    bucket: str, *, prefix: str = "", endpoint_url: str | None, region: str, brief: bool = False
+    bucket: str,
+    *,
+    prefix: str = "",
+    endpoint_url: str | None,
+    region: str,
+    patience: Literal["long", "brief", "none"] = "long",
 ) -> S3Store:
     """The bucket, with credentials, and Region before ``region``, from the usual ``AWS_…`` variables.
 
-    ``brief``: it is tried once and for some seconds, where otherwise a minute goes by with tries.
+    A minute goes by with tries; with ``patience`` *brief* it is tried once and for some seconds, with *none*
+    also once, to connect for two seconds and to answer for as long as the caller waits.
     """
     global _used_by
     if _used_by not in (None, os.getpid()):
@@ -57,6 +66,7 @@ def open_bucket(
     _used_by = os.getpid()
     from obstore.store import S3Store
 
+    connect, answer, tries = _PATIENCE[patience]
     more: dict[str, str] = {"endpoint": endpoint_url.rstrip("/")} if endpoint_url else {}
     return S3Store(
         bucket,
@@ -64,12 +74,12 @@ def open_bucket(
         default_region=region,
         client_options={
             "allow_http": True,  # where the endpoint says http:// itself
-            "connect_timeout": timedelta(seconds=3 if brief else 5),
-            "timeout": timedelta(seconds=6 if brief else 120),
+            "connect_timeout": timedelta(seconds=connect),
+            "timeout": timedelta(seconds=answer),
         },
         retry_config={
-            "max_retries": 0 if brief else 5,
-            "retry_timeout": timedelta(seconds=6 if brief else 60),
+            "max_retries": tries,
+            "retry_timeout": timedelta(seconds=min(answer, 60)),
             "backoff": {"max_backoff": timedelta(seconds=5)},
         },
         **more,  # type: ignore[arg-type]

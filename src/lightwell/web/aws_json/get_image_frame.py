@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 
 from lightwell.errors import BadRequestError, NotAcceptableError, NotFoundError, ValidationError
 from lightwell.operations.get_image_frame import FrameLocation
+from lightwell.web.requests.frame_bytes import read_frame
 from lightwell.web.requests.negotiation import accept_header, media_ranges, quality_among
 from lightwell.web.requests.request import Request
 from lightwell.web.requests.responses import Response
@@ -60,12 +61,10 @@ async def serve_frame(state: AppState, request: Request, params: dict[str, str],
 
 
 async def _content(state: AppState, place: FrameLocation) -> bytes | AsyncIterator[bytes]:
-    reader = state.frames
     if place.length > LARGE:
         # The first piece is read before the response starts: a lost pack is a 500, not a truncated body.
-        return _pieces(state, place, await state.in_thread(reader.read, place, 0, PIECE))
-    data = reader.read_warm(place)
-    return data if data is not None else await state.in_thread(reader.read, place, 0, place.length)
+        return _pieces(state, place, await read_frame(state, place, 0, PIECE))
+    return await read_frame(state, place, 0, place.length)
 
 
 async def _pieces(state: AppState, place: FrameLocation, piece: bytes) -> AsyncIterator[bytes]:
@@ -75,7 +74,7 @@ async def _pieces(state: AppState, place: FrameLocation, piece: bytes) -> AsyncI
         sent += len(piece)
         if sent == place.length:
             return
-        piece = await state.in_thread(state.frames.read, place, sent, min(PIECE, place.length - sent))
+        piece = await read_frame(state, place, sent, min(PIECE, place.length - sent))
 
 
 def _frame_id(params: dict[str, str], body: bytes) -> str:

@@ -30,6 +30,7 @@ from lightwell.web.aws_json.get_image_frame import LARGE, PIECE
 from lightwell.web.dicomweb import media, ranges
 from lightwell.web.dicomweb.media import MULTIPART
 from lightwell.web.dicomweb.multipart import Multipart
+from lightwell.web.requests.frame_bytes import read_frame
 from lightwell.web.requests.negotiation import MediaRange
 from lightwell.web.requests.responses import Headers, Response
 
@@ -285,12 +286,7 @@ async def _locate(request: DicomwebRequest, found: InstancePixels, number: int) 
 
 
 async def _read(request: DicomwebRequest, frame: BareFrame, start: int, length: int) -> bytes:
-    reader = request.state.frames
-    if not start and length == frame.place.length:
-        data = reader.read_warm(frame.place)
-        if data is not None:
-            return data
-    return await request.state.in_thread(reader.read, frame.place, start, length)
+    return await read_frame(request.state, frame.place, start, length)
 
 
 async def _transcoded(

@@ -15,6 +15,7 @@ import uvicorn
 import uvloop  # noqa: F401 — imported before the fork, for its pages to be shared
 
 from lightwell.auth import certificate
+from lightwell.web.cache_sweep import sweep_cache
 from lightwell.web.gateway import Gateway
 from lightwell.web.http1.acceptor import Acceptor
 from lightwell.web.http1.certificate_reload import CertificateReload
@@ -46,12 +47,15 @@ class _Server(uvicorn.Server):
         self._settings = gateway.state.settings
         self._tls = tls
         self._recorder = gateway.state.recorder
+        self._state = gateway.state
         self._bearer_authentication = gateway.state.bearer_authentication
         self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Like uvicorn's, except for how connections are accepted."""
         assert sockets is not None
+        self._state.stores.objects.use_loop(asyncio.get_running_loop())
+        self._sweep = asyncio.create_task(sweep_cache(self._state))
         listener = sockets[0]
 
         def make_protocol(on_made: Callable[[Protocol], None], on_lost: Callable[[], None]) -> Protocol:
@@ -72,6 +76,7 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Like uvicorn's; then stop the authorizers, too."""
+        self._sweep.cancel()
         await super().shutdown(sockets)
         await self._bearer_authentication.close()
 

@@ -1,0 +1,450 @@
+"""Reads S3 through the cache of blocks, on the event loop of an HTTP process or in a thread of its own.
+
+What a hundred requests want at once is fetched once, by one process of this machine, and handed out while it
+arrives. One GET brings a run of neighbouring blocks, longer where a series is read. A GET whose first bytes
+take longer than nearly all others did is sent a second time; one that stops is given up after some seconds,
+and tried again once. While S3 is away, the circuit refuses reads at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from lightwell.errors import StorageError, StorageUnavailableError
+from lightwell.stores.objects.block_cache import BLOCK, BLOCKS, BlockCache, cut
+from lightwell.stores.objects.circuit import Circuit
+from lightwell.stores.objects.read_ahead import ReadAhead
+
+if TYPE_CHECKING:
+    from obstore.store import S3Store
+
+_READ_SECONDS = 120.0
+_GETS = 32
+_GETS_AHEAD = 4
+_PIECE = 4 << 20  # a longer read is made in pieces
+_STALL_SECONDS = 5.0  # without a byte of an answer
+_CLAIM_SECONDS, _CLAIM_PAUSE = 3.0, 0.003
+_HEDGE_LEAST, _HEDGE_MOST = 0.03, 1.5
+_HEDGES = 0.05  # of the GETs
+_SIZES = 4096
+_UNWRITTEN = 128  # blocks; of a disk that is slower than S3, the rest is not cached
+
+Count = Callable[[str, str, int], None]
+READS, GETS, BYTES, CIRCUIT = (
+    "lightwell_storage_reads_total",
+    "lightwell_storage_gets_total",
+    "lightwell_storage_bytes_total",
+    "lightwell_storage_circuit_total",
+)
+
+
+class BlockReader:
+    """Reads objects of one bucket. ``explain`` makes a `StorageError` of what obstore raises."""
+
+    def __init__(
+        self,
+        open_store: Callable[[], S3Store],
+        cache: BlockCache,
+        explain: Callable[[str, Exception], StorageError],
+        too_short: Callable[[str, int, int, int], StorageError],
+        count: Count,
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._cache = cache
+        self._open_store = open_store
+        self._explain = explain
+        self._too_short = too_short
+        self._count = count
+        self._store: S3Store | None = None
+        self._flights: dict[tuple[str, int], asyncio.Future[bytes]] = {}
+        self._sizes: OrderedDict[str, int] = OrderedDict()
+        self._ahead = ReadAhead(BLOCKS)
+        self._unwritten: list[tuple[str, int, bytes]] = []
+        self._is_writing = False
+        self._fetching_ahead = 0
+        self._gets = asyncio.Semaphore(_GETS)
+        self._circuit = Circuit()
+        self._waits: deque[float] = deque(maxlen=64)
+        self._hedges = 3.0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._disk = ThreadPoolExecutor(4, thread_name_prefix="lightwell-cache")
+        self._loop = loop or asyncio.new_event_loop()
+        self._thread: threading.Thread | None = None
+        if loop is None:
+            self._thread = threading.Thread(target=self._run, name="lightwell-s3", daemon=True)
+            self._thread.start()
+        cache.on_mark = lambda key: self._call(self._go_on, key)
+
+    def read(self, key: str, offset: int, length: int) -> bytes:
+        """Exactly these bytes, or a `StorageError`. Not to be called on the reader's own event loop."""
+        future = asyncio.run_coroutine_threadsafe(self.fetch(key, offset, length), self._loop)
+        try:
+            return future.result(_READ_SECONDS)
+        except (TimeoutError, CancelledError):
+            future.cancel()
+            raise StorageUnavailableError("S3 did not answer in time.") from None
+
+    def runs_on(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether `fetch` may be awaited on ``loop``."""
+        return loop is self._loop
+
+    def forget(self, key: str) -> None:
+        """The object is gone: so are its blocks."""
+        self._cache.drop(key)
+        self._call(self._forget, key)
+
+    def close(self) -> None:
+        """End the thread; reads under way fail."""
+        if self._thread is not None:
+            self._call(self._loop.stop)
+            self._thread.join(5)
+        self._disk.shutdown(wait=True)
+
+    def _call(self, work: Callable[..., object], *arguments: object) -> None:
+        with contextlib.suppress(RuntimeError):  # it is closed
+            self._loop.call_soon_threadsafe(work, *arguments)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_forever()
+        finally:
+            for task in asyncio.all_tasks(self._loop):
+                task.cancel()
+            self._loop.run_until_complete(asyncio.sleep(0))
+            self._loop.close()
+
+    # Blocks -----------------------------------------------------------------------------------------------
+
+    async def fetch(self, key: str, offset: int, length: int) -> bytes:
+        """The same on the reader's event loop."""
+        pieces = [
+            await self._piece(key, start, min(_PIECE, offset + length - start))
+            for start in range(offset, offset + length, _PIECE)
+        ]
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def _piece(self, key: str, offset: int, length: int) -> bytes:
+        first, last = offset // BLOCK, (offset + length - 1) // BLOCK
+        for is_last in (False, True):
+            try:
+                blocks = await self._blocks(key, first, last)
+                break
+            except StorageUnavailableError:
+                if is_last or self._circuit.is_open:
+                    self._count(READS, "failed", 1)
+                    raise
+            await asyncio.sleep(random.uniform(0.02, 0.1))
+        data = cut(blocks, offset - first * BLOCK, length)
+        if len(data) != length:
+            raise self._too_short(key, offset, len(data), length)
+        return data
+
+    async def _blocks(self, key: str, first: int, last: int) -> list[bytes]:
+        """These blocks; fewer where the object ends before."""
+        found: dict[int, bytes] = {}
+        waiting: dict[int, asyncio.Future[bytes]] = {}
+        on_disk: list[int] = []
+        wanted: list[int] = []
+        # Nothing is awaited before every block that is missing has a flight.
+        for number in range(first, last + 1):
+            data = self._cache.in_memory(key, number)
+            if data is not None:
+                found[number] = data
+            elif (flight := self._flights.get((key, number))) is not None:
+                waiting[number] = flight
+            elif self._cache.has(key, number):
+                on_disk.append(number)
+            else:
+                wanted.append(number)
+        self._count(READS, "s3" if wanted else "disk" if on_disk else "joined", 1)
+        if on_disk:
+            waiting |= self._take_off(key, on_disk)
+            self._begin(self._load(key, on_disk))
+        if wanted:
+            # Blocks that are here between two that are missing are fetched again: a second GET costs more.
+            waiting |= self._launch(key, wanted, self._ahead.window(key, wanted[0], wanted[-1] + 1))
+        for number, flight in waiting.items():
+            found[number] = await asyncio.shield(flight)
+        return [found[number] for number in sorted(found)]
+
+    def _take_off(self, key: str, numbers: Iterable[int]) -> dict[int, asyncio.Future[bytes]]:
+        """Flights for blocks that have none."""
+        flights: dict[int, asyncio.Future[bytes]] = {}
+        for number in numbers:
+            if (key, number) not in self._flights:
+                flights[number] = self._flights[key, number] = self._loop.create_future()
+                flights[number].add_done_callback(_look_at_its_error)
+        return flights
+
+    async def _load(self, key: str, numbers: Sequence[int]) -> None:
+        """Settle the flights of blocks that are on the disk; fetch those that turn out to be damaged."""
+        found = await self._loop.run_in_executor(self._disk, self._cache.load, key, numbers)
+        for number in numbers:
+            if number in found:
+                self._count(BYTES, "disk", len(found[number]))
+                self._settle(key, number, found[number])
+            else:
+                await self._fetch(key, number, number + 1)
+
+    def _launch(self, key: str, wanted: Sequence[int], window: int) -> dict[int, asyncio.Future[bytes]]:
+        """Begin to fetch the blocks that are ``wanted``, and ``window`` more."""
+        first, last = wanted[0], wanted[-1]
+        if not self._cache.writes:
+            window = min(window, BLOCKS // 4)
+        size = self._sizes.get(key)
+        most = last + 1 + window if size is None else min(last + 1 + window, -(-size // BLOCK))
+        end = last + 1
+        while end < most and not self._is_here(key, end):
+            end += 1
+        if end > last + 1 and not self._cache.claim(key, last + 1, end - last - 1):
+            end = last + 1
+        flights = self._take_off(key, [*wanted, *range(last + 1, end)])
+        if end > last + 1:
+            self._cache.mark(key, (last + 1) * BLOCK)
+        self._begin(self._fetch(key, first, end))
+        return {number: flights[number] for number in wanted}
+
+    def _is_here(self, key: str, block: int) -> bool:
+        return (
+            (key, block) in self._flights
+            or self._cache.in_memory(key, block) is not None
+            or self._cache.has(key, block)
+        )
+
+    def _go_on(self, key: str) -> None:
+        """The last window of an object is being read: fetch the next one."""
+        if self._fetching_ahead >= _GETS_AHEAD or self._circuit.is_open:
+            return
+        found = self._ahead.onward(key)
+        size = self._sizes.get(key)
+        if found is None or size is None:
+            return
+        first, count = found
+        while count and self._is_here(key, first):
+            first, count = first + 1, count - 1
+        if not count or first * BLOCK >= size:
+            return
+        self._fetching_ahead += 1
+        self._begin(self._fetch_ahead(key, first, count))
+
+    async def _fetch_ahead(self, key: str, first: int, count: int) -> None:
+        try:
+            flights = self._launch(key, [first], count - 1)
+            self._cache.mark(key, first * BLOCK)
+            with contextlib.suppress(StorageError):
+                await asyncio.shield(flights[first])
+        finally:
+            self._fetching_ahead -= 1
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _forget(self, key: str) -> None:
+        self._ahead.forget(key)
+        self._sizes.pop(key, None)
+
+    # Fetching -----------------------------------------------------------------------------------------------
+
+    async def _fetch(self, key: str, first: int, end: int) -> None:
+        """Fetch a run of blocks and settle their flights."""
+        begun = first
+        try:
+            async with self._gets:
+                begun = await self._claimed(key, first, end)
+                if begun < end:
+                    await self._get(key, begun, end)
+        except Exception as error:
+            self._fail(key, begun, end, error)
+        except BaseException:
+            self._fail(key, begun, end, StorageUnavailableError("This server is stopping."))
+            raise
+        finally:
+            self._cache.release(key, first, end - first)
+
+    def _fail(self, key: str, first: int, end: int, error: Exception) -> None:
+        if not isinstance(error, StorageError):
+            error = self._explain(key, error)
+        for number in range(first, end):
+            flight = self._flights.pop((key, number), None)
+            if flight is not None and not flight.done():
+                flight.set_exception(error)
+
+    def _settle(self, key: str, number: int, data: bytes) -> None:
+        flight = self._flights.pop((key, number), None)
+        if flight is not None and not flight.done():
+            flight.set_result(data)
+
+    async def _claimed(self, key: str, first: int, end: int) -> int:
+        """Claim these blocks; the first one to fetch, after what another process has fetched meanwhile."""
+        give_up = self._loop.time() + _CLAIM_SECONDS
+        while first < end:
+            is_mine = self._cache.claim(key, first, end - first)
+            found: dict[int, bytes] = {}
+            if self._cache.has(key, first):
+                found = await self._loop.run_in_executor(self._disk, self._cache.load, key, [first])
+            if found:
+                self._count(BYTES, "disk", len(found[first]))
+                self._settle(key, first, found[first])
+                self._cache.release(key, first, 1)
+                first += 1
+            elif is_mine or self._loop.time() > give_up:
+                break
+            else:
+                await asyncio.sleep(_CLAIM_PAUSE)
+        return first
+
+    async def _get(self, key: str, first: int, end: int) -> None:
+        """One GET, whose blocks are handed out as they arrive."""
+        number, buffer, size = first, bytearray(), 0
+        pieces = self._stream(key, first * BLOCK, end * BLOCK)
+        async with contextlib.aclosing(pieces):
+            async for size, piece in pieces:
+                self._sizes[key] = size
+                self._count(BYTES, "s3", len(piece))
+                buffer += piece
+                while len(buffer) >= BLOCK or (buffer and number * BLOCK + len(buffer) >= size):
+                    with memoryview(buffer) as view:
+                        block = bytes(view[:BLOCK])
+                    del buffer[:BLOCK]
+                    self._arrived(key, number, block)
+                    number += 1
+        while len(self._sizes) > _SIZES:
+            self._sizes.popitem(last=False)
+        for beyond in range(number, end):
+            self._settle(key, beyond, b"")
+
+    def _arrived(self, key: str, number: int, data: bytes) -> None:
+        self._cache.keep(key, number, data)
+        self._settle(key, number, data)
+        if self._cache.writes and len(self._unwritten) < _UNWRITTEN:
+            self._unwritten.append((key, number, data))
+            self._write_next()
+
+    def _write_next(self) -> None:
+        """Write what has arrived to the disk, in one thread."""
+        if not self._unwritten or self._is_writing:
+            return
+        blocks, self._unwritten = self._unwritten, []
+        self._is_writing = True
+
+        def write() -> None:
+            for block in blocks:
+                self._cache.store(*block)
+
+        def written(_: object) -> None:
+            self._is_writing = False
+            self._write_next()
+
+        self._loop.run_in_executor(self._disk, write).add_done_callback(written)
+
+    async def _stream(self, key: str, start: int, end: int) -> AsyncGenerator[tuple[int, Any], None]:
+        """``(size of the object, bytes)``, again and again, until the range or the object ends."""
+        if not self._circuit.admits():
+            self._count(GETS, "refused", 1)
+            raise StorageUnavailableError(
+                "S3 has not answered several times; it is asked again within "
+                f"{self._circuit.seconds_left:.0f} s."
+            )
+        try:
+            begun, size, piece = await self._begun(key, start, end)
+            expected = min(end, size) - start
+            async with contextlib.aclosing(begun):
+                while True:
+                    expected -= len(piece)
+                    yield size, piece
+                    if expected <= 0:
+                        break
+                    piece = await asyncio.wait_for(anext(begun), _STALL_SECONDS)
+        except StopAsyncIteration:
+            self._failed()
+            raise StorageUnavailableError(f"S3 has sent less of {key} than it announced.") from None
+        except TimeoutError:
+            self._failed()
+            raise StorageUnavailableError(
+                f"S3 has sent nothing of {key} for {_STALL_SECONDS:.0f} s; check the network and its server."
+            ) from None
+        except Exception as error:
+            explained = error if isinstance(error, StorageError) else self._explain(key, error)
+            if isinstance(explained, StorageUnavailableError):
+                self._failed()
+            else:
+                self._succeeded()  # it is there, and says no
+            raise explained from error
+        self._succeeded()
+
+    def _failed(self) -> None:
+        self._count(GETS, "failed", 1)
+        if self._circuit.failed():
+            self._count(CIRCUIT, "opened", 1)
+
+    def _succeeded(self) -> None:
+        self._count(GETS, "answered", 1)
+        if self._circuit.succeeded():
+            self._count(CIRCUIT, "closed", 1)
+
+    async def _begun(self, key: str, start: int, end: int) -> tuple[Any, int, Any]:
+        """The stream of an answer, the size of the object, and the first piece; by two GETs if one takes
+        unusually long."""
+        attempts = {asyncio.ensure_future(self._attempt(key, start, end))}
+        give_up = self._loop.time() + _STALL_SECONDS
+        self._hedges = min(self._hedges + _HEDGES, 10.0)
+        try:
+            done, _ = await asyncio.wait(attempts, timeout=min(self._patience(), _STALL_SECONDS))
+            if not done and self._hedges >= 1:
+                self._hedges -= 1
+                self._count(GETS, "hedged", 1)
+                attempts.add(asyncio.ensure_future(self._attempt(key, start, end)))
+            while True:
+                left = give_up - self._loop.time()
+                done, waiting = await asyncio.wait(
+                    attempts, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED
+                )
+                if not done:
+                    raise TimeoutError
+                winner = next((each for each in done if each.exception() is None), None)
+                if winner is not None or not waiting:
+                    return (winner or done.pop()).result()
+                attempts = waiting
+        finally:
+            for each in attempts:
+                each.cancel()
+
+    async def _attempt(self, key: str, start: int, end: int) -> tuple[Any, int, Any]:
+        import obstore
+
+        if self._store is None:
+            self._store = self._open_store()
+        began = time.monotonic()
+        result = await obstore.get_async(self._store, key, options={"range": (start, end)})
+        stream = _pieces(result)
+        piece = await anext(stream)
+        self._waits.append(time.monotonic() - began)
+        return stream, result.meta["size"], piece
+
+    def _patience(self) -> float:
+        """How long the first bytes may take before the GET is sent again: 95 % took less."""
+        if len(self._waits) < 16:
+            return _HEDGE_MOST
+        usual = sorted(self._waits)[int(0.95 * len(self._waits))]
+        return min(max(1.5 * usual, _HEDGE_LEAST), _HEDGE_MOST)
+
+
+async def _pieces(result: Any) -> AsyncGenerator[Any, None]:
+    async for piece in result.stream(min_chunk_size=BLOCK):
+        yield memoryview(piece)
+
+
+def _look_at_its_error(flight: asyncio.Future[bytes]) -> None:
+    if not flight.cancelled():
+        flight.exception()

@@ -1,0 +1,23 @@
+"""The stored bytes of frames, for the event loop: at once, or from threads of the storage or our own."""
+
+from __future__ import annotations
+
+from lightwell.errors import StorageError
+from lightwell.operations.get_image_frame import FrameLocation
+from lightwell.web.requests.state import AppState
+
+
+async def read_frame(state: AppState, place: FrameLocation, start: int, length: int) -> bytes:
+    """Exactly ``length`` bytes of a frame from byte ``start`` on. Raises what `FrameReader.read` raises."""
+    reader = state.frames
+    if not start and length == place.length:
+        data = reader.read_warm(place)
+        if data is not None:
+            return data
+    fetching = reader.fetch(place, start, length)
+    if fetching is None:
+        return await state.in_thread(reader.read, place, start, length)
+    try:
+        return await fetching
+    except StorageError as error:
+        raise await state.in_thread(reader.error_for, place, error) from error
