@@ -25,6 +25,7 @@ from bench.workspace import work_folder
 SCENARIOS = {
     "startup": "bench.scenarios.startup",
     "import": "bench.scenarios.imports",
+    "import-small": "bench.scenarios.small_instances",
     "frames": "bench.scenarios.frames",
     "metadata": "bench.scenarios.metadata",
     "search": "bench.scenarios.search",
