@@ -41,8 +41,8 @@ BARS: dict[str, Bar] = {
     ),
     "import-tuned": Bar("the same, against Orthanc storing them raw", "×", True, 1, 1.2),
     "import-small": Bar(
-        "import of 20,000 MR instances of 256 × 256 (HTJ2K, verified, fsync), against Orthanc storing them raw "
-        "by STOW",
+        "import of 20,000 MR instances of 256 × 256 (HTJ2K, verified, fsync), against Orthanc storing them "
+        "raw by STOW",
         "×",
         True,
         1,

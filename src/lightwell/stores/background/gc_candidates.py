@@ -31,6 +31,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     and_,
+    bindparam,
     delete,
     exists,
     literal,
@@ -50,6 +51,10 @@ SET, RECORD, PIXELS, DICTIONARY, LEVEL, INSTANCE, STUDY, PACK = range(1, 9)
 _TURN = 0  # a single row, whose mark is the time until which one collector has the turn
 
 _LOCK = 0x6C69676E  # an advisory lock of the database
+
+_UNMARK = delete(leftover).where(
+    leftover.c.kind == bindparam("kind"), leftover.c.key.in_(bindparam("keys", expanding=True))
+)
 
 # The columns that refer to rows of a kind. For image sets, studies and packs there are indexes, see
 # `removal`.
@@ -111,7 +116,7 @@ def add_staged(conn: Connection, job: int) -> None:
 def unmark(conn: Connection, kind: int, keys: Iterable[int]) -> None:
     """Take rows off the list."""
     for some in batches(keys):
-        conn.execute(delete(leftover).where(leftover.c.kind == kind, leftover.c.key.in_(some)))
+        conn.execute(_UNMARK, {"kind": kind, "keys": some})
 
 
 def unmark_unchanged(conn: Connection, kind: int, rows: Sequence[GcCandidate]) -> None:

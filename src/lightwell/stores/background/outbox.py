@@ -10,6 +10,8 @@ from sqlalchemy import Connection, insert, select, update
 
 from lightwell.stores.db.tables import outbox
 
+_APPEND = insert(outbox)
+
 
 @dataclass(frozen=True, slots=True)
 class PendingEvent:
@@ -22,7 +24,7 @@ class PendingEvent:
 def append(conn: Connection, event: Mapping[str, object]) -> None:
     """Add a whole EventBridge envelope (`domain.events`) to the outbox."""
     text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
-    conn.execute(insert(outbox).values(event=text))
+    conn.execute(_APPEND, {"event": text})
 
 
 def waiting(conn: Connection, limit: int) -> Sequence[PendingEvent]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Connection, func, insert, select, text, update
+from sqlalchemy import Connection, bindparam, func, insert, select, text, update
 
 from lightwell.domain.imports.jobs import ALREADY_THERE
 from lightwell.domain.keys import ImageSetKey, InstanceKey, PixelsKey, RecordKey
@@ -46,6 +46,42 @@ SELECT job, file, input_file, 'imported', CAST(:id AS TEXT), CAST(:version AS IN
 FROM staged
 WHERE job = :job AND study_instance_uid = :study AND series_instance_uid = :series AND grouping = :grouping
 """
+)
+
+
+_CLOSE = (
+    update(member)
+    .where(
+        member.c.image_set == bindparam("of_set"),
+        member.c.instance.in_(bindparam("instances", expanding=True)),
+        is_open(member),
+    )
+    .values(valid_to=bindparam("number"))
+)
+_t = image_set.c
+_SETS_OF_SERIES = (
+    select(
+        _t.key,
+        _t.id,
+        _t.origin,
+        _t.is_primary,
+        _t.latest_version,
+        _t.created_at,
+        _t.instance_count,
+        func.coalesce(_t.patient_id, "").label("patient_id"),
+        func.coalesce(_t.study_date, "").label("study_date"),
+        func.coalesce(_t.accession_number, "").label("accession_number"),
+        func.coalesce(_t.study_id, "").label("study_id"),
+        func.coalesce(_t.series_number, "").label("series_number"),
+    )
+    .where(
+        _t.datastore == bindparam("datastore"),
+        _t.series_instance_uid == bindparam("series"),
+        _t.study_instance_uid == bindparam("study"),
+        _t.state == ImageSetState.ACTIVE,
+    )
+    .order_by(_t.key)
+    .with_for_update()
 )
 
 
@@ -92,30 +128,9 @@ def sets_of_series(
     conn: Connection, datastore: int, study_instance_uid: str, series_instance_uid: str
 ) -> list[SetRow]:
     """The undeleted sets of a series, locked in key order; the study must be locked already."""
-    t = image_set.c
     rows = conn.execute(
-        select(
-            t.key,
-            t.id,
-            t.origin,
-            t.is_primary,
-            t.latest_version,
-            t.created_at,
-            t.instance_count,
-            func.coalesce(t.patient_id, "").label("patient_id"),
-            func.coalesce(t.study_date, "").label("study_date"),
-            func.coalesce(t.accession_number, "").label("accession_number"),
-            func.coalesce(t.study_id, "").label("study_id"),
-            func.coalesce(t.series_number, "").label("series_number"),
-        )
-        .where(
-            t.datastore == datastore,
-            t.series_instance_uid == series_instance_uid,
-            t.study_instance_uid == study_instance_uid,
-            t.state == ImageSetState.ACTIVE,
-        )
-        .order_by(t.key)
-        .with_for_update()
+        _SETS_OF_SERIES,
+        {"datastore": datastore, "series": series_instance_uid, "study": study_instance_uid},
     )
     return [
         SetRow(
@@ -196,11 +211,7 @@ def close_replaced(
     """Close the members whose instances are replaced; returns how many."""
     closed = 0
     for some in batches(instances):
-        closed += conn.execute(
-            update(member)
-            .where(member.c.image_set == key, member.c.instance.in_(some), is_open(member))
-            .values(valid_to=number)
-        ).rowcount
+        closed += conn.execute(_CLOSE, {"of_set": key, "instances": some, "number": number}).rowcount
     return closed
 
 

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from lightwell.domain.keys import InstanceKey
 from lightwell.stores.background import gc_candidates
 from lightwell.stores.db.bulk import batches, insert_missing
 from lightwell.stores.db.tables import instance
 
+# Built once: to build it for some hundred UIDs costs more than to run it.
+_KEYS = select(instance.c.sop_instance_uid, instance.c.key).where(
+    instance.c.datastore == bindparam("datastore"),
+    instance.c.sop_instance_uid.in_(bindparam("uids", expanding=True)),
+)
+
 
 def find_keys(conn: Connection, datastore: int, uids: Iterable[str]) -> dict[str, InstanceKey]:
     """The keys of instances by SOPInstanceUID; those that the data store does not have are left out."""
     found: dict[str, InstanceKey] = {}
     for some in batches(uids):
-        rows = conn.execute(
-            select(instance.c.sop_instance_uid, instance.c.key).where(
-                instance.c.datastore == datastore, instance.c.sop_instance_uid.in_(some)
-            )
-        )
+        rows = conn.execute(_KEYS, {"datastore": datastore, "uids": some})
         found.update((uid, key) for uid, key in rows)
     return found
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import zstandard
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from lightwell.domain.image_sets.frame_table import PAGE
 from lightwell.domain.imports.records import NewRecord
@@ -21,6 +21,10 @@ from lightwell.stores.db.tables import dictionary, frame_table, level_value, pix
 
 _LEVEL = 3
 _local = threading.local()
+_LEVEL_KEYS = select(level_value.c.hash, level_value.c.key).where(
+    level_value.c.datastore == bindparam("datastore"),
+    level_value.c.hash.in_(bindparam("hashes", expanding=True)),
+)
 
 
 def compress(data: bytes, dictionary_bytes: bytes | None = None) -> bytes:
@@ -95,11 +99,7 @@ def level_values(
 def _level_keys(conn: Connection, datastore: int, hashes: Sequence[bytes]) -> dict[bytes, int]:
     found: dict[bytes, int] = {}
     for some in batches(hashes):
-        rows = conn.execute(
-            select(level_value.c.hash, level_value.c.key).where(
-                level_value.c.datastore == datastore, level_value.c.hash.in_(some)
-            )
-        )
+        rows = conn.execute(_LEVEL_KEYS, {"datastore": datastore, "hashes": some})
         found.update((bytes(digest), key) for digest, key in rows)
     return found
 

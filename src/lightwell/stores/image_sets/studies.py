@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, bindparam, func, or_, select
 
 from lightwell.domain.image_sets.search_columns import SearchColumns
 from lightwell.domain.keys import ImageSetKey, StudyKey
@@ -12,6 +12,16 @@ from lightwell.domain.states import ImageSetState
 from lightwell.stores.background import gc_candidates
 from lightwell.stores.db.bulk import insert_missing
 from lightwell.stores.db.tables import image_set, study
+
+_LOCK = (
+    select(study.c.study_instance_uid, study.c.key)
+    .where(
+        study.c.datastore == bindparam("datastore"),
+        study.c.study_instance_uid.in_(bindparam("uids", expanding=True)),
+    )
+    .order_by(study.c.key)
+    .with_for_update()
+)
 
 
 def lock(conn: Connection, datastore: int, studies: Mapping[str, StudyKey]) -> dict[str, StudyKey]:
@@ -27,12 +37,7 @@ def lock(conn: Connection, datastore: int, studies: Mapping[str, StudyKey]) -> d
         [{"key": key, "datastore": datastore, "study_instance_uid": uid} for uid, key in studies.items()],
         ["datastore", "study_instance_uid"],
     )
-    rows = conn.execute(
-        select(study.c.study_instance_uid, study.c.key)
-        .where(study.c.datastore == datastore, study.c.study_instance_uid.in_(list(studies)))
-        .order_by(study.c.key)
-        .with_for_update()
-    )
+    rows = conn.execute(_LOCK, {"datastore": datastore, "uids": list(studies)})
     return {uid: key for uid, key in rows}
 
 

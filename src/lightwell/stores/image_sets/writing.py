@@ -9,13 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, bindparam, insert, update
 
 from lightwell.domain.image_sets.search_columns import SearchColumns
 from lightwell.domain.keys import ImageSetKey, InstanceKey, PixelsKey, RecordKey, StudyKey
 from lightwell.domain.states import ImageSetState, Origin, WorkflowStatus
 from lightwell.stores.db.bulk import insert_many
 from lightwell.stores.db.tables import image_set, member, version
+
+# Built once: to build them costs as much as to run them.
+_INSERT_VERSION = insert(version)
+_CHANGE_SET = update(image_set).where(image_set.c.key == bindparam("of_set"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,12 +132,12 @@ def add_version(
         value = getattr(change, name)
         if value is not None:
             values[name] = value
-    conn.execute(update(image_set).where(image_set.c.key == image_set_key).values(values))
+    conn.execute(_CHANGE_SET, {"of_set": image_set_key, **values})
 
 
 def _insert_version(conn: Connection, image_set_key: ImageSetKey, new: NewVersion) -> None:
     conn.execute(
-        insert(version),
+        _INSERT_VERSION,
         {
             "image_set": image_set_key,
             "number": new.number,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isal import isal_zlib
-from sqlalchemy import Connection, delete, or_, select, union, update
+from sqlalchemy import Connection, bindparam, delete, or_, select, union, update
 
 from lightwell.domain.states import PackState
 from lightwell.errors import StorageError, StorageUnavailableError
@@ -24,6 +24,11 @@ from lightwell.stores.objects.interface import Objects
 from lightwell.stores.objects.local import LocalObjects
 
 _USABLE = (PackState.OPEN, PackState.LIVE)
+_MAKE_LIVE = (
+    update(pack)
+    .where(pack.c.key == bindparam("of_pack"), pack.c.state.in_(_USABLE))
+    .values(state=PackState.LIVE, size=bindparam("bytes"), checksum=bindparam("crc"))
+)
 
 
 def check_mounted(db: Database, objects: Objects) -> None:
@@ -112,11 +117,7 @@ def make_live(conn: Connection, packs: dict[int, tuple[int, int]]) -> None:
     """
     for key in sorted(packs):
         size, checksum = packs[key]
-        found = conn.execute(
-            pack.update()
-            .where(pack.c.key == key, pack.c.state.in_(_USABLE))
-            .values(state=PackState.LIVE, size=size, checksum=checksum)
-        ).rowcount
+        found = conn.execute(_MAKE_LIVE, {"of_pack": key, "bytes": size, "crc": checksum}).rowcount
         if found != 1:
             raise StorageError(
                 f"The pack {key:016x} was collected before it was used: its writer had paused for longer "
