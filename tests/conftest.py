@@ -26,7 +26,7 @@ LONG = {
     "imports/collector": ["collector", "verify"],
     "imports/operations": ["updates"],
     "lifecycle": ["model"],
-    "many": ["roles"],
+    "many": ["access", "roles"],
     "repository": ["pasting", "watchdog"],
 }
 

@@ -83,7 +83,7 @@ def build(settings: Settings, recorder: Recorder | None = None, throttle: Thrott
     recorder = recorder or meter(1).join(0)
     stores = open_stores(settings, recorder.count)
     uploads.sweep(stores.spool)
-    secret_box = open_secret_box(settings.secret_key, settings.data)
+    secret_box = open_secret_box(settings.read_secret_key(), settings.data)
     roles = Roles(stores.db, settings.account_id, settings.region)
     access_control = AccessControl(stores.db, settings.region, settings.account_id)
     bindings = AuthorizerBindings(stores.db, settings.region, settings.account_id)

@@ -93,6 +93,9 @@ class Settings:
     secret_key: str | None = _setting(
         None, "key that encrypts secrets in the database; DATA/secret.key if unset", secret=True
     )
+    secret_key_file: Path | None = _setting(
+        None, "file with that key instead, such as a mounted secret; all servers of a database need one key"
+    )
     database_url: str | None = _setting(None, "sqlite:///PATH or postgresql://…; DATA/lightwell.db if unset")
     database_direct_url: str | None = _setting(
         None, "the same PostgreSQL database without a pooler between, to be notified; database_url if unset"
@@ -202,6 +205,23 @@ class Settings:
     @property
     def storage(self) -> str:
         return self.storage_url or f"file://{self.data.resolve() / 'objects'}"
+
+    def read_secret_key(self) -> str | None:
+        """The secret key as text, by value or from its file; None where it is in the data folder.
+
+        Raises `ConfigurationError` if the file cannot be read.
+        """
+        if self.secret_key_file is None:
+            return self.secret_key
+        try:
+            with self.secret_key_file.open(encoding="ascii") as stream:
+                return stream.read(4096)
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not text"
+            raise ConfigurationError(
+                f"The file {self.secret_key_file} of secret_key_file cannot be read: {reason}; check "
+                "the path, its owner and its mode"
+            ) from None
 
     @property
     def storage_cache(self) -> Path:
@@ -362,6 +382,8 @@ def _checked(settings: Settings) -> Settings:
         raise ConfigurationError("root_access_key_id and root_secret_access_key must be set together")
     if settings.root_access_key_id and not re.fullmatch(r"\w{16,128}", settings.root_access_key_id, re.ASCII):
         refuse("root_access_key_id", "must be 16 to 128 letters, digits or underscores")
+    if settings.secret_key is not None and settings.secret_key_file is not None:
+        raise ConfigurationError("secret_key and secret_key_file must not be set together")
     if (settings.tls_cert is None) != (settings.tls_key is None):
         raise ConfigurationError("tls_cert and tls_key must be set together")
     for name, fault in _URLS.items():

@@ -28,7 +28,7 @@ ROOMS: dict[str, set[str]] = {
     "stores": {"domain"},
     "auth": {
         *("stores.account.principals", "stores.account.roles", "stores.account.tags"),
-        *("stores.data_folder.create_once", "domain.arn", "domain.imports.bucket_rights"),
+        *("stores.data_folder.create_once", "domain.arn", "domain.imports.bucket_rights", "domain.recent"),
     },
     "ingest": {"domain", "imaging", "stores"},
     "documents": {"domain", "imaging", "stores"},
@@ -38,7 +38,7 @@ ROOMS: dict[str, set[str]] = {
         *("codec_pool.client", "codec_pool.requests", "codec_pool.render_requests"),
     },
     "work": {"codec_pool", "ingest", "stores", "domain", "imaging"},
-    "web": {"operations", "documents", "auth", "wire", "observe"},
+    "web": {"operations", "documents", "auth", "wire", "observe", "domain.recent"},
 }
 EVERYTHING = {"app", "cli", "__main__"}
 EVERYBODY_MAY = {"errors", "framing", "process_death", "setting_urls", ""}

@@ -11,6 +11,7 @@ from lightwell.auth.policies.policy import Permissions, permissions
 from lightwell.auth.principal_context import root_context, session_context, user_context
 from lightwell.auth.secret_box import SecretBox, create_secret_key, open_secret_box
 from lightwell.domain import arn
+from lightwell.domain.recent import Recent
 from lightwell.errors import ConfigurationError
 from lightwell.stores.account import principals as table
 from lightwell.stores.account import roles
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
     from lightwell.stores.db.database import Database
 
-# A revoked key stops working everywhere within this time.
-FRESH_MS = 2_000
 _MOST_KNOWN = 4_096
 _MOST_UNKNOWN = 1_024
 
@@ -76,7 +75,7 @@ def principal_context(principal: Principal, account: str, region: str) -> Mappin
 
 
 class Principals:
-    """Look-up by access key id, cached for `FRESH_MS`; safe to use from several threads."""
+    """Look-up by access key id, cached for `recent.FRESH_MS`; safe to use from several threads."""
 
     def __init__(self, db: Database, secret_box: SecretBox, account: str, region: str) -> None:
         self._db = db
@@ -84,16 +83,15 @@ class Principals:
         self._account = account
         self._region = region
         # Apart, so that a flood of guessed ids does not push out those that are in use.
-        self._known: dict[str, tuple[int, Principal]] = {}
-        self._unknown: dict[str, int] = {}
+        self._known: Recent[str, Principal] = Recent(_MOST_KNOWN)
+        self._unknown: Recent[str, bool] = Recent(_MOST_UNKNOWN)
 
     def cached(self, access_key_id: str, now: int) -> tuple[bool, Principal | None]:
         """``(True, who or None)`` if that was looked up not long ago, else ``(False, None)``."""
-        entry = self._known.get(access_key_id)
-        if entry is not None and 0 <= now - entry[0] < FRESH_MS:
-            return True, entry[1]
-        missed = self._unknown.get(access_key_id)
-        if missed is not None and 0 <= now - missed < FRESH_MS:
+        principal = self._known.get(access_key_id, now)
+        if principal is not None:
+            return True, principal
+        if self._unknown.get(access_key_id, now):
             return True, None
         return not _ID.fullmatch(access_key_id), None
 
@@ -104,14 +102,10 @@ class Principals:
             role = None if key is None or key.role is None else roles.get(conn, key.role)
         principal = None if key is None else self._principal(key, role)
         if principal is None:
-            self._known.pop(access_key_id, None)
-            if len(self._unknown) >= _MOST_UNKNOWN:
-                self._unknown.clear()
-            self._unknown[access_key_id] = now
+            self._known.drop(access_key_id)
+            self._unknown.put(access_key_id, True, now)
             return None
-        if len(self._known) >= _MOST_KNOWN:
-            self._known.clear()
-        self._known[access_key_id] = (now, principal)
+        self._known.put(access_key_id, principal, now)
         return principal
 
     def _principal(self, key: AccessKey, role: Role | None) -> Principal | None:

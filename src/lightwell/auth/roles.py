@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Literal
 from lightwell.auth.policies.policy import permissions
 from lightwell.auth.policies.trust import AssumingPrincipal, trusts
 from lightwell.auth.principal_context import session_context
-from lightwell.auth.principals import FRESH_MS, Principal, principal_context
+from lightwell.auth.principals import Principal, principal_context
 from lightwell.domain import arn as arns
+from lightwell.domain.recent import Recent
 from lightwell.errors import ConfigurationError, LightwellError
 from lightwell.stores.account import roles as table
 from lightwell.stores.account.roles import Role
@@ -66,19 +67,18 @@ class ServicePrincipal:
 
 
 @dataclass(frozen=True, slots=True)
-class _CachedRole:
-    at: int
+class _LookedUp:
     role: Role | None
 
 
 class Roles:
-    """The roles of the account, cached for `FRESH_MS`; safe to use from several threads."""
+    """The roles of the account, cached for `recent.FRESH_MS`; safe to use from several threads."""
 
     def __init__(self, db: Database, account: str, region: str) -> None:
         self._db = db
         self._account = account
         self._region = region
-        self._known: dict[str, _CachedRole] = {}
+        self._known: Recent[str, _LookedUp] = Recent(_MOST_KNOWN)
 
     def assume(
         self,
@@ -139,20 +139,17 @@ class Roles:
     def is_cached(self, arn: str, now: int) -> bool:
         """Whether `assume` would succeed or fail without querying the database."""
         try:
-            entry = self._known.get(self.role_name(arn))
+            return self._known.get(self.role_name(arn), now) is not None
         except RoleError:
             return True
-        return entry is not None and 0 <= now - entry.at < FRESH_MS
 
     def get(self, name: str, now: int) -> Role | None:
-        """The role, as it was at most `FRESH_MS` ago."""
-        entry = self._known.get(name)
-        if entry is None or not 0 <= now - entry.at < FRESH_MS:
+        """The role, as it was at most `recent.FRESH_MS` ago."""
+        entry = self._known.get(name, now)
+        if entry is None:
             with self._db.read() as conn:
-                entry = _CachedRole(now, table.get(conn, name))
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()
-            self._known[name] = entry
+                entry = _LookedUp(table.get(conn, name))
+            self._known.put(name, entry, now)
         return entry.role
 
     def _caller_context(self, caller: Principal | ServicePrincipal) -> dict[str, Value]:

@@ -1,7 +1,8 @@
 """The secret key, which encrypts the secrets of access keys in the database.
 
-SigV4 needs the secret itself, so a hash will not do. The key is the setting ``secret_key`` or the file
-``DATA/secret.key``, which is created with mode 0600 only for a database that has no access keys yet.
+SigV4 needs the secret itself, so a hash will not do. The key is the setting ``secret_key``, by value or in a
+file, or ``DATA/secret.key``, which is created with mode 0600 only for a database that has no access keys yet.
+Servers of one database need one key: a server with another does not start.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from lightwell.stores.data_folder.create_once import create_once
 FILE = "secret.key"
 
 _REMEDY = (
-    "Restore the right one (the setting secret_key, or the file DATA/secret.key from your backup). If it is "
+    "Restore the right one (the setting secret_key or secret_key_file, or the file DATA/secret.key from your "
+    "backup); where several servers use one database, give all of them the same. If it is "
     "lost for good, remove the wrong one, if any, and run `lightwell key revoke` for each key that "
     "`lightwell key list` shows; the next start then creates a new secret key and a new root key."
 )

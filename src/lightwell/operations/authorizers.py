@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lightwell.domain.arn import builtin_authorizer_arn, datastore_arn, parse_function
+from lightwell.domain.recent import Recent
 from lightwell.domain.states import DatastoreStatus
 from lightwell.errors import NotFoundError
 from lightwell.stores.account import authorizers, datastores
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
     from lightwell.stores.db.database import Database
 
-CACHE_MS = 2_000
-"""Changes by ``lightwell authorizer`` take effect in every process within this time."""
 _MOST_CACHED = 4_096
 
 
@@ -40,25 +39,24 @@ class AuthorizerBinding:
 
 
 class AuthorizerBindings:
-    """Looks up bindings by data store id and caches them for `CACHE_MS`; thread-safe."""
+    """Looks up bindings by data store id and caches them for `recent.FRESH_MS`; thread-safe."""
 
     def __init__(self, db: Database, region: str, account: str) -> None:
         self._db = db
         self._region = region
         self._account = account
-        self._known: dict[str, tuple[int, AuthorizerBinding]] = {}
+        self._known: Recent[str, AuthorizerBinding] = Recent(_MOST_CACHED)
 
     def cached(self, datastore_id: str, now: int) -> AuthorizerBinding | None:
         """The cached binding; None: call `load`."""
-        entry = self._known.get(datastore_id)
-        return entry[1] if entry is not None and 0 <= now - entry[0] < CACHE_MS else None
+        return self._known.get(datastore_id, now)
 
     def load(self, datastore_id: str, now: int) -> AuthorizerBinding | None:
         """The binding in the database; None if the data store does not exist. Blocks."""
         with self._db.read() as conn:
             named = authorizers.named_by(conn, datastore_id)
             if named is None:
-                self._known.pop(datastore_id, None)
+                self._known.drop(datastore_id)
                 return None
             arn, found = named.arn, None
             for spelling in _spellings(arn):
@@ -73,17 +71,15 @@ class AuthorizerBindings:
             named.revision,
             arn == builtin_authorizer_arn(self._region, self._account) and found is None,
         )
-        if len(self._known) >= _MOST_CACHED:
-            self._known.clear()
-        self._known[datastore_id] = (now, binding)
+        self._known.put(datastore_id, binding, now)
         return binding
 
 
 def set_authorizer(db: Database, datastore_id: str, arn: str | None, now: int) -> None:
     """Give an existing data store an authorizer, or none; HealthImaging cannot do this.
 
-    It takes effect in every process within `CACHE_MS`, and withdraws all tokens that the built-in authorizer
-    accepted before. Raises `NotFoundError` unless the data store is ACTIVE.
+    It takes effect in every process within `recent.FRESH_MS`, and withdraws all tokens that the built-in
+    authorizer accepted before. Raises `NotFoundError` unless the data store is ACTIVE.
     """
 
     def work(conn: Connection) -> None:

@@ -11,8 +11,9 @@ import pytest
 
 from lightwell.auth import principals
 from lightwell.auth.credentials import read_credentials, write_credentials
-from lightwell.auth.principals import FRESH_MS, Credentials, Principals, create_key, ensure_root
+from lightwell.auth.principals import Credentials, Principals, create_key, ensure_root
 from lightwell.auth.secret_box import SecretBox, create_secret_key, open_secret_box
+from lightwell.domain.recent import FRESH_MS
 from lightwell.errors import ConfigurationError
 from lightwell.stores.account import principals as table
 from lightwell.stores.db.database import Database

@@ -10,8 +10,9 @@ import pytest
 
 from lightwell.auth.policies.policy import permissions
 from lightwell.auth.principal_context import session_context, user_context
-from lightwell.auth.principals import FRESH_MS, Principal
+from lightwell.auth.principals import Principal
 from lightwell.auth.roles import RoleError, Roles, ServicePrincipal
+from lightwell.domain.recent import FRESH_MS
 from lightwell.stores.account import roles as table
 from lightwell.stores.db.database import Database
 from tests.unit.auth.policies.decisions import ACCOUNT, GET, REGION, STORE, allow, on

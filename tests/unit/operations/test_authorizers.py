@@ -6,9 +6,10 @@ import pytest
 
 from lightwell.domain.arn import builtin_authorizer_arn
 from lightwell.domain.datastore import DataStore
+from lightwell.domain.recent import FRESH_MS
 from lightwell.domain.states import DatastoreStatus, StorageFormat
 from lightwell.errors import NotFoundError
-from lightwell.operations.authorizers import CACHE_MS, AuthorizerBindings, set_authorizer
+from lightwell.operations.authorizers import AuthorizerBindings, set_authorizer
 from lightwell.stores.account import authorizers, datastores
 from lightwell.stores.db.database import Database
 
@@ -38,12 +39,12 @@ def test_sees_another_authorizer_within_seconds(database: Database) -> None:
     first = bindings.load(STORE, 0)
     assert first is not None and (first.arn, first.is_builtin) == (None, False)
     set_authorizer(database, STORE, BUILTIN, 5000)
-    assert bindings.cached(STORE, CACHE_MS - 1) is first and bindings.cached(STORE, CACHE_MS) is None
-    second = bindings.load(STORE, CACHE_MS)
+    assert bindings.cached(STORE, FRESH_MS - 1) is first and bindings.cached(STORE, FRESH_MS) is None
+    second = bindings.load(STORE, FRESH_MS)
     assert second is not None and (second.arn, second.is_builtin, second.is_foreign) == (BUILTIN, True, False)
     # Even if the clock was set back, what was minted before is withdrawn.
     set_authorizer(database, STORE, BUILTIN, 5)
-    third = bindings.load(STORE, 2 * CACHE_MS)
+    third = bindings.load(STORE, 2 * FRESH_MS)
     assert third is not None and third.datastore_revision > second.datastore_revision > 1000
 
 

@@ -73,7 +73,7 @@ def _create(settings: Settings, db: Database, name: str, policies: list[str] | N
     from lightwell.auth.principals import create_key, ensure_secret_box
     from lightwell.clock import Clock
 
-    secret_box = ensure_secret_box(db, settings.secret_key, settings.data)
+    secret_box = ensure_secret_box(db, settings.read_secret_key(), settings.data)
     made = create_key(db, secret_box, name, Clock().now(), policies)
     print(json.dumps({"accessKeyId": made.access_key_id, "secretAccessKey": made.secret_access_key}))
     return 0

@@ -89,7 +89,7 @@ def mint(
             raise LightwellError(
                 f"Another authorizer stands in for {arn}: remove it with `lightwell authorizer delete {arn}`"
             )
-    secret_box = ensure_secret_box(db, settings.secret_key, settings.data)
+    secret_box = ensure_secret_box(db, settings.read_secret_key(), settings.data)
     request = TokenRequest(
         store.id, store.updated_at, user_name(os.geteuid()), seconds, may_store=may_store, now=now
     )

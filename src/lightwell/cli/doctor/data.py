@@ -156,8 +156,9 @@ def secrets(settings: Settings) -> str:
     from lightwell.auth.secret_box import FILE, open_secret_box
     from lightwell.stores.account import principals
 
-    has_key = settings.secret_key is not None or (settings.data / FILE).exists()
-    secret_box = open_secret_box(settings.secret_key, settings.data) if has_key else None
+    given = settings.read_secret_key()
+    has_key = given is not None or (settings.data / FILE).exists()
+    secret_box = open_secret_box(given, settings.data) if has_key else None
     with _migrated(settings) as conn:
         sample = None if conn is None else principals.holding(conn)
         if conn is None or sample is None:

@@ -164,7 +164,7 @@ def prepare(settings: Settings, server_row: Server | None = None, port: int | No
         restrict_access(settings, warn=True)
         stores = open_stores(settings)
         migrate_database(settings, stores.db)
-        secret_box = ensure_secret_box(stores.db, settings.secret_key, settings.data)
+        secret_box = ensure_secret_box(stores.db, settings.read_secret_key(), settings.data)
         given = None
         if settings.root_access_key_id and settings.root_secret_access_key:
             given = Credentials(settings.root_access_key_id, settings.root_secret_access_key)

@@ -19,6 +19,7 @@ from lightwell.auth.bearer_token import Token, invalid_token, read_token
 from lightwell.auth.lambda_authorizer import AuthorizerDecision, AuthorizerFailure, HttpTarget
 from lightwell.auth.principals import Principal
 from lightwell.auth.roles import RoleError, Roles, ServicePrincipal
+from lightwell.domain.recent import Recent
 from lightwell.errors import ApiError, ConfigurationError, NotFoundError, ValidationError
 from lightwell.observe.logs import event
 from lightwell.operations.authorizers import AuthorizerBinding, AuthorizerBindings
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SERVICE = "medical-imaging.amazonaws.com"
-PRINCIPAL_FRESH_MS = 1_000
-"""How long an assumed role is reused; a change of its policies takes effect within `FRESH_MS` more."""
-
 _ID = re.compile(r"[0-9a-z]{32}")
 _MAX_CACHED = 4_096
 _UNAUTHORIZED = "401"
@@ -62,8 +60,10 @@ class BearerAuthentication:
         self._threads = threads
         # By the ARN that a data store names, with the revision of its target.
         self._functions: dict[str, tuple[int, HttpFunction | PythonFunction]] = {}
-        self._decisions: dict[bytes, tuple[int, AuthorizerDecision]] = {}
-        self._principals: dict[tuple[str, str, str], tuple[int, Principal]] = {}
+        self._decisions: Recent[bytes, AuthorizerDecision] = Recent(
+            _MAX_CACHED, settings.authorizer_cache * 1000
+        )
+        self._principals: Recent[tuple[str, str, str], Principal] = Recent(_MAX_CACHED)
 
     async def principal(
         self,
@@ -165,24 +165,22 @@ class BearerAuthentication:
         key = b""
         if cache_seconds:
             key = hashlib.sha256(b"%d %s" % (binding.revision, payload)).digest()
-            cached = self._decisions.get(key)
-            if cached is not None and cached[0] - cache_seconds * 1000 <= now < cached[0]:
-                return cached[1]
+            cached = self._decisions.get(key, now)
+            if cached is not None:
+                return cached
         result = await _with_timeout(lambda_authorizer.SECONDS, function.call(payload, request))
         decision = lambda_authorizer.read_decision(result)
         if cache_seconds and decision.is_token_valid and decision.role_arn:
-            if len(self._decisions) >= _MAX_CACHED:
-                self._decisions.clear()
-            self._decisions[key] = now + cache_seconds * 1000, decision
+            self._decisions.put(key, decision, now)
         return decision
 
     # The role
 
     async def _assume(self, role: str, session: str, binding: AuthorizerBinding, now: int) -> Principal:
         key = (role, session, binding.datastore_arn)
-        cached = self._principals.get(key)
-        if cached is not None and 0 <= now - cached[0] < PRINCIPAL_FRESH_MS:
-            return cached[1]
+        cached = self._principals.get(key, now)
+        if cached is not None:
+            return cached
         assume_role = partial(
             self._roles.assume,
             role,
@@ -197,9 +195,7 @@ class BearerAuthentication:
         except RoleError as error:
             kind: lambda_authorizer.Kind = "foreign" if error.kind == "foreign" else "misconfigured"
             raise AuthorizerFailure(kind, str(error)) from None
-        if len(self._principals) >= _MAX_CACHED:
-            self._principals.clear()
-        self._principals[key] = now, principal
+        self._principals.put(key, principal, now)
         return principal
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
