@@ -12,6 +12,7 @@ from typing import Literal
 from sqlalchemy import Connection, inspect, text
 
 from lightwell.errors import ConfigurationError
+from lightwell.stores.db import pgqueuer_schema
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.drivers import sqlite_path
 
@@ -39,7 +40,11 @@ def _state(conn: Connection) -> Literal["current", "behind", "ahead"]:
     found = conn.execute(text("SELECT version_num FROM alembic_version")).scalar()
     if found is not None and found not in REVISIONS:
         return "ahead"
-    return "current" if found == REVISIONS[-1] else "behind"
+    if found != REVISIONS[-1]:
+        return "behind"
+    if conn.dialect.name == "postgresql" and not pgqueuer_schema.is_current(conn):
+        return "behind"
+    return "current"
 
 
 def migrate(db: Database) -> bool:
@@ -67,7 +72,7 @@ def _migrate(conn: Connection, address: str) -> bool:
             "or restore a backup from before."
         )
     if state == "current":
-        return False
+        return conn.dialect.name == "postgresql" and pgqueuer_schema.prepare(conn)
     from alembic import command
     from alembic.config import Config
 
@@ -76,6 +81,8 @@ def _migrate(conn: Connection, address: str) -> bool:
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = conn
     command.upgrade(config, "head")
+    if conn.dialect.name == "postgresql":
+        pgqueuer_schema.prepare(conn)
     return True
 
 
