@@ -149,6 +149,10 @@ BARS: dict[str, Bar] = {
     ),
 }
 
+BARS["pg-frames"] = Bar(
+    "GetImageFrame, signed, 8 connections, on PostgreSQL against SQLite", "×", True, 0.5, 0.8
+)
+BARS["pg-web-frames"] = Bar("the same over DICOMweb, as stored", "×", True, 0.5, 0.8)
 for _suffix, _far in (("", ""), ("-20ms", ", S3 20 ms away")):
     BARS[f"s3-frames-warm{_suffix}"] = Bar(
         f"GetImageFrame, signed, 8 connections, from S3{_far}, cached here, against local files",

@@ -39,6 +39,7 @@ SCENARIOS = {
     "web-memory": "bench.scenarios.web_memory",
     "hostile-heads": "bench.scenarios.hostile_heads",
     "s3-frames": "bench.scenarios.scale.s3_frames",
+    "pg-frames": "bench.scenarios.scale.pg_frames",
 }
 
 

@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cachetools import LRUCache
 
@@ -83,6 +83,14 @@ def _cost(page: FramePage) -> int:
     return len(page.entries) + 500
 
 
+def _place(image_set: ImageSetKey, page: FramePage, number: int) -> FrameLocation | None:
+    # Pixels that could not be split into frames have one entry for all their bytes, but no frame.
+    frame = None if number >= page.frame_count else unpack_entry(page.entries, number % PAGE)
+    if frame is None:
+        return None
+    return FrameLocation(image_set, page.object, frame.offset, frame.length, page.content_type)
+
+
 class FrameReader:
     """Reads frames; one per process."""
 
@@ -103,15 +111,23 @@ class FrameReader:
         pixels, number = parsed
         look_up = self.stores.db.look_up
         row = look_up(lookups.FRAME_LOOK_UP, (image_set_id, datastore_id, pixels, pixels, pixels))
-        if row is None:
+        page = None if row is None else self.page(pixels, number - number % PAGE)
+        place = None if row is None or page is None else _place(row[0], page, number)
+        if place is None:
             raise self._missing(datastore_id, image_set_id, frame_id)
-        index = number % PAGE
-        page = self.page(pixels, number - index)
-        # Pixels that could not be split into frames have one entry for all their bytes, but no frame.
-        frame = None if page is None or number >= page.frame_count else unpack_entry(page.entries, index)
-        if page is None or frame is None:
-            raise self._missing(datastore_id, image_set_id, frame_id)
-        return FrameLocation(row[0], page.object, frame.offset, frame.length, page.content_type)
+        return place
+
+    async def locate_here(self, datastore_id: str, image_set_id: str, frame_id: str) -> FrameLocation | None:
+        """`locate` on an event loop, where look-ups go over a network; None where `locate` raises, in a
+        thread."""
+        parsed = parse_frame_id(frame_id)
+        if parsed is None or parsed[0] > _LARGEST_KEY:
+            return None
+        pixels, number = parsed
+        look_up = self.stores.db.look_up_here
+        row = await look_up(lookups.FRAME_LOOK_UP, (image_set_id, datastore_id, pixels, pixels, pixels))
+        page = None if row is None else await self.page_here(pixels, number - number % PAGE)
+        return None if row is None or page is None else _place(row[0], page, number)
 
     def read_warm(self, place: FrameLocation) -> bytes | None:
         """The whole frame if it can be read without waiting for a disk or a network, else None."""
@@ -158,8 +174,17 @@ class FrameReader:
         if page is not None:
             return page
         row = self.stores.db.look_up(native_instances.FRAME_LOCATION_LOOK_UP, (pixels, first))
-        if row is None:
-            return None
+        return None if row is None else self._keep(pixels, first, row)
+
+    async def page_here(self, pixels: int, first: int) -> FramePage | None:
+        """The same on an event loop."""
+        page = self._pages.get(pixels, first)
+        if page is not None:
+            return page
+        row = await self.stores.db.look_up_here(native_instances.FRAME_LOCATION_LOOK_UP, (pixels, first))
+        return None if row is None else self._keep(pixels, first, row)
+
+    def _keep(self, pixels: int, first: int, row: tuple[Any, ...]) -> FramePage:
         pack, stored_syntax, frame_count, entries = row
         page = FramePage(
             pack_name(pack), content_type(stored_syntax), frame_count, bytes(entries), stored_syntax

@@ -29,7 +29,8 @@ from lightwell.imaging.dataset.image_description import ImageDescription, descri
 from lightwell.imaging.dataset.transfer_syntaxes import EXPLICIT_LITTLE, JPEG2000_LOSSLESS, is_same_codestream
 from lightwell.operations.context import Context
 from lightwell.operations.dicomweb import lookup
-from lightwell.operations.get_image_frame import FrameLocation, FrameReader
+from lightwell.operations.get_image_frame import FrameLocation, FramePage, FrameReader
+from lightwell.stores.db.look_up import LookUp
 from lightwell.stores.image_sets import by_series, native_instances
 
 _DESCRIPTIONS = 4096
@@ -72,12 +73,7 @@ class InstanceFrames:
         Raises `NotFoundError` where the instance does not exist or has no pixels; `ValidationError` for
         malformed ids; `NotAcceptableError` where its pixels could not be split into frames at import.
         """
-        named: tuple[str, ...]
-        if image_set_id is None:
-            statement, named = by_series.PIXELS_LOOK_UP, (datastore_id, study, series, instance)
-        else:
-            statement = by_series.PIXELS_LOOK_UP_IN
-            named = (datastore_id, study, series, instance, image_set_id)
+        statement, named = _pixels_look_up(datastore_id, study, series, instance, image_set_id)
         row = None
         if "\0" not in study + series + instance:
             row = self._stores.db.look_up(statement, named)
@@ -86,15 +82,18 @@ class InstanceFrames:
         image_set, pixels = row
         if pixels is None:
             raise NotFoundError(f"Instance {instance} has no pixel data.")
-        page = self.reader.page(pixels, 0)
-        if page is None:
-            raise InternalError("The frames of the instance are lost; run `lightwell data verify`.")
-        if not page.frame_count:
-            raise NotAcceptableError(
-                "The pixel data of this instance could not be split into frames at import. Request the "
-                "whole instance with transfer-syntax=*."
-            )
-        return InstancePixels(image_set, pixels, page.stored_syntax, page.frame_count)
+        return _instance_pixels(image_set, pixels, self.reader.page(pixels, 0))
+
+    async def find_here(
+        self, datastore_id: str, study: str, series: str, instance: str, image_set_id: str | None = None
+    ) -> InstancePixels | None:
+        """`find` on an event loop, where look-ups go over a network; None where `find` has to say what does
+        not exist, in a thread."""
+        statement, named = _pixels_look_up(datastore_id, study, series, instance, image_set_id)
+        row = await self._stores.db.look_up_here(statement, named)
+        if row is None or row[1] is None:
+            return None
+        return _instance_pixels(row[0], row[1], await self.reader.page_here(row[1], 0))
 
     def frame(self, pixels: InstancePixels, number: int) -> BareFrame:
         """Where frame ``number``, from 1, is stored. Raises `NotFoundError` where there are fewer frames."""
@@ -113,6 +112,13 @@ class InstanceFrames:
             page.content_type,
         )
         return BareFrame(place, found.checksum)
+
+    async def frame_here(self, pixels: InstancePixels, number: int) -> BareFrame:
+        """The same on an event loop."""
+        if 0 < number <= pixels.frame_count:
+            # From memory when `frame` looks for it.
+            await self.reader.page_here(pixels.key, number - 1 - (number - 1) % PAGE)
+        return self.frame(pixels, number)
 
     def note_access(self, pixels: InstancePixels) -> None:
         """Note that the content of the set was read."""
@@ -257,6 +263,26 @@ class InstanceFrames:
             raise NotFoundError(f"Instance {instance} has no pixel data.")
         image = stored.pixels
         return InstancePixels(found.key, image.key, image.stored_syntax, image.frame_count)
+
+
+def _pixels_look_up(
+    datastore_id: str, study: str, series: str, instance: str, image_set_id: str | None
+) -> tuple[LookUp, tuple[str, ...]]:
+    named = (datastore_id, study, series, instance)
+    if image_set_id is None:
+        return by_series.PIXELS_LOOK_UP, named
+    return by_series.PIXELS_LOOK_UP_IN, (*named, image_set_id)
+
+
+def _instance_pixels(image_set: ImageSetKey, pixels: PixelsKey, page: FramePage | None) -> InstancePixels:
+    if page is None:
+        raise InternalError("The frames of the instance are lost; run `lightwell data verify`.")
+    if not page.frame_count:
+        raise NotAcceptableError(
+            "The pixel data of this instance could not be split into frames at import. Request the "
+            "whole instance with transfer-syntax=*."
+        )
+    return InstancePixels(image_set, pixels, page.stored_syntax, page.frame_count)
 
 
 def _cannot_be_sent(syntax: str, error: InputError) -> NotAcceptableError:

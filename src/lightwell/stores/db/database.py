@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
@@ -37,6 +37,9 @@ from lightwell.stores.db.look_up import LookUp
 
 __all__ = ["Database", "insert_many", "insert_missing"]
 
+if TYPE_CHECKING:
+    from lightwell.stores.db.pipeline import Pipeline
+
 T = TypeVar("T")
 
 # How often, and for how many seconds, a transaction that conflicts with others is tried.
@@ -56,6 +59,7 @@ class _Opened:
         self.writer: Engine
         self.thread: ThreadPoolExecutor | None = None
         self.raw = threading.local()
+        self.pipeline: Pipeline | None = None
         self.raws: list[tuple[threading.Thread, Any]] = []
         if url.startswith("sqlite:"):
             self.reader, self.writer = drivers.sqlite_engines(url, _SQLITE_POOL)
@@ -70,6 +74,8 @@ class _Opened:
         self.writer.dispose()
         for _, connection in self.raws:
             connection.close()
+        if self.pipeline is not None:
+            self.pipeline.close()
 
     def keep_raw(self, connection: Any) -> None:
         """Register a connection to be closed in the end, and close those whose threads have ended."""
@@ -245,6 +251,27 @@ class Database:
                     raise explain(error, self.address) from error
                 raise
         raise AssertionError("unreachable")
+
+    async def look_up_here(self, statement: LookUp, parameters: Sequence[object]) -> tuple[Any, ...] | None:
+        """`look_up` on an event loop, which waits for nothing else meanwhile only on SQLite."""
+        if self.dialect == "sqlite":
+            return self.look_up(statement, parameters)
+        # Imported here because most commands have no event loop.
+        from asyncio import get_running_loop
+
+        state = self._open()
+        pipeline = state.pipeline
+        if pipeline is None or pipeline.loop is not get_running_loop():
+            from lightwell.stores.db.pipeline import Pipeline
+
+            if pipeline is not None:
+                pipeline.close()
+            pipeline = state.pipeline = Pipeline(
+                lambda: drivers.connect_raw(self.url, self._options),
+                lambda error: explain(error, self.address),
+                prepares=self._options.prepares,
+            )
+        return await pipeline.look_up(statement, parameters)
 
     def close(self) -> None:
         """Close everything that this process has open. The next use reopens it. Call it before a fork."""

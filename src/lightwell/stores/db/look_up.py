@@ -9,8 +9,11 @@ class LookUp:
     ``sql`` has ``?`` for each parameter and holds no other question mark or percent sign.
     """
 
-    __slots__ = ("postgresql", "sqlite")
+    __slots__ = ("numbered", "postgresql", "sqlite")
 
     def __init__(self, sql: str) -> None:
         self.sqlite = sql
         self.postgresql = sql.replace("?", "%s")
+        parts = sql.split("?")
+        numbered = parts[0] + "".join(f"${number}{part}" for number, part in enumerate(parts[1:], 1))
+        self.numbered = numbered.encode()

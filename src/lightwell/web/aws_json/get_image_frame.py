@@ -1,7 +1,7 @@
 """GetImageFrame on the event loop: one look-up and one read without a thread, wherever neither can block.
 
-What can block goes to a thread: a database behind a network, an object store, bytes that are not in memory,
-and frames of more than four megabytes, which are sent in pieces.
+PostgreSQL and S3 are waited for on the event loop; bytes on a disk that are not in memory are read in a
+thread. Frames of more than four megabytes are sent in pieces.
 """
 
 from __future__ import annotations
@@ -41,12 +41,10 @@ async def serve_frame(state: AppState, request: Request, params: dict[str, str],
     frame_id = common[1].decode() if common is not None else _frame_id(params, body)
     reader = state.frames
     try:
-        if reader.may_wait:
-            place = await state.in_thread(
-                reader.locate, params["datastoreId"], params["imageSetId"], frame_id
-            )
-        else:
-            place = reader.locate(params["datastoreId"], params["imageSetId"], frame_id)
+        named = params["datastoreId"], params["imageSetId"], frame_id
+        place = await reader.locate_here(*named) if reader.may_wait else reader.locate(*named)
+        if place is None:
+            place = await state.in_thread(reader.locate, *named)
     except NotFoundError:
         parse(_ROUTE, params, [], body)  # ids that break the model's pattern are a ValidationException
         raise

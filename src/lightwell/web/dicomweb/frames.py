@@ -75,7 +75,9 @@ async def frames(request: DicomwebRequest) -> Response:
     numbers = frame_numbers(resource.item or "")
     path = (resource.datastore_id, resource.study or "", resource.series or "", resource.instance or "")
     image_set_id = media.query_parameter(http, "imageSetId")
-    found = await _look_up(request, reader.find, *path, image_set_id)
+    found = await reader.find_here(*path, image_set_id) if reader.may_wait else None
+    if found is None:
+        found = await _look_up(request, reader.find, *path, image_set_id)
     most = max(numbers)
     if most > found.frame_count:
         raise NotFoundError(f"The instance has {found.frame_count} frames; frame {most} does not exist.")
@@ -282,7 +284,8 @@ async def _look_up(request: DicomwebRequest, look: Callable[..., T], *arguments:
 
 
 async def _locate(request: DicomwebRequest, found: InstancePixels, number: int) -> BareFrame:
-    return await _look_up(request, request.state.instance_frames.frame, found, number)
+    reader = request.state.instance_frames
+    return await reader.frame_here(found, number) if reader.may_wait else reader.frame(found, number)
 
 
 async def _read(request: DicomwebRequest, frame: BareFrame, start: int, length: int) -> bytes:
