@@ -65,10 +65,16 @@ def import_all(subject: Server, name: str, files: SmallInstances) -> dict[str, f
     with CpuMeter(subject.tree) as meter:
         properties = ImportJob(subject, datastore, files.uri).wait()
         time.sleep(0.25)  # whatever it still does after it said that it is done counts too
-    summary = properties["jobSummary"]
-    if summary["numberOfImportedFiles"] != count:
-        raise RuntimeError(f"{summary['numberOfImportedFiles']} of {count} files were imported: {summary}")
+    if (stored := _stored(subject, datastore)) != count:
+        raise RuntimeError(f"{stored} of {count} files were imported: {properties}")
     return {"rate": count / properties["seconds"], "cpu": 1000 * meter.server / count, "others": meter.others}
+
+
+def _stored(subject: Server, datastore: str) -> int:
+    """How many instances the image sets of a data store have."""
+    pages = subject.client().get_paginator("search_image_sets").paginate(datastoreId=datastore)
+    summaries = [item for page in pages for item in page["imageSetsMetadataSummaries"]]
+    return sum(item["DICOMTags"]["DICOMNumberOfStudyRelatedInstances"] for item in summaries)
 
 
 def _stow_all(peer: Orthanc, files: SmallInstances) -> dict[str, float]:
