@@ -179,6 +179,15 @@ class Settings:
         "off: run codec workers without seccomp and Landlock, if these cause trouble",
         choices=("on", "off"),
     )
+    fetch_ahead_files: int = _setting(
+        32, "files of an import that are fetched from S3 ahead of each codec worker"
+    )
+    fetch_ahead_memory: int = _setting(
+        64 * MiB, "maximum bytes of memory that they take; files above 16 MiB go to DATA/spool"
+    )
+    fetch_ahead_disk: int = _setting(
+        4 * GiB, "maximum bytes that they take there; one file alone may be larger"
+    )
     file_timeout: int = _setting(600, "maximum seconds of processing for one file")
     events_file: Path | None = _setting(None, "file of delivered events; DATA/events.ndjson if unset")
     events_rotate_bytes: int = _setting(64 * MiB, "size at which that file is begun anew; 0 means never")
@@ -308,29 +317,16 @@ def function_environment(environ: Mapping[str, str] | None = None) -> dict[str, 
 # What a program needs to start and to format its output; nothing that grants access to anything.
 _PROGRAM = frozenset(("PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH"))
 _PROGRAM_PREFIXES = ("LC_", "PYTHON")
-# Needed to reach S3.
-_NETWORK = frozenset(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"))
 
 
-def worker_environment(*, network: bool, environ: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of a process that reads untrusted bytes: no keys, no secrets.
-
-    With ``network`` the process must reach S3, so it also gets the ``AWS_…`` and proxy variables.
-    """
+def worker_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of a process that reads untrusted bytes: no keys, no secrets."""
     environ = os.environ if environ is None else environ
 
     def may_have(name: str) -> bool:
-        if name in _PROGRAM or name.startswith(_PROGRAM_PREFIXES):
-            return True
-        return network and (name.startswith("AWS_") or name.upper() in _NETWORK)
+        return name in _PROGRAM or name.startswith(_PROGRAM_PREFIXES)
 
     return {name: value for name, value in environ.items() if may_have(name)}
-
-
-def s3_files(environ: Mapping[str, str] | None = None) -> list[str]:
-    """The files and folders with certificates and tokens that `worker_environment` refers to."""
-    environ = os.environ if environ is None else environ
-    return [v for n, v in environ.items() if n.startswith(("AWS_", "SSL_CERT_")) and v.startswith("/")]
 
 
 def masked(name: str, value: object) -> str:

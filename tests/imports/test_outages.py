@@ -294,11 +294,11 @@ def test_waits_for_room_to_unzip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sources, "NamedTemporaryFile", full)
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("a.dcm", bytes(100))
-    fetcher = sources.Fetcher(Buckets(tmp_path / "buckets"), tmp_path, 1 << 20)
+    opener = sources.Sources(Buckets(tmp_path / "buckets"), None, tmp_path, 1 << 20)
     file = InputFile(0, "a.dcm", ("zip", str(tmp_path / "a.zip"), "a.dcm", "0"), 100)
     with pytest.raises(StorageUnavailableError, match="the disk is full"):
-        fetcher.open("", file)
-    fetcher.close_archive()
+        opener.open(1, "", file)
+    opener.close_archive()
 
 
 def test_refuses_what_unzips_to_all_room_that_the_disk_has(
@@ -308,12 +308,12 @@ def test_refuses_what_unzips_to_all_room_that_the_disk_has(
     monkeypatch.setattr(byte_source, "_LARGE", 50)
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("a.dcm", bytes(100))
-    fetcher = sources.Fetcher(Buckets(tmp_path / "buckets"), tmp_path, 1 << 20)
+    opener = sources.Sources(Buckets(tmp_path / "buckets"), None, tmp_path, 1 << 20)
     file = InputFile(0, "a.dcm", ("zip", str(tmp_path / "a.zip"), "a.dcm", "0"), 100)
     monkeypatch.setattr(os, "fstatvfs", lambda fd: SimpleNamespace(f_bavail=12, f_frsize=1))
-    fetcher.open("", file).close()
+    opener.open(1, "", file).close()
     monkeypatch.setattr(os, "fstatvfs", lambda fd: SimpleNamespace(f_bavail=11, f_frsize=1))
     with pytest.raises(InputError, match="the disk has room for"):
-        fetcher.open("", file)
-    fetcher.close_archive()
+        opener.open(1, "", file)
+    opener.close_archive()
     assert {path.name for path in tmp_path.iterdir()} == {"a.zip"}

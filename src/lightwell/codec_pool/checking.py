@@ -29,7 +29,7 @@ from lightwell.imaging.instances.parse import ParsedInstance, parse_instance
 from lightwell.imaging.pixels.checksum import bytes_checksum
 from lightwell.imaging.pixels.stored_frames import frame_damage
 from lightwell.stores.image_sets.records import decompress
-from lightwell.stores.objects.interface import Objects
+from lightwell.stores.objects.interface import PackObjects
 from lightwell.stores.objects.packs import pack_name
 
 _PIECE = 1 << 20
@@ -39,7 +39,7 @@ _LEVELS = ("patient", "study", "series")
 class Checker:
     """Each check yields everything that is wrong. ``frames`` counts the frames that were read."""
 
-    def __init__(self, objects: Objects, cache: SeriesCache) -> None:
+    def __init__(self, objects: PackObjects, cache: SeriesCache) -> None:
         self._objects = objects
         self._cache = cache
         self.frames = 0

@@ -70,7 +70,7 @@ class Dispatcher:
         self._settings = settings
         self._queue = queue
         self._committer = committer
-        self._slot = WorkerSlot(settings, stores.spool, self._limit)
+        self._slot = WorkerSlot(settings, stores, self._limit)
         self._tasks = itertools.count(1)
         self._sent: dict[int, _SentRequest] = {}
         self._retries: list[PendingRequest] = []

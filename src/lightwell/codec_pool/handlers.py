@@ -14,31 +14,31 @@ from lightwell.codec_pool.render_worker import decoded, nested_decoded, view
 from lightwell.codec_pool.requests import DirectRequest, ListInstances, Ping, Pong, PoolReply
 from lightwell.codec_pool.uploaded_metadata import list_instances
 from lightwell.settings import Settings
-from lightwell.stores import Files
+from lightwell.stores.objects.interface import PackObjects
 
 log = logging.getLogger(__name__)
 
-Handler = Callable[[Files, Settings, Any], PoolReply]
+Handler = Callable[[PackObjects, Settings, Any], PoolReply]
 
 
-def _ping(files: Files, settings: Settings, request: Ping) -> PoolReply:
+def _ping(objects: PackObjects, settings: Settings, request: Ping) -> PoolReply:
     time.sleep(request.seconds)
     return Pong(os.getpid())
 
 
-def _render(files: Files, settings: Settings, request: Render) -> PoolReply:
-    return view(files.objects.read, request)
+def _render(objects: PackObjects, settings: Settings, request: Render) -> PoolReply:
+    return view(objects.read, request)
 
 
-def _decode(files: Files, settings: Settings, request: Decode) -> PoolReply:
-    return decoded(files.objects.read, request)
+def _decode(objects: PackObjects, settings: Settings, request: Decode) -> PoolReply:
+    return decoded(objects.read, request)
 
 
-def _decode_nested(files: Files, settings: Settings, request: DecodeNested) -> PoolReply:
-    return nested_decoded(files.objects.read, request)
+def _decode_nested(objects: PackObjects, settings: Settings, request: DecodeNested) -> PoolReply:
+    return nested_decoded(objects.read, request)
 
 
-def _list_instances(files: Files, settings: Settings, request: ListInstances) -> PoolReply:
+def _list_instances(objects: PackObjects, settings: Settings, request: ListInstances) -> PoolReply:
     return list_instances(request)
 
 
@@ -55,13 +55,13 @@ HANDLERS: dict[type, Handler] = {
 class RequestHandler:
     """Carries requests out, one after the other, and replies whatever happens, short of its own end."""
 
-    def __init__(self, files: Files, settings: Settings) -> None:
-        self._files = files
+    def __init__(self, objects: PackObjects, settings: Settings) -> None:
+        self._objects = objects
         self._settings = settings
 
     def perform(self, request: DirectRequest) -> PoolReply:
         try:
-            return HANDLERS[type(request)](self._files, self._settings, request)
+            return HANDLERS[type(request)](self._objects, self._settings, request)
         except Exception as error:
             cause = cause_of(error)
             if cause is Cause.FAULT:

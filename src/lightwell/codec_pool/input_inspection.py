@@ -12,17 +12,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lightwell.codec_pool.messages import InputInspected, InspectInput
+from lightwell.codec_pool.sources import Sources
 from lightwell.domain.imports.dicomdir_paths import MOST_FILES
 from lightwell.errors import InputError
 from lightwell.imaging.dataset.dicomdir import referenced_files
 from lightwell.ingest import overrides
-from lightwell.stores.buckets.registry import Buckets
 
 # Entries of a page.
 _PAGE = 500
 
 
-def inspect(asked: InspectInput, buckets: Buckets, spool: Path) -> Iterator[InputInspected]:
+def inspect(asked: InspectInput, sources: Sources) -> Iterator[InputInspected]:
     """What the file lists, in pages. Raises `InputError` saying what is wrong, and `StorageError`."""
     name = os.fsdecode(asked.path)
     path = Path(name)
@@ -35,8 +35,7 @@ def inspect(asked: InspectInput, buckets: Buckets, spool: Path) -> Iterator[Inpu
         while listed := list(itertools.islice(files, _PAGE)):
             yield InputInspected(asked.task, files=[list(names) for names in listed])
     else:
-        got = buckets.fetch(asked.bucket, name, memory_limit=overrides.LIMIT, spool_dir=spool)
-        overrides.check(got, name, spool)
+        overrides.check(sources.document(asked.bucket, name), name)
 
 
 def _members(path: Path) -> Iterator[tuple[str, int, int]]:

@@ -29,6 +29,7 @@ from lightwell.codec_pool import requests
 from lightwell.codec_pool.failures import Cause
 from lightwell.codec_pool.requests import DirectRequest
 from lightwell.domain.imports.existing_instances import ExistingInstance
+from lightwell.domain.imports.jobs import InputFile, unpack_files
 from lightwell.domain.imports.records import Dependencies, Failure, NewRecord
 from lightwell.domain.integrity import IntegrityFault, PackToVerify, RecordToVerify, SharedValues
 from lightwell.framing import MessageBuffer, frame, receive
@@ -44,12 +45,11 @@ InputKind = Literal["zip", "dicomdir", "override"]
 class Configure(msgspec.Struct, tag=True, frozen=True):
     """The effective settings without the secrets, and the worker's own spool folder.
 
-    ``network`` and ``paths`` as in `sandbox.grants.Grants`.
+    ``paths`` as in `sandbox.grants.Grants`.
     """
 
     settings: dict[str, str | int | bool | None]
     spool: str
-    network: bool
     paths: list[bytes]
 
 
@@ -73,6 +73,13 @@ class ReadChunk(msgspec.Struct, tag=True, frozen=True):
     mappings: list[tuple[str, str | None, str]]
     last_attempt: bool
     far: bool = False
+
+    def in_order(self) -> list[InputFile]:
+        """The files to read. Those of which a worker died before come first, so that dying again wastes no
+        work."""
+        skip, first = set(self.skip), set(self.first)
+        files = [f for f in unpack_files(self.files, self.first_file) if f.number not in skip]
+        return sorted(files, key=lambda f: f.number not in first)
 
 
 class CheckRecords(msgspec.Struct, tag=True, frozen=True):

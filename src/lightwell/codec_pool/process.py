@@ -11,12 +11,30 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
-from lightwell.codec_pool.messages import Channel, Configure, Configured, FromWorker, ToWorker
+from lightwell.codec_pool.far_storage.messages import FarChannel
+from lightwell.codec_pool.far_storage.server import LONGEST, FarServer, FarStorage
+from lightwell.codec_pool.messages import (
+    Channel,
+    CheckRecords,
+    Configure,
+    Configured,
+    ExistingFound,
+    FromWorker,
+    InspectInput,
+    PacksOpened,
+    Perform,
+    ReadChunk,
+    ToWorker,
+)
+from lightwell.codec_pool.render_requests import Decode, DecodeNested, Render
+from lightwell.codec_pool.requests import DirectRequest
 from lightwell.codec_pool.sandbox.grants import Grants, of_storage
 from lightwell.settings import FIELDS, Settings, worker_environment
+from lightwell.stores.objects.packs import pack_name
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +56,8 @@ class WorkerNotStarted(WorkerDied):
 class WorkerProcess:
     """One running worker. The thread that made it has to outlive it: Linux ties the process to that thread.
 
-    ``grants``: what it may use besides its own folders, by default only the storage. ``quiet``: what it and
+    ``storage`` has its spool folder, and what it may reach of S3. ``grants``: what it may use besides its own
+    folders, by default only the storage. ``quiet``: what it and
     the codecs print is not shown. ``nice``: how much it yields where the cores are busy. `send` and `receive`
     raise `WorkerDied` once the process has ended.
     """
@@ -46,20 +65,22 @@ class WorkerProcess:
     def __init__(
         self,
         settings: Settings,
-        spool: Path,
+        storage: FarStorage,
         grants: Grants | None = None,
         *,
         quiet: bool = False,
         nice: int = 0,
     ) -> None:
         self.grants = grants or of_storage(settings)
-        self._spool = spool / f"worker-{os.getpid()}-{threading.get_ident()}"
+        self._spool = storage.spool / f"worker-{os.getpid()}-{threading.get_ident()}"
         shutil.rmtree(self._spool, ignore_errors=True)
         try:
             self._spool.mkdir(mode=0o700, parents=True)
-            ours, theirs = socket.socketpair()
+            pairs = [socket.socketpair() for _ in range(1 + self.grants.far)]
         except OSError as error:
             raise WorkerNotStarted(f"a codec worker could not be started: {error}") from error
+        ours, theirs = zip(*pairs, strict=True)
+        numbers = [end.fileno() for end in theirs]
         try:
             self.process = subprocess.Popen(
                 [
@@ -67,29 +88,34 @@ class WorkerProcess:
                     "-P",
                     "-m",
                     "lightwell.codec_pool.worker_main",
-                    str(theirs.fileno()),
                     str(os.getpid()),
+                    *map(str, numbers),
                 ],
-                pass_fds=(theirs.fileno(),),
+                pass_fds=numbers,
                 stdin=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL if quiet else None,
-                env=worker_environment(network=self.grants.network),
+                env=worker_environment(),
             )
         except BaseException as error:
-            ours.close()
+            for end in ours:
+                end.close()
             if isinstance(error, OSError):
                 raise WorkerNotStarted(f"a codec worker could not be started: {error}") from error
             raise
         finally:
-            theirs.close()
+            for end in theirs:
+                end.close()
         if nice:
             with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, self.process.pid, nice)
-        self._channel = Channel(ours)
+        self._channel = Channel(ours[0])
+        self._far = None
+        if self.grants.far:
+            self._far = FarServer(FarChannel(ours[1], LONGEST), storage, settings)
         self._killed: str | None = None
         try:
             paths = [os.fsencode(path) for path in sorted(self.grants.paths)]
-            self.send(Configure(_public(settings, self.grants), str(self._spool), self.grants.network, paths))
+            self.send(Configure(_public(settings), str(self._spool), paths))
             configured = self.receive(_START_SECONDS)
             if not isinstance(configured, Configured):
                 self.kill("it took too long")
@@ -107,6 +133,8 @@ class WorkerProcess:
         return self.process.pid
 
     def send(self, message: ToWorker) -> None:
+        if self._far is not None:
+            let_have(self._far, message)
         try:
             self._channel.send(message)
         except (BrokenPipeError, ConnectionResetError):
@@ -118,6 +146,10 @@ class WorkerProcess:
             return self._channel.receive_from_worker(timeout)
         except EOFError:
             raise WorkerDied(self.reason()) from None
+
+    def waits_for_storage(self, *, between_files: bool) -> bool:
+        """Whether it is S3 that it waits for, as `FarServer.is_awaited` says."""
+        return self._far is not None and self._far.is_awaited(between_files=between_files)
 
     def kill(self, why: str | None = None) -> None:
         """End the process at once; ``why`` becomes the reason of its death."""
@@ -144,6 +176,8 @@ class WorkerProcess:
     def close(self) -> None:
         """End the process and remove what it left."""
         self._channel.close()
+        if self._far is not None:
+            self._far.close()
         self.process.kill()
         self.process.wait()
         shutil.rmtree(self._spool, ignore_errors=True)
@@ -155,11 +189,9 @@ def remove_leftovers(spool: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _public(settings: Settings, grants: Grants) -> dict[str, str | int | bool | None]:
-    """The settings that a worker needs; it has no database, so it gets no secret."""
-    left_out = {name for name in FIELDS if name.startswith("database_")}
-    if not grants.network:
-        left_out.update(_ENDPOINTS)
+def _public(settings: Settings) -> dict[str, str | int | bool | None]:
+    """The settings that a worker needs; it has no database and no network, so it gets no secret."""
+    left_out = {name for name in FIELDS if name.startswith("database_")} | {*_ENDPOINTS}
     values: dict[str, str | int | bool | None] = {}
     for field in fields(Settings):
         if field.metadata.get("internal") or field.metadata.get("secret") or field.name in left_out:
@@ -167,3 +199,48 @@ def _public(settings: Settings, grants: Grants) -> dict[str, str | int | bool | 
         value = getattr(settings, field.name)
         values[field.name] = str(value.absolute()) if isinstance(value, Path) else value
     return values
+
+
+def let_have(server: FarServer, message: ToWorker) -> None:
+    """Before the message is sent: let the worker have of S3 what it is about, and begin to fetch files."""
+    server.let_read(_to_read(message))
+    server.let_write(_to_write(message))
+    if isinstance(message, InspectInput) and message.kind == "override":
+        server.let_fetch(message.bucket, [os.fsdecode(message.path)], far=message.far)
+    elif isinstance(message, ReadChunk):
+        server.let_fetch(message.bucket, [key for *_, key in message.mappings], far=message.far)
+        server.begin(message.task, message.bucket, message.in_order(), far=message.far)
+
+
+def _to_read(message: ToWorker) -> Iterator[str]:
+    """The names of the packs that the message is about."""
+    if isinstance(message, ExistingFound):
+        for instance in message.instances or ():
+            yield pack_name(instance.pack)
+            if instance.pixels is not None:
+                yield pack_name(instance.pixels.pack)
+    elif isinstance(message, CheckRecords):
+        if message.pack is not None:
+            yield pack_name(message.pack.key)
+        for record in message.records:
+            yield pack_name(record.pack)
+            if record.pixels is not None:
+                yield pack_name(record.pixels.pack)
+    elif isinstance(message, Perform):
+        yield from _requested(message.request)
+
+
+def _to_write(message: ToWorker) -> list[str]:
+    """The names of the packs that are opened for the worker."""
+    if isinstance(message, ReadChunk):
+        return list(map(pack_name, message.packs))
+    return list(map(pack_name, message.keys)) if isinstance(message, PacksOpened) else []
+
+
+def _requested(request: DirectRequest) -> Iterator[str]:
+    if isinstance(request, Render | DecodeNested):
+        yield request.original.object
+    if isinstance(request, Render):
+        yield from (frame.object for frame in (request.frame, *request.animated) if frame is not None)
+    elif isinstance(request, Decode):
+        yield from (frame.object for frame in request.frames)

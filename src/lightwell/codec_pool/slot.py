@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from lightwell.codec_pool.failures import Cause
+from lightwell.codec_pool.far_storage.server import FarStorage
 from lightwell.codec_pool.messages import FileStarted, FromWorker, ToWorker
 from lightwell.codec_pool.process import WorkerDied, WorkerNotStarted, WorkerProcess
 from lightwell.codec_pool.sandbox.grants import Grants
 from lightwell.settings import Settings
+from lightwell.stores import Stores
 
 # Whoever waits for a worker looks about so often.
 STEP_SECONDS = 0.5
@@ -41,10 +42,10 @@ class WorkerSlot:
     """
 
     def __init__(
-        self, settings: Settings, spool: Path, limit: TimeLimit, *, quiet: bool = False, nice: int = 0
+        self, settings: Settings, stores: Stores, limit: TimeLimit, *, quiet: bool = False, nice: int = 0
     ) -> None:
         self._settings = settings
-        self._spool = spool
+        self._storage = FarStorage.of(stores)
         self._limit = limit
         self._quiet = quiet
         self._nice = nice
@@ -76,7 +77,7 @@ class WorkerSlot:
             return
         try:
             self._worker = WorkerProcess(
-                self._settings, self._spool, grants, quiet=self._quiet, nice=self._nice
+                self._settings, self._storage, grants, quiet=self._quiet, nice=self._nice
             )
         except WorkerNotStarted as error:
             raise WorkerEnded(str(error), Cause.NOT_STARTED, 0, None) from error
@@ -105,6 +106,10 @@ class WorkerSlot:
         if isinstance(message, FileStarted):
             self.watch(message.task, message.file)
         elif message is None and self._used > self._deadline:
+            if worker.waits_for_storage(between_files=self._file is None):
+                # It is not late itself, and what it waits for comes to an end.
+                self._deadline = self._used + self._seconds
+                return None
             self._is_late = True
             worker.kill(f"it took longer than {self._seconds:.0f} seconds")
         return message

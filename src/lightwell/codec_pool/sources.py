@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
+from lightwell.codec_pool.far_storage.client import FarClient
+from lightwell.codec_pool.far_storage.messages import WHOLE
 from lightwell.codec_pool.uploaded_metadata import UploadedInstance, UploadedMetadata
 from lightwell.domain.imports.jobs import InputFile, unpack_files
 from lightwell.errors import InputError, LightwellError, StorageError
 from lightwell.imaging.dataset.byte_source import BytesSource, FileSource, fills_disk
 from lightwell.imaging.dataset.part10 import meta_uids
+from lightwell.ingest import overrides
 from lightwell.stores.buckets.registry import Buckets
 from lightwell.stores.objects.local import is_away, storage_error
 
-# A file up to this size is read in one go: most are that small, and many short reads cost more.
-WHOLE = 16 << 20
-# How much is fetched ahead from a bucket that is not a local folder.
-_AHEAD_FILES, _AHEAD_BYTES = 8, 64 << 20
 _STEP = 1 << 20
 # The file meta groups of so many files at once are read ahead, from so many bytes each.
 _HEADS, _HEAD = 500, 4096
@@ -63,75 +60,29 @@ def _meta_uid(path: str, offset: str) -> str | None:
         return None
 
 
-class Fetcher:
+class Sources:
     """Opens input files. Not for several threads at once.
 
-    ``buckets`` may be replaced between two chunks. ``spool`` is a folder of its own. ``inflate_limit`` is the
-    most bytes that a zip member may have.
+    ``buckets`` may be replaced between two chunks; what they have on S3 comes through ``far``, None where
+    this worker was not to reach it. ``spool`` is a folder of its own. ``inflate_limit`` is the most bytes
+    that a zip member may have.
     """
 
-    def __init__(self, buckets: Buckets, spool: Path, inflate_limit: int) -> None:
+    def __init__(self, buckets: Buckets, far: FarClient | None, spool: Path, inflate_limit: int) -> None:
         self.buckets = buckets
+        self._far = far
         self._spool = spool
         self._inflate_limit = inflate_limit
         self._uploads = UploadedMetadata()
         self._zip: tuple[str, zipfile.ZipFile] | None = None
-        self._pool: ThreadPoolExecutor | None = None
 
-    def each(
-        self, bucket: str, files: Iterable[InputFile]
-    ) -> Iterator[tuple[InputFile, Callable[[], OpenFile]]]:
-        """Each file with a function that opens it; objects of a far bucket are fetched ahead."""
-        ahead: deque[tuple[InputFile, Future[OpenFile]]] = deque()
-        waiting = iter(files)
-        held = 0
-        try:
-            while True:
-                while len(ahead) < _AHEAD_FILES and (not ahead or held < _AHEAD_BYTES):
-                    file = next(waiting, None)
-                    if file is None:
-                        break
-                    if self._is_near(bucket, file):
-                        yield from self._drain(ahead)
-                        held = 0
-                        yield file, lambda file=file: self.open(bucket, file)  # type: ignore[misc]
-                        continue
-                    if self._pool is None:
-                        self._pool = ThreadPoolExecutor(_AHEAD_FILES, thread_name_prefix="fetch")
-                    ahead.append((file, self._pool.submit(self.open, bucket, file)))
-                    held += min(file.size, WHOLE)
-                if not ahead:
-                    return
-                file, future = ahead.popleft()
-                held -= min(file.size, WHOLE)
-                yield file, future.result
-        finally:
-            for _, future in ahead:
-                future.cancel()
-                if not future.cancelled() and future.exception() is None:
-                    future.result().close()
-
-    @staticmethod
-    def _drain(
-        ahead: deque[tuple[InputFile, Future[OpenFile]]],
-    ) -> Iterator[tuple[InputFile, Callable[[], OpenFile]]]:
-        while ahead:
-            file, future = ahead.popleft()
-            yield file, future.result
-
-    def _is_near(self, bucket: str, file: InputFile) -> bool:
-        kind = file.location[0] if file.location else "s3"
-        if kind != "s3":
-            return True
-        return self.buckets.is_local(file.location[1] if file.location else bucket)
-
-    def open(self, bucket: str, file: InputFile) -> OpenFile:
-        """Open one file. Raises `InputError` if it is not there, `StorageError` if its place fails."""
+    def open(self, task: int, bucket: str, file: InputFile) -> OpenFile:
+        """Open a file of a chunk. Raises `InputError` if it is missing, `StorageError` if its place fails."""
         if file.location is None:
-            return self._object(bucket, file.name)
+            return self._object(task, file.number, bucket, file.name)
         match file.location:
             case ("s3", name, key):
-                return self._object(name, key)
+                return self._object(task, file.number, name, key)
             case ("file", path):
                 return self._path(Path(path))
             case ("part", path, offset):
@@ -144,23 +95,31 @@ class Fetcher:
                 return self._member(path, member, int(index))
         raise InputError(f"{file.name} is not in a place that can be read")
 
-    def _object(self, bucket: str, key: str) -> OpenFile:
+    def _object(self, task: int, number: int, bucket: str, key: str) -> OpenFile:
+        if not self.buckets.is_local(bucket):
+            if self._far is None:
+                raise StorageError(f"The bucket {bucket} was a folder of this server a moment ago.")
+            return OpenFile(self._far.take(task, number))
         got = self.buckets.fetch(bucket, key, memory_limit=WHOLE, spool_dir=self._spool)
-        if isinstance(got, bytes):
-            return OpenFile(BytesSource(got))
-        return self._path(got, spooled=got.parent == self._spool)
+        return OpenFile(BytesSource(got)) if isinstance(got, bytes) else self._path(got)
 
-    def _path(self, path: Path, *, spooled: bool = False) -> OpenFile:
+    def document(self, bucket: str, key: str) -> bytes:
+        """The JSON of a metadata override. Raises as `open` does."""
+        if self._far is not None and not self.buckets.is_local(bucket):
+            return self._far.document(bucket, key)
+        got = self.buckets.fetch(bucket, key, memory_limit=overrides.LIMIT, spool_dir=self._spool)
+        return overrides.load(got, key, self._spool)
+
+    @staticmethod
+    def _path(path: Path) -> OpenFile:
         try:
             source = FileSource(path)
             if source.size > WHOLE:
-                return OpenFile(source, path if spooled else None)
+                return OpenFile(source)
             with source:
                 data = source.read(0, source.size)
         except OSError as error:
             raise _failed(error, path) from None
-        if spooled:
-            path.unlink(missing_ok=True)
         return OpenFile(BytesSource(data))
 
     @staticmethod
@@ -225,6 +184,12 @@ class Fetcher:
             self.close_archive()
             self._zip = (path, zipfile.ZipFile(path))
         return self._zip[1]
+
+    def end_chunk(self, task: int) -> None:
+        """Nothing of this chunk is opened any more."""
+        self.close_archive()
+        if self._far is not None:
+            self._far.end(task)
 
     def close_archive(self) -> None:
         self._uploads.forget()

@@ -19,6 +19,7 @@ from typing import TypeVar
 from lightwell.clock import Ids
 from lightwell.codec_pool.checking import Checker
 from lightwell.codec_pool.failures import CHUNK, INSPECTION, Cause, cause_of, reason_of
+from lightwell.codec_pool.far_storage.client import EngineGoneError, FarObjects, connected
 from lightwell.codec_pool.handlers import RequestHandler
 from lightwell.codec_pool.input_inspection import inspect
 from lightwell.codec_pool.messages import (
@@ -45,9 +46,9 @@ from lightwell.codec_pool.messages import (
     ToWorker,
 )
 from lightwell.codec_pool.sandbox.confinement import confine
-from lightwell.codec_pool.sources import Fetcher, OpenFile, instances_ahead
+from lightwell.codec_pool.sources import Sources, instances_ahead
 from lightwell.domain.imports.existing_instances import ExistingInstance
-from lightwell.domain.imports.jobs import InputFile, unpack_files
+from lightwell.domain.imports.jobs import InputFile
 from lightwell.domain.imports.records import Failure, NewRecord
 from lightwell.domain.integrity import IntegrityFault
 from lightwell.errors import (
@@ -58,41 +59,44 @@ from lightwell.errors import (
     StorageUnavailableError,
 )
 from lightwell.imaging.dataset.element_cache import SeriesCache
-from lightwell.ingest.overrides import LIMIT, Overrides, load
+from lightwell.ingest.overrides import Overrides
 from lightwell.ingest.pipeline import Pipeline, PipelineInputs
 from lightwell.settings import Settings
-from lightwell.stores import Files, open_files
+from lightwell.stores.buckets.registry import Buckets
+from lightwell.stores.objects.interface import PackObjects
 from lightwell.stores.objects.local import LocalObjects, is_away, make_folders, storage_error
+from lightwell.stores.objects.open import local_root
 
 log = logging.getLogger(__name__)
+
+# Of so many chunks at once the bytes become durable, or are uploaded, while the next is read.
+_FINISHING = 2
 
 T = TypeVar("T", PacksOpened, ExistingFound)
 
 
-class _EngineGone(Exception):
-    """The other end of the channel is closed."""
-
-
-_ENGINE_GONE = (_EngineGone, BrokenPipeError, ConnectionResetError)
+_ENGINE_GONE = (EngineGoneError, BrokenPipeError, ConnectionResetError)
 
 
 class Worker:
     """Does one task after another until the engine is gone."""
 
-    def __init__(self, channel: Channel, files: Files, settings: Settings, spool: Path) -> None:
+    def __init__(
+        self, channel: Channel, objects: PackObjects, sources: Sources, settings: Settings, spool: Path
+    ) -> None:
         self._channel = channel
-        self._files = files
+        self._objects = objects
         self._settings = settings
         self._spool = spool
         self._ids = Ids()
         self._cache = SeriesCache()
         self._next: deque[ToWorker] = deque()
         self._sending = threading.Lock()
-        self._finisher = ThreadPoolExecutor(1, thread_name_prefix="finish")
-        self._finishing: Future[None] | None = None
-        self._buckets, self._far = files.buckets, files.buckets.far()
-        self._fetcher = Fetcher(files.buckets, spool, settings.inflate_max_bytes)
-        self._requests = RequestHandler(files, settings)
+        self._finisher = ThreadPoolExecutor(_FINISHING, thread_name_prefix="finish")
+        self._finishing: deque[Future[None]] = deque()
+        self._buckets, self._far = sources.buckets, sources.buckets.far()
+        self._sources = sources
+        self._requests = RequestHandler(objects, settings)
 
     def run(self, missing: list[str]) -> None:
         self._send(Configured(missing))
@@ -114,7 +118,7 @@ class Worker:
             self._finisher.shutdown(wait=True)
 
     def _check(self, check: CheckRecords) -> None:
-        checker = Checker(self._files.objects, self._cache)
+        checker = Checker(self._objects, self._cache)
         faults: list[tuple[int, IntegrityFault]] = []
         if check.pack is not None:
             self._send(FileStarted(check.task, -1))
@@ -127,7 +131,8 @@ class Worker:
     def _inspect(self, asked: InspectInput) -> None:
         last = InputInspected(asked.task, is_last=True)
         try:
-            for page in inspect(asked, self._far if asked.far else self._buckets, self._spool):
+            self._sources.buckets = self._far if asked.far else self._buckets
+            for page in inspect(asked, self._sources):
                 self._send(page)
         except _ENGINE_GONE:
             raise
@@ -150,15 +155,15 @@ class Worker:
             self._channel.send(*messages)
 
     def _read_chunk(self, task: ReadChunk) -> None:
-        """Read a chunk; its bytes become durable while the next is read."""
-        self._fetcher.buckets = self._far if task.far else self._buckets
+        """Read a chunk; its bytes become durable while the next are read."""
+        self._sources.buckets = self._far if task.far else self._buckets
         pipeline = self._pipeline(task)
         try:
             last: list[FromWorker] = []
-            for file, open_file in self._fetcher.each(task.bucket, _in_order(task)):
+            for file in task.in_order():
                 # What the file before has yielded goes with the announcement of this one.
                 self._send(*last, FileStarted(task.task, file.number))
-                last = [self._read_file(task, pipeline, file, open_file)]
+                last = [self._read_file(task, pipeline, file)]
             self._send(*last, FileStarted(task.task, None))
         except BaseException as error:
             pipeline.abort()
@@ -167,10 +172,10 @@ class Worker:
             self._send(ChunkFailed(task.task, cause_of(error), str(error)))
             return
         finally:
-            self._fetcher.close_archive()
-        if self._finishing is not None:
-            self._finishing.result()
-        self._finishing = self._finisher.submit(self._finish, task, pipeline)
+            self._sources.end_chunk(task.task)
+        while len(self._finishing) >= _FINISHING:
+            self._finishing.popleft().result()
+        self._finishing.append(self._finisher.submit(self._finish, task, pipeline))
 
     def _finish(self, task: ReadChunk, pipeline: Pipeline) -> None:
         try:
@@ -198,14 +203,12 @@ class Worker:
             override=overrides.find if task.mappings else None,
             find_existing=self._find_existing(task),
         )
-        return Pipeline(self._files.objects, self._spool, inputs)
+        return Pipeline(self._objects, self._spool, inputs)
 
-    def _read_file(
-        self, task: ReadChunk, pipeline: Pipeline, file: InputFile, open_file: Callable[[], OpenFile]
-    ) -> FileRead | FileRefused:
+    def _read_file(self, task: ReadChunk, pipeline: Pipeline, file: InputFile) -> FileRead | FileRefused:
         try:
-            return FileRead(task.task, self._record(task, pipeline, file, open_file))
-        except (StorageError, _EngineGone):
+            return FileRead(task.task, self._record(task, pipeline, file))
+        except (StorageError, EngineGoneError):
             raise
         except Exception as error:
             if isinstance(error, OSError) and is_away(error):
@@ -216,11 +219,9 @@ class Worker:
             failure = Failure(file.number, file.name, kind, CHUNK[cause].text(reason), is_dicom)
             return FileRefused(task.task, failure)
 
-    def _record(
-        self, task: ReadChunk, pipeline: Pipeline, file: InputFile, open_file: Callable[[], OpenFile]
-    ) -> NewRecord:
+    def _record(self, task: ReadChunk, pipeline: Pipeline, file: InputFile) -> NewRecord:
         try:
-            opened = open_file()
+            opened = self._sources.open(task.task, task.bucket, file)
         except StorageError as error:
             if task.last_attempt and not isinstance(error, StorageUnavailableError):
                 raise ServerFault(str(error)) from error
@@ -259,21 +260,12 @@ class Worker:
         self._send(question)
         while not isinstance(message := self._channel.receive_from_engine(), kind):
             if message is None:
-                raise _EngineGone
+                raise EngineGoneError
             self._next.append(message)  # the next chunk, sent ahead
         return message
 
     def _json(self, task: ReadChunk, key: str) -> bytes:
-        buckets = self._far if task.far else self._buckets
-        got = buckets.fetch(task.bucket, key, memory_limit=LIMIT, spool_dir=self._spool)
-        return load(got, key, self._spool)
-
-
-def _in_order(task: ReadChunk) -> list[InputFile]:
-    """Those of which a worker died before come first, so that dying again wastes no work."""
-    skip, first = set(task.skip), set(task.first)
-    files = [f for f in unpack_files(task.files, task.first_file) if f.number not in skip]
-    return sorted(files, key=lambda f: f.number not in first)
+        return self._sources.document(task.bucket, key)
 
 
 def _text(reason: str) -> str:
@@ -281,27 +273,39 @@ def _text(reason: str) -> str:
     return reason.replace("\0", "").encode("utf-8", "replace").decode()[:4000]
 
 
-def run(channel: Channel, settings: Settings, configure: Configure) -> bool:
-    """Serve the engine at the other end until it closes the channel; False if it was gone in the middle."""
-    files, spool = open_files(settings), Path(configure.spool)
-    missing = _confine(files, settings, configure)
+def run(channel: Channel, settings: Settings, configure: Configure, far: int | None = None) -> bool:
+    """Serve the engine at the other end until it closes the channel; False if it was gone in the middle.
+
+    ``far`` is the descriptor of the socket by which it reaches S3.
+    """
+    root, spool = local_root(settings.storage), Path(configure.spool)
+    root = root and root.absolute()
+    missing = _confine(root, settings, configure)
+    client = connected(far)
+    objects: PackObjects
+    if root is not None:
+        objects = LocalObjects(root)
+    else:
+        assert client is not None, "storage on S3 is granted to every worker"
+        objects = FarObjects(client, settings.storage)
+    sources = Sources(Buckets(settings.buckets), client, spool, settings.inflate_max_bytes)
     try:
-        Worker(channel, files, settings, spool).run(missing)
+        Worker(channel, objects, sources, settings, spool).run(missing)
     except _ENGINE_GONE:
         return False
     return True
 
 
-def _confine(files: Files, settings: Settings, configure: Configure) -> list[str]:
+def _confine(root: Path | None, settings: Settings, configure: Configure) -> list[str]:
     """Give up what this worker does not need, before it has read anything."""
     if settings.worker_sandbox == "off":
         return []
     spool = Path(configure.spool)
     reading = [str(spool.parent), str(settings.buckets), *map(os.fsdecode, configure.paths)]
     writing = [str(spool)]
-    if isinstance(files.objects, LocalObjects):
+    if root is not None:
         # What is not there cannot be left out. Where it cannot be made, writing a pack says why.
         with suppress(OSError):
-            make_folders(files.objects.root)
-        writing.append(str(files.objects.root))
-    return confine(reading, writing, network=configure.network)
+            make_folders(root)
+        writing.append(str(root))
+    return confine(reading, writing)

@@ -23,7 +23,7 @@ from lightwell.imaging.dataset.original_container import Original, has_same_orig
 from lightwell.imaging.errors import PixelFailure, cannot_transcode
 from lightwell.imaging.pixels.frame_stream import blob_ranges, has_same_bytes, open_frame_stream
 from lightwell.stores.image_sets.records import decompress
-from lightwell.stores.objects.interface import Objects
+from lightwell.stores.objects.interface import PackObjects
 from lightwell.stores.objects.packs import pack_name
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ _DAMAGED = (StorageError, PixelFailure, zstandard.ZstdError, struct.error, Value
 class _ReadAhead:
     """Reads from a pack up to ``end``, some megabytes at a time: from S3 each read costs a round trip."""
 
-    def __init__(self, objects: Objects, pack: int, end: int) -> None:
+    def __init__(self, objects: PackObjects, pack: int, end: int) -> None:
         self._objects = objects
         self._name = pack_name(pack)
         self._end = end
@@ -58,7 +58,7 @@ class _ReadAhead:
 
 
 def same_original(
-    objects: Objects,
+    objects: PackObjects,
     part10: Part10,
     instance: ParsedInstance,
     levels: list[bytes],
@@ -89,7 +89,7 @@ def same_original(
 
 
 def same_pixels(
-    objects: Objects,
+    objects: PackObjects,
     part10: Part10,
     instance: ParsedInstance,
     image: bytes,

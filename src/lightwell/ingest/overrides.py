@@ -85,9 +85,9 @@ def load(got: bytes | Path, name: str, spool: Path) -> bytes:
     return data
 
 
-def check(got: bytes | Path, name: str, spool: Path) -> None:
+def check(data: bytes, name: str) -> None:
     """Raise `InputError` if `parse` would, in little more memory than the file's bytes."""
-    _objects(load(got, name, spool), name)
+    _objects(data, name)
 
 
 def parse(data: bytes, name: str) -> list[Override]:

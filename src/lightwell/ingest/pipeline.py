@@ -34,7 +34,7 @@ from lightwell.imaging.instances.parse import ParsedInstance, PixelElement, pars
 from lightwell.imaging.pixels.frame_stream import blob_ranges, open_frame_stream
 from lightwell.ingest.duplicates import ExistingFinder, same_original, same_pixels
 from lightwell.stores.image_sets.records import FragmentCompressor, compress
-from lightwell.stores.objects.interface import Objects
+from lightwell.stores.objects.interface import PackObjects
 from lightwell.stores.objects.packs import PackWriter
 
 # A first fragment longer than this does not become a dictionary: it would take memory and gain little.
@@ -108,7 +108,7 @@ class PipelineInputs:
 class Pipeline:
     """Reads the files of one chunk; to be closed by `finish` or `abort`."""
 
-    def __init__(self, objects: Objects, spool: Path, inputs: PipelineInputs) -> None:
+    def __init__(self, objects: PackObjects, spool: Path, inputs: PipelineInputs) -> None:
         self._objects = objects
         self._spool = spool
         self._inputs = inputs

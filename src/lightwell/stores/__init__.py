@@ -20,54 +20,28 @@ from lightwell.stores.objects.interface import Objects
 from lightwell.stores.objects.local import sweep_folder
 from lightwell.stores.objects.open import CacheOptions, open_objects
 
-__all__ = ["Files", "Stores", "open_files", "open_stores"]
+__all__ = ["Stores", "open_stores"]
 
 
-class FileStorePaths(Protocol):
-    """The settings that say where `Files` are."""
+class StorePaths(DatabaseSettings, Protocol):
+    """The settings that say where the stores are."""
 
+    @property
+    def data(self) -> Path: ...
     @property
     def storage(self) -> str: ...
     @property
     def storage_endpoint_url(self) -> str | None: ...
+    @property
+    def storage_cache(self) -> Path: ...
+    @property
+    def storage_cache_bytes(self) -> int: ...
     @property
     def buckets(self) -> Path: ...
     @property
     def s3_endpoint_url(self) -> str | None: ...
     @property
     def region(self) -> str: ...
-
-
-class StorePaths(FileStorePaths, DatabaseSettings, Protocol):
-    """The settings that say where the stores are."""
-
-    @property
-    def data(self) -> Path: ...
-    @property
-    def storage_cache(self) -> Path: ...
-    @property
-    def storage_cache_bytes(self) -> int: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Files:
-    """What a codec worker may use: the stored objects without the database, and the input of imports."""
-
-    objects: Objects
-    buckets: Buckets
-
-
-def open_files(settings: FileStorePaths, cache: CacheOptions | None = None) -> Files:
-    """Nothing is created or opened before it is used. ``cache`` is for objects on S3."""
-    return Files(
-        open_objects(
-            settings.storage,
-            endpoint_url=settings.storage_endpoint_url,
-            region=settings.region,
-            cache=cache,
-        ),
-        Buckets(settings.buckets, settings.s3_endpoint_url, settings.region),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,11 +114,15 @@ def open_stores(settings: StorePaths, count: Callable[[str, str, int], None] | N
         ) from error
     db = open_database(settings)
     cache = CacheOptions(settings.storage_cache.absolute(), settings.storage_cache_bytes, count)
-    files = open_files(settings, cache)
     return Stores(
         db=db,
-        objects=files.objects,
-        buckets=files.buckets,
+        objects=open_objects(
+            settings.storage,
+            endpoint_url=settings.storage_endpoint_url,
+            region=settings.region,
+            cache=cache,
+        ),
+        buckets=Buckets(settings.buckets, settings.s3_endpoint_url, settings.region),
         documents=DocumentCache(data / "documents"),
         spool=spool,
         accesses=Accesses(db),

@@ -203,7 +203,7 @@ class _VerifyWorker:
         self._settings = settings
         self._stopping = stopping
         # Codecs print tracebacks of damaged frames, which the report tells of.
-        self._slot = WorkerSlot(settings, stores.spool, self._limit, quiet=True)
+        self._slot = WorkerSlot(settings, stores, self._limit, quiet=True)
         self._tasks = itertools.count(1)
 
     def close(self) -> None:

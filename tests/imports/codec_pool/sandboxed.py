@@ -1,7 +1,7 @@
 """Started by `tests.imports.codec_pool.test_sandbox`: gives up what a codec worker gives up, and tries to do
 more.
 
-Arguments: a folder to read, one to write to, one of neither, and "network" where connections may be made.
+Arguments: a folder to read, one to write to, one of neither.
 Prints one JSON object: what each attempt came to, an errno by name, or "done".
 """
 
@@ -78,9 +78,9 @@ def packed(folder: Path) -> None:
     os.close(place)
 
 
-def main(reading: str, writing: str, other: str, network: bool) -> None:
+def main(reading: str, writing: str, other: str) -> None:
     before = (Path(other) / "file").open("rb")
-    missing = confinement.confine([reading], [writing], network=network)
+    missing = confinement.confine([reading], [writing])
     machine = platform.machine()
     tries: dict[str, Callable[[], object]] = {
         "connect": lambda: connect(socket.AF_INET, ("127.0.0.1", 9)),
@@ -133,5 +133,4 @@ def attempt(one: Callable[[], object]) -> str:
 
 
 if __name__ == "__main__":
-    reading, writing, other, *rest = sys.argv[1:]
-    main(reading, writing, other, network=rest == ["network"])
+    main(*sys.argv[1:])

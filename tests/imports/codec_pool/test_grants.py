@@ -82,9 +82,9 @@ def test_grants_nothing_that_is_not_needed(sqlite: Importing, tmp_path: Path) ->
     buckets, settings = sqlite.stores.buckets, sqlite.settings
     inside = InputFile(0, "f", ("file", str(tmp_path / "x" / "1")), 1)
     assert of_files(settings, buckets, IN, [InputFile(0, "key", None, 1)]) == Grants()
-    assert of_files(settings, buckets, "far-away", [InputFile(0, "key", None, 1)]).network
-    assert of_files(settings, buckets.far(), IN, [InputFile(0, "key", None, 1)]).network
-    assert of_files(settings, buckets, IN, [InputFile(0, "k", ("s3", "far-away", "k"), 1)]).network
+    assert of_files(settings, buckets, "far-away", [InputFile(0, "key", None, 1)]).far
+    assert of_files(settings, buckets.far(), IN, [InputFile(0, "key", None, 1)]).far
+    assert of_files(settings, buckets, IN, [InputFile(0, "k", ("s3", "far-away", "k"), 1)]).far
     named = (str(tmp_path / "x"),)
     assert of_files(settings, buckets, IN, [inside], named) == Grants(paths=frozenset(named))
     other = (str(tmp_path / "y"),)
@@ -95,7 +95,7 @@ def test_knows_what_it_has() -> None:
     wide = Grants(paths=frozenset(("/a",)))
     assert wide.covers(Grants()) and wide.covers(Grants(paths=frozenset(("/a/b", "/a"))))
     assert not wide.covers(Grants(paths=frozenset(("/ab",))))
-    assert not wide.covers(Grants(network=True)) and Grants(network=True).covers(Grants())
+    assert not wide.covers(Grants(far=True)) and Grants(far=True).covers(Grants())
     assert wide.joined(Grants(True)) == Grants(True, frozenset(("/a",)))
     many = Grants(paths=frozenset(map(str, range(300))))
     assert wide.joined(many) == many and many.joined(wide) == wide

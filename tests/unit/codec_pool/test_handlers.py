@@ -15,8 +15,6 @@ from lightwell.codec_pool.requests import RequestError
 from lightwell.errors import DamagedError, StorageUnavailableError, UnavailableError
 from lightwell.imaging.dataset.image_description import ImageDescription
 from lightwell.settings import Settings
-from lightwell.stores import Files
-from lightwell.stores.buckets.registry import Buckets
 from lightwell.stores.objects.local import LocalObjects
 
 IMAGE = ImageDescription(1, 1, 1, 16, 16, False, "MONOCHROME2", 0, 1, True, "PixelData")
@@ -32,7 +30,7 @@ class _Away(LocalObjects):
 def test_tells_what_is_away_from_what_is_lost(
     tmp_path: Path, kind: type[LocalObjects], answered: type[Exception]
 ) -> None:
-    direct = RequestHandler(Files(kind(tmp_path), Buckets(tmp_path)), Settings(data=tmp_path))
+    direct = RequestHandler(kind(tmp_path), Settings(data=tmp_path))
     request = Decode(Pixels("1.2.840.10008.1.2.4.202", DESCRIBED), [FrameSpan("packs/1", 0, 9, 0, 0)])
     answer = direct.perform(request)
     assert isinstance(answer, RequestError), answer

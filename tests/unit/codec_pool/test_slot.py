@@ -22,7 +22,11 @@ from lightwell.codec_pool.slot import WorkerEnded, WorkerSlot
 from lightwell.codec_pool.store_committer import StoreCommitter, StoreTarget
 from lightwell.settings import Settings
 from lightwell.stores import Stores
+from lightwell.stores.objects.local import LocalObjects
 
+_STORES = cast(
+    Stores, SimpleNamespace(objects=LocalObjects(Path("/objects")), buckets=None, spool=Path("/spool"))
+)
 ONE, TWO = Grants(paths=frozenset({"/one"})), Grants(paths=frozenset({"/two"}))
 
 
@@ -32,8 +36,9 @@ class _Process:
     started: list[_Process]
     says: list[object]
     fails = False
+    awaits_storage = False
 
-    def __init__(self, settings: Settings, spool: Path, grants: Grants | None, **more: object) -> None:
+    def __init__(self, settings: Settings, storage: object, grants: Grants | None, **more: object) -> None:
         if type(self).fails:
             raise WorkerNotStarted("no room")
         self.grants = grants or Grants()
@@ -53,6 +58,9 @@ class _Process:
             raise WorkerDied(self.reason)
         return self.says.pop(0) if self.says else None
 
+    def waits_for_storage(self, *, between_files: bool) -> bool:
+        return self.awaits_storage
+
     def kill(self, why: str | None = None) -> None:
         self.reason = self.reason or why or "killed"
 
@@ -64,6 +72,7 @@ class _Process:
 def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """The time, in one place, for slots, dispatchers and queues; workers are `_Process`."""
     _Process.started, _Process.says, _Process.fails = [], [], False
+    _Process.awaits_storage = False
     time = [1000.0]
     clock = SimpleNamespace(monotonic=lambda: time[0])
     monkeypatch.setattr(slot, "time", clock)
@@ -74,7 +83,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def _slot() -> WorkerSlot:
-    return WorkerSlot(Settings(), Path("/spool"), lambda task, file: 600.0 if file is None else 10.0)
+    return WorkerSlot(Settings(), _STORES, lambda task, file: 600.0 if file is None else 10.0)
 
 
 def _ended(act: Callable[[], object]) -> WorkerEnded:
@@ -93,6 +102,24 @@ def test_blames_the_file_that_was_announced(now: list[float]) -> None:
     end = _ended(place.receive)
     assert (end.cause, end.task, end.file, str(end)) == (Cause.DIED, 5, 3, "SIGSEGV")
     assert place.pid is None and _Process.started[0].is_closed
+
+
+def test_is_not_late_while_it_waits_for_storage(now: list[float]) -> None:
+    place = _slot()
+    place.start()
+    _Process.says = [FileStarted(5, 3)]
+    place.receive()
+    _Process.awaits_storage = True
+    now[0] += 11
+    place.receive()
+    assert _Process.started[0].reason is None
+    _Process.awaits_storage = False
+    now[0] += 9
+    place.receive()
+    assert _Process.started[0].reason is None
+    now[0] += 2
+    place.receive()
+    assert _ended(place.receive).cause is Cause.TIMED_OUT
 
 
 def test_blames_no_file_between_files(now: list[float]) -> None:
@@ -161,7 +188,7 @@ def _dispatcher(now: list[float], *waiting: tuple[Store | Ping, float]) -> tuple
     committer = SimpleNamespace(
         target=lambda datastore: StoreTarget(1, datastore, "HTJ2K"), open_packs=lambda target, count: [9]
     )
-    stores = cast(Stores, SimpleNamespace(spool=Path("/spool")))
+    stores = _STORES
     serving = Dispatcher(stores, Settings(file_timeout=10), queue, cast(StoreCommitter, committer))
     for request, seconds in waiting:
         queue.put(PendingRequest(request, now[0] + seconds, replies.append))

@@ -29,7 +29,7 @@ class FrameDecoder:
 
     def __init__(self, stores: Stores, settings: Settings) -> None:
         limit = float(settings.file_timeout)
-        self._slot = WorkerSlot(settings, stores.spool, lambda task, file: limit, quiet=True)
+        self._slot = WorkerSlot(settings, stores, lambda task, file: limit, quiet=True)
         self._tasks = itertools.count(1)
 
     def close(self) -> None:

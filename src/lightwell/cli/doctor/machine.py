@@ -31,7 +31,7 @@ _SANDBOX = """
 import json
 from lightwell.codec_pool.sandbox import confinement, landlock
 version = landlock.version()
-print(json.dumps([version, confinement.confine([], [], network=False)]))
+print(json.dumps([version, confinement.confine([], [])]))
 """
 
 
@@ -86,7 +86,7 @@ def sandbox(settings: Settings) -> str:
         capture_output=True,
         text=True,
         timeout=60,
-        env=worker_environment(network=False),
+        env=worker_environment(),
     )
     if done.returncode:
         raise LightwellError(

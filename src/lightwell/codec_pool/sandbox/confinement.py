@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lightwell.codec_pool.sandbox import landlock, seccomp
-from lightwell.settings import s3_files
 
 _PR_SET_NO_NEW_PRIVS = 38
 
@@ -39,15 +38,13 @@ _SYSTEM = (
     "/proc/sys/vm/overcommit_memory",
     "/sys/devices/system/cpu",
 )
-# And where names and certificates are looked up.
-_NETWORK = ("/etc", "/usr/share/ca-certificates", "/usr/local/share/ca-certificates", "/run/systemd/resolve")
 
 
-def confine(reading: Iterable[str], writing: Iterable[str], *, network: bool) -> list[str]:
+def confine(reading: Iterable[str], writing: Iterable[str]) -> list[str]:
     """Give up everything but the program itself and these places, for good.
 
     Returns a sentence for each thing that could not be given up. To be called before there is a second
-    thread: one that runs already can still open any file. ``network``: connections may be made.
+    thread: one that runs already can still open any file. No connection can be made.
     """
     if sys.platform != "linux":
         return [f"lightwell has no way to confine a process on {sys.platform}"]
@@ -56,14 +53,13 @@ def confine(reading: Iterable[str], writing: Iterable[str], *, network: bool) ->
         missing.append(f"no_new_privs cannot be set: {os.strerror(ctypes.get_errno())}")
     if len(list(Path("/proc/self/task").iterdir())) > 1:
         missing.append("threads that ran before it was confined can still open any file")
-    reading = [*reading, *_program(), *(_to_connect() if network else ())]
-    problem = landlock.restrict(reading, writing, network=network)
+    problem = landlock.restrict([*reading, *_program()], writing)
     if problem:
         missing.append(
             f"no Landlock ({problem}): a file that has taken over a codec worker can read what this user can"
         )
     # Last, since the calls above may be among those that it denies.
-    problem = seccomp.filter_calls(network=network)
+    problem = seccomp.filter_calls()
     if problem:
         missing.append(
             f"no seccomp filter ({problem}): a file that has taken over a codec worker can start programs "
@@ -87,9 +83,3 @@ def _libraries() -> set[str]:
         if folder and ".so" in name:
             found.add(folder)
     return found
-
-
-def _to_connect() -> Iterator[str]:
-    yield from _NETWORK
-    yield os.path.realpath("/etc/resolv.conf")
-    yield from s3_files()

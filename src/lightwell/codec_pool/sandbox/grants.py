@@ -22,21 +22,22 @@ _MAX_PATHS = 256
 class Grants:
     """What a worker may reach besides the data folder and the buckets that are folders in it.
 
-    ``paths``, real ones, may be read; with ``network``, so may S3, with the credentials for it.
+    ``paths``, real ones, may be read. ``far``: what it reads or writes is on S3, which it reaches through the
+    engine alone (`codec_pool.far_storage`).
     """
 
-    network: bool = False
+    far: bool = False
     paths: frozenset[str] = frozenset()
 
     def covers(self, other: Grants) -> bool:
-        return (self.network or not other.network) and all(map(self._has, other.paths))
+        return (self.far or not other.far) and all(map(self._has, other.paths))
 
     def joined(self, other: Grants) -> Grants:
         """Both together; only ``other`` where that would be too many paths."""
         paths = self.paths | other.paths
         if len(paths) > max(_MAX_PATHS, len(other.paths)):
             return other
-        return Grants(self.network or other.network, paths)
+        return Grants(self.far or other.far, paths)
 
     def _has(self, path: str) -> bool:
         return path in self.paths or any(_is_below(path, place) for place in self.paths)
@@ -44,7 +45,7 @@ class Grants:
 
 def of_storage(settings: Settings) -> Grants:
     """What every worker needs."""
-    return Grants(network=not settings.storage.startswith("file:"))
+    return Grants(far=not settings.storage.startswith("file:"))
 
 
 def of_files(
@@ -70,14 +71,14 @@ def of_files(
             real = _real(file.location[1], folders)
             if not any(_is_below(real, place) for place in places):
                 paths.add(real.rpartition("/")[0] or "/")
-    network = of_storage(settings).network
+    far = of_storage(settings).far
     root = os.path.realpath(settings.buckets)
     for name in names:
         if not buckets.is_local(name):
-            network = True
+            far = True
         elif not _is_below(real := os.path.realpath(f"{settings.buckets}/{name}"), root):
             paths.add(real)
-    return Grants(network, frozenset(paths))
+    return Grants(far, frozenset(paths))
 
 
 def inputs_of(source: bytes | None) -> tuple[str, ...]:

@@ -39,12 +39,12 @@ def version() -> int:
     return max(_call(_CREATE, None, 0, _VERSION), 0)
 
 
-def restrict(reading: Iterable[str], writing: Iterable[str], *, network: bool) -> str | None:
+def restrict(reading: Iterable[str], writing: Iterable[str]) -> str | None:
     """Leave this thread, and those that it starts, access to nothing but these places.
 
     Returns why that is not possible, or None once it is done. Places are files, or folders with everything
-    below them; those that do not exist are left out. Without ``network`` there is no TCP either. no_new_privs
-    has to be set before.
+    below them; those that do not exist are left out. There is no TCP either. no_new_privs has to be set
+    before.
     """
     have = version()
     if have < _LEAST:
@@ -52,9 +52,7 @@ def restrict(reading: Iterable[str], writing: Iterable[str], *, network: bool) -
             return "it needs Linux 5.19 or later"
         return "the kernel has none, or keeps it from this process"
     rights = (1 << _RIGHTS[min(have, max(_RIGHTS))]) - 1
-    attributes = struct.pack(
-        "=QQQ", rights, _TCP if have >= 4 and not network else 0, _SCOPE if have >= 6 else 0
-    )
+    attributes = struct.pack("=QQQ", rights, _TCP if have >= 4 else 0, _SCOPE if have >= 6 else 0)
     rules = _call(_CREATE, attributes, len(attributes), 0)
     if rules < 0:
         return os.strerror(ctypes.get_errno())

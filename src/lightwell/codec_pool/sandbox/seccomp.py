@@ -13,7 +13,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import socket
 import struct
 import sys
 from dataclasses import dataclass
@@ -105,8 +104,7 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "listen": (50, 201),
     "accept": (43, 202),
     "accept4": (288, 242),
-}
-_NO_NETWORK: dict[str, tuple[int | None, int | None]] = {
+    # Making any; what was open before, and pairs of sockets, are left.
     "socket": (41, 198),
     "connect": (42, 203),
     "bind": (49, 200),
@@ -120,7 +118,6 @@ class _Machine:
     audit: int
     column: int
     seccomp: int
-    socket: int
     ioctl: int
     clone: int
     clone3: int
@@ -130,13 +127,12 @@ class _Machine:
 
 
 _MACHINES = {
-    "x86_64": _Machine(0xC000003E, 0, 317, 41, 16, 56, 435, 62, 234, 302),
-    "aarch64": _Machine(0xC00000B7, 1, 277, 198, 29, 220, 435, 129, 131, 261),
+    "x86_64": _Machine(0xC000003E, 0, 317, 16, 56, 435, 62, 234, 302),
+    "aarch64": _Machine(0xC00000B7, 1, 277, 29, 220, 435, 129, 131, 261),
 }
 _X32 = 0x4000_0000  # set in the number of a call of the x32 ABI
 _CLONE_THREAD = 0x0001_0000
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C  # typing into somebody's terminal
-_FAMILIES = (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6, 16)  # 16 is AF_NETLINK, to look up names
 
 # Kernels before 5.16 turn off the processor's speculation for a process that has a filter, which costs codecs
 # speed; that is meant for programs that run other people's code in the same process.
@@ -149,16 +145,16 @@ _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
 _Instruction = tuple[int, int, int, int]
 
 
-def filter_calls(*, network: bool) -> str | None:
+def filter_calls() -> str | None:
     """Deny these calls to all threads of this process, for good.
 
-    Returns why that is not possible, or None once it is done. Without ``network`` no socket can be made, only
-    pairs of them. no_new_privs has to be set before.
+    Returns why that is not possible, or None once it is done. No socket can be made, only pairs of them.
+    no_new_privs has to be set before.
     """
     machine = _MACHINES.get(os.uname().machine) if sys.platform == "linux" and sys.maxsize > 2**32 else None
     if machine is None:
         return f"there is no list of system calls for {sys.platform} on {os.uname().machine}"
-    program = b"".join(struct.pack("=HBBI", *one) for one in _program(machine, os.getpid(), network))
+    program = b"".join(struct.pack("=HBBI", *one) for one in _program(machine, os.getpid()))
     code = ctypes.create_string_buffer(program, len(program))
     head = struct.pack("@HP", len(program) // 8, ctypes.addressof(code))
     libc = ctypes.CDLL(None, use_errno=True)
@@ -173,7 +169,7 @@ def filter_calls(*, network: bool) -> str | None:
     return None
 
 
-def _program(machine: _Machine, pid: int, network: bool) -> list[_Instruction]:
+def _program(machine: _Machine, pid: int) -> list[_Instruction]:
     """The filter as instructions of the kernel's BPF machine.
 
     An instruction is its code, how many to skip if it is true, how many if it is false, and a value.
@@ -187,7 +183,7 @@ def _program(machine: _Machine, pid: int, network: bool) -> list[_Instruction]:
     ]
     if machine.column == 0:
         code += [(_AT_LEAST, 0, 1, _X32), refuse]
-    for numbers in [*_DENIED.values(), *([] if network else _NO_NETWORK.values())]:
+    for numbers in _DENIED.values():
         number = numbers[machine.column]
         if number is not None:
             code += [(_EQUAL, 0, 1, number), refuse]
@@ -197,8 +193,6 @@ def _program(machine: _Machine, pid: int, network: bool) -> list[_Instruction]:
     code += _where(machine.ioctl, 1, [(_EQUAL, 1, 0, _TIOCSTI), (_EQUAL, 0, 1, _TIOCLINUX), refuse])
     for number, own in ((machine.kill, (pid,)), (machine.tgkill, (pid,)), (machine.prlimit64, (0, pid))):
         code += _where(number, 0, [*_among(own), refuse])
-    if network:
-        code += _where(machine.socket, 0, [*_among(tuple(map(int, _FAMILIES))), _return(errno.EAFNOSUPPORT)])
     return [*code, (_RETURN, 0, 0, _ALLOW)]
 
 

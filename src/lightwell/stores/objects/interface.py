@@ -6,7 +6,7 @@ import re
 from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from lightwell.errors import StorageError
 
@@ -30,20 +30,11 @@ class ObjectWriter(Protocol):
         """Discard the object. Does nothing after `commit` or when called again."""
 
 
-class Objects(Protocol):
-    """Where objects are kept. Keys are relative paths of letters, digits, ``.``, ``_`` and ``-``.
-
-    All methods may be called from many threads and raise `StorageError` when the storage fails.
-    """
+class PackObjects(Protocol):
+    """What reading and writing packs needs of `Objects`, and all that a codec worker has of it."""
 
     address: str
     """Where the objects are, for a person."""
-
-    def put(self, key: str, data: bytes) -> None:
-        """Write a whole object, replacing an existing one; it is durable when this returns."""
-
-    def put_file(self, key: str, path: Path) -> None:
-        """As `put`, from a file, in bounded memory."""
 
     def writer(self, key: str, spool_dir: Path) -> ObjectWriter:
         """An object to append to; its bytes go to ``spool_dir`` if the storage cannot append."""
@@ -54,6 +45,28 @@ class Objects(Protocol):
         Raises `MissingObjectError` if there is no such object, `StorageError` if it is too short.
         """
 
+    def read_again(self, key: str, offset: int, length: int) -> bytes:
+        """As `read`, past every cache; forgets what is cached of the object, whose bytes were wrong."""
+
+    def size(self, key: str) -> int | None:
+        """Its length in bytes, None if it does not exist."""
+
+
+class Objects(PackObjects, Protocol):
+    """Where objects are kept. Keys are relative paths of letters, digits, ``.``, ``_`` and ``-``.
+
+    All methods may be called from many threads and raise `StorageError` when the storage fails.
+    """
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write a whole object, replacing an existing one; it is durable when this returns."""
+
+    def put_file(self, key: str, path: Path) -> None:
+        """As `put`, from a file, in bounded memory."""
+
+    def put_stream(self, key: str, stream: IO[bytes], size: int) -> None:
+        """As `put_file`, of an open file that has ``size`` bytes from here to its end."""
+
     def read_warm(self, key: str, offset: int, length: int) -> bytes | None:
         """As `read`, but None if the bytes are not in memory, so that reading them would block."""
 
@@ -63,17 +76,14 @@ class Objects(Protocol):
     def use_loop(self, loop: AbstractEventLoop) -> None:
         """Do on ``loop``, which runs for as long as the process serves requests, what needs an event loop."""
 
-    def read_again(self, key: str, offset: int, length: int) -> bytes:
-        """As `read`, past every cache; forgets what is cached of the object, whose bytes were wrong."""
+    def past_cache(self) -> Objects:
+        """The same objects, of which nothing is read from a cache or put into one."""
 
     def sweep_cache(self, exist: Callable[[Sequence[str]], set[str]]) -> int:
         """Drop copies of objects that are no more; ``exist`` tells which there are. Returns of how many."""
 
     def get(self, key: str) -> bytes | None:
         """The whole object, None if it does not exist."""
-
-    def size(self, key: str) -> int | None:
-        """Its length in bytes, None if it does not exist."""
 
     def exists(self, key: str) -> bool: ...
 

@@ -11,6 +11,7 @@ from asyncio import AbstractEventLoop
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.stores.objects.interface import (
@@ -61,11 +62,17 @@ class LocalObjects:
             writer.abort()
 
     def put_file(self, key: str, path: Path) -> None:
+        with path.open("rb", buffering=0) as source:
+            self.put_stream(key, source, os.fstat(source.fileno()).st_size)
+
+    def put_stream(self, key: str, stream: IO[bytes], size: int) -> None:
         writer = self.writer(key)
         try:
-            with path.open("rb", buffering=0) as source:
-                while block := source.read(1 << 20):
-                    writer.write(block)
+            while block := stream.read(1 << 20):
+                writer.write(block)
+                size -= len(block)
+            if size:
+                raise StorageError(f"{self._base}{key} is not written: the file has changed meanwhile.")
             writer.commit()
         finally:
             writer.abort()
@@ -126,6 +133,9 @@ class LocalObjects:
 
     def read_again(self, key: str, offset: int, length: int) -> bytes:
         return self.read(key, offset, length)
+
+    def past_cache(self) -> LocalObjects:
+        return self
 
     def sweep_cache(self, exist: Callable[[Sequence[str]], set[str]]) -> int:
         return 0

@@ -20,7 +20,7 @@ from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.stores.db.bulk import insert_many
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.tables import pack, pixels, record
-from lightwell.stores.objects.interface import Objects
+from lightwell.stores.objects.interface import Objects, PackObjects
 from lightwell.stores.objects.local import LocalObjects
 
 _USABLE = (PackState.OPEN, PackState.LIVE)
@@ -56,7 +56,7 @@ def pack_name(key: int) -> str:
 class PackWriter:
     """A pack that is being written; as a context manager it is aborted unless it was finished."""
 
-    def __init__(self, objects: Objects, spool_dir: Path, key: int) -> None:
+    def __init__(self, objects: PackObjects, spool_dir: Path, key: int) -> None:
         self.key = key
         self._object = objects.writer(pack_name(key), spool_dir)
         self._size = 0

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import tempfile
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ from lightwell.stores.objects.interface import (
     valid_prefix,
 )
 from lightwell.stores.objects.local import storage_error
+from lightwell.stores.objects.spooled_writer import SpooledWriter
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -76,6 +76,9 @@ class S3Objects:
         except OSError as error:
             raise storage_error(error, f"{path} cannot be read") from error
 
+    def put_stream(self, key: str, stream: IO[bytes], size: int) -> None:
+        self._put(valid_key(key), stream, size)
+
     def _put(self, key: str, source: bytes | IO[bytes], size: int) -> None:
         import obstore
 
@@ -96,7 +99,8 @@ class S3Objects:
             raise StorageError(f"{self.address}/{key} has {found} bytes after {size} were written to it.")
 
     def writer(self, key: str, spool_dir: Path) -> ObjectWriter:
-        return _SpooledWriter(self, valid_key(key), spool_dir)
+        valid_key(key)
+        return SpooledWriter(spool_dir, lambda stream, size: self._put(key, stream, size))
 
     def read(self, key: str, offset: int, length: int) -> bytes:
         data = self.read_warm(key, offset, length)
@@ -137,6 +141,9 @@ class S3Objects:
     def read_again(self, key: str, offset: int, length: int) -> bytes:
         self._forget(key)
         return self._read_uncached(key, offset, length)
+
+    def past_cache(self) -> S3Objects:
+        return S3Objects(self._bucket, self._prefix, endpoint_url=self._endpoint_url, region=self._region)
 
     def sweep_cache(self, exist: Callable[[Sequence[str]], set[str]]) -> int:
         if self._cache is None:
@@ -268,38 +275,3 @@ class S3Objects:
         passing = isinstance(explained, StorageUnavailableError) or s3_client.is_refusal(error)
         kind = StorageUnavailableError if passing else StorageError
         return kind(f"{str(explained).rstrip('.')}.")
-
-
-class _SpooledWriter:
-    """Bytes go to a file without a name, which a crash takes along, and to S3 at the end."""
-
-    def __init__(self, objects: S3Objects, key: str, spool_dir: Path) -> None:
-        self._objects = objects
-        self._key = key
-        self._spool_dir = spool_dir
-        self._size = 0
-        try:
-            # Closed by commit or abort.
-            self._stream = tempfile.TemporaryFile(dir=spool_dir, buffering=1 << 18)  # noqa: SIM115
-        except OSError as error:
-            raise storage_error(error, f"{spool_dir} cannot be written to") from error
-
-    def write(self, data: bytes | memoryview) -> None:
-        try:
-            self._stream.write(data)
-        except OSError as error:
-            raise storage_error(error, f"{self._spool_dir} cannot be written to") from error
-        self._size += len(data)
-
-    def commit(self) -> None:
-        try:
-            self._stream.flush()
-            self._stream.seek(0)
-        except OSError as error:
-            raise storage_error(error, f"{self._spool_dir} cannot be written to") from error
-        self._objects._put(self._key, self._stream, self._size)
-        self._stream.close()
-
-    def abort(self) -> None:
-        with contextlib.suppress(OSError):
-            self._stream.close()

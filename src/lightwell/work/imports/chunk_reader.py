@@ -71,7 +71,7 @@ class ChunkReader:
         self._leases = leases
         self._stopping = stopping
         self._wait_for_work = wait_for_work
-        self._slot = WorkerSlot(settings, stores.spool, self._limit, nice=_NICE)
+        self._slot = WorkerSlot(settings, stores, self._limit, nice=_NICE)
         self._sent: dict[int, _SentChunk] = {}
         # A chunk that needs a worker with more grants, once this one has nothing left to do.
         self._postponed: LeasedChunk | None = None

@@ -22,7 +22,7 @@ from lightwell.domain.imports.dicomdir_paths import MOST_BYTES, MOST_FILES, is_f
 from lightwell.domain.imports.jobs import InputFile
 from lightwell.errors import InputError, StorageError, StorageUnavailableError
 from lightwell.settings import Settings
-from lightwell.stores.buckets.registry import Buckets
+from lightwell.stores import Stores
 
 _NICE = 5  # as the workers that read jobs
 _NAME = 1 << 16  # the most bytes of a name in a zip file
@@ -34,16 +34,15 @@ class Directories:
     def __init__(
         self,
         settings: Settings,
-        buckets: Buckets,
-        spool: Path,
+        stores: Stores,
         source: bytes | None,
         *,
         far: bool,
         stopping: threading.Event,
     ) -> None:
         self._settings = settings
-        self._slot = WorkerSlot(settings, spool, lambda task, file: float(settings.file_timeout), nice=_NICE)
-        self._buckets = buckets
+        self._slot = WorkerSlot(settings, stores, lambda task, file: float(settings.file_timeout), nice=_NICE)
+        self._buckets = stores.buckets.far() if far else stores.buckets
         self._inputs = inputs_of(source)
         self._far = far
         self._stopping = stopping

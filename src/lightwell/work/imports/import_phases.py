@@ -207,10 +207,7 @@ class ImportPhases:
 
     def _directories(self, job: Job) -> Directories:
         far = job.input_node == NOBODY
-        buckets = self._stores.input_buckets(job)
-        return Directories(
-            self._settings, buckets, self._stores.spool, job.source, far=far, stopping=self._stopping
-        )
+        return Directories(self._settings, self._stores, job.source, far=far, stopping=self._stopping)
 
     def _listed_files(
         self, job: Job, overrides: frozenset[str], directories: Directories

@@ -1,0 +1,366 @@
+"""The engine's end: fetches files ahead of a codec worker, reads packs for it, uploads those it has written.
+
+A file may have taken the worker over, so it gets no more than what it was told of: the files of its chunks,
+packs that a message named, and each pack that was opened for it to write, once.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import stat
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import msgspec
+
+from lightwell.codec_pool.far_storage.messages import (
+    MOST_READ,
+    WHOLE,
+    Answer,
+    Failure,
+    FarChannel,
+    FetchDocument,
+    FromWorker,
+    InputArrived,
+    InputsEnded,
+    InputsTaken,
+    MeasurePack,
+    ReadPack,
+    StorePack,
+    ToWorker,
+)
+from lightwell.codec_pool.far_storage.threads import FETCHES, READS, UPLOADS
+from lightwell.domain.imports.jobs import InputFile
+from lightwell.errors import InputError, StorageError, StorageUnavailableError
+from lightwell.framing import MessageTooLongError
+from lightwell.ingest.overrides import LIMIT, load
+from lightwell.settings import Settings
+from lightwell.stores import Stores
+from lightwell.stores.buckets.registry import Buckets
+from lightwell.stores.objects.interface import MissingObjectError, Objects
+from lightwell.stores.objects.local import storage_error
+
+log = logging.getLogger(__name__)
+
+# What a worker says is short; the names of so many packs are remembered for it.
+LONGEST = 1 << 20
+_NAMES = 1 << 16
+# So many bytes of messages are sent in one go.
+_AT_ONCE = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class FarStorage:
+    """What all workers of a process share: S3, and a folder that no worker can write to."""
+
+    objects: Objects
+    buckets: Buckets
+    spool: Path
+
+    @classmethod
+    def of(cls, stores: Stores) -> FarStorage:
+        """What workers check and compare is read from S3 itself, not from this server's cache."""
+        return cls(stores.objects.past_cache(), stores.buckets, stores.spool)
+
+
+@dataclass(slots=True)
+class _Chunk:
+    """The files of a chunk that are on S3.
+
+    ``waiting``: those that are not being fetched yet; ``coming``: those that were not sent yet; ``held``: the
+    sizes of those that were begun and are not taken yet.
+    """
+
+    task: int
+    bucket: str
+    buckets: Buckets
+    waiting: deque[InputFile]
+    known: frozenset[int]
+    coming: set[int]
+    held: dict[int, int] = field(default_factory=dict)
+
+
+class FarServer:
+    """Serves one worker, in two threads, until `close`."""
+
+    def __init__(self, channel: FarChannel, storage: FarStorage, settings: Settings) -> None:
+        self._channel = channel
+        self._storage = storage
+        self._far = storage.buckets.far()
+        self._most_files = max(1, settings.fetch_ahead_files)
+        # In memory and on disk: a file that is larger than `WHOLE` goes to the disk.
+        self._most_bytes = (settings.fetch_ahead_memory, settings.fetch_ahead_disk)
+        self._lock = threading.Lock()
+        self._chunks: OrderedDict[int, _Chunk] = OrderedDict()
+        self._held_files = 0
+        self._held_bytes = [0, 0]
+        self._wanted: tuple[int, int | None] = (0, None)
+        self._reading = self._uploading = 0
+        self._documents: dict[tuple[str, str], bool] = {}
+        self._readable: OrderedDict[str, None] = OrderedDict()
+        self._writable: set[str] = set()
+        self._closed = False
+        self._outgoing: queue.SimpleQueue[tuple[ToWorker, int | None] | None] = queue.SimpleQueue()
+        self._threads = [
+            threading.Thread(target=self._receive, name="far-requests", daemon=True),
+            threading.Thread(target=self._send, name="far-answers", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def let_read(self, names: Iterable[str]) -> None:
+        """The worker may read these packs."""
+        with self._lock:
+            for name in names:
+                self._readable[name] = None
+            while len(self._readable) > _NAMES:
+                self._readable.popitem(last=False)
+
+    def let_write(self, names: Iterable[str]) -> None:
+        """The worker may write each of these packs once."""
+        with self._lock:
+            self._writable.update(names)
+
+    def let_fetch(self, bucket: str, keys: Iterable[str], *, far: bool) -> None:
+        """The worker may have these overrides. ``far`` as in `codec_pool.messages.ReadChunk`."""
+        with self._lock:
+            self._documents.update({(bucket, key): far for key in keys})
+
+    def begin(self, task: int, bucket: str, files: Iterable[InputFile], *, far: bool) -> None:
+        """Begin to fetch those of a chunk's files that are on S3; the worker will take them in this order."""
+        buckets = self._far if far else self._storage.buckets
+        there = [file for file in files if _is_far(buckets, bucket, file)]
+        known = frozenset(file.number for file in there)
+        with self._lock:
+            self._chunks[task] = _Chunk(task, bucket, buckets, deque(there), known, set(known))
+            self._fetch_ahead()
+
+    def is_awaited(self, *, between_files: bool) -> bool:
+        """Whether the worker waits for S3, so that it is not late itself: for a file or stored bytes, or
+        ``between_files`` for an upload."""
+        task, wanted = self._wanted
+        chunk = self._chunks.get(task)
+        if self._reading or (chunk is not None and wanted in chunk.coming):
+            return True
+        return between_files and self._uploading > 0
+
+    def close(self) -> None:
+        """End the connection; what is being fetched or uploaded is dropped when it is done."""
+        with self._lock:
+            self._closed = True
+            self._chunks.clear()
+        self._channel.shut_down()
+        self._outgoing.put(None)
+        for thread in self._threads:
+            thread.join()
+        self._channel.close()
+
+    # Files of chunks ------------------------------------------------------------------------------------
+
+    def _fetch_ahead(self) -> None:
+        """Begin to fetch as many files as may be held; with the lock."""
+        for chunk in self._chunks.values():
+            while chunk.waiting:
+                size = chunk.waiting[0].size
+                kind = size > WHOLE
+                full = self._held_bytes[kind] and self._held_bytes[kind] + size > self._most_bytes[kind]
+                if self._held_files >= self._most_files or full:
+                    return
+                file = chunk.waiting.popleft()
+                chunk.held[file.number] = size
+                self._held_files += 1
+                self._held_bytes[kind] += size
+                FETCHES.submit(partial(self._fetch, chunk, file))
+
+    def _let_go(self, chunk: _Chunk, files: Iterable[int]) -> None:
+        for number in files:
+            size = chunk.held.pop(number, None)
+            if size is not None:
+                self._held_files -= 1
+                self._held_bytes[size > WHOLE] -= size
+
+    def _fetch(self, chunk: _Chunk, file: InputFile) -> None:
+        if self._chunks.get(chunk.task) is not chunk:
+            return
+        name, key = file.location[1:3] if file.location else (chunk.bucket, file.name)
+        data, descriptor, failure = None, None, None
+        try:
+            got = chunk.buckets.fetch(name, key, memory_limit=WHOLE, spool_dir=self._storage.spool)
+            if isinstance(got, bytes):
+                data = got
+            else:
+                descriptor = _open(got, is_ours=got.parent == self._storage.spool)
+        except Exception as error:
+            failure = _failure(error, f"s3://{name}/{key}")
+        self._put(InputArrived(chunk.task, file.number, data, failure), descriptor)
+        with self._lock:
+            chunk.coming.discard(file.number)
+
+    def _taken(self, message: InputsTaken) -> None:
+        with self._lock:
+            self._wanted = (message.task, message.wanted)
+            chunk = self._chunks.get(message.task)
+            if chunk is not None:
+                self._let_go(chunk, message.files)
+                self._fetch_ahead()
+            if message.wanted is None or (chunk is not None and message.wanted in chunk.known):
+                return
+        text = "The file is on S3, but its bucket was a folder of this server a moment ago."
+        self._put(InputArrived(message.task, message.wanted, failure=Failure("storage", text)))
+
+    def _ended(self, message: InputsEnded) -> None:
+        with self._lock:
+            chunk = self._chunks.pop(message.task, None)
+            if chunk is not None:
+                self._let_go(chunk, list(chunk.held))
+                self._fetch_ahead()
+
+    # Packs and documents --------------------------------------------------------------------------------
+
+    def _read(self, asked: ReadPack) -> Answer:
+        self._check(asked.name in self._readable and 0 <= asked.length <= MOST_READ and asked.offset >= 0)
+        return Answer(asked.number, self._storage.objects.read(asked.name, asked.offset, asked.length))
+
+    def _measure(self, asked: MeasurePack) -> Answer:
+        self._check(asked.name in self._readable)
+        return Answer(asked.number, size=self._storage.objects.size(asked.name))
+
+    def _document(self, asked: FetchDocument) -> Answer:
+        name, key, spool = asked.bucket, asked.key, self._storage.spool
+        self._check((name, key) in self._documents)
+        buckets = self._far if self._documents[name, key] else self._storage.buckets
+        got = buckets.fetch(name, key, memory_limit=LIMIT, spool_dir=spool)
+        return Answer(asked.number, load(got, key, spool))
+
+    def _store(self, asked: StorePack, descriptor: int | None) -> Answer:
+        self._check(descriptor is not None)
+        assert descriptor is not None
+        with os.fdopen(descriptor, "rb") as stream:
+            state = os.fstat(descriptor)
+            with self._lock:
+                self._check(asked.name in self._writable)
+                self._writable.remove(asked.name)
+            self._check(stat.S_ISREG(state.st_mode) and state.st_size == asked.size)
+            stream.seek(0)
+            self._storage.objects.put_stream(asked.name, stream, asked.size)
+        return Answer(asked.number)
+
+    @staticmethod
+    def _check(is_allowed: bool) -> None:
+        if not is_allowed:
+            raise StorageError("A codec worker asked for what it was not told of: has a file taken it over?")
+
+    # Threads --------------------------------------------------------------------------------------------
+
+    def _receive(self) -> None:
+        while True:
+            try:
+                message = self._channel.receive_from_worker()
+            except (msgspec.DecodeError, MessageTooLongError) as error:
+                log.warning("a codec worker is no longer served, it sent what is no message: %s", error)
+                message = None
+            if message is None:
+                self._channel.shut_down()
+                self._outgoing.put(None)
+                return
+            self._handle(message)
+
+    def _handle(self, message: FromWorker) -> None:
+        if isinstance(message, InputsTaken):
+            self._taken(message)
+        elif isinstance(message, InputsEnded):
+            self._ended(message)
+        elif isinstance(message, StorePack):
+            self._uploading += 1
+            store = partial(self._store, message, self._channel.descriptor())
+            UPLOADS.submit(partial(self._answer, message.number, store, is_upload=True))
+        else:
+            self._reading += 1
+            asked: Callable[[], Answer]
+            if isinstance(message, ReadPack):
+                asked = partial(self._read, message)
+            elif isinstance(message, MeasurePack):
+                asked = partial(self._measure, message)
+            else:
+                asked = partial(self._document, message)
+            READS.submit(partial(self._answer, message.number, asked, is_upload=False))
+
+    def _answer(self, number: int, work: Callable[[], Answer], *, is_upload: bool) -> None:
+        try:
+            answer = work()
+        except Exception as error:
+            answer = Answer(number, failure=_failure(error, self._storage.objects.address))
+        self._put(answer)
+        with self._lock:
+            if is_upload:
+                self._uploading -= 1
+            else:
+                self._reading -= 1
+
+    def _put(self, message: ToWorker, descriptor: int | None = None) -> None:
+        with self._lock:
+            if not self._closed:
+                self._outgoing.put((message, descriptor))
+                return
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def _send(self) -> None:
+        """Send what was put, several messages in one go where they are small."""
+        is_gone = False
+        while (first := self._outgoing.get()) is not None:
+            messages, (message, descriptor) = [], first
+            messages.append(message)
+            size = len(message.data or b"")
+            while descriptor is None and size < _AT_ONCE and not self._outgoing.empty():
+                following = self._outgoing.get()
+                if following is None:
+                    self._outgoing.put(None)
+                    break
+                message, descriptor = following
+                messages.append(message)
+                size += len(message.data or b"")
+            try:
+                if not is_gone:
+                    self._channel.send(*messages, descriptor=descriptor)
+            except OSError:
+                is_gone = True
+            finally:
+                if descriptor is not None:
+                    os.close(descriptor)
+
+
+def _is_far(buckets: Buckets, bucket: str, file: InputFile) -> bool:
+    if file.location is not None and file.location[0] != "s3":
+        return False
+    return not buckets.is_local(file.location[1] if file.location else bucket)
+
+
+def _open(path: Path, *, is_ours: bool) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise storage_error(error, f"{path} cannot be read") from error
+    finally:
+        if is_ours:
+            path.unlink(missing_ok=True)
+
+
+def _failure(error: Exception, where: str) -> Failure:
+    """The error as a worker is told of it; our faults are logged."""
+    if isinstance(error, MissingObjectError):
+        return Failure("missing", str(error))
+    if isinstance(error, StorageUnavailableError):
+        return Failure("unavailable", str(error))
+    if isinstance(error, StorageError):
+        return Failure("storage", str(error))
+    if isinstance(error, InputError):
+        return Failure("input", str(error))
+    log.error("%s could not be used for a codec worker", where, exc_info=error)
+    return Failure("storage", f"A fault in lightwell ({type(error).__name__}).")
