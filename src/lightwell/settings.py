@@ -100,6 +100,12 @@ class Settings:
     database_direct_url: str | None = _setting(
         None, "the same PostgreSQL database without a pooler between, to be notified; database_url if unset"
     )
+    database_replica_url: str | None = _setting(
+        None, "read replica of PostgreSQL for searches and lists, which may then miss the last changes"
+    )
+    database_replica_lag: int = _setting(
+        5, "seconds that the replica may be behind; otherwise the primary is asked"
+    )
     database_pool: int = _setting(
         8, "connections to PostgreSQL that each process keeps open; as many again under load"
     )
@@ -195,6 +201,19 @@ class Settings:
     collect_grace: int = _setting(
         86_400,
         "seconds to keep bytes that nothing refers to; longer than any one chunk of an import takes",
+    )
+    stray_interval: int = _setting(
+        86_400, "seconds in which all stored packs are compared with the database; 0 means never"
+    )
+    keep_events: int = _setting(
+        604_800, "seconds to keep delivered events in the database, too; 0 means forever"
+    )
+    keep_client_tokens: int = _setting(
+        2_592_000, "seconds for which a request repeated with its client token is recognized; 0 means forever"
+    )
+    keep_outcomes: int = _setting(
+        7_776_000,
+        "seconds to keep what became of each file of a finished job in the database, too; 0 means forever",
     )
     log_level: str = _setting("info", "minimum level to log", choices=("debug", "info", "warning", "error"))
     log_format: str = _setting(
@@ -356,6 +375,7 @@ _URLS = {
     "public_url": public_fault,
     "database_url": database_fault,
     "database_direct_url": database_fault,
+    "database_replica_url": database_fault,
     "storage_url": storage_fault,
     "storage_endpoint_url": endpoint_fault,
     "s3_endpoint_url": endpoint_fault,
@@ -394,8 +414,11 @@ def _checked(settings: Settings) -> Settings:
         else:
             if network.prefixlen == 0:
                 refuse("trusted_proxies", f"contains {text}, which would trust headers from anyone")
-    if settings.database_direct_url and settings.database_direct_url.startswith("sqlite:"):
-        refuse("database_direct_url", "must be postgresql://…: SQLite has no pooler")
+    for name in ("database_direct_url", "database_replica_url"):
+        if str(getattr(settings, name)).startswith("sqlite:"):
+            refuse(name, "must be postgresql://…: SQLite has neither poolers nor replicas")
+    if settings.database_replica_lag < 2:
+        refuse("database_replica_lag", "must be 2 or more: it is looked at each second")
     if not 1 <= settings.database_pool <= 1000:
         refuse("database_pool", f"is {settings.database_pool}; expected 1 to 1000")
     if settings.worker_memory < 256 * MiB:

@@ -6,6 +6,7 @@ import hashlib
 import re
 
 import msgspec
+from sqlalchemy import Connection
 
 from lightwell.domain import page_tokens
 from lightwell.domain.image_sets.image_set import Summary, storage_tier
@@ -38,11 +39,14 @@ def search_image_sets(ctx: Context, request: shapes.SearchImageSetsRequest) -> s
     # The end of a page is meaningful only in its own search.
     digest = hashlib.sha256(msgspec.json.encode([request.datastore_id, asked])).hexdigest()[:16]
     after = None if request.next_token is None else _cursor(request.next_token, digest, wanted)
-    with ctx.stores.db.read() as conn:
+
+    def work(conn: Connection) -> search.SearchPage:
         store = datastores.get(conn, request.datastore_id)
         if store is None or store.status == DatastoreStatus.DELETED:
             raise NotFoundError(f"Datastore {request.datastore_id} does not exist.")
-        found = search.search(conn, store.key, wanted, after=after, limit=request.max_results or _PAGE)
+        return search.search(conn, store.key, wanted, after=after, limit=request.max_results or _PAGE)
+
+    found = ctx.stores.db.read_behind(work)
     now = ctx.clock.now()
     return shapes.SearchImageSetsResponse(
         image_sets_metadata_summaries=[_summary(one, now) for one in found.summaries],

@@ -11,8 +11,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
@@ -39,6 +38,8 @@ from lightwell.stores.collector import removal
 from lightwell.stores.objects import packs
 from lightwell.stores.objects.packs import pack_name
 from lightwell.work.imports.leases import LEASE_MS
+from lightwell.work.pruning import Pruning
+from lightwell.work.stray_search import StraySearch
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +83,8 @@ class Collector:
         self._turn = 0
         self._no_scan_before = 0.0
         self._housekeeping_at = 0.0
+        self._strays = StraySearch(stores, settings, clock, self._stopping)
+        self._pruning = Pruning(stores, settings, clock, self._stopping)
         self.removed: Counter[str] = Counter()
 
     def run(self) -> None:
@@ -99,8 +102,11 @@ class Collector:
         self._stores.sweep_cache()
         is_due = self._housekeeping_due()
         if self._take_turn():
-            self.collect(housekeeping=is_due)
-        elif is_due:
+            self.collect()
+            self.removed.update({"strays": self._strays.search_on()})
+            self.removed.update(self._pruning.prune())
+            self._tell()
+        if is_due:
             self.sweep()
 
     def keep_house(self) -> None:
@@ -121,11 +127,15 @@ class Collector:
         self.doom_packs()
         self.remove_packs()
         if housekeeping:
-            self.remove_strays()
+            self.removed.update({"strays": self._strays.search_all()})
             self.sweep()
+        self._tell()
+        return self.removed
+
+    def _tell(self) -> None:
+        self.removed += Counter()  # without zeros
         if self.removed:
             event(log, logging.INFO, "collected", **dict(self.removed))
-        return self.removed
 
     def remove_now(self, keys: Sequence[int] | None = None) -> list[int]:
         """Collect, and remove the bytes of these packs, or of all that were deleted, without a grace period.
@@ -171,10 +181,9 @@ class Collector:
         while not self._stopping.is_set():
             with self._stores.db.read() as conn:
                 page = gc_candidates.page(conn, RECORD, after, _SCAN)
-                referenced = gc_candidates.find_referenced(conn, {RECORD: page})[RECORD]
-            if not page:
+            if not page or (referenced := self._referenced({RECORD: page})) is None:
                 return
-            self._settle(RECORD, page, referenced)
+            self._settle(RECORD, page, referenced[RECORD])
             after = page[-1].key
 
     def remove_values(self) -> None:
@@ -183,12 +192,27 @@ class Collector:
         while not self._stopping.is_set():
             with self._stores.db.read() as conn:
                 pages = {kind: gc_candidates.page(conn, kind, key, _SCAN) for kind, key in after.items()}
-                referenced = gc_candidates.find_referenced(conn, pages)
-            if not any(pages.values()):
+            if not any(pages.values()) or (referenced := self._referenced(pages)) is None:
                 return
             for kind, page in pages.items():
                 self._settle(kind, page, referenced[kind])
                 after[kind] = page[-1].key if page else after[kind]
+
+    def _referenced(self, pages: Mapping[int, Sequence[GcCandidate]]) -> dict[int, set[int]] | None:
+        """Those of the candidates that something refers to, found in short transactions; None if unknown."""
+        referenced: dict[int, set[int]] = {kind: set() for kind in pages}
+        with self._stores.db.read() as conn:
+            parts = gc_candidates.scan_parts(conn, [kind for kind, page in pages.items() if page])
+            file = gc_candidates.scanned_file(conn)
+        for part in parts:
+            if self._stopping.is_set():
+                return None
+            self._keep_turn()
+            with self._stores.db.read() as conn:
+                for kind, found in gc_candidates.find_referenced(conn, pages, part).items():
+                    referenced[kind] |= found
+        with self._stores.db.read() as conn:
+            return referenced if gc_candidates.scanned_file(conn) == file else None
 
     def _settle(self, kind: int, page: Sequence[GcCandidate], referenced: set[int]) -> None:
         """Remove what a scan has found to be unused, and take what is used off the list of candidates."""
@@ -248,37 +272,6 @@ class Collector:
 
     def _forget(self, keys: Sequence[int]) -> None:
         self._stores.db.write(lambda conn: packs.delete_doomed(conn, keys))
-
-    def remove_strays(self) -> None:
-        """Remove packs that the database does not know, if they were written before the grace period.
-
-        One is left, for instance, by a writer that slept until the collector had removed its row: a pack's
-        row exists before its first byte does. Where most packs are unknown, this is probably not their
-        database, and nothing is removed.
-        """
-        unknown: list[int] = []
-        seen = 0
-        stale = self._stores.objects.stale("packs", self._before())
-        while names := list(islice(stale, self._batch)):
-            keys = [key for name in names if (key := packs.key_of(name)) is not None]
-            seen += len(keys)
-            with self._stores.db.read() as conn:
-                known = packs.existing_keys(conn, keys)
-            unknown += [key for key in keys if key not in known]
-            if self._stopping.is_set():
-                return
-        if len(unknown) > seen // 2:
-            log.warning(
-                "%d of %d packs in %s are unknown to the database, so none is removed: is it the right one?",
-                len(unknown),
-                seen,
-                self._stores.objects.address,
-            )
-            return
-        for key in unknown:
-            self._stores.objects.delete(pack_name(key))
-        if unknown:
-            self.removed["strays"] += len(unknown)
 
     def sweep(self) -> None:
         """Remove files that crashes left half written here, and cached documents of deleted image sets."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,8 +18,9 @@ from lightwell.stores.db import tables
 from lightwell.stores.jobs import import_jobs
 from lightwell.stores.objects import packs
 from lightwell.stores.objects.packs import PackWriter, pack_name
+from lightwell.work.stray_search import StraySearch
 from tests.support import invariants
-from tests.support.collector import collector, counts, delete, living
+from tests.support.collector import Later, collector, counts, delete, living
 from tests.support.ct_files import ct, write, write_series
 from tests.support.imports import Importing
 
@@ -182,6 +185,49 @@ def test_removes_bytes_without_a_row_but_not_most_of_a_storage(server: Importing
     server.stores.db.write(lambda conn: conn.execute(delete_rows(tables.pack)))
     collector(server, ahead=5_000).collect(housekeeping=True)
     assert kept in objects(server), "a database that knows none of the packs is not theirs"
+
+
+def test_searches_strays_a_part_at_a_time(server: Importing) -> None:
+    write_series(server.input / "a", 2)
+    server.run("a/")
+    (kept,) = objects(server)
+    for key in (7, 0x1FF, 0x2A0):
+        server.stores.objects.put(pack_name(key), b"a writer slept")
+    with server.stores.db.read() as conn:
+        known = dict(conn.execute(select(tables.pack)).mappings().one())
+    more = [{**known, "key": 0x5000 + number} for number in range(8)]
+    server.stores.db.write(lambda conn: conn.execute(tables.pack.insert(), more))
+    for row in more:
+        server.stores.objects.put(pack_name(row["key"]), b"known")
+    settings = replace(server.settings, collect_grace=0, stray_interval=2560)
+    search = StraySearch(server.stores, settings, Later(), threading.Event())
+    removed = []
+    for step in range(1, 257):
+        search._clock = Later(step * 20_000)
+        removed.append(search.search_on())
+        assert search.search_on() == 0, "too soon"
+    assert removed == [0] * 255 + [3]
+    assert kept in objects(server)
+    assert len(objects(server)) == 9
+
+
+def test_scans_large_tables_in_parts(server: Importing, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gc_candidates, "_PART_BYTES", 8192)
+    write_series(server.input / "a", 60)
+    write_series(server.input / "b", 60, series="2")
+    server.run("a/")
+    server.run("b/")
+    with server.stores.db.read() as conn:
+        kinds = (gc_candidates.RECORD, gc_candidates.PIXELS)
+        parts = [part.table.name for part in gc_candidates.scan_parts(conn, kinds)]
+    if server.stores.db.dialect == "postgresql":
+        assert parts[0] == "staged"
+        assert min(parts.count("record"), parts.count("member")) > 1
+    delete(server, living(server)[0])
+    removed = collector(server).collect()
+    assert removed["records"] == removed["pixels"] == removed["instances"] == 60
+    invariants.check(server.stores, decode=True)
+    invariants.check_collected(server.stores)
 
 
 def test_removes_what_crashes_left_half_written(server: Importing) -> None:

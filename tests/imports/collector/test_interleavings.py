@@ -121,8 +121,10 @@ def _sees_open_members_alone(patch: pytest.MonkeyPatch) -> None:
     """Older versions count for nothing."""
     real = gc_candidates.find_referenced
 
-    def named(conn: Connection, pages: Mapping[int, Sequence[GcCandidate]]) -> dict[int, set[int]]:
-        found, member = real(conn, pages), tables.member.c
+    def named(
+        conn: Connection, pages: Mapping[int, Sequence[GcCandidate]], part: gc_candidates.ScanPart
+    ) -> dict[int, set[int]]:
+        found, member = real(conn, pages, part), tables.member.c
         if gc_candidates.RECORD in found:
             held = select(member.record).where(member.valid_to.is_(None))
             held = held.union(select(tables.staged.c.record))  # type: ignore[assignment]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from lightwell.errors import ConfigurationError
 from lightwell.stores.db import tables
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.schema import REVISIONS, migrate, schema_state
+from tests.support.server import until
 
 
 def definitions(db: Database) -> set[str]:
@@ -93,11 +95,31 @@ def test_refuses_a_database_of_a_newer_version(database: Database) -> None:
 
 def test_many_processes_migrate_at_once(empty: str) -> None:
     code = f"from lightwell.stores.db.schema import *; print(migrate(Database({empty!r})))"
-    running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(4)]
+    running = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(6)]
     outputs = [process.communicate()[0].decode().strip() for process in running]
-    assert [process.returncode for process in running] == [0] * 4
-    assert sorted(outputs) == ["False", "False", "False", "True"]
+    assert [process.returncode for process in running] == [0] * 6
+    assert sorted(outputs) == ["False"] * 5 + ["True"]
     db = Database(empty)
+    assert schema_state(db) == "current"
+    db.close()
+
+
+def test_lets_others_pass_while_a_table_is_in_use(migrated_postgres_url: str) -> None:
+    """Somebody holds a table that a migration changes: it waits, but nobody waits behind it for long."""
+    import psycopg
+
+    db = Database(migrated_postgres_url)
+    db.write(lambda conn: conn.execute(text("UPDATE alembic_version SET version_num = '0008'")))
+    with psycopg.connect(migrated_postgres_url) as busy, ThreadPoolExecutor(1) as thread:
+        busy.execute("LOCK TABLE member IN SHARE UPDATE EXCLUSIVE MODE")
+        migrating = thread.submit(migrate, db)
+        with psycopg.connect(migrated_postgres_url, autocommit=True) as watching:
+            waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'ALTER%'"
+            until(lambda: watching.execute(waits).fetchone() is not None)
+            until(lambda: watching.execute(waits).fetchone() is None)
+        assert not migrating.done()
+        busy.rollback()
+        assert migrating.result(60) is True
     assert schema_state(db) == "current"
     db.close()
 

@@ -132,7 +132,7 @@ def _show(ctx: Context, id: str, *, as_json: bool) -> int:
     with ctx.stores.db.read() as conn:
         store_id, _ = import_jobs.datastore_of(conn, job.key)
         tally = outcomes.tally(conn, job.key)
-    shown = _as_json(store_id, job) | {
+    counts: dict[str, int | None] = {
         "numberOfImportedFiles": tally.imported,
         "numberOfFilesAlreadyThere": tally.already_there,
         "numberOfFilesNotDicom": tally.not_dicom,
@@ -140,6 +140,9 @@ def _show(ctx: Context, id: str, *, as_json: bool) -> int:
         "numberOfFilesWithServerError": tally.server,
         "numberOfImageSets": len(tally.image_sets),
     }
+    if is_pruned := _is_pruned(ctx, job, tally.files):
+        counts = dict.fromkeys(counts)
+    shown = _as_json(store_id, job) | counts
     reasons = [
         {"reason": cause.reason, "files": cause.files, "example": cause.example} for cause in tally.failures
     ]
@@ -149,6 +152,8 @@ def _show(ctx: Context, id: str, *, as_json: bool) -> int:
     for name, value in shown.items():
         if value is not None:
             print(f"{name:<30}  {printable(f'{value:,}' if isinstance(value, int) else str(value))}")
+    if is_pruned:
+        print("\nThe database no longer knows what became of each file: the report in outputS3Uri does.")
     if reasons:
         print()
         print_table(
@@ -157,6 +162,13 @@ def _show(ctx: Context, id: str, *, as_json: bool) -> int:
             nothing="",
         )
     return 0
+
+
+def _is_pruned(ctx: Context, job: Job, outcomes_left: int) -> bool:
+    """Whether the outcomes of a job were removed since it ended, as ``keep_outcomes`` says."""
+    keep = ctx.settings.keep_outcomes * 1000
+    ended = job.ended_at if job.scanned and not outcomes_left else None
+    return bool(keep) and ended is not None and ended < ctx.clock.now() - keep
 
 
 def _cancel(ctx: Context, ids: Sequence[str], *, as_json: bool) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from sqlalchemy import Connection
+
 from lightwell.domain.qido import query as qido_query
 from lightwell.domain.qido import results
 from lightwell.domain.qido.attributes import MATCH_KEYS
@@ -118,8 +120,10 @@ def search(
     store = ctx.stores.db.look_up(datastores.STANDING_LOOK_UP, (request.datastore_id,))
     if store is None:
         raise NotFoundError(f"Datastore {request.datastore_id} does not exist.")
-    with ctx.stores.db.read() as conn:
-        found = qido.search(conn, store[0], query.criteria, requested.matched)
+    datastore_key: int = store[0]
+
+    def work(conn: Connection) -> tuple[qido.HitPage, list[list[str]]]:
+        found = qido.search(conn, datastore_key, query.criteria, requested.matched)
         if level == INSTANCE and found.hits:
             named = requested.columns | requested.named
             with_syntaxes = results.AVAILABLE_SYNTAXES in named
@@ -127,6 +131,9 @@ def search(
         elements = [writer.elements(hit.values, request.base) for hit in found.hits]
         if found.hits and requested.reads_records:
             fields.add_requested_fields(elements, requested, ctx.stores, conn, found.hits, request.base)
+        return found, elements
+
+    found, elements = ctx.stores.db.read_behind(work)
     if not found.hits:
         check_uids(study, series)
     objects = [f"{{{','.join(own)}}}" for own in elements]

@@ -31,8 +31,8 @@ def claim(
     """None if the token is new: it is now the caller's, and ``answer`` is stored with it.
 
     Otherwise the answer that the same request got before. Raises `TokenReused` if the token was used with
-    another request. Tokens are never deleted, so that a repeated request, however late, creates nothing
-    twice.
+    another request. Tokens are kept for as long as ``keep_client_tokens`` says, in which a repeated request
+    creates nothing twice.
     """
     row = {
         "operation": operation,

@@ -16,11 +16,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from lightwell.errors import CommitUnknownError, ConfigurationError
+from lightwell.errors import CommitUnknownError, ConfigurationError, LightwellError
 from lightwell.setting_urls import masked_url
 from lightwell.stores.db import drivers
 from lightwell.stores.db.bulk import insert_many, insert_missing
@@ -34,8 +35,9 @@ from lightwell.stores.db.errors import (
     may_retry,
 )
 from lightwell.stores.db.look_up import LookUp
+from lightwell.stores.db.replica import ReplicaLag
 
-__all__ = ["Database", "insert_many", "insert_missing"]
+__all__ = ["Database", "Replica", "insert_many", "insert_missing"]
 
 if TYPE_CHECKING:
     from lightwell.stores.db.pipeline import Pipeline
@@ -53,7 +55,7 @@ _SQLITE_POOL = 8
 class _Opened:
     """What one process has open; created on first use, dropped by `close` and after a fork."""
 
-    def __init__(self, url: str, options: PostgresqlOptions) -> None:
+    def __init__(self, url: str, options: PostgresqlOptions, replica: Replica | None) -> None:
         self.pid = os.getpid()
         self.reader: Engine
         self.writer: Engine
@@ -66,10 +68,23 @@ class _Opened:
             self.thread = ThreadPoolExecutor(1, thread_name_prefix="lightwell-writer")
         else:
             self.reader, self.writer = drivers.postgresql_engines(url, options)
+        self.replica: Engine | None = None
+        self.lag: ReplicaLag | None = None
+        if replica is not None:
+            of_replica = replace(options, is_pooled=False)
+            self.replica = drivers.postgresql_engines(replica.url, of_replica)[0]
+            self.lag = ReplicaLag(
+                lambda: drivers.connect_raw(url, options),
+                lambda: drivers.connect_raw(replica.url, of_replica),
+                replica.lag_seconds,
+            )
 
     def close(self) -> None:
         if self.thread is not None:
             self.thread.shutdown(wait=True)
+        if self.lag is not None and self.replica is not None:
+            self.lag.close()
+            self.replica.dispose()
         self.reader.dispose()
         self.writer.dispose()
         for _, connection in self.raws:
@@ -86,6 +101,14 @@ class _Opened:
             raw.close()
 
 
+@dataclass(frozen=True, slots=True)
+class Replica:
+    """A read replica, and how many seconds it may be behind."""
+
+    url: str
+    lag_seconds: float
+
+
 # Keeps connections that came through a fork from being finalised, and so closed, in the child.
 _abandoned: list[_Opened | None] = []
 
@@ -94,11 +117,17 @@ class Database:
     """One database, usable from many threads.
 
     ``url`` is ``sqlite:///PATH`` (``sqlite:////abs/path`` for an absolute one) or ``postgresql://…`` as libpq
-    takes it. ``direct_url`` leads to the same PostgreSQL without a pooler, if ``options`` names one.
+    takes it. ``direct_url`` leads to the same PostgreSQL without a pooler, if ``options`` names one;
+    ``replica`` is for `read_behind`.
     """
 
     def __init__(
-        self, url: str, options: PostgresqlOptions | None = None, *, direct_url: str | None = None
+        self,
+        url: str,
+        options: PostgresqlOptions | None = None,
+        *,
+        direct_url: str | None = None,
+        replica: Replica | None = None,
     ) -> None:
         if url.startswith("sqlite:///"):
             self.dialect = "sqlite"
@@ -112,6 +141,7 @@ class Database:
         self.url = url
         self.address = masked_url(url)
         self._options = options or PostgresqlOptions()
+        self._replica = None if self.dialect == "sqlite" else replica
         self._direct_url = direct_url or (None if self._options.is_pooled else url)
         self._state: _Opened | None = None
         self._lock = threading.Lock()
@@ -138,6 +168,28 @@ class Database:
             if is_failure(error):
                 raise explain(error, self.address) from error
             raise
+
+    def read_behind(self, work: Callable[[Connection], T]) -> T:
+        """Run ``work`` in a read transaction that may see a state some seconds old: that of a replica.
+
+        For searches and lists only. Of the primary if there is no replica, if the replica is further behind
+        than allowed, and once more if ``work`` fails or raises an error for people on the replica: what it
+        misses may be on the primary. So ``work`` must change nothing.
+        """
+        state = self._open()
+        if state.replica is not None and state.lag is not None and state.lag.is_fresh():
+            self._refuse_nested("read")
+            try:
+                with state.replica.connect() as connection:
+                    return work(connection)
+            except LightwellError:
+                pass
+            except Exception as error:
+                if not is_failure(error):
+                    raise
+                state.lag.distrust()
+        with self.read() as connection:
+            return work(connection)
 
     def write(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` in one transaction: committed and on disk when this returns, undone if it raises.
@@ -288,7 +340,7 @@ class Database:
             if self._state is None or self._state.pid != os.getpid():
                 # What came through a fork is not closed: its sockets and locks belong to the parent.
                 _abandoned.append(self._state)
-                self._state = _Opened(self.url, self._options)
+                self._state = _Opened(self.url, self._options, self._replica)
             return self._state
 
     def _refuse_nested(self, call: str) -> None:

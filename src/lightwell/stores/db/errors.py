@@ -14,7 +14,7 @@ BROKEN_RULES: tuple[type[Exception], ...] = (exc.IntegrityError, exc.DataError)
 
 # SQLSTATEs after which the same transaction, run again, may well succeed (PostgreSQL, appendix A).
 _SERIALIZATION, _DEADLOCK = "40001", "40P01"
-_READ_ONLY = "25006"
+_READ_ONLY, _LOCK_TIMEOUT = "25006", "55P03"
 
 _SQLITE: tuple[tuple[str, str], ...] = (
     ("no such table", "its schema is missing or behind: run `lightwell data migrate`"),
@@ -67,6 +67,12 @@ def is_connection_lost(error: BaseException) -> bool:
 def is_read_only(error: BaseException) -> bool:
     """Whether the database has become a replica since it was connected to, or always was one."""
     return getattr(driver_error(error), "sqlstate", None) == _READ_ONLY
+
+
+def is_lock_timeout(error: BaseException) -> bool:
+    """Whether a lock was not to be had in time; ``error`` may be what `explain` made of it."""
+    cause = error.__cause__ if isinstance(error, StorageError) and error.__cause__ is not None else error
+    return getattr(driver_error(cause), "sqlstate", None) == _LOCK_TIMEOUT
 
 
 def is_failure(error: BaseException) -> bool:

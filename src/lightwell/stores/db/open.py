@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from lightwell.stores.db.database import Database
+from lightwell.stores.db.database import Database, Replica
 from lightwell.stores.db.drivers import PostgresqlOptions
 from lightwell.stores.db.schema import migrate
 
@@ -16,6 +16,10 @@ class DatabaseSettings(Protocol):
     def database(self) -> str: ...
     @property
     def database_direct_url(self) -> str | None: ...
+    @property
+    def database_replica_url(self) -> str | None: ...
+    @property
+    def database_replica_lag(self) -> int: ...
     @property
     def database_pool(self) -> int: ...
     @property
@@ -33,7 +37,9 @@ def open_database(settings: DatabaseSettings) -> Database:
         prepares=settings.database_prepared == "on"
         or (settings.database_prepared == "auto" and not is_pooled),
     )
-    return Database(settings.database, options, direct_url=settings.database_direct_url)
+    url = settings.database_replica_url
+    replica = None if url is None else Replica(url, settings.database_replica_lag)
+    return Database(settings.database, options, direct_url=settings.database_direct_url, replica=replica)
 
 
 def migrate_database(settings: DatabaseSettings, db: Database) -> bool:

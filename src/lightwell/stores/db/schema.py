@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import random
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,16 +13,19 @@ from typing import Literal
 
 from sqlalchemy import Connection, inspect, text
 
-from lightwell.errors import ConfigurationError
+from lightwell.errors import ConfigurationError, StorageError
 from lightwell.stores.db import pgqueuer_schema
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.drivers import sqlite_path
+from lightwell.stores.db.errors import is_lock_timeout
 
 # The revisions, oldest first; a test compares them with `migrations/versions`. They are repeated here so that
 # finding out the state does not import Alembic.
-REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
 
 _ADVISORY_LOCK = 0x6C69676874  # "light"
+_LOCK_MS = 2000
+_PATIENCE_SECONDS = 600.0
 
 
 def schema_state(db: Database) -> Literal["current", "behind", "ahead"]:
@@ -52,11 +57,22 @@ def migrate(db: Database) -> bool:
 
     It is one transaction: all of it is done or nothing. Raises `ConfigurationError` if a newer lightwell
     has migrated the database, since this one would misread it.
+
+    Servers of the version before may work meanwhile. A change of a table has to wait until nobody uses it,
+    and everybody else waits behind it: so it waits for two seconds only, lets the others pass, and tries
+    again, for ten minutes.
     """
     if db.dialect == "sqlite":
         with _only_one(sqlite_path(db.url).absolute()):
             return db.write(lambda conn: _migrate(conn, db.address))
-    return db.write(lambda conn: _migrate(conn, db.address))
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return db.write(lambda conn: _migrate(conn, db.address))
+        except StorageError as error:
+            if not is_lock_timeout(error) or time.monotonic() > deadline:
+                raise
+        time.sleep(random.uniform(0.5, 2))
 
 
 def _migrate(conn: Connection, address: str) -> bool:
@@ -65,6 +81,7 @@ def _migrate(conn: Connection, address: str) -> bool:
         conn.execute(text("SET LOCAL lock_timeout = 0"))
         conn.execute(text("SET LOCAL statement_timeout = 0"))
         conn.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _ADVISORY_LOCK})
+        conn.execute(text(f"SET LOCAL lock_timeout = {_LOCK_MS}"))
     state = _state(conn)
     if state == "ahead":
         raise ConfigurationError(
