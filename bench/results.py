@@ -176,6 +176,34 @@ for _suffix, _far in (("", ""), ("-20ms", ", S3 20 ms away")):
         0.8,
     )
 
+for _kind in ("patient", "accession", "study", "dates", "year", "year-by-date"):
+    BARS[f"pg-search-{_kind}"] = Bar(
+        f"SearchImageSets on PostgreSQL, {_kind}: p50 at 1,000,000 studies against 1,000", "×", False, 2, 1.2
+    )
+for _kind in (
+    *("PatientID", "AccessionNumber", "StudyInstanceUID", "StudyDate"),
+    *("wildcard", "fuzzy", "modality", "second-page"),
+):
+    BARS[f"pg-qido-{_kind}"] = Bar(
+        f"QIDO-RS on PostgreSQL, {_kind}: p50 at 1,000,000 studies against 1,000", "×", False, 2, 1.2
+    )
+for _row, _what in (
+    ("pg-metadata", "GetImageSetMetadata of 500 instances, warm"),
+    ("pg-qido-rate", "QIDO-RS by PatientID"),
+    ("pg-qido-page", "QIDO-RS by StudyDate, a page of 20"),
+    ("pg-search-rate", "SearchImageSets by patient"),
+):
+    BARS[_row] = Bar(
+        f"{_what}, 8 connections, on PostgreSQL against SQLite, local files", "×", True, 0.5, 0.8
+    )
+
+for _kind in ("PatientID", "AccessionNumber", "StudyInstanceUID", "StudyDate"):
+    BARS[f"pg-orthanc-qido-{_kind}"] = Bar(
+        f"QIDO-RS by {_kind} at 10,000 studies, both on PostgreSQL: p50 against Orthanc's", "×", True, 5, 15
+    )
+for _row, _what in (("pg-orthanc-frames", "as stored"), ("pg-orthanc-frames-raw", "uncompressed")):
+    BARS[_row] = Bar(f"DICOMweb frames {_what}, both on PostgreSQL, against Orthanc", "×", True, 3, 8)
+
 Round = Mapping[str, float]
 
 

@@ -38,6 +38,9 @@ SCENARIOS = {
     "web-bearer": "bench.scenarios.web_bearer",
     "web-memory": "bench.scenarios.web_memory",
     "hostile-heads": "bench.scenarios.hostile_heads",
+    "pg-search": "bench.scenarios.scale.pg_search",
+    "pg-orthanc": "bench.scenarios.scale.pg_orthanc",
+    "pg-reads": "bench.scenarios.scale.pg_reads",
     "s3-frames": "bench.scenarios.scale.s3_frames",
     "pg-frames": "bench.scenarios.scale.pg_frames",
 }

@@ -35,7 +35,7 @@ class Subject:
         """Newly signed requests of this kind."""
         return [
             self._sign("search_image_sets", datastoreId=self.data.datastore, searchCriteria=criteria)
-            for criteria in _criteria(kind, self.data)
+            for criteria in criteria(kind, self.data)
         ]
 
     def hits(self, questions: list[Request]) -> float:
@@ -56,7 +56,7 @@ def kind_finds_all(questions: list[Request]) -> bool:
     return b"BETWEEN" not in questions[0].data
 
 
-def _criteria(kind: str, data: FilledStore) -> Iterator[dict[str, object]]:
+def criteria(kind: str, data: FilledStore) -> Iterator[dict[str, object]]:
     values = {
         "patient": ("DICOMPatientId", data.patients),
         "accession": ("DICOMAccessionNumber", data.accessions),

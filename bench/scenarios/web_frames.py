@@ -32,36 +32,43 @@ def run(options: Options) -> list[Outcome]:
     files = corpus.ct(100 if options.quick else corpus.COUNT)
     subject, peer = Server("lightwell", workers=2), Orthanc("tuned")
     try:
-        datastore = subject.datastore("frames")
-        ImportJob(subject, datastore, files.uri).wait()
-        stored = drive(
-            peer.address,
-            [orthanc.stow(path.read_bytes()) for path in files.paths()],
-            connections=CONNECTIONS,
-            seconds=None,
-        )
-        if stored.errors:
-            raise RuntimeError(f"Orthanc did not take the corpus: {stored.errors}")
-        web = DicomwebClient(subject, datastore)
-        paths = [path_of(files, index) + "/frames/1" for index in range(len(files.slices))]
-        ways: dict[str, Callable[[], list[Request]]] = {
-            "stored": lambda: [web.get(path, {"Accept": FRAMES_AS.format("*")}) for path in paths],
-            "raw": lambda: [web.get(path, {"Accept": FRAMES_AS.format(RAW)}) for path in paths],
-            "orthanc": lambda: [orthanc.get(path, Accept=FRAMES_AS.format(RAW)) for path in paths],
-        }
-        _check(files, web, ways, peer)
-        rounds = []
-        for number in range(-1, options.rounds):  # round -1 warms everybody
-            found: dict[str, float] = {}
-            for name in list(ways)[:: 1 if number % 2 else -1]:
-                target = peer if name == "orthanc" else subject
-                found |= _measure(name, target.tree, target.address, ways[name](), options)
-            if number >= 0:
-                rounds.append(found)
-                print(f"  round {number + 1}  " + "  ".join(f"{n} {found[f'{n} rate']:.0f}/s" for n in ways))
+        return compare(subject, peer, files, options, ("web-frames", "web-frames-raw"))
     finally:
         subject.stop()
         peer.stop()
+
+
+def compare(
+    subject: Server, peer: Orthanc, files: Corpus, options: Options, bars: tuple[str, str]
+) -> list[Outcome]:
+    """Stores the corpus in both and measures both; ``bars``: frames as stored, and uncompressed."""
+    datastore = subject.datastore("frames")
+    ImportJob(subject, datastore, files.uri).wait()
+    stored = drive(
+        peer.address,
+        [orthanc.stow(path.read_bytes()) for path in files.paths()],
+        connections=CONNECTIONS,
+        seconds=None,
+    )
+    if stored.errors:
+        raise RuntimeError(f"Orthanc did not take the corpus: {stored.errors}")
+    web = DicomwebClient(subject, datastore)
+    paths = [path_of(files, index) + "/frames/1" for index in range(len(files.slices))]
+    ways: dict[str, Callable[[], list[Request]]] = {
+        "stored": lambda: [web.get(path, {"Accept": FRAMES_AS.format("*")}) for path in paths],
+        "raw": lambda: [web.get(path, {"Accept": FRAMES_AS.format(RAW)}) for path in paths],
+        "orthanc": lambda: [orthanc.get(path, Accept=FRAMES_AS.format(RAW)) for path in paths],
+    }
+    _check(files, web, ways, peer)
+    rounds = []
+    for number in range(-1, options.rounds):  # round -1 warms everybody
+        found: dict[str, float] = {}
+        for name in list(ways)[:: 1 if number % 2 else -1]:
+            target = peer if name == "orthanc" else subject
+            found |= _measure(name, target.tree, target.address, ways[name](), options)
+        if number >= 0:
+            rounds.append(found)
+            print(f"  round {number + 1}  " + "  ".join(f"{n} {found[f'{n} rate']:.0f}/s" for n in ways))
     theirs = f"Orthanc {spread(rounds, 'orthanc rate')}; {noise(rounds)}"
     return [
         Outcome(
@@ -71,7 +78,7 @@ def run(options: Options) -> list[Outcome]:
             f"p50 {spread(rounds, f'{name} p50', 2)} ms, {theirs}",
             rounds=rounds,
         )
-        for key, name in (("web-frames", "stored"), ("web-frames-raw", "raw"))
+        for key, name in zip(bars, ("stored", "raw"), strict=True)
     ]
 
 

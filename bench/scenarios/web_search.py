@@ -56,26 +56,33 @@ def _against_orthanc(options: Options, reason: str | None) -> list[Outcome]:
     try:
         datastore = subject.datastore("qido")
         ImportJob(subject, datastore, files.uri).wait(1800)
-        web = DicomwebClient(subject, datastore)
-        rounds = []
-        for number in range(-1, options.rounds):
-            found: dict[str, float] = {}
-            for kind, paths in _queries(files).items():
-                ours = [web.get(path, _JSON) for path in paths]
-                theirs = [orthanc.get(path, **_JSON) for path in paths]
-                if number < 0:
-                    _same(web, ours, peer, theirs)
-                found |= p50(f"lightwell {kind}", subject, ours, options)
-                found |= p50(f"orthanc {kind}", peer, theirs, options)
-            if number >= 0:
-                rounds.append(found)
-                show(number, found)
+        return compare(subject, datastore, peer, files, options, "qido")
     finally:
         subject.stop()
         peer.stop()
+
+
+def compare(
+    subject: Server, datastore: str, peer: Orthanc, files: Studies, options: Options, bar: str
+) -> list[Outcome]:
+    """Asks both, which hold the same studies; ``bar`` is what the keys of the bars begin with."""
+    web = DicomwebClient(subject, datastore)
+    rounds = []
+    for number in range(-1, options.rounds):
+        found: dict[str, float] = {}
+        for kind, asked in _queries(files).items():
+            ours = [web.get(path, _JSON) for path in asked]
+            theirs = [orthanc.get(path, **_JSON) for path in asked]
+            if number < 0:
+                _same(web, ours, peer, theirs)
+            found |= p50(f"lightwell {kind}", subject, ours, options)
+            found |= p50(f"orthanc {kind}", peer, theirs, options)
+        if number >= 0:
+            rounds.append(found)
+            show(number, found)
     return [
         Outcome(
-            f"qido-{kind}",
+            f"{bar}-{kind}",
             ratios(rounds, f"orthanc {kind}", f"lightwell {kind}"),
             f"p50 at 1 connection: lightwell {spread(rounds, f'lightwell {kind}', 2)} ms, "
             f"Orthanc {spread(rounds, f'orthanc {kind}', 2)} ms; {noise(rounds)}",
@@ -90,15 +97,21 @@ def _filled_orthanc(files: Studies) -> Orthanc:
     folder = work_folder() / f"orthanc-{files.count}-{small_studies.REVISION}"
     folder.mkdir(exist_ok=True)
     peer = Orthanc("tuned", folder)
+    fill(peer, files)
+    return peer
+
+
+def fill(peer: Orthanc, files: Studies) -> None:
+    """Stores those studies in Orthanc that it has not got yet; stops it where it does not take them."""
     if peer.instances() != files.count:
-        print(f"filling Orthanc with {files.count:,} studies")
-        paths = sorted(files.folder.iterdir())
-        for first in range(0, len(paths), 500):
-            load = [orthanc.stow(path.read_bytes()) for path in paths[first : first + 500]]
+        print(f"filling Orthanc with {files.count:,} studies", flush=True)
+        known = peer.instances()
+        every = sorted(files.folder.iterdir())[known - known % 500 :]
+        for first in range(0, len(every), 500):
+            load = [orthanc.stow(path.read_bytes()) for path in every[first : first + 500]]
             if errors := drive(peer.address, load, connections=4, seconds=None).errors:
                 peer.stop()
                 raise RuntimeError(f"Orthanc did not take the studies: {errors}")
-    return peer
 
 
 def _same(web: DicomwebClient, ours: list[Request], peer: Orthanc, theirs: list[Request]) -> None:
@@ -136,7 +149,7 @@ def _by_size(options: Options, reason: str | None) -> list[Outcome]:
             found: dict[str, float] = {}
             for kind in kinds:
                 for name, subject, (web, each) in zip(("small", "large"), subjects, asked, strict=True):
-                    requests = [web.get(path, _JSON) for path in _paths(kind, each)]
+                    requests = [web.get(path, _JSON) for path in paths(kind, each)]
                     if number < 0:
                         _finds_some(web, requests)
                     found |= p50(f"{name} {kind}", subject, requests, options)
@@ -158,7 +171,7 @@ def _by_size(options: Options, reason: str | None) -> list[Outcome]:
     ]
 
 
-def _paths(kind: str, data: FilledStore) -> list[str]:
+def paths(kind: str, data: FilledStore) -> list[str]:
     """Questions that find about as many studies in a small store as in a large one."""
     if kind == "PatientID":
         return [f"/studies?PatientID={value}" for value in data.patients]

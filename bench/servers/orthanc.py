@@ -14,6 +14,7 @@ from bench.clients.http_load import Request
 from bench.servers.process_tree import ProcessTree
 from bench.workspace import free_port, new_folder
 
+_POSTGRESQL = Path("/usr/share/orthanc/plugins/libOrthancPostgreSQLIndex.so")
 _PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 _BOUNDARY = b"lightwell-bench-part"
 
@@ -94,6 +95,11 @@ def missing() -> str | None:
     return None
 
 
+def missing_postgresql() -> str | None:
+    """Why Orthanc cannot keep its index in PostgreSQL, None if it can."""
+    return missing() or (None if _POSTGRESQL.exists() else "Debian's orthanc-postgresql is missing")
+
+
 def _program() -> str | None:
     return shutil.which("Orthanc", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
@@ -126,11 +132,34 @@ def get(path: str, **headers: str) -> Request:
     return Request(("\r\n".join(lines) + "\r\n\r\n").encode())
 
 
-class Orthanc:
-    """One Orthanc on its default SQLite index, empty at the start, in a folder of its own."""
+def _in_postgresql(port: int, database: str) -> dict[str, object]:
+    return {
+        "Plugins": [str(_PLUGIN), str(_POSTGRESQL)],
+        "PostgreSQL": {
+            "EnableIndex": True,
+            "EnableStorage": False,
+            "Host": "127.0.0.1",
+            "Port": port,
+            "Database": database,
+            "Username": "lightwell",
+            "Password": "",
+            "EnableSsl": False,
+            "Lock": False,
+            "IndexConnectionsCount": 8,
+        },
+    }
 
-    def __init__(self, flavour: str, folder: Path | None = None) -> None:
-        """``folder`` keeps what it stores; else it is gone after `stop`."""
+
+class Orthanc:
+    """One Orthanc in a folder of its own, empty at the start: its index is SQLite, or in PostgreSQL."""
+
+    def __init__(
+        self, flavour: str, folder: Path | None = None, *, postgresql: tuple[int, str] | None = None
+    ) -> None:
+        """``folder`` keeps what it stores; else it is gone after `stop`.
+
+        ``postgresql``: port of a server on this machine that trusts everybody, and a database there.
+        """
         program = _program()
         if program is None:
             raise FileNotFoundError(missing())
@@ -143,6 +172,7 @@ class Orthanc:
             json.dumps(
                 {
                     **FLAVOURS[flavour],
+                    **({} if postgresql is None else _in_postgresql(*postgresql)),
                     "Name": f"bench-{flavour}",
                     "StorageDirectory": str(self._folder / "storage"),
                     "IndexDirectory": str(self._folder / "storage"),
