@@ -19,6 +19,7 @@ LONG = {
     "cli": ["data", "demo_doctor", "import_export", "newcomer", "owner", "secret_key"],
     "dicomweb": ["storage_away"],
     "dicomweb/auth": ["authorizer"],
+    "faults": ["failover"],
     "imports": [
         *("reimport", "reimport_damaged", "directories", "outages", "roles", "sets", "concurrent_jobs"),
     ],
