@@ -198,6 +198,10 @@ class Settings:
     events_file: Path | None = _setting(None, "file of delivered events; DATA/events.ndjson if unset")
     events_rotate_bytes: int = _setting(64 * MiB, "size at which that file is begun anew; 0 means never")
     collect_interval: int = _setting(60, "seconds between rounds of the garbage collector")
+    checksum_share: int = _setting(
+        5,
+        "percent of its time that a server may spend on checksums of frames stored before there were any",
+    )
     collect_grace: int = _setting(
         86_400,
         "seconds to keep bytes that nothing refers to; longer than any one chunk of an import takes",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import re
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -31,6 +34,7 @@ from tests.support.ct_files import ROOT, ct, write
 from tests.support.server import Server, environment
 
 SINGLE = 'application/octet-stream; transfer-syntax="1.2.840.10008.1.2.1"'
+SINGLE_AS_STORED = "image/jphc; transfer-syntax=*"
 FILE = 'multipart/related; type="application/dicom"; transfer-syntax='
 PICTURE = "image/png"
 
@@ -132,7 +136,9 @@ def _break(server: Server) -> None:
         data, head = _changed(whole[frame.offset : frame.offset + frame.length], frame, syntax)
         path.write_bytes(whole + data)
         entries = pack_entries([replace(frame, offset=len(whole), length=len(data), head=head)])
-        db.write(lambda conn: conn.execute(update(frame_table).where(where).values(entries=entries)))
+        db.write(
+            lambda conn: conn.execute(update(frame_table).where(where).values(entries=entries, checks=None))
+        )
 
 
 def _changed(data: bytes, frame: Frame, syntax: str) -> tuple[bytes, int]:
@@ -200,3 +206,98 @@ def test_exports_what_is_whole_and_names_what_is_not(broken: dict[str, StoredFil
         assert "lightwell data verify" in line
     (file,) = tmp_path.rglob("*.dcm")
     assert pydicom.dcmread(file).pixel_array.tobytes() == ct(1, study="81", size=16).PixelData
+
+
+# Stored bytes ---------------------------------------------------------------------------------------------
+
+AS_STORED = [
+    ("htj2k", "{instance}/frames/1", FRAMES + "*", {}),
+    ("htj2k", "{instance}/frames/1", SINGLE_AS_STORED, {}),
+    ("htj2k", "{instance}/frames/1", SINGLE_AS_STORED, {"range": "bytes=3-9"}),
+    ("htj2k", "{instance}/frames/1", SINGLE, {}),
+    ("htj2k", "{instance}/pixeldata", FRAMES + "*", {}),
+    ("htj2k", "{instance}", FILE + "*", {}),
+    ("htj2k", "{series}", FILE + HTJ2K, {}),
+    ("htj2k", "{instance}", FILE + EXPLICIT, {}),
+    ("htj2k", "{instance}/rendered", PICTURE, {}),
+    ("htj2k", "{instance}/thumbnail", None, {}),
+    ("htj2k", "{wado}&contentType=application/dicom", None, {}),
+    ("j2k", "{instance}/frames/1", FRAMES + "*", {}),
+    ("j2k", "{instance}", FILE + "*", {}),
+    ("jpeg", "{instance}/frames/1", FRAMES + "*", {}),
+    ("jpeg", "{instance}", FILE + "*", {}),
+    ("bits", "{instance}/frames/1", FRAMES + "*", {}),
+    ("bits", "{instance}", FILE + EXPLICIT, {}),
+]
+
+
+@pytest.fixture(scope="module")
+def flipped(broken: dict[str, StoredFiles], sample: SampleDatastore) -> Iterator[dict[str, StoredFiles]]:
+    """As ``broken``, but the bytes are damaged where they lie: each frame has one bit that came otherwise."""
+    server = sample.server
+    found = {}
+    for number, kind in enumerate(("htj2k", "j2k", "jpeg", "bits")):
+        data, store = _files()[kind], broken[kind].datastore
+        data.StudyInstanceUID = f"{ROOT}.8{number}"
+        data.SeriesInstanceUID = f"{ROOT}.8{number}.1"
+        data.SOPInstanceUID = data.file_meta.MediaStorageSOPInstanceUID = f"{ROOT}.8{number}.1.1"
+        write(server.data / "buckets" / "in-bucket" / f"flipped-{kind}" / "1.dcm", data)
+        imported(server, store, f"flipped-{kind}/")
+        found[kind] = StoredFiles(server, store, {kind: data})
+        path, frame = _newest_frame(server)
+        whole = bytearray(path.read_bytes())
+        whole[frame.offset + frame.length // 2] ^= 4
+        path.write_bytes(whole)
+    yield found
+
+
+def _newest_frame(server: Server) -> tuple[Path, Frame]:
+    with server.database() as db, db.read() as conn:
+        pack, entries = conn.execute(
+            select(pixels.c.pack, frame_table.c.entries)
+            .join(frame_table, frame_table.c.pixels == pixels.c.key)
+            .join(tables.pack, tables.pack.c.key == pixels.c.pack)
+            .order_by(tables.pack.c.created_at.desc())
+            .limit(1)
+        ).one()
+    return server.data / "objects" / pack_name(pack), unpack_entries(entries)[0]
+
+
+@pytest.mark.parametrize(("kind", "path", "accept", "headers"), AS_STORED)
+def test_gives_no_byte_of_a_frame_that_is_not_the_stored_one(
+    flipped: dict[str, StoredFiles], kind: str, path: str, accept: str | None, headers: dict[str, str]
+) -> None:
+    stored = flipped[kind]
+    data = stored.files[kind]
+    wado = f"?requestType=WADO&studyUID={data.StudyInstanceUID}&seriesUID={data.SeriesInstanceUID}"
+    places = {
+        "series": stored.series(kind),
+        "instance": stored.instance(kind),
+        "wado": f"{wado}&objectUID={data.SOPInstanceUID}",
+    }
+    reply = stored.get(path.format(**places), accept, **headers)
+    assert (reply.status, reply.headers.get("x-amzn-errortype")) == (500, "InternalServerException")
+    assert b"lightwell data verify" in reply.body
+
+
+@pytest.mark.parametrize("kind", ["htj2k", "j2k", "jpeg", "bits"])
+def test_gives_no_native_frame_that_is_not_the_stored_one(flipped: dict[str, StoredFiles], kind: str) -> None:
+    server, store = flipped[kind].server, flipped[kind].datastore
+    client = server.client()
+    uid = flipped[kind].files[kind].StudyInstanceUID
+    criteria = {"filters": [{"values": [{"DICOMStudyInstanceUID": uid}], "operator": "EQUAL"}]}
+    found = client.search_image_sets(datastoreId=store, searchCriteria=criteria)
+    image_set = found["imageSetsMetadataSummaries"][0]["imageSetId"]
+    blob = client.get_image_set_metadata(datastoreId=store, imageSetId=image_set)["imageSetMetadataBlob"]
+    (frame,) = re.findall(rb'"ImageFrames":\[\{"ID":"([0-9a-f]{32})"', gzip.decompress(blob.read()))
+    logged = len(server.err)
+    with pytest.raises(client.exceptions.InternalServerException, match="bytes of a frame are damaged"):
+        client.get_image_frame(
+            datastoreId=store, imageSetId=image_set, imageFrameInformation={"imageFrameId": frame.decode()}
+        )
+    _wait_for_log(server, logged)
+    line = next(line for line in server.err[logged:] if "lightwell data verify" in line)
+    assert flipped[kind].files[kind].SOPInstanceUID in line and ".pack" in line
+    metrics = urllib.request.urlopen(f"{server.url}/metrics").read().decode()
+    (counted,) = re.findall(r'lightwell_damaged_reads_total\{of="frame"\} (\d+)', metrics)
+    assert int(counted) > 0

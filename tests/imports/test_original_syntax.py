@@ -37,7 +37,7 @@ from tests.unit.imaging.pixel_files import image_of
 JPEG = "1.2.840.10008.1.2.4"
 
 
-def refuse(image: StoredImage, place: Frame) -> tuple[str, bytes]:
+def refuse(image: StoredImage, place: Frame, crc: int | None) -> tuple[str, bytes]:
     raise InputError("no decoder here")
 
 

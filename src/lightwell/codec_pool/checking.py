@@ -6,14 +6,17 @@ Runs in codec workers: bytes that a disk has damaged can be trusted no more than
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterator, Mapping
 
 import zstandard
 
+from lightwell.domain.image_sets.frame_checks import FrameChecks, pack_checks, unpack_checks
 from lightwell.domain.image_sets.frame_table import Frame, unpack_entries
 from lightwell.domain.integrity import (
     FaultKind,
     IntegrityFault,
+    MadeChecks,
     PackToVerify,
     PixelsToVerify,
     RecordToVerify,
@@ -27,6 +30,7 @@ from lightwell.imaging.dataset.part10 import stored_part10
 from lightwell.imaging.instances.nested_pixels import NestedDecoder
 from lightwell.imaging.instances.parse import ParsedInstance, parse_instance
 from lightwell.imaging.pixels.checksum import bytes_checksum
+from lightwell.imaging.pixels.stored_checks import checks_of, frame_checks
 from lightwell.imaging.pixels.stored_frames import frame_damage
 from lightwell.stores.image_sets.records import decompress
 from lightwell.stores.objects.interface import PackObjects
@@ -37,12 +41,16 @@ _LEVELS = ("patient", "study", "series")
 
 
 class Checker:
-    """Each check yields everything that is wrong. ``frames`` counts the frames that were read."""
+    """Each check yields everything that is wrong. ``frames`` counts the frames that were read.
+
+    ``made`` are the checks of rows of the frame table that had none, of those in which nothing is wrong.
+    """
 
     def __init__(self, objects: PackObjects, cache: SeriesCache) -> None:
         self._objects = objects
         self._cache = cache
         self.frames = 0
+        self.made: list[MadeChecks] = []
 
     def pack(self, held: PackToVerify) -> Iterator[IntegrityFault]:
         """Every byte of a pack against its CRC-32."""
@@ -64,7 +72,11 @@ class Checker:
             yield IntegrityFault(f"the database has lost {lost}")
         yield from self._attributes(held, bodies)
         if held.pixels is not None:
-            yield from self._pixels(held.pixels)
+            count = sum(len(unpack_entries(page)) for page in held.pixels.pages)
+            # Pixel data that could not be split into frames has one entry, for all of its bytes.
+            if count != (held.pixels.frame_count or 1):
+                yield IntegrityFault(f"the database has {count} of its {held.pixels.frame_count} frames")
+            yield from self.pixels(held.pixels)
 
     def _attributes(self, held: RecordToVerify, bodies: SharedValues) -> Iterator[IntegrityFault]:
         try:
@@ -113,11 +125,8 @@ class Checker:
                 return before
         return derived
 
-    def _pixels(self, held: PixelsToVerify) -> Iterator[IntegrityFault]:
-        frames = [frame for page in held.pages for frame in unpack_entries(page)]
-        # Pixel data that could not be split into frames has one entry, for all of its bytes.
-        if len(frames) != (held.frame_count or 1):
-            yield IntegrityFault(f"the database has {len(frames)} of its {held.frame_count} frames")
+    def pixels(self, held: PixelsToVerify) -> Iterator[IntegrityFault]:
+        """Frames against their checksums. Those that were made when they were stored are never changed."""
         try:
             fields = json.loads(held.image)
             fields.pop("original_syntax", None)
@@ -125,23 +134,55 @@ class Checker:
         except (ValueError, TypeError) as error:
             yield IntegrityFault(f"the description of its pixels cannot be read ({error})")
             return
-        for number, frame in enumerate(frames, 1):
-            self.frames += 1
+        first = held.first
+        for page, checks in zip(held.pages, held.checks, strict=True):
+            frames = unpack_entries(page)
             try:
-                fault = self._frame(held, frame, image)
-            except StorageError as error:
-                yield IntegrityFault(f"frame {number} cannot be read: {error}", _kind(error))
-                continue
-            if fault is not None:
-                yield IntegrityFault(f"frame {number} {fault}")
+                known = [] if checks is None else unpack_checks(checks, [frame.length for frame in frames])
+            except struct.error:
+                yield IntegrityFault(f"the checksums of the frames from {first + 1} on cannot be read")
+                checks, known = b"", []
+            made: list[FrameChecks] = []
+            for index, frame in enumerate(frames):
+                self.frames += 1
+                number = first + index + 1
+                try:
+                    found = self._frame(held, frame, image, known[index] if known else None)
+                except StorageError as error:
+                    yield IntegrityFault(f"frame {number} cannot be read: {error}", _kind(error))
+                    continue
+                if isinstance(found, str):
+                    yield IntegrityFault(f"frame {number} {found}")
+                else:
+                    made.append(found)
+            if checks is None and frames and len(made) == len(frames):
+                self.made.append(MadeChecks(held.key, first, pack_checks(made)))
+            first += len(frames)
 
-    def _frame(self, held: PixelsToVerify, frame: Frame, image: ImageDescription | None) -> str | None:
+    def _frame(
+        self,
+        held: PixelsToVerify,
+        frame: Frame,
+        image: ImageDescription | None,
+        known: FrameChecks | None,
+    ) -> FrameChecks | str:
+        """The checks of a frame, or what is wrong with it. ``known``: those that it has already."""
+        ends = [level.length for level in known.levels] if known is not None else ()
         if image is None or held.checksum_type == "COMPRESSED":
-            pieces = self._pieces(held.pack, frame.offset + frame.head, frame.length - frame.head)
-            same = bytes_checksum(pieces) == frame.checksum
-            return None if same else "is not the one that was stored: its checksum differs"
-        data = self._objects.read(pack_name(held.pack), frame.offset, frame.length)
-        return frame_damage(data, frame.head, held.stored_syntax, image, frame.checksum)
+            checks = checks_of(self._pieces(held.pack, frame.offset, frame.length), ends)
+            if checks.checksum != frame.checksum:
+                return "is not the one that was stored: its checksum differs"
+        else:
+            data = self._objects.read(pack_name(held.pack), frame.offset, frame.length)
+            fault = frame_damage(data, frame.head, held.stored_syntax, image, frame.checksum)
+            if fault is not None:
+                return fault
+            if known is None:
+                return frame_checks((data,), held.stored_syntax, frame.head)
+            checks = checks_of((data,), ends)
+        if known is not None and checks != known:
+            return "has other bytes than were stored: the checksum of these differs"
+        return checks
 
     def _pieces(self, pack: int, offset: int, length: int) -> Iterator[bytes]:
         for start in range(0, length, _PIECE):

@@ -31,7 +31,14 @@ from lightwell.codec_pool.requests import DirectRequest
 from lightwell.domain.imports.existing_instances import ExistingInstance
 from lightwell.domain.imports.jobs import InputFile, unpack_files
 from lightwell.domain.imports.records import Dependencies, Failure, NewRecord
-from lightwell.domain.integrity import IntegrityFault, PackToVerify, RecordToVerify, SharedValues
+from lightwell.domain.integrity import (
+    IntegrityFault,
+    MadeChecks,
+    PackToVerify,
+    PixelsToVerify,
+    RecordToVerify,
+    SharedValues,
+)
 from lightwell.framing import MessageBuffer, frame, receive
 
 # A worker that stands still in the middle of a message is given up after this.
@@ -95,6 +102,13 @@ class CheckRecords(msgspec.Struct, tag=True, frozen=True):
     bodies: SharedValues
 
 
+class CheckFrames(msgspec.Struct, tag=True, frozen=True):
+    """Check frames that have no checks of their stored bytes, and make these."""
+
+    task: int
+    pixels: list[PixelsToVerify]
+
+
 class InspectInput(msgspec.Struct, tag=True, frozen=True):
     """Tell what a zip file or a DICOMDIR lists, or check a metadata override.
 
@@ -131,7 +145,9 @@ class ExistingFound(msgspec.Struct, tag=True, frozen=True):
     unknown: list[str]
 
 
-ToWorker = Configure | ReadChunk | CheckRecords | InspectInput | Perform | PacksOpened | ExistingFound
+ToWorker = (
+    Configure | ReadChunk | CheckRecords | CheckFrames | InspectInput | Perform | PacksOpened | ExistingFound
+)
 
 # From a worker ---------------------------------------------------------------------------------------------
 
@@ -200,11 +216,15 @@ class ChunkFailed(msgspec.Struct, tag=True, frozen=True):
 
 
 class RecordsChecked(msgspec.Struct, tag=True, frozen=True):
-    """What is wrong, with the place of the record, -1 for the pack; ``frames`` were read."""
+    """What is wrong, with the place of the record, -1 for the pack; ``frames`` were read.
+
+    ``made`` as `codec_pool.checking.Checker` has it. The reply to `CheckFrames`, too, with places of pixels.
+    """
 
     task: int
     faults: list[tuple[int, IntegrityFault]]
     frames: int
+    made: list[MadeChecks] = []
 
 
 class InputInspected(msgspec.Struct, tag=True, frozen=True):

@@ -19,13 +19,17 @@ class ByteSpan(msgspec.Struct, frozen=True, array_like=True):
 
 
 class FrameSpan(msgspec.Struct, frozen=True, array_like=True):
-    """Where a frame is, and the ``checksum`` that proves it (`domain.image_sets.frame_table.Frame`)."""
+    """Where a frame is, and the ``checksum`` that proves it (`domain.image_sets.frame_table.Frame`).
+
+    ``stored`` is the CRC-32 of its stored bytes, None while there is none.
+    """
 
     object: str
     offset: int
     length: int
     head: int
     checksum: int
+    stored: int | None = None
 
 
 class Pixels(msgspec.Struct, frozen=True, array_like=True):

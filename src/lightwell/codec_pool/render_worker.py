@@ -37,6 +37,7 @@ from lightwell.imaging.rendering.colour import header_photometric, in_described_
 from lightwell.imaging.rendering.render import animate, render
 from lightwell.imaging.reports.report_text import render_report
 from lightwell.stores.image_sets.records import decompress
+from lightwell.stores.objects import checked_reads
 
 ReadObject = Callable[[str, int, int], bytes]
 """``read(object, offset, length)``, as `stores.objects.interface` has it."""
@@ -109,6 +110,8 @@ def _samples(
 ) -> tuple[Samples, str]:
     """The samples of a frame and the photometric interpretation that is true of them."""
     data = read(span.object, span.offset, span.length)
+    if len(data) == span.length and not checked_reads.matches(data, span.stored):
+        raise checked_reads.damaged(span.object, span.offset, span.length)
     if len(data) != span.length:
         raise DamagedError(f"{span.object} is shorter than its frames; run `lightwell data verify`.")
     samples = decode_verified(data, span.head, pixels.stored_syntax, image, span.checksum)

@@ -24,6 +24,7 @@ from lightwell.codec_pool.handlers import RequestHandler
 from lightwell.codec_pool.input_inspection import inspect
 from lightwell.codec_pool.messages import (
     Channel,
+    CheckFrames,
     CheckRecords,
     ChunkFailed,
     ChunkRead,
@@ -107,6 +108,8 @@ class Worker:
                     self._read_chunk(message)
                 elif isinstance(message, CheckRecords):
                     self._check(message)
+                elif isinstance(message, CheckFrames):
+                    self._check_frames(message)
                 elif isinstance(message, Perform):
                     self._send(FileStarted(message.task, 0))
                     self._send(Performed(message.task, self._requests.perform(message.request)))
@@ -126,7 +129,15 @@ class Worker:
         for place, record in enumerate(check.records, check.first):
             self._send(FileStarted(check.task, place))
             faults += [(place, fault) for fault in checker.record(record, check.bodies)]
-        self._send(RecordsChecked(check.task, faults, checker.frames))
+        self._send(RecordsChecked(check.task, faults, checker.frames, checker.made))
+
+    def _check_frames(self, check: CheckFrames) -> None:
+        checker = Checker(self._files.objects, self._cache)
+        faults: list[tuple[int, IntegrityFault]] = []
+        for place, pixels in enumerate(check.pixels):
+            self._send(FileStarted(check.task, place))
+            faults += [(place, fault) for fault in checker.pixels(pixels)]
+        self._send(RecordsChecked(check.task, faults, checker.frames, checker.made))
 
     def _inspect(self, asked: InspectInput) -> None:
         last = InputInspected(asked.task, is_last=True)

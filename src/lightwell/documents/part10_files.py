@@ -1,7 +1,7 @@
 """DICOM Part 10 files of a version, built from its originals and frames.
 
-In every transfer syntax the pixels are those that were imported: frames are verified with the checksum that
-the import computed, except encoded ones that are sent as they are stored and would have to be decoded for it.
+In every transfer syntax the pixels are those that were imported: the stored bytes are compared with their
+checksum when they are read (`stores.objects.checked_reads`), and samples with theirs when they are decoded.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ from lightwell.imaging.pixels.stored_frames import (
     coded_photometric,
     decode_verified,
     decoded_photometric,
-    has_samples_checksum,
-    verified_bytes,
 )
 from lightwell.stores import Stores
 from lightwell.stores.image_sets import part10_instances
 from lightwell.stores.image_sets.part10_instances import FrameTable, StoredImage, StoredInstance
 from lightwell.stores.image_sets.records import decompress
+from lightwell.stores.objects import checked_reads
+from lightwell.stores.objects.checked_reads import CheckedSpan
 from lightwell.stores.objects.packs import pack_name
 
 __all__ = [
@@ -63,11 +63,10 @@ __all__ = [
     "write_instance",
 ]
 
-_PIECE = 1 << 20
 ORIGINAL = "original"
 _NATIVE = (None, EXPLICIT_LITTLE, IMPLICIT_LITTLE)
 
-Decoder = Callable[[StoredImage, Frame], tuple[str, bytes]]
+Decoder = Callable[[StoredImage, Frame, int | None], tuple[str, bytes]]
 """Decodes one frame: its photometric interpretation, and its bytes as a native frame. Raises `InputError`."""
 
 NestedDecoder = Callable[[StoredInstance], Mapping[int, NativePixels]]
@@ -178,18 +177,19 @@ def _unsplit_pixels(
 ) -> PixelValue:
     """The bytes of a pixel element that could not be split, as they were imported."""
     with stores.db.read() as conn:
-        span = next(iter(part10_instances.read_frame_table(conn, stored.key)))
+        table = part10_instances.read_frame_table(conn, stored.key)
+    _, span = next(_checked_spans(table, stored))
     # If the syntax is unknown, or the file violates it, the bytes tell whether they are items.
-    items = b"".join(_frame_pieces(stores, stored.pack, replace(span, length=min(span.length, 4)))) == ITEM
+    items = checked_reads.read_part(stores.objects, span, 0, min(span.length, 4)) == ITEM
     if items and syntax in SYNTAXES and not SYNTAXES[syntax].encapsulated:
-        tail = replace(span, offset=span.offset + span.length - 8, length=8) if span.length >= 8 else span
-        items = b"".join(_frame_pieces(stores, stored.pack, tail)) == END
+        tail = min(span.length, 8)
+        items = checked_reads.read_part(stores.objects, span, span.length - tail, tail) == END
     return PixelValue(
         keyword=described.get("pixel_keyword", "PixelData"),
         vr="OB" if items or described.get("bits_allocated", 16) <= 8 else "OW",
         syntax=syntax,
         length=None if items else span.length,
-        pieces=verified_bytes(_frame_pieces(stores, stored.pack, span), span.checksum),
+        pieces=checked_reads.pieces(stores.objects, span),
         verbatim=True,
         size=span.length,
     )
@@ -222,13 +222,16 @@ def _stored_pixels(
 ) -> PixelValue:
     """Bare codestreams, one per fragment: boxes are not allowed in DICOM (PS3.5 A.4.4)."""
     table = _frame_table(stores, stored)
-    bare = map(_without_boxes, table)
+    spans = _checked_spans(table, stored)
     return PixelValue(
         keyword=image.pixel_keyword,
         vr="OB",
         syntax=syntax,
         length=None,
-        pieces=encapsulate((place.length, _checked_pieces(stores, stored, place)) for place in bare),
+        pieces=encapsulate(
+            (place.length - place.head, checked_reads.pieces(stores.objects, span, place.head))
+            for place, span in spans
+        ),
         image=coded,
         size=encapsulated_size(place.length - place.head for place in table),
     )
@@ -255,7 +258,8 @@ def _frames_decoded_elsewhere(
 
     The first is decoded at once, because it tells the photometric interpretation of all.
     """
-    frames = (decode(stored, place) for place in _frame_table(stores, stored))
+    spans = _checked_spans(_frame_table(stores, stored), stored)
+    frames = (decode(stored, place, span.checksum) for place, span in spans)
     photometric, first = next(frames)
     native = chain([first], _require_one_color_space(frames, photometric))
     return replace(image, photometric=photometric), native
@@ -270,8 +274,8 @@ def _require_one_color_space(frames: Iterator[tuple[str, bytes]], photometric: s
 
 
 def _decoded_frames(stores: Stores, stored: StoredImage, image: ImageDescription) -> Iterator[Samples]:
-    for place in _frame_table(stores, stored):
-        data = b"".join(_frame_pieces(stores, stored.pack, place))
+    for place, span in _checked_spans(_frame_table(stores, stored), stored):
+        data = b"".join(checked_reads.pieces(stores.objects, span))
         yield decode_verified(data, place.head, stored.stored_syntax, image, place.checksum)
 
 
@@ -288,8 +292,8 @@ def is_kept_as_imported(stored_syntax: str, original_syntax: str) -> bool:
 
 
 def _checked_frames(stores: Stores, stored: StoredImage) -> Iterator[bytes]:
-    for place in _frame_table(stores, stored):
-        yield b"".join(_checked_pieces(stores, stored, place))
+    for _, span in _checked_spans(_frame_table(stores, stored), stored):
+        yield b"".join(checked_reads.pieces(stores.objects, span))
 
 
 def _frame_table(stores: Stores, stored: StoredImage) -> FrameTable:
@@ -302,16 +306,15 @@ def _frame_table(stores: Stores, stored: StoredImage) -> FrameTable:
     return table
 
 
-def _without_boxes(place: Frame) -> Frame:
-    return replace(place, offset=place.offset + place.head, length=place.length - place.head, head=0)
-
-
-def _checked_pieces(stores: Stores, stored: StoredImage, place: Frame) -> Iterator[bytes]:
-    """The bytes of a frame, verified where its checksum was computed over them."""
-    pieces = _frame_pieces(stores, stored.pack, place)
-    return pieces if has_samples_checksum(stored.stored_syntax) else verified_bytes(pieces, place.checksum)
-
-
-def _frame_pieces(stores: Stores, pack: int, place: Frame) -> Iterator[bytes]:
-    for start in range(0, place.length, _PIECE):
-        yield stores.objects.read(pack_name(pack), place.offset + start, min(_PIECE, place.length - start))
+def _checked_spans(table: FrameTable, stored: StoredImage) -> Iterator[tuple[Frame, CheckedSpan]]:
+    """Every frame, and what its stored bytes are compared with when they are read."""
+    name = pack_name(stored.pack)
+    for place, checks in table.checked():
+        if checks is None:
+            own = place.checksum if stored.checksum_type == "COMPRESSED" else None
+            yield place, CheckedSpan(name, place.offset, place.length, own)
+        else:
+            yield (
+                place,
+                CheckedSpan(name, place.offset, place.length, checks.checksum, checks.levels, checks.blocks),
+            )

@@ -35,14 +35,28 @@ class PackToVerify:
 
 @dataclass(frozen=True, slots=True)
 class PixelsToVerify:
-    """The pixels of a record; ``pages`` are the rows of their frame table in order."""
+    """The pixels of a record. ``pages`` are the rows of their frame table in order, from frame ``first`` on;
+    ``checks`` as `domain.imports.records.StoredPixels` has them.
+    """
 
+    key: int
     pack: int
     stored_syntax: str
     frame_count: int
     checksum_type: str
     image: bytes
     pages: list[bytes]
+    checks: list[bytes | None]
+    first: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MadeChecks:
+    """The checks of a row of the frame table, made of bytes that decode to what was imported."""
+
+    pixels: int
+    first_frame: int
+    checks: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
-from isal import isal_zlib
-
 from lightwell.clock import Ids
+from lightwell.domain.image_sets.frame_checks import FrameChecks, pack_checks
 from lightwell.domain.image_sets.frame_table import PAGE, Frame, pack_entries
 from lightwell.domain.image_sets.grouping import Grouping
 from lightwell.domain.image_sets.search_columns import clean_grouping, day
@@ -32,6 +31,7 @@ from lightwell.imaging.instances.dicom_signs import has_sign_of_dicom
 from lightwell.imaging.instances.nested_pixels import NestedDecoder
 from lightwell.imaging.instances.parse import ParsedInstance, PixelElement, parse_instance
 from lightwell.imaging.pixels.frame_stream import blob_ranges, open_frame_stream
+from lightwell.imaging.pixels.stored_checks import checks_of, frame_checks
 from lightwell.ingest.duplicates import ExistingFinder, same_original, same_pixels
 from lightwell.stores.image_sets.records import FragmentCompressor, compress
 from lightwell.stores.objects.interface import PackObjects
@@ -263,19 +263,24 @@ class Pipeline:
             stream = open_frame_stream(part10, instance.image, pixel, self._inputs.storage_format)
             pages: list[bytes] = []
             page: list[Frame] = []
+            checks: list[bytes | None] = []
+            of_page: list[FrameChecks] = []
             count = 0
+            syntax = stream.stored.stored_syntax
             for frame in stream:
                 offset = pack.tell()
-                for piece in frame.pieces():
-                    pack.append(piece)
+                pieces = map(partial(_appended, pack), frame.pieces())
+                of_page.append(frame_checks(pieces, syntax, frame.head))
                 length = pack.tell() - offset
                 page.append(Frame(offset, length, frame.head, frame.checksum, frame.low, frame.high))
                 count += 1
                 if len(page) == PAGE:
                     pages.append(pack_entries(page))
-                    page = []
+                    checks.append(pack_checks(of_page))
+                    page, of_page = [], []
             if page:
                 pages.append(pack_entries(page))
+                checks.append(pack_checks(of_page))
             if not count:
                 raise cannot_transcode("The pixel data holds no frame")
             stored = stream.stored
@@ -291,6 +296,7 @@ class Pipeline:
                     image=_image(instance.image, part10.transfer_syntax, pixel.keyword),
                     decoder=stored.decoder,
                     pages=pages,
+                    checks=checks,
                 ),
                 list(stream.warnings),
             )
@@ -306,17 +312,9 @@ class Pipeline:
         key: int,
     ) -> StoredPixels:
         """The bytes of the pixel element as they are, in one piece and without frames."""
-        offset, checksum = pack.tell(), 0
-        for start, length in blob_ranges(part10, pixel):
-            done = 0
-            while done < length:
-                piece = part10.source.read(start + done, min(_PIECE, length - done))
-                if not piece:
-                    break
-                pack.append(piece)
-                checksum = isal_zlib.crc32(piece, checksum)
-                done += len(piece)
-        span = Frame(offset, pack.tell() - offset, 0, checksum, None, None)
+        offset = pack.tell()
+        checks = checks_of(map(partial(_appended, pack), _pieces(part10, pixel)))
+        span = Frame(offset, pack.tell() - offset, 0, checks.checksum, None, None)
         return StoredPixels(
             key=key,
             pack=pack.key,
@@ -328,7 +326,24 @@ class Pipeline:
             image=_image(image, part10.transfer_syntax, pixel.keyword),
             decoder="",
             pages=[pack_entries([span])],
+            checks=[pack_checks([checks])],
         )
+
+
+def _pieces(part10: Part10, pixel: PixelElement) -> Iterator[bytes]:
+    for start, length in blob_ranges(part10, pixel):
+        done = 0
+        while done < length:
+            piece = part10.source.read(start + done, min(_PIECE, length - done))
+            if not piece:
+                break
+            yield piece
+            done += len(piece)
+
+
+def _appended(pack: PackWriter, piece: bytes) -> bytes:
+    pack.append(piece)
+    return piece
 
 
 def _check(instance: ParsedInstance) -> None:

@@ -41,6 +41,11 @@ COUNTERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         ("opened", "closed"),
     ),
     "lightwell_import_jobs_total": ("Import jobs that have ended", "status", ("COMPLETED", "FAILED")),
+    "lightwell_damaged_reads_total": (
+        "Reads of stored bytes that were not the stored ones",
+        "of",
+        ("frame",),
+    ),
 }
 
 # Per operation: a counter per status and one for others, the histogram, sum of seconds, bytes in, bytes out.
@@ -164,6 +169,7 @@ class Recorder:
         self._lock = threading.Lock()
         self.meter = meter
         numbers[_IN_FLIGHT] = 0.0
+        _recorders[:] = [self]
 
     def begin(self) -> None:
         """A request has arrived."""
@@ -193,6 +199,15 @@ class Recorder:
         """Add to one of `COUNTERS`, for one value of its label."""
         with self._lock:
             self._numbers[self._counters[counter, value]] += by
+
+
+_recorders: list[Recorder] = []
+
+
+def count(counter: str, value: str, by: int = 1) -> None:
+    """Add to one of `COUNTERS` in the part of this process, if it has one: for code that any process runs."""
+    for recorder in _recorders:
+        recorder.count(counter, value, by)
 
 
 def _number(value: float) -> str:

@@ -11,12 +11,25 @@ import logging
 import threading
 from collections.abc import Awaitable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cachetools import LRUCache
 
 from lightwell.clock import Clock
-from lightwell.domain.image_sets.frame_table import PAGE, parse_frame_id, unpack_entry
+from lightwell.domain.image_sets.frame_checks import (
+    BLOCK,
+    Prefix,
+    blocks_at,
+    checksum_at,
+    levels_at,
+)
+from lightwell.domain.image_sets.frame_table import (
+    PAGE,
+    entry_lengths,
+    frame_id,
+    parse_frame_id,
+    read_place,
+)
 from lightwell.domain.keys import ImageSetKey
 from lightwell.errors import (
     ApiError,
@@ -30,7 +43,9 @@ from lightwell.errors import (
 from lightwell.imaging.dataset.transfer_syntaxes import content_type
 from lightwell.stores.account import datastores
 from lightwell.stores.collector import removal
-from lightwell.stores.image_sets import lookups, native_instances
+from lightwell.stores.image_sets import lookups, native_instances, records
+from lightwell.stores.objects import checked_reads
+from lightwell.stores.objects.checked_reads import CheckedRange, CheckedSpan
 from lightwell.stores.objects.packs import pack_name
 
 if TYPE_CHECKING:
@@ -42,24 +57,64 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class FramePage:
-    """At most `domain.image_sets.frame_table.PAGE` frames of some pixels: their object and their entries."""
+    """At most `domain.image_sets.frame_table.PAGE` frames of some pixels: their object and their entries.
+
+    ``checks`` as `domain.image_sets.frame_checks` has them, None where there are none yet. ``of_samples``:
+    the checksums in the entries are not of the stored bytes.
+    """
 
     object: str
     content_type: str
     frame_count: int
     entries: bytes
     stored_syntax: str = ""
+    checks: bytes | None = None
+    of_samples: bool = True
+
+    def checksum(self, index: int, own: int) -> int | None:
+        """CRC-32 of the stored bytes of a frame, None while there is none; ``own`` is that of its entry."""
+        checks = self.checks
+        if checks is not None:
+            return checksum_at(checks, index)
+        return None if self.of_samples else own
 
 
-@dataclass(frozen=True, slots=True)
-class FrameLocation:
-    """Where one frame is stored. ``image_set`` is the key of the set through which it was requested."""
+class FrameLocation(NamedTuple):
+    """Where one frame is stored. ``image_set`` is the key of the set through which it was requested.
+
+    ``offset`` and ``length`` are of what is given to clients; ``head`` bytes before it belong to the stored
+    frame, too. ``checksum`` is the CRC-32 of all its stored bytes, None while there is none. ``page`` and
+    ``entry`` say where its checks are, ``pixels`` and ``first`` are the key of that page.
+    """
 
     image_set: ImageSetKey
     object: str
     offset: int
     length: int
     content_type: str
+    head: int
+    checksum: int | None
+    page: FramePage
+    entry: int
+    pixels: int
+    first: int
+
+    def levels(self) -> tuple[Prefix, ...]:
+        """The resolution levels after which the stored frame can be cut, see `FrameReader.read`.
+
+        Their lengths count from the beginning of the stored frame, ``head`` included.
+        """
+        checks = self.page.checks
+        return levels_at(checks, self.entry) if checks is not None and self.checksum is not None else ()
+
+    def span(self) -> CheckedSpan:
+        """For reading parts of the frame."""
+        checks = self.page.checks
+        blocks: tuple[int, ...] = ()
+        whole = self.head + self.length
+        if checks is not None and self.checksum is not None and whole > BLOCK:
+            blocks = blocks_at(checks, entry_lengths(self.page.entries), self.entry)
+        return CheckedSpan(self.object, self.offset - self.head, whole, self.checksum, self.levels(), blocks)
 
 
 class FramePages:
@@ -80,15 +135,25 @@ class FramePages:
 
 def _cost(page: FramePage) -> int:
     # The page itself, its key and name, and what the dictionary takes.
-    return len(page.entries) + 500
+    return len(page.entries) + len(page.checks or b"") + 500
 
 
-def _place(image_set: ImageSetKey, page: FramePage, number: int) -> FrameLocation | None:
+async def _part(wanted: CheckedRange, fetching: Awaitable[bytes]) -> bytes | None:
+    return wanted.part(await fetching)
+
+
+def _place(image_set: ImageSetKey, page: FramePage, pixels: int, number: int) -> FrameLocation | None:
+    index = number % PAGE
     # Pixels that could not be split into frames have one entry for all their bytes, but no frame.
-    frame = None if number >= page.frame_count else unpack_entry(page.entries, number % PAGE)
-    if frame is None:
+    entry = None if number >= page.frame_count else read_place(page.entries, index)
+    if entry is None:
         return None
-    return FrameLocation(image_set, page.object, frame.offset, frame.length, page.content_type)
+    offset, length, _, own = entry
+    checksum = page.checksum(index, own)
+    key = pixels, number - index
+    return FrameLocation(
+        image_set, page.object, offset, length, page.content_type, 0, checksum, page, index, *key
+    )
 
 
 class FrameReader:
@@ -101,49 +166,55 @@ class FrameReader:
         self.may_wait = stores.db.dialect != "sqlite"
         """Whether look-ups go over a network, so that they must not be made on an event loop."""
 
-    def locate(self, datastore_id: str, image_set_id: str, frame_id: str) -> FrameLocation:
+    def locate(self, datastore_id: str, image_set_id: str, wanted: str) -> FrameLocation:
         """Where the frame is stored. Raises `NotFoundError` where the set does not have it, saying what does
         not exist.
         """
-        parsed = parse_frame_id(frame_id)
+        parsed = parse_frame_id(wanted)
         if parsed is None or parsed[0] > _LARGEST_KEY:
-            raise self._missing(datastore_id, image_set_id, frame_id)
+            raise self._missing(datastore_id, image_set_id, wanted)
         pixels, number = parsed
         look_up = self.stores.db.look_up
         row = look_up(lookups.FRAME_LOOK_UP, (image_set_id, datastore_id, pixels, pixels, pixels))
         page = None if row is None else self.page(pixels, number - number % PAGE)
-        place = None if row is None or page is None else _place(row[0], page, number)
+        place = None if row is None or page is None else _place(row[0], page, pixels, number)
         if place is None:
-            raise self._missing(datastore_id, image_set_id, frame_id)
+            raise self._missing(datastore_id, image_set_id, wanted)
         return place
 
-    async def locate_here(self, datastore_id: str, image_set_id: str, frame_id: str) -> FrameLocation | None:
+    async def locate_here(self, datastore_id: str, image_set_id: str, wanted: str) -> FrameLocation | None:
         """`locate` on an event loop, where look-ups go over a network; None where `locate` raises, in a
         thread."""
-        parsed = parse_frame_id(frame_id)
+        parsed = parse_frame_id(wanted)
         if parsed is None or parsed[0] > _LARGEST_KEY:
             return None
         pixels, number = parsed
         look_up = self.stores.db.look_up_here
         row = await look_up(lookups.FRAME_LOOK_UP, (image_set_id, datastore_id, pixels, pixels, pixels))
         page = None if row is None else await self.page_here(pixels, number - number % PAGE)
-        return None if row is None or page is None else _place(row[0], page, number)
+        return None if row is None or page is None else _place(row[0], page, pixels, number)
 
-    def read_warm(self, place: FrameLocation) -> bytes | None:
-        """The whole frame if it can be read without waiting for a disk or a network, else None."""
+    def read_warm(self, place: FrameLocation) -> bytes | memoryview | None:
+        """The whole frame if it can be read without waiting for a disk or a network, else None.
+
+        None, too, where its bytes are not the stored ones, of which `read` then tells.
+        """
+        _, key, offset, length, _, head, checksum, *_ = place
         try:
-            return self.stores.objects.read_warm(place.object, place.offset, place.length)
+            data = checked_reads.read_warm(self.stores.objects, key, offset - head, length + head, checksum)
         except StorageError as error:
             raise self.error_for(place, error) from error
+        return memoryview(data)[head:] if head and data is not None else data
 
     def read(self, place: FrameLocation, start: int, length: int) -> bytes:
         """Exactly ``length`` bytes of the frame, from byte ``start`` on; a truncated frame is never returned.
 
-        Raises `InternalError` where the bytes are missing, `NotFoundError` where the set was deleted after
-        `locate`.
+        They are compared with the checksum of the whole frame, of the resolution level that ends there, or of
+        the blocks in which they lie (`stores.objects.checked_reads`). Raises `InternalError` where the bytes
+        are missing or not the stored ones, `NotFoundError` where the set was deleted after `locate`.
         """
         try:
-            data = self.stores.objects.read(place.object, place.offset + start, length)
+            data = checked_reads.read_part(self.stores.objects, place.span(), place.head + start, length)
         except StorageError as error:
             raise self.error_for(place, error) from error
         if len(data) != length:
@@ -153,12 +224,15 @@ class FrameReader:
             )
         return data
 
-    def fetch(self, place: FrameLocation, start: int, length: int) -> Awaitable[bytes] | None:
+    def fetch(self, place: FrameLocation, start: int, length: int) -> Awaitable[bytes | None] | None:
         """As `read`, for an event loop; None where the caller has to `read` in a thread.
 
-        Raises `StorageError`, of which `error_for` makes what `read` raises.
+        What is awaited is None, too, where the bytes are not the stored ones: `read` then says so, or finds
+        better ones. Raises `StorageError`, of which `error_for` makes what `read` raises.
         """
-        return self.stores.objects.fetch(place.object, place.offset + start, length)
+        wanted = checked_reads.range_of(place.span(), place.head + start, length)
+        fetching = self.stores.objects.fetch(place.object, wanted.offset, wanted.length)
+        return None if fetching is None else _part(wanted, fetching)
 
     def note_access(self, place: FrameLocation) -> None:
         """Note that the set's content was read."""
@@ -185,9 +259,15 @@ class FrameReader:
         return None if row is None else self._keep(pixels, first, row)
 
     def _keep(self, pixels: int, first: int, row: tuple[Any, ...]) -> FramePage:
-        pack, stored_syntax, frame_count, entries = row
+        pack, stored_syntax, frame_count, entries, checks, checksum_type = row
         page = FramePage(
-            pack_name(pack), content_type(stored_syntax), frame_count, bytes(entries), stored_syntax
+            pack_name(pack),
+            content_type(stored_syntax),
+            frame_count,
+            bytes(entries),
+            stored_syntax,
+            None if checks is None else bytes(checks),
+            checksum_type != "COMPRESSED",
         )
         self._pages.put(pixels, first, page)
         return page
@@ -211,7 +291,9 @@ class FrameReader:
         with self.stores.db.read() as conn:
             if not removal.is_active(conn, place.image_set):
                 return NotFoundError("The image set is deleted.")
-        _log.error("a frame cannot be read: %s", error)
+            uid = records.sop_instance_uid(conn, place.pixels)
+        frame = frame_id(place.pixels, place.first + place.entry)
+        _log.error("the frame %s of the instance %s cannot be read: %s", frame, uid, error)
         if isinstance(error, DamagedError):
             return InternalError(str(error))
         if isinstance(error, StorageUnavailableError):

@@ -37,6 +37,7 @@ from lightwell.stores.background.gc_candidates import (
 from lightwell.stores.collector import removal
 from lightwell.stores.objects import packs
 from lightwell.stores.objects.packs import pack_name
+from lightwell.work.checksum_filling import ChecksumFiller
 from lightwell.work.imports.leases import LEASE_MS
 from lightwell.work.pruning import Pruning
 from lightwell.work.stray_search import StraySearch
@@ -53,6 +54,7 @@ _TURN_MS = 4 * LEASE_MS
 _ROUNDS_NOW = 100
 # A scan reads whole tables: it may take this share of the time at most.
 _SCANNING = 0.05
+_FILL_SECONDS = 0.5  # of each round at least, see `work.checksum_filling`
 _HOUSEKEEPING_SECONDS = 3600.0
 # The database does not know half-written files, so nothing else tells whether one is still being written.
 _LONGEST_WRITE_MS = 3_600_000
@@ -85,20 +87,27 @@ class Collector:
         self._housekeeping_at = 0.0
         self._strays = StraySearch(stores, settings, clock, self._stopping)
         self._pruning = Pruning(stores, settings, clock, self._stopping)
+        self._filler = ChecksumFiller(stores, settings, self._stopping)
         self.removed: Counter[str] = Counter()
 
     def run(self) -> None:
         """Collect, round after round, until the engine stops: the body of a thread."""
-        while not self._stopping.wait(self._settings.collect_interval):
-            try:
-                self.do_round()
-            except StorageError as error:
-                log.warning("collecting waits for the storage: %s", error)
-            except Exception:
-                log.exception("collecting failed")
+        try:
+            while not self._stopping.wait(self._settings.collect_interval):
+                try:
+                    self.do_round()
+                except StorageError as error:
+                    log.warning("collecting waits for the storage: %s", error)
+                except Exception:
+                    log.exception("collecting failed")
+        finally:
+            self._filler.close()
 
     def do_round(self) -> None:
-        """`collect` if no other collector does; what is local is swept in any case, folders once an hour."""
+        """`collect` if no other collector does; what is local is swept in any case, folders once an hour.
+
+        Whoever collects gives old frames their checksums, too.
+        """
         self._stores.sweep_cache()
         is_due = self._housekeeping_due()
         if self._take_turn():
@@ -106,6 +115,7 @@ class Collector:
             self.removed.update({"strays": self._strays.search_on()})
             self.removed.update(self._pruning.prune())
             self._tell()
+            self._filler.step(max(_FILL_SECONDS, self._settings.collect_interval * _SCANNING))
         if is_due:
             self.sweep()
 

@@ -1,7 +1,8 @@
 """Checks everything that is stored, with the server up or down: `lightwell data verify`.
 
 Threads take one pack after another and hand its records to codec workers, which read, derive and decode
-everything again (`codec_pool.checking`). Then the rows of every image set are checked. Nothing is changed.
+everything again (`codec_pool.checking`). Then the rows of every image set are checked. Nothing is changed,
+except that frames whose stored bytes have no checksum yet are given one, if they decode to what was imported.
 """
 
 from __future__ import annotations
@@ -11,14 +12,16 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from lightwell.codec_pool.failures import Cause
-from lightwell.codec_pool.messages import CheckRecords, RecordsChecked
+from lightwell.codec_pool.messages import CheckFrames, CheckRecords, RecordsChecked
 from lightwell.codec_pool.slot import WorkerEnded, WorkerSlot
 from lightwell.domain.integrity import (
     FaultKind,
     IntegrityFault,
     PackToVerify,
+    PixelsToVerify,
     Problem,
     RecordToVerify,
     SharedValues,
@@ -39,13 +42,19 @@ _PACK_SECONDS = 3600.0
 
 @dataclass(slots=True)
 class Report:
-    """What was checked, and everything that is wrong."""
+    """What was checked, and everything that is wrong.
+
+    ``frames_checksummed`` had no checksum of their stored bytes and have one now, ``frames_without_checksum``
+    still have none.
+    """
 
     packs: int = 0
     instances: int = 0
     frames: int = 0
     image_sets: int = 0
     bytes: int = 0
+    frames_checksummed: int = 0
+    frames_without_checksum: int = 0
     problems: list[Problem] = field(default_factory=list)
 
 
@@ -79,6 +88,7 @@ class Verifier:
         """Check everything. Raises `StorageError` if the database or the workers fail as such."""
         with self._stores.db.read() as conn:
             total = integrity.pack_bytes(conn)
+            without = integrity.count_unchecked(conn)
         threads = [
             threading.Thread(target=self._check_packs, args=(total,), name=f"verify-{number}")
             for number in range(self._settings.codec_processes)
@@ -102,6 +112,9 @@ class Verifier:
             raise self._error
         self._add_problems()
         self._check_sets()
+        with self._stores.db.read() as conn:
+            self.report.frames_without_checksum = integrity.count_unchecked(conn)
+        self.report.frames_checksummed = max(0, without - self.report.frames_without_checksum)
         return self.report
 
     def _put(self, pack: PackToVerify | None) -> None:
@@ -124,7 +137,7 @@ class Verifier:
     # Packs ----------------------------------------------------------------------------------------------
 
     def _check_packs(self, total: int) -> None:
-        worker = _VerifyWorker(self._stores, self._settings, self._stopping)
+        worker = VerifyWorker(self._stores, self._settings, self._stopping)
         try:
             while not self._stopping.is_set():
                 try:
@@ -195,7 +208,7 @@ class _PartResult:
     died_on: int | None = None
 
 
-class _VerifyWorker:
+class VerifyWorker:
     """A codec worker, started again when it dies. For one thread, which outlives it."""
 
     def __init__(self, stores: Stores, settings: Settings, stopping: threading.Event) -> None:
@@ -253,18 +266,42 @@ class _VerifyWorker:
     ) -> _PartResult:
         task = next(self._tasks)
         try:
-            self._slot.start()
-            self._slot.watch(task, -1)
-            self._slot.send(CheckRecords(task, pack if whole else None, part, first, bodies))
-            while not self._stopping.is_set():
-                message = self._slot.receive()
-                if isinstance(message, RecordsChecked):
-                    return _PartResult(message.faults, message.frames)
+            return self._perform(CheckRecords(task, pack if whole else None, part, first, bodies))
         except WorkerEnded as end:
             if end.cause is Cause.NOT_STARTED or end.file is None:
                 raise StorageError(f"A codec worker cannot be started: {end}") from None
             fault = IntegrityFault(f"the process that checked it ended: {end}")
             return _PartResult([(end.file, fault)], 0, end.file)
+
+    def check_frames(self, pixels: list[PixelsToVerify]) -> list[tuple[PixelsToVerify, IntegrityFault]]:
+        """Give frames their checks where nothing is wrong with them; returns what is wrong with the others.
+
+        Raises `StorageError` where no worker can be started.
+        """
+        faults: list[tuple[PixelsToVerify, IntegrityFault]] = []
+        while pixels and not self._stopping.is_set():
+            try:
+                result = self._perform(CheckFrames(next(self._tasks), pixels))
+                return [*faults, *((pixels[place], fault) for place, fault in result.faults)]
+            except WorkerEnded as end:
+                if end.cause is Cause.NOT_STARTED or end.file is None:
+                    raise StorageError(f"A codec worker cannot be started: {end}") from None
+                place = max(end.file, 0)
+                faults.append((pixels[place], IntegrityFault(f"the process that checked it ended: {end}")))
+                pixels = pixels[:place] + pixels[place + 1 :]
+        return faults
+
+    def _perform(self, request: CheckRecords | CheckFrames) -> _PartResult:
+        """What the worker finds; the checks that it has made are written. Raises `WorkerEnded`."""
+        self._slot.start()
+        self._slot.watch(request.task, -1)
+        self._slot.send(request)
+        while not self._stopping.is_set():
+            message = self._slot.receive()
+            if isinstance(message, RecordsChecked):
+                if message.made:
+                    self._stores.db.write(partial(integrity.set_checks, made=message.made))
+                return _PartResult(message.faults, message.frames)
         return _PartResult([], 0)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from lightwell.domain.image_sets.frame_table import unpack_entries
 from lightwell.stores.db import tables
 from lightwell.stores.objects.packs import pack_name
 from lightwell.wire import shapes
+from lightwell.work.checksum_filling import ChecksumFiller
 from lightwell.work.verify import Report, Verifier
 from tests.support.collector import living
 from tests.support.ct_files import ct, write, write_series
@@ -227,3 +229,42 @@ def test_names_no_pack_twice(server: Importing, made: str) -> None:
     change(server, 0)
     found = [problem.pack for problem in verify(server, quick=True).problems]
     assert found == [pack_name(key)]
+
+
+def checks(server: Importing) -> list[bytes | None]:
+    query = select(tables.frame_table.c.checks).order_by(tables.frame_table.c.pixels)
+    with server.stores.db.read() as conn:
+        return list(conn.execute(query).scalars())
+
+
+def test_makes_checksums_of_what_is_intact_and_blesses_no_damage(server: Importing, made: str) -> None:
+    first = checks(server)
+    assert None not in first and verify(server).frames_without_checksum == 0
+    execute(server, update(tables.frame_table).values(checks=None))
+    with server.stores.db.read() as conn:
+        table = tables.frame_table.c
+        entries = conn.execute(select(table.entries).order_by(table.pixels)).scalars().first()
+    frame = unpack_entries(entries or b"")[0]
+    change(server, frame.offset + frame.length - 8)
+    assert verify(server, quick=True).frames_without_checksum == 3
+    filler = ChecksumFiller(server.stores, server.settings, threading.Event())
+    try:
+        filler.step(60.0)
+        filler.step(60.0)
+    finally:
+        filler.close()
+    assert checks(server) == [None, *first[1:]]
+    report = verify(server)
+    assert (report.frames_checksummed, report.frames_without_checksum) == (0, 1)
+    change(server, frame.offset + frame.length - 8)
+    report = verify(server)
+    assert (report.frames_checksummed, report.frames_without_checksum, report.problems) == (1, 0, [])
+    assert checks(server) == first
+
+
+def test_finds_bytes_that_are_not_the_stored_ones_though_they_decode_alike(
+    server: Importing, made: str
+) -> None:
+    found = checks(server)[0] or b""
+    execute(server, update(tables.frame_table).values(checks=bytes([*found[:1], found[1] ^ 1, *found[2:]])))
+    assert any("has other bytes than were stored" in reason for reason in reasons(verify(server)))

@@ -149,6 +149,8 @@ def _as_json(report: Report, findings: list[_Finding]) -> dict[str, object]:
     ]
     counts = {key: value for key, value in asdict(report).items() if key != "problems"}
     counts["imageSets"] = counts.pop("image_sets")
+    counts["framesChecksummed"] = counts.pop("frames_checksummed")
+    counts["framesWithoutChecksum"] = counts.pop("frames_without_checksum")
     grouped = [
         {"kind": one.kind, "count": len(one.problems), "says": one.says, "cure": one.cure} for one in findings
     ]
@@ -172,6 +174,12 @@ def _print(report: Report, findings: list[_Finding], *, quick: bool) -> None:
     checked = f"{sets} and {packs} ({counted(report.bytes, 'byte')})"
     if not quick:
         checked += f" with {counted(report.instances, 'instance')} and {counted(report.frames, 'frame')}"
+    if report.frames_checksummed:
+        made = counted(report.frames_checksummed, "frame")
+        print(f"{made} had no checksum of the stored bytes, and got one after being decoded and compared")
+    if report.frames_without_checksum:
+        without = counted(report.frames_without_checksum, "frame")
+        print(f"{without} have no checksum of the stored bytes: it is made once they are verified as intact")
     if report.problems:
         print(f"{checked} checked: {counted(len(report.problems), 'problem')}", file=sys.stderr)
         for one in findings:

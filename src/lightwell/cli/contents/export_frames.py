@@ -35,13 +35,13 @@ class FrameDecoder:
     def close(self) -> None:
         self._slot.close()
 
-    def decode(self, stored: StoredImage, place: Frame) -> tuple[str, bytes]:
+    def decode(self, stored: StoredImage, place: Frame, crc: int | None) -> tuple[str, bytes]:
         """PhotometricInterpretation and native bytes of one frame; a `documents.part10_files.Decoder`.
 
         Raises `InputError` where it cannot be decoded, `DamagedError` where it is not the stored one, and
         `StorageError` where no worker can be started.
         """
-        span = FrameSpan(pack_name(stored.pack), place.offset, place.length, place.head, place.checksum)
+        span = FrameSpan(pack_name(stored.pack), place.offset, place.length, place.head, place.checksum, crc)
         reply = self._perform(Decode(Pixels(stored.stored_syntax, bytes(stored.image)), [span]))
         assert isinstance(reply, Decoded), "the reply to Decode"
         return reply.photometric, reply.frames[0]

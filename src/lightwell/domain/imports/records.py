@@ -10,7 +10,9 @@ class StoredPixels:
     """A row of ``pixels`` and its frame table.
 
     ``image`` is JSON. ``pages`` are the rows of the frame table in order,
-    `domain.image_sets.frame_table.PAGE` entries each. An instance whose pixel data could not be split has
+    `domain.image_sets.frame_table.PAGE` entries each. ``checks`` are the rows of
+    `domain.image_sets.frame_checks` that belong to them, None for what was stored before there were any.
+    An instance whose pixel data could not be split has
     ``frame_count`` 0 and one entry that spans all its bytes.
     """
 
@@ -24,6 +26,7 @@ class StoredPixels:
     image: bytes
     decoder: str
     pages: list[bytes]
+    checks: list[bytes | None]
 
 
 @dataclass(frozen=True, slots=True)

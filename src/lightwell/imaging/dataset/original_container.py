@@ -3,7 +3,8 @@
 A container that is written in one pass and read at any offset::
 
     "LWO1" · bytes of file meta (u32) · bytes in total (u64)        all little-endian
-    zstd frames, each of 1 MiB of the original, the last of the remainder
+    zstd frames, each of 1 MiB of the original, the last of the remainder; each ends with the checksum of its
+        content, which is compared whenever it is read (earlier releases left it out)
     length of each zstd frame (u32 each)
 
 The number of frames follows from the bytes in total, so the lengths are found from the end. A large value can
@@ -25,7 +26,7 @@ BLOCK = 1 << 20
 _HEAD = struct.Struct("<4sIQ")
 _MAGIC = b"LWO1"
 _LEVEL = 3
-_compressor = zstandard.ZstdCompressor(level=_LEVEL)
+_compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
 
 
 def write_original(

@@ -16,14 +16,14 @@ from typing import NamedTuple
 from lightwell.imaging.errors import PixelFailure, cannot_transcode
 
 SOD, SOT, EOC = 0xFF93, 0xFF90, 0xFFD9
-_SIZ, _CAP, _COD, _COC, _TLM, _QCD, _RGN = 0xFF51, 0xFF50, 0xFF52, 0xFF53, 0xFF55, 0xFF5C, 0xFF5E
-_COM = 0xFF64
+COD, COC, POC = 0xFF52, 0xFF53, 0xFF5F
+_CAP, _TLM, _QCD, _RGN, _COM = 0xFF50, 0xFF55, 0xFF5C, 0xFF5E, 0xFF64
 # ... PRF, PLM, CPF, QCC, POC, PPM, CRG; Part 2 has others, which lightwell cannot decode.
 _MAIN_HEADER_MARKERS = frozenset(
-    {_CAP, _COD, _COC, _TLM, _QCD, _RGN, _COM, 0xFF56, 0xFF57, 0xFF59, 0xFF5D, 0xFF5F, 0xFF60, 0xFF63}
+    {_CAP, COD, COC, _TLM, _QCD, _RGN, _COM, 0xFF56, 0xFF57, 0xFF59, 0xFF5D, POC, 0xFF60, 0xFF63}
 )
 # ... PLT, QCC, POC, PPT.
-_TILE_PART_MARKERS = frozenset({_COD, _COC, _QCD, _RGN, _COM, 0xFF58, 0xFF5D, 0xFF5F, 0xFF61})
+_TILE_PART_MARKERS = frozenset({COD, COC, _QCD, _RGN, _COM, 0xFF58, 0xFF5D, POC, 0xFF61})
 _PADDING = b"\x00\xff\x20"
 _STARTS = (b"\xff\x4f\xff\x51", b"\xff\x90\x00\x0a")
 _MOST_TILES = 65_535
@@ -125,6 +125,12 @@ def without_wrong_tlm(data: bytes | memoryview, codestream: Codestream) -> bytes
     return b"".join([view[:siz_end], *segments, view[codestream.header_length :]])
 
 
+def has_true_tlm(codestream: Codestream) -> bool:
+    """Whether it has TLM, and these list the tile-parts as they follow."""
+    tlm = sorted(body for marker, body in codestream.segments if marker == _TLM)
+    return bool(tlm) and _listed_tile_parts(tlm) == [(part.tile, part.length) for part in codestream.parts]
+
+
 def _listed_tile_parts(tlm: list[bytes]) -> list[tuple[int, int]] | None:
     """Tile and length of each tile-part by TLM in their order; None if they are not valid."""
     parts: list[tuple[int, int]] = []
@@ -158,7 +164,7 @@ def _read_codestream(view: memoryview) -> Codestream:
         segments.append(MarkerSegment(marker, bytes(view[position + 2 : position + length])))
         markers.add(marker)
         position += length
-    if not {_COD, _QCD} <= markers:
+    if not {COD, _QCD} <= markers:
         raise _damaged("lacks COD or QCD, which say how it is coded")
     _check_segments(segments, grid, len(view))
     header_length = position
@@ -205,13 +211,13 @@ def _check_segments(segments: list[MarkerSegment], grid: ReferenceGrid, length: 
     levels, packets = 0, 0
     wide = len(grid.components) // 3 > 256  # component indexes have two bytes
     for marker, body in segments:
-        if marker == _COD:
+        if marker == COD:
             progression, layers, transform = struct.unpack_from(">BHB", body, 1)
             if progression > 4 or not layers or transform > 1:
                 raise _damaged("has coding parameters that are not valid")
             levels = _check_coding(body[5:], bool(body[0] & 1))
             packets = layers * (len(grid.components) // 3) * _precincts(body, grid)
-        elif marker == _COC:
+        elif marker == COC:
             _check_coding(body[2 + wide :], bool(body[1 + wide] & 1))
         elif marker == _RGN and body[2 + wide] > 37:
             raise _damaged("has a region of interest that is not valid")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -114,22 +114,6 @@ def decode_verified(
         return _decode(data, head, stored_syntax, image, checksum)
     except _Damage as damage:
         raise _damaged(damage) from damage
-
-
-def verified_bytes(pieces: Iterable[bytes], checksum: int) -> Iterator[bytes]:
-    """The bytes of a frame whose checksum is of its bytes, piece by piece.
-
-    Raises `DamagedError` instead of yielding the last piece if they differ from the imported ones.
-    """
-    checksum_so_far, last = 0, b""
-    for piece in pieces:
-        if last:
-            yield last
-        checksum_so_far, last = bytes_checksum((piece,), checksum_so_far), piece
-    if checksum_so_far != checksum:
-        raise _damaged("has other bytes than were imported")
-    if last:
-        yield last
 
 
 def frame_damage(

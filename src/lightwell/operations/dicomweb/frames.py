@@ -16,7 +16,7 @@ from cachetools import LRUCache
 
 from lightwell.codec_pool.render_requests import Decode, Decoded, FrameSpan, Pixels
 from lightwell.documents.retrieve_syntax import VERIFIED_SYNTAXES
-from lightwell.domain.image_sets.frame_table import PAGE, unpack_entry
+from lightwell.domain.image_sets.frame_table import PAGE, read_place
 from lightwell.domain.keys import ImageSetKey, PixelsKey
 from lightwell.errors import (
     DamagedError,
@@ -98,20 +98,26 @@ class InstanceFrames:
     def frame(self, pixels: InstancePixels, number: int) -> BareFrame:
         """Where frame ``number``, from 1, is stored. Raises `NotFoundError` where there are fewer frames."""
         index = (number - 1) % PAGE
-        page = None
-        if 0 < number <= pixels.frame_count:
-            page = self.reader.page(pixels.key, number - 1 - index)
-        found = None if page is None else unpack_entry(page.entries, index)
-        if page is None or found is None:
+        first = number - 1 - index
+        page = self.reader.page(pixels.key, first) if 0 < number <= pixels.frame_count else None
+        entry = None if page is None else read_place(page.entries, index)
+        if page is None or entry is None:
             raise NotFoundError(f"The instance has {pixels.frame_count} frames; there is no frame {number}.")
+        offset, length, head, checksum = entry
         place = FrameLocation(
             pixels.image_set,
             page.object,
-            found.offset + found.head,
-            found.length - found.head,
+            offset + head,
+            length - head,
             page.content_type,
+            head,
+            page.checksum(index, checksum),
+            page,
+            index,
+            pixels.key,
+            first,
         )
-        return BareFrame(place, found.checksum)
+        return BareFrame(place, checksum)
 
     async def frame_here(self, pixels: InstancePixels, number: int) -> BareFrame:
         """The same on an event loop."""
@@ -148,7 +154,16 @@ class InstanceFrames:
         place = frame.place
         order = Decode(
             Pixels(pixels.stored_syntax, bytes(row[0])),
-            [FrameSpan(place.object, place.offset, place.length, 0, frame.checksum)],
+            [
+                FrameSpan(
+                    place.object,
+                    place.offset - place.head,
+                    place.length + place.head,
+                    place.head,
+                    frame.checksum,
+                    place.checksum,
+                )
+            ],
             described=True,
         )
         try:

@@ -17,7 +17,8 @@ from sqlalchemy import Connection
 from lightwell import __version__
 from lightwell.codec_pool.render_requests import ByteSpan, FrameSpan, NotRendered, Pixels, Render, Rendered
 from lightwell.domain.image_sets.edits import encode_edits
-from lightwell.domain.image_sets.frame_table import PAGE, unpack_entry
+from lightwell.domain.image_sets.frame_checks import checksum_at
+from lightwell.domain.image_sets.frame_table import PAGE, read_place
 from lightwell.domain.rendering import (
     GIF,
     IMAGE_TYPES,
@@ -288,16 +289,15 @@ def _frame_span(stores: Stores, stored: StoredImage, number: int) -> FrameSpan:
 def _frame_spans(stores: Stores, stored: StoredImage, page: int, places: Iterable[int]) -> list[FrameSpan]:
     """Frames of the page of the frame table that begins with the frame ``page``."""
     row = stores.db.look_up(native_instances.FRAME_LOCATION_LOOK_UP, (stored.key, page))
-    entries = bytes(row[3]) if row is not None else b""
-    frames = [unpack_entry(entries, place) for place in places]
-    if row is None or None in frames:
-        raise InternalError("The frame table has no entry for the frame; run `lightwell data verify`.")
-    name = pack_name(row[0])
-    return [
-        FrameSpan(name, frame.offset, frame.length, frame.head, frame.checksum)
-        for frame in frames
-        if frame is not None
-    ]
+    spans = []
+    for index in places:
+        entry = read_place(bytes(row[3]), index) if row is not None else None
+        if row is None or entry is None:
+            raise InternalError("The frame table has no entry for the frame; run `lightwell data verify`.")
+        spans.append(
+            FrameSpan(pack_name(row[0]), *entry, None if row[4] is None else checksum_at(row[4], index))
+        )
+    return spans
 
 
 def _ask_pool(context: Context, order: Render) -> Rendered | NotRendered:

@@ -157,7 +157,7 @@ def open_file(ctx: Context, sent: RetrievedInstance) -> Part10File:
             ctx.stores,
             instance,
             sent.syntax,
-            decode=lambda stored, place: decode_frame(ctx, stored, place),
+            decode=partial(decode_frame, ctx),
             decode_nested=partial(decode_nested, partial(_ask, ctx)),
         )
     except InputError as error:
@@ -180,13 +180,13 @@ def _not_available_as(sent: RetrievedInstance, error: InputError) -> NotAcceptab
     )
 
 
-def decode_frame(ctx: Context, stored: StoredImage, place: Frame) -> tuple[str, bytes]:
+def decode_frame(ctx: Context, stored: StoredImage, place: Frame, crc: int | None) -> tuple[str, bytes]:
     """Photometric interpretation and native bytes of a frame that is stored as it was imported.
 
     A codec worker decodes it. Raises `InputError` where it cannot be decoded, and what `CodecPoolClient.ask`
     raises.
     """
-    span = FrameSpan(pack_name(stored.pack), place.offset, place.length, place.head, place.checksum)
+    span = FrameSpan(pack_name(stored.pack), place.offset, place.length, place.head, place.checksum, crc)
     answer = _ask(ctx, Decode(Pixels(stored.stored_syntax, bytes(stored.image)), [span]))
     if not isinstance(answer, Decoded):
         raise InternalError("A codec worker returned an unexpected type of answer.")

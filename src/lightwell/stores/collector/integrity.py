@@ -7,11 +7,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, bindparam, func, select, tuple_, update
 
 from lightwell.domain.image_sets.edits import apply_edits
+from lightwell.domain.image_sets.frame_table import ENTRY_SIZE
 from lightwell.domain.image_sets.search_columns import SearchColumns, columns_of_levels
-from lightwell.domain.integrity import PackToVerify, PixelsToVerify, RecordToVerify, SharedValues
+from lightwell.domain.integrity import MadeChecks, PackToVerify, PixelsToVerify, RecordToVerify, SharedValues
 from lightwell.domain.states import ImageSetState, PackState
 from lightwell.errors import StorageError
 from lightwell.stores.db.bulk import batches
@@ -57,31 +58,82 @@ def records(conn: Connection, pack_key: int) -> list[RecordToVerify]:
         .where(record.c.pack == pack_key)
         .order_by(record.c.original_offset)
     ).all()
-    pages: dict[int, list[tuple[int, bytes]]] = defaultdict(list)
+    pages: dict[int, list[tuple[bytes, bytes | None]]] = defaultdict(list)
     keys = [row._mapping[pixels.c.key] for row in rows if row._mapping[pixels.c.key] is not None]
     for some in batches(sorted(set(keys))):
         table = frame_table.c
         found = conn.execute(
-            select(table.pixels, table.first_frame, table.entries)
+            select(table.pixels, table.entries, table.checks)
             .where(table.pixels.in_(some))
             .order_by(table.pixels, table.first_frame)
         )
-        for key, first, entries in found:
-            pages[key].append((first, entries))
+        for key, entries, checks in found:
+            pages[key].append((entries, checks))
     return [_record(row._mapping, pages) for row in rows]
 
 
-def _record(row: Any, pages: dict[int, list[tuple[int, bytes]]]) -> RecordToVerify:
+def unchecked(conn: Connection, after: tuple[int, int], limit: int) -> list[PixelsToVerify]:
+    """Rows of the frame table that have no checks, each with its pixels, after (pixels, first frame)."""
+    table = frame_table.c
+    rows = conn.execute(
+        select(pixels, table.entries, table.first_frame)
+        .join(frame_table, table.pixels == pixels.c.key)
+        .where(table.checks.is_(None), tuple_(table.pixels, table.first_frame) > after)
+        .order_by(table.pixels, table.first_frame)
+        .limit(limit)
+    )
+    return [
+        PixelsToVerify(
+            row.key,
+            row.pack,
+            row.stored_syntax,
+            row.frame_count,
+            row.checksum_type,
+            row.image,
+            [row.entries],
+            [None],
+            row.first_frame,
+        )
+        for row in rows
+    ]
+
+
+def count_unchecked(conn: Connection) -> int:
+    """How many frames have no checksum of their stored bytes."""
+    size = func.coalesce(func.sum(func.length(frame_table.c.entries)), 0)
+    return int(conn.execute(select(size).where(frame_table.c.checks.is_(None))).scalar_one()) // ENTRY_SIZE
+
+
+def set_checks(conn: Connection, made: Sequence[MadeChecks]) -> None:
+    """Write the checks of rows that have none; what has gone meanwhile is left out."""
+    if not made:
+        return
+    table = frame_table.c
+    conn.execute(
+        update(frame_table)
+        .where(
+            table.pixels == bindparam("of"),
+            table.first_frame == bindparam("first"),
+            table.checks.is_(None),
+        )
+        .values(checks=bindparam("made")),
+        [{"of": each.pixels, "first": each.first_frame, "made": each.checks} for each in made],
+    )
+
+
+def _record(row: Any, pages: dict[int, list[tuple[bytes, bytes | None]]]) -> RecordToVerify:
     held, lost = None, []
     key = row[pixels.c.key]
     if key is not None:
         held = PixelsToVerify(
+            key,
             row[pixels.c.pack],
             row[pixels.c.stored_syntax],
             row[pixels.c.frame_count],
             row[pixels.c.checksum_type],
             row[pixels.c.image],
-            [entries for _, entries in pages[key]],
+            [entries for entries, _ in pages[key]],
+            [checks for _, checks in pages[key]],
         )
     elif row[record.c.pixels] is not None:
         lost.append("its pixels")

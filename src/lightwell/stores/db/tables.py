@@ -183,7 +183,15 @@ frame_table = Table(
     metadata,
     _key("pixels", primary_key=True),
     Column("first_frame", Integer, primary_key=True, autoincrement=False),  # 0, 256, 512, ...
-    Column("entries", LargeBinary, nullable=False),  # domain.frames.pack_entries
+    Column("entries", LargeBinary, nullable=False),  # domain.image_sets.frame_table.pack_entries
+    Column("checks", LargeBinary),  # domain.image_sets.frame_checks.pack_checks; NULL: not made yet
+    Index(
+        "frame_table_unchecked",
+        "pixels",
+        "first_frame",
+        sqlite_where=text("checks IS NULL"),
+        postgresql_where=text("checks IS NULL"),
+    ),
 )
 
 dictionary = Table(

@@ -151,7 +151,8 @@ def _existing(conn: Connection, row: Row[Any]) -> ExistingInstance:
     found = None
     if row.pixels is not None:
         named = {column.name: getattr(row, f"pixels_{column.name}") for column in _PIXELS}
-        found = StoredPixels(**named, pages=list(part10_instances.read_frame_table(conn, row.pixels).pages))
+        table = part10_instances.read_frame_table(conn, row.pixels)
+        found = StoredPixels(**named, pages=list(table.pages), checks=list(table.checks))
     dicom = None if row.dicom_z is None else _digest(conn, row.dicom_z, row.dicom_dictionary)
     return ExistingInstance(
         row.original_pack,

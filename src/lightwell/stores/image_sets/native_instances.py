@@ -73,10 +73,11 @@ _PAGE: Select[Any] = select(frame_table.c.entries).where(
 )
 
 FRAME_LOCATION_LOOK_UP = LookUp(
-    "SELECT p.pack, p.stored_syntax, p.frame_count, t.entries FROM pixels p, frame_table t"
-    " WHERE p.key = ? AND t.pixels = p.key AND t.first_frame = ?"
+    "SELECT p.pack, p.stored_syntax, p.frame_count, t.entries, t.checks, p.checksum_type"
+    " FROM pixels p, frame_table t WHERE p.key = ? AND t.pixels = p.key AND t.first_frame = ?"
 )
-"""For `Database.look_up` (pixels key, first frame of a page): where the frames of that page lie."""
+"""For `Database.look_up` (pixels key, first frame of a page): where the frames of that page lie, and what
+their checksums are of (`imaging.pixels.stored_frames.ChecksumType`)."""
 
 IMAGE_LOOK_UP = LookUp("SELECT p.image FROM pixels p WHERE p.key = ?")
 """For `Database.look_up` (pixels key): the JSON of the image description that the import wrote."""

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, bindparam, func, select
 
 from lightwell.domain.image_sets.edits import Edits, merge_edits
+from lightwell.domain.image_sets.frame_checks import FrameChecks, unpack_checks
 from lightwell.domain.image_sets.frame_table import ENTRY_SIZE, Frame, unpack_entries
 from lightwell.domain.keys import ImageSetKey, PixelsKey
 from lightwell.stores.db.tables import frame_table, image_set, instance, member, pixels, record
@@ -153,9 +154,13 @@ def _stored(row: Any, on_levels: Edits) -> StoredInstance:
 
 @dataclass(frozen=True, slots=True)
 class FrameTable:
-    """Every frame of some pixels, or the one span of pixel data that could not be split; 41 bytes a frame."""
+    """Every frame of some pixels, or the one span of pixel data that could not be split: some 60 bytes each.
+
+    ``checks`` are those of each page, see `domain.image_sets.frame_checks`, None where it has none yet.
+    """
 
     pages: tuple[bytes, ...]
+    checks: tuple[bytes | None, ...]
 
     def __len__(self) -> int:
         return sum(len(page) // ENTRY_SIZE for page in self.pages)
@@ -164,12 +169,22 @@ class FrameTable:
         for page in self.pages:
             yield from unpack_entries(page)
 
+    def checked(self) -> Iterator[tuple[Frame, FrameChecks | None]]:
+        """The frames, each with its checks. Raises struct.error where these are too short."""
+        for page, checks in zip(self.pages, self.checks, strict=True):
+            frames = unpack_entries(page)
+            if checks is None:
+                yield from ((frame, None) for frame in frames)
+            else:
+                lengths = [frame.length for frame in frames]
+                yield from zip(frames, unpack_checks(checks, lengths), strict=True)
+
 
 def read_frame_table(conn: Connection, pixels_key: PixelsKey) -> FrameTable:
     """The whole frame table of some pixels."""
     rows = conn.execute(
-        select(frame_table.c.entries)
+        select(frame_table.c.entries, frame_table.c.checks)
         .where(frame_table.c.pixels == pixels_key)
         .order_by(frame_table.c.first_frame)
-    )
-    return FrameTable(tuple(bytes(entries) for (entries,) in rows))
+    ).all()
+    return FrameTable(tuple(bytes(row.entries) for row in rows), tuple(row.checks for row in rows))

@@ -137,9 +137,9 @@ def insert(
         conn,
         frame_table,
         [
-            {"pixels": p.key, "first_frame": number * PAGE, "entries": entries}
+            {"pixels": p.key, "first_frame": number * PAGE, "entries": entries, "checks": checks}
             for _, p in with_pixels
-            for number, entries in enumerate(p.pages)
+            for number, (entries, checks) in enumerate(zip(p.pages, p.checks, strict=True))
         ],
     )
     insert_many(
@@ -177,6 +177,11 @@ def _reasons(warnings: str | None) -> str | None:
         return None
     codes = sorted({int(warning["warning_reason_code"]) for warning in json.loads(warnings)})
     return json.dumps(codes, separators=(",", ":")) if codes else None
+
+
+def sop_instance_uid(conn: Connection, pixels_key: int) -> str | None:
+    """The SOPInstanceUID with which some pixels were imported, if their first record is still there."""
+    return conn.execute(select(record.c.sop_instance_uid).where(record.c.key == pixels_key)).scalar()
 
 
 @dataclass(frozen=True, slots=True)

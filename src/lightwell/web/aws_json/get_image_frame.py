@@ -61,8 +61,9 @@ async def serve_frame(state: AppState, request: Request, params: dict[str, str],
 async def _content(state: AppState, place: FrameLocation) -> bytes | AsyncIterator[bytes]:
     if place.length > LARGE:
         # The first piece is read before the response starts: a lost pack is a 500, not a truncated body.
-        return _pieces(state, place, await read_frame(state, place, 0, PIECE))
-    return await read_frame(state, place, 0, place.length)
+        return _pieces(state, place, bytes(await read_frame(state, place, 0, PIECE)))
+    # Of a native frame it is bytes already, which are not copied.
+    return bytes(await read_frame(state, place, 0, place.length))
 
 
 async def _pieces(state: AppState, place: FrameLocation, piece: bytes) -> AsyncIterator[bytes]:
@@ -72,7 +73,7 @@ async def _pieces(state: AppState, place: FrameLocation, piece: bytes) -> AsyncI
         sent += len(piece)
         if sent == place.length:
             return
-        piece = await read_frame(state, place, sent, min(PIECE, place.length - sent))
+        piece = bytes(await read_frame(state, place, sent, min(PIECE, place.length - sent)))
 
 
 def _frame_id(params: dict[str, str], body: bytes) -> str:

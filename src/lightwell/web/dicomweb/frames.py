@@ -196,10 +196,10 @@ async def _single_part(
     if data is not None:
         body = bytes(data[byte_range.start : byte_range.start + byte_range.length])
     elif byte_range.length > LARGE:
-        first = await _read(request, frame, byte_range.start, PIECE)
+        first = bytes(await _read(request, frame, byte_range.start, PIECE))
         body = _range_in_pieces(request, frame, byte_range, first)
     else:
-        body = await _read(request, frame, byte_range.start, byte_range.length)
+        body = bytes(await _read(request, frame, byte_range.start, byte_range.length))
     return Response(byte_range.status, headers, body)
 
 
@@ -248,7 +248,7 @@ async def _stream(
         if form.as_stored:
             sent = len(piece)
             while sent < frame.place.length:
-                piece = await _read(request, frame, sent, min(PIECE, frame.place.length - sent))
+                piece = bytes(await _read(request, frame, sent, min(PIECE, frame.place.length - sent)))
                 sent += len(piece)
                 yield piece
     yield parts.closing
@@ -261,7 +261,7 @@ async def _first_piece(
     if not form.as_stored:
         return bytes(await _transcoded(request, found, frame, form))
     length = frame.place.length
-    return await _read(request, frame, 0, length if length <= LARGE else PIECE)
+    return bytes(await _read(request, frame, 0, length if length <= LARGE else PIECE))
 
 
 async def _range_in_pieces(
@@ -273,7 +273,8 @@ async def _range_in_pieces(
         sent += len(piece)
         if sent == byte_range.length:
             return
-        piece = await _read(request, frame, byte_range.start + sent, min(PIECE, byte_range.length - sent))
+        length = min(PIECE, byte_range.length - sent)
+        piece = bytes(await _read(request, frame, byte_range.start + sent, length))
 
 
 async def _look_up(request: DicomwebRequest, look: Callable[..., T], *arguments: object) -> T:
@@ -288,7 +289,7 @@ async def _locate(request: DicomwebRequest, found: InstancePixels, number: int) 
     return await reader.frame_here(found, number) if reader.may_wait else reader.frame(found, number)
 
 
-async def _read(request: DicomwebRequest, frame: BareFrame, start: int, length: int) -> bytes:
+async def _read(request: DicomwebRequest, frame: BareFrame, start: int, length: int) -> bytes | memoryview:
     return await read_frame(request.state, frame.place, start, length)
 
 
@@ -322,7 +323,8 @@ class Stream:
         return cls(request, await _locate(request, found, 1))
 
     async def read(self, start: int, length: int) -> bytes:
-        return await _read(self.request, self.frame, start, min(length, self.frame.place.length - start))
+        length = min(length, self.frame.place.length - start)
+        return bytes(await _read(self.request, self.frame, start, length))
 
     async def respond(self, media_type: str, headers: Headers) -> Response:
         """All of it, or the range that is requested; the first header is the entity tag."""

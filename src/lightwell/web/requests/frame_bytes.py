@@ -7,7 +7,7 @@ from lightwell.operations.get_image_frame import FrameLocation
 from lightwell.web.requests.state import AppState
 
 
-async def read_frame(state: AppState, place: FrameLocation, start: int, length: int) -> bytes:
+async def read_frame(state: AppState, place: FrameLocation, start: int, length: int) -> bytes | memoryview:
     """Exactly ``length`` bytes of a frame from byte ``start`` on. Raises what `FrameReader.read` raises."""
     reader = state.frames
     if not start and length == place.length:
@@ -15,9 +15,11 @@ async def read_frame(state: AppState, place: FrameLocation, start: int, length: 
         if data is not None:
             return data
     fetching = reader.fetch(place, start, length)
-    if fetching is None:
-        return await state.in_thread(reader.read, place, start, length)
-    try:
-        return await fetching
-    except StorageError as error:
-        raise await state.in_thread(reader.error_for, place, error) from error
+    if fetching is not None:
+        try:
+            data = await fetching
+        except StorageError as error:
+            raise await state.in_thread(reader.error_for, place, error) from error
+        if data is not None:
+            return data
+    return await state.in_thread(reader.read, place, start, length)

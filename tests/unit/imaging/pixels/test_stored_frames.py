@@ -15,7 +15,6 @@ from lightwell.imaging.pixels.stored_frames import (
     decode_verified,
     decoded_photometric,
     frame_damage,
-    verified_bytes,
 )
 from tests.unit.imaging.pixel_files import (
     EXPLICIT,
@@ -131,16 +130,6 @@ def test_proves_jpeg_2000_that_disagrees_with_the_attributes(bits: int, signed: 
     assert found.dtype == (np.int16 if signed else np.uint16)
     assert bool(found.min() < 0) is signed
     assert frame_damage(frame.data, 0, J2K, description, frame.checksum) is None
-
-
-def test_proves_bytes_in_pieces() -> None:
-    pieces = [b"ab", b"", b"cd", b"e"]
-    assert b"".join(verified_bytes(pieces, zlib.crc32(b"abcde"))) == b"abcde"
-    assert list(verified_bytes([], 0)) == []
-    found: list[bytes] = []
-    with pytest.raises(DamagedError, match="lightwell data verify"):
-        found.extend(verified_bytes(pieces, zlib.crc32(b"abcdf")))
-    assert b"e" not in found
 
 
 @pytest.mark.parametrize(
