@@ -132,7 +132,7 @@ class Worker:
         self._send(RecordsChecked(check.task, faults, checker.frames, checker.made))
 
     def _check_frames(self, check: CheckFrames) -> None:
-        checker = Checker(self._files.objects, self._cache)
+        checker = Checker(self._objects, self._cache)
         faults: list[tuple[int, IntegrityFault]] = []
         for place, pixels in enumerate(check.pixels):
             self._send(FileStarted(check.task, place))
