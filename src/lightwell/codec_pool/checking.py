@@ -29,8 +29,7 @@ from lightwell.imaging.dataset.original_container import Original
 from lightwell.imaging.dataset.part10 import stored_part10
 from lightwell.imaging.instances.nested_pixels import NestedDecoder
 from lightwell.imaging.instances.parse import ParsedInstance, parse_instance
-from lightwell.imaging.pixels.checksum import bytes_checksum
-from lightwell.imaging.pixels.stored_checks import checks_of, frame_checks
+from lightwell.imaging.pixels.checksum import bytes_checksum, checks_of, frame_checks
 from lightwell.imaging.pixels.stored_frames import frame_damage
 from lightwell.stores.image_sets.records import decompress
 from lightwell.stores.objects.interface import PackObjects

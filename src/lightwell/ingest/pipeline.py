@@ -30,8 +30,8 @@ from lightwell.imaging.errors import PixelFailure, cannot_transcode
 from lightwell.imaging.instances.dicom_signs import has_sign_of_dicom
 from lightwell.imaging.instances.nested_pixels import NestedDecoder
 from lightwell.imaging.instances.parse import ParsedInstance, PixelElement, parse_instance
+from lightwell.imaging.pixels.checksum import checks_of, frame_checks
 from lightwell.imaging.pixels.frame_stream import blob_ranges, open_frame_stream
-from lightwell.imaging.pixels.stored_checks import checks_of, frame_checks
 from lightwell.ingest.duplicates import ExistingFinder, same_original, same_pixels
 from lightwell.stores.image_sets.records import FragmentCompressor, compress
 from lightwell.stores.objects.interface import PackObjects
