@@ -195,6 +195,11 @@ class Settings:
         4 * GiB, "maximum bytes that they take there; one file alone may be larger"
     )
     file_timeout: int = _setting(600, "maximum seconds of processing for one file")
+    deliver_events: str = _setting(
+        "on",
+        "off: leave the file of delivered events to other servers and workers of the database",
+        choices=("on", "off"),
+    )
     events_file: Path | None = _setting(None, "file of delivered events; DATA/events.ndjson if unset")
     events_rotate_bytes: int = _setting(64 * MiB, "size at which that file is begun anew; 0 means never")
     collect_interval: int = _setting(60, "seconds between rounds of the garbage collector")

@@ -203,6 +203,14 @@ def test_a_worker_answers_probes(many: Deployment) -> None:
     many.workers.remove(worker)
 
 
+def test_refuses_a_storage_of_this_machine(many: Deployment, tmp_path: Path) -> None:
+    alone = {**many.environment, "LIGHTWELL_STORAGE_URL": ""}
+    for verb in (("worker",), ("serve", "--no-work", "--port", "0")):
+        done = lightwell(*verb, data=tmp_path / "data", environ=alone)
+        assert done.status == 2 and "LIGHTWELL_STORAGE_URL" in done.err, done
+        assert str(tmp_path / "data") in done.err and str(many.servers[0].data) in done.err
+
+
 def test_refuses_roles_that_cannot_work(tmp_path: Path) -> None:
     alone = lightwell("worker", data=tmp_path / "data")
     assert alone.status == 2 and "LIGHTWELL_DATABASE_URL" in alone.err

@@ -29,7 +29,10 @@ PAGES = [
     *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs" / "concepts").glob("*.md")),
 ]
 # `lightwell serve` and `lightwell demo` keep the terminal: the reader goes on in another one.
-_KEEPS_THE_TERMINAL = re.compile(r"^(lightwell (?:serve|demo)\b(?:[^&#\\\n]|\\\n)*)(?:#.*)?$", re.MULTILINE)
+_KEEPS_THE_TERMINAL = re.compile(
+    r"^(lightwell (?:serve|demo|worker)\b(?:[^&#\\\n]|\\\n)*)(?:#.*)?$", re.MULTILINE
+)
+_READY = {"demo": "Press Ctrl-C", "serve": "listening on", "worker": "worker is process"}
 # The demo of the page before has to end first: both would use the same folder.
 _STARTS_A_SERVER = re.compile(r"^lightwell (?:serve|demo)\b", re.MULTILINE)
 # A suite that ran itself would not end, and an environment made anew needs the network; `make demo` does what
@@ -75,7 +78,7 @@ class Reader:
         while found := _KEEPS_THE_TERMINAL.search(text):
             server = self.open_terminal()
             server.paste(f"{text[: found.end(1)]} &")
-            server.await_text("Press Ctrl-C" if " demo" in found[0] else "listening on")
+            server.await_text(next(text for verb, text in _READY.items() if f"lightwell {verb}" in found[0]))
             text = text[found.end() :]
             self.open_terminal()
         self.terminal.paste(text)
@@ -182,7 +185,8 @@ def with_s3(reader: Reader, request: pytest.FixtureRequest) -> None:
         aws_access_key_id=s3.access_key_id,
         aws_secret_access_key=s3.secret_access_key,
     )
-    for bucket in ("scans", "scans-reports"):
+    there = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
+    for bucket in {"scans", "scans-reports"} - there:
         client.create_bucket(Bucket=bucket)
     for path in (reader.home / "dicom").iterdir():
         client.upload_file(str(path), "scans", f"2026/{path.name}")
@@ -195,6 +199,19 @@ def with_s3(reader: Reader, request: pytest.FixtureRequest) -> None:
             f"{name}={value}" for name, value in s3.environment.items()
         ),
     }
+
+
+def with_both(reader: Reader, request: pytest.FixtureRequest) -> None:
+    """PostgreSQL and S3, with the bucket of the page, and one machine for all that it starts."""
+    with_postgresql(reader, request)
+    with_s3(reader, request)
+    s3 = request.getfixturevalue("s3_server")
+    client = services.boto3_client(s3)
+    client.create_bucket(Bucket="images")
+    client.close()
+    reader.environ |= {**s3.environment, "LIGHTWELL_CODEC_WORKERS": "1", "LIGHTWELL_WORKERS": "1"}
+    reader.own["10.0.0.5"] = "127.0.0.1"
+    reader.own["/etc/lightwell/secret.key"] = str(reader.home / "checkout" / "secret.key")
 
 
 def with_two_versions(reader: Reader, request: pytest.FixtureRequest) -> None:
@@ -267,6 +284,7 @@ BEFORE: dict[str, Callable[[Reader, pytest.FixtureRequest], None]] = {
     "docs/howto/ohif.md": with_ohif,
     "docs/howto/oidc.md": about_reading,
     "docs/howto/postgresql.md": with_postgresql,
+    "docs/howto/scale-out.md": with_both,
     "docs/howto/tls-and-proxies.md": with_a_certificate,
     "docs/concepts/versions.md": with_two_versions,
 }

@@ -20,11 +20,12 @@ OLD, NEW = (Credentials(f"AKLWROOT{name}00000000", f"{name}-secret") for name in
 AWAY = "UPDATE server SET seen_at = seen_at - 61000"
 
 
-def given(key: Credentials) -> dict[str, str]:
+def given(key: Credentials, folder: Path) -> dict[str, str]:
     return {
         "LIGHTWELL_ROOT_ACCESS_KEY_ID": key.access_key,
         "LIGHTWELL_ROOT_SECRET_ACCESS_KEY": key.secret_key,
         "LIGHTWELL_SECRET_KEY": "k" * 43 + "=",
+        "LIGHTWELL_STORAGE_URL": (folder / "objects").as_uri(),
     }
 
 
@@ -50,15 +51,15 @@ def execute(url: str, sql: str) -> None:
 
 def test_refuses_another_root_key_while_a_server_holds_the_old_one(postgres_url: str, tmp_path: Path) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
-    with running(a, database_url=postgres_url, env=given(OLD)) as first:
+    with running(a, database_url=postgres_url, env=given(OLD, tmp_path)) as first:
         for key in (NEW, Credentials(OLD.access_key, "another")):
-            said = refused(launch(b, database_url=postgres_url, env=given(key)))
+            said = refused(launch(b, database_url=postgres_url, env=given(key, tmp_path)))
             assert str(a) in said and "LIGHTWELL_ROOT_ACCESS_KEY_ID" in said
         assert first.client(OLD).list_datastores()["datastoreSummaries"] == []
-        with running(b, database_url=postgres_url, env=given(OLD)) as second:
+        with running(b, database_url=postgres_url, env=given(OLD, tmp_path)) as second:
             second.client(OLD).list_datastores()
         assert first.stop() == 0
-    with running(b, database_url=postgres_url, env=given(NEW)) as second:
+    with running(b, database_url=postgres_url, env=given(NEW, tmp_path)) as second:
         second.client(NEW).list_datastores()
         with pytest.raises(ClientError) as error:
             second.client(OLD).list_datastores()
@@ -67,14 +68,14 @@ def test_refuses_another_root_key_while_a_server_holds_the_old_one(postgres_url:
 
 def test_takes_another_root_key_after_a_crash(postgres_url: str, tmp_path: Path) -> None:
     a, b = tmp_path / "a", tmp_path / "b"
-    with running(a, database_url=postgres_url, env=given(OLD)) as first:
+    with running(a, database_url=postgres_url, env=given(OLD, tmp_path)) as first:
         kill(first)
-    assert str(a) in refused(launch(b, database_url=postgres_url, env=given(NEW)))
-    with running(a, database_url=postgres_url, env=given(NEW)) as again:
+    assert str(a) in refused(launch(b, database_url=postgres_url, env=given(NEW, tmp_path)))
+    with running(a, database_url=postgres_url, env=given(NEW, tmp_path)) as again:
         again.client(NEW).list_datastores()
         kill(again)
     execute(postgres_url, AWAY)
-    with running(b, database_url=postgres_url, env=given(OLD)) as other:
+    with running(b, database_url=postgres_url, env=given(OLD, tmp_path)) as other:
         other.client(OLD).list_datastores()
 
 
@@ -87,12 +88,12 @@ def test_doctor_tells_which_jobs_wait_for_a_server_that_does_not_run(
     write_series(a / "buckets" / "in-bucket", 2)
 
     def doctor() -> dict[str, object]:
-        env = {**given(OLD), "LIGHTWELL_DATABASE_URL": postgres_url}
+        env = {**given(OLD, tmp_path), "LIGHTWELL_DATABASE_URL": postgres_url}
         done = lightwell("doctor", "--port", "0", "--json", data=b, environ=env)
         found: dict[str, object] = next(row for row in done.json() if row["check"] == "jobs")
         return found
 
-    with running(a, database_url=postgres_url, env=given(OLD)) as first:
+    with running(a, database_url=postgres_url, env=given(OLD, tmp_path)) as first:
         client = first.client(OLD)
         store = client.create_datastore(datastoreName="a")["datastoreId"]
         job = client.start_dicom_import_job(
@@ -114,6 +115,6 @@ def test_doctor_tells_which_jobs_wait_for_a_server_that_does_not_run(
         and str(a) in str(found["says"])
         and "1 import job on local buckets is waiting" in str(found["says"])
     )
-    with running(b, database_url=postgres_url, env=given(OLD)) as other:
+    with running(b, database_url=postgres_url, env=given(OLD, tmp_path)) as other:
         shown = other.client(OLD).get_dicom_import_job(datastoreId=store, jobId=job)["jobProperties"]
         assert shown["jobStatus"] in ("SUBMITTED", "IN_PROGRESS")

@@ -85,11 +85,15 @@ def run(args: argparse.Namespace) -> int:
 
 def _import(args: argparse.Namespace, settings: Settings) -> int:
     from lightwell.operations.import_jobs import submit_local
+    from lightwell.stores.background.installation import agree_on_storage
+    from lightwell.stores.background.servers import Server
     from lightwell.work.engine_lock import EngineLock
 
     authorizer = None if args.authorizer is None else authorizer_arn(settings, args.authorizer)
     with store_session(settings, create=True) as stores:
         ctx = local_context(settings, stores)
+        if (node := stores.node_id) is not None:
+            agree_on_storage(stores.db, stores.objects, ctx.ids.id(), Server(node, "", ""))
         if EngineLock(settings.data).holder() is None:
             s3_sources.check(settings, stores, args.paths)
         store = find_or_create(ctx, args.datastore, authorizer=authorizer)

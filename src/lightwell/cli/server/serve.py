@@ -34,6 +34,7 @@ from lightwell.settings import Settings
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from lightwell.stores import Stores
     from lightwell.stores.background.servers import Server
 
 
@@ -174,6 +175,7 @@ def prepare(settings: Settings, server_row: Server | None = None, port: int | No
                 servers.register(conn, server_row, root, changes_root=changes_root)
 
         key, is_new = ensure_root(stores.db, secret_box, given, Clock().now(), enter)
+        agree_on_storage(stores, server_row)
         if given is None:
             write_credentials(settings.data, key)
         stores.close()
@@ -188,6 +190,22 @@ def prepare(settings: Settings, server_row: Server | None = None, port: int | No
             flush=True,
         )
     return 0
+
+
+def agree_on_storage(stores: Stores, row: Server | None) -> None:
+    """Refuse a storage that other servers do not have, and be as if this one had never started.
+
+    Raises `ConfigurationError`.
+    """
+    from lightwell.stores.background import installation, servers
+
+    if row is None:
+        return
+    try:
+        installation.agree_on_storage(stores.db, stores.objects, Ids().id(), row)
+    except ConfigurationError:
+        stores.db.write(lambda conn: servers.deregister(conn, row))
+        raise
 
 
 def _url(settings: Settings, listener: socket.socket) -> str:

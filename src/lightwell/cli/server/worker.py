@@ -35,8 +35,8 @@ _LOCK_SECONDS = 3.0
 _FLAGS = (
     *flags.PLACES,
     *("s3_endpoint_url", "buckets_dir", "codec_workers", "worker_memory", "worker_sandbox", "file_timeout"),
-    *("status_port", "status_host", "events_file", "collect_interval", "collect_grace"),
-    *("log_level", "log_format"),
+    *("status_port", "status_host", "deliver_events", "events_file", "events_rotate_bytes"),
+    *("collect_interval", "collect_grace", "log_level", "log_format"),
 )
 
 
@@ -128,6 +128,7 @@ def _check_folder_is_free(settings: Settings) -> None:
 
 def _prepare(settings: Settings, row: Server) -> int:
     """Make data folder and schema ready; as for a server, but without keys."""
+    from lightwell.cli.server.serve import agree_on_storage
     from lightwell.cli.store_session import restrict_access
     from lightwell.stores import open_stores
     from lightwell.stores.background import servers
@@ -138,6 +139,7 @@ def _prepare(settings: Settings, row: Server) -> int:
         stores = open_stores(settings)
         migrate(stores.db)
         stores.db.write(lambda conn: servers.register(conn, row, "", changes_root=False))
+        agree_on_storage(stores, row)
         stores.close()
     except LightwellError as error:
         print(f"lightwell: {error}", file=sys.stderr)

@@ -30,7 +30,7 @@ _OURS = re.compile(
 )
 _FOLDERS = ("objects", "documents", "spool")
 # And in a folder of objects elsewhere, which may hold other files too.
-_STORED = ("packs", "checks", ".tmp")
+_STORED = ("packs", "checks", ".tmp", "storage.id")
 _THEIRS = ("buckets", "authorizers", "lightwell.toml", "lost+found")
 
 

@@ -1,0 +1,98 @@
+"""One database, one storage: who brings another is refused, and who brings it back is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+
+from lightwell.domain.states import ServerRole
+from lightwell.errors import ConfigurationError, StorageUnavailableError
+from lightwell.stores.background import installation, servers
+from lightwell.stores.background.installation import MARKER, agree_on_storage
+from lightwell.stores.background.servers import Server
+from lightwell.stores.db.database import Database
+from lightwell.stores.objects import packs
+from lightwell.stores.objects.local import LocalObjects
+
+A = Server("nodeaaaa", "a (/a)", "run1")
+W = Server("nodeaaaa", "a (/a)", "run1", ServerRole.WORKER)
+B = Server("nodebbbb", "b (/b)", "run1")
+
+
+@pytest.fixture
+def db(migrated_postgres_url: str) -> Database:
+    return Database(migrated_postgres_url)
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(installation, "_FIRST_START_SECONDS", 0.5)
+
+
+def register(db: Database, one: Server) -> None:
+    db.write(lambda conn: servers.register(conn, one, "AKIA", changes_root=False))
+
+
+def test_refuses_a_folder_that_only_one_machine_has(db: Database, tmp_path: Path) -> None:
+    theirs, ours = LocalObjects(tmp_path / "a"), LocalObjects(tmp_path / "b")
+    register(db, A)
+    agree_on_storage(db, theirs, "1" * 32, A)
+    assert theirs.get(MARKER) == b"1" * 32
+    agree_on_storage(db, theirs, "2" * 32, B)
+    agree_on_storage(db, theirs, "2" * 32, W)
+    for one in (B, W):
+        with pytest.raises(ConfigurationError, match=r"a \(/a\) use.*LIGHTWELL_STORAGE_URL"):
+            agree_on_storage(db, ours, "2" * 32, one)
+    assert ours.get(MARKER) is None
+    ours.put(MARKER, b"3" * 32)
+    with pytest.raises(ConfigurationError, match=str(tmp_path / "b")):
+        agree_on_storage(db, ours, "2" * 32, A)
+    db.close()
+
+
+def test_takes_a_storage_that_has_the_packs_but_lost_its_id(db: Database, tmp_path: Path) -> None:
+    storage, empty = LocalObjects(tmp_path / "a"), LocalObjects(tmp_path / "b")
+    agree_on_storage(db, storage, "1" * 32, A)
+    storage.put(packs.pack_name(7), b"bytes")
+
+    def work(conn: Connection) -> None:
+        packs.insert_open(conn, [7], 1, 1)
+        packs.make_live(conn, {7: (5, 1)})
+
+    db.write(work)
+    with pytest.raises(ConfigurationError, match="mounted"):
+        agree_on_storage(db, empty, "2" * 32, A)
+    storage.delete(MARKER)
+    agree_on_storage(db, storage, "2" * 32, A)
+    assert storage.get(MARKER) == b"1" * 32
+    db.close()
+
+
+def test_keeps_the_id_of_a_storage_whose_database_is_new(db: Database, tmp_path: Path) -> None:
+    storage = LocalObjects(tmp_path / "a")
+    storage.put(MARKER, b"9" * 32)
+    agree_on_storage(db, storage, "1" * 32, A)
+    assert storage.get(MARKER) == b"9" * 32
+    agree_on_storage(db, storage, "2" * 32, B)
+    db.close()
+
+
+def test_lets_nobody_wait_for_a_storage_that_is_away(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(self: LocalObjects, key: str) -> bytes:
+        raise StorageUnavailableError("gone")
+
+    monkeypatch.setattr(LocalObjects, "get", away)
+    agree_on_storage(db, LocalObjects(tmp_path / "a"), "1" * 32, A)
+    assert "not known yet: gone" in caplog.text
+    db.close()
+
+
+def test_has_nothing_to_agree_on_with_sqlite(migrated_sqlite_url: str, tmp_path: Path) -> None:
+    db = Database(migrated_sqlite_url)
+    agree_on_storage(db, LocalObjects(tmp_path / "a"), "1" * 32, None)
+    assert not (tmp_path / "a").exists()
+    db.close()
