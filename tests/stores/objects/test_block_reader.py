@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from lightwell.errors import StorageError, StorageUnavailableError
-from lightwell.stores.objects import block_reader
+from lightwell.stores.objects import hedged_gets
 from lightwell.stores.objects.block_cache import BLOCK
 from lightwell.stores.objects.interface import MissingObjectError
 from lightwell.stores.objects.open import CacheOptions, open_objects
@@ -238,7 +238,7 @@ def test_while_s3_is_away_reads_fail_at_once_and_later_succeed_again(
 
 
 def test_a_silent_s3_is_given_up(objects: Counted, way: FaultyProxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(block_reader, "_STALL_SECONDS", 0.2)
+    monkeypatch.setattr(hedged_gets, "_STALL_SECONDS", 0.2)
     way.swallows = True
     with pytest.raises(StorageUnavailableError, match="has sent nothing"):
         objects.read(KEY, 20 * BLOCK, 10)

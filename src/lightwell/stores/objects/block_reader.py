@@ -12,15 +12,14 @@ import asyncio
 import contextlib
 import random
 import threading
-import time
-from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.stores.objects.block_cache import BLOCK, BLOCKS, BlockCache, cut
-from lightwell.stores.objects.circuit import Circuit
+from lightwell.stores.objects.hedged_gets import Count, HedgedGets
 from lightwell.stores.objects.read_ahead import ReadAhead
 
 if TYPE_CHECKING:
@@ -30,20 +29,11 @@ _READ_SECONDS = 120.0
 _GETS = 32
 _GETS_AHEAD = 4
 _PIECE = 4 << 20  # a longer read is made in pieces
-_STALL_SECONDS = 5.0  # without a byte of an answer
 _CLAIM_SECONDS, _CLAIM_PAUSE = 3.0, 0.003
-_HEDGE_LEAST, _HEDGE_MOST = 0.03, 1.5
-_HEDGES = 0.05  # of the GETs
 _SIZES = 4096
 _UNWRITTEN = 128  # blocks; of a disk that is slower than S3, the rest is not cached
 
-Count = Callable[[str, str, int], None]
-READS, GETS, BYTES, CIRCUIT = (
-    "lightwell_storage_reads_total",
-    "lightwell_storage_gets_total",
-    "lightwell_storage_bytes_total",
-    "lightwell_storage_circuit_total",
-)
+READS, BYTES = "lightwell_storage_reads_total", "lightwell_storage_bytes_total"
 
 
 class BlockReader:
@@ -59,21 +49,18 @@ class BlockReader:
         loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._cache = cache
-        self._open_store = open_store
+        self._s3 = HedgedGets(open_store, explain, count)
         self._explain = explain
         self._too_short = too_short
         self._count = count
-        self._store: S3Store | None = None
         self._flights: dict[tuple[str, int], asyncio.Future[bytes]] = {}
         self._sizes: OrderedDict[str, int] = OrderedDict()
         self._ahead = ReadAhead(BLOCKS)
         self._unwritten: list[tuple[str, int, bytes]] = []
-        self._is_writing = False
+        self._claims: list[tuple[str, int, int]] = []
+        self._is_writing = self._is_closing = False
         self._fetching_ahead = 0
         self._gets = asyncio.Semaphore(_GETS)
-        self._circuit = Circuit()
-        self._waits: deque[float] = deque(maxlen=64)
-        self._hedges = 3.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._disk = ThreadPoolExecutor(4, thread_name_prefix="lightwell-cache")
         self._loop = loop or asyncio.new_event_loop()
@@ -103,6 +90,7 @@ class BlockReader:
 
     def close(self) -> None:
         """End the thread; reads under way fail."""
+        self._is_closing = True
         if self._thread is not None:
             self._call(self._loop.stop)
             self._thread.join(5)
@@ -139,7 +127,7 @@ class BlockReader:
                 blocks = await self._blocks(key, first, last)
                 break
             except StorageUnavailableError:
-                if is_last or self._circuit.is_open:
+                if is_last or self._s3.circuit.is_open:
                     self._count(READS, "failed", 1)
                     raise
             await asyncio.sleep(random.uniform(0.02, 0.1))
@@ -222,7 +210,7 @@ class BlockReader:
 
     def _go_on(self, key: str) -> None:
         """The last window of an object is being read: fetch the next one."""
-        if self._fetching_ahead >= _GETS_AHEAD or self._circuit.is_open:
+        if self._fetching_ahead >= _GETS_AHEAD or self._s3.circuit.is_open:
             return
         found = self._ahead.onward(key)
         size = self._sizes.get(key)
@@ -270,7 +258,9 @@ class BlockReader:
             self._fail(key, begun, end, StorageUnavailableError("This server is stopping."))
             raise
         finally:
-            self._cache.release(key, first, end - first)
+            # Whoever waits for the claim looks for the blocks on the disk next.
+            self._claims.append((key, first, end - first))
+            self._write_next()
 
     def _fail(self, key: str, first: int, end: int, error: Exception) -> None:
         if not isinstance(error, StorageError):
@@ -307,7 +297,7 @@ class BlockReader:
     async def _get(self, key: str, first: int, end: int) -> None:
         """One GET, whose blocks are handed out as they arrive."""
         number, buffer, size = first, bytearray(), 0
-        pieces = self._stream(key, first * BLOCK, end * BLOCK)
+        pieces = self._s3.stream(key, first * BLOCK, end * BLOCK)
         async with contextlib.aclosing(pieces):
             async for size, piece in pieces:
                 self._sizes[key] = size
@@ -332,117 +322,24 @@ class BlockReader:
             self._write_next()
 
     def _write_next(self) -> None:
-        """Write what has arrived to the disk, in one thread."""
-        if not self._unwritten or self._is_writing:
+        """Write what has arrived to the disk, in one thread; then give up the claims on it."""
+        if self._is_closing or self._is_writing or not (self._unwritten or self._claims):
             return
         blocks, self._unwritten = self._unwritten, []
+        claims, self._claims = self._claims, []
         self._is_writing = True
 
         def write() -> None:
             for block in blocks:
                 self._cache.store(*block)
+            for claim in claims:
+                self._cache.release(*claim)
 
         def written(_: object) -> None:
             self._is_writing = False
             self._write_next()
 
         self._loop.run_in_executor(self._disk, write).add_done_callback(written)
-
-    async def _stream(self, key: str, start: int, end: int) -> AsyncGenerator[tuple[int, Any], None]:
-        """``(size of the object, bytes)``, again and again, until the range or the object ends."""
-        if not self._circuit.admits():
-            self._count(GETS, "refused", 1)
-            raise StorageUnavailableError(
-                "S3 has not answered several times; it is asked again within "
-                f"{self._circuit.seconds_left:.0f} s."
-            )
-        try:
-            begun, size, piece = await self._begun(key, start, end)
-            expected = min(end, size) - start
-            async with contextlib.aclosing(begun):
-                while True:
-                    expected -= len(piece)
-                    yield size, piece
-                    if expected <= 0:
-                        break
-                    piece = await asyncio.wait_for(anext(begun), _STALL_SECONDS)
-        except StopAsyncIteration:
-            self._failed()
-            raise StorageUnavailableError(f"S3 has sent less of {key} than it announced.") from None
-        except TimeoutError:
-            self._failed()
-            raise StorageUnavailableError(
-                f"S3 has sent nothing of {key} for {_STALL_SECONDS:.0f} s; check the network and its server."
-            ) from None
-        except Exception as error:
-            explained = error if isinstance(error, StorageError) else self._explain(key, error)
-            if isinstance(explained, StorageUnavailableError):
-                self._failed()
-            else:
-                self._succeeded()  # it is there, and says no
-            raise explained from error
-        self._succeeded()
-
-    def _failed(self) -> None:
-        self._count(GETS, "failed", 1)
-        if self._circuit.failed():
-            self._count(CIRCUIT, "opened", 1)
-
-    def _succeeded(self) -> None:
-        self._count(GETS, "answered", 1)
-        if self._circuit.succeeded():
-            self._count(CIRCUIT, "closed", 1)
-
-    async def _begun(self, key: str, start: int, end: int) -> tuple[Any, int, Any]:
-        """The stream of an answer, the size of the object, and the first piece; by two GETs if one takes
-        unusually long."""
-        attempts = {asyncio.ensure_future(self._attempt(key, start, end))}
-        give_up = self._loop.time() + _STALL_SECONDS
-        self._hedges = min(self._hedges + _HEDGES, 10.0)
-        try:
-            done, _ = await asyncio.wait(attempts, timeout=min(self._patience(), _STALL_SECONDS))
-            if not done and self._hedges >= 1:
-                self._hedges -= 1
-                self._count(GETS, "hedged", 1)
-                attempts.add(asyncio.ensure_future(self._attempt(key, start, end)))
-            while True:
-                left = give_up - self._loop.time()
-                done, waiting = await asyncio.wait(
-                    attempts, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED
-                )
-                if not done:
-                    raise TimeoutError
-                winner = next((each for each in done if each.exception() is None), None)
-                if winner is not None or not waiting:
-                    return (winner or done.pop()).result()
-                attempts = waiting
-        finally:
-            for each in attempts:
-                each.cancel()
-
-    async def _attempt(self, key: str, start: int, end: int) -> tuple[Any, int, Any]:
-        import obstore
-
-        if self._store is None:
-            self._store = self._open_store()
-        began = time.monotonic()
-        result = await obstore.get_async(self._store, key, options={"range": (start, end)})
-        stream = _pieces(result)
-        piece = await anext(stream)
-        self._waits.append(time.monotonic() - began)
-        return stream, result.meta["size"], piece
-
-    def _patience(self) -> float:
-        """How long the first bytes may take before the GET is sent again: 95 % took less."""
-        if len(self._waits) < 16:
-            return _HEDGE_MOST
-        usual = sorted(self._waits)[int(0.95 * len(self._waits))]
-        return min(max(1.5 * usual, _HEDGE_LEAST), _HEDGE_MOST)
-
-
-async def _pieces(result: Any) -> AsyncGenerator[Any, None]:
-    async for piece in result.stream(min_chunk_size=BLOCK):
-        yield memoryview(piece)
 
 
 def _look_at_its_error(flight: asyncio.Future[bytes]) -> None:

@@ -17,7 +17,8 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.stores.objects import s3_client
 from lightwell.stores.objects.block_cache import BlockCache
-from lightwell.stores.objects.block_reader import READS, BlockReader, Count
+from lightwell.stores.objects.block_reader import READS, BlockReader
+from lightwell.stores.objects.hedged_gets import Count
 from lightwell.stores.objects.interface import (
     MissingObjectError,
     ObjectWriter,
