@@ -139,6 +139,10 @@ BARS: dict[str, Bar] = {
         0.5,
     ),
     "web-memory": Bar("memory above idle while a study of 2 GB is retrieved", "MiB", False, 200, 64),
+    "claims-16": Bar(
+        "chunks that 16 processes claim and end a second, PostgreSQL", "chunks/s", True, 400, 800
+    ),
+    "claims-48": Bar("the same of 48 processes", "chunks/s", True, 250, 600),
     "hostile-heads": Bar(
         "p99 of DICOMweb frames, 8 connections, beside 8 of forged heads as long as may be, against beside 8 "
         "more of frames",

@@ -43,6 +43,7 @@ SCENARIOS = {
     "pg-reads": "bench.scenarios.scale.pg_reads",
     "s3-frames": "bench.scenarios.scale.s3_frames",
     "pg-frames": "bench.scenarios.scale.pg_frames",
+    "claims": "bench.scenarios.scale.claims",
 }
 
 

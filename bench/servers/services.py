@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 
 from tests.support import services
-from tests.support.services import S3, Unavailable
+from tests.support.services import S3, Unavailable, new_database
 
-__all__ = ["S3", "Unavailable", "postgresql", "s3", "s3_settings"]
+__all__ = ["S3", "Unavailable", "new_database", "postgresql", "s3", "s3_settings"]
 
 
 def postgresql() -> AbstractContextManager[str]:

@@ -48,7 +48,7 @@ def test_names_modules_and_what_they_define() -> None:
 
 
 def test_names_what_a_module_defines_by_its_short_name() -> None:
-    """`chunks.claim` for `stores.jobs.chunks.claim`."""
+    """`unit_claims.claim` for `stores.jobs.unit_claims.claim`."""
     wrong = []
     for ref in CODE:
         found = parts(ref)

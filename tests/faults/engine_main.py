@@ -53,7 +53,7 @@ def main(data: str, url: str, workers: str, number: str = "0", when: str = "", p
         if pool:
             return False
         with stores.db.read() as conn:
-            return not import_jobs.unfinished(conn, 0)
+            return not import_jobs.unfinished(conn)
 
     print("started", flush=True)
     options = EngineOptions(alone=alone, pool_linger=0.0 if pool else None)

@@ -140,13 +140,8 @@ def _shorten_leases(server: Importing) -> None:
     """Let the claims of the killed end now; on SQLite the next engine knows that it is alone."""
     from sqlalchemy import update
 
-    def work(conn: object) -> None:
-        for table in (tables.import_job, tables.chunk):
-            conn.execute(  # type: ignore[attr-defined]
-                update(table).where(table.c.claim.is_not(None)).values(claimed_until=1)
-            )
-
-    server.stores.db.write(work)
+    ended = update(tables.unit).where(tables.unit.c.claim.is_not(None)).values(claimed_until=1)
+    server.stores.db.write(lambda conn: conn.execute(ended))
 
 
 @pytest.mark.slow

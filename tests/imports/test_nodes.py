@@ -11,10 +11,9 @@ import pytest
 from sqlalchemy import text
 
 from lightwell.domain.states import JobPhase
-from lightwell.stores.jobs import import_jobs
 from tests.support import invariants
 from tests.support.ct_files import ct, write, write_series
-from tests.support.imports import Importing, importing
+from tests.support.imports import Importing, importing, taken
 from tests.support.services import S3, boto3_client
 
 
@@ -70,9 +69,7 @@ def test_leaves_the_chunks_of_a_local_bucket_to_the_server_that_took_the_job(
     write(b.input / "other.dcm", ct(1, study="2"))
     ours = a.start()
     engine = a.engine()
-    key = ours.key
-    assert a.stores.db.write(lambda c: import_jobs.claim(c, key, JobPhase.LIST, "test", 1, 1 << 60))
-    engine._phases.work(key, JobPhase.LIST, "test")
+    engine._phases.work(taken(engine, JobPhase.LIST))
     assert a.job(ours.id).phase == "read"
     finish(b, b.start().id)
     assert (a.job(ours.id).phase, a.job(ours.id).read) == ("read", 0)

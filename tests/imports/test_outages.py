@@ -29,13 +29,13 @@ from lightwell.imaging.dataset import byte_source
 from lightwell.operations import import_jobs
 from lightwell.stores.buckets.registry import Buckets
 from lightwell.stores.db.tables import chunk
-from lightwell.stores.jobs import import_jobs as job_rows
+from lightwell.stores.jobs import units
 from lightwell.stores.objects.open import open_objects
 from lightwell.work.imports import leases, pauses
 from lightwell.work.imports.pauses import Pauses
 from tests.support import invariants
 from tests.support.ct_files import write_series
-from tests.support.imports import Importing, importing
+from tests.support.imports import Importing, importing, taken
 from tests.support.interruptible_proxy import InterruptibleProxy
 from tests.support.services import S3, boto3_client, new_bucket
 
@@ -147,10 +147,7 @@ def test_waits_for_the_bucket_of_its_input_and_output(
     # One phase at a time, so that the bucket is away in the middle of the next.
     way.is_open = True
     one = server.engine()
-    assert server.stores.db.write(
-        lambda c: job_rows.claim(c, job.key, JobPhase.LIST, "test", 1 << 60, 1 << 61)
-    )
-    one._phases.work(job.key, JobPhase.LIST, "test")
+    one._phases.work(taken(one, JobPhase.LIST))
     assert server.job(job.id).phase == JobPhase.READ
     way.close()
     tries.clear()
@@ -187,7 +184,7 @@ def test_waits_for_the_database_that_goes_during_a_commit(
             went.set()
         commit(self, claimed)
 
-    monkeypatch.setattr(leases, "LEASE_MS", 500)
+    monkeypatch.setitem(units.LEASE_MS, "postgresql", 500)
     monkeypatch.setattr(leases, "_COMMIT_ATTEMPTS", 2)
     monkeypatch.setattr(leases.Leases, "commit", closing)
     job = server.start()

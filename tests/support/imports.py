@@ -17,6 +17,8 @@ from lightwell.auth.data_access_role import open_data_access_roles
 from lightwell.clock import Clock, Ids
 from lightwell.documents.part10_files import write_instance
 from lightwell.domain.imports.jobs import Job
+from lightwell.domain.imports.units import Token
+from lightwell.domain.states import JobPhase
 from lightwell.operations import datastores, import_jobs
 from lightwell.operations.context import Caller, Context
 from lightwell.settings import Settings
@@ -72,7 +74,7 @@ class Importing:
 
     def unfinished(self) -> int:
         with self.stores.db.read() as conn:
-            return len(job_rows.unfinished(conn, 0))
+            return len(job_rows.unfinished(conn))
 
     def engine(self) -> Engine:
         """An engine that is not running yet."""
@@ -127,6 +129,13 @@ class Importing:
             lines("FAILURE/failure.ndjson"),
             lines("WARNING/warning.ndjson"),
         )
+
+
+def taken(engine: Engine, phase: JobPhase) -> Token:
+    """The next unit of a phase, taken by an engine that does not run."""
+    token = engine._dispatch.take((phase,))
+    assert token is not None
+    return token
 
 
 @dataclass(slots=True)

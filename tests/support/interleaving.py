@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 import pydicom
 from pydicom.uid import UID
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from lightwell.clock import Clock, Ids
 from lightwell.codec_pool import existing_lookup
@@ -36,7 +36,6 @@ from lightwell.operations.get_image_frame import FrameReader
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.db import tables
-from lightwell.stores.jobs import import_jobs
 from lightwell.stores.objects import packs
 from lightwell.wire.routes import ROUTES
 from lightwell.work.collector import Collector
@@ -217,7 +216,7 @@ class Interleaving:
         elif what == 16:
             self.overtake()
         elif what == 4:
-            self.clock.ms += (1, 1_000, 11_000, 40_000)[self.choose(4)]
+            self._pass((1, 1_000, 11_000, 40_000)[self.choose(4)])
         elif what == 5:
             self.actors.pop(self.choose(len(self.actors))).die()
         else:
@@ -257,7 +256,7 @@ class Interleaving:
         for _ in range(20):
             if not self.server.unfinished():
                 break
-            self.clock.ms += 60_000
+            self._pass(60_000)
             self._work(self.server.stores)
         assert not self.server.unfinished(), "a job never ends"
         self.clock.ms += GRACE_SECONDS * 1000 + 1
@@ -296,25 +295,33 @@ class Interleaving:
         self.call(stores, "StartDICOMImportJob", **members)
         self._work(stores)
 
+    def _pass(self, ms: int) -> None:
+        """Let time pass, also for the claims of units, which end by the database's clock."""
+        self.clock.ms += ms
+        t = tables.unit.c
+        self.server.stores.db.write(
+            lambda conn: conn.execute(
+                update(tables.unit).values(claimed_until=t.claimed_until - ms, not_before=t.not_before - ms)
+            )
+        )
+
     def _work(self, stores: Stores) -> None:
         engine = Engine(stores, self.settings, self.clock, self.ids)
+        phases = (JobPhase.REPORT, JobPhase.COMMIT, JobPhase.LIST)
         for _ in range(100):
-            with stores.db.read() as conn:
-                waiting = import_jobs.unfinished(conn, self.clock.now())
-            before = self.clock.now()
-            for job in waiting:
-                with suppress(ClaimLost, StorageError):
-                    if job.phase != JobPhase.READ:
-                        if job.is_claimable:
-                            engine._run_phase(job.key, job.phase)
-                        continue
-                    claimed = engine._leases.take()
-                    if claimed is not None:
-                        self._read(stores, engine, claimed)
-            with stores.db.read() as conn:
-                left = import_jobs.unfinished(conn, self.clock.now())
-            if left == waiting and before == self.clock.now():
+            engine._move_on()
+            engine._dispatch.wake()
+            claimed = engine._leases.take()
+            if claimed is not None:
+                with suppress(StorageError):
+                    self._read(stores, engine, claimed)
+                continue
+            engine._dispatch.wake()
+            token = engine._dispatch.take(phases)
+            if token is None:
                 return
+            with suppress(ClaimLost, StorageError):
+                engine._run_unit(token)
 
     def _read(self, stores: Stores, engine: Engine, claimed: LeasedChunk) -> None:
         """What a codec worker does, in this process."""

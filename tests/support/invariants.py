@@ -283,7 +283,10 @@ def _jobs(conn: Connection) -> None:
             continue
         assert job.status in ("COMPLETED", "FAILED")
         assert staged == 0, "staged rows of a job that is done"
-        assert not _rows(conn, tables.chunk, tables.chunk.c.job == job.key)
+        left = _rows(conn, tables.unit, tables.unit.c.job == job.key)
+        assert all(row.state == "dead" for row in left)
+        if not left:
+            assert not _rows(conn, tables.chunk, tables.chunk.c.job == job.key)
         if job.status == "FAILED":
             assert job.message
             continue

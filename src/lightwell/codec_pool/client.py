@@ -6,13 +6,11 @@
 
 from __future__ import annotations
 
-import os
 import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import msgspec
@@ -21,11 +19,10 @@ from lightwell.codec_pool.failures import EXCEPTIONS
 from lightwell.codec_pool.requests import Envelope, PoolReply, PoolRequest, RequestError
 from lightwell.errors import InternalError, NotBuiltError, UnavailableError
 from lightwell.framing import MessageBuffer, frame, receive
+from lightwell.stores.data_folder.socket_path import socket_path
 
 SOCKET = "work.sock"
 
-# What fits into sockaddr_un everywhere, with its NUL.
-_LONGEST_PATH = 100
 # How long to wait for a work process that is starting, or taking the place of another.
 _CONNECT_SECONDS = 5.0
 _SEND_SECONDS = 10.0
@@ -49,18 +46,9 @@ _NONE = (
 _LATE = "The process that reads images took longer than {:.0f} seconds over this request."
 
 
-@contextmanager
-def address(data: Path) -> Iterator[str]:
-    """The socket's path as bind and connect take it: a long one through a descriptor of its folder."""
-    path = str(data.absolute() / SOCKET)
-    if len(os.fsencode(path)) <= _LONGEST_PATH or not Path("/proc/self/fd").exists():
-        yield path
-        return
-    folder = os.open(data, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{folder}/{SOCKET}"
-    finally:
-        os.close(folder)
+def address(data: Path) -> AbstractContextManager[str]:
+    """The socket's path as bind and connect take it."""
+    return socket_path(data, SOCKET)
 
 
 class CodecPoolClient:

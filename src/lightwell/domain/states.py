@@ -98,12 +98,13 @@ class JobPhase(StrEnum):
     DONE = "done"
 
 
-class ChunkState(StrEnum):
-    """READY chunks wait for a worker, CLAIMED ones have one."""
+class UnitState(StrEnum):
+    """READY units wait for a worker, CLAIMED ones have one; DEAD ones were given up."""
 
     READY = "ready"
     CLAIMED = "claimed"
     DONE = "done"
+    DEAD = "dead"
 
 
 class PackState(StrEnum):

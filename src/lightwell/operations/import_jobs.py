@@ -36,7 +36,7 @@ from lightwell.stores.account import datastores
 from lightwell.stores.background import outbox
 from lightwell.stores.data_folder.node import NOBODY
 from lightwell.stores.data_folder.process_lock import ENGINE, ProcessLock
-from lightwell.stores.jobs import import_jobs, staging
+from lightwell.stores.jobs import import_jobs, staging, transitions, units
 from lightwell.wire import shapes
 
 if TYPE_CHECKING:
@@ -217,10 +217,13 @@ def _submit(
             assumes_role=ctx.is_restricted,
         )
         import_jobs.add(conn, job)
+        units.add(conn, transitions.queued(job, JobPhase.LIST), [units.NewUnit(0)], ctx.stores.enqueue)
         outbox.append(conn, event)
         return job
 
-    return ctx.stores.db.write(work)
+    submitted = ctx.stores.db.write(work)
+    ctx.stores.wake_engine()
+    return submitted
 
 
 def _nodes_of_buckets(
@@ -346,11 +349,11 @@ def cancel_import_job(ctx: Context, job: Job) -> Job:
     now, event_id = ctx.clock.now(), ctx.ids.id()
 
     def work(conn: Connection) -> bool:
-        locked = import_jobs.lock_to_end(conn, job.key)
+        locked = transitions.lock_to_end(conn, job.key)
         if locked is None:
             return False
         imported = staging.counts(conn, job.key).imported
-        import_jobs.end(conn, job.key, clean_message(_why_cancelled(locked, imported)), now)
+        transitions.end(conn, job.key, clean_message(_why_cancelled(locked, imported)), now)
         datastore_id, _ = import_jobs.datastore_of(conn, job.key)
         outbox.append(
             conn,

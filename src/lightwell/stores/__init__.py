@@ -9,12 +9,15 @@ from typing import Protocol
 
 from lightwell.domain.imports.jobs import Job
 from lightwell.errors import StorageError
+from lightwell.stores.background.wakeups import wake_engine
 from lightwell.stores.buckets.registry import Buckets
 from lightwell.stores.data_folder.document_cache import DocumentCache
 from lightwell.stores.data_folder.node import NOBODY, Node
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.open import DatabaseSettings, open_database
 from lightwell.stores.image_sets.last_access import Accesses
+from lightwell.stores.jobs import units
+from lightwell.stores.jobs.units import Enqueue
 from lightwell.stores.objects import packs
 from lightwell.stores.objects.interface import Objects
 from lightwell.stores.objects.local import sweep_folder
@@ -55,6 +58,8 @@ class Stores:
     spool: Path  # for temporary files; on the disk of the data folder, not durable
     accesses: Accesses
     node: Node
+    enqueue: Enqueue = units.announce
+    """Queues units of work of import jobs; `wake_engine` once the transaction is committed."""
 
     @property
     def node_id(self) -> str | None:
@@ -68,6 +73,10 @@ class Stores:
     def output_buckets(self, job: Job) -> Buckets:
         """The buckets that a job's output refers to."""
         return self.buckets.far() if job.output_node == NOBODY else self.buckets
+
+    def wake_engine(self) -> None:
+        """Tell the engine of this data folder that units were queued, where the database does not."""
+        wake_engine(self.db, self.spool.parent)
 
     def sweep(self, older_than: int) -> int:
         """Remove files that crashes left half written, in the objects and in the spool. Returns how many.

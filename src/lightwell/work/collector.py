@@ -38,7 +38,6 @@ from lightwell.stores.collector import removal
 from lightwell.stores.objects import packs
 from lightwell.stores.objects.packs import pack_name
 from lightwell.work.checksum_filling import ChecksumFiller
-from lightwell.work.imports.leases import LEASE_MS
 from lightwell.work.pruning import Pruning
 from lightwell.work.stray_search import StraySearch
 
@@ -50,7 +49,7 @@ T = TypeVar("T")
 _BATCH = 500  # rows in one transaction
 _SCAN = 50_000  # rows of a kind that one scan looks for
 _TRIES, _TRY_SECONDS = 40, 0.05
-_TURN_MS = 4 * LEASE_MS
+_TURN_MS = 120_000
 _ROUNDS_NOW = 100
 # A scan reads whole tables: it may take this share of the time at most.
 _SCANNING = 0.05

@@ -103,10 +103,13 @@ def test_doctor_tells_which_jobs_wait_for_a_server_that_does_not_run(
         kill(first)
     # Whatever it had done by then: as if it had been killed before it listed anything.
     execute(postgres_url, "DELETE FROM chunk")
+    execute(postgres_url, "DELETE FROM unit")
     execute(
         postgres_url,
-        "UPDATE import_job SET phase = 'list', status = 'SUBMITTED', claim = NULL, claimed_until = NULL",
+        "INSERT INTO unit (job, phase, number, state, files, since, not_before, tries)"
+        " SELECT key, 'list', 0, 'ready', 0, 0, 0, 0 FROM import_job",
     )
+    execute(postgres_url, "UPDATE import_job SET phase = 'list', status = 'SUBMITTED'")
     assert doctor()["ok"] is True
     execute(postgres_url, AWAY)
     found = doctor()

@@ -15,14 +15,13 @@ from lightwell.clock import Ids
 from lightwell.domain.states import JobPhase
 from lightwell.stores.background import gc_candidates
 from lightwell.stores.db import tables
-from lightwell.stores.jobs import import_jobs
 from lightwell.stores.objects import packs
 from lightwell.stores.objects.packs import PackWriter, pack_name
 from lightwell.work.stray_search import StraySearch
 from tests.support import invariants
 from tests.support.collector import Later, collector, counts, delete, living
 from tests.support.ct_files import ct, write, write_series
-from tests.support.imports import Importing
+from tests.support.imports import Importing, taken
 
 NOTHING = dict.fromkeys(
     ("member", "level", "record", "pixels", "frame_table", "level_value", "dictionary", "instance", "study",
@@ -98,17 +97,15 @@ def test_removes_what_failed_jobs_have_staged(server: Importing) -> None:
     write_series(server.input / "a", 3)
     job = server.start("a/")
     engine = server.engine()
-    engine._run_phases = lambda: None  # type: ignore[method-assign]  # no phase but reading is worked at
+    engine._run_phases = lambda phases: None  # type: ignore[method-assign]  # no phase but reading is worked at
     # List it by hand, then let the engine read.
-    claim = "test"
-    server.stores.db.write(lambda conn: import_jobs.claim(conn, job.key, JobPhase.LIST, claim, 0, 2**60))
-    engine._phases.work(job.key, JobPhase.LIST, claim)
+    engine._phases.work(taken(engine, JobPhase.LIST))
     engine.run(lambda: server.job(job.id).phase == JobPhase.COMMIT)
     assert counts(server)["record"] == 3
-    server.stores.db.write(lambda conn: import_jobs.claim(conn, job.key, JobPhase.COMMIT, claim, 0, 2**60))
+    token = taken(engine, JobPhase.COMMIT)
     collector(server).collect()
     assert counts(server)["record"] == 3, "staged rows name them"
-    engine._phases.give_up(job.key, claim, "nothing works")
+    engine._phases.give_up(token, "nothing works")
     collector(server).collect()
     assert counts(server) == NOTHING
     assert objects(server) == []
@@ -395,12 +392,10 @@ def test_records_failed_versions_for_an_abandoned_job(server: Importing) -> None
     write(server.input / "b" / "2.dcm", ct(2))
     job = server.start("b/")
     engine = server.engine()
-    engine._run_phases = lambda: None  # type: ignore[method-assign]
-    server.stores.db.write(lambda conn: import_jobs.claim(conn, job.key, JobPhase.LIST, "c", 0, 2**60))
-    engine._phases.work(job.key, JobPhase.LIST, "c")
+    engine._run_phases = lambda phases: None  # type: ignore[method-assign]
+    engine._phases.work(taken(engine, JobPhase.LIST))
     engine.run(lambda: server.job(job.id).phase == JobPhase.COMMIT)
-    server.stores.db.write(lambda conn: import_jobs.claim(conn, job.key, JobPhase.COMMIT, "c", 0, 2**60))
-    engine._phases.give_up(job.key, "c", "nothing works")
+    engine._phases.give_up(taken(engine, JobPhase.COMMIT), "nothing works")
     with server.stores.db.read() as conn:
         found = conn.execute(
             select(
@@ -410,7 +405,10 @@ def test_records_failed_versions_for_an_abandoned_job(server: Importing) -> None
     assert [tuple(row) for row in found] == [
         (1, "CREATED", None), (2, "IMPORT_FAILED", "nothing works"),
     ]  # fmt: skip
-    assert server.job(job.id).status == "FAILED"
+    server.work()
+    report = server.report(job.id)
+    assert list(report.messages().values()) == ["nothing works"] and not report.success
+    server.close_engine()
     invariants.check(server.stores)
     collector(server).collect()
     invariants.check_collected(server.stores)

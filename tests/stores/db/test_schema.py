@@ -26,7 +26,10 @@ def definitions(db: Database) -> set[str]:
             "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public'",
             "SELECT conrelid::regclass || ' ' || conname || ' ' || pg_get_constraintdef(oid)"
             " FROM pg_constraint WHERE connamespace = 'public'::regnamespace",
-            "SELECT table_name || ' ' || ordinal_position || ' ' || column_name || ' ' || data_type || ' '"
+            # A column that was dropped keeps its position.
+            "SELECT table_name || ' '"
+            " || row_number() OVER (PARTITION BY table_name ORDER BY ordinal_position) || ' '"
+            " || column_name || ' ' || data_type || ' '"
             " || coalesce(collation_name, '') || ' ' || is_nullable || ' ' || coalesce(column_default, '')"
             " FROM information_schema.columns WHERE table_schema = 'public'",
         ]

@@ -1,17 +1,22 @@
-"""Jobs and chunks in the tables: claims, leases, fairness and phases."""
+"""Jobs and their units in the tables: claims, leases, phases, and how jobs end."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, select, update
 
 from lightwell.clock import Ids
-from lightwell.domain.imports.jobs import Chunk, InputFile, Job
-from lightwell.domain.states import JobPhase, JobStatus
+from lightwell.domain.imports.jobs import Chunk, InputFile, Job, Outcome
+from lightwell.domain.imports.units import Token, Unit
+from lightwell.domain.states import JobPhase, JobStatus, OutcomeKind, UnitState
 from lightwell.stores.db.database import Database
-from lightwell.stores.jobs import chunks, import_jobs
+from lightwell.stores.db.tables import chunk, unit
+from lightwell.stores.jobs import chunks, import_jobs, staging, transitions, unit_claims, units
+from lightwell.stores.jobs.staging import WaitingSeries
+from lightwell.stores.jobs.units import NewUnit
 
 _ids = Ids()
 NOW = 1_000_000
@@ -40,127 +45,247 @@ def _job(conn: Connection, *, phase: JobPhase = JobPhase.LIST, at: int = NOW, **
     )
     job = replace(job, **more)  # type: ignore[arg-type]
     import_jobs.add(conn, job)
+    if phase in (JobPhase.LIST, JobPhase.REPORT):
+        units.add(conn, transitions.queued(job, phase), [NewUnit(0)])
     return job
 
 
-def _reading(db: Database, count: int, *, at: int = NOW) -> Job:
+def _reading(db: Database, count: int, *, at: int = NOW, phase: JobPhase = JobPhase.READ) -> Job:
     def work(conn: Connection) -> Job:
-        job = _job(conn, phase=JobPhase.READ, at=at)
+        job = _job(conn, phase=phase, at=at, scanned=count)
         rows = [(n, n, 1, chunks.compress_files([InputFile(n, f"f{n}", None, 1)])) for n in range(count)]
-        chunks.add(conn, job.key, rows)
+        chunks.add(conn, transitions.queued(job, JobPhase.READ), rows)
         return job
 
     return db.write(work)
 
 
-def _claim(db: Database, name: str) -> Chunk | None:
-    return db.write(lambda conn: chunks.claim(conn, name, NOW, NOW + 10))
+def _claim(db: Database, job: Job, phase: JobPhase, name: str = "a", first: int = 0) -> Token | None:
+    return db.write(lambda conn: unit_claims.claim(conn, job.key, phase, name, first))
 
 
-def test_lets_one_of_two_claim_a_phase(database: Database) -> None:
-    job = database.write(_job)
-    assert database.write(lambda c: import_jobs.claim(c, job.key, JobPhase.LIST, "a", NOW, NOW + 10))
-    assert not database.write(lambda c: import_jobs.claim(c, job.key, JobPhase.LIST, "b", NOW, NOW + 10))
+def _taken(db: Database, job: Job, phase: JobPhase, name: str = "a") -> Token:
+    token = _claim(db, job, phase, name)
+    assert token is not None
+    return token
+
+
+def _is_done(db: Database, token: Token, dead: str | None = None) -> bool:
+    return db.write(lambda conn: units.close(conn, token, dead))
+
+
+def _pass(db: Database, ms: int) -> None:
+    """Let the claims and delays of all units be so much older."""
+    values = {"claimed_until": unit.c.claimed_until - ms, "not_before": unit.c.not_before - ms}
+    db.write(lambda conn: conn.execute(update(unit).values(values)))
+
+
+def _read_of(db: Database, job: Job) -> int:
+    with db.read() as conn:
+        found = import_jobs.get(conn, job.key)
+        assert found is not None
+        (shown,) = import_jobs.with_progress(conn, [found])
+    return shown.read
+
+
+def test_gives_out_units_in_order_and_once(database: Database) -> None:
+    job = _reading(database, 3)
+    taken = [_claim(database, job, JobPhase.READ, f"c{n}") for n in range(4)]
+    assert [t.unit.number for t in taken if t] == [0, 1, 2]
+    assert taken[3] is None and taken[1] is not None
     with database.read() as conn:
-        assert [w.is_claimable for w in import_jobs.unfinished(conn, NOW)] == [False]
-        assert [w.is_claimable for w in import_jobs.unfinished(conn, NOW + 11)] == [True]
-    assert database.write(lambda c: import_jobs.claim(c, job.key, JobPhase.LIST, "b", NOW + 11, NOW + 20))
-    assert not database.write(lambda c: import_jobs.renew_claim(c, job.key, "a", NOW + 99))
-    assert not database.write(lambda c: import_jobs.advance(c, job.key, "a", JobPhase.READ))
-    assert database.write(lambda c: import_jobs.advance(c, job.key, "b", JobPhase.READ, scanned=3))
+        assert chunks.get(conn, taken[1].unit) == Chunk(job.key, 1, (InputFile(1, "f1", None, 1),), {})
+        assert chunks.get(conn, Unit(job.key, JobPhase.READ, 9)) is None
 
 
-def test_leaves_a_released_job_alone_until_its_time(database: Database) -> None:
+def test_passes_over_the_units_that_others_are_about_to_take(migrated_postgres_url: str) -> None:
+    database, other = Database(migrated_postgres_url), Database(migrated_postgres_url)
+    job = _reading(database, 2)
+
+    def while_open(conn: Connection) -> tuple[Token | None, Token | None, Token | None]:
+        first = unit_claims.claim(conn, job.key, JobPhase.READ, "a")
+        return first, _claim(other, job, JobPhase.READ, "b"), _claim(other, job, JobPhase.READ, "c")
+
+    numbers = [None if token is None else token.unit.number for token in database.write(while_open)]
+    assert numbers == [0, 1, None]
+    database.close()
+    other.close()
+
+
+def test_leaves_a_unit_that_was_given_back_alone_until_its_time(database: Database) -> None:
     job = database.write(_job)
-    database.write(lambda c: import_jobs.claim(c, job.key, JobPhase.LIST, "a", NOW, NOW + 10))
-    database.write(lambda c: import_jobs.release(c, job.key, "a", NOW + 500))
-    assert not database.write(
-        lambda c: import_jobs.claim(c, job.key, JobPhase.LIST, "b", NOW + 499, NOW + 600)
-    )
-    assert database.write(lambda c: import_jobs.claim(c, job.key, JobPhase.LIST, "b", NOW + 500, NOW + 600))
+    token = _taken(database, job, JobPhase.LIST)
+    assert database.write(lambda conn: units.release(conn, token, 60_000))
+    assert _claim(database, job, JobPhase.LIST) is None
+    _pass(database, 60_001)
+    again = _taken(database, job, JobPhase.LIST, "b")
+    assert again.tries == 2
 
 
-def test_gives_out_chunks_in_order_and_once(database: Database) -> None:
-    _reading(database, 3)
-    taken = [_claim(database, f"c{n}") for n in range(4)]
-    assert [t.number for t in taken if t] == [0, 1, 2]
-    assert taken[3] is None
-    assert taken[1] is not None and taken[1].files == (InputFile(1, "f1", None, 1),)
-
-
-def test_shares_workers_among_jobs(database: Database) -> None:
-    first, second = _reading(database, 9, at=NOW), _reading(database, 2, at=NOW + 1)
-    taken = [_claim(database, f"c{n}") for n in range(4)]
-    assert [t.job for t in taken if t] == [first.key, second.key, first.key, second.key]
-
-
-def test_gives_a_chunk_to_another_when_its_claim_has_ended(database: Database) -> None:
+def test_gives_a_unit_to_another_when_its_claim_has_ended(database: Database) -> None:
     job = _reading(database, 1)
-    assert database.write(lambda c: chunks.claim(c, "a", NOW, NOW + 10))
-    assert database.write(lambda c: chunks.renew_claims(c, ["a", "z"], NOW + 20)) == {"a"}
-    assert database.write(lambda c: chunks.claim(c, "b", NOW + 20, NOW + 30)) is None
-    assert database.write(lambda c: chunks.claim(c, "b", NOW + 21, NOW + 30))
-    assert not database.write(lambda c: chunks.finish(c, job.key, 0, "a"))
-    assert database.write(lambda c: chunks.finish(c, job.key, 0, "b"))
+    first = _taken(database, job, JobPhase.READ)
+    assert database.write(unit_claims.take_back) == 0
+    _pass(database, units.LEASE_MS[database.dialect] - 1000)
+    assert database.write(lambda conn: unit_claims.renew(conn, ["a", "z"])) == {"a"}
+    _pass(database, units.LEASE_MS[database.dialect] - 1000)
+    assert database.write(unit_claims.take_back) == 0, "it was renewed"
+    _pass(database, 1001)
+    with database.read() as conn:
+        assert [job.ended for job in unit_claims.open_jobs(conn)] == [True]
+    assert database.write(unit_claims.take_back) == 1
+    second = _taken(database, job, JobPhase.READ, "b")
+    assert not database.write(lambda conn: units.hold(conn, first))
+    assert not _is_done(database, first)
+    assert not database.write(lambda conn: units.release(conn, first))
+    assert database.write(lambda conn: units.hold(conn, second))
+    assert _is_done(database, second) and not _is_done(database, second)
+
+
+def test_lets_the_last_who_was_given_a_unit_finish_it(database: Database) -> None:
+    """As queues do that know themselves whose worker is dead."""
+    job = _reading(database, 1)
+    one = Unit(job.key, JobPhase.READ, 0)
+    first = database.write(lambda conn: units.stamp(conn, one, "a"))
+    second = database.write(lambda conn: units.stamp(conn, one, "b"))
+    assert first is not None and second is not None and second.tries == 2
+    _pass(database, 10**9)
+    assert database.write(unit_claims.take_back) == 0, "its queue knows better"
+    assert not _is_done(database, first)
+    with database.read() as conn:
+        assert units.ended(conn, [one]) == set() and units.open_numbers(conn, job.key, JobPhase.READ) == [0]
+    assert _is_done(database, second)
+    assert database.write(lambda conn: units.stamp(conn, one, "c")) is None
+    gone = Unit(job.key, JobPhase.READ, 7)
+    with database.read() as conn:
+        assert units.ended(conn, [one, gone]) == {one, gone}
 
 
 def test_remembers_which_file_each_worker_died_of(database: Database) -> None:
     job = _reading(database, 1)
-    database.write(lambda c: chunks.claim(c, "a", NOW, NOW + 10))
-    database.write(lambda c: chunks.release(c, job.key, 0, "a", {"0": ["SIGSEGV"]}, NOW + 50))
+    one = _taken(database, job, JobPhase.READ).unit
+    database.write(lambda conn: chunks.record_deaths(conn, one, {"0": ["SIGSEGV"]}))
     with database.read() as conn:
-        assert not chunks.any_waiting(conn, NOW + 49)
-    chunk = database.write(lambda c: chunks.claim(c, "b", NOW + 50, NOW + 60))
-    assert chunk is not None and chunk.died(0) == 1
+        found = chunks.get(conn, one)
+    assert found is not None and found.died(0) == 1
 
 
-def test_starts_the_commit_when_the_last_chunk_is_done(database: Database) -> None:
-    job = _reading(database, 2)
-    for name in ("a", "b"):
-        _claim(database, name)
-
-    def finish(conn: Connection, number: int, name: str) -> bool:
-        assert chunks.finish(conn, job.key, number, name)
-        import_jobs.add_read(conn, job.key, 1)
-        return import_jobs.finish_reading(conn, job.key)
-
-    assert not database.write(lambda c: finish(c, 1, "b"))
-    assert database.write(lambda c: finish(c, 0, "a"))
+def test_lists_what_waits(database: Database) -> None:
+    old, new = _reading(database, 2, at=NOW), _reading(database, 1, at=NOW + 1)
+    _taken(database, new, JobPhase.READ)
     with database.read() as conn:
-        found = import_jobs.get(conn, job.key)
-    assert found is not None and (found.phase, found.read) == (JobPhase.COMMIT, 2)
+        found = {job.key: job for job in unit_claims.open_jobs(conn)}
+        assert list(found) == import_jobs.unfinished(conn) == [old.key, new.key]
+    assert (found[old.key].ready, found[old.key].claimed) == (frozenset({JobPhase.READ}), 0)
+    assert (found[new.key].ready, found[new.key].claimed) == (frozenset(), 1)
+
+
+@pytest.mark.parametrize("listed_first", [True, False])
+def test_goes_on_to_the_commit_when_all_is_listed_and_read(database: Database, listed_first: bool) -> None:
+    job = _reading(database, 2, phase=JobPhase.LIST)
+    series = [WaitingSeries("1.2", "1.2.3", 0, 2)]
+
+    def is_over() -> bool:
+        return database.write(lambda conn: transitions.end_reading(conn, job.key, series, units.announce))
+
+    def end_listing() -> None:
+        token = _taken(database, job, JobPhase.LIST, "lister")
+
+        def work(conn: Connection) -> None:
+            assert units.close(conn, token)
+            transitions.end_listing(conn, job.key, 2)
+
+        database.write(work)
+
+    steps: list[Callable[[], object]] = [
+        lambda: _is_done(database, _taken(database, job, JobPhase.READ, "a")),
+        lambda: _is_done(database, _taken(database, job, JobPhase.READ, "b")),
+    ]
+    steps.insert(0 if listed_first else 2, end_listing)
+    for step in steps:
+        assert not is_over()
+        step()
+    with database.read() as conn:
+        assert transitions.standing_still(conn) == [(job.key, JobPhase.READ)]
+    assert _read_of(database, job) == 2
+    assert is_over() and not is_over()
+    assert _read_of(database, job) == 2
+    token = _taken(database, job, JobPhase.COMMIT)
+    with database.read() as conn:
+        assert transitions.standing_still(conn) == []
+        content = units.content(conn, token.unit)
+    assert content is not None and transitions.unpack_series(content) == [("1.2", "1.2.3")]
+    over = database.write(lambda conn: transitions.end_committing(conn, job.key, units.announce))
+    assert not over
+    assert _is_done(database, token)
+    assert database.write(lambda conn: transitions.end_committing(conn, job.key, units.announce))
+    assert _taken(database, job, JobPhase.REPORT)
+
+
+def test_has_nothing_to_commit_where_nothing_was_read(database: Database) -> None:
+    job = database.write(lambda conn: _job(conn, phase=JobPhase.READ))
+    assert database.write(lambda conn: transitions.end_reading(conn, job.key, [], units.announce))
+    assert _taken(database, job, JobPhase.REPORT)
+
+
+def test_commits_whole_studies_together() -> None:
+    small = [WaitingSeries(f"1.{n}", f"1.{n}.1", n, 1) for n in range(70)]
+    late = WaitingSeries("1.0", "1.0.2", 99, 1)
+    runs = list(transitions.studies_together([*small, late]))
+    assert [len(run) for run in runs] == [32, 32, 7]
+    assert runs[0][:2] == [small[0], late]
+    big = [WaitingSeries("2", f"2.{n}", n, 700) for n in range(3)]
+    assert [len(run) for run in transitions.studies_together([small[0], *big, small[1]])] == [1, 3, 1]
+
+
+def test_forgets_an_earlier_listing(database: Database) -> None:
+    job = _reading(database, 2, phase=JobPhase.LIST)
+    reader = _taken(database, job, JobPhase.READ, "reader")
+    refused = Outcome(5, "f5", OutcomeKind.CUSTOMER, "x", "y")
+    database.write(lambda conn: staging.add_outcomes(conn, job.key, [refused]))
+    assert database.write(lambda conn: transitions.begin_listing(conn, job.key))
+    assert not database.write(lambda conn: transitions.begin_listing(conn, job.key)), "it was in progress"
+    assert not _is_done(database, reader)
+    with database.read() as conn:
+        assert conn.execute(select(chunk.c.number)).all() == []
+        assert staging.counts(conn, job.key).total == 0
+        assert units.open_numbers(conn, job.key, JobPhase.LIST) == [0]
 
 
 def test_drops_the_claims_of_dead_workers(database: Database) -> None:
-    job = database.write(_job)
-    database.write(lambda c: import_jobs.claim(c, job.key, JobPhase.LIST, "dead", NOW, NOW + 10**9))
-    _reading(database, 1)
-    database.write(lambda c: chunks.claim(c, "dead", NOW, NOW + 10**9))
-    database.write(import_jobs.release_all)
-    assert database.write(lambda c: import_jobs.claim(c, job.key, JobPhase.LIST, "new", NOW, NOW + 10))
-    assert database.write(lambda c: chunks.claim(c, "new", NOW, NOW + 10))
+    job, other = database.write(_job), _reading(database, 1)
+    _taken(database, job, JobPhase.LIST, "dead")
+    _taken(database, other, JobPhase.READ, "dead too")
+    database.write(units.release_all)
+    assert _claim(database, job, JobPhase.LIST, "new")
+    assert _claim(database, other, JobPhase.READ, "new too")
 
 
 def test_ends_a_job_once(database: Database) -> None:
-    job = _reading(database, 2)
-    assert database.write(lambda c: import_jobs.claim(c, job.key, JobPhase.READ, "a", NOW, NOW + 10))
-    assert database.write(lambda c: import_jobs.finish(c, job.key, "a", JobStatus.FAILED, "why", NOW))
-    assert not database.write(lambda c: import_jobs.finish(c, job.key, "a", JobStatus.FAILED, "again", NOW))
+    job = _reading(database, 2, phase=JobPhase.LIST)
+    _is_done(database, _taken(database, job, JobPhase.READ))
+    lister = _taken(database, job, JobPhase.LIST)
+
+    def finish(conn: Connection) -> bool:
+        return transitions.finish(conn, lister, JobStatus.FAILED, "why", NOW)
+
+    assert database.write(finish)
+    assert not database.write(finish)
     with database.read() as conn:
-        assert not chunks.any_waiting(conn, NOW)
-        assert import_jobs.unfinished(conn, NOW) == []
+        assert import_jobs.unfinished(conn) == [] and unit_claims.open_jobs(conn) == []
+        assert conn.execute(select(unit.c.number)).all() == conn.execute(select(chunk.c.number)).all() == []
+    assert _read_of(database, job) == 1
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
-def test_pages_through_jobs_of_one_moment(database: Database, count: int) -> None:
-    made = [database.write(_job) for _ in range(count)]
-    seen: list[int] = []
-    after = None
-    while True:
-        with database.read() as conn:
-            page = import_jobs.page(conn, 1, None, 2, after)
-        if not page:
-            break
-        seen += [j.key for j in page]
-        after = (page[-1].submitted_at, page[-1].key)
-    assert seen == sorted((j.key for j in made), reverse=True)
+def test_keeps_what_was_given_up(database: Database) -> None:
+    job = _reading(database, 2)
+    assert _is_done(database, _taken(database, job, JobPhase.READ), "the storage failed")
+    assert _is_done(database, _taken(database, job, JobPhase.READ))
+    assert _read_of(database, job) == 2
+    assert database.write(lambda conn: transitions.end_reading(conn, job.key, [], units.announce))
+    last = _taken(database, job, JobPhase.REPORT)
+    assert database.write(lambda conn: transitions.finish(conn, last, JobStatus.COMPLETED, None, NOW))
+    with database.read() as conn:
+        rows = conn.execute(select(unit.c.phase, unit.c.number, unit.c.state, unit.c.note)).all()
+        assert [tuple(row) for row in rows] == [("read", 0, UnitState.DEAD, "the storage failed")]
+        assert set(conn.execute(select(chunk.c.number)).scalars()) == {0, 1}

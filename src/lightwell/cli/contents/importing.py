@@ -137,6 +137,8 @@ def _watch(ctx: Context, job: Job, interruption: Interruption, args: argparse.Na
         def look() -> Job:
             with ctx.stores.db.read() as conn:
                 now = import_jobs.get(conn, job.key)
+                if now is not None:
+                    (now,) = import_jobs.with_progress(conn, [now])
                 counted = outcomes.count(conn, job.key)
             if now is None:
                 raise LightwellError(f"Import job {job.id} has disappeared from the database")

@@ -96,6 +96,7 @@ def _pages(ctx: Context, stores: Sequence[DataStore], *, is_running: bool) -> It
             while True:
                 with ctx.stores.db.read() as conn:
                     page = import_jobs.page(conn, store.key, status, _PAGE, after)
+                    page = import_jobs.with_progress(conn, page)
                 yield from (_ListedJob(store, job) for job in page)
                 if len(page) < _PAGE:
                     break
@@ -122,6 +123,8 @@ def _as_json(store_id: str, job: Job) -> dict[str, object]:
 def _find(ctx: Context, id: str) -> Job:
     with ctx.stores.db.read() as conn:
         job = import_jobs.find_anywhere(conn, id)
+        if job is not None:
+            (job,) = import_jobs.with_progress(conn, [job])
     if job is None:
         raise LightwellError(f"There is no import job {id}; `lightwell jobs list` shows those that exist")
     return job

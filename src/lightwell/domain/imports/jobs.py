@@ -43,6 +43,7 @@ class Job:
     node, as on SQLite, where there is only one.
 
     ``assumes_role``: in buckets, the job has the rights of the role ``role_arn``, not those of the server.
+    Of two jobs, the one with the higher ``priority`` is worked on first.
     """
 
     key: int
@@ -66,6 +67,7 @@ class Job:
     input_node: str | None = None
     output_node: str | None = None
     assumes_role: bool | None = None
+    priority: int = 0
 
 
 def may_work_at_phase(phase: JobPhase, node: str, input_node: str | None, output_node: str | None) -> bool:

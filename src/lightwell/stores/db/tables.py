@@ -26,6 +26,11 @@ from sqlalchemy import (
 from lightwell.stores.db.columns import TEXT as _TEXT
 from lightwell.stores.db.columns import key as _key
 from lightwell.stores.db.columns import metadata as metadata
+from lightwell.stores.db.job_tables import chunk as chunk
+from lightwell.stores.db.job_tables import import_job as import_job
+from lightwell.stores.db.job_tables import outcome as outcome
+from lightwell.stores.db.job_tables import staged as staged
+from lightwell.stores.db.job_tables import unit as unit
 from lightwell.stores.db.qido_tables import primary_instance as primary_instance
 from lightwell.stores.db.qido_tables import primary_series as primary_series
 from lightwell.stores.db.qido_tables import study as study
@@ -291,81 +296,6 @@ leftover = Table(
     Column("kind", SmallInteger, primary_key=True, autoincrement=False),
     _key(primary_key=True),
     Column("mark", BigInteger, nullable=False),  # of the transaction that wrote it
-)
-
-import_job = Table(
-    "import_job",
-    metadata,
-    _key(primary_key=True),
-    Column("id", _TEXT, nullable=False, unique=True),
-    _key("datastore", nullable=False),
-    Column("name", _TEXT),
-    Column("status", _TEXT, nullable=False),  # SUBMITTED IN_PROGRESS COMPLETED FAILED
-    Column("phase", _TEXT, nullable=False),  # list read commit report done
-    Column("message", _TEXT),
-    Column("role_arn", _TEXT, nullable=False),
-    Column("input_uri", _TEXT, nullable=False),
-    Column("output_uri", _TEXT, nullable=False),  # expanded, with a slash at its end
-    Column("input_owner", _TEXT),
-    Column("configuration", LargeBinary),  # JSON of importConfiguration
-    Column("source", LargeBinary),  # JSON: what `lightwell import` named, instead of a bucket
-    Column("caller", _TEXT, nullable=False),
-    Column("submitted_at", BigInteger, nullable=False),
-    Column("ended_at", BigInteger),
-    Column("scanned", Integer, nullable=False),
-    Column("read", Integer, nullable=False),  # files whose chunk is done
-    Column("claim", _TEXT),  # who works at listing, committing or reporting
-    Column("claimed_until", BigInteger),
-    Column("input_node", _TEXT),  # whose folders the input is in; see `domain.imports.jobs.Job`
-    Column("output_node", _TEXT),
-    Column("assumes_role", Boolean),  # it may do what role_arn may; NULL before 0006: whatever the server may
-    Index("job_by_store", "datastore", "submitted_at", "key"),
-    Index("job_by_status", "datastore", "status", "submitted_at", "key"),
-    Index("job_by_phase", "phase"),
-)
-
-chunk = Table(
-    "chunk",
-    metadata,
-    _key("job", primary_key=True),
-    Column("number", Integer, primary_key=True, autoincrement=False),
-    Column("state", _TEXT, nullable=False),  # ready (claimed_until: not before) claimed done
-    Column("first_file", Integer, nullable=False),
-    Column("file_count", Integer, nullable=False),
-    Column("files_z", LargeBinary, nullable=False),  # JSON: [[name, location, size], ...]
-    Column("deaths", LargeBinary),  # JSON: {"file number": [why its worker died, ...]}
-    Column("claim", _TEXT),
-    Column("claimed_until", BigInteger),
-    Index("chunk_by_state", "state", "job", "number"),
-)
-
-staged = Table(
-    "staged",
-    metadata,
-    _key("job", primary_key=True),
-    Column("file", Integer, primary_key=True, autoincrement=False),
-    _key("record", nullable=False),
-    Column("study_instance_uid", _TEXT, nullable=False),
-    Column("series_instance_uid", _TEXT, nullable=False),
-    Column("input_file", _TEXT, nullable=False),
-    Column("grouping", _TEXT, nullable=False),  # JSON array of the seven grouping values
-    Column("warnings", _TEXT),  # JSON array
-    Index("staged_by_series", "job", "study_instance_uid", "series_instance_uid", "file"),
-)
-
-outcome = Table(
-    "outcome",
-    metadata,
-    _key("job", primary_key=True),
-    Column("file", Integer, primary_key=True, autoincrement=False),
-    Column("input_file", _TEXT, nullable=False),
-    Column("kind", _TEXT, nullable=False),  # imported customer server
-    Column("exception_type", _TEXT),
-    Column("message", _TEXT),
-    Column("image_set", _TEXT),  # its id
-    Column("version", Integer),
-    Column("is_primary", Boolean),
-    Column("warnings", _TEXT),
 )
 
 outbox = Table(

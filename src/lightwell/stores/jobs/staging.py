@@ -76,15 +76,14 @@ def stage(conn: Connection, job: int, records: Sequence[NewRecord]) -> None:
     )
 
 
-def waiting_series(conn: Connection, job: int, limit: int) -> list[WaitingSeries]:
-    """The series that have staged rows, in input order."""
+def waiting_series(conn: Connection, job: int) -> list[WaitingSeries]:
+    """All series that have staged rows, in input order."""
     first = func.min(staged.c.file)
     rows = conn.execute(
         select(staged.c.study_instance_uid, staged.c.series_instance_uid, first, func.count())
         .where(staged.c.job == job)
         .group_by(staged.c.study_instance_uid, staged.c.series_instance_uid)
         .order_by(first)
-        .limit(limit)
     )
     return [WaitingSeries(*row) for row in rows]
 

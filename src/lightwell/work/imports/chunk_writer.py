@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from lightwell.domain.imports.jobs import InputFile, Job, Outcome, split_uri
-from lightwell.domain.states import OutcomeKind
+from lightwell.domain.states import JobPhase, OutcomeKind
 from lightwell.errors import InputError, LightwellError
 from lightwell.ingest import overrides
 from lightwell.settings import Settings
 from lightwell.stores import Stores
-from lightwell.stores.jobs import chunks, import_jobs, staging
+from lightwell.stores.jobs import chunks, staging, transitions
 from lightwell.work.imports import chunking
 from lightwell.work.imports.directories import Directories
 from lightwell.work.imports.listing import ListedFile
@@ -61,18 +61,26 @@ class _Counter:
 
 
 class ChunkWriter:
-    """Writes the chunks of one job in bounded batches.
+    """Writes the chunks of one job in bounded batches. What was written may be read at once.
 
-    ``keep_claim`` is called in the transaction of each, and raises if the claim has been lost.
+    ``keep_claim`` is called in the transaction of each, and raises if the claim has been lost; ``on_chunks``
+    after it.
     """
 
     def __init__(
-        self, stores: Stores, settings: Settings, job: Job, keep_claim: Callable[[Connection], None]
+        self,
+        stores: Stores,
+        settings: Settings,
+        job: Job,
+        keep_claim: Callable[[Connection], None],
+        on_chunks: Callable[[], None],
     ) -> None:
         self._stores = stores
         self._settings = settings
         self._job = job
         self._keep_claim = keep_claim
+        self._on_chunks = on_chunks
+        self._queued = transitions.queued(job, JobPhase.READ)
 
     def check_overrides(self, directories: Directories) -> tuple[list[ListedFile], frozenset[str]]:
         """The JSON files of a metadata override: those that cannot be used, and the keys of all of them."""
@@ -108,32 +116,29 @@ class ChunkWriter:
                 else:
                     refusals.append(Outcome(number, file.name, OutcomeKind.CUSTOMER, fault, _text(refusal)))
                     if len(refusals) >= _OUTCOMES_AT_ONCE:
-                        self._flush([], refusals)
+                        self._flush([], refusals, counter.files)
 
         rows: list[tuple[int, list[InputFile]]] = []
         for number, run in enumerate(_consecutive(chunking.chunks(readable(), settings.codec_processes))):
             rows.append((number, run))
             if len(rows) >= _CHUNKS_AT_ONCE:
-                self._flush(rows, refusals)
-        self._flush(rows, refusals)
+                self._flush(rows, refusals, counter.files)
+        self._flush(rows, refusals, counter.files)
         return counter.files
 
-    def _flush(
-        self,
-        rows: list[tuple[int, list[InputFile]]],
-        refusals: list[Outcome],
-    ) -> None:
+    def _flush(self, rows: list[tuple[int, list[InputFile]]], refusals: list[Outcome], scanned: int) -> None:
         packed = [
             (number, files[0].number, len(files), chunks.compress_files(files)) for number, files in rows
         ]
 
         def work(conn: Connection) -> None:
             self._keep_claim(conn)
-            chunks.add(conn, self._job.key, packed)
+            chunks.add(conn, self._queued, packed, self._stores.enqueue)
             staging.add_outcomes(conn, self._job.key, refusals)
-            import_jobs.add_read(conn, self._job.key, len(refusals))
+            transitions.count_listed(conn, self._job.key, scanned, len(refusals))
 
         self._stores.db.write(work)
+        self._on_chunks()
         rows.clear()
         refusals.clear()
 

@@ -1,4 +1,4 @@
-"""The phases of an import job that need no codec worker: list, commit, report."""
+"""The phases of an import job that need no codec worker: list, commit, report; and from one to the next."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from lightwell.domain.events import EventHeader, ImportJobEventType, import_job_
 from lightwell.domain.imports import jobs as domain
 from lightwell.domain.imports.bucket_rights import Rights
 from lightwell.domain.imports.jobs import Job
+from lightwell.domain.imports.units import Token
 from lightwell.domain.states import JobPhase, JobStatus, OutcomeKind
 from lightwell.errors import InputError, LightwellError, StorageError, StorageUnavailableError
 from lightwell.ingest import merge, report
@@ -23,11 +24,12 @@ from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.background import outbox
 from lightwell.stores.data_folder.node import NOBODY
-from lightwell.stores.jobs import chunks, import_jobs, staging
+from lightwell.stores.jobs import import_jobs, staging, transitions, units
+from lightwell.stores.jobs.staging import WaitingSeries
+from lightwell.work.dispatch import Dispatch
 from lightwell.work.imports import listing, role_access
 from lightwell.work.imports.chunk_writer import ChunkWriter, JobFailed
 from lightwell.work.imports.directories import Directories
-from lightwell.work.imports.leases import LEASE_MS
 from lightwell.work.imports.listing import ListedFile
 from lightwell.work.imports.role_access import RoleAssumer
 
@@ -42,14 +44,15 @@ _FAULT = "The series could not be put into an image set because of a fault in li
 
 
 class ClaimLost(LightwellError):
-    """Another engine has taken over the job."""
+    """Another engine has taken over the unit, or the job was cancelled."""
 
 
 class ImportPhases:
-    """Does one phase of one job under a claim.
+    """Does one unit of one job, which this process holds by a token.
 
-    ``count`` adds to one of `observe.metrics.COUNTERS`; ``data_access`` assumes the roles that jobs name.
-    Once ``stopping`` is set, waiting for a codec worker ends with a `StorageError`.
+    ``wake`` is called when units were queued; ``count`` adds to one of `observe.metrics.COUNTERS`;
+    ``data_access`` assumes the roles that jobs name. Once ``stopping`` is set, waiting for a codec worker
+    ends with a `StorageError`.
     """
 
     def __init__(
@@ -60,8 +63,13 @@ class ImportPhases:
         ids: Ids,
         count: Count,
         data_access: RoleAssumer | None = None,
+        *,
         stopping: threading.Event | None = None,
+        wake: Callable[[], None] = lambda: None,
+        dispatch: Dispatch,
     ) -> None:
+        self._dispatch = dispatch
+        self._wake = wake
         self._stopping = stopping or threading.Event()
         self._stores = stores
         self._settings = settings
@@ -70,53 +78,79 @@ class ImportPhases:
         self._count = count
         self._data_access = data_access
 
-    def work(self, key: int, phase: JobPhase, claim: str) -> None:
-        """Do the phase; a job that cannot continue ends FAILED. Raises `StorageError` and `ClaimLost`."""
+    def work(self, token: Token) -> None:
+        """Do the unit; a job that cannot continue ends FAILED. Raises `StorageError` and `ClaimLost`."""
         with self._stores.db.read() as conn:
-            job = import_jobs.get(conn, key)
+            job = import_jobs.get(conn, token.unit.job)
             if job is None:
                 return
-            datastore_id, _ = import_jobs.datastore_of(conn, key)
+            datastore_id, _ = import_jobs.datastore_of(conn, job.key)
         target = ImportTarget(self._settings.region, self._settings.account_id, job.datastore, datastore_id)
         try:
-            if phase == JobPhase.LIST:
-                self._list(job, target, claim)
-            elif phase == JobPhase.COMMIT:
-                self._commit(job, target, claim)
-            elif phase == JobPhase.REPORT:
-                self._report(job, target, claim)
+            if token.unit.phase == JobPhase.LIST:
+                self._list(job, target, token)
+            elif token.unit.phase == JobPhase.COMMIT:
+                self._commit(job, target, token)
+            elif token.unit.phase == JobPhase.REPORT:
+                self._report(job, target, token)
         except (JobFailed, InputError) as error:
-            self.fail(job, datastore_id, claim, str(error))
+            self.fail(job, datastore_id, token, str(error))
 
-    def give_up(self, key: int, claim: str, message: str) -> None:
-        """End a job as FAILED whose phase never succeeds; image sets that it would have changed record it."""
+    def advance(self, key: int, phase: JobPhase) -> None:
+        """Let a job go on whose phase *read* or *commit* may be over. Harmless at any time."""
+        enqueue = self._stores.enqueue
         with self._stores.db.read() as conn:
-            job = import_jobs.get(conn, key)
+            if units.any_open(conn, key, phase):
+                return
+            # All of them are settled, so these are final; and too many to look for them in a transaction.
+            series = staging.waiting_series(conn, key) if phase == JobPhase.READ else []
+        if phase == JobPhase.READ:
+            is_over = self._stores.db.write(lambda conn: transitions.end_reading(conn, key, series, enqueue))
+        else:
+            is_over = self._stores.db.write(lambda conn: transitions.end_committing(conn, key, enqueue))
+        if is_over:
+            self._wake()
+
+    def give_up(self, token: Token, message: str) -> None:
+        """A unit never succeeds. The job ends as FAILED, unless it is one of *commit*: that one's files fail.
+
+        Image sets that it would have changed record it.
+        """
+        with self._stores.db.read() as conn:
+            job = import_jobs.get(conn, token.unit.job)
             if job is None:
                 return
-            datastore_id, _ = import_jobs.datastore_of(conn, key)
-        if job.phase == JobPhase.COMMIT:
-            target = ImportTarget(
-                self._settings.region, self._settings.account_id, job.datastore, datastore_id
-            )
-            try:
-                self._give_up_waiting(job, target, claim, domain.clean_message(message))
-            except ClaimLost:
-                raise
-            except Exception:
-                log.exception(
-                    "import job %s: its failure cannot be recorded in image sets",
-                    job.id,
-                )
-        self.fail(job, datastore_id, claim, message)
+            datastore_id, _ = import_jobs.datastore_of(conn, job.key)
+        if token.unit.phase != JobPhase.COMMIT:
+            self.fail(job, datastore_id, token, message, dead=message)
+            return
+        target = ImportTarget(self._settings.region, self._settings.account_id, job.datastore, datastore_id)
+        clean = domain.clean_message(message)
+        try:
+            self._give_up_waiting(job, target, token, clean)
+        except ClaimLost:
+            raise
+        except Exception:
+            log.exception("import job %s: its failure cannot be recorded in image sets", job.id)
+            self.fail(job, datastore_id, token, message, dead=message)
+            return
+        self._end_unit(job, token, dead=clean)
 
-    def fail(self, job: Job, datastore_id: str, claim: str, message: str) -> None:
+    def fail(self, job: Job, datastore_id: str, token: Token, message: str, dead: str | None = None) -> None:
         """End the job as FAILED."""
         message = domain.clean_message(message)
         log.warning("import job %s failed: %s", job.id, message)
-        self._end(job, datastore_id, claim, JobStatus.FAILED, message)
+        self._end(job, datastore_id, token, JobStatus.FAILED, message, dead)
 
-    def _end(self, job: Job, datastore_id: str, claim: str, status: JobStatus, message: str | None) -> None:
+    def _end(
+        self,
+        job: Job,
+        datastore_id: str,
+        token: Token,
+        status: JobStatus,
+        message: str | None,
+        dead: str | None = None,
+    ) -> None:
         now = self._clock.now()
         name: ImportJobEventType = (
             "Import Job Completed" if status == JobStatus.COMPLETED else "Import Job Failed"
@@ -124,7 +158,7 @@ class ImportPhases:
         event = self._event(name, job, datastore_id, status, now)
 
         def work(conn: Connection) -> bool:
-            if not import_jobs.finish(conn, job.key, claim, status, message, now):
+            if not transitions.finish(conn, token, status, message, now, dead):
                 return False
             outbox.append(conn, event)
             return True
@@ -158,21 +192,20 @@ class ImportPhases:
 
     # list -----------------------------------------------------------------------------------------------
 
-    def _list(self, job: Job, target: ImportTarget, claim: str) -> None:
+    def _list(self, job: Job, target: ImportTarget, token: Token) -> None:
         event = self._event(
             "Import Job In Progress", job, target.datastore_id, JobStatus.IN_PROGRESS, self._clock.now()
         )
 
         def begin(conn: Connection) -> None:
             # An engine that has lost the claim must not clear what the new holder has listed.
-            self._keep_claim(conn, job, claim)
-            if import_jobs.mark_in_progress(conn, job.key, claim):
+            self._keep_claim(conn, token)
+            if transitions.begin_listing(conn, job.key):
                 outbox.append(conn, event)
-            chunks.clear(conn, job.key)
 
         self._stores.db.write(begin)
         writer = ChunkWriter(
-            self._stores, self._settings, job, lambda conn: self._keep_claim(conn, job, claim)
+            self._stores, self._settings, job, lambda conn: self._keep_claim(conn, token), self._wake
         )
         rights = self._rights(job, target)
         if rights is not None:
@@ -192,15 +225,15 @@ class ImportPhases:
             if rights is not None:
                 listed = role_access.readable(rights, job, listed)
             scanned = writer.write(itertools.chain(refused, listed))
-        nothing_to_read = self._stores.db.write(lambda conn: self._end_listing(conn, job, claim, scanned))
-        log.info(
-            "import job %s: %d files listed%s", job.id, scanned, ", none to read" if nothing_to_read else ""
-        )
 
-    def _end_listing(self, conn: Connection, job: Job, claim: str, scanned: int) -> bool:
-        if not import_jobs.advance(conn, job.key, claim, JobPhase.READ, scanned=scanned):
-            raise ClaimLost(job.id)
-        return import_jobs.finish_reading(conn, job.key)
+        def end(conn: Connection) -> None:
+            if not self._dispatch.done(conn, token):
+                raise ClaimLost(job.id)
+            transitions.end_listing(conn, job.key, scanned)
+
+        self._stores.db.write(end)
+        log.info("import job %s: %d files listed", job.id, scanned)
+        self.advance(job.key, JobPhase.READ)
 
     def _rights(self, job: Job, target: ImportTarget) -> Rights | None:
         return role_access.rights_of(job, target.datastore_id, self._data_access, self._clock.now())
@@ -219,33 +252,47 @@ class ImportPhases:
 
     # commit ---------------------------------------------------------------------------------------------
 
-    def _commit(self, job: Job, target: ImportTarget, claim: str) -> None:
-        while True:
+    def _commit(self, job: Job, target: ImportTarget, token: Token) -> None:
+        groups: list[Group] = []
+        files = 0
+        for series in self._series(token):
             with self._stores.db.read() as conn:
-                waiting = staging.waiting_series(conn, job.key, 20 * _GROUPS)
-            if not waiting:
-                break
-            groups: list[Group] = []
-            files = 0
-            for series in waiting:
-                with self._stores.db.read() as conn:
-                    found = merge.prepare(conn, job, series)
-                for group in found:
-                    groups.append(group)
-                    files += group.files
-                    if len(groups) >= _GROUPS or files >= _FILES:
-                        self._commit_groups(job, target, claim, groups)
-                        groups, files = [], 0
-            if groups:
-                self._commit_groups(job, target, claim, groups)
-        if not self._stores.db.write(lambda conn: import_jobs.advance(conn, job.key, claim, JobPhase.REPORT)):
-            raise ClaimLost(job.id)
+                found = merge.prepare(conn, job, series)
+            for group in found:
+                groups.append(group)
+                files += group.files
+                if len(groups) >= _GROUPS or files >= _FILES:
+                    self._commit_groups(job, target, token, groups)
+                    groups, files = [], 0
+        if groups and self._commit_groups(job, target, token, groups, is_last=True):
+            self.advance(job.key, JobPhase.COMMIT)
+        else:
+            self._end_unit(job, token)
 
-    def _commit_groups(self, job: Job, target: ImportTarget, claim: str, groups: list[Group]) -> None:
+    def _series(self, token: Token) -> list[WaitingSeries]:
+        """The series of a unit of *commit*; those that are in image sets already have nothing staged."""
+        with self._stores.db.read() as conn:
+            content = units.content(conn, token.unit)
+        if content is None:
+            raise ClaimLost(str(token.unit.job))
+        return [WaitingSeries(study, series, 0, 0) for study, series in transitions.unpack_series(content)]
+
+    def _end_unit(self, job: Job, token: Token, dead: str | None = None) -> None:
+        if not self._stores.db.write(lambda conn: self._dispatch.done(conn, token, dead=dead)):
+            raise ClaimLost(job.id)
+        self.advance(job.key, JobPhase.COMMIT)
+
+    def _commit_groups(
+        self, job: Job, target: ImportTarget, token: Token, groups: list[Group], *, is_last: bool = False
+    ) -> bool:
+        """Commit groups in one transaction, which ends the unit if it ``is_last``; whether it has done so."""
         now = self._clock.now()
 
         def work(conn: Connection) -> None:
-            self._keep_claim(conn, job, claim)
+            if not is_last:
+                self._keep_claim(conn, token)
+            elif not self._dispatch.done(conn, token):
+                raise ClaimLost(job.id)
             merge.commit(conn, target, groups, ids=self._ids, now=now)
 
         try:
@@ -255,42 +302,41 @@ class ImportPhases:
         except Exception:
             if len(groups) > 1:
                 for group in groups:
-                    self._commit_groups(job, target, claim, [group])
-                return
-            log.exception("import job %s: a series could not be committed", job.id)
-            self._give_up(job, target, claim, groups[0], _FAULT)
+                    self._commit_groups(job, target, token, [group])
+            else:
+                log.exception("import job %s: a series could not be committed", job.id)
+                self._give_up(job, target, token, groups[0], _FAULT)
+            return False
+        return is_last
 
-    def _give_up_waiting(self, job: Job, target: ImportTarget, claim: str, message: str) -> None:
-        while True:
+    def _give_up_waiting(self, job: Job, target: ImportTarget, token: Token, message: str) -> None:
+        for series in self._series(token):
             with self._stores.db.read() as conn:
-                waiting = staging.waiting_series(conn, job.key, 1)
-                groups = [group for series in waiting for group in merge.prepare(conn, job, series)]
-            if not groups:
-                return
+                groups = merge.prepare(conn, job, series)
             for group in groups:
-                self._give_up(job, target, claim, group, message)
+                self._give_up(job, target, token, group, message)
 
-    def _give_up(self, job: Job, target: ImportTarget, claim: str, group: Group, message: str) -> None:
+    def _give_up(self, job: Job, target: ImportTarget, token: Token, group: Group, message: str) -> None:
         now = self._clock.now()
 
         def work(conn: Connection) -> None:
-            self._keep_claim(conn, job, claim)
+            self._keep_claim(conn, token)
             merge.give_up(conn, job, target, group, message=message, now=now)
 
         self._stores.db.write(work)
 
-    def _keep_claim(self, conn: Connection, job: Job, claim: str) -> None:
-        if not import_jobs.renew_claim(conn, job.key, claim, self._clock.now() + LEASE_MS):
-            raise ClaimLost(job.id)
+    def _keep_claim(self, conn: Connection, token: Token) -> None:
+        if not units.hold(conn, token):
+            raise ClaimLost(str(token.unit.job))
 
     # report ---------------------------------------------------------------------------------------------
 
-    def _report(self, job: Job, target: ImportTarget, claim: str) -> None:
+    def _report(self, job: Job, target: ImportTarget, token: Token) -> None:
         rights = self._rights(job, target)
         if rights is not None:
             role_access.check_output(rights, job)
         report.write_report(self._stores, job, target.datastore_id)
-        self._end(job, target.datastore_id, claim, JobStatus.COMPLETED, None)
+        self._end(job, target.datastore_id, token, JobStatus.COMPLETED, None)
 
 
 def _nothing_found(job: Job) -> str:

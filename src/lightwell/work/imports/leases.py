@@ -18,14 +18,16 @@ from lightwell.domain.backoff import AGAIN, Backoff
 from lightwell.domain.imports import jobs as domain
 from lightwell.domain.imports.jobs import Chunk, Outcome
 from lightwell.domain.imports.records import ChunkResult, Failure, NewRecord
-from lightwell.domain.states import OutcomeKind
-from lightwell.errors import ServerFault, StorageError, StorageUnavailableError
+from lightwell.domain.imports.units import Token
+from lightwell.domain.states import JobPhase, OutcomeKind
+from lightwell.errors import LightwellError, ServerFault, StorageError, StorageUnavailableError
 from lightwell.ingest import overrides, store_commit
 from lightwell.stores import Stores
 from lightwell.stores.data_folder.node import NOBODY
 from lightwell.stores.image_sets import existing_instances, records
-from lightwell.stores.jobs import chunks, import_jobs, staging
+from lightwell.stores.jobs import chunks, import_jobs, staging, units
 from lightwell.stores.objects import packs
+from lightwell.work.dispatch import Dispatch
 from lightwell.work.imports.pauses import Pauses
 
 if TYPE_CHECKING:
@@ -33,8 +35,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LEASE_MS = 30_000
-"""How long a claim holds without being renewed."""
+
+class _Gone(LightwellError):
+    """A unit of *read* without a chunk."""
+
 
 _COMMIT_ATTEMPTS = 8
 _COMMIT_BACKOFF = Backoff(200, 5_000)
@@ -42,13 +46,13 @@ _COMMIT_BACKOFF = Backoff(200, 5_000)
 
 @dataclass(slots=True)
 class LeasedChunk:
-    """A chunk that this engine has leased under the name ``claim``; ``task`` is what a worker is told.
+    """A chunk that this engine has leased by ``token``; ``task`` is what a worker is told.
 
     ``inputs`` as `sandbox.grants.inputs_of` returns them.
     """
 
     chunk: Chunk
-    claim: str
+    token: Token
     datastore: int
     task: ReadChunk
     inputs: tuple[str, ...] = ()
@@ -71,7 +75,8 @@ class _JobFacts:
 class Leases:
     """Leases chunks for this engine and settles them. For all its threads.
 
-    ``on_change`` is called when a job may have entered its next phase. Jobs that are paused are left alone.
+    ``on_read`` is called with the key of a job whose last chunk may have been read. Jobs that are paused are
+    left alone.
     """
 
     def __init__(
@@ -79,54 +84,46 @@ class Leases:
         stores: Stores,
         clock: Clock,
         ids: Ids,
-        engine: str,
+        dispatch: Dispatch,
         pauses: Pauses,
-        on_change: Callable[[], None],
+        on_read: Callable[[int], None],
     ) -> None:
         self._pauses = pauses
         self._stores = stores
         self._clock = clock
         self._ids = ids
-        self._engine = engine
-        self._on_change = on_change
+        self._dispatch = dispatch
+        self._on_read = on_read
         self._numbers = itertools.count(1)
         self._lock = threading.Lock()
-        self._claims: set[str] = set()
         self._facts: dict[int, _JobFacts] = {}
-
-    def claims(self) -> set[str]:
-        """The claims of all chunks that are leased now."""
-        with self._lock:
-            return set(self._claims)
 
     def take(self) -> LeasedChunk | None:
         """Lease a chunk; None if there is none."""
-        now, node, paused = self._clock.now(), self._stores.node_id, self._pauses.waiting()
-        with self._stores.db.read() as conn:
-            if not chunks.any_waiting(conn, now, node, paused):
-                return None
-        number = next(self._numbers)
-        claim, pack = f"{self._engine}:{number}", self._ids.key()
+        now, pack = self._clock.now(), self._ids.key()
+        found: list[tuple[Chunk, _JobFacts]] = []
 
-        def work(conn: Connection) -> tuple[Chunk, _JobFacts] | None:
-            chunk = chunks.claim(conn, claim, now, now + LEASE_MS, node, paused)
+        def begin(conn: Connection, token: Token) -> None:
+            chunk = chunks.get(conn, token.unit)
             if chunk is None:
-                return None
+                raise _Gone
             facts = self._facts.get(chunk.job) or _facts_of(conn, chunk.job)
             packs.insert_open(conn, [pack], facts.datastore, now)
-            return chunk, facts
+            found[:] = [(chunk, facts)]
 
-        taken = self._stores.db.write(work)
-        if taken is None:
+        try:
+            token = self._dispatch.take((JobPhase.READ,), self._pauses.waiting(), begin)
+        except _Gone:
+            return None  # the job was cancelled at this moment
+        if token is None:
             return None
-        chunk, facts = taken
+        chunk, facts = found[0]
         with self._lock:
-            self._claims.add(claim)
             if len(self._facts) > 256:
                 self._facts.clear()
             self._facts[chunk.job] = facts
-        task = _task(number, chunk, facts, pack)
-        return LeasedChunk(chunk, claim, facts.datastore, task, facts.inputs)
+        task = _task(next(self._numbers), chunk, facts, pack)
+        return LeasedChunk(chunk, token, facts.datastore, task, facts.inputs)
 
     def open_packs(self, leased: LeasedChunk, count: int) -> list[int]:
         """Keys of packs whose rows are open from now on."""
@@ -135,14 +132,19 @@ class Leases:
         self._stores.db.write(lambda conn: packs.insert_open(conn, keys, leased.datastore, now))
         return keys
 
-    def commit(self, leased: LeasedChunk) -> None:
-        """Write what reading the chunk has yielded, in one transaction, unless the lease was lost."""
+    def commit(self, leased: LeasedChunk, dead: str | None = None) -> None:
+        """Write what reading the chunk has yielded, in one transaction, unless the lease was lost.
+
+        ``dead`` says why the chunk was given up, where it was.
+        """
         chunk, result = leased.chunk, leased.result
+        more = False
         result.failures.extend(_given_up(chunk, leased.task.skip))
         new_keys = [self._ids.key() for _ in result.dependencies.level_values]
 
         def work(conn: Connection) -> bool:
-            if not chunks.finish(conn, chunk.job, chunk.number, leased.claim):
+            nonlocal more
+            if not self._dispatch.done(conn, leased.token, dead=dead):
                 return False
             used = result.used()
             packs.make_live(conn, used.packs)
@@ -151,8 +153,7 @@ class Leases:
             records.insert(conn, leased.datastore, result.records, keys, used.dictionaries)
             staging.stage(conn, chunk.job, result.records)
             staging.add_outcomes(conn, chunk.job, [_outcome(f) for f in result.failures])
-            import_jobs.add_read(conn, chunk.job, len(chunk.files))
-            import_jobs.finish_reading(conn, chunk.job)
+            more = units.any_ready(conn, chunk.job, JobPhase.READ)
             return True
 
         try:
@@ -168,9 +169,9 @@ class Leases:
             log.exception("a chunk could not be committed")
             fault = f"a fault in lightwell ({type(error).__name__})"
             self.settle(leased, Cause.FAULT_BETWEEN_FILES, fault)
-        finally:
-            self._forget(leased)
-            self._on_change()
+        else:
+            if not more:
+                self._on_read(chunk.job)
 
     def _write(self, work: Callable[[Connection], bool], leased: LeasedChunk) -> bool:
         attempt = 0
@@ -236,22 +237,14 @@ class Leases:
         reasons = deaths.setdefault(consequence.counter or str(file), [])
         reasons.append(reason[:500])
         # Where no file is to blame, what is wrong may pass.
-        wait = None if consequence.blames == "file" else AGAIN.delay_ms(len(reasons))
-        self._put_back(leased, deaths, None if wait is None else self._clock.now() + wait)
+        wait = 0 if consequence.blames == "file" else AGAIN.delay_ms(len(reasons))
+        self._dispatch.retry(
+            leased.token, wait, lambda conn: chunks.record_deaths(conn, leased.token.unit, deaths)
+        )
 
     def release(self, leased: LeasedChunk) -> None:
         """Let the chunk be read again at once; nothing has failed."""
-        self._put_back(leased, leased.chunk.deaths, None)
-
-    def _put_back(self, leased: LeasedChunk, deaths: dict[str, list[str]], not_before: int | None) -> None:
-        chunk = leased.chunk
-        try:
-            self._stores.db.write(
-                lambda conn: chunks.release(conn, chunk.job, chunk.number, leased.claim, deaths, not_before)
-            )
-        finally:
-            self._forget(leased)
-            self._on_change()
+        self._dispatch.retry(leased.token)
 
     def final_failure(self, leased: LeasedChunk) -> str | None:
         """Why all files of the chunk fail, None while it may still be read."""
@@ -271,11 +264,7 @@ class Leases:
                 if f.number not in skipped
             ]
         )
-        self.commit(leased)
-
-    def _forget(self, leased: LeasedChunk) -> None:
-        with self._lock:
-            self._claims.discard(leased.claim)
+        self.commit(leased, dead=message)
 
 
 def _facts_of(conn: Connection, key: int) -> _JobFacts:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -12,8 +11,11 @@ from lightwell.clock import Clock, Ids
 from lightwell.codec_pool.failures import CHUNK, Cause
 from lightwell.codec_pool.messages import ReadChunk
 from lightwell.domain.imports.jobs import NO_FILE, STORAGE, Chunk, InputFile
+from lightwell.domain.imports.units import Token, Unit
+from lightwell.domain.states import JobPhase
 from lightwell.stores import Stores
 from lightwell.stores.jobs import chunks
+from lightwell.work.dispatch import Dispatch
 from lightwell.work.imports.leases import LeasedChunk, Leases
 from lightwell.work.imports.pauses import Pauses
 
@@ -25,44 +27,54 @@ class _Still(Clock):
         return NOW
 
 
-class _Database:
-    def write(self, work: Callable[[Any], object]) -> object:
-        return work(None)
+class _Dispatch:
+    """Keeps with which delays units were given back."""
+
+    def __init__(self, calls: list[tuple[dict[str, list[str]], int]]) -> None:
+        self._calls = calls
+
+    def retry(self, token: Token, delay_ms: int = 0, also: Callable[[Any], None] | None = None) -> bool:
+        self._calls.append(({}, delay_ms))
+        if also is not None:
+            also(None)
+        return True
+
+
+Released = list[tuple[dict[str, list[str]], int]]
 
 
 @pytest.fixture
-def released(monkeypatch: pytest.MonkeyPatch) -> list[tuple[dict[str, list[str]], int | None]]:
-    """The deaths, and the earliest time of another try, with which chunks were made ready again."""
-    calls: list[tuple[dict[str, list[str]], int | None]] = []
+def released(monkeypatch: pytest.MonkeyPatch) -> Released:
+    """The deaths that were noted as chunks were given back, and after which delay they are read again."""
+    calls: Released = []
 
-    def release(
-        conn: object, job: int, number: int, claim: str, deaths: dict[str, list[str]], not_before: int | None
-    ) -> None:
-        calls.append((deaths, not_before))
+    def record_deaths(conn: object, unit: Unit, deaths: dict[str, list[str]]) -> None:
+        calls[-1] = deaths, calls[-1][1]
 
-    monkeypatch.setattr(chunks, "release", release)
+    monkeypatch.setattr(chunks, "record_deaths", record_deaths)
     return calls
 
 
-def _leases() -> tuple[Leases, Pauses]:
+def _leases(released: Released) -> tuple[Leases, Pauses]:
     clock = _Still()
     pauses = Pauses(clock)
-    stores = cast(Stores, SimpleNamespace(db=_Database()))
-    return Leases(stores, clock, Ids(), "engine", pauses, lambda: None), pauses
+    dispatch = cast(Dispatch, _Dispatch(released))
+    return Leases(cast(Stores, None), clock, Ids(), dispatch, pauses, lambda key: None), pauses
 
 
 def _leased(deaths: dict[str, list[str]]) -> LeasedChunk:
     files = [InputFile(number, f"f{number}", None, 1) for number in range(3)]
     task = ReadChunk(1, "", "HTJ2K", b"", 0, [], [], [], [], False)
-    return LeasedChunk(Chunk(7, 0, tuple(files), deaths), "engine:1", 1, task)
+    token = Token(Unit(7, JobPhase.READ, 0), "engine:1")
+    return LeasedChunk(Chunk(7, 0, tuple(files), deaths), token, 1, task)
 
 
 def test_counts_the_death_on_a_file_and_tries_again_at_once(
-    released: list[tuple[dict[str, list[str]], int | None]],
+    released: Released,
 ) -> None:
-    leases, _ = _leases()
+    leases, _ = _leases(released)
     leases.settle(_leased({"1": ["SIGKILL"]}), Cause.TIMED_OUT, "late", 1)
-    assert released == [({"1": ["SIGKILL", "late"]}, None)]
+    assert released == [({"1": ["SIGKILL", "late"]}, 0)]
 
 
 @pytest.mark.parametrize(
@@ -74,29 +86,27 @@ def test_counts_the_death_on_a_file_and_tries_again_at_once(
     ],
 )
 def test_counts_what_no_file_is_to_blame_for_and_waits(
-    cause: Cause, counter: str, released: list[tuple[dict[str, list[str]], int | None]]
+    cause: Cause, counter: str, released: Released
 ) -> None:
-    leases, _ = _leases()
+    leases, _ = _leases(released)
     leases.settle(_leased({}), cause, "first")
     leases.settle(_leased({counter: ["first"]}), cause, "second")
-    assert released == [({counter: ["first"]}, NOW + 500), ({counter: ["first", "second"]}, NOW + 1000)]
+    assert released == [({counter: ["first"]}, 500), ({counter: ["first", "second"]}, 1000)]
 
 
 @pytest.mark.parametrize("cause", [Cause.NOT_STARTED, Cause.UNAVAILABLE])
-def test_pauses_the_job_without_counting(
-    cause: Cause, released: list[tuple[dict[str, list[str]], int | None]]
-) -> None:
-    leases, pauses = _leases()
+def test_pauses_the_job_without_counting(cause: Cause, released: Released) -> None:
+    leases, pauses = _leases(released)
     leases.settle(_leased({STORAGE: ["before"]}), cause, "away")
-    assert released == [({STORAGE: ["before"]}, None)]
+    assert released == [({}, 0)]
     assert pauses.waiting() == {7}
 
 
 def test_gives_up_a_chunk_whatever_cause_its_worker_names(
-    released: list[tuple[dict[str, list[str]], int | None]],
+    released: Released,
 ) -> None:
     """A worker that its files have taken over may fail a chunk for a reason that is a file's."""
-    leases, _ = _leases()
+    leases, _ = _leases(released)
     for cause in CHUNK:
         if CHUNK[cause].tries is None:
             continue

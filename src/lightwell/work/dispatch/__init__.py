@@ -1,11 +1,11 @@
 """The seam between import jobs and whatever queues their units of work: five methods.
 
-One implementation has rows of the database alone. An engine at scale implements it with its
-own queue beside them.
+`work.engines.table_dispatch` implements it with rows of the database alone. An engine at scale implements it
+with its own queue beside them.
 
 Who owns what:
 
-- **The row of ``unit`` is the truth**: which units there are, which are done, and whose
+- **The row of ``unit`` is the truth** (`stores.jobs.units`): which units there are, which are done, and whose
   a unit is. A queue only says who should look at which unit next. It may deliver a unit twice, late, or after
   it is done, and nothing goes wrong.
 - **The fence is in the transaction that keeps a unit's result**: `done` is called in it, and says False where

@@ -1,0 +1,167 @@
+"""Claims of chunks a second on PostgreSQL: 1, 4, 16, 48 processes take chunks of one job and commit nothing.
+
+Each claimant is a process with a connection of its own, as if it were a machine of its own. What it does is
+what an engine does of each chunk but the reading: take a unit, look up its files, open a pack, and end the
+unit in a transaction that also asks whether more is to be read. fsync is on.
+"""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import shutil
+import tempfile
+import time
+from collections.abc import Callable
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from sqlalchemy import Connection
+
+from bench.results import Options, Outcome
+from bench.servers import services
+from lightwell.clock import Ids
+from lightwell.domain.imports.jobs import InputFile, Job
+from lightwell.domain.imports.units import Token
+from lightwell.domain.states import JobPhase, JobStatus
+from lightwell.settings import Settings
+from lightwell.stores import Stores, open_stores
+from lightwell.stores.db.schema import migrate
+from lightwell.stores.jobs import chunks, import_jobs, transitions, units
+from lightwell.stores.objects import packs
+from lightwell.work.dispatch import Dispatch
+
+CLAIMANTS = (1, 4, 16, 48)
+ENGINES = {"table": "lightwell.work.engines.table_dispatch:TableDispatch"}
+"""What makes each engine's dispatch of stores and a name for its claims."""
+_WARM_SECONDS = 1.0
+_FILES = 64
+
+
+class OpenDispatch(Dispatch, Protocol):
+    def open(self) -> None: ...
+    def close(self) -> None: ...
+
+
+def run(options: Options) -> list[Outcome]:
+    seconds = min(options.seconds, 3.0)
+    try:
+        with services.postgresql() as server:
+            found = {
+                (engine, count): [
+                    _claims_a_second(server, engine, count, seconds) for _ in range(min(options.rounds, 3))
+                ]
+                for engine in ENGINES
+                for count in CLAIMANTS
+            }
+    except services.Unavailable as reason:
+        return [Outcome(f"claims-{count}", skipped=str(reason)) for count in (16, 48)]
+    outcomes = []
+    for engine in ENGINES:
+        medians = {count: sorted(found[engine, count])[len(found[engine, count]) // 2] for count in CLAIMANTS}
+        shown = ", ".join(f"{count}: {value:.0f}" for count, value in medians.items())
+        print(f"  {engine}: chunks a second by claimants: {shown}")
+        suffix = "" if engine == "table" else f"-{engine}"
+        outcomes += [
+            Outcome(f"claims-{count}{suffix}", found[engine, count], f"by number of claimants: {shown}")
+            for count in (16, 48)
+        ]
+    return outcomes
+
+
+def _claims_a_second(server: str, engine: str, claimants: int, seconds: float) -> float:
+    folder = Path(tempfile.mkdtemp(prefix="lightwell-claims-"))
+    with services.new_database(server) as url:
+        settings = Settings(data=folder, database_url=url, database_pool=2)
+        stores = open_stores(settings)
+        migrate(stores.db)
+        _add_job(stores, int(1500 * (seconds + _WARM_SECONDS)) + 2 * claimants)
+        stores.close()
+        context = multiprocessing.get_context("spawn")
+        barrier, results = context.Barrier(claimants), context.SimpleQueue()
+        processes = [
+            context.Process(
+                target=_claimant, args=(folder, url, ENGINES[engine], number, barrier, results, seconds)
+            )
+            for number in range(claimants)
+        ]
+        try:
+            for process in processes:
+                process.start()
+            done = sum(int(results.get()) for _ in processes)
+        finally:
+            for process in processes:
+                process.join(30)
+            shutil.rmtree(folder, ignore_errors=True)
+    return done / seconds
+
+
+def _add_job(stores: Stores, count: int) -> None:
+    job = Job(
+        key=Ids().key(),
+        id=Ids().id(),
+        datastore=1,
+        name=None,
+        status=JobStatus.IN_PROGRESS,
+        phase=JobPhase.READ,
+        message=None,
+        role_arn="arn",
+        input_uri="s3://in/",
+        output_uri="s3://out/",
+        input_owner=None,
+        configuration=None,
+        source=None,
+        caller="arn",
+        submitted_at=1,
+        ended_at=None,
+        scanned=count * _FILES,
+        read=0,
+    )
+    files = [InputFile(number, f"some/folder/IM{number:05}.dcm", None, 1) for number in range(_FILES)]
+    packed = chunks.compress_files(files)
+
+    def work(conn: Connection) -> None:
+        import_jobs.add(conn, job)
+        rows = [(number, number * _FILES, _FILES, packed) for number in range(count)]
+        chunks.add(conn, transitions.queued(job, JobPhase.READ), rows, stores.enqueue)
+
+    stores.db.write(work)
+
+
+def _claimant(
+    folder: Path, url: str, engine: str, number: int, barrier: Barrier, results: Any, seconds: float
+) -> None:
+    stores = open_stores(Settings(data=folder, database_url=url, database_pool=2))
+    module, _, name = engine.partition(":")
+    make = cast(Callable[[Stores, str], OpenDispatch], getattr(importlib.import_module(module), name))
+    dispatch = make(stores, f"claimant-{number}")
+    dispatch.open()
+    ids = Ids()
+
+    def begin(conn: Connection, token: Token) -> None:
+        if chunks.get(conn, token.unit) is None:
+            raise AssertionError("a unit without a chunk")
+        packs.insert_open(conn, [ids.key()], 1, 0)
+
+    def one() -> bool:
+        token = dispatch.take((JobPhase.READ,), (), begin)
+        if token is None:
+            dispatch.wait(0.5)
+            return False
+
+        def finish(conn: Connection) -> bool:
+            is_done = dispatch.done(conn, token)
+            units.any_ready(conn, token.unit.job, JobPhase.READ)
+            return is_done
+
+        return stores.db.write(finish)
+
+    barrier.wait()
+    begun = time.monotonic()
+    done = 0
+    while (now := time.monotonic()) < begun + _WARM_SECONDS + seconds:
+        done += one() and now >= begun + _WARM_SECONDS
+    results.put(done)
+    dispatch.close()
+    stores.close()

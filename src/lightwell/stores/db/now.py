@@ -1,0 +1,13 @@
+"""The database's clock, which all servers share, whatever their own clocks say."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, ColumnElement, Connection, literal_column
+
+_SQLITE = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+_POSTGRESQL = "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"
+
+
+def now(conn: Connection) -> ColumnElement[int]:
+    """Milliseconds since the epoch by the database's clock."""
+    return literal_column(_SQLITE if conn.dialect.name == "sqlite" else _POSTGRESQL, BigInteger)

@@ -1,0 +1,169 @@
+"""How the tables themselves are a queue: which units wait, and claims of them that end unless renewed.
+
+All times are the database's, so that no server's clock matters. On PostgreSQL claimants pass over the rows
+that others are about to take (SKIP LOCKED) and wait for nobody; no row is written by all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from sqlalchemy import Connection, and_, case, func, select, text, update
+
+from lightwell.domain.imports.fairness import OpenJob
+from lightwell.domain.imports.units import Token, Unit
+from lightwell.domain.states import JobPhase, UnitState
+from lightwell.stores.db.now import now
+from lightwell.stores.db.tables import import_job, unit
+from lightwell.stores.jobs.units import until
+
+_PHASES = (JobPhase.LIST, JobPhase.READ, JobPhase.COMMIT, JobPhase.REPORT)
+_NO_FLUSH = text("SET LOCAL synchronous_commit TO off")
+
+
+def open_jobs(conn: Connection) -> list[OpenJob]:
+    """All jobs that are not done, oldest first, in two statements."""
+    at = now(conn)
+    firsts = [
+        select(func.min(unit.c.number))
+        .where(
+            unit.c.job == import_job.c.key,
+            unit.c.phase == phase.value,
+            unit.c.state == UnitState.READY,
+            unit.c.not_before <= at,
+        )
+        .scalar_subquery()
+        for phase in _PHASES
+    ]
+    jobs = conn.execute(
+        select(
+            import_job.c.key,
+            import_job.c.phase,
+            import_job.c.datastore,
+            import_job.c.priority,
+            import_job.c.input_node,
+            import_job.c.output_node,
+            import_job.c.submitted_at,
+            import_job.c.scanned,
+            *firsts,
+        )
+        .where(import_job.c.phase.in_(_PHASES))
+        .order_by(import_job.c.submitted_at, import_job.c.key)
+    ).all()
+    if not jobs:
+        return []
+    ended = func.sum(case((unit.c.claimed_until < at, 1), else_=0))
+    taken = {
+        job: (count, over or 0)
+        for job, count, over in conn.execute(
+            select(unit.c.job, func.count(), ended)
+            .where(unit.c.state == UnitState.CLAIMED)
+            .group_by(unit.c.job)
+        )
+    }
+    return [
+        OpenJob(
+            key=row[0],
+            phase=JobPhase(row[1]),
+            datastore=row[2],
+            priority=row[3],
+            input_node=row[4],
+            output_node=row[5],
+            submitted_at=row[6],
+            size=row[7],
+            ready=frozenset(
+                phase for phase, first in zip(_PHASES, row[8:], strict=True) if first is not None
+            ),
+            claimed=taken.get(row[0], (0, 0))[0],
+            ended=taken.get(row[0], (0, 0))[1] > 0,
+        )
+        for row in jobs
+    ]
+
+
+def need_no_flush(conn: Connection) -> None:
+    """For the transaction of a claim, which is not worth a flush of PostgreSQL's log.
+
+    One that is lost with the database server leaves a unit that is ready.
+    """
+    if conn.dialect.name == "postgresql":
+        conn.execute(_NO_FLUSH)
+
+
+def claim(conn: Connection, job: int, phase: JobPhase, name: str, first: int = 0) -> Token | None:
+    """Take the first unit from number ``first`` on that is ready; None if there is none."""
+    at = now(conn)
+    ready = (
+        select(unit.c.number)
+        .where(
+            unit.c.job == job,
+            unit.c.phase == phase,
+            unit.c.state == UnitState.READY,
+            unit.c.not_before <= at,
+            unit.c.number >= first,
+        )
+        .order_by(unit.c.number)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    row = conn.execute(
+        update(unit)
+        .where(
+            unit.c.job == job,
+            unit.c.phase == phase,
+            unit.c.number == ready,
+            unit.c.state == UnitState.READY,
+        )
+        .values(
+            state=UnitState.CLAIMED,
+            claim=name,
+            claimed_at=at,
+            claimed_until=until(conn),
+            tries=unit.c.tries + 1,
+        )
+        .returning(unit.c.number, unit.c.tries)
+    ).first()
+    return None if row is None else Token(Unit(job, phase, row[0]), name, row[1])
+
+
+def renew(conn: Connection, names: Collection[str]) -> set[str]:
+    """Extend claims, all in one statement; returns those that are still held.
+
+    A row that some transaction has locked is about to be settled, and waits for nobody here.
+    """
+    held = select(unit.c.job, unit.c.phase, unit.c.number).where(
+        unit.c.state == UnitState.CLAIMED, unit.c.claim.in_(list(names))
+    )
+    ours = held.with_for_update(skip_locked=True).cte("ours")
+    renewed = conn.execute(
+        update(unit)
+        .where(
+            unit.c.job == ours.c.job,
+            unit.c.phase == ours.c.phase,
+            unit.c.number == ours.c.number,
+            unit.c.state == UnitState.CLAIMED,
+        )
+        .values(claimed_until=until(conn))
+        .returning(unit.c.claim)
+    )
+    kept = set(renewed.scalars())
+    if missing := set(names) - kept:
+        still = select(unit.c.claim).where(unit.c.state == UnitState.CLAIMED, unit.c.claim.in_(missing))
+        kept |= set(conn.execute(still).scalars())
+    return kept
+
+
+def take_back(conn: Connection) -> int:
+    """Make the units ready whose claims have ended. Returns how many."""
+    is_over = and_(unit.c.state == UnitState.CLAIMED, unit.c.claimed_until < now(conn))
+    which = select(unit.c.job, unit.c.phase, unit.c.number).where(is_over)
+    over = which.with_for_update(skip_locked=True).cte("ended")
+    same = and_(unit.c.job == over.c.job, unit.c.phase == over.c.phase, unit.c.number == over.c.number)
+    done = conn.execute(
+        update(unit)
+        .where(same, is_over)
+        .values(state=UnitState.READY, claim=None, claimed_until=None, not_before=0)
+        .returning(unit.c.number)
+    )
+    return len(done.all())

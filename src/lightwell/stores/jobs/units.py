@@ -1,0 +1,203 @@
+"""Rows of ``unit``: the units of work of import jobs, whose each is, and which are done.
+
+They are the truth for every engine (`work.dispatch`). Whoever keeps the result of a unit calls `close` in
+the same transaction, which fails where the row no longer bears the claim of its token; so a result is kept
+once however often a unit is delivered. `hold` says the same in the middle of longer work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, literal, select, text, update
+
+from lightwell.domain.imports.units import QueuedJob, Token, Unit
+from lightwell.domain.states import JobPhase, UnitState
+from lightwell.stores.background.wakeups import CHANNEL
+from lightwell.stores.db.bulk import batches
+from lightwell.stores.db.now import now
+from lightwell.stores.db.tables import unit
+
+LEASE_MS = {"sqlite": 10_000, "postgresql": 4_000}
+"""How long a claim holds without being renewed. On SQLite there is one engine, which can outlive no other."""
+
+OPEN = (UnitState.READY, UnitState.CLAIMED)
+
+Enqueue = Callable[[Connection, QueuedJob, Sequence[int]], None]
+"""`work.dispatch.Dispatch.enqueue`, for those below `work`."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewUnit:
+    """A unit to be added; ``files`` are settled once it is done."""
+
+    number: int
+    files: int = 0
+    content: bytes | None = None
+
+
+def announce(conn: Connection, job: QueuedJob, numbers: Sequence[int]) -> None:
+    """Let engines that wait look at the tables once this is committed: the rows themselves are the queue."""
+    if conn.dialect.name == "postgresql" and numbers:
+        conn.execute(text("SELECT pg_notify(:channel, :phase)"), {"channel": CHANNEL, "phase": job.phase})
+
+
+def add(conn: Connection, job: QueuedJob, new: Iterable[NewUnit], enqueue: Enqueue = announce) -> None:
+    """Write the rows of units, and queue them."""
+    since = now(conn)
+    rows = [
+        {
+            "job": job.key,
+            "phase": job.phase,
+            "number": each.number,
+            "state": UnitState.READY,
+            "files": each.files,
+            "not_before": 0,
+            "tries": 0,
+            "content": each.content,
+        }
+        for each in new
+    ]
+    if rows:
+        conn.execute(insert(unit).values(since=since), rows)
+        enqueue(conn, job, [row["number"] for row in rows])  # type: ignore[misc]
+
+
+def is_unit(one: Unit) -> ColumnElement[bool]:
+    return and_(unit.c.job == one.job, unit.c.phase == one.phase, unit.c.number == one.number)
+
+
+def _is_held(token: Token) -> ColumnElement[bool]:
+    return and_(is_unit(token.unit), unit.c.state == UnitState.CLAIMED, unit.c.claim == token.claim)
+
+
+def until(conn: Connection) -> ColumnElement[int]:
+    """When a claim that is made or renewed now ends."""
+    return now(conn) + literal(LEASE_MS[conn.dialect.name])
+
+
+def stamp(conn: Connection, one: Unit, claim: str) -> Token | None:
+    """Give a unit to whoever bears ``claim``, whoever had it before; None if it is done, dead or gone.
+
+    For engines with a queue of their own, which decides when a worker is dead.
+    """
+    tries = conn.execute(
+        update(unit)
+        .where(is_unit(one), unit.c.state.in_(OPEN))
+        .values(
+            state=UnitState.CLAIMED,
+            claim=claim,
+            claimed_at=now(conn),
+            claimed_until=None,
+            tries=unit.c.tries + 1,
+        )
+        .returning(unit.c.tries)
+    ).scalar()
+    return None if tries is None else Token(one, claim, tries)
+
+
+def hold(conn: Connection, token: Token) -> bool:
+    """Whether the unit is still this token's. It stays so until the transaction ends, and the claim begins
+    anew."""
+    done = conn.execute(update(unit).where(_is_held(token)).values(claimed_until=until(conn)))
+    return done.rowcount == 1
+
+
+def close(conn: Connection, token: Token, dead: str | None = None) -> bool:
+    """End a unit: it is done, or ``dead`` says why it was given up. False if it is not this token's."""
+    done = conn.execute(
+        update(unit)
+        .where(_is_held(token))
+        .values(
+            state=UnitState.DONE if dead is None else UnitState.DEAD,
+            claim=None,
+            claimed_until=None,
+            note=dead,
+        )
+    )
+    return done.rowcount == 1
+
+
+def release(conn: Connection, token: Token, delay_ms: int = 0) -> bool:
+    """Make a unit ready again, for nobody before ``delay_ms``; False if it is not this token's."""
+    not_before = now(conn) + literal(delay_ms) if delay_ms else literal(0)
+    done = conn.execute(
+        update(unit)
+        .where(_is_held(token))
+        .values(state=UnitState.READY, claim=None, claimed_until=None, not_before=not_before)
+    )
+    return done.rowcount == 1
+
+
+def release_all(conn: Connection) -> None:
+    """Make everything ready that is claimed: for the only engine of a database when it starts."""
+    conn.execute(
+        update(unit)
+        .where(unit.c.state == UnitState.CLAIMED)
+        .values(state=UnitState.READY, claim=None, claimed_until=None)
+    )
+
+
+def any_open(conn: Connection, job: int, phase: JobPhase) -> bool:
+    """Whether a unit of a phase is ready or claimed."""
+    return any(
+        conn.execute(
+            select(unit.c.number)
+            .where(unit.c.job == job, unit.c.phase == phase, unit.c.state == state.value)
+            .limit(1)
+        ).first()
+        for state in OPEN
+    )
+
+
+def any_ready(conn: Connection, job: int, phase: JobPhase) -> bool:
+    """Whether a unit of a phase is ready: cheaper than `any_open`, and enough to know that some is open."""
+    ready = select(unit.c.number).where(unit.c.job == job, unit.c.phase == phase, unit.c.state == "ready")
+    return conn.execute(ready.limit(1)).first() is not None
+
+
+def files_done(conn: Connection, jobs: Sequence[int]) -> dict[int, int]:
+    """How many files the units that are done or dead have settled, by job."""
+    rows = conn.execute(
+        select(unit.c.job, func.sum(unit.c.files))
+        .where(unit.c.job.in_(list(jobs)), unit.c.state.in_((UnitState.DONE, UnitState.DEAD)))
+        .group_by(unit.c.job)
+    )
+    return {job: int(files) for job, files in rows}
+
+
+def content(conn: Connection, one: Unit) -> bytes | None:
+    """The content of a unit of *commit*."""
+    return conn.execute(select(unit.c.content).where(is_unit(one))).scalar()
+
+
+def remove(conn: Connection, job: int, phase: JobPhase) -> None:
+    """Delete the units of a phase of a job."""
+    conn.execute(delete(unit).where(unit.c.job == job, unit.c.phase == phase))
+
+
+def ended(conn: Connection, which: Sequence[Unit]) -> set[Unit]:
+    """Those of the units that are done, dead or gone: they need not be delivered any more."""
+    left: set[Unit] = set()
+    by_phase: dict[tuple[int, JobPhase], list[int]] = {}
+    for one in which:
+        by_phase.setdefault((one.job, one.phase), []).append(one.number)
+    for (job, phase), numbers in by_phase.items():
+        for some in batches(numbers):
+            found = conn.execute(
+                select(unit.c.number).where(
+                    unit.c.job == job,
+                    unit.c.phase == phase,
+                    unit.c.number.in_(some),
+                    unit.c.state.in_(OPEN),
+                )
+            )
+            left |= {Unit(job, phase, number) for number in found.scalars()}
+    return set(which) - left
+
+
+def open_numbers(conn: Connection, job: int, phase: JobPhase) -> list[int]:
+    """The numbers of the units of a phase that are ready or claimed."""
+    which = select(unit.c.number).where(unit.c.job == job, unit.c.phase == phase, unit.c.state.in_(OPEN))
+    return list(conn.execute(which.order_by(unit.c.number)).scalars())
