@@ -156,6 +156,14 @@ BARS: dict[str, Bar] = {
 BARS["pg-frames"] = Bar(
     "GetImageFrame, signed, 8 connections, on PostgreSQL against SQLite", "×", True, 0.5, 0.8
 )
+BARS["far-import-s3"] = Bar(
+    "import of 20,000 small MR instances from S3, PostgreSQL and S3 against embedded, 2 codec workers each",
+    "×",
+    True,
+    0.9,
+    1.2,
+)
+BARS["far-import-local"] = Bar("the same from a local folder", "×", True, 0.7, 0.9)
 BARS["pg-web-frames"] = Bar("the same over DICOMweb, as stored", "×", True, 0.5, 0.8)
 for _suffix, _far in (("", ""), ("-20ms", ", S3 20 ms away")):
     BARS[f"s3-frames-warm{_suffix}"] = Bar(
