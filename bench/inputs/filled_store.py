@@ -101,14 +101,15 @@ def filled_postgresql(database_url: str, folder: Path, sets: int, series: int = 
         done += part
         print(f"  {done:,} of {sets:,} image sets are in PostgreSQL", flush=True)
         _note(notes, result, done, dropped)
-    if dropped:
-        with psycopg.connect(database_url) as db:
-            db.execute("SET maintenance_work_mem = '512MB'")
-            for _, statement in dropped:
-                db.execute(statement)
-        with psycopg.connect(database_url, autocommit=True) as db:
-            db.execute("VACUUM ANALYZE")
-        _note(notes, result, done, [])
+    with psycopg.connect(database_url, autocommit=True) as db:
+        db.execute("SET maintenance_work_mem = '512MB'")
+        for name, statement in list(dropped):
+            db.execute(f'DROP INDEX IF EXISTS "{name}"')
+            db.execute(statement)
+            dropped = [each for each in dropped if each[0] != name]
+            if not dropped:
+                db.execute("VACUUM ANALYZE")
+            _note(notes, result, done, dropped)
     return result
 
 

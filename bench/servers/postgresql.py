@@ -73,11 +73,13 @@ class Postgresql:
         """The URL of one of its databases."""
         return f"postgresql://lightwell@127.0.0.1:{self.port}/{database}"
 
-    def create(self, database: str) -> str:
-        """Makes a database unless it exists; its URL."""
+    def create(self, database: str, *, is_new: bool = False) -> str:
+        """Makes a database unless it exists, or in place of it if it is to be new; its URL."""
         import psycopg
 
         with psycopg.connect(self.url(), autocommit=True) as connection:
+            if is_new:
+                connection.execute(f'DROP DATABASE IF EXISTS "{database}" WITH (FORCE)')
             known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (database,)).fetchone()
             if known is None:
                 connection.execute(f'CREATE DATABASE "{database}"')

@@ -30,13 +30,14 @@ def run(options: Options) -> list[Outcome]:
         return [Outcome(row, skipped=reason) for row in ROWS]
     with ExitStack() as stack:
         server, ((url, data),) = stack.enter_context(filled((SMALL,)))
+        own = server.create("imported", is_new=True)
         sqlite = filled_store(SMALL, series=1)
         sides = {
             "PostgreSQL": Asked("PostgreSQL", url, data),
             "SQLite": Asked("SQLite", f"sqlite:///{sqlite.folder / 'data' / 'lightwell.db'}", sqlite),
         }
         series = {
-            "PostgreSQL": _imported("with PostgreSQL", {"LIGHTWELL_DATABASE_URL": server.create("imported")}),
+            "PostgreSQL": _imported("with PostgreSQL", {"LIGHTWELL_DATABASE_URL": own}),
             "SQLite": _imported("with SQLite", {}),
         }
         for each in sides.values():
