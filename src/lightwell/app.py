@@ -197,6 +197,7 @@ def _engine(
         options=EngineOptions(
             alone=stores.db.dialect == "sqlite",
             count=recorder.count,
+            measure=recorder.measure,
             delivers=settings.deliver_events == "on",
             pool_linger=_LINGER_SECONDS if settings.pool == "own" else None,
             data_access=open_data_access_roles(

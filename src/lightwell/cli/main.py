@@ -36,6 +36,10 @@ VERBS: dict[str, tuple[str, str]] = {
     ),
     "sets": ("lightwell.cli.contents.sets", "list, show, compare and delete image sets"),
     "jobs": ("lightwell.cli.contents.jobs", "list, show and cancel import jobs"),
+    "queue": (
+        "lightwell.cli.contents.queue",
+        "show what import jobs wait for, who works on what, and what was given up",
+    ),
     "erase": ("lightwell.cli.contents.erase", "erase all that is stored of a patient or a study"),
     "demo": ("lightwell.cli.server.demo", "start the server and import sample studies"),
     "data": ("lightwell.cli.contents.data", "verify stored data or migrate the database"),

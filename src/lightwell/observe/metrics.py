@@ -17,6 +17,8 @@ STATUSES = (
 )  # fmt: skip
 _STATUS_PLACE = {status: place for place, status in enumerate(STATUSES)}
 
+_PHASES = ("list", "read", "commit", "report")
+
 # Counters of background work: name → help, label, and the values of the label.
 COUNTERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "lightwell_import_files_total": (
@@ -41,11 +43,21 @@ COUNTERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
         ("opened", "closed"),
     ),
     "lightwell_import_jobs_total": ("Import jobs that have ended", "status", ("COMPLETED", "FAILED")),
+    "lightwell_queue_claims_total": ("Units of work of import jobs that were taken", "phase", _PHASES),
+    "lightwell_queue_redeliveries_total": ("Those that were taken before", "phase", _PHASES),
     "lightwell_damaged_reads_total": (
         "Reads of stored bytes that were not the stored ones",
         "of",
         ("frame",),
     ),
+}
+
+# What background work measures now and then, of the whole database: name → help, label, and its values.
+GAUGES: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "lightwell_queue_ready_units": ("Units of work of import jobs that wait", "phase", _PHASES),
+    "lightwell_queue_claimed_units": ("Those that are under way", "phase", _PHASES),
+    "lightwell_queue_dead_units": ("Those that were given up", "phase", _PHASES),
+    "lightwell_queue_oldest_seconds": ("How long the oldest that waits has waited", "phase", _PHASES),
 }
 
 # Per operation: a counter per status and one for others, the histogram, sum of seconds, bytes in, bytes out.
@@ -69,7 +81,7 @@ class Meter:
         self._counters = {
             (name, value): index
             for index, (name, value) in enumerate(
-                (name, value) for name, (_, _, values) in COUNTERS.items() for value in values
+                (name, value) for name, (_, _, values) in (COUNTERS | GAUGES).items() for value in values
             )
         }
         self._behind = len(self.operations) * _WIDTH
@@ -138,9 +150,9 @@ class Meter:
             yield f"# TYPE {metric} counter"
             for name, row in used:
                 yield f'{metric}{{operation="{name}"}} {_number(row[column])}'
-        for metric, (text, label, values) in COUNTERS.items():
+        for metric, (text, label, values) in (COUNTERS | GAUGES).items():
             yield f"# HELP {metric} {text}"
-            yield f"# TYPE {metric} counter"
+            yield f"# TYPE {metric} {'counter' if metric in COUNTERS else 'gauge'}"
             for value in values:
                 count = sums[self._behind + self._counters[metric, value]]
                 yield f'{metric}{{{label}="{value}"}} {_number(count)}'
@@ -194,6 +206,10 @@ class Recorder:
     def connections(self, number: int) -> None:
         """Set the number of open connections."""
         self._numbers[_CONNECTIONS] = number
+
+    def measure(self, gauge: str, value: str, number: float) -> None:
+        """Set one of `GAUGES`, for one value of its label."""
+        self._numbers[self._counters[gauge, value]] = number
 
     def count(self, counter: str, value: str, by: int = 1) -> None:
         """Add to one of `COUNTERS`, for one value of its label."""

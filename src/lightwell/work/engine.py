@@ -13,7 +13,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from lightwell.clock import Clock, Ids
@@ -21,11 +21,12 @@ from lightwell.codec_pool.failures import PHASE, cause_of, reason_of
 from lightwell.codec_pool.process import remove_leftovers
 from lightwell.domain.backoff import AGAIN
 from lightwell.domain.imports.units import Token, Unit
-from lightwell.domain.states import JobPhase
+from lightwell.domain.states import JobPhase, UnitState
 from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.settings import Settings
 from lightwell.stores import Stores
-from lightwell.stores.jobs import transitions, units
+from lightwell.stores.jobs import queue_view, transitions, units
+from lightwell.stores.jobs.queue_view import Depth
 from lightwell.work.collector import Collector
 from lightwell.work.engines.table_dispatch import TableDispatch
 from lightwell.work.event_delivery import deliver
@@ -60,7 +61,8 @@ class EngineOptions:
     """How an engine works beside others, and what it is given.
 
     ``alone``: no other engine works on this database (the holder of `EngineLock` on SQLite), so claims that
-    are found at the start belong to dead engines. ``count`` adds to one of `observe.metrics.COUNTERS`.
+    are found at the start belong to dead engines. ``count`` adds to one of `observe.metrics.COUNTERS`,
+    ``measure`` sets one of `observe.metrics.GAUGES`.
     ``delivers``: writes events to the event log; they wait in the database for an engine that does.
     ``pool_linger``: serve requests of HTTP processes, too, and once told to stop wait so many seconds for
     clients to leave. ``data_access`` assumes the roles that jobs name;
@@ -69,6 +71,7 @@ class EngineOptions:
 
     alone: bool = False
     count: Count = lambda counter, value, by: None
+    measure: Callable[[str, str, float], None] = lambda gauge, value, number: None
     pool_linger: float | None = None
     delivers: bool = True
     data_access: RoleAssumer | None = None
@@ -87,6 +90,7 @@ class Engine:
         options: EngineOptions | None = None,
     ) -> None:
         options = options or EngineOptions()
+        self._options = options
         self._stores = stores
         self._settings = settings
         self._clock = clock or Clock()
@@ -111,7 +115,13 @@ class Engine:
             dispatch=self._dispatch,
         )
         self._leases = Leases(
-            stores, self._clock, self._ids, self._dispatch, self._pauses, self._reading_may_be_over
+            stores,
+            self._clock,
+            self._ids,
+            self._dispatch,
+            self._pauses,
+            self._reading_may_be_over,
+            self._taken,
         )
         self._readers = [
             ChunkReader(stores, settings, self._leases, self._stopping, self._dispatch.wait)
@@ -178,14 +188,31 @@ class Engine:
         try:
             with self._stores.db.read() as conn:
                 still = transitions.standing_still(conn)
+                depths = queue_view.depths(conn)
             for key, phase in still:
                 self._phases.advance(key, phase)
+            self._measure(depths)
         except StorageError as error:
             if time.monotonic() - self._logged_at > _LOG_SECONDS:
                 self._logged_at = time.monotonic()
                 log.warning("the engine waits for the database: %s", error)
             return
         self._logged_at = -_LOG_SECONDS
+
+    def _measure(self, depths: Sequence[Depth]) -> None:
+        found = {(depth.phase, depth.state): depth for depth in depths}
+        for phase in (JobPhase.LIST, JobPhase.READ, JobPhase.COMMIT, JobPhase.REPORT):
+            for state in (UnitState.READY, UnitState.CLAIMED, UnitState.DEAD):
+                depth = found.get((phase, state))
+                self._options.measure(f"lightwell_queue_{state}_units", phase, depth.units if depth else 0)
+                if state == UnitState.READY:
+                    seconds = depth.oldest_ms / 1000 if depth else 0.0
+                    self._options.measure("lightwell_queue_oldest_seconds", phase, seconds)
+
+    def _taken(self, token: Token) -> None:
+        self._options.count("lightwell_queue_claims_total", token.unit.phase, 1)
+        if token.tries > 1:
+            self._options.count("lightwell_queue_redeliveries_total", token.unit.phase, 1)
 
     def _reading_may_be_over(self, key: int) -> None:
         """For chunk readers. If it fails, `_move_on` finds the job."""
@@ -210,6 +237,7 @@ class Engine:
             if token is None:
                 self._dispatch.wait(_WAIT_SECONDS)
                 continue
+            self._taken(token)
             try:
                 self._run_unit(token)
             except ClaimLost:

@@ -75,8 +75,8 @@ class _JobFacts:
 class Leases:
     """Leases chunks for this engine and settles them. For all its threads.
 
-    ``on_read`` is called with the key of a job whose last chunk may have been read. Jobs that are paused are
-    left alone.
+    ``on_read`` is called with the key of a job whose last chunk may have been read, ``on_taken`` with what
+    was leased. Jobs that are paused are left alone.
     """
 
     def __init__(
@@ -87,7 +87,9 @@ class Leases:
         dispatch: Dispatch,
         pauses: Pauses,
         on_read: Callable[[int], None],
+        on_taken: Callable[[Token], None] = lambda token: None,
     ) -> None:
+        self._on_taken = on_taken
         self._pauses = pauses
         self._stores = stores
         self._clock = clock
@@ -117,6 +119,7 @@ class Leases:
             return None  # the job was cancelled at this moment
         if token is None:
             return None
+        self._on_taken(token)
         chunk, facts = found[0]
         with self._lock:
             if len(self._facts) > 256:
