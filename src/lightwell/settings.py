@@ -168,7 +168,11 @@ class Settings:
     metadata_transfer_syntax: str = _setting(
         "on", "on: include TransferSyntaxUID (0002,0010) in DICOMweb metadata", choices=("on", "off")
     )
-    engine: str = _setting("local", "what runs import jobs", choices=("local",))
+    engine: str = _setting(
+        "auto",
+        "what queues the work of import jobs; auto: pgqueuer on PostgreSQL, the tables themselves on SQLite",
+        choices=("auto", "table", "pgqueuer", "local"),
+    )
     quotas: str = _setting("off", "aws: enforce the published quotas", choices=("off", "aws"))
     throttle: str = _setting("off", "aws: enforce the published rates and bursts", choices=("off", "aws"))
     import_max_files: int = _setting(0, "maximum files in one import job; 0 means no limit")

@@ -1,5 +1,7 @@
 """An engine in a process of its own, to be killed: ``… engine_main DATA URL WORKERS [N WHEN [pool]]``.
 
+TEST_ENGINE is the setting ``engine``.
+
 Prints ``done`` and ends when no job is unfinished; with ``pool`` it serves requests until it is killed. With
 N it kills itself right before or after (WHEN) its n-th transaction.
 """
@@ -41,7 +43,8 @@ def _die_at(number: int, when: str) -> None:
 def main(data: str, url: str, workers: str, number: str = "0", when: str = "", pool: str = "") -> int:
     if number != "0":
         _die_at(int(number), when)
-    settings = Settings(data=Path(data), database_url=url, codec_workers=int(workers))
+    engine = os.environ.get("TEST_ENGINE", "auto")
+    settings = Settings(data=Path(data), database_url=url, codec_workers=int(workers), engine=engine)
     stores = open_stores(settings)
     alone = stores.db.dialect == "sqlite"
     lock = EngineLock(settings.data)

@@ -39,6 +39,7 @@ class EngineProcess:
                 when,
             ],
             cwd=ROOT,
+            env={**os.environ, "TEST_ENGINE": server.settings.engine},
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,

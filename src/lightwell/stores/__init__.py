@@ -22,6 +22,7 @@ from lightwell.stores.objects import packs
 from lightwell.stores.objects.interface import Objects
 from lightwell.stores.objects.local import sweep_folder
 from lightwell.stores.objects.open import CacheOptions, open_objects
+from lightwell.stores.queues.choice import enqueue_of, kind_of
 
 __all__ = ["Stores", "open_stores"]
 
@@ -45,6 +46,8 @@ class StorePaths(DatabaseSettings, Protocol):
     def s3_endpoint_url(self) -> str | None: ...
     @property
     def region(self) -> str: ...
+    @property
+    def engine(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,4 +139,5 @@ def open_stores(settings: StorePaths, count: Callable[[str, str, int], None] | N
         spool=spool,
         accesses=Accesses(db),
         node=Node(data),
+        enqueue=enqueue_of(kind_of(settings.engine, db)),
     )

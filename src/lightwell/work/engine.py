@@ -28,7 +28,7 @@ from lightwell.stores import Stores
 from lightwell.stores.jobs import queue_view, transitions, units
 from lightwell.stores.jobs.queue_view import Depth
 from lightwell.work.collector import Collector
-from lightwell.work.engines.table_dispatch import TableDispatch
+from lightwell.work.engines.choice import make_dispatch
 from lightwell.work.event_delivery import deliver
 from lightwell.work.event_log import EventLog
 from lightwell.work.imports.chunk_reader import ChunkReader
@@ -102,7 +102,7 @@ class Engine:
         self._logged_at = -_LOG_SECONDS
         self._pauses = Pauses(self._clock)
         owner = f"{socket.gethostname()}:{os.getpid()}:{self._ids.id()[:8]}"
-        self._dispatch = TableDispatch(stores, owner)
+        self._dispatch = make_dispatch(settings.engine, stores, owner)
         self._phases = ImportPhases(
             stores,
             settings,

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from lightwell.errors import ConfigurationError
-from lightwell.stores.db import tables
+from lightwell.stores.db import pgqueuer_schema, tables
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.schema import REVISIONS, migrate, schema_state
 from tests.support.server import until
@@ -35,7 +35,8 @@ def definitions(db: Database) -> set[str]:
         ]
     with db.read() as conn:
         found = [row[0] for query in queries for row in conn.execute(text(query))]
-    return {" ".join(line.split()) for line in found if "alembic_version" not in line}
+    not_ours = ("alembic_version", pgqueuer_schema.TABLE)
+    return {" ".join(line.split()) for line in found if not any(name in line for name in not_ours)}
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -62,7 +63,7 @@ def test_alembic_finds_nothing_to_change(database: Database) -> None:
 
     def is_of_this_database(thing: object, name: str | None, *_: object) -> bool:
         # A trigger on SQLite, of which Alembic knows nothing; and tables of another kind on each.
-        other_kind = ("study_grams", "series_grams", "study_by_gram", "series_by_gram")
+        other_kind = (pgqueuer_schema.TABLE, "study_grams", "series_grams", "study_by_gram", "series_by_gram")
         return (database.dialect, name) != ("sqlite", "one_open_member") and not (name or "").startswith(
             other_kind
         )

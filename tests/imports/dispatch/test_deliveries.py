@@ -1,0 +1,184 @@
+"""What every engine promises: `work.dispatch`, on real PostgreSQL."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+
+import pytest
+from sqlalchemy import Connection
+
+from lightwell.domain.imports.units import Token, Unit
+from lightwell.domain.states import JobPhase, UnitState
+from lightwell.stores import Stores
+from lightwell.stores.db.tables import unit
+from lightwell.work.engines.choice import make_dispatch
+from lightwell.work.engines.table_dispatch import TableDispatch
+from tests.imports.dispatch.conftest import Make
+from tests.support import queued_units
+
+READ = (JobPhase.READ,)
+
+
+def _take(dispatch: TableDispatch, seconds: float = 20.0, **how: object) -> Token:
+    """The next unit, for which it may take a while."""
+    deadline = time.monotonic() + seconds
+    while True:
+        token = dispatch.take(READ, **how)  # type: ignore[arg-type]
+        if token is not None:
+            return token
+        assert time.monotonic() < deadline, "nothing was delivered"
+        dispatch.wait(0.2)
+
+
+def _done(stores: Stores, dispatch: TableDispatch, token: Token) -> bool:
+    return stores.db.write(lambda conn: dispatch.done(conn, token))
+
+
+def test_two_processes_share_the_units_and_each_is_done_once(stores: Stores, make: Make) -> None:
+    queued_units.add_job(stores, 1, 60)
+    done: Counter[int] = Counter()
+    lock = threading.Lock()
+
+    def work(dispatch: TableDispatch) -> None:
+        while sum(done.values()) < 60:
+            token = dispatch.take(READ)
+            if token is None:
+                dispatch.wait(0.2)
+                continue
+            is_done = _done(stores, dispatch, token)
+            with lock:
+                done[token.unit.number] += is_done
+
+    two = [make("one"), make("two")]
+    threads = [threading.Thread(target=work, args=(each,)) for each in two for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert done == Counter(dict.fromkeys(range(60), 1))
+    assert queued_units.states(stores) == [(number, UnitState.DONE) for number in range(60)]
+
+
+def test_what_is_rolled_back_is_never_delivered(stores: Stores, make: Make) -> None:
+    dispatch = make("one")
+    job = queued_units.add_job(stores, 1, 1)
+
+    def broken(conn: Connection) -> None:
+        queued_units.add_units(stores, conn, job, [1, 2])
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        stores.db.write(broken)
+    token = _take(dispatch)
+    assert token.unit == Unit(1, JobPhase.READ, 0)
+    assert dispatch.take(READ) is None
+
+
+def test_a_waiting_process_is_woken(stores: Stores, make: Make) -> None:
+    dispatch = make("one")
+    assert dispatch.take(READ) is None
+    queued_units.add_job(stores, 1, 1)
+    dispatch.wait(20)
+    assert dispatch.take(READ) is not None
+
+
+def test_a_delivery_is_undone_where_its_beginning_fails(stores: Stores, make: Make) -> None:
+    one = make("one")
+    queued_units.add_job(stores, 1, 1)
+
+    def fail(conn: Connection, token: Token) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        _take(one, begin=fail)
+    assert queued_units.states(stores) == [(0, UnitState.READY)]
+    assert _done(stores, one, _take(one))
+
+
+def test_a_result_that_was_rolled_back_may_be_kept_later(stores: Stores, make: Make) -> None:
+    one = make("one")
+    queued_units.add_job(stores, 1, 1)
+    token = _take(one)
+
+    def broken(conn: Connection) -> None:
+        assert one.done(conn, token)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        stores.db.write(broken)
+    time.sleep(0.2)  # what the engine takes for done would be gone by now
+    assert queued_units.states(stores) == [(0, UnitState.CLAIMED)]
+    assert _done(stores, one, token)
+    assert not _done(stores, one, token)
+
+
+def test_a_unit_that_is_given_back_comes_after_its_delay(stores: Stores, make: Make) -> None:
+    one, two = make("one"), make("two")
+    queued_units.add_job(stores, 1, 1)
+    token = _take(one)
+    seen: list[bool] = []
+    assert one.retry(token, 1500, lambda conn: seen.append(True))
+    assert seen == [True]
+    assert one.take(READ) is None and two.take(READ) is None
+    again = _take(two)
+    assert again.unit == token.unit and again.tries == 2
+    assert not _done(stores, one, token)
+    assert not one.retry(token)
+    assert _done(stores, two, again)
+
+
+def test_a_paused_job_is_left_out(stores: Stores, make: Make) -> None:
+    one = make("one")
+    queued_units.add_job(stores, 1, 2)
+    queued_units.add_job(stores, 2, 1)
+    assert _take(one, leave_out={1}).unit.job == 2
+    assert one.take(READ, {1}) is None
+    assert _take(one).unit.job == 1
+
+
+def test_the_job_of_a_higher_priority_is_first_and_small_jobs_do_not_wait(stores: Stores, make: Make) -> None:
+    queued_units.add_job(stores, 1, 30)
+    queued_units.add_job(stores, 2, 2, datastore=2)
+    queued_units.add_job(stores, 3, 2, priority=5)
+    one = make("one")
+    jobs = [_take(one).unit.job for _ in range(8)]
+    assert jobs[:2] == [3, 3]
+    assert Counter(jobs[2:6]) == {1: 2, 2: 2}
+
+
+def test_the_unit_of_a_dead_process_is_taken_over_and_only_one_result_is_kept(
+    engine: str, stores: Stores, make: Make
+) -> None:
+    """The dead one never says that it lives, as it has no threads; and it is not dead, but slept."""
+    queued_units.add_job(stores, 1, 1)
+    asleep = make_dispatch(engine, stores, "asleep")
+    token = _take(asleep)
+    two = make("two")
+    again = _take(two, 15)
+    assert again.unit == token.unit
+    assert not _done(stores, asleep, token)
+    assert _done(stores, two, again)
+    assert queued_units.states(stores) == [(0, UnitState.DONE)]
+
+
+def test_a_living_process_keeps_its_units(stores: Stores, make: Make) -> None:
+    one, two = make("one"), make("two")
+    queued_units.add_job(stores, 1, 1)
+    token = _take(one)
+    deadline = time.monotonic() + 6
+    while time.monotonic() < deadline:
+        assert two.take(READ) is None
+        two.wait(0.5)
+    assert _done(stores, one, token)
+
+
+def test_units_of_a_job_that_is_cancelled_are_not_delivered(stores: Stores, make: Make) -> None:
+    one, two = make("one"), make("two")
+    queued_units.add_job(stores, 1, 5)
+    token = _take(one)
+    stores.db.write(lambda conn: conn.execute(unit.delete().where(unit.c.job == 1)))
+    assert two.take(READ) is None
+    assert not _done(stores, one, token)
+    assert one.take(READ) is None

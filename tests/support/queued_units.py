@@ -1,0 +1,66 @@
+"""A job with units of *read* in the database, without any files: for tests of what hands units out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Connection, insert, select
+
+from lightwell.domain.imports.units import QueuedJob
+from lightwell.domain.states import JobPhase, JobStatus, UnitState
+from lightwell.stores import Stores
+from lightwell.stores.db.tables import import_job, unit
+from lightwell.stores.jobs import units
+
+
+def add_job(
+    stores: Stores, key: int, count: int, *, priority: int = 0, datastore: int = 1, queue: bool = True
+) -> QueuedJob:
+    """A job that is being read, in ``count`` units; ``queue``: and the queue has them."""
+    job = QueuedJob(key, JobPhase.READ, datastore, None, priority)
+
+    def work(conn: Connection) -> None:
+        insert_job(conn, job)
+        add_units(stores, conn, job, range(count), queue=queue)
+
+    stores.db.write(work)
+    return job
+
+
+def insert_job(conn: Connection, job: QueuedJob) -> None:
+    conn.execute(
+        insert(import_job).values(
+            key=job.key,
+            id=f"job-{job.key}",
+            datastore=job.datastore,
+            status=JobStatus.IN_PROGRESS,
+            phase=job.phase,
+            role_arn="arn",
+            input_uri="s3://in/",
+            output_uri="s3://out/",
+            caller="arn",
+            submitted_at=job.key,
+            scanned=1,
+            read=0,
+            priority=job.priority,
+        )
+    )
+
+
+def add_units(
+    stores: Stores, conn: Connection, job: QueuedJob, numbers: Sequence[int], *, queue: bool = True
+) -> None:
+    new = [units.NewUnit(number, 1) for number in numbers]
+    if queue:
+        units.add(conn, job, new, stores.enqueue)
+    else:
+        units.add(conn, job, new, lambda conn, job, numbers: None)
+
+
+def states(stores: Stores) -> list[tuple[int, str]]:
+    """(number, state) of all units of job 1."""
+    with stores.db.read() as conn:
+        rows = conn.execute(
+            select(unit.c.number, unit.c.state).where(unit.c.job == 1).order_by(unit.c.number)
+        )
+        return [(number, UnitState(state)) for number, state in rows]
