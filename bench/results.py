@@ -164,6 +164,9 @@ BARS["far-import-s3"] = Bar(
     1.2,
 )
 BARS["far-import-local"] = Bar("the same from a local folder", "×", True, 0.7, 0.9)
+BARS["two-servers"] = Bar(
+    "CPU a frame of two servers on PostgreSQL and S3 behind nginx, against one", "×", False, 1.2, 1.05
+)
 BARS["pg-web-frames"] = Bar("the same over DICOMweb, as stored", "×", True, 0.5, 0.8)
 for _suffix, _far in (("", ""), ("-20ms", ", S3 20 ms away")):
     BARS[f"s3-frames-warm{_suffix}"] = Bar(

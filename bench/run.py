@@ -45,6 +45,7 @@ SCENARIOS = {
     "pg-frames": "bench.scenarios.scale.pg_frames",
     "claims": "bench.scenarios.scale.claims",
     "far-import": "bench.scenarios.scale.imports",
+    "two-servers": "bench.scenarios.scale.two_servers",
 }
 
 

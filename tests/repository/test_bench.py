@@ -279,11 +279,11 @@ def test_reports_why_a_row_was_skipped() -> None:
 
 def test_changes_nothing_outside_the_markers(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"above\n{report.BEGIN}\nold\n{report.END}\nbelow\n")
+    page.write_text(f"above\n{report.BEGIN}\nearlier text\n{report.END}\nbelow\n")
     report.write(page)
     text = page.read_text()
     assert text.startswith("above\n") and text.endswith("\nbelow\n")
-    assert "old" not in text and "Not measured yet" in text
+    assert "earlier text" not in text and "Not measured yet" in text
 
 
 def test_knows_in_which_direction_a_bar_is_better() -> None:

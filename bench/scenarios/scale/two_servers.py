@@ -1,0 +1,86 @@
+"""CPU a frame of two servers behind nginx, against one asked directly: PostgreSQL, objects on S3, warm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from bench.clients.http_load import drive
+from bench.inputs import corpus
+from bench.measure.cpu_meter import CpuMeter
+from bench.measure.repeat import least_disturbed
+from bench.results import Options, Outcome, noise, ratios, spread
+from bench.servers import lightwell_server, nginx, services
+from bench.servers.imported_series import ImportedSeries
+from bench.servers.lightwell_server import Server
+
+CONNECTIONS = 8
+ROW = "two-servers"
+
+
+def run(options: Options) -> list[Outcome]:
+    if reason := lightwell_server.missing() or nginx.missing():
+        return [Outcome(ROW, skipped=reason)]
+    with ExitStack() as stack:
+        try:
+            url = stack.enter_context(services.postgresql())
+            endpoint = stack.enter_context(services.s3())
+        except services.Unavailable as missing:
+            return [Outcome(ROW, skipped=str(missing))]
+        settings = {
+            **services.s3_settings(endpoint),
+            "LIGHTWELL_DATABASE_URL": url,
+            "LIGHTWELL_SECRET_KEY": "b" * 43 + "=",
+        }
+        servers = []
+        for name, work in (("first", "on"), ("second", "off")):
+            servers.append(Server(name, workers=2, settings={**settings, "LIGHTWELL_WORK": work}))
+            stack.callback(servers[-1].stop)
+        proxy = nginx.Proxy([server.address for server in servers])
+        stack.callback(proxy.stop)
+        series = ImportedSeries(servers[0], corpus.ct())
+        sizes = [len(series.frame(index)) for index in range(len(series.frame_ids))]
+        turns = {
+            "one": _turn("one", servers[:1], servers[0].address, series, sizes, options),
+            "two": _turn("two", servers, proxy.address, series, sizes, options),
+        }
+        rounds = []
+        for number in range(-1, options.rounds):  # round -1 warms both
+            found: dict[str, float] = {}
+            for side in list(turns)[:: 1 if number % 2 else -1]:
+                found |= turns[side]()
+            if number >= 0:
+                rounds.append(found)
+                print(f"  round {number + 1}  " + "  ".join(f"{k} {v:.1f}" for k, v in found.items()))
+    return [
+        Outcome(
+            ROW,
+            ratios(rounds, "two cpu", "one cpu"),
+            f"two {spread(rounds, 'two cpu')} µs a frame, one {spread(rounds, 'one cpu')} µs; "
+            f"{noise(rounds)}",
+            rounds=rounds,
+        )
+    ]
+
+
+def _turn(
+    side: str,
+    servers: list[Server],
+    address: tuple[str, int],
+    series: ImportedSeries,
+    sizes: list[int],
+    options: Options,
+) -> Callable[[], dict[str, float]]:
+    def measure() -> dict[str, float]:
+        with CpuMeter(*(server.tree for server in servers)) as meter:
+            requests = series.frame_requests(sizes)
+            load = drive(address, requests, connections=CONNECTIONS, seconds=options.seconds)
+        if load.errors:
+            raise RuntimeError(f"{side}: {load.errors}")
+        return {
+            f"{side} cpu": 1e6 * meter.server / len(load.latencies),
+            f"{side} rate": load.rate,
+            f"{side} others": meter.others,
+        }
+
+    return lambda: least_disturbed(measure, f"{side} others", options)
