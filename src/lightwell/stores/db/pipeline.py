@@ -1,9 +1,9 @@
 """Look-ups on PostgreSQL from an event loop, many in one round trip.
 
 A connection in libpq's pipeline mode belongs to the event loop: look-ups that come in while others are under
-way are sent together as soon as these are answered, each with a Sync of its own, so that the failure of one
-says nothing about the others. Rows come in PostgreSQL's binary format. Through psycopg's cursors a look-up
-costs this process 37 µs, here it costs 10 to 18.
+way are sent together as soon as these are answered, with one Sync behind them; those behind one that failed
+are sent again. Rows come in PostgreSQL's binary format. Through psycopg's cursors a look-up costs this
+process 37 µs, here it costs 10 to 18.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _INTEGERS = frozenset((20, 21, 23))
 _TEXTS = frozenset((18, 19, 25, 1042, 1043))
 _BYTES, _BOOL = 17, 16
 # psycopg.pq's numbers; psycopg itself is imported only where there is a PostgreSQL.
-_TUPLES_OK, _PIPELINE_SYNC, _SQLSTATE = 2, 10, 67
+_TUPLES_OK, _PIPELINE_SYNC, _PIPELINE_ABORTED, _SQLSTATE = 2, 10, 11, 67
 
 
 @dataclass(slots=True)
@@ -48,6 +48,7 @@ class _Ask:
     future: asyncio.Future[Row | None] | None
     tries: int = 0
     result: PGresult | None = None
+    is_last: bool = False  # before a Sync
 
 
 @dataclass(slots=True)
@@ -125,6 +126,8 @@ class Pipeline:
         try:
             while self._waiting and len(session.asks) < _BATCH:
                 self._send(session, self._waiting.popleft())
+            session.asks[-1].is_last = True
+            session.pg.pipeline_sync()
             session.timer = self.loop.call_later(_SECONDS, self._give_up, session)
             self._flush(session)
         except Exception as error:
@@ -137,7 +140,10 @@ class Pipeline:
             name = session.names.get(ask.statement)
             if name is None:
                 name = session.names[ask.statement] = b"lightwell_%d" % len(session.names)
-                session.asks.append(_Ask(ask.statement, [], None))
+                if session.asks and not session.asks[-1].is_last:
+                    session.asks[-1].is_last = True
+                    pg.pipeline_sync()
+                session.asks.append(_Ask(ask.statement, [], None, is_last=True))
                 pg.send_prepare(name, sql)
                 pg.pipeline_sync()
         session.asks.append(ask)
@@ -146,7 +152,6 @@ class Pipeline:
             pg.send_query_params(sql, ask.parameters, result_format=_BINARY)
         else:
             pg.send_query_prepared(name, ask.parameters, result_format=_BINARY)
-        pg.pipeline_sync()
 
     def _flush(self, session: _Session) -> None:
         if session.pg.flush():
@@ -189,11 +194,17 @@ class Pipeline:
                     if not asks:
                         break
                 elif result.status == _PIPELINE_SYNC:
-                    self._settle(session, asks.popleft())
+                    is_last = False
+                    while asks and not is_last:
+                        ask = asks.popleft()
+                        is_last = ask.is_last
+                        ask.is_last = False
+                        self._settle(session, ask)
                     if not asks:
                         break
                 else:
-                    asks[0].result = result
+                    # One for each, in order, also for those that were not run.
+                    next(ask for ask in asks if ask.result is None).result = result
         except Exception as error:
             self._lost(session, error)
             return
@@ -206,10 +217,15 @@ class Pipeline:
     def _settle(self, session: _Session, ask: _Ask) -> None:
         """Give a look-up its row, or its error."""
         result, future = ask.result, ask.future
+        ask.result = None
         if future is None or future.done():
             return
         if result is not None and result.status == _TUPLES_OK:
             future.set_result(_row(result))
+            return
+        if result is not None and result.status == _PIPELINE_ABORTED:
+            ask.tries -= 1
+            self._waiting.append(ask)
             return
         state = b"" if result is None else result.error_field(_SQLSTATE) or b""
         if state == _OUT_OF_RANGE:
@@ -234,6 +250,8 @@ class Pipeline:
         self._session = None
         self._forget(session)
         asks = [ask for ask in session.asks if ask.future is not None and not ask.future.done()]
+        for ask in asks:
+            ask.result, ask.is_last = None, False
         session.asks.clear()
         explained: StorageError
         if isinstance(error, TimeoutError):
