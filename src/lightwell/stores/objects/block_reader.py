@@ -29,7 +29,7 @@ _READ_SECONDS = 120.0
 _GETS = 32
 _GETS_AHEAD = 4
 _PIECE = 4 << 20  # a longer read is made in pieces
-_CLAIM_SECONDS, _CLAIM_PAUSE = 3.0, 0.003
+_CLAIM_SECONDS, _CLAIM_PAUSE = 3.0, 0.001
 _SIZES = 4096
 _UNWRITTEN = 128  # blocks; of a disk that is slower than S3, the rest is not cached
 
@@ -57,6 +57,8 @@ class BlockReader:
         self._sizes: OrderedDict[str, int] = OrderedDict()
         self._ahead = ReadAhead(BLOCKS)
         self._unwritten: list[tuple[str, int, bytes]] = []
+        self._dropped: set[str] = set()  # objects that are gone, until somebody asks for them again
+        self._drop_again: set[str] = set()  # because blocks of them were being written
         self._claims: list[tuple[str, int, int]] = []
         self._is_writing = self._is_closing = False
         self._fetching_ahead = 0
@@ -195,6 +197,7 @@ class BlockReader:
             end += 1
         if end > last + 1 and not self._cache.claim(key, last + 1, end - last - 1):
             end = last + 1
+        self._dropped.discard(key)
         flights = self._take_off(key, [*wanted, *range(last + 1, end)])
         if end > last + 1:
             self._cache.mark(key, (last + 1) * BLOCK)
@@ -239,6 +242,12 @@ class BlockReader:
         task.add_done_callback(self._tasks.discard)
 
     def _forget(self, key: str) -> None:
+        if len(self._dropped) >= _SIZES:
+            self._dropped.clear()
+        self._dropped.add(key)
+        self._unwritten = [block for block in self._unwritten if block[0] != key]
+        if self._is_writing:
+            self._drop_again.add(key)
         self._ahead.forget(key)
         self._sizes.pop(key, None)
 
@@ -315,8 +324,10 @@ class BlockReader:
             self._settle(key, beyond, b"")
 
     def _arrived(self, key: str, number: int, data: bytes) -> None:
-        self._cache.keep(key, number, data)
         self._settle(key, number, data)
+        if key in self._dropped:
+            return
+        self._cache.keep(key, number, data)
         if self._cache.writes and len(self._unwritten) < _UNWRITTEN:
             self._unwritten.append((key, number, data))
             self._write_next()
@@ -337,6 +348,9 @@ class BlockReader:
 
         def written(_: object) -> None:
             self._is_writing = False
+            for key in self._drop_again:
+                self._cache.drop(key)
+            self._drop_again.clear()
             self._write_next()
 
         self._loop.run_in_executor(self._disk, write).add_done_callback(written)

@@ -25,7 +25,7 @@ Count = Callable[[str, str, int], None]
 _STALL_SECONDS = 5.0  # without a byte of an answer
 _HEDGE_LEAST, _HEDGE_MOST = 0.03, 1.5
 _HEDGES = 0.05  # of the GETs
-_PIECE = 1 << 18
+_SHORT, _PIECES = 1 << 20, (1 << 18, 1 << 20)  # bytes in which a short and a long answer are taken
 _GETS, _CIRCUIT = "lightwell_storage_gets_total", "lightwell_storage_circuit_total"
 
 
@@ -125,7 +125,7 @@ class HedgedGets:
             self._store = self._open_store()
         began = time.monotonic()
         result = await obstore.get_async(self._store, key, options={"range": (start, end)})
-        stream = _pieces(result)
+        stream = _pieces(result, _PIECES[end - start > _SHORT])
         piece = await anext(stream)
         self._waits.append(time.monotonic() - began)
         return stream, result.meta["size"], piece
@@ -138,6 +138,6 @@ class HedgedGets:
         return min(max(1.5 * usual, _HEDGE_LEAST), _HEDGE_MOST)
 
 
-async def _pieces(result: Any) -> AsyncGenerator[Any, None]:
-    async for piece in result.stream(min_chunk_size=_PIECE):
+async def _pieces(result: Any, size: int) -> AsyncGenerator[Any, None]:
+    async for piece in result.stream(min_chunk_size=size):
         yield memoryview(piece)
