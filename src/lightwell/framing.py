@@ -23,6 +23,11 @@ def frame(message: bytes) -> bytes:
     return _LENGTH.pack(len(message)) + message
 
 
+def frame_head(length: int) -> bytes:
+    """What is sent before a message of so many bytes."""
+    return _LENGTH.pack(length)
+
+
 class MessageBuffer:
     """The bytes that have arrived, and the whole messages among them. Not for several threads at once."""
 

@@ -166,8 +166,8 @@ class FarClient:
     def _keep(self, arrived: InputArrived) -> None:
         if arrived.failure is not None:
             found = _Arrived(None, _ERRORS[arrived.failure.kind](arrived.failure.text))
-        elif arrived.data is not None:
-            found = _Arrived(BytesSource(arrived.data))
+        elif arrived.has_bytes:
+            found = _Arrived(BytesSource(self._channel.file()))
         else:
             descriptor = self._channel.descriptor()
             if descriptor is None:

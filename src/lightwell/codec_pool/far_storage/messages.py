@@ -15,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-from lightwell.framing import MessageBuffer, frame
+from lightwell.framing import MessageBuffer, frame, frame_head
 
 WHOLE = 16 << 20
 """A file up to this size is read in one go: most are that small, and many short reads cost more."""
@@ -91,11 +91,11 @@ FromWorker = InputsTaken | InputsEnded | ReadPack | MeasurePack | StorePack | Fe
 
 
 class InputArrived(msgspec.Struct, tag=True, frozen=True):
-    """A file of a chunk: its bytes; or none, and a descriptor of it comes along; or why it is neither."""
+    """A file of a chunk: its bytes follow; or a descriptor of it comes along; or why it is neither."""
 
     task: int
     file: int
-    data: bytes | None = None
+    has_bytes: bool = False
     failure: Failure | None = None
 
 
@@ -125,6 +125,7 @@ class FarChannel:
         self._sock = sock
         self._buffer = MessageBuffer() if longest is None else MessageBuffer(longest)
         self._descriptors: deque[int] = deque()
+        self._bytes = b""
 
     def send(self, *messages: FromWorker | ToWorker, descriptor: int | None = None) -> None:
         """Send messages in one go, the descriptor with them. Raises OSError once the other end is gone."""
@@ -132,6 +133,13 @@ class FarChannel:
         if descriptor is not None:
             data = data[socket.send_fds(self._sock, [data], [descriptor]) :]
         self._sock.sendall(data)
+
+    def send_file(self, message: InputArrived, data: bytes) -> None:
+        """Send a message and the bytes that follow it, of which no copy is made."""
+        head = frame(_encoder.encode(message)) + frame_head(len(data))
+        sent = self._sock.sendmsg([head, data])
+        self._sock.sendall(head[sent:])
+        self._sock.sendall(memoryview(data)[max(0, sent - len(head)) :])
 
     def receive_from_worker(self) -> FromWorker | None:
         """The engine's end: the next message; None once the worker is gone."""
@@ -141,7 +149,19 @@ class FarChannel:
     def receive_from_engine(self) -> ToWorker | None:
         """The worker's end."""
         data = self._receive()
-        return None if data is None else _to_worker.decode(data)
+        if data is None:
+            return None
+        message = _to_worker.decode(data)
+        if isinstance(message, InputArrived) and message.has_bytes:
+            if (follows := self._receive()) is None:
+                return None
+            self._bytes = follows
+        return message
+
+    def file(self) -> bytes:
+        """The bytes that followed the last message."""
+        data, self._bytes = self._bytes, b""
+        return data
 
     def descriptor(self) -> int | None:
         """The descriptor that came with the last message, which is the caller's from now on."""

@@ -51,8 +51,6 @@ log = logging.getLogger(__name__)
 # What a worker says is short; the names of so many packs are remembered for it.
 LONGEST = 1 << 20
 _NAMES = 1 << 16
-# So many bytes of messages are sent in one go.
-_AT_ONCE = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +84,15 @@ class _Chunk:
     held: dict[int, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Outgoing:
+    """A message, and the open descriptor or the bytes of the file that it announces."""
+
+    message: ToWorker
+    descriptor: int | None
+    data: bytes | None
+
+
 class FarServer:
     """Serves one worker, in two threads, until `close`."""
 
@@ -106,7 +113,7 @@ class FarServer:
         self._readable: OrderedDict[str, None] = OrderedDict()
         self._writable: set[str] = set()
         self._closed = False
-        self._outgoing: queue.SimpleQueue[tuple[ToWorker, int | None] | None] = queue.SimpleQueue()
+        self._outgoing: queue.SimpleQueue[_Outgoing | None] = queue.SimpleQueue()
         self._threads = [
             threading.Thread(target=self._receive, name="far-requests", daemon=True),
             threading.Thread(target=self._send, name="far-answers", daemon=True),
@@ -198,7 +205,7 @@ class FarServer:
                 descriptor = _open(got, is_ours=got.parent == self._storage.spool)
         except Exception as error:
             failure = _failure(error, f"s3://{name}/{key}")
-        self._put(InputArrived(chunk.task, file.number, data, failure), descriptor)
+        self._put(InputArrived(chunk.task, file.number, data is not None, failure), descriptor, data)
         with self._lock:
             chunk.coming.discard(file.number)
 
@@ -303,37 +310,29 @@ class FarServer:
             else:
                 self._reading -= 1
 
-    def _put(self, message: ToWorker, descriptor: int | None = None) -> None:
+    def _put(self, message: ToWorker, descriptor: int | None = None, data: bytes | None = None) -> None:
         with self._lock:
             if not self._closed:
-                self._outgoing.put((message, descriptor))
+                self._outgoing.put(_Outgoing(message, descriptor, data))
                 return
         if descriptor is not None:
             os.close(descriptor)
 
     def _send(self) -> None:
-        """Send what was put, several messages in one go where they are small."""
         is_gone = False
-        while (first := self._outgoing.get()) is not None:
-            messages, (message, descriptor) = [], first
-            messages.append(message)
-            size = len(message.data or b"")
-            while descriptor is None and size < _AT_ONCE and not self._outgoing.empty():
-                following = self._outgoing.get()
-                if following is None:
-                    self._outgoing.put(None)
-                    break
-                message, descriptor = following
-                messages.append(message)
-                size += len(message.data or b"")
+        while (each := self._outgoing.get()) is not None:
             try:
-                if not is_gone:
-                    self._channel.send(*messages, descriptor=descriptor)
+                if is_gone:
+                    pass
+                elif each.data is not None and isinstance(each.message, InputArrived):
+                    self._channel.send_file(each.message, each.data)
+                else:
+                    self._channel.send(each.message, descriptor=each.descriptor)
             except OSError:
                 is_gone = True
             finally:
-                if descriptor is not None:
-                    os.close(descriptor)
+                if each.descriptor is not None:
+                    os.close(each.descriptor)
 
 
 def _is_far(buckets: Buckets, bucket: str, file: InputFile) -> bool:
