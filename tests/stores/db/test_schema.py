@@ -108,16 +108,20 @@ def test_many_processes_migrate_at_once(empty: str) -> None:
     db.close()
 
 
-def test_lets_others_pass_while_a_table_is_in_use(migrated_postgres_url: str) -> None:
+def test_lets_others_pass_while_a_table_is_in_use(postgres_url: str) -> None:
     """Somebody holds a table that a migration changes: it waits, but nobody waits behind it for long."""
     import psycopg
+    from alembic import command
 
-    db = Database(migrated_postgres_url)
-    db.write(lambda conn: conn.execute(text("UPDATE alembic_version SET version_num = '0008'")))
-    with psycopg.connect(migrated_postgres_url) as busy, ThreadPoolExecutor(1) as thread:
+    db = Database(postgres_url)
+    upgrade = command.upgrade
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "upgrade", lambda config, to: upgrade(config, "0008"))
+        migrate(db)
+    with psycopg.connect(postgres_url) as busy, ThreadPoolExecutor(1) as thread:
         busy.execute("LOCK TABLE member IN SHARE UPDATE EXCLUSIVE MODE")
         migrating = thread.submit(migrate, db)
-        with psycopg.connect(migrated_postgres_url, autocommit=True) as watching:
+        with psycopg.connect(postgres_url, autocommit=True) as watching:
             waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'ALTER%'"
             until(lambda: watching.execute(waits).fetchone() is not None)
             until(lambda: watching.execute(waits).fetchone() is None)
