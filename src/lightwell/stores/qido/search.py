@@ -135,6 +135,22 @@ class _Search:
         result.close()
         return rows
 
+    def _ask(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """`_execute`, planned for these very parameters.
+
+        For a statement that has often run, PostgreSQL would keep a plan for any parameters; it cannot know
+        then whether a value is rare, and reads a whole table for one that is.
+        """
+        if self._sqlite:
+            return self._execute(sql, parameters)
+        # As in `stores.db.bulk`: past SQLAlchemy, in the same transaction.
+        if not self._conn.in_transaction():
+            self._conn.begin()
+        driver = self._conn.connection.driver_connection
+        assert driver is not None
+        rows: list[tuple[Any, ...]] = driver.execute(sql, tuple(parameters), prepare=False).fetchall()
+        return rows
+
     # Few ----------------------------------------------------------------------------------------------
 
     def _path(self, study: str, series: str | None) -> _KeySet | None:
@@ -177,11 +193,11 @@ class _Search:
             f"SELECT {_OWN[level]} FROM {_TABLE[level]} WHERE {leading} = {self._placeholder}"
             f" AND {condition.sql} LIMIT {self._placeholder}"
         )
-        rows = self._execute(sql, (self._datastore, *condition.parameters, most + 1))
+        rows = self._ask(sql, (self._datastore, *condition.parameters, most + 1))
         return _KeySet(level, rows if level == INSTANCE else [key for (key,) in rows])
 
     def _by_grams(self, level: str, grams: str, most: int) -> _KeySet:
-        rows = self._execute(_BY_GRAMS[self._dialect][level], (grams, most + 1))
+        rows = self._ask(_BY_GRAMS[self._dialect][level], (grams, most + 1))
         return _KeySet(level, [key for (key,) in rows])
 
     def _among(self, some: _KeySet) -> list[tuple[Any, ...]]:
@@ -277,13 +293,13 @@ class _Search:
         order = _OF_STUDY if self._of_study else _ORDER[self._level]
         page = f"LIMIT {self._placeholder} OFFSET {self._placeholder}"
         sql = f"SELECT {_OWN[self._level]}{where} ORDER BY {order} {page}"
-        return self._execute(sql, (*parameters, self._criteria.limit + 1, self._criteria.offset))
+        return self._ask(sql, (*parameters, self._criteria.limit + 1, self._criteria.offset))
 
     def _page(self, rows: list[tuple[Any, ...]], some: _KeySet | None) -> HitPage:
         limit = self._criteria.limit
         shown, remaining = rows[:limit], 0 if len(rows) <= limit else None
         if remaining is None and some is not None:
             where, parameters = self._where(self._from(some), [])
-            total = self._execute(f"SELECT count(*){where}", parameters)[0][0]
+            total = self._ask(f"SELECT count(*){where}", parameters)[0][0]
             remaining = total - self._criteria.offset - len(shown)
         return HitPage(hits(self._execute, self._dialect, self._level, shown, self._requested), remaining)
