@@ -416,3 +416,14 @@ def test_reads_no_table_from_end_to_end(archive: tuple[Stores, int]) -> None:
             scans = [row[-1] for row in plan if row[-1].startswith("SCAN")]
             allowed = r"SCAN (j|e|w|study_grams|series_grams|CONSTANT)\b"
             assert all(re.match(allowed, scan) for scan in scans), (statement, scans)
+
+
+def test_is_planned_for_its_own_values(archive: tuple[Stores, int]) -> None:
+    stores, store = archive
+    if stores.db.dialect == "sqlite":
+        pytest.skip("SQLite plans a statement once, without looking at its values")
+    with stores.db.read() as conn:
+        for _ in range(12):
+            search.search(conn, store, QidoCriteria(STUDY, matches={"PatientName": Wildcard("*oe*")}))
+        kept = "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE '%%_grams%%'"
+        assert conn.exec_driver_sql(kept).scalar() == 0
