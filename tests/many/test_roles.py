@@ -173,7 +173,7 @@ def test_a_worker_gives_back_what_it_holds(deploy: Callable[..., Deployment], tm
 
     until(lambda: ask("SELECT count(*) FROM staged") > 0)
     assert worker.stop() == 0
-    assert ask("SELECT count(*) FROM import_job WHERE claim IS NOT NULL") == 0
+    assert ask("SELECT count(*) FROM unit WHERE state = 'claimed'") == 0
     assert ask("SELECT count(*) FROM server WHERE role = 'worker' AND run IS NOT NULL") == 0
     own.worker("w2")
     assert own.ended(datastore, job)["jobStatus"] == "COMPLETED"
