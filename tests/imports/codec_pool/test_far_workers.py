@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,8 +35,11 @@ class Far:
         self.s3.put_object(Bucket=self.bucket, Key=key, Body=data)
 
     def imported(self, prefix: str, **more: Any) -> dict[str, Any]:
-        """The job as it ended, and the lines of its failures."""
-        job = self.client.start_dicom_import_job(
+        """The job as it ended."""
+        return ended_job(self.client, self.datastore, self.start(prefix, **more))
+
+    def start(self, prefix: str, **more: Any) -> str:
+        job: str = self.client.start_dicom_import_job(
             datastoreId=self.datastore,
             dataAccessRoleArn=ROLE,
             clientToken=Ids().id(),
@@ -42,7 +47,7 @@ class Far:
             outputS3Uri=f"s3://{self.bucket}/out/",
             **more,
         )["jobId"]
-        return ended_job(self.client, self.datastore, job)
+        return job
 
     def report(self, job: dict[str, Any], name: str) -> list[bytes]:
         key = job["outputS3Uri"].removeprefix(f"s3://{self.bucket}/") + name
@@ -55,7 +60,12 @@ class Far:
 
     def workers(self) -> list[psutil.Process]:
         tree = psutil.Process(self.server.process.pid).children(recursive=True)
-        return [process for process in tree if "lightwell.codec_pool.worker_main" in process.cmdline()]
+        found = []
+        for process in tree:
+            with contextlib.suppress(psutil.NoSuchProcess):  # or one that has been killed
+                if "lightwell.codec_pool.worker_main" in process.cmdline():
+                    found.append(process)
+        return found
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +153,18 @@ def test_applies_overrides_that_are_on_s3(far: Far, read: dict[str, Any]) -> Non
     filters = {"filters": [{"values": [{"DICOMPatientId": "OVERRIDDEN"}], "operator": "EQUAL"}]}
     found = far.client.search_image_sets(datastoreId=far.datastore, searchCriteria=filters)
     assert len(found["imageSetsMetadataSummaries"]) == 1
+
+
+def test_loses_nothing_when_its_worker_is_killed(far: Far, read: dict[str, Any], tmp_path: Path) -> None:
+    for path in write_series(tmp_path, COUNT, study="7"):
+        far.put(f"d/{path.name}", path.read_bytes())
+    job = far.start("d/")
+    for _ in range(3):
+        time.sleep(0.3)
+        for process in far.workers():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+    ended = ended_job(far.client, far.datastore, job)
+    assert len(far.report(ended, "SUCCESS/success.ndjson")) == COUNT
+    assert far.report(ended, "FAILURE/failure.ndjson") == []
+    assert [path for path in (far.server.data / "spool").rglob("*") if path.is_file()] == []
