@@ -47,18 +47,18 @@ def get_image_set_metadata(
 
 
 class MetadataReader:
-    """The fast path to documents in memory: one look-up of the set, and nothing that could block."""
+    """The fast path to documents in memory, for an event loop: one look-up of the set, and nothing else that
+    could wait."""
 
     def __init__(self, stores: Stores, clock: Clock) -> None:
         self._stores = stores
         self._clock = clock
-        self._may_wait = stores.db.dialect != "sqlite"
 
-    def cached_document(self, datastore_id: str, image_set_id: str, version: int | None) -> bytes | None:
+    async def cached_document(
+        self, datastore_id: str, image_set_id: str, version: int | None
+    ) -> bytes | None:
         """The document as `get_image_set_metadata` returns it; None where that must be called."""
-        if self._may_wait:
-            return None
-        row = self._stores.db.look_up(lookups.READABLE_LOOK_UP, (image_set_id, datastore_id))
+        row = await self._stores.db.look_up_here(lookups.READABLE_LOOK_UP, (image_set_id, datastore_id))
         if row is None:
             return None
         key, readable = row

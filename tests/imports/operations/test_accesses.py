@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 from dataclasses import replace
@@ -116,14 +117,20 @@ def test_counts_reads_of_metadata(sets: Sets) -> None:
     assert sets.shown(built.id) == ACCESSED
 
 
-def test_counts_reads_of_metadata_that_is_in_memory(sqlite: Importing) -> None:
-    sets = Sets(sqlite)
+def test_counts_reads_of_metadata_that_is_in_memory(sets: Sets) -> None:
     built = sets.make()
-    sets("GetImageSetMetadata", built)
-    sqlite.stores.accesses.flush()
-    warm = MetadataReader(sqlite.stores, At(LATER + DAY)).cached_document(built.datastore_id, built.id, None)
-    assert warm is not None
+    stores = sets.server.stores
+    reader = MetadataReader(stores, At(LATER + DAY))
+
+    async def cached(*versions: int | None) -> list[bytes | None]:
+        return [await reader.cached_document(built.datastore_id, built.id, each) for each in versions]
+
+    document = sets("GetImageSetMetadata", built).image_set_metadata_blob
+    stores.accesses.flush()
+    assert asyncio.run(cached(None, 1, 2)) == [document, document, None]
     assert sets.shown(built.id)[0] == LATER + DAY
+    sets("DeleteImageSet", built)
+    assert asyncio.run(cached(None, 1)) == [None, None]
 
 
 def test_counts_reads_of_frames(sets: Sets) -> None:

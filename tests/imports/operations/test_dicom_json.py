@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -124,23 +125,27 @@ def test_shows_edits_of_levels_and_instances(sqlite: Importing) -> None:
 
 
 def test_derives_old_records_and_keeps_one_document_a_version(
-    sqlite: Importing, monkeypatch: pytest.MonkeyPatch
+    server: Importing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(sqlite.input / "a/1.dcm", ct(1, PatientComments="Grüße", SpecificCharacterSet="ISO_IR 100"))
-    (one,) = sets(sqlite, "a/")
-    before = shown(sqlite, one["imageSetId"])
+    write(server.input / "a/1.dcm", ct(1, PatientComments="Grüße", SpecificCharacterSet="ISO_IR 100"))
+    (one,) = sets(server, "a/")
+    before = shown(server, one["imageSetId"])
     old = sql_update(tables.record).values(dicom_z=None, dicom_dictionary=None)
-    sqlite.stores.db.write(lambda conn: conn.execute(old))
-    assert shown(sqlite, one["imageSetId"]) == before
+    server.stores.db.write(lambda conn: conn.execute(old))
+    assert shown(server, one["imageSetId"]) == before
     assert before[0]["00104000"]["Value"] == ["Grüße"]
 
-    target = DicomwebTarget(sqlite.datastore, f"{ROOT}.1", f"{ROOT}.1.1", base="http://here/datastore/x")
-    ctx = sqlite.context
+    target = DicomwebTarget(server.datastore, f"{ROOT}.1", f"{ROOT}.1.1", base="http://here/datastore/x")
+    ctx = server.context
     monkeypatch.setattr(metadata_documents, "recent_documents", metadata_documents.RecentDocuments(1 << 20))
-    assert metadata.cached_series_metadata(ctx.stores, ctx.settings, ctx.clock, target) is None
+
+    def cached() -> tuple[str, bytes] | None:
+        return asyncio.run(metadata.cached_series_metadata(ctx.stores, ctx.settings, ctx.clock, target))
+
+    assert cached() is None
     found = metadata.find_image_sets(ctx, target)
     data = metadata.gzipped_metadata(ctx, target, found)
-    assert metadata.cached_series_metadata(ctx.stores, ctx.settings, ctx.clock, target) == (found.etag, data)
+    assert cached() == (found.etag, data)
     monkeypatch.setattr(metadata_documents, "recent_documents", metadata_documents.RecentDocuments(1 << 20))
 
     def refused(*_: object, **__: object) -> None:
@@ -150,4 +155,4 @@ def test_derives_old_records_and_keeps_one_document_a_version(
     assert metadata.gzipped_metadata(ctx, target, found) == data
     each: SeriesSet = found.sets[0]
     metadata_documents.drop_documents(ctx.stores, each.key)
-    assert metadata.cached_series_metadata(ctx.stores, ctx.settings, ctx.clock, target) is None
+    assert cached() is None

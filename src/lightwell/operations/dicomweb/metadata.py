@@ -101,15 +101,15 @@ def metadata_as_xml(ctx: Context, target: DicomwebTarget, found: FoundImageSets)
         yield native_model(text)
 
 
-def cached_series_metadata(
+async def cached_series_metadata(
     stores: Stores, settings: Settings, clock: Clock, target: DicomwebTarget
 ) -> tuple[str, bytes] | None:
-    """Entity tag and gzipped array of the primary set of a series; None unless both are available without
-    waiting for a disk or a network.
+    """Entity tag and gzipped array of the primary set of a series, for an event loop; None unless the array
+    is in memory.
     """
-    if stores.db.dialect != "sqlite" or target.instance is not None or target.series is None:
+    if target.instance is not None or target.series is None:
         return None
-    row = stores.db.look_up(
+    row = await stores.db.look_up_here(
         dicom_json_instances.PRIMARY_LOOK_UP, (target.datastore_id, target.study, target.series)
     )
     if row is None or target.image_set_id not in (None, row[1]):

@@ -22,7 +22,7 @@ async def serve_warm_metadata(
     if matched is None:
         return None
     version = None if matched[1] is None else int(matched[1])
-    data = state.metadata.cached_document(params["datastoreId"], params["imageSetId"], version)
+    data = await state.metadata.cached_document(params["datastoreId"], params["imageSetId"], version)
     if data is None:
         return None
     return Response(

@@ -33,7 +33,9 @@ async def metadata(request: DicomwebRequest) -> Response:
     if kind == media.DICOM_XML:
         return await _xml(request, target)
     if ranges.accepts_gzip(http):
-        found = dicomweb_metadata.cached_series_metadata(state.stores, state.settings, state.clock, target)
+        found = await dicomweb_metadata.cached_series_metadata(
+            state.stores, state.settings, state.clock, target
+        )
         if found is not None:
             etag = _etag(request, kind, found[0])
             return _not_modified(request, etag) or _json(request, kind, etag, found[1])
