@@ -142,6 +142,7 @@ BARS: dict[str, Bar] = {
     "claims-16": Bar(
         "chunks that 16 processes claim and end a second, PostgreSQL", "chunks/s", True, 400, 800
     ),
+    "redelivery": Bar("until a unit of a killed worker is taken up again, the longest", "s", False, 15, 5),
     "claims-48": Bar("the same of 48 processes", "chunks/s", True, 250, 600),
     "hostile-heads": Bar(
         "p99 of DICOMweb frames, 8 connections, beside 8 of forged heads as long as may be, against beside 8 "

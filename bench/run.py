@@ -44,6 +44,7 @@ SCENARIOS = {
     "s3-frames": "bench.scenarios.scale.s3_frames",
     "pg-frames": "bench.scenarios.scale.pg_frames",
     "claims": "bench.scenarios.scale.claims",
+    "kills": "bench.scenarios.scale.kills",
     "far-import": "bench.scenarios.scale.imports",
     "two-servers": "bench.scenarios.scale.two_servers",
 }

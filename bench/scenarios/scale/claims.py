@@ -2,24 +2,23 @@
 
 Each claimant is a process with a connection of its own, as if it were a machine of its own. What it does is
 what an engine does of each chunk but the reading: take a unit, look up its files, open a pack, and end the
-unit in a transaction that also asks whether more is to be read. fsync is on.
+unit in a transaction that also asks whether more is to be read. Nothing is flushed to the disk.
 """
 
 from __future__ import annotations
 
-import importlib
 import multiprocessing
 import shutil
 import tempfile
 import time
-from collections.abc import Callable
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any
 
 from sqlalchemy import Connection
 
 from bench.results import Options, Outcome
+from bench.scenarios.scale.contestants import engines
 from bench.servers import services
 from lightwell.clock import Ids
 from lightwell.domain.imports.jobs import InputFile, Job
@@ -29,22 +28,18 @@ from lightwell.settings import Settings
 from lightwell.stores import Stores, open_stores
 from lightwell.stores.db.schema import migrate
 from lightwell.stores.jobs import chunks, import_jobs, transitions, units
+from lightwell.stores.jobs.units import Enqueue
 from lightwell.stores.objects import packs
-from lightwell.work.dispatch import Dispatch
 
 CLAIMANTS = (1, 4, 16, 48)
-ENGINES = {"table": "lightwell.work.engines.table_dispatch:TableDispatch"}
-"""What makes each engine's dispatch of stores and a name for its claims."""
 _WARM_SECONDS = 1.0
 _FILES = 64
-
-
-class OpenDispatch(Dispatch, Protocol):
-    def open(self) -> None: ...
-    def close(self) -> None: ...
+# 48 processes would take a minute to import them.
+_PRELOADED = [__name__, "lightwell.work.engines.pgqueuer_dispatch", "pgqueuer.queries", "psycopg"]
 
 
 def run(options: Options) -> list[Outcome]:
+    names = list(engines())
     seconds = min(options.seconds, 3.0)
     try:
         with services.postgresql() as server:
@@ -52,17 +47,17 @@ def run(options: Options) -> list[Outcome]:
                 (engine, count): [
                     _claims_a_second(server, engine, count, seconds) for _ in range(min(options.rounds, 3))
                 ]
-                for engine in ENGINES
+                for engine in names
                 for count in CLAIMANTS
             }
     except services.Unavailable as reason:
         return [Outcome(f"claims-{count}", skipped=str(reason)) for count in (16, 48)]
     outcomes = []
-    for engine in ENGINES:
+    for engine in names:
         medians = {count: sorted(found[engine, count])[len(found[engine, count]) // 2] for count in CLAIMANTS}
         shown = ", ".join(f"{count}: {value:.0f}" for count, value in medians.items())
         print(f"  {engine}: chunks a second by claimants: {shown}")
-        suffix = "" if engine == "table" else f"-{engine}"
+        suffix = "" if engine == names[0] else f"-{engine}"
         outcomes += [
             Outcome(f"claims-{count}{suffix}", found[engine, count], f"by number of claimants: {shown}")
             for count in (16, 48)
@@ -73,17 +68,18 @@ def run(options: Options) -> list[Outcome]:
 def _claims_a_second(server: str, engine: str, claimants: int, seconds: float) -> float:
     folder = Path(tempfile.mkdtemp(prefix="lightwell-claims-"))
     with services.new_database(server) as url:
-        settings = Settings(data=folder, database_url=url, database_pool=2)
+        compared = engines()[engine]
+        settings = Settings(data=folder, database_url=url, database_pool=2, engine=compared.setting)
         stores = open_stores(settings)
         migrate(stores.db)
-        _add_job(stores, int(1500 * (seconds + _WARM_SECONDS)) + 2 * claimants)
+        compared.prepare(stores)
+        add_job(stores, compared.enqueue(stores), int(1500 * (seconds + _WARM_SECONDS)) + 2 * claimants)
         stores.close()
-        context = multiprocessing.get_context("spawn")
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(_PRELOADED)
         barrier, results = context.Barrier(claimants), context.SimpleQueue()
         processes = [
-            context.Process(
-                target=_claimant, args=(folder, url, ENGINES[engine], number, barrier, results, seconds)
-            )
+            context.Process(target=_claimant, args=(folder, url, engine, number, barrier, results, seconds))
             for number in range(claimants)
         ]
         try:
@@ -97,7 +93,8 @@ def _claims_a_second(server: str, engine: str, claimants: int, seconds: float) -
     return done / seconds
 
 
-def _add_job(stores: Stores, count: int) -> None:
+def add_job(stores: Stores, enqueue: Enqueue, count: int) -> None:
+    """A job that is being read, in so many chunks."""
     job = Job(
         key=Ids().key(),
         id=Ids().id(),
@@ -124,7 +121,7 @@ def _add_job(stores: Stores, count: int) -> None:
     def work(conn: Connection) -> None:
         import_jobs.add(conn, job)
         rows = [(number, number * _FILES, _FILES, packed) for number in range(count)]
-        chunks.add(conn, transitions.queued(job, JobPhase.READ), rows, stores.enqueue)
+        chunks.add(conn, transitions.queued(job, JobPhase.READ), rows, enqueue)
 
     stores.db.write(work)
 
@@ -132,10 +129,10 @@ def _add_job(stores: Stores, count: int) -> None:
 def _claimant(
     folder: Path, url: str, engine: str, number: int, barrier: Barrier, results: Any, seconds: float
 ) -> None:
-    stores = open_stores(Settings(data=folder, database_url=url, database_pool=2))
-    module, _, name = engine.partition(":")
-    make = cast(Callable[[Stores, str], OpenDispatch], getattr(importlib.import_module(module), name))
-    dispatch = make(stores, f"claimant-{number}")
+    compared = engines()[engine]
+    settings = Settings(data=folder, database_url=url, database_pool=2, engine=compared.setting)
+    stores = open_stores(settings)
+    dispatch = compared.make(stores, f"claimant-{number}")
     dispatch.open()
     ids = Ids()
 
