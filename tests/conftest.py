@@ -27,7 +27,7 @@ LONG = {
     "imports/collector": ["collector", "verify"],
     "imports/operations": ["updates"],
     "lifecycle": ["model"],
-    "many": ["access", "roles"],
+    "many": ["access", "kills", "model", "outages", "races", "roles"],
     "repository": ["pasting", "watchdog"],
 }
 

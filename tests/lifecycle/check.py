@@ -43,9 +43,9 @@ _FILTERS = ("DICOMPatientId", "DICOMAccessionNumber", "DICOMStudyInstanceUID", "
 
 def lines(service: Service, output: str) -> list[dict[str, Any]]:
     """The lines of ``success.ndjson`` in a job's output folder; fails where a file was not imported."""
-    folder = service.settings.buckets / output.removeprefix("s3://")
-    assert not (folder / "FAILURE" / "failure.ndjson").read_bytes()
-    return [json.loads(line) for line in (folder / "SUCCESS" / "success.ndjson").read_bytes().splitlines()]
+    assert not service.read_output(f"{output}FAILURE/failure.ndjson")
+    told = service.read_output(f"{output}SUCCESS/success.ndjson")
+    return [json.loads(line) for line in told.splitlines()]
 
 
 class Checker:

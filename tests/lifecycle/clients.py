@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -49,7 +49,10 @@ class Service(Protocol):
     def frame(self, image_set: str, frame: str) -> bytes: ...
 
     def import_files(self, files: Mapping[str, bytes]) -> str:
-        """Import files by one job; the folder of its output."""
+        """Import files by one job; the URI of the folder of its output."""
+
+    def read_output(self, uri: str) -> bytes:
+        """An object that a job has written."""
 
     def empty(self) -> None:
         """Continue with an empty data store; nothing is left of the old one."""
@@ -90,6 +93,9 @@ class InProcessService:
         job = self._server.start(f"{self._jobs}/")
         self._server.work()
         return self._server.job(job.id).output_uri
+
+    def read_output(self, uri: str) -> bytes:
+        return (self.settings.buckets / uri.removeprefix("s3://")).read_bytes()
 
     def empty(self) -> None:
         wipe(self.stores)
@@ -170,6 +176,9 @@ class ServedService:
             time.sleep(0.01)
         raise AssertionError(f"import job {job} does not end")
 
+    def read_output(self, uri: str) -> bytes:
+        return (self.settings.buckets / uri.removeprefix("s3://")).read_bytes()
+
     def empty(self) -> None:
         wipe(self.stores)
         self.datastore = self.call("CreateDatastore", datastoreName="walk", clientToken=Ids().id())[
@@ -186,9 +195,8 @@ def put(folder: Path, files: Mapping[str, bytes]) -> None:
         (folder / name).write_bytes(data)
 
 
-def wipe(stores: Stores) -> None:
-    """Empty every table but the access keys, and the packs: the next run shall begin with nothing."""
-    kept = {"access_key"}
+def wipe(stores: Stores, kept: Container[str] = ("access_key",)) -> None:
+    """Empty every table but those ``kept``, and the packs: the next run shall begin with nothing."""
 
     def work(conn: Any) -> None:
         for table in tables.metadata.tables.values():

@@ -12,7 +12,8 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,12 +124,27 @@ class Deployment:
         self.workers.append(made)
         return made
 
-    def input_bucket(self, files: dict[str, bytes]) -> str:
+    def wait_until_ready(self) -> None:
+        """Wait for servers and workers that were launched."""
+        for server in self.servers:
+            if not server.url:
+                wait_until_ready(server)
+        for worker in self.workers:
+            worker.wait_until_ready()
+
+    def input_bucket(self, files: Mapping[str, bytes | Path]) -> str:
         """A new bucket with these objects; its name."""
         name = services.new_bucket(self.s3)
         client = services.boto3_client(self.s3)
-        for key, data in files.items():
-            client.put_object(Bucket=name, Key=key, Body=data)
+
+        def put(key: str) -> None:
+            data = files[key]
+            client.put_object(
+                Bucket=name, Key=key, Body=data if isinstance(data, bytes) else data.read_bytes()
+            )
+
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(put, files))
         client.close()
         return name
 

@@ -42,7 +42,11 @@ class InterruptibleProxy:
             if not self.is_open:
                 near.close()
                 continue
-            far = socket.create_connection(self._target)
+            try:
+                far = socket.create_connection(self._target)
+            except OSError:
+                near.close()
+                continue
             self._both += (near, far)
             is_cut = threading.Event()
             for one, other, asks in ((near, far, True), (far, near, False)):

