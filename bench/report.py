@@ -28,9 +28,10 @@ def write(page: Path = PAGE) -> None:
 
 
 def results() -> list[dict[str, Any]]:
-    """The kept record of each scenario, in the order in which the bars stand."""
-    records = [json.loads(path.read_text()) for path in sorted((work_folder() / "results").glob("*.json"))]
+    """The kept record of each scenario that has bars, in the order in which they stand."""
     order = list(BARS)
+    kept = [json.loads(path.read_text()) for path in sorted((work_folder() / "results").glob("*.json"))]
+    records = [record for record in kept if record["outcomes"][0]["bar"] in BARS]
     return sorted(records, key=lambda record: order.index(record["outcomes"][0]["bar"]))
 
 

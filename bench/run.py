@@ -47,6 +47,8 @@ SCENARIOS = {
     "kills": "bench.scenarios.scale.kills",
     "far-import": "bench.scenarios.scale.imports",
     "two-servers": "bench.scenarios.scale.two_servers",
+    "costs": "bench.scenarios.scale.costs",
+    "growth": "bench.scenarios.scale.growth",
 }
 
 

@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from bench.servers.process_tree import ProcessTree
@@ -36,9 +37,17 @@ def _as_postgres() -> list[str]:
 
 
 class Postgresql:
-    """One server on loopback, in a new folder or in one to keep; nobody else's programs know its port."""
+    """One server on loopback, in a new folder or in one to keep; nobody else's programs know its port.
 
-    def __init__(self, name: str = "postgresql", folder: Path | None = None) -> None:
+    ``settings`` are more of PostgreSQL's own, such as ``shared_preload_libraries``.
+    """
+
+    def __init__(
+        self,
+        name: str = "postgresql",
+        folder: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         binaries = _binaries()
         if binaries is None:
             raise FileNotFoundError(missing())
@@ -55,11 +64,11 @@ class Postgresql:
                  "--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8"],
                 check=True, capture_output=True, cwd=self._folder,
             )  # fmt: skip
-        settings = {
+        given = {
             "listen_addresses": "127.0.0.1", "port": self.port, "unix_socket_directories": "",
-            "max_connections": 200, "shared_buffers": _BUFFERS, "max_wal_size": "4GB",
+            "max_connections": 200, "shared_buffers": _BUFFERS, "max_wal_size": "4GB", **(settings or {}),
         }  # fmt: skip
-        options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
+        options = [part for key, value in given.items() for part in ("-c", f"{key}={value}")]
         self.tree = ProcessTree(
             name,
             [*_as_postgres(), str(binaries / "postgres"), "-D", str(data), *options],
