@@ -1,7 +1,7 @@
 """The engine: works on import jobs until they are done. All state is in tables, so any engine can take over.
 
 Threads: two do the units of *commit* and *report*, two those of *list*; one for each codec worker does
-*read*; those of the queue, see `table_dispatch`; one delivers events; one collects what nothing refers to
+*read*; those of the queue, see `work.engines`; one delivers events; one collects what nothing refers to
 any more. For the requests that clients of the HTTP processes wait for, there is another one for each codec
 worker, and one that commits.
 """

@@ -1,7 +1,7 @@
 """The seam between import jobs and whatever queues their units of work: five methods.
 
-`work.engines.table_dispatch` implements it with rows of the database alone. An engine at scale implements it
-with its own queue beside them.
+`work.engines.table_dispatch` implements it with rows of the database alone, `work.engines.pgqueuer_dispatch`
+with PgQueuer's queue beside them.
 
 Who owns what:
 
