@@ -179,7 +179,8 @@ def _series_uid(reads: ImportedSeries) -> str:
 
 
 def _load(what: str, shape: Shape, requests: list[Request], connections: int, seconds: float) -> None:
-    """A closed loop of the same requests, once to warm and once to count."""
+    """A closed loop of the same requests, to warm every process and then to count."""
+    drive(shape.server.address, requests * 6, connections=connections, seconds=None)
     drive(shape.server.address, requests, connections=connections, seconds=seconds / 3)
     before = shape.state()
     load = drive(shape.server.address, requests, connections=connections, seconds=seconds)
