@@ -64,7 +64,7 @@ def test_sets_its_limits_for_a_transaction_and_leaves_none_behind(pooled: Databa
     shown = LookUp(
         "SELECT current_setting('statement_timeout'), current_setting('default_transaction_read_only')"
     )
-    assert pooled.look_up(shown, ()) == ("0", "0")
+    assert pooled.look_up(shown, ()) == ("0", "off")
     with pytest.raises(StorageError), pooled.read() as conn:
         conn.execute(dictionary.insert(), [{"key": 1, "bytes": b""}])
 
