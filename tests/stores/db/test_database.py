@@ -16,7 +16,7 @@ from sqlalchemy.exc import IntegrityError
 
 from lightwell.errors import CommitUnknownError, ConfigurationError, StorageError, StorageUnavailableError
 from lightwell.stores.db import drivers
-from lightwell.stores.db.database import Database, insert_many, insert_missing
+from lightwell.stores.db.database import Database, Replica, insert_many, insert_missing
 from lightwell.stores.db.look_up import LookUp
 from lightwell.stores.db.tables import dictionary, level_value, pack, tag
 from tests.support.interruptible_proxy import InterruptibleProxy
@@ -228,13 +228,30 @@ def test_survives_the_loss_of_its_connections(migrated_postgres_url: str, postgr
     add(db, 1)
     assert db.look_up(by_key, (1,)) == (1,)
     name = migrated_postgres_url.rpartition("/")[2]
-    for attempt in (lambda: db.look_up(by_key, (1,)), lambda: keys_in(db), lambda: add(db, 2)):
+    attempts: list[Callable[[], object]] = [
+        lambda: db.look_up(by_key, (1,)),
+        lambda: db.select_at_once(by_key.postgresql, (1,)),
+        lambda: keys_in(db),
+        lambda: add(db, 2),
+    ]
+    for attempt in attempts:
         with psycopg.connect(postgres_server, autocommit=True) as admin:
             query = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s"
             assert admin.execute(query, (name,)).fetchall()
         attempt()
     assert keys_in(db) == [1, 2]
+    assert db.select_at_once("SELECT key FROM dictionary ORDER BY key DESC", ()) == [(2,), (1,)]
+    with pytest.raises(StorageError):
+        db.select_at_once("DELETE FROM dictionary RETURNING key", ())
     db.close()
+
+
+def test_selects_at_once_where_that_keeps_the_limits_of_a_statement() -> None:
+    url = "postgresql://127.0.0.1:1/none"
+    pooled = Database(url, drivers.PostgresqlOptions(is_pooled=True))
+    found = [each.selects_at_once for each in (Database(url), pooled, Database("sqlite:///x.db"))]
+    assert found == [True, False, False]
+    assert not Database(url, replica=Replica(url, 3)).selects_at_once
 
 
 def test_does_nothing_twice_where_the_answer_is_lost(migrated_postgres_url: str) -> None:

@@ -151,10 +151,29 @@ def archive(
         found[0].close()
 
 
+_seen: set[type] = set()
+_REQUESTED: dict[str, tuple[str, ...]] = {
+    STUDY: ("IssuerOfPatientID",),
+    SERIES: ("IssuerOfPatientID", "Manufacturer"),
+    INSTANCE: (),
+}
+
+
 def found(archive: tuple[Stores, int], criteria: QidoCriteria) -> search.HitPage:
+    """What `search` finds; asserts that one statement finds the same, if it can do, with all values."""
     stores, store = archive
+    requested = _REQUESTED[criteria.level]
     with stores.db.read() as conn:
-        return search.search(conn, store, criteria)
+        result = search.search(conn, store, criteria, requested)
+        if stores.db.selects_at_once:
+            at_once = search.search_at_once(stores.db.select_at_once, store, criteria, requested)
+            if isinstance(at_once, search.Many):
+                _seen.add(search.Many)
+                assert search.search(conn, store, criteria, requested, at_once) == result
+            elif at_once is not None:
+                _seen.add(search.HitPage)
+                assert at_once == result
+    return result
 
 
 def _everything(archive: tuple[Stores, int], level: str) -> list[Hit]:
@@ -294,6 +313,8 @@ def test_finds_what_matches_and_nothing_else(
             result = found(archive, QidoCriteria(level, matches={keyword: match}, limit=limit))
             assert [_key(hit) for hit in result.hits] == expected[:limit], (level, keyword, match)
             assert result.remaining in (max(0, len(expected) - limit), None)
+    if archive[0].db.selects_at_once:
+        assert _seen >= ({search.Many, search.HitPage} if few == 1 else {search.HitPage})
 
 
 def test_finds_what_meets_two_conditions(archive: tuple[Stores, int]) -> None:

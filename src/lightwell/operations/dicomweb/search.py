@@ -122,8 +122,14 @@ def search(
         raise NotFoundError(f"Datastore {request.datastore_id} does not exist.")
     datastore_key: int = store[0]
 
+    at_once: qido.HitPage | qido.Many | None = None
+    if ctx.stores.db.selects_at_once and not requested.reads_records:
+        select = ctx.stores.db.select_at_once
+        at_once = qido.search_at_once(select, datastore_key, query.criteria, requested.matched)
+    many = at_once if isinstance(at_once, qido.Many) else None
+
     def work(conn: Connection) -> tuple[qido.HitPage, list[list[str]]]:
-        found = qido.search(conn, datastore_key, query.criteria, requested.matched)
+        found = qido.search(conn, datastore_key, query.criteria, requested.matched, many)
         if level == INSTANCE and found.hits:
             named = requested.columns | requested.named
             with_syntaxes = results.AVAILABLE_SYNTAXES in named
@@ -133,7 +139,10 @@ def search(
             fields.add_requested_fields(elements, requested, ctx.stores, conn, found.hits, request.base)
         return found, elements
 
-    found, elements = ctx.stores.db.read_behind(work)
+    if isinstance(at_once, qido.HitPage):
+        found, elements = at_once, [writer.elements(hit.values, request.base) for hit in at_once.hits]
+    else:
+        found, elements = ctx.stores.db.read_behind(work)
     if not found.hits:
         check_uids(study, series)
     objects = [f"{{{','.join(own)}}}" for own in elements]

@@ -290,11 +290,30 @@ class Database:
         return self._look_up_postgresql(statement.postgresql, parameters)
 
     def _look_up_postgresql(self, sql: str, parameters: Sequence[object]) -> tuple[Any, ...] | None:
+        rows = self._select(sql, parameters, prepare=None)
+        return rows[0] if rows else None
+
+    @property
+    def selects_at_once(self) -> bool:
+        """Whether `select_at_once` can be called: not on SQLite, not behind a pooler, which would lose the
+        time limits of a statement outside a transaction, and not where searches may go to a replica."""
+        return self.dialect == "postgresql" and not self._options.is_pooled and self._replica is None
+
+    def select_at_once(self, sql: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
+        """All rows of one SELECT on PostgreSQL, which is a read transaction of its own and one round trip.
+
+        It is planned for these very parameters. Raises `StorageError` if the database fails.
+        """
+        return self._select(sql, parameters, prepare=False)
+
+    def _select(
+        self, sql: str, parameters: Sequence[object], *, prepare: bool | None
+    ) -> list[tuple[Any, ...]]:
         for last in (False, True):
             connection = self.raw()
             try:
-                row: tuple[Any, ...] | None = connection.execute(sql, parameters).fetchone()
-                return row
+                rows: list[tuple[Any, ...]] = connection.execute(sql, parameters, prepare=prepare).fetchall()
+                return rows
             except Exception as error:
                 # Only now is it known that the server has closed the connection.
                 if connection.closed and not last:

@@ -127,6 +127,16 @@ def _statement(dialect: str, level: str, requested: tuple[str, ...]) -> tuple[st
     return f"SELECT {columns} FROM {_FROM[dialect][level]} ORDER BY j.key", names
 
 
+@lru_cache(256)
+def page_columns(level: str, requested: tuple[str, ...]) -> tuple[str, str, tuple[str, ...]]:
+    """On PostgreSQL, for studies and series: the columns of `hit`, the joins from ``j``, whose ``value`` is
+    the key, and the keywords of the columns after the keys.
+    """
+    names = (*_NAMES[level], *requested)
+    columns = ", ".join([_OWN[level], *(_COLUMNS[name] for name in names)])
+    return columns, _POSTGRESQL[level].partition(" AS j(value, key) ")[2], names
+
+
 def hits(
     execute: Callable[[str, Sequence[Any]], list[tuple[Any, ...]]],
     dialect: str,
@@ -147,10 +157,11 @@ def hits(
         parameters = tuple(list(part) for part in zip(*keys, strict=True))
     statement, names = _statement(dialect, level, requested)
     rows = execute(statement, parameters)
-    return [_hit(names, row) for row in rows]
+    return [hit(names, row) for row in rows]
 
 
-def _hit(names: Sequence[str], row: tuple[Any, ...]) -> Hit:
+def hit(names: Sequence[str], row: tuple[Any, ...]) -> Hit:
+    """The hit of a row with these keywords after its keys."""
     values = dict(zip(names, row[4:], strict=True))
     for name in _ARRAYS:
         if text := values.get(name):

@@ -9,7 +9,7 @@ grows: the cost is a small multiple of the faster way, however many studies ther
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,9 @@ from sqlalchemy import Connection
 
 from lightwell.domain.qido.criteria import INSTANCE, SERIES, STUDY, QidoCriteria
 from lightwell.stores.qido.conditions import PLACEHOLDER, SqlCondition, conditions
-from lightwell.stores.qido.hits import Hit, hits
+from lightwell.stores.qido.hits import Hit, hit, hits, page_columns
 
-__all__ = ["Hit", "HitPage", "search"]
+__all__ = ["Hit", "HitPage", "Many", "search", "search_at_once"]
 
 FEW = 256
 """How many are looked at first, or twice the length of the page if that is more."""
@@ -74,8 +74,34 @@ class _KeySet:
     keys: Sequence[Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Many:
+    """That more than ``most`` meet the condition by which `search_at_once` looked."""
+
+    most: int
+
+
+def search_at_once(
+    select: Callable[[str, Sequence[Any]], list[tuple[Any, ...]]],
+    datastore_key: int,
+    criteria: QidoCriteria,
+    requested: tuple[str, ...] = (),
+) -> HitPage | Many | None:
+    """What `search` returns, by one statement of PostgreSQL, or two that do not depend on each other; None
+    where that cannot do.
+
+    One statement sees one state of the database without a transaction around it, and costs one round trip
+    instead of six.
+    """
+    return _Search("postgresql", select, select, datastore_key, criteria, requested).at_once()
+
+
 def search(
-    conn: Connection, datastore_key: int, criteria: QidoCriteria, requested: tuple[str, ...] = ()
+    conn: Connection,
+    datastore_key: int,
+    criteria: QidoCriteria,
+    requested: tuple[str, ...] = (),
+    many: Many | None = None,
 ) -> HitPage:
     """The hits of one page. ``conn`` must see one state of the database throughout.
 
@@ -83,18 +109,61 @@ def search(
 
     Order: studies by their last change, newest first; series by SeriesNumber and instances by
     InstanceNumber, those without a number last; instances of a study by the last change of their series,
-    newest first. Ties are broken by UID.
+    newest first. Ties are broken by UID. ``many`` is what `search_at_once` found before.
     """
-    return _Search(conn, datastore_key, criteria, requested).found()
+    reader = _Reader(conn)
+    searched = _Search(conn.dialect.name, reader.execute, reader.ask, datastore_key, criteria, requested)
+    return searched.found(many)
+
+
+class _Reader:
+    """Runs statements in a transaction."""
+
+    def __init__(self, conn: Connection) -> None:
+        self._conn = conn
+        self._sqlite = conn.dialect.name == "sqlite"
+
+    def execute(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """The driver's own tuples: for a page of a thousand, SQLAlchemy's rows would cost the most."""
+        result = self._conn.exec_driver_sql(sql, tuple(parameters))
+        rows: list[tuple[Any, ...]] = list(result.cursor.fetchall()) if result.cursor is not None else []
+        result.close()
+        return rows
+
+    def ask(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """`execute`, planned for these very parameters.
+
+        For a statement that has often run, PostgreSQL would keep a plan for any parameters; it cannot know
+        then whether a value is rare, and reads a whole table for one that is.
+        """
+        if self._sqlite:
+            return self.execute(sql, parameters)
+        # As in `stores.db.bulk`: past SQLAlchemy, in the same transaction.
+        if not self._conn.in_transaction():
+            self._conn.begin()
+        driver = self._conn.connection.driver_connection
+        assert driver is not None
+        rows: list[tuple[Any, ...]] = driver.execute(sql, tuple(parameters), prepare=False).fetchall()
+        return rows
+
+
+_Run = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
 
 
 class _Search:
     def __init__(
-        self, conn: Connection, datastore: int, criteria: QidoCriteria, requested: tuple[str, ...]
+        self,
+        dialect: str,
+        execute: _Run,
+        ask: _Run,
+        datastore: int,
+        criteria: QidoCriteria,
+        requested: tuple[str, ...],
     ) -> None:
         self._requested = requested
-        self._conn = conn
-        self._dialect = conn.dialect.name
+        self._execute, self._ask = execute, ask
+        self._dialect = dialect
+        self._many = 0
         self._sqlite = self._dialect == "sqlite"
         self._placeholder = PLACEHOLDER[self._dialect]
         self._is_listed = f"t.listed_in = {self._placeholder}"
@@ -103,8 +172,87 @@ class _Search:
         self._level = criteria.level
         self._conditions = conditions(self._dialect, datastore, list(criteria.matches.items()))
 
-    def found(self) -> HitPage:
+    def at_once(self) -> HitPage | Many | None:
+        """The ways of `found` that end soon, each by one statement."""
+        criteria, level = self._criteria, self._level
+        if level == INSTANCE or criteria.study is not None:
+            return None
+        if not self._conditions:
+            few = "SELECT 0 WHERE false"
+            listed = (f"{_LISTED[level]} = %s", self._datastore)
+            _, rows = self._hits_at_once(few, (), self._where(self._from(None), [listed]), "0")
+            return self._hit_page(rows, is_counted=False)
+        first = list(filter(self._is_first, self._conditions))
+        page = self._few_at_once(first[0]) if first else None
+        if page is None and len(first) < 2:
+            page = self._walk_at_once()
+        return page or (Many(self._most) if first else None)
+
+    def _few_at_once(self, condition: SqlCondition) -> HitPage | None:
+        """The page of what meets a condition; None if that is too many."""
+        level, few, parameters = self._few_of(condition, self._most)
+        where = self._where(
+            self._from(_KeySet(level, ()), ("few AS j(value)", ())),
+            [("(SELECT count(*) FROM few) <= %s", self._most)],
+        )
+        count, rows = self._hits_at_once(few, parameters, where, "count(*) OVER ()")
+        return self._hit_page(rows, is_counted=True) if count <= self._most else None
+
+    def _walk_at_once(self) -> HitPage | None:
+        """The page, if it is full before the order has been walked along too far."""
+        level = self._level
+        until, parameters = self._place_at(self._most)
+        sign = ">=" if level == STUDY else "<="
+        where = self._where(
+            self._from(None),
+            [
+                (f"{_LISTED[level]} = %s", self._datastore),
+                (f"({', '.join(_PLACE[level])}) {sign} (SELECT few.a, few.b FROM few)",),
+            ],
+        )
+        _, rows = self._hits_at_once(until, parameters, where, "0", names="a, b")
+        return self._hit_page(rows, is_counted=False) if len(rows) > self._criteria.limit else None
+
+    def _hits_at_once(
+        self,
+        few: str,
+        few_parameters: tuple[Any, ...],
+        where: tuple[str, tuple[Any, ...]],
+        total: str,
+        names: str = "value",
+    ) -> tuple[int, list[tuple[Any, ...]]]:
+        """How many rows the statement ``few`` finds, whose columns are ``names``; and what the page shows of
+        each hit, after ``total`` in all and one of its own.
+        """
+        criteria, level = self._criteria, self._level
+        columns, joins, _ = page_columns(level, self._requested)
+        rows = self._ask(
+            f"WITH few({names}) AS MATERIALIZED ({few}), j(value, total, key) AS ("
+            f"SELECT {_OWN[level]}, {total}, row_number() OVER (ORDER BY {_ORDER[level]}){where[0]}"
+            f" ORDER BY {_ORDER[level]} LIMIT %s OFFSET %s)"
+            " SELECT c.few, h.* FROM (SELECT count(*) AS few FROM few) c"
+            f" LEFT JOIN (SELECT j.key AS place, j.total, {columns} FROM j {joins}) h ON true"
+            " ORDER BY h.place",
+            (*few_parameters, *where[1], criteria.limit + 1, criteria.offset),
+        )
+        return rows[0][0], [] if rows[0][1] is None else rows
+
+    def _hit_page(self, rows: list[tuple[Any, ...]], *, is_counted: bool) -> HitPage:
+        """The page of the rows of `_hits_at_once`."""
         criteria = self._criteria
+        _, _, names = page_columns(self._level, self._requested)
+        shown = [hit(names, row[3:]) for row in rows[: criteria.limit]]
+        if len(rows) <= criteria.limit:
+            return HitPage(shown, 0)
+        return HitPage(shown, rows[0][2] - criteria.offset - criteria.limit if is_counted else None)
+
+    @property
+    def _most(self) -> int:
+        return max(FEW, 2 * (self._criteria.offset + self._criteria.limit + 1))
+
+    def found(self, many: Many | None) -> HitPage:
+        criteria = self._criteria
+        self._many = 0 if many is None else many.most
         if criteria.study is not None:
             below = self._path(criteria.study, criteria.series)
             if below is None:
@@ -115,7 +263,7 @@ class _Search:
             return self._page(self._among(below), below)
         if not self._conditions:
             return self._page(self._walk(None), None)
-        most = max(FEW, 2 * (criteria.offset + criteria.limit + 1))
+        most = self._most
         while True:
             some = self._few(most, rarest=True)
             if some is None:
@@ -127,29 +275,6 @@ class _Search:
             if some is not None:
                 return self._page(self._among(some), some)
             most *= _GROWTH
-
-    def _execute(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """The driver's own tuples: for a page of a thousand, SQLAlchemy's rows would cost the most."""
-        result = self._conn.exec_driver_sql(sql, tuple(parameters))
-        rows: list[tuple[Any, ...]] = list(result.cursor.fetchall()) if result.cursor is not None else []
-        result.close()
-        return rows
-
-    def _ask(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-        """`_execute`, planned for these very parameters.
-
-        For a statement that has often run, PostgreSQL would keep a plan for any parameters; it cannot know
-        then whether a value is rare, and reads a whole table for one that is.
-        """
-        if self._sqlite:
-            return self._execute(sql, parameters)
-        # As in `stores.db.bulk`: past SQLAlchemy, in the same transaction.
-        if not self._conn.in_transaction():
-            self._conn.begin()
-        driver = self._conn.connection.driver_connection
-        assert driver is not None
-        rows: list[tuple[Any, ...]] = driver.execute(sql, tuple(parameters), prepare=False).fetchall()
-        return rows
 
     # Few ----------------------------------------------------------------------------------------------
 
@@ -172,20 +297,32 @@ class _Search:
     def _few(self, most: int, *, rarest: bool) -> _KeySet | None:
         """What meets one of the conditions, if that is no more than ``most``."""
         for condition in self._conditions:
-            if condition.grams is not None and not condition.indexed:
-                asked = (
-                    condition.rare == 2
-                    if rarest
-                    else condition.rare == 1 or (condition.rare == 0 and most > _RARELY)
-                )
-                some = self._by_grams(condition.grams_level, condition.grams, most) if asked else None
+            if rarest and self._is_first(condition):
+                if most <= self._many:
+                    self._many = 0  # of this condition only
+                    continue
+                asked = True
+            elif condition.grams is None or condition.indexed or rarest:
+                asked = False
             else:
-                some = self._by_index(condition, most) if condition.indexed and rarest else None
-            if some is not None and len(some.keys) <= most:
-                return some
+                asked = condition.rare == 1 or (condition.rare == 0 and most > _RARELY)
+            if asked:
+                level, sql, parameters = self._few_of(condition, most)
+                rows = self._ask(sql, parameters)
+                if len(rows) <= most:
+                    return _KeySet(level, rows if level == INSTANCE else [key for (key,) in rows])
         return None
 
-    def _by_index(self, condition: SqlCondition, most: int) -> _KeySet:
+    @staticmethod
+    def _is_first(condition: SqlCondition) -> bool:
+        """Whether it is looked up before anything else, since usually few meet it or an index finds them."""
+        return condition.indexed or (condition.grams is not None and condition.rare == 2)
+
+    def _few_of(self, condition: SqlCondition, most: int) -> tuple[str, str, tuple[Any, ...]]:
+        """The keys of what meets a condition, at most ``most`` and one: level, statement, parameters."""
+        if condition.grams is not None and not condition.indexed:
+            level = condition.grams_level
+            return level, _BY_GRAMS[self._dialect][level], (condition.grams, most + 1)
         level = condition.level
         # The unique index of StudyInstanceUIDs begins with the data store, all others with ``listed_in``.
         leading = "t.datastore" if condition.keyword == "StudyInstanceUID" else _LISTED[level]
@@ -193,12 +330,7 @@ class _Search:
             f"SELECT {_OWN[level]} FROM {_TABLE[level]} WHERE {leading} = {self._placeholder}"
             f" AND {condition.sql} LIMIT {self._placeholder}"
         )
-        rows = self._ask(sql, (self._datastore, *condition.parameters, most + 1))
-        return _KeySet(level, rows if level == INSTANCE else [key for (key,) in rows])
-
-    def _by_grams(self, level: str, grams: str, most: int) -> _KeySet:
-        rows = self._ask(_BY_GRAMS[self._dialect][level], (grams, most + 1))
-        return _KeySet(level, [key for (key,) in rows])
+        return level, sql, (self._datastore, *condition.parameters, most + 1)
 
     def _among(self, some: _KeySet) -> list[tuple[Any, ...]]:
         return self._rows(self._from(some), [])
@@ -207,6 +339,10 @@ class _Search:
 
     def _until(self, distance: int) -> tuple[Any, ...] | None:
         """The position ``distance`` rows on in the order, None if the order ends before."""
+        rows = self._execute(*self._place_at(distance))
+        return rows[0] if rows else None
+
+    def _place_at(self, distance: int) -> tuple[str, tuple[Any, ...]]:
         level = self._level
         first, second = _PLACE[level]
         order = f"{first} DESC, {second} DESC" if level == STUDY else f"{first}, {second}"
@@ -214,8 +350,7 @@ class _Search:
             f"SELECT {first}, {second} FROM {_TABLE[level]} WHERE {_LISTED[level]} = {self._placeholder}"
             f" ORDER BY {order} LIMIT 1 OFFSET {self._placeholder}"
         )
-        rows = self._execute(sql, (self._datastore, distance))
-        return rows[0] if rows else None
+        return sql, (self._datastore, distance)
 
     def _walk(self, until: tuple[Any, ...] | None) -> list[tuple[Any, ...]]:
         level = self._level
@@ -228,8 +363,13 @@ class _Search:
 
     # Rows ---------------------------------------------------------------------------------------------
 
-    def _from(self, some: _KeySet | None) -> tuple[str, tuple[Any, ...]]:
-        """The tables of the level and of those above it that conditions are on, beginning with ``some``."""
+    def _from(
+        self, some: _KeySet | None, named: tuple[str, tuple[Any, ...]] | None = None
+    ) -> tuple[str, tuple[Any, ...]]:
+        """The tables of the level and of those above it that conditions are on, beginning with ``some``.
+
+        ``named`` is a table of the statement with their keys, where these are not known.
+        """
         level = self._level
         tables = {
             STUDY: ("study t", "t.key = s.study", "t.key = {}"),
@@ -240,7 +380,7 @@ class _Search:
         start = _LEVELS.index(level if some is None else some.level)
         sql, parameters = tables[_LEVELS[start]][0], ()
         if some is not None:
-            sql, parameters = self._given(some)
+            sql, parameters = self._given(some) if named is None else self._joined(some, *named)
         for above in reversed(_LEVELS[:start]):
             on = "s.image_set = i.image_set" if above == SERIES else tables[above][1]
             sql += f" {join} {tables[above][0]} ON {on}"
@@ -269,10 +409,13 @@ class _Search:
                 " ON i.image_set = j.a AND i.number = j.b AND i.sop_instance_uid = j.c",
                 (sets, numbers, uids),
             )
-        table, key = ("study t", "t.key") if some.level == STUDY else ("primary_series s", "s.image_set")
         if self._sqlite:
-            return f"json_each(?) j CROSS JOIN {table} ON {key} = j.value", (json.dumps(list(some.keys)),)
-        return f"unnest(CAST(%s AS bigint[])) AS j(value) JOIN {table} ON {key} = j.value", (list(some.keys),)
+            return self._joined(some, "json_each(?) j", (json.dumps(list(some.keys)),))
+        return self._joined(some, "unnest(CAST(%s AS bigint[])) AS j(value)", (list(some.keys),))
+
+    def _joined(self, some: _KeySet, keys: str, parameters: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
+        table, key = ("study t", "t.key") if some.level == STUDY else ("primary_series s", "s.image_set")
+        return f"{keys} {'CROSS JOIN' if self._sqlite else 'JOIN'} {table} ON {key} = j.value", parameters
 
     def _where(
         self, tables: tuple[str, tuple[Any, ...]], more: Sequence[tuple[Any, ...]]
