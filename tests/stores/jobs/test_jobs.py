@@ -144,18 +144,25 @@ def test_gives_a_unit_to_another_when_its_claim_has_ended(database: Database) ->
 
 def test_lets_the_last_who_was_given_a_unit_finish_it(database: Database) -> None:
     """As queues do that know themselves whose worker is dead."""
-    job = _reading(database, 1)
-    one = Unit(job.key, JobPhase.READ, 0)
+    job = _reading(database, 2)
+    one, other = Unit(job.key, JobPhase.READ, 0), Unit(job.key, JobPhase.READ, 1)
     first = database.write(lambda conn: units.stamp(conn, one, "a"))
     second = database.write(lambda conn: units.stamp(conn, one, "b"))
     assert first is not None and second is not None and second.tries == 2
     _pass(database, 10**9)
-    assert database.write(unit_claims.take_back) == 0, "its queue knows better"
+    assert database.write(lambda conn: unit_claims.renew(conn, {"a", "b"})) == {"b"}
+    assert database.write(unit_claims.take_back) == 0
     assert not _is_done(database, first)
     with database.read() as conn:
-        assert units.ended(conn, [one]) == set() and units.open_numbers(conn, job.key, JobPhase.READ) == [0]
+        assert units.ended(conn, [one]) == set() and units.open_numbers(conn, job.key, JobPhase.READ) == [
+            0,
+            1,
+        ]
     assert _is_done(database, second)
     assert database.write(lambda conn: units.stamp(conn, one, "c")) is None
+    assert database.write(lambda conn: units.stamp(conn, other, "d")) is not None
+    _pass(database, 10**9)
+    assert database.write(unit_claims.take_back) == 1, "its queue does not renew it any more"
     gone = Unit(job.key, JobPhase.READ, 7)
     with database.read() as conn:
         assert units.ended(conn, [one, gone]) == {one, gone}

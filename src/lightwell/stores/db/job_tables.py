@@ -54,7 +54,7 @@ unit = Table(
     Column("tries", Integer, nullable=False),  # how often it was taken
     Column("claim", _TEXT),  # of whom it is; see `domain.imports.units.Token`
     Column("claimed_at", BigInteger),
-    Column("claimed_until", BigInteger),  # NULL: its queue knows
+    Column("claimed_until", BigInteger),
     Column("content", LargeBinary),  # of commit: zstd of JSON [[StudyInstanceUID, SeriesInstanceUID], ...]
     Column("note", _TEXT),  # of dead ones: why it was given up
     Index(

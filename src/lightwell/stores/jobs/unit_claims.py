@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from sqlalchemy import Connection, and_, case, func, select, text, update
+from sqlalchemy import ColumnElement, Connection, and_, case, func, literal, select, text, update
 
 from lightwell.domain.imports.fairness import OpenJob
 from lightwell.domain.imports.units import Token, Unit
@@ -19,6 +19,13 @@ from lightwell.stores.jobs.units import until
 
 _PHASES = (JobPhase.LIST, JobPhase.READ, JobPhase.COMMIT, JobPhase.REPORT)
 _NO_FLUSH = text("SET LOCAL synchronous_commit TO off")
+
+# How long a claim holds whose row does not say: no engine writes such a one any more.
+_UNSAID_MS = 60_000
+
+
+def _ends() -> ColumnElement[int]:
+    return func.coalesce(unit.c.claimed_until, unit.c.claimed_at + literal(_UNSAID_MS), 0)
 
 
 def open_jobs(conn: Connection) -> list[OpenJob]:
@@ -52,7 +59,7 @@ def open_jobs(conn: Connection) -> list[OpenJob]:
     ).all()
     if not jobs:
         return []
-    ended = func.sum(case((unit.c.claimed_until < at, 1), else_=0))
+    ended = func.sum(case((_ends() < at, 1), else_=0))
     taken = {
         job: (count, over or 0)
         for job, count, over in conn.execute(
@@ -156,7 +163,7 @@ def renew(conn: Connection, names: Collection[str]) -> set[str]:
 
 def take_back(conn: Connection) -> int:
     """Make the units ready whose claims have ended. Returns how many."""
-    is_over = and_(unit.c.state == UnitState.CLAIMED, unit.c.claimed_until < now(conn))
+    is_over = and_(unit.c.state == UnitState.CLAIMED, _ends() < now(conn))
     which = select(unit.c.job, unit.c.phase, unit.c.number).where(is_over)
     over = which.with_for_update(skip_locked=True).cte("ended")
     same = and_(unit.c.job == over.c.job, unit.c.phase == over.c.phase, unit.c.number == over.c.number)

@@ -80,7 +80,8 @@ def until(conn: Connection) -> ColumnElement[int]:
 def stamp(conn: Connection, one: Unit, claim: str) -> Token | None:
     """Give a unit to whoever bears ``claim``, whoever had it before; None if it is done, dead or gone.
 
-    For engines with a queue of their own, which decides when a worker is dead.
+    For engines with a queue of their own, which decides when a worker is dead. The claim ends by itself, too,
+    unless it is renewed, for engines that have the rows alone.
     """
     tries = conn.execute(
         update(unit)
@@ -89,7 +90,7 @@ def stamp(conn: Connection, one: Unit, claim: str) -> Token | None:
             state=UnitState.CLAIMED,
             claim=claim,
             claimed_at=now(conn),
-            claimed_until=None,
+            claimed_until=until(conn),
             tries=unit.c.tries + 1,
         )
         .returning(unit.c.tries)

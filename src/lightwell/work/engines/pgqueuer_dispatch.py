@@ -255,15 +255,19 @@ class PgQueuerDispatch(TableDispatch):
 
     def _beat(self) -> None:
         with self._lock:
+            claims = {claim for claim, held in self._kept.items() if held.over_at is None}
             entries = [held.entry for held in self._kept.values()]
             entries += [entry for waiting in self._ahead.values() for _, entry in waiting]
-        if entries:
-            self._stores.db.write(lambda conn: self._without_flush(conn, entries))
 
-    @staticmethod
-    def _without_flush(conn: Connection, entries: list[Entry]) -> None:
-        unit_claims.need_no_flush(conn)
-        pgqueuer_queue.beat(conn, entries)
+        def work(conn: Connection) -> None:
+            unit_claims.need_no_flush(conn)
+            pgqueuer_queue.beat(conn, entries)
+            if claims:
+                # For a server with the table engine, which sees the rows alone.
+                unit_claims.renew(conn, claims)
+
+        if entries:
+            self._stores.db.write(work)
 
     def _acknowledge(self) -> None:
         """Take out of the queue what `done` was called for, if the rows say so."""
