@@ -214,6 +214,19 @@ def with_both(reader: Reader, request: pytest.FixtureRequest) -> None:
     reader.own["/etc/lightwell/secret.key"] = str(reader.home / "checkout" / "secret.key")
 
 
+def with_something_to_move(reader: Reader, request: pytest.FixtureRequest) -> None:
+    """PostgreSQL, S3, and a data folder whose server was stopped."""
+    with_postgresql(reader, request)
+    with_s3(reader, request)
+    s3 = request.getfixturevalue("s3_server")
+    client = services.boto3_client(s3)
+    client.create_bucket(Bucket="archive")
+    client.close()
+    begin(reader, request)
+    reader.close()
+    reader.environ |= {**s3.environment, "LIGHTWELL_CODEC_WORKERS": "1", "LIGHTWELL_WORKERS": "1"}
+
+
 def with_two_versions(reader: Reader, request: pytest.FixtureRequest) -> None:
     """An image set that was changed once."""
     begin(reader, request)
@@ -281,6 +294,7 @@ BEFORE: dict[str, Callable[[Reader, pytest.FixtureRequest], None]] = {
     "docs/howto/erase.md": with_patients,
     "docs/howto/export.md": with_patients,
     "docs/howto/import-from-s3.md": with_s3,
+    "docs/howto/move.md": with_something_to_move,
     "docs/howto/ohif.md": with_ohif,
     "docs/howto/oidc.md": about_reading,
     "docs/howto/postgresql.md": with_postgresql,

@@ -1,4 +1,4 @@
-"""``lightwell data verify|migrate``: maintenance of the stored data, with the server up or down."""
+"""``lightwell data verify|migrate|move``: maintenance of the stored data; how it is moved: `data_move`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from lightwell.cli import flags
+from lightwell.cli.contents import data_move
 from lightwell.cli.store_session import (
     check_owner,
     chown_command,
@@ -41,11 +42,17 @@ def add(parser: argparse.ArgumentParser) -> None:
     migrate = actions.add_parser(
         "migrate", help="migrate the database to the schema of this version", allow_abbrev=False
     )
+    move = actions.add_parser(
+        "move", help="copy everything to another database, another storage, or both", allow_abbrev=False
+    )
+    data_move.add(move)
     flags.add(verify, (*flags.PLACES, "codec_workers", "worker_memory", "file_timeout"))
     flags.add(migrate, ("data", "database_url", "allow_other_user"))
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.action == "move":
+        return data_move.run(args)
     settings = flags.settings(args)
     return _migrate(settings) if args.action == "migrate" else _verify(settings, args)
 

@@ -23,6 +23,9 @@ from lightwell.stores.db.errors import is_lock_timeout
 # finding out the state does not import Alembic.
 REVISIONS = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
 
+MOVING = "moving "
+"""Before the revision, while `lightwell data move` fills the database."""
+
 _ADVISORY_LOCK = 0x6C69676874  # "light"
 _LOCK_MS = 2000
 _PATIENCE_SECONDS = 600.0
@@ -43,6 +46,11 @@ def _state(conn: Connection) -> Literal["current", "behind", "ahead"]:
     if not inspect(conn).has_table("alembic_version"):
         return "behind"
     found = conn.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    if str(found).startswith(MOVING):
+        raise ConfigurationError(
+            "The database does not have all of its data yet, since a move into it has begun and not ended: "
+            "run the same `lightwell data move` again"
+        )
     if found is not None and found not in REVISIONS:
         return "ahead"
     if found != REVISIONS[-1]:

@@ -1,0 +1,170 @@
+"""Moves all that is stored to another database, another storage, or both: `lightwell data move`.
+
+Nothing in the old ones changes. The order is: the new ones are claimed; packs are copied, then rows; then
+everything is read again and compared; and only if nothing differs do the new ones become usable. A move that
+was interrupted, however, is run again, and copies only what is not there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from lightwell.errors import LightwellError, StorageError
+from lightwell.stores.background import servers
+from lightwell.stores.background.installation import MARKER
+from lightwell.stores.background.servers import Server
+from lightwell.stores.db.database import Database
+from lightwell.stores.jobs.units import Enqueue
+from lightwell.stores.moving import destination, frames, rows
+from lightwell.stores.moving.changes import Changes
+from lightwell.stores.moving.destination import Begun
+from lightwell.stores.moving.table_move import TableDigest, TableMove
+from lightwell.stores.objects.checked_reads import matches
+from lightwell.stores.objects.interface import Objects
+from lightwell.work.moving.pack_move import PackMove
+
+_FRAMES = 200
+
+STEPS = ("bytes copied", "rows", "bytes read back", "packs looked at", "rows compared")
+"""What ``show`` is told of."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A database and a storage."""
+
+    db: Database
+    objects: Objects
+
+
+@dataclass(frozen=True, slots=True)
+class MoveReport:
+    """What was moved, and everything that is wrong: then the new place is not usable yet.
+
+    ``bytes`` are those of the packs, ``frames`` how many were read as clients read them.
+    """
+
+    packs: int = 0
+    bytes: int = 0
+    frames: int = 0
+    queued_units: int = 0
+    open_jobs: list[str] = field(default_factory=list)
+    tables: list[TableDigest] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def check_quiet(db: Database) -> None:
+    """Raises `LightwellError` if servers or workers use the database now, as far as it knows."""
+    if db.dialect == "sqlite":
+        return
+    with db.read() as conn:
+        running = servers.others(conn, Server("", "", ""))
+    if running:
+        raise LightwellError(
+            f"The database {db.address} is in use by {', '.join(running[:5])}: stop these servers and "
+            f"workers first. One that was killed counts as stopped after {servers.ALIVE_MS // 1000} seconds"
+        )
+
+
+class Move:
+    """One run. ``old`` and ``new`` share the database or the storage if only the other one is moved.
+
+    ``identity`` says where the old ones are, so that a move which was interrupted knows itself again;
+    ``new_id`` becomes the id of the new storage.
+    """
+
+    def __init__(
+        self,
+        old: Place,
+        new: Place,
+        *,
+        identity: str,
+        new_id: str,
+        changes: Changes,
+        enqueue: Enqueue,
+        show: Callable[[str, int, int], None],
+    ) -> None:
+        self._old = old
+        self._new = new
+        self._new_id = new_id
+        self._source = hashlib.sha256(identity.encode()).hexdigest()[:32]
+        self._enqueue = enqueue
+        self._packs = PackMove(old.db, old.objects, new.objects, show)
+        self._tables = TableMove(old.db, new.db, changes, show)
+        self._moves_rows = new.db is not old.db
+        self._moves_packs = new.objects is not old.objects
+
+    def run(self) -> MoveReport:
+        """Move everything, or what is missing of it.
+
+        Raises `LightwellError` if the new place is not empty or the old one is in use, `StorageError` if one
+        of them fails meanwhile; the move then goes on when it is run again.
+        """
+        check_quiet(self._old.db)
+        begun = self._begin()
+        problems: list[str] = []
+        if self._moves_packs:
+            problems += self._packs.copy().problems
+        if self._moves_rows:
+            self._tables.copy()
+        back = self._packs.read_back() if self._moves_packs else self._packs.look()
+        problems += [problem for problem in back.problems if not _is_known(problem, problems)]
+        tables, differences = self._tables.compare() if self._moves_rows else ([], [])
+        problems += differences
+        seen, damaged = self._look_at_frames() if not problems else (0, [])
+        problems += damaged
+        check_quiet(self._old.db)
+        with self._old.db.read() as conn:
+            open_jobs = destination.open_jobs(conn)
+        queued = 0 if problems else self._finish(begun)
+        return MoveReport(back.packs, back.bytes, seen, queued, open_jobs, tables, problems)
+
+    def _begin(self) -> Begun:
+        begun = Begun(self._source, self._new_id)
+        if self._moves_rows:
+            begun = destination.begin(self._new.db, begun)
+        else:
+            with self._old.db.read() as conn:
+                begun = Begun(self._source, destination.storage_id(conn) or self._source)
+        if self._moves_packs:
+            destination.claim_storage(self._new.objects, begun)
+        return begun
+
+    def _finish(self, begun: Begun) -> int:
+        storage: str | None = begun.storage
+        if self._moves_packs:
+            destination.release_storage(self._new.objects, begun)
+        else:
+            mark = self._new.objects.get(MARKER)
+            storage = None if mark is None else mark.decode("ascii", "replace").strip()
+        if not self._moves_rows:
+            return 0
+        for table in rows.tables():
+            # PostgreSQL does it by itself, if this takes too long.
+            with suppress(StorageError):
+                self._new.db.write(lambda conn, table=table: rows.analyze(conn, table))  # type: ignore[misc]
+        return self._new.db.write(lambda conn: destination.finish(conn, begun, storage, self._enqueue))
+
+    def _look_at_frames(self) -> tuple[int, list[str]]:
+        """Read some frames through the rows of the new database from the new storage."""
+        seen, damaged = 0, []
+        with self._new.db.read() as conn:
+            places = list(frames.some(conn, _FRAMES))
+        for name, offset, length, checksum in places:
+            try:
+                is_right = matches(self._new.objects.read(name, offset, length), checksum)
+            except StorageError as error:
+                damaged.append(str(error))
+                continue
+            seen += 1
+            if not is_right:
+                damaged.append(f"{name}: the checksum of a frame at {offset} differs")
+        return seen, damaged
+
+
+def _is_known(problem: str, before: list[str]) -> bool:
+    name = problem.partition(":")[0]
+    return any(each.startswith(f"{name}:") for each in before)
