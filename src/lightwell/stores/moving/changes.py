@@ -68,7 +68,7 @@ class Changes:
 def _without_claim(row: dict[str, Any]) -> None:
     if row["state"] == UnitState.CLAIMED:
         row["state"] = str(UnitState.READY)
-    row["claim"] = row["claimed_at"] = row["claimed_until"] = None
+        row["claim"] = row["claimed_at"] = row["claimed_until"] = None
 
 
 def _secrets(table: Table, rows: Sequence[Row], turn: Callable[[Any], Any]) -> Sequence[Row]:
