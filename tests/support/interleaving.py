@@ -13,13 +13,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import timedelta
 from random import Random
 from typing import Any
 
 import msgspec
 import pydicom
 from pydicom.uid import UID
-from sqlalchemy import select, update
+from sqlalchemy import Connection, select, text, update
 
 from lightwell.clock import Clock, Ids
 from lightwell.codec_pool import existing_lookup
@@ -36,7 +37,9 @@ from lightwell.operations.get_image_frame import FrameReader
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.db import tables
+from lightwell.stores.db.pgqueuer_schema import TABLE
 from lightwell.stores.objects import packs
+from lightwell.stores.queues.choice import kind_of
 from lightwell.wire.routes import ROUTES
 from lightwell.work.collector import Collector
 from lightwell.work.engine import Engine
@@ -299,11 +302,21 @@ class Interleaving:
         """Let time pass, also for the claims of units, which end by the database's clock."""
         self.clock.ms += ms
         t = tables.unit.c
-        self.server.stores.db.write(
-            lambda conn: conn.execute(
+        is_queued = kind_of(self.settings.engine, self.server.stores.db) == "pgqueuer"
+
+        def age(conn: Connection) -> None:
+            conn.execute(
                 update(tables.unit).values(claimed_until=t.claimed_until - ms, not_before=t.not_before - ms)
             )
-        )
+            if is_queued:
+                # Nobody beats here, so a claim holds as long as those of the tables: until time passes.
+                passed = text(
+                    f"UPDATE {TABLE} SET heartbeat = heartbeat - :passed, "
+                    "execute_after = execute_after - :passed, updated = updated - :passed"
+                )
+                conn.execute(passed, {"passed": timedelta(milliseconds=ms)})
+
+        self.server.stores.db.write(age)
 
     def _work(self, stores: Stores) -> None:
         engine = Engine(stores, self.settings, self.clock, self.ids)
