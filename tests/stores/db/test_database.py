@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, func, select, text
 from sqlalchemy.exc import IntegrityError
@@ -153,6 +155,39 @@ def test_looks_one_row_up(database: Database) -> None:
     with pytest.raises(StorageError, match="migrate"):
         database.look_up(LookUp("SELECT 1 FROM no_such_table WHERE 1 = ?"), (1,))
     assert database.look_up(by_key, (5,)) is not None
+
+
+def test_keeps_statements_prepared_from_one_transaction_to_the_next(migrated_postgres_url: str) -> None:
+    db = Database(migrated_postgres_url)
+    kept = "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE 'SELECT%%pack%%'"
+    with contextlib.closing(db):
+        for _ in range(7):
+            with db.read() as conn:
+                conn.execute(select(pack.c.key)).all()
+                plans = conn.exec_driver_sql("SHOW plan_cache_mode").scalar()
+        assert db.write(lambda conn: conn.exec_driver_sql(kept).scalar()) == 1
+        assert plans == "force_custom_plan"
+        with pytest.raises(RuntimeError, match="undone"):
+            db.write(_undo)
+        for _ in range(2):
+            with db.read() as conn:
+                assert conn.execute(select(pack.c.key)).all() == []
+
+
+def _undo(conn: Connection) -> None:
+    conn.execute(select(pack.c.key)).all()
+    raise RuntimeError("undone")
+
+
+def test_returns_what_was_read_though_the_connection_is_lost_then(migrated_postgres_url: str) -> None:
+    db = Database(migrated_postgres_url)
+    with contextlib.closing(db):
+        with db.read() as conn:
+            own = conn.exec_driver_sql("SELECT pg_backend_pid()").scalar()
+            with psycopg.connect(migrated_postgres_url, autocommit=True) as other:
+                other.execute("SELECT pg_terminate_backend(%s, 5000)", (own,))
+        with db.read() as conn:
+            assert conn.exec_driver_sql("SELECT pg_backend_pid()").scalar() != own
 
 
 def test_serves_forty_threads(database: Database) -> None:

@@ -164,6 +164,7 @@ class Database:
         try:
             with self._open().reader.connect() as connection:
                 yield connection
+                drivers.end_read(connection)
         except Exception as error:
             if is_failure(error):
                 raise explain(error, self.address) from error
@@ -181,7 +182,9 @@ class Database:
             self._refuse_nested("read")
             try:
                 with state.replica.connect() as connection:
-                    return work(connection)
+                    result = work(connection)
+                    drivers.end_read(connection)
+                    return result
             except LightwellError:
                 pass
             except Exception as error:

@@ -30,6 +30,9 @@ _PG_OPTIONS = " ".join(
         "-c default_transaction_isolation=read\\ committed -c timezone=UTC",
     ]
 )
+# Statements that have often run are parsed once, and planned for their values each time: a plan for any
+# values that was made while a table was empty goes on reading all of it once it is large.
+_OWN_PLANS = "-c plan_cache_mode=force_custom_plan"
 # A pooler gives each transaction some connection, so nothing may be set for longer than a transaction.
 _LIMIT_TRANSACTION = "SELECT " + ", ".join(
     f"set_config('{name}', '{value}', true)" for name, value in _TIME_LIMITS.items()
@@ -42,7 +45,8 @@ class PostgresqlOptions:
 
     ``pool`` connections are kept, as many again are opened under load. ``is_pooled``: a pooler in transaction
     mode stands between, such as PgBouncer, so that a connection has no state beyond a transaction.
-    ``prepares``: statements are prepared once they have run five times on a connection.
+    ``prepares``: statements are prepared once they have run five times on a connection, and stay so until
+    a transaction of it is rolled back.
     """
 
     pool: int = 8
@@ -139,7 +143,7 @@ def postgresql_engines(url: str, options: PostgresqlOptions) -> tuple[Engine, En
     """``(reader, writer)`` over one pool; neither has a connection yet."""
     writer = create_engine(
         "postgresql+psycopg://",
-        creator=lambda: _connect_postgresql(url, options),
+        creator=lambda: _connect_postgresql(url, options, _OWN_PLANS),
         pool_size=options.pool,
         max_overflow=options.pool,
         pool_timeout=30,
@@ -164,6 +168,17 @@ def postgresql_engines(url: str, options: PostgresqlOptions) -> tuple[Engine, En
     # One snapshot for all statements of a read, as SQLite gives it.
     reader = writer.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     return reader, writer
+
+
+def end_read(connection: Connection) -> None:
+    """End the transaction of a read that has succeeded.
+
+    On PostgreSQL by COMMIT, since psycopg drops all prepared statements of a connection with every ROLLBACK.
+    """
+    if connection.dialect.name == "postgresql":
+        # What was read is valid whatever happens now; a connection that is lost is noticed by its next user.
+        with contextlib.suppress(exc.DBAPIError):
+            connection.commit()
 
 
 def is_broken(connection: Any) -> bool:
