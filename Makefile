@@ -2,13 +2,14 @@
 # from 3.11 up that has venv, or with PYTHON=….
 PYTHON ?=
 VENV   ?= .venv
-JOBS   ?= auto
+# One more than there are cores: many tests wait for the servers that they drive.
+JOBS   ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 BIN    := $(VENV)/bin
 # Work stealing: a process that has run out of tests takes half of what another still has, so that one long file at the end
 # does not hold up the run.
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: demo serve test test-fast test-unit test-bytes check bench docs lock clean system venv venv-test
+.PHONY: demo serve test test-fast test-unit test-bytes test-endurance check bench docs lock clean system venv venv-test
 
 venv:
 	@tools/venv $(VENV) demo $(PYTHON)
@@ -25,14 +26,17 @@ serve: venv  ## start lightwell on ./lightwell-data
 system:  ## Debian packages that the tests need
 	tools/system-packages
 
-test: system check  ## everything, against real components
-	$(PYTEST) $(ARGS)
+test: system check  ## everything but runs of many minutes, against real components
+	$(PYTEST) -m 'not endurance' $(ARGS)
+
+test-endurance: venv-test system  ## 20,000 files under kills, long walks of several servers, Ceph where it is installed
+	$(PYTEST) -n 0 -m endurance $(ARGS)
 
 test-fast: venv-test  ## without the long runs
-	$(PYTEST) -m 'not slow and not long' $(ARGS)
+	$(PYTEST) -m 'not slow and not long and not endurance' $(ARGS)
 
 test-unit: venv-test  ## what starts no server
-	$(PYTEST) -m 'not slow and not long' tests/unit tests/architecture tests/repository $(ARGS)
+	$(PYTEST) -m 'not slow and not long and not endurance' tests/unit tests/architecture tests/repository $(ARGS)
 
 # What asks about jobs, rights and rows reads the same bytes on every Python, and on either database.
 NO_BYTES := tests/dicomweb/auth $(addprefix tests/dicomweb/test_,headers.py postgresql.py search.py settings.py \
@@ -41,7 +45,7 @@ NO_BYTES := tests/dicomweb/auth $(addprefix tests/dicomweb/test_,headers.py post
   $(addprefix tests/imports/operations/test_,accesses.py client_tokens.py events.py quotas.py)
 
 test-bytes: venv-test system  ## bytes, pixels and C libraries; CI also runs it on the oldest Python
-	$(PYTEST) -m 'not slow' -k 'not postgresql' tests/unit tests/stores/objects \
+	$(PYTEST) -m 'not slow and not endurance' -k 'not postgresql' tests/unit tests/stores/objects \
 	  tests/imports tests/dicomweb tests/cli/test_import_export.py tests/cli/test_export.py $(addprefix --ignore=,$(NO_BYTES)) $(ARGS)
 
 check: venv-test  ## ruff, and mypy --strict over sources, tests and benchmarks

@@ -51,7 +51,7 @@ def test_loses_nothing_when_any_process_is_killed(deploy: Callable[..., Deployme
     survives(deploy(), files, lambda fleet: Killer(fleet, 1.5, Random(), most=3), least=1)
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 @pytest.mark.timeout(2400)
 def test_loses_none_of_20000_small_instances_when_a_process_is_killed_every_5_s(
     deploy: Callable[..., Deployment], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

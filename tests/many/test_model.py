@@ -39,7 +39,7 @@ def test_behaves_on_two_servers_as_the_model_does(service: ManyService) -> None:
     live(service, seed=1, steps=15)
 
 
-@pytest.mark.slow
+@pytest.mark.endurance
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(6))
 def test_behaves_on_two_servers_as_the_model_does_in_long_runs(service: ManyService, seed: int) -> None:
