@@ -52,6 +52,8 @@ if TYPE_CHECKING:
     from lightwell.stores import Stores
 
 _LARGEST_KEY = (1 << 63) - 1
+# With its page, each takes a kilobyte.
+_MOST_PLACES = 8192
 _log = logging.getLogger(__name__)
 
 
@@ -163,6 +165,8 @@ class FrameReader:
         self.stores = stores
         self._clock = clock
         self._pages = FramePages()
+        # By the ids of frames, for the set through which each was requested last.
+        self._places: dict[str, FrameLocation] = {}
         self.may_wait = stores.db.dialect != "sqlite"
         """Whether look-ups go over a network, so that they must not be made on an event loop."""
 
@@ -170,6 +174,15 @@ class FrameReader:
         """Where the frame is stored. Raises `NotFoundError` where the set does not have it, saying what does
         not exist.
         """
+        known = self._places.get(wanted)
+        if known is not None:
+            pixels = known.pixels
+            row = self.stores.db.look_up(
+                lookups.FRAME_LOOK_UP, (image_set_id, datastore_id, pixels, pixels, pixels)
+            )
+            if row is not None:
+                return known if known.image_set == row[0] else known._replace(image_set=row[0])
+            raise self._missing(datastore_id, image_set_id, wanted)
         parsed = parse_frame_id(wanted)
         if parsed is None or parsed[0] > _LARGEST_KEY:
             raise self._missing(datastore_id, image_set_id, wanted)
@@ -180,6 +193,10 @@ class FrameReader:
         place = None if row is None or page is None else _place(row[0], page, pixels, number)
         if place is None:
             raise self._missing(datastore_id, image_set_id, wanted)
+        if place.checksum is not None:  # else one may be filled in, and is read with the page
+            if len(self._places) >= _MOST_PLACES:
+                self._places.clear()
+            self._places[wanted] = place
         return place
 
     async def locate_here(self, datastore_id: str, image_set_id: str, wanted: str) -> FrameLocation | None:

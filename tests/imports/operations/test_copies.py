@@ -281,6 +281,8 @@ def test_makes_a_copy_again_of_pixels_of_every_kind(server: Importing) -> None:
     for id in ids:
         one, other = (reader.locate(server.datastore, image_set, id) for image_set in (source, copied))
         assert (one.object, one.offset) == (other.object, other.offset)
+        assert one.image_set != other.image_set
+        assert reader.locate(server.datastore, source, id) == one
     invariants.check(server.stores)
 
 

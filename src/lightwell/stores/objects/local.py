@@ -25,6 +25,7 @@ from lightwell.stores.objects.interface import (
 
 _OPEN_FILES = 128
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
+_PROBE = [bytearray(1)]  # what is read into it is looked at by nobody
 _TEMPORARY = ".tmp"  # no key begins with a dot
 
 
@@ -115,12 +116,13 @@ class LocalObjects:
 
     def read_warm(self, key: str, offset: int, length: int) -> bytes | None:
         handle = self._handle(key)
-        probe = bytearray(1)
+        fd = handle.fd
         try:
             # If both ends are in the page cache, so is almost certainly what lies between them.
-            for place in (offset, offset + length - 1):
-                if os.preadv(handle.fd, [probe], place, _NOWAIT) != 1:
-                    return None
+            if os.preadv(fd, _PROBE, offset, _NOWAIT) != 1:
+                return None
+            if os.preadv(fd, _PROBE, offset + length - 1, _NOWAIT) != 1:
+                return None
         except OSError:
             return None  # not in memory, or the file system cannot tell
         return self._read(handle, key, offset, length)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 
 from lightwell.errors import BadRequestError, NotAcceptableError, NotFoundError, ValidationError
 from lightwell.operations.get_image_frame import FrameLocation
-from lightwell.web.requests.frame_bytes import read_frame
+from lightwell.web.requests.frame_bytes import read_cold_frame, read_frame
 from lightwell.web.requests.negotiation import accept_header, media_ranges, quality_among
 from lightwell.web.requests.request import Request
 from lightwell.web.requests.responses import Response
@@ -51,19 +51,19 @@ async def serve_frame(state: AppState, request: Request, params: dict[str, str],
     if b"accept" in request.head:
         _check_accept(request.headers, place.content_type)
     reader.note_access(place)
+    content: bytes | AsyncIterator[bytes]
+    if place.length > LARGE:
+        # The first piece is read before the response starts: a lost pack is a 500, not a truncated body.
+        content = _pieces(state, place, bytes(await read_frame(state, place, 0, PIECE)))
+    else:
+        data = reader.read_warm(place)
+        # Of a native frame it is bytes already, which are not copied.
+        content = bytes(await read_cold_frame(state, place, 0, place.length) if data is None else data)
     return Response(
         200,
         [(b"content-type", place.content_type.encode()), (b"content-length", b"%d" % place.length)],
-        await _content(state, place),
+        content,
     )
-
-
-async def _content(state: AppState, place: FrameLocation) -> bytes | AsyncIterator[bytes]:
-    if place.length > LARGE:
-        # The first piece is read before the response starts: a lost pack is a 500, not a truncated body.
-        return _pieces(state, place, bytes(await read_frame(state, place, 0, PIECE)))
-    # Of a native frame it is bytes already, which are not copied.
-    return bytes(await read_frame(state, place, 0, place.length))
 
 
 async def _pieces(state: AppState, place: FrameLocation, piece: bytes) -> AsyncIterator[bytes]:

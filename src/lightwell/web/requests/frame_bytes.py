@@ -9,11 +9,16 @@ from lightwell.web.requests.state import AppState
 
 async def read_frame(state: AppState, place: FrameLocation, start: int, length: int) -> bytes | memoryview:
     """Exactly ``length`` bytes of a frame from byte ``start`` on. Raises what `FrameReader.read` raises."""
-    reader = state.frames
     if not start and length == place.length:
-        data = reader.read_warm(place)
+        data = state.frames.read_warm(place)
         if data is not None:
             return data
+    return await read_cold_frame(state, place, start, length)
+
+
+async def read_cold_frame(state: AppState, place: FrameLocation, start: int, length: int) -> bytes:
+    """`read_frame` where `FrameReader.read_warm` has found nothing."""
+    reader = state.frames
     fetching = reader.fetch(place, start, length)
     if fetching is not None:
         try:
