@@ -132,9 +132,11 @@ class Importing:
 
 
 def taken(engine: Engine, phase: JobPhase) -> Token:
-    """The next unit of a phase, taken by an engine that does not run."""
-    token = engine._dispatch.take((phase,))
-    assert token is not None
+    """The next unit of a phase, taken by an engine that does not run, once it may be."""
+    end = time.monotonic() + 30
+    while (token := engine._dispatch.take((phase,))) is None:
+        assert time.monotonic() < end, "there is no unit"
+        time.sleep(0.02)
     return token
 
 
