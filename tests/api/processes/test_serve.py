@@ -314,7 +314,8 @@ def test_listens_on_ipv6(data: Path) -> None:
 
 
 def test_keeps_two_servers_on_one_database_apart(tmp_path: Path, migrated_postgres_url: str) -> None:
-    shared = {"LIGHTWELL_SECRET_KEY": "A" * 43 + "="}
+    storage = (tmp_path / "objects").as_uri()
+    shared = {"LIGHTWELL_SECRET_KEY": "A" * 43 + "=", "LIGHTWELL_STORAGE_URL": storage}
     first_data, second_data = tmp_path / "a" / "data", tmp_path / "b" / "data"
     first_data.parent.mkdir()
     second_data.parent.mkdir()
