@@ -165,6 +165,15 @@ BARS["far-import-s3"] = Bar(
     1.2,
 )
 BARS["far-import-local"] = Bar("the same from a local folder", "×", True, 0.7, 0.9)
+BARS["killed-import"] = Bar(
+    "time of the same import by two workers, of which or of two servers a process is killed every 5 s, "
+    "against one without kills",
+    "×",
+    False,
+    3,
+    1.5,
+)
+BARS["killed-retaken"] = Bar("a dead worker's work is taken up again", "s", False, 15, 5)
 BARS["two-servers"] = Bar(
     "CPU a frame of two servers on PostgreSQL and S3 behind nginx, against one", "×", False, 1.2, 1.05
 )

@@ -42,6 +42,7 @@ SCENARIOS = {
     "pg-orthanc": "bench.scenarios.scale.pg_orthanc",
     "pg-reads": "bench.scenarios.scale.pg_reads",
     "s3-frames": "bench.scenarios.scale.s3_frames",
+    "killed-import": "bench.scenarios.scale.killed_import",
     "pg-frames": "bench.scenarios.scale.pg_frames",
     "claims": "bench.scenarios.scale.claims",
     "kills": "bench.scenarios.scale.kills",
