@@ -180,7 +180,7 @@ def test_an_import_that_waits_for_another_one_says_so(tmp_path: Path) -> None:
         holder = EngineLock(tmp_path).holder()
         assert holder == os.getpid()
         said = _who_works(settings(tmp_path), holder)
-        assert f"process {os.getpid()}, another `lightwell import`, has the data folder" in said
+        assert f"process {os.getpid()}, a worker or another `lightwell import`, has the data folder" in said
     assert EngineLock(tmp_path).holder() is None
 
 
