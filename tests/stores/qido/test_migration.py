@@ -20,6 +20,7 @@ from lightwell.stores.image_sets import edits as packed_edits
 from lightwell.stores.image_sets.writing import ImageSetChange
 from lightwell.stores.qido import index as qido_index
 from lightwell.stores.qido import search
+from tests.stores.jobs.test_units_migration import BACK as WITHOUT_UNITS
 from tests.support import image_set_builders, search_index
 from tests.support.image_set_builders import NOW, BuiltInstance
 
@@ -162,7 +163,12 @@ def test_fills_the_index_of_a_database_from_an_earlier_version(
 
 def _back_to_0003(conn: Connection) -> None:
     """Go back to revision 0003: drop later tables and columns with their content."""
-    conn.execute(text("DROP TABLE server"))
+    for statement in WITHOUT_UNITS:
+        conn.execute(text(statement))
+    conn.execute(text("DROP INDEX frame_table_unchecked"))
+    conn.execute(text("ALTER TABLE frame_table DROP COLUMN checks"))
+    for table in ("installation", "server"):
+        conn.execute(text(f"DROP TABLE {table}"))
     for name in ("input_node", "output_node", "assumes_role"):
         conn.execute(text(f"ALTER TABLE import_job DROP COLUMN {name}"))
     for table in ("study_grams", "series_grams", "primary_instance", "primary_series"):
