@@ -104,7 +104,7 @@ def _image_sets(client: Any, datastore: str) -> list[dict[str, Any]]:
 
 
 def assert_whole(deployment: Deployment) -> None:
-    """The rows: nothing of ended jobs is left behind, and no instance is twice in a data store."""
+    """The rows: nothing of ended jobs is left behind, and no instance is in two primary image sets."""
     with psycopg.connect(deployment.database_url) as connection:
 
         def ask(sql: str) -> int:
@@ -116,7 +116,8 @@ def assert_whole(deployment: Deployment) -> None:
         assert not ask("SELECT count(*) FROM staged")
         assert not ask("SELECT count(*) FROM unit WHERE state IN ('ready', 'claimed')")
         twice = (
-            "SELECT count(*) FROM (SELECT m.instance FROM member m WHERE m.valid_to IS NULL"
+            "SELECT count(*) FROM (SELECT m.instance FROM member m JOIN image_set s ON s.key = m.image_set"
+            " WHERE m.valid_to IS NULL AND s.is_primary AND s.state = 'ACTIVE'"
             " GROUP BY m.instance HAVING count(*) > 1) AS twice"
         )
         assert not ask(twice)
