@@ -41,7 +41,7 @@ test-unit: venv-test  ## what starts no server
 # What asks about jobs, rights and rows reads the same bytes on every Python, and on either database.
 NO_BYTES := tests/dicomweb/auth $(addprefix tests/dicomweb/test_,headers.py postgresql.py search.py settings.py \
   storage_away.py viewers.py) $(addprefix tests/imports/test_,cancelling.py concurrent_jobs.py job_list.py nodes.py \
-  outages.py roles.py) $(addprefix tests/imports/collector/test_,collector.py interleavings.py) \
+  outages.py queue.py roles.py) tests/imports/dispatch $(addprefix tests/imports/collector/test_,collector.py interleavings.py) \
   $(addprefix tests/imports/operations/test_,accesses.py client_tokens.py events.py quotas.py)
 
 test-bytes: venv-test system  ## bytes, pixels and C libraries; CI also runs it on the oldest Python

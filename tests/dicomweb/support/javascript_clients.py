@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def imported(server: Server, datastore: str, prefix: str) -> None:
         dataAccessRoleArn="arn:aws:iam::000000000000:role/import",
         inputS3Uri=f"s3://in-bucket/{prefix}",
         outputS3Uri="s3://out-bucket/",
-        clientToken=prefix.strip("/"),
+        clientToken=uuid.uuid4().hex,
     )["jobId"]
     properties = ended_job(client, datastore, job)
     assert properties["jobStatus"] == "COMPLETED", properties
