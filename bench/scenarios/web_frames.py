@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import imagecodecs
 import numpy as np
@@ -14,7 +15,7 @@ from bench.clients.signed_requests import exchange
 from bench.inputs import corpus
 from bench.inputs.corpus import Corpus
 from bench.measure.cpu_meter import CpuMeter
-from bench.measure.repeat import least_disturbed
+from bench.measure.repeat import alternating, least_disturbed
 from bench.results import Options, Outcome, noise, ratios, spread
 from bench.servers import lightwell_server, orthanc
 from bench.servers.lightwell_server import Server
@@ -60,15 +61,16 @@ def compare(
         "orthanc": lambda: [orthanc.get(path, Accept=FRAMES_AS.format(RAW)) for path in paths],
     }
     _check(files, web, ways, peer)
-    rounds = []
-    for number in range(-1, options.rounds):  # round -1 warms everybody
-        found: dict[str, float] = {}
-        for name in list(ways)[:: 1 if number % 2 else -1]:
-            target = peer if name == "orthanc" else subject
-            found |= _measure(name, target.tree, target.address, ways[name](), options)
-        if number >= 0:
-            rounds.append(found)
-            print(f"  round {number + 1}  " + "  ".join(f"{n} {found[f'{n} rate']:.0f}/s" for n in ways))
+
+    def turn(name: str) -> dict[str, float]:
+        target = peer if name == "orthanc" else subject
+        return _measure(name, target.tree, target.address, ways[name](), options)
+
+    rounds = alternating(
+        {name: partial(turn, name) for name in ways},
+        options,
+        lambda found: "  ".join(f"{n} {found[f'{n} rate']:.0f}/s" for n in ways),
+    )
     theirs = f"Orthanc {spread(rounds, 'orthanc rate')}; {noise(rounds)}"
     return [
         Outcome(

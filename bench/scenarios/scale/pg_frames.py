@@ -9,7 +9,7 @@ from bench.clients.dicomweb import DicomwebClient
 from bench.clients.http_load import Request, drive
 from bench.inputs import corpus
 from bench.measure.cpu_meter import CpuMeter
-from bench.measure.repeat import least_disturbed
+from bench.measure.repeat import alternating, least_disturbed
 from bench.results import Options, Outcome, noise, ratios, spread
 from bench.scenarios.web_frames import FRAMES_AS, path_of
 from bench.servers import lightwell_server, services
@@ -34,14 +34,7 @@ def run(options: Options) -> list[Outcome]:
             server = Server(side, workers=2, settings=more)
             stack.callback(server.stop)
             turns[side] = _turn(side, ImportedSeries(server, corpus.ct()), options)
-        rounds = []
-        for number in range(-1, options.rounds):  # round -1 warms both
-            found: dict[str, float] = {}
-            for side in list(turns)[:: 1 if number % 2 else -1]:
-                found |= turns[side]()
-            if number >= 0:
-                rounds.append(found)
-                print(f"  round {number + 1}  " + "  ".join(f"{k} {v:.1f}" for k, v in found.items()))
+        rounds = alternating(turns, options)
     return [
         Outcome(
             row,

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from bench.clients.http_load import drive
 from bench.inputs import corpus
 from bench.measure.cpu_meter import CpuMeter
-from bench.measure.repeat import least_disturbed
+from bench.measure.repeat import alternating, least_disturbed
 from bench.results import Options, Outcome, noise, ratios, spread
 from bench.servers import lightwell_server, nginx, services
 from bench.servers.imported_series import ImportedSeries
@@ -44,14 +44,7 @@ def run(options: Options) -> list[Outcome]:
             "one": _turn("one", servers[:1], servers[0].address, series, sizes, options),
             "two": _turn("two", servers, proxy.address, series, sizes, options),
         }
-        rounds = []
-        for number in range(-1, options.rounds):  # round -1 warms both
-            found: dict[str, float] = {}
-            for side in list(turns)[:: 1 if number % 2 else -1]:
-                found |= turns[side]()
-            if number >= 0:
-                rounds.append(found)
-                print(f"  round {number + 1}  " + "  ".join(f"{k} {v:.1f}" for k, v in found.items()))
+        rounds = alternating(turns, options)
     return [
         Outcome(
             ROW,
