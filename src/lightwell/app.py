@@ -20,7 +20,6 @@ from lightwell.auth.secret_box import SecretBox, open_secret_box
 from lightwell.auth.sessions import Sessions
 from lightwell.clock import Clock, Ids
 from lightwell.codec_pool.client import CodecPoolClient
-from lightwell.errors import StorageError
 from lightwell.observe.metrics import Meter, Recorder
 from lightwell.operations.authorizers import AuthorizerBindings
 from lightwell.settings import Settings
@@ -217,14 +216,7 @@ def _without_engine(settings: Settings, stores: Stores, stopping: threading.Even
     pool = RequestPool(stores, settings, clock, ids) if settings.pool == "own" else None
     if pool is not None:
         pool.open()
-    collector = Collector(stores, settings, clock, ids, stopping)
-    while not stopping.wait(settings.collect_interval):
-        try:
-            collector.keep_house()
-        except StorageError as error:
-            log.warning("tidying up waits for the storage: %s", error)
-        except Exception:
-            log.exception("tidying up failed")
+    Collector(stores, settings, clock, ids, stopping).run_beside_others()
     if pool is not None:
         pool.close(_LINGER_SECONDS)
 

@@ -92,15 +92,22 @@ class Collector:
     def run(self) -> None:
         """Collect, round after round, until the engine stops: the body of a thread."""
         try:
-            while not self._stopping.wait(self._settings.collect_interval):
-                try:
-                    self.do_round()
-                except StorageError as error:
-                    log.warning("collecting waits for the storage: %s", error)
-                except Exception:
-                    log.exception("collecting failed")
+            self._repeat(self.do_round, "collecting")
         finally:
             self._filler.close()
+
+    def run_beside_others(self) -> None:
+        """Keep house, round after round, until the process stops: where others collect."""
+        self._repeat(self.keep_house, "tidying up")
+
+    def _repeat(self, work: Callable[[], None], what: str) -> None:
+        while not self._stopping.wait(self._settings.collect_interval):
+            try:
+                work()
+            except StorageError as error:
+                log.warning("%s waits for the storage: %s", what, error)
+            except Exception:
+                log.exception("%s failed", what)
 
     def do_round(self) -> None:
         """`collect` if no other collector does; what is local is swept in any case, folders once an hour.
