@@ -124,6 +124,10 @@ http {{
       proxy_http_version 1.1;
       proxy_set_header Host $http_host;
       proxy_set_header Connection "";
+      proxy_buffer_size 16k;
+      proxy_buffers 8 256k;
+      proxy_busy_buffers_size 512k;
+      proxy_max_temp_file_size 0;
     }}
   }}
 }}

@@ -1,4 +1,7 @@
-"""CPU a frame of two servers behind nginx, against one asked directly: PostgreSQL, objects on S3, warm."""
+"""CPU a frame of two servers behind nginx, against one: behind the same nginx, and asked directly.
+
+PostgreSQL, objects on S3, warm. What nginx itself uses does not count.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from bench.servers.lightwell_server import Server
 
 CONNECTIONS = 8
 ROW = "two-servers"
+DIRECT = "two-servers-direct"
 
 
 def run(options: Options) -> list[Outcome]:
@@ -36,23 +40,26 @@ def run(options: Options) -> list[Outcome]:
         for name, work in (("first", "on"), ("second", "off")):
             servers.append(Server(name, workers=2, settings={**settings, "LIGHTWELL_WORK": work}))
             stack.callback(servers[-1].stop)
-        proxy = nginx.Proxy([server.address for server in servers])
-        stack.callback(proxy.stop)
+        proxies = [nginx.Proxy([server.address for server in behind]) for behind in (servers[:1], servers)]
+        for proxy in proxies:
+            stack.callback(proxy.stop)
         series = ImportedSeries(servers[0], corpus.ct())
         sizes = [len(series.frame(index)) for index in range(len(series.frame_ids))]
         turns = {
-            "one": _turn("one", servers[:1], servers[0].address, series, sizes, options),
-            "two": _turn("two", servers, proxy.address, series, sizes, options),
+            "direct": _turn("direct", servers[:1], servers[0].address, series, sizes, options),
+            "one": _turn("one", servers[:1], proxies[0].address, series, sizes, options),
+            "two": _turn("two", servers, proxies[1].address, series, sizes, options),
         }
         rounds = alternating(turns, options)
     return [
         Outcome(
-            ROW,
-            ratios(rounds, "two cpu", "one cpu"),
-            f"two {spread(rounds, 'two cpu')} µs a frame, one {spread(rounds, 'one cpu')} µs; "
+            row,
+            ratios(rounds, "two cpu", f"{other} cpu"),
+            f"two {spread(rounds, 'two cpu')} µs a frame, one {how} {spread(rounds, f'{other} cpu')} µs; "
             f"{noise(rounds)}",
             rounds=rounds,
         )
+        for row, other, how in ((ROW, "one", "behind nginx, too,"), (DIRECT, "direct", "asked directly"))
     ]
 
 
