@@ -72,9 +72,11 @@ def open_at(folder: Path, database_url: str) -> Stores:
     return open_stores(Settings(data=folder, database_url=database_url))
 
 
-def datastore(conn: Connection, *, id: str | None = None, status: str = "ACTIVE") -> tuple[int, str]:
+def datastore(
+    conn: Connection, *, key: int | None = None, id: str | None = None, status: str = "ACTIVE"
+) -> tuple[int, str]:
     """A data store; ``(key, id)``."""
-    key, id = _ids.key(), id or _ids.id()
+    key, id = key or _ids.key(), id or _ids.id()
     row = {
         "key": key,
         "id": id,

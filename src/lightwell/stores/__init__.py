@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from lightwell.domain.imports.jobs import Job
 from lightwell.errors import StorageError
+from lightwell.stores.account.datastores import KnownKeys
 from lightwell.stores.background.wakeups import wake_engine
 from lightwell.stores.buckets.registry import Buckets
 from lightwell.stores.data_folder.document_cache import DocumentCache
@@ -63,6 +64,7 @@ class Stores:
     node: Node
     enqueue: Enqueue = units.announce
     """Queues units of work of import jobs; `wake_engine` once the transaction is committed."""
+    datastore_keys: KnownKeys = field(default_factory=KnownKeys)
 
     @property
     def node_id(self) -> str | None:

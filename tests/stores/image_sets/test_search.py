@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, event, update
 
 from lightwell.domain.image_sets.search import Bound, SearchCriteria
+from lightwell.stores.account.datastores import DatastoreGoneError
+from lightwell.stores.db import tables
 from lightwell.stores.db.database import Database
 from lightwell.stores.image_sets import search
 from tests.support import image_set_builders
@@ -26,6 +28,7 @@ _EQUALS = (
 )
 _RANGES = ("created_at", "updated_at", "study_moment")
 _STORE, _OTHER_STORE = 11, 12
+_ID = "a" * 32
 
 
 def rows(count: int) -> list[dict[str, Any]]:
@@ -102,14 +105,22 @@ def combinations() -> Iterator[SearchCriteria]:
 
 
 def fill(db: Database) -> None:
+    db.write(lambda conn: image_set_builders.datastore(conn, key=_STORE, id=_ID))
     db.write(lambda conn: image_set_builders.insert_image_sets(conn, _ROWS))
 
 
-def pages(conn: Connection, asked: SearchCriteria, size: int) -> list[str]:
+def at_once(db: Database, asked: SearchCriteria, after: search.Cursor | None, size: int) -> Any:
+    return search.search_at_once(db.select_at_once, (_STORE, _ID), asked, after=after, limit=size)
+
+
+def pages(conn: Connection, asked: SearchCriteria, size: int, db: Database | None = None) -> list[str]:
+    """All that is found, page by page. Asserts that one statement finds the same, if it can do."""
     found: list[str] = []
     after = None
     while True:
         page = search.search(conn, _STORE, asked, after=after, limit=size)
+        if db is not None and db.selects_at_once:
+            assert at_once(db, asked, after, size) in (page, None)
         assert len(page.summaries) == size or page.next is None
         found += [summary.id for summary in page.summaries]
         if page.next is None:
@@ -123,10 +134,15 @@ def test_finds_the_same_as_a_look_at_every_set(
     database: Database, few: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(search, "FEW", few)
+    monkeypatch.setattr(search, "_FEW_AT_ONCE", min(few, search._FEW_AT_ONCE))
     fill(database)
     with database.read() as conn:
         for asked in combinations():
-            assert pages(conn, asked, 50) == expected(asked), asked
+            assert pages(conn, asked, 50, database) == expected(asked), asked
+    if database.selects_at_once:
+        for names, sort, way in itertools.product(((), ("patient_id",)), _RANGES, (True, False)):
+            done = at_once(database, criteria(names, sort, way), None, 3)
+            assert (done is None) == (bool(names) and sort == "study_moment")
 
 
 def test_neither_repeats_nor_skips_at_any_page_size(database: Database) -> None:
@@ -134,7 +150,21 @@ def test_neither_repeats_nor_skips_at_any_page_size(database: Database) -> None:
     asked = criteria((), "study_moment", True)
     with database.read() as conn:
         for size in (1, 7, len(expected(asked))):
-            assert pages(conn, asked, size) == expected(asked)
+            assert pages(conn, asked, size, database) == expected(asked)
+
+
+def test_sees_in_its_statement_that_the_data_store_is_deleted(migrated_postgres_url: str) -> None:
+    db = Database(migrated_postgres_url)
+    fill(db)
+    asked = criteria((), "updated_at", True)
+    assert len(at_once(db, asked, None, 5).summaries) == 5
+    nobody = SearchCriteria({"patient_id": "nobody"})
+    assert at_once(db, nobody, None, 5) == search.SearchPage([], None)
+    db.write(lambda conn: conn.execute(update(tables.datastore).values(status="DELETED")))
+    for each in (asked, nobody):
+        with pytest.raises(DatastoreGoneError):
+            at_once(db, each, None, 5)
+    db.close()
 
 
 def test_returns_nothing_for_what_cannot_be(database: Database) -> None:

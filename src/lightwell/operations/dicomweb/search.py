@@ -17,7 +17,9 @@ from lightwell.operations.context import Context
 from lightwell.operations.dicomweb import fields
 from lightwell.operations.dicomweb.lookup import check_ids, check_uids
 from lightwell.stores.account import datastores
+from lightwell.stores.account.datastores import DatastoreGoneError
 from lightwell.stores.qido import search as qido
+from lightwell.stores.qido.at_once import search_at_once
 
 # Operation → what it finds, and the levels whose attributes are returned without being requested
 # (PS3.18 §10.6.3.3: those of higher levels are, unless the path names their study or series).
@@ -117,15 +119,10 @@ def search(
     if is_limited:
         requested = fields.RequestedFields(level, requested.limited(query, visible))
     writer = results.result_writer(level, levels, requested.named, requested.columns)
-    store = ctx.stores.db.look_up(datastores.STANDING_LOOK_UP, (request.datastore_id,))
-    if store is None:
-        raise NotFoundError(f"Datastore {request.datastore_id} does not exist.")
-    datastore_key: int = store[0]
-
-    at_once: qido.HitPage | qido.Many | None = None
+    known, at_once = None, None
     if ctx.stores.db.selects_at_once and not requested.reads_records:
-        select = ctx.stores.db.select_at_once
-        at_once = qido.search_at_once(select, datastore_key, query.criteria, requested.matched)
+        known, at_once = _at_once(ctx, request.datastore_id, query, requested.matched)
+    datastore_key = _datastore_key(ctx, request.datastore_id) if known is None else known
     many = at_once if isinstance(at_once, qido.Many) else None
 
     def work(conn: Connection) -> tuple[qido.HitPage, list[list[str]]]:
@@ -147,6 +144,31 @@ def search(
         check_uids(study, series)
     objects = [f"{{{','.join(own)}}}" for own in elements]
     return SearchResults(objects, found.remaining, is_limited, query.ignored)
+
+
+def _datastore_key(ctx: Context, datastore_id: str) -> int:
+    """Raises `NotFoundError` where there is no such data store."""
+    row = ctx.stores.db.look_up(datastores.STANDING_LOOK_UP, (datastore_id,))
+    if row is None:
+        raise NotFoundError(f"Datastore {datastore_id} does not exist.")
+    key: int = row[0]
+    return key
+
+
+def _at_once(
+    ctx: Context, datastore_id: str, query: Query, matched: tuple[str, ...]
+) -> tuple[int | None, qido.HitPage | qido.Many | None]:
+    """The key of the data store, and what one statement has found in it; no key where none was asked."""
+    db, keys = ctx.stores.db, ctx.stores.datastore_keys
+    key = keys.find(db, datastore_id)
+    if key is None:
+        return None, None
+    try:
+        found = search_at_once(db.select_at_once, (key, datastore_id), query.criteria, matched)
+    except DatastoreGoneError:
+        keys.drop(datastore_id)
+        return None, None
+    return (None if found is None else key), found
 
 
 def _may_read_beyond(query: Query, visible: frozenset[int], may_read_metadata: Callable[[], None]) -> bool:

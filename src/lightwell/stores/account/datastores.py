@@ -10,6 +10,7 @@ from sqlalchemy import Connection, and_, bindparam, exists, or_, select, update
 from lightwell.domain.datastore import DataStore
 from lightwell.domain.states import DatastoreStatus, JobStatus, StorageFormat
 from lightwell.stores.db.bulk import insert_many
+from lightwell.stores.db.database import Database
 from lightwell.stores.db.look_up import LookUp
 from lightwell.stores.db.tables import datastore, image_set, import_job
 
@@ -28,6 +29,11 @@ _COLUMNS = (
 STANDING_LOOK_UP = LookUp("SELECT key FROM datastore WHERE id = ? AND status <> 'DELETED'")
 """For `Database.look_up` (id): the key of a data store that is not deleted."""
 
+STANDS = "EXISTS (SELECT 1 FROM datastore d WHERE d.key = %s AND d.id = %s AND d.status <> 'DELETED')"
+"""SQL of PostgreSQL (key, id): whether there is such a data store that is not deleted."""
+
+_MOST_KEYS = 4096
+
 _NOT_DELETED = (DatastoreStatus.CREATING, DatastoreStatus.ACTIVE, DatastoreStatus.DELETING)
 _RUNNING = (JobStatus.SUBMITTED, JobStatus.IN_PROGRESS)
 
@@ -35,6 +41,35 @@ _RUNNING = (JobStatus.SUBMITTED, JobStatus.IN_PROGRESS)
 _GET = select(*_COLUMNS).where(datastore.c.id == bindparam("datastore_id"))
 _HOLD = _GET.with_for_update(read=True)
 _LOCK = _GET.with_for_update()
+
+
+class DatastoreGoneError(LookupError):
+    """There is no data store of that key and id that is not deleted."""
+
+
+class KnownKeys:
+    """The keys of data stores by their ids, which never change. Safe to use from threads.
+
+    A data store may have been deleted meanwhile: whoever uses its key asks for `STANDS` as well.
+    """
+
+    def __init__(self) -> None:
+        self._keys: dict[str, int] = {}
+
+    def find(self, db: Database, datastore_id: str) -> int | None:
+        """The key; None where there is no such data store."""
+        key = self._keys.get(datastore_id)
+        if key is None:
+            row = db.look_up(STANDING_LOOK_UP, (datastore_id,))
+            if row is None:
+                return None
+            if len(self._keys) >= _MOST_KEYS:
+                self._keys.clear()
+            key = self._keys[datastore_id] = row[0]
+        return key
+
+    def drop(self, datastore_id: str) -> None:
+        self._keys.pop(datastore_id, None)
 
 
 def insert(conn: Connection, store: DataStore) -> None:

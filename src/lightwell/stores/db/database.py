@@ -109,6 +109,9 @@ class Replica:
     lag_seconds: float
 
 
+SelectAtOnce = Callable[[str, Sequence[Any]], list[tuple[Any, ...]]]
+"""`Database.select_at_once`."""
+
 # Keeps connections that came through a fork from being finalised, and so closed, in the child.
 _abandoned: list[_Opened | None] = []
 
@@ -290,10 +293,7 @@ class Database:
                 if is_failure(error):
                     raise explain(error, self.address) from error
                 raise
-        return self._look_up_postgresql(statement.postgresql, parameters)
-
-    def _look_up_postgresql(self, sql: str, parameters: Sequence[object]) -> tuple[Any, ...] | None:
-        rows = self._select(sql, parameters, prepare=None)
+        rows = self.select_at_once(statement.postgresql, parameters)
         return rows[0] if rows else None
 
     @property
@@ -305,17 +305,13 @@ class Database:
     def select_at_once(self, sql: str, parameters: Sequence[object]) -> list[tuple[Any, ...]]:
         """All rows of one SELECT on PostgreSQL, which is a read transaction of its own and one round trip.
 
-        It is planned for these very parameters. Raises `StorageError` if the database fails.
+        When it has run a few times, its plan is kept for any values: so it must be one that reads few rows by
+        indexes, whatever the values are. Raises `StorageError` if the database fails.
         """
-        return self._select(sql, parameters, prepare=False)
-
-    def _select(
-        self, sql: str, parameters: Sequence[object], *, prepare: bool | None
-    ) -> list[tuple[Any, ...]]:
         for last in (False, True):
             connection = self.raw()
             try:
-                rows: list[tuple[Any, ...]] = connection.execute(sql, parameters, prepare=prepare).fetchall()
+                rows: list[tuple[Any, ...]] = connection.execute(sql, parameters).fetchall()
                 return rows
             except Exception as error:
                 # Only now is it known that the server has closed the connection.

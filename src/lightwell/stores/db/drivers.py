@@ -33,6 +33,17 @@ _PG_OPTIONS = " ".join(
 # Statements that have often run are parsed once, and planned for their values each time: a plan for any
 # values that was made while a table was empty goes on reading all of it once it is large.
 _OWN_PLANS = "-c plan_cache_mode=force_custom_plan"
+# Statements in autocommit find a few rows by indexes, and planning them takes longer than running them. So
+# they are planned once for any values; not to read all of a table, which may be large later, or hold many
+# rows that meet a condition. As this makes costs seem high, plans are not compiled, which is done by costs.
+_ONE_STATEMENT = " ".join(
+    (
+        "-c default_transaction_read_only=on",
+        "-c plan_cache_mode=force_generic_plan",
+        "-c enable_seqscan=off",
+        "-c jit=off",
+    )
+)
 # A pooler gives each transaction some connection, so nothing may be set for longer than a transaction.
 _LIMIT_TRANSACTION = "SELECT " + ", ".join(
     f"set_config('{name}', '{value}', true)" for name, value in _TIME_LIMITS.items()
@@ -222,10 +233,13 @@ def _connect_postgresql(url: str, options: PostgresqlOptions, own: str = "", **m
 
 
 def connect_raw(url: str, options: PostgresqlOptions) -> Any:
-    """A driver connection for reading, in autocommit."""
+    """A driver connection for reading, in autocommit.
+
+    Behind a pooler PostgreSQL plans its statements as it likes.
+    """
     if url.startswith("sqlite:"):
         return _sqlite_reader(sqlite_path(url))
-    return _connect_postgresql(url, options, "-c default_transaction_read_only=on", autocommit=True)
+    return _connect_postgresql(url, options, _ONE_STATEMENT, autocommit=True)
 
 
 def connect_listener(url: str) -> Any:

@@ -9,7 +9,7 @@ faster way.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -20,6 +20,8 @@ from sqlalchemy.sql.operators import custom_op
 
 from lightwell.domain.image_sets.image_set import Summary
 from lightwell.domain.image_sets.search import Bound, SearchCriteria
+from lightwell.stores.account.datastores import STANDS, DatastoreGoneError
+from lightwell.stores.db.database import SelectAtOnce
 from lightwell.stores.db.tables import image_set
 from lightwell.stores.image_sets.lookups import SUMMARY
 
@@ -39,6 +41,12 @@ _LEADING = (
 
 Columns: TypeAlias = ReadOnlyColumnCollection[str, Any]
 _PLUS: custom_op[Any] = custom_op("+")
+
+_SUMMARY_IN_SQL = ", ".join(f"m.{column.element.name}" for column in SUMMARY)
+_FEW_AT_ONCE, _WALKED = 256, 2048
+_Sql: TypeAlias = tuple[str, tuple[Any, ...]]
+"""A piece of SQL and its parameters."""
+
 
 Cursor = tuple[Bound | None, int]
 """Sort value (None for a set without StudyDate) and key of the last set of a page."""
@@ -75,6 +83,155 @@ def search(
     return SearchPage([rows[key] for key in keys], places[limit - 1] if len(places) > limit else None)
 
 
+def search_at_once(
+    select_at_once: SelectAtOnce,
+    datastore_: tuple[int, str],
+    criteria: SearchCriteria,
+    *,
+    after: Cursor | None,
+    limit: int,
+) -> SearchPage | None:
+    """What `search` returns, by one statement of PostgreSQL, or two that do not depend on each other; None
+    where that cannot do.
+
+    One statement sees one state of the database without a transaction around it, and costs one round trip.
+    ``datastore_`` is the key and the id. Raises `DatastoreGoneError` where it is no more.
+    """
+    phase = next(_phases(criteria, after), None)
+    if phase is None or phase.is_undated or criteria.impossible:
+        return None
+    served, others = _ways(criteria)
+    first = served or (others[0] if others else None)
+    if first is not None and criteria.equals.get(first, "") is None:
+        return None
+    if served is not None and criteria.sort in criteria.ranges:
+        return None
+    asked = _AtOnce(select_at_once, datastore_, criteria, phase.after, limit)
+    if not others or first is None:
+        # All of them are walked along, so a page that is not full is the last, unless sets without a date
+        # follow.
+        found = asked.walk(served, [], None)
+        return None if found.next is None and _has_undated(criteria) else found
+    if _has_undated(criteria):
+        return None
+    few = asked.few(first)
+    if few is not None:
+        return few
+    found = asked.walk(served, others, _WALKED)
+    return None if found.next is None else found
+
+
+class _AtOnce:
+    """The statements of `search_at_once`.
+
+    Where one reads an index, all columns of that are in the order, and none but the first is compared by
+    ``=``, which would take it out of the order. So only this index will do, whatever PostgreSQL knows of the
+    values: the plan, which is kept, is good for all. Where to begin in the index is said by comparing rows,
+    where to end by one column: PostgreSQL does not end at what a row says of other columns than its first.
+    """
+
+    def __init__(
+        self,
+        select_at_once: SelectAtOnce,
+        datastore_: tuple[int, str],
+        criteria: SearchCriteria,
+        after: Cursor | None,
+        limit: int,
+    ) -> None:
+        self._select = select_at_once
+        self._datastore = datastore_
+        self._listed = "listed_in = %s", (datastore_[0],)
+        self._criteria = criteria
+        self._after = after
+        self._limit = limit
+        self._way = " DESC" if criteria.descending else ""
+
+    def few(self, first: str) -> SearchPage | None:
+        """The page, if at most `_FEW_AT_ONCE` sets meet the condition on the column ``first``."""
+        criteria = self._criteria
+        others = sorted({*criteria.equals, *criteria.ranges} - {first})
+        low, high = criteria.ranges[first] if first in criteria.ranges else (criteria.equals[first],) * 2
+        order = (first, *(("key",) if first in criteria.ranges else ("updated_at", "key")))
+        bounds = [self._listed, _bound(order, ">=", (low,)), _bound(order, "<=", (high,))]
+        some = _stretch({"key", criteria.sort, *others}, bounds, order, _FEW_AT_ONCE + 1)
+        conditions: list[_Sql] = [(f"(SELECT count(*) FROM part) <= {_FEW_AT_ONCE:d}", ())]
+        conditions += [_condition_in_sql(criteria, name) for name in others]
+        if self._after is not None:
+            conditions.append(_bound((criteria.sort, "key"), "<" if self._way else ">", self._after))
+        table = f"WITH part AS MATERIALIZED ({some[0]}) ", some[1]
+        place = (criteria.sort + self._way, "key" + self._way)
+        count, found = self._page(table, ("part", ()), conditions, place)
+        return found if count <= _FEW_AT_ONCE else None
+
+    def walk(self, served: str | None, others: Sequence[str], most: int | None) -> SearchPage:
+        """The page as far as it is found among the first ``most`` in the order; None for all."""
+        criteria, sort = self._criteria, self._criteria.sort
+        order: tuple[str, ...] = (sort, "key")
+        low, high = criteria.ranges.get(sort, ("" if sort == "study_moment" else None, None))
+        place: tuple[Any, ...] | None = self._after
+        if served is not None:
+            order = (served, *order)
+            low = high = criteria.equals[served]
+            place = None if self._after is None else (low, *self._after)
+        lower = [] if low is None else [_bound(order, ">=", (low,))]
+        upper = [] if high is None else [_bound(order, "<=", (high,))]
+        if place is not None and self._way:
+            upper = [_bound(order, "<", place)]
+        elif place is not None:
+            lower = [_bound(order, ">", place)]
+        limit = self._limit + 1 if most is None else most
+        way = tuple(name + self._way for name in order)
+        some = _stretch({*order, *others}, [self._listed, *lower, *upper], way, limit)
+        conditions = [_condition_in_sql(criteria, name) for name in others]
+        return self._page(("", ()), (f"({some[0]}) part", some[1]), conditions, way)[1]
+
+    def _page(
+        self, before: _Sql, source: _Sql, conditions: Sequence[_Sql], order: Sequence[str]
+    ) -> tuple[int, SearchPage]:
+        """How many rows ``part`` has, a table of ``before``; and the page of what of ``source`` meets the
+        conditions."""
+        sort, way, limit = self._criteria.sort, self._way, self._limit
+        count = "(SELECT count(*) FROM part)" if before[0] else "0"
+        where = " AND ".join(sql for sql, _ in conditions) or "true"
+        rows = self._select(
+            f"{before[0]}SELECT {STANDS}, {count}, s.* FROM (SELECT 1) one LEFT JOIN ("
+            f"SELECT f.place, f.place_key, {_SUMMARY_IN_SQL} FROM (SELECT {sort} AS place, key AS place_key"
+            f" FROM {source[0]} WHERE {where} ORDER BY {', '.join(order)} LIMIT {limit + 1:d}) f"
+            " JOIN image_set m ON m.key = f.place_key"
+            f") s ON true ORDER BY s.place{way}, s.place_key{way}",
+            (*before[1], *self._datastore, *source[1], *(value for _, own in conditions for value in own)),
+        )
+        if not rows[0][0]:
+            raise DatastoreGoneError
+        found = [] if rows[0][3] is None else rows
+        after = (found[limit - 1][2], found[limit - 1][3]) if len(found) > limit else None
+        return rows[0][1], SearchPage([Summary(*row[4:]) for row in found[:limit]], after)
+
+
+def _bound(columns: Sequence[str], sign: str, values: Sequence[Bound | bool | None]) -> _Sql:
+    """That the first of these columns, or a row of them, stands so to these values."""
+    if len(values) == 1:
+        return f"{columns[0]} {sign} %s", tuple(values)
+    named = ", ".join(columns[: len(values)])
+    return f"({named}) {sign} ({', '.join(['%s'] * len(values))})", tuple(values)
+
+
+def _condition_in_sql(criteria: SearchCriteria, name: str) -> _Sql:
+    if name in criteria.equals:
+        value = criteria.equals[name]
+        return (f"{name} IS NULL", ()) if value is None else (f"{name} = %s", (value,))
+    return f"{name} BETWEEN %s AND %s", criteria.ranges[name]
+
+
+def _stretch(columns: Iterable[str], bounds: Sequence[_Sql], order: Sequence[str], limit: int) -> _Sql:
+    """The first sets in an order, between bounds."""
+    sql = (
+        f"SELECT {', '.join(sorted(columns))} FROM image_set WHERE {' AND '.join(sql for sql, _ in bounds)}"
+        f" ORDER BY {', '.join(order)} LIMIT {limit:d}"
+    )
+    return sql, tuple(value for _, values in bounds for value in values)
+
+
 @dataclass(frozen=True, slots=True)
 class _Phase:
     """A stretch of the order in which the sort value is always NULL (``is_undated``) or never."""
@@ -87,9 +244,26 @@ def _phases(criteria: SearchCriteria, after: Cursor | None) -> Iterator[_Phase]:
     if after is None or after[0] is not None:
         yield _Phase(False, after)
         after = None
-    # Databases differ in whether NULL sorts first or last, so those sets are a stretch of their own.
-    if criteria.sort == "study_moment" and "study_moment" not in criteria.ranges:
+    if _has_undated(criteria):
         yield _Phase(True, after)
+
+
+def _has_undated(criteria: SearchCriteria) -> bool:
+    """Whether sets without StudyDate come last.
+
+    Databases differ in whether NULL sorts first or last, so those sets are a stretch of their own.
+    """
+    return criteria.sort == "study_moment" and "study_moment" not in criteria.ranges
+
+
+def _ways(criteria: SearchCriteria) -> tuple[str | None, list[str]]:
+    """The column whose index has both its condition and the order, and the columns of the other conditions.
+
+    The indexes of attributes continue with updated_at, so they serve that order only.
+    """
+    named = [*(name for name in _LEADING if name in criteria.equals), *criteria.ranges]
+    served = named[0] if named and named[0] in criteria.equals and criteria.sort == "updated_at" else None
+    return served, [name for name in named if name not in (served, criteria.sort)]
 
 
 class _Query:
@@ -104,11 +278,7 @@ class _Query:
 
     def read(self, limit: int) -> list[Cursor]:
         """The cursors of the first sets, at most ``limit``."""
-        criteria = self._criteria
-        named = [*(name for name in _LEADING if name in criteria.equals), *criteria.ranges]
-        # The indexes of attributes continue with updated_at, so they serve that order only.
-        served = named[0] if named and named[0] in criteria.equals and self._sort == "updated_at" else None
-        others = [name for name in named if name not in (served, self._sort)]
+        served, others = _ways(self._criteria)
         if not others:
             return self._walk(served, others, limit)
         most = FEW
