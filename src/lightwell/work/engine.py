@@ -51,7 +51,7 @@ _WAIT_SECONDS = 5.0
 # How often to look for jobs whose phase is over and that nobody has moved on, and how often to see whether
 # to stop.
 _STILL_SECONDS, _UNTIL_SECONDS = 5.0, 0.1
-_DELIVER_SECONDS = 0.5
+_DELIVER_SECONDS = {"sqlite": 0.5, "postgresql": 2.0}
 # While the database is unavailable, that is logged so often.
 _LOG_SECONDS = 300.0
 
@@ -292,6 +292,6 @@ class Engine:
                     log.warning("events wait for delivery: %s", error)
                 if last:
                     return
-                self._stopping.wait(_DELIVER_SECONDS)
+                self._stopping.wait(_DELIVER_SECONDS[self._stores.db.dialect])
         finally:
             events.close()

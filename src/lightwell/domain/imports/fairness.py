@@ -1,7 +1,7 @@
 """Whose turn it is: in which order jobs are given workers.
 
-Jobs of a higher priority come first. Otherwise data stores have equal shares of the workers, or shares by
-their weights, and so have the jobs of a data store: the one with the fewest units under way is next. Of
+Jobs of a higher priority come first. Otherwise data stores have equal shares of the workers,
+and so have the jobs of a data store: the one with the fewest units under way is next. Of
 several that have as many, the smallest is, since it is over soonest, then the oldest.
 """
 
@@ -32,7 +32,6 @@ class OpenJob:
     ready: frozenset[JobPhase]
     claimed: int
     ended: bool = False
-    weight: float = 1.0
 
 
 def in_turn(jobs: Iterable[OpenJob], more: Mapping[int, int] | None = None) -> list[OpenJob]:
@@ -46,7 +45,7 @@ def in_turn(jobs: Iterable[OpenJob], more: Mapping[int, int] | None = None) -> l
     def turn(job: OpenJob) -> tuple[float, ...]:
         return (
             -job.priority,
-            of_store[job.datastore] / job.weight,
+            of_store[job.datastore],
             claimed[job.key],
             job.size,
             job.submitted_at,

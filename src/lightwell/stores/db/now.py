@@ -10,4 +10,9 @@ _POSTGRESQL = "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"
 
 def now(conn: Connection) -> ColumnElement[int]:
     """Milliseconds since the epoch by the database's clock."""
-    return literal_column(_SQLITE if conn.dialect.name == "sqlite" else _POSTGRESQL, BigInteger)
+    return now_by(conn.dialect.name)
+
+
+def now_by(dialect: str) -> ColumnElement[int]:
+    """`now` for statements that are made once: ``sqlite`` or ``postgresql``."""
+    return literal_column(_SQLITE if dialect == "sqlite" else _POSTGRESQL, BigInteger)

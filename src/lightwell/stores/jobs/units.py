@@ -7,16 +7,31 @@ once however often a unit is delivered. `hold` says the same in the middle of lo
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, and_, delete, func, insert, literal, select, text, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Update,
+    and_,
+    bindparam,
+    delete,
+    func,
+    insert,
+    literal,
+    literal_column,
+    select,
+    text,
+    update,
+)
 
 from lightwell.domain.imports.units import QueuedJob, Token, Unit
 from lightwell.domain.states import JobPhase, UnitState
 from lightwell.stores.background.wakeups import CHANNEL
 from lightwell.stores.db.bulk import batches
-from lightwell.stores.db.now import now
+from lightwell.stores.db.now import now, now_by
 from lightwell.stores.db.tables import unit
 
 LEASE_MS = {"sqlite": 10_000, "postgresql": 4_000}
@@ -74,27 +89,66 @@ def _is_held(token: Token) -> ColumnElement[bool]:
 
 def until(conn: Connection) -> ColumnElement[int]:
     """When a claim that is made or renewed now ends."""
-    return now(conn) + literal(LEASE_MS[conn.dialect.name])
+    return until_by(conn.dialect.name)
+
+
+def until_by(dialect: str) -> ColumnElement[int]:
+    """`until` for statements that are made once."""
+    return now_by(dialect) + literal(LEASE_MS[dialect])
+
+
+# What is run for each unit is made once: that costs several times what running it does.
+_IS_NAMED = and_(
+    unit.c.job == bindparam("of_job"),
+    unit.c.phase == bindparam("of_phase"),
+    unit.c.number == bindparam("of_number"),
+)
+
+
+def _named(one: Unit) -> dict[str, object]:
+    return {"of_job": one.job, "of_phase": one.phase, "of_number": one.number}
+
+
+def no_flush(dialect: str) -> ColumnElement[str]:
+    """For a statement that claims a unit to return, so that PostgreSQL does not flush its transaction.
+
+    A claim that is lost with the database server leaves a unit that is ready.
+    """
+    return literal_column(
+        "set_config('synchronous_commit', 'off', true)" if dialect == "postgresql" else "''"
+    )
+
+
+@functools.cache
+def _stamp(dialect: str) -> Update:
+    return (
+        update(unit)
+        .where(_IS_NAMED, unit.c.state.in_(OPEN))
+        .values(
+            state=UnitState.CLAIMED,
+            claim=bindparam("name"),
+            claimed_at=now_by(dialect),
+            claimed_until=until_by(dialect),
+            tries=unit.c.tries + 1,
+        )
+        .returning(unit.c.tries, no_flush(dialect))
+    )
+
+
+_CLOSE = (
+    update(unit)
+    .where(_IS_NAMED, unit.c.state == UnitState.CLAIMED, unit.c.claim == bindparam("name"))
+    .values(state=bindparam("ending"), claim=None, claimed_until=None, note=bindparam("why"))
+)
 
 
 def stamp(conn: Connection, one: Unit, claim: str) -> Token | None:
     """Give a unit to whoever bears ``claim``, whoever had it before; None if it is done, dead or gone.
 
     For engines with a queue of their own, which decides when a worker is dead. The claim ends by itself, too,
-    unless it is renewed, for engines that have the rows alone.
+    unless it is renewed, for engines that have the rows alone. The transaction is not flushed (`no_flush`).
     """
-    tries = conn.execute(
-        update(unit)
-        .where(is_unit(one), unit.c.state.in_(OPEN))
-        .values(
-            state=UnitState.CLAIMED,
-            claim=claim,
-            claimed_at=now(conn),
-            claimed_until=until(conn),
-            tries=unit.c.tries + 1,
-        )
-        .returning(unit.c.tries)
-    ).scalar()
+    tries = conn.execute(_stamp(conn.dialect.name), {**_named(one), "name": claim}).scalar()
     return None if tries is None else Token(one, claim, tries)
 
 
@@ -107,16 +161,8 @@ def hold(conn: Connection, token: Token) -> bool:
 
 def close(conn: Connection, token: Token, dead: str | None = None) -> bool:
     """End a unit: it is done, or ``dead`` says why it was given up. False if it is not this token's."""
-    done = conn.execute(
-        update(unit)
-        .where(_is_held(token))
-        .values(
-            state=UnitState.DONE if dead is None else UnitState.DEAD,
-            claim=None,
-            claimed_until=None,
-            note=dead,
-        )
-    )
+    ending = UnitState.DONE if dead is None else UnitState.DEAD
+    done = conn.execute(_CLOSE, {**_named(token.unit), "name": token.claim, "ending": ending, "why": dead})
     return done.rowcount == 1
 
 
@@ -152,10 +198,20 @@ def any_open(conn: Connection, job: int, phase: JobPhase) -> bool:
     )
 
 
+_ANY_READY = (
+    select(unit.c.number)
+    .where(
+        unit.c.job == bindparam("of_job"),
+        unit.c.phase == bindparam("of_phase"),
+        unit.c.state == literal_column("'ready'"),  # not a parameter: the index is partial
+    )
+    .limit(1)
+)
+
+
 def any_ready(conn: Connection, job: int, phase: JobPhase) -> bool:
     """Whether a unit of a phase is ready: cheaper than `any_open`, and enough to know that some is open."""
-    ready = select(unit.c.number).where(unit.c.job == job, unit.c.phase == phase, unit.c.state == "ready")
-    return conn.execute(ready.limit(1)).first() is not None
+    return conn.execute(_ANY_READY, {"of_job": job, "of_phase": phase}).first() is not None
 
 
 def files_done(conn: Connection, jobs: Sequence[int]) -> dict[int, int]:

@@ -41,8 +41,8 @@ Place = tuple[int, JobPhase]
 
 _MOST_AT_ONCE = 16
 # Units are fetched ahead for so long, if that is more than one: what a dead process has delays nobody much.
-_AHEAD_SECONDS = 0.25
-_GIVE_BACK_SECONDS = 1.0
+_AHEAD_SECONDS = 1.0
+_GIVE_BACK_SECONDS = 2.0
 _BEAT_SECONDS = SILENT.total_seconds() / 4
 # What is done waits so long for more of it.
 _LINGER_SECONDS = 0.05
@@ -202,8 +202,6 @@ class PgQueuerDispatch(TableDispatch):
         return delivery
 
     def _begin(self, conn: Connection, entries: list[Entry], name: str, begin: Begin | None) -> _Delivery:
-        # Not worth a flush: a delivery that is lost with the server is made again.
-        unit_claims.need_no_flush(conn)
         over: list[Entry] = []
         delivery = _Delivery(is_empty=not entries)
         for place, entry in enumerate(entries):

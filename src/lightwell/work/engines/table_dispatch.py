@@ -31,7 +31,7 @@ from lightwell.work.dispatch import Begin
 log = logging.getLogger(__name__)
 
 # How old what is known of the queue may be while units are being taken; only their fair order depends on it.
-_FRESH_SECONDS = 0.5
+_FRESH_SECONDS = 1.0
 # How often a process without work looks at the tables: as often while jobs are under way, whose workers may
 # die, as seldom while there is none and whoever queues one wakes this process.
 _BUSY_SECONDS, _IDLE_SECONDS = 1.0, 5.0
@@ -216,7 +216,6 @@ class TableDispatch:
         name = f"{self._owner}:{next(self._numbers)}"
 
         def work(conn: Connection) -> Token | None:
-            unit_claims.need_no_flush(conn)
             token = unit_claims.claim(conn, job.key, phase, name, first)
             if token is None and first:
                 token = unit_claims.claim(conn, job.key, phase, name)
@@ -238,9 +237,11 @@ class TableDispatch:
 
     def _watch(self) -> None:
         assert self._wakeups is not None
+        is_woken = True
         while not self._closing.is_set():
             try:
-                self._look()
+                # Not if a thread that takes units has just looked.
+                self._look(only_if_old=not is_woken and bool(self._ready))
                 seconds = self._pause()
                 if self._ready:
                     self._tell()
@@ -250,7 +251,7 @@ class TableDispatch:
             except Exception:
                 log.exception("looking at the queue failed")
                 seconds = _BUSY_SECONDS
-            self._wakeups.wait(seconds)
+            is_woken = self._wakeups.wait(seconds)
 
     def _pause(self) -> float:
         assert self._wakeups is not None
