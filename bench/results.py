@@ -144,6 +144,7 @@ BARS: dict[str, Bar] = {
     ),
     "redelivery": Bar("until a unit of a killed worker is taken up again, the longest", "s", False, 15, 5),
     "claims-48": Bar("the same of 48 processes", "chunks/s", True, 250, 600),
+    "idle-workers": Bar("CPU of PostgreSQL for 10 workers without work", "% of a core", False, 1, 0.3),
     "hostile-heads": Bar(
         "p99 of DICOMweb frames, 8 connections, beside 8 of forged heads as long as may be, against beside 8 "
         "more of frames",

@@ -46,6 +46,7 @@ SCENARIOS = {
     "pg-frames": "bench.scenarios.scale.pg_frames",
     "claims": "bench.scenarios.scale.claims",
     "kills": "bench.scenarios.scale.kills",
+    "idle-workers": "bench.scenarios.scale.idle",
     "far-import": "bench.scenarios.scale.imports",
     "two-servers": "bench.scenarios.scale.two_servers",
     "costs": "bench.scenarios.scale.costs",

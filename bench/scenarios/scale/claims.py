@@ -1,8 +1,9 @@
 """Claims of chunks a second on PostgreSQL: 1, 4, 16, 48 processes take chunks of one job and commit nothing.
 
-Each claimant is a process with a connection of its own, as if it were a machine of its own. What it does is
-what an engine does of each chunk but the reading: take a unit, look up its files, open a pack, and end the
-unit in a transaction that also asks whether more is to be read. Nothing is flushed to the disk.
+Each claimant is a process with a connection of its own, as if it were a machine of its own. It does by the
+engine's own code (`work.imports.leases`) what an engine does of each chunk but the reading: take a unit, look
+up its files, open a pack, and commit what was read, which is nothing. PostgreSQL flushes nothing to the disk.
+Units that were claimed and not ended in the time that is measured do not count.
 """
 
 from __future__ import annotations
@@ -20,16 +21,18 @@ from sqlalchemy import Connection
 from bench.results import Options, Outcome
 from bench.scenarios.scale.contestants import engines
 from bench.servers import services
-from lightwell.clock import Ids
+from lightwell.clock import Clock, Ids
+from lightwell.domain.datastore import DataStore
 from lightwell.domain.imports.jobs import InputFile, Job
-from lightwell.domain.imports.units import Token
-from lightwell.domain.states import JobPhase, JobStatus
+from lightwell.domain.states import DatastoreStatus, JobPhase, JobStatus, StorageFormat
 from lightwell.settings import Settings
 from lightwell.stores import Stores, open_stores
+from lightwell.stores.account import datastores
 from lightwell.stores.db.schema import migrate
-from lightwell.stores.jobs import chunks, import_jobs, transitions, units
+from lightwell.stores.jobs import chunks, import_jobs, transitions
 from lightwell.stores.jobs.units import Enqueue
-from lightwell.stores.objects import packs
+from lightwell.work.imports.leases import Leases
+from lightwell.work.imports.pauses import Pauses
 
 CLAIMANTS = (1, 4, 16, 48)
 _WARM_SECONDS = 1.0
@@ -115,10 +118,22 @@ def add_job(stores: Stores, enqueue: Enqueue, count: int) -> None:
         scanned=count * _FILES,
         read=0,
     )
+    store = DataStore(
+        key=job.datastore,
+        id="0" * 32,
+        name="claims",
+        status=DatastoreStatus.ACTIVE,
+        storage_format=StorageFormat.HTJ2K,
+        kms_key_arn=None,
+        lambda_authorizer_arn=None,
+        created_at=1,
+        updated_at=1,
+    )
     files = [InputFile(number, f"some/folder/IM{number:05}.dcm", None, 1) for number in range(_FILES)]
     packed = chunks.compress_files(files)
 
     def work(conn: Connection) -> None:
+        datastores.insert(conn, store)
         import_jobs.add(conn, job)
         rows = [(number, number * _FILES, _FILES, packed) for number in range(count)]
         chunks.add(conn, transitions.queued(job, JobPhase.READ), rows, enqueue)
@@ -134,25 +149,16 @@ def _claimant(
     stores = open_stores(settings)
     dispatch = compared.make(stores, f"claimant-{number}")
     dispatch.open()
-    ids = Ids()
-
-    def begin(conn: Connection, token: Token) -> None:
-        if chunks.get(conn, token.unit) is None:
-            raise AssertionError("a unit without a chunk")
-        packs.insert_open(conn, [ids.key()], 1, 0)
+    clock = Clock()
+    leases = Leases(stores, clock, Ids(), dispatch, Pauses(clock), lambda job: None)
 
     def one() -> bool:
-        token = dispatch.take((JobPhase.READ,), (), begin)
-        if token is None:
+        leased = leases.take()
+        if leased is None:
             dispatch.wait(0.5)
             return False
-
-        def finish(conn: Connection) -> bool:
-            is_done = dispatch.done(conn, token)
-            units.any_ready(conn, token.unit.job, JobPhase.READ)
-            return is_done
-
-        return stores.db.write(finish)
+        leases.commit(leased)
+        return True
 
     barrier.wait()
     begun = time.monotonic()

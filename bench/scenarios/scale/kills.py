@@ -13,6 +13,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -140,9 +141,10 @@ def _worker(folder: Path, url: str, engine: str, number: int) -> None:
 def _work(stores: Stores, dispatch: OpenDispatch) -> None:
     pid = multiprocessing.current_process().pid
 
-    def begin(conn: Connection, token: Token) -> None:
-        values = {"number": token.unit.number, "pid": pid}
+    def begin(conn: Connection, tokens: Sequence[Token]) -> Sequence[object]:
+        values = [{"number": token.unit.number, "pid": pid} for token in tokens]
         conn.execute(text("INSERT INTO bench_taken (number, pid) VALUES (:number, :pid)"), values)
+        return tokens
 
     while True:
         token = dispatch.take((JobPhase.READ,), (), begin)

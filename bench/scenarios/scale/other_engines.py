@@ -25,7 +25,8 @@ from lightwell.domain.states import JobPhase
 from lightwell.stores import Stores
 from lightwell.stores.jobs import unit_claims, units
 from lightwell.work.dispatch import Begin
-from lightwell.work.engines.table_dispatch import TableDispatch
+from lightwell.work.engines.ahead import Place
+from lightwell.work.engines.table_dispatch import TableDispatch, begun
 
 SILENT_SECONDS = 4.0
 _QUEUE = "units"
@@ -55,28 +56,24 @@ class _Apart(TableDispatch):
     def _over(self, conn: Connection, delivered: _Delivered) -> None:
         raise NotImplementedError
 
-    def _claim(self, job: OpenJob, phase: JobPhase, begin: Begin | None) -> Token | None:
-        name = f"{self._owner}:{next(self._numbers)}"
+    def _deliver(self, place: Place, name: str, count: int, begin: Begin | None) -> list[Token] | None:
+        """One: these queues give out no more at once."""
 
-        def work(conn: Connection) -> Token | None:
+        def work(conn: Connection) -> list[Token]:
             unit_claims.need_no_flush(conn)
-            while (found := self._next(conn, phase)) is not None:
-                token = units.stamp(conn, found.unit, name)
-                if token is not None:
-                    token = replace(token, receipt=found)
-                    if begin is not None:
-                        begin(conn, token)
-                    return token
+            while (found := self._next(conn, place[1])) is not None:
+                unit = found.unit
+                for token in units.stamp(conn, unit.job, unit.phase, [unit.number], name).values():
+                    return begun(conn, [replace(token, receipt=found)], begin)
                 self._over(conn, found)
-            return None
+            return []
 
-        token = self._stores.db.write(work)
+        tokens = self._stores.db.write(work)
         with self._lock:
-            if token is None:
-                self._ready.discard((job.key, phase))
-            elif isinstance(token.receipt, _Delivered):
-                self._kept[name] = token.receipt
-        return token
+            for token in tokens:
+                if isinstance(token.receipt, _Delivered):
+                    self._kept[name] = token.receipt
+        return tokens or None
 
     def _read(self) -> list[OpenJob]:
         """Asks the queue while any job is open: only it knows whose holder is silent."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 from sqlalchemy import Connection
@@ -88,7 +89,7 @@ def test_a_delivery_is_undone_where_its_beginning_fails(stores: Stores, make: Ma
     one = make("one")
     queued_units.add_job(stores, 1, 1)
 
-    def fail(conn: Connection, token: Token) -> None:
+    def fail(conn: Connection, tokens: Sequence[Token]) -> Sequence[object]:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -172,6 +173,40 @@ def test_a_living_process_keeps_its_units(stores: Stores, make: Make) -> None:
         assert two.take(READ) is None
         two.wait(0.5)
     assert _done(stores, one, token)
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_others_get_what_was_claimed_ahead_of_a_process_that_stops_or_begins_nothing_more(
+    stops: bool, stores: Stores, make: Make
+) -> None:
+    one, two = make("one"), make("two")
+    queued_units.add_job(stores, 1, 40)
+    seen: Counter[int] = Counter()
+    while sum(state == UnitState.CLAIMED for _, state in queued_units.states(stores)) < 2:
+        token = _take(one)
+        seen[token.unit.number] += _done(stores, one, token)
+    if stops:
+        one.close()
+    while seen.total() < 40:
+        token = _take(two)
+        seen[token.unit.number] += _done(stores, two, token)
+    assert seen == Counter(range(40))
+    assert {state for _, state in queued_units.states(stores)} == {UnitState.DONE}
+
+
+def test_says_whether_units_of_a_phase_wait_for_a_worker(stores: Stores, make: Make) -> None:
+    one = make("one")
+    queued_units.add_job(stores, 1, 20)
+    done = 0
+    while done < 20:
+        token = _take(one)
+
+        def end(conn: Connection, token: Token = token) -> bool:
+            assert one.done(conn, token)
+            return one.more(conn, 1, JobPhase.READ)
+
+        assert stores.db.write(end) == (done < 19)
+        done += 1
 
 
 def test_units_of_a_job_that_is_cancelled_are_not_delivered(stores: Stores, make: Make) -> None:

@@ -118,19 +118,3 @@ def test_waits_while_its_tables_are_missing_and_goes_on_with_new_ones(stores: St
     assert again.unit.number == 1 - token.unit.number
     assert stores.db.write(lambda conn: one.done(conn, again))
     assert queued_units.states(stores) == [(0, UnitState.DONE), (1, UnitState.DONE)]
-
-
-def test_others_get_what_was_fetched_ahead_of_a_process_that_stops(stores: Stores, make: Make) -> None:
-    one, two = make("one"), make("two")
-    queued_units.add_job(stores, 1, 40)
-    seen = set()
-    for _ in range(12):
-        token = _take(one)
-        seen.add(token.unit.number)
-        assert stores.db.write(lambda conn, token=token: one.done(conn, token))  # type: ignore[misc]
-    one.close()
-    while len(seen) < 40:
-        token = _take(two)
-        seen.add(token.unit.number)
-        assert stores.db.write(lambda conn, token=token: two.done(conn, token))  # type: ignore[misc]
-    assert {state for _, state in queued_units.states(stores)} == {UnitState.DONE}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -61,7 +61,16 @@ def _reading(db: Database, count: int, *, at: int = NOW, phase: JobPhase = JobPh
 
 
 def _claim(db: Database, job: Job, phase: JobPhase, name: str = "a", first: int = 0) -> Token | None:
-    return db.write(lambda conn: unit_claims.claim(conn, job.key, phase, name, first))
+    return _one(db.write(lambda conn: unit_claims.claim(conn, job.key, phase, name, 1, first)))
+
+
+def _one(tokens: Sequence[Token]) -> Token | None:
+    assert len(tokens) <= 1
+    return tokens[0] if tokens else None
+
+
+def _stamped(db: Database, one: Unit, name: str) -> Token | None:
+    return db.write(lambda conn: units.stamp(conn, one.job, one.phase, [one.number], name)).get(one.number)
 
 
 def _taken(db: Database, job: Job, phase: JobPhase, name: str = "a") -> Token:
@@ -94,8 +103,9 @@ def test_gives_out_units_in_order_and_once(database: Database) -> None:
     assert [t.unit.number for t in taken if t] == [0, 1, 2]
     assert taken[3] is None and taken[1] is not None
     with database.read() as conn:
-        assert chunks.get(conn, taken[1].unit) == Chunk(job.key, 1, (InputFile(1, "f1", None, 1),), {})
-        assert chunks.get(conn, Unit(job.key, JobPhase.READ, 9)) is None
+        chunk = Chunk(job.key, 1, (InputFile(1, "f1", None, 1),), {})
+        assert chunks.get(conn, job.key, [1, 9]) == {1: chunk}
+        assert chunks.get(conn, job.key, [9]) == {}
 
 
 def test_passes_over_the_units_that_others_are_about_to_take(migrated_postgres_url: str) -> None:
@@ -103,13 +113,27 @@ def test_passes_over_the_units_that_others_are_about_to_take(migrated_postgres_u
     job = _reading(database, 2)
 
     def while_open(conn: Connection) -> tuple[Token | None, Token | None, Token | None]:
-        first = unit_claims.claim(conn, job.key, JobPhase.READ, "a")
+        first = _one(unit_claims.claim(conn, job.key, JobPhase.READ, "a", 1))
         return first, _claim(other, job, JobPhase.READ, "b"), _claim(other, job, JobPhase.READ, "c")
 
     numbers = [None if token is None else token.unit.number for token in database.write(while_open)]
     assert numbers == [0, 1, None]
     database.close()
     other.close()
+
+
+def test_takes_some_units_at_once_and_gives_back_what_is_not_begun(database: Database) -> None:
+    job = _reading(database, 5)
+    some = database.write(lambda conn: unit_claims.claim(conn, job.key, JobPhase.READ, "a", 3))
+    assert [token.unit.number for token in some] == [0, 1, 2]
+    with database.read() as conn:
+        (found,) = unit_claims.open_jobs(conn)
+        assert (found.claimed, found.waiting) == (3, 2)
+    assert _is_done(database, some[0])
+    database.write(lambda conn: unit_claims.give_back(conn, some))
+    assert not _is_done(database, some[1])
+    rest = database.write(lambda conn: unit_claims.claim(conn, job.key, JobPhase.READ, "b", 9))
+    assert [(token.unit.number, token.tries) for token in rest] == [(1, 1), (2, 1), (3, 1), (4, 1)]
 
 
 def test_leaves_a_unit_that_was_given_back_alone_until_its_time(database: Database) -> None:
@@ -146,8 +170,8 @@ def test_lets_the_last_who_was_given_a_unit_finish_it(database: Database) -> Non
     """As queues do that know themselves whose worker is dead."""
     job = _reading(database, 2)
     one, other = Unit(job.key, JobPhase.READ, 0), Unit(job.key, JobPhase.READ, 1)
-    first = database.write(lambda conn: units.stamp(conn, one, "a"))
-    second = database.write(lambda conn: units.stamp(conn, one, "b"))
+    first = _stamped(database, one, "a")
+    second = _stamped(database, one, "b")
     assert first is not None and second is not None and second.tries == 2
     _pass(database, 10**9)
     assert database.write(lambda conn: unit_claims.renew(conn, {"a", "b"})) == {"b"}
@@ -159,8 +183,8 @@ def test_lets_the_last_who_was_given_a_unit_finish_it(database: Database) -> Non
             1,
         ]
     assert _is_done(database, second)
-    assert database.write(lambda conn: units.stamp(conn, one, "c")) is None
-    assert database.write(lambda conn: units.stamp(conn, other, "d")) is not None
+    assert _stamped(database, one, "c") is None
+    assert _stamped(database, other, "d") is not None
     _pass(database, 10**9)
     assert database.write(unit_claims.take_back) == 1, "its queue does not renew it any more"
     gone = Unit(job.key, JobPhase.READ, 7)
@@ -173,7 +197,7 @@ def test_remembers_which_file_each_worker_died_of(database: Database) -> None:
     one = _taken(database, job, JobPhase.READ).unit
     database.write(lambda conn: chunks.record_deaths(conn, one, {"0": ["SIGSEGV"]}))
     with database.read() as conn:
-        found = chunks.get(conn, one)
+        found = chunks.get(conn, one.job, [one.number])[one.number]
     assert found is not None and found.died(0) == 1
 
 

@@ -84,7 +84,7 @@ def test_what_the_queue_has_lost_is_queued_again(stores: Stores) -> None:
     queued_units.add_job(stores, 1, 3)
     queued_units.add_job(stores, 2, 1, queue=False)
     taken = _deliver(stores, count=1)
-    stores.db.write(lambda conn: units.stamp(conn, taken[0].unit, "me"))
+    stores.db.write(lambda conn: units.stamp(conn, 1, JobPhase.READ, [taken[0].unit.number], "me"))
     assert stores.db.write(pgqueuer_queue.look_after) == 1
     _run(stores, f"TRUNCATE {TABLE}")
     assert stores.db.write(pgqueuer_queue.look_after) == 4
@@ -95,6 +95,8 @@ def test_what_the_queue_has_lost_is_queued_again(stores: Stores) -> None:
 def test_nothing_stays_of_jobs_that_are_gone_nor_old_lines_of_the_log(stores: Stores) -> None:
     queued_units.add_job(stores, 1, 3)
     queued_units.add_job(stores, 2, 1)
+    assert len(_deliver(stores, count=1)) == 1
+    _run(stores, f"UPDATE {TABLE} SET heartbeat = now() - interval '1 minute'")
     _run(stores, "DELETE FROM unit WHERE job = 1")
     _run(stores, f"UPDATE {TABLE} SET updated = now() - interval '1 minute'")
     _run(stores, f"UPDATE {LOG_TABLE} SET created = now() - interval '3 days' WHERE entrypoint = 'read:1'")

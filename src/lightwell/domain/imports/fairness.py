@@ -19,6 +19,7 @@ class OpenJob:
     """A job that is not done. ``ready``: the phases with units to take now; ``claimed``: how many are taken.
 
     ``size`` is how many files are known of it. ``ended``: some claim has ended without its unit being done.
+    ``waiting``: about how many units are ready.
     """
 
     key: int
@@ -32,6 +33,7 @@ class OpenJob:
     ready: frozenset[JobPhase]
     claimed: int
     ended: bool = False
+    waiting: int = 0
 
 
 def in_turn(jobs: Iterable[OpenJob], more: Mapping[int, int] | None = None) -> list[OpenJob]:

@@ -38,12 +38,14 @@ class QueuedJob:
 class Token:
     """A delivery of a unit to one worker.
 
-    ``claim`` is a name that no other delivery has; the unit's row bears it for as long as the unit is this
-    worker's. ``tries`` counts the deliveries, this one included. ``receipt`` is for the engine that made the
-    token, and nobody else looks at it.
+    ``claim`` is a name that no other delivery of the unit has; the unit's row bears it for as long as the
+    unit is this worker's. ``tries`` counts the deliveries, this one included. ``begun`` is what
+    `work.dispatch.Begin` has returned for it. ``receipt`` is for the engine that made the token, and nobody
+    else looks at it.
     """
 
     unit: Unit
     claim: str
     tries: int = 1
+    begun: object = field(default=None, compare=False, repr=False)
     receipt: object = field(default=None, compare=False, repr=False)

@@ -52,6 +52,17 @@ _CONNECTIONS = 2
 _SQLITE_POOL = 8
 
 
+_AFTER_COMMIT = "lightwell_after_commit"
+
+
+def after_commit(conn: Connection, call: Callable[[], None]) -> None:
+    """Have ``call`` called once the transaction of `Database.write` is committed; not if that is unknown.
+
+    ``call`` must not raise, nor use the database.
+    """
+    conn.info.setdefault(_AFTER_COMMIT, []).append(call)
+
+
 class _Opened:
     """What one process has open; created on first use, dropped by `close` and after a fork."""
 
@@ -237,9 +248,12 @@ class Database:
         is_committing = False
         with state.writer.connect() as connection:
             try:
+                connection.info.pop(_AFTER_COMMIT, None)  # of a transaction that failed
                 with connection.begin():
                     result = work(connection)
                     is_committing = True
+                for call in connection.info.pop(_AFTER_COMMIT, ()):
+                    call()
                 return result
             except Exception as error:
                 if is_committing and is_connection_lost(error):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import zstandard
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 
 from lightwell.domain.imports import jobs as domain
 from lightwell.domain.imports.jobs import Chunk, InputFile
@@ -38,17 +38,23 @@ def compress_files(files: list[InputFile]) -> bytes:
     return zstandard.ZstdCompressor().compress(domain.pack_files(files))
 
 
-def get(conn: Connection, one: Unit) -> Chunk | None:
-    """The chunk of a unit of *read*."""
-    row = conn.execute(
-        select(chunk.c.first_file, chunk.c.files_z, chunk.c.deaths).where(
-            chunk.c.job == one.job, chunk.c.number == one.number
+_OF_JOB = select(chunk.c.number, chunk.c.first_file, chunk.c.files_z, chunk.c.deaths).where(
+    chunk.c.job == bindparam("of_job"), chunk.c.number.in_(bindparam("numbers", expanding=True))
+)
+
+
+def get(conn: Connection, job: int, numbers: Sequence[int]) -> dict[int, Chunk]:
+    """The chunks of units of *read*, by number; without those that are gone."""
+    rows = conn.execute(_OF_JOB, {"of_job": job, "numbers": list(numbers)})
+    return {
+        number: Chunk(
+            job,
+            number,
+            domain.unpack_files(zstandard.ZstdDecompressor().decompress(files_z), first),
+            json.loads(deaths) if deaths else {},
         )
-    ).first()
-    if row is None:
-        return None
-    files = domain.unpack_files(zstandard.ZstdDecompressor().decompress(row.files_z), row.first_file)
-    return Chunk(one.job, one.number, files, json.loads(row.deaths) if row.deaths else {})
+        for number, first, files_z, deaths in rows
+    }
 
 
 def record_deaths(conn: Connection, one: Unit, deaths: dict[str, list[str]]) -> None:

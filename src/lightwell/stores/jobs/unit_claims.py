@@ -7,11 +7,13 @@ that others are about to take (SKIP LOCKED) and wait for nobody; no row is writt
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    Select,
     Update,
     and_,
     bindparam,
@@ -32,6 +34,7 @@ from lightwell.stores.db.tables import import_job, unit
 from lightwell.stores.jobs.units import no_flush, until, until_by
 
 _PHASES = (JobPhase.LIST, JobPhase.READ, JobPhase.COMMIT, JobPhase.REPORT)
+_IS_READY = unit.c.state == literal_column("'ready'")  # not a parameter: the index is partial
 _NO_FLUSH = text("SET LOCAL synchronous_commit TO off")
 
 # How long a claim holds whose row does not say: no engine writes such a one any more.
@@ -42,21 +45,25 @@ def _ends() -> ColumnElement[int]:
     return func.coalesce(unit.c.claimed_until, unit.c.claimed_at + literal(_UNSAID_MS), 0)
 
 
-def open_jobs(conn: Connection) -> list[OpenJob]:
-    """All jobs that are not done, oldest first, in two statements."""
-    at = now(conn)
-    firsts = [
-        select(func.min(unit.c.number))
-        .where(
-            unit.c.job == import_job.c.key,
-            unit.c.phase == phase.value,
-            unit.c.state == UnitState.READY,
-            unit.c.not_before <= at,
-        )
-        .scalar_subquery()
+def _ready_of(phase: JobPhase, at: ColumnElement[int]) -> ColumnElement[bool]:
+    return and_(
+        unit.c.job == import_job.c.key,
+        unit.c.phase == literal_column(f"'{phase.value}'"),
+        _IS_READY,
+        unit.c.not_before <= at,
+    )
+
+
+@functools.cache
+def _open_jobs(dialect: str) -> Select[Any]:
+    """Made once, as is all that is run again and again: that costs several times what running it does."""
+    at = now_by(dialect)
+    numbers = [
+        select(edge(unit.c.number)).where(_ready_of(phase, at)).scalar_subquery()
+        for edge in (func.min, func.max)
         for phase in _PHASES
     ]
-    jobs = conn.execute(
+    return (
         select(
             import_job.c.key,
             import_job.c.phase,
@@ -66,22 +73,30 @@ def open_jobs(conn: Connection) -> list[OpenJob]:
             import_job.c.output_node,
             import_job.c.submitted_at,
             import_job.c.scanned,
-            *firsts,
+            *numbers,
         )
         .where(import_job.c.phase.in_(_PHASES))
         .order_by(import_job.c.submitted_at, import_job.c.key)
-    ).all()
+    )
+
+
+@functools.cache
+def _taken(dialect: str) -> Select[Any]:
+    ended = func.sum(case((_ends() < now_by(dialect), 1), else_=0))
+    return (
+        select(unit.c.job, func.count(), ended)
+        .where(unit.c.state == literal_column("'claimed'"))
+        .group_by(unit.c.job)
+    )
+
+
+def open_jobs(conn: Connection) -> list[OpenJob]:
+    """All jobs that are not done, oldest first, in two statements."""
+    jobs = conn.execute(_open_jobs(conn.dialect.name)).all()
     if not jobs:
         return []
-    ended = func.sum(case((_ends() < at, 1), else_=0))
-    taken = {
-        job: (count, over or 0)
-        for job, count, over in conn.execute(
-            select(unit.c.job, func.count(), ended)
-            .where(unit.c.state == UnitState.CLAIMED)
-            .group_by(unit.c.job)
-        )
-    }
+    taken = {job: (count, over or 0) for job, count, over in conn.execute(_taken(conn.dialect.name))}
+    count = len(_PHASES)
     return [
         OpenJob(
             key=row[0],
@@ -93,10 +108,15 @@ def open_jobs(conn: Connection) -> list[OpenJob]:
             submitted_at=row[6],
             size=row[7],
             ready=frozenset(
-                phase for phase, first in zip(_PHASES, row[8:], strict=True) if first is not None
+                phase for phase, first in zip(_PHASES, row[8:], strict=False) if first is not None
             ),
             claimed=taken.get(row[0], (0, 0))[0],
             ended=taken.get(row[0], (0, 0))[1] > 0,
+            waiting=sum(
+                last - first + 1
+                for first, last in zip(row[8 : 8 + count], row[8 + count :], strict=True)
+                if first is not None and last is not None
+            ),
         )
         for row in jobs
     ]
@@ -108,25 +128,23 @@ def need_no_flush(conn: Connection) -> None:
         conn.execute(_NO_FLUSH)
 
 
-_IS_READY = unit.c.state == literal_column("'ready'")  # not a parameter: the index is partial
 _OF_PHASE = and_(unit.c.job == bindparam("of_job"), unit.c.phase == bindparam("of_phase"))
 
 
 @functools.cache
 def _claim(dialect: str) -> Update:
-    """Made once: that costs several times what running it does."""
     at = now_by(dialect)
     ready = (
         select(unit.c.number)
         .where(_OF_PHASE, _IS_READY, unit.c.not_before <= at, unit.c.number >= bindparam("first"))
         .order_by(unit.c.number)
-        .limit(1)
+        .limit(bindparam("count"))
         .with_for_update(skip_locked=True)
-        .scalar_subquery()
+        .cte("first_ready")
     )
     return (
         update(unit)
-        .where(_OF_PHASE, unit.c.number == ready, _IS_READY)
+        .where(_OF_PHASE, unit.c.number == ready.c.number, _IS_READY)
         .values(
             state=UnitState.CLAIMED,
             claim=bindparam("name"),
@@ -138,14 +156,33 @@ def _claim(dialect: str) -> Update:
     )
 
 
-def claim(conn: Connection, job: int, phase: JobPhase, name: str, first: int = 0) -> Token | None:
-    """Take the first unit from number ``first`` on that is ready; None if there is none.
+def claim(conn: Connection, job: int, phase: JobPhase, name: str, count: int, first: int = 0) -> list[Token]:
+    """Take the first ``count`` units from number ``first`` on that are ready, in their order.
 
     The transaction is not flushed (`units.no_flush`).
     """
-    named = {"of_job": job, "of_phase": phase, "first": first, "name": name}
-    row = conn.execute(_claim(conn.dialect.name), named).first()
-    return None if row is None else Token(Unit(job, phase, row[0]), name, row[1])
+    named = {"of_job": job, "of_phase": phase, "first": first, "name": name, "count": count}
+    rows = conn.execute(_claim(conn.dialect.name), named)
+    return [Token(Unit(job, phase, number), name, tries) for number, tries, _ in sorted(rows)]
+
+
+def give_back(conn: Connection, tokens: Iterable[Token]) -> None:
+    """Make units ready again that were claimed and not begun: it is as if they had not been taken."""
+    by_claim: dict[tuple[int, JobPhase, str], list[int]] = {}
+    for token in tokens:
+        by_claim.setdefault((token.unit.job, token.unit.phase, token.claim), []).append(token.unit.number)
+    for (job, phase, name), numbers in by_claim.items():
+        conn.execute(
+            update(unit)
+            .where(
+                unit.c.job == job,
+                unit.c.phase == phase,
+                unit.c.number.in_(numbers),
+                unit.c.state == UnitState.CLAIMED,
+                unit.c.claim == name,
+            )
+            .values(state=UnitState.READY, claim=None, claimed_until=None, tries=unit.c.tries - 1)
+        )
 
 
 def renew(conn: Connection, names: Collection[str]) -> set[str]:

@@ -123,7 +123,12 @@ def no_flush(dialect: str) -> ColumnElement[str]:
 def _stamp(dialect: str) -> Update:
     return (
         update(unit)
-        .where(_IS_NAMED, unit.c.state.in_(OPEN))
+        .where(
+            unit.c.job == bindparam("of_job"),
+            unit.c.phase == bindparam("of_phase"),
+            unit.c.number.in_(bindparam("numbers", expanding=True)),
+            unit.c.state.in_(OPEN),
+        )
         .values(
             state=UnitState.CLAIMED,
             claim=bindparam("name"),
@@ -131,7 +136,7 @@ def _stamp(dialect: str) -> Update:
             claimed_until=until_by(dialect),
             tries=unit.c.tries + 1,
         )
-        .returning(unit.c.tries, no_flush(dialect))
+        .returning(unit.c.number, unit.c.tries, no_flush(dialect))
     )
 
 
@@ -142,14 +147,17 @@ _CLOSE = (
 )
 
 
-def stamp(conn: Connection, one: Unit, claim: str) -> Token | None:
-    """Give a unit to whoever bears ``claim``, whoever had it before; None if it is done, dead or gone.
+def stamp(
+    conn: Connection, job: int, phase: JobPhase, numbers: Sequence[int], claim: str
+) -> dict[int, Token]:
+    """Give units to whoever bears ``claim``, whoever had them before; without those done, dead or gone.
 
     For engines with a queue of their own, which decides when a worker is dead. The claim ends by itself, too,
     unless it is renewed, for engines that have the rows alone. The transaction is not flushed (`no_flush`).
     """
-    tries = conn.execute(_stamp(conn.dialect.name), {**_named(one), "name": claim}).scalar()
-    return None if tries is None else Token(one, claim, tries)
+    named = {"of_job": job, "of_phase": phase, "numbers": list(numbers), "name": claim}
+    rows = conn.execute(_stamp(conn.dialect.name), named)
+    return {number: Token(Unit(job, phase, number), claim, tries) for number, tries, _ in rows}
 
 
 def hold(conn: Connection, token: Token) -> bool:

@@ -113,7 +113,7 @@ def beat(conn: Connection, entries: Iterable[Entry]) -> None:
 
 def silent(conn: Connection) -> set[tuple[int, JobPhase]]:
     """The phases of jobs of which some unit's holder is silent."""
-    found = at_once(queries(conn).stale_jobs(SILENT))
+    found = at_once(queries(conn).stale_jobs(SILENT, _ROWS))
     places = set()
     for one in found:
         phase, _, job = one.entrypoint.partition(":")
@@ -136,7 +136,8 @@ _MISSING = text(
 _OVER = text(
     f"""
     DELETE FROM {TABLE} q
-    WHERE q.status NOT IN ('picked') AND q.updated < now() - interval '30 seconds' AND NOT EXISTS (
+    WHERE CASE q.status WHEN 'picked' THEN q.heartbeat ELSE q.updated END < now() - interval '30 seconds'
+    AND NOT EXISTS (
         SELECT FROM unit
         WHERE unit.job = split_part(q.dedupe_key, ':', 2)::bigint
         AND unit.phase = split_part(q.dedupe_key, ':', 1)

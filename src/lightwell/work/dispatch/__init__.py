@@ -1,4 +1,4 @@
-"""The seam between import jobs and whatever queues their units of work: five methods.
+"""The seam between import jobs and whatever queues their units of work: six methods.
 
 `work.engines.table_dispatch` implements it with rows of the database alone, `work.engines.pgqueuer_dispatch`
 with PgQueuer's queue beside them.
@@ -26,7 +26,8 @@ from lightwell.domain.states import JobPhase
 
 __all__ = ["Begin", "Dispatch", "QueuedJob", "Token", "Unit"]
 
-Begin = Callable[[Connection, Token], None]
+Begin = Callable[[Connection, Sequence[Token]], Sequence[object]]
+"""Looks up what workers need for units of one phase of one job; a thing for each, which its token bears."""
 
 
 class Dispatch(Protocol):
@@ -48,9 +49,10 @@ class Dispatch(Protocol):
         """The next unit of one of ``phases``; None if there is none now. Does not wait.
 
         When this returns, the unit's row bears the token's claim. ``begin`` is called in the transaction that
-        writes it there; what it raises undoes the delivery, and is raised. ``leave_out`` are the keys of jobs
-        that this process has paused. Until the token ends, the queue keeps the unit from others for as long
-        as this process lives, and delivers it again within 15 seconds if the process dies.
+        writes it there, perhaps for several units, which this and later calls return; what it raises undoes
+        the delivery, and is raised. So all callers for a phase must pass the same. ``leave_out`` are the keys
+        of jobs that this process has paused. Until the token ends, the queue keeps the unit from others for
+        as long as this process lives, and delivers it again within 15 seconds if the process dies.
         """
 
     def done(self, conn: Connection, token: Token, *, dead: str | None = None) -> bool:
@@ -58,6 +60,12 @@ class Dispatch(Protocol):
 
         ``dead`` says why the unit was given up; its row is then kept for people to see. If the transaction is
         rolled back, the token has not ended: call `done` again in another one, or `retry`.
+        """
+
+    def more(self, conn: Connection, job: int, phase: JobPhase) -> bool:
+        """Whether some unit of a phase waits for a worker; if not, one may still be under way.
+
+        For the transaction that ends another one: where it says True, somebody else will end the phase.
         """
 
     def retry(

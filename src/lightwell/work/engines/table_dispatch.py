@@ -1,8 +1,8 @@
 """The database's own tables as the queue of units of work: the only engine on SQLite, a choice on PostgreSQL.
 
-What waits is looked up now and then, and shared by all threads of the process; taking a unit is one short
-statement, whoever else takes one at the same time. Claims end after a few seconds unless they are renewed,
-which one thread does for all of them in one statement.
+What waits is looked up now and then, and shared by all threads of the process; taking a unit, or some at
+once (`ClaimedAhead`), is one short statement, whoever else takes one at the same time. Claims end after a
+few seconds unless they are renewed, which one thread does for all of them in one statement.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from functools import partial
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
@@ -25,18 +25,34 @@ from lightwell.domain.states import JobPhase
 from lightwell.errors import StorageError
 from lightwell.stores import Stores
 from lightwell.stores.background.wakeups import Wakeups
+from lightwell.stores.db.database import after_commit
 from lightwell.stores.jobs import unit_claims, units
 from lightwell.work.dispatch import Begin
+from lightwell.work.engines.ahead import ClaimedAhead, Place
 
 log = logging.getLogger(__name__)
 
-# How old what is known of the queue may be while units are being taken; only their fair order depends on it.
-_FRESH_SECONDS = 1.0
+# How old what is known of the queue may be while units are being taken: only their fair order depends on it,
+# and when those of the dead are found, which any process may do. So the more are under way, the older.
+_FRESH_SECONDS, _FRESH_SECONDS_A_UNIT, _MOST_FRESH_SECONDS = 1.0, 0.01, 3.0
 # How often a process without work looks at the tables: as often while jobs are under way, whose workers may
 # die, as seldom while there is none and whoever queues one wakes this process.
 _BUSY_SECONDS, _IDLE_SECONDS = 1.0, 5.0
 # And while it leaves jobs alone that it has paused, whose pauses end at any time.
 _PAUSED_SECONDS = 0.25
+# What was claimed ahead and is not begun within this is for others.
+GIVE_BACK_SECONDS = 2.0
+# Claims that are younger need not be renewed: most units are done before.
+_YOUNG_SECONDS = 0.5
+
+
+@dataclass(slots=True)
+class Held:
+    """A unit that this process has: since when its claim is known to hold, and what came with it."""
+
+    since: float
+    receipt: object = None
+    over_at: float | None = None
 
 
 class TableDispatch:
@@ -51,14 +67,16 @@ class TableDispatch:
         self._owner = owner
         self._node = stores.node_id
         self._numbers = itertools.count(1)
-        self._held: set[str] = set()
+        self._held: dict[Token, Held] = {}
+        self._ahead = ClaimedAhead()
         self._lock = threading.Lock()
         self._jobs: list[OpenJob] = []
-        self._ready: set[tuple[int, JobPhase]] = set()
-        self._first: dict[tuple[int, JobPhase], int] = {}
+        self._ready: set[Place] = set()
+        self._first: dict[Place, int] = {}
         self._taken: Counter[int] = Counter()
         self._looking = threading.Lock()
         self._looked_at: float | None = None
+        self._fresh = _FRESH_SECONDS
         self._has_looked = False
         self._changed = threading.Condition()
         self._changes = 0
@@ -79,12 +97,16 @@ class TableDispatch:
             thread.start()
 
     def close(self) -> None:
-        """End the threads. Claims that are held end by themselves."""
+        """End the threads, and let others have what was claimed ahead. Other claims end by themselves."""
         self._closing.set()
         self.wake()
         for thread in self._threads:
             thread.join()
         self._threads = []
+        try:
+            self._give_back(0)
+        except StorageError as error:
+            log.warning("units are not given back, and are taken over by others: %s", error)
         if self._wakeups is not None:
             self._wakeups.close()
             self._wakeups = None
@@ -102,7 +124,7 @@ class TableDispatch:
             self._changes += 1
             self._changed.notify_all()
 
-    # the five methods -----------------------------------------------------------------------------------
+    # the six methods ------------------------------------------------------------------------------------
 
     def enqueue(self, conn: Connection, job: QueuedJob, numbers: Sequence[int]) -> None:
         units.announce(conn, job, numbers)
@@ -119,7 +141,23 @@ class TableDispatch:
         return None
 
     def done(self, conn: Connection, token: Token, *, dead: str | None = None) -> bool:
-        return units.close(conn, token, dead)
+        is_ours = units.close(conn, token, dead)
+        if is_ours:
+            after_commit(conn, lambda: self._is_over(token))
+        else:
+            self._drop(token)
+        return is_ours
+
+    def more(self, conn: Connection, job: int, phase: JobPhase) -> bool:
+        return self._ahead.has(job, phase) or units.any_ready(conn, job, phase)
+
+    def _is_over(self, token: Token) -> None:
+        """The unit is done."""
+        self._drop(token)
+
+    def _drop(self, token: Token) -> Held | None:
+        with self._lock:
+            return self._held.pop(token, None)
 
     def retry(
         self, token: Token, delay_ms: int = 0, also: Callable[[Connection], None] | None = None
@@ -130,8 +168,7 @@ class TableDispatch:
                 also(conn)
             return is_ours
 
-        with self._lock:
-            self._held.discard(token.claim)
+        self._drop(token)
         try:
             return self._stores.db.write(work)
         finally:
@@ -167,6 +204,8 @@ class TableDispatch:
                 raise
             with self._lock:
                 self._jobs = jobs
+                claimed = sum(job.claimed for job in jobs)
+                self._fresh = min(_FRESH_SECONDS + claimed * _FRESH_SECONDS_A_UNIT, _MOST_FRESH_SECONDS)
                 self._ready = {(job.key, phase) for job in jobs for phase in job.ready}
                 self._first.clear()
                 self._taken.clear()
@@ -178,7 +217,7 @@ class TableDispatch:
             since, watched = self._looked_at, bool(self._threads)
             if since is None or not self._has_looked:
                 return True
-            return time.monotonic() - since >= _FRESH_SECONDS and (bool(self._ready) or not watched)
+            return time.monotonic() - since >= self._fresh and (bool(self._ready) or not watched)
 
     def _read(self) -> list[OpenJob]:
         with self._stores.db.read() as conn:
@@ -195,7 +234,7 @@ class TableDispatch:
         self, phases: Collection[JobPhase], leave_out: Collection[int]
     ) -> list[tuple[OpenJob, JobPhase]]:
         with self._lock:
-            ready, jobs, taken = set(self._ready), self._jobs, dict(self._taken)
+            ready, jobs, taken = self._ready | self._ahead.places(), self._jobs, dict(self._taken)
         if leave_out:
             self._left_out_at = time.monotonic()
         waiting = [
@@ -211,27 +250,72 @@ class TableDispatch:
         ]
 
     def _claim(self, job: OpenJob, phase: JobPhase, begin: Begin | None) -> Token | None:
+        """A unit that was claimed ahead, or else some are claimed now; None if there is none."""
         place = job.key, phase
-        first = self._first.get(place, 0)
-        name = f"{self._owner}:{next(self._numbers)}"
+        with self._ahead.taker(place) as asking:
+            while True:
+                token, is_empty = self._left(place), False
+                if token is None:
+                    with asking:
+                        # Perhaps the one who has just asked has got one for this thread, too.
+                        token = self._left(place)
+                        if token is None:
+                            is_empty = not self._ask(job, place, begin)
+                            token = self._left(place)
+                if token is not None:
+                    self._ahead.has_begun()
+                    return token
+                if is_empty:
+                    self._nothing(place)
+                    return None
 
-        def work(conn: Connection) -> Token | None:
-            token = unit_claims.claim(conn, job.key, phase, name, first)
-            if token is None and first:
-                token = unit_claims.claim(conn, job.key, phase, name)
-            if token is not None and begin is not None:
-                begin(conn, token)
-            return token
+    def _left(self, place: Place) -> Token | None:
+        """A unit that was claimed ahead, and not so long ago that its claim may have ended."""
+        sure = time.monotonic() - 0.75 * units.LEASE_MS[self._stores.db.dialect] / 1000
+        while (token := self._ahead.take(place)) is not None:
+            with self._lock:
+                held = self._held.get(token)
+                if held is not None and held.since > sure:
+                    return token
+                self._held.pop(token, None)
+        return None
 
-        token = self._stores.db.write(work)
+    def _ask(self, job: OpenJob, place: Place, begin: Begin | None) -> bool:
+        """Claim some units; False if there are none."""
+        # One process alone on SQLite gains nothing.
+        count = 1 if self._stores.db.dialect == "sqlite" else self._ahead.count(place, job)
+        name, now = f"{self._owner}:{next(self._numbers)}", time.monotonic()
+        tokens = self._deliver(place, name, count, begin)
+        if tokens is None:
+            return False
         with self._lock:
-            if token is None:
-                self._ready.discard(place)
-            else:
-                self._held.add(name)
-                self._first[place] = token.unit.number + 1
-                self._taken[job.key] += 1
-        return token
+            for token in tokens:
+                self._held[token] = Held(now, token.receipt)
+            self._taken[place[0]] += len(tokens)
+        self._ahead.put(place, tokens)
+        return True
+
+    def _deliver(self, place: Place, name: str, count: int, begin: Begin | None) -> list[Token] | None:
+        """Claim at most so many units; None if there are none."""
+        first = self._first.get(place, 0)
+
+        def work(conn: Connection) -> list[Token]:
+            tokens = unit_claims.claim(conn, *place, name, count, first)
+            if not tokens and first:
+                tokens = unit_claims.claim(conn, *place, name, count)
+            return begun(conn, tokens, begin)
+
+        tokens = self._stores.db.write(work)
+        if not tokens:
+            return None
+        with self._lock:
+            self._first[place] = tokens[-1].unit.number + 1
+        return tokens
+
+    def _nothing(self, place: Place) -> None:
+        """There is no unit of ``place`` any more."""
+        with self._lock:
+            self._ready.discard(place)
 
     # threads --------------------------------------------------------------------------------------------
 
@@ -268,16 +352,50 @@ class TableDispatch:
     def _renew(self) -> None:
         seconds = units.LEASE_MS[self._stores.db.dialect] / 5000
         while not self._closing.wait(seconds):
-            with self._lock:
-                held = set(self._held)
-            if not held:
-                continue
             try:
-                kept = self._stores.db.write(partial(unit_claims.renew, names=held))
+                self._give_back(GIVE_BACK_SECONDS)
+                self._keep()
             except StorageError as error:
                 log.warning("leases could not be renewed: %s", error)
             except Exception:
                 log.exception("leases could not be renewed")
-            else:
-                with self._lock:
-                    self._held -= held - kept
+
+    def _keep(self) -> None:
+        """Renew the claims of what this process has, and forget what it has no more."""
+        now = time.monotonic()
+        due = self._due(now)
+        if not due:
+            return
+        names = {token.claim for token in due}
+        kept = self._stores.db.write(lambda conn: unit_claims.renew(conn, names))
+        with self._lock:
+            for token, held in due.items():
+                if token.claim in kept:
+                    held.since = now
+                else:
+                    self._held.pop(token, None)
+
+    def _due(self, now: float) -> dict[Token, Held]:
+        """What has to be renewed."""
+        with self._lock:
+            return {token: held for token, held in self._held.items() if held.since < now - _YOUNG_SECONDS}
+
+    def _give_back(self, older_than: float) -> None:
+        """Let others have what was claimed ahead and nobody here has got round to."""
+        old = self._ahead.old(older_than)
+        if not old:
+            return
+        with self._lock:
+            receipts = [held.receipt for token in old if (held := self._held.pop(token, None)) is not None]
+        self._stores.db.write(lambda conn: self._put_back(conn, old, receipts))
+
+    def _put_back(self, conn: Connection, tokens: Sequence[Token], receipts: Sequence[object]) -> None:
+        unit_claims.give_back(conn, tokens)
+
+
+def begun(conn: Connection, tokens: Sequence[Token], begin: Begin | None) -> list[Token]:
+    """The tokens with what ``begin`` returns for each."""
+    if begin is None or not tokens:
+        return list(tokens)
+    things = begin(conn, tokens)
+    return [replace(token, begun=thing) for token, thing in zip(tokens, things, strict=True)]

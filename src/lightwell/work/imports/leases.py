@@ -6,7 +6,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,12 +20,12 @@ from lightwell.domain.imports.jobs import Chunk, Outcome
 from lightwell.domain.imports.records import ChunkResult, Failure, NewRecord
 from lightwell.domain.imports.units import Token
 from lightwell.domain.states import JobPhase, OutcomeKind
-from lightwell.errors import LightwellError, ServerFault, StorageError, StorageUnavailableError
+from lightwell.errors import ServerFault, StorageError, StorageUnavailableError
 from lightwell.ingest import overrides, store_commit
 from lightwell.stores import Stores
 from lightwell.stores.data_folder.node import NOBODY
 from lightwell.stores.image_sets import existing_instances, records
-from lightwell.stores.jobs import chunks, import_jobs, staging, units
+from lightwell.stores.jobs import chunks, import_jobs, staging
 from lightwell.stores.objects import packs
 from lightwell.work.dispatch import Dispatch
 from lightwell.work.imports.pauses import Pauses
@@ -36,10 +36,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class _Gone(LightwellError):
-    """A unit of *read* without a chunk."""
-
-
+# A unit without a chunk is not asked for again before.
+_GONE_MS = 1000
 _COMMIT_ATTEMPTS = 8
 _COMMIT_BACKOFF = Backoff(200, 5_000)
 
@@ -72,6 +70,15 @@ class _JobFacts:
     inputs: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """A chunk that was taken, and the key of its first pack."""
+
+    chunk: Chunk
+    facts: _JobFacts
+    pack: int
+
+
 class Leases:
     """Leases chunks for this engine and settles them. For all its threads.
 
@@ -102,31 +109,36 @@ class Leases:
 
     def take(self) -> LeasedChunk | None:
         """Lease a chunk; None if there is none."""
-        now, pack = self._clock.now(), self._ids.key()
-        found: list[tuple[Chunk, _JobFacts]] = []
-
-        def begin(conn: Connection, token: Token) -> None:
-            chunk = chunks.get(conn, token.unit)
-            if chunk is None:
-                raise _Gone
-            facts = self._facts.get(chunk.job) or _facts_of(conn, chunk.job)
-            packs.insert_open(conn, [pack], facts.datastore, now)
-            found[:] = [(chunk, facts)]
-
-        try:
-            token = self._dispatch.take((JobPhase.READ,), self._pauses.waiting(), begin)
-        except _Gone:
-            return None  # the job was cancelled at this moment
+        token = self._dispatch.take((JobPhase.READ,), self._pauses.waiting(), self._begin)
         if token is None:
             return None
+        begun = token.begun
+        if not isinstance(begun, _Begun):
+            # The job was cancelled at this moment.
+            self._dispatch.retry(token, _GONE_MS)
+            return None
         self._on_taken(token)
-        chunk, facts = found[0]
+        chunk, facts = begun.chunk, begun.facts
         with self._lock:
             if len(self._facts) > 256:
                 self._facts.clear()
             self._facts[chunk.job] = facts
-        task = _task(next(self._numbers), chunk, facts, pack)
+        task = _task(next(self._numbers), chunk, facts, begun.pack)
         return LeasedChunk(chunk, token, facts.datastore, task, facts.inputs)
+
+    def _begin(self, conn: Connection, tokens: Sequence[Token]) -> list[_Begun | None]:
+        """Look up chunks, and open a pack for each; None for a chunk that is gone."""
+        job = tokens[0].unit.job
+        found = chunks.get(conn, job, [token.unit.number for token in tokens])
+        if not found:
+            return [None for _ in tokens]
+        facts = self._facts.get(job) or _facts_of(conn, job)
+        keys = {number: self._ids.key() for number in found}
+        packs.insert_open(conn, list(keys.values()), facts.datastore, self._clock.now())
+        return [
+            _Begun(chunk, facts, keys[chunk.number]) if (chunk := found.get(token.unit.number)) else None
+            for token in tokens
+        ]
 
     def open_packs(self, leased: LeasedChunk, count: int) -> list[int]:
         """Keys of packs whose rows are open from now on."""
@@ -156,7 +168,7 @@ class Leases:
             records.insert(conn, leased.datastore, result.records, keys, used.dictionaries)
             staging.stage(conn, chunk.job, result.records)
             staging.add_outcomes(conn, chunk.job, [_outcome(f) for f in result.failures])
-            more = units.any_ready(conn, chunk.job, JobPhase.READ)
+            more = self._dispatch.more(conn, chunk.job, JobPhase.READ)
             return True
 
         try:
