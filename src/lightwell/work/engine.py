@@ -48,10 +48,11 @@ _PHASES = (
     (JobPhase.LIST,),
 )
 _WAIT_SECONDS = 5.0
-# How often to look for jobs whose phase is over and that nobody has moved on, and how often to see whether
-# to stop.
-_STILL_SECONDS, _UNTIL_SECONDS = 5.0, 0.1
-_DELIVER_SECONDS = {"sqlite": 0.5, "postgresql": 2.0}
+# How often to look for jobs whose phase is over and that nobody has moved on, while there are jobs and while
+# there is none, and how often to see whether to stop.
+_STILL_SECONDS, _IDLE_STILL_SECONDS, _UNTIL_SECONDS = 5.0, 30.0, 0.1
+# How often to look for events, on PostgreSQL while there are jobs and while there is none: many processes do.
+_DELIVER_SECONDS, _SHARED_DELIVER_SECONDS, _IDLE_DELIVER_SECONDS = 0.5, 2.0, 5.0
 # While the database is unavailable, that is logged so often.
 _LOG_SECONDS = 300.0
 
@@ -154,9 +155,11 @@ class Engine:
         if self._pool is not None:
             self._pool.open()
         try:
-            looked_at = -_STILL_SECONDS
+            looked_at, was_idle = -_IDLE_STILL_SECONDS, False
             while not self._stopping.is_set() and not until():
-                if time.monotonic() - looked_at >= _STILL_SECONDS:
+                seconds = _IDLE_STILL_SECONDS if was_idle and self._is_idle() else _STILL_SECONDS
+                if time.monotonic() - looked_at >= seconds:
+                    was_idle = self._is_idle()
                     self._move_on()
                     looked_at = time.monotonic()
                 self._stop_early.wait(_UNTIL_SECONDS)
@@ -182,6 +185,15 @@ class Engine:
         """The process ids of the codec workers that run now."""
         reading = [pid for each in self._readers if (pid := each.worker_pid) is not None]
         return [*reading, *([] if self._pool is None else self._pool.worker_pids())]
+
+    def _is_idle(self) -> bool:
+        """Whether there are no jobs, on PostgreSQL, where it costs all processes something to look again."""
+        return self._stores.db.dialect != "sqlite" and self._dispatch.is_idle
+
+    def _deliver_seconds(self) -> float:
+        if self._stores.db.dialect == "sqlite":
+            return _DELIVER_SECONDS
+        return _IDLE_DELIVER_SECONDS if self._is_idle() else _SHARED_DELIVER_SECONDS
 
     def _move_on(self) -> None:
         """Let jobs go on that stand still, because whoever should have moved them on has died."""
@@ -292,6 +304,6 @@ class Engine:
                     log.warning("events wait for delivery: %s", error)
                 if last:
                     return
-                self._stopping.wait(_DELIVER_SECONDS[self._stores.db.dialect])
+                self._stopping.wait(self._deliver_seconds())
         finally:
             events.close()

@@ -111,6 +111,11 @@ class TableDispatch:
             self._wakeups.close()
             self._wakeups = None
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether there were no jobs when this process looked."""
+        return self._has_looked and not self._jobs
+
     def wake(self) -> None:
         """Look at the tables anew: something has changed. For any thread."""
         with self._lock:
