@@ -11,11 +11,14 @@ from collections.abc import Collection, Iterable
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     ColumnElement,
     Connection,
+    Integer,
     Select,
     Update,
     and_,
+    any_,
     bindparam,
     case,
     func,
@@ -140,11 +143,16 @@ def _claim(dialect: str) -> Update:
         .order_by(unit.c.number)
         .limit(bindparam("count"))
         .with_for_update(skip_locked=True)
-        .cte("first_ready")
+    )
+    # As an array they are found once and looked up by key, whatever PostgreSQL knows of the table.
+    is_one = (
+        unit.c.number.in_(ready)
+        if dialect == "sqlite"
+        else unit.c.number == any_(func.array(ready.scalar_subquery(), type_=ARRAY(Integer)))
     )
     return (
         update(unit)
-        .where(_OF_PHASE, unit.c.number == ready.c.number, _IS_READY)
+        .where(_OF_PHASE, is_one, _IS_READY)
         .values(
             state=UnitState.CLAIMED,
             claim=bindparam("name"),

@@ -300,7 +300,7 @@ def _facts_of(conn: Connection, key: int) -> _JobFacts:
 
 def _task(number: int, chunk: Chunk, facts: _JobFacts, pack: int) -> ReadChunk:
     died = CHUNK[Cause.DIED]
-    deaths = {file.number: chunk.died(file.number) for file in chunk.files}
+    deaths = {file.number: chunk.died(file.number) for file in chunk.files} if chunk.deaths else {}
     return ReadChunk(
         task=number,
         bucket=facts.bucket,
