@@ -1,4 +1,4 @@
-"""Writes docs/reference/{settings,commands}.md from the code; with ``--check`` only compares them.
+"""Writes docs/reference/{settings,commands,metrics}.md from the code; with ``--check`` only compares them.
 
 Run by `make docs`; a test runs it with ``--check``.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from lightwell import settings
 from lightwell.cli.command_line import CommandParser, help_text
 from lightwell.cli.main import VERBS
+from lightwell.observe.metrics import COUNTERS, GAUGES, Meter
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 
@@ -120,7 +122,53 @@ def _sentence(text: str) -> str:
     return f"{text[:1].upper()}{text[1:]}."
 
 
-PAGES = {"settings.md": settings_page, "commands.md": commands_page}
+def metrics_page() -> str:
+    """Of every metric that a scrape can show: its name, its kind, its labels with their values, its text."""
+    meter = Meter(["GetImageFrame"], processes=1)
+    recorder = meter.join(0)
+    recorder.begin()
+    recorder.request("GetImageFrame", 200, 0.001, received=1, sent=1)
+    texts: dict[str, str] = {}
+    kinds: dict[str, str] = {}
+    labels: dict[str, dict[str, list[str]]] = {}
+    for line in meter.render((("version", ""),)).decode().splitlines():
+        if line.startswith("# HELP "):
+            name, texts[name] = line.removeprefix("# HELP ").split(" ", 1)
+        elif line.startswith("# TYPE "):
+            name, kinds[name] = line.removeprefix("# TYPE ").split(" ", 1)
+        else:
+            for label, value in re.findall(r'(\w+)="([^"]*)"', line):
+                labels.setdefault(name, {}).setdefault(label, []).append(value)
+    lines = [
+        "# Metrics",
+        "",
+        "<!-- Written by tools/reference.py from observe/metrics.py: change it there, then `make docs`. -->",
+        "",
+        "`GET /metrics` of a server, and of a worker with `--status-port`, answers without a signature, in",
+        "Prometheus's text format. Scrape each process at its own address, and do not let a proxy pass it",
+        "on to everybody. No metric has a name, an ID or an address of a patient, a data store or a client.",
+        "Units of work and the phases of an import: [design/leases.md](../design/leases.md).",
+        "",
+        "| metric | kind | labels | what it is |",
+        "|---|---|---|---|",
+    ]
+    for name, text in texts.items():
+        given = {label: values for label, values in labels.get(name, {}).items() if label != "le"}
+        fixed = (COUNTERS | GAUGES).get(name)
+        shown = "; ".join(f"`{x}`: {', '.join(given[x])}" if fixed else f"`{x}`" for x in given)
+        lines.append(f"| `{name}` | {kinds[name]} | {shown} | {text} |")
+    lines += [
+        "",
+        "Worth an alarm: any `lightwell_damaged_reads_total` (a disk or a bucket gave back other bytes than",
+        "were stored; the frame was refused; `lightwell data verify` says which),",
+        "`lightwell_queue_dead_units` above 0 (`lightwell queue dead` says why),",
+        "`lightwell_queue_oldest_seconds` that grows (too few workers), `lightwell_requests_total` with a",
+        "status from 500, and a process that does not answer `/readyz`.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {"settings.md": settings_page, "commands.md": commands_page, "metrics.md": metrics_page}
 
 
 def main() -> int:

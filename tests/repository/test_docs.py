@@ -12,6 +12,7 @@ import pytest
 
 from lightwell import settings
 from lightwell.cli.main import VERBS
+from lightwell.observe.metrics import COUNTERS, GAUGES
 from lightwell.wire.routes import ROUTES
 from tests.imports.operations.test_events import TABLE
 
@@ -41,6 +42,11 @@ def test_names_every_setting() -> None:
     page = text("docs/reference/settings.md")
     for name in settings.FIELDS:
         assert f"| `{name}` | `LIGHTWELL_{name.upper()}` |" in page
+
+
+def test_names_every_metric() -> None:
+    page = text("docs/reference/metrics.md")
+    assert [name for name in COUNTERS | GAUGES if f"| `{name}` |" not in page] == []
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS))

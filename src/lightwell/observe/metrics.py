@@ -22,7 +22,7 @@ _PHASES = ("list", "read", "commit", "report")
 # Counters of background work: name → help, label, and the values of the label.
 COUNTERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "lightwell_import_files_total": (
-        "Files of import jobs by outcome",
+        "Files of import jobs: imported, refused for what is in the file (customer), failed here (server)",
         "outcome",
         ("imported", "customer", "server"),
     ),

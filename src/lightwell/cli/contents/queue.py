@@ -48,7 +48,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         made[name].add_argument("--job", metavar="ID", help="of this import job only [default: all]")
     for name in ("retry", "forget", "priority"):
         made[name].add_argument("id", metavar="JOB", help="job ID")
-    made["priority"].add_argument("priority", choices=tuple(_PRIORITIES), help="which")
+    made["priority"].add_argument("priority", choices=tuple(_PRIORITIES), help="low, normal or high")
     for name, action in made.items():
         if name not in ("forget", "priority"):
             action.add_argument("--json", action="store_true", help="print JSON")
