@@ -189,15 +189,17 @@ class Settings:
         "off: run codec workers without seccomp and Landlock, if these cause trouble",
         choices=("on", "off"),
     )
-    fetch_ahead_files: int = _setting(
-        32, "files of an import that are fetched from S3 ahead of each codec worker"
-    )
+    fetch_ahead_files: int = _setting(32, "files of an import fetched from S3 ahead of each codec worker")
     fetch_ahead_memory: int = _setting(
         64 * MiB, "maximum bytes of memory that they take; files above 16 MiB go to DATA/spool"
     )
     fetch_ahead_disk: int = _setting(
         4 * GiB, "maximum bytes that they take there; one file alone may be larger"
     )
+    upload_disk: int = _setting(
+        1 * GiB, "bytes in DATA/spool that wait for their upload to S3, above which a codec worker waits, too"
+    )
+    upload_memory: int = _setting(128 * MiB, "maximum bytes of memory for such uploads, for all workers")
     file_timeout: int = _setting(600, "maximum seconds of processing for one file")
     deliver_events: str = _setting(
         "on",

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.dicomweb.support.sample_datastore import EXPLICIT, FRAMES, SampleDatastore, fill, parts
-from tests.support.faulty_proxy import FaultyProxy
 from tests.support.server import Server, environment, running
 from tests.support.services import S3, new_bucket
+from tests.support.tcp_proxies import FaultyProxy
 
 ONES = ("ct1", "frames", "colour", "large")
 

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 from tests.dicomweb.support.sample_datastore import fill
 from tests.dicomweb.support.uploads import RELATED, part10, related
 from tests.support.ct_files import ct
-from tests.support.interruptible_proxy import InterruptibleProxy
 from tests.support.server import Reply, running
 from tests.support.services import S3, new_bucket
+from tests.support.tcp_proxies import InterruptibleProxy
 
 
 def test_asks_to_try_again_while_the_object_store_is_away(s3_endpoint: S3, tmp_path: Path) -> None:

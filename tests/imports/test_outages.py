@@ -36,8 +36,8 @@ from lightwell.work.imports.pauses import Pauses
 from tests.support import invariants
 from tests.support.ct_files import write_series
 from tests.support.imports import Importing, importing, taken
-from tests.support.interruptible_proxy import InterruptibleProxy
 from tests.support.services import S3, boto3_client, new_bucket
+from tests.support.tcp_proxies import InterruptibleProxy
 
 # More than a chunk's or a phase's tries for what is not away.
 TRIES = (CHUNK[Cause.STORAGE].tries or 0) + 2

@@ -17,8 +17,8 @@ from tests.many.proof import assert_reported, assert_stored, assert_whole, sent
 from tests.many.test_races import slices
 from tests.many.test_roles import stow
 from tests.support import services
-from tests.support.interruptible_proxy import InterruptibleProxy
 from tests.support.server import Server, until
+from tests.support.tcp_proxies import InterruptibleProxy
 
 COUNT = 200
 AWAY = 503

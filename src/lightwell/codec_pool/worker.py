@@ -11,7 +11,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -94,7 +94,8 @@ class Worker:
         self._next: deque[ToWorker] = deque()
         self._sending = threading.Lock()
         self._finisher = ThreadPoolExecutor(_FINISHING, thread_name_prefix="finish")
-        self._finishing: deque[Future[None]] = deque()
+        # Chunks that become durable, and their bytes in the spool.
+        self._finishing: dict[Future[None], int] = {}
         self._buckets, self._far = sources.buckets, sources.buckets.far()
         self._sources = sources
         self._requests = RequestHandler(objects, settings)
@@ -184,9 +185,20 @@ class Worker:
             return
         finally:
             self._sources.end_chunk(task.task)
-        while len(self._finishing) >= _FINISHING:
-            self._finishing.popleft().result()
-        self._finishing.append(self._finisher.submit(self._finish, task, pipeline))
+        self._wait_for_finishing(_FINISHING - 1)
+        staged = 0 if isinstance(self._objects, LocalObjects) else pipeline.stored
+        self._finishing[self._finisher.submit(self._finish, task, pipeline)] = staged
+        self._wait_for_finishing(_FINISHING)
+
+    def _wait_for_finishing(self, most: int) -> None:
+        """Wait until only so many chunks, and so many bytes of them as may be, wait to become durable."""
+        while self._finishing:
+            for future in [future for future in self._finishing if future.done()]:
+                del self._finishing[future]
+                future.result()
+            if len(self._finishing) <= most and sum(self._finishing.values()) <= self._settings.upload_disk:
+                return
+            wait(self._finishing, return_when=FIRST_COMPLETED)
 
     def _finish(self, task: ReadChunk, pipeline: Pipeline) -> None:
         try:

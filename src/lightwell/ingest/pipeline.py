@@ -204,6 +204,11 @@ class Pipeline:
             shared_pixels=shared_pixels,
         )
 
+    @property
+    def stored(self) -> int:
+        """How many bytes the packs have that are neither finished nor discarded."""
+        return sum(series.begun.tell() for series in self._series.values() if series.begun is not None)
+
     def finish(self) -> Dependencies:
         """Make what was read durable. Raises `StorageError`: the chunk has to be read again then."""
         packs = {}

@@ -12,8 +12,8 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.support.interruptible_proxy import InterruptibleProxy
 from tests.support.server import REGION, running
+from tests.support.tcp_proxies import InterruptibleProxy
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from lightwell.stores.db import drivers
 from lightwell.stores.db.database import Database, Replica, insert_many, insert_missing
 from lightwell.stores.db.look_up import LookUp
 from lightwell.stores.db.tables import dictionary, level_value, pack, tag
-from tests.support.interruptible_proxy import InterruptibleProxy
+from tests.support.tcp_proxies import InterruptibleProxy
 
 
 def rows(*keys: int) -> list[dict[str, object]]:

@@ -16,7 +16,7 @@ from lightwell.stores.db import pipeline
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.drivers import PostgresqlOptions
 from lightwell.stores.db.look_up import LookUp
-from tests.support.interruptible_proxy import InterruptibleProxy
+from tests.support.tcp_proxies import InterruptibleProxy
 
 T = TypeVar("T")
 

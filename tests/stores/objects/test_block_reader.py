@@ -23,9 +23,9 @@ from lightwell.stores.objects.block_cache import BLOCK
 from lightwell.stores.objects.interface import MissingObjectError
 from lightwell.stores.objects.open import CacheOptions, open_objects
 from lightwell.stores.objects.s3 import S3Objects
-from tests.support.faulty_proxy import FaultyProxy
 from tests.support.server import until
 from tests.support.services import S3, boto3_client, new_bucket
+from tests.support.tcp_proxies import FaultyProxy
 
 KEY = "packs/ab/00000000000000ab.pack"
 SIZE = 40 * BLOCK + 777

@@ -138,6 +138,9 @@ def test_spools_what_is_too_big_for_memory(
     assert path.parent == spool
     assert path.read_bytes() == data
     assert buckets.fetch(bucket, "big.dcm", memory_limit=len(data), spool_dir=spool) == data
+    for limit in (1 * MiB, len(data)):
+        with pytest.raises(InputError, match=f"has grown from {len(data) - 1} to {len(data)} bytes"):
+            buckets.fetch(bucket, "big.dcm", memory_limit=limit, spool_dir=spool, listed=len(data) - 1)
 
 
 def test_puts_manifests_and_large_files(

@@ -35,7 +35,7 @@ from lightwell.codec_pool.far_storage.messages import (
     StorePack,
     ToWorker,
 )
-from lightwell.codec_pool.far_storage.threads import FETCHES, READS, UPLOADS
+from lightwell.codec_pool.far_storage.threads import FETCHES, READS, UPLOAD_MEMORY, UPLOADS
 from lightwell.domain.imports.jobs import InputFile
 from lightwell.errors import InputError, StorageError, StorageUnavailableError
 from lightwell.framing import MessageTooLongError
@@ -45,6 +45,7 @@ from lightwell.stores import Stores
 from lightwell.stores.buckets.registry import Buckets
 from lightwell.stores.objects.interface import MissingObjectError, Objects
 from lightwell.stores.objects.local import storage_error
+from lightwell.stores.objects.s3_client import PART, PARTS_AT_ONCE
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,8 @@ class _Chunk:
     """The files of a chunk that are on S3.
 
     ``waiting``: those that are not being fetched yet; ``coming``: those that were not sent yet; ``held``: the
-    sizes of those that were begun and are not taken yet.
+    sizes of those that count as fetched ahead; ``let_go``: those of them that count until they are sent, and
+    are not needed any more.
     """
 
     task: int
@@ -82,15 +84,17 @@ class _Chunk:
     known: frozenset[int]
     coming: set[int]
     held: dict[int, int] = field(default_factory=dict)
+    let_go: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
 class _Outgoing:
-    """A message, and the open descriptor or the bytes of the file that it announces."""
+    """A message, and the open descriptor or the bytes of the file of a chunk that it announces."""
 
     message: ToWorker
-    descriptor: int | None
-    data: bytes | None
+    descriptor: int | None = None
+    data: bytes | None = None
+    chunk: _Chunk | None = None
 
 
 class FarServer:
@@ -103,6 +107,7 @@ class FarServer:
         self._most_files = max(1, settings.fetch_ahead_files)
         # In memory and on disk: a file that is larger than `WHOLE` goes to the disk.
         self._most_bytes = (settings.fetch_ahead_memory, settings.fetch_ahead_disk)
+        self._upload_memory = settings.upload_memory
         self._lock = threading.Lock()
         self._chunks: OrderedDict[int, _Chunk] = OrderedDict()
         self._held_files = 0
@@ -186,28 +191,40 @@ class FarServer:
                 FETCHES.submit(partial(self._fetch, chunk, file))
 
     def _let_go(self, chunk: _Chunk, files: Iterable[int]) -> None:
+        """Count files no more, those that are under way once they are sent; with the lock."""
         for number in files:
-            size = chunk.held.pop(number, None)
-            if size is not None:
+            if number in chunk.coming:
+                chunk.let_go.add(number)
+            elif (size := chunk.held.pop(number, None)) is not None:
                 self._held_files -= 1
                 self._held_bytes[size > WHOLE] -= size
 
     def _fetch(self, chunk: _Chunk, file: InputFile) -> None:
         if self._chunks.get(chunk.task) is not chunk:
+            self._sent(chunk, file.number)
             return
         name, key = file.location[1:3] if file.location else (chunk.bucket, file.name)
         data, descriptor, failure = None, None, None
         try:
-            got = chunk.buckets.fetch(name, key, memory_limit=WHOLE, spool_dir=self._storage.spool)
+            got = chunk.buckets.fetch(
+                name, key, memory_limit=WHOLE, spool_dir=self._storage.spool, listed=file.size
+            )
             if isinstance(got, bytes):
                 data = got
             else:
                 descriptor = _open(got, is_ours=got.parent == self._storage.spool)
         except Exception as error:
             failure = _failure(error, f"s3://{name}/{key}")
-        self._put(InputArrived(chunk.task, file.number, data is not None, failure), descriptor, data)
+        message = InputArrived(chunk.task, file.number, data is not None, failure)
+        self._put(_Outgoing(message, descriptor, data, chunk))
+
+    def _sent(self, chunk: _Chunk, number: int) -> None:
+        """A file has been sent, or nobody needs it any more."""
         with self._lock:
-            chunk.coming.discard(file.number)
+            chunk.coming.discard(number)
+            if number in chunk.let_go:
+                self._let_go(chunk, (number,))
+                self._fetch_ahead()
 
     def _taken(self, message: InputsTaken) -> None:
         with self._lock:
@@ -219,7 +236,7 @@ class FarServer:
             if message.wanted is None or (chunk is not None and message.wanted in chunk.known):
                 return
         text = "The file is on S3, but its bucket was a folder of this server a moment ago."
-        self._put(InputArrived(message.task, message.wanted, failure=Failure("storage", text)))
+        self._put(_Outgoing(InputArrived(message.task, message.wanted, failure=Failure("storage", text))))
 
     def _ended(self, message: InputsEnded) -> None:
         with self._lock:
@@ -255,7 +272,8 @@ class FarServer:
                 self._writable.remove(asked.name)
             self._check(stat.S_ISREG(state.st_mode) and state.st_size == asked.size)
             stream.seek(0)
-            self._storage.objects.put_stream(asked.name, stream, asked.size)
+            with UPLOAD_MEMORY.taken(min(asked.size, PART * PARTS_AT_ONCE), self._upload_memory):
+                self._storage.objects.put_stream(asked.name, stream, asked.size)
         return Answer(asked.number)
 
     @staticmethod
@@ -303,20 +321,20 @@ class FarServer:
             answer = work()
         except Exception as error:
             answer = Answer(number, failure=_failure(error, self._storage.objects.address))
-        self._put(answer)
+        self._put(_Outgoing(answer))
         with self._lock:
             if is_upload:
                 self._uploading -= 1
             else:
                 self._reading -= 1
 
-    def _put(self, message: ToWorker, descriptor: int | None = None, data: bytes | None = None) -> None:
+    def _put(self, outgoing: _Outgoing) -> None:
         with self._lock:
             if not self._closed:
-                self._outgoing.put(_Outgoing(message, descriptor, data))
+                self._outgoing.put(outgoing)
                 return
-        if descriptor is not None:
-            os.close(descriptor)
+        if outgoing.descriptor is not None:
+            os.close(outgoing.descriptor)
 
     def _send(self) -> None:
         is_gone = False
@@ -333,6 +351,9 @@ class FarServer:
             finally:
                 if each.descriptor is not None:
                     os.close(each.descriptor)
+            if each.chunk is not None and isinstance(each.message, InputArrived):
+                self._sent(each.chunk, each.message.file)
+            del each
 
 
 def _is_far(buckets: Buckets, bucket: str, file: InputFile) -> bool:

@@ -10,7 +10,8 @@ import logging
 import os
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,33 @@ class DaemonPool:
             del work
 
 
+class Room:
+    """Bytes that may be in use at once by all threads of a process; whoever finds no room waits."""
+
+    def __init__(self) -> None:
+        self._forget()
+        os.register_at_fork(after_in_child=self._forget)
+
+    def _forget(self) -> None:
+        self._changed = threading.Condition()
+        self.used = 0
+
+    @contextmanager
+    def taken(self, count: int, most: int) -> Iterator[None]:
+        """Use ``count`` of ``most`` bytes, or more than that alone."""
+        with self._changed:
+            while self.used and self.used + count > most:
+                self._changed.wait()
+            self.used += count
+        try:
+            yield
+        finally:
+            with self._changed:
+                self.used -= count
+                self._changed.notify_all()
+
+
 FETCHES = DaemonPool(32, "fetch")
 READS = DaemonPool(16, "read")
 UPLOADS = DaemonPool(16, "upload")
+UPLOAD_MEMORY = Room()

@@ -71,7 +71,7 @@ class LocalBucket:
             except PermissionError:
                 yield key[:-1], 0
 
-    def fetch(self, key: str, *, memory_limit: int, spool_dir: Path) -> Path:
+    def fetch(self, key: str, *, memory_limit: int, spool_dir: Path, listed: int | None = None) -> Path:
         path = self._resolve(key)
         try:
             # Never wait: opening a pipe without a writer would block.

@@ -23,7 +23,9 @@ class Bucket(Protocol):
 
     def list(self, prefix: str) -> Iterator[tuple[str, int]]: ...
 
-    def fetch(self, key: str, *, memory_limit: int, spool_dir: Path) -> bytes | Path: ...
+    def fetch(
+        self, key: str, *, memory_limit: int, spool_dir: Path, listed: int | None = None
+    ) -> bytes | Path: ...
 
     def put(self, key: str, data: bytes) -> None: ...
 
@@ -68,13 +70,16 @@ class Buckets:
         """
         return self._bucket(bucket).list(prefix)
 
-    def fetch(self, bucket: str, key: str, *, memory_limit: int, spool_dir: Path) -> bytes | Path:
+    def fetch(
+        self, bucket: str, key: str, *, memory_limit: int, spool_dir: Path, listed: int | None = None
+    ) -> bytes | Path:
         """The object: bytes if it has at most ``memory_limit`` and comes over the network, else a file.
 
         The caller removes a file below ``spool_dir``; any other belongs to the bucket and must be left alone.
-        Raises `InputError` if the object does not exist or must not be read.
+        Raises `InputError` if the object does not exist or must not be read, or if it comes over the network
+        and has more bytes than were ``listed``, for which there may be no room.
         """
-        return self._bucket(bucket).fetch(key, memory_limit=memory_limit, spool_dir=spool_dir)
+        return self._bucket(bucket).fetch(key, memory_limit=memory_limit, spool_dir=spool_dir, listed=listed)
 
     def put(self, bucket: str, key: str, data: bytes) -> None:
         """Write an object, whole or not at all, replacing an existing one."""

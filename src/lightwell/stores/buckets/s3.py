@@ -20,6 +20,9 @@ from lightwell.stores.objects.local import storage_error
 if TYPE_CHECKING:
     from obstore.store import S3Store
 
+# How much of a part is in memory at once.
+_PIECE = 1 << 20
+
 
 class S3Bucket:
     """``no_folder`` is what to add when there is no such bucket on S3 either."""
@@ -58,13 +61,20 @@ class S3Bucket:
             return True
         return False
 
-    def fetch(self, key: str, *, memory_limit: int, spool_dir: Path) -> bytes | Path:
+    def fetch(
+        self, key: str, *, memory_limit: int, spool_dir: Path, listed: int | None = None
+    ) -> bytes | Path:
         import obstore
 
         self._check_key(key)
         try:
             found = obstore.get(self._store, key)
             size, tag = int(found.meta["size"]), found.meta["e_tag"]
+            if listed is not None and size > listed:
+                raise InputError(
+                    f"s3://{self._name}/{key} has grown from {listed} to {size} bytes since it was listed; "
+                    "import it again"
+                )
             if size <= memory_limit:
                 data = bytes(found.bytes())
                 if len(data) != size:
@@ -81,7 +91,7 @@ class S3Bucket:
             raise explained from error
 
     def _spool(self, key: str, size: int, tag: str | None, spool_dir: Path) -> Path:
-        """In parts, each tried again by itself, of one and the same object."""
+        """In parts of one and the same object, in little memory."""
         import obstore
 
         try:
@@ -90,12 +100,11 @@ class S3Bucket:
                 try:
                     for start in range(0, size, s3_client.PART):
                         end = min(start + s3_client.PART, size)
-                        part = obstore.get(
-                            self._store, key, options={"range": (start, end), "if_match": tag}
-                        ).bytes()
-                        if len(part) != end - start:
-                            raise StorageError(f"s3://{self._name}/{key} ended at {start + len(part)}.")
-                        stream.write(part)
+                        part = obstore.get(self._store, key, options={"range": (start, end), "if_match": tag})
+                        for piece in part.stream(min_chunk_size=_PIECE):
+                            stream.write(piece)
+                        if stream.tell() != end:
+                            raise StorageError(f"s3://{self._name}/{key} ended at {stream.tell()}.")
                 except BaseException:
                     with contextlib.suppress(OSError):
                         path.unlink()

@@ -47,7 +47,9 @@ class _Buckets:
     def is_local(self, bucket: str) -> bool:
         return bucket == "folder"
 
-    def fetch(self, bucket: str, key: str, *, memory_limit: int, spool_dir: Path) -> bytes | Path:
+    def fetch(
+        self, bucket: str, key: str, *, memory_limit: int, spool_dir: Path, listed: int | None = None
+    ) -> bytes | Path:
         assert self.gate.wait(PATIENCE)
         self.fetched.append(key)
         found = self.contents[key]
@@ -158,8 +160,24 @@ def test_goes_on_with_the_next_chunk_when_one_is_given_up(pair: Pair) -> None:
     pair.client.end(1)
     assert taken(pair, 2, 9) == b"x" * 600
     pair.client.end(2)
-    assert pair.server._held_files == 0 and pair.server._held_bytes == [0, 0]
+    until(lambda: pair.server._held_files == 0)
+    assert pair.server._held_bytes == [0, 0]
     until(lambda: descriptors() <= before)
+
+
+def test_counts_what_is_fetched_for_a_chunk_that_was_given_up_until_it_is_dropped(pair: Pair) -> None:
+    pair.buckets.contents.update({f"k{n}": bytes([n]) * 60 for n in range(8)})
+    pair.buckets.gate.clear()
+    let_have(pair.server, chunk(1, {f"k{n}": 60 for n in range(4)}))
+    let_have(pair.server, chunk(2, {f"k{n}": 60 for n in range(4, 8)}, start=4))
+    pair.client.end(1)
+    until(lambda: 1 not in pair.server._chunks)
+    assert pair.server._held_files == 4 and len(pair.server._chunks[2].waiting) == 4
+    pair.buckets.gate.set()
+    assert [taken(pair, 2, 4 + n) for n in range(4)] == [bytes([n]) * 60 for n in range(4, 8)]
+    pair.client.end(2)
+    until(lambda: pair.server._held_files == 0)
+    assert pair.server._held_bytes == [0, 0]
 
 
 @pytest.mark.parametrize("kind", [InputError, StorageError, StorageUnavailableError, MissingObjectError])
