@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
@@ -123,10 +124,12 @@ def imported_lines(
     from lightwell.imaging.dataset.part10 import stored_part10
     from lightwell.imaging.instances.parse import parse_instance
 
+    pack = pack_name(row.pack)
     original = Original(
-        lambda offset, length: stores.objects.read(pack_name(row.pack), offset, length),
+        partial(stores.objects.read, pack),
         row.offset,
         row.length,
+        partial(stores.objects.read_again, pack),
     )
     override = json.loads(decompress(row.override_z)) if row.override_z else None
     part10 = stored_part10(original, original.meta_length)

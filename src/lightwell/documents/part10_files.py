@@ -102,10 +102,12 @@ def open_instance(
     where a pack cannot be read, `DamagedError` where a frame is not the imported one, `InputError` where the
     pixels do not fit a file of that syntax.
     """
+    pack = pack_name(instance.pack)
     original = read_original(
-        lambda offset, length: stores.objects.read(pack_name(instance.pack), offset, length),
+        partial(stores.objects.read, pack),
         instance.offset,
         instance.length,
+        partial(stores.objects.read_again, pack),
     )
     override = json.loads(decompress(instance.override_z)) if instance.override_z else None
     came_as = read_file_meta(BytesSource(original), 0)[1] if target == ORIGINAL else ""

@@ -16,16 +16,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
 import zstandard
 
-from lightwell.errors import StorageError
+from lightwell.errors import DamagedError
 from lightwell.imaging.dataset.byte_source import Source
 
 BLOCK = 1 << 20
 _HEAD = struct.Struct("<4sIQ")
 _MAGIC = b"LWO1"
 _LEVEL = 3
+_T = TypeVar("_T")
 _compressor = zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True)
 
 
@@ -93,44 +95,45 @@ def has_same_original(
 class Original:
     """Random access to an original; a `Source` whose data set starts at ``meta_length``.
 
-    ``read_pack(offset, length)`` reads from the object that has the container. Raises `StorageError` if the
-    container is damaged.
+    ``read_pack(offset, length)`` reads from the object that has the container. What turns out to be damaged
+    is read once more by ``read_again``, which no cache stands before, if there is one. Raises `DamagedError`
+    if it is still damaged.
     """
 
-    def __init__(self, read_pack: Callable[[int, int], bytes], offset: int, length: int) -> None:
-        if length < _HEAD.size:
-            raise _damaged()
-        magic, self.meta_length, self.size = _HEAD.unpack(read_pack(offset, _HEAD.size))
-        count = -(-self.size // BLOCK)
-        index_size = 4 * count
-        if magic != _MAGIC or _HEAD.size + index_size > length:
-            raise _damaged()
-        lengths = (
-            struct.unpack(f"<{count}I", read_pack(offset + length - index_size, index_size)) if count else ()
-        )
-        if _HEAD.size + sum(lengths) + index_size != length:
-            raise _damaged()
+    def __init__(
+        self,
+        read_pack: Callable[[int, int], bytes],
+        offset: int,
+        length: int,
+        read_again: Callable[[int, int], bytes] | None = None,
+    ) -> None:
         self._read_pack = read_pack
-        self._frames: list[tuple[int, int]] = []
-        start = offset + _HEAD.size
-        for size in lengths:
-            self._frames.append((start, size))
-            start += size
+        self._read_again = read_again
+        self.meta_length, self.size, self._frames = self._twice(lambda read: _head(read, offset, length))
         self._decompressor = zstandard.ZstdDecompressor()
         self._last: tuple[int, bytes] = (-1, b"")
 
+    def _twice(self, look: Callable[[Callable[[int, int], bytes]], _T]) -> _T:
+        try:
+            return look(self._read_pack)
+        except DamagedError:
+            if self._read_again is None:
+                raise
+            return look(self._read_again)
+
     def _block(self, number: int) -> bytes:
         if self._last[0] != number:
-            frame = self._read_pack(*self._frames[number])
-            expected = min(BLOCK, self.size - number * BLOCK)
-            try:
-                block = self._decompressor.decompress(frame, max_output_size=BLOCK)
-            except zstandard.ZstdError:
-                raise _damaged() from None
-            if len(block) != expected:
-                raise _damaged()
-            self._last = (number, block)
+            self._last = (number, self._twice(lambda read: self._decompressed(read, number)))
         return self._last[1]
+
+    def _decompressed(self, read_pack: Callable[[int, int], bytes], number: int) -> bytes:
+        try:
+            block = self._decompressor.decompress(read_pack(*self._frames[number]), max_output_size=BLOCK)
+        except zstandard.ZstdError:
+            raise _damaged() from None
+        if len(block) != min(BLOCK, self.size - number * BLOCK):
+            raise _damaged()
+        return block
 
     def read(self, offset: int, length: int) -> bytes:
         """Bytes of file meta and data set; fewer than ``length`` only at the end."""
@@ -155,10 +158,39 @@ class Original:
         return b"".join(self.stream())
 
 
-def read_original(read_pack: Callable[[int, int], bytes], offset: int, length: int) -> bytes:
-    """The whole original: file meta, then the data set without the pixel element."""
-    return bytes(Original(read_pack, offset, length))
+def _head(
+    read_pack: Callable[[int, int], bytes], offset: int, length: int
+) -> tuple[int, int, list[tuple[int, int]]]:
+    """Bytes of file meta, bytes in total, and (offset, length) of each zstd frame."""
+    if length < _HEAD.size:
+        raise _damaged()
+    magic, meta_length, size = _HEAD.unpack(read_pack(offset, _HEAD.size))
+    count = -(-size // BLOCK)
+    index_size = 4 * count
+    if magic != _MAGIC or meta_length > size or _HEAD.size + index_size > length:
+        raise _damaged()
+    lengths = (
+        struct.unpack(f"<{count}I", read_pack(offset + length - index_size, index_size)) if count else ()
+    )
+    if _HEAD.size + sum(lengths) + index_size != length:
+        raise _damaged()
+    frames = []
+    start = offset + _HEAD.size
+    for each in lengths:
+        frames.append((start, each))
+        start += each
+    return meta_length, size, frames
 
 
-def _damaged() -> StorageError:
-    return StorageError("An original data set in a pack is damaged; run `lightwell data verify`.")
+def read_original(
+    read_pack: Callable[[int, int], bytes],
+    offset: int,
+    length: int,
+    read_again: Callable[[int, int], bytes] | None = None,
+) -> bytes:
+    """The whole original: file meta, then the data set without the pixel element. As `Original` reads it."""
+    return bytes(Original(read_pack, offset, length, read_again))
+
+
+def _damaged() -> DamagedError:
+    return DamagedError("An original data set in a pack is damaged; run `lightwell data verify`.")

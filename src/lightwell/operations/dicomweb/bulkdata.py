@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
@@ -95,8 +96,9 @@ def _bulk_values_of(
     from lightwell.imaging.instances.bulk_values import bulk_values
 
     pack, offset, length = place
+    name = pack_name(pack)
     original = Original(
-        lambda start, count: stores.objects.read(pack_name(pack), start, count), offset, length
+        partial(stores.objects.read, name), offset, length, partial(stores.objects.read_again, name)
     )
     override = json.loads(decompress(override_z)) if override_z else None
     edited = edited_lines(edits, with_pixels=False) if edits else {}

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from lightwell.errors import StorageError
+from lightwell.errors import DamagedError, StorageError
 from lightwell.imaging.dataset.byte_source import BytesSource
 from lightwell.imaging.dataset.original_container import BLOCK, Original, read_original, write_original
 
@@ -60,3 +60,18 @@ def test_says_so_when_it_is_damaged() -> None:
         read_original(pack.read, offset, length)
     with pytest.raises(StorageError):
         read_original(pack.read, offset, length - 1)
+
+
+@pytest.mark.parametrize("place", ["head", "block", "index"])
+def test_reads_once_more_past_the_cache_what_is_damaged(place: str) -> None:
+    data = os.urandom(2 * BLOCK + 5)
+    pack = Pack()
+    offset, length = write_original(b"meta", BytesSource(data), [(0, len(data))], pack.append)
+    cached = Pack()
+    cached.data[:] = pack.data
+    cached.data[offset + {"head": 1, "block": 500, "index": length - 1}[place]] ^= 0x01
+    with pytest.raises(DamagedError):
+        read_original(cached.read, offset, length)
+    assert read_original(cached.read, offset, length, pack.read) == b"meta" + data
+    with pytest.raises(DamagedError):
+        read_original(cached.read, offset, length, cached.read)
