@@ -69,12 +69,14 @@ CLOCK = {
     "uuid.uuid1", "uuid.uuid4", "secrets.token_hex", "secrets.token_bytes", "secrets.randbits", "os.urandom",
 }  # fmt: skip
 # The secret key is no id, and neither is the name of a temporary file; the doctor examines the clock itself;
-# a data folder is named before there is a clock to ask.
+# a data folder is named before there is a clock to ask; the mark of a version names nothing, and must be
+# another one even where the same ids are made again.
 MAY_MAKE = {
     "clock",
     "auth.secret_box",
     "stores.buckets.local",
     "stores.data_folder.node",
+    "stores.image_sets.writing",
     "cli.doctor.machine",
     "cli.doctor.network",
 }

@@ -97,7 +97,7 @@ def _read(dataset: pydicom.Dataset) -> dict[str, Any]:
 def instances(conn: Connection, stores: Stores, found: ReadableSet) -> dict[str, dict[str, Any]]:
     """The DICOM JSON of the instances of a set, by SOPInstanceUID."""
     uids = found.study_instance_uid, found.series_instance_uid
-    named = SeriesSet(found.key, found.id, 0, "", StudyKey(0), *uids, found.version, False)
+    named = SeriesSet(found.key, found.id, 0, "", StudyKey(0), *uids, found.version, False, 0)
     array = json.loads(b"".join(dicom_json_documents.series_pieces(conn, stores, named, with_meta=False)))
     return {item["00080018"]["Value"][0]: item for item in array}
 

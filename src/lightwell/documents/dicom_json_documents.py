@@ -19,7 +19,7 @@ from lightwell.documents.retrieve_syntax import unsplit_syntax
 from lightwell.domain.image_sets import dicom_json_lines
 from lightwell.domain.image_sets.edits import Edits
 from lightwell.imaging.dataset.transfer_syntaxes import EXPLICIT_LITTLE
-from lightwell.stores.image_sets import dicom_json_instances, native_instances
+from lightwell.stores.image_sets import dicom_json_instances, lookups, native_instances
 from lightwell.stores.image_sets.by_series import SeriesSet
 from lightwell.stores.image_sets.dicom_json_instances import DicomJsonInstance
 from lightwell.stores.image_sets.records import decompress
@@ -47,26 +47,29 @@ def series_document(stores: Stores, series: SeriesSet, *, with_meta: bool) -> tu
     recent = metadata_documents.recent_documents
     with metadata_documents.assembly_lock(series.key):
         for format in (plain, with_bulk):
-            data = recent.get(series.key, series.version, format)
+            data = recent.get(series.key, series.version, series.mark, format)
             if data is None:
-                data = stores.documents.get(series.key, series.version, format)
+                data = stores.documents.get(series.key, series.version, series.mark, format)
                 if data is not None:
-                    recent.put(series.key, series.version, data, format)
+                    recent.put(series.key, series.version, series.mark, data, format)
             if data is not None:
                 return data, format == with_bulk
         has_bulk = False
+        mark = series.mark
 
         def watched_pieces() -> Iterator[bytes]:
-            nonlocal has_bulk
+            nonlocal has_bulk, mark
             with stores.db.read() as conn:
+                # Of the state that is read here, which need not be the one in which the series was found.
+                mark = lookups.mark_of(conn, series.key, series.version)
                 for piece in series_pieces(conn, stores, series, with_meta=with_meta):
                     has_bulk = has_bulk or dicom_json_lines.has_bulk_data(piece)
                     yield piece
 
         data = metadata_documents.gzip_pieces(watched_pieces())
         format = with_bulk if has_bulk else plain
-        stores.documents.put(series.key, series.version, format, data, is_latest=True)
-        recent.put(series.key, series.version, data, format)
+        stores.documents.put(series.key, series.version, mark, format, data, is_latest=True)
+        recent.put(series.key, series.version, mark, data, format)
         return data, has_bulk
 
 

@@ -23,7 +23,7 @@ from lightwell.domain.image_sets.frame_table import ENTRY_SIZE, PAGE, Frame
 from lightwell.domain.image_sets.image_set import ImageSet
 from lightwell.domain.image_sets.metadata_document import LevelBlock, Member
 from lightwell.errors import StorageError
-from lightwell.stores.image_sets import native_instances
+from lightwell.stores.image_sets import lookups, native_instances
 
 if TYPE_CHECKING:
     from lightwell.stores import Stores
@@ -36,21 +36,24 @@ _MOST_DIFFERENCES = 1024
 
 
 class RecentDocuments:
-    """Documents in memory, bounded in bytes; the least recently read goes first. Safe to use from threads."""
+    """Documents in memory, bounded in bytes; the least recently read goes first. Safe to use from threads.
+
+    A document is named by key, version and `lookups.MARK` of its set, and by its format.
+    """
 
     def __init__(self, limit: int) -> None:
         self._longest = limit // 4
         self._lock = threading.Lock()
-        self._documents: LRUCache[tuple[int, int, str], bytes] = LRUCache(limit, getsizeof=len)
+        self._documents: LRUCache[tuple[int, int, int, str], bytes] = LRUCache(limit, getsizeof=len)
 
-    def get(self, key: int, version: int, format: str = NATIVE) -> bytes | None:
+    def get(self, key: int, version: int, mark: int, format: str = NATIVE) -> bytes | None:
         with self._lock:
-            return self._documents.get((key, version, format))
+            return self._documents.get((key, version, mark, format))
 
-    def put(self, key: int, version: int, data: bytes, format: str = NATIVE) -> None:
+    def put(self, key: int, version: int, mark: int, data: bytes, format: str = NATIVE) -> None:
         if len(data) <= self._longest:
             with self._lock:
-                self._documents[key, version, format] = data
+                self._documents[key, version, mark, format] = data
 
     def drop(self, key: int) -> None:
         with self._lock:
@@ -70,20 +73,22 @@ def assembly_lock(key: int) -> threading.Lock:
     return _assembly_locks[key % len(_assembly_locks)]
 
 
-def native_document(stores: Stores, datastore_id: str, found: ImageSet, version: int) -> bytes:
-    """The gzipped native document of a version of a set that is not deleted."""
-    if (data := recent_documents.get(found.key, version)) is not None:
+def native_document(stores: Stores, datastore_id: str, found: ImageSet, version: int, mark: int) -> bytes:
+    """The gzipped document of a version, whose `lookups.MARK` is ``mark``, of a set that is not deleted."""
+    if (data := recent_documents.get(found.key, version, mark)) is not None:
         return data
     with assembly_lock(found.key):
-        if (data := recent_documents.get(found.key, version)) is not None:
+        if (data := recent_documents.get(found.key, version, mark)) is not None:
             return data
-        data = stores.documents.get(found.key, version, NATIVE)
+        data = stores.documents.get(found.key, version, mark, NATIVE)
         if data is None:
-            data = assemble_native_document(stores, datastore_id, found, version)
-            stores.documents.put(
-                found.key, version, NATIVE, data, is_latest=version == found.readable_version
-            )
-        recent_documents.put(found.key, version, data)
+            with stores.db.read() as conn:
+                # Of the state that is read here, which need not be the one that the caller has seen.
+                mark = lookups.mark_of(conn, found.key, version)
+                data = gzip_pieces(native_document_pieces(conn, datastore_id, found, version))
+            is_latest = version == found.readable_version
+            stores.documents.put(found.key, version, mark, NATIVE, data, is_latest=is_latest)
+        recent_documents.put(found.key, version, mark, data)
         return data
 
 
@@ -91,12 +96,6 @@ def drop_documents(stores: Stores, key: int) -> None:
     """Remove every document of a set from memory and from the cache."""
     recent_documents.drop(key)
     stores.documents.drop(key)
-
-
-def assemble_native_document(stores: Stores, datastore_id: str, found: ImageSet, version: int) -> bytes:
-    """Assemble the gzipped native document of a version, in the memory that the result takes."""
-    with stores.db.read() as conn:
-        return gzip_pieces(native_document_pieces(conn, datastore_id, found, version))
 
 
 def gzip_pieces(pieces: Iterable[bytes]) -> bytes:

@@ -8,8 +8,8 @@ from lightwell.clock import Clock
 from lightwell.documents import metadata_documents
 from lightwell.errors import StorageError
 from lightwell.operations.context import Context
-from lightwell.operations.image_sets import find_readable
-from lightwell.operations.version_ids import readable_version
+from lightwell.operations.image_sets import find_marked, find_readable
+from lightwell.operations.version_ids import readable_version, version_number
 from lightwell.stores.image_sets import lookups
 from lightwell.wire import shapes
 
@@ -26,10 +26,11 @@ def get_image_set_metadata(
     Raises `NotFoundError` for a set that does not exist or is deleted, and for a version that does not exist
     or has no content.
     """
-    found = find_readable(ctx, request.datastore_id, request.image_set_id)
+    wanted = None if request.version_id is None else version_number(request.version_id)
+    found, mark = find_marked(ctx, request.datastore_id, request.image_set_id, wanted)
     version = readable_version(request.version_id, found)
     try:
-        data = metadata_documents.native_document(ctx.stores, request.datastore_id, found, version)
+        data = metadata_documents.native_document(ctx.stores, request.datastore_id, found, version, mark)
     except StorageError:
         # If the set was deleted meanwhile, its rows may be gone already.
         find_readable(ctx, request.datastore_id, request.image_set_id)
@@ -58,13 +59,15 @@ class MetadataReader:
         self, datastore_id: str, image_set_id: str, version: int | None
     ) -> bytes | None:
         """The document as `get_image_set_metadata` returns it; None where that must be called."""
-        row = await self._stores.db.look_up_here(lookups.READABLE_LOOK_UP, (image_set_id, datastore_id))
+        db = self._stores.db
+        if version is None:
+            row = await db.look_up_here(lookups.READABLE_LOOK_UP, (image_set_id, datastore_id))
+        else:
+            row = await db.look_up_here(lookups.VERSION_LOOK_UP, (image_set_id, datastore_id, version))
         if row is None:
             return None
-        key, readable = row
-        if version is not None and version > readable:
-            return None
-        data = metadata_documents.recent_documents.get(key, readable if version is None else version)
+        key, number, mark = row
+        data = metadata_documents.recent_documents.get(key, number, mark)
         if data is not None:
             self._stores.accesses.note(key, self._clock.now())
         return data

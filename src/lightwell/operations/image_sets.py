@@ -94,11 +94,21 @@ def list_image_set_versions(
 
 def find_readable(ctx: Context, datastore_id: str, image_set_id: str) -> ImageSet:
     """The set, for reading its content. Raises `NotFoundError` where it does not exist or is deleted."""
+    return find_marked(ctx, datastore_id, image_set_id, None)[0]
+
+
+def find_marked(
+    ctx: Context, datastore_id: str, image_set_id: str, number: int | None
+) -> tuple[ImageSet, int]:
+    """The set, for reading its content, and `lookups.MARK` of a version, by default of the readable one.
+
+    Raises `NotFoundError` where the set does not exist or is deleted.
+    """
     with ctx.stores.db.read() as conn:
-        found = lookups.get(conn, datastore_id, image_set_id)
+        found = lookups.get_marked(conn, datastore_id, image_set_id, number)
     if found is None:
         raise unknown_image_set(ctx, datastore_id, image_set_id)
-    if found.deleted:
+    if found[0].deleted:
         raise NotFoundError(f"Image set {image_set_id} is deleted.")
     return found
 

@@ -248,12 +248,12 @@ def test_drops_documents_of_deleted_sets_that_were_cached_again(server: Importin
     with server.stores.db.read() as conn:
         key = conn.execute(select(tables.image_set.c.key)).scalar_one()
     delete(server, made)
-    server.stores.documents.put(key, 1, "native", b"another server was just reading")
+    server.stores.documents.put(key, 1, 0, "native", b"another server was just reading")
     collector(server).collect()
-    assert server.stores.documents.get(key, 1, "native") is None
-    server.stores.documents.put(key, 1, "native", b"and another host")
+    assert server.stores.documents.get(key, 1, 0, "native") is None
+    server.stores.documents.put(key, 1, 0, "native", b"and another host")
     collector(server).collect(housekeeping=True)
-    assert server.stores.documents.get(key, 1, "native") is None
+    assert server.stores.documents.get(key, 1, 0, "native") is None
 
 
 def test_keeps_what_was_referenced_after_the_scan(server: Importing) -> None:
@@ -315,13 +315,13 @@ def test_cached_documents_go_from_servers_that_never_collect(server: Importing) 
     with server.stores.db.read() as conn:
         key = conn.execute(select(tables.image_set.c.key)).scalar_one()
     documents = server.stores.documents
-    documents.put(key, 1, "native", b"PATIENT^NAME")
-    assert documents.get(key, 1, "native") is not None
+    documents.put(key, 1, 0, "native", b"PATIENT^NAME")
+    assert documents.get(key, 1, 0, "native") is not None
     other.do_round()
-    assert documents.get(key, 1, "native") is None
-    documents.put(key, 1, "native", b"PATIENT^NAME")
+    assert documents.get(key, 1, 0, "native") is None
+    documents.put(key, 1, 0, "native", b"PATIENT^NAME")
     other.do_round()
-    assert documents.get(key, 1, "native") is not None, "it looks once an hour"
+    assert documents.get(key, 1, 0, "native") is not None, "it looks once an hour"
 
 
 def test_collects_while_the_engine_runs(tmp_path: Path, database_url: str) -> None:

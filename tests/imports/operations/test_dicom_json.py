@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,9 +17,10 @@ from lightwell.documents import dicom_json_documents, metadata_documents
 from lightwell.operations.copy_image_set import copy_image_set
 from lightwell.operations.dicomweb import metadata
 from lightwell.operations.dicomweb.lookup import DicomwebTarget, SeriesSet
+from lightwell.operations.get_image_set_metadata import MetadataReader, get_image_set_metadata
 from lightwell.stores.account import datastores
 from lightwell.stores.db import tables
-from lightwell.stores.image_sets import by_series, part10_instances
+from lightwell.stores.image_sets import by_series, lookups, part10_instances
 from lightwell.wire import shapes
 from tests.imports.operations.test_updates import blob, sets, two_sets, update
 from tests.support import consistency, invariants
@@ -156,3 +161,59 @@ def test_derives_old_records_and_keeps_one_document_a_version(
     each: SeriesSet = found.sets[0]
     metadata_documents.drop_documents(ctx.stores, each.key)
     assert cached() is None
+
+
+def test_documents_of_a_version_that_is_lost_are_not_shown_for_the_next_of_its_number(
+    sqlite: Importing, tmp_path: Path
+) -> None:
+    """The database goes back, as by a restored backup or a standby that lacked the last moments."""
+    id, _ = two_sets(sqlite)
+    ctx, live = sqlite.context, sqlite.stores.db
+    target = DicomwebTarget(sqlite.datastore, f"{ROOT}.1", f"{ROOT}.1.1", base="http://x")
+    reader = MetadataReader(ctx.stores, ctx.clock)
+
+    def read() -> tuple[str, list[str]]:
+        """Entity tag, and what each form describes the study by: warm, as it is read, and as it was kept."""
+        found = metadata.find_image_sets(ctx, target)
+        arrays = [metadata.gzipped_metadata(ctx, target, found)]
+        warm = asyncio.run(metadata.cached_series_metadata(ctx.stores, ctx.settings, ctx.clock, target))
+        assert warm == (found.etag, arrays[0])
+        texts = [json.loads(gzip.decompress(each))[0]["00081030"]["Value"][0] for each in arrays]
+        for number in (None, 2):
+            request = shapes.GetImageSetMetadataRequest(
+                datastore_id=sqlite.datastore,
+                image_set_id=id,
+                version_id=None if number is None else str(number),
+            )
+            data = asyncio.run(reader.cached_document(sqlite.datastore, id, number))
+            documents = [data] if data is not None else []
+            documents.append(get_image_set_metadata(ctx, request).image_set_metadata_blob)
+            texts += [
+                json.loads(gzip.decompress(each))["Study"]["DICOM"]["StudyDescription"] for each in documents
+            ]
+        return found.etag, texts
+
+    with closing(sqlite3.connect(tmp_path / "backup")) as backup:
+        live.raw().backup(backup)
+        update(sqlite, id, 1, blob(study={"StudyDescription": "FIRST"}), include_study_image_sets=True)
+        assert set(read()[1]) == {"FIRST"}
+        tag, texts = read()
+        assert texts == ["FIRST"] * 5
+        live.close()
+        backup.backup(live.raw())
+    live.close()
+    update(sqlite, id, 1, blob(study={"StudyDescription": "SECOND"}), include_study_image_sets=True)
+    other, texts = read()
+    assert set(texts) == {"SECOND"} and other != tag
+    assert read() == (other, ["SECOND"] * 5)
+    invariants.check(sqlite.stores)
+
+
+def test_versions_of_earlier_releases_are_told_apart_by_their_times(sqlite: Importing) -> None:
+    _, id = two_sets(sqlite)
+    sqlite.stores.db.write(lambda conn: conn.execute(sql_update(tables.version).values(mark=None)))
+    with sqlite.stores.db.read() as conn:
+        found = lookups.get_marked(conn, sqlite.datastore, id, None)
+        assert found is not None and found[1] == found[0].created_at > 0
+    row = sqlite.stores.db.look_up(lookups.READABLE_LOOK_UP, (id, sqlite.datastore))
+    assert row == (found[0].key, 1, found[1])

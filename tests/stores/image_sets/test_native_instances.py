@@ -44,11 +44,12 @@ def uids(stores: Stores, built: BuiltSet, version: int) -> list[str]:
 
 
 def read(stores: Stores, built: BuiltSet, version: int = 1) -> dict[str, Any]:
-    data = metadata_documents.assemble_native_document(
-        stores, built.datastore_id, row(stores, built), version
-    )
-    found: dict[str, Any] = json.loads(gzip.decompress(data))
-    return found
+    found = row(stores, built)
+    with stores.db.read() as conn:
+        pieces = metadata_documents.native_document_pieces(conn, built.datastore_id, found, version)
+        data = metadata_documents.gzip_pieces(pieces)
+    document: dict[str, Any] = json.loads(gzip.decompress(data))
+    return document
 
 
 def instances(document: dict[str, Any]) -> dict[str, Any]:

@@ -51,7 +51,9 @@ def find_image_sets(ctx: Context, target: DicomwebTarget) -> FoundImageSets:
         sets = _sets(conn, target)
         if target.instance is not None:
             instance_of(conn, sets[0], target.instance)
-    return FoundImageSets(sets, _etag(ctx.settings, [(each.id, each.version) for each in sets], target))
+    return FoundImageSets(
+        sets, _etag(ctx.settings, [(each.id, each.version, each.mark) for each in sets], target)
+    )
 
 
 @contextmanager
@@ -114,15 +116,15 @@ async def cached_series_metadata(
     )
     if row is None or target.image_set_id not in (None, row[1]):
         return None
-    key, id, version = row
+    key, id, version, mark = row
     format = _format(settings)
-    data = metadata_documents.recent_documents.get(key, version, format)
+    data = metadata_documents.recent_documents.get(key, version, mark, format)
     if data is None:
-        data = metadata_documents.recent_documents.get(key, version, _served_format(format, target))
+        data = metadata_documents.recent_documents.get(key, version, mark, _served_format(format, target))
     if data is None:
         return None
     stores.accesses.note(key, clock.now())
-    return _etag(settings, [(id, version)], target), data
+    return _etag(settings, [(id, version, mark)], target), data
 
 
 def _sets(conn: Connection, target: DicomwebTarget) -> list[SeriesSet]:
@@ -164,14 +166,14 @@ def _series_array(ctx: Context, target: DicomwebTarget, found: SeriesSet) -> byt
     if not has_bulk:
         return data
     served = _served_format(_format(ctx.settings), target)
-    cached = metadata_documents.recent_documents.get(found.key, found.version, served)
+    cached = metadata_documents.recent_documents.get(found.key, found.version, found.mark, served)
     if cached is None:
         objects = (
             dicom_json_lines.insert_base_url(text, target.base, target.image_set_id)
             for text in dicom_json_documents.split_array(data)
         )
         cached = metadata_documents.gzip_pieces(dicom_json_documents.join_array(objects))
-        metadata_documents.recent_documents.put(found.key, found.version, cached, served)
+        metadata_documents.recent_documents.put(found.key, found.version, found.mark, cached, served)
     return cached
 
 
@@ -188,6 +190,6 @@ def _served_format(format: str, target: DicomwebTarget) -> str:
     return f"{format} {target.base} {target.image_set_id or ''}"
 
 
-def _etag(settings: Settings, sets: Sequence[tuple[str, int]], target: DicomwebTarget) -> str:
+def _etag(settings: Settings, sets: Sequence[tuple[str, int, int]], target: DicomwebTarget) -> str:
     state = f"{_ETAG_EDITION} {sets} {target.instance} {_served_format(_format(settings), target)}"
     return hashlib.blake2s(state.encode("utf-8", "replace"), digest_size=12).hexdigest()

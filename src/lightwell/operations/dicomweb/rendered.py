@@ -112,7 +112,8 @@ class RenderSource:
 
     def tag(self, asked: Rendering) -> str:
         """An entity tag: the same for the same frame of the same version with the same parameters."""
-        place = (self.found.id, self.found.version, self.instance.record, self.number, len(self.animated))
+        found = self.found
+        place = (found.id, found.version, found.mark, self.instance.record, self.number, len(self.animated))
         return sha256(repr((__version__, place, asked)).encode()).hexdigest()[:32]
 
 
@@ -200,12 +201,12 @@ def render_thumbnail(context: Context, what: RenderSource, asked: Rendering, *, 
     """
     documents, found = context.stores.documents, what.found
     format = f"thumbnail.{what.instance.record:x}.{what.number}.{__version__.encode().hex()}"
-    if usual and (kept := documents.get(found.key, found.version, format)) is not None:
+    if usual and (kept := documents.get(found.key, found.version, found.mark, format)) is not None:
         context.stores.accesses.note(found.key, context.clock.now())
         return EncodedImage(THUMBNAIL, kept)
     made = render_image(context, what, asked)
     if usual and not made.notes and made.media_type == THUMBNAIL:
-        documents.put(found.key, found.version, format, made.data)
+        documents.put(found.key, found.version, found.mark, format, made.data)
     return made
 
 

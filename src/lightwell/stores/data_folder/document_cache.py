@@ -1,9 +1,11 @@
 """The cache of assembled documents: files that may be dropped at any time, and that a GET may write.
 
-A document is ``ab/SET/VERSION-FORMAT`` below the root, written without an fsync: it begins with its length
-and CRC-32, and a file that does not match them is ignored. The cache keeps to ``limit`` bytes by dropping
-first what is not the latest version of its image set, then what was read least recently. Several processes
-may share it; each looks at all of it only after it has itself added a sixteenth of the limit.
+A document is ``ab/SET/VERSION-MARK-FORMAT`` below the root, written without an fsync: it begins with its
+length and CRC-32, and a file that does not match them is ignored. MARK tells versions of one number apart
+that were made before and after the database had gone back (`stores.image_sets.lookups.MARK`). The cache keeps
+to ``limit`` bytes by dropping first what is not the latest version of its image set, then what was read least
+recently. Several processes may share it; each looks at all of it only after it has itself added a sixteenth
+of the limit.
 """
 
 from __future__ import annotations
@@ -45,9 +47,9 @@ class DocumentCache:
         self._added = limit  # so that the first write looks at what is there
         self._lock = threading.Lock()
 
-    def get(self, set_key: int, version: int, format: str) -> bytes | None:
+    def get(self, set_key: int, version: int, mark: int, format: str) -> bytes | None:
         """The document, None if it is not cached. ``format`` is letters, digits and dots."""
-        path = self._path(set_key, version, format)
+        path = self._path(set_key, version, mark, format)
         try:
             data = path.read_bytes()
         except OSError:
@@ -62,12 +64,14 @@ class DocumentCache:
             os.utime(path)  # read now: eviction goes by it
         return body
 
-    def put(self, set_key: int, version: int, format: str, data: bytes, *, is_latest: bool = True) -> None:
+    def put(
+        self, set_key: int, version: int, mark: int, format: str, data: bytes, *, is_latest: bool = True
+    ) -> None:
         """Cache a document; nothing is raised if that fails. The document of a version never changes."""
         size = _HEAD.size + len(data)
         if size > self.limit // 4:
             return
-        path = self._path(set_key, version, format)
+        path = self._path(set_key, version, mark, format)
         temporary: Path | None = None
         try:
             path.parent.mkdir(0o700, parents=True, exist_ok=True)
@@ -143,10 +147,12 @@ class DocumentCache:
                 continue
             for found in paths:
                 version, _, format = found.name.partition("-")
+                _, is_marked, format = format.partition("-")
                 with contextlib.suppress(OSError):
                     status = found.stat(follow_symlinks=False)
-                    # A name without a number was left by a crash or is just being written: it counts as old.
-                    number = int(version) if version.isdigit() else 0
+                    # A name without a number was left by a crash or is just being written, one without a mark
+                    # by an earlier release: they count as old.
+                    number = int(version) if version.isdigit() and is_marked else 0
                     old = number == 0 or status.st_mode & 0o777 == _OLD
                     read_at = status.st_mtime_ns
                     yield _Entry(Path(found.path), set_key, number, format, status.st_size, read_at, old)
@@ -163,7 +169,7 @@ class DocumentCache:
     def _folder(self, set_key: int) -> Path:
         return self.root / f"{set_key & 0xFF:02x}" / f"{set_key:016x}"
 
-    def _path(self, set_key: int, version: int, format: str) -> Path:
+    def _path(self, set_key: int, version: int, mark: int, format: str) -> Path:
         if not format.replace(".", "").isalnum() or format.startswith("."):
             raise ValueError(f"{format!r} is not a format of a document")
-        return self._folder(set_key) / f"{version}-{format}"
+        return self._folder(set_key) / f"{version}-{mark:x}-{format}"

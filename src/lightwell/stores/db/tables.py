@@ -127,6 +127,7 @@ version = Table(
     Column("forced", Boolean),
     Column("caller", _TEXT, nullable=False),  # ARN of who made it
     Column("created_at", BigInteger, nullable=False),
+    Column("mark", BigInteger),  # random: see `stores.image_sets.lookups.MARK`; NULL in old rows
 )
 
 level_value = Table(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, select
+from sqlalchemy import Connection, Select, and_, bindparam, func, select
 
 from lightwell.domain.keys import ImageSetKey, StudyKey
 from lightwell.domain.states import ImageSetState
 from lightwell.stores.db.look_up import LookUp
-from lightwell.stores.db.tables import datastore, image_set
+from lightwell.stores.db.tables import datastore, image_set, version
 from lightwell.stores.db.validity import holds_in_sql
 
 
@@ -18,7 +18,8 @@ from lightwell.stores.db.validity import holds_in_sql
 class SeriesSet:
     """The readable version of an image set, which holds a series or a part of one.
 
-    ``key``, ``datastore`` and ``study`` are keys of rows; the UIDs are those of the version.
+    ``key``, ``datastore`` and ``study`` are keys of rows; the UIDs are those of the version. ``mark`` is
+    `lookups.MARK` of the version.
     """
 
     key: ImageSetKey
@@ -30,6 +31,7 @@ class SeriesSet:
     series_instance_uid: str
     version: int
     is_primary: bool
+    mark: int
 
 
 _SERIES_SETS: Select[Any] = (
@@ -43,9 +45,14 @@ _SERIES_SETS: Select[Any] = (
         image_set.c.series_instance_uid,
         image_set.c.readable_version,
         image_set.c.is_primary,
+        func.coalesce(version.c.mark, version.c.created_at, 0),
         image_set.c.series_number,
     )
     .join(datastore, datastore.c.key == image_set.c.datastore)
+    .outerjoin(
+        version,
+        and_(version.c.image_set == image_set.c.key, version.c.number == image_set.c.readable_version),
+    )
     .where(
         datastore.c.id == bindparam("datastore_id"),
         image_set.c.study_instance_uid == bindparam("study"),

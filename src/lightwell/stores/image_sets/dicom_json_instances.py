@@ -19,17 +19,20 @@ from lightwell.stores.db.tables import member, record
 from lightwell.stores.db.validity import holds_in
 from lightwell.stores.image_sets import edits as packed_edits
 from lightwell.stores.image_sets import native_instances
+from lightwell.stores.image_sets.lookups import MARK
 
 _FEW, _MANY, _BYTES = 64, 2048, 4 << 20
 """How many instances a batch of lines has, and bytes; its length follows from the bytes of the last batch."""
 
 
 PRIMARY_LOOK_UP = LookUp(
-    "SELECT s.key, s.id, s.readable_version FROM image_set s, datastore d"
+    f"SELECT s.key, s.id, v.number, {MARK} FROM image_set s, datastore d, version v"
     " WHERE d.id = ? AND s.datastore = d.key AND s.study_instance_uid = ? AND s.series_instance_uid = ?"
     " AND s.is_primary AND s.state = 'ACTIVE' AND s.readable_version > 0"
+    " AND v.image_set = s.key AND v.number = s.readable_version"
 )
-"""For `Database.look_up` (data store id, study and series UID): key, id and version of the primary set."""
+"""For `Database.look_up` (data store id, study and series UID): key and id of the primary set, number and
+mark of its readable version."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, bindparam, select, update
+from sqlalchemy import Connection, Integer, Select, and_, bindparam, func, select, update
 
 from lightwell.domain.image_sets.image_set import ImageSet, Summary, Version
 from lightwell.domain.keys import ImageSetKey
@@ -21,10 +21,29 @@ SUMMARY = tuple(
     image_set.c["readable_version" if name == "version" else name].label(name) for name in Summary.__slots__
 )
 
+MARK = "COALESCE(v.mark, v.created_at, 0)"
+"""What tells a version ``v`` from another one of the same set and number.
+
+After a failover to a standby that lacked the last moments, or once a backup is restored, the next version of
+a set gets a number that another version had before. Whatever is kept of a version outside the database goes
+by its mark too: the number alone would find the document of the version that is lost.
+"""
+
+_MARK = func.coalesce(version.c.mark, version.c.created_at, 0)
 _GET: Select[Any] = (
     select(*_SET)
     .join(datastore, datastore.c.key == image_set.c.datastore)
     .where(image_set.c.id == bindparam("id"), datastore.c.id == bindparam("datastore_id"))
+)
+_GET_MARKED: Select[Any] = _GET.add_columns(_MARK).outerjoin(
+    version,
+    and_(
+        version.c.image_set == image_set.c.key,
+        version.c.number == func.coalesce(bindparam("number", type_=Integer), image_set.c.readable_version),
+    ),
+)
+_MARK_OF: Select[Any] = select(_MARK).where(
+    version.c.image_set == bindparam("key"), version.c.number == bindparam("number")
 )
 _FIND: Select[Any] = (
     select(datastore.c.id, *_SET)
@@ -70,13 +89,17 @@ FRAME_LOOK_UP = LookUp(
 of these pixels may be read through this set: it exists, is not deleted, and an instance of some version of
 it has them. Most pixels have the same key as their instance; the others are found by an index."""
 
-READABLE_LOOK_UP = LookUp(
-    "SELECT s.key, s.readable_version FROM image_set s WHERE s.id = ? AND s.state = 'ACTIVE'"
-    " AND s.datastore = (SELECT d.key FROM datastore d WHERE d.id = ?)"
+_READABLE = (
+    f"SELECT s.key, v.number, {MARK} FROM image_set s, version v WHERE s.id = ? AND s.state = 'ACTIVE'"
+    " AND s.datastore = (SELECT d.key FROM datastore d WHERE d.id = ?) AND v.image_set = s.key"
 )
-"""For `Database.look_up` (image set id, data store id): key and readable version of a set that is not
-deleted.
+READABLE_LOOK_UP = LookUp(_READABLE + " AND v.number = s.readable_version")
+"""For `Database.look_up` (image set id, data store id): key, number and mark of the readable version of a set
+that is not deleted.
 """
+
+VERSION_LOOK_UP = LookUp(_READABLE + " AND v.number = ? AND v.number <= s.readable_version")
+"""The same of the version whose number is the third parameter."""
 
 
 def _image_set(row: Sequence[Any]) -> ImageSet:
@@ -95,6 +118,16 @@ def get(conn: Connection, datastore_id: str, image_set_id: str) -> ImageSet | No
     """The set of that id in that data store, deleted or not."""
     row = conn.execute(_GET, {"id": image_set_id, "datastore_id": datastore_id}).one_or_none()
     return None if row is None else _image_set(row)
+
+
+def get_marked(
+    conn: Connection, datastore_id: str, image_set_id: str, number: int | None
+) -> tuple[ImageSet, int] | None:
+    """`get`, and the mark of a version, by default of the readable one; 0 if there is no such version."""
+    row = conn.execute(
+        _GET_MARKED, {"id": image_set_id, "datastore_id": datastore_id, "number": number}
+    ).one_or_none()
+    return None if row is None else (_image_set(row[:-1]), row[-1])
 
 
 def find(conn: Connection, image_set_id: str) -> tuple[str, ImageSet] | None:
@@ -131,6 +164,11 @@ def summary(conn: Connection, key: ImageSetKey) -> Summary:
 def get_version(conn: Connection, key: ImageSetKey, number: int) -> Version | None:
     row = conn.execute(_GET_VERSION, {"key": key, "number": number}).one_or_none()
     return None if row is None else _version(row)
+
+
+def mark_of(conn: Connection, key: ImageSetKey, number: int) -> int:
+    """The mark of a version; 0 if it is lost."""
+    return conn.execute(_MARK_OF, {"key": key, "number": number}).scalar() or 0
 
 
 def versions(conn: Connection, key: ImageSetKey, *, below: int | None, limit: int) -> list[Version]:

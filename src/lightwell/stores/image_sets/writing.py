@@ -6,6 +6,7 @@ each. The caller holds the locks: see `changes.open_sets` and `studies.lock`.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -146,6 +147,7 @@ def _insert_version(conn: Connection, image_set_key: ImageSetKey, new: NewVersio
             "forced": new.forced,
             "caller": new.caller,
             "created_at": new.created_at,
+            "mark": secrets.randbits(63),
         },
     )
 
