@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from sqlalchemy import select
 
+from lightwell.domain.image_sets.frame_table import frame_id
+from lightwell.operations.get_image_frame import FrameReader
 from lightwell.stores.db import tables
+from lightwell.stores.objects.packs import pack_name
 from tests.support import invariants
 from tests.support.ct_files import ROOT, ct, write, write_series
 from tests.support.imports import Importing
@@ -39,6 +43,29 @@ def test_grows_the_primary_set_by_another_import(server: Importing) -> None:
         assert statuses.scalars().all() == ["CREATED", "IMPORTED"]
     assert (row.instance_count, row.latest_version, row.readable_version) == (4, 2, 2)
     invariants.check(server.stores)
+
+
+def test_the_storage_is_told_the_packs_of_a_set_in_the_order_of_its_instances(
+    server: Importing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, number in (("a", 7), ("b", 2), ("c", 5)):
+        write(server.input / folder / "x.dcm", ct(number))
+        server.run(f"{folder}/")
+    with server.stores.db.read() as conn:
+        key, id = conn.execute(select(tables.image_set.c.key, tables.image_set.c.id)).one()
+        rows = conn.execute(
+            select(tables.pixels.c.key, tables.pack.c.key, tables.pack.c.size)
+            .join(tables.pack, tables.pack.c.key == tables.pixels.c.pack)
+            .join(tables.record, tables.record.c.pixels == tables.pixels.c.key)
+            .order_by(tables.record.c.instance_number)
+        ).all()
+    told: list[object] = []
+    monkeypatch.setattr(type(server.stores.objects), "follow", lambda _, objects: told.append(objects))
+    reader = FrameReader(server.stores, server.context.clock)
+    places = [reader.locate(server.datastore, id, frame_id(pixels, 0)) for pixels, _, _ in rows]
+    assert [reader.is_walked(place) for place in places] == [False, True, False]
+    reader.follow(key)
+    assert told == [[(pack_name(pack), size) for _, pack, size in rows]] and len(rows) == 3
 
 
 def test_lets_the_newest_copy_of_an_instance_replace_the_older(server: Importing) -> None:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Awaitable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cachetools import LRUCache
+from cachetools import LRUCache, TTLCache
 
 from lightwell.clock import Clock
 from lightwell.domain.image_sets.frame_checks import (
@@ -44,7 +45,7 @@ from lightwell.imaging.dataset.transfer_syntaxes import content_type
 from lightwell.stores.account import datastores
 from lightwell.stores.collector import removal
 from lightwell.stores.image_sets import lookups, native_instances, records
-from lightwell.stores.objects import checked_reads
+from lightwell.stores.objects import checked_reads, packs
 from lightwell.stores.objects.checked_reads import CheckedRange, CheckedSpan
 from lightwell.stores.objects.packs import pack_name
 
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 _LARGEST_KEY = (1 << 63) - 1
 # With its page, each takes a kilobyte.
 _MOST_PLACES = 8192
+_FOLLOWED = 256, 60.0  # sets, seconds
 _log = logging.getLogger(__name__)
 
 
@@ -167,6 +169,8 @@ class FrameReader:
         self._pages = FramePages()
         # By the ids of frames, for the set through which each was requested last.
         self._places: dict[str, FrameLocation] = {}
+        # How many frames of a set were not cached lately.
+        self._cold: TTLCache[ImageSetKey, int] = TTLCache(*_FOLLOWED)
         self.may_wait = stores.db.dialect != "sqlite"
         """Whether look-ups go over a network, so that they must not be made on an event loop."""
 
@@ -250,6 +254,21 @@ class FrameReader:
         wanted = checked_reads.range_of(place.span(), place.head + start, length)
         fetching = self.stores.objects.fetch(place.object, wanted.offset, wanted.length)
         return None if fetching is None else _part(wanted, fetching)
+
+    def is_walked(self, place: FrameLocation) -> bool:
+        """Whether the second frame of a set was just fetched, after which `follow` is to be called once."""
+        count = self._cold.get(place.image_set, 0) + 1
+        if count <= 2:
+            self._cold[place.image_set] = count
+        return count == 2
+
+    def follow(self, image_set: ImageSetKey) -> None:
+        """Tell the storage in which order the frames of a set are likely to be read. Never raises for a
+        storage or database that is away."""
+        with suppress(StorageError):
+            with self.stores.db.read() as conn:
+                objects = packs.in_order(conn, image_set)
+            self.stores.objects.follow(objects)
 
     def note_access(self, place: FrameLocation) -> None:
         """Note that the set's content was read."""

@@ -49,10 +49,16 @@ def test_returns_any_range_across_blocks_and_files(tmp_path: Path, data: bytes) 
 def test_another_process_compares_each_block_once_and_then_reads_it(tmp_path: Path, data: bytes) -> None:
     filled(tmp_path, data).close()
     other = BlockCache(tmp_path, 1 << 30)
-    assert other.read_warm(KEY, 0, 10) is None  # not compared yet
+    compared: list[int] = []
+    other.on_load = compared.append
+    assert other.read_warm(KEY, 0, 10) is None  # the file is not open yet
     assert other.load(KEY, [0, 34, 35, 36]) == {n: b for n, b in blocks_of(data).items() if n in (0, 34, 35)}
     assert other.read_warm(KEY, 0, 10) == data[:10]
-    assert other.read_warm(KEY, BLOCK, 10) is None
+    assert len(compared) == 3
+    # Of an open file also what another process has written since, if it is in memory.
+    for _ in range(2):
+        assert other.read_warm(KEY, BLOCK - 5, BLOCK + 10) == data[BLOCK - 5 :][: BLOCK + 10]
+    assert len(compared) == 5
 
 
 def test_damage_of_any_byte_is_as_if_the_block_were_not_there(tmp_path: Path, data: bytes) -> None:
@@ -65,6 +71,10 @@ def test_damage_of_any_byte_is_as_if_the_block_were_not_there(tmp_path: Path, da
             file.seek(at)
             file.write(bytes([byte[0] ^ 0x10]))
     # Blocks 0 and 5; the table's entries of 0 and 9.
+    warm = BlockCache(tmp_path, 1 << 30)
+    warm.load(KEY, [1])
+    found = [number for number in range(BLOCKS) if warm.read_warm(KEY, number * BLOCK + 9, 1) is not None]
+    assert found == sorted(set(range(BLOCKS)) - {0, 5, 9})
     assert set(BlockCache(tmp_path, 1 << 30).load(KEY, range(BLOCKS))) == set(range(BLOCKS)) - {0, 5, 9}
     os.truncate(path, 2 * BLOCK)
     assert BlockCache(tmp_path, 1 << 30).load(KEY, range(BLOCKS)) == {}
@@ -183,14 +193,14 @@ def test_only_one_process_may_claim_a_block(tmp_path: Path) -> None:
 
 def test_calls_back_where_a_mark_is_first_passed(tmp_path: Path, data: bytes) -> None:
     cache = filled(tmp_path, data)
-    passed: list[str] = []
-    cache.on_mark = passed.append
+    passed: list[tuple[str, int]] = []
+    cache.on_mark = lambda key, block: passed.append((key, block))
     cache.mark(KEY, 2 * BLOCK)
     cache.read_warm(KEY, 0, 2 * BLOCK)
     assert passed == []
     cache.read_warm(KEY, BLOCK, BLOCK + 1)
     cache.read_warm(KEY, BLOCK, BLOCK + 1)
-    assert passed == [KEY]
+    assert passed == [(KEY, 2)]
 
 
 def test_cuts_out_of_blocks_that_follow_one_another() -> None:

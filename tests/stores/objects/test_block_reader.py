@@ -136,6 +136,41 @@ def test_reads_on_where_neighbours_are_read(objects: Counted, way: FaultyProxy, 
     assert objects.got("reads", "s3") <= 3
 
 
+def test_reads_on_over_the_borders_of_packs_that_follow_one_another(
+    objects: Counted, way: FaultyProxy, data: bytes
+) -> None:
+    size = 3 * BLOCK + 99
+    keys = [f"packs/ef/{number}.pack" for number in range(8)]
+    contents = {key: data[number * size :][:size] for number, key in enumerate(keys)}
+    for key in keys[:-1]:
+        objects.put(key, contents[key])
+    way.requests.clear()
+    # The database may be wrong about them: one is shorter than it says, and the last one is not there.
+    objects.follow([(key, size if key != keys[4] else 40 * BLOCK) for key in keys])
+    for key in keys[:-1]:
+        for start in range(0, size, BLOCK // 2):
+            wanted = contents[key][start : start + BLOCK // 2]
+            assert objects.read(key, start, len(wanted)) == wanted
+    assert objects.got("reads", "s3") <= 2
+    assert gets(way) <= 2 * len(keys) and objects.got("bytes", "s3") == 7 * size
+    with pytest.raises(MissingObjectError):
+        objects.read(keys[-1], 0, 1)
+    with pytest.raises(StorageError, match=f"ends at byte {size}"):
+        objects.read(keys[4], size, 1)
+
+
+def test_what_comes_ahead_and_is_cut_short_is_fetched_again(
+    objects: Counted, way: FaultyProxy, data: bytes
+) -> None:
+    assert objects.read(KEY, 0, BLOCK) == data[:BLOCK]
+    way.cut_after = 6 * BLOCK + 1000
+    step = BLOCK // 3
+    for start in range(BLOCK, SIZE, step):
+        wanted = data[start : start + step]
+        assert objects.read(KEY, start, len(wanted)) == wanted
+    assert gets(way) < 20
+
+
 def test_runs_on_the_loop_of_the_server(objects: Counted, way: FaultyProxy, data: bytes) -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()

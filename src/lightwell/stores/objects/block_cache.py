@@ -70,7 +70,8 @@ class BlockCache:
     def __init__(self, root: Path, limit: int, memory: int = 32 << 20) -> None:
         self.root = root.absolute()
         self.limit = limit
-        self.on_mark: Callable[[str], None] = lambda key: None
+        self.on_mark: Callable[[str, int], None] = lambda key, block: None
+        self.on_load: Callable[[int], None] = lambda length: None
         self._most_memory = max(1, memory // BLOCK)
         self._files: OrderedDict[tuple[str, int], _File] = OrderedDict()
         self._memory: OrderedDict[tuple[str, int], bytes] = OrderedDict()
@@ -87,7 +88,7 @@ class BlockCache:
         mark = self._marks.get(key)
         if mark is not None and offset + length > mark:
             self._marks.pop(key, None)
-            self.on_mark(key)
+            self.on_mark(key, (offset + length - 1) // BLOCK)
         number, start = divmod(offset, _FILE)
         if start + length > _FILE:
             first = self.read_warm(key, offset, _FILE - start)
@@ -98,22 +99,26 @@ class BlockCache:
             if file is not None:
                 self._files.move_to_end((key, number))
         if file is not None:
-            data = self._pread(file, start, length)
+            data = self._pread(file, key, offset, length)
             if data is not None:
                 return data
         return self._from_memory(key, offset, length)
 
-    def _pread(self, file: _File, start: int, length: int) -> bytes | None:
+    def _pread(self, file: _File, key: str, offset: int, length: int) -> bytes | None:
+        start = offset % _FILE
         end = start + length
         need = (2 << (end - 1) // BLOCK) - (1 << start // BLOCK)
-        if file.known & need != need or end > file.end or file.is_gone:
-            return None
-        probe = bytearray(1)
-        try:
-            # If both ends are in the page cache, so is almost certainly what lies between them.
-            for place in (start, end - 1):
-                if os.preadv(file.fd, [probe], place, _NOWAIT) != 1:
+        if file.known & need != need:
+            # What another process has just written is compared here; it is in the page cache.
+            for block in range(offset // BLOCK, (offset + length - 1) // BLOCK + 1):
+                is_known = file.known >> block % BLOCKS & 1
+                if not is_known and self._checked(file, key, block, waits=False) is None:
                     return None
+        if end > file.end or file.is_gone:
+            return None
+        try:
+            if not _is_in_memory(file, start, length):
+                return None
             data = os.pread(file.fd, length, start)
             now = time.monotonic()
             if now - file.read_at > _TOUCH_SECONDS:
@@ -136,12 +141,13 @@ class BlockCache:
         with self._lock:
             return self._memory.get((key, block))
 
-    def load(self, key: str, blocks: Sequence[int]) -> dict[int, bytes]:
-        """Those of these blocks that are on the disk, whole and undamaged. Waits for the disk."""
+    def load(self, key: str, blocks: Sequence[int], *, waits: bool = True) -> dict[int, bytes]:
+        """Those of these blocks that are on the disk, whole and undamaged; with ``waits`` False, only those
+        that need not be waited for."""
         found: dict[int, bytes] = {}
         for block in blocks:
             file = self._file(key, block // BLOCKS)
-            data = None if file is None else self._checked(file, key, block)
+            data = None if file is None else self._checked(file, key, block, waits=waits)
             if data is not None:
                 found[block] = data
         return found
@@ -151,19 +157,22 @@ class BlockCache:
         file = self._file(key, block // BLOCKS)
         return file is not None and self._entry(file, block % BLOCKS) is not None
 
-    def _checked(self, file: _File, key: str, block: int) -> bytes | None:
+    def _checked(self, file: _File, key: str, block: int, *, waits: bool) -> bytes | None:
         index = block % BLOCKS
         entry = self._entry(file, index)
         if entry is None:
             return None
         length, checksum = entry
         try:
+            if not waits and not _is_in_memory(file, index * BLOCK, length):
+                return None
             data = os.pread(file.fd, length, index * BLOCK)
         except OSError:
             return None
         if len(data) != length or _checksum(key, block, data) != checksum:
             return None
         self._know(file, index, length)
+        self.on_load(length)
         return data
 
     def _entry(self, file: _File, index: int) -> tuple[int, int] | None:
@@ -231,7 +240,7 @@ class BlockCache:
                 self._memory.popitem(last=False)
 
     def mark(self, key: str, offset: int) -> None:
-        """Call `on_mark` when bytes behind ``offset`` are first read."""
+        """Call `on_mark` when bytes behind ``offset`` are first read, with the block of the last of them."""
         if len(self._marks) > 4096:
             self._marks.clear()
         self._marks[key] = offset
@@ -371,6 +380,12 @@ class BlockCache:
         if not is_key(key):
             raise ValueError(f"{key!r} is not a key of an object")
         return self.root / key
+
+
+def _is_in_memory(file: _File, start: int, length: int) -> bool:
+    """If both ends are in the page cache, so is almost certainly what lies between them. Raises OSError."""
+    probe = bytearray(1)
+    return all(os.preadv(file.fd, [probe], place, _NOWAIT) == 1 for place in (start, start + length - 1))
 
 
 def cut(blocks: Sequence[bytes], start: int, length: int) -> bytes:

@@ -1,7 +1,8 @@
 """Reads S3 through the cache of blocks, on the event loop of an HTTP process or in a thread of its own.
 
 What a hundred requests want at once is fetched once, by one process of this machine, and handed out while it
-arrives. One GET brings a run of neighbouring blocks, longer where a series is read. A GET whose first bytes
+arrives. One GET brings a run of neighbouring blocks, longer where a series is read; windows ahead of it are
+under way before they are asked for (`read_ahead`). A GET whose first bytes
 take longer than nearly all others did is sent a second time; one that stops is given up after some seconds,
 and tried again once. While S3 is away, the circuit refuses reads at once.
 """
@@ -12,15 +13,15 @@ import asyncio
 import contextlib
 import random
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from lightwell.errors import StorageError, StorageUnavailableError
-from lightwell.stores.objects.block_cache import BLOCK, BLOCKS, BlockCache, cut
+from lightwell.stores.objects.block_cache import BLOCK, BlockCache, cut
 from lightwell.stores.objects.hedged_gets import Count, HedgedGets
-from lightwell.stores.objects.read_ahead import ReadAhead
+from lightwell.stores.objects.read_ahead import WINDOW, ReadAhead
 
 if TYPE_CHECKING:
     from obstore.store import S3Store
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
 _READ_SECONDS = 120.0
 _GETS = 32
 _GETS_AHEAD = 4
+_AHEAD, _AHEAD_IN_MEMORY = 5, 2  # windows, with the one that is being read
 _PIECE = 4 << 20  # a longer read is made in pieces
-_CLAIM_SECONDS, _CLAIM_PAUSE = 3.0, 0.001
-_SIZES = 4096
+_CLAIM_SECONDS, _CLAIM_PAUSE, _CLAIM_EVERY = 3.0, 0.002, 10
+_DROPPED, _HELD_UP = 4096, 256
 _UNWRITTEN = 128  # blocks; of a disk that is slower than S3, the rest is not cached
 
 READS, BYTES = "lightwell_storage_reads_total", "lightwell_storage_bytes_total"
@@ -54,13 +56,13 @@ class BlockReader:
         self._too_short = too_short
         self._count = count
         self._flights: dict[tuple[str, int], asyncio.Future[bytes]] = {}
-        self._sizes: OrderedDict[str, int] = OrderedDict()
-        self._ahead = ReadAhead(BLOCKS)
+        self._ahead = ReadAhead(_AHEAD)
+        self._held_up: OrderedDict[str, None] = OrderedDict()  # objects whose next windows have to wait
         self._unwritten: list[tuple[str, int, bytes]] = []
         self._dropped: set[str] = set()  # objects that are gone, until somebody asks for them again
         self._drop_again: set[str] = set()  # because blocks of them were being written
         self._claims: list[tuple[str, int, int]] = []
-        self._is_writing = self._is_closing = False
+        self._is_writing = self._is_closing = self._writes_soon = False
         self._fetching_ahead = 0
         self._gets = asyncio.Semaphore(_GETS)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -70,7 +72,8 @@ class BlockReader:
         if loop is None:
             self._thread = threading.Thread(target=self._run, name="lightwell-s3", daemon=True)
             self._thread.start()
-        cache.on_mark = lambda key: self._call(self._go_on, key)
+        cache.on_mark = lambda key, block: self._call(self._go_on, key, block)
+        cache.on_load = lambda length: count(BYTES, "disk", length)
 
     def read(self, key: str, offset: int, length: int) -> bytes:
         """Exactly these bytes, or a `StorageError`. Not to be called on the reader's own event loop."""
@@ -84,6 +87,15 @@ class BlockReader:
     def runs_on(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Whether `fetch` may be awaited on ``loop``."""
         return loop is self._loop
+
+    def follow(self, objects: Sequence[tuple[str, int]]) -> None:
+        """These objects, with their lengths, are read one after the other."""
+        self._call(self._follow, objects)
+
+    def _follow(self, objects: Sequence[tuple[str, int]]) -> None:
+        self._ahead.follow(objects)
+        for key, _ in objects:
+            self._top_up(key)
 
     def forget(self, key: str) -> None:
         """The object is gone: so are its blocks."""
@@ -157,11 +169,16 @@ class BlockReader:
                 wanted.append(number)
         self._count(READS, "s3" if wanted else "disk" if on_disk else "joined", 1)
         if on_disk:
-            waiting |= self._take_off(key, on_disk)
-            self._begin(self._load(key, on_disk))
+            at_once = self._cache.load(key, on_disk, waits=False)
+            found |= at_once
+            if len(at_once) < len(on_disk):
+                on_disk = [number for number in on_disk if number not in at_once]
+                waiting |= self._take_off(key, on_disk)
+                self._begin(self._load(key, on_disk))
         if wanted:
             # Blocks that are here between two that are missing are fetched again: a second GET costs more.
-            waiting |= self._launch(key, wanted, self._ahead.window(key, wanted[0], wanted[-1] + 1))
+            waiting |= self._launch(key, wanted, self._ahead.missed(key, wanted[0], wanted[-1] + 1))
+            self._top_up(key)
         for number, flight in waiting.items():
             found[number] = await asyncio.shield(flight)
         return [found[number] for number in sorted(found)]
@@ -180,18 +197,13 @@ class BlockReader:
         found = await self._loop.run_in_executor(self._disk, self._cache.load, key, numbers)
         for number in numbers:
             if number in found:
-                self._count(BYTES, "disk", len(found[number]))
                 self._settle(key, number, found[number])
             else:
                 await self._fetch(key, number, number + 1)
 
-    def _launch(self, key: str, wanted: Sequence[int], window: int) -> dict[int, asyncio.Future[bytes]]:
-        """Begin to fetch the blocks that are ``wanted``, and ``window`` more."""
+    def _launch(self, key: str, wanted: Sequence[int], most: int) -> dict[int, asyncio.Future[bytes]]:
+        """Begin to fetch the blocks that are ``wanted``, and those behind them up to ``most``."""
         first, last = wanted[0], wanted[-1]
-        if not self._cache.writes:
-            window = min(window, BLOCKS // 4)
-        size = self._sizes.get(key)
-        most = last + 1 + window if size is None else min(last + 1 + window, -(-size // BLOCK))
         end = last + 1
         while end < most and not self._is_here(key, end):
             end += 1
@@ -211,30 +223,50 @@ class BlockReader:
             or self._cache.has(key, block)
         )
 
-    def _go_on(self, key: str) -> None:
-        """The last window of an object is being read: fetch the next one."""
-        if self._fetching_ahead >= _GETS_AHEAD or self._s3.circuit.is_open:
-            return
-        found = self._ahead.onward(key)
-        size = self._sizes.get(key)
-        if found is None or size is None:
-            return
-        first, count = found
-        while count and self._is_here(key, first):
-            first, count = first + 1, count - 1
-        if not count or first * BLOCK >= size:
-            return
-        self._fetching_ahead += 1
-        self._begin(self._fetch_ahead(key, first, count))
+    def _go_on(self, key: str, block: int) -> None:
+        """What was fetched ahead is being read."""
+        self._ahead.read(key, block)
+        self._top_up(key)
 
-    async def _fetch_ahead(self, key: str, first: int, count: int) -> None:
+    def _top_up(self, key: str) -> None:
+        """Fetch what is missing of the windows that are read next, and have the last of them noticed."""
+        self._ahead.depth = _AHEAD if self._cache.writes else _AHEAD_IN_MEMORY
+        for of, window in self._ahead.windows(key):
+            if not self._fetch_window(of, window):
+                if len(self._held_up) < _HELD_UP:
+                    self._held_up[key] = None
+                break
+        turn = self._ahead.turn(key)
+        if turn is not None:
+            self._cache.mark(turn[0], turn[1] * WINDOW * BLOCK)
+
+    def _fetch_window(self, key: str, window: int) -> bool:
+        """Fetch what of a window is not here and in nobody's hands; False if that has to wait."""
+        size = self._ahead.size(key)
+        if size is None or key in self._dropped:
+            return True
+        number, end = window * WINDOW, min((window + 1) * WINDOW, -(-size // BLOCK))
+        while number < end:
+            first = number
+            while number < end and not self._is_here(key, number):
+                number += 1
+            if number > first:
+                if self._fetching_ahead >= _GETS_AHEAD or self._s3.circuit.is_open:
+                    return False
+                if self._cache.claim(key, first, number - first):
+                    self._take_off(key, range(first, number))
+                    self._fetching_ahead += 1
+                    self._begin(self._fetch_ahead(key, first, number))
+            number += 1
+        return True
+
+    async def _fetch_ahead(self, key: str, first: int, end: int) -> None:
         try:
-            flights = self._launch(key, [first], count - 1)
-            self._cache.mark(key, first * BLOCK)
-            with contextlib.suppress(StorageError):
-                await asyncio.shield(flights[first])
+            await self._fetch(key, first, end, is_ahead=True)
         finally:
             self._fetching_ahead -= 1
+        if self._held_up:
+            self._top_up(self._held_up.popitem(last=False)[0])
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -242,25 +274,25 @@ class BlockReader:
         task.add_done_callback(self._tasks.discard)
 
     def _forget(self, key: str) -> None:
-        if len(self._dropped) >= _SIZES:
+        if len(self._dropped) >= _DROPPED:
             self._dropped.clear()
         self._dropped.add(key)
         self._unwritten = [block for block in self._unwritten if block[0] != key]
         if self._is_writing:
             self._drop_again.add(key)
         self._ahead.forget(key)
-        self._sizes.pop(key, None)
+        self._held_up.pop(key, None)
 
     # Fetching -----------------------------------------------------------------------------------------------
 
-    async def _fetch(self, key: str, first: int, end: int) -> None:
+    async def _fetch(self, key: str, first: int, end: int, *, is_ahead: bool = False) -> None:
         """Fetch a run of blocks and settle their flights."""
         begun = first
         try:
-            async with self._gets:
-                begun = await self._claimed(key, first, end)
-                if begun < end:
-                    await self._get(key, begun, end)
+            begun = await self._claimed(key, first, end)
+            if begun < end:
+                async with self._gets:
+                    await self._get(key, begun, end, is_ahead)
         except Exception as error:
             self._fail(key, begun, end, error)
         except BaseException:
@@ -269,7 +301,7 @@ class BlockReader:
         finally:
             # Whoever waits for the claim looks for the blocks on the disk next.
             self._claims.append((key, first, end - first))
-            self._write_next()
+            self._write_soon()
 
     def _fail(self, key: str, first: int, end: int, error: Exception) -> None:
         if not isinstance(error, StorageError):
@@ -287,39 +319,44 @@ class BlockReader:
     async def _claimed(self, key: str, first: int, end: int) -> int:
         """Claim these blocks; the first one to fetch, after what another process has fetched meanwhile."""
         give_up = self._loop.time() + _CLAIM_SECONDS
+        looks = 0
         while first < end:
-            is_mine = self._cache.claim(key, first, end - first)
+            is_mine = looks % _CLAIM_EVERY == 0 and self._cache.claim(key, first, end - first)
             found: dict[int, bytes] = {}
             if self._cache.has(key, first):
-                found = await self._loop.run_in_executor(self._disk, self._cache.load, key, [first])
+                found = self._cache.load(key, [first], waits=False) or await self._loop.run_in_executor(
+                    self._disk, self._cache.load, key, [first]
+                )
             if found:
-                self._count(BYTES, "disk", len(found[first]))
                 self._settle(key, first, found[first])
-                self._cache.release(key, first, 1)
+                if is_mine:
+                    self._cache.release(key, first, 1)
                 first += 1
+                looks = 0
             elif is_mine or self._loop.time() > give_up:
                 break
             else:
+                looks += 1
                 await asyncio.sleep(_CLAIM_PAUSE)
         return first
 
-    async def _get(self, key: str, first: int, end: int) -> None:
+    async def _get(self, key: str, first: int, end: int, is_ahead: bool) -> None:
         """One GET, whose blocks are handed out as they arrive."""
-        number, buffer, size = first, bytearray(), 0
-        pieces = self._s3.stream(key, first * BLOCK, end * BLOCK)
-        async with contextlib.aclosing(pieces):
-            async for size, piece in pieces:
-                self._sizes[key] = size
+        number, pieces, held = first, deque[memoryview](), 0
+        stream = self._s3.stream(key, first * BLOCK, end * BLOCK, is_ahead=is_ahead)
+        async with contextlib.aclosing(stream):
+            async for size, piece in stream:
+                is_new = self._ahead.learn(key, size)
                 self._count(BYTES, "s3", len(piece))
-                buffer += piece
-                while len(buffer) >= BLOCK or (buffer and number * BLOCK + len(buffer) >= size):
-                    with memoryview(buffer) as view:
-                        block = bytes(view[:BLOCK])
-                    del buffer[:BLOCK]
+                pieces.append(piece)
+                held += len(piece)
+                while held >= BLOCK or (held and number * BLOCK + held >= size):
+                    block = _take(pieces, min(BLOCK, held))
+                    held -= len(block)
                     self._arrived(key, number, block)
                     number += 1
-        while len(self._sizes) > _SIZES:
-            self._sizes.popitem(last=False)
+                if is_new:
+                    self._top_up(key)
         for beyond in range(number, end):
             self._settle(key, beyond, b"")
 
@@ -330,10 +367,16 @@ class BlockReader:
         self._cache.keep(key, number, data)
         if self._cache.writes and len(self._unwritten) < _UNWRITTEN:
             self._unwritten.append((key, number, data))
-            self._write_next()
+            self._write_soon()
+
+    def _write_soon(self) -> None:
+        if not self._writes_soon:
+            self._writes_soon = True
+            self._loop.call_soon(self._write_next)
 
     def _write_next(self) -> None:
         """Write what has arrived to the disk, in one thread; then give up the claims on it."""
+        self._writes_soon = False
         if self._is_closing or self._is_writing or not (self._unwritten or self._claims):
             return
         blocks, self._unwritten = self._unwritten, []
@@ -354,6 +397,19 @@ class BlockReader:
             self._write_next()
 
         self._loop.run_in_executor(self._disk, write).add_done_callback(written)
+
+
+def _take(pieces: deque[memoryview], length: int) -> bytes:
+    """The first ``length`` bytes of pieces that have as many, which leave them."""
+    taken: list[memoryview] = []
+    while length:
+        piece = pieces.popleft()
+        if len(piece) > length:
+            pieces.appendleft(piece[length:])
+            piece = piece[:length]
+        taken.append(piece)
+        length -= len(piece)
+    return b"".join(taken)
 
 
 def _look_at_its_error(flight: asyncio.Future[bytes]) -> None:

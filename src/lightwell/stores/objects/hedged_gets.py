@@ -46,44 +46,52 @@ class HedgedGets:
         self._waits: deque[float] = deque(maxlen=64)
         self._hedges = 3.0
 
-    async def stream(self, key: str, start: int, end: int) -> AsyncGenerator[tuple[int, Any], None]:
-        """``(size of the object, bytes)``, again and again, until the range or the object ends."""
+    async def stream(
+        self, key: str, start: int, end: int, *, is_ahead: bool = False
+    ) -> AsyncGenerator[tuple[int, Any], None]:
+        """``(size of the object, bytes)``, again and again, until the range or the object ends.
+
+        What nobody has asked for yet, ``is_ahead``, does not open the circuit: several such GETs at once
+        would by one bad moment. Nor does an answer that is cut short after its first piece.
+        """
         if not self.circuit.admits():
             self._count(_GETS, "refused", 1)
             raise StorageUnavailableError(
                 "S3 has not answered several times; it is asked again within "
                 f"{self.circuit.seconds_left:.0f} s."
             )
+        is_excused = is_ahead
         try:
             begun, size, piece = await self._begun(key, start, end)
             expected = min(end, size) - start
             async with contextlib.aclosing(begun):
                 while True:
                     expected -= len(piece)
+                    is_excused = True
                     yield size, piece
                     if expected <= 0:
                         break
                     piece = await asyncio.wait_for(anext(begun), _STALL_SECONDS)
         except StopAsyncIteration:
-            self._failed()
+            self._failed(is_excused)
             raise StorageUnavailableError(f"S3 has sent less of {key} than it announced.") from None
         except TimeoutError:
-            self._failed()
+            self._failed(is_ahead)
             raise StorageUnavailableError(
                 f"S3 has sent nothing of {key} for {_STALL_SECONDS:.0f} s; check the network and its server."
             ) from None
         except Exception as error:
             explained = error if isinstance(error, StorageError) else self._explain(key, error)
             if isinstance(explained, StorageUnavailableError):
-                self._failed()
+                self._failed(is_excused)
             else:
                 self._succeeded()  # it is there, and says no
             raise explained from error
         self._succeeded()
 
-    def _failed(self) -> None:
+    def _failed(self, is_excused: bool) -> None:
         self._count(_GETS, "failed", 1)
-        if self.circuit.failed():
+        if not is_excused and self.circuit.failed():
             self._count(_CIRCUIT, "opened", 1)
 
     def _succeeded(self) -> None:

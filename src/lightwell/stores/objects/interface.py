@@ -73,6 +73,9 @@ class Objects(PackObjects, Protocol):
     def fetch(self, key: str, offset: int, length: int) -> Awaitable[bytes] | None:
         """As `read`, for the running event loop; None where the caller has to `read` in a thread."""
 
+    def follow(self, objects: Sequence[tuple[str, int]]) -> None:
+        """These objects, ``(key, bytes)``, are likely to be read one after the other."""
+
     def use_loop(self, loop: AbstractEventLoop) -> None:
         """Do on ``loop``, which runs for as long as the process serves requests, what needs an event loop."""
 

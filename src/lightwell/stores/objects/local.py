@@ -130,6 +130,9 @@ class LocalObjects:
     def fetch(self, key: str, offset: int, length: int) -> None:
         return None
 
+    def follow(self, objects: Sequence[tuple[str, int]]) -> None:
+        """The system reads ahead."""
+
     def use_loop(self, loop: AbstractEventLoop) -> None:
         """None is needed."""
 

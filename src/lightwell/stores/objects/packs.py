@@ -11,15 +11,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from isal import isal_zlib
-from sqlalchemy import Connection, bindparam, delete, or_, select, union, update
+from sqlalchemy import Connection, Select, bindparam, delete, func, or_, select, union, update
 
+from lightwell.domain.keys import ImageSetKey
 from lightwell.domain.states import PackState
 from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.stores.db.bulk import insert_many
 from lightwell.stores.db.database import Database
-from lightwell.stores.db.tables import pack, pixels, record
+from lightwell.stores.db.tables import member, pack, pixels, record
 from lightwell.stores.objects.interface import Objects, PackObjects
 from lightwell.stores.objects.local import LocalObjects
 
@@ -28,6 +30,28 @@ _MAKE_LIVE = (
     update(pack)
     .where(pack.c.key == bindparam("of_pack"), pack.c.state.in_(_USABLE))
     .values(state=PackState.LIVE, size=bindparam("bytes"), checksum=bindparam("crc"))
+)
+
+# Any instance of a pack tells its place, since a pack holds neighbours.
+_MEMBERS = (
+    select(member.c.pixels, member.c.record)
+    .where(member.c.image_set == bindparam("set"), member.c.valid_to.is_(None))
+    .limit(20_000)
+    .subquery()
+)
+_PACKS = (
+    select(pixels.c.pack, func.min(_MEMBERS.c.record).label("record"))
+    .join(_MEMBERS, _MEMBERS.c.pixels == pixels.c.key)
+    .group_by(pixels.c.pack)
+    .subquery()
+)
+_IN_ORDER: Select[Any] = (
+    select(pack.c.key, pack.c.size)
+    .join(_PACKS, _PACKS.c.pack == pack.c.key)
+    .join(record, record.c.key == _PACKS.c.record)
+    .where(pack.c.state == PackState.LIVE)
+    .order_by(record.c.instance_number.is_(None), record.c.instance_number, pack.c.key)
+    .limit(1024)
 )
 
 
@@ -51,6 +75,14 @@ def check_mounted(db: Database, objects: Objects) -> None:
 def pack_name(key: int) -> str:
     """The object of a pack: ``packs/`` and the last two of 16 hex digits, so that folders fill evenly."""
     return f"packs/{key & 0xFF:02x}/{key:016x}.pack"
+
+
+def in_order(conn: Connection, image_set: ImageSetKey) -> list[tuple[str, int]]:
+    """The objects, and their bytes, with the frames of the newest version of a set, by InstanceNumber.
+
+    Of very large sets not all of them.
+    """
+    return [(pack_name(key), size) for key, size in conn.execute(_IN_ORDER, {"set": image_set})]
 
 
 class PackWriter:

@@ -1,62 +1,134 @@
-"""How far to read ahead in an object, in blocks, from where it was read last."""
+"""What to fetch of objects before it is asked for: the windows that follow where they are being read."""
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-_FIRST = 4
-_NEAR = 8
+from lightwell.stores.objects.block_cache import BLOCK
+
+T = TypeVar("T")
+
+WINDOW = 16
+"""Blocks of a window, 4 MiB. Windows lie side by side from the beginning of an object on, so that the
+processes of a machine divide them among themselves by claims."""
+
+_BEGINNING = 4  # blocks
+_NEAR = 2  # windows
 _SECONDS = 10.0
-_OBJECTS = 1024
+_OBJECTS = 4096
 
 
 @dataclass(slots=True)
 class _Run:
-    end: int  # the block behind the last one that was asked for
-    window: int
-    at: float
+    at: int  # the window that is being read
+    steady: int  # how often the next read was near the last one
+    until: float
 
 
 class ReadAhead:
-    """Windows that double while an object is read from place to place near by, from a megabyte to ``most``
-    blocks, and halve at every jump; once a window is being read, the next one has ``most``. What begins an
-    object is taken for the beginning of a series."""
+    """How an object is read decides how much of it comes unasked.
 
-    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self.most = most
+    A read from the middle brings what was asked for, one from the beginning a megabyte more. With the second
+    read near by comes the rest of its window, and with each further one a window more, up to ``depth``; a
+    jump halves that. Where objects are known to follow one another (`follow`), windows go on over their
+    borders.
+    """
+
+    def __init__(self, depth: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.depth = depth
         self._clock = clock
         self._runs: OrderedDict[str, _Run] = OrderedDict()
+        self._sizes: OrderedDict[str, int] = OrderedDict()
+        self._next: OrderedDict[str, str] = OrderedDict()
 
-    def window(self, key: str, first: int, end: int) -> int:
-        """How many blocks to fetch behind ``end`` when the blocks from ``first`` on are missing."""
-        run = self._runs.get(key)
-        now = self._clock()
-        if run is None or now - run.at > _SECONDS:
-            window = _FIRST if not first else 0
-        elif run.end - self.most - _NEAR <= first <= run.end + _NEAR:
-            window = max(2 * run.window, _FIRST)
+    def size(self, key: str) -> int | None:
+        """Its length in bytes, if that is known."""
+        return self._sizes.get(key)
+
+    def learn(self, key: str, size: int) -> bool:
+        """Note the length of an object; whether it was not known."""
+        is_new = key not in self._sizes
+        _put(self._sizes, key, size)
+        return is_new
+
+    def follow(self, objects: Sequence[tuple[str, int]]) -> None:
+        """These objects, with their lengths, are read one after the other."""
+        for key, size in objects:
+            self.learn(key, size)
+        for (key, _), (following, _) in itertools.pairwise(objects):
+            _put(self._next, key, following)
+
+    def missed(self, key: str, first: int, end: int) -> int:
+        """Where to end the fetch of blocks that are asked for, from ``first`` to ``end``, and not here."""
+        is_new = self._run(key) is None
+        steady = self.read(key, first)
+        if steady:
+            most = -(-end // WINDOW) * WINDOW
         else:
-            window = run.window // 2
-        return self._go_on(key, end, min(window, self.most), now)
+            most = end + _BEGINNING if is_new and not first else end
+        size = self._sizes.get(key)
+        return most if size is None else max(end, min(most, -(-size // BLOCK)))
 
-    def onward(self, key: str) -> tuple[int, int] | None:
-        """``(first, count)`` of the blocks to fetch now that the last window is being read."""
-        run = self._runs.get(key)
-        if run is None:
+    def read(self, key: str, block: int) -> int:
+        """Note that this block is read now; how steadily the object is."""
+        window = block // WINDOW
+        run = self._run(key)
+        steady = 0
+        if run is not None:
+            # Who goes on from the beginning is likely to read all of it.
+            step = 1 if run.steady or run.at else 2
+            steady = run.steady + step if abs(window - run.at) <= _NEAR else run.steady // 2
+        _put(self._runs, key, _Run(window, min(steady, self.depth), self._clock() + _SECONDS))
+        return steady
+
+    def windows(self, key: str) -> list[tuple[str, int]]:
+        """``(object, number)`` of the windows to have now that this object is read, in their order."""
+        run = self._run(key)
+        found: list[tuple[str, int]] = []
+        at, left = (run.at, run.steady) if run is not None else (0, 0)
+        for _ in range(left):
+            count = self._count(key)
+            some = range(at, min(count, at + left))
+            found += [(key, window) for window in some]
+            left -= len(some)
+            if not left or key not in self._next:
+                break
+            key, at = self._next[key], 0
+        return found
+
+    def turn(self, key: str) -> tuple[str, int] | None:
+        """The window after the one that is being read: when it is read, `read` is to be told."""
+        run = self._run(key)
+        if run is None or not run.steady:
             return None
-        first = run.end
-        count = self._go_on(key, first, self.most, self._clock())
-        return first, count
-
-    def _go_on(self, key: str, end: int, window: int, now: float) -> int:
-        self._runs[key] = _Run(end + window, window, now)
-        self._runs.move_to_end(key)
-        while len(self._runs) > _OBJECTS:
-            self._runs.popitem(last=False)
-        return window
+        if run.at + 1 < self._count(key):
+            return key, run.at + 1
+        following = self._next.get(key)
+        if following is None:
+            return None
+        if self._run(following) is None:
+            _put(self._runs, following, _Run(0, run.steady, run.until))
+        return following, 0
 
     def forget(self, key: str) -> None:
-        self._runs.pop(key, None)
+        for known in (self._runs, self._sizes, self._next):
+            known.pop(key, None)
+
+    def _run(self, key: str) -> _Run | None:
+        run = self._runs.get(key)
+        return run if run is not None and self._clock() <= run.until else None
+
+    def _count(self, key: str) -> int:
+        return -(-self._sizes.get(key, 0) // (WINDOW * BLOCK))
+
+
+def _put(known: OrderedDict[str, T], key: str, value: T) -> None:
+    known[key] = value
+    known.move_to_end(key)
+    while len(known) > _OBJECTS:
+        known.popitem(last=False)

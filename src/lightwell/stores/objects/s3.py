@@ -136,6 +136,10 @@ class S3Objects:
             return None
         return reader.fetch(valid_key(key), offset, length)
 
+    def follow(self, objects: Sequence[tuple[str, int]]) -> None:
+        if self._cache is not None:
+            self._reader(self._cache).follow(objects)
+
     def use_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
 

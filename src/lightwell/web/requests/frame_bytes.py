@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from lightwell.errors import StorageError
 from lightwell.operations.get_image_frame import FrameLocation
 from lightwell.web.requests.state import AppState
@@ -21,6 +23,8 @@ async def read_cold_frame(state: AppState, place: FrameLocation, start: int, len
     reader = state.frames
     fetching = reader.fetch(place, start, length)
     if fetching is not None:
+        if reader.is_walked(place):
+            asyncio.get_running_loop().run_in_executor(state.threads, reader.follow, place.image_set)
         try:
             data = await fetching
         except StorageError as error:
