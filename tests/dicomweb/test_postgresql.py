@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import pytest
 
 from tests.dicomweb.support.sample_datastore import EXPLICIT, FRAMES, SampleDatastore, fill, parts
+from tests.dicomweb.support.searchable_studies import JSON
 from tests.support import services
 from tests.support.server import running
 
@@ -26,10 +31,46 @@ def test_retrieves_and_deletes(there: SampleDatastore) -> None:
     assert there.get(f"{other}?imageSetId={there.non_primary}", FRAMES + "*").status == 200
     assert there.get(there.series("ct1") + "/instances/1%00/frames/1", FRAMES + "*").status == 400
     assert len(parts(there.get(there.series("ct1")))) == 3
+    assert _counts(there) == (3, 3, 9)
     assert there.get(there.instance("ct1"), method="DELETE").status == 204
     assert len(parts(there.get(there.series("ct1")))) == 2
+    assert _counts(there) == (2, 2, 9)
+    # A page after what is deleted meanwhile begins where it would have begun.
+    filters = [{"operator": "EQUAL", "values": [{"isPrimary": True}]}]
+    search = partial(
+        there.server.client().search_image_sets,
+        datastoreId=there.datastore,
+        searchCriteria={"filters": filters, "sort": {"sortField": "createdAt", "sortOrder": "ASC"}},
+    )
+    every = [found["imageSetId"] for found in search()["imageSetsMetadataSummaries"]]
+    page = search(maxResults=4)
+    assert [found["imageSetId"] for found in page["imageSetsMetadataSummaries"]] == every[:4]
+    assert there.get(there.series("report"), method="DELETE").status == 204
+    after = search(maxResults=4, nextToken=page["nextToken"])["imageSetsMetadataSummaries"]
+    left = [found["imageSetId"] for found in search()["imageSetsMetadataSummaries"]]
+    assert len(left) == len(every) - 1
+    assert [found["imageSetId"] for found in after] == [id for id in every[4:] if id in left][:4]
+    assert _counts(there) == (2, 2, 8)
     assert there.get(there.study("ct1"), method="DELETE").status == 204
     assert there.get(there.study("ct1")).status == 404
+    assert there.get(there.series("ct1") + "/metadata", JSON).status == 404
+    assert _objects(there, "/studies") == []
+
+
+def _counts(there: SampleDatastore) -> tuple[int, int, int]:
+    """Instances in the metadata of a series, as a search says of it, and how many series a search finds."""
+    uid = there.files["ct1"].SeriesInstanceUID
+    (series,) = _objects(there, there.study("ct1") + f"/series?SeriesInstanceUID={uid}")
+    instances = _objects(there, there.series("ct1") + "/metadata")
+    return len(instances), series["00201209"]["Value"][0], len(_objects(there, "/series"))
+
+
+def _objects(there: SampleDatastore, path: str) -> list[dict[str, Any]]:
+    reply = there.get(path, JSON)
+    assert reply.status == 200, reply.body
+    body = gzip.decompress(reply.body) if "content-encoding" in reply.headers else reply.body
+    found: list[dict[str, Any]] = json.loads(body)
+    return found
 
 
 def test_refuses_ids_that_the_database_cannot_be_asked_for(there: SampleDatastore) -> None:
