@@ -440,6 +440,9 @@ def test_reads_no_table_from_end_to_end(archive: tuple[Stores, int]) -> None:
             if each is None or level in _levels(each[0]):
                 matches: dict[str, Match] = dict([each] if each else [])
                 search_at_once(select, (store, _ID), QidoCriteria(level, matches=matches, limit=2))
+        search_at_once(
+            select, (store, _ID), QidoCriteria(SERIES, "1.1", matches={"Modality": AnyOf(("CT",))})
+        )
         assert len(asked) > 100
         for sql, parameters in asked:
             steps = "\n".join(line for (line,) in stores.db.select_at_once(f"EXPLAIN {sql}", parameters))

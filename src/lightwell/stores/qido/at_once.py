@@ -15,7 +15,6 @@ from lightwell.domain.qido.criteria import INSTANCE, SERIES, STUDY, QidoCriteria
 from lightwell.stores.account.datastores import STANDS, DatastoreGoneError
 from lightwell.stores.db.database import SelectAtOnce
 from lightwell.stores.qido import search
-from lightwell.stores.qido.conditions import SqlCondition
 from lightwell.stores.qido.hits import hit, page_columns
 from lightwell.stores.qido.search import HitPage, KeySet, Many, Search
 
@@ -51,22 +50,23 @@ class _SearchAtOnce(Search):
     def found_at_once(self) -> HitPage | Many | None:
         """The ways of `found` that end soon, each by one statement."""
         criteria, level = self.criteria, self.level
-        if level == INSTANCE or criteria.study is not None:
+        if level == INSTANCE:
             return None
+        if criteria.study is not None:
+            return self._few_at_once(STUDY, *self.study_of_path(criteria.study))
         if not self.conditions:
             listed = (f"{search.LISTED[level]} = %s", self.datastore)
             where = self.where(self.tables(None), [listed])
             _, rows = self._hits(_NONE, (), where, "0")
             return self._hit_page(rows, is_counted=False)
         first = list(filter(self.is_first, self.conditions))
-        page = self._few_at_once(first[0]) if first else None
+        page = self._few_at_once(*self.few_of(first[0])) if first else None
         if page is None and len(first) < 2:
             page = self._walk_at_once()
         return page or Many(self.most if first else 0)
 
-    def _few_at_once(self, condition: SqlCondition) -> HitPage | None:
-        """The page of what meets a condition; None if that is too many."""
-        level, few, parameters = self.few_of(condition)
+    def _few_at_once(self, level: str, few: str, parameters: tuple[Any, ...]) -> HitPage | None:
+        """The page of what is among those whose keys a statement finds; None if these are too many."""
         tables, _ = self.tables(KeySet(level, ()), ("few AS j(value)", ()))
         name = search.TABLE[level].rpartition(" ")[2]
         found = f"few AS j(value) JOIN {search.TABLE[level]} ON {name}.{_KEY[level]} = j.value"

@@ -193,11 +193,7 @@ class Search:
 
     def _path(self, study: str, series: str | None) -> KeySet | None:
         """The study or series of the path."""
-        sql = (
-            f"SELECT key FROM study WHERE datastore = {self._placeholder}"
-            f" AND study_instance_uid = {self._placeholder} AND listed_in IS NOT NULL"
-        )
-        studies = self._execute(sql, (self.datastore, study))
+        studies = self._execute(*self.study_of_path(study))
         if not studies or series is None:
             return KeySet(STUDY, [studies[0][0]]) if studies else None
         sql = (
@@ -206,6 +202,14 @@ class Search:
         )
         sets = self._execute(sql, (studies[0][0], series))
         return KeySet(SERIES, [sets[0][0]]) if sets else None
+
+    def study_of_path(self, study: str) -> tuple[str, tuple[Any, ...]]:
+        """The key of the study of the path."""
+        sql = (
+            f"SELECT key FROM study WHERE datastore = {self._placeholder}"
+            f" AND study_instance_uid = {self._placeholder} AND listed_in IS NOT NULL"
+        )
+        return sql, (self.datastore, study)
 
     def _few(self, most: int, *, rarest: bool) -> KeySet | None:
         """What meets one of the conditions, if that is no more than ``most``."""
