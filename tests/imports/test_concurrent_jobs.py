@@ -139,12 +139,12 @@ def test_grows_a_big_set_by_few_statements(server: Importing, monkeypatch: pytes
     counts: list[int] = []
     commit = merge.commit
 
-    def counting(conn: Any, *args: Any, **more: Any) -> None:
+    def counting(merging: merge.Merge, groups: Any) -> None:
         statements: list[str] = []
         listen = lambda *a: statements.append(a[2])  # noqa: E731
-        event.listen(conn, "before_cursor_execute", listen)
-        commit(conn, *args, **more)
-        event.remove(conn, "before_cursor_execute", listen)
+        event.listen(merging.conn, "before_cursor_execute", listen)
+        commit(merging, groups)
+        event.remove(merging.conn, "before_cursor_execute", listen)
         counts.append(len(statements))
 
     monkeypatch.setattr(merge, "commit", counting)

@@ -152,6 +152,59 @@ def test_makes_a_version_of_an_attribute_that_differs_and_keeps_the_pixels(serve
     whole(server)
 
 
+def _read_before_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are read as by an import that runs beside another: nothing of that is committed yet."""
+    monkeypatch.setattr(existing_instances, "find", lambda *_: None)
+
+
+def test_makes_no_version_of_what_two_imports_have_read_at_once(
+    server: Importing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_series(server.input / "a", 3)
+    multi = ct(1, series="2", NumberOfFrames=300, size=4, PixelData=bytes(range(32)) * 300)
+    for name, data in (("2", multi), ("4", _deflated("4"))):
+        write(server.input / "a" / f"{name}.dcm", data)
+    first = server.run("a/")
+    events = rows(server, tables.outbox)
+    _read_before_commit(monkeypatch)
+    again = server.run("a/")
+    assert already_there(server, again) == 5
+    assert again.manifest["imageSetsSummary"] == first.manifest["imageSetsSummary"]
+    assert again.success == first.success
+    assert rows(server, tables.version) == 3 and rows(server, tables.outbox) == events + 3
+    whole(server)
+
+
+def test_makes_a_version_of_anything_that_differs_in_what_two_imports_have_read_at_once(
+    server: Importing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_series(server.input / "a", 3, ImageComments="one")
+    (id,) = (s["imageSetId"] for s in server.run("a/").manifest["imageSetsSummary"])
+    _read_before_commit(monkeypatch)
+    write(server.input / "a" / "0002.dcm", ct(2, ImageComments="two"))
+    report = server.run("a/")
+    assert (versions(report), already_there(server, report)) == ([2], 2)
+    changed = ct(3, ImageComments="one")
+    samples = np.frombuffer(changed.PixelData, "<i2").copy()
+    samples[-1] ^= 1
+    changed.PixelData = samples.tobytes()
+    write(server.input / "a" / "0003.dcm", changed)
+    report = server.run("a/")
+    assert (versions(report), already_there(server, report)) == ([3], 2)
+    np.testing.assert_array_equal(exported(server, id)[changed.SOPInstanceUID].pixel_array.ravel(), samples)
+    # Of a frame whose bytes were damaged since, the file is stored again.
+    for name, size in objects(server).items():
+        path = server.settings.data / "objects" / name
+        path.chmod(0o600)
+        with path.open("r+b") as pack:
+            pack.seek(size // 2)
+            byte = pack.read(1)
+            pack.seek(size // 2)
+            pack.write(bytes((byte[0] ^ 1,)))
+    report = server.run("a/")
+    assert versions(report) == [4] and already_there(server, report) < 3
+
+
 def _blob() -> FileDataset:
     data = ct(1)
     data.PixelData = data.PixelData[:-100]
@@ -164,8 +217,8 @@ def _without_pixels() -> FileDataset:
     return data
 
 
-def _deflated() -> FileDataset:
-    data = ct(1)
+def _deflated(series: str = "1") -> FileDataset:
+    data = ct(1, series=series)
     data.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     return data
 

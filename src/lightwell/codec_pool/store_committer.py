@@ -21,12 +21,13 @@ from lightwell.domain.imports.records import ChunkResult, NewRecord
 from lightwell.domain.imports.store_response import PROCESSING_FAILURE
 from lightwell.domain.states import DatastoreStatus
 from lightwell.errors import CommitUnknownError, StorageError
-from lightwell.ingest import store_commit
-from lightwell.ingest.merge import ImportTarget, VersionRef
+from lightwell.ingest import store_commit, twins
+from lightwell.ingest.merge import ImportTarget, Merge, VersionRef
 from lightwell.ingest.store_commit import StoreCommit
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.account import datastores
+from lightwell.stores.image_sets.existing_instances import Verdicts
 from lightwell.stores.objects import packs
 
 log = logging.getLogger(__name__)
@@ -153,7 +154,11 @@ class StoreCommitter:
 
     def _commit(self, batch: Sequence[PendingCommit]) -> None:
         try:
-            found = self._stores.db.write(lambda conn: self._write(conn, batch))
+            found = twins.write(
+                self._stores.db,
+                self._stores.objects,
+                lambda conn, verdicts: self._write(conn, verdicts, batch),
+            )
         except CommitUnknownError as error:
             # To try again would find its own keys, and to say that nothing was stored may be wrong.
             log.warning("instances may have been stored, or not: %s", error)
@@ -196,14 +201,17 @@ class StoreCommitter:
         else:
             one.reply(_stored(one, {}))
 
-    def _write(self, conn: Connection, batch: Sequence[PendingCommit]) -> list[dict[int, VersionRef]] | None:
+    def _write(
+        self, conn: Connection, verdicts: Verdicts, batch: Sequence[PendingCommit]
+    ) -> list[dict[int, VersionRef]] | None:
         target = batch[0].target
         held = datastores.get(conn, target.id, hold=True)
         if held is None or held.status != DatastoreStatus.ACTIVE:
             return None
         place = ImportTarget(self._settings.region, self._settings.account_id, target.key, target.id)
         deposits = [StoreCommit(one.caller, one.result) for one in batch]
-        return store_commit.commit(conn, place, deposits, ids=self._ids, now=self._clock.now())
+        merge = Merge(conn, place, self._ids, self._clock.now(), verdicts)
+        return store_commit.commit(merge, deposits)
 
 
 def _stored(pending: PendingCommit, joined: dict[int, VersionRef]) -> Stored:

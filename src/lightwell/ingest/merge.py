@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from sqlalchemy import Connection
@@ -20,6 +20,7 @@ from lightwell.domain.image_sets.search_columns import SearchColumns, search_col
 from lightwell.domain.imports.jobs import Job, Outcome
 from lightwell.domain.keys import ImageSetKey, RecordKey, StudyKey
 from lightwell.domain.states import ImageSetState, Origin, OutcomeKind, WorkflowStatus
+from lightwell.errors import LightwellError
 from lightwell.stores.background import outbox
 from lightwell.stores.image_sets import (
     existing_instances,
@@ -29,6 +30,7 @@ from lightwell.stores.image_sets import (
     records,
     studies,
 )
+from lightwell.stores.image_sets.existing_instances import Twins, Verdicts
 from lightwell.stores.image_sets.importing import SetRow, StagedBatch
 from lightwell.stores.image_sets.records import Levels
 from lightwell.stores.image_sets.writing import ImageSetChange, NewImageSet, NewVersion, add_version
@@ -74,14 +76,26 @@ class VersionRef:
     is_primary: bool
 
 
+class TwinsMet(LightwellError):
+    """The transaction cannot go on before bytes have been compared, which takes too long in it.
+
+    See `ingest.twins`, which begins it again with the verdicts.
+    """
+
+    def __init__(self, twins: Sequence[Twins]) -> None:
+        super().__init__("Files have been imported by others meanwhile, and have to be compared.")
+        self.twins = twins
+
+
 @dataclass(frozen=True, slots=True)
-class _Merge:
+class Merge:
     """The transaction in which groups are put into image sets."""
 
     conn: Connection
     target: ImportTarget
     ids: Ids
     now: int
+    verdicts: Verdicts = field(default_factory=dict)
 
 
 def prepare(conn: Connection, job: Job, waiting: WaitingSeries) -> list[Group]:
@@ -124,11 +138,12 @@ class _Sets:
         self._by_values[row.grouping] = row
 
 
-def commit(conn: Connection, target: ImportTarget, groups: Sequence[Group], *, ids: Ids, now: int) -> None:
+def commit(merge: Merge, groups: Sequence[Group]) -> None:
     """Put what a job has staged for groups into image sets, in input order.
 
-    Does nothing if that was done before: nothing is staged then.
+    Does nothing if that was done before: nothing is staged then. Raises `TwinsMet`.
     """
+    conn = merge.conn
 
     def settle(group: Group, staged: StagedBatch, version: VersionRef) -> None:
         importing.add_outcomes(
@@ -137,26 +152,22 @@ def commit(conn: Connection, target: ImportTarget, groups: Sequence[Group], *, i
         importing.list_unused(conn, [*staged.unused, *staged.unchanged])
         staging.clear(conn, group.batch)
 
-    put(conn, target, groups, lambda group: importing.load(conn, group.batch), settle, ids=ids, now=now)
+    put(merge, groups, lambda group: importing.load(conn, group.batch), settle)
 
 
 def put(
-    conn: Connection,
-    target: ImportTarget,
+    merge: Merge,
     groups: Sequence[AnyGroup],
     load: Callable[[AnyGroup], StagedBatch],
     settle: Callable[[AnyGroup, StagedBatch, VersionRef], None],
-    *,
-    ids: Ids,
-    now: int,
 ) -> None:
     """Put groups, in input order, into image sets, in the caller's transaction.
 
     ``load`` returns the instances of a group. If there are any, ``settle`` is called with the version that
-    has them.
+    has them. Raises `TwinsMet`.
     """
-    merge = _Merge(conn, target, ids, now)
-    studies_of = {group.batch.study_instance_uid: StudyKey(ids.key()) for group in groups}
+    conn, target = merge.conn, merge.target
+    studies_of = {group.batch.study_instance_uid: StudyKey(merge.ids.key()) for group in groups}
     locked = studies.lock(conn, target.datastore, studies_of)
     for group, sets in _with_sets(conn, target, groups):
         staged = load(group)
@@ -196,7 +207,7 @@ def _values(columns: SearchColumns) -> tuple[str, ...]:
     )
 
 
-def _create(merge: _Merge, study: StudyKey, has_primary: bool, group: Group, staged: StagedBatch) -> SetRow:
+def _create(merge: Merge, study: StudyKey, has_primary: bool, group: Group, staged: StagedBatch) -> SetRow:
     conn, target, now = merge.conn, merge.target, merge.now
     key, id, batch, columns = ImageSetKey(merge.ids.key()), merge.ids.id(), group.batch, group.columns
     is_primary = not has_primary and not studies.is_contradicted(conn, study, columns)
@@ -235,19 +246,23 @@ def _of_first_member(conn: Connection, group: Group, staged: StagedBatch) -> tup
     return levels, search_columns(group.grouping, *(json.loads(bodies[key]) for key in keys))
 
 
-def _grow(merge: _Merge, old: SetRow, group: Group, staged: StagedBatch) -> tuple[SetRow, StagedBatch]:
+def _grow(merge: Merge, old: SetRow, group: Group, staged: StagedBatch) -> tuple[SetRow, StagedBatch]:
     """A new version of the image set, or its latest where nothing changes; and the instances that changed
     it."""
     conn, now = merge.conn, merge.now
     number = old.latest_version + 1
     instances = importing.find_instances(conn, merge.target.datastore, staged)
-    if old.is_primary and (
-        same := existing_instances.unchanged_records(conn, old.key, staged.members, instances)
-    ):
-        staged = _without(staged, same)
-        if not staged.members:
-            return old, staged
-        instances = {member.uid: instances[member.uid] for member in staged.members}
+    if old.is_primary:
+        same, twins = existing_instances.compare_staged(
+            conn, old.key, staged.members, instances, merge.verdicts
+        )
+        if twins:
+            raise TwinsMet(twins)
+        if same:
+            staged = _without(staged, same)
+            if not staged.members:
+                return old, staged
+            instances = {member.uid: instances[member.uid] for member in staged.members}
     closed = importing.close_replaced(conn, instances.values(), old.key, number)
     importing.add_members(conn, staged, instances, old.key, number)
     columns = _reassign_levels(conn, staged, old, number) if closed else None
@@ -276,7 +291,7 @@ def _reassign_levels(conn: Connection, staged: StagedBatch, old: SetRow, number:
     return members.search_columns(conn, old.key)
 
 
-def _announce(merge: _Merge, id: str, number: int, is_primary: bool, status: WorkflowStatus) -> None:
+def _announce(merge: Merge, id: str, number: int, is_primary: bool, status: WorkflowStatus) -> None:
     target = merge.target
     event = image_set_event(
         "Image Set Created",

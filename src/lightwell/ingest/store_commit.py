@@ -13,13 +13,12 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from lightwell.clock import Ids
 from lightwell.domain.image_sets.grouping import Grouping
 from lightwell.domain.image_sets.search_columns import search_columns
 from lightwell.domain.imports.records import ChunkResult, NewRecord
 from lightwell.domain.keys import PixelsKey, RecordKey
 from lightwell.ingest import merge
-from lightwell.ingest.merge import Group, ImportTarget, VersionRef
+from lightwell.ingest.merge import Group, Merge, VersionRef
 from lightwell.stores.db.errors import BROKEN_RULES
 from lightwell.stores.image_sets import existing_instances, importing, records
 from lightwell.stores.image_sets.importing import StagedBatch, StagedInstance
@@ -49,13 +48,13 @@ class _StoredGroup(Group):
     versions: dict[int, VersionRef]
 
 
-def commit(
-    conn: Connection, target: ImportTarget, stores: Sequence[StoreCommit], *, ids: Ids, now: int
-) -> list[dict[int, VersionRef]]:
+def commit(putting: Merge, stores: Sequence[StoreCommit]) -> list[dict[int, VersionRef]]:
     """Insert and merge. Returns, for each store, in which version each file is, by file number.
 
-    Raises `StorageError` if a pack has been collected meanwhile. The caller has locked the data store.
+    Raises `StorageError` if a pack has been collected meanwhile, and `TwinsMet`. The caller has locked the
+    data store.
     """
+    conn, target, ids = putting.conn, putting.target, putting.ids
     used = [store.result.used() for store in stores]
     bodies: dict[bytes, bytes] = {}
     for dependencies in used:
@@ -79,7 +78,7 @@ def commit(
         importing.list_unused(conn, [*batch.unused, *batch.unchanged])
         group.versions.update((record.file, version) for record in group.records)
 
-    merge.put(conn, target, groups, lambda group: _batch(group.records), settle, ids=ids, now=now)
+    merge.put(putting, groups, lambda group: _batch(group.records), settle)
     return versions_of_stores
 
 

@@ -8,7 +8,7 @@ import stat
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -30,7 +30,7 @@ from lightwell.codec_pool.requests import (
     Store,
     Stored,
 )
-from lightwell.codec_pool.store_committer import StoreCommitter
+from lightwell.codec_pool.store_committer import PendingCommit, StoreCommitter
 from lightwell.errors import InternalError, NotFoundError, UnavailableError
 from lightwell.stores.image_sets import existing_instances
 from lightwell.work.engine import Engine, EngineOptions
@@ -90,6 +90,36 @@ def test_stores_on_either_database(server: Importing) -> None:
         callers = conn.exec_driver_sql("SELECT DISTINCT caller FROM version").scalars().all()
     assert callers == [ARN]
     invariants.check(server.stores, decode=True)
+
+
+def test_makes_one_version_of_an_instance_that_two_clients_upload_at_once(
+    server: Importing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(existing_instances, "find", lambda *_: None)  # neither is there while both are read
+    commit = StoreCommitter._commit
+    together: list[PendingCommit] = []
+
+    def wait_for_both(committer: StoreCommitter, batch: Sequence[PendingCommit]) -> None:
+        together.extend(batch)
+        if len(together) == 2:
+            commit(committer, together)
+
+    with opened(server) as (pool, _):
+        with monkeypatch.context() as patched, ThreadPoolExecutor(2) as clients:
+            patched.setattr(StoreCommitter, "_commit", wait_for_both)
+            asked = [clients.submit(pool.ask, _upload(server, name, ct(1)), 60) for name in "ab"]
+            answers = [stored(each.result()) for each in asked]
+        answers += [
+            stored(pool.ask(_upload(server, "c", data), 60)) for data in (ct(1), ct(1, InstanceNumber=9))
+        ]
+    assert [file.version for (file,) in answers if isinstance(file, InstanceStored)] == [1, 1, 1, 2]
+    invariants.check(server.stores, decode=True)
+
+
+def _upload(server: Importing, name: str, data: FileDataset) -> Store:
+    path = server.stores.spool / f"upload-{name}"
+    path.write_bytes(part10(data))
+    return Store(server.datastore, None, ARN, [Spooled(str(path), 0, path.stat().st_size, "a part")])
 
 
 def test_asks_once_for_an_upload_of_which_nothing_is_stored(

@@ -2,21 +2,23 @@
 
 A record made for such a file may refer to the existing pixels and original (`protect_shared`), so that no
 bytes are stored twice. Whether the file changes the image set is decided when it is merged
-(`unchanged_records`).
+(`compare_staged`); there, too, for a file that another import has brought at the same time.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import zstandard
 from sqlalchemy import Connection, Row, Select, bindparam, select
 
+from lightwell.domain.image_sets.frame_table import unpack_entries
 from lightwell.domain.imports.existing_instances import ExistingInstance
 from lightwell.domain.imports.records import NewRecord, StoredPixels
-from lightwell.domain.keys import InstanceKey, RecordKey
+from lightwell.domain.keys import InstanceKey, PixelsKey, RecordKey
 from lightwell.domain.states import ImageSetState, PackState
 from lightwell.errors import StorageError
 from lightwell.stores.background import gc_candidates
@@ -203,16 +205,58 @@ def protect_shared(conn: Connection, records: Sequence[NewRecord], own: Containe
         raise SharedBytesGone(str(error)) from error
 
 
-def unchanged_records(
+@dataclass(frozen=True, slots=True)
+class PackRange:
+    """Bytes of a pack."""
+
+    pack: int
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Twins:
+    """Two records of one instance whose rows say the same, and which bytes would have to be equal, too."""
+
+    staged: RecordKey
+    kept: RecordKey
+    ranges: Sequence[tuple[PackRange, PackRange]]
+
+    @property
+    def pair(self) -> tuple[RecordKey, RecordKey]:
+        return self.staged, self.kept
+
+
+Verdicts = Mapping[tuple[RecordKey, RecordKey], bool]
+"""Whether the bytes of `Twins` are equal, by `Twins.pair`."""
+
+_MOST_TWINS = 256
+_of_record = record.c
+_ARRIVED = (
+    _of_record.key,
+    _of_record.pack,
+    _of_record.original_offset,
+    _of_record.original_length,
+    _of_record.patient_value,
+    _of_record.study_value,
+    _of_record.series_value,
+    _of_record.pixels,
+)
+
+
+def compare_staged(
     conn: Connection,
     image_set_key: int,
     staged: Sequence[StagedInstance],
     instance_keys: Mapping[str, InstanceKey],
-) -> set[RecordKey]:
-    """The ``staged`` records that would not change the set, whose lock the caller holds.
+    verdicts: Verdicts,
+) -> tuple[set[RecordKey], list[Twins]]:
+    """The ``staged`` records that would not change the set, whose lock the caller holds; and some twins.
 
-    Two records that refer to the same original have been compared, see `ingest.duplicates`. A member that has
-    been edited since is not the same, nor is any member of a set whose levels have been edited.
+    Two records that refer to the same original were compared when the file was read, see `ingest.duplicates`.
+    Others are the same if ``verdicts`` says so. Twins about which it says nothing have to be compared first:
+    of a file that several imports have read before any of them was committed. A member that has been edited
+    since is not the same, nor is any member of a set whose levels have been edited.
     """
     # An instance that is new to the data store gets the key of its record.
     again = {
@@ -221,12 +265,13 @@ def unchanged_records(
         if instance_keys[one.uid] != InstanceKey(one.record)
     }
     if not again:
-        return set()
-    places = _places(conn, again.values())
-    there: dict[int, tuple[int, int, int | None]] = {}
+        return set(), []
+    arrived = _arrived(conn, again.values())
+    same: set[RecordKey] = set()
+    perhaps: list[tuple[Row[Any], Row[Any]]] = []
     for some in batches(sorted(again)):
-        rows = conn.execute(
-            select(member.c.instance, record.c.pack, record.c.original_offset, member.c.pixels)
+        rows: Iterable[Any] = conn.execute(
+            select(member.c.instance, member.c.pixels.label("shown"), *_ARRIVED)
             .join(record, record.c.key == member.c.record)
             .where(
                 member.c.image_set == image_set_key,
@@ -235,21 +280,108 @@ def unchanged_records(
                 member.c.edits.is_(None),
             )
         )
-        there.update((key, (pack_key, offset, of)) for key, pack_key, offset, of in rows)
-    same = {new for key, new in again.items() if key in there and there[key] == places.get(new)}
-    return set() if same and _has_edited_levels(conn, image_set_key) else same
+        for kept in rows:
+            new = arrived.get(again[kept.instance])
+            if new is None:
+                continue
+            is_same = verdicts.get((RecordKey(new.key), RecordKey(kept.key)))
+            if is_same or (_place(new) == _place(kept) and new.pixels == kept.shown):
+                same.add(RecordKey(new.key))
+            elif is_same is None and kept.pixels == kept.shown and _looks_like(new, kept):
+                perhaps.append((new, kept))
+    if (same or perhaps) and _has_edited_levels(conn, image_set_key):
+        return set(), []
+    twins: list[Twins] = []
+    for new, kept in perhaps:
+        ranges = _ranges(conn, new, kept)
+        if ranges is not None:
+            twins.append(Twins(RecordKey(new.key), RecordKey(kept.key), ranges))
+        if len(twins) == _MOST_TWINS:
+            break
+    return same, twins
 
 
-def _places(conn: Connection, records: Iterable[int]) -> dict[int, tuple[int, int, int | None]]:
-    found: dict[int, tuple[int, int, int | None]] = {}
+def _arrived(conn: Connection, records: Iterable[int]) -> dict[int, Row[Any]]:
+    found: dict[int, Any] = {}
     for some in batches(sorted(set(records))):
-        rows = conn.execute(
-            select(record.c.key, record.c.pack, record.c.original_offset, record.c.pixels).where(
-                record.c.key.in_(some)
-            )
-        )
-        found.update((key, (pack_key, offset, of)) for key, pack_key, offset, of in rows)
+        for row in conn.execute(select(*_ARRIVED).where(record.c.key.in_(some))):
+            found[row.key] = row
     return found
+
+
+def _place(row: Row[Any]) -> tuple[int, int]:
+    return row.pack, row.original_offset
+
+
+def _looks_like(new: Row[Any], kept: Row[Any]) -> bool:
+    """What is cheap to ask, so that hardly any file that differs goes further."""
+    return (
+        new.original_length == kept.original_length
+        and (new.patient_value, new.study_value, new.series_value)
+        == (kept.patient_value, kept.study_value, kept.series_value)
+        and (new.pixels is None) == (kept.pixels is None)
+    )
+
+
+def _ranges(conn: Connection, new: Row[Any], kept: Row[Any]) -> list[tuple[PackRange, PackRange]] | None:
+    """Which bytes to compare of two records; None if they differ in what the tables have."""
+    if _attributes(conn, new.key) != _attributes(conn, kept.key):
+        return None
+    ranges: list[tuple[PackRange, PackRange]] = []
+    if _place(new) != _place(kept):
+        ours, theirs = (PackRange(*_place(row), row.original_length) for row in (new, kept))
+        ranges.append((ours, theirs))
+    if new.pixels != kept.pixels:
+        (said, our_frames), (says, their_frames) = (_frames(conn, row.pixels) for row in (new, kept))
+        if said != says:
+            return None
+        ranges += _joined(zip(our_frames, their_frames, strict=True))
+    return ranges
+
+
+def _attributes(conn: Connection, key: int) -> tuple[bytes | object, ...]:
+    """The attributes of a record, apart from its levels; what is damaged equals nothing."""
+    names = ("fragment_z", "dictionary", "dicom_z", "dicom_dictionary", "override_z")
+    row = conn.execute(select(*(record.c[name] for name in names)).where(record.c.key == key)).one()
+    found = [
+        None if text_z is None else _digest(conn, text_z, dictionary_key)
+        for text_z, dictionary_key in (
+            (row.fragment_z, row.dictionary),
+            (row.dicom_z, row.dicom_dictionary),
+            (row.override_z, None),
+        )
+    ]
+    return tuple(object() if digest == b"" else digest for digest in found)
+
+
+def _frames(conn: Connection, key: PixelsKey) -> tuple[object, list[PackRange]]:
+    """What the tables say of pixels, apart from where each frame lies; and that."""
+    names = ("stored_syntax", "frame_count", "checksum_type", "width", "height", "image")
+    row = conn.execute(
+        select(pixels.c.pack, *(pixels.c[name] for name in names)).where(pixels.c.key == key)
+    ).one()
+    pages = part10_instances.read_frame_table(conn, key).pages
+    frames = [frame for page in pages for frame in unpack_entries(page)]
+    said = [(f.length, f.head, f.checksum, f.low, f.high) for f in frames]
+    return (tuple(row)[1:], said), [PackRange(row.pack, f.offset, f.length) for f in frames]
+
+
+def _joined(pairs: Iterable[tuple[PackRange, PackRange]]) -> Iterator[tuple[PackRange, PackRange]]:
+    """Ranges of which each begins where the one before ends on both sides become one."""
+    last: tuple[PackRange, PackRange] | None = None
+    for pair in pairs:
+        if last is not None:
+            if all(b.offset == a.offset + a.length for a, b in zip(last, pair, strict=True)):
+                length = last[0].length + pair[0].length
+                last = (
+                    PackRange(last[0].pack, last[0].offset, length),
+                    PackRange(last[1].pack, last[1].offset, length),
+                )
+                continue
+            yield last
+        last = pair
+    if last is not None:
+        yield last
 
 
 def _has_edited_levels(conn: Connection, image_set_key: int) -> bool:

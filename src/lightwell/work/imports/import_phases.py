@@ -18,12 +18,13 @@ from lightwell.domain.imports.jobs import Job
 from lightwell.domain.imports.units import Token
 from lightwell.domain.states import JobPhase, JobStatus, OutcomeKind
 from lightwell.errors import InputError, LightwellError, StorageError, StorageUnavailableError
-from lightwell.ingest import merge, report
-from lightwell.ingest.merge import Group, ImportTarget
+from lightwell.ingest import merge, report, twins
+from lightwell.ingest.merge import Group, ImportTarget, Merge
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.background import outbox
 from lightwell.stores.data_folder.node import NOBODY
+from lightwell.stores.image_sets.existing_instances import Verdicts
 from lightwell.stores.jobs import import_jobs, staging, transitions, units
 from lightwell.stores.jobs.staging import WaitingSeries
 from lightwell.work.dispatch import Dispatch
@@ -288,15 +289,15 @@ class ImportPhases:
         """Commit groups in one transaction, which ends the unit if it ``is_last``; whether it has done so."""
         now = self._clock.now()
 
-        def work(conn: Connection) -> None:
-            if not is_last:
-                self._keep_claim(conn, token)
-            elif not self._dispatch.done(conn, token):
+        def work(conn: Connection, verdicts: Verdicts) -> None:
+            self._keep_claim(conn, token)
+            merge.commit(Merge(conn, target, self._ids, now, verdicts), groups)
+            # Last, since a transaction that begins anew still needs its claim.
+            if is_last and not self._dispatch.done(conn, token):
                 raise ClaimLost(job.id)
-            merge.commit(conn, target, groups, ids=self._ids, now=now)
 
         try:
-            self._stores.db.write(work)
+            twins.write(self._stores.db, self._stores.objects, work)
         except LightwellError:
             raise
         except Exception:
