@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -10,11 +11,13 @@ from sqlalchemy import func, select
 
 from lightwell.domain.image_sets.frame_table import PAGE
 from lightwell.ingest import merge
+from lightwell.stores.buckets.fetched import Fetched
+from lightwell.stores.buckets.registry import Buckets
 from lightwell.stores.db import tables
 from lightwell.stores.image_sets import importing, records
 from tests.support import invariants
 from tests.support.ct_files import ct, write, write_series
-from tests.support.imports import Importing
+from tests.support.imports import Importing, exported
 from tests.support.services import S3
 
 
@@ -89,20 +92,33 @@ def test_fails_only_the_file_whose_row_the_database_refuses(
     invariants.check(server.stores)
 
 
-def test_imports_from_and_reports_to_real_s3(sqlite: Importing, s3_endpoint: S3) -> None:
+def test_imports_from_and_reports_to_real_s3(
+    sqlite: Importing, s3_endpoint: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import boto3
 
     client = boto3.client("s3", endpoint_url=s3_endpoint.url, region_name="us-east-1")
     client.create_bucket(Bucket="far-in")
     client.create_bucket(Bucket="far-out")
     for number in range(1, 31):
-        path = write(sqlite.settings.data / "made" / f"{number}.dcm", ct(number))
+        path = write(sqlite.settings.data / "made" / f"{number}.dcm", ct(number, ImageComments="older"))
         client.upload_file(str(path), "far-in", f"ct/ü {number:02}.dcm")
     big = write(sqlite.settings.data / "made" / "big.dcm", ct(31, size=3000))
     client.upload_file(str(big), "far-in", "ct/big.dcm")
     client.put_object(Bucket="far-in", Key="ct/bad.dcm", Body=b"no DICOM")
     server = replace(sqlite, settings=replace(sqlite.settings, s3_endpoint_url=s3_endpoint.url))
     server.stores.buckets.endpoint_url = s3_endpoint.url
+    newer, fetch = (
+        write(sqlite.settings.data / "made" / "newer.dcm", ct(5, ImageComments="newer")),
+        Buckets.fetch_tagged,
+    )
+
+    def replacing(buckets: Buckets, bucket: str, key: str, **more: Any) -> Fetched:
+        if key == "ct/ü 05.dcm":
+            client.upload_file(str(newer), "far-in", key)
+        return fetch(buckets, bucket, key, **more)
+
+    monkeypatch.setattr(Buckets, "fetch_tagged", replacing)
     job = server.start(input_uri="s3://far-in/ct/", output="s3://far-out/res/")
     server.work()
     job = server.job(job.id)
@@ -113,6 +129,12 @@ def test_imports_from_and_reports_to_real_s3(sqlite: Importing, s3_endpoint: S3)
     failure = client.get_object(Bucket="far-out", Key=f"{prefix}FAILURE/failure.ndjson")["Body"].read()
     assert len(success.splitlines()) == 31
     assert len(failure.splitlines()) == 1
+    warning = client.get_object(Bucket="far-out", Key=f"{prefix}WARNING/warning.ndjson")["Body"].read()
+    (line,) = map(json.loads, warning.splitlines())
+    assert line["inputFile"] == "ct/ü 05.dcm", "of an object that was replaced after it had been listed"
+    assert "was replaced" in line["importResponse"]["warnings"][0]["message"]
+    files = exported(server, line["importResponse"]["imageSetId"])
+    assert files[ct(5).SOPInstanceUID].ImageComments == "newer"
     assert not list(server.stores.spool.rglob("*.dcm"))
     invariants.check(server.stores)
     assert _failed(server, "s3://far-none/x/")

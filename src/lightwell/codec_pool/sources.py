@@ -26,12 +26,20 @@ _HEADS, _HEAD = 500, 4096
 
 
 class OpenFile:
-    """The source of one input file; `close` removes what was spooled for it."""
+    """The source of one input file; `close` removes what was spooled for it.
+
+    ``is_other``: it is an object that has been replaced since it was listed.
+    """
 
     def __init__(
-        self, source: BytesSource | FileSource | UploadedInstance, spooled: Path | None = None
+        self,
+        source: BytesSource | FileSource | UploadedInstance,
+        spooled: Path | None = None,
+        *,
+        is_other: bool = False,
     ) -> None:
         self.source = source
+        self.is_other = is_other
         self._spooled = spooled
 
     def close(self) -> None:
@@ -99,7 +107,8 @@ class Sources:
         if not self.buckets.is_local(bucket):
             if self._far is None:
                 raise StorageError(f"The bucket {bucket} was a folder of this server a moment ago.")
-            return OpenFile(self._far.take(task, number))
+            source, is_other = self._far.take(task, number)
+            return OpenFile(source, is_other=is_other)
         got = self.buckets.fetch(bucket, key, memory_limit=WHOLE, spool_dir=self._spool)
         return OpenFile(BytesSource(got)) if isinstance(got, bytes) else self._path(got)
 

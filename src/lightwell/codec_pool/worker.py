@@ -51,6 +51,7 @@ from lightwell.codec_pool.sources import Sources, instances_ahead
 from lightwell.domain.imports.existing_instances import ExistingInstance
 from lightwell.domain.imports.jobs import InputFile
 from lightwell.domain.imports.records import Failure, NewRecord
+from lightwell.domain.imports.warnings import Warning
 from lightwell.domain.integrity import IntegrityFault
 from lightwell.errors import (
     InputError,
@@ -61,7 +62,7 @@ from lightwell.errors import (
 )
 from lightwell.imaging.dataset.element_cache import SeriesCache
 from lightwell.ingest.overrides import Overrides
-from lightwell.ingest.pipeline import Pipeline, PipelineInputs
+from lightwell.ingest.pipeline import Pipeline, PipelineInputs, with_warning
 from lightwell.settings import Settings
 from lightwell.stores.buckets.registry import Buckets
 from lightwell.stores.objects.interface import PackObjects
@@ -76,6 +77,9 @@ _FINISHING = 2
 T = TypeVar("T", PacksOpened, ExistingFound)
 
 
+_REPLACED = Warning(
+    "Other", "The object was replaced after this job had listed it: what was imported is the newer one"
+)
 _ENGINE_GONE = (EngineGoneError, BrokenPipeError, ConnectionResetError)
 
 
@@ -250,7 +254,8 @@ class Worker:
                 raise ServerFault(str(error)) from error
             raise
         try:
-            return pipeline.read(file.number, file.name, opened.source)
+            record = pipeline.read(file.number, file.name, opened.source)
+            return with_warning(record, _REPLACED) if opened.is_other else record
         finally:
             opened.close()
 

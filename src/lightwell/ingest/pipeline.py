@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -391,6 +391,12 @@ def _warnings(warnings: list[Warning]) -> str | None:
         return None
     text = json.dumps([w.to_json() for w in warnings], ensure_ascii=False, separators=(",", ":"))
     return text.replace("\\u0000", "")
+
+
+def with_warning(record: NewRecord, warning: Warning) -> NewRecord:
+    """The record with one more warning."""
+    warnings = [*json.loads(record.warnings or "[]"), warning.to_json()]
+    return replace(record, warnings=json.dumps(warnings, ensure_ascii=False, separators=(",", ":")))
 
 
 def _json(value: object) -> bytes:

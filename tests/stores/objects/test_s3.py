@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -141,6 +142,31 @@ def test_spools_what_is_too_big_for_memory(
     for limit in (1 * MiB, len(data)):
         with pytest.raises(InputError, match=f"has grown from {len(data) - 1} to {len(data)} bytes"):
             buckets.fetch(bucket, "big.dcm", memory_limit=limit, spool_dir=spool, listed=len(data) - 1)
+
+
+def test_reads_one_object_from_beginning_to_end_though_it_is_replaced(
+    buckets: Buckets, s3_endpoint: S3, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import obstore
+
+    old, new = b"o" * (33 * MiB), b"n" * (20 * MiB)
+    fill(s3_endpoint, bucket, {"big.dcm": old, "small.dcm": b"s"})
+    tags = {key: tag for key, _, tag in buckets.list_tagged(bucket, "")}
+    limits: dict[str, Any] = {"memory_limit": 1 * MiB, "spool_dir": tmp_path}
+    assert buckets.fetch_tagged(bucket, "small.dcm", **limits) == (b"s", tags["small.dcm"])
+    get, ranges = obstore.get, []
+
+    def replacing(store: Any, key: str, **more: Any) -> Any:
+        ranges.append(more)
+        if len(ranges) == 3:
+            fill(s3_endpoint, bucket, {"big.dcm": new})
+        return get(store, key, **more)
+
+    monkeypatch.setattr(obstore, "get", replacing)
+    path, tag = buckets.fetch_tagged(bucket, "big.dcm", **limits)
+    assert isinstance(path, Path) and path.read_bytes() == new
+    assert tag is not None and tag != tags["big.dcm"]
+    assert list(tmp_path.glob("bucket-*")) == [path], "of the first try nothing is left"
 
 
 def test_puts_manifests_and_large_files(

@@ -34,10 +34,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class _Arrived:
-    """A file, or why there is none."""
+    """A file, or why there is none; ``is_other`` as in `InputArrived`."""
 
     source: BytesSource | FileSource | None
     error: LightwellError | None = None
+    is_other: bool = False
 
     def drop(self) -> None:
         if self.source is not None:
@@ -73,8 +74,9 @@ class FarClient:
         self._task = -1
         self._taken: list[int] = []
 
-    def take(self, task: int, file: int) -> BytesSource | FileSource:
-        """A file of the chunk that is being read, which the caller closes. Raises what fetching it raised.
+    def take(self, task: int, file: int) -> tuple[BytesSource | FileSource, bool]:
+        """A file of the chunk that is being read, which the caller closes, and whether it is another one than
+        was listed. Raises what fetching it raised.
 
         For one thread only; of one chunk after another, each with a higher number.
         """
@@ -92,7 +94,7 @@ class FarClient:
         if found.error is not None:
             raise found.error
         assert found.source is not None
-        return found.source
+        return found.source, found.is_other
 
     def end(self, task: int) -> None:
         """No more files of this chunk are needed."""
@@ -167,12 +169,12 @@ class FarClient:
         if arrived.failure is not None:
             found = _Arrived(None, _ERRORS[arrived.failure.kind](arrived.failure.text))
         elif arrived.has_bytes:
-            found = _Arrived(BytesSource(self._channel.file()))
+            found = _Arrived(BytesSource(self._channel.file()), is_other=arrived.is_other)
         else:
             descriptor = self._channel.descriptor()
             if descriptor is None:
                 raise EngineGoneError
-            found = _Arrived(FileSource.adopt(descriptor))
+            found = _Arrived(FileSource.adopt(descriptor), is_other=arrived.is_other)
         if arrived.task < self._task:
             found.drop()
         else:

@@ -91,12 +91,16 @@ FromWorker = InputsTaken | InputsEnded | ReadPack | MeasurePack | StorePack | Fe
 
 
 class InputArrived(msgspec.Struct, tag=True, frozen=True):
-    """A file of a chunk: its bytes follow; or a descriptor of it comes along; or why it is neither."""
+    """A file of a chunk: its bytes follow; or a descriptor of it comes along; or why it is neither.
+
+    ``is_other``: the object has been replaced since it was listed.
+    """
 
     task: int
     file: int
     has_bytes: bool = False
     failure: Failure | None = None
+    is_other: bool = False
 
 
 class Answer(msgspec.Struct, tag=True, frozen=True):

@@ -204,18 +204,19 @@ class FarServer:
             self._sent(chunk, file.number)
             return
         name, key = file.location[1:3] if file.location else (chunk.bucket, file.name)
-        data, descriptor, failure = None, None, None
+        data, descriptor, failure, is_other = None, None, None, False
         try:
-            got = chunk.buckets.fetch(
+            got, tag = chunk.buckets.fetch_tagged(
                 name, key, memory_limit=WHOLE, spool_dir=self._storage.spool, listed=file.size
             )
+            is_other = file.tag is not None and tag != file.tag
             if isinstance(got, bytes):
                 data = got
             else:
                 descriptor = _open(got, is_ours=got.parent == self._storage.spool)
         except Exception as error:
             failure = _failure(error, f"s3://{name}/{key}")
-        message = InputArrived(chunk.task, file.number, data is not None, failure)
+        message = InputArrived(chunk.task, file.number, data is not None, failure, is_other)
         self._put(_Outgoing(message, descriptor, data, chunk))
 
     def _sent(self, chunk: _Chunk, number: int) -> None:

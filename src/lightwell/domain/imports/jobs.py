@@ -87,13 +87,15 @@ class InputFile:
     ``number`` counts from 0 in input order. ``name`` is what the manifests call it: the object's key.
     ``location`` says where it is if it is not in the job's bucket: ``["file", path]``, ``["zip", path,
     member, index]`` (the index in the zip's directory, since members may share a name; older jobs lack it),
-    ``["s3", bucket, key]`` or, for ``size`` bytes of a file, ``["part", path, offset]``.
+    ``["s3", bucket, key]`` or, for ``size`` bytes of a file, ``["part", path, offset]``. ``tag`` is what S3
+    called the object's content when it was listed.
     """
 
     number: int
     name: str
     location: tuple[str, ...] | None
     size: int
+    tag: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,17 +134,18 @@ class Outcome:
 
 def pack_files(files: list[InputFile]) -> bytes:
     """The files of a chunk as JSON, without their numbers, which are consecutive."""
-    return json.dumps(
-        [[f.name, f.location, f.size] for f in files], ensure_ascii=False, separators=(",", ":")
-    ).encode("utf-8", "surrogateescape")
+    rows = [
+        [f.name, f.location, f.size] if f.tag is None else [f.name, f.location, f.size, f.tag] for f in files
+    ]
+    return json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogateescape")
 
 
 def unpack_files(data: bytes, first_file: int) -> tuple[InputFile, ...]:
     """The inverse of `pack_files`; ``first_file`` is the number of the first."""
     rows = json.loads(data.decode("utf-8", "surrogateescape"))
     return tuple(
-        InputFile(first_file + i, name, tuple(location) if location else None, size)
-        for i, (name, location, size) in enumerate(rows)
+        InputFile(first_file + i, name, tuple(location) if location else None, size, *tag)
+        for i, (name, location, size, *tag) in enumerate(rows)
     )
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lightwell.errors import InputError, LightwellError, StorageError
+from lightwell.stores.buckets.fetched import Fetched
 from lightwell.stores.objects.local import is_away, make_folders, storage_error, sync_folder
 
 # How many names of one folder are sorted in memory at a time; up to twice as many are held.
@@ -31,7 +32,11 @@ class LocalBucket:
         self._root = os.path.realpath(root)
         self._name = name
 
-    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+    def list(self, prefix: str) -> Iterator[tuple[str, int, str | None]]:
+        for key, size in self._list(prefix):
+            yield key, size, None
+
+    def _list(self, prefix: str) -> Iterator[tuple[str, int]]:
         if "\0" in prefix or not _is_plain(prefix.rpartition("/")[0].split("/") if "/" in prefix else []):
             raise InputError(
                 f"s3://{self._name}/{_shown(prefix)} is not a prefix of any key that can exist here"
@@ -71,7 +76,7 @@ class LocalBucket:
             except PermissionError:
                 yield key[:-1], 0
 
-    def fetch(self, key: str, *, memory_limit: int, spool_dir: Path, listed: int | None = None) -> Path:
+    def fetch(self, key: str, *, memory_limit: int, spool_dir: Path, listed: int | None = None) -> Fetched:
         path = self._resolve(key)
         try:
             # Never wait: opening a pipe without a writer would block.
@@ -84,7 +89,7 @@ class LocalBucket:
             os.close(fd)
         if not stat.S_ISREG(kind):
             raise self._not_a_file(key, kind)
-        return Path(path)
+        return Fetched(Path(path))
 
     def put(self, key: str, data: bytes) -> None:
         with self._replacing(key) as stream:

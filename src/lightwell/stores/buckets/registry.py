@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lightwell.errors import InputError
+from lightwell.stores.buckets.fetched import Fetched
 from lightwell.stores.buckets.local import LocalBucket
 
 # Bucket names as the service model has them in S3Uri.
@@ -21,11 +22,11 @@ _NAME = re.compile(r"[a-z0-9][.\-a-z0-9]{1,61}[a-z0-9]")
 class Bucket(Protocol):
     """One bucket. `InputError`: its owner can fix it; `StorageError`: it failed on our side."""
 
-    def list(self, prefix: str) -> Iterator[tuple[str, int]]: ...
+    def list(self, prefix: str) -> Iterator[tuple[str, int, str | None]]: ...
 
     def fetch(
         self, key: str, *, memory_limit: int, spool_dir: Path, listed: int | None = None
-    ) -> bytes | Path: ...
+    ) -> Fetched: ...
 
     def put(self, key: str, data: bytes) -> None: ...
 
@@ -68,6 +69,10 @@ class Buckets:
         bucket, pipes and devices) is listed, so that fetching it says why. Raises `InputError` if the
         bucket does not exist or must not be listed.
         """
+        return ((key, size) for key, size, _ in self._bucket(bucket).list(prefix))
+
+    def list_tagged(self, bucket: str, prefix: str) -> Iterator[tuple[str, int, str | None]]:
+        """As `list`, with the tag of each object as `Fetched` has it."""
         return self._bucket(bucket).list(prefix)
 
     def fetch(
@@ -76,9 +81,17 @@ class Buckets:
         """The object: bytes if it has at most ``memory_limit`` and comes over the network, else a file.
 
         The caller removes a file below ``spool_dir``; any other belongs to the bucket and must be left alone.
+        It is one and the same object from beginning to end, whoever replaces it meanwhile.
         Raises `InputError` if the object does not exist or must not be read, or if it comes over the network
         and has more bytes than were ``listed``, for which there may be no room.
         """
+        found = self.fetch_tagged(bucket, key, memory_limit=memory_limit, spool_dir=spool_dir, listed=listed)
+        return found.content
+
+    def fetch_tagged(
+        self, bucket: str, key: str, *, memory_limit: int, spool_dir: Path, listed: int | None = None
+    ) -> Fetched:
+        """As `fetch`, and which object it was."""
         return self._bucket(bucket).fetch(key, memory_limit=memory_limit, spool_dir=spool_dir, listed=listed)
 
     def put(self, bucket: str, key: str, data: bytes) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightwell.errors import InputError, LightwellError, StorageError, StorageUnavailableError
+from lightwell.stores.buckets.fetched import Fetched
 from lightwell.stores.objects import s3_client
 from lightwell.stores.objects.local import storage_error
 
@@ -22,6 +23,17 @@ if TYPE_CHECKING:
 
 # How much of a part is in memory at once.
 _PIECE = 1 << 20
+# An object that is replaced again and again while it is read is tried so often.
+_REPLACED = 3
+
+
+def _is_replaced(error: Exception) -> bool:
+    return type(error).__name__ == "PreconditionError"
+
+
+def _bare(tag: str | None) -> str | None:
+    """An ETag as listings and answers have it alike."""
+    return tag.removeprefix("W/").strip('"') if tag else None
 
 
 class S3Bucket:
@@ -34,7 +46,7 @@ class S3Bucket:
         self._no_folder = no_folder
         self._opened: S3Store | None = None
 
-    def list(self, prefix: str) -> Iterator[tuple[str, int]]:
+    def list(self, prefix: str) -> Iterator[tuple[str, int, str | None]]:
         import obstore
 
         # obstore's prefix is whole parts of a path, so the rest of it is compared here.
@@ -45,7 +57,7 @@ class S3Bucket:
                 for found in chunk:
                     key, size = found["path"], found["size"]
                     if key.startswith(prefix) and (size or not self._is_marker(key)):
-                        yield key, size
+                        yield key, size, _bare(found["e_tag"])
         except LightwellError:
             raise
         except Exception as error:
@@ -61,26 +73,17 @@ class S3Bucket:
             return True
         return False
 
-    def fetch(
-        self, key: str, *, memory_limit: int, spool_dir: Path, listed: int | None = None
-    ) -> bytes | Path:
-        import obstore
-
+    def fetch(self, key: str, *, memory_limit: int, spool_dir: Path, listed: int | None = None) -> Fetched:
         self._check_key(key)
         try:
-            found = obstore.get(self._store, key)
-            size, tag = int(found.meta["size"]), found.meta["e_tag"]
-            if listed is not None and size > listed:
-                raise InputError(
-                    f"s3://{self._name}/{key} has grown from {listed} to {size} bytes since it was listed; "
-                    "import it again"
-                )
-            if size <= memory_limit:
-                data = bytes(found.bytes())
-                if len(data) != size:
-                    raise StorageError(f"s3://{self._name}/{key} came with {len(data)} of its {size} bytes.")
-                return data
-            return self._spool(key, size, tag, spool_dir)
+            for tries_left in reversed(range(_REPLACED)):
+                try:
+                    return self._fetch(key, memory_limit, spool_dir, listed)
+                except Exception as error:
+                    # Replaced since its first bytes came: again, from the beginning of the new one.
+                    if not tries_left or not _is_replaced(error):
+                        raise
+            raise AssertionError("unreachable")
         except LightwellError:
             raise
         except Exception as error:
@@ -90,21 +93,34 @@ class S3Bucket:
                 raise StorageUnavailableError(f"{str(explained).rstrip('.')}.") from error
             raise explained from error
 
-    def _spool(self, key: str, size: int, tag: str | None, spool_dir: Path) -> Path:
-        """In parts of one and the same object, in little memory."""
+    def _fetch(self, key: str, memory_limit: int, spool_dir: Path, listed: int | None) -> Fetched:
+        """obstore goes on after a broken connection by itself, with the tag of the object that it began."""
         import obstore
 
+        found = obstore.get(self._store, key)
+        size, tag = int(found.meta["size"]), found.meta["e_tag"]
+        if listed is not None and size > listed:
+            raise InputError(
+                f"s3://{self._name}/{key} has grown from {listed} to {size} bytes since it was listed; "
+                "import it again"
+            )
+        if size > memory_limit:
+            return Fetched(self._spool(key, size, tag, spool_dir), _bare(tag))
+        data = bytes(found.bytes())
+        if len(data) != size:
+            raise StorageError(f"s3://{self._name}/{key} came with {len(data)} of its {size} bytes.")
+        return Fetched(data, _bare(tag))
+
+    def _spool(self, key: str, size: int, tag: str | None, spool_dir: Path) -> Path:
+        """To a file; the caller removes it."""
         try:
             with tempfile.NamedTemporaryFile(dir=spool_dir, prefix="bucket-", delete=False) as stream:
                 path = Path(stream.name)
                 try:
-                    for start in range(0, size, s3_client.PART):
-                        end = min(start + s3_client.PART, size)
-                        part = obstore.get(self._store, key, options={"range": (start, end), "if_match": tag})
-                        for piece in part.stream(min_chunk_size=_PIECE):
-                            stream.write(piece)
-                        if stream.tell() != end:
-                            raise StorageError(f"s3://{self._name}/{key} ended at {stream.tell()}.")
+                    for piece in self._pieces(key, size, tag):
+                        stream.write(piece)
+                    if stream.tell() != size:
+                        raise StorageError(f"s3://{self._name}/{key} ended at {stream.tell()}.")
                 except BaseException:
                     with contextlib.suppress(OSError):
                         path.unlink()
@@ -114,6 +130,23 @@ class S3Bucket:
         except OSError as error:
             raise storage_error(error, f"{spool_dir} cannot be written to") from error
         return path
+
+    def _pieces(self, key: str, size: int, tag: str | None) -> Iterator[Any]:
+        """One and the same object in parts, each tried again by itself; without a tag, all in one answer."""
+        import obstore
+
+        if tag is None:
+            yield from obstore.get(self._store, key).stream(min_chunk_size=_PIECE)
+            return
+        for start in range(0, size, s3_client.PART):
+            end = min(start + s3_client.PART, size)
+            part = obstore.get(self._store, key, options={"range": (start, end), "if_match": tag})
+            got = 0
+            for piece in part.stream(min_chunk_size=_PIECE):
+                got += len(piece)
+                yield piece
+            if got != end - start:
+                raise StorageError(f"s3://{self._name}/{key} ended at {start + got}.")
 
     def put(self, key: str, data: bytes) -> None:
         self._put(key, data, len(data))
@@ -155,7 +188,7 @@ class S3Bucket:
     def _explain(self, error: Exception, key: str) -> LightwellError:
         if isinstance(error, RuntimeError):
             raise error
-        if type(error).__name__ == "PreconditionError":
+        if _is_replaced(error):
             return InputError(f"s3://{self._name}/{key} was changed while it was read; import it again")
         explained = s3_client.explain(error, f"s3://{self._name}/{key}")
         if isinstance(explained, s3_client.MissingBucketError | s3_client.MissingCredentialsError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import zstandard
 from sqlalchemy import Connection, delete, select
@@ -40,7 +41,7 @@ def files(conn: Connection, job: int) -> list[InputFile]:
 
 def renumbered(found: Iterable[InputFile]) -> list[InputFile]:
     """The files as those of a job of their own, from number 0 on."""
-    return [InputFile(number, f.name, f.location, f.size) for number, f in enumerate(found)]
+    return [replace(f, number=number) for number, f in enumerate(found)]
 
 
 def forget(conn: Connection, job: int) -> int:

@@ -112,7 +112,7 @@ class ChunkWriter:
                         f"{settings.import_max_file_bytes} at most"
                     )
                 if refusal is None:
-                    yield InputFile(number, file.name, file.location, file.size)
+                    yield InputFile(number, file.name, file.location, file.size, file.tag)
                 else:
                     refusals.append(Outcome(number, file.name, OutcomeKind.CUSTOMER, fault, _text(refusal)))
                     if len(refusals) >= _OUTCOMES_AT_ONCE:

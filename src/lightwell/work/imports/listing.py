@@ -22,7 +22,7 @@ _ZIP = b"PK\x03\x04"
 class ListedFile:
     """A file that listing has found, before it gets the number that makes it an `InputFile`.
 
-    ``refusal`` says why it cannot even be tried, ``error`` is AWS's name for that.
+    ``refusal`` says why it cannot even be tried, ``error`` is AWS's name for that. ``tag`` as in `InputFile`.
     """
 
     name: str
@@ -30,6 +30,7 @@ class ListedFile:
     size: int
     refusal: str | None = None
     error: str = InputError.exception_type
+    tag: str | None = None
 
 
 def folder_prefix(buckets: Buckets, bucket: str, prefix: str) -> str:
@@ -46,9 +47,9 @@ def folder_prefix(buckets: Buckets, bucket: str, prefix: str) -> str:
 def list_bucket(buckets: Buckets, job: Job, leave_out: frozenset[str]) -> Iterator[ListedFile]:
     """The objects below the job's input URI, by key."""
     bucket, prefix = split_uri(job.input_uri)
-    for key, size in buckets.list(bucket, folder_prefix(buckets, bucket, prefix)):
+    for key, size, tag in buckets.list_tagged(bucket, folder_prefix(buckets, bucket, prefix)):
         if key not in leave_out and not (key.endswith("/") and size == 0):
-            yield ListedFile(key, None, size)
+            yield ListedFile(key, None, size, tag=tag)
 
 
 def list_sources(buckets: Buckets, source: bytes, directories: Directories) -> Iterator[ListedFile]:
@@ -56,8 +57,8 @@ def list_sources(buckets: Buckets, source: bytes, directories: Directories) -> I
     for name in json.loads(source):
         if name.startswith("s3://"):
             bucket, prefix = split_uri(name)
-            for key, size in buckets.list(bucket, folder_prefix(buckets, bucket, prefix)):
-                yield ListedFile(key, ("s3", bucket, key), size)
+            for key, size, tag in buckets.list_tagged(bucket, folder_prefix(buckets, bucket, prefix)):
+                yield ListedFile(key, ("s3", bucket, key), size, tag=tag)
         else:
             yield from _path(Path(name), directories)
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -25,6 +25,7 @@ from lightwell.domain.imports.jobs import InputFile, pack_files
 from lightwell.errors import InputError, StorageError, StorageUnavailableError
 from lightwell.framing import frame
 from lightwell.settings import Settings
+from lightwell.stores.buckets.fetched import Fetched
 from lightwell.stores.buckets.registry import Buckets
 from lightwell.stores.objects.interface import MissingObjectError
 from lightwell.stores.objects.local import LocalObjects
@@ -46,6 +47,9 @@ class _Buckets:
 
     def is_local(self, bucket: str) -> bool:
         return bucket == "folder"
+
+    def fetch_tagged(self, bucket: str, key: str, **limits: Any) -> Fetched:
+        return Fetched(self.fetch(bucket, key, **limits))
 
     def fetch(
         self, bucket: str, key: str, *, memory_limit: int, spool_dir: Path, listed: int | None = None
@@ -114,7 +118,7 @@ def until(done: Callable[[], bool]) -> None:
 
 
 def taken(pair: Pair, task: int, file: int) -> bytes:
-    with pair.client.take(task, file) as source:
+    with pair.client.take(task, file)[0] as source:
         return source.read(0, source.size)
 
 
