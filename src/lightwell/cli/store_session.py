@@ -18,6 +18,7 @@ from lightwell.errors import ConfigurationError, LightwellError, StorageError
 from lightwell.operations.context import Caller, Context
 from lightwell.settings import Settings
 from lightwell.stores import Stores, open_stores
+from lightwell.stores.background.installation import check_storage
 from lightwell.stores.data_folder import file_modes
 from lightwell.stores.data_folder.file_modes import ExposedPath
 from lightwell.stores.data_folder.file_owner import other_owner, untrusted_path
@@ -107,8 +108,13 @@ def make_data_folder(settings: Settings) -> None:
 
 
 @contextmanager
-def store_session(settings: Settings, *, create: bool = False) -> Iterator[Stores]:
-    """The stores, closed at the end. With ``create``, a missing or older database is migrated first."""
+def store_session(
+    settings: Settings, *, create: bool = False, needs_objects: bool = False
+) -> Iterator[Stores]:
+    """The stores, closed at the end. With ``create``, a missing or older database is migrated first.
+
+    With ``needs_objects``, raises `ConfigurationError` where the storage is not that of the database.
+    """
     check_owner(settings)
     check_database(settings)
     if not create:
@@ -123,6 +129,8 @@ def store_session(settings: Settings, *, create: bool = False) -> Iterator[Store
         if create and schema_state(stores.db) != "current":
             migrate_database(settings, stores.db)
         _check_schema(settings, stores.db)
+        if needs_objects:
+            check_storage(stores.db, stores.objects)
         yield stores
     finally:
         stores.close()

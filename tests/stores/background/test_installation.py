@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from lightwell.domain.states import ServerRole
 from lightwell.errors import ConfigurationError, StorageUnavailableError
 from lightwell.stores.background import installation, servers
-from lightwell.stores.background.installation import MARKER, agree_on_storage
+from lightwell.stores.background.installation import MARKER, agree_on_storage, check_storage
 from lightwell.stores.background.servers import Server
 from lightwell.stores.db.database import Database
 from lightwell.stores.objects import packs
@@ -64,9 +64,30 @@ def test_takes_a_storage_that_has_the_packs_but_lost_its_id(db: Database, tmp_pa
     db.write(work)
     with pytest.raises(ConfigurationError, match="mounted"):
         agree_on_storage(db, empty, "2" * 32, A)
+    with pytest.raises(ConfigurationError, match="mounted"):
+        check_storage(db, empty)
     storage.delete(MARKER)
+    check_storage(db, storage)
+    assert storage.get(MARKER) is None, "a command changes nothing"
     agree_on_storage(db, storage, "2" * 32, A)
     assert storage.get(MARKER) == b"1" * 32
+    db.close()
+
+
+def test_refuses_another_storage_of_a_database_that_has_no_id_yet(db: Database, tmp_path: Path) -> None:
+    storage, empty = LocalObjects(tmp_path / "a"), LocalObjects(tmp_path / "b")
+    check_storage(db, empty)  # nothing is stored yet
+    storage.put(packs.pack_name(7), b"bytes")
+    db.write(lambda conn: packs.insert_open(conn, [7], 1, 1))
+    db.write(lambda conn: packs.make_live(conn, {7: (5, 1)}))
+    check_storage(db, storage)
+    with pytest.raises(ConfigurationError):
+        check_storage(db, empty)
+    with pytest.raises(ConfigurationError):
+        agree_on_storage(db, empty, "1" * 32, A)
+    assert empty.get(MARKER) is None
+    agree_on_storage(db, storage, "2" * 32, A)
+    check_storage(db, storage)
     db.close()
 
 

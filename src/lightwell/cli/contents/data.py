@@ -77,7 +77,10 @@ def _migrate(settings: Settings) -> int:
 def _verify(settings: Settings, args: argparse.Namespace) -> int:
     from lightwell.work.verify import Verifier
 
-    with store_session(settings) as stores, _bar(quiet=args.json or not sys.stderr.isatty()) as show:
+    with (
+        store_session(settings, needs_objects=True) as stores,
+        _bar(quiet=args.json or not sys.stderr.isatty()) as show,
+    ):
         report = Verifier(stores, settings, show, quick=args.quick).run()
     findings = _findings(report, settings)
     if args.json:

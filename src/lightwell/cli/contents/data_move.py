@@ -121,7 +121,7 @@ def _move(settings: Settings, new: Settings, args: argparse.Namespace) -> MoveRe
         quiet = args.json or not sys.stderr.isatty()
         with (
             engine,
-            store_session(settings) as old,
+            store_session(settings, needs_objects=True) as old,
             closing(open_stores(new)) as to,
             Progress(*STEPS, quiet=quiet) as bars,
         ):

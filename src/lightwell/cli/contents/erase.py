@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
             raise ConfigurationError("Give a PatientID or StudyInstanceUID that is not empty")
     if wanted == Wanted() and not args.now:
         raise ConfigurationError("Say what to erase: --patient ID or --study UID")
-    with store_session(settings) as stores:
+    with store_session(settings, needs_objects=True) as stores:
         ctx = local_context(settings, stores)
         places = named_store.chosen(ctx, args.datastore)
         erased: list[SetId] = []

@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     from lightwell.documents.export_syntax import ExportSyntax
 
     settings = flags.settings(args)
-    with store_session(settings) as stores:
+    with store_session(settings, needs_objects=True) as stores:
         ctx = local_context(settings, stores)
         store = existing(ctx, args.datastore)
         sets = _chosen(ctx, store, args)

@@ -2,7 +2,8 @@
 
 A folder of one machine looks like any other folder, and a bucket like any other bucket: whoever had another
 one would store frames that nobody else finds. So the database and the storage have one id, which is made at
-the first start, and a server or worker that finds another does not start. On SQLite there is only one server.
+the first start, and a server or worker that finds another does not start, nor does a command that reads or
+removes objects. On SQLite there is only one server.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ MARKER = "storage.id"
 """The object with the id."""
 
 _STORAGE = "storage"
+_ID = select(installation.c.value).where(installation.c.name == _STORAGE)
 # At the first start of several the one that made the id writes it to the storage within this time.
 _FIRST_START_SECONDS = 5.0
 
@@ -56,12 +58,37 @@ def agree_on_storage(db: Database, objects: Objects, new_id: str, one: Server | 
         log.warning("whether the storage is that of the other servers is not known yet: %s", error)
 
 
+def check_storage(db: Database, objects: Objects) -> None:
+    """For commands: as `agree_on_storage`, but changes nothing, and does not wait.
+
+    A storage that has neither an id nor any of a few packs is another one, unless the database has no packs.
+    """
+    if db.dialect == "sqlite":
+        return
+    with db.read() as conn:
+        known = conn.execute(_ID).scalar()
+    try:
+        found = _read(objects)
+        if known is not None and found is not None:
+            if found == known:
+                return
+        elif _has_packs(db, objects) is not False:
+            return
+    except StorageUnavailableError as error:
+        log.warning("whether the storage is that of the servers is not known yet: %s", error)
+        return
+    raise _refused(db, objects, None)
+
+
 def _compare(db: Database, objects: Objects, known: _Known, one: Server | None) -> None:
     found = _read(objects)
     if found == known.id:
         return
     if known.is_new:
         if found is None:
+            # A database of an earlier release has packs, but neither it nor its storage has an id yet.
+            if _has_packs(db, objects) is False:
+                raise _refused(db, objects, one)
             objects.put(MARKER, known.id.encode())
         else:
             db.write(partial(_change, id=found))
@@ -69,9 +96,9 @@ def _compare(db: Database, objects: Objects, known: _Known, one: Server | None) 
     end = time.monotonic() + _FIRST_START_SECONDS
     while found is None and time.monotonic() < end:
         with db.read() as conn:
-            names = [pack_name(key) for key in _some_packs(conn)]
             elsewhere = [] if one is None else servers.others(conn, one)
-        if any(map(objects.exists, names)) or not (names or elsewhere):
+        has_packs = _has_packs(db, objects)
+        if has_packs or (has_packs is None and not elsewhere):
             # Restored without its id, or the process that made the id was killed before it wrote it.
             objects.put(MARKER, known.id.encode())
             return
@@ -93,18 +120,24 @@ def _refused(db: Database, objects: Objects, one: Server | None) -> Configuratio
     )
 
 
+def _has_packs(db: Database, objects: Objects) -> bool | None:
+    """Whether the storage has any of a few packs of the database; None if that has none."""
+    with db.read() as conn:
+        names = [pack_name(key) for key in _some_packs(conn)]
+    return any(map(objects.exists, names)) if names else None
+
+
 def _read(objects: Objects) -> str | None:
     data = objects.get(MARKER)
     return None if data is None else data.decode("ascii", "replace").strip()
 
 
 def _enter(conn: Connection, new_id: str) -> _Known:
-    query = select(installation.c.value).where(installation.c.name == _STORAGE)
-    before = conn.execute(query).scalar()
+    before = conn.execute(_ID).scalar()
     if before is not None:
         return _Known(before, is_new=False)
     insert_missing(conn, installation, [{"name": _STORAGE, "value": new_id}], ["name"])
-    now = conn.execute(query).scalar_one()
+    now = conn.execute(_ID).scalar_one()
     return _Known(now, is_new=now == new_id)
 
 
