@@ -1,7 +1,8 @@
 """Removes rows that nobody needs any more, some time after they have served their purpose.
 
-Delivered events are in the event log, the outcomes of a finished job in its report. A client token is needed
-for as long as a client may repeat its request. What the API answers stays: jobs and their counts.
+Delivered events are in the event log, the outcomes of a finished job in its report; what it has given up can
+be tried again for as long as they are there. A client token is needed for as long as a client may repeat its
+request. What the API answers stays: jobs and their counts.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ class Pruning:
         for name, keep, remove in (
             ("events", self._settings.keep_events, obsolete_rows.remove_events),
             ("client_tokens", self._settings.keep_client_tokens, obsolete_rows.remove_client_tokens),
+            # Before the outcomes, without which a second try would leave files out.
+            ("dead_units", self._settings.keep_outcomes, obsolete_rows.remove_dead_units),
             ("outcomes", self._settings.keep_outcomes, obsolete_rows.remove_outcomes),
         ):
             if keep:
