@@ -17,7 +17,9 @@ from lightwell.observe.logs import event
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.collector import integrity
+from lightwell.stores.db.online_indexes import UNCHECKED_FRAMES
 from lightwell.stores.objects.packs import pack_name
+from lightwell.work.index_building import IndexBuilding
 from lightwell.work.verify import VerifyWorker
 
 log = logging.getLogger(__name__)
@@ -39,6 +41,7 @@ class ChecksumFiller:
         self._after = _START
         self._not_before = 0.0
         self._worker: VerifyWorker | None = None
+        self._index = IndexBuilding(stores.db, UNCHECKED_FRAMES, stopping)
 
     def step(self, seconds: float) -> None:
         """Work for about so long, unless it has worked for more than its share of the time.
@@ -47,7 +50,7 @@ class ChecksumFiller:
         """
         share = min(self._settings.checksum_share, 100)
         begun = time.monotonic()
-        if not share or begun < self._not_before:
+        if not share or begun < self._not_before or not self._index.is_over():
             return
         while not self._stopping.is_set() and time.monotonic() < begun + seconds:
             if not self._some():
@@ -58,7 +61,8 @@ class ChecksumFiller:
         self._not_before = time.monotonic() + (time.monotonic() - begun) * (100 - share) / share
 
     def close(self) -> None:
-        """End its codec worker, which is started again when it is needed."""
+        """End its codec worker, which is started again when it is needed, and the building of its index."""
+        self._index.close()
         if self._worker is not None:
             self._worker.close()
             self._worker = None

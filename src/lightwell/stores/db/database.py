@@ -264,8 +264,9 @@ class Database:
                 raise
 
     def listener(self) -> Any | None:
-        """A new psycopg connection in autocommit for LISTEN, which the caller closes.
+        """A new psycopg connection in autocommit, past any pooler, which the caller closes.
 
+        For LISTEN, and for what needs a session.
         None if there can be none, on SQLite and behind a pooler without ``direct_url``: then ask again and
         again. Raises `StorageError` if the database cannot be reached.
         """
