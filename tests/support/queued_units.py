@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, delete, insert, select
 
 from lightwell.domain.imports.units import QueuedJob
 from lightwell.domain.states import JobPhase, JobStatus, UnitState
@@ -64,3 +64,9 @@ def states(stores: Stores) -> list[tuple[int, str]]:
             select(unit.c.number, unit.c.state).where(unit.c.job == 1).order_by(unit.c.number)
         )
         return [(number, UnitState(state)) for number, state in rows]
+
+
+def remove_jobs(conn: Connection) -> None:
+    """All jobs and their units, as if there had never been any."""
+    conn.execute(delete(unit))
+    conn.execute(delete(import_job))
