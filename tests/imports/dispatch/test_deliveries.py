@@ -217,3 +217,18 @@ def test_units_of_a_job_that_is_cancelled_are_not_delivered(stores: Stores, make
     assert two.take(READ) is None
     assert not _done(stores, one, token)
     assert one.take(READ) is None
+
+
+def test_fifty_jobs_of_a_data_store_do_not_keep_the_one_of_another_waiting(
+    stores: Stores, make: Make
+) -> None:
+    """They are older, and no larger; and as long as there is one worker, nobody has a unit under way."""
+    for key in range(1, 51):
+        queued_units.add_job(stores, key, 1, datastore=1)
+    queued_units.add_job(stores, 99, 10, datastore=2)
+    one, order = make("one"), []
+    for _ in range(24):
+        token = _take(one)
+        order.append(token.unit.job)
+        assert _done(stores, one, token)
+    assert order.count(99) == 10 and max(place for place, job in enumerate(order) if job == 99) < 21

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
-from lightwell.domain.imports.fairness import OpenJob, in_turn
+from lightwell.domain.imports.fairness import OpenJob, Shares, in_turn
 from lightwell.domain.imports.jobs import may_work_at_phase
 from lightwell.domain.imports.units import QueuedJob, Token
 from lightwell.domain.states import JobPhase
@@ -74,6 +74,7 @@ class TableDispatch:
         self._ready: set[Place] = set()
         self._first: dict[Place, int] = {}
         self._taken: Counter[int] = Counter()
+        self._shares = Shares()
         self._looking = threading.Lock()
         self._looked_at: float | None = None
         self._fresh = _FRESH_SECONDS
@@ -142,6 +143,8 @@ class TableDispatch:
         for job, phase in self._in_turn(phases, leave_out):
             token = self._claim(job, phase, begin)
             if token is not None:
+                with self._lock:
+                    self._shares.give(job)
                 return token
         return None
 
@@ -240,17 +243,19 @@ class TableDispatch:
     ) -> list[tuple[OpenJob, JobPhase]]:
         with self._lock:
             ready, jobs, taken = self._ready | self._ahead.places(), self._jobs, dict(self._taken)
+            given = self._shares.of({job.datastore for job in jobs})
         if leave_out:
             self._left_out_at = time.monotonic()
         waiting = [
             job for job in jobs if job.key not in leave_out and any((job.key, p) in ready for p in phases)
         ]
-        ordered = in_turn(waiting, taken) if len(waiting) > 1 else waiting
+        ordered = in_turn(jobs, taken, given) if len(waiting) > 1 else waiting
         return [
             (job, phase)
             for phase in phases
             for job in ordered
             if (job.key, phase) in ready
+            and job.key not in leave_out
             and (self._node is None or may_work_at_phase(phase, self._node, job.input_node, job.output_node))
         ]
 
