@@ -32,7 +32,7 @@ class LocalBucket:
         self._root = os.path.realpath(root)
         self._name = name
 
-    def list(self, prefix: str) -> Iterator[tuple[str, int, str | None]]:
+    def list(self, prefix: str, after: str = "") -> Iterator[tuple[str, int, str | None]]:
         for key, size in self._list(prefix):
             yield key, size, None
 

@@ -22,7 +22,7 @@ _NAME = re.compile(r"[a-z0-9][.\-a-z0-9]{1,61}[a-z0-9]")
 class Bucket(Protocol):
     """One bucket. `InputError`: its owner can fix it; `StorageError`: it failed on our side."""
 
-    def list(self, prefix: str) -> Iterator[tuple[str, int, str | None]]: ...
+    def list(self, prefix: str, after: str = "") -> Iterator[tuple[str, int, str | None]]: ...
 
     def fetch(
         self, key: str, *, memory_limit: int, spool_dir: Path, listed: int | None = None
@@ -71,9 +71,12 @@ class Buckets:
         """
         return ((key, size) for key, size, _ in self._bucket(bucket).list(prefix))
 
-    def list_tagged(self, bucket: str, prefix: str) -> Iterator[tuple[str, int, str | None]]:
-        """As `list`, with the tag of each object as `Fetched` has it."""
-        return self._bucket(bucket).list(prefix)
+    def list_tagged(self, bucket: str, prefix: str, after: str = "") -> Iterator[tuple[str, int, str | None]]:
+        """As `list`, with the tag of each object as `Fetched` has it.
+
+        ``after`` may leave out keys up to this one: S3 does, in the order in which it lists.
+        """
+        return self._bucket(bucket).list(prefix, after)
 
     def fetch(
         self, bucket: str, key: str, *, memory_limit: int, spool_dir: Path, listed: int | None = None

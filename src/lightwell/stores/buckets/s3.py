@@ -46,13 +46,13 @@ class S3Bucket:
         self._no_folder = no_folder
         self._opened: S3Store | None = None
 
-    def list(self, prefix: str) -> Iterator[tuple[str, int, str | None]]:
+    def list(self, prefix: str, after: str = "") -> Iterator[tuple[str, int, str | None]]:
         import obstore
 
         # obstore's prefix is whole parts of a path, so the rest of it is compared here.
         folder = prefix.rpartition("/")[0]
         try:
-            chunks: Iterator[Any] = iter(obstore.list(self._store, folder or None))
+            chunks: Iterator[Any] = iter(obstore.list(self._store, folder or None, offset=after or None))
             for chunk in chunks:
                 for found in chunk:
                     key, size = found["path"], found["size"]

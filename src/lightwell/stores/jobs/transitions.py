@@ -40,16 +40,23 @@ def queued(job: Job, phase: JobPhase) -> QueuedJob:
     return QueuedJob(job.key, phase, job.datastore, node, job.priority)
 
 
-def begin_listing(conn: Connection, key: int) -> bool:
-    """Forget what an earlier attempt has listed, and what was read of that.
+def begin_listing(conn: Connection, key: int, files: int | None = None) -> bool:
+    """Forget what an earlier attempt has listed, and what was read of that; or keep its first ``files``.
 
-    SUBMITTED → IN_PROGRESS; False if the job was in progress before.
+    All of those are in chunks that are written, or were refused. SUBMITTED → IN_PROGRESS; False if the job
+    was in progress before.
     """
-    units.remove(conn, key, JobPhase.READ)
-    conn.execute(delete(chunk).where(chunk.c.job == key))
-    conn.execute(delete(outcome).where(outcome.c.job == key))
-    _drop_staged(conn, key)
-    conn.execute(update(import_job).where(import_job.c.key == key).values(scanned=0, read=0))
+    if files is None:
+        units.remove(conn, key, JobPhase.READ)
+        conn.execute(delete(chunk).where(chunk.c.job == key))
+        conn.execute(delete(outcome).where(outcome.c.job == key))
+        _drop_staged(conn, key)
+        counted: dict[str, Any] = {"scanned": 0, "read": 0}
+    else:
+        # They were refused while a chunk of files before them was not full yet.
+        again = conn.execute(delete(outcome).where(outcome.c.job == key, outcome.c.file >= files)).rowcount
+        counted = {"scanned": files, "read": import_job.c.read - again}
+    conn.execute(update(import_job).where(import_job.c.key == key).values(**counted))
     done = conn.execute(
         update(import_job)
         .where(import_job.c.key == key, import_job.c.status == JobStatus.SUBMITTED)

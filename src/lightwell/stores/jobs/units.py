@@ -233,8 +233,13 @@ def files_done(conn: Connection, jobs: Sequence[int]) -> dict[int, int]:
 
 
 def content(conn: Connection, one: Unit) -> bytes | None:
-    """The content of a unit of *commit*."""
+    """The content of a unit of *commit*, or how far one of *list* has come."""
     return conn.execute(select(unit.c.content).where(is_unit(one))).scalar()
+
+
+def keep_content(conn: Connection, one: Unit, content: bytes | None) -> None:
+    """For whoever holds the unit."""
+    conn.execute(update(unit).where(is_unit(one)).values(content=content))
 
 
 def remove(conn: Connection, job: int, phase: JobPhase) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
 from lightwell.domain.imports.jobs import InputFile, Job, Outcome, split_uri
+from lightwell.domain.imports.listing_progress import ListingProgress
 from lightwell.domain.states import JobPhase, OutcomeKind
 from lightwell.errors import InputError, LightwellError
 from lightwell.ingest import overrides
@@ -17,7 +19,7 @@ from lightwell.stores import Stores
 from lightwell.stores.jobs import chunks, staging, transitions
 from lightwell.work.imports import chunking
 from lightwell.work.imports.directories import Directories
-from lightwell.work.imports.listing import ListedFile
+from lightwell.work.imports.listing import BucketListing, ListedFile
 
 _CHUNKS_AT_ONCE = 32
 _OUTCOMES_AT_ONCE = 1000
@@ -36,7 +38,7 @@ class _Counter:
     files: int = 0
     bytes: int = 0
     folders: int = 0
-    _folder: tuple[str, ...] = ()
+    folder: tuple[str, ...] = ()
 
     def add(self, file: ListedFile) -> None:
         s = self.settings
@@ -44,10 +46,10 @@ class _Counter:
         self.bytes += file.size
         if s.import_max_folders:
             folder = tuple(file.name.split("/")[:-1])
-            pairs = zip(folder, self._folder, strict=False)
+            pairs = zip(folder, self.folder, strict=False)
             same = sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
             self.folders += len(folder) - same
-            self._folder = folder
+            self.folder = folder
             if self.folders > s.import_max_folders:
                 raise JobFailed(
                     f"The input {self.where} has more than {s.import_max_folders} folders, the limit for one "
@@ -64,7 +66,7 @@ class ChunkWriter:
     """Writes the chunks of one job in bounded batches. What was written may be read at once.
 
     ``keep_claim`` is called in the transaction of each, and raises if the claim has been lost; ``on_chunks``
-    after it.
+    after it. `ListingProgress` is what is known of an input that can be listed from there.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class ChunkWriter:
         stores: Stores,
         settings: Settings,
         job: Job,
-        keep_claim: Callable[[Connection], None],
+        keep_claim: Callable[[Connection, ListingProgress | None], None],
         on_chunks: Callable[[], None],
     ) -> None:
         self._stores = stores
@@ -81,6 +83,8 @@ class ChunkWriter:
         self._keep_claim = keep_claim
         self._on_chunks = on_chunks
         self._queued = transitions.queued(job, JobPhase.READ)
+        # How far the input has been listed with each file that is in no written chunk yet, in their order.
+        self._ahead: deque[tuple[int, ListingProgress]] = deque()
 
     def check_overrides(self, directories: Directories) -> tuple[list[ListedFile], frozenset[str]]:
         """The JSON files of a metadata override: those that cannot be used, and the keys of all of them."""
@@ -94,9 +98,22 @@ class ChunkWriter:
                 refused.append(ListedFile(key, None, 0, str(error)))
         return refused, frozenset(keys)
 
-    def write(self, listed: Iterator[ListedFile]) -> int:
-        """Write chunks, and the outcomes of files that cannot be tried. Returns how many files there are."""
+    def write(
+        self,
+        listed: Iterator[ListedFile],
+        listing: BucketListing | None = None,
+        before: ListingProgress | None = None,
+    ) -> int:
+        """Write chunks, and the outcomes of files that cannot be tried. Returns how many files there are.
+
+        ``listing``: where ``listed`` comes from, if it can be listed from one key on; ``before``: what an
+        earlier attempt has written.
+        """
         settings, counter = self._settings, _Counter(self._settings, self._job.input_uri)
+        if before is not None:
+            counter.files, counter.bytes = before.files, before.size
+            counter.folders, counter.folder = before.folders, before.folder
+        first_chunk = 0 if before is None else before.chunks
         refusals: list[Outcome] = []
 
         def readable() -> Iterator[InputFile]:
@@ -112,27 +129,56 @@ class ChunkWriter:
                         f"{settings.import_max_file_bytes} at most"
                     )
                 if refusal is None:
+                    if listing is not None and listing.is_ordered:
+                        self._note(number, file, listing, counter)
                     yield InputFile(number, file.name, file.location, file.size, file.tag)
                 else:
                     refusals.append(Outcome(number, file.name, OutcomeKind.CUSTOMER, fault, _text(refusal)))
                     if len(refusals) >= _OUTCOMES_AT_ONCE:
-                        self._flush([], refusals, counter.files)
+                        self._flush([], refusals, counter.files, progress)
 
+        progress = before
         rows: list[tuple[int, list[InputFile]]] = []
-        for number, run in enumerate(_consecutive(chunking.chunks(readable(), settings.codec_processes))):
+        cut = _consecutive(chunking.chunks(readable(), settings.codec_processes))
+        for number, run in enumerate(cut, first_chunk):
             rows.append((number, run))
             if len(rows) >= _CHUNKS_AT_ONCE:
-                self._flush(rows, refusals, counter.files)
-        self._flush(rows, refusals, counter.files)
+                progress = self._reached(rows, listing)
+                self._flush(rows, refusals, counter.files, progress)
+        self._flush(rows, refusals, counter.files, progress)
         return counter.files
 
-    def _flush(self, rows: list[tuple[int, list[InputFile]]], refusals: list[Outcome], scanned: int) -> None:
+    def _note(self, number: int, file: ListedFile, listing: BucketListing, counter: _Counter) -> None:
+        reached = ListingProgress(
+            listing.prefix, file.name, number + 1, counter.bytes, counter.folders, counter.folder, 0
+        )
+        self._ahead.append((number, reached))
+
+    def _reached(
+        self, rows: list[tuple[int, list[InputFile]]], listing: BucketListing | None
+    ) -> ListingProgress | None:
+        """How far the input is in chunks once these are written; None if it cannot go on from there."""
+        number, files = rows[-1]
+        reached: ListingProgress | None = None
+        while self._ahead and self._ahead[0][0] <= files[-1].number:
+            reached = self._ahead.popleft()[1]
+        if reached is None or listing is None or not listing.is_ordered:
+            return None
+        return replace(reached, chunks=number + 1)
+
+    def _flush(
+        self,
+        rows: list[tuple[int, list[InputFile]]],
+        refusals: list[Outcome],
+        scanned: int,
+        progress: ListingProgress | None,
+    ) -> None:
         packed = [
             (number, files[0].number, len(files), chunks.compress_files(files)) for number, files in rows
         ]
 
         def work(conn: Connection) -> None:
-            self._keep_claim(conn)
+            self._keep_claim(conn, progress)
             chunks.add(conn, self._queued, packed, self._stores.enqueue)
             staging.add_outcomes(conn, self._job.key, refusals)
             transitions.count_listed(conn, self._job.key, scanned, len(refusals))

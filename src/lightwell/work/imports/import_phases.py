@@ -6,7 +6,7 @@ import itertools
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from sqlalchemy import Connection
 
@@ -15,6 +15,7 @@ from lightwell.domain.events import EventHeader, ImportJobEventType, import_job_
 from lightwell.domain.imports import jobs as domain
 from lightwell.domain.imports.bucket_rights import Rights
 from lightwell.domain.imports.jobs import Job
+from lightwell.domain.imports.listing_progress import ListingProgress
 from lightwell.domain.imports.units import Token
 from lightwell.domain.states import JobPhase, JobStatus, OutcomeKind
 from lightwell.errors import InputError, LightwellError, StorageError, StorageUnavailableError
@@ -31,7 +32,6 @@ from lightwell.work.dispatch import Dispatch
 from lightwell.work.imports import listing, role_access
 from lightwell.work.imports.chunk_writer import ChunkWriter, JobFailed
 from lightwell.work.imports.directories import Directories
-from lightwell.work.imports.listing import ListedFile
 from lightwell.work.imports.role_access import RoleAssumer
 
 log = logging.getLogger(__name__)
@@ -194,27 +194,49 @@ class ImportPhases:
     # list -----------------------------------------------------------------------------------------------
 
     def _list(self, job: Job, target: ImportTarget, token: Token) -> None:
+        with self._stores.db.read() as conn:
+            before = ListingProgress.unpack(units.content(conn, token.unit))
+        if job.source is not None or listing.is_local(self._stores.input_buckets(job), job):
+            before = None
+        try:
+            self._list_from(job, target, token, before)
+        except listing.OrderLost:
+            log.warning("import job %s: %s is listed from its beginning again", job.id, job.input_uri)
+            self._list_from(job, target, token, None)
+
+    def _list_from(
+        self, job: Job, target: ImportTarget, token: Token, before: ListingProgress | None
+    ) -> None:
+        """List the input, or what comes after what an earlier attempt has written."""
         event = self._event(
             "Import Job In Progress", job, target.datastore_id, JobStatus.IN_PROGRESS, self._clock.now()
         )
 
         def begin(conn: Connection) -> None:
             # An engine that has lost the claim must not clear what the new holder has listed.
-            self._keep_claim(conn, token)
-            if transitions.begin_listing(conn, job.key):
+            keep_claim(conn, before)
+            if transitions.begin_listing(conn, job.key, None if before is None else before.files):
                 outbox.append(conn, event)
 
+        def keep_claim(conn: Connection, progress: ListingProgress | None) -> None:
+            self._keep_claim(conn, token)
+            units.keep_content(conn, token.unit, None if progress is None else progress.pack())
+
         self._stores.db.write(begin)
-        writer = ChunkWriter(
-            self._stores, self._settings, job, lambda conn: self._keep_claim(conn, token), self._wake
-        )
+        writer = ChunkWriter(self._stores, self._settings, job, keep_claim, self._wake)
         rights = self._rights(job, target)
         if rights is not None:
             role_access.check_input(rights, job, self._stores.input_buckets(job))
             role_access.check_output(rights, job)
         with self._directories(job) as directories:
             refused, overrides = writer.check_overrides(directories)
-            listed = listing.peek(self._listed_files(job, overrides, directories))
+            bucket = None
+            if job.source is not None:
+                found = listing.list_sources(self._stores.input_buckets(job), job.source, directories)
+            else:
+                bucket = listing.bucket_listing(self._stores.input_buckets(job), job, overrides, before)
+                found = bucket.files("" if before is None else before.after)
+            listed = found if before is not None else listing.peek(found)
             if listed is None:
                 raise JobFailed(_nothing_found(job))
             try:
@@ -225,7 +247,9 @@ class ImportPhases:
                 raise JobFailed(f"The output {job.output_uri} cannot be written: {error}") from error
             if rights is not None:
                 listed = role_access.readable(rights, job, listed)
-            scanned = writer.write(itertools.chain(refused, listed))
+            if before is None:
+                listed = itertools.chain(refused, listed)
+            scanned = writer.write(listed, bucket, before)
 
         def end(conn: Connection) -> None:
             if not self._dispatch.done(conn, token):
@@ -242,14 +266,6 @@ class ImportPhases:
     def _directories(self, job: Job) -> Directories:
         far = job.input_node == NOBODY
         return Directories(self._settings, self._stores, job.source, far=far, stopping=self._stopping)
-
-    def _listed_files(
-        self, job: Job, overrides: frozenset[str], directories: Directories
-    ) -> Iterator[ListedFile]:
-        buckets = self._stores.input_buckets(job)
-        if job.source is not None:
-            return listing.list_sources(buckets, job.source, directories)
-        return listing.list_bucket(buckets, job, overrides)
 
     # commit ---------------------------------------------------------------------------------------------
 

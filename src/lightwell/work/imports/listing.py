@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lightwell.domain.imports.jobs import Job, split_uri
-from lightwell.errors import InputError
+from lightwell.domain.imports.listing_progress import ListingProgress
+from lightwell.errors import InputError, LightwellError
 from lightwell.stores.buckets.registry import Buckets
 from lightwell.work.imports.directories import Directories
 
@@ -44,12 +45,51 @@ def folder_prefix(buckets: Buckets, bucket: str, prefix: str) -> str:
     return prefix
 
 
-def list_bucket(buckets: Buckets, job: Job, leave_out: frozenset[str]) -> Iterator[ListedFile]:
-    """The objects below the job's input URI, by key."""
+class OrderLost(LightwellError):
+    """A bucket does not list its keys in order, so it is not known what came after one of them."""
+
+
+class BucketListing:
+    """The objects below a prefix by key, after the key ``after`` or from the beginning.
+
+    ``leave_out``: keys. ``is_ordered``: whether another listing may go on after a key that this one has
+    given; not in a folder, which is listed in no time.
+    """
+
+    def __init__(self, buckets: Buckets, bucket: str, prefix: str, leave_out: frozenset[str]) -> None:
+        self._buckets = buckets
+        self._bucket = bucket
+        self.prefix = prefix
+        self._leave_out = leave_out
+        self.is_ordered = not buckets.is_local(bucket)
+
+    def files(self, after: str = "") -> Iterator[ListedFile]:
+        """Raises `OrderLost` where it has begun after a key and one comes that is not."""
+        last = after.encode()
+        for key, size, tag in self._buckets.list_tagged(self._bucket, self.prefix, after):
+            if self.is_ordered:
+                this = key.encode()
+                if this <= last:
+                    if after:
+                        raise OrderLost(key)
+                    self.is_ordered = False
+                last = this
+            if key not in self._leave_out and not (key.endswith("/") and size == 0):
+                yield ListedFile(key, None, size, tag=tag)
+
+
+def is_local(buckets: Buckets, job: Job) -> bool:
+    """Whether the job's input URI is that of a folder."""
+    return buckets.is_local(split_uri(job.input_uri)[0])
+
+
+def bucket_listing(
+    buckets: Buckets, job: Job, leave_out: frozenset[str], before: ListingProgress | None = None
+) -> BucketListing:
+    """Of the job's input URI, as an attempt ``before`` has understood it."""
     bucket, prefix = split_uri(job.input_uri)
-    for key, size, tag in buckets.list_tagged(bucket, folder_prefix(buckets, bucket, prefix)):
-        if key not in leave_out and not (key.endswith("/") and size == 0):
-            yield ListedFile(key, None, size, tag=tag)
+    prefix = folder_prefix(buckets, bucket, prefix) if before is None else before.prefix
+    return BucketListing(buckets, bucket, prefix, leave_out)
 
 
 def list_sources(buckets: Buckets, source: bytes, directories: Directories) -> Iterator[ListedFile]:
