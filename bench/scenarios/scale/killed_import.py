@@ -1,4 +1,4 @@
-"""Import of 20,000 small MR instances from S3 by two servers and two workers on PostgreSQL, of which a random
+"""Import of 4,000 small MR instances from S3 by two servers and two workers on PostgreSQL, of which a random
 process is killed every five seconds: how much longer it takes, and how soon others take up what a worker had
 when its machine went.
 
@@ -22,7 +22,7 @@ from bench.inputs import small_mr
 from bench.results import Options, Outcome, spread
 from bench.servers import services
 
-COUNT = 20_000
+COUNT = 4_000
 _EVERY = 5.0
 _PATIENCE = 3600
 _BARS = ("killed-import", "killed-retaken")
@@ -30,7 +30,7 @@ _CLAIMED = "SELECT job, phase, number, tries FROM unit WHERE state = 'claimed'"
 
 
 def run(options: Options) -> list[Outcome]:
-    count = COUNT // 20 if options.quick else COUNT
+    count = COUNT // 4 if options.quick else COUNT
     files = small_mr.instances(count)
     with ExitStack() as stack:
         try:
