@@ -198,7 +198,7 @@ class Engine:
     def _move_on(self) -> None:
         """Let jobs go on that stand still, because whoever should have moved them on has died."""
         try:
-            with self._stores.db.read() as conn:
+            with self._stores.db.read_singly() as conn:
                 still = transitions.standing_still(conn)
                 depths = queue_view.depths(conn)
             for key, phase in still:

@@ -24,6 +24,10 @@ def deliver(stores: Stores, log: EventLog, clock: Clock) -> int:
             stores.db.write(lambda conn: outbox.mark_delivered(conn, numbers, clock.now()))
         return len(waiting)
 
+    with stores.db.read_singly() as conn:
+        if not outbox.any_waiting(conn):
+            return 0
+
     def work(conn: Connection) -> int:
         # The rows are locked while the file is written; other engines skip them.
         waiting = list(outbox.waiting(conn, _AT_ONCE))

@@ -21,7 +21,7 @@ class OpenJob:
     """A job that is not done. ``ready``: the phases with units to take now; ``claimed``: how many are taken.
 
     ``size`` is how many files are known of it. ``ended``: some claim has ended without its unit being done.
-    ``waiting``: about how many units are ready.
+    ``waiting``: about how many units of *read* are ready.
     """
 
     key: int

@@ -27,6 +27,13 @@ def append(conn: Connection, event: Mapping[str, object]) -> None:
     conn.execute(_APPEND, {"event": text})
 
 
+_ANY_WAITING = select(outbox.c.number).where(outbox.c.delivered_at.is_(None)).limit(1)
+
+
+def any_waiting(conn: Connection) -> bool:
+    return conn.execute(_ANY_WAITING).first() is not None
+
+
 def waiting(conn: Connection, limit: int) -> Sequence[PendingEvent]:
     """The oldest events that have not been delivered.
 

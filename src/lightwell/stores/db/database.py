@@ -70,6 +70,7 @@ class _Opened:
         self.pid = os.getpid()
         self.reader: Engine
         self.writer: Engine
+        self.single: Engine
         self.thread: ThreadPoolExecutor | None = None
         self.raw = threading.local()
         self.pipeline: Pipeline | None = None
@@ -79,6 +80,7 @@ class _Opened:
             self.thread = ThreadPoolExecutor(1, thread_name_prefix="lightwell-writer")
         else:
             self.reader, self.writer = drivers.postgresql_engines(url, options)
+            self.single = self.writer.execution_options(isolation_level="AUTOCOMMIT")
         self.replica: Engine | None = None
         self.lag: ReplicaLag | None = None
         if replica is not None:
@@ -179,6 +181,26 @@ class Database:
             with self._open().reader.connect() as connection:
                 yield connection
                 drivers.end_read(connection)
+        except Exception as error:
+            if is_failure(error):
+                raise explain(error, self.address) from error
+            raise
+
+    @contextmanager
+    def read_singly(self) -> Iterator[Connection]:
+        """As `read`, but each statement is a transaction of its own on PostgreSQL: one round trip each.
+
+        So each sees its own state, and nothing keeps it from writing.
+        """
+        if self.dialect == "sqlite" or self._options.is_pooled:
+            # A pooler would lose the time limits of a statement outside a transaction.
+            with self._reading() as connection:
+                yield connection
+            return
+        self._refuse_nested("read")
+        try:
+            with self._open().single.connect() as connection:
+                yield connection
         except Exception as error:
             if is_failure(error):
                 raise explain(error, self.address) from error

@@ -61,11 +61,9 @@ def _ready_of(phase: JobPhase, at: ColumnElement[int]) -> ColumnElement[bool]:
 def _open_jobs(dialect: str) -> Select[Any]:
     """Made once, as is all that is run again and again: that costs several times what running it does."""
     at = now_by(dialect)
-    numbers = [
-        select(edge(unit.c.number)).where(_ready_of(phase, at)).scalar_subquery()
-        for edge in (func.min, func.max)
-        for phase in _PHASES
-    ]
+    first, last = func.min(unit.c.number), func.max(unit.c.number)
+    numbers = [select(first).where(_ready_of(phase, at)).scalar_subquery() for phase in _PHASES]
+    numbers.append(select(last).where(_ready_of(JobPhase.READ, at)).scalar_subquery())
     return (
         select(
             import_job.c.key,
@@ -94,12 +92,12 @@ def _taken(dialect: str) -> Select[Any]:
 
 
 def open_jobs(conn: Connection) -> list[OpenJob]:
-    """All jobs that are not done, oldest first, in two statements."""
+    """All jobs that are not done, oldest first, in two statements, which need not see the same state."""
     jobs = conn.execute(_open_jobs(conn.dialect.name)).all()
     if not jobs:
         return []
     taken = {job: (count, over or 0) for job, count, over in conn.execute(_taken(conn.dialect.name))}
-    count = len(_PHASES)
+    read = _PHASES.index(JobPhase.READ)
     return [
         OpenJob(
             key=row[0],
@@ -115,11 +113,7 @@ def open_jobs(conn: Connection) -> list[OpenJob]:
             ),
             claimed=taken.get(row[0], (0, 0))[0],
             ended=taken.get(row[0], (0, 0))[1] > 0,
-            waiting=sum(
-                last - first + 1
-                for first, last in zip(row[8 : 8 + count], row[8 + count :], strict=True)
-                if first is not None and last is not None
-            ),
+            waiting=0 if row[-1] is None else row[-1] - (row[8 + read] or 0) + 1,
         )
         for row in jobs
     ]

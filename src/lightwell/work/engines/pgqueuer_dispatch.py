@@ -97,7 +97,7 @@ class PgQueuerDispatch(TableDispatch):
     # what waits -----------------------------------------------------------------------------------------
 
     def _read(self) -> list[OpenJob]:
-        with self._stores.db.read() as conn:
+        with self._stores.db.read_singly() as conn:
             jobs = unit_claims.open_jobs(conn)
             silent = pgqueuer_queue.silent(conn) if jobs else set()
         if not silent:

@@ -228,13 +228,13 @@ class TableDispatch:
             return time.monotonic() - since >= self._fresh and (bool(self._ready) or not watched)
 
     def _read(self) -> list[OpenJob]:
-        with self._stores.db.read() as conn:
+        with self._stores.db.read_singly() as conn:
             jobs = unit_claims.open_jobs(conn)
         if any(job.ended for job in jobs):
             taken = self._stores.db.write(unit_claims.take_back)
             if taken:
                 log.warning("%d units of import jobs are taken over: their workers are gone", taken)
-                with self._stores.db.read() as conn:
+                with self._stores.db.read_singly() as conn:
                     jobs = unit_claims.open_jobs(conn)
         return jobs
 
