@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 
 from lightwell.errors import CommitUnknownError, ConfigurationError, StorageError, StorageUnavailableError
 from lightwell.stores.db import drivers
-from lightwell.stores.db.database import Database, Replica, insert_many, insert_missing
+from lightwell.stores.db.database import Database, Replica, after_commit, insert_many, insert_missing
 from lightwell.stores.db.look_up import LookUp
 from lightwell.stores.db.tables import dictionary, level_value, pack, tag
 from tests.support.tcp_proxies import InterruptibleProxy
@@ -64,6 +64,35 @@ def test_reads_one_state_throughout(database: Database) -> None:
         add(database, 2)
         assert conn.execute(count).scalar() == 1
     assert keys_in(database) == [1, 2]
+
+
+def test_reads_each_statement_singly(database: Database) -> None:
+    count = select(func.count()).select_from(dictionary)
+    with database.read_singly() as conn:
+        assert conn.execute(count).scalar() == 0
+        add(database, 1)
+        assert conn.execute(count).scalar() == (database.dialect == "postgresql")
+    # The connection is one for transactions again.
+    with pytest.raises(ZeroDivisionError):
+        database.write(lambda conn: conn.execute(dictionary.delete()).rowcount / 0)
+    assert keys_in(database) == [1]
+
+
+def test_tells_what_has_been_committed(database: Database) -> None:
+    told: list[str] = []
+
+    def work(conn: Connection, name: str) -> None:
+        after_commit(conn, lambda: told.append(name))
+        assert name not in told
+        if name == "broken":
+            raise ZeroDivisionError
+
+    database.write(lambda conn: work(conn, "first"))
+    assert told == ["first"]
+    with pytest.raises(ZeroDivisionError):
+        database.write(lambda conn: work(conn, "broken"))
+    database.write(lambda conn: work(conn, "last"))
+    assert told == ["first", "last"]
 
 
 def test_refuses_to_write_in_a_read(database: Database) -> None:

@@ -128,6 +128,7 @@ def test_takes_some_units_at_once_and_gives_back_what_is_not_begun(database: Dat
     assert [token.unit.number for token in some] == [0, 1, 2]
     with database.read() as conn:
         (found,) = unit_claims.open_jobs(conn)
+        assert unit_claims.any_open_job(conn)
         assert (found.claimed, found.waiting) == (3, 2)
     assert _is_done(database, some[0])
     database.write(lambda conn: unit_claims.give_back(conn, some))
@@ -304,6 +305,7 @@ def test_ends_a_job_once(database: Database) -> None:
     assert not database.write(finish)
     with database.read() as conn:
         assert import_jobs.unfinished(conn) == [] and unit_claims.open_jobs(conn) == []
+        assert not unit_claims.any_open_job(conn)
         assert conn.execute(select(unit.c.number)).all() == conn.execute(select(chunk.c.number)).all() == []
     assert _read_of(database, job) == 1
 

@@ -91,6 +91,14 @@ def _taken(dialect: str) -> Select[Any]:
     )
 
 
+_ANY_JOB = select(import_job.c.key).where(import_job.c.phase.in_(_PHASES)).limit(1)
+
+
+def any_open_job(conn: Connection) -> bool:
+    """Whether `open_jobs` would find any: several times cheaper where there is none."""
+    return conn.execute(_ANY_JOB).first() is not None
+
+
 def open_jobs(conn: Connection) -> list[OpenJob]:
     """All jobs that are not done, oldest first, in two statements, which need not see the same state."""
     jobs = conn.execute(_open_jobs(conn.dialect.name)).all()

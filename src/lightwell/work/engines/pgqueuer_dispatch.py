@@ -98,7 +98,7 @@ class PgQueuerDispatch(TableDispatch):
 
     def _read(self) -> list[OpenJob]:
         with self._stores.db.read_singly() as conn:
-            jobs = unit_claims.open_jobs(conn)
+            jobs = self._open_jobs(conn)
             silent = pgqueuer_queue.silent(conn) if jobs else set()
         if not silent:
             return jobs

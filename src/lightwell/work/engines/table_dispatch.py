@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 _FRESH_SECONDS, _FRESH_SECONDS_A_UNIT, _MOST_FRESH_SECONDS = 1.0, 0.01, 3.0
 # How often a process without work looks at the tables: as often while jobs are under way, whose workers may
 # die, as seldom while there is none and whoever queues one wakes this process.
-_BUSY_SECONDS, _IDLE_SECONDS = 1.0, 5.0
+_BUSY_SECONDS, _IDLE_SECONDS = 1.0, 10.0
 # And while it leaves jobs alone that it has paused, whose pauses end at any time.
 _PAUSED_SECONDS = 0.25
 # What was claimed ahead and is not begun within this is for others.
@@ -229,7 +229,7 @@ class TableDispatch:
 
     def _read(self) -> list[OpenJob]:
         with self._stores.db.read_singly() as conn:
-            jobs = unit_claims.open_jobs(conn)
+            jobs = self._open_jobs(conn)
         if any(job.ended for job in jobs):
             taken = self._stores.db.write(unit_claims.take_back)
             if taken:
@@ -237,6 +237,11 @@ class TableDispatch:
                 with self._stores.db.read_singly() as conn:
                     jobs = unit_claims.open_jobs(conn)
         return jobs
+
+    def _open_jobs(self, conn: Connection) -> list[OpenJob]:
+        if self.is_idle and not unit_claims.any_open_job(conn):
+            return []
+        return unit_claims.open_jobs(conn)
 
     def _in_turn(
         self, phases: Collection[JobPhase], leave_out: Collection[int]
