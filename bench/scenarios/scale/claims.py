@@ -36,6 +36,7 @@ from lightwell.work.imports.pauses import Pauses
 
 CLAIMANTS = (1, 4, 16, 48)
 _WARM_SECONDS = 1.0
+_BEFORE = 10
 _FILES = 64
 # 48 processes would take a minute to import them.
 _PRELOADED = [__name__, "lightwell.work.engines.pgqueuer_dispatch", "pgqueuer.queries", "psycopg"]
@@ -76,7 +77,9 @@ def _claims_a_second(server: str, engine: str, claimants: int, seconds: float) -
         stores = open_stores(settings)
         migrate(stores.db)
         compared.prepare(stores)
-        add_job(stores, compared.enqueue(stores), int(1500 * (seconds + _WARM_SECONDS)) + 2 * claimants)
+        add_job(
+            stores, compared.enqueue(stores), int(1500 * (seconds + _WARM_SECONDS)) + 2 * _BEFORE * claimants
+        )
         stores.close()
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(_PRELOADED)
@@ -160,6 +163,9 @@ def _claimant(
         leases.commit(leased)
         return True
 
+    # Connections are opened and statements made before, as in a worker that has run for a while.
+    for _ in range(_BEFORE):
+        one()
     barrier.wait()
     begun = time.monotonic()
     done = 0
