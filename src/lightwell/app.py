@@ -40,6 +40,7 @@ from lightwell.work import s3_check
 from lightwell.work.collector import Collector
 from lightwell.work.engine import Engine, EngineOptions
 from lightwell.work.engine_lock import EngineLock
+from lightwell.work.queue_gauges import keep_measuring
 from lightwell.work.request_pool import RequestPool
 from lightwell.work.server_heartbeat import ServerHeartbeat
 
@@ -61,10 +62,7 @@ _WAITERS = 64
 # Threads that encode frames on request: large ones take seconds and several times their size in memory.
 _ENCODERS = 2
 
-_SCHEMA = {
-    "behind": "the database schema is older than this lightwell: run `lightwell data migrate`",
-    "ahead": "the database was migrated by a newer lightwell: install that version",
-}
+_SCHEMA = "the database schema is older than this lightwell: run `lightwell data migrate`"
 
 
 def meter(processes: int) -> Meter:
@@ -159,7 +157,7 @@ def work(
         if settings.work == "on":
             _engine(settings, stores, recorder, stopping, on_ready)
         else:
-            _without_engine(settings, stores, stopping)
+            _without_engine(settings, stores, recorder, stopping)
     finally:
         if answering is not None:
             answering.end()
@@ -210,13 +208,20 @@ def _engine(
     lock.release()
 
 
-def _without_engine(settings: Settings, stores: Stores, stopping: threading.Event) -> None:
+def _without_engine(
+    settings: Settings, stores: Stores, recorder: Recorder, stopping: threading.Event
+) -> None:
     """Serve requests of the HTTP processes, and keep this machine's folders tidy; others do the work."""
     clock, ids = Clock(), Ids()
+    measuring = threading.Thread(
+        target=keep_measuring, args=(stores, recorder.measure, stopping), name="queue-gauges", daemon=True
+    )
+    measuring.start()
     pool = RequestPool(stores, settings, clock, ids) if settings.pool == "own" else None
     if pool is not None:
         pool.open()
     Collector(stores, settings, clock, ids, stopping).run_beside_others()
+    measuring.join()
     if pool is not None:
         pool.close(_LINGER_SECONDS)
 
@@ -226,8 +231,9 @@ def _checks(stores: Stores) -> list[ReadinessCheck]:
         schema_state(stores.db)
 
     def schema() -> ReadinessFailure | None:
+        # A newer one is what a server sees in a rolling upgrade, until its turn comes.
         state = schema_state(stores.db)
-        return None if state == "current" else ReadinessFailure(state, _SCHEMA[state])
+        return ReadinessFailure(state, _SCHEMA) if state == "behind" else None
 
     def storage() -> None:
         stores.objects.check()

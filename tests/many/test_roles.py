@@ -175,6 +175,21 @@ def test_a_worker_gives_back_what_it_holds(deploy: Callable[..., Deployment], tm
     assert worker.stop() == 0
     assert ask("SELECT count(*) FROM unit WHERE state = 'claimed'") == 0
     assert ask("SELECT count(*) FROM server WHERE role = 'worker' AND run IS NOT NULL") == 0
+    # Now nobody works, which everybody who asks is told.
+    done = lightwell("doctor", "--json", data=server.data, environ=own.environment)
+    (jobs,) = (row for row in json.loads(done.out) if row["check"] == "jobs")
+    assert (
+        not jobs["ok"]
+        and jobs["says"] == "1 import job waits, but nobody works: start `lightwell worker` somewhere"
+    )
+    done = lightwell("queue", "list", data=server.data, environ=own.environment)
+    assert jobs["says"] in done.err and job in done.out
+
+    def waiting() -> float:
+        lines = server.call("GET", "/metrics").body.decode().splitlines()
+        return sum(float(line.split()[1]) for line in lines if line.startswith("lightwell_queue_ready_units"))
+
+    until(lambda: waiting() > 0)
     own.worker("w2")
     assert own.ended(datastore, job)["jobStatus"] == "COMPLETED"
     assert ask("SELECT count(*) FROM member WHERE valid_to IS NULL") == len(files)

@@ -40,23 +40,28 @@ def check_owner(settings: Settings) -> None:
     if found is None:
         if laid := untrusted_path(settings):
             path, owner = laid[0], user_name(laid[1])
+            sudo = f"`sudo -u {_sudo_user(owner)} lightwell …`"
             raise ConfigurationError(
                 f"{path} belongs to {owner}, but you are {me}: someone may have planted it to read or change "
-                "your data. If you do not recognize it, use another folder with --data. If it is yours, "
-                f"stop everything that uses it and run `{chown_command(settings.data.absolute())}` as root. "
+                f"your data. If it is the folder of a service, run this as {owner} ({sudo}). If you do not "
+                "recognize it, use another folder with --data. If it is yours, stop everything that uses it "
+                f"and run `{chown_command(settings.data.absolute())}` as root. "
                 "To work on it anyway, use --allow-other-user"
             )
         return
     path, owner = found[0], user_name(found[1])
-    sudo_user = owner if not owner.isdigit() else f"'#{owner}'"
     # The flag is no use to someone who lacks the permissions to read and write.
     is_able = os.access(found[0], os.R_OK | os.W_OK) and os.access(settings.data, os.R_OK | os.W_OK | os.X_OK)
     raise ConfigurationError(
         f"{path} belongs to {owner}, but you are {me}, and {owner} could not read what {me} writes there. "
-        f"Run this as {owner} (`sudo -u {sudo_user} lightwell …`), or stop everything that uses the data and "
-        f"give it to {me} (`{chown_command(settings.data.absolute())}` as root)"
+        f"Run this as {owner} (`sudo -u {_sudo_user(owner)} lightwell …`), or stop everything that uses the "
+        f"data and give it to {me} (`{chown_command(settings.data.absolute())}` as root)"
         + (". To work on it anyway, use --allow-other-user" if is_able else "")
     )
+
+
+def _sudo_user(owner: str) -> str:
+    return owner if not owner.isdigit() else f"'#{owner}'"
 
 
 def restrict_access(settings: Settings, *, warn: bool = False) -> None:

@@ -25,6 +25,12 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {plural}"
 
 
+def nobody_works(jobs: int) -> str:
+    """What to say where import jobs are open and no process works on any."""
+    verb = "waits" if jobs == 1 else "wait"
+    return f"{counted(jobs, 'import job')} {verb}, but nobody works: start `lightwell worker` somewhere"
+
+
 def size(number: int) -> str:
     """A number of bytes, in powers of 1000: ``1 byte``, ``999 bytes``, ``1.2 GB``, ``12 GB``."""
     if number < 1000:

@@ -13,7 +13,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lightwell.clock import Clock, Ids
@@ -21,12 +21,11 @@ from lightwell.codec_pool.failures import PHASE, cause_of, reason_of
 from lightwell.codec_pool.process import remove_leftovers
 from lightwell.domain.backoff import AGAIN
 from lightwell.domain.imports.units import Token, Unit
-from lightwell.domain.states import JobPhase, UnitState
+from lightwell.domain.states import JobPhase
 from lightwell.errors import StorageError, StorageUnavailableError
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.jobs import queue_view, transitions, units
-from lightwell.stores.jobs.queue_view import Depth
 from lightwell.work.collector import Collector
 from lightwell.work.engines.choice import make_dispatch
 from lightwell.work.event_delivery import deliver
@@ -36,6 +35,7 @@ from lightwell.work.imports.import_phases import ClaimLost, Count, ImportPhases
 from lightwell.work.imports.leases import Leases
 from lightwell.work.imports.pauses import Pauses
 from lightwell.work.imports.role_access import RoleAssumer
+from lightwell.work.queue_gauges import measure_queue
 from lightwell.work.request_pool import RequestPool
 
 log = logging.getLogger(__name__)
@@ -203,23 +203,13 @@ class Engine:
                 depths = queue_view.depths(conn)
             for key, phase in still:
                 self._phases.advance(key, phase)
-            self._measure(depths)
+            measure_queue(depths, self._options.measure)
         except StorageError as error:
             if time.monotonic() - self._logged_at > _LOG_SECONDS:
                 self._logged_at = time.monotonic()
                 log.warning("the engine waits for the database: %s", error)
             return
         self._logged_at = -_LOG_SECONDS
-
-    def _measure(self, depths: Sequence[Depth]) -> None:
-        found = {(depth.phase, depth.state): depth for depth in depths}
-        for phase in (JobPhase.LIST, JobPhase.READ, JobPhase.COMMIT, JobPhase.REPORT):
-            for state in (UnitState.READY, UnitState.CLAIMED, UnitState.DEAD):
-                depth = found.get((phase, state))
-                self._options.measure(f"lightwell_queue_{state}_units", phase, depth.units if depth else 0)
-                if state == UnitState.READY:
-                    seconds = depth.oldest_ms / 1000 if depth else 0.0
-                    self._options.measure("lightwell_queue_oldest_seconds", phase, seconds)
 
     def _taken(self, token: Token) -> None:
         self._options.count("lightwell_queue_claims_total", token.unit.phase, 1)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from sqlalchemy import update
 
 from lightwell.clock import Ids
-from lightwell.domain.states import JobPhase
+from lightwell.domain.states import JobPhase, ServerRole
 from lightwell.errors import ConfigurationError
 from lightwell.stores.background import servers
 from lightwell.stores.background.servers import ALIVE_MS, AwaitedNode, Server
@@ -87,6 +88,25 @@ def test_tells_which_jobs_wait_for_a_server(database: Database) -> None:
     assert awaited() == [AwaitedNode(A.node, A.place, None, 2)]
     database.write(lambda conn: servers.deregister(conn, B))
     assert awaited() == [AwaitedNode(A.node, A.place, None, 2), AwaitedNode(B.node, B.place, None, 1)]
+
+
+def test_counts_who_works_and_what_waits(database: Database) -> None:
+    def found() -> tuple[int, int, int]:
+        with database.read() as conn:
+            seen = servers.workforce(conn)
+        return seen.working, seen.serving_only, seen.jobs
+
+    assert found() == (0, 0, 0)
+    for phase in (JobPhase.LIST, JobPhase.COMMIT, JobPhase.DONE):
+        database.write(partial(_job, phase=phase))
+    enter(database, replace(A, role=ServerRole.HTTP))
+    assert found() == (0, 1, 2)
+    enter(database, A)
+    enter(database, replace(B, role=ServerRole.WORKER))
+    assert found() == (2, 1, 2)
+    silence(database, B)
+    database.write(lambda conn: servers.deregister(conn, A))
+    assert found() == (0, 1, 2)
 
 
 def test_reports_two_servers_with_the_same_data_folder_id(

@@ -6,14 +6,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, func, inspect, select, text
 
-from lightwell.errors import StorageError
+from lightwell.errors import ConfigurationError, StorageError
+from lightwell.settings import Settings
 from lightwell.stores.db.database import Database, insert_many
 from lightwell.stores.db.drivers import PostgresqlOptions
 from lightwell.stores.db.look_up import LookUp
+from lightwell.stores.db.open import check_direct_url, migrate_database
 from lightwell.stores.db.schema import schema_state
 from lightwell.stores.db.tables import dictionary
 from tests.support import services
@@ -81,6 +85,17 @@ def test_has_no_listener_without_a_direct_address(pooled: Database, migrated_pos
     assert [note.payload for note in listener.notifies(timeout=10, stop_after=1)] == ["said"]
     listener.close()
     with_direct.close()
+
+
+def test_refuses_a_direct_address_of_another_database(
+    pooled: Database, postgres_url: str, migrated_postgres_url: str
+) -> None:
+    told = Settings(database_url=pooled.url, database_pooler="transaction")
+    with pytest.raises(ConfigurationError, match="LIGHTWELL_DATABASE_DIRECT_URL leads to another database"):
+        migrate_database(replace(told, database_direct_url=postgres_url), pooled)
+    with closing(Database(postgres_url)) as db, db.read() as conn:
+        assert not inspect(conn).get_table_names()
+    check_direct_url(replace(told, database_direct_url=migrated_postgres_url), pooled)
 
 
 def test_is_migrated_by_six_processes_at_once(postgres_url: str) -> None:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from lightwell.cli import flags
 from lightwell.cli.store_session import local_context, store_session
-from lightwell.cli.wording import counted, duration, print_array, print_table
+from lightwell.cli.wording import counted, duration, nobody_works, print_array, print_table
 from lightwell.domain.events import import_job_event
 from lightwell.domain.imports.jobs import output_folder
 from lightwell.domain.states import JobPhase, JobStatus, UnitState
 from lightwell.errors import ConflictError, LightwellError
-from lightwell.stores.background import outbox
+from lightwell.stores.background import outbox, servers
 from lightwell.stores.jobs import chunks, dead_units, import_jobs, queue_view, transitions, units
 
 if TYPE_CHECKING:
@@ -72,6 +72,9 @@ def run(args: argparse.Namespace) -> int:
 def _list(ctx: Context, args: argparse.Namespace) -> int:
     with ctx.stores.db.read() as conn:
         found = queue_view.summary(conn, job=args.job)
+        is_shared = conn.dialect.name != "sqlite"
+        if is_shared and (jobs := servers.workforce(conn)).jobs and not jobs.working:
+            print(f"lightwell: {nobody_works(jobs.jobs)}", file=sys.stderr)
     if args.json:
         print_array(asdict(each) for each in found)
         return 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from lightwell.cli.doctor.warning import DoctorWarning
 from lightwell.cli.store_session import check_owner, chown_command, describe_exposed_file
+from lightwell.cli.wording import nobody_works
 from lightwell.errors import LightwellError
 from lightwell.setting_urls import masked_url
 from lightwell.settings import Settings
@@ -49,13 +50,14 @@ def owner(settings: Settings) -> str:
 
 
 def database(settings: Settings) -> str:
-    from lightwell.stores.db.open import open_database
+    from lightwell.stores.db.open import check_direct_url, open_database
     from lightwell.stores.db.schema import schema_state
 
     if not _has_database(settings):
         return _NOT_CREATED
     db = open_database(settings)
     try:
+        check_direct_url(settings, db)
         state = schema_state(db)
         if state == "ahead":
             raise LightwellError(
@@ -75,9 +77,15 @@ def jobs(settings: Settings) -> str:
     with _migrated(settings) as conn:
         if conn is None:
             return _NOT_MIGRATED
-        awaited = servers.awaited_nodes(conn)
+        awaited, workforce = servers.awaited_nodes(conn), servers.workforce(conn)
     if awaited:
         raise LightwellError("; ".join(map(_describe_awaited, awaited)))
+    if not workforce.working and workforce.jobs:
+        raise LightwellError(nobody_works(workforce.jobs))
+    if not workforce.working and workforce.serving_only:
+        raise DoctorWarning(
+            "servers run, but nobody works on import jobs: start `lightwell worker` somewhere"
+        )
     return "no import job is waiting for a server that is down"
 
 

@@ -7,6 +7,7 @@ share.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from sqlalchemy import (
@@ -101,6 +102,23 @@ def others(conn: Connection, one: Server) -> list[str]:
         .order_by(server.c.place)
     )
     return list(found.scalars())
+
+
+@dataclass(frozen=True, slots=True)
+class Workforce:
+    """How many servers and workers work on jobs, how many servers do not, and how many jobs are open."""
+
+    working: int
+    serving_only: int
+    jobs: int
+
+
+def workforce(conn: Connection) -> Workforce:
+    """Of a PostgreSQL database; on SQLite servers do not register."""
+    roles = Counter(conn.execute(select(server.c.role).where(_is_alive(conn))).scalars())
+    jobs = conn.scalar(select(func.count()).where(import_job.c.phase != JobPhase.DONE)) or 0
+    http = roles.pop(ServerRole.HTTP, 0)
+    return Workforce(sum(roles.values()), http, jobs)
 
 
 def awaited_nodes(conn: Connection) -> list[AwaitedNode]:

@@ -119,7 +119,14 @@ def explain(error: BaseException, address: str) -> StorageError:
         return kind(f"The database {address} failed: {text}; {advice}.")
     if state and not state.startswith(("08", "57P")):
         return kind(f"The database {address} failed: {text}.")
-    for mark, advice in (("password", _POSTGRESQL[3][1]), ("does not exist", _POSTGRESQL[2][1])):
+    for mark, advice in (
+        (
+            "unsupported startup parameter",
+            "a pooler stands before it: set LIGHTWELL_DATABASE_POOLER=transaction",
+        ),
+        ("password", _POSTGRESQL[3][1]),
+        ("does not exist", _POSTGRESQL[2][1]),
+    ):
         if mark in text:
             return kind(f"The database {address} cannot be used: {text}; {advice}.")
     return kind(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from sqlalchemy import text
+
+from lightwell.errors import ConfigurationError
 from lightwell.stores.db.database import Database, Replica
 from lightwell.stores.db.drivers import PostgresqlOptions
 from lightwell.stores.db.schema import migrate
@@ -43,11 +46,40 @@ def open_database(settings: DatabaseSettings) -> Database:
 
 
 def migrate_database(settings: DatabaseSettings, db: Database) -> bool:
-    """`schema.migrate`, past the pooler if the settings say how. ``db`` is what they name."""
+    """`schema.migrate`, past the pooler if the settings say how. ``db`` is what they name.
+
+    Raises `ConfigurationError` where the way past the pooler leads elsewhere.
+    """
     if settings.database_direct_url is None:
         return migrate(db)
     direct = Database(settings.database_direct_url)
     try:
+        _check_same(db, direct)
         return migrate(direct)
     finally:
         direct.close()
+
+
+def check_direct_url(settings: DatabaseSettings, db: Database) -> None:
+    """Raises `ConfigurationError` if ``database_direct_url`` leads to another database than ``db``."""
+    if settings.database_direct_url is None:
+        return
+    direct = Database(settings.database_direct_url)
+    try:
+        _check_same(db, direct)
+    finally:
+        direct.close()
+
+
+def _check_same(db: Database, direct: Database) -> None:
+    # When its server was started tells a restored copy from what it is a copy of.
+    asked = text("SELECT current_database(), CAST(pg_postmaster_start_time() AS TEXT)")
+    found = []
+    for each in (db, direct):
+        with each.read() as conn:
+            found.append(tuple(conn.execute(asked).one()))
+    if found[0] != found[1]:
+        raise ConfigurationError(
+            f"LIGHTWELL_DATABASE_DIRECT_URL leads to another database, {direct.address}, than "
+            f"LIGHTWELL_DATABASE_URL, {db.address}: name the same one on the same server, past the pooler"
+        )
