@@ -22,6 +22,7 @@ from lightwell.clock import Clock, Ids
 from lightwell.codec_pool.client import CodecPoolClient
 from lightwell.observe.metrics import Meter, Recorder
 from lightwell.operations.authorizers import AuthorizerBindings
+from lightwell.process_death import REFUSED
 from lightwell.settings import Settings
 from lightwell.stores import Stores, open_stores
 from lightwell.stores.background.servers import Server
@@ -155,16 +156,16 @@ def work(
         answering.begin()
     try:
         if settings.work == "on":
-            _engine(settings, stores, recorder, stopping, on_ready)
+            is_refused = _engine(settings, stores, recorder, stopping, on_ready)
         else:
-            _without_engine(settings, stores, recorder, stopping)
+            is_refused = _without_engine(settings, stores, recorder, stopping)
     finally:
         if answering is not None:
             answering.end()
         if heartbeat is not None:
             heartbeat.end()
         stores.close()
-    return 0
+    return REFUSED if is_refused else 0
 
 
 def _status_server(listener: socket.socket, recorder: Recorder, stores: Stores) -> StatusServer:
@@ -180,14 +181,15 @@ def _engine(
     recorder: Recorder,
     stopping: threading.Event,
     on_ready: Callable[[], None],
-) -> None:
+) -> bool:
+    """Returns whether it has ended because the storage belongs to another database by now."""
     lock, is_told = EngineLock(settings.data), False
     while not lock.take():
         if not is_told:
             is_told = True
             log.warning("waiting for process %s, which works on %s", lock.holder(), settings.data)
         if stopping.wait(_LOCK_SECONDS):
-            return
+            return False
     engine = Engine(
         stores,
         settings,
@@ -206,12 +208,16 @@ def _engine(
     on_ready()
     engine.run(stopping.is_set)
     lock.release()
+    return engine.is_refused
 
 
 def _without_engine(
     settings: Settings, stores: Stores, recorder: Recorder, stopping: threading.Event
-) -> None:
-    """Serve requests of the HTTP processes, and keep this machine's folders tidy; others do the work."""
+) -> bool:
+    """Serve requests of the HTTP processes, and keep this machine's folders tidy; others do the work.
+
+    Returns what `_engine` does.
+    """
     clock, ids = Clock(), Ids()
     measuring = threading.Thread(
         target=keep_measuring, args=(stores, recorder.measure, stopping), name="queue-gauges", daemon=True
@@ -220,10 +226,12 @@ def _without_engine(
     pool = RequestPool(stores, settings, clock, ids) if settings.pool == "own" else None
     if pool is not None:
         pool.open()
-    Collector(stores, settings, clock, ids, stopping).run_beside_others()
+    collector = Collector(stores, settings, clock, ids, stopping)
+    collector.run_beside_others()
     measuring.join()
     if pool is not None:
         pool.close(_LINGER_SECONDS)
+    return collector.is_refused
 
 
 def _checks(stores: Stores) -> list[ReadinessCheck]:

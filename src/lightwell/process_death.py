@@ -7,6 +7,9 @@ import os
 import signal
 import sys
 
+REFUSED = 78
+"""The exit code (EX_CONFIG in sysexits.h) of a process that was refused: do not start it again."""
+
 _PR_SET_PDEATHSIG = 1
 
 

@@ -271,8 +271,13 @@ def test_moves_only_one_of_both_and_seals_anew(ways: Ways, tmp_path: Path) -> No
     assert _files(tmp_path / "objects") == _files(ways.data / "objects")
     (tmp_path / "key").write_text("k" * 43 + "=")
     database = f"sqlite:///{tmp_path / 'new' / 'lightwell.db'}"
-    done = ways.move("--to-database-url", database, "--to-secret-key-file", str(tmp_path / "key"))
-    assert done.status == 0 and "never start a server on the old database again" in done.out, done
+    sealed = ["--to-database-url", database, "--to-secret-key-file", str(tmp_path / "key")]
+    done = ways.move(*sealed)
+    assert done.status == 1 and "is not the storage of the database" in done.err, done
+    done = ways.move(*sealed, "--storage-url", f"file://{tmp_path}/objects")
+    assert done.status == 0 and "a server with the old settings is refused" in done.out, done
+    old = lightwell("serve", "--port", "0", "--storage-url", f"file://{tmp_path}/objects", data=ways.data)
+    assert old.status == 2 and "`lightwell data move` has moved" in old.err, old
     server = launch(
         tmp_path / "new",
         *("--codec-workers", "1", "--storage-url", f"file://{tmp_path}/objects"),

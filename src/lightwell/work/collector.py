@@ -18,7 +18,7 @@ from sqlalchemy import Connection
 
 from lightwell.clock import Clock, Ids
 from lightwell.domain.keys import ImageSetKey
-from lightwell.errors import StorageError
+from lightwell.errors import ConfigurationError, StorageError
 from lightwell.observe.logs import event
 from lightwell.settings import Settings
 from lightwell.stores import Stores
@@ -34,6 +34,7 @@ from lightwell.stores.background.gc_candidates import (
     STUDY,
     GcCandidate,
 )
+from lightwell.stores.background.installation import check_before_removal, is_of_another
 from lightwell.stores.collector import removal
 from lightwell.stores.objects import packs
 from lightwell.stores.objects.packs import pack_name
@@ -87,6 +88,9 @@ class Collector:
         self._strays = StraySearch(stores, settings, clock, self._stopping)
         self._pruning = Pruning(stores, settings, clock, self._stopping)
         self._filler = ChecksumFiller(stores, settings, self._stopping)
+        self._was_another_s = False
+        self.is_refused = False
+        """Whether it has stopped everything, because its storage belongs to another database."""
         self.removed: Counter[str] = Counter()
 
     def run(self) -> None:
@@ -103,11 +107,32 @@ class Collector:
     def _repeat(self, work: Callable[[], None], what: str) -> None:
         while not self._stopping.wait(self._settings.collect_interval):
             try:
+                if self._must_stop():
+                    return
                 work()
             except StorageError as error:
                 log.warning("%s waits for the storage: %s", what, error)
+            except ConfigurationError as error:
+                log.error("%s waits: %s", what, error)
             except Exception:
                 log.exception("%s failed", what)
+
+    def _must_stop(self) -> bool:
+        """Stop everything if the storage belongs to another database by now.
+
+        What this process wrote there, nobody else could read. It is looked at twice, since a move changes
+        database and storage one after the other.
+        """
+        before = self._was_another_s
+        self._was_another_s = is_of_another(self._stores.db, self._stores.objects)
+        self.is_refused = before and self._was_another_s
+        if self.is_refused:
+            log.error(
+                "this process stops: %s belongs to another database by now; start it again to be told more",
+                self._stores.objects.address,
+            )
+            self._stopping.set()
+        return self.is_refused
 
     def do_round(self) -> None:
         """`collect` if no other collector does; what is local is swept in any case, folders once an hour.
@@ -281,6 +306,8 @@ class Collector:
                 keys = packs.doomed_keys(conn, self._batch)
             if not keys:
                 return
+            # Another database may have taken the storage over, which names these packs.
+            check_before_removal(self._stores.db, self._stores.objects)
             for key in keys:
                 self._stores.objects.delete(pack_name(key))
             self._forget(keys)

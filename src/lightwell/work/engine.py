@@ -172,6 +172,11 @@ class Engine:
                 thread.join()
             self._dispatch.close()
 
+    @property
+    def is_refused(self) -> bool:
+        """Whether it has ended because its storage belongs to another database by now."""
+        return self._collector.is_refused
+
     def stop(self) -> None:
         """Stop soon: chunks in progress are given back. For any thread, and for a signal handler."""
         self._stopping.set()

@@ -10,6 +10,7 @@ from lightwell.clock import Clock
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.background import gc_candidates
+from lightwell.stores.background.installation import check_before_removal
 from lightwell.stores.objects import packs
 from lightwell.stores.objects.packs import pack_name
 
@@ -89,6 +90,8 @@ class StraySearch:
             )
             self._begin()
             return 0
+        if self._unknown:
+            check_before_removal(self._stores.db, self._stores.objects)
         for key in self._unknown:
             self._stores.objects.delete(pack_name(key))
         removed, self._unknown = len(self._unknown), []

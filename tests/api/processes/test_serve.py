@@ -265,6 +265,18 @@ def test_says_that_it_is_not_ready_when_the_storage_fails(data: Path) -> None:
         assert server.call("GET", "/healthz").status == 200
 
 
+def test_stops_when_its_storage_belongs_to_another_database(data: Path) -> None:
+    with running(data, "--collect-interval", "1") as server:
+        (data / "objects" / "storage.id").write_text("f" * 32)
+        assert server.process.wait(60) == 2
+        assert any("belongs to another database" in line for line in server.err)
+    status, err = failed(launch(data))
+    assert status == 2 and "storage.id is that of another database" in err
+    (data / "objects" / "storage.id").unlink()  # an empty folder without an id is taken for its own
+    with running(data) as server:
+        assert server.call("GET", "/readyz").status == 200
+
+
 def test_serves_tls(data: Path, tmp_path: Path) -> None:
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     subprocess.run(

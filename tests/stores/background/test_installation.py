@@ -112,8 +112,66 @@ def test_lets_nobody_wait_for_a_storage_that_is_away(
     db.close()
 
 
-def test_has_nothing_to_agree_on_with_sqlite(migrated_sqlite_url: str, tmp_path: Path) -> None:
-    db = Database(migrated_sqlite_url)
-    agree_on_storage(db, LocalObjects(tmp_path / "a"), "1" * 32, None)
-    assert not (tmp_path / "a").exists()
+def named(db: Database, *keys: int) -> None:
+    """Live packs of a database."""
+
+    def work(conn: Connection) -> None:
+        packs.insert_open(conn, keys, 1, 1)
+        packs.make_live(conn, {key: (5, 1) for key in keys})
+
+    db.write(work)
+
+
+def test_a_new_database_takes_no_storage_with_packs_of_another(database_url: str, tmp_path: Path) -> None:
+    db, storage = Database(database_url), LocalObjects(tmp_path / "a")
+    storage.put(MARKER, b"9" * 32)
+    storage.put(packs.pack_name(7), b"bytes")
+    with pytest.raises(ConfigurationError, match=r"objects of another installation.*new"):
+        agree_on_storage(db, storage, "1" * 32)
+    storage.delete(MARKER)
+    with pytest.raises(ConfigurationError, match=r"objects of another installation.*new"):
+        agree_on_storage(db, storage, "1" * 32)
+    assert storage.get(MARKER) is None
+    named(db, 7)  # as in a database that was restored from before there were ids
+    storage.put(MARKER, b"9" * 32)
+    agree_on_storage(db, storage, "1" * 32)
+    agree_on_storage(db, storage, "2" * 32)
+    installation.check_before_removal(db, storage)
+    assert storage.get(MARKER) == b"9" * 32
+    db.close()
+
+
+def test_tells_at_any_time_whose_the_storage_is(database_url: str, tmp_path: Path) -> None:
+    db, storage = Database(database_url), LocalObjects(tmp_path / "a")
+    installation.check_before_removal(db, storage)  # neither has an id
+    agree_on_storage(db, storage, "1" * 32)
+    assert not installation.is_of_another(db, storage)
+    storage.put(MARKER, b"9" * 32)
+    assert installation.is_of_another(db, storage)
+    with pytest.raises(ConfigurationError, match="that of another database"):
+        installation.check_before_removal(db, storage)
+    with pytest.raises(ConfigurationError, match="that of another database"):
+        agree_on_storage(db, storage, "2" * 32)
+    storage.delete(MARKER)
+    assert not installation.is_of_another(db, storage)
+    with pytest.raises(ConfigurationError, match=r"has no storage\.id"):
+        installation.check_before_removal(db, storage)
+    db.close()
+
+
+def test_a_data_folder_starts_wherever_it_is_and_whatever_was_restored(
+    migrated_sqlite_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    db, storage = Database(migrated_sqlite_url), LocalObjects(tmp_path / "a")
+    agree_on_storage(db, storage, "1" * 32)
+    named(db, 7)
+    storage.put(packs.pack_name(7), b"bytes")
+    storage.root.rename(tmp_path / "moved")
+    agree_on_storage(db, LocalObjects(tmp_path / "moved"), "2" * 32)
+    (tmp_path / "moved" / MARKER).unlink()  # objects of a backup from before there were ids
+    agree_on_storage(db, LocalObjects(tmp_path / "moved"), "3" * 32)
+    assert (tmp_path / "moved" / MARKER).read_bytes() == b"1" * 32
+    unmounted = LocalObjects(tmp_path / "unmounted")
+    agree_on_storage(db, unmounted, "4" * 32)
+    assert "is its disk mounted" in caplog.text and unmounted.get(MARKER) is None
     db.close()

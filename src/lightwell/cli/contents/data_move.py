@@ -121,7 +121,7 @@ def _move(settings: Settings, new: Settings, args: argparse.Namespace) -> MoveRe
         quiet = args.json or not sys.stderr.isatty()
         with (
             engine,
-            store_session(settings, needs_objects=True) as old,
+            store_session(settings) as old,
             closing(open_stores(new)) as to,
             Progress(*STEPS, quiet=quiet) as bars,
         ):
@@ -216,12 +216,12 @@ def _print(report: MoveReport, settings: Settings, new: Settings, args: argparse
     print("Still in the data folder, and not moved:")
     for name, what in _left_behind(settings):
         print(f"  {name}: {what}")
-    if not args.to_storage_url:
-        print(
-            "Both databases now name the same storage: never start a server on the old database again, since "
-            "it would remove what it does not know"
-        )
-    print("The old one is as it was. Start servers with these settings now:")
+    if args.to_storage_url and args.to_database_url:
+        print("The old one is as it was. Start servers with these settings now:")
+    else:
+        what = "storage" if args.to_database_url else "database"
+        print(f"The {what} belongs to the new place now: a server with the old settings is refused.")
+        print("Start servers with these settings now:")
     for line in _settings_now(settings, new, args):
         print(f"  {line}")
 

@@ -92,8 +92,8 @@ def _import(args: argparse.Namespace, settings: Settings) -> int:
     authorizer = None if args.authorizer is None else authorizer_arn(settings, args.authorizer)
     with store_session(settings, create=True) as stores:
         ctx = local_context(settings, stores)
-        if (node := stores.node_id) is not None:
-            agree_on_storage(stores.db, stores.objects, ctx.ids.id(), Server(node, "", ""))
+        one = None if stores.node_id is None else Server(stores.node_id, "", "")
+        agree_on_storage(stores.db, stores.objects, ctx.ids.id(), one)
         if EngineLock(settings.data).holder() is None:
             s3_sources.check(settings, stores, args.paths)
         store = find_or_create(ctx, args.datastore, authorizer=authorizer)

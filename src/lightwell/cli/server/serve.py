@@ -193,18 +193,17 @@ def prepare(settings: Settings, server_row: Server | None = None, port: int | No
 
 
 def agree_on_storage(stores: Stores, row: Server | None) -> None:
-    """Refuse a storage that other servers do not have, and be as if this one had never started.
+    """Refuse a storage that is not the database's, and be as if this server had never started.
 
     Raises `ConfigurationError`.
     """
     from lightwell.stores.background import installation, servers
 
-    if row is None:
-        return
     try:
         installation.agree_on_storage(stores.db, stores.objects, Ids().id(), row)
     except ConfigurationError:
-        stores.db.write(lambda conn: servers.deregister(conn, row))
+        if row is not None:
+            stores.db.write(lambda conn: servers.deregister(conn, row))
         raise
 
 

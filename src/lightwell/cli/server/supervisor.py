@@ -19,7 +19,7 @@ from time import monotonic
 
 from lightwell.domain.backoff import Backoff
 from lightwell.observe.logs import event
-from lightwell.process_death import die_with_parent
+from lightwell.process_death import REFUSED, die_with_parent
 
 log = logging.getLogger("lightwell.serve")
 
@@ -80,7 +80,8 @@ class Supervisor:
             os.set_blocking(end, False)
 
     def run(self) -> int:
-        """Run until stopped; returns the exit code: 0 after a signal, 1 if the children could not start."""
+        """Run until stopped; returns the exit code: 0 after a signal, 1 if the children could not start,
+        2 if one was refused (`REFUSED`)."""
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         signal.set_wakeup_fd(self._wake_end, warn_on_full_buffer=False)
@@ -175,6 +176,9 @@ class Supervisor:
     def _schedule_restart(self, child: Child, code: int, now: float) -> None:
         pid, child.pid = child.pid, 0
         if self._stop_requests:
+            return
+        if code == REFUSED:
+            self._stop(status=2)
             return
         child.failures = 1 if now - child.started > _STEADY_SECONDS else child.failures + 1
         child.start_at = now + _RESTARTS.delay_ms(child.failures) / 1000

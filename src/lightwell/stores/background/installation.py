@@ -1,9 +1,11 @@
-"""Whether a process keeps objects where the other processes of its database do.
+"""Whether a process keeps objects where its database does, and nobody else's.
 
 A folder of one machine looks like any other folder, and a bucket like any other bucket: whoever had another
-one would store frames that nobody else finds. So the database and the storage have one id, which is made at
-the first start, and a server or worker that finds another does not start, nor does a command that reads or
-removes objects. On SQLite there is only one server.
+one would store frames that nobody else finds, and remove what other databases name. So database and storage
+have one id, which is made at the first start. A server or worker that finds another does not start, or stops;
+a command that reads or removes objects is refused; and nothing is removed from a storage before its id was
+looked at. `lightwell data move` gives what it has moved another id, even if only the database or only the
+storage was moved: whoever still uses the old place with what the new one has is refused.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ import logging
 import time
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, delete, insert, select
 
 from lightwell.domain.states import PackState
 from lightwell.errors import ConfigurationError, StorageUnavailableError
@@ -21,6 +24,7 @@ from lightwell.stores.background import servers
 from lightwell.stores.background.servers import Server
 from lightwell.stores.db.database import Database, insert_missing
 from lightwell.stores.db.tables import installation, pack
+from lightwell.stores.objects import packs
 from lightwell.stores.objects.interface import Objects
 from lightwell.stores.objects.packs import pack_name
 
@@ -30,9 +34,10 @@ MARKER = "storage.id"
 """The object with the id."""
 
 _STORAGE = "storage"
-_ID = select(installation.c.value).where(installation.c.name == _STORAGE)
 # At the first start of several the one that made the id writes it to the storage within this time.
 _FIRST_START_SECONDS = 5.0
+# So many packs are looked up in the database before a storage counts as another's.
+_LOOKED_UP, _BATCH = 5_000, 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,16 +51,16 @@ class _Known:
 def agree_on_storage(db: Database, objects: Objects, new_id: str, one: Server | None = None) -> None:
     """Make sure that ``objects`` are those of the database; ``new_id`` becomes their id if they have none.
 
-    ``one`` is the process itself. A storage that cannot be reached now is taken for the right one, and the
-    log says so. Raises `ConfigurationError` for another storage.
+    ``one`` is the process itself, None on SQLite, where there are no others. A storage that cannot be reached
+    now is taken for the right one, and the log says so. Raises `ConfigurationError` for another storage.
     """
-    if db.dialect == "sqlite":
-        return
-    known = db.write(lambda conn: _enter(conn, new_id))
     try:
-        _compare(db, objects, known, one)
+        found = read_id(objects)
+        known = db.write(partial(_enter, new_id=new_id))
+        if found != known.id:
+            _settle(db, objects, known, found, one)
     except StorageUnavailableError as error:
-        log.warning("whether the storage is that of the other servers is not known yet: %s", error)
+        log.warning("whether the storage is that of the database is not known yet: %s", error)
 
 
 def check_storage(db: Database, objects: Objects) -> None:
@@ -63,61 +68,100 @@ def check_storage(db: Database, objects: Objects) -> None:
 
     A storage that has neither an id nor any of a few packs is another one, unless the database has no packs.
     """
-    if db.dialect == "sqlite":
-        return
     with db.read() as conn:
-        known = conn.execute(_ID).scalar()
+        known = known_id(conn)
+    found = None
     try:
-        found = _read(objects)
+        found = read_id(objects)
         if known is not None and found is not None:
             if found == known:
                 return
-        elif _has_packs(db, objects) is not False:
+        # On SQLite it is rather a disk that is not mounted, which every command tells in its own words.
+        elif db.dialect == "sqlite" or _has_packs(db, objects) is not False:
             return
     except StorageUnavailableError as error:
         log.warning("whether the storage is that of the servers is not known yet: %s", error)
         return
-    raise _refused(db, objects, None)
+    raise _refused(db, objects, None, found)
 
 
-def _compare(db: Database, objects: Objects, known: _Known, one: Server | None) -> None:
-    found = _read(objects)
-    if found == known.id:
-        return
+def check_before_removal(db: Database, objects: Objects) -> None:
+    """Make sure that the storage has the id that the database knows.
+
+    Raises `ConfigurationError` if it has another one, or none any more.
+    """
+    with db.read() as conn:
+        known = known_id(conn)
+    found = read_id(objects)
+    if known != found:
+        raise _refused(db, objects, None, found)
+
+
+def is_of_another(db: Database, objects: Objects) -> bool:
+    """Whether the storage has the id of another database or installation now."""
+    with db.read() as conn:
+        known = known_id(conn)
+    return known is not None and read_id(objects) not in (None, known)
+
+
+def _settle(db: Database, objects: Objects, known: _Known, found: str | None, one: Server | None) -> None:
+    """Make the ids of database and storage one, which they are not, if nobody else can be meant."""
     if known.is_new:
-        if found is None:
-            # A database of an earlier release has packs, but neither it nor its storage has an id yet.
-            if _has_packs(db, objects) is False:
-                raise _refused(db, objects, one)
+        # A database of an earlier release, or restored from one, or a new one, which must not take over what
+        # another one names.
+        if not _is_ours(db, objects):
+            db.write(_forget)
+            raise _taken(objects)
+        if found is not None:
+            db.write(partial(set_id, id=found))
+        elif _has_packs(db, objects) is not False:
             objects.put(MARKER, known.id.encode())
         else:
-            db.write(partial(_change, id=found))
+            db.write(_forget)
+            _miss(db, objects, one)
         return
     end = time.monotonic() + _FIRST_START_SECONDS
     while found is None and time.monotonic() < end:
-        with db.read() as conn:
-            elsewhere = [] if one is None else servers.others(conn, one)
+        elsewhere: list[str] = []
+        if one is not None:
+            with db.read() as conn:
+                elsewhere = servers.others(conn, one)
         has_packs = _has_packs(db, objects)
-        if has_packs or (has_packs is None and not elsewhere):
+        if has_packs or (has_packs is None and not elsewhere and _is_ours(db, objects)):
             # Restored without its id, or the process that made the id was killed before it wrote it.
             objects.put(MARKER, known.id.encode())
             return
+        if db.dialect == "sqlite":
+            break
         time.sleep(0.2)
-        found = _read(objects)
-    if found != known.id:
-        raise _refused(db, objects, one)
+        found = read_id(objects)
+    if found is None and _is_ours(db, objects):
+        _miss(db, objects, one)
+    elif found != known.id:
+        raise _refused(db, objects, one, found)
 
 
-def _refused(db: Database, objects: Objects, one: Server | None) -> ConfigurationError:
-    with db.read() as conn:
-        elsewhere = [] if one is None else servers.others(conn, one)
-    used = f", which {' and '.join(elsewhere[:3])} use" if elsewhere else ""
-    return ConfigurationError(
-        f"{objects.address} is not the storage of the objects of this database{used}: what is written there, "
-        "nobody else could read. Set LIGHTWELL_STORAGE_URL, and LIGHTWELL_STORAGE_ENDPOINT_URL, to what all "
-        "servers and workers of the database have: an S3 bucket, or a folder that each machine mounts at the "
-        "same path. If it is such a folder, check that its disk is mounted"
-    )
+def _miss(db: Database, objects: Objects, one: Server | None) -> None:
+    """What to do about an empty storage of a database that has packs."""
+    if db.dialect != "sqlite":
+        raise _refused(db, objects, one, None)
+    # Nothing is written there for as long as this is so: see `packs.check_mounted`.
+    log.warning("%s holds nothing of what was stored there: is its disk mounted?", objects.address)
+
+
+def _is_ours(db: Database, objects: Objects) -> bool:
+    """Whether a storage has no packs, or one that the database names."""
+    if _has_packs(db, objects):
+        return True
+    listed = islice(objects.list("packs"), _LOOKED_UP)
+    is_empty = True
+    while some := list(islice(listed, _BATCH)):
+        keys = [key for name, _ in some if (key := packs.key_of(name)) is not None]
+        is_empty = is_empty and not keys
+        with db.read() as conn:
+            if packs.existing_keys(conn, keys):
+                return True
+    return is_empty
 
 
 def _has_packs(db: Database, objects: Objects) -> bool | None:
@@ -127,22 +171,65 @@ def _has_packs(db: Database, objects: Objects) -> bool | None:
     return any(map(objects.exists, names)) if names else None
 
 
-def _read(objects: Objects) -> str | None:
+def _refused(db: Database, objects: Objects, one: Server | None, found: str | None) -> ConfigurationError:
+    elsewhere: list[str] = []
+    if one is not None:
+        with db.read() as conn:
+            elsewhere = servers.others(conn, one)
+    used = f", which {' and '.join(elsewhere[:3])} use" if elsewhere else ""
+    what = (
+        f"It has no {MARKER}"
+        if found is None
+        else f"Its {MARKER} is that of another database, or `lightwell data move` "
+        "has moved one of the two, which gives a new one, so that nobody goes on with the old place"
+    )
+    return ConfigurationError(
+        f"{objects.address} is not the storage of the objects of this database{used}: what is written there, "
+        f"nobody else could read, and what others need there could be removed. {what}. Set "
+        "LIGHTWELL_DATABASE_URL, LIGHTWELL_STORAGE_URL and LIGHTWELL_STORAGE_ENDPOINT_URL to what all "
+        "servers and workers have: an S3 bucket, or a folder that each machine mounts at the same path. If "
+        "it is such a folder, check that its disk is mounted"
+    )
+
+
+def _taken(objects: Objects) -> ConfigurationError:
+    return ConfigurationError(
+        f"{objects.address} has objects of another installation, and this database is new: it knows none of "
+        "them. Set LIGHTWELL_DATABASE_URL, or --data, to the database that they belong to, or restore that "
+        "from a backup; or set LIGHTWELL_STORAGE_URL to an empty storage"
+    )
+
+
+def read_id(objects: Objects) -> str | None:
+    """The id in a storage."""
     data = objects.get(MARKER)
     return None if data is None else data.decode("ascii", "replace").strip()
 
 
+def known_id(conn: Connection) -> str | None:
+    """The id that the database has for its storage."""
+    found = conn.execute(select(installation.c.value).where(installation.c.name == _STORAGE)).scalar()
+    return None if found is None else str(found)
+
+
+def set_id(conn: Connection, id: str) -> None:
+    """Give the database the id of its storage."""
+    _forget(conn)
+    conn.execute(insert(installation), [{"name": _STORAGE, "value": id}])
+
+
+def _forget(conn: Connection) -> None:
+    conn.execute(delete(installation).where(installation.c.name == _STORAGE))
+
+
 def _enter(conn: Connection, new_id: str) -> _Known:
-    before = conn.execute(_ID).scalar()
+    before = known_id(conn)
     if before is not None:
         return _Known(before, is_new=False)
     insert_missing(conn, installation, [{"name": _STORAGE, "value": new_id}], ["name"])
-    now = conn.execute(_ID).scalar_one()
+    now = known_id(conn)
+    assert now is not None
     return _Known(now, is_new=now == new_id)
-
-
-def _change(conn: Connection, id: str) -> None:
-    conn.execute(update(installation).where(installation.c.name == _STORAGE).values(value=id))
 
 
 def _some_packs(conn: Connection) -> list[int]:

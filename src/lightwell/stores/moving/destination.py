@@ -14,7 +14,7 @@ from sqlalchemy import Connection, delete, insert, inspect, select, text
 from lightwell.domain.imports.units import QueuedJob
 from lightwell.domain.states import JobPhase, UnitState
 from lightwell.errors import LightwellError
-from lightwell.stores.background.installation import MARKER
+from lightwell.stores.background.installation import MARKER, read_id, set_id
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.drivers import sqlite_path
 from lightwell.stores.db.schema import MOVING, REVISIONS, migrate
@@ -24,12 +24,12 @@ from lightwell.stores.jobs.units import Enqueue
 from lightwell.stores.moving import rows
 from lightwell.stores.objects.interface import Objects
 
-_MOVE, _MOVED, _STORAGE = "move", "moved from", "storage"
+_MOVE, _MOVED = "move", "moved from"
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A move: the id of its source, and the id that the storage gets once all is there."""
+    """A move: the id of its source, and the id that database and storage get once all is there."""
 
     source: str
     storage: str
@@ -43,22 +43,28 @@ def begin(db: Database, begun: Begun) -> Begun:
     if _version(db) is None:
         migrate(db)
     version = _version(db)
-    if version == f"{MOVING}{REVISIONS[-1]}":
-        with db.read() as conn:
-            found = _value(conn, _MOVE) or ""
-        source, _, storage = found.partition(" ")
-        if source != begun.source:
+    if (found := under_way(db)) is not None:
+        if found.source != begun.source:
             raise LightwellError(
                 f"Another source is being moved into the database {db.address}: go on with that one, or give "
                 "an empty database"
             )
-        return Begun(source, storage)
+        return found
     if version != REVISIONS[-1]:
         raise LightwellError(
             f"The database {db.address} is not empty, and not of this version of lightwell: give an empty one"
         )
     db.write(lambda conn: _claim(conn, db.address, begun))
     return begun
+
+
+def under_way(db: Database) -> Begun | None:
+    """The move into the database that was begun and has not ended."""
+    if _version(db) != f"{MOVING}{REVISIONS[-1]}":
+        return None
+    with db.read() as conn:
+        source, _, storage = (_value(conn, _MOVE) or "").partition(" ")
+    return Begun(source, storage)
 
 
 def _claim(conn: Connection, address: str, begun: Begun) -> None:
@@ -77,22 +83,14 @@ def _claim(conn: Connection, address: str, begun: Begun) -> None:
     _set_version(conn, f"{MOVING}{REVISIONS[-1]}")
 
 
-def finish(conn: Connection, begun: Begun, storage: str | None, enqueue: Enqueue) -> int:
-    """Make the database what any server may use, its open units queued; returns how many these are.
-
-    ``storage`` is the id of its storage, None where that is as it was.
-    """
+def finish(conn: Connection, begun: Begun, enqueue: Enqueue) -> int:
+    """Make the database what any server may use, its open units queued; returns how many these are."""
     rows.count_on(conn)
     conn.execute(delete(installation))
-    known = {_MOVED: begun.source} | ({} if storage is None else {_STORAGE: storage})
-    conn.execute(insert(installation), [{"name": name, "value": value} for name, value in known.items()])
+    conn.execute(insert(installation), [{"name": _MOVED, "value": begun.source}])
+    set_id(conn, begun.storage)
     _set_version(conn, REVISIONS[-1])
     return _enqueue_all(conn, enqueue)
-
-
-def storage_id(conn: Connection) -> str | None:
-    """The id that the database has for its storage."""
-    return _value(conn, _STORAGE)
 
 
 def claim_storage(objects: Objects, begun: Begun) -> None:
@@ -100,8 +98,7 @@ def claim_storage(objects: Objects, begun: Begun) -> None:
 
     Raises `LightwellError` if there is anything else in it.
     """
-    data = objects.get(MARKER)
-    found = None if data is None else data.decode("ascii", "replace").strip()
+    found = read_id(objects)
     if found in (_mark(begun), begun.storage):
         return
     if found is not None and found.startswith(MOVING):

@@ -1,6 +1,7 @@
 """Moves all that is stored to another database, another storage, or both: `lightwell data move`.
 
-Nothing in the old ones changes. The order is: the new ones are claimed; packs are copied, then rows; then
+Nothing in the old ones changes, except that a database or a storage which stays gets another id, so that who
+still uses the old place is refused. The order is: the new ones are claimed; packs are copied, then rows; then
 everything is read again and compared; and only if nothing differs do the new ones become usable. A move that
 was interrupted, however, is run again, and copies only what is not there.
 """
@@ -11,10 +12,10 @@ import hashlib
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from lightwell.errors import LightwellError, StorageError
-from lightwell.stores.background import servers
-from lightwell.stores.background.installation import MARKER
+from lightwell.stores.background import installation, servers
 from lightwell.stores.background.servers import Server
 from lightwell.stores.db.database import Database
 from lightwell.stores.jobs.units import Enqueue
@@ -73,7 +74,7 @@ class Move:
     """One run. ``old`` and ``new`` share the database or the storage if only the other one is moved.
 
     ``identity`` says where the old ones are, so that a move which was interrupted knows itself again;
-    ``new_id`` becomes the id of the new storage.
+    ``new_id`` becomes the id of the storage that the new database has.
     """
 
     def __init__(
@@ -124,29 +125,44 @@ class Move:
 
     def _begin(self) -> Begun:
         begun = Begun(self._source, self._new_id)
+        with self._old.db.read() as conn:
+            known = installation.known_id(conn)
+        if not self._moves_rows:
+            # Always the same for the same move, since there is no new database that could remember it.
+            parts = f"{self._source} {known} {self._new.objects.address}"
+            begun = Begun(self._source, hashlib.sha256(parts.encode()).hexdigest()[:32])
+        if known is not None and installation.read_id(self._old.objects) not in (
+            None,
+            known,
+            self._given(begun),
+        ):
+            raise LightwellError(
+                f"{self._old.objects.address} is not the storage of the database {self._old.db.address}: was "
+                "one of them moved before? Name the storage that the servers of this database use"
+            )
         if self._moves_rows:
             begun = destination.begin(self._new.db, begun)
-        else:
-            with self._old.db.read() as conn:
-                begun = Begun(self._source, destination.storage_id(conn) or self._source)
         if self._moves_packs:
             destination.claim_storage(self._new.objects, begun)
         return begun
 
+    def _given(self, begun: Begun) -> str:
+        """The id that this move has given to the storage if it was interrupted at its very end."""
+        before = destination.under_way(self._new.db) if self._moves_rows else None
+        return begun.storage if before is None or before.source != begun.source else before.storage
+
     def _finish(self, begun: Begun) -> int:
-        storage: str | None = begun.storage
-        if self._moves_packs:
-            destination.release_storage(self._new.objects, begun)
-        else:
-            mark = self._new.objects.get(MARKER)
-            storage = None if mark is None else mark.decode("ascii", "replace").strip()
+        """Let the new place be used, and nobody use what it has together with the old one."""
         if not self._moves_rows:
+            destination.release_storage(self._new.objects, begun)
+            self._old.db.write(partial(installation.set_id, id=begun.storage))
             return 0
         for table in rows.tables():
             # PostgreSQL does it by itself, if this takes too long.
             with suppress(StorageError):
                 self._new.db.write(lambda conn, table=table: rows.analyze(conn, table))  # type: ignore[misc]
-        return self._new.db.write(lambda conn: destination.finish(conn, begun, storage, self._enqueue))
+        destination.release_storage(self._new.objects, begun)
+        return self._new.db.write(lambda conn: destination.finish(conn, begun, self._enqueue))
 
     def _look_at_frames(self) -> tuple[int, list[str]]:
         """Read some frames through the rows of the new database from the new storage."""

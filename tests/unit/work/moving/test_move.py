@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, insert, select, update
 
+from lightwell.clock import Clock, Ids
 from lightwell.domain.imports.units import QueuedJob
 from lightwell.domain.states import JobPhase
 from lightwell.errors import ConfigurationError, LightwellError
+from lightwell.settings import Settings
 from lightwell.stores import Stores
+from lightwell.stores.background import installation
 from lightwell.stores.background import outbox as events
+from lightwell.stores.background.installation import agree_on_storage
 from lightwell.stores.db import tables
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.schema import schema_state
-from lightwell.stores.db.tables import access_key, import_job, outbox, tag, unit
+from lightwell.stores.db.tables import access_key, import_job, outbox, pack, tag, unit
 from lightwell.stores.moving import rows
 from lightwell.stores.moving.changes import Changes, Sealing
+from lightwell.stores.objects import packs
+from lightwell.stores.objects.local import LocalObjects
+from lightwell.work.collector import Collector
 from lightwell.work.moving.move import Move, MoveReport, Place
+from lightwell.work.stray_search import StraySearch
 from tests.support.image_set_builders import datastore, open_at
 from tests.support.queued_units import add_job
 
@@ -152,3 +163,62 @@ def test_names_the_table_whose_row_cannot_be_held(old: Stores, run: Run, new_url
     old.db.write(lambda conn: _tags(conn, "a\0b"))
     with pytest.raises(LightwellError, match="The table tag has a row"):
         run()
+
+
+@pytest.mark.parametrize("new_url", ["sqlite", "postgresql"], indirect=True)
+def test_nobody_goes_on_with_the_old_database_and_the_storage_of_the_new(
+    old: Stores, run: Run, new_url: str
+) -> None:
+    def doomed(conn: Connection) -> None:
+        packs.insert_open(conn, [7], 1, 1)
+
+    agree_on_storage(old.db, old.objects, "1" * 32)
+    assert run().problems == []
+    new = Database(new_url)
+    agree_on_storage(new, old.objects, "2" * 32)
+    with pytest.raises(ConfigurationError, match="`lightwell data move` has moved"):
+        agree_on_storage(old.db, old.objects, "2" * 32)
+    # A server that was forgotten and runs on.
+    old.objects.put(packs.pack_name(7), b"bytes")
+    old.db.write(doomed)
+    settings = Settings(data=old.spool.parent, collect_grace=0)
+    collector = Collector(old, settings, Clock(), Ids())
+    for collect in (collector.collect, partial(collector.collect, housekeeping=True)):
+        with pytest.raises(ConfigurationError, match="is not the storage"):
+            collect()
+    strays = StraySearch(old, settings, Clock(), threading.Event())
+    old.db.write(lambda conn: conn.execute(pack.delete()))
+    old.objects.put(packs.pack_name(8), b"bytes")
+    old.db.write(lambda conn: packs.insert_open(conn, [8], 1, 1))
+    time.sleep(0.01)
+    with pytest.raises(ConfigurationError, match="is not the storage"):
+        strays.search_all()
+    assert old.objects.exists(packs.pack_name(7)) and old.objects.exists(packs.pack_name(8))
+    new.close()
+
+
+def test_nobody_goes_on_with_the_old_storage(old: Stores, tmp_path: Path) -> None:
+    old.objects.delete("packs/x")
+    agree_on_storage(old.db, old.objects, "1" * 32)
+    there = LocalObjects(tmp_path / "there")
+
+    def go() -> MoveReport:
+        return Move(
+            Place(old.db, old.objects),
+            Place(old.db, there),
+            identity="here",
+            new_id="ab" * 16,
+            changes=Changes(),
+            enqueue=lambda conn, job, numbers: None,
+            show=lambda name, done, total: None,
+        ).run()
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(installation, "set_id", lambda conn, id: (_ for _ in ()).throw(OSError("killed")))
+        with pytest.raises(OSError, match="killed"):
+            go()
+    agree_on_storage(old.db, old.objects, "2" * 32)  # nothing has been moved yet
+    assert go().problems == []
+    agree_on_storage(old.db, there, "2" * 32)
+    with pytest.raises(ConfigurationError, match="`lightwell data move` has moved"):
+        agree_on_storage(old.db, old.objects, "2" * 32)
