@@ -315,3 +315,18 @@ def test_leaves_nothing_of_a_pack_that_failed(objects: LocalObjects, tmp_path: P
         writer.append(b"abc")
         raise KeyError
     assert not list(objects.list()) and not temporaries(objects)
+
+
+def test_probes_of_several_machines_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Process ids are the same small numbers in each container."""
+    ours, theirs = LocalObjects(tmp_path), LocalObjects(tmp_path)
+    get = LocalObjects.get
+
+    def slow(self: LocalObjects, key: str) -> bytes | None:
+        if self is ours:
+            theirs.check()
+        return get(self, key)
+
+    monkeypatch.setattr(LocalObjects, "get", slow)
+    ours.check()
+    assert list(ours.list("checks")) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -132,8 +133,9 @@ def valid_prefix(prefix: str) -> str:
     return valid_key(prefix) if prefix else ""
 
 
-def check_round_trip(objects: Objects, key: str) -> None:
-    """`Objects.check` by an object under ``key``, which is deleted again."""
+def check_round_trip(objects: Objects) -> None:
+    """`Objects.check` by an object under a key that no other process has, which is deleted again."""
+    key = f"checks/{random.randbytes(16).hex()}"
     objects.put(key, b"lightwell")
     try:
         if objects.get(key) != b"lightwell":

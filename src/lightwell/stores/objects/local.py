@@ -200,7 +200,7 @@ class LocalObjects:
         return sweep_folder(self.root / _TEMPORARY, older_than)
 
     def check(self) -> None:
-        check_round_trip(self, f"checks/{os.getpid()}-{threading.get_ident()}")
+        check_round_trip(self)
 
     def close(self) -> None:
         with self._lock:
