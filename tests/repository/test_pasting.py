@@ -210,7 +210,7 @@ def with_both(reader: Reader, request: pytest.FixtureRequest) -> None:
     client.create_bucket(Bucket="images")
     client.close()
     reader.environ |= {**s3.environment, "LIGHTWELL_CODEC_WORKERS": "1", "LIGHTWELL_WORKERS": "1"}
-    reader.own["10.0.0.5"] = "127.0.0.1"
+    reader.own |= {"10.0.0.5": "127.0.0.1", "10.0.0.6": "127.0.0.1"}
     reader.own["/etc/lightwell/secret.key"] = str(reader.home / "checkout" / "secret.key")
 
 
