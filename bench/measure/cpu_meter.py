@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-from bench.servers.process_tree import ProcessTree
+from bench.servers.process_tree import ProcessTree, cpu_below
 
 _TICK = os.sysconf("SC_CLK_TCK")
 
@@ -24,6 +24,21 @@ def busy() -> tuple[float, float]:
 def _own() -> float:
     times = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
     return sum(t.ru_utime + t.ru_stime for t in times)
+
+
+class ServiceMeter:
+    """CPU seconds that PostgreSQL and the S3 server have used in a span, those that this process started."""
+
+    def __enter__(self) -> ServiceMeter:
+        self._start = cpu_below(os.getpid(), ("postgres", "weed"))
+        self.postgresql = self.s3 = 0.0
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        found = cpu_below(os.getpid(), ("postgres", "weed"))
+        self.postgresql, self.s3 = (found[name] - self._start[name] for name in ("postgres", "weed"))
 
 
 class CpuMeter:

@@ -53,6 +53,23 @@ def _run_seconds(pid: int) -> float:
         return 0.0
 
 
+def cpu_below(root: int, names: Sequence[str]) -> dict[str, float]:
+    """CPU seconds of the living descendants of a process, and of children they have waited for, by name."""
+    children: dict[int, list[Process]] = {}
+    for process in _processes():
+        children.setdefault(process.parent, []).append(process)
+    found, totals = list(children.get(root, [])), dict.fromkeys(names, 0.0)
+    for process in found:  # grows while it is walked
+        found += children.get(process.pid, [])
+        try:
+            name = Path(f"/proc/{process.pid}/comm").read_text().strip()
+        except OSError:
+            continue
+        if name in totals:
+            totals[name] += process.cpu
+    return totals
+
+
 class ProcessTree:
     """A command started below a launcher, see `launcher.py`.
 

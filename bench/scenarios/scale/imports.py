@@ -10,6 +10,7 @@ from tests.support.services import boto3_client, new_bucket
 
 from bench.inputs import small_mr
 from bench.inputs.small_mr import SmallInstances
+from bench.measure.cpu_meter import ServiceMeter
 from bench.measure.repeat import least_disturbed
 from bench.results import Options, Outcome, noise, ratios, spread
 from bench.scenarios.small_instances import COUNT, import_all
@@ -35,13 +36,26 @@ def run(options: Options) -> list[Outcome]:
             bar,
             ratios(rounds, f"far {input_} rate", f"embedded {input_} rate"),
             f"PostgreSQL and S3 {spread(rounds, f'far {input_} rate')} instances/s "
-            f"({spread(rounds, f'far {input_} cpu', 2)} ms CPU each without the two servers), "
+            f"({_cpu(rounds, f'far {input_}')}), "
             f"embedded {spread(rounds, f'embedded {input_} rate')} "
-            f"({spread(rounds, f'embedded {input_} cpu', 2)} ms); {noise(rounds)}",
+            f"({_cpu(rounds, f'embedded {input_}')}); {noise(rounds)}",
             rounds=rounds,
         )
         for input_, bar in BARS.items()
     ]
+
+
+def _cpu(rounds: list[dict[str, float]], whose: str) -> str:
+    """CPU an instance of lightwell, of PostgreSQL and of the S3 server."""
+    parts = (("lightwell", "cpu"), ("PostgreSQL", "postgresql"), ("S3 server", "s3"))
+    return " + ".join(f"{name} {spread(rounds, f'{whose} {key}', 2)}" for name, key in parts) + " ms CPU each"
+
+
+def _import(subject: Server, title: str, files: SmallInstances) -> dict[str, float]:
+    with ServiceMeter() as meter:
+        took = import_all(subject, title, files)
+    count = len(files.paths)
+    return {**took, "postgresql": 1000 * meter.postgresql / count, "s3": 1000 * meter.s3 / count}
 
 
 def _rounds(
@@ -68,7 +82,7 @@ def _rounds(
         for name, where in turns[:: 1 if number % 2 else -1]:
             subject, given, title = subjects[name], inputs[where], f"{where}-{number}"
             took = least_disturbed(
-                lambda s=subject, t=title, g=given: import_all(s, t, g),  # type: ignore[misc]
+                lambda s=subject, t=title, g=given: _import(s, t, g),  # type: ignore[misc]
                 "others",
                 options,
             )
