@@ -42,6 +42,9 @@ def test_returns_any_range_across_blocks_and_files(tmp_path: Path, data: bytes) 
     for offset, length in ((SIZE - 1, 2), (SIZE, 1), (SIZE + BLOCK, 1)):
         assert cache.read_warm(KEY, offset, length) is None  # the object ends before
     assert cache.read_warm("packs/ab/other.pack", 0, 1) is None
+    for one in (cache, BlockCache(cache.root, 1 << 30)):
+        assert one.written(KEY, 30, 40) == set(range(30, 36)) and not one.written(KEY, 36, 70)
+        assert one.written(KEY, 3, 3) == one.written("packs/ab/other.pack", 0, 5) == set()
     assert cache.keys() == {KEY}
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "cache").rglob("[0-9]")} == {0o600}
 

@@ -48,7 +48,7 @@ class _File:
 
     __slots__ = ("end", "fd", "known", "read_at")
 
-    def __init__(self, path: Path, *, create: bool) -> None:
+    def __init__(self, path: str, *, create: bool) -> None:
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
         self.fd = os.open(path, flags, 0o600)
         self.known = 0
@@ -154,8 +154,29 @@ class BlockCache:
 
     def has(self, key: str, block: int) -> bool:
         """Whether some process has written this block to the disk, as far as its table says."""
-        file = self._file(key, block // BLOCKS)
-        return file is not None and self._entry(file, block % BLOCKS) is not None
+        return bool(self.written(key, block, block + 1))
+
+    def written(self, key: str, first: int, end: int) -> set[int]:
+        """Those of the blocks from ``first`` to ``end`` of which `has` is true."""
+        found: set[int] = set()
+        for number in range(first // BLOCKS, (end - 1) // BLOCKS + 1):
+            file = self._file(key, number)
+            if file is None:
+                continue
+            begin = number * BLOCKS
+            some = range(max(first, begin) - begin, min(end - begin, BLOCKS))
+            known = {index for index in some if file.known >> index & 1}
+            if len(known) < len(some):
+                size, start = _ENTRY.size, some.start
+                with contextlib.suppress(OSError):
+                    table = os.pread(file.fd, len(some) * size, _FILE + start * size)
+                    known |= {
+                        index
+                        for index in some
+                        if _read_entry(table[(index - start) * size : (index - start + 1) * size]) is not None
+                    }
+            found.update(begin + index for index in known)
+        return found
 
     def _checked(self, file: _File, key: str, block: int, *, waits: bool) -> bytes | None:
         index = block % BLOCKS
@@ -180,12 +201,7 @@ class BlockCache:
             raw = os.pread(file.fd, _ENTRY.size, _FILE + index * _ENTRY.size)
         except OSError:
             return None
-        if len(raw) != _ENTRY.size:
-            return None
-        magic, length, checksum, proof = _ENTRY.unpack(raw)
-        if magic != _MAGIC or proof != isal_zlib.crc32(raw[:12]) or not 0 < length <= BLOCK:
-            return None
-        return length, checksum
+        return _read_entry(raw)
 
     def _know(self, file: _File, index: int, length: int) -> None:
         with self._lock:
@@ -202,7 +218,7 @@ class BlockCache:
             if not file.is_gone:
                 return file
             self._close(key, number, file)
-        path = self._folder(key) / str(number)
+        path = f"{self._folder(key)}/{number}"
         for _ in range(3):
             try:
                 file = _File(path, create=create)
@@ -211,7 +227,7 @@ class BlockCache:
                 if not create:
                     return None
                 # Another process may remove an empty folder at any time.
-                path.parent.mkdir(0o700, parents=True, exist_ok=True)
+                Path(path).parent.mkdir(0o700, parents=True, exist_ok=True)
             except OSError:
                 if create:
                     raise
@@ -337,7 +353,7 @@ class BlockCache:
             for place in [place for place in self._memory if place[0] == key]:
                 del self._memory[place]
             self._marks.pop(key, None)
-        folder = self._folder(key)
+        folder = Path(self._folder(key))
         with contextlib.suppress(OSError):
             for path in list(folder.iterdir()):
                 path.unlink(missing_ok=True)
@@ -376,10 +392,18 @@ class BlockCache:
     def _stored(self) -> Iterator[tuple[Path, os.stat_result]]:
         yield from _files_below(str(self.root))
 
-    def _folder(self, key: str) -> Path:
+    def _folder(self, key: str) -> str:
         if not is_key(key):
             raise ValueError(f"{key!r} is not a key of an object")
-        return self.root / key
+        return f"{self.root}/{key}"
+
+
+def _read_entry(raw: bytes) -> tuple[int, int] | None:
+    """Length and CRC-32 of a block; None if it was not written."""
+    if not raw.startswith(_MAGIC) or len(raw) != _ENTRY.size:
+        return None
+    _, length, checksum, proof = _ENTRY.unpack(raw)
+    return (length, checksum) if proof == isal_zlib.crc32(raw[:12]) and 0 < length <= BLOCK else None
 
 
 def _is_in_memory(file: _File, start: int, length: int) -> bool:

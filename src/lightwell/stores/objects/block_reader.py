@@ -88,6 +88,11 @@ class BlockReader:
         """Whether `fetch` may be awaited on ``loop``."""
         return loop is self._loop
 
+    def prepare(self) -> None:
+        """Do now, in a thread, what the first read would wait for. Raises nothing."""
+        with contextlib.suppress(Exception):  # the first read says what is wrong
+            self._s3.open()
+
     def follow(self, objects: Sequence[tuple[str, int]]) -> None:
         """These objects, with their lengths, are read one after the other."""
         self._call(self._follow, objects)
@@ -156,6 +161,7 @@ class BlockReader:
         waiting: dict[int, asyncio.Future[bytes]] = {}
         on_disk: list[int] = []
         wanted: list[int] = []
+        written: set[int] | None = None
         # Nothing is awaited before every block that is missing has a flight.
         for number in range(first, last + 1):
             data = self._cache.in_memory(key, number)
@@ -163,10 +169,10 @@ class BlockReader:
                 found[number] = data
             elif (flight := self._flights.get((key, number))) is not None:
                 waiting[number] = flight
-            elif self._cache.has(key, number):
-                on_disk.append(number)
             else:
-                wanted.append(number)
+                if written is None:
+                    written = self._cache.written(key, first, last + 1)
+                (on_disk if number in written else wanted).append(number)
         self._count(READS, "s3" if wanted else "disk" if on_disk else "joined", 1)
         if on_disk:
             at_once = self._cache.load(key, on_disk, waits=False)
@@ -205,7 +211,8 @@ class BlockReader:
         """Begin to fetch the blocks that are ``wanted``, and those behind them up to ``most``."""
         first, last = wanted[0], wanted[-1]
         end = last + 1
-        while end < most and not self._is_here(key, end):
+        here = self._here(key, end, most)
+        while end < most and end not in here:
             end += 1
         if end > last + 1 and not self._cache.claim(key, last + 1, end - last - 1):
             end = last + 1
@@ -216,11 +223,12 @@ class BlockReader:
         self._begin(self._fetch(key, first, end))
         return {number: flights[number] for number in wanted}
 
-    def _is_here(self, key: str, block: int) -> bool:
-        return (
-            (key, block) in self._flights
-            or self._cache.in_memory(key, block) is not None
-            or self._cache.has(key, block)
+    def _here(self, key: str, first: int, end: int) -> set[int]:
+        """Which of these blocks are here or on their way."""
+        return self._cache.written(key, first, end).union(
+            number
+            for number in range(first, end)
+            if (key, number) in self._flights or self._cache.in_memory(key, number) is not None
         )
 
     def _go_on(self, key: str, block: int) -> None:
@@ -246,9 +254,10 @@ class BlockReader:
         if size is None or key in self._dropped:
             return True
         number, end = window * WINDOW, min((window + 1) * WINDOW, -(-size // BLOCK))
+        here = self._here(key, number, end)
         while number < end:
             first = number
-            while number < end and not self._is_here(key, number):
+            while number < end and number not in here:
                 number += 1
             if number > first:
                 if self._fetching_ahead >= _GETS_AHEAD or self._s3.circuit.is_open:

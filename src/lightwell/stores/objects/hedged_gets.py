@@ -126,13 +126,20 @@ class HedgedGets:
             for each in attempts:
                 each.cancel()
 
+    def open(self) -> S3Store:
+        """The bucket, opened at the first call, which takes some hundredths of a second."""
+        if self._store is None:
+            import obstore  # noqa: F401  # which takes most of them
+
+            self._store = self._open_store()
+        return self._store
+
     async def _attempt(self, key: str, start: int, end: int) -> tuple[Any, int, Any]:
         import obstore
 
-        if self._store is None:
-            self._store = self._open_store()
+        store = self.open()
         began = time.monotonic()
-        result = await obstore.get_async(self._store, key, options={"range": (start, end)})
+        result = await obstore.get_async(store, key, options={"range": (start, end)})
         stream = _pieces(result, _PIECES[end - start > _SHORT])
         piece = await anext(stream)
         self._waits.append(time.monotonic() - began)

@@ -142,6 +142,8 @@ class S3Objects:
 
     def use_loop(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        if self._cache is not None:
+            loop.run_in_executor(None, self._reader(self._cache).prepare)
 
     def read_again(self, key: str, offset: int, length: int) -> bytes:
         self._forget(key)
