@@ -28,6 +28,7 @@ from lightwell.stores import Stores, open_stores
 from lightwell.stores.background.servers import Server
 from lightwell.stores.data_folder import uploads
 from lightwell.stores.db.schema import schema_state
+from lightwell.stores.objects.shared_blocks import SharedBlocks
 from lightwell.web.authorizers.bearer_authentication import BearerAuthentication
 from lightwell.web.dicomweb.resources import OPERATIONS as DICOMWEB
 from lightwell.web.gateway import Gateway
@@ -76,10 +77,20 @@ def throttle(settings: Settings) -> Throttle | None:
     return Throttle(AWS_RATES) if settings.throttle == "aws" else None
 
 
-def build(settings: Settings, recorder: Recorder | None = None, throttle: Throttle | None = None) -> Gateway:
+def shared_blocks(settings: Settings) -> SharedBlocks | None:
+    """In what the processes of a server hand each other what they read from S3; created before it forks."""
+    return SharedBlocks() if settings.storage.startswith("s3:") and settings.http_workers > 1 else None
+
+
+def build(
+    settings: Settings,
+    recorder: Recorder | None = None,
+    throttle: Throttle | None = None,
+    shared: SharedBlocks | None = None,
+) -> Gateway:
     """The ASGI application of one process. Nothing is opened until the first request needs it."""
     recorder = recorder or meter(1).join(0)
-    stores = open_stores(settings, recorder.count)
+    stores = open_stores(settings, recorder.count, shared)
     uploads.sweep(stores.spool)
     secret_box = open_secret_box(settings.read_secret_key(), settings.data)
     roles = Roles(stores.db, settings.account_id, settings.region)

@@ -23,6 +23,7 @@ from lightwell.stores.objects import packs
 from lightwell.stores.objects.interface import Objects
 from lightwell.stores.objects.local import sweep_folder
 from lightwell.stores.objects.open import CacheOptions, open_objects
+from lightwell.stores.objects.shared_blocks import SharedBlocks
 from lightwell.stores.queues.choice import enqueue_of, kind_of
 
 __all__ = ["Stores", "open_stores"]
@@ -109,10 +110,15 @@ class Stores:
         self.buckets.close()
 
 
-def open_stores(settings: StorePaths, count: Callable[[str, str, int], None] | None = None) -> Stores:
+def open_stores(
+    settings: StorePaths,
+    count: Callable[[str, str, int], None] | None = None,
+    shared: SharedBlocks | None = None,
+) -> Stores:
     """The stores of a data folder, which is created if it is missing (mode 0700). The schema is not checked.
 
-    ``count`` gets what `observe.metrics` counts: a counter, a label's value and a number.
+    ``count`` gets what `observe.metrics` counts: a counter, a label's value and a number. ``shared`` is
+    memory of several processes for what they read from S3.
     Raises `StorageError` if the folder cannot be created, `ConfigurationError` for a URL of an unknown kind.
     """
     data = settings.data.absolute()
@@ -127,7 +133,7 @@ def open_stores(settings: StorePaths, count: Callable[[str, str, int], None] | N
             "and who owns the folder."
         ) from error
     db = open_database(settings)
-    cache = CacheOptions(settings.storage_cache.absolute(), settings.storage_cache_bytes, count)
+    cache = CacheOptions(settings.storage_cache.absolute(), settings.storage_cache_bytes, count, shared)
     return Stores(
         db=db,
         objects=open_objects(

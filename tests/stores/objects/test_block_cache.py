@@ -103,7 +103,7 @@ def test_a_killed_writer_leaves_no_half_block(tmp_path: Path, data: bytes) -> No
 
 def test_drops_an_object_and_notices_that_another_process_did(tmp_path: Path, data: bytes) -> None:
     one = filled(tmp_path, data)
-    one.keep(KEY, 0, data[:BLOCK])
+    one.memory.keep(KEY, 0, data[:BLOCK])
     other = BlockCache(tmp_path, 1 << 30)
     other.load(KEY, range(36))
     one.drop(KEY)
@@ -153,7 +153,7 @@ def test_without_a_usable_disk_blocks_stay_in_a_bounded_memory(
     for number in range(6):
         block = bytes([number]) * BLOCK
         assert not cache.store(KEY, number, block)
-        cache.keep(KEY, number, block)
+        cache.memory.keep(KEY, number, block)
     assert not cache.writes
     assert cache.claim(KEY, 0, 1)
     assert cache.read_warm(KEY, 0, 1) is None

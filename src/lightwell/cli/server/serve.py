@@ -91,10 +91,11 @@ def serve(settings: Settings, ready_path: Path | None = None) -> int:
         count = settings.http_workers
         meter = app.meter(count + 1)
         throttle = app.throttle(settings)
+        shared = app.shared_blocks(settings)
 
         def http(place: int) -> Callable[[Callable[[], None]], int]:
             def main(ready: Callable[[], None]) -> int:
-                gateway = app.build(settings, meter.join(place), throttle)
+                gateway = app.build(settings, meter.join(place), throttle, shared)
                 try:
                     server.serve(gateway, listener, ready, tls)
                 finally:

@@ -24,9 +24,12 @@ from pathlib import Path
 
 from isal import isal_zlib
 
+from lightwell.stores.objects.block_memory import BlockMemory
 from lightwell.stores.objects.interface import is_key
+from lightwell.stores.objects.shared_blocks import BLOCK as BLOCK
+from lightwell.stores.objects.shared_blocks import SharedBlocks
+from lightwell.stores.objects.shared_blocks import checksum as _checksum
 
-BLOCK = 1 << 18
 BLOCKS = 32
 """Blocks in a file."""
 
@@ -65,16 +68,20 @@ class _File:
 
 
 class BlockCache:
-    """``root`` is made on the first write. ``limit`` and ``memory`` are bytes; a limit of 0 uses no disk."""
+    """``root`` is made on the first write. ``limit`` and ``memory`` are bytes; a limit of 0 uses no disk.
 
-    def __init__(self, root: Path, limit: int, memory: int = 32 << 20) -> None:
+    ``shared`` is the memory of all processes of a server, if there is any.
+    """
+
+    def __init__(
+        self, root: Path, limit: int, memory: int = 32 << 20, shared: SharedBlocks | None = None
+    ) -> None:
         self.root = root.absolute()
         self.limit = limit
         self.on_mark: Callable[[str, int], None] = lambda key, block: None
         self.on_load: Callable[[int], None] = lambda length: None
-        self._most_memory = max(1, memory // BLOCK)
         self._files: OrderedDict[tuple[str, int], _File] = OrderedDict()
-        self._memory: OrderedDict[tuple[str, int], bytes] = OrderedDict()
+        self.memory = BlockMemory(memory, shared)
         self._marks: dict[str, int] = {}
         self._lock = threading.Lock()
         self._added = limit  # so that the first write looks at what is there
@@ -130,16 +137,14 @@ class BlockCache:
 
     def _from_memory(self, key: str, offset: int, length: int) -> bytes | None:
         first, last = offset // BLOCK, (offset + length - 1) // BLOCK
-        with self._lock:
-            blocks = [self._memory.get((key, block)) for block in range(first, last + 1)]
-        found = [block for block in blocks if block is not None]
-        data = cut(found, offset - first * BLOCK, length) if len(found) == len(blocks) else b""
+        found: list[bytes] = []
+        for block in range(first, last + 1):
+            whole = self.memory.get(key, block)
+            if whole is None:
+                return None
+            found.append(whole)
+        data = cut(found, offset - first * BLOCK, length)
         return data if len(data) == length else None
-
-    def in_memory(self, key: str, block: int) -> bytes | None:
-        """One block as `keep` got it."""
-        with self._lock:
-            return self._memory.get((key, block))
 
     def load(self, key: str, blocks: Sequence[int], *, waits: bool = True) -> dict[int, bytes]:
         """Those of these blocks that are on the disk, whole and undamaged; with ``waits`` False, only those
@@ -247,14 +252,6 @@ class BlockCache:
 
     # Writing --------------------------------------------------------------------------------------------
 
-    def keep(self, key: str, block: int, data: bytes) -> None:
-        """Keep a block in memory; ``data`` is shorter than `BLOCK` only at the end of the object."""
-        with self._lock:
-            self._memory[key, block] = data
-            self._memory.move_to_end((key, block))
-            while len(self._memory) > self._most_memory:
-                self._memory.popitem(last=False)
-
     def mark(self, key: str, offset: int) -> None:
         """Call `on_mark` when bytes behind ``offset`` are first read, with the block of the last of them."""
         if len(self._marks) > 4096:
@@ -350,9 +347,8 @@ class BlockCache:
         with self._lock:
             for place in [place for place in self._files if place[0] == key]:
                 del self._files[place]
-            for place in [place for place in self._memory if place[0] == key]:
-                del self._memory[place]
             self._marks.pop(key, None)
+        self.memory.drop(key)
         folder = Path(self._folder(key))
         with contextlib.suppress(OSError):
             for path in list(folder.iterdir()):
@@ -362,7 +358,7 @@ class BlockCache:
     def keys(self) -> set[str]:
         """The objects that have blocks in the cache, on the disk or in this process's memory."""
         with self._lock:
-            found = {key for key, _ in self._memory} | {key for key, _ in self._files}
+            found = {key for key, _ in self._files} | self.memory.keys()
         return found.union(str(path.parent.relative_to(self.root)) for path, _ in self._stored())
 
     def forget_removed(self) -> None:
@@ -372,9 +368,7 @@ class BlockCache:
         for (key, number), file in places:
             if file.is_gone:
                 self._close(key, number, file)
-                with self._lock:
-                    for place in [place for place in self._memory if place[0] == key]:
-                        del self._memory[place]
+                self.memory.drop(key)
 
     def size(self) -> int:
         """Bytes that the cache takes on the disk."""
@@ -384,7 +378,7 @@ class BlockCache:
         """Close its files. The next use opens them again."""
         with self._lock:
             self._files.clear()
-            self._memory.clear()
+            self.memory.clear()
             claims, self._claims = self._claims, None
         if claims is not None:
             os.close(claims)
@@ -418,10 +412,6 @@ def cut(blocks: Sequence[bytes], start: int, length: int) -> bytes:
         return blocks[0][start : start + length]
     end = start + length - BLOCK * (len(blocks) - 1)
     return b"".join((memoryview(blocks[0])[start:], *blocks[1:-1], memoryview(blocks[-1])[:end]))
-
-
-def _checksum(key: str, block: int, data: bytes) -> int:
-    return isal_zlib.crc32(data, isal_zlib.crc32(b"%s:%d" % (key.encode(), block)))
 
 
 def _claim_at(key: str, block: int) -> int:

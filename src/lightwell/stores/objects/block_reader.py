@@ -164,7 +164,7 @@ class BlockReader:
         written: set[int] | None = None
         # Nothing is awaited before every block that is missing has a flight.
         for number in range(first, last + 1):
-            data = self._cache.in_memory(key, number)
+            data = self._cache.memory.get(key, number)
             if data is not None:
                 found[number] = data
             elif (flight := self._flights.get((key, number))) is not None:
@@ -214,8 +214,8 @@ class BlockReader:
         here = self._here(key, end, most)
         while end < most and end not in here:
             end += 1
-        if end > last + 1 and not self._cache.claim(key, last + 1, end - last - 1):
-            end = last + 1
+        if not self._cache.claim(key, first, end - first):
+            end = last + 1  # what follows is for the process that was first
         self._dropped.discard(key)
         flights = self._take_off(key, [*wanted, *range(last + 1, end)])
         if end > last + 1:
@@ -228,7 +228,7 @@ class BlockReader:
         return self._cache.written(key, first, end).union(
             number
             for number in range(first, end)
-            if (key, number) in self._flights or self._cache.in_memory(key, number) is not None
+            if (key, number) in self._flights or self._cache.memory.has(key, number)
         )
 
     def _go_on(self, key: str, block: int) -> None:
@@ -332,7 +332,10 @@ class BlockReader:
         while first < end:
             is_mine = looks % _CLAIM_EVERY == 0 and self._cache.claim(key, first, end - first)
             found: dict[int, bytes] = {}
-            if self._cache.has(key, first):
+            in_memory = self._cache.memory.get(key, first)
+            if in_memory is not None:
+                found[first] = in_memory
+            elif self._cache.has(key, first):
                 found = self._cache.load(key, [first], waits=False) or await self._loop.run_in_executor(
                     self._disk, self._cache.load, key, [first]
                 )
@@ -341,6 +344,11 @@ class BlockReader:
                 if is_mine:
                     self._cache.release(key, first, 1)
                 first += 1
+                if len(found[first - 1]) < BLOCK:  # the object ends here
+                    self._ahead.learn(key, (first - 1) * BLOCK + len(found[first - 1]))
+                    for beyond in range(first, end):
+                        self._settle(key, beyond, b"")
+                    first = end
                 looks = 0
             elif is_mine or self._loop.time() > give_up:
                 break
@@ -373,7 +381,7 @@ class BlockReader:
         self._settle(key, number, data)
         if key in self._dropped:
             return
-        self._cache.keep(key, number, data)
+        self._cache.memory.keep(key, number, data)
         if self._cache.writes and len(self._unwritten) < _UNWRITTEN:
             self._unwritten.append((key, number, data))
             self._write_soon()

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from lightwell.errors import ConfigurationError
 from lightwell.stores.objects.interface import Objects
+
+if TYPE_CHECKING:
+    from lightwell.stores.objects.shared_blocks import SharedBlocks
 
 
 def local_root(url: str) -> Path | None:
@@ -27,11 +31,13 @@ def local_root(url: str) -> Path | None:
 
 @dataclass(frozen=True, slots=True)
 class CacheOptions:
-    """Where and how much, in bytes, of what is read from S3 is kept on local disk; who counts that."""
+    """Where and how much, in bytes, of what is read from S3 is kept on local disk; who counts that; in what
+    memory the processes of a server hand it to one another."""
 
     root: Path
     limit: int
     count: Callable[[str, str, int], None] | None = None
+    shared: SharedBlocks | None = None
 
 
 def open_objects(
@@ -59,7 +65,7 @@ def open_objects(
             return S3Objects(bucket, prefix, endpoint_url=endpoint_url, region=region)
         from lightwell.stores.objects.block_cache import BlockCache
 
-        blocks = BlockCache(cache.root, cache.limit)
+        blocks = BlockCache(cache.root, cache.limit, shared=cache.shared)
         return S3Objects(
             bucket, prefix, endpoint_url=endpoint_url, region=region, cache=blocks, count=cache.count
         )
