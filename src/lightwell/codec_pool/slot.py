@@ -16,6 +16,8 @@ from lightwell.stores import Stores
 # Whoever waits for a worker looks about so often.
 STEP_SECONDS = 0.5
 _IDLE_SECONDS = 60.0
+# So long a worker may wait for the storage in all, over one file.
+_LONGEST_WAIT = 3600.0
 
 TimeLimit = Callable[[int, int | None], float]
 """How many seconds a worker may take over a task's file, or over what it does between files (None)."""
@@ -53,7 +55,7 @@ class WorkerSlot:
         self._task = 0
         self._file: int | None = None
         self._seconds = 0.0
-        self._deadline = 0.0
+        self._watched_at = self._deadline = 0.0
         self._is_late = False
         self._used = time.monotonic()
 
@@ -87,7 +89,8 @@ class WorkerSlot:
         """From now on the worker is on this file, or between files: its time begins anew."""
         self._task, self._file = task, file
         self._seconds = self._limit(task, file)
-        self._deadline = time.monotonic() + self._seconds
+        self._watched_at = time.monotonic()
+        self._deadline = self._watched_at + self._seconds
 
     def send(self, message: ToWorker) -> None:
         try:
@@ -106,8 +109,9 @@ class WorkerSlot:
         if isinstance(message, FileStarted):
             self.watch(message.task, message.file)
         elif message is None and self._used > self._deadline:
-            if worker.waits_for_storage(between_files=self._file is None):
-                # It is not late itself, and what it waits for comes to an end.
+            is_patient = self._used < self._watched_at + self._seconds + _LONGEST_WAIT
+            if is_patient and worker.waits_for_storage(between_files=self._file is None):
+                # It is not late itself, and what it waits for comes to an end, unless it asks without end.
                 self._deadline = self._used + self._seconds
                 return None
             self._is_late = True

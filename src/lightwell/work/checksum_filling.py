@@ -12,6 +12,8 @@ import threading
 import time
 
 from lightwell.domain.image_sets.frame_table import frame_id
+from lightwell.domain.integrity import FaultKind
+from lightwell.errors import StorageUnavailableError
 from lightwell.observe import metrics
 from lightwell.observe.logs import event
 from lightwell.settings import Settings
@@ -28,6 +30,8 @@ log = logging.getLogger(__name__)
 _ROWS = 16
 # What is damaged is looked at again, and reported again, after this.
 _REST_SECONDS = 24 * 3600.0
+# What the storage cannot give now is asked for again after this, and passed over after so many times.
+_PAUSE_SECONDS, _PAUSES = 60.0, 10
 _START = (-1, -1)
 
 
@@ -40,20 +44,27 @@ class ChecksumFiller:
         self._stopping = stopping
         self._after = _START
         self._not_before = 0.0
+        self._pauses = 0
         self._worker: VerifyWorker | None = None
         self._index = IndexBuilding(stores.db, UNCHECKED_FRAMES, stopping)
 
     def step(self, seconds: float) -> None:
         """Work for about so long, unless it has worked for more than its share of the time.
 
-        Raises `StorageError` where the database fails or no worker can be started.
+        Rests where database or storage are away. Raises `StorageError` where no worker can be started.
         """
         share = min(self._settings.checksum_share, 100)
         begun = time.monotonic()
         if not share or begun < self._not_before or not self._index.is_over():
             return
         while not self._stopping.is_set() and time.monotonic() < begun + seconds:
-            if not self._some():
+            try:
+                is_over = not self._some()
+            except StorageUnavailableError as error:
+                log.warning("checksums of old frames wait for the storage: %s", error)
+                self._not_before = time.monotonic() + _PAUSE_SECONDS
+                return
+            if is_over:
                 self.close()
                 self._after = _START
                 self._not_before = time.monotonic() + _REST_SECONDS
@@ -75,7 +86,16 @@ class ChecksumFiller:
             return False
         if self._worker is None:
             self._worker = VerifyWorker(self._stores, self._settings, self._stopping)
-        for pixels, fault in self._worker.check_frames(rows):
+        faults = self._worker.check_frames(rows)
+        if any(fault.kind == FaultKind.UNREADABLE for _, fault in faults) and self._pauses < _PAUSES:
+            # They are looked at again: that the storage is away is no damage.
+            self._pauses += 1
+            raise StorageUnavailableError(next(f.reason for _, f in faults if f.kind == FaultKind.UNREADABLE))
+        self._pauses = 0
+        for pixels, fault in faults:
+            if fault.kind == FaultKind.UNREADABLE:
+                log.warning("%s, frame %s: %s", pack_name(pixels.pack), frame_id(pixels.key, 0), fault.reason)
+                continue
             metrics.count("lightwell_damaged_reads_total", "frame")
             event(
                 log,

@@ -8,7 +8,9 @@ except that frames whose stored bytes have no checksum yet are given one, if the
 from __future__ import annotations
 
 import itertools
+import logging
 import queue
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -17,9 +19,12 @@ from functools import partial
 from lightwell.codec_pool.failures import Cause
 from lightwell.codec_pool.messages import CheckFrames, CheckRecords, RecordsChecked
 from lightwell.codec_pool.slot import WorkerEnded, WorkerSlot
+from lightwell.domain.image_sets.frame_checks import pack_checks, unpack_checks
+from lightwell.domain.image_sets.frame_table import PAGE, unpack_entries
 from lightwell.domain.integrity import (
     FaultKind,
     IntegrityFault,
+    MadeChecks,
     PackToVerify,
     PixelsToVerify,
     Problem,
@@ -31,6 +36,8 @@ from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.collector import integrity
 from lightwell.stores.objects.packs import pack_name
+
+log = logging.getLogger(__name__)
 
 # So many records are sent to a worker at once.
 _RECORDS = 32
@@ -299,10 +306,41 @@ class VerifyWorker:
         while not self._stopping.is_set():
             message = self._slot.receive()
             if isinstance(message, RecordsChecked):
-                if message.made:
-                    self._stores.db.write(partial(integrity.set_checks, made=message.made))
+                if made := _wanted_checks(request, message.made):
+                    self._stores.db.write(partial(integrity.set_checks, made=made))
                 return _PartResult(message.faults, message.frames)
         return _PartResult([], 0)
+
+
+def _wanted_checks(request: CheckRecords | CheckFrames, made: list[MadeChecks]) -> list[MadeChecks]:
+    """Those of the rows that the worker was asked about and that have none, in the form that they must have.
+
+    A file that has taken the worker over could name any row, whose frames nobody could read then.
+    """
+    if isinstance(request, CheckFrames):
+        asked = request.pixels
+    else:
+        asked = [record.pixels for record in request.records if record.pixels is not None]
+    pages = {
+        (held.key, held.first + place * PAGE): page
+        for held in asked
+        for place, (page, checks) in enumerate(zip(held.pages, held.checks, strict=True))
+        if checks is None
+    }
+    wanted = [each for each in made if _fits(each.checks, pages.get((each.pixels, each.first_frame)))]
+    if len(wanted) < len(made):
+        log.error("a codec worker made checksums that nobody had asked for: has a file taken it over?")
+    return wanted
+
+
+def _fits(checks: bytes, page: bytes | None) -> bool:
+    """Whether these are the checks of the frames of a row of the frame table."""
+    if not page or not checks:
+        return False
+    try:
+        return pack_checks(unpack_checks(checks, [frame.length for frame in unpack_entries(page)])) == checks
+    except struct.error:
+        return False
 
 
 def _values_of(bodies: SharedValues, part: list[RecordToVerify]) -> SharedValues:

@@ -11,12 +11,16 @@ import pytest
 from sqlalchemy import delete, func, select, update
 
 from lightwell.codec_pool import checking
+from lightwell.codec_pool.messages import RecordsChecked
+from lightwell.codec_pool.slot import WorkerSlot
 from lightwell.domain.image_sets.frame_table import unpack_entries
+from lightwell.domain.integrity import FaultKind, IntegrityFault, MadeChecks
+from lightwell.stores.collector import integrity
 from lightwell.stores.db import tables
 from lightwell.stores.objects.packs import pack_name
 from lightwell.wire import shapes
 from lightwell.work.checksum_filling import ChecksumFiller
-from lightwell.work.verify import Report, Verifier
+from lightwell.work.verify import Report, Verifier, VerifyWorker
 from tests.support.collector import living
 from tests.support.ct_files import ct, write, write_series
 from tests.support.imports import Importing
@@ -268,3 +272,45 @@ def test_finds_bytes_that_are_not_the_stored_ones_though_they_decode_alike(
     found = checks(server)[0] or b""
     execute(server, update(tables.frame_table).values(checks=bytes([*found[:1], found[1] ^ 1, *found[2:]])))
     assert any("has other bytes than were stored" in reason for reason in reasons(verify(server)))
+
+
+def test_a_storage_that_is_away_is_no_damage(
+    server: Importing, made: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = checks(server)
+    execute(server, update(tables.frame_table).values(checks=None))
+    filler = ChecksumFiller(server.stores, server.settings, threading.Event())
+    away = [IntegrityFault("frame 1 cannot be read: S3 is away", FaultKind.UNREADABLE)]
+    with monkeypatch.context() as patched:
+        patched.setattr(VerifyWorker, "check_frames", lambda self, rows: [(rows[0], each) for each in away])
+        filler.step(60.0)
+    assert "wait for the storage: frame 1 cannot be read" in caplog.text and "damaged" not in caplog.text
+    filler._not_before = 0.0  # a minute later
+    try:
+        filler.step(60.0)
+    finally:
+        filler.close()
+    assert checks(server) == first
+
+
+def test_keeps_no_checks_that_a_worker_was_not_asked_for(
+    server: Importing, made: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As from a worker that a file has taken over."""
+    first = checks(server)
+    execute(server, update(tables.frame_table).values(checks=None))
+    with server.stores.db.read() as conn:
+        rows = integrity.unchecked(conn, (-1, -1), 10)
+    asked, others = rows[:2], rows[2:]
+    forged = [MadeChecks(others[0].key, 0, first[0] or b"")]
+    forged += [MadeChecks(asked[0].key, 0, data) for data in (b"", b"\x00", (first[0] or b"") + b"x")]
+    forged += [MadeChecks(asked[0].key, 256, first[0] or b"")]
+    monkeypatch.setattr(WorkerSlot, "receive", lambda self: RecordsChecked(1, [], 2, forged))
+    monkeypatch.setattr(WorkerSlot, "send", lambda self, message: None)
+    worker = VerifyWorker(server.stores, server.settings, threading.Event())
+    try:
+        assert worker.check_frames(asked) == []
+    finally:
+        worker.close()
+    assert checks(server) == [None] * 3
+    assert "nobody had asked for" in caplog.text

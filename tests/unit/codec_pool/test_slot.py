@@ -122,6 +122,22 @@ def test_is_not_late_while_it_waits_for_storage(now: list[float]) -> None:
     assert _ended(place.receive).cause is Cause.TIMED_OUT
 
 
+def test_is_late_in_the_end_though_it_always_waits_for_storage(now: list[float]) -> None:
+    """A file that has taken the worker over may let it ask for something without end."""
+    place = _slot()
+    place.start()
+    _Process.says = [FileStarted(5, 3)]
+    place.receive()
+    _Process.awaits_storage = True
+    for _ in range(300):
+        now[0] += 11
+        place.receive()
+    assert _Process.started[0].reason is None
+    now[0] += 400
+    place.receive()
+    assert _ended(place.receive).cause is Cause.TIMED_OUT
+
+
 def test_blames_no_file_between_files(now: list[float]) -> None:
     place = _slot()
     place.start()

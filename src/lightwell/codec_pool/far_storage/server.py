@@ -52,6 +52,8 @@ log = logging.getLogger(__name__)
 # What a worker says is short; the names of so many packs are remembered for it.
 LONGEST = 1 << 20
 _NAMES = 1 << 16
+# A worker waits for most of its questions, so that it seldom has more than one.
+_QUESTIONS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,8 @@ class FarServer:
         self._held_bytes = [0, 0]
         self._wanted: tuple[int, int | None] = (0, None)
         self._reading = self._uploading = 0
+        self._questions = 0
+        self._answered = threading.Condition(self._lock)
         self._documents: dict[tuple[str, str], bool] = {}
         self._readable: OrderedDict[str, None] = OrderedDict()
         self._writable: set[str] = set()
@@ -166,6 +170,7 @@ class FarServer:
         """End the connection; what is being fetched or uploaded is dropped when it is done."""
         with self._lock:
             self._closed = True
+            self._answered.notify_all()
             self._chunks.clear()
         self._channel.shut_down()
         self._outgoing.put(None)
@@ -302,7 +307,27 @@ class FarServer:
             self._taken(message)
         elif isinstance(message, InputsEnded):
             self._ended(message)
-        elif isinstance(message, StorePack):
+        else:
+            self._begin_question()
+            self._ask(message)
+
+    def _begin_question(self) -> None:
+        """Wait until few enough questions lack an answer that the worker has received.
+
+        A worker that a file has taken over could ask on and on without reading any.
+        """
+        with self._lock:
+            while self._questions >= _QUESTIONS and not self._closed:
+                self._answered.wait()
+            self._questions += 1
+
+    def _end_question(self) -> None:
+        with self._lock:
+            self._questions -= 1
+            self._answered.notify_all()
+
+    def _ask(self, message: StorePack | ReadPack | MeasurePack | FetchDocument) -> None:
+        if isinstance(message, StorePack):
             self._uploading += 1
             store = partial(self._store, message, self._channel.descriptor())
             UPLOADS.submit(partial(self._answer, message.number, store, is_upload=True))
@@ -354,6 +379,8 @@ class FarServer:
                     os.close(each.descriptor)
             if each.chunk is not None and isinstance(each.message, InputArrived):
                 self._sent(each.chunk, each.message.file)
+            if isinstance(each.message, Answer):
+                self._end_question()
             del each
 
 

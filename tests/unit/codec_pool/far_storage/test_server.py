@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +19,7 @@ from lightwell.codec_pool.far_storage import server as far_server
 from lightwell.codec_pool.far_storage.client import EngineGoneError, FarClient, FarObjects
 from lightwell.codec_pool.far_storage.messages import MOST_READ, FarChannel
 from lightwell.codec_pool.far_storage.server import LONGEST, FarServer, FarStorage
+from lightwell.codec_pool.far_storage.threads import READS
 from lightwell.codec_pool.messages import ExistingFound, InspectInput, PacksOpened, ReadChunk
 from lightwell.codec_pool.process import let_have
 from lightwell.domain.imports.existing_instances import ExistingInstance
@@ -315,3 +317,25 @@ def test_closes_while_files_are_fetched_and_nobody_takes_them(pair: Pair) -> Non
     until(lambda: list(pair.spool.iterdir()) == [])
     with pytest.raises(EngineGoneError):
         pair.client.take(1, 0)
+
+
+def test_takes_no_more_questions_than_it_has_answered(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting: list[Callable[[], None]] = []
+    monkeypatch.setattr(READS, "submit", waiting.append)
+    far = FarObjects(pair.client, "s3://x")
+
+    def ask() -> None:
+        with suppress(StorageError, EngineGoneError):
+            far.size(pack_name(1))
+
+    threads = [threading.Thread(target=ask) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for answered in range(4):
+        until(lambda: len(waiting) == 8 + answered)  # noqa: B023
+        waiting[answered]()
+    until(lambda: len(waiting) == 12)
+    for work in waiting[4:]:
+        work()
+    for thread in threads:
+        thread.join()
