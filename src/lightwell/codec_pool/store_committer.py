@@ -27,6 +27,7 @@ from lightwell.ingest.store_commit import StoreCommit
 from lightwell.settings import Settings
 from lightwell.stores import Stores
 from lightwell.stores.account import datastores
+from lightwell.stores.db.now import Skew
 from lightwell.stores.image_sets.existing_instances import Verdicts
 from lightwell.stores.objects import packs
 
@@ -74,6 +75,7 @@ class StoreCommitter:
         self._stores = stores
         self._settings = settings
         self._clock = clock
+        self._skew = Skew(Clock().now)
         self._ids = ids
         self._waiting: list[PendingCommit] = []
         self._changed = threading.Condition()
@@ -112,7 +114,11 @@ class StoreCommitter:
                 keys = []
             if len(keys) < count:
                 keys = [self._ids.key() for _ in range(count + _AHEAD)]
-                self._stores.db.write(lambda conn: packs.insert_open(conn, keys, target.key, now))
+
+                def work(conn: Connection) -> None:
+                    packs.insert_open(conn, keys, target.key, now + self._skew.of(conn))
+
+                self._stores.db.write(work)
                 announced = now
                 if len(self._ahead) >= 64:
                     self._ahead.clear()

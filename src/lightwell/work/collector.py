@@ -39,6 +39,7 @@ from lightwell.stores.collector import removal
 from lightwell.stores.objects import packs
 from lightwell.stores.objects.packs import pack_name
 from lightwell.work.checksum_filling import ChecksumFiller
+from lightwell.work.database_clock import DatabaseClock
 from lightwell.work.pruning import Pruning
 from lightwell.work.stray_search import StraySearch
 
@@ -78,15 +79,16 @@ class Collector:
     ) -> None:
         self._stores = stores
         self._settings = settings
-        self._clock = clock
+        self._machine_clock = clock
+        self._clock: Clock = DatabaseClock(clock, stores.db)
         self._ids = ids
         self._stopping = stopping or threading.Event()
         self._batch = batch
         self._turn = 0
         self._no_scan_before = 0.0
         self._housekeeping_at = 0.0
-        self._strays = StraySearch(stores, settings, clock, self._stopping)
-        self._pruning = Pruning(stores, settings, clock, self._stopping)
+        self._strays = StraySearch(stores, settings, self._clock, self._stopping)
+        self._pruning = Pruning(stores, settings, self._clock, self._stopping)
         self._filler = ChecksumFiller(stores, settings, self._stopping)
         self._was_another_s = False
         self.is_refused = False
@@ -319,7 +321,7 @@ class Collector:
     def sweep(self) -> None:
         """Remove files that crashes left half written here, and cached documents of deleted image sets."""
         grace = max(self._settings.collect_grace * 1000, _LONGEST_WRITE_MS)
-        files = self._stores.sweep(self._clock.now() - grace)
+        files = self._stores.sweep(self._machine_clock.now() - grace)
 
         def is_living(key: int) -> bool:
             with self._stores.db.read() as conn:

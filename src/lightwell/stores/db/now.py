@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, literal_column
+import time
+from collections.abc import Callable
+
+from sqlalchemy import BigInteger, ColumnElement, Connection, literal_column, select
 
 _SQLITE = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
 _POSTGRESQL = "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"
@@ -16,3 +19,28 @@ def now(conn: Connection) -> ColumnElement[int]:
 def now_by(dialect: str) -> ColumnElement[int]:
     """`now` for statements that are made once: ``sqlite`` or ``postgresql``."""
     return literal_column(_SQLITE if dialect == "sqlite" else _POSTGRESQL, BigInteger)
+
+
+class Skew:
+    """How far the database's clock is ahead of this machine's, looked at once a minute.
+
+    ``system_now`` is the machine's clock, ms since the epoch. For threads.
+    """
+
+    def __init__(self, system_now: Callable[[], int], seconds: float = 60.0) -> None:
+        self._system_now = system_now
+        self._seconds = seconds
+        self._known: tuple[float, int] | None = None
+
+    def is_known(self, dialect: str) -> bool:
+        """Whether `of` would ask nothing."""
+        return dialect == "sqlite" or (self._known is not None and time.monotonic() < self._known[0])
+
+    def of(self, conn: Connection | None) -> int:
+        """Milliseconds; 0 on SQLite, whose clock is the machine's. ``conn`` may be None if it `is_known`."""
+        if conn is not None and not self.is_known(conn.dialect.name):
+            before = self._system_now()
+            theirs = int(conn.execute(select(now(conn))).scalar_one())
+            ours = (before + self._system_now()) // 2
+            self._known = time.monotonic() + self._seconds, theirs - ours
+        return 0 if self._known is None else self._known[1]

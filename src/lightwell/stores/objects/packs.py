@@ -123,7 +123,9 @@ class PackWriter:
 
 
 def insert_open(conn: Connection, keys: Sequence[int], datastore: int, now: int) -> None:
-    """Insert the rows of packs that are about to be written. ``now`` is ms since the epoch."""
+    """Insert the rows of packs that are about to be written. ``now`` is ms since the epoch by the
+    database's clock, which the collector goes by, too.
+    """
     insert_many(
         conn,
         pack,

@@ -24,6 +24,7 @@ from lightwell.errors import ServerFault, StorageError, StorageUnavailableError
 from lightwell.ingest import overrides, store_commit
 from lightwell.stores import Stores
 from lightwell.stores.data_folder.node import NOBODY
+from lightwell.stores.db.now import Skew
 from lightwell.stores.image_sets import existing_instances, records
 from lightwell.stores.jobs import chunks, import_jobs, staging
 from lightwell.stores.objects import packs
@@ -100,6 +101,7 @@ class Leases:
         self._pauses = pauses
         self._stores = stores
         self._clock = clock
+        self._skew = Skew(Clock().now)
         self._ids = ids
         self._dispatch = dispatch
         self._on_read = on_read
@@ -134,7 +136,8 @@ class Leases:
             return [None for _ in tokens]
         facts = self._facts.get(job) or _facts_of(conn, job)
         keys = {number: self._ids.key() for number in found}
-        packs.insert_open(conn, list(keys.values()), facts.datastore, self._clock.now())
+        now = self._clock.now() + self._skew.of(conn)
+        packs.insert_open(conn, list(keys.values()), facts.datastore, now)
         return [
             _Begun(chunk, facts, keys[chunk.number]) if (chunk := found.get(token.unit.number)) else None
             for token in tokens
@@ -143,8 +146,11 @@ class Leases:
     def open_packs(self, leased: LeasedChunk, count: int) -> list[int]:
         """Keys of packs whose rows are open from now on."""
         keys = [self._ids.key() for _ in range(count)]
-        now = self._clock.now()
-        self._stores.db.write(lambda conn: packs.insert_open(conn, keys, leased.datastore, now))
+
+        def work(conn: Connection) -> None:
+            packs.insert_open(conn, keys, leased.datastore, self._clock.now() + self._skew.of(conn))
+
+        self._stores.db.write(work)
         return keys
 
     def commit(self, leased: LeasedChunk, dead: str | None = None) -> None:
