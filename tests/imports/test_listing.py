@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,11 +12,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
+from lightwell.domain.imports.jobs import Job
+from lightwell.domain.imports.units import Token
 from lightwell.errors import StorageUnavailableError
+from lightwell.ingest.merge import ImportTarget
 from lightwell.stores.buckets.fetched import Fetched
 from lightwell.stores.buckets.registry import Bucket, Buckets
 from lightwell.stores.db.tables import chunk
 from lightwell.work.imports import chunk_writer, chunking
+from lightwell.work.imports.import_phases import ImportPhases
 from tests.support import invariants
 from tests.support.ct_files import ct
 from tests.support.imports import Importing
@@ -106,3 +111,28 @@ def test_begins_anew_where_keys_come_in_no_order(
     assert "" in bucket.asked[1:]
     with sqlite.stores.db.read() as conn:
         assert not conn.execute(select(chunk.c.job)).all()
+
+
+def test_stops_with_its_process_and_goes_on_in_another(
+    sqlite: Importing, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, calls = ImportPhases._list, 0
+
+    def listing(self: ImportPhases, job: Job, target: ImportTarget, token: Token) -> None:
+        nonlocal calls
+        calls += 1
+        running = self._stopping
+        if calls == 1:
+            self._stopping = threading.Event()
+            self._stopping.set()
+        try:
+            begin(self, job, target, token)
+        finally:
+            self._stopping = running
+
+    monkeypatch.setattr(ImportPhases, "_list", listing)
+    keys = [f"{number:03}.dcm" for number in range(1, COUNT + 1)]
+    bucket = FarBucket(keys, [])
+    assert run(sqlite, bucket, monkeypatch) == Counter(keys)
+    first, again = bucket.asked
+    assert not first and "" < again < "013.dcm", "it stopped once it had written chunks"

@@ -125,6 +125,8 @@ class _Database:
         with self._real.read() as conn:
             yield conn
 
+    read_singly = read
+
     def write(self, work: Any) -> Any:
         self._actor.wait()
         return self._real.write(work)

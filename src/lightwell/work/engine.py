@@ -31,7 +31,7 @@ from lightwell.work.engines.choice import make_dispatch
 from lightwell.work.event_delivery import deliver
 from lightwell.work.event_log import EventLog
 from lightwell.work.imports.chunk_reader import ChunkReader
-from lightwell.work.imports.import_phases import ClaimLost, Count, ImportPhases
+from lightwell.work.imports.import_phases import ClaimLost, Count, ImportPhases, UnitStopped
 from lightwell.work.imports.leases import Leases
 from lightwell.work.imports.pauses import Pauses
 from lightwell.work.imports.role_access import RoleAssumer
@@ -265,6 +265,8 @@ class Engine:
         except ClaimLost:
             self._dispatch.retry(token)  # changes nothing, but that it is not renewed any more
             raise
+        except UnitStopped:
+            self._dispatch.retry(token)
         except Exception as error:
             self._try_later(token, error)
             raise

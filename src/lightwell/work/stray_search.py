@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from functools import partial
 from itertools import islice
 
 from lightwell.clock import Clock
@@ -44,20 +45,25 @@ class StraySearch:
         self._unknown_seen = 0
 
     def search_on(self) -> int:
-        """Search the next part if it is time. Returns how many packs have been removed."""
+        """Search the next parts if it is time. Returns how many packs have been removed."""
         pace = self._settings.stray_interval * 1000 // _PARTS
         if not self._settings.stray_interval:
             return 0
-        now = self._clock.now()
-        part = self._stores.db.write(lambda conn: gc_candidates.claim_strays(conn, now, pace))
-        if part is None:
-            return 0
-        if part == 0:
-            self._begin()
-        self._look_at(f"packs/{part:02x}")
-        if part == _PARTS - 1 or self._seen >= _ENOUGH:
-            return self._judge()
-        return 0
+        removed = 0
+        # As many as come due between two rounds of the collector.
+        for number in range(min(_PARTS, max(1, self._settings.collect_interval * 1000 // max(1, pace)))):
+            now, wait = self._clock.now(), 0 if number else pace
+            part = self._stores.db.write(partial(gc_candidates.claim_strays, now=now, pace=wait))
+            if part is None or self._stopping.is_set():
+                break
+            if part == 0:
+                self._begin()
+            self._look_at(f"packs/{part:02x}")
+            if part == _PARTS - 1 or self._seen >= _ENOUGH:
+                removed += self._judge()
+            if part == _PARTS - 1:
+                break
+        return removed
 
     def search_all(self) -> int:
         """Search everything at once. Returns how many packs have been removed."""

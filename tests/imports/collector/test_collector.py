@@ -196,7 +196,7 @@ def test_searches_strays_a_part_at_a_time(server: Importing) -> None:
     server.stores.db.write(lambda conn: conn.execute(tables.pack.insert(), more))
     for row in more:
         server.stores.objects.put(pack_name(row["key"]), b"known")
-    settings = replace(server.settings, collect_grace=0, stray_interval=2560)
+    settings = replace(server.settings, collect_grace=0, stray_interval=2560, collect_interval=10)
     search = StraySearch(server.stores, settings, Later(), threading.Event())
     removed = []
     for step in range(1, 257):
@@ -206,6 +206,13 @@ def test_searches_strays_a_part_at_a_time(server: Importing) -> None:
     assert removed == [0] * 255 + [3]
     assert kept in objects(server)
     assert len(objects(server)) == 9
+    # Where rounds are rarer, each searches as many parts as come due between two.
+    server.stores.objects.put(pack_name(7), b"a writer slept")
+    search = StraySearch(server.stores, replace(settings, collect_interval=1280), Later(), threading.Event())
+    search._clock = Later(257 * 20_000)
+    assert [search.search_on(), search.search_on()] == [0, 0]
+    search._clock = Later(258 * 20_000)
+    assert search.search_on() == 1
 
 
 def test_scans_large_tables_in_parts(server: Importing, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
             data=Path(folder),
             database_url=None,
             storage_url=None,
+            engine="auto",
             buckets_dir=settings.buckets if settings.buckets.exists() else None,
         )
         return _import(args, temporary)

@@ -48,6 +48,10 @@ class ClaimLost(LightwellError):
     """Another engine has taken over the unit, or the job was cancelled."""
 
 
+class UnitStopped(LightwellError):
+    """The process stops. What the unit has done is kept; another engine does the rest."""
+
+
 class ImportPhases:
     """Does one unit of one job, which this process holds by a token.
 
@@ -80,7 +84,10 @@ class ImportPhases:
         self._data_access = data_access
 
     def work(self, token: Token) -> None:
-        """Do the unit; a job that cannot continue ends FAILED. Raises `StorageError` and `ClaimLost`."""
+        """Do the unit; a job that cannot continue ends FAILED.
+
+        Raises `StorageError`, `ClaimLost`, and `UnitStopped` if the process stops meanwhile.
+        """
         with self._stores.db.read() as conn:
             job = import_jobs.get(conn, token.unit.job)
             if job is None:
@@ -218,12 +225,22 @@ class ImportPhases:
             if transitions.begin_listing(conn, job.key, None if before is None else before.files):
                 outbox.append(conn, event)
 
+        reached = before
+
         def keep_claim(conn: Connection, progress: ListingProgress | None) -> None:
+            nonlocal reached
+            reached = progress
             self._keep_claim(conn, token)
             units.keep_content(conn, token.unit, None if progress is None else progress.pack())
 
+        def written() -> None:
+            self._wake()
+            # An input that cannot be listed from one key on would be listed from its beginning again.
+            if self._stopping.is_set() and reached is not None:
+                raise UnitStopped(job.id)
+
         self._stores.db.write(begin)
-        writer = ChunkWriter(self._stores, self._settings, job, keep_claim, self._wake)
+        writer = ChunkWriter(self._stores, self._settings, job, keep_claim, written)
         rights = self._rights(job, target)
         if rights is not None:
             role_access.check_input(rights, job, self._stores.input_buckets(job))
@@ -281,6 +298,8 @@ class ImportPhases:
                 if len(groups) >= _GROUPS or files >= _FILES:
                     self._commit_groups(job, target, token, groups)
                     groups, files = [], 0
+                    if self._stopping.is_set():
+                        raise UnitStopped(job.id)
         if groups and self._commit_groups(job, target, token, groups, is_last=True):
             self.advance(job.key, JobPhase.COMMIT)
         else:
