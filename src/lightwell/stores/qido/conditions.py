@@ -110,8 +110,8 @@ PLACEHOLDER = {"sqlite": "?", "postgresql": "%s"}
 class SqlCondition:
     """One match, as SQL. ``filter`` is the same, written so that no index is used for it.
 
-    ``indexed``: an index finds what meets it. ``grams`` is a query of the grams of ``grams_level`` that finds
-    it, if there is one, and ``rare`` tells whether it usually finds few: 2 yes, 1 perhaps, 0 hardly.
+    ``indexed``: an index finds what meets it. Else ``grams`` is a query of the grams of ``grams_level`` that
+    finds it, if there is one, and ``rare`` tells whether it usually finds few: 2 yes, 1 perhaps, 0 hardly.
     """
 
     keyword: str
@@ -136,7 +136,6 @@ def conditions(dialect: str, datastore: int, matches: Sequence[tuple[str, Match]
 
 def _condition(dialect: str, datastore: int, keyword: str, match: Match) -> SqlCondition:
     level, column, holds, indexed = _COLUMNS[keyword]
-    text, rare = _gram_query(dialect, datastore, keyword, match)
     grams_level = SERIES if keyword in qido_grams.SERIES_LETTERS else STUDY
     plus = "+" if dialect == "sqlite" else ""
     parameters: tuple[Any, ...] = ()
@@ -153,6 +152,7 @@ def _condition(dialect: str, datastore: int, keyword: str, match: Match) -> SqlC
             indexed = False
         if holds == _CODES:
             sql = f"{column} IS NOT NULL AND {sql}"
+    text, rare = (None, 0) if indexed else _gram_query(dialect, datastore, keyword, match)
     return SqlCondition(keyword, level, sql, unindexed, parameters, indexed, text, grams_level, rare)
 
 
