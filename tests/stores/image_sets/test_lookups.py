@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from lightwell.domain.image_sets.image_set import storage_tier
 from lightwell.stores import Stores
 from lightwell.stores.db import tables
 from lightwell.stores.db.database import Database
-from lightwell.stores.image_sets import lookups
+from lightwell.stores.image_sets import by_series, lookups
 from lightwell.stores.image_sets.last_access import Accesses
 from tests.support import image_set_builders
 from tests.support.image_set_builders import NOW, BuiltInstance, BuiltSet
@@ -111,3 +112,15 @@ def test_moves_no_access_back_and_none_of_a_deleted_set(stores: Stores) -> None:
 def test_archives_after_thirty_days_without_access() -> None:
     assert storage_tier(NOW, NOW + 30 * DAY) == "FREQUENT_ACCESS"
     assert storage_tier(NOW, NOW + 30 * DAY + 1) == "ARCHIVE_INSTANT_ACCESS"
+
+
+def test_a_frame_is_found_by_its_instance_alone(migrated_postgres_url: str) -> None:
+    """Before PostgreSQL knows how large the tables are, which it learns some time after the first import."""
+    db = Database(migrated_postgres_url)
+    sql = by_series.PIXELS_LOOK_UP.postgresql
+    steps = "\n".join(line for (line,) in db.select_at_once(f"EXPLAIN {sql}", ("d", "1", "1.1", "1.1.1")))
+    assert re.search(
+        r"instance_by_uid on instance .*\n +Index Cond: \(\(datastore = .*sop_instance_uid", steps
+    )
+    assert re.search(r"member_pkey on member .*\n +Index Cond: \(\(image_set = .* AND \(instance = ", steps)
+    db.close()

@@ -63,11 +63,13 @@ _SERIES_SETS: Select[Any] = (
 _PRIMARY = _SERIES_SETS.where(image_set.c.is_primary)
 _IN_SERIES = _SERIES_SETS.where(image_set.c.series_instance_uid == bindparam("series"))
 
+# The instance is looked up by itself: joined, PostgreSQL may go through all instances of the set instead.
 _PIXELS = (
-    "SELECT s.key, m.pixels FROM datastore d, image_set s, instance i, member m"
+    "SELECT s.key, m.pixels FROM datastore d, image_set s, member m"
     " WHERE d.id = ? AND s.datastore = d.key AND s.study_instance_uid = ? AND s.series_instance_uid = ?"
-    " AND s.state = 'ACTIVE' AND i.datastore = d.key AND i.sop_instance_uid = ?"
-    " AND m.image_set = s.key AND m.instance = i.key AND " + holds_in_sql("m", "s.readable_version")
+    " AND s.state = 'ACTIVE' AND m.image_set = s.key AND m.instance = (SELECT i.key FROM instance i"
+    " WHERE i.datastore = s.datastore AND i.sop_instance_uid = ?) AND "
+    + holds_in_sql("m", "s.readable_version")
 )
 
 PIXELS_LOOK_UP = LookUp(_PIXELS + " AND s.is_primary")
