@@ -8,6 +8,7 @@ from collections.abc import Callable
 from sqlalchemy import BigInteger, ColumnElement, Connection, literal_column, select
 
 _SQLITE = "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)"
+_SURE_MS = 1000
 _POSTGRESQL = "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)"
 
 
@@ -22,7 +23,7 @@ def now_by(dialect: str) -> ColumnElement[int]:
 
 
 class Skew:
-    """How far the database's clock is ahead of this machine's, looked at once a minute.
+    """How far the database's clock is ahead of this machine's, looked at once a minute; 0 below a second.
 
     ``system_now`` is the machine's clock, ms since the epoch. For threads.
     """
@@ -41,6 +42,9 @@ class Skew:
         if conn is not None and not self.is_known(conn.dialect.name):
             before = self._system_now()
             theirs = int(conn.execute(select(now(conn))).scalar_one())
-            ours = (before + self._system_now()) // 2
-            self._known = time.monotonic() + self._seconds, theirs - ours
+            after = self._system_now()
+            skew = theirs - (before + after) // 2
+            # Less may be due to how long the answer took.
+            is_sure = abs(skew) > max(_SURE_MS, after - before)
+            self._known = time.monotonic() + self._seconds, skew if is_sure else 0
         return 0 if self._known is None else self._known[1]
