@@ -207,7 +207,7 @@ class Engine:
                 still = transitions.standing_still(conn)
                 depths = queue_view.depths(conn)
             for key, phase in still:
-                self._phases.advance(key, phase)
+                self._advance(key, phase)
             measure_queue(depths, self._options.measure)
         except StorageError as error:
             if time.monotonic() - self._logged_at > _LOG_SECONDS:
@@ -215,6 +215,14 @@ class Engine:
                 log.warning("the engine waits for the database: %s", error)
             return
         self._logged_at = -_LOG_SECONDS
+
+    def _advance(self, key: int, phase: JobPhase) -> None:
+        try:
+            self._phases.advance(key, phase)
+        except StorageError:
+            raise
+        except Exception:
+            log.exception("an import job does not go on")  # the others do
 
     def _taken(self, token: Token) -> None:
         self._options.count("lightwell_queue_claims_total", token.unit.phase, 1)
@@ -280,7 +288,12 @@ class Engine:
             return
         faults = self._faults[token.unit] = self._faults.get(token.unit, 0) + 1
         if consequence.is_final(faults) and not self._stopping.is_set():
-            self._phases.give_up(token, consequence.text(reason_of(error)))
+            try:
+                self._phases.give_up(token, consequence.text(reason_of(error)))
+            except Exception:
+                # Otherwise this process would keep it without working on it.
+                self._dispatch.retry(token, AGAIN.delay_ms(faults))
+                raise
             self._faults.pop(token.unit, None)
             return
         self._dispatch.retry(token, AGAIN.delay_ms(faults))

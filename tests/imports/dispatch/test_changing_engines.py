@@ -13,6 +13,7 @@ from lightwell.domain.imports.units import Token
 from lightwell.domain.states import JobPhase, UnitState
 from lightwell.stores import Stores
 from lightwell.stores.db.tables import unit
+from lightwell.stores.queues import pgqueuer_queue
 from lightwell.work.engines.choice import make_dispatch
 from lightwell.work.engines.table_dispatch import TableDispatch
 from tests.support import queued_units
@@ -54,6 +55,18 @@ def test_what_the_dead_had_is_taken_up_by_the_other_engine(
     assert not any(_finish(before, stores, token) for token in lost)
     assert all(_finish(after, stores, token) for token in again)
     assert queued_units.states(stores) == [(number, UnitState.DONE) for number in range(3)]
+
+
+def test_so_is_the_last_unit_of_a_job(engine: str, stores: Stores, after: TableDispatch) -> None:
+    before = make_dispatch(engine, stores, "before")
+    queued_units.add_job(stores, 1, 1)
+    lost = _take(before)
+    if engine == "table":
+        # As if the queue had been made anew: nobody has it there, and nobody is silent.
+        stores.db.write(pgqueuer_queue.look_after)
+    again = _take(after)
+    assert again.unit == lost.unit
+    assert not _finish(before, stores, lost) and _finish(after, stores, again)
 
 
 def test_a_claim_that_does_not_say_when_it_ends_ends(stores: Stores, engine: str) -> None:

@@ -6,8 +6,9 @@ import time
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
+from lightwell.clock import Clock, Ids
 from lightwell.domain.imports.units import Token
 from lightwell.domain.states import JobPhase, UnitState
 from lightwell.errors import ConfigurationError, StorageError
@@ -15,8 +16,11 @@ from lightwell.settings import Settings
 from lightwell.stores import Stores, open_stores
 from lightwell.stores.db.pgqueuer_schema import TABLE, at_once, queries
 from lightwell.stores.db.schema import migrate
+from lightwell.stores.jobs import import_jobs, staging
+from lightwell.stores.jobs.staging import WaitingSeries
 from lightwell.work.engines.pgqueuer_dispatch import PgQueuerDispatch
 from lightwell.work.engines.table_dispatch import TableDispatch
+from lightwell.work.imports.import_phases import ImportPhases
 from tests.imports.dispatch.conftest import Make
 from tests.support import queued_units
 
@@ -88,6 +92,42 @@ def test_what_is_done_leaves_the_queue(stores: Stores, make: Make) -> None:
         token = _take(one)
         assert stores.db.write(lambda conn, token=token: one.done(conn, token))  # type: ignore[misc]
     _until("the queue is empty", lambda: _waiting(stores) == 0)
+
+
+def _phases(stores: Stores, dispatch: TableDispatch) -> ImportPhases:
+    return ImportPhases(stores, Settings(), Clock(), Ids(), lambda name, value, by: None, dispatch=dispatch)
+
+
+def test_so_does_the_unit_with_which_a_job_ends(stores: Stores, make: Make) -> None:
+    one = make("one")
+    queued_units.add_job(stores, 1, 1)
+    token = _take(one)
+    with stores.db.read() as conn:
+        job = import_jobs.get(conn, 1)
+    assert job is not None
+    _phases(stores, one).fail(job, "d", token, "why")
+    assert queued_units.states(stores) == []
+    _until("the queue is empty", lambda: _waiting(stores) == 0)
+    _until("nothing is renewed for ever", lambda: not one._held)
+
+
+def test_a_job_is_not_read_before_all_of_it_is_listed(
+    stores: Stores, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = make("one")
+    queued_units.add_job(stores, 1, 1)
+    token = _take(one)
+    assert stores.db.write(lambda conn: one.done(conn, token))
+    _run(stores, "UPDATE import_job SET phase = 'list'")
+
+    def meanwhile(conn: Connection, key: int) -> list[WaitingSeries]:
+        _run(stores, "UPDATE import_job SET phase = 'read'")
+        return []  # as it saw them before the last were listed
+
+    monkeypatch.setattr(staging, "waiting_series", meanwhile)
+    _phases(stores, one).advance(1, JobPhase.READ)
+    with stores.db.read() as conn:
+        assert import_jobs.is_in(conn, 1, JobPhase.LIST)
 
 
 def test_finds_what_was_lost_without_being_told(stores: Stores, make: Make) -> None:

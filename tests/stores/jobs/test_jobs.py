@@ -299,7 +299,7 @@ def test_ends_a_job_once(database: Database) -> None:
     lister = _taken(database, job, JobPhase.LIST)
 
     def finish(conn: Connection) -> bool:
-        return transitions.finish(conn, lister, JobStatus.FAILED, "why", NOW)
+        return units.close(conn, lister) and transitions.finish(conn, job.key, JobStatus.FAILED, "why", NOW)
 
     assert database.write(finish)
     assert not database.write(finish)
@@ -317,7 +317,8 @@ def test_keeps_what_was_given_up(database: Database) -> None:
     assert _read_of(database, job) == 2
     assert database.write(lambda conn: transitions.end_reading(conn, job.key, [], units.announce))
     last = _taken(database, job, JobPhase.REPORT)
-    assert database.write(lambda conn: transitions.finish(conn, last, JobStatus.COMPLETED, None, NOW))
+    assert _is_done(database, last)
+    assert database.write(lambda conn: transitions.finish(conn, job.key, JobStatus.COMPLETED, None, NOW))
     with database.read() as conn:
         rows = conn.execute(select(unit.c.phase, unit.c.number, unit.c.state, unit.c.note)).all()
         assert [tuple(row) for row in rows] == [("read", 0, UnitState.DEAD, "the storage failed")]

@@ -59,6 +59,11 @@ def get(conn: Connection, key: int) -> Job | None:
     return _job(row) if row else None
 
 
+def is_in(conn: Connection, key: int, phase: JobPhase) -> bool:
+    """Whether the job is in this phase now."""
+    return conn.scalar(select(import_job.c.phase).where(import_job.c.key == key)) == phase
+
+
 def datastore_of(conn: Connection, key: int) -> tuple[str, str]:
     """(id, storage format) of the data store that a job imports into."""
     row = conn.execute(

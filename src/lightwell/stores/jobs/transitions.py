@@ -17,7 +17,7 @@ import zstandard
 from sqlalchemy import Connection, delete, exists, or_, select, update
 
 from lightwell.domain.imports.jobs import Job
-from lightwell.domain.imports.units import QueuedJob, Token
+from lightwell.domain.imports.units import QueuedJob
 from lightwell.domain.states import JobPhase, JobStatus, UnitState
 from lightwell.stores.background import gc_candidates
 from lightwell.stores.db.tables import chunk, import_job, outcome, staged, unit
@@ -169,17 +169,11 @@ def unpack_series(content: bytes) -> list[tuple[str, str]]:
     return [tuple(pair) for pair in json.loads(zstandard.ZstdDecompressor().decompress(content))]
 
 
-def finish(
-    conn: Connection, token: Token, status: JobStatus, message: str | None, now: int, dead: str | None = None
-) -> bool:
+def finish(conn: Connection, key: int, status: JobStatus, message: str | None, now: int) -> bool:
     """COMPLETED or FAILED: the job is done, its units, chunks and staged rows are deleted.
 
-    ``dead`` says why the token's unit was given up, where that ends the job. False if the unit is not this
-    token's, or the job is over.
+    False if the job is over. The caller has ended the unit of which this comes, in the same transaction.
     """
-    if not units.close(conn, token, dead):
-        return False
-    key = token.unit.job
     _remove_units(conn, key)
     return _end(conn, key, status, message, now)
 

@@ -97,9 +97,13 @@ class PgQueuerDispatch(TableDispatch):
     # what waits -----------------------------------------------------------------------------------------
 
     def _read(self) -> list[OpenJob]:
+        # Rows whose claims have ended become ready, whatever the queue says of them: their holders may have
+        # had them by the tables alone.
+        jobs = super()._read()
+        if not jobs:
+            return jobs
         with self._stores.db.read_singly() as conn:
-            jobs = self._open_jobs(conn)
-            silent = pgqueuer_queue.silent(conn) if jobs else set()
+            silent = pgqueuer_queue.silent(conn)
         if not silent:
             return jobs
         return [

@@ -108,9 +108,10 @@ class ImportPhases:
         """Let a job go on whose phase *read* or *commit* may be over. Harmless at any time."""
         enqueue = self._stores.enqueue
         with self._stores.db.read() as conn:
-            if units.any_open(conn, key, phase):
+            if not import_jobs.is_in(conn, key, phase) or units.any_open(conn, key, phase):
                 return
-            # All of them are settled, so these are final; and too many to look for them in a transaction.
+            # Nothing is listed any more and all is settled, so these are final; and too many to look for them
+            # in a transaction.
             series = staging.waiting_series(conn, key) if phase == JobPhase.READ else []
         if phase == JobPhase.READ:
             is_over = self._stores.db.write(lambda conn: transitions.end_reading(conn, key, series, enqueue))
@@ -166,7 +167,9 @@ class ImportPhases:
         event = self._event(name, job, datastore_id, status, now)
 
         def work(conn: Connection) -> bool:
-            if not transitions.finish(conn, token, status, message, now, dead):
+            if not self._dispatch.done(conn, token, dead=dead):
+                return False
+            if not transitions.finish(conn, token.unit.job, status, message, now):
                 return False
             outbox.append(conn, event)
             return True
