@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from lightwell.clock import Ids
 from lightwell.domain.imports.jobs import Chunk, InputFile, Job, Outcome
@@ -252,6 +252,21 @@ def test_goes_on_to_the_commit_when_all_is_listed_and_read(database: Database, l
     assert _is_done(database, token)
     assert database.write(lambda conn: transitions.end_committing(conn, job.key, units.announce))
     assert _taken(database, job, JobPhase.REPORT)
+
+
+@pytest.mark.parametrize("phase", [JobPhase.LIST, JobPhase.REPORT])
+def test_gives_a_job_that_has_no_unit_one(database: Database, phase: JobPhase) -> None:
+    job = database.write(lambda conn: _job(conn, phase=phase))
+    database.write(lambda conn: conn.execute(delete(unit)))
+
+    def begin() -> bool:
+        return database.write(lambda conn: transitions.begin_phase(conn, job.key, phase, units.announce))
+
+    with database.read() as conn:
+        assert transitions.standing_still(conn) == [(job.key, phase)]
+    assert begin() and not begin()
+    assert _taken(database, job, phase)
+    assert not begin()
 
 
 def test_has_nothing_to_commit_where_nothing_was_read(database: Database) -> None:

@@ -161,6 +161,8 @@ def retry(ctx: Context, job: Job) -> Job:
             raise ConflictError(f"No unit of import job {job.id} was given up, so there is nothing to retry.")
         is_whole = bool(given_up & {JobPhase.LIST, JobPhase.REPORT})
         found = [] if is_whole else dead_units.renumbered(dead_units.files(conn, job.key))
+        if not is_whole and not found:
+            raise ConflictError(f"Which files of import job {job.id} were given up is not known any more.")
         datastore_id, _ = import_jobs.datastore_of(conn, job.key)
         base = job.output_uri.rstrip("/").rpartition("/")[0]
         made = replace(

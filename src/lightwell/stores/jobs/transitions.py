@@ -119,6 +119,21 @@ def end_committing(conn: Connection, key: int, enqueue: Enqueue) -> bool:
     return True
 
 
+def begin_phase(conn: Connection, key: int, phase: JobPhase, enqueue: Enqueue) -> bool:
+    """Give a job in *list* or *report* its only unit; False if it has one.
+
+    A server of a version that knew no units has none for the jobs that it accepts.
+    """
+    job = _lock(conn, key, phase)
+    if (
+        job is None
+        or conn.execute(select(unit.c.number).where(unit.c.job == key, unit.c.phase == phase)).first()
+    ):
+        return False
+    units.add(conn, queued(job, phase), [NewUnit(0)], enqueue)
+    return True
+
+
 def _set_phase(conn: Connection, key: int, phase: JobPhase, **more: Any) -> None:
     conn.execute(update(import_job).where(import_job.c.key == key).values(phase=phase, **more))
 
@@ -131,9 +146,7 @@ def standing_still(conn: Connection) -> list[tuple[int, JobPhase]]:
         or_(*(unit.c.state == state.value for state in units.OPEN)),
     )
     rows = conn.execute(
-        select(import_job.c.key, import_job.c.phase).where(
-            import_job.c.phase.in_((JobPhase.READ, JobPhase.COMMIT)), ~is_open
-        )
+        select(import_job.c.key, import_job.c.phase).where(import_job.c.phase != JobPhase.DONE, ~is_open)
     )
     return [(key, JobPhase(phase)) for key, phase in rows]
 

@@ -61,8 +61,14 @@ def check_mounted(db: Database, objects: Objects) -> None:
     A disk that is not mounted leaves an empty folder: whatever was written there would be hidden as soon as
     the disk is back. The database is asked only if the folder is missing.
     """
-    if not isinstance(objects, LocalObjects) or (objects.root / "packs").is_dir():
+    if not isinstance(objects, LocalObjects):
         return
+    folder = objects.root / "packs"
+    try:
+        if folder.is_dir():
+            return
+    except OSError as error:  # a network's folder that is gone, or a disk that fails
+        raise StorageUnavailableError(f"{folder} cannot be looked at: {error.strerror}") from error
     with db.read() as conn:
         live = select(pack.c.key).where(pack.c.state == PackState.LIVE).limit(1)
         if conn.execute(live).first() is not None:

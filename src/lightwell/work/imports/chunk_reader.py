@@ -116,17 +116,18 @@ class ChunkReader:
         """Claim a chunk and send it to the worker; False if there is none."""
         if self._postponed is not None and self._sent:
             return False
-        leased, self._postponed = self._postponed or self._leases.take(), None
+        # Known from here on, so that it is given back whatever happens.
+        self._postponed = leased = self._postponed or self._leases.take()
         if leased is None:
             return False
         failure = self._leases.final_failure(leased)
         if failure is not None:
             self._leases.fail_all(leased, failure)
+            self._postponed = None
             return False
         if not self._leases.is_storage_there(leased):
+            self._postponed = None
             return False
-        # Known from here on, so that it is given back whatever happens.
-        self._postponed = leased
         task, buckets = leased.task, self._stores.buckets
         if task.far:
             buckets = buckets.far()

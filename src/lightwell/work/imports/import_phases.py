@@ -105,8 +105,15 @@ class ImportPhases:
             self.fail(job, datastore_id, token, str(error))
 
     def advance(self, key: int, phase: JobPhase) -> None:
-        """Let a job go on whose phase *read* or *commit* may be over. Harmless at any time."""
+        """Let a job go on whose phase *read* or *commit* may be over. Harmless at any time.
+
+        One that is to be listed or reported and has no unit for that is given one.
+        """
         enqueue = self._stores.enqueue
+        if phase in (JobPhase.LIST, JobPhase.REPORT):
+            if self._stores.db.write(lambda conn: transitions.begin_phase(conn, key, phase, enqueue)):
+                self._wake()
+            return
         with self._stores.db.read() as conn:
             if not import_jobs.is_in(conn, key, phase) or units.any_open(conn, key, phase):
                 return
@@ -259,6 +266,8 @@ class ImportPhases:
             listed = found if before is not None else listing.peek(found)
             if listed is None:
                 raise JobFailed(_nothing_found(job))
+            # It must not empty the report of a job that others have brought to its end meanwhile.
+            self._stores.db.write(lambda conn: self._keep_claim(conn, token))
             try:
                 report.check_output(self._stores, job)
             except StorageUnavailableError:
