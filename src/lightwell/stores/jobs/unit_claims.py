@@ -176,13 +176,17 @@ def claim(conn: Connection, job: int, phase: JobPhase, name: str, count: int, fi
     return [Token(Unit(job, phase, number), name, tries) for number, tries, _ in sorted(rows)]
 
 
-def give_back(conn: Connection, tokens: Iterable[Token]) -> None:
-    """Make units ready again that were claimed and not begun: it is as if they had not been taken."""
+def give_back(conn: Connection, tokens: Iterable[Token]) -> set[Unit]:
+    """Make units ready again that were claimed and not begun: it is as if they had not been taken.
+
+    Returns those that were still these tokens'.
+    """
+    given: set[Unit] = set()
     by_claim: dict[tuple[int, JobPhase, str], list[int]] = {}
     for token in tokens:
         by_claim.setdefault((token.unit.job, token.unit.phase, token.claim), []).append(token.unit.number)
     for (job, phase, name), numbers in by_claim.items():
-        conn.execute(
+        done = conn.execute(
             update(unit)
             .where(
                 unit.c.job == job,
@@ -192,7 +196,10 @@ def give_back(conn: Connection, tokens: Iterable[Token]) -> None:
                 unit.c.claim == name,
             )
             .values(state=UnitState.READY, claim=None, claimed_until=None, tries=unit.c.tries - 1)
+            .returning(unit.c.number)
         )
+        given |= {Unit(job, phase, number) for number in done.scalars()}
+    return given
 
 
 def renew(conn: Connection, names: Collection[str]) -> set[str]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from uuid import NAMESPACE_OID, uuid5
 
@@ -164,7 +164,6 @@ class PgQueuerDispatch(TableDispatch):
                 self._keep()
                 self._acknowledge()
                 self._give_back(GIVE_BACK_SECONDS)
-                self._care_now_and_then()
             except StorageError as error:
                 log.warning("the queue does not know that this process lives: %s", error)
             except Exception:
@@ -219,16 +218,30 @@ class PgQueuerDispatch(TableDispatch):
                 self._over += over
             raise
 
-    def _put_back(self, conn: Connection, tokens: Sequence[Token], receipts: Sequence[object]) -> None:
-        super()._put_back(conn, tokens, receipts)
-        for one in receipts:
-            if isinstance(one, Entry):
-                pgqueuer_queue.put_back(conn, one)
+    def _put_back(
+        self, conn: Connection, tokens: Sequence[Token], receipts: Mapping[Unit, object]
+    ) -> set[Unit]:
+        ours = super()._put_back(conn, tokens, receipts)
+        for one in ours:
+            if isinstance(entry := receipts.get(one), Entry):
+                pgqueuer_queue.put_back(conn, entry)
+        return ours
+
+    def _bodies(self) -> dict[str, Callable[[], None]]:
+        # Apart, since it may take longer than a process may be silent.
+        return {**super()._bodies(), "queue-care": self._care_now_and_then}
 
     def _care_now_and_then(self) -> None:
-        seconds = _CARE_SECONDS if self._jobs else _IDLE_CARE_SECONDS
-        if time.monotonic() - self._cared_at >= seconds:
-            self._care()
+        while not self._closing.wait(_BEAT_SECONDS):
+            seconds = _CARE_SECONDS if self._jobs else _IDLE_CARE_SECONDS
+            if time.monotonic() - self._cared_at < seconds:
+                continue
+            try:
+                self._care()
+            except StorageError as error:
+                log.warning("the queue is not compared with the units: %s", error)
+            except Exception:
+                log.exception("comparing the queue with the units failed")
 
     def _care(self) -> None:
         self._cared_at = time.monotonic()

@@ -13,14 +13,14 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection
 
 from lightwell.domain.imports.fairness import OpenJob, Shares, in_turn
 from lightwell.domain.imports.jobs import may_work_at_phase
-from lightwell.domain.imports.units import QueuedJob, Token
+from lightwell.domain.imports.units import QueuedJob, Token, Unit
 from lightwell.domain.states import JobPhase
 from lightwell.errors import StorageError
 from lightwell.stores import Stores
@@ -90,12 +90,13 @@ class TableDispatch:
 
     def open(self) -> None:
         self._wakeups = Wakeups(self._stores.db, self._stores.spool.parent)
-        self._threads = [
-            threading.Thread(target=self._watch, name="queue"),
-            threading.Thread(target=self._renew, name="leases"),
-        ]
+        self._threads = [threading.Thread(target=body, name=name) for name, body in self._bodies().items()]
         for thread in self._threads:
             thread.start()
+
+    def _bodies(self) -> dict[str, Callable[[], None]]:
+        """What the threads run, until `close`."""
+        return {"queue": self._watch, "leases": self._renew}
 
     def close(self) -> None:
         """End the threads, and let others have what was claimed ahead. Other claims end by themselves."""
@@ -401,11 +402,16 @@ class TableDispatch:
         if not old:
             return
         with self._lock:
-            receipts = [held.receipt for token in old if (held := self._held.pop(token, None)) is not None]
+            receipts = {
+                token.unit: held.receipt for token in old if (held := self._held.pop(token, None)) is not None
+            }
         self._stores.db.write(lambda conn: self._put_back(conn, old, receipts))
 
-    def _put_back(self, conn: Connection, tokens: Sequence[Token], receipts: Sequence[object]) -> None:
-        unit_claims.give_back(conn, tokens)
+    def _put_back(
+        self, conn: Connection, tokens: Sequence[Token], receipts: Mapping[Unit, object]
+    ) -> set[Unit]:
+        """Returns the units that were still those of the tokens."""
+        return unit_claims.give_back(conn, tokens)
 
 
 def begun(conn: Connection, tokens: Sequence[Token], begin: Begin | None) -> list[Token]:
