@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import zstandard
-from sqlalchemy import Connection, Row, Select, bindparam, select
+from sqlalchemy import Connection, Row, Select, bindparam, or_, select
 
 from lightwell.domain.image_sets.frame_table import unpack_entries
 from lightwell.domain.imports.existing_instances import ExistingInstance
@@ -70,6 +70,7 @@ _SERIES = (
 )
 _patient, _study, _series = (level_value.alias(name) for name in ("patient", "study", "series"))
 _own_pack, _pixel_pack = pack.alias(), pack.alias()
+_USABLE = (PackState.OPEN, PackState.LIVE)
 _PIXELS = tuple(
     pixels.c[name]
     for name in (
@@ -114,7 +115,7 @@ _INSTANCES: Select[Any] = (
         member.c.image_set.in_(bindparam("sets", expanding=True)),
         member.c.instance == bindparam("instance"),
         is_open(member),
-        _own_pack.c.state.in_((PackState.OPEN, PackState.LIVE)),
+        _own_pack.c.state.in_(_USABLE),
     )
 )
 
@@ -139,7 +140,7 @@ def find(
         _existing(conn, row)
         for row in sorted(rows, key=lambda row: sets.index(row.image_set))
         # An instance that has lost its pixels, or is about to, equals nothing.
-        if row.pixels is None or row.state in (PackState.OPEN, PackState.LIVE)
+        if row.pixels is None or row.state in _USABLE
     ]
 
 
@@ -273,11 +274,17 @@ def compare_staged(
         rows: Iterable[Any] = conn.execute(
             select(member.c.instance, member.c.pixels.label("shown"), *_ARRIVED)
             .join(record, record.c.key == member.c.record)
+            .join(_own_pack, _own_pack.c.key == record.c.pack)
+            .outerjoin(pixels, pixels.c.key == member.c.pixels)
+            .outerjoin(_pixel_pack, _pixel_pack.c.key == pixels.c.pack)
             .where(
                 member.c.image_set == image_set_key,
                 member.c.instance.in_(some),
                 is_open(member),
                 member.c.edits.is_(None),
+                # What is about to lose its bytes equals nothing.
+                _own_pack.c.state.in_(_USABLE),
+                or_(member.c.pixels.is_(None), _pixel_pack.c.state.in_(_USABLE)),
             )
         )
         for kept in rows:

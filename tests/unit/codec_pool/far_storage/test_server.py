@@ -41,6 +41,7 @@ class _Buckets:
     """A bucket of S3 whose objects are ``contents``: bytes, or what fetching them raises."""
 
     contents: dict[str, bytes | Exception] = field(default_factory=dict)
+    begun: list[str] = field(default_factory=list)
     fetched: list[str] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
 
@@ -56,6 +57,7 @@ class _Buckets:
     def fetch(
         self, bucket: str, key: str, *, memory_limit: int, spool_dir: Path, listed: int | None = None
     ) -> bytes | Path:
+        self.begun.append(key)
         assert self.gate.wait(PATIENCE)
         self.fetched.append(key)
         found = self.contents[key]
@@ -176,6 +178,7 @@ def test_counts_what_is_fetched_for_a_chunk_that_was_given_up_until_it_is_droppe
     pair.buckets.gate.clear()
     let_have(pair.server, chunk(1, {f"k{n}": 60 for n in range(4)}))
     let_have(pair.server, chunk(2, {f"k{n}": 60 for n in range(4, 8)}, start=4))
+    until(lambda: len(pair.buckets.begun) == 4)
     pair.client.end(1)
     until(lambda: 1 not in pair.server._chunks)
     assert pair.server._held_files == 4 and len(pair.server._chunks[2].waiting) == 4
