@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import threading
@@ -33,6 +34,15 @@ def wait_for_synchronous(primary: str) -> None:
         connection.execute("SELECT pg_reload_conf()")
         standby = "SELECT 1 FROM pg_stat_replication WHERE sync_state = 'sync'"
         until(lambda: connection.execute(standby).fetchone() is not None)
+
+
+def search(server: Server) -> None:
+    """What is read without a transaction, on connections of its own."""
+    client = server.client()
+    store = client.list_datastores(maxResults=1)["datastoreSummaries"][0]["datastoreId"]
+    assert client.search_image_sets(datastoreId=store)["imageSetsMetadataSummaries"] == []
+    found = server.send(server.signed("GET", f"/datastore/{store}/studies?PatientID=P"))
+    assert (found.status, json.loads(found.body or b"[]")) in ((200, []), (204, []))
 
 
 class Client(threading.Thread):
@@ -77,12 +87,14 @@ def test_loses_nothing_and_does_nothing_twice_when_the_standby_is_promoted(tmp_p
             for client in clients:
                 client.start()
             until(lambda: all(len(client.answered) > 5 for client in clients))
+            search(server)
             os.kill(postmaster(primary), signal.SIGKILL)
             until(lambda: all(AWAY in client.statuses for client in clients))
             before = {client.name: len(client.answered) for client in clients}
             with psycopg.connect(standby, autocommit=True) as connection:
                 assert connection.execute("SELECT pg_promote(true, 30)").fetchone() == (True,)
             until(lambda: all(len(client.answered) > before[client.name] + 5 for client in clients))
+            search(server)
             for client in clients:
                 client.stopping.set()
             for client in clients:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 
+import psycopg
 import pytest
 from sqlalchemy import Connection, func, inspect, select, text
 
@@ -95,6 +96,10 @@ def test_refuses_a_direct_address_of_another_database(
         migrate_database(replace(told, database_direct_url=postgres_url), pooled)
     with closing(Database(postgres_url)) as db, db.read() as conn:
         assert not inspect(conn).get_table_names()
+    # In whatever time zone a session without options is.
+    with psycopg.connect(migrated_postgres_url, autocommit=True) as connection:
+        name = connection.info.dbname
+        connection.execute(f"ALTER DATABASE \"{name}\" SET timezone = 'Europe/Berlin'")
     check_direct_url(replace(told, database_direct_url=migrated_postgres_url), pooled)
 
 

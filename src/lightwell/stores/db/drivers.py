@@ -38,7 +38,6 @@ _OWN_PLANS = "-c plan_cache_mode=force_custom_plan"
 # rows that meet a condition. As this makes costs seem high, plans are not compiled, which is done by costs.
 _ONE_STATEMENT = " ".join(
     (
-        "-c default_transaction_read_only=on",
         "-c plan_cache_mode=force_generic_plan",
         "-c enable_seqscan=off",
         "-c jit=off",
@@ -239,7 +238,12 @@ def connect_raw(url: str, options: PostgresqlOptions) -> Any:
     """
     if url.startswith("sqlite:"):
         return _sqlite_reader(sqlite_path(url))
-    return _connect_postgresql(url, options, _ONE_STATEMENT, autocommit=True)
+    connection = _connect_postgresql(url, options, _ONE_STATEMENT, autocommit=True)
+    if not options.is_pooled:
+        # Not among the options: libpq would take any server for a standby, and leave it, where the URL says
+        # ``target_session_attrs=read-write``.
+        connection.execute("SET default_transaction_read_only = on")
+    return connection
 
 
 def connect_listener(url: str) -> Any:

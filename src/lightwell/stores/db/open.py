@@ -73,7 +73,7 @@ def check_direct_url(settings: DatabaseSettings, db: Database) -> None:
 
 def _check_same(db: Database, direct: Database) -> None:
     # When its server was started tells a restored copy from what it is a copy of.
-    asked = text("SELECT current_database(), CAST(pg_postmaster_start_time() AS TEXT)")
+    asked = text("SELECT current_database(), CAST(extract(epoch FROM pg_postmaster_start_time()) AS TEXT)")
     found = []
     for each in (db, direct):
         with each.read() as conn:
