@@ -98,7 +98,15 @@ class StraySearch:
             return 0
         if self._unknown:
             check_before_removal(self._stores.db, self._stores.objects)
-        for key in self._unknown:
-            self._stores.objects.delete(pack_name(key))
-        removed, self._unknown = len(self._unknown), []
+        removed = 0
+        for start in range(0, len(self._unknown), _BATCH):
+            some = self._unknown[start : start + _BATCH]
+            # Some were seen days ago, and the database may have been another state of itself then.
+            with self._stores.db.read() as conn:
+                known = packs.existing_keys(conn, some)
+            for key in some:
+                if key not in known:
+                    self._stores.objects.delete(pack_name(key))
+                    removed += 1
+        self._unknown = []
         return removed

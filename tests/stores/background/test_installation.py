@@ -91,12 +91,22 @@ def test_refuses_another_storage_of_a_database_that_has_no_id_yet(db: Database, 
     db.close()
 
 
-def test_keeps_the_id_of_a_storage_whose_database_is_new(db: Database, tmp_path: Path) -> None:
-    storage = LocalObjects(tmp_path / "a")
-    storage.put(MARKER, b"9" * 32)
-    agree_on_storage(db, storage, "1" * 32, A)
-    assert storage.get(MARKER) == b"9" * 32
-    agree_on_storage(db, storage, "2" * 32, B)
+@pytest.mark.parametrize("id", ["9" * 32, "moving 9"])
+def test_a_new_database_does_not_take_the_empty_storage_of_another(
+    database_url: str, tmp_path: Path, id: str
+) -> None:
+    db, storage = Database(database_url), LocalObjects(tmp_path / "a")
+    storage.put(MARKER, id.encode())
+    is_embedded = db.dialect == "sqlite" and not id.startswith("moving")
+    if is_embedded:  # such as one whose database was deleted before anything was stored
+        agree_on_storage(db, storage, "1" * 32)
+    else:
+        with pytest.raises(ConfigurationError, match=r"delete the object storage\.id"):
+            agree_on_storage(db, storage, "1" * 32)
+    assert storage.get(MARKER) == id.encode()
+    storage.delete(MARKER)
+    agree_on_storage(db, storage, "1" * 32)
+    assert storage.get(MARKER) == (b"9" if is_embedded else b"1") * 32
     db.close()
 
 

@@ -23,9 +23,11 @@ from lightwell.errors import ConfigurationError, StorageUnavailableError
 from lightwell.stores.background import servers
 from lightwell.stores.background.servers import Server
 from lightwell.stores.db.database import Database, insert_missing
+from lightwell.stores.db.schema import MOVING
 from lightwell.stores.db.tables import installation, pack
 from lightwell.stores.objects import packs
 from lightwell.stores.objects.interface import Objects
+from lightwell.stores.objects.local import LocalObjects
 from lightwell.stores.objects.packs import pack_name
 
 log = logging.getLogger(__name__)
@@ -113,6 +115,12 @@ def _settle(db: Database, objects: Objects, known: _Known, found: str | None, on
             db.write(_forget)
             raise _taken(objects)
         if found is not None:
+            # Of an empty storage it may be that of another database, which has stored nothing yet.
+            is_known = _has_packs(db, objects) is not None
+            is_embedded = db.dialect == "sqlite" and isinstance(objects, LocalObjects)
+            if found.startswith(MOVING) or not (is_known or is_embedded):
+                db.write(_forget)
+                raise _claimed(objects)
             db.write(partial(set_id, id=found))
         elif _has_packs(db, objects) is not False:
             objects.put(MARKER, known.id.encode())
@@ -197,6 +205,15 @@ def _taken(objects: Objects) -> ConfigurationError:
         f"{objects.address} has objects of another installation, and this database is new: it knows none of "
         "them. Set LIGHTWELL_DATABASE_URL, or --data, to the database that they belong to, or restore that "
         "from a backup; or set LIGHTWELL_STORAGE_URL to an empty storage"
+    )
+
+
+def _claimed(objects: Objects) -> ConfigurationError:
+    return ConfigurationError(
+        f"{objects.address} is empty, but has the {MARKER} of another installation, and this database is "
+        "new: two on one storage would remove each other's objects. Set LIGHTWELL_DATABASE_URL, or --data, "
+        "to the database of that installation, or LIGHTWELL_STORAGE_URL to another place; or, if that "
+        f"installation was given up, delete the object {MARKER} there"
     )
 
 

@@ -36,7 +36,7 @@ def remove_outcomes(conn: Connection, before: int, limit: int) -> int:
     if job is None:
         return 0
     files = select(outcome.c.file).where(outcome.c.job == job).order_by(outcome.c.file).limit(limit)
-    last = max(conn.execute(files).scalars())
+    last = max(conn.execute(files).scalars(), default=0)  # none, if another process has just removed them
     return conn.execute(delete(outcome).where(outcome.c.job == job, outcome.c.file <= last)).rowcount
 
 

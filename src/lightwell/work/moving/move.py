@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from uuid import uuid4
 
 from lightwell.errors import LightwellError, StorageError
 from lightwell.stores.background import installation, servers
@@ -127,6 +128,11 @@ class Move:
         begun = Begun(self._source, self._new_id)
         with self._old.db.read() as conn:
             known = installation.known_id(conn)
+        if known is None or installation.read_id(self._old.objects) is None:
+            # No process that knows of ids has run here: without one in each nobody could tell old from new.
+            installation.agree_on_storage(self._old.db, self._old.objects, uuid4().hex)
+            with self._old.db.read() as conn:
+                known = installation.known_id(conn)
         if not self._moves_rows:
             # Always the same for the same move, since there is no new database that could remember it.
             parts = f"{self._source} {known} {self._new.objects.address}"

@@ -197,6 +197,17 @@ def test_nobody_goes_on_with_the_old_database_and_the_storage_of_the_new(
     new.close()
 
 
+@pytest.mark.parametrize("new_url", ["sqlite"], indirect=True)
+def test_nor_where_neither_had_an_id(old: Stores, run: Run, new_url: str) -> None:
+    assert installation.read_id(old.objects) is None
+    assert run().problems == []
+    new = Database(new_url)
+    agree_on_storage(new, old.objects, "2" * 32)
+    new.close()
+    with pytest.raises(ConfigurationError, match="`lightwell data move` has moved"):
+        agree_on_storage(old.db, old.objects, "2" * 32)
+
+
 def test_nobody_goes_on_with_the_old_storage(old: Stores, tmp_path: Path) -> None:
     old.objects.delete("packs/x")
     agree_on_storage(old.db, old.objects, "1" * 32)
