@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Connection, select
 
 from lightwell.domain.imports.jobs import Job
 from lightwell.domain.imports.units import Token
@@ -19,6 +19,7 @@ from lightwell.ingest.merge import ImportTarget
 from lightwell.stores.buckets.fetched import Fetched
 from lightwell.stores.buckets.registry import Bucket, Buckets
 from lightwell.stores.db.tables import chunk
+from lightwell.stores.jobs import transitions
 from lightwell.work.imports import chunk_writer, chunking
 from lightwell.work.imports.import_phases import ImportPhases
 from tests.support import invariants
@@ -99,6 +100,25 @@ def test_goes_on_after_the_last_key_that_is_kept(
     first, *again = bucket.asked
     assert not first and len(again) == 3, bucket.asked
     assert "010.dcm" < again[0] < again[1] == again[2] < "031.dcm", "two chunks at most are listed again"
+
+
+def test_goes_on_where_all_was_kept_but_the_end(
+    sqlite: Importing, small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end, calls = transitions.end_listing, 0
+
+    def end_listing(conn: Connection, key: int, scanned: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise StorageUnavailableError("The database is gone.")
+        end(conn, key, scanned)
+
+    monkeypatch.setattr(transitions, "end_listing", end_listing)
+    keys = [f"{number:03}.dcm" for number in range(1, COUNT + 1)]
+    bucket = FarBucket(keys, [])
+    assert run(sqlite, bucket, monkeypatch) == Counter(keys)
+    assert calls == 2 and len(bucket.asked) == 2
 
 
 def test_begins_anew_where_keys_come_in_no_order(

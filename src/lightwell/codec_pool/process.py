@@ -147,9 +147,9 @@ class WorkerProcess:
         except EOFError:
             raise WorkerDied(self.reason()) from None
 
-    def waits_for_storage(self, *, between_files: bool) -> bool:
+    def waits_for_storage(self, *, between_files: bool, may_ask: bool = True) -> bool:
         """Whether it is S3 that it waits for, as `FarServer.is_awaited` says."""
-        return self._far is not None and self._far.is_awaited(between_files=between_files)
+        return self._far is not None and self._far.is_awaited(between_files=between_files, may_ask=may_ask)
 
     def kill(self, why: str | None = None) -> None:
         """End the process at once; ``why`` becomes the reason of its death."""

@@ -16,7 +16,7 @@ from lightwell.stores import Stores
 # Whoever waits for a worker looks about so often.
 STEP_SECONDS = 0.5
 _IDLE_SECONDS = 60.0
-# So long a worker may wait for the storage in all, over one file.
+# So long a worker may ask for stored bytes in all, over one file; the file itself comes in its time.
 _LONGEST_WAIT = 3600.0
 
 TimeLimit = Callable[[int, int | None], float]
@@ -110,7 +110,7 @@ class WorkerSlot:
             self.watch(message.task, message.file)
         elif message is None and self._used > self._deadline:
             is_patient = self._used < self._watched_at + self._seconds + _LONGEST_WAIT
-            if is_patient and worker.waits_for_storage(between_files=self._file is None):
+            if worker.waits_for_storage(between_files=self._file is None, may_ask=is_patient):
                 # It is not late itself, and what it waits for comes to an end, unless it asks without end.
                 self._deadline = self._used + self._seconds
                 return None

@@ -56,8 +56,9 @@ def are_equal(objects: PackObjects, twins: Twins) -> bool:
 def _is_equal(objects: PackObjects, one: PackRange, other: PackRange) -> bool:
     for start in range(0, one.length, _PIECE):
         length = min(_PIECE, one.length - start)
+        # Past every cache: one of both is about to be dropped, so the other has to be in the storage itself.
         ours, theirs = (
-            objects.read(pack_name(each.pack), each.offset + start, length) for each in (one, other)
+            objects.read_again(pack_name(each.pack), each.offset + start, length) for each in (one, other)
         )
         if ours != theirs:
             return False

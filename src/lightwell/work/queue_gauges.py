@@ -40,5 +40,7 @@ def keep_measuring(stores: Stores, measure: Measure, stopping: threading.Event) 
             measure_queue(depths, measure)
         except StorageError as error:
             log.info("the queue cannot be measured: %s", error)
+        except Exception:
+            log.exception("measuring the queue failed")
         if stopping.wait(_SECONDS):
             return

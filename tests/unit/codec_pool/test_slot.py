@@ -37,6 +37,7 @@ class _Process:
     says: list[object]
     fails = False
     awaits_storage = False
+    awaits_its_file = False
 
     def __init__(self, settings: Settings, storage: object, grants: Grants | None, **more: object) -> None:
         if type(self).fails:
@@ -58,8 +59,8 @@ class _Process:
             raise WorkerDied(self.reason)
         return self.says.pop(0) if self.says else None
 
-    def waits_for_storage(self, *, between_files: bool) -> bool:
-        return self.awaits_storage
+    def waits_for_storage(self, *, between_files: bool, may_ask: bool = True) -> bool:
+        return self.awaits_storage and (may_ask or self.awaits_its_file)
 
     def kill(self, why: str | None = None) -> None:
         self.reason = self.reason or why or "killed"
@@ -134,6 +135,11 @@ def test_is_late_in_the_end_though_it_always_waits_for_storage(now: list[float])
         place.receive()
     assert _Process.started[0].reason is None
     now[0] += 400
+    _Process.awaits_its_file = True  # which others fetch for it, however long that takes
+    place.receive()
+    assert _Process.started[0].reason is None
+    _Process.awaits_its_file = False
+    now[0] += 11
     place.receive()
     assert _ended(place.receive).cause is Cause.TIMED_OUT
 

@@ -157,12 +157,12 @@ class FarServer:
             self._chunks[task] = _Chunk(task, bucket, buckets, deque(there), known, set(known))
             self._fetch_ahead()
 
-    def is_awaited(self, *, between_files: bool) -> bool:
-        """Whether the worker waits for S3, so that it is not late itself: for a file or stored bytes, or
-        ``between_files`` for an upload."""
+    def is_awaited(self, *, between_files: bool, may_ask: bool = True) -> bool:
+        """Whether the worker waits for S3, so that it is not late itself: for a file, for stored bytes if it
+        ``may_ask`` for more, or ``between_files`` for an upload."""
         task, wanted = self._wanted
         chunk = self._chunks.get(task)
-        if self._reading or (chunk is not None and wanted in chunk.coming):
+        if (may_ask and self._reading) or (chunk is not None and wanted in chunk.coming):
             return True
         return between_files and self._uploading > 0
 

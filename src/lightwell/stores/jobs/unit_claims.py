@@ -186,8 +186,9 @@ def give_back(conn: Connection, tokens: Iterable[Token]) -> set[Unit]:
     for token in tokens:
         by_claim.setdefault((token.unit.job, token.unit.phase, token.claim), []).append(token.unit.number)
     for (job, phase, name), numbers in by_claim.items():
-        done = conn.execute(
-            update(unit)
+        # A row that some transaction has locked is about to be settled, and waits for nobody here.
+        free = (
+            select(unit.c.number)
             .where(
                 unit.c.job == job,
                 unit.c.phase == phase,
@@ -195,6 +196,11 @@ def give_back(conn: Connection, tokens: Iterable[Token]) -> set[Unit]:
                 unit.c.state == UnitState.CLAIMED,
                 unit.c.claim == name,
             )
+            .with_for_update(skip_locked=True)
+        )
+        done = conn.execute(
+            update(unit)
+            .where(unit.c.job == job, unit.c.phase == phase, unit.c.number.in_(free), unit.c.claim == name)
             .values(state=UnitState.READY, claim=None, claimed_until=None, tries=unit.c.tries - 1)
             .returning(unit.c.number)
         )

@@ -65,6 +65,9 @@ class SharedBlocks:
                 data = bytes(self._view[start : start + length])
                 if checksum(key, block, data) == proof:
                     return data
+                if self._head(index) == head:
+                    # Two processes have written here at once: otherwise it would seem to be here for long.
+                    self._write_head(index, _NOTHING)
         return None
 
     def has(self, key: str, block: int) -> bool:

@@ -2,8 +2,8 @@
 
 To claim several units at once costs hardly more than to claim one, and nothing else makes short units cheap.
 But while one process has units that it has not begun, others may be idle. So it claims no more than it has
-begun in the last second, nor more than its share of what waits, and it gives back what it does not get
-round to (`old`).
+begun of that job in the last second, nor more than its share of what waits, and it gives back what it does
+not get round to (`old`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ClaimedAhead:
         self._left: dict[Place, deque[tuple[float, Token]]] = {}
         self._asking: dict[Place, threading.Lock] = {}
         self._takers: Counter[Place] = Counter()
-        self._begun: deque[float] = deque(maxlen=256)
+        self._begun: deque[tuple[float, Place]] = deque(maxlen=256)
 
     @contextmanager
     def taker(self, place: Place) -> Iterator[threading.Lock]:
@@ -57,7 +57,7 @@ class ClaimedAhead:
         """
         now = time.monotonic()
         with self._lock:
-            begun = sum(at > now - _SECONDS for at in self._begun)
+            begun = sum(at > now - _SECONDS and where == place for at, where in self._begun)
             wanted = max(self._takers[place], min(begun, job.waiting // max(job.claimed, 1)), 1)
         return min(wanted, _MOST_AT_ONCE)
 
@@ -76,9 +76,10 @@ class ClaimedAhead:
                 del self._left[place]
             return token
 
-    def has_begun(self) -> None:
+    def has_begun(self, place: Place) -> None:
         """A unit has been begun."""
-        self._begun.append(time.monotonic())
+        with self._lock:
+            self._begun.append((time.monotonic(), place))
 
     def places(self) -> set[Place]:
         with self._lock:

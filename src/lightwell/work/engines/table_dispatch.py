@@ -279,7 +279,7 @@ class TableDispatch:
                             is_empty = not self._ask(job, place, begin)
                             token = self._left(place)
                 if token is not None:
-                    self._ahead.has_begun()
+                    self._ahead.has_begun(place)
                     return token
                 if is_empty:
                     self._nothing(place)
@@ -369,8 +369,8 @@ class TableDispatch:
         seconds = units.LEASE_MS[self._stores.db.dialect] / 5000
         while not self._closing.wait(seconds):
             try:
-                self._give_back(GIVE_BACK_SECONDS)
                 self._keep()
+                self._give_back(GIVE_BACK_SECONDS)
             except StorageError as error:
                 log.warning("leases could not be renewed: %s", error)
             except Exception:

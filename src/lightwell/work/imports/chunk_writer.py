@@ -145,6 +145,8 @@ class ChunkWriter:
             if len(rows) >= _CHUNKS_AT_ONCE:
                 progress = self._reached(rows, listing)
                 self._flush(rows, refusals, counter.files, progress)
+        if rows:
+            progress = self._reached(rows, listing)
         self._flush(rows, refusals, counter.files, progress)
         return counter.files
 

@@ -22,17 +22,18 @@ def test_claims_one_until_units_prove_to_be_short() -> None:
     ahead = ClaimedAhead()
     assert ahead.count(PLACE, _job(1000, 0)) == 1
     for _ in range(5):
-        ahead.has_begun()
+        ahead.has_begun(PLACE)
     assert ahead.count(PLACE, _job(1000, 0)) == 5
     for _ in range(50):
-        ahead.has_begun()
+        ahead.has_begun(PLACE)
     assert ahead.count(PLACE, _job(1000, 0)) == 16
+    assert ahead.count((2, JobPhase.READ), _job(1000, 0)) == 1, "those of another job may take long"
 
 
 def test_leaves_others_their_share_of_the_last_units() -> None:
     ahead = ClaimedAhead()
     for _ in range(50):
-        ahead.has_begun()
+        ahead.has_begun(PLACE)
     assert ahead.count(PLACE, _job(30, 10)) == 3
     assert ahead.count(PLACE, _job(3, 10)) == 1
 
