@@ -195,7 +195,7 @@ def put(folder: Path, files: Mapping[str, bytes]) -> None:
         (folder / name).write_bytes(data)
 
 
-def wipe(stores: Stores, kept: Container[str] = ("access_key",)) -> None:
+def wipe(stores: Stores, kept: Container[str] = ("access_key", "installation")) -> None:
     """Empty every table but those ``kept``, and the packs: the next run shall begin with nothing."""
 
     def work(conn: Any) -> None:

@@ -87,8 +87,9 @@ class TcpProxy:
             if not self.is_open:
                 link.shut_down()
             for asks in (True, False):
-                self._threads.append(threading.Thread(target=self._carry, args=(link, asks), daemon=True))
-                self._threads[-1].start()
+                thread = threading.Thread(target=self._carry, args=(link, asks), daemon=True)
+                thread.start()
+                self._threads.append(thread)
 
     def _carry(self, link: _Link, asks: bool) -> None:
         with suppress(OSError):
