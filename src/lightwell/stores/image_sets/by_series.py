@@ -63,20 +63,27 @@ _SERIES_SETS: Select[Any] = (
 _PRIMARY = _SERIES_SETS.where(image_set.c.is_primary)
 _IN_SERIES = _SERIES_SETS.where(image_set.c.series_instance_uid == bindparam("series"))
 
-# The instance is looked up by itself: joined, PostgreSQL may go through all instances of the set instead.
 _PIXELS = (
+    "SELECT s.key, m.pixels FROM datastore d, image_set s, instance i, member m"
+    " WHERE d.id = ? AND s.datastore = d.key AND s.study_instance_uid = ? AND s.series_instance_uid = ?"
+    " AND s.state = 'ACTIVE' AND i.datastore = d.key AND i.sop_instance_uid = ?"
+    " AND m.image_set = s.key AND m.instance = i.key AND " + holds_in_sql("m", "s.readable_version")
+)
+# The instance is looked up by itself: joined, PostgreSQL may go through all instances of the set instead.
+_PIXELS_APART = (
     "SELECT s.key, m.pixels FROM datastore d, image_set s, member m"
     " WHERE d.id = ? AND s.datastore = d.key AND s.study_instance_uid = ? AND s.series_instance_uid = ?"
     " AND s.state = 'ACTIVE' AND m.image_set = s.key AND m.instance = (SELECT i.key FROM instance i"
     " WHERE i.datastore = s.datastore AND i.sop_instance_uid = ?) AND "
     + holds_in_sql("m", "s.readable_version")
 )
+_PRIMARY_ONLY, _BY_ID = " AND s.is_primary", " AND s.id = ?"
 
-PIXELS_LOOK_UP = LookUp(_PIXELS + " AND s.is_primary")
+PIXELS_LOOK_UP = LookUp(_PIXELS_APART + _PRIMARY_ONLY, _PIXELS + _PRIMARY_ONLY)
 """For `Database.look_up` (data store id, study, series and SOP instance UID): the key of the series'
 primary set, and that of the pixels which the instance has in its readable version, NULL without pixels."""
 
-PIXELS_LOOK_UP_IN = LookUp(_PIXELS + " AND s.id = ?")
+PIXELS_LOOK_UP_IN = LookUp(_PIXELS_APART + _BY_ID, _PIXELS + _BY_ID)
 """The same in the set whose id is the fifth parameter, primary or not."""
 
 
