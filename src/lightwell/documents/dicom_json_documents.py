@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
@@ -23,7 +22,6 @@ from lightwell.stores.image_sets import dicom_json_instances, lookups, native_in
 from lightwell.stores.image_sets.by_series import SeriesSet
 from lightwell.stores.image_sets.dicom_json_instances import DicomJsonInstance
 from lightwell.stores.image_sets.records import decompress
-from lightwell.stores.objects.packs import pack_name
 
 if TYPE_CHECKING:
     from lightwell.stores import Stores
@@ -122,18 +120,12 @@ def imported_lines(
         return fragments.read(row.dicom_z, row.dictionary)
     # Imported here because pydicom takes memory, and only instances that were imported before DICOMweb was
     # there have to be read from their originals.
+    from lightwell.documents.originals import open_original
     from lightwell.imaging.dataset.element_cache import SeriesCache
-    from lightwell.imaging.dataset.original_container import Original
     from lightwell.imaging.dataset.part10 import stored_part10
     from lightwell.imaging.instances.parse import parse_instance
 
-    pack = pack_name(row.pack)
-    original = Original(
-        partial(stores.objects.read, pack),
-        row.offset,
-        row.length,
-        partial(stores.objects.read_again, pack),
-    )
+    original = open_original(stores.objects, row.pack, row.offset, row.length)
     override = json.loads(decompress(row.override_z)) if row.override_z else None
     part10 = stored_part10(original, original.meta_length)
     return parse_instance(part10, SeriesCache(), override=override).dicom

@@ -14,12 +14,12 @@ from itertools import chain
 from typing import Any, BinaryIO
 
 from lightwell.documents import native_forms
+from lightwell.documents.originals import open_original
 from lightwell.documents.retrieve_syntax import VERIFIED_SYNTAXES
 from lightwell.domain.image_sets.frame_table import Frame
 from lightwell.errors import InputError, StorageError
 from lightwell.imaging.dataset.image_description import ImageDescription, described_image
 from lightwell.imaging.dataset.nested_pixels import NativePixels
-from lightwell.imaging.dataset.original_container import read_original
 from lightwell.imaging.dataset.part10 import IMPLICIT_LITTLE, BytesSource, read_file_meta
 from lightwell.imaging.dataset.transfer_syntaxes import (
     DEFLATED,
@@ -102,13 +102,7 @@ def open_instance(
     where a pack cannot be read, `DamagedError` where a frame is not the imported one, `InputError` where the
     pixels do not fit a file of that syntax.
     """
-    pack = pack_name(instance.pack)
-    original = read_original(
-        partial(stores.objects.read, pack),
-        instance.offset,
-        instance.length,
-        partial(stores.objects.read_again, pack),
-    )
+    original = bytes(open_original(stores.objects, instance.pack, instance.offset, instance.length))
     override = json.loads(decompress(instance.override_z)) if instance.override_z else None
     came_as = read_file_meta(BytesSource(original), 0)[1] if target == ORIGINAL else ""
     pixel = None

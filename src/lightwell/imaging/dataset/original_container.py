@@ -182,14 +182,9 @@ def _head(
     return meta_length, size, frames
 
 
-def read_original(
-    read_pack: Callable[[int, int], bytes],
-    offset: int,
-    length: int,
-    read_again: Callable[[int, int], bytes] | None = None,
-) -> bytes:
+def read_original(read_pack: Callable[[int, int], bytes], offset: int, length: int) -> bytes:
     """The whole original: file meta, then the data set without the pixel element. As `Original` reads it."""
-    return bytes(Original(read_pack, offset, length, read_again))
+    return bytes(Original(read_pack, offset, length))
 
 
 def _damaged() -> DamagedError:

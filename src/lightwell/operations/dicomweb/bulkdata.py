@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
@@ -23,7 +22,6 @@ from lightwell.operations.dicomweb.lookup import DicomwebTarget, SeriesSet, inst
 from lightwell.operations.dicomweb.metadata import FoundImageSets
 from lightwell.stores.image_sets import dicom_json_instances, native_instances
 from lightwell.stores.image_sets.records import decompress
-from lightwell.stores.objects.packs import pack_name
 
 if TYPE_CHECKING:
     from lightwell.imaging.instances.bulk_values import BulkValue
@@ -90,16 +88,12 @@ def _bulk_values_of(
     stores: Stores, place: _OriginalLocation, override_z: bytes | None, edits: Edits
 ) -> Iterator[BulkValue]:
     # Imported here because pydicom takes memory, and bulk data is rarely requested.
-    from lightwell.imaging.dataset.original_container import Original
+    from lightwell.documents.originals import open_original
     from lightwell.imaging.dataset.part10 import stored_part10
     from lightwell.imaging.editing.dicom_json_edits import edited_lines
     from lightwell.imaging.instances.bulk_values import bulk_values
 
-    pack, offset, length = place
-    name = pack_name(pack)
-    original = Original(
-        partial(stores.objects.read, name), offset, length, partial(stores.objects.read_again, name)
-    )
+    original = open_original(stores.objects, *place)
     override = json.loads(decompress(override_z)) if override_z else None
     edited = edited_lines(edits, with_pixels=False) if edits else {}
     yield from bulk_values(stored_part10(original, original.meta_length), override, edited)

@@ -72,6 +72,6 @@ def test_reads_once_more_past_the_cache_what_is_damaged(place: str) -> None:
     cached.data[offset + {"head": 1, "block": 500, "index": length - 1}[place]] ^= 0x01
     with pytest.raises(DamagedError):
         read_original(cached.read, offset, length)
-    assert read_original(cached.read, offset, length, pack.read) == b"meta" + data
+    assert bytes(Original(cached.read, offset, length, pack.read)) == b"meta" + data
     with pytest.raises(DamagedError):
-        read_original(cached.read, offset, length, cached.read)
+        bytes(Original(cached.read, offset, length, cached.read))
