@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Protocol
 
 from sqlalchemy import text
@@ -52,23 +53,16 @@ def migrate_database(settings: DatabaseSettings, db: Database) -> bool:
     """
     if settings.database_direct_url is None:
         return migrate(db)
-    direct = Database(settings.database_direct_url)
-    try:
+    with closing(Database(settings.database_direct_url)) as direct:
         _check_same(db, direct)
         return migrate(direct)
-    finally:
-        direct.close()
 
 
 def check_direct_url(settings: DatabaseSettings, db: Database) -> None:
     """Raises `ConfigurationError` if ``database_direct_url`` leads to another database than ``db``."""
-    if settings.database_direct_url is None:
-        return
-    direct = Database(settings.database_direct_url)
-    try:
-        _check_same(db, direct)
-    finally:
-        direct.close()
+    if settings.database_direct_url is not None:
+        with closing(Database(settings.database_direct_url)) as direct:
+            _check_same(db, direct)
 
 
 def _check_same(db: Database, direct: Database) -> None:

@@ -125,10 +125,8 @@ def begin_phase(conn: Connection, key: int, phase: JobPhase, enqueue: Enqueue) -
     A server of a version that knew no units has none for the jobs that it accepts.
     """
     job = _lock(conn, key, phase)
-    if (
-        job is None
-        or conn.execute(select(unit.c.number).where(unit.c.job == key, unit.c.phase == phase)).first()
-    ):
+    known = select(unit.c.number).where(unit.c.job == key, unit.c.phase == phase)
+    if job is None or conn.execute(known).first() is not None:
         return False
     units.add(conn, queued(job, phase), [NewUnit(0)], enqueue)
     return True

@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from uuid import NAMESPACE_OID, uuid5
 
 from sqlalchemy import Connection
@@ -159,15 +160,13 @@ class PgQueuerDispatch(TableDispatch):
 
     def _renew(self) -> None:
         """The body of the thread that keeps what this process has, and lets go of what is over."""
-        while not self._closing.wait(_BEAT_SECONDS):
-            try:
-                self._keep()
-                self._acknowledge()
-                self._give_back(GIVE_BACK_SECONDS)
-            except StorageError as error:
-                log.warning("the queue does not know that this process lives: %s", error)
-            except Exception:
-                log.exception("looking after the units of this process failed")
+        trouble = "the queue does not know that this process lives"
+        self._repeat(self._keep_and_give_back, _BEAT_SECONDS, trouble)
+
+    def _keep_and_give_back(self) -> None:
+        self._keep()
+        self._acknowledge()
+        self._give_back(GIVE_BACK_SECONDS)
 
     def _keep(self) -> None:
         now = time.monotonic()
@@ -229,19 +228,14 @@ class PgQueuerDispatch(TableDispatch):
 
     def _bodies(self) -> dict[str, Callable[[], None]]:
         # Apart, since it may take longer than a process may be silent.
-        return {**super()._bodies(), "queue-care": self._care_now_and_then}
+        trouble = "the queue is not compared with the units"
+        care = partial(self._repeat, self._care_now_and_then, _BEAT_SECONDS, trouble)
+        return {**super()._bodies(), "queue-care": care}
 
     def _care_now_and_then(self) -> None:
-        while not self._closing.wait(_BEAT_SECONDS):
-            seconds = _CARE_SECONDS if self._jobs else _IDLE_CARE_SECONDS
-            if time.monotonic() - self._cared_at < seconds:
-                continue
-            try:
-                self._care()
-            except StorageError as error:
-                log.warning("the queue is not compared with the units: %s", error)
-            except Exception:
-                log.exception("comparing the queue with the units failed")
+        seconds = _CARE_SECONDS if self._jobs else _IDLE_CARE_SECONDS
+        if time.monotonic() - self._cared_at >= seconds:
+            self._care()
 
     def _care(self) -> None:
         self._cared_at = time.monotonic()

@@ -365,16 +365,23 @@ class TableDispatch:
             return min(_PAUSED_SECONDS, next_one)
         return min(_IDLE_SECONDS if idle else _BUSY_SECONDS, next_one + 0.005)
 
-    def _renew(self) -> None:
-        seconds = units.LEASE_MS[self._stores.db.dialect] / 5000
+    def _repeat(self, work: Callable[[], None], seconds: float, trouble: str) -> None:
+        """The body of a thread: ``work`` again and again until `close`; ``trouble`` is logged if it fails."""
         while not self._closing.wait(seconds):
             try:
-                self._keep()
-                self._give_back(GIVE_BACK_SECONDS)
+                work()
             except StorageError as error:
-                log.warning("leases could not be renewed: %s", error)
+                log.warning("%s: %s", trouble, error)
             except Exception:
-                log.exception("leases could not be renewed")
+                log.exception("%s", trouble)
+
+    def _renew(self) -> None:
+        seconds = units.LEASE_MS[self._stores.db.dialect] / 5000
+        self._repeat(self._keep_and_give_back, seconds, "leases could not be renewed")
+
+    def _keep_and_give_back(self) -> None:
+        self._keep()
+        self._give_back(GIVE_BACK_SECONDS)
 
     def _keep(self) -> None:
         """Renew the claims of what this process has, and forget what it has no more."""
