@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 # does not hold up the run.
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: demo serve test test-fast test-unit test-bytes test-endurance check bench docs lock clean system venv venv-test
+.PHONY: demo serve console test test-fast test-unit test-bytes test-endurance check bench docs lock clean system venv venv-test
 
 venv:
 	@tools/venv $(VENV) demo $(PYTHON)
@@ -22,6 +22,9 @@ demo: venv  ## start lightwell, import sample studies, print a snippet that work
 
 serve: venv  ## start lightwell on ./lightwell-data
 	@$(BIN)/lightwell serve $(ARGS)
+
+console:  ## build the console that is committed with the source; needs Node and npm
+	cd console && npm ci --ignore-scripts --no-audit --no-fund && npm run build
 
 system:  ## Debian packages that the tests need
 	tools/system-packages

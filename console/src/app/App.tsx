@@ -1,0 +1,83 @@
+import { signal } from '@preact/signals'
+import { ErrorBoundary, LocationProvider, Route, Router, lazy, useLocation } from 'preact-iso'
+import { ErrorState } from '../ui/States'
+import { Toasts } from '../ui/Toasts'
+import { session } from '../session/session'
+import { SignIn } from '../session/SignIn'
+import { Layout } from './Layout'
+
+export const startError = signal<unknown>(undefined)
+
+// Every page is a file of its own that is loaded when it is opened. The viewer has the whole window.
+const Stores = lazy(() => import('../pages/stores/Stores'))
+const StoreDetails = lazy(() => import('../pages/stores/StoreDetails'))
+const Studies = lazy(() => import('../pages/studies/Studies'))
+const ImageSet = lazy(() => import('../pages/imageset/ImageSet'))
+const Import = lazy(() => import('../pages/import/Import'))
+const Jobs = lazy(() => import('../pages/jobs/Jobs'))
+const Keys = lazy(() => import('../pages/keys/Keys'))
+const Roles = lazy(() => import('../pages/roles/Roles'))
+const Authorizers = lazy(() => import('../pages/authorizers/Authorizers'))
+const Policies = lazy(() => import('../pages/policies/Policies'))
+const Events = lazy(() => import('../pages/events/Events'))
+const Health = lazy(() => import('../pages/health/Health'))
+const Viewer = lazy(() => import('../viewer/Viewer'))
+
+export function App({ link }: { link: string | null }) {
+  if (startError.value !== undefined) {
+    return <ErrorState title="The console cannot start" error={startError.value} retry={() => location.reload()} />
+  }
+  return (
+    <>
+      {session.value === null ? (
+        <SignIn link={link} />
+      ) : (
+        <LocationProvider scope="/console">
+          <Pages />
+        </LocationProvider>
+      )}
+      <Toasts />
+    </>
+  )
+}
+
+function Pages() {
+  const { path } = useLocation()
+  if (/^\/console\/stores\/[^/]+\/view\//.test(path)) {
+    return (
+      <ErrorBoundary>
+        <Router>
+          <Route path="/console/stores/:store/view/:imageSet" component={Viewer} />
+          <Route default component={NotFound} />
+        </Router>
+      </ErrorBoundary>
+    )
+  }
+  return (
+    <Layout>
+      <ErrorBoundary>
+        <Router>
+          <Route path="/console/" component={Stores} />
+          <Route path="/console/stores" component={Stores} />
+          <Route path="/console/stores/:store" component={Studies} />
+          <Route path="/console/stores/:store/details" component={StoreDetails} />
+          <Route path="/console/stores/:store/import" component={Import} />
+          <Route path="/console/stores/:store/jobs" component={Jobs} />
+          <Route path="/console/stores/:store/jobs/:job" component={Jobs} />
+          <Route path="/console/stores/:store/sets/:imageSet" component={ImageSet} />
+          <Route path="/console/keys" component={Keys} />
+          <Route path="/console/roles" component={Roles} />
+          <Route path="/console/authorizers" component={Authorizers} />
+          <Route path="/console/policies" component={Policies} />
+          <Route path="/console/events" component={Events} />
+          <Route path="/console/health" component={Health} />
+          <Route default component={NotFound} />
+        </Router>
+      </ErrorBoundary>
+    </Layout>
+  )
+}
+
+function NotFound() {
+  return <ErrorState title="There is no such page" error={new Error('The address may be mistyped, or the page was moved.')} />
+}

@@ -1,0 +1,24 @@
+import { render } from 'preact'
+import '../styles/base.css'
+import { loadConfig } from '../api/consoleApi'
+import { restore } from '../session/session'
+import { takeLink } from '../session/signIn'
+import { App, startError } from './App'
+import { applyTheme } from './theme'
+
+applyTheme()
+
+async function start(): Promise<void> {
+  // Out of the address at once, before anything else happens.
+  const link = takeLink()
+  try {
+    await loadConfig()
+  } catch (error) {
+    startError.value = error
+  }
+  if (link === null) await restore()
+  const host = document.getElementById('app')
+  if (host !== null) render(<App link={link} />, host)
+}
+
+void start()

@@ -1,0 +1,5 @@
+import { PageHeader } from '../../ui/PageHeader'
+
+export default function Authorizers() {
+  return <PageHeader title="Authorizers" />
+}
