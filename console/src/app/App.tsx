@@ -1,10 +1,12 @@
 import { signal } from '@preact/signals'
+import { useEffect } from 'preact/hooks'
 import { ErrorBoundary, LocationProvider, Route, Router, lazy, useLocation } from 'preact-iso'
-import { ErrorState } from '../ui/States'
+import { ErrorState, Skeleton } from '../ui/States'
 import { Toasts } from '../ui/Toasts'
 import { session } from '../session/session'
 import { SignIn } from '../session/SignIn'
 import { Layout } from './Layout'
+import { activeStores, stores, storesError } from './stores'
 
 export const startError = signal<unknown>(undefined)
 
@@ -57,7 +59,7 @@ function Pages() {
     <Layout>
       <ErrorBoundary>
         <Router>
-          <Route path="/console/" component={Stores} />
+          <Route path="/console/" component={Home} />
           <Route path="/console/stores" component={Stores} />
           <Route path="/console/stores/:store" component={Studies} />
           <Route path="/console/stores/:store/details" component={StoreDetails} />
@@ -76,6 +78,18 @@ function Pages() {
       </ErrorBoundary>
     </Layout>
   )
+}
+
+/** Where people begin: in their data store if there is one only, else at the list of them. */
+function Home() {
+  const { route } = useLocation()
+  const [only, ...others] = activeStores.value
+  const id = only !== undefined && others.length === 0 ? only.datastoreId : null
+  useEffect(() => {
+    if (id !== null) route(`/console/stores/${id}`, true)
+  }, [id])
+  if (stores.value === undefined && storesError.value === undefined) return <Skeleton />
+  return id === null ? <Stores /> : <Skeleton />
 }
 
 function NotFound() {

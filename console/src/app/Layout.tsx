@@ -67,7 +67,7 @@ export function Layout({ children }: { children: ComponentChildren }) {
           </ul>
         )}
         <ul>
-          <Item href="/console/stores" icon={<Database />} also={/^\/console\/$|\/details$/}>Data stores</Item>
+          <Item href="/console/stores" icon={<Database />} also={/^\/console\/?$|\/details$/}>Data stores</Item>
         </ul>
         <AccessItems />
         <ul>
@@ -141,9 +141,9 @@ function Account() {
 export function Mark() {
   return (
     <svg viewBox="0 0 32 32" width="22" height="22" aria-hidden="true">
-      <path d="M8 6h4.5l-1.7 20h-1.1z" fill="currentColor" opacity="0.45" />
-      <path d="M19.500 6H24l-1.700 20h-1.100z" fill="currentColor" opacity="0.45" />
-      <path d="M13 6h6l-1.800 20h-2.400z" fill="currentColor" />
+      <path d="M2 3h7l-2.6 26h-1.8z" fill="currentColor" opacity="0.4" />
+      <path d="M23 3h7l-2.6 26h-1.8z" fill="currentColor" opacity="0.4" />
+      <path d="M11 3h10l-3.2 26h-3.6z" fill="currentColor" />
     </svg>
   )
 }
