@@ -1,4 +1,4 @@
-"""Writes docs/reference/{settings,commands,metrics}.md from the code; with ``--check`` only compares them.
+"""Writes the pages of docs/reference that the code dictates; with ``--check`` only compares them.
 
 Run by `make docs`; a test runs it with ``--check``.
 """
@@ -11,11 +11,15 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
 
 from lightwell import settings
 from lightwell.cli.command_line import CommandParser, help_text
 from lightwell.cli.main import VERBS
 from lightwell.observe.metrics import COUNTERS, GAUGES, Meter
+from lightwell.web.console.table import ROUTES as CONSOLE_ROUTES
 
 FOLDER = Path(__file__).parents[1] / "docs" / "reference"
 
@@ -168,7 +172,65 @@ def metrics_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-PAGES = {"settings.md": settings_page, "commands.md": commands_page, "metrics.md": metrics_page}
+def console_api_page() -> str:
+    lines = [
+        "# The console's API",
+        "",
+        "<!-- Written by tools/reference.py from web/console: change it there, then `make docs`. -->",
+        "",
+        "Below `/console/api/` lies what the web console needs and AWS's API lacks; everything else that it",
+        "does goes by the native API, STS and DICOMweb. It belongs to the console of the same version, and",
+        "may change with it. Requests are signed by Signature Version 4, as native ones are: service",
+        "`medical-imaging`, this server's Region. Bodies and answers are JSON, names in camelCase, times in",
+        "ISO 8601, UTC. An unknown member of a body is refused. Errors are those of the native API: a",
+        'status, the name in `x-amzn-errortype`, and `{"message": …}`. Lists have pages of at most',
+        "`maxResults` items; `nextToken` of an answer asks for the next. What is written `name?` may be",
+        "left out.",
+    ]
+    for route in CONSOLE_ROUTES:
+        query = f"?{'&'.join(f'{name}=…' for name in route.query)}" if route.query else ""
+        lines += ["", f"## `{route.method} /console/api/{route.path}{query}`", "", route.says, ""]
+        allows = route.action or ("a valid signature" if route.is_signed else "nothing, not even a signature")
+        lines.append(f"- needs: {allows}; counted and logged as `{route.operation}`")
+        if route.body is not None:
+            lines.append(f"- body: `{_json_of(route.body.type)}`")
+        answer = get_type_hints(route.perform).get("return")
+        if isinstance(answer, type) and issubclass(answer, msgspec.Struct):
+            lines.append(f"- answer: `{_json_of(answer)}`")
+        elif answer is type(None):
+            lines.append("- answer: 204, without a body")
+    return "\n".join(lines) + "\n"
+
+
+_JSON_TYPES = {str: "string", int: "number", float: "number", bool: "boolean", type(None): "null"}
+
+
+def _json_of(kind: Any) -> str:
+    """A type as JSON has it, in words."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        fields = (
+            f"{field.encode_name}{'' if field.required else '?'}: {_json_of(field.type)}"
+            for field in msgspec.structs.fields(kind)
+        )
+        return f"{{{', '.join(fields)}}}"
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (list, tuple):
+        return f"[{_json_of(inner[0])}, …]"
+    if origin is dict:
+        return f"{{{_json_of(inner[0])}: {_json_of(inner[1])}, …}}"
+    if origin is Literal:
+        return " / ".join(f'"{value}"' for value in inner)
+    if inner:
+        return " / ".join(map(_json_of, inner))
+    return _JSON_TYPES.get(kind, "any")
+
+
+PAGES = {
+    "settings.md": settings_page,
+    "commands.md": commands_page,
+    "metrics.md": metrics_page,
+    "console-api.md": console_api_page,
+}
 
 
 def main() -> int:

@@ -30,6 +30,7 @@ from lightwell.stores.data_folder import uploads
 from lightwell.stores.db.schema import schema_state
 from lightwell.stores.objects.shared_blocks import SharedBlocks
 from lightwell.web.authorizers.bearer_authentication import BearerAuthentication
+from lightwell.web.console.table import OPERATIONS as CONSOLE
 from lightwell.web.dicomweb.resources import OPERATIONS as DICOMWEB
 from lightwell.web.gateway import Gateway
 from lightwell.web.requests.rates import AWS_RATES
@@ -69,7 +70,7 @@ _SCHEMA = "the database schema is older than this lightwell: run `lightwell data
 
 def meter(processes: int) -> Meter:
     """The counters of a server with this many processes; created before they are forked."""
-    return Meter(dict.fromkeys([*ROUTES, *DICOMWEB, *STS, *OTHERS]), processes)
+    return Meter(dict.fromkeys([*ROUTES, *DICOMWEB, *STS, *CONSOLE, *OTHERS]), processes)
 
 
 def throttle(settings: Settings) -> Throttle | None:

@@ -91,6 +91,19 @@ class AccessControl:
                     f"{request.resource} {decision.reason(action)}"
                 )
 
+    def allows(
+        self,
+        principal: Principal,
+        required: Sequence[AuthorizationRequest],
+        request_context: RequestContext,
+    ) -> bool:
+        """Whether all of it is allowed. May block."""
+        try:
+            self.check(principal, required, request_context)
+        except AccessDeniedError:
+            return False
+        return True
+
     def _decisions(
         self, policies: Permissions, request: AuthorizationRequest, context: Context
     ) -> list[tuple[str, Decision]]:

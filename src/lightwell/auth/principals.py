@@ -65,6 +65,12 @@ class Principal:
         return self.arn if self.role is None else arn.role_arn(account, self.role)
 
 
+def kind_and_name(principal: Principal) -> tuple[str, str]:
+    """What a principal is, ``root``, ``user`` or ``role``, and its name: ``ROLE/SESSION`` of a role."""
+    kind, _, name = principal.arn.rpartition(":")[2].partition("/")
+    return ("role" if kind == "assumed-role" else kind), name or kind
+
+
 def principal_context(principal: Principal, account: str, region: str) -> Mapping[str, str]:
     """The condition keys that are the same for all requests of the principal."""
     if principal.policies is not None:

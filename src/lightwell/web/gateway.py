@@ -29,10 +29,13 @@ from lightwell.operations.context import Caller
 from lightwell.web import sts
 from lightwell.web.aws_json import api
 from lightwell.web.aws_json.event_loop_operations import EVENT_LOOP_OPERATIONS
+from lightwell.web.console import api as console_api
+from lightwell.web.console import site
 from lightwell.web.dicomweb import dispatch
 from lightwell.web.dicomweb import resources as dicomweb
 from lightwell.web.dicomweb.resources import DicomwebResource
 from lightwell.web.pages.ohif import BASE, Ohif, not_served
+from lightwell.web.pages.site_response import moved
 from lightwell.web.pages.welcome import WelcomePage, is_for_people
 from lightwell.web.requests import responses
 from lightwell.web.requests.authorization import authorize, native_check, required_for_image_set
@@ -60,6 +63,8 @@ class Gateway:
         self._status = Status(state.recorder.meter, state.checks, state.threads)
         self._proxies = Proxies(state.settings.proxies)
         self._welcome = WelcomePage(has_viewer=state.settings.ohif is not None)
+        self._console_api = console_api.Api(state)
+        self._console = site.Console(state)
         self._ohif = None if state.settings.ohif is None else Ohif(state, state.settings.ohif)
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
@@ -137,13 +142,19 @@ class Gateway:
             return await status()
         if request.path == b"/" and is_for_people(request):
             request.operation = PAGE
-            return self._welcome.respond()
+            return moved(site.BASE, 302) if self._console.is_built() else self._welcome.respond()
         if request.path.startswith(BASE) or request.path == BASE[:-1]:
             request.operation = PAGE
             return not_served() if self._ohif is None else await self._ohif.respond(request)
         if request.method == "OPTIONS" and _ORIGIN in request.head and _REQUESTED_METHOD in request.head:
             request.operation = PREFLIGHT
             return self._cors.preflight(request.head.get(b"access-control-request-headers"))
+
+        if request.path.startswith(site.BASE[:-1]) and request.path[8:9] in (b"", b"/"):
+            if request.path.startswith(console_api.BASE):
+                return await self._console_api.respond(request, receive)
+            request.operation = PAGE
+            return await self._console.respond(request)
 
         if sts.is_sts_request(request):
             return await sts.respond(state, request, receive)
@@ -243,7 +254,8 @@ class Gateway:
 
     def _add_common_headers(self, request: Request, response: Response) -> None:
         """Add the headers that every response has."""
-        response.headers += (cache_control(response.headers), (b"x-amzn-requestid", request.id.encode()))
+        cached = response.cache_control or cache_control(response.headers)
+        response.headers += (cached, (b"x-amzn-requestid", request.id.encode()))
         response.headers += self._cors.allowed(request.head.get(_ORIGIN))
 
     def _record(self, request: Request, response: Response | None, seconds: float) -> None:

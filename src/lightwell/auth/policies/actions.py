@@ -101,6 +101,18 @@ class Actions:
     def _resource(self, datastore_id: str, image_set_id: str | None = None) -> Resource:
         return Resource(self._region, self._account, datastore_id, image_set_id)
 
+    def datastore(self, action: str, datastore_id: str) -> list[AuthorizationRequest]:
+        """What an action on a data store requires; ``action`` with its prefix."""
+        return [AuthorizationRequest((action,), self._stores + datastore_id, self._resource(datastore_id))]
+
+    def iam(self, action: str, resource: str) -> list[AuthorizationRequest]:
+        """What an action on a resource of IAM requires, such as ``role/NAME`` or ``user/*``."""
+        return [AuthorizationRequest((action,), f"arn:aws:iam::{self._account}:{resource}")]
+
+    def named(self, action: str, name: str) -> list[AuthorizationRequest]:
+        """What an action on the resource of this ARN, or on ``*``, requires."""
+        return self._named(action, name, {})
+
     def _named(self, action: str, name: str, context: Context) -> list[AuthorizationRequest]:
         """For an ARN given in the request; only ARNs of this account have tags here.
 

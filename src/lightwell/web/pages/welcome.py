@@ -1,4 +1,7 @@
-"""The page at ``/`` for people who open the server's address in a browser. It shows nothing stored."""
+"""The page at ``/`` for people who open the server's address in a browser before the console is built.
+
+It shows nothing stored.
+"""
 
 from __future__ import annotations
 
@@ -48,8 +51,9 @@ code { font-size: 0.9em }
 <ul>
 {viewer}
 <li>The documentation lies in the folder <code>docs</code> of the source; begin with
-<code>docs/quickstart.md</code>. There is no web console yet: <code>lightwell</code> in a terminal lists the
-commands.</li>
+<code>docs/quickstart.md</code>; <code>lightwell</code> in a terminal lists the commands.</li>
+<li>The web console has not been built here: <code>make console</code> in the folder of the source builds
+it.</li>
 </ul>
 <h2>For programs</h2>
 <ul>

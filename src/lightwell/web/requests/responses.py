@@ -33,7 +33,8 @@ class Response:
     """A response, its body whole or streamed. Header names are in lower case.
 
     A streamed body without a ``content-length`` is sent in chunks. ``error`` is the AWS error code, if any.
-    The gateway adds the request id, Cache-Control and the CORS headers.
+    The gateway adds the request id, Cache-Control and the CORS headers. ``cache_control`` is for what is no
+    patient's.
     """
 
     status: int
@@ -41,6 +42,7 @@ class Response:
     body: bytes | AsyncIterator[bytes]
     error: str | None = None
     sent: int = 0
+    cache_control: tuple[bytes, bytes] | None = None
 
     @property
     def size(self) -> int:

@@ -1,0 +1,1 @@
+"""What the console's API does, as plain functions."""

@@ -1,0 +1,137 @@
+"""The console's small API: the steps of every request below ``/console/api/``.
+
+The same steps as for a native operation: signature, body, route, policies, and then the work in a thread.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from lightwell.errors import AccessDeniedError, ValidationError
+from lightwell.operations.context import Caller
+from lightwell.web.console.route import Call, Route
+from lightwell.web.console.table import match
+from lightwell.web.console.usage_counts import UsageCounts
+from lightwell.web.requests.authorization import request_context
+from lightwell.web.requests.responses import Receive, Response, plain
+from lightwell.wire.query import query_pairs
+
+if TYPE_CHECKING:
+    from lightwell.web.requests.request import Request
+    from lightwell.web.requests.state import AppState
+
+BASE = b"/console/api/"
+
+
+class Api:
+    """The API as one process answers it."""
+
+    def __init__(self, state: AppState) -> None:
+        self._state = state
+        self._usage_counts = UsageCounts(state.stores, state.clock, state.threads)
+
+    async def respond(self, request: Request, receive: Receive) -> Response:
+        """The response to one request. Raises `ApiError`."""
+        state = self._state
+        now = state.clock.now()
+        if not (path := request.path[len(BASE) :]):
+            path = b"/"
+        # An unsigned request learns which paths there are; they are in the documentation.
+        route, params = match(request.method, path)
+        request.operation = route.operation
+        if not route.is_signed:
+            if state.throttle is not None:
+                state.throttle.take(route.operation)
+            body = await request.body(receive, route.body_limit)
+            call = Call(state, self._usage_counts, request, params, _query(route, request.query), now)
+            return await _perform(replace(call, body=_parsed(route, body)), route)
+
+        signed_request = request.signed()
+        signature, principal = await state.identify(signed_request, now)
+        if route.reads_body:
+            if signature.payload_hash is None:
+                raise AccessDeniedError("State the hash of the body in x-amz-content-sha256 when signing it.")
+            digest, body = signature.payload_hash, b""
+        else:
+            body = await request.body(receive, route.body_limit)
+            digest = None
+        request.query = state.authenticator.verify(
+            signature,
+            signed_request,
+            principal,
+            lambda: sha256(body).hexdigest() if digest is None else digest.lower(),
+            now,
+        )
+        request.caller = principal.arn
+        if state.throttle is not None:
+            state.throttle.take(route.operation)
+        context = state.context(Caller(state.settings.account_id, principal.arn, principal.access_key_id))
+        if principal.policies is not None:
+            context = replace(context, authorized_image_sets=frozenset())
+        call = Call(
+            state,
+            self._usage_counts,
+            request,
+            params,
+            _query(route, request.query),
+            now,
+            principal,
+            context,
+            request_context(request, now),
+            _parsed(route, body),
+            receive if route.reads_body else None,
+            digest,
+        )
+        return await _perform(call, route)
+
+
+async def _perform(call: Call, route: Route) -> Response:
+    if route.where == "thread":
+        return await call.state.in_thread(partial(_in_thread, call, route))
+    if route.requires is not None and call.principal.policies is not None:
+        await call.state.in_thread(call.check, route.requires(call))
+    return _response(await route.perform(call))
+
+
+def _in_thread(call: Call, route: Route) -> Response:
+    if route.requires is not None:
+        call.check(route.requires(call))
+    return _response(route.perform(call))
+
+
+def _response(answer: Any) -> Response:
+    if isinstance(answer, Response):
+        return answer
+    if answer is None:
+        return Response(204, [], b"")
+    return plain(200, msgspec.json.encode(answer))
+
+
+def _parsed(route: Route, body: bytes) -> Any:
+    if route.body is None:
+        if body and not route.reads_body:
+            raise ValidationError("This request takes no body.")
+        return None
+    try:
+        return route.body.decode(body or b"{}")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ValidationError(f"The body is not valid: {error}") from None
+
+
+def _query(route: Route, query: bytes) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name, value in query_pairs(query):
+        if name.startswith("X-Amz-"):
+            continue
+        if name not in route.query:
+            known = f"It knows {', '.join(route.query)}." if route.query else "It knows none."
+            raise ValidationError(f"This request does not know the parameter {name[:60]!r}. {known}")
+        if name in found:
+            raise ValidationError(f"The parameter {name} is given more than once.")
+        found[name] = value
+    return found
