@@ -1,0 +1,1 @@
+"""The console: its own API."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lightwell.domain.arn import image_set_arn
@@ -223,6 +223,7 @@ class _Copier:
             message=self.failure,
             forced=self._forced,
         )
+        version = replace(version, copied_from=source.id)
         if self.failure is None:
             change = ImageSetChange(instance_count=target.instance_count + added)
             changes.write_version(conn, target, version, change)
@@ -275,6 +276,7 @@ class _Copier:
             created_at=self._now,
             message=self.failure,
             forced=self._forced,
+            copied_from=self._source.id,
         )
         copying.insert_copy(self._conn, self._source, key=key, id=id, is_primary=is_primary, version=first)
 

@@ -43,7 +43,7 @@ from lightwell.wire import shapes
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from lightwell.operations.update_plan import Plan
+    from lightwell.operations.update_plan import CurrentVersion, Plan
 
 log = logging.getLogger(__name__)
 
@@ -153,6 +153,16 @@ def _plan(
     # Imported here because it loads the DICOM dictionary, which takes time and memory.
     from lightwell.operations import update_plan
 
+    content = current_version(conn, found, *blobs)
+    plan = update_plan.plan_update(content, *blobs, force=force, study_wide=study_wide)
+    check_unique(conn, found, plan)
+    return plan
+
+
+def current_version(conn: Connection, found: LockedImageSet, *blobs: Changes) -> CurrentVersion:
+    """The latest version of a set with the instances that the blobs of a request name."""
+    from lightwell.operations import update_plan
+
     levels = native_instances.levels(conn, found.key, found.latest_version)
     open_members = members.open_members(conn, found.key, update_plan.named_instances(*blobs))
     shown = {}
@@ -164,7 +174,7 @@ def _plan(
         shown[uid] = update_plan.PlannedInstance(
             open_members[uid], *metadata_documents.edited_instance(conn, member, levels)
         )
-    content = update_plan.CurrentVersion(
+    return update_plan.CurrentVersion(
         id=found.id,
         is_primary=found.is_primary,
         instance_count=found.instance_count,
@@ -172,13 +182,13 @@ def _plan(
         series_instance_uid=metadata_documents.series_uid(levels) or found.series_instance_uid,
         instances=shown,
     )
-    plan = update_plan.plan_update(content, *blobs, force=force, study_wide=study_wide)
-    _check_unique(conn, found, plan)
-    return plan
 
 
-def _check_unique(conn: Connection, found: LockedImageSet, plan: Plan) -> None:
-    """SOPInstanceUIDs must be unique in a set after all renames and removals of the request."""
+def check_unique(conn: Connection, found: LockedImageSet, plan: Plan) -> None:
+    """SOPInstanceUIDs must be unique in a set after all renames and removals of the request.
+
+    Raises `ValidationError` where they are not.
+    """
     renamed = plan.renamed
     leaving = {each.instance for each in (*plan.removed.values(), *plan.changed.values())}
     taken = [
@@ -229,10 +239,18 @@ def _update(
         new_id=ctx.ids.id,
         now=now,
     )
+    caller, forced = ctx.caller.arn, True if request.force else None
     for each in sets:
-        _write_version(
-            conn, ctx, each, results.get(each.key), forced=True if request.force else None, now=now
-        )
+        result = results.get(each.key)
+        if result is None:
+            failed = each.next_version(
+                WorkflowStatus.UPDATE_FAILED, caller=caller, now=now, message=_FAULT, forced=forced
+            )
+            changes.write_version(conn, each, failed)
+        else:
+            updated = each.next_version(WorkflowStatus.UPDATED, caller=caller, now=now, forced=forced)
+            updated = replace(updated, reverted_to=change.revert.target if change.revert else None)
+            changes.write_version(conn, each, updated, result.change)
     for each in sets:
         if each.is_primary and fault is None:
             _update_index(conn, each, results[each.key], now)
@@ -324,26 +342,6 @@ def _apply_revert(
         instance_count=members.count(conn, opened.key),
     )
     return _AppliedChange(written, closed=None)
-
-
-def _write_version(
-    conn: Connection,
-    ctx: Context,
-    opened: LockedImageSet,
-    result: _AppliedChange | None,
-    *,
-    forced: bool | None,
-    now: int,
-) -> None:
-    caller = ctx.caller.arn
-    if result is None:
-        failed = opened.next_version(
-            WorkflowStatus.UPDATE_FAILED, caller=caller, now=now, message=_FAULT, forced=forced
-        )
-        changes.write_version(conn, opened, failed)
-        return
-    updated = opened.next_version(WorkflowStatus.UPDATED, caller=caller, now=now, forced=forced)
-    changes.write_version(conn, opened, updated, result.change)
 
 
 def _update_index(conn: Connection, opened: LockedImageSet, result: _AppliedChange, now: int) -> None:

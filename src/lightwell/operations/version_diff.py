@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 _INSTANCES_PER_BATCH = 200  # instances that are opened together
 _VERSIONS_PER_PAGE = 1000
+_MOST_COMPARED = 1000  # instances whose contents are read for a part of a difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,26 +64,83 @@ def diff_versions(stores: Stores, image_set_id: str, first: int, second: int) ->
                 f"There is no image set {image_set_id}; SearchImageSets lists the existing ones."
             )
         datastore_id, found = known
-        if found.deleted:
-            raise NotFoundError(
-                f"Image set {image_set_id} is deleted, and so is the content of its versions."
-            )
-        one, other = (existing_version(number, found) for number in (first, second))
-        low, high = min(one, other), max(one, other)
+        one, other = existing_versions(found, first, second)
         old, new = (_compared_version(conn, found.key, number) for number in (one, other))
         levels = _level_differences(conn, found.key, old, new)
-        instances = _instance_differences(conn, found.key, old, new)
+        instances = tuple(
+            difference
+            for difference, _ in _differences(
+                conn, found.key, old, new, _candidates(conn, found.key, old, new)
+            )
+        )
         added = sum(each.old_uid is None for each in instances)
         return SetDifference(
             datastore_id=datastore_id,
             image_set_id=image_set_id,
             first=one,
             second=other,
-            versions=tuple(_versions(conn, found, low, high)),
+            versions=tuple(versions_between(conn, found, one, other)),
             levels=levels,
             instances=instances,
             same=rows.count(conn, found.key, other) - added - _count_changed(instances),
         )
+
+
+def existing_versions(found: ImageSet, first: int | str, second: int | str) -> tuple[int, int]:
+    """The numbers of two versions of a set. Raises `NotFoundError` where one does not exist, and for a
+    deleted set.
+    """
+    if found.deleted:
+        raise NotFoundError(f"Image set {found.id} is deleted, and so is the content of its versions.")
+    return existing_version(first, found), existing_version(second, found)
+
+
+def diff_page(
+    conn: Connection, key: ImageSetKey, first: int, second: int, *, start: int, most: int
+) -> DifferencePage:
+    """Part of the difference between two existing versions: of the instances that may differ, those from
+    number ``start`` on, until ``most`` that do differ are found or `_MOST_COMPARED` were compared.
+
+    The candidates and their order never change, so ``next_start`` may be given as ``start`` at any time.
+    """
+    old, new = (_compared_version(conn, key, number) for number in (first, second))
+    candidates = _candidates(conn, key, old, new)
+    found: list[InstanceDifference] = []
+    next_start: int | None = None
+    last = min(start + _MOST_COMPARED, len(candidates))
+    if last < len(candidates):
+        next_start = last
+    for difference, place in _differences(conn, key, old, new, candidates[start:last]):
+        found.append(difference)
+        if len(found) == most:
+            next_start = start + place + 1 if start + place + 1 < len(candidates) else None
+            break
+    return DifferencePage(
+        levels=_level_differences(conn, key, old, new) if start == 0 else (),
+        instances=tuple(found),
+        added=sum(each.old is None for each in candidates),
+        removed=sum(each.new is None for each in candidates),
+        old_count=rows.count(conn, key, first),
+        new_count=rows.count(conn, key, second),
+        next_start=next_start,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DifferencePage:
+    """Part of the difference between two versions.
+
+    ``levels`` are in the part that starts at 0 only. ``added`` and ``removed`` count instances of the whole
+    difference, ``old_count`` and ``new_count`` those of the two versions.
+    """
+
+    levels: tuple[LevelDifference, ...]
+    instances: tuple[InstanceDifference, ...]
+    added: int
+    removed: int
+    old_count: int
+    new_count: int
+    next_start: int | None
 
 
 def _count_changed(instances: Sequence[InstanceDifference]) -> int:
@@ -94,7 +152,9 @@ def _compared_version(conn: Connection, key: ImageSetKey, version: int) -> _Comp
     return _ComparedVersion(version, native_instances.levels(conn, key, version) if has_content else [])
 
 
-def _versions(conn: Connection, found: ImageSet, low: int, high: int) -> Iterator[Version]:
+def versions_between(conn: Connection, found: ImageSet, one: int, other: int) -> Iterator[Version]:
+    """The versions that lead from the older to the newer one, including the newer one, oldest first."""
+    low, high = sorted((one, other))
     below = high + 1
     pages: list[Version] = []
     while below > low + 1:
@@ -115,16 +175,31 @@ def _level_differences(
         before, after = (
             metadata_documents.edited_level(side.levels[level]) if side.levels else {} for side in (old, new)
         )
-        differing = domain.element_differences(InstanceBlock(before), InstanceBlock(after), _tag_and_vr)
+        differing = domain.element_differences(InstanceBlock(before), InstanceBlock(after), tag_and_vr)
         if differing:
             version = newest[level].valid_from if level in newest else None
             found.append(LevelDifference(level, version, differing))
     return tuple(found)
 
 
-def _instance_differences(
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A row of the one version and of the other that may differ; None where the instance is not in it."""
+
+    old: ComparedMember | None
+    new: ComparedMember | None
+
+    @property
+    def shown(self) -> ComparedMember:
+        row = self.old if self.new is None else self.new
+        assert row is not None
+        return row
+
+
+def _candidates(
     conn: Connection, key: ImageSetKey, old: _ComparedVersion, new: _ComparedVersion
-) -> tuple[InstanceDifference, ...]:
+) -> list[_Candidate]:
+    """The instances that may differ, by InstanceNumber and SOPInstanceUID."""
     low, high = sorted((old.version, new.version))
     moved = rows.changed_members(conn, key, low, high)
     is_forward = old.version <= new.version
@@ -135,21 +210,44 @@ def _instance_differences(
         del removed[row.instance]
     pairs += _pair_renamed(removed, added)
     pairs += [(row, row) for row in _members_in_both(conn, key, old, new)]
-    found = [
-        InstanceDifference(
-            kind,
-            row.sop_instance_uid if kind == ChangeKind.REMOVED else None,
-            row.sop_instance_uid if kind == ChangeKind.ADDED else None,
-            row.number,
-            row.valid_from if row.in_newer else row.valid_to,
-        )
-        for kind, rows_of_kind in ((ChangeKind.REMOVED, removed), (ChangeKind.ADDED, added))
-        for row in rows_of_kind.values()
-    ]
-    for start in range(0, len(pairs), _INSTANCES_PER_BATCH):
-        found += _changed_instances(conn, key, old, new, pairs[start : start + _INSTANCES_PER_BATCH])
-    found.sort(key=lambda each: (each.number is None, each.number or 0, each.new_uid or each.old_uid or ""))
-    return tuple(found)
+    found = [_Candidate(row, None) for row in removed.values()]
+    found += [_Candidate(None, row) for row in added.values()]
+    found += [_Candidate(row, other) for row, other in pairs]
+    found.sort(
+        key=lambda each: (each.shown.number is None, each.shown.number or 0, each.shown.sop_instance_uid)
+    )
+    return found
+
+
+def _differences(
+    conn: Connection,
+    key: ImageSetKey,
+    old: _ComparedVersion,
+    new: _ComparedVersion,
+    candidates: Sequence[_Candidate],
+) -> Iterator[tuple[InstanceDifference, int]]:
+    """The candidates that do differ, each with its place among them."""
+    for start in range(0, len(candidates), _INSTANCES_PER_BATCH):
+        batch = candidates[start : start + _INSTANCES_PER_BATCH]
+        pairs = [(each.old, each.new) for each in batch if each.old is not None and each.new is not None]
+        compared = _changed_instances(conn, key, old, new, pairs)
+        for place, each in enumerate(batch, start):
+            row = each.shown
+            if each.old is not None and each.new is not None:
+                difference = next(compared)
+                if difference is not None:
+                    yield difference, place
+                continue
+            yield (
+                InstanceDifference(
+                    ChangeKind.REMOVED if each.new is None else ChangeKind.ADDED,
+                    None if each.old is None else row.sop_instance_uid,
+                    None if each.new is None else row.sop_instance_uid,
+                    row.number,
+                    row.valid_from if row.in_newer else row.valid_to,
+                ),
+                place,
+            )
 
 
 def _pair_renamed(
@@ -203,19 +301,23 @@ def _changed_instances(
     old: _ComparedVersion,
     new: _ComparedVersion,
     pairs: Sequence[tuple[ComparedMember, ComparedMember]],
-) -> Iterator[InstanceDifference]:
+) -> Iterator[InstanceDifference | None]:
+    """The difference of each pair; None where the two versions show the same."""
+    if not pairs:
+        return
     before = _shown_instances(conn, key, old, [row for row, _ in pairs])
     after = _shown_instances(conn, key, new, [row for _, row in pairs])
     high = max(old.version, new.version)
     level_version = max((row.valid_from for row in rows.levels(conn, key, high).values()), default=None)
     for row, other in pairs:
         was, now_is = before[row.sop_instance_uid], after[other.sop_instance_uid]
-        differing = domain.element_differences(was.block, now_is.block, _tag_and_vr)
+        differing = domain.element_differences(was.block, now_is.block, tag_and_vr)
         frames = None
         if row.pixels != other.pixels:
             frames = domain.frames_difference(_checksums(conn, was), _checksums(conn, now_is))
         is_same_file = row.record == other.record
         if is_same_file and frames is None and not differing:
+            yield None
             continue
         newer = other if other.in_newer else row
         yield InstanceDifference(
@@ -265,6 +367,7 @@ def _checksums(conn: Connection, opened: _ShownInstance) -> list[int]:
     return found
 
 
-def _tag_and_vr(key: str) -> tuple[int, str]:
+def tag_and_vr(key: str) -> tuple[int, str]:
+    """The tag by which a key of the document is sorted, and its VR in the dictionary, "" if it has none."""
     attribute = attribute_named(key)
     return (0xFFFFFFFF, "") if attribute is None else (attribute.tag, attribute.vr)

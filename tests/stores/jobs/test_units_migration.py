@@ -31,6 +31,8 @@ BACK = (
     "CREATE INDEX chunk_by_state ON chunk (state, job, number)",
     "DROP TABLE unit",
     "ALTER TABLE import_job DROP COLUMN priority",
+    "ALTER TABLE version DROP COLUMN copied_from",
+    "ALTER TABLE version DROP COLUMN reverted_to",
     "ALTER TABLE version DROP COLUMN mark",
     "UPDATE alembic_version SET version_num = '0010'",
 )

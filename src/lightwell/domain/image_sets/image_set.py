@@ -47,7 +47,9 @@ class ImageSet:
 class Version:
     """One row of ``version``.
 
-    ``workflow_status`` is final, ``caller`` the ARN of the principal that made it.
+    ``workflow_status`` is final, ``caller`` the ARN of the principal that made it. ``reverted_to`` is the
+    version whose content it has again, ``copied_from`` the id of the set that was copied; None too for
+    versions made before these were kept.
     """
 
     number: int
@@ -56,6 +58,8 @@ class Version:
     forced: bool | None
     caller: str
     created_at: int
+    reverted_to: int | None = None
+    copied_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

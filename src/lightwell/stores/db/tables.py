@@ -128,6 +128,8 @@ version = Table(
     Column("caller", _TEXT, nullable=False),  # ARN of who made it
     Column("created_at", BigInteger, nullable=False),
     Column("mark", BigInteger),  # random: see `stores.image_sets.lookups.MARK`; NULL in old rows
+    Column("reverted_to", Integer),  # the version whose content it has again; NULL in old rows
+    Column("copied_from", _TEXT),  # id of the image set that a copy was made of; NULL in old rows
 )
 
 level_value = Table(

@@ -1,4 +1,6 @@
-"""The rows of an image set that hold in only one of two versions, found without reading their content."""
+"""The rows of an image set that hold in only one of two versions, and how much each version holds and
+changes; found without reading what they hold.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,8 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, Connection, and_, func, or_, select
 
 from lightwell.domain.keys import ImageSetKey, InstanceKey, PixelsKey, RecordKey
-from lightwell.stores.db.tables import instance, level, member, record
-from lightwell.stores.db.validity import holds, holds_in, holds_throughout
+from lightwell.stores.db.tables import instance, level, member, pixels, record
+from lightwell.stores.db.validity import holds, holds_in, holds_throughout, is_open
 
 _LEVEL_VALUES = (record.c.patient_value, record.c.study_value, record.c.series_value)
 
@@ -104,3 +106,95 @@ def _rows(
         )
         for row in conn.execute(statement)
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class VersionRows:
+    """What the versions of a set begin and end, by version number.
+
+    ``opened`` and ``closed`` count instances, ``levels`` are the numbers of the levels that a version
+    changed: 0 patient, 1 study, 2 series.
+    """
+
+    opened: Mapping[int, int]
+    closed: Mapping[int, int]
+    levels: Mapping[int, frozenset[int]]
+
+    def instance_count(self, version: int) -> int:
+        """How many instances a version has."""
+        begun = sum(count for number, count in self.opened.items() if number <= version)
+        return begun - sum(count for number, count in self.closed.items() if number <= version)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a version holds. ``syntaxes`` are the transfer syntaxes in which its frames are stored."""
+
+    instances: int
+    images: int
+    frames: int
+    syntaxes: tuple[str, ...]
+
+
+def version_rows(conn: Connection, key: ImageSetKey) -> VersionRows:
+    """What each version of a set begins and ends."""
+    opened = conn.execute(
+        select(member.c.valid_from, func.count())
+        .where(member.c.image_set == key)
+        .group_by(member.c.valid_from)
+    )
+    closed = conn.execute(
+        select(member.c.valid_to, func.count())
+        .where(member.c.image_set == key, member.c.valid_to.is_not(None))
+        .group_by(member.c.valid_to)
+    )
+    levels: dict[int, set[int]] = {}
+    for number, version in conn.execute(
+        select(level.c.level, level.c.valid_from).where(level.c.image_set == key)
+    ):
+        levels.setdefault(version, set()).add(number)
+    return VersionRows(
+        {version: count for version, count in opened},
+        {version: count for version, count in closed},
+        {version: frozenset(numbers) for version, numbers in levels.items()},
+    )
+
+
+def content(conn: Connection, key: ImageSetKey, version: int) -> Content:
+    """What a version holds."""
+    rows = conn.execute(
+        select(
+            pixels.c.stored_syntax,
+            func.count(),
+            func.count(pixels.c.key),
+            func.coalesce(func.sum(pixels.c.frame_count), 0),
+        )
+        .select_from(member)
+        .outerjoin(pixels, pixels.c.key == member.c.pixels)
+        .where(member.c.image_set == key, holds_in(member, version))
+        .group_by(pixels.c.stored_syntax)
+        .order_by(pixels.c.stored_syntax)
+    ).all()
+    return Content(
+        instances=sum(row[1] for row in rows),
+        images=sum(row[2] for row in rows),
+        frames=sum(int(row[3]) for row in rows),
+        syntaxes=tuple(row[0] for row in rows if row[0] is not None),
+    )
+
+
+def level_values(conn: Connection, key: ImageSetKey, number: int, most: int) -> list[tuple[int, int]]:
+    """The level values that the open members came with on a level, each with how many have it; at most
+    ``most``, the frequent ones first.
+    """
+    column = _LEVEL_VALUES[number]
+    rows = conn.execute(
+        select(column, func.count())
+        .select_from(member)
+        .join(record, record.c.key == member.c.record)
+        .where(member.c.image_set == key, is_open(member))
+        .group_by(column)
+        .order_by(func.count().desc(), column)
+        .limit(most)
+    )
+    return [(value, count) for value, count in rows]

@@ -25,7 +25,11 @@ _CHANGE_SET = update(image_set).where(image_set.c.key == bindparam("of_set"))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewVersion:
-    """A row of ``version``. ``caller`` is the ARN of who made it; ``created_at`` is ms since the epoch."""
+    """A row of ``version``. ``caller`` is the ARN of who made it; ``created_at`` is ms since the epoch.
+
+    ``reverted_to`` is the version whose content it has again, ``copied_from`` the id of the set that was
+    copied.
+    """
 
     number: int
     workflow_status: WorkflowStatus
@@ -33,6 +37,8 @@ class NewVersion:
     created_at: int
     message: str | None = None
     forced: bool | None = None
+    reverted_to: int | None = None
+    copied_from: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +154,8 @@ def _insert_version(conn: Connection, image_set_key: ImageSetKey, new: NewVersio
             "caller": new.caller,
             "created_at": new.created_at,
             "mark": secrets.randbits(63),
+            "reverted_to": new.reverted_to,
+            "copied_from": new.copied_from,
         },
     )
 

@@ -1,0 +1,50 @@
+"""What differs between two versions of an image set, a part at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lightwell.domain.image_sets.image_set import Version
+from lightwell.operations.context import Context
+from lightwell.operations.image_sets import find_readable
+from lightwell.operations.version_diff import (
+    DifferencePage,
+    diff_page,
+    existing_versions,
+    versions_between,
+)
+
+_MOST_VERSIONS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A part of the difference from version ``first`` to version ``second``.
+
+    ``versions`` are those in between, in the first part only and the newest `_MOST_VERSIONS` of them.
+    """
+
+    first: int
+    second: int
+    versions: tuple[Version, ...]
+    page: DifferencePage
+
+
+def diff(
+    ctx: Context,
+    datastore_id: str,
+    image_set_id: str,
+    between: tuple[str, str],
+    *,
+    start: int,
+    most: int,
+) -> Difference:
+    """`diff_page` of a set in this data store, by version ids. Raises `NotFoundError` where the set or a
+    version does not exist, or the set is deleted.
+    """
+    found = find_readable(ctx, datastore_id, image_set_id)
+    first, second = existing_versions(found, *between)
+    with ctx.stores.db.read() as conn:
+        versions = tuple(versions_between(conn, found, first, second)) if start == 0 else ()
+        page = diff_page(conn, found.key, first, second, start=start, most=most)
+    return Difference(first, second, versions[-_MOST_VERSIONS:], page)
