@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ from lightwell.operations.update_image_set_metadata import update_image_set_meta
 from lightwell.stores.account import datastores
 from lightwell.wire import shapes
 from tests.support import image_set_builders
+from tests.support.console import ConsoleClient, allow
 from tests.support.image_set_builders import BuiltInstance
 from tests.support.imports import Importing, importing
+from tests.support.server import Server
 
 STUDY, SERIES = "1.2.3", "1.2.3.4"
 OWN_VALUE = "CHEST"
@@ -113,7 +115,7 @@ def test_lists_versions_with_who_made_each_and_what_it_changed(built: Built) -> 
     built.update(3, updatable_attributes=of_instance(1, InstanceNumber="9"))
     built.revert(4, 1)
 
-    page = image_set_versions.list_versions(built.ctx, built.datastore, built.id, below=None, limit=4)
+    page = image_set_versions.list_versions(built.ctx, built.datastore, built.id, next_token=None, limit=4)
     found = [
         (v.version.number, v.kind, v.instances, v.added, v.removed, v.touched, v.levels)
         for v in page.versions
@@ -126,10 +128,12 @@ def test_lists_versions_with_who_made_each_and_what_it_changed(built: Built) -> 
     ]
     assert page.versions[0].version.reverted_to == 1
     assert page.versions[0].version.caller.endswith("user/ana")
-    assert page.below == 2
-    last = image_set_versions.list_versions(built.ctx, built.datastore, built.id, below=2, limit=4)
+    assert page.next_token is not None
+    last = image_set_versions.list_versions(
+        built.ctx, built.datastore, built.id, next_token=page.next_token, limit=4
+    )
     assert [(v.version.number, v.kind) for v in last.versions] == [(1, "created")]
-    assert last.below is None
+    assert last.next_token is None
 
 
 def test_says_what_a_set_was_copied_from(built: Built) -> None:
@@ -142,7 +146,7 @@ def test_says_what_a_set_was_copied_from(built: Built) -> None:
             copy_image_set_information=shapes.CopyImageSetInformation(source_image_set=source),
         ),
     ).destination_image_set_properties.image_set_id
-    page = image_set_versions.list_versions(built.ctx, built.datastore, copied, below=None, limit=9)
+    page = image_set_versions.list_versions(built.ctx, built.datastore, copied, next_token=None, limit=9)
     assert [(v.kind, v.version.copied_from) for v in page.versions] == [("copied", built.id)]
     shown = image_set_versions.overview(built.ctx, built.datastore, copied, None)
     assert (shown.content.instances, shown.content.frames, shown.version) == (3, 3, 1)
@@ -156,25 +160,25 @@ def test_shows_a_difference_a_part_at_a_time(built: Built) -> None:
     built.update(2, removable_attributes=whole)
     built.update(3, updatable_attributes=of_instance(1, InstanceNumber="9"))
 
-    def part(start: int, most: int) -> Any:
-        return diff(built.ctx, built.datastore, built.id, ("1", "4"), start=start, most=most)
+    def part(next_token: str | None, most: int) -> Any:
+        return diff(built.ctx, built.datastore, built.id, ("1", "4"), next_token=next_token, most=most)
 
-    first = part(0, 2)
-    assert [version.number for version in first.versions] == [2, 3, 4]
+    first = part(None, 2)
+    assert [each.version.number for each in first.versions] == [2, 3, 4]
     assert [each.path for level in first.page.levels for each in level.elements] == ["StudyDescription"]
     assert (first.page.added, first.page.removed) == (0, 1)
     assert (first.page.old_count, first.page.new_count) == (3, 2)
-    rest = part(first.page.next_start, 2)
+    rest = part(first.next_token, 2)
     assert rest.versions == ()
     assert rest.page.levels == ()
-    assert rest.page.next_start is None
+    assert rest.next_token is None
     shown = [
         (each.kind, each.new_uid or each.old_uid) for each in (*first.page.instances, *rest.page.instances)
     ]
     # The second slice showed a description of its own until the level was edited.
     assert shown == [("changed", f"{SERIES}.1"), ("changed", f"{SERIES}.2"), ("removed", f"{SERIES}.3")]
     with pytest.raises(NotFoundError, match="no version 9"):
-        diff(built.ctx, built.datastore, built.id, ("1", "9"), start=0, most=2)
+        diff(built.ctx, built.datastore, built.id, ("1", "9"), next_token=None, most=2)
 
 
 def test_previews_what_an_edit_would_change(built: Built) -> None:
@@ -187,7 +191,7 @@ def test_previews_what_an_edit_would_change(built: Built) -> None:
     assert described.instances_with_own_value == 1
     assert [(e.path, e.new) for e in dated.elements] == [("StudyDate", "20260101")]
     # Nothing has changed.
-    page = image_set_versions.list_versions(built.ctx, built.datastore, built.id, below=None, limit=9)
+    page = image_set_versions.list_versions(built.ctx, built.datastore, built.id, next_token=None, limit=9)
     assert len(page.versions) == 1
 
 
@@ -239,3 +243,60 @@ def test_previews_the_removal_of_instances(built: Built) -> None:
     assert found.verdict == "refused"
     assert found.message is not None
     assert "DeleteImageSet" in found.message
+
+
+def test_answers_only_who_may_read_the_image_set(
+    server: Server, root: ConsoleClient, client: Any, limited: Callable[..., ConsoleClient]
+) -> None:
+    with server.database() as db:
+        datastore = client.create_datastore(datastoreName="sets")["datastoreId"]
+        with db.read() as conn:
+            store = datastores.get(conn, datastore)
+        assert store is not None
+        stores = image_set_builders.open_at(server.data, db.url)
+        made = image_set_builders.image_set(
+            stores,
+            [BuiltInstance(f"{SERIES}.1", 1, {"InstanceNumber": "1", "00091010": "x" * 50_000}, [b"x"])],
+            store=(store.key, store.id),
+            study={"StudyInstanceUID": STUDY, "StudyDescription": "<img src=x onerror=alert(1)>"},
+            series={"Modality": "CT", "SeriesInstanceUID": SERIES},
+            is_primary=False,
+        )
+        stores.close()
+    path = f"datastores/{datastore}/imagesets/{made.id}"
+    shown = root("GET", path)
+    assert shown["study"]["StudyDescription"] == "<img src=x onerror=alert(1)>"
+    assert (shown["instanceCount"], shown["frameCount"], shown["versionId"]) == (1, 1, "1")
+
+    blob = json.dumps({"SchemaVersion": 1.1, **of_instance(1, **{"00091010": "c2hvcnQ="})})
+    body = {"latestVersionId": "1", "updatableAttributes": blob, "force": True}
+    found = root("POST", f"{path}/preview", body)
+    assert (found["nextVersionId"], found["verdict"]) == ("2", "allowed")
+    (change,) = found["changes"]
+    assert (change["verdict"], change["level"], change["key"]) == ("needsForce", "Instance", "00091010")
+    (element,) = change["elements"]
+    assert element["new"] == "c2hvcnQ="
+    assert (len(element["old"]), element["oldLength"]) == (2_000, 50_000)
+    client.update_image_set_metadata(
+        datastoreId=datastore,
+        imageSetId=made.id,
+        latestVersionId="1",
+        force=True,
+        updateImageSetMetadataUpdates={"DICOMUpdates": {"updatableAttributes": blob}},
+    )
+    (newest, _) = root("GET", f"{path}/versions")["versions"]
+    assert (newest["kind"], newest["forced"], newest["touched"]) == ("updated", True, 1)
+    (changed,) = root("GET", f"{path}/diff?from=1&to=2")["instances"]
+    assert (changed["change"], changed["versionId"]) == ("changed", "2")
+
+    arn = f"arn:aws:medical-imaging:us-east-1:000000000000:datastore/{datastore}"
+    names = ["GetImageSet", "GetImageSetMetadata", "ListImageSetVersions"]
+    reader = limited(allow([f"medical-imaging:{name}" for name in names], [arn, f"{arn}/imageset/{made.id}"]))
+    assert reader("GET", f"{path}/diff?from=2&to=1")["newVersionId"] == "1"
+    assert reader.refused("POST", f"{path}/preview", body)[0] == 403
+    other = limited(allow("medical-imaging:GetImageSet", "*"), name="other")
+    for refused in (path, f"{path}/versions", f"{path}/diff?from=1&to=2"):
+        assert other.refused("GET", refused)[0] == 403
+    assert root.refused("GET", f"{path}/diff?from=1")[0] == 400
+    assert root.refused("GET", f"{path}/versions?nextToken=x")[0] == 400
+    assert root.refused("GET", f"datastores/{datastore}/imagesets/{'0' * 32}")[0] == 404

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lightwell.domain.image_sets.image_set import Version
+from lightwell.domain import page_tokens
+from lightwell.operations.console.image_set_versions import VersionSummary, place, summary_of
 from lightwell.operations.context import Context
 from lightwell.operations.image_sets import find_readable
 from lightwell.operations.version_diff import (
@@ -13,6 +14,7 @@ from lightwell.operations.version_diff import (
     existing_versions,
     versions_between,
 )
+from lightwell.stores.image_sets import version_diff
 
 _MOST_VERSIONS = 200
 
@@ -26,8 +28,9 @@ class Difference:
 
     first: int
     second: int
-    versions: tuple[Version, ...]
+    versions: tuple[VersionSummary, ...]
     page: DifferencePage
+    next_token: str | None
 
 
 def diff(
@@ -36,15 +39,23 @@ def diff(
     image_set_id: str,
     between: tuple[str, str],
     *,
-    start: int,
+    next_token: str | None,
     most: int,
 ) -> Difference:
     """`diff_page` of a set in this data store, by version ids. Raises `NotFoundError` where the set or a
     version does not exist, or the set is deleted.
     """
+    start = 0 if next_token is None else place(next_token)
     found = find_readable(ctx, datastore_id, image_set_id)
     first, second = existing_versions(found, *between)
     with ctx.stores.db.read() as conn:
         versions = tuple(versions_between(conn, found, first, second)) if start == 0 else ()
+        counted = version_diff.version_rows(conn, found.key)
         page = diff_page(conn, found.key, first, second, start=start, most=most)
-    return Difference(first, second, versions[-_MOST_VERSIONS:], page)
+    return Difference(
+        first,
+        second,
+        tuple(summary_of(version, counted) for version in versions[-_MOST_VERSIONS:]),
+        page,
+        None if page.next_start is None else page_tokens.encode([page.next_start]),
+    )

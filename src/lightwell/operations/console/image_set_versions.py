@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from lightwell.documents import metadata_documents
+from lightwell.domain import page_tokens
 from lightwell.domain.image_sets.image_set import ImageSet, Version
 from lightwell.domain.image_sets.levels import LEVEL_NAMES
 from lightwell.domain.states import WorkflowStatus
+from lightwell.errors import ValidationError
 from lightwell.operations.context import Context
 from lightwell.operations.image_sets import find_readable, unknown_image_set
 from lightwell.operations.version_ids import readable_version
@@ -48,10 +50,10 @@ class VersionSummary:
 
 @dataclass(frozen=True, slots=True)
 class VersionPage:
-    """Versions, newest first; ``below`` is where the next page begins, None after the last."""
+    """Versions, newest first; ``next_token`` is None after the last."""
 
     versions: tuple[VersionSummary, ...]
-    below: int | None
+    next_token: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +73,10 @@ class Overview:
 
 
 def list_versions(
-    ctx: Context, datastore_id: str, image_set_id: str, *, below: int | None, limit: int
+    ctx: Context, datastore_id: str, image_set_id: str, *, next_token: str | None, limit: int
 ) -> VersionPage:
     """Every version, failed ones included. Raises `NotFoundError` where the set does not exist."""
+    below = None if next_token is None else place(next_token)
     with ctx.stores.db.read() as conn:
         found = lookups.get(conn, datastore_id, image_set_id)
         if found is not None:
@@ -84,8 +87,16 @@ def list_versions(
     shown = versions[:limit]
     return VersionPage(
         tuple(summary_of(version, counted) for version in shown),
-        shown[-1].number if len(versions) > limit else None,
+        page_tokens.encode([shown[-1].number]) if len(versions) > limit else None,
     )
+
+
+def place(next_token: str) -> int:
+    """The number in a page token. Raises `ValidationError` for one that was not returned."""
+    (number,) = page_tokens.decode(next_token, int)
+    if not isinstance(number, int) or number < 0:
+        raise ValidationError("nextToken is not one that this operation returned.")
+    return number
 
 
 def summary_of(version: Version, counted: VersionRows) -> VersionSummary:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from urllib.parse import unquote_to_bytes
 
 from lightwell.errors import MethodNotAllowedError, UnknownOperationError, ValidationError
-from lightwell.web.console import datastores, session
+from lightwell.web.console import datastores, image_sets, session
 from lightwell.web.console.route import Route
 
 ROUTES: tuple[Route, ...] = (
     *session.ROUTES,
     *datastores.ROUTES,
+    *image_sets.ROUTES,
 )
 
 OPERATIONS = tuple(route.operation for route in ROUTES)
