@@ -15,7 +15,6 @@ from pydicom.dataset import Dataset, FileDataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
-from tests.dicomweb.support.javascript_clients import needed
 from tests.dicomweb.support.sample_datastore import (
     EXPLICIT,
     H264,
@@ -29,6 +28,7 @@ from tests.dicomweb.support.sample_datastore import (
 from tests.dicomweb.support.stored_files import StoredFiles
 from tests.dicomweb.support.uploads import Store, new
 from tests.support.ct_files import ct
+from tests.support.javascript import needed
 
 DICOM = "application/dicom"
 PARTS = 'multipart/related; type="application/dicom"'

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tests.dicomweb.support.javascript_clients import imported, modules, needed, node
+from tests.dicomweb.support.javascript_clients import imported, node
 from tests.support.ct_files import ROOT, ct, write
+from tests.support.javascript import BROWSER, needed, packages_folder, run, with_packages
 from tests.support.server import Server, running
 
 SIZE = 160
@@ -29,9 +30,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture(scope="module")
-def scripts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def scripts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     needed("chromium")
-    return modules(tmp_path_factory.mktemp("browser"), page=True)
+    folder = tmp_path_factory.mktemp("viewers-page") / "browser"
+    with_packages(BROWSER, packages_folder(request.config), folder)
+    run(["npx", "vite", "build"], folder)
+    return folder
 
 
 def slope(dtype: str) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from lightwell.web.pages import ohif
-from tests.dicomweb.support.javascript_clients import needed
+from tests.support.javascript import needed
 
 STORE = "a" * 32
 _BROWSER = r"""
