@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from lightwell.auth.authentication import Authenticator
 from lightwell.auth.authorization import AccessControl
 from lightwell.auth.data_access_role import DataAccessRoles, open_data_access_roles
+from lightwell.auth.key_sessions import KeySessions
 from lightwell.auth.principals import Principals
 from lightwell.auth.roles import Roles
 from lightwell.auth.secret_box import SecretBox, open_secret_box
@@ -30,6 +31,7 @@ from lightwell.stores.data_folder import uploads
 from lightwell.stores.db.schema import schema_state
 from lightwell.stores.objects.shared_blocks import SharedBlocks
 from lightwell.web.authorizers.bearer_authentication import BearerAuthentication
+from lightwell.web.authorizers.federation import Federation
 from lightwell.web.console.table import OPERATIONS as CONSOLE
 from lightwell.web.dicomweb.resources import OPERATIONS as DICOMWEB
 from lightwell.web.gateway import Gateway
@@ -112,6 +114,8 @@ def build(
                 roles, settings.region, settings.account_id, settings.s3_endpoint_url
             ),
             sessions=Sessions(stores.db, secret_box, roles, access_control, settings.account_id),
+            key_sessions=KeySessions(stores.db, secret_box),
+            federation=Federation(settings),
             bearer_authentication=BearerAuthentication(
                 settings, bindings, roles, threads, partial(_builtin_authorizer, settings, secret_box)
             ),
@@ -138,6 +142,7 @@ def close(gateway: Gateway) -> None:
     gateway.state.threads.shutdown(wait=True)
     gateway.state.waiters.shutdown(wait=True)
     gateway.state.encoders.shutdown(wait=True)
+    gateway.state.federation.close()
     gateway.state.pool.close()
     gateway.state.stores.close()
 

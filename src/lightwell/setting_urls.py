@@ -90,6 +90,21 @@ def endpoint_fault(url: str) -> str | None:
     return None
 
 
+def issuer_fault(url: str) -> str | None:
+    """What is wrong with the URL of an OpenID provider (OpenID Connect Core 1.0 §2); None if nothing is."""
+    if endpoint_fault(url) is not None or "@" in url or url.partition("://")[2].endswith("//"):
+        return "must be https://HOST[:PORT][/PATH], exactly as tokens of the provider have it in iss"
+    if url.startswith("http://") and not is_loopback(url):
+        return "must begin with https://: with plain HTTP anybody in between could sign in as anyone"
+    return None
+
+
+def is_loopback(url: str) -> bool:
+    """Whether the URL names this machine itself."""
+    host = urlsplit(url).hostname or ""
+    return host in ("localhost", "::1") or re.fullmatch(r"127(?:\.\d{1,3}){3}", host) is not None
+
+
 def storage_fault(url: str) -> str | None:
     """What is wrong with the URL of a storage; None if it can be tried."""
     if url.startswith("file:///") and "\0" not in url:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
@@ -17,14 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from lightwell.errors import ConfigurationError
+from lightwell.setting_checks import faults
 from lightwell.setting_file import read_settings_file
-from lightwell.setting_urls import (
-    database_fault,
-    endpoint_fault,
-    masked_url,
-    public_fault,
-    storage_fault,
-)
+from lightwell.setting_urls import masked_url
 from lightwell.setting_values import convert, split_list
 
 PREFIX = "LIGHTWELL_"
@@ -164,6 +158,17 @@ class Settings:
         "true: refuse what HealthImaging does not know in a DICOMweb search: unknown parameters, a limit "
         "above 1000, keywords in other letters, optional match keys, empty and multiple value matching",
     )
+    oidc_issuer: str | None = _setting(
+        None, "OpenID provider whose people may sign in to the console and take roles, as its tokens name it"
+    )
+    oidc_client_id: str | None = _setting(None, "client ID of the console at that provider, a public client")
+    oidc_audiences: str | None = _setting(
+        None, "comma-separated IDs of other clients whose tokens are accepted for roles"
+    )
+    oidc_scope: str = _setting("openid profile email", "scopes that the console asks that provider for")
+    oidc_ca: Path | None = _setting(
+        None, "certificates of an authority, PEM, that the provider's is trusted by as well"
+    )
     cors_origins: str = _setting("*", "comma-separated origins that browsers may call from")
     metadata_transfer_syntax: str = _setting(
         "on", "on: include TransferSyntaxUID (0002,0010) in DICOMweb metadata", choices=("on", "off")
@@ -280,6 +285,11 @@ class Settings:
         return tuple(ip_network(text) for text in split_list(self.trusted_proxies))
 
     @property
+    def oidc_clients(self) -> frozenset[str]:
+        """The clients of the OpenID provider whose tokens are accepted."""
+        return frozenset([*split_list(self.oidc_client_id), *split_list(self.oidc_audiences)])
+
+    @property
     def authorizers(self) -> Path:
         return self.authorizers_dir or self.data / "authorizers"
 
@@ -386,60 +396,8 @@ def _known(name: str, where: str, spell: Any) -> str:
     raise ConfigurationError(f"unknown setting {where}{hint}")
 
 
-_URLS = {
-    "public_url": public_fault,
-    "database_url": database_fault,
-    "database_direct_url": database_fault,
-    "database_replica_url": database_fault,
-    "storage_url": storage_fault,
-    "storage_endpoint_url": endpoint_fault,
-    "s3_endpoint_url": endpoint_fault,
-}
-
-
 def _checked(settings: Settings) -> Settings:
-    def refuse(name: str, text: str) -> None:
-        where = settings.sources.get(name, "the defaults")
-        raise ConfigurationError(f"{name} from {where} {text}")
-
-    if not re.fullmatch(r"\d{12}", settings.account_id):
-        refuse("account_id", f"is {settings.account_id!r}; expected 12 digits")
-    if not re.fullmatch(r"[a-z0-9-]{1,32}", settings.region):
-        refuse("region", f"is {settings.region!r}; expected a name such as us-east-1")
-    for name in ("port", "status_port"):
-        if (port := getattr(settings, name)) > 65535:
-            refuse(name, f"is {port}; expected 0 to 65535")
-    if (settings.root_access_key_id is None) != (settings.root_secret_access_key is None):
-        raise ConfigurationError("root_access_key_id and root_secret_access_key must be set together")
-    if settings.root_access_key_id and not re.fullmatch(r"\w{16,128}", settings.root_access_key_id, re.ASCII):
-        refuse("root_access_key_id", "must be 16 to 128 letters, digits or underscores")
-    if settings.secret_key is not None and settings.secret_key_file is not None:
-        raise ConfigurationError("secret_key and secret_key_file must not be set together")
-    if (settings.tls_cert is None) != (settings.tls_key is None):
-        raise ConfigurationError("tls_cert and tls_key must be set together")
-    for name, fault in _URLS.items():
-        url = getattr(settings, name)
-        if url and (words := fault(url)):
-            refuse(name, words)
-    for text in split_list(settings.trusted_proxies):
-        try:
-            network = ip_network(text)
-        except ValueError as error:
-            refuse("trusted_proxies", f"must list addresses and networks such as 10.0.0.0/8: {error}")
-        else:
-            if network.prefixlen == 0:
-                refuse("trusted_proxies", f"contains {text}, which would trust headers from anyone")
-    for name in ("database_direct_url", "database_replica_url"):
-        if str(getattr(settings, name)).startswith("sqlite:"):
-            refuse(name, "must be postgresql://…: SQLite has neither poolers nor replicas")
-    if settings.database_replica_lag < 2:
-        refuse("database_replica_lag", "must be 2 or more: it is looked at each second")
-    if not 1 <= settings.database_pool <= 1000:
-        refuse("database_pool", f"is {settings.database_pool}; expected 1 to 1000")
-    if settings.worker_memory < 256 * MiB:
-        refuse("worker_memory", "must be 256m or more")
-    if settings.authorizer_leeway > 60:
-        refuse("authorizer_leeway", f"is {settings.authorizer_leeway}; expected 0 to 60 seconds")
-    if settings.authorizer_processes < 1:
-        refuse("authorizer_processes", "must be 1 or more")
+    for name, words in faults(settings):
+        where = "" if name is None else f"{name} from {settings.sources.get(name, 'the defaults')} "
+        raise ConfigurationError(where + words)
     return settings

@@ -53,6 +53,10 @@ class Authenticator:
             raise AuthenticationError("UnrecognizedClientException", _UNKNOWN_KEY)
         return principal
 
+    def forget(self, access_key_id: str) -> None:
+        """Look the access key up again before its next use: it has ended."""
+        self._principals.forget(access_key_id)
+
     def verify(
         self,
         signature: Signature,

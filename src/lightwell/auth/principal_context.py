@@ -27,10 +27,18 @@ def user_context(account: str, region: str, name: str) -> dict[str, str]:
     return {**context, "aws:username": name}
 
 
-def session_context(account: str, region: str, role: str, session: str) -> dict[str, str]:
-    """The context of requests made with an assumed role; ``aws:PrincipalArn`` is the ARN of the role."""
+def session_context(
+    account: str, region: str, role: str, session: str, provider: str | None = None
+) -> dict[str, str]:
+    """The context of requests made with an assumed role; ``aws:PrincipalArn`` is the ARN of the role.
+
+    ``provider`` is the issuer of the OpenID token that the role was taken with, if it was.
+    """
     id = f"{role_id(account, role)}:{session}"
-    return _context(account, region, arn.role_arn(account, role), "AssumedRole", id)
+    context = _context(account, region, arn.role_arn(account, role), "AssumedRole", id)
+    if provider is not None:
+        context["aws:federatedprovider"] = arn.oidc_provider_arn(account, provider)
+    return context
 
 
 def federated_context(account: str, region: str, name: str) -> dict[str, str]:

@@ -48,7 +48,9 @@ class Principal:
     """The owner of an access key, or of an assumed role without a key. Times are milliseconds.
 
     ``policies`` is what it may do; None means everything. ``role`` is the name of the role, None for users
-    and root; ``issued_at`` is when temporary credentials were issued.
+    and root; ``issued_at`` is when temporary credentials were issued. ``parent`` is the access key that
+    temporary credentials without a role stand for. ``subject`` is who took the role with a token of an OpenID
+    provider, as the provider calls that person.
     """
 
     access_key_id: str
@@ -59,6 +61,8 @@ class Principal:
     policies: Permissions | None = None
     role: str | None = None
     issued_at: int | None = None
+    parent: str | None = None
+    subject: str | None = None
 
     def identity(self, account: str) -> str:
         """The ARN of the IAM identity: that of the role for a session, else its own."""
@@ -104,9 +108,8 @@ class Principals:
     def load(self, access_key_id: str, now: int) -> Principal | None:
         """Look up the key in the database and cache the result; None if no such key is valid. Blocks."""
         with self._db.read() as conn:
-            key = table.get(conn, access_key_id)
-            role = None if key is None or key.role is None else roles.get(conn, key.role)
-        principal = None if key is None else self._principal(key, role)
+            found = _read(conn, access_key_id)
+        principal = None if found is None else self._principal(found)
         if principal is None:
             self._known.drop(access_key_id)
             self._unknown.put(access_key_id, True, now)
@@ -114,9 +117,13 @@ class Principals:
         self._known.put(access_key_id, principal, now)
         return principal
 
-    def _principal(self, key: AccessKey, role: Role | None) -> Principal | None:
-        """The owner of the key; None if the key is revoked or the role of its session is gone."""
-        identity = _identity(key, role, self._account, self._region)
+    def forget(self, access_key_id: str) -> None:
+        """Look the key up again before its next use."""
+        self._known.drop(access_key_id)
+
+    def _principal(self, found: _Found) -> Principal | None:
+        """The owner of the key; None if the key, its parent or the role of its session is gone."""
+        key, identity = found.key, _identity(found, self._account, self._region)
         if identity is None:
             return None
         has_role = key.role is not None and key.session_name is not None
@@ -128,7 +135,9 @@ class Principals:
             key.expires_at,
             identity.policies,
             key.role if has_role else None,
-            key.created_at if has_role else None,
+            None if key.session_token is None else key.created_at,
+            key.parent,
+            key.subject,
         )
 
 
@@ -138,14 +147,37 @@ def identity_of_key(db: Database, access_key_id: str, account: str, region: str)
     Decrypts nothing, so it works even if the secret key is lost.
     """
     with db.read() as conn:
-        key = table.get(conn, access_key_id)
-        role = None if key is None or key.role is None else roles.get(conn, key.role)
-    return None if key is None else _identity(key, role, account, region)
+        found = _read(conn, access_key_id)
+    return None if found is None else _identity(found, account, region)
 
 
-def _identity(key: AccessKey, role: Role | None, account: str, region: str) -> Identity | None:
+class _Found(NamedTuple):
+    """A key, with the role of its session or the key that it stands for, as far as there are such."""
+
+    key: AccessKey
+    role: Role | None
+    parent: AccessKey | None
+
+
+def _read(conn: Connection, access_key_id: str) -> _Found | None:
+    key = table.get(conn, access_key_id)
+    if key is None:
+        return None
+    return _Found(
+        key,
+        None if key.role is None else roles.get(conn, key.role),
+        None if key.parent is None else table.get(conn, key.parent),
+    )
+
+
+def _identity(found: _Found, account: str, region: str) -> Identity | None:
+    key, role, parent = found
     if key.revoked_at is not None:
         return None
+    if key.parent is not None:
+        # A key of the same id that was put later, or is a session itself, is another one.
+        is_same = parent is not None and parent.session_token is None and parent.created_at <= key.created_at
+        return _identity(_Found(parent, None, None), account, region) if parent and is_same else None
     if key.role is None or key.session_name is None:
         if key.is_root or key.policies is None:
             return Identity(_arn(account, key), None)
@@ -155,7 +187,7 @@ def _identity(key: AccessKey, role: Role | None, account: str, region: str) -> I
     # A role of the same name created later is a different role.
     if role is None or role.created_at > key.created_at or key.session_token is None:
         return None
-    context = session_context(account, region, key.role, key.session_name)
+    context = session_context(account, region, key.role, key.session_name, key.provider)
     return Identity(
         arn.session_arn(account, f"{key.role}/{key.session_name}"),
         permissions(role.policies, context, key.policies),

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from lightwell.auth.policies.condition_keys import claim_context
 from lightwell.auth.policies.policy import permissions
 from lightwell.auth.policies.trust import AssumingPrincipal, trusts
 from lightwell.auth.principal_context import session_context
@@ -21,7 +22,7 @@ from lightwell.stores.account import roles as table
 from lightwell.stores.account.roles import Role
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from lightwell.auth.policies.condition_keys import Context, Value
     from lightwell.stores.db.database import Database
@@ -67,6 +68,16 @@ class ServicePrincipal:
 
 
 @dataclass(frozen=True, slots=True)
+class WebIdentity:
+    """Who bears a genuine token of an OpenID provider; ``issuer`` is its URL. ``claims`` are the token's."""
+
+    issuer: str
+    subject: str
+    audience: str
+    claims: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class _LookedUp:
     role: Role | None
 
@@ -83,7 +94,7 @@ class Roles:
     def assume(
         self,
         arn: str,
-        caller: Principal | ServicePrincipal,
+        caller: Principal | ServicePrincipal | WebIdentity,
         *,
         session: str,
         now: int,
@@ -101,21 +112,38 @@ class Roles:
         role = self.get(name, now)
         if role is None:
             raise RoleError("missing", f"There is no role {arn}; `lightwell role list` shows the roles.")
-        whole: dict[str, Value] = {
-            **(context or {}),
-            "sts:rolesessionname": session,
-            **self._caller_context(caller),
-        }
-        if not trusts(role.trust_policy, self._assuming_principal(caller), whole, now):
-            who = caller.arn if isinstance(caller, Principal) else caller.name
-            raise RoleError("trust", f"The trust policy of {arn} does not let {who} assume it.")
-        return self.session(role, session, now, session_policies)
+        whole: Context = {**(context or {}), "sts:rolesessionname": session}
+        if not self._trusts(role, caller, whole, now):
+            raise RoleError("trust", f"The trust policy of {arn} does not let {_name(caller)} assume it.")
+        provider = caller.issuer if isinstance(caller, WebIdentity) else None
+        return self.session(role, session, now, session_policies, provider)
+
+    def trusting(self, identity: WebIdentity, session: str, now: int, context: Context) -> list[str]:
+        """The names of the roles that somebody may take in a session of this name. Blocks."""
+        with self._db.read() as conn:
+            found = table.page(conn)
+        whole: Context = {**context, "sts:rolesessionname": session}
+        return [role.name for role in found if self._trusts(role, identity, whole, now)]
+
+    def _trusts(
+        self, role: Role, caller: Principal | ServicePrincipal | WebIdentity, context: Context, now: int
+    ) -> bool:
+        whole = {**context, **self._caller_context(caller)}
+        return trusts(role.trust_policy, self._assuming_principal(caller), whole, now)
 
     def session(
-        self, role: Role, session: str, now: int, session_policies: Sequence[str] | None = None
+        self,
+        role: Role,
+        session: str,
+        now: int,
+        session_policies: Sequence[str] | None = None,
+        provider: str | None = None,
     ) -> Principal:
-        """The principal of a session of the role, without an access key."""
-        context = session_context(self._account, self._region, role.name, session)
+        """The principal of a session of the role, without an access key.
+
+        ``provider`` is the issuer of the token that it was taken with, if that was one.
+        """
+        context = session_context(self._account, self._region, role.name, session, provider)
         return Principal(
             access_key_id="",
             arn=arns.session_arn(self._account, f"{role.name}/{session}"),
@@ -152,9 +180,13 @@ class Roles:
             self._known.put(name, entry, now)
         return entry.role
 
-    def _caller_context(self, caller: Principal | ServicePrincipal) -> dict[str, Value]:
+    def _caller_context(self, caller: Principal | ServicePrincipal | WebIdentity) -> dict[str, Value]:
         if isinstance(caller, Principal):
             return {**principal_context(caller, self._account, self._region)}
+        if isinstance(caller, WebIdentity):
+            provider = arns.oidc_provider_arn(self._account, caller.issuer)
+            claims = claim_context(caller.issuer.partition("://")[2], caller.claims)
+            return {**claims, "aws:federatedprovider": provider}
         context: dict[str, Value] = {
             "aws:principalisawsservice": "true",
             "aws:sourceaccount": self._account,
@@ -163,10 +195,18 @@ class Roles:
             context["aws:sourcearn"] = caller.source_arn
         return context
 
-    def _assuming_principal(self, caller: Principal | ServicePrincipal) -> AssumingPrincipal:
+    def _assuming_principal(self, caller: Principal | ServicePrincipal | WebIdentity) -> AssumingPrincipal:
+        if isinstance(caller, WebIdentity):
+            return AssumingPrincipal(provider=arns.oidc_provider_arn(self._account, caller.issuer))
         if isinstance(caller, Principal):
             return AssumingPrincipal(
                 arns=frozenset({caller.arn, caller.identity(self._account)}), account=self._account
             )
         regional = caller.name.replace(".amazonaws.com", f".{self._region}.amazonaws.com")
         return AssumingPrincipal(services=frozenset({caller.name, regional}))
+
+
+def _name(caller: Principal | ServicePrincipal | WebIdentity) -> str:
+    if isinstance(caller, Principal):
+        return caller.arn
+    return caller.subject if isinstance(caller, WebIdentity) else caller.name

@@ -1,7 +1,8 @@
-"""Temporary credentials: sessions of a role, from AssumeRole.
+"""Temporary credentials: sessions of a role, from AssumeRole and AssumeRoleWithWebIdentity.
 
-Source: AWS STS API Reference, AssumeRole (constraints, session policies, role chaining). Stored encrypted,
-like access keys, until a day after they expire, so that a late client learns that its session has expired.
+Source: AWS STS API Reference, AssumeRole and AssumeRoleWithWebIdentity (constraints, session policies, role
+chaining). Stored encrypted, like access keys, until a day after they expire, so that a late client learns
+that its session has expired.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lightwell.auth.policies.actions import ASSUME_ROLE, AuthorizationRequest
+from lightwell.auth.policies.trust import ASSUME_ROLE_WITH_WEB_IDENTITY
 from lightwell.auth.policies.validation import check_session_policy
 from lightwell.auth.principal_context import role_id
 from lightwell.auth.principals import Credentials, Principal, new_credentials
-from lightwell.auth.roles import SESSION_NAME, RoleError, Roles
+from lightwell.auth.roles import SESSION_NAME, RoleError, Roles, WebIdentity
 from lightwell.auth.secret_box import SecretBox
 from lightwell.domain import arn as arns
 from lightwell.errors import AccessDeniedError, ConfigurationError, ValidationError
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
 
 SHORTEST, DEFAULT_DURATION, LONGEST, LONGEST_CHAINED = 900, 3_600, 43_200, 3_600
 LONGEST_POLICY = 2_048
-_KEPT_MS = 24 * 3600 * 1000
+KEPT_MS = 24 * 3600 * 1000
+"""How long temporary credentials are kept after they have ended."""
 _EXTERNAL_ID = re.compile(r"[\w+=,.@:/-]{2,1224}", re.ASCII)
 
 
@@ -109,6 +112,53 @@ class Sessions:
                 f"User: {caller.arn} is not authorized to perform: {ASSUME_ROLE} on resource: "
                 f"{role_arn}{hint}"
             ) from None
+        return self._issue(assumed, session, request_context.now, duration, policy)
+
+    def assume_with_token(
+        self,
+        identity: WebIdentity,
+        role_arn: str,
+        session: str,
+        request_context: RequestContext,
+        *,
+        duration: int = DEFAULT_DURATION,
+        policy: str | None = None,
+    ) -> AssumedRole:
+        """The same for somebody with a token of an OpenID provider; the trust policy alone decides. Blocks.
+
+        Raises `ValidationError`, `PolicyError` or `AccessDeniedError`.
+        """
+        _check(None, role_arn, session, duration, None)
+        if policy is not None:
+            _check_policy(policy)
+        try:
+            assumed = self._roles.assume(
+                role_arn,
+                identity,
+                session=session,
+                now=request_context.now,
+                context=request_context.as_condition_keys(),
+                session_policies=None if policy is None else [policy],
+            )
+        except RoleError:
+            # As on AWS, the message does not reveal whether the role is missing or does not trust the bearer.
+            raise AccessDeniedError(f"Not authorized to perform {ASSUME_ROLE_WITH_WEB_IDENTITY}") from None
+        return self._issue(assumed, session, request_context.now, duration, policy, identity)
+
+    def roles_for(self, identity: WebIdentity, session: str, request_context: RequestContext) -> list[str]:
+        """The names of the roles that somebody with a token may take. Blocks."""
+        context = request_context.as_condition_keys()
+        return self._roles.trusting(identity, session, request_context.now, context)
+
+    def _issue(
+        self,
+        assumed: Principal,
+        session: str,
+        now: int,
+        duration: int,
+        policy: str | None,
+        identity: WebIdentity | None = None,
+    ) -> AssumedRole:
         made, token = new_credentials(temporary=True), secrets.token_urlsafe(96)
         assert assumed.role is not None
         key = AccessKey(
@@ -117,23 +167,25 @@ class Sessions:
             secret=self._secret_box.encrypt(made.secret_access_key),
             session_token=self._secret_box.encrypt(token),
             is_root=False,
-            created_at=request_context.now,
-            expires_at=request_context.now + duration * 1000,
+            created_at=now,
+            expires_at=now + duration * 1000,
             revoked_at=None,
             policies=None if policy is None else (policy,),
             role=assumed.role,
             session_name=session,
+            provider=None if identity is None else identity.issuer,
+            subject=None if identity is None else identity.subject,
         )
 
         def work(conn: Connection) -> None:
-            table.remove_ended(conn, request_context.now - _KEPT_MS)
+            table.remove_ended(conn, now - KEPT_MS)
             table.insert(conn, key)
 
         self._db.write(work)
         return AssumedRole(
             made,
             token,
-            request_context.now + duration * 1000,
+            now + duration * 1000,
             arns.session_arn(self._account, f"{assumed.role}/{session}"),
             f"{role_id(self._account, assumed.role)}:{session}",
             None if policy is None else max(1, round(len(policy) * 100 / LONGEST_POLICY)),
@@ -147,7 +199,9 @@ def _context(session: str, external_id: str | None) -> dict[str, str]:
     return context
 
 
-def _check(caller: Principal, role_arn: str, session: str, duration: int, external_id: str | None) -> None:
+def _check(
+    caller: Principal | None, role_arn: str, session: str, duration: int, external_id: str | None
+) -> None:
     if not 20 <= len(role_arn) <= 2048 or not role_arn.isprintable():
         raise _refused(role_arn, "roleArn", "Member must have length between 20 and 2048")
     if SESSION_NAME.fullmatch(session) is None:
@@ -160,7 +214,7 @@ def _check(caller: Principal, role_arn: str, session: str, duration: int, extern
         raise _refused(
             str(duration), "durationSeconds", f"Member must have value between {SHORTEST} and {LONGEST}"
         )
-    if caller.role is not None and duration > LONGEST_CHAINED:
+    if caller is not None and caller.role is not None and duration > LONGEST_CHAINED:
         raise ValidationError(
             "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role "
             "chaining"

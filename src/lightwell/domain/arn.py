@@ -103,3 +103,8 @@ def federated_user_arn(account: str, name: str) -> str:
 def role_arn(account: str, name: str) -> str:
     """A role made by ``lightwell role put NAME``."""
     return f"arn:aws:iam::{account}:role/{name}"
+
+
+def oidc_provider_arn(account: str, issuer: str) -> str:
+    """An OpenID provider, as trust policies name it; ``issuer`` is its URL."""
+    return f"arn:aws:iam::{account}:oidc-provider/{issuer.partition('://')[2]}"

@@ -1,11 +1,13 @@
-"""The STS endpoint: AssumeRole and GetCallerIdentity at ``/``, so that ``boto3.client("sts")`` works here.
+"""The STS endpoint at ``/``, so that ``boto3.client("sts")`` works here.
 
 Source: AWS STS API Reference 2011-06-15 and the AWS Query protocol: parameters in the body of a POST or in
-the query, answers and errors in XML. Signed for the service ``sts``. GetCallerIdentity needs no permission.
+the query, answers and errors in XML. Signed for the service ``sts``, but for AssumeRoleWithWebIdentity, which
+a token stands for. GetCallerIdentity and GetSessionToken need no permission.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -14,9 +16,13 @@ from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 from xml.sax.saxutils import escape
 
-from lightwell.auth.principals import Principal, principal_context
+from lightwell.auth.key_sessions import DEFAULT_DURATION as KEY_SESSION_SECONDS
+from lightwell.auth.openid.errors import WebIdentityError
+from lightwell.auth.principals import Credentials, Principal, principal_context
 from lightwell.auth.sessions import DEFAULT_DURATION, AssumedRole
-from lightwell.errors import ApiError, UnavailableError, ValidationError
+from lightwell.auth.sigv4 import MISSING
+from lightwell.errors import ApiError, AuthenticationError, UnavailableError, ValidationError
+from lightwell.observe.logs import event
 from lightwell.web.requests.authorization import request_context
 from lightwell.web.requests.request import Request
 from lightwell.web.requests.responses import Receive, Response, plain
@@ -25,7 +31,10 @@ if TYPE_CHECKING:
     from lightwell.web.requests.state import AppState
 
 SERVICE, VERSION = "sts", "2011-06-15"
-OPERATIONS = ("AssumeRole", "GetCallerIdentity")
+WEB_IDENTITY = "AssumeRoleWithWebIdentity"
+OPERATIONS = ("AssumeRole", WEB_IDENTITY, "GetCallerIdentity", "GetSessionToken")
+
+log = logging.getLogger(__name__)
 
 _NAMESPACE = f"https://sts.amazonaws.com/doc/{VERSION}/"
 _XML = b"text/xml"
@@ -44,6 +53,7 @@ _BODY_LIMIT = 64 << 10
 _UNSUPPORTED = (
     "PolicyArns",
     "ProvidedContexts",
+    "ProviderId",
     "SerialNumber",
     "SourceIdentity",
     "Tags",
@@ -77,7 +87,7 @@ async def respond(state: AppState, request: Request, receive: Receive) -> Respon
 
 def error_response(error: ApiError, request_id: str) -> Response:
     """An error in XML, under the name that STS uses for it."""
-    code = _NAMES.get(error.code, error.code)
+    code = error.code if isinstance(error, WebIdentityError) else _NAMES.get(error.code, error.code)
     kind = "Receiver" if error.status >= 500 else "Sender"
     body = (
         f'<ErrorResponse xmlns="{_NAMESPACE}"><Error><Type>{kind}</Type><Code>{escape(code)}</Code>'
@@ -92,7 +102,12 @@ def error_response(error: ApiError, request_id: str) -> Response:
 
 async def _respond(state: AppState, request: Request, receive: Receive) -> Response:
     signed_request, now = request.signed(), state.clock.now()
-    signature, principal = await state.identify(signed_request, now)
+    try:
+        signature, principal = await state.identify(signed_request, now)
+    except AuthenticationError as error:
+        if error.code != MISSING:
+            raise
+        return await _respond_unsigned(state, request, receive, error)
     body = await request.body(receive, _BODY_LIMIT)
     admit = state.authenticator.verify
     request.query = admit(
@@ -104,13 +119,66 @@ async def _respond(state: AppState, request: Request, receive: Receive) -> Respo
     if action not in OPERATIONS:
         raise InvalidActionError(
             f"Could not find operation {action[:100]} for version {VERSION}: this endpoint knows "
-            f"{' and '.join(OPERATIONS)}"
+            f"{', '.join(OPERATIONS[:-1])} and {OPERATIONS[-1]}"
         )
     request.operation = action
+    if action == WEB_IDENTITY:
+        return await _assume_by_token(state, parameters, request, now)
     if action == "GetCallerIdentity":
         return _response(action, _render_identity(state, principal), request.id)
-    work = partial(_assume, state, principal, parameters, request, now)
+    give = _session_token if action == "GetSessionToken" else _assume
+    work = partial(give, state, principal, parameters, request, now)
     return _response(action, await state.in_thread(work), request.id)
+
+
+async def _respond_unsigned(
+    state: AppState, request: Request, receive: Receive, missing: AuthenticationError
+) -> Response:
+    """The response to a request without a signature, which only the one with a token may be."""
+    body = await request.body(receive, _BODY_LIMIT)
+    try:
+        parameters = _parameters(request.query, body)
+    except ValidationError:
+        raise missing from None
+    if parameters.get("Action") != WEB_IDENTITY:
+        raise missing
+    request.operation = WEB_IDENTITY
+    return await _assume_by_token(state, parameters, request, state.clock.now())
+
+
+async def _assume_by_token(state: AppState, parameters: Parameters, request: Request, now: int) -> Response:
+    _refuse_unsupported(parameters)
+    token, arn = _required(parameters, "WebIdentityToken"), _required(parameters, "RoleArn")
+    session, duration = _required(parameters, "RoleSessionName"), _duration(parameters, DEFAULT_DURATION)
+    identity = await state.federation.verify(token, now)
+    assume = partial(
+        state.sessions.assume_with_token,
+        identity,
+        arn,
+        session,
+        request_context(request, now),
+        duration=duration,
+        policy=parameters.get("Policy"),
+    )
+    assumed = await state.in_thread(assume)
+    request.caller = assumed.arn
+    # The session's name is the caller's choice; who it is, only the provider says.
+    event(
+        log,
+        logging.INFO,
+        "role taken with a token",
+        request=request.id,
+        role_session=assumed.arn,
+        provider=identity.issuer,
+        subject=identity.subject,
+        access_key=assumed.credentials.access_key_id,
+    )
+    result = (
+        f"{_render_assumed_role(assumed)}<Provider>{_text(identity.issuer)}</Provider>"
+        f"<Audience>{_text(identity.audience)}</Audience>"
+        f"<SubjectFromWebIdentityToken>{_text(identity.subject)}</SubjectFromWebIdentityToken>"
+    )
+    return _response(WEB_IDENTITY, result, request.id)
 
 
 def _parameters(query: bytes, body: bytes) -> Parameters:
@@ -140,7 +208,7 @@ def _render_identity(state: AppState, principal: Principal) -> str:
     )
 
 
-def _assume(state: AppState, principal: Principal, parameters: Parameters, request: Request, now: int) -> str:
+def _refuse_unsupported(parameters: Parameters) -> None:
     refused = [name for name in parameters if name.partition(".")[0] in _UNSUPPORTED]
     if refused:
         raise ValidationError(
@@ -148,15 +216,31 @@ def _assume(state: AppState, principal: Principal, parameters: Parameters, reque
             if refused[0].startswith("PolicyArns")
             else f"{refused[0]} is not supported here. Leave it out."
         )
-    duration = parameters.get("DurationSeconds", str(DEFAULT_DURATION))
+
+
+def _duration(parameters: Parameters, default: int) -> int:
+    duration = parameters.get("DurationSeconds", str(default))
     if not (duration.isascii() and duration.isdigit() and len(duration) <= 9):
         raise ValidationError(f"DurationSeconds must be a number of seconds, not {duration[:60]!r}")
+    return int(duration)
+
+
+def _session_token(
+    state: AppState, principal: Principal, parameters: Parameters, request: Request, now: int
+) -> str:
+    _refuse_unsupported(parameters)
+    made = state.key_sessions.of_key(principal, now, _duration(parameters, KEY_SESSION_SECONDS))
+    return _render_credentials(made.credentials, made.session_token, made.expires_at)
+
+
+def _assume(state: AppState, principal: Principal, parameters: Parameters, request: Request, now: int) -> str:
+    _refuse_unsupported(parameters)
     assumed = state.sessions.assume(
         principal,
         _required(parameters, "RoleArn"),
         _required(parameters, "RoleSessionName"),
         request_context(request, now),
-        duration=int(duration),
+        duration=_duration(parameters, DEFAULT_DURATION),
         policy=parameters.get("Policy"),
         external_id=parameters.get("ExternalId"),
     )
@@ -174,15 +258,22 @@ def _required(parameters: Parameters, name: str) -> str:
 
 
 def _render_assumed_role(assumed: AssumedRole) -> str:
-    end = datetime.fromtimestamp(assumed.expires_at // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     packed = "" if assumed.packed is None else f"<PackedPolicySize>{assumed.packed}</PackedPolicySize>"
     return (
         f"<AssumedRoleUser><AssumedRoleId>{_text(assumed.id)}</AssumedRoleId><Arn>{_text(assumed.arn)}</Arn>"
-        "</AssumedRoleUser><Credentials>"
-        f"<AccessKeyId>{assumed.credentials.access_key_id}</AccessKeyId>"
-        f"<SecretAccessKey>{assumed.credentials.secret_access_key}</SecretAccessKey>"
-        f"<SessionToken>{assumed.session_token}</SessionToken><Expiration>{end}</Expiration>"
-        f"</Credentials>{packed}"
+        "</AssumedRoleUser>"
+        f"{_render_credentials(assumed.credentials, assumed.session_token, assumed.expires_at)}{packed}"
+    )
+
+
+def _render_credentials(credentials: Credentials, session_token: str, expires_at: int) -> str:
+    end = datetime.fromtimestamp(expires_at // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return (
+        "<Credentials>"
+        f"<AccessKeyId>{credentials.access_key_id}</AccessKeyId>"
+        f"<SecretAccessKey>{credentials.secret_access_key}</SecretAccessKey>"
+        f"<SessionToken>{session_token}</SessionToken><Expiration>{end}</Expiration>"
+        "</Credentials>"
     )
 
 

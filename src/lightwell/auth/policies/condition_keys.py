@@ -12,6 +12,7 @@ true nor false, and a statement with such a condition never allows anything.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final, TypeAlias
@@ -47,6 +48,7 @@ STABLE = frozenset(
 _WITH_VALUES = STABLE | {
     "aws:currenttime",
     "aws:epochtime",
+    "aws:federatedprovider",
     "aws:referer",
     "aws:securetransport",
     "aws:sourceip",
@@ -71,7 +73,6 @@ _WITHOUT_VALUES = frozenset(
         "aws:calledvialast",
         "aws:ec2instancesourceprivateipv4",
         "aws:ec2instancesourcevpc",
-        "aws:federatedprovider",
         "aws:multifactorauthage",
         "aws:multifactorauthpresent",
         "aws:principalorgid",
@@ -138,13 +139,62 @@ _SPELLED = (
 )
 
 
+# An issuer without its scheme, and the name of a claim, which may contain colons itself.
+_CLAIM = re.compile(
+    r"(?:(?:[a-z0-9-]+\.)+[a-z0-9-]+|localhost)(?::[0-9]{1,5})?(?:/[^:\s]*)?:[^\s]{1,200}", re.ASCII
+)
+
+
 def is_supported(key: str) -> bool:
     """Whether the key, given in lower case, is supported, even if it never has a value here."""
     return (
         key in _WITH_VALUES
         or key in _WITHOUT_VALUES
         or any(key.startswith(t) and len(key) > len(t) for t in _TAGS)
+        or is_claim(key)
     )
+
+
+def is_claim(key: str) -> bool:
+    """Whether the key, given in lower case, is a claim of an OpenID token: ``ISSUER:CLAIM``."""
+    return _CLAIM.fullmatch(key) is not None
+
+
+def claim_context(issuer: str, claims: Mapping[str, object]) -> dict[str, Value]:
+    """The claims of a token as condition keys ``ISSUER:CLAIM``, the issuer being without its scheme.
+
+    Sources: IAM User Guide, "Available keys for AWS OIDC federation": ``aud`` is the token's ``azp`` if it
+    has one, and ``oaud`` its ``aud``; ``sub`` and ``amr``. All others are an extension: texts, numbers and
+    booleans, lists of them, and those in objects under names with dots, such as ``realm_access.roles``.
+    """
+    context: dict[str, Value] = {}
+
+    def add(name: str, value: object, depth: int) -> None:
+        if isinstance(value, dict):
+            for inner, each in value.items():
+                if depth < 4:
+                    add(f"{name}.{inner}", each, depth + 1)
+            return
+        found = _claim_value(value)
+        if found is not None:
+            key = f"{issuer}:{name}".lower()
+            context[key] = UNKNOWN if key in context else found
+
+    for name, value in claims.items():
+        if name not in ("aud", "oaud"):
+            add(name, value, 0)
+    add("aud", claims.get("azp", claims.get("aud")), 0)
+    add("oaud", claims.get("aud"), 0)
+    return context
+
+
+def _claim_value(value: object) -> Value | None:
+    if isinstance(value, list):
+        found = [_claim_value(each) for each in value]
+        return tuple(each for each in found if isinstance(each, str))
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, str | int | float) else None
 
 
 def nearest(key: str) -> str | None:

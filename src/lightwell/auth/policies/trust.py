@@ -16,22 +16,34 @@ from lightwell.auth.policies.patterns import Template, Truth, action_template
 from lightwell.auth.policies.policy import NOT_UNDERSTOOD, scalars, statements_of, texts
 
 ASSUME_ROLE = "sts:AssumeRole"
+ASSUME_ROLE_WITH_WEB_IDENTITY = "sts:AssumeRoleWithWebIdentity"
 
 _ELEMENTS = {"Sid", "Effect", "Principal", "Action", "NotAction", "Condition"}
 
 
 @dataclass(frozen=True, slots=True)
 class AssumingPrincipal:
-    """Who wants to assume a role: a service, by its names, or a principal of ``account``, by its ARNs."""
+    """Who wants to assume a role: a service, by its names, or a principal of ``account``, by its ARNs.
+
+    Or whoever has a token of an OpenID provider, by the provider's ARN; that is an action of its own.
+    """
 
     arns: frozenset[str] = frozenset()
     account: str | None = None
     services: frozenset[str] = frozenset()
+    provider: str | None = None
+
+    @property
+    def action(self) -> str:
+        """The action that a trust policy must allow."""
+        return ASSUME_ROLE if self.provider is None else ASSUME_ROLE_WITH_WEB_IDENTITY
 
     def matches(self, kind: str, name: str) -> bool:
         """Whether one entry of a ``Principal`` element matches."""
         if kind == "Service":
             return name in self.services
+        if kind == "Federated":
+            return self.provider is not None and name == self.provider
         if kind != "AWS" or self.account is None:
             return False
         return name in ("*", self.account, f"arn:aws:iam::{self.account}:root") or name in self.arns
@@ -52,10 +64,10 @@ class TrustStatement:
     understood: bool = True
 
     def applies(self, caller: AssumingPrincipal, context: Context) -> Truth:
-        """Whether it applies to ``sts:AssumeRole`` by the caller; None if that is unknown."""
+        """Whether it applies to the caller's assuming the role; None if that is unknown."""
         if not self.understood:
             return None
-        named = any(template.match(ASSUME_ROLE, {}) is True for template in self.actions)
+        named = any(template.match(caller.action, {}) is True for template in self.actions)
         if named is self.not_actions or not any(caller.matches(*each) for each in self.principals):
             return False
         return all_of(condition.test(context) for condition in self.conditions)

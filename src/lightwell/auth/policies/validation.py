@@ -35,6 +35,10 @@ _SID = re.compile(r"[A-Za-z0-9]*", re.ASCII)
 _ACTION = re.compile(r"\*|([a-z0-9-]+):([A-Za-z0-9*?]+)", re.ASCII | re.IGNORECASE)
 _VENDOR = re.compile(r"arn:[^:*?]+:[^:*?]+(?::.*)?", re.DOTALL)
 _ROLE_PRINCIPAL = re.compile(r"arn:aws[a-z-]*:(?:iam|sts)::\d{12}:[^*?]+", re.ASCII)
+_PROVIDER = re.compile(
+    r"arn:aws[a-z-]*:iam::\d{12}:(?:oidc|saml)-provider/[^\s*?/]+(?:/[^\s*?]*)?|[a-z0-9-]+(?:\.[a-z0-9-]+)+",
+    re.ASCII,
+)
 _PRINCIPAL_KINDS = ("AWS", "Service", "Federated", "CanonicalUser")
 
 
@@ -243,6 +247,11 @@ def _principal(kind: str, name: str) -> None:
         raise _Fault(
             f"{name!r} is not a principal; expected the ARN of a user, role or session without wildcards, an "
             "account ID, or * alone"
+        )
+    if kind == "Federated" and not _PROVIDER.fullmatch(name):
+        raise _Fault(
+            f"{name!r} is not an identity provider; expected arn:aws:iam::ACCOUNT:oidc-provider/ISSUER, the "
+            "issuer without https://"
         )
     if kind == "Service" and not re.fullmatch(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+", name):
         raise _Fault(f"{name!r} is not a service; expected a name such as medical-imaging.amazonaws.com")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
 
 from lightwell.stores.db.bulk import insert_many
 from lightwell.stores.db.tables import access_key
@@ -24,6 +25,9 @@ _COLUMNS = (
     access_key.c.policies,
     access_key.c.role,
     access_key.c.session_name,
+    access_key.c.parent,
+    access_key.c.provider,
+    access_key.c.subject,
 )
 _GET = select(*_COLUMNS).where(access_key.c.id == bindparam("access_key_id"))
 
@@ -34,6 +38,8 @@ class AccessKey:
 
     ``policies`` are JSON texts: of a user's key its identity policies, None for one that may do everything;
     of temporary credentials, which have a ``role`` and a ``session_name``, the session's, None for none.
+    Those without a role stand for the key ``parent`` and end with it. ``provider`` and ``subject`` say who
+    took the role, if that was somebody with a token of an OpenID provider.
     """
 
     id: str
@@ -47,6 +53,9 @@ class AccessKey:
     policies: tuple[str, ...] | None = None
     role: str | None = None
     session_name: str | None = None
+    parent: str | None = None
+    provider: str | None = None
+    subject: str | None = None
 
 
 def get(conn: Connection, id: str) -> AccessKey | None:
@@ -57,6 +66,28 @@ def get(conn: Connection, id: str) -> AccessKey | None:
 
 def insert(conn: Connection, key: AccessKey) -> None:
     insert_many(conn, access_key, [_values(key)])
+
+
+def insert_once(conn: Connection, key: AccessKey) -> bool:
+    """Insert the key unless there is, or was, one with its id; False if there is."""
+    make = postgresql.insert if conn.dialect.name == "postgresql" else sqlite.insert
+    done = conn.execute(make(access_key).values(**_values(key)).on_conflict_do_nothing())
+    return done.rowcount > 0
+
+
+def sessions(conn: Connection, now: int, limit: int) -> Sequence[AccessKey]:
+    """Temporary credentials that are neither revoked nor over, newest first."""
+    rows = conn.execute(
+        select(*_COLUMNS)
+        .where(
+            access_key.c.revoked_at.is_(None),
+            access_key.c.session_token.is_not(None),
+            access_key.c.expires_at > now,
+        )
+        .order_by(access_key.c.created_at.desc(), access_key.c.id)
+        .limit(limit)
+    )
+    return [_key(row) for row in rows]
 
 
 def page(conn: Connection) -> Sequence[AccessKey]:

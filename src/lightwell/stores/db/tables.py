@@ -348,6 +348,9 @@ access_key = Table(
     Column("policies", _TEXT),  # JSON array of IAM policies; NULL: may do everything
     Column("role", _TEXT),  # of temporary credentials: the role's name
     Column("session_name", _TEXT),
+    Column("parent", _TEXT),  # of temporary credentials without a role: the key that they stand for
+    Column("provider", _TEXT),  # of a role taken with an OpenID token: its issuer
+    Column("subject", _TEXT),  # and its subject
 )
 
 role = Table(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from lightwell.auth.authentication import Authenticator, Signature, SignedRequest
 from lightwell.auth.authorization import AccessControl
 from lightwell.auth.data_access_role import DataAccessRoles
+from lightwell.auth.key_sessions import KeySessions
 from lightwell.auth.principals import Principal
 from lightwell.auth.sessions import Sessions
 from lightwell.clock import Clock, Ids
@@ -20,6 +21,7 @@ from lightwell.operations.dicomweb.frames import InstanceFrames
 from lightwell.operations.get_image_frame import FrameReader
 from lightwell.operations.get_image_set_metadata import MetadataReader
 from lightwell.web.authorizers.bearer_authentication import BearerAuthentication
+from lightwell.web.authorizers.federation import Federation
 from lightwell.web.requests.throttle import Throttle
 
 if TYPE_CHECKING:
@@ -63,6 +65,8 @@ class AppState:
     access_control: AccessControl
     data_access_roles: DataAccessRoles
     sessions: Sessions
+    key_sessions: KeySessions
+    federation: Federation
     bearer_authentication: BearerAuthentication
     recorder: Recorder
     threads: ThreadPoolExecutor

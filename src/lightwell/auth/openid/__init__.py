@@ -1,0 +1,1 @@
+"""Trusting an OpenID provider: its published keys, and whether a token is one of its own."""

@@ -1,0 +1,73 @@
+"""What is wrong with settings, apart from their types, which `setting_values` sees to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from ipaddress import ip_network
+from typing import TYPE_CHECKING
+
+from lightwell.setting_urls import database_fault, endpoint_fault, issuer_fault, public_fault, storage_fault
+from lightwell.setting_values import split_list
+
+if TYPE_CHECKING:
+    from lightwell.settings import Settings
+
+_URLS = {
+    "public_url": public_fault,
+    "database_url": database_fault,
+    "database_direct_url": database_fault,
+    "database_replica_url": database_fault,
+    "storage_url": storage_fault,
+    "storage_endpoint_url": endpoint_fault,
+    "s3_endpoint_url": endpoint_fault,
+    "oidc_issuer": issuer_fault,
+}
+
+
+def faults(given: Settings) -> Iterator[tuple[str | None, str]]:
+    """The name of each setting that is wrong and the rest of a sentence; without a name, a whole sentence."""
+    if not re.fullmatch(r"\d{12}", given.account_id):
+        yield "account_id", f"is {given.account_id!r}; expected 12 digits"
+    if not re.fullmatch(r"[a-z0-9-]{1,32}", given.region):
+        yield "region", f"is {given.region!r}; expected a name such as us-east-1"
+    for name in ("port", "status_port"):
+        if (port := getattr(given, name)) > 65535:
+            yield name, f"is {port}; expected 0 to 65535"
+    if (given.root_access_key_id is None) != (given.root_secret_access_key is None):
+        yield None, "root_access_key_id and root_secret_access_key must be set together"
+    if given.root_access_key_id and not re.fullmatch(r"\w{16,128}", given.root_access_key_id, re.ASCII):
+        yield "root_access_key_id", "must be 16 to 128 letters, digits or underscores"
+    if given.secret_key is not None and given.secret_key_file is not None:
+        yield None, "secret_key and secret_key_file must not be set together"
+    if (given.tls_cert is None) != (given.tls_key is None):
+        yield None, "tls_cert and tls_key must be set together"
+    for name, fault in _URLS.items():
+        url = getattr(given, name)
+        if url and (words := fault(url)):
+            yield name, words
+    for text in split_list(given.trusted_proxies):
+        try:
+            network = ip_network(text)
+        except ValueError as error:
+            yield "trusted_proxies", f"must list addresses and networks such as 10.0.0.0/8: {error}"
+        else:
+            if network.prefixlen == 0:
+                yield "trusted_proxies", f"contains {text}, which would trust headers from anyone"
+    for name in ("database_direct_url", "database_replica_url"):
+        if str(getattr(given, name)).startswith("sqlite:"):
+            yield name, "must be postgresql://…: SQLite has neither poolers nor replicas"
+    if given.database_replica_lag < 2:
+        yield "database_replica_lag", "must be 2 or more: it is looked at each second"
+    if not 1 <= given.database_pool <= 1000:
+        yield "database_pool", f"is {given.database_pool}; expected 1 to 1000"
+    if given.worker_memory < 256 << 20:
+        yield "worker_memory", "must be 256m or more"
+    if given.authorizer_leeway > 60:
+        yield "authorizer_leeway", f"is {given.authorizer_leeway}; expected 0 to 60 seconds"
+    if given.authorizer_processes < 1:
+        yield "authorizer_processes", "must be 1 or more"
+    if (given.oidc_issuer is None) != (given.oidc_client_id is None):
+        yield None, "oidc_issuer and oidc_client_id must be set together"
+    if "openid" not in given.oidc_scope.split():
+        yield "oidc_scope", "must contain openid: without it the provider issues no ID token"
