@@ -150,6 +150,10 @@ class Sessions:
         context = request_context.as_condition_keys()
         return self._roles.trusting(identity, session, request_context.now, context)
 
+    def role_arn(self, name: str) -> str:
+        """The ARN of a role of this account."""
+        return arns.role_arn(self._account, name)
+
     def _issue(
         self,
         assumed: Principal,

@@ -31,8 +31,8 @@ from lightwell.settings import Settings
 BUCKET = "lightwell-demo"
 STORE = "demo"
 _TIMEOUT_SECONDS = 300
-# Nothing printed contains a secret, but for the link to OHIF, which expires: terminals keep their scrollback
-# and CI keeps its logs.
+# Nothing printed contains a secret, but for links: that to the console is good once, that to OHIF expires.
+# Terminals keep their scrollback and CI keeps its logs.
 _WITH_PROFILE = """\
 os.environ["AWS_SHARED_CREDENTIALS_FILE"] = {file}
 session = boto3.Session(profile_name="{profile}")
@@ -116,6 +116,7 @@ def _demo(settings: Settings, *, once: bool) -> int:
             if once:
                 return _check(client, imported, Path(folder), samples)
             head = str(samples[-1].relative_to(folder))
+            _say(_to_console(settings, url))
             if settings.ohif is not None:
                 _say(
                     f"\nTo look at them in OHIF, open this link, valid for 8 hours:\n\n{_link(settings, url)}"
@@ -146,6 +147,17 @@ def _server(settings: Settings) -> Iterator[tuple[subprocess.Popen[str], str]]:
         if process.poll() is None:
             process.send_signal(signal.SIGTERM)
         process.wait(timeout=40)
+
+
+def _to_console(settings: Settings, url: str) -> str:
+    """What the demo says about the console."""
+    from lightwell.cli.console_link import MINUTES, console_link
+
+    another = f"lightwell console --data {shlex.quote(str(settings.data))}"
+    return (
+        f"\nOpen this link in a browser to look at them; it signs you in, once, within {MINUTES} minutes:\n\n"
+        f"{console_link(settings, url)}\n\nFor another link, run {another}"
+    )
 
 
 def _link(settings: Settings, url: str) -> str:

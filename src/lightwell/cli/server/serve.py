@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from lightwell.auth.credentials import FILE, write_credentials
 from lightwell.auth.principals import Credentials, ensure_root, ensure_secret_box
-from lightwell.cli import flags
+from lightwell.cli import console_link, flags
 from lightwell.cli.environment import command
 from lightwell.cli.running_server import ServerLock
 from lightwell.cli.server.listening import bind, raise_file_limit
@@ -52,14 +52,20 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write the server's address to this file once it is ready, and remove the file when it stops",
     )
+    parser.add_argument(
+        "--open",
+        action="store_true",
+        help="when it is ready, open the console in the browser, signed in, and print the link that does so "
+        "(good once, for 10 minutes; `lightwell console` prints another)",
+    )
     flags.add(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    return serve(flags.settings(args), args.ready_file)
+    return serve(flags.settings(args), args.ready_file, opens_console=args.open)
 
 
-def serve(settings: Settings, ready_path: Path | None = None) -> int:
+def serve(settings: Settings, ready_path: Path | None = None, *, opens_console: bool = False) -> int:
     """Run the server until SIGTERM or SIGINT and return the exit code."""
     gc.disable()  # until the fork: what is imported stays
     from lightwell.cli.store_session import check_owner
@@ -113,6 +119,8 @@ def serve(settings: Settings, ready_path: Path | None = None) -> int:
             ready_file.write(lock.server.url)
             with suppress(OSError):
                 print(f"lightwell listening on {url}", flush=True)
+                if opens_console:
+                    _open_console(settings, lock.server.url)
 
         url = _url(settings, listener)
         children = [Child(f"http-{place}", http(place), must_be_ready=True) for place in range(count)]
@@ -124,12 +132,20 @@ def serve(settings: Settings, ready_path: Path | None = None) -> int:
             listener.close()
             lock.describe(settings, port, is_ready=False)
             ready_file.remove()
+            if opens_console:
+                console_link.forget(settings)
 
         supervisor = Supervisor(children, on_ready=on_ready, on_stop=on_stop, close_in_child=[lock.handle])
         try:
             return supervisor.run()
         finally:
             lock.clear()
+
+
+def _open_console(settings: Settings, url: str) -> None:
+    link = console_link.console_link(settings, url)
+    print(f"console: {link}", flush=True)
+    console_link.open_in_browser(settings, link)
 
 
 def _check_work(settings: Settings) -> None:

@@ -4,34 +4,38 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from lightwell.errors import ApiError
 
 if TYPE_CHECKING:
     from lightwell.auth.openid.id_token import TokenVerifier
-    from lightwell.auth.openid.provider import OpenIdProvider
+    from lightwell.auth.openid.provider import OpenIdProvider, Published
     from lightwell.auth.roles import WebIdentity
     from lightwell.settings import Settings
 
 # Of their own: while the provider does not answer, whoever sends tokens must not hold up other requests.
 _THREADS = 4
 _MOST_WAITING = 200
+# How long the first page waits to learn where the provider's endpoints are.
+_MOMENT_SECONDS = 2.0
 REDIRECT_PATH = "/console/callback"
 """Where the provider sends people back to: the redirect URI to register, after the server's own address."""
 
 
-class ConsoleProvider(TypedDict):
-    """What the console is told. Without endpoints, ``message`` says why there are none."""
+@dataclass(frozen=True, slots=True)
+class ConsoleProvider:
+    """What the console is told of the provider. Without endpoints, ``message`` says why there are none."""
 
     issuer: str
-    clientId: str
+    client_id: str
     scope: str
-    redirectPath: str
-    authorizationEndpoint: str | None
-    tokenEndpoint: str | None
-    endSessionEndpoint: str | None
-    message: str | None
+    redirect_path: str = REDIRECT_PATH
+    authorization_endpoint: str | None = None
+    token_endpoint: str | None = None
+    end_session_endpoint: str | None = None
+    message: str | None = None
 
 
 class Federation:
@@ -72,18 +76,24 @@ class Federation:
             return None
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._console)
 
-    def origins(self) -> tuple[str, ...]:
-        """The origins that the console's page must be able to call, as far as is known. Never blocks."""
+    async def origins(self) -> tuple[str, ...]:
+        """The origins that the console's page must be able to call, as far as is known within a moment."""
         issuer = self._settings.oidc_issuer
         if issuer is None:
             return ()
         from lightwell.auth.openid.provider import origin
 
+        if (known := self._known()) is None:
+            asking = asyncio.get_running_loop().run_in_executor(self._threads, self._console)
+            await asyncio.wait((asking,), timeout=_MOMENT_SECONDS)
+            known = self._known()
         found = {origin(issuer)}
-        known = None if self._loaded is None else self._loaded[0].known()
         if known is not None and known.metadata.token_endpoint is not None:
             found.add(origin(known.metadata.token_endpoint))
         return tuple(sorted(found))
+
+    def _known(self) -> Published | None:
+        return None if self._loaded is None else self._loaded[0].known()
 
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -100,16 +110,15 @@ class Federation:
             message = error.message
         if metadata is not None and not (metadata.authorization_endpoint and metadata.token_endpoint):
             message = "The provider has no authorization endpoint, so nobody can sign in there by a browser."
-        return {
-            "issuer": settings.oidc_issuer or "",
-            "clientId": settings.oidc_client_id or "",
-            "scope": settings.oidc_scope,
-            "redirectPath": REDIRECT_PATH,
-            "authorizationEndpoint": None if metadata is None else metadata.authorization_endpoint,
-            "tokenEndpoint": None if metadata is None else metadata.token_endpoint,
-            "endSessionEndpoint": None if metadata is None else metadata.end_session_endpoint,
-            "message": message,
-        }
+        return ConsoleProvider(
+            settings.oidc_issuer or "",
+            settings.oidc_client_id or "",
+            settings.oidc_scope,
+            authorization_endpoint=None if metadata is None else metadata.authorization_endpoint,
+            token_endpoint=None if metadata is None else metadata.token_endpoint,
+            end_session_endpoint=None if metadata is None else metadata.end_session_endpoint,
+            message=message,
+        )
 
     def _load(self) -> tuple[OpenIdProvider, TokenVerifier]:
         # Loaded by the first use: most servers have no provider.

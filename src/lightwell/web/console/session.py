@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 
 import msgspec
 
@@ -17,6 +18,19 @@ _ACTION = re.compile(r"[a-z0-9-]{1,60}:[A-Za-z0-9]{1,128}")
 _LONGEST_RESOURCE = 2048
 
 
+class Provider(Answer):
+    """The OpenID provider to sign in at; without endpoints ``message`` says why there are none now."""
+
+    issuer: str
+    client_id: str
+    scope: str
+    redirect_path: str
+    authorization_endpoint: str | None
+    token_endpoint: str | None
+    end_session_endpoint: str | None
+    message: str | None
+
+
 class Config(Answer):
     """What the sign-in page needs before anybody has signed in."""
 
@@ -25,6 +39,7 @@ class Config(Answer):
     region: str
     service: str
     ohif: bool
+    oidc: Provider | None
 
 
 class Me(Answer):
@@ -52,15 +67,16 @@ class Allowed(Answer):
     allowed: list[bool]
 
 
-def config(call: Call) -> Config:
+async def config(call: Call) -> Config:
     """What anybody may know."""
-    settings = call.state.settings
+    settings, provider = call.state.settings, await call.state.federation.console()
     return Config(
         name="lightwell",
         version=__version__,
         region=settings.region,
         service="medical-imaging",
         ohif=settings.ohif is not None,
+        oidc=None if provider is None else Provider(**asdict(provider)),
     )
 
 
@@ -111,6 +127,7 @@ ROUTES = (
         "config",
         config,
         None,
+        where="loop",
         is_signed=False,
         says="What the sign-in page needs. Needs no signature.",
     ),

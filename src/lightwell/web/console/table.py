@@ -5,11 +5,12 @@ from __future__ import annotations
 from urllib.parse import unquote_to_bytes
 
 from lightwell.errors import MethodNotAllowedError, UnknownOperationError, ValidationError
-from lightwell.web.console import datastores, image_sets, session
+from lightwell.web.console import datastores, image_sets, session, sign_in
 from lightwell.web.console.route import Route
 
 ROUTES: tuple[Route, ...] = (
     *session.ROUTES,
+    *sign_in.ROUTES,
     *datastores.ROUTES,
     *image_sets.ROUTES,
 )

@@ -1,0 +1,141 @@
+"""``link``, ``oidc/roles`` and ``sign-out``: how a session of the console begins and ends.
+
+The other ways in are STS's own: GetSessionToken with an access key, and AssumeRoleWithWebIdentity.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from lightwell.auth.bearer_token import session_name
+from lightwell.auth.roles import WebIdentity
+from lightwell.web.console.route import Answer, Body, Call, Route, iso
+from lightwell.web.requests.authorization import request_context
+
+MOST_ROLES = 100
+_BODY_LIMIT = 64 << 10
+_LONGEST_NAME = 64
+# The claims that name a person, the best first: OpenID Connect Core 1.0 §5.1.
+_NAMING = ("preferred_username", "email")
+_NOT_IN_NAMES = re.compile(r"[^\w+=,.@-]+", re.ASCII)
+
+
+class TokenBody(Body):
+    token: str
+
+
+class SessionAnswer(Answer):
+    """Temporary credentials; ``expiration`` is when they end."""
+
+    access_key_id: str
+    secret_access_key: str
+    session_token: str
+    expiration: str
+
+
+class RoleChoice(Answer):
+    arn: str
+    name: str
+
+
+class RolesAnswer(Answer):
+    """The roles that a token may take. ``session_name`` is the one to give AssumeRoleWithWebIdentity.
+
+    ``name`` is what to call the person, ``subject`` what the provider does. ``is_truncated``: there are more
+    roles.
+    """
+
+    roles: list[RoleChoice]
+    session_name: str
+    subject: str
+    name: str | None
+    is_truncated: bool
+
+
+def link(call: Call) -> SessionAnswer:
+    """A session of the root key for the token of a link, which is good once."""
+    body: TokenBody = call.body
+    made = call.state.key_sessions.of_link(body.token, call.now)
+    call.request.caller = f"console link, {made.credentials.access_key_id}"
+    return SessionAnswer(
+        access_key_id=made.credentials.access_key_id,
+        secret_access_key=made.credentials.secret_access_key,
+        session_token=made.session_token,
+        expiration=iso(made.expires_at),
+    )
+
+
+async def roles(call: Call) -> RolesAnswer:
+    """The roles whose trust policies let the bearer of an OpenID token take them."""
+    body: TokenBody = call.body
+    identity = await call.state.federation.verify(body.token, call.now)
+    session, context = _session_name(identity), request_context(call.request, call.now)
+    names = await call.state.in_thread(call.state.sessions.roles_for, identity, session, context)
+    arn = call.state.sessions.role_arn
+    return RolesAnswer(
+        roles=[RoleChoice(arn=arn(name), name=name) for name in names[:MOST_ROLES]],
+        session_name=session,
+        subject=identity.subject,
+        name=_text(identity, "name") or _text(identity, *_NAMING),
+        is_truncated=len(names) > MOST_ROLES,
+    )
+
+
+def sign_out(call: Call) -> None:
+    """End the session whose credentials signed the request."""
+    call.state.key_sessions.end(call.principal, call.now)
+    call.state.authenticator.forget(call.principal.access_key_id)
+
+
+def _session_name(identity: WebIdentity) -> str:
+    """What logs call the person: a name that the token has, as far as a session may have it."""
+    given = _text(identity, *_NAMING)
+    name = "" if given is None else _NOT_IN_NAMES.sub("-", given)[:_LONGEST_NAME]
+    return name if len(name) >= 2 else session_name(identity.subject)
+
+
+def _text(identity: WebIdentity, *claims: str) -> str | None:
+    found = (identity.claims.get(claim) for claim in claims)
+    return next((text[:200] for text in found if isinstance(text, str) and text), None)
+
+
+_TOKEN = msgspec.json.Decoder(TokenBody)
+
+ROUTES = (
+    Route(
+        "ConsoleLink",
+        "POST",
+        "link",
+        link,
+        None,
+        body=_TOKEN,
+        is_signed=False,
+        body_limit=_BODY_LIMIT,
+        says="Exchanges the token of a one-time link for a session of the root user, 12 hours long. Needs no "
+        "signature. The link is good for 10 minutes, and once among all servers of the installation.",
+    ),
+    Route(
+        "ConsoleListRolesOfToken",
+        "POST",
+        "oidc/roles",
+        roles,
+        None,
+        body=_TOKEN,
+        where="loop",
+        is_signed=False,
+        body_limit=_BODY_LIMIT,
+        says="The roles that the bearer of an OpenID token may take with `sts:AssumeRoleWithWebIdentity`, at "
+        "most 100. Needs no signature: the token stands for itself.",
+    ),
+    Route(
+        "ConsoleSignOut",
+        "POST",
+        "sign-out",
+        sign_out,
+        None,
+        body=msgspec.json.Decoder(Body),
+        says="Ends the session whose temporary credentials sign the request.",
+    ),
+)

@@ -1,0 +1,90 @@
+"""One-time links and signing out: how the local administrator's session begins and ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from botocore.credentials import Credentials
+from sqlalchemy import select
+
+from lightwell.auth.key_sessions import LINK_SECONDS, ConsoleLinks
+from lightwell.auth.secret_box import SecretBox, open_secret_box
+from lightwell.cli.main import main
+from lightwell.clock import Clock
+from lightwell.stores.db.tables import access_key
+from tests.support.console import ConsoleClient, allow
+from tests.support.server import Reply, Server, until
+
+
+def links(server: Server) -> ConsoleLinks:
+    return ConsoleLinks(open_secret_box(None, server.data))
+
+
+def exchange(server: Server, token: str) -> Reply:
+    return server.call("POST", "/console/api/link", json.dumps({"token": token}).encode())
+
+
+def test_a_link_signs_in_once(server: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["console", "--data", str(server.data), "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    address, _, token = said["link"].partition("#link=")
+    assert address == f"{server.url}/console/"
+    assert 0 < said["expiresAt"] - Clock().now() / 1000 <= LINK_SECONDS
+
+    made = json.loads(exchange(server, token).body)
+    session = Credentials(made["accessKeyId"], made["secretAccessKey"], made["sessionToken"])
+    console = ConsoleClient(server, session)
+    me = console("GET", "me")
+    assert (me["kind"], me["expiration"]) == ("root", made["expiration"])
+    server.client(session).list_datastores()
+    again = exchange(server, token)
+    assert again.status == 403
+    assert "lightwell console" in json.loads(again.body)["message"]
+    with server.database() as db, db.read() as conn:
+        row = conn.execute(select(access_key).where(access_key.c.id == session.access_key)).one()
+    assert (row.name, row.parent) == ("console", server.root.access_key)
+    assert 11.9 < (row.expires_at - row.created_at) / 3_600_000 <= 12
+
+    # Signed out, it is over in all processes, and the link is not good again.
+    assert console.send("POST", "sign-out", {}).status == 204
+    until(lambda: console.send("GET", "me").status == 403)
+    assert exchange(server, token).status == 403
+
+
+def test_only_one_of_many_that_follow_a_link_gets_in(server: Server) -> None:
+    token = links(server).make(Clock().now())
+    with ThreadPoolExecutor(8) as pool:
+        statuses = [reply.status for reply in pool.map(lambda _: exchange(server, token), range(16))]
+    assert sorted(statuses) == [200] + [403] * 15
+
+
+def test_refuses_links_that_are_old_or_not_its_own(server: Server) -> None:
+    now = Clock().now()
+    good = links(server).make(now)
+    old = links(server).make(now - LINK_SECONDS * 1000)
+    foreign = ConsoleLinks(SecretBox(b"x" * 32, "elsewhere")).make(now)
+    changed = ("A" if good[0] != "A" else "B") + good[1:]
+    for token in (old, foreign, changed, good[:-2], "", "é", "A" * 9000, good + "=" * 4, f" {good}"):
+        reply = exchange(server, token)
+        assert reply.status == 403, token
+        assert reply.headers["x-amzn-errortype"] == "AccessDeniedException"
+    assert "expired" in json.loads(exchange(server, old).body)["message"]
+    for body in (b"", b"{}", b"[]", b'{"token": 1}', b'{"token": "x", "more": 1}', b"\xff"):
+        assert server.call("POST", "/console/api/link", body).status == 400
+    assert exchange(server, good).status == 200
+
+
+def test_signs_out_sessions_only(server: Server, limited: Callable[..., ConsoleClient]) -> None:
+    status, name, words = limited(allow("*")).refused("POST", "sign-out", {})
+    assert (status, name) == (400, "ValidationException")
+    assert "lightwell key revoke" in words
+    assert server.call("POST", "/console/api/sign-out", b"{}").status == 403
+
+
+def test_the_console_verb_wants_a_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["console", "--data", str(tmp_path)]) == 1
+    assert "lightwell serve --open" in capsys.readouterr().err
