@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,7 +31,7 @@ from lightwell.domain.image_sets.frame_table import (
     parse_frame_id,
     read_place,
 )
-from lightwell.domain.keys import ImageSetKey
+from lightwell.domain.keys import ImageSetKey, PixelsKey
 from lightwell.errors import (
     ApiError,
     DamagedError,
@@ -44,6 +44,7 @@ from lightwell.errors import (
 from lightwell.imaging.dataset.transfer_syntaxes import content_type
 from lightwell.stores.account import datastores
 from lightwell.stores.collector import removal
+from lightwell.stores.frames import in_order
 from lightwell.stores.image_sets import lookups, native_instances, records
 from lightwell.stores.objects import checked_reads, packs
 from lightwell.stores.objects.checked_reads import CheckedRange, CheckedSpan
@@ -51,6 +52,10 @@ from lightwell.stores.objects.packs import pack_name
 
 if TYPE_CHECKING:
     from lightwell.stores import Stores
+
+PIECE = 1 << 20
+"""Bytes read and sent at a time of a frame longer than `LARGE`, such as a video."""
+LARGE = 4 << 20
 
 _LARGEST_KEY = (1 << 63) - 1
 # With its page, each takes a kilobyte.
@@ -74,6 +79,8 @@ class FramePage:
     stored_syntax: str = ""
     checks: bytes | None = None
     of_samples: bool = True
+    width: int = 0
+    height: int = 0
 
     def checksum(self, index: int, own: int) -> int | None:
         """CRC-32 of the stored bytes of a frame, None while there is none; ``own`` is that of its entry."""
@@ -227,6 +234,17 @@ class FrameReader:
             raise self.error_for(place, error) from error
         return memoryview(data)[head:] if head and data is not None else data
 
+    def read_warm_cut(self, place: FrameLocation, level: Prefix) -> memoryview | None:
+        """`read_warm` of what of the frame stands before the end of one of its `FrameLocation.levels`."""
+        start = place.offset - place.head
+        try:
+            data = checked_reads.read_warm(
+                self.stores.objects, place.object, start, level.length, level.checksum
+            )
+        except StorageError as error:
+            raise self.error_for(place, error) from error
+        return None if data is None else memoryview(data)[place.head :]
+
     def read(self, place: FrameLocation, start: int, length: int) -> bytes:
         """Exactly ``length`` bytes of the frame, from byte ``start`` on; a truncated frame is never returned.
 
@@ -294,8 +312,16 @@ class FrameReader:
         row = await self.stores.db.look_up_here(native_instances.FRAME_LOCATION_LOOK_UP, (pixels, first))
         return None if row is None else self._keep(pixels, first, row)
 
+    def keep_pages(self, pixels: Sequence[PixelsKey]) -> None:
+        """Read the first pages of these pixels at once, for those who ask for them next."""
+        wanted = [key for key in pixels if self._pages.get(key, 0) is None]
+        if wanted:
+            with self.stores.db.read() as conn:
+                for key, *row in in_order.first_pages(conn, wanted):
+                    self._keep(key, 0, tuple(row))
+
     def _keep(self, pixels: int, first: int, row: tuple[Any, ...]) -> FramePage:
-        pack, stored_syntax, frame_count, entries, checks, checksum_type = row
+        pack, stored_syntax, frame_count, entries, checks, checksum_type, width, height = row
         page = FramePage(
             pack_name(pack),
             content_type(stored_syntax),
@@ -304,6 +330,8 @@ class FrameReader:
             stored_syntax,
             None if checks is None else bytes(checks),
             checksum_type != "COMPRESSED",
+            width,
+            height,
         )
         self._pages.put(pixels, first, page)
         return page

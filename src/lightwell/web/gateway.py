@@ -12,6 +12,7 @@ from time import perf_counter
 
 from lightwell.auth.bearer_token import is_bearer
 from lightwell.auth.lambda_authorizer import BUSY
+from lightwell.auth.principals import Principal
 from lightwell.errors import (
     AccessDeniedError,
     ApiError,
@@ -27,7 +28,7 @@ from lightwell.errors import (
 from lightwell.observe.logs import event
 from lightwell.operations.context import Caller
 from lightwell.web import sts
-from lightwell.web.aws_json import api
+from lightwell.web.aws_json import api, get_image_frames
 from lightwell.web.aws_json.event_loop_operations import EVENT_LOOP_OPERATIONS
 from lightwell.web.console import api as console_api
 from lightwell.web.console import site
@@ -176,6 +177,10 @@ class Gateway:
         request.caller = principal.arn
 
         # Which operation?
+        if request.path.endswith(get_image_frames.LAST_SEGMENT):
+            labels = get_image_frames.image_set_of(request)
+            if labels is not None:
+                return await self._image_frames(request, labels, principal, body)
         route, params = match(request.method, request.path)
         request.operation = route.operation
         if state.throttle is not None:
@@ -192,6 +197,20 @@ class Gateway:
         return await state.in_thread(
             partial(api.perform, state.context(caller), route, params, request.query, body, allow)
         )
+
+    async def _image_frames(
+        self, request: Request, labels: dict[str, str], principal: Principal, body: bytes
+    ) -> Response:
+        """Many frames of an image set at once, which the service model does not have."""
+        state, operation = self.state, get_image_frames.OPERATION
+        request.operation = operation
+        if state.throttle is not None:
+            state.throttle.take(operation)
+        if principal.policies is not None:
+            required = required_for_image_set(state, operation, labels)
+            await authorize(state, request, principal, required, state.clock.now())
+        caller = Caller(state.settings.account_id, principal.arn, principal.access_key_id)
+        return await get_image_frames.serve_frames(state, caller, labels, body)
 
     async def _dicomweb(self, request: Request, resource: DicomwebResource, receive: Receive) -> Response:
         """A request below ``/datastore/{id}`` that PS3.18 or HealthImaging's DICOMweb pages define."""

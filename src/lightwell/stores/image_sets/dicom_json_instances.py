@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -143,8 +142,5 @@ def _placed(
         return (number is None, number or 0, uid), place, on_levels
     own = packed_edits.unpack(edits_z)
     uid = native_instances.sop_instance_uid(uid, own)
-    if "InstanceNumber" in own:
-        edit = own["InstanceNumber"]
-        text = "" if edit is None else str(edit.value or "").strip()
-        number = int(text) if re.fullmatch(r"[+-]?[0-9]{1,10}", text) else None
+    number = native_instances.instance_number(number, own)
     return (number is None, number or 0, uid), place, merge_edits(own, on_levels)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -73,11 +74,11 @@ _PAGE: Select[Any] = select(frame_table.c.entries).where(
 )
 
 FRAME_LOCATION_LOOK_UP = LookUp(
-    "SELECT p.pack, p.stored_syntax, p.frame_count, t.entries, t.checks, p.checksum_type"
+    "SELECT p.pack, p.stored_syntax, p.frame_count, t.entries, t.checks, p.checksum_type, p.width, p.height"
     " FROM pixels p, frame_table t WHERE p.key = ? AND t.pixels = p.key AND t.first_frame = ?"
 )
-"""For `Database.look_up` (pixels key, first frame of a page): where the frames of that page lie, and what
-their checksums are of (`imaging.pixels.stored_frames.ChecksumType`)."""
+"""For `Database.look_up` (pixels key, first frame of a page): where the frames of that page lie, what their
+checksums are of (`imaging.pixels.stored_frames.ChecksumType`), and their size."""
 
 IMAGE_LOOK_UP = LookUp("SELECT p.image FROM pixels p WHERE p.key = ?")
 """For `Database.look_up` (pixels key): the JSON of the image description that the import wrote."""
@@ -207,6 +208,15 @@ def sop_instance_uid(came_with: str, edits: Edits) -> str:
     """The SOPInstanceUID of an edited instance."""
     edit = edits.get("SOPInstanceUID")
     return came_with if edit is None else str(edit.value)
+
+
+def instance_number(came_with: int | None, edits: Edits) -> int | None:
+    """The InstanceNumber of an edited instance; None where it has none that is a number."""
+    if "InstanceNumber" not in edits:
+        return came_with
+    edit = edits["InstanceNumber"]
+    text = "" if edit is None else str(edit.value or "").strip()
+    return int(text) if re.fullmatch(r"[+-]?[0-9]{1,10}", text) else None
 
 
 def read_frame_page(conn: Connection, pixels_key: PixelsKey, first: int) -> list[Frame]:

@@ -78,30 +78,29 @@ class CheckedRange:
 def range_of(span: CheckedSpan, start: int, length: int) -> CheckedRange:
     """What has to be read for ``length`` bytes of a frame from byte ``start`` on.
 
-    A resolution level is checked by itself, and so are the blocks of a long frame; otherwise the whole frame
-    is read. Frames longer than `WHOLE` that have no checks of their blocks yet are not checked in parts.
+    It begins and ends where the frame has a checksum: at the end of a resolution level, of a block of a long
+    frame, or of the whole. Frames longer than `WHOLE` that have no checks of their blocks yet are not checked
+    in parts.
     """
     if span.checksum is None or length <= 0:
         return CheckedRange(span.offset + start, length, 0, None, 0, length)
-    if not start:
-        ends = {level.length: level.checksum for level in span.levels} | {span.length: span.checksum}
-        if length in ends:
-            return CheckedRange(span.offset, length, 0, ends[length], 0, length)
-    blocks = (*span.blocks, span.checksum)
-    if len(blocks) <= block_count(span.length):
-        if span.length > WHOLE:
-            return CheckedRange(span.offset + start, length, 0, None, 0, length)
-        return CheckedRange(span.offset, span.length, 0, span.checksum, start, length)
-    first, last = start // BLOCK, (start + length - 1) // BLOCK
-    begin = first * BLOCK
-    return CheckedRange(
-        span.offset + begin,
-        min((last + 1) * BLOCK, span.length) - begin,
-        blocks[first - 1] if first else 0,
-        blocks[last],
-        start - begin,
-        length,
-    )
+    has_blocks = len(span.blocks) >= block_count(span.length)
+    # Between the last checksum before the part and the first one after it.
+    begin, before, end, checksum = 0, 0, span.length, span.checksum
+    if has_blocks and span.blocks:
+        first, last = start // BLOCK, (start + length - 1) // BLOCK
+        if first:
+            begin, before = first * BLOCK, span.blocks[first - 1]
+        if last < len(span.blocks):
+            end, checksum = (last + 1) * BLOCK, span.blocks[last]
+    for level in span.levels:
+        if begin < level.length <= start:
+            begin, before = level.length, level.checksum
+        if start + length <= level.length < end:
+            end, checksum = level.length, level.checksum
+    if not has_blocks and WHOLE < end - begin != length:
+        return CheckedRange(span.offset + start, length, 0, None, 0, length)
+    return CheckedRange(span.offset + begin, end - begin, before, checksum, start - begin, length)
 
 
 def read_part(objects: Objects, span: CheckedSpan, start: int, length: int) -> bytes:

@@ -10,7 +10,9 @@ import re
 from collections.abc import AsyncIterator
 
 from lightwell.errors import BadRequestError, NotAcceptableError, NotFoundError, ValidationError
-from lightwell.operations.get_image_frame import FrameLocation
+from lightwell.operations.frame_lists.cuts import levels_header
+from lightwell.operations.get_image_frame import LARGE, PIECE, FrameLocation
+from lightwell.web.requests import ranges
 from lightwell.web.requests.frame_bytes import read_cold_frame, read_frame
 from lightwell.web.requests.negotiation import accept_header, media_ranges, quality_among
 from lightwell.web.requests.request import Request
@@ -20,10 +22,6 @@ from lightwell.wire import shapes
 from lightwell.wire.body import read_body
 from lightwell.wire.parse import parse
 from lightwell.wire.routes import ROUTES
-
-PIECE = 1 << 20
-"""Bytes read and sent at a time of a frame longer than `LARGE`, such as a video."""
-LARGE = 4 << 20
 
 _ROUTE = ROUTES["GetImageFrame"]
 _COMMON_BODY = re.compile(rb'\s*\{\s*"imageFrameId"\s*:\s*"([0-9a-z]{32})"\s*\}\s*')
@@ -51,6 +49,8 @@ async def serve_frame(state: AppState, request: Request, params: dict[str, str],
     if b"accept" in request.head:
         _check_accept(request.headers, place.content_type)
     reader.note_access(place)
+    if b"range" in request.head:
+        return await _respond_with_range(state, request, place, frame_id)
     content: bytes | AsyncIterator[bytes]
     if place.length > LARGE:
         # The first piece is read before the response starts: a lost pack is a 500, not a truncated body.
@@ -66,14 +66,45 @@ async def serve_frame(state: AppState, request: Request, params: dict[str, str],
     )
 
 
-async def _pieces(state: AppState, place: FrameLocation, piece: bytes) -> AsyncIterator[bytes]:
-    sent = 0
+async def _pieces(
+    state: AppState, place: FrameLocation, piece: bytes, start: int = 0, end: int | None = None
+) -> AsyncIterator[bytes]:
+    """The bytes from ``start`` to ``end``, by default all; ``piece`` are the first of them."""
+    end = place.length if end is None else end
     while True:
         yield piece
-        sent += len(piece)
-        if sent == place.length:
+        start += len(piece)
+        if start == end:
             return
-        piece = bytes(await read_frame(state, place, sent, min(PIECE, place.length - sent)))
+        piece = bytes(await read_frame(state, place, start, min(PIECE, end - start)))
+
+
+async def _respond_with_range(
+    state: AppState, request: Request, place: FrameLocation, frame_id: str
+) -> Response:
+    """The bytes that the Range header asks for (RFC 9110 §14); all where it asks for none or for several
+    ranges, and where If-Range names other bytes.
+
+    This operation is a POST, for which the RFC leaves it to us. The headers tell where the resolution levels
+    of the frame end.
+    """
+    # A frame id never means other bytes; the checksum is for those who keep frames of several data stores.
+    etag = b'"%s-%x"' % (frame_id.encode(), place.checksum or 0)
+    wanted = ranges.requested_range(request, place.length, etag, method="POST")
+    if wanted is None:
+        return ranges.unsatisfiable(place.length)
+    name, ends = levels_header((*(each.length for each in place.levels()), place.length))
+    headers = [
+        (b"content-type", place.content_type.encode()),
+        (b"etag", etag),
+        (name.lower().encode(), ends.encode()),
+        *wanted.headers(),
+    ]
+    first = bytes(await read_frame(state, place, wanted.start, min(wanted.length, LARGE)))
+    if wanted.length <= LARGE:
+        return Response(wanted.status, headers, first)
+    body = _pieces(state, place, first, wanted.start, wanted.start + wanted.length)
+    return Response(wanted.status, headers, body)
 
 
 def _frame_id(params: dict[str, str], body: bytes) -> str:

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING
 from lightwell.errors import NotAcceptableError, NotFoundError
 from lightwell.operations.dicomweb import bulkdata as dicomweb_bulkdata
 from lightwell.operations.dicomweb import metadata
-from lightwell.web.dicomweb import media, ranges
+from lightwell.web.dicomweb import media
 from lightwell.web.dicomweb.metadata import metadata_target
 from lightwell.web.dicomweb.multipart import Multipart
-from lightwell.web.dicomweb.streams import PIECE, start_stream
+from lightwell.web.requests import ranges
 from lightwell.web.requests.negotiation import MediaRange
 from lightwell.web.requests.responses import Headers, Response
+from lightwell.web.requests.streams import PIECE, start_stream
 
 if TYPE_CHECKING:
     from lightwell.imaging.instances.bulk_values import BulkValue

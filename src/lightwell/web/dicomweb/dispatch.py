@@ -68,6 +68,7 @@ _HANDLERS: dict[ResourceKind, tuple[str, str]] = {
     "metadata": ("metadata", "metadata"),
     "search": ("search", "search"),
     "rendered": ("rendered", "rendered"),
+    "series-frames": ("levels", "series_frames"),
     "thumbnail": ("rendered", "thumbnail"),
     "wado-uri": ("wado_uri", "wado_uri"),
 }

@@ -26,10 +26,11 @@ from lightwell.documents.retrieve_syntax import (
 )
 from lightwell.errors import NotAcceptableError, NotFoundError, ValidationError
 from lightwell.operations.dicomweb.frames import BareFrame, InstanceFrames, InstancePixels
-from lightwell.web.aws_json.get_image_frame import LARGE, PIECE
-from lightwell.web.dicomweb import media, ranges
+from lightwell.operations.get_image_frame import LARGE, PIECE
+from lightwell.web.dicomweb import levels, media
 from lightwell.web.dicomweb.media import MULTIPART
 from lightwell.web.dicomweb.multipart import Multipart
+from lightwell.web.requests import ranges
 from lightwell.web.requests.frame_bytes import read_frame
 from lightwell.web.requests.negotiation import MediaRange
 from lightwell.web.requests.responses import Headers, Response
@@ -81,6 +82,8 @@ async def frames(request: DicomwebRequest) -> Response:
     most = max(numbers)
     if most > found.frame_count:
         raise NotFoundError(f"The instance has {found.frame_count} frames; frame {most} does not exist.")
+    if b"level" in http.query and (level := levels.requested_level(request)) is not None:
+        return await levels.cut_frames(request, found, numbers, level)
     accepted = media.accepted_media_ranges(http)
     form = format_for(accepted, found.stored_syntax, len(numbers))
     if form.is_assumed:

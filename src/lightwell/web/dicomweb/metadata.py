@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING
 from lightwell.documents import metadata_documents
 from lightwell.operations.dicomweb import metadata as dicomweb_metadata
 from lightwell.operations.dicomweb.lookup import DicomwebTarget
-from lightwell.web.dicomweb import media, ranges
+from lightwell.web.dicomweb import media
 from lightwell.web.dicomweb.multipart import Multipart
-from lightwell.web.dicomweb.streams import start_stream
+from lightwell.web.requests import ranges
 from lightwell.web.requests.responses import Headers, Response
+from lightwell.web.requests.streams import start_stream
 
 if TYPE_CHECKING:
     from lightwell.web.dicomweb.dispatch import DicomwebRequest

@@ -18,15 +18,15 @@ from lightwell.operations.dicomweb import bulkdata as dicomweb_bulkdata
 from lightwell.operations.dicomweb import metadata, retrieve
 from lightwell.operations.dicomweb.frames import InstanceFrames, InstancePixels
 from lightwell.operations.dicomweb.retrieve import FoundInstance
-from lightwell.web.aws_json.get_image_frame import PIECE
+from lightwell.operations.get_image_frame import PIECE
 from lightwell.web.dicomweb import media
 from lightwell.web.dicomweb.bulkdata import value_pieces
 from lightwell.web.dicomweb.frames import FrameFormat, format_for
 from lightwell.web.dicomweb.metadata import metadata_target
 from lightwell.web.dicomweb.multipart import Multipart
-from lightwell.web.dicomweb.streams import start_stream
 from lightwell.web.requests.negotiation import MediaRange
 from lightwell.web.requests.responses import Headers, Response
+from lightwell.web.requests.streams import start_stream
 
 if TYPE_CHECKING:
     from lightwell.imaging.instances.bulk_values import BulkValue

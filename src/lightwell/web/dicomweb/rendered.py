@@ -22,7 +22,8 @@ from lightwell.operations.dicomweb.rendered import (
     RenderSource,
     rendered_parameters,
 )
-from lightwell.web.dicomweb import frames, media, ranges
+from lightwell.web.dicomweb import frames, media
+from lightwell.web.requests import ranges
 from lightwell.web.requests.negotiation import MediaRange
 from lightwell.web.requests.responses import Headers, Response
 

@@ -24,6 +24,7 @@ ResourceKind = Literal[
     "pixeldata-collection",
     "rendered",
     "search",
+    "series-frames",
     "store",
     "thumbnail",
     "wado-uri",
@@ -83,6 +84,7 @@ PATHS: dict[str, dict[str, tuple[ResourceKind, _Names]]] = {
     "studies/S/instances": {"GET": ("search", ("SearchDICOMStudyInstances", "SearchDICOMInstances"))},
     "studies/S/series/E": {"GET": ("part10", _INSTANCE), "DELETE": ("delete", _DELETE)},
     "studies/S/series/E/metadata": {"GET": ("metadata", _SERIES_METADATA)},
+    "studies/S/series/E/frames": {"GET": ("series-frames", _FRAMES)},
     "studies/S/series/E/instances": {"GET": ("search", ("SearchDICOMInstances", "SearchDICOMInstances"))},
     "studies/S/series/E/instances/I": {"GET": ("part10", _INSTANCE), "DELETE": ("delete", _DELETE)},
     "studies/S/series/E/instances/I/metadata": {

@@ -14,13 +14,14 @@ from lightwell.errors import NotAcceptableError
 from lightwell.operations.context import Context
 from lightwell.operations.dicomweb import retrieve
 from lightwell.operations.dicomweb.retrieve import FoundInstance, RetrievedInstance
-from lightwell.web.dicomweb import media, pixeldata, ranges
+from lightwell.web.dicomweb import media, pixeldata
 from lightwell.web.dicomweb.media import MULTIPART
 from lightwell.web.dicomweb.multipart import Multipart
-from lightwell.web.dicomweb.ranges import ByteRange
-from lightwell.web.dicomweb.streams import start_stream
+from lightwell.web.requests import ranges
 from lightwell.web.requests.negotiation import MediaRange
+from lightwell.web.requests.ranges import ByteRange
 from lightwell.web.requests.responses import Headers, Response
+from lightwell.web.requests.streams import start_stream
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor

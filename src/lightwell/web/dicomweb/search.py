@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from lightwell.documents import metadata_documents
 from lightwell.operations.dicomweb import search as dicomweb_search
-from lightwell.web.dicomweb import media, ranges
+from lightwell.web.dicomweb import media
 from lightwell.web.dicomweb.multipart import Multipart
+from lightwell.web.requests import ranges
 from lightwell.web.requests.authorization import metadata_check
 from lightwell.web.requests.responses import Headers, Response
 

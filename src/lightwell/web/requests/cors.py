@@ -12,7 +12,8 @@ from lightwell.web.requests.responses import Headers, Response
 
 _EXPOSED = (
     b"x-amzn-requestid, x-amzn-errortype, content-type, content-encoding, content-length, content-range,"
-    b" content-location, accept-ranges, etag, warning, www-authenticate"
+    b" content-location, accept-ranges, etag, warning, www-authenticate, x-lightwell-level,"
+    b" x-lightwell-levels"
 )
 _METHODS = b"GET, POST, PUT, DELETE, HEAD, OPTIONS"
 _HEADER_LIST = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~, \t-]{0,2048}")

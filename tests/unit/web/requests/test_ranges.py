@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from lightwell.web.dicomweb import ranges
+from lightwell.web.requests import ranges
 from lightwell.web.requests.request import Request
 
 

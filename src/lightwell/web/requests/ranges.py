@@ -56,14 +56,15 @@ def not_modified(etag: bytes) -> Response:
     return Response(304, [(b"etag", etag), (b"vary", b"accept")], b"")
 
 
-def requested_range(request: Request, total: int, etag: bytes) -> ByteRange | None:
+def requested_range(request: Request, total: int, etag: bytes, *, method: str = "GET") -> ByteRange | None:
     """Which bytes the client requests, all of them if it names no range; None if the range is unsatisfiable.
 
-    A range counts only for GET (RFC 9110 §14.2), and only if If-Range, when given, names the strong ``etag``.
+    A range counts only for ``method`` (RFC 9110 §14.2: that is GET, unless an operation says otherwise), and
+    only if If-Range, when given, names the strong ``etag``.
     """
     range_header = request.head.get(b"range")
     whole = ByteRange(0, total, total)
-    if range_header is None or request.method != "GET":
+    if range_header is None or request.method != method:
         return whole
     condition = request.head.get(b"if-range")
     found = _RANGE.fullmatch(range_header)
