@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING
 
+from lightwell.auth.administration import Administration
 from lightwell.auth.authentication import Authenticator
 from lightwell.auth.authorization import AccessControl
 from lightwell.auth.data_access_role import DataAccessRoles, open_data_access_roles
@@ -119,6 +120,7 @@ def build(
             bearer_authentication=BearerAuthentication(
                 settings, bindings, roles, threads, partial(_builtin_authorizer, settings, secret_box)
             ),
+            administration=Administration(stores.db, secret_box, settings.region, settings.account_id),
             recorder=recorder,
             threads=threads,
             pool=CodecPoolClient(settings.data, exists=settings.pool == "own"),

@@ -253,12 +253,18 @@ def _check_secret_key(conn: Connection, secret_box: SecretBox) -> None:
 
 
 def create_key(
-    db: Database, secret_box: SecretBox, name: str, now: int, policies: Sequence[str] | None = None
+    db: Database,
+    secret_box: SecretBox,
+    name: str,
+    now: int,
+    policies: Sequence[str] | None = None,
+    expires_at: int | None = None,
 ) -> Credentials:
     """Create an access key whose owner is ``user/NAME``. Several keys may have the same name.
 
-    ``policies`` are validated identity policies in JSON; None means that the key may do everything. Raises
-    `ConfigurationError` if the existing keys are encrypted under another secret key.
+    ``policies`` are validated identity policies in JSON; None means that the key may do everything.
+    ``expires_at`` is milliseconds since the epoch, None for never. Raises `ConfigurationError` if the
+    existing keys are encrypted under another secret key.
     """
     if not _NAME.fullmatch(name) or name == ROOT:
         raise ConfigurationError(
@@ -268,6 +274,7 @@ def create_key(
     encrypted = replace(
         _encrypted(secret_box, made, name, is_root=False, now=now),
         policies=None if policies is None else tuple(policies),
+        expires_at=expires_at,
     )
 
     def work(conn: Connection) -> None:

@@ -107,7 +107,10 @@ class Actions:
 
     def iam(self, action: str, resource: str) -> list[AuthorizationRequest]:
         """What an action on a resource of IAM requires, such as ``role/NAME`` or ``user/*``."""
-        return [AuthorizationRequest((action,), f"arn:aws:iam::{self._account}:{resource}")]
+        return [AuthorizationRequest((action,), self.iam_arn(resource))]
+
+    def iam_arn(self, resource: str) -> str:
+        return f"arn:aws:iam::{self._account}:{resource}"
 
     def named(self, action: str, name: str) -> list[AuthorizationRequest]:
         """What an action on the resource of this ARN, or on ``*``, requires."""
@@ -196,6 +199,30 @@ _NATIVE: dict[str, Callable[[Actions, str, Any], list[AuthorizationRequest]]] = 
     "UpdateImageSetMetadata": Actions._image_set,
 }
 
+CREATE_USER, CREATE_ACCESS_KEY = "iam:CreateUser", "iam:CreateAccessKey"
+PUT_USER_POLICY, ATTACH_USER_POLICY = "iam:PutUserPolicy", "iam:AttachUserPolicy"
+DELETE_ACCESS_KEY, LIST_ACCESS_KEYS, GET_USER_POLICY = (
+    "iam:DeleteAccessKey", "iam:ListAccessKeys", "iam:GetUserPolicy",
+)  # fmt: skip
+CREATE_ROLE, DELETE_ROLE, LIST_ROLES = "iam:CreateRole", "iam:DeleteRole", "iam:ListRoles"
+GET_ROLE = "iam:GetRole"
+PUT_ROLE_POLICY, PUT_TRUST_POLICY = "iam:PutRolePolicy", "iam:UpdateAssumeRolePolicy"
+SIMULATE_PRINCIPAL, SIMULATE_CUSTOM = "iam:SimulatePrincipalPolicy", "iam:SimulateCustomPolicy"
+LIST_FUNCTIONS, UPDATE_FUNCTION, DELETE_FUNCTION = (
+    "lambda:ListFunctions", "lambda:UpdateFunctionCode", "lambda:DeleteFunction",
+)  # fmt: skip
+GET_METRICS = "cloudwatch:GetMetricData"
+
+CONSOLE = (
+    CREATE_USER, CREATE_ACCESS_KEY, PUT_USER_POLICY, ATTACH_USER_POLICY, DELETE_ACCESS_KEY, LIST_ACCESS_KEYS,
+    GET_USER_POLICY, CREATE_ROLE, DELETE_ROLE, LIST_ROLES, GET_ROLE, PUT_ROLE_POLICY, PUT_TRUST_POLICY,
+    SIMULATE_PRINCIPAL, SIMULATE_CUSTOM, LIST_FUNCTIONS, UPDATE_FUNCTION, DELETE_FUNCTION, GET_METRICS,
+)  # fmt: skip
+"""What only the console's API asks for (`docs/reference/console-api.md`)."""
+
+ADMINISTRATOR = "arn:aws:iam::aws:policy/AdministratorAccess"
+"""The managed policy that a key without policies has, for conditions on ``iam:PolicyARN``."""
+
 KNOWN = (
     *(PREFIX + name for name in sorted({*_NATIVE, *_DICOMWEB})),
     PASS_ROLE,
@@ -205,5 +232,6 @@ KNOWN = (
     GET_OBJECT,
     PUT_OBJECT,
     "sts:GetCallerIdentity",
+    *CONSOLE,
 )
 """Every action that some request requires."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -49,11 +48,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    from lightwell.auth.policies.asked import known_action
     from lightwell.auth.policies.explain import explain
     from lightwell.cli.store_session import database_session
 
     settings = flags.settings(args)
-    action = _action(args.asked)
+    action = known_action(args.asked)
     context = _context(args.context)
     with database_session(settings) as db:
         who, permissions = _of_key(settings, db, args.key) if args.key else _of_role(settings, db, args.role)
@@ -99,41 +99,13 @@ def _object(who: str, action: str, resource: str, found: Explanation | None) -> 
     }
 
 
-def _action(text: str) -> str:
-    from lightwell.auth.policies.actions import KNOWN, PREFIX
-
-    spelled = {known.lower(): known for known in KNOWN}
-    for name in (text, PREFIX + text):
-        if name.lower() in spelled:
-            return spelled[name.lower()]
-    near = difflib.get_close_matches((text if ":" in text else PREFIX + text).lower(), spelled, n=1)
-    hint = f"; did you mean {spelled[near[0]]}?" if near else ""
-    raise ConfigurationError(f"{text} is not an action that any request needs{hint}")
-
-
 def _context(pairs: list[str]) -> dict[str, Value]:
-    from lightwell.auth.policies.condition_keys import MULTIVALUED, is_supported, nearest
+    from lightwell.auth.policies.asked import condition_keys
 
-    context: dict[str, Value] = {}
     for pair in pairs:
-        key, equals, value = pair.partition("=")
-        name = key.lower()
-        if not equals:
+        if "=" not in pair:
             raise ConfigurationError(f"--context expects KEY=VALUE, not {pair!r}")
-        if not is_supported(name):
-            hint = nearest(key)
-            raise ConfigurationError(
-                f"The condition key {key} is not supported{f'; did you mean {hint}?' if hint else ''}"
-            )
-        if name in MULTIVALUED:
-            before = context.get(name, ())
-            assert isinstance(before, tuple)
-            context[name] = (*before, value)
-        elif name in context:
-            raise ConfigurationError(f"--context gives {key} twice, but this key has only one value")
-        else:
-            context[name] = value
-    return context
+    return condition_keys((key, value) for key, _, value in (pair.partition("=") for pair in pairs))
 
 
 def _time() -> dict[str, str]:

@@ -164,3 +164,14 @@ def _store(row: Any) -> DataStore:
     values["status"] = DatastoreStatus(values["status"])
     values["storage_format"] = StorageFormat(values["storage_format"])
     return DataStore(**values)
+
+
+def with_authorizers(conn: Connection, most: int = 1000) -> Sequence[tuple[str, str, str]]:
+    """(authorizer's ARN, id, name) of at most ``most`` data stores that have one and are not deleted."""
+    rows = conn.execute(
+        select(datastore.c.lambda_authorizer_arn, datastore.c.id, datastore.c.name)
+        .where(datastore.c.lambda_authorizer_arn.is_not(None), datastore.c.status.in_(_NOT_DELETED))
+        .order_by(datastore.c.name, datastore.c.id)
+        .limit(most)
+    )
+    return [(row[0], row[1], row[2]) for row in rows]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, select, text, update
+from sqlalchemy import Connection, and_, bindparam, delete, or_, select, text, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from lightwell.stores.db.bulk import insert_many
@@ -98,6 +98,29 @@ def page(conn: Connection) -> Sequence[AccessKey]:
         .order_by(access_key.c.created_at, access_key.c.id)
     )
     return [_key(row) for row in rows]
+
+
+def newest(conn: Connection, after: tuple[int, str] | None, limit: int) -> Sequence[AccessKey]:
+    """At most ``limit`` of those, newest first: those after ``after`` = (created_at, id) of another."""
+    statement = (
+        select(*_COLUMNS)
+        .where(access_key.c.revoked_at.is_(None), access_key.c.session_token.is_(None))
+        .order_by(access_key.c.created_at.desc(), access_key.c.id.desc())
+        .limit(limit)
+    )
+    if after is not None:
+        created_at, id = after
+        same = and_(access_key.c.created_at == created_at, access_key.c.id < id)
+        statement = statement.where(or_(access_key.c.created_at < created_at, same))
+    return [_key(row) for row in conn.execute(statement)]
+
+
+def has_name(conn: Connection, name: str) -> bool:
+    """Whether a key that is not revoked and not temporary bears this name."""
+    found = select(access_key.c.id).where(
+        access_key.c.name == name, access_key.c.revoked_at.is_(None), access_key.c.session_token.is_(None)
+    )
+    return conn.execute(found.limit(1)).first() is not None
 
 
 def root(conn: Connection) -> AccessKey | None:

@@ -36,6 +36,14 @@ def page(conn: Connection) -> Sequence[Role]:
     return [_role(row) for row in conn.execute(select(*_COLUMNS).order_by(role.c.name))]
 
 
+def following(conn: Connection, after: str | None, limit: int) -> Sequence[Role]:
+    """At most ``limit`` roles by name, those after this name."""
+    statement = select(*_COLUMNS).order_by(role.c.name).limit(limit)
+    if after is not None:
+        statement = statement.where(role.c.name > after)
+    return [_role(row) for row in conn.execute(statement)]
+
+
 def put(conn: Connection, name: str, trust_policy: str, policies: Sequence[str], now: int) -> bool:
     """Create a role, or replace its policies; True if it is new."""
     values = {"trust_policy": trust_policy, "policies": json.dumps(list(policies)), "updated_at": now}

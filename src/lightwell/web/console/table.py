@@ -5,7 +5,16 @@ from __future__ import annotations
 from urllib.parse import unquote_to_bytes
 
 from lightwell.errors import MethodNotAllowedError, UnknownOperationError, ValidationError
-from lightwell.web.console import datastores, image_sets, session, sign_in
+from lightwell.web.console import (
+    authorizers,
+    datastores,
+    image_sets,
+    keys,
+    policies,
+    roles,
+    session,
+    sign_in,
+)
 from lightwell.web.console.route import Route
 
 ROUTES: tuple[Route, ...] = (
@@ -13,6 +22,10 @@ ROUTES: tuple[Route, ...] = (
     *sign_in.ROUTES,
     *datastores.ROUTES,
     *image_sets.ROUTES,
+    *keys.ROUTES,
+    *roles.ROUTES,
+    *authorizers.ROUTES,
+    *policies.ROUTES,
 )
 
 OPERATIONS = tuple(route.operation for route in ROUTES)

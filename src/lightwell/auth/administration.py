@@ -1,0 +1,184 @@
+"""What administrators do: access keys, roles, and the question which policy decides.
+
+Nothing here asks whether the caller may do it; whoever calls has done so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lightwell.auth import principals
+from lightwell.auth.policies.condition_keys import RESOURCE_TAG, tag_context, time_context
+from lightwell.auth.policies.explain import Explanation, explain
+from lightwell.auth.policies.policy import permissions
+from lightwell.auth.policies.validation import check_identity_policy, check_trust_policy
+from lightwell.auth.principal_context import user_context
+from lightwell.auth.principals import Credentials, Identity
+from lightwell.auth.roles import Roles, check_name
+from lightwell.domain import arn as arns
+from lightwell.errors import ConfigurationError, ConflictError, NotFoundError
+from lightwell.stores.account import principals as keys_table
+from lightwell.stores.account import roles as roles_table
+from lightwell.stores.account import tags
+
+if TYPE_CHECKING:
+    from lightwell.auth.policies.condition_keys import Value
+    from lightwell.auth.secret_box import SecretBox
+    from lightwell.stores.account.principals import AccessKey
+    from lightwell.stores.account.roles import Role
+    from lightwell.stores.db.database import Database
+
+MOST_POLICIES = 10
+"""Of a key or a role, as IAM's quota for the policies of a user or a role."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A decision about the principal ``arn``; ``explanation`` is None if it may do everything."""
+
+    arn: str
+    explanation: Explanation | None
+
+
+class Administration:
+    """The keys and roles of one account. Everything blocks; safe to use from several threads."""
+
+    def __init__(self, db: Database, secret_box: SecretBox, region: str, account: str) -> None:
+        self._db = db
+        self._secret_box = secret_box
+        self._region = region
+        self._account = account
+
+    # Keys -------------------------------------------------------------------------------------------------
+
+    def keys(self, after: tuple[int, str] | None, limit: int) -> Sequence[AccessKey]:
+        """At most ``limit`` keys that are not revoked, newest first, after (created_at, id); no sessions."""
+        with self._db.read() as conn:
+            return keys_table.newest(conn, after, limit)
+
+    def key(self, id: str) -> AccessKey | None:
+        """The key that has this id and is not revoked; None for a session's, too."""
+        with self._db.read() as conn:
+            key = keys_table.get(conn, id)
+        return None if key is None or key.revoked_at is not None or key.session_token is not None else key
+
+    def has_user(self, name: str) -> bool:
+        """Whether a key that is not revoked bears this user name."""
+        with self._db.read() as conn:
+            return keys_table.has_name(conn, name)
+
+    def create_key(
+        self, name: str, now: int, policies: Sequence[str] | None, expires_at: int | None
+    ) -> tuple[Credentials, list[str]]:
+        """Create a key for the user ``name``, and return it with warnings about its policies.
+
+        ``policies`` are JSON texts, None for a key that may do everything. Raises `ConfigurationError`.
+        """
+        checked = None if policies is None else _checked(policies)
+        texts = None if checked is None else [text for text, _ in checked]
+        made = principals.create_key(self._db, self._secret_box, name, now, texts, expires_at)
+        return made, [warning for _, warnings in checked or () for warning in warnings]
+
+    def revoke_key(self, id: str, now: int) -> None:
+        """Revoke a key for good. Raises `NotFoundError`, and `ConflictError` for root's."""
+        key = self.key(id)
+        if key is None:
+            raise NotFoundError(f"There is no valid access key {id[:128]}.")
+        if key.is_root:
+            raise ConflictError(
+                f"{id} is the root key and cannot be revoked here. To replace it, change "
+                "LIGHTWELL_ROOT_ACCESS_KEY_ID and LIGHTWELL_ROOT_SECRET_ACCESS_KEY, and restart the server."
+            )
+        if not self._db.write(lambda conn: keys_table.revoke(conn, id, now)):
+            raise NotFoundError(f"There is no valid access key {id[:128]}.")
+
+    # Roles ------------------------------------------------------------------------------------------------
+
+    def roles(self, after: str | None, limit: int) -> Sequence[Role]:
+        """At most ``limit`` roles by name, those after this name."""
+        with self._db.read() as conn:
+            return roles_table.following(conn, after, limit)
+
+    def role(self, name: str) -> Role | None:
+        with self._db.read() as conn:
+            return roles_table.get(conn, name)
+
+    def put_role(self, name: str, trust_policy: str, policies: Sequence[str], now: int) -> list[str]:
+        """Create a role or replace its policies; returns warnings. Raises `ConfigurationError`."""
+        check_name(name)
+        try:
+            trust = check_trust_policy(trust_policy)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"The trust policy is not valid: {error}") from None
+        checked = _checked(policies)
+        if not checked:
+            raise ConfigurationError("A role needs a policy that says what it may do.")
+        texts = [text for text, _ in checked]
+        self._db.write(lambda conn: roles_table.put(conn, name, trust.text, texts, now))
+        return [*trust.warnings, *(warning for _, warnings in checked for warning in warnings)]
+
+    def delete_role(self, name: str) -> None:
+        """Delete a role; its sessions end within seconds. Raises `NotFoundError`."""
+        if not self._db.write(lambda conn: roles_table.remove(conn, name)):
+            raise NotFoundError(f"There is no role {name[:64]}.")
+
+    # Decisions --------------------------------------------------------------------------------------------
+
+    def explain_key(self, id: str, action: str, resource: str, context: Mapping[str, Value]) -> Explained:
+        """Which statement decides for the owner of a key. Raises `NotFoundError`."""
+        found = principals.identity_of_key(self._db, id, self._account, self._region)
+        if found is None:
+            raise NotFoundError(f"There is no valid access key {id[:128]}.")
+        return _explained(found, action, resource, context)
+
+    def explain_role(
+        self, name: str, action: str, resource: str, context: Mapping[str, Value], now: int
+    ) -> Explained:
+        """Which statement decides for a session of a role. Raises `NotFoundError`."""
+        roles = Roles(self._db, self._account, self._region)
+        role = roles.get(name, now)
+        if role is None:
+            raise NotFoundError(f"There is no role {name[:64]}.")
+        session = roles.session(role, "explained", now)
+        return _explained(Identity(session.arn, session.policies), action, resource, context)
+
+    def explain_policies(
+        self, policies: Sequence[str], action: str, resource: str, context: Mapping[str, Value]
+    ) -> Explained:
+        """Which statement would decide for a user with these policies. Raises `ConfigurationError`."""
+        texts = [text for text, _ in _checked(policies)]
+        subject = user_context(self._account, self._region, "explained")
+        identity = Identity(arns.user_arn(self._account, "explained"), permissions(texts, subject))
+        return _explained(identity, action, resource, context)
+
+    def context_of(self, resource: str, now: int, *, with_tags: bool) -> dict[str, Value]:
+        """The condition keys of a request at this time: the time, and the tags that the resource has."""
+        context: dict[str, Value] = {**time_context(now)}
+        found = arns.parse(resource)
+        if with_tags and found is not None and (found.region, found.account) == (self._region, self._account):
+            with self._db.read() as conn:
+                context |= tag_context(RESOURCE_TAG, tags.get(conn, found))
+        return context
+
+
+def _explained(identity: Identity, action: str, resource: str, context: Mapping[str, Value]) -> Explained:
+    if identity.policies is None:
+        return Explained(identity.arn, None)
+    return Explained(identity.arn, explain(identity.policies, action, resource, context))
+
+
+def _checked(policies: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
+    """The texts of valid policies, and the warnings of each."""
+    if len(policies) > MOST_POLICIES:
+        raise ConfigurationError(f"There are {len(policies)} policies; {MOST_POLICIES} are the most.")
+    found = []
+    for number, text in enumerate(policies, 1):
+        try:
+            checked = check_identity_policy(text)
+        except ConfigurationError as error:
+            where = f"Policy {number}: " if len(policies) > 1 else ""
+            raise ConfigurationError(f"{where}{error}") from None
+        found.append((checked.text, checked.warnings))
+    return found

@@ -1,0 +1,214 @@
+"""``keys``: access keys and whose they are.
+
+A key's user is its name, as in ``lightwell key create --name``. Rights are IAM's: whoever may put a policy on
+a user may give it any rights, as on AWS, so those actions are an administrator's.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from lightwell.auth.policies.actions import (
+    ADMINISTRATOR,
+    ATTACH_USER_POLICY,
+    CREATE_ACCESS_KEY,
+    CREATE_USER,
+    DELETE_ACCESS_KEY,
+    GET_USER_POLICY,
+    LIST_ACCESS_KEYS,
+    PUT_USER_POLICY,
+    AuthorizationRequest,
+)
+from lightwell.errors import ConfigurationError, NotFoundError, ValidationError
+from lightwell.web.console.paging import next_page, place
+from lightwell.web.console.route import Answer, Body, Call, Route, iso
+
+_USERS = "user/*"
+_LONGEST_NAME = 64
+_ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)")
+
+
+class Key(Answer):
+    """An access key. ``policies`` are JSON texts; null where the caller may not read them, or there are none.
+
+    ``access``: everything, or what policies allow.
+    """
+
+    access_key_id: str
+    name: str
+    arn: str
+    is_root: bool
+    is_own: bool
+    created_at: str
+    expires_at: str | None
+    access: str
+    policies: list[str] | None
+
+
+class Keys(Answer):
+    keys: list[Key]
+    next_token: str | None
+
+
+class NewKey(Body):
+    """``policies`` are JSON texts; exactly one of ``policies`` and ``isAdministrator`` is given."""
+
+    name: str
+    policies: list[str] | None = None
+    is_administrator: bool = False
+    expires_at: str | None = None
+
+
+class MadeKey(Answer):
+    """A new key, with its secret, which nothing shows again."""
+
+    access_key_id: str
+    secret_access_key: str
+    name: str
+    arn: str
+    expires_at: str | None
+    warnings: list[str]
+
+
+def list_keys(call: Call) -> Keys:
+    """The keys whose users the caller may list. Refused if it may list none."""
+    after, limit = place(call, int, str), call.page()
+    found = call.state.administration.keys(None if after is None else (after[0], after[1]), limit + 1)
+    shown = [key for key in found[:limit] if call.allows(_of(call, LIST_ACCESS_KEYS, key))]
+    if not shown and after is None and len(found) <= limit:
+        call.check(call.state.access_control.actions.iam(LIST_ACCESS_KEYS, _USERS))
+    return Keys(
+        keys=[_key(call, key) for key in shown],
+        next_token=next_page(found, limit, lambda key: (key.created_at, key.id)),
+    )
+
+
+def _key(call: Call, key: Any) -> Key:
+    may_read = key.policies is not None and call.allows(_of(call, GET_USER_POLICY, key))
+    return Key(
+        access_key_id=key.id,
+        name=key.name,
+        arn=call.state.access_control.actions.iam_arn(_resource(key)),
+        is_root=key.is_root,
+        is_own=key.id == (call.principal.parent or call.principal.access_key_id),
+        created_at=iso(key.created_at),
+        expires_at=None if key.expires_at is None else iso(key.expires_at),
+        access="everything" if key.policies is None else "policies",
+        policies=list(key.policies) if may_read else None,
+    )
+
+
+def create_key(call: Call) -> MadeKey:
+    """A new key. The secret is in this answer and nowhere else."""
+    asked: NewKey = call.body
+    if (asked.policies is None) is not asked.is_administrator:
+        raise ValidationError("Say what the key may do: either policies, or isAdministrator for everything.")
+    if asked.policies is not None and not asked.policies:
+        raise ValidationError("A key without policies may do nothing: give at least one.")
+    expires_at = None if asked.expires_at is None else _moment(asked.expires_at)
+    if expires_at is not None and expires_at <= call.now:
+        raise ValidationError("expiresAt is in the past.")
+    try:
+        made, warnings = call.state.administration.create_key(
+            asked.name, call.now, asked.policies, expires_at
+        )
+    except ConfigurationError as error:
+        raise ValidationError(f"{error}.") from None
+    return MadeKey(
+        access_key_id=made.access_key_id,
+        secret_access_key=made.secret_access_key,
+        name=asked.name,
+        arn=call.state.access_control.actions.iam_arn(f"user/{asked.name}"),
+        expires_at=None if expires_at is None else iso(expires_at),
+        warnings=warnings,
+    )
+
+
+def _required_to_create(call: Call) -> Sequence[AuthorizationRequest]:
+    asked: NewKey = call.body
+    actions, user = call.state.access_control.actions, f"user/{asked.name[:_LONGEST_NAME]}"
+    required = [*actions.iam(CREATE_ACCESS_KEY, user)]
+    if asked.is_administrator:
+        context = {"iam:policyarn": ADMINISTRATOR}
+        required += [
+            AuthorizationRequest((ATTACH_USER_POLICY,), each.resource, None, context) for each in required
+        ]
+    else:
+        required += actions.iam(PUT_USER_POLICY, user)
+    if not call.state.administration.has_user(asked.name):
+        required += actions.iam(CREATE_USER, user)
+    return required
+
+
+def revoke_key(call: Call) -> None:
+    """Revoke a key for good, within a second on every server."""
+    id = call.params["accessKeyId"]
+    key = call.state.administration.key(id)
+    if key is None:
+        # Whoever may not revoke any key does not learn which there are.
+        call.check(call.state.access_control.actions.iam(DELETE_ACCESS_KEY, _USERS))
+        raise NotFoundError(f"There is no valid access key {id[:128]}.")
+    call.check(_of(call, DELETE_ACCESS_KEY, key))
+    call.state.administration.revoke_key(id, call.now)
+
+
+def _of(call: Call, action: str, key: Any) -> list[AuthorizationRequest]:
+    """What an action on the user of a key requires."""
+    return call.state.access_control.actions.iam(action, _resource(key))
+
+
+def _resource(key: Any) -> str:
+    return "root" if key.is_root else f"user/{key.name}"
+
+
+def _moment(text: str) -> int:
+    """Milliseconds since the epoch."""
+    if not _ISO.fullmatch(text):
+        raise ValidationError("expiresAt must be a time such as 2027-01-31T00:00:00Z.")
+    try:
+        return int(datetime.fromisoformat(text).astimezone(UTC).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        raise ValidationError("expiresAt must be a time such as 2027-01-31T00:00:00Z.") from None
+
+
+ROUTES = (
+    Route(
+        "ConsoleListKeys",
+        "GET",
+        "keys",
+        list_keys,
+        None,
+        query=("maxResults", "nextToken"),
+        action="`iam:ListAccessKeys` on `user/NAME`; a key's policies `iam:GetUserPolicy`, too",
+        says="The access keys that are not revoked, newest first, without those whose users the caller may "
+        "not list; so a page may be short. Temporary credentials are not among them.",
+    ),
+    Route(
+        "ConsoleCreateKey",
+        "POST",
+        "keys",
+        create_key,
+        _required_to_create,
+        body=msgspec.json.Decoder(NewKey),
+        action="on `user/NAME` `iam:CreateAccessKey` and `iam:PutUserPolicy`; for `isAdministrator` in place "
+        "of the latter `iam:AttachUserPolicy`, where `iam:PolicyARN` is "
+        "`arn:aws:iam::aws:policy/AdministratorAccess`; for a name that no key has also `iam:CreateUser`",
+        says="Make an access key, whose user is `name`. The answer alone has its secret. As on AWS, whoever "
+        "may put policies on a user can give it any right: allow `iam:PutUserPolicy` to administrators only.",
+    ),
+    Route(
+        "ConsoleRevokeKey",
+        "DELETE",
+        "keys/{accessKeyId}",
+        revoke_key,
+        None,
+        action="`iam:DeleteAccessKey` on `user/NAME`",
+        says="Revoke a key for good; requests signed with it are refused within a second, on every server. "
+        "Root's is refused with 409.",
+    ),
+)

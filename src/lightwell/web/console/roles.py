@@ -1,0 +1,133 @@
+"""``roles``: what they may do and who may assume them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from lightwell.auth.policies.actions import (
+    CREATE_ROLE,
+    DELETE_ROLE,
+    GET_ROLE,
+    LIST_ROLES,
+    PUT_ROLE_POLICY,
+    PUT_TRUST_POLICY,
+    AuthorizationRequest,
+)
+from lightwell.errors import ConfigurationError, ValidationError
+from lightwell.web.console.paging import next_page, place
+from lightwell.web.console.route import Answer, Body, Call, Route, iso, on_iam
+
+
+class RoleShown(Answer):
+    """A role; policies are JSON texts, null where the caller may not read them (``iam:GetRole``)."""
+
+    name: str
+    arn: str
+    created_at: str
+    updated_at: str
+    trust_policy: str | None
+    policies: list[str] | None
+
+
+class RolesShown(Answer):
+    roles: list[RoleShown]
+    next_token: str | None
+
+
+class RolePolicies(Body):
+    """JSON texts."""
+
+    trust_policy: str
+    policies: list[str]
+
+
+class PutRole(Answer):
+    arn: str
+    warnings: list[str]
+
+
+def list_roles(call: Call) -> RolesShown:
+    """The roles by name, policies of those that the caller may read."""
+    after, limit = place(call, str), call.page()
+    found = call.state.administration.roles(None if after is None else after[0], limit + 1)
+    return RolesShown(
+        roles=[_shown(call, role) for role in found[:limit]],
+        next_token=next_page(found, limit, lambda role: (role.name,)),
+    )
+
+
+def _shown(call: Call, role: Any) -> RoleShown:
+    required = call.state.access_control.actions.iam(GET_ROLE, f"role/{role.name}")
+    may_read = call.allows(required)
+    return RoleShown(
+        name=role.name,
+        arn=required[0].resource,
+        created_at=iso(role.created_at),
+        updated_at=iso(role.updated_at),
+        trust_policy=role.trust_policy if may_read else None,
+        policies=list(role.policies) if may_read else None,
+    )
+
+
+def put_role(call: Call) -> PutRole:
+    """Create a role, or replace its policies, for running sessions, too."""
+    asked: RolePolicies = call.body
+    name = call.params["roleName"]
+    try:
+        warnings = call.state.administration.put_role(name, asked.trust_policy, asked.policies, call.now)
+    except ConfigurationError as error:
+        raise ValidationError(f"{str(error).rstrip('.')}.") from None
+    arn = call.state.access_control.actions.iam_arn(f"role/{name}")
+    return PutRole(arn=arn, warnings=warnings)
+
+
+def _required_to_put(call: Call) -> Sequence[AuthorizationRequest]:
+    name = call.params["roleName"]
+    is_new = call.state.administration.role(name) is None
+    actions = (CREATE_ROLE if is_new else PUT_TRUST_POLICY, PUT_ROLE_POLICY)
+    return [
+        each for action in actions for each in call.state.access_control.actions.iam(action, f"role/{name}")
+    ]
+
+
+def delete_role(call: Call) -> None:
+    """Delete a role; its sessions end within seconds."""
+    call.state.administration.delete_role(call.params["roleName"])
+
+
+ROUTES = (
+    Route(
+        "ConsoleListRoles",
+        "GET",
+        "roles",
+        list_roles,
+        on_iam(LIST_ROLES, "role/*"),
+        query=("maxResults", "nextToken"),
+        action="`iam:ListRoles` on `role/*`; a role's policies `iam:GetRole` on `role/NAME`, too",
+        says="The roles, by name.",
+    ),
+    Route(
+        "ConsolePutRole",
+        "PUT",
+        "roles/{roleName}",
+        put_role,
+        _required_to_put,
+        body=msgspec.json.Decoder(RolePolicies),
+        action="on `role/NAME` `iam:PutRolePolicy` and, if it is new, `iam:CreateRole`, else "
+        "`iam:UpdateAssumeRolePolicy`",
+        says="Make a role, or replace its policies; running sessions get the new ones within two seconds. As "
+        "on AWS, whoever may do this can give a role any right: allow it to administrators only.",
+    ),
+    Route(
+        "ConsoleDeleteRole",
+        "DELETE",
+        "roles/{roleName}",
+        delete_role,
+        on_iam(DELETE_ROLE, "role/{roleName}"),
+        action="`iam:DeleteRole` on `role/NAME`",
+        says="Delete a role; its sessions end within seconds.",
+    ),
+)
