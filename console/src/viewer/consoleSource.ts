@@ -1,0 +1,93 @@
+// Documents and frames by the console's signed requests.
+
+import { getImageSetMetadata } from '../api/native'
+import { json, request } from '../api/request'
+import type { ImageSetDocument, Instance, Origin } from './model/document'
+import { type Packed, PackedReader } from './pixels/packed'
+import type { FramesWanted, ImageSetSummary, ImageSource } from './source'
+
+interface SearchAnswer {
+  imageSetsMetadataSummaries: {
+    imageSetId: string
+    isPrimary?: boolean
+    DICOMTags?: { DICOMSeriesInstanceUID?: string }
+  }[]
+  nextToken?: string
+}
+
+const MOST_SETS = 500
+
+export const consoleSource: ImageSource = {
+  async document(origin, signal) {
+    return (await getImageSetMetadata(origin.datastoreId, origin.imageSetId, origin.version, signal)) as ImageSetDocument
+  },
+
+  async imageSetsOfStudy(datastoreId, studyUid, signal) {
+    const found: ImageSetSummary[] = []
+    let nextToken: string | undefined
+    do {
+      const page = nextToken === undefined ? '' : `&nextToken=${encodeURIComponent(nextToken)}`
+      const filters = [{ operator: 'EQUAL', values: [{ DICOMStudyInstanceUID: studyUid }] }]
+      const answer: SearchAnswer = await json(`/datastore/${datastoreId}/searchImageSets?maxResults=50${page}`, {
+        json: { searchCriteria: { filters } },
+        signal
+      })
+      for (const set of answer.imageSetsMetadataSummaries) {
+        const seriesUid = set.DICOMTags?.DICOMSeriesInstanceUID ?? ''
+        found.push({ imageSetId: set.imageSetId, isPrimary: set.isPrimary ?? true, seriesUid })
+      }
+      nextToken = answer.nextToken
+    } while (nextToken !== undefined && found.length < MOST_SETS)
+    return found
+  },
+
+  async *frames(origin: Origin, wanted: FramesWanted, signal: AbortSignal): AsyncIterable<Packed> {
+    const isUrgent = wanted.ids.length === 1 || wanted.level !== undefined
+    const response = await request(`/datastore/${origin.datastoreId}/imageSet/${origin.imageSetId}/getImageFrames`, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify({
+        imageFrameIds: wanted.ids,
+        versionId: origin.version,
+        level: wanted.level,
+        uncut: wanted.level === undefined ? undefined : 'omit'
+      }),
+      priority: isUrgent ? 'high' : 'low',
+      signal
+    })
+    const type = response.headers.get('content-type') ?? ''
+    if (!type.startsWith('application/vnd.lightwell.frames') || !response.body) throw new Error('The answer is not packed frames.')
+    const reader = response.body.getReader()
+    const packed = new PackedReader()
+    try {
+      for (;;) {
+        const { done, value } = await reader.read()
+        if (done) break
+        yield* packed.push(value)
+      }
+      packed.finish()
+    } finally {
+      void reader.cancel().catch(() => undefined)
+    }
+  },
+
+  async decodedFrame(instance, frame, signal) {
+    const accept = 'application/octet-stream; transfer-syntax=1.2.840.10008.1.2.1'
+    const response = await request(`${instancePath(instance)}/frames/${frame + 1}${inSet(instance)}`, { headers: { accept }, signal })
+    return new Uint8Array(await response.arrayBuffer())
+  },
+
+  async thumbnail(instance, signal) {
+    const response = await request(`${instancePath(instance)}/thumbnail${inSet(instance)}`, { headers: { accept: 'image/jpeg' }, signal })
+    return response.blob()
+  }
+}
+
+function instancePath({ origin, studyUid, seriesUid, uid }: Instance): string {
+  const [study, series, instance] = [studyUid, seriesUid, uid].map(encodeURIComponent)
+  return `/datastore/${origin.datastoreId}/studies/${study}/series/${series}/instances/${instance}`
+}
+
+function inSet(instance: Instance): string {
+  return `?imageSetId=${instance.origin.imageSetId}`
+}

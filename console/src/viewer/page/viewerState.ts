@@ -1,0 +1,162 @@
+// What the viewer shows: the study, the grid of viewports and what is in each, the tool in the hand.
+
+import { computed, signal } from '@preact/signals'
+import { type DisplaySet, displaySetsOf } from '../model/displaySets'
+import { type Origin, type Series, seriesOf } from '../model/document'
+import { type Decoders, startDecoders } from '../pixels/decoders'
+import { FrameCache, cacheLimit } from '../pixels/frameCache'
+import type { ImageSource } from '../source'
+import type { StackController } from '../stack/stackController'
+
+export type Tool = 'window' | 'scroll' | 'pan' | 'zoom' | 'length' | 'angle'
+
+export interface Layout {
+  readonly rows: number
+  readonly columns: number
+}
+
+export const LAYOUTS: readonly Layout[] = [
+  { rows: 1, columns: 1 },
+  { rows: 1, columns: 2 },
+  { rows: 2, columns: 2 }
+]
+
+const AT_ONCE = 4
+
+let sharedDecoders: Decoders | undefined
+
+/** Starts the decoders, so that the first study does not wait for them. */
+export function decoders(): Decoders {
+  return (sharedDecoders ??= startDecoders())
+}
+
+export class ViewerState {
+  readonly series = signal<readonly Series[]>([])
+  readonly error = signal<unknown>(undefined)
+  /** Why other image sets of the study are missing. */
+  readonly restError = signal<unknown>(undefined)
+  readonly isLoadingRest = signal(false)
+  readonly layout = signal<Layout>(LAYOUTS[0]!)
+  readonly cells = signal<readonly (DisplaySet | undefined)[]>([undefined])
+  readonly active = signal(0)
+  readonly tool = signal<Tool>(matchMedia('(pointer: coarse)').matches ? 'scroll' : 'window')
+  readonly isLinked = signal(false)
+  readonly hasReferenceLines = signal(true)
+  readonly hasText = signal(true)
+  /** The controllers of the viewports that hold images. */
+  readonly stacks = signal<readonly (StackController | undefined)[]>([])
+  readonly nonPrimary = signal<ReadonlySet<string>>(new Set())
+
+  readonly sets = computed<readonly DisplaySet[]>(() =>
+    this.series.value.flatMap((one) => {
+      let made = this.#setsOf.get(one)
+      if (!made) this.#setsOf.set(one, (made = displaySetsOf(one)))
+      return made
+    })
+  )
+  readonly activeSet = computed(() => this.cells.value[this.active.value])
+  readonly activeStack = computed(() => this.stacks.value[this.active.value])
+
+  readonly decoders = decoders()
+  readonly cache = new FrameCache(cacheLimit())
+  readonly #setsOf = new WeakMap<Series, DisplaySet[]>()
+  readonly #abort = new AbortController()
+
+  constructor(
+    readonly source: ImageSource,
+    readonly origin: Origin
+  ) {}
+
+  async load(): Promise<void> {
+    this.error.value = undefined
+    const { signal } = this.#abort
+    try {
+      const document = await this.source.document(this.origin, signal)
+      if (signal.aborted) return
+      this.series.value = seriesOf(document, this.origin)
+      const first = this.sets.value.find((set) => set.frames.length > 0) ?? this.sets.value[0]
+      if (first) this.place(0, first)
+    } catch (error) {
+      if (!signal.aborted) this.error.value = error
+      return
+    }
+    await this.#loadRest(signal)
+  }
+
+  /** The other image sets of the study: the primary ones. */
+  async #loadRest(signal: AbortSignal): Promise<void> {
+    const studyUid = this.series.value[0]?.instances[0]?.studyUid
+    if (!studyUid) return
+    this.isLoadingRest.value = true
+    try {
+      const found = await this.source.imageSetsOfStudy(this.origin.datastoreId, studyUid, signal)
+      this.nonPrimary.value = new Set(found.filter((set) => !set.isPrimary).map((set) => set.imageSetId))
+      const rest = found.filter((set) => set.isPrimary && set.imageSetId !== this.origin.imageSetId)
+      const waiting = [...rest]
+      const take = async (): Promise<void> => {
+        for (let next = waiting.shift(); next; next = waiting.shift()) {
+          const origin = { datastoreId: this.origin.datastoreId, imageSetId: next.imageSetId }
+          const document = await this.source.document(origin, signal)
+          if (signal.aborted) return
+          this.series.value = inOrder([...this.series.value, ...seriesOf(document, origin)])
+        }
+      }
+      await Promise.all(Array.from({ length: AT_ONCE }, take))
+      this.restError.value = undefined
+    } catch (error) {
+      if (!signal.aborted) this.restError.value = error
+    } finally {
+      this.isLoadingRest.value = false
+    }
+  }
+
+  reloadRest(): void {
+    void this.#loadRest(this.#abort.signal)
+  }
+
+  place(cell: number, set: DisplaySet): void {
+    const cells = [...this.cells.value]
+    cells[cell] = set
+    this.cells.value = cells
+    this.active.value = cell
+  }
+
+  setLayout(layout: Layout): void {
+    const count = layout.rows * layout.columns
+    const cells = Array.from({ length: count }, (_, i) => this.cells.value[i])
+    const shown = new Set(cells)
+    const rest = this.sets.value.filter((set) => !shown.has(set) && set.frames.length > 0)
+    for (const [i, set] of cells.entries()) if (!set) cells[i] = rest.shift()
+    this.layout.value = layout
+    this.active.value = Math.min(this.active.value, count - 1)
+    this.cells.value = cells
+  }
+
+  /** The next or previous series in the active viewport. */
+  step(by: 1 | -1): void {
+    const sets = this.sets.value
+    if (sets.length === 0) return
+    const at = this.activeSet.value ? sets.indexOf(this.activeSet.value) : -1
+    const next = sets[Math.min(sets.length - 1, Math.max(0, at + by))]
+    if (next) this.place(this.active.value, next)
+  }
+
+  setStack(cell: number, stack: StackController | undefined): void {
+    const stacks = [...this.stacks.value]
+    stacks[cell] = stack
+    this.stacks.value = stacks
+  }
+
+  close(): void {
+    this.#abort.abort()
+  }
+}
+
+function inOrder(series: readonly Series[]): Series[] {
+  const key = (one: Series): number => one.attributes.number('SeriesNumber') ?? Infinity
+  return [...series].sort((a, b) => {
+    const [one, other] = [key(a), key(b)]
+    if (one !== other) return one < other ? -1 : 1
+    return a.uid < b.uid ? -1 : a.uid > b.uid ? 1 : 0
+  })
+}

@@ -1,0 +1,28 @@
+// Where the viewer gets documents and frames from. The console's API clients stand behind it; tests have their own.
+
+import type { ImageSetDocument, Instance, Origin } from './model/document'
+import type { Packed } from './pixels/packed'
+
+export interface ImageSetSummary {
+  readonly imageSetId: string
+  readonly isPrimary: boolean
+  readonly seriesUid: string
+}
+
+export interface FramesWanted {
+  readonly ids: readonly string[]
+  /** Absent: whole frames. Frames that cannot be cut are then left out. */
+  readonly level?: number
+}
+
+export interface ImageSource {
+  document(origin: Origin, signal: AbortSignal): Promise<ImageSetDocument>
+  /** The image sets of a study, at most some hundreds. */
+  imageSetsOfStudy(datastoreId: string, studyUid: string, signal: AbortSignal): Promise<ImageSetSummary[]>
+  /** Frames of one image set in the order wanted, as they arrive. */
+  frames(origin: Origin, wanted: FramesWanted, signal: AbortSignal): AsyncIterable<Packed>
+  /** A small picture of an instance that the server made, as JPEG. */
+  thumbnail(instance: Instance, signal: AbortSignal): Promise<Blob>
+  /** One frame (from 0) decoded by the server, in native form. */
+  decodedFrame(instance: Instance, frame: number, signal: AbortSignal): Promise<Uint8Array>
+}
