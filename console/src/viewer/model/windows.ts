@@ -18,8 +18,16 @@ export interface Preset {
   readonly voi: Voi
 }
 
+const known = new WeakMap<Attributes, readonly Preset[]>()
+
 /** The tables and windows that the file offers, in its order: tables first, as the server renders them. */
-export function fileVois(attributes: Attributes): Preset[] {
+export function fileVois(attributes: Attributes): readonly Preset[] {
+  let found = known.get(attributes)
+  if (!found) known.set(attributes, (found = readVois(attributes)))
+  return found
+}
+
+function readVois(attributes: Attributes): Preset[] {
   const tables = attributes.items('VOILUTSequence').flatMap((item, i): Preset[] => {
     const table = lookupTable(attributesOf(item))
     const name = attributesOf(item).text('LUTExplanation') || `VOI LUT ${i + 1}`

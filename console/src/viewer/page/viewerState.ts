@@ -6,6 +6,9 @@ import { type Origin, type Series, seriesOf } from '../model/document'
 import { type Decoders, startDecoders } from '../pixels/decoders'
 import { FrameCache, cacheLimit } from '../pixels/frameCache'
 import type { ImageSource } from '../source'
+import { Gate } from './gate'
+import type { Point } from '../model/camera'
+import { dot, subtract } from '../model/geometry'
 import type { StackController } from '../stack/stackController'
 
 export type Tool = 'window' | 'scroll' | 'pan' | 'zoom' | 'length' | 'angle'
@@ -45,6 +48,9 @@ export class ViewerState {
   readonly hasText = signal(true)
   /** The controllers of the viewports that hold images. */
   readonly stacks = signal<readonly (StackController | undefined)[]>([])
+  /** Where the mouse is, in pixels of the image. */
+  readonly pointer = signal<{ readonly stack: StackController; readonly image: Point } | undefined>(undefined)
+  readonly isTouch = matchMedia('(pointer: coarse)').matches
   readonly nonPrimary = signal<ReadonlySet<string>>(new Set())
 
   readonly sets = computed<readonly DisplaySet[]>(() =>
@@ -58,8 +64,11 @@ export class ViewerState {
   readonly activeStack = computed(() => this.stacks.value[this.active.value])
 
   readonly decoders = decoders()
+  /** Thumbnails wait for the first image. */
+  readonly thumbnails = new Gate(2)
   readonly cache = new FrameCache(cacheLimit())
   readonly #setsOf = new WeakMap<Series, DisplaySet[]>()
+  #before: { layout: Layout; cells: readonly (DisplaySet | undefined)[]; active: number } | undefined
   readonly #abort = new AbortController()
 
   constructor(
@@ -69,6 +78,7 @@ export class ViewerState {
 
   async load(): Promise<void> {
     this.error.value = undefined
+    setTimeout(() => this.thumbnails.open(), 1500)
     const { signal } = this.#abort
     try {
       const document = await this.source.document(this.origin, signal)
@@ -124,11 +134,13 @@ export class ViewerState {
   setLayout(layout: Layout): void {
     const count = layout.rows * layout.columns
     const cells = Array.from({ length: count }, (_, i) => this.cells.value[i])
+    if (this.active.value >= count || count === 1) cells[0] = this.activeSet.value
     const shown = new Set(cells)
     const rest = this.sets.value.filter((set) => !shown.has(set) && set.frames.length > 0)
     for (const [i, set] of cells.entries()) if (!set) cells[i] = rest.shift()
+    this.#before = undefined
     this.layout.value = layout
-    this.active.value = Math.min(this.active.value, count - 1)
+    this.active.value = this.active.value >= count ? 0 : this.active.value
     this.cells.value = cells
   }
 
@@ -141,10 +153,48 @@ export class ViewerState {
     if (next) this.place(this.active.value, next)
   }
 
+  /** Scrolls a stack and, if they are linked, those that are parallel to it. */
+  scroll(stack: StackController, by: number): void {
+    stack.stop()
+    stack.scroll(by)
+    if (!this.isLinked.value) return
+    const plane = stack.plane.value
+    for (const other of this.stacks.value) {
+      if (!other || other === stack) continue
+      const theirs = other.plane.value
+      if (!plane || !theirs) other.scroll(by)
+      else if (plane.frameOfReference === theirs.frameOfReference && Math.abs(dot(plane.normal, theirs.normal)) > 0.98) {
+        other.goNearest((position) => Math.abs(dot(subtract(position, plane.position), plane.normal)))
+      }
+    }
+  }
+
+  /** The active viewport alone, or all of them again. */
+  toggleSingle(): void {
+    const { rows, columns } = this.layout.value
+    if (rows * columns > 1) {
+      this.#before = { layout: this.layout.value, cells: this.cells.value, active: this.active.value }
+      const set = this.activeSet.value
+      this.layout.value = LAYOUTS[0]!
+      this.cells.value = [set]
+      this.active.value = 0
+    } else if (this.#before) {
+      const { layout, cells, active } = this.#before
+      this.#before = undefined
+      this.layout.value = layout
+      this.cells.value = cells.map((set, i) => (i === active ? this.cells.value[0] : set))
+      this.active.value = active
+    }
+  }
+
   setStack(cell: number, stack: StackController | undefined): void {
     const stacks = [...this.stacks.value]
     stacks[cell] = stack
     this.stacks.value = stacks
+  }
+
+  openOhif(): void {
+    window.open('/ohif/', '_blank', 'noopener')
   }
 
   close(): void {

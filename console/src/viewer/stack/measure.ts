@@ -26,8 +26,7 @@ export function read(measurement: Measurement, spacing: Spacing, regions: readon
   if (kind === 'length') {
     const [from, to] = points as [Point, Point]
     const length = Math.hypot((to.x - from.x) * used.column, (to.y - from.y) * used.row)
-    const isOblique = used.unit === 'px' && used.row !== used.column
-    return { text: `${lengthText(length)} ${used.unit}`, note: isOblique ? used.note : used.note }
+    return { text: `${lengthText(length)} ${used.unit}`, note: used.note }
   }
   const [from, apex, to] = points as [Point, Point, Point]
   const one = [(from.x - apex.x) * used.column, (from.y - apex.y) * used.row] as const

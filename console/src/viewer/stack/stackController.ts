@@ -2,12 +2,12 @@
 
 import { computed, signal } from '@preact/signals'
 import type { Attributes } from '../model/attributes'
-import { type Camera, type Matrix, RESTING, type Size, flipped, matrixOf, rotated, turnOf, zoomOf, zoomedAt } from '../model/camera'
+import { type Camera, type Matrix, RESTING, type Size, flipped, matrixOf, rotated, zoomOf, zoomedAt } from '../model/camera'
 import type { Point } from '../model/camera'
 import type { DisplaySet } from '../model/displaySets'
 import type { Instance } from '../model/document'
 import { frameAttributes } from '../model/frameAttributes'
-import { type Marks, marksOf, planeOf } from '../model/geometry'
+import { type Vector, planeOf } from '../model/geometry'
 import { decodedPhotometric, type ImageDescription, isMonochrome } from '../model/image'
 import { type Spacing, aspectOf, spacingOf } from '../model/spacing'
 import { type Preset, type Voi, type Window, dragged, fileVois, modalityPresets, spanning } from '../model/windows'
@@ -38,7 +38,7 @@ export interface Shown {
 type VoiChoice =
   | { readonly kind: 'file'; readonly number: number }
   | { readonly kind: 'preset'; readonly preset: Preset }
-  | { readonly kind: 'own'; readonly window: Window; readonly name: string }
+  | { readonly kind: 'own'; readonly voi: Voi; readonly name: string }
 
 let nextMeasurement = 1
 
@@ -64,11 +64,11 @@ export class StackController {
   #wanted = 0
   #cine = 0
   #count = 0
-  #stackRange: Window | undefined
+  #stackRange: Voi | undefined
 
   constructor(
     readonly set: DisplaySet,
-    viewer: ViewerState
+    private readonly viewer: ViewerState
   ) {
     this.frames = new StackFrames(set, viewer.source, viewer.decoders, viewer.cache, (index) => {
       if (index === this.index.value) this.repaint()
@@ -99,7 +99,6 @@ export class StackController {
     matrixOf(this.camera.value, this.imageSize.value, aspectOf(this.spacing.value), this.size.value, devicePixelRatio)
   )
   readonly zoom = computed(() => zoomOf(this.camera.value, this.imageSize.value, aspectOf(this.spacing.value), this.size.value))
-  readonly marks = computed<Marks>(() => marksOf(this.attributes.value, turnOf(this.camera.value)))
   readonly plane = computed(() => planeOf(this.attributes.value))
   readonly isColour = computed(() => !isMonochrome(this.frames.describe(this.index.value).photometric))
   readonly presets = computed<{ file: readonly Preset[]; modality: readonly Preset[] }>(() => ({
@@ -138,6 +137,18 @@ export class StackController {
     this.go(this.index.value + by)
   }
 
+  /** The frame whose position is nearest by a measure. */
+  goNearest(distanceOf: (position: Vector) => number): void {
+    let [best, least] = [-1, Infinity]
+    for (const [index, { instance, frame }] of this.set.frames.entries()) {
+      const plane = planeOf(frameAttributes(instance, frame))
+      if (!plane) continue
+      const distance = distanceOf(plane.position)
+      if (distance < least) [best, least] = [index, distance]
+    }
+    if (best >= 0) this.go(best)
+  }
+
   // Windows
 
   choose(preset: Preset, fileNumber?: number): void {
@@ -149,7 +160,7 @@ export class StackController {
     const state = this.frames.state(this.index.value)
     if (state.kind !== 'full' && state.kind !== 'preview') return
     const window = automaticWindow(state.frame, this.attributes.value, this.frames.describe(this.index.value))
-    this.choice.value = { kind: 'own', window, name: 'Automatic' }
+    this.choice.value = { kind: 'own', voi: { kind: 'window', window }, name: 'Automatic' }
     this.repaint()
   }
 
@@ -157,7 +168,7 @@ export class StackController {
     const { voi } = this.#voiOf(this.index.value)
     if (this.isColour.value) return
     const window = voi.kind === 'window' ? voi.window : this.#rangeOfTable(voi)
-    this.choice.value = { kind: 'own', window: dragged(window, dx, dy), name: '' }
+    this.choice.value = { kind: 'own', voi: { kind: 'window', window: dragged(window, dx, dy) }, name: '' }
     this.repaint()
   }
 
@@ -176,16 +187,20 @@ export class StackController {
   #voiOf(index: number): { voi: Voi; name: string } {
     const choice = this.choice.value
     if (choice.kind === 'preset') return { voi: choice.preset.voi, name: choice.preset.name }
-    if (choice.kind === 'own') return { voi: { kind: 'window', window: choice.window }, name: choice.name }
+    if (choice.kind === 'own') return { voi: choice.voi, name: choice.name }
     const { instance, frame } = this.set.frames[index]!
     const all = fileVois(frameAttributes(instance, frame))
     const found = all[choice.number] ?? all[0]
     if (found) return found
-    return { voi: { kind: 'window', window: this.#fallback() }, name: 'Full range' }
+    return { voi: this.#fallback(), name: 'Full range' }
   }
 
-  #fallback(): Window {
-    return (this.#stackRange ??= this.#rangeOfStack()) ?? spanning(0, 255)
+  #fallback(): Voi {
+    if (!this.#stackRange) {
+      const window = this.#rangeOfStack()
+      if (window) this.#stackRange = { kind: 'window', window }
+    }
+    return this.#stackRange ?? { kind: 'window', window: spanning(0, 255) }
   }
 
   /** From the least to the greatest value of all frames, as their metadata say; without padding. */
@@ -384,6 +399,7 @@ export class StackController {
     context.clip()
     context.drawImage(this.#picture, shift, shift, picture.width * step, picture.height * step)
     context.restore()
+    if (state.kind === 'full') this.viewer.thumbnails.open()
     this.shown.value = { ...about, quality: state.kind, message: '', voi, voiName: name, reduce: picture.reduce }
   }
 

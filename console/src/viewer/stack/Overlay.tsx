@@ -1,0 +1,85 @@
+// The texts at the corners of an image and the letters at its edges. All from `shown`: what is on the canvas.
+
+import { dicomDate, dicomTime, personName } from '../../ui/format'
+import type { Attributes } from '../model/attributes'
+import { turnOf } from '../model/camera'
+import { marksOf } from '../model/geometry'
+import type { Shown, StackController } from './stackController'
+
+export function Overlay({ stack }: { stack: StackController }) {
+  const shown = stack.shown.value
+  if (!shown) return null
+  const { attributes } = shown
+  const marks = marksOf(attributes, turnOf(stack.camera.value))
+  return (
+    <div class="overlay">
+      <div class="corner top left">
+        <strong>{personName(attributes.text('PatientName')) || 'No name'}</strong>
+        <span>{[attributes.text('PatientID'), sexAndAge(attributes)].filter(Boolean).join(' · ')}</span>
+        <span>{attributes.text('StudyDescription')}</span>
+        <span>{[dicomDate(attributes.text('StudyDate')), dicomTime(attributes.text('StudyTime'))].filter(Boolean).join(' ')}</span>
+      </div>
+      <div class="corner top right">
+        <span>{attributes.text('SeriesDescription')}</span>
+        <span>{[attributes.text('Modality'), series(attributes)].filter(Boolean).join(' · ')}</span>
+        <span class="faint-over">{attributes.text('InstitutionName')}</span>
+        {lossy(attributes) && <span class="flag" data-testid="lossy">{lossy(attributes)}</span>}
+        {shown.quality === 'preview' && <span class="flag" data-testid="preview">Low resolution, loading</span>}
+      </div>
+      <div class="corner bottom left">
+        <span class="number" data-testid="position">{shown.index + 1} / {stack.length}</span>
+        <span class="number">{place(attributes)}</span>
+      </div>
+      <div class="corner bottom right">
+        <span class="number" data-testid="window">{windowText(shown, stack.inverse.value)}</span>
+        <span class="number">Zoom {zoomText(stack)}</span>
+      </div>
+      {(['left', 'right', 'top', 'bottom'] as const).map((edge) => marks[edge] && <span key={edge} class={`mark ${edge}`} aria-hidden="true">{marks[edge]}</span>)}
+    </div>
+  )
+}
+
+function sexAndAge(attributes: Attributes): string {
+  const age = /^0*(\d+)([DWMY])$/.exec(attributes.text('PatientAge'))
+  return [attributes.text('PatientSex'), age ? `${age[1]} ${age[2]!.toLowerCase()}` : ''].filter(Boolean).join(' ')
+}
+
+function series(attributes: Attributes): string {
+  const number = attributes.text('SeriesNumber')
+  return number ? `series ${number}` : ''
+}
+
+function place(attributes: Attributes): string {
+  const thickness = attributes.number('SliceThickness')
+  const location = attributes.number('SliceLocation')
+  const parts = [location === undefined ? '' : `${location.toFixed(1)} mm`, thickness === undefined ? '' : `thickness ${round(thickness)} mm`]
+  return parts.filter(Boolean).join(' · ')
+}
+
+function round(value: number): string {
+  return String(Math.round(value * 100) / 100)
+}
+
+/** PS3.3 C.7.6.1.1.5: of a lossy image the reader has to be told, whatever it is stored in now. */
+export function lossy(attributes: Attributes): string {
+  if (attributes.text('LossyImageCompression') !== '01') return ''
+  const ratios = attributes.numbers('LossyImageCompressionRatio').filter((one) => one > 0)
+  return ratios.length > 0 ? `Lossy ${ratios.map(round).join(' × ')} : 1` : 'Lossy'
+}
+
+export function windowText(shown: Shown, isInverse: boolean): string {
+  const { voi, voiName } = shown
+  const inverted = isInverse ? ' · inverted' : ''
+  if (!voi) return isInverse ? 'Inverted' : ''
+  if (voi.kind === 'table') return `${voiName}${inverted}`
+  const { center, width } = voi.window
+  const size = width < 10 ? 2 : width < 100 ? 1 : 0
+  const plain = (value: number): string => String(Number(value.toFixed(size)))
+  const sigmoid = voi.window.function === 'SIGMOID' ? ' sigmoid' : ''
+  return `W ${plain(width)} L ${plain(center)}${sigmoid}${inverted}`
+}
+
+function zoomText(stack: StackController): string {
+  const percent = stack.zoom.value * devicePixelRatio * 100
+  return `${percent < 10 ? percent.toFixed(1) : Math.round(percent)} %`
+}
