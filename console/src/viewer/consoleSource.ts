@@ -29,7 +29,7 @@ export const consoleSource: ImageSource = {
       const page = nextToken === undefined ? '' : `&nextToken=${encodeURIComponent(nextToken)}`
       const filters = [{ operator: 'EQUAL', values: [{ DICOMStudyInstanceUID: studyUid }] }]
       const answer: SearchAnswer = await json(`/datastore/${datastoreId}/searchImageSets?maxResults=50${page}`, {
-        json: { searchCriteria: { filters } },
+        json: { filters },
         signal
       })
       for (const set of answer.imageSetsMetadataSummaries) {

@@ -40,10 +40,11 @@ function readVois(attributes: Attributes): Preset[] {
   const windows = centers.flatMap((center, i): Preset[] => {
     const width = widths[i]
     if (!voiFunction || width === undefined || !isValid({ center, width, function: voiFunction })) return []
-    const name = names[i]?.trim() || (centers.length > 1 ? `File window ${i + 1}` : 'File window')
-    return [{ name, voi: { kind: 'window', window: { center, width, function: voiFunction } } }]
+    return [{ name: names[i]?.trim() ?? '', voi: { kind: 'window', window: { center, width, function: voiFunction } } }]
   })
-  return [...tables, ...unique(windows)]
+  const different = unique(windows)
+  const named = different.map((preset, i) => ({ ...preset, name: preset.name || (different.length > 1 ? `File window ${i + 1}` : 'File window') }))
+  return [...tables, ...named]
 }
 
 /** Undefined for a function that this viewer does not know: then its windows are not applied at all. */

@@ -1,7 +1,7 @@
 // The bar of the viewer: where to go, the tools, windows, the view, loops, layouts.
 
 import type { ComponentChildren } from 'preact'
-import { ArrowLeft, ChevronDown, CircleHelp, Contrast, Ellipsis, ExternalLink, FlipHorizontal2, FlipVertical2, Grid2x2, Hand, ListTree, Maximize, Minus, Pause, Play, Plus, RotateCcw, RotateCw, Ruler, Scan, ScrollText, Square, SquareSplitHorizontal, SunMedium, TextSelect, Triangle, ZoomIn, GalleryVertical, Images, Link2 } from 'lucide-preact'
+import { ArrowLeft, ChevronDown, CircleHelp, Contrast, Ellipsis, ExternalLink, FlipHorizontal2, FlipVertical2, Grid2x2, Hand, ListTree, Maximize, Minus, Pause, Play, Plus, RotateCcw, RotateCw, Ruler, ScrollText, Square, SquareSplitHorizontal, SunMedium, TextSelect, Triangle, ZoomIn, GalleryVertical, Images, Link2 } from 'lucide-preact'
 import { IconButton } from '../../ui/Button'
 import { Menu, type MenuItem } from '../../ui/Menu'
 import { config } from '../../api/config'
@@ -96,10 +96,10 @@ function viewActions(stack: StackController) {
   return [
     { label: 'Invert', key: 'I', icon: <Contrast />, run: () => stack.invert(), isPressed: stack.inverse.value },
     { label: 'Rotate', key: 'R', icon: <RotateCw />, run: () => stack.rotate(90), isPressed: undefined },
-    { label: 'Flip left and right', key: 'H', icon: <FlipHorizontal2 />, run: () => stack.flip('x'), isPressed: undefined },
-    { label: 'Flip top and bottom', key: 'V', icon: <FlipVertical2 />, run: () => stack.flip('y'), isPressed: undefined },
+    { label: 'Flip left and right', key: 'H', icon: <FlipVertical2 />, run: () => stack.flip('x'), isPressed: undefined },
+    { label: 'Flip top and bottom', key: 'V', icon: <FlipHorizontal2 />, run: () => stack.flip('y'), isPressed: undefined },
     { label: 'Fit', key: 'F', icon: <Maximize />, run: () => stack.fit(), isPressed: undefined },
-    { label: 'One to one', key: 'O', icon: <Scan />, run: () => stack.oneToOne(), isPressed: undefined },
+    { label: 'One to one', key: 'O', icon: <span class="one-to-one" aria-hidden="true">1:1</span>, run: () => stack.oneToOne(), isPressed: undefined },
     { label: 'Reset', key: 'X', icon: <RotateCcw />, run: () => stack.reset(), isPressed: undefined }
   ]
 }
