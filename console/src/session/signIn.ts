@@ -13,12 +13,22 @@ const SESSION_SECONDS = 43_200
 /** The secret is used once, to get temporary credentials, and forgotten. */
 export async function signInByKey(accessKeyId: string, secretAccessKey: string, sessionToken?: string): Promise<void> {
   const key = await signingKey(accessKeyId, secretAccessKey, sessionToken)
-  const arn = await getCallerIdentity(key)
+  const arn = await getCallerIdentity(key).catch((error: unknown) => {
+    throw forPeople(error)
+  })
   if (sessionToken !== undefined) {
     await begin({ accessKeyId, secretAccessKey, sessionToken }, arn, { keep: false })
     return
   }
   await begin(await getSessionToken(key, SESSION_SECONDS), arn, { keep: true })
+}
+
+/** What STS refuses, in words for whoever has just typed a key. */
+function forPeople(error: unknown): unknown {
+  if (!(error instanceof ApiError)) return error
+  if (error.code === 'InvalidClientTokenId') return new ApiError(error.status, error.code, 'This server has no such access key. Check its ID, or ask who gave you the key.', error.requestId)
+  if (error.code === 'SignatureDoesNotMatch') return new ApiError(error.status, error.code, 'The secret access key does not belong to this access key ID.', error.requestId)
+  return error
 }
 
 /** The token of `#link=…`, taken out of the address so that it stands in no history; null if there is none. */

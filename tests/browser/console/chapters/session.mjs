@@ -1,0 +1,40 @@
+// A reload keeps the session; signing out ends it: on the page, and for whoever copied its credentials.
+
+import { holds, same } from '../expect.mjs'
+
+export default async function session(walk, { key }) {
+  const visit = await walk.signedIn('root', key)
+  const { page } = visit
+  await visit.open('/console/stores')
+  await page.reload()
+  await page.getByRole('heading', { level: 1 }).waitFor()
+  holds(await visit.isSignedIn())
+
+  // What the page signed with can be sent again by whoever saw it, for some minutes, but not after the end.
+  const seen = page.waitForRequest((request) => request.url().includes('/datastore') && request.method() === 'GET')
+  await page.reload()
+  const request = await seen
+  const headers = Object.fromEntries(Object.entries(await request.allHeaders()).filter(([name]) => /^(authorization|x-amz-)/.test(name)))
+  const again = { method: 'GET', path: request.url().replace(visit.origin, ''), headers }
+  same((await visit.call(again))[0], 200)
+  holds(/X-Amz-Security-Token/i.test(JSON.stringify(headers)))
+
+  await visit.signOut()
+  const [status] = await visit.expecting(/403|401/, () => visit.call(again))
+  same(status, 403)
+  await page.reload()
+  await page.getByLabel('Access key ID').waitFor()
+  const kept = await page.evaluate(async () => {
+    const names = (await indexedDB.databases()).map(({ name }) => name)
+    const rows = []
+    for (const name of names) {
+      const db = await new Promise((done) => (indexedDB.open(name).onsuccess = (event) => done(event.target.result)))
+      for (const store of db.objectStoreNames) {
+        rows.push(...(await new Promise((done) => (db.transaction(store).objectStore(store).getAllKeys().onsuccess = (event) => done(event.target.result)))).map((key) => `${name}/${store}/${key}`))
+      }
+      db.close()
+    }
+    return [...rows, ...Object.keys(sessionStorage), ...Object.keys(localStorage).filter((name) => name !== 'lightwell-theme')]
+  })
+  same(kept, [])
+}

@@ -1,0 +1,202 @@
+// A person at the console: a browser context of their own with one page, and all that went wrong in it.
+
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
+const PATIENT = 10_000
+
+export const WIDE = { width: 1440, height: 900 }
+export const PHONE = { width: 390, height: 844 }
+
+export class Visit {
+  faults = []
+  #expected = []
+
+  static async begin(browser, { name, origin, viewport = WIDE, colorScheme = 'dark', ...options }) {
+    const context = await browser.newContext({
+      viewport,
+      colorScheme,
+      locale: 'en-GB',
+      timezoneId: 'UTC',
+      reducedMotion: 'reduce',
+      acceptDownloads: true,
+      ...options
+    })
+    context.setDefaultTimeout(PATIENT)
+    const visit = new Visit()
+    Object.assign(visit, { name, origin, context })
+    await context.exposeBinding('reportViolation', (_, text) => visit.fault(`policy of the page: ${text}`))
+    await context.addInitScript(() => {
+      document.addEventListener('securitypolicyviolation', (event) => {
+        window.reportViolation(`${event.violatedDirective} ${event.blockedURI} at ${event.sourceFile}:${event.lineNumber}`)
+      })
+    })
+    context.on('request', (request) => {
+      const url = new URL(request.url())
+      const own = ['blob:', 'data:'].includes(url.protocol) || url.origin === origin
+      if (!own) visit.fault(`a request left: ${request.method()} ${url}`)
+    })
+    context.on('page', (page) => visit.#watch(page))
+    visit.page = await context.newPage()
+    return visit
+  }
+
+  #watch(page) {
+    page.on('console', (message) => {
+      if (message.type() === 'error') this.fault(`console: ${message.text()} (${message.location().url})`)
+    })
+    page.on('pageerror', (error) => this.fault(`uncaught: ${error.stack ?? error}`))
+    page.on('crash', () => this.fault('the page crashed'))
+    page.on('dialog', (dialog) => {
+      if (dialog.type() !== 'beforeunload') this.fault(`dialog: ${dialog.message()}`)
+      void dialog.accept().catch(() => undefined)
+    })
+  }
+
+  fault(text) {
+    if (!this.#expected.some((pattern) => pattern.test(text))) this.faults.push(`${this.name}: ${text}`)
+  }
+
+  takeFaults() {
+    return this.faults.splice(0)
+  }
+
+  /** Do what makes errors of this kind appear in the browser's console, such as a refusal that is wanted. */
+  async expecting(pattern, work) {
+    this.#expected.push(pattern)
+    try {
+      return await work()
+    } finally {
+      // What the page says reaches us in order: after an answer of the page nothing older comes.
+      await this.page.evaluate(() => undefined).catch(() => undefined)
+      this.#expected.splice(this.#expected.indexOf(pattern), 1)
+    }
+  }
+
+  // --- going about ------------------------------------------------------------------------------------------------
+
+  async open(path = '/console/') {
+    await this.page.goto(this.origin + path)
+    await this.settled()
+  }
+
+  /** Wait until nothing loads any more. */
+  async settled() {
+    await this.page.locator('#app > *').first().waitFor()
+    await this.page.waitForFunction(() => document.querySelector('.skeleton, main .spinner, [aria-busy="true"]') === null)
+  }
+
+  /** Choose in the navigation, as a person does; on a phone it is opened first. */
+  async choose(name) {
+    const link = this.page.getByRole('navigation', { name: 'Main' }).getByRole('link', { name, exact: true })
+    if (!(await link.isVisible())) await this.page.getByRole('button', { name: 'Open navigation' }).click()
+    await link.click()
+    await this.settled()
+  }
+
+  async isSignedIn() {
+    return (await this.page.getByRole('button', { name: /^Signed in as/ }).count()) > 0
+  }
+
+  async signInByKey({ accessKeyId, secretAccessKey }) {
+    if (!this.page.url().startsWith(this.origin)) await this.open()
+    await this.page.getByLabel('Access key ID').fill(accessKeyId)
+    await this.page.getByLabel('Secret access key').fill(secretAccessKey)
+    await this.page.getByRole('button', { name: 'Sign in', exact: true }).click()
+    await this.page.getByRole('button', { name: /^Signed in as/ }).waitFor()
+    await this.settled()
+  }
+
+  async signOut() {
+    await this.page.getByRole('button', { name: /^Signed in as/ }).click()
+    await this.page.getByRole('menuitem', { name: /^Sign out/ }).click()
+    await this.page.getByLabel('Access key ID').waitFor()
+  }
+
+  // --- looking ----------------------------------------------------------------------------------------------------
+
+  /** What axe-core finds serious or critical on the page as it is, in this colour scheme. */
+  async axe(where) {
+    const page = this.page
+    if (!(await page.evaluate(() => 'axe' in window))) await page.evaluate(AXE)
+    const found = await page.evaluate(async () => {
+      const { violations } = await window.axe.run(document, { resultTypes: ['violations'] })
+      return violations
+        .filter(({ impact }) => impact === 'serious' || impact === 'critical')
+        .flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.target.join(' ')} — ${node.html.slice(0, 160)} — ${node.any[0]?.message ?? node.all[0]?.message ?? node.none[0]?.message ?? ''}`))
+    })
+    return found.map((text) => `${where}: ${text}`)
+  }
+
+  /** axe-core in both themes. */
+  async axeInBothThemes(where) {
+    const found = []
+    for (const colorScheme of ['dark', 'light']) {
+      await this.page.emulateMedia({ colorScheme })
+      found.push(...(await this.axe(`${where} (${colorScheme})`)))
+    }
+    await this.page.emulateMedia({ colorScheme: 'dark' })
+    return found
+  }
+
+  /** What sticks out of the page on a phone, so that all of it can be moved sideways. */
+  async tooWide(where) {
+    const before = this.page.viewportSize()
+    await this.page.setViewportSize(PHONE)
+    await this.page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))))
+    const found = await this.page.evaluate(() => {
+      const wide = document.documentElement.clientWidth
+      if (document.documentElement.scrollWidth <= wide) return []
+      return [...document.querySelectorAll('body *')]
+        .filter((element) => element.getBoundingClientRect().right > wide + 0.5)
+        .slice(-3)
+        .map((element) => `${element.tagName.toLowerCase()}.${element.className} ends at ${Math.round(element.getBoundingClientRect().right)} px`)
+    })
+    await this.page.setViewportSize(before)
+    return found.map((text) => `${where} at 390 px: ${text}`)
+  }
+
+  /** Elements that a value of a file has made, if any: such values begin with `<img src=x` or `<script`. */
+  async madeByValues(where) {
+    const found = await this.page.evaluate(() => [
+      ...[...document.querySelectorAll('img[src="x"], [onerror], [onload], body script')].map((element) => element.outerHTML.slice(0, 200)),
+      ...(window.owned === undefined ? [] : ['a value ran as a script'])
+    ])
+    return found.map((text) => `${where}: made of a value: ${text}`)
+  }
+
+  /** A picture for the documents, small: WebP by the browser itself. */
+  async picture(path) {
+    const session = await this.context.newCDPSession(this.page)
+    const { data } = await session.send('Page.captureScreenshot', { format: 'webp', quality: 82 })
+    await session.detach()
+    const { writeFileSync } = await import('node:fs')
+    writeFileSync(path, Buffer.from(data, 'base64'))
+  }
+
+  // --- calls by hand ----------------------------------------------------------------------------------------------
+
+  /** Send a request that the tests have signed, from the page: `[status, name of the error]`. */
+  async call({ method, path, headers, body }) {
+    return this.page.evaluate(
+      async ([url, init]) => {
+        const response = await fetch(url, { ...init, credentials: 'omit' })
+        return [response.status, response.headers.get('x-amzn-errortype') ?? '']
+      },
+      [this.origin + path, { method, headers, body: body ?? undefined }]
+    )
+  }
+
+  /** Drop files or folders of this machine on the page, as from its file manager. */
+  async drop(locator, paths) {
+    const box = await locator.boundingBox()
+    const at = { x: box.x + box.width / 2, y: box.y + box.height / 2 }
+    const data = { items: [], files: paths, dragOperationsMask: 1 }
+    const session = await this.context.newCDPSession(this.page)
+    for (const type of ['dragEnter', 'dragOver', 'drop']) {
+      await session.send('Input.dispatchDragEvent', { type, ...at, data })
+    }
+    await session.detach()
+  }
+}

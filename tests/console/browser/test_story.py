@@ -1,0 +1,81 @@
+"""The console as a person meets it, in Chromium: signs in, imports, finds, looks, edits, lets others in.
+
+One server and one browser for the whole story. Each chapter is a file of tests/browser/console/chapters;
+those after a chapter that failed go on as well as they can.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.console.browser.walk import Walk, walking
+from tests.support.javascript import BROWSER, needed, packages_folder, with_packages
+from tests.support.server import Server, environment, running
+
+SITE = Path(__file__).parents[3] / "src" / "lightwell" / "web" / "console" / "site"
+
+
+@pytest.fixture(scope="module")
+def story_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    if not (SITE / "index.html").exists():
+        pytest.fail(f"{SITE} is missing: run `make console`")
+    with running(tmp_path_factory.mktemp("story") / "data", workers=2) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def walk(
+    request: pytest.FixtureRequest, story_server: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Walk]:
+    needed("chromium")
+    folder = tmp_path_factory.mktemp("walk")
+    scripts = with_packages(BROWSER, packages_folder(request.config), folder / "browser")
+    pictures = os.environ.get("LIGHTWELL_PICTURES")
+    env = {"PICTURES": str(Path(pictures).absolute())} if pictures else {}
+    with walking(scripts, story_server.url, folder / "seen", env) as found:
+        yield found
+
+
+def sign_in_link(server: Server) -> str:
+    """What ``lightwell console`` prints."""
+    command = [sys.executable, "-m", "lightwell", "console", "--data", str(server.data)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=60, check=True)
+    return done.stdout.strip()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_tells_the_story(walk: Walk, story_server: Server, subtests: pytest.Subtests) -> None:
+    server = story_server
+    key = {"accessKeyId": server.root.access_key, "secretAccessKey": server.root.secret_key}
+    with subtests.test("sign in"):
+        seen = walk.chapter("sign_in", link=sign_in_link(server))
+        assert "no such access key" in seen["message"]
+
+    client = server.client()
+    store = client.create_datastore(datastoreName="Head")["datastoreId"]
+    pages = {
+        "data stores": "/console/stores",
+        "studies": f"/console/stores/{store}",
+        "details": f"/console/stores/{store}/details",
+        "import": f"/console/stores/{store}/import",
+        "jobs": f"/console/stores/{store}/jobs",
+        "keys": "/console/keys",
+        "roles": "/console/roles",
+        "authorizers": "/console/authorizers",
+        "policies": "/console/policies",
+        "events": "/console/events",
+        "health": "/console/health",
+    }
+    with subtests.test("looks"):
+        walk.chapter("looks", key=key, pages=pages)
+    with subtests.test("plain HTTP"):
+        walk.chapter("plain_http")
+    with subtests.test("session"):
+        walk.chapter("session", key=key)
