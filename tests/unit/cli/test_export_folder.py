@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lightwell.cli.contents.export_folder import RECORD, ExportFolder, NewFile, file_name
+from lightwell.cli.contents.export_folder import RECORD, ExportFolder, NewFile
+from lightwell.documents.file_names import file_name
 from lightwell.errors import InputError
 
 

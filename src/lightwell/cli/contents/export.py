@@ -16,7 +16,6 @@ from lightwell.cli.contents.export_folder import (
     ExportFolder,
     NewFile,
     WrittenFile,
-    file_name,
     read_record,
 )
 from lightwell.cli.contents.export_summary import ExportSummary, FailedInstance, Leftover
@@ -25,6 +24,7 @@ from lightwell.cli.file_advice import advice
 from lightwell.cli.progress import Progress
 from lightwell.cli.store_session import local_context, store_session
 from lightwell.cli.wording import counted
+from lightwell.documents.file_names import file_name
 from lightwell.domain.image_sets.edits import encode_edits
 from lightwell.errors import DamagedError, InputError, LightwellError
 from lightwell.stores.collector import removal

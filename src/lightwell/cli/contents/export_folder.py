@@ -13,13 +13,11 @@ import re
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from hashlib import blake2s, sha256
+from hashlib import sha256
 from pathlib import Path
 
 RECORD = ".lightwell-export.ndjson"
 
-_SAFE = re.compile(r"[0-9](?:[0-9.]{0,126}[0-9])?", re.ASCII)
-_UNSAFE = re.compile(r"[^0-9A-Za-z._-]")
 _UNFINISHED = re.compile(r"\..*\.(\d{1,10})", re.DOTALL)
 _PIECE = 1 << 20
 
@@ -49,14 +47,6 @@ class NewFile:
     pieces: Iterable[bytes]
     frames: str = ""
     note: str = ""
-
-
-def file_name(uid: str) -> str:
-    """A file name for a UID. UIDs come from files and may hold anything; unsafe ones get a derived name."""
-    if _SAFE.fullmatch(uid):
-        return uid
-    digest = blake2s(uid.encode("utf-8", "replace"), digest_size=8).hexdigest()
-    return f"{_UNSAFE.sub('_', uid).strip('.')[:100]}-{digest}"
 
 
 class ExportFolder:

@@ -63,6 +63,9 @@ study = Table(
     Index("study_by_patient", "listed_in", "patient_id", "key"),
     Index("study_by_accession", "listed_in", "accession_number", "key"),
     Index("study_by_day", "listed_in", "study_day", "key"),
+    # Orders of the console's list.
+    Index("study_by_moment", "listed_in", "study_day", "study_clock", "key"),
+    Index("study_by_name", "listed_in", "patient_name_folded", "key"),
     Index("study_by_clock", "listed_in", "study_clock", "key"),
     Index("study_by_birth_day", "listed_in", "birth_day", "key"),
     Index(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +35,7 @@ class SeriesSet:
     mark: int
 
 
-_SERIES_SETS: Select[Any] = (
+_ALL_SETS: Select[Any] = (
     select(
         image_set.c.key,
         image_set.c.id,
@@ -55,11 +56,12 @@ _SERIES_SETS: Select[Any] = (
     )
     .where(
         datastore.c.id == bindparam("datastore_id"),
-        image_set.c.study_instance_uid == bindparam("study"),
         image_set.c.state == ImageSetState.ACTIVE,
         image_set.c.readable_version > 0,
     )
 )
+_BY_IDS: Select[Any] = _ALL_SETS.where(image_set.c.id.in_(bindparam("ids", expanding=True)))
+_SERIES_SETS = _ALL_SETS.where(image_set.c.study_instance_uid == bindparam("study"))
 _PRIMARY = _SERIES_SETS.where(image_set.c.is_primary)
 _IN_SERIES = _SERIES_SETS.where(image_set.c.series_instance_uid == bindparam("series"))
 
@@ -91,6 +93,12 @@ def of_study(conn: Connection, datastore_id: str, study: str) -> list[SeriesSet]
     """The primary sets of a study, by SeriesNumber (those without one last), then by UID."""
     rows = conn.execute(_PRIMARY, {"datastore_id": datastore_id, "study": study}).all()
     return [SeriesSet(*row[:-1]) for row in sorted(rows, key=_sort_key)]
+
+
+def of_ids(conn: Connection, datastore_id: str, ids: Sequence[str]) -> list[SeriesSet]:
+    """Those of the sets with these ids that can be read, in no order."""
+    rows = conn.execute(_BY_IDS, {"datastore_id": datastore_id, "ids": list(ids)})
+    return [SeriesSet(*row[:-1]) for row in rows]
 
 
 def of_series(conn: Connection, datastore_id: str, study: str, series: str) -> list[SeriesSet]:

@@ -267,6 +267,17 @@ def _gram_query(dialect: str, datastore: int, keyword: str, match: Match) -> tup
     return " & ".join(f"({' | '.join(map(_tsquery, some))})" for some in wanted), rare
 
 
+def gram_query(dialect: str, wanted: Sequence[Sequence[Sequence[Sequence[str]]]]) -> str:
+    """A query of the grams. ``wanted``: all of these, each in one of some ways, which are what
+    `qido_grams.gram_prefixes` returns."""
+    both, either, one = (" AND ", " OR ", _fts) if dialect == "sqlite" else (" & ", " | ", _tsquery)
+
+    def of_way(way: Sequence[Sequence[str]]) -> str:
+        return f"({both.join(f'({either.join(map(one, some))})' for some in way)})"
+
+    return both.join(f"({either.join(map(of_way, ways))})" for ways in wanted)
+
+
 def _fts(gram: str) -> str:
     return f'"{gram}"' + ("" if qido_grams.is_full_length(gram) else " *")
 

@@ -19,7 +19,7 @@ from lightwell.domain.qido.criteria import INSTANCE, SERIES, STUDY, QidoCriteria
 from lightwell.stores.qido.conditions import PLACEHOLDER, SqlCondition, conditions
 from lightwell.stores.qido.hits import Hit, hits
 
-__all__ = ["Hit", "HitPage", "Many", "Search", "search"]
+__all__ = ["Hit", "HitPage", "Many", "Reader", "Search", "search"]
 
 FEW = 256
 """How many are looked at first, or twice the length of the page if that is more."""
@@ -95,17 +95,18 @@ def search(
     InstanceNumber, those without a number last; instances of a study by the last change of their series,
     newest first. Ties are broken by UID. ``many`` is what `stores.qido.at_once` found before.
     """
-    reader = _Reader(conn)
+    reader = Reader(conn)
     searched = Search(conn.dialect.name, reader.execute, reader.ask, datastore_key, criteria, requested)
     return searched.found(many)
 
 
-class _Reader:
+class Reader:
     """Runs statements in a transaction."""
 
     def __init__(self, conn: Connection) -> None:
         self._conn = conn
-        self._sqlite = conn.dialect.name == "sqlite"
+        self.dialect = conn.dialect.name
+        self._sqlite = self.dialect == "sqlite"
 
     def execute(self, sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         """The driver's own tuples: for a page of a thousand, SQLAlchemy's rows would cost the most."""

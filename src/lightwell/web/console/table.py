@@ -6,6 +6,7 @@ from urllib.parse import unquote_to_bytes
 
 from lightwell.errors import MethodNotAllowedError, UnknownOperationError, ValidationError
 from lightwell.web.console import (
+    archive,
     authorizers,
     datastores,
     image_sets,
@@ -14,6 +15,7 @@ from lightwell.web.console import (
     roles,
     session,
     sign_in,
+    studies,
 )
 from lightwell.web.console.route import Route
 
@@ -26,6 +28,8 @@ ROUTES: tuple[Route, ...] = (
     *roles.ROUTES,
     *authorizers.ROUTES,
     *policies.ROUTES,
+    *studies.ROUTES,
+    *archive.ROUTES,
 )
 
 OPERATIONS = tuple(route.operation for route in ROUTES)

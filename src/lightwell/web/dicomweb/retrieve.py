@@ -7,12 +7,12 @@ studies are extensions. Files are made and sent piece by piece, the next piece w
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from lightwell.errors import NotAcceptableError
 from lightwell.operations.context import Context
-from lightwell.operations.dicomweb import retrieve
+from lightwell.operations.dicomweb import archive, retrieve
 from lightwell.operations.dicomweb.retrieve import FoundInstance, RetrievedInstance
 from lightwell.web.dicomweb import media, pixeldata
 from lightwell.web.dicomweb.media import MULTIPART
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-DICOM, OCTET_STREAM = "application/dicom", "application/octet-stream"
+DICOM, OCTET_STREAM, ZIP = "application/dicom", "application/octet-stream", "application/zip"
 
 _ANY = ("*/*", "*", "application/*")
 
@@ -47,6 +47,8 @@ async def part10(request: DicomwebRequest) -> Response:
     accepted = media.accepted_media_ranges(request.http)
     if _wants_bulk_data(accepted):
         return await pixeldata.bulk_data(request, found)
+    if accepted and accepted[0].type == ZIP:
+        return await _zip(request, ctx, found, accepted[0].transfer_syntax)
     in_parts, sent = _choose(
         accepted,
         found,
@@ -71,6 +73,30 @@ async def part10(request: DicomwebRequest) -> Response:
     )
     body = await start_stream(_threads(request, sent), pieces)
     return Response(206 if left_out else 200, headers, body)
+
+
+async def _zip(
+    request: DicomwebRequest, ctx: Context, found: Sequence[FoundInstance], syntax: str | None
+) -> Response:
+    """All files in one archive (PS3.18 §8.7.3)."""
+    pieces = await request.state.in_thread(archive.archive_of_instances, ctx, found, syntax)
+    body = await start_stream(
+        _threads(request, retrieve.select_instances(found, syntax, alone=False)), pieces
+    )
+    return zip_response(body)
+
+
+def zip_response(body: AsyncIterator[bytes]) -> Response:
+    """An archive, which browsers save. The name says nothing of what is in it."""
+    return Response(
+        200,
+        [
+            (b"content-type", ZIP.encode()),
+            (b"content-disposition", b'attachment; filename="dicom.zip"'),
+            (b"vary", b"accept"),
+        ],
+        body,
+    )
 
 
 def _threads(request: DicomwebRequest, sent: Sequence[RetrievedInstance]) -> ThreadPoolExecutor:

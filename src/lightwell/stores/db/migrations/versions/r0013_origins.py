@@ -11,7 +11,8 @@ down_revision = "0012"
 
 def upgrade() -> None:
     op.add_column("version", sa.Column("reverted_to", sa.Integer))
-    op.add_column("version", sa.Column("copied_from", sa.Text))
+    text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+    op.add_column("version", sa.Column("copied_from", text))
 
 
 def downgrade() -> None:

@@ -10,9 +10,9 @@ down_revision = "0013"
 
 
 def upgrade() -> None:
-    op.add_column("access_key", sa.Column("parent", sa.Text))
-    op.add_column("access_key", sa.Column("provider", sa.Text))
-    op.add_column("access_key", sa.Column("subject", sa.Text))
+    text = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+    for name in ("parent", "provider", "subject"):
+        op.add_column("access_key", sa.Column(name, text))
 
 
 def downgrade() -> None:

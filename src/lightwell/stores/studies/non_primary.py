@@ -1,0 +1,108 @@
+"""Studies by their image sets that are not primary, which the search index of DICOMweb does not have.
+
+There are few in most data stores: copies, and what contradicts a study. The newest `NEWEST` of a data store
+are compared one by one; of older ones only those are found whose patient id, accession number or
+StudyInstanceUID is a word of the search.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from lightwell.domain.image_sets.search_columns import clock, day
+from lightwell.domain.qido.study_list import Searched, StudyCriteria, Texts, folded_name
+from lightwell.stores.qido.conditions import PLACEHOLDER
+from lightwell.stores.qido.search import Reader
+from lightwell.stores.studies.listed import StudyRow
+
+NEWEST = 3_000
+_MOST_BY_ID = 200
+
+_COLUMNS = (
+    "m.key, m.study, m.updated_at, m.study_instance_uid, m.study_date, m.study_time, m.patient_id,"
+    " m.patient_name, m.accession_number, m.study_description, m.modality"
+)
+_INDEXED = {
+    Searched.ID: "m.patient_id",
+    Searched.ACCESSION: "m.accession_number",
+    Searched.UID: "m.study_instance_uid",
+}
+
+
+class _SetRow(NamedTuple):
+    key: int
+    study: int
+    updated_at: int
+    study_instance_uid: str
+    study_date: str | None
+    study_time: str | None
+    patient_id: str | None
+    patient_name: str | None
+    accession_number: str | None
+    study_description: str | None
+    modality: str | None
+
+    @property
+    def texts(self) -> Texts:
+        return Texts(
+            folded_name(self.patient_name),
+            self.patient_id,
+            self.accession_number,
+            self.study_description,
+            self.study_instance_uid,
+            day(self.study_date),
+            () if self.modality is None else (self.modality,),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FoundStudy:
+    """A study, and the newest of its non-primary sets that matches: by the key, and what it shows."""
+
+    set: int
+    row: StudyRow
+
+
+def find(reader: Reader, datastore: int, criteria: StudyCriteria) -> tuple[dict[int, FoundStudy], bool]:
+    """The studies by key, and whether all non-primary sets were compared."""
+    mark = PLACEHOLDER[reader.dialect]
+    where = f"m.listed_in = {mark} AND m.is_primary = {'0' if reader.dialect == 'sqlite' else 'false'}"
+    some = f"SELECT {_COLUMNS} FROM image_set m WHERE {where}"
+    newest = f"{some} ORDER BY m.updated_at DESC, m.key DESC LIMIT {mark}"
+    rows = _sets(reader.ask(newest, (datastore, NEWEST + 1)))
+    is_whole = len(rows) <= NEWEST
+    if not is_whole:
+        del rows[NEWEST:]
+        for searched, column in _INDEXED.items():
+            values = [word.typed for word in criteria.words if searched in word.within]
+            if values:
+                places = ", ".join([mark] * len(values))
+                sql = f"{some} AND {column} IN ({places}) LIMIT {mark}"
+                rows += _sets(reader.ask(sql, (datastore, *values, _MOST_BY_ID)))
+    found: dict[int, FoundStudy] = {}
+    for row in rows:
+        if criteria.is_everything or criteria.matches(row.texts):
+            found.setdefault(row.study, FoundStudy(row.key, _as_study(row)))
+    return found, is_whole
+
+
+def _sets(rows: Sequence[tuple[Any, ...]]) -> list[_SetRow]:
+    return [_SetRow(*row) for row in rows]
+
+
+def _as_study(row: _SetRow) -> StudyRow:
+    return StudyRow(
+        row.study,
+        row.updated_at,
+        row.study_instance_uid,
+        day(row.study_date),
+        clock(row.study_time),
+        row.patient_id,
+        folded_name(row.patient_name),
+        row.accession_number,
+        row.study_description,
+        None if row.modality is None else json.dumps([row.modality]),
+    )
