@@ -10,6 +10,7 @@ import pytest
 
 from lightwell.stores.db.database import Database
 from lightwell.stores.db.schema import migrate
+from tests.dicomweb.support.openid import Provider, provider
 from tests.support import services
 
 # Whole files that take longest, for what they start or wait for; `make test-fast` leaves them out.
@@ -102,6 +103,14 @@ def database(database_url: str) -> Iterator[Database]:
     db = Database(database_url)
     yield db
     db.close()
+
+
+@pytest.fixture(scope="session")
+def openid() -> Iterator[Provider]:
+    """An OpenID provider at which anybody may sign in."""
+    with services.wanted(provider()) as found:
+        assert isinstance(found, Provider)
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -88,3 +88,10 @@ def test_signs_out_sessions_only(server: Server, limited: Callable[..., ConsoleC
 def test_the_console_verb_wants_a_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["console", "--data", str(tmp_path)]) == 1
     assert "lightwell serve --open" in capsys.readouterr().err
+
+
+def test_without_a_provider_no_token_is_good(server: Server) -> None:
+    reply = server.call("POST", "/console/api/oidc/roles", b'{"token": "a.b.c"}')
+    assert (reply.status, reply.headers["x-amzn-errortype"]) == (400, "InvalidIdentityToken")
+    assert "oidc_issuer" in json.loads(reply.body)["message"]
+    assert json.loads(server.call("GET", "/console/api/config", headers={}).body)["oidc"] is None

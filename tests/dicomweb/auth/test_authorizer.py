@@ -19,7 +19,8 @@ from lightwell.auth.secret_box import open_secret_box
 from lightwell.cli.main import main
 from lightwell.clock import Clock
 from tests.dicomweb.support import tokens
-from tests.dicomweb.support.tokens import Provider, jwt
+from tests.dicomweb.support.openid import Provider
+from tests.dicomweb.support.tokens import jwt
 from tests.support import services
 from tests.support.server import Reply, Server, running
 
@@ -130,13 +131,6 @@ def store(site: Site) -> str:
     made = site.put("behaving", "python:behaving:handler")
     site.warm(made, jwt(answer=valid()))
     return made
-
-
-@pytest.fixture(scope="module")
-def openid() -> Iterator[Provider]:
-    with services.wanted(tokens.provider()) as provider:
-        assert isinstance(provider, Provider)
-        yield provider
 
 
 def refusal(reply: Reply) -> tuple[int, str, str]:

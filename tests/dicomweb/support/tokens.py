@@ -1,4 +1,4 @@
-"""Tokens, as they are made where nothing verifies them, and real ones of a real provider."""
+"""Tokens as they are made where nothing verifies them, and AWS's runtime for what verifies real ones."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ import contextlib
 import json
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
-import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +19,6 @@ from typing import Any
 
 from tests.support.services import Unavailable
 
-_PROVIDER = Path(__file__).parents[2] / "js" / "openid-provider"
 _START_SECONDS = 60.0
 
 
@@ -36,49 +33,6 @@ def jwt(*, header: Any = None, **claims: Any) -> str:
 def part(value: Any) -> str:
     text = value if isinstance(value, bytes) else json.dumps(value).encode()
     return base64.urlsafe_b64encode(text).rstrip(b"=").decode()
-
-
-class Provider:
-    """A running OpenID provider."""
-
-    def __init__(self, issuer: str) -> None:
-        self.issuer = issuer
-
-    def token(self, scope: str, *, audience: str = "urn:lightwell", client: str = "viewer") -> str:
-        """An access token that the provider issues to a client for itself."""
-        form = {"grant_type": "client_credentials", "scope": scope, "resource": audience}
-        pair = f"{urllib.parse.quote(client, safe='')}:{urllib.parse.quote('a secret of the tests')}"
-        request = urllib.request.Request(f"{self.issuer}/token", urllib.parse.urlencode(form).encode())
-        request.add_header("authorization", "Basic " + base64.b64encode(pair.encode()).decode())
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            token: str = json.load(answer)["access_token"]
-        return token
-
-
-@contextlib.contextmanager
-def provider() -> Iterator[Provider]:
-    """npm's ``oidc-provider``, at the versions of its lock file."""
-    if missing := [name for name in ("node", "npm") if shutil.which(name) is None]:
-        raise Unavailable(f"no {' and no '.join(missing)}: run tools/system-packages")
-    with tempfile.TemporaryDirectory(prefix="lightwell-openid-") as folder:
-        for name in ("package.json", "package-lock.json", ".npmrc", "provider.mjs"):
-            shutil.copy(_PROVIDER / name, folder)
-        done = subprocess.run(
-            ["npm", "ci", "--ignore-scripts"], cwd=folder, capture_output=True, text=True, timeout=200
-        )
-        if done.returncode:
-            raise Unavailable(f"npm ci failed: {done.stderr[-500:]}")
-        process = subprocess.Popen(
-            ["node", "provider.mjs"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        try:
-            assert process.stdout is not None
-            issuer = process.stdout.readline().strip()
-            if not issuer:
-                raise Unavailable("the OpenID provider did not start")
-            yield Provider(issuer)
-        finally:
-            _end(process)
 
 
 @contextlib.contextmanager
@@ -128,10 +82,3 @@ def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
         except OSError:
             time.sleep(0.05)
     raise Unavailable("the runtime interface emulator did not start")
-
-
-def _end(process: subprocess.Popen[Any]) -> None:
-    process.kill()
-    if process.stdout is not None:
-        process.stdout.close()
-    process.wait(10)

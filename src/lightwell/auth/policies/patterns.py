@@ -19,7 +19,8 @@ from lightwell.auth.policies.condition_keys import Context, Unknown, is_supporte
 Truth = bool | None
 
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
-_NAMED = re.compile(r"\s*([A-Za-z0-9-]+:[^\s,'}]+)\s*(?:,\s*'([^'}]*)'\s*)?")
+# A key, which may begin with the address of an OpenID provider, and a default.
+_NAMED = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9./:_~-]*:[^\s,'}]+)\s*(?:,\s*'([^'}]*)'\s*)?")
 ARN_PARTS = 6
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _PLACES = ("data", "database_url", "allow_other_user", "root_access_key_id")
 
+_MOST_SESSIONS = 1_000
+
 
 def add(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
@@ -35,6 +37,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     create.add_argument("--admin", action="store_true", help="let the key do everything, instead of --policy")
     listing = actions.add_parser("list", help="list the keys that are not revoked", allow_abbrev=False)
+    listing.add_argument(
+        "--sessions",
+        action="store_true",
+        help="list temporary credentials instead, such as those of people signed in to the console; the 1000 "
+        "newest",
+    )
     listing.add_argument("--json", action="store_true", help="print a JSON array")
     revoke = actions.add_parser(
         "revoke", help="revoke a key permanently; takes effect within seconds", allow_abbrev=False
@@ -52,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
     with database_session(settings) as db:
         if args.action == "create":
             return _create(settings, db, args.name, policies)
+        if args.action == "list" and args.sessions:
+            return _list_sessions(db, as_json=args.json)
         if args.action == "list":
             return _list(db, as_json=args.json)
         return _revoke(settings, db, args.id)
@@ -90,7 +100,7 @@ def _list(db: Database, *, as_json: bool) -> int:
             "accessKeyId": key.id,
             "name": key.name,
             "isRoot": key.is_root,
-            "createdAt": datetime.fromtimestamp(key.created_at / 1000, UTC).isoformat(timespec="seconds"),
+            "createdAt": _iso(key.created_at),
             "policies": None if key.policies is None else [json.loads(policy) for policy in key.policies],
         }
         for key in keys
@@ -112,6 +122,49 @@ def _list(db: Database, *, as_json: bool) -> int:
             nothing="There are no keys; `lightwell key create` makes one",
         )
     return 0
+
+
+def _list_sessions(db: Database, *, as_json: bool) -> int:
+    from lightwell.cli.wording import moment, print_table
+    from lightwell.clock import Clock
+    from lightwell.stores.account import principals
+
+    with db.read() as conn:
+        found = principals.sessions(conn, Clock().now(), _MOST_SESSIONS)
+    if as_json:
+        rows = [
+            {
+                "accessKeyId": key.id,
+                "name": key.name,
+                "createdAt": _iso(key.created_at),
+                "expiresAt": None if key.expires_at is None else _iso(key.expires_at),
+                "parent": key.parent,
+                "provider": key.provider,
+                "subject": key.subject,
+            }
+            for key in found
+        ]
+        print(json.dumps(rows, indent=2))
+        return 0
+    print_table(
+        ("ACCESS KEY ID", "CREATED", "ENDS", "NAME", "OF"),
+        [
+            (
+                key.id,
+                moment(key.created_at),
+                "" if key.expires_at is None else moment(key.expires_at),
+                key.name,
+                key.parent or key.subject or "",
+            )
+            for key in found
+        ],
+        nothing="There are no sessions",
+    )
+    return 0
+
+
+def _iso(milliseconds: int) -> str:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds")
 
 
 def _revoke(settings: Settings, db: Database, id: str) -> int:
