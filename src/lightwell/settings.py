@@ -125,6 +125,10 @@ class Settings:
     s3_endpoint_url: str | None = _setting(
         None, "S3 endpoint for buckets that have no local folder; AWS if unset"
     )
+    console_bucket: str = _setting(
+        "lightwell-console",
+        "bucket for files that the console uploads; a folder if storage_url is none of S3",
+    )
     allow_other_user: bool = _setting(
         False, "true: work on data owned by another user, who may be unable to read what is written"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,6 +56,10 @@ class FarBucket:
     def put(self, key: str, data: bytes) -> None: ...
 
     def put_file(self, key: str, path: Path) -> None: ...
+
+    def take_file(self, key: str, path: Path) -> None: ...
+
+    def remove(self, keys: Sequence[str]) -> None: ...
 
 
 def _file(number: int) -> bytes:

@@ -165,8 +165,8 @@ def _submit(
 ) -> Job:
     now, id, key, event_id = ctx.clock.now(), ctx.ids.id(), ctx.ids.key(), ctx.ids.id()
     # `lightwell import` works itself where nobody else does.
-    has_engine = None if client_token is None else _has_engine
-    input_node, output_node = _nodes_of_buckets(ctx, given.sources, given.output_uri, has_engine)
+    has_engine = None if client_token is None else has_engine_here
+    input_node, output_node = nodes_of_buckets(ctx, given.sources, given.output_uri, has_engine)
     output_uri = output_folder(given.output_uri, datastore_id, id)
     event = import_job_event(
         "Import Job Submitted",
@@ -226,7 +226,7 @@ def _submit(
     return submitted
 
 
-def _nodes_of_buckets(
+def nodes_of_buckets(
     ctx: Context, inputs: Sequence[str], output: str, has_engine: Callable[[Context], bool] | None
 ) -> tuple[str | None, str | None]:
     """The nodes whose folders hold input and output; see `domain.imports.jobs.Job`.
@@ -252,7 +252,7 @@ def _nodes_of_buckets(
     return node if any(map(is_near, inputs)) else NOBODY, node if is_near(output) else NOBODY
 
 
-def _has_engine(ctx: Context) -> bool:
+def has_engine_here(ctx: Context) -> bool:
     """Whether this server works on jobs, or another process does on its data folder."""
     return ctx.settings.work == "on" or ProcessLock(ctx.settings.data, ENGINE).holder() is not None
 

@@ -42,6 +42,7 @@ from lightwell.work.checksum_filling import ChecksumFiller
 from lightwell.work.database_clock import DatabaseClock
 from lightwell.work.pruning import Pruning
 from lightwell.work.stray_search import StraySearch
+from lightwell.work.upload_removal import UploadRemoval
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,7 @@ class Collector:
         self._housekeeping_at = 0.0
         self._strays = StraySearch(stores, settings, self._clock, self._stopping)
         self._pruning = Pruning(stores, settings, self._clock, self._stopping)
+        self._uploads = UploadRemoval(stores, settings, self._clock, self._stopping)
         self._filler = ChecksumFiller(stores, settings, self._stopping)
         self._was_another_s = False
         self.is_refused = False
@@ -137,11 +139,13 @@ class Collector:
         return self.is_refused
 
     def do_round(self) -> None:
-        """`collect` if no other collector does; what is local is swept in any case, folders once an hour.
+        """`collect` if no other collector does; what is local is swept in any case, folders once an hour, and
+        uploads that have served their purpose are removed.
 
         Whoever collects gives old frames their checksums, too.
         """
         self._stores.sweep_cache()
+        self._uploads.remove()
         is_due = self._housekeeping_due()
         if self._take_turn():
             self.collect()

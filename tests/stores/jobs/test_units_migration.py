@@ -33,6 +33,8 @@ BACK = (
     "ALTER TABLE import_job DROP COLUMN priority",
     "DROP INDEX study_by_moment",
     "DROP INDEX study_by_name",
+    "DROP TABLE uploaded_file",
+    "DROP TABLE upload",
     "ALTER TABLE access_key DROP COLUMN subject",
     "ALTER TABLE access_key DROP COLUMN provider",
     "ALTER TABLE access_key DROP COLUMN parent",

@@ -8,16 +8,11 @@ from pathlib import Path, PurePosixPath
 from lightwell.cli.wording import counted, printable
 from lightwell.domain.datastore import DataStore
 from lightwell.domain.imports.jobs import Job
-from lightwell.domain.imports.manifests import UNREADABLE
+from lightwell.domain.imports.manifests import PLAIN
 from lightwell.domain.states import JobStatus
 from lightwell.stores.jobs.outcomes import OutcomeCause, Tally
 
 _MOST_CAUSES, _MOST_NAMES = 20, 5
-# For a person, more than AWS's words say.
-_PLAIN = {
-    UNREADABLE: "it is damaged at its beginning, or a data set without preamble and file meta information: "
-    "have it sent again as a DICOM file"
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +95,7 @@ def _causes(title: str, causes: list[OutcomeCause]) -> list[str]:
         return []
     lines = [f"{title}:"]
     for cause in causes[:_MOST_CAUSES]:
-        reason = _PLAIN.get(cause.reason, cause.reason)
+        reason = PLAIN.get(cause.reason, cause.reason)
         lines += [f"  {cause.files:>6}  {reason}", f"          e.g. {printable(cause.example)}"]
     if len(causes) > _MOST_CAUSES:
         lines.append(f"  and {counted(len(causes) - _MOST_CAUSES, 'more reason')}; --json lists all")

@@ -20,6 +20,12 @@ WARNING = "WARNING/warning.ndjson"
 UNREADABLE = "DICOM attributes does not exist"
 """AWS's words for a file that cannot be read as DICOM."""
 
+PLAIN = {
+    UNREADABLE: "it is damaged at its beginning, or a data set without preamble and file meta information: "
+    "have it sent again as a DICOM file"
+}
+"""For a person, who needs more than AWS's words say."""
+
 
 @dataclass(frozen=True, slots=True)
 class SetSummary:

@@ -11,7 +11,7 @@ import errno
 import os
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from lightwell.errors import InputError, LightwellError, StorageError
@@ -100,7 +100,45 @@ class LocalBucket:
             while block := source.read(1 << 20):
                 stream.write(block)
 
+    def take_file(self, key: str, path: Path) -> None:
+        target = self._target(key)
+        try:
+            make_folders(target.parent)
+            with path.open("rb") as source:
+                os.fsync(source.fileno())
+            path.rename(target)
+            sync_folder(target.parent)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise _unwritable(error, f"s3://{self._name}/{_shown(key)}") from error
+            self.put_file(key, path)
+
+    def remove(self, keys: Sequence[str]) -> None:
+        folders = set()
+        for key in keys:
+            target = self._target(key)
+            try:
+                target.unlink(missing_ok=True)
+            except NotADirectoryError:
+                continue
+            except OSError as error:
+                raise storage_error(error, f"s3://{self._name}/{_shown(key)} cannot be removed") from error
+            folders.add(target.parent)
+        root = Path(self._root)
+        while folders:
+            above = set()
+            for folder in folders:
+                with contextlib.suppress(OSError):  # another file is in it, or it is gone
+                    if folder != root:
+                        folder.rmdir()
+                        above.add(folder.parent)
+            folders = above
+
     def _replacing(self, key: str) -> _Replacing:
+        return _Replacing(self._target(key), f"s3://{self._name}/{_shown(key)}")
+
+    def _target(self, key: str) -> Path:
+        """Where a key is written. Raises `StorageError` for one that cannot be."""
         parts = key.split("/")
         if "\0" in key or not key or not _is_plain(parts):
             raise StorageError(f"s3://{self._name}/{_shown(key)} is not a key that can be written here.")
@@ -109,7 +147,7 @@ class LocalBucket:
             raise StorageError(
                 f"s3://{self._name}/{_shown(key)} is reached through a link that leads out of the bucket."
             )
-        return _Replacing(target, f"s3://{self._name}/{_shown(key)}")
+        return target
 
     def _resolve(self, key: str) -> str:
         if "\0" in key or not key or not _is_plain(key.split("/")):
@@ -164,7 +202,7 @@ class _Replacing:
             # The files written here are reports, which name patients' files.
             self._stream = os.fdopen(os.open(self._temporary, flags, 0o600), "wb")
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise _unwritable(error, self._where) from error
         return self
 
     def write(self, data: bytes) -> None:
@@ -185,13 +223,14 @@ class _Replacing:
                 self._stream.close()  # the disk may be full; the bytes are not needed
             self._temporary.unlink(missing_ok=True)
             if isinstance(error, OSError):
-                raise self._unwritable(error) from error
+                raise _unwritable(error, self._where) from error
 
-    def _unwritable(self, error: OSError) -> LightwellError:
-        """An `InputError` for what the bucket's owner can fix; what may pass, or has failed, is our fault."""
-        if isinstance(error, PermissionError) or error.errno == errno.EROFS:
-            return InputError(f"{self._where} cannot be written: {_NO_RIGHT}")
-        return storage_error(error, f"{self._where} cannot be written")
+
+def _unwritable(error: OSError, where: str) -> LightwellError:
+    """An `InputError` for what the bucket's owner can fix; what may pass, or has failed, is our fault."""
+    if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        return InputError(f"{where} cannot be written: {_NO_RIGHT}")
+    return storage_error(error, f"{where} cannot be written")
 
 
 def _sorted_names(folder: str, start: str) -> Iterator[str]:

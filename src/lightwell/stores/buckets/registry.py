@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -31,6 +31,10 @@ class Bucket(Protocol):
     def put(self, key: str, data: bytes) -> None: ...
 
     def put_file(self, key: str, path: Path) -> None: ...
+
+    def take_file(self, key: str, path: Path) -> None: ...
+
+    def remove(self, keys: Sequence[str]) -> None: ...
 
 
 class Buckets:
@@ -104,6 +108,14 @@ class Buckets:
     def put_file(self, bucket: str, key: str, path: Path) -> None:
         """As `put`, from a file, in bounded memory."""
         self._bucket(bucket).put_file(key, path)
+
+    def take_file(self, bucket: str, key: str, path: Path) -> None:
+        """As `put_file`, for a file that the bucket may have: it may be gone afterwards, or still there."""
+        self._bucket(bucket).take_file(key, path)
+
+    def remove(self, bucket: str, keys: Sequence[str]) -> None:
+        """Remove objects, and folders that are empty then; those that do not exist are no error."""
+        self._bucket(bucket).remove(keys)
 
     def is_local(self, bucket: str) -> bool:
         """Whether the bucket is a local folder."""

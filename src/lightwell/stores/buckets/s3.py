@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lightwell.errors import InputError, LightwellError, StorageError, StorageUnavailableError
 from lightwell.stores.buckets.fetched import Fetched
+from lightwell.stores.db.bulk import batches
 from lightwell.stores.objects import s3_client
 from lightwell.stores.objects.local import storage_error
 
@@ -153,6 +154,23 @@ class S3Bucket:
 
     def put_file(self, key: str, path: Path) -> None:
         self._put(key, path, path.stat().st_size)
+
+    def take_file(self, key: str, path: Path) -> None:
+        self.put_file(key, path)
+
+    def remove(self, keys: Sequence[str]) -> None:
+        import obstore
+
+        for key in keys:
+            self._check_key(key)
+        try:
+            for some in batches(keys):
+                with contextlib.suppress(FileNotFoundError):
+                    obstore.delete(self._store, some)
+        except LightwellError:
+            raise
+        except Exception as error:
+            raise self._explain(error, keys[0]) from error
 
     def _put(self, key: str, source: bytes | Path, size: int) -> None:
         import obstore

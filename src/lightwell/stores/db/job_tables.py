@@ -120,3 +120,31 @@ outcome = Table(
     Column("is_primary", Boolean),
     Column("warnings", _TEXT),
 )
+
+# Files that a browser sends for an import job: see `domain.imports.uploads`.
+upload = Table(
+    "upload",
+    metadata,
+    Column("id", _TEXT, primary_key=True),
+    _key("datastore", nullable=False),
+    Column("caller", _TEXT, nullable=False),  # its ARN: nobody else sees the upload
+    Column("name", _TEXT, nullable=False),
+    Column("files", Integer, nullable=False),  # that it is to have
+    Column("size", BigInteger, nullable=False),  # bytes that it is to have
+    Column("node", _TEXT),  # whose folder the files are in; see `domain.imports.jobs.Job`
+    Column("created_at", BigInteger, nullable=False),
+    Column("is_removed", Boolean, nullable=False),
+    _key("cleared_job"),  # whose imported files are removed from the upload
+    Index("upload_by_caller", "datastore", "caller", "created_at", "id"),
+)
+
+uploaded_file = Table(
+    "uploaded_file",
+    metadata,
+    Column("upload", _TEXT, primary_key=True),
+    Column("key", _TEXT, primary_key=True),  # below the upload's folder
+    Column("name", _TEXT, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("digest", _TEXT, nullable=False),  # hex; see `domain.imports.uploads.FileDigest`
+    Column("arrived_at", BigInteger, nullable=False),
+)

@@ -31,6 +31,8 @@ from lightwell.stores.db.job_tables import import_job as import_job
 from lightwell.stores.db.job_tables import outcome as outcome
 from lightwell.stores.db.job_tables import staged as staged
 from lightwell.stores.db.job_tables import unit as unit
+from lightwell.stores.db.job_tables import upload as upload
+from lightwell.stores.db.job_tables import uploaded_file as uploaded_file
 from lightwell.stores.db.qido_tables import primary_instance as primary_instance
 from lightwell.stores.db.qido_tables import primary_series as primary_series
 from lightwell.stores.db.qido_tables import study as study

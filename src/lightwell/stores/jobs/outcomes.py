@@ -10,7 +10,7 @@ from sqlalchemy import Connection, func, select
 
 from lightwell.domain.imports.jobs import ALREADY_THERE, NOT_DICOM
 from lightwell.domain.states import OutcomeKind
-from lightwell.stores.db.tables import outcome
+from lightwell.stores.db.tables import image_set, outcome
 
 _NUMBER = re.compile(r"(?<![\w.-])\d[\d,]*(?![\w.-])")
 _MOST_CAUSES, _MOST_NAMES = 1000, 1000
@@ -68,14 +68,52 @@ def tally(conn: Connection, job: int) -> Tally:
         .order_by(func.min(outcome.c.file))
     )
     result.image_sets = list(conn.execute(sets).scalars())
+    _add_causes(conn, job, result)
+    result.customer -= result.not_dicom
+    return result
+
+
+def causes(conn: Connection, job: int, most: int) -> tuple[Tally, bool]:
+    """The causes of a job that runs or has ended, of its first ``most`` files that have any; whether of all.
+
+    Of the counts, only those of files already there and not DICOM are set.
+    """
+    result = Tally()
+    seen = _add_causes(conn, job, result, most)
+    return result, seen < most
+
+
+def study_uids(conn: Connection, job: int, most_sets: int) -> list[str]:
+    """The studies of the first image sets that a job has put files into and that can be found."""
+    some = (
+        select(outcome.c.image_set)
+        .where(outcome.c.job == job, outcome.c.image_set.is_not(None))
+        .distinct()
+        .limit(most_sets)
+        .subquery()
+    )
+    uids = (
+        select(image_set.c.study_instance_uid)
+        .join(some, some.c.image_set == image_set.c.id)
+        .where(image_set.c.listed_in.is_not(None), image_set.c.study_instance_uid.is_not(None))
+        .distinct()
+    )
+    return sorted(conn.execute(uids).scalars())
+
+
+def _add_causes(conn: Connection, job: int, result: Tally, most: int | None = None) -> int:
+    """Add the causes and what they count to a tally. Returns how many files have one."""
     failures: dict[str, OutcomeCause] = {}
     warnings: dict[str, OutcomeCause] = {}
+    seen = 0
     rows = conn.execution_options(yield_per=1000).execute(
         select(outcome.c.input_file, outcome.c.message, outcome.c.warnings)
         .where(outcome.c.job == job, (outcome.c.message.is_not(None)) | (outcome.c.warnings.is_not(None)))
         .order_by(outcome.c.file)
+        .limit(most)
     )
     for name, message, warned in rows:
+        seen += 1
         if message == ALREADY_THERE:
             result.already_there += 1
         elif message == NOT_DICOM:
@@ -86,10 +124,9 @@ def tally(conn: Connection, job: int) -> Tally:
             _add(failures, message, name)
         for reason in {f"{w['type']}: {w['message']}" for w in json.loads(warned or "[]")}:
             _add(warnings, reason, name)
-    result.customer -= result.not_dicom
     result.failures = sorted(failures.values(), key=lambda cause: -cause.files)
     result.warnings = sorted(warnings.values(), key=lambda cause: -cause.files)
-    return result
+    return seen
 
 
 def _add(causes: dict[str, OutcomeCause], text: str, example: str) -> None:

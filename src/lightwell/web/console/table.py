@@ -10,12 +10,14 @@ from lightwell.web.console import (
     authorizers,
     datastores,
     image_sets,
+    jobs,
     keys,
     policies,
     roles,
     session,
     sign_in,
     studies,
+    uploads,
 )
 from lightwell.web.console.route import Route
 
@@ -30,6 +32,8 @@ ROUTES: tuple[Route, ...] = (
     *policies.ROUTES,
     *studies.ROUTES,
     *archive.ROUTES,
+    *uploads.ROUTES,
+    *jobs.ROUTES,
 )
 
 OPERATIONS = tuple(route.operation for route in ROUTES)

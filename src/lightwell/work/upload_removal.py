@@ -1,0 +1,122 @@
+"""Removes uploads that have served their purpose: see `domain.imports.uploads`.
+
+What an import job has put into image sets goes when the job has ended, and so does what is not DICOM; what it
+could not import a day later, so that a person can try it again; an upload for which there is no job a day
+after its last file arrived.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from lightwell.clock import Clock
+from lightwell.domain.imports import uploads as domain
+from lightwell.domain.imports.jobs import Job, split_uri
+from lightwell.domain.imports.uploads import KEEP_MS, Upload
+from lightwell.domain.states import JobPhase
+from lightwell.errors import InputError
+from lightwell.settings import Settings
+from lightwell.stores import Stores
+from lightwell.stores.buckets.registry import Buckets
+from lightwell.stores.data_folder.node import NOBODY
+from lightwell.stores.jobs import uploads
+
+log = logging.getLogger(__name__)
+
+_BATCH = 500
+
+
+class UploadRemoval:
+    """`remove` is one round, of bounded transactions. Several processes may do it at once."""
+
+    def __init__(self, stores: Stores, settings: Settings, clock: Clock, stopping: threading.Event) -> None:
+        self._stores = stores
+        self._settings = settings
+        self._clock = clock
+        self._stopping = stopping
+
+    def remove(self) -> int:
+        """Remove what is due of the uploads that this process can reach. Returns how many files."""
+        node = self._stores.node_id
+        nodes = [NOBODY] if node is None else [NOBODY, node]
+        removed, after = 0, ""
+        while not self._stopping.is_set():
+            with self._stores.db.read() as conn:
+                page = uploads.every(conn, nodes, after, _BATCH)
+                arrived = uploads.arrived(conn, [each.id for each, _ in page])
+            for upload, datastore_id in page:
+                last_at = arrived[upload.id].last_at if upload.id in arrived else upload.created_at
+                try:
+                    removed += self._look_at(upload, datastore_id, last_at)
+                except InputError as error:
+                    log.warning("an upload cannot be removed: %s", error)
+            if len(page) < _BATCH:
+                break
+            after = page[-1][0].id
+        return removed
+
+    def _look_at(self, upload: Upload, datastore_id: str, last_at: int) -> int:
+        uri = domain.input_uri(self._settings.console_bucket, datastore_id, upload.id)
+        before = self._clock.now() - KEEP_MS
+        if upload.is_removed:
+            return self._remove_all(upload, uri)
+        with self._stores.db.read() as conn:
+            job = uploads.newest_job(conn, upload.datastore, uri, upload.created_at)
+        if job is None:
+            return self._remove_all(upload, uri) if last_at < before else 0
+        if job.phase != JobPhase.DONE:
+            return 0
+        if job.ended_at is not None and max(job.ended_at, last_at) < before:
+            return self._remove_all(upload, uri)
+        return 0 if upload.cleared_job == job.key else self._remove_finished(upload, uri, job)
+
+    def _remove_all(self, upload: Upload, uri: str) -> int:
+        removed = 0
+        # From now on no file is taken, so that what is listed below is all there is.
+        self._stores.db.write(lambda conn: uploads.mark_removed(conn, upload.id))
+        while not self._stopping.is_set():
+            with self._stores.db.read() as conn:
+                keys = [file.key for file in uploads.files(conn, upload.id, "", _BATCH)]
+            if not keys:
+                break
+            self._remove_files(upload, uri, keys)
+            removed += len(keys)
+        else:
+            return removed
+        bucket, folder = split_uri(uri)
+        # A file whose row was not written, since the server died between the two.
+        buckets = self._buckets(upload)
+        buckets.remove(bucket, [key for key, _ in buckets.list(bucket, folder)])
+        self._stores.db.write(lambda conn: uploads.remove(conn, upload.id))
+        return removed
+
+    def _remove_finished(self, upload: Upload, uri: str, job: Job) -> int:
+        removed, after = 0, -1
+        folder = split_uri(uri)[1]
+        while not self._stopping.is_set():
+            with self._stores.db.read() as conn:
+                page = uploads.finished(conn, job.key, after, _BATCH)
+            if not page:
+                break
+            after = page[-1][0]
+            keys = [name.removeprefix(folder) for _, name in page if name.startswith(folder)]
+            self._remove_files(upload, uri, keys)
+            removed += len(keys)
+        else:
+            return removed
+        with self._stores.db.read() as conn:
+            is_empty = not uploads.files(conn, upload.id, "", 1)
+        if is_empty:
+            return removed + self._remove_all(upload, uri)
+        self._stores.db.write(lambda conn: uploads.mark_cleared(conn, upload.id, job.key))
+        return removed
+
+    def _remove_files(self, upload: Upload, uri: str, keys: list[str]) -> None:
+        """The objects first: rows without objects are found again, objects without rows are not."""
+        bucket, folder = split_uri(uri)
+        self._buckets(upload).remove(bucket, [folder + key for key in keys])
+        self._stores.db.write(lambda conn: uploads.remove_files(conn, upload.id, keys))
+
+    def _buckets(self, upload: Upload) -> Buckets:
+        return self._stores.buckets.far() if upload.node == NOBODY else self._stores.buckets
