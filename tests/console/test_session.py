@@ -21,6 +21,7 @@ def test_config_needs_no_signature(server: Server) -> None:
     assert (
         config["region"] == REGION
         and config["service"] == "medical-imaging"
+        and config["accountId"] == ACCOUNT
         and config["name"] == "lightwell"
     )
 

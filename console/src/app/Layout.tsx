@@ -5,7 +5,7 @@ import { Activity, Database, FolderInput, HeartPulse, Images, KeyRound, ListChec
 import { config } from '../api/config'
 import { session } from '../session/session'
 import { signOut } from '../session/signIn'
-import { useAllowed } from '../session/allowed'
+import { iamArn, useAllowed } from '../session/allowed'
 import { IconButton } from '../ui/Button'
 import { Menu } from '../ui/Menu'
 import { activeStores, currentStore, currentStoreId, loadStores, stores } from './stores'
@@ -83,10 +83,10 @@ export function Layout({ children }: { children: ComponentChildren }) {
 }
 
 function AccessItems() {
-  const keys = useAllowed('iam:ListAccessKeys', '*')
-  const roles = useAllowed('iam:ListRoles', '*')
+  const keys = useAllowed('iam:ListAccessKeys', iamArn('user/*'))
+  const roles = useAllowed('iam:ListRoles', iamArn('role/*'))
   const authorizers = useAllowed('lambda:ListFunctions', '*')
-  const explain = useAllowed('iam:SimulatePrincipalPolicy', '*')
+  const explain = useAllowed('iam:SimulatePrincipalPolicy', iamArn('user/*'))
   if (!keys && !roles && !authorizers && !explain) return null
   return (
     <section>

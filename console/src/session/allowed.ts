@@ -16,6 +16,11 @@ export function datastoreArn(datastoreId: string, imageSetId?: string): string {
   return `arn:aws:medical-imaging:${region}:${accountId}:datastore/${datastoreId}${rest}`
 }
 
+/** `user/NAME`, `user/*`, `role/NAME`, … as policies name them. */
+export function iamArn(resource: string): string {
+  return `arn:aws:iam::${config.value.accountId}:${resource}`
+}
+
 function look(action: string, resource: string): Signal<boolean | undefined> {
   const who = session.value?.accessKeyId ?? null
   if (who !== owner) {

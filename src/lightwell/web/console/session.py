@@ -37,6 +37,7 @@ class Config(Answer):
     name: str
     version: str
     region: str
+    account_id: str
     service: str
     ohif: bool
     oidc: Provider | None
@@ -74,6 +75,7 @@ async def config(call: Call) -> Config:
         name="lightwell",
         version=__version__,
         region=settings.region,
+        account_id=settings.account_id,
         service="medical-imaging",
         ohif=settings.ohif is not None,
         oidc=None if provider is None else Provider(**asdict(provider)),

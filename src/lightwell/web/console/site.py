@@ -64,7 +64,7 @@ _HEADERS: Headers = [
     (b"x-content-type-options", b"nosniff"),
     (
         b"permissions-policy",
-        b"camera=(), microphone=(), geolocation=(), payment=(), usb=(), serial=(), bluetooth=()",
+        b"camera=(), microphone=(), geolocation=(), payment=(), usb=(), serial=()",
     ),
     (b"vary", b"accept-encoding"),
 ]

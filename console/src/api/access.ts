@@ -1,0 +1,97 @@
+// Keys, roles, authorizers and policies: the console's API of docs/reference/console-api.md.
+
+import { call } from './consoleApi'
+
+export interface Key {
+  accessKeyId: string
+  name: string
+  arn: string
+  isRoot: boolean
+  isOwn: boolean
+  createdAt: string
+  expiresAt: string | null
+  access: 'everything' | 'policies'
+  policies: string[] | null
+}
+
+export interface MadeKey {
+  accessKeyId: string
+  secretAccessKey: string
+  name: string
+  arn: string
+  expiresAt: string | null
+  warnings: string[]
+}
+
+export interface Role {
+  name: string
+  arn: string
+  createdAt: string
+  updatedAt: string
+  trustPolicy: string | null
+  policies: string[] | null
+}
+
+export interface Authorizer {
+  arn: string
+  kind: 'builtin' | 'http' | 'python' | 'missing'
+  target: string | null
+  createdAt: string | null
+  updatedAt: string | null
+  datastores: { datastoreId: string; name: string }[]
+}
+
+export interface Validity {
+  isValid: boolean
+  message: string | null
+  warnings: string[]
+}
+
+export interface Decision {
+  principal: string
+  action: string
+  resource: string
+  allowed: boolean
+  reason: string
+  deciding: string | null
+  statements: { statement: string; effect: 'Allow' | 'Deny'; applies: boolean; why: string }[]
+}
+
+export interface Question {
+  action: string
+  resource: string
+  accessKeyId?: string
+  roleName?: string
+  policies?: string[]
+  context?: { key: string; value: string }[]
+}
+
+/** Everything of a paged list, up to `most` items. */
+async function all<T, P extends { nextToken: string | null }>(path: string, items: (page: P) => T[], signal?: AbortSignal, most = 5000): Promise<T[]> {
+  const found: T[] = []
+  let token: string | null = null
+  do {
+    const page: P = await call<P>(token === null ? path : `${path}?nextToken=${encodeURIComponent(token)}`, { signal })
+    found.push(...items(page))
+    token = page.nextToken
+  } while (token !== null && found.length < most)
+  return found
+}
+
+export const allKeys = (signal?: AbortSignal) => all<Key, { keys: Key[]; nextToken: string | null }>('keys', (page) => page.keys, signal)
+export const createKey = (body: { name: string; policies?: string[]; isAdministrator?: boolean; expiresAt?: string }) => call<MadeKey>('keys', { body })
+export const revokeKey = (id: string) => call<void>(`keys/${encodeURIComponent(id)}`, { method: 'DELETE' })
+
+export const allRoles = (signal?: AbortSignal) => all<Role, { roles: Role[]; nextToken: string | null }>('roles', (page) => page.roles, signal)
+export const putRole = (name: string, body: { trustPolicy: string; policies: string[] }) =>
+  call<{ arn: string; warnings: string[] }>(`roles/${encodeURIComponent(name)}`, { method: 'PUT', body })
+export const deleteRole = (name: string) => call<void>(`roles/${encodeURIComponent(name)}`, { method: 'DELETE' })
+
+export const listAuthorizers = async (signal?: AbortSignal) => (await call<{ authorizers: Authorizer[] }>('authorizers', { signal })).authorizers
+export const putAuthorizer = (arn: string, target: string) => call<void>('authorizers', { body: { arn, target } })
+export const deleteAuthorizer = (arn: string) => call<void>('authorizers/delete', { body: { arn } })
+
+export const validatePolicy = (policy: string, kind: 'identity' | 'trust', signal?: AbortSignal) =>
+  call<Validity>('policies/validate', { body: { policy, kind }, signal })
+export const listActions = async (signal?: AbortSignal) => (await call<{ actions: string[] }>('policies/actions', { signal })).actions
+export const explainPolicy = (question: Question) => call<Decision>('policies/explain', { body: question })

@@ -1,0 +1,171 @@
+import { useState } from 'preact/hooks'
+import { Check, Copy, Eye, EyeOff, KeyRound } from 'lucide-preact'
+import { type MadeKey, createKey } from '../../api/access'
+import { config } from '../../api/config'
+import { explain } from '../../api/errors'
+import { activeStores, currentStoreId } from '../../app/stores'
+import { iamArn, useAllowed } from '../../session/allowed'
+import { Button, IconButton } from '../../ui/Button'
+import { Copyable } from '../../ui/Copyable'
+import { Dialog } from '../../ui/Dialog'
+import { SelectField, TextField } from '../../ui/Fields'
+import { Notice } from '../../ui/States'
+import { toast } from '../../ui/Toasts'
+import { time } from '../../ui/format'
+import { PolicyEditor } from '../policies/PolicyEditor'
+import { NAME, TEMPLATES, exports, policyOf } from './templates'
+
+const ENDS = [
+  { value: '', label: 'When it is revoked' },
+  { value: '1', label: 'After a day' },
+  { value: '7', label: 'After a week' },
+  { value: '30', label: 'After 30 days' },
+  { value: '90', label: 'After 90 days' },
+  { value: '365', label: 'After a year' }
+]
+
+/** Makes a key in one dialog, and shows its secret once. */
+export function NewKey({ close, made }: { close: () => void; made: () => void }) {
+  const [key, setKey] = useState<MadeKey | null>(null)
+  if (key !== null) return <Secret of={key} close={close} />
+  return <Form close={close} done={(found) => { setKey(found); made() }} />
+}
+
+function Form({ close, done }: { close: () => void; done: (key: MadeKey) => void }) {
+  const mayAttach = useAllowed('iam:AttachUserPolicy', iamArn('user/*'))
+  const mayPut = useAllowed('iam:PutUserPolicy', iamArn('user/*'))
+  const [name, setName] = useState('')
+  const [template, setTemplate] = useState('viewer')
+  const [store, setStore] = useState(currentStoreId.value ?? '')
+  const [days, setDays] = useState('')
+  const [own, setOwn] = useState<string | null>(null)
+  const [isValid, setValid] = useState(true)
+  const [isShown, setShown] = useState(false)
+  const [isBusy, setBusy] = useState(false)
+  const [error, setError] = useState<unknown>()
+  const [isTried, setTried] = useState(false)
+  const chosen = TEMPLATES.find((each) => each.id === template)!
+  const place = { region: config.value.region, accountId: config.value.accountId, datastoreId: store === '' ? null : store }
+  const policy = template === 'own' ? (own ?? policyOf('own', place)) : policyOf(template, place)
+  const nameFault = name === '' ? 'Say whose key it is.' : name === 'root' ? 'root is the name of the first key.' : NAME.test(name) ? null : 'Letters, digits and _+=,.@- only, 64 at most: anna.smith, not Anna Smith.'
+  const create = async (event: Event) => {
+    event.preventDefault()
+    setTried(true)
+    if (nameFault !== null || isBusy) return
+    setBusy(true)
+    setError(undefined)
+    try {
+      const expiresAt = days === '' ? undefined : new Date(Date.now() + Number(days) * 86_400_000).toISOString()
+      done(await createKey(template === 'administrator' ? { name, isAdministrator: true, expiresAt } : { name, policies: [policy], expiresAt }))
+    } catch (failure) {
+      setError(failure)
+      setBusy(false)
+    }
+  }
+  return (
+    <Dialog
+      title="Give somebody a key"
+      onClose={close}
+      isHeld={isBusy}
+      actions={
+        <>
+          <Button onClick={close} disabled={isBusy}>Cancel</Button>
+          <Button look="primary" type="submit" form="new-key" isBusy={isBusy} icon={<KeyRound />} disabled={template === 'own' && !isValid}>Make the key</Button>
+        </>
+      }
+    >
+      <form id="new-key" class="stack" onSubmit={(event) => void create(event)} noValidate>
+        <TextField
+          label="Who is it for?"
+          placeholder="anna.smith"
+          value={name}
+          onValue={setName}
+          autofocus
+          maxLength={64}
+          hint="A person or a program. The name stands in the history of what they change."
+          error={(isTried || name !== '') && nameFault !== null && !(name === '' && !isTried) ? nameFault : null}
+        />
+        <fieldset class="choices">
+          <legend>What may they do?</legend>
+          {TEMPLATES.filter((each) => (each.id === 'administrator' ? mayAttach !== false : mayPut !== false)).map((each) => (
+            <label key={each.id} class="choice">
+              <input type="radio" name="template" value={each.id} checked={template === each.id} onChange={() => setTemplate(each.id)} />
+              <span>
+                <strong>{each.title}</strong>
+                <span class="soft small">{each.says}</span>
+              </span>
+            </label>
+          ))}
+        </fieldset>
+        {chosen.isOfStore && (
+          <SelectField
+            label="In which data store?"
+            value={store}
+            onValue={setStore}
+            options={[...activeStores.value.map((each) => ({ value: each.datastoreId, label: each.datastoreName ?? each.datastoreId })), { value: '', label: 'In all, those to come included' }]}
+          />
+        )}
+        {template === 'administrator' && <Notice look="warn">An administrator may delete everything, and make and revoke keys. Give it to few.</Notice>}
+        {template === 'own' && <PolicyEditor label="Policy" value={policy} onValue={setOwn} onValid={setValid} />}
+        <SelectField label="When does it end?" value={days} onValue={setDays} options={ENDS} />
+        {chosen.isOfStore && (
+          <div class="stack-tight">
+            <div class="row-wrap">
+              <Button look="quiet" icon={isShown ? <EyeOff /> : <Eye />} aria-expanded={isShown} onClick={() => setShown(!isShown)}>{isShown ? 'Hide the policy' : 'Show the policy'}</Button>
+              {isShown && <Button look="quiet" onClick={() => { setOwn(policy); setTemplate('own') }}>Change it</Button>}
+            </div>
+            {isShown && <pre class="policy">{policy}</pre>}
+          </div>
+        )}
+        {error !== undefined && <Notice look="bad">{explain(error)}</Notice>}
+      </form>
+    </Dialog>
+  )
+}
+
+function Secret({ of: key, close }: { of: MadeKey; close: () => void }) {
+  const url = location.origin
+  const lines = exports(key, config.value.region, url)
+  const [isCopied, setCopied] = useState(false)
+  const copy = async () => {
+    try {
+      await navigator.clipboard.writeText(lines)
+      setCopied(true)
+      setTimeout(() => setCopied(false), 1500)
+    } catch {
+      toast('The browser did not allow copying. Select the text and copy it.', 'bad')
+    }
+  }
+  return (
+    <Dialog title={`The key of ${key.name}`} onClose={close} isHeld width="normal" actions={<Button look="primary" onClick={close}>I have kept it</Button>}>
+      <div class="stack">
+        <Notice look="warn">The secret is shown this once. Copy it now: nobody can read it later, not even root.</Notice>
+        {key.warnings.map((warning) => <Notice key={warning} look="warn">{warning}</Notice>)}
+        <dl class="facts">
+          <dt>Access key ID</dt>
+          <dd><Copyable text={key.accessKeyId} label="Copy the access key ID" /></dd>
+          <dt>Secret access key</dt>
+          <dd data-testid="secret"><Copyable text={key.secretAccessKey} label="Copy the secret" /></dd>
+          {key.expiresAt !== null && (
+            <>
+              <dt>Ends</dt>
+              <dd>{time(key.expiresAt)}</dd>
+            </>
+          )}
+        </dl>
+        <div class="stack-tight">
+          <h3>For a person</h3>
+          <p class="soft">They open <code>{url}/console/</code> and sign in with the two lines above.</p>
+        </div>
+        <div class="stack-tight">
+          <div class="spread">
+            <h3>For a program</h3>
+            <IconButton label="Copy all lines" onClick={() => void copy()}>{isCopied ? <Check /> : <Copy />}</IconButton>
+          </div>
+          <p class="soft">boto3, the AWS CLI and every other SDK use this server after:</p>
+          <pre class="policy" data-testid="exports">{lines}</pre>
+        </div>
+      </div>
+    </Dialog>
+  )
+}

@@ -1,0 +1,115 @@
+// What a new key may do, in a person's words, and the policy that says so.
+
+export interface Place {
+  region: string
+  accountId: string
+  /** The data store that it is about; null for all, those to come included. */
+  datastoreId: string | null
+}
+
+export interface Template {
+  id: string
+  title: string
+  /** One sentence: what its holder may do, and what not. */
+  says: string
+  /** Whether it is about a data store. */
+  isOfStore: boolean
+}
+
+export const TEMPLATES: Template[] = [
+  { id: 'viewer', title: 'Viewer', says: 'Searches and looks at images. Changes nothing.', isOfStore: true },
+  { id: 'importer', title: 'Importer', says: 'Brings studies in, and looks at images.', isOfStore: true },
+  { id: 'reader', title: 'Reader', says: 'Reads everything by program: images, metadata, jobs, tags. Changes nothing.', isOfStore: true },
+  { id: 'editor', title: 'Editor', says: 'Imports, edits, copies and deletes images.', isOfStore: true },
+  { id: 'administrator', title: 'Administrator', says: 'Does everything, makes keys for others too.', isOfStore: false },
+  { id: 'own', title: 'A policy of your own', says: 'IAM’s JSON, as for AWS HealthImaging.', isOfStore: false }
+]
+
+interface Statement {
+  Sid: string
+  Effect: 'Allow' | 'Deny'
+  Action: string | string[]
+  Resource: string | string[]
+  Condition?: Record<string, Record<string, string>>
+}
+
+const VIEW = [
+  'GetDatastore', 'SearchImageSets', 'GetImageSet', 'GetImageSetMetadata', 'GetImageFrame', 'ListImageSetVersions', 'GetDICOM*', 'SearchDICOM*'
+]
+const SERVICE = 'medical-imaging'
+
+/** The policy of a template in JSON; that of `own` is where a person begins. */
+export function policyOf(template: string, { region, accountId, datastoreId }: Place): string {
+  const store = `arn:aws:${SERVICE}:${region}:${accountId}:datastore/${datastoreId ?? '*'}`
+  // An action on an image set needs to be allowed on its data store, too.
+  const both = datastoreId === null ? store : [store, `${store}/imageset/*`]
+  const named = (names: string[]) => names.map((name) => `${SERVICE}:${name}`)
+  const choose: Statement = { Sid: 'Choose', Effect: 'Allow', Action: `${SERVICE}:ListDatastores`, Resource: '*' }
+  const view: Statement = { Sid: 'Look', Effect: 'Allow', Action: named(VIEW), Resource: both }
+  const upload: Statement = {
+    Sid: 'Upload',
+    Effect: 'Allow',
+    Action: 'iam:PassRole',
+    Resource: `arn:aws:iam::${accountId}:role/lightwell-console-import-${datastoreId ?? '*'}`,
+    Condition: { StringEquals: { 'iam:PassedToService': `${SERVICE}.amazonaws.com` } }
+  }
+  const statements: Record<string, Statement[]> = {
+    viewer: [choose, view],
+    importer: [
+      choose,
+      view,
+      { Sid: 'Import', Effect: 'Allow', Action: named(['StartDICOMImportJob', 'GetDICOMImportJob', 'ListDICOMImportJobs', 'StoreDICOM*']), Resource: store },
+      upload
+    ],
+    reader: [choose, { Sid: 'Read', Effect: 'Allow', Action: named(['Get*', 'List*', 'Search*']), Resource: both }],
+    editor: [choose, { Sid: 'Work', Effect: 'Allow', Action: `${SERVICE}:*`, Resource: both }, { Sid: 'Keep', Effect: 'Deny', Action: `${SERVICE}:DeleteDatastore`, Resource: '*' }, upload],
+    own: [{ Sid: 'Read', Effect: 'Allow', Action: named(['Get*', 'Search*']), Resource: both }]
+  }
+  const title = TEMPLATES.find((each) => each.id === template)?.title
+  const id = template === 'own' || title === undefined ? {} : { Id: title }
+  return JSON.stringify({ Version: '2012-10-17', ...id, Statement: statements[template] ?? [] }, null, 2)
+}
+
+/** A few words for what policies allow: the name of a template that made one, else how many statements there are. */
+export function summary(policies: string[]): string {
+  const read = policies.map((text) => {
+    try {
+      return JSON.parse(text) as { Id?: unknown; Statement?: unknown }
+    } catch {
+      return {}
+    }
+  })
+  const only = read.length === 1 ? read[0] : undefined
+  if (typeof only?.Id === 'string' && TEMPLATES.some((each) => each.title === only.Id)) return only.Id
+  const statements = read.reduce((sum, each) => sum + (Array.isArray(each.Statement) ? each.Statement.length : 1), 0)
+  return statements === 1 ? '1 statement' : `${statements} statements`
+}
+
+/** The data stores that policies name, by id. */
+export function storesOf(policies: string[]): string[] {
+  return [...new Set(policies.flatMap((text) => [...text.matchAll(/:datastore\/([0-9a-z]{32})/g)].map((match) => match[1]!)))]
+}
+
+/** A JSON text laid out for reading; as it is if it is none. */
+export function pretty(text: string): string {
+  try {
+    return JSON.stringify(JSON.parse(text), null, 2)
+  } catch {
+    return text
+  }
+}
+
+/** What a shell needs so that unmodified AWS clients use this server. */
+export function exports(key: { accessKeyId: string; secretAccessKey: string }, region: string, url: string): string {
+  return [
+    ['AWS_ACCESS_KEY_ID', key.accessKeyId],
+    ['AWS_SECRET_ACCESS_KEY', key.secretAccessKey],
+    ['AWS_REGION', region],
+    ['AWS_DEFAULT_REGION', region],
+    ['AWS_ENDPOINT_URL_MEDICAL_IMAGING', url],
+    ['AWS_ENDPOINT_URL_STS', url],
+    ['AWS_DISABLE_HOST_PREFIX_INJECTION', 'true']
+  ].map(([name, value]) => `export ${name}='${value}'`).join('\n')
+}
+
+export const NAME = /^[A-Za-z0-9_+=,.@-]{1,64}$/

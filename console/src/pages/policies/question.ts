@@ -1,0 +1,13 @@
+import { signal } from '@preact/signals'
+
+export interface Asked {
+  /** `key:ID`, `role:NAME`, or `draft` for a policy that nobody has yet. */
+  who: string
+  action: string
+  resource: string
+  draft: string
+  context: { key: string; value: string }[]
+}
+
+/** What is asked on the explainer's page; other pages fill it in before they lead there. */
+export const question = signal<Asked>({ who: '', action: 'medical-imaging:GetImageSetMetadata', resource: '', draft: '', context: [] })
