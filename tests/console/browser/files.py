@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import pydicom
@@ -21,7 +22,7 @@ PHANTOM = SHARED / "ct-head-phantom"
 _THICK = "STD BRAIN 5MM"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Series:
     """One series as files in a folder, in the order in which a viewer shows it."""
 
@@ -30,9 +31,11 @@ class Series:
     patient: str
     study: str
 
-    def dataset(self, position: int) -> FileDataset:
-        """The instance at this position, from 0."""
-        return pydicom.dcmread(self.files[position])
+    @cached_property
+    def by_uid(self) -> dict[str, FileDataset]:
+        """SOPInstanceUID → the instance."""
+        read = map(pydicom.dcmread, self.files)
+        return {dataset.SOPInstanceUID: dataset for dataset in read}
 
 
 def head(folder: Path) -> Series:

@@ -6,7 +6,10 @@ those after a chapter that failed go on as well as they can.
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.console.browser.files import Series, head
+from tests.console.browser.pixels import check_samples, check_shown
 from tests.console.browser.walk import Walk, walking
+from tests.dicomweb.support.javascript_clients import imported as import_prefix
 from tests.support.javascript import BROWSER, needed, packages_folder, with_packages
 from tests.support.server import Server, environment, running
 
@@ -49,17 +55,35 @@ def sign_in_link(server: Server) -> str:
     return done.stdout.strip()
 
 
+def imported(server: Server, store: str, series: Series) -> tuple[str, dict[str, str]]:
+    """Import a series by an import job: its image set, and frame id → SOPInstanceUID."""
+    shutil.copytree(series.folder, server.data / "buckets" / "in-bucket" / series.folder.name)
+    import_prefix(server, store, f"{series.folder.name}/")
+    client = server.client()
+    (found,) = client.search_image_sets(datastoreId=store, searchCriteria={})["imageSetsMetadataSummaries"]
+    blob = client.get_image_set_metadata(datastoreId=store, imageSetId=found["imageSetId"])
+    document = json.loads(gzip.decompress(blob["imageSetMetadataBlob"].read()))
+    return found["imageSetId"], {
+        frame["ID"]: instance
+        for each in document["Study"]["Series"].values()
+        for instance, attributes in each["Instances"].items()
+        for frame in attributes["ImageFrames"]
+    }
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_tells_the_story(walk: Walk, story_server: Server, subtests: pytest.Subtests) -> None:
+def test_tells_the_story(walk: Walk, story_server: Server, tmp_path: Path, subtests: pytest.Subtests) -> None:
     server = story_server
     key = {"accessKeyId": server.root.access_key, "secretAccessKey": server.root.secret_key}
     with subtests.test("sign in"):
         seen = walk.chapter("sign_in", link=sign_in_link(server))
         assert "no such access key" in seen["message"]
 
+    series = head(tmp_path / "in" / "head")
     client = server.client()
     store = client.create_datastore(datastoreName="Head")["datastoreId"]
+    image_set, frames = imported(server, store, series)
     pages = {
         "data stores": "/console/stores",
         "studies": f"/console/stores/{store}",
@@ -73,6 +97,12 @@ def test_tells_the_story(walk: Walk, story_server: Server, subtests: pytest.Subt
         "events": "/console/events",
         "health": "/console/health",
     }
+    with subtests.test("viewer"):
+        path = f"/console/stores/{store}/view/{image_set}"
+        for seen in walk.chapter("viewer", key=key, path=path)["seen"]:
+            shown = series.by_uid[frames[seen["imageId"]]]
+            check_samples(seen, shown.pixel_array)
+            check_shown(seen, shown, shown.pixel_array)
     with subtests.test("looks"):
         walk.chapter("looks", key=key, pages=pages)
     with subtests.test("plain HTTP"):
