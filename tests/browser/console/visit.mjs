@@ -5,6 +5,7 @@ import { createRequire } from 'node:module'
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8')
 const PATIENT = 10_000
+const MOST_SAID = 6
 
 export const WIDE = { width: 1440, height: 900 }
 export const PHONE = { width: 390, height: 844 }
@@ -96,7 +97,8 @@ export class Visit {
   }
 
   async isSignedIn() {
-    return (await this.page.getByRole('button', { name: /^Signed in as/ }).count()) > 0
+    if (!this.page.url().startsWith(this.origin)) return false
+    return (await this.page.getByLabel('Access key ID').count()) === 0
   }
 
   async signInByKey({ accessKeyId, secretAccessKey }) {
@@ -126,18 +128,28 @@ export class Visit {
         .filter(({ impact }) => impact === 'serious' || impact === 'critical')
         .flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.target.join(' ')} — ${node.html.slice(0, 160)} — ${node.any[0]?.message ?? node.all[0]?.message ?? node.none[0]?.message ?? ''}`))
     })
-    return found.map((text) => `${where}: ${text}`)
+    const more = found.length > MOST_SAID ? [`and ${found.length - MOST_SAID} more`] : []
+    return [...found.slice(0, MOST_SAID), ...more].map((text) => `${where}: ${text}`)
   }
 
   /** axe-core in both themes. */
   async axeInBothThemes(where) {
     const found = []
     for (const colorScheme of ['dark', 'light']) {
-      await this.page.emulateMedia({ colorScheme })
+      await this.#shine(colorScheme)
       found.push(...(await this.axe(`${where} (${colorScheme})`)))
     }
-    await this.page.emulateMedia({ colorScheme: 'dark' })
+    await this.#shine('dark')
     return found
+  }
+
+  /** Change the system's theme, and wait until nothing on the page is still between the two. */
+  async #shine(colorScheme) {
+    await this.page.emulateMedia({ colorScheme })
+    await this.page.evaluate(async () => {
+      await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))
+      for (const animation of document.getAnimations()) if (animation instanceof CSSTransition) animation.finish()
+    })
   }
 
   /** What sticks out of the page on a phone, so that all of it can be moved sideways. */

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 _TYPES = {
-    "Uint8Array": "u1", "Uint8ClampedArray": "u1", "Int8Array": "i1", "Uint16Array": "<u2", "Int16Array": "<i2",
-    "Uint32Array": "<u4", "Int32Array": "<i4",
+    "Uint8Array": "u1", "Uint8ClampedArray": "u1", "Int8Array": "i1", "Uint16Array": "<u2",
+    "Int16Array": "<i2", "Uint32Array": "<u4", "Int32Array": "<i4",
 }  # fmt: skip
 _MOST_OFF = 1
 _LEAST_SHARE = 0.25
 
 
 def check_samples(seen: dict[str, Any], pixels: NDArray[Any]) -> None:
-    """The decoded samples are exactly those of ``pixels``: (rows, columns), or with samples of a pixel last."""
+    """The decoded samples are exactly those of ``pixels``: (rows, columns), or (rows, columns, samples)."""
     found = np.frombuffer(base64.b64decode(seen["data"]), _TYPES[seen["type"]])
     assert (seen["height"], seen["width"]) == pixels.shape[:2]
     assert np.array_equal(found.reshape(pixels.shape), pixels)

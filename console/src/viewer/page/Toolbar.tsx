@@ -99,7 +99,7 @@ function viewActions(stack: StackController) {
     { label: 'Flip left and right', key: 'H', icon: <FlipVertical2 />, run: () => stack.flip('x'), isPressed: undefined },
     { label: 'Flip top and bottom', key: 'V', icon: <FlipHorizontal2 />, run: () => stack.flip('y'), isPressed: undefined },
     { label: 'Fit', key: 'F', icon: <Maximize />, run: () => stack.fit(), isPressed: undefined },
-    { label: 'One to one', key: 'O', icon: <span class="one-to-one" aria-hidden="true">1:1</span>, run: () => stack.oneToOne(), isPressed: undefined },
+    { label: 'One to one, 1:1', key: 'O', icon: <span class="one-to-one" aria-hidden="true">1:1</span>, run: () => stack.oneToOne(), isPressed: undefined },
     { label: 'Reset', key: 'X', icon: <RotateCcw />, run: () => stack.reset(), isPressed: undefined }
   ]
 }
@@ -128,9 +128,9 @@ function Presets({ stack }: { stack: StackController }) {
     { label: 'Automatic', isChecked: choice.kind === 'own' && choice.name === 'Automatic', onSelect: () => stack.automatic() }
   ]
   return (
-    <Menu label="Presets" look="quiet" items={items} align="start">
+    <Menu label={`Presets: ${[name || 'Window', text === name ? '' : text].filter(Boolean).join(' ')}`} look="quiet" items={items} align="start">
       <span class="preset-text">
-        <span class="preset-name">{name || 'Window'}</span>
+        <span class="preset-name">{name || 'Window'}</span>{' '}
         <span class="soft number preset-numbers">{text === name ? '' : text}</span>
       </span>
       <ChevronDown />
