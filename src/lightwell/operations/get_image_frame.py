@@ -288,6 +288,12 @@ class FrameReader:
                 objects = packs.in_order(conn, image_set)
             self.stores.objects.follow(objects)
 
+    def expect_cuts(self, cuts: Sequence[tuple[FrameLocation, Prefix]]) -> None:
+        """Tell the storage which frames are read next, up to the end of which resolution level."""
+        self.stores.objects.expect(
+            [(place.object, place.offset - place.head, level.length) for place, level in cuts]
+        )
+
     def note_access(self, place: FrameLocation) -> None:
         """Note that the set's content was read."""
         self.note_access_to(place.image_set)
@@ -349,6 +355,12 @@ class FrameReader:
         return NotFoundError(
             f"Image set {image_set_id} has no frame {frame_id}; its metadata lists its frames."
         )
+
+    def check_active(self, image_set: ImageSetKey) -> None:
+        """Raise `NotFoundError` where a set was deleted."""
+        with self.stores.db.read() as conn:
+            if not removal.is_active(conn, image_set):
+                raise NotFoundError("The image set is deleted.")
 
     def error_for(self, place: FrameLocation, error: StorageError) -> ApiError:
         """The error for bytes that cannot be read: their set was deleted, or they are unreachable or lost."""

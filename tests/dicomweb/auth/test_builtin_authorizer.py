@@ -68,7 +68,8 @@ def test_opens_one_data_store(server: Server, ids: dict[str, str], mint: Mint) -
     study = json.loads(reply.body)[0]["0020000D"]["Value"][0]
     uid = ct(1).SOPInstanceUID
     series = f"/studies/{study}/series/{ct(1).SeriesInstanceUID}"
-    for path in (f"{series}/metadata", f"{series}/instances/{uid}/frames/1"):
+    frame = f"{series}/instances/{uid}/frames/1"
+    for path in (f"{series}/metadata", frame, f"{frame}?level=0", f"{series}/frames?level=0"):
         reply = server.call(
             "GET", f"/datastore/{ids['mine']}{path}", headers={"Authorization": f"Bearer {token}"}
         )

@@ -41,6 +41,8 @@ def paths(sample: SampleDatastore) -> dict[str, tuple[str, str]]:
         instance: (get, get),
         f"{instance}/metadata": ("GetDICOMInstanceMetadata", "GetDICOMInstanceMetadata"),
         f"{instance}/frames/1": (frames, frames),
+        f"{instance}/frames/1?level=0": (frames, frames),
+        f"{series}/frames?level=0": (frames, frames),
         f"{instance}/rendered": (frames, frames),
         f"{instance}/bulkdata/x": ("GetDICOMBulkdata", "GetDICOMBulkdata"),
         f"{series}/metadata": ("GetDICOMSeriesMetadata", "GetDICOMSeriesMetadata"),

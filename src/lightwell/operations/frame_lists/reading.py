@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from lightwell.errors import ApiError, InternalError
+from lightwell.errors import ApiError, InternalError, NotFoundError
 from lightwell.operations.dicomweb.frames import InstanceFrames
 from lightwell.operations.frame_lists.cuts import EOC, Cut, cut
 from lightwell.operations.frame_lists.frame_list import ListedFrame, Uncut
 from lightwell.operations.get_image_frame import LARGE, PIECE, FrameLocation
 
 _BATCH = 256
+_AHEAD = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,24 +39,56 @@ def sent_frames(
     `UnavailableError` where the storage is away, `InternalError` where the later pieces of a long frame are
     lost.
     """
+    is_followed = False
     while batch := list(islice(listed, _BATCH)):
+        if not is_followed and len(batch) > 1:
+            frames.reader.follow(batch[0].pixels.image_set)
+            is_followed = True
         frames.reader.keep_pages(sorted({each.pixels.key for each in batch if each.number <= _BATCH}))
-        for each in batch:
-            yield _sent(frames, each, level, uncut)
+        for start in range(0, len(batch), _AHEAD):
+            planned = [_planned(frames, each, level) for each in batch[start : start + _AHEAD]]
+            frames.reader.expect_cuts(
+                [
+                    (each.place, each.cut.check)
+                    for each in planned
+                    if isinstance(each, _Planned) and each.cut.check is not None
+                ]
+            )
+            for each, plan in zip(batch[start : start + _AHEAD], planned, strict=True):
+                if isinstance(plan, InternalError):
+                    yield SentFrame(each, None, iter(()), plan)
+                elif level is not None and uncut == "omit" and not plan.cut.can_be_cut:
+                    yield SentFrame(each, None, iter(()))
+                else:
+                    yield _sent(frames, each, plan)
 
 
-def _sent(frames: InstanceFrames, listed: ListedFrame, level: int | None, uncut: Uncut) -> SentFrame:
+@dataclass(frozen=True, slots=True)
+class _Planned:
+    place: FrameLocation
+    cut: Cut
+
+
+def _planned(frames: InstanceFrames, listed: ListedFrame, level: int | None) -> _Planned | InternalError:
     try:
         place = frames.frame(listed.pixels, listed.number).place
-        wanted = cut(place, level)
-        if level is not None and uncut == "omit" and not wanted.can_be_cut:
-            return SentFrame(listed, None, iter(()))
-        whole = wanted.stored <= LARGE
-        first = frames.reader.read(place, 0, wanted.stored if whole else PIECE)
+        return _Planned(place, cut(place, level))
+    except NotFoundError as error:
+        frames.reader.check_active(listed.pixels.image_set)
+        # It is in the list, so what is lost is its row of the frame table.
+        return InternalError(f"{error.message} Run `lightwell data verify`.")
+
+
+def _sent(frames: InstanceFrames, listed: ListedFrame, plan: _Planned) -> SentFrame:
+    place, wanted = plan.place, plan.cut
+    is_whole = wanted.stored <= LARGE
+    try:
+        first = frames.reader.read(place, 0, wanted.stored if is_whole else PIECE)
     except InternalError as error:
         return SentFrame(listed, None, iter(()), error)
-    pieces = iter((first, EOC) if wanted.level is not None else (first,))
-    return SentFrame(listed, wanted, pieces if whole else _long(frames, place, wanted, first))
+    if not is_whole:
+        return SentFrame(listed, wanted, _long(frames, place, wanted, first))
+    return SentFrame(listed, wanted, iter((first, EOC) if wanted.level is not None else (first,)))
 
 
 def _long(frames: InstanceFrames, place: FrameLocation, wanted: Cut, piece: bytes) -> Iterator[bytes]:

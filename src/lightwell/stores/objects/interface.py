@@ -77,6 +77,9 @@ class Objects(PackObjects, Protocol):
     def follow(self, objects: Sequence[tuple[str, int]]) -> None:
         """These objects, ``(key, bytes)``, are likely to be read one after the other."""
 
+    def expect(self, ranges: Sequence[tuple[str, int, int]]) -> None:
+        """These ranges, ``(key, offset, length)``, are read next, one after the other. Raises nothing."""
+
     def use_loop(self, loop: AbstractEventLoop) -> None:
         """Do on ``loop``, which runs for as long as the process serves requests, what needs an event loop."""
 

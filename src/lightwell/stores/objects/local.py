@@ -24,6 +24,7 @@ from lightwell.stores.objects.interface import (
 )
 
 _OPEN_FILES = 128
+_advise = getattr(os, "posix_fadvise", None)  # not everywhere
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)
 _PROBE = [bytearray(1)]  # what is read into it is looked at by nobody
 _TEMPORARY = ".tmp"  # no key begins with a dot
@@ -132,6 +133,14 @@ class LocalObjects:
 
     def follow(self, objects: Sequence[tuple[str, int]]) -> None:
         """The system reads ahead."""
+
+    def expect(self, ranges: Sequence[tuple[str, int, int]]) -> None:
+        # Small ranges far apart, which the system does not foresee: a disk gets them all at once.
+        if _advise is None:
+            return
+        with contextlib.suppress(OSError, StorageError):
+            for key, offset, length in ranges:
+                _advise(self._handle(key).fd, offset, length, os.POSIX_FADV_WILLNEED)
 
     def use_loop(self, loop: AbstractEventLoop) -> None:
         """None is needed."""

@@ -136,6 +136,9 @@ class S3Objects:
             return None
         return reader.fetch(valid_key(key), offset, length)
 
+    def expect(self, ranges: Sequence[tuple[str, int, int]]) -> None:
+        """Whole windows of blocks are fetched ahead."""
+
     def follow(self, objects: Sequence[tuple[str, int]]) -> None:
         if self._cache is not None:
             self._reader(self._cache).follow(objects)
