@@ -64,7 +64,7 @@ class Gateway:
         self._status = Status(state.recorder.meter, state.checks, state.threads)
         self._proxies = Proxies(state.settings.proxies)
         self._welcome = WelcomePage(has_viewer=state.settings.ohif is not None)
-        self._console_api = console_api.Api(state)
+        self._console_api = console_api.Api(state, self._status)
         self._console = site.Console(state, state.federation.origins)
         self._ohif = None if state.settings.ohif is None else Ohif(state, state.settings.ohif)
 

@@ -28,6 +28,10 @@ _REMINDER_SECONDS = 300.0
 _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 
 
+Failures = dict[str, ReadinessFailure | None]
+"""Checks by their names, and why each failed."""
+
+
 class Status:
     """The status routes of one process. ``threads`` run the checks."""
 
@@ -41,7 +45,7 @@ class Status:
             b"/metrics": self._metrics,
             b"/version": self._version,
         }
-        self._running: tuple[float, asyncio.Task[dict[str, str]]] | None = None
+        self._running: tuple[float, asyncio.Task[Failures]] | None = None
         self._logged_codes: dict[str, str] = {}  # of the checks that failed
         self._logged_at = 0.0
 
@@ -59,11 +63,12 @@ class Status:
         return plain(200, msgspec.json.encode({"name": "lightwell", "version": __version__}))
 
     async def _metrics(self) -> Response:
-        return plain(200, self._meter.render([("version", __version__)]), _TEXT)
+        return plain(200, self.metrics(), _TEXT)
 
     async def _ready(self) -> Response:
         """Only codes, without reasons: anyone may ask, and reasons name paths, hosts and users."""
-        found = await asyncio.shield(self._checks())
+        failures = await self.failures()
+        found = {name: "ok" if failure is None else failure.code for name, failure in failures.items()}
         is_ready = all(code == "ok" for code in found.values())
         body = msgspec.json.encode({"status": "ready" if is_ready else "not ready", "checks": found})
         return plain(200 if is_ready else 503, body)
@@ -74,19 +79,27 @@ class Status:
         response.error = "MethodNotAllowedException"
         return response
 
-    def _checks(self) -> asyncio.Task[dict[str, str]]:
+    async def failures(self) -> Failures:
+        """Each check, and why it failed, None if it did not; as found a moment ago."""
+        return await asyncio.shield(self._checks())
+
+    def metrics(self) -> bytes:
+        """What /metrics shows."""
+        return self._meter.render([("version", __version__)])
+
+    def _checks(self) -> asyncio.Task[Failures]:
         """The checks that are running or have just run; concurrent requests share them."""
         now = monotonic()
         if self._running is None or (self._running[1].done() and now - self._running[0] > _CHECK_SECONDS):
             self._running = now, asyncio.create_task(self._run_checks())
         return self._running[1]
 
-    async def _run_checks(self) -> dict[str, str]:
-        """The code of each check, ``ok`` if nothing is wrong; the reasons are logged."""
+    async def _run_checks(self) -> Failures:
+        """Run each check, and log why any failed."""
         failures = {check.name: await self._run(check) for check in self._check_list}
         failed = {name: failure for name, failure in failures.items() if failure is not None}
         self._log(failed)
-        return {name: "ok" if failure is None else failure.code for name, failure in failures.items()}
+        return failures
 
     async def _run(self, check: ReadinessCheck) -> ReadinessFailure | None:
         loop = asyncio.get_running_loop()

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from lightwell.stores.db.tables import outbox
 
@@ -55,3 +55,32 @@ def mark_delivered(conn: Connection, numbers: Sequence[int], now: int) -> None:
     """Mark events as delivered at ``now``."""
     if numbers:
         conn.execute(update(outbox).where(outbox.c.number.in_(numbers)).values(delivered_at=now))
+
+
+def newest(
+    conn: Connection, before: int | None, span: int, limit: int, containing: Sequence[str]
+) -> tuple[list[PendingEvent], int | None]:
+    """Events below the number ``before``, newest first, delivered or not.
+
+    At most ``limit`` of ``span`` numbers, whose JSON contains each of the given texts. The second is the
+    number below which to go on, None at the end.
+    """
+    if before is None:
+        newest = conn.execute(select(func.max(outbox.c.number))).scalar()
+        if newest is None:
+            return [], None
+        before = newest + 1
+    oldest = before - span
+    statement = (
+        select(outbox.c.number, outbox.c.event)
+        .where(outbox.c.number < before, outbox.c.number >= oldest)
+        .order_by(outbox.c.number.desc())
+        .limit(limit)
+    )
+    for text in containing:
+        statement = statement.where(outbox.c.event.contains(text, autoescape=True))
+    found = [PendingEvent(row.number, row.event) for row in conn.execute(statement)]
+    if len(found) == limit:
+        return found, found[-1].number
+    last = conn.execute(select(func.max(outbox.c.number)).where(outbox.c.number < oldest)).scalar()
+    return found, None if last is None else int(last) + 1

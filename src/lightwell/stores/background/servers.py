@@ -113,6 +113,27 @@ class Workforce:
     jobs: int
 
 
+@dataclass(frozen=True, slots=True)
+class KnownServer:
+    """A server or worker that has registered. ``heard_ms``: how long ago it last renewed its row."""
+
+    place: str
+    role: ServerRole
+    is_alive: bool
+    heard_ms: int
+
+
+def known(conn: Connection, most: int = 200) -> list[KnownServer]:
+    """At most ``most`` servers and workers, the last heard of first; none on SQLite."""
+    alive = case((_is_alive(conn), 1), else_=0)
+    rows = conn.execute(
+        select(server.c.place, server.c.role, alive, _now(conn) - server.c.seen_at)
+        .order_by(server.c.seen_at.desc(), server.c.node, server.c.role)
+        .limit(most)
+    )
+    return [KnownServer(row[0], ServerRole(row[1]), bool(row[2]), max(0, int(row[3]))) for row in rows]
+
+
 def workforce(conn: Connection) -> Workforce:
     """Of a PostgreSQL database; on SQLite servers do not register."""
     roles = Counter(conn.execute(select(server.c.role).where(_is_alive(conn))).scalars())

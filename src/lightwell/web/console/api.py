@@ -24,6 +24,7 @@ from lightwell.wire.query import query_pairs
 if TYPE_CHECKING:
     from lightwell.web.requests.request import Request
     from lightwell.web.requests.state import AppState
+    from lightwell.web.status import Status
 
 BASE = b"/console/api/"
 
@@ -31,8 +32,9 @@ BASE = b"/console/api/"
 class Api:
     """The API as one process answers it."""
 
-    def __init__(self, state: AppState) -> None:
+    def __init__(self, state: AppState, status: Status) -> None:
         self._state = state
+        self._status = status
         self._usage_counts = UsageCounts(state.stores, state.clock, state.threads)
 
     async def respond(self, request: Request, receive: Receive) -> Response:
@@ -48,7 +50,9 @@ class Api:
             if state.throttle is not None:
                 state.throttle.take(route.operation)
             body = await request.body(receive, route.body_limit)
-            call = Call(state, self._usage_counts, request, params, _query(route, request.query), now)
+            call = Call(
+                state, self._usage_counts, self._status, request, params, _query(route, request.query), now
+            )
             return await _perform(replace(call, body=_parsed(route, body)), route)
 
         signed_request = request.signed()
@@ -76,6 +80,7 @@ class Api:
         call = Call(
             state,
             self._usage_counts,
+            self._status,
             request,
             params,
             _query(route, request.query),

@@ -25,8 +25,7 @@ from lightwell.auth.policies.actions import (
     AuthorizationRequest,
 )
 from lightwell.errors import ConfigurationError, NotFoundError, ValidationError
-from lightwell.web.console.paging import next_page, place
-from lightwell.web.console.route import Answer, Body, Call, Route, iso
+from lightwell.web.console.route import Answer, Body, Call, Route, iso, next_page, place
 
 _USERS = "user/*"
 _LONGEST_NAME = 64

@@ -17,8 +17,7 @@ from lightwell.auth.policies.actions import (
     AuthorizationRequest,
 )
 from lightwell.errors import ConfigurationError, ValidationError
-from lightwell.web.console.paging import next_page, place
-from lightwell.web.console.route import Answer, Body, Call, Route, iso, on_iam
+from lightwell.web.console.route import Answer, Body, Call, Route, iso, next_page, on_iam, place
 
 
 class RoleShown(Answer):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
 
 from lightwell.auth.authorization import RequestContext
 from lightwell.auth.policies.actions import AuthorizationRequest
 from lightwell.errors import ValidationError
+from lightwell.operations.console import pages
 from lightwell.web.requests.request import BODY_LIMIT
 from lightwell.web.requests.responses import Receive
 
@@ -21,8 +22,10 @@ if TYPE_CHECKING:
     from lightwell.web.console.usage_counts import UsageCounts
     from lightwell.web.requests.request import Request
     from lightwell.web.requests.state import AppState
+    from lightwell.web.status import Status
 
 Where = Literal["thread", "loop"]
+T = TypeVar("T")
 
 
 class Body(msgspec.Struct, forbid_unknown_fields=True, rename="camel", kw_only=True):
@@ -45,6 +48,7 @@ class Call:
 
     state: AppState
     usage_counts: UsageCounts
+    status: Status
     request: Request
     params: Mapping[str, str]
     query: Mapping[str, str]
@@ -137,6 +141,20 @@ def on_iam(action: str, resource: str) -> Required:
 def on_any(action: str) -> Required:
     """An action that has no resource: ``*``."""
     return lambda call: [AuthorizationRequest((action,), "*")]
+
+
+def place(call: Call, *kinds: type) -> tuple[Any, ...] | None:
+    """The values in ``nextToken`` of the query, which must be of these types; None without one.
+
+    Raises `ValidationError` for a token of another list.
+    """
+    token = call.query.get("nextToken")
+    return None if token is None else pages.place(token, *kinds)
+
+
+def next_page(found: Sequence[T], limit: int, values: Callable[[T], Sequence[object]]) -> str | None:
+    """The token for what follows ``limit`` items, if more were found than that."""
+    return pages.token(values(found[limit - 1])) if len(found) > limit else None
 
 
 def iso(milliseconds: int) -> str:
