@@ -57,10 +57,73 @@ export function deleteDatastore(datastoreId: string) {
   return json<{ datastoreId: string; datastoreStatus: string }>(`/datastore/${datastoreId}`, { method: 'DELETE' })
 }
 
-/** The metadata document of an image set, of its newest version unless one is named. */
+/** The metadata document of an image set, of its newest version unless one is named. Browsers unpack its gzip themselves. */
 export async function getImageSetMetadata(datastoreId: string, imageSetId: string, versionId?: string, signal?: AbortSignal): Promise<unknown> {
   const path = `/datastore/${datastoreId}/imageSet/${imageSetId}/getImageSetMetadata${query({ version: versionId })}`
   const response = await request(path, { method: 'POST', signal })
   // The browser has inflated it: the answer says Content-Encoding: gzip.
   return (await response.json()) as unknown
+}
+
+export interface ImageSetProperties {
+  datastoreId: string
+  imageSetId: string
+  versionId: string
+  imageSetState: string
+  imageSetWorkflowStatus?: string
+  createdAt?: number
+  updatedAt?: number
+  deletedAt?: number
+  message?: string
+  imageSetArn?: string
+  isPrimary?: boolean
+  lastAccessedAt?: number
+  storageTier?: string
+  overrides?: { forced?: boolean }
+}
+
+const imageSetPath = (datastoreId: string, imageSetId: string) => `/datastore/${datastoreId}/imageSet/${imageSetId}`
+
+export function getImageSet(datastoreId: string, imageSetId: string, options: { versionId?: string; signal?: AbortSignal } = {}) {
+  return json<ImageSetProperties>(`${imageSetPath(datastoreId, imageSetId)}/getImageSet${query({ version: options.versionId })}`, { method: 'POST', signal: options.signal })
+}
+
+export type MetadataUpdates = { DICOMUpdates: { updatableAttributes?: string; removableAttributes?: string } } | { revertToVersionId: string }
+
+/** A new version of an image set; attributes in base64 of JSON. The answer is LOCKED: see `untilUnlocked`. */
+export function updateImageSetMetadata(datastoreId: string, imageSetId: string, latestVersion: string, updates: MetadataUpdates, options: { force?: boolean; includeStudyImageSets?: boolean } = {}) {
+  const values = { latestVersion, force: options.force ? 'true' : undefined, includeStudyImageSets: options.includeStudyImageSets ? 'true' : undefined }
+  return json<{ imageSetId: string; latestVersionId: string; imageSetState: string; imageSetWorkflowStatus?: string }>(`${imageSetPath(datastoreId, imageSetId)}/updateImageSetMetadata${query(values)}`, { json: updates })
+}
+
+export interface CopyRequest {
+  sourceImageSet: { latestVersionId: string; DICOMCopies?: { copiableAttributes: string } }
+  destinationImageSet?: { imageSetId: string; latestVersionId: string }
+}
+
+interface CopyProperties {
+  imageSetId: string
+  latestVersionId: string
+  imageSetState?: string
+  imageSetWorkflowStatus?: string
+}
+
+/** A copy of all or some instances, into a new image set, an existing one, or with `promoteToPrimary` the primary one. */
+export function copyImageSet(datastoreId: string, sourceImageSetId: string, request: CopyRequest, options: { force?: boolean; promoteToPrimary?: boolean } = {}) {
+  const values = { force: options.force ? 'true' : undefined, promoteToPrimary: options.promoteToPrimary ? 'true' : undefined }
+  return json<{ sourceImageSetProperties: CopyProperties; destinationImageSetProperties: CopyProperties }>(`${imageSetPath(datastoreId, sourceImageSetId)}/copyImageSet${query(values)}`, { json: request })
+}
+
+export function deleteImageSet(datastoreId: string, imageSetId: string) {
+  return json<{ imageSetState: string; imageSetWorkflowStatus: string }>(`${imageSetPath(datastoreId, imageSetId)}/deleteImageSet`, { method: 'POST' })
+}
+
+/** The image set once nothing changes it any more: asked again, less and less often, for at most `seconds`. */
+export async function untilUnlocked(datastoreId: string, imageSetId: string, seconds = 120): Promise<ImageSetProperties> {
+  const end = Date.now() + seconds * 1000
+  for (let pause = 200; ; pause = Math.min(pause * 1.6, 5000)) {
+    const found = await getImageSet(datastoreId, imageSetId)
+    if (found.imageSetState !== 'LOCKED' || Date.now() > end) return found
+    await new Promise((resolve) => setTimeout(resolve, pause))
+  }
 }

@@ -1,5 +1,99 @@
+import { useState } from 'preact/hooks'
+import { useLocation } from 'preact-iso'
+import { Notice, Badge, Loaded } from '../../ui/States'
+import { Button } from '../../ui/Button'
 import { PageHeader } from '../../ui/PageHeader'
+import { Tabs } from '../../ui/Tabs'
+import { ago, personName } from '../../ui/format'
+import { useResource } from '../../ui/useResource'
+import { useAllowed, datastoreArn } from '../../session/allowed'
+import { textOf } from '../../dicom/values'
+import { Actions } from './Actions'
+import { type Overview, overview } from './api'
+import type { Edit } from './edits'
+import { MetadataTab } from './MetadataTab'
+import { OverviewTab } from './OverviewTab'
+import { VersionsTab } from './VersionsTab'
+import './ImageSet.css'
 
-export default function ImageSet() {
-  return <PageHeader title="Image set" />
+const TABS = ['overview', 'metadata', 'versions']
+
+/** One image set: what it is, its metadata, its versions, and what can be done with it. */
+export default function ImageSet({ store = '', imageSet = '' }: { store?: string; imageSet?: string }) {
+  const { query, route, path } = useLocation()
+  const version = query['version'] ?? null
+  const found = useResource((signal) => overview(store, imageSet, version, signal), [store, imageSet, version])
+  const tab = TABS.includes(query['tab'] ?? '') ? query['tab']! : 'overview'
+  const go = (values: Record<string, string | null>) => {
+    const next = new URLSearchParams()
+    for (const [name, value] of Object.entries({ tab, version, ...values })) if (value !== null && value !== 'overview') next.set(name, value)
+    route(next.size === 0 ? path : `${path}?${next}`)
+  }
+  return (
+    <Loaded resource={found} lines={8}>
+      {(data) => <Page key={`${imageSet}`} store={store} data={data} tab={tab} go={go} query={query} reload={found.reload} />}
+    </Loaded>
+  )
+}
+
+export type Go = (values: Record<string, string | null>) => void
+
+interface PageProps {
+  store: string
+  data: Overview
+  tab: string
+  query: Record<string, string>
+  go: Go
+  reload: () => void
+}
+
+function Page({ store, data, tab, query, go, reload }: PageProps) {
+  const [edits, setEdits] = useState<Edit[]>([])
+  const arn = datastoreArn(store, data.imageSetId)
+  const mayEdit = useAllowed('medical-imaging:UpdateImageSetMetadata', arn) === true
+  const isLatest = data.versionId === data.latestVersionId
+  const changed = (versionId: string) => {
+    setEdits([])
+    reload()
+    go({ tab: 'versions', version: null, from: String(Math.max(1, Number(versionId) - 1)), to: versionId })
+  }
+  const name = personName(textOf(data.patient['PatientName']))
+  return (
+    <>
+      <PageHeader
+        title={<span class="row-wrap set-title">{name || <span class="faint">No patient name</span>}{data.isPrimary ? <Badge look="accent" title="This is the image set that DICOMweb shows for the series.">Primary</Badge> : <Badge title="Kept beside the primary image set: DICOMweb shows it only by its id.">Not primary</Badge>}</span>}
+        lead={<Lead data={data} />}
+        actions={<Actions store={store} data={data} onChanged={reload} />}
+      />
+      {!isLatest && (
+        <div class="set-notice">
+          <Notice look="warn">
+            <div class="row-wrap spread">
+              <span>This is version {data.versionId}, an older one. The latest is version {data.latestVersionId}, of {ago(data.updatedAt)}.</span>
+              <Button onClick={() => go({ version: null })}>Show the latest</Button>
+            </div>
+          </Notice>
+        </div>
+      )}
+      <Tabs
+        label="Image set"
+        selected={tab}
+        onSelect={(id) => go({ tab: id, from: null, to: null })}
+        tabs={[
+          { id: 'overview', label: 'Overview' },
+          { id: 'metadata', label: 'Metadata' },
+          { id: 'versions', label: 'Versions', count: Number(data.latestVersionId) }
+        ]}
+      >
+        {tab === 'overview' && <OverviewTab store={store} data={data} go={go} />}
+        {tab === 'metadata' && <MetadataTab key={data.versionId} store={store} data={data} mayEdit={mayEdit && isLatest} edits={edits} setEdits={setEdits} onChanged={changed} reload={reload} go={go} />}
+        {tab === 'versions' && <VersionsTab store={store} data={data} mayEdit={mayEdit} from={query['from'] ?? null} to={query['to'] ?? null} go={go} onChanged={changed} />}
+      </Tabs>
+    </>
+  )
+}
+
+function Lead({ data }: { data: Overview }) {
+  const parts = [textOf(data.patient['PatientID']), textOf(data.series['Modality']), textOf(data.series['SeriesDescription']) || textOf(data.study['StudyDescription'])]
+  return <>{parts.filter(Boolean).join(' · ')}</>
 }

@@ -1,0 +1,80 @@
+import { useState } from 'preact/hooks'
+import { ArrowUpToLine, Copy, Ellipsis, Eye, Search, Trash2 } from 'lucide-preact'
+import { useLocation } from 'preact-iso'
+import { copyImageSet, deleteImageSet, untilUnlocked } from '../../api/native'
+import { ButtonLink } from '../../ui/Button'
+import { confirm } from '../../ui/Dialog'
+import { Menu, type MenuItem } from '../../ui/Menu'
+import { toast } from '../../ui/Toasts'
+import { count } from '../../ui/format'
+import { datastoreArn, useAllowed } from '../../session/allowed'
+import type { Overview } from './api'
+import { CopyDialog } from './CopyDialog'
+import { isConflict } from './PreviewDialog'
+
+/** What can be done with an image set as a whole; only what the policies allow. */
+export function Actions({ store, data, onChanged }: { store: string; data: Overview; onChanged: () => void }) {
+  const { route } = useLocation()
+  const arn = datastoreArn(store, data.imageSetId)
+  const mayCopy = useAllowed('medical-imaging:CopyImageSet', arn) === true
+  const mayDelete = useAllowed('medical-imaging:DeleteImageSet', arn) === true
+  const maySee = useAllowed('medical-imaging:GetImageFrame', arn) === true
+  const [isCopying, setCopying] = useState(false)
+  const promote = () =>
+    confirm(
+      {
+        title: 'Promote to primary?',
+        action: 'Promote',
+        children: (
+          <div class="stack-tight">
+            <p>A copy of this image set becomes the primary one of its series, or joins the one that there is. DICOMweb then shows it.</p>
+            <p>It is refused if patient, study or series differ from the primary image sets of the study, or if they have the same instances. This image set stays; delete it afterwards if nobody needs it.</p>
+          </div>
+        )
+      },
+      async () => {
+        try {
+          const started = await copyImageSet(store, data.imageSetId, { sourceImageSet: { latestVersionId: data.latestVersionId } }, { promoteToPrimary: true })
+          const made = started.destinationImageSetProperties
+          const ended = await untilUnlocked(store, made.imageSetId)
+          if (ended.imageSetWorkflowStatus === 'COPY_FAILED') throw new Error(ended.message ?? 'The promotion failed, and nothing was changed.')
+          toast('The image set was promoted. This is the primary one.', 'good')
+          route(`/console/stores/${store}/sets/${made.imageSetId}`)
+        } catch (failure) {
+          if (isConflict(failure)) onChanged()
+          throw isConflict(failure) ? new Error('Another version was made meanwhile. The page now shows it: look at it, then decide again.') : failure
+        }
+      }
+    )
+  const remove = () =>
+    confirm(
+      {
+        title: 'Delete this image set?',
+        action: 'Delete',
+        look: 'danger',
+        children: (
+          <div class="stack-tight">
+            <p>{count(data.instanceCount, 'instance')} with {count(data.frameCount, 'frame')}, in all {data.latestVersionId === '1' ? 'its one version' : `${data.latestVersionId} versions`}, will be gone at once for everybody.</p>
+            <p><strong>This cannot be undone.</strong>{data.isPrimary ? ' DICOMweb no longer shows the series.' : ' The primary image set of the series, if there is one, stays.'}</p>
+          </div>
+        )
+      },
+      async () => {
+        await deleteImageSet(store, data.imageSetId)
+        toast('The image set was deleted.', 'good')
+        route(`/console/stores/${store}`)
+      }
+    )
+  const items: (MenuItem | null)[] = []
+  if (mayCopy) items.push({ label: 'Copy…', icon: <Copy />, onSelect: () => setCopying(true) })
+  if (mayCopy && !data.isPrimary) items.push({ label: 'Promote to primary…', icon: <ArrowUpToLine />, onSelect: () => void promote() })
+  items.push({ label: 'Other image sets', icon: <Search />, href: `/console/stores/${store}` })
+  if (mayDelete) items.push(null, { label: 'Delete…', icon: <Trash2 />, look: 'danger', onSelect: () => void remove() })
+  return (
+    <>
+      {maySee && data.frameCount > 0 && <ButtonLink look="primary" icon={<Eye />} href={`/console/stores/${store}/view/${data.imageSetId}`}>Open viewer</ButtonLink>}
+      <Menu label="Actions" icon={<Ellipsis />} items={items} />
+      {isCopying && <CopyDialog store={store} data={data} onClose={() => setCopying(false)} onStale={onChanged} />}
+    </>
+  )
+}

@@ -1,0 +1,123 @@
+import type { ComponentChildren } from 'preact'
+import { useEffect, useState } from 'preact/hooks'
+import { Images } from 'lucide-preact'
+import { request } from '../../api/request'
+import { isAbort } from '../../api/errors'
+import { Copyable } from '../../ui/Copyable'
+import { ago, count, dicomDate, dicomTime, time } from '../../ui/format'
+import { nameGroups, textOf } from '../../dicom/values'
+import type { Overview } from './api'
+import { syntaxName } from './syntaxes'
+import type { Go } from './ImageSet'
+
+/** What an image set is, at a glance. */
+export function OverviewTab({ store, data, go }: { store: string; data: Overview; go: Go }) {
+  const of = (block: Record<string, unknown>, key: string) => textOf(block[key])
+  const sex = { M: 'male', F: 'female', O: 'other' }[of(data.patient, 'PatientSex').trim()] ?? of(data.patient, 'PatientSex')
+  return (
+    <div class="set-overview">
+      <Picture store={store} data={data} />
+      <div class="set-facts">
+        <Facts title="Patient">
+          <Fact name="Name"><PersonName value={of(data.patient, 'PatientName')} /></Fact>
+          <Fact name="Patient ID">{of(data.patient, 'PatientID')}</Fact>
+          <Fact name="Born">{dicomDate(of(data.patient, 'PatientBirthDate'))}</Fact>
+          <Fact name="Sex">{sex}</Fact>
+        </Facts>
+        <Facts title="Study">
+          <Fact name="Description">{of(data.study, 'StudyDescription')}</Fact>
+          <Fact name="Date">{[dicomDate(of(data.study, 'StudyDate')), dicomTime(of(data.study, 'StudyTime'))].filter(Boolean).join(' ')}</Fact>
+          <Fact name="Accession number">{of(data.study, 'AccessionNumber')}</Fact>
+          <Fact name="Referring physician"><PersonName value={of(data.study, 'ReferringPhysicianName')} /></Fact>
+          <Fact name="Study Instance UID"><Copyable text={of(data.study, 'StudyInstanceUID')} label="Copy the Study Instance UID" /></Fact>
+        </Facts>
+        <Facts title="Series">
+          <Fact name="Description">{of(data.series, 'SeriesDescription')}</Fact>
+          <Fact name="Modality">{of(data.series, 'Modality')}</Fact>
+          <Fact name="Number">{of(data.series, 'SeriesNumber')}</Fact>
+          <Fact name="Body part">{of(data.series, 'BodyPartExamined')}</Fact>
+          <Fact name="Equipment">{[of(data.series, 'Manufacturer'), of(data.series, 'ManufacturerModelName')].filter(Boolean).join(' ')}</Fact>
+          <Fact name="Series Instance UID"><Copyable text={of(data.series, 'SeriesInstanceUID')} label="Copy the Series Instance UID" /></Fact>
+        </Facts>
+        <Facts title="Image set">
+          <Fact name="Holds">{[count(data.instanceCount, 'instance'), count(data.frameCount, 'frame')].join(', ')}</Fact>
+          <Fact name="Stored as">{data.storedTransferSyntaxUids.map(syntaxName).join(', ') || 'no pixel data'}</Fact>
+          <Fact name="Version"><button type="button" class="link" onClick={() => go({ tab: 'versions' })}>{data.versionId === data.latestVersionId ? data.versionId : `${data.versionId} of ${data.latestVersionId}`}</button></Fact>
+          <Fact name="Created"><When at={data.createdAt} /></Fact>
+          <Fact name="Changed"><When at={data.updatedAt} /></Fact>
+          <Fact name="Image set ID"><Copyable text={data.imageSetId} label="Copy the image set ID" /></Fact>
+        </Facts>
+      </div>
+    </div>
+  )
+}
+
+function Facts({ title, children }: { title: string; children: ComponentChildren }) {
+  return (
+    <section>
+      <h2>{title}</h2>
+      <dl class="facts">{children}</dl>
+    </section>
+  )
+}
+
+function Fact({ name, children }: { name: string; children: ComponentChildren }) {
+  return (
+    <div>
+      <dt>{name}</dt>
+      <dd>{children === '' ? <span class="faint">—</span> : children}</dd>
+    </div>
+  )
+}
+
+function When({ at }: { at: string }) {
+  return <time dateTime={at} title={time(at)}>{ago(at)}</time>
+}
+
+/** A PN in each of its component groups; the value as it is stored is its tooltip. */
+export function PersonName({ value }: { value: string }) {
+  const groups = nameGroups(value)
+  if (groups.length === 0) return <span class="faint">—</span>
+  return (
+    <span class="person" title={value}>
+      {groups.map((group, index) => (
+        <span key={group.label} class={index === 0 ? '' : 'soft'}>{group.text}</span>
+      ))}
+    </span>
+  )
+}
+
+function Picture({ store, data }: { store: string; data: Overview }) {
+  const [url, setUrl] = useState<string | null | undefined>(undefined)
+  const study = textOf(data.study['StudyInstanceUID'])
+  const series = textOf(data.series['SeriesInstanceUID'])
+  useEffect(() => {
+    if (data.sopInstanceUid === null) {
+      setUrl(null)
+      return
+    }
+    const controller = new AbortController()
+    let made: string | undefined
+    const instance = `/datastore/${store}/studies/${study}/series/${series}/instances/${data.sopInstanceUid}`
+    request(`${instance}/rendered?imageSetId=${data.imageSetId}&viewport=480,480`, { headers: { accept: 'image/jpeg' }, signal: controller.signal })
+      .then((response) => response.blob())
+      .then((blob) => {
+        made = URL.createObjectURL(blob)
+        setUrl(made)
+      })
+      .catch((error: unknown) => {
+        if (!isAbort(error)) setUrl(null)
+      })
+    return () => {
+      controller.abort()
+      if (made !== undefined) URL.revokeObjectURL(made)
+    }
+  }, [store, data.imageSetId, data.sopInstanceUid])
+  const inside =
+    url === undefined ? <span class="skeleton"><span class="bar" /></span> : url === null ? <span class="faint stack-tight set-no-picture"><Images aria-hidden="true" />No picture</span> : <img src={url} alt="Middle image of the series" />
+  return data.frameCount > 0 ? (
+    <a class="set-picture" href={`/console/stores/${store}/view/${data.imageSetId}`} aria-label="Open the viewer">{inside}</a>
+  ) : (
+    <div class="set-picture">{inside}</div>
+  )
+}

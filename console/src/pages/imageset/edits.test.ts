@@ -1,0 +1,53 @@
+import { describe, expect, it } from 'vitest'
+import groups from '../../dicom/dictionary.json'
+import { Dictionary } from '../../dicom/dictionary'
+import { type Edit, base64, blobsOf, isStudyWide, whyFixed, withEdit } from './edits'
+
+const set = (level: Edit['level'], key: string, value: unknown, old: unknown = 'x', instance: string | null = null): Edit => ({ action: 'set', level, instance, key, vr: 'LO', old, value })
+
+describe('edits', () => {
+  it('become the two blobs of a request', () => {
+    const blobs = blobsOf(
+      [
+        set('Patient', 'PatientName', 'A^B'),
+        set('Study', 'StudyDescription', null),
+        set('Series', 'SeriesDescription', 's'),
+        set('Instance', '00191010', 12345678901234567890n, undefined, '1.2.3.1'),
+        { action: 'remove', level: 'Study', instance: null, key: 'StudyDate', vr: 'DA', old: '20260101' },
+        { action: 'remove-instance', level: 'Instance', instance: '1.2.3.2', number: '2' }
+      ],
+      '1.2.3'
+    )
+    expect(blobs.updatableAttributes).toBe(
+      '{"SchemaVersion":1.1,"Patient":{"DICOM":{"PatientName":"A^B"}},"Study":{"DICOM":{"StudyDescription":null},"Series":{"1.2.3":{"DICOM":{"SeriesDescription":"s"},' +
+        '"Instances":{"1.2.3.1":{"DICOM":{"00191010":12345678901234567890},"DICOMVRs":{"00191010":"LO"}}}}}}}'
+    )
+    expect(JSON.parse(blobs.removableAttributes ?? '')).toEqual({ SchemaVersion: 1.1, Study: { DICOM: { StudyDate: '20260101' }, Series: { '1.2.3': { Instances: { '1.2.3.2': {} } } } } })
+    expect(blobsOf([], '1').updatableAttributes).toBeUndefined()
+  })
+
+  it('of one attribute replace each other, and go when they change nothing', () => {
+    const first = withEdit([], set('Study', 'StudyID', '1'))
+    const second = withEdit(first, set('Study', 'StudyID', '2'))
+    expect(second).toHaveLength(1)
+    expect(withEdit(second, set('Study', 'StudyID', 'x'))).toEqual([])
+    expect(withEdit([set('Instance', 'Rows', 1, 2, 'i')], { action: 'remove-instance', level: 'Instance', instance: 'i', number: '1' })).toHaveLength(1)
+  })
+
+  it('of the study of a primary image set are for the whole study', () => {
+    expect(isStudyWide([set('Study', 'StudyID', '1')], true)).toBe(true)
+    expect(isStudyWide([set('Study', 'StudyID', '1')], false)).toBe(false)
+    expect(isStudyWide([set('Study', 'StudyID', '1'), set('Instance', 'Rows', 1)], true)).toBe(false)
+  })
+
+  it('are not offered where nothing allows them', () => {
+    const dictionary = new Dictionary(groups as Record<string, string>)
+    expect(whyFixed('PatientName', 'Patient', true, dictionary, 'PN')).toContain('Copy the image set')
+    expect(whyFixed('PatientName', 'Patient', false, dictionary, 'PN')).toBe(null)
+    expect(whyFixed('SOPClassUID', 'Instance', false, dictionary, 'UI')).toContain('file itself')
+  })
+
+  it('are sent as UTF-8 in base64', () => {
+    expect(base64('Ä太')).toBe('w4TlpKo=')
+  })
+})
