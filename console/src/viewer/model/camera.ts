@@ -35,16 +35,14 @@ export interface Matrix {
   readonly f: number
 }
 
-const MARGIN = 0
-
 /** The zoom at which the image fits; `aspect` is the width of a pixel by its height. */
 export function fitZoom(image: Size, aspect: number, viewport: Size, rotation: number): number {
   const angle = (rotation * Math.PI) / 180
-  const [cos, sin] = [Math.abs(Math.cos(angle)), Math.abs(Math.sin(angle))]
+  const [cos, sin] = [Math.abs(exact(Math.cos(angle))), Math.abs(exact(Math.sin(angle)))]
   const width = image.width * aspect
   const zoom = Math.min(
-    (viewport.width - MARGIN) / (width * cos + image.height * sin),
-    (viewport.height - MARGIN) / (width * sin + image.height * cos)
+    viewport.width / (width * cos + image.height * sin),
+    viewport.height / (width * sin + image.height * cos)
   )
   return zoom > 0 && Number.isFinite(zoom) ? zoom : 1
 }

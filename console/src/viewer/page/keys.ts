@@ -75,7 +75,7 @@ const PAN = 40
 export function useKeys(viewer: ViewerState, open: { help: () => void; tags: () => void }): void {
   useEffect(() => {
     const down = (event: KeyboardEvent): void => {
-      const target = event.target as HTMLElement
+      const target = event.target instanceof HTMLElement ? event.target : document.body
       if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return
       if (/^(INPUT|TEXTAREA|SELECT)$/.test(target.tagName) && (target as HTMLInputElement).type !== 'range') return
       // A button that has the focus is pressed by these; arrows move in an open menu.

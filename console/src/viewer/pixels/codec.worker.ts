@@ -5,6 +5,7 @@ import wasmUrl from '@cornerstonejs/codec-openjph/wasm?url'
 import { crc32 } from './crc32'
 import type { DecodeJob, DecodeResult } from './decodeMessages'
 import { codestreamOf } from './boxes'
+import { linesInOrder } from './planes'
 
 const codec = OpenJph({ locateFile: () => wasmUrl, print: () => {}, printErr: () => {} })
 
@@ -48,10 +49,11 @@ async function decode(job: DecodeJob): Promise<DecodeResult> {
     const length = width * height * expected.samples * (expected.bits / 8)
     if (buffer.length < length) throw new Error(`the frame decodes to ${buffer.length} bytes instead of ${length}`)
     const data = buffer.slice(0, length)
-    if (job.reduce === 0 && job.checksum !== undefined && crc32(data) !== job.checksum) {
-      throw new Error('the frame decodes to other pixels than were imported: its checksum differs')
-    }
-    return { id: job.id, width, height, data }
+    const hasMixedLines = expected.samples > 1 && !info.isUsingColorTransform
+    const ordered = hasMixedLines ? linesInOrder(data, width, height, expected.samples, expected.bits / 8) : data
+    if (job.reduce > 0 || job.checksum === undefined || crc32(ordered) === job.checksum) return { id: job.id, width, height, data: ordered }
+    if (hasMixedLines && crc32(data) === job.checksum) return { id: job.id, width, height, data }
+    throw new Error('the frame decodes to other pixels than were imported: its checksum differs')
   } finally {
     decoder.delete()
   }

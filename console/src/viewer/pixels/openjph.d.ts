@@ -5,6 +5,7 @@ declare module '@cornerstonejs/codec-openjph' {
     bitsPerSample: number
     componentCount: number
     isSigned: boolean
+    isUsingColorTransform: boolean
   }
   interface HTJ2KDecoder {
     getEncodedBuffer(length: number): Uint8Array

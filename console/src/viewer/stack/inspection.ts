@@ -8,9 +8,10 @@ import type { StackController } from './stackController'
 export interface ViewportInspection {
   getCurrentImageIdIndex(): number
   getImageIds(): string[]
+  setImageIdIndex(index: number): void
   getCanvas(): HTMLCanvasElement
   /** The decoded frame; undefined unless it is there in full. */
-  getImage(): { imageId: string; width: number; height: number; samples: number; data: SampleArray; slope: number; intercept: number } | undefined
+  getImage(): { imageId: string; sopInstanceUid: string; frame: number; width: number; height: number; samples: number; data: SampleArray; slope: number; intercept: number } | undefined
   /** CSS pixels of the canvas for a pixel of the image, of which whole numbers are corners and halves centres. */
   imageToCanvas(point: Point): Point
   getProperties(): { window: unknown; inverse: boolean; index: number | undefined; quality: string | undefined }
@@ -21,6 +22,7 @@ export function exposeViewport(element: HTMLElement, stack: StackController, can
   const inspection: ViewportInspection = {
     getCurrentImageIdIndex: () => stack.index.value,
     getImageIds: () => stack.set.frames.map((_, index) => stack.frameId(index)),
+    setImageIdIndex: (index) => stack.go(index),
     getCanvas: () => canvas,
     getImage() {
       const state = stack.frames.state(stack.index.value)
@@ -28,7 +30,8 @@ export function exposeViewport(element: HTMLElement, stack: StackController, can
       const { width, height, samples, data } = state.frame
       const modality = modalityTransform(stack.attributes.value)
       const intercept = applyModality(modality, 0)
-      return { imageId: stack.frameId(), width, height, samples, data, slope: applyModality(modality, 1) - intercept, intercept }
+      const { instance, frame } = stack.set.frames[stack.index.value]!
+      return { imageId: stack.frameId(), sopInstanceUid: instance.uid, frame: frame + 1, width, height, samples, data, slope: applyModality(modality, 1) - intercept, intercept }
     },
     imageToCanvas: (point) => apply(stack.matrix.value, point),
     getProperties() {
